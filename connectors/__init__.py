@@ -1,0 +1,1 @@
+"""Edges to the outside: logs, providers, caches, HTTP."""

@@ -1,0 +1,1 @@
+"""Bytewax flows: wiring only."""

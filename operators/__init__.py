@@ -1,0 +1,1 @@
+"""Pure decisions: no Bytewax, no clock, no I/O."""

@@ -1,0 +1,1 @@
+"""What is stored: the domain model, codecs, stores."""

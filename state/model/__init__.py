@@ -1,0 +1,1 @@
+"""The domain: errors, keys, events, registry, records. No I/O."""

@@ -1,0 +1,68 @@
+"""Every exception that Carillon raises on purpose, as one tree.
+
+    CarillonError
+    ├── ConfigurationError        a key of the configuration is wrong; the message names it and the remedy
+    ├── MalformedRecordError      a record that cannot be read; it goes to dead letters, the flow goes on
+    ├── LogError
+    │   ├── LogUnavailableError   an append or read did not succeed within its deadline; nothing was acknowledged
+    │   ├── UnknownTopicError     the topic does not exist; `carillon topics create` makes it
+    │   └── OffsetOutOfRangeError the offset asked for is older than what the log retains
+    ├── StateError
+    │   ├── StateLockedError      another live process owns the state directory
+    │   ├── StateDamagedError     stored bytes do not decode or fall short of what was acknowledged
+    │   └── StateVersionError     stored bytes of a version this program does not know
+    ├── StoreUnavailableError     a cache or store did not answer within its deadline
+    └── TemplateError             a template does not render; the message names it
+"""
+
+
+class CarillonError(Exception):
+    """Root of all errors raised on purpose; its text is safe to log (no token, address or content)."""
+
+
+class ConfigurationError(CarillonError):
+    """A configuration key is missing, unknown or has a bad value."""
+
+
+class MalformedRecordError(CarillonError):
+    """A record cannot be decoded or lacks a field; the text names the field and what is expected."""
+
+
+class LogError(CarillonError):
+    """The log refused or failed."""
+
+
+class LogUnavailableError(LogError):
+    """The log did not acknowledge within its deadline; the caller must not assume that anything was stored."""
+
+
+class UnknownTopicError(LogError):
+    """The topic does not exist in the log."""
+
+
+class OffsetOutOfRangeError(LogError):
+    """The offset is older than the retained records (or beyond the end)."""
+
+
+class StateError(CarillonError):
+    """The state directory cannot be used."""
+
+
+class StateLockedError(StateError):
+    """Another live process owns the state directory."""
+
+
+class StateDamagedError(StateError):
+    """Stored state does not decode, or is behind what was acknowledged."""
+
+
+class StateVersionError(StateError):
+    """Stored bytes carry a version that this program does not know."""
+
+
+class StoreUnavailableError(CarillonError):
+    """A store (Redis or embedded) did not answer within its deadline."""
+
+
+class TemplateError(CarillonError):
+    """A template does not exist or does not render with the payload given."""
