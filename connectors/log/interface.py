@@ -1,0 +1,131 @@
+"""The log as the rest of the system sees it: topics of ordered partitions, appended to and read by offset.
+
+Two implementations keep the same laws (`tests/contract/test_log_laws.py`): `connectors.log.embedded` (SQLite files of one
+machine) and `connectors.log.kafka`. The laws, in short:
+
+- Records of one partition are read in the order of their offsets, which rise and may have gaps (compaction).
+- An append is durable when it returns; one that fails raises `LogUnavailableError`, and may or may not have been stored.
+- Reading starts at explicit offsets. Nothing is skipped silently: an offset that retention has removed raises
+  `OffsetOutOfRangeError`. Compaction is no removal: a key's newest record stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from datetime import timedelta
+from typing import NamedTuple, Protocol
+
+Headers = tuple[tuple[str, bytes], ...]
+"""Names and values in the order in which they were appended; a name may repeat."""
+
+
+class Record(NamedTuple):
+    """One record as it was read."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    """The log's clock at the append, milliseconds since 1970 in UTC."""
+    key: bytes
+    value: bytes
+    """Empty in a compacted topic: a tombstone, which removes the key."""
+    headers: Headers
+
+
+class NewRecord(NamedTuple):
+    """One record to append."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+    headers: Headers = ()
+
+
+class TopicSpec(NamedTuple):
+    """What a topic should be. `retention_ms` of None keeps records for ever."""
+
+    name: str
+    partitions: int
+    compacted: bool = False
+    retention_ms: int | None = None
+
+
+class Log(Protocol):
+    """A log opened by one process. Every method may be called by any thread; all of them may block."""
+
+    def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
+        """Create the topics that are missing; one that exists keeps its records and its number of partitions.
+
+        :raises LogError: a topic exists with another number of partitions.
+        """
+        ...
+
+    def partitions(self, topic: str) -> int:
+        """Give the number of partitions.
+
+        :raises UnknownTopicError: there is no such topic; `ensure_topics` makes it.
+        """
+        ...
+
+    def append(self, records: Sequence[NewRecord]) -> list[int]:
+        """Store the records durably, in order per partition, and give their offsets in the order of the input.
+
+        :raises LogUnavailableError: not acknowledged in time; any part of the records may have been stored.
+        :raises UnknownTopicError: a topic or partition does not exist.
+        """
+        ...
+
+    def reader(self, start: Mapping[tuple[str, int], int]) -> Reader:
+        """Read the (topic, partition) pairs from these offsets on: one consumer, however many partitions."""
+        ...
+
+    def begin_offset(self, topic: str, partition: int) -> int:
+        """Give the oldest offset that may be read."""
+        ...
+
+    def end_offset(self, topic: str, partition: int) -> int:
+        """Give the offset that the next record will get."""
+        ...
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        """Give the first offset whose record is not older than the time; the end offset if there is none."""
+        ...
+
+    def close(self) -> None:
+        """Free everything; readers of this log must be closed before."""
+        ...
+
+
+class Reader(Protocol):
+    """A cursor over several partitions, used by one thread at a time."""
+
+    def poll(
+        self, max_records: int, wait: timedelta, only: Container[tuple[str, int]] | None = None
+    ) -> list[Record]:
+        """Take up to `max_records`, in order per partition and fair between partitions, and move past them.
+
+        Waits up to `wait` for the first record, without polling: an append wakes it. `only` restricts this call to
+        some of the partitions; the others stay where they are.
+
+        :raises OffsetOutOfRangeError: retention has removed the next offset of a partition; `seek` decides where to go on.
+        :raises LogUnavailableError: the log cannot be read.
+        """
+        ...
+
+    def position(self) -> dict[tuple[str, int], int]:
+        """Give the next offset of every partition."""
+        ...
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """Go on at this offset."""
+        ...
+
+    def lag(self) -> dict[tuple[str, int], int]:
+        """Give the distance from the next offset to the end for every partition."""
+        ...
+
+    def close(self) -> None:
+        """Free the cursor."""
+        ...
