@@ -1,0 +1,144 @@
+"""The event (RULES 1) as every part of the system passes it on.
+
+`Event` is the *resolved* form: defaults and class rules of the registry are applied (`resolve`), so `priority` is the
+event's class. On the wire it is the JSON object of its fields; a missing key is that field's default.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from state.model.errors import MalformedRecordError
+from state.model.registry import Registry, TypeProfile
+
+FanOut = Literal["DIRECT", "FOLLOWERS", "SEGMENT", "BROADCAST"]
+CHANNELS = ("push", "sms", "email", "webhook", "chat", "in_app")
+INTERRUPTIVE = ("push", "sms", "email", "webhook", "chat")
+SCHEMA_VERSION = 1
+
+
+class Event(msgspec.Struct, kw_only=True, frozen=True):
+    """One event. Times are integer milliseconds UTC; `ttl_ms` is relative to `ingested_at`."""
+
+    event_id: str
+    type: str
+    priority: str = ""
+    fan_out_type: str = "DIRECT"
+    sender_id: str = ""
+    actor: str | None = None
+    target: str | None = None
+    object: str | None = None
+    segment: str | None = None
+    payload: dict[str, Any] | None = None
+    ttl_ms: int = -1
+    idempotency_key: str | None = None
+    created_at: int | None = None
+    deliver_at: int | None = None
+    to: dict[str, str | None] | None = None
+    ingested_at: int = 0
+    schema_version: int = SCHEMA_VERSION
+    retracts: bool = False
+    parent_event_id: str | None = None
+
+
+class RawEvent(msgspec.Struct, kw_only=True):
+    """An event as it was sent: every field but `type` and `event_id` may be absent or null."""
+
+    event_id: str
+    type: str
+    priority: str | None = None
+    fan_out_type: str | None = None
+    sender_id: str | None = None
+    actor: str | None = None
+    target: str | None = None
+    object: str | None = None
+    segment: str | None = None
+    payload: dict[str, Any] | None = None
+    ttl_ms: int | None = None
+    idempotency_key: str | None = None
+    created_at: int | None = None
+    deliver_at: int | None = None
+    to: dict[str, str | None] | None = None
+    ingested_at: int | None = None
+    schema_version: int | None = None
+    retracts: bool | None = None
+    parent_event_id: str | None = None
+
+
+_event_decoder = msgspec.json.Decoder(Event)
+_raw_decoder = msgspec.json.Decoder(RawEvent)
+_encoder = msgspec.json.Encoder()
+
+
+def decode_event(value: bytes) -> Event:
+    """The resolved event in `value`.
+
+    :raises MalformedRecordError: naming the field that does not fit.
+    """
+    try:
+        return _event_decoder.decode(value)
+    except msgspec.MsgspecError as error:
+        raise MalformedRecordError(f"event: {error}") from error
+
+
+def decode_raw_event(value: bytes) -> RawEvent:
+    """An event as a producer sent it (see `resolve`).
+
+    :raises MalformedRecordError: naming the field that does not fit.
+    """
+    try:
+        return _raw_decoder.decode(value)
+    except msgspec.MsgspecError as error:
+        raise MalformedRecordError(f"event: {error}") from error
+
+
+def encode_event(event: Event) -> bytes:
+    """The JSON object of all fields."""
+    return _encoder.encode(event)
+
+
+def event_class(asked: str | None, profile: TypeProfile) -> str:
+    """RULES 1: a pinned type is P0; otherwise the class asked for, but never more urgent than the type's."""
+    if profile.pinned:
+        return "P0"
+    if asked not in ("P0", "P1", "P2"):
+        return profile.klass
+    return max(asked, profile.klass)
+
+
+def allowed_addresses(to: dict[str, str | None] | None, fan_out: str, klass: str, profile: TypeProfile) -> dict[str, str | None] | None:
+    """`to` where RULES 1 allows it, else None: class P0 and DIRECT only, offered channels only; a null names no channel."""
+    if not to:
+        return None
+    named = {channel: address for channel, address in to.items() if address is not None}
+    if not named or klass != "P0" or fan_out != "DIRECT" or any(channel not in profile.channels for channel in named):
+        return None
+    return named
+
+
+def resolve(raw: RawEvent, registry: Registry, *, ingested_at: int) -> Event:
+    """Defaults and class rules of RULES 1 for an event that reaches the log, by whichever way."""
+    profile = registry.profile(raw.type)
+    klass = event_class(raw.priority, profile)
+    fan_out = raw.fan_out_type or "DIRECT"
+    return Event(
+        event_id=raw.event_id,
+        type=raw.type,
+        priority=klass,
+        fan_out_type=fan_out,
+        sender_id=raw.sender_id or "",
+        actor=raw.actor,
+        target=raw.target,
+        object=raw.object,
+        segment=raw.segment,
+        payload=raw.payload,
+        ttl_ms=profile.ttl_ms if raw.ttl_ms is None else raw.ttl_ms,
+        idempotency_key=raw.idempotency_key,
+        created_at=raw.created_at,
+        deliver_at=raw.deliver_at,
+        to=allowed_addresses(raw.to, fan_out, klass, profile),
+        ingested_at=ingested_at,
+        schema_version=raw.schema_version or SCHEMA_VERSION,
+        retracts=bool(raw.retracts),
+        parent_event_id=raw.parent_event_id,
+    )

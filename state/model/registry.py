@@ -1,0 +1,157 @@
+"""The type registry (RULES 7): what a type may do and how it is delivered.
+
+The registry is configuration: a team adds a type by a table `[types.NAME]` in `carillon.toml` and a reload. A name that
+ends in `*` stands for every type with that prefix (the longest prefix wins).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from state.model.errors import ConfigurationError
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+POLICIES = ("all", "first", "push_first")
+CHANNEL_NAMES = ("push", "sms", "email", "webhook", "chat", "in_app")
+
+
+class TypeProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the registry says of one type. Durations in milliseconds."""
+
+    name: str = ""
+    klass: str = "P1"
+    """P0, P1 or P2: the most urgent class an event of this type may have."""
+    category: str = "other"
+    """What a person unsubscribes from."""
+    fan_out: tuple[str, ...] = ("DIRECT",)
+    ttl_ms: int = HOUR_MS
+    window_ms: int = 0
+    """Aggregation window; 0: none."""
+    policy: str = "first"
+    """all, first or push_first (RULES 3.E)."""
+    channels: tuple[str, ...] = ("in_app",)
+    """Channels offered, in order."""
+    to_only: tuple[str, ...] = ()
+    """Channels among `channels` that are used only when the event's `to` names them."""
+    digest: bool = False
+    """Its email goes to the daily digest."""
+    pinned: bool = False
+    mandatory: bool = False
+    notify_self: bool = False
+    absolute_ttl: bool = False
+    critical_push: bool = False
+    """Push only where payload.critical is true."""
+    enabled: bool = True
+    """The default where the user has no setting."""
+    repeat_window_ms: int = HOUR_MS
+    owners: tuple[str, ...] = ()
+    """Senders that may send it; empty: every sender that is configured for its class."""
+    registered: bool = True
+
+
+def _types(names: str, **fields: Any) -> list[TypeProfile]:
+    return [TypeProfile(name=name, **fields) for name in names.split()]
+
+
+def _default_types() -> list[TypeProfile]:
+    security: dict[str, Any] = {
+        "klass": "P0", "category": "security", "policy": "all", "pinned": True, "mandatory": True, "notify_self": True,
+    }  # fmt: skip
+    social: dict[str, Any] = {"category": "social", "ttl_ms": HOUR_MS}
+    with_email = ("push", "in_app", "email")
+    return [
+        *_types("otp", ttl_ms=10 * MINUTE_MS, channels=("push", "sms", "email"), to_only=("email",), **security),
+        *_types(
+            "password_reset security_alert payment_confirmation account_lockout",
+            ttl_ms=DAY_MS, channels=("push", "sms", "email", "in_app"), **security,
+        ),
+        *_types("like", window_ms=60_000, channels=("push", "in_app"), **social),
+        *_types("follow", window_ms=120_000, channels=("push", "in_app"), **social),
+        *_types("comment", window_ms=30_000, channels=with_email, digest=True, **social),
+        *_types("reply mention share", channels=with_email, digest=True, **social),
+        *_types(
+            "new_post new_video new_article",
+            category="following", fan_out=("FOLLOWERS",), ttl_ms=6 * HOUR_MS, channels=("push", "in_app"),
+        ),
+        *_types(
+            "announcement policy_change maintenance account_status",
+            category="service", fan_out=("SEGMENT", "BROADCAST"), ttl_ms=7 * DAY_MS, channels=with_email, critical_push=True,
+        ),
+        *_types(
+            "reminder renewal appointment",
+            category="reminders", channels=("push", "email", "in_app"), notify_self=True, absolute_ttl=True,
+        ),
+        *_types(
+            "newsletter promotion re_engagement campaign_*",
+            klass="P2", category="marketing", fan_out=("SEGMENT",), ttl_ms=DAY_MS, channels=("email", "push"), enabled=False,
+        ),
+    ]  # fmt: skip
+
+
+def check_profile(profile: TypeProfile) -> None:
+    """:raises ConfigurationError: naming the key and the remedy."""
+    where = f"types.{profile.name}"
+    if profile.klass not in ("P0", "P1", "P2"):
+        raise ConfigurationError(f"{where}.klass: {profile.klass!r} is none of P0, P1, P2")
+    if profile.policy not in POLICIES:
+        raise ConfigurationError(f"{where}.policy: {profile.policy!r} is none of {', '.join(POLICIES)}")
+    unknown = [channel for channel in profile.channels if channel not in CHANNEL_NAMES]
+    if unknown or len(set(profile.channels)) != len(profile.channels):
+        raise ConfigurationError(f"{where}.channels: {unknown or 'repeated names'}; use {', '.join(CHANNEL_NAMES)} once each")
+    if profile.pinned and profile.klass != "P0":
+        raise ConfigurationError(f"{where}.klass: a pinned type is P0 and can be reclassified by nothing")
+    if profile.ttl_ms < 0 or profile.window_ms < 0 or profile.repeat_window_ms < 0:
+        raise ConfigurationError(f"{where}: ttl_ms, window_ms and repeat_window_ms are not negative")
+
+
+class Registry:
+    """Type name to profile; an unregistered type is decided with the default profile, registered false."""
+
+    def __init__(self, profiles: list[TypeProfile], *, version: int = 1) -> None:
+        self.version = version
+        self.exact = {p.name: p for p in profiles if not p.name.endswith("*")}
+        self._prefixes = sorted(((p.name[:-1], p) for p in profiles if p.name.endswith("*")), key=lambda x: -len(x[0]))
+        self._resolved: dict[str, TypeProfile] = dict(self.exact)
+
+    def profile(self, type_name: str) -> TypeProfile:
+        """The profile of a type, registered or not."""
+        found = self._resolved.get(type_name)
+        return found if found is not None else self._resolve(type_name)
+
+    def _resolve(self, type_name: str) -> TypeProfile:
+        for prefix, profile in self._prefixes:
+            if type_name.startswith(prefix):
+                found = msgspec.structs.replace(profile, name=type_name)
+                break
+        else:
+            found = TypeProfile(name=type_name, registered=False)
+        if len(self._resolved) < 100_000:  # unregistered names come from outside: the memo is bounded
+            self._resolved[type_name] = found
+        return found
+
+    def names(self) -> list[str]:
+        """The configured names, prefixes with their star."""
+        return [*self.exact, *(prefix + "*" for prefix, _ in self._prefixes)]
+
+
+def load_registry(tables: Mapping[str, Mapping[str, Any]] | None = None, *, version: int = 1) -> Registry:
+    """The default registry with the tables `[types.NAME]` laid over it, key by key.
+
+    :raises ConfigurationError: naming the key.
+    """
+    profiles = {profile.name: profile for profile in _default_types()}
+    for name, table in (tables or {}).items():
+        base = profiles.get(name) or TypeProfile(name=name)
+        if base.pinned and table.get("klass", "P0") != "P0":
+            raise ConfigurationError(f"types.{name}.klass: a pinned type is P0 and can be reclassified by nothing")
+        try:
+            profile = msgspec.convert({**msgspec.to_builtins(base), **table, "name": name}, TypeProfile)
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(f"types.{name}: {error}") from error
+        profiles[name] = msgspec.structs.replace(profile, pinned=base.pinned or profile.pinned)
+    for profile in profiles.values():
+        check_profile(profile)
+    return Registry(list(profiles.values()), version=version)
