@@ -1,0 +1,228 @@
+"""Kill switches out of band: every process follows the topic `control` in a thread of its own.
+
+A control *source* of a flow waits behind every unfinished epoch (7.4 s were measured), so the sends and sinks of a process ask
+`ControlWatcher.stopped` instead, just before they act (RULES 4, DESIGN 2.12). Decisions do not use it: for them the switch
+counts from its place in the decision log.
+
+Each watcher reports what it obeys, so that `carillon kill` can say when every process has obeyed:
+`DIR/run/obeyed/<process>.json`, replaced atomically, `{"process","pid","offset","at"}`; `offset` is the next offset of
+`control`: everything below is obeyed; `at` is Unix time in milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, Self
+
+import msgspec
+import structlog
+
+from connectors.log.interface import Log, NewRecord, Reader, Record
+from state.model.errors import LogError
+
+TOPIC = "control"
+KILL_SCHEMA = b"kill/1+json"
+SCOPES = ("all", "sender", "type", "channel", "campaign")
+_POLL = timedelta(milliseconds=250)
+_BATCH_MAX = 500
+_logger = structlog.get_logger(__name__)
+
+
+class Kill(msgspec.Struct, frozen=True):
+    """One kill switch as `control` holds it (`kill/1+json`); `value` is empty for scope `all`."""
+
+    scope: Literal["all", "sender", "type", "channel", "campaign"]
+    value: str | None = None
+    on: bool = True
+    reason: str | None = None
+
+
+class Obeyed(msgspec.Struct, frozen=True):
+    """What one process says of itself: every control record below `offset` is in force there since `at` (milliseconds)."""
+
+    process: str
+    pid: int
+    offset: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is about to be sent, as far as switches may name it; None where it has none of the kind."""
+
+    sender: str | None = None
+    """The event's sender_id."""
+    type_name: str | None = None
+    """The event's type."""
+    channel: str | None = None
+    """The channel of this send."""
+    campaign: str | None = None
+    """The `object` of a SEGMENT or BROADCAST event."""
+
+
+_kill_decoder = msgspec.json.Decoder(Kill)
+_obeyed_decoder = msgspec.json.Decoder(Obeyed)
+_encoder = msgspec.json.Encoder()
+
+
+def kill_record(kill: Kill) -> NewRecord:
+    """The record that sets or lifts a switch."""
+    value = "" if kill.scope == "all" else (kill.value or "")
+    body = _encoder.encode(Kill(kill.scope, value, kill.on, kill.reason))
+    return NewRecord(TOPIC, 0, f"{kill.scope}\0{value}".encode(), body, (("schema", KILL_SCHEMA),))
+
+
+def apply_kill(switches: frozenset[tuple[str, str]], record: Record) -> frozenset[tuple[str, str]]:
+    """The switches in force after `record`; records of another schema change nothing.
+
+    :raises msgspec.MsgspecError: a kill record that does not decode.
+    """
+    if not record.value or dict(record.headers).get("schema", KILL_SCHEMA) != KILL_SCHEMA:
+        return switches
+    kill = _kill_decoder.decode(record.value)
+    switch = (kill.scope, "" if kill.scope == "all" else (kill.value or ""))
+    return switches | {switch} if kill.on else switches - {switch}
+
+
+def stopped_by(switches: frozenset[tuple[str, str]], scope: Scope) -> tuple[str, str] | None:
+    """The switch that forbids this send, or None."""
+    if not switches:
+        return None
+    named = (
+        ("all", ""), ("sender", scope.sender), ("type", scope.type_name),
+        ("channel", scope.channel), ("campaign", scope.campaign),
+    )  # fmt: skip
+    for kind, value in named:
+        if value is not None and (kind, value) in switches:
+            return (kind, value)
+    return None
+
+
+class ControlWatcher:
+    """Follows `control` in a daemon thread; `stopped` answers from memory and may be called by any thread.
+
+    While the log cannot be read the last known switches stay in force and `stale_for` grows; the thread never gives up.
+    """
+
+    def __init__(self, log: Log, *, process: str, run_dir: Path | None) -> None:
+        self._log = log
+        self._process = process
+        self._report = None if run_dir is None else run_dir / "obeyed" / f"{process}.json"
+        self._switches: frozenset[tuple[str, str]] = frozenset()
+        self._fresh_at = time.monotonic()
+        self._offset = -1
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="control-watcher", daemon=True)
+        self._reader: Reader | None = None
+
+    def start(self) -> Self:
+        """Read `control` to its present end, report, and follow it from then on.
+
+        :raises LogError: it cannot be read; nothing may be sent without knowing the switches.
+        """
+        reader = self._log.reader({(TOPIC, 0): self._log.begin_offset(TOPIC, 0)})
+        self._reader = reader
+        end = self._log.end_offset(TOPIC, 0)
+        while reader.position()[(TOPIC, 0)] < end:
+            self._take(reader.poll(_BATCH_MAX, _POLL))
+        self._obey(reader.position()[(TOPIC, 0)])
+        self._thread.start()
+        return self
+
+    @property
+    def switches(self) -> frozenset[tuple[str, str]]:
+        """The (scope, value) pairs in force; the value of `all` is empty."""
+        return self._switches
+
+    @property
+    def offset(self) -> int:
+        """Every control record below this offset is in force."""
+        return self._offset
+
+    def stopped(self, scope: Scope) -> tuple[str, str] | None:
+        """The switch that forbids this send, or None."""
+        return stopped_by(self._switches, scope)
+
+    def stale_for(self) -> timedelta:
+        """How long ago the log was last read with success."""
+        return timedelta(seconds=time.monotonic() - self._fresh_at)
+
+    def close(self) -> None:
+        """End the thread, take the report back and free the reader."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+        if self._reader is not None and not self._thread.is_alive():
+            self._reader.close()
+        if self._report is not None:
+            self._report.unlink(missing_ok=True)
+
+    def _follow(self) -> None:
+        pause = 0.1
+        while not self._ending.is_set():
+            try:
+                self._step()
+                pause = 0.1
+            except LogError as error:
+                _logger.warning("control_unreadable", process=self._process, error=type(error).__name__)
+                self._ending.wait(pause)
+                pause = min(pause * 2, 2.0)
+
+    def _step(self) -> None:
+        if self._reader is None:
+            raise AssertionError("start() makes the reader before the thread")
+        self._take(self._reader.poll(_BATCH_MAX, _POLL))
+        position = self._reader.position()[(TOPIC, 0)]
+        if position != self._offset:
+            self._obey(position)
+
+    def _take(self, records: Sequence[Record]) -> None:
+        self._fresh_at = time.monotonic()
+        switches = self._switches
+        for record in records:
+            try:
+                switches = apply_kill(switches, record)
+            except msgspec.MsgspecError:
+                _logger.exception("control_record_malformed", process=self._process, offset=record.offset)
+        self._switches = switches
+
+    def _obey(self, offset: int) -> None:
+        self._offset = offset
+        if self._report is None:
+            return
+        try:
+            self._report.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self._report.with_suffix(".tmp")
+            fresh.write_bytes(_encoder.encode(Obeyed(self._process, os.getpid(), offset, time.time_ns() // 1_000_000)))
+            fresh.replace(self._report)
+        except OSError:
+            _logger.exception("control_report_failed", process=self._process, offset=offset)
+
+
+def read_obeyed(run_dir: Path) -> list[Obeyed]:
+    """What the processes report, by name; a report of a process that no longer lives is left out."""
+    found = []
+    for path in sorted((run_dir / "obeyed").glob("*.json")):
+        try:
+            report = _obeyed_decoder.decode(path.read_bytes())
+        except (FileNotFoundError, msgspec.MsgspecError):
+            continue  # withdrawn this instant, or not one of ours
+        if _lives(report.pid):
+            found.append(report)
+    return found
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,62 @@
+"""One live process per state directory.
+
+A process that was stopped (SIGSTOP, a frozen container) and wakes up again would go on writing beside its replacement. So
+whoever writes a state directory holds this lock for its life: the kernel frees it when the process is gone, however it went,
+and not before. A replacement that comes too early is refused.
+
+File: `<directory>/owner.lock`, empty or the text `<pid> <owner>`; only the lock on it counts, the text is for the message.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from state.model.errors import StateLockedError
+
+FILE_NAME = "owner.lock"
+
+
+class StateLock:
+    """An exclusive lock on a directory, held until `release` or the end of the process."""
+
+    def __init__(self, directory: Path, descriptor: int) -> None:
+        self.directory = directory
+        self._descriptor: int | None = descriptor
+
+    @classmethod
+    def acquire(cls, directory: Path, owner: str) -> Self:
+        """Take the directory (made if missing) for this process, or refuse at once; it never waits.
+
+        :raises StateLockedError: another live process owns it; stop that process first.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise StateLockedError(
+                f"{directory} is owned by process {holder}; stop it before {owner} starts"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} {owner}\n".encode(), 0)
+        return cls(directory, descriptor)
+
+    def release(self) -> None:
+        """Give the directory back; a second call does nothing."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
