@@ -1,0 +1,44 @@
+# What a person types. Needs make and Python 3.11 or 3.12; `make install` gets the rest from the lock.
+.POSIX:
+.PHONY: help install run test check bench lock graph clean
+PYTHON =
+PY = .venv/bin/python
+DATA = carillon-data
+
+help:
+	@echo "make run      the whole system with a demo workload; Ctrl-C stops it"
+	@echo "make install  .venv from requirements.lock; the command is then .venv/bin/carillon"
+	@echo "make test     all tests     make check  format, lint, types, layers, tidy"
+	@echo "make bench    the figures   make lock   requirements.lock anew from pyproject.toml"
+
+install:
+	@PYTHON="$(PYTHON)" infra/venv.sh
+
+run: install
+	@.venv/bin/carillon up --demo --data "$(DATA)"
+
+test: install
+	@$(PY) -m pytest $(ARGS)
+
+check: install
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports --no-logo
+	$(PY) -m pytest -q tests/tidy
+
+bench: install
+	@$(PY) -m bench $(ARGS)
+
+# Universal: every platform and both Python versions, with hashes and without any registry's address.
+lock: install
+	@command -v uv >/dev/null 2>&1 || $(PY) -m pip install -q uv
+	@PATH="$$PATH:$$PWD/.venv/bin" uv pip compile -q --universal --generate-hashes --python-version 3.11 --group dev --group build \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+	@! grep -n '://' requirements.lock
+
+graph: install
+	@$(PY) -m flows.picture
+
+clean:
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
