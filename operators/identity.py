@@ -1,0 +1,100 @@
+"""What makes an event a repeat of another one (RULES 1, "Repeats").
+
+The gateway (which answers) and `sequence` (which decides, in log order) compare the same bytes:
+
+- with a client's key the scope is (sender_id, idempotency_key);
+- without one, events of class P1 and P2 are compared with the latest keyless event of the same `repeat_kind`: equal
+  `content_identity` makes a repeat. Keyless P0 events are never compared.
+
+`content_identity` is SHA-256 over the RFC 8785 form of
+``{"class","deliver_at","parent_event_id","payload","retracts","ttl_ms"}`` after defaults. One extension: integers
+beyond 2^53 - 1, which RFC 8785 leaves out, keep all their digits, so that two payloads that differ are never one.
+"""
+
+from hashlib import sha256
+from typing import Any
+
+import orjson
+import rfc8785
+
+from state.model.event import Event
+
+RepeatKind = tuple[str, str, str | None, str | None, str | None, str | None, str]
+_SAFE_INTEGER_MAX = 2**53 - 1
+
+
+def repeat_kind(event: Event) -> RepeatKind:
+    """(sender, type, actor, target, object, segment, fan_out_type): what keyless events must share to be compared."""
+    return (
+        event.sender_id, event.type, event.actor, event.target, event.object, event.segment, event.fan_out_type,
+    )  # fmt: skip
+
+
+def is_compared_by_content(event: Event) -> bool:
+    """Whether RULES 1 compares this event with the latest one of its kind: keyless and not of class P0."""
+    return event.idempotency_key is None and event.priority != "P0"
+
+
+def content_identity(event: Event) -> bytes:
+    """32 bytes that are equal exactly when the contents of two events of one kind are (RULES 1)."""
+    content = {
+        "class": event.priority,
+        "deliver_at": event.deliver_at,
+        "parent_event_id": event.parent_event_id,
+        "payload": event.payload,
+        "retracts": event.retracts,
+        "ttl_ms": event.ttl_ms,
+    }
+    return sha256(canonical_json(content)).digest()
+
+
+def body_identity(event: Event) -> bytes:
+    """32 bytes over everything a client with a key sent, after defaults: what makes "a different body" (409).
+
+    The event_id is compared apart, for a client may learn it from the first answer.
+    """
+    content = {name: getattr(event, name) for name in _BODY_FIELDS}
+    return sha256(canonical_json(content)).digest()
+
+
+_BODY_FIELDS = tuple(
+    name for name in Event.__struct_fields__ if name not in ("event_id", "ingested_at", "sender_id", "idempotency_key")
+)
+
+
+def canonical_json(value: Any) -> bytes:
+    """The RFC 8785 form of a JSON value.
+
+    orjson gives it, ten times faster than the reference, where no number is a float and no key leaves ASCII (for those
+    alone the two differ in number format and order of keys).
+    """
+    if _is_plain(value):
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return _canonical_any(value)
+
+
+def _is_plain(value: Any) -> bool:
+    if value is None or isinstance(value, str):
+        return True
+    if isinstance(value, int):  # bool included
+        return -_SAFE_INTEGER_MAX <= value <= _SAFE_INTEGER_MAX
+    if isinstance(value, dict):
+        return all(key.isascii() and _is_plain(item) for key, item in value.items())
+    return isinstance(value, list | tuple) and all(map(_is_plain, value))
+
+
+def _canonical_any(value: Any) -> bytes:
+    if isinstance(value, dict):
+        ordered = sorted(value.items(), key=lambda item: item[0].encode("utf-16-be", "surrogatepass"))
+        return b"{" + b",".join(_canonical_text(k) + b":" + _canonical_any(v) for k, v in ordered) + b"}"
+    if isinstance(value, list | tuple):
+        return b"[" + b",".join(map(_canonical_any, value)) + b"]"
+    if isinstance(value, str):
+        return _canonical_text(value)
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _SAFE_INTEGER_MAX:
+        return str(value).encode()
+    return rfc8785.dumps(value)
+
+
+def _canonical_text(text: str) -> bytes:
+    return orjson.dumps(text)
