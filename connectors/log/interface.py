@@ -1,10 +1,10 @@
 """The log as the rest of the system sees it: topics of ordered partitions, appended to and read by offset.
 
-Two implementations keep the same laws (`tests/contract/test_log_laws.py`): `connectors.log.embedded` (SQLite files of one
-machine) and `connectors.log.kafka`. The laws, in short:
+Two implementations keep the same laws (`tests/contract/test_log_laws.py`): `connectors.log.embedded` (SQLite files of
+one machine) and `connectors.log.kafka`. The laws, in short:
 
 - Records of one partition are read in the order of their offsets, which rise and may have gaps (compaction).
-- An append is durable when it returns; one that fails raises `LogUnavailableError`, and may or may not have been stored.
+- An append is durable when it returns; one that fails raises `LogUnavailableError`, and may have been stored or not.
 - Reading starts at explicit offsets. Nothing is skipped silently: an offset that retention has removed raises
   `OffsetOutOfRangeError`. Compaction is no removal: a key's newest record stays.
 """
@@ -101,15 +101,13 @@ class Log(Protocol):
 class Reader(Protocol):
     """A cursor over several partitions, used by one thread at a time."""
 
-    def poll(
-        self, max_records: int, wait: timedelta, only: Container[tuple[str, int]] | None = None
-    ) -> list[Record]:
+    def poll(self, max_records: int, wait: timedelta, only: Container[tuple[str, int]] | None = None) -> list[Record]:
         """Take up to `max_records`, in order per partition and fair between partitions, and move past them.
 
         Waits up to `wait` for the first record, without polling: an append wakes it. `only` restricts this call to
         some of the partitions; the others stay where they are.
 
-        :raises OffsetOutOfRangeError: retention has removed the next offset of a partition; `seek` decides where to go on.
+        :raises OffsetOutOfRangeError: retention has removed a partition's next offset; `seek` decides where to go on.
         :raises LogUnavailableError: the log cannot be read.
         """
         ...
