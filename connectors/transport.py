@@ -1,0 +1,149 @@
+"""HTTP as the providers' connectors need it: one request, one bounded answer, one deadline.
+
+The interface is small so that a faster client can replace the present one on the hot path. What matters beyond the
+answer is one bit: may the server have processed a request that got none?
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import wreq
+from wreq import Method
+from wreq import exceptions as wreq_errors
+
+from state.model.errors import CarillonError
+
+ANSWER_MAX_BYTES = 65_536
+"""A longer answer is cut off: providers' answers are untrusted."""
+
+
+class TransportError(CarillonError):
+    """No answer. `ambiguous`: the server may have processed the request."""
+
+    def __init__(self, cause: str, *, ambiguous: bool) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.ambiguous = ambiguous
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request; `path` is relative to the transport's origin and may have a query."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes = b""
+    method: str = "POST"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer; header names are lower case, the body is cut at ANSWER_MAX_BYTES."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+class Transport(Protocol):
+    """Requests to one origin over shared connections."""
+
+    async def request(self, request: Request, deadline: timedelta) -> Response:
+        """Send and wait for the whole answer.
+
+        :raises TransportError: no answer within the deadline, or none at all.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close all connections; requests in progress fail as ambiguous."""
+        ...
+
+
+class WreqTransport:
+    """HTTP over `wreq`: one origin, connections kept open, no redirects, no proxy from the environment."""
+
+    def __init__(
+        self, origin: str, *, http2: bool, connect_timeout: timedelta, ca_file: Path | None = None, threads: int = 1
+    ) -> None:
+        self._origin = origin.rstrip("/")
+        options: dict[str, Any] = {
+            "connect_timeout": connect_timeout,
+            "no_proxy": True,
+            "runtime": wreq.Runtime(workers=threads, thread_name="carillon-http"),
+        }
+        if http2:
+            options["http2_only"] = True
+        else:
+            options["http1_only"] = True
+        if ca_file is not None:
+            options["tls_verify"] = ca_file
+        self._client = wreq.Client(**options)
+        self._closed = False
+
+    async def request(self, request: Request, deadline: timedelta) -> Response:
+        """See `Transport.request`."""
+        try:
+            return await self._exchange(request, deadline)
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+            raise TransportError("closed before the answer", ambiguous=True) from None
+        except (wreq_errors.ConnectionError, wreq_errors.TlsError, wreq_errors.ProxyConnectionError) as error:
+            raise TransportError("no connection", ambiguous=False) from error
+        except wreq_errors.BuilderError as error:
+            raise TransportError("request cannot be built", ambiguous=False) from error
+        except (wreq_errors.TimeoutError, TimeoutError) as error:
+            raise TransportError("no answer within the deadline", ambiguous=True) from error
+        except _ANSWER_LOST as error:
+            raise TransportError("connection lost before the answer", ambiguous=True) from error
+
+    async def _exchange(self, request: Request, deadline: timedelta) -> Response:
+        answer = await self._client.request(
+            _METHODS[request.method],
+            self._origin + request.path,
+            headers=request.headers,
+            body=request.body,
+            timeout=deadline,
+        )
+        async with answer:
+            headers = {_text(name).lower(): _text(value) for name, value in answer.headers}
+            return Response(answer.status.as_int(), headers, await _bounded(answer))
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        self._closed = True
+        self._client.close()
+
+
+_METHODS = {"POST": Method.POST, "GET": Method.GET}
+_ANSWER_LOST = (
+    wreq_errors.ConnectionResetError,
+    wreq_errors.BodyError,
+    wreq_errors.RequestError,
+    wreq_errors.DecodingError,
+    wreq_errors.StatusError,
+    wreq_errors.RedirectError,
+)
+
+
+def _text(value: memoryview) -> str:
+    return bytes(value).decode("latin-1")
+
+
+async def _bounded(answer: wreq.Response) -> bytes:
+    """The body, without reading more than ANSWER_MAX_BYTES of it."""
+    if answer.content_length is not None and answer.content_length <= ANSWER_MAX_BYTES:
+        return bytes(await answer.bytes()) if answer.content_length else b""
+    collected = bytearray()
+    async for frame in answer.stream():
+        if isinstance(frame, memoryview):
+            collected += frame
+        if len(collected) > ANSWER_MAX_BYTES:
+            break
+    return bytes(collected[:ANSWER_MAX_BYTES])
