@@ -1,0 +1,220 @@
+"""Whether an event may be accepted (RULES 1): all-or-nothing, every field error at once, then what the sender may do.
+
+400 is for documents that are wrong whoever sends them, 403 for what this sender may not do: an unregistered type, a
+type it does not own, another's sender_id, a more urgent class than the type's, another class than P0 for a pinned type.
+A document with both gets 400 and all its field errors: 403 is given only to what could otherwise be accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from operators import identity, validate
+from operators.validate import Check, Complaint, check_fields
+from state.model.admission import Admitted, Claim, FieldError, Refused, Sender
+from state.model.event import CHANNELS, SCHEMA_VERSION, Event, RawEvent, resolve
+from state.model.registry import DAY_MS, Registry, TypeProfile
+
+EVENT_ID_WINDOW_MS = DAY_MS
+"""A repeated event_id is recognised this long after acceptance (RULES 1)."""
+
+_NEEDS = {"DIRECT": "target", "FOLLOWERS": "actor", "SEGMENT": "segment"}
+
+
+def _addresses(value: Any) -> Complaint | None:
+    if not isinstance(value, dict) or not all(isinstance(name, str) and name in CHANNELS for name in value):
+        return "is no object of channels and addresses", "use the channels " + ", ".join(CHANNELS)
+    named = (address for address in value.values() if address is not None)
+    return next((complaint for address in named if (complaint := validate.address(address)) is not None), None)
+
+
+def _server_owned(_value: Any) -> Complaint | None:
+    return "is set by the gateway", "remove it"
+
+
+_FIELDS: dict[str, Check] = {
+    **dict.fromkeys(
+        ("event_id", "idempotency_key", "type", "actor", "target", "object", "segment", "sender_id", "parent_event_id"),
+        validate.text,
+    ),
+    "priority": validate.one_of("P0", "P1", "P2"),
+    "fan_out_type": validate.one_of("DIRECT", "FOLLOWERS", "SEGMENT", "BROADCAST"),
+    "payload": validate.payload,
+    "ttl_ms": validate.integer,
+    "created_at": validate.integer,
+    "deliver_at": validate.integer,
+    "to": _addresses,
+    "schema_version": validate.positive,
+    "retracts": validate.boolean,
+    "ingested_at": _server_owned,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """`state.model.admission.AdmissionRules` under one registry. Pure; built anew when the registry is reloaded."""
+
+    registry: Registry
+    """The types and what they may do."""
+
+    def judge(
+        self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
+    ) -> Admitted | Refused:
+        """See `AdmissionRules.judge`."""
+        errors = field_errors(body, self.registry)
+        if errors:
+            return Refused(400, tuple(errors))
+        raw = _raw_event(body)
+        profile = self.registry.profile(raw.type)
+        denied = ownership_errors(raw, profile, sender) or class_errors(raw, profile)
+        if denied:
+            return Refused(403, tuple(denied))
+        given = bool(raw.event_id)
+        if not given:
+            raw.event_id = new_event_id()
+        raw.sender_id = sender.sender_id
+        event = resolve(raw, self.registry, ingested_at=now_ms)
+        return Admitted(event, claim(event, given=given, repeat_window_ms=profile.repeat_window_ms))
+
+    def preference_errors(self, document: Any) -> Sequence[FieldError]:
+        """See `validate.preference_errors`."""
+        return validate.preference_errors(document)
+
+    def record_errors(self, kind: str, document: Any) -> Sequence[FieldError]:
+        """See `validate.record_errors`."""
+        return validate.record_errors(kind, document)
+
+    def text_errors(self, path: str, value: Any) -> Sequence[FieldError]:
+        """See `validate.text_errors`."""
+        return validate.text_errors(path, value)
+
+    def profile(self, type_name: str) -> TypeProfile:
+        """See `Registry.profile`."""
+        return self.registry.profile(type_name)
+
+
+def field_errors(body: Any, registry: Registry) -> list[FieldError]:
+    """Everything that makes it 400: the fields, each for itself, then what fan-out and `to` ask of each other."""
+    errors = check_fields(body, _FIELDS, required=("type",), strict=not _is_newer(body))
+    if not isinstance(body, dict):
+        return errors
+    wrong = {error.path for error in errors}
+    profile = None if "type" in wrong else registry.profile(body["type"])
+    if "fan_out_type" not in wrong:
+        fan_out = body.get("fan_out_type") or "DIRECT"
+        errors += fan_out_errors(fan_out, body, profile)
+        if profile is not None and not wrong & {"to", "priority"}:
+            errors += to_errors(body, fan_out, profile)
+    return errors
+
+
+def _is_newer(body: Any) -> bool:
+    version = body.get("schema_version") if isinstance(body, dict) else None
+    return isinstance(version, int) and version > SCHEMA_VERSION
+
+
+def _raw_event(body: dict[str, Any]) -> RawEvent:
+    known = {name: value for name, value in body.items() if name in _FIELDS}
+    known["event_id"] = body.get("event_id") or ""
+    return RawEvent(**known)
+
+
+def fan_out_errors(fan_out: str, body: dict[str, Any], profile: TypeProfile | None) -> list[FieldError]:
+    """RULES 1: what the fan-out needs, and only fan-outs that the type allows (an unregistered type: 403 elsewhere)."""
+    errors = []
+    needed = _NEEDS.get(fan_out)
+    if needed is not None and body.get(needed) is None:
+        errors.append(FieldError(needed, f"is missing, {fan_out} needs it", f"send {needed}"))
+    if profile is not None and profile.registered and fan_out not in profile.fan_out:
+        allowed = " or ".join(profile.fan_out)
+        errors.append(FieldError("fan_out_type", f"{fan_out} is not for this type", f"send {allowed}"))
+    return errors
+
+
+def to_errors(body: dict[str, Any], fan_out: str, profile: TypeProfile) -> list[FieldError]:
+    """RULES 1: `to` for class P0 and DIRECT only, with channels that the type offers; one that names none is absent."""
+    named = [channel for channel, address in (body.get("to") or {}).items() if address is not None]
+    if not named or not profile.registered:
+        return []
+    errors = []
+    if (body.get("priority") or profile.klass) != "P0" or fan_out != "DIRECT":
+        errors.append(FieldError("to", "is for class P0 and DIRECT only", "remove it"))
+    offered = ", ".join(profile.channels)
+    errors += [
+        FieldError(f"to.{channel}", "is not offered by this type", f"use {offered}")
+        for channel in named
+        if channel not in profile.channels
+    ]
+    return errors
+
+
+def ownership_errors(raw: RawEvent, profile: TypeProfile, sender: Sender) -> list[FieldError]:
+    """RULES 1: the type is registered and the sender, as its credential says, owns it."""
+    if raw.sender_id is not None and raw.sender_id != sender.sender_id:
+        return [FieldError("sender_id", "is not the sender of this credential", "remove it")]
+    if not profile.registered:
+        return [FieldError("type", "is not registered", "register it under [types] in the configuration")]
+    if not owns(sender, profile):
+        return [FieldError("type", "is not owned by this sender", "use the credential of its owner")]
+    return []
+
+
+def owns(sender: Sender, profile: TypeProfile) -> bool:
+    """Whether the sender may send this type: named by the type, or configured for its class; and for its name."""
+    if profile.owners:
+        if sender.sender_id not in profile.owners:
+            return False
+    elif profile.klass not in sender.classes:
+        return False
+    return any(_matches(pattern, profile.name) for pattern in sender.types)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+
+
+def class_errors(raw: RawEvent, profile: TypeProfile) -> list[FieldError]:
+    """RULES 1: never more urgent than the type's class; a pinned type is P0 and nothing else."""
+    if raw.priority is None:
+        return []
+    if raw.priority < profile.klass:
+        return [FieldError("priority", "is more urgent than the type's class", f"send {profile.klass} or leave it out")]
+    if profile.pinned and raw.priority != "P0":
+        return [FieldError("priority", "reclassifies a pinned type", "send P0 or leave it out")]
+    return []
+
+
+def claim(event: Event, *, given: bool, repeat_window_ms: int) -> Claim:
+    """What recognises repeats of an event accepted now (its ingested_at), or of a kept one until after its release."""
+    kept = event.deliver_at if event.deliver_at is not None and event.deliver_at > event.ingested_at else 0
+    begin = kept or event.ingested_at
+    scope, content = _scope_and_content(event)
+    return Claim(
+        event_id=event.event_id,
+        given=given,
+        sender_id=event.sender_id,
+        scope=scope,
+        keyed=event.idempotency_key is not None,
+        content=content,
+        scope_until_ms=begin + repeat_window_ms,
+        event_until_ms=begin + EVENT_ID_WINDOW_MS,
+        kept_until_ms=kept,
+    )
+
+
+def _scope_and_content(event: Event) -> tuple[bytes | None, bytes]:
+    if event.idempotency_key is not None:
+        return _named(["key", event.sender_id, event.idempotency_key]), identity.body_identity(event)
+    if identity.is_compared_by_content(event):
+        return _named(["kind", *identity.repeat_kind(event)]), identity.content_identity(event)
+    return None, b""
+
+
+def _named(parts: list[str | None]) -> bytes:
+    """16 bytes for a list of texts; JSON keeps `a:b` and `a`, `b` apart."""
+    return sha256(orjson.dumps(parts)).digest()[:16]

@@ -1,0 +1,92 @@
+"""What the gateway and the admission rules say to each other (RULES 1). Values only: the rules are `operators.admit`.
+
+The gateway is a connector and must not import operators, so it is handed an object that keeps `AdmissionRules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from state.model.event import Event
+from state.model.registry import TypeProfile
+
+
+class FieldError(NamedTuple):
+    """One thing wrong with a document; it never repeats a value, which could be a secret."""
+
+    path: str
+    """Names joined by dots, list positions in brackets: `payload.lines[3]`; empty: the document itself."""
+    problem: str
+    remedy: str
+
+
+class Sender(NamedTuple):
+    """Who asks, as the credential says."""
+
+    sender_id: str
+    classes: frozenset[str] = frozenset(("P1", "P2"))
+    """Types of these classes may be sent, unless the type names its owners."""
+    types: tuple[str, ...] = ("*",)
+    """Of these, the types that may be sent: names, or prefixes that end in a star."""
+
+
+class Claim(NamedTuple):
+    """What an admission store needs to recognise repeats of one event; all times in milliseconds UTC."""
+
+    event_id: str
+    given: bool
+    """Whether the producer chose the event_id; a generated one needs no look-up."""
+    sender_id: str
+    scope: bytes | None
+    """16 bytes naming (sender, key) or the repeat kind; None: a keyless P0 event, never a repeat but by event_id."""
+    keyed: bool
+    """Another content in the scope is a conflict (a client's key), or a new event in place of the latest (none)."""
+    content: bytes
+    """32 bytes compared within the scope."""
+    scope_until_ms: int
+    """First instant at which the scope no longer recognises this event."""
+    event_until_ms: int
+    """The same for its event_id."""
+    kept_until_ms: int
+    """When it is released, for an event kept for later; else 0."""
+
+
+class Admitted(NamedTuple):
+    """An event that may be accepted, resolved, and its claim."""
+
+    event: Event
+    claim: Claim
+
+
+class Refused(NamedTuple):
+    """A request that must not be accepted: 400 or 403."""
+
+    status: int
+    errors: tuple[FieldError, ...]
+
+
+class AdmissionRules(Protocol):
+    """The pure rules that the gateway applies; `operators.admit.Rules` keeps them."""
+
+    def judge(
+        self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
+    ) -> Admitted | Refused:
+        """Judge one decoded JSON document; `new_event_id` is called where the producer gave none."""
+        ...
+
+    def preference_errors(self, document: Any) -> Sequence[FieldError]:
+        """Everything that is wrong with a whole preference document; empty: it may be stored."""
+        ...
+
+    def record_errors(self, kind: str, document: Any) -> Sequence[FieldError]:
+        """The same for the host application's and users' records: `endpoint`, `profile`, `follow`, `kill` ..."""
+        ...
+
+    def text_errors(self, path: str, value: Any) -> Sequence[FieldError]:
+        """The same for one identifier (a user, a segment, a device)."""
+        ...
+
+    def profile(self, type_name: str) -> TypeProfile:
+        """What the registry says of a type."""
+        ...
