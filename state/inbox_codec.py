@@ -2,12 +2,13 @@
 
 | value | after the version byte |
 |---|---|
-| row | `[number, type, object, flags, first_event_id, count, at, items, older]` |
+| row | u32 little-endian: count (what an audit reads without decoding the rest), then the fields |
+| fields of a row | `[number, type, object, flags, first_event_id, count, at, items, older]` |
 | `flags` | bit 0: windowed, bit 1: read |
 | `items` | array of `[place, event_id, actor, at, payload]`, in the order of joining; payload is bin or nil |
 | `older` | bin: 24 bytes an item, little-endian: i64 place, u64 actor hash, u64 event hash; in the order of joining |
 | head | `[next_number, unread, rows, read_up_to]` |
-| whole inbox | `[head, [row, ..], [items_added, items_taken_back, items_retired]]`, each as above, unversioned |
+| whole inbox | `[head, [row, ..], [items_added, items_taken_back, items_retired]]`, rows as their fields, head unversioned |
 """
 
 import struct
@@ -51,11 +52,11 @@ def _head_fields(head: InboxHead) -> list[Any]:
     return [head.next_number, head.unread, head.rows, head.read_up_to]
 
 
-def _unpack(value: bytes, what: str) -> Any:
+def _unpack(value: bytes, what: str, start: int = 1) -> Any:
     if value[:1] != _VERSION_BYTE:
         raise StateVersionError(f"{what}: version {value[:1].hex() or 'none'}, this program knows {VERSION}")
     try:
-        return _decoder.decode(memoryview(value)[1:])
+        return _decoder.decode(memoryview(value)[start:])
     except msgspec.DecodeError as error:
         raise StateDamagedError(f"{what}: {error}; restore the store or rebuild it from the log") from error
 
@@ -69,12 +70,17 @@ def _shaped(what: str, build: Any, fields: Any) -> Any:
 
 def encode_row(row: StoredRow) -> bytes:
     """One row with all its items."""
-    return _VERSION_BYTE + _encoder.encode(_row_fields(row))
+    return _VERSION_BYTE + row.count.to_bytes(4, "little") + _encoder.encode(_row_fields(row))
+
+
+def row_count(value: bytes) -> int:
+    """The items of an encoded row, without decoding it."""
+    return int.from_bytes(value[1:5], "little")
 
 
 def decode_row(value: bytes) -> StoredRow:
     """:raises StateDamagedError: the bytes are no row. :raises StateVersionError: they are of a newer program."""
-    row: StoredRow = _shaped("inbox row", _row_of, _unpack(value, "inbox row"))
+    row: StoredRow = _shaped("inbox row", _row_of, _unpack(value, "inbox row", start=5))
     return row
 
 

@@ -1,0 +1,126 @@
+"""Rule C: what arrives at a group, and what happens when its time comes (RULES 3.C).
+
+A type without a window is a group of one item that exists only while it is held.
+"""
+
+from operators.context import Verdict, Writer, group_name
+from operators.digest import digest_time, join_digest
+from operators.emit import emit, goes_to_digest, no_channel, route_first
+from operators.filter import filter_item
+from operators.gate import Hold, gate
+from state.model.event import Event
+from state.pending import HELD, OPEN, Group, GroupKey, Item
+
+
+def group_key(event: Event, window_ms: int, place: int) -> GroupKey:
+    """The group that an event belongs to."""
+    if window_ms > 0 and event.priority != "P0":
+        return GroupKey("window", event.type, event.object)
+    return GroupKey("single", place=place)
+
+
+def most_urgent(items: list[Item]) -> str:
+    """The class of a group: the most urgent of its pending items."""
+    return min(item.event.priority for item in items)
+
+
+def arrive(writer: Writer, row: int, item: Item, key: GroupKey, window_ms: int, now: int) -> None:
+    """An item that passed A and B and has an interruptive channel comes to its group."""
+    group = writer.state.pending.get(row, key)
+    if group is not None:
+        join(writer, group, item, now)
+        return
+    group = Group(row, key, item.place)
+    group.join(item, now)
+    _gate_pending(writer, group, window_ms, now, was_closed=True)
+
+
+def join(writer: Writer, group: Group, item: Item, now: int) -> None:
+    """It joins an open or held group; nothing is emitted, the time stays."""
+    group.join(item, now)
+    writer.state.pending.touch(group)
+    writer.wait(group, item, now)
+
+
+def time_comes(writer: Writer, group: Group, now: int) -> None:
+    """Rule A for each pending item, then the rest is gated as one."""
+    state = writer.state
+    group.settle_waits(now)
+    end_filtered(writer, group, now)
+    if not group.items:
+        state.pending.close(group)
+        return
+    window_ms = state.registry.profile(group.key.type).window_ms if group.key.kind == "window" else 0
+    _gate_pending(writer, group, window_ms, now, was_closed=False)
+
+
+def end_filtered(writer: Writer, group: Group, now: int) -> None:
+    """What rule A ends leaves the group."""
+    name = group_name(group)
+    for item in list(group.items):
+        verdict = filter_item(writer.state, group.row, item, now)
+        if verdict is not None:
+            group.remove(group.items.index(item))
+            writer.end(group.row, item, verdict, now, name)
+
+
+def _gate_pending(writer: Writer, group: Group, window_ms: int, now: int, *, was_closed: bool) -> None:
+    state = writer.state
+    gated = gate(state, group.row, most_urgent(group.items), now)
+    for item in group.items:
+        item.cap_hour, item.cap_day = gated.cap_hour, gated.cap_day
+    if gated.stop is None:
+        _release(writer, group, window_ms, now, was_closed=was_closed)
+    elif isinstance(gated.stop, Hold):
+        hold(writer, group, gated.stop, now)
+    else:
+        end_all(writer, group, gated.stop, now, closed=was_closed)
+
+
+def hold(writer: Writer, group: Group, stop: Hold, now: int) -> None:
+    """The group is held until the hold's time with all that is pending."""
+    pending = writer.state.pending
+    group.state = HELD
+    group.own_wait = stop.own_wait or group.key.kind == "digest"
+    pending.put(group)
+    pending.set_timer(group, writer.state.users.ids[group.row], stop.until)
+    for item in group.items:
+        writer.wait(group, item, now)
+
+
+def end_all(writer: Writer, group: Group, verdict: Verdict, now: int, *, closed: bool = False) -> None:
+    """All pending items end for one reason; the group is closed."""
+    name = "closed" if closed and group.key.kind == "window" else group_name(group)
+    for item in group.items:
+        writer.end(group.row, item, verdict, now, name)
+    writer.state.pending.close(group)
+
+
+def _release(writer: Writer, group: Group, window_ms: int, now: int, *, was_closed: bool) -> None:
+    """Rule E for the pending items; then the group is open with nothing pending, or closed if no channel was left."""
+    state, row, items = writer.state, group.row, group.items
+    found = route_first(state, row, items)
+    name = "closed" if was_closed and group.key.kind == "window" else group_name(group)
+    profile = state.registry.profile(items[0].event.type)
+    if not found.chosen:
+        for item in items:
+            writer.end(row, item, no_channel(item, killed=found.killed), now, name)
+        state.pending.close(group)
+        return
+    if goes_to_digest(profile, found.chosen):
+        for item in items:
+            join_digest(writer, row, item, digest_time(state, row, now), now)
+    else:
+        emit(writer, row, items, found, now, group=name, first=was_closed or group.key.kind == "single")
+    _reopen(writer, group, window_ms, now)
+
+
+def _reopen(writer: Writer, group: Group, window_ms: int, now: int) -> None:
+    pending = writer.state.pending
+    if window_ms <= 0:
+        pending.close(group)
+        return
+    group.items, group.waits_from = [], []
+    group.state, group.own_wait = OPEN, False
+    pending.put(group)
+    pending.set_timer(group, writer.state.users.ids[group.row], now + window_ms)

@@ -1,0 +1,71 @@
+"""What the operators pass to each other: verdicts, and the writer of records."""
+
+from typing import NamedTuple
+
+from state.group import GroupState
+from state.model.records import Decision, InboxOperation, Outputs
+from state.pending import HELD, Group, Item
+
+
+class Verdict(NamedTuple):
+    """How something ends: an outcome of RULES 5 and, where SUPPRESSED, its reason."""
+
+    outcome: str
+    reason: str | None
+
+
+def decision(state: GroupState, row: int, item: Item, outcome: str, now: int, group: str | None) -> Decision:
+    """The record of `item` at `now`, with everything it used; fields of single outcomes are left null."""
+    event, users = item.event, state.users
+    return Decision(
+        event_id=event.event_id,
+        user=users.ids[row],
+        outcome=outcome,
+        inbox=item.inbox,
+        decided_at=now,
+        cap_hour=item.cap_hour,
+        cap_day=item.cap_day,
+        type=event.type,
+        priority=event.priority,
+        sender_id=event.sender_id,
+        actor=event.actor,
+        object=event.object,
+        ingested_at=event.ingested_at,
+        group=group,
+        preference_version=int(users.preference_version[row]),
+        endpoint_version=int(users.endpoint_version[row]),
+        control_version=state.kills.version,
+        registry_version=state.registry.version,
+        tzdata_version=state.tzdata_version,
+        follower_age_ms=item.follower_age_ms,
+    )
+
+
+class Writer:
+    """Writes the outcomes of one record of the decision log into `out`."""
+
+    def __init__(self, state: GroupState, out: Outputs) -> None:
+        self.state = state
+        self.out = out
+
+    def end(self, row: int, item: Item, verdict: Verdict, now: int, group: str | None) -> None:
+        """A terminal outcome other than an emission."""
+        record = decision(self.state, row, item, verdict.outcome, now, group)
+        record.reason = verdict.reason
+        self.out.decisions.append(record)
+
+    def wait(self, group: Group, item: Item, now: int) -> None:
+        """The item now waits in `group`: AGGREGATING, or HELD until the group's time."""
+        record = decision(self.state, group.row, item, group.state, now, group_name(group))
+        record.until = group.due if group.state == HELD else None
+        self.out.decisions.append(record)
+
+    def inbox(self, operation: InboxOperation) -> None:
+        self.out.inbox.append(operation)
+
+
+def group_name(group: Group) -> str:
+    """How the ledger names the group an item is in."""
+    if group.key.kind == "window":
+        return "held" if group.state == HELD else "open"
+    return group.key.kind

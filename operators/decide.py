@@ -1,0 +1,146 @@
+"""The pipeline of RULES 3 for one key group: apply one record of the decision log, write what follows from it.
+
+A pure function of (state, record, place): the clock is the record's stamp, and a timer's clock is its due time (RULES 6).
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.aggregate import arrive, group_key, time_comes
+from operators.context import Verdict, Writer
+from operators.digest import digest_comes
+from operators.emit import no_channel
+from operators.fan_out import audience_rows, in_hash_range
+from operators.filter import event_verdict, user_verdict
+from operators.retract import read, retract
+from operators.route import Allowed, allowed
+from state.group import GroupState
+from state.model.event import Event
+from state.model.records import InboxOperation, Outputs
+from state.model.registry import load_registry
+from state.model.work import (
+    AnyWork,
+    EndpointWork,
+    EventWork,
+    FollowWork,
+    KillWork,
+    PreferenceWork,
+    ProfileWork,
+    ReadWork,
+    SegmentWork,
+    SliceWork,
+    VersionsWork,
+)
+from state.pending import Item
+from state.users import Endpoint
+
+
+def apply(state: GroupState, record: AnyWork, place: int) -> Outputs:
+    """Fire what is due by the record's stamp, then apply the record; `place` is its offset in the decision log."""
+    out = Outputs()
+    writer = Writer(state, out)
+    state.now = max(state.now, record.stamp)
+    state.place = place
+    fire_timers(writer, state.now)
+    _apply_record(writer, record)
+    return out
+
+
+def fire_timers(writer: Writer, now: int) -> None:
+    """All timers due at or before `now`, in order, each with its due time as its clock."""
+    pending = writer.state.pending
+    while (group := pending.pop_due(now)) is not None:
+        if group.key.kind == "digest":
+            digest_comes(writer, group, group.due)
+        else:
+            time_comes(writer, group, group.due)
+
+
+def _apply_record(writer: Writer, record: AnyWork) -> None:
+    match record:
+        case EventWork():
+            rows = np.array([writer.state.users.row(user) for user in dict.fromkeys(record.users)], np.int32)
+            decide_event(writer, record.event, rows)
+        case SliceWork():
+            rows = audience_rows(writer.state, record.event)
+            rows = in_hash_range(writer.state, rows, int(record.hash_from), int(record.hash_to))
+            decide_event(writer, record.event, rows)
+        case ReadWork():
+            up_to = writer.state.now if record.up_to is None else record.up_to
+            read(writer, record.user, up_to, writer.state.now)
+        case _:
+            apply_setting(writer.state, record)
+
+
+def apply_setting(state: GroupState, record: AnyWork) -> None:
+    """Preferences, endpoints, follows, segments, switches and versions count from their place in the log."""
+    users, place = state.users, state.place
+    match record:
+        case PreferenceWork():
+            users.set_preference(record.user, record.doc, place)
+        case EndpointWork() if record.gone_at is not None:
+            users.retire_endpoint(record.user, (record.channel, record.id), record.gone_at, place)
+        case EndpointWork():
+            active = record.state == "active"
+            endpoint = Endpoint(record.platform, record.address, active, record.registered_at, place)
+            users.set_endpoint(record.user, (record.channel, record.id), endpoint)
+        case ProfileWork():
+            users.set_profile(record.user, record.locale, record.name)
+        case FollowWork():
+            row = users.row(record.follower)
+            (state.followers.add if record.on else state.followers.discard)(record.followee, row)
+        case SegmentWork():
+            state.segments.replace(record.segment, np.array([users.row(user) for user in record.users], np.int64))
+        case KillWork():
+            state.kills.set(record.scope, record.value, on=record.on, place=place)
+        case VersionsWork():
+            state.registry = load_registry(record.types, version=record.registry)
+
+
+def decide_event(writer: Writer, event: Event, rows: npt.NDArray[np.int32]) -> None:
+    """Every recipient's decision, one by one."""
+    state, now = writer.state, writer.state.now
+    state.totals.resolved += len(rows)
+    if event.retracts:
+        for row in rows.tolist():
+            retract(writer, row, Item(event, state.place, now, inbox=False), now)
+        return
+    profile = state.registry.profile(event.type)
+    verdict = event_verdict(state, event, profile, now, 0)
+    age = 0 if event.fan_out_type == "FOLLOWERS" else None
+    for row in rows.tolist():
+        item = Item(event, state.place, now, inbox=False, follower_age_ms=age)
+        decide_one(writer, row, item, verdict or user_verdict(state, row, event, profile), now)
+
+
+def decide_one(writer: Writer, row: int, item: Item, verdict: Verdict | None, now: int) -> None:
+    """Rules B to E for one recipient whom A lets pass; `verdict` is what A found."""
+    state, event = writer.state, item.event
+    if verdict is not None:
+        writer.end(row, item, verdict, now, None)
+        return
+    profile = state.registry.profile(event.type)
+    found = allowed(state, row, event, profile)
+    if not found.channels:
+        writer.end(row, item, no_channel(item, killed=found.inbox_killed), now, None)
+        return
+    _enter_inbox(writer, row, item, found, windowed=profile.window_ms > 0)
+    if not found.interruptive:
+        writer.end(row, item, Verdict("INBOX", None), now, None)
+        return
+    arrive(writer, row, item, group_key(event, profile.window_ms, item.place), profile.window_ms, now)
+
+
+def _enter_inbox(writer: Writer, row: int, item: Item, found: Allowed, *, windowed: bool) -> None:
+    if not found.in_app:
+        return
+    event = item.event
+    item.inbox = True
+    writer.state.totals.inbox_items += 1
+    writer.inbox(
+        InboxOperation(
+            op="add", user=writer.state.users.ids[row], type=event.type, object=event.object, actor=event.actor,
+            event_id=event.event_id, windowed=windowed, at=writer.state.now, place=item.place,
+            priority=event.priority, payload=event.payload,
+        )
+    )  # fmt: skip

@@ -1,0 +1,50 @@
+"""Repeats in log order: the whole check of RULES 1 by event_id, client key and content."""
+
+from operators.identity import content_identity, is_compared_by_content, repeat_kind
+from state.model.event import Event
+from state.model.registry import DAY_MS, Registry
+from state.repeats import Mark, MarkKey, RepeatMarks
+
+EVENT_ID_WINDOW_MS = DAY_MS
+
+
+def _id_key(event_id: str) -> MarkKey:
+    return ("id", event_id)
+
+
+def _scope_key(event: Event) -> MarkKey | None:
+    """The client's key in its scope, or the kind whose latest keyless event is compared; None for keyless P0."""
+    if event.idempotency_key is not None:
+        return ("key", event.sender_id, event.idempotency_key)
+    return ("kind", *repeat_kind(event)) if is_compared_by_content(event) else None
+
+
+def original_of(marks: RepeatMarks, event: Event, now: int) -> str | None:
+    """The event_id that `event` repeats at `now`, or None if it is new."""
+    known = marks.get(_id_key(event.event_id), now)
+    if known is not None:
+        return known.event_id
+    key = _scope_key(event)
+    mark = marks.get(key, now) if key is not None else None
+    if mark is None or (event.idempotency_key is None and mark.content != content_identity(event)):
+        return None
+    return mark.event_id
+
+
+def remember(marks: RepeatMarks, registry: Registry, event: Event, now: int) -> None:
+    """Set the marks of an accepted event: windows run from `now`, for a kept event from its release."""
+    start = max(now, event.deliver_at or 0)
+    marks.put(_id_key(event.event_id), Mark(event.event_id, start + EVENT_ID_WINDOW_MS))
+    key = _scope_key(event)
+    if key is not None:
+        content = content_identity(event) if event.idempotency_key is None else b""
+        expires = start + registry.profile(event.type).repeat_window_ms
+        marks.put(key, Mark(event.event_id, expires, content))
+
+
+def forget(marks: RepeatMarks, event: Event) -> None:
+    """A cancelled event frees its key and event_id; the latest of its kind is forgotten as such."""
+    marks.free(_id_key(event.event_id), event.event_id)
+    key = _scope_key(event)
+    if key is not None:
+        marks.free(key, event.event_id)

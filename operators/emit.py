@@ -1,0 +1,102 @@
+"""Rule E at the moment of emission: one notification for the pending items, or why there is none (RULES 3.E)."""
+
+from collections.abc import Sequence
+
+from operators.context import Verdict, Writer, decision
+from operators.route import Route, route
+from state.group import GroupState
+from state.model.event import Event
+from state.model.keys import emission_id
+from state.model.records import ChannelDevices, Device, Emission
+from state.model.registry import TypeProfile
+from state.pending import Item
+
+DIGEST_TYPE = "digest"
+DIGEST_CHANNELS = ("email",)
+
+
+def no_channel(item: Item, *, killed: bool) -> Verdict:
+    """"Nothing left": INBOX if the item has its row, else SUPPRESSED."""
+    if item.inbox:
+        return Verdict("INBOX", None)
+    return Verdict("SUPPRESSED", "kill_switch" if killed else "no_channel")
+
+
+def route_first(state: GroupState, row: int, items: Sequence[Item]) -> Route:
+    """The route of the first pending item."""
+    event = items[0].event
+    return route(state, row, event, state.registry.profile(event.type))
+
+
+def goes_to_digest(profile: TypeProfile, chosen: tuple[str, ...]) -> bool:
+    """Whether the channel so found is an email that the type marks as digest."""
+    return profile.digest and chosen == DIGEST_CHANNELS
+
+
+def actors_of(items: Sequence[Item]) -> list[str]:
+    """Distinct actors, not null, in the order of arrival."""
+    return list(dict.fromkeys(item.event.actor for item in items if item.event.actor is not None))
+
+
+def _addresses(state: GroupState, row: int, event: Event, channels: Sequence[str]) -> list[ChannelDevices]:
+    to = event.to
+    if to is not None:
+        return [ChannelDevices(c, [Device("to", None, to[c], event.ingested_at)]) for c in channels]
+    return [ChannelDevices(c, state.users.devices(row, c)) for c in channels]
+
+
+def emission_of(
+    state: GroupState, row: int, items: Sequence[Item], found: Route, now: int, *, first: bool, digest: bool
+) -> Emission:
+    """The notification for `items`; `first` when the group was closed before."""
+    event = items[0].event
+    profile = state.registry.profile(event.type)
+    user, locale_name = state.users.ids[row], state.users.profiles.get(row, (None, None))
+    type_name, object_id = (DIGEST_TYPE, None) if digest else (event.type, event.object)
+    actors = actors_of(items)
+    return Emission(
+        emission_id=emission_id(user, type_name, object_id, event.event_id),
+        first_event_id=event.event_id,
+        user=user,
+        type=type_name,
+        object=object_id,
+        count=len(items),
+        actors=actors[:3],
+        actor_count=len(actors),
+        first=first,
+        channels=list(found.chosen),
+        devices=_addresses(state, row, event, found.chosen),
+        rest=_addresses(state, row, event, found.rest),
+        policy=profile.policy,
+        decided_at=now,
+        valid_until=max(valid_until(state, item, now) for item in items),
+        event=event,
+        items=[item.event for item in items],
+        category=profile.category,
+        locale=locale_name[0],
+        name=locale_name[1],
+    )
+
+
+def valid_until(state: GroupState, item: Item, now: int) -> int:
+    """The last instant at which the item is still in time, if it waits no more for its user (RULES 3.A.2)."""
+    waited = 0 if state.registry.profile(item.event.type).absolute_ttl else item.waited_ms
+    return item.event.ingested_at + item.event.ttl_ms + waited
+
+
+def emit(
+    writer: Writer, row: int, items: Sequence[Item], found: Route, now: int, *, group: str, first: bool, digest: bool = False
+) -> None:
+    """Write the emission, count it unless it is P0 (RULES 3.D), and end its items as EMITTED and MERGED."""
+    state, out = writer.state, writer.out
+    emission = emission_of(state, row, items, found, now, first=first, digest=digest)
+    out.emissions.append(emission)
+    state.totals.emitted += emission.deliveries
+    if items[0].event.priority != "P0" or digest:
+        state.emissions.reserve_rows(row + 1)
+        state.emissions.add(row, now)
+    for position, item in enumerate(items):
+        record = decision(state, row, item, "MERGED" if position else "EMITTED", now, group)
+        record.emission_id = emission.emission_id
+        record.channels = emission.channels
+        out.decisions.append(record)

@@ -1,0 +1,50 @@
+"""Rule A: who is not told, whatever the channel (RULES 3.A)."""
+
+from operators.context import Verdict
+from state.group import GroupState
+from state.model.event import Event
+from state.model.registry import TypeProfile
+from state.pending import Item
+from state.users import NO_MUTES
+
+
+def event_verdict(state: GroupState, event: Event, profile: TypeProfile, now: int, waited_ms: int) -> Verdict | None:
+    """A.1 and A.2, which need no user: kill switches and the ttl; equal is still in time."""
+    if state.kills.stops(event):
+        return Verdict("SUPPRESSED", "kill_switch")
+    if now - event.ingested_at - (0 if profile.absolute_ttl else waited_ms) > event.ttl_ms:
+        return Verdict("EXPIRED", None)
+    return None
+
+
+def user_verdict(state: GroupState, row: int, event: Event, profile: TypeProfile) -> Verdict | None:
+    """A.3 to A.6: self, master switch, type switch, mutes."""
+    urgent = event.priority == "P0"
+    if event.actor is not None and event.actor == state.users.ids[row] and not profile.notify_self:
+        return Verdict("SUPPRESSED", "self")
+    preference = state.users.preference_of(row)
+    if not preference.master and not urgent:
+        return Verdict("SUPPRESSED", "master_off")
+    if not profile.mandatory and not type_enabled(state, row, profile):
+        return Verdict("SUPPRESSED", "type_off")
+    if not urgent and not profile.mandatory and is_muted(state, row, event):
+        return Verdict("SUPPRESSED", "muted")
+    return None
+
+
+def type_enabled(state: GroupState, row: int, profile: TypeProfile) -> bool:
+    """The user's switch for the type, the registry's default where nothing is stored."""
+    setting = state.users.preference_of(row).types.get(profile.name)
+    return profile.enabled if setting is None or setting.enabled is None else setting.enabled
+
+
+def is_muted(state: GroupState, row: int, event: Event) -> bool:
+    """Whether the user muted the actor or the object."""
+    mutes = state.users.mutes.get(row, NO_MUTES)
+    return event.actor in mutes.actors or event.object in mutes.objects
+
+
+def filter_item(state: GroupState, row: int, item: Item, now: int) -> Verdict | None:
+    """Rule A for one item; None lets it pass."""
+    profile = state.registry.profile(item.event.type)
+    return event_verdict(state, item.event, profile, now, item.waited_ms) or user_verdict(state, row, item.event, profile)

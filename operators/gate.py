@@ -1,0 +1,51 @@
+"""Rule D: quiet hours and exact rolling caps, for interruptive channels (RULES 3.D)."""
+
+from typing import NamedTuple
+
+from operators.context import Verdict
+from operators.quiet import is_quiet, quiet_end
+from state.emitted import HOUR_MS
+from state.group import GroupState
+
+
+class Hold(NamedTuple):
+    """Parked until `until`; `own_wait` when it is for the user's own quiet hours (RULES 3.A.2)."""
+
+    until: int
+    own_wait: bool
+
+
+class Gated(NamedTuple):
+    """`stop` is None to pass; the counts are what this gate saw, null for P0."""
+
+    stop: Hold | Verdict | None
+    cap_hour: int | None
+    cap_day: int | None
+
+
+PASS_URGENT = Gated(None, None, None)
+
+
+def gate(state: GroupState, row: int, priority: str, now: int) -> Gated:
+    """Gate one notification of a class for a user at `now`."""
+    if priority == "P0":
+        return PASS_URGENT
+    emissions = state.emissions
+    emissions.reserve_rows(row + 1)
+    emissions.advance(now)
+    hour, day = int(emissions.hour[row]), int(emissions.day[row])
+    return Gated(_stop(state, row, priority, now, hour, day), hour, day)
+
+
+def _stop(state: GroupState, row: int, priority: str, now: int, hour: int, day: int) -> Hold | Verdict | None:
+    preference = state.users.preference_of(row)
+    quiet = preference.quiet
+    if quiet is not None and is_quiet(quiet, now):
+        return Verdict("SUPPRESSED", "quiet_hours") if priority == "P2" else Hold(quiet_end(quiet, now), own_wait=True)
+    if day >= preference.max_per_day:
+        return Verdict("SUPPRESSED", "cap_day")
+    if hour < preference.max_per_hour:
+        return None
+    if priority == "P2" or preference.max_per_hour <= 0:
+        return Verdict("SUPPRESSED", "cap_hour")
+    return Hold(state.emissions.nth_latest(row, preference.max_per_hour) + HOUR_MS, own_wait=False)

@@ -1,0 +1,78 @@
+"""Rule F and the user's reading: what takes pending items back (RULES 3.F, 3.G)."""
+
+from operators.context import Verdict, Writer, group_name
+from state.model.event import Event
+from state.model.records import InboxOperation
+from state.pending import Group, Item
+
+RETRACTED = Verdict("SUPPRESSED", "retracted")
+RETRACTION = Verdict("SUPPRESSED", "retraction")
+READ = Verdict("INBOX", None)
+
+
+def retract(writer: Writer, row: int, item: Item, now: int) -> None:
+    """Take back the latest pending item of the same type, actor and object, else the latest in an inbox row."""
+    event = item.event
+    user = writer.state.users.ids[row]
+    found = _latest_pending(writer.state.pending.of(row), event)
+    if found is None:
+        writer.inbox(
+            InboxOperation(
+                op="retract", user=user, type=event.type, object=event.object, actor=event.actor,
+                parent_event_id=event.parent_event_id,
+            )
+        )  # fmt: skip
+    else:
+        group, index = found
+        taken = group.remove(index)
+        if taken.inbox:
+            _leave_row(writer, user, taken)
+        writer.end(row, taken, RETRACTED, now, group_name(group))
+        _after_leaving(writer, group)
+    writer.end(row, item, RETRACTION, now, None)
+
+
+def _leave_row(writer: Writer, user: str, taken: Item) -> None:
+    event = taken.event
+    writer.inbox(
+        InboxOperation(op="take_back", user=user, type=event.type, object=event.object, event_id=event.event_id)
+    )
+
+
+def _matches(event: Event, retraction: Event) -> bool:
+    if (event.type, event.actor, event.object) != (retraction.type, retraction.actor, retraction.object):
+        return False
+    return retraction.parent_event_id is None or event.event_id == retraction.parent_event_id
+
+
+def _latest_pending(groups: list[Group], retraction: Event) -> tuple[Group, int] | None:
+    """The matching item with the highest log place, as (group, index)."""
+    best: tuple[Group, int] | None = None
+    best_place = -1
+    for group in groups:
+        for index, item in enumerate(group.items):
+            if item.place > best_place and _matches(item.event, retraction):
+                best, best_place = (group, index), item.place
+    return best
+
+
+def _after_leaving(writer: Writer, group: Group) -> None:
+    """A group that this empties keeps its time; a single hold is gone with its item."""
+    if not group.items and group.key.kind == "single":
+        writer.state.pending.close(group)
+    else:
+        writer.state.pending.touch(group)
+
+
+def read(writer: Writer, user: str, up_to: int, now: int) -> None:
+    """His rows are read; pending items that entered a row not later than `up_to` need not interrupt any more."""
+    writer.inbox(InboxOperation(op="read", user=user, up_to=up_to))
+    row = writer.state.users.row_of.get(user)
+    if row is None:
+        return
+    for group in writer.state.pending.of(row):
+        name = group_name(group)
+        for item in [item for item in group.items if item.inbox and item.joined_at <= up_to]:
+            group.remove(group.items.index(item))
+            writer.end(row, item, READ, now, name)
+        _after_leaving(writer, group)

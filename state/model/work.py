@@ -1,0 +1,127 @@
+"""Records of the decision log (TOPICS.md, "The decision log").
+
+`stamp` is the sequencer's time in ms, `g` the key group (None: every group of the partition), `src` where the record came
+from. `place` of a record is its offset in its partition and is not part of its bytes.
+"""
+
+from typing import Any
+
+import msgspec
+
+from state.model.errors import MalformedRecordError
+from state.model.event import Event
+
+
+class Work(msgspec.Struct, kw_only=True, frozen=True, tag_field="k", omit_defaults=True):
+    """What every record of the decision log carries."""
+
+    g: int | None = None
+    stamp: int
+    src: tuple[str, int, int, int] | None = None
+
+
+class EventWork(Work, tag="event", frozen=True):
+    """An event for named recipients of one group."""
+
+    event: Event
+    users: list[str]
+
+
+class SliceWork(Work, tag="slice", frozen=True):
+    """An event for the followers, members or users of one group whose hash lies in [hash_from, hash_to)."""
+
+    event: Event
+    hash_from: str = "0"
+    hash_to: str = str(1 << 64)
+
+
+class PreferenceWork(Work, tag="preference", frozen=True):
+    user: str
+    doc: dict[str, Any]
+
+
+class EndpointWork(Work, tag="endpoint", frozen=True):
+    """A registration (`registered_at`) or, with `gone_at`, a provider's verdict on registrations not newer than it."""
+
+    user: str
+    channel: str
+    id: str
+    platform: str | None = None
+    address: str | None = None
+    state: str = "active"
+    registered_at: int = 0
+    gone_at: int | None = None
+
+
+class ProfileWork(Work, tag="profile", frozen=True):
+    user: str
+    locale: str | None = None
+    name: str | None = None
+
+
+class FollowWork(Work, tag="follow", frozen=True):
+    follower: str
+    followee: str
+    on: bool
+
+
+class SegmentWork(Work, tag="segment", frozen=True):
+    """The members of a segment in this group, in place of those before."""
+
+    segment: str
+    users: list[str]
+
+
+class KillWork(Work, tag="kill", frozen=True):
+    scope: str
+    value: str | None = None
+    on: bool = True
+
+
+class ReadWork(Work, tag="read", frozen=True):
+    user: str
+    up_to: int | None = None
+
+
+class TickWork(Work, tag="tick", frozen=True):
+    """Only moves time."""
+
+
+class VersionsWork(Work, tag="versions", frozen=True):
+    """From here on these versions decide; `types` are the registry's tables."""
+
+    registry: int
+    tzdata: str
+    rules: int
+    types: dict[str, dict[str, Any]] = {}
+
+
+AnyWork = (
+    EventWork
+    | SliceWork
+    | PreferenceWork
+    | EndpointWork
+    | ProfileWork
+    | FollowWork
+    | SegmentWork
+    | KillWork
+    | ReadWork
+    | TickWork
+    | VersionsWork
+)
+
+_decoder = msgspec.json.Decoder(AnyWork)
+_encoder = msgspec.json.Encoder()
+
+
+def decode_work(value: bytes) -> AnyWork:
+    """:raises MalformedRecordError: naming the field that does not fit."""
+    try:
+        return _decoder.decode(value)
+    except msgspec.MsgspecError as error:
+        raise MalformedRecordError(f"work: {error}") from error
+
+
+def encode_work(record: Work) -> bytes:
+    """JSON with the kind under `k`."""
+    return _encoder.encode(record)
