@@ -1,8 +1,8 @@
 """Stop without losing the epoch: SIGTERM and SIGINT ask every source to end, so that the last epoch is committed.
 
 Bytewax ends cleanly only when all its sources raise StopIteration (BYTEWAX 11): then sinks flush, the final snapshot is
-written, the process exits 0 and the next start goes on at the exact offset. Sources get the returned function and ask it in
-`next_batch`. With several processes of one cluster, all of them must be told.
+written, the process exits 0 and the next start goes on at the exact offset. Sources get the returned function and ask
+it in `next_batch`. With several processes of one cluster, all of them must be told.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _asked = threading.Event()
 def install_drain() -> Callable[[], bool]:
     """Give the question "are we stopping?"; in the main thread also answer SIGTERM and Ctrl-C by it.
 
-    Flows that share a process share the answer. Called in another thread it installs no handler: Python takes signals in the
-    main thread only, and whoever runs flows in threads calls it there first.
+    Flows that share a process share the answer. Called in another thread it installs no handler: Python takes signals
+    in the main thread only, and whoever runs flows in threads calls it there first.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _ask)

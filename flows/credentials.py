@@ -1,0 +1,69 @@
+"""Development credentials: what a system needs to be tried at once, made at the first start and kept in DIR.
+
+File `DIR/credentials.json`, mode 0600:
+`{"keys": {"producer", "p0_producer", "ops", "marketing", "support"}, "user_secret"}`.
+They are used only where the configuration names no sender (or no user secret) of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+
+from state.model.errors import ConfigurationError
+from state.model.secret import Secret
+
+FILE_NAME = "credentials.json"
+ROLES = ("producer", "p0_producer", "ops", "marketing", "support")
+
+
+class DevelopmentCredentials(msgspec.Struct, frozen=True):
+    """Service keys by role, and the secret that signs users' tokens; plain text, so never log it."""
+
+    keys: dict[str, str]
+    user_secret: str
+
+    def key(self, role: str) -> Secret:
+        """The service key of one role."""
+        return Secret(self.keys[role])
+
+
+def development_credentials(directory: Path) -> DevelopmentCredentials:
+    """Those of DIR, made now if there are none; processes that start together agree on one file.
+
+    :raises ConfigurationError: the file does not decode; delete it to get new ones.
+    """
+    path = directory / FILE_NAME
+    if not path.exists():
+        _make(directory, path)
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=DevelopmentCredentials)
+    except msgspec.MsgspecError as error:
+        raise ConfigurationError(f"{path} does not decode; delete it and new credentials are made") from error
+    missing = [role for role in ROLES if role not in found.keys]
+    if missing:
+        raise ConfigurationError(f"{path} lacks {', '.join(missing)}; delete it and new credentials are made")
+    return found
+
+
+def _make(directory: Path, path: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    fresh = DevelopmentCredentials(
+        {role: f"dev_{secrets.token_urlsafe(24)}" for role in ROLES}, secrets.token_urlsafe(48)
+    )
+    mine = directory / f".{FILE_NAME}.{os.getpid()}"
+    mine.unlink(missing_ok=True)
+    descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(msgspec.json.encode(fresh))
+        stream.flush()
+        os.fsync(stream.fileno())
+    try:
+        os.link(mine, path)  # fails where another process was first: then its file counts
+    except FileExistsError:
+        pass  # the other process's credentials are read instead
+    finally:
+        mine.unlink(missing_ok=True)

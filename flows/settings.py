@@ -1,0 +1,265 @@
+"""The whole configuration, in one place: `carillon.toml`, environment variables with the prefix `CARILLON_`, defaults.
+
+Order: the environment wins over the file, the file over the defaults. A variable names a key in upper case with `__`
+between the levels: `CARILLON_PROVIDERS__APNS__TEAM_ID`. `CARILLON_CONFIG` names another file (default: `carillon.toml`
+of the working directory, if there is one). This is the only module that reads the environment. Unknown keys and bad
+values refuse to start and name the key; `carillon check` prints what is in force, secrets masked;
+`carillon.example.toml` documents every key.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from connectors.email.smtp import SmtpOptions
+from connectors.push.apns import ApnsOptions
+from connectors.sms.twilio import TwilioOptions
+from flows.options import EnvironmentText, load
+from state.model.errors import ConfigurationError
+from state.model.registry import Registry, load_registry
+from state.model.secret import Secret
+
+PREFIX = "CARILLON_"
+CONFIG_VARIABLE = "CARILLON_CONFIG"
+FILE_NAME = "carillon.toml"
+Role = Literal["producer", "ops", "marketing", "support"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderOptions:
+    """One holder of a service key."""
+
+    key: Secret
+    """The service key, sent as `Authorization: Bearer KEY`. At least 16 characters."""
+    role: Role = "producer"
+    """producer (sends, and makes the host application's calls), ops, marketing or support. Default: producer."""
+    classes: tuple[str, ...] = ("P1", "P2")
+    """Classes of the types it may send. P0 types are sent by a sender of their own. Default: P1 and P2."""
+    types: tuple[str, ...] = ()
+    """Types it owns, `name*` for a prefix; empty: all types of its classes that name no owners. Default: empty."""
+    limit_per_s: float = 100.0
+    """Events accepted per second over a sliding window; more get 429. Default: 100 until raised (RULES 1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    """Where the HTTP API listens."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Default: this machine only."""
+    port: int = 0
+    """Port of the ordinary gateway. Default 0: 8700 if it is free, any free one otherwise."""
+    p0_port: int = 0
+    """Port of the P0 gateway, a process of its own. Default 0: 8701 if it is free, any free one otherwise."""
+    user_secret: Secret | None = None
+    """Signs the JWTs of users (HS256). Default: a development secret, kept in the data directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """Size and life of the log's topics, on both profiles."""
+
+    partitions: int = 4
+    """Partitions of the topics by key group; 240 must be a multiple of it. Fixed once the topics exist. Default: 4."""
+    retention: timedelta = timedelta(days=7)
+    """How long topics that are not compacted keep records. Default: seven days."""
+    prefix: str = ""
+    """Put before every topic's name, one per region. Default: none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaOptions:
+    """The brokers of the profile `kafka`."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    """Brokers to ask first, host:port separated by commas. Default: one on this machine."""
+    replication: int = 1
+    """Copies of each new topic; three in production. Default: 1."""
+    timeout: timedelta = timedelta(seconds=10)
+    """How long an append or a request may take before it counts as failed. Default: ten seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisOptions:
+    """Admission's repeats and sender limits in Redis, for several gateways; without it they are kept embedded."""
+
+    url: Secret | None = None
+    """`redis://[:password@]host:port/database`. Default: none, embedded."""
+    timeout: timedelta = timedelta(milliseconds=50)
+    """How long a call may take before the gateway goes on without (it fails open). Default: 50 ms."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitOptions:
+    """What protects the system from its senders."""
+
+    fallback_per_s: float = 50.0
+    """Limit per sender while the limit store is down. Default: 50, conservative on purpose."""
+    inflight_max: int = 2000
+    """Requests a gateway works on at once; more get 503. Default: 2000."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneOptions:
+    """How much of each lane enters an epoch: what keeps P1 ahead of P2 and fan-outs."""
+
+    p1_per_epoch: int = 20_000
+    """P1 events that `sequence` takes per epoch and partition. Default: 20 000."""
+    p2_per_epoch: int = 2_000
+    """P2 events, slices of fan-outs, bulk follows and segments per epoch and partition. Default: 2 000."""
+    epoch: timedelta = timedelta(milliseconds=200)
+    """How often the flows commit. Default: 200 ms."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderOptions:
+    """The providers with credentials; a channel without one is served by the sandbox of `carillon up`."""
+
+    apns: ApnsOptions | None = None
+    """Push to Apple devices."""
+    twilio: TwilioOptions | None = None
+    """Text messages."""
+    smtp: SmtpOptions | None = None
+    """Mail through a relay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be configured."""
+
+    data_dir: Path = Path("carillon-data")
+    """Directory of log, state, exports, archive, sandbox files and development credentials. Default: carillon-data."""
+    profile: Literal["embedded", "kafka"] = "embedded"
+    """Where the log lives: embedded (files of this machine) or kafka. Default: embedded."""
+    gateway: GatewayOptions = field(default_factory=GatewayOptions)
+    """Where the HTTP API listens."""
+    log: LogOptions = field(default_factory=LogOptions)
+    """Size and life of the log's topics."""
+    kafka: KafkaOptions = field(default_factory=KafkaOptions)
+    """The brokers of the profile kafka."""
+    redis: RedisOptions = field(default_factory=RedisOptions)
+    """Redis for several gateways."""
+    limits: LimitOptions = field(default_factory=LimitOptions)
+    """What protects the system from its senders."""
+    lanes: LaneOptions = field(default_factory=LaneOptions)
+    """How much of each lane enters an epoch."""
+    providers: ProviderOptions = field(default_factory=ProviderOptions)
+    """Providers with credentials; a channel without one is served by the sandbox."""
+    senders: Mapping[str, SenderOptions] = field(default_factory=dict)
+    """Who may call, by sender_id. None at all: development credentials, kept in the data directory."""
+    types: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Types laid over the default registry key by key: klass, category, fan_out, ttl_ms, window_ms, policy, channels"""
+
+    def validate(self) -> None:
+        """:raises ConfigurationError: naming the key and the remedy."""
+        self.registry()
+        _validate_log(self.log)
+        _validate_senders(self.senders)
+        for options in (self.providers.apns, self.providers.twilio, self.providers.smtp):
+            if options is not None:
+                options.validate()
+
+    def registry(self) -> Registry:
+        """The type registry in force.
+
+        :raises ConfigurationError: naming the type's key.
+        """
+        return load_registry(self.types)
+
+
+def _validate_log(options: LogOptions) -> None:
+    if options.partitions < 1 or 240 % options.partitions:
+        raise ConfigurationError(
+            "log.partitions: 240 key groups must spread evenly; use 1, 2, 3, 4, 5, 6, 8, 10, 12 ..."
+        )
+    if options.retention <= timedelta(hours=25):
+        raise ConfigurationError("log.retention: must be longer than 25h, since caps and repeats look back one day")
+
+
+def _validate_senders(senders: Mapping[str, SenderOptions]) -> None:
+    seen: dict[Secret, str] = {}
+    for name, sender in senders.items():
+        if len(sender.key.reveal()) < 16:
+            raise ConfigurationError(f"senders.{name}.key: must have at least 16 characters")
+        if sender.key in seen:
+            raise ConfigurationError(
+                f"senders.{name}.key: is also the key of {seen[sender.key]}; every sender has its own"
+            )
+        unknown = [klass for klass in sender.classes if klass not in ("P0", "P1", "P2")]
+        if unknown:
+            raise ConfigurationError(f"senders.{name}.classes: {unknown} are none of P0, P1, P2")
+        if sender.limit_per_s <= 0:
+            raise ConfigurationError(f"senders.{name}.limit_per_s: must be more than 0")
+        seen[sender.key] = name
+
+
+def load_settings(
+    *,
+    data_dir: Path | None = None,
+    profile: Literal["embedded", "kafka"] | None = None,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """The configuration in force; what the command line gave (`data_dir`, `profile`) wins over everything.
+
+    `environment` is the process's own unless given.
+
+    :raises ConfigurationError: naming the key and the remedy.
+    """
+    variables = os.environ if environment is None else environment
+    table = _merged(_file_table(file, variables), _environment_table(variables))
+    settings = load(Settings, table, where="")
+    if data_dir is not None:
+        settings = replace(settings, data_dir=data_dir)
+    if profile is not None:
+        settings = replace(settings, profile=profile)
+    settings.validate()
+    return settings
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """What a child gets so that it loads the same settings: this environment and what the command line gave."""
+    given = {PREFIX + "DATA_DIR": str(settings.data_dir.absolute()), PREFIX + "PROFILE": settings.profile}
+    return {**os.environ, **given}
+
+
+def _file_table(file: Path | None, variables: Mapping[str, str]) -> dict[str, Any]:
+    named = file or (Path(variables[CONFIG_VARIABLE]) if CONFIG_VARIABLE in variables else None)
+    path = named or Path(FILE_NAME)
+    if named is None and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: is no TOML: {error}") from error
+
+
+def _environment_table(variables: Mapping[str, str]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for name in sorted(variables):
+        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        *above, last = name.removeprefix(PREFIX).lower().split("__")
+        inner = table
+        for part in above:
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise ConfigurationError(f"{name}: the key above it has a value already")
+        inner[last] = EnvironmentText(variables[name])
+    return table
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = _merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
