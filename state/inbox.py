@@ -5,7 +5,7 @@ The rules that change them are in `operators/inbox.py`, the bytes in `state/inbo
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -110,6 +110,33 @@ class UserChanges:
     head: InboxHead
     written: Sequence[StoredRow]
     removed: Sequence[StoredRow]
+
+
+Mark = tuple[int, int]
+"""(offset, ordinal) of header `seq`: what was applied last of one source in one key group."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTotals:
+    """Running totals of one key group, in items."""
+
+    items: int = 0
+    """In rows now."""
+    added: int = 0
+    taken_back: int = 0
+    retired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCommit:
+    """Everything that becomes true at once."""
+
+    users: Mapping[str, UserChanges]
+    marks: Mapping[tuple[str, int], Mark]
+    """(source, group) to the last operation applied."""
+    totals: Mapping[int, GroupTotals]
+    offset: int
+    """Offset in the partition of topic `inbox` that is read next."""
 
 
 def row_view(row: StoredRow) -> InboxRow:

@@ -8,7 +8,7 @@
 | `items` | array of `[place, event_id, actor, at, payload]`, in the order of joining; payload is bin or nil |
 | `older` | bin: 24 bytes an item, little-endian: i64 place, u64 actor hash, u64 event hash; in the order of joining |
 | head | `[next_number, unread, rows, read_up_to]` |
-| whole inbox | `[head, [row, ..], [items_added, items_taken_back, items_retired]]`, rows as their fields, head unversioned |
+| whole inbox | `[head, [row, ..], [items_added, items_taken_back, items_retired]]`; a row is its fields |
 """
 
 import struct

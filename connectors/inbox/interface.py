@@ -1,0 +1,110 @@
+"""What an inbox store does for the flow that owns it, and for those who only read (the gateway, checks).
+
+One store holds the key groups of one partition of topic `inbox`: so it has one writer, and its own offset in the log
+says where that writer goes on. The laws that every implementation keeps are in `tests/truth/test_inbox_store_laws.py`:
+
+- A commit is all or nothing: rows, marks, totals and offset are those before it or those after it, also after kill -9.
+- Pages go by (time of the latest item, number), newest first, without gap or repeat while nothing changes.
+- A reader sees every commit that was complete when it was asked; what it showed does not go back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from state.inbox import GroupTotals, InboxHead, InboxRow, Mark, ShardCommit, StoredRow
+
+
+class RowPosition(NamedTuple):
+    """Where a row stands in its user's page: the cursor of the next page."""
+
+    at: int
+    number: int
+
+
+class InboxPage(NamedTuple):
+    """Some rows, newest first."""
+
+    rows: tuple[InboxRow, ...]
+    next: RowPosition | None
+    """Pass as `before` to go on; None: these were the last."""
+    unread: int
+    """Unread rows of the whole inbox."""
+    read_up_to: int | None
+    """The greatest `up_to` of a read that these rows already honour (ms UTC)."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboxAudit:
+    """What a group's rows are and what is said of them, as of one commit."""
+
+    items_counted: int
+    """Items, counted row by row."""
+    totals: GroupTotals
+    """The running totals."""
+    marks: Mapping[str, Mark]
+    """Per source, what the rows include."""
+
+
+class InboxStore(Protocol):
+    """The owner's side. One thread at a time; every method may block on the disk."""
+
+    def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:
+        """Give a user's head and all rows; an unknown user has an empty inbox."""
+        ...
+
+    def marks(self) -> dict[tuple[str, int], Mark]:
+        """Give the marks per (source, group)."""
+        ...
+
+    def totals(self) -> dict[int, GroupTotals]:
+        """Give the running totals per group, as they were committed."""
+        ...
+
+    def count_items(self, group: int) -> int:
+        """Count the items in the rows of a group, row by row: what `totals` claims, counted independently."""
+        ...
+
+    def users(self, group: int, after: str | None, limit: int) -> list[str]:
+        """Give up to `limit` users of a group in a stable order, beginning behind `after`."""
+        ...
+
+    def offset(self) -> int:
+        """Give the offset of the last commit, 0 if there is none."""
+        ...
+
+    def commit(self, commit: ShardCommit) -> None:
+        """Make it true and durable, all or nothing."""
+        ...
+
+    def close(self) -> None:
+        """Free the store."""
+        ...
+
+
+class InboxReader(Protocol):
+    """The reading side, for any number of processes. Methods may be called by any thread and block for milliseconds."""
+
+    def page(self, user: str, limit: int, before: RowPosition | None = None) -> InboxPage:
+        """Give up to `limit` rows, newest first, with the payload of each row's newest item as JSON."""
+        ...
+
+    def unread(self, user: str) -> int:
+        """Give the number of unread rows."""
+        ...
+
+    def row(self, user: str, event_id: str) -> InboxRow | None:
+        """Give the row that holds an item of this event, None if none does."""
+        ...
+
+    def applied(self, group: int) -> dict[str, Mark]:
+        """Give the mark of each source for a group: what the rows of its users include."""
+        ...
+
+    def audit(self, group: int) -> InboxAudit:
+        """Count the rows of a group one by one, and give what the store claims as of the same commit."""
+        ...
+
+    def close(self) -> None:
+        """Free the reader."""
+        ...

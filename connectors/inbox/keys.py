@@ -1,0 +1,104 @@
+"""Keys of an inbox store. Integers are big-endian, so that byte order is the order meant.
+
+| key | value |
+|---|---|
+| `v` | u8 version of this layout (1) |
+| `o` | u64: offset of topic `inbox` that is read next |
+| `m`, u8 group, source in ASCII | u64 offset, u64 ordinal of the last operation applied |
+| `t`, u8 group | i64 items in rows, added, taken back, retired |
+| `h`, u8 group, user in UTF-8 | head (`state/inbox_codec.py`) |
+| `r`, u8 group, u16 length of user, user in UTF-8, u64 of 2^63 - at, u64 of 2^63 - number | row |
+
+The complements make a user's rows be read newest first.
+"""
+
+import struct
+
+from connectors.inbox.interface import RowPosition
+from state.inbox import GroupTotals, Mark
+from state.model.keys import key_group
+
+LAYOUT_VERSION = 1
+VERSION_KEY = b"v"
+OFFSET_KEY = b"o"
+_TOP = 1 << 63
+_MARK = struct.Struct(">QQ")
+_TOTALS = struct.Struct(">qqqq")
+_POSITION = struct.Struct(">QQ")
+
+
+def _utf8(user: str) -> bytes:
+    return user.encode("utf-8", "surrogatepass")
+
+
+def mark_key(source: str, group: int) -> bytes:
+    """Key of the mark of a source in a group."""
+    return b"m" + bytes([group]) + source.encode("ascii")
+
+
+def parse_mark_key(key: bytes) -> tuple[str, int]:
+    """(source, group) of a mark's key."""
+    return key[2:].decode("ascii"), key[1]
+
+
+def totals_key(group: int) -> bytes:
+    """Key of a group's totals."""
+    return b"t" + bytes([group])
+
+
+def head_prefix(group: int) -> bytes:
+    """What the heads of a group's users begin with."""
+    return b"h" + bytes([group])
+
+
+def head_key(user: str) -> bytes:
+    """Key of a user's head."""
+    return head_prefix(key_group(user)) + _utf8(user)
+
+
+def user_of_head(key: bytes) -> str:
+    """The user of a head's key."""
+    return key[2:].decode("utf-8", "surrogatepass")
+
+
+def group_rows_prefix(group: int) -> bytes:
+    """What the rows of a group begin with."""
+    return b"r" + bytes([group])
+
+
+def rows_prefix(user: str) -> bytes:
+    """What the rows of a user begin with."""
+    name = _utf8(user)
+    return group_rows_prefix(key_group(user)) + len(name).to_bytes(2, "big") + name
+
+
+def row_key(user: str, position: RowPosition) -> bytes:
+    """Key of a row."""
+    return rows_prefix(user) + _POSITION.pack(_TOP - position.at, _TOP - position.number)
+
+
+def position_of_row(key: bytes) -> RowPosition:
+    """Position of a row's key."""
+    at, number = _POSITION.unpack(key[-_POSITION.size :])
+    return RowPosition(_TOP - at, _TOP - number)
+
+
+def encode_mark(mark: Mark) -> bytes:
+    """A mark's value."""
+    return _MARK.pack(*mark)
+
+
+def decode_mark(value: bytes) -> Mark:
+    """The mark of a value."""
+    offset, ordinal = _MARK.unpack(value)
+    return offset, ordinal
+
+
+def encode_totals(totals: GroupTotals) -> bytes:
+    """A group's totals."""
+    return _TOTALS.pack(totals.items, totals.added, totals.taken_back, totals.retired)
+
+
+def decode_totals(value: bytes) -> GroupTotals:
+    """The totals of a value."""
+    return GroupTotals(*_TOTALS.unpack(value))

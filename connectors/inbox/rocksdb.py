@@ -1,0 +1,282 @@
+"""Inbox store on RocksDB: one database per partition of topic `inbox`, under `DIR/state/inbox/<partition>`.
+
+Guarantee: a commit is one write batch with the log flushed to the disk, so rows and the marks of what they include are
+never apart. Other processes read through a secondary instance, which follows the writer's log and never writes there.
+Keys and values: `connectors/inbox/keys.py`, `state/inbox_codec.py`.
+"""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Cache,
+    DBRecoveryMode,
+    Options,
+    Rdict,
+    RdictIter,
+    WriteBatch,
+    WriteOptions,
+)
+
+from connectors.inbox import keys
+from connectors.inbox.interface import InboxAudit, InboxPage, RowPosition
+from state.inbox import GroupTotals, InboxHead, InboxRow, Mark, ShardCommit, StoredRow, UserChanges, row_view
+from state.inbox_codec import decode_head, decode_row, encode_head, encode_row, row_count
+from state.model.errors import StateDamagedError, StateVersionError
+from state.model.keys import key_group, partition_of_group
+
+
+@dataclass(frozen=True, slots=True)
+class RocksInboxOptions:
+    """How much memory a store takes and how it flushes."""
+
+    block_cache_bytes: int = 32 << 20
+    """Blocks of rows kept in memory."""
+    write_buffer_bytes: int = 16 << 20
+    """Rows kept in memory before they are written as a file."""
+    sync: bool = True
+    """Flush the log to the disk with every commit; without, a power failure may undo the last ones (never a kill)."""
+
+
+def _options(given: RocksInboxOptions) -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(given.write_buffer_bytes)
+    options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
+    options.set_keep_log_file_num(2)
+    options.set_max_open_files(-1)
+    table = BlockBasedOptions()
+    table.set_bloom_filter(10, False)
+    table.set_block_cache(Cache(given.block_cache_bytes))
+    options.set_block_based_table_factory(table)
+    return options
+
+
+def _scan(database: Rdict, prefix: bytes, start: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+    """Keys that begin with `prefix` in byte order, from `start` on, with their values."""
+    cursor: RdictIter = database.iter()
+    cursor.seek(start or prefix)
+    while cursor.valid():
+        key: bytes = cursor.key()
+        if not key.startswith(prefix):
+            return
+        yield key, cursor.value()
+        cursor.next()
+    cursor.status()
+
+
+def _load_head(database: Rdict, user: str) -> InboxHead:
+    value = database.get(keys.head_key(user))
+    return InboxHead() if value is None else decode_head(value)
+
+
+def _stored(value: bytes) -> StoredRow:
+    row = decode_row(value)
+    row.stored_at = row.at
+    return row
+
+
+def _marks(database: Rdict) -> dict[tuple[str, int], Mark]:
+    return {keys.parse_mark_key(key): keys.decode_mark(value) for key, value in _scan(database, b"m")}
+
+
+def _count_items(database: Rdict, group: int) -> int:
+    return sum(row_count(value) for _, value in _scan(database, keys.group_rows_prefix(group)))
+
+
+def _check_layout(database: Rdict, path: Path) -> None:
+    version = database.get(keys.VERSION_KEY)
+    if version != bytes([keys.LAYOUT_VERSION]):
+        raise StateVersionError(f"{path}: inbox layout {version!r}, this program knows {keys.LAYOUT_VERSION}")
+
+
+def shard_path(directory: Path, partition: int) -> Path:
+    """Where the store of a partition lies under the inbox directory."""
+    return directory / str(partition)
+
+
+class RocksInboxStore:
+    """See `connectors.inbox.interface.InboxStore`. The caller holds the lock of the state directory."""
+
+    def __init__(self, path: Path, options: RocksInboxOptions | None = None) -> None:
+        """Open or begin the store.
+
+        :raises StateDamagedError: RocksDB cannot open it; restore it, or delete it to have it rebuilt from the log.
+        :raises StateVersionError: it was written by a newer program.
+        """
+        given = options or RocksInboxOptions()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._database = Rdict(str(path), _options(given))
+        except Exception as error:  # rocksdict raises bare Exception for whatever RocksDB refuses
+            raise StateDamagedError(f"{path}: {error}; restore it, or delete it to rebuild from the log") from error
+        self._write_options = WriteOptions()
+        self._write_options.sync = given.sync
+        if self._database.get(keys.VERSION_KEY) is None:
+            self._database.put(keys.VERSION_KEY, bytes([keys.LAYOUT_VERSION]))
+        _check_layout(self._database, path)
+
+    def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:
+        """Give a user's head and all rows."""
+        head = _load_head(self._database, user)
+        if head.rows == 0:
+            return head, []
+        return head, [_stored(value) for _, value in _scan(self._database, keys.rows_prefix(user))]
+
+    def marks(self) -> dict[tuple[str, int], Mark]:
+        """Give the marks per (source, group)."""
+        return _marks(self._database)
+
+    def totals(self) -> dict[int, GroupTotals]:
+        """Give the running totals per group."""
+        return {key[1]: keys.decode_totals(value) for key, value in _scan(self._database, b"t")}
+
+    def count_items(self, group: int) -> int:
+        """Count the items in the rows of a group, row by row."""
+        return _count_items(self._database, group)
+
+    def users(self, group: int, after: str | None, limit: int) -> list[str]:
+        """Give up to `limit` users of a group in byte order, behind `after`."""
+        start = None if after is None else keys.head_key(after) + b"\0"
+        found = _scan(self._database, keys.head_prefix(group), start)
+        return [keys.user_of_head(key) for key, _ in zip((key for key, _ in found), range(limit), strict=False)]
+
+    def offset(self) -> int:
+        """Give the offset of the last commit."""
+        return int.from_bytes(self._database.get(keys.OFFSET_KEY) or b"", "big")
+
+    def commit(self, commit: ShardCommit) -> None:
+        """One write batch, flushed."""
+        batch = WriteBatch(raw_mode=True)
+        for user, changes in commit.users.items():
+            _write_user(batch, user, changes)
+        for (source, group), mark in commit.marks.items():
+            batch.put(keys.mark_key(source, group), keys.encode_mark(mark))
+        for group, totals in commit.totals.items():
+            batch.put(keys.totals_key(group), keys.encode_totals(totals))
+        batch.put(keys.OFFSET_KEY, commit.offset.to_bytes(8, "big"))
+        self._database.write(batch, self._write_options)
+        for changes in commit.users.values():
+            for row in changes.written:
+                row.stored_at = row.at
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+
+def _write_user(batch: WriteBatch, user: str, changes: UserChanges) -> None:
+    batch.put(keys.head_key(user), encode_head(changes.head))
+    for row in changes.removed:
+        if row.stored_at is not None:
+            batch.delete(keys.row_key(user, RowPosition(row.stored_at, row.number)))
+    for row in changes.written:
+        if row.stored_at not in (None, row.at):
+            batch.delete(keys.row_key(user, RowPosition(row.stored_at or 0, row.number)))
+        batch.put(keys.row_key(user, RowPosition(row.at, row.number)), encode_row(row))
+
+
+def stored_offset(path: Path) -> int:
+    """The offset at which the owner of this store goes on; 0 where there is none yet. Opens it to read only."""
+    if not (path / "CURRENT").exists():
+        return 0
+    database = Rdict(str(path), _options(RocksInboxOptions()), access_type=AccessType.read_only(False))
+    try:
+        return int.from_bytes(database.get(keys.OFFSET_KEY) or b"", "big")
+    finally:
+        database.close()
+
+
+class RocksInboxReader:
+    """See `connectors.inbox.interface.InboxReader`: secondary instances over all partitions' stores."""
+
+    def __init__(self, directory: Path, partitions: int, secondary: Path) -> None:
+        """Read the stores under `directory`; `secondary` is a directory of this reader's own, removed at `close`."""
+        self._directory, self._partitions, self._secondary = directory, partitions, secondary
+        self._open: dict[int, Rdict] = {}
+        self._lock = threading.Lock()
+
+    def page(self, user: str, limit: int, before: RowPosition | None = None) -> InboxPage:
+        """One seek, then as many steps as rows."""
+        with self._lock:
+            database = self._current(key_group(user))
+            if database is None:
+                return InboxPage((), None, 0, None)
+            head = _load_head(database, user)
+            start = None if before is None else keys.row_key(user, before) + b"\0"
+            found = list(zip(_scan(database, keys.rows_prefix(user), start), range(limit + 1), strict=False))
+        rows = tuple(row_view(decode_row(value)) for (_, value), _ in found[:limit])
+        following = keys.position_of_row(found[limit - 1][0][0]) if len(found) > limit else None
+        return InboxPage(rows, following, head.unread, head.read_up_to)
+
+    def unread(self, user: str) -> int:
+        """Give the number of unread rows."""
+        with self._lock:
+            database = self._current(key_group(user))
+            return 0 if database is None else _load_head(database, user).unread
+
+    def row(self, user: str, event_id: str) -> InboxRow | None:
+        """Look through the user's rows, newest first."""
+        with self._lock:
+            database = self._current(key_group(user))
+            if database is None:
+                return None
+            for _, value in _scan(database, keys.rows_prefix(user)):
+                row = decode_row(value)
+                if row.first_event_id == event_id or any(item.event_id == event_id for item in row.items):
+                    return row_view(row)
+        return None
+
+    def applied(self, group: int) -> dict[str, Mark]:
+        """Give the mark of each source for a group."""
+        with self._lock:
+            database = self._current(group)
+            return {} if database is None else _applied(database, group)
+
+    def audit(self, group: int) -> InboxAudit:
+        """Count the rows of a group one by one; nothing catches up meanwhile, so all of it is of one commit."""
+        with self._lock:
+            database = self._current(group)
+            if database is None:
+                return InboxAudit(0, GroupTotals(), {})
+            value = database.get(keys.totals_key(group))
+            totals = GroupTotals() if value is None else keys.decode_totals(value)
+            return InboxAudit(_count_items(database, group), totals, _applied(database, group))
+
+    def close(self) -> None:
+        """Close the instances and remove their directory."""
+        with self._lock:
+            for database in self._open.values():
+                database.close()
+            self._open.clear()
+        shutil.rmtree(self._secondary, ignore_errors=True)
+
+    def _current(self, group: int) -> Rdict | None:
+        """The group's database, caught up with its writer; None while there is none."""
+        partition = partition_of_group(group, self._partitions)
+        database = self._open.get(partition)
+        if database is None:
+            path = shard_path(self._directory, partition)
+            if not (path / "CURRENT").exists():
+                return None
+            database = self._open_secondary(path, partition)
+        database.try_catch_up_with_primary()
+        return database
+
+    def _open_secondary(self, path: Path, partition: int) -> Rdict:
+        own = self._secondary / str(partition)
+        own.mkdir(parents=True, exist_ok=True)
+        options = _options(RocksInboxOptions())
+        database = Rdict(str(path), options, access_type=AccessType.secondary(str(own)))
+        self._open[partition] = database
+        return database
+
+
+def _applied(database: Rdict, group: int) -> dict[str, Mark]:
+    found = _scan(database, b"m" + bytes([group]))
+    return {keys.parse_mark_key(key)[0]: keys.decode_mark(value) for key, value in found}

@@ -1,0 +1,169 @@
+"""Operations of topic `inbox` applied to the inboxes of many users, each operation once.
+
+`InboxShard` keeps the inboxes it touched in memory up to a bound, drops what is not above the mark of its (source, key
+group), counts items per key group, and gives what a store must hold. It reads no clock: its time for retirement is the
+latest `at` it has seen.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from operators.inbox import InboxConfig, UserInbox
+from state.inbox import GroupTotals, InboxHead, Mark, ShardCommit, StoredRow
+from state.inbox_ops import Operation
+from state.inbox_ops import Sequence as Place
+
+Load = Callable[[str], tuple[InboxHead, list[StoredRow]]]
+"""Gives the stored head and rows of a user."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardConfig:
+    """Rules and bounds of a shard."""
+
+    inbox: InboxConfig = field(default_factory=InboxConfig)
+    cached_rows_max: int = 200_000
+    """Rows of users kept in memory between commits."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCounts:
+    """What a key group's rows are as of `marks` (laws of TOPICS.md)."""
+
+    group: int
+    marks: Mapping[str, Mark]
+    totals: GroupTotals
+
+
+class InboxShard:
+    """The inboxes of the key groups of one partition; one thread at a time."""
+
+    def __init__(
+        self,
+        load: Load,
+        marks: Mapping[tuple[str, int], Mark],
+        totals: Mapping[int, GroupTotals],
+        config: ShardConfig | None = None,
+    ) -> None:
+        self._load, self._config = load, config or ShardConfig()
+        self._marks, self._totals = dict(marks), dict(totals)
+        self._inboxes: OrderedDict[str, UserInbox] = OrderedDict()
+        self._changed_users: set[str] = set()
+        self._changed_marks: set[tuple[str, int]] = set()
+        self._uncounted: set[int] = set(self._totals)
+        self.now_ms = 0
+        """The latest time of an item seen; retirement goes by it."""
+
+    def apply(self, place: Place, operations: Sequence[Operation]) -> bool:
+        """Apply the operations of one record, in order. False: they were applied before, nothing is done."""
+        source = place.source, place.group
+        mark = self._marks.get(source)
+        if mark is not None and place.mark <= mark:
+            return False
+        for operation in operations:
+            self._apply(place.group, operation)
+        self._marks[source] = place.mark
+        self._changed_marks.add(source)
+        self._uncounted.add(place.group)
+        return True
+
+    def sweep(self, group: int, users: Iterable[str]) -> int:
+        """Retire old rows of these users of a group. Gives the items that went."""
+        retired = sum(self._retire(group, user, self._inbox(user)) for user in users)
+        if retired:
+            self._uncounted.add(group)
+        return retired
+
+    def audited(self, group: int, items: int) -> bool:
+        """Take over what was counted row by row in the store as of the last commit. False: the totals differed."""
+        totals = self._totals.get(group, GroupTotals())
+        if totals.items == items:
+            return True
+        self._totals[group] = replace(totals, items=items)
+        self._uncounted.add(group)
+        return False
+
+    def take_commit(self, offset: int) -> ShardCommit:
+        """Everything that changed since the last call; the caller must commit it before it goes on."""
+        users = {user: self._inboxes[user].take_changes() for user in self._changed_users}
+        marks = {source: self._marks[source] for source in self._changed_marks}
+        commit = ShardCommit(users, marks, dict(self._totals), offset)
+        self._changed_users, self._changed_marks = set(), set()
+        return commit
+
+    def committed(self) -> None:
+        """The commit is durable: memory beyond the bound may go."""
+        rows = sum(len(inbox) + 1 for inbox in self._inboxes.values())
+        while rows > self._config.cached_rows_max:
+            _, inbox = self._inboxes.popitem(last=False)
+            rows -= len(inbox) + 1
+
+    def take_counts(self) -> list[ShardCounts]:
+        """Counts of the groups that changed since they were last taken; all groups, the first time."""
+        groups, self._uncounted = sorted(self._uncounted), set()
+        return [self._counts(group) for group in groups]
+
+    def _counts(self, group: int) -> ShardCounts:
+        marks = {source: mark for (source, each), mark in self._marks.items() if each == group}
+        return ShardCounts(group, marks, self._totals.get(group, GroupTotals()))
+
+    def _inbox(self, user: str) -> UserInbox:
+        inbox = self._inboxes.get(user)
+        if inbox is None:
+            head, rows = self._load(user)
+            inbox = self._inboxes[user] = UserInbox(rows, head)
+        else:
+            self._inboxes.move_to_end(user)
+        return inbox
+
+    def _apply(self, group: int, operation: Operation) -> None:
+        inbox = self._inbox(operation.user)
+        self._changed_users.add(operation.user)
+        match operation.op:
+            case "add":
+                self._add(group, operation, inbox)
+            case "read":
+                inbox.read(operation.up_to)
+            case _:
+                taken = int(_take(inbox, operation))
+                self._count(group, items=-taken, taken_back=taken)
+
+    def _add(self, group: int, operation: Operation, inbox: UserInbox) -> None:
+        inbox.add(
+            type=operation.type,
+            object=operation.object,
+            windowed=operation.windowed,
+            event_id=operation.event_id,
+            actor=operation.actor,
+            at=operation.at,
+            place=operation.place,
+            payload=operation.payload_json(),
+        )
+        self._count(group, items=1, added=1)
+        self.now_ms = max(self.now_ms, operation.at)
+        self._retire(group, operation.user, inbox)
+
+    def _retire(self, group: int, user: str, inbox: UserInbox) -> int:
+        retired = inbox.retire(self.now_ms, self._config.inbox)
+        if retired:
+            self._changed_users.add(user)
+            self._count(group, items=-retired, retired=retired)
+        return retired
+
+    def _count(self, group: int, items: int, added: int = 0, taken_back: int = 0, retired: int = 0) -> None:
+        totals = self._totals.get(group, GroupTotals())
+        self._totals[group] = GroupTotals(
+            totals.items + items, totals.added + added, totals.taken_back + taken_back, totals.retired + retired
+        )
+
+
+def _take(inbox: UserInbox, operation: Operation) -> bool:
+    if operation.op == "take_back":
+        return inbox.take_back(type=operation.type, object=operation.object, event_id=operation.event_id)
+    return inbox.retract(
+        type=operation.type,
+        actor=operation.actor,
+        object=operation.object,
+        parent_event_id=operation.parent_event_id,
+    )

@@ -1,0 +1,218 @@
+"""Laws of every inbox store (connectors/inbox/interface.py), over the one in memory and the one on RocksDB."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from connectors.inbox.interface import InboxReader, InboxStore, RowPosition
+from connectors.inbox.memory import MemoryInboxStore
+from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path, stored_offset
+from operators.inbox import InboxConfig
+from operators.inbox_shard import InboxShard, ShardConfig
+from state.inbox import GroupTotals, ShardCommit, UserChanges
+from state.inbox_ops import Operation, Sequence
+from state.model.keys import key_group
+
+GROUP = key_group("mia")
+
+
+class Both(NamedTuple):
+    """A store and a reader of it."""
+
+    store: InboxStore
+    reader: InboxReader
+    reopen: Callable[[], InboxStore]
+
+
+@pytest.fixture(params=["memory", "rocksdb"])
+def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Both]:
+    if request.param == "memory":
+        memory = MemoryInboxStore()
+        yield Both(memory, memory, lambda: memory)
+        return
+    inboxes = tmp_path / "inbox"
+    opened = [RocksInboxStore(shard_path(inboxes, 0))]
+
+    def reopen() -> InboxStore:
+        opened[-1].close()
+        opened.append(RocksInboxStore(shard_path(inboxes, 0)))
+        return opened[-1]
+
+    reader = RocksInboxReader(inboxes, 1, tmp_path / "secondary")
+    yield Both(opened[0], reader, reopen)
+    reader.close()
+    opened[-1].close()
+    assert not (tmp_path / "secondary").exists()
+
+
+def shard_of(store: InboxStore, config: ShardConfig | None = None) -> InboxShard:
+    return InboxShard(store.load, store.marks(), store.totals(), config)
+
+
+def add(event_id: str, at: int, *, user: str = "mia", actor: str = "a", windowed: bool = True) -> Operation:
+    return Operation(
+        op="add",
+        user=user,
+        type="like" if windowed else "reply",
+        object="photo",
+        windowed=windowed,
+        event_id=event_id,
+        actor=actor,
+        at=at,
+        place=at,
+    )
+
+
+def put(store: InboxStore, shard: InboxShard, operations: list[Operation], *, first: int = 0) -> None:
+    for number, operation in enumerate(operations, start=first):
+        shard.apply(Sequence("d", key_group(operation.user), number, 0), [operation])
+    store.commit(shard.take_commit(first + len(operations)))
+    shard.committed()
+
+
+def test_an_unknown_user_has_an_empty_inbox(both: Both) -> None:
+    page = both.reader.page("nobody", 10)
+    assert (page.rows, page.next, page.unread, page.read_up_to) == ((), None, 0, None)
+    assert both.store.load("nobody")[1] == []
+    assert both.reader.applied(GROUP) == {}
+
+
+def test_a_commit_is_seen_whole_and_survives_reopening(both: Both) -> None:
+    put(both.store, shard_of(both.store), [add("e1", 1), add("e2", 2, actor="b"), add("r1", 3, windowed=False)])
+    for _ in range(2):
+        page = both.reader.page("mia", 10)
+        assert [(row.first_event_id, row.count, row.actors) for row in page.rows] == [
+            ("r1", 1, ("a",)),
+            ("e1", 2, ("b", "a")),
+        ]
+        assert page.unread == both.reader.unread("mia") == 2
+        assert both.reader.applied(GROUP) == {"d": (2, 0)}
+        store = both.reopen()
+        assert store.offset() == 3
+        assert store.totals()[GROUP] == GroupTotals(items=3, added=3)
+        assert store.count_items(GROUP) == 3
+
+
+def test_what_was_applied_is_dropped_after_reopening(both: Both) -> None:
+    operations = [add(f"e{n}", n, windowed=False) for n in range(5)]
+    put(both.store, shard_of(both.store), operations)
+    store = both.reopen()
+    shard = shard_of(store)
+    assert not shard.apply(Sequence("d", GROUP, 4, 0), [operations[4]])
+    assert shard.apply(Sequence("t", GROUP, 4, 0), [add("p0", 9, windowed=False)])
+    store.commit(shard.take_commit(5))
+    assert both.reader.audit(GROUP).items_counted == 6
+    assert both.reader.applied(GROUP) == {"d": (4, 0), "t": (4, 0)}
+
+
+def test_pages_go_on_without_gap_or_repeat(both: Both) -> None:
+    put(both.store, shard_of(both.store), [add(f"r{n}", n // 3, windowed=False) for n in range(25)])
+    names: list[str] = []
+    before: RowPosition | None = None
+    for _ in range(10):
+        page = both.reader.page("mia", 4, before)
+        names += [row.first_event_id for row in page.rows]
+        if page.next is None:
+            break
+        before = page.next
+    assert names == [f"r{n}" for n in range(24, -1, -1)]
+
+
+def test_a_row_that_moves_is_not_left_behind(both: Both) -> None:
+    shard = shard_of(both.store)
+    put(both.store, shard, [add("e1", 1), add("r1", 2, windowed=False)])
+    put(both.store, shard, [add("e2", 3)], first=2)
+    assert [row.first_event_id for row in both.reader.page("mia", 9).rows] == ["e1", "r1"]
+    shard = shard_of(both.reopen())
+    back = Operation(op="take_back", user="mia", type="like", object="photo", event_id="e2")
+    store = both.reopen()
+    put(store, shard_of(store), [back], first=3)
+    assert [(row.first_event_id, row.at) for row in both.reader.page("mia", 9).rows] == [("r1", 2), ("e1", 1)]
+    assert both.reader.audit(GROUP).items_counted == 2
+
+
+def test_retracted_and_retired_rows_leave_the_store(both: Both) -> None:
+    config = ShardConfig(InboxConfig(rows_max=3))
+    shard = shard_of(both.store, config)
+    put(both.store, shard, [add(f"r{n}", n, windowed=False) for n in range(5)])
+    gone = Operation(op="retract", user="mia", type="reply", actor="a", object="photo", parent_event_id="r3")
+    put(both.store, shard, [gone], first=5)
+    audit = both.reader.audit(GROUP)
+    assert audit.totals == GroupTotals(items=2, added=5, taken_back=1, retired=2)
+    assert audit.items_counted == 2
+    assert both.store.count_items(GROUP) == 2
+
+
+def test_reads_are_seen_with_the_time_they_reach(both: Both) -> None:
+    put(both.store, shard_of(both.store), [add("e1", 1), Operation(op="read", user="mia", up_to=7), add("e2", 8)])
+    page = both.reader.page("mia", 10)
+    assert [(row.first_event_id, row.read) for row in page.rows] == [("e2", False), ("e1", True)]
+    assert (page.unread, page.read_up_to) == (1, 7)
+    row = both.reader.row("mia", "e1")
+    assert row is not None
+    assert row.read
+    assert both.reader.row("mia", "e9") is None
+
+
+def test_users_are_listed_in_order(both: Both) -> None:
+    names = [name for name in (f"u{n}" for n in range(3000)) if key_group(name) == GROUP]
+    put(both.store, shard_of(both.store), [add(f"e{n}", n, user=name) for n, name in enumerate(names)])
+    listed = both.store.users(GROUP, None, 3)
+    assert listed + both.store.users(GROUP, listed[-1], 1000) == sorted(names)
+
+
+def test_totals_that_claim_more_than_the_rows_are_found(both: Both) -> None:
+    shard = shard_of(both.store)
+    put(both.store, shard, [add("e1", 1), add("r1", 2, windowed=False)])
+    head, rows = both.store.load("mia")
+    both.store.commit(ShardCommit({"mia": UserChanges(head, [], [rows[0]])}, {}, {}, 2))
+    assert both.store.count_items(GROUP) == 1
+    assert not shard.audited(GROUP, both.store.count_items(GROUP))
+    assert shard.take_counts()[0].totals == GroupTotals(items=1, added=2)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from connectors.inbox.rocksdb import RocksInboxStore, shard_path
+from operators.inbox_shard import InboxShard
+from state.inbox_ops import Operation, Sequence
+from state.model.keys import key_group
+store = RocksInboxStore(shard_path(Path(sys.argv[1]), 0))
+shard = InboxShard(store.load, store.marks(), store.totals())
+number = store.offset()
+while True:
+    for _ in range(20):
+        user = f"u{number % 50}"
+        op = Operation(op="add", user=user, type="reply", object=None, event_id=f"e{number}", at=number, place=number)
+        shard.apply(Sequence("d", key_group(user), number, 0), [op])
+        number += 1
+    store.commit(shard.take_commit(number))
+    shard.committed()
+    print(number, flush=True)
+"""
+
+
+def test_kill_9_between_any_two_instructions_leaves_a_whole_commit(tmp_path: Path) -> None:
+    inboxes = tmp_path / "inbox"
+    for _ in range(3):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(inboxes)], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        acknowledged = [int(writer.stdout.readline()) for _ in range(15)][-1]
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait(10)
+        writer.stdout.close()
+        offset = stored_offset(shard_path(inboxes, 0))
+        assert offset >= acknowledged
+        store = RocksInboxStore(shard_path(inboxes, 0))
+        names = [row.first_event_id for n in range(50) for row in store.load(f"u{n}")[1]]
+        assert sorted(names, key=lambda name: int(name[1:])) == [f"e{n}" for n in range(offset)]
+        assert sum(totals.items for totals in store.totals().values()) == offset
+        assert max(mark[0] for mark in store.marks().values()) == offset - 1
+        store.close()
