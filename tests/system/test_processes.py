@@ -1,0 +1,136 @@
+"""The supervisor's parts in isolation: restart with back-off, drain in stages, no orphan whatever happens."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flows.processes import ProcessEvent, ProcessGroup, ProcessSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+POLITE = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print("drained", time.monotonic(), flush=True), sys.exit(0)))
+print("up", flush=True)
+while True: time.sleep(0.02)
+"""
+DEAF = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
+
+
+def spec_of(name: str, program: str, stage: int = 1) -> ProcessSpec:
+    return ProcessSpec(name, (sys.executable, "-c", program), dict(os.environ), stage)
+
+
+def until(true: Callable[[], bool], seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture
+def events() -> list[ProcessEvent]:
+    return []
+
+
+@pytest.fixture
+def group(tmp_path: Path, events: list[ProcessEvent]) -> Iterator[ProcessGroup]:
+    group = ProcessGroup(tmp_path, events.append)
+    yield group
+    group.kill()
+
+
+def is_up(group: ProcessGroup, name: str) -> bool:
+    file = group.log_file(name)
+    return file.exists() and "up" in file.read_text()
+
+
+def test_a_killed_process_comes_back(group: ProcessGroup, events: list[ProcessEvent]) -> None:
+    group.start(spec_of("one", POLITE))
+    first = group.pids()["one"]
+    os.kill(first, signal.SIGKILL)
+
+    def restarted() -> bool:
+        group.watch()
+        return [event.event for event in events] == ["start", "exit", "restart"]
+
+    until(restarted)
+    assert events[1].code == -signal.SIGKILL
+    assert events[2].pid == group.pids()["one"] != first
+
+
+def test_back_off_grows_with_failures(group: ProcessGroup, events: list[ProcessEvent]) -> None:
+    group.start(spec_of("bad", "raise SystemExit(3)"))
+    times = []
+
+    def third() -> bool:
+        seen = len(events)
+        group.watch()
+        times.extend([time.monotonic()] * (len(events) - seen))
+        return sum(event.event == "restart" for event in events) >= 3
+
+    until(third)
+    exits = [moment for moment, event in zip(times, events[1:], strict=True) if event.event == "exit"]
+    starts = [moment for moment, event in zip(times, events[1:], strict=True) if event.event == "restart"]
+    pauses = [start - end for end, start in zip(exits, starts, strict=False)]
+    assert pauses[0] >= 0.2 * 0.9
+    assert pauses[1] >= 0.5 * 0.9
+    assert pauses[2] >= 1.0 * 0.9
+    assert group.failures("bad") >= 3
+
+
+def test_stages_drain_in_order_and_the_deaf_are_killed(group: ProcessGroup) -> None:
+    group.start(spec_of("late", POLITE, stage=3))
+    group.start(spec_of("deaf", DEAF, stage=2))
+    group.start(spec_of("early", POLITE, stage=1))
+    until(lambda: all(is_up(group, name) for name in ("late", "deaf", "early")))
+    pids = group.pids()
+    assert group.drain(timedelta(seconds=1)) == ["deaf"]
+    moments = {name: float(group.log_file(name).read_text().split()[-1]) for name in ("early", "late")}
+    assert moments["late"] - moments["early"] >= 0.9
+    assert not any(alive(pid) for pid in pids.values())
+
+
+OWNER = """
+import os, pathlib, sys, time
+from flows.processes import ProcessGroup, ProcessSpec
+group = ProcessGroup(pathlib.Path(sys.argv[1]), lambda event: None)
+sleep = ("timeit", "-n", "1", "-r", "1", "import time; time.sleep(60)")
+command = (sys.executable, "-m", "flows.launch", "child:19", "module", *sleep)
+group.start(ProcessSpec("child", command, dict(os.environ)))
+print(group.pids()["child"], flush=True)
+while True: time.sleep(0.05); group.watch()
+"""
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_no_child_outlives_a_killed_owner(tmp_path: Path, stopped: bool) -> None:
+    if stopped and sys.platform != "linux":
+        pytest.skip("only the kernel can end a stopped process; Linux does")
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert owner.stdout is not None
+    child = int(owner.stdout.readline())
+    try:
+        until(lambda: os.getpriority(os.PRIO_PROCESS, child) == 19)
+        if stopped:
+            os.kill(child, signal.SIGSTOP)
+        assert alive(child)
+    finally:
+        owner.kill()
+        owner.wait(10)
+        owner.stdout.close()
+    until(lambda: not alive(child))
