@@ -1,0 +1,320 @@
+"""Which events were accepted before (RULES 1, "Repeats"): the store behind the gateway's answers 200 and 409.
+
+Two implementations keep one set of laws (`tests/contract/test_admission_laws.py`): `RocksAdmissionStore` here, for one
+gateway process, and `connectors.cache.redis.RedisAdmissionStore`, which several share. Neither is the last word: the
+flow behind makes the whole check again in log order, so a store that is lost or down costs answers, never events.
+
+States: an event is PENDING from `reserve` on and COMMITTED after `commit`, which the gateway calls once the log
+acknowledged the append. A repeat on PENDING must append again with the same event_id.
+
+Bytes in RocksDB, all integers big-endian:
+
+    b"e" + event_id (utf-8)            state u8 (0 PENDING, 1 COMMITTED), event_until u64, kept_until u64,
+                                       scope_length u8, scope, sender_id (utf-8)
+    b"s" + scope (16 bytes)            scope_until u64, content (32 bytes), event_id (utf-8)
+    b"t" + until u64 + one of the keys above    empty: when to look whether that key can go
+    b"v"                               layout version, u8
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from rocksdict import Options, Rdict, WriteBatch
+
+from state.model.admission import Claim
+from state.model.errors import StateVersionError, StoreUnavailableError
+
+LAYOUT_VERSION = 1
+_EVENT = struct.Struct(">BQQB")
+_SCOPE = struct.Struct(">Q32s")
+_TIME = struct.Struct(">Q")
+_NEVER = 2**63
+
+
+class Verdict(Enum):
+    """What became of a claim."""
+
+    NEW = "new"
+    REPEAT = "repeat"
+    CONFLICT = "conflict"
+
+
+class Reservation(NamedTuple):
+    """The answer to one claim."""
+
+    verdict: Verdict
+    event_id: str
+    """Of the original; for NEW the claim's own."""
+    committed: bool
+    """Whether the log has acknowledged it; a REPEAT without it appends again under this event_id."""
+
+
+class Known(NamedTuple):
+    """What the store remembers of an accepted event."""
+
+    event_id: str
+    sender_id: str
+    committed: bool
+    kept_until_ms: int
+    """When it is released, for an event kept for later; else 0."""
+
+
+class AdmissionStore(Protocol):
+    """See the module. Every method may raise `StoreUnavailableError`, within the store's deadline."""
+
+    async def reserve(self, claims: Sequence[Claim], now_ms: int) -> list[Reservation]:
+        """Check and set each claim atomically, in this order (later ones see earlier ones); NEW becomes PENDING."""
+        ...
+
+    async def commit(self, event_ids: Sequence[str]) -> None:
+        """Mark as COMMITTED; ids that are not known are passed over."""
+        ...
+
+    async def known(self, event_id: str, now_ms: int) -> Known | None:
+        """Give what is remembered of an event, None if nothing is (any more)."""
+        ...
+
+    async def forget(self, event_id: str) -> None:
+        """Free the event_id and its key, or its place as the latest of its kind (a cancelled event)."""
+        ...
+
+    async def check(self) -> None:
+        """Prove that the store answers."""
+        ...
+
+    async def close(self) -> None:
+        """Free it."""
+        ...
+
+
+class _Event(NamedTuple):
+    committed: bool
+    event_until_ms: int
+    kept_until_ms: int
+    scope: bytes
+    sender_id: str
+
+
+class _Scope(NamedTuple):
+    until_ms: int
+    content: bytes
+    event_id: str
+
+
+def _pack_event(event: _Event) -> bytes:
+    head = _EVENT.pack(event.committed, event.event_until_ms, event.kept_until_ms, len(event.scope))
+    return head + event.scope + event.sender_id.encode()
+
+
+def _unpack_event(value: bytes) -> _Event:
+    committed, event_until, kept_until, scope_length = _EVENT.unpack_from(value)
+    scope_end = _EVENT.size + scope_length
+    return _Event(bool(committed), event_until, kept_until, value[_EVENT.size : scope_end], value[scope_end:].decode())
+
+
+def _pack_scope(scope: _Scope) -> bytes:
+    return _SCOPE.pack(scope.until_ms, scope.content) + scope.event_id.encode()
+
+
+def _unpack_scope(value: bytes) -> _Scope:
+    until_ms, content = _SCOPE.unpack_from(value)
+    return _Scope(until_ms, content, value[_SCOPE.size :].decode())
+
+
+def judge(claim: Claim, scope: tuple[bytes, str] | None, is_known: bool) -> tuple[Verdict, str]:
+    """RULES 1 for one claim: the verdict and whose event_id it names.
+
+    `scope` is the (content, event_id) in force in the claim's scope, `is_known` whether its given event_id is. A
+    client's key goes before the event_id, so that another body under the key is always flagged.
+    """
+    if scope is not None and claim.keyed:
+        content, original = scope
+        same = content == claim.content and not (claim.given and claim.event_id != original)
+        return (Verdict.REPEAT if same else Verdict.CONFLICT), original
+    if is_known:
+        return Verdict.REPEAT, claim.event_id
+    if scope is not None and scope[0] == claim.content:
+        return Verdict.REPEAT, scope[1]
+    return Verdict.NEW, claim.event_id
+
+
+class RocksAdmissionStore:
+    """The embedded store: one RocksDB directory, opened by one gateway process.
+
+    Writes go to RocksDB's log without a flush to the disk: they survive the process, not the machine, which the flow
+    behind makes up for. Measured: 7.6 µs an event in groups of 64 (SQLite: 20 µs). Its methods do not wait.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Open or begin the store.
+
+        :raises StateVersionError: written by another version of this program; delete the directory to begin anew.
+        :raises StoreUnavailableError: it cannot be opened, for instance because another process has it.
+        """
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        try:
+            self._db = Rdict(str(directory), options)
+        except Exception as error:  # rocksdict raises plain Exception
+            raise StoreUnavailableError(f"admission store: {error}") from error
+        self._next_due_ms = 0
+        self._check_version()
+
+    def _check_version(self) -> None:
+        version = self._db.get(b"v")
+        if version is None:
+            self._db.put(b"v", bytes([LAYOUT_VERSION]))
+        elif version != bytes([LAYOUT_VERSION]):
+            self._db.close()
+            raise StateVersionError("admission store of another version; delete state/gateway/admission to begin anew")
+
+    async def reserve(self, claims: Sequence[Claim], now_ms: int) -> list[Reservation]:
+        """See `AdmissionStore`; atomic because nothing else runs meanwhile and one process owns the directory."""
+        view = _View(self._db, claims, now_ms)
+        answers = [view.reserve(claim) for claim in claims]
+        self._write(view.batch)
+        self._next_due_ms = min(self._next_due_ms, view.earliest_until_ms)
+        self.sweep(now_ms, most=16 + 4 * len(claims))
+        return answers
+
+    async def commit(self, event_ids: Sequence[str]) -> None:
+        """See `AdmissionStore`."""
+        keys = [b"e" + event_id.encode() for event_id in event_ids]
+        batch = WriteBatch(raw_mode=True)
+        for key, value in zip(keys, self._get(keys), strict=True):
+            if value is not None:
+                batch.put(key, b"\x01" + value[1:])
+        self._write(batch)
+
+    async def known(self, event_id: str, now_ms: int) -> Known | None:
+        """See `AdmissionStore`."""
+        value = self._get([b"e" + event_id.encode()])[0]
+        event = None if value is None else _unpack_event(value)
+        if event is None or event.event_until_ms <= now_ms:
+            return None
+        return Known(event_id, event.sender_id, event.committed, event.kept_until_ms)
+
+    async def forget(self, event_id: str) -> None:
+        """See `AdmissionStore`."""
+        key = b"e" + event_id.encode()
+        value = self._get([key])[0]
+        if value is None:
+            return
+        batch = WriteBatch(raw_mode=True)
+        batch.delete(key)
+        scope_key = b"s" + _unpack_event(value).scope
+        scope = self._get([scope_key])[0]
+        if scope is not None and _unpack_scope(scope).event_id == event_id:
+            batch.delete(scope_key)
+        self._write(batch)
+
+    def sweep(self, now_ms: int, *, most: int) -> int:
+        """Remove what no longer counts, looking at no more than `most` entries; gives at how many it looked."""
+        if now_ms < self._next_due_ms:
+            return 0
+        batch, due = WriteBatch(raw_mode=True), list(self._due(now_ms, most))
+        for time_key in due:
+            key = time_key[1 + _TIME.size :]
+            value = self._get([key])[0]
+            if value is not None and _until(key, value) <= now_ms:
+                batch.delete(key)
+            batch.delete(time_key)
+        self._write(batch)
+        return len(due)
+
+    def _due(self, now_ms: int, most: int) -> Iterator[bytes]:
+        """Entries of the time index up to now; remembers where to look next, behind what was deleted."""
+        for found, key in enumerate(self._db.keys(from_key=b"t" + _TIME.pack(self._next_due_ms))):
+            if not isinstance(key, bytes) or key[:1] != b"t":
+                break
+            self._next_due_ms = _TIME.unpack_from(key, 1)[0]
+            if found >= most or self._next_due_ms > now_ms:
+                return
+            yield key
+        self._next_due_ms = _NEVER
+
+    async def check(self) -> None:
+        """See `AdmissionStore`."""
+        self._get([b"v"])
+
+    async def close(self) -> None:
+        """See `AdmissionStore`."""
+        self._db.close()
+
+    def _get(self, keys: list[bytes]) -> list[bytes | None]:
+        return _get(self._db, keys)
+
+    def _write(self, batch: WriteBatch) -> None:
+        if batch.is_empty():
+            return
+        try:
+            self._db.write(batch)
+        except Exception as error:  # rocksdict raises plain Exception
+            raise StoreUnavailableError(f"admission store: {error}") from error
+
+
+def _get(db: Rdict, keys: Sequence[bytes]) -> list[bytes | None]:
+    if not keys:
+        return []
+    try:
+        found: Any = db.get(list[Any](keys))
+    except Exception as error:  # rocksdict raises plain Exception
+        raise StoreUnavailableError(f"admission store: {error}") from error
+    return list(found)
+
+
+def _until(key: bytes, value: bytes) -> int:
+    return _unpack_scope(value).until_ms if key[:1] == b"s" else _unpack_event(value).event_until_ms
+
+
+class _View:
+    """What a batch of claims reads, with what the claims before have written laid over it."""
+
+    def __init__(self, db: Rdict, claims: Sequence[Claim], now_ms: int) -> None:
+        self.batch = WriteBatch(raw_mode=True)
+        self.earliest_until_ms = _NEVER
+        self._now_ms = now_ms
+        scope_keys = [b"s" + claim.scope for claim in claims if claim.scope is not None]
+        event_keys = [b"e" + claim.event_id.encode() for claim in claims if claim.given]
+        self._seen = dict(zip(scope_keys + event_keys, _get(db, scope_keys + event_keys), strict=True))
+        originals = [b"e" + _unpack_scope(value).event_id.encode() for key in scope_keys if (value := self._seen[key])]
+        self._seen.update(zip(originals, _get(db, originals), strict=True))
+
+    def reserve(self, claim: Claim) -> Reservation:
+        scope = self._scope(claim)
+        is_known = claim.given and self._event(claim.event_id) is not None
+        verdict, event_id = judge(claim, None if scope is None else (scope.content, scope.event_id), is_known)
+        if verdict is Verdict.NEW:
+            self._put(claim)
+            return Reservation(verdict, event_id, committed=False)
+        original = self._event(event_id)
+        return Reservation(verdict, event_id, committed=original is not None and original.committed)
+
+    def _scope(self, claim: Claim) -> _Scope | None:
+        value = None if claim.scope is None else self._seen.get(b"s" + claim.scope)
+        scope = None if value is None else _unpack_scope(value)
+        return scope if scope is not None and self._now_ms < scope.until_ms else None
+
+    def _event(self, event_id: str) -> _Event | None:
+        value = self._seen.get(b"e" + event_id.encode())
+        event = None if value is None else _unpack_event(value)
+        return event if event is not None and self._now_ms < event.event_until_ms else None
+
+    def _put(self, claim: Claim) -> None:
+        event = _Event(False, claim.event_until_ms, claim.kept_until_ms, claim.scope or b"", claim.sender_id)
+        self._set(b"e" + claim.event_id.encode(), _pack_event(event), claim.event_until_ms)
+        if claim.scope is not None:
+            scope = _Scope(claim.scope_until_ms, claim.content, claim.event_id)
+            self._set(b"s" + claim.scope, _pack_scope(scope), claim.scope_until_ms)
+
+    def _set(self, key: bytes, value: bytes, until_ms: int) -> None:
+        self._seen[key] = value
+        self.earliest_until_ms = min(self.earliest_until_ms, until_ms)
+        self.batch.put(key, value)
+        self.batch.put(b"t" + _TIME.pack(until_ms) + key, b"")
