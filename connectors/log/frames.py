@@ -21,7 +21,8 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from connectors.log.interface import Headers, NewRecord, Record
+from connectors.log.interface import RECORD_MAX_BYTES, Headers, NewRecord, Record
+from state.model.errors import LogError
 
 RECORDS_MAX = 4096
 VALUES_MAX_BYTES = 4 << 20
@@ -57,7 +58,10 @@ class Frame(NamedTuple):
 def pack(records: Sequence[NewRecord]) -> Iterator[Block]:
     """Pack records of one partition in order, into as many blocks as the bounds of a frame demand."""
     values = [record.value for record in records]
-    if len(records) > 1 and (len(records) > RECORDS_MAX or sum(map(len, values)) > VALUES_MAX_BYTES):
+    lengths = list(map(len, values))
+    if max(lengths, default=0) > RECORD_MAX_BYTES:
+        raise LogError(f"a record of {max(lengths)} bytes for {records[0].topic} is larger than {RECORD_MAX_BYTES}")
+    if len(records) > 1 and (len(records) > RECORDS_MAX or sum(lengths) > VALUES_MAX_BYTES):
         half = len(records) // 2
         yield from pack(records[:half])
         yield from pack(records[half:])

@@ -18,6 +18,9 @@ from typing import NamedTuple, Protocol
 Headers = tuple[tuple[str, bytes], ...]
 """Names and values in the order in which they were appended; a name may repeat."""
 
+RECORD_MAX_BYTES = 8 << 20
+"""An append of a larger value raises LogError and stores nothing of the record: no retry can help."""
+
 
 class Record(NamedTuple):
     """One record as it was read."""
@@ -73,6 +76,7 @@ class Log(Protocol):
         """Store the records durably, in order per partition, and give their offsets in the order of the input.
 
         :raises LogUnavailableError: not acknowledged in time; any part of the records may have been stored.
+        :raises LogError: a value is larger than RECORD_MAX_BYTES.
         :raises UnknownTopicError: a topic or partition does not exist.
         """
         ...

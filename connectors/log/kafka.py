@@ -1,0 +1,165 @@
+"""The log on Apache Kafka: an idempotent producer that reports every failure, and consumers without a group.
+
+- An append returns when every record has its delivery report (acks=all). No report within the deadline is an error, and
+  what is still queued is dropped, so that nothing is sent behind the caller's back later.
+- Offsets belong to whoever reads: partitions are assigned, nothing is committed, an offset that is gone is an error.
+- Kafka's null is the empty value here: appended empty values are tombstones, and null keys are read as empty.
+- Topics made here take the broker's clock as the time of a record (LogAppendTime), and records up to
+  `RECORD_MAX_BYTES`.
+
+Fairness between partitions is that of the fetches: a partition's turn is at most about a megabyte.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]  # it does re-export
+
+from connectors.log.interface import RECORD_MAX_BYTES, NewRecord, TopicSpec
+from connectors.log.kafka_appending import Appender
+from connectors.log.kafka_errors import named_errors, unless
+from connectors.log.kafka_reading import KafkaReader
+from state.model.errors import LogError, LogUnavailableError, UnknownTopicError
+
+_log = logging.getLogger(__name__)
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library lacks its annotation
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaOptions:
+    """How the Kafka log connects and creates topics."""
+
+    deadline: timedelta = timedelta(seconds=10)
+    """How long an append or a question may take before it raises. Default: ten seconds."""
+    replication: int = -1
+    """Copies of each partition of topics made here. Default: -1, what the brokers have as their default."""
+    client_settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of librdkafka for all clients, for example for TLS and SASL. Default: none."""
+    topic_settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings for topics made here, for example min.insync.replicas. Default: none."""
+
+
+class KafkaLog:
+    """See `connectors.log.interface.Log`. One producer and one thread that serves its reports."""
+
+    def __init__(self, bootstrap: str, *, prefix: str = "", options: KafkaOptions | None = None) -> None:
+        """Connect lazily; `prefix` stands before every topic name on the brokers and nowhere else."""
+        self._options = options or KafkaOptions()
+        self._deadline_s = self._options.deadline.total_seconds()
+        self._prefix = prefix
+        self._common: dict[str, Any] = {"bootstrap.servers": bootstrap, "logger": _log, **self._options.client_settings}
+        self._admin = AdminClient(dict(self._common))
+        self._appender: Appender | None = None
+        self._numbers: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
+        """Create missing topics and wait until they can be used."""
+        wanted = [self._new_topic(spec) for spec in specs]
+        with named_errors():
+            for future in self._admin.create_topics(wanted).values() if wanted else ():
+                with unless(KafkaError.TOPIC_ALREADY_EXISTS):
+                    future.result(self._deadline_s)
+        for spec in specs:
+            found = self._await_topic(spec.name)
+            if found != spec.partitions:
+                raise LogError(f"topic {spec.name} has {found} partitions, not {spec.partitions}")
+
+    def partitions(self, topic: str) -> int:
+        """Give the number of partitions."""
+        if topic not in self._numbers:
+            with named_errors():
+                topics = self._admin.list_topics(timeout=self._deadline_s).topics
+            self._numbers = {
+                name.removeprefix(self._prefix): len(found.partitions)
+                for name, found in topics.items()
+                if name.startswith(self._prefix) and not found.error
+            }
+        if topic not in self._numbers:
+            raise UnknownTopicError(f"topic {topic!r} does not exist")
+        return self._numbers[topic]
+
+    def append(self, records: Sequence[NewRecord]) -> list[int]:
+        """Produce the records and wait for every delivery report."""
+        for topic, number in {record[:2] for record in records}:
+            if not 0 <= number < self.partitions(topic):
+                raise UnknownTopicError(f"topic {topic} has no partition {number}")
+        with self._lock:
+            if self._appender is None or self._appender.broken:
+                self._appender = Appender(self._common, self._prefix, self._options.deadline)
+            appender = self._appender
+        return appender.append(records)
+
+    def reader(self, start: Mapping[tuple[str, int], int]) -> KafkaReader:
+        """Assign the partitions to a consumer of their own."""
+        for topic, number in start:
+            if number >= self.partitions(topic):
+                raise UnknownTopicError(f"topic {topic} has no partition {number}")
+        return KafkaReader(self.end_offsets, self._common, self._prefix, start)
+
+    def begin_offset(self, topic: str, partition: int) -> int:
+        """Give the oldest offset that may be read."""
+        return self._ask(_EARLIEST, [(topic, partition)])[topic, partition]
+
+    def end_offset(self, topic: str, partition: int) -> int:
+        """Give the offset that the next record will get."""
+        return self.end_offsets([(topic, partition)])[topic, partition]
+
+    def end_offsets(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Give the next offsets of several partitions with one question."""
+        return self._ask(_LATEST, places)
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        """Give the first offset whose record is not older than the time."""
+        found = self._ask(OffsetSpec.for_timestamp(timestamp_ms), [(topic, partition)])[topic, partition]
+        return found if found >= 0 else self.end_offset(topic, partition)
+
+    def close(self) -> None:
+        """Stop the producer."""
+        with self._lock:
+            if self._appender:
+                self._appender.close()
+                self._appender = None
+
+    def _ask(self, spec: OffsetSpec, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        for topic, _ in places:
+            self.partitions(topic)
+        asked = {TopicPartition(self._prefix + topic, number): spec for topic, number in places}
+        with named_errors():
+            answers = self._admin.list_offsets(asked, request_timeout=self._deadline_s)
+            return {
+                (place.topic.removeprefix(self._prefix), place.partition): future.result(self._deadline_s).offset
+                for place, future in answers.items()
+            }
+
+    def _new_topic(self, spec: TopicSpec) -> NewTopic:
+        policies = ["compact"] * spec.compacted + ["delete"] * (spec.retention_ms is not None or not spec.compacted)
+        settings = {
+            "cleanup.policy": ",".join(policies),
+            "retention.ms": str(-1 if spec.retention_ms is None else spec.retention_ms),
+            "message.timestamp.type": "LogAppendTime",
+            "max.message.bytes": str(RECORD_MAX_BYTES + (1 << 20)),
+            **self._options.topic_settings,
+        }
+        return NewTopic(self._prefix + spec.name, spec.partitions, self._options.replication, config=settings)
+
+    def _await_topic(self, topic: str) -> int:
+        """Wait until every partition of the topic has a leader, and give their number."""
+        give_up = time.monotonic() + self._deadline_s
+        while time.monotonic() < give_up:
+            with named_errors():
+                found = self._admin.list_topics(timeout=self._deadline_s).topics.get(self._prefix + topic)
+            if found and not found.error and all(part.leader >= 0 for part in found.partitions.values()):
+                self._numbers[topic] = len(found.partitions)
+                return self._numbers[topic]
+            time.sleep(0.02)
+        raise LogUnavailableError(f"topic {topic} has no leader after {self._deadline_s} s")

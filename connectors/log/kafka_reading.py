@@ -1,0 +1,152 @@
+"""The Kafka log's reader: one consumer with assigned partitions, no group, no commits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from connectors.log.interface import Record
+from connectors.log.kafka_errors import named_errors, translated
+from state.model.errors import OffsetOutOfRangeError
+
+_GONE = {
+    KafkaError.OFFSET_OUT_OF_RANGE,
+    KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - the public name of librdkafka's own code
+}
+_HELD_MAX = 20_000
+
+Place = tuple[str, int]
+EndOffsets = Callable[[Sequence[Place]], dict[Place, int]]
+
+
+class KafkaReader:
+    """See `connectors.log.interface.Reader`."""
+
+    def __init__(
+        self, end_offsets: EndOffsets, common: Mapping[str, Any], prefix: str, start: Mapping[Place, int]
+    ) -> None:
+        self._end_offsets, self._prefix = end_offsets, prefix
+        settings = {
+            "group.id": "carillon-without-group",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "fetch.queue.backoff.ms": 5,
+            "fetch.error.backoff.ms": 100,
+            "queued.max.messages.kbytes": 32 << 10,
+            "check.crcs": True,
+        }
+        self._consumer = Consumer({**settings, **common})
+        self._position = dict(start)
+        self._held: dict[Place, list[Record]] = {}
+        self._gone: dict[Place, str] = {}
+        self._paused: set[Place] = set()
+        self._assign()
+
+    def poll(self, max_records: int, wait: timedelta, only: Container[Place] | None = None) -> list[Record]:
+        """Take up to `max_records`; what arrives for partitions outside of `only` is held for a later call."""
+        give_up = time.monotonic() + wait.total_seconds()
+        left = 0.0
+        while True:
+            self._fetch(max_records, left)
+            if taken := self._take(max_records, only):
+                return taken
+            self._raise_gone(only)
+            left = give_up - time.monotonic()
+            if left <= 0:
+                return []
+
+    def position(self) -> dict[Place, int]:
+        """Give the next offset of every partition."""
+        return dict(self._position)
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """Go on at this offset; what was fetched for other partitions is fetched again."""
+        if (topic, partition) not in self._position:
+            raise KeyError((topic, partition))
+        self._position[topic, partition] = offset
+        self._assign()
+
+    def lag(self) -> dict[Place, int]:
+        """Give the distance to the end for every partition."""
+        ends = self._end_offsets(list(self._position))
+        return {place: max(0, ends[place] - offset) for place, offset in self._position.items()}
+
+    def close(self) -> None:
+        """Close the consumer."""
+        self._consumer.close()
+
+    def _assign(self) -> None:
+        self._held, self._gone, self._paused = {}, {}, set()
+        places = [TopicPartition(self._prefix + topic, part, at) for (topic, part), at in self._position.items()]
+        with named_errors():
+            self._consumer.assign(places)
+
+    def _fetch(self, max_records: int, wait_s: float) -> None:
+        """Take over what has arrived, or wait for one record; `consume` alone would wait for as many as it may give."""
+        if sum(map(len, self._held.values())) >= max_records and not wait_s:
+            return
+        messages = self._consumer.consume(max_records, 0)
+        if not messages and wait_s:
+            messages = self._consumer.consume(1, wait_s)
+            messages += self._consumer.consume(max_records - 1, 0) if messages and max_records > 1 else []
+        for message in messages:
+            self._accept(message)
+        self._balance()
+
+    def _accept(self, message: Any) -> None:
+        place = (message.topic().removeprefix(self._prefix), message.partition())
+        error = message.error()
+        if error is None:
+            self._held.setdefault(place, []).append(_record(place, message))
+        elif error.code() in _GONE:
+            self._gone[place] = error.str()
+        elif not error.retriable():
+            raise translated(error)
+
+    def _take(self, max_records: int, only: Container[Place] | None) -> list[Record]:
+        """Hand out held records, an equal share of each partition first."""
+        places = [place for place in self._held if only is None or place in only]
+        taken: list[Record] = []
+        while places and len(taken) < max_records:
+            share = max(1, (max_records - len(taken)) // len(places))
+            for place in places:
+                taken += self._hand_out(place, min(share, max_records - len(taken)))
+            places = [place for place in places if place in self._held]
+        return taken
+
+    def _hand_out(self, place: Place, count: int) -> list[Record]:
+        held = self._held.pop(place)
+        if len(held) > count:
+            self._held[place] = held[count:]  # behind the others: the next call begins with another partition
+        given = held[:count]
+        if given:
+            self._position[place] = given[-1].offset + 1
+        return given
+
+    def _balance(self) -> None:
+        """Pause partitions of which much is held, resume those of which little is."""
+        full = {place for place, held in self._held.items() if len(held) > _HELD_MAX}
+        for change, places in (
+            (self._consumer.pause, full - self._paused),
+            (self._consumer.resume, self._paused - full),
+        ):
+            if places:
+                change([TopicPartition(self._prefix + topic, number) for topic, number in places])
+        self._paused = full
+
+    def _raise_gone(self, only: Container[Place] | None) -> None:
+        for place, reason in self._gone.items():
+            if only is None or place in only:
+                raise OffsetOutOfRangeError(f"{place[0]}/{place[1]}: offset {self._position[place]}: {reason}")
+
+
+def _record(place: Place, message: Any) -> Record:
+    headers = tuple((name, value or b"") for name, value in message.headers() or ())
+    return Record(
+        *place, message.offset(), message.timestamp()[1], message.key() or b"", message.value() or b"", headers
+    )

@@ -1,0 +1,374 @@
+"""Starts and stops the real services that tests need: Apache Kafka (KRaft, one or three brokers) and Redis.
+
+    python infra/services.py start kafka redis        prints {"kafka": "127.0.0.1:...", "redis": "redis://..."}
+    python infra/services.py start kafka --brokers 3
+    python infra/services.py stop
+
+Each service runs on free loopback ports with its data in a temporary folder, and is ended by its own pid. Java, Maven
+and Redis are installed from Debian's packages where they are missing, by root or through sudo without a password;
+otherwise the error says what to type. The jars of Kafka are fetched once into `.services/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".services"
+JARS = CACHE / "kafka-3.9.1"
+RUNNING = CACHE / "running.json"
+START_DEADLINE = timedelta(seconds=60)
+
+_PACKAGES = {"java": "openjdk-17-jre-headless", "mvn": "maven", "redis-server": "redis-server"}
+_PR_SET_PDEATHSIG = 1
+
+
+class ServiceError(Exception):
+    """A service cannot be had; the text says what to do. Tests fail on it, they never skip."""
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_port(port: int, process: subprocess.Popen[bytes] | None = None, deadline: timedelta = START_DEADLINE) -> None:
+    """Wait until something accepts connections on a loopback port; raises when the process ends or time is up."""
+    give_up = time.monotonic() + deadline.total_seconds()
+    while time.monotonic() < give_up:
+        if process and process.poll() is not None:
+            raise ServiceError(f"{process.args!r} ended with {process.returncode} before it listened on {port}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise ServiceError(f"nothing listens on port {port} after {deadline.total_seconds()} s")
+
+
+def require(program: str) -> str:
+    """Give the path of a program, after installing its package if it is missing."""
+    if not shutil.which(program):
+        _install(_PACKAGES[program])
+    path = shutil.which(program)
+    if not path:
+        raise ServiceError(f"{program} is missing; type: sudo apt-get install -y {_PACKAGES[program]}")
+    return path
+
+
+def _install(package: str) -> None:
+    prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    with _only_one("apt"), contextlib.suppress(OSError):
+        for command in (["update", "-q"], ["install", "-qy", "--no-install-recommends", package]):
+            subprocess.run([*prefix, "apt-get", *command], env=environment, stdout=sys.stderr, check=False)
+
+
+@contextlib.contextmanager
+def _only_one(name: str) -> Iterator[None]:
+    """Let one process at a time fetch or install the same thing."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass
+class Process:
+    """One service process: started, stopped, killed, frozen and started again on the same data and port."""
+
+    command: list[str]
+    directory: Path
+    port: int
+    attached: bool = True
+    """Ends with the process that started it, where the system can arrange that."""
+    _child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id; only while it runs."""
+        if self._child is None:
+            raise ServiceError("not started")
+        return self._child.pid
+
+    def start(self) -> None:
+        """Start and wait until it listens."""
+        self.launch()
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until it listens."""
+        wait_port(self.port, self._child)
+
+    def launch(self) -> None:
+        """Start without waiting."""
+        with (self.directory / "output.log").open("ab") as output:
+            self._child = subprocess.Popen(
+                self.command,
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=_dies_with_parent() if self.attached else None,  # noqa: PLW1509 - no lock is taken there
+            )
+
+    def stop(self) -> None:
+        """End it in order, and by force if that takes more than 20 s."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once, as a crash does."""
+        self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Stop it without ending it: connections stay open, nothing is answered."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._child is None:
+            return
+        self._child.send_signal(how)
+        self._child.send_signal(signal.SIGCONT)
+        try:
+            self._child.wait(20)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._child = None
+
+
+def _dies_with_parent() -> Callable[[], None] | None:
+    """Ask the kernel, on Linux, to kill a child whose parent is gone."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) and None
+
+
+@dataclass
+class Redis:
+    """A Redis server without persistence."""
+
+    process: Process
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        self.url = self.url or f"redis://127.0.0.1:{self.process.port}/0"
+
+    @property
+    def processes(self) -> list[Process]:
+        """The processes to end."""
+        return [self.process]
+
+    def stop(self) -> None:
+        """End it and remove its data."""
+        self.process.kill()
+        shutil.rmtree(self.process.directory, ignore_errors=True)
+
+
+@dataclass
+class Kafka:
+    """Brokers of one cluster; `brokers` may be killed, frozen and started one by one."""
+
+    brokers: list[Process]
+    directory: Path
+    bootstrap: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bootstrap = ",".join(f"127.0.0.1:{broker.port}" for broker in self.brokers)
+
+    @property
+    def processes(self) -> list[Process]:
+        """The processes to end."""
+        return self.brokers
+
+    def stop(self) -> None:
+        """End all brokers and remove their data."""
+        for broker in self.brokers:
+            broker.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def start_redis(*options: str, attached: bool = True) -> Redis:
+    """Start a Redis server; options as on its command line, for example "--maxmemory", "1mb"."""
+    directory, port = Path(tempfile.mkdtemp(prefix="carillon-redis-")), free_port()
+    data = ["--save", "", "--dir", str(directory), "--set-proc-title", "no"]
+    command = [require("redis-server"), "--bind", "127.0.0.1", "--port", str(port), *data]
+    process = Process([*command, *options], directory, port, attached)
+    process.start()
+    return Redis(process)
+
+
+def start_kafka(brokers: int = 1, settings: Mapping[str, str] | None = None, *, attached: bool = True) -> Kafka:
+    """Start a cluster and wait until every broker has joined; `settings` go into each broker's properties."""
+    java, jars = require("java"), kafka_jars()
+    directory = Path(tempfile.mkdtemp(prefix="carillon-kafka-"))
+    ports = [(free_port(), free_port()) for _ in range(brokers)]
+    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    processes = []
+    for node, (port, _) in enumerate(ports, 1):
+        home = directory / f"broker-{node}"
+        home.mkdir()
+        properties = home / "server.properties"
+        properties.write_text(_properties(node, ports, home, settings or {}))
+        classpath = ["-cp", f"{jars}/*"]
+        tool = [java, *classpath, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
+        subprocess.run(tool, check=True, capture_output=True)
+        command = [java, "-Xms256m", "-Xmx512m", *classpath, "kafka.Kafka", str(properties)]
+        processes.append(Process(command, home, port, attached))
+    return _started(Kafka(processes, directory))
+
+
+def _started(cluster: Kafka) -> Kafka:
+    """Start the brokers together, since a controller answers only when a majority runs."""
+    try:
+        for broker in cluster.brokers:
+            broker.launch()
+        for broker in cluster.brokers:
+            broker.wait()
+        _wait_members(cluster)
+    except BaseException:
+        cluster.stop()
+        raise
+    return cluster
+
+
+def _wait_members(cluster: Kafka) -> None:
+    """Wait until clients see every broker."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    client = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
+    give_up = time.monotonic() + START_DEADLINE.total_seconds()
+    while time.monotonic() < give_up:
+        with contextlib.suppress(KafkaException):
+            if len(client.list_topics(timeout=2).brokers) == len(cluster.brokers):
+                return
+        time.sleep(0.1)
+    raise ServiceError(f"not all brokers of {cluster.bootstrap} joined; see {cluster.directory}/*/output.log")
+
+
+def _properties(node: int, ports: list[tuple[int, int]], home: Path, settings: Mapping[str, str]) -> str:
+    """The configuration of a broker that is also a controller, with short intervals so that tests need not wait."""
+    port, controller_port = ports[node - 1]
+    copies = str(min(3, len(ports)))
+    values = {
+        "process.roles": "broker,controller",
+        "node.id": str(node),
+        "controller.quorum.voters": ",".join(f"{n}@127.0.0.1:{quorum}" for n, (_, quorum) in enumerate(ports, 1)),
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "log.dirs": str(home / "data"),
+        "auto.create.topics.enable": "false",
+        "default.replication.factor": copies,
+        "min.insync.replicas": "2" if len(ports) > 2 else "1",
+        "offsets.topic.replication.factor": copies,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        "log.cleaner.backoff.ms": "200",
+        "log.cleaner.dedupe.buffer.size": "33554432",
+        "log.initial.task.delay.ms": "500",
+        "log.retention.check.interval.ms": "500",
+    }
+    return "".join(f"{key}={value}\n" for key, value in (values | dict(settings)).items())
+
+
+def kafka_jars() -> Path:
+    """Give the folder of Kafka's jars, fetching them with Maven the first time."""
+    with _only_one("kafka"):
+        if not JARS.exists():
+            draft = JARS.with_name(f"{JARS.name}.{os.getpid()}")
+            goal = ["dependency:copy-dependencies", f"-DoutputDirectory={draft}"]
+            done = subprocess.run(
+                [require("mvn"), "-q", "-B", "-f", str(ROOT / "infra" / "pom.xml"), *goal],
+                stdout=sys.stderr,
+                check=False,
+            )
+            if done.returncode:
+                raise ServiceError(
+                    "Maven could not fetch Kafka's jars; check the network or its settings, and try again"
+                )
+            draft.rename(JARS)
+    return JARS
+
+
+def start_detached(names: Sequence[str], brokers: int) -> dict[str, str]:
+    """Start services that outlive this program, and remember how to end them."""
+    addresses, processes = {}, []
+    for name in names:
+        service = start_kafka(brokers, attached=False) if name == "kafka" else start_redis(attached=False)
+        addresses[name] = service.bootstrap if isinstance(service, Kafka) else service.url
+        processes += [{"pid": process.pid, "directory": str(process.directory)} for process in service.processes]
+    RUNNING.write_text(json.dumps(_running() + processes))
+    return addresses
+
+
+def stop_detached() -> int:
+    """End what `start_detached` started; gives the number of processes ended."""
+    processes = _running()
+    ended = [entry for entry in processes if _is_ours(int(entry["pid"]), entry["directory"])]
+    for entry in ended:
+        os.kill(int(entry["pid"]), signal.SIGKILL)
+    for entry in processes:
+        shutil.rmtree(entry["directory"], ignore_errors=True)
+    RUNNING.unlink(missing_ok=True)
+    return len(ended)
+
+
+def _running() -> list[dict[str, str]]:
+    return list(json.loads(RUNNING.read_text())) if RUNNING.exists() else []
+
+
+def _is_ours(pid: int, directory: str) -> bool:
+    """Whether the process with this id is still the one that was started: its command names its folder."""
+    shown = subprocess.run(["ps", "-o", "args=", "-ww", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return directory in shown.stdout
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="Real services for tests, on free loopback ports.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    start = commands.add_parser("start", help="start services and print their addresses as JSON")
+    start.add_argument("names", nargs="+", choices=["kafka", "redis"])
+    start.add_argument("--brokers", type=int, default=1, help="brokers of the Kafka cluster (default 1)")
+    commands.add_parser("stop", help="end every service that `start` started")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "start":
+            print(json.dumps(start_detached(arguments.names, arguments.brokers)))
+        else:
+            print(json.dumps({"stopped": stop_detached()}))
+    except ServiceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
