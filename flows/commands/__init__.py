@@ -1,0 +1,1 @@
+"""What each command of `carillon` does, one file per command; `flows.cli` knows their arguments."""

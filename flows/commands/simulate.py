@@ -1,0 +1,80 @@
+"""`carillon simulate`: what the rules make of a record file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+from bytewax.errors import BytewaxRuntimeError
+from rich.console import Console
+from rich.progress import Progress
+
+from flows.simulate import run_simulation
+from state.model.errors import CarillonError
+from state.model.registry import Registry
+
+_STEP = 1000
+
+
+def simulate(
+    source: Path, target: Path | None, *, registry: Registry, inbox: bool, workers: int, batch: int, watched: bool
+) -> int:
+    """Read records, write the ledger's lines to `target` or standard output; gives the number of lines."""
+    with source.open("rb") as stream, _unwrapped():
+        lines = run_simulation(
+            _with_progress(stream, source.stat().st_size, watched),
+            inbox=inbox,
+            workers=workers,
+            batch=batch,
+            registry=registry,
+        )
+    with _writer(target) as out:
+        for line in lines:
+            out.write(orjson.dumps(line) + b"\n")
+    return len(lines)
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Our own error out of the engine's, which wraps it: the record that is wrong is what the caller must hear."""
+    try:
+        yield
+    except BytewaxRuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, CarillonError):
+            cause = cause.__cause__
+        raise (cause or error) from None
+
+
+def _with_progress(stream: BinaryIO, size: int, watched: bool) -> Iterator[bytes]:
+    if not watched:
+        yield from stream
+        return
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("deciding", total=size)
+        read = 0
+        for number, line in enumerate(stream):
+            read += len(line)
+            if number % _STEP == 0:
+                progress.update(task, completed=read)
+            yield line
+
+
+@contextmanager
+def _writer(target: Path | None) -> Iterator[BinaryIO]:
+    """A file appears whole or not at all: beside it first, then renamed."""
+    if target is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    fresh = target.with_name(target.name + ".part")
+    try:
+        with fresh.open("wb") as stream:
+            yield stream
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
