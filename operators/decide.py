@@ -95,6 +95,7 @@ def apply_setting(state: GroupState, record: AnyWork) -> None:
             state.kills.set(record.scope, record.value, on=record.on, place=place)
         case VersionsWork():
             state.registry = load_registry(record.types, version=record.registry)
+            state.registry_tables = record.types
 
 
 def decide_event(writer: Writer, event: Event, rows: npt.NDArray[np.int32]) -> None:

@@ -3,22 +3,9 @@
 from collections.abc import Iterator
 
 from state.model.event import Event
-from state.model.keys import KEY_GROUPS, key_group
-from state.model.work import (
-    EndpointWork,
-    EventWork,
-    FollowWork,
-    KillWork,
-    PreferenceWork,
-    ProfileWork,
-    ReadWork,
-    SegmentWork,
-    SliceWork,
-    Work,
-)
+from state.model.keys import key_group
+from state.model.work import EventWork, FollowWork, KillWork, SegmentWork, SliceWork, Work
 from state.placement import ALL_GROUPS, Placement, groups_in
-
-Source = tuple[str, int, int, int] | None
 
 
 def plan_event(placement: Placement, event: Event, stamp: int) -> Iterator[Work]:
@@ -57,8 +44,4 @@ def plan_segment(placement: Placement, segment: str, users: list[str], stamp: in
 
 def plan_kill(scope: str, value: str | None, stamp: int, *, on: bool) -> Iterator[Work]:
     """Every group."""
-    for group in range(KEY_GROUPS):
-        yield KillWork(g=group, stamp=stamp, scope=scope, value=value, on=on)
-
-
-UserWork = PreferenceWork | EndpointWork | ProfileWork | ReadWork
+    yield KillWork(stamp=stamp, scope=scope, value=value, on=on)

@@ -1,23 +1,23 @@
 """Everything that the decisions of one key group depend on."""
 
+from typing import Any
+
 from state.audience import Audience
 from state.control import KillSwitches
 from state.emitted import EmissionLog
 from state.model.registry import Registry
 from state.model.zones import tzdata_version
-from state.pending import PendingTable
+from state.pending import HELD, OPEN, PendingTable
 from state.users import UserTable
 
 
 class Totals:
-    """Running totals of decide for the laws (RULES 5); never derived from one another."""
+    """Running totals of decide for the laws (RULES 5); held and aggregating are counted by the pending table."""
 
-    __slots__ = ("aggregating", "emitted", "held", "inbox_items", "resolved")
+    __slots__ = ("emitted", "inbox_items", "resolved")
 
     def __init__(self) -> None:
         self.resolved = 0
-        self.held = 0
-        self.aggregating = 0
         self.emitted = 0
         self.inbox_items = 0
 
@@ -40,3 +40,12 @@ class GroupState:
         self.totals = Totals()
         self.now = 0
         self.place = -1
+        self.counted: tuple[int, ...] = (0, 0, 0, 0, 0)
+        """What the last `counts` record said."""
+        self.registry_tables: dict[str, dict[str, Any]] | None = None
+        """The tables that a `versions` record brought; None: the registry this process was started with."""
+
+    def count_terms(self) -> tuple[int, int, int, int, int]:
+        """(resolved, held, aggregating, emitted, inbox items) as of now."""
+        totals, counts = self.totals, self.pending.counts
+        return totals.resolved, counts[HELD], counts[OPEN], totals.emitted, totals.inbox_items

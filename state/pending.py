@@ -47,7 +47,7 @@ class Item:
 class Group:
     """An open or held group of one user (row); `state` is the outcome of what is pending in it."""
 
-    __slots__ = ("due", "items", "key", "own_wait", "place", "row", "state", "timer", "waits_from")
+    __slots__ = ("counted", "due", "items", "key", "own_wait", "place", "row", "state", "timer", "waits_from")
 
     def __init__(self, row: int, key: GroupKey, place: int) -> None:
         self.row = row
@@ -63,6 +63,8 @@ class Group:
         self.items: list[Item] = []
         self.waits_from: list[int] = []
         """Parallel to items: since when each waits in the present state."""
+        self.counted = (OPEN, 0)
+        """State and number of items as the table counts them."""
 
     def join(self, item: Item, now: int) -> None:
         """The item joins at the end; its waiting starts now."""
@@ -98,6 +100,8 @@ class PendingTable:
         self.by_row: dict[int, dict[GroupKey, Group]] = {}
         self.changed: set[tuple[int, GroupKey]] = set()
         self.next_timer = 0
+        self.counts = {OPEN: 0, HELD: 0}
+        """Pending items by outcome: two terms of the first law (RULES 5)."""
         self._timers: list[Timer] = []
 
     def get(self, row: int, key: GroupKey) -> Group | None:
@@ -106,23 +110,32 @@ class PendingTable:
         return groups.get(key) if groups else None
 
     def of(self, row: int) -> list[Group]:
-        """All groups of a row."""
-        return list(self.by_row.get(row, {}).values())
+        """All groups of a row, in an order that a restart does not change."""
+        groups = self.by_row.get(row, {}).values()
+        return sorted(groups, key=lambda group: (group.place, group.key.kind, group.key.type, group.key.object or ""))
 
     def put(self, group: Group) -> None:
         """Keep a group that was closed before."""
         self.by_row.setdefault(group.row, {})[group.key] = group
-        self.changed.add((group.row, group.key))
+        self.touch(group)
 
     def touch(self, group: Group) -> None:
-        """Its items changed."""
+        """Its items or its state changed."""
+        self._count(group, group.state, len(group.items))
         self.changed.add((group.row, group.key))
+
+    def _count(self, group: Group, state: str, items: int) -> None:
+        before_state, before = group.counted
+        self.counts[before_state] -= before
+        self.counts[state] += items
+        group.counted = (state, items)
 
     def close(self, group: Group) -> None:
         """Forget the group and its timer."""
         group.timer = -1
         groups = self.by_row.get(group.row)
         if groups is not None and groups.pop(group.key, None) is not None:
+            self._count(group, group.state, 0)
             self.changed.add((group.row, group.key))
             if not groups:
                 del self.by_row[group.row]

@@ -22,9 +22,15 @@ class GroupBitmaps:
 
     def __init__(self) -> None:
         self._bitmaps: dict[str, int] = {}
+        self.changed: set[str] = set()
+        """Names whose stored form is stale."""
 
     def add(self, name: str, group: int) -> None:
-        self._bitmaps[name] = self._bitmaps.get(name, 0) | 1 << group
+        before = self._bitmaps.get(name, 0)
+        after = before | 1 << group
+        if after != before:
+            self._bitmaps[name] = after
+            self.changed.add(name)
 
     def replace(self, name: str, groups: Iterable[int]) -> int:
         """Set exactly these groups; returns the bitmap of groups set before or now."""
@@ -33,15 +39,13 @@ class GroupBitmaps:
         for group in groups:
             after |= 1 << group
         self._bitmaps[name] = after
+        self.changed.add(name)
         return before | after
 
     def of(self, name: str | None) -> int:
         return self._bitmaps.get(name, 0) if name is not None else 0
 
-    def items(self) -> list[tuple[str, int]]:
-        return list(self._bitmaps.items())
-
-    def set(self, name: str, bitmap: int) -> None:
+    def restore(self, name: str, bitmap: int) -> None:
         self._bitmaps[name] = bitmap
 
 

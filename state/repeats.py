@@ -21,6 +21,8 @@ class RepeatMarks:
     """Marks by key; the first part of a key says which kind of mark it is."""
 
     def __init__(self) -> None:
+        self.changed: set[MarkKey] = set()
+        """Keys whose stored form is stale."""
         self._marks: dict[MarkKey, Mark] = {}
         self._expiries: list[tuple[int, int, MarkKey]] = []
         self._number = 0
@@ -36,6 +38,7 @@ class RepeatMarks:
     def put(self, key: MarkKey, mark: Mark) -> None:
         """Set a mark in place of the one before."""
         self._marks[key] = mark
+        self.changed.add(key)
         self._number += 1
         heapq.heappush(self._expiries, (mark.expires, self._number, key))
 
@@ -44,6 +47,7 @@ class RepeatMarks:
         mark = self._marks.get(key)
         if mark is not None and mark.event_id == event_id:
             del self._marks[key]
+            self.changed.add(key)
 
     def expire(self, now: int) -> None:
         """Drop what no longer holds."""
@@ -52,7 +56,8 @@ class RepeatMarks:
             mark = self._marks.get(key)
             if mark is not None and mark.expires <= now:
                 del self._marks[key]
+                self.changed.add(key)
 
-    def items(self) -> list[tuple[MarkKey, Mark]]:
-        """All marks, for storing."""
-        return list(self._marks.items())
+    def stored(self, key: MarkKey) -> Mark | None:
+        """The mark as it is to be stored; None: its stored form goes."""
+        return self._marks.get(key)

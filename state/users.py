@@ -139,6 +139,12 @@ class UserTable:
         self.changed.add(row)
         return row
 
+    def restore_endpoints(self, row: int, endpoints: dict[tuple[str, str], Endpoint]) -> None:
+        """Take over the stored registrations of a row."""
+        if endpoints:
+            self.endpoints[row] = endpoints
+            self._refresh_usable(row)
+
     def _refresh_usable(self, row: int) -> None:
         bits = 0
         for (channel, _), endpoint in self.endpoints.get(row, {}).items():

@@ -1,0 +1,175 @@
+"""From accepted records to the decision log (DESIGN 2.2): one owner, log order, whatever is read twice written once.
+
+A record's source is (topic, partition, offset); its slices are told apart by key group. `SequenceState` is what a restart
+needs; what was appended beyond it is taken over from the log itself (`take_over`).
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from operators.dedup import original_of, remember
+from operators.plan import plan_event, plan_follow, plan_kill, plan_segment
+from state.model.errors import MalformedRecordError
+from state.model.event import Event
+from state.model.keys import key_group
+from state.model.registry import Registry
+from state.model.work import (
+    AnyWork,
+    EndpointWork,
+    EventWork,
+    FollowWork,
+    PreferenceWork,
+    ProfileWork,
+    ReadWork,
+    SliceWork,
+    TickWork,
+    Work,
+)
+from state.sequencing import SequenceState
+
+Place = tuple[str, int, int]
+
+
+class _Preference(msgspec.Struct):
+    user: str
+    doc: dict[str, object]
+
+
+class _Endpoint(msgspec.Struct):
+    user: str
+    channel: str
+    id: str
+    platform: str | None = None
+    address: str | None = None
+    state: str = "active"
+    registered_at: int = 0
+    gone_at: int | None = None
+
+
+class _Profile(msgspec.Struct):
+    user: str
+    locale: str | None = None
+    name: str | None = None
+
+
+class _Follow(msgspec.Struct):
+    followee: str
+    follower: str
+    on: bool = True
+
+
+class _Segment(msgspec.Struct):
+    segment: str
+    version: str | int
+    users: list[str] | None = None
+    chunk: int | None = None
+    chunks: int | None = None
+
+
+class _Read(msgspec.Struct):
+    user: str
+    up_to: int | None = None
+
+
+class _Kill(msgspec.Struct):
+    scope: str
+    value: str | None = None
+    on: bool = True
+    reason: str | None = None
+
+
+_DECODERS = {
+    "preferences": msgspec.json.Decoder(_Preference),
+    "endpoints": msgspec.json.Decoder(_Endpoint),
+    "profiles": msgspec.json.Decoder(_Profile),
+    "follows": msgspec.json.Decoder(_Follow),
+    "segments": msgspec.json.Decoder(_Segment),
+    "reads": msgspec.json.Decoder(_Read),
+    "control": msgspec.json.Decoder(_Kill),
+}
+SETTING_TOPICS = tuple(_DECODERS)
+
+
+def sequence_event(state: SequenceState, registry: Registry, event: Event, source: Place) -> list[Work]:
+    """The event's records, or none if it repeats another one.
+
+    An event taken over from the log is planned again, so that slices that a crash cut off still come; those that are
+    there already are left out.
+    """
+    stamp = state.stamp
+    if source not in state.taken_over_places:
+        state.marks.expire(stamp)
+        if original_of(state.marks, event, stamp) is not None:
+            return []
+        remember(state.marks, registry, event, stamp)
+    return list(_unwritten(state, plan_event(state.placement, event, stamp), source))
+
+
+def sequence_setting(state: SequenceState, topic: str, value: bytes, source: Place) -> list[Work]:
+    """What a record of a topic of settings becomes.
+
+    :raises MalformedRecordError: naming the field that does not fit.
+    """
+    if not value:  # a tombstone of a compacted topic
+        return []
+    try:
+        body = _DECODERS[topic].decode(value)
+    except msgspec.MsgspecError as error:
+        raise MalformedRecordError(f"{topic}: {error}") from error
+    return list(_unwritten(state, _plan_setting(state, body), source))
+
+
+def _plan_setting(state: SequenceState, body: msgspec.Struct) -> Iterator[Work]:
+    stamp = state.stamp
+    match body:
+        case _Preference():
+            yield PreferenceWork(g=key_group(body.user), stamp=stamp, user=body.user, doc=body.doc)
+        case _Endpoint():
+            yield EndpointWork(g=key_group(body.user), stamp=stamp, **msgspec.structs.asdict(body))
+        case _Profile():
+            yield ProfileWork(g=key_group(body.user), stamp=stamp, user=body.user, locale=body.locale, name=body.name)
+        case _Follow():
+            group = key_group(body.follower)
+            follow = FollowWork(g=group, stamp=stamp, follower=body.follower, followee=body.followee, on=body.on)
+            yield from plan_follow(state.placement, follow)
+        case _Read():
+            up_to = stamp if body.up_to is None else body.up_to
+            yield ReadWork(g=key_group(body.user), stamp=stamp, user=body.user, up_to=up_to)
+        case _Kill():
+            yield from plan_kill(body.scope, body.value, stamp, on=body.on)
+        case _Segment():
+            yield from _plan_segment(state, body)
+
+
+def _plan_segment(state: SequenceState, body: _Segment) -> Iterator[Work]:
+    """Chunks wait for their commit record, which makes the version count."""
+    if body.chunks is None:
+        state.segment_chunks.add(body.segment, str(body.version), body.chunk or 0, body.users or [])
+        return
+    users = state.segment_chunks.take(body.segment, str(body.version))
+    yield from plan_segment(state.placement, body.segment, users, state.stamp)
+
+
+def _unwritten(state: SequenceState, records: Iterator[Work], source: Place) -> Iterator[Work]:
+    for record in records:
+        slice_number = -1 if record.g is None else record.g
+        full = (*source, slice_number)
+        if full not in state.taken_over:
+            yield msgspec.structs.replace(record, src=full)
+
+
+def tick(state: SequenceState) -> TickWork:
+    """Moves the clocks of all groups of a partition."""
+    return TickWork(stamp=state.stamp)
+
+
+def take_over(state: SequenceState, registry: Registry, record: AnyWork) -> None:
+    """Honour a record that is in the decision log beyond the checkpoint (DESIGN 2.2)."""
+    state.stamp = max(state.stamp, record.stamp)
+    if record.src is None:
+        return
+    state.taken_over.add(record.src)
+    state.taken_over_places.add(record.src[:3])
+    if isinstance(record, EventWork | SliceWork):
+        remember(state.marks, registry, record.event, record.stamp)

@@ -1,0 +1,172 @@
+"""Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (now 1), then MessagePack.
+
+Key: kind byte, group byte, then what follows. Integers in keys are big-endian, so rows of a kind and group are neighbours.
+
+| kind | rest of the key | value after the version byte |
+|---|---|---|
+| M | - | [next_offset, now, next_timer, registry_version, totals[5], counted[5], control_version, active switches [[scope, value]], registry tables] |
+| U | chunk u32 | users of rows chunk*256 ..: [ids, documents (distinct), document number per row, known flags, preference versions i64, endpoint versions i64, endpoints per row [[channel, id, platform, address, active, registered_at, place]], profiles per row [locale, name] or null] |
+| G | row u32, digest 16 bytes | group: [kind, type, object, place of the key, row, place, state, due, timer, own_wait, items [[event place, joined_at, waited_ms, inbox, cap_hour, cap_day, follower_age_ms, waits_from]]] |
+| V | place u64 | the event of pending items at that place, as in topic `events` |
+| E | bucket u64 | counted emissions number bucket*1024 ..: times i64 little-endian, rows i32 little-endian; [first number, times, rows] |
+| F | name utf-8 | followee: rows i32 little-endian of its followers in the group |
+| S | name utf-8 | segment: rows i32 little-endian |
+
+A later version decodes every earlier one (golden files in tests/golden).
+"""
+
+import struct
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import orjson
+import xxhash
+
+from state.model.errors import StateDamagedError, StateVersionError
+from state.model.event import Event, decode_event, encode_event
+from state.pending import Group, GroupKey, Item
+from state.users import Endpoint, Mutes, UserTable, muted_names
+
+VERSION = b"\x01"
+CHUNK_ROWS = 256
+BUCKET_ENTRIES = 1024
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+
+
+def pack(value: object) -> bytes:
+    """Version byte and MessagePack."""
+    return VERSION + _pack(value)
+
+
+def unpack(value: bytes, what: str) -> Any:
+    """:raises StateVersionError: written by a later version.
+    :raises StateDamagedError: the bytes do not decode.
+    """
+    if value[:1] != VERSION:
+        raise StateVersionError(f"{what}: stored with version {value[:1].hex() or 'none'}, this program knows up to 1; run a newer one")
+    try:
+        return _unpack(value[1:])
+    except msgspec.DecodeError as error:
+        raise StateDamagedError(f"{what}: the stored bytes do not decode ({error}); rebuild the state from the log") from error
+
+
+def row_key(kind: bytes, group: int, rest: bytes = b"") -> bytes:
+    """Key of a row."""
+    return kind + bytes((group,)) + rest
+
+
+def u32(number: int) -> bytes:
+    return struct.pack(">I", number)
+
+
+def u64(number: int) -> bytes:
+    return struct.pack(">Q", number)
+
+
+def encode_users(users: UserTable, chunk: int) -> bytes:
+    """The rows of one chunk."""
+    rows = range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, len(users)))
+    part = slice(rows.start, rows.stop)
+    documents: dict[bytes, int] = {}
+    numbers = [documents.setdefault(_document(users, row), len(documents)) for row in rows]
+    return pack([
+        users.ids[part],
+        list(documents),
+        numbers,
+        users.known[part].tobytes(),
+        users.preference_version[part].astype("<i8").tobytes(),
+        users.endpoint_version[part].astype("<i8").tobytes(),
+        [[[*key, *endpoint] for key, endpoint in users.endpoints.get(row, {}).items()] for row in rows],
+        [users.profiles.get(row) for row in rows],
+    ])  # fmt: skip
+
+
+def _document(users: UserTable, row: int) -> bytes:
+    """The stored document with its mutes, canonical."""
+    content = users.preferences.documents[users.preference[row]]
+    mutes = users.mutes.get(row)
+    if mutes is None:
+        return content
+    document = orjson.loads(content)
+    document["muted"] = {"actors": sorted(mutes.actors), "objects": sorted(mutes.objects)}
+    return orjson.dumps(document)
+
+
+def decode_users(users: UserTable, value: bytes) -> None:
+    """Add a chunk's rows to the table, in order of chunks."""
+    ids, documents, numbers, known, preference_versions, endpoint_versions, endpoints, profiles = unpack(value, "users")
+    parsed = [orjson.loads(document) for document in documents]
+    first = len(users)
+    for position, user in enumerate(ids):
+        row = users.row(user)
+        document = parsed[numbers[position]]
+        users.preference[row] = users.preferences.intern(document)
+        users.set_mutes(row, Mutes(muted_names(document, "actors"), muted_names(document, "objects")))
+        users.restore_endpoints(row, {(e[0], e[1]): Endpoint(*e[2:]) for e in endpoints[position]})
+        if profiles[position] is not None:
+            users.profiles[row] = tuple(profiles[position])
+    part = slice(first, first + len(ids))
+    users.known[part] = np.frombuffer(known, np.bool_)
+    users.preference_version[part] = np.frombuffer(preference_versions, "<i8")
+    users.endpoint_version[part] = np.frombuffer(endpoint_versions, "<i8")
+
+
+def group_digest(key: GroupKey) -> bytes:
+    """16 bytes that name a group among those of its row."""
+    return xxhash.xxh3_128_digest(_pack(key))
+
+
+def encode_group(group: Group) -> bytes:
+    """An open or held group; its items name their events by place."""
+    items = [
+        [i.place, i.joined_at, i.waited_ms, i.inbox, i.cap_hour, i.cap_day, i.follower_age_ms, since]
+        for i, since in zip(group.items, group.waits_from, strict=True)
+    ]
+    return pack([*group.key, group.row, group.place, group.state, group.due, group.timer, group.own_wait, items])
+
+
+def decode_group(value: bytes, events: dict[int, Event]) -> Group:
+    """:raises StateDamagedError: an item's event is missing."""
+    kind, type_name, object_id, key_place, row, place, state, due, timer, own_wait, items = unpack(value, "group")
+    group = Group(row, GroupKey(kind, type_name, object_id, key_place), place)
+    group.state, group.due, group.timer, group.own_wait = state, due, timer, own_wait
+    for event_place, joined_at, waited_ms, inbox, cap_hour, cap_day, age, since in items:
+        if event_place not in events:
+            raise StateDamagedError(f"group: no event is stored for place {event_place}; rebuild the state from the log")
+        item = Item(events[event_place], event_place, joined_at, inbox=inbox, follower_age_ms=age)
+        item.waited_ms, item.cap_hour, item.cap_day = waited_ms, cap_hour, cap_day
+        group.items.append(item)
+        group.waits_from.append(since)
+    return group
+
+
+def encode_stored_event(event: Event) -> bytes:
+    return VERSION + encode_event(event)
+
+
+def decode_stored_event(value: bytes) -> Event:
+    """:raises StateVersionError: written by a later version."""
+    if value[:1] != VERSION:
+        raise StateVersionError(f"event: stored with version {value[:1].hex()}, this program knows up to 1")
+    return decode_event(value[1:])
+
+
+def encode_emissions(first: int, times: npt.NDArray[np.int64], rows: npt.NDArray[np.int32]) -> bytes:
+    return pack([first, times.astype("<i8").tobytes(), rows.astype("<i4").tobytes()])
+
+
+def decode_emissions(value: bytes) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    first, times, rows = unpack(value, "emissions")
+    return first, np.frombuffer(times, "<i8").astype(np.int64), np.frombuffer(rows, "<i4").astype(np.int32)
+
+
+def encode_rows(rows: npt.NDArray[np.int32]) -> bytes:
+    return pack(rows.astype("<i4").tobytes())
+
+
+def decode_rows(value: bytes) -> npt.NDArray[np.int64]:
+    return np.frombuffer(unpack(value, "rows"), "<i4").astype(np.int64)

@@ -1,0 +1,129 @@
+"""What `sequence` remembers, and its checkpoint in RocksDB.
+
+Rows (values begin with a version byte, then MessagePack, see `state.codec`):
+
+| key | value |
+|---|---|
+| `M` | [positions [[topic, partition, next offset]], ends of work [[partition, next offset]], stamp] |
+| `R` + MessagePack of the mark's key | [event_id, expires, content] |
+| `F` + followee, `S` + segment | bitmap of key groups, 30 bytes big-endian |
+| `C` + MessagePack [segment, version, chunk] | users |
+"""
+
+from pathlib import Path
+
+import msgspec
+from rocksdict import WriteBatch
+
+from state import codec
+from state.database import open_database, prefixed_rows, synced
+from state.model.keys import KEY_GROUPS
+from state.placement import GroupBitmaps, Placement
+from state.repeats import Mark, RepeatMarks
+
+FORMAT = b"carillon sequence 1"
+_pack_key = msgspec.msgpack.Encoder().encode
+_unpack_key = msgspec.msgpack.Decoder().decode
+_BITMAP_BYTES = KEY_GROUPS // 8
+
+
+class SegmentChunks:
+    """Chunks of segment versions that were not committed yet."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[tuple[str, str], dict[int, list[str]]] = {}
+        self.changed: set[tuple[str, str, int]] = set()
+
+    def add(self, segment: str, version: str, chunk: int, users: list[str]) -> None:
+        self._chunks.setdefault((segment, version), {})[chunk] = users
+        self.changed.add((segment, version, chunk))
+
+    def take(self, segment: str, version: str) -> list[str]:
+        """All users of the version, in order of chunks; they are forgotten."""
+        chunks = self._chunks.pop((segment, version), {})
+        self.changed.update((segment, version, chunk) for chunk in chunks)
+        return [user for chunk in sorted(chunks) for user in chunks[chunk]]
+
+    def get(self, segment: str, version: str, chunk: int) -> list[str] | None:
+        return self._chunks.get((segment, version), {}).get(chunk)
+
+
+class SequenceState:
+    """`stamp` is the time of the record being written and never falls."""
+
+    def __init__(self) -> None:
+        self.marks = RepeatMarks()
+        self.placement = Placement()
+        self.segment_chunks = SegmentChunks()
+        self.stamp = 0
+        self.positions: dict[tuple[str, int], int] = {}
+        self.work_ends: dict[int, int] = {}
+        self.taken_over: set[tuple[str, int, int, int]] = set()
+        """Sources of the records that are in the log beyond the checkpoint."""
+        self.taken_over_places: set[tuple[str, int, int]] = set()
+
+
+class SequenceStore:
+    """`stage` encodes what changed; `commit` writes it in one batch with one WAL sync."""
+
+    def __init__(self, directory: Path) -> None:
+        """:raises StateDamagedError: the directory holds something else or does not open."""
+        self._db = open_database(directory, FORMAT)
+        self._staged = WriteBatch(raw_mode=True)
+
+    def load(self) -> SequenceState:
+        """The stored state, or a new one."""
+        state = SequenceState()
+        meta = self._db.get(b"M")
+        if meta is not None:
+            positions, ends, state.stamp = codec.unpack(meta, "sequence")
+            state.positions = {(topic, partition): offset for topic, partition, offset in positions}
+            state.work_ends = dict(ends)
+        for key, value in prefixed_rows(self._db, b"R"):
+            state.marks.put(tuple(_unpack_key(key[1:])), Mark(*codec.unpack(value, "mark")))
+        for prefix, bitmaps in ((b"F", state.placement.followees), (b"S", state.placement.segments)):
+            for key, value in prefixed_rows(self._db, prefix):
+                bitmaps.restore(key[1:].decode("utf-8", "surrogatepass"), int.from_bytes(codec.unpack(value, "placement"), "big"))
+        for key, value in prefixed_rows(self._db, b"C"):
+            state.segment_chunks.add(*_unpack_key(key[1:]), codec.unpack(value, "segment chunk"))
+        state.marks.changed.clear()
+        state.segment_chunks.changed.clear()
+        return state
+
+    def stage(self, state: SequenceState) -> None:
+        """Encode what changed since the last call."""
+        batch = self._staged
+        for key in state.marks.changed:
+            mark = state.marks.stored(key)
+            self._put_or_delete(b"R" + _pack_key(key), None if mark is None else codec.pack(mark))
+        self._stage_bitmaps(b"F", state.placement.followees)
+        self._stage_bitmaps(b"S", state.placement.segments)
+        for name in state.segment_chunks.changed:
+            users = state.segment_chunks.get(*name)
+            self._put_or_delete(b"C" + _pack_key(name), None if users is None else codec.pack(users))
+        state.marks.changed.clear()
+        state.segment_chunks.changed.clear()
+        positions = [[topic, partition, offset] for (topic, partition), offset in sorted(state.positions.items())]
+        batch.put(b"M", codec.pack([positions, sorted(state.work_ends.items()), state.stamp]))
+
+    def _stage_bitmaps(self, prefix: bytes, bitmaps: GroupBitmaps) -> None:
+        for name in bitmaps.changed:
+            value = bitmaps.of(name).to_bytes(_BITMAP_BYTES, "big")
+            self._staged.put(prefix + name.encode("utf-8", "surrogatepass"), codec.pack(value))
+        bitmaps.changed.clear()
+
+    def _put_or_delete(self, key: bytes, value: bytes | None) -> None:
+        if value is None:
+            self._staged.delete(key)
+        else:
+            self._staged.put(key, value)
+
+    def commit(self) -> None:
+        """Write what was staged, if anything."""
+        if len(self._staged):
+            self._db.write(self._staged, write_opt=synced())
+            self._staged = WriteBatch(raw_mode=True)
+
+    def close(self) -> None:
+        """Close without committing what is staged."""
+        self._db.close()

@@ -1,0 +1,72 @@
+"""Decide's checkpoint: a state that was stored and loaded again decides like one that was never interrupted."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from operators.decide import apply
+from operators.simulation import Simulation
+from rules.random_streams import random_stream
+from state.group import GroupState
+from state.model.keys import KEY_GROUPS
+from state.model.registry import load_registry
+from state.model.work import AnyWork
+from state.rocksdb import GroupStore
+
+REGISTRY = load_registry()
+
+
+def _by_group(seed: int) -> dict[int, list[tuple[int, AnyWork]]]:
+    simulation = Simulation(REGISTRY)
+    groups: dict[int, list[tuple[int, AnyWork]]] = {}
+    broadcast: list[tuple[int, AnyWork]] = []
+    for line in random_stream(seed):
+        for place, record in simulation.records(line):
+            if record.g is None:
+                broadcast.append((place, record))
+            else:
+                groups.setdefault(record.g, []).append((place, record))
+    for group in groups:
+        groups[group] = sorted(groups[group] + broadcast + [simulation.end()], key=lambda entry: entry[0])
+    return groups
+
+
+def _outputs(state: GroupState, place: int, record: AnyWork) -> list[Any]:
+    out = apply(state, record, place)
+    return [msgspec.to_builtins(each) for each in (out.decisions, out.emissions, out.inbox)]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_reloaded_state_decides_the_same(seed: int, tmp_path: Path) -> None:
+    choose = random.Random(seed)
+    store = GroupStore(tmp_path / "state")
+    for group, records in list(_by_group(seed).items())[:6]:
+        whole, broken = GroupState(REGISTRY), store.load(group, REGISTRY)
+        for place, record in records:
+            assert _outputs(broken, place, record) == _outputs(whole, place, record)
+            if choose.random() < 0.3:
+                store.stage(group, broken)
+                store.commit()
+            if choose.random() < 0.2:
+                store.stage(group, broken)
+                store.commit()
+                assert store.next_offset(group) == place + 1
+                broken = store.load(group, REGISTRY)
+        assert broken.count_terms() == whole.count_terms()
+    store.close()
+
+
+def test_what_was_staged_but_not_committed_is_gone(tmp_path: Path) -> None:
+    group, records = next(iter(_by_group(1).items()))
+    store = GroupStore(tmp_path / "state")
+    state = store.load(group, REGISTRY)
+    apply(state, records[0][1], records[0][0])
+    store.stage(group, state)
+    store.close()
+    reopened = GroupStore(tmp_path / "state")
+    assert reopened.next_offset(group) == 0
+    assert 0 <= group < KEY_GROUPS
+    reopened.close()
