@@ -32,7 +32,7 @@ import msgspec
 
 from connectors.log.compaction import CompactionOptions, compact, retain
 from connectors.log.doorbell import Ringer
-from connectors.log.frames import pack
+from connectors.log.frames import Block, pack
 from connectors.log.interface import NewRecord, TopicSpec
 from connectors.log.partition import PartitionFile, create
 from connectors.log.reading import EmbeddedReader
@@ -94,7 +94,7 @@ class EmbeddedLog:
         """Store the records, one transaction per partition in the order of first appearance, and ring the doorbells."""
         places = {record[:2] for record in records}
         if len(places) == 1:
-            first = self._writer(*places.pop()).append(records, self._clock)
+            first = self._writer(*places.pop()).append(list(pack(records)), self._clock)
             return list(range(first, first + len(records)))
         return self._append_by_place(records)
 
@@ -132,9 +132,12 @@ class EmbeddedLog:
         places: dict[tuple[str, int], list[int]] = {}
         for index, record in enumerate(records):
             places.setdefault(record[:2], []).append(index)
-        writers = [self._writer(*place) for place in places]  # an unknown topic raises before anything is stored
-        for writer, indexes in zip(writers, places.values(), strict=True):
-            first = writer.append([records[index] for index in indexes], self._clock)
+        packed = [
+            (self._writer(*place), list(pack([records[index] for index in indexes])), indexes)
+            for place, indexes in places.items()
+        ]  # what cannot be stored has raised by now, before anything is stored
+        for writer, blocks, indexes in packed:
+            first = writer.append(blocks, self._clock)
             for offset, index in enumerate(indexes, first):
                 offsets[index] = offset
         return offsets
@@ -203,9 +206,8 @@ class _Writer:
         self._file, self._ringer, self._deadline_s = file, ringer, deadline.total_seconds()
         self._lock = threading.Lock()
 
-    def append(self, records: Sequence[NewRecord], clock: Callable[[], int]) -> int:
-        """Store the records and give the offset of the first one."""
-        blocks = list(pack(records))
+    def append(self, blocks: Sequence[Block], clock: Callable[[], int]) -> int:
+        """Store the blocks, ring the doorbells, and give the offset of the first record."""
         with self._turn():
             first = self._file.append(blocks, clock())
             self._ringer.ring()

@@ -76,7 +76,7 @@ class Log(Protocol):
         """Store the records durably, in order per partition, and give their offsets in the order of the input.
 
         :raises LogUnavailableError: not acknowledged in time; any part of the records may have been stored.
-        :raises LogError: a value is larger than RECORD_MAX_BYTES.
+        :raises LogError: a value is larger than RECORD_MAX_BYTES. This and an unknown topic leave nothing stored.
         :raises UnknownTopicError: a topic or partition does not exist.
         """
         ...

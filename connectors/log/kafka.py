@@ -93,6 +93,10 @@ class KafkaLog:
         for topic, number in {record[:2] for record in records}:
             if not 0 <= number < self.partitions(topic):
                 raise UnknownTopicError(f"topic {topic} has no partition {number}")
+        largest = max(records, key=lambda record: len(record.value), default=None)
+        if largest and len(largest.value) > RECORD_MAX_BYTES:
+            size = len(largest.value)
+            raise LogError(f"a record of {size} bytes for {largest.topic} is larger than {RECORD_MAX_BYTES}")
         with self._lock:
             if self._appender is None or self._appender.broken:
                 self._appender = Appender(self._common, self._prefix, self._options.deadline)

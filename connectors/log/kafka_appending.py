@@ -61,8 +61,6 @@ class Appender:
     def _produce(self, record: NewRecord, report: Any, give_up: float) -> None:
         """Queue one record; waits while the queue is full."""
         topic, number, key, value, headers = record
-        if len(value) > RECORD_MAX_BYTES:
-            raise LogError(f"a record of {len(value)} bytes for {topic} is larger than {RECORD_MAX_BYTES}")
         while True:
             try:
                 with named_errors():

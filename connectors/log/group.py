@@ -1,0 +1,121 @@
+"""Group commit: many coroutines append a record or two each, and one thread stores what has gathered in one append.
+
+While an append is under way, what arrives gathers for the next one; so the group grows with the load and a lone caller
+hardly waits. Order: records of one caller stay in order, and callers are served in the order in which they came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+
+from connectors.log.interface import Log, NewRecord
+from state.model.errors import LogError, LogUnavailableError
+
+_NOW = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One caller's records, and where the answer goes."""
+
+    records: Sequence[NewRecord]
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[list[int]]
+
+
+class GroupAppender:
+    """Appends for the coroutines of any number of event loops through one thread."""
+
+    def __init__(
+        self, log: Log, max_wait: timedelta = _NOW, max_records: int = 4096, *, queue_max: int = 65_536
+    ) -> None:
+        """Use the log, which stays the caller's to close.
+
+        `max_wait`: how long the first caller of a group waits for company. Default: not at all.
+        `max_records`: the most records of one append, unless a single caller brings more. Default: 4096.
+        `queue_max`: the most records that wait; a caller who exceeds it is refused at once. Default: 65 536.
+        """
+        self._log, self._max_wait_s, self._max_records = log, max_wait.total_seconds(), max_records
+        self._queue_max = queue_max
+        self._calls: deque[_Call] = deque()
+        self._queued = 0
+        self._open = True
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="group-append", daemon=True)
+        self._thread.start()
+
+    async def append(self, records: Sequence[NewRecord]) -> list[int]:
+        """Store the records durably and give their offsets, in the order of the input.
+
+        A caller who is cancelled may find his records stored.
+
+        :raises LogUnavailableError: the queue is full, or the log did not acknowledge; try again later.
+        :raises LogError: these records can never be stored; those of other callers are not affected.
+        """
+        loop = asyncio.get_running_loop()
+        call = _Call(records, loop, loop.create_future())
+        with self._changed:
+            if not self._open or (self._queued and self._queued + len(records) > self._queue_max):
+                raise LogUnavailableError(f"{self._queued} records wait for the log; the queue takes no more")
+            self._calls.append(call)
+            self._queued += len(records)
+            self._changed.notify()
+        return await call.answer
+
+    def close(self) -> None:
+        """Refuse new callers, store what waits, and end the thread."""
+        with self._changed:
+            self._open = False
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while group := self._gather():
+            self._store(group)
+
+    def _gather(self) -> list[_Call]:
+        """Wait for calls and take a group of them; empty when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._calls or not self._open)
+            if self._max_wait_s and self._open:
+                self._changed.wait_for(lambda: self._queued >= self._max_records or not self._open, self._max_wait_s)
+            group: list[_Call] = []
+            size = 0
+            while self._calls and (not group or size + len(self._calls[0].records) <= self._max_records):
+                group.append(self._calls.popleft())
+                size += len(group[-1].records)
+            self._queued -= size
+            return group
+
+    def _store(self, group: list[_Call]) -> None:
+        """Append a group in one go; if one caller's records are impossible, append each caller's alone."""
+        try:
+            offsets = iter(self._log.append([record for call in group for record in call.records]))
+            answers: list[list[int] | Exception] = [list(islice(offsets, len(call.records))) for call in group]
+        except Exception as error:  # noqa: BLE001 - whatever it is, every caller gets it
+            if len(group) > 1 and isinstance(error, LogError) and not isinstance(error, LogUnavailableError):
+                for call in group:
+                    self._store([call])
+                return
+            answers = [error] * len(group)
+        for loop in {call.loop for call in group}:
+            mine = [(call, answer) for call, answer in zip(group, answers, strict=True) if call.loop is loop]
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_answer, mine)
+
+
+def _answer(answers: list[tuple[_Call, list[int] | Exception]]) -> None:
+    """Wake the callers of one loop, inside that loop."""
+    for call, answer in answers:
+        if call.answer.done():
+            continue  # cancelled meanwhile
+        if isinstance(answer, Exception):
+            call.answer.set_exception(answer)
+        else:
+            call.answer.set_result(answer)
