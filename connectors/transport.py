@@ -22,6 +22,9 @@ ANSWER_MAX_BYTES = 65_536
 """A longer answer is cut off: providers' answers are untrusted."""
 
 
+_HTTP2_IDLE = timedelta(hours=1)
+
+
 class TransportError(CarillonError):
     """No answer. `ambiguous`: the server may have processed the request."""
 
@@ -79,6 +82,7 @@ class WreqTransport:
         }
         if http2:
             options["http2_only"] = True
+            options["pool_idle_timeout"] = _HTTP2_IDLE  # fast opening and closing looks like an attack to APNs
         else:
             options["http1_only"] = True
         if ca_file is not None:

@@ -96,7 +96,7 @@ def _headers(options: TwilioOptions) -> dict[str, str]:
 _ADDRESS_DEAD = frozenset({21211, 21214, 21217, 21610, 21614, 21635, 30005, 30006})
 """Not a number, one that cannot take text messages, a landline, unknown, or its owner said STOP."""
 _ADDRESS_REFUSED = frozenset({21408, 21612, 21617, 30004, 30007})
-"""This message will not reach this number, which says nothing of the number: unroutable, blocked, filtered, too long."""
+"""This message will not reach it, which says nothing of the number itself: unroutable, blocked, filtered, too long."""
 _CREDENTIAL = frozenset({20003, 20005, 21606, 21608, 21659})
 """The account, or the number it sends from."""
 

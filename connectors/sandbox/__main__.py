@@ -1,0 +1,91 @@
+"""`python -m connectors.sandbox --dir DIR`: all sandbox providers in one process.
+
+Prints `{"apns","twilio","smtp","ca"}` (ports on 127.0.0.1 and the path of the certificate to trust) on one line once
+all of them serve, and exits 0 on SIGTERM or SIGINT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import ssl
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from connectors.push.apns_token import load_signing_key
+from connectors.sandbox.apns import ApnsServer
+from connectors.sandbox.certificates import SandboxFiles, make_certificates
+from connectors.sandbox.journal import Journal
+from connectors.sandbox.options import ACCOUNT_SID, AUTH_TOKEN, TOPIC, Ports, read_ports
+from connectors.sandbox.smtp import Mailbox, start_smtp
+from connectors.sandbox.twilio import TwilioServer
+from state.model.errors import ConfigurationError
+
+_Start = Callable[[int], Awaitable[asyncio.Server]]
+
+
+async def serve(directory: Path) -> None:
+    """Start everything under `directory`/sandbox, say so, and serve until a signal comes."""
+    files = SandboxFiles(directory / "sandbox")
+    make_certificates(files)
+    servers: list[asyncio.Server] = []
+    ports = await _start(files, _former_ports(files.directory), servers)
+    line = msgspec.json.encode(ports)
+    files.ports.write_bytes(line)
+    sys.stdout.write(line.decode() + "\n")
+    sys.stdout.flush()
+    ending = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ending.set)
+    await ending.wait()
+    for server in servers:
+        server.close()
+
+
+def _former_ports(directory: Path) -> Ports:
+    try:
+        return read_ports(directory)
+    except (ConfigurationError, msgspec.MsgspecError):
+        return Ports(0, 0, 0)
+
+
+async def _start(files: SandboxFiles, former: Ports, servers: list[asyncio.Server]) -> Ports:
+    """Start the servers, at the ports of the last time where these are free."""
+    key = load_signing_key(files.signing_key.read_bytes(), key=str(files.signing_key)).public_key()
+    apns = ApnsServer(Journal(files.directory, "apns"), key, TOPIC)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.server)
+    twilio = TwilioServer(Journal(files.directory, "twilio"), ACCOUNT_SID, AUTH_TOKEN)
+    mailbox = Mailbox(Journal(files.directory, "smtp"), files.directory / "mail")
+    return Ports(
+        await _listen(lambda port: apns.start(port, context), former.apns, servers),
+        await _listen(twilio.start, former.twilio, servers),
+        await _listen(lambda port: start_smtp(port, mailbox), former.smtp, servers),
+        str(files.ca.absolute()),
+    )
+
+
+async def _listen(start: _Start, former: int, servers: list[asyncio.Server]) -> int:
+    try:
+        server = await start(former)
+    except OSError:
+        server = await start(0)
+    servers.append(server)
+    port: int = server.sockets[0].getsockname()[1]
+    return port
+
+
+def main() -> None:
+    """Read the arguments and serve."""
+    parser = argparse.ArgumentParser(prog="python -m connectors.sandbox", description=__doc__.splitlines()[0])
+    parser.add_argument("--dir", type=Path, required=True, help="the data directory; files go to DIR/sandbox")
+    uvloop.run(serve(parser.parse_args().dir))
+
+
+if __name__ == "__main__":
+    main()

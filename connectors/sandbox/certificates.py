@@ -1,0 +1,103 @@
+"""Keys and certificates of the sandbox, made at its first start.
+
+A CA, a server certificate for this machine, and the P-256 key with which our side signs its tokens for APNs. Private
+keys have mode 0600.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_VALIDITY = timedelta(days=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxFiles:
+    """Where the files of a sandbox directory are."""
+
+    directory: Path
+
+    @property
+    def ca(self) -> Path:
+        """The certificate to trust."""
+        return self.directory / "ca.pem"
+
+    @property
+    def server(self) -> Path:
+        """The server's certificate and key."""
+        return self.directory / "server.pem"
+
+    @property
+    def signing_key(self) -> Path:
+        """The key of the tokens for APNs."""
+        return self.directory / "apns.p8"
+
+    @property
+    def ports(self) -> Path:
+        """Where the servers listen."""
+        return self.directory / "ports.json"
+
+
+def make_certificates(files: SandboxFiles) -> None:
+    """Make what is missing; what exists stays."""
+    files.directory.mkdir(parents=True, exist_ok=True)
+    if not files.signing_key.exists():
+        _publish(files.signing_key, _pem(ec.generate_private_key(ec.SECP256R1())))
+    if not (files.ca.exists() and files.server.exists()):
+        _make_chain(files)
+
+
+def _make_chain(files: SandboxFiles) -> None:
+    ca_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Carillon sandbox CA")])
+    authority = (
+        _builder(ca_name, ca_name, ca_key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    places = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    server = (
+        _builder(name, ca_name, server_key.public_key())
+        .add_extension(x509.SubjectAlternativeName(places), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    _publish(files.server, _pem(server_key) + server.public_bytes(Encoding.PEM))
+    _publish(files.ca, authority.public_bytes(Encoding.PEM))
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + _VALIDITY)
+    )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _publish(path: Path, content: bytes) -> None:
+    """Write in one step, readable by the owner only."""
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_bytes(content)
+    draft.replace(path)

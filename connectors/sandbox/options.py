@@ -1,0 +1,72 @@
+"""How our side reaches a running sandbox: the options of each connector, from the files in its directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from connectors.email.smtp import SmtpOptions
+from connectors.push.apns import ApnsOptions
+from connectors.sandbox.certificates import SandboxFiles
+from connectors.sms.twilio import TwilioOptions
+from state.model.errors import ConfigurationError
+
+TEAM_ID = "SANDBOXTEA"
+KEY_ID = "SANDBOXKEY"
+TOPIC = "example.carillon"
+ACCOUNT_SID = "AC" + "0" * 32
+AUTH_TOKEN = "sandbox"  # noqa: S105  # opens nothing but the server beside it
+SENDER_NUMBER = "+15005550006"
+SENDER_ADDRESS = "notifications@carillon.example"
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """Where the servers listen on 127.0.0.1; `ca` is the certificate to trust."""
+
+    apns: int
+    twilio: int
+    smtp: int
+    ca: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOptions:
+    """The options of each connector."""
+
+    apns: ApnsOptions
+    twilio: TwilioOptions
+    smtp: SmtpOptions
+
+
+def read_ports(directory: Path) -> Ports:
+    """The places of the sandbox whose files are in `directory`.
+
+    :raises ConfigurationError: it never ran there.
+    """
+    try:
+        return msgspec.json.decode(SandboxFiles(directory).ports.read_bytes(), type=Ports)
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "providers: none is configured, and no sandbox runs; start one or configure them"
+        ) from None
+
+
+def sandbox_options(directory: Path) -> SandboxOptions:
+    """Options for the sandbox whose files are in `directory` (DIR/sandbox).
+
+    :raises ConfigurationError: it never ran there.
+    """
+    ports, files = read_ports(directory), SandboxFiles(directory)
+    return SandboxOptions(
+        ApnsOptions(
+            origin=f"https://127.0.0.1:{ports.apns}", team_id=TEAM_ID, key_id=KEY_ID, topic=TOPIC,
+            signing_key=files.signing_key, ca_file=files.ca,
+        ),
+        TwilioOptions(
+            origin=f"http://127.0.0.1:{ports.twilio}", account_sid=ACCOUNT_SID, auth_token=AUTH_TOKEN,
+            sender=SENDER_NUMBER, status_callback="https://carillon.example/v1/callbacks/twilio",
+        ),
+        SmtpOptions(host="127.0.0.1", port=ports.smtp, security="none", sender=SENDER_ADDRESS),
+    )  # fmt: skip

@@ -1,0 +1,47 @@
+"""The sandbox as tests use it: a real process, its files, its journals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from connectors.sandbox.options import SandboxOptions, sandbox_options
+
+
+@dataclass
+class Sandbox:
+    directory: Path
+    process: subprocess.Popen[str]
+
+    @property
+    def options(self) -> SandboxOptions:
+        return sandbox_options(self.directory / "sandbox")
+
+    def journal(self, provider: str) -> list[dict[str, object]]:
+        path = self.directory / "sandbox" / f"{provider}.ndjson"
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def to(self, provider: str, address: str) -> list[dict[str, object]]:
+        return [entry for entry in self.journal(provider) if entry["to"] == address]
+
+
+@contextmanager
+def running_sandbox(directory: Path) -> Iterator[Sandbox]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "connectors.sandbox", "--dir", str(directory)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, "the sandbox did not start"
+        yield Sandbox(directory, process)
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
