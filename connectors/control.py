@@ -154,12 +154,13 @@ class ControlWatcher:
         return timedelta(seconds=time.monotonic() - self._fresh_at)
 
     def close(self) -> None:
-        """End the thread, take the report back and free the reader."""
+        """End the thread, take the report back and free the reader; a second call does nothing."""
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
         if self._reader is not None and not self._thread.is_alive():
             self._reader.close()
+            self._reader = None
         if self._report is not None:
             self._report.unlink(missing_ok=True)
 

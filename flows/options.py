@@ -174,7 +174,7 @@ def masked(value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _masked_field(field, getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(name): masked(entry) for name, entry in value.items()}
+        return {str(name): "***" if _SECRET_NAME.search(str(name)) else masked(entry) for name, entry in value.items()}
     if isinstance(value, tuple | list):
         return [masked(entry) for entry in value]
     return value
@@ -187,7 +187,15 @@ def _masked_field(field: dataclasses.Field[Any], value: object) -> Any:
 
 
 def documentation(cls: type) -> dict[str, str]:
-    """Field name to the docstring below it, in the order of the fields."""
+    """Field name to the docstring below it, in the order of the fields, inherited ones first."""
+    found: dict[str, str] = {}
+    for part in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(part):
+            found |= _own_documentation(part)
+    return found
+
+
+def _own_documentation(cls: type) -> dict[str, str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     if not isinstance(body, ast.ClassDef):
         raise TypeError(f"{cls} is no class")
@@ -236,7 +244,8 @@ def _table_of(hint: Any) -> tuple[Any, str]:
         if dataclasses.is_dataclass(part):
             return part, ""
         if typing.get_origin(part) in (Mapping, dict):
-            return typing.get_args(part)[1], ".NAME"
+            inner = typing.get_args(part)[1]
+            return inner, "" if inner is str else ".NAME"
     return None, ""
 
 

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from connectors.email.smtp import SmtpOptions
+from connectors.log.embedded import EmbeddedOptions
+from connectors.log.kafka import KafkaOptions
 from connectors.push.apns import ApnsOptions
 from connectors.sms.twilio import TwilioOptions
 from flows.options import EnvironmentText, load
@@ -74,15 +76,11 @@ class LogOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KafkaOptions:
+class BrokerOptions(KafkaOptions):
     """The brokers of the profile `kafka`."""
 
     bootstrap: str = "127.0.0.1:9092"
     """Brokers to ask first, host:port separated by commas. Default: one on this machine."""
-    replication: int = 1
-    """Copies of each new topic; three in production. Default: 1."""
-    timeout: timedelta = timedelta(seconds=10)
-    """How long an append or a request may take before it counts as failed. Default: ten seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +139,9 @@ class Settings:
     """Where the HTTP API listens."""
     log: LogOptions = field(default_factory=LogOptions)
     """Size and life of the log's topics."""
-    kafka: KafkaOptions = field(default_factory=KafkaOptions)
+    embedded: EmbeddedOptions = field(default_factory=EmbeddedOptions)
+    """The files of the profile embedded."""
+    kafka: BrokerOptions = field(default_factory=BrokerOptions)
     """The brokers of the profile kafka."""
     redis: RedisOptions = field(default_factory=RedisOptions)
     """Redis for several gateways."""

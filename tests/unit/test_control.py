@@ -1,0 +1,101 @@
+"""Kill switches out of band, on a real embedded log."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from connectors.control import ControlWatcher, Kill, Scope, kill_record, read_obeyed
+from connectors.log.embedded import EmbeddedLog
+from connectors.log.interface import NewRecord, TopicSpec
+from state.model.errors import UnknownTopicError
+
+
+def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
+    log = EmbeddedLog(tmp_path, clock=lambda: time.time_ns() // 1_000_000)
+    log.ensure_topics([TopicSpec("control", 1, compacted=True)])
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def watcher(log: EmbeddedLog, tmp_path: Path) -> Iterator[ControlWatcher]:
+    watcher = ControlWatcher(log, process="deliver", run_dir=tmp_path / "run")
+    yield watcher
+    watcher.close()
+
+
+def test_switches_set_before_the_start_are_known_at_once(log: EmbeddedLog, watcher: ControlWatcher) -> None:
+    log.append([kill_record(Kill("type", "like")), kill_record(Kill("channel", "sms"))])
+    log.append([kill_record(Kill("type", "like", on=False))])
+    watcher.start()
+    assert watcher.switches == {("channel", "sms")}
+    assert watcher.stopped(Scope(sender="s", type_name="like", channel="sms")) == ("channel", "sms")
+    assert watcher.stopped(Scope(sender="s", type_name="like", channel="push")) is None
+
+
+def test_a_switch_is_obeyed_and_reported_within_a_second(
+    log: EmbeddedLog, watcher: ControlWatcher, tmp_path: Path
+) -> None:
+    watcher.start()
+    assert watcher.stopped(Scope(sender="shop")) is None
+    (offset,) = log.append([kill_record(Kill("all"))])
+    until(lambda: watcher.stopped(Scope(sender="shop")) == ("all", ""), 1)
+    until(lambda: [report.offset for report in read_obeyed(tmp_path / "run")] == [offset + 1], 1)
+    log.append([kill_record(Kill("all", on=False))])
+    until(lambda: watcher.stopped(Scope(sender="shop")) is None, 1)
+
+
+@pytest.mark.parametrize(
+    ("kill", "scope"),
+    [
+        (Kill("sender", "shop"), Scope(sender="shop")),
+        (Kill("type", "like"), Scope(type_name="like")),
+        (Kill("channel", "push"), Scope(channel="push")),
+        (Kill("campaign", "spring"), Scope(campaign="spring")),
+        (Kill("all", "ignored"), Scope()),
+    ],
+)
+def test_every_scope_stops_what_it_names_and_nothing_else(
+    log: EmbeddedLog, watcher: ControlWatcher, kill: Kill, scope: Scope
+) -> None:
+    log.append([kill_record(kill)])
+    watcher.start()
+    assert watcher.stopped(scope) is not None
+    other = Scope(sender="other", type_name="other", channel="other", campaign="other")
+    assert (watcher.stopped(other) is not None) == (kill.scope == "all")
+
+
+def test_a_malformed_record_changes_nothing_and_the_next_one_counts(log: EmbeddedLog, watcher: ControlWatcher) -> None:
+    watcher.start()
+    log.append([NewRecord("control", 0, b"all\0", b'{"scope": 5}', (("schema", b"kill/1+json"),))])
+    log.append([NewRecord("control", 0, b"x", b"{}", (("schema", b"breaker/1+json"),))])
+    log.append([kill_record(Kill("channel", "email"))])
+    until(lambda: watcher.switches == {("channel", "email")})
+
+
+def test_without_the_topic_it_refuses_to_start(tmp_path: Path) -> None:
+    log = EmbeddedLog(tmp_path, clock=lambda: 0)
+    watcher = ControlWatcher(log, process="deliver", run_dir=None)
+    with pytest.raises(UnknownTopicError):
+        watcher.start()
+    watcher.close()
+    log.close()
+
+
+def test_a_report_of_a_dead_process_does_not_count(log: EmbeddedLog, watcher: ControlWatcher, tmp_path: Path) -> None:
+    watcher.start()
+    dead = tmp_path / "run" / "obeyed" / "decide.json"
+    dead.write_text('{"process":"decide","pid":4194303,"offset":9,"at":0}')
+    assert [report.process for report in read_obeyed(tmp_path / "run")] == ["deliver"]
+    watcher.close()
+    assert read_obeyed(tmp_path / "run") == []
