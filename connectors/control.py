@@ -1,8 +1,8 @@
 """Kill switches out of band: every process follows the topic `control` in a thread of its own.
 
-A control *source* of a flow waits behind every unfinished epoch (7.4 s were measured), so the sends and sinks of a process ask
-`ControlWatcher.stopped` instead, just before they act (RULES 4, DESIGN 2.12). Decisions do not use it: for them the switch
-counts from its place in the decision log.
+A control *source* of a flow waits behind every unfinished epoch (7.4 s were measured), so the sends and sinks of a
+process ask `ControlWatcher.stopped` instead, just before they act (RULES 4, DESIGN 2.12). Decisions do not use it: for
+them the switch counts from its place in the decision log.
 
 Each watcher reports what it obeys, so that `carillon kill` can say when every process has obeyed:
 `DIR/run/obeyed/<process>.json`, replaced atomically, `{"process","pid","offset","at"}`; `offset` is the next offset of
@@ -44,7 +44,7 @@ class Kill(msgspec.Struct, frozen=True):
 
 
 class Obeyed(msgspec.Struct, frozen=True):
-    """What one process says of itself: every control record below `offset` is in force there since `at` (milliseconds)."""
+    """What one process says: every control record below `offset` is in force there since `at` (Unix milliseconds)."""
 
     process: str
     pid: int
@@ -214,12 +214,13 @@ def read_obeyed(run_dir: Path) -> list[Obeyed]:
             report = _obeyed_decoder.decode(path.read_bytes())
         except (FileNotFoundError, msgspec.MsgspecError):
             continue  # withdrawn this instant, or not one of ours
-        if _lives(report.pid):
+        if lives(report.pid):
             found.append(report)
     return found
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether there is a process of this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,0 +1,47 @@
+"""What every process of the system opens the same way: the log of the profile in force and its topics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+from connectors.log.embedded import EmbeddedLog
+from connectors.log.interface import Log, TopicSpec
+from flows.settings import Settings
+from flows.topics import topic_specs
+
+
+def wall_clock_ms() -> int:
+    """Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def open_log(settings: Settings) -> Log:
+    """A log of this process's own; the caller closes it."""
+    if settings.profile == "kafka":
+        from connectors.log.kafka import KafkaLog
+
+        return KafkaLog(settings.kafka.bootstrap, prefix=settings.log.prefix, options=settings.kafka)
+    return EmbeddedLog(settings.data_dir, clock=wall_clock_ms, options=settings.embedded)
+
+
+def log_opener(settings: Settings) -> Callable[[], Log]:
+    """`open_log` as sources and sinks take it."""
+    return partial(open_log, settings)
+
+
+def system_topics(settings: Settings) -> list[TopicSpec]:
+    """Every topic, with those where the configured producers may write directly (CONTRACT, `ingest.<sender>`)."""
+    partitions, retention = settings.log.partitions, settings.log.retention
+    keep_ms = retention // timedelta(milliseconds=1)
+    ingest = [TopicSpec(name, partitions, retention_ms=keep_ms) for name in ingest_topics(settings)]
+    return [*topic_specs(partitions, retention), *ingest]
+
+
+def ingest_topics(settings: Settings) -> list[str]:
+    """`ingest.<sender>` of every configured producer, and `ingest.p0.<sender>` where it may send P0."""
+    producers = {name: sender for name, sender in settings.senders.items() if sender.role == "producer"}
+    p0 = [f"ingest.p0.{name}" for name, sender in producers.items() if "P0" in sender.classes]
+    return [*(f"ingest.{name}" for name in producers), *p0]

@@ -1,0 +1,46 @@
+"""What a running system says of itself in `DIR/run/`, for commands that work beside it.
+
+`processes.json`: `{"url", "p0_url", "processes": {name: pid}}`, replaced atomically at every start and restart.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class Running(msgspec.Struct, frozen=True):
+    """The system that owns the directory, as of its last start or restart of a process."""
+
+    url: str
+    p0_url: str
+    processes: dict[str, int]
+
+
+def write_running(directory: Path, running: Running) -> None:
+    """Replace the file as a whole."""
+    path = directory / "run" / "processes.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".tmp")
+    fresh.write_bytes(msgspec.json.encode(running))
+    fresh.replace(path)
+
+
+def read_running(directory: Path) -> Running | None:
+    """What was written last; None where no system ran. The processes named may be gone."""
+    try:
+        return msgspec.json.decode((directory / "run" / "processes.json").read_bytes(), type=Running)
+    except FileNotFoundError:
+        return None
+
+
+def read_processes(directory: Path) -> dict[str, int]:
+    """Name to pid, of the last start; empty where no system ran."""
+    running = read_running(directory)
+    return {} if running is None else running.processes
+
+
+def forget_running(directory: Path) -> None:
+    """Nothing runs here any more."""
+    (directory / "run" / "processes.json").unlink(missing_ok=True)
