@@ -42,14 +42,14 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     actor: str | None = None
     at: int = 0
     place: int = 0
-    payload: msgspec.Raw | None = None
+    payload: msgspec.Raw = msgspec.Raw()
     parent_event_id: str | None = None
     up_to: int = 0
 
     def payload_json(self) -> bytes | None:
         """The payload as JSON, None where there is none."""
-        content = None if self.payload is None else bytes(self.payload)
-        return None if content in (None, b"", b"null") else content
+        content = bytes(self.payload)
+        return None if content in (b"", b"null") else content
 
 
 _decoder = msgspec.json.Decoder(Operation)

@@ -1,0 +1,56 @@
+"""All metrics of the system, declared once: name, kind, unit, what makes it move. Label sets are closed.
+
+Names end in their unit or in `_total`. What may be retried is no failure and is counted apart.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+INBOX_OPERATIONS = Counter(
+    "carillon_inbox_operations_total",
+    "Operations on inbox rows, by result: applied, or repeated and dropped",
+    ["result"],
+)
+INBOX_COMMIT_SECONDS = Histogram(
+    "carillon_inbox_commit_seconds",
+    "Time from taking a batch of inbox operations to its durable commit",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+INBOX_AUDIT_MISMATCHES = Counter(
+    "carillon_inbox_audit_mismatches_total", "Key groups whose rows, counted one by one, differ from the running totals"
+)
+DEAD_LETTERS = Counter("carillon_dead_letters_total", "Records that could not be handled and were set aside", ["stage"])
+ARCHIVE_PARTS = Counter("carillon_archive_parts_total", "Parquet parts of the ledger, by event", ["event"])
+ARCHIVE_ROWS = Counter("carillon_archive_rows_total", "Ledger records written to the archive")
+LAW_DIFFERENCE = Gauge(
+    "carillon_law_difference", "Left minus right of each law of RULES 5; anything but 0 is a loss", ["law"]
+)
+
+GATEWAY_REQUESTS = Counter(
+    "carillon_gateway_requests_total",
+    "Answered requests, by operation of the OpenAPI document and status",
+    ["operation", "status"],
+)
+GATEWAY_REQUEST_SECONDS = Histogram(
+    "carillon_gateway_request_seconds",
+    "Time from the head of a request to its answer",
+    ["operation"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+ADMISSIONS = Counter(
+    "carillon_gateway_admissions_total",
+    "Events by what became of them: new, repeat, conflict, or unavailable: the log did not acknowledge",
+    ["lane", "verdict"],
+)
+ADMISSIONS_LIMITED = Counter(
+    "carillon_gateway_limited_total", "Events answered with 429: above the sender's limit", ["lane"]
+)
+ADMISSION_STORE_UNAVAILABLE = Counter(
+    "carillon_gateway_store_unavailable_total",
+    "Requests that went on without a store: admission (repeats are caught later) or limit (a lower one holds)",
+    ["store"],
+)
+GATEWAY_FOLLOW_ERRORS = Counter(
+    "carillon_gateway_follow_errors_total",
+    "Reads of a followed topic that failed and are retried, and its records that do not decode and are passed over",
+    ["kind"],
+)

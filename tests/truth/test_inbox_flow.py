@@ -1,0 +1,102 @@
+"""The inbox flow in processes of its own, killed at any instant: rows stay exact, counts reach the ledger."""
+
+import random
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from truth.feeding import PARTITIONS, inbox_add, open_embedded, record
+from truth.running import drain, eventually, running
+
+from connectors.inbox.rocksdb import RocksInboxReader
+from connectors.log.interface import Log
+from connectors.log.interface import Record as LogRecord
+from flows.inbox import DIRECTORY
+from state.model.keys import KEY_GROUPS, key_group
+
+RUN = """
+import sys
+from datetime import timedelta
+from pathlib import Path
+from bytewax.testing import cluster_main
+from flows.drain import install_drain
+from flows.inbox import DIRECTORY, InboxFlowOptions, wire
+from truth.feeding import open_embedded
+data = Path(sys.argv[1])
+options = InboxFlowOptions(budget=200, counts_interval=timedelta(milliseconds=200))
+flow = wire(lambda: open_embedded(data), data / DIRECTORY, drain=install_drain(), options=options)
+print("ready", flush=True)
+cluster_main(flow, [], 0, worker_count_per_proc=int(sys.argv[2]), epoch_interval=timedelta(milliseconds=50))
+"""
+
+
+def read_all(log: Log, topic: str) -> list[LogRecord]:
+    start = {(topic, partition): 0 for partition in range(PARTITIONS)}
+    reader = log.reader(start)
+    found: list[LogRecord] = []
+    while batch := reader.poll(10_000, timedelta()):
+        found += batch
+    reader.close()
+    return found
+
+
+def last_counts(log: Log) -> dict[int, dict[str, Any]]:
+    return {value["group"]: value for value in (orjson.loads(each.value) for each in read_all(log, "ledger"))}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rows_are_exact_after_kill_9(tmp_path: Path, workers: int) -> None:
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    log = open_embedded(tmp_path)
+    reader = RocksInboxReader(tmp_path / DIRECTORY, PARTITIONS, tmp_path / "secondary")
+
+    def applied() -> int:
+        return sum(reader.audit(group).items_counted for group in range(KEY_GROUPS))
+
+    fed = 0
+    for _ in range(4):
+        batch = [inbox_add(f"u{number % 90}", number) for number in range(fed, fed + 3000)]
+        fed += len(batch)
+        repeated = dice.sample(batch, 200)
+        with running(RUN, str(tmp_path), str(workers)):
+            for first in range(0, len(batch), 300):
+                log.append(batch[first : first + 300])
+            log.append(sorted(repeated, key=lambda each: int(orjson.loads(each.value)["event_id"][1:])))
+            enough = fed - len(batch) + dice.randrange(len(batch))
+            eventually(lambda enough=enough: applied() >= enough)
+    with running(RUN, str(tmp_path), str(workers)) as process:
+        eventually(lambda: applied() == fed)
+        drain(process)
+    for user in (f"u{n}" for n in range(90)):
+        page = reader.page(user, 10_000)
+        names = [row.first_event_id for row in page.rows]
+        assert names == [f"e{number}" for number in range(fed - 1, -1, -1) if f"u{number % 90}" == user]
+        assert page.rows[0].payload == b'{"n":%d}' % int(names[0][1:])
+    counts = last_counts(log)
+    assert sum(each["items"] for each in counts.values()) == fed
+    for group, each in counts.items():
+        mine = [number for number in range(fed) if key_group(f"u{number % 90}") == group]
+        assert (each["owner"], each["items"], each["offset"]) == ("inbox", len(mine), mine[-1])
+    reader.close()
+    log.close()
+
+
+def test_a_record_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
+    log = open_embedded(tmp_path)
+    group = key_group("mia")
+    poison = record("inbox", "inbox/1+json", {"op": "dance", "user": "mia"}, group=group, seq=("d", 1, 0))
+    nameless = inbox_add("mia", 2)._replace(headers=(("schema", b"inbox/1+json"),))
+    log.append([inbox_add("mia", 0), poison, nameless, inbox_add("mia", 3)])
+    reader = RocksInboxReader(tmp_path / DIRECTORY, PARTITIONS, tmp_path / "secondary")
+    with running(RUN, str(tmp_path), "1") as process:
+        eventually(lambda: reader.unread("mia") == 2)
+        drain(process)
+    letters = [orjson.loads(each.value) for each in read_all(log, "dead_letters")]
+    assert [letter["source"][2] for letter in letters] == [1, 2]
+    assert letters[0]["error"].startswith("inbox: Invalid enum value")
+    reader.close()
+    log.close()
