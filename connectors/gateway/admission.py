@@ -1,0 +1,241 @@
+"""Admission of events in groups: reserve, append, commit (RULES 1, "Repeats"; DESIGN 5, "PENDING, append, COMMITTED").
+
+What arrives while the loop is busy or an append is under way forms the next group, so that the store and the log are
+asked once for many events. No event is answered with success before the log acknowledged it:
+
+    reserve fails       the store is down: the event is accepted without it (later layers catch repeats), with a warning
+    append fails        503; the reservation stays PENDING, so that a retry appends again with the same event_id
+    commit fails        the answer stands; a repeat will append again, which later layers recognise
+    killed in between   as if append or commit had failed
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import NamedTuple, Protocol
+
+import msgspec
+import structlog
+
+from connectors.gateway.guard import Guard
+from connectors.gateway.idempotency import AdmissionStore, Reservation, Verdict
+from connectors.gateway.problems import ProblemError, retry_later
+from connectors.gateway.records import Partitions, event_records
+from connectors.log.interface import Headers, NewRecord
+from connectors.metrics import ADMISSIONS
+from state.model.admission import Admitted
+from state.model.errors import LogError, StoreUnavailableError
+
+_logger = structlog.get_logger(__name__)
+_RETRY_MS = 1000
+
+
+class Appender(Protocol):
+    """`connectors.log.group.GroupAppender`, or what does the same."""
+
+    async def append(self, records: Sequence[NewRecord]) -> list[int]:
+        """Store the records durably, in order."""
+        ...
+
+
+class Accepted(NamedTuple):
+    """An event that will not be lost: 202 if it is new, 200 for a repeat."""
+
+    status: int
+    event_id: str
+
+
+Outcome = Accepted | ProblemError
+
+
+@dataclass(slots=True)
+class _Call:
+    """One caller's events (of a post or a batch), and where its outcomes go."""
+
+    admitted: Sequence[Admitted]
+    trace: Headers
+    answer: asyncio.Future[list[Outcome]]
+
+
+@dataclass(slots=True)
+class _Group:
+    """What one append holds, and the outcomes that follow from it if it succeeds."""
+
+    records: list[NewRecord] = field(default_factory=list)
+    appended: list[str] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    depends: list[bool] = field(default_factory=list)
+    """Whether each outcome holds only if the append succeeds."""
+    waits_for: set[asyncio.Future[bool]] = field(default_factory=set)
+    """Appends of other groups that hold the originals of repeats in this one."""
+
+
+class Admission:
+    """Admits judged events; used by one event loop."""
+
+    def __init__(
+        self,
+        store: AdmissionStore,
+        appender: Appender,
+        partitions: Partitions,
+        *,
+        clock: Callable[[], int],
+        lane: str,
+        append_deadline: timedelta,
+        store_pause: timedelta,
+        pending_max: int,
+        group_max: int,
+        groups_in_flight: int,
+    ) -> None:
+        """Use store and appender, which stay the caller's to close; `clock` in milliseconds since 1970."""
+        self._store, self._appender, self._partitions, self._clock = store, appender, partitions, clock
+        self._lane, self._deadline_s = lane, append_deadline.total_seconds()
+        self._guard = Guard("admission", store_pause)
+        self._pending_max, self._group_max, self._groups_max = pending_max, group_max, groups_in_flight
+        self._calls: deque[_Call] = deque()
+        self._pending = 0
+        self._groups: set[asyncio.Task[None]] = set()
+        self._appending: dict[str, asyncio.Future[bool]] = {}
+        self._counters = {verdict: ADMISSIONS.labels(lane, verdict.value) for verdict in Verdict}
+        self._refused = ADMISSIONS.labels(lane, "unavailable")
+        self._wakes = False
+
+    async def admit(self, admitted: Sequence[Admitted], trace: Headers = ()) -> list[Outcome]:
+        """Accept the events, in order; an outcome for each.
+
+        :raises ProblemError: 503 at once when too many wait already.
+        """
+        if self._pending + len(admitted) > self._pending_max and self._pending:
+            raise retry_later(503, "too many events wait for the log; send again", _RETRY_MS)
+        loop = asyncio.get_running_loop()
+        call = _Call(admitted, trace, loop.create_future())
+        self._calls.append(call)
+        self._pending += len(admitted)
+        if not self._wakes:
+            self._wakes = True
+            loop.call_soon(self._wake)
+        return await call.answer
+
+    def _wake(self) -> None:
+        self._wakes = False
+        while self._calls and len(self._groups) < self._groups_max:
+            task = asyncio.get_running_loop().create_task(self._run(self._take()))
+            self._groups.add(task)
+            task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._groups.discard(task)
+        self._wake()
+
+    def _take(self) -> list[_Call]:
+        calls, size = [self._calls.popleft()], 0
+        size = len(calls[0].admitted)
+        while self._calls and size + len(self._calls[0].admitted) <= self._group_max:
+            calls.append(self._calls.popleft())
+            size += len(calls[-1].admitted)
+        self._pending -= size
+        return calls
+
+    async def _run(self, calls: list[_Call]) -> None:
+        try:
+            outcomes = await self._admit_group(calls)
+        except Exception as error:  # noqa: BLE001 - whatever it is, every caller must get it
+            for call in calls:
+                if not call.answer.done():
+                    call.answer.set_exception(error)
+            return
+        position = 0
+        for call in calls:
+            if not call.answer.done():
+                call.answer.set_result(outcomes[position : position + len(call.admitted)])
+            position += len(call.admitted)
+
+    async def _admit_group(self, calls: list[_Call]) -> list[Outcome]:
+        reservations = await self._reserve([admitted for call in calls for admitted in call.admitted])
+        group, position = _Group(), 0
+        for call in calls:
+            for admitted in call.admitted:
+                self._place(group, admitted, reservations[position], call.trace)
+                position += 1
+        stored = await self._append(group)
+        if not stored:
+            self._refused.inc(sum(group.depends))
+            refusal = retry_later(503, "the log did not acknowledge the event; send it again", _RETRY_MS)
+            return [refusal if needs else one for one, needs in zip(group.outcomes, group.depends, strict=True)]
+        await self._commit(group.appended)
+        return group.outcomes
+
+    async def _reserve(self, admitted: Sequence[Admitted]) -> list[Reservation]:
+        claims = [one.claim for one in admitted]
+        if self._guard.may_ask():
+            try:
+                return await self._store.reserve(claims, self._clock())
+            except StoreUnavailableError as error:
+                self._guard.failed(error)
+        return [Reservation(Verdict.NEW, claim.event_id, committed=False) for claim in claims]
+
+    def _place(self, group: _Group, admitted: Admitted, reservation: Reservation, trace: Headers) -> None:
+        """Decide one event's outcome and whether it needs an append of its own."""
+        verdict, event_id, committed = reservation
+        self._counters[verdict].inc()
+        needs_log = verdict is Verdict.NEW or (verdict is Verdict.REPEAT and not committed)
+        group.depends.append(needs_log)
+        group.outcomes.append(_outcome(verdict, event_id))
+        if not needs_log or event_id in group.appended:
+            return
+        other = self._appending.get(event_id)
+        if verdict is Verdict.REPEAT and other is not None:
+            group.waits_for.add(other)
+            return
+        event = admitted.event
+        if event.event_id != event_id:
+            event = msgspec.structs.replace(event, event_id=event_id)
+        kept = admitted.claim.kept_until_ms > 0
+        group.records += event_records(event, self._partitions, kept=kept, trace=trace)
+        group.appended.append(event_id)
+
+    async def _append(self, group: _Group) -> bool:
+        """Whether everything that the group's answers rest on is in the log."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._appending |= dict.fromkeys(group.appended, done)
+        stored = await self._store_records(group.records)
+        done.set_result(stored)  # before waiting for others, which may be waiting for this one
+        for event_id in group.appended:
+            if self._appending.get(event_id) is done:
+                del self._appending[event_id]
+        return stored and all([await other for other in group.waits_for])
+
+    async def _store_records(self, records: Sequence[NewRecord]) -> bool:
+        if not records:
+            return True
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await self._appender.append(records)
+        except (LogError, TimeoutError) as error:
+            _logger.warning("append_failed", lane=self._lane, error=type(error).__name__, records=len(records))
+            return False
+        return True
+
+    async def _commit(self, event_ids: Sequence[str]) -> None:
+        if event_ids and self._guard.may_ask():
+            try:
+                await self._store.commit(event_ids)
+            except StoreUnavailableError as error:
+                self._guard.failed(error)
+
+    async def drain(self) -> None:
+        """Wait until every admission under way is answered."""
+        while self._groups:
+            await asyncio.wait(self._groups)
+
+
+def _outcome(verdict: Verdict, event_id: str) -> Outcome:
+    if verdict is Verdict.NEW:
+        return Accepted(202, event_id)
+    if verdict is Verdict.REPEAT:
+        return Accepted(200, event_id)
+    return ProblemError(409, "this key was used with another body; use a new key", event_id=event_id)

@@ -1,0 +1,110 @@
+"""What the gateway must be told. Secrets are shown by no `repr`; keys are known by their hash only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from connectors.cache.redis import RedisOptions
+from state.model.admission import Sender
+
+Role = Literal["producer", "p0", "ops", "marketing", "support"]
+Lane = Literal["ordinary", "p0"]
+
+
+def hash_key(key: str) -> str:
+    """How a service key is stored: SHA-256 in hex. Keys are long and random, so that no slow hash is needed."""
+    return sha256(key.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceKey:
+    """One credential of a service. Several may name one sender, so that keys can be exchanged without a gap."""
+
+    key_sha256: str
+    """`hash_key` of the key."""
+    role: Role
+    """What its holder may call."""
+    sender_id: str
+    """Whom its events are from, and who is limited."""
+    classes: tuple[str, ...] = ("P1", "P2")
+    """Types of these classes may be sent, unless the type names its owners. Default: all but P0."""
+    types: tuple[str, ...] = ("*",)
+    """Of these, the types that may be sent: names, or prefixes that end in a star. Default: all."""
+    limit_per_s: int = 100
+    """Events in any second. Default: 100, as RULES 1 has it for new senders."""
+
+    def sender(self) -> Sender:
+        """The same for the admission rules."""
+        return Sender(self.sender_id, frozenset(self.classes), self.types)
+
+
+@dataclass(frozen=True, slots=True)
+class UserTokens:
+    """How the host application signs its users' JWTs. `none` is never accepted, whatever is configured."""
+
+    key: str = field(repr=False)
+    """The shared secret (HS256 ...) or the public key in PEM (RS256, ES256, EdDSA ...)."""
+    algorithms: tuple[str, ...] = ("HS256",)
+    """Accepted algorithms. Default: HS256."""
+    audience: str = "carillon"
+    """Required `aud`. Default: carillon."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayOptions:
+    """One gateway process. The P0 gateway is the same program with lane `p0`, an own log handle and own stores."""
+
+    directory: Path
+    """DIR: stores go to DIR/state/gateway, the P0 gateway's to DIR/state/gateway-p0."""
+    keys: tuple[ServiceKey, ...]
+    """All credentials of services."""
+    users: UserTokens
+    """How users' tokens are checked."""
+    lane: Lane = "ordinary"
+    """`p0` takes events of class P0 only, and no other calls than those of producers. Default: ordinary."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Default: this machine only."""
+    port: int = 0
+    """Port to listen on. Default: any free one."""
+    redis: RedisOptions | None = None
+    """Where admission dedup and sender limits are shared. Default: embedded, for one process."""
+    cursor_secret: str | None = field(default=None, repr=False)
+    """Signs inbox cursors; the same in all gateways. Default: made at first start, kept beside the stores."""
+    fallback_limit_per_s: int = 50
+    """Events of one sender in any second while the limit store is down, if its own limit is not lower. Default: 50."""
+    append_deadline: timedelta = timedelta(seconds=10)
+    """Longest wait for the log's acknowledgement; then 503. Default: 10 s."""
+    cancel_deadline: timedelta = timedelta(seconds=5)
+    """Longest wait for the answer of the schedule's owner to a DELETE; then 503. Default: 5 s."""
+    body_deadline: timedelta = timedelta(seconds=20)
+    """Longest time for a request's body to arrive; then 408. Default: 20 s."""
+    head_deadline: timedelta = timedelta(seconds=10)
+    """Longest time for a request's headers to arrive; then the connection is closed. Default: 10 s."""
+    drain_deadline: timedelta = timedelta(seconds=15)
+    """Longest wait at SIGTERM for requests in flight. Default: 15 s."""
+    store_pause: timedelta = timedelta(seconds=1)
+    """After a store was found down, how long it is not asked again. Default: 1 s."""
+    body_bytes_max: int = 256 * 1024
+    """Largest body (RULES 1); then 413. Default: 256 KiB."""
+    upload_bytes_max: int = 512 * 1024 * 1024
+    """Largest audience file. Default: 512 MiB."""
+    head_bytes_max: int = 64 * 1024
+    """Largest head of a request; then 431. Default: 64 KiB."""
+    connections_max: int = 4096
+    """Connections and requests in flight; then 503. Default: 4096."""
+    pending_max: int = 20_000
+    """Events waiting for the log; then 503. Default: 20000."""
+    group_max: int = 2_000
+    """Events in one append. Default: 2000."""
+    groups_in_flight: int = 2
+    """Appends at the same time; one is prepared while another is written. Default: 2."""
+    devices_max: int = 10
+    """Devices of one user; the oldest goes (RULES 4). Default: 10."""
+
+    def store_directory(self) -> Path:
+        """Where this process keeps its stores."""
+        return self.directory / "state" / ("gateway-p0" if self.lane == "p0" else "gateway")

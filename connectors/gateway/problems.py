@@ -1,0 +1,57 @@
+"""Errors as RFC 9457 problem documents. They tell what is wrong and what to do, and never repeat what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from state.model.admission import FieldError
+from state.model.errors import CarillonError
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemError(CarillonError):
+    """An answer other than success; raised by handlers, sent as a problem document."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Sequence[tuple[str, str]] = (),
+        **members: Any,
+    ) -> None:
+        """`members` are extension members such as `event_id`."""
+        super().__init__(detail)
+        self.status = status
+        self.headers = tuple(headers)
+        self._detail, self._errors, self._members = detail, errors, members
+
+    def document(self) -> dict[str, Any]:
+        """The problem document; `type` is about:blank, so that `title` is the status's own."""
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self._detail,
+            **self._members,
+        }
+        if self._errors:
+            body["errors"] = [error._asdict() for error in self._errors]
+        return body
+
+
+def retry_later(status: int, detail: str, retry_after_ms: int) -> ProblemError:
+    """429 or 503 with Retry-After, which counts whole seconds: rounded up."""
+    seconds = max(1, -(-retry_after_ms // 1000))
+    return ProblemError(status, detail, headers=(("retry-after", str(seconds)),), retry_after_ms=max(1, retry_after_ms))
+
+
+def invalid(
+    errors: Sequence[FieldError], detail: str = "the document is not valid; nothing was stored"
+) -> ProblemError:
+    """400 with every field error."""
+    return ProblemError(400, detail, errors=errors)
