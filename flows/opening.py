@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 
-from connectors.log.embedded import EmbeddedLog
 from connectors.log.interface import Log, TopicSpec
+from flows.open import log_opener
 from flows.settings import Settings
 from flows.topics import topic_specs
 
 
-def wall_clock_ms() -> int:
-    """Unix time in milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
 def open_log(settings: Settings) -> Log:
     """A log of this process's own; the caller closes it."""
-    if settings.profile == "kafka":
-        from connectors.log.kafka import KafkaLog
-
-        return KafkaLog(settings.kafka.bootstrap, prefix=settings.log.prefix, options=settings.kafka)
-    return EmbeddedLog(settings.data_dir, clock=wall_clock_ms, options=settings.embedded)
-
-
-def log_opener(settings: Settings) -> Callable[[], Log]:
-    """`open_log` as sources and sinks take it."""
-    return partial(open_log, settings)
+    return log_opener(settings)()
 
 
 def system_topics(settings: Settings) -> list[TopicSpec]:

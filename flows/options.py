@@ -26,6 +26,7 @@ from state.model.secret import Secret
 T = TypeVar("T")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min|h|d)")
 _SECRET_NAME = re.compile(r"(password|secret|token)$")
+_URL_SECRET = re.compile(r"://[^/@]*@")
 _UNITS = {
     "ms": timedelta(milliseconds=1),
     "s": timedelta(seconds=1),
@@ -177,7 +178,7 @@ def masked(value: object) -> Any:
         return {str(name): "***" if _SECRET_NAME.search(str(name)) else masked(entry) for name, entry in value.items()}
     if isinstance(value, tuple | list):
         return [masked(entry) for entry in value]
-    return value
+    return _URL_SECRET.sub("://***@", value) if isinstance(value, str) else value
 
 
 def _masked_field(field: dataclasses.Field[Any], value: object) -> Any:

@@ -9,7 +9,7 @@ from connectors.email.smtp import SmtpChannel, SmtpOptions
 from connectors.push.apns import ApnsChannel, ApnsOptions
 from connectors.sandbox.options import sandbox_options
 from connectors.sms.twilio import TwilioChannel, TwilioOptions
-from flows.opening import wall_clock_ms
+from flows.open import clock_ms
 from flows.settings import Settings
 
 Channels = dict[str, ApnsChannel | TwilioChannel | SmtpChannel]
@@ -27,7 +27,7 @@ class ProvidersInForce:
         """A connector per channel, not connected yet; every call makes new ones with connections of their own."""
         return {
             "push": ApnsChannel(self.apns),
-            "sms": TwilioChannel(self.twilio, clock_ms=wall_clock_ms),
+            "sms": TwilioChannel(self.twilio, clock_ms=clock_ms),
             "email": SmtpChannel(self.smtp, clock_s=time.time),
         }
 

@@ -17,7 +17,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from connectors.cache.redis import RedisOptions
 from connectors.email.smtp import SmtpOptions
+from connectors.gateway.options import Role
 from connectors.log.embedded import EmbeddedOptions
 from connectors.log.kafka import KafkaOptions
 from connectors.push.apns import ApnsOptions
@@ -30,37 +32,46 @@ from state.model.secret import Secret
 PREFIX = "CARILLON_"
 CONFIG_VARIABLE = "CARILLON_CONFIG"
 FILE_NAME = "carillon.toml"
-Role = Literal["producer", "ops", "marketing", "support"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SenderOptions:
-    """One holder of a service key."""
+    """One holder of a service key; its name in the configuration is its sender_id."""
 
     key: Secret
-    """The service key, sent as `Authorization: Bearer KEY`. At least 16 characters."""
+    """The service key, sent as `Authorization: Bearer KEY`. At least 16 characters, no dot."""
     role: Role = "producer"
-    """producer (sends, and makes the host application's calls), ops, marketing or support. Default: producer."""
-    classes: tuple[str, ...] = ("P1", "P2")
-    """Classes of the types it may send. P0 types are sent by a sender of their own. Default: P1 and P2."""
-    types: tuple[str, ...] = ()
-    """Types it owns, `name*` for a prefix; empty: all types of its classes that name no owners. Default: empty."""
-    limit_per_s: float = 100.0
-    """Events accepted per second over a sliding window; more get 429. Default: 100 until raised (RULES 1)."""
+    """producer (sends, and calls for the host application), p0 (sends P0), ops, marketing, support. Default: producer."""
+    classes: tuple[str, ...] = ()
+    """Classes of the types it may send. Default: P0 for role p0, otherwise P1 and P2."""
+    types: tuple[str, ...] = ("*",)
+    """Of these, the types that may be sent: names, or prefixes that end in a star. Default: all."""
+    limit_per_s: int = 100
+    """Events accepted in any second; more get 429. Default: 100, until raised (RULES 1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayOptions:
-    """Where the HTTP API listens."""
+class GatewayTable:
+    """The HTTP API. The P0 gateway is a process of its own with a port of its own."""
 
     host: str = "127.0.0.1"
     """Address to listen on. Default: this machine only."""
     port: int = 0
     """Port of the ordinary gateway. Default 0: 8700 if it is free, any free one otherwise."""
     p0_port: int = 0
-    """Port of the P0 gateway, a process of its own. Default 0: 8701 if it is free, any free one otherwise."""
+    """Port of the P0 gateway. Default 0: 8701 if it is free, any free one otherwise."""
     user_secret: Secret | None = None
-    """Signs the JWTs of users (HS256). Default: a development secret, kept in the data directory."""
+    """Checks users' JWTs: a shared secret, or a public key in PEM. Default: a secret kept in the data directory."""
+    user_algorithms: tuple[str, ...] = ("HS256",)
+    """Accepted signatures of users' JWTs. Default: HS256."""
+    user_audience: str = "carillon"
+    """`aud` that users' JWTs must carry. Default: carillon."""
+    connections_max: int = 4096
+    """Connections and requests in flight; then 503. Default: 4096."""
+    pending_max: int = 20_000
+    """Events waiting for the log; then 503. Default: 20 000."""
+    drain_deadline: timedelta = timedelta(seconds=15)
+    """How long requests in flight are waited for at the end. Default: 15 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,23 +95,13 @@ class BrokerOptions(KafkaOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RedisOptions:
-    """Admission's repeats and sender limits in Redis, for several gateways; without it they are kept embedded."""
-
-    url: Secret | None = None
-    """`redis://[:password@]host:port/database`. Default: none, embedded."""
-    timeout: timedelta = timedelta(milliseconds=50)
-    """How long a call may take before the gateway goes on without (it fails open). Default: 50 ms."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LimitOptions:
     """What protects the system from its senders."""
 
-    fallback_per_s: float = 50.0
-    """Limit per sender while the limit store is down. Default: 50, conservative on purpose."""
-    inflight_max: int = 2000
-    """Requests a gateway works on at once; more get 503. Default: 2000."""
+    fallback_per_s: int = 50
+    """Limit of every sender while the limit store is down, if its own is not lower. Default: 50."""
+    devices_max: int = 10
+    """Devices of one user; the oldest goes (RULES 4). Default: 10."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,16 +136,16 @@ class Settings:
     """Directory of log, state, exports, archive, sandbox files and development credentials. Default: carillon-data."""
     profile: Literal["embedded", "kafka"] = "embedded"
     """Where the log lives: embedded (files of this machine) or kafka. Default: embedded."""
-    gateway: GatewayOptions = field(default_factory=GatewayOptions)
-    """Where the HTTP API listens."""
+    gateway: GatewayTable = field(default_factory=GatewayTable)
+    """The HTTP API."""
     log: LogOptions = field(default_factory=LogOptions)
     """Size and life of the log's topics."""
     embedded: EmbeddedOptions = field(default_factory=EmbeddedOptions)
     """The files of the profile embedded."""
     kafka: BrokerOptions = field(default_factory=BrokerOptions)
     """The brokers of the profile kafka."""
-    redis: RedisOptions = field(default_factory=RedisOptions)
-    """Redis for several gateways."""
+    redis: RedisOptions | None = None
+    """Admission's repeats and sender limits in Redis, for several gateways. Default: embedded."""
     limits: LimitOptions = field(default_factory=LimitOptions)
     """What protects the system from its senders."""
     lanes: LaneOptions = field(default_factory=LaneOptions)
@@ -187,6 +188,8 @@ def _validate_senders(senders: Mapping[str, SenderOptions]) -> None:
     for name, sender in senders.items():
         if len(sender.key.reveal()) < 16:
             raise ConfigurationError(f"senders.{name}.key: must have at least 16 characters")
+        if "." in sender.key.reveal():
+            raise ConfigurationError(f"senders.{name}.key: must have no dot, which would make it look like a JWT")
         if sender.key in seen:
             raise ConfigurationError(
                 f"senders.{name}.key: is also the key of {seen[sender.key]}; every sender has its own"
