@@ -1,8 +1,8 @@
 """Sequence flow: accepted events and settings in, the decision log out (DESIGN 2.2). One process with one worker.
 
-    events.p1 ─┐
-    events.p2 ─┼─► read ─► sequence (state: RocksDB) ─► work, followers, dead_letters
-    settings  ─┘
+events.p1 ─┐
+events.p2 ─┼─► read ─► sequence (state: RocksDB) ─► work, followers, dead_letters
+settings  ─┘
 """
 
 from collections.abc import Callable
@@ -39,9 +39,7 @@ def wire(
     """The flow over any log."""
     log = open_log()
     state = restored(store, log, registry)
-    source = SequenceSource(
-        open_log, lambda: state.positions, options, clock=clock, drain=drain, on_epoch=store.commit
-    )
+    source = SequenceSource(open_log, lambda: state.positions, options, clock=clock, drain=drain, on_epoch=store.commit)
     flow = Dataflow("sequence")
     batches = op.input("read", flow, source)
     owned = op.key_on("one_owner", batches, lambda _batch: "sequence")

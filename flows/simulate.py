@@ -19,7 +19,7 @@ from operators.simulation import Simulation
 from state.model.errors import MalformedRecordError
 from state.model.group_keys import GROUP_KEYS
 from state.model.registry import Registry, load_registry
-from state.model.work import AnyWork
+from state.model.work import Work
 
 KeyedBatch = tuple[str, GroupBatch]
 
@@ -52,7 +52,7 @@ class _LineSource(FixedPartitionedSource[list[tuple[int, bytes]], None]):
     def list_parts(self) -> list[str]:
         return ["records"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Lines:  # noqa: ARG002 - Bytewax's signature
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Lines:
         return _Lines(self._lines, self._batch)
 
 
@@ -70,7 +70,7 @@ class _CollectSink(DynamicSink[Line]):
     def __init__(self, into: list[Line]) -> None:
         self._into = into
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> _Collected:  # noqa: ARG002 - Bytewax's signature
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _Collected:
         return _Collected(self._into)
 
 
@@ -79,7 +79,7 @@ def _sequencer(registry: Registry) -> Callable[[list[tuple[int, bytes]]], Iterat
     simulation = Simulation(registry)
 
     def sequence(lines: list[tuple[int, bytes]]) -> Iterator[KeyedBatch]:
-        groups: dict[int, list[tuple[int, AnyWork]]] = {}
+        groups: dict[int, list[tuple[int, Work]]] = {}
         for number, line in lines:
             for place, record in _parsed(simulation, number, line):
                 for group in range(len(GROUP_KEYS)) if record.g is None else (record.g,):

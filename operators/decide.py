@@ -1,6 +1,7 @@
 """The pipeline of RULES 3 for one key group: apply one record of the decision log, write what follows from it.
 
-A pure function of (state, record, place): the clock is the record's stamp, and a timer's clock is its due time (RULES 6).
+A pure function of (state, record, place): the clock is the record's stamp, and a timer's clock is its due time (RULES
+6).
 """
 
 import numpy as np
@@ -19,7 +20,6 @@ from state.model.event import Event
 from state.model.records import InboxOperation, Outputs
 from state.model.registry import load_registry
 from state.model.work import (
-    AnyWork,
     EndpointWork,
     EventWork,
     FollowWork,
@@ -30,12 +30,13 @@ from state.model.work import (
     SegmentWork,
     SliceWork,
     VersionsWork,
+    Work,
 )
 from state.pending import Item
 from state.users import Endpoint
 
 
-def apply(state: GroupState, record: AnyWork, place: int) -> Outputs:
+def apply(state: GroupState, record: Work, place: int) -> Outputs:
     """Fire what is due by the record's stamp, then apply the record; `place` is its offset in the decision log."""
     out = Outputs()
     writer = Writer(state, out)
@@ -56,7 +57,7 @@ def fire_timers(writer: Writer, now: int) -> None:
             time_comes(writer, group, group.due)
 
 
-def _apply_record(writer: Writer, record: AnyWork) -> None:
+def _apply_record(writer: Writer, record: Work) -> None:
     match record:
         case EventWork():
             rows = np.array([writer.state.users.row(user) for user in dict.fromkeys(record.users)], np.int32)
@@ -72,7 +73,7 @@ def _apply_record(writer: Writer, record: AnyWork) -> None:
             apply_setting(writer.state, record)
 
 
-def apply_setting(state: GroupState, record: AnyWork) -> None:
+def apply_setting(state: GroupState, record: Work) -> None:
     """Preferences, endpoints, follows, segments, switches and versions count from their place in the log."""
     users, place = state.users, state.place
     match record:

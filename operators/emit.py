@@ -16,7 +16,7 @@ DIGEST_CHANNELS = ("email",)
 
 
 def no_channel(item: Item, *, killed: bool) -> Verdict:
-    """"Nothing left": INBOX if the item has its row, else SUPPRESSED."""
+    """ "Nothing left": INBOX if the item has its row, else SUPPRESSED."""
     if item.inbox:
         return Verdict("INBOX", None)
     return Verdict("SUPPRESSED", "kill_switch" if killed else "no_channel")
@@ -69,7 +69,7 @@ def emission_of(
         rest=_addresses(state, row, event, found.rest),
         policy=profile.policy,
         decided_at=now,
-        valid_until=max(valid_until(state, item, now) for item in items),
+        valid_until=max(valid_until(state, item) for item in items),
         event=event,
         items=[item.event for item in items],
         category=profile.category,
@@ -78,14 +78,22 @@ def emission_of(
     )
 
 
-def valid_until(state: GroupState, item: Item, now: int) -> int:
+def valid_until(state: GroupState, item: Item) -> int:
     """The last instant at which the item is still in time, if it waits no more for its user (RULES 3.A.2)."""
     waited = 0 if state.registry.profile(item.event.type).absolute_ttl else item.waited_ms
     return item.event.ingested_at + item.event.ttl_ms + waited
 
 
 def emit(
-    writer: Writer, row: int, items: Sequence[Item], found: Route, now: int, *, group: str, first: bool, digest: bool = False
+    writer: Writer,
+    row: int,
+    items: Sequence[Item],
+    found: Route,
+    now: int,
+    *,
+    group: str,
+    first: bool,
+    digest: bool = False,
 ) -> None:
     """Write the emission, count it unless it is P0 (RULES 3.D), and end its items as EMITTED and MERGED."""
     state, out = writer.state, writer.out

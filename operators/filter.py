@@ -47,4 +47,6 @@ def is_muted(state: GroupState, row: int, event: Event) -> bool:
 def filter_item(state: GroupState, row: int, item: Item, now: int) -> Verdict | None:
     """Rule A for one item; None lets it pass."""
     profile = state.registry.profile(item.event.type)
-    return event_verdict(state, item.event, profile, now, item.waited_ms) or user_verdict(state, row, item.event, profile)
+    return event_verdict(state, item.event, profile, now, item.waited_ms) or user_verdict(
+        state, row, item.event, profile
+    )

@@ -1,10 +1,11 @@
 """From accepted records to the decision log (DESIGN 2.2): one owner, log order, whatever is read twice written once.
 
-A record's source is (topic, partition, offset); its slices are told apart by key group. `SequenceState` is what a restart
-needs; what was appended beyond it is taken over from the log itself (`take_over`).
+A record's source is (topic, partition, offset); its slices are told apart by key group. `SequenceState` is what a
+restart needs; what was appended beyond it is taken over from the log itself (`take_over`).
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -79,7 +80,7 @@ class _Kill(msgspec.Struct):
     reason: str | None = None
 
 
-_DECODERS = {
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "preferences": msgspec.json.Decoder(_Preference),
     "endpoints": msgspec.json.Decoder(_Endpoint),
     "profiles": msgspec.json.Decoder(_Profile),

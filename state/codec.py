@@ -1,16 +1,23 @@
-"""Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (now 1), then MessagePack.
+"""Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (now 1), then
+MessagePack.
 
-Key: kind byte, group byte, then what follows. Integers in keys are big-endian, so rows of a kind and group are neighbours.
+Key: kind byte, group byte, then what follows. Integers in keys are big-endian, so rows of a kind and group are
+neighbours.
 
-| kind | rest of the key | value after the version byte |
-|---|---|---|
-| M | - | [next_offset, now, next_timer, registry_version, totals[5], counted[5], control_version, active switches [[scope, value]], registry tables] |
-| U | chunk u32 | users of rows chunk*256 ..: [ids, documents (distinct), document number per row, known flags, preference versions i64, endpoint versions i64, endpoints per row [[channel, id, platform, address, active, registered_at, place]], profiles per row [locale, name] or null] |
-| G | row u32, digest 16 bytes | group: [kind, type, object, place of the key, row, place, state, due, timer, own_wait, items [[event place, joined_at, waited_ms, inbox, cap_hour, cap_day, follower_age_ms, waits_from]]] |
-| V | place u64 | the event of pending items at that place, as in topic `events` |
-| E | bucket u64 | counted emissions number bucket*1024 ..: times i64 little-endian, rows i32 little-endian; [first number, times, rows] |
-| F | name utf-8 | followee: rows i32 little-endian of its followers in the group |
-| S | name utf-8 | segment: rows i32 little-endian |
+- M: the group's meta. No rest. [next_offset, now, next_timer, registry_version, totals (resolved, emitted, inbox
+items),   counted (terms of the last counts record), control_version, active switches [[scope, value]], registry
+tables or null].
+- U: users. Rest: chunk u32, rows chunk*256 and following. [ids, distinct documents, document number per row, known
+flags   (one byte each), preference versions i64, endpoint versions i64, per row [[channel, id, platform, address,
+active,   registered_at, place]], per row [locale, name] or null].
+- G: an open or held group. Rest: row u32, digest of its key 16 bytes. [kind, type, object, place (of the key), row,
+place,   state, due, timer, own_wait, items [[event place, joined_at, waited_ms, inbox, cap_hour, cap_day,
+follower_age_ms,   waits_from]]].
+- V: the event of pending items. Rest: place u64. JSON as in topic `events`.
+- E: counted emissions. Rest: bucket u64, entries number bucket*1024 and following. [first number, times i64, rows i32].
+- F, S: followers of a followee, members of a segment. Rest: name utf-8. Rows i32.
+
+Arrays of numbers are little-endian bytes.
 
 A later version decodes every earlier one (golden files in tests/golden).
 """
@@ -26,8 +33,9 @@ import xxhash
 
 from state.model.errors import StateDamagedError, StateVersionError
 from state.model.event import Event, decode_event, encode_event
+from state.model.preference import muted_names
 from state.pending import Group, GroupKey, Item
-from state.users import Endpoint, Mutes, UserTable, muted_names
+from state.users import Endpoint, Mutes, UserTable
 
 VERSION = b"\x01"
 CHUNK_ROWS = 256
@@ -47,11 +55,15 @@ def unpack(value: bytes, what: str) -> Any:
     :raises StateDamagedError: the bytes do not decode.
     """
     if value[:1] != VERSION:
-        raise StateVersionError(f"{what}: stored with version {value[:1].hex() or 'none'}, this program knows up to 1; run a newer one")
+        raise StateVersionError(
+            f"{what}: stored with version {value[:1].hex() or 'none'}, this program knows up to 1; run a newer one"
+        )
     try:
         return _unpack(value[1:])
     except msgspec.DecodeError as error:
-        raise StateDamagedError(f"{what}: the stored bytes do not decode ({error}); rebuild the state from the log") from error
+        raise StateDamagedError(
+            f"{what}: the stored bytes do not decode ({error}); rebuild the state from the log"
+        ) from error
 
 
 def row_key(kind: bytes, group: int, rest: bytes = b"") -> bytes:
@@ -60,10 +72,12 @@ def row_key(kind: bytes, group: int, rest: bytes = b"") -> bytes:
 
 
 def u32(number: int) -> bytes:
+    """Four bytes, big-endian."""
     return struct.pack(">I", number)
 
 
 def u64(number: int) -> bytes:
+    """Eight bytes, big-endian."""
     return struct.pack(">Q", number)
 
 
@@ -87,7 +101,7 @@ def encode_users(users: UserTable, chunk: int) -> bytes:
 
 def _document(users: UserTable, row: int) -> bytes:
     """The stored document with its mutes, canonical."""
-    content = users.preferences.documents[users.preference[row]]
+    content = users.preferences.documents[int(users.preference[row])]
     mutes = users.mutes.get(row)
     if mutes is None:
         return content
@@ -136,7 +150,9 @@ def decode_group(value: bytes, events: dict[int, Event]) -> Group:
     group.state, group.due, group.timer, group.own_wait = state, due, timer, own_wait
     for event_place, joined_at, waited_ms, inbox, cap_hour, cap_day, age, since in items:
         if event_place not in events:
-            raise StateDamagedError(f"group: no event is stored for place {event_place}; rebuild the state from the log")
+            raise StateDamagedError(
+                f"group: no event is stored for place {event_place}; rebuild the state from the log"
+            )
         item = Item(events[event_place], event_place, joined_at, inbox=inbox, follower_age_ms=age)
         item.waited_ms, item.cap_hour, item.cap_day = waited_ms, cap_hour, cap_day
         group.items.append(item)
@@ -145,6 +161,7 @@ def decode_group(value: bytes, events: dict[int, Event]) -> Group:
 
 
 def encode_stored_event(event: Event) -> bytes:
+    """The event with its version byte."""
     return VERSION + encode_event(event)
 
 
@@ -156,17 +173,21 @@ def decode_stored_event(value: bytes) -> Event:
 
 
 def encode_emissions(first: int, times: npt.NDArray[np.int64], rows: npt.NDArray[np.int32]) -> bytes:
+    """Entries from number `first` on."""
     return pack([first, times.astype("<i8").tobytes(), rows.astype("<i4").tobytes()])
 
 
 def decode_emissions(value: bytes) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """(first number, times, rows)."""
     first, times, rows = unpack(value, "emissions")
     return first, np.frombuffer(times, "<i8").astype(np.int64), np.frombuffer(rows, "<i4").astype(np.int32)
 
 
 def encode_rows(rows: npt.NDArray[np.int32]) -> bytes:
+    """A set of rows."""
     return pack(rows.astype("<i4").tobytes())
 
 
 def decode_rows(value: bytes) -> npt.NDArray[np.int64]:
+    """The rows, ascending."""
     return np.frombuffer(unpack(value, "rows"), "<i4").astype(np.int64)

@@ -27,7 +27,12 @@ class KillSwitches:
         if not active:
             return False
         campaign = event.fan_out_type in ("SEGMENT", "BROADCAST") and ("campaign", event.object) in active
-        return ("all", None) in active or ("sender", event.sender_id) in active or ("type", event.type) in active or campaign
+        return (
+            ("all", None) in active
+            or ("sender", event.sender_id) in active
+            or ("type", event.type) in active
+            or campaign
+        )
 
     def channel(self, name: str) -> bool:
         """Whether a switch is on the channel."""

@@ -44,7 +44,8 @@ def open_database(directory: Path, expected_format: bytes) -> Rdict:
 def prefixed_rows(database: Rdict, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Rows whose key begins with `prefix`, in order."""
     for key, value in database.items(from_key=prefix):
-        assert isinstance(key, bytes) and isinstance(value, bytes)  # raw mode
+        assert isinstance(key, bytes)  # raw mode
+        assert isinstance(value, bytes)
         if not key.startswith(prefix):
             return
         yield key, value

@@ -1,8 +1,9 @@
 """Counted emissions of one key group: exact rolling counts per user (RULES 3.D).
 
-One log of (time, row, previous entry of the same row) in time order; two cursors follow `now - 1 h` and `now - 24 h` and
-lower the counts of what they pass. Memory is proportional to the emissions of a day, not to users times caps, and moving
-time is vectorised. Entries are numbered from the beginning of time, so a link stays valid when old entries are dropped.
+One log of (time, row, previous entry of the same row) in time order; two cursors follow `now - 1 h` and `now - 24 h`
+and lower the counts of what they pass. Memory is proportional to the emissions of a day, not to users times caps, and
+moving time is vectorised. Entries are numbered from the beginning of time, so a link stays valid when old entries are
+dropped.
 """
 
 import numpy as np

@@ -17,6 +17,8 @@ class KeptEvents:
     """Kept events by id; a retraction finds those of its key."""
 
     def __init__(self) -> None:
+        self.changed: set[str] = set()
+        """Ids whose stored form is stale."""
         self._events: dict[str, tuple[int, Event]] = {}
         self._by_key: dict[RetractionKey, set[str]] = {}
         self._order: list[tuple[int, int, str]] = []
@@ -32,6 +34,7 @@ class KeptEvents:
         """Keep an event whose `deliver_at` is in the future."""
         assert event.deliver_at is not None
         self._events[event.event_id] = (self._number, event)
+        self.changed.add(event.event_id)
         self._by_key.setdefault(retraction_key(event), set()).add(event.event_id)
         heapq.heappush(self._order, (event.deliver_at, self._number, event.event_id))
         self._number += 1
@@ -41,6 +44,7 @@ class KeptEvents:
         found = self._events.pop(event_id, None)
         if found is None:
             return None
+        self.changed.add(event_id)
         event = found[1]
         ids = self._by_key[retraction_key(event)]
         ids.discard(event_id)
@@ -53,6 +57,19 @@ class KeptEvents:
         ids = self._by_key.get(retraction_key(retraction), set()) - {retraction.event_id}
         parent = retraction.parent_event_id
         return sorted(event_id for event_id in ids if parent is None or event_id == parent)
+
+    def get(self, event_id: str) -> tuple[int, Event] | None:
+        """(number of acceptance, event), if it is kept."""
+        return self._events.get(event_id)
+
+    def due(self, now: int) -> list[Event]:
+        """What is to be released at `now`, in order; it stays kept."""
+        due = [
+            (event.deliver_at, number, event)
+            for number, event in self._events.values()
+            if (event.deliver_at or 0) <= now
+        ]
+        return [event for _, _, event in sorted(due, key=lambda entry: entry[:2])]
 
     def next_due(self) -> int | None:
         """The earliest `deliver_at`."""

@@ -1,10 +1,11 @@
 """One live process per state directory.
 
-A process that was stopped (SIGSTOP, a frozen container) and wakes up again would go on writing beside its replacement. So
-whoever writes a state directory holds this lock for its life: the kernel frees it when the process is gone, however it went,
-and not before. A replacement that comes too early is refused.
+A process that was stopped (SIGSTOP, a frozen container) and wakes up again would go on writing beside its
+replacement. So whoever writes a state directory holds this lock for its life: the kernel frees it when the process is
+gone, however it went, and not before. A replacement that comes too early is refused.
 
-File: `<directory>/owner.lock`, empty or the text `<pid> <owner>`; only the lock on it counts, the text is for the message.
+File: `<directory>/owner.lock`, empty or the text `<pid> <owner>`; only the lock on it counts, the text is for the
+message.
 """
 
 from __future__ import annotations

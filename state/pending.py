@@ -31,7 +31,9 @@ class Item:
 
     __slots__ = ("cap_day", "cap_hour", "event", "follower_age_ms", "inbox", "joined_at", "place", "waited_ms")
 
-    def __init__(self, event: Event, place: int, joined_at: int, *, inbox: bool, follower_age_ms: int | None = None) -> None:
+    def __init__(
+        self, event: Event, place: int, joined_at: int, *, inbox: bool, follower_age_ms: int | None = None
+    ) -> None:
         self.event = event
         self.place = place
         self.joined_at = joined_at
@@ -85,6 +87,8 @@ class Group:
 
 
 class Timer(NamedTuple):
+    """When a group's time comes; sorts in the order of RULES 6. `number` tells a valid timer from an old one."""
+
     due: int
     user: str
     place: int
@@ -94,7 +98,9 @@ class Timer(NamedTuple):
 
 
 class PendingTable:
-    """All open and held groups of a key group, by row and key; `changed` collects (row, key) whose stored form is stale."""
+    """All open and held groups of a key group, by row and key; `changed` collects (row, key) whose stored form is
+    stale.
+    """
 
     def __init__(self) -> None:
         self.by_row: dict[int, dict[GroupKey, Group]] = {}

@@ -1,6 +1,8 @@
-"""Exact marks of accepted events with their windows (RULES 1, "Repeats"): by event_id, by client key, and the latest of a kind.
+"""Exact marks of accepted events with their windows (RULES 1, "Repeats"): by event_id, by client key, and the latest
+of a kind.
 
-A mark holds in [accepted, expires). Expired marks are dropped as time passes, so memory is bounded by the events of a window.
+A mark holds in [accepted, expires). Expired marks are dropped as time passes, so memory is bounded by the events of a
+window.
 """
 
 import heapq

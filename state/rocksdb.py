@@ -1,8 +1,9 @@
-"""Decide's checkpoint in RocksDB: dirty rows of every key group of an epoch in one write batch, one WAL sync (DESIGN 2.6).
+"""Decide's checkpoint in RocksDB: dirty rows of every key group of an epoch in one write batch, one WAL sync (DESIGN
+2.6).
 
 `stage` encodes what changed in a group together with the offset of `work` that it includes; `commit` writes what was
-staged. The owner commits an epoch when its outputs are known to be in the log, that is one epoch behind; so state is never
-ahead of outputs, and after a crash the records beyond the stored offset are decided again, to the same outputs.
+staged. The owner commits an epoch when its outputs are known to be in the log, that is one epoch behind; so state is
+never ahead of outputs, and after a crash the records beyond the stored offset are decided again, to the same outputs.
 Layout of keys and values: `state.codec`. One opener per directory (`state.lock`).
 """
 
@@ -104,7 +105,8 @@ class GroupStore:
         self._stage_emissions(group, state)
         for kind, audience in ((b"F", state.followers), (b"S", state.segments)):
             for name in sorted(audience.changed):
-                self._put(codec.row_key(kind, group, name.encode("utf-8", "surrogatepass")), codec.encode_rows(audience.rows(name)))
+                key = codec.row_key(kind, group, name.encode("utf-8", "surrogatepass"))
+                self._put(key, codec.encode_rows(audience.rows(name)))
             audience.changed.clear()
         totals = state.totals
         self._put(
@@ -167,7 +169,8 @@ class GroupStore:
                 first = max(bucket * size, log.first_entry)
                 times, rows = log.since(first)
                 kept = (bucket + 1) * size - first
-                self._put(codec.row_key(b"E", group, codec.u64(bucket)), codec.encode_emissions(first, times[:kept], rows[:kept]))
+                value = codec.encode_emissions(first, times[:kept], rows[:kept])
+                self._put(codec.row_key(b"E", group, codec.u64(bucket)), value)
         for bucket in range(self._oldest_bucket.get(group, 0), log.first_entry // size):
             self._delete(codec.row_key(b"E", group, codec.u64(bucket)))
         self._oldest_bucket[group] = log.first_entry // size

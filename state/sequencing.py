@@ -83,9 +83,11 @@ class SequenceStore:
             state.marks.put(tuple(_unpack_key(key[1:])), Mark(*codec.unpack(value, "mark")))
         for prefix, bitmaps in ((b"F", state.placement.followees), (b"S", state.placement.segments)):
             for key, value in prefixed_rows(self._db, prefix):
-                bitmaps.restore(key[1:].decode("utf-8", "surrogatepass"), int.from_bytes(codec.unpack(value, "placement"), "big"))
+                name = key[1:].decode("utf-8", "surrogatepass")
+                bitmaps.restore(name, int.from_bytes(codec.unpack(value, "placement"), "big"))
         for key, value in prefixed_rows(self._db, b"C"):
-            state.segment_chunks.add(*_unpack_key(key[1:]), codec.unpack(value, "segment chunk"))
+            segment, version, chunk = _unpack_key(key[1:])
+            state.segment_chunks.add(segment, version, chunk, codec.unpack(value, "segment chunk"))
         state.marks.changed.clear()
         state.segment_chunks.changed.clear()
         return state

@@ -1,7 +1,7 @@
 """Columns over the users of one key group: settings, endpoints and mutes, one row per user that was ever named.
 
-Preference documents repeat, so each distinct one (without mutes) is compiled once and a row holds its number. Row numbers
-are stable. Columns grow by doubling; rows are never removed.
+Preference documents repeat, so each distinct one (without mutes) is compiled once and a row holds its number. Row
+numbers are stable. Columns grow by doubling; rows are never removed.
 """
 
 from collections.abc import Mapping
@@ -106,7 +106,7 @@ class UserTable:
 
     def preference_of(self, row: int) -> Preference:
         """The compiled document of a row."""
-        return self.preferences.compiled[self.preference[row]]
+        return self.preferences.compiled[int(self.preference[row])]
 
     def set_preference(self, user: str, document: Mapping[str, Any], place: int) -> int:
         """Replace the user's whole document (RULES 6); returns the row."""

@@ -1,4 +1,6 @@
-"""What decide derives, as records of its topics (TOPICS.md): the same bytes whenever the same record is decided again."""
+"""What decide derives, as records of its topics (TOPICS.md): the same bytes whenever the same record is decided
+again.
+"""
 
 from typing import Any
 
@@ -84,7 +86,9 @@ class OutputWriter:
                 ordinal = ordinals[topic] = ordinals.get(topic, -1) + 1
                 partition = deliver_partition(lane, self._partition, self._partitions)
                 value = _encode(deliver_record(emission, entry, lane))
-                record = self._record(topic, partition, emission.user.encode(), value, "emission/1+json", offset, ordinal)
+                record = self._record(
+                    topic, partition, emission.user.encode(), value, "emission/1+json", offset, ordinal
+                )
                 records.append(record._replace(headers=(*record.headers, ("lane", lane.lower().encode()))))
         return records
 

@@ -1,7 +1,8 @@
 """Sequence as Bytewax steps: what the gateway accepted becomes the decision log (DESIGN 2.2). One worker, one owner.
 
-The source reads P1 before P2, on credit, and after each batch of events drains the settings to their ends as of then: so a
-preference acknowledged before an event was accepted precedes it. A retraction waits until P2 is read up to the same point.
+The source reads P1 before P2, on credit, and after each batch of events drains the settings to their ends as of then:
+so a preference acknowledged before an event was accepted precedes it. A retraction waits until P2 is read up to the
+same point.
 """
 
 import time
@@ -66,7 +67,7 @@ class SequenceSource(FixedPartitionedSource[SequenceBatch, None]):
     def list_parts(self) -> list[str]:
         return ["sequence"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_SequencePartition":  # noqa: ARG002 - Bytewax's signature
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_SequencePartition":
         return _SequencePartition(
             self._open_log(), self._positions(), self._options, self._clock, self._drain, self._on_epoch
         )

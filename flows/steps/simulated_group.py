@@ -9,10 +9,10 @@ from operators.inbox import UserInbox
 from state.group import GroupState
 from state.model.records import Decision, Emission, InboxOperation
 from state.model.registry import Registry
-from state.model.work import AnyWork
+from state.model.work import Work
 
 Line = dict[str, Any]
-GroupBatch = tuple[list[tuple[int, AnyWork]], bool]
+GroupBatch = tuple[list[tuple[int, Work]], bool]
 _DECISION_FIELDS = (
     "kind", "event_id", "user", "outcome", "reason", "inbox", "emission_id", "channels", "decided_at", "until",
     "cap_hour", "cap_day",
@@ -28,6 +28,7 @@ def decision_line(record: Decision) -> Line:
 
 
 def emission_line(record: Emission) -> Line:
+    """The emission with the fields of a simulation."""
     return {"kind": "emission"} | {name: getattr(record, name) for name in _EMISSION_FIELDS}
 
 
@@ -35,7 +36,9 @@ def apply_inbox(inbox: UserInbox, operation: InboxOperation) -> None:
     """One operation of the topic `inbox` on its user's rows."""
     type_name = operation.type or ""
     if operation.op == "add":
-        assert operation.event_id is not None and operation.at is not None and operation.place is not None
+        assert operation.event_id is not None
+        assert operation.at is not None
+        assert operation.place is not None
         inbox.add(
             type=type_name, object=operation.object, windowed=operation.windowed, event_id=operation.event_id,
             actor=operation.actor, at=operation.at, place=operation.place,
@@ -70,7 +73,7 @@ class SimulatedGroup(StatefulBatchLogic[GroupBatch, Line, None]):
                 lines.extend(self._lines())
         return lines, False
 
-    def _apply(self, place: int, record: AnyWork) -> None:
+    def _apply(self, place: int, record: Work) -> None:
         out = apply(self._state, record, place)
         for decided in out.decisions:
             self._decisions[decided.event_id, decided.user] = decided

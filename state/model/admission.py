@@ -69,9 +69,7 @@ class Refused(NamedTuple):
 class AdmissionRules(Protocol):
     """The pure rules that the gateway applies; `operators.admit.Rules` keeps them."""
 
-    def judge(
-        self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
-    ) -> Admitted | Refused:
+    def judge(self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]) -> Admitted | Refused:
         """Judge one decoded JSON document; `new_event_id` is called where the producer gave none."""
         ...
 

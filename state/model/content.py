@@ -21,7 +21,9 @@ class SmsContent:
 
 @dataclass(frozen=True, slots=True)
 class EmailContent:
-    """A mail: the same words once as plain text and once as HTML. `unsubscribe_url` only for mail that one may leave."""
+    """A mail: the same words once as plain text and once as HTML. `unsubscribe_url` only for mail that one may
+    leave.
+    """
 
     subject: str
     text: str

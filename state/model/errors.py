@@ -1,18 +1,18 @@
 """Every exception that Carillon raises on purpose, as one tree.
 
-    CarillonError
-    ├── ConfigurationError        a key of the configuration is wrong; the message names it and the remedy
-    ├── MalformedRecordError      a record that cannot be read; it goes to dead letters, the flow goes on
-    ├── LogError
-    │   ├── LogUnavailableError   an append or read did not succeed within its deadline; nothing was acknowledged
-    │   ├── UnknownTopicError     the topic does not exist; `carillon topics create` makes it
-    │   └── OffsetOutOfRangeError the offset asked for is older than what the log retains
-    ├── StateError
-    │   ├── StateLockedError      another live process owns the state directory
-    │   ├── StateDamagedError     stored bytes do not decode or fall short of what was acknowledged
-    │   └── StateVersionError     stored bytes of a version this program does not know
-    ├── StoreUnavailableError     a cache or store did not answer within its deadline
-    └── TemplateError             a template does not render; the message names it
+CarillonError
+├── ConfigurationError        a key of the configuration is wrong; the message names it and the remedy
+├── MalformedRecordError      a record that cannot be read; it goes to dead letters, the flow goes on
+├── LogError
+│   ├── LogUnavailableError   an append or read did not succeed within its deadline; nothing was acknowledged
+│   ├── UnknownTopicError     the topic does not exist; `carillon topics create` makes it
+│   └── OffsetOutOfRangeError the offset asked for is older than what the log retains
+├── StateError
+│   ├── StateLockedError      another live process owns the state directory
+│   ├── StateDamagedError     stored bytes do not decode or fall short of what was acknowledged
+│   └── StateVersionError     stored bytes of a version this program does not know
+├── StoreUnavailableError     a cache or store did not answer within its deadline
+└── TemplateError             a template does not render; the message names it
 """
 
 

@@ -106,11 +106,13 @@ def event_class(asked: str | None, profile: TypeProfile) -> str:
     return max(asked, profile.klass)
 
 
-def allowed_addresses(to: dict[str, str | None] | None, fan_out: str, klass: str, profile: TypeProfile) -> dict[str, str | None] | None:
-    """`to` where RULES 1 allows it, else None: class P0 and DIRECT only, offered channels only; a null names no channel."""
+def allowed_addresses(
+    to: dict[str, str | None] | None, fan_out: str, klass: str, profile: TypeProfile
+) -> dict[str, str | None] | None:
+    """`to` where RULES 1 allows it, else None: class P0 and DIRECT, offered channels only; a null names no channel."""
     if not to:
         return None
-    named = {channel: address for channel, address in to.items() if address is not None}
+    named: dict[str, str | None] = {channel: address for channel, address in to.items() if address is not None}
     if not named or klass != "P0" or fan_out != "DIRECT" or any(channel not in profile.channels for channel in named):
         return None
     return named

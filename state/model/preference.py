@@ -1,7 +1,8 @@
 """A user's preference document (CONTRACT, "Simulation records"), compiled once per distinct document.
 
 Documents reach the log in other ways than through the gateway's validation, so compiling is total: what is missing or
-malformed counts as absent, and its default holds (RULES 1: a missing key is that key's default; RULES 3.D.1 for times and zones).
+malformed counts as absent, and its default holds (RULES 1: a missing key is that key's default; RULES 3.D.1 for times
+and zones).
 """
 
 from collections.abc import Mapping

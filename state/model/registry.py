@@ -78,7 +78,8 @@ def _default_types() -> list[TypeProfile]:
         ),
         *_types(
             "announcement policy_change maintenance account_status",
-            category="service", fan_out=("SEGMENT", "BROADCAST"), ttl_ms=7 * DAY_MS, channels=with_email, critical_push=True,
+            category="service", fan_out=("SEGMENT", "BROADCAST"), ttl_ms=7 * DAY_MS, channels=with_email,
+            critical_push=True,
         ),
         *_types(
             "reminder renewal appointment",
@@ -86,7 +87,8 @@ def _default_types() -> list[TypeProfile]:
         ),
         *_types(
             "newsletter promotion re_engagement campaign_*",
-            klass="P2", category="marketing", fan_out=("SEGMENT",), ttl_ms=DAY_MS, channels=("email", "push"), enabled=False,
+            klass="P2", category="marketing", fan_out=("SEGMENT",), ttl_ms=DAY_MS, channels=("email", "push"),
+            enabled=False,
         ),
     ]  # fmt: skip
 
@@ -100,7 +102,9 @@ def check_profile(profile: TypeProfile) -> None:
         raise ConfigurationError(f"{where}.policy: {profile.policy!r} is none of {', '.join(POLICIES)}")
     unknown = [channel for channel in profile.channels if channel not in CHANNEL_NAMES]
     if unknown or len(set(profile.channels)) != len(profile.channels):
-        raise ConfigurationError(f"{where}.channels: {unknown or 'repeated names'}; use {', '.join(CHANNEL_NAMES)} once each")
+        raise ConfigurationError(
+            f"{where}.channels: {unknown or 'repeated names'}; use {', '.join(CHANNEL_NAMES)} once each"
+        )
     if profile.pinned and profile.klass != "P0":
         raise ConfigurationError(f"{where}.klass: a pinned type is P0 and can be reclassified by nothing")
     if profile.ttl_ms < 0 or profile.window_ms < 0 or profile.repeat_window_ms < 0:

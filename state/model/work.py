@@ -1,7 +1,7 @@
 """Records of the decision log (TOPICS.md, "The decision log").
 
-`stamp` is the sequencer's time in ms, `g` the key group (None: every group of the partition), `src` where the record came
-from. `place` of a record is its offset in its partition and is not part of its bytes.
+`stamp` is the sequencer's time in ms, `g` the key group (None: every group of the partition), `src` where the record
+came from. `place` of a record is its offset in its partition and is not part of its bytes.
 """
 
 from typing import Any
@@ -36,6 +36,8 @@ class SliceWork(Work, tag="slice", frozen=True):
 
 
 class PreferenceWork(Work, tag="preference", frozen=True):
+    """The user's whole document."""
+
     user: str
     doc: dict[str, Any]
 
@@ -54,12 +56,16 @@ class EndpointWork(Work, tag="endpoint", frozen=True):
 
 
 class ProfileWork(Work, tag="profile", frozen=True):
+    """Locale and display name, for rendering."""
+
     user: str
     locale: str | None = None
     name: str | None = None
 
 
 class FollowWork(Work, tag="follow", frozen=True):
+    """A follower of this group follows, or no more."""
+
     follower: str
     followee: str
     on: bool
@@ -73,12 +79,16 @@ class SegmentWork(Work, tag="segment", frozen=True):
 
 
 class KillWork(Work, tag="kill", frozen=True):
+    """A kill switch, on or lifted; for every group."""
+
     scope: str
     value: str | None = None
     on: bool = True
 
 
 class ReadWork(Work, tag="read", frozen=True):
+    """The user read his inbox up to a time; absent: all."""
+
     user: str
     up_to: int | None = None
 
@@ -117,9 +127,10 @@ _encoder = msgspec.json.Encoder()
 def decode_work(value: bytes) -> AnyWork:
     """:raises MalformedRecordError: naming the field that does not fit."""
     try:
-        return _decoder.decode(value)
+        record: AnyWork = _decoder.decode(value)
     except msgspec.MsgspecError as error:
         raise MalformedRecordError(f"work: {error}") from error
+    return record
 
 
 def encode_work(record: Work) -> bytes:

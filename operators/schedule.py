@@ -1,0 +1,68 @@
+"""Events kept for later, as the owner of the topic `schedule` sees them (RULES 1, DESIGN 2.12).
+
+The topic's order decides: an event is released by a `released` record that the owner appends when its time has come,
+and cancelled by a cancel or a retraction that stands before that record. So a crash at any point changes nothing:
+what is read again does the same again, and `sequence` drops a release that comes twice by its event_id.
+"""
+
+import msgspec
+
+from state.kept import KeptEvents
+from state.model.event import Event
+
+RELEASED = "released"
+CANCELLED = "cancelled"
+
+
+class Cancel(msgspec.Struct):
+    """`cancel/1+json`."""
+
+    event_id: str
+
+
+class Released(msgspec.Struct):
+    """`released/1+json`: the order to release, or the answer to a cancel."""
+
+    event_id: str
+    how: str
+
+
+class Reaction(msgspec.Struct):
+    """What follows from one record: events to release now, and answers for the topic."""
+
+    events: list[Event] = []
+    answers: list[Released] = []
+
+
+def on_event(kept: KeptEvents, event: Event) -> Reaction:
+    """Keep an event; a retraction that is not for later cancels what it matches."""
+    if event.event_id in kept:
+        return Reaction()
+    if event.deliver_at is not None and event.deliver_at > event.ingested_at:
+        kept.keep(event)
+        return Reaction()
+    return _cancel_matching(kept, event) if event.retracts else Reaction()
+
+
+def on_cancel(kept: KeptEvents, event_id: str) -> Reaction:
+    """Answer `cancelled`, or `released` if it is not kept (any more)."""
+    how = CANCELLED if kept.remove(event_id) is not None else RELEASED
+    return Reaction(answers=[Released(event_id, how)])
+
+
+def on_released(kept: KeptEvents, released: Released) -> Reaction:
+    """The release takes place here; of an event that was cancelled before, nothing is left to release."""
+    event = kept.remove(released.event_id) if released.how == RELEASED else None
+    if event is None:
+        return Reaction()
+    reaction = _cancel_matching(kept, event) if event.retracts else Reaction()
+    assert event.deliver_at is not None
+    reaction.events.append(msgspec.structs.replace(event, ingested_at=event.deliver_at))
+    return reaction
+
+
+def _cancel_matching(kept: KeptEvents, retraction: Event) -> Reaction:
+    ids = kept.cancelled_by(retraction)
+    for event_id in ids:
+        kept.remove(event_id)
+    return Reaction(answers=[Released(event_id, CANCELLED) for event_id in ids])

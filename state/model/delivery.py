@@ -1,0 +1,175 @@
+"""What the sending side reads and writes (TOPICS.md): emissions to deliver, attempts, delivery records, verdicts.
+
+`emission/1+arrow` is an Arrow IPC stream of one record batch whose columns bear the JSON names; columns that hold lists
+or maps may be text columns of JSON.
+"""
+
+from typing import Any
+
+import msgspec
+import orjson
+import pyarrow as pa
+
+from state.model.errors import MalformedRecordError
+
+EMISSION_JSON = "emission/1+json"
+EMISSION_ARROW = "emission/1+arrow"
+ATTEMPT_JSON = "attempt/1+json"
+
+
+class DeviceAddress(msgspec.Struct, frozen=True):
+    """One address at which a channel reaches the user, fixed at emission."""
+
+    id: str
+    platform: str | None = None
+    address: str | None = None
+    registered_at: int = 0
+
+
+class ChannelAddresses(msgspec.Struct, frozen=True):
+    """A channel and its addresses."""
+
+    channel: str
+    devices: tuple[DeviceAddress, ...] = ()
+
+
+class DigestItem(msgspec.Struct, frozen=True):
+    """One item of a digest mail."""
+
+    event_id: str
+    type: str
+    actor: str | None = None
+    object: str | None = None
+    payload: dict[str, Any] | None = None
+
+
+class ToDeliver(msgspec.Struct, frozen=True, kw_only=True):
+    """One channel of an emission: what a deliver lane is asked to send. Times in ms UTC."""
+
+    emission_id: str
+    user: str
+    type: str
+    object: str | None = None
+    count: int = 1
+    actors: tuple[str, ...] = ()
+    actor_count: int = 0
+    first: bool = True
+    first_event_id: str
+    priority: str
+    sender_id: str = ""
+    campaign: str | None = None
+    category: str = "other"
+    channel: str
+    devices: tuple[DeviceAddress, ...]
+    rest: tuple[ChannelAddresses, ...] = ()
+    policy: str = "first"
+    payload: dict[str, Any] | None = None
+    locale: str | None = None
+    name: str | None = None
+    decided_at: int
+    ingested_at: int = 0
+    valid_until: int
+    digest_items: tuple[DigestItem, ...] | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One record of topic `attempts`: the sender's own log, from which outcomes and attempt counts derive.
+
+    `intent` stands there before the first byte of a try, `answer` after it, `closed` where a delivery ended in another
+    way than by the answer `sent`: with its outcome (RULES 5), so that a restart decides nothing a second time.
+    """
+
+    state: str
+    key: str
+    at: int
+    attempt: int = 0
+    provider: str | None = None
+    provider_id: str | None = None
+    result: str | None = None
+    detail: str | None = None
+    retry_at: int | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    fell_back_to: str | None = None
+
+
+class AttemptMade(msgspec.Struct, frozen=True):
+    """One attempt as the ledger tells it; `answer` is null where none came."""
+
+    provider: str | None
+    at: int
+    answer: str | None
+
+
+class DeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The one terminal record of (emission, channel, device) (RULES 5)."""
+
+    kind: str = "delivery"
+    emission_id: str
+    user: str
+    channel: str
+    device: str
+    outcome: str
+    reason: str | None
+    at: int
+    first_event_id: str
+    type: str
+    provider: str | None
+    provider_id: str | None
+    fell_back_to: str | None
+    attempts: list[AttemptMade]
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider's word that an address is dead; holds only for registrations not newer than `gone_at`."""
+
+    user: str
+    channel: str
+    id: str
+    state: str = "invalid"
+    gone_at: int
+
+
+_to_deliver = msgspec.json.Decoder(ToDeliver)
+_attempt = msgspec.json.Decoder(Attempt)
+_JSON_COLUMNS = ("devices", "rest", "payload", "digest_items", "actors")
+
+
+def decode_to_deliver(schema: str, value: bytes) -> list[ToDeliver]:
+    """The emissions of one record of `deliver.<channel>`, in order.
+
+    :raises MalformedRecordError: naming the schema or the field that does not fit.
+    """
+    try:
+        if schema == EMISSION_JSON:
+            return [_to_deliver.decode(value)]
+        if schema == EMISSION_ARROW:
+            return [msgspec.convert(row, ToDeliver) for row in _rows(value)]
+    except (msgspec.MsgspecError, orjson.JSONDecodeError, pa.ArrowException) as error:
+        raise MalformedRecordError(f"emission: {error}") from error
+    raise MalformedRecordError(f"header schema: {schema!r} is none of {EMISSION_JSON}, {EMISSION_ARROW}")
+
+
+def _rows(value: bytes) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pa.ipc.open_stream(value).read_all().to_pylist()
+    for row in rows:
+        for name in _JSON_COLUMNS:
+            if isinstance(row.get(name), str | bytes):
+                row[name] = orjson.loads(row[name])
+    return rows
+
+
+def decode_attempt(value: bytes) -> Attempt:
+    """One record of topic `attempts`.
+
+    :raises MalformedRecordError: naming the field that does not fit.
+    """
+    try:
+        return _attempt.decode(value)
+    except msgspec.MsgspecError as error:
+        raise MalformedRecordError(f"attempt: {error}") from error
+
+
+def delivery_key(emission_id: str, user: str, channel: str, device: str) -> str:
+    """What is sent once within 24 h (RULES 4). The emission's id fixes the user, so no two pairs share a key."""
+    return f"{emission_id}/{user}/{channel}/{device}"
