@@ -128,7 +128,7 @@ class Process:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_dies_with_parent() if self.attached else None,  # noqa: PLW1509 - no lock is taken there
+                preexec_fn=_dies_with_parent() if self.attached else None,  # noqa: PLW1509 - takes no lock in the child
             )
 
     def stop(self) -> None:
@@ -227,7 +227,7 @@ def start_kafka(brokers: int = 1, settings: Mapping[str, str] | None = None, *, 
     java, jars = require("java"), kafka_jars()
     directory = Path(tempfile.mkdtemp(prefix="carillon-kafka-"))
     ports = [(free_port(), free_port()) for _ in range(brokers)]
-    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    cluster_id = "C" + urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]  # a leading dash would look like an option
     processes = []
     for node, (port, _) in enumerate(ports, 1):
         home = directory / f"broker-{node}"
@@ -236,7 +236,9 @@ def start_kafka(brokers: int = 1, settings: Mapping[str, str] | None = None, *, 
         properties.write_text(_properties(node, ports, home, settings or {}))
         classpath = ["-cp", f"{jars}/*"]
         tool = [java, *classpath, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
-        subprocess.run(tool, check=True, capture_output=True)
+        done = subprocess.run(tool, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ServiceError(f"Kafka's storage cannot be formatted: {done.stdout} {done.stderr}")
         command = [java, "-Xms256m", "-Xmx512m", *classpath, "kafka.Kafka", str(properties)]
         processes.append(Process(command, home, port, attached))
     return _started(Kafka(processes, directory))

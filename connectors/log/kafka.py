@@ -20,16 +20,17 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from confluent_kafka import KafkaError, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]  # it does re-export
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]  # the package re-exports both
 
 from connectors.log.interface import RECORD_MAX_BYTES, NewRecord, TopicSpec
 from connectors.log.kafka_appending import Appender
-from connectors.log.kafka_errors import named_errors, unless
+from connectors.log.kafka_errors import is_passing, named_errors, unless
 from connectors.log.kafka_reading import KafkaReader
 from state.model.errors import LogError, LogUnavailableError, UnknownTopicError
 
 _log = logging.getLogger(__name__)
+_RETRY = timedelta(milliseconds=20)
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library lacks its annotation
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
 
@@ -138,12 +139,23 @@ class KafkaLog:
         for topic, _ in places:
             self.partitions(topic)
         asked = {TopicPartition(self._prefix + topic, number): spec for topic, number in places}
-        with named_errors():
-            answers = self._admin.list_offsets(asked, request_timeout=self._deadline_s)
-            return {
-                (place.topic.removeprefix(self._prefix), place.partition): future.result(self._deadline_s).offset
-                for place, future in answers.items()
-            }
+        give_up = time.monotonic() + self._deadline_s
+        while True:
+            try:
+                with named_errors():
+                    return self._ask_once(asked)
+            except LogUnavailableError as error:
+                cause = error.__cause__
+                if not isinstance(cause, KafkaException) or not is_passing(cause.args[0]) or time.monotonic() > give_up:
+                    raise
+            time.sleep(_RETRY.total_seconds())
+
+    def _ask_once(self, asked: dict[TopicPartition, OffsetSpec]) -> dict[tuple[str, int], int]:
+        answers = self._admin.list_offsets(asked, request_timeout=self._deadline_s)
+        return {
+            (place.topic.removeprefix(self._prefix), place.partition): future.result(self._deadline_s).offset
+            for place, future in answers.items()
+        }
 
     def _new_topic(self, spec: TopicSpec) -> NewTopic:
         policies = ["compact"] * spec.compacted + ["delete"] * (spec.retention_ms is not None or not spec.compacted)
@@ -165,5 +177,5 @@ class KafkaLog:
             if found and not found.error and all(part.leader >= 0 for part in found.partitions.values()):
                 self._numbers[topic] = len(found.partitions)
                 return self._numbers[topic]
-            time.sleep(0.02)
+            time.sleep(_RETRY.total_seconds())
         raise LogUnavailableError(f"topic {topic} has no leader after {self._deadline_s} s")

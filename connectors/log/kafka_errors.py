@@ -15,6 +15,19 @@ _UNKNOWN = {
     KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - librdkafka's own codes have public names of this form
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - as above
 }
+_PASSING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+}
+
+
+def is_passing(error: KafkaError) -> bool:
+    """Whether the brokers will have sorted it out in a moment, as after a change of leader or a new topic."""
+    return error.code() in _PASSING or error.retriable()
 
 
 def translated(error: KafkaError) -> LogError:

@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from connectors.log.interface import Record
-from connectors.log.kafka_errors import named_errors, translated
+from connectors.log.kafka_errors import is_passing, named_errors, translated
 from state.model.errors import OffsetOutOfRangeError
 
 _GONE = {
@@ -105,7 +105,7 @@ class KafkaReader:
             self._held.setdefault(place, []).append(_record(place, message))
         elif error.code() in _GONE:
             self._gone[place] = error.str()
-        elif not error.retriable():
+        elif not is_passing(error):
             raise translated(error)
 
     def _take(self, max_records: int, only: Container[Place] | None) -> list[Record]:
