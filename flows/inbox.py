@@ -20,7 +20,11 @@ from bytewax.operators import KeyedStream
 from connectors.inbox.rocksdb import RocksInboxOptions, RocksInboxStore, shard_path, stored_offset
 from connectors.log.bytewax import LogSource
 from connectors.log.interface import Log, Record
-from flows.steps.inbox import HousekeepingOptions, InboxParts, InboxSink, Item, wall_clock_ms
+from flows.drain import install_drain
+from flows.open import clock_ms, log_opener
+from flows.settings import load_settings
+from flows.steps.inbox import HousekeepingOptions, InboxParts, InboxSink, Item
+from flows.steps.resuming import resume_offset
 from flows.steps.ticks import Tick, TickSource
 
 OWN_OFFSETS = True
@@ -62,7 +66,9 @@ def wire(
     source = LogSource(
         open_log,
         ["inbox"],
-        start=lambda _topic, partition: stored_offset(shard_path(directory, partition)),
+        start=lambda topic, partition: resume_offset(
+            open_log, stored_offset(shard_path(directory, partition)), topic, partition
+        ),
         budget=given.budget,
         resume="own",
         drain=drain,
@@ -73,7 +79,7 @@ def wire(
             open_store=lambda partition: RocksInboxStore(shard_path(directory, partition), given.store),
             open_log=open_log,
             partitions=partitions,
-            now_ms=wall_clock_ms,
+            now_ms=clock_ms,
             housekeeping=given.housekeeping,
         )
     )
@@ -83,3 +89,9 @@ def wire(
     keyed: KeyedStream[Item] = op.key_on("by_partition", op.merge("with_intervals", operations, passed), _by_partition)
     op.output("rows", keyed, sink)
     return flow
+
+
+def build() -> Dataflow:
+    """The flow as configured; drains on SIGTERM."""
+    settings = load_settings()
+    return wire(log_opener(settings), settings.data_dir / DIRECTORY, drain=install_drain())

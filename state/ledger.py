@@ -204,7 +204,7 @@ def _parse(kind: str, values: list[bytes]) -> pa.Table:
     text = b"\n".join(values) + b"\n"
     options = pa_json.ParseOptions(explicit_schema=_JSON_SCHEMAS[kind], unexpected_field_behavior="ignore")
     reading = pa_json.ReadOptions(use_threads=False, block_size=len(text) + 1)
-    table = pa_json.read_json(pa.BufferReader(text), read_options=reading, parse_options=options)
+    table: pa.Table = pa_json.read_json(pa.BufferReader(text), read_options=reading, parse_options=options)
     if len(table) != len(values):
         raise MalformedRecordError(f"{kind}: a record is not one JSON object")
     return table

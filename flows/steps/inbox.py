@@ -5,7 +5,6 @@ rows, marks and the offset in one write, so the store alone knows where to go on
 groups that changed to the ledger. A kill in between loses those counts only until the next start, which publishes all.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from connectors.inbox.interface import InboxStore
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.metrics import DEAD_LETTERS, INBOX_AUDIT_MISMATCHES, INBOX_COMMIT_SECONDS, INBOX_OPERATIONS
+from flows.steps.resuming import dead_letter
 from flows.steps.ticks import Tick
 from operators.inbox_shard import InboxShard, ShardCounts
 from state.envelope import header, schema_of
@@ -99,7 +99,7 @@ class _InboxPartition(StatefulSinkPartition[Item, None]):
                 place = parse_sequence(header(record.headers, "seq"))
                 operations = decode_operations(schema_of(record.headers), record.value)
             except MalformedRecordError as error:
-                self._log.append([_dead_letter(record, error, self._parts.now_ms())])
+                self._log.append([dead_letter(record, error, stage="inbox", at=self._parts.now_ms())])
                 DEAD_LETTERS.labels("inbox").inc()
             else:
                 applied = self._shard.apply(place, operations)
@@ -169,20 +169,3 @@ def _counts_record(counts: ShardCounts, partitions: int, at: int) -> NewRecord:
     headers = (("schema", b"counts/1+json"),)
     group = counts.group
     return NewRecord("ledger", partition_of_group(group, partitions), b"%d" % group, orjson.dumps(value), headers)
-
-
-def _dead_letter(record: Record, error: MalformedRecordError, at: int) -> NewRecord:
-    value = {
-        "source": [record.topic, record.partition, record.offset],
-        "error": str(error),
-        "event_id": None,
-        "sender_id": None,
-        "stage": "inbox",
-        "at": at,
-    }
-    return NewRecord("dead_letters", record.partition, record.key, orjson.dumps(value), (("schema", b"dead/1+json"),))
-
-
-def wall_clock_ms() -> int:
-    """Now, in ms UTC: the default of `InboxParts.now_ms`."""
-    return time.time_ns() // 1_000_000

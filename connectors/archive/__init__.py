@@ -1,0 +1,1 @@
+"""The ledger outside the log: Parquet parts under a committed manifest, and queries over both."""

@@ -1,0 +1,166 @@
+"""Queries over the ledger: the archive's parts and the tail of topic `ledger` behind them, the last state of each key.
+
+Works while the system runs and from any process: a query takes the manifest as it is, then reads the log from its
+offset to the end as of the begin of the query. Nothing is missing or double, since parts and offset change together.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.dataset
+import structlog
+
+from connectors.archive.manifest import Manifest, read_manifest
+from connectors.log.interface import Log
+from state.ledger import SCHEMA, empty_table, latest, ledger_table, records_of
+from state.model.errors import LogUnavailableError
+from state.model.keys import key_group, partition_of_group
+
+pc: Any = pyarrow.compute  # its stubs refuse expressions
+dataset: Any = pyarrow.dataset
+_logger = structlog.get_logger(__name__)
+TOPIC = "ledger"
+_CHUNK = 20_000
+_WAIT = timedelta(seconds=5)
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerQuery:
+    """What to look for; None: any. Times in ms UTC, `from_ms` included, `to_ms` excluded."""
+
+    event: str | None = None
+    """Its decisions, and the emissions and deliveries that these led to."""
+    user: str | None = None
+    from_ms: int | None = None
+    to_ms: int | None = None
+    kinds: tuple[str, ...] = ("decision", "delivery")
+
+
+class LedgerReader:
+    """Reads an archive (`DIR/archive/ledger`) and a log. Methods may be called by any thread and block on the disk."""
+
+    def __init__(self, directory: Path, log: Log) -> None:
+        """The caller keeps the log open as long as this is used, and closes it."""
+        self._directory, self._log = directory, log
+        self._partitions = log.partitions(TOPIC)
+
+    def records(self, query: LedgerQuery) -> list[dict[str, Any]]:
+        """The records that match, as they were written, by time, user and kind."""
+        table = self.table(query)
+        return records_of(table.sort_by([("time", "ascending"), ("user", "ascending"), ("kind", "ascending")]))
+
+    def table(self, query: LedgerQuery) -> pa.Table:
+        """The records that match, each key's last state, in the columns of `state/ledger.py`."""
+        found = latest(self._matching(query))
+        if query.to_ms is not None:  # only now: an earlier state must not take the place of a later one
+            found = found.filter(pc.field("time") < query.to_ms)
+        return found
+
+    def history(self, event: str, user: str) -> list[dict[str, Any]]:
+        """Every state of the decisions and deliveries of (event, user) that is still kept, in order of time.
+
+        Hours that were merged hold the last state only.
+        """
+        kinds = ("decision", "emission", "delivery")
+        found = self._matching(LedgerQuery(event=event, user=user, kinds=kinds))
+        ordered = found.sort_by([("time", "ascending"), ("seq_offset", "ascending"), ("seq_ordinal", "ascending")])
+        distinct: list[dict[str, Any]] = []
+        for record in records_of(ordered):
+            if record not in distinct:  # a resumed flow writes the same bytes again
+                distinct.append(record)
+        return distinct
+
+    def progress(self, event: str) -> dict[str, int] | None:
+        """How many recipients of the event have each outcome; None if the ledger knows nothing of it."""
+        columns = [*_VERSION, "event_id", "user", "outcome"]
+        decisions = latest(
+            self._scan((pc.field("kind") == "decision") & (pc.field("event_id") == event), None, columns)
+        )
+        if not len(decisions):
+            return None
+        outcomes = decisions.group_by("outcome").aggregate([("user", "count")]).to_pylist()
+        return {row["outcome"]: row["user_count"] for row in outcomes}
+
+    def everything(self, columns: list[str]) -> pa.Table:
+        """The last state of every key, in these columns and those that order states: what the laws are checked on."""
+        return latest(self._scan(None, None, list(dict.fromkeys([*_VERSION, *_KEY, *columns]))))
+
+    def _matching(self, query: LedgerQuery) -> pa.Table:
+        condition = pc.field("kind").isin(list(query.kinds))
+        if query.user is not None:
+            condition &= pc.field("user") == query.user
+        if query.from_ms is not None:  # a state before it is either not the last, or does not match
+            condition &= pc.field("time") >= query.from_ms
+        group = None if query.user is None else key_group(query.user)
+        if query.event is None:
+            return self._scan(condition, group)
+        decisions = (pc.field("kind") == "decision") & (pc.field("event_id") == query.event)
+        if query.user is not None:
+            decisions &= pc.field("user") == query.user
+        ids = pc.unique(self._scan(decisions, group)["emission_id"].drop_null()).to_pylist()
+        related = pc.field("emission_id").isin(pa.array(ids, pa.string())) & (pc.field("kind") != "decision")
+        return self._scan(condition & (related | (pc.field("event_id") == query.event)), group)
+
+    def _scan(self, condition: Any, group: int | None, columns: list[str] | None = None) -> pa.Table:
+        """All states that match, of one key group or of all."""
+        if group is not None:
+            condition = (pc.field("key_group") == group) & condition
+            partitions = [partition_of_group(group, self._partitions)]
+        else:
+            partitions = list(range(self._partitions))
+        names = columns or SCHEMA.names
+        tables = [table for partition in partitions for table in self._partition(partition, condition, names)]
+        return pa.concat_tables([empty_table().select(names), *tables])
+
+    def _partition(self, partition: int, condition: Any, names: list[str]) -> Iterator[pa.Table]:
+        manifest, parts = self._parts(self._directory / str(partition), condition, names)
+        yield parts
+        yield from self._tail(partition, manifest.offset, condition, names)
+
+    def _parts(self, directory: Path, condition: Any, names: list[str]) -> tuple[Manifest, pa.Table]:
+        for _ in range(_TRIES - 1):
+            manifest = read_manifest(directory)
+            try:
+                return manifest, _read_parts(directory, manifest, condition, names)
+            except FileNotFoundError as error:  # merged away since, and this reader was slow
+                _logger.info("parts were merged away during a query; it starts again", error=str(error))
+        manifest = read_manifest(directory)
+        return manifest, _read_parts(directory, manifest, condition, names)
+
+    def _tail(self, partition: int, offset: int, condition: Any, names: list[str]) -> Iterator[pa.Table]:
+        place = TOPIC, partition
+        end = self._log.end_offset(*place)
+        offset = max(offset, self._log.begin_offset(*place)) if offset == 0 else offset
+        if offset >= end:
+            return
+        reader = self._log.reader({place: offset})
+        try:
+            while reader.position()[place] < end:
+                records = reader.poll(_CHUNK, _WAIT)
+                if not records:
+                    raise LogUnavailableError(f"{TOPIC}/{partition}: the log gave nothing for {_WAIT}; try again")
+                table, _ = ledger_table([record for record in records if record.offset < end])
+                yield (table if condition is None else table.filter(condition)).select(names)
+        finally:
+            reader.close()
+
+
+_KEY = ["kind", "event_id", "user", "emission_id", "channel", "device", "owner", "key_group"]
+_VERSION = [
+    "kind", "key_group", "seq_offset", "seq_ordinal", "log_offset", "first_offset", "first_log_offset",
+]  # fmt: skip
+
+
+def _read_parts(directory: Path, manifest: Manifest, condition: Any, names: list[str]) -> pa.Table:
+    files = [str(directory / part.file) for part in manifest.parts]
+    if not files:
+        return empty_table().select(names)
+    parts = dataset.dataset(files, schema=SCHEMA, format="parquet")
+    found: pa.Table = parts.to_table(columns=names, filter=condition)
+    return found

@@ -1,0 +1,87 @@
+"""The manifest of one partition of the archive: which parts there are, and where the log goes on behind them.
+
+    DIR/archive/ledger/<partition>/manifest.json
+    {"version": 1, "offset": 4711, "serial": 12,
+     "parts":   [{"file": "0000000011.parquet", "hour": 489123, "rows": 90, "bytes": 12345, "compacted": false}, ..],
+     "retired": [{"file": "0000000007.parquet", "at": 1700000000000}, ..]}
+
+`offset` is the first offset of topic `ledger` that no part includes; `hour` is the log's time in hours since 1970;
+`serial` is the number of the next part. `retired` parts are named by no query that begins now; they are removed when
+older queries had time to end. A manifest is written beside, flushed and renamed: it is the old one or the new one.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from state.model.errors import StateDamagedError, StateVersionError
+
+VERSION = 1
+FILE = "manifest.json"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One Parquet file."""
+
+    file: str
+    hour: int
+    rows: int
+    bytes: int
+    compacted: bool = False
+
+
+class Retired(msgspec.Struct, frozen=True):
+    """A file that no manifest names as a part any more, since `at` (ms)."""
+
+    file: str
+    at: int
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """See the module's text."""
+
+    version: int = VERSION
+    offset: int = 0
+    serial: int = 0
+    parts: tuple[Part, ...] = ()
+    retired: tuple[Retired, ...] = ()
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of a partition's directory; an empty one where there is none yet.
+
+    :raises StateDamagedError: it cannot be read; restore it, or delete the directory to have it written again from
+        what the log retains.
+    """
+    try:
+        content = (directory / FILE).read_bytes()
+    except FileNotFoundError:
+        return Manifest()
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise StateDamagedError(f"{directory / FILE}: {error}; restore it, or delete {directory}") from error
+    if manifest.version != VERSION:
+        raise StateVersionError(f"{directory / FILE}: version {manifest.version}, this program knows {VERSION}")
+    return manifest
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Make it the manifest, durably and all at once. The parts it names must have been flushed before."""
+    beside = directory / (FILE + ".new")
+    with beside.open("wb") as file:
+        file.write(msgspec.json.encode(manifest))
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(directory / FILE)
+    flush_directory(directory)
+
+
+def flush_directory(directory: Path) -> None:
+    """Make renames and new files in it durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
