@@ -1,0 +1,110 @@
+"""Addresses of users: registered, replaced, moved, removed.
+
+Laws: a user has at most ten push devices, the oldest goes (RULES 4); a push token belongs to one user: registered by
+another it moves, in the same append, and is never shared (S14). Removing writes the endpoint with state `invalid` and
+without its address, so that its user stays named by a record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+import xxhash
+
+from connectors.gateway.directory import Device, Directory, address_hash
+from connectors.gateway.http import Answer, Request, json_answer
+from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.records import endpoint_record
+from connectors.gateway.writer import Writer
+from connectors.log.interface import NewRecord
+from state.model.admission import AdmissionRules
+
+_logger = structlog.get_logger(__name__)
+_STRIPES = 64
+_PUSH = "push"
+
+
+class Devices:
+    """Writes endpoints, for users and for the host application."""
+
+    def __init__(
+        self,
+        rules: AdmissionRules,
+        writer: Writer,
+        directory: Directory,
+        *,
+        devices_max: int,
+        body_bytes_max: int,
+        clock: Callable[[], int],
+    ) -> None:
+        """`clock` in milliseconds since 1970 stamps registrations."""
+        self._rules, self._writer, self._directory, self._clock = rules, writer, directory, clock
+        self._devices_max, self._bytes_max = devices_max, body_bytes_max
+        self._locks = [asyncio.Lock() for _ in range(_STRIPES)]
+
+    async def register(self, request: Request) -> Answer:
+        """`POST /v1/devices/register`: a push token of the session's user."""
+        body = await request.json(self._bytes_max)
+        errors = self._rules.record_errors("device", body)
+        if errors:
+            raise invalid(errors)
+        endpoint = {"platform": body["platform"], "address": body["token"]}
+        registered_at, removed = await self.put(request.caller().name, _PUSH, body["device_id"], endpoint)
+        answer = {"device_id": body["device_id"], "registered_at": registered_at, "removed": removed}
+        return json_answer(200, answer)
+
+    async def unregister(self, request: Request) -> Answer:
+        """`DELETE /v1/devices/{device_id}`: of the session's user; another's is not found."""
+        await self.remove(request.caller().name, _PUSH, request.parameters["device_id"])
+        return Answer(204, b"")
+
+    async def put(self, user: str, channel: str, endpoint_id: str, endpoint: dict[str, Any]) -> tuple[int, list[str]]:
+        """Store an endpoint; gives its registered_at and the ids of the user's devices that had to go."""
+        async with self._locked(user, endpoint["address"]):
+            now_ms = self._clock()
+            new = endpoint_record(user, channel, endpoint_id, endpoint, now_ms, self._writer.partitions)
+            moved, surplus = await asyncio.to_thread(self._displaced, user, channel, endpoint_id, endpoint)
+            await self._writer.append([*map(self._gone, moved), *map(self._gone, surplus), new])
+        for device in moved:
+            hashed = [address_hash(name).hex()[:16] for name in (device.user, user)]
+            _logger.info("device_moved", from_user=hashed[0], to_user=hashed[1])
+        return now_ms, [device.id for device in surplus]
+
+    def _displaced(
+        self, user: str, channel: str, endpoint_id: str, endpoint: dict[str, Any]
+    ) -> tuple[list[Device], list[Device]]:
+        """Who loses this push token, and which of the user's devices exceed the limit."""
+        if channel != _PUSH or endpoint.get("state") == "invalid":
+            return [], []
+        owners = self._directory.owners(channel, endpoint["address"])
+        moved = [device for device in owners if (device.user, device.id) != (user, endpoint_id)]
+        own = [device for device in self._directory.devices(user, channel) if device.id != endpoint_id]
+        own = [device for device in own if device not in moved]
+        return moved, own[: max(0, len(own) + 1 - self._devices_max)]
+
+    def _gone(self, device: Device) -> NewRecord:
+        endpoint = {"platform": device.platform, "state": "invalid"}
+        return endpoint_record(device.user, device.channel, device.id, endpoint, self._clock(), self._writer.partitions)
+
+    async def remove(self, user: str, channel: str, endpoint_id: str) -> None:
+        """:raises ProblemError: 404 if the user has no such active endpoint."""
+        async with self._locked(user, ""):
+            device = await asyncio.to_thread(self._directory.device, user, channel, endpoint_id)
+            if device is None:
+                raise ProblemError(404, "no such endpoint of this user")
+            await self._writer.append([self._gone(device)])
+
+    @asynccontextmanager
+    async def _locked(self, user: str, address: str) -> AsyncIterator[None]:
+        """One writer at a time per user and per address; always in the same order, so that none waits for ever."""
+        stripes = sorted({xxhash.xxh3_64_intdigest(name) % _STRIPES for name in ("u" + user, "a" + address)})
+        async with self._locks[stripes[0]]:
+            if len(stripes) == 1:
+                yield
+            else:
+                async with self._locks[stripes[1]]:
+                    yield

@@ -1,0 +1,209 @@
+"""What is true now, as far as the gateway must know it: preference documents and who owns which address.
+
+A look-up table beside the log, never the truth: it is read from the topics `preferences` and `endpoints` and can be
+deleted at any time. A write of the gateway goes to the log first and is laid in here with its offset at once, so that
+the next request sees it; when the follower reads the same record again, the offset says that it is known.
+
+SQLite, `DIR/state/gateway/directory.sqlite` (tables in `_LAYOUT`). Addresses are kept as SHA-256 only: to tell whose a
+token is, the token itself is not needed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from connectors.log.interface import Record
+from state.model.errors import StateVersionError, StoreUnavailableError
+
+LAYOUT_VERSION = 1
+_LAYOUT = """
+CREATE TABLE IF NOT EXISTS position (topic TEXT, part INTEGER, next INTEGER, PRIMARY KEY (topic, part)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS preference (user TEXT PRIMARY KEY, place INTEGER, document BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS endpoint (
+    user TEXT, channel TEXT, id TEXT, place INTEGER, address_hash BLOB, platform TEXT, active INTEGER,
+    registered_at INTEGER, PRIMARY KEY (user, channel, id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS owner ON endpoint (address_hash) WHERE active = 1;
+"""
+
+
+class Preference(NamedTuple):
+    """A user's stored document."""
+
+    place: int
+    """Its offset in the log, which names this version; -1: none is stored."""
+    document: Any
+
+
+class Device(NamedTuple):
+    """An active endpoint."""
+
+    user: str
+    channel: str
+    id: str
+    platform: str | None
+    registered_at: int
+
+
+class _PreferenceBody(msgspec.Struct):
+    user: str
+    doc: Any = None
+
+
+class _EndpointBody(msgspec.Struct):
+    user: str
+    channel: str
+    id: str
+    state: str
+    platform: str | None = None
+    address: str | None = None
+    registered_at: int = 0
+    gone_at: int | None = None
+
+
+_preference_decoder = msgspec.json.Decoder(_PreferenceBody)
+_endpoint_decoder = msgspec.json.Decoder(_EndpointBody)
+_json = msgspec.json
+
+
+def address_hash(address: str) -> bytes:
+    """How an address is remembered."""
+    return sha256(address.encode("utf-8", "surrogatepass")).digest()
+
+
+class Directory:
+    """The table. Every method may be called by any thread and takes well under a millisecond."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or begin it.
+
+        :raises StateVersionError: written by another version of this program; delete the file, it is read anew.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, LAYOUT_VERSION):
+            self._db.close()
+            raise StateVersionError(f"directory of version {version}; delete {path.name} to read it anew from the log")
+        self._db.executescript(_LAYOUT)
+        self._db.execute(f"PRAGMA user_version={LAYOUT_VERSION}")
+
+    def position(self, topic: str, partition: int) -> int | None:
+        """Where to go on reading; None: from the beginning."""
+        row = self._one("SELECT next FROM position WHERE topic = ? AND part = ?", (topic, partition))
+        return None if row is None else int(row[0])
+
+    def follow(self, records: Sequence[Record], positions: Iterable[tuple[tuple[str, int], int]]) -> int:
+        """Take in what was read, and the positions behind it, in one transaction; gives how many do not decode."""
+        malformed = 0
+        with self._lock, self._db:
+            self._db.execute("BEGIN")
+            for record in records:
+                malformed += not self._take(record)
+            self._db.executemany(
+                "INSERT OR REPLACE INTO position VALUES (?, ?, ?)",
+                [(topic, partition, offset) for (topic, partition), offset in positions],
+            )
+        return malformed
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """Take in what this gateway has just appended."""
+        self.follow(records, ())
+
+    def _take(self, record: Record) -> bool:
+        try:
+            if record.topic == "preferences":
+                self._take_preference(record)
+            elif record.topic == "endpoints":
+                self._take_endpoint(record)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return False
+        return True
+
+    def _take_preference(self, record: Record) -> None:
+        if not record.value:
+            user, document = record.key.decode(), b"null"
+        else:
+            body = _preference_decoder.decode(record.value)
+            user, document = body.user, _json.encode(body.doc)
+        self._db.execute(
+            "INSERT INTO preference VALUES (?, ?, ?) ON CONFLICT (user) DO UPDATE"
+            " SET place = excluded.place, document = excluded.document WHERE excluded.place > place",
+            (user, record.offset, document),
+        )
+
+    def _take_endpoint(self, record: Record) -> None:
+        names = record.key.decode().split("\0")
+        if not record.value:
+            self._db.execute(
+                "UPDATE endpoint SET place = ?, active = 0, address_hash = NULL"
+                " WHERE user = ? AND channel = ? AND id = ? AND place < ?",
+                (record.offset, *names[:3], record.offset),
+            )
+            return
+        body = _endpoint_decoder.decode(record.value)
+        if body.gone_at is not None:
+            self._db.execute(
+                "UPDATE endpoint SET active = 0 WHERE user = ? AND channel = ? AND id = ? AND registered_at <= ?",
+                (body.user, body.channel, body.id, body.gone_at),
+            )
+            return
+        self._db.execute(
+            "INSERT INTO endpoint VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user, channel, id) DO UPDATE"
+            " SET place = excluded.place, address_hash = excluded.address_hash, platform = excluded.platform,"
+            " active = excluded.active, registered_at = excluded.registered_at WHERE excluded.place > place",
+            (
+                body.user, body.channel, body.id, record.offset, address_hash(body.address or ""), body.platform,
+                int(body.state == "active" and bool(body.address)), body.registered_at,
+            ),
+        )  # fmt: skip
+
+    def preference(self, user: str) -> Preference:
+        """Give a user's document; none stored: the empty document."""
+        row = self._one("SELECT place, document FROM preference WHERE user = ?", (user,))
+        if row is None:
+            return Preference(-1, {})
+        document = _json.decode(row[1])
+        return Preference(int(row[0]), {} if document is None else document)
+
+    def devices(self, user: str, channel: str) -> list[Device]:
+        """Give a user's active endpoints of a channel, oldest registration first."""
+        return self._devices("user = ? AND channel = ? AND active = 1 ORDER BY registered_at, place", (user, channel))
+
+    def device(self, user: str, channel: str, endpoint_id: str) -> Device | None:
+        """Give one endpoint of a user if it is active."""
+        found = self._devices("user = ? AND channel = ? AND id = ? AND active = 1", (user, channel, endpoint_id))
+        return found[0] if found else None
+
+    def owners(self, channel: str, address: str) -> list[Device]:
+        """Give the active endpoints that bear this address: one, but for what older writers left."""
+        return self._devices("address_hash = ? AND active = 1 AND channel = ?", (address_hash(address), channel))
+
+    def _devices(self, where: str, values: tuple[Any, ...]) -> list[Device]:
+        query = f"SELECT user, channel, id, platform, registered_at FROM endpoint WHERE {where}"  # noqa: S608 - fixed texts
+        with self._lock:
+            rows = self._db.execute(query, values).fetchall()
+        return [Device(*row) for row in rows]
+
+    def _one(self, query: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        try:
+            with self._lock:
+                row: tuple[Any, ...] | None = self._db.execute(query, values).fetchone()
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"directory: {error}") from error
+        return row
+
+    def close(self) -> None:
+        """Free the file."""
+        with self._lock:
+            self._db.close()

@@ -1,0 +1,118 @@
+"""Follows topics in a thread: what is true now into the directory, and other records to whom they concern.
+
+After a start the directory is stale until every followed topic was read to its end as of the start; until then
+`caught_up` is false and the gateway answers calls that need it with 503.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+
+import msgspec
+import structlog
+
+from connectors.gateway.directory import Directory
+from connectors.log.interface import Log, Reader, Record
+from connectors.metrics import GATEWAY_FOLLOW_ERRORS
+from state.model.errors import LogError, OffsetOutOfRangeError
+
+_logger = structlog.get_logger(__name__)
+_WAIT = timedelta(milliseconds=250)
+_BATCH_MAX = 2_000
+
+
+OnRecord = Callable[[Record], None]
+
+
+class Follower:
+    """One thread over all partitions of some topics."""
+
+    def __init__(
+        self,
+        log: Log,
+        directory: Directory,
+        topics: Sequence[str],
+        *,
+        others: Mapping[str, tuple[OnRecord, int | None]],
+    ) -> None:
+        """Read `topics` into the directory, from where it stands.
+
+        `others`: topic to a function that is called in the thread, in log order, and may raise `msgspec.MsgspecError`;
+        and the oldest time to begin with in milliseconds, or None to go on where the directory says.
+        """
+        self._log, self._directory = log, directory
+        self._on_record = {topic: on_record for topic, (on_record, _) in others.items()}
+        self._since = {topic: since for topic, (_, since) in others.items() if since is not None}
+        names = [*topics, *others]
+        self._places = [(topic, part) for topic in names for part in range(log.partitions(topic))]
+        self._goal = {place: log.end_offset(*place) for place in self._places}
+        self._caught_up, self._ending = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="gateway-follower", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that was in the topics at the start has been read."""
+        return self._caught_up.is_set()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        pause_s = 0.1
+        while not self._ending.is_set():
+            try:
+                self._read_until_it_fails()
+            except LogError as error:
+                GATEWAY_FOLLOW_ERRORS.labels("read").inc()
+                _logger.warning("follow_failed", error=type(error).__name__)
+                self._ending.wait(pause_s)
+                pause_s = min(pause_s * 2, 2.0)
+
+    def _read_until_it_fails(self) -> None:
+        reader = self._log.reader({place: self._start(place) for place in self._places})
+        try:
+            while not self._ending.is_set():
+                self._take(reader)
+        finally:
+            reader.close()
+
+    def _start(self, place: tuple[str, int]) -> int:
+        """From where the directory stands, unless retention has removed that: then from the oldest there is."""
+        begin, position = self._log.begin_offset(*place), self._directory.position(*place)
+        if position is None and place[0] in self._since:
+            return self._log.offset_at(*place, self._since[place[0]])
+        return begin if position is None else max(begin, position)
+
+    def _take(self, reader: Reader) -> None:
+        before = reader.position()
+        try:
+            records = reader.poll(_BATCH_MAX, _WAIT if self.caught_up else timedelta())
+        except OffsetOutOfRangeError:
+            for place in self._places:
+                reader.seek(*place, self._start(place))
+            return
+        after = reader.position()
+        for record in records:
+            if record.topic in self._on_record:
+                self._hand_on(record)
+        if after != before:
+            kept = [(place, offset) for place, offset in after.items() if place[0] not in self._since]
+            malformed = self._directory.follow(records, kept)
+            GATEWAY_FOLLOW_ERRORS.labels("malformed").inc(malformed)
+        if not self.caught_up and all(after[place] >= end for place, end in self._goal.items()):
+            self._caught_up.set()
+
+    def _hand_on(self, record: Record) -> None:
+        try:
+            self._on_record[record.topic](record)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            GATEWAY_FOLLOW_ERRORS.labels("malformed").inc()

@@ -1,0 +1,81 @@
+"""The host application's calls, but for segments: users' addresses, names and locales, who follows whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from connectors.gateway.devices import Devices
+from connectors.gateway.http import Answer, Request, json_answer
+from connectors.gateway.notifications import batch_items
+from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.records import follow_record, profile_record
+from connectors.gateway.writer import Writer
+from state.model.admission import AdmissionRules, FieldError
+
+_NOTHING = Answer(204, b"")
+
+
+class Host:
+    """Calls with a service key of the host application."""
+
+    def __init__(self, rules: AdmissionRules, writer: Writer, devices: Devices, *, body_bytes_max: int) -> None:
+        """Write through `writer`; addresses go through `devices`, which keeps their limits."""
+        self._rules, self._writer, self._devices, self._bytes_max = rules, writer, devices, body_bytes_max
+
+    def _named(self, request: Request, *names: str) -> list[str]:
+        """Path parameters that are identifiers.
+
+        :raises ProblemError: 400.
+        """
+        values = [request.parameters[name] for name in names]
+        errors = [error for name, value in zip(names, values, strict=True) for error in self._text(name, value)]
+        if errors:
+            raise invalid(errors)
+        return values
+
+    def _text(self, name: str, value: str) -> list[FieldError]:
+        return list(self._rules.text_errors(name, value))
+
+    async def put_endpoint(self, request: Request) -> Answer:
+        """An address of a user."""
+        user, channel, endpoint_id = self._named(request, "user", "channel", "id")
+        body = await request.json(self._bytes_max)
+        document = {**body, "channel": channel} if isinstance(body, dict) and "channel" not in body else body
+        errors = self._rules.record_errors("endpoint", document)
+        if errors:
+            raise invalid(errors)
+        if document["channel"] != channel:
+            raise invalid([FieldError("channel", "is not the one of the address", "leave it out")])
+        registered_at, removed = await self._devices.put(user, channel, endpoint_id, document)
+        return json_answer(200, {"id": endpoint_id, "registered_at": registered_at, "removed": removed})
+
+    async def delete_endpoint(self, request: Request) -> Answer:
+        """An address that is none any more."""
+        user, channel, endpoint_id = self._named(request, "user", "channel", "id")
+        await self._devices.remove(user, channel, endpoint_id)
+        return _NOTHING
+
+    async def put_user(self, request: Request) -> Answer:
+        """A user's locale and name, as a whole."""
+        (user,) = self._named(request, "user")
+        body = await request.json(self._bytes_max)
+        errors = self._rules.record_errors("profile", body)
+        if errors:
+            raise invalid(errors)
+        await self._writer.append([profile_record(user, body, self._writer.partitions)])
+        return json_answer(200, {"user": user, "locale": body.get("locale"), "name": body.get("name")})
+
+    async def post_follows(self, request: Request) -> Answer:
+        """Who follows whom: a JSON array or NDJSON, stored as a whole or not at all."""
+        follows = batch_items(await request.body(self._bytes_max))
+        errors = [error for place, follow in enumerate(follows) for error in self._follow_errors(place, follow)]
+        if errors:
+            raise invalid(errors)
+        await self._writer.append([follow_record(follow, self._writer.partitions) for follow in follows])
+        return json_answer(200, {"stored": len(follows)})
+
+    def _follow_errors(self, place: int, follow: Any) -> list[FieldError]:
+        if isinstance(follow, ProblemError):
+            return [FieldError(f"[{place}]", "is no JSON", "send one JSON object a line")]
+        errors = self._rules.record_errors("follow", follow)
+        return [error._replace(path=f"[{place}].{error.path}".rstrip(".")) for error in errors]

@@ -1,0 +1,161 @@
+"""A user's inbox: pages, unread count, and reading, which counts from the moment it was answered.
+
+A read goes to the topic `reads` and becomes true in the store a moment later. Until then an overlay holds it: every
+gateway follows `reads` and shows rows up to the latest read as read, whatever the store says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from connectors.gateway.cursor import Cursors
+from connectors.gateway.http import Answer, Request, decode_json, json_answer
+from connectors.gateway.problems import invalid, retry_later
+from connectors.gateway.records import read_record
+from connectors.gateway.writer import Writer
+from connectors.inbox.interface import InboxPage, InboxReader
+from connectors.log.interface import Record
+from state.inbox import InboxRow
+from state.model.admission import AdmissionRules, FieldError
+from state.model.errors import StateError, StoreUnavailableError
+
+LIMIT_DEFAULT = 20
+LIMIT_MAX = 100
+_USERS_MAX = 200_000
+_COUNT_MAX = 10_000
+"""Rows a user may have (RULES 3.G): the bound of a count under the overlay."""
+
+
+class _Read(msgspec.Struct, frozen=True):
+    user: str
+    up_to: int | None = None
+
+
+_read_decoder = msgspec.json.Decoder(_Read)
+
+
+class ReadOverlay:
+    """User to the latest time read up to, for reads that the store may not hold yet. Any thread."""
+
+    def __init__(self) -> None:
+        """Begin empty; the users longest unheard of go when there are too many."""
+        self._reads: OrderedDict[str, int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, user: str, up_to: int) -> None:
+        """A read that was acknowledged."""
+        with self._lock:
+            self._reads[user] = max(up_to, self._reads.pop(user, up_to))
+            if len(self._reads) > _USERS_MAX:
+                self._reads.popitem(last=False)
+
+    def on_record(self, record: Record) -> None:
+        """A record of `reads`; without a time it is everything up to its own.
+
+        :raises msgspec.MsgspecError: it does not decode.
+        """
+        read = _read_decoder.decode(record.value)
+        self.add(read.user, record.timestamp_ms if read.up_to is None else read.up_to)
+
+    def beyond(self, user: str, applied: int | None) -> int | None:
+        """What the user read up to, if the store does not hold it yet; forgotten once it does."""
+        with self._lock:
+            up_to = self._reads.get(user)
+            if up_to is not None and applied is not None and applied >= up_to:
+                del self._reads[user]
+                return None
+            return up_to
+
+
+class Inbox:
+    """`GET /v1/notifications/inbox` and `POST .../inbox/read` of the session's user."""
+
+    def __init__(
+        self,
+        rules: AdmissionRules,
+        writer: Writer,
+        reader: InboxReader,
+        overlay: ReadOverlay,
+        cursors: Cursors,
+        *,
+        body_bytes_max: int,
+        clock: Callable[[], int],
+    ) -> None:
+        """Pages come from `reader`; `clock` in milliseconds since 1970 says up to when "all" was read."""
+        self._rules, self._writer, self._reader, self._overlay = rules, writer, reader, overlay
+        self._cursors, self._bytes_max, self._clock = cursors, body_bytes_max, clock
+
+    async def get(self, request: Request) -> Answer:
+        """A page, newest first, with the unread count of the whole inbox."""
+        user = request.caller().name
+        query = request.query(("limit", "cursor"))
+        before = self._cursors.decode(user, query["cursor"]) if "cursor" in query else None
+        limit = _limit(query.get("limit"))
+        try:
+            page = await asyncio.to_thread(self._reader.page, user, limit, before)
+            read_up_to = self._overlay.beyond(user, page.read_up_to)
+            unread = page.unread if read_up_to is None else await asyncio.to_thread(self._unread, user, read_up_to)
+        except (StateError, StoreUnavailableError) as error:
+            raise retry_later(503, "the inbox cannot be read just now", 1000) from error
+        return json_answer(200, self._page(user, page, unread, read_up_to))
+
+    def _page(self, user: str, page: InboxPage, unread: int, read_up_to: int | None) -> dict[str, Any]:
+        return {
+            "items": [_item(row, read_up_to) for row in page.rows],
+            "unread": unread,
+            "up_to": max((row.at for row in page.rows), default=None),
+            "cursor": None if page.next is None else self._cursors.encode(user, page.next),
+        }
+
+    def _unread(self, user: str, read_up_to: int) -> int:
+        """Unread rows newer than the read: the newest ones, so few pages."""
+        count, seen, before = 0, 0, None
+        while seen < _COUNT_MAX:
+            page = self._reader.page(user, LIMIT_MAX, before)
+            newer = [row for row in page.rows if row.at > read_up_to]
+            count += sum(not row.read for row in newer)
+            seen += len(page.rows)
+            before = page.next
+            if before is None or len(newer) < len(page.rows):
+                break
+        return count
+
+    async def read(self, request: Request) -> Answer:
+        """Everything up to the shown position is read, or (without one) everything; acknowledged once it is logged."""
+        user = request.caller().name
+        raw = await request.body(self._bytes_max)
+        body = decode_json(raw) if raw.strip() else {}
+        errors = self._rules.record_errors("read", body)
+        if errors:
+            raise invalid(errors)
+        now_ms, up_to = self._clock(), body.get("up_to")
+        await self._writer.append([read_record(user, up_to, self._writer.partitions)])
+        self._overlay.add(user, now_ms if up_to is None else up_to)
+        return json_answer(200, {"up_to": up_to})
+
+
+def _item(row: InboxRow, read_up_to: int | None) -> dict[str, Any]:
+    return {
+        "type": row.type,
+        "object": row.object,
+        "first_event_id": row.first_event_id,
+        "count": row.count,
+        "actors": row.actors,
+        "at": row.at,
+        "read": row.read or (read_up_to is not None and row.at <= read_up_to),
+        "payload": None if row.payload is None else msgspec.Raw(row.payload),
+    }
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return LIMIT_DEFAULT
+    if text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= LIMIT_MAX and len(text) <= 3:
+        return int(text)
+    raise invalid([FieldError("limit", "is out of range", f"send 1 to {LIMIT_MAX}")], "no such page")

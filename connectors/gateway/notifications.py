@@ -1,0 +1,255 @@
+"""The producers' calls: post one event or many, ask how far one is, cancel one that is kept for later."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Literal, Protocol
+
+import msgspec
+import structlog
+
+from connectors.gateway.admission import Accepted, Admission, Appender, Outcome
+from connectors.gateway.auth import Principal
+from connectors.gateway.guard import GuardedLimit
+from connectors.gateway.http import Answer, Request, decode_json, json_answer, problem_answer
+from connectors.gateway.idempotency import AdmissionStore, Known
+from connectors.gateway.limits import Grant
+from connectors.gateway.problems import ProblemError, retry_later
+from connectors.gateway.records import cancel_record, trace_header
+from connectors.gateway.writer import unavailable
+from connectors.log.interface import Record
+from connectors.metrics import ADMISSIONS_LIMITED
+from state.model.admission import AdmissionRules, Admitted, FieldError, Refused, Sender
+from state.model.errors import LogError, StoreUnavailableError
+
+_logger = structlog.get_logger(__name__)
+_encoder = msgspec.json.Encoder()
+_NO_SENDER = Sender("", frozenset(), ())
+
+
+class ProgressReader(Protocol):
+    """Who counts the outcomes of an event's recipients (the ledger)."""
+
+    def progress(self, event_id: str) -> dict[str, int] | None:
+        """Give outcome to number of recipients; None: nothing is recorded yet. May block on the disk."""
+        ...
+
+
+class Released(msgspec.Struct, frozen=True):
+    """What its owner says became of a kept event (`released/1+json`)."""
+
+    event_id: str
+    how: Literal["released", "cancelled"]
+
+
+_released_decoder = msgspec.json.Decoder(Released)
+
+
+class Posts:
+    """`POST /v1/notifications` and `/batch`."""
+
+    def __init__(
+        self,
+        rules: AdmissionRules,
+        admission: Admission,
+        limit: GuardedLimit,
+        *,
+        lane: str,
+        body_bytes_max: int,
+        clock: Callable[[], int],
+        new_event_id: Callable[[], str],
+    ) -> None:
+        """`clock` in milliseconds since 1970; `new_event_id` names events whose producer gave no id."""
+        self._rules, self._admission, self._limit = rules, admission, limit
+        self._only_p0, self._bytes_max = lane == "p0", body_bytes_max
+        self._clock, self._new_event_id = clock, new_event_id
+        self._limited = ADMISSIONS_LIMITED.labels(lane)
+
+    async def post(self, request: Request) -> Answer:
+        """One event. The limit comes before the body is looked at: refusing must be cheap."""
+        caller = request.caller()
+        grant = await self._take(caller, 1)
+        if grant.granted == 0:
+            raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
+        verdict = self._judge(await request.json(self._bytes_max), caller)
+        if isinstance(verdict, ProblemError):
+            return problem_answer(verdict)
+        trace = trace_header(request.header(b"traceparent"))
+        outcome = (await self._admission.admit((verdict,), trace))[0]
+        if isinstance(outcome, ProblemError):
+            return problem_answer(outcome)
+        return json_answer(outcome.status, outcome._asdict())
+
+    async def post_batch(self, request: Request) -> Answer:
+        """Many events, each answered for itself, in order."""
+        caller = request.caller()
+        items = batch_items(await request.body(self._bytes_max))
+        grant = await self._take(caller, len(items))
+        if items and grant.granted == 0:
+            raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
+        verdicts = [self._judge_item(item, caller) for item in items[: grant.granted]]
+        admitted = [verdict for verdict in verdicts if isinstance(verdict, Admitted)]
+        trace = trace_header(request.header(b"traceparent"))
+        accepted = iter(await self._admission.admit(admitted, trace) if admitted else [])
+        outcomes: list[Outcome] = [next(accepted) if isinstance(one, Admitted) else one for one in verdicts]
+        late = retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
+        outcomes += [late] * (len(items) - len(verdicts))
+        return Answer(200, _encoder.encode([_document(outcome) for outcome in outcomes]))
+
+    async def _take(self, caller: Principal, count: int) -> Grant:
+        grant = await self._limit.take(caller.name, count, limit=caller.limit_per_s, now_ms=self._clock())
+        if grant.granted < count:
+            self._limited.inc(count - grant.granted)
+        return grant
+
+    def _judge_item(self, item: Any, caller: Principal) -> Admitted | ProblemError:
+        return item if isinstance(item, ProblemError) else self._judge(item, caller)
+
+    def _judge(self, body: Any, caller: Principal) -> Admitted | ProblemError:
+        sender = caller.sender or _NO_SENDER
+        verdict = self._rules.judge(body, sender, now_ms=self._clock(), new_event_id=self._new_event_id)
+        if isinstance(verdict, Refused):
+            detail = "the event is not valid" if verdict.status == 400 else "this sender may not send this event"
+            return ProblemError(verdict.status, detail + "; nothing was accepted", errors=verdict.errors)
+        if self._only_p0 and verdict.event.priority != "P0":
+            wrong = FieldError("priority", "this address takes class P0 only", "use the ordinary address")
+            return ProblemError(403, "this address takes class P0 only", errors=(wrong,))
+        return verdict
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    return outcome._asdict() if isinstance(outcome, Accepted) else outcome.document()
+
+
+def batch_items(body: bytes) -> list[Any]:
+    """The documents of a batch: a JSON array, or NDJSON, where a line that is no JSON becomes its own problem.
+
+    :raises ProblemError: 400.
+    """
+    if body.lstrip()[:1] == b"[":
+        items = decode_json(body)
+        return list(items)
+    return [_line(line) for line in body.split(b"\n") if line.strip()]
+
+
+def _line(line: bytes) -> Any:
+    try:
+        return decode_json(line)
+    except ProblemError as problem:
+        return problem
+
+
+class Kept:
+    """Events kept for later: `DELETE`, and what the owner of `schedule` says of them."""
+
+    def __init__(
+        self, store: AdmissionStore, appender: Appender, *, deadline: timedelta, clock: Callable[[], int]
+    ) -> None:
+        """`deadline`: the longest wait for the owner's answer."""
+        self._store, self._appender, self._deadline_s = store, appender, deadline.total_seconds()
+        self._clock = clock
+        self._waiting: defaultdict[str, list[asyncio.Future[str]]] = defaultdict(list)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Name the loop in which answers are waited for."""
+        self._loop = loop
+
+    def on_record(self, record: Record) -> None:
+        """Take a record of `schedule`; called in the follower's thread.
+
+        :raises msgspec.MsgspecError: a `released` record that does not decode.
+        """
+        if dict(record.headers).get("schema") == b"released/1+json" and self._loop is not None:
+            released = _released_decoder.decode(record.value)
+            self._loop.call_soon_threadsafe(self._begin_release, released)
+
+    def _begin_release(self, released: Released) -> None:
+        task = asyncio.ensure_future(self._release(released))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _release(self, released: Released) -> None:
+        """A cancelled event frees its key and event_id (RULES 1); then those who wait are told."""
+        if released.how == "cancelled":
+            try:
+                await self._store.forget(released.event_id)
+            except StoreUnavailableError as error:
+                _logger.warning("cancelled_not_forgotten", error=str(error))
+        for waiting in self._waiting.pop(released.event_id, ()):
+            if not waiting.done():
+                waiting.set_result(released.how)
+
+    async def cancel(self, request: Request) -> Answer:
+        """Cancel: 200; 409 when it was released; 404 when it is not this sender's; 503 without an answer in time."""
+        event_id = request.parameters["event_id"]
+        known = await find(self._store, event_id, request.caller(), self._clock())
+        if known.kept_until_ms == 0:
+            raise ProblemError(409, "the event was not kept for later", event_id=event_id)
+        how = await self._ask(event_id)
+        if how != "cancelled":
+            raise ProblemError(409, "the event was released already", event_id=event_id)
+        return json_answer(200, {"status": 200, "event_id": event_id})
+
+    async def _ask(self, event_id: str) -> str:
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting[event_id].append(answer)
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await self._appender.append([cancel_record(event_id)])
+                return await answer
+        except (LogError, TimeoutError) as error:
+            _logger.warning("cancel_unanswered", error=type(error).__name__)
+            raise unavailable() from error
+        finally:
+            self._leave(event_id, answer)
+
+    def _leave(self, event_id: str, answer: asyncio.Future[str]) -> None:
+        waiting = self._waiting.get(event_id)
+        if waiting is not None:
+            waiting.remove(answer)
+            if not waiting:
+                del self._waiting[event_id]
+
+
+class Progress:
+    """`GET /v1/notifications/{event_id}`."""
+
+    def __init__(self, store: AdmissionStore, reader: ProgressReader | None, *, clock: Callable[[], int]) -> None:
+        """Without a reader no outcome is counted."""
+        self._store, self._reader, self._clock = store, reader, clock
+
+    async def get(self, request: Request) -> Answer:
+        """How far an event of this sender is, while its event_id is remembered."""
+        event_id = request.parameters["event_id"]
+        known = await find(self._store, event_id, request.caller(), self._clock())
+        outcomes = await asyncio.to_thread(self._reader.progress, event_id) if self._reader else None
+        return json_answer(200, _progress(known, outcomes or {}))
+
+
+def _progress(known: Known, outcomes: dict[str, int]) -> dict[str, Any]:
+    return {
+        "event_id": known.event_id,
+        "state": "accepted" if known.committed else "pending",
+        "deliver_at": known.kept_until_ms or None,
+        "recipients": sum(outcomes.values()),
+        "outcomes": outcomes,
+    }
+
+
+async def find(store: AdmissionStore, event_id: str, caller: Principal, now_ms: int) -> Known:
+    """What is known of an event of this sender.
+
+    :raises ProblemError: 404 if it is not known or another's; 503 if the store is down.
+    """
+    try:
+        known = await store.known(event_id, now_ms)
+    except StoreUnavailableError as error:
+        raise retry_later(503, "the admission store does not answer; ask again", 1000) from error
+    if known is None or known.sender_id != caller.name:
+        raise ProblemError(404, "no such event of this sender is remembered")
+    return known

@@ -1,0 +1,94 @@
+"""A user's preferences: whole documents, with versions (ETag) and merge patches (RFC 7396).
+
+One writer per user: this process serialises a user's changes, and a change is read back by the next request, so that
+two devices of one person cannot bring back what one of them switched off. The ETag is the document's offset in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from weakref import WeakValueDictionary
+
+from connectors.gateway.directory import Directory, Preference
+from connectors.gateway.http import Answer, Request, json_answer
+from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.records import preference_record
+from connectors.gateway.writer import Writer
+from state.model.admission import AdmissionRules
+
+_MERGE_TYPES = ("application/merge-patch+json", "application/json")
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """RFC 7396: null removes, objects merge, anything else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
+
+
+class Preferences:
+    """`GET`, `PUT`, `PATCH` `/v1/preferences` of the session's user."""
+
+    def __init__(self, rules: AdmissionRules, writer: Writer, directory: Directory, *, body_bytes_max: int) -> None:
+        """Read from `directory`, write through `writer`."""
+        self._rules, self._writer, self._directory, self._bytes_max = rules, writer, directory, body_bytes_max
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def get(self, request: Request) -> Answer:
+        """The stored document; `{}` if there is none."""
+        return _answer(await self._load(request.caller().name))
+
+    async def put(self, request: Request) -> Answer:
+        """Replace the document."""
+        return await self._change(request, await request.json(self._bytes_max), merge=False)
+
+    async def patch(self, request: Request) -> Answer:
+        """Merge into the document; what comes out must be valid as a whole."""
+        media_type = (request.header(b"content-type") or _MERGE_TYPES[0]).partition(";")[0].strip().lower()
+        if media_type not in _MERGE_TYPES:
+            raise ProblemError(415, f"send {_MERGE_TYPES[0]}", headers=(("accept-patch", _MERGE_TYPES[0]),))
+        return await self._change(request, await request.json(self._bytes_max), merge=True)
+
+    async def _change(self, request: Request, body: Any, *, merge: bool) -> Answer:
+        user = request.caller().name
+        lock = self._locks.setdefault(user, asyncio.Lock())
+        async with lock:
+            stored = await self._load(user)
+            _require_match(request.header(b"if-match"), stored)
+            document = merge_patch(stored.document, body) if merge else body
+            errors = self._rules.preference_errors(document)
+            if errors:
+                raise invalid(errors)
+            offsets = await self._writer.append([preference_record(user, document, self._writer.partitions)])
+        return _answer(Preference(offsets[0], document))
+
+    async def _load(self, user: str) -> Preference:
+        return await asyncio.to_thread(self._directory.preference, user)
+
+
+def _etag(preference: Preference) -> str:
+    return f'"{preference.place + 1}"'
+
+
+def _answer(preference: Preference) -> Answer:
+    return json_answer(200, preference.document, (("etag", _etag(preference)),))
+
+
+def _require_match(if_match: str | None, stored: Preference) -> None:
+    """RFC 9110 If-Match: `*` asks for any stored document.
+
+    :raises ProblemError: 412, with the current ETag.
+    """
+    if if_match is None:
+        return
+    wanted = [tag.strip() for tag in if_match.split(",")]
+    if _etag(stored) in wanted or ("*" in wanted and stored.place >= 0):
+        return
+    raise ProblemError(412, "the document has changed; read it again", headers=(("etag", _etag(stored)),))
