@@ -5,14 +5,17 @@ What a command does is in `flows.commands`, imported only when it runs: the comm
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterable, Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.commands.output import Output, complain
-from state.model.errors import CarillonError
+from state.model.errors import CarillonError, ConfigurationError
 
 app = typer.Typer(
     name="carillon",
@@ -24,6 +27,18 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(no_args_is_help=True, help="The log's topics.")
 app.add_typer(topics_app, name="topics")
+
+if TYPE_CHECKING:
+    from flows.commands.kill import Answer
+    from flows.settings import Settings
+
+
+class Profile(Enum):
+    """Values of --profile."""
+
+    EMBEDDED = "embedded"
+    KAFKA = "kafka"
+
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Data directory. Default: carillon-data.")]
@@ -42,10 +57,9 @@ def simulate_command(
 ) -> None:
     """Decide a record file under a virtual clock; every provider accepts at once."""
     from flows.commands.simulate import simulate
-    from flows.settings import load_settings
 
     output = Output(as_json)
-    registry = load_settings().registry()
+    registry = _settings(None).registry()
     lines = simulate(
         source,
         out,
@@ -57,6 +71,129 @@ def simulate_command(
     )
     if out is not None:
         output.show({"lines": lines, "out": str(out)}, f"{lines} records in {out}")
+
+
+@app.command("up")
+def up_command(
+    data: Data = None,
+    profile: Annotated[Profile | None, typer.Option("--profile", help="Where the log lives.")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Feed a synthetic workload and watch it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the whole system on this machine until Ctrl-C."""
+    from flows.commands.up import up
+
+    raise typer.Exit(up(_settings(data, profile), Output(as_json), demo=demo))
+
+
+@app.command("check")
+def check_command(data: Data = None, as_json: Json = False) -> None:
+    """Show the configuration in force and connect to everything configured; exit 1 if something does not answer."""
+    from flows.commands.check import check
+    from flows.options import masked
+
+    settings, output = _settings(data), Output(as_json)
+    output.show({"configuration": masked(settings)}, json.dumps(masked(settings), indent=2))
+    bad = 0
+    for finding in check(settings):
+        bad += not finding.ok
+        record = {"check": finding.what, "ok": finding.ok, "detail": finding.detail}
+        output.show(record, f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.detail}")
+    raise typer.Exit(1 if bad else 0)
+
+
+@app.command("kill")
+def kill_command(
+    everything: Annotated[bool, typer.Option("--all", help="Stop every send.")] = False,
+    sender: Annotated[str | None, typer.Option(help="Stop what this sender sends.")] = None,
+    type_name: Annotated[str | None, typer.Option("--type", help="Stop this type.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Stop this channel.")] = None,
+    campaign: Annotated[str | None, typer.Option(help="Stop this campaign.")] = None,
+    lift: Annotated[bool, typer.Option("--lift", help="Lift the switch instead.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Set a kill switch, also while the system runs, and say when each process obeys; exit 1 if one does not."""
+    from connectors.control import Kill
+    from flows.commands.kill import DEADLINE, kill
+    from flows.opening import open_log, system_topics
+
+    named = {"sender": sender, "type": type_name, "channel": channel, "campaign": campaign}
+    given: list[tuple[Any, str]] = [(scope, value) for scope, value in named.items() if value is not None]
+    given += [("all", "")] if everything else []
+    if len(given) != 1:
+        raise typer.BadParameter("name exactly one of --all, --sender, --type, --channel, --campaign")
+    settings, output = _settings(data), Output(as_json)
+    if settings.profile == "embedded" and not (settings.data_dir / "log").exists():
+        raise ConfigurationError(f"{settings.data_dir} holds no system; name its directory with --data")
+    log = open_log(settings)
+    try:
+        log.ensure_topics(system_topics(settings))
+        scope, value = given[0]
+        answers = list(
+            _shown(
+                kill(log, settings.data_dir / "run", Kill(scope, value, not lift, reason), deadline=DEADLINE), output
+            )
+        )
+    finally:
+        log.close()
+    if not answers:
+        output.show({"processes": 0}, "Written; no process runs, the next start obeys it from its first send.")
+    raise typer.Exit(1 if any(answer.after is None for answer in answers) else 0)
+
+
+@app.command("token")
+def token_command(
+    user: Annotated[str, typer.Argument(metavar="USER")], data: Data = None, as_json: Json = False
+) -> None:
+    """Print a user's JWT for trying, signed with the development secret."""
+    from flows.commands.token import development_token
+
+    token = development_token(_settings(data), user)
+    Output(as_json).show({"user": user, "token": token}, token)
+
+
+@topics_app.command("create")
+def topics_create_command(data: Data = None, as_json: Json = False) -> None:
+    """Create the topics that are missing."""
+    from flows.opening import open_log, system_topics
+
+    settings, output = _settings(data), Output(as_json)
+    log = open_log(settings)
+    try:
+        for spec in system_topics(settings):
+            log.ensure_topics([spec])
+            record = {"topic": spec.name, "partitions": spec.partitions, "compacted": spec.compacted}
+            output.show(record, f"{spec.name}: {spec.partitions} partitions{', compacted' if spec.compacted else ''}")
+    finally:
+        log.close()
+
+
+@app.command("graph")
+def graph_command(flow: Annotated[str, typer.Argument(metavar="FLOW")], as_json: Json = False) -> None:
+    """Draw a flow as a mermaid diagram, from the flow itself."""
+    from flows.commands.graph import existing_flows, mermaid
+
+    if flow not in existing_flows():
+        raise typer.BadParameter(f"no such flow; there are {', '.join(existing_flows())}", param_hint="FLOW")
+    picture = mermaid(flow)
+    Output(as_json).show({"flow": flow, "mermaid": picture}, picture)
+
+
+def _settings(data: Path | None, profile: Profile | None = None) -> Settings:
+    from flows.settings import load_settings
+
+    return load_settings(data_dir=data, profile=None if profile is None else profile.value)
+
+
+def _shown(answers: Iterable[Answer], output: Output) -> Iterator[Answer]:
+    for answer in answers:
+        after_ms = None if answer.after is None else int(answer.after.total_seconds() * 1000)
+        record = {"process": answer.process, "pid": answer.pid, "obeyed": after_ms is not None, "after_ms": after_ms}
+        said = "has NOT obeyed yet" if after_ms is None else f"obeyed after {after_ms} ms"
+        output.show(record, f"{answer.process} ({answer.pid}) {said}")
+        yield answer
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def _wait_for_end() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta) -> int:
+def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta, ready: Path) -> int:
     """Run the flows until all are drained; gives the exit code."""
     from flows.drain import install_drain
 
@@ -59,6 +59,8 @@ def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta) -> int:
         threads.append(threading.Thread(target=_guarded, args=(name, run, stopping, results), name=name, daemon=True))
     for thread in threads:
         thread.start()
+    ready.parent.mkdir(parents=True, exist_ok=True)
+    ready.touch()
     for thread in threads:
         while thread.is_alive():
             thread.join(timeout=0.2)  # signals are handled between the waits
@@ -113,10 +115,12 @@ def main(arguments: Sequence[str]) -> int:
     configure_logs(name)
     if kind == "module":
         return run_module(rest[0], rest[1:])
+    from flows.run_files import ready_file
     from flows.settings import load_settings
 
     settings = load_settings()
-    return run_flows(rest, data_dir=settings.data_dir, epoch=settings.lanes.epoch)
+    ready = ready_file(settings.data_dir, name)
+    return run_flows(rest, data_dir=settings.data_dir, epoch=settings.lanes.epoch, ready=ready)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,10 @@ class ProcessGroup:
         """The processes that live now, by name in the order of their start."""
         return {name: child.process.pid for name, child in self._children.items() if child.process.poll() is None}
 
+    def names(self) -> list[str]:
+        """All processes that were started, alive or waiting for their restart."""
+        return list(self._children)
+
     def log_file(self, name: str) -> Path:
         """Where the output of a process goes."""
         return self._log_dir / f"{name}.log"

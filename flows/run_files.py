@@ -1,6 +1,7 @@
 """What a running system says of itself in `DIR/run/`, for commands that work beside it.
 
-`processes.json`: `{"url", "p0_url", "processes": {name: pid}}`, replaced atomically at every start and restart.
+- `processes.json`: `{"url", "p0_url", "processes": {name: pid}}`, replaced atomically at every start and restart.
+- `ready/<process>`: there once the flows of a process are built and run.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ def read_processes(directory: Path) -> dict[str, int]:
     """Name to pid, of the last start; empty where no system ran."""
     running = read_running(directory)
     return {} if running is None else running.processes
+
+
+def ready_file(directory: Path, process: str) -> Path:
+    """There once the process works."""
+    return directory / "run" / "ready" / process
 
 
 def forget_running(directory: Path) -> None:

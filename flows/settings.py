@@ -41,7 +41,7 @@ class SenderOptions:
     key: Secret
     """The service key, sent as `Authorization: Bearer KEY`. At least 16 characters, no dot."""
     role: Role = "producer"
-    """producer (sends, and calls for the host application), p0 (sends P0), ops, marketing, support. Default: producer."""
+    """producer (sends, calls for the host application), p0 (sends P0), ops, marketing, support. Default: producer."""
     classes: tuple[str, ...] = ()
     """Classes of the types it may send. Default: P0 for role p0, otherwise P1 and P2."""
     types: tuple[str, ...] = ("*",)
@@ -228,7 +228,12 @@ def load_settings(
 
 def child_environment(settings: Settings) -> dict[str, str]:
     """What a child gets so that it loads the same settings: this environment and what the command line gave."""
-    given = {PREFIX + "DATA_DIR": str(settings.data_dir.absolute()), PREFIX + "PROFILE": settings.profile}
+    given = {
+        PREFIX + "DATA_DIR": str(settings.data_dir.absolute()),
+        PREFIX + "PROFILE": settings.profile,
+        PREFIX + "GATEWAY__PORT": str(settings.gateway.port),
+        PREFIX + "GATEWAY__P0_PORT": str(settings.gateway.p0_port),
+    }
     return {**os.environ, **given}
 
 

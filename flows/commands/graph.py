@@ -1,23 +1,79 @@
-"""`carillon graph`: a picture of a flow, drawn from the flow itself."""
+"""`carillon graph`: a picture of a flow, drawn from the flow itself.
+
+The flow is built in a process and a data directory of its own, which go with the picture: building opens stores.
+"""
 
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
-from bytewax.visualize import to_mermaid
+import msgspec
+
+from flows.settings import Settings, child_environment, load_settings
+from state.model.errors import CarillonError
 
 FLOWS = ("sequence", "decide", "transactional", "deliver", "inbox", "track", "schedule")
+_DEADLINE = timedelta(seconds=60)
 
 
-def mermaid(name: str) -> str:
-    """The flow as a mermaid diagram; building it opens nothing."""
-    module = importlib.import_module(f"flows.{name}")
-    picture: str = to_mermaid(module.build())
-    return picture
+class GraphError(CarillonError):
+    """A flow could not be built; the text says why."""
 
 
 def existing_flows() -> list[str]:
     """The flows that this version has, in the order of the design."""
     directory = Path(__file__).resolve().parents[1]
     return [name for name in FLOWS if (directory / f"{name}.py").exists()]
+
+
+def mermaid(name: str) -> str:
+    """The flow as a mermaid diagram.
+
+    :raises GraphError: it cannot be built.
+    """
+    settings = load_settings()
+    with tempfile.TemporaryDirectory(prefix="carillon-graph-") as directory:
+        _prepare(replace(settings, data_dir=Path(directory), profile="embedded"))
+        environment = child_environment(replace(settings, data_dir=Path(directory), profile="embedded"))
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.commands.graph", name],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_DEADLINE.total_seconds(),
+            check=False,
+        )
+    if done.returncode:
+        raise GraphError(f"the flow {name} cannot be built: {done.stderr.strip().splitlines()[-1:]}")
+    return done.stdout.rstrip("\n")
+
+
+def _prepare(settings: Settings) -> None:
+    """What flows find in a system's directory: topics, and where the sandbox would be."""
+    from connectors.sandbox.certificates import SandboxFiles, make_certificates
+    from connectors.sandbox.options import Ports
+    from flows.opening import open_log, system_topics
+
+    log = open_log(settings)
+    log.ensure_topics(system_topics(settings))
+    log.close()
+    files = SandboxFiles(settings.data_dir / "sandbox")
+    make_certificates(files)
+    files.ports.write_bytes(msgspec.json.encode(Ports(1, 1, 1, str(files.ca))))
+
+
+def _draw(name: str) -> None:
+    from bytewax.visualize import to_mermaid
+
+    module = importlib.import_module(f"flows.{name}")
+    sys.stdout.write(to_mermaid(module.build()) + "\n")
+
+
+if __name__ == "__main__":
+    _draw(sys.argv[1])

@@ -11,6 +11,8 @@ from pathlib import Path
 from connectors.control import Kill, Obeyed, kill_record, read_obeyed
 from connectors.log.interface import Log
 
+DEADLINE = timedelta(seconds=15)
+"""How long the command waits for processes to obey."""
 _LOOK = timedelta(milliseconds=20)
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 
-import jwt
-
-from state.model.secret import Secret
+from connectors.gateway.auth import user_token
+from flows.access import user_tokens
+from flows.open import clock_ms
+from flows.settings import Settings
+from state.model.errors import ConfigurationError
 
 LIFE = timedelta(days=1)
 
 
-def user_token(user: str, secret: Secret, *, now_s: int | None = None) -> str:
-    """The token: HS256, `sub` is the user, good for a day."""
-    issued = int(time.time()) if now_s is None else now_s
-    claims = {"sub": user, "iat": issued, "exp": issued + int(LIFE.total_seconds())}
-    return jwt.encode(claims, secret.reveal(), algorithm="HS256")
+def development_token(settings: Settings, user: str) -> str:
+    """A token for `user`, good for a day.
+
+    :raises ConfigurationError: users' tokens are signed by a key that this machine does not have.
+    """
+    users = user_tokens(settings)
+    if not users.algorithms[0].startswith("HS"):
+        raise ConfigurationError(
+            "gateway.user_algorithms: only the holder of the private key can sign; ask the host application"
+        )
+    return user_token(user, users, now_ms=clock_ms(), lifetime=LIFE)

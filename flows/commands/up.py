@@ -1,0 +1,130 @@
+"""`carillon up`: starts the system, says where it is, keeps it running until Ctrl-C or SIGTERM, drains and stops it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+from flows.commands.output import Output, complain
+from flows.credentials import ROLES, development_credentials
+from flows.processes import ProcessEvent
+from flows.settings import Settings
+from flows.supervisor import Supervisor, directory_of
+
+_LOOK = timedelta(milliseconds=100)
+
+
+class _Asked:
+    """Whether the person asked to stop; the second time nothing is waited for."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        signal.signal(signal.SIGTERM, self._take)
+        signal.signal(signal.SIGINT, self._take)
+
+    def __call__(self) -> bool:
+        return self.times > 0
+
+    def _take(self, _signal: int, _frame: FrameType | None) -> None:
+        self.times += 1
+        if self.times > 1:
+            os._exit(1)  # children end with their parent (flows.launch)
+
+
+def up(settings: Settings, output: Output, *, demo: bool) -> int:
+    """Run the system; gives the exit code.
+
+    :raises CarillonError: it does not start.
+    """
+    asked = _Asked()
+    early: list[ProcessEvent] = []
+    reporter = _Reporter(output, early)
+    supervisor = Supervisor(settings, reporter)
+    try:
+        if supervisor.start(asked):
+            _announce(supervisor, output)
+            reporter.open()
+            _run(supervisor, output, asked, demo=demo)
+    finally:
+        if not output.as_json:
+            output.show({}, "Draining ...")
+        forced = supervisor.stop()
+    if forced:
+        complain(
+            f"{', '.join(forced)} did not drain in time and had to be killed; nothing is lost, the next start resumes"
+        )
+        return 1
+    output.show({"event": "stopped"}, "Stopped; nothing is lost, the next start goes on from here.")
+    return 0
+
+
+def _run(supervisor: Supervisor, output: Output, asked: Callable[[], bool], *, demo: bool) -> None:
+    if demo:
+        from flows.demo import run_demo
+
+        run_demo(supervisor, output, asked)
+        return
+    while not asked():
+        supervisor.step()
+        time.sleep(_LOOK.total_seconds())
+
+
+class _Reporter:
+    """Prints what happens to processes, once the first line is out."""
+
+    def __init__(self, output: Output, early: list[ProcessEvent]) -> None:
+        self._output, self._early, self._is_open = output, early, False
+
+    def __call__(self, event: ProcessEvent) -> None:
+        if self._is_open:
+            self._print(event)
+        else:
+            self._early.append(event)
+
+    def open(self) -> None:
+        """Print what has happened so far, and from now on at once."""
+        self._is_open = True
+        for event in self._early:
+            self._print(event)
+        self._early.clear()
+
+    def _print(self, event: ProcessEvent) -> None:
+        record: dict[str, Any] = {"event": event.event, "name": event.name, "pid": event.pid}
+        text = f"{event.event:8} {event.name} ({event.pid})"
+        if event.event == "exit":
+            record["code"] = event.code
+            text += f" code {event.code}"
+        if self._output.as_json or event.event != "start":
+            self._output.show(record, text)
+
+
+def _announce(supervisor: Supervisor, output: Output) -> None:
+    settings = supervisor.settings
+    record: dict[str, Any] = {"url": supervisor.url, "p0_url": supervisor.p0_url, "console": None}
+    if settings.senders:
+        record |= {"keys": {}, "user_secret": None}  # real credentials are printed nowhere
+    else:
+        credentials = development_credentials(settings.data_dir)
+        secret = credentials.user_secret if settings.gateway.user_secret is None else None
+        record |= {"keys": {role: credentials.keys[role] for role in ROLES}, "user_secret": secret}
+    record["processes"] = [{"name": name, "pid": pid} for name, pid in supervisor.processes().items()]
+    output.show(record, _welcome(record, str(directory_of(settings))))
+
+
+def _welcome(record: dict[str, Any], directory: str) -> str:
+    key = record["keys"].get("producer", "YOUR_KEY")
+    url = record["url"]
+    return f"""\
+Carillon is up; everything it knows is in {directory}
+  API       {url}/v1     (OpenAPI at {url}/openapi.json, metrics at {url}/metrics)
+  P0 API    {record["p0_url"]}/v1
+Try it, in another terminal:
+  curl -sS {url}/v1/notifications -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
+    -d '{{"type":"mention","actor":"ada","target":"grace","object":"thread1"}}'
+  carillon ledger --data {directory} --user grace
+Ctrl-C drains and stops."""
