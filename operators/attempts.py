@@ -1,0 +1,87 @@
+"""The fold of topic `attempts`: what is known of each delivery, and what a restart does with it (RULES 4, DESIGN 2.9).
+
+Pure. A delivery is untouched, open (an intent without an answer), answered, or over: `sent`, or `closed` with an
+outcome. An intent without an answer at a restart is the only ambiguity: the provider may have taken the message. P0
+sends it again with the same provider-side id, P1 and P2 end as UNKNOWN.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from state.model.delivery import Attempt, AttemptMade
+
+DELIVERED, UNKNOWN = "DELIVERED", "UNKNOWN"
+INTERRUPTED = "interrupted"
+"""Reason of UNKNOWN: the process ended between the send and the answer."""
+
+
+@dataclass(slots=True)
+class DeliveryHistory:
+    """What `attempts` says of one delivery key."""
+
+    made: list[AttemptMade] = field(default_factory=list)
+    attempts: int = 0
+    first_at: int = 0
+    open: bool = False
+    retry_at: int | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    fell_back_to: str | None = None
+    ended_at: int = 0
+
+    def apply(self, record: Attempt) -> None:
+        """The next record of this key, in log order."""
+        if record.state == "intent":
+            self._intent(record)
+        elif record.state == "answer":
+            self._answer(record)
+        elif record.state == "closed" and self.outcome is None:
+            self.open = False
+            self.outcome, self.reason, self.fell_back_to = record.outcome, record.reason, record.fell_back_to
+            self.ended_at = record.at
+
+    def _intent(self, record: Attempt) -> None:
+        self.attempts = max(self.attempts, record.attempt)
+        self.first_at = self.first_at or record.at
+        self.open = True
+        self.made.append(AttemptMade(record.provider, record.at, None))
+
+    def _answer(self, record: Attempt) -> None:
+        self.open = False
+        self.retry_at = record.retry_at
+        if self.made:
+            self.made[-1] = AttemptMade(self.made[-1].provider, self.made[-1].at, answer_text(record))
+        if record.result == "sent" and self.outcome is None:
+            self.outcome, self.ended_at = DELIVERED, record.at
+
+
+def answer_text(record: Attempt) -> str:
+    """An answer as the ledger tells it: the result and, where there is one, the detail."""
+    return f"{record.result}: {record.detail}" if record.detail else str(record.result)
+
+
+def fold(records: Iterable[Attempt]) -> dict[str, DeliveryHistory]:
+    """What the records say, by delivery key."""
+    histories: dict[str, DeliveryHistory] = {}
+    for record in records:
+        histories.setdefault(record.key, DeliveryHistory()).apply(record)
+    return histories
+
+
+Resume = Literal["over", "unknown", "send", "wait"]
+
+
+def resume(history: DeliveryHistory | None, priority: str) -> Resume:
+    """What a sender that starts does with a delivery.
+
+    `over`: its outcome is known; `unknown`: it ends as UNKNOWN; `send`: it is sent, a P0 with an open intent again with
+    the same provider-side id; `wait`: a retry was planned, at `history.retry_at`.
+    """
+    if history is None:
+        return "send"
+    if history.outcome is not None:
+        return "over"
+    if history.open:
+        return "send" if priority == "P0" else "unknown"
+    return "wait" if history.retry_at is not None else "send"

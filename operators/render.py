@@ -1,0 +1,271 @@
+"""What a notification says, per channel and language: pure, in a sandbox, bounded (RULES 3.C; FAULTS S36, S54, S56).
+
+A type's words come from `operators/templates/<language>.toml`: title, and one of three headlines. Who is named is the
+first actor of the emission; others are the distinct actors beyond, so nobody reads "and 0 others". Values of the
+payload are data: they are never compiled, control and bidirectional characters are removed, HTML is escaped. A type
+without words gets plain generic ones. The language falls back: fr-CA, fr, en.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import Template, nodes
+from jinja2 import TemplateError as JinjaError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import Markup, escape
+
+from operators.templates import LANGUAGES, load_language
+from state.model.content import Content, EmailContent, PushContent, SmsContent
+from state.model.delivery import DigestItem, ToDeliver
+from state.model.errors import TemplateError
+
+TITLE_MAX, BODY_MAX, SMS_MAX, SUBJECT_MAX, DETAIL_MAX = 65, 240, 480, 150, 4_000
+"""Characters; what is longer ends with an ellipsis."""
+OUTPUT_MAX = 20_000
+"""Characters that one template may produce before it is refused."""
+DIGEST_ITEMS_MAX = 50
+_LOOPS_MAX = 2
+_VALUE_MAX = 2_000
+_DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_KEPT = frozenset("\n\u200d")
+"""New lines, and the joiner that emoji and some scripts need."""
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(autoescape=False, trim_blocks=True, lstrip_blocks=True)
+    environment.globals.clear()
+    return environment
+
+
+_sandbox = _environment()
+_FORBIDDEN_NODES = (
+    nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends, nodes.Macro, nodes.CallBlock, nodes.Block,
+)  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def compile_template(source: str) -> Template:
+    """A template of ours, checked: nothing that loads, calls or loops without bound.
+
+    :raises TemplateError: it does not parse, or uses what is forbidden.
+    """
+    try:
+        tree = _sandbox.parse(source)
+    except JinjaError as error:
+        raise TemplateError(f"template does not parse: {error}") from error
+    if any(True for _ in tree.find_all(_FORBIDDEN_NODES)) or _loop_depth(tree) > _LOOPS_MAX:
+        raise TemplateError("template: imports, macros, blocks and loops nested deeper than two are forbidden")
+    return _sandbox.from_string(source)
+
+
+def _loop_depth(node: nodes.Node) -> int:
+    below = max((_loop_depth(child) for child in node.iter_child_nodes()), default=0)
+    return below + 1 if isinstance(node, nodes.For) else below
+
+
+def run_template(source: str, context: Mapping[str, Any]) -> str:
+    """The text that `source` gives.
+
+    :raises TemplateError: it fails, or produces more than OUTPUT_MAX characters.
+    """
+    pieces: list[str] = []
+    size = 0
+    try:
+        for piece in compile_template(source).generate(context):
+            pieces.append(piece)
+            size += len(piece)
+            if size > OUTPUT_MAX:
+                raise TemplateError(f"template: more than {OUTPUT_MAX} characters")
+    except (JinjaError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError) as error:
+        raise TemplateError(f"template does not render: {type(error).__name__}") from error
+    return "".join(pieces)
+
+
+def clean(text: str) -> str:
+    """Without control, format and bidirectional characters, surrogates and unassigned ones."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c for c in text if c in _KEPT or unicodedata.category(c) not in _DROPPED)
+
+
+def clip(text: str, limit: int) -> str:
+    """At most `limit` characters, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def language_of(locale: str | None) -> str:
+    """The language whose words are used: fr-CA and fr_CA give fr, an unknown one en."""
+    primary = (locale or "").replace("_", "-").partition("-")[0].lower()
+    return primary if primary in LANGUAGES else "en"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """One language's words for one type."""
+
+    general: Mapping[str, str]
+    type: Mapping[str, str]
+
+
+@lru_cache(maxsize=4096)
+def words_for(type_name: str, language: str) -> Words:
+    """Those of the type, of its longest prefix with a star, or the generic ones."""
+    tables = load_language(language)
+    types = tables["types"]
+    found = types.get(type_name)
+    if found is None:
+        prefixes = [name for name in types if name.endswith("*") and type_name.startswith(name[:-1])]
+        found = types[max(prefixes, key=len)] if prefixes else types["other"]
+    return Words(tables["words"][""], found)
+
+
+def _scalars(payload: Mapping[str, Any] | None) -> dict[str, str]:
+    """What templates see of a payload: texts and numbers of its first level, cleaned and cut."""
+    return {
+        key: clean(str(value))[:_VALUE_MAX]
+        for key, value in (payload or {}).items()
+        if isinstance(value, str | int | float) and not isinstance(value, bool)
+    }
+
+
+def _context(
+    words: Words,
+    *,
+    type_name: str,
+    actors: Iterable[str],
+    actor_count: int,
+    count: int,
+    payload: Mapping[str, Any] | None,
+    name: str | None,
+) -> dict[str, Any]:
+    values = _scalars(payload)
+    actor = values.get("actor_name") or clean(next(iter(actors), "")) or words.general["someone"]
+    others = max(0, actor_count - 1)
+    context: dict[str, Any] = {
+        "actor": actor, "others": others, "count": count, "p": values, "label": values.get("object_label"),
+        "name": clean(name or ""), "type": clean(type_name),
+    }  # fmt: skip
+    context["who"] = run_template(words.general["others"], context) if others else actor
+    return context
+
+
+def _headline(words: Words, context: Mapping[str, Any], *, first: bool) -> str:
+    """RULES 3.C: one, one later, or several actors."""
+    form = "many" if context["others"] else "one" if first else "also"
+    return run_template(words.type.get(form) or words.type["one"], context)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """What all channels are made of."""
+
+    title: str
+    headline: str
+    detail: str
+    context: Mapping[str, Any]
+    words: Words
+
+
+def _render(emission: ToDeliver) -> _Rendered:
+    words = words_for(emission.type, language_of(emission.locale))
+    context = _context(
+        words,
+        type_name=emission.type,
+        actors=emission.actors,
+        actor_count=emission.actor_count or len(emission.actors),
+        count=emission.count,
+        payload=emission.payload,
+        name=emission.name,
+    )
+    title = run_template(words.type["title"], context)
+    detail = run_template(words.type.get("detail", ""), context)
+    return _Rendered(title, _headline(words, context, first=emission.first), detail, context, words)
+
+
+def render(emission: ToDeliver, channel: str, *, unsubscribe_url: str | None = None) -> Content:
+    """The content for one channel.
+
+    :raises TemplateError: the type's template does not render with this payload, or there is no such channel.
+    """
+    rendered = _render(emission)
+    if channel == "push":
+        data = (("event_id", emission.first_event_id), ("type", clip(clean(emission.type), 128)))
+        return PushContent(clip(rendered.title, TITLE_MAX), clip(rendered.headline, BODY_MAX), data)
+    if channel == "sms":
+        return SmsContent(clip(rendered.headline, SMS_MAX))
+    if channel == "email":
+        return _email(emission, rendered, unsubscribe_url)
+    raise TemplateError(f"no template serves the channel {channel}")
+
+
+def _email(emission: ToDeliver, rendered: _Rendered, unsubscribe_url: str | None) -> EmailContent:
+    lines = _digest_lines(emission.digest_items, rendered, emission.locale) if emission.digest_items else []
+    general = rendered.words.general
+    detail = rendered.detail if len(rendered.detail) <= DETAIL_MAX else rendered.detail[: DETAIL_MAX - 1] + "…"
+    paragraphs = [run_template(general["greeting"], rendered.context), rendered.headline, detail]
+    shown = [paragraph for paragraph in paragraphs if paragraph.strip()]
+    subject = rendered.title if lines or _is_titled(emission, rendered) else rendered.headline
+    return EmailContent(
+        subject=clip(subject, SUBJECT_MAX),
+        text=_text(shown, lines, general, unsubscribe_url),
+        html=_html(shown, lines, general, unsubscribe_url, language_of(emission.locale)),
+        unsubscribe_url=unsubscribe_url,
+    )
+
+
+def _is_titled(emission: ToDeliver, rendered: _Rendered) -> bool:
+    """Whether the title says more than the headline in a list of mails; of a code it must not say the code."""
+    return emission.priority == "P0" or "title" in rendered.context["p"]
+
+
+def _digest_lines(items: Iterable[DigestItem], digest: _Rendered, locale: str | None) -> list[str]:
+    """One line per item, oldest first, at most DIGEST_ITEMS_MAX, then how many more there are."""
+    every = list(items)
+    lines = [_digest_line(item, locale) for item in every[:DIGEST_ITEMS_MAX]]
+    if more := len(every) - len(lines):
+        lines.append(run_template(digest.words.general["more_items"], {"more": more}))
+    return lines
+
+
+def _digest_line(item: DigestItem, locale: str | None) -> str:
+    words = words_for(item.type, language_of(locale))
+    actors = [item.actor] if item.actor else []
+    context = _context(
+        words, type_name=item.type, actors=actors, actor_count=len(actors), count=1, payload=item.payload, name=None
+    )
+    return clip(_headline(words, context, first=True), BODY_MAX)
+
+
+def _text(paragraphs: list[str], lines: list[str], general: Mapping[str, str], unsubscribe_url: str | None) -> str:
+    blocks = [*paragraphs]
+    if lines:
+        blocks.append("\n".join(f"- {line}" for line in lines))
+    blocks.append("-- \n" + general["footer"])
+    if unsubscribe_url is not None:
+        blocks.append(f"{general['unsubscribe']}: {unsubscribe_url}")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _html(
+    paragraphs: list[str], lines: list[str], general: Mapping[str, str], unsubscribe_url: str | None, language: str
+) -> str:
+    body = Markup("").join(Markup("<p>{}</p>\n").format(_breaks(paragraph)) for paragraph in paragraphs)
+    if lines:
+        body += Markup("<ul>\n{}</ul>\n").format(
+            Markup("").join(Markup("<li>{}</li>\n").format(line) for line in lines)
+        )
+    footer = Markup("<p><small>{}</small></p>\n").format(general["footer"])
+    if unsubscribe_url is not None:
+        footer += Markup('<p><a href="{}">{}</a></p>\n').format(unsubscribe_url, general["unsubscribe"])
+    return str(
+        Markup('<!DOCTYPE html>\n<html lang="{}">\n<head><meta charset="utf-8"></head>\n<body>\n{}{}</body>\n</html>\n')
+        .format(language, body, footer)
+    )  # fmt: skip
+
+
+def _breaks(text: str) -> Markup:
+    return Markup("<br>\n").join(escape(line) for line in text.split("\n"))

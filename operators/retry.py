@@ -1,0 +1,62 @@
+"""The retry budget (RULES 4): how often and how long one delivery is tried again. Time and chance are arguments."""
+
+from dataclasses import dataclass
+
+DELAYS_MS = (1_000, 5_000, 30_000)
+"""Before the first, second and third retry, each times a uniform number of JITTER."""
+JITTER = (0.6, 1.4)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBudget:
+    """How many retries, and within how long after the first attempt."""
+
+    retries: int
+    within_ms: int
+
+
+BUDGETS = {"P0": RetryBudget(3, 60_000), "P1": RetryBudget(2, 120_000), "P2": RetryBudget(1, 300_000)}
+
+
+def retry_at(
+    priority: str,
+    attempts: int,
+    *,
+    first_at: int,
+    now: int,
+    jitter: float,
+    retry_after_ms: int | None = None,
+    valid_until: int,
+) -> int | None:
+    """When a delivery that failed is tried again; None when its budget is exhausted.
+
+    `attempts` have been made, the first at `first_at`; `jitter` is drawn from JITTER. The provider's `retry_after_ms`
+    is obeyed: it may lengthen the wait, never shorten it. A retry that would come after the budget's time or after
+    `valid_until` does not happen.
+    """
+    budget = BUDGETS[priority]
+    if attempts < 1 or attempts > budget.retries:
+        return None
+    wait = max(int(DELAYS_MS[attempts - 1] * jitter), retry_after_ms or 0)
+    at = now + wait
+    return at if at - first_at <= budget.within_ms and at <= valid_until else None
+
+
+class RetryShare:
+    """Retries to one provider never exceed half of its normal rate (RULES 4): a bucket that fills at that speed.
+
+    Times never fall. A retry that finds the bucket empty takes its place in the queue by being given a later time.
+    """
+
+    def __init__(self, rate_per_s: float, *, burst_s: float = 1.0) -> None:
+        self._per_ms = rate_per_s / 2 / 1000
+        self._size = max(1.0, self._per_ms * 1000 * burst_s)
+        self._level = self._size
+        self._at = 0
+
+    def reserve(self, now: int) -> int:
+        """Take one retry out of the bucket and give the time from which it may be made: `now` or later."""
+        self._level = min(self._size, self._level + (now - self._at) * self._per_ms) if self._at else self._size
+        self._at = max(now, self._at)
+        self._level -= 1
+        return now if self._level >= 0 else now + int(-self._level / self._per_ms)

@@ -1,0 +1,186 @@
+"""What notifications say: RULES 3.C word for word, every type in every language, and payloads that stay data."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from operators.render import BODY_MAX, SMS_MAX, TITLE_MAX, compile_template, language_of, render, run_template
+from operators.templates import LANGUAGES, load_language
+from state.model.content import EmailContent, PushContent, SmsContent
+from state.model.delivery import DigestItem, ToDeliver
+from state.model.errors import TemplateError
+from state.model.registry import load_registry
+
+TYPES = [name.replace("*", "spring") for name in load_registry().names()]
+
+
+def emission(type_name: str, **changes: Any) -> ToDeliver:
+    values: dict[str, Any] = {
+        "emission_id": "em_1", "user": "u1", "type": type_name, "object": "photo1", "first_event_id": "e1",
+        "priority": "P1", "channel": "push", "devices": (), "decided_at": 1, "valid_until": 2,
+    }  # fmt: skip
+    return ToDeliver(**(values | changes))
+
+
+def push_body(type_name: str, **changes: Any) -> str:
+    content = render(emission(type_name, **changes), "push")
+    assert isinstance(content, PushContent)
+    return content.body
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"actors": ("A",), "actor_count": 1}, "A liked your photo"),
+        ({"actors": ("B",), "actor_count": 1, "first": False}, "B also liked your photo"),
+        ({"actors": ("B", "C", "D"), "actor_count": 49, "count": 70}, "B and 48 others liked your photo"),
+        ({"actors": ("B", "C"), "actor_count": 2, "count": 2}, "B and 1 other liked your photo"),
+        ({"actors": ("B",), "actor_count": 1, "count": 5, "first": False}, "B also liked your photo"),
+        ({"actors": (), "actor_count": 0, "count": 5}, "Someone liked your photo"),
+    ],
+)
+def test_aggregated_wording(changes: dict[str, Any], expected: str) -> None:
+    assert push_body("like", **changes) == expected
+
+
+@settings(deadline=None)
+@given(st.integers(1, 100), st.integers(1, 200), st.booleans())
+def test_nobody_reads_of_0_others(actors: int, count: int, first: bool) -> None:
+    names = tuple(f"user{number}" for number in range(min(actors, 3)))
+    text = push_body("like", actors=names, actor_count=actors, count=max(actors, count), first=first)
+    assert " 0 " not in text
+    assert (" and " in text) == (actors > 1)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("type_name", [*TYPES, "digest", "never_heard_of"])
+def test_every_type_speaks_every_language_on_every_channel(type_name: str, language: str) -> None:
+    asked = emission(type_name, locale=language, actors=("Ann",), actor_count=1, payload={"code": "1234"})
+    push, sms, mail = (render(asked, channel) for channel in ("push", "sms", "email"))
+    assert isinstance(push, PushContent)
+    assert isinstance(sms, SmsContent)
+    assert isinstance(mail, EmailContent)
+    assert push.title
+    assert push.body
+    assert sms.text
+    assert mail.subject
+    assert f'lang="{language}"' in mail.html
+
+
+def test_languages_have_the_same_types_and_words() -> None:
+    english = load_language("en")
+    for language in LANGUAGES:
+        tables = load_language(language)
+        assert tables["types"].keys() == english["types"].keys()
+        assert tables["words"][""].keys() == english["words"][""].keys()
+        for name, words in tables["types"].items():
+            assert words.keys() == english["types"][name].keys(), name
+
+
+@pytest.mark.parametrize(
+    ("locale", "language"),
+    [("fr-CA", "fr"), ("fr_CA", "fr"), ("DE", "de"), ("ja", "en"), ("", "en"), (None, "en"), ("x" * 999, "en")],
+)
+def test_locale_falls_back(locale: str | None, language: str) -> None:
+    assert language_of(locale) == language
+
+
+def test_a_code_is_in_the_text_and_not_in_title_or_subject() -> None:
+    otp = emission("otp", priority="P0", payload={"code": "987654"})
+    push, sms, mail = (render(otp, channel) for channel in ("push", "sms", "email"))
+    assert isinstance(push, PushContent)
+    assert isinstance(sms, SmsContent)
+    assert isinstance(mail, EmailContent)
+    assert "987654" in sms.text
+    assert "987654" in push.body
+    assert "987654" in mail.text
+    assert "987654" in mail.html
+    assert "987654" not in push.title + mail.subject
+
+
+@pytest.mark.parametrize("value", ["{{ 7 * 7 }}", "{% for x in [1] %}boo{% endfor %}", "{{ ''.__class__ }}", "{# gone #}"])
+def test_payload_values_are_never_templates(value: str) -> None:
+    assert push_body("announcement", payload={"body": value}) == value
+
+
+def test_html_of_payloads_and_names_is_escaped() -> None:
+    mail = render(
+        emission("announcement", name="<b>x</b>", payload={"body": "<script>alert(1)</script>", "title": '"><i>'}), "email"
+    )
+    assert isinstance(mail, EmailContent)
+    assert "<script" not in mail.html
+    assert "<b>" not in mail.html
+    assert "&lt;script&gt;" in mail.html
+    assert "<script>alert(1)</script>" in mail.text
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.dictionaries(
+        st.sampled_from(["title", "body", "text", "code", "actor_name", "object_label"]),
+        st.one_of(st.text(max_size=400), st.integers(), st.floats(), st.booleans(), st.none(), st.lists(st.text())),
+    ),
+    st.sampled_from(TYPES),
+    st.sampled_from(["en", "de", "fr"]),
+)
+def test_any_payload_renders_within_bounds_on_one_line(payload: dict[str, Any], type_name: str, locale: str) -> None:
+    asked = emission(type_name, payload=payload, locale=locale, actors=("Ann",), actor_count=1)
+    push, sms, mail = (render(asked, channel) for channel in ("push", "sms", "email"))
+    assert isinstance(push, PushContent)
+    assert isinstance(sms, SmsContent)
+    assert isinstance(mail, EmailContent)
+    assert len(push.title) <= TITLE_MAX
+    assert len(push.body) <= BODY_MAX
+    assert len(sms.text) <= SMS_MAX
+    for line in (push.title, push.body, sms.text, mail.subject):
+        assert not set(line) & {"\n", "\r", "\x00", "\x1b", "\u202e", "\u2028", "\u2066"}
+
+
+def test_a_digest_lists_its_items_and_counts_the_rest() -> None:
+    items = tuple(DigestItem(f"e{n}", "comment", f"Ann{n}", None, {"text": "hi"}) for n in range(60))
+    mail = render(emission("digest", count=60, digest_items=items, object=None), "email")
+    assert isinstance(mail, EmailContent)
+    assert mail.subject == "60 new notifications"
+    assert "- Ann0 commented on your post\n" in mail.text
+    assert "- and 10 more\n" in mail.text
+    assert mail.html.count("<li>") == 51
+
+
+def test_unsubscribe_only_where_an_address_is_given() -> None:
+    without = render(emission("newsletter"), "email")
+    with_one = render(emission("newsletter"), "email", unsubscribe_url="https://carillon.example/u/abc")
+    assert isinstance(without, EmailContent)
+    assert isinstance(with_one, EmailContent)
+    assert "nsubscribe" not in without.text + without.html
+    assert without.unsubscribe_url is None
+    assert "https://carillon.example/u/abc" in with_one.text
+    assert with_one.unsubscribe_url == "https://carillon.example/u/abc"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% import 'x' as y %}", "{% include 'x' %}", "{% extends 'x' %}", "{% macro m() %}{% endmacro %}", "{{ unclosed",
+        "{% for a in x %}{% for b in x %}{% for c in x %}{% endfor %}{% endfor %}{% endfor %}",
+    ],
+)  # fmt: skip
+def test_templates_that_load_or_loop_too_deep_are_refused(source: str) -> None:
+    with pytest.raises(TemplateError):
+        compile_template(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ ''.__class__.__mro__ }}", "{{ p.__init__.__globals__ }}", "{% for a in x %}{% for b in x %}{{ a }}{% endfor %}{% endfor %}",
+        "{{ 'a' * 1000000 }}{{ x.append(1) }}", "{{ 1 / 0 }}", "{{ lipsum() }}",
+    ],
+)  # fmt: skip
+def test_templates_cannot_escape_or_grow(source: str) -> None:
+    with pytest.raises(TemplateError):
+        run_template(source, {"p": {}, "x": list(string.printable * 3)})

@@ -1,0 +1,160 @@
+"""The retry budget, the fold of attempts, and falling back: pure."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.attempts import DeliveryHistory, fold, resume
+from operators.fall_back import DEAD, FailedEnd, end_of_failed
+from operators.retry import BUDGETS, DELAYS_MS, JITTER, RetryShare, retry_at
+from state.model.delivery import Attempt, ChannelAddresses, DeviceAddress
+
+FAR = 10**15
+
+
+def chain(priority: str, jitter: float, valid_until: int = FAR, retry_after_ms: int | None = None) -> list[int]:
+    """The times of all tries of a delivery that always fails at once, the first at 0."""
+    times = [0]
+    while (
+        at := retry_at(
+            priority, len(times), first_at=0, now=times[-1], jitter=jitter, retry_after_ms=retry_after_ms,
+            valid_until=valid_until,
+        )
+    ) is not None:  # fmt: skip
+        times.append(at)
+    return times
+
+
+@pytest.mark.parametrize(
+    ("priority", "expected"),
+    [("P0", [0, 1_000, 6_000, 36_000]), ("P1", [0, 1_000, 6_000]), ("P2", [0, 1_000])],
+)
+def test_retries_come_after_1_5_and_30_seconds(priority: str, expected: list[int]) -> None:
+    assert chain(priority, 1.0) == expected
+
+
+@given(st.sampled_from(["P0", "P1", "P2"]), st.floats(*JITTER))
+def test_never_more_nor_later_than_the_budget(priority: str, jitter: float) -> None:
+    times = chain(priority, jitter)
+    budget = BUDGETS[priority]
+    assert len(times) == 1 + budget.retries
+    assert times[-1] <= budget.within_ms
+    for delay, (before, after) in zip(DELAYS_MS, zip(times, times[1:], strict=False), strict=False):
+        assert 0.6 * delay - 1 <= after - before <= 1.4 * delay
+
+
+def test_retry_after_lengthens_the_wait_and_never_shortens_it() -> None:
+    assert chain("P1", 1.0, retry_after_ms=100) == [0, 1_000, 6_000]
+    assert chain("P1", 1.0, retry_after_ms=20_000) == [0, 20_000, 40_000]
+
+
+def test_a_retry_after_beyond_the_budget_ends_it() -> None:
+    assert chain("P0", 1.0, retry_after_ms=60_000) == [0, 60_000]
+    assert chain("P0", 1.0, retry_after_ms=60_001) == [0]
+
+
+def test_no_retry_after_the_ttl_and_one_at_its_end() -> None:
+    assert chain("P1", 1.0, valid_until=1_000) == [0, 1_000]
+    assert chain("P1", 1.0, valid_until=999) == [0]
+
+
+def test_retries_never_exceed_half_of_the_rate() -> None:
+    share = RetryShare(100.0)
+    times = [share.reserve(1_000) for _ in range(500)]
+    assert times[0] == 1_000
+    for start in range(1_000, 9_000, 100):
+        inside = sum(start <= at < start + 1_000 for at in times)
+        assert inside <= (100 if start == 1_000 else 51), start
+    assert times == sorted(times)
+
+
+def test_the_share_fills_again_but_only_to_its_size() -> None:
+    share = RetryShare(10.0)
+    assert [share.reserve(1) for _ in range(6)][-1] > 1
+    assert share.reserve(100_000) == 100_000
+    assert [share.reserve(100_000) for _ in range(6)][-1] > 100_000
+
+
+def intent(number: int, at: int = 10) -> Attempt:
+    return Attempt(state="intent", key="k", attempt=number, provider="apns", provider_id="p", at=at)
+
+
+def answer(number: int, result: str, at: int = 20, retry: int | None = None) -> Attempt:
+    return Attempt(state="answer", key="k", attempt=number, result=result, at=at, detail="why", retry_at=retry)
+
+
+CLOSED = Attempt(state="closed", key="k", at=30, outcome="EXPIRED")
+
+
+def history(*records: Attempt) -> DeliveryHistory:
+    return fold(records)["k"]
+
+
+@pytest.mark.parametrize(
+    ("records", "p0", "p1"),
+    [
+        ([intent(1)], "send", "unknown"),
+        ([intent(1), answer(1, "sent")], "over", "over"),
+        ([intent(1), answer(1, "failed", retry=99)], "wait", "wait"),
+        ([intent(1), answer(1, "failed", retry=99), intent(2)], "send", "unknown"),
+        ([intent(1), answer(1, "failed", retry=99), CLOSED], "over", "over"),
+        ([CLOSED], "over", "over"),
+        ([intent(1), CLOSED, answer(1, "sent")], "over", "over"),
+    ],
+)
+def test_what_a_restart_does(records: list[Attempt], p0: str, p1: str) -> None:
+    assert resume(history(*records), "P0") == p0
+    assert resume(history(*records), "P1") == p1
+    assert resume(history(*records), "P2") == p1
+
+
+def test_untouched_is_sent() -> None:
+    assert resume(None, "P1") == "send"
+
+
+def test_the_fold_keeps_every_attempt_with_its_answer() -> None:
+    found = history(intent(1, 10), answer(1, "failed", 20, 99), intent(2, 99), answer(2, "sent", 120))
+    assert [(made.at, made.answer) for made in found.made] == [(10, "failed: why"), (99, "sent: why")]
+    assert (found.attempts, found.first_at, found.outcome, found.ended_at) == (2, 10, "DELIVERED", 120)
+
+
+def test_what_was_closed_first_stays() -> None:
+    assert history(CLOSED, Attempt(state="closed", key="k", at=31, outcome="DEAD_LETTER")).outcome == "EXPIRED"
+    assert history(intent(1), CLOSED, answer(1, "sent")).outcome == "EXPIRED"
+
+
+def test_keys_do_not_mix() -> None:
+    other = Attempt(state="intent", key="l", attempt=1, at=1)
+    assert set(fold([intent(1), other])) == {"k", "l"}
+    assert not [key for key, found in fold([intent(1), answer(1, "sent"), other]).items() if found.open != (key == "l")]
+
+
+PHONE = DeviceAddress("p", None, "+1", 0)
+REST = (ChannelAddresses("push", ()), ChannelAddresses("sms", (PHONE,)), ChannelAddresses("email", (PHONE,)))
+
+
+def end(others: list[str | None], *, killed: str = "", now: int = 5, policy: str = "first") -> FailedEnd:
+    return end_of_failed(others, REST, policy=policy, now=now, valid_until=5, usable=lambda name: name != killed)
+
+
+def test_the_next_channel_with_an_address_and_no_kill_switch() -> None:
+    assert end([]) == ("FELL_BACK", "sms", 2)
+    assert end(["DEAD_LETTER"]) == ("FELL_BACK", "sms", 2)
+    assert end([], killed="sms") == ("FELL_BACK", "email", 3)
+    assert end([], policy="push_first") == ("FELL_BACK", "sms", 2)
+
+
+def test_no_fall_back_when_another_device_was_reached_may_have_been_or_is_tried() -> None:
+    for outcomes in permutations(["DELIVERED", "DEAD_LETTER"]):
+        assert end(list(outcomes)) == DEAD
+    assert end(["UNKNOWN"]) == DEAD
+    assert end([None]) == DEAD
+
+
+def test_no_fall_back_after_the_ttl_nor_with_policy_all() -> None:
+    assert end([], now=6) == DEAD
+    assert end([], policy="all") == DEAD
