@@ -53,3 +53,80 @@ def inbox_add(user: str, number: int, *, source: str = "d", kind: str = "reply",
         "payload": {"n": number},
     }
     return record("inbox", "inbox/1+json", value, group=key_group(user), seq=(source, number, 0))
+
+
+def decision(user: str, event: str, outcome: str, seq: tuple[str, int, int], **fields: Any) -> NewRecord:
+    """A decision as decide writes it; `decided_at` is the work offset times 1000 unless given."""
+    value = {
+        "kind": "decision",
+        "event_id": event,
+        "user": user,
+        "outcome": outcome,
+        "reason": None,
+        "inbox": False,
+        "emission_id": None,
+        "channels": [],
+        "decided_at": seq[1] * 1000,
+        "until": None,
+        "cap_hour": None,
+        "cap_day": None,
+        "type": "like",
+        "priority": "P1",
+        "sender_id": "app",
+        "actor": "bob",
+        "object": "photo",
+        "ingested_at": seq[1] * 1000,
+        "group": "closed",
+        "preference_version": -1,
+        "endpoint_version": -1,
+        "control_version": -1,
+        "registry_version": 1,
+        "tzdata_version": "2025b",
+        "follower_age_ms": None,
+    }
+    return record("ledger", "decision/1+json", value | fields, group=key_group(user), seq=seq)
+
+
+def emission(user: str, emission_id: str, event: str, deliveries: int, seq: tuple[str, int, int]) -> NewRecord:
+    """An emission as decide writes it."""
+    value = {
+        "kind": "emission",
+        "emission_id": emission_id,
+        "first_event_id": event,
+        "user": user,
+        "type": "like",
+        "object": "photo",
+        "count": 1,
+        "actors": ["bob"],
+        "channels": ["push"],
+        "decided_at": seq[1] * 1000,
+        "deliveries": deliveries,
+    }
+    return record("ledger", "emission/1+json", value, group=key_group(user), seq=seq)
+
+
+def delivery(user: str, emission_id: str, device: str, outcome: str, at: int, **fields: Any) -> NewRecord:
+    """A delivery as deliver writes it."""
+    value = {
+        "kind": "delivery",
+        "emission_id": emission_id,
+        "user": user,
+        "channel": "push",
+        "device": device,
+        "outcome": outcome,
+        "reason": None,
+        "at": at,
+        "first_event_id": "e0",
+        "type": "like",
+        "provider": "apns",
+        "provider_id": "x1",
+        "fell_back_to": None,
+        "attempts": [{"provider": "apns", "at": at, "answer": "200"}],
+    }
+    return record("ledger", "delivery/1+json", value | fields, group=key_group(user))
+
+
+def counts(owner: str, group: int, offset: int, *, seq: tuple[str, int, int] | None = None, **totals: int) -> NewRecord:
+    """Counts of an owner for a group."""
+    value = {"kind": "counts", "owner": owner, "group": group, "offset": offset, **totals}
+    return record("ledger", "counts/1+json", value, group=group, seq=seq)
