@@ -80,11 +80,13 @@ def apply_setting(state: GroupState, record: Work) -> None:
         case PreferenceWork():
             users.set_preference(record.user, record.doc, place)
         case EndpointWork() if record.gone_at is not None:
-            users.retire_endpoint(record.user, (record.channel, record.id), record.gone_at, place)
+            users.retire_endpoint(record.user, record.channel, record.id, record.gone_at, place)
         case EndpointWork():
             active = record.state == "active"
-            endpoint = Endpoint(record.platform, record.address, active, record.registered_at, place)
-            users.set_endpoint(record.user, (record.channel, record.id), endpoint)
+            endpoint = Endpoint(
+                record.channel, record.id, record.platform, record.address, active, record.registered_at, place
+            )
+            users.set_endpoint(record.user, endpoint)
         case ProfileWork():
             users.set_profile(record.user, record.locale, record.name)
         case FollowWork():

@@ -5,14 +5,14 @@ Key: kind byte, group byte, then what follows. Integers in keys are big-endian, 
 neighbours.
 
 - M: the group's meta. No rest. [next_offset, now, next_timer, registry_version, totals (resolved, emitted, inbox
-items),   counted (terms of the last counts record), control_version, active switches [[scope, value]], registry
-tables or null].
+  items), counted (terms of the last counts record), control_version, active switches [[scope, value]], registry tables
+  or null].
 - U: users. Rest: chunk u32, rows chunk*256 and following. [ids, distinct documents, document number per row, known
-flags   (one byte each), preference versions i64, endpoint versions i64, per row [[channel, id, platform, address,
-active,   registered_at, place]], per row [locale, name] or null].
+  flags (one byte each), preference versions i64, endpoint versions i64, per row null or MessagePack bytes of [[channel,
+  id, platform, address, active, registered_at, place]], per row [locale, name] or null].
 - G: an open or held group. Rest: row u32, digest of its key 16 bytes. [kind, type, object, place (of the key), row,
-place,   state, due, timer, own_wait, items [[event place, joined_at, waited_ms, inbox, cap_hour, cap_day,
-follower_age_ms,   waits_from]]].
+  place, state, due, timer, own_wait, items [[event place, joined_at, waited_ms, inbox, cap_hour, cap_day,
+  follower_age_ms, waits_from]]].
 - V: the event of pending items. Rest: place u64. JSON as in topic `events`.
 - E: counted emissions. Rest: bucket u64, entries number bucket*1024 and following. [first number, times i64, rows i32].
 - F, S: followers of a followee, members of a segment. Rest: name utf-8. Rows i32.
@@ -33,9 +33,8 @@ import xxhash
 
 from state.model.errors import StateDamagedError, StateVersionError
 from state.model.event import Event, decode_event, encode_event
-from state.model.preference import muted_names
 from state.pending import Group, GroupKey, Item
-from state.users import Endpoint, Mutes, UserTable
+from state.users import UserTable
 
 VERSION = b"\x01"
 CHUNK_ROWS = 256
@@ -94,7 +93,7 @@ def encode_users(users: UserTable, chunk: int) -> bytes:
         users.known[part].tobytes(),
         users.preference_version[part].astype("<i8").tobytes(),
         users.endpoint_version[part].astype("<i8").tobytes(),
-        [[[*key, *endpoint] for key, endpoint in users.endpoints.get(row, {}).items()] for row in rows],
+        [users.endpoints.get(row) for row in rows],
         [users.profiles.get(row) for row in rows],
     ])  # fmt: skip
 
@@ -117,10 +116,9 @@ def decode_users(users: UserTable, value: bytes) -> None:
     first = len(users)
     for position, user in enumerate(ids):
         row = users.row(user)
-        document = parsed[numbers[position]]
-        users.preference[row] = users.preferences.intern(document)
-        users.set_mutes(row, Mutes(muted_names(document, "actors"), muted_names(document, "objects")))
-        users.restore_endpoints(row, {(e[0], e[1]): Endpoint(*e[2:]) for e in endpoints[position]})
+        users.assign_document(row, parsed[numbers[position]])
+        if endpoints[position] is not None:
+            users.assign_endpoints(row, endpoints[position])
         if profiles[position] is not None:
             users.profiles[row] = tuple(profiles[position])
     part = slice(first, first + len(ids))

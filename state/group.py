@@ -8,6 +8,7 @@ from state.emitted import EmissionLog
 from state.model.registry import Registry
 from state.model.zones import tzdata_version
 from state.pending import HELD, OPEN, PendingTable
+from state.preferences import PreferenceTable
 from state.users import UserTable
 
 
@@ -28,10 +29,11 @@ class GroupState:
     `now` is the running maximum of the records' stamps; `place` the offset of the record being applied.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, preferences: PreferenceTable | None = None) -> None:
+        """`preferences` is shared by the groups of a process; without it the group has its own."""
         self.registry = registry
         self.tzdata_version = tzdata_version()
-        self.users = UserTable()
+        self.users = UserTable(preferences or PreferenceTable())
         self.emissions = EmissionLog()
         self.pending = PendingTable()
         self.followers = Audience()

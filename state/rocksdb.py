@@ -18,6 +18,7 @@ from state.database import open_database, prefixed_rows, synced
 from state.group import GroupState
 from state.model.event import Event
 from state.model.registry import Registry, load_registry
+from state.preferences import PreferenceTable
 
 FORMAT = b"carillon decide 1"
 
@@ -31,6 +32,7 @@ class GroupStore:
         :raises StateDamagedError: the directory holds something else or does not open.
         """
         self._db = open_database(directory, FORMAT)
+        self._preferences = PreferenceTable()
         self._staged = WriteBatch(raw_mode=True)
         self._staged_rows = 0
         self._event_uses: dict[int, dict[int, int]] = {}
@@ -45,7 +47,7 @@ class GroupStore:
 
     def load(self, group: int, registry: Registry) -> GroupState:
         """The stored state, or a new one."""
-        state = GroupState(registry)
+        state = GroupState(registry, self._preferences)
         meta = self._db.get(codec.row_key(b"M", group))
         if meta is not None:
             self._load_meta(state, codec.unpack(meta, "meta"))

@@ -1,27 +1,33 @@
 """Columns over the users of one key group: settings, endpoints and mutes, one row per user that was ever named.
 
-Preference documents repeat, so each distinct one (without mutes) is compiled once and a row holds its number. Row
-numbers are stable. Columns grow by doubling; rows are never removed.
+Preference documents repeat, so each distinct one (without mutes) is compiled once and a row holds its number
+(`state.preferences`). Registrations are packed bytes per row, decoded when needed. Row numbers are stable; columns grow
+by doubling; rows are never removed.
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-import orjson
+import pyarrow as pa
 
-from state.model.keys import user_hash
-from state.model.preference import Preference, compile_preference, muted_names
+from state.model.keys import user_hash, user_tag
+from state.model.preference import Preference, muted_names
 from state.model.records import Device
+from state.preferences import PreferenceTable
 
 CHANNEL_BIT = {"push": 1, "sms": 2, "email": 4, "webhook": 8, "chat": 16}
 NO_VERSION = -1
+_pack = msgspec.msgpack.Encoder().encode
 
 
 class Endpoint(NamedTuple):
     """A stored registration; `place` is the offset in `work` that set it."""
 
+    channel: str
+    id: str
     platform: str | None
     address: str | None
     active: bool
@@ -29,25 +35,7 @@ class Endpoint(NamedTuple):
     place: int
 
 
-class PreferenceTable:
-    """Distinct preference documents by number; number 0 is the empty document."""
-
-    def __init__(self) -> None:
-        self.compiled: list[Preference] = []
-        self.documents: list[bytes] = []
-        self._number: dict[bytes, int] = {}
-        self.intern({})
-
-    def intern(self, document: Mapping[str, Any]) -> int:
-        """The number of a document, its mutes left out."""
-        content = {key: value for key, value in document.items() if key != "muted"}
-        key = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
-        number = self._number.get(key)
-        if number is None:
-            number = self._number[key] = len(self.compiled)
-            self.compiled.append(compile_preference(content))
-            self.documents.append(key)
-        return number
+_unpack = msgspec.msgpack.Decoder(list[Endpoint]).decode
 
 
 class Mutes(NamedTuple):
@@ -58,13 +46,15 @@ class Mutes(NamedTuple):
 
 
 NO_MUTES = Mutes(frozenset(), frozenset())
+_ZEROED = ("preference", "usable", "known", "hash", "tag")
+_VERSIONS = ("preference_version", "endpoint_version")
 
 
 class UserTable:
     """The columns; `changed` collects rows whose stored form is stale."""
 
-    def __init__(self) -> None:
-        self.preferences = PreferenceTable()
+    def __init__(self, preferences: PreferenceTable) -> None:
+        self.preferences = preferences
         self.ids: list[str] = []
         self.row_of: dict[str, int] = {}
         self.preference: npt.NDArray[np.int32] = np.zeros(64, np.int32)
@@ -73,12 +63,14 @@ class UserTable:
         self.preference_version: npt.NDArray[np.int64] = np.full(64, NO_VERSION, np.int64)
         self.endpoint_version: npt.NDArray[np.int64] = np.full(64, NO_VERSION, np.int64)
         self.hash: npt.NDArray[np.uint64] = np.zeros(64, np.uint64)
-        self.endpoints: dict[int, dict[tuple[str, str], Endpoint]] = {}
+        self.tag: npt.NDArray[np.uint64] = np.zeros(64, np.uint64)
+        self.endpoints: dict[int, bytes] = {}
         self.mutes: dict[int, Mutes] = {}
         self.actor_muted_by: dict[str, set[int]] = {}
         self.object_muted_by: dict[str, set[int]] = {}
         self.profiles: dict[int, tuple[str | None, str | None]] = {}
         self.changed: set[int] = set()
+        self._ids_array: pa.Array[Any] = pa.array([], pa.string())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -93,16 +85,24 @@ class UserTable:
             if row == len(self.preference):
                 self._grow()
             self.hash[row] = user_hash(user)
+            self.tag[row] = int.from_bytes(user_tag(user), "little")
             self.changed.add(row)
         return row
 
     def _grow(self) -> None:
         size = len(self.preference)
-        for name in ("preference", "usable", "known", "hash"):
+        for name in _ZEROED:
             column = getattr(self, name)
             setattr(self, name, np.concatenate([column, np.zeros(size, column.dtype)]))
-        for name in ("preference_version", "endpoint_version"):
+        for name in _VERSIONS:
             setattr(self, name, np.concatenate([getattr(self, name), np.full(size, NO_VERSION, np.int64)]))
+
+    def ids_array(self) -> "pa.Array[Any]":
+        """All user ids by row, as Arrow text."""
+        known = len(self._ids_array)
+        if known < len(self.ids):
+            self._ids_array = pa.concat_arrays([self._ids_array, pa.array(self.ids[known:], pa.string())])
+        return self._ids_array
 
     def preference_of(self, row: int) -> Preference:
         """The compiled document of a row."""
@@ -111,15 +111,20 @@ class UserTable:
     def set_preference(self, user: str, document: Mapping[str, Any], place: int) -> int:
         """Replace the user's whole document (RULES 6); returns the row."""
         row = self.row(user)
-        self.preference[row] = self.preferences.intern(document)
+        self.assign_document(row, document)
         self.preference_version[row] = place
         self.known[row] = True
-        self.set_mutes(row, Mutes(muted_names(document, "actors"), muted_names(document, "objects")))
         self.changed.add(row)
         return row
 
-    def set_mutes(self, row: int, mutes: Mutes) -> None:
-        """Replace what the user muted, and the inverted index."""
+    def assign_document(self, row: int, document: Mapping[str, Any]) -> None:
+        """Let the row use a document; the one before loses a user."""
+        before = int(self.preference[row])
+        self.preference[row] = self.preferences.acquire(document)
+        self.preferences.release(before)
+        self._set_mutes(row, Mutes(muted_names(document, "actors"), muted_names(document, "objects")))
+
+    def _set_mutes(self, row: int, mutes: Mutes) -> None:
         before = self.mutes.pop(row, NO_MUTES)
         for index, old, new in (
             (self.actor_muted_by, before.actors, mutes.actors),
@@ -129,35 +134,37 @@ class UserTable:
         if mutes.actors or mutes.objects:
             self.mutes[row] = mutes
 
-    def set_endpoint(self, user: str, key: tuple[str, str], endpoint: Endpoint) -> int:
+    def endpoints_of(self, row: int) -> list[Endpoint]:
+        """The registrations of a row."""
+        packed = self.endpoints.get(row)
+        return [] if packed is None else _unpack(packed)
+
+    def set_endpoint(self, user: str, endpoint: Endpoint) -> int:
         """Latest per user, channel and id; returns the row."""
         row = self.row(user)
-        self.endpoints.setdefault(row, {})[key] = endpoint
-        self._refresh_usable(row)
+        name = endpoint[:2]
+        kept = [each for each in self.endpoints_of(row) if each[:2] != name]
+        self.assign_endpoints(row, _pack([*kept, endpoint]))
         self.endpoint_version[row] = endpoint.place
         self.known[row] = True
         self.changed.add(row)
         return row
 
-    def restore_endpoints(self, row: int, endpoints: dict[tuple[str, str], Endpoint]) -> None:
-        """Take over the stored registrations of a row."""
-        if endpoints:
-            self.endpoints[row] = endpoints
-            self._refresh_usable(row)
-
-    def _refresh_usable(self, row: int) -> None:
+    def assign_endpoints(self, row: int, packed: bytes) -> None:
+        """Take over the registrations of a row as they are stored."""
+        self.endpoints[row] = packed
         bits = 0
-        for (channel, _), endpoint in self.endpoints.get(row, {}).items():
+        for endpoint in _unpack(packed):
             if endpoint.active:
-                bits |= CHANNEL_BIT.get(channel, 0)
+                bits |= CHANNEL_BIT.get(endpoint.channel, 0)
         self.usable[row] = bits
 
-    def retire_endpoint(self, user: str, key: tuple[str, str], gone_at: int, place: int) -> None:
+    def retire_endpoint(self, user: str, channel: str, endpoint_id: str, gone_at: int, place: int) -> None:
         """A provider's verdict: inactive unless registered after it (RULES 4, Token)."""
         row = self.row_of.get(user)
-        endpoint = self.endpoints.get(row, {}).get(key) if row is not None else None
-        if endpoint is not None and endpoint.registered_at <= gone_at:
-            self.set_endpoint(user, key, endpoint._replace(active=False, place=place))
+        for endpoint in self.endpoints_of(row) if row is not None else ():
+            if endpoint[:2] == (channel, endpoint_id) and endpoint.registered_at <= gone_at:
+                self.set_endpoint(user, endpoint._replace(active=False, place=place))
 
     def set_profile(self, user: str, locale: str | None, name: str | None) -> None:
         """Locale and display name, for rendering."""
@@ -167,14 +174,10 @@ class UserTable:
 
     def devices(self, row: int, channel: str) -> list[Device]:
         """Where a channel reaches the user: every active push device, else the address registered last."""
-        active = [
-            (endpoint.place, Device(device, endpoint.platform, endpoint.address, endpoint.registered_at))
-            for (name, device), endpoint in self.endpoints.get(row, {}).items()
-            if name == channel and endpoint.active
-        ]
-        if channel == "push":
-            return sorted(device for _, device in active)
-        return [max(active, key=lambda entry: (entry[0], entry[1].id))[1]] if active else []
+        active = [each for each in self.endpoints_of(row) if each.channel == channel and each.active]
+        if channel != "push" and active:
+            active = [max(active, key=lambda endpoint: (endpoint.place, endpoint.id))]
+        return [Device(each.id, each.platform, each.address, each.registered_at) for each in sorted(active)]
 
 
 def _move(index: dict[str, set[int]], row: int, removed: frozenset[str], added: frozenset[str]) -> None:

@@ -34,7 +34,17 @@ def groups_of_partition(partition: int, partitions: int) -> range:
     return range(first, last)
 
 
+def emission_base(type_name: str, object_id: str | None, first_event_id: str) -> str:
+    """The part of an emission's identity that a fan-out shares."""
+    content = orjson.dumps([type_name, object_id, first_event_id])
+    return "em_" + hashlib.sha256(content).hexdigest()[:24]
+
+
+def user_tag(user: str) -> bytes:
+    """The user's part of an emission's identity: eight bytes."""
+    return hashlib.blake2b(user.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
 def emission_id(user: str, type_name: str, object_id: str | None, first_event_id: str) -> str:
     """Identity of an emission, a pure function of (user, type, object, first event_id) as CONTRACT asks."""
-    content = orjson.dumps([user, type_name, object_id, first_event_id])
-    return "em_" + hashlib.sha256(content).hexdigest()[:32]
+    return emission_base(type_name, object_id, first_event_id) + user_tag(user).hex()

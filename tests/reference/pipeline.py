@@ -342,8 +342,9 @@ def interruptive(channels: list[str]) -> list[str]:
 
 def emission_id(user: str, kind: str, obj: str | None, first_event_id: str) -> str:
     """A pure function of (user, type, object, first event_id)."""
-    text = json.dumps([user, kind, obj, first_event_id], ensure_ascii=False, separators=(",", ":"))
-    return "em_" + hashlib.sha256(text.encode()).hexdigest()[:32]
+    text = json.dumps([kind, obj, first_event_id], ensure_ascii=False, separators=(",", ":"))
+    tag = hashlib.blake2b(user.encode(), digest_size=8).hexdigest()
+    return "em_" + hashlib.sha256(text.encode()).hexdigest()[:24] + tag
 
 
 def _takes_back(retraction: Event, event: Event) -> bool:

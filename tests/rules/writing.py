@@ -200,8 +200,9 @@ def row(first: str, at: int, type_name: str, obj: str | None, **fields: Any) -> 
 
 def emission_id(user: str, type_name: str, obj: str | None, first_event_id: str) -> str:
     """A pure function of (user, type, object, first event_id)."""
-    text = json.dumps([user, type_name, obj, first_event_id], ensure_ascii=False, separators=(",", ":"))
-    return "em_" + hashlib.sha256(text.encode()).hexdigest()[:32]
+    text = json.dumps([type_name, obj, first_event_id], ensure_ascii=False, separators=(",", ":"))
+    tag = hashlib.blake2b(user.encode(), digest_size=8).hexdigest()
+    return "em_" + hashlib.sha256(text.encode()).hexdigest()[:24] + tag
 
 
 def expected_lines(example: Example) -> list[Line]:

@@ -1,0 +1,66 @@
+"""Distinct preference documents by number, shared by all key groups of a process.
+
+Number 0 is the empty document and stays for ever; others are given again when no row uses them any more. Columns that
+are derived per document (`operators.columns`) register to learn which numbers mean something new.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from state.model.preference import Preference, compile_preference
+
+EMPTY = 0
+
+
+class PreferenceTable:
+    """`compiled` and `documents` are parallel, by number."""
+
+    def __init__(self) -> None:
+        self.compiled: list[Preference] = [compile_preference({})]
+        self.documents: list[bytes] = [b"{}"]
+        self.renewed: list[set[int]] = []
+        """Sets of numbers to compute anew, one per registered reader."""
+        self._uses: list[int] = [0]
+        self._number: dict[bytes, int] = {b"{}": EMPTY}
+        self._free: list[int] = []
+
+    def register(self) -> set[int]:
+        """A set that collects the numbers given out anew from now on; the reader empties it."""
+        renewed: set[int] = set(range(len(self.compiled)))
+        self.renewed.append(renewed)
+        return renewed
+
+    def acquire(self, document: Mapping[str, Any]) -> int:
+        """The number of a document, its mutes left out, with one user more."""
+        content = {key: value for key, value in document.items() if key != "muted"}
+        key = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+        number = self._number.get(key)
+        if number is None:
+            number = self._new(key, compile_preference(content))
+        self._uses[number] += 1
+        return number
+
+    def _new(self, key: bytes, preference: Preference) -> int:
+        if self._free:
+            number = self._free.pop()
+            self.compiled[number], self.documents[number], self._uses[number] = preference, key, 0
+        else:
+            number = len(self.compiled)
+            self.compiled.append(preference)
+            self.documents.append(key)
+            self._uses.append(0)
+        self._number[key] = number
+        for renewed in self.renewed:
+            renewed.add(number)
+        return number
+
+    def release(self, number: int) -> None:
+        """One user less; a document without users gives its number back."""
+        if number == EMPTY:
+            return
+        self._uses[number] -= 1
+        if self._uses[number] == 0:
+            del self._number[self.documents[number]]
+            self._free.append(number)
