@@ -101,7 +101,7 @@ class Devices:
     @asynccontextmanager
     async def _locked(self, user: str, address: str) -> AsyncIterator[None]:
         """One writer at a time per user and per address; always in the same order, so that none waits for ever."""
-        stripes = sorted({xxhash.xxh3_64_intdigest(name) % _STRIPES for name in ("u" + user, "a" + address)})
+        stripes = sorted({xxhash.xxh3_64_intdigest(name.encode()) % _STRIPES for name in ("u" + user, "a" + address)})
         async with self._locks[stripes[0]]:
             if len(stripes) == 1:
                 yield

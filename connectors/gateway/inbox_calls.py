@@ -134,7 +134,8 @@ class Inbox:
         errors = self._rules.record_errors("read", body)
         if errors:
             raise invalid(errors)
-        now_ms, up_to = self._clock(), body.get("up_to")
+        now_ms = self._clock()
+        up_to = None if body.get("up_to") is None else min(body["up_to"], now_ms)  # what comes later is not read
         await self._writer.append([read_record(user, up_to, self._writer.partitions)])
         self._overlay.add(user, now_ms if up_to is None else up_to)
         return json_answer(200, {"up_to": up_to})

@@ -1,0 +1,245 @@
+"""The gateway as an ASGI application: routing, policy, metrics, and the building of everything behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import structlog
+
+from connectors.cache.redis import RedisAdmissionStore, RedisSenderLimit
+from connectors.gateway import calls, openapi
+from connectors.gateway.admission import Admission
+from connectors.gateway.auth import Authenticator
+from connectors.gateway.cursor import Cursors, kept_secret
+from connectors.gateway.devices import Devices
+from connectors.gateway.directory import Directory
+from connectors.gateway.follow import Follower
+from connectors.gateway.guard import GuardedLimit
+from connectors.gateway.host import Host
+from connectors.gateway.http import Answer, Message, Receive, Request, Send, json_answer, problem_answer, send_answer
+from connectors.gateway.idempotency import AdmissionStore, RocksAdmissionStore
+from connectors.gateway.identifiers import EventIds
+from connectors.gateway.inbox_calls import Inbox, ReadOverlay
+from connectors.gateway.limits import LocalSenderLimit, SenderLimit
+from connectors.gateway.notifications import Kept, Posts, Progress, ProgressReader
+from connectors.gateway.ops import Health, Switches
+from connectors.gateway.options import GatewayOptions
+from connectors.gateway.preferences import Preferences
+from connectors.gateway.problems import ProblemError
+from connectors.gateway.routes import Callers, Route, Router
+from connectors.gateway.segments import Segments
+from connectors.gateway.writer import Writer
+from connectors.inbox.interface import InboxReader
+from connectors.log.group import GroupAppender
+from connectors.log.interface import Log
+from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
+from state.model.admission import AdmissionRules
+
+_logger = structlog.get_logger(__name__)
+_READS_SINCE = timedelta(hours=1)
+"""How far back a starting gateway looks for reads that the inbox may not hold yet."""
+
+
+class App:
+    """One gateway process's application. `start` and `close` belong to the serving loop."""
+
+    def __init__(self, options: GatewayOptions, parts: Parts, routes: Sequence[Route]) -> None:
+        """Serve `routes`, with the long-lived `parts`."""
+        self._options, self._parts, self._router = options, parts, Router(routes)
+        self._authenticator = parts.authenticator
+        self._seconds = {route.operation: GATEWAY_REQUEST_SECONDS.labels(route.operation) for route in routes}
+        self._serving = False
+
+    async def start(self) -> None:
+        """Begin to follow the log; calls that need what is true now are answered once it was read."""
+        self._parts.kept.bind(asyncio.get_running_loop())
+        self._parts.follower.start()
+        self._serving = True
+
+    async def close(self) -> None:
+        """Wait for admissions under way, then free everything but the log."""
+        self._serving = False
+        await self._parts.admission.drain()
+        await asyncio.to_thread(self._parts.follower.close)
+        await asyncio.to_thread(self._parts.appender.close)
+        await self._parts.store.close()
+        await self._parts.limit.close()
+        self._parts.directory.close()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request, or begin and end with the server."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            kind = (await receive())["type"]
+            await (self.start() if kind == "lifespan.startup" else self.close())
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return
+
+    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
+        begin, operation = time.perf_counter(), "none"
+        request = Request(scope, receive, body_deadline=self._options.body_deadline)
+        try:
+            route, request.parameters = self._router.find(scope["method"], scope["path"], scope["raw_path"])
+            operation = route.operation
+            answer = await self._answer(route, request)
+            self._seconds[operation].observe(time.perf_counter() - begin)
+        except ProblemError as problem:
+            answer = problem_answer(problem)
+        except Exception:
+            _logger.exception("request_failed", operation=operation)
+            answer = problem_answer(ProblemError(500, "an error of ours; it was logged"))
+        GATEWAY_REQUESTS.labels(operation, str(answer.status)).inc()
+        await send_answer(send, answer, head_only=scope["method"] == "HEAD")
+
+    async def _answer(self, route: Route, request: Request) -> Answer:
+        if route.callers is not Callers.PUBLIC:
+            principal = self._authenticator.recognise(request.header(b"authorization"))
+            if not route.allows(principal):
+                raise ProblemError(403, "this credential may not make this call")
+            request.principal = principal
+        if route.needs_directory and not self._parts.follower.caught_up:
+            raise ProblemError(503, "starting: what is true now is still being read", headers=(("retry-after", "1"),))
+        return await route.handler(request)
+
+
+class Parts:
+    """What lives as long as the process: stores, the appender, the follower, the credentials."""
+
+    def __init__(self, options: GatewayOptions, log: Log, rules: AdmissionRules, clock: Callable[[], int]) -> None:
+        """Open the stores; the log stays the caller's to close."""
+        directory = options.store_directory()
+        self.directory = Directory(directory / "directory.sqlite")
+        self.appender = GroupAppender(log)
+        self.store, self.limit = _stores(options)
+        self.overlay = ReadOverlay()
+        self.kept = Kept(self.store, self.appender, deadline=options.cancel_deadline, clock=clock)
+        self.authenticator = Authenticator(options.keys, options.users, text_errors=rules.text_errors)
+        self.admission = _admission(options, self.store, self.appender, log, clock)
+        since = clock() - _READS_SINCE // timedelta(milliseconds=1)
+        others = {"schedule": (self.kept.on_record, None), "reads": (self.overlay.on_record, since)}
+        ordinary = options.lane == "ordinary"
+        self.follower = Follower(
+            log,
+            self.directory,
+            ("preferences", "endpoints") if ordinary else (),
+            others=others if ordinary else {"schedule": others["schedule"]},
+        )
+
+
+def _stores(options: GatewayOptions) -> tuple[AdmissionStore, SenderLimit]:
+    if options.redis is not None:
+        return RedisAdmissionStore(options.redis), RedisSenderLimit(options.redis)
+    return RocksAdmissionStore(options.store_directory() / "admission"), LocalSenderLimit()
+
+
+def _admission(
+    options: GatewayOptions, store: AdmissionStore, appender: GroupAppender, log: Log, clock: Callable[[], int]
+) -> Admission:
+    return Admission(
+        store,
+        appender,
+        log.partitions,
+        clock=clock,
+        lane=options.lane,
+        append_deadline=options.append_deadline,
+        store_pause=options.store_pause,
+        pending_max=options.pending_max,
+        group_max=options.group_max,
+        groups_in_flight=options.groups_in_flight,
+    )
+
+
+def build_app(
+    options: GatewayOptions,
+    *,
+    log: Log,
+    rules: AdmissionRules,
+    clock: Callable[[], int],
+    inbox: InboxReader | None = None,
+    progress: ProgressReader | None = None,
+    new_event_id: Callable[[], str] | None = None,
+) -> App:
+    """Build the application of one process.
+
+    `log` stays the caller's to close, after the application. `clock` gives milliseconds since 1970 in UTC. Without
+    `inbox` the inbox calls do not exist, without `progress` no outcome is counted.
+
+    :raises StateError: a store cannot be opened.
+    """
+    parts = Parts(options, log, rules, clock)
+    new_id = new_event_id or EventIds(clock, os.urandom)
+    producers = calls.ProducerHandlers(
+        Posts(
+            rules,
+            parts.admission,
+            GuardedLimit(parts.limit, pause=options.store_pause, fallback_limit_per_s=options.fallback_limit_per_s),
+            lane=options.lane,
+            body_bytes_max=options.body_bytes_max,
+            clock=clock,
+            new_event_id=new_id,
+        ),
+        Progress(parts.store, progress, clock=clock),
+        parts.kept,
+    )
+    routes = calls.producer_calls(producers)
+    if options.lane == "ordinary":
+        ordinary = _ordinary(options, parts, log, rules, clock, inbox)
+        routes += calls.host_calls(ordinary.host, ordinary.segments)
+        routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
+    health = Health({"log_read": lambda: parts.follower.caught_up})
+
+    async def describe(_request: Request) -> Answer:
+        return json_answer(200, openapi.document(routes))
+
+    routes += calls.monitor_calls(health, describe)
+    return App(options, parts, routes)
+
+
+def _ordinary(
+    options: GatewayOptions,
+    parts: Parts,
+    log: Log,
+    rules: AdmissionRules,
+    clock: Callable[[], int],
+    inbox: InboxReader | None,
+) -> calls.OrdinaryHandlers:
+    size = options.body_bytes_max
+    writer = Writer(parts.appender, parts.directory, log.partitions, deadline=options.append_deadline)
+    devices = Devices(rules, writer, parts.directory, devices_max=options.devices_max, body_bytes_max=size, clock=clock)
+    spool = options.store_directory() / "spool"
+    return calls.OrdinaryHandlers(
+        host=Host(rules, writer, devices, body_bytes_max=size),
+        segments=Segments(
+            rules, log, log.partitions, spool=spool, upload_bytes_max=options.upload_bytes_max, clock=clock
+        ),
+        inbox=None if inbox is None else _inbox(options, parts, writer, rules, clock, inbox),
+        preferences=Preferences(rules, writer, parts.directory, body_bytes_max=size),
+        devices=devices,
+        switches=Switches(rules, writer, body_bytes_max=size),
+    )
+
+
+def _inbox(
+    options: GatewayOptions,
+    parts: Parts,
+    writer: Writer,
+    rules: AdmissionRules,
+    clock: Callable[[], int],
+    reader: InboxReader,
+) -> Inbox:
+    if options.cursor_secret is not None:
+        secret = options.cursor_secret.encode()
+    else:
+        secret = kept_secret(options.store_directory() / "cursor.key")
+    cursors = Cursors(secret)
+    return Inbox(rules, writer, reader, parts.overlay, cursors, body_bytes_max=options.body_bytes_max, clock=clock)

@@ -1,0 +1,177 @@
+"""`PUT /v1/segments/{segment}`: the members of a segment, as a list or a file of any length.
+
+The body is spooled to a file, checked whole, then written to the topic `segments` in chunks, with the commit record
+last, which makes the version count: a client or a process that dies in between changes nothing. Memory does not grow
+with the body, but for a JSON list, which is limited.
+
+| media type | holds |
+|---|---|
+| `application/json` | `["u1","u2"]` or `{"users":["u1","u2"]}`, up to 8 MiB |
+| `application/x-ndjson` | one user a line: a JSON string, or an object with `user` |
+| `text/csv` | UTF-8 with a header line that has a column `user` |
+| `application/vnd.apache.parquet` | a column `user` of strings |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from connectors.gateway.http import Answer, Request, json_answer, too_large
+from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.records import Partitions, segment_chunk, segment_commit
+from connectors.gateway.writer import unavailable
+from connectors.log.interface import Log
+from state.model.admission import AdmissionRules, FieldError
+from state.model.errors import LogError
+
+_LIST_BYTES_MAX = 8 * 1024 * 1024
+_LINE_BYTES_MAX = 4096
+_CHUNK_USERS = 5_000
+_CHUNK_BYTES = 256 * 1024
+_ERRORS_MAX = 100
+
+File = IO[bytes]
+
+
+class Segments:
+    """Takes audiences. One at a time per segment, so that chunks of two versions do not mix."""
+
+    def __init__(
+        self,
+        rules: AdmissionRules,
+        log: Log,
+        partitions: Partitions,
+        *,
+        spool: Path,
+        upload_bytes_max: int,
+        clock: Callable[[], int],
+    ) -> None:
+        """Bodies wait in files under `spool`; versions come from `clock`, milliseconds since 1970, and rise."""
+        self._rules, self._log, self._partitions, self._spool = rules, log, partitions, spool
+        self._bytes_max, self._clock = upload_bytes_max, clock
+        self._lock = asyncio.Lock()
+        self._version = 0
+        spool.mkdir(parents=True, exist_ok=True)
+
+    async def put(self, request: Request) -> Answer:
+        """Replace the members."""
+        segment = request.parameters["segment"]
+        errors = self._rules.text_errors("segment", segment)
+        if errors:
+            raise invalid(errors)
+        media_type = (request.header(b"content-type") or "application/json").partition(";")[0].strip().lower()
+        read = _READERS.get(media_type)
+        if read is None:
+            raise ProblemError(415, "send " + ", ".join(_READERS))
+        with tempfile.TemporaryFile(dir=self._spool) as file:
+            await request.stream(_writer(file), self._bytes_max)
+            async with self._lock:
+                version, users = await asyncio.to_thread(self._store, segment, read, file)
+        return json_answer(200, {"segment": segment, "version": version, "users": users})
+
+    def _store(self, segment: str, read: Callable[[File], Iterator[Any]], file: File) -> tuple[int, int]:
+        self._check(read, file)
+        self._version = version = max(self._clock(), self._version + 1)
+        chunks = users = 0
+        try:
+            for chunk in _chunks(read(file)):
+                self._log.append([segment_chunk(segment, version, chunks, chunk, self._partitions)])
+                chunks += 1
+                users += len(chunk)
+            self._log.append([segment_commit(segment, version, chunks, self._partitions)])
+        except LogError as error:
+            raise unavailable() from error
+        return version, users
+
+    def _check(self, read: Callable[[File], Iterator[Any]], file: File) -> None:
+        """:raises ProblemError: 400 with the first hundred errors; nothing is written then."""
+        errors: list[FieldError] = []
+        try:
+            for place, user in enumerate(read(file)):
+                errors += self._rules.text_errors(f"users[{place}]", user)
+                if len(errors) >= _ERRORS_MAX:
+                    break
+        except (ValueError, KeyError, csv.Error, RecursionError) as error:
+            raise invalid([FieldError("", "is not of its media type", "see the document of this call")]) from error
+        if errors:
+            raise invalid(errors)
+
+
+def _writer(file: Any) -> Callable[[bytes], Any]:
+    async def take(part: bytes) -> None:
+        await asyncio.to_thread(file.write, part) if len(part) > _LINE_BYTES_MAX else file.write(part)
+
+    return take
+
+
+def _chunks(users: Iterator[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    size = 0
+    for user in users:
+        chunk.append(user)
+        size += len(user) + 3
+        if len(chunk) >= _CHUNK_USERS or size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _from_json(file: File) -> Iterator[Any]:
+    file.seek(0)
+    body = file.read(_LIST_BYTES_MAX + 1)
+    if len(body) > _LIST_BYTES_MAX:
+        raise too_large(_LIST_BYTES_MAX)
+    document = msgspec.json.decode(body)
+    users = document.get("users") if isinstance(document, dict) and document.keys() == {"users"} else document
+    if not isinstance(users, list):
+        raise ValueError("no list of users")  # noqa: TRY004 - the one error that means "not of its media type"
+    yield from users
+
+
+def _from_ndjson(file: File) -> Iterator[Any]:
+    file.seek(0)
+    while line := file.readline(_LINE_BYTES_MAX):
+        if line.strip():
+            item = msgspec.json.decode(line)
+            yield item["user"] if isinstance(item, dict) else item
+
+
+def _from_csv(file: File) -> Iterator[Any]:
+    file.seek(0)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        rows = csv.DictReader(text)
+        for row in rows:
+            yield row["user"]
+    finally:
+        text.detach()
+
+
+def _from_parquet(file: File) -> Iterator[Any]:
+    import pyarrow as pa  # heavy, and needed by this alone
+    import pyarrow.parquet as pq
+
+    file.seek(0)
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=_CHUNK_USERS, columns=["user"]):
+            yield from batch.column("user").to_pylist()
+    except pa.ArrowException as error:
+        raise ValueError("no Parquet file with a column user") from error
+
+
+_READERS: dict[str, Callable[[File], Iterator[Any]]] = {
+    "application/json": _from_json,
+    "application/x-ndjson": _from_ndjson,
+    "text/csv": _from_csv,
+    "application/vnd.apache.parquet": _from_parquet,
+}
+MEDIA_TYPES = tuple(_READERS)

@@ -1,0 +1,106 @@
+"""Serves the gateway until SIGTERM: new connections are refused, what is in flight is finished, then exit status 0."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import structlog
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from connectors.gateway.app import App
+from connectors.gateway.options import GatewayOptions
+
+_logger = structlog.get_logger(__name__)
+
+
+def bounded_protocol(options: GatewayOptions) -> type[asyncio.Protocol]:
+    """Uvicorn's HTTP/1.1 protocol with what it lacks: a bound on the size of a head, and on its time to arrive."""
+    head_bytes_max = options.head_bytes_max
+    head_deadline_s = options.head_deadline.total_seconds()
+
+    class BoundedProtocol(HttpToolsProtocol):
+        """Closes connections whose head is too large (431) or too slow."""
+
+        in_head = True
+        head_bytes = 0
+        head_timer: asyncio.TimerHandle | None = None
+
+        def on_message_begin(self) -> None:
+            self.in_head, self.head_bytes = True, 0
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self.in_head = False
+            super().on_headers_complete()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.in_head and not self.transport.is_closing():
+                self._unfinished_head(len(data))
+            elif self.head_timer is not None:
+                self.head_timer.cancel()
+                self.head_timer = None
+
+        def _unfinished_head(self, size: int) -> None:
+            self.head_bytes += size
+            if self.head_bytes > head_bytes_max:
+                self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+                self.transport.close()
+            elif self.head_timer is None:
+                self.head_timer = self.loop.call_later(head_deadline_s, self.transport.close)
+
+    return BoundedProtocol
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, but one whose process ends with status 0 after SIGTERM, not by the signal."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[int], None] | None) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._on_ready is not None:
+            self._on_ready(self.servers[0].sockets[0].getsockname()[1])
+
+
+def serve(options: GatewayOptions, app: App, *, on_ready: Callable[[int], None] | None = None) -> None:
+    """Serve in the calling thread, which must be the main one, until SIGTERM or SIGINT.
+
+    `on_ready` is told the port once it listens. The application is started and closed here; the log is the caller's.
+    """
+    settings: dict[str, Any] = {
+        "host": options.host,
+        "port": options.port,
+        "loop": "uvloop",
+        "http": bounded_protocol(options),
+        "ws": "none",
+        "lifespan": "on",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "backlog": 2048,
+        "limit_concurrency": options.connections_max,
+        "timeout_keep_alive": 75,
+        "timeout_graceful_shutdown": int(options.drain_deadline.total_seconds()),
+    }
+    server = _Server(uvicorn.Config(app, **settings), on_ready)
+    server.run()
+    _logger.info("gateway_stopped", lane=options.lane)
