@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,6 +18,7 @@ from flows.settings import Settings
 from flows.supervisor import Supervisor, directory_of
 
 _LOOK = timedelta(milliseconds=100)
+_TROUBLES_MAX = 10
 
 
 class _Asked:
@@ -42,14 +44,13 @@ def up(settings: Settings, output: Output, *, demo: bool) -> int:
     :raises CarillonError: it does not start.
     """
     asked = _Asked()
-    early: list[ProcessEvent] = []
-    reporter = _Reporter(output, early)
+    reporter = _Reporter(output, silent=demo and sys.stdout.isatty())
     supervisor = Supervisor(settings, reporter)
     try:
         if supervisor.start(asked):
             _announce(supervisor, output)
             reporter.open()
-            _run(supervisor, output, asked, demo=demo)
+            _run(supervisor, reporter, asked, demo=demo)
     finally:
         if not output.as_json:
             output.show({}, "Draining ...")
@@ -63,11 +64,11 @@ def up(settings: Settings, output: Output, *, demo: bool) -> int:
     return 0
 
 
-def _run(supervisor: Supervisor, output: Output, asked: Callable[[], bool], *, demo: bool) -> None:
+def _run(supervisor: Supervisor, reporter: _Reporter, asked: Callable[[], bool], *, demo: bool) -> None:
     if demo:
-        from flows.demo import run_demo
+        from flows.demo_run import run_demo
 
-        run_demo(supervisor, output, asked)
+        run_demo(supervisor, reporter.output, reporter.troubles, asked)
         return
     while not asked():
         supervisor.step()
@@ -77,8 +78,12 @@ def _run(supervisor: Supervisor, output: Output, asked: Callable[[], bool], *, d
 class _Reporter:
     """Prints what happens to processes, once the first line is out."""
 
-    def __init__(self, output: Output, early: list[ProcessEvent]) -> None:
-        self._output, self._early, self._is_open = output, early, False
+    def __init__(self, output: Output, *, silent: bool) -> None:
+        """`silent`: people see `troubles` in the live view instead."""
+        self.output, self._silent, self._is_open = output, silent, False
+        self._early: list[ProcessEvent] = []
+        self.troubles: list[str] = []
+        """What the live view shows of it, since printing would spoil its picture; the last few."""
 
     def __call__(self, event: ProcessEvent) -> None:
         if self._is_open:
@@ -99,8 +104,11 @@ class _Reporter:
         if event.event == "exit":
             record["code"] = event.code
             text += f" code {event.code}"
-        if self._output.as_json or event.event != "start":
-            self._output.show(record, text)
+        if event.event != "start":
+            self.troubles.append(text)
+            del self.troubles[:-_TROUBLES_MAX]
+        if self.output.as_json or not (self._silent or event.event == "start"):
+            self.output.show(record, text)
 
 
 def _announce(supervisor: Supervisor, output: Output) -> None:
