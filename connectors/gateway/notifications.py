@@ -143,7 +143,12 @@ def _line(line: bytes) -> Any:
 
 
 class Kept:
-    """Events kept for later: `DELETE`, and what the owner of `schedule` says of them."""
+    """Events kept for later: `DELETE`, and what the owner of `schedule` says of them.
+
+    The order in `schedule` decides: a cancel counts unless the order to release stands before it. The owner answers
+    every cancel, `cancelled` or `released`. An order to release that follows our cancel looks like that answer, so a
+    `released` is believed only after a second cancel was answered so too: before that answer, the first one's came.
+    """
 
     def __init__(
         self, store: AdmissionStore, appender: Appender, *, deadline: timedelta, clock: Callable[[], int]
@@ -151,7 +156,7 @@ class Kept:
         """`deadline`: the longest wait for the owner's answer."""
         self._store, self._appender, self._deadline_s = store, appender, deadline.total_seconds()
         self._clock = clock
-        self._waiting: defaultdict[str, list[asyncio.Future[str]]] = defaultdict(list)
+        self._waiting: defaultdict[str, list[asyncio.Queue[tuple[str, int]]]] = defaultdict(list)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -166,23 +171,27 @@ class Kept:
         """
         if dict(record.headers).get("schema") == b"released/1+json" and self._loop is not None:
             released = _released_decoder.decode(record.value)
-            self._loop.call_soon_threadsafe(self._begin_release, released)
+            self._loop.call_soon_threadsafe(self._begin_release, released, record.offset)
 
-    def _begin_release(self, released: Released) -> None:
-        task = asyncio.ensure_future(self._release(released))
+    def _begin_release(self, released: Released, offset: int) -> None:
+        if released.how != "cancelled":
+            self._tell(released, offset)
+            return
+        task = asyncio.ensure_future(self._forget(released, offset))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _release(self, released: Released) -> None:
+    async def _forget(self, released: Released, offset: int) -> None:
         """A cancelled event frees its key and event_id (RULES 1); then those who wait are told."""
-        if released.how == "cancelled":
-            try:
-                await self._store.forget(released.event_id)
-            except StoreUnavailableError as error:
-                _logger.warning("cancelled_not_forgotten", error=str(error))
-        for waiting in self._waiting.pop(released.event_id, ()):
-            if not waiting.done():
-                waiting.set_result(released.how)
+        try:
+            await self._store.forget(released.event_id)
+        except StoreUnavailableError as error:
+            _logger.warning("cancelled_not_forgotten", error=str(error))
+        self._tell(released, offset)
+
+    def _tell(self, released: Released, offset: int) -> None:
+        for waiting in self._waiting.get(released.event_id, ()):
+            waiting.put_nowait((released.how, offset))
 
     async def cancel(self, request: Request) -> Answer:
         """Cancel: 200; 409 when it was released; 404 when it is not this sender's; 503 without an answer in time."""
@@ -190,30 +199,34 @@ class Kept:
         known = await find(self._store, event_id, request.caller(), self._clock())
         if known.kept_until_ms == 0:
             raise ProblemError(409, "the event was not kept for later", event_id=event_id)
-        how = await self._ask(event_id)
-        if how != "cancelled":
-            raise ProblemError(409, "the event was released already", event_id=event_id)
-        return json_answer(200, {"status": 200, "event_id": event_id})
-
-    async def _ask(self, event_id: str) -> str:
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting[event_id].append(answer)
+        answers: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+        self._waiting[event_id].append(answers)
         try:
             async with asyncio.timeout(self._deadline_s):
-                await self._appender.append([cancel_record(event_id)])
-                return await answer
+                cancelled = await self._is_cancelled(event_id, answers)
         except (LogError, TimeoutError) as error:
             _logger.warning("cancel_unanswered", error=type(error).__name__)
             raise unavailable() from error
         finally:
-            self._leave(event_id, answer)
+            self._leave(event_id, answers)
+        if not cancelled:
+            raise ProblemError(409, "the event was released already", event_id=event_id)
+        return json_answer(200, {"status": 200, "event_id": event_id})
 
-    def _leave(self, event_id: str, answer: asyncio.Future[str]) -> None:
-        waiting = self._waiting.get(event_id)
-        if waiting is not None:
-            waiting.remove(answer)
-            if not waiting:
-                del self._waiting[event_id]
+    async def _is_cancelled(self, event_id: str, answers: asyncio.Queue[tuple[str, int]]) -> bool:
+        await self._appender.append([cancel_record(event_id)])
+        how, offset = await answers.get()
+        if how == "released":
+            again = (await self._appender.append([cancel_record(event_id)]))[0]
+            while how == "released" and offset < again:
+                how, offset = await answers.get()
+        return how == "cancelled"
+
+    def _leave(self, event_id: str, answers: asyncio.Queue[tuple[str, int]]) -> None:
+        waiting = self._waiting[event_id]
+        waiting.remove(answers)
+        if not waiting:
+            del self._waiting[event_id]
 
 
 class Progress:
