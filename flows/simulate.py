@@ -16,6 +16,7 @@ from bytewax.testing import cluster_main
 
 from flows.steps.simulated_group import GroupBatch, Line, SimulatedGroup
 from operators.simulation import Simulation
+from state.group import BULK_FROM
 from state.model.errors import MalformedRecordError
 from state.model.group_keys import GROUP_KEYS
 from state.model.registry import Registry, load_registry
@@ -105,12 +106,16 @@ def _parsed(simulation: Simulation, number: int, line: bytes) -> Iterator[tuple[
         raise MalformedRecordError(f"line {number}: {error}") from error
 
 
-def wire(lines: Iterable[bytes], into: list[Line], registry: Registry, *, inbox: bool, batch: int) -> Dataflow:
+def wire(
+    lines: Iterable[bytes], into: list[Line], registry: Registry, *, inbox: bool, batch: int, bulk_from: int = BULK_FROM
+) -> Dataflow:
     """read -> sequence -> (by key group) decide -> collect."""
     flow = Dataflow("simulate")
     read = op.input("read", flow, _LineSource(lines, batch))
     sequenced = op.flat_map("sequence", read, _sequencer(registry))
-    decided = op.stateful_batch("decide", sequenced, lambda _resume: SimulatedGroup(registry, inbox=inbox))
+    decided = op.stateful_batch(
+        "decide", sequenced, lambda _resume: SimulatedGroup(registry, inbox=inbox, bulk_from=bulk_from)
+    )
     op.output("collect", op.key_rm("lines", decided), _CollectSink(into))
     return flow
 
@@ -128,15 +133,17 @@ def run_simulation(
     workers: int = 1,
     batch: int = 1000,
     registry: Registry | None = None,
+    bulk_from: int = BULK_FROM,
 ) -> list[Line]:
     """The output lines in their final order.
 
     :param lines: NDJSON records; `ts` never falls.
     :param workers: Bytewax workers (threads of this process).
     :param batch: records that travel through the flow together; it changes nothing but the speed.
+    :param bulk_from: recipients in a key group from which an event is decided in columns; it changes only the speed.
     :raises MalformedRecordError: with the number of the line, the field and what is wrong.
     """
     collected: list[Line] = []
-    flow = wire(lines, collected, registry or load_registry(), inbox=inbox, batch=batch)
+    flow = wire(lines, collected, registry or load_registry(), inbox=inbox, batch=batch, bulk_from=bulk_from)
     cluster_main(flow, [], 0, worker_count_per_proc=workers)
     return sorted(collected, key=_sort_key)

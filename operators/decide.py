@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.aggregate import arrive, group_key, time_comes
+from operators.bulk import decide_slice, fits
+from operators.columns import columns_of
 from operators.context import Verdict, Writer
 from operators.digest import digest_comes
 from operators.emit import no_channel
@@ -111,10 +113,27 @@ def decide_event(writer: Writer, event: Event, rows: npt.NDArray[np.int32]) -> N
         return
     profile = state.registry.profile(event.type)
     verdict = event_verdict(state, event, profile, now, 0)
+    if fits(state, event, profile, len(rows)):
+        rows = _decide_bulk(writer, event, rows, verdict)
     age = 0 if event.fan_out_type == "FOLLOWERS" else None
     for row in rows.tolist():
         item = Item(event, state.place, now, inbox=False, follower_age_ms=age)
         decide_one(writer, row, item, verdict or user_verdict(state, row, event, profile), now)
+
+
+def _decide_bulk(
+    writer: Writer, event: Event, rows: npt.NDArray[np.int32], verdict: Verdict | None
+) -> npt.NDArray[np.int32]:
+    """Decide most of the rows at once; returns those that must be decided one by one."""
+    state = writer.state
+    decided, left = decide_slice(state, columns_of(state.users.preferences), event, rows, state.now, verdict)
+    writer.out.slices.append(decided)
+    for number, ending in enumerate(decided.endings):
+        part = decided.rows[decided.ending == number]
+        state.totals.inbox_items += len(part) * ending.inbox
+        if ending.route is not None:
+            state.totals.emitted += int(state.users.deliveries(part, ending.route.chosen).sum())
+    return left
 
 
 def decide_one(writer: Writer, row: int, item: Item, verdict: Verdict | None, now: int) -> None:

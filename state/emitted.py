@@ -86,7 +86,7 @@ class EmissionLog:
         self._end = at + 1
         self._next_leave = min(self._next_leave, now + HOUR_MS)
 
-    def add_rows(self, rows: npt.NDArray[np.int64], now: int) -> None:
+    def add_rows(self, rows: npt.NDArray[np.int32], now: int) -> None:
         """Count one emission for each of the rows, which are distinct."""
         count = len(rows)
         self._room(count)

@@ -11,6 +11,8 @@ from state.pending import HELD, OPEN, PendingTable
 from state.preferences import PreferenceTable
 from state.users import UserTable
 
+BULK_FROM = 8
+
 
 class Totals:
     """Running totals of decide for the laws (RULES 5); held and aggregating are counted by the pending table."""
@@ -42,6 +44,8 @@ class GroupState:
         self.totals = Totals()
         self.now = 0
         self.place = -1
+        self.bulk_from = BULK_FROM
+        """Events with fewer recipients in the group are decided one by one."""
         self.counted: tuple[int, ...] = (0, 0, 0, 0, 0)
         """What the last `counts` record said."""
         self.registry_tables: dict[str, dict[str, Any]] | None = None

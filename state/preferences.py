@@ -22,6 +22,8 @@ class PreferenceTable:
         self.documents: list[bytes] = [b"{}"]
         self.renewed: list[set[int]] = []
         """Sets of numbers to compute anew, one per registered reader."""
+        self.derived: object = None
+        """What operators derive per document, kept with the documents."""
         self._uses: list[int] = [0]
         self._number: dict[bytes, int] = {b"{}": EMPTY}
         self._free: list[int] = []

@@ -46,7 +46,7 @@ class Mutes(NamedTuple):
 
 
 NO_MUTES = Mutes(frozenset(), frozenset())
-_ZEROED = ("preference", "usable", "known", "hash", "tag")
+_ZEROED = ("preference", "usable", "push_devices", "known", "hash", "tag")
 _VERSIONS = ("preference_version", "endpoint_version")
 
 
@@ -59,6 +59,7 @@ class UserTable:
         self.row_of: dict[str, int] = {}
         self.preference: npt.NDArray[np.int32] = np.zeros(64, np.int32)
         self.usable: npt.NDArray[np.uint8] = np.zeros(64, np.uint8)
+        self.push_devices: npt.NDArray[np.int64] = np.zeros(64, np.int64)
         self.known: npt.NDArray[np.bool_] = np.zeros(64, np.bool_)
         self.preference_version: npt.NDArray[np.int64] = np.full(64, NO_VERSION, np.int64)
         self.endpoint_version: npt.NDArray[np.int64] = np.full(64, NO_VERSION, np.int64)
@@ -153,11 +154,9 @@ class UserTable:
     def assign_endpoints(self, row: int, packed: bytes) -> None:
         """Take over the registrations of a row as they are stored."""
         self.endpoints[row] = packed
-        bits = 0
-        for endpoint in _unpack(packed):
-            if endpoint.active:
-                bits |= CHANNEL_BIT.get(endpoint.channel, 0)
-        self.usable[row] = bits
+        active = [endpoint.channel for endpoint in _unpack(packed) if endpoint.active]
+        self.usable[row] = sum(CHANNEL_BIT.get(channel, 0) for channel in set(active))
+        self.push_devices[row] = active.count("push")
 
     def retire_endpoint(self, user: str, channel: str, endpoint_id: str, gone_at: int, place: int) -> None:
         """A provider's verdict: inactive unless registered after it (RULES 4, Token)."""
@@ -178,6 +177,11 @@ class UserTable:
         if channel != "push" and active:
             active = [max(active, key=lambda endpoint: (endpoint.place, endpoint.id))]
         return [Device(each.id, each.platform, each.address, each.registered_at) for each in sorted(active)]
+
+    def deliveries(self, rows: npt.NDArray[np.int32], channels: tuple[str, ...]) -> npt.NDArray[np.int64]:
+        """Number of addresses that channels which can reach each of the rows come to: every push device, else one."""
+        others = np.full(len(rows), sum(channel != "push" for channel in channels), np.int64)
+        return others + self.push_devices[rows] if "push" in channels else others
 
 
 def _move(index: dict[str, set[int]], row: int, removed: frozenset[str], added: frozenset[str]) -> None:

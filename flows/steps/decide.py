@@ -69,7 +69,7 @@ class DecideGroup(StatefulBatchLogic[GroupRecords, tuple[str, NewRecord], None])
     def _apply(self, state: GroupState, writer: OutputWriter, offset: int, value: bytes) -> list[NewRecord]:
         self._advanced = True
         record = decode_work(value)
-        outputs = writer.encode(apply(state, record, offset), offset)
+        outputs = writer.encode(state, apply(state, record, offset), offset)
         if isinstance(record, TickWork):
             terms = state.count_terms()
             if terms != state.counted:

@@ -7,13 +7,17 @@ from typing import Any
 import msgspec
 
 from connectors.log import NewRecord
+from flows.steps.slice_output import SliceRecord, slice_records
 from flows.topics import deliver_partition, deliver_topic
+from state.group import GroupState
 from state.model.event import Event
 from state.model.keys import KEY_GROUPS
 from state.model.records import ChannelDevices, Emission, Outputs
 
 _encode = msgspec.json.Encoder().encode
 SOURCE = "d"
+_SLICE_ORDINALS = 1 << 20
+"""Ordinal of the first batch of a work record: above those of its single records."""
 
 
 class DeliverRecord(msgspec.Struct, kw_only=True):
@@ -54,7 +58,7 @@ class OutputWriter:
         self._partitions = partitions
         self._key = str(group).encode()
 
-    def encode(self, out: Outputs, offset: int) -> list[NewRecord]:
+    def encode(self, state: GroupState, out: Outputs, offset: int) -> list[NewRecord]:
         """Every output of the work record at `offset`."""
         records: list[NewRecord] = []
         ledger = [("decision/1+json", record.user, _encode(record)) for record in out.decisions]
@@ -67,6 +71,7 @@ class OutputWriter:
                 self._record("inbox", self._partition, operation.user.encode(), value, "inbox/1+json", offset, ordinal)
             )
         records.extend(self._deliveries(out, offset))
+        records.extend(self._slices(state, out, offset))
         return records
 
     def counts(self, terms: tuple[int, ...], offset: int) -> NewRecord:
@@ -75,6 +80,19 @@ class OutputWriter:
         value = {"kind": "counts", "owner": "decide", "group": self._group, "offset": offset}
         value |= dict(zip(names, terms, strict=True))
         return self._record("ledger", self._partition, self._key, _encode(value), "counts/1+json", offset, 1 << 30)
+
+    def _slices(self, state: GroupState, out: Outputs, offset: int) -> list[NewRecord]:
+        """Batches, numbered from the middle of the ordinals on: single records come before them."""
+        encoded: list[tuple[SliceRecord, str]] = [
+            (record, part.event.priority) for part in out.slices for record in slice_records(state, part, deliver_topic)
+        ]
+        records = []
+        for ordinal, (each, lane) in enumerate(encoded, start=_SLICE_ORDINALS):
+            in_lane = each.topic not in ("ledger", "inbox")
+            partition = deliver_partition(lane, self._partition, self._partitions) if in_lane else self._partition
+            record = self._record(each.topic, partition, self._key, each.value, each.schema, offset, ordinal)
+            records.append(record)
+        return records
 
     def _deliveries(self, out: Outputs, offset: int) -> list[NewRecord]:
         ordinals: dict[str, int] = {}

@@ -88,6 +88,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     result: str | None = None
     detail: str | None = None
     retry_at: int | None = None
+    gone_at: int | None = None
     outcome: str | None = None
     reason: str | None = None
     fell_back_to: str | None = None

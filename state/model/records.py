@@ -110,10 +110,11 @@ class InboxOperation(msgspec.Struct, kw_only=True, omit_defaults=True):
 class Outputs:
     """Everything that applying one record of the decision log produced, in order."""
 
-    __slots__ = ("batches", "decisions", "emissions", "inbox")
+    __slots__ = ("decisions", "emissions", "inbox", "slices")
 
     def __init__(self) -> None:
         self.decisions: list[Decision] = []
         self.emissions: list[Emission] = []
         self.inbox: list[InboxOperation] = []
-        self.batches: list[Any] = []
+        self.slices: list[Any] = []
+        """`operators.bulk.Slice`: recipients decided together."""

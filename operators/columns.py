@@ -1,0 +1,111 @@
+"""What preference documents say, as columns by document number, for evaluating thousands of recipients at once.
+
+Derived from `state.preferences`, shared by the key groups of a process, never stored. A document is looked at again
+when its number is given out anew; quiet hours, when a boundary has passed.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.quiet import quiet_state
+from operators.route import ordered_channels
+from state.model.registry import TypeProfile
+from state.preferences import PreferenceTable
+
+_FAR = 1 << 62
+
+
+def columns_of(table: PreferenceTable) -> "PreferenceColumns":
+    """The columns of a table, made at the first call: derived, so one copy serves all groups that share it."""
+    if not isinstance(table.derived, PreferenceColumns):
+        table.derived = PreferenceColumns(table)
+    return table.derived
+
+
+class _TypeColumns:
+    """Per document: is the type enabled, and which list of channels (by number) applies."""
+
+    def __init__(self, renewed: set[int]) -> None:
+        self.enabled: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self.channels: npt.NDArray[np.int32] = np.zeros(0, np.int32)
+        self.renewed = renewed
+
+
+class PreferenceColumns:
+    """Columns by document number; call `refresh` before reading."""
+
+    def __init__(self, table: PreferenceTable) -> None:
+        self._table = table
+        self.master: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self.max_per_hour: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self.max_per_day: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self.quiet: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self.channel_lists: list[tuple[str, ...]] = []
+        self._channel_list_number: dict[tuple[str, ...], int] = {}
+        self._quiet_until: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._quiet_checked = 0
+        self._renewed = table.register()
+        self._types: dict[TypeProfile, _TypeColumns] = {}
+
+    def refresh(self, now: int) -> None:
+        """Bring the columns that no type has up to `now`."""
+        size = len(self._table.compiled)
+        if self._renewed:
+            self._resize(size)
+            for number in self._renewed:
+                self._renew(number)
+            self._renewed.clear()
+        if now < self._quiet_checked or self._quiet_until.min(initial=_FAR) <= now:
+            self._refresh_quiet(now)
+        self._quiet_checked = now
+
+    def _resize(self, size: int) -> None:
+        for name in ("master", "max_per_hour", "max_per_day", "quiet", "_quiet_until"):
+            column = getattr(self, name)
+            if len(column) < size:
+                room = np.zeros(max(size, 2 * len(column)) - len(column), column.dtype)
+                setattr(self, name, np.concatenate([column, room]))
+        self._quiet_until[size:] = _FAR
+
+    def _renew(self, number: int) -> None:
+        preference = self._table.compiled[number]
+        self.master[number] = preference.master
+        self.max_per_hour[number] = preference.max_per_hour
+        self.max_per_day[number] = preference.max_per_day
+        self._quiet_until[number] = 0
+
+    def _refresh_quiet(self, now: int) -> None:
+        """Where a boundary has passed, or the clock of another group is behind the one before."""
+        size = len(self._table.compiled)
+        stale = range(size) if now < self._quiet_checked else np.flatnonzero(self._quiet_until[:size] <= now).tolist()
+        for number in stale:
+            self.quiet[number], self._quiet_until[number] = quiet_state(self._table.compiled[number].quiet, now)
+
+    def of_type(self, profile: TypeProfile) -> _TypeColumns:
+        """The columns of a type, up to date."""
+        columns = self._types.get(profile)
+        if columns is None:
+            columns = self._types[profile] = _TypeColumns(self._table.register())
+        if columns.renewed:
+            self._renew_type(profile, columns)
+        return columns
+
+    def _renew_type(self, profile: TypeProfile, columns: _TypeColumns) -> None:
+        missing = len(self._table.compiled) - len(columns.enabled)
+        if missing > 0:
+            columns.enabled = np.concatenate([columns.enabled, np.zeros(missing, np.bool_)])
+            columns.channels = np.concatenate([columns.channels, np.zeros(missing, np.int32)])
+        for number in columns.renewed:
+            preference = self._table.compiled[number]
+            setting = preference.types.get(profile.name)
+            stored = None if setting is None else setting.enabled
+            columns.enabled[number] = profile.mandatory or (profile.enabled if stored is None else stored)
+            columns.channels[number] = self._list_number(ordered_channels(preference, profile))
+        columns.renewed.clear()
+
+    def _list_number(self, channels: tuple[str, ...]) -> int:
+        number = self._channel_list_number.get(channels)
+        if number is None:
+            number = self._channel_list_number[channels] = len(self.channel_lists)
+            self.channel_lists.append(channels)
+        return number

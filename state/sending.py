@@ -1,0 +1,188 @@
+"""What one deliver lane keeps on disk: where it stands in its topics, what is open, what was sent (DESIGN 2.9).
+
+SQLite file `lane.sqlite` in WAL mode, one commit per epoch, one epoch behind what was handed out:
+
+    meta(name TEXT, value INTEGER)            version; attempts:<partition>: below this offset of `attempts` nothing
+                                              concerns an open delivery
+    place(topic TEXT, partition INTEGER, next INTEGER, open BLOB)
+                                              records below `next` were taken; `open` are the offsets of those whose
+                                              deliveries have not all ended, u64 little-endian, ascending
+    mark(topic TEXT, source TEXT, grp INTEGER, "offset" INTEGER, ordinal INTEGER)
+                                              the last `seq` taken (TOPICS.md)
+    sent(key BLOB, until INTEGER)             SHA-256/128 of delivery keys that ended, to be sent once until then
+    total(grp INTEGER, accepted INTEGER, fallbacks INTEGER)
+
+It is allowed to be older than the topic `attempts`, which is read from `attempts:` on before anything is sent. A commit
+survives the kill of the process; after a loss of power the file may be older, which only means more to read again.
+"""
+
+import sqlite3
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from state.model.errors import StateDamagedError, StateVersionError
+
+VERSION = 1
+SENT_FOR_MS = 86_400_000
+Place = tuple[str, int]
+"""Topic and partition."""
+MarkKey = tuple[str, str, int]
+"""Topic, source, key group."""
+
+_SCHEMA = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
+CREATE TABLE place(topic TEXT, partition INTEGER, next INTEGER, open BLOB, PRIMARY KEY(topic, partition)) WITHOUT ROWID;
+CREATE TABLE mark(topic TEXT, source TEXT, grp INTEGER, "offset" INTEGER, ordinal INTEGER,
+                  PRIMARY KEY(topic, source, grp)) WITHOUT ROWID;
+CREATE TABLE sent(key BLOB PRIMARY KEY, until INTEGER) WITHOUT ROWID;
+CREATE TABLE total(grp INTEGER PRIMARY KEY, accepted INTEGER, fallbacks INTEGER) WITHOUT ROWID;
+"""
+
+
+@dataclass(slots=True)
+class LaneState:
+    """What a lane knows when it starts."""
+
+    fresh: bool = True
+    """There was no file: everything the log retains is read again."""
+    next_offsets: dict[Place, int] = field(default_factory=dict)
+    open_offsets: dict[Place, frozenset[int]] = field(default_factory=dict)
+    attempts_from: dict[int, int] = field(default_factory=dict)
+    """By partition of `attempts`."""
+    marks: dict[MarkKey, tuple[int, int]] = field(default_factory=dict)
+    accepted: dict[int, int] = field(default_factory=dict)
+    fallbacks: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class LaneCommit:
+    """What changed since the last commit."""
+
+    next_offsets: Mapping[Place, int]
+    open_offsets: Mapping[Place, Iterable[int]]
+    attempts_from: Mapping[int, int]
+    marks: Mapping[MarkKey, tuple[int, int]]
+    totals: Mapping[int, tuple[int, int]]
+    """Key group to (accepted, fallbacks)."""
+    sent: Iterable[bytes]
+    """Digests of keys that ended."""
+    now: int
+
+
+def key_digest(key: str) -> bytes:
+    """16 bytes that stand for a delivery key."""
+    return sha256(key.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def read_start(path: Path, place: Place) -> int | None:
+    """The first offset that the lane at `path` needs of a topic; None where it knows nothing. Writes nothing."""
+    if not path.exists():
+        return None
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        row = connection.execute("SELECT next, open FROM place WHERE topic = ? AND partition = ?", place).fetchone()
+    except sqlite3.DatabaseError as error:
+        raise StateDamagedError(f"{path} does not read; delete it and it is rebuilt from the log") from error
+    finally:
+        connection.close()
+    return None if row is None else min([row[0], *_unpack(row[1])])
+
+
+class SendingStore:
+    """One lane's file; for one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create it.
+
+        :raises StateDamagedError: it is no such file.
+        :raises StateVersionError: a newer program wrote it.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        try:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._fresh = self._prepare()
+        except sqlite3.DatabaseError as error:
+            raise StateDamagedError(f"{path} does not open; delete it and it is rebuilt from the log") from error
+
+    def load(self) -> LaneState:
+        """Everything but the sent keys."""
+        state = LaneState(fresh=self._fresh)
+        run = self._connection.execute
+        for topic, partition, following, offsets in run("SELECT topic, partition, next, open FROM place"):
+            state.next_offsets[topic, partition] = following
+            state.open_offsets[topic, partition] = frozenset(_unpack(offsets))
+        for name, value in run("SELECT name, value FROM meta WHERE name LIKE 'attempts:%'"):
+            state.attempts_from[int(name.partition(":")[2])] = value
+        for topic, source, group, offset, ordinal in run("SELECT * FROM mark"):
+            state.marks[topic, source, group] = (offset, ordinal)
+        for group, accepted, fallbacks in run("SELECT * FROM total"):
+            state.accepted[group], state.fallbacks[group] = accepted, fallbacks
+        return state
+
+    def was_sent(self, digest: bytes, now: int) -> bool:
+        """Whether a key ended within its day."""
+        row = self._connection.execute("SELECT until FROM sent WHERE key = ?", (digest,)).fetchone()
+        return row is not None and row[0] > now
+
+    def commit(self, change: LaneCommit) -> None:
+        """Store a change as one transaction."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._write(change)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    def forget_sent(self, now: int) -> int:
+        """Drop keys whose day is over; gives how many."""
+        return self._connection.execute("DELETE FROM sent WHERE until <= ?", (now,)).rowcount
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _prepare(self) -> bool:
+        """Create the tables where there are none; true if so."""
+        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()
+        if tables:
+            (version,) = self._connection.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()
+            if version != VERSION:
+                raise StateVersionError(f"{self._path} has version {version}, this program knows {VERSION}")
+            return False
+        self._connection.executescript(f"BEGIN; {_SCHEMA}")
+        self._connection.execute("INSERT INTO meta VALUES ('version', ?)", (VERSION,))
+        self._connection.execute("COMMIT")
+        return True
+
+    def _write(self, change: LaneCommit) -> None:
+        many = self._connection.executemany
+        places = [
+            (topic, partition, following, _pack(change.open_offsets.get((topic, partition), ())))
+            for (topic, partition), following in change.next_offsets.items()
+        ]
+        many("INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?)", places)
+        many(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+            [(f"attempts:{partition}", offset) for partition, offset in change.attempts_from.items()],
+        )
+        many("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?, ?)", [(*k, *v) for k, v in change.marks.items()])
+        many("INSERT OR REPLACE INTO total VALUES (?, ?, ?)", [(group, *v) for group, v in change.totals.items()])
+        until = change.now + SENT_FOR_MS
+        many("INSERT OR REPLACE INTO sent VALUES (?, ?)", [(digest, until) for digest in change.sent])
+
+
+def _pack(offsets: Iterable[int]) -> bytes:
+    ordered = sorted(offsets)
+    return struct.pack(f"<{len(ordered)}Q", *ordered)
+
+
+def _unpack(blob: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(blob) // 8}Q", blob)
