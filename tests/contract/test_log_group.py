@@ -1,0 +1,160 @@
+"""Group commit: coroutines share appends, and each gets its own answer."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from helpers.log_harness import Harness, read_all, values
+
+from connectors.log.embedded import EmbeddedLog
+from connectors.log.group import GroupAppender
+from connectors.log.interface import Log, NewRecord, TopicSpec
+from connectors.log.open import open_log
+from state.model.errors import ConfigurationError, LogError, LogUnavailableError, UnknownTopicError
+
+
+class Counting(EmbeddedLog):
+    """An embedded log that counts appends and may be held up or broken."""
+
+    appends = 0
+    broken = False
+    gate: threading.Event | None = None
+
+    def append(self, records: Sequence[NewRecord]) -> list[int]:
+        self.appends += 1
+        if self.gate:
+            assert self.gate.wait(10)
+        if self.broken:
+            raise LogUnavailableError("broken on purpose")
+        return super().append(records)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Counting]:
+    opened = Counting(tmp_path, clock=lambda: time.time_ns() // 1_000_000)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def topic(log: Counting, tmp_path: Path) -> str:
+    return Harness("embedded", str(tmp_path)).topic(log, 2)
+
+
+@pytest.fixture
+def group(log: Counting) -> Iterator[GroupAppender]:
+    appender = GroupAppender(log, max_records=50, queue_max=1000)
+    yield appender
+    if log.gate:
+        log.gate.set()
+    appender.close()
+
+
+def test_every_caller_gets_the_offsets_of_its_own_records(log: Counting, topic: str, group: GroupAppender) -> None:
+    async def caller(number: int) -> None:
+        records = [NewRecord(topic, part, b"", f"{number}.{part}".encode()) for part in (0, 1, 0)[: 1 + number % 3]]
+        offsets = await group.append(records)
+        answers.update(
+            zip(
+                [(r.partition, offset) for r, offset in zip(records, offsets, strict=True)],
+                values(records),
+                strict=True,
+            )
+        )
+
+    async def everyone() -> None:
+        await asyncio.gather(*(caller(number) for number in range(400)))
+
+    answers: dict[tuple[int, int], bytes] = {}
+    asyncio.run(everyone())
+    stored = {(r.partition, r.offset): r.value for part in (0, 1) for r in read_all(log, topic, part)}
+    assert answers == stored
+    assert log.appends < 100, "callers share appends"
+
+
+def test_one_impossible_record_does_not_hurt_the_others(log: Counting, topic: str, group: GroupAppender) -> None:
+    async def everyone() -> list[object]:
+        log.gate = threading.Event()
+        calls = [asyncio.ensure_future(group.append([NewRecord(topic, number, b"", b"x")])) for number in (0, 0, 9, 0)]
+        await asyncio.sleep(0.05)
+        log.gate.set()
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    first, second, impossible, last = asyncio.run(everyone())
+    assert (first, second, last) == ([0], [1], [2])
+    assert isinstance(impossible, UnknownTopicError)
+
+
+def test_a_failed_append_reaches_every_caller(log: Counting, topic: str, group: GroupAppender) -> None:
+    async def everyone() -> list[object]:
+        calls = [group.append([NewRecord(topic, 0, b"", b"x")]) for _ in range(5)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    log.broken = True
+    assert all(isinstance(answer, LogUnavailableError) for answer in asyncio.run(everyone()))
+    log.broken = False
+    assert all(isinstance(answer, list) for answer in asyncio.run(everyone()))
+
+
+def test_a_full_queue_refuses_at_once(log: Counting, topic: str, group: GroupAppender) -> None:
+    async def flood() -> list[object]:
+        log.gate = threading.Event()
+        calls = [asyncio.ensure_future(group.append([NewRecord(topic, 0, b"", b"x")] * 100)) for _ in range(20)]
+        await asyncio.sleep(0.1)
+        refused = [call for call in calls if call.done()]
+        assert 9 <= len(refused) <= 10
+        log.gate.set()
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    answers = asyncio.run(flood())
+    assert sum(isinstance(answer, LogUnavailableError) for answer in answers) == 20 - log.end_offset(topic, 0) // 100
+
+
+def test_a_cancelled_caller_disturbs_nobody(log: Counting, topic: str, group: GroupAppender) -> None:
+    async def both() -> list[int]:
+        log.gate = threading.Event()
+        cancelled = asyncio.ensure_future(group.append([NewRecord(topic, 0, b"", b"x")]))
+        other = asyncio.ensure_future(group.append([NewRecord(topic, 0, b"", b"y")]))
+        await asyncio.sleep(0.05)
+        cancelled.cancel()
+        log.gate.set()
+        return await other
+
+    assert asyncio.run(both()) == [1]
+
+
+def test_closing_stores_what_waits_and_refuses_the_rest(log: Counting, topic: str) -> None:
+    appender = GroupAppender(log, max_wait=timedelta(seconds=30))
+
+    async def scenario() -> None:
+        waiting = asyncio.ensure_future(appender.append([NewRecord(topic, 0, b"", b"x")]))
+        await asyncio.sleep(0.05)
+        assert not waiting.done(), "the first caller waits for company"
+        await asyncio.to_thread(appender.close)
+        assert await waiting == [0]
+        with pytest.raises(LogUnavailableError):
+            await appender.append([NewRecord(topic, 0, b"", b"y")])
+
+    asyncio.run(scenario())
+
+
+def test_the_configuration_names_the_log(tmp_path: Path) -> None:
+    opened: Log = open_log("embedded", directory=tmp_path, bootstrap=None, clock=lambda: 1234, sync_full=True)
+    topic = Harness("embedded", str(tmp_path)).topic(opened)
+    opened.append([NewRecord(topic, 0, b"", b"x")])
+    assert read_all(opened, topic)[0].timestamp_ms == 1234
+    opened.close()
+    with pytest.raises(ConfigurationError):
+        open_log("kafka", directory=tmp_path, bootstrap=None, clock=lambda: 0)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "a b", "ä"])
+def test_bad_topic_names_are_refused(log: Counting, name: str) -> None:
+    with pytest.raises(LogError):
+        log.ensure_topics([TopicSpec(name, 1)])
+    with pytest.raises(UnknownTopicError):
+        log.partitions(name)
