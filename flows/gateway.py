@@ -1,0 +1,70 @@
+"""One gateway process: `python -m flows.gateway ordinary` or `python -m flows.gateway p0`.
+
+Both are the same program with stores, log handle and port of their own (DESIGN 2.8): the P0 gateway takes events of
+class P0 and nothing else, so that nothing else can stand in their way.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Literal
+
+from connectors.archive.ledger import LedgerReader
+from connectors.gateway.app import build_app
+from connectors.gateway.serve import serve
+from connectors.inbox.interface import InboxReader
+from connectors.inbox.rocksdb import RocksInboxReader
+from connectors.log.interface import Log
+from flows.access import gateway_options
+from flows.inbox import DIRECTORY as INBOX_DIRECTORY
+from flows.open import clock_ms
+from flows.opening import open_log
+from flows.settings import Settings, load_settings
+from flows.track import DIRECTORY as ARCHIVE_DIRECTORY
+from operators.admit import Rules
+from state.lock import StateLock
+
+Lane = Literal["ordinary", "p0"]
+
+
+def run(settings: Settings, lane: Lane) -> None:
+    """Serve until SIGTERM; owns the directory of its stores.
+
+    :raises StateLockedError: another gateway of this lane uses the data directory.
+    """
+    options = gateway_options(settings, lane)
+    with StateLock.acquire(options.store_directory(), f"gateway {lane}"):
+        log = open_log(settings)
+        inbox = _inbox(settings, log) if lane == "ordinary" else None
+        try:
+            app = build_app(
+                options,
+                log=log,
+                rules=Rules(settings.registry()),
+                clock=clock_ms,
+                inbox=inbox,
+                progress=LedgerReader(settings.data_dir / ARCHIVE_DIRECTORY, log),
+            )
+            serve(options, app)
+        finally:
+            if inbox is not None:
+                inbox.close()
+            log.close()
+
+
+def _inbox(settings: Settings, log: Log) -> InboxReader:
+    """Read-only instances beside the owner's; their files are this process's own."""
+    secondary = settings.data_dir / "run" / f"inbox-reader-{os.getpid()}"
+    return RocksInboxReader(settings.data_dir / INBOX_DIRECTORY, log.partitions("inbox"), secondary)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """See the module's text."""
+    lane: Lane = "p0" if list(arguments) == ["p0"] else "ordinary"
+    run(load_settings(), lane)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
