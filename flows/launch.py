@@ -106,12 +106,9 @@ def run_module(name: str, arguments: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """See the module's text. `NAME:19` sets the nice value."""
-    label, kind, *rest = arguments
-    name, _, nice = label.partition(":")
+    """See the module's text."""
+    name, kind, *rest = arguments
     end_with_parent()
-    if nice:
-        os.nice(int(nice))
     configure_logs(name)
     if kind == "module":
         return run_module(rest[0], rest[1:])

@@ -15,7 +15,7 @@ import structlog
 def configure_logs(process: str, *, people: bool = False) -> None:
     """Set up this process's logs; `people` gives coloured text instead of JSON."""
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _naming(process),
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -37,5 +37,12 @@ def configure_logs(process: str, *, people: bool = False) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(process=process)
+
+
+def _naming(process: str) -> structlog.typing.Processor:
+    """Put the process's name first, in every thread."""
+
+    def name(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {"process": process, **event}
+
+    return name

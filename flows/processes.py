@@ -39,6 +39,8 @@ class ProcessSpec:
     """The whole environment of the process."""
     stage: int = 1
     """Lower stages are drained first, and are over before the next begins."""
+    nice: int = 0
+    """What it gives way by, from `ProcessGroup.settle` on; a restart has it from its first moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,26 @@ class ProcessGroup:
     def __init__(self, log_dir: Path, on_event: Callable[[ProcessEvent], None]) -> None:
         self._log_dir, self._on_event = log_dir, on_event
         self._children: dict[str, _Child] = {}
+        self._settled = False
 
     def start(self, spec: ProcessSpec) -> None:
         """Start a process that is watched from now on."""
         child = _Child(spec, self._spawn(spec), time.monotonic())
+        self._give_way(child)
         self._children[spec.name] = child
         self._on_event(ProcessEvent("start", spec.name, child.process.pid))
+
+    def settle(self) -> None:
+        """Give every process its nice value; until then all start at full speed."""
+        self._settled = True
+        for child in self._children.values():
+            self._give_way(child)
+
+    def _give_way(self, child: _Child) -> None:
+        if self._settled and child.spec.nice and child.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # gone this instant; the restart is nice again
+                # The whole group: on Linux that covers every thread, a single process only its first.
+                os.setpriority(os.PRIO_PGRP, child.process.pid, child.spec.nice)
 
     def pids(self) -> dict[str, int]:
         """The processes that live now, by name in the order of their start."""
@@ -141,6 +157,7 @@ class ProcessGroup:
         _close_pipe(child.process)
         child.process = self._spawn(child.spec)
         child.started_at, child.restart_at = time.monotonic(), None
+        self._give_way(child)
         self._on_event(ProcessEvent("restart", child.spec.name, child.process.pid))
 
     def _spawn(self, spec: ProcessSpec) -> subprocess.Popen[bytes]:

@@ -38,7 +38,7 @@ from state.model.errors import CarillonError
 
 PREFERRED_PORTS = (8700, 8701)
 SANDBOX = "sandbox"
-_NICE = ":19"
+_NICE = 19
 _LOOK = timedelta(milliseconds=50)
 _START_DEADLINE = timedelta(seconds=90)
 _STAGE_DEADLINE = timedelta(seconds=25)
@@ -101,6 +101,7 @@ class Supervisor:
             names.append(spec.name)
         if not self._wait(lambda: all(self._is_ready(name) for name in names), stopping):
             return False
+        self._group.settle()
         self._maintenance.start()
         return True
 
@@ -187,19 +188,19 @@ class Supervisor:
 def process_table(settings: Settings) -> list[ProcessSpec]:
     """What is started, in this order; the gateways last, since they make the system reachable."""
     flows = [
-        _spec(settings, process.name + (_NICE if process.nice else ""), "flows", *process.flows, stage=2)
+        _spec(settings, process.name, "flows", *process.flows, stage=2, nice=_NICE if process.nice else 0)
         for process in FLOW_PROCESSES
     ]
     return [
         *flows,
         _spec(settings, "p0-gateway", "module", "flows.gateway", "p0", stage=1),
-        _spec(settings, "gateway" + _NICE, "module", "flows.gateway", "ordinary", stage=1),
+        _spec(settings, "gateway", "module", "flows.gateway", "ordinary", stage=1, nice=_NICE),
     ]
 
 
-def _spec(settings: Settings, label: str, *arguments: str, stage: int) -> ProcessSpec:
-    command = (sys.executable, "-m", "flows.launch", label, *arguments)
-    return ProcessSpec(label.partition(":")[0], command, child_environment(settings), stage)
+def _spec(settings: Settings, name: str, *arguments: str, stage: int, nice: int = 0) -> ProcessSpec:
+    command = (sys.executable, "-m", "flows.launch", name, *arguments)
+    return ProcessSpec(name, command, child_environment(settings), stage, nice)
 
 
 def free_ports(settings: Settings) -> tuple[int, int]:

@@ -42,6 +42,10 @@ def alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
+def threads_of(pid: int) -> list[int]:
+    return [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
+
+
 @pytest.fixture
 def events() -> list[ProcessEvent]:
     return []
@@ -110,8 +114,8 @@ import os, pathlib, sys, time
 from flows.processes import ProcessGroup, ProcessSpec
 group = ProcessGroup(pathlib.Path(sys.argv[1]), lambda event: None)
 sleep = ("timeit", "-n", "1", "-r", "1", "import time; time.sleep(60)")
-command = (sys.executable, "-m", "flows.launch", "child:19", "module", *sleep)
-group.start(ProcessSpec("child", command, dict(os.environ)))
+command = (sys.executable, "-m", "flows.launch", "child", "module", *sleep)
+group.start(ProcessSpec("child", command, dict(os.environ), 1, 19)); group.settle()
 print(group.pids()["child"], flush=True)
 while True: time.sleep(0.05); group.watch()
 """
@@ -125,7 +129,8 @@ def test_no_child_outlives_a_killed_owner(tmp_path: Path, stopped: bool) -> None
     assert owner.stdout is not None
     child = int(owner.stdout.readline())
     try:
-        until(lambda: os.getpriority(os.PRIO_PROCESS, child) == 19)
+        until(lambda: len(threads_of(child)) > 1)  # the one that watches the owner is there
+        assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads_of(child)} == {19}
         if stopped:
             os.kill(child, signal.SIGSTOP)
         assert alive(child)
