@@ -10,6 +10,7 @@ from typing import Any
 import bytewax.operators as op
 import orjson
 from bytewax.dataflow import Dataflow
+from bytewax.errors import BytewaxRuntimeError
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import cluster_main
@@ -17,7 +18,7 @@ from bytewax.testing import cluster_main
 from flows.steps.simulated_group import GroupBatch, Line, SimulatedGroup
 from operators.simulation import Simulation
 from state.group import BULK_FROM
-from state.model.errors import MalformedRecordError
+from state.model.errors import CarillonError, MalformedRecordError
 from state.model.group_keys import GROUP_KEYS
 from state.model.registry import Registry, load_registry
 from state.model.work import Work
@@ -126,6 +127,14 @@ def _sort_key(line: Line) -> tuple[int, str, str, str]:
     return time, line["user"], event, line["kind"]
 
 
+def _cause(error: BaseException) -> BaseException:
+    """The error of ours inside the engine's, if there is one."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, CarillonError):
+        found = found.__cause__
+    return found or error
+
+
 def run_simulation(
     lines: Iterable[bytes],
     *,
@@ -145,5 +154,8 @@ def run_simulation(
     """
     collected: list[Line] = []
     flow = wire(lines, collected, registry or load_registry(), inbox=inbox, batch=batch, bulk_from=bulk_from)
-    cluster_main(flow, [], 0, worker_count_per_proc=workers)
+    try:
+        cluster_main(flow, [], 0, worker_count_per_proc=workers)
+    except BytewaxRuntimeError as error:
+        raise _cause(error) from error
     return sorted(collected, key=_sort_key)

@@ -89,6 +89,7 @@ def decide_slice(
     profile = state.registry.profile(event.type)
     endings = _Endings()
     columns.refresh(now)
+    state.emissions.reserve_rows(len(state.users))
     codes = np.full(len(rows), -1, np.int32)
     if verdict is not None:
         codes[:] = endings.number(Ending(verdict.outcome, verdict.reason, inbox=False, gated=False))
@@ -215,7 +216,6 @@ def _gate(
     inbox: Codes,
 ) -> Codes:
     """Rule D: `_PASSES`, `_WAITS`, or the number of the ending."""
-    state.emissions.reserve_rows(len(state.users))
     state.emissions.advance(now)
     codes = np.full(len(rows), _PASSES, np.int32)
     if event.priority == "P0":
