@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from rules.random_streams import random_stream
 
 from operators.decide import apply
 from operators.simulation import Simulation
-from rules.random_streams import random_stream
 from state.group import GroupState
 from state.model.keys import KEY_GROUPS
 from state.model.registry import load_registry

@@ -2,9 +2,9 @@
 
 import orjson
 import pytest
+from rules.random_streams import random_stream
 
 from flows.simulate import run_simulation
-from rules.random_streams import random_stream
 
 NEVER = 1 << 30
 

@@ -1,0 +1,73 @@
+"""Flows as processes that a test kills and starts again, as the supervisor runs them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+class FlowProcesses:
+    """Named processes over one data directory; each runs the flows of its name."""
+
+    def __init__(self, directory: Path, environment: dict[str, str] | None = None) -> None:
+        self._directory = directory
+        self._environment = {
+            **os.environ,
+            "CARILLON_DATA_DIR": str(directory),
+            "CARILLON_LANES__EPOCH": "100ms",
+            **(environment or {}),
+        }
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str) -> None:
+        """Start the process that runs the flow `name`."""
+        with (self._directory / f"{name}.out").open("ab") as output:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "flows.launch", name, "flows", name],
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+            )
+
+    def kill(self, name: str) -> None:
+        """kill -9, and wait until it is gone."""
+        process = self._processes[name]
+        assert process.poll() is None, f"{name} was not alive: {self.output(name)}"
+        process.kill()
+        process.wait(10)
+
+    def drain(self) -> list[int]:
+        """SIGTERM to all; their exit codes."""
+        for process in self._processes.values():
+            process.send_signal(signal.SIGTERM)
+        return [process.wait(30) for process in self._processes.values()]
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.kill()
+                process.wait(10)
+            if process.stdin is not None:
+                process.stdin.close()
+
+    def output(self, name: str) -> str:
+        """The end of what it printed, for a failure."""
+        return (self._directory / f"{name}.out").read_text(errors="replace")[-3000:]
+
+    def is_alive(self, name: str) -> bool:
+        return self._processes[name].poll() is None
+
+
+def wait_until(true: object, deadline_s: float, what: str) -> None:
+    """Poll a condition.
+
+    :raises AssertionError: it did not become true in time.
+    """
+    end = time.monotonic() + deadline_s
+    while not true():  # type: ignore[operator]  # a callable
+        assert time.monotonic() < end, f"not in {deadline_s} s: {what}"
+        time.sleep(0.1)
