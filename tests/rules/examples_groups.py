@@ -284,4 +284,43 @@ EXAMPLES = [
         [PUSH, capped(1), like("e1", NOON), like("e2", NOON + 1, "b"), tick(NOON + MINUTE)],
         [emitted("e1", NOON), liked("e1", NOON), held("e2", NOON + MINUTE, NOON + HOUR, caps=(1, 1))],
     ),
+    Example(
+        "an_open_group_that_finds_no_channel_closes",
+        "3.C, 3.E",
+        [
+            PUSH,
+            like("e1", NOON),
+            like("e2", NOON + 1, "b"),
+            kill(NOON + 2, "channel", "push"),
+            kill(NOON + MINUTE, "channel", "push", on=False),
+            like("e3", NOON + MINUTE + 1, "c"),
+        ],
+        [
+            emitted("e1", NOON),
+            liked("e1", NOON),
+            inboxed("e2", NOON + MINUTE, caps=(1, 1)),
+            emitted("e3", NOON + MINUTE + 1, caps=(1, 1)),
+            liked("e3", NOON + MINUTE + 1, actors=["c"]),
+        ],
+    ),
+    Example(
+        "a_group_keeps_the_place_of_the_event_that_found_it_closed",
+        "6",
+        # e2 is held to 13:00 first, the group (of e1's place) at 12:01 to the same time: the group goes first.
+        [
+            PUSH,
+            capped(1),
+            like("e1", NOON),
+            mention("e2", NOON + 1),
+            like("e3", NOON + 2, "b"),
+            tick(NOON + HOUR),
+        ],
+        [
+            emitted("e1", NOON),
+            liked("e1", NOON),
+            emitted("e3", NOON + HOUR, caps=(0, 1)),
+            liked("e3", NOON + HOUR, actors=["b"]),
+            held("e2", NOON + HOUR, NOON + 2 * HOUR, caps=(1, 2)),
+        ],
+    ),
 ]

@@ -9,6 +9,7 @@ from rules.writing import (
     NOON,
     PUSH,
     Example,
+    aggregating,
     cancel,
     capped,
     emission,
@@ -75,14 +76,16 @@ RELEASE = [
             PUSH,
             like("e1", NOON, deliver_at=NOON + 2 * MINUTE),
             like("e2", NOON + MINUTE, "b"),
+            like("e3", NOON + MINUTE + 1, "c"),
             kill(NOON + 2 * MINUTE, "all"),
         ],
-        # e2 opens the group until 12:02; the window ends first, so e1 finds it closed, and no switch is on yet.
+        # The window of e2 ends at 12:02 with e3 in it; e1 comes behind and waits for the next, and no switch is on yet.
         [
             emitted("e2", NOON + MINUTE),
             liked("e2", NOON + MINUTE, actors=["b"]),
-            emitted("e1", NOON + 2 * MINUTE, caps=(1, 1)),
-            liked("e1", NOON + 2 * MINUTE),
+            emitted("e3", NOON + 2 * MINUTE, caps=(1, 1)),
+            liked("e3", NOON + 2 * MINUTE, actors=["c"]),
+            aggregating("e1", NOON + 2 * MINUTE),
         ],
     ),
     Example(
@@ -173,6 +176,19 @@ CANCEL = [
             tick(LATER),
         ],
         [inboxed("e1", NOON), inboxed("e3", NOON + 3)],
+    ),
+    Example(
+        "a_cancelled_keyless_one_can_be_sent_again",
+        "1",
+        [
+            mention("e1", NOON, object="p", deliver_at=LATER),
+            mention("e2", NOON + 1, object="p", deliver_at=LATER),
+            cancel(NOON + 2, "e1"),
+            mention("e3", NOON + 3, object="p", deliver_at=LATER),
+            mention("e4", NOON + 4, object="p", deliver_at=LATER),
+            tick(LATER),
+        ],
+        [inboxed("e3", LATER)],
     ),
     Example(
         "cancelling_one_that_is_not_the_latest_leaves_the_latest",

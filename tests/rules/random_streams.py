@@ -24,10 +24,13 @@ class _Writer:
     types: list[str] = field(default_factory=list)
     users: list[str] = field(default_factory=list)
     pace: float = 0.5
+    zone: str = "UTC"
+    scheduling: float = 0.05
 
     def write(self, length: int | None) -> list[Line]:
         rng = self.rng
-        self.now = rng.choice(words.STARTS)
+        self.zone, self.now = rng.choice(words.STARTS)
+        self.scheduling = rng.choice([0.02, 0.05, 0.3])
         self.types = rng.sample(words.TYPES, 3) + rng.sample(words.BUSY_TYPES, 2) * rng.choice([1, 3])
         self.users = rng.sample(words.USERS, rng.randint(1, len(words.USERS)))
         self.pace = rng.choice([0.4, 0.7, 0.85, 0.9])
@@ -66,7 +69,9 @@ class _Writer:
     def _aim(self) -> int:
         rng = self.rng
         if rng.random() < 0.25:
-            return words.next_clock(self.now, rng.choice(words.ZONES), rng.choice(words.CLOCKS))
+            return words.next_clock(
+                self.now, rng.choice([self.zone, rng.choice(words.ZONES)]), rng.choice(words.CLOCKS)
+            )
         since = rng.choice(self.events[-12:])["ts"] if self.events else self.now
         return since + rng.choice(words.BOUNDARIES[:-1] if rng.random() < 0.9 else words.BOUNDARIES)
 
@@ -74,7 +79,7 @@ class _Writer:
 
     def _record(self) -> None:
         writers = [
-            *[(self._event, 66), (self._retraction, 9), (self._repeat, 4), (self._cancel, 2)],
+            *[(self._event, 66), (self._retraction, 9), (self._repeat, 4), (self._cancel, 1 + 10 * self.scheduling)],
             *[(self._preference, 6), (self._endpoint, 4), (self._read, 3)],
             *[(self._follow, 2), (self._segment, 1), (self._kill, 2), (self._tick, 2)],
         ]
@@ -100,7 +105,7 @@ class _Writer:
             "priority": self._maybe(0.15, ["P0", "P1", "P2"]),
             "ttl_ms": self._maybe(0.2, words.TTLS),
             "payload": self._maybe(0.7, [*words.PAYLOADS, *[{"n": rng.random()}] * 6]),
-            "deliver_at": self._deliver_at() if rng.random() < 0.08 else None,
+            "deliver_at": self._deliver_at() if rng.random() < self.scheduling else None,
             "idempotency_key": self._maybe(0.1, words.KEYS),
             "to": self._to() if rng.random() < (0.4 if p0 else 0.05) else None,
             "parent_event_id": self._some_id() if rng.random() < 0.03 else None,
@@ -124,7 +129,7 @@ class _Writer:
         fields = {name: of.get(name) for name in same} | {"retracts": True, "event_id": f"r{len(self.events)}"}
         fields["parent_event_id"] = self._maybe(0.3, [of["event_id"], of["event_id"], "nobody"])
         fields["idempotency_key"] = self._maybe(0.5, [f"r{len(self.events)}"])
-        fields["deliver_at"] = self._deliver_at() if self.rng.random() < 0.1 else None
+        fields["deliver_at"] = self._deliver_at() if self.rng.random() < self.scheduling else None
         if self.rng.random() < 0.1:
             fields["sender_id"] = self.rng.choice(words.SENDERS)
         self._add(fields)
@@ -226,7 +231,7 @@ class _Writer:
             "enabled": rng.random() < 0.8,
             "start": rng.choice(words.CLOCKS if rng.random() < 0.9 else words.BAD_CLOCKS),
             "end": rng.choice(words.CLOCKS if rng.random() < 0.95 else words.BAD_CLOCKS),
-            "timezone": rng.choice(words.ZONES if rng.random() < 0.9 else words.BAD_ZONES),
+            "timezone": rng.choice([self.zone, rng.choice(words.ZONES), rng.choice(words.ZONES + words.BAD_ZONES)]),
         }
         for name in list(hours):
             if rng.random() < 0.08:

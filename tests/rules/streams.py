@@ -142,7 +142,7 @@ drafts = st.one_of(*[events] * 6, again, again, preferences, endpoints, reads, k
 @st.composite
 def streams(draw: st.DrawFn) -> list[Line]:
     """A totally ordered record file."""
-    start = draw(st.sampled_from(words.STARTS))
+    _, start = draw(st.sampled_from(words.STARTS))
     scene = draw(st.lists(st.one_of(endpoints, endpoints, preferences, follows, segments), max_size=12))
     body = draw(st.lists(st.tuples(steps, drafts), min_size=1, max_size=50))
     log = _Log(start)

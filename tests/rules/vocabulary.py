@@ -42,22 +42,26 @@ ZONES = [
     *("America/St_Johns", "Pacific/Chatham", "Africa/Casablanca", "Europe/Athens"),
 ]
 BAD_ZONES: list[Any] = ["Europe/Atlantis", "", "../UTC", 5, None]
-CLOCKS = ["22:00", "08:00", "09:00", "07:00", "02:30", "02:00", "01:45", "00:00", "23:59", "12:00", "13:30", "10:00"]
+CLOCKS = [
+    *("22:00", "08:00", "09:00", "07:00", "00:00", "23:59", "12:00", "13:30", "10:00"),
+    *("01:30", "01:45", "02:00", "02:15", "02:30"),
+]
 BAD_CLOCKS: list[Any] = ["24:00", "7:00", "12:60", "", "noon", "08:00:00", 8, "08:00 "]
 
 STARTS = [
-    utc("2024-05-15 12:00"),
-    utc("2024-05-15 21:58"),
-    utc("2024-05-16 06:55"),
-    utc("2024-05-15 08:59"),
-    utc("2024-03-30 23:30"),  # Berlin, spring
-    utc("2024-10-26 23:00"),  # Berlin, autumn
-    utc("2024-03-10 05:30"),  # New York, spring
-    utc("2024-11-03 04:30"),  # New York, autumn
-    utc("2024-04-06 13:30"),  # Lord Howe, autumn
-    utc("2024-10-05 14:30"),  # Lord Howe, spring
-    utc("1979-03-31 20:00"),  # Athens, whose gap swallows 09:00
+    ("Asia/Tokyo", utc("2024-05-15 12:00")),
+    ("UTC", utc("2024-05-15 21:58")),
+    ("Asia/Kathmandu", utc("2024-05-16 06:55")),
+    ("UTC", utc("2024-05-15 08:59")),
+    ("Europe/Berlin", utc("2024-03-30 23:30")),  # spring
+    ("Europe/Berlin", utc("2024-10-26 23:00")),  # autumn
+    ("America/New_York", utc("2024-03-10 05:30")),  # spring
+    ("America/New_York", utc("2024-11-03 04:30")),  # autumn
+    ("Australia/Lord_Howe", utc("2024-04-06 13:30")),  # autumn
+    ("Australia/Lord_Howe", utc("2024-10-05 14:30")),  # spring
+    ("Europe/Athens", utc("1979-03-31 20:00")),  # its gap swallows 09:00
 ]
+"""Where a stream begins, and the zone for which that is a time to look at."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
