@@ -48,7 +48,7 @@ class Person:
         """What the person wants; some are in their quiet hours right now, wherever they live."""
         return {
             "quiet_hours": self._quiet_hours(now),
-            "frequency_cap": {"max_per_hour": 2 if self.rank % 9 == 4 else 10, "max_per_day": 50},
+            "frequency_cap": self._cap(),
             "types": self._types(),
             "muted": {"actors": ["linus"] if self.rank % 6 == 1 else [], "objects": []},
             "unsubscribed": {"email": ["marketing"]} if self.rank % 8 == 5 else {},
@@ -60,6 +60,11 @@ class Person:
         if self.rank % 10 == 3:
             wanted["like"] = {"enabled": False}
         return wanted
+
+    def _cap(self) -> dict[str, int]:
+        """Most want everything (the popular would reach the default within a minute of the demo), some very little."""
+        few = {4: 3, 7: 10}.get(self.rank % 9)
+        return {"max_per_hour": few or 1_000, "max_per_day": 5 * (few or 1_000)}
 
     def _quiet_hours(self, now: datetime) -> dict[str, Any]:
         if self.rank % 5 != 2:

@@ -39,7 +39,7 @@ def mermaid(name: str) -> str:
     """
     settings = load_settings()
     with tempfile.TemporaryDirectory(prefix="carillon-graph-") as directory:
-        _prepare(replace(settings, data_dir=Path(directory), profile="embedded"))
+        prepare_directory(replace(settings, data_dir=Path(directory), profile="embedded"))
         environment = child_environment(replace(settings, data_dir=Path(directory), profile="embedded"))
         done = subprocess.run(
             [sys.executable, "-m", "flows.commands.graph", name],
@@ -54,7 +54,7 @@ def mermaid(name: str) -> str:
     return done.stdout.rstrip("\n")
 
 
-def _prepare(settings: Settings) -> None:
+def prepare_directory(settings: Settings) -> None:
     """What flows find in a system's directory: topics, and where the sandbox would be."""
     from connectors.sandbox.certificates import SandboxFiles, make_certificates
     from connectors.sandbox.options import Ports
