@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,7 @@ topics_app = typer.Typer(no_args_is_help=True, help="The log's topics.")
 app.add_typer(topics_app, name="topics")
 
 if TYPE_CHECKING:
+    from connectors.log.interface import Log
     from flows.commands.kill import Answer
     from flows.settings import Settings
 
@@ -102,6 +104,51 @@ def check_command(data: Data = None, as_json: Json = False) -> None:
     raise typer.Exit(1 if bad else 0)
 
 
+@app.command("ledger")
+def ledger_command(
+    event: Annotated[str | None, typer.Option(help="Records of this event and of what it led to.")] = None,
+    user: Annotated[str | None, typer.Option(help="Records of this user.")] = None,
+    since: Annotated[str | None, typer.Option("--from", metavar="T", help="From this time on, ISO 8601 or ms.")] = None,
+    until: Annotated[str | None, typer.Option("--to", metavar="T", help="Before this time.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Prove the three laws; exit 1 if one does not hold.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Query the ledger, also while the system runs, or prove that nothing is unaccounted for."""
+    from connectors.archive.ledger import LedgerQuery
+    from flows.commands.ledger import BadTimeError, check_ledger, parse_time, show_ledger
+
+    if check and any((event, user, since, until)):
+        raise typer.BadParameter("--check looks at everything; leave the other options out")
+    settings, output = _settings(data), Output(as_json)
+    try:
+        bounds = [None if text is None else parse_time(text) for text in (since, until)]
+    except BadTimeError as error:
+        raise typer.BadParameter(str(error)) from error
+    query = LedgerQuery(event, user, *bounds)
+    with _existing_log(settings) as log:
+        if not check:
+            show_ledger(settings.data_dir, log, query, output)
+        elif not check_ledger(settings.data_dir, log, output):
+            raise typer.Exit(1)
+
+
+@app.command("explain")
+def explain_command(
+    event: Annotated[str, typer.Option(help="The event_id.")],
+    user: Annotated[str, typer.Option(help="The recipient.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Say why a user did or did not hear of an event, with every value that counted; exit 1 if nothing is known."""
+    from flows.commands.explain import explain
+
+    settings = _settings(data)
+    with _existing_log(settings) as log:
+        found = explain(settings.data_dir, log, settings.registry(), event=event, user=user, output=Output(as_json))
+    raise typer.Exit(0 if found else 1)
+
+
 @app.command("kill")
 def kill_command(
     everything: Annotated[bool, typer.Option("--all", help="Stop every send.")] = False,
@@ -117,7 +164,6 @@ def kill_command(
     """Set a kill switch, also while the system runs, and say when each process obeys; exit 1 if one does not."""
     from connectors.control import Kill
     from flows.commands.kill import DEADLINE, kill
-    from flows.opening import open_log, system_topics
 
     named = {"sender": sender, "type": type_name, "channel": channel, "campaign": campaign}
     given: list[tuple[Any, str]] = [(scope, value) for scope, value in named.items() if value is not None]
@@ -125,19 +171,13 @@ def kill_command(
     if len(given) != 1:
         raise typer.BadParameter("name exactly one of --all, --sender, --type, --channel, --campaign")
     settings, output = _settings(data), Output(as_json)
-    if settings.profile == "embedded" and not (settings.data_dir / "log").exists():
-        raise ConfigurationError(f"{settings.data_dir} holds no system; name its directory with --data")
-    log = open_log(settings)
-    try:
-        log.ensure_topics(system_topics(settings))
+    with _existing_log(settings) as log:
         scope, value = given[0]
         answers = list(
             _shown(
                 kill(log, settings.data_dir / "run", Kill(scope, value, not lift, reason), deadline=DEADLINE), output
             )
         )
-    finally:
-        log.close()
     if not answers:
         output.show({"processes": 0}, "Written; no process runs, the next start obeys it from its first send.")
     raise typer.Exit(1 if any(answer.after is None for answer in answers) else 0)
@@ -187,6 +227,20 @@ def _settings(data: Path | None, profile: Profile | None = None) -> Settings:
     return load_settings(data_dir=data, profile=None if profile is None else profile.value)
 
 
+@contextmanager
+def _existing_log(settings: Settings) -> Iterator[Log]:
+    """The log of a system that was started before: a mistyped directory must not look like an empty system."""
+    from flows.opening import open_log
+
+    if settings.profile == "embedded" and not (settings.data_dir / "log").exists():
+        raise ConfigurationError(f"{settings.data_dir} holds no system; name its directory with --data")
+    log = open_log(settings)
+    try:
+        yield log
+    finally:
+        log.close()
+
+
 def _shown(answers: Iterable[Answer], output: Output) -> Iterator[Answer]:
     for answer in answers:
         after_ms = None if answer.after is None else int(answer.after.total_seconds() * 1000)
@@ -206,3 +260,7 @@ def main() -> None:
     except OSError as error:
         complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
