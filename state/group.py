@@ -11,7 +11,7 @@ from state.pending import HELD, OPEN, PendingTable
 from state.preferences import PreferenceTable
 from state.users import UserTable
 
-BULK_FROM = 8
+BULK_FROM = 64
 
 
 class Totals:

@@ -1,0 +1,281 @@
+"""Decisions per second and core in the running flow, against a plain per-user Bytewax flow on the same work.
+
+Both run with recovery on, read the same events and settings, write every decision durably to the embedded log, and must
+come to the same outcomes. Ours reads `work`; its checkpoint is RocksDB. The plain flow keeps its state in Bytewax.
+"""
+
+import random
+import shutil
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import TestingSource, cluster_main
+
+from bench import plain_flow
+from bench.figures import record
+from connectors.log import NewRecord, Record
+from connectors.log.bytewax import LogSink
+from connectors.log.embedded import EmbeddedLog
+from flows import decide
+from flows.topics import topic_specs
+from state.model.event import Event
+from state.model.keys import key_group, partition_of_group
+from state.model.registry import load_registry
+from state.model.work import EndpointWork, FollowWork, PreferenceWork, SliceWork, Work, encode_work
+from state.rocksdb import GroupStore
+
+PARTITIONS = 4
+EPOCH = timedelta(milliseconds=200)
+NOW = int(time.time() * 1000) + 86_400_000
+"""Tomorrow: no hold ends while either side runs."""
+STAR = "star"
+ZONES = ("Europe/Paris", "America/New_York", "Asia/Tokyo", "Asia/Kolkata", "America/Sao_Paulo", "Africa/Cairo")
+
+
+def _document(choose: random.Random) -> dict[str, Any]:
+    """One of some hundred documents, as users have them: few stray far from the defaults."""
+    document: dict[str, Any] = {}
+    if choose.random() < 0.5:
+        quiet = {"enabled": True, "start": choose.choice(["22:00", "23:00"]), "end": "07:00"}
+        document["quiet_hours"] = quiet | {"timezone": choose.choice(ZONES)}
+    if choose.random() < 0.2:
+        document["frequency_cap"] = {"max_per_hour": choose.choice([2, 5, 20]), "max_per_day": choose.choice([4, 50])}
+    if choose.random() < 0.1:
+        document["types"] = {"new_post": {"enabled": False}}
+    return document
+
+
+def _event(number: int) -> Event:
+    """Posts a second apart: the caps of some come into play."""
+    return Event(
+        event_id=f"post{number}", type="new_post", priority="P1", fan_out_type="FOLLOWERS", sender_id="bench",
+        actor=STAR, object=f"o{number}", payload={"title": "a new post"}, ttl_ms=21_600_000,
+        ingested_at=NOW + number * 1_000,
+    )  # fmt: skip
+
+
+class Workload:
+    """Users with settings, all following one star, and his posts."""
+
+    def __init__(self, users: int, posts: int) -> None:
+        choose = random.Random(7)
+        self.users = [f"user{number}" for number in range(users)]
+        self.documents = {user: _document(choose) for user in self.users}
+        self.reachable = {user for user in self.users if choose.random() < 0.9}
+        self.events = [_event(number) for number in range(posts)]
+        self.decisions = users * posts
+
+
+def _append(log: EmbeddedLog, records: Iterator[Work]) -> None:
+    batch: list[NewRecord] = []
+    for work in records:
+        assert work.g is not None
+        partition = partition_of_group(work.g, PARTITIONS)
+        batch.append(NewRecord("work", partition, str(work.g).encode(), encode_work(work)))
+        if len(batch) == 5_000:
+            log.append(batch)
+            batch = []
+    if batch:
+        log.append(batch)
+
+
+def _settings(work: Workload) -> Iterator[Work]:
+    for user in work.users:
+        group = key_group(user)
+        yield PreferenceWork(g=group, stamp=NOW, user=user, doc=work.documents[user])
+        yield FollowWork(g=group, stamp=NOW, follower=user, followee=STAR, on=True)
+        if user in work.reachable:
+            yield EndpointWork(
+                g=group, stamp=NOW, user=user, channel="push", id="phone", platform="ios", address="0" * 64,
+                registered_at=NOW,
+            )  # fmt: skip
+
+
+def _slices(work: Workload) -> Iterator[Work]:
+    for event in work.events:
+        for group in range(240):
+            yield SliceWork(g=group, stamp=event.ingested_at, event=event)
+
+
+def _open(directory: Path) -> EmbeddedLog:
+    return EmbeddedLog(directory, clock=lambda: int(time.time() * 1000))
+
+
+class _Quiet:
+    """Tells when a flow has written nothing for a while, and when it wrote last."""
+
+    def __init__(self, log: EmbeddedLog) -> None:
+        self._log = log
+        self._ends = self._now_ends()
+        self.last_change = time.perf_counter()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _now_ends(self) -> list[int]:
+        return [self._log.end_offset("ledger", p) + self._log.end_offset("inbox", p) for p in range(PARTITIONS)]
+
+    def _watch(self) -> None:
+        started = False
+        while not (started and time.perf_counter() - self.last_change > 2.0):
+            time.sleep(0.02)
+            ends = self._now_ends()
+            if ends != self._ends:
+                self._ends, self.last_change, started = ends, time.perf_counter(), True
+        self._done.set()
+
+    def drain(self) -> bool:
+        return self._done.is_set()
+
+
+def _run_decide(directory: Path, log: EmbeddedLog, *, wait_for_output: bool) -> tuple[float, float]:
+    """(seconds, processor seconds) until everything is decided and written."""
+    store = GroupStore(directory / "state")
+    quiet = _Quiet(log) if wait_for_output else None
+    ends = {p: log.end_offset("work", p) for p in range(PARTITIONS)}
+    deadline = time.perf_counter() + 600
+
+    def stored() -> bool:
+        return all(decide.first_offset(store, p, PARTITIONS) >= 1 and ends[p] for p in ends)
+
+    settled = [0.0]
+
+    def drain() -> bool:
+        if quiet is not None:
+            return quiet.drain()
+        settled[0] = settled[0] or time.perf_counter()
+        return time.perf_counter() > deadline or (time.perf_counter() - settled[0] > 3 and stored())
+
+    flow = decide.wire(
+        lambda: _open(directory), store, load_registry(), partitions=PARTITIONS, budget=200_000, drain=drain
+    )
+    start, cpu = time.perf_counter(), time.process_time()
+    cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
+    store.commit()
+    store.close()
+    end = quiet.last_change if quiet is not None else time.perf_counter()
+    return end - start, time.process_time() - cpu
+
+
+def _outcomes(log: EmbeddedLog) -> Counter[str]:
+    counted: Counter[str] = Counter()
+    for record_ in _ledger(log):
+        schema = dict(record_.headers)["schema"]
+        if schema == b"decision/1+arrow":
+            counted.update(pa.ipc.open_stream(record_.value).read_all()["outcome"].to_pylist())
+        elif schema == b"decision/1+json":
+            counted[orjson.loads(record_.value)["outcome"]] += 1
+    return counted
+
+
+def _ledger(log: EmbeddedLog) -> Iterator[Record]:
+    reader = log.reader({("ledger", partition): 0 for partition in range(PARTITIONS)})
+    while found := reader.poll(10_000, timedelta(milliseconds=200)):
+        yield from found
+    reader.close()
+
+
+def measure_ours(work: Workload) -> tuple[float, float, Counter[str]]:
+    """(decisions per second, per processor second, outcomes)."""
+    directory = Path(tempfile.mkdtemp())
+    try:
+        log = _open(directory)
+        log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
+        _append(log, _settings(work))
+        _run_decide(directory, log, wait_for_output=False)
+        _append(log, _slices(work))
+        seconds, cpu = _run_decide(directory, log, wait_for_output=True)
+        outcomes = _outcomes(log)
+        log.close()
+    finally:
+        shutil.rmtree(directory)
+    return work.decisions / seconds, work.decisions / cpu, outcomes
+
+
+def _plain_records(work: Workload) -> Iterator[plain_flow.Input]:
+    for user in work.users:
+        yield "preference", (user, work.documents[user])
+        if user in work.reachable:
+            yield "endpoint", (user, None)
+
+
+def measure_plain(work: Workload) -> tuple[float, float, Counter[str]]:
+    """(decisions per second, per processor second, outcomes); settings are loaded in a run before."""
+    directory = Path(tempfile.mkdtemp())
+    followers = {STAR: work.users}
+    settings = list(_plain_records(work))
+    events: list[plain_flow.Input] = [("event", event) for event in work.events]
+    try:
+        log = _open(directory)
+        log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
+        init_db_dir(directory / "recovery", 1) if _made(directory / "recovery") else None
+        recovery = RecoveryConfig(str(directory / "recovery"))
+        items = [*settings, TestingSource.EOF(), *events]
+        flow = _plain(items, followers, directory)
+        cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH, recovery_config=recovery)
+        start, cpu = time.perf_counter(), time.process_time()
+        cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH, recovery_config=recovery)
+        seconds, used = time.perf_counter() - start, time.process_time() - cpu
+        outcomes = _outcomes(log)
+        log.close()
+    finally:
+        shutil.rmtree(directory)
+    return work.decisions / seconds, work.decisions / used, outcomes
+
+
+def _made(directory: Path) -> bool:
+    directory.mkdir()
+    return True
+
+
+def _plain(items: list[Any], followers: dict[str, list[str]], directory: Path) -> Any:
+    import bytewax.operators as op
+    from bytewax.dataflow import Dataflow
+
+    flow = Dataflow("plain")
+    read = op.input("read", flow, TestingSource(items, batch_size=1))
+    keyed = op.flat_map("recipients", read, plain_flow.recipients(followers))
+    decided = op.stateful("decide", keyed, plain_flow.DecideUser)
+    op.output("write", op.map("record", decided, _ledger_record), LogSink(lambda: _open(directory), ["ledger"]))
+    return flow
+
+
+def _ledger_record(item: tuple[str, tuple[str, str, str | None]]) -> tuple[str, NewRecord]:
+    user, (event_id, outcome, reason) = item
+    value = orjson.dumps({"event_id": event_id, "user": user, "outcome": outcome, "reason": reason})
+    partition = partition_of_group(key_group(user), PARTITIONS)
+    return f"ledger/{partition}", NewRecord(
+        "ledger", partition, user.encode(), value, (("schema", b"decision/1+json"),)
+    )
+
+
+def main(*, users: int = 120_000, posts: int = 5, rounds: int = 1) -> None:
+    """Print and store `decisions_per_core` and `decisions_vs_plain_flow`; medians of alternating rounds."""
+    work = Workload(users, posts)
+    ours: list[float] = []
+    ratios: list[float] = []
+    for _ in range(rounds):
+        _, fast, outcomes = measure_ours(work)
+        _, slow, plain_outcomes = measure_plain(work)
+        assert outcomes == plain_outcomes, f"not the same decisions: {outcomes} {plain_outcomes}"
+        ours.append(fast)
+        ratios.append(fast / slow)
+    text = f"{users} followers, {posts} posts, all rules, ledger, inbox and deliver written, recovery on"
+    record("decisions", "decisions_per_core", sorted(ours)[rounds // 2], "recipients/s", work=text, n=work.decisions)
+    record(
+        "decisions", "decisions_vs_plain_flow", sorted(ratios)[rounds // 2], "ratio", work=text, n=work.decisions,
+        against="plain per-user flow, same decisions, same run",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
