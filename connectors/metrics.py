@@ -54,3 +54,25 @@ GATEWAY_FOLLOW_ERRORS = Counter(
     "Reads of a followed topic that failed and are retried, and its records that do not decode and are passed over",
     ["kind"],
 )
+
+DELIVERIES = Counter(
+    "carillon_deliveries_total", "Deliveries that ended, by channel and outcome of RULES 5", ["channel", "outcome"]
+)
+DELIVERY_ATTEMPTS = Counter(
+    "carillon_delivery_attempts_total",
+    "Tries at a provider, by result: sent, rejected, throttled, failed, or ambiguous: failed, and maybe taken",
+    ["provider", "result"],
+)
+DELIVERY_SEND_SECONDS = Histogram(
+    "carillon_delivery_send_seconds",
+    "Time from handing a message to a provider's connector to its result",
+    ["provider"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+DELIVERIES_IN_FLIGHT = Gauge("carillon_deliveries_in_flight", "Requests at a provider right now", ["provider"])
+DELIVERIES_OPEN = Gauge("carillon_deliveries_open", "Deliveries accepted and not ended, by lane", ["lane"])
+P0_ACCEPTED_TO_PROVIDER_SECONDS = Histogram(
+    "carillon_p0_accepted_to_provider_seconds",
+    "Time from the acceptance of a P0 event to the first provider's answer that it took it",
+    buckets=(0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+)

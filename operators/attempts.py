@@ -25,6 +25,10 @@ class DeliveryHistory:
     first_at: int = 0
     open: bool = False
     retry_at: int | None = None
+    gone_at: int | None = None
+    """As of when the provider called the address dead."""
+    provider: str | None = None
+    provider_id: str | None = None
     outcome: str | None = None
     reason: str | None = None
     fell_back_to: str | None = None
@@ -44,12 +48,14 @@ class DeliveryHistory:
     def _intent(self, record: Attempt) -> None:
         self.attempts = max(self.attempts, record.attempt)
         self.first_at = self.first_at or record.at
+        self.provider, self.provider_id = record.provider, record.provider_id
         self.open = True
         self.made.append(AttemptMade(record.provider, record.at, None))
 
     def _answer(self, record: Attempt) -> None:
         self.open = False
         self.retry_at = record.retry_at
+        self.gone_at = record.gone_at if record.gone_at is not None else self.gone_at
         if self.made:
             self.made[-1] = AttemptMade(self.made[-1].provider, self.made[-1].at, answer_text(record))
         if record.result == "sent" and self.outcome is None:

@@ -1,0 +1,104 @@
+"""Deliver flow: emissions of P1 and P2 go to the providers, and what came of them to the ledger (RULES 4).
+
+    deliver.push, deliver.sms, deliver.email ─► by lane ─► send (attempts, providers) ─► ledger, endpoints, dead_letters
+
+Lanes know where to go on (`DIR/state/deliver`), so the flow needs no recovery store of Bytewax; a lane whose file is
+lost begins anew and finds in `attempts` what was sent. Run with at most as many workers as there are lanes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.operators import KeyedStream
+
+from connectors.control import ControlWatcher
+from connectors.log.bytewax import LogSink, LogSource, keyed
+from connectors.log.interface import Log, NewRecord
+from flows.drain import install_drain
+from flows.open import clock_ms, log_opener
+from flows.sending import build_sender
+from flows.settings import load_settings
+from flows.steps.deliver import CreditSource, DeliverLogic, Item, Lanes, lane_number
+from flows.steps.deliver_lane import LaneParts, lane_path
+from flows.steps.deliver_records import OUTPUT_TOPICS
+from flows.steps.ticks import TickSource
+from flows.topics import SENT_CHANNELS, deliver_topic
+from state.model.group_keys import GROUP_KEYS
+from state.sending import read_start
+
+OWN_OFFSETS = True
+"""Tells who runs the flow that it needs no recovery store."""
+DIRECTORY = Path("state") / "deliver"
+TOPICS = tuple(deliver_topic(channel) for channel in SENT_CHANNELS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliverFlowOptions:
+    """Pace and bounds of the flow."""
+
+    budget: int = 2_000
+    """Records of a partition that may enter an epoch. Default: 2 000."""
+    open_max: int = 20_000
+    """Records that a lane keeps open at once; P2 gets half of it. Default: 20 000."""
+    tick: timedelta = timedelta(milliseconds=500)
+    """How often a lane without work looks for counts to publish. Default: half a second."""
+
+
+def wire(
+    open_log: Callable[[], Log],
+    parts: LaneParts,
+    *,
+    drain: Callable[[], bool],
+    options: DeliverFlowOptions | None = None,
+) -> Dataflow:
+    """The flow over any log; the sender in `parts` runs already."""
+    given = options or DeliverFlowOptions()
+    lanes = Lanes(parts, open_max=given.open_max)
+
+    def start(topic: str, partition: int) -> int:
+        stored = read_start(lane_path(parts.directory, partition % parts.half), (topic, partition))
+        return parts.log.begin_offset(topic, partition) if stored is None else stored
+
+    source = LogSource(
+        open_log, parts.topics, start=start, budget=given.budget, resume="own", drain=drain, on_epoch=lanes.epoch
+    )
+    flow = Dataflow("deliver")
+    emissions = op.input("emissions", flow, CreditSource(source, lanes.has_room, drain))
+    passed = op.input("intervals", flow, TickSource(parts.half, given.tick, clock=time.monotonic, drain=drain))
+    merged = op.merge("with_intervals", emissions, passed)
+    by_lane: KeyedStream[Item] = op.key_on("by_lane", merged, lambda item: GROUP_KEYS[lane_number(item, parts.half)])
+    sent = op.stateful_batch("send", by_lane, lambda _: DeliverLogic(lanes))
+    outcomes: KeyedStream[NewRecord] = op.map("to_partition", sent, lambda item: keyed(item[1]))
+    op.output("outcomes", outcomes, LogSink(open_log, OUTPUT_TOPICS))
+    return flow
+
+
+def build() -> Dataflow:
+    """The flow as configured; knows the kill switches before it sends, and drains on SIGTERM."""
+    settings = load_settings()
+    open_log = log_opener(settings)
+    log = open_log()
+    watcher = ControlWatcher(log, process="deliver", run_dir=settings.data_dir / "run").start()
+    sender = build_sender(settings, log, watcher, stage="deliver")
+    parts = LaneParts(
+        directory=settings.data_dir / DIRECTORY,
+        log=log,
+        sender=sender,
+        half=log.partitions(TOPICS[0]) // 2,
+        topics=TOPICS,
+        now_ms=clock_ms,
+        run_ms=clock_ms(),
+    )
+    _OWNED.append((watcher, parts))
+    return wire(open_log, parts, drain=install_drain())
+
+
+_OWNED: list[tuple[ControlWatcher, LaneParts]] = []
+"""Held until the process ends."""

@@ -1,0 +1,115 @@
+"""What deliver counts of each key group for the second law (RULES 5, TOPICS.md "Laws").
+
+`accepted`, `fallbacks` and `in_flight` as of a place X in decide's log: of the deliveries that decide handed out up to
+X and of their fallbacks, how many are open here. Emissions come through several topics, so a lane may know of one
+beyond X while another topic still holds one below it. X is therefore a place that was seen some time ago, and which
+every topic has been read past since then: `sample`, wait, then `settle` at ends of the topics taken after the wait.
+What lies beyond X is taken out of the numbers, also where it has ended and stands on the ledger already (then
+`in_flight` is lower than what is open).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One record of a deliver topic: its deliveries and those that they fell back to."""
+
+    group: int
+    work_offset: int
+    """The place in decide's log that it follows from."""
+    size: int
+    """Deliveries, fallbacks included."""
+    open: int
+    spawned: int = 0
+    attempts_from: int = 0
+    """Nothing in its partition of `attempts` below this concerns it."""
+    ended_keys: list[str] = field(default_factory=list)
+    """Delivery keys, for the marks of the day."""
+
+
+@dataclass(slots=True)
+class GroupCounts:
+    """Running totals of one key group."""
+
+    accepted: int = 0
+    fallbacks: int = 0
+    open: int = 0
+    furthest: int = -1
+    """The highest work offset accepted."""
+    beyond: list[Job] = field(default_factory=list)
+    """Jobs whose work offset is above the last X that was published."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettledCounts:
+    """The totals of one group as of `offset` in decide's log."""
+
+    group: int
+    offset: int
+    accepted: int
+    fallbacks: int
+    in_flight: int
+
+
+class LaneCounts:
+    """The counts of the groups of one lane; for one thread at a time."""
+
+    def __init__(self, accepted: dict[int, int], fallbacks: dict[int, int], furthest: dict[int, int]) -> None:
+        """Begin with what was stored; `fallbacks` of jobs that are open still come again with their ends."""
+        self.groups = {group: GroupCounts(count, fallbacks.get(group, 0)) for group, count in accepted.items()}
+        for group, offset in furthest.items():
+            self._of(group).furthest = offset
+        self._changed = set(self.groups)
+        self._sample: dict[int, int] = {}
+
+    def accept(self, job: Job, *, again: bool) -> None:
+        """A job was taken; `again`: after a restart, it was counted as accepted before."""
+        counts = self._of(job.group)
+        counts.open += job.size
+        if not again:
+            counts.accepted += job.size
+        counts.furthest = max(counts.furthest, job.work_offset)
+        counts.beyond.append(job)
+        self._changed.add(job.group)
+
+    def ended(self, job: Job, spawned: int) -> None:
+        """One of its deliveries ended, and fell back to `spawned` others."""
+        counts = self._of(job.group)
+        counts.open += spawned - 1
+        counts.fallbacks += spawned
+        job.open += spawned - 1
+        job.size += spawned
+        job.spawned += spawned
+        self._changed.add(job.group)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether there is a sample to settle."""
+        return bool(self._sample)
+
+    def sample(self) -> bool:
+        """Note up to where each changed group is known now; false if none changed."""
+        self._sample = {group: self.groups[group].furthest for group in self._changed}
+        return bool(self._sample)
+
+    def settle(self) -> list[SettledCounts]:
+        """The counts as of the sample; the topics have been read past everything that was in them after it."""
+        settled = [self._settle(group, offset) for group, offset in sorted(self._sample.items())]
+        self._changed -= {group for group in self._sample if not self.groups[group].beyond}
+        self._sample = {}
+        return settled
+
+    def _settle(self, group: int, offset: int) -> SettledCounts:
+        counts = self.groups[group]
+        counts.beyond = [job for job in counts.beyond if job.work_offset > offset]
+        later = sum(job.size for job in counts.beyond)
+        spawned = sum(job.spawned for job in counts.beyond)
+        return SettledCounts(
+            group, offset, counts.accepted - later + spawned, counts.fallbacks - spawned, counts.open - later
+        )
+
+    def _of(self, group: int) -> GroupCounts:
+        return self.groups.setdefault(group, GroupCounts())

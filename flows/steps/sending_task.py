@@ -1,0 +1,108 @@
+"""One delivery on its way: what is sent to whom, what is known of it, and who its siblings are.
+
+A stage is one channel of one emission with all its devices; when it falls back it makes the next stage. Tasks and
+stages are changed by the sender's event loop only; what ended is handed to `Stage.on_end`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from connectors.control import Scope
+from operators.attempts import DeliveryHistory
+from operators.fall_back import FailedEnd, end_of_failed
+from state.model.delivery import ChannelAddresses, DeviceAddress, ToDeliver, delivery_key
+
+FindHistory = Callable[[str], DeliveryHistory | None]
+
+
+@dataclass(slots=True, eq=False)
+class SendTask:
+    """One (emission, channel, device)."""
+
+    stage: Stage
+    device: DeviceAddress
+    key: str
+    history: DeliveryHistory
+    known: bool
+    """`attempts` had records of it when it was taken: it is resumed."""
+    preset: tuple[str, str] | None = None
+    """Outcome and reason with which it ends without being sent."""
+    ending: str | None = None
+    """The outcome that is decided, perhaps not stored yet."""
+
+    @property
+    def emission(self) -> ToDeliver:
+        return self.stage.emission
+
+    @property
+    def channel(self) -> str:
+        return self.stage.channel
+
+    @property
+    def scope(self) -> Scope:
+        """What kill switches may name."""
+        emission = self.stage.emission
+        return Scope(emission.sender_id, emission.type, self.stage.channel, emission.campaign)
+
+
+EndHandler = Callable[[SendTask, int], None]
+"""Called once per task when its end is stored, with the number of deliveries that it fell back to."""
+
+
+@dataclass(slots=True, eq=False)
+class Stage:
+    """One channel of one emission."""
+
+    emission: ToDeliver
+    channel: str
+    devices: Sequence[DeviceAddress]
+    rest: Sequence[ChannelAddresses]
+    partition: int
+    """Of topic `attempts`."""
+    find: FindHistory
+    """What `attempts` said of a key when the lane started."""
+    on_end: EndHandler
+    job: Any = None
+    """Whatever the owner needs to know it by."""
+    tasks: list[SendTask] = field(default_factory=list)
+
+    def make_tasks(self) -> list[SendTask]:
+        """A task per device."""
+        for device in self.devices:
+            key = delivery_key(self.emission.emission_id, self.emission.user, self.channel, device.id)
+            found = self.find(key)
+            self.tasks.append(SendTask(self, device, key, found or DeliveryHistory(), found is not None))
+        return self.tasks
+
+    def failed_end(self, task: SendTask, *, now: int, usable: Callable[[str], bool]) -> FailedEnd:
+        """How a task that failed for good ends (RULES 4)."""
+        others = [other.ending or other.history.outcome for other in self.tasks if other is not task]
+        return end_of_failed(
+            others,
+            self.rest,
+            policy=self.emission.policy,
+            now=now,
+            valid_until=self.emission.valid_until,
+            usable=usable,
+        )
+
+    def next_stage(self, channel: str) -> Stage:
+        """The stage of the channel fallen back to, with the channels after it."""
+        for position, entry in enumerate(self.rest):
+            if entry.channel == channel:
+                rest = self.rest[position + 1 :]
+                return replace(self, channel=channel, devices=entry.devices, rest=rest, tasks=[])
+        raise AssertionError("a stage falls back to a channel of its own rest")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What follows from an answer: the end, or the time of the next try."""
+
+    outcome: str | None = None
+    reason: str | None = None
+    fell_back_to: str | None = None
+    retry_at: int | None = None

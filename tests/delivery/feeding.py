@@ -1,0 +1,137 @@
+"""A data directory with a log, a sandbox and flow processes, as delivery tests use them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from connectors.control import Kill, kill_record
+from connectors.log.embedded import EmbeddedLog
+from connectors.log.interface import NewRecord, Record
+from flows.topics import topic_specs
+from state.model.keys import key_group, partition_of_group
+
+PARTITIONS = 2
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class System:
+    """One data directory. Every process is started, and killed, by its pid."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.log = EmbeddedLog(directory, clock=now_ms)
+        self.log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
+        self._work_offset = 0
+
+    def environment(self) -> dict[str, str]:
+        given = {"CARILLON_DATA_DIR": str(self.directory), "CARILLON_LOG__PARTITIONS": str(PARTITIONS)}
+        return {**os.environ, **given}
+
+    @contextmanager
+    def flow(self, name: str) -> Iterator[subprocess.Popen[bytes]]:
+        process = self.start(name)
+        try:
+            yield process
+        finally:
+            stop(process)
+
+    def start(self, name: str) -> subprocess.Popen[bytes]:
+        output = (self.directory / f"{name}.out").open("ab")
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.launch", name, "flows", name],
+            stdin=subprocess.PIPE, stdout=output, stderr=output, env=self.environment(),
+        )  # fmt: skip
+
+    def emission(self, user: str, channel: str, devices: Sequence[tuple[str, str]], **changes: Any) -> NewRecord:
+        """The record that decide would write."""
+        self._work_offset += 1
+        group, now = key_group(user), now_ms()
+        value: dict[str, Any] = {
+            "emission_id": f"em_{self._work_offset:032}", "user": user, "type": "like", "object": "photo1", "count": 1,
+            "actors": ["ann"], "actor_count": 1, "first": True, "first_event_id": f"e{self._work_offset}",
+            "priority": "P1", "sender_id": "social", "campaign": None, "category": "social", "channel": channel,
+            "devices": addresses(devices), "rest": [], "policy": "first", "payload": None, "locale": "en", "name": None,
+            "decided_at": now, "ingested_at": now, "valid_until": now + 3_600_000, "digest_items": None,
+        }  # fmt: skip
+        value |= changes
+        partition = partition_of_group(group, PARTITIONS) + (PARTITIONS if value["priority"] == "P2" else 0)
+        sequence = f"d:{group}:{self._work_offset}:0".encode()
+        headers = (("schema", b"emission/1+json"), ("seq", sequence))
+        return NewRecord(f"deliver.{channel}", partition, user.encode(), json.dumps(value).encode(), headers)
+
+    def feed(self, records: Sequence[NewRecord]) -> None:
+        self.log.append(records)
+
+    def kill_switch(self, scope: Any, value: str = "", *, on: bool = True) -> None:
+        self.log.append([kill_record(Kill(scope, value, on=on))])
+
+    def read(self, topic: str) -> list[Record]:
+        records: list[Record] = []
+        for partition in range(self.log.partitions(topic)):
+            reader = self.log.reader({(topic, partition): self.log.begin_offset(topic, partition)})
+            while got := reader.poll(10_000, timedelta()):
+                records += got
+            reader.close()
+        return records
+
+    def values(self, topic: str) -> list[dict[str, Any]]:
+        return [json.loads(record.value) for record in self.read(topic)]
+
+    def deliveries(self) -> dict[tuple[str, str, str], dict[str, Any]]:
+        """The delivery record that holds, by emission, channel and device."""
+        return {
+            (value["emission_id"], value["channel"], value["device"]): value
+            for value in self.values("ledger")
+            if value["kind"] == "delivery"
+        }
+
+    def counts(self, owner: str) -> dict[int, dict[str, Any]]:
+        return {
+            value["group"]: value
+            for value in self.values("ledger")
+            if value["kind"] == "counts" and value["owner"] == owner
+        }
+
+
+def addresses(devices: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [{"id": name, "platform": "ios", "address": address, "registered_at": 1_000} for name, address in devices]
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Drain; it must end by itself, with 0."""
+    if process.poll() is None:
+        os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait(timeout=10) == -signal.SIGKILL, "the kill did not bite"
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def token(number: int | str) -> str:
+    return f"t{number}".ljust(64, "0")
