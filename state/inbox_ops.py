@@ -4,10 +4,9 @@
 column that is missing is null throughout. The payload of a batch is a string column of JSON.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
-import orjson
 import pyarrow as pa
 
 from state.model.errors import MalformedRecordError
@@ -86,14 +85,13 @@ def _decode(value: bytes) -> Operation:
 def _decode_arrow(value: bytes) -> list[Operation]:
     try:
         rows = pa.ipc.open_stream(value).read_all().to_pylist()
-    except pa.ArrowInvalid as error:
+        return msgspec.convert([_given(row) for row in rows], list[Operation])
+    except (pa.ArrowInvalid, msgspec.ValidationError) as error:
         raise MalformedRecordError(f"inbox: {error}") from error
-    return [_decode(_json_of(row)) for row in rows]
 
 
-def _json_of(row: dict[str, object]) -> bytes:
-    payload = row.pop("payload", None)
+def _given(row: dict[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in row.items() if value is not None}
-    if isinstance(payload, str | bytes):
-        given["payload"] = orjson.Fragment(payload)
-    return orjson.dumps(given)
+    if "payload" in given:
+        given["payload"] = msgspec.Raw(given["payload"])
+    return given

@@ -1,49 +1,17 @@
 """The inbox flow in processes of its own, killed at any instant: rows stay exact, counts reach the ledger."""
 
 import random
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
+from truth.counting import RUN, last_counts, read_all
 from truth.feeding import PARTITIONS, inbox_add, open_embedded, record
 from truth.running import drain, eventually, running
 
 from connectors.inbox.rocksdb import RocksInboxReader
-from connectors.log.interface import Log
-from connectors.log.interface import Record as LogRecord
 from flows.inbox import DIRECTORY
 from state.model.keys import KEY_GROUPS, key_group
-
-RUN = """
-import sys
-from datetime import timedelta
-from pathlib import Path
-from bytewax.testing import cluster_main
-from flows.drain import install_drain
-from flows.inbox import DIRECTORY, InboxFlowOptions, wire
-from truth.feeding import open_embedded
-data = Path(sys.argv[1])
-options = InboxFlowOptions(budget=200, counts_interval=timedelta(milliseconds=200))
-flow = wire(lambda: open_embedded(data), data / DIRECTORY, drain=install_drain(), options=options)
-print("ready", flush=True)
-cluster_main(flow, [], 0, worker_count_per_proc=int(sys.argv[2]), epoch_interval=timedelta(milliseconds=50))
-"""
-
-
-def read_all(log: Log, topic: str) -> list[LogRecord]:
-    start = {(topic, partition): 0 for partition in range(PARTITIONS)}
-    reader = log.reader(start)
-    found: list[LogRecord] = []
-    while batch := reader.poll(10_000, timedelta()):
-        found += batch
-    reader.close()
-    return found
-
-
-def last_counts(log: Log) -> dict[int, dict[str, Any]]:
-    return {value["group"]: value for value in (orjson.loads(each.value) for each in read_all(log, "ledger"))}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
