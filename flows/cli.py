@@ -125,7 +125,7 @@ def ledger_command(
         bounds = [None if text is None else parse_time(text) for text in (since, until)]
     except BadTimeError as error:
         raise typer.BadParameter(str(error)) from error
-    query = LedgerQuery(event, user, *bounds)
+    query = LedgerQuery(event, user, from_ms=bounds[0], to_ms=bounds[1])
     with _existing_log(settings) as log:
         if not check:
             show_ledger(settings.data_dir, log, query, output)
