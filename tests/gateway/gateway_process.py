@@ -1,0 +1,105 @@
+"""A gateway in a process of its own, over the embedded log, with named misbehaviours of the log.
+
+Misbehaviours are files in DIR/faults, looked for at every append of an event: `refuse` (the log does not acknowledge),
+`crash_before` and `crash_after` (the process ends at once, before or after the append), `hang` (no answer for a while).
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from connectors.cache.redis import RedisOptions
+from connectors.gateway.app import build_app
+from connectors.gateway.options import GatewayOptions, ServiceKey, UserTokens, hash_key
+from connectors.gateway.serve import serve
+from connectors.inbox.rocksdb import RocksInboxReader
+from connectors.log.embedded import EmbeddedLog
+from connectors.log.interface import NewRecord
+from operators.admit import Rules
+from state.model.errors import LogUnavailableError
+from state.model.registry import load_registry
+
+USER_SECRET = "a secret of thirty-two bytes or more, for tests"
+KEYS = (
+    ServiceKey(hash_key("key-shop"), "producer", "shop", limit_per_s=1_000_000),
+    ServiceKey(hash_key("key-other"), "producer", "other", limit_per_s=1_000_000),
+    ServiceKey(hash_key("key-slow"), "producer", "slow", limit_per_s=5),
+    ServiceKey(hash_key("key-p0"), "p0", "auth", classes=("P0",), limit_per_s=1_000_000),
+    ServiceKey(hash_key("key-all"), "producer", "all", classes=("P0", "P1", "P2"), limit_per_s=1_000_000),
+    ServiceKey(hash_key("key-likes"), "producer", "likes", types=("like",), limit_per_s=1_000_000),
+    ServiceKey(hash_key("key-ops"), "ops", "ops"),
+    ServiceKey(hash_key("key-marketing"), "marketing", "marketing"),
+    ServiceKey(hash_key("key-support"), "support", "support"),
+)
+
+
+class FaultyLog(EmbeddedLog):
+    """The embedded log, misbehaving on order."""
+
+    faults: Path
+
+    def append(self, records: Sequence[NewRecord]) -> list[int]:
+        if not any(record.topic.startswith("events.") for record in records):
+            return super().append(records)
+        if (self.faults / "refuse").exists():
+            raise LogUnavailableError("refused on order")
+        if (self.faults / "hang").exists():
+            time.sleep(2)
+        if (self.faults / "crash_before").exists():
+            os._exit(42)
+        offsets = super().append(records)
+        if (self.faults / "crash_after").exists():
+            os._exit(43)
+        return offsets
+
+
+class CountedProgress:
+    """Progress from a file, as the ledger would give it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def progress(self, event_id: str) -> dict[str, int] | None:
+        counts: dict[str, dict[str, int]] = msgspec.json.decode(self._path.read_bytes()) if self._path.exists() else {}
+        return counts.get(event_id)
+
+
+def clock() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def main(config: dict[str, Any]) -> None:
+    directory = Path(config["directory"])
+    log = FaultyLog(directory, clock=clock)
+    log.faults = directory / "faults"
+    options = GatewayOptions(
+        directory,
+        keys=KEYS,
+        users=UserTokens(USER_SECRET),
+        lane=config.get("lane", "ordinary"),
+        redis=RedisOptions(config["redis"], prefix=config.get("prefix", str(directory)))
+        if config.get("redis")
+        else None,
+        append_deadline=timedelta(seconds=1),
+        cancel_deadline=timedelta(seconds=2),
+        body_deadline=timedelta(seconds=1),
+        head_deadline=timedelta(seconds=1),
+        fallback_limit_per_s=3,
+    )
+    inbox = RocksInboxReader(directory / "state" / "inbox", log.partitions("inbox"), directory / "run" / "inbox")
+    rules = Rules(load_registry())
+    progress = CountedProgress(directory / "progress.json")
+    app = build_app(options, log=log, rules=rules, clock=clock, inbox=inbox, progress=progress)
+    serve(options, app, on_ready=lambda port: print(port, flush=True))
+    inbox.close()
+    log.close()
+
+
+if __name__ == "__main__":
+    main(msgspec.json.decode(sys.argv[1]))
