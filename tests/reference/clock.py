@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 DAY = 86_400_000
 HOUR = 3_600_000
@@ -16,14 +16,14 @@ HH_MM = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
 
 
 @cache
+def _names() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+@cache
 def zone(name: Any) -> tzinfo:
-    """The IANA zone of that name; UTC when it is missing or invalid."""
-    if not isinstance(name, str):
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return UTC
+    """The IANA zone of that name; UTC when it is missing or invalid, as a mere path in the zone folder is."""
+    return ZoneInfo(name) if isinstance(name, str) and name in _names() else UTC
 
 
 def offset(tz: tzinfo, t: int) -> int:

@@ -56,7 +56,8 @@ class Item:
 class Group:
     """An open or held group; `kind` is window, single (one item of a type without a window) or digest.
 
-    `place` is the log position of the event that found it closed (RULES 6)."""
+    `place` is the log position of the event that found it closed (RULES 6).
+    """
 
     kind: str
     user: str

@@ -15,19 +15,21 @@ Where the text leaves a choice, the one taken here:
 
 1. A null in a preference document is a missing key (`start`: null is 22:00, `channels`: null is no list stored).
 2. RULES 1: a `to` value of "" names its channel; only null (or a missing key) does not.
-3. RULES 1: "only that one" for a retraction with `parent_event_id`: of the kept events that match it, the one of that id.
+3. RULES 1: "only that one" for a retraction with `parent_event_id`: of the kept events like it, the one of that id.
 4. RULES 3.E: the digest's timer counts as set before that of the group that opens after it, where both fall together
    (08:59:30 plus 30 s): "sent it to the digest, [then] the group is open".
-5. RULES 3.E: an item of the digest without `inbox` whose email is allowed but killed ends as `kill_switch`, one whose email
-   is not allowed as `no_channel`, whatever other channels it has.
+5. RULES 3.E: an item of the digest without `inbox` whose email is allowed but killed ends as `kill_switch`, one whose
+   email is not allowed as `no_channel`, whatever other channels it has.
 6. RULES 3.E: the 09:00 that a calendar day skipped by a change of the date line would have had counts as one in a gap.
    An hour that occurs twice has two 09:00.
 7. RULES 3.G: "pending items that entered a row not later" compares the time at which the item entered, whether or not
    that row becomes read.
-8. RULES 3.A.2: a hold counts in full as quiet-hours time when the gate set it for quiet hours, although the settings may
-   have changed since; a digest's own holds are in the time since joining it, and are not counted twice.
+8. RULES 3.A.2: a hold counts in full as quiet-hours time when the gate set it for quiet hours, although the settings
+   may have changed since; a digest's own holds are in the time since joining it, and are not counted twice.
 9. RULES 3.G: the row keeps exact membership beyond 1,000 items; only `actors` looks at the last 1,000 that joined.
-10. RULES 1: the repeat of an event_id applies to keyless P0 events too; only content is not compared for them.
+10. RULES 3.D.1: an IANA zone is a name that the time zone database lists; paths like posix/... and right/... are not.
+11. RULES 1: an event_id used again after its day makes records of its own beside the old ones (the sender's mistake).
+12. RULES 1: the repeat of an event_id applies to keyless P0 events too; only content is not compared for them.
 """
 
 from __future__ import annotations

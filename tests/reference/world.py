@@ -1,4 +1,4 @@
-"""What preferences, endpoints, follows, segments and kill switches say, and what RULES 2, 3.A, 3.B and 3.D read of it."""
+"""What preferences, endpoints, follows, segments and switches say, and what RULES 2, 3.A, 3.B and 3.D read of it."""
 
 from __future__ import annotations
 

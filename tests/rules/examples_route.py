@@ -518,6 +518,23 @@ DIGEST = [
             held("e2", NINE, NINE + HOUR, caps=(1, 1)),
         ],
     ),
+    Example(
+        "where_both_fall_together_the_digest_was_set_before_the_group_that_it_opened",
+        "6, 3.C",
+        # e1 joins the digest, then the group is open: both until 09:00:00, both at its place. The digest is first.
+        [
+            EMAIL,
+            BY_MAIL,
+            comment("e1", NINE - 30 * SECOND),
+            comment("e2", NINE - 29 * SECOND, "b"),
+            tick(NINE),
+        ],
+        [
+            emitted("e1", NINE, "email", inbox=False),
+            digest("e1", NINE),
+            aggregating("e2", NINE, caps=(1, 1), inbox=False),
+        ],
+    ),
 ]
 
 EXAMPLES = ROUTES + DIGEST

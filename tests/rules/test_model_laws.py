@@ -78,7 +78,7 @@ def test_every_prefix_decides_the_same_so_far(seed: int) -> None:
 
 def test_streams_reach_every_outcome_and_reason() -> None:
     seen = Counter()
-    for seed in range(80):
+    for seed in range(160):
         for line in simulate(random_stream(seed), inbox=True):
             seen[line["kind"] if line["kind"] != "decision" else line["reason"] or line["outcome"]] += 1
             seen["digest"] += line.get("type") == "digest" and line["kind"] == "emission"

@@ -41,7 +41,7 @@ ZONES = [
     *("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Asia/Tokyo"),
     *("America/St_Johns", "Pacific/Chatham", "Africa/Casablanca", "Europe/Athens"),
 ]
-BAD_ZONES: list[Any] = ["Europe/Atlantis", "", "../UTC", 5, None]
+BAD_ZONES: list[Any] = ["Europe/Atlantis", "", "../UTC", "Europe", "posix/Asia/Tokyo", "asia/tokyo", 5, None]
 CLOCKS = [
     *("22:00", "08:00", "09:00", "07:00", "00:00", "23:59", "12:00", "13:30", "10:00"),
     *("01:30", "01:45", "02:00", "02:15", "02:30"),
