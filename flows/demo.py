@@ -26,7 +26,6 @@ from flows.open import clock_ms
 from flows.settings import Settings
 from state.model.errors import CarillonError
 
-SEED = 4_07_2012
 _REQUEST_DEADLINE_S = 10
 _BEAT = timedelta(milliseconds=250)
 _BURST_EVERY_BEATS = 40
@@ -99,7 +98,9 @@ class Feeder:
         }
         self._users = user_tokens(settings)
         self._url, self._p0_url = url, p0_url
-        self._rng = random.Random(SEED)
+        self._run = clock_ms() // 1000 % 10_000_000
+        """Another one at every start: what was sent an hour ago would be a repeat (RULES 1)."""
+        self._rng = random.Random(self._run)
         self._everybody = people()
         self._ending = threading.Event()
         self._burst = threading.Event()
@@ -156,7 +157,7 @@ class Feeder:
             api.must("PUT", f"/v1/users/{person.user}", {"locale": person.locale, "name": person.name})
             for channel, identity, document in person.endpoints():
                 api.must("PUT", f"/v1/users/{person.user}/endpoints/{channel}/{identity}", document)
-        api.must("POST", "/v1/follows", follows(self._everybody, random.Random(SEED)))
+        api.must("POST", "/v1/follows", follows(self._everybody, random.Random(0)))
         api.must("PUT", "/v1/segments/readers", [person.user for person in self._everybody[::2]])
         self.state.phase = "a quiet street: single events"
 
@@ -166,14 +167,32 @@ class Feeder:
             yield self._social()
         if beat % 24 == 4:
             star = self._everybody[rng.randint(0, 3)]
-            yield {"type": "new_post", "fan_out_type": "FOLLOWERS", "actor": star.user, "object": f"post{beat}"}
+            yield {
+                "type": "new_post",
+                "fan_out_type": "FOLLOWERS",
+                "actor": star.user,
+                "object": self._thing("post", beat),
+            }
         if beat % 120 == 12:
-            yield {"type": "announcement", "fan_out_type": "SEGMENT", "segment": "readers", "object": f"news{beat}"}
+            yield {
+                "type": "announcement",
+                "fan_out_type": "SEGMENT",
+                "segment": "readers",
+                "object": self._thing("news", beat),
+            }
         if beat % 120 == 20:
-            yield {"type": "newsletter", "fan_out_type": "SEGMENT", "segment": "readers", "object": f"issue{beat}"}
+            yield {
+                "type": "newsletter",
+                "fan_out_type": "SEGMENT",
+                "segment": "readers",
+                "object": self._thing("issue", beat),
+            }
         if beat % 30 == 10:
             person = pick(self._everybody, rng)
-            yield {"type": "reminder", "actor": person.user, "target": person.user, "object": f"date{beat}"}
+            yield {"type": "reminder", "actor": person.user, "target": person.user, "object": self._thing("date", beat)}
+
+    def _thing(self, name: str, number: int) -> str:
+        return f"{name}-{self._run}-{number}"
 
     def _social(self) -> dict[str, Any]:
         rng = self._rng
@@ -181,7 +200,7 @@ class Feeder:
         kind = rng.choice(("like", "like", "like", "comment", "reply", "mention", "share", "follow"))
         event: dict[str, Any] = {"type": kind, "actor": actor.user, "target": target.user}
         if kind != "follow":
-            event["object"] = f"{target.user}-photo{rng.randint(1, 5)}"
+            event["object"] = self._thing(f"{target.user}-photo", rng.randint(1, 5))
         if kind == "like" and rng.random() < 0.1:
             event["retracts"] = True
         return event
@@ -205,7 +224,7 @@ class Feeder:
         fan = self._rng.choice(self._everybody)
         target = star if number % 4 else pick(self._everybody, self._rng)
         kind = "like" if number % 4 else "mention"
-        picture = f"{star.user}-burst{self.state.bursts}-{number % 40}"
+        picture = self._thing(f"{star.user}-burst{self.state.bursts}", number % 40)
         return {"type": kind, "actor": fan.user, "target": target.user, "object": picture}
 
     def _log_in(self) -> None:
@@ -214,7 +233,7 @@ class Feeder:
             self._ending.wait()
             return
         api = Api(self._p0_url, self._keys["p0"])
-        rng = random.Random(SEED + 1)
+        rng = random.Random(self._run)
         while not self._ending.is_set():
             in_burst = self._burst.wait(3)
             self._burst.clear()

@@ -74,6 +74,7 @@ class Seen:
     """Deliveries of P1 and P2 that no window, hold or digest delayed on purpose."""
     _decisions: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
     _accepted: OrderedDict[str, tuple[int, str]] = field(default_factory=OrderedDict)
+    _told: OrderedDict[tuple[str, str], bool] = field(default_factory=OrderedDict)
     _emissions: OrderedDict[str, Mapping[str, Any]] = field(default_factory=OrderedDict)
 
     def take(self, records: Sequence[Record]) -> None:
@@ -120,8 +121,10 @@ class Seen:
         emission = self._emissions.get(row["emission_id"])
         if row["outcome"] != "DELIVERED":
             return
-        said = emission or {"actors": [], "count": 1, "object": None}
-        self._say(channel, row["user"], phrase(row["type"], said["actors"], said["count"], said["object"]))
+        if (row["emission_id"], channel) not in self._told:  # once, however many devices
+            _keep(self._told, (row["emission_id"], channel), True)
+            said = emission or {"actors": [], "count": 1, "object": None}
+            self._say(channel, row["user"], phrase(row["type"], said["actors"], said["count"], said["object"]))
         accepted, priority = self._accepted.get(row["first_event_id"], (None, ""))
         if accepted is None:
             return
