@@ -12,13 +12,14 @@ Fairness between partitions is that of the fetches: a partition's turn is at mos
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]  # the package re-exports both
@@ -30,6 +31,9 @@ from connectors.log.kafka_reading import KafkaReader
 from state.model.errors import LogError, LogUnavailableError, UnknownTopicError
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_REFRESH = timedelta(seconds=1)
 _RETRY = timedelta(milliseconds=20)
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library lacks its annotation
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
@@ -66,10 +70,8 @@ class KafkaLog:
     def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
         """Create missing topics and wait until they can be used."""
         wanted = [self._new_topic(spec) for spec in specs]
-        with named_errors():
-            for future in self._admin.create_topics(wanted).values() if wanted else ():
-                with unless(KafkaError.TOPIC_ALREADY_EXISTS):
-                    future.result(self._deadline_s)
+        if wanted:
+            self._patiently(lambda: self._create(wanted))
         for spec in specs:
             found = self._await_topic(spec.name)
             if found != spec.partitions:
@@ -78,8 +80,7 @@ class KafkaLog:
     def partitions(self, topic: str) -> int:
         """Give the number of partitions."""
         if topic not in self._numbers:
-            with named_errors():
-                topics = self._admin.list_topics(timeout=self._deadline_s).topics
+            topics = self._patiently(lambda: self._admin.list_topics(timeout=self._deadline_s).topics)
             self._numbers = {
                 name.removeprefix(self._prefix): len(found.partitions)
                 for name, found in topics.items()
@@ -139,16 +140,27 @@ class KafkaLog:
         for topic, _ in places:
             self.partitions(topic)
         asked = {TopicPartition(self._prefix + topic, number): spec for topic, number in places}
+        return self._patiently(lambda: self._ask_once(asked))
+
+    def _patiently(self, question: Callable[[], T]) -> T:
+        """Ask again what brokers could not answer in a moment of change, until the deadline."""
         give_up = time.monotonic() + self._deadline_s
         while True:
             try:
                 with named_errors():
-                    return self._ask_once(asked)
+                    return question()
             except LogUnavailableError as error:
                 cause = error.__cause__
                 if not isinstance(cause, KafkaException) or not is_passing(cause.args[0]) or time.monotonic() > give_up:
                     raise
             time.sleep(_RETRY.total_seconds())
+            with contextlib.suppress(KafkaException):  # learn who leads now: a question alone asks the old leader again
+                self._admin.list_topics(timeout=_REFRESH.total_seconds())
+
+    def _create(self, topics: list[NewTopic]) -> None:
+        for future in self._admin.create_topics(topics).values():
+            with unless(KafkaError.TOPIC_ALREADY_EXISTS):
+                future.result(self._deadline_s)
 
     def _ask_once(self, asked: dict[TopicPartition, OffsetSpec]) -> dict[tuple[str, int], int]:
         answers = self._admin.list_offsets(asked, request_timeout=self._deadline_s)
@@ -172,8 +184,8 @@ class KafkaLog:
         """Wait until every partition of the topic has a leader, and give their number."""
         give_up = time.monotonic() + self._deadline_s
         while time.monotonic() < give_up:
-            with named_errors():
-                found = self._admin.list_topics(timeout=self._deadline_s).topics.get(self._prefix + topic)
+            topics = self._patiently(lambda: self._admin.list_topics(timeout=self._deadline_s).topics)
+            found = topics.get(self._prefix + topic)
             if found and not found.error and all(part.leader >= 0 for part in found.partitions.values()):
                 self._numbers[topic] = len(found.partitions)
                 return self._numbers[topic]

@@ -22,11 +22,14 @@ _PASSING = {
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError._DESTROY_BROKER,  # noqa: SLF001 - as above; a bootstrap address was replaced by a broker's own
+    KafkaError._TRANSPORT,  # noqa: SLF001 - as above
 }
 
 
 def is_passing(error: KafkaError) -> bool:
-    """Whether the brokers will have sorted it out in a moment, as after a change of leader or a new topic."""
+    """Whether a moment later it may have sorted itself out: a change of leader, a new topic, a lost connection."""
     return error.code() in _PASSING or error.retriable()
 
 
