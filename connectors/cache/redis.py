@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, cast
 
 import redis.asyncio
@@ -28,25 +26,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from connectors.cache.options import RedisOptions
 from connectors.gateway.idempotency import Known, Reservation, Verdict
 from connectors.gateway.limits import WINDOW_MS, Grant
 from state.model.admission import Claim
 from state.model.errors import StoreUnavailableError
-
-
-@dataclass(frozen=True, slots=True)
-class RedisOptions:
-    """Where Redis is and how long to wait for it."""
-
-    url: str
-    """`redis://` or `rediss://` (TLS, certificate checked), with user, password and database. May hold a secret."""
-    prefix: str = "carillon"
-    """First part of every key. Default: carillon."""
-    deadline: timedelta = timedelta(milliseconds=100)
-    """Longest wait for a connection, and for an answer; a call may take both. Default: 100 ms."""
-    connections_max: int = 16
-    """Connections of this process. Default: 16."""
-
 
 _RESERVE = """
 local scope_key, prefix, now = KEYS[1], ARGV[1], tonumber(ARGV[2])

@@ -10,7 +10,6 @@ from datetime import timedelta
 
 import structlog
 
-from connectors.cache.redis import RedisAdmissionStore, RedisSenderLimit
 from connectors.gateway import calls, openapi
 from connectors.gateway.admission import Admission
 from connectors.gateway.auth import Authenticator
@@ -138,6 +137,8 @@ class Parts:
 
 def _stores(options: GatewayOptions) -> tuple[AdmissionStore, SenderLimit]:
     if options.redis is not None:
+        from connectors.cache.redis import RedisAdmissionStore, RedisSenderLimit  # heavy, and rarely configured
+
         return RedisAdmissionStore(options.redis), RedisSenderLimit(options.redis)
     return RocksAdmissionStore(options.store_directory() / "admission"), LocalSenderLimit()
 

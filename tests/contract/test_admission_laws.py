@@ -2,11 +2,10 @@
 
 import asyncio
 import random
-import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,7 +14,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from connectors.cache.redis import RedisAdmissionStore, RedisOptions, RedisSenderLimit
+from connectors.cache.options import RedisOptions
+from connectors.cache.redis import RedisAdmissionStore, RedisSenderLimit
 from connectors.gateway.idempotency import AdmissionStore, Reservation, RocksAdmissionStore, Verdict
 from connectors.gateway.limits import LocalSenderLimit, SenderLimit
 from operators.admit import claim as make_claim
@@ -56,15 +56,6 @@ class RedisServer:
             self.process.wait(10)
 
 
-@pytest.fixture(scope="module")
-def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if shutil.which("redis-server") is None:
-        pytest.fail("redis-server is missing: apt-get install redis-server")
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server.start()
-    server.stop()
-
-
 Open = Callable[[], AdmissionStore]
 
 
@@ -72,7 +63,7 @@ Open = Callable[[], AdmissionStore]
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     if request.param == "embedded":
         return lambda: RocksAdmissionStore(tmp_path / "admission")
-    options = RedisOptions(request.getfixturevalue("own_redis"), prefix=str(tmp_path), deadline=timedelta(seconds=2))
+    options = RedisOptions(request.getfixturevalue("redis_url"), prefix=str(tmp_path), deadline=timedelta(seconds=2))
     return lambda: RedisAdmissionStore(options)
 
 
@@ -80,7 +71,7 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
 def open_limit(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], SenderLimit]:
     if request.param == "local":
         return LocalSenderLimit
-    options = RedisOptions(request.getfixturevalue("own_redis"), prefix=str(tmp_path), deadline=timedelta(seconds=2))
+    options = RedisOptions(request.getfixturevalue("redis_url"), prefix=str(tmp_path), deadline=timedelta(seconds=2))
     return lambda: RedisSenderLimit(options)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from connectors.cache.redis import RedisOptions
+from connectors.cache.options import RedisOptions
 from connectors.gateway.app import build_app
 from connectors.gateway.options import GatewayOptions, ServiceKey, UserTokens, hash_key
 from connectors.gateway.serve import serve

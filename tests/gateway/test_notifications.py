@@ -250,11 +250,15 @@ def test_empty_batch_is_an_empty_answer(gateway: Gateway) -> None:
 
 
 def test_limit_is_429_with_retry_after(gateway: Gateway) -> None:
-    time.sleep(1.1)
-    replies = [gateway.post(like(), key="key-slow") for _ in range(7)]
+    elapsed_s = 1.0
+    while elapsed_s > 0.9:  # until all posts fall into one second, on a busy machine too
+        time.sleep(1.1)
+        begin = time.monotonic()
+        replies = [gateway.post(like(), key="key-slow") for _ in range(7)]
+        batch = gateway.call("POST", "/v1/notifications/batch", [like()] * 3, key="key-slow")
+        elapsed_s = time.monotonic() - begin
     assert [reply.status for reply in replies] == [202] * 5 + [429] * 2
     assert replies[-1].headers["retry-after"] == "1"
-    batch = gateway.call("POST", "/v1/notifications/batch", [like()] * 3, key="key-slow")
     assert batch.status == 429
     time.sleep(1.1)
     batch = gateway.call("POST", "/v1/notifications/batch", [like() for _ in range(8)], key="key-slow")

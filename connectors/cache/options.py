@@ -1,0 +1,20 @@
+"""What must be known of Redis; apart from the client, which is heavy, so that who does not use it does not load it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class RedisOptions:
+    """Where Redis is and how long to wait for it."""
+
+    url: str
+    """`redis://` or `rediss://` (TLS, certificate checked), with user, password and database. May hold a secret."""
+    prefix: str = "carillon"
+    """First part of every key. Default: carillon."""
+    deadline: timedelta = timedelta(milliseconds=100)
+    """Longest wait for a connection, and for an answer; a call may take both. Default: 100 ms."""
+    connections_max: int = 16
+    """Connections of this process. Default: 16."""
