@@ -6,28 +6,24 @@ Records have 300 random bytes and two headers. CARILLON_KAFKA names a broker to 
 import asyncio
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import run_main
 
-import bytewax.operators as op  # noqa: E402 - the path comes first
-from bytewax.dataflow import Dataflow  # noqa: E402 - as above
-from bytewax.recovery import RecoveryConfig, init_db_dir  # noqa: E402 - as above
-from bytewax.testing import run_main  # noqa: E402 - as above
-
-from bench.figures import record  # noqa: E402 - as above
-from connectors.log.bytewax import LogSink, LogSource, sink_key  # noqa: E402 - as above
-from connectors.log.embedded import EmbeddedLog, EmbeddedOptions  # noqa: E402 - as above
-from connectors.log.group import GroupAppender  # noqa: E402 - as above
-from connectors.log.interface import Log, NewRecord, Record, TopicSpec  # noqa: E402 - as above
-from connectors.log.kafka import KafkaLog  # noqa: E402 - as above
-from infra.services import start_kafka  # noqa: E402 - as above
+from bench.figures import record
+from connectors.log.bytewax import LogSink, LogSource, sink_key
+from connectors.log.embedded import EmbeddedLog, EmbeddedOptions
+from connectors.log.group import GroupAppender
+from connectors.log.interface import Log, NewRecord, Record, TopicSpec
+from connectors.log.kafka import KafkaLog
+from infra.services import start_kafka
 
 BATCHES, BATCH, SINGLES, PARTITIONS = 300, 1000, 2000, 4
 HEADERS = (("schema", b"event/1+json"), ("trace", b"0" * 16))

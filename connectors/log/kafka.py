@@ -36,7 +36,7 @@ T = TypeVar("T")
 _REFRESH = timedelta(seconds=1)
 _RETRY = timedelta(milliseconds=20)
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library lacks its annotation
-_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # same reason
 
 
 @dataclass(frozen=True, slots=True)

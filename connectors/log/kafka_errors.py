@@ -13,7 +13,7 @@ _REFUSED = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.IN
 _UNKNOWN = {
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - librdkafka's own codes have public names of this form
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - as above
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - same reason
 }
 _PASSING = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -23,8 +23,8 @@ _PASSING = {
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.OFFSET_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError._DESTROY_BROKER,  # noqa: SLF001 - as above; a bootstrap address was replaced by a broker's own
-    KafkaError._TRANSPORT,  # noqa: SLF001 - as above
+    KafkaError._DESTROY_BROKER,  # noqa: SLF001 - same; a bootstrap address was replaced by a broker's own
+    KafkaError._TRANSPORT,  # noqa: SLF001 - same reason
 }
 
 

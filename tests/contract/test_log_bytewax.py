@@ -160,7 +160,7 @@ class Nowhere(FixedPartitionedSink[list[Record], None]):
     def list_parts(self) -> list[str]:
         return ["one"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "NowhereAtAll":  # noqa: ARG002 - of the base
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "NowhereAtAll":  # noqa: ARG002 - the base class has them
         return NowhereAtAll()
 
 

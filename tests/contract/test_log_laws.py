@@ -113,7 +113,7 @@ def generated_topic(log: Log, harness: Harness) -> str:
 def test_any_batches_come_back_in_order(log: Log, generated_topic: str, batches: list[list[tuple]]) -> None:  # type: ignore[type-arg]  # plain tuples of Hypothesis
     topic = generated_topic
     start = {(topic, partition): log.end_offset(topic, partition) for partition in range(3)}
-    expected: dict[int, list[tuple]] = {0: [], 1: [], 2: []}  # type: ignore[type-arg]  # as above
+    expected: dict[int, list[tuple]] = {0: [], 1: [], 2: []}  # type: ignore[type-arg]  # same reason
     for batch in batches:
         offsets = log.append([NewRecord(topic, *parts) for parts in batch])
         for (partition, *parts), offset in zip(batch, offsets, strict=True):
