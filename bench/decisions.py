@@ -30,7 +30,7 @@ from flows.topics import topic_specs
 from state.model.event import Event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
-from state.model.work import EndpointWork, FollowWork, PreferenceWork, SliceWork, Work, encode_work
+from state.model.work import EndpointWork, FollowWork, PreferenceWork, SliceWork, TickWork, Work, encode_work
 from state.rocksdb import GroupStore
 
 PARTITIONS = 4
@@ -110,60 +110,57 @@ def _open(directory: Path) -> EmbeddedLog:
     return EmbeddedLog(directory, clock=lambda: int(time.time() * 1000))
 
 
-class _Quiet:
-    """Tells when a flow has written nothing for a while, and when it wrote last."""
+class _Written:
+    """Follows the ledger until it holds so many decisions, and tells when that was."""
 
-    def __init__(self, log: EmbeddedLog) -> None:
-        self._log = log
-        self._ends = self._now_ends()
-        self.last_change = time.perf_counter()
+    def __init__(self, log: EmbeddedLog, decisions: int) -> None:
+        ends = {("ledger", partition): log.end_offset("ledger", partition) for partition in range(PARTITIONS)}
+        self._reader, self._left = log.reader(ends), decisions
+        self.at = 0.0
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._follow, daemon=True).start()
 
-    def _now_ends(self) -> list[int]:
-        return [self._log.end_offset("ledger", p) + self._log.end_offset("inbox", p) for p in range(PARTITIONS)]
-
-    def _watch(self) -> None:
-        started = False
-        while not (started and time.perf_counter() - self.last_change > 2.0):
-            time.sleep(0.02)
-            ends = self._now_ends()
-            if ends != self._ends:
-                self._ends, self.last_change, started = ends, time.perf_counter(), True
+    def _follow(self) -> None:
+        deadline = time.perf_counter() + 600
+        while self._left > 0 and time.perf_counter() < deadline:
+            for found in self._reader.poll(1_000, timedelta(milliseconds=100)):
+                self._left -= _decisions_in(found)
+        self.at = time.perf_counter()
+        self._reader.close()
         self._done.set()
 
     def drain(self) -> bool:
         return self._done.is_set()
 
 
-def _run_decide(directory: Path, log: EmbeddedLog, *, wait_for_output: bool) -> tuple[float, float]:
-    """(seconds, processor seconds) until everything is decided and written."""
+def _decisions_in(found: Record) -> int:
+    schema = dict(found.headers)["schema"]
+    if schema == b"decision/1+json":
+        return 1
+    return pa.ipc.open_stream(found.value).read_all().num_rows if schema == b"decision/1+arrow" else 0
+
+
+def _run_decide(directory: Path, log: EmbeddedLog, decisions: int) -> tuple[float, float]:
+    """(seconds, processor seconds) until so many decisions are written; 0: until the settings are stored."""
     store = GroupStore(directory / "state")
-    quiet = _Quiet(log) if wait_for_output else None
-    ends = {p: log.end_offset("work", p) for p in range(PARTITIONS)}
-    deadline = time.perf_counter() + 600
-
-    def stored() -> bool:
-        return all(decide.first_offset(store, p, PARTITIONS) >= 1 and ends[p] for p in ends)
-
-    settled = [0.0]
+    written = _Written(log, decisions) if decisions else None
+    ends = {partition: log.end_offset("work", partition) for partition in range(PARTITIONS)}
 
     def drain() -> bool:
-        if quiet is not None:
-            return quiet.drain()
-        settled[0] = settled[0] or time.perf_counter()
-        return time.perf_counter() > deadline or (time.perf_counter() - settled[0] > 3 and stored())
+        if written is not None:
+            return written.drain()
+        groups = ((group, ends[partition_of_group(group, PARTITIONS)]) for group in (0, 100, 200))
+        return all(store.next_offset(group) >= end for group, end in groups)
 
     flow = decide.wire(
         lambda: _open(directory), store, load_registry(), partitions=PARTITIONS, budget=200_000, drain=drain
     )
     start, cpu = time.perf_counter(), time.process_time()
     cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
+    used = time.process_time() - cpu
     store.commit()
     store.close()
-    end = quiet.last_change if quiet is not None else time.perf_counter()
-    return end - start, time.process_time() - cpu
+    return (written.at if written else time.perf_counter()) - start, used
 
 
 def _outcomes(log: EmbeddedLog) -> Counter[str]:
@@ -191,9 +188,10 @@ def measure_ours(work: Workload) -> tuple[float, float, Counter[str]]:
         log = _open(directory)
         log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
         _append(log, _settings(work))
-        _run_decide(directory, log, wait_for_output=False)
+        log.append([NewRecord("work", p, b"", encode_work(TickWork(stamp=NOW))) for p in range(PARTITIONS)])
+        _run_decide(directory, log, 0)
         _append(log, _slices(work))
-        seconds, cpu = _run_decide(directory, log, wait_for_output=True)
+        seconds, cpu = _run_decide(directory, log, work.decisions)
         outcomes = _outcomes(log)
         log.close()
     finally:
@@ -258,7 +256,7 @@ def _ledger_record(item: tuple[str, tuple[str, str, str | None]]) -> tuple[str, 
     )
 
 
-def main(*, users: int = 120_000, posts: int = 5, rounds: int = 1) -> None:
+def main(*, users: int = 60_000, posts: int = 5, rounds: int = 1) -> None:
     """Print and store `decisions_per_core` and `decisions_vs_plain_flow`; medians of alternating rounds."""
     work = Workload(users, posts)
     ours: list[float] = []
