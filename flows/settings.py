@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from connectors.cache.redis import RedisOptions
+from connectors.cache.options import RedisOptions
 from connectors.email.smtp import SmtpOptions
 from connectors.gateway.options import Role
 from connectors.log.embedded import EmbeddedOptions
