@@ -7,6 +7,7 @@ sinks; where these take them from elsewhere, `BESIDES` names them.
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -91,7 +91,7 @@ def _topic(name: str) -> str:
 
 
 def drawn_flows() -> list[Drawn]:
-    """Every flow, each built in a process of its own, in a data directory that goes with it.
+    """Every flow, built in a process and a data directory that go with the picture.
 
     :raises GraphError: a flow cannot be built.
     """
@@ -99,20 +99,20 @@ def drawn_flows() -> list[Drawn]:
     with tempfile.TemporaryDirectory(prefix="carillon-picture-") as directory:
         settings = replace(settings, data_dir=Path(directory))
         prepare_directory(settings)
-        return [_described(name, settings) for name in existing_flows()]
+        return _described(existing_flows(), settings)
 
 
-def _described(name: str, settings: Settings) -> Drawn:
+def _described(names: list[str], settings: Settings) -> list[Drawn]:
     done = subprocess.run(
-        [sys.executable, "-m", "flows.picture", "describe", name],
+        [sys.executable, "-m", "flows.picture", "describe", *names],
         env=child_environment(settings),
         capture_output=True,
         timeout=_DEADLINE.total_seconds(),
         check=False,
     )
     if done.returncode:
-        raise GraphError(f"the flow {name} cannot be built: {done.stderr.decode().strip().splitlines()[-1:]}")
-    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Drawn)
+        raise GraphError(f"a flow cannot be built: {done.stderr.decode().strip().splitlines()[-1:]}")
+    return [msgspec.json.decode(line, type=Drawn) for line in done.stdout.splitlines()]
 
 
 def describe(name: str) -> Drawn:
@@ -155,11 +155,13 @@ def with_picture(readme: str, picture: str) -> str:
     return f"{head}{BEGIN}\n```mermaid\n{picture}\n```\n{END}{tail}"
 
 
-def main(arguments: list[str]) -> Any:
-    """Renew README.md, or with `describe FLOW` print one flow as JSON."""
+def main(arguments: list[str]) -> None:
+    """Renew README.md, or with `describe FLOW ...` print each flow as a line of JSON."""
     if arguments[:1] == ["describe"]:
-        sys.stdout.buffer.write(msgspec.json.encode(describe(arguments[1])) + b"\n")
-        return
+        drawn = [msgspec.json.encode(describe(name)) for name in arguments[1:]]
+        sys.stdout.buffer.write(b"\n".join(drawn) + b"\n")
+        sys.stdout.flush()
+        os._exit(0)  # the flows' own threads, which serve nothing here, would keep the process
     FILE.write_text(with_picture(FILE.read_text(encoding="utf-8"), draw()), encoding="utf-8")
 
 
