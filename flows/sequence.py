@@ -17,8 +17,10 @@ from flows.drain import install_drain
 from flows.open import clock_ms, log_opener
 from flows.settings import load_settings
 from flows.steps.sequence import Sequence, SequenceOptions, SequenceSource, restored
+from operators.sequence import versions_in_force
 from state.lock import StateLock
 from state.model.registry import Registry
+from state.model.work import VersionsWork
 from state.sequencing import SequenceStore
 
 OWN_OFFSETS = True
@@ -31,6 +33,7 @@ def wire(
     open_log: Callable[[], Log],
     store: SequenceStore,
     registry: Registry,
+    versions: VersionsWork,
     options: SequenceOptions,
     *,
     clock: Callable[[], int],
@@ -43,7 +46,7 @@ def wire(
     flow = Dataflow("sequence")
     batches = op.input("read", flow, source)
     owned = op.key_on("one_owner", batches, lambda _batch: "sequence")
-    sequenced = op.stateful_batch("sequence", owned, lambda _: Sequence(state, store, log, registry))
+    sequenced = op.stateful_batch("sequence", owned, lambda _: Sequence(state, store, log, registry, versions))
     op.output("log", op.map("to_partition", sequenced, lambda item: item[1]), LogSink(open_log, OUTPUT_TOPICS))
     return flow
 
@@ -54,10 +57,12 @@ def build() -> Dataflow:
     directory = settings.data_dir / DIRECTORY
     lock = StateLock.acquire(directory, "sequence")
     store = SequenceStore(directory / "rocksdb")
+    registry = settings.registry()
     flow = wire(
         log_opener(settings),
         store,
-        settings.registry(),
+        registry,
+        versions_in_force(registry, settings.types),
         SequenceOptions(settings.lanes.p1_per_epoch, settings.lanes.p2_per_epoch),
         clock=clock_ms,
         drain=install_drain(),

@@ -9,8 +9,10 @@ values refuse to start and name the key; `carillon check` prints what is in forc
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -171,7 +173,12 @@ class Settings:
 
         :raises ConfigurationError: naming the type's key.
         """
-        return load_registry(self.types)
+        return load_registry(self.types, version=_version_of(self.types))
+
+
+def _version_of(tables: Mapping[str, Mapping[str, Any]]) -> int:
+    """Number of a registry by its content: 1 for the default one."""
+    return zlib.crc32(json.dumps(tables, sort_keys=True).encode()) if tables else 1
 
 
 def _validate_log(options: LogOptions) -> None:

@@ -4,7 +4,7 @@ A record's source is (topic, partition, offset); its slices are told apart by ke
 restart needs; what was appended beyond it is taken over from the log itself (`take_over`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -25,11 +25,15 @@ from state.model.work import (
     ReadWork,
     SliceWork,
     TickWork,
+    VersionsWork,
     Work,
+    encode_work,
 )
+from state.model.zones import tzdata_version
 from state.sequencing import SequenceState
 
 Place = tuple[str, int, int]
+RULES_VERSION = 1
 
 
 class _Preference(msgspec.Struct):
@@ -165,9 +169,26 @@ def tick(state: SequenceState) -> TickWork:
     return TickWork(stamp=state.stamp)
 
 
+def versions_in_force(registry: Registry, tables: Mapping[str, Mapping[str, Any]]) -> VersionsWork:
+    """The record that says by which versions is decided from there on; its stamp is left 0."""
+    types = {name: dict(table) for name, table in tables.items()}
+    return VersionsWork(stamp=0, registry=registry.version, tzdata=tzdata_version(), rules=RULES_VERSION, types=types)
+
+
+def announce_versions(state: SequenceState, versions: VersionsWork) -> list[Work]:
+    """The record, if other versions were in force before."""
+    content = encode_work(versions)
+    if content == state.versions:
+        return []
+    state.versions = content
+    return [msgspec.structs.replace(versions, stamp=state.stamp)]
+
+
 def take_over(state: SequenceState, registry: Registry, record: AnyWork) -> None:
     """Honour a record that is in the decision log beyond the checkpoint (DESIGN 2.2)."""
     state.stamp = max(state.stamp, record.stamp)
+    if isinstance(record, VersionsWork):
+        state.versions = encode_work(msgspec.structs.replace(record, stamp=0))
     if record.src is None:
         return
     state.taken_over.add(record.src)

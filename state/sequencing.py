@@ -4,7 +4,7 @@ Rows (values begin with a version byte, then MessagePack, see `state.codec`):
 
 | key | value |
 |---|---|
-| `M` | [positions [[topic, partition, next offset]], ends of work [[partition, next offset]], stamp] |
+| `M` | [positions [[topic, partition, next offset]], ends of work [[partition, next offset]], stamp, versions JSON] |
 | `R` + MessagePack of the mark's key | [event_id, expires, content] |
 | `F` + followee, `S` + segment | bitmap of key groups, 30 bytes big-endian |
 | `C` + MessagePack [segment, version, chunk] | users |
@@ -56,6 +56,8 @@ class SequenceState:
         self.placement = Placement()
         self.segment_chunks = SegmentChunks()
         self.stamp = 0
+        self.versions = b""
+        """The `versions` record that counts since it was written, as stored JSON; empty: none yet."""
         self.positions: dict[tuple[str, int], int] = {}
         self.work_ends: dict[int, int] = {}
         self.taken_over: set[tuple[str, int, int, int]] = set()
@@ -76,7 +78,7 @@ class SequenceStore:
         state = SequenceState()
         meta = self._db.get(b"M")
         if meta is not None:
-            positions, ends, state.stamp = codec.unpack(meta, "sequence")
+            positions, ends, state.stamp, state.versions = codec.unpack(meta, "sequence")
             state.positions = {(topic, partition): offset for topic, partition, offset in positions}
             state.work_ends = dict(ends)
         for key, value in prefixed_rows(self._db, b"R"):
@@ -106,7 +108,7 @@ class SequenceStore:
         state.marks.changed.clear()
         state.segment_chunks.changed.clear()
         positions = [[topic, partition, offset] for (topic, partition), offset in sorted(state.positions.items())]
-        batch.put(b"M", codec.pack([positions, sorted(state.work_ends.items()), state.stamp]))
+        batch.put(b"M", codec.pack([positions, sorted(state.work_ends.items()), state.stamp, state.versions]))
 
     def _stage_bitmaps(self, prefix: bytes, bitmaps: GroupBitmaps) -> None:
         for name in bitmaps.changed:

@@ -15,12 +15,12 @@ from bytewax.operators import StatefulBatchLogic
 
 from connectors.log import Log, NewRecord, Reader, Record
 from connectors.log.bytewax import keyed
-from operators.sequence import SETTING_TOPICS, sequence_event, sequence_setting, take_over, tick
+from operators.sequence import SETTING_TOPICS, announce_versions, sequence_event, sequence_setting, take_over, tick
 from state.model.errors import MalformedRecordError
 from state.model.event import decode_event
 from state.model.keys import partition_of_group
 from state.model.registry import Registry
-from state.model.work import FollowWork, Work, decode_work, encode_work
+from state.model.work import FollowWork, VersionsWork, Work, decode_work, encode_work
 from state.sequencing import SequenceState, SequenceStore
 
 TICK_INTERVAL = timedelta(milliseconds=250)
@@ -167,14 +167,19 @@ def _places(log: Log, topics: tuple[str, ...]) -> list[Place]:
 class Sequence(StatefulBatchLogic[SequenceBatch, tuple[str, NewRecord], None]):
     """Batches to records of `work`, `followers` and `dead_letters`."""
 
-    def __init__(self, state: SequenceState, store: SequenceStore, log: Log, registry: Registry) -> None:
+    def __init__(
+        self, state: SequenceState, store: SequenceStore, log: Log, registry: Registry, versions: VersionsWork
+    ) -> None:
         self._state, self._store, self._log, self._registry = state, store, log, registry
+        self._versions = versions
         self._partitions = log.partitions("work")
 
     def on_batch(self, values: list[SequenceBatch]) -> tuple[list[tuple[str, NewRecord]], bool]:
         written: list[NewRecord] = []
         for batch in values:
             self._state.stamp = max(self._state.stamp, batch.now)
+            for versions in announce_versions(self._state, self._versions):
+                written += self._work(versions)
             for record in (*batch.settings, *batch.events):
                 written += self._one(record)
                 self._state.positions[record.topic, record.partition] = record.offset + 1
