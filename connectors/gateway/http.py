@@ -185,11 +185,9 @@ def too_large(bytes_max: int) -> ProblemError:
 
 async def send_answer(send: Send, answer: Answer, *, head_only: bool = False) -> None:
     """Send it, with the headers that every answer bears."""
-    headers = [
-        (b"content-type", answer.media_type.encode()),
-        (b"content-length", str(len(answer.body)).encode()),
-        *_SAFETY,
-        *((name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers),
-    ]
+    headers = [*_SAFETY, *((name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers)]
+    if answer.status != 204:
+        headers.append((b"content-type", answer.media_type.encode()))
+        headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head_only else answer.body})
