@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from connectors.sandbox.options import SandboxOptions, sandbox_options
@@ -24,9 +24,19 @@ class Sandbox:
     def options(self) -> SandboxOptions:
         return sandbox_options(self.directory / "sandbox")
 
+    seen: dict[str, int] = field(default_factory=dict)
+    """Lines of each journal that belong to tests before this one."""
+
+    def begin(self) -> None:
+        """From here on only new entries count."""
+        self.seen = {name: self._lines(name) for name in ("apns", "twilio", "smtp")}
+
     def journal(self, provider: str) -> list[dict[str, object]]:
-        path = self.directory / "sandbox" / f"{provider}.ndjson"
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        lines = (self.directory / "sandbox" / f"{provider}.ndjson").read_text().splitlines()
+        return [json.loads(line) for line in lines[self.seen.get(provider, 0) :]]
+
+    def _lines(self, provider: str) -> int:
+        return len((self.directory / "sandbox" / f"{provider}.ndjson").read_text().splitlines())
 
     def to(self, provider: str, address: str) -> list[dict[str, object]]:
         return [entry for entry in self.journal(provider) if entry["to"] == address]

@@ -10,27 +10,34 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from delivery.feeding import System, addresses, now_ms, token, wait_for
 from delivery.sandbox_process import Sandbox, running_sandbox
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> Iterator[System]:
-    yield System(tmp_path)
+def system(tmp_path: Path) -> System:
+    return System(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as running:
+        yield running
 
 
 @pytest.fixture
-def sandbox(system: System) -> Iterator[Sandbox]:
-    with running_sandbox(system.directory) as running:
-        yield running
+def sandbox(system: System, shared_sandbox: Sandbox) -> Sandbox:
+    (system.directory / "sandbox").symlink_to(shared_sandbox.directory / "sandbox")
+    shared_sandbox.begin()
+    return shared_sandbox
 
 
 def test_push_sms_and_mail_arrive_and_stand_on_the_ledger(system: System, sandbox: Sandbox) -> None:
     system.feed([
         system.emission("u1", "push", [("d1", token(1)), ("d2", token(2))]),
         system.emission("u2", "sms", [("p", "+14155550100")], type="otp", payload={"code": "123456"}),
-        system.emission("u3", "email", [("m", "u3@example.com")], type="newsletter", priority="P2", locale="de"),
+        system.emission("u3", "email", [("m", "u3@example.com")], type="newsletter", priority="P2", locale="de",
+                        category="marketing"),
     ])  # fmt: skip
     with system.flow("deliver"):
         wait_for(lambda: len(system.deliveries()) == 4)
@@ -97,7 +104,7 @@ def test_a_410_retires_the_token_as_of_the_providers_time(system: System, sandbo
 def test_what_is_late_expires_and_is_never_sent(system: System, sandbox: Sandbox) -> None:
     system.feed([system.emission("u1", "push", [("d1", token(1))], valid_until=now_ms() - 1)])
     with system.flow("deliver"):
-        wait_for(lambda: system.deliveries())
+        wait_for(system.deliveries)
     (record,) = system.deliveries().values()
     assert (record["outcome"], record["attempts"]) == ("EXPIRED", [])
     assert not sandbox.journal("apns")
@@ -124,7 +131,7 @@ def test_a_kill_switch_stops_sends_while_they_wait_and_its_lifting_lets_them_go(
         system.feed([system.emission("u1", "push", [("d1", "503-" + "a" * 30)])])
         wait_for(lambda: sandbox.to("apns", "503-" + "a" * 30))
         system.kill_switch("channel", "push")
-        wait_for(lambda: system.deliveries())
+        wait_for(system.deliveries)
         system.kill_switch("channel", "push", on=False)
         time.sleep(0.5)
         system.feed([system.emission("u2", "push", [("d1", token(2))])])
@@ -139,7 +146,7 @@ def test_repeated_records_and_keys_are_sent_once(system: System, sandbox: Sandbo
     again = system.emission("u1", "push", [("d1", token(1))], emission_id="em_" + "1".zfill(32))
     with system.flow("deliver"):
         system.feed([record, record])
-        wait_for(lambda: system.deliveries())
+        wait_for(system.deliveries)
         time.sleep(1.0)
         system.feed([again, record])
         system.feed([system.emission("u1", "push", [("d2", token(2))])])
@@ -150,8 +157,8 @@ def test_repeated_records_and_keys_are_sent_once(system: System, sandbox: Sandbo
 def test_a_timeout_after_the_send_ends_as_unknown_and_is_not_sent_again(system: System, sandbox: Sandbox) -> None:
     system.feed([system.emission("u1", "push", [("d1", "rst-" + "a" * 30)])])
     with system.flow("deliver"):
-        wait_for(lambda: system.deliveries())
-        time.sleep(1.5)
+        wait_for(system.deliveries)
+        time.sleep(1.0)
     (record,) = system.deliveries().values()
     assert record["outcome"] == "UNKNOWN"
     assert len(sandbox.to("apns", "rst-" + "a" * 30)) == 1

@@ -103,15 +103,14 @@ def test_a_code_is_in_the_text_and_not_in_title_or_subject() -> None:
     assert "987654" not in push.title + mail.subject
 
 
-@pytest.mark.parametrize("value", ["{{ 7 * 7 }}", "{% for x in [1] %}boo{% endfor %}", "{{ ''.__class__ }}", "{# gone #}"])
+@pytest.mark.parametrize("value", ["{{ 7 * 7 }}", "{% for x in [1] %}b{% endfor %}", "{{ ''.__class__ }}", "{# gone #}"])
 def test_payload_values_are_never_templates(value: str) -> None:
     assert push_body("announcement", payload={"body": value}) == value
 
 
 def test_html_of_payloads_and_names_is_escaped() -> None:
-    mail = render(
-        emission("announcement", name="<b>x</b>", payload={"body": "<script>alert(1)</script>", "title": '"><i>'}), "email"
-    )
+    payload = {"body": "<script>alert(1)</script>", "title": '"><i>'}
+    mail = render(emission("announcement", name="<b>x</b>", payload=payload), "email")
     assert isinstance(mail, EmailContent)
     assert "<script" not in mail.html
     assert "<b>" not in mail.html
@@ -165,7 +164,7 @@ def test_unsubscribe_only_where_an_address_is_given() -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "{% import 'x' as y %}", "{% include 'x' %}", "{% extends 'x' %}", "{% macro m() %}{% endmacro %}", "{{ unclosed",
+        "{% import 'x' as y %}", "{% include 'x' %}", "{% extends 'x' %}", "{% macro m() %}{% endmacro %}", "{{ open",
         "{% for a in x %}{% for b in x %}{% for c in x %}{% endfor %}{% endfor %}{% endfor %}",
     ],
 )  # fmt: skip
@@ -177,8 +176,8 @@ def test_templates_that_load_or_loop_too_deep_are_refused(source: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "{{ ''.__class__.__mro__ }}", "{{ p.__init__.__globals__ }}", "{% for a in x %}{% for b in x %}{{ a }}{% endfor %}{% endfor %}",
-        "{{ 'a' * 1000000 }}{{ x.append(1) }}", "{{ 1 / 0 }}", "{{ lipsum() }}",
+        "{{ ''.__class__.__mro__ }}", "{{ p.__init__.__globals__ }}",
+        "{% for a in x %}{% for b in x %}{{ a }}{% endfor %}{% endfor %}", "{{ 'a' * 1000000 }}{{ x.append(1) }}", "{{ 1 / 0 }}", "{{ lipsum() }}",
     ],
 )  # fmt: skip
 def test_templates_cannot_escape_or_grow(source: str) -> None:

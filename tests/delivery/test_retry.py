@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import pytest
 from hypothesis import given
@@ -43,7 +43,7 @@ def test_never_more_nor_later_than_the_budget(priority: str, jitter: float) -> N
     budget = BUDGETS[priority]
     assert len(times) == 1 + budget.retries
     assert times[-1] <= budget.within_ms
-    for delay, (before, after) in zip(DELAYS_MS, zip(times, times[1:], strict=False), strict=False):
+    for delay, (before, after) in zip(DELAYS_MS, pairwise(times), strict=False):
         assert 0.6 * delay - 1 <= after - before <= 1.4 * delay
 
 
