@@ -351,10 +351,10 @@ def _is_in(table: pa.Table, outcomes: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 
 def _sources_of(deliveries: pa.Table, emissions: pa.Table) -> Any:
-    """A delivery belongs to whoever emitted it; where that record is missing, to who wrote it, else to decide."""
+    """A delivery belongs to whoever emitted it; where that record is missing, to who wrote it."""
     ids = emissions["emission_id"].combine_chunks()
     places = pc.index_in(deliveries["emission_id"], value_set=ids)
     of_emission = emissions["source"].combine_chunks().take(places.combine_chunks()).to_pylist()
     own = deliveries["source"].to_pylist()
-    found = [emitted or mine or "d" for emitted, mine in zip(of_emission, own, strict=True)]
+    found = [emitted or ("t" if mine == "t" else "d") for emitted, mine in zip(of_emission, own, strict=True)]
     return np.array(found, dtype=object)

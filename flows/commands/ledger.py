@@ -112,25 +112,28 @@ def check_ledger(data_dir: Path, log: Log, output: Output, options: ProofOptions
 def prove(data_dir: Path, log: Log, options: ProofOptions) -> LawReport:
     """Check the laws until they hold, or until nothing changes any more that could make them hold.
 
-    A running system is looked at in motion: what one owner has written, another may be about to count.
+    A running system is looked at in motion: what one owner has written, another may be about to count. So everything
+    must be counted, or, in a system that never comes to rest, everything older than `settled`, which takes as long.
     """
     reader = ledger_reader(data_dir, log)
     started = changed = time.monotonic()
     before: LawReport | None = None
     while True:
-        report = _look(data_dir, log, reader, options.settled)
+        waited = timedelta(seconds=time.monotonic() - started)
+        report = _look(data_dir, log, reader, options.settled if waited >= options.settled else timedelta())
         now = time.monotonic()
         if report != before:
             changed, before = now, report
-        waited, stood = timedelta(seconds=now - started), timedelta(seconds=now - changed)
-        if report.holds or stood >= options.patience or waited >= options.deadline:
+        stood = timedelta(seconds=now - changed)
+        stuck = stood >= options.patience or waited >= options.deadline
+        if report.holds or (stuck and waited >= options.settled):
             return report
         time.sleep(_PAUSE.total_seconds())
 
 
 def _look(data_dir: Path, log: Log, reader: LedgerReader, settled: timedelta) -> LawReport:
     rows = counted_rows(data_dir, log)  # before the ledger, which then knows at least what the rows include
-    settled_ms = time.time_ns() // 1_000_000 - settled // timedelta(milliseconds=1)
+    settled_ms = time.time_ns() // 1_000_000 - settled // timedelta(milliseconds=1) + 1
     return check_laws(reader.everything(COLUMNS), rows, settled_ms=settled_ms)
 
 
