@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,7 +95,7 @@ def check_command(data: Data = None, as_json: Json = False) -> None:
     from flows.commands.check import check
     from flows.options import masked
 
-    settings, output = _settings(data), Output(as_json)
+    settings, output = _settings_beside(data), Output(as_json)
     output.show({"configuration": masked(settings)}, json.dumps(masked(settings), indent=2))
     bad = 0
     for finding in check(settings):
@@ -120,7 +121,7 @@ def ledger_command(
 
     if check and any((event, user, since, until)):
         raise typer.BadParameter("--check looks at everything; leave the other options out")
-    settings, output = _settings(data), Output(as_json)
+    settings, output = _settings_beside(data), Output(as_json)
     try:
         bounds = [None if text is None else parse_time(text) for text in (since, until)]
     except BadTimeError as error:
@@ -143,7 +144,7 @@ def explain_command(
     """Say why a user did or did not hear of an event, with every value that counted; exit 1 if nothing is known."""
     from flows.commands.explain import explain
 
-    settings = _settings(data)
+    settings = _settings_beside(data)
     with _existing_log(settings) as log:
         found = explain(settings.data_dir, log, settings.registry(), event=event, user=user, output=Output(as_json))
     raise typer.Exit(0 if found else 1)
@@ -170,7 +171,7 @@ def kill_command(
     given += [("all", "")] if everything else []
     if len(given) != 1:
         raise typer.BadParameter("name exactly one of --all, --sender, --type, --channel, --campaign")
-    settings, output = _settings(data), Output(as_json)
+    settings, output = _settings_beside(data), Output(as_json)
     with _existing_log(settings) as log:
         scope, value = given[0]
         answers = list(
@@ -225,6 +226,15 @@ def _settings(data: Path | None, profile: Profile | None = None) -> Settings:
     from flows.settings import load_settings
 
     return load_settings(data_dir=data, profile=None if profile is None else profile.value)
+
+
+def _settings_beside(data: Path | None) -> Settings:
+    """The settings for a command that looks at a system: its log is where `up` was told to put it."""
+    from flows.run_files import read_running
+
+    settings = _settings(data)
+    running = read_running(settings.data_dir)
+    return settings if running is None else replace(settings, profile=running.profile)
 
 
 @contextmanager

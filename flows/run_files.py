@@ -1,12 +1,14 @@
 """What a running system says of itself in `DIR/run/`, for commands that work beside it.
 
-- `processes.json`: `{"url", "p0_url", "processes": {name: pid}}`, replaced atomically at every start and restart.
+- `processes.json`: `{"url", "p0_url", "profile", "processes": {name: pid}}`, replaced atomically at every start and
+  restart; without processes after a drain.
 - `ready/<process>`: there once the flows of a process are built and run.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -16,6 +18,8 @@ class Running(msgspec.Struct, frozen=True):
 
     url: str
     p0_url: str
+    profile: Literal["embedded", "kafka"]
+    """Where its log lives, as `up` was told; other commands look there."""
     processes: dict[str, int]
 
 
@@ -47,6 +51,8 @@ def ready_file(directory: Path, process: str) -> Path:
     return directory / "run" / "ready" / process
 
 
-def forget_running(directory: Path) -> None:
+def forget_processes(directory: Path) -> None:
     """Nothing runs here any more."""
-    (directory / "run" / "processes.json").unlink(missing_ok=True)
+    running = read_running(directory)
+    if running is not None:
+        write_running(directory, Running(running.url, running.p0_url, running.profile, {}))

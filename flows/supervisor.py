@@ -31,7 +31,7 @@ from flows.open import clock_ms
 from flows.opening import open_log, system_topics
 from flows.processes import ProcessError, ProcessEvent, ProcessGroup, ProcessSpec, last_lines
 from flows.providers import needs_sandbox
-from flows.run_files import Running, forget_running, ready_file, write_running
+from flows.run_files import Running, forget_processes, ready_file, write_running
 from flows.settings import Settings, child_environment
 from state.lock import StateLock
 from state.model.errors import CarillonError
@@ -120,7 +120,7 @@ class Supervisor:
             return self._group.drain(_STAGE_DEADLINE)
         finally:
             self._group.kill()
-            forget_running(self.settings.data_dir)
+            forget_processes(self.settings.data_dir)
             self._lock.release()
 
     def _ensure_topics(self) -> None:
@@ -167,7 +167,8 @@ class Supervisor:
 
     def _happened(self, event: ProcessEvent) -> None:
         if event.event != "exit":
-            write_running(self.settings.data_dir, Running(self.url, self.p0_url, self._group.pids()))
+            running = Running(self.url, self.p0_url, self.settings.profile, self._group.pids())
+            write_running(self.settings.data_dir, running)
         self._report(event)
 
     def _maintain(self) -> None:
