@@ -63,6 +63,13 @@ def create(path: Path) -> None:
     draft.unlink()
 
 
+def _configured(connection: sqlite3.Connection, sync_full: bool) -> int:
+    """Set a connection up and give the file's version; even this is refused while another process closes the file."""
+    connection.execute(f"PRAGMA synchronous = {'FULL' if sync_full else 'NORMAL'}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // PAGE_BYTES}")
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
 class PartitionFile:
     """A connection to the file. Not thread-safe; any number of them in any number of processes may be open at once."""
 
@@ -80,9 +87,7 @@ class PartitionFile:
         with self._named_errors():
             uri = f"{self.path.absolute().as_uri()}?mode=rw"
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
-            connection.execute(f"PRAGMA synchronous = {'FULL' if sync_full else 'NORMAL'}")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // PAGE_BYTES}")
-            version = self._patiently(lambda: connection.execute("PRAGMA user_version").fetchone()[0])
+            version = self._patiently(lambda: _configured(connection, sync_full))
         if version != FORMAT:
             raise StateVersionError(f"{self.path}: format {version}, this program knows {FORMAT}")
         return connection

@@ -141,6 +141,15 @@ def test_several_processes_append_at_once_and_nothing_is_lost_or_doubled(log: Lo
         assert told == [record.offset for record in mine]
 
 
+def test_processes_that_come_and_go_disturb_nobody(log: Log, harness: Harness) -> None:
+    topic, rounds = harness.topic(log), 60 if harness.kind == "embedded" else 8
+    children = [harness.child("churn", topic, name, str(rounds)) for name in ("a", "b", "c", "d")]
+    assert [child.wait(120) for child in children] == [0, 0, 0, 0]
+    records = read_all(log, topic)
+    for name in (b"a", b"b", b"c", b"d"):
+        assert values([r for r in records if r.key == name]) == [str(number).encode() for number in range(rounds)]
+
+
 @pytest.mark.parametrize("after_s", [0.0, 0.1, 0.3])
 def test_what_was_acknowledged_survives_kill_9(log: Log, harness: Harness, after_s: float) -> None:
     topic = harness.topic(log)

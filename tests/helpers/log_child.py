@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from datetime import timedelta
 
 from helpers.log_harness import Harness
 
@@ -27,7 +28,18 @@ def bell(log: Log, topic: str) -> None:
         log.append([NewRecord(topic, 0, b"", str(time.monotonic()).encode())])
 
 
-JOBS = {"many": many, "bell": bell}
+def churn(_log: Log, topic: str, name: str, rounds: str) -> None:
+    """Open the log, append, read and close it, over and over."""
+    for number in range(int(rounds)):
+        log = Harness(**json.loads(sys.argv[1])).open()
+        reader = log.reader({(topic, 0): log.begin_offset(topic, 0)})
+        log.append([NewRecord(topic, 0, name.encode(), str(number).encode())])
+        reader.poll(10, timedelta())
+        reader.close()
+        log.close()
+
+
+JOBS = {"churn": churn, "many": many, "bell": bell}
 
 if __name__ == "__main__":
     opened = Harness(**json.loads(sys.argv[1])).open()
