@@ -62,9 +62,7 @@ class Rules:
     registry: Registry
     """The types and what they may do."""
 
-    def judge(
-        self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
-    ) -> Admitted | Refused:
+    def judge(self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]) -> Admitted | Refused:
         """See `AdmissionRules.judge`."""
         errors = field_errors(body, self.registry)
         if errors:

@@ -74,12 +74,17 @@ def canonical_json(value: Any) -> bytes:
 
 
 def _is_plain(value: Any) -> bool:
-    if value is None or isinstance(value, str):
+    """Whether orjson's form is the canonical one. Every event passes here, so texts, the most frequent, come first."""
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
         return True
-    if isinstance(value, int):  # bool included
-        return -_SAFE_INTEGER_MAX <= value <= _SAFE_INTEGER_MAX
-    if isinstance(value, dict):
-        return all(key.isascii() and _is_plain(item) for key, item in value.items())
+    if kind is int:
+        return -_SAFE_INTEGER_MAX <= value <= _SAFE_INTEGER_MAX  # type: ignore[no-any-return] # an int by its type
+    if kind is dict:
+        for key, item in value.items():  # noqa: SIM110 - a generator costs twice as much
+            if not key.isascii() or not (type(item) is str or _is_plain(item)):
+                return False
+        return True
     return isinstance(value, list | tuple) and all(map(_is_plain, value))
 
 

@@ -124,9 +124,7 @@ def check_fields(
                 errors.append(FieldError(prefix + _shown(name), "is not known", "remove it, or correct its spelling"))
         elif value is not None and (complaint := check(value)) is not None:
             errors.append(FieldError(prefix + name, *complaint))
-    errors += [
-        FieldError(prefix + name, "is missing", "send it") for name in required if document.get(name) is None
-    ]
+    errors += [FieldError(prefix + name, "is missing", "send it") for name in required if document.get(name) is None]
     return errors
 
 
@@ -136,6 +134,7 @@ def _shown(name: str) -> str:
 
 
 # --- preferences (CONTRACT, "Preference doc") ---
+
 
 def _clock_time(value: Any) -> Complaint | None:
     if isinstance(value, str) and _TIME.fullmatch(value):
@@ -217,8 +216,6 @@ def _channel_list(value: Any) -> Complaint | None:
     if not all(isinstance(item, str) for item in value) or len(set(value)) != len(value):
         return "names a channel twice or holds something else", "send each channel at most once"
     return None
-
-
 
 
 # --- records of the host application and of users ---

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)
@@ -26,4 +25,5 @@ class EventIds:
         random = int.from_bytes(self._pool[self._used - _ID_BYTES : self._used], "big")
         high, low = (random >> 62 & 0xFFF) << 64, random & (1 << 62) - 1
         time = (self._clock() & (1 << 48) - 1) << 80
-        return str(uuid.UUID(int=time | _VERSION_AND_VARIANT | high | low))
+        text = f"{time | _VERSION_AND_VARIANT | high | low:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
