@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 
@@ -10,7 +10,7 @@ from datetime import timedelta
 class RedisOptions:
     """Where Redis is and how long to wait for it."""
 
-    url: str
+    url: str = field(repr=False)
     """`redis://` or `rediss://` (TLS, certificate checked), with user, password and database. May hold a secret."""
     prefix: str = "carillon"
     """First part of every key. Default: carillon."""
