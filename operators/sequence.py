@@ -11,7 +11,7 @@ import msgspec
 
 from operators.dedup import original_of, remember
 from operators.plan import plan_event, plan_follow, plan_kill, plan_segment
-from state.model.errors import MalformedRecordError
+from state.model.errors import MalformedRecordError, UNDECODABLE
 from state.model.event import Event
 from state.model.keys import key_group
 from state.model.registry import Registry
@@ -120,7 +120,7 @@ def sequence_setting(state: SequenceState, topic: str, value: bytes, source: Pla
         return []
     try:
         body = _DECODERS[topic].decode(value)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise MalformedRecordError(f"{topic}: {error}") from error
     return list(_unwritten(state, _plan_setting(state, body), source))
 

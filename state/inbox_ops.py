@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import pyarrow as pa
 
-from state.model.errors import MalformedRecordError
+from state.model.errors import MalformedRecordError, UNDECODABLE
 
 JSON_SCHEMA = "inbox/1+json"
 ARROW_SCHEMA = "inbox/1+arrow"
@@ -78,7 +78,7 @@ def decode_operations(schema: str, value: bytes) -> list[Operation]:
 def _decode(value: bytes) -> Operation:
     try:
         return _decoder.decode(value)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise MalformedRecordError(f"inbox: {error}") from error
 
 

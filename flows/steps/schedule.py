@@ -11,7 +11,7 @@ from flows.steps.ticks import Tick
 from flows.topics import EVENT_TOPICS
 from operators.schedule import Cancel, Reaction, Released, on_cancel, on_event, on_released
 from state.kept import KeptEvents
-from state.model.errors import MalformedRecordError
+from state.model.errors import MalformedRecordError, UNDECODABLE
 from state.model.event import Event, decode_event, encode_event
 from state.model.keys import key_group, partition_of_group
 from state.scheduling import ScheduleStore
@@ -59,7 +59,7 @@ class Schedule(StatefulBatchLogic[list[Record] | Tick, tuple[str, NewRecord], No
             if schema.startswith(b"cancel/"):
                 return on_cancel(self._kept, msgspec.json.decode(record.value, type=Cancel).event_id)
             released = msgspec.json.decode(record.value, type=Released)
-        except msgspec.MsgspecError as error:
+        except UNDECODABLE as error:
             raise MalformedRecordError(f"schedule {record.offset}: {error}") from error
         self._ordered.discard(released.event_id)
         return on_released(self._kept, released)

@@ -10,7 +10,7 @@ import msgspec
 import orjson
 import pyarrow as pa
 
-from state.model.errors import MalformedRecordError
+from state.model.errors import MalformedRecordError, UNDECODABLE
 
 EMISSION_JSON = "emission/1+json"
 EMISSION_ARROW = "emission/1+arrow"
@@ -167,7 +167,7 @@ def decode_attempt(value: bytes) -> Attempt:
     """
     try:
         return _attempt.decode(value)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise MalformedRecordError(f"attempt: {error}") from error
 
 

@@ -15,6 +15,12 @@ CarillonError
 └── TemplateError             a template does not render; the message names it
 """
 
+import msgspec
+
+
+UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding bytes from outside may raise; all of it becomes a MalformedRecordError."""
+
 
 class CarillonError(Exception):
     """Root of all errors raised on purpose; its text is safe to log (no token, address or content)."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from state.model.errors import MalformedRecordError
+from state.model.errors import MalformedRecordError, UNDECODABLE
 from state.model.registry import Registry, TypeProfile
 
 FanOut = Literal["DIRECT", "FOLLOWERS", "SEGMENT", "BROADCAST"]
@@ -77,7 +77,7 @@ def decode_event(value: bytes) -> Event:
     """
     try:
         return _event_decoder.decode(value)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise MalformedRecordError(f"event: {error}") from error
 
 
@@ -88,7 +88,7 @@ def decode_raw_event(value: bytes) -> RawEvent:
     """
     try:
         return _raw_decoder.decode(value)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise MalformedRecordError(f"event: {error}") from error
 
 

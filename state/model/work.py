@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from state.model.errors import MalformedRecordError
+from state.model.errors import MalformedRecordError, UNDECODABLE
 from state.model.event import Event
 
 
@@ -128,7 +128,7 @@ def decode_work(value: bytes) -> AnyWork:
     """:raises MalformedRecordError: naming the field that does not fit."""
     try:
         record: AnyWork = _decoder.decode(value)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise MalformedRecordError(f"work: {error}") from error
     return record
 
