@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
+from connectors.log.embedded import EmbeddedLog
 from connectors.log.interface import Log
-from connectors.log.open import open_log
 from flows.settings import Settings
 
 
@@ -17,12 +17,10 @@ def log_opener(settings: Settings) -> Callable[[], Log]:
     """Opens the configured log anew at each call; whoever calls closes it."""
 
     def opener() -> Log:
-        return open_log(
-            settings.profile,
-            directory=settings.data_dir,
-            bootstrap=settings.kafka.bootstrap,
-            clock=clock_ms,
-            prefix=settings.log.prefix,
-        )
+        if settings.profile == "kafka":
+            from connectors.log.kafka import KafkaLog
+
+            return KafkaLog(settings.kafka.bootstrap, prefix=settings.log.prefix, options=settings.kafka)
+        return EmbeddedLog(settings.data_dir, clock=clock_ms, options=settings.embedded)
 
     return opener

@@ -3,7 +3,9 @@
 import ast
 import re
 import subprocess
+import sys
 import tokenize
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -342,6 +344,35 @@ def test_private_names_stay_in_their_package() -> None:
             if alias.name.startswith("_")
         ],
     )
+
+
+NOT_IMPORTED = {
+    "tzdata": "data that zoneinfo finds by itself",
+}
+IMPORTED_AS = {"pyjwt": "jwt", "confluent-kafka": "confluent_kafka", "prometheus-client": "prometheus_client"}
+
+
+def test_every_dependency_is_used_and_explained() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = [re.split(r"[\[<>=!~ ]", line)[0] for line in project["dependencies"]]
+    imported = {name.split(".")[0] for source in product() for name in imported_modules(source.tree)}
+    unused = [name for name in names if IMPORTED_AS.get(name, name) not in imported and name not in NOT_IMPORTED]
+    table = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").split("## Dependencies")[1]
+    silent = [name for name in names if not re.search(rf"^\| .*{re.escape(name)}\b.*\|", table, re.MULTILINE)]
+    judge(
+        "dependency", [f"{name} is imported nowhere" for name in unused] + [f"{name} has no reason" for name in silent]
+    )
+    own = {*PRODUCT, *sys.stdlib_module_names, "__future__"}
+    undeclared = imported - own - {IMPORTED_AS.get(name, name) for name in names}
+    assert not undeclared, f"imported and not declared: {sorted(undeclared)}"
+
+
+def imported_modules(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
 
 
 @pytest.mark.parametrize("rule", sorted(EXCEPTIONS) or ["none"])
