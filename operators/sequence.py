@@ -11,7 +11,7 @@ import msgspec
 
 from operators.dedup import original_of, remember
 from operators.plan import plan_event, plan_follow, plan_kill, plan_segment
-from state.model.errors import MalformedRecordError, UNDECODABLE
+from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import Event
 from state.model.keys import key_group
 from state.model.registry import Registry

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import pyarrow as pa
 
-from state.model.errors import MalformedRecordError, UNDECODABLE
+from state.model.errors import UNDECODABLE, MalformedRecordError
 
 JSON_SCHEMA = "inbox/1+json"
 ARROW_SCHEMA = "inbox/1+arrow"

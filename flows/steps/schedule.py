@@ -11,7 +11,7 @@ from flows.steps.ticks import Tick
 from flows.topics import EVENT_TOPICS
 from operators.schedule import Cancel, Reaction, Released, on_cancel, on_event, on_released
 from state.kept import KeptEvents
-from state.model.errors import MalformedRecordError, UNDECODABLE
+from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import Event, decode_event, encode_event
 from state.model.keys import key_group, partition_of_group
 from state.scheduling import ScheduleStore

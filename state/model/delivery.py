@@ -10,7 +10,7 @@ import msgspec
 import orjson
 import pyarrow as pa
 
-from state.model.errors import MalformedRecordError, UNDECODABLE
+from state.model.errors import UNDECODABLE, MalformedRecordError
 
 EMISSION_JSON = "emission/1+json"
 EMISSION_ARROW = "emission/1+arrow"

@@ -17,7 +17,6 @@ CarillonError
 
 import msgspec
 
-
 UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding bytes from outside may raise; all of it becomes a MalformedRecordError."""
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from state.model.errors import MalformedRecordError, UNDECODABLE
+from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.registry import Registry, TypeProfile
 
 FanOut = Literal["DIRECT", "FOLLOWERS", "SEGMENT", "BROADCAST"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from state.model.errors import MalformedRecordError, UNDECODABLE
+from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import Event
 
 
