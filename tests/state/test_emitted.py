@@ -1,0 +1,109 @@
+"""Counted emissions against the plainest model there is: a list of (time, row), counted anew at every question."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from state.emitted import DAY_MS, HOUR_MS, EmissionLog
+
+ROWS = 5
+STEPS = st.one_of(
+    st.tuples(st.just("one"), st.integers(0, ROWS - 1)),
+    st.tuples(st.just("many"), st.sets(st.integers(0, ROWS - 1))),
+    st.tuples(st.just("restart"), st.none()),
+    st.tuples(st.just("flood"), st.integers(0, ROWS - 1)),
+)
+PASSING = st.one_of(
+    st.sampled_from([0, 1, HOUR_MS - 1, HOUR_MS, HOUR_MS + 1, DAY_MS - 1, DAY_MS, DAY_MS + 1, 12 * HOUR_MS]),
+    st.integers(0, 3 * HOUR_MS),
+)
+
+
+class Naive:
+    """Every counted emission for ever."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[int, int]] = []
+
+    def count(self, row: int, now: int, window_ms: int) -> int:
+        return sum(row == owner and now - window_ms < time <= now for time, owner in self.entries)
+
+    def times(self, row: int) -> list[int]:
+        return [time for time, owner in self.entries if owner == row]
+
+
+def _check(log: EmissionLog, naive: Naive, now: int) -> None:
+    log.advance(now)
+    for row in range(ROWS):
+        assert int(log.hour[row]) == naive.count(row, now, HOUR_MS)
+        day = naive.count(row, now, DAY_MS)
+        assert int(log.day[row]) == day
+        times = naive.times(row)
+        for nth in {1, 2, day // 2, day - 1, day} & set(range(1, day + 1)):
+            assert log.nth_latest(row, nth) == times[-nth]
+
+
+def _restarted(log: EmissionLog) -> EmissionLog:
+    times, rows = log.since(log.first_entry)
+    again = EmissionLog()
+    again.restore(log.first_entry, times, rows)
+    again.reserve_rows(ROWS)
+    assert again.next_entry == log.next_entry
+    return again
+
+
+@given(st.lists(st.tuples(STEPS, PASSING), max_size=40))
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+def test_counts_are_those_of_a_list(script: list[tuple[tuple[str, object], int]]) -> None:
+    log, naive, now = EmissionLog(), Naive(), 10 * DAY_MS
+    for (step, value), passing in script:
+        now += passing
+        _check(log, naive, now)
+        if step == "restart":
+            log = _restarted(log)
+        elif step == "many":
+            rows = np.array(sorted(value), np.int32)  # type: ignore[call-overload]  # a set of rows
+            log.add_rows(rows, now)
+            naive.entries += [(now, row) for row in rows.tolist()]
+        else:
+            for _ in range(1 if step == "one" else 60):
+                log.add(int(value), now)  # type: ignore[call-overload]  # a row
+                naive.entries.append((now, int(value)))  # type: ignore[call-overload]
+        _check(log, naive, now)
+
+
+def test_numbers_of_entries_stay_when_old_ones_go() -> None:
+    """The checkpoint names entries by number, so dropping a day must not renumber the rest."""
+    log = EmissionLog()
+    for hour in range(24 * 40):
+        now = hour * HOUR_MS
+        log.advance(now)
+        for row in range(3):
+            log.add(row, now)
+    assert log.next_entry == 24 * 40 * 3
+    assert log.first_entry >= log.next_entry - 25 * 3
+    times, rows = log.since(log.next_entry - 4)
+    last = (24 * 40 - 1) * HOUR_MS
+    assert (times.tolist(), rows.tolist()) == ([last - HOUR_MS, last, last, last], [2, 0, 1, 2])
+
+
+def test_memory_is_that_of_a_day() -> None:
+    log = EmissionLog()
+    log.reserve_rows(1000)
+    for day in range(60):
+        log.advance(day * DAY_MS)
+        log.add_rows(np.arange(1000, dtype=np.int32), day * DAY_MS)
+    assert len(log._times) <= 4096
+
+
+def test_more_rows_than_reserved_at_first() -> None:
+    log = EmissionLog()
+    log.reserve_rows(64)
+    assert len(log.hour) == 64
+    log.reserve_rows(65)
+    assert len(log.hour) == len(log.day) == len(log.last) == 128
+    log.add(127, 5)
+    log.advance(5)
+    assert (int(log.hour[127]), int(log.hour[126]), log.nth_latest(127, 1)) == (1, 0, 5)
