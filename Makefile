@@ -1,6 +1,6 @@
 # What a person types. Needs make and Python 3.11 or 3.12; `make install` gets the rest from the lock.
 .POSIX:
-.PHONY: help install run test check bench lock graph clean
+.PHONY: help install run test check check-format check-lint check-types check-layers check-tidy bench lock graph clean
 PYTHON =
 PY = .venv/bin/python
 DATA = carillon-data
@@ -20,11 +20,22 @@ run: install
 test: install
 	@$(PY) -m pytest $(ARGS)
 
-check: install
-	$(PY) -m ruff format --check .
+# `make -k check` goes on after the first that fails.
+check: check-format check-lint check-types check-layers check-tidy
+
+check-format: install
+	$(PY) -m ruff format --check --quiet .
+
+check-lint: install
 	$(PY) -m ruff check .
+
+check-types: install
 	$(PY) -m mypy
+
+check-layers: install
 	.venv/bin/lint-imports --no-logo
+
+check-tidy: install
 	$(PY) -m pytest -q tests/tidy
 
 bench: install
