@@ -27,6 +27,8 @@ OWN_OFFSETS = True
 DIRECTORY = Path("state") / "decide"
 OUTPUT_TOPICS = ("ledger", "inbox", *(deliver_topic(channel) for channel in SENT_CHANNELS))
 _LINGER = timedelta(milliseconds=2)
+_DRAIN_WITHIN = timedelta(seconds=5)
+"""A drain decides what is in `work` already, so that the counts stand on the ledger when the system has stopped."""
 
 
 def wire(
@@ -47,6 +49,7 @@ def wire(
         resume="own",
         drain=drain,
         on_epoch=store.commit,
+        drain_within=_DRAIN_WITHIN,
     )
     flow = Dataflow("decide")
     work = op.input("work", flow, source)

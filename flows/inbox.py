@@ -72,6 +72,7 @@ def wire(
         budget=given.budget,
         resume="own",
         drain=drain,
+        drain_within=timedelta(seconds=5),
     )
     ticks = TickSource(partitions, given.counts_interval, clock=time.monotonic, drain=drain)
     sink = InboxSink(

@@ -53,16 +53,18 @@ class FlowProcess:
 
     name: str
     flows: tuple[str, ...]
+    stage: int
+    """Order of draining: whoever writes ends before those who read it."""
     nice: bool = True
     """Whether it gives way to P0."""
 
 
 FLOW_PROCESSES = (
-    FlowProcess("transactional", ("transactional",), nice=False),
-    FlowProcess("sequence", ("sequence", "schedule")),
-    FlowProcess("decide", ("decide",)),
-    FlowProcess("deliver", ("deliver",)),
-    FlowProcess("inbox", ("inbox", "track")),
+    FlowProcess("transactional", ("transactional",), stage=4, nice=False),
+    FlowProcess("sequence", ("sequence", "schedule"), stage=2),
+    FlowProcess("decide", ("decide",), stage=3),
+    FlowProcess("deliver", ("deliver",), stage=4),
+    FlowProcess("inbox", ("inbox", "track"), stage=5),
 )
 
 
@@ -134,7 +136,7 @@ class Supervisor:
         ports = self.settings.data_dir / "sandbox" / "ports.json"
         before = ports.stat().st_mtime_ns if ports.exists() else 0
         directory = str(self.settings.data_dir.absolute())
-        self._group.start(_spec(self.settings, SANDBOX, "module", "connectors.sandbox", "--dir", directory, stage=3))
+        self._group.start(_spec(self.settings, SANDBOX, "module", "connectors.sandbox", "--dir", directory, stage=6))
         return self._wait(lambda: ports.exists() and ports.stat().st_mtime_ns > before, stopping)
 
     def _wait(self, true: Callable[[], bool], stopping: Callable[[], bool]) -> bool:
@@ -189,7 +191,7 @@ class Supervisor:
 def process_table(settings: Settings) -> list[ProcessSpec]:
     """What is started, in this order; the gateways last, since they make the system reachable."""
     flows = [
-        _spec(settings, process.name, "flows", *process.flows, stage=2, nice=_NICE if process.nice else 0)
+        _spec(settings, process.name, "flows", *process.flows, stage=process.stage, nice=_NICE if process.nice else 0)
         for process in FLOW_PROCESSES
     ]
     return [

@@ -73,6 +73,7 @@ def wire(
         budget=given.budget,
         resume="own",
         drain=drain,
+        drain_within=timedelta(seconds=5),
     )
     parts = TrackParts(
         open_archive=lambda partition: ArchiveWriter(directory / str(partition), given.archive),

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ class LogSource(FixedPartitionedSource[list[Record], Offsets]):
         resume: Literal["bytewax", "own"] = "bytewax",
         drain: Callable[[], bool] = lambda: False,
         on_epoch: Callable[[], None] = lambda: None,
+        drain_within: timedelta = timedelta(),
         wait: timedelta = timedelta(milliseconds=10),
     ) -> None:
         """Describe the source; nothing is opened before a worker asks for its partitions.
@@ -61,13 +63,15 @@ class LogSource(FixedPartitionedSource[list[Record], Offsets]):
         `open_log` gives this process a log of its own, which the source closes.
         `start(topic, partition)` gives the first offset where the recovery store knows none; with `resume="own"` it is
         always asked, for a flow that keeps offsets itself.
-        `drain()`: when it turns true, every partition ends, which commits the last epoch.
+        `drain()`: when it turns true, every partition ends, which commits the last epoch. With `drain_within` it first
+        reads on to where its topics ended at that moment, for at most that long.
         `on_epoch()` is called by each worker at the begin of every epoch but the first: the epoch before is complete on
         all workers and its outputs are in the log. After a clean drain the last epoch is complete when the run returns.
         """
         self._shared, self._start = SharedLog(open_log), start
         self._budget, self._resume = budget, resume
         self._drain, self._on_epoch, self._wait = drain, on_epoch, wait
+        self._drain_within = drain_within
         self._workers: dict[int, _Worker] = {}
         self._partitions = _Partitions(self._shared, topics)
 
@@ -84,7 +88,8 @@ class LogSource(FixedPartitionedSource[list[Record], Offsets]):
             for topic in self._partitions.topics_with(number)
         }
         worker = self._workers.setdefault(threading.get_ident(), self._worker())
-        return _SourcePartition(worker, Feed(positions, self._budget), self._drain)
+        feed = Feed(positions, self._budget)
+        return _SourcePartition(worker, feed, _Draining(self._shared, feed, self._drain, self._drain_within))
 
     def _worker(self) -> _Worker:
         return _Worker(SharedReader(self._shared, fetch_max=_FETCH_MAX, wait=self._wait), self._on_epoch)
@@ -104,16 +109,40 @@ class _Worker:
             self._on_epoch()
 
 
+class _Draining:
+    """Whether a partition has nothing more to read, once the flow was asked to drain."""
+
+    def __init__(self, log: SharedLog, feed: Feed, asked: Callable[[], bool], within: timedelta) -> None:
+        self._log, self._feed, self._asked, self._within = log, feed, asked, within
+        self._ends: dict[tuple[str, int], int] | None = None
+        self._deadline = 0.0
+
+    def __call__(self) -> bool:
+        if not self._asked():
+            return False
+        if not self._within:
+            return True
+        if self._ends is None:
+            self._deadline = time.monotonic() + self._within.total_seconds()
+            log = self._log.acquire()
+            self._ends = {place: log.end_offset(*place) for place in self._feed.positions}
+            self._log.release()
+        behind = any(self._feed.positions[place] < end for place, end in self._ends.items())
+        return not behind or time.monotonic() > self._deadline
+
+
 class _SourcePartition(StatefulSourcePartition[list[Record], Offsets]):
     """One partition number of the topics."""
 
-    def __init__(self, worker: _Worker, feed: Feed, drain: Callable[[], bool]) -> None:
-        self._worker, self._feed, self._drain = worker, feed, drain
+    def __init__(self, worker: _Worker, feed: Feed, drained: Callable[[], bool]) -> None:
+        self._worker, self._feed, self._drained = worker, feed, drained
         self._epoch = 0
         worker.reader.join(feed)
 
     def next_batch(self) -> list[list[Record]]:
-        if self._drain():
+        with _logged("source"):
+            drained = self._drained()
+        if drained:
             raise StopIteration
         with _logged("source"):
             self._worker.announce(self._epoch)

@@ -93,16 +93,18 @@ class _SequencePartition(StatefulSourcePartition[SequenceBatch, None]):
         self._p1_credit, self._p2_credit = options.p1_budget, options.p2_budget
         self._next_tick = 0
         self._new_epoch = False
+        self._ended = False
 
     def next_batch(self) -> list[SequenceBatch]:
-        if self._drain():
+        if self._ended:
             raise StopIteration
+        self._ended = self._drain()
         if self._new_epoch:
             self._new_epoch = False
             self._on_epoch()
         settings, events = self._read()
         now = self._clock()
-        ticks = now >= self._next_tick
+        ticks = now >= self._next_tick or self._ended  # the last thing is a tick: it lets decide count
         if ticks:
             self._next_tick = now + TICK_INTERVAL // timedelta(milliseconds=1)
         return [SequenceBatch(settings, events, now, ticks)] if settings or events or ticks else []
