@@ -26,7 +26,6 @@ OWN_OFFSETS = True
 """The checkpoint holds the offsets; Bytewax's recovery store is not needed (and does no harm)."""
 DIRECTORY = Path("state") / "decide"
 OUTPUT_TOPICS = ("ledger", "inbox", *(deliver_topic(channel) for channel in SENT_CHANNELS))
-_LINGER = timedelta(milliseconds=2)
 _DRAIN_WITHIN = timedelta(seconds=5)
 """A drain decides what is in `work` already, so that the counts stand on the ledger when the system has stopped."""
 
@@ -58,7 +57,7 @@ def wire(
     op.output(
         "outputs",
         op.map("to_partition", decided, lambda item: item[1]),
-        LogSink(open_log, OUTPUT_TOPICS, linger=_LINGER),
+        LogSink(open_log, OUTPUT_TOPICS),
     )
     return flow
 
