@@ -31,7 +31,7 @@ def end_of_failed(
     policy: str,
     now: int,
     valid_until: int,
-    usable: Callable[[str], bool],
+    usable: Callable[[ChannelAddresses], bool],
 ) -> FailedEnd:
     """`others` are the outcomes of the channel's other devices, None for one that is still tried.
 
@@ -40,6 +40,6 @@ def end_of_failed(
     if policy == "all" or now > valid_until or any(outcome is None or outcome in REACHED for outcome in others):
         return DEAD
     for position, candidate in enumerate(rest):
-        if candidate.devices and usable(candidate.channel):
+        if candidate.devices and usable(candidate):
             return FailedEnd("FELL_BACK", candidate.channel, position + 1)
     return DEAD

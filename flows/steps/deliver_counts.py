@@ -62,6 +62,8 @@ class LaneCounts:
         self.groups = {group: GroupCounts(count, fallbacks.get(group, 0)) for group, count in accepted.items()}
         for group, offset in furthest.items():
             self._of(group).furthest = offset
+        self.open = 0
+        """Open deliveries of all groups."""
         self._changed = set(self.groups)
         self._sample: dict[int, int] = {}
 
@@ -69,6 +71,7 @@ class LaneCounts:
         """A job was taken; `again`: after a restart, it was counted as accepted before."""
         counts = self._of(job.group)
         counts.open += job.size
+        self.open += job.size
         if not again:
             counts.accepted += job.size
         counts.furthest = max(counts.furthest, job.work_offset)
@@ -79,6 +82,7 @@ class LaneCounts:
         """One of its deliveries ended, and fell back to `spawned` others."""
         counts = self._of(job.group)
         counts.open += spawned - 1
+        self.open += spawned - 1
         counts.fallbacks += spawned
         job.open += spawned - 1
         job.size += spawned

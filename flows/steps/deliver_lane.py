@@ -95,8 +95,8 @@ class DeliverLane:
 
     @property
     def open(self) -> int:
-        """Records accepted and not ended."""
-        return sum(map(len, self._jobs.values()))
+        """Deliveries accepted and not ended."""
+        return self.counts.open
 
     def ends(self) -> dict[Place, int]:
         """The present ends of the partitions."""
@@ -208,7 +208,7 @@ class DeliverLane:
         """Tasks for the devices of one emission; a key that is open or ended within its day is left out."""
         stage = Stage(
             emission, emission.channel, emission.devices, emission.rest, record.partition,
-            self._find(record.partition), self._on_end, (job, (record.topic, record.partition), record.offset),
+            self._find(record.partition), self, (job, (record.topic, record.partition), record.offset),
         )  # fmt: skip
         tasks = [task for task in stage.make_tasks() if again or not self._was_sent(task.key)]
         tasks = [task for task in tasks if task.key not in self._keys]
@@ -223,9 +223,13 @@ class DeliverLane:
     def _was_sent(self, key: str) -> bool:
         return self._store.was_sent(key_digest(key), self._parts.now_ms())
 
-    def _on_end(self, task: SendTask, spawned: int) -> None:
+    def ended(self, task: SendTask, spawned: int) -> None:
         """On the sender's loop."""
         self._results.append((task, spawned))
+
+    def hurried(self, stage: Stage, spawned: int) -> None:
+        """Only P0 asks for that."""
+        raise AssertionError("deliver hurries nothing")
 
     def _end(self, task: SendTask, spawned: int) -> list[NewRecord]:
         job, place, offset = task.stage.job

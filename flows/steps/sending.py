@@ -30,12 +30,12 @@ from connectors.metrics import DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
 from flows.steps.attempt_log import AttemptLog
 from flows.steps.provider_queue import ProviderLane, ProviderQueue
 from flows.steps.sending_records import answer_record, closed_record, delivery_of, result_name, why
-from flows.steps.sending_task import Planned, SendTask
+from flows.steps.sending_task import Planned, SendTask, Stage
 from operators.attempts import INTERRUPTED, UNKNOWN, resume
 from operators.render import render
 from operators.retry import BUDGETS, JITTER, retry_at
 from state.model.content import Content
-from state.model.delivery import Attempt
+from state.model.delivery import Attempt, ChannelAddresses
 from state.model.errors import TemplateError
 
 _BATCH_MAX = 256
@@ -88,6 +88,26 @@ class Sender:
     def after(self, action: Callable[[], None]) -> None:
         """Call on the loop, behind everything that was submitted before."""
         self._loop.call_soon_threadsafe(action)
+
+    def hurry_at(self, stage: Stage, due: int) -> None:
+        """Begin the next channel at that time unless a provider took a message of this stage by then (RULES 3.E)."""
+        delay = max(0, due - self._parts.now_ms()) / 1000
+        self._loop.call_soon_threadsafe(self._loop.call_later, delay, self._hurry, stage, due)
+
+    def _hurry(self, stage: Stage, due: int) -> None:
+        channel = next((entry.channel for entry in stage.rest if self._can_use(stage, entry)), None)
+        if self._draining:
+            return  # the next start finds the timer again
+        idle = channel is None or stage.advanced or stage.accepted_by(due)
+        late = self._parts.now_ms() > stage.emission.valid_until
+        tasks = [] if channel is None or idle or late else stage.next_stage(channel).make_tasks()
+        stage.owner.hurried(stage, len(tasks))
+        self._take(tasks)
+
+    def _can_use(self, stage: Stage, entry: ChannelAddresses) -> bool:
+        emission = stage.emission
+        scope = Scope(emission.sender_id, emission.type, entry.channel, emission.campaign)
+        return bool(entry.devices) and entry.channel in self._queues and not self._parts.is_stopped(scope)
 
     def drain(self, deadline: timedelta) -> bool:
         """Begin no further try and wait for those under way; false if some had no answer in time."""
@@ -312,13 +332,7 @@ class Sender:
 
     def _failed(self, task: SendTask, reason: str, now: int) -> Planned:
         """The end of a task that failed for good: the next channel, or DEAD_LETTER."""
-
-        def usable(channel: str) -> bool:
-            emission = task.emission
-            scope = Scope(emission.sender_id, emission.type, channel, emission.campaign)
-            return channel in self._queues and not self._parts.is_stopped(scope)
-
-        end = task.stage.failed_end(task, now=now, usable=usable)
+        end = task.stage.failed_end(task, now=now, usable=lambda entry: self._can_use(task.stage, entry))
         task.ending = end.outcome
         return Planned(end.outcome, reason, end.fell_back_to)
 
@@ -348,7 +362,6 @@ class Sender:
         """The end is durable: tell the owner, and go on with the channel fallen back to."""
         task.ending = task.history.outcome
         fallback = task.history.fell_back_to
-        following = None if fallback is None else task.stage.next_stage(fallback)
-        tasks = [] if following is None else following.make_tasks()
-        task.stage.on_end(task, len(tasks))
+        tasks = task.stage.next_stage(fallback).make_tasks() if fallback and not task.stage.advanced else []
+        task.stage.owner.ended(task, len(tasks))
         self._take(tasks)

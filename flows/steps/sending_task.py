@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from connectors.control import Scope
 from operators.attempts import DeliveryHistory
@@ -48,8 +48,16 @@ class SendTask:
         return Scope(emission.sender_id, emission.type, self.stage.channel, emission.campaign)
 
 
-EndHandler = Callable[[SendTask, int], None]
-"""Called once per task when its end is stored, with the number of deliveries that it fell back to."""
+class StageOwner(Protocol):
+    """Who is told what becomes of a stage; called on the sender's loop, so it only takes note."""
+
+    def ended(self, task: SendTask, spawned: int) -> None:
+        """Once per task, when its end is stored; `spawned` deliveries of the next channel take its place."""
+        ...
+
+    def hurried(self, stage: Stage, spawned: int) -> None:
+        """The stage's timer came: so many deliveries of the next channel were begun, perhaps none."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -64,10 +72,12 @@ class Stage:
     """Of topic `attempts`."""
     find: FindHistory
     """What `attempts` said of a key when the lane started."""
-    on_end: EndHandler
+    owner: StageOwner
     job: Any = None
     """Whatever the owner needs to know it by."""
     tasks: list[SendTask] = field(default_factory=list)
+    advanced: bool = False
+    """The next channel was begun already."""
 
     def make_tasks(self) -> list[SendTask]:
         """A task per device."""
@@ -77,7 +87,7 @@ class Stage:
             self.tasks.append(SendTask(self, device, key, found or DeliveryHistory(), found is not None))
         return self.tasks
 
-    def failed_end(self, task: SendTask, *, now: int, usable: Callable[[str], bool]) -> FailedEnd:
+    def failed_end(self, task: SendTask, *, now: int, usable: Callable[[ChannelAddresses], bool]) -> FailedEnd:
         """How a task that failed for good ends (RULES 4)."""
         others = [other.ending or other.history.outcome for other in self.tasks if other is not task]
         return end_of_failed(
@@ -90,12 +100,20 @@ class Stage:
         )
 
     def next_stage(self, channel: str) -> Stage:
-        """The stage of the channel fallen back to, with the channels after it."""
+        """The stage of the channel fallen back to, with the channels after it; `advanced` from now on."""
         for position, entry in enumerate(self.rest):
             if entry.channel == channel:
+                self.advanced = True
                 rest = self.rest[position + 1 :]
-                return replace(self, channel=channel, devices=entry.devices, rest=rest, tasks=[])
+                return replace(self, channel=channel, devices=entry.devices, rest=rest, tasks=[], advanced=False)
         raise AssertionError("a stage falls back to a channel of its own rest")
+
+    def accepted_by(self, instant: int) -> bool:
+        """Whether a provider took one of its messages until then."""
+        return any(
+            task.history.ended_at <= instant if task.history.outcome == "DELIVERED" else task.ending == "DELIVERED"
+            for task in self.tasks
+        )
 
 
 @dataclass(frozen=True, slots=True)

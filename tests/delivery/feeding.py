@@ -18,6 +18,7 @@ from connectors.control import Kill, kill_record
 from connectors.log.embedded import EmbeddedLog
 from connectors.log.interface import NewRecord, Record
 from flows.topics import topic_specs
+from state.model.event import Event, encode_event
 from state.model.keys import key_group, partition_of_group
 
 PARTITIONS = 2
@@ -38,6 +39,8 @@ class System:
 
     def environment(self) -> dict[str, str]:
         given = {"CARILLON_DATA_DIR": str(self.directory), "CARILLON_LOG__PARTITIONS": str(PARTITIONS)}
+        if (self.directory / "carillon.toml").exists():
+            given["CARILLON_CONFIG"] = str(self.directory / "carillon.toml")
         return {**os.environ, **given}
 
     @contextmanager
@@ -71,6 +74,38 @@ class System:
         sequence = f"d:{group}:{self._work_offset}:0".encode()
         headers = (("schema", b"emission/1+json"), ("seq", sequence))
         return NewRecord(f"deliver.{channel}", partition, user.encode(), json.dumps(value).encode(), headers)
+
+    def p0(self, target: str, type_name: str = "otp", **changes: Any) -> NewRecord:
+        """An accepted P0 event, as the gateway would append it."""
+        self._work_offset += 1
+        now = now_ms()
+        values: dict[str, Any] = {
+            "event_id": f"p0_{self._work_offset}", "type": type_name, "priority": "P0", "target": target,
+            "sender_id": "accounts", "payload": {"code": f"{self._work_offset:06}"}, "ttl_ms": 600_000,
+            "ingested_at": now,
+        }  # fmt: skip
+        event = Event(**(values | changes))
+        partition = partition_of_group(key_group(target), PARTITIONS)
+        return NewRecord("events.p0", partition, target.encode(), encode_event(event), (("schema", b"event/1+json"),))
+
+    def endpoint(self, user: str, channel: str, name: str, address: str, **changes: Any) -> NewRecord:
+        value = {
+            "user": user, "channel": channel, "id": name, "platform": "ios", "address": address, "state": "active",
+            "registered_at": now_ms() - 1_000,
+        } | changes  # fmt: skip
+        key = f"{user}\0{channel}\0{name}".encode()
+        return self._of_user("endpoints", user, key, value, b"endpoint/1+json")
+
+    def preference(self, user: str, doc: dict[str, Any]) -> NewRecord:
+        return self._of_user("preferences", user, user.encode(), {"user": user, "doc": doc}, b"preference/1+json")
+
+    def _of_user(self, topic: str, user: str, key: bytes, value: dict[str, Any], schema: bytes) -> NewRecord:
+        partition = partition_of_group(key_group(user), PARTITIONS)
+        return NewRecord(topic, partition, key, json.dumps(value).encode(), (("schema", schema),))
+
+    def decisions(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """The decision record that holds, by event and user."""
+        return {(v["event_id"], v["user"]): v for v in self.values("ledger") if v["kind"] == "decision"}
 
     def feed(self, records: Sequence[NewRecord]) -> None:
         self.log.append(records)

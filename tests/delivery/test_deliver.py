@@ -6,30 +6,9 @@ import email
 import email.policy
 import hashlib
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from delivery.feeding import System, addresses, now_ms, token, wait_for
-from delivery.sandbox_process import Sandbox, running_sandbox
-
-
-@pytest.fixture
-def system(tmp_path: Path) -> System:
-    return System(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as running:
-        yield running
-
-
-@pytest.fixture
-def sandbox(system: System, shared_sandbox: Sandbox) -> Sandbox:
-    (system.directory / "sandbox").symlink_to(shared_sandbox.directory / "sandbox")
-    shared_sandbox.begin()
-    return shared_sandbox
+from delivery.sandbox_process import Sandbox
 
 
 def test_push_sms_and_mail_arrive_and_stand_on_the_ledger(system: System, sandbox: Sandbox) -> None:

@@ -103,7 +103,7 @@ def test_a_code_is_in_the_text_and_not_in_title_or_subject() -> None:
     assert "987654" not in push.title + mail.subject
 
 
-@pytest.mark.parametrize("value", ["{{ 7 * 7 }}", "{% for x in [1] %}b{% endfor %}", "{{ ''.__class__ }}", "{# gone #}"])
+@pytest.mark.parametrize("value", ["{{ 7 * 7 }}", "{% if 1 %}b{% endif %}", "{{ ''.__class__ }}", "{# gone #}"])
 def test_payload_values_are_never_templates(value: str) -> None:
     assert push_body("announcement", payload={"body": value}) == value
 
@@ -177,7 +177,8 @@ def test_templates_that_load_or_loop_too_deep_are_refused(source: str) -> None:
     "source",
     [
         "{{ ''.__class__.__mro__ }}", "{{ p.__init__.__globals__ }}",
-        "{% for a in x %}{% for b in x %}{{ a }}{% endfor %}{% endfor %}", "{{ 'a' * 1000000 }}{{ x.append(1) }}", "{{ 1 / 0 }}", "{{ lipsum() }}",
+        "{% for a in x %}{% for b in x %}{{ a }}{% endfor %}{% endfor %}",
+        "{{ 'a' * 1000000 }}{{ x.append(1) }}", "{{ 1 / 0 }}", "{{ lipsum() }}",
     ],
 )  # fmt: skip
 def test_templates_cannot_escape_or_grow(source: str) -> None:

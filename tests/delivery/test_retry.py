@@ -138,7 +138,8 @@ REST = (ChannelAddresses("push", ()), ChannelAddresses("sms", (PHONE,)), Channel
 
 
 def end(others: list[str | None], *, killed: str = "", now: int = 5, policy: str = "first") -> FailedEnd:
-    return end_of_failed(others, REST, policy=policy, now=now, valid_until=5, usable=lambda name: name != killed)
+    usable = lambda entry: entry.channel != killed  # noqa: E731 - shorter than a function
+    return end_of_failed(others, REST, policy=policy, now=now, valid_until=5, usable=usable)
 
 
 def test_the_next_channel_with_an_address_and_no_kill_switch() -> None:

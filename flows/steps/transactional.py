@@ -1,0 +1,76 @@
+"""The Bytewax side of P0: lanes as keyed steps over the partitions of `events.p0`."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+from bytewax.operators import StatefulBatchLogic
+
+from connectors.log.interface import NewRecord, Record
+from flows.steps.ticks import Tick
+from flows.steps.transactional_lane import P0Lane, P0Parts
+
+Item = list[Record] | Tick
+_SOON = timedelta(milliseconds=2)
+_LATER = timedelta(milliseconds=25)
+DRAIN_DEADLINE = timedelta(seconds=20)
+
+
+class P0Lanes:
+    """The open lanes of this process."""
+
+    def __init__(self, parts: P0Parts) -> None:
+        self.parts = parts
+        self._lanes: dict[int, P0Lane] = {}
+        self._lock = threading.RLock()
+
+    def lane(self, number: int) -> P0Lane:
+        """A lane, opened at the first call."""
+        with self._lock:
+            if number not in self._lanes:
+                self._lanes[number] = P0Lane(self.parts, number)
+            return self._lanes[number]
+
+    def epoch(self) -> None:
+        """An epoch is complete."""
+        for lane in list(self._lanes.values()):
+            lane.epoch()
+
+
+class P0Logic(StatefulBatchLogic[Item, NewRecord, None]):
+    """One lane as a keyed step; `None` as state: the lane's file has it."""
+
+    def __init__(self, lanes: P0Lanes) -> None:
+        self._lanes = lanes
+        self._lane: P0Lane | None = None
+
+    def on_batch(self, values: list[Item]) -> tuple[list[NewRecord], bool]:
+        if self._lane is None:
+            self._lane = self._lanes.lane(lane_number(values[0]))
+        records = [record for value in values if isinstance(value, list) for record in value]
+        outputs = self._lane.accept(records) if records else []
+        return [*outputs, *self._lane.collect()], False
+
+    def on_notify(self) -> tuple[list[NewRecord], bool]:
+        return ([] if self._lane is None else self._lane.collect()), False
+
+    def on_eof(self) -> tuple[list[NewRecord], bool]:
+        """Finish what is under way, and leave the rest for the next start."""
+        if self._lane is None:
+            return [], False
+        self._lanes.parts.sender.drain(DRAIN_DEADLINE)
+        return self._lane.collect(), False
+
+    def notify_at(self) -> datetime | None:
+        if self._lane is None or not self._lane.open:
+            return None
+        return datetime.now(UTC) + (_SOON if self._lanes.parts.sender.in_flight else _LATER)
+
+    def snapshot(self) -> None:
+        return None
+
+
+def lane_number(item: Item) -> int:
+    """The lane of records or of a tick."""
+    return item.partition if isinstance(item, Tick) else item[0].partition

@@ -1,0 +1,333 @@
+"""One lane of the P0 flow: a partition of `events.p0`, from event to provider (DESIGN 2.8).
+
+For each batch: settings to their ends, repeats out, decide, store durably, only then send. A restart goes by what was
+stored: it writes the records of open decisions again (the same, with the same `seq`) and resumes their deliveries by
+`attempts`; P0 without an answer is sent again under the same provider-side id.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from connectors.log.interface import Log, NewRecord, Record
+from connectors.metrics import DELIVERIES, P0_ACCEPTED_TO_PROVIDER_SECONDS
+from flows.steps.attempt_log import recover
+from flows.steps.deliver_records import LedgerWriter
+from flows.steps.resuming import dead_letter
+from flows.steps.sending import Sender
+from flows.steps.sending_task import SendTask, Stage
+from flows.steps.transactional_outputs import (
+    output_records,
+    pack_deliveries,
+    pack_records,
+    unpack_deliveries,
+    unpack_records,
+)
+from flows.steps.transactional_settings import LaneSettings
+from operators.attempts import DeliveryHistory
+from operators.transactional import HURRY_MS, check_p0, decide_p0
+from state.lock import StateLock
+from state.model.errors import MalformedRecordError
+from state.model.event import Event, decode_event
+from state.model.keys import key_group
+from state.model.records import Outputs
+from state.model.registry import DAY_MS, Registry
+from state.transactional import BatchCommit, GroupTotals, StoredDecision, TransactionalStore
+
+TOPIC = "events.p0"
+FILE_NAME = "lane.sqlite"
+_FORGET_EVERY_MS = 600_000
+_COUNTS_EVERY_MS = 250
+_logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class P0Parts:
+    """What lanes are built from."""
+
+    directory: Path
+    """DIR/state/transactional: one directory per lane below it."""
+    log: Log
+    sender: Sender
+    registry: Registry
+    now_ms: Callable[[], int]
+    run_ms: int
+    retention_ms: int
+    """How long decisions that are done are kept for replays."""
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """A decision whose deliveries have not all ended."""
+
+    offset: int
+    group: int
+    ingested_at: int
+    open: int
+    """Deliveries, and timers of push_first, that have not ended."""
+    spawned: int = 0
+    attempts_from: int = 0
+    accepted: bool = False
+    """A provider took one of them."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one batch of events comes to."""
+
+    decisions: list[StoredDecision] = field(default_factory=list)
+    marks: list[tuple[str, str, str, str, int]] = field(default_factory=list)
+    outputs: list[NewRecord] = field(default_factory=list)
+    taken: set[tuple[str, str, str]] = field(default_factory=set)
+    """Marks set in this batch, before they are stored."""
+
+
+def lane_path(directory: Path, lane: int) -> Path:
+    """Where a lane keeps its file."""
+    return directory / f"p{lane:03}" / FILE_NAME
+
+
+class P0Lane:
+    """See the module; `epoch` may be called by another thread than the rest."""
+
+    def __init__(self, parts: P0Parts, number: int) -> None:
+        """Own the lane's directory, read what is true now, and resume what is open.
+
+        :raises StateLockedError: another process owns the lane.
+        :raises LogError: the log cannot be read.
+        """
+        self._parts, self._number = parts, number
+        self._lock = threading.RLock()
+        path = lane_path(parts.directory, number)
+        self._lock_file = StateLock.acquire(path.parent, f"transactional lane {number}")
+        self._store = TransactionalStore(path)
+        self._next = self._store.places().get((TOPIC, number), 0)
+        self._totals = self._store.totals()
+        self._partitions = {topic: parts.log.partitions(topic) for topic in ("ledger", "inbox")}
+        self._recovered = recover(parts.log, number, self._store.attempts_from())
+        self._settings = LaneSettings(parts.log, self._store, number)
+        self._writer = LedgerWriter(parts.log, parts.run_ms, source="p")
+        self._open: dict[int, _Open] = {}
+        self._events: deque[tuple[SendTask | None, _Open, int]] = deque()
+        self._done: list[_Open] = []
+        self._done_before: list[_Open] = []
+        self._in_flight: dict[int, int] = {}
+        self._fallbacks: dict[int, int] = {group: totals.fallbacks for group, totals in self._totals.items()}
+        self._changed: set[int] = set(self._totals)
+        self._now = self._forgot_at = parts.now_ms()
+        self._counted_at = 0
+        self._catch_up_end: int | None = parts.log.end_offset(TOPIC, number)
+        self._resumed = self._resume()
+        self._forget_histories()
+
+    @property
+    def open(self) -> int:
+        """Decisions whose deliveries have not all ended."""
+        return len(self._open)
+
+    def accept(self, records: Sequence[Record]) -> list[NewRecord]:
+        """Decide a batch of events, store it, and begin to send."""
+        with self._lock:
+            return self._accept(records)
+
+    def _accept(self, records: Sequence[Record]) -> list[NewRecord]:
+        used = self._settings.catch_up()
+        batch = _Batch()
+        self._now = max(self._now, self._parts.now_ms())  # the clock of decisions never falls
+        for record in records:
+            if record.offset >= self._next:
+                self._next = record.offset + 1
+                self._decide(record, batch, {f"{topic}/{number}": offset for (topic, number), offset in used.items()})
+        self._store.commit(
+            BatchCommit({(TOPIC, self._number): self._next}, batch.decisions, batch.marks, self._changed_totals())
+        )
+        for decision in batch.decisions:
+            self._send(decision)
+        self._forget_histories()
+        return batch.outputs
+
+    def collect(self) -> list[NewRecord]:
+        """The records of what ended since the last call, and what a start has to write again."""
+        if self._parts.sender.failure is not None:
+            raise self._parts.sender.failure
+        records, self._resumed = self._resumed, []
+        with self._lock:
+            while self._events:
+                task, job, spawned = self._events.popleft()
+                records += self._note(task, job, spawned)
+            return [*records, *self._counts()]
+
+    def epoch(self) -> None:
+        """The outputs handed out before the call before this one are in the log: those decisions are done."""
+        with self._lock:
+            closing, self._done_before, self._done = self._done_before, self._done, []
+            if closing:
+                for job in closing:
+                    self._totals[job.group].fallbacks += job.spawned
+                totals = {job.group: self._totals[job.group] for job in closing}
+                self._store.close_decisions([job.offset for job in closing], totals, self._lowest_attempts())
+            if self._now - self._forgot_at >= _FORGET_EVERY_MS:
+                self._forgot_at = self._now
+                self._store.forget(self._now, self._parts.retention_ms)
+
+    def close(self) -> None:
+        """Give the lane back."""
+        self._settings.close()
+        self._store.close()
+        self._lock_file.release()
+
+    def ended(self, task: SendTask, spawned: int) -> None:
+        """On the sender's loop."""
+        self._events.append((task, task.stage.job, spawned))
+
+    def hurried(self, stage: Stage, spawned: int) -> None:
+        """On the sender's loop."""
+        self._events.append((None, stage.job, spawned))
+
+    def _decide(self, record: Record, batch: _Batch, used: dict[str, int]) -> None:
+        try:
+            event = decode_event(record.value)
+            user = check_p0(event)
+        except MalformedRecordError as error:
+            _logger.warning("event_malformed", offset=record.offset, error=str(error))
+            batch.outputs.append(dead_letter(record, error, stage="transactional", at=self._now))
+            return
+        if self._is_repeat(event, batch):
+            return
+        settings, switches = self._settings.of(user), self._settings.switches()
+        out = decide_p0(
+            event, user, settings, switches, registry=self._parts.registry, now=self._now, place=record.offset
+        )
+        group = key_group(user)
+        self._count(group, record.offset, out)
+        records = output_records(out, group, record.offset, self._partitions)
+        batch.outputs += records
+        batch.decisions.append(
+            StoredDecision(
+                record.offset,
+                self._now,
+                record.value,
+                pack_deliveries(out),
+                pack_records(records),
+                msgspec.json.encode(used),
+            )
+        )
+
+    def _is_repeat(self, event: Event, batch: _Batch) -> bool:
+        """RULES 1 in log order: by event_id for a day, by sender and client key for the type's window."""
+        window = self._parts.registry.profile(event.type).repeat_window_ms
+        keys = [("id", "", event.event_id, DAY_MS)]
+        if event.idempotency_key is not None:
+            keys.append(("key", event.sender_id, event.idempotency_key, window))
+        for kind, scope, name, _ in keys:
+            if (kind, scope, name) in batch.taken or self._store.mark(kind, scope, name, self._now) is not None:
+                return True
+        for kind, scope, name, lasts in keys:
+            batch.taken.add((kind, scope, name))
+            batch.marks.append((kind, scope, name, event.event_id, self._now + lasts))
+        return False
+
+    def _count(self, group: int, offset: int, out: Outputs) -> None:
+        totals = self._totals.setdefault(group, GroupTotals())
+        totals.resolved += 1
+        totals.emitted += sum(emission.deliveries for emission in out.emissions)
+        totals.inbox_items += sum(decision.inbox for decision in out.decisions)
+        totals.furthest = offset
+        self._changed.add(group)
+
+    def _changed_totals(self) -> dict[int, GroupTotals]:
+        return {group: self._totals[group] for group in self._changed}
+
+    def _send(self, decision: StoredDecision) -> None:
+        """Begin the deliveries of a decision that is stored."""
+        emissions = unpack_deliveries(decision.deliveries)
+        event = decode_event(decision.event)
+        job = _Open(decision.offset, key_group(event.target or ""), event.ingested_at, 0)
+        job.attempts_from = self._attempts_end()
+        tasks: list[SendTask] = []
+        hurried: list[Stage] = []
+        for emission in emissions:
+            stage = Stage(
+                emission, emission.channel, emission.devices, emission.rest, self._number, self._take_history, self, job
+            )
+            tasks += stage.make_tasks()
+            if emission.policy == "push_first" and emission.rest:
+                hurried.append(stage)
+        job.open = len(tasks) + len(hurried)
+        if not tasks:
+            self._done.append(job)
+            return
+        self._open[job.offset] = job
+        self._in_flight[job.group] = self._in_flight.get(job.group, 0) + len(tasks)
+        self._parts.sender.submit(tasks)
+        for stage in hurried:
+            self._parts.sender.hurry_at(stage, stage.emission.decided_at + HURRY_MS)
+
+    def _take_history(self, key: str) -> DeliveryHistory | None:
+        return self._recovered.histories.pop(key, None)
+
+    def _forget_histories(self) -> None:
+        """Once everything that was in the log at the start is decided, what was known of it is taken over."""
+        if self._catch_up_end is not None and self._next >= self._catch_up_end:
+            self._catch_up_end = None
+            self._parts.sender.after(self._recovered.histories.clear)
+
+    def _resume(self) -> list[NewRecord]:
+        """Go on with what was decided before: gives its records once more."""
+        records: list[NewRecord] = []
+        for decision in self._store.open_decisions():
+            records += unpack_records(decision.outputs)
+            self._send(decision)
+        return records
+
+    def _note(self, task: SendTask | None, job: _Open, spawned: int) -> list[NewRecord]:
+        """An end, or a timer of push_first, and the deliveries that it brought about."""
+        job.open += spawned - 1
+        job.spawned += spawned
+        group = job.group
+        self._in_flight[group] += spawned - (task is not None)
+        self._fallbacks[group] = self._fallbacks.get(group, 0) + spawned
+        self._changed.add(group)
+        if job.open == 0:
+            self._done.append(self._open.pop(job.offset))
+        if task is None:
+            return []
+        DELIVERIES.labels(task.channel, task.history.outcome).inc()
+        if task.history.outcome == "DELIVERED" and not job.accepted:
+            job.accepted = True
+            P0_ACCEPTED_TO_PROVIDER_SECONDS.observe(max(0, task.history.ended_at - job.ingested_at) / 1000)
+        return self._writer.ended(task, (TOPIC, self._number, job.offset), stage="transactional")
+
+    def _counts(self) -> list[NewRecord]:
+        """The totals of the groups that changed, now and then."""
+        now = self._parts.now_ms()
+        if not self._changed or now - self._counted_at < _COUNTS_EVERY_MS:
+            return []
+        self._counted_at = now
+        changed, self._changed = sorted(self._changed), set()
+        return [self._counts_of(group, self._totals[group]) for group in changed]
+
+    def _counts_of(self, group: int, totals: GroupTotals) -> NewRecord:
+        value = {
+            "kind": "counts", "owner": "transactional", "group": group, "offset": totals.furthest,
+            "resolved": totals.resolved, "held": 0, "aggregating": 0, "emitted": totals.emitted,
+            "inbox_items": totals.inbox_items, "fallbacks": self._fallbacks.get(group, 0),
+            "in_flight": self._in_flight.get(group, 0),
+        }  # fmt: skip
+        return self._writer.record("ledger", group, b"%d" % group, value, "counts/1+json")
+
+    def _attempts_end(self) -> int:
+        """Attempts of whatever is sent from now on stand here or above."""
+        if self._recovered.histories:
+            return self._recovered.start
+        return max(self._recovered.end, self._parts.sender.attempts.ends[self._number])
+
+    def _lowest_attempts(self) -> int:
+        return min((job.attempts_from for job in self._open.values()), default=self._attempts_end())

@@ -1,0 +1,83 @@
+"""P0 flow: from `events.p0` to the providers in one process that shares nothing with the others (DESIGN 2.8).
+
+    events.p0 ─► by lane ─► decide and send (own look-up store, providers) ─► ledger, inbox, endpoints, dead_letters
+
+Lanes know where to go on (`DIR/state/transactional`), so the flow needs no recovery store of Bytewax. `bench/delivery.py`
+measures from the event's acceptance to the provider's answer. Run with at most as many workers as there are lanes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.operators import KeyedStream
+
+from connectors.control import ControlWatcher
+from connectors.log.bytewax import LogSink, LogSource, keyed
+from connectors.log.interface import Log, NewRecord
+from flows.drain import install_drain
+from flows.open import clock_ms, log_opener
+from flows.sending import build_sender
+from flows.settings import load_settings
+from flows.steps.ticks import TickSource
+from flows.steps.transactional import Item, P0Lanes, P0Logic, lane_number
+from flows.steps.transactional_lane import TOPIC, P0Parts, lane_path
+from state.model.group_keys import GROUP_KEYS
+from state.transactional import read_start
+
+OWN_OFFSETS = True
+"""Tells who runs the flow that it needs no recovery store."""
+DIRECTORY = Path("state") / "transactional"
+OUTPUT_TOPICS = ("ledger", "inbox", "endpoints", "dead_letters")
+_BUDGET = 2_000
+_TICK = timedelta(milliseconds=250)
+
+
+def wire(open_log: Callable[[], Log], parts: P0Parts, *, drain: Callable[[], bool]) -> Dataflow:
+    """The flow over any log; the sender in `parts` runs already."""
+    lanes = P0Lanes(parts)
+    half = parts.log.partitions(TOPIC)
+
+    def start(topic: str, partition: int) -> int:
+        stored = read_start(lane_path(parts.directory, partition), (topic, partition))
+        return parts.log.begin_offset(topic, partition) if stored is None else stored
+
+    source = LogSource(open_log, [TOPIC], start=start, budget=_BUDGET, resume="own", drain=drain, on_epoch=lanes.epoch)
+    flow = Dataflow("transactional")
+    events = op.input("events", flow, source)
+    passed = op.input("intervals", flow, TickSource(half, _TICK, clock=time.monotonic, drain=drain))
+    merged = op.merge("with_intervals", events, passed)
+    by_lane: KeyedStream[Item] = op.key_on("by_lane", merged, lambda item: GROUP_KEYS[lane_number(item)])
+    sent = op.stateful_batch("decide_and_send", by_lane, lambda _: P0Logic(lanes))
+    outcomes: KeyedStream[NewRecord] = op.map("to_partition", sent, lambda item: keyed(item[1]))
+    op.output("outcomes", outcomes, LogSink(open_log, OUTPUT_TOPICS))
+    return flow
+
+
+def build() -> Dataflow:
+    """The flow as configured; knows the kill switches before it sends, and drains on SIGTERM."""
+    settings = load_settings()
+    open_log = log_opener(settings)
+    log = open_log()
+    watcher = ControlWatcher(log, process="transactional", run_dir=settings.data_dir / "run").start()
+    sender = build_sender(settings, log, watcher, stage="transactional")
+    parts = P0Parts(
+        directory=settings.data_dir / DIRECTORY,
+        log=log,
+        sender=sender,
+        registry=settings.registry(),
+        now_ms=clock_ms,
+        run_ms=clock_ms(),
+        retention_ms=settings.log.retention // timedelta(milliseconds=1),
+    )
+    _OWNED.append((watcher, parts))
+    return wire(open_log, parts, drain=install_drain())
+
+
+_OWNED: list[tuple[ControlWatcher, P0Parts]] = []
+"""Held until the process ends."""

@@ -1,0 +1,69 @@
+"""P0 decided by the same rules as everything else (RULES 3), one event at a time and for its one recipient.
+
+P0 keeps no state of a key group: nothing aggregates, waits or is counted. So a fresh state is made for a batch, with the
+settings of its recipients alone, and the operators of decide run over it. Pure: the settings and the time are arguments.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from operators.decide import apply, apply_setting
+from state.group import GroupState
+from state.model.errors import MalformedRecordError
+from state.model.event import Event
+from state.model.records import Outputs
+from state.model.registry import Registry
+from state.model.work import EventWork, KillWork, Work
+
+HURRY_MS = 10_000
+"""push_first: the text message follows when no provider took the push within this time (RULES 3.E)."""
+
+
+class Setting(NamedTuple):
+    """Something that is true now; `place` is its offset in its topic."""
+
+    work: Work
+    place: int
+
+
+class UserSettings(NamedTuple):
+    """What is on file for one user: preference, endpoints, profile."""
+
+    settings: tuple[Setting, ...]
+
+
+def check_p0(event: Event) -> str:
+    """The recipient.
+
+    :raises MalformedRecordError: the event is not one that this flow may decide.
+    """
+    if event.priority != "P0":
+        raise MalformedRecordError("event.priority: only P0 belongs into events.p0")
+    if event.fan_out_type != "DIRECT" or event.target is None:
+        raise MalformedRecordError("event.fan_out_type: a P0 event goes to one person, its target")
+    return event.target
+
+
+def decide_p0(
+    event: Event,
+    user: str,
+    settings: Iterable[Setting],
+    switches: Mapping[tuple[str, str], int],
+    *,
+    registry: Registry,
+    now: int,
+    place: int,
+) -> Outputs:
+    """Decision, emission and inbox operations for one event.
+
+    `settings` are the recipient's; `switches` the kill switches that are on, with their offsets in `control`; `place` is
+    the event's own offset.
+    """
+    state = GroupState(registry)
+    for setting in settings:
+        state.place = setting.place
+        apply_setting(state, setting.work)
+    for (scope, value), offset in sorted(switches.items(), key=lambda item: item[1]):
+        state.place = offset
+        apply_setting(state, KillWork(stamp=now, scope=scope, value=value or None))
+    return apply(state, EventWork(stamp=now, event=event, users=[user]), place)

@@ -1,0 +1,258 @@
+"""What one lane of the P0 flow keeps on disk: what is true of its users now, and P0's own decision log (DESIGN 2.8).
+
+SQLite file `lane.sqlite` in WAL mode:
+
+    meta(name, value)                   version; attempts: offset of `attempts` below which nothing open stands
+    place(topic, partition, next)       where reading goes on
+    setting(user, topic, name, value, place)
+                                        records of `preferences`, `endpoints` and `profiles` as they came; `name` is the
+                                        rest of an endpoint's key, else empty; `place` the offset
+    switch(scope, value, place)         kill switches that are on
+    mark(kind, scope, name, event_id, expires)
+                                        events that were taken: by event_id, and by sender and client key
+    decision("offset", now, event, deliveries, outputs, used, done)
+                                        one row per event of `events.p0`, stored before its first send: the event
+                                        and what was decided, as JSON; `deliveries` with addresses; `outputs` the
+                                        records for ledger and inbox; `used` the next offsets of what the decision
+                                        read; `done` 1 when every delivery ended and all records are in the log
+    total(grp, resolved, emitted, inbox_items, fallbacks, furthest)
+
+Whoever restarts goes by `decision`, never by a new decision. Rows that are done stay for the time that the log retains,
+for replays.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from state.model.errors import StateDamagedError, StateVersionError
+
+VERSION = 1
+Place = tuple[str, int]
+_SCHEMA = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
+CREATE TABLE place(topic TEXT, partition INTEGER, next INTEGER, PRIMARY KEY(topic, partition)) WITHOUT ROWID;
+CREATE TABLE setting(user TEXT, topic TEXT, name TEXT, value BLOB, place INTEGER,
+                     PRIMARY KEY(user, topic, name)) WITHOUT ROWID;
+CREATE TABLE switch(scope TEXT, value TEXT, place INTEGER, PRIMARY KEY(scope, value)) WITHOUT ROWID;
+CREATE TABLE mark(kind TEXT, scope TEXT, name TEXT, event_id TEXT, expires INTEGER,
+                  PRIMARY KEY(kind, scope, name)) WITHOUT ROWID;
+CREATE TABLE decision("offset" INTEGER PRIMARY KEY, now INTEGER, event BLOB, deliveries BLOB, outputs BLOB, used BLOB,
+                      done INTEGER);
+CREATE INDEX decision_open ON decision("offset") WHERE done = 0;
+CREATE TABLE total(grp INTEGER PRIMARY KEY, resolved INTEGER, emitted INTEGER, inbox_items INTEGER,
+                   fallbacks INTEGER, furthest INTEGER) WITHOUT ROWID;
+"""
+
+
+class StoredSetting(NamedTuple):
+    """A record of what is true now, as it came."""
+
+    topic: str
+    value: bytes
+    place: int
+
+
+class StoredDecision(NamedTuple):
+    """One row of P0's decision log."""
+
+    offset: int
+    now: int
+    event: bytes
+    deliveries: bytes
+    outputs: bytes
+    used: bytes
+
+
+@dataclass(slots=True)
+class GroupTotals:
+    """Running totals of one key group."""
+
+    resolved: int = 0
+    emitted: int = 0
+    inbox_items: int = 0
+    fallbacks: int = 0
+    """Of decisions that are done."""
+    furthest: int = -1
+    """Offset of the last event decided."""
+
+
+@dataclass(slots=True)
+class BatchCommit:
+    """What one batch of events adds, as one transaction."""
+
+    places: Mapping[Place, int]
+    decisions: Sequence[StoredDecision] = ()
+    marks: Sequence[tuple[str, str, str, str, int]] = ()
+    totals: Mapping[int, GroupTotals] = field(default_factory=dict)
+
+
+def read_start(path: Path, place: Place) -> int | None:
+    """Where the lane at `path` goes on; None where it knows nothing. Writes nothing."""
+    if not path.exists():
+        return None
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        row = connection.execute("SELECT next FROM place WHERE topic = ? AND partition = ?", place).fetchone()
+    except sqlite3.DatabaseError as error:
+        raise StateDamagedError(f"{path} does not read; delete it and it is rebuilt from the log") from error
+    finally:
+        connection.close()
+    return None if row is None else int(row[0])
+
+
+class TransactionalStore:
+    """One lane's file; for one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create it.
+
+        :raises StateDamagedError: it is no such file.
+        :raises StateVersionError: a newer program wrote it.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._run = self._connection.execute
+        try:
+            self._run("PRAGMA journal_mode=WAL")
+            self._run("PRAGMA synchronous=NORMAL")
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            raise StateDamagedError(f"{path} does not open; delete it and it is rebuilt from the log") from error
+
+    def places(self) -> dict[Place, int]:
+        """Where reading goes on."""
+        return {(topic, partition): following for topic, partition, following in self._run("SELECT * FROM place")}
+
+    def attempts_from(self) -> int:
+        """Nothing in `attempts` below this concerns an open delivery."""
+        row = self._run("SELECT value FROM meta WHERE name = 'attempts'").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def totals(self) -> dict[int, GroupTotals]:
+        """By key group."""
+        return {group: GroupTotals(*rest) for group, *rest in self._run("SELECT * FROM total")}
+
+    def open_decisions(self) -> list[StoredDecision]:
+        """Those that are not done, in order."""
+        rows = self._run(
+            'SELECT "offset", now, event, deliveries, outputs, used FROM decision WHERE done = 0 ORDER BY "offset"'
+        )
+        return [StoredDecision(*row) for row in rows]
+
+    def decisions(self, begin: int, end: int) -> list[StoredDecision]:
+        """All of a range of offsets, for replay."""
+        rows = self._run(
+            'SELECT "offset", now, event, deliveries, outputs, used FROM decision'
+            ' WHERE "offset" >= ? AND "offset" < ? ORDER BY "offset"',
+            (begin, end),
+        )
+        return [StoredDecision(*row) for row in rows]
+
+    def settings_of(self, user: str) -> list[StoredSetting]:
+        """What is on file for a user, oldest first."""
+        rows = self._run("SELECT topic, value, place FROM setting WHERE user = ? ORDER BY place", (user,))
+        return [StoredSetting(*row) for row in rows]
+
+    def switches(self) -> dict[tuple[str, str], int]:
+        """Kill switches that are on, with their offsets in `control`."""
+        return {(scope, value): place for scope, value, place in self._run("SELECT * FROM switch")}
+
+    def mark(self, kind: str, scope: str, name: str, now: int) -> str | None:
+        """The event_id behind a mark that holds at `now`."""
+        row = self._run(
+            "SELECT event_id FROM mark WHERE kind = ? AND scope = ? AND name = ? AND expires > ?",
+            (kind, scope, name, now),
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def put_settings(
+        self,
+        settings: Iterable[tuple[str, str, str, bytes | None, int]],
+        switches: Iterable[tuple[str, str, bool, int]],
+        places: Mapping[Place, int],
+    ) -> None:
+        """Take over (user, topic, name, value or None, place) and (scope, value, on, place), in order."""
+        self._run("BEGIN IMMEDIATE")
+        try:
+            for user, topic, name, value, place in settings:
+                if value is None:
+                    self._run("DELETE FROM setting WHERE user = ? AND topic = ? AND name = ?", (user, topic, name))
+                else:
+                    self._run("REPLACE INTO setting VALUES (?, ?, ?, ?, ?)", (user, topic, name, value, place))
+            for scope, switched, on, place in switches:
+                self._run("DELETE FROM switch WHERE scope = ? AND value = ?", (scope, switched))
+                if on:
+                    self._run("INSERT INTO switch VALUES (?, ?, ?)", (scope, switched, place))
+            self._put_places(places)
+            self._run("COMMIT")
+        except BaseException:
+            self._run("ROLLBACK")
+            raise
+
+    def setting(self, user: str, topic: str, name: str) -> bytes | None:
+        """One record of what is true now."""
+        row = self._run(
+            "SELECT value FROM setting WHERE user = ? AND topic = ? AND name = ?", (user, topic, name)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def commit(self, batch: BatchCommit) -> None:
+        """Store what was decided; nothing of it may be sent before."""
+        self._run("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany(
+                "INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?, 0)", [tuple(each) for each in batch.decisions]
+            )
+            self._connection.executemany("REPLACE INTO mark VALUES (?, ?, ?, ?, ?)", batch.marks)
+            self._put_totals(batch.totals)
+            self._put_places(batch.places)
+            self._run("COMMIT")
+        except BaseException:
+            self._run("ROLLBACK")
+            raise
+
+    def close_decisions(self, offsets: Iterable[int], totals: Mapping[int, GroupTotals], attempts_from: int) -> None:
+        """These are done: their deliveries ended, and all their records are in the log."""
+        self._run("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany(
+                'UPDATE decision SET done = 1 WHERE "offset" = ?', [(offset,) for offset in offsets]
+            )
+            self._put_totals(totals)
+            self._run("REPLACE INTO meta VALUES ('attempts', ?)", (attempts_from,))
+            self._run("COMMIT")
+        except BaseException:
+            self._run("ROLLBACK")
+            raise
+
+    def forget(self, now: int, retention_ms: int) -> None:
+        """Drop marks that hold no more, and decisions that are done and older than the log retains."""
+        self._run("DELETE FROM mark WHERE expires <= ?", (now,))
+        self._run("DELETE FROM decision WHERE done = 1 AND now < ?", (now - retention_ms,))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _put_places(self, places: Mapping[Place, int]) -> None:
+        rows = [(topic, partition, following) for (topic, partition), following in places.items()]
+        self._connection.executemany("REPLACE INTO place VALUES (?, ?, ?)", rows)
+
+    def _put_totals(self, totals: Mapping[int, GroupTotals]) -> None:
+        rows = [(g, t.resolved, t.emitted, t.inbox_items, t.fallbacks, t.furthest) for g, t in totals.items()]
+        self._connection.executemany("REPLACE INTO total VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def _prepare(self) -> None:
+        (tables,) = self._run("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()
+        if tables:
+            (version,) = self._run("SELECT value FROM meta WHERE name = 'version'").fetchone()
+            if version != VERSION:
+                raise StateVersionError(f"{self._path} has version {version}, this program knows {VERSION}")
+            return
+        self._connection.executescript(f"BEGIN; {_SCHEMA}")
+        self._run("INSERT INTO meta VALUES ('version', ?)", (VERSION,))
+        self._run("COMMIT")
