@@ -80,6 +80,8 @@ class Supervisor:
         self._lock = StateLock.acquire(settings.data_dir / "run", "carillon up")
         self.settings = settings
         self.url = self.p0_url = ""
+        self.rebuilds = not (settings.data_dir / "state").exists() and (settings.data_dir / "log").exists()
+        """Whether the state is missing and the log is not: then the flows read it from its begin."""
         self._group = ProcessGroup(settings.data_dir / "run" / "logs", self._happened)
         self._ending = threading.Event()
         self._maintenance = threading.Thread(target=self._maintain, name="log-maintenance", daemon=True)

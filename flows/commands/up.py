@@ -49,6 +49,9 @@ def up(settings: Settings, output: Output, *, demo: bool) -> int:
     try:
         if supervisor.start(asked):
             _announce(supervisor, output)
+            if supervisor.rebuilds:
+                said = "The directory state/ is missing: it is rebuilt from the log."
+                output.show({"event": "rebuild", "detail": said}, said)
             reporter.open()
             _run(supervisor, reporter, asked, demo=demo)
     finally:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -158,6 +159,28 @@ def test_kill_9_of_the_supervisor_leaves_no_orphan_and_loses_nothing(tmp_path: P
         until(lambda: not any(alive(pid) for pid in pids.values()), 20, "the end of every child")
     with running(tmp_path) as again:
         until(lambda: ("mention-0", "open") in decided(again.ledger()), 60, "the decision")
+        assert again.stop() == 0
+
+
+def test_a_lost_state_directory_is_rebuilt_from_the_log_and_nothing_is_sent_twice(tmp_path: Path) -> None:
+    with running(tmp_path) as up:
+        settle_in(up)
+        for number in range(24):
+            assert up.post(mention(number)) == 202
+        until(lambda: len(decided(up.ledger())) == 24, 60, "every decision")
+        before = decided(up.ledger())
+        assert up.stop() == 0
+    shutil.rmtree(tmp_path / "state")
+    with running(tmp_path) as again:
+        until(lambda: any(line.get("event") == "rebuild" for line in again.lines), 5, "the word of it")
+        for number in range(18, 30):
+            assert again.post(mention(number)) in (200, 202)
+        until(lambda: len(decided(again.ledger())) == 30, 60, "every decision, the old ones too")
+        after = decided(again.ledger())
+        assert {pair: after[pair] for pair in before} == before
+        assert_laws_hold(again)
+        pushes = [entry["id"] for entry in again.provider("apns") if entry["status"] == 200]
+        assert len(pushes) == len(set(pushes)), "a push was sent twice"
         assert again.stop() == 0
 
 
