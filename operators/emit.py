@@ -16,7 +16,7 @@ DIGEST_CHANNELS = ("email",)
 
 
 def no_channel(item: Item, *, killed: bool) -> Verdict:
-    """ "Nothing left": INBOX if the item has its row, else SUPPRESSED."""
+    """How an item ends when nothing is left: INBOX if it has its row, else SUPPRESSED."""
     if item.inbox:
         return Verdict("INBOX", None)
     return Verdict("SUPPRESSED", "kill_switch" if killed else "no_channel")

@@ -23,6 +23,7 @@ class ShardConfig:
     """Rules and bounds of a shard."""
 
     inbox: InboxConfig = field(default_factory=InboxConfig)
+    """How long rows stay."""
     cached_rows_max: int = 200_000
     """Rows of users kept in memory between commits."""
 

@@ -36,8 +36,11 @@ class SandboxOptions:
     """The options of each connector."""
 
     apns: ApnsOptions
+    """Push."""
     twilio: TwilioOptions
+    """Text messages."""
     smtp: SmtpOptions
+    """Mail."""
 
 
 def read_ports(directory: Path) -> Ports:

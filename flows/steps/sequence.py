@@ -45,7 +45,9 @@ class SequenceOptions(NamedTuple):
     """Credit per epoch (DESIGN 2.11)."""
 
     p1_budget: int
+    """P1 events that enter an epoch."""
     p2_budget: int
+    """P2 events that enter an epoch."""
 
 
 class SequenceSource(FixedPartitionedSource[SequenceBatch, None]):

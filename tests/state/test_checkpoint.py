@@ -29,9 +29,10 @@ def _by_group(seed: int) -> dict[int, list[tuple[int, AnyWork]]]:
                 broadcast.append((place, record))
             else:
                 groups.setdefault(record.g, []).append((place, record))
-    for group in groups:
-        groups[group] = sorted(groups[group] + broadcast + [simulation.end()], key=lambda entry: entry[0])
-    return groups
+    return {
+        group: sorted([*records, *broadcast, simulation.end()], key=lambda entry: entry[0])
+        for group, records in groups.items()
+    }
 
 
 def _outputs(state: GroupState, place: int, record: AnyWork) -> list[Any]:
