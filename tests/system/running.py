@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,14 @@ def alive(pid: int) -> bool:
 class Up:
     """One `carillon up`; every line it printed is in `lines`."""
 
-    def __init__(self, directory: Path, *arguments: str) -> None:
+    def __init__(self, directory: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.directory = directory
+        self.environment = dict(environment or {})
         self.lines: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", "up", "--json", "--data", str(directory), *arguments],
             cwd=ROOT,
-            env={**os.environ, "CARILLON_GATEWAY__PORT": "0", "CARILLON_CONFIG": os.devnull},
+            env={**os.environ, "CARILLON_GATEWAY__PORT": "0", "CARILLON_CONFIG": os.devnull, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -126,7 +127,7 @@ class Up:
 
     def carillon(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Another command on the same directory."""
-        return carillon(*arguments, "--data", str(self.directory))
+        return carillon(*arguments, "--data", str(self.directory), environment=self.environment)
 
     def ledger(self) -> list[dict[str, Any]]:
         """All records of the ledger."""
@@ -140,10 +141,11 @@ class Up:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def carillon(*arguments: str) -> subprocess.CompletedProcess[str]:
+def carillon(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "flows.cli", *arguments],
         cwd=ROOT,
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
         timeout=120,
@@ -152,9 +154,9 @@ def carillon(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def running(directory: Path, *arguments: str) -> Iterator[Up]:
+def running(directory: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Up]:
     """A system that is gone afterwards, whatever happens; its processes too."""
-    up = Up(directory, *arguments)
+    up = Up(directory, *arguments, environment=environment)
     try:
         yield up
     finally:
