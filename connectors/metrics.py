@@ -21,9 +21,6 @@ INBOX_AUDIT_MISMATCHES = Counter(
 DEAD_LETTERS = Counter("carillon_dead_letters_total", "Records that could not be handled and were set aside", ["stage"])
 ARCHIVE_PARTS = Counter("carillon_archive_parts_total", "Parquet parts of the ledger, by event", ["event"])
 ARCHIVE_ROWS = Counter("carillon_archive_rows_total", "Ledger records written to the archive")
-LAW_DIFFERENCE = Gauge(
-    "carillon_law_difference", "Left minus right of each law of RULES 5; anything but 0 is a loss", ["law"]
-)
 
 GATEWAY_REQUESTS = Counter(
     "carillon_gateway_requests_total",

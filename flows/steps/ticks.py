@@ -17,7 +17,7 @@ class Tick(NamedTuple):
 
 
 class TickSource(FixedPartitionedSource[Tick, None]):
-    """One `Tick` per partition and interval, by a monotonic clock in seconds. Keeps no state."""
+    """A `Tick` per partition at the start and after each interval, by a monotonic clock in seconds. Keeps no state."""
 
     def __init__(
         self, partitions: int, interval: timedelta, *, clock: Callable[[], float], drain: Callable[[], bool]
@@ -37,7 +37,7 @@ class _TickPartition(StatefulSourcePartition[Tick, None]):
     ) -> None:
         self._tick, self._interval = Tick(partition), interval.total_seconds()
         self._clock, self._drain = clock, drain
-        self._due = clock() + self._interval
+        self._due = clock()
 
     def next_batch(self) -> list[Tick]:
         if self._drain():

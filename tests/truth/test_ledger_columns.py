@@ -66,6 +66,41 @@ def test_batches_are_the_same_as_single_records() -> None:
     assert set(columns["key_group"].to_pylist()) == {7}
 
 
+def test_columns_of_few_values_may_be_dictionaries_null_included() -> None:
+    """As decide writes a fan-out: what is the same for everybody takes one byte a row."""
+    rows = 3
+
+    def constant(value: object, kind: pa.DataType) -> pa.DictionaryArray:
+        return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int8()), pa.array([value], kind))
+
+    text = pa.string()
+    columns = {
+        "kind": constant("decision", text),
+        "event_id": constant("e0", text),
+        "user": pa.array(["a", "b", "c"]),
+        "outcome": pa.DictionaryArray.from_arrays(pa.array([0, 1, 0], pa.int8()), pa.array(["INBOX", "SUPPRESSED"])),
+        "reason": pa.DictionaryArray.from_arrays(pa.array([0, 1, 0], pa.int8()), pa.array([None, "muted"], text)),
+        "inbox": pa.array([True, False, True]),
+        "decided_at": constant(5, pa.int64()),
+        "cap_hour": pa.array([1, None, 2], pa.int32()),
+        "actor": constant(None, text),
+    }
+    sink = pa.BufferOutputStream()
+    batch = pa.record_batch(list(columns.values()), names=list(columns))
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    headers = (("schema", b"decision/1+arrow"), ("seq", b"d:7:5:0"))
+    table, refused = ledger_table(logged([NewRecord("ledger", 0, b"7", sink.getvalue().to_pybytes(), headers)]))
+    assert not refused
+    assert table["reason"].to_pylist() == [None, "muted", None]
+    assert table["actor"].to_pylist() == [None] * 3
+    assert [(row["user"], row["outcome"], row["cap_hour"]) for row in records_of(latest(table))] == [
+        ("a", "INBOX", 1),
+        ("b", "SUPPRESSED", None),
+        ("c", "INBOX", 2),
+    ]
+
+
 def test_what_cannot_be_read_is_refused_and_the_rest_is_not() -> None:
     good = decision("mia", "e0", "INBOX", ("d", 5, 0))
     bad = [
