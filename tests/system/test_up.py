@@ -96,6 +96,22 @@ def assert_laws_hold(up: Up) -> None:
         time.sleep(1)
 
 
+def assert_a_kill_switch_is_obeyed(up: Up) -> None:
+    """Set while it runs, obeyed by every process that sends, on the ledger as the reason, and lifted again."""
+    for lift, outcome, reason in (((), "SUPPRESSED", "kill_switch"), (("--lift",), "EMITTED", None)):
+        done = up.carillon("kill", "--type", "share", "--json", *lift)
+        assert done.returncode == 0, done.stdout + done.stderr
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        assert {answer["process"] for answer in answers} >= {"deliver", "transactional"}
+        assert all(answer["after_ms"] < 5000 for answer in answers)
+        event = f"share-{outcome}"
+        assert (
+            up.post({"event_id": event, "type": "share", "actor": "friend", "target": "open", "object": event}) == 202
+        )
+        until(lambda event=event: (event, "open") in decided(up.ledger()), 30, "the decision")
+        assert decided(up.ledger())[(event, "open")][:2] == (outcome, reason)
+
+
 def test_events_become_notifications_on_every_channel_and_a_second_start_goes_on(tmp_path: Path) -> None:
     with running(tmp_path) as up:
         assert set(up.first) >= {"url", "p0_url", "console", "keys", "user_secret", "processes"}
@@ -111,9 +127,10 @@ def test_events_become_notifications_on_every_channel_and_a_second_start_goes_on
             "event_id": "later-1",
             "type": "reminder",
             "target": "open",
-            "deliver_at": int(time.time() * 1000) + 15_000,
+            "deliver_at": int(time.time() * 1000) + 20_000,
         }
         assert up.post(later) == 202
+        assert_a_kill_switch_is_obeyed(up)
         assert_laws_hold(up)
         pids = up.pids()
         assert up.stop() == 0
