@@ -5,20 +5,23 @@ partition. Columns: `state/ledger.py`; rows go by (key group, user, time), so th
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from connectors.archive.manifest import Manifest, Part, Retired, flush_directory, read_manifest, write_manifest
 from connectors.metrics import ARCHIVE_PARTS, ARCHIVE_ROWS
-from state.ledger import latest
+from state.ledger import SCHEMA, latest
 
+dataset: Any = pyarrow.dataset  # its stubs refuse expressions
 HOUR_MS = 3_600_000
 _SORTING: list[tuple[str, Literal["ascending", "descending"]]] = [
     ("key_group", "ascending"),
@@ -37,6 +40,8 @@ class ArchiveOptions:
     """Rows per row group: what a query of one user reads at least."""
     settle: timedelta = timedelta(minutes=2)
     """How long after its end an hour is merged."""
+    merge_rows_max: int = 500_000
+    """Rows merged at a time, about 1 kB of memory each: an hour with more becomes several parts by key group."""
     readers: timedelta = timedelta(minutes=5)
     """How long a query may still use parts that were merged away."""
 
@@ -75,7 +80,7 @@ class ArchiveWriter:
         merged = 0
         for hour in sorted({part.hour for part in self._manifest.parts}):
             parts = [part for part in self._manifest.parts if part.hour == hour]
-            if (hour + 1) * HOUR_MS <= settled and (len(parts) > 1 or not parts[0].compacted):
+            if (hour + 1) * HOUR_MS <= settled and not all(part.compacted for part in parts):
                 self._merge(hour, parts, now_ms)
                 merged += 1
         return merged
@@ -91,14 +96,26 @@ class ArchiveWriter:
         return len(gone)
 
     def _merge(self, hour: int, parts: list[Part], now_ms: int) -> None:
-        table = latest(pa.concat_tables([pq.read_table(self._directory / part.file) for part in parts]))
-        left = msgspec.structs.replace(
+        manifest = msgspec.structs.replace(
             self._manifest,
             parts=tuple(part for part in self._manifest.parts if part.hour != hour),
             retired=(*self._manifest.retired, *(Retired(part.file, now_ms) for part in parts)),
         )
-        self._commit(self._with_part(left, table, hour, compacted=True))
+        for table in self._merged(parts):
+            manifest = self._with_part(manifest, table, hour, compacted=True)
+        self._commit(manifest)
         ARCHIVE_PARTS.labels("merged").inc(len(parts))
+
+    def _merged(self, parts: list[Part]) -> Iterator[pa.Table]:
+        """The last state of each key, in tables of bounded size; the states of a key are in one key group."""
+        files = [str(self._directory / part.file) for part in parts]
+        source = dataset.dataset(files, schema=SCHEMA, format="parquet")
+        groups = np.unique(source.to_table(columns=["key_group"])["key_group"].to_numpy())
+        pieces = -(-sum(part.rows for part in parts) // self._options.merge_rows_max)
+        for piece in np.array_split(groups, min(pieces, len(groups))):
+            first, last = int(piece[0]), int(piece[-1])
+            chosen = (dataset.field("key_group") >= first) & (dataset.field("key_group") <= last)
+            yield latest(source.to_table(filter=chosen))
 
     def _with_part(self, manifest: Manifest, table: pa.Table, hour: int, *, compacted: bool) -> Manifest:
         name = f"{manifest.serial:010}{_SUFFIX}"

@@ -128,6 +128,23 @@ def test_an_ended_hour_is_merged_once_and_slow_readers_keep_their_files(log: Emb
     assert (merged_state["first_offset"], merged_state["seq_offset"]) == (0, 4)
 
 
+def test_a_big_hour_is_merged_piece_by_piece(log: EmbeddedLog, tmp_path: Path) -> None:
+    users = [f"u{n}" for n in range(300)]
+    for outcome, offset in (("HELD", 1), ("INBOX", 2)):
+        log.append([decision(user, "e1", outcome, ("d", offset, 0)) for user in users])
+        write(log, tmp_path, log_ms=HOUR + offset)
+    reader = LedgerReader(tmp_path / DIRECTORY, log)
+    before = reader.records(LedgerQuery())
+    writer = archive(tmp_path, 0, ArchiveOptions(merge_rows_max=40))
+    assert writer.merge_hours(HOUR + 2 * HOUR_MS) == 1
+    parts = writer.manifest.parts
+    assert len(parts) > 2
+    assert all(part.compacted and part.rows <= 40 for part in parts)
+    assert reader.records(LedgerQuery()) == before
+    assert len(before) == 300
+    assert writer.merge_hours(HOUR + 2 * HOUR_MS) == 0
+
+
 def test_files_a_crash_left_unnamed_are_removed(log: EmbeddedLog, tmp_path: Path) -> None:
     log.append([decision("mia", "e1", "INBOX", ("d", 1, 0))])
     write(log, tmp_path)
