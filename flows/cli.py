@@ -6,6 +6,7 @@ What a command does is in `flows.commands`, imported only when it runs: the comm
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -223,8 +224,10 @@ def graph_command(flow: Annotated[str, typer.Argument(metavar="FLOW")], as_json:
 
 
 def _settings(data: Path | None, profile: Profile | None = None) -> Settings:
+    from flows.logs import configure_logs
     from flows.settings import load_settings
 
+    configure_logs("carillon", level=logging.WARNING)  # standard output is the command's answer
     return load_settings(data_dir=data, profile=None if profile is None else profile.value)
 
 

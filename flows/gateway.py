@@ -21,12 +21,15 @@ from flows.access import gateway_options
 from flows.inbox import DIRECTORY as INBOX_DIRECTORY
 from flows.open import clock_ms
 from flows.opening import open_log
+from flows.run_files import mark_ready
 from flows.settings import Settings, load_settings
 from flows.track import DIRECTORY as ARCHIVE_DIRECTORY
 from operators.admit import Rules
 from state.lock import StateLock
 
 Lane = Literal["ordinary", "p0"]
+NAMES: dict[Lane, str] = {"ordinary": "gateway", "p0": "p0-gateway"}
+"""Lane to the name of its process."""
 
 
 def run(settings: Settings, lane: Lane) -> None:
@@ -47,7 +50,7 @@ def run(settings: Settings, lane: Lane) -> None:
                 inbox=inbox,
                 progress=LedgerReader(settings.data_dir / ARCHIVE_DIRECTORY, log),
             )
-            serve(options, app)
+            serve(options, app, on_ready=lambda _port: mark_ready(settings.data_dir, NAMES[lane]))
         finally:
             if inbox is not None:
                 inbox.close()

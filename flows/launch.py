@@ -46,8 +46,8 @@ def _wait_for_end() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta, ready: Path) -> int:
-    """Run the flows until all are drained; gives the exit code."""
+def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta, ready: Callable[[], None]) -> int:
+    """Run the flows until all are drained, calling `ready` once they run; gives the exit code."""
     from flows.drain import install_drain
 
     stopping = install_drain()
@@ -59,8 +59,7 @@ def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta, ready: 
         threads.append(threading.Thread(target=_guarded, args=(name, run, stopping, results), name=name, daemon=True))
     for thread in threads:
         thread.start()
-    ready.parent.mkdir(parents=True, exist_ok=True)
-    ready.touch()
+    ready()
     for thread in threads:
         while thread.is_alive():
             thread.join(timeout=0.2)  # signals are handled between the waits
@@ -112,12 +111,12 @@ def main(arguments: Sequence[str]) -> int:
     configure_logs(name)
     if kind == "module":
         return run_module(rest[0], rest[1:])
-    from flows.run_files import ready_file
+    from flows.run_files import mark_ready
     from flows.settings import load_settings
 
     settings = load_settings()
-    ready = ready_file(settings.data_dir, name)
-    return run_flows(rest, data_dir=settings.data_dir, epoch=settings.lanes.epoch, ready=ready)
+    epoch = settings.lanes.epoch
+    return run_flows(rest, data_dir=settings.data_dir, epoch=epoch, ready=lambda: mark_ready(settings.data_dir, name))
 
 
 if __name__ == "__main__":

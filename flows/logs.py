@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard error: structlog's own and, in the same form, those of the standard library.
+"""Logs as JSON lines on standard error or in a file: structlog's own and, in the same form, those of the standard library.
 
 No line may hold a token, an address or content: callers pass names, numbers and ids only. Tracebacks keep their frames'
 names, never their variables.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 
 import structlog
 
 
-def configure_logs(process: str, *, people: bool = False) -> None:
-    """Set up this process's logs; `people` gives coloured text instead of JSON."""
+def configure_logs(process: str, *, file: Path | None = None, level: int = logging.INFO) -> None:
+    """Set up this process's logs from `level` on, to `file` (appended) in place of standard error if it is given."""
     shared: list[structlog.typing.Processor] = [
         _naming(process),
         structlog.stdlib.add_logger_name,
@@ -21,22 +22,20 @@ def configure_logs(process: str, *, people: bool = False) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer()
-    )
+    renderer = structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr) if file is None else logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.basicConfig(handlers=[handler], level=level, force=True)
 
 
 def _naming(process: str) -> structlog.typing.Processor:

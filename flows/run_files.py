@@ -51,6 +51,13 @@ def ready_file(directory: Path, process: str) -> Path:
     return directory / "run" / "ready" / process
 
 
+def mark_ready(directory: Path, process: str) -> None:
+    """Say that this process works now."""
+    path = ready_file(directory, process)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
 def forget_processes(directory: Path) -> None:
     """Nothing runs here any more."""
     running = read_running(directory)

@@ -15,7 +15,6 @@ measured as 204 ms at equal priority and 7 ms so (DESIGN 2.8). The directory is 
 from __future__ import annotations
 
 import http.client
-import socket
 import sys
 import threading
 import time
@@ -29,6 +28,7 @@ import structlog
 from connectors.log.embedded import EmbeddedLog
 from flows.open import clock_ms
 from flows.opening import open_log, system_topics
+from flows.ports import ReservedPorts
 from flows.processes import ProcessError, ProcessEvent, ProcessGroup, ProcessSpec, last_lines
 from flows.providers import needs_sandbox
 from flows.run_files import Running, forget_processes, ready_file, write_running
@@ -36,7 +36,6 @@ from flows.settings import Settings, child_environment
 from state.lock import StateLock
 from state.model.errors import CarillonError
 
-PREFERRED_PORTS = (8700, 8701)
 SANDBOX = "sandbox"
 _NICE = 19
 _LOOK = timedelta(milliseconds=50)
@@ -83,18 +82,20 @@ class Supervisor:
         self.rebuilds = not (settings.data_dir / "state").exists() and (settings.data_dir / "log").exists()
         """Whether the state is missing and the log is not: then the flows read it from its begin."""
         self._group = ProcessGroup(settings.data_dir / "run" / "logs", self._happened)
+        self._ports: ReservedPorts | None = None
         self._ending = threading.Event()
         self._maintenance = threading.Thread(target=self._maintain, name="log-maintenance", daemon=True)
 
     def start(self, stopping: Callable[[], bool]) -> bool:
         """Start everything and wait until it serves; false when it was asked to stop meanwhile.
 
+        :raises PortError: a configured port is in use.
         :raises ProcessError: a process does not start; the text holds the end of its log.
         """
-        ordinary, p0 = free_ports(self.settings)
-        gateway = replace(self.settings.gateway, port=ordinary, p0_port=p0)
+        self._ports = ReservedPorts(self.settings.gateway)
+        gateway = replace(self.settings.gateway, port=self._ports.ordinary, p0_port=self._ports.p0)
         self.settings = replace(self.settings, gateway=gateway)
-        self.url, self.p0_url = (f"http://{gateway.host}:{port}" for port in (ordinary, p0))
+        self.url, self.p0_url = (f"http://{gateway.host}:{port}" for port in (gateway.port, gateway.p0_port))
         self._ensure_topics()
         if needs_sandbox(self.settings) and not self._start_sandbox(stopping):
             return False
@@ -108,6 +109,12 @@ class Supervisor:
         self._group.settle()
         self._maintenance.start()
         return True
+
+    def log_file(self) -> Path:
+        """Where the supervisor itself logs, beside its processes."""
+        directory = self.settings.data_dir / "run" / "logs"
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory / "supervisor.log"
 
     def step(self) -> None:
         """Notice what died and start it again; call it often."""
@@ -125,6 +132,8 @@ class Supervisor:
         finally:
             self._group.kill()
             forget_processes(self.settings.data_dir)
+            if self._ports is not None:
+                self._ports.close()
             self._lock.release()
 
     def _ensure_topics(self) -> None:
@@ -155,7 +164,7 @@ class Supervisor:
         return True
 
     def _does_not_start(self, broken: Sequence[str]) -> str:
-        late = broken or [name for name in self._group.names() if not self._is_ready(name)]
+        late = broken or [name for name in self._group.names() if not self._is_ready(name)] or [SANDBOX]
         tails = [
             f"{self._group.log_file(name)}:\n  " + "\n  ".join(last_lines(self._group.log_file(name), 8))
             for name in late
@@ -163,11 +172,12 @@ class Supervisor:
         return f"{', '.join(late)} did not start\n" + "\n".join(tails)
 
     def _is_ready(self, name: str) -> bool:
-        if name == "gateway":
-            return answers(self.url)
-        if name == "p0-gateway":
-            return answers(self.p0_url)
-        return name == SANDBOX or ready_file(self.settings.data_dir, name).exists()
+        if name == SANDBOX:
+            return True
+        if not ready_file(self.settings.data_dir, name).exists():
+            return False
+        url = {"gateway": self.url, "p0-gateway": self.p0_url}.get(name)
+        return url is None or answers(url)
 
     def _happened(self, event: ProcessEvent) -> None:
         if event.event != "exit":
@@ -206,25 +216,6 @@ def process_table(settings: Settings) -> list[ProcessSpec]:
 def _spec(settings: Settings, name: str, *arguments: str, stage: int, nice: int = 0) -> ProcessSpec:
     command = (sys.executable, "-m", "flows.launch", name, *arguments)
     return ProcessSpec(name, command, child_environment(settings), stage, nice)
-
-
-def free_ports(settings: Settings) -> tuple[int, int]:
-    """The configured ports; where none is, the preferred ones if they are free, otherwise any."""
-    host = settings.gateway.host
-    with socket.socket() as first, socket.socket() as second:
-        ordinary = settings.gateway.port or _bound(first, host, PREFERRED_PORTS[0])
-        p0 = settings.gateway.p0_port or _bound(second, host, PREFERRED_PORTS[1])
-    return ordinary, p0
-
-
-def _bound(probe: socket.socket, host: str, preferred: int) -> int:
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        probe.bind((host, preferred))
-    except OSError:
-        probe.bind((host, 0))
-    port: int = probe.getsockname()[1]
-    return port
 
 
 def answers(url: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from flows.commands.output import Output, complain
 from flows.credentials import ROLES, development_credentials
+from flows.logs import configure_logs
 from flows.processes import ProcessEvent
 from flows.settings import Settings
 from flows.supervisor import Supervisor, directory_of
@@ -46,6 +47,7 @@ def up(settings: Settings, output: Output, *, demo: bool) -> int:
     asked = _Asked()
     reporter = _Reporter(output, silent=demo and sys.stdout.isatty())
     supervisor = Supervisor(settings, reporter)
+    configure_logs("supervisor", file=supervisor.log_file())
     try:
         if supervisor.start(asked):
             _announce(supervisor, output)
