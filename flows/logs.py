@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard error or in a file: structlog's own and, in the same form, those of the standard library.
+"""Logs as JSON lines, on standard error or in a file: structlog's own and those of the standard library alike.
 
 No line may hold a token, an address or content: callers pass names, numbers and ids only. Tracebacks keep their frames'
 names, never their variables.
