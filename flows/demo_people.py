@@ -57,7 +57,7 @@ class Person:
 
     def _types(self) -> dict[str, Any]:
         wanted: dict[str, Any] = {"newsletter": {"enabled": self.rank % 2 == 0}}
-        if self.rank % 10 == 3:
+        if self.rank % 10 == 8:
             wanted["like"] = {"enabled": False}
         return wanted
 

@@ -28,6 +28,7 @@ SETTINGS = ("preferences", "endpoints", "profiles", "follows", "followers", "seg
 BESIDES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "sequence": (("events.p1", "events.p2", "preferences"), ("followers",)),
     "inbox": ((), ("ledger",)),
+    "transactional": (("preferences",), ()),
 }
 """What a flow reads and writes besides what is found in its sources and sinks."""
 _DEADLINE = timedelta(seconds=90)
