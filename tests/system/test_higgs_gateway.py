@@ -5,6 +5,7 @@ Reads ../shared/data (skipped only where that folder is absent). 100 000 events.
 """
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from system.running import ROOT, Up, running, until
 
 DATA = ROOT.parent / "shared" / "data"
-EVENTS = 100_000
+EVENTS = int(os.environ.get("HIGGS_EVENTS", "100000"))
 BATCH = 500
 REACHABLE = 2_000
 TYPES = {"retweet": "share", "mention": "mention", "reply": "reply"}
@@ -71,6 +72,12 @@ def _feed(system: Up, events: list[dict[str, Any]]) -> set[str]:
     return accepted
 
 
+def _looks_decided(system: Up, accepted: set[str]) -> bool:
+    """Looks now and then: the question itself takes processor time from the flows, which give way to it."""
+    time.sleep(4)
+    return accepted <= _decided(system).keys()
+
+
 def _decided(system: Up) -> dict[str, str]:
     done = system.carillon("ledger", "--json")
     assert done.returncode == 0, done.stderr
@@ -91,7 +98,7 @@ def test_every_recipient_is_accounted_for(profile: str, tmp_path: Path, request:
         start = time.monotonic()
         accepted = _feed(system, events)
         fed_s = time.monotonic() - start
-        until(lambda: accepted <= _decided(system).keys(), 300, "a decision for every accepted event")
+        until(lambda: _looks_decided(system, accepted), 600, "a decision for every accepted event")
         decided_s = time.monotonic() - start
         until(lambda: system.carillon("ledger", "--check").returncode == 0, 120, "the three laws")
         outcomes = _decided(system)
