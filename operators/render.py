@@ -71,6 +71,8 @@ def run_template(source: str, context: Mapping[str, Any]) -> str:
 
     :raises TemplateError: it fails, or produces more than OUTPUT_MAX characters.
     """
+    if "{" not in source:
+        return source
     pieces: list[str] = []
     size = 0
     try:
@@ -165,7 +167,6 @@ class _Rendered:
 
     title: str
     headline: str
-    detail: str
     context: Mapping[str, Any]
     words: Words
 
@@ -182,8 +183,7 @@ def _render(emission: ToDeliver) -> _Rendered:
         name=emission.name,
     )
     title = run_template(words.type["title"], context)
-    detail = run_template(words.type.get("detail", ""), context)
-    return _Rendered(title, _headline(words, context, first=emission.first), detail, context, words)
+    return _Rendered(title, _headline(words, context, first=emission.first), context, words)
 
 
 def render(emission: ToDeliver, channel: str, *, unsubscribe_url: str | None = None) -> Content:
@@ -205,7 +205,8 @@ def render(emission: ToDeliver, channel: str, *, unsubscribe_url: str | None = N
 def _email(emission: ToDeliver, rendered: _Rendered, unsubscribe_url: str | None) -> EmailContent:
     lines = _digest_lines(emission.digest_items, rendered, emission.locale) if emission.digest_items else []
     general = rendered.words.general
-    detail = rendered.detail if len(rendered.detail) <= DETAIL_MAX else rendered.detail[: DETAIL_MAX - 1] + "…"
+    detail = run_template(rendered.words.type.get("detail", ""), rendered.context)
+    detail = detail if len(detail) <= DETAIL_MAX else detail[: DETAIL_MAX - 1] + "…"
     paragraphs = [run_template(general["greeting"], rendered.context), rendered.headline, detail]
     shown = [paragraph for paragraph in paragraphs if paragraph.strip()]
     subject = rendered.title if lines or _is_titled(emission, rendered) else rendered.headline

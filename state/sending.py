@@ -18,15 +18,17 @@ survives the kill of the process; after a loss of power the file may be older, w
 
 import sqlite3
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 from state.model.errors import StateDamagedError, StateVersionError
 
 VERSION = 1
 SENT_FOR_MS = 86_400_000
+_VARIABLES_MAX = 500
 Place = tuple[str, int]
 """Topic and partition."""
 MarkKey = tuple[str, str, int]
@@ -125,10 +127,17 @@ class SendingStore:
             state.accepted[group], state.fallbacks[group] = accepted, fallbacks
         return state
 
-    def was_sent(self, digest: bytes, now: int) -> bool:
-        """Whether a key ended within its day."""
-        row = self._connection.execute("SELECT until FROM sent WHERE key = ?", (digest,)).fetchone()
-        return row is not None and row[0] > now
+    def sent_among(self, digests: Collection[bytes], now: int) -> set[bytes]:
+        """Those of the keys that ended within their day."""
+        found: set[bytes] = set()
+        for part in batched(digests, _VARIABLES_MAX):
+            marks = ", ".join("?" * len(part))
+            rows = self._connection.execute(
+                f"SELECT key FROM sent WHERE key IN ({marks}) AND until > ?",  # noqa: S608 - question marks only
+                (*part, now),
+            )
+            found.update(row[0] for row in rows)
+        return found
 
     def commit(self, change: LaneCommit) -> None:
         """Store a change as one transaction."""
@@ -177,6 +186,13 @@ class SendingStore:
         many("INSERT OR REPLACE INTO total VALUES (?, ?, ?)", [(group, *v) for group, v in change.totals.items()])
         until = change.now + SENT_FOR_MS
         many("INSERT OR REPLACE INTO sent VALUES (?, ?)", [(digest, until) for digest in change.sent])
+
+
+def batched(digests: Collection[bytes], size: int) -> Iterator[tuple[bytes, ...]]:
+    """The digests in parts of at most `size`."""
+    iterator = iter(digests)
+    while part := tuple(islice(iterator, size)):
+        yield part
 
 
 def _pack(offsets: Iterable[int]) -> bytes:

@@ -7,9 +7,10 @@ so a resend carries the same one; a message that was not answered is ambiguous. 
 
 from __future__ import annotations
 
+import hashlib
 import random
+import re
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -27,9 +28,9 @@ from state.model.errors import ConfigurationError
 
 PAYLOAD_MAX_BYTES = 4096
 COLLAPSE_MAX_BYTES = 64
-_NAMESPACE = uuid.UUID("6f0d3f6e-5c0e-5d52-9a55-0b1f6d1b8f0a")
+_NAMESPACE = b"carillon/apns-id/"
 _PRIORITY = {"P0": "10", "P1": "10", "P2": "5"}
-_LOWEST_TOKEN_BYTES, _HIGHEST_TOKEN_BYTES = 8, 200
+_DEVICE_TOKEN = re.compile(r"[A-Za-z0-9_-]{8,200}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +70,9 @@ class ApnsOptions:
 
 
 def apns_id(key: str) -> str:
-    """The apns-id of a delivery key: a canonical lower-case UUID."""
-    return str(uuid.uuid5(_NAMESPACE, key))
+    """The apns-id of a delivery key: a canonical lower-case UUID (RFC 9562, version 8)."""
+    digest = hashlib.sha256(_NAMESPACE + key.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-a{digest[17:20]}-{digest[20:32]}"
 
 
 def build_payload(content: PushContent) -> bytes:
@@ -113,9 +115,7 @@ def build_request(delivery: Delivery, *, topic: str, token: str) -> Request:
 
 def is_device_token(address: str) -> bool:
     """Whether this can stand in a path as a device token: visible ASCII without separators."""
-    return _LOWEST_TOKEN_BYTES <= len(address) <= _HIGHEST_TOKEN_BYTES and all(
-        character.isascii() and (character.isalnum() or character in "-_") for character in address
-    )
+    return _DEVICE_TOKEN.fullmatch(address) is not None
 
 
 _TOKEN_GONE = frozenset({"Unregistered", "ExpiredToken"})

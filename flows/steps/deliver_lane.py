@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,18 @@ class LaneParts:
     now_ms: Callable[[], int]
     run_ms: int
     """When the process started: it orders its ledger records after those of the run before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A record that was read, before it is open."""
+
+    place: Place
+    offset: int
+    job: Job
+    tasks: list[SendTask]
+    again: bool
+    """It was open at the restart."""
 
 
 def lane_path(directory: Path, lane: int) -> Path:
@@ -115,12 +127,12 @@ class DeliverLane:
 
     def accept(self, records: Sequence[Record]) -> list[NewRecord]:
         """Take records and send what is in them; gives dead letters."""
-        tasks: list[SendTask] = []
+        taken: list[_Taken] = []
         refused: list[NewRecord] = []
         with self._lock:
             for record in records:
                 try:
-                    tasks += self._accept(record)
+                    taken += self._read(record)
                 except MalformedRecordError as error:
                     _logger.warning("emission_malformed", topic=record.topic, offset=record.offset, error=str(error))
                     refused.append(dead_letter(record, error, stage="deliver", at=self._parts.now_ms()))
@@ -128,6 +140,7 @@ class DeliverLane:
                 self._reached[place] = record.offset + 1
                 self._next[place] = max(self._next.get(place, 0), record.offset + 1)
                 self._dirty = True
+            tasks = self._open_all(taken)
         if tasks:
             self._parts.sender.submit(tasks)
         DELIVERIES_OPEN.labels(str(self.number)).set(self.open)
@@ -176,7 +189,8 @@ class DeliverLane:
         histories = self._recovered[partition].histories
         return lambda key: histories.pop(key, None)
 
-    def _accept(self, record: Record) -> list[SendTask]:
+    def _read(self, record: Record) -> list[_Taken]:
+        """The tasks of a record that is new, or was open at the restart; nothing for any other."""
         place = (record.topic, record.partition)
         again = record.offset < self._next.get(place, 0)
         if again and (record.offset not in self._reopen.get(place, ()) or record.offset in self._jobs.get(place, ())):
@@ -184,17 +198,35 @@ class DeliverLane:
         sequence = parse_sequence(header(record.headers, "seq"))
         if not again and not self._is_new(place, sequence):
             return []
-        emissions = decode_to_deliver(schema_of(record.headers), record.value)
         job = Job(sequence.group, sequence.offset, 0, 0)
-        tasks = [task for emission in emissions for task in self._tasks(record, emission, job, again=again)]
-        job.size = job.open = len(tasks)
-        job.attempts_from = self._attempts_end(record.partition)
-        if tasks:
-            self._jobs.setdefault(place, {})[record.offset] = job
-        self.counts.accept(job, again=again)
-        if not again:
-            self._accepted[job.group] = self._accepted.get(job.group, 0) + job.size
-        return tasks
+        emissions = decode_to_deliver(schema_of(record.headers), record.value)
+        tasks = [task for emission in emissions for task in self._tasks(record, emission, job)]
+        return [_Taken(place, record.offset, job, tasks, again)]
+
+    def _open_all(self, taken: Sequence[_Taken]) -> list[SendTask]:
+        """Open the jobs; a key that is open already, or ended within its day, is left out."""
+        fresh = {key_digest(task.key) for each in taken if not each.again for task in each.tasks}
+        sent = self._store.sent_among(fresh, self._parts.now_ms())
+        opened: list[SendTask] = []
+        for each in taken:
+            job = each.job
+            tasks = [task for task in each.tasks if self._is_unsent(task, () if each.again else sent)]
+            job.size = job.open = len(tasks)
+            job.attempts_from = self._attempts_begin(each.place[1], tasks)
+            if tasks:
+                self._jobs.setdefault(each.place, {})[each.offset] = job
+            self.counts.accept(job, again=each.again)
+            if not each.again:
+                self._accepted[job.group] = self._accepted.get(job.group, 0) + job.size
+            opened += tasks
+        return opened
+
+    def _is_unsent(self, task: SendTask, sent: Collection[bytes]) -> bool:
+        if task.key in self._keys or (sent and key_digest(task.key) in sent):
+            task.stage.tasks.remove(task)
+            return False
+        self._keys.add(task.key)
+        return True
 
     def _is_new(self, place: Place, sequence: SequenceHeader) -> bool:
         """Whether it is above its mark, which it then becomes."""
@@ -204,24 +236,17 @@ class DeliverLane:
         self._marks[key] = sequence.mark
         return True
 
-    def _tasks(self, record: Record, emission: ToDeliver, job: Job, *, again: bool) -> list[SendTask]:
-        """Tasks for the devices of one emission; a key that is open or ended within its day is left out."""
+    def _tasks(self, record: Record, emission: ToDeliver, job: Job) -> list[SendTask]:
+        """Tasks for the devices of one emission."""
         stage = Stage(
             emission, emission.channel, emission.devices, emission.rest, record.partition,
             self._find(record.partition), self, (job, (record.topic, record.partition), record.offset),
         )  # fmt: skip
-        tasks = [task for task in stage.make_tasks() if again or not self._was_sent(task.key)]
-        tasks = [task for task in tasks if task.key not in self._keys]
         lost = self._recovered[record.partition].trimmed_before_ms
-        for task in tasks:
-            self._keys.add(task.key)
+        for task in stage.make_tasks():
             if self._fresh and not task.known and lost is not None and record.timestamp_ms < lost:
                 task.preset = (UNKNOWN, "attempts_not_retained")
-        stage.tasks = tasks
-        return tasks
-
-    def _was_sent(self, key: str) -> bool:
-        return self._store.was_sent(key_digest(key), self._parts.now_ms())
+        return list(stage.tasks)
 
     def ended(self, task: SendTask, spawned: int) -> None:
         """On the sender's loop."""
@@ -240,8 +265,14 @@ class DeliverLane:
         DELIVERIES.labels(task.channel, task.history.outcome).inc()
         return self.writer.ended(task, (place[0], place[1], offset), stage="deliver")
 
+    def _attempts_begin(self, partition: int, tasks: Sequence[SendTask]) -> int:
+        """Attempts of these tasks, and of what they fall back to, stand here or above."""
+        if any(task.known for task in tasks):
+            return self._recovered[partition].start
+        return self._attempts_end(partition)
+
     def _attempts_end(self, partition: int) -> int:
-        """Attempts of whatever is taken from now on stand here or above."""
+        """Attempts of whatever is new from now on stand here or above."""
         recovered = self._recovered[partition]
         if recovered.histories:
             return recovered.start  # what is read again may have its attempts anywhere there

@@ -30,7 +30,7 @@ class ProviderQueue:
         self.share = RetryShare(lane.rate_per_s)
         self.in_flight = 0
         self._waiting: dict[str, deque[SendTask]] = {priority: deque() for priority in PRIORITIES}
-        self._gauge = DELIVERIES_IN_FLIGHT.labels(lane.channel.name)
+        DELIVERIES_IN_FLIGHT.labels(lane.channel.name).set_function(lambda: self.in_flight)
 
     def put(self, task: SendTask) -> None:
         """Let a task wait for its turn."""
@@ -44,10 +44,13 @@ class ProviderQueue:
             while waiting and len(taken) < room:
                 taken.append(waiting.popleft())
         self.in_flight += len(taken)
-        self._gauge.set(self.in_flight)
         return taken
 
     def done(self) -> None:
         """One request less in flight."""
         self.in_flight -= 1
-        self._gauge.set(self.in_flight)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether so many may be begun that their intents make a group worth appending."""
+        return self.lane.concurrency_max - self.in_flight >= max(1, self.lane.concurrency_max // 8)

@@ -276,7 +276,8 @@ class Sender:
             self._storing = True
             self._spawn(self._store_answers())
         queue.done()
-        self._pump(queue)
+        if queue.has_room:  # else the answers' storing lets the next ones go, in a group
+            self._pump(queue)
 
     async def _store_answers(self) -> None:
         """Store what was answered in groups, then let each answer have its consequence."""

@@ -250,7 +250,6 @@ class P0Lane:
         emissions = unpack_deliveries(decision.deliveries)
         event = decode_event(decision.event)
         job = _Open(decision.offset, key_group(event.target or ""), event.ingested_at, 0)
-        job.attempts_from = self._attempts_end()
         tasks: list[SendTask] = []
         hurried: list[Stage] = []
         for emission in emissions:
@@ -260,6 +259,8 @@ class P0Lane:
             tasks += stage.make_tasks()
             if emission.policy == "push_first" and emission.rest:
                 hurried.append(stage)
+        known = any(task.known for task in tasks)
+        job.attempts_from = self._recovered.start if known else self._attempts_end()
         job.open = len(tasks) + len(hurried)
         if not tasks:
             self._done.append(job)

@@ -1,0 +1,184 @@
+"""Sends per core, mails per core, and P0 from acceptance to the provider, idle: `python bench/delivery.py [p0|push|mail]`.
+
+P0: the whole system (`carillon up`) with nothing else to do; codes are posted at 50/s, each on its own; from the moment
+at which the 202 was read to the moment at which the provider noted the message, before it answered (its journal, in whole
+milliseconds of the same clock).
+
+Push and mail: the deliver flow as a process pinned to one core, the sandbox on another; emissions wait in the log, one
+record each; every send has its intent and answer in `attempts` and its record on the ledger when the clock stops. The
+sandbox is Python and may be what is slow: `cpu_us` is what the deliver process itself spent per send.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from bench.figures import record  # noqa: E402 - the path comes first
+from connectors.log.embedded import EmbeddedLog  # noqa: E402 - as above
+from connectors.log.interface import NewRecord  # noqa: E402 - as above
+from flows.topics import topic_specs  # noqa: E402 - as above
+from state.model.keys import key_group, partition_of_group  # noqa: E402 - as above
+
+PARTITIONS = 4
+PUSHES, MAILS = 40_000, 10_000
+CODES, CODES_PER_S = 1_000, 50
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def main(wanted: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        if "p0" in wanted:
+            p0_idle(Path(directory) / "p0")
+        if "push" in wanted:
+            sends(Path(directory) / "push", "push", PUSHES)
+        if "mail" in wanted:
+            sends(Path(directory) / "mail", "email", MAILS)
+
+
+# P0
+
+
+def p0_idle(directory: Path) -> None:
+    with started([sys.executable, "-m", "flows.cli", "up", "--json", "--data", str(directory)]) as process:
+        assert process.stdout is not None
+        up = json.loads(process.stdout.readline())
+        key = up["keys"]["producer"]
+        for number in range(CODES):
+            device = {"platform": "ios", "address": f"p0{number:06}".ljust(64, "0")}
+            call(up["url"], f"/v1/users/p{number}/endpoints/push/d1", key, "PUT", device)
+        time.sleep(3)
+        accepted = [post_code(up, number) for number in range(CODES)]
+        time.sleep(2)
+        seen = {entry["to"]: entry["ts"] for entry in journal(directory, "apns")}
+    late = [seen[f"p0{number:06}".ljust(64, "0")] - at for number, at in enumerate(accepted)]
+    late.sort()
+    work = f"codes at {CODES_PER_S}/s through the P0 gateway, the whole system up and idle"
+    for quantile in (50, 99):
+        value = max(0.0, late[len(late) * quantile // 100])
+        record("delivery", f"p0_idle_p{quantile}_ms", value, "ms", work=work, n=CODES, seconds=CODES / CODES_PER_S)
+
+
+def post_code(up: dict[str, Any], number: int) -> float:
+    """When the acceptance was read, in milliseconds."""
+    time.sleep(1 / CODES_PER_S)
+    body = {"type": "otp", "target": f"p{number}", "payload": {"code": f"{number:06}"}}
+    call(up["p0_url"], "/v1/notifications", up["keys"]["p0_producer"], "POST", body)
+    return time.time() * 1000
+
+
+def call(url: str, path: str, key: str, method: str, body: object) -> None:
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    request = urllib.request.Request(url + path, json.dumps(body).encode(), headers, method=method)
+    with urllib.request.urlopen(request, timeout=10) as response:
+        assert response.status in (200, 201, 202, 204), response.status
+
+
+# push and mail
+
+
+def sends(directory: Path, channel: str, count: int) -> None:
+    directory.mkdir()
+    log = EmbeddedLog(directory, clock=now_ms)
+    log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
+    for start in range(0, count, 1000):
+        log.append([emission(channel, number) for number in range(start, start + 1000)])
+    sandbox = [sys.executable, "-m", "connectors.sandbox", "--dir", str(directory)]
+    launch = [sys.executable, "-m", "flows.launch", "deliver", "flows", "deliver"]
+    with started(sandbox, core=1) as provider:
+        assert provider.stdout is not None
+        provider.stdout.readline()
+        with started(launch, core=0, environment={"CARILLON_DATA_DIR": str(directory)}) as process:
+            measure(log, channel, count, process.pid)
+    log.close()
+
+
+def measure(log: EmbeddedLog, channel: str, count: int, pid: int) -> None:
+    ledger = log.reader({("ledger", partition): 0 for partition in range(PARTITIONS)})
+    told = count_deliveries(ledger.poll(10_000, timedelta(seconds=60)))
+    first, began, cpu = told, time.perf_counter(), cpu_seconds(pid)
+    while told < count:
+        told += count_deliveries(ledger.poll(10_000, timedelta(seconds=30)))
+    seconds, spent = time.perf_counter() - began, cpu_seconds(pid) - cpu
+    done = count - first
+    figure = "push_sends_per_core" if channel == "push" else "mails_per_core"
+    work = "over HTTP/2 to the sandbox" if channel == "push" else "over SMTP to the sandbox, unsigned, two parts"
+    record(
+        "delivery", figure, done / seconds, "sends/s", work=f"{work}; intents, answers and ledger durable", n=done,
+        seconds=seconds, peak_rss_mb=peak_rss_mb(pid), cpu_us=round(spent / done * 1e6, 1),
+    )  # fmt: skip
+    ledger.close()
+
+
+def count_deliveries(records: list[Any]) -> int:
+    return sum(b'"kind":"delivery"' in each.value for each in records)
+
+
+def emission(channel: str, number: int) -> NewRecord:
+    user, now = f"user{number}", now_ms()
+    group = key_group(user)
+    address = f"{number:06}".ljust(64, "0") if channel == "push" else f"user{number}@example.com"
+    value = {
+        "emission_id": f"em_{number:032}", "user": user, "type": "like", "object": "photo1", "count": 1,
+        "actors": ["ann"], "actor_count": 1, "first": True, "first_event_id": f"e{number}", "priority": "P1",
+        "sender_id": "social", "campaign": None, "category": "social", "channel": channel, "rest": [],
+        "devices": [{"id": "d1", "platform": "ios", "address": address, "registered_at": 1}], "policy": "first",
+        "payload": None, "locale": "en", "name": None, "decided_at": now, "ingested_at": now,
+        "valid_until": now + 3_600_000,
+    }  # fmt: skip
+    headers = (("schema", b"emission/1+json"), ("seq", f"d:{group}:{number}:0".encode()))
+    partition = partition_of_group(group, PARTITIONS)
+    return NewRecord(f"deliver.{channel}", partition, user.encode(), json.dumps(value).encode(), headers)
+
+
+# processes
+
+
+@contextmanager
+def started(
+    command: list[str], *, core: int | None = None, environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, **(environment or {})},
+    )  # fmt: skip
+    if core is not None and (os.cpu_count() or 1) > core:
+        os.sched_setaffinity(process.pid, {core})
+    try:
+        yield process
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        process.wait(timeout=90)
+
+
+def journal(directory: Path, provider: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (directory / "sandbox" / f"{provider}.ndjson").read_text().splitlines()]
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_rss_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["p0", "push", "mail"])
