@@ -8,14 +8,16 @@ from state.model.work import EventWork, FollowWork, KillWork, SegmentWork, Slice
 from state.placement import ALL_GROUPS, Placement, groups_in
 
 
-def plan_event(placement: Placement, event: Event, stamp: int) -> Iterator[Work]:
-    """The target's group, or a slice for each group where the audience may have someone."""
+def plan_event(placement: Placement, event: Event, stamp: int, planned: int | None = None) -> Iterator[Work]:
+    """The target's group, or a slice for each group where the audience may have someone, as was `planned` before."""
     if event.fan_out_type == "DIRECT":
         if event.target is not None:
             yield EventWork(g=key_group(event.target), stamp=stamp, event=event, users=[event.target])
         return
-    for group in groups_in(_audience_groups(placement, event)):
-        yield SliceWork(g=group, stamp=stamp, event=event)
+    groups = _audience_groups(placement, event) if planned is None else planned
+    plan = f"{groups:x}"
+    for group in groups_in(groups):
+        yield SliceWork(g=group, stamp=stamp, event=event, plan=plan)
 
 
 def _audience_groups(placement: Placement, event: Event) -> int:

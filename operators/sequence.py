@@ -12,7 +12,7 @@ import msgspec
 from operators.dedup import original_of, remember
 from operators.plan import plan_event, plan_follow, plan_kill, plan_segment
 from state.model.errors import UNDECODABLE, MalformedRecordError
-from state.model.event import Event
+from state.model.event import Event, Exact
 from state.model.keys import key_group
 from state.model.registry import Registry
 from state.model.work import (
@@ -48,8 +48,8 @@ class _Endpoint(msgspec.Struct):
     platform: str | None = None
     address: str | None = None
     state: str = "active"
-    registered_at: int = 0
-    gone_at: int | None = None
+    registered_at: Exact = 0
+    gone_at: Exact | None = None
 
 
 class _Profile(msgspec.Struct):
@@ -74,7 +74,7 @@ class _Segment(msgspec.Struct):
 
 class _Read(msgspec.Struct):
     user: str
-    up_to: int | None = None
+    up_to: Exact | None = None
 
 
 class _Kill(msgspec.Struct):
@@ -99,8 +99,8 @@ SETTING_TOPICS = tuple(_DECODERS)
 def sequence_event(state: SequenceState, registry: Registry, event: Event, source: Place) -> list[Work]:
     """The event's records, or none if it repeats another one.
 
-    An event taken over from the log is planned again, so that slices that a crash cut off still come; those that are
-    there already are left out.
+    An event taken over from the log is planned again, by the plan that its slices carry, so that slices that a crash
+    cut off still come; those that are there already are left out.
     """
     stamp = state.stamp
     if source not in state.taken_over_places:
@@ -108,7 +108,8 @@ def sequence_event(state: SequenceState, registry: Registry, event: Event, sourc
         if original_of(state.marks, event, stamp) is not None:
             return []
         remember(state.marks, registry, event, stamp)
-    return list(_unwritten(state, plan_event(state.placement, event, stamp), source))
+    planned = plan_event(state.placement, event, stamp, state.taken_over_plans.get(source))
+    return list(_unwritten(state, planned, source))
 
 
 def sequence_setting(state: SequenceState, topic: str, value: bytes, source: Place) -> list[Work]:
@@ -160,8 +161,16 @@ def _unwritten(state: SequenceState, records: Iterator[Work], source: Place) -> 
     for record in records:
         slice_number = -1 if record.g is None else record.g
         full = (*source, slice_number)
-        if full not in state.taken_over:
+        if record.g is None or full not in state.taken_over:
             yield msgspec.structs.replace(record, src=full)
+
+
+def unwritten_partitions(state: SequenceState, record: Work, partitions: int) -> list[int]:
+    """Where a record for every group is missing: a crash may have cut it off between two partitions."""
+    if record.src is None:
+        return list(range(partitions))
+    source = record.src[:3]
+    return [partition for partition in range(partitions) if (*source, -1 - partition) not in state.taken_over]
 
 
 def tick(state: SequenceState) -> TickWork:
@@ -184,14 +193,25 @@ def announce_versions(state: SequenceState, versions: VersionsWork) -> list[Work
     return [msgspec.structs.replace(versions, stamp=state.stamp)]
 
 
-def take_over(state: SequenceState, registry: Registry, record: AnyWork) -> None:
-    """Honour a record that is in the decision log beyond the checkpoint (DESIGN 2.2)."""
+def take_over(state: SequenceState, registry: Registry, record: AnyWork, partition: int) -> None:
+    """Honour a record that is in a partition of the decision log beyond the checkpoint (DESIGN 2.2)."""
     state.stamp = max(state.stamp, record.stamp)
     if isinstance(record, VersionsWork):
-        state.versions = encode_work(msgspec.structs.replace(record, stamp=0))
+        state.taken_over_versions[partition] = encode_work(msgspec.structs.replace(record, stamp=0))
     if record.src is None:
         return
-    state.taken_over.add(record.src)
+    state.taken_over.add(record.src if record.g is not None else (*record.src[:3], -1 - partition))
     state.taken_over_places.add(record.src[:3])
+    if isinstance(record, SliceWork) and record.plan:
+        state.taken_over_plans[record.src[:3]] = int(record.plan, 16)
     if isinstance(record, EventWork | SliceWork):
         remember(state.marks, registry, record.event, record.stamp)
+
+
+def settle_versions(state: SequenceState, partitions: int) -> None:
+    """After everything was taken over: versions are in force where all partitions have them, else they come again."""
+    found = state.taken_over_versions
+    if found:
+        everywhere = len(found) == partitions and len(set(found.values())) == 1
+        state.versions = found[0] if everywhere else b""
+        state.taken_over_versions = {}

@@ -12,6 +12,7 @@ import orjson
 from state.model.preference import Preference, compile_preference
 
 EMPTY = 0
+INTEGER_MAX = 2**53
 
 
 class PreferenceTable:
@@ -36,7 +37,7 @@ class PreferenceTable:
 
     def acquire(self, document: Mapping[str, Any]) -> int:
         """The number of a document, its mutes left out, with one user more."""
-        content = {key: value for key, value in document.items() if key != "muted"}
+        content = _within_64_bits({key: value for key, value in document.items() if key != "muted"})
         key = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
         number = self._number.get(key)
         if number is None:
@@ -66,3 +67,14 @@ class PreferenceTable:
         if self._uses[number] == 0:
             del self._number[self.documents[number]]
             self._free.append(number)
+
+
+def _within_64_bits(value: Any) -> Any:
+    """The document with integers that no store or column can hold brought to the nearest that they can."""
+    if isinstance(value, dict):
+        return {key: _within_64_bits(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_within_64_bits(each) for each in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(-INTEGER_MAX, min(INTEGER_MAX, value))
+    return value

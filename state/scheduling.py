@@ -25,6 +25,8 @@ class ScheduleStore:
         self._db = open_database(directory, FORMAT)
         self._staged = WriteBatch(raw_mode=True)
         self._keys: dict[str, bytes] = {}
+        self._old_keys: list[bytes] = []
+        """Rows of before the load, replaced by the first `stage`: never without what takes their place."""
 
     def load(self) -> KeptEvents:
         """The stored events in the order of acceptance."""
@@ -36,8 +38,7 @@ class ScheduleStore:
 
     def _renumber(self, kept: KeptEvents) -> None:
         """Numbers begin anew at a load, so the rows are written anew too."""
-        for key, _ in list(prefixed_rows(self._db, b"K")):
-            self._staged.delete(key)
+        self._old_keys = [key for key, _ in prefixed_rows(self._db, b"K")]
         kept.changed.update(event.event_id for event in kept.events())
 
     def next_offset(self) -> int:
@@ -47,6 +48,9 @@ class ScheduleStore:
 
     def stage(self, kept: KeptEvents, next_offset: int) -> None:
         """Encode what changed since the last call."""
+        for key in self._old_keys:
+            self._staged.delete(key)
+        self._old_keys = []
         for event_id in kept.changed:
             before = self._keys.pop(event_id, None)
             if before is not None:

@@ -61,8 +61,14 @@ class SequenceState:
         self.positions: dict[tuple[str, int], int] = {}
         self.work_ends: dict[int, int] = {}
         self.taken_over: set[tuple[str, int, int, int]] = set()
-        """Sources of the records that are in the log beyond the checkpoint."""
+        """Sources of the records that are in the log beyond the checkpoint; of those for every group -1 - partition in
+        place of the slice.
+        """
         self.taken_over_places: set[tuple[str, int, int]] = set()
+        self.taken_over_plans: dict[tuple[str, int, int], int] = {}
+        """Of fan-outs among them, the key groups that were planned for."""
+        self.taken_over_versions: dict[int, bytes] = {}
+        """By partition, the last versions found there."""
 
 
 class SequenceStore:

@@ -15,7 +15,16 @@ from bytewax.operators import StatefulBatchLogic
 
 from connectors.log import Log, NewRecord, Reader, Record
 from connectors.log.bytewax import keyed
-from operators.sequence import SETTING_TOPICS, announce_versions, sequence_event, sequence_setting, take_over, tick
+from operators.sequence import (
+    SETTING_TOPICS,
+    announce_versions,
+    sequence_event,
+    sequence_setting,
+    settle_versions,
+    take_over,
+    tick,
+    unwritten_partitions,
+)
 from state.model.errors import MalformedRecordError
 from state.model.event import decode_event
 from state.model.keys import partition_of_group
@@ -205,7 +214,8 @@ class Sequence(StatefulBatchLogic[SequenceBatch, tuple[str, NewRecord], None]):
     def _work(self, work: Work) -> list[NewRecord]:
         value, headers = encode_work(work), (("schema", b"work/1+json"),)
         if work.g is None:
-            return [NewRecord("work", partition, b"", value, headers) for partition in range(self._partitions)]
+            missing = unwritten_partitions(self._state, work, self._partitions)
+            return [NewRecord("work", partition, b"", value, headers) for partition in missing]
         partition = partition_of_group(work.g, self._partitions)
         return [NewRecord("work", partition, str(work.g).encode(), value, headers)]
 
@@ -245,7 +255,8 @@ def restored(store: SequenceStore, log: Log, registry: Registry) -> SequenceStat
     try:
         while any(position < ends[place] for place, position in reader.position().items()):
             for record in reader.poll(_BATCH_MAX, _AWAKE):
-                take_over(state, registry, decode_work(record.value))
+                take_over(state, registry, decode_work(record.value), record.partition)
     finally:
         reader.close()
+    settle_versions(state, len(start))
     return state

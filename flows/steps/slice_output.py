@@ -7,6 +7,7 @@ Columns that are the same for everybody, or nearly, are dictionary columns of on
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import orjson
@@ -149,7 +150,8 @@ def _inbox_columns(state: GroupState, decided: Slice, rows: npt.NDArray[np.int32
 
 
 def _json(value: object) -> str | None:
-    return None if value is None else orjson.dumps(value).decode()
+    """Any JSON value, integers of any size too."""
+    return None if value is None else msgspec.json.encode(value).decode()
 
 
 def _emission_columns(

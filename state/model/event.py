@@ -4,7 +4,7 @@
 event's class. On the wire it is the JSON object of its fields; a missing key is that field's default.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -15,6 +15,10 @@ FanOut = Literal["DIRECT", "FOLLOWERS", "SEGMENT", "BROADCAST"]
 CHANNELS = ("push", "sms", "email", "webhook", "chat", "in_app")
 INTERRUPTIVE = ("push", "sms", "email", "webhook", "chat")
 SCHEMA_VERSION = 1
+
+
+Exact = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
+"""What columns and stores can hold and every JSON reader reads alike; sums of two are safe."""
 
 
 class Event(msgspec.Struct, kw_only=True, frozen=True):
@@ -30,12 +34,12 @@ class Event(msgspec.Struct, kw_only=True, frozen=True):
     object: str | None = None
     segment: str | None = None
     payload: dict[str, Any] | None = None
-    ttl_ms: int = -1
+    ttl_ms: Exact = -1
     idempotency_key: str | None = None
-    created_at: int | None = None
-    deliver_at: int | None = None
+    created_at: Exact | None = None
+    deliver_at: Exact | None = None
     to: dict[str, str | None] | None = None
-    ingested_at: int = 0
+    ingested_at: Exact = 0
     schema_version: int = SCHEMA_VERSION
     retracts: bool = False
     parent_event_id: str | None = None

@@ -33,6 +33,8 @@ class SliceWork(Work, tag="slice", frozen=True):
     event: Event
     hash_from: str = "0"
     hash_to: str = str(1 << 64)
+    plan: str = ""
+    """Bitmap of all key groups that the event has slices for, hexadecimal: a restart completes it, and adds none."""
 
 
 class PreferenceWork(Work, tag="preference", frozen=True):

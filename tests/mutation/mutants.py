@@ -123,9 +123,7 @@ def _comparison_changes(node: ast.Compare) -> Iterator[_Change]:
             operators = [*node.ops]
             operators[index] = other()
             which = f" (comparison {index + 1})" if len(operators) > 1 else ""
-            yield _Change(
-                node, _arrow(operator, other()) + which, ast.Compare(node.left, operators, node.comparators)
-            )
+            yield _Change(node, _arrow(operator, other()) + which, ast.Compare(node.left, operators, node.comparators))
 
 
 def _arrow(before: ast.AST, after: ast.AST) -> str:

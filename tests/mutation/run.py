@@ -3,8 +3,8 @@
     python tests/mutation/run.py [--sample N --seed S] [--module operators.gate] [--jobs 2]
 
 A mutant is killed by the first case that gives other lines than the hand or the reference model says, by an error, or
-by running out of its time. Survivors are printed; one that is not in `equivalent.txt`, and one that is there but dies or
-is gone, make the run fail (exit 1).
+by running out of its time. Survivors are printed; one that is not in `equivalent.txt`, and one that is there but dies
+or is gone, make the run fail (exit 1).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self._mutant = mutant
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         return importlib.util.spec_from_loader(fullname, self) if fullname == self._mutant.module else None
 
@@ -59,7 +59,16 @@ class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def _warm() -> None:
     """Load what mutants have in common: libraries only, nothing of the product."""
-    for name in ("bytewax.operators", "bytewax.testing", "hypothesis", "msgspec", "numpy", "orjson", "pyarrow", "pytest"):
+    for name in (
+        "bytewax.operators",
+        "bytewax.testing",
+        "hypothesis",
+        "msgspec",
+        "numpy",
+        "orjson",
+        "pyarrow",
+        "pytest",
+    ):
         importlib.import_module(name)
     for name in ("rocksdict", "rfc8785", "xxhash", "structlog"):
         importlib.import_module(name)
@@ -77,7 +86,7 @@ def _child(mutant: Mutant | None, cases: list[judging.Case], answer: int) -> Non
     os.dup2(null, 2)
     try:
         found = judging.judge(cases)
-    except BaseException as error:  # whatever it raises, it is dead
+    except BaseException as error:  # noqa: BLE001 - whatever it raises, it is dead
         found = f"{type(error).__name__}: {error}"[:200]
     os.write(answer, found.encode() or b"SURVIVED")
     os._exit(0)
@@ -121,6 +130,7 @@ def judge_all(mutants: Sequence[Mutant | None], cases: list[judging.Case], jobs:
                 del running[each.answer]
                 results[each.mutant] = _finish(each)
                 _note(each.mutant, results[each.mutant], len(results), len(mutants))
+                assert not results[each.mutant].startswith("ModuleNotFoundError"), results[each.mutant]
             elif time.monotonic() - each.since > WALL_SECONDS:
                 os.kill(each.process, signal.SIGKILL)  # its pipe closes, so that the next round takes it in
     return results
@@ -184,10 +194,12 @@ def main() -> int:
     _warm()
     cases = judging.prepare()
     gc.freeze()
-    results = judge_all([None, *mutants], cases, given.jobs)
-    if results[None]:
-        print(f"the unchanged product fails: {results[None]}")
-        return 1
+    results: dict[Mutant | None, str] = {}
+    for part in ([None], mutants, [None]):  # before and after: a run on a broken environment would kill everything
+        results |= judge_all(part, cases, given.jobs)
+        if results[None]:
+            print(f"the unchanged product fails: {results[None]}")
+            return 1
     return _report(results, whole=not given.sample and not given.module)
 
 

@@ -1,0 +1,315 @@
+"""The decision log as `sequence` writes it: order of settings and events, each record once, whatever is lost."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from helpers.flow_bench import START, Bench, calls, copy_inputs, decide_all, steady_clock, user_in_group
+
+from connectors.log import NewRecord
+from state.model.keys import key_group, partition_of_group
+from state.model.work import (
+    EventWork,
+    FollowWork,
+    PreferenceWork,
+    ReadWork,
+    SegmentWork,
+    SliceWork,
+    TickWork,
+    decode_work,
+)
+
+GROUPS = (3, 70, 150, 239)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    opened = Bench(tmp_path)
+    yield opened
+    opened.close()
+
+
+def _events(bench: Bench) -> list[str]:
+    return [work.event.event_id for _, _, work in bench.work() if isinstance(work, EventWork)]
+
+
+def test_settings_that_were_there_before_an_event_precede_it(bench: Bench) -> None:
+    bench.append(bench.event("e1", target="u1"))
+    bench.append(bench.preference("u1", master=False))
+    bench.append(bench.setting("reads", "u1", user="u1", up_to=None))
+    bench.sequence()
+    kinds = [type(work) for partition, _, work in bench.work() if work.g == key_group("u1")]
+    assert sorted(kinds[:2], key=str) == [PreferenceWork, ReadWork]
+    assert kinds[2:] == [EventWork]
+
+
+def test_a_preference_acknowledged_before_an_event_precedes_it_while_both_stream_in(bench: Bench) -> None:
+    """RULES 6: the writer appends a document, waits for the acknowledgement, then appends the event."""
+    rounds, done = 150, threading.Event()
+
+    def write() -> None:
+        for number in range(rounds):
+            bench.append(bench.preference("u1", frequency_cap={"max_per_hour": number}))
+            bench.append(bench.event(f"e{number}", target="u1", idempotency_key=str(number)))
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    deadline = time.monotonic() + 30
+    bench.sequence(lambda: (done.is_set() and len(_events(bench)) >= rounds) or time.monotonic() > deadline)
+    writer.join()
+    latest, seen = -1, 0
+    for _, _, work in sorted(bench.work(), key=lambda entry: entry[1]):
+        if isinstance(work, PreferenceWork):
+            latest = work.doc["frequency_cap"]["max_per_hour"]
+        elif isinstance(work, EventWork):
+            assert latest >= int(work.event.event_id[1:])
+            seen += 1
+    assert seen == rounds
+
+
+def test_a_retraction_waits_for_what_is_less_urgent(bench: Bench) -> None:
+    for number in range(40):
+        bench.append(bench.event(f"p{number}", "like", priority="P2", target="u1", object=f"o{number}"))
+    bench.append(bench.event("r", "like", target="u1", object="o39", retracts=True))
+    bench.sequence(p2_budget=1)
+    assert _events(bench)[-1] == "r"
+    assert len(_events(bench)) == 41
+
+
+def test_p2_is_paid_out_on_credit(bench: Bench) -> None:
+    for number in range(40):
+        bench.append(bench.event(f"p{number}", priority="P2", target="u1", object=f"o{number}"))
+    bench.append(bench.event("urgent", target="u1"))
+    bench.sequence(calls(6), p2_budget=3)
+    assert _events(bench)[0] == "urgent"
+    assert len(_events(bench)) < 41
+    bench.sequence(calls(60), p2_budget=3)
+    assert _events(bench) == ["urgent", *(f"p{number}" for number in range(40))]
+
+
+def _fill(bench: Bench) -> None:
+    """Settings, direct events with a repeat, a segment and a celebrity over four groups."""
+    followers = [user_in_group(group) for group in GROUPS]
+    for user in followers:
+        bench.append(bench.follow(user, "star"))
+        bench.append(bench.preference(user, master=True))
+    for chunk, user in enumerate(followers):
+        bench.append(bench.setting("segments", "seg", segment="seg", version=1, chunk=chunk, users=[user]))
+    bench.append(bench.setting("segments", "seg", segment="seg", version=1, chunks=len(followers)))
+    bench.append(NewRecord("control", 0, b"type\0x", orjson.dumps({"scope": "type", "value": "x", "on": True})))
+    for number in range(6):
+        bench.append(bench.event(f"e{number}", target=followers[number % 4], object=f"o{number}"))
+    bench.append(bench.event("again", target=followers[1], object="o1"))
+    bench.append(bench.event("post", "new_post", actor="star", target=None, fan_out_type="FOLLOWERS"))
+    bench.append(bench.event("news", "announcement", target=None, fan_out_type="SEGMENT", segment="seg"))
+
+
+def test_everything_is_written_once_and_repeats_never(bench: Bench) -> None:
+    _fill(bench)
+    bench.sequence()
+    assert sorted(_events(bench)) == [f"e{number}" for number in range(6)]
+    slices = [(work.event.event_id, work.g) for _, _, work in bench.work() if isinstance(work, SliceWork)]
+    assert sorted(slices) == sorted((name, group) for name in ("post", "news") for group in GROUPS)
+    assert sorted(work.g for _, _, work in bench.work() if isinstance(work, SegmentWork)) == list(GROUPS)
+    sources = bench.sources()
+    kills = [source for source in sources if source[0] == "control"]
+    assert len(kills) == 4, "one for each partition"
+    assert len(set(sources)) == len(sources) - 3
+
+
+@pytest.mark.parametrize("loss", ["the last epoch", "the whole state"])
+def test_nothing_is_written_twice_or_lost_after_a_loss(bench: Bench, loss: str) -> None:
+    _fill(bench)
+    bench.sequence()
+    before = bench.sources()
+    if loss == "the whole state":
+        bench.lose("sequence")
+    bench.append(bench.event("new", target="u1"))
+    bench.append(bench.event("e3", target="u9", object="its id was there"))
+    bench.append(bench.event("repeat", target=user_in_group(GROUPS[2]), object="o2"))
+    bench.sequence()
+    bench.sequence()
+    assert len(bench.sources()) == len(before) + 1
+    assert set(before) < set(bench.sources())
+    assert sorted(_events(bench)) == sorted([*(f"e{number}" for number in range(6)), "new"])
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 3, 5, 8])
+def test_a_fan_out_that_a_crash_cut_off_is_completed(bench: Bench, tmp_path: Path, kept: int) -> None:
+    """A second log has the same input and, of each partition of `work`, only what was written first."""
+    _fill(bench)
+    bench.sequence()
+    cut = Bench(tmp_path / "cut")
+    copy_inputs(bench, cut, ["preferences", "follows", "segments", "control", "events.p1"])
+    written = sorted(bench.read("work"), key=lambda record: (record.partition, record.offset))
+    for partition in range(4):
+        mine = [record for record in written if record.partition == partition]
+        most = kept if partition % 2 else 2 * kept
+        cut.log.append([NewRecord("work", partition, r.key, r.value, r.headers) for r in mine[:most]])
+    cut.sequence()
+    assert cut.sources() == bench.sources()
+    assert sorted(_events(cut)) == sorted(_events(bench))
+    cut.close()
+
+
+def test_a_completed_fan_out_does_not_grow_when_the_state_is_lost(bench: Bench) -> None:
+    """RULES 2: followers as of the event's place; who came afterwards, from another key group, gets no slice of it."""
+    _fill(bench)
+    bench.sequence()
+    late = user_in_group(111)
+    bench.append(bench.follow(late, "star"))
+    bench.append(bench.setting("segments", "seg", segment="seg", version=2, chunk=0, users=[late]))
+    bench.append(bench.setting("segments", "seg", segment="seg", version=2, chunks=1))
+    bench.sequence()
+    before = bench.sources()
+    bench.lose("sequence")
+    bench.sequence()
+    assert bench.sources() == before
+
+
+def test_a_record_that_does_not_decode_is_set_aside_and_the_next_ones_pass(bench: Bench) -> None:
+    partition = partition_of_group(key_group("u1"), 4)
+    for value in (
+        b"not json",
+        b'{"type":"like"}',
+        b'{"event_id":"e","type":"like","ttl_ms":"soon"}',
+        b"",
+        b"[]",
+        b"\xff",
+    ):
+        bench.append(NewRecord("events.p1", partition, b"u1", value))
+    bench.append(
+        NewRecord("preferences", partition, b"u1", b'{"user":5}'), NewRecord("preferences", partition, b"u1", b"")
+    )
+    bench.append(bench.event("good", target="u1"))
+    bench.sequence()
+    assert _events(bench) == ["good"]
+    dead = [orjson.loads(record.value) for record in bench.read("dead_letters")]
+    assert sorted(tuple(each["source"]) for each in dead) == [
+        *(("events.p1", partition, offset) for offset in range(6)), ("preferences", partition, 0),
+    ]  # fmt: skip
+    assert all(each["stage"] == "sequence" and each["error"] for each in dead)
+
+
+BIG = 10**25
+POISON = [
+    ("preferences", {"user": "u1", "doc": {"frequency_cap": {"max_per_hour": BIG}}}),
+    ("preferences", {"user": "u1", "doc": {"frequency_cap": {"max_per_hour": 10**19}, "extra": [BIG]}}),
+    ("endpoints", {"user": "u1", "channel": "push", "id": "d", "address": "x", "registered_at": BIG}),
+    ("reads", {"user": "u1", "up_to": BIG}),
+    ("events.p1", {"event_id": "e", "type": "reply", "target": "u1", "ttl_ms": BIG, "priority": "P1"}),
+    ("events.p1", {"event_id": "e", "type": "reply", "target": "u1", "ttl_ms": 1, "ingested_at": BIG}),
+    ("events.p1", {"event_id": "e", "type": "reply", "target": "u1", "ttl_ms": 1, "payload": {"n": BIG}}),
+    (
+        "events.p1",
+        {
+            "event_id": "e",
+            "type": "announcement",
+            "fan_out_type": "SEGMENT",
+            "segment": "seg",
+            "ttl_ms": 1_000_000,
+            "ingested_at": START,
+            "payload": {"n": BIG},
+            "priority": "P1",
+            "object": "o",
+        },
+    ),
+    ("events.p1", {"event_id": "e", "type": "reply", "target": "u1", "ttl_ms": 1, "priority": "urgent"}),
+    ("events.p1", {"event_id": "e", "type": "reply", "target": "u1", "ttl_ms": 1, "fan_out_type": "ALL"}),
+]
+
+
+@pytest.mark.parametrize(("topic", "value"), POISON)
+def test_no_number_that_json_can_hold_stops_the_deciders(
+    bench: Bench, tmp_path: Path, topic: str, value: object
+) -> None:
+    """What `sequence` lets into the decision log, decide must be able to decide and to store."""
+    partition = partition_of_group(key_group("u1"), 4)
+    bench.append(NewRecord(topic, partition, b"u1", json.dumps(value).encode()))
+    bench.append(bench.setting("segments", "seg", segment="seg", version=1, chunk=0, users=["u1"]))
+    bench.append(bench.setting("segments", "seg", segment="seg", version=1, chunks=1))
+    bench.append(bench.event("news", "announcement", target=None, fan_out_type="SEGMENT", segment="seg"))
+    bench.append(bench.event("after", "reply", target="u1"))
+    bench.sequence()
+    assert "after" in _events(bench)
+    decide_all(bench, tmp_path / "decide")
+
+
+def test_every_partition_has_ticks_idle_and_busy(bench: Bench) -> None:
+    stop = time.monotonic() + 2.5
+
+    def feed() -> None:
+        number = 0
+        while time.monotonic() < stop - 1.2:
+            bench.append(*(bench.event(f"e{number}-{n}", target=f"u{n}", object=f"{number}") for n in range(50)))
+            number += 1
+            time.sleep(0.002)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    bench.sequence(lambda: time.monotonic() > stop, clock=steady_clock())
+    feeder.join()
+    for partition in range(4):
+        records = [r for r in bench.read("work") if r.partition == partition]
+        ticks = [work.stamp for work in map(decode_work, [r.value for r in records]) if isinstance(work, TickWork)]
+        stamps = ticks[:-1]  # the last one belongs to the drain
+        gaps = [after - before for before, after in zip(stamps, stamps[1:], strict=False)]
+        assert len(stamps) >= 6
+        assert min(gaps) >= 250, str(gaps)
+        assert max(gaps) <= 700, gaps
+    stamps_of: dict[int, list[int]] = {}
+    for record in bench.read("work"):
+        stamps_of.setdefault(record.partition, []).append(decode_work(record.value).stamp)
+    assert all(stamps == sorted(stamps) for stamps in stamps_of.values()), "time never falls"
+
+
+def test_time_does_not_fall_when_the_clock_does(bench: Bench) -> None:
+    bench.append(bench.event("e1", target="u1"))
+    bench.sequence()
+    bench.clock.now -= 3_600_000
+    bench.append(bench.event("e2", target="u1", object="other"))
+    bench.lose("sequence")
+    bench.sequence()
+    stamps = [work.stamp for _, _, work in bench.work()]
+    assert stamps == [stamps[0]] * 2
+
+
+def test_followers_are_derived_from_follows(bench: Bench) -> None:
+    near, far = user_in_group(5), user_in_group(200)
+    bench.append(bench.follow(near, "star"), bench.follow(far, "star"), bench.follow(near, "star", on=False))
+    bench.sequence()
+    records = bench.read("followers")
+    assert sorted((r.partition, r.key.decode(), orjson.loads(r.value)["on"]) for r in records) == sorted([
+        (0, f"star\0{near}", True), (0, f"star\0{near}", False), (3, f"star\0{far}", True),
+    ])  # fmt: skip
+    last = [orjson.loads(r.value) for r in records if r.partition == 0][-1]
+    assert (last["followee"], last["follower"], last["on"]) == ("star", near, False)
+    follows = [work for _, _, work in bench.work() if isinstance(work, FollowWork)]
+    assert sorted((work.follower, work.on) for work in follows) == sorted([(near, True), (near, False), (far, True)])
+
+
+def test_a_segment_counts_from_its_commit_record(bench: Bench) -> None:
+    one, two = user_in_group(5), user_in_group(200)
+    bench.append(bench.setting("segments", "s", segment="s", version=1, chunk=0, users=[one]))
+    bench.sequence()
+    assert bench.work() == []
+    bench.append(bench.setting("segments", "s", segment="s", version=1, chunk=1, users=[two]))
+    bench.append(bench.setting("segments", "s", segment="s", version=1, chunks=2))
+    bench.sequence()
+    members = {work.g: work.users for _, _, work in bench.work() if isinstance(work, SegmentWork)}
+    assert members == {5: [one], 200: [two]}
+    bench.append(bench.setting("segments", "s", segment="s", version=2, chunk=0, users=[two]))
+    bench.append(bench.setting("segments", "s", segment="s", version=2, chunks=1))
+    bench.clock.now += 1000
+    bench.sequence()
+    later = [w for _, _, w in bench.work() if isinstance(w, SegmentWork) and w.stamp == bench.clock.now]
+    assert sorted((work.g, work.users) for work in later) == [(5, []), (200, [two])], (
+        "a group that has no member any more learns it too"
+    )
