@@ -32,6 +32,8 @@ class Ending(NamedTuple):
     gated: bool
     """Whether rule D looked at them, so that the counts are on the record."""
     route: Route | None = None
+    group: str | None = None
+    """The group on the record: `single` where rule C was reached, which lets every item here alone."""
 
 
 class Slice(NamedTuple):
@@ -189,7 +191,7 @@ def _case(state: GroupState, columns: PreferenceColumns, event: Event, profile: 
     if not chosen:
         return _Case(found.in_app, True, _nothing_left(found, gated=gated), waits=False)
     route = Route(chosen, tuple(channel for channel in left if channel not in chosen), False)
-    ending = Ending("EMITTED", None, found.in_app, gated, route)
+    ending = Ending("EMITTED", None, found.in_app, gated, route, "single")
     return _Case(found.in_app, True, ending, waits=goes_to_digest(profile, chosen))
 
 
@@ -202,8 +204,8 @@ def _without_interruption(found: Allowed) -> Ending:
 def _nothing_left(found: Allowed, *, gated: bool) -> Ending:
     """Every interruptive channel is under a kill switch."""
     if found.in_app:
-        return Ending("INBOX", None, inbox=True, gated=gated)
-    return Ending("SUPPRESSED", "kill_switch", inbox=False, gated=gated)
+        return Ending("INBOX", None, inbox=True, gated=gated, group="single")
+    return Ending("SUPPRESSED", "kill_switch", inbox=False, gated=gated, group="single")
 
 
 def _gate(
@@ -240,4 +242,5 @@ def _set(codes: Codes, endings: _Endings, inbox: Codes, mask: npt.NDArray[np.boo
     for has_row in (0, 1):
         part = mask & (inbox == has_row)
         if part.any():
-            codes[part] = endings.number(Ending("SUPPRESSED", reason, inbox=bool(has_row), gated=True))
+            ending = Ending("SUPPRESSED", reason, inbox=bool(has_row), gated=True, group="single")
+            codes[part] = endings.number(ending)

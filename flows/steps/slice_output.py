@@ -122,7 +122,7 @@ def _decision_columns(
         "actor": _constant(event.actor, count),
         "object": _constant(event.object, count),
         "ingested_at": _constant(event.ingested_at, count, pa.int64()),
-        "group": _coded(decided.ending, ["single" if ending.gated else None for ending in endings]),
+        "group": _coded(decided.ending, [ending.group for ending in endings]),
         "preference_version": pa.array(state.users.preference_version[rows]),
         "endpoint_version": pa.array(state.users.endpoint_version[rows]),
         "control_version": _constant(state.kills.version, count, pa.int64()),

@@ -1,4 +1,4 @@
-"""The checks of tests/state as functions of a directory, for judging mutants without a test runner."""
+"""The checks of tests/state, and of what the ledger says beyond a simulation, as functions of a directory, for judging mutants without a test runner."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-_DIRECTORY = Path(__file__).resolve().parents[1] / "state"
+_DIRECTORY = Path(__file__).resolve().parents[1]
 _MOST = 9
 """Sets of parameters per test: enough to kill, quick enough for hundreds of mutants."""
-_FILES = ("test_pending", "test_marks_and_kept", "test_audience_and_control", "test_emitted", "test_checkpoint")
+_FILES = (
+    *("state/test_pending", "state/test_marks_and_kept", "state/test_audience_and_control", "state/test_emitted"),
+    *("state/test_checkpoint", "unit/test_decided_fields", "unit/test_two_ways"),
+)
 
 
 def _checks() -> list[tuple[str, Callable[[Path], Any]]]:
     found: list[tuple[str, Callable[[Path], Any]]] = []
     for file in _FILES:
-        spec = importlib.util.spec_from_file_location(f"checked_{file}", _DIRECTORY / f"{file}.py")
+        spec = importlib.util.spec_from_file_location(f"checked_{Path(file).name}", _DIRECTORY / f"{file}.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         tests = [(name, value) for name, value in vars(module).items() if name.startswith("test_")]
-        found += [(f"{file}.{name}", each) for name, value in tests for each in _calls(value)]
+        found += [(f"{Path(file).name}.{name}", each) for name, value in tests for each in _calls(value)]
     return found
 
 

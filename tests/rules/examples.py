@@ -8,6 +8,7 @@ from rules import (
     examples_gate,
     examples_groups,
     examples_inbox,
+    examples_mutants,
     examples_route,
     examples_schedule,
 )
@@ -21,4 +22,5 @@ EXAMPLES: list[Example] = [
     *examples_gate.EXAMPLES,
     *examples_route.EXAMPLES,
     *examples_inbox.EXAMPLES,
+    *examples_mutants.EXAMPLES,
 ]

@@ -98,6 +98,18 @@ def test_memory_is_that_of_a_day() -> None:
     assert len(log._times) <= 4096
 
 
+def test_an_hour_after_the_columns_were_filled_to_the_brim() -> None:
+    log = EmissionLog()
+    size = len(log._times)
+    for number in range(size):
+        log.add(number % 3, number)
+    assert len(log._times) == size
+    log.advance(HOUR_MS + size)
+    assert (int(log.hour[0]), int(log.day[0])) == (0, -(-size // 3))
+    log.advance(DAY_MS + size)
+    assert int(log.day[0]) == 0
+
+
 def test_more_rows_than_reserved_at_first() -> None:
     log = EmissionLog()
     log.reserve_rows(64)
