@@ -1,6 +1,6 @@
 """Schedule flow: events kept for later, their cancellation and release (RULES 1, DESIGN 2.12). One process, one worker.
 
-schedule ─► one owner (state: RocksDB) ─► events.pN, schedule (orders and answers)
+schedule ─► one owner (state: RocksDB) ─► events.pN, schedule (orders and answers), dead_letters
 """
 
 import time
@@ -47,7 +47,7 @@ def wire(
     owned = op.key_on("one_owner", merged, lambda _item: "schedule")
     kept = store.load()
     scheduled = op.stateful_batch("schedule", owned, lambda _: Schedule(kept, store, partitions, clock))
-    sink = LogSink(open_log, ("schedule", *EVENT_TOPICS.values()))
+    sink = LogSink(open_log, ("schedule", *EVENT_TOPICS.values(), "dead_letters"))
     op.output("log", op.map("to_partition", scheduled, lambda item: item[1]), sink)
     return flow
 

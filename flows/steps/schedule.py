@@ -7,6 +7,7 @@ from bytewax.operators import StatefulBatchLogic
 
 from connectors.log import NewRecord, Record
 from connectors.log.bytewax import keyed
+from flows.steps.resuming import dead_letter
 from flows.steps.ticks import Tick
 from flows.topics import EVENT_TOPICS
 from operators.schedule import Cancel, Reaction, Released, on_cancel, on_event, on_released
@@ -42,9 +43,16 @@ class Schedule(StatefulBatchLogic[list[Record] | Tick, tuple[str, NewRecord], No
                 written += self._due()
             else:
                 for record in value:
-                    written += self._records(self._react(record))
+                    written += self._one(record)
                     self._next_offset = record.offset + 1
         return [keyed(record) for record in written], False
+
+    def _one(self, record: Record) -> list[NewRecord]:
+        """What does not decode is set aside: one bad record must not stop everybody's releases."""
+        try:
+            return self._records(self._react(record))
+        except MalformedRecordError as error:
+            return [dead_letter(record, error, stage="schedule", at=self._clock())]
 
     def _due(self) -> list[NewRecord]:
         due = [event for event in self._kept.due(self._clock()) if event.event_id not in self._ordered]

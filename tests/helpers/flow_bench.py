@@ -68,6 +68,12 @@ def calls(most: int, then: Callable[[int], None] = lambda _call: None) -> Callab
     return drain
 
 
+def seconds(most: float) -> Callable[[], bool]:
+    """A drain that says yes after so many seconds."""
+    end = time.monotonic() + most
+    return lambda: time.monotonic() > end
+
+
 def user_in_group(group: int, number: int = 0) -> str:
     """The `number`-th of the users u0, u1, ... whose key group it is."""
     found = [name for name in map("u{}".format, range(60_000)) if key_group(name) == group]
