@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import orjson
@@ -260,7 +261,7 @@ def test_every_partition_has_ticks_idle_and_busy(bench: Bench) -> None:
         records = [r for r in bench.read("work") if r.partition == partition]
         ticks = [work.stamp for work in map(decode_work, [r.value for r in records]) if isinstance(work, TickWork)]
         stamps = ticks[:-1]  # the last one belongs to the drain
-        gaps = [after - before for before, after in zip(stamps, stamps[1:], strict=False)]
+        gaps = [after - before for before, after in pairwise(stamps)]
         assert len(stamps) >= 6
         assert min(gaps) >= 250, str(gaps)
         assert max(gaps) <= 700, gaps

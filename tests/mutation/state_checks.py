@@ -1,4 +1,4 @@
-"""The checks of tests/state, and of what the ledger says beyond a simulation, as functions of a directory, for judging mutants without a test runner."""
+"""Checks of tests/state and of what the ledger says beyond a simulation, as functions of a directory, without a runner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ledger and the deliver lanes get beyond what a simulation prints, worked by hand from RULES 3 and TOPICS.md."""
+"""What the ledger and the deliver lanes get beyond what a simulation prints, worked by hand from RULES 3 and TOPICS."""
 
 from __future__ import annotations
 

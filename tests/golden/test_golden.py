@@ -1,0 +1,154 @@
+"""Bytes of earlier releases: the code of today writes the same, and reads them to the same meaning."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from golden import scenario
+from golden.files import HERE, NAMES, content, output, stored
+from rocksdict import Rdict
+
+from operators.keep import Acceptance
+from operators.sequence import sequence_event
+from state.database import database_options
+from state.model.event import decode_event, encode_event
+from state.model.records import Outputs
+from state.model.work import EventWork, TickWork, decode_work, encode_work
+from state.rocksdb import GroupStore
+from state.scheduling import ScheduleStore
+from state.sequencing import SequenceStore
+
+VERSION_BYTE = "01"
+
+
+def _database(directory: Path, rows: scenario.Rows) -> Path:
+    """A database with exactly these rows."""
+    database = Rdict(str(directory), options=database_options())
+    for key, value in rows.items():
+        database[bytes.fromhex(key)] = bytes.fromhex(value)
+    database.close()
+    return directory
+
+
+def test_every_file_is_there_and_nothing_else() -> None:
+    assert sorted(path.stem for path in HERE.iterdir()) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "outputs"])
+def test_the_same_is_written_today(name: str, tmp_path: Path) -> None:
+    expected, found = stored(name), content(name, tmp_path)
+    if isinstance(expected, dict):
+        assert sorted(found) == sorted(expected)
+        assert {key: value for key, value in found.items() if expected[key] != value} == {}
+    assert found == expected
+
+
+def _without_bytes(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name != "bytes"}
+
+
+def test_outputs_are_the_same_records_and_batches_of_the_same_rows() -> None:
+    """The bytes of a batch are Arrow's, whose releases may differ in padding: schema and rows are ours."""
+    expected = stored("outputs")
+    found = msgspec.to_builtins([output(record) for record in scenario.decided()[1]])
+    assert [_without_bytes(record) for record in found] == [_without_bytes(record) for record in expected]
+    schemas = {record["headers"]["schema"] for record in expected}
+    assert schemas == {
+        *(f"{name}/1+json" for name in ("decision", "emission", "inbox", "counts")),
+        *(f"{name}/1+arrow" for name in ("decision", "emission", "inbox")),
+    }
+
+
+def test_batches_of_earlier_releases_are_read() -> None:
+    batches = [record for record in stored("outputs") if "bytes" in record]
+    assert len(batches) >= 4
+    for record in batches:
+        schema, rows = scenario.arrow_rows(b64decode(record["bytes"]))
+        assert (schema, rows) == (record["schema"], record["rows"])
+
+
+def test_work_is_read_to_the_same_meaning() -> None:
+    records = [decode_work(text.encode()) for text in stored("work")]
+    assert records == scenario.work_records()
+    assert [encode_work(record).decode() for record in records] == stored("work")
+    kinds = {type(record).__name__ for record in records}
+    assert len(kinds) == 11
+    for record in records:
+        if isinstance(record, EventWork):
+            assert decode_event(encode_event(record.event)) == record.event
+
+
+def _facts(out: Outputs) -> list[Any]:
+    return [msgspec.to_builtins(each) for each in (out.decisions, out.emissions, out.inbox)]
+
+
+def test_a_stored_state_of_decide_goes_on_as_if_never_interrupted(tmp_path: Path) -> None:
+    store = GroupStore(_database(tmp_path / "old", stored("decide")))
+    loaded, fresh = store.load(scenario.GROUP, scenario.REGISTRY), scenario.decided()[0]
+    assert store.next_offset(scenario.GROUP) == len(scenario.work_records())
+    assert loaded.count_terms() == fresh.count_terms() == loaded.counted
+    assert loaded.registry_tables == {"promo_may": {"klass": "P2"}}
+    assert loaded.registry.profile("promo_may").klass == "P2"
+    place, day = loaded.place + 1, 86_400_000
+    later = [
+        *scenario.work_records()[14:22],
+        *(TickWork(stamp=scenario.NOON + hours * day // 24) for hours in (1, 2, 24, 48)),
+    ]
+    placed = list(enumerate(later, start=place))
+    assert scenario.decide_into(loaded, placed) == scenario.decide_into(fresh, placed)
+    store.close()
+
+
+def test_a_stored_state_of_decide_is_stored_again_as_it_was(tmp_path: Path) -> None:
+    store = GroupStore(_database(tmp_path / "old", stored("decide")))
+    state = store.load(scenario.GROUP, scenario.REGISTRY)
+    state.users.changed.update(range(len(state.users)))
+    for group in state.pending.groups():
+        state.pending.touch(group)
+    for audience in (state.followers, state.segments):
+        audience.changed.update(audience.names())
+    again = GroupStore(tmp_path / "new")
+    again.stage(scenario.GROUP, state)
+    again.commit()
+    assert scenario.rows_of(again) == stored("decide")
+    again.close()
+    store.close()
+
+
+def test_a_stored_state_of_sequence_is_what_it_was(tmp_path: Path) -> None:
+    store = SequenceStore(_database(tmp_path / "old", stored("sequence")))
+    loaded, fresh = store.load(), scenario.sequence_state()
+    for name in ("stamp", "positions", "work_ends", "versions"):
+        assert getattr(loaded, name) == getattr(fresh, name), name
+    assert vars(loaded.placement.followees)["_bitmaps"] == vars(fresh.placement.followees)["_bitmaps"]
+    assert vars(loaded.placement.segments)["_bitmaps"] == vars(fresh.placement.segments)["_bitmaps"]
+    assert loaded.segment_chunks.take("next", "v2") == ["u2"]
+    assert loaded.segment_chunks.take("seg", "1") == []
+    two = scenario.users()[1]
+    for repeat in ("e1", "e2", "e3"):
+        event = scenario.event(repeat, "reply", scenario.NOON, target=two, object="something else")
+        assert sequence_event(loaded, scenario.REGISTRY, event, ("events.p1", 0, 9)) == []
+    assert len(loaded.marks) == len(fresh.marks) == 5
+    store.close()
+
+
+def test_kept_events_are_what_they_were(tmp_path: Path) -> None:
+    store = ScheduleStore(_database(tmp_path / "old", stored("schedule")))
+    kept = store.load()
+    assert store.next_offset() == 12
+    assert [event.event_id for event in kept.events()] == ["k2", "k1"]
+    assert [event.event_id for event in kept.due(1 << 50)] == ["k1", "k2"]
+    assert kept.due(1 << 50)[0].payload == {"é": [1, None]}
+    store.close()
+    assert len(Acceptance(scenario.REGISTRY).kept) == 0
+
+
+@pytest.mark.parametrize("name", ["decide", "sequence", "schedule"])
+def test_every_value_says_its_version(name: str) -> None:
+    rows = {bytes.fromhex(key): value for key, value in stored(name).items()}
+    assert rows.pop(b"\x00format") == f"carillon {name} 1".encode().hex()
+    assert {value[:2] for value in rows.values()} == {VERSION_BYTE}

@@ -1,0 +1,141 @@
+"""Windows of repeats and kept events at their boundaries (RULES 1), worked by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from operators.dedup import EVENT_ID_WINDOW_MS, forget, original_of, remember
+from operators.keep import Acceptance, accept, cancel, release
+from state.model.event import Event, RawEvent, resolve
+from state.model.registry import load_registry
+from state.repeats import RepeatMarks
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+T = 1_700_000_000_000
+REGISTRY = load_registry({"share": {"repeat_window_ms": 5_000}})
+
+
+def _event(event_id: str, type_name: str = "like", **fields: Any) -> Event:
+    given = {"actor": "a", "target": "u", "object": "o", "sender_id": "s"} | fields
+    return resolve(RawEvent(event_id=event_id, type=type_name, **given), REGISTRY, ingested_at=T)
+
+
+def _repeats(first: Event, second: Event, after_ms: int) -> bool:
+    marks = RepeatMarks()
+    remember(marks, REGISTRY, first, T)
+    return original_of(marks, second, T + after_ms) == first.event_id
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "window"),
+    [
+        (_event("e"), _event("e", "mention", object="other", sender_id="another"), DAY),
+        (_event("e1"), _event("e2"), HOUR),
+        (_event("e1", idempotency_key="k"), _event("e2", "mention", idempotency_key="k"), HOUR),
+        (_event("e1", "share"), _event("e2", "share"), 5_000),
+        (_event("e1", "share", idempotency_key="k"), _event("e2", "share", idempotency_key="k"), 5_000),
+        (_event("e1", deliver_at=T + DAY), _event("e2", deliver_at=T + DAY), DAY + HOUR),
+        (_event("e", deliver_at=T + DAY), _event("e"), 2 * DAY),
+        (_event("e1", "otp", idempotency_key="k"), _event("e2", "otp", idempotency_key="k"), HOUR),
+    ],
+)
+def test_a_window_begins_with_the_acceptance_and_its_end_is_excluded(first: Event, second: Event, window: int) -> None:
+    assert _repeats(first, second, 0)
+    assert _repeats(first, second, window - 1)
+    assert not _repeats(first, second, window)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        _event("e2", actor="b"),
+        _event("e2", target="v"),
+        _event("e2", object=None),
+        _event("e2", segment="s"),
+        _event("e2", sender_id="t"),
+        _event("e2", payload={}),
+        _event("e2", ttl_ms=5),
+        _event("e2", retracts=True),
+        _event("e2", parent_event_id="p"),
+        _event("e2", priority="P2"),
+        _event("e2", deliver_at=T - 1),
+        _event("e2", idempotency_key="k"),
+        _event("e2", "follow"),
+    ],
+)
+def test_what_differs_is_no_repeat(other: Event) -> None:
+    assert not _repeats(_event("e1"), other, 1)
+
+
+def test_keys_are_scoped_by_sender_and_keyless_p0_is_never_compared() -> None:
+    assert not _repeats(_event("e1", idempotency_key="k"), _event("e2", idempotency_key="k", sender_id="t"), 1)
+    assert not _repeats(_event("e1", "otp"), _event("e2", "otp"), 1)
+    assert not _repeats(_event("e1", idempotency_key="k"), _event("e2"), 1), "a keyed event is no latest keyless one"
+
+
+def test_only_the_latest_of_a_kind_is_compared() -> None:
+    marks = RepeatMarks()
+    for number, retracts in enumerate([False, True, False]):
+        event = _event(f"e{number}", retracts=retracts)
+        assert original_of(marks, event, T + number) is None
+        remember(marks, REGISTRY, event, T + number)
+    assert original_of(marks, _event("e4"), T + 4) == "e2"
+
+
+def test_a_repeat_does_not_prolong_the_window() -> None:
+    state = Acceptance(REGISTRY)
+    assert accept(state, _event("e1"), T) is not None
+    assert accept(state, _event("e2"), T + HOUR - 1) is None
+    assert accept(state, _event("e3"), T + HOUR) is not None
+    assert accept(state, _event("e2"), T + HOUR + 1) is None, "a repeat of e3; its own id left no trace"
+    assert accept(state, _event("e1"), T + DAY - 1) is None
+    assert accept(state, _event("e1"), T + DAY) is not None
+
+
+def test_a_cancelled_event_frees_its_key_and_id_and_the_one_before_does_not_come_back() -> None:
+    state = Acceptance(REGISTRY)
+    assert accept(state, _event("e1"), T) is not None
+    assert accept(state, _event("e2", deliver_at=T + DAY), T + 1) is None
+    assert cancel(state, "e2") is True
+    assert cancel(state, "e2") is False
+    assert len(state.kept) == 0
+    assert accept(state, _event("e2"), T + 2) is not None, "neither its id nor e1 is in the way"
+
+
+def test_forgetting_leaves_what_a_later_event_set() -> None:
+    marks = RepeatMarks()
+    kept, later = _event("e1", deliver_at=T + DAY), _event("e2")
+    remember(marks, REGISTRY, kept, T)
+    remember(marks, REGISTRY, later, T + 1)
+    forget(marks, kept)
+    assert original_of(marks, _event("e3"), T + 2) == "e2"
+    assert original_of(marks, _event("e1", "mention"), T + 2) is None
+
+
+def test_a_release_comes_at_its_time_as_if_it_came_in_then() -> None:
+    state = Acceptance(REGISTRY)
+    assert accept(state, _event("e1", deliver_at=T + 1), T) is None
+    assert release(state, T) is None
+    released = release(state, T + 1)
+    assert released is not None
+    assert (released.event_id, released.ingested_at, released.deliver_at) == ("e1", T + 1, T + 1)
+    assert release(state, T + 1) is None
+
+
+def test_a_kept_retraction_cancels_what_is_kept_when_it_is_released() -> None:
+    state = Acceptance(REGISTRY)
+    accept(state, _event("e1", deliver_at=T + 10), T)
+    accept(state, _event("r", deliver_at=T + 5, retracts=True), T)
+    accept(state, _event("other", deliver_at=T + 10, object="p"), T)
+    assert len(state.kept) == 3
+    released = release(state, T + 5)
+    assert released is not None
+    assert released.event_id == "r"
+    assert [event.event_id for event in state.kept.events()] == ["other"]
+
+
+def test_the_id_window_is_a_day() -> None:
+    assert EVENT_ID_WINDOW_MS == DAY
