@@ -29,6 +29,7 @@ class _Asked:
         self.times = 0
         signal.signal(signal.SIGTERM, self._take)
         signal.signal(signal.SIGINT, self._take)
+        signal.signal(signal.SIGHUP, self._take)  # the terminal was closed
 
     def __call__(self) -> bool:
         return self.times > 0
@@ -56,9 +57,10 @@ def up(settings: Settings, output: Output, *, demo: bool) -> int:
                 output.show({"event": "rebuild", "detail": said}, said)
             reporter.open()
             _run(supervisor, reporter, asked, demo=demo)
-    finally:
         if not output.as_json:
             output.show({}, "Draining ...")
+    finally:  # also when standard output is gone
+        reporter.mute()
         forced = supervisor.stop()
     if forced:
         complain(
@@ -102,6 +104,10 @@ class _Reporter:
         for event in self._early:
             self._print(event)
         self._early.clear()
+
+    def mute(self) -> None:
+        """From now on only JSON lines: people have read that it drains."""
+        self._silent = True
 
     def _print(self, event: ProcessEvent) -> None:
         record: dict[str, Any] = {"event": event.event, "name": event.name, "pid": event.pid}
