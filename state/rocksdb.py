@@ -7,6 +7,7 @@ never ahead of outputs, and after a crash the records beyond the stored offset a
 Layout of keys and values: `state.codec`. One opener per directory (`state.lock`).
 """
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class GroupStore:
         :raises StateDamagedError: the directory holds something else or does not open.
         """
         self._db = open_database(directory, FORMAT)
-        self._preferences = PreferenceTable()
+        self._shared = threading.local()
         self._staged = WriteBatch(raw_mode=True)
         self._staged_rows = 0
         self._event_uses: dict[int, dict[int, int]] = {}
@@ -47,7 +48,7 @@ class GroupStore:
 
     def load(self, group: int, registry: Registry) -> GroupState:
         """The stored state, or a new one."""
-        state = GroupState(registry, self._preferences)
+        state = GroupState(registry, self._preferences())
         meta = self._db.get(codec.row_key(b"M", group))
         if meta is not None:
             self._load_meta(state, codec.unpack(meta, "meta"))
@@ -62,6 +63,13 @@ class GroupStore:
         state.users.changed.clear()
         state.pending.changed.clear()
         return state
+
+    def _preferences(self) -> PreferenceTable:
+        """Of a worker, that is of a thread: columns are brought to one group's time, then read."""
+        if not hasattr(self._shared, "table"):
+            self._shared.table = PreferenceTable()
+        table: PreferenceTable = self._shared.table
+        return table
 
     def _rows(self, kind: bytes, group: int) -> Iterator[tuple[bytes, bytes]]:
         return prefixed_rows(self._db, codec.row_key(kind, group))
@@ -97,6 +105,7 @@ class GroupStore:
         parts = [codec.decode_emissions(value) for _, value in self._rows(b"E", group)]
         if parts:
             first = parts[0][0]
+            self._oldest_bucket[group] = first // codec.BUCKET_ENTRIES
             state.emissions.restore(first, np.concatenate([p[1] for p in parts]), np.concatenate([p[2] for p in parts]))
         state.emissions.reserve_rows(len(state.users))
 

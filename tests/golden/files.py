@@ -6,7 +6,7 @@
 | keys.json | spelling of the key groups; of some users: group, hash, and an emission_id |
 | work.json | every kind of record of the decision log, as text |
 | decide.json, sequence.json, schedule.json | rows of the checkpoints, hex |
-| outputs.json | what decide writes: topic, partition, key, headers and value; of batches the bytes in base64, schema and rows |
+| outputs.json | what decide writes: topic, partition, key, headers, value; of batches base64 bytes, schema and rows |
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from state.model.keys import emission_id, key_group, user_hash
 from state.model.work import encode_work
 
 HERE = Path(__file__).resolve().parent / "v1"
-USERS = ["u1", "", "0", "a" * 256, "é", "～u", "😀u", "user\nwith break", "u1 "]
+USERS = ["u1", "", "0", "a" * 256, "é", "\uff5eu", "😀u", "user\nwith break", "u1 "]
 NEEDS_DIRECTORY: dict[str, Callable[[Path], scenario.Rows]] = {
     "decide": scenario.decide_rows,
     "sequence": scenario.sequence_rows,

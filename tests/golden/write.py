@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
 
-from golden.files import NAMES, write
+from golden.files import NAMES, write  # noqa: E402 - the path is set above
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """Decide's checkpoint: a state that was stored and loaded again decides like one that was never interrupted."""
 
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,57 @@ def test_a_reloaded_state_decides_the_same(seed: int, tmp_path: Path) -> None:
                 broken = store.load(group, REGISTRY)
         assert broken.count_terms() == whole.count_terms()
     store.close()
+
+
+def test_workers_share_no_documents(tmp_path: Path) -> None:
+    """Columns of documents are brought to a group's time, then read: another thread must not move them in between."""
+    store = GroupStore(tmp_path / "state")
+    tables: list[object] = []
+
+    def load() -> None:
+        first, second = (store.load(group, REGISTRY).users.preferences for group in (1, 2))
+        assert first is second, "within a worker they are shared"
+        tables.append(first)
+
+    for _ in range(2):
+        worker = threading.Thread(target=load)
+        worker.start()
+        worker.join()
+    assert len({id(table) for table in tables}) == 2
+    store.close()
+
+
+def test_a_restart_deletes_old_emissions_once(tmp_path: Path) -> None:
+    """Buckets of a day are dropped as time passes; a start does not delete again what went long ago."""
+    directory, hour = tmp_path / "state", 3_600_000
+    store = GroupStore(directory)
+    state = store.load(3, REGISTRY)
+    state.users.row("u")
+    for number in range(40):
+        now = number * hour
+        state.emissions.advance(now)
+        for _ in range(200):
+            state.emissions.add(0, now)
+        store.stage(3, state)
+        store.commit()
+    kept = [key for key, _ in store._rows(b"E", 3)]
+    assert 5 <= len(kept) <= 7
+    store.close()
+    again = GroupStore(directory)
+    loaded = again.load(3, REGISTRY)
+    assert loaded.emissions.next_entry == state.emissions.next_entry
+    loaded.emissions.advance(now)
+    again.stage(3, loaded)
+    assert again._staged_rows < 8, "the meta row, and nothing for buckets that are gone"
+    again.commit()
+    assert [key for key, _ in again._rows(b"E", 3)] == kept
+    later = now + 25 * hour
+    loaded.emissions.advance(later)
+    loaded.emissions.add(0, later)
+    again.stage(3, loaded)
+    again.commit()
+    assert len(list(again._rows(b"E", 3))) == 1
+    again.close()
 
 
 def test_what_was_staged_but_not_committed_is_gone(tmp_path: Path) -> None:
