@@ -34,6 +34,7 @@ class GroupStore:
         """
         self._db = open_database(directory, FORMAT)
         self._shared = threading.local()
+        self._committing = threading.Lock()
         self._staged = WriteBatch(raw_mode=True)
         self._staged_rows = 0
         self._event_uses: dict[int, dict[int, int]] = {}
@@ -188,11 +189,11 @@ class GroupStore:
         self._stored_emissions[group] = log.next_entry
 
     def commit(self) -> None:
-        """Write everything staged in one batch with one WAL sync."""
-        if self._staged_rows:
-            self._db.write(self._staged, write_opt=synced())
-            self._staged = WriteBatch(raw_mode=True)
-            self._staged_rows = 0
+        """Write everything staged in one batch with one WAL sync; workers that come together write it once."""
+        with self._committing:
+            if self._staged_rows:
+                batch, self._staged, self._staged_rows = self._staged, WriteBatch(raw_mode=True), 0
+                self._db.write(batch, write_opt=synced())
 
     def close(self) -> None:
         """Close without committing what is staged."""

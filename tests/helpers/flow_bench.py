@@ -14,10 +14,11 @@ from typing import Any
 
 import orjson
 from bytewax._bytewax import cli_main
+from bytewax.testing import cluster_main
 
 from connectors.log import NewRecord, Record
 from connectors.log.embedded import EmbeddedLog
-from flows import schedule, sequence
+from flows import decide, schedule, sequence
 from flows.open import clock_ms
 from flows.steps.outputs import OutputWriter
 from flows.steps.sequence import SequenceOptions
@@ -152,6 +153,17 @@ class Bench:
         finally:
             store.close()
 
+    def decide(self, drain: Callable[[], bool], *, workers: int = 1, budget: int = 1000) -> None:
+        """Run `decide` until it drains; what its last epoch staged is lost, as by a crash."""
+        store = GroupStore(self.directory / "state" / "decide")
+        flow = decide.wire(
+            self.open_log, store, REGISTRY, partitions=PARTITIONS, budget=budget, drain=drain
+        )  # fmt: skip
+        try:
+            cluster_main(flow, [], 0, worker_count_per_proc=workers, epoch_interval=EPOCH)
+        finally:
+            store.close()
+
     def schedule(self, drain: Callable[[], bool]) -> None:
         """Run `schedule` until it drains; what its last epoch staged is lost, as by a crash."""
         store = ScheduleStore(self.directory / "state" / "schedule")
@@ -194,6 +206,26 @@ def copy_inputs(source: Bench, target: Bench, topics: Sequence[str]) -> None:
     for topic in topics:
         for record in sorted(source.read(topic), key=lambda each: (each.partition, each.offset)):
             target.append(NewRecord(topic, record.partition, record.key, record.value, record.headers))
+
+
+def decided_in_one_go(bench: Bench) -> dict[str, dict[str, bytes]]:
+    """By topic and `seq`, what the decision log leads to without any interruption."""
+    states: dict[int, tuple[GroupState, OutputWriter]] = {}
+    expected: dict[str, dict[str, bytes]] = {}
+    for record in sorted(bench.read("work"), key=lambda each: (each.partition, each.offset)):
+        work = decode_work(record.value)
+        groups = groups_of_partition(record.partition, PARTITIONS) if work.g is None else (work.g,)
+        for group in groups:
+            if group not in states:
+                states[group] = GroupState(REGISTRY), OutputWriter(group, PARTITIONS)
+            state, writer = states[group]
+            written = writer.encode(state, apply(state, work, record.offset), record.offset)
+            if isinstance(work, TickWork) and state.count_terms() != state.counted:
+                state.counted = state.count_terms()
+                written.append(writer.counts(state.counted, record.offset))
+            for each in written:
+                expected.setdefault(each.topic, {})[dict(each.headers)["seq"].decode()] = each.value
+    return expected
 
 
 def decide_all(bench: Bench, directory: Path) -> dict[int, GroupState]:

@@ -1,0 +1,137 @@
+"""Decide over a decision log: the same outputs on any number of workers, however often it is stopped or loses all."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers.flow_bench import PARTITIONS, Bench, calls, decided_in_one_go
+
+from connectors.log import NewRecord
+from state.model.keys import partition_of_group
+from state.model.work import TickWork, encode_work
+
+TOPICS = ("ledger", "inbox", "deliver.push", "deliver.email", "deliver.sms")
+USERS = [f"u{number}" for number in range(400)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    opened = Bench(tmp_path)
+    _fill(opened, random.Random(3))
+    yield opened
+    opened.close()
+
+
+def _fill(bench: Bench, choose: random.Random) -> None:
+    """Settings, segments and events as `sequence` writes them, then hours passing in ticks."""
+    for user in USERS:
+        for channel in ("push", "email"):
+            bench.append(_endpoint(bench, user, channel))
+        hours = {
+            "enabled": True,
+            "start": "01:00",
+            "end": "03:00",
+            "timezone": choose.choice(["UTC", "Asia/Kathmandu"]),
+        }
+        bench.append(bench.preference(
+            user, quiet_hours=hours if choose.random() < 0.5 else {},
+            frequency_cap={"max_per_hour": choose.choice([1, 2, 50])},
+            types={"newsletter": {"enabled": True}, "comment": {"channels": ["email", "in_app"]}},
+        ))  # fmt: skip
+    bench.append(bench.setting("segments", "all", segment="all", version=1, chunk=0, users=USERS))
+    bench.append(bench.setting("segments", "all", segment="all", version=1, chunks=1))
+    for number in range(150):
+        kind = choose.choice(["like", "like", "comment", "mention", "follow"])
+        bench.append(bench.event(
+            f"e{number}", kind, target=choose.choice(USERS[:12]), actor=f"a{choose.randrange(4)}",
+            retracts=choose.random() < 0.1,
+        ))  # fmt: skip
+    for number, kind in enumerate(["announcement", "newsletter", "announcement"]):
+        fan_out = {"fan_out_type": "SEGMENT", "segment": "all", "payload": {"critical": True}}
+        bench.append(bench.event(f"f{number}", kind, target=None, object=f"c{number}", **fan_out))
+    bench.sequence()
+    for hour in range(1, 30):
+        tick = encode_work(TickWork(stamp=bench.clock.now + hour * 1_800_000))
+        bench.append(*(NewRecord("work", partition, b"", tick) for partition in range(PARTITIONS)))
+
+
+def _endpoint(bench: Bench, user: str, channel: str) -> NewRecord:
+    return bench.setting("endpoints", user, user=user, channel=channel, id="d", address="x", registered_at=1)
+
+
+def _written(bench: Bench) -> dict[str, dict[str, bytes]]:
+    """By topic and `seq`; what is there twice must be the same bytes, and each partition's new ones in order."""
+    found: dict[str, dict[str, bytes]] = {}
+    for topic in TOPICS:
+        for record in bench.read(topic):
+            seq = dict(record.headers)["seq"].decode()
+            assert found.setdefault(topic, {}).setdefault(seq, record.value) == record.value, (topic, seq)
+    return found
+
+
+def _complete(bench: Bench, expected: dict[str, dict[str, bytes]]) -> Callable[[], bool]:
+    end, looked = time.monotonic() + 30, 0.0
+
+    def drain() -> bool:
+        nonlocal looked
+        if time.monotonic() - looked < 0.2:
+            return False
+        looked = time.monotonic()
+        ledger = {dict(record.headers)["seq"].decode() for record in bench.read("ledger")}
+        return len(ledger) >= len(expected["ledger"]) or looked > end
+
+    return drain
+
+
+def _assert_complete(bench: Bench, expected: dict[str, dict[str, bytes]]) -> None:
+    written = _written(bench)
+    for topic in TOPICS:
+        assert written.get(topic, {}).keys() == expected.get(topic, {}).keys(), topic
+        assert written.get(topic, {}) == expected.get(topic, {}), topic
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_outputs_are_those_of_the_log(bench: Bench, workers: int) -> None:
+    expected = decided_in_one_go(bench)
+    assert {len(expected[topic]) > 10 for topic in TOPICS[:4]} == {True}
+    bench.decide(_complete(bench, expected), workers=workers)
+    _assert_complete(bench, expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stops_without_a_last_commit_and_a_lost_state_change_nothing(bench: Bench, seed: int) -> None:
+    choose, expected = random.Random(seed), decided_in_one_go(bench)
+    for run in range(4):
+        bench.decide(
+            calls(choose.randrange(20, 160)), workers=choose.choice([1, 2]), budget=choose.choice([7, 60, 400])
+        )
+        if run == 1 and seed == 1:
+            bench.lose("decide")
+    bench.decide(_complete(bench, expected))
+    _assert_complete(bench, expected)
+
+
+def test_order_is_kept_per_group_so_that_one_mark_drops_exactly_the_repeats(bench: Bench) -> None:
+    """TOPICS: whoever consumes keeps one mark per (topic, partition, group) and drops what is not above it."""
+    expected = decided_in_one_go(bench)
+    for most in (60, 120):
+        bench.decide(calls(most), workers=2, budget=50)
+    bench.decide(_complete(bench, expected), workers=2)
+    for topic in TOPICS:
+        marks: dict[tuple[int, int], tuple[int, int]] = {}
+        kept: set[str] = set()
+        for record in bench.read(topic):
+            seq = dict(record.headers)["seq"].decode()
+            _, group, offset, ordinal = seq.split(":")
+            if topic != "ledger" or not seq.endswith(str(1 << 30)):
+                assert record.partition % PARTITIONS == partition_of_group(int(group), PARTITIONS)
+            mark = (int(offset), int(ordinal))
+            if mark > marks.get((record.partition, int(group)), (-1, -1)):
+                marks[record.partition, int(group)] = mark
+                assert seq not in kept
+                kept.add(seq)
+        assert kept == expected.get(topic, {}).keys(), topic
