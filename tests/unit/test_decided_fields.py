@@ -223,6 +223,7 @@ ON = {"newsletter": {"enabled": True, "channels": ["push"]}}
     "lines",
     [
         [PUSH, _broadcast()],
+        [PUSH, _broadcast("newsletter")],
         [PUSH, _broadcast(payload={"critical": True})],
         [PUSH, prefer(1, types=ON), _broadcast("newsletter")],
         [PUSH, capped(hour=0, ts=1), _broadcast(payload={"critical": True})],
