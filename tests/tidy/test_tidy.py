@@ -213,7 +213,7 @@ def imported_names(tree: ast.Module) -> dict[str, str]:
 def is_option_class(node: ast.AST) -> bool:
     if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
         return False
-    return node.name.endswith(("Options", "Config", "Settings"))
+    return node.name.endswith(("Options", "Config")) or node.name == "Settings"
 
 
 def test_every_option_is_documented_below_its_field() -> None:
