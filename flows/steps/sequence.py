@@ -5,7 +5,6 @@ so a preference acknowledged before an event was accepted precedes it. A retract
 same point.
 """
 
-import time
 from collections.abc import Callable, Container
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -35,7 +34,6 @@ from state.sequencing import SequenceState, SequenceStore
 TICK_INTERVAL = timedelta(milliseconds=250)
 _BATCH_MAX = 2_000
 _AWAKE = timedelta(milliseconds=20)
-_DRAIN_DEADLINE = timedelta(seconds=30)
 _NO_WAIT = timedelta()
 _RETRACTS = b'"retracts":true'
 Place = tuple[str, int]
@@ -105,9 +103,15 @@ class _SequencePartition(StatefulSourcePartition[SequenceBatch, None]):
         self._next_tick = 0
         self._new_epoch = False
         self._ended = False
+        self._events: list[Record] = []
+        """Read, and handed on when the settings have been read to `_settings_until`."""
+        self._settings_until: dict[Place, int] = {}
+        self._retracting: list[Record] = []
+        """Retractions and what came with them: handed on when P2 has been read to `_p2_until`."""
+        self._p2_until: dict[Place, int] = {}
 
     def next_batch(self) -> list[SequenceBatch]:
-        if self._ended:
+        if self._ended and not self._events and not self._retracting:
             raise StopIteration
         self._ended = self._drain()
         if self._new_epoch:
@@ -121,20 +125,50 @@ class _SequencePartition(StatefulSourcePartition[SequenceBatch, None]):
         return [SequenceBatch(settings, events, now, ticks)] if settings or events or ticks else []
 
     def _read(self) -> tuple[list[Record], list[Record]]:
+        """A bounded batch of settings, and the events that wait for them once the last of them is in it."""
+        if not self._events:
+            self._events = self._next_events()
+            self._settings_until = self._ends(self._settings) if self._events else {}
+        wait = _AWAKE if self._behind(self._settings_until) else _NO_WAIT
+        settings = self._poll(self._settings, _BATCH_MAX, wait)
+        if self._events:
+            if self._behind(self._settings_until):
+                return settings, []
+            events, self._events = self._events, []
+            return settings, events
+        if not settings:
+            self._wait()
+        return settings, []
+
+    def _next_events(self) -> list[Record]:
+        """P1 before P2; a batch with a retraction after everything that was in P2 when it was read."""
+        if self._retracting:
+            return self._p2_before_retractions()
         urgent = self._poll(self._p1, self._p1_credit, _NO_WAIT)
         self._p1_credit -= len(urgent)
         if not urgent and self._p2_credit > 0:
-            later = self._poll(self._p2, self._p2_credit, _NO_WAIT)
-            self._p2_credit -= len(later)
-            urgent = later
+            urgent = self._poll(self._p2, self._p2_credit, _NO_WAIT)
+            self._p2_credit -= len(urgent)
         elif any(_RETRACTS in record.value for record in urgent):
-            urgent = self._read_to_end(self._p2) + urgent
-        if urgent:
-            return self._read_to_end(self._settings), urgent
-        arrived = self._poll(self._settings, _BATCH_MAX, _NO_WAIT)
-        if not arrived:
-            self._wait()
-        return arrived, []
+            self._retracting, self._p2_until = urgent, self._ends(self._p2)
+            return self._p2_before_retractions()
+        return urgent
+
+    def _p2_before_retractions(self) -> list[Record]:
+        behind = self._behind(self._p2_until)
+        later = self._poll(behind, _BATCH_MAX, _AWAKE) if behind else []
+        if self._behind(self._p2_until):
+            return later
+        later, self._retracting = later + self._retracting, []
+        return later
+
+    def _ends(self, places: list[Place]) -> dict[Place, int]:
+        return {place: self._log.end_offset(*place) for place in places}
+
+    def _behind(self, until: dict[Place, int]) -> dict[Place, int]:
+        """Those of the partitions that are not read so far."""
+        position = self._reader.position() if until else {}
+        return {place: end for place, end in until.items() if position[place] < end}
 
     def _wait(self) -> None:
         """Until a record arrives or it is time for a tick: the doorbell wakes a poll that takes nothing away."""
@@ -148,18 +182,6 @@ class _SequencePartition(StatefulSourcePartition[SequenceBatch, None]):
 
     def _poll(self, places: Container[Place], most: int, wait: timedelta) -> list[Record]:
         return self._reader.poll(min(most, _BATCH_MAX), wait, places) if most > 0 else []
-
-    def _read_to_end(self, places: list[Place]) -> list[Record]:
-        """Everything that is in these partitions now."""
-        position = self._reader.position()
-        behind = {p: end for p in places if position[p] < (end := self._log.end_offset(*p))}
-        records: list[Record] = []
-        deadline = time.monotonic() + _DRAIN_DEADLINE.total_seconds()
-        while behind and time.monotonic() < deadline:
-            records += self._reader.poll(_BATCH_MAX, _AWAKE, behind)
-            position = self._reader.position()
-            behind = {p: end for p, end in behind.items() if position[p] < end}
-        return records
 
     def next_awake(self) -> datetime:
         return datetime.now(UTC)

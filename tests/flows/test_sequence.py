@@ -14,6 +14,7 @@ import pytest
 from helpers.flow_bench import START, Bench, calls, copy_inputs, decide_all, steady_clock, user_in_group
 
 from connectors.log import NewRecord
+from flows.steps.sequence import SequenceOptions, SequenceSource
 from state.model.keys import key_group, partition_of_group
 from state.model.work import (
     EventWork,
@@ -314,3 +315,36 @@ def test_a_segment_counts_from_its_commit_record(bench: Bench) -> None:
     assert sorted((work.g, work.users) for work in later) == [(5, []), (200, [two])], (
         "a group that has no member any more learns it too"
     )
+
+
+def test_backlogs_are_read_in_bounded_batches_in_the_right_order(bench: Bench) -> None:
+    """A first start may find millions of settings, a retraction a night's P2: neither is held in memory at once."""
+    users = [f"u{number}" for number in range(5_000)]
+    bench.append(*(bench.preference(user) for user in users))
+    bench.append(*(bench.event(f"p{n}", priority="P2", target=user) for n, user in enumerate(users)))
+    bench.append(bench.event("r", target="u1", retracts=True))
+    source = SequenceSource(
+        bench.open_log, dict, SequenceOptions(100, 100), clock=bench.clock, drain=lambda: False, on_epoch=lambda: None
+    )
+    part = source.build_part("read", "sequence", None)
+    settings, events = [], []
+    for _ in range(40):
+        for batch in part.next_batch():
+            assert len(batch.settings) <= 2_000
+            assert len(batch.events) <= 2_100
+            assert not batch.events or len(settings) + len(batch.settings) == len(users)
+            settings += batch.settings
+            events += [orjson.loads(record.value)["event_id"] for record in batch.events]
+    part.close()
+    assert sorted(events[:-1]) == sorted(f"p{number}" for number in range(5_000))
+    assert events[-1] == "r"
+
+
+def test_a_drain_hands_on_what_was_read(bench: Bench) -> None:
+    bench.append(*(bench.preference(f"u{number}") for number in range(3_000)))
+    bench.append(*(bench.event(f"p{n}", priority="P2", target="u1", object=f"o{n}") for n in range(10)))
+    bench.append(bench.event("r", target="u1", object="o1", retracts=True))
+    bench.sequence(calls(0))
+    assert len(_events(bench)) == 11
+    last = [decode_work(record.value) for record in bench.read("work")][-1]
+    assert isinstance(last, TickWork)
