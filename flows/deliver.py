@@ -8,7 +8,6 @@ lost begins anew and finds in `attempts` what was sent. Run with at most as many
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,10 +24,10 @@ from flows.drain import install_drain
 from flows.open import clock_ms, log_opener
 from flows.sending import build_sender
 from flows.settings import load_settings
-from flows.steps.deliver import CreditSource, DeliverLogic, Item, Lanes, lane_number
+from flows.steps.deliver import DeliverLogic, Lanes, lane_number
 from flows.steps.deliver_lane import LaneParts, lane_path
 from flows.steps.deliver_records import OUTPUT_TOPICS
-from flows.steps.ticks import TickSource
+from flows.steps.lane_source import Item, LaneSource
 from flows.topics import SENT_CHANNELS, deliver_topic
 from state.model.group_keys import GROUP_KEYS
 from state.sending import read_start
@@ -70,10 +69,9 @@ def wire(
         open_log, parts.topics, start=start, budget=given.budget, resume="own", drain=drain, on_epoch=lanes.epoch
     )
     flow = Dataflow("deliver")
-    emissions = op.input("emissions", flow, CreditSource(source, lanes.has_room, drain))
-    passed = op.input("intervals", flow, TickSource(parts.half, given.tick, clock=time.monotonic, drain=drain))
-    merged = op.merge("with_intervals", emissions, passed)
-    by_lane: KeyedStream[Item] = op.key_on("by_lane", merged, lambda item: GROUP_KEYS[lane_number(item, parts.half)])
+    lane_source = LaneSource(source, tick=given.tick, ticking=parts.half, drain=drain, has_room=lanes.has_room)
+    emissions = op.input("emissions", flow, lane_source)
+    by_lane: KeyedStream[Item] = op.key_on("by_lane", emissions, lambda item: GROUP_KEYS[lane_number(item, parts.half)])
     sent = op.stateful_batch("send", by_lane, lambda _: DeliverLogic(lanes))
     outcomes: KeyedStream[NewRecord] = op.map("to_partition", sent, lambda item: keyed(item[1]))
     op.output("outcomes", outcomes, LogSink(open_log, OUTPUT_TOPICS))

@@ -1,4 +1,4 @@
-"""The Bytewax side of deliver: lanes as keyed steps, a source on the lanes' credit, epochs.
+"""The Bytewax side of deliver: lanes as keyed steps, their credit, their epochs.
 
 A lane's step hands records to the sender's loop and takes what ended from it, every few milliseconds while anything is
 open (BYTEWAX 7, pattern b). It keeps no state in Bytewax: a lane's file knows where to go on.
@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import StatefulBatchLogic
 
-from connectors.log.bytewax import LogSource, Offsets
-from connectors.log.interface import NewRecord, Record
+from connectors.log.interface import NewRecord
 from flows.steps.deliver_lane import DeliverLane, LaneParts
+from flows.steps.lane_source import Item
 from flows.steps.ticks import Tick
 
-Item = list[Record] | Tick
 _SOON = timedelta(milliseconds=2)
 _LATER = timedelta(milliseconds=25)
 _COUNTS_SETTLE_S = 0.5
@@ -58,40 +55,6 @@ class Lanes:
             for lane in self._lanes.values():
                 lane.close()
             self._lanes.clear()
-
-
-class CreditSource(FixedPartitionedSource[list[Record], Offsets]):
-    """A log source whose partitions rest while their lane is full."""
-
-    def __init__(self, source: LogSource, has_room: Callable[[int], bool], drain: Callable[[], bool]) -> None:
-        self._source, self._has_room, self._drain = source, has_room, drain
-
-    def list_parts(self) -> list[str]:
-        return self._source.list_parts()
-
-    def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> _CreditPartition:
-        part = self._source.build_part(step_id, for_part, resume_state)
-        number = int(for_part[1:])
-        return _CreditPartition(part, lambda: self._drain() or self._has_room(number))
-
-
-class _CreditPartition(StatefulSourcePartition[list[Record], Offsets]):
-    def __init__(self, part: StatefulSourcePartition[list[Record], Offsets], goes_on: Callable[[], bool]) -> None:
-        self._part, self._goes_on = part, goes_on
-        self._resting = False
-
-    def next_batch(self) -> list[list[Record]]:
-        self._resting = not self._goes_on()
-        return [] if self._resting else list(self._part.next_batch())
-
-    def next_awake(self) -> datetime | None:
-        return datetime.now(UTC) + _SOON if self._resting else self._part.next_awake()
-
-    def snapshot(self) -> Offsets:
-        return self._part.snapshot()
-
-    def close(self) -> None:
-        self._part.close()
 
 
 class DeliverLogic(StatefulBatchLogic[Item, NewRecord, None]):

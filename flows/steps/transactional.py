@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 from bytewax.operators import StatefulBatchLogic
 
-from connectors.log.interface import NewRecord, Record
+from connectors.log.interface import NewRecord
+from flows.steps.lane_source import Item
 from flows.steps.ticks import Tick
 from flows.steps.transactional_lane import P0Lane, P0Parts
 
-Item = list[Record] | Tick
 _SOON = timedelta(milliseconds=2)
 _LATER = timedelta(milliseconds=25)
 DRAIN_DEADLINE = timedelta(seconds=20)

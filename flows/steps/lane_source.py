@@ -1,0 +1,77 @@
+"""A log source whose partitions rest while their lane is full, and that says now and then that time has passed.
+
+Both in one source on purpose: every source partition must end an epoch before any goes on, so a second source that sleeps
+between its ticks holds up the first one by that sleep at each end of an epoch (25 ms of 200 were measured).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from connectors.log.bytewax import LogSource, Offsets
+from connectors.log.interface import Record
+from flows.steps.ticks import Tick
+
+Item = list[Record] | Tick
+_SOON = timedelta(milliseconds=2)
+
+
+class LaneSource(FixedPartitionedSource[Item, Offsets]):
+    """Emits what `source` emits, and a `Tick` per interval for each of the first `ticking` partitions."""
+
+    def __init__(
+        self,
+        source: LogSource,
+        *,
+        tick: timedelta,
+        ticking: int,
+        drain: Callable[[], bool],
+        has_room: Callable[[int], bool] = lambda _partition: True,
+    ) -> None:
+        """`has_room(partition)`: whether its records may be read now; a drain is never held up."""
+        self._source, self._tick, self._ticking = source, tick, ticking
+        self._drain, self._has_room = drain, has_room
+
+    def list_parts(self) -> list[str]:
+        return self._source.list_parts()
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> _LanePartition:
+        part, number = self._source.build_part(step_id, for_part, resume_state), int(for_part[1:])
+        tick = Tick(number) if number < self._ticking else None
+        return _LanePartition(part, tick, self._tick, lambda: self._drain() or self._has_room(number))
+
+
+class _LanePartition(StatefulSourcePartition[Item, Offsets]):
+    def __init__(
+        self,
+        part: StatefulSourcePartition[list[Record], Offsets],
+        tick: Tick | None,
+        interval: timedelta,
+        goes_on: Callable[[], bool],
+    ) -> None:
+        self._part, self._goes_on = part, goes_on
+        self._tick, self._interval_s = tick, interval.total_seconds()
+        self._due = time.monotonic()  # the first tick comes at once: it opens the lane
+        self._resting = False
+
+    def next_batch(self) -> list[Item]:
+        self._resting = not self._goes_on()
+        items: list[Item] = [] if self._resting else list(self._part.next_batch())
+        now = time.monotonic()
+        if self._tick is not None and now >= self._due:
+            self._due = now + self._interval_s
+            items.append(self._tick)
+        return items
+
+    def next_awake(self) -> datetime | None:
+        return datetime.now(UTC) + _SOON if self._resting else self._part.next_awake()
+
+    def snapshot(self) -> Offsets:
+        return self._part.snapshot()
+
+    def close(self) -> None:
+        self._part.close()
