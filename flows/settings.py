@@ -32,6 +32,8 @@ from state.model.registry import Registry, load_registry
 from state.model.secret import Secret
 
 PREFIX = "CARILLON_"
+_NOT_SETTINGS = ("CARILLON_CONFIG", "CARILLON_KAFKA", "CARILLON_REDIS")
+"""Names with the prefix that mean something else: the file to read, and the services that the test suite uses."""
 CONFIG_VARIABLE = "CARILLON_CONFIG"
 FILE_NAME = "carillon.toml"
 
@@ -260,7 +262,7 @@ def _file_table(file: Path | None, variables: Mapping[str, str]) -> dict[str, An
 def _environment_table(variables: Mapping[str, str]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for name in sorted(variables):
-        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
+        if not name.startswith(PREFIX) or name in _NOT_SETTINGS:
             continue
         *above, last = name.removeprefix(PREFIX).lower().split("__")
         inner = table

@@ -28,7 +28,7 @@ def topic_specs(partitions: int, retention: timedelta) -> list[TopicSpec]:
         *(TopicSpec(name, partitions, compacted=True) for name in COMPACTED),
         *(TopicSpec(name, partitions, retention_ms=keep) for name in BY_GROUP),
         *(TopicSpec(name, 1, compacted=True) for name in ONE_PARTITION),
-        TopicSpec("schedule", 1, retention_ms=keep),
+        TopicSpec("schedule", 1, compacted=True),  # by event_id: a kept event may wait longer than any retention
         *(TopicSpec(deliver_topic(channel), 2 * partitions, retention_ms=keep) for channel in SENT_CHANNELS),
         TopicSpec("attempts", 2 * partitions, retention_ms=keep),
     ]

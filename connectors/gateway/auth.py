@@ -63,14 +63,23 @@ class Authenticator:
                 self._users.key,
                 algorithms=self._algorithms,
                 audience=self._users.audience,
-                options={"require": ["exp", "sub", "aud"]},
+                # The contract asks for `sub` alone: what else a host application puts in must fit, or may be missing.
+                options={"require": ["sub"], "verify_aud": False},
             )
+            self._check_audience(claims.get("aud"))
         except (jwt.PyJWTError, ValueError) as error:
             raise unauthenticated() from error
         user = claims["sub"]
         if self._text_errors("sub", user):
             raise unauthenticated()
         return Principal(None, user)
+
+
+    def _check_audience(self, audience: object) -> None:
+        """:raises jwt.InvalidAudienceError: the token is meant for somebody else."""
+        named = [audience] if isinstance(audience, str) else audience
+        if named is not None and (not isinstance(named, list) or self._users.audience not in named):
+            raise jwt.InvalidAudienceError("another audience")
 
 
 def _principal(key: ServiceKey) -> Principal:
