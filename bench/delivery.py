@@ -1,8 +1,8 @@
-"""Sends per core, mails per core, and P0 from acceptance to the provider, idle: `python bench/delivery.py [p0|push|mail]`.
+"""Sends and mails per core, and P0 from acceptance to the provider: `python bench/delivery.py [p0|push|mail]`.
 
 P0: the whole system (`carillon up`) with nothing else to do; codes are posted at 50/s, each on its own; from the moment
-at which the 202 was read to the moment at which the provider noted the message, before it answered (its journal, in whole
-milliseconds of the same clock).
+at which the 202 was read to the moment at which the provider noted the message, before it answered (its journal, in
+whole milliseconds of the same clock).
 
 Push and mail: the deliver flow as a process pinned to one core, the sandbox on another; emissions wait in the log, one
 record each; every send has its intent and answer in `attempts` and its record on the ledger when the clock stops. The
@@ -84,10 +84,10 @@ def post_code(up: dict[str, Any], number: int) -> float:
 
 def call(url: str, path: str, key: str, method: str, body: object) -> None:
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-    request = urllib.request.Request(  # noqa: S310 - the system just started, on this machine
+    request = urllib.request.Request(
         url + path, json.dumps(body).encode(), headers, method=method
     )
-    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - as above
+    with urllib.request.urlopen(request, timeout=10) as response:
         assert response.status in (200, 201, 202, 204), response.status
 
 

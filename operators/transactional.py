@@ -1,7 +1,7 @@
 """P0 decided by the same rules as everything else (RULES 3), one event at a time and for its one recipient.
 
-P0 keeps no state of a key group: nothing aggregates, waits or is counted. So a fresh state is made for a batch, with the
-settings of its recipients alone, and the operators of decide run over it. Pure: the settings and the time are arguments.
+P0 keeps no state of a key group: nothing aggregates, waits or is counted. So a fresh state is made for each event, with
+the settings of its recipient alone, and the operators of decide run over it. Settings and time are arguments.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,12 +24,6 @@ class Setting(NamedTuple):
 
     work: Work
     place: int
-
-
-class UserSettings(NamedTuple):
-    """What is on file for one user: preference, endpoints, profile."""
-
-    settings: tuple[Setting, ...]
 
 
 def check_p0(event: Event) -> str:
@@ -56,8 +50,8 @@ def decide_p0(
 ) -> Outputs:
     """Decision, emission and inbox operations for one event.
 
-    `settings` are the recipient's; `switches` the kill switches that are on, with their offsets in `control`; `place` is
-    the event's own offset.
+    `settings` are the recipient's; `switches` the kill switches that are on, with their offsets in `control`; `place`
+    is the event's own offset.
     """
     state = GroupState(registry)
     for setting in settings:

@@ -1,7 +1,7 @@
 """A log source whose partitions rest while their lane is full, and that says now and then that time has passed.
 
-Both in one source on purpose: every source partition must end an epoch before any goes on, so a second source that sleeps
-between its ticks holds up the first one by that sleep at each end of an epoch (25 ms of 200 were measured).
+Both in one source on purpose: every source partition must end an epoch before any goes on, so a second source that
+sleeps between its ticks holds up the first one by that sleep at each end of an epoch (25 ms of 200 were measured).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The source of the P0 flow: one reader, one source partition for all partitions of the topic.
 
-Source partitions wait for each other at every end of an epoch, and each of them may be waiting for a record at that time:
-with one for each of two partitions of the topic, one event in a hundred was held up by 20 ms. One alone waits for
+Source partitions wait for each other at every end of an epoch, and each of them may be waiting for a record at that
+time: with one for each of two partitions of the topic, one event in a hundred was held up by 20 ms. One alone waits for
 nobody, and the log's doorbell wakes it. So P0 runs on one worker.
 """
 
