@@ -1,4 +1,4 @@
-"""Checks of tests/state and of what the ledger says beyond a simulation, as functions of a directory, without a runner."""
+"""Checks of tests/state and of what the ledger says beyond a simulation, as functions of a directory."""
 
 from __future__ import annotations
 

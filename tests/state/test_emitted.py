@@ -70,7 +70,7 @@ def test_counts_are_those_of_a_list(script: list[tuple[tuple[str, object], int]]
         else:
             for _ in range(1 if step == "one" else 60):
                 log.add(int(value), now)  # type: ignore[call-overload]  # a row
-                naive.entries.append((now, int(value)))  # type: ignore[call-overload]
+                naive.entries.append((now, int(value)))  # type: ignore[call-overload]  # a row
         _check(log, naive, now)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from helpers.deciding import Decided
+from helpers.deciding import Decided, placed_by_group
 from rules.writing import (
     EMAIL,
     HOUR,
@@ -34,12 +34,13 @@ from rules.writing import (
 
 from operators.bulk import fits
 from operators.columns import columns_of
+from operators.decide import apply
 from operators.fan_out import HASH_END, in_hash_range
 from operators.plan import plan_event, plan_follow
 from operators.route import choose
 from state.group import GroupState
 from state.model.event import Event
-from state.model.keys import user_hash
+from state.model.keys import key_group, user_hash
 from state.model.registry import load_registry
 from state.model.work import FollowWork
 from state.placement import Placement
@@ -177,9 +178,12 @@ def test_valid_until_is_the_end_of_the_ttl_with_the_users_own_waiting() -> None:
 
 
 def test_nothing_stays_behind_of_an_item_without_a_window() -> None:
-    decided = Decided(PUSH, mention("e1", NOON))
-    assert list(decided.state.pending.groups()) == []
-    assert decided.state.pending.next_due() == 1 << 62
+    state = GroupState(load_registry())
+    *records, _end = placed_by_group([PUSH, mention("e1", NOON)], state.registry)[key_group("u")]
+    for place, record in records:
+        apply(state, record, place)
+    assert list(state.pending.groups()) == []
+    assert state.pending.next_due() == 1 << 62
 
 
 # Mutes of types that a team configured ------------------------------------------
@@ -254,7 +258,7 @@ def test_what_fits_into_columns() -> None:
     state = GroupState(load_registry())
 
     def fitting(recipients: int, type_name: str = "announcement", **fields: object) -> bool:
-        given = Event(event_id="e", **({"type": type_name, "priority": "P1"} | fields))  # type: ignore[arg-type]
+        given = Event(event_id="e", **({"type": type_name, "priority": "P1"} | fields))  # type: ignore[arg-type]  # fields by name
         return fits(state, given, state.registry.profile(type_name), recipients)
 
     assert (fitting(64), fitting(63)) == (True, False)
