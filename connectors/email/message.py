@@ -143,8 +143,8 @@ def _parts(content: EmailContent, boundary: bytes) -> bytes:
 
 
 def _quoted_printable(text: str) -> bytes:
-    raw = _LINE_END.sub("\r\n", text).encode("utf-8", "replace")
-    return binascii.b2a_qp(raw, istext=True).replace(b"\x00", b"=00")
+    raw = _LINE_END.sub("\n", text).encode("utf-8", "replace")
+    return binascii.b2a_qp(raw, istext=True).replace(b"\x00", b"=00").replace(b"\n", b"\r\n")
 
 
 def _check_again(head: bytes, meant: list[str], subject: str, recipient: str) -> None:
