@@ -159,12 +159,19 @@ def _route(
     """B, D and E for rows that A lets pass: numbers of endings, -1 for those who must wait."""
     lists = columns.of_type(profile).channels[state.users.preference[rows]]
     combined = lists * _CHANNEL_BITS + state.users.usable[rows]
-    present = np.flatnonzero(np.bincount(combined, minlength=1))
-    cases = {int(key): _case(state, columns, event, profile, int(key)) for key in present}
+    cases = {key: _case(state, columns, event, profile, key) for key in _present(columns, combined)}
     interruptive = _lookup(cases, combined, lambda case: int(case.interruptive)).astype(np.bool_)
     codes = _lookup(cases, combined, lambda case: -1 if case.waits else endings.number(case.ending))
     stopped = _gate(state, columns, event, rows, endings, now, _lookup(cases, combined, lambda c: int(c.inbox)))
     return np.where(interruptive & (stopped != _PASSES), stopped, codes)
+
+
+def _present(columns: PreferenceColumns, combined: Codes) -> list[int]:
+    """Keys of the cases there are, in an order of their content: numbers of lists depend on what was in memory before,
+    but endings, and with them batches and their ordinals, must come in the same order after a restart.
+    """
+    keys: list[int] = np.flatnonzero(np.bincount(combined, minlength=1)).tolist()
+    return sorted(keys, key=lambda key: (columns.channel_lists[key // _CHANNEL_BITS], key % _CHANNEL_BITS))
 
 
 _PASSES = -2
