@@ -1,4 +1,4 @@
-"""What providers' answers mean (PROVIDERS 1, 4, 5), what requests say, mails that nothing can be smuggled into: pure."""
+"""What answers of providers mean (PROVIDERS 1, 4, 5), what requests say, mails that nothing is smuggled into: pure."""
 
 from __future__ import annotations
 
