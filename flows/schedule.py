@@ -16,6 +16,7 @@ from connectors.log.interface import Log
 from flows.drain import install_drain
 from flows.open import clock_ms, log_opener
 from flows.settings import load_settings
+from flows.steps.resuming import resume_offset
 from flows.steps.schedule import Schedule
 from flows.steps.ticks import TickSource
 from flows.topics import EVENT_TOPICS
@@ -37,9 +38,14 @@ def wire(
     partitions = log.partitions(EVENT_TOPICS["P1"])
     log.close()
     source = LogSource(
-        open_log, ["schedule"], start=lambda _topic, _partition: store.next_offset(), budget=_BUDGET,
-        resume="own", drain=drain, on_epoch=store.commit,
-    )  # fmt: skip
+        open_log,
+        ["schedule"],
+        start=lambda topic, partition: resume_offset(open_log, store.next_offset(), topic, partition),
+        budget=_BUDGET,
+        resume="own",
+        drain=drain,
+        on_epoch=store.commit,
+    )
     flow = Dataflow("schedule")
     records = op.input("records", flow, source)
     looks = op.input("looks", flow, TickSource(1, _LOOK_INTERVAL, clock=time.monotonic, drain=drain))

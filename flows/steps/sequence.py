@@ -97,8 +97,8 @@ class _SequencePartition(StatefulSourcePartition[SequenceBatch, None]):
         self._p1 = _places(log, ("events.p1",))
         self._p2 = _places(log, ("events.p2",))
         self._settings = _places(log, SETTING_TOPICS)
-        start = {place: positions.get(place, 0) for place in (*self._p1, *self._p2, *self._settings)}
-        self._reader: Reader = log.reader(start)
+        places = (*self._p1, *self._p2, *self._settings)
+        self._reader: Reader = log.reader({p: positions[p] if p in positions else log.begin_offset(*p) for p in places})
         self._p1_credit, self._p2_credit = options.p1_budget, options.p2_budget
         self._next_tick = 0
         self._new_epoch = False

@@ -14,6 +14,7 @@ import pytest
 from helpers.flow_bench import START, Bench, calls, copy_inputs, decide_all, steady_clock, user_in_group
 
 from connectors.log import NewRecord
+from flows.open import clock_ms
 from flows.steps.sequence import SequenceOptions, SequenceSource
 from state.model.keys import key_group, partition_of_group
 from state.model.work import (
@@ -348,3 +349,18 @@ def test_a_drain_hands_on_what_was_read(bench: Bench) -> None:
     assert len(_events(bench)) == 11
     last = [decode_work(record.value) for record in bench.read("work")][-1]
     assert isinstance(last, TickWork)
+
+
+def test_a_lost_state_begins_with_what_retention_left(bench: Bench) -> None:
+    """Older records are gone from events and work alike: it goes on with the oldest there is, nothing twice."""
+    _fill(bench)
+    bench.sequence()
+    week_ms = 7 * 86_400_000
+    bench.log.maintain(clock_ms() + week_ms + 1)
+    bench.append(bench.event("new", target="u1"))
+    begins = [bench.log.begin_offset("events.p1", partition) for partition in range(4)]
+    assert max(begins) > 0
+    bench.lose("sequence")
+    bench.sequence()
+    assert "new" in _events(bench)
+    assert len(_events(bench)) == len(set(_events(bench)))

@@ -180,7 +180,7 @@ class Bench:
 
     def read(self, topic: str) -> list[Record]:
         ends = {(topic, p): self.log.end_offset(topic, p) for p in range(self.log.partitions(topic))}
-        reader = self.log.reader(dict.fromkeys(ends, 0))
+        reader = self.log.reader({place: self.log.begin_offset(*place) for place in ends})
         records: list[Record] = []
         while any(reader.position()[place] < end for place, end in ends.items()):
             records += reader.poll(10_000, timedelta(milliseconds=50))
