@@ -23,6 +23,8 @@ ANSWER_MAX_BYTES = 65_536
 
 
 _HTTP2_IDLE = timedelta(hours=1)
+_PING_EVERY = timedelta(minutes=1)
+"""So that a connection that died unseen is found before a message waits on it for its whole deadline."""
 
 
 class TransportError(CarillonError):
@@ -83,6 +85,9 @@ class WreqTransport:
         if http2:
             options["http2_only"] = True
             options["pool_idle_timeout"] = _HTTP2_IDLE  # fast opening and closing looks like an attack to APNs
+            options["http2_options"] = wreq.Http2Options(
+                keep_alive_interval=_PING_EVERY, keep_alive_timeout=connect_timeout, keep_alive_while_idle=True
+            )
         else:
             options["http1_only"] = True
         if ca_file is not None:

@@ -22,7 +22,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from connectors.channel import Failed, Rejected, Result, Sent, Throttled
+from connectors.channel import Channel, Failed, Rejected, Result, Sent, Throttled
 from connectors.control import Scope
 from connectors.log.group import GroupAppender
 from connectors.log.interface import Log
@@ -133,6 +133,13 @@ class Sender:
     async def _connect(self) -> None:
         for lane in self._parts.lanes.values():
             await lane.channel.connect()
+            self._spawn(self._warm(lane.channel))
+
+    async def _warm(self, channel: Channel) -> None:
+        """Open a connection ahead of the first message; a provider that is down now is no reason not to start."""
+        found = await channel.check()
+        if not found.ok:
+            _logger.warning("provider_check_failed", provider=channel.name, detail=found.detail)
 
     async def _close(self) -> None:
         for task in self._tasks:
