@@ -123,7 +123,8 @@ class DeliverLane:
         """Where this run begins to read."""
         if place not in self._next:
             return self._parts.log.begin_offset(*place)
-        return min([self._next[place], *self._reopen.get(place, ())])
+        offsets: list[int] = [self._next[place], *self._reopen.get(place, ())]
+        return min(offsets)
 
     def accept(self, records: Sequence[Record]) -> list[NewRecord]:
         """Take records and send what is in them; gives dead letters."""
