@@ -84,9 +84,7 @@ def post_code(up: dict[str, Any], number: int) -> float:
 
 def call(url: str, path: str, key: str, method: str, body: object) -> None:
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-    request = urllib.request.Request(
-        url + path, json.dumps(body).encode(), headers, method=method
-    )
+    request = urllib.request.Request(url + path, json.dumps(body).encode(), headers, method=method)
     with urllib.request.urlopen(request, timeout=10) as response:
         assert response.status in (200, 201, 202, 204), response.status
 

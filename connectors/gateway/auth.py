@@ -74,7 +74,6 @@ class Authenticator:
             raise unauthenticated()
         return Principal(None, user)
 
-
     def _check_audience(self, audience: object) -> None:
         """:raises jwt.InvalidAudienceError: the token is meant for somebody else."""
         named = [audience] if isinstance(audience, str) else audience
