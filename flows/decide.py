@@ -13,6 +13,7 @@ from bytewax.dataflow import Dataflow
 from connectors.log.bytewax import LogSink, LogSource
 from connectors.log.interface import Log
 from flows.drain import install_drain
+from flows.logs import ensure_logs
 from flows.open import log_opener
 from flows.settings import load_settings
 from flows.steps.decide import DecideGroup, split_by_group
@@ -69,6 +70,7 @@ def first_offset(store: GroupStore, partition: int, partitions: int) -> int:
 
 def build() -> Dataflow:
     """The flow as configured; drains on SIGTERM. Owns the state directory for the life of the process."""
+    ensure_logs("decide")
     settings = load_settings()
     directory = settings.data_dir / DIRECTORY
     lock = StateLock.acquire(directory, "decide")

@@ -21,6 +21,7 @@ from connectors.control import ControlWatcher
 from connectors.log.bytewax import LogSink, LogSource, keyed
 from connectors.log.interface import Log, NewRecord
 from flows.drain import install_drain
+from flows.logs import ensure_logs
 from flows.open import clock_ms, log_opener
 from flows.sending import build_sender
 from flows.settings import load_settings
@@ -80,6 +81,7 @@ def wire(
 
 def build() -> Dataflow:
     """The flow as configured; knows the kill switches before it sends, and drains on SIGTERM."""
+    ensure_logs("deliver")
     settings = load_settings()
     open_log = log_opener(settings)
     log = open_log()

@@ -21,6 +21,7 @@ from connectors.inbox.rocksdb import RocksInboxOptions, RocksInboxStore, shard_p
 from connectors.log.bytewax import LogSource
 from connectors.log.interface import Log, Record
 from flows.drain import install_drain
+from flows.logs import ensure_logs
 from flows.open import clock_ms, log_opener
 from flows.settings import load_settings
 from flows.steps.inbox import HousekeepingOptions, InboxParts, InboxSink, Item
@@ -94,5 +95,6 @@ def wire(
 
 def build() -> Dataflow:
     """The flow as configured; drains on SIGTERM."""
+    ensure_logs("inbox")
     settings = load_settings()
     return wire(log_opener(settings), settings.data_dir / DIRECTORY, drain=install_drain())

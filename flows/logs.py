@@ -38,6 +38,12 @@ def configure_logs(process: str, *, file: Path | None = None, level: int = loggi
     logging.basicConfig(handlers=[handler], level=level, force=True)
 
 
+def ensure_logs(process: str) -> None:
+    """Configure, unless whoever runs this process has: for flows that the stock runner starts."""
+    if not structlog.is_configured():
+        configure_logs(process)
+
+
 def _naming(process: str) -> structlog.typing.Processor:
     """Put the process's name first, in every thread."""
 

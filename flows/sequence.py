@@ -14,6 +14,7 @@ from bytewax.dataflow import Dataflow
 from connectors.log.bytewax import LogSink
 from connectors.log.interface import Log
 from flows.drain import install_drain
+from flows.logs import ensure_logs
 from flows.open import clock_ms, log_opener
 from flows.settings import load_settings
 from flows.steps.sequence import Sequence, SequenceOptions, SequenceSource, restored
@@ -53,6 +54,7 @@ def wire(
 
 def build() -> Dataflow:
     """The flow as configured; drains on SIGTERM. Owns the state directory for the life of the process."""
+    ensure_logs("sequence")
     settings = load_settings()
     directory = settings.data_dir / DIRECTORY
     lock = StateLock.acquire(directory, "sequence")

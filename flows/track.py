@@ -21,6 +21,7 @@ from connectors.archive.parquet import ArchiveOptions, ArchiveWriter
 from connectors.log.bytewax import LogSource
 from connectors.log.interface import Log, Record
 from flows.drain import install_drain
+from flows.logs import ensure_logs
 from flows.open import clock_ms, log_opener
 from flows.settings import load_settings
 from flows.steps.resuming import resume_offset
@@ -92,6 +93,7 @@ def wire(
 
 def build() -> Dataflow:
     """The flow as configured; drains on SIGTERM."""
+    ensure_logs("track")
     settings = load_settings()
     drain = install_drain()
     return wire(log_opener(settings), settings.data_dir / DIRECTORY, drain=drain, now_ms=clock_ms)
