@@ -76,9 +76,15 @@ class _Endings:
 
 
 def fits(state: GroupState, event: Event, profile: TypeProfile, recipients: int) -> bool:
-    """Whether an event is decided in bulk."""
+    """Whether an event is decided in bulk; unregistered types are not: columns are kept per type, names come from outside."""
     windowed = profile.window_ms > 0 and event.priority != "P0"
-    return recipients >= state.bulk_from and not windowed and event.to is None and not event.retracts
+    return (
+        profile.registered
+        and recipients >= state.bulk_from
+        and not windowed
+        and event.to is None
+        and not event.retracts
+    )
 
 
 def decide_slice(
