@@ -76,7 +76,7 @@ class _Endings:
 
 
 def fits(state: GroupState, event: Event, profile: TypeProfile, recipients: int) -> bool:
-    """Whether an event is decided in bulk; unregistered types are not: columns are kept per type, names come from outside."""
+    """Whether an event is decided in bulk; not of unregistered types, since columns are kept per type."""
     windowed = profile.window_ms > 0 and event.priority != "P0"
     return (
         profile.registered
