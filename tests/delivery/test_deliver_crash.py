@@ -100,7 +100,9 @@ def run_with_kills(system: System, rng: random.Random, kills: int) -> int:
         system.feed(piece)
         before = len(system.read("attempts"))
         wait_for(lambda before=before: len(system.read("attempts")) > before)
-        time.sleep(rng.uniform(0.0, 0.25))
+        end = time.monotonic() + rng.uniform(0.0, 0.2)
+        while time.monotonic() < end or (not interrupted and not open_intents(system) and time.monotonic() < end + 5):
+            time.sleep(0.001)  # a random moment; until one kill has bitten, one at which a send is under way
         kill(process)
         interrupted += len(open_intents(system))
     system.feed(pieces[-1])
