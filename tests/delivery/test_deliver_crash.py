@@ -34,7 +34,9 @@ def emissions(system: System) -> list[NewRecord]:
         elif number % 10 == 7:
             records.append(system.emission(user, "email", [("m", f"slow30-{number}@example.com")], **lane))
         else:
-            records.append(system.emission(user, "push", [("d1", f"slow40-{name}"), ("d2", token(number))], **lane))
+            slow_ms = 500 if number % 10 == 9 else 40
+            devices = [("d1", f"slow{slow_ms}-{name}"), ("d2", token(number))]
+            records.append(system.emission(user, "push", devices, **lane))
     return records
 
 
@@ -100,9 +102,10 @@ def run_with_kills(system: System, rng: random.Random, kills: int) -> int:
         system.feed(piece)
         before = len(system.read("attempts"))
         wait_for(lambda before=before: len(system.read("attempts")) > before)
-        end = time.monotonic() + rng.uniform(0.0, 0.2)
-        while time.monotonic() < end or (not interrupted and not open_intents(system) and time.monotonic() < end + 5):
-            time.sleep(0.001)  # a random moment; until one kill has bitten, one at which a send is under way
+        if interrupted:
+            time.sleep(rng.uniform(0.0, 0.25))
+        else:  # a send must be under way at one kill at least
+            wait_for(lambda: bool(open_intents(system)))
         kill(process)
         interrupted += len(open_intents(system))
     system.feed(pieces[-1])
