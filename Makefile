@@ -15,7 +15,7 @@ install:
 	@PYTHON="$(PYTHON)" infra/venv.sh
 
 run: install
-	@.venv/bin/carillon up --demo --data "$(DATA)"
+	@exec .venv/bin/carillon up --demo --data "$(DATA)"
 
 test: install
 	@$(PY) -m pytest $(ARGS)

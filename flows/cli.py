@@ -166,12 +166,15 @@ def kill_command(
     """Set a kill switch, also while the system runs, and say when each process obeys; exit 1 if one does not."""
     from connectors.control import Kill
     from flows.commands.kill import DEADLINE, kill
+    from state.model.registry import CHANNEL_NAMES
 
     named = {"sender": sender, "type": type_name, "channel": channel, "campaign": campaign}
     given: list[tuple[Any, str]] = [(scope, value) for scope, value in named.items() if value is not None]
     given += [("all", "")] if everything else []
     if len(given) != 1:
         raise typer.BadParameter("name exactly one of --all, --sender, --type, --channel, --campaign")
+    if channel is not None and channel not in CHANNEL_NAMES:
+        raise typer.BadParameter(f"--channel: {channel!r} is none of {', '.join(CHANNEL_NAMES)}")
     settings, output = _settings_beside(data), Output(as_json)
     with _existing_log(settings) as log:
         scope, value = given[0]
@@ -192,7 +195,9 @@ def token_command(
     """Print a user's JWT for trying, signed with the development secret."""
     from flows.commands.token import development_token
 
-    token = development_token(_settings(data), user)
+    settings = _settings(data)
+    with _existing_log(settings):
+        token = development_token(settings, user)
     Output(as_json).show({"user": user, "token": token}, token)
 
 

@@ -69,7 +69,7 @@ class GatewayTable:
     user_algorithms: tuple[str, ...] = ("HS256",)
     """Accepted signatures of users' JWTs. Default: HS256."""
     user_audience: str = "carillon"
-    """`aud` that users' JWTs must carry. Default: carillon."""
+    """`aud` of users' JWTs; one that carries another is refused. Default: carillon."""
     connections_max: int = 4096
     """Connections and requests in flight; then 503. Default: 4096."""
     pending_max: int = 20_000

@@ -31,7 +31,7 @@ Check = Callable[[Any], Complaint | None]
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,4}", re.ASCII)
-_PHONE = re.compile(r"\+?[0-9]{4,20}", re.ASCII)
+_PHONE = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
 _MAIL = re.compile(r"[^@\s\"%!<>(),:;\\\[\]]{1,64}@[^@\s\"%!<>(),:;\\\[\]]{1,255}")
 _WEB = re.compile(r"https?://[^\s/?#]+[^\s]*")
 
@@ -238,7 +238,7 @@ def _matching(pattern: re.Pattern[str], what: str) -> Check:
 
 _ADDRESS_CHECKS: dict[str, Check] = {
     "email": _matching(_MAIL, "mail address"),
-    "sms": _matching(_PHONE, "phone number of digits, with a plus sign"),
+    "sms": _matching(_PHONE, "phone number in international form: a plus sign and 7 to 15 digits, as +4915112345678"),
     "webhook": _matching(_WEB, "web address"),
 }
 _CHANNEL = one_of(*INTERRUPTIVE)

@@ -51,7 +51,7 @@ class UserTokens:
     algorithms: tuple[str, ...] = ("HS256",)
     """Accepted algorithms. Default: HS256."""
     audience: str = "carillon"
-    """Required `aud`. Default: carillon."""
+    """The `aud` that a token may carry; another one is refused. Default: carillon."""
 
 
 @dataclass(frozen=True, slots=True)

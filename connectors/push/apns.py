@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -30,7 +31,7 @@ PAYLOAD_MAX_BYTES = 4096
 COLLAPSE_MAX_BYTES = 64
 _NAMESPACE = b"carillon/apns-id/"
 _PRIORITY = {"P0": "10", "P1": "10", "P2": "5"}
-_DEVICE_TOKEN = re.compile(r"[A-Za-z0-9_-]{8,200}")
+_DEVICE_TOKEN = re.compile(r"[\x21-\x7e]{1,400}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +111,19 @@ def build_request(delivery: Delivery, *, topic: str, token: str) -> Request:
     }
     if delivery.collapse is not None and len(delivery.collapse.encode()) <= COLLAPSE_MAX_BYTES:
         headers["apns-collapse-id"] = delivery.collapse
-    return Request(f"/3/device/{delivery.address}", headers, fit_payload(delivery.content))
+    return Request(device_path(delivery.address), headers, fit_payload(delivery.content))
 
 
 def is_device_token(address: str) -> bool:
-    """Whether this can stand in a path as a device token: visible ASCII without separators."""
+    """Whether this can be a device token at all: visible ASCII. The provider judges the rest; a path holds it
+    escaped.
+    """
     return _DEVICE_TOKEN.fullmatch(address) is not None
+
+
+def device_path(address: str) -> str:
+    """The path of a device, its token escaped to one segment."""
+    return f"/3/device/{quote(address, safe='')}"
 
 
 _TOKEN_GONE = frozenset({"Unregistered", "ExpiredToken"})

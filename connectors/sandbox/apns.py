@@ -13,6 +13,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any, cast
+from urllib.parse import unquote
 
 import jwt
 import orjson
@@ -31,7 +32,7 @@ STREAMS_MAX = 1000
 PAYLOAD_MAX_BYTES = 4096
 TOKEN_AGE_MAX_S = 3600
 _BODY_MAX_BYTES = 65_536
-_PATH = re.compile(r"/3/device/([A-Za-z0-9_-]{8,200})")
+_PATH = re.compile(r"/3/device/([!-.0-~]{1,1200})")  # one segment, perhaps escaped
 _BAD_STATUS_REASON = {
     400: "BadDeviceToken", 403: "InvalidProviderToken", 404: "BadPath", 405: "MethodNotAllowed", 410: "Unregistered",
     413: "PayloadTooLarge", 429: "TooManyRequests", 500: "InternalServerError", 503: "ServiceUnavailable",
@@ -175,7 +176,7 @@ class _Connection(asyncio.Protocol):
     def _judge(self, number: int, stream: _Stream) -> _Answer:
         headers = stream.headers
         match = _PATH.fullmatch(headers.get(":path", ""))
-        to = match.group(1) if match else ""
+        to = unquote(match.group(1)) if match else ""
         identity = headers.get("apns-id") or str(uuid.uuid4())
         answer = _Answer(number, to, identity, 200, body=bytes(stream.body))
         refusal = self._refusal(headers, to, answer.body)

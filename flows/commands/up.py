@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -126,18 +127,19 @@ def _announce(supervisor: Supervisor, output: Output) -> None:
     settings = supervisor.settings
     record: dict[str, Any] = {"url": supervisor.url, "p0_url": supervisor.p0_url, "console": None}
     if settings.senders:
-        record |= {"keys": {}, "user_secret": None}  # real credentials are printed nowhere
+        record |= {"keys": {}}  # real credentials are printed nowhere
     else:
         credentials = development_credentials(settings.data_dir)
-        secret = credentials.user_secret if settings.gateway.user_secret is None else None
-        record |= {"keys": {role: credentials.keys[role] for role in ROLES}, "user_secret": secret}
+        record |= {"keys": {role: credentials.keys[role] for role in ROLES}}
+    development_secret = settings.gateway.user_secret is None
+    record["user_secret"] = development_credentials(settings.data_dir).user_secret if development_secret else None
     record["processes"] = [{"name": name, "pid": pid} for name, pid in supervisor.processes().items()]
     output.show(record, _welcome(record, str(directory_of(settings))))
 
 
 def _welcome(record: dict[str, Any], directory: str) -> str:
     key = record["keys"].get("producer", "YOUR_KEY")
-    url = record["url"]
+    url, command = record["url"], Path(sys.executable).with_name("carillon")
     return f"""\
 Carillon is up; everything it knows is in {directory}
   API       {url}/v1     (OpenAPI at {url}/openapi.json, metrics at {url}/metrics)
@@ -145,5 +147,5 @@ Carillon is up; everything it knows is in {directory}
 Try it, in another terminal:
   curl -sS {url}/v1/notifications -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
     -d '{{"type":"mention","actor":"ada","target":"grace","object":"thread1"}}'
-  carillon ledger --data {directory} --user grace
+  {command} ledger --data {directory} --user grace
 Ctrl-C drains and stops."""
