@@ -2,7 +2,9 @@
 
 SQLite file `lane.sqlite` in WAL mode:
 
-    meta(name, value)                   version; attempts: offset of `attempts` below which nothing open stands
+    meta(name, value)                   version; attempts: offset of `attempts` below which nothing open stands;
+                                        taken_over: offset of `events.p0` below which the ledger says what was decided;
+                                        lost/GROUP: deliveries from before that without an end
     place(topic, partition, next)       where reading goes on
     setting(user, topic, name, value, place)
                                         records of `preferences`, `endpoints` and `profiles` as they came; `name` is the
@@ -87,6 +89,7 @@ class BatchCommit:
     decisions: Sequence[StoredDecision] = ()
     marks: Sequence[tuple[str, str, str, str, int]] = ()
     totals: Mapping[int, GroupTotals] = field(default_factory=dict)
+    lost: Mapping[int, int] = field(default_factory=dict)
 
 
 def read_start(path: Path, place: Place) -> int | None:
@@ -131,6 +134,28 @@ class TransactionalStore:
         """Nothing in `attempts` below this concerns an open delivery."""
         row = self._run("SELECT value FROM meta WHERE name = 'attempts'").fetchone()
         return 0 if row is None else int(row[0])
+
+    def taken_over(self) -> int | None:
+        """Below this offset of `events.p0` the ledger says what was decided; None: it was not asked yet."""
+        row = self._run("SELECT value FROM meta WHERE name = 'taken_over'").fetchone()
+        return None if row is None else int(row[0])
+
+    def lost(self) -> dict[int, int]:
+        """Deliveries from before the store, by key group, without an end on the ledger and not resumed."""
+        rows = self._run("SELECT name, value FROM meta WHERE name LIKE 'lost/%'")
+        return {int(name.partition("/")[2]): int(number) for name, number in rows}
+
+    def take_over(self, end: int, totals: Mapping[int, GroupTotals], lost: Mapping[int, int]) -> None:
+        """Begin with what the ledger says of everything below `end`."""
+        self._run("BEGIN IMMEDIATE")
+        try:
+            self._run("REPLACE INTO meta VALUES ('taken_over', ?)", (end,))
+            self._put_totals(totals)
+            self._put_lost(lost)
+            self._run("COMMIT")
+        except BaseException:
+            self._run("ROLLBACK")
+            raise
 
     def totals(self) -> dict[int, GroupTotals]:
         """By key group."""
@@ -209,6 +234,7 @@ class TransactionalStore:
             )
             self._connection.executemany("REPLACE INTO mark VALUES (?, ?, ?, ?, ?)", batch.marks)
             self._put_totals(batch.totals)
+            self._put_lost(batch.lost)
             self._put_places(batch.places)
             self._run("COMMIT")
         except BaseException:
@@ -245,6 +271,10 @@ class TransactionalStore:
     def _put_totals(self, totals: Mapping[int, GroupTotals]) -> None:
         rows = [(g, t.resolved, t.emitted, t.inbox_items, t.fallbacks, t.furthest) for g, t in totals.items()]
         self._connection.executemany("REPLACE INTO total VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def _put_lost(self, lost: Mapping[int, int]) -> None:
+        rows = [(f"lost/{group}", number) for group, number in lost.items()]
+        self._connection.executemany("REPLACE INTO meta VALUES (?, ?)", rows)
 
     def _prepare(self) -> None:
         (tables,) = self._run("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()

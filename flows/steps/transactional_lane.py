@@ -2,7 +2,8 @@
 
 For each batch: settings to their ends, repeats out, decide, store durably, only then send. A restart goes by what was
 stored: it writes the records of open decisions again (the same, with the same `seq`) and resumes their deliveries by
-`attempts`; P0 without an answer is sent again under the same provider-side id.
+`attempts`; P0 without an answer is sent again under the same provider-side id. A lane whose store is gone asks the
+ledger (`transactional_takeover`): what was decided is not decided again.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from flows.steps.transactional_outputs import (
     unpack_records,
 )
 from flows.steps.transactional_settings import LaneSettings
+from flows.steps.transactional_takeover import TakenOver, take_over
 from operators.attempts import DeliveryHistory
 from operators.transactional import HURRY_MS, check_p0, decide_p0
 from state.lock import StateLock
@@ -85,8 +87,10 @@ class _Batch:
     decisions: list[StoredDecision] = field(default_factory=list)
     marks: list[tuple[str, str, str, str, int]] = field(default_factory=list)
     outputs: list[NewRecord] = field(default_factory=list)
-    taken: set[tuple[str, str, str]] = field(default_factory=set)
-    """Marks set in this batch, before they are stored."""
+    taken: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """Marks set in this batch, before they are stored, with the end of each."""
+    lost: dict[int, int] = field(default_factory=dict)
+    """What is left of a group's lost deliveries."""
 
 
 def lane_path(directory: Path, lane: int) -> Path:
@@ -109,21 +113,23 @@ class P0Lane:
         self._lock_file = StateLock.acquire(path.parent, f"transactional lane {number}")
         self._store = TransactionalStore(path)
         self._next = self._store.places().get((TOPIC, number), 0)
-        self._totals = self._store.totals()
         self._partitions = {topic: parts.log.partitions(topic) for topic in ("ledger", "inbox")}
         self._recovered = recover(parts.log, number, self._store.attempts_from())
+        self._catch_up_end: int | None = parts.log.end_offset(TOPIC, number)
+        self._before, self._before_end = self._take_over(self._catch_up_end)
+        self._totals = self._store.totals()
         self._settings = LaneSettings(parts.log, self._store, number)
         self._writer = LedgerWriter(parts.log, parts.run_ms, source="p")
         self._open: dict[int, _Open] = {}
         self._events: deque[tuple[SendTask | None, _Open, int]] = deque()
         self._done: list[_Open] = []
         self._done_before: list[_Open] = []
-        self._in_flight: dict[int, int] = {}
+        self._lost = self._store.lost()
+        self._in_flight: dict[int, int] = dict(self._lost)
         self._fallbacks: dict[int, int] = {group: totals.fallbacks for group, totals in self._totals.items()}
         self._changed: set[int] = set(self._totals)
         self._now = self._forgot_at = parts.now_ms()
         self._counted_at = 0
-        self._catch_up_end: int | None = parts.log.end_offset(TOPIC, number)
         self._resumed = self._resume()
         self._forget_histories()
 
@@ -145,9 +151,8 @@ class P0Lane:
             if record.offset >= self._next:
                 self._next = record.offset + 1
                 self._decide(record, batch, {f"{topic}/{number}": offset for (topic, number), offset in used.items()})
-        self._store.commit(
-            BatchCommit({(TOPIC, self._number): self._next}, batch.decisions, batch.marks, self._changed_totals())
-        )
+        places = {(TOPIC, self._number): self._next}
+        self._store.commit(BatchCommit(places, batch.decisions, batch.marks, self._changed_totals(), batch.lost))
         for decision in batch.decisions:
             self._send(decision)
         self._forget_histories()
@@ -173,7 +178,7 @@ class P0Lane:
                     self._totals[job.group].fallbacks += job.spawned
                 totals = {job.group: self._totals[job.group] for job in closing}
                 self._store.close_decisions([job.offset for job in closing], totals, self._lowest_attempts())
-            if self._now - self._forgot_at >= _FORGET_EVERY_MS:
+            if self._catch_up_end is None and self._now - self._forgot_at >= _FORGET_EVERY_MS:
                 self._forgot_at = self._now
                 self._store.forget(self._now, self._parts.retention_ms)
 
@@ -199,7 +204,13 @@ class P0Lane:
             _logger.warning("event_malformed", offset=record.offset, error=str(error))
             batch.outputs.append(dead_letter(record, error, stage="transactional", at=self._now))
             return
-        if self._is_repeat(event, batch):
+        before = record.offset < self._before_end
+        at = min(self._now, event.ingested_at) if before else self._now
+        if record.offset in self._before.decided:
+            self._mark(event, batch, at)
+            self._go_on(record, event, user, batch)
+            return
+        if self._is_repeat(event, batch, at):
             return
         settings, switches = self._settings.of(user), self._settings.switches()
         out = decide_p0(
@@ -220,26 +231,78 @@ class P0Lane:
             )
         )
 
-    def _is_repeat(self, event: Event, batch: _Batch) -> bool:
+    def _is_repeat(self, event: Event, batch: _Batch, at: int) -> bool:
         """RULES 1 in log order: by event_id for a day, by sender and client key for the type's window."""
-        window = self._parts.registry.profile(event.type).repeat_window_ms
-        keys = [("id", "", event.event_id, DAY_MS)]
-        if event.idempotency_key is not None:
-            keys.append(("key", event.sender_id, event.idempotency_key, window))
-        for kind, scope, name, _ in keys:
-            if (kind, scope, name) in batch.taken or self._store.mark(kind, scope, name, self._now) is not None:
+        for mark, _ in self._marks(event):
+            if batch.taken.get(mark, 0) > at or self._store.mark(*mark, at) is not None:
                 return True
-        for kind, scope, name, lasts in keys:
-            batch.taken.add((kind, scope, name))
-            batch.marks.append((kind, scope, name, event.event_id, self._now + lasts))
+        self._mark(event, batch, at)
         return False
+
+    def _mark(self, event: Event, batch: _Batch, at: int) -> None:
+        for mark, lasts in self._marks(event):
+            batch.taken[mark] = at + lasts
+            batch.marks.append((*mark, event.event_id, at + lasts))
+
+    def _marks(self, event: Event) -> list[tuple[tuple[str, str, str], int]]:
+        marks = [(("id", "", event.event_id), DAY_MS)]
+        if event.idempotency_key is not None:
+            window = self._parts.registry.profile(event.type).repeat_window_ms
+            marks.append((("key", event.sender_id, event.idempotency_key), window))
+        return marks
+
+    def _take_over(self, end: int) -> tuple[TakenOver, int]:
+        """What the ledger says of the events below an offset: all that there are now, if the store is new."""
+        stored = self._store.taken_over()
+        new = stored is None and not self._next
+        before = end if new else stored or 0
+        if not new and self._next >= before:
+            return TakenOver(), 0
+        taken = take_over(self._parts.log, TOPIC, self._number, self._recovered.histories)
+        if new:
+            self._store.take_over(end, taken.totals, taken.lost)
+        if taken.decided and new:
+            _logger.warning(
+                "a store begins anew behind decisions on the ledger",
+                lane=self._number, decisions=len(taken.decided), deliveries_lost=sum(taken.lost.values()),
+            )  # fmt: skip
+        return taken, before
+
+    def _go_on(self, record: Record, event: Event, user: str, batch: _Batch) -> None:
+        """Resume what `attempts` knows of an event decided before the store began, and the ledger has no end of."""
+        decided_at = self._before.unsettled.get(record.offset)
+        if decided_at is None:
+            return
+        out = decide_p0(
+            event, user, self._settings.of(user), {}, registry=self._parts.registry, now=decided_at, place=record.offset
+        )  # the sender knows the kill switches
+        emissions = [
+            part
+            for emission in unpack_deliveries(pack_deliveries(out))
+            for part in self._before.to_resume(emission, self._recovered.histories)
+        ]
+        number = sum(len(emission.devices) for emission in emissions)
+        if not number:
+            return
+        group = key_group(user)
+        missing = max(0, number - self._lost.get(group, 0))  # fallbacks that no counts had
+        self._lost[group] = batch.lost[group] = self._lost.get(group, 0) + missing - number
+        self._in_flight[group] = self._in_flight.get(group, 0) + missing - number  # `_send` adds them
+        self._fallbacks[group] = self._fallbacks.get(group, 0) + missing
+        totals = self._totals.setdefault(group, GroupTotals())
+        totals.fallbacks += missing
+        self._changed.add(group)
+        deliveries = msgspec.json.encode(emissions)
+        batch.decisions.append(
+            StoredDecision(record.offset, decided_at, record.value, deliveries, pack_records([]), b"{}")
+        )
 
     def _count(self, group: int, offset: int, out: Outputs) -> None:
         totals = self._totals.setdefault(group, GroupTotals())
         totals.resolved += 1
         totals.emitted += sum(emission.deliveries for emission in out.emissions)
         totals.inbox_items += sum(decision.inbox for decision in out.decisions)
-        totals.furthest = offset
+        totals.furthest = max(totals.furthest, offset)
         self._changed.add(group)
 
     def _changed_totals(self) -> dict[int, GroupTotals]:
@@ -277,7 +340,7 @@ class P0Lane:
     def _forget_histories(self) -> None:
         """Once everything that was in the log at the start is decided, what was known of it is taken over."""
         if self._catch_up_end is not None and self._next >= self._catch_up_end:
-            self._catch_up_end = None
+            self._catch_up_end, self._before = None, TakenOver()
             self._parts.sender.after(self._recovered.histories.clear)
 
     def _resume(self) -> list[NewRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import time
 from typing import Any
@@ -148,6 +149,69 @@ def test_after_kill_9_open_codes_go_out_again_and_nothing_is_decided_twice(syste
     assert len(told) == 40
     assert all(len(states) == 1 for states in told.values())
     assert laws_of_p0(system)["1"] == 0
+
+
+def test_without_its_state_the_flow_goes_by_the_ledger_and_sends_nothing_again(
+    system: System, sandbox: Sandbox
+) -> None:
+    system.feed([system.endpoint("u1", "push", "d1", token("gone1"))])
+    old = now_ms() - 7_000_000
+    keyed, nowhere = system.p0("u1", idempotency_key="k"), system.p0("u2")
+    early = system.p0("u1", ingested_at=old, ttl_ms=86_400_000, idempotency_key="j")
+    repeat = system.p0("u1", ingested_at=old + 60_000, ttl_ms=86_400_000, idempotency_key="j")
+    with system.flow("transactional"):
+        system.feed([early, repeat, keyed, nowhere])
+        wait_for(lambda: len(system.decisions()) == 3)
+        wait_for(lambda: sum(c["resolved"] - c["in_flight"] for c in system.counts("transactional").values()) == 3)
+        wait_for(lambda: len(system.deliveries()) == 2)
+    before, records = system.decisions(), system.values("ledger")
+    assert {value["outcome"] for value in before.values()} == {"EMITTED", "SUPPRESSED"}
+    shutil.rmtree(system.directory / "state" / "transactional")
+    system.feed([
+        system.endpoint("u1", "push", "d2", token("gone2")),
+        system.endpoint("u1", "sms", "s", "+14155550121"),
+        system.endpoint("u2", "push", "d1", token("gone3")),
+    ])  # fmt: skip
+    system.feed([system.p0("u1", idempotency_key="k"), system.p0("u1", event_id=event_id(keyed))])
+    new = system.p0("u2")
+    for _ in range(2):  # the second start has a store again
+        with system.flow("transactional"):
+            if event_id(new) not in outcomes(system):
+                system.feed([new])
+            wait_for(lambda: len(system.decisions()) == 4)
+            wait_for(lambda: sum(c["resolved"] - c["in_flight"] for c in system.counts("transactional").values()) == 4)
+            wait_for(lambda: len(system.deliveries()) == 3)
+            time.sleep(0.5)
+    assert {key: value for key, value in system.decisions().items() if key in before} == before
+    assert [v["kind"] for v in system.values("ledger")[len(records) :]].count("decision") <= 2
+    assert len(sandbox.to("apns", token("gone1"))) == 2
+    assert not sandbox.to("apns", token("gone2"))
+    assert not sandbox.to("twilio", "+14155550121")
+    assert len(sandbox.to("apns", token("gone3"))) == 1
+    assert sum(c["emitted"] for c in system.counts("transactional").values()) == 3
+    assert laws_of_p0(system) == {"1": 0, "1 pending": 0, "2": 0, "2 emissions": 0}
+
+
+def test_without_its_state_the_flow_resumes_what_attempts_knows(system: System, sandbox: Sandbox) -> None:
+    device = "slow3000-gone".ljust(40, "0")
+    system.feed([system.endpoint("u1", "push", "d1", device)])
+    process = system.start("transactional")
+    system.feed([system.p0("u1")])
+    wait_for(lambda: system.counts("transactional"))
+    wait_for(lambda: system.values("attempts"))
+    kill(process)
+    assert not system.deliveries()
+    shutil.rmtree(system.directory / "state" / "transactional")
+    system.feed([system.endpoint("u1", "push", "d2", token("later"))])
+    with system.flow("transactional"):
+        wait_for(system.deliveries)
+        wait_for(lambda: not any(c["in_flight"] for c in system.counts("transactional").values()))
+    (delivery,) = system.deliveries().values()
+    assert delivery["outcome"] == "DELIVERED"
+    assert {entry["id"] for entry in sandbox.to("apns", device)} == {delivery["provider_id"]}
+    assert not sandbox.to("apns", token("later"))
+    assert len([v for v in system.values("ledger") if v["kind"] == "decision"]) == 1
+    assert laws_of_p0(system) == {"1": 0, "1 pending": 0, "2": 0, "2 emissions": 0}
 
 
 def test_push_first_sends_the_text_only_when_no_provider_takes_the_push_in_time(
