@@ -98,6 +98,9 @@ class Sender:
         channel = next((entry.channel for entry in stage.rest if self._can_use(stage, entry)), None)
         if self._draining:
             return  # the next start finds the timer again
+        if self._parts.now_ms() < due:  # the loop's clock counts in its own milliseconds
+            self._loop.call_later(0.001, self._hurry, stage, due)
+            return
         idle = channel is None or stage.advanced or stage.accepted_by(due)
         late = self._parts.now_ms() > stage.emission.valid_until
         tasks = [] if channel is None or idle or late else stage.next_stage(channel).make_tasks()
