@@ -64,9 +64,6 @@ class KeptEvents:
 
     def due(self, now: int) -> list[Event]:
         """What is to be released at `now`, in order; it stays kept."""
-        first = self.next_due()
-        if first is None or first > now:
-            return []
         due = [
             (event.deliver_at, number, event)
             for number, event in self._events.values()

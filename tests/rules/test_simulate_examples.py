@@ -8,11 +8,11 @@ import pytest
 from rules.examples import EXAMPLES
 from rules.writing import Example, differences, expected_lines
 
-simulate = pytest.importorskip("flows.simulate", reason="flows.simulate is not there yet")
+from flows.simulate import run_simulation
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_product_gives_the_lines_of_the_example(example: Example) -> None:
     lines = [json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in example.records]
-    actual = simulate.run_simulation(lines, inbox=example.inbox)
+    actual = run_simulation(lines, inbox=example.inbox)
     assert differences(expected_lines(example), actual) == "", f"RULES {example.rule}"

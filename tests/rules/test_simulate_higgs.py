@@ -15,7 +15,7 @@ from rules.agreement import ndjson
 from rules.higgs import BURST, DATA, higgs_stream
 from rules.writing import Line, differences
 
-product = pytest.importorskip("flows.simulate", reason="flows.simulate is not there yet")
+from flows.simulate import run_simulation
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the shared data folder is not beside the repository")
 
@@ -44,7 +44,7 @@ def both(events: int, until: int | None = None) -> tuple[list[bytes], list[Line]
 )
 def test_product_decides_as_the_model(events: int, until: int | None, workers: int, batch: int) -> None:
     lines, expected = both(events, until)
-    actual = product.run_simulation(lines, inbox=True, workers=workers, batch=batch)
+    actual = run_simulation(lines, inbox=True, workers=workers, batch=batch)
     assert differences(expected, actual) == ""
 
 

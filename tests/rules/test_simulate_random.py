@@ -6,18 +6,18 @@ import pytest
 from rules.agreement import disagreement
 from rules.random_streams import random_stream
 
-product = pytest.importorskip("flows.simulate", reason="flows.simulate is not there yet")
+from flows.simulate import run_simulation
 
 WAYS = [(1, 1000), (1, 7), (1, 1), (2, 1000), (2, 7), (4, 1000), (4, 7), (4, 1)]
 
 
 @pytest.mark.parametrize("seed", range(300))
 def test_one_worker(seed: int) -> None:
-    assert disagreement(product.run_simulation, random_stream(seed)) == "", f"seed {seed}"
+    assert disagreement(run_simulation, random_stream(seed)) == "", f"seed {seed}"
 
 
 @pytest.mark.parametrize("seed", range(1000, 1048))
 def test_workers_and_batches(seed: int) -> None:
     workers, batch = WAYS[seed % len(WAYS)]
-    found = disagreement(product.run_simulation, random_stream(seed), workers=workers, batch=batch)
+    found = disagreement(run_simulation, random_stream(seed), workers=workers, batch=batch)
     assert found == "", f"seed {seed}"

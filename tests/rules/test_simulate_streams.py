@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from reference.model import simulate
@@ -10,13 +9,13 @@ from rules.agreement import ndjson
 from rules.streams import streams
 from rules.writing import Line, differences
 
-product = pytest.importorskip("flows.simulate", reason="flows.simulate is not there yet")
+from flows.simulate import run_simulation
 
 slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def agree(records: list[Line], workers: int, batch: int) -> None:
-    actual = product.run_simulation(ndjson(records), inbox=True, workers=workers, batch=batch)
+    actual = run_simulation(ndjson(records), inbox=True, workers=workers, batch=batch)
     found = differences(simulate(records, inbox=True), actual)
     if found:
         note("\n".join(line.decode().rstrip() for line in ndjson(records)))
