@@ -136,7 +136,9 @@ class DeliverLane:
                     taken += self._read(record)
                 except MalformedRecordError as error:
                     _logger.warning("emission_malformed", topic=record.topic, offset=record.offset, error=str(error))
-                    refused.append(dead_letter(record, error, stage="deliver", at=self._parts.now_ms()))
+                    partitions = self._parts.log.partitions("dead_letters")
+                    at = self._parts.now_ms()
+                    refused.append(dead_letter(record, error, stage="deliver", at=at, partitions=partitions))
                 place = (record.topic, record.partition)
                 self._reached[place] = record.offset + 1
                 self._next[place] = max(self._next.get(place, 0), record.offset + 1)

@@ -15,6 +15,7 @@ from connectors.log.interface import Log, NewRecord
 from flows.steps.deliver_counts import SettledCounts
 from flows.steps.sending_records import delivery_record, verdict_of
 from flows.steps.sending_task import SendTask
+from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, failed_delivery_id
 from state.model.keys import key_group, partition_of_group
 
 _encode = msgspec.json.Encoder().encode
@@ -40,11 +41,18 @@ class LedgerWriter:
             gone_key = f"{verdict.user}\0{verdict.channel}\0{verdict.id}\0gone".encode()
             records.append(self.record("endpoints", group, gone_key, verdict, "endpoint/1+json"))
         elif history.outcome == "DEAD_LETTER":
-            value = {
-                "source": came_from, "error": history.reason, "event_id": emission.first_event_id,
-                "sender_id": emission.sender_id, "stage": stage, "at": history.ended_at,
-            }  # fmt: skip
-            records.append(self.record("dead_letters", group, key, value, "dead/1+json"))
+            letter = DeadLetter(
+                id=failed_delivery_id(stage, came_from, task.key),
+                source=came_from,
+                kind="failed",
+                error=history.reason or "",
+                event_id=emission.first_event_id,
+                sender_id=emission.sender_id,
+                type=emission.type,
+                stage=stage,
+                at=history.ended_at or 0,
+            )
+            records.append(self.record("dead_letters", group, key, letter, LETTER_SCHEMA.decode()))
         return records
 
     def counts(self, owner: str, counts: SettledCounts) -> NewRecord:

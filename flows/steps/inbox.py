@@ -99,7 +99,10 @@ class _InboxPartition(StatefulSinkPartition[Item, None]):
                 place = parse_sequence(header(record.headers, "seq"))
                 operations = decode_operations(schema_of(record.headers), record.value)
             except MalformedRecordError as error:
-                self._log.append([dead_letter(record, error, stage="inbox", at=self._parts.now_ms())])
+                partitions = self._log.partitions("dead_letters")
+                self._log.append(
+                    [dead_letter(record, error, stage="inbox", at=self._parts.now_ms(), partitions=partitions)]
+                )
                 DEAD_LETTERS.labels("inbox").inc()
             else:
                 applied = self._shard.apply(place, operations)

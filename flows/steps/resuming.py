@@ -2,10 +2,23 @@
 
 from collections.abc import Callable
 
-import orjson
 import structlog
 
 from connectors.log.interface import Log, NewRecord, Record
+from state.model.dead_letter import (
+    ACTION_SCHEMA,
+    KILLED,
+    LETTER_SCHEMA,
+    DeadAction,
+    DeadLetter,
+    Kind,
+    encode_action,
+    encode_letter,
+    error_text,
+    letter_id,
+    names_in,
+)
+from state.model.errors import LogError, MalformedRecordError, StateError
 
 _logger = structlog.get_logger(__name__)
 
@@ -26,14 +39,50 @@ def resume_offset(open_log: Callable[[], Log], stored: int, topic: str, partitio
     return oldest
 
 
-def dead_letter(record: Record, error: Exception, *, stage: str, at: int) -> NewRecord:
-    """Says that a record could not be handled (TOPICS.md, `dead_letters`); the record itself stays where it is."""
-    value = {
-        "source": [record.topic, record.partition, record.offset],
-        "error": str(error),
-        "event_id": None,
-        "sender_id": None,
-        "stage": stage,
-        "at": at,
-    }
-    return NewRecord("dead_letters", record.partition, record.key, orjson.dumps(value), (("schema", b"dead/1+json"),))
+def dead_letter(
+    record: Record,
+    error: Exception | None,
+    *,
+    stage: str,
+    at: int,
+    partitions: int,
+    group: int | None = None,
+) -> NewRecord:
+    """Says that a record could not be handled (TOPICS.md, `dead_letters`); the record itself stays where it is.
+
+    Without an error it is one that ended the process again and again. `partitions` of `dead_letters`: a topic of lanes
+    has more. `group` is the one that skipped it, at the stage `decide`.
+    """
+    source = (record.topic, record.partition, record.offset)
+    names = names_in(record.value)
+    letter = DeadLetter(
+        id=letter_id(stage, source, group),
+        source=source,
+        group=group,
+        kind=_kind(error),
+        error=KILLED if error is None else error_text(error),
+        event_id=names.event_id,
+        sender_id=names.sender_id,
+        type=names.type,
+        stage=stage,
+        at=at,
+    )
+    headers = (("schema", LETTER_SCHEMA),)
+    return NewRecord("dead_letters", record.partition % partitions, record.key, encode_letter(letter), headers)
+
+
+def _kind(error: Exception | None) -> Kind:
+    if error is None:
+        return "killed"
+    return "malformed" if isinstance(error, MalformedRecordError) else "raised"
+
+
+def environment_failed(error: Exception) -> bool:
+    """Whether an error says nothing about the record at hand: the log or the state is at fault, and the flow ends."""
+    return isinstance(error, LogError | StateError)
+
+
+def dead_action(action: DeadAction, partition: int) -> NewRecord:
+    """What an operator decided about a letter, for the partition of the letter."""
+    headers = (("schema", ACTION_SCHEMA),)
+    return NewRecord("dead_letters", partition, action.id.encode(), encode_action(action), headers)

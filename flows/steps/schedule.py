@@ -52,7 +52,7 @@ class Schedule(StatefulBatchLogic[list[Record] | Tick, tuple[str, NewRecord], No
         try:
             return self._records(self._react(record))
         except MalformedRecordError as error:
-            return [dead_letter(record, error, stage="schedule", at=self._clock())]
+            return [dead_letter(record, error, stage="schedule", at=self._clock(), partitions=self._partitions)]
 
     def _due(self) -> list[NewRecord]:
         due = [event for event in self._kept.due(self._clock()) if event.event_id not in self._ordered]

@@ -14,6 +14,7 @@ from bytewax.operators import StatefulBatchLogic
 
 from connectors.log import Log, NewRecord, Reader, Record
 from connectors.log.bytewax import keyed
+from flows.steps.resuming import dead_letter
 from operators.sequence import (
     SETTING_TOPICS,
     announce_versions,
@@ -230,7 +231,8 @@ class Sequence(StatefulBatchLogic[SequenceBatch, tuple[str, NewRecord], None]):
             else:
                 works = sequence_event(self._state, self._registry, decode_event(record.value), source)
         except MalformedRecordError as error:
-            return [_dead_letter(record, error, self._state.stamp, self._log)]
+            partitions = self._log.partitions("dead_letters")
+            return [dead_letter(record, error, stage="sequence", at=self._state.stamp, partitions=partitions)]
         return [written for work in works for written in (*self._work(work), *self._follower(work))]
 
     def _work(self, work: Work) -> list[NewRecord]:
@@ -255,17 +257,6 @@ class Sequence(StatefulBatchLogic[SequenceBatch, tuple[str, NewRecord], None]):
         for partition in range(self._partitions):
             self._state.work_ends[partition] = self._log.end_offset("work", partition)
         self._store.stage(self._state)
-
-
-def _dead_letter(record: Record, error: MalformedRecordError, now: int, log: Log) -> NewRecord:
-    import orjson
-
-    value = orjson.dumps({
-        "source": [record.topic, record.partition, record.offset], "error": str(error), "event_id": None,
-        "sender_id": None, "stage": "sequence", "at": now,
-    })  # fmt: skip
-    partition = record.partition % log.partitions("dead_letters")
-    return NewRecord("dead_letters", partition, record.key, value, (("schema", b"dead/1+json"),))
 
 
 def restored(store: SequenceStore, log: Log, registry: Registry) -> SequenceState:

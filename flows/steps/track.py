@@ -109,8 +109,14 @@ class _TrackPartition(StatefulSinkPartition[Item, None]):
         if refused:
             now_ms = self._parts.now_ms()
             records = {record.offset: record for record in self._gathered}
+            partitions = self._log.partitions("dead_letters")
             self._log.append(
-                [dead_letter(records[each.record.offset], each.error, stage="track", at=now_ms) for each in refused]
+                [
+                    dead_letter(
+                        records[each.record.offset], each.error, stage="track", at=now_ms, partitions=partitions
+                    )
+                    for each in refused
+                ]
             )
             DEAD_LETTERS.labels("track").inc(len(refused))
         self._archive.write(table, self._gathered[-1].offset + 1)

@@ -202,7 +202,8 @@ class P0Lane:
             user = check_p0(event)
         except MalformedRecordError as error:
             _logger.warning("event_malformed", offset=record.offset, error=str(error))
-            batch.outputs.append(dead_letter(record, error, stage="transactional", at=self._now))
+            partitions = self._parts.log.partitions("dead_letters")
+            batch.outputs.append(dead_letter(record, error, stage="transactional", at=self._now, partitions=partitions))
             return
         before = record.offset < self._before_end
         at = min(self._now, event.ingested_at) if before else self._now

@@ -6,6 +6,7 @@
 | keys.json | spelling of the key groups; of some users: group, hash, and an emission_id |
 | work.json | every kind of record of the decision log, as text |
 | decide.json, sequence.json, schedule.json | rows of the checkpoints, hex |
+| dead_letters.json | a letter of every kind and the actions on them, as outputs.json |
 | outputs.json | what decide writes: topic, partition, key, headers, value; of batches base64 bytes, schema and rows |
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from golden import scenario
+from golden import dead_letters, scenario
 from golden.steps import FLOWS, step_ids
 
 from connectors.log import NewRecord
@@ -67,12 +68,14 @@ def content(name: str, directory: Path) -> Any:
         return keys()
     if name == "work":
         return [encode_work(record).decode() for record in scenario.work_records()]
+    if name == "dead_letters":
+        return [output(record) for record in dead_letters.records()]
     if name == "outputs":
         return [output(record) for record in scenario.decided()[1]]
     return NEEDS_DIRECTORY[name](directory / name)
 
 
-NAMES = ("steps", "keys", "work", "outputs", *NEEDS_DIRECTORY)
+NAMES = ("steps", "keys", "work", "outputs", "dead_letters", *NEEDS_DIRECTORY)
 
 
 def stored(name: str) -> Any:

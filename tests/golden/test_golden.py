@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from golden import scenario
+from golden import dead_letters, scenario
 from golden.files import HERE, NAMES, content, output, stored
 from rocksdict import Rdict
 
 from operators.keep import Acceptance
 from operators.sequence import sequence_event
 from state.database import database_options
+from state.model.dead_letter import decode_action, decode_letter
 from state.model.event import decode_event, encode_event
 from state.model.records import Outputs
 from state.model.work import EventWork, TickWork, decode_work, encode_work
@@ -80,6 +81,23 @@ def test_work_is_read_to_the_same_meaning() -> None:
     for record in records:
         if isinstance(record, EventWork):
             assert decode_event(encode_event(record.event)) == record.event
+
+
+def test_dead_letters_are_read_to_the_same_meaning() -> None:
+    values = [record["value"].encode() for record in stored("dead_letters")]
+    letters = [decode_letter(value) for value in values[:4]]
+    assert [each.kind for each in letters] == ["malformed", "raised", "killed", "failed"]
+    assert {(each.event_id, each.sender_id, each.type) for each in letters} == {("e1", "social", "reply")}
+    assert [decode_action(value).action for value in values[4:]] == ["retried", "discarded"]
+    assert "secret" not in letters[0].error
+    assert "of u1" not in letters[1].error
+
+
+def test_letters_of_before_they_had_names_are_read() -> None:
+    old = decode_letter(dead_letters.OLD_LETTER)
+    assert (old.id, old.kind, old.group, old.type) == ("sequence/events.p1/2/7", "malformed", None, None)
+    failed = decode_letter(dead_letters.OLD_FAILED)
+    assert (failed.id, failed.kind) == ("deliver/deliver.push/5/9", "failed")
 
 
 def _facts(out: Outputs) -> list[Any]:
