@@ -1,0 +1,199 @@
+"""Which record is being processed, so that one that ends its process is found out (DESIGN 2.1, "skipped as poison").
+
+A flow notes the place of a record before it processes it and takes the note back afterwards. The notes are a file
+mapped into memory: they survive kill -9 and cost about 0.3 us a record, since nothing is flushed (after a loss of power
+they may be gone, which only means that counting begins anew). A start that finds a place still noted knows that the
+process died in the midst of it. Five starts in a row that find the same one convict it: `suspect` says so from then on,
+and the flow skips it and tells `dead_letters`. Whoever dies in another record on the way starts the count anew, so
+random deaths convict nobody; a start that died before it began any record neither counts nor forgets.
+
+File, little-endian, written whole and renamed at every start:
+
+- 16 bytes: `CARPOISN`, version u16 (now 1), number of slots n u16, number of counted places c u16, two bytes 0;
+- n times 88 bytes, one per thread: state u8 (0 nothing yet, 1 being processed, 2 processed), seven bytes 0, place;
+- c times 88 bytes: starts u32 that died in it (5: convicted), four bytes 0, place.
+
+A place is 80 bytes: topic utf-8 (64 bytes, cut off or filled with 0), partition i32, offset i64, key group i32 (-1:
+none).
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import structlog
+
+from state.model.errors import StateError
+
+STARTS_MAX = 5
+"""Starts that find a record unfinished before it is skipped (issue 4, "Poison")."""
+SLOTS = 64
+CONVICTED_MAX = 4096
+"""Convicted places remembered; beyond it the oldest are forgotten."""
+_MAGIC = b"CARPOISN"
+_VERSION = 1
+_HEADER = struct.Struct("<8sHHH2x")
+_PLACE = struct.Struct("<64siqi")
+_ENTRY = struct.Struct("<I4x64siqi")
+_UNFINISHED, _FINISHED = 1, 2
+_STATE = struct.Struct("<B7x64siqi")
+_TOPIC_BYTES = 64
+
+_logger = structlog.get_logger(__name__)
+
+
+class Place(NamedTuple):
+    """Where a record is; `group` tells apart the key groups that one record concerns, -1 where it does not matter."""
+
+    topic: str
+    partition: int
+    offset: int
+    group: int = -1
+
+
+class Processing:
+    """The end of what `PoisonJournal.processing` began, as a context."""
+
+    __slots__ = ("_journal",)
+
+    def __init__(self, journal: PoisonJournal) -> None:
+        self._journal = journal
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None or (issubclass(kind, Exception) and not issubclass(kind, MemoryError)):
+            self._journal.end()
+
+
+class PoisonJournal:
+    """The notes of one process, a slot per thread. Made by `open`; threads may share it."""
+
+    def __init__(self, notes: mmap.mmap, counts: dict[Place, int], slots: int) -> None:
+        self._notes, self._slots = notes, slots
+        self.counts = counts
+        """Deaths by place, as of this start."""
+        self._convicted = {place for place, starts in counts.items() if starts >= STARTS_MAX}
+        self._topics: dict[str, bytes] = {}
+        self._thread = threading.local()
+        self._claiming = threading.Lock()
+        self._claimed = 0
+        self._processing = Processing(self)
+
+    @classmethod
+    def open(cls, path: Path, slots: int = SLOTS) -> Self:
+        """Count what the last process left unfinished and begin anew; a damaged file is an empty one, with a warning.
+
+        `slots` bounds the threads that may note a record. The caller owns the directory (`state.lock`).
+        """
+        counts = _counted(_read(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(path.name + ".new")
+        fresh.write_bytes(_encode(counts, slots))
+        fresh.replace(path)
+        with path.open("r+b") as file:
+            return cls(mmap.mmap(file.fileno(), 0), counts, slots)
+
+    def suspect(self, topic: str, partition: int, offset: int, group: int = -1) -> bool:
+        """Whether five starts in a row died in this record: it is to be skipped."""
+        return bool(self._convicted) and _cut(Place(topic, partition, offset, group)) in self._convicted
+
+    def begin(self, topic: str, partition: int, offset: int, group: int = -1) -> None:
+        """This thread processes the record from now on; it ends with `end`, or with the process.
+
+        :raises StateError: more threads than slots.
+        """
+        try:
+            at = self._thread.at
+            name = self._topics[topic]
+        except (AttributeError, KeyError):
+            at, name = self._slot(), self._name(topic)
+        # In this order, so that a kill between the two does not accuse a record that was not begun.
+        _PLACE.pack_into(self._notes, at + 8, name, partition, offset, group)
+        self._notes[at] = _UNFINISHED
+
+    def end(self) -> None:
+        """The record that this thread began is processed, or failed in a way that leaves the process alive."""
+        self._notes[self._thread.at] = _FINISHED
+
+    def processing(self, topic: str, partition: int, offset: int, group: int = -1) -> Processing:
+        """`begin` now, and `end` when the `with` block ends. What no code can answer for (MemoryError, SystemExit, a
+        panic of a library) leaves the note: it ends the process, and the record is counted.
+        """
+        self.begin(topic, partition, offset, group)
+        return self._processing
+
+    def close(self) -> None:
+        """Release the file; nothing may be noted any more."""
+        self._notes.close()
+
+    def _slot(self) -> int:
+        if not hasattr(self._thread, "at"):
+            with self._claiming:
+                if self._claimed == self._slots:
+                    raise StateError(f"more than {self._slots} threads process records; start fewer workers a process")
+                self._thread.at = _HEADER.size + self._claimed * _STATE.size
+                self._claimed += 1
+        at: int = self._thread.at
+        return at
+
+    def _name(self, topic: str) -> bytes:
+        return self._topics.setdefault(topic, topic.encode()[:_TOPIC_BYTES])
+
+
+def _cut(place: Place) -> Place:
+    """As a place reads back from the file."""
+    return place if len(place.topic) <= _TOPIC_BYTES // 4 else place._replace(topic=_text(place.topic.encode()))
+
+
+def _text(name: bytes) -> str:
+    return name[:_TOPIC_BYTES].rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _counted(found: tuple[list[tuple[int, Place]], dict[Place, int]]) -> dict[Place, int]:
+    """Deaths by place after one more start; those convicted stay so."""
+    notes, before = found
+    unfinished = {place for state, place in notes if state == _UNFINISHED}
+    if not any(state for state, _ in notes):
+        return before
+    counts = {place: starts for place, starts in before.items() if starts >= STARTS_MAX}
+    for place in sorted(unfinished):
+        counts[place] = max(counts.get(place, 0), before.get(place, 0) + 1)
+    return dict(list(counts.items())[-CONVICTED_MAX:])
+
+
+def _encode(counts: dict[Place, int], slots: int) -> bytes:
+    rows = [_ENTRY.pack(starts, place.topic.encode()[:_TOPIC_BYTES], *place[1:]) for place, starts in counts.items()]
+    return _HEADER.pack(_MAGIC, _VERSION, slots, len(rows)) + bytes(slots * _STATE.size) + b"".join(rows)
+
+
+def _read(path: Path) -> tuple[list[tuple[int, Place]], dict[Place, int]]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return [], {}
+    try:
+        return _decode(content)
+    except (struct.error, ValueError) as error:
+        _logger.warning("poison_journal_damaged", file=path.name, cause=str(error), effect="counting begins anew")
+        return [], {}
+
+
+def _decode(content: bytes) -> tuple[list[tuple[int, Place]], dict[Place, int]]:
+    magic, version, slots, counted = _HEADER.unpack_from(content)
+    if magic != _MAGIC or version != _VERSION:
+        raise ValueError(f"is no journal of version {_VERSION}")
+    at = _HEADER.size
+    if len(content) != at + (slots + counted) * _STATE.size:
+        raise ValueError("has the wrong size")
+    places = at + slots * _STATE.size
+    notes = [(state, Place(_text(name), *rest)) for state, name, *rest in _STATE.iter_unpack(content[at:places])]
+    rows = [(starts, Place(_text(name), *rest)) for starts, name, *rest in _ENTRY.iter_unpack(content[places:])]
+    return notes, {place: starts for starts, place in rows}
