@@ -1,9 +1,19 @@
-"""Who belongs to whom within one key group: followers of each followee, members of each segment, as row sets."""
+"""Who belongs to whom within one key group: followers of each followee, members of each segment, as row sets.
+
+Most sets are tiny, since a followee's followers are spread over all key groups: a small set is one packed array, only a
+large one is an object that gathers changes.
+"""
+
+import sys
+from array import array
+from bisect import bisect_left
 
 import numpy as np
 import numpy.typing as npt
 
 Rows = npt.NDArray[np.int64]
+PACKED_MAX = 512
+"""Rows up to which a set is kept packed: a change costs a move of so many numbers at most."""
 
 
 class RowSet:
@@ -11,8 +21,9 @@ class RowSet:
 
     __slots__ = ("_added", "_removed", "_rows")
 
-    def __init__(self, rows: Rows | None = None) -> None:
-        self._rows: npt.NDArray[np.int32] = np.empty(0, np.int32) if rows is None else np.unique(rows).astype(np.int32)
+    def __init__(self, rows: npt.NDArray[np.int32]) -> None:
+        """The rows, ascending and distinct."""
+        self._rows = rows
         self._added: set[int] = set()
         self._removed: set[int] = set()
 
@@ -33,35 +44,73 @@ class RowSet:
             self._removed.clear()
         return self._rows
 
-    def __len__(self) -> int:
-        return len(self.rows())
-
 
 class Audience:
     """Named row sets; `changed` collects names whose stored form is stale."""
 
     def __init__(self) -> None:
-        self._sets: dict[str, RowSet] = {}
+        self._sets: dict[str, array[int] | RowSet] = {}
         self.changed: set[str] = set()
 
     def add(self, name: str, row: int) -> None:
-        self._sets.setdefault(name, RowSet()).add(row)
+        found = self._sets.get(name)
+        if found is None:
+            self._sets[name] = array("i", (row,))
+        elif isinstance(found, RowSet):
+            found.add(row)
+        else:
+            self._insert(name, found, row)
         self.changed.add(name)
 
+    def _insert(self, name: str, packed: "array[int]", row: int) -> None:
+        at = bisect_left(packed, row)
+        if at < len(packed) and packed[at] == row:
+            return
+        packed.insert(at, row)
+        if len(packed) > PACKED_MAX:
+            self._sets[name] = RowSet(_unpacked(packed))
+
     def discard(self, name: str, row: int) -> None:
-        if name in self._sets:
-            self._sets[name].discard(row)
-            self.changed.add(name)
+        found = self._sets.get(name)
+        if found is None:
+            return
+        self.changed.add(name)
+        if isinstance(found, RowSet):
+            found.discard(row)
+            return
+        at = bisect_left(found, row)
+        if at < len(found) and found[at] == row:
+            del found[at]
 
     def replace(self, name: str, rows: Rows) -> None:
         """Exactly these rows from now on."""
-        self._sets[name] = RowSet(rows)
+        self.restore(name, np.unique(rows).astype("<i4").tobytes())
         self.changed.add(name)
 
     def rows(self, name: str) -> npt.NDArray[np.int32]:
         """Rows of a name, ascending; empty for an unknown one."""
         found = self._sets.get(name)
-        return found.rows() if found is not None else np.empty(0, np.int32)
+        if found is None:
+            return np.empty(0, np.int32)
+        return found.rows() if isinstance(found, RowSet) else _unpacked(found)
+
+    def stored(self, name: str) -> bytes:
+        """The rows of a name, ascending, as little-endian i32."""
+        return self.rows(name).astype("<i4").tobytes()
+
+    def restore(self, name: str, stored: bytes) -> None:
+        """Take over what `stored` gave."""
+        if len(stored) > 4 * PACKED_MAX:
+            self._sets[name] = RowSet(np.frombuffer(stored, "<i4").astype(np.int32))
+            return
+        packed = array("i", stored)
+        if sys.byteorder == "big":
+            packed.byteswap()
+        self._sets[name] = packed
 
     def names(self) -> list[str]:
         return list(self._sets)
+
+
+def _unpacked(packed: "array[int]") -> npt.NDArray[np.int32]:
+    return np.array(packed, np.int32)

@@ -1,4 +1,4 @@
-"""Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (now 1), then
+"""Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (1; U: 2), then
 MessagePack.
 
 Key: kind byte, group byte, then what follows. Integers in keys are big-endian, so rows of a kind and group are
@@ -9,13 +9,14 @@ neighbours.
   or null].
 - U: users. Rest: chunk u32, rows chunk*256 and following. [ids, distinct documents, document number per row, known
   flags (one byte each), preference versions i64, endpoint versions i64, per row null or MessagePack bytes of [[channel,
-  id, platform, address, active, registered_at, place]], per row [locale, name] or null].
+  id, platform, address, active, registered_at, place]], per row [locale, name] or null, hashes u64, tags u64, usable
+  channels (one byte each), active push devices i64]. Version 1 ends before the hashes; they follow from the rest.
 - G: an open or held group. Rest: row u32, digest of its key 16 bytes. [kind, type, object, place (of the key), row,
   place, state, due, timer, own_wait, items [[event place, joined_at, waited_ms, inbox, cap_hour, cap_day,
   follower_age_ms, waits_from]]].
 - V: the event of pending items. Rest: place u64. JSON as in topic `events`.
 - E: counted emissions. Rest: bucket u64, entries number bucket*1024 and following. [first number, times i64, rows i32].
-- F, S: followers of a followee, members of a segment. Rest: name utf-8. Rows i32.
+- F, S: followers of a followee, members of a segment. Rest: name utf-8. Rows i32, ascending.
 
 Arrays of numbers are little-endian bytes.
 
@@ -23,6 +24,7 @@ A later version decodes every earlier one (golden files in tests/golden).
 """
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -37,6 +39,7 @@ from state.pending import Group, GroupKey, Item
 from state.users import UserTable
 
 VERSION = b"\x01"
+USERS_VERSION = b"\x02"
 CHUNK_ROWS = 256
 BUCKET_ENTRIES = 1024
 
@@ -49,13 +52,14 @@ def pack(value: object) -> bytes:
     return VERSION + _pack(value)
 
 
-def unpack(value: bytes, what: str) -> Any:
+def unpack(value: bytes, what: str, version: bytes = VERSION) -> Any:
     """:raises StateVersionError: written by a later version.
     :raises StateDamagedError: the bytes do not decode.
     """
-    if value[:1] != VERSION:
+    if value[:1] != version:
+        found = value[:1].hex() or "none"
         raise StateVersionError(
-            f"{what}: stored with version {value[:1].hex() or 'none'}, this program knows up to 1; run a newer one"
+            f"{what}: stored with version {found}, this program knows up to {version[0]}; run a newer one"
         )
     try:
         return _unpack(value[1:])
@@ -86,7 +90,7 @@ def encode_users(users: UserTable, chunk: int) -> bytes:
     part = slice(rows.start, rows.stop)
     documents: dict[bytes, int] = {}
     numbers = [documents.setdefault(_document(users, row), len(documents)) for row in rows]
-    return pack([
+    return USERS_VERSION + _pack([
         users.ids[part],
         list(documents),
         numbers,
@@ -95,6 +99,10 @@ def encode_users(users: UserTable, chunk: int) -> bytes:
         users.endpoint_version[part].astype("<i8").tobytes(),
         [users.endpoints.get(row) for row in rows],
         [users.profiles.get(row) for row in rows],
+        users.hash[part].astype("<u8").tobytes(),
+        users.tag[part].astype("<u8").tobytes(),
+        users.usable[part].tobytes(),
+        users.push_devices[part].astype("<i8").tobytes(),
     ])  # fmt: skip
 
 
@@ -111,6 +119,28 @@ def _document(users: UserTable, row: int) -> bytes:
 
 def decode_users(users: UserTable, value: bytes) -> None:
     """Add a chunk's rows to the table, in order of chunks."""
+    if value[:1] == VERSION:
+        _decode_users_1(users, value)
+        return
+    (
+        ids, documents, numbers, known, preference_versions, endpoint_versions, endpoints, profiles, hashes, tags,
+        usable, push_devices,
+    ) = unpack(value, "users", USERS_VERSION)  # fmt: skip
+    part = users.extend(ids, np.frombuffer(hashes, "<u8"), np.frombuffer(tags, "<u8"))
+    users.assign_documents(part.start, [orjson.loads(document) for document in documents], numbers)
+    users.endpoints.update(_given(part.start, endpoints))
+    users.usable[part] = np.frombuffer(usable, np.uint8)
+    users.push_devices[part] = np.frombuffer(push_devices, "<i8")
+    users.profiles.update((row, tuple(profile)) for row, profile in _given(part.start, profiles))
+    _decode_versions(users, part, known, preference_versions, endpoint_versions)
+
+
+def _given(first: int, column: list[Any]) -> Iterator[tuple[int, Any]]:
+    """(row, value) where there is one."""
+    return ((row, value) for row, value in enumerate(column, first) if value is not None)
+
+
+def _decode_users_1(users: UserTable, value: bytes) -> None:
     ids, documents, numbers, known, preference_versions, endpoint_versions, endpoints, profiles = unpack(value, "users")
     parsed = [orjson.loads(document) for document in documents]
     first = len(users)
@@ -121,10 +151,13 @@ def decode_users(users: UserTable, value: bytes) -> None:
             users.assign_endpoints(row, endpoints[position])
         if profiles[position] is not None:
             users.profiles[row] = tuple(profiles[position])
-    part = slice(first, first + len(ids))
+    _decode_versions(users, slice(first, first + len(ids)), known, preference_versions, endpoint_versions)
+
+
+def _decode_versions(users: UserTable, part: slice, known: bytes, preference: bytes, endpoint: bytes) -> None:
     users.known[part] = np.frombuffer(known, np.bool_)
-    users.preference_version[part] = np.frombuffer(preference_versions, "<i8")
-    users.endpoint_version[part] = np.frombuffer(endpoint_versions, "<i8")
+    users.preference_version[part] = np.frombuffer(preference, "<i8")
+    users.endpoint_version[part] = np.frombuffer(endpoint, "<i8")
 
 
 def group_digest(key: GroupKey) -> bytes:
@@ -179,13 +212,3 @@ def decode_emissions(value: bytes) -> tuple[int, npt.NDArray[np.int64], npt.NDAr
     """(first number, times, rows)."""
     first, times, rows = unpack(value, "emissions")
     return first, np.frombuffer(times, "<i8").astype(np.int64), np.frombuffer(rows, "<i4").astype(np.int32)
-
-
-def encode_rows(rows: npt.NDArray[np.int32]) -> bytes:
-    """A set of rows."""
-    return pack(rows.astype("<i4").tobytes())
-
-
-def decode_rows(value: bytes) -> npt.NDArray[np.int64]:
-    """The rows, ascending."""
-    return np.frombuffer(unpack(value, "rows"), "<i4").astype(np.int64)

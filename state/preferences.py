@@ -35,14 +35,14 @@ class PreferenceTable:
         self.renewed.append(renewed)
         return renewed
 
-    def acquire(self, document: Mapping[str, Any]) -> int:
-        """The number of a document, its mutes left out, with one user more."""
+    def acquire(self, document: Mapping[str, Any], uses: int = 1) -> int:
+        """The number of a document, its mutes left out, with so many users more."""
         content = _within_64_bits({key: value for key, value in document.items() if key != "muted"})
         key = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
         number = self._number.get(key)
         if number is None:
             number = self._new(key, compile_preference(content))
-        self._uses[number] += 1
+        self._uses[number] += uses
         return number
 
     def _new(self, key: bytes, preference: Preference) -> int:

@@ -58,7 +58,7 @@ class GroupStore:
             self._load_emissions(state, group)
             for kind, audience in ((b"F", state.followers), (b"S", state.segments)):
                 for key, value in self._rows(kind, group):
-                    audience.replace(key[2:].decode("utf-8", "surrogatepass"), codec.decode_rows(value))
+                    audience.restore(key[2:].decode("utf-8", "surrogatepass"), codec.unpack(value, "rows"))
                 audience.changed.clear()
         self._stored_emissions[group] = state.emissions.next_entry
         state.users.changed.clear()
@@ -118,7 +118,7 @@ class GroupStore:
         for kind, audience in ((b"F", state.followers), (b"S", state.segments)):
             for name in sorted(audience.changed):
                 key = codec.row_key(kind, group, name.encode("utf-8", "surrogatepass"))
-                self._put(key, codec.encode_rows(audience.rows(name)))
+                self._put(key, codec.pack(audience.stored(name)))
             audience.changed.clear()
         totals = state.totals
         self._put(

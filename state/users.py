@@ -5,7 +5,7 @@ Preference documents repeat, so each distinct one (without mutes) is compiled on
 by doubling; rows are never removed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -46,6 +46,15 @@ class Mutes(NamedTuple):
 
 
 NO_MUTES = Mutes(frozenset(), frozenset())
+
+
+def mutes_of(document: Mapping[str, Any]) -> Mutes:
+    """What a preference document mutes."""
+    if "muted" not in document:
+        return NO_MUTES
+    return Mutes(muted_names(document, "actors"), muted_names(document, "objects"))
+
+
 _ZEROED = ("preference", "usable", "push_devices", "known", "hash", "tag")
 _VERSIONS = ("preference_version", "endpoint_version")
 
@@ -90,6 +99,18 @@ class UserTable:
             self.changed.add(row)
         return row
 
+    def extend(self, ids: list[str], hashes: npt.NDArray[np.uint64], tags: npt.NDArray[np.uint64]) -> slice:
+        """Rows for users not seen before, with what was derived of their ids; gives where they are."""
+        first = len(self.ids)
+        self.ids += ids
+        self.row_of.update(zip(ids, range(first, len(self.ids)), strict=True))
+        while len(self.preference) < len(self.ids):
+            self._grow()
+        part = slice(first, len(self.ids))
+        self.hash[part], self.tag[part] = hashes, tags
+        self.changed.update(range(part.start, part.stop))
+        return part
+
     def _grow(self) -> None:
         size = len(self.preference)
         for name in _ZEROED:
@@ -123,7 +144,21 @@ class UserTable:
         before = int(self.preference[row])
         self.preference[row] = self.preferences.acquire(document)
         self.preferences.release(before)
-        self._set_mutes(row, Mutes(muted_names(document, "actors"), muted_names(document, "objects")))
+        self._set_mutes(row, mutes_of(document))
+
+    def assign_documents(self, first: int, documents: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> None:
+        """Let new rows from `first` on use the documents of these numbers in the list."""
+        chosen = np.array(numbers, np.int64)
+        uses = np.bincount(chosen, minlength=len(documents)).tolist()
+        known = [self.preferences.acquire(document, uses[number]) for number, document in enumerate(documents)]
+        self.preference[first : first + len(numbers)] = np.array(known, np.int32)[chosen] if known else 0
+        muting = {
+            number: found for number, document in enumerate(documents) if (found := mutes_of(document)) != NO_MUTES
+        }
+        if muting:
+            for row, number in enumerate(numbers, first):
+                if number in muting:
+                    self._set_mutes(row, muting[number])
 
     def _set_mutes(self, row: int, mutes: Mutes) -> None:
         before = self.mutes.pop(row, NO_MUTES)

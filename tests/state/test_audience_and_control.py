@@ -7,17 +7,22 @@ import random
 import numpy as np
 import pytest
 
-from state.audience import Audience
+from state.audience import PACKED_MAX, Audience
 from state.control import KillSwitches
 from state.model.event import Event
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_rows_are_those_of_a_set(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "rows_max"), [(seed, 12) for seed in range(6)] + [(6, 3000), (7, 900)])
+def test_rows_are_those_of_a_set(seed: int, rows_max: int) -> None:
+    """A few rows, and so many that a set is no longer kept packed."""
     choose = random.Random(seed)
     audience, naive = Audience(), dict[str, set[int]]()
+    for name in "ab" if rows_max > PACKED_MAX else "":
+        naive[name] = set(range(0, rows_max, 2))
+        for row in naive[name]:
+            audience.add(name, row)
     for _ in range(400):
-        name, row = choose.choice("abc"), choose.randrange(12)
+        name, row = choose.choice("abc"), choose.randrange(rows_max)
         step = choose.random()
         if step < 0.5:
             audience.add(name, row)
@@ -26,13 +31,17 @@ def test_rows_are_those_of_a_set(seed: int) -> None:
             audience.discard(name, row)
             naive.get(name, set()).discard(row)
         elif step < 0.95:
-            rows = [choose.randrange(12) for _ in range(5)]
+            rows = [choose.randrange(rows_max) for _ in range(choose.choice([5, PACKED_MAX + 50]))]
             audience.replace(name, np.array(rows, np.int64))
             naive[name] = set(rows)
         if choose.random() < 0.4:
             for each in "abc":
                 assert audience.rows(each).tolist() == sorted(naive.get(each, ()))
     assert set(audience.names()) == set(naive)
+    again = Audience()
+    for name in audience.names():
+        again.restore(name, audience.stored(name))
+        assert again.rows(name).tolist() == audience.rows(name).tolist()
 
 
 def test_what_must_be_stored_again() -> None:
