@@ -10,6 +10,7 @@ from pathlib import Path
 TABLES = {
     "log": ["-m", "bench.log"],
     "decisions": ["-m", "bench.decisions"],
+    "checkpoint": ["-m", "bench.checkpoint"],
     "admissions": ["-m", "bench.admissions"],
     "delivery": ["-m", "bench.delivery"],
 }

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -140,9 +140,11 @@ def _decisions_in(found: Record) -> int:
     return pa.ipc.open_stream(found.value).read_all().num_rows if schema == b"decision/1+arrow" else 0
 
 
-def _run_decide(directory: Path, log: EmbeddedLog, decisions: int) -> tuple[float, float]:
+def _run_decide(
+    directory: Path, log: EmbeddedLog, decisions: int, open_store: Callable[[Path], GroupStore] = GroupStore
+) -> tuple[float, float]:
     """(seconds, processor seconds) until so many decisions are written; 0: until the settings are stored."""
-    store = GroupStore(directory / "state")
+    store = open_store(directory / "state")
     written = _Written(log, decisions) if decisions else None
     ends = {partition: log.end_offset("work", partition) for partition in range(PARTITIONS)}
 
@@ -181,8 +183,10 @@ def _ledger(log: EmbeddedLog) -> Iterator[Record]:
     reader.close()
 
 
-def measure_ours(work: Workload) -> tuple[float, float, Counter[str]]:
-    """(decisions per second, per processor second, outcomes)."""
+def measure_ours(
+    work: Workload, deciding_store: Callable[[Path], GroupStore] = GroupStore
+) -> tuple[float, float, Counter[str]]:
+    """(decisions per second, per processor second, outcomes); `deciding_store` is that of the run that is timed."""
     directory = Path(tempfile.mkdtemp())
     try:
         log = _open(directory)
@@ -191,7 +195,7 @@ def measure_ours(work: Workload) -> tuple[float, float, Counter[str]]:
         log.append([NewRecord("work", p, b"", encode_work(TickWork(stamp=NOW))) for p in range(PARTITIONS)])
         _run_decide(directory, log, 0)
         _append(log, _slices(work))
-        seconds, cpu = _run_decide(directory, log, work.decisions)
+        seconds, cpu = _run_decide(directory, log, work.decisions, deciding_store)
         outcomes = _outcomes(log)
         log.close()
     finally:
