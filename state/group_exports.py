@@ -1,0 +1,145 @@
+"""Exports of decide's checkpoint by key group: written per process slot, restored per group (DESIGN 2.7).
+
+Where a group was decided may have changed since an export was written. So a restore takes, for each group, the newest
+sound export of any slot that knows the group, and copies that group's rows. Every key but the format's is
+(kind, group, ...), see `state.codec`; the group's meta row, which holds its offset, is written last, so that a restore
+that was killed in the middle has not happened.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from rocksdict import Rdict, Snapshot, WriteBatch
+
+from state import codec
+from state.database import synced
+from state.exports import (
+    Export,
+    ExportSource,
+    Place,
+    Refused,
+    exported_stores,
+    list_exports,
+    opened_export,
+    verify_export,
+)
+from state.model.errors import StateDamagedError
+
+STORE = "decide"
+TOPIC = "work"
+_META = b"M"
+_BATCH_BYTES = 4 << 20
+
+
+def group_source(slot: int, database: Rdict) -> ExportSource:
+    """The checkpoint of one process of decide."""
+    return ExportSource(f"{STORE}/{slot}", "group", database.snapshot, _offsets)
+
+
+def _offsets(snapshot: Snapshot) -> list[Place]:
+    found: list[Place] = []
+    for key, value in snapshot.items(from_key=_META):
+        assert isinstance(key, bytes)  # raw mode
+        if key[:1] != _META:
+            break
+        found.append(Place(TOPIC, key[1], int(codec.unpack(value, "meta")[0])))
+    return found
+
+
+def newest_per_group(
+    exports: Path, wanted: Mapping[int, range], refused: Refused = lambda _path, _error: None
+) -> dict[int, Export]:
+    """For each group the sound export with the highest next offset within the group's range, of all slots.
+
+    A group for which there is none is left out. `range(low, high)`: low <= next offset < high.
+    """
+    known = [each for store in exported_stores(exports, STORE) for each in list_exports(exports, store, refused)]
+    sound: dict[Path, bool] = {}
+    chosen: dict[int, Export] = {}
+    for group, offsets in wanted.items():
+        fitting = [each for each in known if (each.offset(TOPIC, group) or 0) in offsets and each.offset(TOPIC, group)]
+        for export in sorted(fitting, key=lambda each: each.offset(TOPIC, group) or 0, reverse=True):
+            if _is_sound(export, sound, refused):
+                chosen[group] = export
+                break
+    return chosen
+
+
+def _is_sound(export: Export, seen: dict[Path, bool], refused: Refused) -> bool:
+    if export.directory not in seen:
+        try:
+            verify_export(export)
+            seen[export.directory] = True
+        except StateDamagedError as error:
+            refused(export.directory, error)
+            seen[export.directory] = False
+    return seen[export.directory]
+
+
+def restore_groups(database: Rdict, chosen: Mapping[int, Export], scratch: Path) -> dict[int, int]:
+    """Put the rows of these groups in place of what the checkpoint has of them; gives each group's next offset.
+
+    `scratch` is a directory of the caller's own, used and removed.
+
+    :raises StateDamagedError: RocksDB refuses an export that was sound by its digests.
+    """
+    by_export: dict[Path, list[int]] = {}
+    for group, export in chosen.items():
+        by_export.setdefault(export.directory, []).append(group)
+    restored: dict[int, int] = {}
+    for groups in by_export.values():
+        shutil.rmtree(scratch, ignore_errors=True)
+        with opened_export(chosen[groups[0]], scratch) as rows:
+            for group in groups:
+                restored[group] = _copy_group(rows, database, group)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return restored
+
+
+def _copy_group(source: Rdict, target: Rdict, group: int) -> int:
+    """The group's rows, its meta row last; gives the next offset."""
+    _write(target, ((key, None) for key, _ in _meta_first(target, group)))
+    meta_key = codec.row_key(_META, group)
+    _write(target, (row for row in group_rows(source, group) if row[0] != meta_key))
+    meta: bytes = source[meta_key]
+    _write(target, [(meta_key, meta)])
+    return int(codec.unpack(meta, "meta")[0])
+
+
+def _meta_first(database: Rdict, group: int) -> Iterator[tuple[bytes, bytes]]:
+    """So that a group that is being removed is at no time a group that looks whole."""
+    meta_key = codec.row_key(_META, group)
+    meta = database.get(meta_key)
+    if meta is not None:
+        yield meta_key, meta
+    yield from (row for row in group_rows(database, group) if row[0] != meta_key)
+
+
+def group_rows(database: Rdict, group: int) -> Iterator[tuple[bytes, bytes]]:
+    """Every row of a group, of whatever kind, in the order of the keys."""
+    cursor = database.iter()
+    cursor.seek(b"\x01")  # behind the format row
+    while cursor.valid():
+        kind = cursor.key()[:1]
+        prefix = kind + bytes((group,))
+        cursor.seek(prefix)
+        while cursor.valid() and cursor.key()[:2] == prefix:
+            yield cursor.key(), cursor.value()
+            cursor.next()
+        cursor.seek(bytes((kind[0] + 1,)))
+    cursor.status()
+
+
+def _write(database: Rdict, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+    """In batches of bounded size, each flushed; None removes."""
+    batch = WriteBatch(raw_mode=True)
+    for key, value in rows:
+        if value is None:
+            batch.delete(key)
+        else:
+            batch.put(key, value)
+        if batch.size_in_bytes() >= _BATCH_BYTES:
+            database.write(batch, write_opt=synced())
+            batch = WriteBatch(raw_mode=True)
+    database.write(batch, write_opt=synced())
