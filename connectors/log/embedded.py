@@ -33,7 +33,7 @@ import msgspec
 from connectors.log.compaction import CompactionOptions, compact, retain
 from connectors.log.doorbell import Ringer
 from connectors.log.frames import Block, pack
-from connectors.log.interface import NewRecord, TopicSpec
+from connectors.log.interface import Claim, NewRecord, TopicSpec
 from connectors.log.partition import PartitionFile, create
 from connectors.log.reading import EmbeddedReader
 from state.model.errors import LogError, LogUnavailableError, UnknownTopicError
@@ -64,11 +64,21 @@ class _Settings(msgspec.Struct, frozen=True):
 class EmbeddedLog:
     """See `connectors.log.interface.Log`. Open it after a fork, never before."""
 
-    def __init__(self, directory: Path, *, clock: Callable[[], int], options: EmbeddedOptions | None = None) -> None:
-        """Open or begin the log under `directory`; appends are stamped with `clock`, milliseconds since 1970."""
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        clock: Callable[[], int],
+        options: EmbeddedOptions | None = None,
+        claim: Claim | None = None,
+    ) -> None:
+        """Open or begin the log under `directory`; appends are stamped with `clock`, milliseconds since 1970.
+
+        Appends made under a `claim` are refused once a later one was laid on the partition by `fence`.
+        """
         self._topics_directory, self._run = directory / "log", directory / "run"
         self._topics_directory.mkdir(parents=True, exist_ok=True)
-        self._clock, self._options = clock, options or EmbeddedOptions()
+        self._clock, self._options, self._claim = clock, options or EmbeddedOptions(), claim
         self._topics: dict[str, _Settings] = {}
         self._writers: dict[tuple[str, int], _Writer] = {}
         self._lock = threading.Lock()
@@ -94,7 +104,7 @@ class EmbeddedLog:
         """Store the records, one transaction per partition in the order of first appearance, and ring the doorbells."""
         places = {record[:2] for record in records}
         if len(places) == 1:
-            first = self._writer(*places.pop()).append(list(pack(records)), self._clock)
+            first = self._writer(*places.pop()).append(list(pack(records)), self._clock, self._claim)
             return list(range(first, first + len(records)))
         return self._append_by_place(records)
 
@@ -115,6 +125,16 @@ class EmbeddedLog:
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
         """Give the first offset that is not older than the time."""
         return self._writer(topic, partition).ask(lambda file: file.offset_at(timestamp_ms))
+
+    def fence(self, claim: Claim, topics: Sequence[str]) -> None:
+        """Refuse appends to these topics under any earlier claim of the place; exact, since it takes their write lock.
+
+        :raises StateFencedError: a later claim holds already.
+        """
+        for topic in topics:
+            for number in range(self.partitions(topic)):
+                with contextlib.closing(self._open(topic, number)) as file:
+                    file.claim(claim)
 
     def maintain(self, now_ms: int) -> int:
         """Apply retention and compaction to every topic, by one process now and then; gives how many records went."""
@@ -137,7 +157,7 @@ class EmbeddedLog:
             for place, indexes in places.items()
         ]  # what cannot be stored has raised by now, before anything is stored
         for writer, blocks, indexes in packed:
-            first = writer.append(blocks, self._clock)
+            first = writer.append(blocks, self._clock, self._claim)
             for offset, index in enumerate(indexes, first):
                 offsets[index] = offset
         return offsets
@@ -183,8 +203,12 @@ class EmbeddedLog:
         return self._topics_directory / topic / f"{partition}.sqlite"
 
     def _open(self, topic: str, partition: int) -> PartitionFile:
-        path = self._path(topic, partition)
-        return PartitionFile(path, deadline=self._options.deadline, sync_full=self._options.sync_full)
+        return PartitionFile(
+            self._path(topic, partition),
+            deadline=self._options.deadline,
+            sync_full=self._options.sync_full,
+            gapless=not self._settings(topic).compacted,
+        )
 
     def _writer(self, topic: str, partition: int) -> _Writer:
         writer = self._writers.get((topic, partition))
@@ -206,10 +230,10 @@ class _Writer:
         self._file, self._ringer, self._deadline_s = file, ringer, deadline.total_seconds()
         self._lock = threading.Lock()
 
-    def append(self, blocks: Sequence[Block], clock: Callable[[], int]) -> int:
+    def append(self, blocks: Sequence[Block], clock: Callable[[], int], claim: Claim | None) -> int:
         """Store the blocks, ring the doorbells, and give the offset of the first record."""
         with self._turn():
-            first = self._file.append(blocks, clock())
+            first = self._file.append(blocks, clock(), claim)
             self._ringer.ring()
         return first
 

@@ -14,12 +14,14 @@ one step of SQLite then moves thousands of records, and gives up the interpreter
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
 from typing import NamedTuple, cast
 
 import msgspec
+import xxhash
 
 from connectors.log.interface import RECORD_MAX_BYTES, Headers, NewRecord, Record
 from state.model.errors import LogError
@@ -31,6 +33,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
 _decode_body = msgspec.msgpack.Decoder(tuple[list[bytes], list[Headers]]).decode
 _decode_offsets = msgspec.msgpack.Decoder(list[int]).decode
+_numbers = struct.Struct("<4q").pack
 _record = cast(Callable[[Iterable[object]], Record], partial(tuple.__new__, Record))
 
 
@@ -87,6 +90,19 @@ def unpack(topic: str, partition: int, frame: Frame) -> list[Record]:
         strict=False,
     )
     return list(map(_record, columns))
+
+
+def checksum_of(frame: Frame) -> int:
+    """Give xxh3_64 over the four integers as 64 bits little-endian, then offsets, keys and body, as a signed integer.
+
+    SQLite has none for its pages: without it a flipped byte of a record would be read as if it had been written so.
+    """
+    digest = xxhash.xxh3_64(_numbers(*frame[:4]))
+    digest.update(frame.offsets or b"")
+    digest.update(frame.keys)
+    digest.update(frame.body)
+    value = digest.intdigest()
+    return value - (1 << 64) if value >> 63 else value
 
 
 def offsets_of(frame: Frame) -> Sequence[int]:

@@ -55,6 +55,23 @@ class TopicSpec(NamedTuple):
     retention_ms: int | None = None
 
 
+class Claim(NamedTuple):
+    """That one process of a flow owns its place: what `connectors.fencing` makes and appends are checked by."""
+
+    flow: str
+    process: int
+    """Its number, from 0."""
+    processes: int
+    """How many the flow has; places beyond belong to nobody any more."""
+    epoch: int
+    """Later claims have higher ones."""
+
+    @property
+    def owner(self) -> str:
+        """The name of the place."""
+        return f"{self.flow}/{self.process}"
+
+
 class Log(Protocol):
     """A log opened by one process. Every method may be called by any thread; all of them may block."""
 

@@ -1,11 +1,15 @@
 """The log on Apache Kafka: an idempotent producer that reports every failure, and consumers without a group.
 
 - An append returns when every record has its delivery report (acks=all). No report within the deadline is an error, and
-  what is still queued is dropped, so that nothing is sent behind the caller's back later.
+  what is still queued is dropped, so that nothing is sent behind the caller's back later. What a broker has received
+  already may still be stored, but never behind a later append of the same log: see `kafka_appending`.
+- A broker that hangs is given up after seconds (`_CLIENT`), and one that returns is found within half a second: the
+  client's own defaults are a minute and ten seconds.
 - Offsets belong to whoever reads: partitions are assigned, nothing is committed, an offset that is gone is an error.
 - Kafka's null is the empty value here: appended empty values are tombstones, and null keys are read as empty.
 - Topics made here take the broker's clock as the time of a record (LogAppendTime), and records up to
-  `RECORD_MAX_BYTES`.
+  `RECORD_MAX_BYTES`. They never choose a leader that lacks acknowledged records, and acknowledge with two copies where
+  they have three.
 
 Fairness between partitions is that of the fetches: a partition's turn is at most about a megabyte.
 """
@@ -26,7 +30,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ign
 
 from connectors.log.interface import RECORD_MAX_BYTES, NewRecord, TopicSpec
 from connectors.log.kafka_appending import Appender
-from connectors.log.kafka_errors import is_passing, named_errors, unless
+from connectors.log.kafka_errors import may_pass, named_errors, unless
 from connectors.log.kafka_reading import KafkaReader
 from state.model.errors import LogError, LogUnavailableError, UnknownTopicError
 
@@ -35,6 +39,18 @@ T = TypeVar("T")
 
 _REFRESH = timedelta(seconds=1)
 _RETRY = timedelta(milliseconds=20)
+_ASK = timedelta(seconds=3)
+"""One question: the broker that was asked may be the one that hangs, so it is asked again until the deadline."""
+_COPIES = 3
+_CLIENT: dict[str, Any] = {
+    "socket.timeout.ms": 5_000,
+    "socket.connection.setup.timeout.ms": 3_000,
+    "socket.keepalive.enable": True,
+    "api.version.request.timeout.ms": 3_000,
+    "reconnect.backoff.ms": 50,
+    "reconnect.backoff.max.ms": 500,
+}
+"""How soon a hanging broker is given up, and how soon one that is back is found."""
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library lacks its annotation
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # same reason
 
@@ -44,9 +60,11 @@ class KafkaOptions:
     """How the Kafka log connects and creates topics."""
 
     deadline: timedelta = timedelta(seconds=10)
-    """How long an append or a question may take before it raises. Default: ten seconds."""
-    replication: int = -1
-    """Copies of each partition of topics made here. Default: -1, what the brokers have as their default."""
+    """How long an append or a question of gateways and commands may take. Default: ten seconds."""
+    patience: timedelta = timedelta(minutes=2)
+    """How long flows wait for brokers before they end and are started again. Default: two minutes."""
+    replication: int = 0
+    """Copies of each partition of topics made here; -1: the brokers' default. Default: three, if there are so many."""
     client_settings: Mapping[str, str] = field(default_factory=dict)
     """Settings of librdkafka for all clients, for example for TLS and SASL. Default: none."""
     topic_settings: Mapping[str, str] = field(default_factory=dict)
@@ -61,7 +79,9 @@ class KafkaLog:
         self._options = options or KafkaOptions()
         self._deadline_s = self._options.deadline.total_seconds()
         self._prefix = prefix
-        self._common: dict[str, Any] = {"bootstrap.servers": bootstrap, "logger": _log, **self._options.client_settings}
+        self._common: dict[str, Any] = {
+            "bootstrap.servers": bootstrap, "logger": _log, **_CLIENT, **self._options.client_settings,
+        }  # fmt: skip
         self._admin = AdminClient(dict(self._common))
         self._appender: Appender | None = None
         self._numbers: dict[str, int] = {}
@@ -69,9 +89,10 @@ class KafkaLog:
 
     def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
         """Create missing topics and wait until they can be used."""
-        wanted = [self._new_topic(spec) for spec in specs]
+        copies = self._copies()
+        wanted = [self._new_topic(spec, copies) for spec in specs]
         if wanted:
-            self._patiently(lambda: self._create(wanted))
+            self._patiently(lambda _: self._create(wanted))
         for spec in specs:
             found = self._await_topic(spec.name)
             if found != spec.partitions:
@@ -80,7 +101,7 @@ class KafkaLog:
     def partitions(self, topic: str) -> int:
         """Give the number of partitions."""
         if topic not in self._numbers:
-            topics = self._patiently(lambda: self._admin.list_topics(timeout=self._deadline_s).topics)
+            topics = self._patiently(lambda ask_s: self._admin.list_topics(timeout=ask_s).topics)
             self._numbers = {
                 name.removeprefix(self._prefix): len(found.partitions)
                 for name, found in topics.items()
@@ -140,18 +161,21 @@ class KafkaLog:
         for topic, _ in places:
             self.partitions(topic)
         asked = {TopicPartition(self._prefix + topic, number): spec for topic, number in places}
-        return self._patiently(lambda: self._ask_once(asked))
+        return self._patiently(lambda ask_s: self._ask_once(asked, ask_s))
 
-    def _patiently(self, question: Callable[[], T]) -> T:
-        """Ask again what brokers could not answer in a moment of change, until the deadline."""
+    def _patiently(self, question: Callable[[float], T]) -> T:
+        """Ask again what brokers could not answer in a moment of change, until the deadline.
+
+        The question is told how many seconds it may take this time.
+        """
         give_up = time.monotonic() + self._deadline_s
         while True:
+            left = give_up - time.monotonic()
             try:
                 with named_errors():
-                    return question()
+                    return question(min(_ASK.total_seconds(), max(0.1, left)))
             except LogUnavailableError as error:
-                cause = error.__cause__
-                if not isinstance(cause, KafkaException) or not is_passing(cause.args[0]) or time.monotonic() > give_up:
+                if not may_pass(error) or time.monotonic() > give_up:
                     raise
             time.sleep(_RETRY.total_seconds())
             with contextlib.suppress(KafkaException):  # learn who leads now: a question alone asks the old leader again
@@ -162,29 +186,38 @@ class KafkaLog:
             with unless(KafkaError.TOPIC_ALREADY_EXISTS):
                 future.result(self._deadline_s)
 
-    def _ask_once(self, asked: dict[TopicPartition, OffsetSpec]) -> dict[tuple[str, int], int]:
-        answers = self._admin.list_offsets(asked, request_timeout=self._deadline_s)
+    def _ask_once(self, asked: dict[TopicPartition, OffsetSpec], ask_s: float) -> dict[tuple[str, int], int]:
+        answers = self._admin.list_offsets(asked, request_timeout=ask_s)
         return {
-            (place.topic.removeprefix(self._prefix), place.partition): future.result(self._deadline_s).offset
+            (place.topic.removeprefix(self._prefix), place.partition): future.result(ask_s).offset
             for place, future in answers.items()
         }
 
-    def _new_topic(self, spec: TopicSpec) -> NewTopic:
+    def _copies(self) -> int:
+        """How many copies topics made now get; -1 leaves it to the brokers."""
+        if self._options.replication:
+            return self._options.replication
+        brokers = self._patiently(lambda ask_s: self._admin.list_topics(timeout=ask_s).brokers)
+        return min(_COPIES, len(brokers))
+
+    def _new_topic(self, spec: TopicSpec, copies: int) -> NewTopic:
         policies = ["compact"] * spec.compacted + ["delete"] * (spec.retention_ms is not None or not spec.compacted)
         settings = {
             "cleanup.policy": ",".join(policies),
             "retention.ms": str(-1 if spec.retention_ms is None else spec.retention_ms),
             "message.timestamp.type": "LogAppendTime",
             "max.message.bytes": str(RECORD_MAX_BYTES + (1 << 20)),
+            "unclean.leader.election.enable": "false",
+            **({"min.insync.replicas": "2"} if copies >= _COPIES else {}),
             **self._options.topic_settings,
         }
-        return NewTopic(self._prefix + spec.name, spec.partitions, self._options.replication, config=settings)
+        return NewTopic(self._prefix + spec.name, spec.partitions, copies, config=settings)
 
     def _await_topic(self, topic: str) -> int:
         """Wait until every partition of the topic has a leader, and give their number."""
         give_up = time.monotonic() + self._deadline_s
         while time.monotonic() < give_up:
-            topics = self._patiently(lambda: self._admin.list_topics(timeout=self._deadline_s).topics)
+            topics = self._patiently(lambda ask_s: self._admin.list_topics(timeout=ask_s).topics)
             found = topics.get(self._prefix + topic)
             if found and not found.error and all(part.leader >= 0 for part in found.partitions.values()):
                 self._numbers[topic] = len(found.partitions)

@@ -1,8 +1,14 @@
-"""The Kafka log's producer: idempotent, acknowledged by all replicas, and never silent about a failure."""
+"""The Kafka log's producer: idempotent, acknowledged by all replicas, and never silent about a failure.
+
+Within the deadline the client sends again whatever a lost connection or a change of leader left without an answer, and
+the brokers drop what they have already. An append that fails at its deadline drops all that waits at once, so that no
+record is stored behind a dropped one of the same partition. What a broker has received already it may still store: a
+frozen one does when it wakes. The producer stays the same then and goes on under its next epoch, and brokers refuse
+what comes late under the one before: a failed append is never stored behind a later one of this producer.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -17,18 +23,20 @@ from connectors.log.kafka_errors import named_errors, translated
 from state.model.errors import LogError, LogUnavailableError
 
 _POLL = timedelta(milliseconds=100)
-_GRACE = timedelta(milliseconds=500)
+_LATER = timedelta(seconds=30)
+"""By how much the client's own deadline is later than ours: its own drops record by record, and so leaves gaps."""
 
 
 class Appender:
-    """A producer and the thread that serves its delivery reports. `broken` once it cannot be trusted any more."""
+    """A producer and the thread that serves its delivery reports. `broken` once the client gave up for good."""
 
     def __init__(self, common: Mapping[str, Any], prefix: str, deadline: timedelta) -> None:
         self._prefix, self._deadline_s = prefix, deadline.total_seconds()
         settings = {
             "enable.idempotence": True,
             "acks": "all",
-            "delivery.timeout.ms": int(self._deadline_s * 1000),
+            "delivery.timeout.ms": int((deadline + _LATER).total_seconds() * 1000),
+            "request.timeout.ms": 4_000,  # a hanging follower is out of sync by then, or the request is sent again
             "linger.ms": 0,
             "compression.type": "lz4",
             "message.max.bytes": RECORD_MAX_BYTES + (1 << 20),
@@ -47,9 +55,11 @@ class Appender:
         try:
             for index, record in enumerate(records):
                 self._produce(record, partial(delivery.report, index), give_up)
-            delivery.wait(give_up + _GRACE.total_seconds())
-        except LogError:
-            self._abandon()
+            delivery.wait(give_up)
+        except LogError as error:
+            self._drop()
+            if delivery.fatal or _is_fatal(error.__cause__):
+                self._retire()
             raise
         return delivery.offsets
 
@@ -73,16 +83,24 @@ class Appender:
                     raise LogUnavailableError("the producer's queue stays full") from None
                 time.sleep(0.005)
 
-    def _abandon(self) -> None:
-        """Drop what was not sent: the caller was told that it failed."""
-        self.broken = True
-        with contextlib.suppress(KafkaException):
+    def _drop(self) -> None:
+        """Drop what was not acknowledged: the caller was told that it failed."""
+        try:
             self._producer.purge()
-        self._open = False
+        except KafkaException:
+            self._retire()
+
+    def _retire(self) -> None:
+        """Nobody uses this producer any more."""
+        self.broken, self._open = True, False
 
     def _serve(self) -> None:
         while self._open or len(self._producer):
             self._producer.poll(_POLL.total_seconds())
+
+
+def _is_fatal(cause: BaseException | None) -> bool:
+    return isinstance(cause, KafkaException) and bool(cause.args[0].fatal())
 
 
 class _Delivery:
@@ -92,6 +110,8 @@ class _Delivery:
         self.offsets = [-1] * expected
         self._missing = expected
         self._error: KafkaError | None = None
+        self.fatal = False
+        """The producer takes nothing any more."""
         self._done = threading.Event()
 
     def report(self, index: int, error: KafkaError | None, message: Any) -> None:
@@ -100,6 +120,7 @@ class _Delivery:
             self.offsets[index] = message.offset()
         else:
             self._error = self._error or error
+            self.fatal = self.fatal or error.fatal()
         self._missing -= 1
         if self._missing == 0:
             self._done.set()

@@ -25,12 +25,23 @@ _PASSING = {
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError._DESTROY_BROKER,  # noqa: SLF001 - same; a bootstrap address was replaced by a broker's own
     KafkaError._TRANSPORT,  # noqa: SLF001 - same reason
+    KafkaError._TIMED_OUT,  # noqa: SLF001 - same reason
+    KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001 - same reason
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - same reason
+    KafkaError._WAIT_COORD,  # noqa: SLF001 - same reason
+    KafkaError._RESOLVE,  # noqa: SLF001 - same reason
 }
 
 
 def is_passing(error: KafkaError) -> bool:
     """Whether a moment later it may have sorted itself out: a change of leader, a new topic, a lost connection."""
     return error.code() in _PASSING or error.retriable()
+
+
+def may_pass(error: LogUnavailableError) -> bool:
+    """Whether asking again may help: what brokers say in a moment of change, or no answer at all."""
+    cause = error.__cause__
+    return isinstance(cause, TimeoutError) or (isinstance(cause, KafkaException) and is_passing(cause.args[0]))
 
 
 def translated(error: KafkaError) -> LogError:

@@ -39,6 +39,7 @@ class KafkaReader:
             "fetch.error.backoff.ms": 100,
             "queued.max.messages.kbytes": 32 << 10,
             "check.crcs": True,
+            "max.poll.interval.ms": 86_400_000,  # a flow that waits for brokers to append to does not read meanwhile
         }
         self._consumer = Consumer({**settings, **common})
         self._position = dict(start)

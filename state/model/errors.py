@@ -9,6 +9,7 @@ CarillonError
 │   └── OffsetOutOfRangeError the offset asked for is older than what the log retains
 ├── StateError
 │   ├── StateLockedError      another live process owns the state directory
+│   ├── StateFencedError      another process took this one's place over; it may write and send nothing more
 │   ├── StateDamagedError     stored bytes do not decode or fall short of what was acknowledged
 │   └── StateVersionError     stored bytes of a version this program does not know
 ├── StoreUnavailableError     a cache or store did not answer within its deadline
@@ -55,6 +56,10 @@ class StateError(CarillonError):
 
 class StateLockedError(StateError):
     """Another live process owns the state directory."""
+
+
+class StateFencedError(StateError):
+    """Another process took this one's place over: whatever this one still does would be done twice."""
 
 
 class StateDamagedError(StateError):
