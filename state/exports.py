@@ -25,6 +25,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, cast
 
@@ -35,9 +36,10 @@ from state.database import database_options
 from state.model.errors import StateDamagedError, StateVersionError
 
 FORMAT, VERSION = "carillon export", 1
-FILE_BYTES = 64 << 20
-"""A table is closed when its rows reach this size."""
-_ROWS_BETWEEN_PAUSES = 512
+FILE_BYTES = 16 << 20
+"""A table is closed, and flushed, when its rows reach this size."""
+_BYTES_BETWEEN_PAUSES, _ROW_COST_BYTES = 256 << 10, 512
+"""What is written between two pauses; a small row costs as much time as so many bytes."""
 _WRITING, _MANIFEST = ".writing", "manifest.json"
 
 
@@ -151,16 +153,21 @@ def _write_table(
     path: Path, first: tuple[bytes, bytes], rows: Iterator[tuple[bytes, bytes]], pause: Callable[[], None]
 ) -> int:
     """Write rows until the table is large enough; gives how many."""
-    table = SstFileWriter(database_options())
+    options = database_options()
+    options.set_bytes_per_sync(1 << 20)  # so that the flush at the end has little left to do
+    table = SstFileWriter(options)
     table.open(str(path))
-    table[first[0]] = first[1]
-    size, count = len(first[0]) + len(first[1]), 1
-    while size < FILE_BYTES and (row := next(rows, None)) is not None:
-        key, value = row
+    size = count = since_pause = 0
+    for key, value in chain([first], rows):
         table[key] = value
-        size, count = size + len(key) + len(value), count + 1
-        if count % _ROWS_BETWEEN_PAUSES == 0:
+        count += 1
+        size += len(key) + len(value)
+        since_pause += len(value) + _ROW_COST_BYTES
+        if since_pause >= _BYTES_BETWEEN_PAUSES:
+            since_pause = 0
             pause()
+        if size >= FILE_BYTES:
+            break
     table.finish()
     return count
 

@@ -102,7 +102,8 @@ def _copy_group(source: Rdict, target: Rdict, group: int) -> int:
     _write(target, ((key, None) for key, _ in _meta_first(target, group)))
     meta_key = codec.row_key(_META, group)
     _write(target, (row for row in group_rows(source, group) if row[0] != meta_key))
-    meta: bytes = source[meta_key]
+    meta = source[meta_key]
+    assert isinstance(meta, bytes)  # raw mode; the manifest knows the group
     _write(target, [(meta_key, meta)])
     return int(codec.unpack(meta, "meta")[0])
 
