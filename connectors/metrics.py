@@ -19,8 +19,22 @@ INBOX_AUDIT_MISMATCHES = Counter(
     "carillon_inbox_audit_mismatches_total", "Key groups whose rows, counted one by one, differ from the running totals"
 )
 DEAD_LETTERS = Counter("carillon_dead_letters_total", "Records that could not be handled and were set aside", ["stage"])
-ARCHIVE_PARTS = Counter("carillon_archive_parts_total", "Parquet parts of the ledger, by event", ["event"])
-ARCHIVE_ROWS = Counter("carillon_archive_rows_total", "Ledger records written to the archive")
+EXPORTS = Counter(
+    "carillon_exports_total",
+    "Exports of a store, by result: written, current (nothing had changed), or failed",
+    ["store", "result"],
+)
+EXPORT_SECONDS = Histogram(
+    "carillon_export_seconds",
+    "Time that an export of a store took, giving way to the flow",
+    ["store"],
+    buckets=(0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800),
+)
+ARCHIVE_PARTS = Counter("carillon_archive_parts_total", "Parquet parts of the archive, by event", ["event"])
+ARCHIVE_ROWS = Counter("carillon_archive_rows_total", "Records written to the archive")
+ARCHIVE_BEHIND_SECONDS = Gauge(
+    "carillon_archive_behind_seconds", "Age of the oldest record of a topic that is read and not archived", ["topic"]
+)
 
 GATEWAY_REQUESTS = Counter(
     "carillon_gateway_requests_total",
@@ -45,6 +59,12 @@ ADMISSION_STORE_UNAVAILABLE = Counter(
     "carillon_gateway_store_unavailable_total",
     "Requests that went on without a store: admission (repeats are caught later) or limit (a lower one holds)",
     ["store"],
+)
+GATEWAY_DOOR_REFUSED = Counter(
+    "carillon_gateway_door_refused_total", "Posts answered with 403: the sender's door is closed", ["lane"]
+)
+DOORS_CLOSED = Counter(
+    "carillon_doors_closed_total", "Senders closed by this process, for records that nothing can process"
 )
 GATEWAY_FOLLOW_ERRORS = Counter(
     "carillon_gateway_follow_errors_total",

@@ -27,6 +27,7 @@ from connectors.log.kafka import KafkaOptions
 from connectors.push.apns import ApnsOptions
 from connectors.sms.twilio import TwilioOptions
 from flows.options import EnvironmentText, load
+from flows.steps.exporting import ExportOptions
 from state.model.errors import ConfigurationError
 from state.model.registry import Registry, load_registry
 from state.model.secret import Secret
@@ -91,6 +92,20 @@ class LogOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveTable:
+    """How long the archive (`DIR/archive`, Parquet by hour) keeps what the log has dropped."""
+
+    ledger_retention: timedelta = timedelta(days=365)
+    """Decisions and deliveries: no address, no content. Default: a year."""
+    work_retention: timedelta = timedelta(days=90)
+    """The decision log, with payloads and addresses: what can be replayed. Default: 90 days."""
+    dead_letters_retention: timedelta = timedelta(days=90)
+    """Records of what could not be handled. Default: 90 days."""
+    wait_max: timedelta = timedelta(days=7)
+    """How much longer than log.retention the embedded log keeps what is not archived yet. Default: seven days."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerOptions(KafkaOptions):
     """The brokers of the profile `kafka`."""
 
@@ -144,6 +159,10 @@ class Settings:
     """The HTTP API."""
     log: LogOptions = field(default_factory=LogOptions)
     """Size and life of the log's topics."""
+    archive: ArchiveTable = field(default_factory=ArchiveTable)
+    """How long the archive keeps what the log has dropped."""
+    exports: ExportOptions = field(default_factory=ExportOptions)
+    """Copies of the state of decide, sequence and inbox (DIR/exports), from which lost state is restored."""
     embedded: EmbeddedOptions = field(default_factory=EmbeddedOptions)
     """The files of the profile embedded."""
     kafka: BrokerOptions = field(default_factory=BrokerOptions)
@@ -163,8 +182,10 @@ class Settings:
 
     def validate(self) -> None:
         """:raises ConfigurationError: naming the key and the remedy."""
-        self.registry()
+        registry = self.registry()
         _validate_log(self.log)
+        _validate_windows(self.log.retention, registry)
+        _validate_exports(self.exports, self.log.retention)
         _validate_senders(self.senders)
         for options in (self.providers.apns, self.providers.twilio, self.providers.smtp):
             if options is not None:
@@ -190,6 +211,25 @@ def _validate_log(options: LogOptions) -> None:
         )
     if options.retention <= timedelta(hours=25):
         raise ConfigurationError("log.retention: must be longer than 25h, since caps and repeats look back one day")
+
+
+def _validate_windows(retention: timedelta, registry: Registry) -> None:
+    """What is open may have to be read again from the log, and lost repeats are recognised by it."""
+    for name, profile in registry.exact.items():
+        longest = timedelta(milliseconds=max(profile.ttl_ms, profile.window_ms, profile.repeat_window_ms))
+        if retention < longest:
+            raise ConfigurationError(
+                f"log.retention: must not be shorter than ttl and windows of type {name}, {longest}"
+            )
+
+
+def _validate_exports(options: ExportOptions, retention: timedelta) -> None:
+    if not timedelta(seconds=1) <= options.every < retention / 4:
+        raise ConfigurationError("exports.every: must be at least 1s, and less than a quarter of log.retention")
+    if options.keep < 1:
+        raise ConfigurationError("exports.keep: must be at least 1")
+    if not options.every <= options.spacing < retention:
+        raise ConfigurationError("exports.spacing: must be at least exports.every, and less than log.retention")
 
 
 def _validate_senders(senders: Mapping[str, SenderOptions]) -> None:

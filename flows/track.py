@@ -1,6 +1,7 @@
-"""Track flow: the ledger's records become Parquet parts in the archive, which queries read beside the topic's tail.
+"""Track flow: the ledger's records become Parquet parts in the archive, which queries read beside the topic's tail; the
+decision log and the dead letters are kept there too, as they are, longer than the log keeps them.
 
-    ledger ─► by partition ─► parts and manifest (DIR/archive/ledger)
+    ledger, work, dead_letters ─► by partition ─► parts and manifests (DIR/archive/<topic>)
 
 It never stands in the way of deciding or sending: nothing waits for it, and after a crash or an outage it catches up
 from the offsets in its manifests, with or without a recovery store of Bytewax.
@@ -13,25 +14,34 @@ from datetime import timedelta
 from pathlib import Path
 
 import bytewax.operators as op
+import structlog
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
 from connectors.archive.manifest import read_manifest
-from connectors.archive.parquet import ArchiveOptions, ArchiveWriter
+from connectors.archive.parquet import ArchiveOptions
 from connectors.log.bytewax import LogSource
 from connectors.log.interface import Log, Record
 from flows.drain import install_drain
 from flows.logs import ensure_logs
 from flows.open import clock_ms, log_opener
-from flows.settings import load_settings
-from flows.steps.resuming import resume_offset
+from flows.settings import ArchiveTable, load_settings
 from flows.steps.ticks import Tick, TickSource
-from flows.steps.track import Item, PartOptions, TrackParts, TrackSink
+from flows.steps.track import ArchivedTopic, Item, PartOptions, TrackParts, TrackSink
+from state.model.errors import StateDamagedError
 
 OWN_OFFSETS = True
 """Tells who runs the flow that it needs no recovery store."""
-DIRECTORY = Path("archive") / "ledger"
-"""Where the archive lies under the data directory: one directory per partition."""
+ARCHIVE = Path("archive")
+"""Where the archive lies under the data directory: one directory per topic, below it one per partition."""
+DIRECTORY = ARCHIVE / "ledger"
+"""The ledger's archive."""
+STATE = Path("state") / "track"
+TOPICS = ("ledger", "work", "dead_letters")
+"""What is archived."""
+_RAW_PARTS = PartOptions(interval=timedelta(minutes=1), bytes_max=16 << 20)
+"""Nobody queries raw records while they are young: the log has them. Few parts cost less."""
+_logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,47 +52,75 @@ class TrackFlowOptions:
     """Records of a partition that may enter an epoch."""
     tick: timedelta = timedelta(seconds=1)
     """How often it is asked whether a part is due, an hour can be merged, a file removed."""
-    parts: PartOptions = field(default_factory=PartOptions)
-    """When gathered records become a part."""
-    archive: ArchiveOptions = field(default_factory=ArchiveOptions)
-    """Sizes and delays of the archive."""
+    topics: tuple[ArchivedTopic, ...] = field(default_factory=lambda: archived_topics(ArchiveTable()))
+    """What is archived, and when gathered records become a part."""
+    hot: timedelta = timedelta(days=7)
+    """How long the log keeps records: a warning comes when half of it has passed and they are not archived."""
+
+
+def archived_topics(table: ArchiveTable) -> tuple[ArchivedTopic, ...]:
+    """The archived topics as configured."""
+    kept = {
+        "ledger": table.ledger_retention,
+        "work": table.work_retention,
+        "dead_letters": table.dead_letters_retention,
+    }
+    return tuple(
+        ArchivedTopic(name, PartOptions() if name == "ledger" else _RAW_PARTS, ArchiveOptions(retention=kept[name]))
+        for name in TOPICS
+    )
 
 
 def _by_partition(item: list[Record] | Tick) -> str:
     return str(item.partition if isinstance(item, Tick) else item[0].partition)
 
 
+def start_offset(open_log: Callable[[], Log], archived: int, topic: str, partition: int) -> int:
+    """Where to read on behind what is archived.
+
+    :raises StateDamagedError: the archive is ahead of the log, so that it is another log's.
+    """
+    log = open_log()
+    try:
+        begin, end = log.begin_offset(topic, partition), log.end_offset(topic, partition)
+    finally:
+        log.close()
+    if archived > end:
+        raise StateDamagedError(
+            f"{topic}/{partition}: archived up to offset {archived}, but the log ends at {end}: the log was lost or "
+            f"replaced; restore it, or move {ARCHIVE}/{topic} out of the data directory"
+        )
+    if archived and archived < begin:
+        _logger.error("log_dropped_before_archived", topic=topic, partition=partition, archived=archived, begin=begin)
+    return max(archived, begin)
+
+
 def wire(
     open_log: Callable[[], Log],
-    directory: Path,
+    data_dir: Path,
     *,
     drain: Callable[[], bool],
     now_ms: Callable[[], int],
     options: TrackFlowOptions | None = None,
 ) -> Dataflow:
-    """The flow over any log; `directory` holds the archive (`DIR/archive/ledger`)."""
+    """The flow over any log; the archive lies under `data_dir`."""
     given = options or TrackFlowOptions()
     log = open_log()
     partitions = log.partitions("ledger")
     log.close()
+    archive = data_dir / ARCHIVE
     source = LogSource(
         open_log,
-        ["ledger"],
-        start=lambda topic, partition: resume_offset(
-            open_log, read_manifest(directory / str(partition)).offset, topic, partition
+        [topic.name for topic in given.topics],
+        start=lambda topic, partition: start_offset(
+            open_log, read_manifest(archive / topic / str(partition)).offset, topic, partition
         ),
         budget=given.budget,
         resume="own",
         drain=drain,
         drain_within=timedelta(seconds=5),
     )
-    parts = TrackParts(
-        open_archive=lambda partition: ArchiveWriter(directory / str(partition), given.archive),
-        open_log=open_log,
-        partitions=partitions,
-        now_ms=now_ms,
-        options=given.parts,
-    )
+    parts = TrackParts(archive, data_dir / STATE, given.topics, open_log, partitions, now_ms, given.hot)
     flow = Dataflow("track")
     records = op.input("records", flow, source)
     ticks = op.input("intervals", flow, TickSource(partitions, given.tick, clock=time.monotonic, drain=drain))
@@ -95,5 +133,5 @@ def build() -> Dataflow:
     """The flow as configured; drains on SIGTERM."""
     ensure_logs("track")
     settings = load_settings()
-    drain = install_drain()
-    return wire(log_opener(settings), settings.data_dir / DIRECTORY, drain=drain, now_ms=clock_ms)
+    options = TrackFlowOptions(topics=archived_topics(settings.archive), hot=settings.log.retention)
+    return wire(log_opener(settings), settings.data_dir, drain=install_drain(), now_ms=clock_ms, options=options)

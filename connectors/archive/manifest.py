@@ -1,13 +1,16 @@
-"""The manifest of one partition of the archive: which parts there are, and where the log goes on behind them.
+"""The manifest of one partition of an archived topic: which parts there are, and where the log goes on behind them.
 
-    DIR/archive/ledger/<partition>/manifest.json
+    DIR/archive/<topic>/<partition>/manifest.json
     {"version": 1, "offset": 4711, "serial": 12,
-     "parts":   [{"file": "0000000011.parquet", "hour": 489123, "rows": 90, "bytes": 12345, "compacted": false}, ..],
+     "parts":   [{"file": "0000000011.parquet", "hour": 489123, "rows": 90, "bytes": 12345, "compacted": false,
+                  "first": 4600, "end": 4711}, ..],
      "retired": [{"file": "0000000007.parquet", "at": 1700000000000}, ..]}
 
-`offset` is the first offset of topic `ledger` that no part includes; `hour` is the log's time in hours since 1970;
-`serial` is the number of the next part. `retired` parts are named by no query that begins now; they are removed when
-older queries had time to end. A manifest is written beside, flushed and renamed: it is the old one or the new one.
+`offset` is the first offset of the topic that no part includes; `hour` is the log's time in hours since 1970;
+`serial` is the number of the next part. A part of raw records holds all that the log had in [`first`, `end`); where the
+next part begins later, records are missing. Parts of the ledger have -1 there, since a merge drops superseded states.
+`retired` parts are named by no query that begins now; they are removed when older queries had time to end. A manifest
+is written beside, flushed and renamed: it is the old one or the new one.
 """
 
 import os
@@ -29,6 +32,8 @@ class Part(msgspec.Struct, frozen=True):
     rows: int
     bytes: int
     compacted: bool = False
+    first: int = -1
+    end: int = -1
 
 
 class Retired(msgspec.Struct, frozen=True):

@@ -1,58 +1,51 @@
-"""Writes one partition of the ledger's archive: Parquet parts of a few seconds, merged by hour.
+"""Writes one partition of an archived topic: Parquet parts of a few seconds, merged by hour, dropped by age.
 
 Guarantee: what `write` returned from is durable together with the offset behind it, all or nothing. One writer per
-partition. Columns: `state/ledger.py`; rows go by (key group, user, time), so that a user's records lie together.
+partition. What parts hold: `connectors.archive.forms`.
 """
 
+import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
 
 import msgspec
-import numpy as np
 import pyarrow as pa
-import pyarrow.dataset
 import pyarrow.parquet as pq
 
+from connectors.archive.forms import LEDGER, ArchiveForm
 from connectors.archive.manifest import Manifest, Part, Retired, flush_directory, read_manifest, write_manifest
 from connectors.metrics import ARCHIVE_PARTS, ARCHIVE_ROWS
-from state.ledger import SCHEMA, latest
 
-dataset: Any = pyarrow.dataset  # its stubs refuse expressions
 HOUR_MS = 3_600_000
-_SORTING: list[tuple[str, Literal["ascending", "descending"]]] = [
-    ("key_group", "ascending"),
-    ("user", "ascending"),
-    ("time", "ascending"),
-    ("log_offset", "ascending"),
-]
 _SUFFIX = ".parquet"
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveOptions:
-    """Sizes and delays of the archive."""
+    """Sizes, delays and life of an archived topic."""
 
     row_group_rows: int = 20_000
     """Rows per row group: what a query of one user reads at least."""
     settle: timedelta = timedelta(minutes=2)
     """How long after its end an hour is merged."""
     merge_rows_max: int = 500_000
-    """Rows merged at a time, about 1 kB of memory each: an hour with more becomes several parts by key group."""
+    """Rows merged at a time, about 1 kB of memory each: an hour with more becomes several parts."""
     readers: timedelta = timedelta(minutes=5)
-    """How long a query may still use parts that were merged away."""
+    """How long a query may still use parts that were merged away or dropped."""
+    retention: timedelta | None = None
+    """Hours that ended longer ago are dropped. None: they are kept."""
 
 
 class ArchiveWriter:
     """The writer of one partition. Blocks on the disk; one thread at a time."""
 
-    def __init__(self, directory: Path, options: ArchiveOptions | None = None) -> None:
+    def __init__(self, directory: Path, options: ArchiveOptions | None = None, form: ArchiveForm = LEDGER) -> None:
         """Open or begin the partition; files that a crash left unnamed are removed."""
         directory.mkdir(parents=True, exist_ok=True)
-        self._directory, self._options = directory, options or ArchiveOptions()
+        self._directory, self._options, self._form = directory, options or ArchiveOptions(), form
         self._manifest = read_manifest(directory)
         self._remove_unnamed()
 
@@ -66,17 +59,23 @@ class ArchiveWriter:
         """What is committed."""
         return self._manifest
 
+    def skip_to(self, offset: int) -> None:
+        """Go on at this offset, since the log retains nothing below; takes hold with the next `write`."""
+        self._manifest = msgspec.structs.replace(self._manifest, offset=offset)
+
     def write(self, table: pa.Table, offset: int) -> None:
         """Add a part (none, if the table is empty) and make `offset` the place to go on."""
         manifest = msgspec.structs.replace(self._manifest, offset=offset)
         if len(table):
-            manifest = self._with_part(manifest, table, _hour(table), compacted=False)
+            hour: int = table[self._form.log_time][0].as_py() // HOUR_MS
+            span = (self.offset, offset) if self._form.ordered else (-1, -1)
+            manifest = self._with_part(manifest, table, hour, span, compacted=False)
         self._commit(manifest)
         ARCHIVE_ROWS.inc(len(table))
 
     def merge_hours(self, now_ms: int) -> int:
-        """Merge the parts of each hour that ended into one with the last state of each key. Gives the hours merged."""
-        settled = now_ms - self._options.settle // timedelta(milliseconds=1)
+        """Merge the parts of each hour that ended. Gives the hours merged."""
+        settled = now_ms - _ms(self._options.settle)
         merged = 0
         for hour in sorted({part.hour for part in self._manifest.parts}):
             parts = [part for part in self._manifest.parts if part.hour == hour]
@@ -85,9 +84,22 @@ class ArchiveWriter:
                 merged += 1
         return merged
 
+    def drop_old(self, now_ms: int) -> int:
+        """Drop the hours that are past their retention: out of the manifest now, off the disk when no query uses them
+        any more. Gives the parts dropped.
+        """
+        if self._options.retention is None:
+            return 0
+        oldest = now_ms - _ms(self._options.retention)
+        old = [part for part in self._manifest.parts if (part.hour + 1) * HOUR_MS <= oldest]
+        if old:
+            self._commit(_without(self._manifest, old, now_ms))
+            ARCHIVE_PARTS.labels("dropped").inc(len(old))
+        return len(old)
+
     def remove_retired(self, now_ms: int) -> int:
         """Remove the files that no query may use any more. Gives how many."""
-        latest_use = now_ms - self._options.readers // timedelta(milliseconds=1)
+        latest_use = now_ms - _ms(self._options.readers)
         gone = [retired for retired in self._manifest.retired if retired.at <= latest_use]
         if gone:
             kept = tuple(retired for retired in self._manifest.retired if retired.at > latest_use)
@@ -96,36 +108,37 @@ class ArchiveWriter:
         return len(gone)
 
     def _merge(self, hour: int, parts: list[Part], now_ms: int) -> None:
-        manifest = msgspec.structs.replace(
-            self._manifest,
-            parts=tuple(part for part in self._manifest.parts if part.hour != hour),
-            retired=(*self._manifest.retired, *(Retired(part.file, now_ms) for part in parts)),
-        )
-        for table in self._merged(parts):
-            manifest = self._with_part(manifest, table, hour, compacted=True)
-        self._commit(manifest)
+        manifest = _without(self._manifest, parts, now_ms)
+        for run in _adjoining(parts) if self._form.ordered else [parts]:
+            manifest = self._with_merged(manifest, hour, run)
+        ordered = sorted(manifest.parts, key=lambda part: part.first) if self._form.ordered else manifest.parts
+        self._commit(msgspec.structs.replace(manifest, parts=tuple(ordered)))
         ARCHIVE_PARTS.labels("merged").inc(len(parts))
 
-    def _merged(self, parts: list[Part]) -> Iterator[pa.Table]:
-        """The last state of each key, in tables of bounded size; the states of a key are in one key group."""
-        files = [str(self._directory / part.file) for part in parts]
-        source = dataset.dataset(files, schema=SCHEMA, format="parquet")
-        groups = np.unique(source.to_table(columns=["key_group"])["key_group"].to_numpy())
-        pieces = -(-sum(part.rows for part in parts) // self._options.merge_rows_max)
-        for piece in np.array_split(groups, min(pieces, len(groups))):
-            first, last = int(piece[0]), int(piece[-1])
-            chosen = (dataset.field("key_group") >= first) & (dataset.field("key_group") <= last)
-            yield latest(source.to_table(filter=chosen))
+    def _with_merged(self, manifest: Manifest, hour: int, parts: Sequence[Part]) -> Manifest:
+        """With parts that lie side by side as few; together they cover the same offsets."""
+        files = [self._directory / part.file for part in parts]
+        first, written = parts[0].first, 0
+        rows = sum(part.rows for part in parts)
+        for table in self._form.merged(files, self._options.merge_rows_max):
+            written += len(table)
+            span = (-1, -1)
+            if self._form.ordered:
+                end: int = parts[-1].end if written == rows else table["offset"][-1].as_py() + 1
+                span, first = (first, end), end
+            manifest = self._with_part(manifest, table, hour, span, compacted=True)
+        return manifest
 
-    def _with_part(self, manifest: Manifest, table: pa.Table, hour: int, *, compacted: bool) -> Manifest:
+    def _with_part(
+        self, manifest: Manifest, table: pa.Table, hour: int, span: tuple[int, int], *, compacted: bool
+    ) -> Manifest:
         name = f"{manifest.serial:010}{_SUFFIX}"
         path = self._directory / name
-        pq.write_table(
-            table.sort_by(_SORTING), path, compression="zstd", row_group_size=self._options.row_group_rows
-        )  # fmt: skip
+        ordered = table.sort_by(list(self._form.sorting)) if self._form.sorting else table
+        pq.write_table(ordered, path, compression="zstd", row_group_size=self._options.row_group_rows)
         _flush_file(path)
         ARCHIVE_PARTS.labels("written").inc()
-        part = Part(name, hour, len(table), path.stat().st_size, compacted)
+        part = Part(name, hour, len(table), path.stat().st_size, compacted, *span)
         return msgspec.structs.replace(manifest, serial=manifest.serial + 1, parts=(*manifest.parts, part))
 
     def _commit(self, manifest: Manifest) -> None:
@@ -143,9 +156,26 @@ class ArchiveWriter:
             ARCHIVE_PARTS.labels("removed").inc()
 
 
-def _hour(table: pa.Table) -> int:
-    first: int = table["log_ms"][0].as_py()
-    return first // HOUR_MS
+def _without(manifest: Manifest, parts: Sequence[Part], now_ms: int) -> Manifest:
+    """With these parts retired."""
+    gone = {part.file for part in parts}
+    kept = tuple(part for part in manifest.parts if part.file not in gone)
+    retired = (*manifest.retired, *(Retired(part.file, now_ms) for part in parts))
+    return msgspec.structs.replace(manifest, parts=kept, retired=retired)
+
+
+def _adjoining(parts: Sequence[Part]) -> Iterator[list[Part]]:
+    """Runs of parts without a hole between them: merging over one would hide it."""
+    ordered = sorted(parts, key=lambda part: part.first)
+    holes = itertools.accumulate(
+        (before.end != part.first for before, part in itertools.pairwise(ordered)), initial=False
+    )
+    for _, run in itertools.groupby(zip(holes, ordered, strict=True), key=lambda pair: pair[0]):
+        yield [part for _, part in run]
+
+
+def _ms(duration: timedelta) -> int:
+    return duration // timedelta(milliseconds=1)
 
 
 def _flush_file(path: Path) -> None:

@@ -1,24 +1,35 @@
-"""The sink of the track flow: ledger records become Parquet parts, under a manifest that says how far they reach.
+"""The sink of the track flow: records of the archived topics become Parquet parts, under manifests that say how far.
 
-One sink partition owns the archive of one partition of topic `ledger`. It gathers records for a few seconds or up to a
-number, writes them as one part, and commits the part together with the offset behind it: what was gathered and not yet
-written is read again after a crash.
+One sink partition owns the archive of one partition number of every archived topic. It gathers records for a while or
+up to a number, writes them as one part per hour, and commits a part together with the offset behind it: what was
+gathered and not yet written is read again after a crash.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import groupby
+from pathlib import Path
 
+import pyarrow as pa
+import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from connectors.archive.parquet import ArchiveWriter
-from connectors.log.interface import Log, Record
-from connectors.metrics import DEAD_LETTERS
-from flows.steps.resuming import dead_letter
+from connectors.archive.forms import LEDGER, RAW, ArchiveForm, raw_table
+from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
+from connectors.log.interface import Log, NewRecord, Record
+from connectors.metrics import ARCHIVE_BEHIND_SECONDS, DEAD_LETTERS
+from flows.steps.resuming import dead_letter, environment_failed
 from flows.steps.ticks import Tick
 from state.ledger import ledger_table
+from state.lock import StateLock
+from state.poison import STARTS_MAX, PoisonJournal
 
 Item = list[Record] | Tick
+Refusals = list[tuple[Record, Exception | None]]
+"""Records that are no part of the archive, with what they raised; None: they ended the process."""
+_WARN_EVERY_MS = HOUR_MS
+_logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +45,41 @@ class PartOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchivedTopic:
+    """One topic in the archive."""
+
+    name: str
+    parts: PartOptions = PartOptions()
+    archive: ArchiveOptions = field(default_factory=ArchiveOptions)
+
+    @property
+    def form(self) -> ArchiveForm:
+        """The ledger is archived as columns, every other topic as it is."""
+        return LEDGER if self.name == "ledger" else RAW
+
+    def table(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
+        """The rows of records, and what does not fit."""
+        if self.name != "ledger":
+            return raw_table(records), []
+        table, refused = ledger_table(records)
+        places = {record.offset: record for record in records} if refused else {}
+        return table, [(places[each.record.offset], each.error) for each in refused]
+
+
+@dataclass(frozen=True, slots=True)
 class TrackParts:
     """What the sink builds its partitions from."""
 
-    open_archive: Callable[[int], ArchiveWriter]
+    directory: Path
+    """The archive: a directory per topic, below it one per partition."""
+    state: Path
+    """Where each partition's owner keeps its lock and its notes on what it processes."""
+    topics: Sequence[ArchivedTopic]
     open_log: Callable[[], Log]
     partitions: int
     now_ms: Callable[[], int]
-    options: PartOptions = PartOptions()
+    hot: timedelta
+    """How long the log keeps records."""
 
 
 class TrackSink(FixedPartitionedSink[Item, None]):
@@ -62,29 +100,55 @@ class TrackSink(FixedPartitionedSink[Item, None]):
 
 class _TrackPartition(StatefulSinkPartition[Item, None]):
     def __init__(self, partition: int, parts: TrackParts) -> None:
-        self._parts, self._options = parts, parts.options
-        self._archive, self._log = parts.open_archive(partition), parts.open_log()
-        self._gathered: list[Record] = []
-        self._bytes = 0
-        self._since_ms = 0
+        own = parts.state / f"p{partition:03}"
+        self._lock = StateLock.acquire(own, f"track partition {partition}")
+        self._journal = PoisonJournal.open(own / "processing.journal", slots=4)
+        self._log = parts.open_log()
+        self._topics = {
+            topic.name: _TopicArchive(topic, partition, parts, self._log, self._journal) for topic in parts.topics
+        }
 
     def write_batch(self, values: list[Item]) -> None:
         for value in values:
             if isinstance(value, list):
-                self._gather(value)
-        if self._is_due():
-            self._write()
-        if any(isinstance(value, Tick) for value in values):
-            self._keep_house()
+                for topic, records in groupby(value, key=lambda record: record.topic):
+                    self._topics[topic].gather(list(records))
+        ticked = any(isinstance(value, Tick) for value in values)
+        for archive in self._topics.values():
+            if archive.is_due():
+                archive.write()
+            if ticked:
+                archive.keep_house()
 
     def snapshot(self) -> None:
-        """The manifest knows where to go on."""
+        """The manifests know where to go on."""
 
     def close(self) -> None:
-        self._write()
+        for archive in self._topics.values():
+            archive.write()
         self._log.close()
+        self._journal.close()
+        self._lock.release()
 
-    def _gather(self, records: list[Record]) -> None:
+
+class _TopicArchive:
+    """One partition of one topic: what was gathered, and its archive."""
+
+    def __init__(
+        self, topic: ArchivedTopic, partition: int, parts: TrackParts, log: Log, journal: PoisonJournal
+    ) -> None:
+        self._topic, self._partition, self._parts, self._log = topic, partition, parts, log
+        self._archive = ArchiveWriter(parts.directory / topic.name / str(partition), topic.archive, topic.form)
+        self._journal = journal
+        self._careful = any(
+            (place.topic, place.partition) == (topic.name, partition) and starts < STARTS_MAX
+            for place, starts in journal.counts.items()
+        )
+        self._gathered: list[Record] = []
+        self._bytes = 0
+        self._since_ms = self._warned_ms = 0
+
+    def gather(self, records: list[Record]) -> None:
         next_offset = self._gathered[-1].offset + 1 if self._gathered else self._archive.offset
         fresh = [record for record in records if record.offset >= next_offset]
         if fresh and not self._gathered:
@@ -92,37 +156,95 @@ class _TrackPartition(StatefulSinkPartition[Item, None]):
         self._gathered += fresh
         self._bytes += sum(len(record.value) for record in fresh)
 
-    def _is_due(self) -> bool:
+    def is_due(self) -> bool:
         if not self._gathered:
             return False
-        waited_ms = self._parts.now_ms() - self._since_ms
+        options, waited_ms = self._topic.parts, self._parts.now_ms() - self._since_ms
         return (
-            waited_ms >= self._options.interval // timedelta(milliseconds=1)
-            or len(self._gathered) >= self._options.records_max
-            or self._bytes >= self._options.bytes_max
+            waited_ms >= options.interval // timedelta(milliseconds=1)
+            or len(self._gathered) >= options.records_max
+            or self._bytes >= options.bytes_max
         )
 
-    def _write(self) -> None:
+    def write(self) -> None:
         if not self._gathered:
             return
-        table, refused = ledger_table(self._gathered)
-        if refused:
-            now_ms = self._parts.now_ms()
-            records = {record.offset: record for record in self._gathered}
-            partitions = self._log.partitions("dead_letters")
-            self._log.append(
-                [
-                    dead_letter(
-                        records[each.record.offset], each.error, stage="track", at=now_ms, partitions=partitions
-                    )
-                    for each in refused
-                ]
-            )
-            DEAD_LETTERS.labels("track").inc(len(refused))
-        self._archive.write(table, self._gathered[-1].offset + 1)
+        self._leave_out_what_is_gone()
+        for _, hour in groupby(self._gathered, key=lambda record: record.timestamp_ms // HOUR_MS):
+            records = list(hour)
+            table, refused = self._converted(records)
+            if refused:
+                self._log.append(list(self._letters(refused)))
+                DEAD_LETTERS.labels("track").inc(len(refused))
+            self._archive.write(table, records[-1].offset + 1)
         self._gathered, self._bytes = [], 0
 
-    def _keep_house(self) -> None:
+    def keep_house(self) -> None:
         now_ms = self._parts.now_ms()
         self._archive.merge_hours(now_ms)
+        self._archive.drop_old(now_ms)
         self._archive.remove_retired(now_ms)
+        behind_ms = max(0, now_ms - self._gathered[0].timestamp_ms) if self._gathered else 0
+        ARCHIVE_BEHIND_SECONDS.labels(self._topic.name).set(behind_ms / 1000)
+        if behind_ms > self._parts.hot / timedelta(milliseconds=2) and now_ms - self._warned_ms >= _WARN_EVERY_MS:
+            self._warned_ms = now_ms
+            _logger.warning(
+                "archive_far_behind", topic=self._topic.name, partition=self._partition, behind_ms=behind_ms,
+                remedy="raise log.retention until it has caught up: what the log drops before is not archived",
+            )  # fmt: skip
+
+    def _leave_out_what_is_gone(self) -> None:
+        """Where the log has dropped what was not archived, the manifest must not say that it was."""
+        first, expected = self._gathered[0].offset, self._archive.offset
+        if first == expected:
+            return
+        begin = min(first, self._log.begin_offset(self._topic.name, self._partition))
+        if begin > expected:
+            if expected:
+                _logger.error("archive_has_a_hole", topic=self._topic.name, partition=self._partition,
+                              first=expected, end=begin)  # fmt: skip
+            self._archive.skip_to(begin)
+
+    def _converted(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
+        """All at once; one by one where that raises, or where the process died in the midst of it before."""
+        convicted = [record for record in records if self._is_suspect(record)]
+        left = [record for record in records if record not in convicted] if convicted else list(records)
+        found = None if self._careful else self._try_all(left)
+        self._careful = False
+        table, refused = self._one_by_one(left) if found is None else found
+        return table, [*refused, *((record, None) for record in convicted)]
+
+    def _try_all(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals] | None:
+        if not records:
+            return self._topic.form.schema.empty_table(), []
+        try:
+            with self._journal.processing(self._topic.name, self._partition, records[0].offset):
+                return self._topic.table(records)
+        except Exception as error:  # which record it was, the next step finds out
+            if environment_failed(error):
+                raise
+            _logger.warning("archive_batch_raised", topic=self._topic.name, error=type(error).__name__)
+            return None
+
+    def _one_by_one(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
+        tables, refused = [self._topic.form.schema.empty_table()], Refusals()
+        for record in records:
+            try:
+                with self._journal.processing(self._topic.name, self._partition, record.offset):
+                    table, unfit = self._topic.table([record])
+            except Exception as error:  # one record must not stop the archive
+                if environment_failed(error):
+                    raise
+                refused.append((record, error))
+                continue
+            tables.append(table)
+            refused += unfit
+        return pa.concat_tables(tables), refused
+
+    def _is_suspect(self, record: Record) -> bool:
+        return self._journal.suspect(self._topic.name, self._partition, record.offset)
+
+    def _letters(self, refused: Refusals) -> Iterator[NewRecord]:
+        partitions, now_ms = self._log.partitions("dead_letters"), self._parts.now_ms()
+        for record, error in refused:
+            yield dead_letter(record, error, stage="track", at=now_ms, partitions=partitions)

@@ -26,15 +26,15 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 from bytewax.testing import cluster_main
-from connectors.archive.parquet import ArchiveOptions
 from flows.drain import install_drain
-from flows.steps.track import PartOptions
-from flows.track import DIRECTORY, TrackFlowOptions, wire
+from flows.steps.track import ArchivedTopic, PartOptions
+from flows.track import TrackFlowOptions, wire
 from truth.feeding import now_ms, open_embedded
 data = Path(sys.argv[1])
 parts = PartOptions(interval=timedelta(milliseconds=100), records_max=400)
-options = TrackFlowOptions(budget=300, tick=timedelta(milliseconds=100), parts=parts)
-flow = wire(lambda: open_embedded(data), data / DIRECTORY, drain=install_drain(), now_ms=now_ms, options=options)
+topics = tuple(ArchivedTopic(name, parts) for name in ("ledger", "work", "dead_letters"))
+options = TrackFlowOptions(budget=300, tick=timedelta(milliseconds=100), topics=topics)
+flow = wire(lambda: open_embedded(data), data, drain=install_drain(), now_ms=now_ms, options=options)
 print("ready", flush=True)
 cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=timedelta(milliseconds=50))
 """
