@@ -1,0 +1,179 @@
+"""The exporter of a process: a thread that writes exports of the stores that the process owns (DESIGN 2.7).
+
+It reads a snapshot of what was committed, so the flow does not wait for it; it gives way between blocks of rows, and
+has the lowest priority where threads can have one. A failed export is reported and tried again; it never ends the flow.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from connectors.log.interface import Log
+from connectors.metrics import EXPORT_SECONDS, EXPORTS
+from state.exports import Export, ExportSource, list_exports, prune_exports, verify_export, write_export
+from state.model.errors import CarillonError, StateDamagedError
+from state.model.keys import partition_of_group
+
+_LOOK = timedelta(seconds=1)
+_FIRST = timedelta(seconds=10)
+_REST = 4
+"""It rests so many times as long as it works."""
+_REST_LONGEST_S = 0.1
+_WORK_SHORTEST_S = 0.0005
+_logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """When exports of the stores of decide, sequence and inbox are written to `DIR/exports`, and which are kept."""
+
+    every: timedelta = timedelta(hours=1)
+    """Time between two exports of a store. Less than a quarter of log.retention. Default: an hour."""
+    keep: int = 3
+    """Newest exports of a store that are kept. Default: three."""
+    spacing: timedelta = timedelta(days=1)
+    """Older ones are kept this far apart, as far back as the log goes, to decide old times again. Default: a day."""
+
+
+class Exporter:
+    """Exports the stores that were added, one after the other."""
+
+    def __init__(
+        self, exports: Path, options: ExportOptions, open_log: Callable[[], Log], clock: Callable[[], int]
+    ) -> None:
+        """`exports` is `DIR/exports`; `clock` gives milliseconds UTC."""
+        self._exports, self._options, self._open_log, self._clock = exports, options, open_log, clock
+        self._sources: dict[str, ExportSource] = {}
+        self._busy = threading.Lock()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="exporter", daemon=True)
+
+    def start(self) -> Exporter:
+        """Begin; the process need not wait for the thread when it ends."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End, after the export being written if there is one."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def add(self, source: ExportSource) -> None:
+        """Export this store from now on."""
+        self._sources[source.store] = source
+
+    def remove(self, store: str) -> None:
+        """The store is about to be closed; waits until nobody reads it."""
+        with self._busy:
+            self._sources.pop(store, None)
+
+    def _run(self) -> None:
+        _lower_priority()
+        first = time.monotonic() + min(_FIRST, self._options.every).total_seconds()
+        while not self._ending.wait(_LOOK.total_seconds()):
+            if time.monotonic() < first:
+                continue
+            for source in list(self._sources.values()):
+                self._turn(source)
+
+    def _turn(self, source: ExportSource) -> None:
+        with self._busy:
+            if self._ending.is_set() or source.store not in self._sources:
+                return
+            newest = next(iter(list_exports(self._exports, source.store)), None)
+            if newest is not None and not self._is_due(newest):
+                return
+            kind = source.store.partition("/")[0]
+            try:
+                result = self._export(source, newest)
+            except (OSError, CarillonError) as error:
+                _logger.exception("export_failed", store=source.store, error=type(error).__name__)
+                result = "failed"
+                self._ending.wait(min(_FIRST, self._options.every).total_seconds())
+            if result is not None:
+                EXPORTS.labels(kind, result).inc()
+
+    def _is_due(self, newest: Export) -> bool:
+        age = self._clock() - newest.manifest.created_at
+        return not 0 <= age < self._options.every // timedelta(milliseconds=1)
+
+    def _export(self, source: ExportSource, newest: Export | None) -> str | None:
+        """Write one and remove what it makes superfluous; None where there is nothing to write yet."""
+        if newest is not None and self._is_current(source, newest):
+            return "current"
+        began = time.monotonic()
+        written = write_export(self._exports, source, at=self._clock(), pause=_Pacer())
+        if written is None:
+            return None
+        seconds = time.monotonic() - began
+        EXPORT_SECONDS.labels(source.store.partition("/")[0]).observe(seconds)
+        removed = self._prune(source)
+        size = sum(file.bytes for file in written.manifest.files)
+        _logger.info(
+            "exported", store=source.store, number=written.number, rows=written.manifest.rows, bytes=size,
+            seconds=round(seconds, 3), removed=removed,
+        )  # fmt: skip
+        return "written"
+
+    def _is_current(self, source: ExportSource, newest: Export) -> bool:
+        """Whether a sound export holds all that there is: an idle store is not written again and again."""
+        if sorted(source.offsets(source.snapshot())) != sorted(newest.manifest.offsets):
+            return False
+        try:
+            verify_export(newest)
+        except StateDamagedError as error:
+            _logger.warning("export_damaged", store=source.store, number=newest.number, error=str(error))
+            return False
+        return True
+
+    def _prune(self, source: ExportSource) -> list[int]:
+        log = self._open_log()
+        try:
+            return prune_exports(
+                self._exports, source.store, keep=self._options.keep,
+                spacing_ms=self._options.spacing // timedelta(milliseconds=1), begin=_begins(log, source.by),
+            )  # fmt: skip
+        finally:
+            log.close()
+
+
+def _begins(log: Log, by: str) -> Callable[[str, int], int]:
+    """The oldest offset of a topic, by partition or by key group."""
+
+    def begin(topic: str, number: int) -> int:
+        return log.begin_offset(topic, number if by == "partition" else partition_of_group(number, parts(topic)))
+
+    def parts(topic: str) -> int:
+        return log.partitions(topic)
+
+    return begin
+
+
+class _Pacer:
+    """Rests in proportion to the work since the last rest."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    def __call__(self) -> None:
+        worked = time.monotonic() - self._since
+        if worked >= _WORK_SHORTEST_S:
+            time.sleep(min(worked * _REST, _REST_LONGEST_S))
+            self._since = time.monotonic()
+
+
+def _lower_priority() -> None:
+    """On Linux a thread has a priority of its own."""
+    if sys.platform == "linux":
+        import os
+
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
