@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from connectors.log.embedded import EmbeddedLog
-from connectors.log.interface import Log
+from connectors.log.interface import Claim, Log
 from flows.settings import Settings
 
 
@@ -13,14 +14,18 @@ def clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def log_opener(settings: Settings) -> Callable[[], Log]:
-    """Opens the configured log anew at each call; whoever calls closes it."""
+def log_opener(settings: Settings, *, patient: bool = True) -> Callable[[], Log]:
+    """Opens the configured log anew at each call; whoever calls closes it.
+
+    `patient` is for flows: they wait for brokers (`kafka.patience`) where a gateway or a command gives an answer.
+    """
 
     def opener() -> Log:
         if settings.profile == "kafka":
             from connectors.log.kafka import KafkaLog
 
-            return KafkaLog(settings.kafka.bootstrap, prefix=settings.log.prefix, options=settings.kafka)
-        return EmbeddedLog(settings.data_dir, clock=clock_ms, options=settings.embedded)
+            options = replace(settings.kafka, deadline=settings.kafka.patience) if patient else settings.kafka
+            return KafkaLog(settings.kafka.bootstrap, prefix=settings.log.prefix, options=options)
+        return EmbeddedLog(settings.data_dir, clock=clock_ms, options=settings.embedded, claim=claim)
 
     return opener

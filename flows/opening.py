@@ -10,7 +10,7 @@ from flows.topics import topic_specs
 
 def open_log(settings: Settings) -> Log:
     """A log of this process's own; the caller closes it."""
-    return log_opener(settings)()
+    return log_opener(settings, patient=False)()
 
 
 def system_topics(settings: Settings) -> list[TopicSpec]:
