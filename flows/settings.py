@@ -286,6 +286,11 @@ def child_environment(settings: Settings) -> dict[str, str]:
     return {**os.environ, **given}
 
 
+def cluster_variables() -> dict[str, str]:
+    """What Bytewax's runner reads of the environment (`flows.cluster`)."""
+    return {name: value for name, value in os.environ.items() if name.startswith("BYTEWAX_")}
+
+
 def _file_table(file: Path | None, variables: Mapping[str, str]) -> dict[str, Any]:
     named = file or (Path(variables[CONFIG_VARIABLE]) if CONFIG_VARIABLE in variables else None)
     path = named or Path(FILE_NAME)
