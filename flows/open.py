@@ -14,10 +14,11 @@ def clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def log_opener(settings: Settings, *, patient: bool = True) -> Callable[[], Log]:
+def log_opener(settings: Settings, *, patient: bool = True, claim: Claim | None = None) -> Callable[[], Log]:
     """Opens the configured log anew at each call; whoever calls closes it.
 
     `patient` is for flows: they wait for brokers (`kafka.patience`) where a gateway or a command gives an answer.
+    `claim`: whose appends they are, see `flows.fencing`.
     """
 
     def opener() -> Log:

@@ -26,7 +26,7 @@ def highest_note(path: Path) -> int:
     except FileNotFoundError:
         return 0
     whole = content[: _PLACES.size].ljust(_PLACES.size, b"\0")
-    return max(_PLACES.unpack(whole))
+    return int(max(_PLACES.unpack(whole)))
 
 
 class EndNote:

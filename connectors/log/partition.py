@@ -133,9 +133,9 @@ class PartitionFile:
         if end < noted:
             self._connection.close()
             raise StateDamagedError(
-                f"{self.path}: ends at offset {end}, but everything below {noted} was acknowledged: its end is torn off; "
-                f"restore the file and its -wal from a copy, or delete {self.path.with_suffix('.end').name} to go on "
-                "without those records"
+                f"{self.path}: ends at offset {end}, but everything below {noted} was acknowledged: its end is torn "
+                f"off; restore the file and its -wal from a copy, or delete {self.path.with_suffix('.end').name} to go "
+                "on without those records"
             )
 
     def close(self) -> None:
@@ -207,7 +207,7 @@ class PartitionFile:
     def _check_gaps(self, offset: int, frames: Sequence[Frame]) -> None:
         expected = offset
         for frame in frames:
-            if frame.first_offset > expected and expected >= self._one(_WHOLE_FROM)[0]:
+            if frame.first_offset > expected >= self._one(_WHOLE_FROM)[0]:
                 raise self._damaged(f"the records from offset {expected} to {frame.first_offset} are missing")
             expected = frame.last_offset + 1
 
