@@ -1,4 +1,4 @@
-"""Kill switches out of band: every process follows the topic `control` in a thread of its own.
+"""Kill switches and closed senders out of band: every process follows `control` in a thread of its own.
 
 A control *source* of a flow waits behind every unfinished epoch (7.4 s were measured), so the sends and sinks of a
 process ask `ControlWatcher.stopped` instead, just before they act (RULES 4, DESIGN 2.12). Decisions do not use it: for
@@ -7,6 +7,9 @@ them the switch counts from its place in the decision log.
 Each watcher reports what it obeys, so that `carillon kill` can say when every process has obeyed:
 `DIR/run/obeyed/<process>.json`, replaced atomically, `{"process","pid","offset","at"}`; `offset` is the next offset of
 `control`: everything below is obeyed; `at` is Unix time in milliseconds.
+
+Scope `door` is no kill switch: it closes a sender's door at the gateways (`connectors/gateway/door.py`), and stops
+nothing that was accepted before.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, NamedTuple, Self
 
 import msgspec
 import structlog
@@ -28,7 +31,8 @@ from state.model.errors import LogError
 
 TOPIC = "control"
 KILL_SCHEMA = b"kill/1+json"
-SCOPES = ("all", "sender", "type", "channel", "campaign")
+SCOPES = ("all", "sender", "type", "channel", "campaign", "door")
+DOOR: Final = "door"
 _POLL = timedelta(milliseconds=250)
 _BATCH_MAX = 500
 _logger = structlog.get_logger(__name__)
@@ -37,10 +41,19 @@ _logger = structlog.get_logger(__name__)
 class Kill(msgspec.Struct, frozen=True):
     """One kill switch as `control` holds it (`kill/1+json`); `value` is empty for scope `all`."""
 
-    scope: Literal["all", "sender", "type", "channel", "campaign"]
+    scope: Literal["all", "sender", "type", "channel", "campaign", "door"]
     value: str | None = None
     on: bool = True
     reason: str | None = None
+
+
+class DoorChange(NamedTuple):
+    """The last record of scope `door` for one sender."""
+
+    closed: bool
+    at: int
+    """When the log took it, in milliseconds."""
+    reason: str | None
 
 
 class Obeyed(msgspec.Struct, frozen=True):
@@ -78,14 +91,20 @@ def kill_record(kill: Kill) -> NewRecord:
     return NewRecord(TOPIC, 0, f"{kill.scope}\0{value}".encode(), body, (("schema", KILL_SCHEMA),))
 
 
-def apply_kill(switches: frozenset[tuple[str, str]], record: Record) -> frozenset[tuple[str, str]]:
-    """The switches in force after `record`; records of another schema change nothing.
+def decode_kill(record: Record) -> Kill | None:
+    """What a record of `control` sets or lifts; None for a tombstone, or a record of another schema.
 
     :raises msgspec.MsgspecError: a kill record that does not decode.
     """
     if not record.value or dict(record.headers).get("schema", KILL_SCHEMA) != KILL_SCHEMA:
+        return None
+    return _kill_decoder.decode(record.value)
+
+
+def apply_kill(switches: frozenset[tuple[str, str]], kill: Kill) -> frozenset[tuple[str, str]]:
+    """The switches in force after a record; doors are not among them."""
+    if kill.scope == DOOR:
         return switches
-    kill = _kill_decoder.decode(record.value)
     switch = (kill.scope, "" if kill.scope == "all" else (kill.value or ""))
     return switches | {switch} if kill.on else switches - {switch}
 
@@ -115,6 +134,7 @@ class ControlWatcher:
         self._process = process
         self._report = None if run_dir is None else run_dir / "obeyed" / f"{process}.json"
         self._switches: frozenset[tuple[str, str]] = frozenset()
+        self._doors: dict[str, DoorChange] = {}
         self._fresh_at = time.monotonic()
         self._offset = -1
         self._ending = threading.Event()
@@ -139,6 +159,10 @@ class ControlWatcher:
     def switches(self) -> frozenset[tuple[str, str]]:
         """The (scope, value) pairs in force; the value of `all` is empty."""
         return self._switches
+
+    def door(self, sender: str) -> DoorChange | None:
+        """How the door of a sender was set last; None: never."""
+        return self._doors.get(sender)
 
     @property
     def offset(self) -> int:
@@ -185,13 +209,16 @@ class ControlWatcher:
 
     def _take(self, records: Sequence[Record]) -> None:
         self._fresh_at = time.monotonic()
-        switches = self._switches
         for record in records:
             try:
-                switches = apply_kill(switches, record)
+                kill = decode_kill(record)
             except msgspec.MsgspecError:
                 _logger.exception("control_record_malformed", process=self._process, offset=record.offset)
-        self._switches = switches
+                continue
+            if kill is not None and kill.scope == DOOR:
+                self._doors[kill.value or ""] = DoorChange(kill.on, record.timestamp_ms, kill.reason)
+            elif kill is not None:
+                self._switches = apply_kill(self._switches, kill)
 
     def _obey(self, offset: int) -> None:
         self._offset = offset

@@ -158,6 +158,7 @@ def kill_command(
     type_name: Annotated[str | None, typer.Option("--type", help="Stop this type.")] = None,
     channel: Annotated[str | None, typer.Option(help="Stop this channel.")] = None,
     campaign: Annotated[str | None, typer.Option(help="Stop this campaign.")] = None,
+    door: Annotated[str | None, typer.Option(help="Let no more events of this sender in; what came goes on.")] = None,
     lift: Annotated[bool, typer.Option("--lift", help="Lift the switch instead.")] = False,
     reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
     data: Data = None,
@@ -168,11 +169,11 @@ def kill_command(
     from flows.commands.kill import DEADLINE, kill
     from state.model.registry import CHANNEL_NAMES
 
-    named = {"sender": sender, "type": type_name, "channel": channel, "campaign": campaign}
+    named = {"sender": sender, "type": type_name, "channel": channel, "campaign": campaign, "door": door}
     given: list[tuple[Any, str]] = [(scope, value) for scope, value in named.items() if value is not None]
     given += [("all", "")] if everything else []
     if len(given) != 1:
-        raise typer.BadParameter("name exactly one of --all, --sender, --type, --channel, --campaign")
+        raise typer.BadParameter("name exactly one of --all, --sender, --type, --channel, --campaign, --door")
     if channel is not None and channel not in CHANNEL_NAMES:
         raise typer.BadParameter(f"--channel: {channel!r} is none of {', '.join(CHANNEL_NAMES)}")
     settings, output = _settings_beside(data), Output(as_json)

@@ -28,8 +28,6 @@ from operators.admit import Rules
 from state.lock import StateLock
 
 Lane = Literal["ordinary", "p0"]
-NAMES: dict[Lane, str] = {"ordinary": "gateway", "p0": "p0-gateway"}
-"""Lane to the name of its process."""
 
 
 def run(settings: Settings, lane: Lane) -> None:
@@ -50,7 +48,7 @@ def run(settings: Settings, lane: Lane) -> None:
                 inbox=inbox,
                 progress=LedgerReader(settings.data_dir / ARCHIVE_DIRECTORY, log),
             )
-            serve(options, app, on_ready=lambda _port: mark_ready(settings.data_dir, NAMES[lane]))
+            serve(options, app, on_ready=lambda _port: mark_ready(settings.data_dir, options.process()))
         finally:
             if inbox is not None:
                 inbox.close()

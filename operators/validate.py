@@ -245,7 +245,7 @@ _CHANNEL = one_of(*INTERRUPTIVE)
 _STATE = one_of("active", "invalid")
 _FOLLOW: dict[str, Check] = {"followee": text, "follower": text, "on": boolean}
 _DEVICE: dict[str, Check] = {"device_id": text, "platform": text, "token": address}
-_KILL_SCOPE = one_of("all", "sender", "type", "channel", "campaign")
+_KILL_SCOPE = one_of("all", "sender", "type", "channel", "campaign", "door")
 _KILL: dict[str, Check] = {"scope": _KILL_SCOPE, "value": text, "on": boolean, "reason": text}
 
 

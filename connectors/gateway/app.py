@@ -10,12 +10,14 @@ from datetime import timedelta
 
 import structlog
 
+from connectors.control import ControlWatcher
 from connectors.gateway import calls, openapi
 from connectors.gateway.admission import Admission
 from connectors.gateway.auth import Authenticator
 from connectors.gateway.cursor import Cursors, kept_secret
 from connectors.gateway.devices import Devices
 from connectors.gateway.directory import Directory
+from connectors.gateway.door import WINDOW, Door
 from connectors.gateway.follow import Follower
 from connectors.gateway.guard import GuardedLimit
 from connectors.gateway.host import Host
@@ -39,6 +41,7 @@ from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
 from state.model.admission import AdmissionRules
 
 _logger = structlog.get_logger(__name__)
+_MILLISECOND = timedelta(milliseconds=1)
 _READS_SINCE = timedelta(hours=1)
 """How far back a starting gateway looks for reads that the inbox may not hold yet."""
 
@@ -64,6 +67,7 @@ class App:
         self._serving = False
         await self._parts.admission.drain()
         await asyncio.to_thread(self._parts.follower.close)
+        await asyncio.to_thread(self._parts.watcher.close)
         await asyncio.to_thread(self._parts.appender.close)
         await self._parts.store.close()
         await self._parts.limit.close()
@@ -124,14 +128,20 @@ class Parts:
         self.kept = Kept(self.store, self.appender, deadline=options.cancel_deadline, clock=clock)
         self.authenticator = Authenticator(options.keys, options.users, text_errors=rules.text_errors)
         self.admission = _admission(options, self.store, self.appender, log, clock)
-        since = clock() - _READS_SINCE // timedelta(milliseconds=1)
-        others = {"schedule": (self.kept.on_record, None), "reads": (self.overlay.on_record, since)}
+        self.watcher = ControlWatcher(log, process=options.process(), run_dir=options.directory / "run").start()
+        self.door = Door(log, self.watcher, {key.sender_id for key in options.keys}, lane=options.lane)
         ordinary = options.lane == "ordinary"
+        others = {
+            "schedule": (self.kept.on_record, None),
+            "dead_letters": (self.door.on_record, clock() - WINDOW // _MILLISECOND),
+        }
+        if ordinary:
+            others["reads"] = (self.overlay.on_record, clock() - _READS_SINCE // _MILLISECOND)
         self.follower = Follower(
             log,
             self.directory,
             ("preferences", "endpoints") if ordinary else (),
-            others=others if ordinary else {"schedule": others["schedule"]},
+            others=others,
         )
 
 
@@ -184,6 +194,7 @@ def build_app(
             rules,
             parts.admission,
             GuardedLimit(parts.limit, pause=options.store_pause, fallback_limit_per_s=options.fallback_limit_per_s),
+            parts.door,
             lane=options.lane,
             body_bytes_max=options.body_bytes_max,
             clock=clock,

@@ -16,7 +16,7 @@ import structlog
 from connectors.gateway.directory import Directory
 from connectors.log.interface import Log, Reader, Record
 from connectors.metrics import GATEWAY_FOLLOW_ERRORS
-from state.model.errors import LogError, OffsetOutOfRangeError
+from state.model.errors import LogError, MalformedRecordError, OffsetOutOfRangeError
 
 _logger = structlog.get_logger(__name__)
 _WAIT = timedelta(milliseconds=250)
@@ -39,7 +39,8 @@ class Follower:
     ) -> None:
         """Read `topics` into the directory, from where it stands.
 
-        `others`: topic to a function that is called in the thread, in log order, and may raise `msgspec.MsgspecError`;
+        `others`: topic to a function that is called in the thread, in log order, and may raise `msgspec.MsgspecError`
+        or `MalformedRecordError` for a record to be passed over, `LogError` to have it again;
         and the oldest time to begin with in milliseconds, or None to go on where the directory says.
         """
         self._log, self._directory = log, directory
@@ -114,5 +115,5 @@ class Follower:
     def _hand_on(self, record: Record) -> None:
         try:
             self._on_record[record.topic](record)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, MalformedRecordError):
             GATEWAY_FOLLOW_ERRORS.labels("malformed").inc()

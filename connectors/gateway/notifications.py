@@ -13,6 +13,7 @@ import structlog
 
 from connectors.gateway.admission import Accepted, Admission, Appender, Outcome
 from connectors.gateway.auth import Principal
+from connectors.gateway.door import Door
 from connectors.gateway.guard import GuardedLimit
 from connectors.gateway.http import Answer, Request, decode_json, json_answer, problem_answer
 from connectors.gateway.idempotency import AdmissionStore, Known
@@ -56,6 +57,7 @@ class Posts:
         rules: AdmissionRules,
         admission: Admission,
         limit: GuardedLimit,
+        door: Door,
         *,
         lane: str,
         body_bytes_max: int,
@@ -63,14 +65,15 @@ class Posts:
         new_event_id: Callable[[], str],
     ) -> None:
         """`clock` in milliseconds since 1970; `new_event_id` names events whose producer gave no id."""
-        self._rules, self._admission, self._limit = rules, admission, limit
+        self._rules, self._admission, self._limit, self._door = rules, admission, limit, door
         self._only_p0, self._bytes_max = lane == "p0", body_bytes_max
         self._clock, self._new_event_id = clock, new_event_id
         self._limited = ADMISSIONS_LIMITED.labels(lane)
 
     async def post(self, request: Request) -> Answer:
-        """One event. The limit comes before the body is looked at: refusing must be cheap."""
+        """One event. Door and limit come before the body is looked at: refusing must be cheap."""
         caller = request.caller()
+        self._door.check(caller.name)
         grant = await self._take(caller, 1)
         if grant.granted == 0:
             raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
@@ -84,8 +87,9 @@ class Posts:
         return json_answer(outcome.status, outcome._asdict())
 
     async def post_batch(self, request: Request) -> Answer:
-        """Many events, each answered for itself, in order."""
+        """Many events, each answered for itself, in order; a closed sender gets one answer for all."""
         caller = request.caller()
+        self._door.check(caller.name)
         items = batch_items(await request.body(self._bytes_max))
         grant = await self._take(caller, len(items))
         if items and grant.granted == 0:

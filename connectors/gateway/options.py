@@ -105,6 +105,10 @@ class GatewayOptions:
     devices_max: int = 10
     """Devices of one user; the oldest goes (RULES 4). Default: 10."""
 
+    def process(self) -> str:
+        """The name under which this process reports what it obeys."""
+        return "p0-gateway" if self.lane == "p0" else "gateway"
+
     def store_directory(self) -> Path:
         """Where this process keeps its stores."""
         return self.directory / "state" / ("gateway-p0" if self.lane == "p0" else "gateway")

@@ -164,7 +164,7 @@ INBOX_PAGE = closed(
 READ = closed({"up_to": OPTIONAL_MILLISECONDS}, required=())
 KILL = closed(
     {
-        "scope": {"enum": ["all", "sender", "type", "channel", "campaign"]},
+        "scope": {"enum": ["all", "sender", "type", "channel", "campaign", "door"]},
         "value": OPTIONAL_TEXT,
         "on": OPTIONAL_BOOLEAN,
         "reason": OPTIONAL_TEXT,

@@ -11,7 +11,7 @@ from datetime import timedelta
 import msgspec
 import structlog
 
-from connectors.control import KILL_SCHEMA, Kill
+from connectors.control import DOOR, KILL_SCHEMA, Kill
 from connectors.log.interface import Log, Reader, Record
 from operators.transactional import Setting
 from state.envelope import schema_of
@@ -105,6 +105,8 @@ def _switch_row(record: Record) -> tuple[str, str, bool, int] | None:
         kill = _kill.decode(record.value)
     except msgspec.MsgspecError:
         _logger.exception("control_record_malformed", offset=record.offset)
+        return None
+    if kill.scope == DOOR:  # concerns the gateways alone
         return None
     return kill.scope, "" if kill.scope == "all" else (kill.value or ""), kill.on, record.offset
 
