@@ -25,6 +25,7 @@ from pathlib import Path
 
 import structlog
 
+from connectors.archive.manifest import archived_up_to
 from connectors.log.embedded import EmbeddedLog
 from flows.open import clock_ms
 from flows.opening import open_log, system_topics
@@ -194,7 +195,8 @@ class Supervisor:
         log = open_log(self.settings)
         while isinstance(log, EmbeddedLog) and not self._ending.wait(_MAINTENANCE.total_seconds()):
             try:
-                log.maintain(clock_ms())
+                needed_from = archived_up_to(self.settings.data_dir / "archive")
+                log.maintain(clock_ms(), needed_from, self.settings.archive.wait_max)
             except CarillonError as error:
                 _logger.warning("log_maintenance_failed", error=type(error).__name__)
         log.close()

@@ -18,7 +18,7 @@ import structlog
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
-from connectors.archive.manifest import read_manifest
+from connectors.archive.manifest import ARCHIVED, read_manifest
 from connectors.archive.parquet import ArchiveOptions
 from connectors.log.bytewax import LogSource
 from connectors.log.interface import Log, Record
@@ -37,8 +37,6 @@ ARCHIVE = Path("archive")
 DIRECTORY = ARCHIVE / "ledger"
 """The ledger's archive."""
 STATE = Path("state") / "track"
-TOPICS = ("ledger", "work", "dead_letters")
-"""What is archived."""
 _RAW_PARTS = PartOptions(interval=timedelta(minutes=1), bytes_max=16 << 20)
 """Nobody queries raw records while they are young: the log has them. Few parts cost less."""
 _logger = structlog.get_logger(__name__)
@@ -67,7 +65,7 @@ def archived_topics(table: ArchiveTable) -> tuple[ArchivedTopic, ...]:
     }
     return tuple(
         ArchivedTopic(name, PartOptions() if name == "ledger" else _RAW_PARTS, ArchiveOptions(retention=kept[name]))
-        for name in TOPICS
+        for name in ARCHIVED
     )
 
 

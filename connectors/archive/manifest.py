@@ -14,6 +14,7 @@ is written beside, flushed and renamed: it is the old one or the new one.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,8 @@ from state.model.errors import StateDamagedError, StateVersionError
 
 VERSION = 1
 FILE = "manifest.json"
+ARCHIVED = ("ledger", "work", "dead_letters")
+"""The topics that are archived."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -70,6 +73,18 @@ def read_manifest(directory: Path) -> Manifest:
     if manifest.version != VERSION:
         raise StateVersionError(f"{directory / FILE}: version {manifest.version}, this program knows {VERSION}")
     return manifest
+
+
+def archived_up_to(archive: Path) -> Callable[[str, int], int | None]:
+    """The offset behind what is archived of a topic's partition: from there on the log must not drop anything yet.
+
+    None where the topic is not archived. `archive` is `DIR/archive`.
+    """
+
+    def offset(topic: str, partition: int) -> int | None:
+        return read_manifest(archive / topic / str(partition)).offset if topic in ARCHIVED else None
+
+    return offset
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:

@@ -23,6 +23,7 @@ from connectors.log.frames import Frame, keep, keys_of, offsets_of
 from connectors.log.partition import PartitionFile
 
 _FRAMES_PER_READ = 256
+_NONE = timedelta()
 _WITHOUT_BODY = """
 SELECT last_offset, first_offset, timestamp_ms, tombstones, offsets, keys, x'' FROM frames
 WHERE last_offset >= ? AND last_offset < ? ORDER BY last_offset LIMIT ?"""
@@ -42,11 +43,17 @@ class CompactionOptions:
     """Keys that one run holds in memory; the rest waits for the next run. Default: 500 000, about 80 MB."""
 
 
-def retain(file: PartitionFile, oldest_ms: int) -> int:
-    """Remove the frames older than the time; gives the number of offsets by which the begin moved."""
+def retain(file: PartitionFile, oldest_ms: int, needed_from: int | None = None, patience: timedelta = _NONE) -> int:
+    """Remove the frames older than the time; gives the number of offsets by which the begin moved.
+
+    What stands at `needed_from` or behind it is spared for as much longer as `patience` says.
+    """
     begin, _ = file.bounds()
     with file.transaction():
         moved_to = file.offset_at(oldest_ms)
+        if needed_from is not None and needed_from < moved_to:
+            spared = min(needed_from, file.frames(needed_from, 1)[0].first_offset)  # whole frames only
+            moved_to = max(spared, file.offset_at(oldest_ms - _ms(patience)))
         file.execute("DELETE FROM frames WHERE last_offset < ?", (moved_to,))
         file.execute("UPDATE log SET begin_offset = max(begin_offset, ?)", (moved_to,))
     return max(0, moved_to - begin)

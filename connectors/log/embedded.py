@@ -136,9 +136,20 @@ class EmbeddedLog:
                 with contextlib.closing(self._open(topic, number)) as file:
                     file.claim(claim)
 
-    def maintain(self, now_ms: int) -> int:
-        """Apply retention and compaction to every topic, by one process now and then; gives how many records went."""
-        return sum(self._maintain(topic, partition, now_ms) for topic, partition in self._places())
+    def maintain(
+        self,
+        now_ms: int,
+        needed_from: Callable[[str, int], int | None] = lambda _topic, _partition: None,
+        patience: timedelta = timedelta(),
+    ) -> int:
+        """Apply retention and compaction to every topic, by one process now and then; gives how many records went.
+
+        What a partition has from `needed_from` on outlives its retention by `patience`: somebody has yet to copy it.
+        """
+        return sum(
+            self._maintain(topic, partition, now_ms, needed_from(topic, partition), patience)
+            for topic, partition in self._places()
+        )
 
     def close(self) -> None:
         """Close every file."""
@@ -162,12 +173,12 @@ class EmbeddedLog:
                 offsets[index] = offset
         return offsets
 
-    def _maintain(self, topic: str, partition: int, now_ms: int) -> int:
+    def _maintain(self, topic: str, partition: int, now_ms: int, needed_from: int | None, patience: timedelta) -> int:
         settings = self._settings(topic)
         removed = 0
         with contextlib.closing(self._open(topic, partition)) as file:
             if settings.retention_ms is not None:
-                removed += retain(file, now_ms - settings.retention_ms)
+                removed += retain(file, now_ms - settings.retention_ms, needed_from, patience)
             if settings.compacted:
                 removed += compact(file, now_ms, self._options.compaction)
         return removed
