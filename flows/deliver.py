@@ -21,8 +21,9 @@ from connectors.control import ControlWatcher
 from connectors.log.bytewax import LogSink, LogSource, keyed
 from connectors.log.interface import Log, NewRecord
 from flows.drain import install_drain
+from flows.fencing import own_place
 from flows.logs import ensure_logs
-from flows.open import clock_ms, log_opener
+from flows.open import clock_ms
 from flows.sending import build_sender
 from flows.settings import load_settings
 from flows.steps.deliver import DeliverLogic, Lanes, lane_number
@@ -83,7 +84,7 @@ def build() -> Dataflow:
     """The flow as configured; knows the kill switches before it sends, and drains on SIGTERM."""
     ensure_logs("deliver")
     settings = load_settings()
-    open_log = log_opener(settings)
+    open_log = own_place(settings, "deliver", (*OUTPUT_TOPICS, "attempts"))
     log = open_log()
     watcher = ControlWatcher(log, process="deliver", run_dir=settings.data_dir / "run").start()
     sender = build_sender(settings, log, watcher, stage="deliver")

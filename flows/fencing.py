@@ -15,6 +15,7 @@ from datetime import timedelta
 import structlog
 
 from connectors.fencing import Fence, FencedLog, claim_place, owner_record
+from flows.cluster import cluster_place
 from flows.open import clock_ms, log_opener
 from flows.settings import Settings
 from state.lock import FILE_NAME, StateLock
@@ -26,13 +27,7 @@ _logger = structlog.get_logger(__name__)
 
 
 def own_place(
-    settings: Settings,
-    flow: str,
-    topics: Sequence[str],
-    *,
-    process: int = 0,
-    processes: int = 1,
-    patience: timedelta | None = None,
+    settings: Settings, flow: str, topics: Sequence[str], *, patience: timedelta | None = None
 ) -> Callable[[], FencedLog]:
     """Take the flow's place of this process for its life; opens logs that append to `topics` under it.
 
@@ -42,6 +37,7 @@ def own_place(
     :raises StateLockedError: a live process of this directory has it.
     :raises LogError: the log cannot be asked.
     """
+    process, processes, _ = cluster_place()
     lock = StateLock.acquire(
         settings.data_dir / "state" / "owners" / f"{flow}-{process}", f"{flow} (process {process})"
     )

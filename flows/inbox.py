@@ -21,8 +21,9 @@ from connectors.inbox.rocksdb import RocksInboxOptions, RocksInboxStore, shard_p
 from connectors.log.bytewax import LogSource
 from connectors.log.interface import Log, Record
 from flows.drain import install_drain
+from flows.fencing import own_place
 from flows.logs import ensure_logs
-from flows.open import clock_ms, log_opener
+from flows.open import clock_ms
 from flows.settings import load_settings
 from flows.steps.inbox import HousekeepingOptions, InboxParts, InboxSink, Item
 from flows.steps.resuming import resume_offset
@@ -97,4 +98,5 @@ def build() -> Dataflow:
     """The flow as configured; drains on SIGTERM."""
     ensure_logs("inbox")
     settings = load_settings()
-    return wire(log_opener(settings), settings.data_dir / DIRECTORY, drain=install_drain())
+    open_log = own_place(settings, "inbox", ("ledger",))
+    return wire(open_log, settings.data_dir / DIRECTORY, drain=install_drain())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from connectors.control import ControlWatcher
-from connectors.log.interface import Log
+from connectors.fencing import FencedLog
 from flows.open import clock_ms
 from flows.providers import providers_in_force
 from flows.settings import Settings
@@ -13,7 +13,7 @@ from flows.steps.provider_queue import ProviderLane
 from flows.steps.sending import Sender, SenderParts
 
 
-def build_sender(settings: Settings, log: Log, watcher: ControlWatcher, *, stage: str) -> Sender:
+def build_sender(settings: Settings, log: FencedLog, watcher: ControlWatcher, *, stage: str) -> Sender:
     """A running sender with connections of its own.
 
     :raises ConfigurationError: a provider cannot be set up.
@@ -31,6 +31,7 @@ def build_sender(settings: Settings, log: Log, watcher: ControlWatcher, *, stage
             now_ms=clock_ms,
             uniform=random.uniform,
             stage=stage,
+            fence=log.fence,
         )
     )
     sender.start()

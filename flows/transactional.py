@@ -20,8 +20,9 @@ from connectors.control import ControlWatcher
 from connectors.log.bytewax import LogSink, keyed
 from connectors.log.interface import Log, NewRecord
 from flows.drain import install_drain
+from flows.fencing import own_place
 from flows.logs import ensure_logs
-from flows.open import clock_ms, log_opener
+from flows.open import clock_ms
 from flows.sending import build_sender
 from flows.settings import load_settings
 from flows.steps.lane_source import Item
@@ -60,7 +61,8 @@ def build() -> Dataflow:
     """The flow as configured; knows the kill switches before it sends, and drains on SIGTERM."""
     ensure_logs("transactional")
     settings = load_settings()
-    open_log = log_opener(settings)
+    # P0 is not to wait for a process that is gone: what one appends late is an attempt or an outcome told twice.
+    open_log = own_place(settings, "transactional", (*OUTPUT_TOPICS, "attempts"), patience=timedelta())
     log = open_log()
     watcher = ControlWatcher(log, process="transactional", run_dir=settings.data_dir / "run").start()
     sender = build_sender(settings, log, watcher, stage="transactional")

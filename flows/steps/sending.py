@@ -24,6 +24,7 @@ import uvloop
 
 from connectors.channel import Channel, Failed, Rejected, Result, Sent, Throttled
 from connectors.control import Scope
+from connectors.fencing import Fence
 from connectors.log.group import GroupAppender
 from connectors.log.interface import Log
 from connectors.metrics import DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
@@ -55,6 +56,8 @@ class SenderParts:
     uniform: Callable[[float, float], float]
     stage: str = "deliver"
     """Who sends, for logs."""
+    fence: Fence | None = None
+    """Whether the sender still owns its place; None: nobody can take it over."""
 
 
 class Sender:
@@ -272,7 +275,9 @@ class Sender:
         )
 
     async def _send(self, queue: ProviderQueue, task: SendTask, content: Content) -> None:
-        channel = queue.lane.channel
+        channel, fence = queue.lane.channel, self._parts.fence
+        if fence is not None and not fence.is_fresh():  # stopped since the intent was appended, perhaps for long
+            await asyncio.to_thread(fence.check)
         began = time.perf_counter()
         try:
             result = await channel.send(delivery_of(task, content))
