@@ -23,6 +23,7 @@ import mmap
 import struct
 import threading
 from pathlib import Path
+from threading import get_ident
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -82,9 +83,9 @@ class PoisonJournal:
         """Deaths by place, as of this start."""
         self._convicted = {place for place, starts in counts.items() if starts >= STARTS_MAX}
         self._topics: dict[str, bytes] = {}
-        self._thread = threading.local()
+        self._at: dict[int, int] = {}
+        """Slot by thread; by number, since a thread that is not Python's own has no lasting `threading.local`."""
         self._claiming = threading.Lock()
-        self._claimed = 0
         self._processing = Processing(self)
 
     @classmethod
@@ -111,9 +112,9 @@ class PoisonJournal:
         :raises StateError: more threads than slots.
         """
         try:
-            at = self._thread.at
+            at = self._at[get_ident()]
             name = self._topics[topic]
-        except (AttributeError, KeyError):
+        except KeyError:
             at, name = self._slot(), self._name(topic)
         # In this order, so that a kill between the two does not accuse a record that was not begun.
         _PLACE.pack_into(self._notes, at + 8, name, partition, offset, group)
@@ -121,7 +122,7 @@ class PoisonJournal:
 
     def end(self) -> None:
         """The record that this thread began is processed, or failed in a way that leaves the process alive."""
-        self._notes[self._thread.at] = _FINISHED
+        self._notes[self._at[get_ident()]] = _FINISHED
 
     def processing(self, topic: str, partition: int, offset: int, group: int = -1) -> Processing:
         """`begin` now, and `end` when the `with` block ends. What no code can answer for (MemoryError, SystemExit, a
@@ -135,14 +136,12 @@ class PoisonJournal:
         self._notes.close()
 
     def _slot(self) -> int:
-        if not hasattr(self._thread, "at"):
-            with self._claiming:
-                if self._claimed == self._slots:
-                    raise StateError(f"more than {self._slots} threads process records; start fewer workers a process")
-                self._thread.at = _HEADER.size + self._claimed * _STATE.size
-                self._claimed += 1
-        at: int = self._thread.at
-        return at
+        thread = get_ident()
+        with self._claiming:
+            claimed = len(self._at)
+            if thread not in self._at and claimed == self._slots:
+                raise StateError(f"more than {self._slots} threads process records; start fewer workers a process")
+            return self._at.setdefault(thread, _HEADER.size + claimed * _STATE.size)
 
     def _name(self, topic: str) -> bytes:
         return self._topics.setdefault(topic, topic.encode()[:_TOPIC_BYTES])

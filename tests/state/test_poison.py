@@ -157,10 +157,16 @@ def test_counts_are_those_of_a_list(tmp_path_factory: pytest.TempPathFactory, st
 
 
 def test_every_thread_has_a_note_of_its_own(tmp_path: Path) -> None:
-    journal = PoisonJournal.open(tmp_path / "poison", slots=3)
-    threads = [threading.Thread(target=journal.begin, args=("t", 0, number)) for number in range(3)]
+    journal, together = PoisonJournal.open(tmp_path / "poison", slots=3), threading.Barrier(3)
+
+    def note(number: int) -> None:
+        journal.begin("t", 0, number)
+        together.wait(10)
+
+    threads = [threading.Thread(target=note, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
+    for thread in threads:
         thread.join()
     with pytest.raises(StateError, match="3 threads"):
         journal.begin("t", 0, 9)
