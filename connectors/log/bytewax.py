@@ -65,12 +65,13 @@ class LogSource(FixedPartitionedSource[list[Record], Offsets]):
         always asked, for a flow that keeps offsets itself.
         `drain()`: when it turns true, every partition ends, which commits the last epoch. With `drain_within` it first
         reads on to where its topics ended at that moment, for at most that long.
-        `on_epoch()` is called by each worker at the begin of every epoch but the first: the epoch before is complete on
-        all workers and its outputs are in the log. After a clean drain the last epoch is complete when the run returns.
+        `on_epoch()` is called once in a process at the begin of every epoch but the first, by whichever of its workers
+        begins it: the epoch before is complete on all workers and its outputs are in the log. After a clean drain the last epoch is complete when the run returns.
         """
         self._shared, self._start = SharedLog(open_log), start
         self._budget, self._resume = budget, resume
-        self._drain, self._on_epoch, self._wait = drain, on_epoch, wait
+        self._drain, self._wait = drain, wait
+        self._epochs = _Epochs(on_epoch)
         self._drain_within = drain_within
         self._workers: dict[int, _Worker] = {}
         self._partitions = _Partitions(self._shared, topics)
@@ -92,21 +93,32 @@ class LogSource(FixedPartitionedSource[list[Record], Offsets]):
         return _SourcePartition(worker, feed, _Draining(self._shared, feed, self._drain, self._drain_within))
 
     def _worker(self) -> _Worker:
-        return _Worker(SharedReader(self._shared, fetch_max=_FETCH_MAX, wait=self._wait), self._on_epoch)
+        return _Worker(SharedReader(self._shared, fetch_max=_FETCH_MAX, wait=self._wait), self._epochs)
+
+
+class _Epochs:
+    """Which epoch was announced in this process: two calls in one epoch would call what it wrote complete too early."""
+
+    def __init__(self, on_epoch: Callable[[], None]) -> None:
+        self._on_epoch, self._announced = on_epoch, 0
+        self._lock = threading.Lock()
+
+    def announce(self, epoch: int) -> None:
+        """Call the hook once when the first partition of any worker enters an epoch; all of them count from 0."""
+        if epoch <= self._announced:
+            return
+        with self._lock:
+            if epoch > self._announced:
+                self._on_epoch()
+                self._announced = epoch
 
 
 class _Worker:
-    """What the partitions of one worker share: the reader, and which epoch was announced."""
+    """What the partitions of one worker share: the reader."""
 
-    def __init__(self, reader: SharedReader, on_epoch: Callable[[], None]) -> None:
-        self.reader, self._on_epoch = reader, on_epoch
-        self._announced = 0
-
-    def announce(self, epoch: int) -> None:
-        """Call the hook once when the first partition enters an epoch."""
-        if epoch > self._announced:
-            self._announced = epoch
-            self._on_epoch()
+    def __init__(self, reader: SharedReader, epochs: _Epochs) -> None:
+        self.reader = reader
+        self.announce = epochs.announce
 
 
 class _Draining:
