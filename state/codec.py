@@ -11,12 +11,14 @@ neighbours.
   flags (one byte each), preference versions i64, endpoint versions i64, per row null or MessagePack bytes of [[channel,
   id, platform, address, active, registered_at, place]], per row [locale, name] or null, hashes u64, tags u64, usable
   channels (one byte each), active push devices i64]. Version 1 ends before the hashes; they follow from the rest.
+- D: a user who changed since the chunk was written, in place of his row there. Rest: row u32. As U, for that one row.
 - G: an open or held group. Rest: row u32, digest of its key 16 bytes. [kind, type, object, place (of the key), row,
   place, state, due, timer, own_wait, items [[event place, joined_at, waited_ms, inbox, cap_hour, cap_day,
   follower_age_ms, waits_from]]].
 - V: the event of pending items. Rest: place u64. JSON as in topic `events`.
 - E: counted emissions. Rest: bucket u64, entries number bucket*1024 and following. [first number, times i64, rows i32].
 - F, S: followers of a followee, members of a segment. Rest: name utf-8. Rows i32, ascending.
+- X: a record of `work` that the group skipped as poison. Rest: offset u64. Its dead letter as in topic `dead_letters`.
 
 Arrays of numbers are little-endian bytes.
 
@@ -84,9 +86,13 @@ def u64(number: int) -> bytes:
     return struct.pack(">Q", number)
 
 
-def encode_users(users: UserTable, chunk: int) -> bytes:
+def encode_chunk(users: UserTable, chunk: int) -> bytes:
     """The rows of one chunk."""
-    rows = range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, len(users)))
+    return encode_users(users, range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, len(users))))
+
+
+def encode_users(users: UserTable, rows: range) -> bytes:
+    """Neighbouring rows."""
     part = slice(rows.start, rows.stop)
     documents: dict[bytes, int] = {}
     numbers = [documents.setdefault(_document(users, row), len(documents)) for row in rows]
@@ -117,8 +123,13 @@ def _document(users: UserTable, row: int) -> bytes:
     return orjson.dumps(document)
 
 
-def decode_users(users: UserTable, value: bytes) -> None:
-    """Add a chunk's rows to the table, in order of chunks."""
+def decode_users(users: UserTable, first: int, value: bytes) -> None:
+    """Put rows from `first` on into the table: behind those that it has, or one in place of what it has there.
+
+    :raises StateDamagedError: rows before them are missing.
+    """
+    if first > len(users):
+        raise StateDamagedError(f"users: row {len(users)} is missing; rebuild the state from the log")
     if value[:1] == VERSION:
         _decode_users_1(users, value)
         return
@@ -126,12 +137,14 @@ def decode_users(users: UserTable, value: bytes) -> None:
         ids, documents, numbers, known, preference_versions, endpoint_versions, endpoints, profiles, hashes, tags,
         usable, push_devices,
     ) = unpack(value, "users", USERS_VERSION)  # fmt: skip
-    part = users.extend(ids, np.frombuffer(hashes, "<u8"), np.frombuffer(tags, "<u8"))
-    users.assign_documents(part.start, [orjson.loads(document) for document in documents], numbers)
-    users.endpoints.update(_given(part.start, endpoints))
+    part = slice(first, first + len(ids))
+    if first == len(users):
+        users.extend(ids, np.frombuffer(hashes, "<u8"), np.frombuffer(tags, "<u8"))
+    users.assign_documents(first, [orjson.loads(document) for document in documents], numbers)
+    users.endpoints.update(_given(first, endpoints))
     users.usable[part] = np.frombuffer(usable, np.uint8)
     users.push_devices[part] = np.frombuffer(push_devices, "<i8")
-    users.profiles.update((row, tuple(profile)) for row, profile in _given(part.start, profiles))
+    users.profiles.update((row, tuple(profile)) for row, profile in _given(first, profiles))
     _decode_versions(users, part, known, preference_versions, endpoint_versions)
 
 
@@ -198,9 +211,17 @@ def encode_stored_event(event: Event) -> bytes:
 
 def decode_stored_event(value: bytes) -> Event:
     """:raises StateVersionError: written by a later version."""
+    return decode_event(unversioned(value, "event"))
+
+
+def unversioned(value: bytes, what: str) -> bytes:
+    """What follows the version byte.
+
+    :raises StateVersionError: written by a later version.
+    """
     if value[:1] != VERSION:
-        raise StateVersionError(f"event: stored with version {value[:1].hex()}, this program knows up to 1")
-    return decode_event(value[1:])
+        raise StateVersionError(f"{what}: stored with version {value[:1].hex()}, this program knows up to 1")
+    return value[1:]
 
 
 def encode_emissions(first: int, times: npt.NDArray[np.int64], rows: npt.NDArray[np.int32]) -> bytes:

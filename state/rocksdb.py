@@ -4,7 +4,9 @@
 `stage` encodes what changed in a group together with the offset of `work` that it includes; `commit` writes what was
 staged. The owner commits an epoch when its outputs are known to be in the log, that is one epoch behind; so state is
 never ahead of outputs, and after a crash the records beyond the stored offset are decided again, to the same outputs.
-Layout of keys and values: `state.codec`. One opener per directory (`state.lock`).
+That a record is skipped as poison is stored at once, before anything is decided on top of it, and is found again by
+whoever decides it again (DESIGN 2.1). Layout of keys and values: `state.codec`. One opener per directory
+(`state.lock`).
 """
 
 import threading
@@ -12,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from rocksdict import WriteBatch
+from rocksdict import Rdict, WriteBatch
 
 from state import codec
 from state.database import open_database, prefixed_rows, synced
@@ -20,6 +22,7 @@ from state.group import GroupState
 from state.model.event import Event
 from state.model.registry import Registry, load_registry
 from state.preferences import PreferenceTable
+from state.user_rows import UserRows
 
 FORMAT = b"carillon decide 1"
 
@@ -33,14 +36,21 @@ class GroupStore:
         :raises StateDamagedError: the directory holds something else or does not open.
         """
         self._db = open_database(directory, FORMAT)
-        self._shared = threading.local()
+        self._tables: dict[int, PreferenceTable] = {}
         self._committing = threading.Lock()
         self._staged = WriteBatch(raw_mode=True)
         self._staged_rows = 0
+        self._user_rows: dict[int, UserRows] = {}
         self._event_uses: dict[int, dict[int, int]] = {}
         self._group_places: dict[tuple[int, bytes], list[int]] = {}
         self._stored_emissions: dict[int, int] = {}
         self._oldest_bucket: dict[int, int] = {}
+        self._skipped: dict[int, dict[int, bytes]] = {}
+
+    @property
+    def database(self) -> Rdict:
+        """What holds the committed rows, for exports and for moving groups; whoever writes there is no `GroupStore`."""
+        return self._db
 
     def next_offset(self, group: int) -> int:
         """The first offset of `work` that the stored state of the group does not include; 0 for a new one."""
@@ -65,12 +75,38 @@ class GroupStore:
         state.pending.changed.clear()
         return state
 
+    def reload(self, group: int, state: GroupState, registry: Registry) -> GroupState:
+        """The state as of the group's last `stage`, in place of one that a failed record may have left half changed.
+
+        Commits what is staged, so it may be called only while a record is applied: what is staged belongs to epochs
+        before the record's, and those are complete, or the record would not be here.
+        """
+        self.commit()
+        for document in state.users.preference[: len(state.users)].tolist():
+            state.users.preferences.release(document)
+        for stored in [key for key in self._group_places if key[0] == group]:
+            del self._group_places[stored]
+        return self.load(group, registry)
+
+    def skip(self, group: int, offset: int, letter: bytes) -> None:
+        """Keep, durably and at once, that the group skips a record, with the dead letter that says so."""
+        self._db.put(codec.row_key(b"X", group, codec.u64(offset)), codec.VERSION + letter, write_opt=synced())
+        self.skipped(group)[offset] = letter
+
+    def skipped(self, group: int) -> dict[int, bytes]:
+        """Dead letters of the records that the group skips, by offset in `work`."""
+        found = self._skipped.get(group)
+        if found is None:
+            rows = self._rows(b"X", group)
+            found = {int.from_bytes(key[2:], "big"): codec.unversioned(value, "skipped record") for key, value in rows}
+            self._skipped[group] = found
+        return found
+
     def _preferences(self) -> PreferenceTable:
-        """Of a worker, that is of a thread: columns are brought to one group's time, then read."""
-        if not hasattr(self._shared, "table"):
-            self._shared.table = PreferenceTable()
-        table: PreferenceTable = self._shared.table
-        return table
+        """Of a worker, that is of a thread: columns are brought to one group's time, then read. By the thread's number,
+        since one that is not Python's own has no lasting `threading.local`.
+        """
+        return self._tables.setdefault(threading.get_ident(), PreferenceTable())
 
     def _rows(self, kind: bytes, group: int) -> Iterator[tuple[bytes, bytes]]:
         return prefixed_rows(self._db, codec.row_key(kind, group))
@@ -86,8 +122,10 @@ class GroupStore:
             state.registry, state.registry_tables = load_registry(tables, version=version), tables
 
     def _load_users(self, state: GroupState, group: int) -> None:
-        for _, value in self._rows(b"U", group):
-            codec.decode_users(state.users, value)
+        self._users_of(group).load(state.users, self._rows(b"U", group), self._rows(b"D", group))
+
+    def _users_of(self, group: int) -> UserRows:
+        return self._user_rows.setdefault(group, UserRows(group))
 
     def _load_pending(self, state: GroupState, group: int) -> None:
         events: dict[int, Event] = {
@@ -112,7 +150,7 @@ class GroupStore:
 
     def stage(self, group: int, state: GroupState) -> None:
         """Encode what changed since the last call, with the offset it includes."""
-        self._stage_users(group, state)
+        self._users_of(group).stage(state.users, self._put, self._delete)
         self._stage_pending(group, state)
         self._stage_emissions(group, state)
         for kind, audience in ((b"F", state.followers), (b"S", state.segments)):
@@ -137,11 +175,6 @@ class GroupStore:
     def _delete(self, key: bytes) -> None:
         self._staged.delete(key)
         self._staged_rows += 1
-
-    def _stage_users(self, group: int, state: GroupState) -> None:
-        for chunk in sorted({row // codec.CHUNK_ROWS for row in state.users.changed}):
-            self._put(codec.row_key(b"U", group, codec.u32(chunk)), codec.encode_users(state.users, chunk))
-        state.users.changed.clear()
 
     def _stage_pending(self, group: int, state: GroupState) -> None:
         uses = self._event_uses.setdefault(group, {})

@@ -16,7 +16,7 @@ import pyarrow as pa
 from state.model.keys import user_hash, user_tag
 from state.model.preference import Preference, muted_names
 from state.model.records import Device
-from state.preferences import PreferenceTable
+from state.preferences import EMPTY, PreferenceTable
 
 CHANNEL_BIT = {"push": 1, "sms": 2, "email": 4, "webhook": 8, "chat": 16}
 NO_VERSION = -1
@@ -99,8 +99,8 @@ class UserTable:
             self.changed.add(row)
         return row
 
-    def extend(self, ids: list[str], hashes: npt.NDArray[np.uint64], tags: npt.NDArray[np.uint64]) -> slice:
-        """Rows for users not seen before, with what was derived of their ids; gives where they are."""
+    def extend(self, ids: list[str], hashes: npt.NDArray[np.uint64], tags: npt.NDArray[np.uint64]) -> None:
+        """Rows for users not seen before, with what was derived of their ids."""
         first = len(self.ids)
         self.ids += ids
         self.row_of.update(zip(ids, range(first, len(self.ids)), strict=True))
@@ -109,7 +109,6 @@ class UserTable:
         part = slice(first, len(self.ids))
         self.hash[part], self.tag[part] = hashes, tags
         self.changed.update(range(part.start, part.stop))
-        return part
 
     def _grow(self) -> None:
         size = len(self.preference)
@@ -147,18 +146,18 @@ class UserTable:
         self._set_mutes(row, mutes_of(document))
 
     def assign_documents(self, first: int, documents: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> None:
-        """Let new rows from `first` on use the documents of these numbers in the list."""
+        """Let rows from `first` on use the documents of these numbers in the list; those before lose users."""
         chosen = np.array(numbers, np.int64)
         uses = np.bincount(chosen, minlength=len(documents)).tolist()
         known = [self.preferences.acquire(document, uses[number]) for number, document in enumerate(documents)]
-        self.preference[first : first + len(numbers)] = np.array(known, np.int32)[chosen] if known else 0
-        muting = {
-            number: found for number, document in enumerate(documents) if (found := mutes_of(document)) != NO_MUTES
-        }
-        if muting:
-            for row, number in enumerate(numbers, first):
-                if number in muting:
-                    self._set_mutes(row, muting[number])
+        part = slice(first, first + len(numbers))
+        for before in self.preference[part][self.preference[part] != EMPTY].tolist():
+            self.preferences.release(before)
+        self.preference[part] = np.array(known, np.int32)[chosen]
+        mutes = [mutes_of(document) for document in documents]
+        for row, number in enumerate(numbers, first):
+            if mutes[number] != NO_MUTES or row in self.mutes:
+                self._set_mutes(row, mutes[number])
 
     def _set_mutes(self, row: int, mutes: Mutes) -> None:
         before = self.mutes.pop(row, NO_MUTES)

@@ -1,0 +1,114 @@
+"""Users of a key group as they are stored, in chunks and one by one: whatever was staged when, they load the same."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from state import codec
+from state.model.errors import StateDamagedError
+from state.preferences import PreferenceTable
+from state.user_rows import SINGLE_MAX, UserRows
+from state.users import Endpoint, UserTable
+
+GROUP = 7
+DOCUMENTS: list[dict[str, Any]] = [
+    {}, {"master": False}, {"muted": {"actors": ["a"], "objects": ["o"]}}, {"types": {"like": {"enabled": False}}},
+]  # fmt: skip
+COLUMNS = ("usable", "push_devices", "known", "preference_version", "endpoint_version", "hash", "tag")
+
+
+class Stored:
+    """Rows as a database holds them."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes] = {}
+        self.written = 0
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self.rows[key] = value
+        self.written += len(value)
+
+    def delete(self, key: bytes) -> None:
+        del self.rows[key]
+
+    def of(self, kind: bytes) -> list[tuple[bytes, bytes]]:
+        return sorted((key, value) for key, value in self.rows.items() if key[:1] == kind)
+
+    def load(self) -> tuple[UserTable, UserRows]:
+        users, rows = UserTable(PreferenceTable()), UserRows(GROUP)
+        rows.load(users, self.of(b"U"), self.of(b"D"))
+        users.changed.clear()
+        return users, rows
+
+
+def facts(users: UserTable) -> list[Any]:
+    """Everything that a decision could ask of the users."""
+    size = len(users)
+    columns = [getattr(users, name)[:size].tolist() for name in COLUMNS]
+    documents = [users.preferences.documents[number] for number in users.preference[:size].tolist()]
+    return [
+        users.ids, users.row_of, columns, documents, users.endpoints, users.profiles, users.mutes,
+        {name: rows for name, rows in users.actor_muted_by.items() if rows},
+    ]  # fmt: skip
+
+
+def change(users: UserTable, choose: random.Random, place: int) -> None:
+    """Something about somebody, perhaps somebody new."""
+    user = f"u{choose.randrange(min(len(users) + 3, 700))}"
+    kind = choose.randrange(3)
+    if kind == 0:
+        users.set_preference(user, choose.choice(DOCUMENTS), place)
+    elif kind == 1:
+        device = Endpoint("push", choose.choice("ab"), "ios", "0", choose.random() < 0.8, place, place)
+        users.set_endpoint(user, device)
+    else:
+        users.set_profile(user, "de", choose.choice(["Ada", "Grace"]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_users_load_as_they_were(seed: int) -> None:
+    choose = random.Random(seed)
+    stored, users, rows = Stored(), UserTable(PreferenceTable()), UserRows(GROUP)
+    for number in range(choose.choice([3, 250, 600])):
+        users.row(f"u{number}")
+    kinds = set()
+    for place in range(600):
+        change(users, choose, place)
+        if choose.random() < 0.2:
+            rows.stage(users, stored.put, stored.delete)
+            again, rows_again = stored.load()
+            assert facts(again) == facts(users)
+            kinds |= {key[:1] for key in stored.rows}
+            if choose.random() < 0.3:
+                users, rows = again, rows_again
+    assert kinds == {b"U", b"D"}, "the test met both forms"
+
+
+def test_who_changes_is_stored_alone_until_many_did() -> None:
+    stored, users, rows = Stored(), UserTable(PreferenceTable()), UserRows(GROUP)
+    for number in range(codec.CHUNK_ROWS):
+        users.set_preference(f"u{number}", DOCUMENTS[1], number)
+    rows.stage(users, stored.put, stored.delete)
+    whole, stored.written = stored.written, 0
+    assert len(stored.rows) == 1
+    users.set_preference("u3", DOCUMENTS[3], 900)
+    rows.stage(users, stored.put, stored.delete)
+    assert stored.written < whole / 20
+    for number in range(SINGLE_MAX):
+        users.set_preference(f"u{10 + number}", DOCUMENTS[3], 901)
+    rows.stage(users, stored.put, stored.delete)
+    assert len(stored.rows) == 1, "folded"
+    assert facts(stored.load()[0]) == facts(users)
+
+
+def test_a_missing_chunk_is_noticed() -> None:
+    stored, users, rows = Stored(), UserTable(PreferenceTable()), UserRows(GROUP)
+    for number in range(2 * codec.CHUNK_ROWS):
+        users.row(f"u{number}")
+    rows.stage(users, stored.put, stored.delete)
+    stored.delete(stored.of(b"U")[0][0])
+    with pytest.raises(StateDamagedError, match="row 0 is missing"):
+        stored.load()
