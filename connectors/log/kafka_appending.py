@@ -23,6 +23,8 @@ from connectors.log.kafka_errors import named_errors, translated
 from state.model.errors import LogError, LogUnavailableError
 
 _POLL = timedelta(milliseconds=100)
+_LOOK = timedelta(milliseconds=5)
+_SETTLE = timedelta(seconds=1)
 _LATER = timedelta(seconds=30)
 """By how much the client's own deadline is later than ours: its own drops record by record, and so leaves gaps."""
 
@@ -55,9 +57,10 @@ class Appender:
         try:
             for index, record in enumerate(records):
                 self._produce(record, partial(delivery.report, index), give_up)
+                delivery.produced += 1
             delivery.wait(give_up)
         except LogError as error:
-            self._drop()
+            self._drop(delivery)
             if delivery.fatal or _is_fatal(error.__cause__):
                 self._retire()
             raise
@@ -81,13 +84,15 @@ class Appender:
             except BufferError:
                 if time.monotonic() > give_up:
                     raise LogUnavailableError("the producer's queue stays full") from None
-                time.sleep(0.005)
+                time.sleep(_LOOK.total_seconds())
 
-    def _drop(self) -> None:
-        """Drop what was not acknowledged: the caller was told that it failed."""
+    def _drop(self, delivery: _Delivery) -> None:
+        """Drop what was not acknowledged: the caller is told that it failed."""
         try:
             self._producer.purge()
         except KafkaException:
+            self._retire()
+        if not delivery.settled(_SETTLE):  # until the client's threads have heard of it they drop new records too
             self._retire()
 
     def _retire(self) -> None:
@@ -109,6 +114,8 @@ class _Delivery:
     def __init__(self, expected: int) -> None:
         self.offsets = [-1] * expected
         self._missing = expected
+        self.produced = 0
+        """How many the client took."""
         self._error: KafkaError | None = None
         self.fatal = False
         """The producer takes nothing any more."""
@@ -124,6 +131,13 @@ class _Delivery:
         self._missing -= 1
         if self._missing == 0:
             self._done.set()
+
+    def settled(self, within: timedelta) -> bool:
+        """Wait until the client has said something of all that it took; false if it does not in time."""
+        end = time.monotonic() + within.total_seconds()
+        while (unsaid := self.produced - (len(self.offsets) - self._missing)) and time.monotonic() < end:
+            time.sleep(_LOOK.total_seconds())
+        return not unsaid
 
     def wait(self, give_up: float) -> None:
         """Wait for all reports; raises if one says no or is missing."""
