@@ -120,6 +120,8 @@ class _Cursor:
             offset = self._buffer[-1].offset + 1 if self._buffer else self.position
             frames = self.file.frames(offset, limit)
             records = [record for frame in frames for record in unpack(*self.place, frame)]
+            if self._buffer and records and records[0].offset > offset and self.file.bounds()[0] > offset:
+                return  # retention took what comes next: once the buffer is empty, that raises
             self._buffer += records if records and records[0].offset >= offset else _from(offset, records)
             if not self._buffer or self._buffer[0].offset != self.position:
                 self._check_bounds()
