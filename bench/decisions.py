@@ -31,6 +31,7 @@ from state.model.event import Event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
 from state.model.work import EndpointWork, FollowWork, PreferenceWork, SliceWork, TickWork, Work, encode_work
+from state.poison import PoisonJournal
 from state.rocksdb import GroupStore
 
 PARTITIONS = 4
@@ -144,7 +145,7 @@ def _run_decide(
     directory: Path, log: EmbeddedLog, decisions: int, open_store: Callable[[Path], GroupStore] = GroupStore
 ) -> tuple[float, float]:
     """(seconds, processor seconds) until so many decisions are written; 0: until the settings are stored."""
-    store = open_store(directory / "state")
+    store, journal = open_store(directory / "state"), PoisonJournal.open(directory / "poison")
     written = _Written(log, decisions) if decisions else None
     ends = {partition: log.end_offset("work", partition) for partition in range(PARTITIONS)}
 
@@ -155,7 +156,7 @@ def _run_decide(
         return all(store.next_offset(group) >= end for group, end in groups)
 
     flow = decide.wire(
-        lambda: _open(directory), store, load_registry(), partitions=PARTITIONS, budget=200_000, drain=drain
+        lambda: _open(directory), store, load_registry(), journal, partitions=PARTITIONS, budget=200_000, drain=drain
     )
     start, cpu = time.perf_counter(), time.process_time()
     cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)

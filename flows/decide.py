@@ -1,6 +1,6 @@
 """Decide flow: the decision log in, decisions, inbox operations and emissions to deliver out (DESIGN 2.1).
 
-work ─► by key group ─► decide (state: RocksDB) ─► ledger, inbox, deliver.<channel>
+work ─► by key group ─► decide (state: RocksDB) ─► ledger, inbox, deliver.<channel>, dead_letters
 """
 
 from collections.abc import Callable
@@ -17,16 +17,18 @@ from flows.logs import ensure_logs
 from flows.open import log_opener
 from flows.settings import load_settings
 from flows.steps.decide import DecideGroup, split_by_group
+from flows.steps.deciding import GroupDecider
 from flows.topics import SENT_CHANNELS, deliver_topic
 from state.lock import StateLock
 from state.model.keys import groups_of_partition
 from state.model.registry import Registry
+from state.poison import PoisonJournal
 from state.rocksdb import GroupStore
 
 OWN_OFFSETS = True
 """The checkpoint holds the offsets; Bytewax's recovery store is not needed (and does no harm)."""
 DIRECTORY = Path("state") / "decide"
-OUTPUT_TOPICS = ("ledger", "inbox", *(deliver_topic(channel) for channel in SENT_CHANNELS))
+OUTPUT_TOPICS = ("ledger", "inbox", "dead_letters", *(deliver_topic(channel) for channel in SENT_CHANNELS))
 _DRAIN_WITHIN = timedelta(seconds=5)
 """A drain decides what is in `work` already, so that the counts stand on the ledger when the system has stopped."""
 
@@ -35,6 +37,7 @@ def wire(
     open_log: Callable[[], Log],
     store: GroupStore,
     registry: Registry,
+    journal: PoisonJournal,
     *,
     partitions: int,
     budget: int,
@@ -51,10 +54,14 @@ def wire(
         on_epoch=store.commit,
         drain_within=_DRAIN_WITHIN,
     )
+
+    def open_group(group: int) -> GroupDecider:
+        return GroupDecider(group, store, registry, journal, partitions=partitions)
+
     flow = Dataflow("decide")
     work = op.input("work", flow, source)
     by_group = op.flat_map("by_group", work, split_by_group(partitions))
-    decided = op.stateful_batch("decide", by_group, lambda _: DecideGroup(store, registry, partitions))
+    decided = op.stateful_batch("decide", by_group, lambda _: DecideGroup(open_group))
     op.output(
         "outputs",
         op.map("to_partition", decided, lambda item: item[1]),
@@ -79,6 +86,7 @@ def build() -> Dataflow:
         log_opener(settings),
         store,
         settings.registry(),
+        PoisonJournal.open(directory / "poison"),
         partitions=settings.log.partitions,
         budget=settings.lanes.p1_per_epoch,
         drain=install_drain(),

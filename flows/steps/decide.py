@@ -5,20 +5,15 @@ epoch changed is committed when the next one begins, that is when its outputs ar
 is exact with or without `-r`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from bytewax.operators import StatefulBatchLogic
 
 from connectors.log import NewRecord, Record
 from connectors.log.bytewax import keyed
-from flows.steps.outputs import OutputWriter
-from operators.decide import apply
-from state.group import GroupState
+from flows.steps.deciding import GroupDecider
 from state.model.group_keys import GROUP_KEYS
 from state.model.keys import groups_of_partition
-from state.model.registry import Registry
-from state.model.work import TickWork, decode_work
-from state.rocksdb import GroupStore
 
 GroupRecords = tuple[int, list[tuple[int, bytes]]]
 """A key group and its (offset, value) in order."""
@@ -31,8 +26,7 @@ def split_by_group(partitions: int) -> Callable[[list[Record]], Iterator[tuple[s
         groups: dict[int, list[tuple[int, bytes]]] = {}
         for record in records:
             entry = (record.offset, record.value)
-            concerned = (int(record.key),) if record.key else groups_of_partition(record.partition, partitions)
-            for group in concerned:
+            for group in _concerned(record, partitions):
                 groups.setdefault(group, []).append(entry)
         for group, entries in groups.items():
             yield GROUP_KEYS[group], (group, entries)
@@ -40,45 +34,31 @@ def split_by_group(partitions: int) -> Callable[[list[Record]], Iterator[tuple[s
     return split
 
 
+def _concerned(record: Record, partitions: int) -> Iterable[int]:
+    """The groups that a record is for; one whose key names none of its partition is judged by the first of them."""
+    groups = groups_of_partition(record.partition, partitions)
+    if not record.key:
+        return groups
+    named = int(record.key) if record.key.isdigit() and len(record.key) < 4 else -1
+    return (named if named in groups else groups[0],)
+
+
 class DecideGroup(StatefulBatchLogic[GroupRecords, tuple[str, NewRecord], None]):
     """One key group. Which one, it learns from its first batch."""
 
-    def __init__(self, store: GroupStore, registry: Registry, partitions: int) -> None:
-        self._store, self._registry, self._partitions = store, registry, partitions
-        self._group = -1
-        self._state: GroupState | None = None
-        self._writer: OutputWriter | None = None
-        self._advanced = False
-
-    def _open(self, group: int) -> tuple[GroupState, OutputWriter]:
-        if self._state is None or self._writer is None:
-            self._group = group
-            self._state = self._store.load(group, self._registry)
-            self._writer = OutputWriter(group, self._partitions)
-        return self._state, self._writer
+    def __init__(self, open_group: Callable[[int], GroupDecider]) -> None:
+        self._open_group = open_group
+        self._decider: GroupDecider | None = None
 
     def on_batch(self, values: list[GroupRecords]) -> tuple[list[tuple[str, NewRecord]], bool]:
         records: list[tuple[str, NewRecord]] = []
         for group, entries in values:
-            state, writer = self._open(group)
+            decider = self._decider = self._decider or self._open_group(group)
             for offset, value in entries:
-                if offset > state.place:  # the stored state includes what is below
-                    records.extend(map(keyed, self._apply(state, writer, offset, value)))
+                records.extend(map(keyed, decider.decide(offset, value)))
         return records, False
-
-    def _apply(self, state: GroupState, writer: OutputWriter, offset: int, value: bytes) -> list[NewRecord]:
-        self._advanced = True
-        record = decode_work(value)
-        outputs = writer.encode(state, apply(state, record, offset), offset)
-        if isinstance(record, TickWork):
-            terms = state.count_terms()
-            if terms != state.counted:
-                state.counted = terms
-                outputs.append(writer.counts(terms, offset))
-        return outputs
 
     def snapshot(self) -> None:
         """The epoch ends here: encode what it changed. It is committed when its outputs are known to be in the log."""
-        if self._state is not None and self._advanced:
-            self._store.stage(self._group, self._state)
-            self._advanced = False
+        if self._decider is not None:
+            self._decider.stage()

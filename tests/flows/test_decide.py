@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.decided import TOPICS, assert_complete, complete
 from helpers.flow_bench import PARTITIONS, Bench, calls, decided_in_one_go
 
 from connectors.log import NewRecord
 from state.model.keys import partition_of_group
 from state.model.work import TickWork, encode_work
 
-TOPICS = ("ledger", "inbox", "deliver.push", "deliver.email", "deliver.sms")
 USERS = [f"u{number}" for number in range(400)]
 
 
@@ -63,43 +62,12 @@ def _endpoint(bench: Bench, user: str, channel: str) -> NewRecord:
     return bench.setting("endpoints", user, user=user, channel=channel, id="d", address="x", registered_at=1)
 
 
-def _written(bench: Bench) -> dict[str, dict[str, bytes]]:
-    """By topic and `seq`; what is there twice must be the same bytes, and each partition's new ones in order."""
-    found: dict[str, dict[str, bytes]] = {}
-    for topic in TOPICS:
-        for record in bench.read(topic):
-            seq = dict(record.headers)["seq"].decode()
-            assert found.setdefault(topic, {}).setdefault(seq, record.value) == record.value, (topic, seq)
-    return found
-
-
-def _complete(bench: Bench, expected: dict[str, dict[str, bytes]]) -> Callable[[], bool]:
-    end, looked = time.monotonic() + 30, 0.0
-
-    def drain() -> bool:
-        nonlocal looked
-        if time.monotonic() - looked < 0.2:
-            return False
-        looked = time.monotonic()
-        ledger = {dict(record.headers)["seq"].decode() for record in bench.read("ledger")}
-        return len(ledger) >= len(expected["ledger"]) or looked > end
-
-    return drain
-
-
-def _assert_complete(bench: Bench, expected: dict[str, dict[str, bytes]]) -> None:
-    written = _written(bench)
-    for topic in TOPICS:
-        assert written.get(topic, {}).keys() == expected.get(topic, {}).keys(), topic
-        assert written.get(topic, {}) == expected.get(topic, {}), topic
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_outputs_are_those_of_the_log(bench: Bench, workers: int) -> None:
     expected = decided_in_one_go(bench)
     assert {len(expected[topic]) > 10 for topic in TOPICS[:4]} == {True}
-    bench.decide(_complete(bench, expected), workers=workers)
-    _assert_complete(bench, expected)
+    bench.decide(complete(bench, expected), workers=workers)
+    assert_complete(bench, expected)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -111,8 +79,8 @@ def test_stops_without_a_last_commit_and_a_lost_state_change_nothing(bench: Benc
         )
         if run == 1 and seed == 1:
             bench.lose("decide")
-    bench.decide(_complete(bench, expected))
-    _assert_complete(bench, expected)
+    bench.decide(complete(bench, expected))
+    assert_complete(bench, expected)
 
 
 def test_order_is_kept_per_group_so_that_one_mark_drops_exactly_the_repeats(bench: Bench) -> None:
@@ -120,7 +88,7 @@ def test_order_is_kept_per_group_so_that_one_mark_drops_exactly_the_repeats(benc
     expected = decided_in_one_go(bench)
     for most in (60, 120):
         bench.decide(calls(most), workers=2, budget=50)
-    bench.decide(_complete(bench, expected), workers=2)
+    bench.decide(complete(bench, expected), workers=2)
     for topic in TOPICS:
         marks: dict[tuple[int, int], tuple[int, int]] = {}
         kept: set[str] = set()

@@ -118,6 +118,7 @@ def test_a_stored_state_of_decide_goes_on_as_if_never_interrupted(rows: scenario
     loaded, fresh = store.load(scenario.GROUP, scenario.REGISTRY), scenario.decided()[0]
     assert store.next_offset(scenario.GROUP) == len(scenario.work_records())
     assert loaded.count_terms() == fresh.count_terms() == loaded.counted
+    assert store.skipped(scenario.GROUP) == scenario.SKIPPED
     assert loaded.registry_tables == {"promo_may": {"klass": "P2"}}
     assert loaded.registry.profile("promo_may").klass == "P2"
     place, day = loaded.place + 1, 86_400_000
@@ -142,6 +143,8 @@ def test_a_stored_state_of_decide_is_stored_again_as_it_was(rows: scenario.Rows,
     again = GroupStore(tmp_path / "new")
     again.stage(scenario.GROUP, state)
     again.commit()
+    for offset, letter in store.skipped(scenario.GROUP).items():
+        again.skip(scenario.GROUP, offset, letter)
     assert scenario.rows_of(again) == stored("decide")
     again.close()
     store.close()
@@ -154,8 +157,8 @@ def test_a_stored_state_of_sequence_is_what_it_was(tmp_path: Path) -> None:
         assert getattr(loaded, name) == getattr(fresh, name), name
     assert vars(loaded.placement.followees)["_bitmaps"] == vars(fresh.placement.followees)["_bitmaps"]
     assert vars(loaded.placement.segments)["_bitmaps"] == vars(fresh.placement.segments)["_bitmaps"]
-    assert loaded.segment_chunks.take("next", "v2") == ["u2"]
-    assert loaded.segment_chunks.take("seg", "1") == []
+    assert loaded.segment_chunks.users("next", "v2") == ["u2"]
+    assert loaded.segment_chunks.users("seg", "1") == []
     two = scenario.users()[1]
     for repeat in ("e1", "e2", "e3"):
         event = scenario.event(repeat, "reply", scenario.NOON, target=two, object="something else")

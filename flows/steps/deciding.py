@@ -1,0 +1,165 @@
+"""One key group of decide: its state, what each record of `work` leads to, and what happens with one that cannot be
+decided.
+
+A record that does not decode, that makes the rules raise, or that ended the process five times (`state.poison`) is
+skipped by the group: its state is as before the record, a dead letter says so, the group goes on. That a group skipped
+a record is stored at once and holds for good: deciding it again, after a crash, in a rebuild or in a replay, skips it
+again and writes the same letter. So decide stays a function of `work` and `dead_letters` (DESIGN 2.1). A record for all
+groups is skipped only by those in which it fails.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+import structlog
+
+from connectors.log import Log, NewRecord, Record
+from connectors.metrics import DEAD_LETTERS
+from flows.steps.outputs import SOURCE, OutputWriter
+from flows.steps.resuming import dead_letter, environment_failed
+from operators.decide import apply
+from state.model.dead_letter import LETTER_SCHEMA, decode_letter
+from state.model.errors import LogUnavailableError, MalformedRecordError
+from state.model.keys import partition_of_group
+from state.model.registry import Registry
+from state.model.work import TickWork, decode_work
+from state.poison import PoisonJournal
+from state.rocksdb import GroupStore
+
+STAGE = "decide"
+TOPIC = "work"
+_READ_WITHIN = timedelta(seconds=30)
+_READ_MAX = 1000
+_STAMP_MAX = 1 << 53
+
+_logger = structlog.get_logger(__name__)
+
+
+class GroupDecider:
+    """Decides the records of one key group in order; `store` holds its checkpoint."""
+
+    def __init__(
+        self, group: int, store: GroupStore, registry: Registry, journal: PoisonJournal, *, partitions: int
+    ) -> None:
+        self.group = group
+        self._store, self._registry, self._journal = store, registry, journal
+        self._partition, self._partitions = partition_of_group(group, partitions), partitions
+        self._writer = OutputWriter(group, partitions)
+        self._state = store.load(group, registry)
+        self._skipped = store.skipped(group)
+        self._applied: list[tuple[int, bytes]] = []
+        """Records since the last `stage`, to apply again when a later one fails."""
+        self._advanced = self._staged = False
+
+    def decide(self, offset: int, value: bytes) -> list[NewRecord]:
+        """What the record at `offset` of the group's partition of `work` leads to; nothing, if the state includes it.
+
+        :raises LogError, StateError, MemoryError: no fault of the record; the flow ends.
+        """
+        if offset <= self._state.place:
+            return []
+        if self._staged:
+            self._store.commit()  # of an epoch before this record's, so its outputs are in the log
+            self._staged = False
+        self._advanced = True
+        if offset in self._skipped:
+            return [self._pass(offset, value, self._skipped[offset])]
+        if self._journal.suspect(TOPIC, self._partition, offset, self.group):
+            return [self._skip(offset, value, None)]
+        try:
+            outputs = self._apply(offset, value)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if environment_failed(error):
+                raise
+            if not isinstance(error, MalformedRecordError):  # that comes before anything is changed
+                self._restore()
+            return [self._skip(offset, value, error)]
+        self._applied.append((offset, value))
+        return outputs
+
+    def stage(self) -> None:
+        """The epoch ends: encode what it changed. Committed when its outputs are known to be in the log."""
+        if self._advanced:
+            self._store.stage(self.group, self._state)
+            self._applied.clear()
+            self._advanced, self._staged = False, True
+
+    def _apply(self, offset: int, value: bytes) -> list[NewRecord]:
+        with self._journal.processing(TOPIC, self._partition, offset, self.group):
+            state, writer = self._state, self._writer
+            record = decode_work(value)
+            if record.g not in (None, self.group):
+                raise MalformedRecordError(f"work: a record of key group {record.g} stands at one of {self.group}")
+            outputs = writer.encode(state, apply(state, record, offset), offset)
+            if isinstance(record, TickWork):
+                terms = state.count_terms()
+                if terms != state.counted:
+                    state.counted = terms
+                    outputs.append(writer.counts(terms, offset))
+            return outputs
+
+    def _restore(self) -> None:
+        """The state before the record that failed. What was written for the records before it is not written again."""
+        self._state = self._store.reload(self.group, self._state, self._registry)
+        for offset, value in self._applied:
+            self._apply(offset, value)
+
+    def _skip(self, offset: int, value: bytes, error: Exception | None) -> NewRecord:
+        source = Record(TOPIC, self._partition, offset, 0, b"%d" % self.group, value, ())
+        at = max(self._state.now, stamp_of(value))
+        letter = dead_letter(source, error, stage=STAGE, at=at, partitions=self._partitions, group=self.group)
+        self._store.skip(self.group, offset, letter.value)
+        _logger.error("record_skipped", stage=STAGE, partition=self._partition, offset=offset, group=self.group)
+        DEAD_LETTERS.labels(STAGE).inc()
+        return self._pass(offset, value, letter.value)
+
+    def _pass(self, offset: int, value: bytes, letter: bytes) -> NewRecord:
+        self._state.place = offset
+        sequence = f"{SOURCE}:{self.group}:{offset}:0".encode()
+        headers = (("schema", LETTER_SCHEMA), ("seq", sequence))
+        return NewRecord("dead_letters", self._partition, b"%d" % self.group, letter, headers)
+
+
+def stamp_of(value: bytes) -> int:
+    """The stamp of a record of `work` in ms; 0 where it has none that a clock could show."""
+    try:
+        stamp = decode_work(value).stamp
+    except MalformedRecordError:
+        return 0
+    return stamp if 0 <= stamp < _STAMP_MAX else 0
+
+
+def take_over_skips(store: GroupStore, groups: Iterable[int], letters: Iterable[Record]) -> int:
+    """Let a store skip what these records of `dead_letters` say that its groups skipped; gives how many they are.
+
+    For a store that begins anew or from an export: it decides what others before it have decided.
+    """
+    wanted, taken = frozenset(groups), 0
+    for record in letters:
+        if dict(record.headers).get("schema") != LETTER_SCHEMA:
+            continue
+        letter = decode_letter(record.value)
+        if letter.stage == STAGE and letter.group in wanted and letter.source[0] == TOPIC:
+            store.skip(letter.group, letter.source[2], record.value)
+            taken += 1
+    return taken
+
+
+def read_dead_letters(log: Log) -> Iterator[Record]:
+    """All that `dead_letters` retains now, in order per partition.
+
+    :raises LogUnavailableError: nothing came for half a minute.
+    """
+    places = [("dead_letters", partition) for partition in range(log.partitions("dead_letters"))]
+    ends = {place: log.end_offset(*place) for place in places}
+    reader = log.reader({place: log.begin_offset(*place) for place in places})
+    try:
+        while any(reader.position()[place] < end for place, end in ends.items()):
+            records = reader.poll(_READ_MAX, _READ_WITHIN)
+            if not records:
+                raise LogUnavailableError("dead_letters: not read to its end in time; the flow starts again")
+            yield from records
+    finally:
+        reader.close()
