@@ -4,7 +4,8 @@
 
 The stores know what they hold and where to go on (`flows/steps/inbox.py`): the flow needs no recovery store of Bytewax,
 and is exact with or without one, after kill -9 at any instant. One process, or several with `-i/-a`: each partition's
-store is opened by the worker that owns the partition.
+store is opened by the worker that owns the partition. A store that is lost or does not fit the log is restored from its
+newest export, or the flow refuses to start (`flows/steps/restoring.py`).
 """
 
 import time
@@ -23,14 +24,17 @@ from connectors.log.interface import Log, Record
 from flows.drain import install_drain
 from flows.fencing import own_place
 from flows.logs import ensure_logs
-from flows.open import clock_ms
+from flows.open import clock_ms, log_opener
 from flows.settings import load_settings
+from flows.steps.exporting import Exporter
 from flows.steps.inbox import HousekeepingOptions, InboxParts, InboxSink, Item
-from flows.steps.resuming import resume_offset
+from flows.steps.restoring import Home, ensure_store, first_offset
 from flows.steps.ticks import Tick, TickSource
+from state.exports import Place
 
 OWN_OFFSETS = True
 """Tells who runs the flow that it needs no recovery store."""
+TOPIC = "inbox"
 DIRECTORY = Path("state") / "inbox"
 """Where the stores lie under the data directory: one directory per partition."""
 
@@ -53,24 +57,65 @@ def _by_partition(item: list[Record] | Tick) -> str:
     return str(item.partition if isinstance(item, Tick) else item[0].partition)
 
 
+class _Stores:
+    """The stores under `DIR/state/inbox`: fit for use before they are opened, exported from then on."""
+
+    def __init__(self, data_dir: Path, open_log: Callable[[], Log], exporter: Exporter | None) -> None:
+        self._data_dir, self._open_log, self._exporter = data_dir, open_log, exporter
+
+    def open(self, partition: int, options: RocksInboxOptions) -> RocksInboxStore:
+        """For the worker that owns the partition."""
+        home, log = self._home(partition), self._open_log()
+        try:
+            self._ensure(home, partition, log)
+        finally:
+            log.close()
+        store = RocksInboxStore(home.path, options)
+        if self._exporter is not None:
+            self._exporter.add(store.export_source(partition))
+        return store
+
+    def start(self, topic: str, partition: int) -> int:
+        """Where the source begins to read the partition."""
+        home, log = self._home(partition), self._open_log()
+        try:
+            self._ensure(home, partition, log)
+            return first_offset(home, stored_offset(home.path) or None, topic, partition, log)
+        finally:
+            log.close()
+
+    def _home(self, partition: int) -> Home:
+        path = shard_path(self._data_dir / DIRECTORY, partition)
+        return Home(f"inbox/{partition}", path, self._data_dir)
+
+    def _ensure(self, home: Home, partition: int, log: Log) -> None:
+        def stored() -> list[Place]:
+            offset = stored_offset(home.path)
+            return [Place(TOPIC, partition, offset)] if offset else []
+
+        ensure_store(
+            home, stored, [(TOPIC, partition)], log, rebuildable=lambda: log.begin_offset(TOPIC, partition) == 0
+        )
+
+
 def wire(
     open_log: Callable[[], Log],
-    directory: Path,
+    data_dir: Path,
     *,
     drain: Callable[[], bool],
     options: InboxFlowOptions | None = None,
+    exporter: Exporter | None = None,
 ) -> Dataflow:
-    """The flow over any log; `directory` holds the stores (`DIR/state/inbox`)."""
+    """The flow over any log; the stores are in `DIR/state/inbox`, their exports in `DIR/exports/inbox`."""
     given = options or InboxFlowOptions()
+    stores = _Stores(data_dir, open_log, exporter)
     log = open_log()
-    partitions = log.partitions("inbox")
+    partitions = log.partitions(TOPIC)
     log.close()
     source = LogSource(
         open_log,
-        ["inbox"],
-        start=lambda topic, partition: resume_offset(
-            open_log, stored_offset(shard_path(directory, partition)), topic, partition
-        ),
+        [TOPIC],
+        start=stores.start,
         budget=given.budget,
         resume="own",
         drain=drain,
@@ -79,7 +124,7 @@ def wire(
     ticks = TickSource(partitions, given.counts_interval, clock=time.monotonic, drain=drain)
     sink = InboxSink(
         InboxParts(
-            open_store=lambda partition: RocksInboxStore(shard_path(directory, partition), given.store),
+            open_store=lambda partition: stores.open(partition, given.store),
             open_log=open_log,
             partitions=partitions,
             now_ms=clock_ms,
@@ -99,4 +144,5 @@ def build() -> Dataflow:
     ensure_logs("inbox")
     settings = load_settings()
     open_log = own_place(settings, "inbox", ("ledger",))
-    return wire(open_log, settings.data_dir / DIRECTORY, drain=install_drain())
+    exporter = Exporter(settings.data_dir / "exports", settings.exports, log_opener(settings), clock_ms).start()
+    return wire(open_log, settings.data_dir, drain=install_drain(), exporter=exporter)

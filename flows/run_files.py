@@ -3,6 +3,7 @@
 - `processes.json`: `{"url", "p0_url", "profile", "processes": {name: pid}}`, replaced atomically at every start and
   restart; without processes after a drain.
 - `ready/<process>`: there once the flows of a process are built and run.
+- `rebuilds.ndjson`: a line `{"store", "origin"}` for each store that a flow restored or rebuilds; `up` reports it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+
+_REBUILDS = "rebuilds.ndjson"
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -56,6 +59,31 @@ def mark_ready(directory: Path, process: str) -> None:
     path = ready_file(directory, process)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
+
+
+class Rebuild(msgspec.Struct, frozen=True):
+    """A store that had nothing, or too little, and what it is made of again."""
+
+    store: str
+    origin: str
+
+
+def note_rebuild(directory: Path, store: str, origin: str) -> None:
+    """Leave word that a store was restored from an export, or is rebuilt from the log."""
+    path = directory / "run" / _REBUILDS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(msgspec.json.encode(Rebuild(store, origin)) + b"\n")
+
+
+def take_rebuilds(directory: Path) -> list[Rebuild]:
+    """What was noted since the last call; for one process at a time."""
+    path, taken = directory / "run" / _REBUILDS, directory / "run" / f".{_REBUILDS}"
+    try:
+        path.rename(taken)
+    except FileNotFoundError:
+        return []
+    return [msgspec.json.decode(line, type=Rebuild) for line in taken.read_bytes().splitlines()]
 
 
 def forget_processes(directory: Path) -> None:

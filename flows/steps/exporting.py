@@ -15,13 +15,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import structlog
+from rocksdict import DbClosedError
 
 from connectors.log.interface import Log
 from connectors.metrics import EXPORT_SECONDS, EXPORTS
+from flows.topics import COMPACTED, ONE_PARTITION
 from state.exports import Export, ExportSource, list_exports, prune_exports, verify_export, write_export
 from state.model.errors import CarillonError, StateDamagedError
 from state.model.keys import partition_of_group
 
+KEPT_FOR_EVER = (*COMPACTED, *ONE_PARTITION)
 _LOOK = timedelta(seconds=1)
 _FIRST = timedelta(seconds=10)
 _REST = 4
@@ -95,6 +98,9 @@ class Exporter:
             kind = source.store.partition("/")[0]
             try:
                 result = self._export(source, newest)
+            except DbClosedError:
+                self._sources.pop(source.store)
+                return
             except (OSError, CarillonError) as error:
                 _logger.exception("export_failed", store=source.store, error=type(error).__name__)
                 result = "failed"
@@ -147,13 +153,13 @@ class Exporter:
 
 
 def _begins(log: Log, by: str) -> Callable[[str, int], int]:
-    """The oldest offset of a topic, by partition or by key group."""
+    """The oldest offset of a topic, by partition or by key group; no time passes in a compacted one."""
 
     def begin(topic: str, number: int) -> int:
-        return log.begin_offset(topic, number if by == "partition" else partition_of_group(number, parts(topic)))
-
-    def parts(topic: str) -> int:
-        return log.partitions(topic)
+        if topic in KEPT_FOR_EVER:
+            return sys.maxsize
+        partition = number if by == "partition" else partition_of_group(number, log.partitions(topic))
+        return log.begin_offset(topic, partition)
 
     return begin
 

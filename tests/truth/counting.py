@@ -14,11 +14,11 @@ from datetime import timedelta
 from pathlib import Path
 from bytewax.testing import cluster_main
 from flows.drain import install_drain
-from flows.inbox import DIRECTORY, InboxFlowOptions, wire
+from flows.inbox import InboxFlowOptions, wire
 from truth.feeding import open_embedded
 data = Path(sys.argv[1])
 options = InboxFlowOptions(budget=200, counts_interval=timedelta(milliseconds=200))
-flow = wire(lambda: open_embedded(data), data / DIRECTORY, drain=install_drain(), options=options)
+flow = wire(lambda: open_embedded(data), data, drain=install_drain(), options=options)
 print("ready", flush=True)
 cluster_main(flow, [], 0, worker_count_per_proc=int(sys.argv[2]), epoch_interval=timedelta(milliseconds=50))
 """
