@@ -118,7 +118,7 @@ def test_a_stored_state_of_decide_goes_on_as_if_never_interrupted(rows: scenario
     loaded, fresh = store.load(scenario.GROUP, scenario.REGISTRY), scenario.decided()[0]
     assert store.next_offset(scenario.GROUP) == len(scenario.work_records())
     assert loaded.count_terms() == fresh.count_terms() == loaded.counted
-    assert store.skipped(scenario.GROUP) == scenario.SKIPPED
+    assert store.skipped(scenario.GROUP) == (scenario.SKIPPED if rows == stored("decide") else {})
     assert loaded.registry_tables == {"promo_may": {"klass": "P2"}}
     assert loaded.registry.profile("promo_may").klass == "P2"
     place, day = loaded.place + 1, 86_400_000
@@ -143,7 +143,7 @@ def test_a_stored_state_of_decide_is_stored_again_as_it_was(rows: scenario.Rows,
     again = GroupStore(tmp_path / "new")
     again.stage(scenario.GROUP, state)
     again.commit()
-    for offset, letter in store.skipped(scenario.GROUP).items():
+    for offset, letter in scenario.SKIPPED.items():
         again.skip(scenario.GROUP, offset, letter)
     assert scenario.rows_of(again) == stored("decide")
     again.close()
@@ -162,7 +162,7 @@ def test_a_stored_state_of_sequence_is_what_it_was(tmp_path: Path) -> None:
     two = scenario.users()[1]
     for repeat in ("e1", "e2", "e3"):
         event = scenario.event(repeat, "reply", scenario.NOON, target=two, object="something else")
-        assert sequence_event(loaded, scenario.REGISTRY, event, ("events.p1", 0, 9)) == []
+        assert sequence_event(loaded, scenario.REGISTRY, event, ("events.p1", 0, 9)).works == []
     assert len(loaded.marks) == len(fresh.marks) == 5
     store.close()
 
