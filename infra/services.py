@@ -39,6 +39,9 @@ START_DEADLINE = timedelta(seconds=60)
 
 _PACKAGES = {"java": "openjdk-17-jre-headless", "mvn": "maven", "redis-server": "redis-server"}
 _PR_SET_PDEATHSIG = 1
+_ALONE = ("-Xms256m", "-Xmx512m")
+_ONE_OF_MANY = ("-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""Several brokers on few cores should start soon rather than run fast."""
 
 
 class ServiceError(Exception):
@@ -108,6 +111,11 @@ class Process:
         if self._child is None:
             raise ServiceError("not started")
         return self._child.pid
+
+    @property
+    def lives(self) -> bool:
+        """Whether it was started and has not ended, by itself or otherwise."""
+        return self._child is not None and self._child.poll() is None
 
     def start(self) -> None:
         """Start and wait until it listens."""
@@ -222,24 +230,36 @@ def start_redis(*options: str, attached: bool = True) -> Redis:
     return Redis(process)
 
 
-def start_kafka(brokers: int = 1, settings: Mapping[str, str] | None = None, *, attached: bool = True) -> Kafka:
-    """Start a cluster and wait until every broker has joined; `settings` go into each broker's properties."""
+def start_kafka(
+    brokers: int = 1,
+    settings: Mapping[str, str] | None = None,
+    *,
+    attached: bool = True,
+    make_disk: Callable[[int, Path], None] = lambda _node, path: path.mkdir(),
+) -> Kafka:
+    """Start a cluster and wait until every broker has joined; `settings` go into each broker's properties.
+
+    `make_disk(node, path)` makes the folder of a broker's data, nodes counted from 1.
+    """
     java, jars = require("java"), kafka_jars()
     directory = Path(tempfile.mkdtemp(prefix="carillon-kafka-"))
     ports = [(free_port(), free_port()) for _ in range(brokers)]
     cluster_id = "C" + urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]  # a leading dash would look like an option
+    options = _ONE_OF_MANY if brokers > 1 else _ALONE
     processes = []
     for node, (port, _) in enumerate(ports, 1):
         home = directory / f"broker-{node}"
         home.mkdir()
+        make_disk(node, home / "data")
         properties = home / "server.properties"
         properties.write_text(_properties(node, ports, home, settings or {}))
         classpath = ["-cp", f"{jars}/*"]
-        tool = [java, *classpath, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
+        short = [java, *_ONE_OF_MANY, *classpath]
+        tool = [*short, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
         done = subprocess.run(tool, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ServiceError(f"Kafka's storage cannot be formatted: {done.stdout} {done.stderr}")
-        command = [java, "-Xms256m", "-Xmx512m", *classpath, "kafka.Kafka", str(properties)]
+        command = [java, *options, *classpath, "kafka.Kafka", str(properties)]
         processes.append(Process(command, home, port, attached))
     return _started(Kafka(processes, directory))
 
