@@ -26,7 +26,7 @@ FILE = Path(__file__).resolve().parents[1] / "README.md"
 SETTINGS = ("preferences", "endpoints", "profiles", "follows", "followers", "segments", "control", "registry", "reads")
 """Topics shown as one node: what is true now."""
 BESIDES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "sequence": (("events.p1", "events.p2", "preferences"), ("followers",)),
+    "sequence": (("events.p1", "events.p2", "preferences", "retries"), ("followers",)),
     "inbox": ((), ("ledger",)),
     "transactional": (("preferences",), ()),
 }

@@ -1,9 +1,12 @@
-"""Sequence flow: accepted events and settings in, the decision log out (DESIGN 2.2). One process with one worker.
+"""Sequence flow: accepted events and settings in, the decision log out (DESIGN 2.2). One owner in the first process.
 
 events.p1 ─┐
-events.p2 ─┼─► read ─► sequence (state: RocksDB) ─► work, followers, dead_letters
-settings  ─┘
+events.p2 ─┼─► read and sequence (state: RocksDB) ─► work, followers, dead_letters
+settings  ─┤
+retries   ─┘
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +16,16 @@ from bytewax.dataflow import Dataflow
 
 from connectors.log.bytewax import LogSink
 from connectors.log.interface import Log
+from flows.cluster import cluster_place
 from flows.drain import install_drain
 from flows.logs import ensure_logs
 from flows.open import clock_ms, log_opener
-from flows.settings import load_settings
-from flows.steps.sequence import Sequence, SequenceOptions, SequenceSource, restored
+from flows.settings import Settings, load_settings
+from flows.steps.sequence import SequenceParts, sequence_source
+from flows.steps.sequence_reading import SequenceOptions
 from operators.sequence import versions_in_force
 from state.lock import StateLock
-from state.model.registry import Registry
-from state.model.work import VersionsWork
+from state.poison import PoisonJournal
 from state.sequencing import SequenceStore
 
 OWN_OFFSETS = True
@@ -30,48 +34,36 @@ DIRECTORY = Path("state") / "sequence"
 OUTPUT_TOPICS = ("work", "followers", "dead_letters")
 
 
-def wire(
-    open_log: Callable[[], Log],
-    store: SequenceStore,
-    registry: Registry,
-    versions: VersionsWork,
-    options: SequenceOptions,
-    *,
-    clock: Callable[[], int],
-    drain: Callable[[], bool],
-) -> Dataflow:
-    """The flow over any log."""
-    log = open_log()
-    state = restored(store, log, registry)
-    source = SequenceSource(open_log, lambda: state.positions, options, clock=clock, drain=drain, on_epoch=store.commit)
+def wire(open_log: Callable[[], Log], parts: SequenceParts | None) -> Dataflow:
+    """The flow over any log; without `parts` in a process that is not the owner."""
     flow = Dataflow("sequence")
-    batches = op.input("read", flow, source)
-    owned = op.key_on("one_owner", batches, lambda _batch: "sequence")
-    sequenced = op.stateful_batch("sequence", owned, lambda _: Sequence(state, store, log, registry, versions))
-    op.output("log", op.map("to_partition", sequenced, lambda item: item[1]), LogSink(open_log, OUTPUT_TOPICS))
+    op.output("log", op.input("read", flow, sequence_source(parts)), LogSink(open_log, OUTPUT_TOPICS))
     return flow
 
 
 def build() -> Dataflow:
     """The flow as configured; drains on SIGTERM. Owns the state directory for the life of the process."""
     ensure_logs("sequence")
-    settings = load_settings()
+    settings, drain = load_settings(), install_drain()
+    owner = cluster_place().process == 0
+    return wire(log_opener(settings), _parts(settings, drain) if owner else None)
+
+
+def _parts(settings: Settings, drain: Callable[[], bool]) -> SequenceParts:
     directory = settings.data_dir / DIRECTORY
-    lock = StateLock.acquire(directory, "sequence")
-    store = SequenceStore(directory / "rocksdb")
+    _OWNED.append(StateLock.acquire(directory, "sequence"))
     registry = settings.registry()
-    flow = wire(
+    return SequenceParts(
         log_opener(settings),
-        store,
+        SequenceStore(directory / "rocksdb"),
+        PoisonJournal.open(directory / "poison"),
         registry,
         versions_in_force(registry, settings.types),
         SequenceOptions(settings.lanes.p1_per_epoch, settings.lanes.p2_per_epoch),
         clock=clock_ms,
-        drain=install_drain(),
+        drain=drain,
     )
-    _OWNED.append((lock, store))
-    return flow
 
 
-_OWNED: list[tuple[StateLock, SequenceStore]] = []
+_OWNED: list[StateLock] = []
 """Held until the process ends: the lock goes with its file."""

@@ -7,7 +7,18 @@ from connectors.log import TopicSpec
 EVENT_TOPICS = {"P0": "events.p0", "P1": "events.p1", "P2": "events.p2"}
 SENT_CHANNELS = ("push", "sms", "email")
 COMPACTED = ("preferences", "endpoints", "profiles", "segments", "follows", "followers")
-BY_GROUP = ("events.p0", "events.p1", "events.p2", "reads", "work", "inbox", "ledger", "outcomes", "dead_letters")
+BY_GROUP = (
+    "events.p0",
+    "events.p1",
+    "events.p2",
+    "reads",
+    "work",
+    "inbox",
+    "ledger",
+    "outcomes",
+    "dead_letters",
+    "retries",
+)
 ONE_PARTITION = ("control", "registry", "owners")
 
 

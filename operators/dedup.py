@@ -6,6 +6,8 @@ from state.model.registry import DAY_MS, Registry
 from state.repeats import Mark, MarkKey, RepeatMarks
 
 EVENT_ID_WINDOW_MS = DAY_MS
+RETRY_WINDOW_MS = 30 * DAY_MS
+"""Longer than the letters themselves are retained."""
 
 
 def _id_key(event_id: str) -> MarkKey:
@@ -31,15 +33,26 @@ def original_of(marks: RepeatMarks, event: Event, now: int) -> str | None:
     return mark.event_id
 
 
-def remember(marks: RepeatMarks, registry: Registry, event: Event, now: int) -> None:
-    """Set the marks of an accepted event: windows run from `now`, for a kept event from its release."""
+def marks_of(registry: Registry, event: Event, now: int) -> list[tuple[MarkKey, Mark]]:
+    """The marks of an accepted event: windows run from `now`, for a kept event from its release."""
     start = max(now, event.deliver_at or 0)
-    marks.put(_id_key(event.event_id), Mark(event.event_id, start + EVENT_ID_WINDOW_MS))
+    found = [(_id_key(event.event_id), Mark(event.event_id, start + EVENT_ID_WINDOW_MS))]
     key = _scope_key(event)
     if key is not None:
         content = content_identity(event) if event.idempotency_key is None else b""
         expires = start + registry.profile(event.type).repeat_window_ms
-        marks.put(key, Mark(event.event_id, expires, content))
+        found.append((key, Mark(event.event_id, expires, content)))
+    return found
+
+
+def remember(marks: RepeatMarks, registry: Registry, event: Event, now: int) -> None:
+    """Set the marks of an accepted event."""
+    marks.put_all(marks_of(registry, event, now))
+
+
+def retry_mark(again: str, attempt: str, now: int) -> tuple[MarkKey, Mark]:
+    """The mark of a record of the decision log that was given back: the same retry counts once."""
+    return ("retry", again, attempt), Mark(again, now + RETRY_WINDOW_MS)
 
 
 def forget(marks: RepeatMarks, event: Event) -> None:

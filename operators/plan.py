@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from state.model.event import Event
 from state.model.keys import key_group
-from state.model.work import EventWork, FollowWork, KillWork, SegmentWork, SliceWork, Work
+from state.model.work import EventWork, FollowWork, SegmentWork, SliceWork, Work
 from state.placement import ALL_GROUPS, Placement, groups_in
 
 
@@ -30,20 +30,32 @@ def _audience_groups(placement: Placement, event: Event) -> int:
 
 def plan_follow(placement: Placement, follow: FollowWork) -> Iterator[Work]:
     """The follower's group."""
+    place_follow(placement, follow)
+    yield follow
+
+
+def place_follow(placement: Placement, follow: FollowWork) -> None:
+    """From here on the followee's fan-outs reach the follower's group."""
     if follow.on and follow.g is not None:
         placement.followees.add(follow.followee, follow.g)
-    yield follow
 
 
 def plan_segment(placement: Placement, segment: str, users: list[str], stamp: int) -> Iterator[Work]:
     """Each group's members; groups that had members before and have none now learn it too."""
+    records = segment_records(placement, segment, users, stamp)
+    place_segment(placement, segment, records)
+    yield from records
+
+
+def segment_records(placement: Placement, segment: str, users: list[str], stamp: int) -> list[SegmentWork]:
+    """What `plan_segment` gives, before it counts."""
     members: dict[int, list[str]] = {}
     for user in dict.fromkeys(users):
         members.setdefault(key_group(user), []).append(user)
-    for group in groups_in(placement.segments.replace(segment, members)):
-        yield SegmentWork(g=group, stamp=stamp, segment=segment, users=members.get(group, []))
+    groups = sorted({*groups_in(placement.segments.of(segment)), *members})
+    return [SegmentWork(g=group, stamp=stamp, segment=segment, users=members.get(group, [])) for group in groups]
 
 
-def plan_kill(scope: str, value: str | None, stamp: int, *, on: bool) -> Iterator[Work]:
-    """Every group."""
-    yield KillWork(stamp=stamp, scope=scope, value=value, on=on)
+def place_segment(placement: Placement, segment: str, records: list[SegmentWork]) -> None:
+    """From here on the segment's fan-outs reach exactly the groups of its members."""
+    placement.segments.replace(segment, [record.g for record in records if record.users and record.g is not None])

@@ -3,6 +3,8 @@
 The topic's order decides: an event is released by a `released` record that the owner appends when its time has come,
 and cancelled by a cancel or a retraction that stands before that record. So a crash at any point changes nothing:
 what is read again does the same again, and `sequence` drops a release that comes twice by its event_id.
+
+A reaction is worked out first and settled when all its records are encoded: a record that fails leaves no trace.
 """
 
 import msgspec
@@ -28,10 +30,22 @@ class Released(msgspec.Struct):
 
 
 class Reaction(msgspec.Struct):
-    """What follows from one record: events to release now, and answers for the topic."""
+    """What follows from one record: events to release now, answers for the topic, and what `settle` changes."""
 
     events: list[Event] = []
     answers: list[Released] = []
+    kept: Event | None = None
+    """To be kept from here on."""
+    gone: list[str] = []
+    """Not kept any more, if they were."""
+
+
+def settle(kept: KeptEvents, reaction: Reaction) -> None:
+    """The record took place."""
+    for event_id in reaction.gone:
+        kept.remove(event_id)
+    if reaction.kept is not None:
+        kept.keep(reaction.kept)
 
 
 def on_event(kept: KeptEvents, event: Event) -> Reaction:
@@ -39,30 +53,32 @@ def on_event(kept: KeptEvents, event: Event) -> Reaction:
     if event.event_id in kept:
         return Reaction()
     if event.deliver_at is not None and event.deliver_at > event.ingested_at:
-        kept.keep(event)
-        return Reaction()
+        return Reaction(kept=event)
     return _cancel_matching(kept, event) if event.retracts else Reaction()
 
 
 def on_cancel(kept: KeptEvents, event_id: str) -> Reaction:
     """Answer `cancelled`, or `released` if it is not kept (any more)."""
-    how = CANCELLED if kept.remove(event_id) is not None else RELEASED
-    return Reaction(answers=[Released(event_id, how)])
+    if event_id in kept:
+        return Reaction(answers=[Released(event_id, CANCELLED)], gone=[event_id])
+    return Reaction(answers=[Released(event_id, RELEASED)])
 
 
 def on_released(kept: KeptEvents, released: Released) -> Reaction:
     """The release takes place here; of an event that was cancelled before, nothing is left to release."""
-    event = kept.remove(released.event_id) if released.how == RELEASED else None
-    if event is None:
+    if released.how != RELEASED:
         return Reaction()
+    found = kept.get(released.event_id)
+    if found is None:
+        return Reaction(gone=[released.event_id])
+    event = found[1]
     reaction = _cancel_matching(kept, event) if event.retracts else Reaction()
     assert event.deliver_at is not None
     reaction.events.append(msgspec.structs.replace(event, ingested_at=event.deliver_at))
+    reaction.gone.append(event.event_id)
     return reaction
 
 
 def _cancel_matching(kept: KeptEvents, retraction: Event) -> Reaction:
     ids = kept.cancelled_by(retraction)
-    for event_id in ids:
-        kept.remove(event_id)
-    return Reaction(answers=[Released(event_id, CANCELLED) for event_id in ids])
+    return Reaction(answers=[Released(event_id, CANCELLED) for event_id in ids], gone=ids)

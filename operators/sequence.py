@@ -4,13 +4,14 @@ A record's source is (topic, partition, offset); its slices are told apart by ke
 restart needs; what was appended beyond it is taken over from the log itself (`take_over`).
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import msgspec
 
-from operators.dedup import original_of, remember
-from operators.plan import plan_event, plan_follow, plan_kill, plan_segment
+from operators.dedup import marks_of, original_of, remember, retry_mark
+from operators.plan import place_follow, place_segment, plan_event, segment_records
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import Event, Exact
 from state.model.keys import key_group
@@ -20,6 +21,7 @@ from state.model.work import (
     EndpointWork,
     EventWork,
     FollowWork,
+    KillWork,
     PreferenceWork,
     ProfileWork,
     ReadWork,
@@ -27,6 +29,7 @@ from state.model.work import (
     TickWork,
     VersionsWork,
     Work,
+    decode_work,
     encode_work,
 )
 from state.model.zones import tzdata_version
@@ -94,70 +97,115 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "control": msgspec.json.Decoder(_Kill),
 }
 SETTING_TOPICS = tuple(_DECODERS)
+RETRIES = "retries"
+"""Records of the decision log that an operator gave back, read as settings are (TOPICS.md)."""
 
 
-def sequence_event(state: SequenceState, registry: Registry, event: Event, source: Place) -> list[Work]:
+class Sequenced(NamedTuple):
+    """The records that an accepted record becomes, and what the state then includes of it.
+
+    The state is as before until `settle`, which does not fail: a record that cannot be sequenced or encoded leaves
+    no trace (issue 4, "Poison").
+    """
+
+    works: list[Work]
+    settle: Callable[[], None]
+
+
+def _nothing() -> None:
+    """The state includes the record as it is."""
+
+
+def sequence_event(state: SequenceState, registry: Registry, event: Event, source: Place) -> Sequenced:
     """The event's records, or none if it repeats another one.
 
     An event taken over from the log is planned again, by the plan that its slices carry, so that slices that a crash
     cut off still come; those that are there already are left out.
     """
-    stamp = state.stamp
+    stamp, marks = state.stamp, []
     if source not in state.taken_over_places:
         state.marks.expire(stamp)
         if original_of(state.marks, event, stamp) is not None:
-            return []
-        remember(state.marks, registry, event, stamp)
+            return Sequenced([], _nothing)
+        marks = marks_of(registry, event, stamp)
     planned = plan_event(state.placement, event, stamp, state.taken_over_plans.get(source))
-    return list(_unwritten(state, planned, source))
+    return Sequenced(list(_unwritten(state, planned, source)), partial(state.marks.put_all, marks))
 
 
-def sequence_setting(state: SequenceState, topic: str, value: bytes, source: Place) -> list[Work]:
+def sequence_setting(state: SequenceState, topic: str, value: bytes, source: Place) -> Sequenced:
     """What a record of a topic of settings becomes.
 
     :raises MalformedRecordError: naming the field that does not fit.
     """
     if not value:  # a tombstone of a compacted topic
-        return []
+        return Sequenced([], _nothing)
     try:
         body = _DECODERS[topic].decode(value)
     except UNDECODABLE as error:
         raise MalformedRecordError(f"{topic}: {error}") from error
-    return list(_unwritten(state, _plan_setting(state, body), source))
+    works, settle = _plan_setting(state, body)
+    return Sequenced(list(_unwritten(state, works, source)), settle)
 
 
-def _plan_setting(state: SequenceState, body: msgspec.Struct) -> Iterator[Work]:
-    stamp = state.stamp
+def sequence_retry(
+    state: SequenceState, value: bytes, group: int, source: Place, *, again: str, attempt: str
+) -> Sequenced:
+    """A record of the decision log that decide had set aside for a group, with a place of its own from here on.
+
+    `again` names the dead letter; the same attempt at it counts once, however often it is asked for.
+
+    :raises MalformedRecordError: naming the field that does not fit.
+    """
+    work = msgspec.structs.replace(decode_work(value), g=group, stamp=state.stamp, src=None)
+    key, mark = retry_mark(again, attempt, state.stamp)
+    if source not in state.taken_over_places:
+        state.marks.expire(state.stamp)
+        if state.marks.get(key, state.stamp) is not None:
+            return Sequenced([], _nothing)
+    return Sequenced(list(_unwritten(state, [work], source)), partial(state.marks.put, key, mark))
+
+
+def _plan_setting(state: SequenceState, body: msgspec.Struct) -> Sequenced:
+    stamp, settle = state.stamp, _nothing
+    work: Work
     match body:
         case _Preference():
-            yield PreferenceWork(g=key_group(body.user), stamp=stamp, user=body.user, doc=body.doc)
+            work = PreferenceWork(g=key_group(body.user), stamp=stamp, user=body.user, doc=body.doc)
         case _Endpoint():
-            yield EndpointWork(g=key_group(body.user), stamp=stamp, **msgspec.structs.asdict(body))
+            work = EndpointWork(g=key_group(body.user), stamp=stamp, **msgspec.structs.asdict(body))
         case _Profile():
-            yield ProfileWork(g=key_group(body.user), stamp=stamp, user=body.user, locale=body.locale, name=body.name)
+            work = ProfileWork(g=key_group(body.user), stamp=stamp, user=body.user, locale=body.locale, name=body.name)
         case _Follow():
             group = key_group(body.follower)
-            follow = FollowWork(g=group, stamp=stamp, follower=body.follower, followee=body.followee, on=body.on)
-            yield from plan_follow(state.placement, follow)
+            work = FollowWork(g=group, stamp=stamp, follower=body.follower, followee=body.followee, on=body.on)
+            settle = partial(place_follow, state.placement, work)
         case _Read():
             up_to = stamp if body.up_to is None else body.up_to
-            yield ReadWork(g=key_group(body.user), stamp=stamp, user=body.user, up_to=up_to)
+            work = ReadWork(g=key_group(body.user), stamp=stamp, user=body.user, up_to=up_to)
         case _Kill():
-            yield from plan_kill(body.scope, body.value, stamp, on=body.on)
+            work = KillWork(stamp=stamp, scope=body.scope, value=body.value, on=body.on)
         case _Segment():
-            yield from _plan_segment(state, body)
+            return _plan_segment(state, body)
+        case _:
+            raise TypeError(type(body).__name__)
+    return Sequenced([work], settle)
 
 
-def _plan_segment(state: SequenceState, body: _Segment) -> Iterator[Work]:
+def _plan_segment(state: SequenceState, body: _Segment) -> Sequenced:
     """Chunks wait for their commit record, which makes the version count."""
+    chunks, version = state.segment_chunks, str(body.version)
     if body.chunks is None:
-        state.segment_chunks.add(body.segment, str(body.version), body.chunk or 0, body.users or [])
-        return
-    users = state.segment_chunks.take(body.segment, str(body.version))
-    yield from plan_segment(state.placement, body.segment, users, state.stamp)
+        return Sequenced([], partial(chunks.add, body.segment, version, body.chunk or 0, body.users or []))
+    records = segment_records(state.placement, body.segment, chunks.users(body.segment, version), state.stamp)
+
+    def settle() -> None:
+        chunks.forget(body.segment, version)
+        place_segment(state.placement, body.segment, records)
+
+    return Sequenced([*records], settle)
 
 
-def _unwritten(state: SequenceState, records: Iterator[Work], source: Place) -> Iterator[Work]:
+def _unwritten(state: SequenceState, records: Iterable[Work], source: Place) -> Iterator[Work]:
     for record in records:
         slice_number = -1 if record.g is None else record.g
         full = (*source, slice_number)
@@ -193,8 +241,13 @@ def announce_versions(state: SequenceState, versions: VersionsWork) -> list[Work
     return [msgspec.structs.replace(versions, stamp=state.stamp)]
 
 
-def take_over(state: SequenceState, registry: Registry, record: AnyWork, partition: int) -> None:
-    """Honour a record that is in a partition of the decision log beyond the checkpoint (DESIGN 2.2)."""
+def take_over(
+    state: SequenceState, registry: Registry, record: AnyWork, partition: int, again: tuple[str, str] | None = None
+) -> None:
+    """Honour a record that is in a partition of the decision log beyond the checkpoint (DESIGN 2.2).
+
+    `again` is the dead letter and the attempt at it, of a record that was given back.
+    """
     state.stamp = max(state.stamp, record.stamp)
     if isinstance(record, VersionsWork):
         state.taken_over_versions[partition] = encode_work(msgspec.structs.replace(record, stamp=0))
@@ -202,9 +255,11 @@ def take_over(state: SequenceState, registry: Registry, record: AnyWork, partiti
         return
     state.taken_over.add(record.src if record.g is not None else (*record.src[:3], -1 - partition))
     state.taken_over_places.add(record.src[:3])
-    if isinstance(record, SliceWork) and record.plan:
-        state.taken_over_plans[record.src[:3]] = int(record.plan, 16)
-    if isinstance(record, EventWork | SliceWork):
+    if again is not None:
+        state.marks.put(*retry_mark(*again, record.stamp))
+    elif isinstance(record, EventWork | SliceWork):
+        if isinstance(record, SliceWork) and record.plan:
+            state.taken_over_plans[record.src[:3]] = int(record.plan, 16)
         remember(state.marks, registry, record.event, record.stamp)
 
 

@@ -32,15 +32,13 @@ class GroupBitmaps:
             self._bitmaps[name] = after
             self.changed.add(name)
 
-    def replace(self, name: str, groups: Iterable[int]) -> int:
-        """Set exactly these groups; returns the bitmap of groups set before or now."""
-        before = self._bitmaps.get(name, 0)
+    def replace(self, name: str, groups: Iterable[int]) -> None:
+        """Set exactly these groups."""
         after = 0
         for group in groups:
             after |= 1 << group
         self._bitmaps[name] = after
         self.changed.add(name)
-        return before | after
 
     def of(self, name: str | None) -> int:
         return self._bitmaps.get(name, 0) if name is not None else 0

@@ -6,6 +6,7 @@ window.
 """
 
 import heapq
+from collections.abc import Iterable
 from typing import NamedTuple
 
 MarkKey = tuple[str | None, ...]
@@ -43,6 +44,11 @@ class RepeatMarks:
         self.changed.add(key)
         self._number += 1
         heapq.heappush(self._expiries, (mark.expires, self._number, key))
+
+    def put_all(self, marks: Iterable[tuple[MarkKey, Mark]]) -> None:
+        """Set several."""
+        for key, mark in marks:
+            self.put(key, mark)
 
     def free(self, key: MarkKey, event_id: str) -> None:
         """Forget a mark that this event set."""

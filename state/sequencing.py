@@ -38,11 +38,15 @@ class SegmentChunks:
         self._chunks.setdefault((segment, version), {})[chunk] = users
         self.changed.add((segment, version, chunk))
 
-    def take(self, segment: str, version: str) -> list[str]:
-        """All users of the version, in order of chunks; they are forgotten."""
+    def users(self, segment: str, version: str) -> list[str]:
+        """All users of the version, in order of chunks."""
+        chunks = self._chunks.get((segment, version), {})
+        return [user for chunk in sorted(chunks) for user in chunks[chunk]]
+
+    def forget(self, segment: str, version: str) -> None:
+        """The version counts: its chunks are needed no more."""
         chunks = self._chunks.pop((segment, version), {})
         self.changed.update((segment, version, chunk) for chunk in chunks)
-        return [user for chunk in sorted(chunks) for user in chunks[chunk]]
 
     def get(self, segment: str, version: str, chunk: int) -> list[str] | None:
         return self._chunks.get((segment, version), {}).get(chunk)

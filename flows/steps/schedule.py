@@ -1,23 +1,42 @@
-"""Schedule as Bytewax steps: one owner of the one partition of `schedule`."""
+"""Schedule as a Bytewax source: one owner of the one partition of `schedule`.
+
+A record that cannot be handled goes to `dead_letters` and leaves what is kept as it was; one that ends the process five
+times in a row is skipped (issue 4, "Poison").
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 
 import msgspec
-from bytewax.operators import StatefulBatchLogic
+import structlog
 
-from connectors.log import NewRecord, Record
-from connectors.log.bytewax import keyed
-from flows.steps.resuming import dead_letter
-from flows.steps.ticks import Tick
+from connectors.log import Log, NewRecord, Record
+from connectors.metrics import DEAD_LETTERS
+from flows.steps.one_owner import OwnerSource
+from flows.steps.resuming import dead_letter, environment_failed, resume_offset
 from flows.topics import EVENT_TOPICS
-from operators.schedule import Cancel, Reaction, Released, on_cancel, on_event, on_released
+from operators.schedule import Cancel, Reaction, Released, on_cancel, on_event, on_released, settle
 from state.kept import KeptEvents
+from state.model.dead_letter import names_in
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import Event, decode_event, encode_event
 from state.model.keys import key_group, partition_of_group
+from state.poison import PoisonJournal
 from state.scheduling import ScheduleStore
 
+STAGE = "schedule"
+TOPIC = "schedule"
+_LOOK_INTERVAL = timedelta(milliseconds=250)
+_WAIT = timedelta(milliseconds=20)
+_BUDGET = 10_000
+"""Records that enter an epoch."""
+_BATCH_MAX = 2_000
+_EVENT_SCHEMA = b"event/1+json"
 _encode = msgspec.json.Encoder().encode
+_logger = structlog.get_logger(__name__)
 
 
 def routing_key(event: Event) -> str:
@@ -27,64 +46,133 @@ def routing_key(event: Event) -> str:
     return (event.segment if event.fan_out_type == "SEGMENT" else event.actor) or event.event_id
 
 
-class Schedule(StatefulBatchLogic[list[Record] | Tick, tuple[str, NewRecord], None]):
-    """Reads the topic in order, orders releases when their time has come."""
+@dataclass(frozen=True, slots=True)
+class ScheduleParts:
+    """What the owner works with. It closes neither store nor journal."""
 
-    def __init__(self, kept: KeptEvents, store: ScheduleStore, partitions: int, clock: Callable[[], int]) -> None:
-        self._kept, self._store, self._partitions, self._clock = kept, store, partitions, clock
-        self._ordered: set[str] = set()
-        """Releases that are in the topic but were not read yet."""
-        self._next_offset = store.next_offset()
+    open_log: Callable[[], Log]
+    store: ScheduleStore
+    journal: PoisonJournal
+    clock: Callable[[], int]
+    """The wall clock in ms: when an event is due."""
+    monotonic: Callable[[], float]
+    """A clock in seconds that nobody sets: when to look."""
+    drain: Callable[[], bool]
 
-    def on_batch(self, values: list[list[Record] | Tick]) -> tuple[list[tuple[str, NewRecord]], bool]:
+
+def schedule_source(parts: ScheduleParts | None) -> OwnerSource:
+    """The source that is the scheduler; None in the processes that are not the owner."""
+    return OwnerSource(STAGE, None if parts is None else lambda: ScheduleOwner(parts))
+
+
+class ScheduleOwner:
+    """Reads the topic in order, and orders releases when their time has come."""
+
+    def __init__(self, parts: ScheduleParts) -> None:
+        self._parts, self._log = parts, parts.open_log()
+        self._scheduler = Scheduler(parts.store.load(), parts.journal, self._log, parts.clock)
+        self._next_offset = resume_offset(parts.open_log, parts.store.next_offset(), TOPIC, 0)
+        self._reader = self._log.reader({(TOPIC, 0): self._next_offset})
+        self._credit = _BUDGET
+        self._next_look = parts.monotonic()
+
+    def work(self) -> list[NewRecord]:
+        """Some records of the topic, and a look at what is due now and then."""
+        if self._parts.drain():
+            raise StopIteration
         written: list[NewRecord] = []
-        for value in values:
-            if isinstance(value, Tick):
-                written += self._due()
-            else:
-                for record in value:
-                    written += self._one(record)
-                    self._next_offset = record.offset + 1
-        return [keyed(record) for record in written], False
+        for record in self._reader.poll(min(self._credit, _BATCH_MAX), _WAIT) if self._credit > 0 else ():
+            written += self._scheduler.one(record)
+            self._credit -= 1
+            self._next_offset = record.offset + 1
+        if self._parts.monotonic() >= self._next_look:
+            self._next_look = self._parts.monotonic() + _LOOK_INTERVAL.total_seconds()
+            written += self._scheduler.due()
+        return written
 
-    def _one(self, record: Record) -> list[NewRecord]:
-        """What does not decode is set aside: one bad record must not stop everybody's releases."""
-        try:
-            return self._records(self._react(record))
-        except MalformedRecordError as error:
-            return [dead_letter(record, error, stage="schedule", at=self._clock(), partitions=self._partitions)]
+    def epoch_ended(self) -> None:
+        """New credit."""
+        self._credit = _BUDGET
 
-    def _due(self) -> list[NewRecord]:
-        due = [event for event in self._kept.due(self._clock()) if event.event_id not in self._ordered]
+    def epoch_complete(self) -> None:
+        """Store what is kept, and up to where that includes the topic."""
+        self._parts.store.stage(self._scheduler.kept, self._next_offset)
+        self._parts.store.commit()
+
+    def close(self) -> None:
+        """Free the log."""
+        self._reader.close()
+        self._log.close()
+
+
+class Scheduler:
+    """Records of the topic to records of the log."""
+
+    def __init__(self, kept: KeptEvents, journal: PoisonJournal, log: Log, clock: Callable[[], int]) -> None:
+        self.kept = kept
+        self._journal, self._clock = journal, clock
+        self._partitions = log.partitions(EVENT_TOPICS["P1"])
+        self._letter_partitions = log.partitions("dead_letters")
+        self._ordered: set[str] = set()
+        """Releases that are in the topic but were not read yet, or could not be carried out."""
+
+    def due(self) -> list[NewRecord]:
+        """Orders to release what is due and was not ordered before."""
+        due = [event for event in self.kept.due(self._clock()) if event.event_id not in self._ordered]
         self._ordered.update(event.event_id for event in due)
         return [_answer(Released(event.event_id, "released")) for event in due]
 
-    def _react(self, record: Record) -> Reaction:
+    def one(self, record: Record) -> list[NewRecord]:
+        """One bad record must not stop everybody's releases."""
+        place = (record.topic, record.partition, record.offset)
+        if self._journal.suspect(*place):
+            return [self._dead(record, None)]
+        self._journal.begin(*place)
+        try:
+            reaction = self._reaction(record)
+            written = self._records(reaction)
+        except Exception as error:
+            self._journal.end()
+            if environment_failed(error):
+                raise
+            return [self._dead(record, error)]
+        settle(self.kept, reaction)
+        self._ordered.difference_update(reaction.gone)
+        self._journal.end()
+        return written
+
+    def _reaction(self, record: Record) -> Reaction:
         schema = dict(record.headers).get("schema", b"")
         if schema.startswith(b"event/"):
-            return on_event(self._kept, decode_event(record.value))
+            return on_event(self.kept, decode_event(record.value))
         try:
             if schema.startswith(b"cancel/"):
-                return on_cancel(self._kept, msgspec.json.decode(record.value, type=Cancel).event_id)
-            released = msgspec.json.decode(record.value, type=Released)
+                return on_cancel(self.kept, msgspec.json.decode(record.value, type=Cancel).event_id)
+            return on_released(self.kept, msgspec.json.decode(record.value, type=Released))
         except UNDECODABLE as error:
-            raise MalformedRecordError(f"schedule {record.offset}: {error}") from error
-        self._ordered.discard(released.event_id)
-        return on_released(self._kept, released)
+            raise MalformedRecordError(f"{TOPIC} {record.offset}: {error}") from error
 
     def _records(self, reaction: Reaction) -> list[NewRecord]:
+        if reaction.kept is not None:
+            encode_event(reaction.kept)  # what cannot be stored is not kept
         return [*map(self._event, reaction.events), *map(_answer, reaction.answers)]
 
     def _event(self, event: Event) -> NewRecord:
         key = routing_key(event)
         partition = partition_of_group(key_group(key), self._partitions)
-        headers = (("schema", b"event/1+json"), ("lane", event.priority.lower().encode()))
+        headers = (("schema", _EVENT_SCHEMA), ("lane", event.priority.lower().encode()))
         return NewRecord(EVENT_TOPICS[event.priority], partition, key.encode(), encode_event(event), headers)
 
-    def snapshot(self) -> None:
-        """The epoch ends here; committed when the next begins."""
-        self._store.stage(self._kept, self._next_offset)
+    def _dead(self, record: Record, error: Exception | None) -> NewRecord:
+        """Set aside; a release that fails is not ordered again before the next start."""
+        event_id = names_in(record.value).event_id
+        if event_id is not None and event_id in self.kept:
+            self._ordered.add(event_id)
+        letter = dead_letter(record, error, stage=STAGE, at=self._clock(), partitions=self._letter_partitions)
+        _logger.warning("record_set_aside", topic=record.topic, partition=record.partition, offset=record.offset)
+        DEAD_LETTERS.labels(STAGE).inc()
+        return letter
 
 
 def _answer(released: Released) -> NewRecord:
-    return NewRecord("schedule", 0, released.event_id.encode(), _encode(released), (("schema", b"released/1+json"),))
+    return NewRecord(TOPIC, 0, released.event_id.encode(), _encode(released), (("schema", b"released/1+json"),))

@@ -15,7 +15,7 @@ from helpers.flow_bench import START, Bench, calls, copy_inputs, decide_all, ste
 
 from connectors.log import NewRecord
 from flows.open import clock_ms
-from flows.steps.sequence import SequenceOptions, SequenceSource
+from flows.steps.sequence_reading import SequenceOptions, SequenceReading
 from state.model.keys import key_group, partition_of_group
 from state.model.work import (
     EventWork,
@@ -324,13 +324,11 @@ def test_backlogs_are_read_in_bounded_batches_in_the_right_order(bench: Bench) -
     bench.append(*(bench.preference(user) for user in users))
     bench.append(*(bench.event(f"p{n}", priority="P2", target=user) for n, user in enumerate(users)))
     bench.append(bench.event("r", target="u1", retracts=True))
-    source = SequenceSource(
-        bench.open_log, dict, SequenceOptions(100, 100), clock=bench.clock, drain=lambda: False, on_epoch=lambda: None
-    )
-    part = source.build_part("read", "sequence", None)
+    part = SequenceReading(bench.log, {}, SequenceOptions(100, 100), clock=bench.clock, drain=lambda: False)
     settings, events = [], []
     for _ in range(40):
-        for batch in part.next_batch():
+        batch = part.next_batch()
+        if batch is not None:
             assert len(batch.settings) <= 2_000
             assert len(batch.events) <= 2_100
             assert not batch.events or len(settings) + len(batch.settings) == len(users)

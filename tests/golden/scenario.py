@@ -180,9 +180,10 @@ def sequence_state() -> SequenceState:
         ("segments", b'{"segment":"next","version":"v2","chunk":7,"users":["u2"]}'),
     ]
     for offset, (topic, value) in enumerate(settings):
-        sequence_setting(state, topic, value, (topic, 0, offset))
-    sequence_event(state, REGISTRY, event("e1", "like", NOON, target=two), ("events.p1", 0, 0))
-    sequence_event(state, REGISTRY, event("e2", "like", NOON, target=two, idempotency_key="k"), ("events.p1", 0, 1))
+        sequence_setting(state, topic, value, (topic, 0, offset)).settle()
+    keyed = event("e2", "like", NOON, target=two, idempotency_key="k")
+    for offset, accepted in enumerate([event("e1", "like", NOON, target=two), keyed]):
+        sequence_event(state, REGISTRY, accepted, ("events.p1", 0, offset)).settle()
     remember(state.marks, REGISTRY, event("e3", "otp", NOON, target=two), NOON)
     state.versions = state.versions.replace(b'"tzdata":"%s"' % tzdata().encode(), b'"tzdata":"golden"')
     return state

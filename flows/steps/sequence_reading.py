@@ -1,0 +1,155 @@
+"""What `sequence` reads, and in which order: settings as of after a batch of events, P1 before P2, all on credit.
+
+After each batch of events the settings are drained to their ends as of then: so a preference acknowledged before an
+event was accepted precedes it. A retraction waits until P2 is read up to the same point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from datetime import timedelta
+from typing import NamedTuple
+
+from connectors.log import Log, Reader, Record
+from operators.sequence import RETRIES, SETTING_TOPICS
+
+TICK_INTERVAL = timedelta(milliseconds=250)
+_BATCH_MAX = 2_000
+_AWAKE = timedelta(milliseconds=20)
+_NO_WAIT = timedelta()
+_RETRACTS = b'"retracts":true'
+Place = tuple[str, int]
+
+
+class SequenceBatch(NamedTuple):
+    """Settings, then events, in the order in which they are written; `now` is the clock, `ticks` says to move time."""
+
+    settings: list[Record]
+    events: list[Record]
+    now: int
+    ticks: bool
+
+
+class SequenceOptions(NamedTuple):
+    """Credit per epoch (DESIGN 2.11)."""
+
+    p1_budget: int
+    """P1 events that enter an epoch."""
+    p2_budget: int
+    """P2 events that enter an epoch."""
+
+
+class SequenceReading:
+    """The reader of every topic that `sequence` owns. Closing it leaves the log open."""
+
+    def __init__(
+        self,
+        log: Log,
+        positions: Mapping[Place, int],
+        options: SequenceOptions,
+        *,
+        clock: Callable[[], int],
+        drain: Callable[[], bool],
+    ) -> None:
+        """Begin at the positions, or with the oldest records."""
+        self._log, self._options, self._clock, self._drain = log, options, clock, drain
+        self._p1 = _places(log, ("events.p1",))
+        self._p2 = _places(log, ("events.p2",))
+        self._settings = _places(log, (*SETTING_TOPICS, RETRIES))
+        places = (*self._p1, *self._p2, *self._settings)
+        self._reader: Reader = log.reader({p: positions[p] if p in positions else log.begin_offset(*p) for p in places})
+        self._p1_credit, self._p2_credit = options.p1_budget, options.p2_budget
+        self._next_tick = 0
+        self._ended = False
+        self._events: list[Record] = []
+        """Read, and handed on when the settings have been read to `_settings_until`."""
+        self._settings_until: dict[Place, int] = {}
+        self._retracting: list[Record] = []
+        """Retractions and what came with them: handed on when P2 has been read to `_p2_until`."""
+        self._p2_until: dict[Place, int] = {}
+
+    def next_batch(self) -> SequenceBatch | None:
+        """What comes next, if anything; waits a little for it.
+
+        :raises StopIteration: drained, and everything that was read is handed out.
+        """
+        if self._ended and not self._events and not self._retracting:
+            raise StopIteration
+        self._ended = self._drain()
+        settings, events = self._read()
+        now = self._clock()
+        ticks = now >= self._next_tick or self._ended  # the last thing is a tick: it lets decide count
+        if ticks:
+            self._next_tick = now + TICK_INTERVAL // timedelta(milliseconds=1)
+        return SequenceBatch(settings, events, now, ticks) if settings or events or ticks else None
+
+    def _read(self) -> tuple[list[Record], list[Record]]:
+        """A bounded batch of settings, and the events that wait for them once the last of them is in it."""
+        if not self._events:
+            self._events = self._next_events()
+            self._settings_until = self._ends(self._settings) if self._events else {}
+        wait = _AWAKE if self._behind(self._settings_until) else _NO_WAIT
+        settings = self._poll(self._settings, _BATCH_MAX, wait)
+        if self._events:
+            if self._behind(self._settings_until):
+                return settings, []
+            events, self._events = self._events, []
+            return settings, events
+        if not settings:
+            self._wait()
+        return settings, []
+
+    def _next_events(self) -> list[Record]:
+        """P1 before P2; a batch with a retraction after everything that was in P2 when it was read."""
+        if self._retracting:
+            return self._p2_before_retractions()
+        urgent = self._poll(self._p1, self._p1_credit, _NO_WAIT)
+        self._p1_credit -= len(urgent)
+        if not urgent and self._p2_credit > 0:
+            urgent = self._poll(self._p2, self._p2_credit, _NO_WAIT)
+            self._p2_credit -= len(urgent)
+        elif any(_RETRACTS in record.value for record in urgent):
+            self._retracting, self._p2_until = urgent, self._ends(self._p2)
+            return self._p2_before_retractions()
+        return urgent
+
+    def _p2_before_retractions(self) -> list[Record]:
+        behind = self._behind(self._p2_until)
+        later = self._poll(behind, _BATCH_MAX, _AWAKE) if behind else []
+        if self._behind(self._p2_until):
+            return later
+        later, self._retracting = later + self._retracting, []
+        return later
+
+    def _ends(self, places: list[Place]) -> dict[Place, int]:
+        return {place: self._log.end_offset(*place) for place in places}
+
+    def _behind(self, until: dict[Place, int]) -> dict[Place, int]:
+        """Those of the partitions that are not read so far."""
+        position = self._reader.position() if until else {}
+        return {place: end for place, end in until.items() if position[place] < end}
+
+    def _wait(self) -> None:
+        """Until a record arrives or it is time for a tick: the doorbell wakes a poll that takes nothing away."""
+        places = [*self._settings]
+        places += self._p1 if self._p1_credit > 0 else ()
+        places += self._p2 if self._p2_credit > 0 else ()
+        remaining = max(0, self._next_tick - self._clock())
+        arrived = self._reader.poll(1, min(timedelta(milliseconds=remaining), _AWAKE), places)
+        for record in arrived:
+            self._reader.seek(record.topic, record.partition, record.offset)
+
+    def _poll(self, places: Container[Place], most: int, wait: timedelta) -> list[Record]:
+        return self._reader.poll(min(most, _BATCH_MAX), wait, places) if most > 0 else []
+
+    def refill(self) -> None:
+        """A new epoch begins: its credit."""
+        self._p1_credit, self._p2_credit = self._options.p1_budget, self._options.p2_budget
+
+    def close(self) -> None:
+        """Free the reader."""
+        self._reader.close()
+
+
+def _places(log: Log, topics: tuple[str, ...]) -> list[Place]:
+    return [(topic, partition) for topic in topics for partition in range(log.partitions(topic))]
