@@ -20,7 +20,7 @@ TEST_LINES_MAX = 600
 """Worked examples and laws read better together."""
 FUNCTION_LINES_MAX = 70
 MACHINE_PATHS = re.compile(
-    "|".join((r"/wo" + r"rk/", r"/tm" + r"p/[\w.]", r"/ro" + r"ot/", r"/ho" + r"me/\w", r"/Us" + r"ers/\w"))
+    "|".join((r"(?<![\w}])/wo" + r"rk/", r"/tm" + r"p/[\w.]", r"/ro" + r"ot/", r"/ho" + r"me/\w", r"/Us" + r"ers/\w"))
 )
 REGISTRY_HOSTS = re.compile(
     "|".join(
