@@ -194,16 +194,18 @@ def claim_place(
 
 def _may_live(before: Sequence[Record], claim: Claim, mine: Owner) -> bool:
     """Whether an owner before is not known to be dead: who has our lock is, since we hold it now."""
-    newest = {record.key: record for record in before if record.value}
-    owners = {key: msgspec.json.decode(record.value, type=Owner) for key, record in newest.items()}
-    same = owners.get(claim.owner.encode())
-    if same is not None and same.lock != mine.lock:
+    newest = {
+        record.key: record for record in before if record.value and record.key.startswith(b"%s/" % claim.flow.encode())
+    }
+    same = newest.get(claim.owner.encode())
+    if same is not None and msgspec.json.decode(same.value, type=Owner).lock != mine.lock:
         return True
     first = newest.get(f"{claim.flow}/0".encode())
-    ended_from = owners[first.key].processes if first is not None else 0
-    prefix = f"{claim.flow}/".encode()
-    beyond = (int(key.removeprefix(prefix)) for key in newest if key.startswith(prefix))
-    return claim.process == 0 and any(claim.processes <= number < ended_from for number in beyond)
+    ended_from = msgspec.json.decode(first.value, type=Owner).processes if first is not None else 0
+    return claim.process == 0 and any(
+        number >= claim.processes and (first is None or number < ended_from or record.offset > first.offset)
+        for number, record in ((int(key.rpartition(b"/")[2]), record) for key, record in newest.items())
+    )
 
 
 class FencedLog:

@@ -16,9 +16,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from state.model.errors import StateLockedError
+from state.model.errors import StateError, StateLockedError
 
 FILE_NAME = "owner.lock"
+
+
+def _owned(directory: Path, wanted: str, holder: str) -> StateLockedError:
+    pid = holder.partition(" ")[0] or "PID"
+    return StateLockedError(
+        f"{directory} is owned by process {holder or 'unknown'}; stop it before {wanted} starts: kill {pid}, or "
+        f"kill -9 {pid} if it hangs or is stopped"
+    )
+
+
+def _unwritable(directory: Path, error: OSError) -> StateError:
+    return StateError(f"{directory} cannot be written ({error.strerror}); free space or make it writable, then restart")
 
 
 class StateLock:
@@ -33,19 +45,24 @@ class StateLock:
         """Take the directory (made if missing) for this process, or refuse at once; it never waits.
 
         :raises StateLockedError: another live process owns it; stop that process first.
+        :raises StateError: the directory cannot be written.
         """
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(directory / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unwritable(directory, error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()} {owner}\n".encode(), 0)
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "unknown"
+            refusal = _owned(directory, owner, os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip())
             os.close(descriptor)
-            raise StateLockedError(
-                f"{directory} is owned by process {holder}; stop it before {owner} starts"
-            ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()} {owner}\n".encode(), 0)
+            raise refusal from error
+        except OSError as error:
+            os.close(descriptor)
+            raise _unwritable(directory, error) from error
         return cls(directory, descriptor)
 
     def release(self) -> None:
