@@ -13,6 +13,7 @@ from bytewax.dataflow import Dataflow
 from connectors.log.bytewax import LogSink, LogSource
 from connectors.log.interface import Log
 from flows.drain import install_drain
+from flows.exports import export_decide, prepare_decide
 from flows.logs import ensure_logs
 from flows.open import log_opener
 from flows.settings import load_settings
@@ -20,7 +21,7 @@ from flows.steps.decide import DecideGroup, split_by_group
 from flows.steps.deciding import GroupDecider
 from flows.topics import SENT_CHANNELS, deliver_topic
 from state.lock import StateLock
-from state.model.keys import groups_of_partition
+from state.model.keys import KEY_GROUPS, groups_of_partition
 from state.model.registry import Registry
 from state.poison import PoisonJournal
 from state.rocksdb import GroupStore
@@ -82,6 +83,8 @@ def build() -> Dataflow:
     directory = settings.data_dir / DIRECTORY
     lock = StateLock.acquire(directory, "decide")
     store = GroupStore(directory / "rocksdb")
+    prepare_decide(settings, store, directory / "rocksdb", range(KEY_GROUPS), log_opener(settings))
+    export_decide(settings, store, slot=0)
     flow = wire(
         log_opener(settings),
         store,

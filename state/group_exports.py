@@ -3,7 +3,7 @@
 Where a group was decided may have changed since an export was written. So a restore takes, for each group, the newest
 sound export of any slot that knows the group, and copies that group's rows. Every key but the format's is
 (kind, group, ...), see `state.codec`; the group's meta row, which holds its offset, is written last, so that a restore
-that was killed in the middle has not happened.
+that was killed in the middle has not happened. What a group skips as poison it skips for ever: such rows are added to.
 """
 
 import shutil
@@ -28,7 +28,7 @@ from state.model.errors import StateDamagedError
 
 STORE = "decide"
 TOPIC = "work"
-_META = b"M"
+_META, _SKIPPED = b"M", b"X"
 _BATCH_BYTES = 4 << 20
 
 
@@ -99,7 +99,7 @@ def restore_groups(database: Rdict, chosen: Mapping[int, Export], scratch: Path)
 
 def _copy_group(source: Rdict, target: Rdict, group: int) -> int:
     """The group's rows, its meta row last; gives the next offset."""
-    _write(target, ((key, None) for key, _ in _meta_first(target, group)))
+    clear_group(target, group)
     meta_key = codec.row_key(_META, group)
     _write(target, (row for row in group_rows(source, group) if row[0] != meta_key))
     meta = source[meta_key]
@@ -108,13 +108,18 @@ def _copy_group(source: Rdict, target: Rdict, group: int) -> int:
     return int(codec.unpack(meta, "meta")[0])
 
 
+def clear_group(database: Rdict, group: int) -> None:
+    """Remove what the checkpoint has of a group, also what a restore that was killed left."""
+    _write(database, ((key, None) for key, _ in _meta_first(database, group)))
+
+
 def _meta_first(database: Rdict, group: int) -> Iterator[tuple[bytes, bytes]]:
     """So that a group that is being removed is at no time a group that looks whole."""
     meta_key = codec.row_key(_META, group)
     meta = database.get(meta_key)
     if meta is not None:
         yield meta_key, meta
-    yield from (row for row in group_rows(database, group) if row[0] != meta_key)
+    yield from (row for row in group_rows(database, group) if row[0] != meta_key and row[0][:1] != _SKIPPED)
 
 
 def group_rows(database: Rdict, group: int) -> Iterator[tuple[bytes, bytes]]:
@@ -143,4 +148,5 @@ def _write(database: Rdict, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
         if batch.size_in_bytes() >= _BATCH_BYTES:
             database.write(batch, write_opt=synced())
             batch = WriteBatch(raw_mode=True)
-    database.write(batch, write_opt=synced())
+    if len(batch):
+        database.write(batch, write_opt=synced())

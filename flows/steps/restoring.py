@@ -29,12 +29,13 @@ from rocksdict import Rdict
 from connectors.log.interface import Log
 from flows.run_files import note_rebuild
 from state.exports import Place, load_export, newest_export
-from state.group_exports import TOPIC, newest_per_group, restore_groups
+from state.group_exports import TOPIC, clear_group, newest_per_group, restore_groups
 from state.model.errors import StateDamagedError, StateLockedError
 from state.model.keys import partition_of_group
 
 ACCEPT_LOSS = "accept-loss"
 _ACCEPTED_FOR = timedelta(hours=1)
+_FIRST_START = timedelta(minutes=1)
 _PATIENCE = timedelta(minutes=5)
 """How long one process waits while another restores the same store."""
 _logger = structlog.get_logger(__name__)
@@ -152,10 +153,17 @@ def ensure_store(
         if _restore(home, bounds):
             return
         if not places and rebuildable():
-            note_rebuild(home.data_dir, home.store, "the log")
-            _logger.warning("rebuilds_from_the_log", store=home.store)
+            if any(_has_history(log, *place) for place in needed):
+                note_rebuild(home.data_dir, home.store, "the log")
+                _logger.warning("rebuilds_from_the_log", store=home.store)
             return
         accept_loss(home, behind)
+
+
+def _has_history(log: Log, topic: str, partition: int) -> bool:
+    """Whether the log is no younger than a system that starts for the first time: then somebody has read it before."""
+    before = int((time.time() - _FIRST_START.total_seconds()) * 1000)
+    return log.offset_at(topic, partition, before) > 0
 
 
 def _restore(home: Home, bounds: dict[tuple[str, int], Bounds]) -> bool:
@@ -176,33 +184,37 @@ def _restore(home: Home, bounds: dict[tuple[str, int], Bounds]) -> bool:
     return True
 
 
-def ensure_groups(home: Home, database: Rdict, stored: dict[int, int], log: Log) -> None:
+def ensure_groups(home: Home, database: Rdict, stored: dict[int, int], log: Log) -> list[int]:
     """Before decide reads: every key group of `stored` (next offset, 0: nothing) is there and fits the log, or is
-    restored from an export, or is refused.
+    restored from an export, or is refused. Gives the groups that were restored or begin anew.
 
     :raises StateDamagedError: naming the remedy.
     """
     parts = log.partitions(TOPIC)
-    bounds = {part: bounds_of(log, TOPIC, part) for part in range(parts)}
-    of_group = {group: bounds[partition_of_group(group, parts)] for group in stored}
+    by_partition = {part: bounds_of(log, TOPIC, part) for part in range(parts)}
+    bounds = {group: by_partition[partition_of_group(group, parts)] for group in stored}
     for group, offset in stored.items():
-        if offset > of_group[group].end:
-            raise StateDamagedError(_ahead(home, f"{TOPIC}/{group * parts // 240}", offset, of_group[group].end))
+        if offset > bounds[group].end:
+            raise StateDamagedError(_ahead(home, f"{TOPIC}, key group {group},", offset, bounds[group].end))
     wanted = {
         group: range(max(1, begin), end + 1)
-        for group, (begin, end) in of_group.items()
-        if stored[group] == 0 or stored[group] < begin
+        for group, (begin, end) in bounds.items()
+        if end > 0 and (stored[group] == 0 or stored[group] < begin)
     }
-    if not any(of_group[group].end for group in wanted):
-        return  # all there, or the first start of all
+    if not wanted:
+        return []  # all there, or the first start of all
     chosen = newest_per_group(home.exports, wanted, _refused)
-    missing = [group for group in wanted if group not in chosen and of_group[group].begin > 0]
+    missing = [group for group in wanted if group not in chosen and bounds[group].begin > 0]
     if missing:
         raise StateDamagedError(_groups_missing(home, missing))
-    restored = restore_groups(database, chosen, home.path.with_name(".restoring"))
-    origin = "exports " + ", ".join(sorted({f"{each.directory.parent.name}/{each.number}" for each in chosen.values()}))
-    note_rebuild(home.data_dir, home.store, origin if restored else "the log")
-    _logger.warning("restored", store=home.store, groups=len(restored), from_log=len(wanted) - len(restored))
+    restored = restore_groups(database, chosen, home.path.with_name(f".{home.path.name}.restoring"))
+    for group in wanted.keys() - chosen.keys():
+        clear_group(database, group)
+    used = ", ".join(sorted({f"export {each.directory.parent.name}/{each.number}" for each in chosen.values()}))
+    if chosen or any(_has_history(log, TOPIC, part) for part in by_partition):
+        note_rebuild(home.data_dir, home.store, used or "the log")
+        _logger.warning("restored", store=home.store, groups=len(restored), begun_anew=len(wanted) - len(restored))
+    return sorted(wanted)
 
 
 def _groups_missing(home: Home, groups: list[int]) -> str:
