@@ -18,8 +18,9 @@ from connectors.log.bytewax import LogSink
 from connectors.log.interface import Log
 from flows.cluster import cluster_place
 from flows.drain import install_drain
+from flows.fencing import own_place
 from flows.logs import ensure_logs
-from flows.open import clock_ms, log_opener
+from flows.open import clock_ms
 from flows.settings import Settings, load_settings
 from flows.steps.sequence import SequenceParts, sequence_source
 from flows.steps.sequence_reading import SequenceOptions
@@ -45,16 +46,17 @@ def build() -> Dataflow:
     """The flow as configured; drains on SIGTERM. Owns the state directory for the life of the process."""
     ensure_logs("sequence")
     settings, drain = load_settings(), install_drain()
+    open_log = own_place(settings, "sequence", OUTPUT_TOPICS)
     owner = cluster_place().process == 0
-    return wire(log_opener(settings), _parts(settings, drain) if owner else None)
+    return wire(open_log, _parts(settings, drain, open_log) if owner else None)
 
 
-def _parts(settings: Settings, drain: Callable[[], bool]) -> SequenceParts:
+def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[], Log]) -> SequenceParts:
     directory = settings.data_dir / DIRECTORY
     _OWNED.append(StateLock.acquire(directory, "sequence"))
     registry = settings.registry()
     return SequenceParts(
-        log_opener(settings),
+        open_log,
         SequenceStore(directory / "rocksdb"),
         PoisonJournal.open(directory / "poison"),
         registry,
