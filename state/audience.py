@@ -19,21 +19,28 @@ PACKED_MAX = 512
 class RowSet:
     """A set of rows kept as one sorted array plus the changes since it was last asked for."""
 
-    __slots__ = ("_added", "_removed", "_rows")
+    __slots__ = ("_added", "_removed", "_rows", "unstored")
 
     def __init__(self, rows: npt.NDArray[np.int32]) -> None:
         """The rows, ascending and distinct."""
         self._rows = rows
         self._added: set[int] = set()
         self._removed: set[int] = set()
+        self.unstored: dict[int, bool] | None = None
+        """Rows that came (true) or went since the set was stored; None: all of it is to be stored."""
 
-    def add(self, row: int) -> None:
-        self._removed.discard(row)
-        self._added.add(row)
+    def put(self, row: int, *, member: bool) -> None:
+        """Let a row be a member or not."""
+        into, out_of = (self._added, self._removed) if member else (self._removed, self._added)
+        out_of.discard(row)
+        into.add(row)
+        if self.unstored is not None:
+            self.unstored[row] = member
 
-    def discard(self, row: int) -> None:
-        self._added.discard(row)
-        self._removed.add(row)
+    @property
+    def merged(self) -> int:
+        """Rows as of the last `rows`: asking costs nothing."""
+        return len(self._rows)
 
     def rows(self) -> npt.NDArray[np.int32]:
         """The rows, ascending."""
@@ -57,7 +64,7 @@ class Audience:
         if found is None:
             self._sets[name] = array("i", (row,))
         elif isinstance(found, RowSet):
-            found.add(row)
+            found.put(row, member=True)
         else:
             self._insert(name, found, row)
         self.changed.add(name)
@@ -76,7 +83,7 @@ class Audience:
             return
         self.changed.add(name)
         if isinstance(found, RowSet):
-            found.discard(row)
+            found.put(row, member=False)
             return
         at = bisect_left(found, row)
         if at < len(found) and found[at] == row:
@@ -93,6 +100,23 @@ class Audience:
         if found is None:
             return np.empty(0, np.int32)
         return found.rows() if isinstance(found, RowSet) else _unpacked(found)
+
+    def unstored(self, name: str, changes_max_share: float, stored_changes: int) -> dict[int, bool] | None:
+        """The changes of a large set since `mark_stored`, or None: store the whole.
+
+        So too where they and the changes stored before come to more than the share of what the set held at last.
+        """
+        found = self._sets[name]
+        if not isinstance(found, RowSet) or found.unstored is None:
+            return None
+        changes = stored_changes + len(found.unstored)
+        return found.unstored if changes <= changes_max_share * found.merged else None
+
+    def mark_stored(self, name: str) -> None:
+        """Gather changes from now on."""
+        found = self._sets[name]
+        if isinstance(found, RowSet):
+            found.unstored = {}
 
     def stored(self, name: str) -> bytes:
         """The rows of a name, ascending, as little-endian i32."""

@@ -18,6 +18,8 @@ neighbours.
 - V: the event of pending items. Rest: place u64. JSON as in topic `events`.
 - E: counted emissions. Rest: bucket u64, entries number bucket*1024 and following. [first number, times i64, rows i32].
 - F, S: followers of a followee, members of a segment. Rest: name utf-8. Rows i32, ascending.
+- f, s: what changed of a large F or S since that was written. Rest: name utf-8, number u32, in whose order they apply.
+  [rows i32, members (one byte each)].
 - X: a record of `work` that the group skipped as poison. Rest: offset u64. Its dead letter as in topic `dead_letters`.
 
 Arrays of numbers are little-endian bytes.
@@ -26,7 +28,7 @@ A later version decodes every earlier one (golden files in tests/golden).
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -233,3 +235,14 @@ def decode_emissions(value: bytes) -> tuple[int, npt.NDArray[np.int64], npt.NDAr
     """(first number, times, rows)."""
     first, times, rows = unpack(value, "emissions")
     return first, np.frombuffer(times, "<i8").astype(np.int64), np.frombuffer(rows, "<i4").astype(np.int32)
+
+
+def encode_changes(changes: Mapping[int, bool]) -> bytes:
+    """Rows that came to a set (true) or went."""
+    return pack([np.array(list(changes), "<i4").tobytes(), bytes(changes.values())])
+
+
+def decode_changes(value: bytes) -> dict[int, bool]:
+    """What `encode_changes` was given."""
+    rows, members = unpack(value, "changes of an audience")
+    return dict(zip(np.frombuffer(rows, "<i4").tolist(), map(bool, members), strict=True))

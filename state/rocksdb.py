@@ -17,6 +17,7 @@ import numpy as np
 from rocksdict import Rdict, WriteBatch
 
 from state import codec
+from state.audience_rows import AudienceRows
 from state.database import open_database, prefixed_rows, synced
 from state.group import GroupState
 from state.model.event import Event
@@ -41,6 +42,7 @@ class GroupStore:
         self._staged = WriteBatch(raw_mode=True)
         self._staged_rows = 0
         self._user_rows: dict[int, UserRows] = {}
+        self._audience_rows: dict[tuple[int, bytes], AudienceRows] = {}
         self._event_uses: dict[int, dict[int, int]] = {}
         self._group_places: dict[tuple[int, bytes], list[int]] = {}
         self._stored_emissions: dict[int, int] = {}
@@ -67,9 +69,7 @@ class GroupStore:
             self._load_pending(state, group)
             self._load_emissions(state, group)
             for kind, audience in ((b"F", state.followers), (b"S", state.segments)):
-                for key, value in self._rows(kind, group):
-                    audience.restore(key[2:].decode("utf-8", "surrogatepass"), codec.unpack(value, "rows"))
-                audience.changed.clear()
+                self._audiences_of(group, kind).load(audience, self._rows(kind, group), self._rows(kind.lower(), group))
         self._stored_emissions[group] = state.emissions.next_entry
         state.users.changed.clear()
         state.pending.changed.clear()
@@ -127,6 +127,9 @@ class GroupStore:
     def _users_of(self, group: int) -> UserRows:
         return self._user_rows.setdefault(group, UserRows(group))
 
+    def _audiences_of(self, group: int, kind: bytes) -> AudienceRows:
+        return self._audience_rows.setdefault((group, kind), AudienceRows(kind, group))
+
     def _load_pending(self, state: GroupState, group: int) -> None:
         events: dict[int, Event] = {
             int.from_bytes(key[2:], "big"): codec.decode_stored_event(value) for key, value in self._rows(b"V", group)
@@ -154,10 +157,7 @@ class GroupStore:
         self._stage_pending(group, state)
         self._stage_emissions(group, state)
         for kind, audience in ((b"F", state.followers), (b"S", state.segments)):
-            for name in sorted(audience.changed):
-                key = codec.row_key(kind, group, name.encode("utf-8", "surrogatepass"))
-                self._put(key, codec.pack(audience.stored(name)))
-            audience.changed.clear()
+            self._audiences_of(group, kind).stage(audience, self._put, self._delete)
         totals = state.totals
         self._put(
             codec.row_key(b"M", group),

@@ -67,15 +67,18 @@ def test_workers_share_no_documents(tmp_path: Path) -> None:
     """Columns of documents are brought to a group's time, then read: another thread must not move them in between."""
     store = GroupStore(tmp_path / "state")
     tables: list[object] = []
+    both_live = threading.Barrier(2, timeout=30)
 
     def load() -> None:
         first, second = (store.load(group, REGISTRY).users.preferences for group in (1, 2))
         assert first is second, "within a worker they are shared"
         tables.append(first)
+        both_live.wait()
 
-    for _ in range(2):
-        worker = threading.Thread(target=load)
+    workers = [threading.Thread(target=load) for _ in range(2)]
+    for worker in workers:
         worker.start()
+    for worker in workers:
         worker.join()
     assert len({id(table) for table in tables}) == 2
     store.close()

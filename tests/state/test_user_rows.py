@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from helpers.stored_rows import StoredRows
 
 from state import codec
 from state.model.errors import StateDamagedError
@@ -20,28 +21,11 @@ DOCUMENTS: list[dict[str, Any]] = [
 COLUMNS = ("usable", "push_devices", "known", "preference_version", "endpoint_version", "hash", "tag")
 
 
-class Stored:
-    """Rows as a database holds them."""
-
-    def __init__(self) -> None:
-        self.rows: dict[bytes, bytes] = {}
-        self.written = 0
-
-    def put(self, key: bytes, value: bytes) -> None:
-        self.rows[key] = value
-        self.written += len(value)
-
-    def delete(self, key: bytes) -> None:
-        del self.rows[key]
-
-    def of(self, kind: bytes) -> list[tuple[bytes, bytes]]:
-        return sorted((key, value) for key, value in self.rows.items() if key[:1] == kind)
-
-    def load(self) -> tuple[UserTable, UserRows]:
-        users, rows = UserTable(PreferenceTable()), UserRows(GROUP)
-        rows.load(users, self.of(b"U"), self.of(b"D"))
-        users.changed.clear()
-        return users, rows
+def loaded(stored: StoredRows) -> tuple[UserTable, UserRows]:
+    users, rows = UserTable(PreferenceTable()), UserRows(GROUP)
+    rows.load(users, stored.of(b"U"), stored.of(b"D"))
+    users.changed.clear()
+    return users, rows
 
 
 def facts(users: UserTable) -> list[Any]:
@@ -71,7 +55,7 @@ def change(users: UserTable, choose: random.Random, place: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_users_load_as_they_were(seed: int) -> None:
     choose = random.Random(seed)
-    stored, users, rows = Stored(), UserTable(PreferenceTable()), UserRows(GROUP)
+    stored, users, rows = StoredRows(), UserTable(PreferenceTable()), UserRows(GROUP)
     for number in range(choose.choice([3, 250, 600])):
         users.row(f"u{number}")
     kinds = set()
@@ -79,7 +63,7 @@ def test_users_load_as_they_were(seed: int) -> None:
         change(users, choose, place)
         if choose.random() < 0.2:
             rows.stage(users, stored.put, stored.delete)
-            again, rows_again = stored.load()
+            again, rows_again = loaded(stored)
             assert facts(again) == facts(users)
             kinds |= {key[:1] for key in stored.rows}
             if choose.random() < 0.3:
@@ -88,7 +72,7 @@ def test_users_load_as_they_were(seed: int) -> None:
 
 
 def test_who_changes_is_stored_alone_until_many_did() -> None:
-    stored, users, rows = Stored(), UserTable(PreferenceTable()), UserRows(GROUP)
+    stored, users, rows = StoredRows(), UserTable(PreferenceTable()), UserRows(GROUP)
     for number in range(codec.CHUNK_ROWS):
         users.set_preference(f"u{number}", DOCUMENTS[1], number)
     rows.stage(users, stored.put, stored.delete)
@@ -101,14 +85,14 @@ def test_who_changes_is_stored_alone_until_many_did() -> None:
         users.set_preference(f"u{10 + number}", DOCUMENTS[3], 901)
     rows.stage(users, stored.put, stored.delete)
     assert len(stored.rows) == 1, "folded"
-    assert facts(stored.load()[0]) == facts(users)
+    assert facts(loaded(stored)[0]) == facts(users)
 
 
 def test_a_missing_chunk_is_noticed() -> None:
-    stored, users, rows = Stored(), UserTable(PreferenceTable()), UserRows(GROUP)
+    stored, users, rows = StoredRows(), UserTable(PreferenceTable()), UserRows(GROUP)
     for number in range(2 * codec.CHUNK_ROWS):
         users.row(f"u{number}")
     rows.stage(users, stored.put, stored.delete)
     stored.delete(stored.of(b"U")[0][0])
     with pytest.raises(StateDamagedError, match="row 0 is missing"):
-        stored.load()
+        loaded(stored)
