@@ -14,8 +14,8 @@ from connectors.log.bytewax import LogSink, LogSource
 from connectors.log.interface import Log
 from flows.drain import install_drain
 from flows.exports import export_decide, prepare_decide
+from flows.fencing import own_place
 from flows.logs import ensure_logs
-from flows.open import log_opener
 from flows.settings import load_settings
 from flows.steps.decide import DecideGroup, split_by_group
 from flows.steps.deciding import GroupDecider
@@ -82,11 +82,12 @@ def build() -> Dataflow:
     settings = load_settings()
     directory = settings.data_dir / DIRECTORY
     lock = StateLock.acquire(directory, "decide")
+    open_log = own_place(settings, "decide", OUTPUT_TOPICS)
     store = GroupStore(directory / "rocksdb")
-    prepare_decide(settings, store, directory / "rocksdb", range(KEY_GROUPS), log_opener(settings))
+    prepare_decide(settings, store, directory / "rocksdb", range(KEY_GROUPS), open_log)
     export_decide(settings, store, slot=0)
     flow = wire(
-        log_opener(settings),
+        open_log,
         store,
         settings.registry(),
         PoisonJournal.open(directory / "poison"),
