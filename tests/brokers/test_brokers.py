@@ -1,0 +1,151 @@
+"""The whole system on three real brokers while they are killed, frozen, filled up and cut off (FAULTS F20 to F22).
+
+One story, since what counts is what all of it leaves behind. `make brokers SEED=..` tells a longer one.
+"""
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from brokers.cluster import FULL, Brokers, Probe, three_brokers
+from brokers.judge import assert_nothing_lost_nothing_doubled, delivered_at, refusals, waits_after
+from brokers.load import Load
+from system.running import Up, running, until
+
+from connectors.log.kafka import KafkaLog
+from infra.services import Process
+
+SEED = int(os.environ.get("BROKERS_SEED", "20"))
+ROUNDS = int(os.environ.get("BROKERS_ROUNDS", "1"))
+OUTAGE_S = float(os.environ.get("BROKERS_OUTAGE_S", "15"))
+PREFIX = "brokers."
+FREEZE_S = 7.0
+"""Longer than the brokers need to notice, and than the client waits for one request."""
+P0_BACK_S = 5.0
+"""P0 is through with its backlog so soon after the brokers serve again (FAULTS I11)."""
+REFUSED_S = 11.0
+"""A gateway says no at the latest so long after the post: its deadline for the log is ten seconds."""
+
+
+class Story:
+    """The faults, one after another, each felt and each over before the next."""
+
+    def __init__(self, brokers: Brokers, up: Up, load: Load, probe: Probe) -> None:
+        self.brokers, self.up, self.load, self.probe = brokers, up, load, probe
+        self.random = random.Random(SEED)
+        self.outages: list[tuple[str, float, float]] = []
+        """What happened, when it began, and when every broker served again."""
+
+    def tell(self, fault: Callable[[], None]) -> None:
+        """One fault and its end."""
+        begin = time.time()
+        fault()
+        lifted = time.time()
+        until(lambda: self.probe.back_since(lifted) is not None, 60, "all brokers serving")
+        back = self.probe.back_since(lifted)
+        assert back is not None
+        self.outages.append((fault.__name__, begin, back))
+        self.brokers.wait_in_sync()
+        time.sleep(1.0)
+
+    def rolling_kills(self) -> None:
+        """Kill -9 of each, in any order, the next when the one before is back in sync."""
+        for broker in self.random.sample(self.brokers.kafka.brokers, 3):
+            self._noticed(broker, broker.kill)
+            broker.start()
+            self.brokers.wait_in_sync()
+
+    def frozen_broker(self) -> None:
+        """SIGSTOP for longer than any request may take."""
+        broker = self.random.choice(self.brokers.kafka.brokers)
+        self._noticed(broker, broker.freeze)
+        time.sleep(FREEZE_S)
+        broker.thaw()
+
+    def full_disk(self) -> None:
+        """No space left for the logs of one: it goes down and says why; with space again it comes back."""
+        broker = self.brokers.small
+        self.brokers.disk.fill(broker)
+        until(lambda: not broker.lives, 40, "the end of the broker whose disk is full")
+        said = (broker.directory / "output.log").read_text()
+        assert any(text in said for text in FULL), said[-2000:]
+        until(lambda: self.brokers.is_gone(broker), 20, "the loss of the broker being noticed")
+        self.brokers.disk.free()
+        broker.start()
+
+    def lost_leader(self) -> None:
+        """The leader of where P0 arrives, and of the decision log, several times in a row."""
+        for topic in ("events.p0", "work", "attempts"):
+            broker = self.brokers.leader_of(PREFIX + topic, 0)
+            self._noticed(broker, broker.kill)
+            broker.start()
+            self.brokers.wait_in_sync()
+
+    def outage(self) -> None:
+        """All of them frozen: connections stay open, nothing is answered."""
+        for broker in self.brokers.kafka.brokers:
+            broker.freeze()
+        time.sleep(OUTAGE_S)
+        for broker in self.brokers.kafka.brokers:
+            broker.thaw()
+
+    def _noticed(self, broker: Process, how: Callable[[], None]) -> None:
+        how()
+        until(lambda: self.brokers.is_gone(broker), 30, "the loss of the broker being noticed")
+
+
+def _print(what: str, **figures: object) -> None:
+    print("brokers", what, json.dumps(figures, default=lambda number: round(number, 2)), flush=True)
+
+
+def _assert_felt_and_over(story: Story, log: KafkaLog) -> None:
+    """Each outage was felt by the probe, and the backlog was gone in time after it, P0's first."""
+    delivered = delivered_at(story.up, log)
+    for name, begin, back in story.outages:
+        gap = story.probe.longest_gap_s(begin, back + 1)
+        p0, p1 = (waits_after(back, [e for e in story.load.posted if e.p0 is p0], delivered) for p0 in (True, False))
+        refused = refusals(story.load, begin, back)
+        _print(
+            name, lasted=back - begin, longest_gap=gap, p0_backlog=len(p0), p0_last=max(p0, default=0.0),
+            p1_backlog=len(p1), p1_last=max(p1, default=0.0), refused=len(refused),
+            refused_median=refused[len(refused) // 2] if refused else 0.0, refused_max=max(refused, default=0.0),
+        )  # fmt: skip
+        assert gap > 1.0, f"{name} was not felt"
+        assert max(p1, default=0.0) <= max(30.0, 2 * (back - begin)), name
+        assert max(p0, default=0.0) <= P0_BACK_S, name
+        assert max(refused, default=0.0) <= REFUSED_S, name
+
+
+@pytest.mark.timeout(300 * ROUNDS)
+def test_faults_of_brokers_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+    print("\nbrokers seed", SEED)
+    with three_brokers() as brokers:
+        environment = {
+            "CARILLON_PROFILE": "kafka",
+            "CARILLON_KAFKA__BOOTSTRAP": brokers.kafka.bootstrap,
+            "CARILLON_LOG__PREFIX": PREFIX,
+            "CARILLON_LOG__PARTITIONS": "2",
+        }
+        with running(tmp_path, environment=environment) as up:
+            load, probe = Load(up, seed=SEED), Probe(brokers.kafka.bootstrap)
+            load.settle_in()
+            load.start()
+            time.sleep(3)
+            story = Story(brokers, up, load, probe)
+            faults = [story.rolling_kills, story.frozen_broker, story.full_disk, story.lost_leader, story.outage]
+            for _ in range(ROUNDS):
+                for fault in story.random.sample(faults, len(faults)):
+                    story.tell(fault)
+            load.stop(within_s=60)
+            log = KafkaLog(brokers.kafka.bootstrap, prefix=PREFIX)
+            assert_nothing_lost_nothing_doubled(up, load, log, within_s=60)
+            _assert_felt_and_over(story, log)
+            _print("events", p0=sum(e.p0 for e in load.posted), p1=sum(not e.p0 for e in load.posted))
+            _print("processes", ended=[line for line in up.lines if line.get("event") == "exit"])
+            probe.close()
+            log.close()
+            assert up.stop() == 0
