@@ -1,10 +1,14 @@
 """Decide flow: the decision log in, decisions, inbox operations and emissions to deliver out (DESIGN 2.1).
 
 work ─► by key group ─► decide (state: RocksDB) ─► ledger, inbox, deliver.<channel>, dead_letters
+
+Runs as any number of processes and workers that 240 is a multiple of, also under the stock runner's `-i`, `-a` and `-w`
+(`flows/slots.py` says who decides what, and how it moves).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import bytewax.operators as op
@@ -12,15 +16,17 @@ from bytewax.dataflow import Dataflow
 
 from connectors.log.bytewax import LogSink, LogSource
 from connectors.log.interface import Log
+from flows.cluster import cluster_place
 from flows.drain import install_drain
 from flows.exports import export_decide, prepare_decide
 from flows.fencing import own_place
 from flows.logs import ensure_logs
 from flows.settings import load_settings
+from flows.slots import DecideSlot
 from flows.steps.decide import DecideGroup, split_by_group
 from flows.steps.deciding import GroupDecider
 from flows.topics import SENT_CHANNELS, deliver_topic
-from state.lock import StateLock
+from state.model.errors import StateError
 from state.model.keys import KEY_GROUPS, groups_of_partition
 from state.model.registry import Registry
 from state.poison import PoisonJournal
@@ -43,12 +49,19 @@ def wire(
     partitions: int,
     budget: int,
     drain: Callable[[], bool],
+    groups: Collection[int] = range(KEY_GROUPS),
+    start: Callable[[int], int] | None = None,
 ) -> Dataflow:
-    """The flow over any log; `budget` records of a partition enter an epoch."""
+    """The flow over any log; `budget` records of a partition enter an epoch.
+
+    `groups` are those that this process decides, and `start` gives where the cluster reads a partition of `work`: both
+    only where there are several processes.
+    """
+    first = start or partial(first_offset, store, partitions=partitions)
     source = LogSource(
         open_log,
         ["work"],
-        start=lambda _topic, partition: first_offset(store, partition, partitions),
+        start=lambda _topic, partition: first(partition),
         budget=budget,
         resume="own",
         drain=drain,
@@ -57,6 +70,10 @@ def wire(
     )
 
     def open_group(group: int) -> GroupDecider:
+        if group not in groups:
+            raise StateError(
+                f"decide: key group {group} came to a process that does not decide it; nothing was decided"
+            )
         return GroupDecider(group, store, registry, journal, partitions=partitions)
 
     flow = Dataflow("decide")
@@ -71,33 +88,35 @@ def wire(
     return flow
 
 
-def first_offset(store: GroupStore, partition: int, partitions: int) -> int:
+def first_offset(store: GroupStore, partition: int, *, partitions: int) -> int:
     """Where the source starts: at the group that is furthest behind."""
     return min(store.next_offset(group) for group in groups_of_partition(partition, partitions))
 
 
 def build() -> Dataflow:
-    """The flow as configured; drains on SIGTERM. Owns the state directory for the life of the process."""
+    """The flow as configured; drains on SIGTERM. Owns its slot of the state directory for the life of the process."""
     ensure_logs("decide")
     settings = load_settings()
-    directory = settings.data_dir / DIRECTORY
-    lock = StateLock.acquire(directory, "decide")
+    slot = DecideSlot(settings.data_dir / DIRECTORY, cluster_place())
     open_log = own_place(settings, "decide", OUTPUT_TOPICS)
-    store = GroupStore(directory / "rocksdb")
-    prepare_decide(settings, store, directory / "rocksdb", range(KEY_GROUPS), open_log)
-    export_decide(settings, store, slot=0)
+    prepare_decide(settings, slot.store, slot.path, slot.groups, open_log)
+    export_decide(settings, slot.store, slot=slot.number)
+    slot.publish()
+    partitions = settings.log.partitions
     flow = wire(
         open_log,
-        store,
+        slot.store,
         settings.registry(),
-        PoisonJournal.open(directory / "poison"),
-        partitions=settings.log.partitions,
+        slot.journal,
+        partitions=partitions,
         budget=settings.lanes.p1_per_epoch,
         drain=install_drain(),
+        groups=slot.groups,
+        start=partial(slot.first_offset, partitions=partitions),
     )
-    _OWNED.append((lock, store))
+    _OWNED.append(slot)
     return flow
 
 
-_OWNED: list[tuple[StateLock, GroupStore]] = []
-"""Held until the process ends: the lock goes with its file."""
+_OWNED: list[DecideSlot] = []
+"""Held until the process ends: locks go with their files."""

@@ -92,12 +92,12 @@ def restore_groups(database: Rdict, chosen: Mapping[int, Export], scratch: Path)
         shutil.rmtree(scratch, ignore_errors=True)
         with opened_export(chosen[groups[0]], scratch) as rows:
             for group in groups:
-                restored[group] = _copy_group(rows, database, group)
+                restored[group] = copy_group(rows, database, group)
     shutil.rmtree(scratch, ignore_errors=True)
     return restored
 
 
-def _copy_group(source: Rdict, target: Rdict, group: int) -> int:
+def copy_group(source: Rdict, target: Rdict, group: int) -> int:
     """The group's rows, its meta row last; gives the next offset."""
     clear_group(target, group)
     meta_key = codec.row_key(_META, group)
