@@ -3,23 +3,29 @@
     python -m flows.launch NAME flows sequence schedule        Bytewax flows that share the process, one thread each
     python -m flows.launch NAME module connectors.sandbox ...  a module with a command line of its own
 
-Standard input is a pipe that only the supervisor holds: when it ends, the supervisor is gone and this process ends at
-once, as by a crash, which every part of the system survives. On Linux the kernel does the same, also for a stopped one.
+Standard input is a pipe or a socket whose other end only the supervisor holds: when it ends, the supervisor is gone and
+this process ends at once, as by a crash, which every part of the system survives. On Linux the kernel does the same,
+also for a stopped one. Into a socket a byte goes every second: silence means that the process hangs (`flows.processes`).
 
-A flow runs with epochs of `lanes.epoch`. Its recovery store is `DIR/state/recovery/<flow>`, made when it is missing; a
+One flow may run as several such processes: `BYTEWAX_PROCESS_ID` and `BYTEWAX_ADDRESSES` tell each which it is
+(`flows.cluster`). A flow runs with epochs of `lanes.epoch`. Its recovery store is `DIR/state/recovery/<flow>`, made when it is missing; a
 flow that keeps its own offsets says `OWN_OFFSETS = True` in its module and gets none. When one flow fails, the process
 ends with 1: a restart resumes all of its flows at their last complete epoch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import os
 import runpy
 import signal
+import socket
+import stat
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +36,8 @@ import structlog
 from flows.logs import configure_logs
 
 _SET_PARENT_DEATH_SIGNAL = 1
+BEAT = timedelta(seconds=1)
+"""How often a sign of life is given."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -38,6 +46,16 @@ def end_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     threading.Thread(target=_wait_for_end, name="parent-watch", daemon=True).start()
+    if stat.S_ISSOCK(os.fstat(0).st_mode):
+        threading.Thread(target=_beat, name="sign-of-life", daemon=True).start()
+
+
+def _beat() -> None:
+    line = socket.socket(fileno=os.dup(0))
+    while True:
+        with contextlib.suppress(BlockingIOError):  # the supervisor did not look for long: it has enough of them
+            line.send(b".", socket.MSG_DONTWAIT)
+        time.sleep(BEAT.total_seconds())
 
 
 def _wait_for_end() -> None:
@@ -72,6 +90,11 @@ def _runner(module: Any, recovery: Path, epoch: timedelta) -> Callable[[], None]
     from bytewax._bytewax import cli_main
     from bytewax.recovery import RecoveryConfig, init_db_dir
 
+    from flows.cluster import runner_arguments
+
+    from flows.cluster import cluster_place
+    from flows.settings import cluster_variables
+
     flow = module.build()
     config = None
     if not getattr(module, "OWN_OFFSETS", False):
@@ -79,7 +102,16 @@ def _runner(module: Any, recovery: Path, epoch: timedelta) -> Callable[[], None]
             recovery.mkdir(parents=True, exist_ok=True)
             init_db_dir(recovery, 1)
         config = RecoveryConfig(str(recovery), backup_interval=timedelta())
-    return lambda: cli_main(flow, epoch_interval=epoch, recovery_config=config)
+    addresses = cluster_variables().get("BYTEWAX_ADDRESSES")
+    place = cluster_place()
+    return lambda: cli_main(
+        flow,
+        workers_per_process=place.workers_per_process,
+        process_id=place.process if addresses else None,
+        addresses=addresses.split(";") if addresses else None,
+        epoch_interval=epoch,
+        recovery_config=config,
+    )
 
 
 def _guarded(
