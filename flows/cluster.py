@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from flows.settings import cluster_variables
 from state.model.errors import ConfigurationError
@@ -48,18 +48,3 @@ def place_of(arguments: Sequence[str], variables: Mapping[str, str]) -> ClusterP
     if not 0 <= process < processes or workers < 1:
         raise ConfigurationError(f"-i {process}: there are {processes} addresses, so name 0 to {processes - 1}")
     return ClusterPlace(process, processes, workers)
-
-
-def runner_arguments() -> dict[str, Any]:
-    """What the engine's `cli_main` must be told so that this process takes its place; for one flow of a process.
-
-    :raises ConfigurationError: as `cluster_place`.
-    """
-    place, addresses = cluster_place(), cluster_variables().get("BYTEWAX_ADDRESSES")
-    if place.processes == 1 or not addresses:
-        return {"workers_per_process": place.workers_per_process}
-    return {
-        "workers_per_process": place.workers_per_process,
-        "process_id": place.process,
-        "addresses": addresses.split(";"),
-    }
