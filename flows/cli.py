@@ -151,6 +151,50 @@ def explain_command(
     raise typer.Exit(0 if found else 1)
 
 
+@app.command("replay")
+def replay_command(
+    log: Annotated[str, typer.Argument(metavar="LOG", help="A data directory, `kafka`, or an archive (DIR/archive).")],
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="T", help="From this stamp on, ISO 8601 or ms.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", metavar="T", help="Before this stamp.")] = None,
+    partition: Annotated[int | None, typer.Option("--partition", min=0, help="Of `work`. Default: all.")] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild-state", help="Build decide's state anew; up is stopped.")] = False,
+    again: Annotated[bool, typer.Option("--redeliver", help="Deliver what was not sent; nothing goes twice.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --rebuild-state: move what is there aside.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="LEDGER.ndjson", help="Default: standard output.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Decide a stretch of the decision log again: P1 and P2, exactly as before. P0 goes by its own store."""
+    from flows.commands.ledger import BadTimeError, parse_time
+    from flows.commands.replay import replay_decisions, replay_deliveries, replay_state
+    from flows.replay import Range
+
+    if rebuild and (again or since or until or partition is not None or out):
+        raise typer.BadParameter("--rebuild-state takes all that there is; leave the other options out")
+    if force and not rebuild:
+        raise typer.BadParameter("--force belongs to --rebuild-state")
+    if again and out:
+        raise typer.BadParameter("--redeliver writes to the deliver topics; leave --out out")
+    settings, output = _settings(data), Output(as_json)
+    if rebuild:
+        replay_state(log, settings, output, force=force)
+        return
+    if since is None or until is None:
+        raise typer.BadParameter("--from and --to are needed: which stretch to decide again")
+    try:
+        wanted = Range(parse_time(since), parse_time(until), partition)
+    except BadTimeError as error:
+        raise typer.BadParameter(str(error)) from error
+    if again:
+        replay_deliveries(log, settings, wanted, output)
+    else:
+        replay_decisions(log, settings, wanted, out, output)
+
+
 @app.command("kill")
 def kill_command(
     everything: Annotated[bool, typer.Option("--all", help="Stop every send.")] = False,

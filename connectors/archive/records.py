@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from connectors.archive.forms import raw_records, row_groups
-from connectors.archive.manifest import FILE, Manifest, read_manifest
+from connectors.archive.manifest import Manifest, read_manifest
 from connectors.log.interface import Log, Record
 from state.model.errors import LogUnavailableError, OffsetOutOfRangeError, UnknownTopicError
 
@@ -31,7 +31,7 @@ class TopicRecords:
         """
         self.topic = topic
         self._log, self._archive = log, None if archive is None else archive / topic
-        archived = 0 if self._archive is None else len(list(self._archive.glob(f"*/{FILE}")))
+        archived = 0 if self._archive is None else sum(path.name.isdecimal() for path in self._archive.glob("*"))
         self.partitions = archived if log is None else log.partitions(topic)
         if not self.partitions:
             raise UnknownTopicError(f"{self._archive}: holds no archive of topic {topic}")
@@ -39,12 +39,12 @@ class TopicRecords:
     def begin(self, partition: int) -> int:
         """The lowest offset that may be read."""
         spans = self._spans(partition)
-        return spans[0][0] if spans else 0
+        return spans[0][0] if spans else self._next(partition)
 
     def end(self, partition: int) -> int:
         """The offset behind the last record."""
         spans = self._spans(partition)
-        return spans[-1][1] if spans else 0
+        return spans[-1][1] if spans else self._next(partition)
 
     def missing(self, partition: int, first: int, end: int) -> list[Span]:
         """The offsets of [first, end) that are neither in the log nor in the archive."""
@@ -108,6 +108,10 @@ class TopicRecords:
             else:
                 joined.append((low, high))
         return joined
+
+    def _next(self, partition: int) -> int:
+        """The offset of the next record, where there is none."""
+        return self._manifest(partition).offset if self._log is None else self._log.end_offset(self.topic, partition)
 
     def _manifest(self, partition: int) -> Manifest:
         assert self._archive is not None

@@ -72,8 +72,12 @@ def inbox_reader(data_dir: Path, log: Log) -> RocksInboxReader:
 def show_ledger(data_dir: Path, log: Log, query: LedgerQuery, output: Output) -> int:
     """Print the records that match, by time; gives how many."""
     table = ledger_reader(data_dir, log).table(query)
-    ordered = table.sort_by([("time", "ascending"), ("user", "ascending"), ("kind", "ascending")])
-    for record in _records(ordered):
+    return show_table(table.sort_by([("time", "ascending"), ("user", "ascending"), ("kind", "ascending")]), output)
+
+
+def show_table(table: pa.Table, output: Output) -> int:
+    """Print ledger records in the order of the table; gives how many."""
+    for record in _records(table):
         output.show(record, _line(record))
     return len(table)
 
