@@ -5,12 +5,13 @@
 
 Standard input is a pipe or a socket whose other end only the supervisor holds: when it ends, the supervisor is gone and
 this process ends at once, as by a crash, which every part of the system survives. On Linux the kernel does the same,
-also for a stopped one. Into a socket a byte goes every second: silence means that the process hangs (`flows.processes`).
+also for a stopped one. Into a socket a byte goes every second: silence means that the process hangs
+(`flows.processes`).
 
 One flow may run as several such processes: `BYTEWAX_PROCESS_ID` and `BYTEWAX_ADDRESSES` tell each which it is
-(`flows.cluster`). A flow runs with epochs of `lanes.epoch`. Its recovery store is `DIR/state/recovery/<flow>`, made when it is missing; a
-flow that keeps its own offsets says `OWN_OFFSETS = True` in its module and gets none. When one flow fails, the process
-ends with 1: a restart resumes all of its flows at their last complete epoch.
+(`flows.cluster`). A flow runs with epochs of `lanes.epoch`. Its recovery store is `DIR/state/recovery/<flow>`, made
+when it is missing; a flow that keeps its own offsets says `OWN_OFFSETS = True` in its module and gets none. When one
+flow fails, the process ends with 1: a restart resumes all of its flows at their last complete epoch.
 """
 
 from __future__ import annotations
@@ -89,8 +90,6 @@ def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta, ready: 
 def _runner(module: Any, recovery: Path, epoch: timedelta) -> Callable[[], None]:
     from bytewax._bytewax import cli_main
     from bytewax.recovery import RecoveryConfig, init_db_dir
-
-    from flows.cluster import runner_arguments
 
     from flows.cluster import cluster_place
     from flows.settings import cluster_variables
