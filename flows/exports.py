@@ -13,11 +13,17 @@ from flows.open import clock_ms, log_opener
 from flows.settings import Settings
 from flows.steps.deciding import read_dead_letters, take_over_skips
 from flows.steps.exporting import Exporter
-from flows.steps.restoring import Home, ensure_groups
+from flows.steps.rebuilding import RETAINED, is_rebuildable
+from flows.steps.restoring import Home, ensure_groups, ensure_store
+from operators.sequence import SETTING_TOPICS
 from state.exports import ExportSource
 from state.group_exports import STORE as DECIDE
 from state.group_exports import group_source
 from state.rocksdb import GroupStore
+from state.sequencing import stored_places
+
+SEQUENCE = "sequence"
+SEQUENCE_READS = ("work", *RETAINED, *(topic for topic in SETTING_TOPICS if topic not in RETAINED))
 
 
 def exports_directory(settings: Settings) -> Path:
@@ -46,6 +52,20 @@ def prepare_decide(
         if anew:
             take_over_skips(store, anew, read_dead_letters(log))
     return anew
+
+
+def prepare_sequence(settings: Settings, path: Path, open_log: Callable[[], Log]) -> None:
+    """Before the store at `path` is opened: restore it, if it is lost or the log has left it behind.
+
+    :raises StateDamagedError: it can neither go on nor be restored nor be rebuilt; the text says what to do.
+    """
+    home, registry = Home(SEQUENCE, path, settings.data_dir), settings.registry()
+    with closing(open_log()) as log:
+        needed = [(topic, number) for topic in SEQUENCE_READS for number in range(log.partitions(topic))]
+        ensure_store(
+            home, lambda: stored_places(path), needed, log,
+            rebuildable=lambda: is_rebuildable(log, registry, clock_ms()),
+        )  # fmt: skip
 
 
 def export_decide(settings: Settings, store: GroupStore, slot: int) -> Exporter:

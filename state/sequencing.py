@@ -13,10 +13,12 @@ Rows (values begin with a version byte, then MessagePack, see `state.codec`):
 from pathlib import Path
 
 import msgspec
-from rocksdict import WriteBatch
+from rocksdict import AccessType, Rdict, Snapshot, WriteBatch
 
 from state import codec
-from state.database import open_database, prefixed_rows, synced
+from state.database import database_options, open_database, prefixed_rows, synced
+from state.exports import ExportSource, Place
+from state.model.errors import StateDamagedError
 from state.model.keys import KEY_GROUPS
 from state.placement import GroupBitmaps, Placement
 from state.repeats import Mark, RepeatMarks
@@ -138,6 +140,38 @@ class SequenceStore:
             self._db.write(self._staged, write_opt=synced())
             self._staged = WriteBatch(raw_mode=True)
 
+    def export_source(self) -> ExportSource:
+        """What an export of this store is made of."""
+        return ExportSource("sequence", "partition", self._db.snapshot, included)
+
     def close(self) -> None:
         """Close without committing what is staged."""
         self._db.close()
+
+
+def included(rows: Rdict | Snapshot) -> list[Place]:
+    """What a checkpoint includes: accepted records that were sequenced, and the decision log up to its ends then."""
+    found = next(iter(rows.items(from_key=b"M")), None)
+    if found is None or found[0] != b"M":
+        return []
+    positions, ends, *_ = codec.unpack(found[1], "sequence")
+    return [*(Place(*position) for position in positions), *(Place("work", *end) for end in ends)]
+
+
+def stored_places(directory: Path) -> list[Place]:
+    """What the checkpoint in a directory includes; empty where there is none. Opens it to read only.
+
+    :raises StateDamagedError: it does not open.
+    """
+    if not (directory / "CURRENT").exists():
+        return []
+    try:
+        database = Rdict(str(directory), options=database_options(), access_type=AccessType.read_only(False))
+    except Exception as error:  # rocksdict raises bare Exception for whatever RocksDB refuses
+        raise StateDamagedError(
+            f"{directory}: RocksDB does not open it ({error}); delete it, and the next start restores it"
+        ) from error
+    try:
+        return included(database)
+    finally:
+        database.close()

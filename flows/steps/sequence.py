@@ -17,6 +17,7 @@ from connectors.log import Log, NewRecord, Record
 from connectors.log.interface import RECORD_MAX_BYTES, Headers
 from connectors.metrics import DEAD_LETTERS
 from flows.steps.one_owner import OwnerSource
+from flows.steps.rebuilding import handled_positions
 from flows.steps.resuming import dead_letter, environment_failed
 from flows.steps.sequence_reading import SequenceBatch, SequenceOptions, SequenceReading
 from operators.sequence import (
@@ -130,6 +131,8 @@ class Sequencer:
         try:
             sequenced = self._sequenced(state, record, place)
             written = list(self._written(state, sequenced, record))
+        except MemoryError:
+            raise  # it stays noted: a record that needs too much is skipped in the end
         except Exception as error:
             self._journal.end()
             if environment_failed(error):
@@ -181,8 +184,9 @@ class Sequencer:
         return letter
 
     def restore(self, store: SequenceStore) -> SequenceState:
-        """The checkpoint, and what the decision log holds beyond it (DESIGN 2.2)."""
+        """The checkpoint, and what the decision log holds beyond it (DESIGN 2.2); without a checkpoint, all of that."""
         state, log = store.load(), self._log
+        begins_anew = not state.work_ends
         partitions = self._partitions["work"]
         start = {("work", p): state.work_ends.get(p, log.begin_offset("work", p)) for p in range(partitions)}
         ends = {place: log.end_offset(*place) for place in start}
@@ -194,6 +198,8 @@ class Sequencer:
         finally:
             reader.close()
         settle_versions(state, partitions)
+        if begins_anew:
+            state.positions.update(handled_positions(state, log, stage=STAGE))
         return state
 
     def _take_over(self, state: SequenceState, record: Record) -> None:
@@ -203,18 +209,15 @@ class Sequencer:
         place = (record.topic, record.partition, record.offset)
         error: Exception | None = None
         if not self._journal.suspect(*place):
-            self._journal.begin(*place)
             try:
-                work = decode_work(record.value)
-                take_over(state, self._registry, work, record.partition, _given_back(record.headers))
+                with self._journal.processing(*place):
+                    work = decode_work(record.value)
+                    take_over(state, self._registry, work, record.partition, _given_back(record.headers))
+                return
             except Exception as raised:
                 if environment_failed(raised):
                     raise
                 error = raised
-            finally:
-                self._journal.end()
-            if error is None:
-                return
         self._log.append([self._dead(record, error, state.stamp)])
 
 

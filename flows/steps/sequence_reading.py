@@ -51,13 +51,13 @@ class SequenceReading:
         clock: Callable[[], int],
         drain: Callable[[], bool],
     ) -> None:
-        """Begin at the positions, or with the oldest records."""
+        """Begin at the positions, or with the oldest records; what is no longer there was given up before."""
         self._log, self._options, self._clock, self._drain = log, options, clock, drain
         self._p1 = _places(log, ("events.p1",))
         self._p2 = _places(log, ("events.p2",))
         self._settings = _places(log, (*SETTING_TOPICS, RETRIES))
         places = (*self._p1, *self._p2, *self._settings)
-        self._reader: Reader = log.reader({p: positions[p] if p in positions else log.begin_offset(*p) for p in places})
+        self._reader: Reader = log.reader({p: max(positions.get(p, 0), log.begin_offset(*p)) for p in places})
         self._p1_credit, self._p2_credit = options.p1_budget, options.p2_budget
         self._next_tick = 0
         self._ended = False

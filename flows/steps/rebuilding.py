@@ -1,0 +1,127 @@
+"""Where `sequence` goes on when its state is made from the decision log alone: which accepted records it had handled.
+
+Everything that the retained part of `work` came from is known by its source, and is not written again. What is missing
+there was handled all the same if it
+
+- is older than that part of `work`: its records were removed, or it led to none;
+- repeats another event, as of the time at which it was accepted;
+- was set aside: `dead_letters` says so.
+
+In each partition, records were handled in order. So behind the last one that is in `work` nothing was (but for repeats,
+which are recognised as ever), and what is missing before it, for none of these reasons, was cut off by a crash: from
+there on everything is read again. The topics of settings are compacted and read from their begin, since placement is
+made of them: a setting that is older than `work` is written to it a second time, and says what it said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from connectors.log.interface import Log, Record
+from flows.steps.deciding import read_dead_letters
+from operators.dedup import EVENT_ID_WINDOW_MS, original_of
+from operators.sequence import RETRIES
+from state.model.dead_letter import LETTER_SCHEMA, decode_letter
+from state.model.errors import LogUnavailableError, MalformedRecordError
+from state.model.event import decode_event
+from state.model.registry import Registry
+from state.placement import groups_in
+from state.sequencing import SequenceState
+
+EVENTS = ("events.p1", "events.p2")
+RETAINED = (*EVENTS, "reads", RETRIES)
+"""What `sequence` reads of topics that are not compacted."""
+_MARGIN_MS = 3_600_000
+_BATCH_MAX = 4096
+_READ_WITHIN = timedelta(seconds=30)
+Place = tuple[str, int]
+
+
+def handled_positions(state: SequenceState, log: Log, *, stage: str) -> dict[Place, int]:
+    """For each partition the offset from which on `sequence` reads; `state` has taken over all that `work` retains.
+
+    :raises LogUnavailableError: the log is not read to its end in time.
+    """
+    since = _oldest_work_ms(log) or 0
+    furthest: dict[Place, int] = {}
+    for topic, partition, offset in state.taken_over_places:
+        furthest[topic, partition] = max(offset, furthest.get((topic, partition), -1))
+    aside = _set_aside(log, stage)
+    positions: dict[Place, int] = {}
+    for topic in RETAINED:
+        for partition in range(log.partitions(topic)):
+            place = topic, partition
+            first = max(log.begin_offset(*place), log.offset_at(*place, since))
+            positions[place] = _first_unhandled(state, log, place, range(first, furthest.get(place, -1) + 1), aside)
+    return positions
+
+
+def is_rebuildable(log: Log, registry: Registry, now_ms: int) -> bool:
+    """Whether `work` retains the marks of all repeats that may still be recognised (RULES 1)."""
+    windows = [profile.repeat_window_ms for profile in registry.exact.values()]
+    oldest = _oldest_work_ms(log)
+    return oldest is not None and oldest <= max(0, now_ms - max(EVENT_ID_WINDOW_MS, *windows) - _MARGIN_MS)
+
+
+def _oldest_work_ms(log: Log) -> int | None:
+    """Since when all of `work` is retained; 0: from its begin; None: nothing is left to tell."""
+    oldest = 0
+    for partition in range(log.partitions("work")):
+        begin, end = log.begin_offset("work", partition), log.end_offset("work", partition)
+        if begin == end > 0:
+            return None
+        if begin > 0:
+            first = next(_records(log, ("work", partition), range(begin, begin + 1)))
+            oldest = max(oldest, first.timestamp_ms)
+    return oldest
+
+
+def _set_aside(log: Log, stage: str) -> set[tuple[str, int, int]]:
+    records = [record for record in read_dead_letters(log) if dict(record.headers).get("schema") == LETTER_SCHEMA]
+    letters = [decode_letter(record.value) for record in records]
+    return {letter.source for letter in letters if letter.stage == stage}
+
+
+def _first_unhandled(
+    state: SequenceState, log: Log, place: Place, offsets: range, aside: set[tuple[str, int, int]]
+) -> int:
+    for record in _records(log, place, offsets):
+        source = (*place, record.offset)
+        if source not in aside and not _is_written(state, source) and not _is_repeat(state, record):
+            return record.offset
+    return max(offsets.start, offsets.stop)
+
+
+def _is_written(state: SequenceState, source: tuple[str, int, int]) -> bool:
+    """Whether all records that it led to are in `work`: a crash may have cut off slices."""
+    if source not in state.taken_over_places:
+        return False
+    plan = state.taken_over_plans.get(source, 0)
+    return all((*source, group) in state.taken_over for group in groups_in(plan))
+
+
+def _is_repeat(state: SequenceState, record: Record) -> bool:
+    """As of the time at which the log took it; all marks of `work` are there, since none expires before reading."""
+    if record.topic not in EVENTS:
+        return False
+    try:
+        event = decode_event(record.value)
+    except MalformedRecordError:
+        return False
+    return original_of(state.marks, event, record.timestamp_ms) is not None
+
+
+def _records(log: Log, place: Place, offsets: range) -> Iterator[Record]:
+    """The records of a partition at these offsets that there are."""
+    if not offsets:
+        return
+    reader = log.reader({place: offsets.start})
+    try:
+        while reader.position()[place] < offsets.stop:
+            found = reader.poll(_BATCH_MAX, _READ_WITHIN)
+            if not found:
+                raise LogUnavailableError(f"{place[0]}/{place[1]}: not read to {offsets.stop} in time; start again")
+            yield from (record for record in found if record.offset < offsets.stop)
+    finally:
+        reader.close()
