@@ -18,6 +18,7 @@ from connectors.log.bytewax import LogSink
 from connectors.log.interface import Log
 from flows.cluster import cluster_place
 from flows.drain import install_drain
+from flows.exports import prepare_sequence, start_exporter
 from flows.fencing import own_place
 from flows.logs import ensure_logs
 from flows.open import clock_ms
@@ -55,9 +56,12 @@ def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[],
     directory = settings.data_dir / DIRECTORY
     _OWNED.append(StateLock.acquire(directory, "sequence"))
     registry = settings.registry()
+    prepare_sequence(settings, directory / "rocksdb", open_log)
+    store = SequenceStore(directory / "rocksdb")
+    start_exporter(settings, store.export_source())
     return SequenceParts(
         open_log,
-        SequenceStore(directory / "rocksdb"),
+        store,
         PoisonJournal.open(directory / "poison"),
         registry,
         versions_in_force(registry, settings.types),
