@@ -64,7 +64,7 @@ class KafkaOptions:
     patience: timedelta = timedelta(minutes=2)
     """How long flows wait for brokers before they end and are started again. Default: two minutes."""
     replication: int = 0
-    """Copies of each partition of topics made here; -1: the brokers' default. Default: three, if there are so many."""
+    """Copies of topics made here; -1: the brokers' default. Default 0: three, or one per broker there is or named."""
     client_settings: Mapping[str, str] = field(default_factory=dict)
     """Settings of librdkafka for all clients, for example for TLS and SASL. Default: none."""
     topic_settings: Mapping[str, str] = field(default_factory=dict)
@@ -194,11 +194,15 @@ class KafkaLog:
         }
 
     def _copies(self) -> int:
-        """How many copies topics made now get; -1 leaves it to the brokers."""
+        """How many copies topics made now get; -1 leaves it to the brokers.
+
+        Brokers that are named and down count too: their topics are made when they are back, or not at all.
+        """
         if self._options.replication:
             return self._options.replication
         brokers = self._patiently(lambda ask_s: self._admin.list_topics(timeout=ask_s).brokers)
-        return min(_COPIES, len(brokers))
+        named = str(self._common["bootstrap.servers"]).count(",") + 1
+        return min(_COPIES, max(named, len(brokers)))
 
     def _new_topic(self, spec: TopicSpec, copies: int) -> NewTopic:
         policies = ["compact"] * spec.compacted + ["delete"] * (spec.retention_ms is not None or not spec.compacted)

@@ -22,6 +22,7 @@ _PASSING = {
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.INVALID_REPLICATION_FACTOR,  # fewer brokers than copies: some may be starting
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError._DESTROY_BROKER,  # noqa: SLF001 - same; a bootstrap address was replaced by a broker's own
     KafkaError._TRANSPORT,  # noqa: SLF001 - same reason

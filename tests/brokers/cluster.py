@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
-from system.running import until
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 
-from connectors.log.kafka import _CLIENT
+from connectors.log.interface import TopicSpec
+from connectors.log.kafka import _CLIENT, KafkaLog
 from infra.services import Kafka, Process, start_kafka
 
 SESSION = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
@@ -22,6 +22,14 @@ SESSION = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": 
 DISK_BYTES = 192 << 20
 PROBE = "probe"
 FULL = ("No space left", "File too large")
+
+
+def wait_for(true: Callable[[], bool], seconds: float, what: str) -> None:
+    """As `until`, but without taking processor time from the brokers."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"{what} did not come true within {seconds} s"
+        time.sleep(0.25)
 
 
 class Disk:
@@ -55,6 +63,7 @@ class Disk:
     def remove(self) -> None:
         if self.mounted and self.path is not None:
             subprocess.run(["umount", "-l", str(self.path)], check=False)
+            self.mounted = False
 
 
 class Brokers:
@@ -67,31 +76,37 @@ class Brokers:
 
     def leader_of(self, topic: str, partition: int) -> Process:
         """The broker that leads a partition."""
-        node = self._admin.list_topics(topic, timeout=10).topics[topic].partitions[partition].leader
-        return self.kafka.brokers[node - 1]
-
-    def in_sync(self) -> bool:
-        """Whether every partition has all of its copies in sync."""
-        topics = self._admin.list_topics(timeout=10).topics.values()
-        return all(len(part.isrs) == len(part.replicas) for topic in topics for part in topic.partitions.values())
+        return self.kafka.brokers[self._cluster().topics[topic].partitions[partition].leader - 1]
 
     def wait_in_sync(self) -> None:
-        until(self.in_sync, 60, "all copies in sync")
+        """Until every broker lives and has a copy in sync of all that it should."""
+        wait_for(self._in_sync, 90, "all copies in sync")
 
-    def is_gone(self, broker: Process) -> bool:
-        """Whether the others have noticed that this broker does not answer."""
+    def wait_noticed(self, broker: Process) -> None:
+        """Until the others know that this broker does not answer."""
         node = self.kafka.brokers.index(broker) + 1
-        return all(
-            node not in part.isrs
-            for topic in self._admin.list_topics(timeout=10).topics.values()
-            for part in topic.partitions.values()
-        )
+        wait_for(lambda: node not in self._cluster().brokers, 60, "the loss of the broker being noticed")
+
+    def _in_sync(self) -> bool:
+        found = self._cluster()
+        parts = [part for topic in found.topics.values() for part in topic.partitions.values()]
+        return len(found.brokers) == 3 and all(len(part.isrs) == len(part.replicas) for part in parts)
 
     def make_probe(self) -> None:
         """A topic with a partition on each broker."""
-        topic = NewTopic(PROBE, 3, 3, config={"min.insync.replicas": "2"})
-        for made in self._admin.create_topics([topic]).values():
-            made.result(20)
+        with contextlib.closing(KafkaLog(self.kafka.bootstrap)) as log:
+            log.ensure_topics([TopicSpec(PROBE, 3, retention_ms=3_600_000)])
+        wait_for(lambda: PROBE in self._cluster().topics, 20, "the topic being known to every broker")
+        assert {len(part.replicas) for part in self._cluster().topics[PROBE].partitions.values()} == {3}
+
+    def _cluster(self) -> ClusterMetadata:
+        """What the brokers that answer say; asked again while connections come and go."""
+        end = time.monotonic() + 20
+        while True:
+            try:
+                return self._admin.list_topics(timeout=3)
+            except KafkaException:
+                assert time.monotonic() < end, "no broker answers"
 
 
 class Probe:

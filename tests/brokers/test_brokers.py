@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from brokers.cluster import FULL, Brokers, Probe, three_brokers
+from brokers.cluster import FULL, Brokers, Probe, three_brokers, wait_for
 from brokers.judge import assert_nothing_lost_nothing_doubled, delivered_at, refusals, waits_after
 from brokers.load import Load
-from system.running import Up, running, until
+from system.running import Up, running
 
 from connectors.log.kafka import KafkaLog
 from infra.services import Process
@@ -45,7 +45,7 @@ class Story:
         begin = time.time()
         fault()
         lifted = time.time()
-        until(lambda: self.probe.back_since(lifted) is not None, 60, "all brokers serving")
+        wait_for(lambda: self.probe.back_since(lifted) is not None, 60, "all brokers serving")
         back = self.probe.back_since(lifted)
         assert back is not None
         self.outages.append((fault.__name__, begin, back))
@@ -70,10 +70,10 @@ class Story:
         """No space left for the logs of one: it goes down and says why; with space again it comes back."""
         broker = self.brokers.small
         self.brokers.disk.fill(broker)
-        until(lambda: not broker.lives, 40, "the end of the broker whose disk is full")
+        wait_for(lambda: not broker.lives, 60, "the end of the broker whose disk is full")
         said = (broker.directory / "output.log").read_text()
         assert any(text in said for text in FULL), said[-2000:]
-        until(lambda: self.brokers.is_gone(broker), 20, "the loss of the broker being noticed")
+        self.brokers.wait_noticed(broker)
         self.brokers.disk.free()
         broker.start()
 
@@ -95,7 +95,7 @@ class Story:
 
     def _noticed(self, broker: Process, how: Callable[[], None]) -> None:
         how()
-        until(lambda: self.brokers.is_gone(broker), 30, "the loss of the broker being noticed")
+        self.brokers.wait_noticed(broker)
 
 
 def _print(what: str, **figures: object) -> None:
