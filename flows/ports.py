@@ -36,6 +36,13 @@ class ReservedPorts:
         self.ordinary = self._take(table.host, table.port, PREFERRED[0], "gateway.port")
         self.p0 = self._take(table.host, table.p0_port, PREFERRED[1], "gateway.p0_port")
 
+    def another(self, host: str) -> int:
+        """One more port, for the processes of the system among themselves.
+
+        :raises PortError: there is none.
+        """
+        return self._take(host, 0, 0, "")
+
     def close(self) -> None:
         """Give the ports back."""
         for descriptor in self._descriptors:

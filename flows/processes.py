@@ -2,6 +2,13 @@
 
 Each child has a process group of its own, so that Ctrl-C in the terminal reaches the owner alone, which then drains
 them in order. Its output goes to a file, begun anew with the one before kept as `.1` when it is over 10 MB.
+
+Standard input of a child is one end of a pair of sockets. The child ends when the other end does (`flows.launch`), and
+writes a byte there every second, from a thread of its own: one that was heard and then is silent for `SILENT_FOR` is
+stopped, frozen or stuck, so it is killed and started again. Silence is counted in the owner's looks, each for a second
+at most: a machine that slept, or an owner that was stopped itself, kills nobody.
+
+Processes of one `unit` are one thing in several parts: when one dies, all are killed and start again together.
 """
 
 from __future__ import annotations
@@ -9,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +28,11 @@ from typing import Literal
 from state.model.errors import CarillonError
 
 LOG_MAX_BYTES = 10 * 1024 * 1024
+SILENT_FOR = timedelta(seconds=20)
+"""Twenty beats missed: a beat needs one turn of the interpreter, which even a starved process gets every few seconds."""
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY = timedelta(seconds=30)
+_LOOK_MAX_S = 1.0
 
 
 class ProcessError(CarillonError):
@@ -41,13 +52,18 @@ class ProcessSpec:
     """Lower stages are drained first, and are over before the next begins."""
     nice: int = 0
     """What it gives way by, from `ProcessGroup.settle` on; a restart has it from its first moment."""
+    unit: str = ""
+    """What it is a part of; empty: it stands for itself."""
+    final: int | None = None
+    """The exit code after which it must not be started again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessEvent:
     """Something that happened to a process."""
 
-    event: Literal["start", "exit", "restart"]
+    event: Literal["start", "exit", "restart", "hung"]
+    """`hung`: it gave no sign of life and is killed; its `exit` follows."""
     name: str
     pid: int
     code: int | None = None
@@ -58,9 +74,13 @@ class ProcessEvent:
 class _Child:
     spec: ProcessSpec
     process: subprocess.Popen[bytes]
+    line: socket.socket
+    """Our end of its standard input."""
     started_at: float
     failures: int = 0
     restart_at: float | None = None
+    silent_s: float | None = None
+    """For how long nothing was heard; None: it was never heard, and is not waited for."""
 
 
 class ProcessGroup:
@@ -70,10 +90,13 @@ class ProcessGroup:
         self._log_dir, self._on_event = log_dir, on_event
         self._children: dict[str, _Child] = {}
         self._settled = False
+        self._looked_at = time.monotonic()
+        self.ended_for_good: str | None = None
+        """Name of a process that ended with its `final` code: the system cannot go on without it."""
 
     def start(self, spec: ProcessSpec) -> None:
         """Start a process that is watched from now on."""
-        child = _Child(spec, self._spawn(spec), time.monotonic())
+        child = _Child(spec, *self._spawn(spec), time.monotonic())
         self._give_way(child)
         self._children[spec.name] = child
         self._on_event(ProcessEvent("start", spec.name, child.process.pid))
@@ -107,21 +130,43 @@ class ProcessGroup:
         return self._children[name].failures
 
     def watch(self) -> None:
-        """Notice what died and start again what is due; waits for nothing."""
+        """Notice what died or hangs and start again what is due; waits for nothing."""
         now = time.monotonic()
+        look_s, self._looked_at = min(now - self._looked_at, _LOOK_MAX_S), now
         for child in self._children.values():
             if child.restart_at is not None:
-                if now >= child.restart_at:
+                if now >= child.restart_at and self.ended_for_good is None:
                     self._restart(child)
-                continue
-            code = child.process.poll()
-            if code is None:
-                if child.failures and now - child.started_at > _STEADY.total_seconds():
-                    child.failures = 0
-                continue
-            self._on_event(ProcessEvent("exit", child.spec.name, child.process.pid, code))
-            child.restart_at = now + _BACK_OFF[min(child.failures, len(_BACK_OFF) - 1)]
-            child.failures += 1
+            elif (code := child.process.poll()) is not None:
+                self._died(child, code, now)
+            elif self._is_silent(child, look_s):
+                self._on_event(ProcessEvent("hung", child.spec.name, child.process.pid))
+                _signal(child.process, signal.SIGKILL)
+                self._died(child, child.process.wait(), now)
+            elif child.failures and now - child.started_at > _STEADY.total_seconds():
+                child.failures = 0
+
+    def _is_silent(self, child: _Child, look_s: float) -> bool:
+        if _heard(child.line):
+            child.silent_s = 0.0
+        elif child.silent_s is not None:
+            child.silent_s += look_s
+        return child.silent_s is not None and child.silent_s > SILENT_FOR.total_seconds()
+
+    def _died(self, child: _Child, code: int, now: float) -> None:
+        """All of its unit go with it."""
+        if code == child.spec.final:
+            self.ended_for_good = child.spec.name
+        unit = [each for each in self._children.values() if each is child or each.spec.unit == child.spec.unit != ""]
+        failures = max(each.failures for each in unit)
+        for each in unit:
+            if each is not child and each.restart_at is None:
+                _signal(each.process, signal.SIGKILL)
+                code = each.process.wait()
+            if each is child or each.restart_at is None:
+                self._on_event(ProcessEvent("exit", each.spec.name, each.process.pid, code))
+            each.restart_at = now + _BACK_OFF[min(failures, len(_BACK_OFF) - 1)]
+            each.failures = failures + 1
 
     def drain(self, deadline: timedelta) -> list[str]:
         """Stop all, stage by stage, by SIGTERM, at the stage's deadline by SIGKILL; names those it had to kill."""
@@ -139,7 +184,7 @@ class ProcessGroup:
         for child in self._children.values():
             _signal(child.process, signal.SIGKILL)
             child.process.wait()
-            _close_pipe(child.process)
+            child.line.close()
 
     def _ends(self, child: _Child, end: float) -> bool:
         already = child.restart_at is not None
@@ -148,32 +193,35 @@ class ProcessGroup:
         except subprocess.TimeoutExpired:
             _signal(child.process, signal.SIGKILL)
             code = child.process.wait()
-        _close_pipe(child.process)
+        child.line.close()
         if not already:
             self._on_event(ProcessEvent("exit", child.spec.name, child.process.pid, code))
         return already or code != -signal.SIGKILL
 
     def _restart(self, child: _Child) -> None:
-        _close_pipe(child.process)
-        child.process = self._spawn(child.spec)
-        child.started_at, child.restart_at = time.monotonic(), None
+        child.line.close()
+        child.process, child.line = self._spawn(child.spec)
+        child.started_at, child.restart_at, child.silent_s = time.monotonic(), None, None
         self._give_way(child)
         self._on_event(ProcessEvent("restart", child.spec.name, child.process.pid))
 
-    def _spawn(self, spec: ProcessSpec) -> subprocess.Popen[bytes]:
+    def _spawn(self, spec: ProcessSpec) -> tuple[subprocess.Popen[bytes], socket.socket]:
         self._log_dir.mkdir(parents=True, exist_ok=True)
         path = self.log_file(spec.name)
         if path.exists() and path.stat().st_size > LOG_MAX_BYTES:
             path.replace(path.with_suffix(".log.1"))
-        with path.open("ab") as output:
-            return subprocess.Popen(
+        ours, its = socket.socketpair()
+        ours.setblocking(False)
+        with path.open("ab") as output, its:
+            process = subprocess.Popen(
                 spec.command,
                 env=dict(spec.environment),
-                stdin=subprocess.PIPE,
+                stdin=its.fileno(),
                 stdout=output,
                 stderr=output,
                 process_group=0,
             )
+        return process, ours
 
 
 def last_lines(path: Path, count: int) -> Sequence[str]:
@@ -192,6 +240,11 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
             os.killpg(process.pid, number)
 
 
-def _close_pipe(process: subprocess.Popen[bytes]) -> None:
-    if process.stdin is not None:
-        process.stdin.close()
+def _heard(line: socket.socket) -> bool:
+    """Whether the child wrote since the last look."""
+    try:
+        return bool(line.recv(4096))
+    except BlockingIOError:
+        return False
+    except ConnectionError:  # it is gone; `poll` will say so
+        return False

@@ -37,6 +37,8 @@ _NOT_SETTINGS = ("CARILLON_CONFIG", "CARILLON_KAFKA", "CARILLON_REDIS")
 """Names with the prefix that mean something else: the file to read, and the services that the test suite uses."""
 CONFIG_VARIABLE = "CARILLON_CONFIG"
 FILE_NAME = "carillon.toml"
+_DECIDE_MAX = 60
+"""Four key groups each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,14 @@ class LaneOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessOptions:
+    """How many processes of a kind `carillon up` starts."""
+
+    decide: int = 1
+    """Processes that decide; one saturates a core. Those above the first come on top of the eight. Default: 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderOptions:
     """The providers with credentials; a channel without one is served by the sandbox of `carillon up`."""
 
@@ -173,6 +183,8 @@ class Settings:
     """What protects the system from its senders."""
     lanes: LaneOptions = field(default_factory=LaneOptions)
     """How much of each lane enters an epoch."""
+    processes: ProcessOptions = field(default_factory=ProcessOptions)
+    """How many processes of a kind `carillon up` starts."""
     providers: ProviderOptions = field(default_factory=ProviderOptions)
     """Providers with credentials; a channel without one is served by the sandbox."""
     senders: Mapping[str, SenderOptions] = field(default_factory=dict)
@@ -184,6 +196,8 @@ class Settings:
         """:raises ConfigurationError: naming the key and the remedy."""
         registry = self.registry()
         _validate_log(self.log)
+        if not 1 <= self.processes.decide <= _DECIDE_MAX:
+            raise ConfigurationError(f"processes.decide: must be from 1 to {_DECIDE_MAX}")
         _validate_windows(self.log.retention, registry)
         _validate_exports(self.exports, self.log.retention)
         _validate_senders(self.senders)

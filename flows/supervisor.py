@@ -3,13 +3,15 @@
     supervisor ─┬─ sandbox         providers without a credential (not part of the system: it judges what was sent)
                 ├─ gateway         p0-gateway
                 ├─ sequence        sequence, schedule
-                ├─ decide
+                ├─ decide          one Bytewax cluster of `processes.decide` processes: a unit
                 ├─ deliver
                 ├─ inbox           inbox, track
                 └─ transactional   P0, with nothing in common with the others
 
-At most eight processes of ours (DESIGN 2.14). All but P0's run at nice 19: P0's p99 beside four busy processes was
-measured as 204 ms at equal priority and 7 ms so (DESIGN 2.8). The directory is locked for the supervisor's life.
+At most eight processes of ours (DESIGN 2.14), unless more are to decide. All but P0's run at nice 19: P0's p99 beside
+four busy processes was measured as 204 ms at equal priority and 7 ms so (DESIGN 2.8). The directory is locked for the
+supervisor's life. A process that dies or hangs is started again with its unit, with back-off (`flows.processes`); one
+whose place another system took over is not, and ends this one.
 """
 
 from __future__ import annotations
@@ -18,15 +20,17 @@ import http.client
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from connectors.archive.manifest import archived_up_to
 from connectors.log.embedded import EmbeddedLog
+from flows.fencing import FENCED_EXIT
 from flows.open import clock_ms
 from flows.opening import open_log, system_topics
 from flows.ports import ReservedPorts
@@ -38,6 +42,8 @@ from state.lock import StateLock
 from state.model.errors import CarillonError
 
 SANDBOX = "sandbox"
+_CLUSTERED = "decide"
+_CLUSTER_HOST = "127.0.0.1"
 _NICE = 19
 _LOOK = timedelta(milliseconds=50)
 _START_DEADLINE = timedelta(seconds=90)
@@ -101,7 +107,7 @@ class Supervisor:
         if needs_sandbox(self.settings) and not self._start_sandbox(stopping):
             return False
         names = []
-        for spec in process_table(self.settings):
+        for spec in process_table(self.settings, self._cluster_ports(self._ports)):
             ready_file(self.settings.data_dir, spec.name).unlink(missing_ok=True)
             self._group.start(spec)
             names.append(spec.name)
@@ -118,8 +124,23 @@ class Supervisor:
         return directory / "supervisor.log"
 
     def step(self) -> None:
-        """Notice what died and start it again; call it often."""
+        """Notice what died or hangs and start it again; call it often.
+
+        :raises ProcessError: another system took over a place of this one, which therefore ends.
+        """
         self._group.watch()
+        if self._group.ended_for_good is not None:
+            raise ProcessError(self._was_fenced(self._group.ended_for_good))
+
+    def _was_fenced(self, name: str) -> str:
+        lines = [line for line in last_lines(self._group.log_file(name), 20) if '"event": "fenced"' in line]
+        why = msgspec.json.decode(lines[-1])["detail"] if lines else f"{name} was taken over by another process"
+        return f"{why} Two systems must not share a log."
+
+    def _cluster_ports(self, ports: ReservedPorts) -> list[int]:
+        """Where the processes of decide meet; none for a single one."""
+        number = self.settings.processes.decide
+        return [ports.another(_CLUSTER_HOST) for _ in range(number)] if number > 1 else []
 
     def processes(self) -> dict[str, int]:
         """Name and pid of what runs, the sandbox included."""
@@ -157,7 +178,7 @@ class Supervisor:
         while not true():
             if stopping():
                 return False
-            self._group.watch()
+            self.step()
             broken = [name for name in self._group.names() if self._group.failures(name) >= _FAILURES_AT_START]
             if broken or time.monotonic() > end:
                 raise ProcessError(self._does_not_start(broken))
@@ -202,17 +223,30 @@ class Supervisor:
         log.close()
 
 
-def process_table(settings: Settings) -> list[ProcessSpec]:
-    """What is started, in this order; the gateways last, since they make the system reachable."""
-    flows = [
-        _spec(settings, process.name, "flows", *process.flows, stage=process.stage, nice=_NICE if process.nice else 0)
-        for process in FLOW_PROCESSES
-    ]
+def process_table(settings: Settings, cluster_ports: Sequence[int] = ()) -> list[ProcessSpec]:
+    """What is started, in this order; the gateways last, since they make the system reachable.
+
+    `cluster_ports`: one for each process of decide, if there are several.
+    """
     return [
-        *flows,
+        *(spec for process in FLOW_PROCESSES for spec in _flow_specs(settings, process, cluster_ports)),
         _spec(settings, "p0-gateway", "module", "flows.gateway", "p0", stage=1),
         _spec(settings, "gateway", "module", "flows.gateway", "ordinary", stage=1, nice=_NICE),
     ]
+
+
+def _flow_specs(settings: Settings, process: FlowProcess, cluster_ports: Sequence[int]) -> Iterator[ProcessSpec]:
+    nice = _NICE if process.nice else 0
+    single = _spec(settings, process.name, "flows", *process.flows, stage=process.stage, nice=nice)
+    if process.name != _CLUSTERED or not cluster_ports:
+        yield replace(single, final=FENCED_EXIT)
+        return
+    addresses = ";".join(f"{_CLUSTER_HOST}:{port}" for port in cluster_ports)
+    for number in range(len(cluster_ports)):
+        name = f"{process.name}-{number}" if number else process.name
+        spec = _spec(settings, name, "flows", *process.flows, stage=process.stage, nice=nice)
+        place = {"BYTEWAX_PROCESS_ID": str(number), "BYTEWAX_ADDRESSES": addresses}
+        yield replace(spec, environment={**spec.environment, **place}, unit=process.name, final=FENCED_EXIT)
 
 
 def _spec(settings: Settings, name: str, *arguments: str, stage: int, nice: int = 0) -> ProcessSpec:

@@ -15,7 +15,7 @@ from typing import Any
 from flows.commands.output import Output, complain
 from flows.credentials import ROLES, development_credentials
 from flows.logs import configure_logs
-from flows.processes import ProcessEvent
+from flows.processes import SILENT_FOR, ProcessEvent
 from flows.settings import Settings
 from flows.supervisor import Supervisor, directory_of
 
@@ -116,6 +116,9 @@ class _Reporter:
         if event.event == "exit":
             record["code"] = event.code
             text += f" code {event.code}"
+        elif event.event == "hung":
+            record["silent_s"] = SILENT_FOR.total_seconds()
+            text += f" gave no sign of life for {SILENT_FOR.total_seconds():.0f} s: killed"
         if event.event != "start":
             self.troubles.append(text)
             del self.troubles[:-_TROUBLES_MAX]

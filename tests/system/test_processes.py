@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -107,6 +108,83 @@ def test_stages_drain_in_order_and_the_deaf_are_killed(group: ProcessGroup) -> N
     moments = {name: float(group.log_file(name).read_text().split()[-1]) for name in ("early", "late")}
     assert moments["late"] - moments["early"] >= 0.9
     assert not any(alive(pid) for pid in pids.values())
+
+
+BEATING = """
+import socket, sys, time
+line = socket.socket(fileno=0); print("up", flush=True)
+while True: line.send(b"."); time.sleep(0.1)
+"""
+
+
+def watched(group: ProcessGroup, events: list[ProcessEvent], kind: str) -> Callable[[], bool]:
+    def seen() -> bool:
+        group.watch()
+        return any(event.event == kind for event in events)
+
+    return seen
+
+
+def test_a_unit_dies_and_comes_back_as_one(group: ProcessGroup, events: list[ProcessEvent]) -> None:
+    for name in ("one", "two"):
+        group.start(replace(spec_of(name, POLITE), unit="both"))
+    group.start(spec_of("other", POLITE))
+    before = group.pids()
+    os.kill(before["two"], signal.SIGKILL)
+    until(watched(group, events, "restart"))
+    group.watch()
+    after = group.pids()
+    told = [(event.event, event.name) for event in events[3:]]
+    assert told == [("exit", "one"), ("exit", "two"), ("restart", "one"), ("restart", "two")]
+    assert after["one"] != before["one"]
+    assert after["two"] != before["two"]
+    assert after["other"] == before["other"]
+    assert not alive(before["one"])
+    assert group.failures("one") == group.failures("two") == 1
+
+
+def test_a_stopped_process_is_killed_and_started_again(
+    group: ProcessGroup, events: list[ProcessEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.processes.SILENT_FOR", timedelta(seconds=2))
+    group.start(spec_of("beats", BEATING))
+    group.start(spec_of("mute", POLITE))  # says nothing, as a program of somebody else
+    pids = group.pids()
+    until(lambda: is_up(group, "beats") and is_up(group, "mute"))
+    end = time.monotonic() + 3
+    while time.monotonic() < end:  # as long as it beats it lives
+        group.watch()
+        time.sleep(0.05)
+    assert [event.event for event in events] == ["start", "start"]
+    os.kill(pids["beats"], signal.SIGSTOP)
+    began = time.monotonic()
+    until(watched(group, events, "hung"))
+    assert time.monotonic() - began > 1.5
+    until(watched(group, events, "restart"))
+    assert [(event.event, event.name) for event in events[2:]] == [
+        ("hung", "beats"), ("exit", "beats"), ("restart", "beats")
+    ]  # fmt: skip
+    assert group.pids()["mute"] == pids["mute"]
+
+
+def test_an_owner_that_was_stopped_itself_kills_nobody(
+    group: ProcessGroup, events: list[ProcessEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.processes.SILENT_FOR", timedelta(seconds=2))
+    group.start(spec_of("beats", BEATING))
+    until(lambda: is_up(group, "beats"))
+    group.watch()
+    time.sleep(3)
+    group.watch()
+    assert [event.event for event in events] == ["start"]
+
+
+def test_a_final_exit_is_final(group: ProcessGroup, events: list[ProcessEvent]) -> None:
+    group.start(replace(spec_of("fenced", "raise SystemExit(4)"), final=4))
+    until(lambda: group.watch() or group.ended_for_good == "fenced")
+    time.sleep(0.4)
+    group.watch()
+    assert [event.event for event in events] == ["start", "exit"]
 
 
 OWNER = """

@@ -1,0 +1,185 @@
+"""A stopped process that wakes up after its successor works: it sends nothing, appends nothing, and ends."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from delivery.feeding import PARTITIONS, System, kill, now_ms, wait_for
+from delivery.sandbox_process import Sandbox, running_sandbox
+
+from connectors.log.interface import NewRecord
+from flows.fencing import FENCED_EXIT
+from flows.topics import topic_specs
+from state.model.event import Event, encode_event
+from state.model.keys import key_group, partition_of_group
+
+USERS = 60
+_WEEK = timedelta(days=7)
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> System:
+    return System(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as running:
+        yield running
+
+
+@pytest.fixture
+def sandbox(system: System, shared_sandbox: Sandbox) -> Sandbox:
+    (system.directory / "sandbox").symlink_to(shared_sandbox.directory / "sandbox")
+    shared_sandbox.begin()
+    return shared_sandbox
+
+
+def other_host(system: System, directory: Path) -> System:
+    """The same log under another directory: what a lock file cannot keep apart."""
+    directory.mkdir()
+    for name in ("log", "run", "sandbox"):
+        if (system.directory / name).exists():
+            (directory / name).symlink_to(system.directory / name)
+    return System(directory)
+
+
+def everything(system: System) -> dict[str, list[int]]:
+    """The ends of all partitions but those of the claims."""
+    names = [spec.name for spec in topic_specs(PARTITIONS, _WEEK) if spec.name != "owners"]
+    return {name: [system.log.end_offset(name, n) for n in range(system.log.partitions(name))] for name in names}
+
+
+def wakes_up_fenced(system: System, process: subprocess.Popen[bytes], sandbox: Sandbox | None = None) -> None:
+    """SIGCONT; from then on nothing is appended and nothing is sent, and the process ends by itself."""
+    providers = ("apns", "twilio", "smtp") if sandbox is not None else ()
+    ends = everything(system)
+    journals = {name: sandbox.journal(name) for name in providers if sandbox is not None}
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(20) == FENCED_EXIT
+    assert process.stdin is not None
+    process.stdin.close()
+    time.sleep(0.3)
+    assert everything(system) == ends, "it appended"
+    assert {name: sandbox.journal(name) for name in providers if sandbox is not None} == journals, "it sent"
+
+
+def stop_between_appends(system: System, process: subprocess.Popen[bytes], bites: Callable[[], object]) -> None:
+    """SIGSTOP while something is under way; not inside a transaction of the log, where it would hold everybody up."""
+    end = time.monotonic() + 30
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.05)
+        if bites() and not _holds_a_lock(process.pid):
+            return
+        assert time.monotonic() < end, "it could not be stopped in the middle of its work"
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.03)
+
+
+def _holds_a_lock(pid: int) -> bool:
+    return any(
+        line.split()[4] == str(pid) and line.split()[6] == "120" and line.split()[3] == "WRITE"
+        for line in Path("/proc/locks").read_text().splitlines()
+    )
+
+
+def open_intents(system: System) -> set[str]:
+    found: set[str] = set()
+    for value in system.values("attempts"):
+        (found.add if value["state"] == "intent" else found.discard)(value["key"])
+    return found
+
+
+def test_deliver_stopped_in_the_middle_of_sending(system: System, sandbox: Sandbox, tmp_path: Path) -> None:
+    devices = [f"slow300-{number:03}".ljust(40, "0") for number in range(USERS)]
+    feed = [system.emission(f"u{n}", "push", [("d1", device)]) for n, device in enumerate(devices)]
+    old = system.start("deliver")
+    system.feed(feed[: USERS // 2])
+    stop_between_appends(system, old, lambda: open_intents(system))
+    system.feed(feed[USERS // 2 :])
+    after = other_host(system, tmp_path / "other")
+    with after.flow("deliver"):
+        wait_for(lambda: len(system.deliveries()) == USERS, 40)
+        wakes_up_fenced(system, old, sandbox)
+    outcomes = {record["outcome"] for record in system.deliveries().values()}
+    assert outcomes <= {"DELIVERED", "UNKNOWN"}
+    assert len(sandbox.journal("apns")) == len({entry["id"] for entry in sandbox.journal("apns")}) <= USERS
+    assert len(sandbox.journal("apns")) >= USERS // 2
+
+
+def test_p0_stopped_in_the_middle_of_sending(system: System, sandbox: Sandbox, tmp_path: Path) -> None:
+    for number in range(20):
+        device = f"slow300-p0-{number:03}".ljust(40, "0")
+        system.feed([system.endpoint(f"u{number}", "push", "d1", device)])
+    old = system.start("transactional")
+    system.feed([system.p0(f"u{number}") for number in range(10)])
+    stop_between_appends(system, old, lambda: open_intents(system))
+    system.feed([system.p0(f"u{number}") for number in range(10, 20)])
+    after = other_host(system, tmp_path / "other")
+    with after.flow("transactional"):
+        wait_for(lambda: len(system.deliveries()) == 20, 40)
+        wakes_up_fenced(system, old, sandbox)
+    assert {record["outcome"] for record in system.deliveries().values()} == {"DELIVERED"}
+    journal = sandbox.journal("apns")
+    assert len({entry["id"] for entry in journal}) == 20
+    assert len(system.decisions()) == 20
+
+
+def direct(number: int) -> NewRecord:
+    """An accepted mention, as the gateway would append it."""
+    target = f"u{number % 50}"
+    event = Event(
+        event_id=f"e{number}", type="mention", priority="P1", target=target, actor="ann", object=f"o{number}",
+        sender_id="social", ttl_ms=86_400_000, ingested_at=now_ms(),
+    )  # fmt: skip
+    partition = partition_of_group(key_group(target), PARTITIONS)
+    return NewRecord("events.p1", partition, target.encode(), encode_event(event), (("schema", b"event/1+json"),))
+
+
+def test_sequence_and_decide_stopped_under_load(system: System, tmp_path: Path) -> None:
+    events = [direct(number) for number in range(6000)]
+    old = {name: system.start(name) for name in ("sequence", "decide")}
+    system.feed(events[:3000])
+    for name, process in old.items():
+        topic = {"sequence": "work", "decide": "ledger"}[name]
+        wait_for(lambda topic=topic: system.log.end_offset(topic, 0))
+        stop_between_appends(system, process, lambda: True)
+    system.feed(events[3000:])
+    after = other_host(system, tmp_path / "other")
+    with after.flow("sequence"), after.flow("decide"):
+        wait_for(lambda: len(system.decisions()) == len(events), 60)
+        time.sleep(0.5)
+        for process in old.values():
+            process.send_signal(signal.SIGCONT)
+        assert [process.wait(20) for process in old.values()] == [FENCED_EXIT, FENCED_EXIT]
+    written = [value["event"]["event_id"] for value in system.values("work") if value["k"] == "event"]
+    assert sorted(written) == sorted(f"e{number}" for number in range(len(events))), (
+        "an event was sequenced twice, or not at all"
+    )
+    places = [dict(record.headers)["seq"] for record in system.read("inbox")]
+    assert len(set(places)) == len(events)
+
+
+def test_the_same_directory_has_one_owner_and_says_which(system: System) -> None:
+    old = system.start("decide")
+    wait_for((system.directory / "run" / "ready" / "decide").exists, 40)
+    old.send_signal(signal.SIGSTOP)
+    try:
+        second = subprocess.run(
+            [sys.executable, "-m", "flows.launch", "decide", "flows", "decide"],
+            stdin=subprocess.PIPE, capture_output=True, text=True, env=system.environment(), timeout=60, check=False,
+        )  # fmt: skip
+        assert second.returncode == 1
+        assert f"is owned by process {old.pid} decide" in second.stderr
+        assert f"kill -9 {old.pid}" in second.stderr
+    finally:
+        old.send_signal(signal.SIGCONT)
+        kill(old)
+    with system.flow("decide"):
+        wait_for(lambda: "place_claimed" in (system.directory / "decide.out").read_text(), 40)
