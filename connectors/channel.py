@@ -11,15 +11,20 @@ Laws, kept by every channel (tests/contract/test_channel_laws.py):
   no answer was. It is false only if it certainly did not.
 - A `send` ends within the channel's deadline, whatever the provider does.
 - No address, token or content is in any result.
+- What cannot even be put into the provider's form raises UnsendableError, before the first byte.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 from state.model.content import Content
+from state.model.dead_letter import error_text
+from state.model.errors import CarillonError, UnsendableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +127,17 @@ class Channel(Protocol):
     async def close(self) -> None:
         """Free all connections. Sends in progress end as ambiguous failures."""
         ...
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Around `build_request`: whatever a message makes it raise, nothing was sent.
+
+    :raises UnsendableError: in place of any error that is not ours; it names class and place, never content.
+    """
+    try:
+        yield
+    except (CarillonError, MemoryError):
+        raise
+    except Exception as error:
+        raise UnsendableError(error_text(error)) from error

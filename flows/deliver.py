@@ -27,7 +27,7 @@ from flows.open import clock_ms
 from flows.sending import build_sender
 from flows.settings import load_settings
 from flows.steps.deliver import DeliverLogic, Lanes, lane_number
-from flows.steps.deliver_lane import LaneParts, lane_path
+from flows.steps.deliver_parts import LaneParts, lane_path
 from flows.steps.deliver_records import OUTPUT_TOPICS
 from flows.steps.lane_source import Item, LaneSource
 from flows.topics import SENT_CHANNELS, deliver_topic

@@ -28,7 +28,7 @@ from flows.settings import load_settings
 from flows.steps.lane_source import Item
 from flows.steps.p0_source import P0Source
 from flows.steps.transactional import P0Lanes, P0Logic, lane_number
-from flows.steps.transactional_lane import TOPIC, P0Parts, lane_path
+from flows.steps.transactional_parts import TOPIC, P0Parts, lane_path
 from state.model.group_keys import GROUP_KEYS
 from state.transactional import read_start
 

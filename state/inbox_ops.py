@@ -10,9 +10,11 @@ import msgspec
 import pyarrow as pa
 
 from state.model.errors import UNDECODABLE, MalformedRecordError
+from state.model.keys import KEY_GROUPS
 
 JSON_SCHEMA = "inbox/1+json"
 ARROW_SCHEMA = "inbox/1+arrow"
+_INT64_MAX = (1 << 63) - 1
 
 
 class Sequence(NamedTuple):
@@ -55,12 +57,15 @@ _decoder = msgspec.json.Decoder(Operation)
 
 
 def parse_sequence(value: bytes | None) -> Sequence:
-    """:raises MalformedRecordError: the header is absent or not `source:group:offset:ordinal`."""
+    """:raises MalformedRecordError: the header is absent or not `source:group:offset:ordinal`, within their ranges."""
     try:
         source, group, offset, ordinal = (value or b"").decode("ascii").split(":")
-        return Sequence(source, int(group), int(offset), int(ordinal))
+        sequence = Sequence(source, int(group), int(offset), int(ordinal))
     except ValueError as error:
         raise MalformedRecordError("header seq: expected source:group:offset:ordinal") from error
+    if not (0 <= sequence.group < KEY_GROUPS and 0 <= sequence.offset <= _INT64_MAX >= sequence.ordinal >= 0):
+        raise MalformedRecordError(f"header seq: expected a group below {KEY_GROUPS}, then numbers of 63 bits")
+    return sequence
 
 
 def decode_operations(schema: str, value: bytes) -> list[Operation]:

@@ -6,10 +6,12 @@ SQLite file `lane.sqlite` in WAL mode, one commit per epoch, one epoch behind wh
                                               concerns an open delivery
     place(topic TEXT, partition INTEGER, next INTEGER, open BLOB)
                                               records below `next` were taken; `open` are the offsets of those whose
-                                              deliveries have not all ended, u64 little-endian, ascending
+                                              deliveries have not all ended, u64 little-endian, ascending; with the
+                                              highest bit set: it waits to be compared with `attempts` (a redelivery)
+                                              and is not counted yet
     mark(topic TEXT, source TEXT, grp INTEGER, "offset" INTEGER, ordinal INTEGER)
                                               the last `seq` taken (TOPICS.md)
-    sent(key BLOB, until INTEGER)             SHA-256/128 of delivery keys that ended, to be sent once until then
+    sent(key BLOB, until INTEGER)             SHA-256/128 of delivery keys that ended, not to be sent until then
     total(grp INTEGER, accepted INTEGER, fallbacks INTEGER)
 
 It is allowed to be older than the topic `attempts`, which is read from `attempts:` on before anything is sent. A commit
@@ -29,6 +31,7 @@ from state.model.errors import StateDamagedError, StateVersionError
 VERSION = 1
 SENT_FOR_MS = 86_400_000
 _VARIABLES_MAX = 500
+_HELD_BIT = 1 << 63
 Place = tuple[str, int]
 """Topic and partition."""
 MarkKey = tuple[str, str, int]
@@ -52,6 +55,8 @@ class LaneState:
     """There was no file: everything the log retains is read again."""
     next_offsets: dict[Place, int] = field(default_factory=dict)
     open_offsets: dict[Place, frozenset[int]] = field(default_factory=dict)
+    held_offsets: dict[Place, frozenset[int]] = field(default_factory=dict)
+    """Read, and not opened or counted yet."""
     attempts_from: dict[int, int] = field(default_factory=dict)
     """By partition of `attempts`."""
     marks: dict[MarkKey, tuple[int, int]] = field(default_factory=dict)
@@ -72,6 +77,7 @@ class LaneCommit:
     sent: Iterable[bytes]
     """Digests of keys that ended."""
     now: int
+    held_offsets: Mapping[Place, Iterable[int]] = field(default_factory=dict)
 
 
 def key_digest(key: str) -> bytes:
@@ -90,7 +96,7 @@ def read_start(path: Path, place: Place) -> int | None:
         raise StateDamagedError(f"{path} does not read; delete it and it is rebuilt from the log") from error
     finally:
         connection.close()
-    return None if row is None else min([row[0], *_unpack(row[1])])
+    return None if row is None else min([row[0], *(offset & ~_HELD_BIT for offset in _unpack(row[1]))])
 
 
 class SendingStore:
@@ -118,7 +124,8 @@ class SendingStore:
         run = self._connection.execute
         for topic, partition, following, offsets in run("SELECT topic, partition, next, open FROM place"):
             state.next_offsets[topic, partition] = following
-            state.open_offsets[topic, partition] = frozenset(_unpack(offsets))
+            state.open_offsets[topic, partition] = frozenset(o for o in _unpack(offsets) if not o & _HELD_BIT)
+            state.held_offsets[topic, partition] = frozenset(o ^ _HELD_BIT for o in _unpack(offsets) if o & _HELD_BIT)
         for name, value in run("SELECT name, value FROM meta WHERE name LIKE 'attempts:%'"):
             state.attempts_from[int(name.partition(":")[2])] = value
         for topic, source, group, offset, ordinal in run("SELECT * FROM mark"):
@@ -138,6 +145,17 @@ class SendingStore:
             )
             found.update(row[0] for row in rows)
         return found
+
+    def remember_sent(self, keys: Iterable[str], now: int) -> None:
+        """These ended some time ago: not to be sent within the day to come."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        rows = [(key_digest(key), now + SENT_FOR_MS) for key in keys]
+        try:
+            self._connection.executemany("INSERT OR REPLACE INTO sent VALUES (?, ?)", rows)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
 
     def commit(self, change: LaneCommit) -> None:
         """Store a change as one transaction."""
@@ -174,8 +192,17 @@ class SendingStore:
     def _write(self, change: LaneCommit) -> None:
         many = self._connection.executemany
         places = [
-            (topic, partition, following, _pack(change.open_offsets.get((topic, partition), ())))
-            for (topic, partition), following in change.next_offsets.items()
+            (
+                *place,
+                following,
+                _pack(
+                    [
+                        *change.open_offsets.get(place, ()),
+                        *(offset | _HELD_BIT for offset in change.held_offsets.get(place, ())),
+                    ]
+                ),
+            )
+            for place, following in change.next_offsets.items()
         ]
         many("INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?)", places)
         many(

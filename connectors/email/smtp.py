@@ -18,7 +18,7 @@ from typing import Literal
 
 import aiosmtplib
 
-from connectors.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent
+from connectors.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, building
 from connectors.email.message import UnsafeMessageError, build_message, is_mail_address, message_id
 from state.model.content import EmailContent
 from state.model.errors import ConfigurationError
@@ -175,7 +175,8 @@ class SmtpChannel:
         if not is_mail_address(delivery.address):
             return Rejected("not a mail address", token_gone=delivery.registered_at)
         try:
-            request = build_request(delivery, self.options, date_s=self._clock_s())
+            with building():
+                request = build_request(delivery, self.options, date_s=self._clock_s())
         except UnsafeMessageError as error:
             return Rejected(str(error))
         async with self._permits:

@@ -66,7 +66,8 @@ class LogSource(FixedPartitionedSource[list[Record], Offsets]):
         `drain()`: when it turns true, every partition ends, which commits the last epoch. With `drain_within` it first
         reads on to where its topics ended at that moment, for at most that long.
         `on_epoch()` is called once in a process at the begin of every epoch but the first, by whichever of its workers
-        begins it: the epoch before is complete on all workers and its outputs are in the log. After a clean drain the last epoch is complete when the run returns.
+        begins it: the epoch before is complete on all workers and its outputs are in the log. After a clean drain the
+        last epoch is complete when the run returns.
         """
         self._shared, self._start = SharedLog(open_log), start
         self._budget, self._resume = budget, resume

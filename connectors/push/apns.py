@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import orjson
 
-from connectors.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled
+from connectors.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
 from connectors.push.apns_token import ProviderToken, load_signing_key
 from connectors.retry_after import parse_retry_after
 from connectors.transport import Request, Response, Transport, TransportError, WreqTransport
@@ -276,7 +276,8 @@ class ApnsChannel:
             await self._transport.close()
 
     async def _attempt(self, transport: Transport, delivery: Delivery, bearer: str) -> Result:
-        request = build_request(delivery, topic=self.options.topic, token=bearer)
+        with building():
+            request = build_request(delivery, topic=self.options.topic, token=bearer)
         if len(request.body) > PAYLOAD_MAX_BYTES:
             return Rejected("PayloadTooLarge")
         try:

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from connectors.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled
+from connectors.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
 from connectors.retry_after import parse_retry_after
 from connectors.transport import Request, Response, Transport, TransportError, WreqTransport
 from state.model.content import SmsContent
@@ -168,7 +168,8 @@ class TwilioChannel:
 
     async def send(self, delivery: Delivery) -> Result:
         """One request."""
-        request = build_request(delivery, self.options, now_ms=self._clock_ms())
+        with building():
+            request = build_request(delivery, self.options, now_ms=self._clock_ms())
         try:
             response = await self._connected().request(request, self.options.timeout)
         except TransportError as error:

@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from bytewax.operators import StatefulBatchLogic
 
 from connectors.log.interface import NewRecord
-from flows.steps.deliver_lane import DeliverLane, LaneParts
+from flows.steps.deliver_lane import DeliverLane
+from flows.steps.deliver_parts import LaneParts
 from flows.steps.lane_source import Item
 from flows.steps.ticks import Tick
 

@@ -1,9 +1,13 @@
 """One deliver lane: the P1 and the P2 partition of the same number of every deliver topic, and what it knows of them.
 
-A record is accepted once (by its `seq`, by its place after a restart, by its delivery keys for a day), becomes one task
-per device, and is open until all of them, and what they fell back to, have ended. What ended leaves as records for the
+A record is accepted once (by its `seq`, by its place after a restart, by its delivery keys for a day, or as
+`deliver_again` says if it is marked so), becomes one task per device, and is open until all of them, and what they fell
+back to, have ended. What ended leaves as records for the
 ledger, the endpoints and the dead letters; it is committed as closed two epochs later, when those records are certainly
 in the log. A kill in between repeats records with the same keys and the same content, never a send.
+
+A record that does not decode, raises, or ended the process five times becomes a dead letter and changes nothing else.
+Where its deliveries can be told (it was rendering that killed), they end as DEAD_LETTER: the laws hold.
 """
 
 from __future__ import annotations
@@ -11,47 +15,33 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import structlog
 
-from connectors.log.interface import Log, NewRecord, Record
-from connectors.metrics import DELIVERIES, DELIVERIES_OPEN
+from connectors.log.interface import NewRecord, Record
+from connectors.metrics import DEAD_LETTERS, DELIVERIES, DELIVERIES_OPEN
 from flows.steps.attempt_log import recover
+from flows.steps.deliver_again import AttemptSearch, Held, Redeliveries
 from flows.steps.deliver_counts import Job, LaneCounts
+from flows.steps.deliver_parts import JOURNAL_NAME, RENDERING, LaneMarks, LaneParts, lane_path
 from flows.steps.deliver_records import LedgerWriter
-from flows.steps.resuming import dead_letter
-from flows.steps.sending import Sender
-from flows.steps.sending_task import SendTask, Stage
+from flows.steps.resuming import dead_letter, environment_failed
+from flows.steps.sending_task import FindHistory, SendTask, Stage
 from operators.attempts import UNKNOWN, DeliveryHistory
 from state.envelope import header, schema_of
-from state.inbox_ops import Sequence as SequenceHeader
 from state.inbox_ops import parse_sequence
 from state.lock import StateLock
+from state.model.dead_letter import AGAIN_HEADER
 from state.model.delivery import ToDeliver, decode_to_deliver
-from state.model.errors import MalformedRecordError
+from state.poison import PoisonJournal
 from state.sending import LaneCommit, Place, SendingStore, key_digest
 
-FILE_NAME = "lane.sqlite"
+NOT_RETAINED = "attempts_not_retained"
 _FORGET_EVERY_MS = 600_000
 _logger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LaneParts:
-    """What lanes are built from."""
-
-    directory: Path
-    """DIR/state/deliver: one directory per lane below it."""
-    log: Log
-    sender: Sender
-    half: int
-    """Partitions of one priority: lane n has the partitions n and n + half."""
-    topics: Sequence[str]
-    now_ms: Callable[[], int]
-    run_ms: int
-    """When the process started: it orders its ledger records after those of the run before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +52,8 @@ class _Taken:
     offset: int
     job: Job
     tasks: list[SendTask]
-    again: bool
-    """It was open at the restart."""
-
-
-def lane_path(directory: Path, lane: int) -> Path:
-    """Where a lane keeps its file."""
-    return directory / f"p{lane:03}" / FILE_NAME
+    counted: bool
+    """It was open at the restart, so its deliveries were counted as accepted before."""
 
 
 class DeliverLane:
@@ -83,12 +68,14 @@ class DeliverLane:
         self._parts, self.number = parts, number
         path = lane_path(parts.directory, number)
         self._lock_file = StateLock.acquire(path.parent, f"deliver lane {number}")
+        self._poison = PoisonJournal.open(path.with_name(JOURNAL_NAME))
         self._store = SendingStore(path)
         state = self._store.load()
-        self._next, self._marks = dict(state.next_offsets), dict(state.marks)
-        self._reopen = state.open_offsets
+        self._next, self._marks = dict(state.next_offsets), LaneMarks(state.marks)
+        self._reopen = {place: state.open_offsets[place] | state.held_offsets[place] for place in state.open_offsets}
+        self._uncounted = state.held_offsets
         self._accepted, self._fallbacks = dict(state.accepted), dict(state.fallbacks)
-        self.counts = LaneCounts(state.accepted, state.fallbacks, _furthest(state.marks))
+        self.counts = LaneCounts(state.accepted, state.fallbacks, self._marks.furthest())
         self._recovered = {
             partition: recover(parts.log, partition, state.attempts_from.get(partition, 0))
             for partition in (number, number + parts.half)
@@ -96,6 +83,8 @@ class DeliverLane:
         self._fresh, self._catch_up = state.fresh, self.ends()
         self._reached = {place: self._start(place) for place in self._catch_up}
         self._jobs: dict[Place, dict[int, Job]] = {}
+        self._waiting = Redeliveries(parts.log, parts.now_ms, self._remember_ended)
+        self._letters: list[NewRecord] = []
         self._keys: set[str] = set()
         self._results: deque[tuple[SendTask, int]] = deque()
         self._ended: list[tuple[Place, int]] = []
@@ -107,8 +96,8 @@ class DeliverLane:
 
     @property
     def open(self) -> int:
-        """Deliveries accepted and not ended."""
-        return self.counts.open
+        """Deliveries accepted and not ended, and those that wait to be."""
+        return self.counts.open + self._waiting.size
 
     def ends(self) -> dict[Place, int]:
         """The present ends of the partitions."""
@@ -129,21 +118,15 @@ class DeliverLane:
     def accept(self, records: Sequence[Record]) -> list[NewRecord]:
         """Take records and send what is in them; gives dead letters."""
         taken: list[_Taken] = []
-        refused: list[NewRecord] = []
         with self._lock:
             for record in records:
-                try:
-                    taken += self._read(record)
-                except MalformedRecordError as error:
-                    _logger.warning("emission_malformed", topic=record.topic, offset=record.offset, error=str(error))
-                    partitions = self._parts.log.partitions("dead_letters")
-                    at = self._parts.now_ms()
-                    refused.append(dead_letter(record, error, stage="deliver", at=at, partitions=partitions))
+                self._take(record, taken)
                 place = (record.topic, record.partition)
                 self._reached[place] = record.offset + 1
                 self._next[place] = max(self._next.get(place, 0), record.offset + 1)
                 self._dirty = True
             tasks = self._open_all(taken)
+            refused, self._letters = self._letters, []
         if tasks:
             self._parts.sender.submit(tasks)
         DELIVERIES_OPEN.labels(str(self.number)).set(self.open)
@@ -158,6 +141,9 @@ class DeliverLane:
             while self._results:
                 task, spawned = self._results.popleft()
                 records += self._end(task, spawned)
+            tasks = self._open_waiting()
+        if tasks:
+            self._parts.sender.submit(tasks)
         return records
 
     def settled_counts(self) -> list[NewRecord]:
@@ -192,34 +178,94 @@ class DeliverLane:
         histories = self._recovered[partition].histories
         return lambda key: histories.pop(key, None)
 
-    def _read(self, record: Record) -> list[_Taken]:
-        """The tasks of a record that is new, or was open at the restart; nothing for any other."""
+    def _take(self, record: Record, taken: list[_Taken]) -> None:
+        """Read one record; what cannot be read becomes a dead letter."""
         place = (record.topic, record.partition)
-        again = record.offset < self._next.get(place, 0)
-        if again and (record.offset not in self._reopen.get(place, ()) or record.offset in self._jobs.get(place, ())):
+        if self._poison.suspect(*place, record.offset):
+            self._refuse(record, None)
+            return
+        with self._poison.processing(*place, record.offset):
+            try:
+                taken += self._read(record, place)
+            except Exception as error:
+                if environment_failed(error):
+                    raise
+                self._refuse(record, error)
+
+    def _refuse(self, record: Record, error: Exception | None) -> None:
+        partitions, at = self._parts.log.partitions("dead_letters"), self._parts.now_ms()
+        self._letters.append(dead_letter(record, error, stage="deliver", at=at, partitions=partitions))
+        DEAD_LETTERS.labels("deliver").inc()
+        _logger.warning(
+            "emission_refused", topic=record.topic, partition=record.partition, offset=record.offset,
+            error="killed" if error is None else type(error).__name__,
+        )  # fmt: skip
+
+    def _read(self, record: Record, place: Place) -> list[_Taken]:
+        """The tasks of a record that is new, or was open at the restart; nothing for any other."""
+        resumed, offset = record.offset < self._next.get(place, 0), record.offset
+        if resumed and (offset not in self._reopen.get(place, ()) or offset in self._jobs.get(place, ())):
             return []
         sequence = parse_sequence(header(record.headers, "seq"))
-        if not again and not self._is_new(place, sequence):
+        again, is_new = header(record.headers, AGAIN_HEADER) is not None, self._marks.is_new(place, sequence)
+        if not (resumed or again or is_new):
             return []
         job = Job(sequence.group, sequence.offset, 0, 0)
+        counted = resumed and offset not in self._uncounted.get(place, ())
         emissions = decode_to_deliver(schema_of(record.headers), record.value)
-        tasks = [task for emission in emissions for task in self._tasks(record, emission, job)]
-        return [_Taken(place, record.offset, job, tasks, again)]
+        taken: list[_Taken] = []
+        if not again:
+            tasks = self._all_tasks(place, offset, emissions, job, self._find(place[1]))
+            self._preset_lost(tasks, place[1], record.timestamp_ms)
+            taken.append(_Taken(place, offset, job, tasks, counted))
+        elif emissions:
+            self._waiting.hold(Held(place, offset, job, emissions, counted, is_new))
+        if is_new:
+            self._marks.take(place, sequence)
+        return taken
 
-    def _open_all(self, taken: Sequence[_Taken]) -> list[SendTask]:
+    def _open_waiting(self) -> list[SendTask]:
+        """Open what was handed out again and has been compared with `attempts`."""
+        if self._catch_up:
+            return []  # what was open at the restart comes first
+        opened: list[SendTask] = []
+        for held, search in self._waiting.ready():
+            partition = held.place[1]
+            tasks = self._all_tasks(
+                held.place, held.offset, held.emissions, held.job, partial(self._waiting.find, partition)
+            )
+            if not search.reaches_back:
+                tasks = self._without_attempts(tasks, is_new=held.is_new)
+            opened += self._open_all([_Taken(held.place, held.offset, held.job, tasks, held.counted)], search)
+            self._dirty = True
+        return opened
+
+    def _without_attempts(self, tasks: list[SendTask], *, is_new: bool) -> list[SendTask]:
+        """Nothing may be sent; what was perhaps taken in long ago is left to what the ledger says of it."""
+        for task in tasks:
+            task.preset = (UNKNOWN, NOT_RETAINED)
+        return tasks if is_new else []
+
+    def _remember_ended(self, keys: list[str]) -> None:
+        """From a search's thread: not to be sent again, unless it is open here and its end has yet to be told."""
+        with self._lock:
+            self._store.remember_sent((key for key in keys if key not in self._keys), self._parts.now_ms())
+
+    def _open_all(self, taken: Sequence[_Taken], search: AttemptSearch | None = None) -> list[SendTask]:
         """Open the jobs; a key that is open already, or ended within its day, is left out."""
-        fresh = {key_digest(task.key) for each in taken if not each.again for task in each.tasks}
-        sent = self._store.sent_among(fresh, self._parts.now_ms())
+        sent = self._store.sent_among(
+            {key_digest(task.key) for each in taken for task in each.tasks}, self._parts.now_ms()
+        )
         opened: list[SendTask] = []
         for each in taken:
             job = each.job
-            tasks = [task for task in each.tasks if self._is_unsent(task, () if each.again else sent)]
+            tasks = [task for task in each.tasks if self._is_unsent(task, sent)]
             job.size = job.open = len(tasks)
-            job.attempts_from = self._attempts_begin(each.place[1], tasks)
+            job.attempts_from = self._attempts_begin(each.place[1], tasks, search)
             if tasks:
                 self._jobs.setdefault(each.place, {})[each.offset] = job
-            self.counts.accept(job, again=each.again)
-            if not each.again:
+            self.counts.accept(job, again=each.counted)
+            if not each.counted:
                 self._accepted[job.group] = self._accepted.get(job.group, 0) + job.size
             opened += tasks
         return opened
@@ -231,25 +277,34 @@ class DeliverLane:
         self._keys.add(task.key)
         return True
 
-    def _is_new(self, place: Place, sequence: SequenceHeader) -> bool:
-        """Whether it is above its mark, which it then becomes."""
-        key = (f"{place[0]}/{place[1]}", sequence.source, sequence.group)
-        if sequence.mark <= self._marks.get(key, (-1, -1)):
-            return False
-        self._marks[key] = sequence.mark
-        return True
+    def _all_tasks(
+        self, place: Place, offset: int, emissions: Sequence[ToDeliver], job: Job, find: FindHistory
+    ) -> list[SendTask]:
+        """Tasks for the devices of the emissions of one record."""
+        tasks: list[SendTask] = []
+        for emission in emissions:
+            known = (job, place, offset)
+            stage = Stage(emission, emission.channel, emission.devices, emission.rest, place[1], find, self, known)
+            tasks += stage.make_tasks()
+        return tasks
 
-    def _tasks(self, record: Record, emission: ToDeliver, job: Job) -> list[SendTask]:
-        """Tasks for the devices of one emission."""
-        stage = Stage(
-            emission, emission.channel, emission.devices, emission.rest, record.partition,
-            self._find(record.partition), self, (job, (record.topic, record.partition), record.offset),
-        )  # fmt: skip
-        lost = self._recovered[record.partition].trimmed_before_ms
-        for task in stage.make_tasks():
-            if self._fresh and not task.known and lost is not None and record.timestamp_ms < lost:
-                task.preset = (UNKNOWN, "attempts_not_retained")
-        return list(stage.tasks)
+    def _preset_lost(self, tasks: Sequence[SendTask], partition: int, written_ms: int) -> None:
+        """A lane that begins anew does not send what `attempts` may have known once."""
+        lost = self._recovered[partition].trimmed_before_ms
+        if self._fresh and lost is not None and written_ms < lost:
+            for task in tasks:
+                if not task.known:
+                    task.preset = (UNKNOWN, NOT_RETAINED)
+
+    def killed_by(self, stage: Stage) -> bool:
+        """On the sender's loop."""
+        _, place, offset = stage.job
+        return self._poison.suspect(place[0], place[1], offset, RENDERING)
+
+    def rendering(self, stage: Stage) -> AbstractContextManager[None]:
+        """On the sender's loop."""
+        _, place, offset = stage.job
+        return self._poison.processing(place[0], place[1], offset, RENDERING)
 
     def ended(self, task: SendTask, spawned: int) -> None:
         """On the sender's loop."""
@@ -268,8 +323,10 @@ class DeliverLane:
         DELIVERIES.labels(task.channel, task.history.outcome).inc()
         return self.writer.ended(task, (place[0], place[1], offset), stage="deliver")
 
-    def _attempts_begin(self, partition: int, tasks: Sequence[SendTask]) -> int:
+    def _attempts_begin(self, partition: int, tasks: Sequence[SendTask], search: AttemptSearch | None) -> int:
         """Attempts of these tasks, and of what they fall back to, stand here or above."""
+        if search is not None and tasks:
+            return search.start
         if any(task.known for task in tasks):
             return self._recovered[partition].start
         return self._attempts_end(partition)
@@ -292,8 +349,9 @@ class DeliverLane:
             LaneCommit(
                 next_offsets=self._next,
                 open_offsets={place: self._open_offsets(place) for place in self._next},
+                held_offsets={place: self._held_offsets(place) for place in self._next},
                 attempts_from={partition: self._lowest_attempts(partition) for partition in self._recovered},
-                marks=self._marks,
+                marks=self._marks.all,
                 totals={group: (n, self._fallbacks.get(group, 0)) for group, n in self._accepted.items()},
                 sent=map(key_digest, sent),
                 now=self._parts.now_ms(),
@@ -303,8 +361,13 @@ class DeliverLane:
 
     def _open_offsets(self, place: Place) -> set[int]:
         """What is open, and what was before the restart and has not been read again."""
-        reached = self._reached[place]
-        return self._jobs.get(place, {}).keys() | {o for o in self._reopen.get(place, ()) if o >= reached}
+        reached, uncounted = self._reached[place], self._uncounted.get(place, ())
+        before = {o for o in self._reopen.get(place, ()) if o >= reached and o not in uncounted}
+        return self._jobs.get(place, {}).keys() | self._waiting.offsets(place, counted=True) | before
+
+    def _held_offsets(self, place: Place) -> set[int]:
+        before = {offset for offset in self._uncounted.get(place, ()) if offset >= self._reached[place]}
+        return self._waiting.offsets(place, counted=False) | before
 
     def _lowest_attempts(self, partition: int) -> int:
         jobs = (job for (_, number), jobs in self._jobs.items() if number == partition for job in jobs.values())
@@ -315,10 +378,3 @@ class DeliverLane:
         if now - self._forgot_at >= _FORGET_EVERY_MS:
             self._forgot_at = now
             self._store.forget_sent(now)
-
-
-def _furthest(marks: dict[tuple[str, str, int], tuple[int, int]]) -> dict[int, int]:
-    furthest: dict[int, int] = {}
-    for (_, _, group), (offset, _) in marks.items():
-        furthest[group] = max(furthest.get(group, -1), offset)
-    return furthest

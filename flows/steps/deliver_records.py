@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from connectors.log.interface import Log, NewRecord
+from connectors.metrics import DEAD_LETTERS
 from flows.steps.deliver_counts import SettledCounts
-from flows.steps.sending_records import delivery_record, verdict_of
+from flows.steps.sending_records import delivery_record, kind_of, verdict_of
 from flows.steps.sending_task import SendTask
 from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, failed_delivery_id
 from state.model.keys import key_group, partition_of_group
@@ -40,11 +41,12 @@ class LedgerWriter:
         if verdict is not None:
             gone_key = f"{verdict.user}\0{verdict.channel}\0{verdict.id}\0gone".encode()
             records.append(self.record("endpoints", group, gone_key, verdict, "endpoint/1+json"))
-        elif history.outcome == "DEAD_LETTER":
+        kind = kind_of(history.reason)
+        if kind != "failed" or (history.outcome == "DEAD_LETTER" and verdict is None):
             letter = DeadLetter(
                 id=failed_delivery_id(stage, came_from, task.key),
                 source=came_from,
-                kind="failed",
+                kind=kind,
                 error=history.reason or "",
                 event_id=emission.first_event_id,
                 sender_id=emission.sender_id,
@@ -53,6 +55,7 @@ class LedgerWriter:
                 at=history.ended_at or 0,
             )
             records.append(self.record("dead_letters", group, key, letter, LETTER_SCHEMA.decode()))
+            DEAD_LETTERS.labels(stage).inc()
         return records
 
     def counts(self, owner: str, counts: SettledCounts) -> NewRecord:

@@ -1,5 +1,6 @@
 """What flows with stores of their own share: where to go on in the log, and what is set aside there."""
 
+import sqlite3
 from collections.abc import Callable
 
 import structlog
@@ -78,8 +79,12 @@ def _kind(error: Exception | None) -> Kind:
 
 
 def environment_failed(error: Exception) -> bool:
-    """Whether an error says nothing about the record at hand: the log or the state is at fault, and the flow ends."""
-    return isinstance(error, LogError | StateError)
+    """Whether an error says nothing about the record at hand: the log or the state is at fault, and the flow ends.
+
+    A full disk and missing memory are among it; a record that needs too much of that dies so again and is found out.
+    """
+    damaged = type(error) is sqlite3.DatabaseError
+    return damaged or isinstance(error, LogError | StateError | MemoryError | sqlite3.OperationalError)
 
 
 def dead_action(action: DeadAction, partition: int) -> NewRecord:

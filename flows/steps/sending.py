@@ -30,14 +30,14 @@ from connectors.log.interface import Log
 from connectors.metrics import DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
 from flows.steps.attempt_log import AttemptLog
 from flows.steps.provider_queue import ProviderLane, ProviderQueue
-from flows.steps.sending_records import answer_record, closed_record, delivery_of, result_name, why
+from flows.steps.sending_message import message_or_end
+from flows.steps.sending_records import RAISED, answer_record, closed_record, delivery_of, result_name, why
 from flows.steps.sending_task import Planned, SendTask, Stage
 from operators.attempts import INTERRUPTED, UNKNOWN, resume
-from operators.render import render
 from operators.retry import BUDGETS, JITTER, retry_at
 from state.model.content import Content
 from state.model.delivery import Attempt, ChannelAddresses
-from state.model.errors import TemplateError
+from state.model.errors import UnsendableError
 
 _BATCH_MAX = 256
 _logger = structlog.get_logger(__name__)
@@ -243,25 +243,13 @@ class Sender:
         ending: list[tuple[SendTask, Planned]] = []
         ready: list[tuple[SendTask, Content]] = []
         for task in batch:
-            planned = self._forbidden(task, now)
-            try:
-                if planned is None:
-                    ready.append((task, render(task.emission, task.channel)))
-                    continue
-            except TemplateError as error:
-                _logger.warning("template_failed", type=task.emission.type, error=str(error))
-                planned = self._failed(task, "template", now)
-            queue.done()
-            ending.append((task, planned))
+            found = message_or_end(task, now, is_stopped=self._parts.is_stopped, failed=self._failed)
+            if isinstance(found, Planned):
+                queue.done()
+                ending.append((task, found))
+            else:
+                ready.append((task, found))
         return ending, ready
-
-    def _forbidden(self, task: SendTask, now: int) -> Planned | None:
-        """What is checked before every send."""
-        if self._parts.is_stopped(task.scope):
-            return Planned("SUPPRESSED", "kill_switch")
-        if now > task.emission.valid_until:
-            return Planned("EXPIRED")
-        return None
 
     def _intent(self, queue: ProviderQueue, task: SendTask, now: int) -> Attempt:
         channel = queue.lane.channel
@@ -281,6 +269,9 @@ class Sender:
         began = time.perf_counter()
         try:
             result = await channel.send(delivery_of(task, content))
+        except UnsendableError as error:
+            _logger.warning("message_unsendable", provider=channel.name, error=str(error))
+            result = Failed(f"{RAISED}{error}", retryable=False)
         except Exception:  # a programmer's error in one connector must not hold up the others
             _logger.exception("connector_failed", provider=channel.name)
             result = Failed("connector error", retryable=False, ambiguous=True)

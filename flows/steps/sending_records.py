@@ -7,7 +7,25 @@ from hashlib import sha256
 from connectors.channel import Delivery, Failed, Rejected, Result, Sent, Throttled
 from flows.steps.sending_task import Planned, SendTask
 from state.model.content import Content
+from state.model.dead_letter import KILLED, Kind, error_text
 from state.model.delivery import Attempt, AttemptMade, DeliveryRecord, ToDeliver, Verdict
+
+TEMPLATE = "template"
+"""Reason of a delivery whose template does not render."""
+RAISED = "raised: "
+"""What begins the reason of a delivery whose making raised an error."""
+
+
+def raised_reason(error: Exception) -> str:
+    """The reason, with the class of the error and the place in our code."""
+    return f"{RAISED}{error_text(error)}"
+
+
+def kind_of(reason: str | None) -> Kind:
+    """What a dead letter of a delivery that ended for this reason says."""
+    if reason == KILLED:
+        return "killed"
+    return "raised" if reason is not None and (reason == TEMPLATE or reason.startswith(RAISED)) else "failed"
 
 
 def delivery_record(task: SendTask) -> DeliveryRecord:

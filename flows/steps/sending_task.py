@@ -7,6 +7,7 @@ stages are changed by the sender's event loop only; what ended is handed to `Sta
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -53,6 +54,14 @@ class StageOwner(Protocol):
 
     def ended(self, task: SendTask, spawned: int) -> None:
         """Once per task, when its end is stored; `spawned` deliveries of the next channel take its place."""
+        ...
+
+    def rendering(self, stage: Stage) -> AbstractContextManager[None]:
+        """Around what makes a message of an emission: so it is found out if that ends the process."""
+        ...
+
+    def killed_by(self, stage: Stage) -> bool:
+        """Whether it was found out: nothing of this record is rendered any more."""
         ...
 
     def hurried(self, stage: Stage, spawned: int) -> None:

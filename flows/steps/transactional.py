@@ -10,7 +10,8 @@ from bytewax.operators import StatefulBatchLogic
 from connectors.log.interface import NewRecord
 from flows.steps.lane_source import Item
 from flows.steps.ticks import Tick
-from flows.steps.transactional_lane import P0Lane, P0Parts
+from flows.steps.transactional_lane import P0Lane
+from flows.steps.transactional_parts import P0Parts
 
 _SOON = timedelta(milliseconds=2)
 _LATER = timedelta(milliseconds=25)

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 import structlog
 
-from connectors.log.interface import Log, NewRecord, Record
-from connectors.metrics import DELIVERIES, P0_ACCEPTED_TO_PROVIDER_SECONDS
+from connectors.log.interface import NewRecord, Record
+from connectors.metrics import DEAD_LETTERS, DELIVERIES, P0_ACCEPTED_TO_PROVIDER_SECONDS
 from flows.steps.attempt_log import recover
 from flows.steps.deliver_records import LedgerWriter
-from flows.steps.resuming import dead_letter
-from flows.steps.sending import Sender
+from flows.steps.resuming import dead_letter, environment_failed
 from flows.steps.sending_task import SendTask, Stage
 from flows.steps.transactional_outputs import (
     output_records,
@@ -31,38 +30,23 @@ from flows.steps.transactional_outputs import (
     unpack_deliveries,
     unpack_records,
 )
+from flows.steps.transactional_parts import JOURNAL_NAME, RENDERING, STAGE, TOPIC, P0Parts, lane_path
+from flows.steps.transactional_repeats import RepeatMarks
 from flows.steps.transactional_settings import LaneSettings
 from flows.steps.transactional_takeover import TakenOver, take_over
 from operators.attempts import DeliveryHistory
 from operators.transactional import HURRY_MS, check_p0, decide_p0
 from state.lock import StateLock
-from state.model.errors import MalformedRecordError
+from state.model.dead_letter import error_text
 from state.model.event import Event, decode_event
 from state.model.keys import key_group
 from state.model.records import Outputs
-from state.model.registry import DAY_MS, Registry
+from state.poison import PoisonJournal
 from state.transactional import BatchCommit, GroupTotals, StoredDecision, TransactionalStore
 
-TOPIC = "events.p0"
-FILE_NAME = "lane.sqlite"
 _FORGET_EVERY_MS = 600_000
 _COUNTS_EVERY_MS = 250
 _logger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class P0Parts:
-    """What lanes are built from."""
-
-    directory: Path
-    """DIR/state/transactional: one directory per lane below it."""
-    log: Log
-    sender: Sender
-    registry: Registry
-    now_ms: Callable[[], int]
-    run_ms: int
-    retention_ms: int
-    """How long decisions that are done are kept for replays."""
 
 
 @dataclass(slots=True, eq=False)
@@ -85,17 +69,9 @@ class _Batch:
     """What one batch of events comes to."""
 
     decisions: list[StoredDecision] = field(default_factory=list)
-    marks: list[tuple[str, str, str, str, int]] = field(default_factory=list)
     outputs: list[NewRecord] = field(default_factory=list)
-    taken: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    """Marks set in this batch, before they are stored, with the end of each."""
     lost: dict[int, int] = field(default_factory=dict)
     """What is left of a group's lost deliveries."""
-
-
-def lane_path(directory: Path, lane: int) -> Path:
-    """Where a lane keeps its file."""
-    return directory / f"p{lane:03}" / FILE_NAME
 
 
 class P0Lane:
@@ -111,7 +87,9 @@ class P0Lane:
         self._lock = threading.RLock()
         path = lane_path(parts.directory, number)
         self._lock_file = StateLock.acquire(path.parent, f"transactional lane {number}")
+        self._poison = PoisonJournal.open(path.with_name(JOURNAL_NAME))
         self._store = TransactionalStore(path)
+        self._repeats = RepeatMarks(self._store, parts.registry)
         self._next = self._store.places().get((TOPIC, number), 0)
         self._partitions = {topic: parts.log.partitions(topic) for topic in ("ledger", "inbox")}
         self._recovered = recover(parts.log, number, self._store.attempts_from())
@@ -150,9 +128,10 @@ class P0Lane:
         for record in records:
             if record.offset >= self._next:
                 self._next = record.offset + 1
-                self._decide(record, batch, {f"{topic}/{number}": offset for (topic, number), offset in used.items()})
+                self._take(record, batch, {f"{topic}/{number}": offset for (topic, number), offset in used.items()})
         places = {(TOPIC, self._number): self._next}
-        self._store.commit(BatchCommit(places, batch.decisions, batch.marks, self._changed_totals(), batch.lost))
+        marks = self._repeats.take_new()
+        self._store.commit(BatchCommit(places, batch.decisions, marks, self._changed_totals(), batch.lost))
         for decision in batch.decisions:
             self._send(decision)
         self._forget_histories()
@@ -192,65 +171,71 @@ class P0Lane:
         """On the sender's loop."""
         self._events.append((task, task.stage.job, spawned))
 
+    def killed_by(self, stage: Stage) -> bool:
+        """On the sender's loop."""
+        return self._poison.suspect(TOPIC, self._number, stage.job.offset, RENDERING)
+
+    def rendering(self, stage: Stage) -> AbstractContextManager[None]:
+        """On the sender's loop."""
+        return self._poison.processing(TOPIC, self._number, stage.job.offset, RENDERING)
+
     def hurried(self, stage: Stage, spawned: int) -> None:
         """On the sender's loop."""
         self._events.append((None, stage.job, spawned))
 
-    def _decide(self, record: Record, batch: _Batch, used: dict[str, int]) -> None:
-        try:
-            event = decode_event(record.value)
-            user = check_p0(event)
-        except MalformedRecordError as error:
-            _logger.warning("event_malformed", offset=record.offset, error=str(error))
-            partitions = self._parts.log.partitions("dead_letters")
-            batch.outputs.append(dead_letter(record, error, stage="transactional", at=self._now, partitions=partitions))
+    def _take(self, record: Record, batch: _Batch, used: dict[str, int]) -> None:
+        """Decide one record; one that cannot be decided leaves nothing but a dead letter, at once."""
+        place = (TOPIC, self._number, record.offset)
+        if self._poison.suspect(*place):
+            self._refuse(record, None, batch)
             return
+        with self._poison.processing(*place):
+            try:
+                self._decide(record, batch, used)
+            except Exception as error:
+                if environment_failed(error):
+                    raise
+                self._refuse(record, error, batch)
+
+    def _refuse(self, record: Record, error: Exception | None, batch: _Batch) -> None:
+        partitions = self._parts.log.partitions("dead_letters")
+        batch.outputs.append(dead_letter(record, error, stage=STAGE, at=self._now, partitions=partitions))
+        DEAD_LETTERS.labels(STAGE).inc()
+        _logger.error(
+            "p0_event_refused", partition=record.partition, offset=record.offset,
+            error="killed" if error is None else error_text(error),
+        )  # fmt: skip
+
+    def _decide(self, record: Record, batch: _Batch, used: dict[str, int]) -> None:
+        """Changes nothing before everything is made that may fail."""
+        event = decode_event(record.value)
+        user = check_p0(event)
         before = record.offset < self._before_end
         at = min(self._now, event.ingested_at) if before else self._now
         if record.offset in self._before.decided:
-            self._mark(event, batch, at)
             self._go_on(record, event, user, batch)
+            self._repeats.mark(event, at)
             return
-        if self._is_repeat(event, batch, at):
+        if self._repeats.is_repeat(event, at):
             return
         settings, switches = self._settings.of(user), self._settings.switches()
         out = decide_p0(
             event, user, settings, switches, registry=self._parts.registry, now=self._now, place=record.offset
         )
         group = key_group(user)
-        self._count(group, record.offset, out)
         records = output_records(out, group, record.offset, self._partitions)
-        batch.outputs += records
-        batch.decisions.append(
-            StoredDecision(
-                record.offset,
-                self._now,
-                record.value,
-                pack_deliveries(out),
-                pack_records(records),
-                msgspec.json.encode(used),
-            )
+        decision = StoredDecision(
+            record.offset,
+            self._now,
+            record.value,
+            pack_deliveries(out),
+            pack_records(records),
+            msgspec.json.encode(used),
         )
-
-    def _is_repeat(self, event: Event, batch: _Batch, at: int) -> bool:
-        """RULES 1 in log order: by event_id for a day, by sender and client key for the type's window."""
-        for mark, _ in self._marks(event):
-            if batch.taken.get(mark, 0) > at or self._store.mark(*mark, at) is not None:
-                return True
-        self._mark(event, batch, at)
-        return False
-
-    def _mark(self, event: Event, batch: _Batch, at: int) -> None:
-        for mark, lasts in self._marks(event):
-            batch.taken[mark] = at + lasts
-            batch.marks.append((*mark, event.event_id, at + lasts))
-
-    def _marks(self, event: Event) -> list[tuple[tuple[str, str, str], int]]:
-        marks = [(("id", "", event.event_id), DAY_MS)]
-        if event.idempotency_key is not None:
-            window = self._parts.registry.profile(event.type).repeat_window_ms
-            marks.append((("key", event.sender_id, event.idempotency_key), window))
-        return marks
+        self._repeats.mark(event, at)
+        self._count(group, record.offset, out)
+        batch.outputs += records
+        batch.decisions.append(decision)
 
     def _take_over(self, end: int) -> tuple[TakenOver, int]:
         """What the ledger says of the events below an offset: all that there are now, if the store is new."""
@@ -285,7 +270,7 @@ class P0Lane:
         number = sum(len(emission.devices) for emission in emissions)
         if not number:
             return
-        group = key_group(user)
+        group, deliveries = key_group(user), msgspec.json.encode(emissions)
         missing = max(0, number - self._lost.get(group, 0))  # fallbacks that no counts had
         self._lost[group] = batch.lost[group] = self._lost.get(group, 0) + missing - number
         self._in_flight[group] = self._in_flight.get(group, 0) + missing - number  # `_send` adds them
@@ -293,7 +278,6 @@ class P0Lane:
         totals = self._totals.setdefault(group, GroupTotals())
         totals.fallbacks += missing
         self._changed.add(group)
-        deliveries = msgspec.json.encode(emissions)
         batch.decisions.append(
             StoredDecision(record.offset, decided_at, record.value, deliveries, pack_records([]), b"{}")
         )
@@ -368,7 +352,9 @@ class P0Lane:
         if task.history.outcome == "DELIVERED" and not job.accepted:
             job.accepted = True
             P0_ACCEPTED_TO_PROVIDER_SECONDS.observe(max(0, task.history.ended_at - job.ingested_at) / 1000)
-        return self._writer.ended(task, (TOPIC, self._number, job.offset), stage="transactional")
+        elif task.history.outcome == "DEAD_LETTER":
+            _logger.error("p0_not_delivered", channel=task.channel, type=task.emission.type, reason=task.history.reason)
+        return self._writer.ended(task, (TOPIC, self._number, job.offset), stage=STAGE)
 
     def _counts(self) -> list[NewRecord]:
         """The totals of the groups that changed, now and then."""

@@ -13,7 +13,8 @@ CarillonError
 │   ├── StateDamagedError     stored bytes do not decode or fall short of what was acknowledged
 │   └── StateVersionError     stored bytes of a version this program does not know
 ├── StoreUnavailableError     a cache or store did not answer within its deadline
-└── TemplateError             a template does not render; the message names it
+├── TemplateError             a template does not render; the message names it
+└── UnsendableError           a message cannot be put into its provider's form; nothing of it was sent
 """
 
 import msgspec
@@ -76,3 +77,7 @@ class StoreUnavailableError(CarillonError):
 
 class TemplateError(CarillonError):
     """A template does not exist or does not render with the payload given."""
+
+
+class UnsendableError(CarillonError):
+    """A message cannot be put into the form that its provider takes; certainly nothing of it was sent."""

@@ -17,6 +17,7 @@ from typing import Any
 from connectors.control import Kill, kill_record
 from connectors.log.embedded import EmbeddedLog
 from connectors.log.interface import NewRecord, Record
+from flows.run_files import ready_file
 from flows.topics import topic_specs
 from state.model.event import Event, encode_event
 from state.model.keys import key_group, partition_of_group
@@ -44,17 +45,20 @@ class System:
         return {**os.environ, **given}
 
     @contextmanager
-    def flow(self, name: str) -> Iterator[subprocess.Popen[bytes]]:
-        process = self.start(name)
+    def flow(self, name: str, module: str = "flows.launch") -> Iterator[subprocess.Popen[bytes]]:
+        ready = ready_file(self.directory, name)
+        ready.unlink(missing_ok=True)
+        process = self.start(name, module)
         try:
             yield process
+            wait_for(lambda: ready.exists() or process.poll() is not None)  # before that it cannot drain
         finally:
             stop(process)
 
-    def start(self, name: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, module: str = "flows.launch") -> subprocess.Popen[bytes]:
         output = (self.directory / f"{name}.out").open("ab")
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.launch", name, "flows", name],
+            [sys.executable, "-m", module, name, "flows", name],
             stdin=subprocess.PIPE, stdout=output, stderr=output, env=self.environment(),
         )  # fmt: skip
 
