@@ -2,11 +2,15 @@
 
 While an append is under way, what arrives gathers for the next one; so the group grows with the load and a lone caller
 hardly waits. Order: records of one caller stay in order, and callers are served in the order in which they came.
+
+When an append was not acknowledged, the next one finds out whether the log is back. Until it has, callers wait a second
+and no longer: who is refused at once can say so at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -18,6 +22,8 @@ from connectors.log.interface import Log, NewRecord
 from state.model.errors import LogError, LogUnavailableError
 
 _NOW = timedelta()
+_WHILE_DOWN = timedelta(seconds=1)
+"""How long a caller waits when the append before was not acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,8 @@ class GroupAppender:
         self._calls: deque[_Call] = deque()
         self._queued = 0
         self._open = True
+        self._down = False
+        """Whether the last append was not acknowledged."""
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="group-append", daemon=True)
         self._thread.start()
@@ -66,7 +74,14 @@ class GroupAppender:
             self._calls.append(call)
             self._queued += len(records)
             self._changed.notify()
-        return await call.answer
+        if not self._down:
+            return await call.answer
+        try:
+            async with asyncio.timeout(_WHILE_DOWN.total_seconds()):
+                return await call.answer
+        except TimeoutError:
+            self._withdraw(call)
+            raise LogUnavailableError("the log did not answer before and does not yet; try again later") from None
 
     def close(self) -> None:
         """Refuse new callers, store what waits, and end the thread."""
@@ -74,6 +89,12 @@ class GroupAppender:
             self._open = False
             self._changed.notify()
         self._thread.join()
+
+    def _withdraw(self, call: _Call) -> None:
+        """What was refused before its turn came is not stored."""
+        with self._changed, contextlib.suppress(ValueError):
+            self._calls.remove(call)
+            self._queued -= len(call.records)
 
     def _run(self) -> None:
         while group := self._gather():
@@ -98,11 +119,13 @@ class GroupAppender:
         try:
             offsets = iter(self._log.append([record for call in group for record in call.records]))
             answers: list[list[int] | Exception] = [list(islice(offsets, len(call.records))) for call in group]
+            self._down = False
         except Exception as error:  # noqa: BLE001 - whatever it is, every caller gets it
             if len(group) > 1 and isinstance(error, LogError) and not isinstance(error, LogUnavailableError):
                 for call in group:
                     self._store([call])
                 return
+            self._down = isinstance(error, LogUnavailableError)
             answers = [error] * len(group)
         for loop in {call.loop for call in group}:
             mine = [(call, answer) for call, answer in zip(group, answers, strict=True) if call.loop is loop]

@@ -100,6 +100,30 @@ def test_a_failed_append_reaches_every_caller(log: Counting, topic: str, group: 
     assert all(isinstance(answer, list) for answer in asyncio.run(everyone()))
 
 
+def test_while_the_log_is_down_callers_are_refused_soon(log: Counting, topic: str, group: GroupAppender) -> None:
+    async def caller(value: bytes) -> float:
+        began = time.monotonic()
+        with pytest.raises(LogUnavailableError):
+            await group.append([NewRecord(topic, 0, b"", value)])
+        return time.monotonic() - began
+
+    async def outage() -> None:
+        log.broken = True
+        await caller(b"first")
+        log.broken, log.gate = False, threading.Event()
+        probing = asyncio.ensure_future(caller(b"probe"))
+        await asyncio.sleep(0.05)
+        waits = await asyncio.gather(*(caller(b"refused") for _ in range(20)))
+        assert max(waits) < 2.0
+        assert await probing < 2.0
+        log.gate.set()
+        await asyncio.sleep(0.2)
+        assert await group.append([NewRecord(topic, 0, b"", b"after")]) == [1]
+
+    asyncio.run(outage())
+    assert values(read_all(log, topic)) == [b"probe", b"after"], "who was refused in the queue is not stored"
+
+
 def test_a_full_queue_refuses_at_once(log: Counting, topic: str, group: GroupAppender) -> None:
     async def flood() -> list[object]:
         log.gate = threading.Event()
