@@ -1,0 +1,140 @@
+"""One crash run: load through the gateways, kills, rest, stop, judgement.
+
+crash_run(directory, seed=1, kills=35, environment={...}) -> Outcome
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crash.killer import Killer
+from crash.left_behind import Follower, Line, headers_of, key_of, log_of, p0_decisions, rows_of
+from crash.load import Load
+from crash.system import System, running_system
+from crash.truth import Truth, TruthWriter
+from crash.verdict import judge
+from crash.verdict_admission import must_be_there
+
+_REST_S = 90
+TRUTH = "truth.ndjson"
+
+
+@dataclass
+class Outcome:
+    """What a run came to."""
+
+    seed: int
+    directory: Path
+    problems: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    felt: Counter[tuple[str, str]] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    def table(self) -> str:
+        """Figures of the run, one per line."""
+        lines = [f"seed {self.seed}: {self.felt.total()} kills"]
+        lines += [f"  {count:6}  kill -9 of {name} {when}" for (name, when), count in sorted(self.felt.items())]
+        lines += [f"  {count:6}  {name}" for name, count in sorted(self.counts.items())]
+        lines += [f"  {count:6}  s {name}" for name, count in self.seconds.items()]
+        return "\n".join(lines)
+
+    def assert_exact(self) -> None:
+        """Fail with what is wrong, and how to see it again."""
+        shown = "\n".join(self.problems[:40])
+        assert not self.problems, f"seed {self.seed}, directory {self.directory}\n{shown}\n{self.table()}"
+
+
+def crash_run(
+    directory: Path, *, seed: int, kills: int, environment: Mapping[str, str], rate_per_s: float = 30
+) -> Outcome:
+    """See the module."""
+    outcome = Outcome(seed, directory)
+    writer = TruthWriter(directory / TRUTH)
+    with running_system(directory, environment) as system:
+        load = Load(seed, system.call, writer, rate_per_s=rate_per_s)
+        began = time.monotonic()
+        load.settle_in()
+        outcome.seconds["settling in"] = _since(began)
+        began = time.monotonic()
+        load.start()
+        killer = Killer(system, seed, kills)
+        killer.run()
+        outcome.felt = killer.felt
+        outcome.seconds["under fire"] = _since(began)
+        began = time.monotonic()
+        load.finish()
+        writer.close()
+        truth = Truth(directory / TRUTH)
+        outcome.problems += rest(system, truth)
+        outcome.problems += _stop(system)
+        outcome.seconds["coming to rest"] = _since(began)
+    began = time.monotonic()
+    verdict = judge(directory, system.environment, truth)
+    outcome.seconds["judging"] = _since(began)
+    outcome.problems += verdict.problems
+    outcome.counts = verdict.counts
+    return outcome
+
+
+def _since(began: float) -> int:
+    return round(time.monotonic() - began)
+
+
+def _stop(system: System) -> list[str]:
+    """A stop in order, and the three laws."""
+    problems = []
+    code = system.stop()
+    if code:
+        problems.append(f"`carillon up` ended with {code}: {system.up.lines[-3:]}")
+    checked = system.up.carillon("ledger", "--check")
+    if checked.returncode:
+        problems.append(f"carillon ledger --check: {checked.stdout} {checked.stderr}")
+    return problems
+
+
+def rest(system: System, truth: Truth) -> list[str]:
+    """Wait until every accepted event is in a decision log and every emission's deliveries have ended.
+
+    What does not come in time is for the judge to name; here it is only said that time was up.
+    """
+    end = time.monotonic() + _REST_S
+    with log_of(system.directory, system.environment) as (_, log):
+        work, ledger = Follower(log, "work"), Follower(log, "ledger")
+        seen, due, balance = set[int](), must_be_there(truth), _Balance()
+        try:
+            while time.monotonic() < end:
+                works = [line for record in work.more() for line in rows_of(record) if "event" in line]
+                seen |= {line["event"]["payload"]["n"] for line in works}
+                seen |= {decision.event["payload"]["n"] for decision in p0_decisions(system.directory)}
+                for record in ledger.more():
+                    balance.take(headers_of(record)["schema"].partition("/")[0], rows_of(record))
+                missing = due - seen
+                if not missing and not balance.open():
+                    return []
+                time.sleep(0.5)
+        finally:
+            work.close()
+            ledger.close()
+    return [f"after {_REST_S} s {len(missing)} events are not decided and {balance.open()} deliveries have not ended"]
+
+
+class _Balance:
+    """Deliveries that were handed out and have not ended."""
+
+    def __init__(self) -> None:
+        self._due: dict[tuple[str, ...], int] = {}
+        self._ended: dict[tuple[str, ...], bool] = {}
+
+    def take(self, kind: str, rows: list[Line]) -> None:
+        for row in rows:
+            if kind == "emission":
+                self._due[key_of(row | {"kind": kind})] = row["deliveries"]
+            elif kind == "delivery":
+                self._ended[key_of(row | {"kind": kind})] = row["outcome"] == "FELL_BACK"
+
+    def open(self) -> int:
+        """A delivery that fell back stands for at least one more."""
+        fallbacks = sum(self._ended.values())
+        return max(0, sum(self._due.values()) + fallbacks - len(self._ended)) if self._due else 0

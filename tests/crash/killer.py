@@ -1,0 +1,117 @@
+"""kill -9 at seeded random moments: every process, the supervisor too, in the first second and while it recovers.
+
+A killing is counted only when it was felt: the process was alive, then was gone, and another one took its place.
+"""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crash.system import System
+from system.running import alive, until
+
+NAMES = ("gateway", "p0-gateway", "sequence", "decide", "deliver", "transactional", "inbox")
+SUPERVISOR = "supervisor"
+SENDERS = ("deliver", "transactional")
+_RESTART_S = 40
+STEADY, FIRST_SECOND, RECOVERY, TOGETHER = "at work", "in its first second", "in recovery", "together"
+SENDING = "while a provider answers"
+
+
+@dataclass
+class Killer:
+    """`run` kills `kills` times, about every `pause_s`."""
+
+    system: System
+    seed: int
+    kills: int
+    pause_s: float = 1.0
+    felt: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(process, when) to how often."""
+
+    def __post_init__(self) -> None:
+        self._choose = random.Random(f"kills {self.seed}")
+        self._round: list[str] = []
+
+    def run(self) -> None:
+        """Kill, and kill again; returns when everything runs again."""
+        supervisor_at = {self.kills // 4, self.kills // 2, (3 * self.kills) // 4}
+        while self.felt.total() < self.kills:
+            time.sleep(self._choose.uniform(0.2, 2 * self.pause_s))
+            due = [at for at in supervisor_at if self.felt.total() >= at]
+            if due:
+                supervisor_at.remove(due[0])
+                self._supervisor()
+            else:
+                self._one_or_two()
+        self._all_run()
+
+    def _one_or_two(self) -> None:
+        when = self._choose.choices((STEADY, FIRST_SECOND, RECOVERY, TOGETHER), (45, 25, 15, 15))[0]
+        first = self._next_name()
+        if first in SENDERS and self._choose.random() < 0.7 and self._wait_for_slow_answer():
+            self._kill(first, SENDING)
+            return
+        if when == TOGETHER:
+            second = self._next_name()
+            self._kill(first, TOGETHER)
+            self._kill(second, TOGETHER)
+            return
+        self._kill(first, STEADY, wait=when != STEADY)
+        if when == STEADY:
+            return
+        time.sleep(self._choose.uniform(0.0, 0.9) if when == FIRST_SECOND else self._choose.uniform(0.9, 2.5))
+        self._kill(first, when, wait=self._choose.random() < 0.3)
+
+    def _next_name(self) -> str:
+        """In random order, everybody once before anybody twice: who dies often comes back late."""
+        if not self._round:
+            self._round = self._choose.sample(NAMES, len(NAMES))
+        return self._round.pop()
+
+    def _wait_for_slow_answer(self) -> bool:
+        """Until a provider has taken a message and has not answered yet; false if none came."""
+        journal = self.system.directory / "sandbox" / "apns.ndjson"
+        end, place = time.monotonic() + 3, journal.stat().st_size
+        while time.monotonic() < end:
+            if _has_slow(journal, place):
+                return True
+            time.sleep(0.002)
+        return False
+
+    def _pid(self, name: str) -> int:
+        """Of the process as it runs now; waits for its restart where it is just dead."""
+        until(lambda: alive(self.system.up.pids()[name]), _RESTART_S, f"the restart of {name}")
+        return self.system.up.pids()[name]
+
+    def _kill(self, name: str, when: str, *, wait: bool = False) -> None:
+        pid = self._pid(name)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not alive(pid), 10, f"the end of {name}")
+        self.felt[name, when] += 1
+        if wait:
+            until(lambda: self.system.up.pids()[name] != pid, _RESTART_S, f"the restart of {name}")
+
+    def _supervisor(self) -> None:
+        """Every second time it dies once more before it serves."""
+        self.system.kill_supervisor()
+        self.felt[SUPERVISOR, STEADY] += 1
+        if self._choose.random() < 0.5:
+            self.system.kill_at_start(self._choose.uniform(0.4, 3.0))
+            self.felt[SUPERVISOR, FIRST_SECOND] += 1
+        self.system.start()
+
+    def _all_run(self) -> None:
+        """Everybody who was killed is there again: the last condition of a killing that was felt."""
+        for name in NAMES:
+            self._pid(name)
+
+
+def _has_slow(journal: Path, place: int) -> bool:
+    with journal.open("rb") as file:
+        file.seek(place)
+        return b'"to":"slow' in file.read()

@@ -1,0 +1,24 @@
+"""The crash harness on both profiles: at least 50 kills, and everything is exactly as if nothing had happened."""
+
+import time
+from pathlib import Path
+
+import pytest
+from crash.harness import crash_run
+
+KILLS = {"embedded": 34, "kafka": 20}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("profile", ["embedded", "kafka"])
+def test_nothing_is_lost_doubled_or_decided_otherwise(
+    profile: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    environment = {"CARILLON_PROFILE": profile}
+    if profile == "kafka":
+        environment["CARILLON_KAFKA__BOOTSTRAP"] = request.getfixturevalue("kafka_bootstrap")
+        environment["CARILLON_LOG__PREFIX"] = f"crash{time.time_ns()}."
+    outcome = crash_run(tmp_path, seed=1, kills=KILLS[profile], environment=environment)
+    print(f"\n{profile}: {outcome.table()}")
+    assert outcome.felt.total() >= KILLS[profile]
+    outcome.assert_exact()
