@@ -6,19 +6,17 @@ What a command does is in `flows.commands`, imported only when it runs: the comm
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.command_line import Data, Json, Profile, existing_log, settings_beside, settings_in_force
 from flows.commands.output import Output, complain
-from state.model.errors import CarillonError, ConfigurationError
+from flows.dead_letters_command import dead_letters_app
+from state.model.errors import CarillonError
 
 app = typer.Typer(
     name="carillon",
@@ -31,21 +29,10 @@ app = typer.Typer(
 topics_app = typer.Typer(no_args_is_help=True, help="The log's topics.")
 app.add_typer(topics_app, name="topics")
 
+app.add_typer(dead_letters_app, name="dead-letters")
+
 if TYPE_CHECKING:
-    from connectors.log.interface import Log
     from flows.commands.kill import Answer
-    from flows.settings import Settings
-
-
-class Profile(Enum):
-    """Values of --profile."""
-
-    EMBEDDED = "embedded"
-    KAFKA = "kafka"
-
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
-Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Data directory. Default: carillon-data.")]
 
 
 @app.command("simulate")
@@ -63,7 +50,7 @@ def simulate_command(
     from flows.commands.simulate import simulate
 
     output = Output(as_json)
-    registry = _settings(None).registry()
+    registry = settings_in_force(None).registry()
     lines = simulate(
         source,
         out,
@@ -87,7 +74,7 @@ def up_command(
     """Run the whole system on this machine until Ctrl-C."""
     from flows.commands.up import up
 
-    raise typer.Exit(up(_settings(data, profile), Output(as_json), demo=demo))
+    raise typer.Exit(up(settings_in_force(data, profile), Output(as_json), demo=demo))
 
 
 @app.command("check")
@@ -96,7 +83,7 @@ def check_command(data: Data = None, as_json: Json = False) -> None:
     from flows.commands.check import check
     from flows.options import masked
 
-    settings, output = _settings_beside(data), Output(as_json)
+    settings, output = settings_beside(data), Output(as_json)
     output.show({"configuration": masked(settings)}, json.dumps(masked(settings), indent=2))
     bad = 0
     for finding in check(settings):
@@ -122,13 +109,13 @@ def ledger_command(
 
     if check and any((event, user, since, until)):
         raise typer.BadParameter("--check looks at everything; leave the other options out")
-    settings, output = _settings_beside(data), Output(as_json)
+    settings, output = settings_beside(data), Output(as_json)
     try:
         bounds = [None if text is None else parse_time(text) for text in (since, until)]
     except BadTimeError as error:
         raise typer.BadParameter(str(error)) from error
     query = LedgerQuery(event, user, from_ms=bounds[0], to_ms=bounds[1])
-    with _existing_log(settings) as log:
+    with existing_log(settings) as log:
         if not check:
             show_ledger(settings.data_dir, log, query, output)
         elif not check_ledger(settings.data_dir, log, output):
@@ -145,8 +132,8 @@ def explain_command(
     """Say why a user did or did not hear of an event, with every value that counted; exit 1 if nothing is known."""
     from flows.commands.explain import explain
 
-    settings = _settings_beside(data)
-    with _existing_log(settings) as log:
+    settings = settings_beside(data)
+    with existing_log(settings) as log:
         found = explain(settings.data_dir, log, settings.registry(), event=event, user=user, output=Output(as_json))
     raise typer.Exit(0 if found else 1)
 
@@ -179,7 +166,7 @@ def replay_command(
         raise typer.BadParameter("--force belongs to --rebuild-state")
     if again and out:
         raise typer.BadParameter("--redeliver writes to the deliver topics; leave --out out")
-    settings, output = _settings(data), Output(as_json)
+    settings, output = settings_in_force(data), Output(as_json)
     if rebuild:
         replay_state(log, settings, output, force=force)
         return
@@ -220,8 +207,8 @@ def kill_command(
         raise typer.BadParameter("name exactly one of --all, --sender, --type, --channel, --campaign, --door")
     if channel is not None and channel not in CHANNEL_NAMES:
         raise typer.BadParameter(f"--channel: {channel!r} is none of {', '.join(CHANNEL_NAMES)}")
-    settings, output = _settings_beside(data), Output(as_json)
-    with _existing_log(settings) as log:
+    settings, output = settings_beside(data), Output(as_json)
+    with existing_log(settings) as log:
         scope, value = given[0]
         answers = list(
             _shown(
@@ -240,8 +227,8 @@ def token_command(
     """Print a user's JWT for trying, signed with the development secret."""
     from flows.commands.token import development_token
 
-    settings = _settings(data)
-    with _existing_log(settings):
+    settings = settings_in_force(data)
+    with existing_log(settings):
         token = development_token(settings, user)
     Output(as_json).show({"user": user, "token": token}, token)
 
@@ -251,7 +238,7 @@ def topics_create_command(data: Data = None, as_json: Json = False) -> None:
     """Create the topics that are missing."""
     from flows.opening import open_log, system_topics
 
-    settings, output = _settings(data), Output(as_json)
+    settings, output = settings_in_force(data), Output(as_json)
     log = open_log(settings)
     try:
         for spec in system_topics(settings):
@@ -271,37 +258,6 @@ def graph_command(flow: Annotated[str, typer.Argument(metavar="FLOW")], as_json:
         raise typer.BadParameter(f"no such flow; there are {', '.join(existing_flows())}", param_hint="FLOW")
     picture = mermaid(flow)
     Output(as_json).show({"flow": flow, "mermaid": picture}, picture)
-
-
-def _settings(data: Path | None, profile: Profile | None = None) -> Settings:
-    from flows.logs import configure_logs
-    from flows.settings import load_settings
-
-    configure_logs("carillon", level=logging.WARNING)  # standard output is the command's answer
-    return load_settings(data_dir=data, profile=None if profile is None else profile.value)
-
-
-def _settings_beside(data: Path | None) -> Settings:
-    """The settings for a command that looks at a system: its log is where `up` was told to put it."""
-    from flows.run_files import read_running
-
-    settings = _settings(data)
-    running = read_running(settings.data_dir)
-    return settings if running is None else replace(settings, profile=running.profile)
-
-
-@contextmanager
-def _existing_log(settings: Settings) -> Iterator[Log]:
-    """The log of a system that was started before: a mistyped directory must not look like an empty system."""
-    from flows.opening import open_log
-
-    if settings.profile == "embedded" and not (settings.data_dir / "log").exists():
-        raise ConfigurationError(f"{settings.data_dir} holds no system; name its directory with --data")
-    log = open_log(settings)
-    try:
-        yield log
-    finally:
-        log.close()
 
 
 def _shown(answers: Iterable[Answer], output: Output) -> Iterator[Answer]:

@@ -131,6 +131,8 @@ class Scheduler:
         try:
             reaction = self._reaction(record)
             written = self._records(reaction)
+        except MemoryError:
+            raise  # it stays noted: a record that needs too much is skipped in the end
         except Exception as error:
             self._journal.end()
             if environment_failed(error):

@@ -1,0 +1,246 @@
+"""`carillon dead-letters`: what could not be handled, and what an operator decides about it. Never shows content.
+
+A retry appends the record again and then notes that it did: in between a crash leaves it open, and what consumers hold
+exactly (event ids, delivery keys, the marks of retries) keeps a second append from counting twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+from connectors.dead_letters import OPEN, DeadLetters, Filed
+from connectors.log.interface import Log, NewRecord, Record
+from flows.commands.output import Output
+from flows.steps.resuming import dead_action
+from flows.topics import COMPACTED, ONE_PARTITION
+from operators.sequence import RETRIES
+from state.model.dead_letter import AGAIN_HEADER, ATTEMPT_HEADER, DeadAction, DeadLetter, Source
+from state.model.errors import UNDECODABLE, CarillonError, MalformedRecordError
+from state.model.keys import partition_of_group
+from state.model.work import EventWork, SliceWork, TickWork, VersionsWork, decode_work
+
+BY_KEY = frozenset({*COMPACTED, *ONE_PARTITION, "schedule"})
+"""Topics where a later record of the same key takes the place of an earlier one."""
+_MEANING = {
+    "malformed": "it does not decode: a retry fails again unless the program was upgraded",
+    "raised": "our code raised on it; retry it when the cause is fixed",
+    "killed": "it ended the process five times in a row and is skipped since; retry it when the cause is fixed",
+    "failed": "a delivery that ended as DEAD_LETTER, which is final: its producer posts again",
+}
+
+
+class RetryRefusedError(CarillonError):
+    """A dead letter cannot be given back; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters are meant: by id, or by stage and sender."""
+
+    ids: Sequence[str] = ()
+    stage: str | None = None
+    sender: str | None = None
+    everything: bool = False
+    """For a list: also what is retried or discarded."""
+
+    def wants(self, letter: DeadLetter) -> bool:
+        """Whether a letter is among them, whatever was decided about it."""
+        if self.ids:
+            return letter.id in self.ids
+        return self.stage in (None, letter.stage) and self.sender in (None, letter.sender_id)
+
+
+def list_letters(letters: DeadLetters, selection: Selection, output: Output) -> int:
+    """Print one line per letter; gives how many."""
+    found = letters.find(selection.wants)
+    shown = [each for each in found.letters if selection.everything or each.status not in ("retried", "discarded")]
+    for each in shown:
+        letter = each.letter
+        about = ", ".join(f"{name} {value}" for name, value in _names(letter).items() if value is not None)
+        line = f"{_time(letter.at)}  {each.status:9} {letter.kind:9} {letter.id}  {about or 'nothing known'}"
+        output.show(_record(each), f"{line}: {letter.error}")
+    if found.unreadable:
+        text = f"{found.unreadable} records of dead_letters could not be read: another version wrote them, or damage."
+        output.show({"unreadable": found.unreadable}, text)
+    if not shown and not output.as_json:
+        output.show({}, "No open dead letters." if not selection.everything else "No dead letters.")
+    return len(shown)
+
+
+def show_letter(letters: DeadLetters, letter_id: str, output: Output) -> bool:
+    """Print everything that is known of a letter but the record's content; False: there is no such letter."""
+    found = letters.find(lambda letter: letter.id == letter_id).letters
+    if not found:
+        return False
+    each, record = found[0], letters.record(found[0].letter.source)
+    told = _record(each) | {"letter": [each.partition, each.offset], "record": _about(record)}
+    lines = [f"{name:10} {_plain(value)}" for name, value in told.items()]
+    output.show(told, "\n".join([*lines, f"{'meaning':10} {_MEANING[each.letter.kind]}"]))
+    return True
+
+
+def retry_letters(
+    log: Log, letters: DeadLetters, selection: Selection, output: Output, *, now_ms: Callable[[], int], again: bool
+) -> bool:
+    """Give records back to where they failed; False: something that was asked for was refused."""
+    fine = True
+    for each in _chosen(letters, selection, output, repeatable=again):
+        if isinstance(each, str):
+            fine = False
+            continue
+        try:
+            given = given_back(letters, each, log.partitions("work"), again=again)
+        except RetryRefusedError as error:
+            _refused(output, each.letter.id, str(error))
+            fine = False
+            continue
+        (offset,) = log.append([given])
+        log.append([_noted(each, "retried", now_ms())])
+        place = [given.topic, given.partition, offset]
+        output.show(
+            {"id": each.letter.id, "retried": True, "to": place}, f"{each.letter.id} retried, now {_plain(place)}"
+        )
+    return fine
+
+
+def discard_letters(
+    log: Log, letters: DeadLetters, selection: Selection, output: Output, *, now_ms: Callable[[], int]
+) -> bool:
+    """Note that nothing will be done; False: something that was asked for was refused."""
+    fine = True
+    for each in _chosen(letters, selection, output, repeatable=False):
+        if isinstance(each, str):
+            fine = False
+            continue
+        log.append([_noted(each, "discarded", now_ms())])
+        output.show({"id": each.letter.id, "discarded": True}, f"{each.letter.id} discarded")
+    return fine
+
+
+def given_back(letters: DeadLetters, filed: Filed, partitions: int, *, again: bool) -> NewRecord:
+    """The record that a retry appends (TOPICS.md); `partitions` are those of `work`.
+
+    :raises RetryRefusedError: saying why not.
+    """
+    letter = filed.letter
+    if letter.kind == "failed":
+        raise RetryRefusedError("a delivery that ended as DEAD_LETTER is final; its producer posts the event again")
+    if filed.retries and not again:
+        raise RetryRefusedError("it was retried already; --again does it once more")
+    record = letters.record(letter.source)
+    if record is None:
+        raise RetryRefusedError(
+            "the log no longer retains the record, nor does the archive; its producer posts it again"
+        )
+    headers = (
+        *(header for header in record.headers if header[0] not in (AGAIN_HEADER, ATTEMPT_HEADER)),
+        (AGAIN_HEADER, letter.id.encode()),
+        *(((ATTEMPT_HEADER, b"%d" % (filed.retries + 1)),) if filed.retries else ()),
+    )
+    if letter.source[0] != "work":
+        _refuse_superseded(letters, letter.source, record)
+        return NewRecord(record.topic, record.partition, record.key, record.value, headers)
+    if letter.group is None:
+        raise RetryRefusedError(
+            "a record of the decision log is given back to the group that skipped it; this names none"
+        )
+    _refuse_old_work(letters, letter.source, record)
+    key = b"%d" % letter.group
+    return NewRecord(RETRIES, partition_of_group(letter.group, partitions), key, record.value, headers)
+
+
+def _refuse_superseded(letters: DeadLetters, source: Source, record: Record) -> None:
+    """What was true then must not take the place of what is true now."""
+    if source[0] in BY_KEY and letters.any_later(source, lambda other: other.key == record.key):
+        raise RetryRefusedError("a newer record of the same key holds; to give this one back would undo it")
+    if source[0] == "reads" and _reads_everything(record.value):
+        raise RetryRefusedError("it would mark as read what came since; the user's next visit marks it")
+
+
+def _reads_everything(value: bytes) -> bool:
+    try:
+        body = msgspec.json.decode(value)
+    except UNDECODABLE:
+        return False
+    return isinstance(body, dict) and body.get("up_to") is None
+
+
+def _refuse_old_work(letters: DeadLetters, source: Source, record: Record) -> None:
+    try:
+        work = decode_work(record.value)
+    except MalformedRecordError as error:
+        raise RetryRefusedError(f"it does not decode, so it would fail again ({error})") from error
+    if isinstance(work, TickWork):
+        raise RetryRefusedError("a tick only moves time, and later ones did")
+    if isinstance(work, VersionsWork):
+        if letters.any_later(source, lambda other: b'"k":"versions"' in other.value):
+            raise RetryRefusedError("newer versions are in force; to give this record back would undo them")
+    elif not isinstance(work, EventWork | SliceWork) and work.src is not None and work.src[0] in BY_KEY:
+        origin = letters.record(work.src[:3])
+        if origin is None:
+            raise RetryRefusedError(f"{_plain(list(work.src[:3]))}, where it came from, was replaced by a newer record")
+        _refuse_superseded(letters, work.src[:3], origin)
+
+
+def _chosen(letters: DeadLetters, selection: Selection, output: Output, *, repeatable: bool) -> Iterator[Filed | str]:
+    """The letters meant; in place of one that cannot be decided about, its id, after saying why.
+
+    Without ids these are the open ones.
+    """
+    found = {each.letter.id: each for each in letters.find(selection.wants).letters}
+    if not selection.ids:
+        yield from (each for each in found.values() if each.status == OPEN)
+        return
+    for name in dict.fromkeys(selection.ids):
+        filed = found.get(name)
+        if filed is None:
+            yield _refused(output, name, "there is no such dead letter in the log")
+        elif filed.status == "discarded" and not repeatable:
+            yield _refused(output, name, "it was discarded already")
+        elif filed.status == "retried" and not repeatable:
+            yield _refused(output, name, "it was retried already")
+        else:
+            yield filed
+
+
+def _refused(output: Output, letter_id: str, reason: str) -> str:
+    output.show({"id": letter_id, "refused": True, "reason": reason}, f"{letter_id} refused: {reason}")
+    return letter_id
+
+
+def _noted(filed: Filed, action: Literal["retried", "discarded"], now_ms: int) -> NewRecord:
+    return dead_action(DeadAction(filed.letter.id, action, now_ms), filed.partition)
+
+
+def _record(filed: Filed) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(filed.letter)
+    return fields | {"status": filed.status, "actions": [msgspec.to_builtins(each) for each in filed.actions]}
+
+
+def _names(letter: DeadLetter) -> dict[str, str | None]:
+    return {"event": letter.event_id, "sender": letter.sender_id, "type": letter.type}
+
+
+def _about(record: Record | None) -> dict[str, Any]:
+    """Facts about a record; neither its key, which names a user, nor its value."""
+    if record is None:
+        return {"retained": False}
+    schema = dict(record.headers).get("schema", b"").decode("ascii", "replace")
+    return {"retained": True, "bytes": len(record.value), "schema": schema, "appended_at": record.timestamp_ms}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(each)}" for name, each in value.items())
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return "; ".join(map(_plain, value)) if any(isinstance(e, dict) for e in value) else "/".join(map(str, value))
+    return "-" if value is None else str(value)
+
+
+def _time(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
