@@ -25,12 +25,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias, cast
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
-from rocksdict import IngestExternalFileOptions, Rdict, Snapshot, SstFileWriter
+from rocksdict import IngestExternalFileOptions, Rdict, RdictIter, SstFileWriter
 
 from state.database import database_options
 from state.model.errors import StateDamagedError, StateVersionError
@@ -91,9 +90,9 @@ class ExportSource(NamedTuple):
 
     store: str
     by: Literal["group", "partition"]
-    snapshot: Callable[[], Snapshot]
-    """Gives a consistent view of what was committed."""
-    offsets: Callable[[Snapshot], list[Place]]
+    view: Callable[[], RdictIter]
+    """Gives a cursor: what was committed when it was made, whatever is written later (`Snapshot.items` is not that)."""
+    offsets: Callable[[RdictIter], list[Place]]
     """What that view includes; empty: nothing yet, and there is no export."""
 
 
@@ -116,15 +115,15 @@ def write_export(
 
     :raises OSError: the disk refuses; what was written is removed by the next call, and nobody reads it.
     """
-    snapshot = source.snapshot()
-    offsets = source.offsets(snapshot)
+    view = source.view()
+    offsets = source.offsets(view)
     if not offsets:
         return None
     home = exports / source.store
     draft = home / _WRITING
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    files = _write_tables(draft, snapshot, pause)
+    files = _write_tables(draft, view, pause)
     manifest = Manifest(
         store=source.store, created_at=at, by=source.by, offsets=offsets,
         rows=sum(file.rows for file in files), files=files,
@@ -138,38 +137,46 @@ def write_export(
     return Export(directory, number, manifest)
 
 
-def _write_tables(directory: Path, snapshot: Snapshot, pause: Callable[[], None]) -> list[ExportFile]:
+def _write_tables(directory: Path, view: RdictIter, pause: Callable[[], None]) -> list[ExportFile]:
     files: list[ExportFile] = []
-    rows = cast(Iterator[tuple[bytes, bytes]], snapshot.items())  # raw mode
-    for first in rows:
+    view.seek_to_first()
+    while view.valid():
         path = directory / f"{len(files):04}.sst"
-        count = _write_table(path, first, rows, pause)
+        count = _write_table(path, view, pause)
         _flush(path)
         files.append(ExportFile(path.name, path.stat().st_size, count, _sha256(path, pause)))
+    view.status()
     return files
 
 
-def _write_table(
-    path: Path, first: tuple[bytes, bytes], rows: Iterator[tuple[bytes, bytes]], pause: Callable[[], None]
-) -> int:
+def _write_table(path: Path, view: RdictIter, pause: Callable[[], None]) -> int:
     """Write rows until the table is large enough; gives how many."""
     options = database_options()
     options.set_bytes_per_sync(1 << 20)  # so that the flush at the end has little left to do
     table = SstFileWriter(options)
     table.open(str(path))
     size = count = since_pause = 0
-    for key, value in chain([first], rows):
+    while view.valid() and size < FILE_BYTES:
+        key, value = view.key(), view.value()
         table[key] = value
+        view.next()
         count += 1
         size += len(key) + len(value)
         since_pause += len(value) + _ROW_COST_BYTES
         if since_pause >= _BYTES_BETWEEN_PAUSES:
             since_pause = 0
             pause()
-        if size >= FILE_BYTES:
-            break
     table.finish()
     return count
+
+
+def rows_from(view: RdictIter, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The rows from a key on, in order."""
+    view.seek(first)
+    while view.valid():
+        yield view.key(), view.value()
+        view.next()
+    view.status()
 
 
 def _write_manifest(path: Path, manifest: Manifest) -> None:

@@ -8,9 +8,10 @@ that was killed in the middle has not happened. What a group skips as poison it 
 
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 
-from rocksdict import Rdict, Snapshot, WriteBatch
+from rocksdict import Rdict, RdictIter, WriteBatch
 
 from state import codec
 from state.database import synced
@@ -22,6 +23,7 @@ from state.exports import (
     exported_stores,
     list_exports,
     opened_export,
+    rows_from,
     verify_export,
 )
 from state.model.errors import StateDamagedError
@@ -34,17 +36,12 @@ _BATCH_BYTES = 4 << 20
 
 def group_source(slot: int, database: Rdict) -> ExportSource:
     """The checkpoint of one process of decide."""
-    return ExportSource(f"{STORE}/{slot}", "group", database.snapshot, _offsets)
+    return ExportSource(f"{STORE}/{slot}", "group", database.iter, _offsets)
 
 
-def _offsets(snapshot: Snapshot) -> list[Place]:
-    found: list[Place] = []
-    for key, value in snapshot.items(from_key=_META):
-        assert isinstance(key, bytes)  # raw mode
-        if key[:1] != _META:
-            break
-        found.append(Place(TOPIC, key[1], int(codec.unpack(value, "meta")[0])))
-    return found
+def _offsets(view: RdictIter) -> list[Place]:
+    metas = takewhile(lambda row: row[0][:1] == _META, rows_from(view, _META))
+    return [Place(TOPIC, key[1], int(codec.unpack(value, "meta")[0])) for key, value in metas]
 
 
 def newest_per_group(

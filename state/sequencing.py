@@ -13,11 +13,11 @@ Rows (values begin with a version byte, then MessagePack, see `state.codec`):
 from pathlib import Path
 
 import msgspec
-from rocksdict import AccessType, Rdict, Snapshot, WriteBatch
+from rocksdict import AccessType, Rdict, RdictIter, WriteBatch
 
 from state import codec
 from state.database import database_options, open_database, prefixed_rows, synced
-from state.exports import ExportSource, Place
+from state.exports import ExportSource, Place, rows_from
 from state.model.errors import StateDamagedError
 from state.model.keys import KEY_GROUPS
 from state.placement import GroupBitmaps, Placement
@@ -142,16 +142,16 @@ class SequenceStore:
 
     def export_source(self) -> ExportSource:
         """What an export of this store is made of."""
-        return ExportSource("sequence", "partition", self._db.snapshot, included)
+        return ExportSource("sequence", "partition", self._db.iter, included)
 
     def close(self) -> None:
         """Close without committing what is staged."""
         self._db.close()
 
 
-def included(rows: Rdict | Snapshot) -> list[Place]:
+def included(view: RdictIter) -> list[Place]:
     """What a checkpoint includes: accepted records that were sequenced, and the decision log up to its ends then."""
-    found = next(iter(rows.items(from_key=b"M")), None)
+    found = next(rows_from(view, b"M"), None)
     if found is None or found[0] != b"M":
         return []
     positions, ends, *_ = codec.unpack(found[1], "sequence")
@@ -172,6 +172,6 @@ def stored_places(directory: Path) -> list[Place]:
             f"{directory}: RocksDB does not open it ({error}); delete it, and the next start restores it"
         ) from error
     try:
-        return included(database)
+        return included(database.iter())
     finally:
         database.close()

@@ -19,14 +19,13 @@ from rocksdict import (
     Options,
     Rdict,
     RdictIter,
-    Snapshot,
     WriteBatch,
     WriteOptions,
 )
 
 from connectors.inbox import keys
 from connectors.inbox.interface import InboxAudit, InboxPage, RowPosition
-from state.exports import ExportSource, Place
+from state.exports import ExportSource, Place, rows_from
 from state.inbox import GroupTotals, InboxHead, InboxRow, Mark, ShardCommit, StoredRow, UserChanges, row_view
 from state.inbox_codec import decode_head, decode_row, encode_head, encode_row, row_count
 from state.model.errors import StateDamagedError, StateVersionError
@@ -170,7 +169,7 @@ class RocksInboxStore:
     def export_source(self, partition: int) -> ExportSource:
         """What an export of this store is made of."""
         return ExportSource(
-            f"inbox/{partition}", "partition", self._database.snapshot, lambda view: _included(view, partition)
+            f"inbox/{partition}", "partition", self._database.iter, lambda view: _included(view, partition)
         )
 
     def close(self) -> None:
@@ -178,9 +177,9 @@ class RocksInboxStore:
         self._database.close()
 
 
-def _included(view: Snapshot, partition: int) -> list[Place]:
+def _included(view: RdictIter, partition: int) -> list[Place]:
     """Nothing before the first commit."""
-    found = next(iter(view.items(from_key=keys.OFFSET_KEY)), None)
+    found = next(rows_from(view, keys.OFFSET_KEY), None)
     if found is None or found[0] != keys.OFFSET_KEY:
         return []
     return [Place("inbox", partition, int.from_bytes(found[1], "big"))]

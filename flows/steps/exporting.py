@@ -1,6 +1,6 @@
 """The exporter of a process: a thread that writes exports of the stores that the process owns (DESIGN 2.7).
 
-It reads a snapshot of what was committed, so the flow does not wait for it; it gives way between blocks of rows, and
+It reads what was committed when it began, so the flow does not wait for it; it gives way between blocks of rows, and
 has the lowest priority where threads can have one. A failed export is reported and tried again; it never ends the flow.
 """
 
@@ -132,7 +132,7 @@ class Exporter:
 
     def _is_current(self, source: ExportSource, newest: Export) -> bool:
         """Whether a sound export holds all that there is: an idle store is not written again and again."""
-        if sorted(source.offsets(source.snapshot())) != sorted(newest.manifest.offsets):
+        if sorted(source.offsets(source.view())) != sorted(newest.manifest.offsets):
             return False
         try:
             verify_export(newest)
