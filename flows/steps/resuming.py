@@ -21,6 +21,8 @@ from state.model.dead_letter import (
 )
 from state.model.errors import LogError, MalformedRecordError, StateError
 
+_KEY_LENGTH_MAX = 1024
+"""Of a letter: poison may have a key of any length."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -69,7 +71,8 @@ def dead_letter(
         at=at,
     )
     headers = (("schema", LETTER_SCHEMA),)
-    return NewRecord("dead_letters", record.partition % partitions, record.key, encode_letter(letter), headers)
+    key = record.key if len(record.key) <= _KEY_LENGTH_MAX else b""
+    return NewRecord("dead_letters", record.partition % partitions, key, encode_letter(letter), headers)
 
 
 def _kind(error: Exception | None) -> Kind:
