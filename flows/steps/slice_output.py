@@ -114,8 +114,9 @@ def _decision_columns(
         "emission_id": pa.compute.if_else(pa.array(emitted), ids, pa.scalar(None, _TEXT)),
         "channels": channels.take(pa.array(decided.ending)),
         "decided_at": _constant(decided.now, count, pa.int64()),
-        "cap_hour": pa.array(decided.hour, mask=~gated),
-        "cap_day": pa.array(decided.day, mask=~gated),
+        # Zeros below the nulls: what stands there unseen are counts that another run may not have moved on yet.
+        "cap_hour": pa.array(np.where(gated, decided.hour, 0), mask=~gated),
+        "cap_day": pa.array(np.where(gated, decided.day, 0), mask=~gated),
         "type": _constant(profile.name, count),
         "priority": _constant(event.priority, count),
         "sender_id": _constant(event.sender_id, count),
