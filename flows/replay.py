@@ -262,7 +262,7 @@ def _rebuild(
         while missing := list(islice(late, _APPEND_CHUNK)):
             log.append(missing)
             appended += len(missing)
-        replay.commit()
+        replay.finish(end)
         ends[partition], records = max(end, replay.start), records + max(0, end - replay.start)
     return ends, records, appended
 

@@ -79,6 +79,12 @@ class GroupDecider:
         self._applied.append((offset, value))
         return outputs
 
+    def advance(self, offset: int) -> None:
+        """No record below `offset` that was not decided is for this group: its state is that of `offset` too."""
+        if offset > self._state.place + 1:
+            self._state.place = offset - 1
+            self._advanced = True
+
     def stage(self) -> None:
         """The epoch ends: encode what it changed. Committed when its outputs are known to be in the log."""
         if self._advanced:

@@ -83,6 +83,12 @@ class PartitionReplay:
                 for output in decider.decide(offset, value):
                     yield offset, output
 
+    def finish(self, end: int) -> None:
+        """Everything below `end` was decided: say so of groups too that nothing there was for, and commit."""
+        for decider in self._deciders.values():
+            decider.advance(end)
+        self.commit()
+
     def commit(self) -> None:
         """Make the store hold what was decided so far."""
         for decider in self._deciders.values():

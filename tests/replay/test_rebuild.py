@@ -1,0 +1,159 @@
+"""decide's state is gone: it is built anew from export, archive and log, and decide goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers.flow_bench import PARTITIONS
+from replay.history import History, Outputs, outputs, work_records, works
+
+from connectors.log import NewRecord
+from flows.open import clock_ms
+from flows.replay import Rebuilt, opened_origin, rebuild_state
+from flows.settings import LaneOptions, load_settings
+from state.exports import write_export
+from state.group_exports import group_source
+from state.lock import StateLock
+from state.model.errors import StateError, StateLockedError
+
+BUDGET = 100
+SETTINGS = replace(load_settings(environment={}), lanes=LaneOptions(p1_per_epoch=BUDGET))
+AT = 1_800_000_000_000
+
+
+@pytest.fixture(scope="module")
+def story() -> list[NewRecord]:
+    return work_records(works(11, 400))
+
+
+@pytest.fixture(scope="module")
+def expected(story: list[NewRecord], tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    """What nothing interrupted."""
+    history = History(tmp_path_factory.mktemp("uninterrupted"))
+    history.log.append(story)
+    history.decide(budget=10_000)
+    found = outputs(history.log)
+    history.log.close()
+    return found
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    made = History(tmp_path / "data")
+    yield made
+    made.log.close()
+
+
+def lose(history: History) -> None:
+    shutil.rmtree(history.directory / "state")
+
+
+def rebuild(history: History, *, force: bool = False) -> Rebuilt:
+    with opened_origin(str(history.directory), SETTINGS) as origin:
+        return rebuild_state(origin, SETTINGS, force=force, at_ms=AT)
+
+
+def ends(history: History) -> dict[int, int]:
+    return {partition: history.log.end_offset("work", partition) for partition in range(PARTITIONS)}
+
+
+def test_from_the_log_up_to_what_was_certainly_written(
+    history: History, story: list[NewRecord], expected: Outputs
+) -> None:
+    history.log.append(story[: len(story) // 2])
+    history.decide(budget=BUDGET)
+    before = ends(history)
+    lose(history)
+    history.log.append(story[len(story) // 2 :])
+    rebuilt = rebuild(history)
+    assert rebuilt.appended == 0
+    assert rebuilt.records > 0
+    assert all(before[p] - 4 * BUDGET <= end <= before[p] for p, end in rebuilt.ends.items())
+    history.decide(budget=BUDGET)
+    assert outputs(history.log) == expected
+
+
+def test_from_an_export_that_is_newer_than_what_else_is_certain(
+    history: History, story: list[NewRecord], expected: Outputs
+) -> None:
+    history.log.append(story[: len(story) // 2])
+    history.decide(budget=BUDGET)
+    store = history.store()
+    write_export(history.directory / "exports", group_source(0, store.database), at=AT)
+    exported = min(store.next_offset(group) for group in range(60))
+    store.close()
+    lose(history)
+    history.log.append(story[len(story) // 2 :])
+    rebuilt = rebuild(history)
+    assert rebuilt.ends[0] >= exported > 0
+    assert rebuilt.records < sum(rebuilt.ends.values()) // 2, "the export saved nothing"
+    history.decide(budget=BUDGET)
+    assert outputs(history.log) == expected
+
+
+def test_the_archive_fills_what_the_log_no_longer_has(
+    history: History, story: list[NewRecord], expected: Outputs
+) -> None:
+    history.log.append(story[: len(story) // 2])
+    history.decide(budget=BUDGET)
+    history.track()
+    seen = outputs(history.log)
+    history.trim()
+    gone = ends(history)
+    lose(history)
+    history.log.append(story[len(story) // 2 :])
+    rebuilt = rebuild(history)
+    assert (rebuilt.ends, rebuilt.records) == (gone, sum(gone.values()))
+    history.decide(budget=BUDGET)
+    late = outputs(history.log)
+    assert all(expected[key] == value for key, value in late.items())
+    assert seen | late == expected
+
+
+def test_what_decide_had_not_written_when_retention_passed_it_is_written(
+    history: History, story: list[NewRecord], expected: Outputs
+) -> None:
+    """It stood still for longer than the log keeps records, then its state was lost as well."""
+    history.track()
+    history.log.append(story[: len(story) // 2])
+    history.track()
+    history.trim()
+    history.log.append(story[len(story) // 2 :])
+    rebuilt = rebuild(history)
+    assert rebuilt.appended == len(outputs(history.log)) > 100
+    history.decide(budget=BUDGET)
+    assert outputs(history.log) == expected
+
+
+def test_state_that_is_there_is_replaced_on_request_only(history: History, story: list[NewRecord]) -> None:
+    history.log.append(story[:2000])
+    history.decide(budget=BUDGET)
+    before = outputs(history.log)
+    with pytest.raises(StateError, match="there is state; --force moves it aside"):
+        rebuild(history)
+    with (
+        StateLock.acquire(history.directory / "run", "carillon up"),
+        pytest.raises(StateLockedError, match="carillon up"),
+    ):
+        rebuild(history, force=True)
+    with StateLock.acquire(history.directory / "state" / "decide", "decide"), pytest.raises(StateLockedError):
+        rebuild(history, force=True)
+    rebuilt = rebuild(history, force=True)
+    assert rebuilt.moved_to == history.directory / "state" / f"decide.before-{AT}"
+    assert (rebuilt.moved_to / "rocksdb" / "CURRENT").exists()
+    history.decide(budget=BUDGET)
+    assert outputs(history.log) == before
+
+
+def test_an_archive_alone_has_no_state_to_rebuild(history: History, story: list[NewRecord]) -> None:
+    history.log.append(story[:200])
+    history.track()
+    with (
+        opened_origin(str(history.directory / "archive"), SETTINGS) as origin,
+        pytest.raises(StateError, match="name a data directory or kafka"),
+    ):
+        rebuild_state(origin, SETTINGS, force=False, at_ms=clock_ms())
