@@ -1,0 +1,55 @@
+"""A flow process in which records can be poison: the only way to have code that raises, or kills, on order.
+
+As `python -m flows.launch`, but a text in a record makes the code that handles it raise or end the process:
+
+    @raise:decode@  @kill:decode@   while the record is decoded (deliver: the emission; P0: the event)
+    @raise:render@  @kill:render@   while a message is rendered from its payload
+    @raise:build@                   while a provider's request is built
+
+What is patched is code of ours, by its module, in this process alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import connectors.push.apns
+import flows.steps.deliver_lane
+import flows.steps.sending_message
+import flows.steps.transactional_lane
+from flows.launch import main
+
+
+def poisoned(original: Callable[..., Any], where: str, text_of: Callable[..., bytes]) -> Callable[..., Any]:
+    pattern = re.compile(rb"@(raise|kill):" + where.encode() + b"@")
+
+    def handle(*arguments: Any, **named: Any) -> Any:
+        found = pattern.search(text_of(*arguments))
+        if found is not None and found[1] == b"kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if found is not None:
+            raise KeyError("secret content")
+        return original(*arguments, **named)
+
+    return handle
+
+
+def install() -> None:
+    lane, p0 = flows.steps.deliver_lane, flows.steps.transactional_lane
+    lane.decode_to_deliver = poisoned(lane.decode_to_deliver, "decode", lambda _, value: value)
+    p0.decide_p0 = poisoned(p0.decide_p0, "decode", lambda event, *_: repr(event.payload).encode())
+    message, apns = flows.steps.sending_message, connectors.push.apns
+    message.render = poisoned(message.render, "render", lambda emission, _: repr(emission.payload).encode())
+    apns.build_request = poisoned(apns.build_request, "build", lambda delivery: delivery.key.encode())
+
+
+if __name__ == "__main__":
+    install()
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)
