@@ -1,6 +1,6 @@
 # What a person types. Needs make and Python 3.11 or 3.12; `make install` gets the rest from the lock.
 .POSIX:
-.PHONY: help install run test check check-format check-lint check-types check-layers check-tidy bench lock graph mutation clean
+.PHONY: help install run test check check-format check-lint check-types check-layers check-tidy bench lock graph mutation crash clean
 PYTHON =
 PY = .venv/bin/python
 DATA = carillon-data
@@ -44,6 +44,10 @@ bench: install
 # Every comparison and boolean of the decision operators changed, one at a time; something must notice (half an hour).
 mutation: install
 	@$(PY) tests/mutation/run.py $(ARGS)
+
+# The whole system under load and kill -9, judged by the reference model; prints its seed. SEED, KILLS, PROFILE, ONLY.
+crash: install
+	@$(PY) tests/crash/run.py --seed "$(SEED)" --kills "$(KILLS)" --profile "$(PROFILE)" --only "$(ONLY)"
 
 # Universal: every platform and both Python versions, with hashes and without any registry's address.
 lock: install

@@ -9,15 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crash.killer import Killer
-from crash.left_behind import Follower, Line, headers_of, key_of, log_of, p0_decisions, rows_of
+from crash.killer import NAMES, Killer
+from crash.left_behind import Follower, headers_of, key_of, log_of, p0_decisions, read_topic, rows_of
 from crash.load import Load
 from crash.system import System, running_system
 from crash.truth import Truth, TruthWriter
 from crash.verdict import judge
 from crash.verdict_admission import must_be_there
 
+from connectors.log.interface import Record
+
 _REST_S = 90
+_STOPS_MAX = 3
 TRUTH = "truth.ndjson"
 
 
@@ -47,28 +50,37 @@ class Outcome:
 
 
 def crash_run(
-    directory: Path, *, seed: int, kills: int, environment: Mapping[str, str], rate_per_s: float = 30
+    directory: Path,
+    *,
+    seed: int,
+    kills: int,
+    environment: Mapping[str, str],
+    rate_per_s: float = 30,
+    names: tuple[str, ...] = NAMES,
+    quiet_s: float = 0,
 ) -> Outcome:
-    """See the module."""
+    """See the module. After the last kill the load goes on for `quiet_s`."""
     outcome = Outcome(seed, directory)
     writer = TruthWriter(directory / TRUTH)
+    began = time.monotonic()
     with running_system(directory, environment) as system:
+        outcome.seconds["starting"] = _since(began)
         load = Load(seed, system.call, writer, rate_per_s=rate_per_s)
         began = time.monotonic()
         load.settle_in()
         outcome.seconds["settling in"] = _since(began)
         began = time.monotonic()
         load.start()
-        killer = Killer(system, seed, kills)
+        killer = Killer(system, seed, kills, names=names)
         killer.run()
+        time.sleep(quiet_s)
         outcome.felt = killer.felt
         outcome.seconds["under fire"] = _since(began)
         began = time.monotonic()
         load.finish()
         writer.close()
         truth = Truth(directory / TRUTH)
-        outcome.problems += rest(system, truth)
-        outcome.problems += _stop(system)
+        outcome.problems += _come_to_rest(system, truth)
         outcome.seconds["coming to rest"] = _since(began)
     began = time.monotonic()
     verdict = judge(directory, system.environment, truth)
@@ -82,16 +94,32 @@ def _since(began: float) -> int:
     return round(time.monotonic() - began)
 
 
-def _stop(system: System) -> list[str]:
-    """A stop in order, and the three laws."""
-    problems = []
-    code = system.stop()
-    if code:
-        problems.append(f"`carillon up` ended with {code}: {system.up.lines[-3:]}")
+def _come_to_rest(system: System, truth: Truth) -> list[str]:
+    """Rest, a stop in order, and the three laws.
+
+    A hold may end while the system stops: what is emitted then is sent after the next start, so there is one.
+    """
+    problems: list[str] = []
+    for _ in range(_STOPS_MAX):
+        problems += rest(system, truth)
+        code = system.stop()
+        if code:
+            problems.append(f"`carillon up` ended with {code}: {system.up.lines[-3:]}")
+        if problems or not _open_deliveries(system):
+            break
+        system.start()
     checked = system.up.carillon("ledger", "--check")
     if checked.returncode:
         problems.append(f"carillon ledger --check: {checked.stdout} {checked.stderr}")
     return problems
+
+
+def _open_deliveries(system: System) -> int:
+    with log_of(system.directory, system.environment) as (_, log):
+        balance = _Balance()
+        for record in read_topic(log, "ledger"):
+            balance.take(record)
+    return balance.open()
 
 
 def rest(system: System, truth: Truth) -> list[str]:
@@ -109,7 +137,7 @@ def rest(system: System, truth: Truth) -> list[str]:
                 seen |= {line["event"]["payload"]["n"] for line in works}
                 seen |= {decision.event["payload"]["n"] for decision in p0_decisions(system.directory)}
                 for record in ledger.more():
-                    balance.take(headers_of(record)["schema"].partition("/")[0], rows_of(record))
+                    balance.take(record)
                 missing = due - seen
                 if not missing and not balance.open():
                     return []
@@ -127,8 +155,10 @@ class _Balance:
         self._due: dict[tuple[str, ...], int] = {}
         self._ended: dict[tuple[str, ...], bool] = {}
 
-    def take(self, kind: str, rows: list[Line]) -> None:
-        for row in rows:
+    def take(self, record: Record) -> None:
+        """A record of the ledger."""
+        kind = headers_of(record)["schema"].partition("/")[0]
+        for row in rows_of(record):
             if kind == "emission":
                 self._due[key_of(row | {"kind": kind})] = row["deliveries"]
             elif kind == "delivery":

@@ -20,6 +20,7 @@ SENDERS = ("deliver", "transactional")
 _RESTART_S = 40
 STEADY, FIRST_SECOND, RECOVERY, TOGETHER = "at work", "in its first second", "in recovery", "together"
 SENDING = "while a provider answers"
+_WHENS = (STEADY, STEADY, FIRST_SECOND, FIRST_SECOND, RECOVERY, TOGETHER)
 
 
 @dataclass
@@ -30,12 +31,15 @@ class Killer:
     seed: int
     kills: int
     pause_s: float = 1.0
+    names: tuple[str, ...] = NAMES
+    """Who is killed, besides the supervisor."""
     felt: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(process, when) to how often."""
 
     def __post_init__(self) -> None:
         self._choose = random.Random(f"kills {self.seed}")
-        self._round: list[str] = []
+        self._names: list[str] = []
+        self._whens: list[str] = []
 
     def run(self) -> None:
         """Kill, and kill again; returns when everything runs again."""
@@ -51,13 +55,13 @@ class Killer:
         self._all_run()
 
     def _one_or_two(self) -> None:
-        when = self._choose.choices((STEADY, FIRST_SECOND, RECOVERY, TOGETHER), (45, 25, 15, 15))[0]
-        first = self._next_name()
+        when = self._next(self._whens, _WHENS)
+        first = self._next(self._names, self.names)
         if first in SENDERS and self._choose.random() < 0.7 and self._wait_for_slow_answer():
             self._kill(first, SENDING)
             return
         if when == TOGETHER:
-            second = self._next_name()
+            second = self._next(self._names, self.names)
             self._kill(first, TOGETHER)
             self._kill(second, TOGETHER)
             return
@@ -67,11 +71,11 @@ class Killer:
         time.sleep(self._choose.uniform(0.0, 0.9) if when == FIRST_SECOND else self._choose.uniform(0.9, 2.5))
         self._kill(first, when, wait=self._choose.random() < 0.3)
 
-    def _next_name(self) -> str:
-        """In random order, everybody once before anybody twice: who dies often comes back late."""
-        if not self._round:
-            self._round = self._choose.sample(NAMES, len(NAMES))
-        return self._round.pop()
+    def _next(self, left: list[str], among: tuple[str, ...]) -> str:
+        """In random order, each once before any twice: who dies often comes back late."""
+        if not left:
+            left += self._choose.sample(among, len(among))
+        return left.pop()
 
     def _wait_for_slow_answer(self) -> bool:
         """Until a provider has taken a message and has not answered yet; false if none came."""

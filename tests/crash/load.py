@@ -298,3 +298,6 @@ class Load:
         elif job.path == "/v1/preferences" and status == 200:
             place = int(headers["etag"].strip('"')) - 1
             self._truth.write("preference", user=job.user, place=place)
+        elif "/endpoints/" in job.path and job.method == "PUT" and status == 200:
+            user, _, channel, name = job.path.split("/")[3:]
+            self._truth.write("endpoint", user=user, channel=channel, id=name, place=answer["registered_at"])

@@ -3,7 +3,8 @@
 `truth.ndjson`, one object per line: `{"what":"event","n","body","p0","at"}` before an event is sent for the first time,
 `{"what":"answer","n","status","event_id","at"}` after each try (status 0: none came, it may have been accepted),
 `{"what":"cancel","n","status","at"}`, `{"what":"preference","user","place","at"}` once one was acknowledged (`place`:
-its offset in the topic). `n` is in the payload of the event, so that it is known wherever it turns up. Times in ms.
+its offset in the topic), `{"what":"endpoint","user","channel","id","place","at"}` likewise (`place`: registered_at).
+`n` is in the payload of the event, so that it is known wherever it turns up. Times in ms.
 """
 
 import json
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+Name = tuple[str | int, ...]
+"""("preference", user, offset in its topic) or ("endpoint", user, channel, id, registered_at)."""
 ACCEPTED = (200, 202)
 REFUSED = (400, 401, 403, 409, 413, 429)
 
@@ -53,10 +56,10 @@ class Sent:
 
 @dataclass
 class Acknowledged:
-    """A preference document that was acknowledged."""
+    """A preference document or an address that was acknowledged."""
 
     user: str
-    place: int
+    name: Name
     at: int
 
 
@@ -81,7 +84,7 @@ class Truth:
 
     def __init__(self, path: Path) -> None:
         self.sent: dict[int, Sent] = {}
-        self.preferences: list[Acknowledged] = []
+        self.acknowledged: list[Acknowledged] = []
         for text in path.read_text().splitlines():
             line = json.loads(text)
             if line["what"] == "event":
@@ -91,4 +94,5 @@ class Truth:
             elif line["what"] == "cancel":
                 self.sent[line["n"]].cancels.append(line["status"])
             else:
-                self.preferences.append(Acknowledged(line["user"], line["place"], line["at"]))
+                name = tuple(line[part] for part in ("what", "user", "channel", "id", "place") if part in line)
+                self.acknowledged.append(Acknowledged(line["user"], name, line["at"]))

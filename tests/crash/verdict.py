@@ -24,7 +24,7 @@ from crash.left_behind import (
 )
 from crash.model_input import DecisionLog, SettingTopics, p0_simulations, registry_of
 from crash.truth import Truth
-from crash.verdict_admission import check_accepted, check_preferences_bind, check_settings, check_sources
+from crash.verdict_admission import check_accepted, check_bindings, check_settings, check_sources
 from crash.verdict_sends import check_sends
 from reference.model import simulate
 
@@ -91,7 +91,7 @@ def judge(directory: Path, environment: Mapping[str, str], truth: Truth) -> Verd
         verdict.found(check_accepted(truth, decisions, p0))
         verdict.found(check_sources(decisions))
         verdict.found(check_settings(log, decisions))
-        verdict.found(check_preferences_bind(truth, decisions))
+        verdict.found(check_bindings(truth, decisions, p0))
         sends = check_sends(directory, log, states, expected.p0_emissions)
         verdict.found(sends.problems)
         verdict.found([f"dead letter: {record.value[:300]!r}" for record in read_topic(log, "dead_letters")])
@@ -147,6 +147,7 @@ def _counts(truth: Truth, expected: Expected, rows: Mapping[object, object]) -> 
         "events accepted": sum(each.is_accepted for each in sent),
         "events indeterminate": sum(not each.is_accepted and not each.is_refused for each in sent),
         "repeats and tries answered": sum(len(each.answers) for each in sent),
+        "settings that bind": len(truth.acknowledged),
         "decisions compared": len(decisions),
         "emissions compared": len(expected.ledger) - len(decisions),
         "inbox rows compared": len(rows),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from crash.left_behind import Line, P0Decision, headers_of, read_topic
 from crash.model_input import DecisionLog
-from crash.truth import Sent, Truth
+from crash.truth import Acknowledged, Name, Sent, Truth
 
 from connectors.log.interface import Log, Record
 
@@ -120,22 +120,35 @@ def _setting_records(log: Log) -> Iterator[Record]:
     yield from (record for record in read_topic(log, "control") if headers_of(record).get("schema") == "kill/1+json")
 
 
-def check_preferences_bind(truth: Truth, decisions: DecisionLog) -> list[str]:
-    """RULES 6: acknowledged before a DIRECT event to that user was accepted, a preference precedes it in the log."""
-    partitions_of = {work["user"]: place[0] for *place, work in decisions.works if work["k"] == "preference"}
-    offsets = {
-        (work["user"], work["src"][2]): offset for _, offset, work in decisions.works if work["k"] == "preference"
-    }
-    acknowledged: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for each in truth.preferences:
-        acknowledged[each.user].append((each.at, each.place))
+def check_bindings(truth: Truth, decisions: DecisionLog, p0: list[P0Decision]) -> list[str]:
+    """RULES 6: a preference or address acknowledged before a DIRECT event to that user was accepted precedes it."""
+    offsets = {_name(work): offset for _, offset, work in decisions.works if work["k"] in ("preference", "endpoint")}
+    by_user: dict[str, list[Acknowledged]] = defaultdict(list)
+    for each in truth.acknowledged:
+        by_user[each.user].append(each)
     problems = []
     for partition, offset, work in decisions.works:
-        if work["k"] != "event" or work["event"].get("deliver_at") is not None:
-            continue
-        user, sent = work["event"]["target"], truth.sent.get(work["event"]["payload"]["n"])
-        before = [place for at, place in acknowledged.get(user, ()) if sent is not None and at < sent.at]
-        late = [place for place in before if offsets.get((user, place), 1 << 62) > offset]
-        if late and partitions_of.get(user) == partition:
-            problems.append(f"work {partition}/{offset}: {user}'s preference at {late} was acknowledged before")
+        if work["k"] == "event" and work["event"].get("deliver_at") is None:
+            names = _before(truth, work["event"], by_user)
+            late = [name for name in names if offsets.get(name, 1 << 62) > offset]
+            problems += [
+                f"work {partition}/{offset}: {name} was acknowledged before, and stands behind" for name in late
+            ]
+    for decision in p0:
+        names = _before(truth, decision.event, by_user)
+        read = decision.used.get(f"preferences/{decision.lane}", 0)
+        late = [name for name in names if name[0] == "preference" and int(name[-1]) >= read]
+        problems += [f"P0 {decision.lane}/{decision.offset}: decided without {name}" for name in late]
     return problems
+
+
+def _name(work: Line) -> Name:
+    if work["k"] == "preference":
+        return "preference", work["user"], work["src"][2]
+    return "endpoint", work["user"], work["channel"], work["id"], work.get("registered_at", 0)
+
+
+def _before(truth: Truth, event: Line, by_user: dict[str, list[Acknowledged]]) -> list[Name]:
+    """What had been acknowledged to its target when it was sent for the first time."""
+    sent = truth.sent.get(event["payload"]["n"])
+    return [] if sent is None else [each.name for each in by_user.get(event["target"], ()) if each.at < sent.at]
