@@ -31,6 +31,7 @@ _PASSING = {
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - same reason
     KafkaError._WAIT_COORD,  # noqa: SLF001 - same reason
     KafkaError._RESOLVE,  # noqa: SLF001 - same reason
+    KafkaError._NOENT,  # noqa: SLF001 - same; a partition has no leader now
 }
 
 
