@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource
 from helpers.log_harness import Harness, read_all, values
 
 from connectors.log.interface import Log, NewRecord
@@ -13,9 +14,13 @@ from state.model.errors import LogUnavailableError
 DEADLINE_S = 3.0
 
 
+SESSION = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
+"""A dead broker is noticed in three seconds instead of nine, so that tests need not wait."""
+
+
 @pytest.fixture(params=[1, 3])
 def cluster(request: pytest.FixtureRequest) -> Iterator[Kafka]:
-    started = start_kafka(request.param)
+    started = start_kafka(request.param, SESSION)
     yield started
     started.stop()
 
@@ -84,4 +89,52 @@ def test_a_frozen_cluster_refuses_in_time_and_goes_on_after_it_thaws(cluster: Ka
         broker.thaw()
     writer.write(DEADLINE_S + 2)
     writer.check()
+    log.close()
+
+
+def append_patiently(log: Log, topic: str, number: int) -> int:
+    """Append the number, or the next one where it is refused; gives the number that was acknowledged."""
+    give_up = time.monotonic() + 30
+    while True:
+        try:
+            log.append([NewRecord(topic, 0, b"", b"%d" % number)])
+        except LogUnavailableError:
+            assert time.monotonic() < give_up, "the brokers do not come back"
+            number += 1
+        else:
+            return number
+
+
+def test_what_failed_is_never_stored_behind_what_followed(cluster: Kafka) -> None:
+    """A frozen broker stores, when it wakes, what it had received: it must not come after what was appended then."""
+    harness = Harness("kafka", cluster.bootstrap, deadline_s=1.0)
+    log = harness.open()
+    topic = harness.topic(log)
+    append_patiently(log, topic, 0)
+    for broker in cluster.brokers:
+        broker.freeze()
+    for number in (1001, 1002, 1003):
+        with pytest.raises(LogUnavailableError):
+            log.append([NewRecord(topic, 0, b"", b"%d" % number)])
+    for broker in cluster.brokers:
+        broker.thaw()
+    last = append_patiently(log, topic, 1004)
+    time.sleep(1)
+    numbers = [int(value) for value in values(read_all(log, topic))]
+    assert numbers == sorted(set(numbers)), "a failed append was stored behind a later one, or twice"
+    assert numbers[-1] == last
+    log.close()
+
+
+def test_topics_get_a_copy_on_each_of_three_brokers_and_no_leader_that_lacks_records(cluster: Kafka) -> None:
+    harness = Harness("kafka", cluster.bootstrap)
+    log = harness.open()
+    name = harness.prefix + harness.topic(log)
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
+    found = admin.list_topics(timeout=10).topics[name].partitions[0]
+    assert len(found.replicas) == len(cluster.brokers)
+    (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name)]).values()
+    config = {entry.name: entry.value for entry in described.result(10).values()}
+    assert config["unclean.leader.election.enable"] == "false"
+    assert config["min.insync.replicas"] == ("2" if len(cluster.brokers) == 3 else "1")
     log.close()
