@@ -74,7 +74,7 @@ class Follower:
                 self._read_until_it_fails()
             except LogError as error:
                 GATEWAY_FOLLOW_ERRORS.labels("read").inc()
-                _logger.warning("follow_failed", error=type(error).__name__)
+                _logger.warning("follow_failed", error=type(error).__name__, detail=str(error))
                 self._ending.wait(pause_s)
                 pause_s = min(pause_s * 2, 2.0)
 
@@ -87,8 +87,16 @@ class Follower:
             reader.close()
 
     def _start(self, place: tuple[str, int]) -> int:
-        """From where the directory stands, unless retention has removed that: then from the oldest there is."""
+        """From where the directory stands, unless retention has removed that: then from the oldest there is.
+
+        :raises LogError: the log ends below; it has lost records that this process has seen.
+        """
         begin, position = self._log.begin_offset(*place), self._directory.position(*place)
+        if position is not None and position > (end := self._log.end_offset(*place)):
+            raise LogError(
+                f"{place[0]}/{place[1]} ends at {end} and was followed to {position}: the log has lost records or is "
+                "another one; bring it back, or stop and delete the gateway's state directory to begin anew"
+            )
         if position is None and place[0] in self._since:
             return self._log.offset_at(*place, self._since[place[0]])
         return begin if position is None else max(begin, position)
