@@ -45,6 +45,15 @@ class FlowProcesses:
             process.send_signal(signal.SIGTERM)
         return [process.wait(30) for process in self._processes.values()]
 
+    def stop(self, name: str) -> int:
+        """SIGTERM to one; its exit code."""
+        self._processes[name].send_signal(signal.SIGTERM)
+        return self._processes[name].wait(30)
+
+    def ended(self, name: str, within_s: float) -> int:
+        """Wait until it ends by itself; its exit code."""
+        return self._processes[name].wait(within_s)
+
     def end(self) -> None:
         """Leave nothing behind."""
         for process in self._processes.values():
