@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crash.system import System
+from crash.whole_system import System
 from system.running import alive, until
 
 NAMES = ("gateway", "p0-gateway", "sequence", "decide", "deliver", "transactional", "inbox")

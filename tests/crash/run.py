@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+sys.path[:1] = [str(HERE.parents[1]), str(HERE.parent)]
 
 from crash.harness import crash_run  # noqa: E402 - the path is set above
 from crash.killer import NAMES  # noqa: E402 - the path is set above
