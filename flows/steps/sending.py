@@ -30,7 +30,7 @@ from connectors.log.interface import Log
 from connectors.metrics import DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
 from flows.steps.attempt_log import AttemptLog
 from flows.steps.provider_queue import ProviderLane, ProviderQueue
-from flows.steps.sending_message import message_or_end
+from flows.steps.sending_message import forbidden, message_or_end
 from flows.steps.sending_records import RAISED, answer_record, closed_record, delivery_of, result_name, why
 from flows.steps.sending_task import Planned, SendTask, Stage
 from operators.attempts import INTERRUPTED, UNKNOWN, resume
@@ -226,11 +226,12 @@ class Sender:
         await self.attempts.append(
             [(task.stage.partition, record) for (task, _), record in zip(ready, records, strict=True)]
         )
+        now = self._parts.now_ms()  # the log may have been away for minutes
         for (task, content), record in zip(ready, records, strict=True):
             task.history.apply(record)
-            if self._parts.is_stopped(task.scope):
+            if (planned := forbidden(task, now, self._parts.is_stopped)) is not None:
                 queue.done()
-                ending.append((task, Planned("SUPPRESSED", "kill_switch")))
+                ending.append((task, planned))
             else:
                 self._spawn(self._send(queue, task, content))
         await self._end(ending)

@@ -24,10 +24,8 @@ def message_or_end(
     task: SendTask, now: int, *, is_stopped: Callable[[Scope], bool], failed: Failed
 ) -> Content | Planned:
     """What a try says, or the end of the task without one; whatever one payload brings about, the others go on."""
-    if is_stopped(task.scope):
-        return Planned("SUPPRESSED", "kill_switch")
-    if now > task.emission.valid_until:
-        return Planned("EXPIRED")
+    if (planned := forbidden(task, now, is_stopped)) is not None:
+        return planned
     if task.stage.owner.killed_by(task.stage):
         return Planned("DEAD_LETTER", KILLED)
     try:
@@ -41,3 +39,10 @@ def message_or_end(
             raise
         _logger.warning("rendering_failed", type=task.emission.type, error=error_text(error))
         return failed(task, raised_reason(error), now)
+
+
+def forbidden(task: SendTask, now: int, is_stopped: Callable[[Scope], bool]) -> Planned | None:
+    """What may have come about while the task waited: for its turn, and for a log that was away."""
+    if is_stopped(task.scope):
+        return Planned("SUPPRESSED", "kill_switch")
+    return Planned("EXPIRED") if now > task.emission.valid_until else None
