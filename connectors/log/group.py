@@ -3,8 +3,8 @@
 While an append is under way, what arrives gathers for the next one; so the group grows with the load and a lone caller
 hardly waits. Order: records of one caller stay in order, and callers are served in the order in which they came.
 
-When an append was not acknowledged, the next one finds out whether the log is back. Until it has, callers wait a second
-and no longer: who is refused at once can say so at once.
+While an append takes long, and when the one before was not acknowledged, callers wait a second and no longer: who is
+refused at once can say so at once. The append under way finds out when the log is back.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from state.model.errors import LogError, LogUnavailableError
 
 _NOW = timedelta()
 _WHILE_DOWN = timedelta(seconds=1)
-"""How long a caller waits when the append before was not acknowledged."""
+"""How long a caller waits when the log does not seem to answer."""
+_LONG = timedelta(seconds=5)
+"""An append that is under way for longer says that the log does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class GroupAppender:
         self._open = True
         self._down = False
         """Whether the last append was not acknowledged."""
+        self._began: float | None = None
+        """When the append under way began, by the monotonic clock."""
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="group-append", daemon=True)
         self._thread.start()
@@ -74,14 +79,14 @@ class GroupAppender:
             self._calls.append(call)
             self._queued += len(records)
             self._changed.notify()
-        if not self._down:
+        if not self._seems_down():
             return await call.answer
         try:
             async with asyncio.timeout(_WHILE_DOWN.total_seconds()):
                 return await call.answer
         except TimeoutError:
             self._withdraw(call)
-            raise LogUnavailableError("the log did not answer before and does not yet; try again later") from None
+            raise LogUnavailableError("the log has not answered for a while; try again later") from None
 
     def close(self) -> None:
         """Refuse new callers, store what waits, and end the thread."""
@@ -89,6 +94,10 @@ class GroupAppender:
             self._open = False
             self._changed.notify()
         self._thread.join()
+
+    def _seems_down(self) -> bool:
+        began = self._began
+        return self._down or (began is not None and time.monotonic() - began > _LONG.total_seconds())
 
     def _withdraw(self, call: _Call) -> None:
         """What was refused before its turn came is not stored."""
@@ -98,7 +107,9 @@ class GroupAppender:
 
     def _run(self) -> None:
         while group := self._gather():
+            self._began = time.monotonic()
             self._store(group)
+            self._began = None
 
     def _gather(self) -> list[_Call]:
         """Wait for calls and take a group of them; empty when closed."""
