@@ -82,11 +82,20 @@ def settle_placement(directory: Path, layout: Layout, *, others_end_within: time
     :raises StateDamagedError: a database does not open.
     """
     lock = PlacementLock(directory)
+    try:
+        _settle(lock, directory, layout, others_end_within)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _settle(lock: PlacementLock, directory: Path, layout: Layout, others_end_within: timedelta) -> None:
     began = time.monotonic()
     while True:
         if lock.share():
             if read_layout(directory) == layout:
-                return lock
+                return
             if lock.own():
                 _move(directory, layout)
             elif time.monotonic() - began > others_end_within.total_seconds():
@@ -109,8 +118,9 @@ def _move(directory: Path, layout: Layout) -> None:
 def _others_alive(directory: Path, layout: Layout) -> str:
     holders = [path.read_text(encoding="utf-8").strip() for path in sorted(directory.glob(f"*/{FILE_NAME}"))]
     return (
-        f"{directory}: decide still runs as another number of processes or workers than {layout.processes} with"
-        f" {layout.workers} each; stop all of it first. Last seen: {', '.join(filter(None, holders)) or 'unknown'}"
+        f"{directory}: decide still runs as a cluster of another number of processes or workers than"
+        f" {layout.processes} with {layout.workers} each; stop all of it first. Last seen:"
+        f" {', '.join(filter(None, holders)) or 'unknown'}"
     )
 
 
@@ -130,7 +140,11 @@ class DecideSlot:
         self._layout.validate()
         own = slot_directory(directory, place.process)
         self._lock = StateLock.acquire(own, f"decide, process {place.process} of {place.processes}")
-        self._placement = settle_placement(directory, self._layout, others_end_within=others_end_within)
+        try:
+            self._placement = settle_placement(directory, self._layout, others_end_within=others_end_within)
+        except BaseException:
+            self._lock.release()
+            raise
         self.groups = frozenset(self._layout.groups_of(place.process))
         """Key groups that this process decides."""
         self.path = own / DATABASE

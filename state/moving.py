@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from rocksdict import Rdict
 
 from state import codec
-from state.database import open_database
+from state.database import open_database, stored_row
 from state.group_exports import clear_group, copy_group
 from state.model.errors import ConfigurationError, StateDamagedError
 from state.model.keys import KEY_GROUPS
@@ -136,7 +136,7 @@ def _settle(databases: dict[int, Rdict], group: int, target: int) -> bool:
 
 
 def _next_offset(database: Rdict, group: int) -> int:
-    meta = database.get(codec.row_key(b"M", group))
+    meta = stored_row(database, codec.row_key(b"M", group))
     return 0 if meta is None else int(codec.unpack(meta, "meta")[0])
 
 

@@ -126,25 +126,30 @@ STAGES = [(1, 1), (2, 2), (4, 1), (3, 1), (1, 2)]
 
 def test_1_2_4_3_1_processes_with_a_kill_in_each(bench: Bench, cluster: Cluster) -> None:
     choose = random.Random(11)
-    records = work_log.day(choose, events=600)
-    bench.append(*records)
-    expected = decided_in_one_go(bench)
-    total = len(expected["ledger"])
+    settings = len(list(work_log.settings(random.Random(0))))
+    everything = work_log.day(choose, events=600)
+    bench.append(*everything[:settings])
+    records = everything[settings:]
+    share = len(records) // len(STAGES) + 1
     for number, (processes, workers) in enumerate(STAGES):
+        bench.append(*records[number * share : (number + 1) * share])
         before = _decided(bench)
         cluster.start(processes, workers)
         if number % 2:
             time.sleep(choose.uniform(0.5, 2.0))  # while they start, or move what the number of processes misplaced
             cluster.kill()
             cluster.start(processes, workers)
-        _wait_for(bench, cluster, before + (total - before) // (len(STAGES) + 1 - number))
-        if number < len(STAGES) - 1:
-            cluster.kill_one(choose.randrange(processes))
-    assert read_layout(bench.directory / "state" / "decide") == Layout(1, 2)
-    _wait_for(bench, cluster, total)
+        _wait_for(bench, cluster, before + 1)
+        cluster.kill_one(choose.randrange(processes))
+    cluster.start(*STAGES[-1])
+    expected = decided_in_one_go(bench)
+    _wait_for(bench, cluster, len(expected["ledger"]))
+    assert read_layout(bench.directory / "state" / "decide") == Layout(*STAGES[-1])
     cluster.drain()
     assert_complete(bench, expected)
     assert {processes for groups, processes in cluster.moves() if groups} >= {2, 4, 3}, "no group was moved"
+    twice = len(bench.read("ledger")) - len(expected["ledger"])
+    assert twice > 0, "no kill came between what was written and what was committed"
 
 
 def test_a_process_of_another_number_waits_for_the_others_to_end_or_says_who_is_left(
