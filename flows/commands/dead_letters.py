@@ -21,7 +21,7 @@ from flows.topics import COMPACTED, ONE_PARTITION
 from operators.sequence import RETRIES
 from state.model.dead_letter import AGAIN_HEADER, ATTEMPT_HEADER, DeadAction, DeadLetter, Source
 from state.model.errors import UNDECODABLE, CarillonError, MalformedRecordError
-from state.model.keys import partition_of_group
+from state.model.keys import key_group, partition_of_group
 from state.model.work import EventWork, SliceWork, TickWork, VersionsWork, decode_work
 
 BY_KEY = frozenset({*COMPACTED, *ONE_PARTITION, "schedule"})
@@ -70,6 +70,25 @@ def list_letters(letters: DeadLetters, selection: Selection, output: Output) -> 
     if not shown and not output.as_json:
         output.show({}, "No open dead letters." if not selection.everything else "No dead letters.")
     return len(shown)
+
+
+def explain_letters(letters: DeadLetters, event: str, user: str, output: Output) -> int:
+    """Print what became of an event where a stage could not handle it; gives how many letters there are.
+
+    Other key groups of a fan-out are left out. A letter about a whole batch names no event and is not found.
+    """
+    group = key_group(user)
+    found = letters.find(lambda letter: letter.event_id == event and letter.group in (None, group)).letters
+    for each in found:
+        letter = each.letter
+        done = "".join(f" It was {action.action} at {_time(action.at)}." for action in each.actions)
+        sentence = (
+            f"The stage {letter.stage} could not handle it at {_time(letter.at)} ({letter.kind}: {letter.error}); "
+            f"dead letter {letter.id}.{done}"
+        )
+        record = _record(each) | {"kind": "dead_letter", "cause": letter.kind, "explanation": sentence}
+        output.show(record, f"Letter   {sentence}")
+    return len(found)
 
 
 def show_letter(letters: DeadLetters, letter_id: str, output: Output) -> bool:

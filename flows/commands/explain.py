@@ -8,9 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from connectors.dead_letters import DeadLetters
 from connectors.log.interface import Log
+from flows.commands.dead_letters import explain_letters
 from flows.commands.ledger import inbox_reader, ledger_reader
 from flows.commands.output import Output
+from flows.track import ARCHIVE
 from operators.explain import (
     Circumstances,
     explain_decision,
@@ -30,9 +33,12 @@ _Kind = TypeVar("_Kind", bound=Work)
 
 
 def explain(data_dir: Path, log: Log, registry: Registry, *, event: str, user: str, output: Output) -> bool:
-    """Print the page; False where the ledger knows nothing of the pair."""
+    """Print the page; False where neither the ledger nor a dead letter knows of the pair."""
     history = ledger_reader(data_dir, log).history(event, user)
     decisions = [record for record in history if record["kind"] == "decision"]
+    letters = explain_letters(DeadLetters(log, data_dir / ARCHIVE), event, user, output)
+    if not decisions and letters:
+        return True
     if not decisions:
         said = f"The ledger knows nothing of event {event} for user {user}: the user was not among its recipients, "
         output.show({"event_id": event, "user": user, "found": False}, said + "or it has not been decided yet.")

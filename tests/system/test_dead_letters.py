@@ -1,0 +1,108 @@
+"""Dead letters of a running system: listed, explained, given back and discarded, and the books still balance."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from system.running import Up, carillon, running, until
+
+from connectors.log import NewRecord
+from connectors.log.embedded import EmbeddedLog
+from flows.commands.ledger import ledger_reader
+from flows.open import clock_ms
+from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, encode_letter, letter_id
+from state.model.event import RawEvent, encode_event, resolve
+from state.model.keys import key_group, partition_of_group
+from state.model.registry import load_registry
+from state.model.work import EventWork, encode_work
+
+USER = "u1"
+GROUP = key_group(USER)
+EVENT = (("schema", b"event/1+json"),)
+WORK = (("schema", b"work/1+json"),)
+
+
+@contextmanager
+def _log(directory: Path) -> Iterator[EmbeddedLog]:
+    log = EmbeddedLog(directory, clock=clock_ms)
+    yield log
+    log.close()
+
+
+def _letters(system: Up, *arguments: str) -> list[dict[str, Any]]:
+    done = system.carillon("dead-letters", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _skipped_by_decide(directory: Path) -> str:
+    """A record of the decision log that decide found to end its process, before its state was lost."""
+    assert carillon("topics", "create", "--data", str(directory)).returncode == 0
+    with _log(directory) as log:
+        partition = partition_of_group(GROUP, log.partitions("work"))
+        raw = RawEvent(event_id="skipped", type="mention", actor="x", target=USER, object="o", sender_id="s")
+        event = resolve(raw, load_registry(), ingested_at=clock_ms())
+        accepted = NewRecord("events.p1", partition, USER.encode(), encode_event(event), EVENT)
+        (place,) = log.append([accepted])
+        came_from = ("events.p1", partition, place, GROUP)
+        work = EventWork(g=GROUP, stamp=clock_ms(), src=came_from, event=event, users=[USER])
+        (offset,) = log.append([NewRecord("work", partition, b"%d" % GROUP, encode_work(work), WORK)])
+        source = ("work", partition, offset)
+        letter = DeadLetter(
+            id=letter_id("decide", source, GROUP), source=source, group=GROUP, kind="killed", error="it did",
+            event_id="skipped", sender_id="s", type="mention", stage="decide", at=clock_ms(),
+        )  # fmt: skip
+        headers = (("schema", LETTER_SCHEMA),)
+        log.append([NewRecord("dead_letters", partition, b"%d" % GROUP, encode_letter(letter), headers)])
+    return letter.id
+
+
+def _decided(system: Up, event_id: str) -> list[dict[str, Any]]:
+    with _log(system.directory) as log:
+        history = ledger_reader(system.directory, log).history(event_id, USER)
+    return [record for record in history if record["kind"] == "decision"]
+
+
+def _explained(system: Up, event_id: str) -> list[dict[str, Any]]:
+    done = system.carillon("explain", "--event", event_id, "--user", USER, "--json")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_dead_letters_of_a_running_system(tmp_path: Path) -> None:
+    skipped = _skipped_by_decide(tmp_path)
+    with running(tmp_path) as system:
+        path = f"/v1/users/{USER}/endpoints/push/phone"
+        assert system.call("PUT", path, {"platform": "ios", "address": "tok"})[0] in (200, 201, 204)
+        with _log(tmp_path) as log:
+            bad = b'{"event_id":"bad","type":"mention","sender_id":"s","target":"u1","ttl_ms":"soon"}'
+            mine = partition_of_group(GROUP, log.partitions("events.p1"))
+            log.append([NewRecord("events.p1", mine, b"u1", bad, EVENT) for _ in range(2)])
+            first, second = (f"sequence/events.p1/{mine}/{offset}" for offset in (1, 2))
+        system.post({"event_id": "good", "type": "mention", "actor": "y", "target": USER, "object": "g"})
+        until(lambda: bool(_decided(system, "good")), 30, "the decision of a sound event")
+        found = {letter["id"]: letter for letter in _letters(system)}
+        assert sorted(found) == [skipped, first, second]
+        assert _decided(system, "skipped") == []
+
+        (explained,) = _explained(system, "skipped")
+        assert "decide" in explained["explanation"]
+        assert skipped in explained["explanation"]
+        _letters(system, "discard", first)
+        (given,) = _letters(system, "retry", skipped)
+        assert given["to"][0] == "retries"
+        until(lambda: bool(_decided(system, "skipped")), 30, "the decision of what was given back")
+        until(lambda: len(system.provider("apns")) == 2, 30, "its push")
+        (again,) = _letters(system, "retry", "--all")
+        assert again["id"] == second
+        until(lambda: any(each["source"] == again["to"] for each in _letters(system)), 30, "the second letter")
+
+        kinds = [each["kind"] for each in _explained(system, "skipped")]
+        assert kinds[:2] == ["dead_letter", "decision"]
+        assert "retried" in _explained(system, "skipped")[0]["explanation"]
+        assert len(_decided(system, "skipped")) == 1
+        assert system.stop() == 0
+        checked = system.carillon("ledger", "--check")
+        assert checked.returncode == 0, checked.stdout
+        assert len(system.provider("apns")) == 2
