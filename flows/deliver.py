@@ -30,6 +30,7 @@ from flows.steps.deliver import DeliverLogic, Lanes, lane_number
 from flows.steps.deliver_parts import LaneParts, lane_path
 from flows.steps.deliver_records import OUTPUT_TOPICS
 from flows.steps.lane_source import Item, LaneSource
+from flows.steps.restoring import Home, first_offset
 from flows.topics import SENT_CHANNELS, deliver_topic
 from state.model.group_keys import GROUP_KEYS
 from state.sending import read_start
@@ -65,7 +66,8 @@ def wire(
 
     def start(topic: str, partition: int) -> int:
         stored = read_start(lane_path(parts.directory, partition % parts.half), (topic, partition))
-        return parts.log.begin_offset(topic, partition) if stored is None else stored
+        home = Home("deliver", parts.directory, parts.directory.parents[1])
+        return first_offset(home, stored, topic, partition, parts.log)
 
     source = LogSource(
         open_log, parts.topics, start=start, budget=given.budget, resume="own", drain=drain, on_epoch=lanes.epoch

@@ -27,6 +27,7 @@ from flows.sending import build_sender
 from flows.settings import load_settings
 from flows.steps.lane_source import Item
 from flows.steps.p0_source import P0Source
+from flows.steps.restoring import Home, first_offset
 from flows.steps.transactional import P0Lanes, P0Logic, lane_number
 from flows.steps.transactional_parts import TOPIC, P0Parts, lane_path
 from state.model.group_keys import GROUP_KEYS
@@ -45,7 +46,8 @@ def wire(open_log: Callable[[], Log], parts: P0Parts, *, drain: Callable[[], boo
 
     def start(partition: int) -> int:
         stored = read_start(lane_path(parts.directory, partition), (TOPIC, partition))
-        return parts.log.begin_offset(TOPIC, partition) if stored is None else stored
+        home = Home("transactional", parts.directory, parts.directory.parents[1])
+        return first_offset(home, stored, TOPIC, partition, parts.log)
 
     source = P0Source(open_log, TOPIC, start=start, tick=_TICK, drain=drain, on_epoch=lanes.epoch)
     flow = Dataflow("transactional")

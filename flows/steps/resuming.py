@@ -19,7 +19,7 @@ from state.model.dead_letter import (
     letter_id,
     names_in,
 )
-from state.model.errors import LogError, MalformedRecordError, StateError
+from state.model.errors import LogError, MalformedRecordError, StateDamagedError, StateError
 
 _KEY_LENGTH_MAX = 1024
 """Of a letter: poison may have a key of any length."""
@@ -27,19 +27,22 @@ _logger = structlog.get_logger(__name__)
 
 
 def resume_offset(open_log: Callable[[], Log], stored: int, topic: str, partition: int) -> int:
-    """Where to read on behind what a store holds; a store that is new begins with the oldest record there is."""
-    if stored:
-        return stored
+    """Where to read on in a compacted topic behind what a store holds; a store that is new begins with the oldest.
+
+    :raises StateDamagedError: the log is not the one that the store has read.
+    """
     log = open_log()
     try:
-        oldest = log.begin_offset(topic, partition)
+        begin, end = log.begin_offset(topic, partition), log.end_offset(topic, partition)
     finally:
         log.close()
-    if oldest:
-        _logger.warning(
-            "a store begins anew behind what the log retains", topic=topic, partition=partition, offset=oldest
+    if stored and not begin <= stored <= end:
+        raise StateDamagedError(
+            f"the state goes on at {topic}/{partition} offset {stored}, and the log ends at {end} (it begins at {begin}):"
+            f" the log was lost, or is another one. Restore the log, or move the state directory of {topic} aside: what"
+            f" it holds is made again from the topic"
         )
-    return oldest
+    return stored or begin
 
 
 def dead_letter(
