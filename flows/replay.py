@@ -32,7 +32,14 @@ from state.inbox_ops import parse_sequence
 from state.ledger import empty_table, latest, ledger_table
 from state.lock import StateLock
 from state.model.dead_letter import AGAIN_HEADER
-from state.model.errors import ConfigurationError, OffsetOutOfRangeError, StateError, UnknownTopicError
+from state.model.errors import (
+    ConfigurationError,
+    OffsetOutOfRangeError,
+    StateDamagedError,
+    StateError,
+    UnknownTopicError,
+)
+from state.model.keys import KEY_GROUPS
 from state.rocksdb import GroupStore
 
 pc: Any = pyarrow.compute  # its stubs refuse expressions
@@ -298,9 +305,21 @@ def _locks(directory: Path, *, force: bool) -> Iterator[None]:
         for owned in [directory, *(path.parent for path in directory.glob("*/owner.lock"))]:
             if owned.exists():
                 held.enter_context(StateLock.acquire(owned, "carillon replay"))
-        if any(directory.glob("**/CURRENT")) and not force:
+        if not force and any(_holds_state(path.parent) for path in directory.glob("**/CURRENT")):
             raise StateError(f"{directory}: there is state; --force moves it aside")
         yield
+
+
+def _holds_state(database: Path) -> bool:
+    """Whether any key group is in it; a start that was refused leaves a database without one."""
+    try:
+        store = GroupStore(database)
+    except StateDamagedError:
+        return True
+    try:
+        return any(store.next_offset(group) for group in range(KEY_GROUPS))
+    finally:
+        store.close()
 
 
 def _move_aside(directory: Path, at_ms: int) -> Path | None:

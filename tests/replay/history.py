@@ -96,7 +96,9 @@ class History:
             journal.close()
 
     def store(self) -> GroupStore:
-        return GroupStore(self.directory / "state" / "decide" / "rocksdb")
+        decide_directory = self.directory / "state" / "decide"
+        slot = decide_directory / "0"
+        return GroupStore((slot if slot.exists() else decide_directory) / "rocksdb")
 
     def track(self) -> None:
         """To the ends of the archived topics."""
