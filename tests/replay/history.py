@@ -109,6 +109,12 @@ class History:
         flow = track.wire(self.open_log, self.directory, drain=calls(1), now_ms=clock_ms, options=options)
         cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=timedelta(milliseconds=20))
 
+    def trim_partition(self, topic: str, partition: int) -> None:
+        """Retention passes what this partition has now, archived or not."""
+        before = self.log.begin_offset(topic, partition)
+        self.log.maintain(clock_ms() + timedelta(days=8) // timedelta(milliseconds=1))
+        assert self.log.begin_offset(topic, partition) > before, "nothing was trimmed"
+
     def trim(self) -> None:
         """Retention passes all that is in the log."""
         self.log.maintain(clock_ms() + timedelta(days=8) // timedelta(milliseconds=1))
