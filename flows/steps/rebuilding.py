@@ -1,4 +1,5 @@
-"""Where `sequence` goes on when its state is made from the decision log alone: which accepted records it had handled.
+"""Where `sequence` goes on when its state is made from the decision log alone: which accepted records it had handled;
+and which releases `schedule` had carried out.
 
 Everything that the retained part of `work` came from is known by its source, and is not written again. What is missing
 there was handled all the same if it
@@ -16,10 +17,13 @@ made of them: a setting that is older than `work` is written to it a second time
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
+from typing import NamedTuple
 
 from connectors.log.interface import Log, Record
 from flows.steps.deciding import read_dead_letters
+from flows.topics import EVENT_TOPICS
 from operators.dedup import EVENT_ID_WINDOW_MS, original_of
 from operators.sequence import RETRIES
 from state.model.dead_letter import LETTER_SCHEMA, decode_letter
@@ -32,6 +36,7 @@ from state.sequencing import SequenceState
 EVENTS = ("events.p1", "events.p2")
 RETAINED = (*EVENTS, "reads", RETRIES)
 """What `sequence` reads of topics that are not compacted."""
+_NOT_KEPT = b'"deliver_at":null'
 _MARGIN_MS = 3_600_000
 _BATCH_MAX = 4096
 _READ_WITHIN = timedelta(seconds=30)
@@ -55,6 +60,36 @@ def handled_positions(state: SequenceState, log: Log, *, stage: str) -> dict[Pla
             first = max(log.begin_offset(*place), log.offset_at(*place, since))
             positions[place] = _first_unhandled(state, log, place, range(first, furthest.get(place, -1) + 1), aside)
     return positions
+
+
+class CarriedOut(NamedTuple):
+    """Releases of kept events that took place, as the topics of events tell (for a `schedule` that begins anew)."""
+
+    event_ids: frozenset[str]
+    before_ms: int
+    """Of what was ordered earlier, nothing is retained: it took place."""
+
+    def includes(self, event_id: str, ordered_ms: int) -> bool:
+        """Whether the event was released by an order of this time; `sequence` knows a repeat for a day only."""
+        return event_id in self.event_ids or ordered_ms < self.before_ms
+
+
+def releases_carried_out(log: Log) -> CarriedOut:
+    """Read from the topics of events which kept events were released.
+
+    :raises LogUnavailableError: the log is not read to its end in time.
+    """
+    released: set[str] = set()
+    before = 0
+    for place in ((topic, partition) for topic in EVENT_TOPICS.values() for partition in range(log.partitions(topic))):
+        begin, end = log.begin_offset(*place), log.end_offset(*place)
+        for record in _records(log, place, range(begin, end)):
+            if record.offset == begin > 0:
+                before = max(before, record.timestamp_ms)
+            if _NOT_KEPT not in record.value:
+                with suppress(MalformedRecordError):
+                    released.add(decode_event(record.value).event_id)
+    return CarriedOut(frozenset(released), before)
 
 
 def is_rebuildable(log: Log, registry: Registry, now_ms: int) -> bool:

@@ -38,9 +38,9 @@ def resume_offset(open_log: Callable[[], Log], stored: int, topic: str, partitio
         log.close()
     if stored and not begin <= stored <= end:
         raise StateDamagedError(
-            f"the state goes on at {topic}/{partition} offset {stored}, and the log ends at {end} and begins at {begin}:"
-            f" the log was lost, or is another one. Restore the log, or move the state directory of {topic} aside: it is"
-            f" made again from the topic"
+            f"the state goes on at {topic}/{partition} offset {stored}, and the log ends at {end} and begins at"
+            f" {begin}: the log was lost, or is another one. Restore the log, or move the state directory of {topic}"
+            f" aside: it is made again from the topic"
         )
     return stored or begin
 

@@ -16,6 +16,7 @@ import structlog
 from connectors.log import Log, NewRecord, Record
 from connectors.metrics import DEAD_LETTERS
 from flows.steps.one_owner import OwnerSource
+from flows.steps.rebuilding import CarriedOut, releases_carried_out
 from flows.steps.resuming import dead_letter, environment_failed, resume_offset
 from flows.topics import EVENT_TOPICS
 from operators.schedule import Cancel, Reaction, Released, on_cancel, on_event, on_released, settle
@@ -70,8 +71,9 @@ class ScheduleOwner:
 
     def __init__(self, parts: ScheduleParts) -> None:
         self._parts, self._log = parts, parts.open_log()
-        self._scheduler = Scheduler(parts.store.load(), parts.journal, self._log, parts.clock)
         self._next_offset = resume_offset(parts.open_log, parts.store.next_offset(), TOPIC, 0)
+        carried_out = None if self._next_offset else releases_carried_out(self._log)
+        self._scheduler = Scheduler(parts.store.load(), parts.journal, self._log, parts.clock, carried_out)
         self._reader = self._log.reader({(TOPIC, 0): self._next_offset})
         self._credit = _BUDGET
         self._next_look = parts.monotonic()
@@ -108,9 +110,17 @@ class ScheduleOwner:
 class Scheduler:
     """Records of the topic to records of the log."""
 
-    def __init__(self, kept: KeptEvents, journal: PoisonJournal, log: Log, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        kept: KeptEvents,
+        journal: PoisonJournal,
+        log: Log,
+        clock: Callable[[], int],
+        carried_out: CarriedOut | None = None,
+    ) -> None:
+        """`carried_out` by those before, where the topic is read from its begin."""
         self.kept = kept
-        self._journal, self._clock = journal, clock
+        self._journal, self._clock, self._carried_out = journal, clock, carried_out
         self._partitions = log.partitions(EVENT_TOPICS["P1"])
         self._letter_partitions = log.partitions("dead_letters")
         self._ordered: set[str] = set()
@@ -130,6 +140,8 @@ class Scheduler:
         self._journal.begin(*place)
         try:
             reaction = self._reaction(record)
+            if self._carried_out is not None:
+                reaction.events = self._still_to_release(reaction.events, record.timestamp_ms)
             written = self._records(reaction)
         except MemoryError:
             raise  # it stays noted: a record that needs too much is skipped in the end
@@ -142,6 +154,10 @@ class Scheduler:
         self._ordered.difference_update(reaction.gone)
         self._journal.end()
         return written
+
+    def _still_to_release(self, events: list[Event], ordered_ms: int) -> list[Event]:
+        carried_out = self._carried_out
+        return [e for e in events if carried_out is None or not carried_out.includes(e.event_id, ordered_ms)]
 
     def _reaction(self, record: Record) -> Reaction:
         schema = dict(record.headers).get("schema", b"")
