@@ -86,9 +86,10 @@ class Script:
     def _name(self, event: dict[str, Any], *, p0: bool) -> None:
         """By what a repeat is recognised: an event_id, a key, both, or its content.
 
-        Content is compared with the latest of its kind only, so such an event is the only one of its kind.
+        Content is compared with the latest keyless event of its kind only. So such an event is the only keyless one of
+        its kind: it has an object of its own, and its retraction a key.
         """
-        way = self.choose.random()
+        way = 0.6 if str(event.get("object")).startswith("own") else self.choose.random()
         if way < 0.55 or p0 or "deliver_at" in event:
             event["event_id"] = f"e{self.number}"
         if 0.45 < way < 0.8:

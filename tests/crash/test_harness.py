@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from crash.harness import crash_run
+from crash.killer import FIRST_SECOND, NAMES, RECOVERY, STEADY, SUPERVISOR
 
 KILLS = {"embedded": 34, "kafka": 20}
 
@@ -20,5 +21,8 @@ def test_nothing_is_lost_doubled_or_decided_otherwise(
         environment["CARILLON_LOG__PREFIX"] = f"crash{time.time_ns()}."
     outcome = crash_run(tmp_path, seed=1, kills=KILLS[profile], environment=environment)
     print(f"\n{profile}: {outcome.table()}")
-    assert outcome.felt.total() >= KILLS[profile]
     outcome.assert_exact()
+    assert outcome.felt.total() >= KILLS[profile]
+    assert {name for name, _ in outcome.felt} == {*NAMES, SUPERVISOR}, "somebody was never killed"
+    assert {when for _, when in outcome.felt} >= {STEADY, FIRST_SECOND, RECOVERY}
+    assert outcome.counts["delivery UNKNOWN"] + outcome.counts["taken twice, P0"], "no kill met a send under way"
