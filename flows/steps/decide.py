@@ -6,7 +6,9 @@ is exact with or without `-r`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
+import structlog
 from bytewax.operators import StatefulBatchLogic
 
 from connectors.log import NewRecord, Record
@@ -15,6 +17,7 @@ from flows.steps.deciding import GroupDecider
 from state.model.group_keys import GROUP_KEYS
 from state.model.keys import groups_of_partition
 
+_logger = structlog.get_logger(__name__)
 GroupRecords = tuple[int, list[tuple[int, bytes]]]
 """A key group and its (offset, value) in order."""
 
@@ -51,14 +54,27 @@ class DecideGroup(StatefulBatchLogic[GroupRecords, tuple[str, NewRecord], None])
         self._decider: GroupDecider | None = None
 
     def on_batch(self, values: list[GroupRecords]) -> tuple[list[tuple[str, NewRecord]], bool]:
-        records: list[tuple[str, NewRecord]] = []
+        with _told():
+            return [keyed(record) for record in self._decided(values)], False
+
+    def _decided(self, values: list[GroupRecords]) -> Iterator[NewRecord]:
         for group, entries in values:
             decider = self._decider = self._decider or self._open_group(group)
             for offset, value in entries:
-                records.extend(map(keyed, decider.decide(offset, value)))
-        return records, False
+                yield from decider.decide(offset, value)
 
     def snapshot(self) -> None:
         """The epoch ends here: encode what it changed. It is committed when its outputs are known to be in the log."""
         if self._decider is not None:
-            self._decider.stage()
+            with _told():
+                self._decider.stage()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Log an error here: with several processes the engine loses its text."""
+    try:
+        yield
+    except Exception:
+        _logger.exception("flow_stops", flow="decide", effect="it resumes at its last complete epoch")
+        raise

@@ -22,7 +22,7 @@ from state.model.dead_letter import LETTER_SCHEMA, decode_letter
 from state.model.errors import LogUnavailableError, MalformedRecordError
 from state.model.keys import partition_of_group
 from state.model.registry import Registry
-from state.model.work import TickWork, decode_work
+from state.model.work import TickWork, Work, decode_work
 from state.poison import PoisonJournal
 from state.rocksdb import GroupStore
 
@@ -96,8 +96,7 @@ class GroupDecider:
         with self._journal.processing(TOPIC, self._partition, offset, self.group):
             state, writer = self._state, self._writer
             record = decode_work(value)
-            if record.g not in (None, self.group):
-                raise MalformedRecordError(f"work: a record of key group {record.g} stands at one of {self.group}")
+            self._check(record)
             outputs = writer.encode(state, apply(state, record, offset), offset)
             if isinstance(record, TickWork):
                 terms = state.count_terms()
@@ -105,6 +104,12 @@ class GroupDecider:
                     state.counted = terms
                     outputs.append(writer.counts(terms, offset))
             return outputs
+
+    def _check(self, record: Work) -> None:
+        if record.g not in (None, self.group):
+            raise MalformedRecordError(f"work: a record of key group {record.g} stands at one of {self.group}")
+        if not 0 <= record.stamp < _STAMP_MAX:
+            raise MalformedRecordError("work: the stamp is no time in ms")
 
     def _restore(self) -> None:
         """The state before the record that failed. What was written for the records before it is not written again."""

@@ -4,6 +4,7 @@
 came from. `place` of a record is its offset in its partition and is not part of its bytes.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -122,17 +123,32 @@ AnyWork = (
     | VersionsWork
 )
 
+DEPTH_MAX = 64
+"""Levels of JSON; the gateway admits payloads of far fewer (CONTRACT)."""
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
 _decoder = msgspec.json.Decoder(AnyWork)
 _encoder = msgspec.json.Encoder()
 
 
 def decode_work(value: bytes) -> AnyWork:
-    """:raises MalformedRecordError: naming the field that does not fit."""
+    """:raises MalformedRecordError: naming the field that does not fit, or nested so deep that what is read could not
+    be stored again.
+    """
+    if value.count(b"{") + value.count(b"[") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
+        raise MalformedRecordError(f"work: nested deeper than {DEPTH_MAX} levels")
     try:
         record: AnyWork = _decoder.decode(value)
     except UNDECODABLE as error:
         raise MalformedRecordError(f"work: {error}") from error
     return record
+
+
+def _depth(value: bytes) -> int:
+    deepest = depth = 0
+    for match in _BRACKETS.finditer(value):
+        depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(match.group(), 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def encode_work(record: Work) -> bytes:

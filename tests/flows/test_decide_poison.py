@@ -20,7 +20,7 @@ from connectors.log import NewRecord
 from flows.steps.deciding import read_dead_letters, take_over_skips
 from state.model.dead_letter import DeadLetter, decode_letter
 from state.model.keys import KEY_GROUPS, groups_of_partition, key_group, partition_of_group
-from state.model.work import EndpointWork, SliceWork, VersionsWork
+from state.model.work import EndpointWork, EventWork, SliceWork, TickWork, VersionsWork, encode_work
 from state.poison import STARTS_MAX
 from state.rocksdb import GroupStore
 
@@ -66,7 +66,29 @@ def _no_group(choose: random.Random, stamp: int) -> NewRecord:
     return right._replace(partition=away, key=choose.choice([right.key, b"x", "²".encode(), b"999999999999", b"-1"]))
 
 
-KINDS: list[Callable[[random.Random, int], NewRecord]] = [_endpoint, _slice, _versions, _no_json, _no_group]
+def _deep(choose: random.Random, stamp: int) -> NewRecord:
+    """It decodes, is held, and could not be stored."""
+    group = key_group(work_log.HOT[0])
+    event = work_log.event("deep", "mention", stamp, target=work_log.HOT[0], payload={"P": 1})
+    whole = encode_work(EventWork(g=group, stamp=stamp, event=event, users=[work_log.HOT[0]]))
+    value = whole.replace(b'{"P":1}', b'{"[":' * 985 + b"1" + b"}" * 985)
+    return NewRecord("work", partition_of_group(group, PARTITIONS), str(group).encode(), value)
+
+
+def _no_time(choose: random.Random, stamp: int) -> NewRecord:
+    record = TickWork(stamp=choose.choice([-1, 1 << 60]))
+    return work_log.work(record, partition=choose.randrange(PARTITIONS))
+
+
+KINDS: list[Callable[[random.Random, int], NewRecord]] = [
+    _endpoint,
+    _slice,
+    _versions,
+    _no_json,
+    _no_group,
+    _deep,
+    _no_time,
+]
 
 
 def _fill(bench: Bench, choose: random.Random, poisons: int) -> tuple[Skipped, int]:
@@ -98,7 +120,7 @@ def _letters(bench: Bench) -> list[DeadLetter]:
 @pytest.mark.parametrize(("seed", "workers", "stops"), [(1, 1, 0), (2, 2, 3), (3, 1, 5)])
 def test_poison_changes_nothing_for_the_others(bench: Bench, seed: int, workers: int, stops: int) -> None:
     choose = random.Random(seed)
-    skipped, letters = _fill(bench, choose, 20)
+    skipped, letters = _fill(bench, choose, 28)
     expected = decided_in_one_go(bench, without=skipped)
     assert {len(expected[topic]) > 10 for topic in ("ledger", "inbox", "deliver.push")} == {True}
     for _ in range(stops):
