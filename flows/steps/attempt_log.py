@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import msgspec
+import structlog
 
 from connectors.log.group import GroupAppender
 from connectors.log.interface import Log, NewRecord, Record
 from operators.attempts import DeliveryHistory
 from state.envelope import schema_of
+from state.model.dead_letter import error_text
 from state.model.delivery import ATTEMPT_JSON, Attempt, decode_attempt
+from state.model.errors import MalformedRecordError
 
 TOPIC = "attempts"
 _HEADERS = (("schema", ATTEMPT_JSON.encode()),)
@@ -20,6 +23,7 @@ _POLL = timedelta(seconds=1)
 _BATCH_MAX = 4096
 _FAR_FUTURE_MS = 1 << 62
 _encode = msgspec.json.Encoder().encode
+_logger = structlog.get_logger(__name__)
 
 
 class AttemptLog:
@@ -63,7 +67,6 @@ def recover(log: Log, partition: int, start: int) -> Recovered:
     """Read a partition from `start` to its present end.
 
     :raises LogError: it cannot be read; nothing may be sent without it.
-    :raises MalformedRecordError: a record does not decode.
     """
     place, begin = (TOPIC, partition), log.begin_offset(TOPIC, partition)
     recovered = Recovered(max(start, begin), log.end_offset(TOPIC, partition))
@@ -83,5 +86,14 @@ def _apply(recovered: Recovered, record: Record) -> None:
     if recovered.trimmed_before_ms is not None:
         recovered.trimmed_before_ms = min(recovered.trimmed_before_ms, record.timestamp_ms)
     if schema_of(record.headers) == ATTEMPT_JSON:
-        attempt = decode_attempt(record.value)
+        attempt = read_attempt(record)
         recovered.histories.setdefault(attempt.key, DeliveryHistory()).apply(attempt)
+
+
+def read_attempt(record: Record) -> Attempt:
+    """The record; one that does not decode counts as an intent without an answer, since it may have been one."""
+    try:
+        return decode_attempt(record.value)
+    except MalformedRecordError as error:
+        _logger.warning("attempt_malformed", partition=record.partition, offset=record.offset, error=error_text(error))
+        return Attempt(state="intent", key=record.key.decode("utf-8", "replace"), at=record.timestamp_ms)

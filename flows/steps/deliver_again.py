@@ -3,7 +3,9 @@
 A lane remembers for a day what it sent; an emission that comes again may be older. So what is marked `again` waits
 until the lane's partition of `attempts` was searched, in a thread, from a while before the emission was decided: keys
 that ended go into the lane's file as if they had ended today, those without an end keep their history and go on by it.
-What is attempted later is in the lane's own hands. One search serves whatever comes again within half a day.
+What is attempted later is in the lane's own hands. One search serves whatever comes again within half a day. What the
+lane had begun of such an emission when it was killed is known from its start and goes on by that, also where it ended:
+nobody else tells that end.
 
 If `attempts` no longer reaches back so far, nothing is sent: what the lane has never taken in ends as UNKNOWN, and of
 the rest nobody can say more than the ledger does.
@@ -18,11 +20,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from connectors.log.interface import Log
-from flows.steps.attempt_log import TOPIC
+from flows.steps.attempt_log import TOPIC, read_attempt
 from flows.steps.deliver_counts import Job
 from operators.attempts import DeliveryHistory
 from state.envelope import schema_of
-from state.model.delivery import ATTEMPT_JSON, ToDeliver, decode_attempt
+from state.model.delivery import ATTEMPT_JSON, Attempt, ToDeliver, delivery_key
 from state.sending import SENT_FOR_MS, Place
 
 _MARGIN_MS = 600_000
@@ -44,6 +46,8 @@ class Held:
     """It was opened, and its deliveries counted as accepted, before a restart."""
     is_new: bool
     """It is above its mark: this lane has never taken it in."""
+    begun: dict[str, DeliveryHistory]
+    """By key: what was under way, or ended and not committed, when the lane started; who takes one removes it."""
 
     @property
     def since_ms(self) -> int:
@@ -54,6 +58,13 @@ class Held:
     def size(self) -> int:
         """Deliveries it may come to."""
         return sum(len(emission.devices) for emission in self.emissions)
+
+
+def keys_of(emission: ToDeliver) -> Iterator[str]:
+    """Every delivery key that an emission may come to, fallbacks included."""
+    for channel, devices in ((emission.channel, emission.devices), *((e.channel, e.devices) for e in emission.rest)):
+        for device in devices:
+            yield delivery_key(emission.emission_id, emission.user, channel, device.id)
 
 
 class AttemptSearch:
@@ -67,10 +78,8 @@ class AttemptSearch:
         self.histories: dict[str, DeliveryHistory] = {}
         """Of keys without an end; who takes one over removes it."""
         self._log, self._place, self._on_ended = log, (TOPIC, partition), on_ended
-        begin = log.begin_offset(*self._place)
-        self.start = max(begin, log.offset_at(*self._place, max(0, since_ms)))
-        self.reaches_back = begin == 0 or self.start > begin or since_ms >= now_ms - SENT_FOR_MS
-        """Whether nothing of that time was trimmed (the log retains more than a day)."""
+        self._begin = log.begin_offset(*self._place)
+        self.start = max(self._begin, log.offset_at(*self._place, max(0, since_ms)))
         self._failure: Exception | None = None
         self._done = threading.Event()
         threading.Thread(target=self._run, name=f"attempts-search-{partition}", daemon=True).start()
@@ -83,6 +92,12 @@ class AttemptSearch:
         if self._failure is not None:
             raise self._failure
         return self._done.is_set()
+
+    def reaches_back(self, since_ms: int, now_ms: int) -> bool:
+        """Whether nothing since then was trimmed before the search began (the log retains more than a day)."""
+        if self._begin == 0 or since_ms >= now_ms - SENT_FOR_MS:
+            return True
+        return self._log.offset_at(*self._place, max(0, since_ms)) > self._begin
 
     def _run(self) -> None:
         try:
@@ -99,13 +114,12 @@ class AttemptSearch:
                 ended = []
                 for record in reader.poll(_BATCH_MAX, _POLL):
                     if schema_of(record.headers) == ATTEMPT_JSON:
-                        ended += self._apply(record.value)
+                        ended += self._apply(read_attempt(record))
                 self._on_ended(ended)
         finally:
             reader.close()
 
-    def _apply(self, value: bytes) -> list[str]:
-        attempt = decode_attempt(value)
+    def _apply(self, attempt: Attempt) -> list[str]:
         history = self.histories.setdefault(attempt.key, DeliveryHistory())
         history.apply(attempt)
         if history.outcome is None:
@@ -123,11 +137,14 @@ class Redeliveries:
         self._searches: dict[int, AttemptSearch] = {}
         self.size = 0
         """Deliveries that wait."""
+        self.begun: set[str] = set()
+        """Keys of those that were begun before the start: their ends have yet to be told."""
 
     def hold(self, held: Held) -> None:
         """Let a record wait."""
         self._held.append(held)
         self.size += held.size
+        self.begun |= held.begun.keys()
 
     def ready(self) -> Iterator[tuple[Held, AttemptSearch]]:
         """Those that need not wait any more, in order, with the search that covers them.
@@ -140,15 +157,18 @@ class Redeliveries:
                 return
             held = self._held.popleft()
             self.size -= held.size
+            self.begun -= held.begun.keys()
             yield held, search
 
     def offsets(self, place: Place, *, counted: bool) -> set[int]:
         """What waits of a topic's partition."""
         return {held.offset for held in self._held if held.place == place and held.counted is counted}
 
-    def find(self, partition: int, key: str) -> DeliveryHistory | None:
-        """What the last search knows of a key without an end."""
-        search = self._searches.get(partition)
+    def find(self, held: Held, key: str) -> DeliveryHistory | None:
+        """What is known of a key: from the start, or by the last search if it has no end."""
+        if key in held.begun:
+            return held.begun.pop(key)
+        search = self._searches.get(held.place[1])
         return None if search is None else search.histories.pop(key, None)
 
     def _search(self, held: Held) -> AttemptSearch:

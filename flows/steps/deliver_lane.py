@@ -24,7 +24,7 @@ import structlog
 from connectors.log.interface import NewRecord, Record
 from connectors.metrics import DEAD_LETTERS, DELIVERIES, DELIVERIES_OPEN
 from flows.steps.attempt_log import recover
-from flows.steps.deliver_again import AttemptSearch, Held, Redeliveries
+from flows.steps.deliver_again import AttemptSearch, Held, Redeliveries, keys_of
 from flows.steps.deliver_counts import Job, LaneCounts
 from flows.steps.deliver_parts import JOURNAL_NAME, RENDERING, LaneMarks, LaneParts, lane_path
 from flows.steps.deliver_records import LedgerWriter
@@ -109,11 +109,12 @@ class DeliverLane:
         return all(self._reached[place] >= end for place, end in ends.items())
 
     def _start(self, place: Place) -> int:
-        """Where this run begins to read."""
+        """Where this run begins to read; what the log lost was given up before (`flows.steps.restoring`)."""
+        begin = self._parts.log.begin_offset(*place)
         if place not in self._next:
-            return self._parts.log.begin_offset(*place)
+            return begin
         offsets: list[int] = [self._next[place], *self._reopen.get(place, ())]
-        return min(offsets)
+        return max(begin, min(offsets))
 
     def accept(self, records: Sequence[Record]) -> list[NewRecord]:
         """Take records and send what is in them; gives dead letters."""
@@ -219,7 +220,8 @@ class DeliverLane:
             self._preset_lost(tasks, place[1], record.timestamp_ms)
             taken.append(_Taken(place, offset, job, tasks, counted))
         elif emissions:
-            self._waiting.hold(Held(place, offset, job, emissions, counted, is_new))
+            begun = self._begun(place[1], emissions)
+            self._waiting.hold(Held(place, offset, job, emissions, counted, is_new, begun))
         if is_new:
             self._marks.take(place, sequence)
         return taken
@@ -230,26 +232,35 @@ class DeliverLane:
             return []  # what was open at the restart comes first
         opened: list[SendTask] = []
         for held, search in self._waiting.ready():
-            partition = held.place[1]
-            tasks = self._all_tasks(
-                held.place, held.offset, held.emissions, held.job, partial(self._waiting.find, partition)
-            )
-            if not search.reaches_back:
+            find = partial(self._waiting.find, held)
+            tasks = self._all_tasks(held.place, held.offset, held.emissions, held.job, find)
+            if not search.reaches_back(held.since_ms, self._parts.now_ms()):
                 tasks = self._without_attempts(tasks, is_new=held.is_new)
             opened += self._open_all([_Taken(held.place, held.offset, held.job, tasks, held.counted)], search)
             self._dirty = True
         return opened
 
+    def _begun(self, partition: int, emissions: Sequence[ToDeliver]) -> dict[str, DeliveryHistory]:
+        """What the start found of these in `attempts`; a record that is open keeps what concerns its emissions."""
+        find, found = self._find(partition), dict[str, DeliveryHistory]()
+        for emission in emissions:
+            keys = list(keys_of(emission))
+            if self._keys.isdisjoint(keys):
+                found |= {key: history for key in keys if (history := find(key)) is not None}
+        return found
+
     def _without_attempts(self, tasks: list[SendTask], *, is_new: bool) -> list[SendTask]:
         """Nothing may be sent; what was perhaps taken in long ago is left to what the ledger says of it."""
         for task in tasks:
-            task.preset = (UNKNOWN, NOT_RETAINED)
-        return tasks if is_new else []
+            if not task.known:
+                task.preset = (UNKNOWN, NOT_RETAINED)
+        return tasks if is_new else [task for task in tasks if task.known]
 
     def _remember_ended(self, keys: list[str]) -> None:
         """From a search's thread: not to be sent again, unless it is open here and its end has yet to be told."""
         with self._lock:
-            self._store.remember_sent((key for key in keys if key not in self._keys), self._parts.now_ms())
+            told = [key for key in keys if key not in self._keys and key not in self._waiting.begun]
+            self._store.remember_sent(told, self._parts.now_ms())
 
     def _open_all(self, taken: Sequence[_Taken], search: AttemptSearch | None = None) -> list[SendTask]:
         """Open the jobs; a key that is open already, or ended within its day, is left out."""
@@ -325,8 +336,8 @@ class DeliverLane:
 
     def _attempts_begin(self, partition: int, tasks: Sequence[SendTask], search: AttemptSearch | None) -> int:
         """Attempts of these tasks, and of what they fall back to, stand here or above."""
-        if search is not None and tasks:
-            return search.start
+        if search is not None and any(task.known for task in tasks):
+            return min(search.start, self._recovered[partition].start)
         if any(task.known for task in tasks):
             return self._recovered[partition].start
         return self._attempts_end(partition)
