@@ -122,7 +122,26 @@ class EmissionLog:
 
     def restore(self, first_entry: int, times: npt.NDArray[np.int64], rows: npt.NDArray[np.int32]) -> None:
         """Take over stored entries in order, into an empty log."""
-        self._base = first_entry
-        self.reserve_rows(int(rows.max(initial=-1)) + 1)
-        for time, row in zip(times.tolist(), rows.tolist(), strict=True):
-            self.add(row, time)
+        count = len(times)
+        self._base, self._end = first_entry, count
+        if not count:
+            return
+        self.reserve_rows(int(rows.max()) + 1)
+        room = np.zeros(max(len(self._times) - count, 0), np.int64)
+        self._times = np.concatenate([times, room])
+        self._rows = np.concatenate([rows, room.astype(np.int32)])
+        self._previous = np.concatenate([self._links(rows), room])
+        counts = np.bincount(rows, minlength=len(self.hour)).astype(np.int32)
+        self.hour, self.day = counts, counts.copy()
+        self._next_leave = int(times[0]) + HOUR_MS
+
+    def _links(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """Per entry the number of the one before of the same row; lets `last` name the last of each."""
+        by_row = np.argsort(rows, kind="stable")
+        grouped, numbers = rows[by_row], by_row + self._base
+        follows = grouped[1:] == grouped[:-1]
+        links = np.full(len(rows), NONE, np.int64)
+        links[by_row[1:][follows]] = numbers[:-1][follows]
+        last = np.append(~follows, [True])
+        self.last[grouped[last]] = numbers[last]
+        return links
