@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bytewax.errors import BytewaxRuntimeError
 from helpers.decided import TOPICS, assert_complete, complete
 from helpers.flow_bench import PARTITIONS, Bench, calls, decided_in_one_go
 
@@ -103,3 +104,17 @@ def test_order_is_kept_per_group_so_that_one_mark_drops_exactly_the_repeats(benc
                 assert seq not in kept
                 kept.add(seq)
         assert kept == expected.get(topic, {}).keys(), topic
+
+
+def test_a_group_of_another_process_is_refused(bench: Bench) -> None:
+    """It would be decided from nothing, since its state is elsewhere."""
+    theirs = range(60, 120)
+    with pytest.raises(BytewaxRuntimeError) as refused:
+        bench.decide(calls(100), groups=[group for group in range(240) if group not in theirs])
+    causes, cause = list[str](), refused.value.__cause__
+    while cause is not None:
+        causes.append(str(cause))
+        cause = cause.__cause__
+    assert any("came to a process that does not decide it" in text for text in causes)
+    for topic in TOPICS:
+        assert not [r for r in bench.read(topic) if int(dict(r.headers)["seq"].split(b":")[1]) in theirs]

@@ -6,7 +6,7 @@ import atexit
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -29,7 +29,7 @@ from operators.decide import apply
 from operators.sequence import versions_in_force
 from state.group import GroupState
 from state.model.event import RawEvent, encode_event, resolve
-from state.model.keys import groups_of_partition, key_group, partition_of_group
+from state.model.keys import KEY_GROUPS, groups_of_partition, key_group, partition_of_group
 from state.model.registry import load_registry
 from state.model.work import AnyWork, TickWork, VersionsWork, decode_work
 from state.poison import PoisonJournal
@@ -158,12 +158,19 @@ class Bench:
             store.close()
             journal.close()
 
-    def decide(self, drain: Callable[[], bool], *, workers: int = 1, budget: int = 1000) -> None:
+    def decide(
+        self,
+        drain: Callable[[], bool],
+        *,
+        workers: int = 1,
+        budget: int = 1000,
+        groups: Collection[int] = range(KEY_GROUPS),
+    ) -> None:
         """Run `decide` until it drains; what its last epoch staged is lost, as by a crash."""
         store = GroupStore(self.directory / "state" / "decide")
         journal = PoisonJournal.open(self.directory / "state" / "decide.poison")
         flow = decide.wire(
-            self.open_log, store, REGISTRY, journal, partitions=PARTITIONS, budget=budget, drain=drain
+            self.open_log, store, REGISTRY, journal, partitions=PARTITIONS, budget=budget, drain=drain, groups=groups
         )  # fmt: skip
         try:
             cluster_main(flow, [], 0, worker_count_per_proc=workers, epoch_interval=EPOCH)
