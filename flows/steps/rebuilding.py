@@ -8,10 +8,10 @@ there was handled all the same if it
 - repeats another event, as of the time at which it was accepted;
 - was set aside: `dead_letters` says so.
 
-In each partition, records were handled in order. So behind the last one that is in `work` nothing was (but for repeats,
-which are recognised as ever), and what is missing before it, for none of these reasons, was cut off by a crash: from
-there on everything is read again. The topics of settings are compacted and read from their begin, since placement is
-made of them: a setting that is older than `work` is written to it a second time, and says what it said.
+In each partition, records were handled in order. So the first one that is missing for none of these reasons was cut off
+by a crash, or was not read yet: from there on everything is read again. The topics of settings are compacted and read
+from their begin, since placement is made of them: a setting that is older than `work` is written to it a second time,
+and says what it said.
 """
 
 from __future__ import annotations
@@ -49,16 +49,13 @@ def handled_positions(state: SequenceState, log: Log, *, stage: str) -> dict[Pla
     :raises LogUnavailableError: the log is not read to its end in time.
     """
     since = _oldest_work_ms(log) or 0
-    furthest: dict[Place, int] = {}
-    for topic, partition, offset in state.taken_over_places:
-        furthest[topic, partition] = max(offset, furthest.get((topic, partition), -1))
     aside = _set_aside(log, stage)
     positions: dict[Place, int] = {}
     for topic in RETAINED:
         for partition in range(log.partitions(topic)):
             place = topic, partition
             first = max(log.begin_offset(*place), log.offset_at(*place, since))
-            positions[place] = _first_unhandled(state, log, place, range(first, furthest.get(place, -1) + 1), aside)
+            positions[place] = _first_unhandled(state, log, place, range(first, log.end_offset(*place)), aside)
     return positions
 
 

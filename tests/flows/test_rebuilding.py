@@ -1,0 +1,114 @@
+"""State made from the log alone: what was handled is not handled again, what a crash cut off is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from helpers.flow_bench import REGISTRY, Bench, calls, copy_inputs, seconds
+
+from connectors.log import NewRecord, Record
+from flows.open import clock_ms
+from flows.steps.rebuilding import is_rebuildable
+
+DAY_MS = 86_400_000
+WEEK_MS = 7 * DAY_MS
+INPUTS = ("preferences", "follows", "reads", "events.p1", "events.p2")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    opened = Bench(tmp_path)
+    opened.clock.now = clock_ms()
+    yield opened
+    opened.close()
+
+
+def _in_two_days() -> int:
+    return clock_ms() + 2 * DAY_MS
+
+
+def _fill(bench: Bench) -> None:
+    """Settings, direct events, a fan-out to many groups, a repeat and a record that does not decode."""
+    bench.append(*(bench.follow(f"u{number}", "star") for number in range(60)))
+    bench.append(bench.preference("u1", frequency_cap={"max_per_hour": 3}))
+    bench.append(NewRecord("reads", 0, b"u1", orjson.dumps({"user": "u1"})))
+    bench.append(*(bench.event(f"e{number}", "reply", target=f"u{number % 7}") for number in range(30)))
+    bench.append(*(bench.event(f"e{number}", "reply", target=f"u{number % 7}") for number in (3, 11, 12)))
+    bench.append(NewRecord("events.p1", 0, b"u1", b"{"), NewRecord("events.p1", 1, b"u1", b"{"))
+    bench.append(bench.event("post", "live_started", actor="star", target=None, fan_out_type="FOLLOWERS"))
+    bench.append(*(bench.event(f"e{number}", "reply", target=f"u{number % 7}") for number in (0, 1, 20)))
+
+
+def test_repeats_of_long_ago_are_still_repeats(bench: Bench) -> None:
+    _fill(bench)
+    bench.sequence(calls(40), clock=clock_ms)
+    before = bench.sources()
+    letters = len(bench.read("dead_letters"))
+    assert len(before) > 60
+    assert letters == 2
+    bench.lose("sequence")
+    bench.sequence(calls(40), clock=_in_two_days)
+    assert bench.sources() == before
+    assert len(bench.read("dead_letters")) == letters
+    bench.append(bench.event("new", "reply", target="u1"))
+    bench.sequence(calls(40), clock=_in_two_days)
+    assert len(bench.sources()) == len(before) + 1
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("partition", [0, 3])
+def test_what_a_crash_cut_off_is_written_and_nothing_else(
+    kept: float, partition: int, bench: Bench, tmp_path: Path
+) -> None:
+    """One partition of `work` ends earlier than the others, as when the process dies between two appends."""
+    _fill(bench)
+    bench.sequence(calls(40), clock=clock_ms)
+    other = Bench(tmp_path / "other")
+    try:
+        copy_inputs(bench, other, INPUTS)
+        _copy_work(bench, other, partition, kept)
+        assert len(other.sources()) < len(bench.sources())
+        other.sequence(calls(40), clock=clock_ms)
+        assert other.sources() == bench.sources()
+    finally:
+        other.close()
+
+
+def _copy_work(source: Bench, target: Bench, cut: int, kept: float) -> None:
+    records = sorted(source.read("work"), key=lambda each: (each.partition, each.offset))
+    of_cut = [record for record in records if record.partition == cut and record.key]  # ticks have none
+    lost = {record.offset for record in of_cut[int(len(of_cut) * kept) :]}
+    target.append(*(_again(record) for record in records if record.partition != cut or record.offset not in lost))
+
+
+def _again(record: Record) -> NewRecord:
+    return NewRecord(record.topic, record.partition, record.key, record.value, record.headers)
+
+
+def test_the_log_alone_does_where_it_retains_longer_than_repeats_count(bench: Bench) -> None:
+    assert is_rebuildable(bench.log, REGISTRY, clock_ms())
+    _fill(bench)
+    bench.sequence(calls(40), clock=clock_ms)
+    assert is_rebuildable(bench.log, REGISTRY, clock_ms()), "all of it is retained"
+    bench.log.maintain(clock_ms() + WEEK_MS + 1)
+    assert not is_rebuildable(bench.log, REGISTRY, clock_ms()), "nothing is left to tell"
+    bench.lose("sequence")
+    bench.sequence(calls(40), clock=clock_ms)
+    assert not is_rebuildable(bench.log, REGISTRY, clock_ms())
+    assert is_rebuildable(bench.log, REGISTRY, clock_ms() + DAY_MS + 3_700_000)
+
+
+def test_a_release_of_long_ago_takes_place_once(bench: Bench) -> None:
+    due = bench.clock.now + 60_000
+    bench.append(bench.event("e1", "reminder", topic="schedule", deliver_at=due))
+    bench.clock.now = due
+    bench.schedule(seconds(1.0))
+    assert [orjson.loads(record.value)["event_id"] for record in bench.read("events.p1")] == ["e1"]
+    bench.append(bench.event("e2", "reminder", topic="schedule", deliver_at=due + 60_000))
+    bench.lose("schedule")
+    bench.clock.now = due + 2 * DAY_MS
+    bench.schedule(seconds(1.5))
+    assert [orjson.loads(record.value)["event_id"] for record in bench.read("events.p1")] == ["e1", "e2"]
