@@ -345,8 +345,8 @@ class DeliverLane:
     def _attempts_end(self, partition: int) -> int:
         """Attempts of whatever is new from now on stand here or above."""
         recovered = self._recovered[partition]
-        if recovered.histories:
-            return recovered.start  # what is read again may have its attempts anywhere there
+        if recovered.histories or self._waiting.begun:
+            return recovered.start  # what is read again, or waits, may have its attempts anywhere there
         return max(recovered.end, self._parts.sender.attempts.ends[partition])
 
     def _commit(self, closing: Sequence[tuple[Place, int]]) -> None:

@@ -158,7 +158,7 @@ def test_kill_9_while_old_and_lost_ones_come_again(system: System, sandbox: Sand
     unsent = [json.loads(r.value)["emission_id"] for name, r in zip(names, lost, strict=True) if not times[name]]
     assert {outcomes[emission] for emission in unsent} <= {"UNKNOWN"}, "lost"
     print(Counter(outcomes.values()))
-    assert Counter(outcomes.values())["DELIVERED"] > 40, "nothing of what was lost came through"
+    assert Counter(outcomes.values())["DELIVERED"] >= 40
 
 
 def test_what_waits_for_its_search_is_stored_apart(tmp_path: Path) -> None:
