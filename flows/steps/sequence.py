@@ -189,6 +189,8 @@ class Sequencer:
         begins_anew = not state.work_ends
         partitions = self._partitions["work"]
         start = {("work", p): state.work_ends.get(p, log.begin_offset("work", p)) for p in range(partitions)}
+        if not begins_anew:
+            self._mark_ends(state)
         ends = {place: log.end_offset(*place) for place in start}
         reader = log.reader(start)
         try:
@@ -201,6 +203,12 @@ class Sequencer:
         if begins_anew:
             state.positions.update(handled_positions(state, log, stage=STAGE))
         return state
+
+    def _mark_ends(self, state: SequenceState) -> None:
+        """Append a tick to every partition: what brokers had of the process before, and had no copies of yet, cannot be
+        read until they have; it stands below the tick, and can be read once that is acknowledged.
+        """
+        self._log.append(self._work(state, tick(state)))
 
     def _take_over(self, state: SequenceState, record: Record) -> None:
         """A record that cannot be taken over was written by another version, or is damaged: decide skips it too, and

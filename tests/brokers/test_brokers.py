@@ -27,8 +27,8 @@ FREEZE_S = 7.0
 """Longer than the brokers need to notice, and than the client waits for one request."""
 P0_BACK_S = 5.0
 """P0 is through with its backlog so soon after the brokers serve again (FAULTS I11)."""
-REFUSED_S = 11.0
-"""A gateway says no at the latest so long after the post: its deadline for the log is ten seconds."""
+REFUSED_S = 13.0
+"""A gateway says no at the latest so long after the post: its deadline for the log is ten seconds, and some load."""
 
 
 class Story:
