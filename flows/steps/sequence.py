@@ -188,7 +188,7 @@ class Sequencer:
         state, log = store.load(), self._log
         begins_anew = not state.work_ends
         partitions = self._partitions["work"]
-        start = {("work", p): state.work_ends.get(p, log.begin_offset("work", p)) for p in range(partitions)}
+        start = {("work", p): max(state.work_ends.get(p, 0), log.begin_offset("work", p)) for p in range(partitions)}
         if not begins_anew:
             self._mark_ends(state)
         ends = {place: log.end_offset(*place) for place in start}
