@@ -19,7 +19,7 @@ from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log.interface import Log
 from flows.access import gateway_options
 from flows.inbox import DIRECTORY as INBOX_DIRECTORY
-from flows.open import clock_ms
+from flows.open import clock_ms, log_opener
 from flows.opening import open_log
 from flows.run_files import mark_ready
 from flows.settings import Settings, load_settings
@@ -36,6 +36,7 @@ def run(settings: Settings, lane: Lane) -> None:
     :raises StateLockedError: another gateway of this lane uses the data directory.
     """
     options = gateway_options(settings, lane)
+    _await_log(settings)
     with StateLock.acquire(options.store_directory(), f"gateway {lane}"):
         log = open_log(settings)
         inbox = _inbox(settings, log) if lane == "ordinary" else None
@@ -53,6 +54,15 @@ def run(settings: Settings, lane: Lane) -> None:
             if inbox is not None:
                 inbox.close()
             log.close()
+
+
+def _await_log(settings: Settings) -> None:
+    """Wait for brokers as flows do: one that ends for their sake would stand in a back-off when they are back."""
+    log = log_opener(settings)()
+    try:
+        log.end_offset("control", 0)
+    finally:
+        log.close()
 
 
 def _inbox(settings: Settings, log: Log) -> InboxReader:
