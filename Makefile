@@ -1,6 +1,6 @@
 # What a person types. Needs make and Python 3.11 or 3.12; `make install` gets the rest from the lock.
 .POSIX:
-.PHONY: help install run test check check-format check-lint check-types check-layers check-tidy bench lock graph mutation crash clean
+.PHONY: help install run test check check-format check-lint check-types check-layers check-tidy bench lock graph mutation crash brokers clean
 PYTHON =
 PY = .venv/bin/python
 DATA = carillon-data
@@ -48,6 +48,11 @@ mutation: install
 # The whole system under load and kill -9, judged by the reference model; prints its seed. SEED, KILLS, PROFILE, ONLY.
 crash: install
 	@$(PY) tests/crash/run.py --seed "$(SEED)" --kills "$(KILLS)" --profile "$(PROFILE)" --only "$(ONLY)"
+
+# Three real Kafka brokers killed, frozen, filled up and cut off, in an order that SEED gives; outages of a minute.
+ROUNDS = 3
+brokers: install
+	@BROKERS_SEED="$${SEED:-$$(date +%s)}" BROKERS_ROUNDS="$(ROUNDS)" BROKERS_OUTAGE_S=60 $(PY) -m pytest -q -s tests/brokers $(ARGS)
 
 # Universal: every platform and both Python versions, with hashes and without any registry's address.
 lock: install

@@ -7,7 +7,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -85,10 +85,20 @@ class Story:
         broker.start()
 
     def outage(self) -> None:
-        """All of them frozen: connections stay open, nothing is answered."""
+        """All of them frozen: connections stay open, nothing is answered, and what they received is stored later."""
+        self._freeze_all(OUTAGE_S)
+
+    def outage_with_deaths(self) -> None:
+        """The same, and while it lasts those die who write what counts once; they start again and wait."""
+        self._freeze_all(OUTAGE_S / 2, ("sequence", "transactional", "p0-gateway"))
+
+    def _freeze_all(self, seconds: float, victims: Sequence[str] = ()) -> None:
         for broker in self.brokers.kafka.brokers:
             broker.freeze()
-        time.sleep(OUTAGE_S)
+        time.sleep(seconds / 2)
+        for victim in victims:
+            self.up.kill(victim)
+        time.sleep(seconds / 2)
         for broker in self.brokers.kafka.brokers:
             broker.thaw()
 
@@ -119,7 +129,7 @@ def _assert_felt_and_over(story: Story, log: KafkaLog) -> None:
         assert max(refused, default=0.0) <= REFUSED_S, name
 
 
-@pytest.mark.timeout(300 * ROUNDS)
+@pytest.mark.timeout(480 * ROUNDS)
 def test_faults_of_brokers_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     print("\nbrokers seed", SEED)
     with three_brokers() as brokers:
@@ -135,7 +145,10 @@ def test_faults_of_brokers_lose_nothing_and_double_nothing(tmp_path: Path) -> No
             load.start()
             time.sleep(3)
             story = Story(brokers, up, load, probe)
-            faults = [story.rolling_kills, story.frozen_broker, story.full_disk, story.lost_leader, story.outage]
+            faults = [
+                story.rolling_kills, story.frozen_broker, story.full_disk, story.lost_leader, story.outage,
+                story.outage_with_deaths,
+            ]  # fmt: skip
             for _ in range(ROUNDS):
                 for fault in story.random.sample(faults, len(faults)):
                     story.tell(fault)
