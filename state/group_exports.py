@@ -14,7 +14,7 @@ from pathlib import Path
 from rocksdict import Rdict, RdictIter, WriteBatch
 
 from state import codec
-from state.database import synced
+from state.database import named_damage, stored_row, synced
 from state.exports import (
     Export,
     ExportSource,
@@ -113,7 +113,7 @@ def clear_group(database: Rdict, group: int) -> None:
 def _meta_first(database: Rdict, group: int) -> Iterator[tuple[bytes, bytes]]:
     """So that a group that is being removed is at no time a group that looks whole."""
     meta_key = codec.row_key(_META, group)
-    meta = database.get(meta_key)
+    meta = stored_row(database, meta_key)
     if meta is not None:
         yield meta_key, meta
     yield from (row for row in group_rows(database, group) if row[0] != meta_key and row[0][:1] != _SKIPPED)
@@ -121,17 +121,19 @@ def _meta_first(database: Rdict, group: int) -> Iterator[tuple[bytes, bytes]]:
 
 def group_rows(database: Rdict, group: int) -> Iterator[tuple[bytes, bytes]]:
     """Every row of a group, of whatever kind, in the order of the keys."""
-    cursor = database.iter()
-    cursor.seek(b"\x01")  # behind the format row
-    while cursor.valid():
-        kind = cursor.key()[:1]
-        prefix = kind + bytes((group,))
-        cursor.seek(prefix)
-        while cursor.valid() and cursor.key()[:2] == prefix:
-            yield cursor.key(), cursor.value()
-            cursor.next()
-        cursor.seek(bytes((kind[0] + 1,)))
-    cursor.status()
+    with named_damage(database.path()):
+        cursor = database.iter()
+        cursor.seek(b"\x01")  # behind the format row
+        while cursor.valid():
+            kind = cursor.key()[:1]
+            prefix = kind + bytes((group,))
+            cursor.seek(prefix)
+            while cursor.valid() and cursor.key()[:2] == prefix:
+                yield cursor.key(), cursor.value()
+                cursor.next()
+            cursor.status()  # a damaged block ends the rows as their end does; the next seek would forget it
+            cursor.seek(bytes((kind[0] + 1,)))
+        cursor.status()
 
 
 def _write(database: Rdict, rows: Iterable[tuple[bytes, bytes | None]]) -> None:

@@ -18,7 +18,7 @@ from rocksdict import Rdict, WriteBatch
 
 from state import codec
 from state.audience_rows import AudienceRows
-from state.database import open_database, prefixed_rows, synced
+from state.database import open_database, prefixed_rows, stored_row, synced
 from state.group import GroupState
 from state.model.event import Event
 from state.model.registry import Registry, load_registry
@@ -56,13 +56,13 @@ class GroupStore:
 
     def next_offset(self, group: int) -> int:
         """The first offset of `work` that the stored state of the group does not include; 0 for a new one."""
-        value = self._db.get(codec.row_key(b"M", group))
+        value = stored_row(self._db, codec.row_key(b"M", group))
         return 0 if value is None else int(codec.unpack(value, "meta")[0])
 
     def load(self, group: int, registry: Registry) -> GroupState:
         """The stored state, or a new one."""
         state = GroupState(registry, self._preferences())
-        meta = self._db.get(codec.row_key(b"M", group))
+        meta = stored_row(self._db, codec.row_key(b"M", group))
         if meta is not None:
             self._load_meta(state, codec.unpack(meta, "meta"))
             self._load_users(state, group)

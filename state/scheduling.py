@@ -11,7 +11,7 @@ from pathlib import Path
 from rocksdict import WriteBatch
 
 from state import codec
-from state.database import open_database, prefixed_rows, synced
+from state.database import open_database, prefixed_rows, stored_row, synced
 from state.kept import KeptEvents
 
 FORMAT = b"carillon schedule 1"
@@ -43,7 +43,7 @@ class ScheduleStore:
 
     def next_offset(self) -> int:
         """First offset of `schedule` that the stored state does not include."""
-        value = self._db.get(b"M")
+        value = stored_row(self._db, b"M")
         return 0 if value is None else int(codec.unpack(value, "schedule"))
 
     def stage(self, kept: KeptEvents, next_offset: int) -> None:

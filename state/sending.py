@@ -3,7 +3,7 @@
 SQLite file `lane.sqlite` in WAL mode, one commit per epoch, one epoch behind what was handed out:
 
     meta(name TEXT, value INTEGER)            version; attempts:<partition>: below this offset of `attempts` nothing
-                                              concerns an open delivery
+                                              concerns an open delivery; digest: see `state.integrity`
     place(topic TEXT, partition INTEGER, next INTEGER, open BLOB)
                                               records below `next` were taken; `open` are the offsets of those whose
                                               deliveries have not all ended, u64 little-endian, ascending; with the
@@ -26,12 +26,20 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
-from state.model.errors import StateDamagedError, StateVersionError
+from state.integrity import is_intact, refusal, store_digest
+from state.model.errors import StateVersionError
 
 VERSION = 1
 SENT_FOR_MS = 86_400_000
 _VARIABLES_MAX = 500
 _HELD_BIT = 1 << 63
+_CHECKED = (
+    "SELECT name, value FROM meta WHERE name <> 'digest' ORDER BY name",
+    "SELECT * FROM place ORDER BY topic, partition",
+    "SELECT * FROM mark ORDER BY topic, source, grp",
+    "SELECT * FROM total ORDER BY grp",
+)
+"""All but `sent`, of which a damaged row lets at most one delivery be sent again that `attempts` no longer knows."""
 Place = tuple[str, int]
 """Topic and partition."""
 MarkKey = tuple[str, str, int]
@@ -93,7 +101,7 @@ def read_start(path: Path, place: Place) -> int | None:
     try:
         row = connection.execute("SELECT next, open FROM place WHERE topic = ? AND partition = ?", place).fetchone()
     except sqlite3.DatabaseError as error:
-        raise StateDamagedError(f"{path} does not read; delete it and it is rebuilt from the log") from error
+        raise refusal(path, error) from error
     finally:
         connection.close()
     return None if row is None else min([row[0], *(offset & ~_HELD_BIT for offset in _unpack(row[1]))])
@@ -115,8 +123,11 @@ class SendingStore:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._fresh = self._prepare()
+            intact = is_intact(self._connection, _CHECKED)
         except sqlite3.DatabaseError as error:
-            raise StateDamagedError(f"{path} does not open; delete it and it is rebuilt from the log") from error
+            raise refusal(path, error) from error
+        if not intact:
+            raise refusal(path, None)
 
     def load(self) -> LaneState:
         """Everything but the sent keys."""
@@ -163,6 +174,7 @@ class SendingStore:
         connection.execute("BEGIN IMMEDIATE")
         try:
             self._write(change)
+            store_digest(connection, _CHECKED)
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")

@@ -16,7 +16,7 @@ import msgspec
 from rocksdict import AccessType, Rdict, RdictIter, WriteBatch
 
 from state import codec
-from state.database import database_options, open_database, prefixed_rows, synced
+from state.database import database_options, named_damage, open_database, prefixed_rows, stored_row, synced
 from state.exports import ExportSource, Place, rows_from
 from state.model.errors import StateDamagedError
 from state.model.keys import KEY_GROUPS
@@ -88,7 +88,7 @@ class SequenceStore:
     def load(self) -> SequenceState:
         """The stored state, or a new one."""
         state = SequenceState()
-        meta = self._db.get(b"M")
+        meta = stored_row(self._db, b"M")
         if meta is not None:
             positions, ends, state.stamp, state.versions = codec.unpack(meta, "sequence")
             state.positions = {(topic, partition): offset for topic, partition, offset in positions}
@@ -172,6 +172,7 @@ def stored_places(directory: Path) -> list[Place]:
             f"{directory}: RocksDB does not open it ({error}); delete it, and the next start restores it"
         ) from error
     try:
-        return included(database.iter())
+        with named_damage(directory):
+            return included(database.iter())
     finally:
         database.close()

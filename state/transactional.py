@@ -2,22 +2,26 @@
 
 SQLite file `lane.sqlite` in WAL mode:
 
-    meta(name, value)                   version; attempts: offset of `attempts` below which nothing open stands;
-                                        taken_over: offset of `events.p0` below which the ledger says what was decided;
-                                        lost/GROUP: deliveries from before that without an end
+    meta(name, value)                   version; digest: see `state.integrity`; attempts: offset of `attempts` below
+                                        which nothing open stands; taken_over: offset of `events.p0` below which the
+                                        ledger says what was decided; lost/GROUP: deliveries from before that without
+                                        an end
     place(topic, partition, next)       where reading goes on
-    setting(user, topic, name, value, place)
+    setting(user, topic, name, value, place, checksum)
                                         records of `preferences`, `endpoints` and `profiles` as they came; `name` is the
                                         rest of an endpoint's key, else empty; `place` the offset
     switch(scope, value, place)         kill switches that are on
     mark(kind, scope, name, event_id, expires)
                                         events that were taken: by event_id, and by sender and client key
-    decision("offset", now, event, deliveries, outputs, used, done)
+    decision("offset", now, event, deliveries, outputs, used, done, checksum)
                                         one row per event of `events.p0`, stored before its first send: the event
                                         and what was decided, as JSON; `deliveries` with addresses; `outputs` the
                                         records for ledger and inbox; `used` the next offsets of what the decision
                                         read; `done` 1 when every delivery ended and all records are in the log
     total(grp, resolved, emitted, inbox_items, fallbacks, furthest)
+
+`checksum` is `state.integrity.signed_sum` over the MessagePack array of the columns before it but `done`; NULL in rows
+of version 1, which lacked it.
 
 Whoever restarts goes by `decision`, never by a new decision. Rows that are done stay for the time that the log retains,
 for replays.
@@ -29,20 +33,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from state.model.errors import StateDamagedError, StateVersionError
+import msgspec
 
-VERSION = 1
+from state.integrity import is_intact, refusal, signed_sum, store_digest
+from state.model.errors import StateVersionError
+
+VERSION = 2
+_UPGRADE = (
+    "ALTER TABLE setting ADD COLUMN checksum INTEGER",
+    "ALTER TABLE decision ADD COLUMN checksum INTEGER",
+    "UPDATE meta SET value = 2 WHERE name = 'version'",
+)
+_CHECKED = (
+    "SELECT name, value FROM meta WHERE name <> 'digest' ORDER BY name",
+    "SELECT * FROM place ORDER BY topic, partition",
+    "SELECT * FROM switch ORDER BY scope, value",
+    "SELECT * FROM total ORDER BY grp",
+)
+_DECISION = 'SELECT "offset", now, event, deliveries, outputs, used, checksum FROM decision'
+_pack = msgspec.msgpack.Encoder().encode
 Place = tuple[str, int]
 _SCHEMA = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
 CREATE TABLE place(topic TEXT, partition INTEGER, next INTEGER, PRIMARY KEY(topic, partition)) WITHOUT ROWID;
 CREATE TABLE setting(user TEXT, topic TEXT, name TEXT, value BLOB, place INTEGER,
-                     PRIMARY KEY(user, topic, name)) WITHOUT ROWID;
+                     checksum INTEGER, PRIMARY KEY(user, topic, name)) WITHOUT ROWID;
 CREATE TABLE switch(scope TEXT, value TEXT, place INTEGER, PRIMARY KEY(scope, value)) WITHOUT ROWID;
 CREATE TABLE mark(kind TEXT, scope TEXT, name TEXT, event_id TEXT, expires INTEGER,
                   PRIMARY KEY(kind, scope, name)) WITHOUT ROWID;
 CREATE TABLE decision("offset" INTEGER PRIMARY KEY, now INTEGER, event BLOB, deliveries BLOB, outputs BLOB, used BLOB,
-                      done INTEGER);
+                      done INTEGER, checksum INTEGER);
 CREATE INDEX decision_open ON decision("offset") WHERE done = 0;
 CREATE TABLE total(grp INTEGER PRIMARY KEY, resolved INTEGER, emitted INTEGER, inbox_items INTEGER,
                    fallbacks INTEGER, furthest INTEGER) WITHOUT ROWID;
@@ -100,7 +120,7 @@ def read_start(path: Path, place: Place) -> int | None:
     try:
         row = connection.execute("SELECT next FROM place WHERE topic = ? AND partition = ?", place).fetchone()
     except sqlite3.DatabaseError as error:
-        raise StateDamagedError(f"{path} does not read; delete it and it is rebuilt from the log") from error
+        raise refusal(path, error) from error
     finally:
         connection.close()
     return None if row is None else int(row[0])
@@ -123,8 +143,11 @@ class TransactionalStore:
             self._run("PRAGMA journal_mode=WAL")
             self._run("PRAGMA synchronous=NORMAL")
             self._prepare()
+            intact = is_intact(self._connection, _CHECKED)
         except sqlite3.DatabaseError as error:
-            raise StateDamagedError(f"{path} does not open; delete it and it is rebuilt from the log") from error
+            raise refusal(path, error) from error
+        if not intact:
+            raise refusal(path, None)
 
     def places(self) -> dict[Place, int]:
         """Where reading goes on."""
@@ -152,6 +175,7 @@ class TransactionalStore:
             self._run("REPLACE INTO meta VALUES ('taken_over', ?)", (end,))
             self._put_totals(totals)
             self._put_lost(lost)
+            store_digest(self._connection, _CHECKED)
             self._run("COMMIT")
         except BaseException:
             self._run("ROLLBACK")
@@ -163,24 +187,30 @@ class TransactionalStore:
 
     def open_decisions(self) -> list[StoredDecision]:
         """Those that are not done, in order."""
-        rows = self._run(
-            'SELECT "offset", now, event, deliveries, outputs, used FROM decision WHERE done = 0 ORDER BY "offset"'
-        )
-        return [StoredDecision(*row) for row in rows]
+        return self._decisions(f'{_DECISION} WHERE done = 0 ORDER BY "offset"')
 
     def decisions(self, begin: int, end: int) -> list[StoredDecision]:
         """All of a range of offsets, for replay."""
-        rows = self._run(
-            'SELECT "offset", now, event, deliveries, outputs, used FROM decision'
-            ' WHERE "offset" >= ? AND "offset" < ? ORDER BY "offset"',
-            (begin, end),
-        )
-        return [StoredDecision(*row) for row in rows]
+        return self._decisions(f'{_DECISION} WHERE "offset" >= ? AND "offset" < ? ORDER BY "offset"', (begin, end))
+
+    def _decisions(self, query: str, parameters: tuple[int, ...] = ()) -> list[StoredDecision]:
+        rows = [(StoredDecision(*columns), stored) for *columns, stored in self._run(query, parameters)]
+        for decision, stored in rows:
+            self._check(decision, stored)
+        return [decision for decision, _ in rows]
+
+    def _check(self, columns: Sequence[object], stored: int | None) -> None:
+        """:raises StateDamagedError: the row is not what was written."""
+        if stored is not None and stored != signed_sum(_pack(columns)):
+            raise refusal(self._path, None)
 
     def settings_of(self, user: str) -> list[StoredSetting]:
         """What is on file for a user, oldest first."""
-        rows = self._run("SELECT topic, value, place FROM setting WHERE user = ? ORDER BY place", (user,))
-        return [StoredSetting(*row) for row in rows]
+        query = "SELECT user, topic, name, value, place, checksum FROM setting WHERE user = ? ORDER BY place"
+        rows = [(tuple(columns), stored) for *columns, stored in self._run(query, (user,))]
+        for columns, stored in rows:
+            self._check(columns, stored)
+        return [StoredSetting(topic, value, place) for (_, topic, _, value, place), _ in rows]
 
     def switches(self) -> dict[tuple[str, str], int]:
         """Kill switches that are on, with their offsets in `control`."""
@@ -207,12 +237,14 @@ class TransactionalStore:
                 if value is None:
                     self._run("DELETE FROM setting WHERE user = ? AND topic = ? AND name = ?", (user, topic, name))
                 else:
-                    self._run("REPLACE INTO setting VALUES (?, ?, ?, ?, ?)", (user, topic, name, value, place))
+                    row = (user, topic, name, value, place)
+                    self._run("REPLACE INTO setting VALUES (?, ?, ?, ?, ?, ?)", (*row, signed_sum(_pack(row))))
             for scope, switched, on, place in switches:
                 self._run("DELETE FROM switch WHERE scope = ? AND value = ?", (scope, switched))
                 if on:
                     self._run("INSERT INTO switch VALUES (?, ?, ?)", (scope, switched, place))
             self._put_places(places)
+            store_digest(self._connection, _CHECKED)
             self._run("COMMIT")
         except BaseException:
             self._run("ROLLBACK")
@@ -230,12 +262,14 @@ class TransactionalStore:
         self._run("BEGIN IMMEDIATE")
         try:
             self._connection.executemany(
-                "INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?, 0)", [tuple(each) for each in batch.decisions]
+                "INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
+                [(*each, signed_sum(_pack(each))) for each in batch.decisions],
             )
             self._connection.executemany("REPLACE INTO mark VALUES (?, ?, ?, ?, ?)", batch.marks)
             self._put_totals(batch.totals)
             self._put_lost(batch.lost)
             self._put_places(batch.places)
+            store_digest(self._connection, _CHECKED)
             self._run("COMMIT")
         except BaseException:
             self._run("ROLLBACK")
@@ -250,6 +284,7 @@ class TransactionalStore:
             )
             self._put_totals(totals)
             self._run("REPLACE INTO meta VALUES ('attempts', ?)", (attempts_from,))
+            store_digest(self._connection, _CHECKED)
             self._run("COMMIT")
         except BaseException:
             self._run("ROLLBACK")
@@ -280,7 +315,9 @@ class TransactionalStore:
         (tables,) = self._run("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()
         if tables:
             (version,) = self._run("SELECT value FROM meta WHERE name = 'version'").fetchone()
-            if version != VERSION:
+            if version == 1:
+                self._connection.executescript(f"BEGIN; {'; '.join(_UPGRADE)}; COMMIT")
+            elif version != VERSION:
                 raise StateVersionError(f"{self._path} has version {version}, this program knows {VERSION}")
             return
         self._connection.executescript(f"BEGIN; {_SCHEMA}")

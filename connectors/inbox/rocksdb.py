@@ -25,10 +25,11 @@ from rocksdict import (
 
 from connectors.inbox import keys
 from connectors.inbox.interface import InboxAudit, InboxPage, RowPosition
+from state.database import named_damage, refuse_remains, stored_row
 from state.exports import ExportSource, Place, rows_from
 from state.inbox import GroupTotals, InboxHead, InboxRow, Mark, ShardCommit, StoredRow, UserChanges, row_view
 from state.inbox_codec import decode_head, decode_row, encode_head, encode_row, row_count
-from state.model.errors import StateDamagedError, StateVersionError
+from state.model.errors import StateVersionError
 from state.model.keys import key_group, partition_of_group
 
 
@@ -48,7 +49,7 @@ def _options(given: RocksInboxOptions) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_write_buffer_size(given.write_buffer_bytes)
-    options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
+    options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())  # see state.database
     options.set_keep_log_file_num(2)
     options.set_max_open_files(-1)
     table = BlockBasedOptions()
@@ -60,19 +61,20 @@ def _options(given: RocksInboxOptions) -> Options:
 
 def _scan(database: Rdict, prefix: bytes, start: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
     """Keys that begin with `prefix` in byte order, from `start` on, with their values."""
-    cursor: RdictIter = database.iter()
-    cursor.seek(start or prefix)
-    while cursor.valid():
-        key: bytes = cursor.key()
-        if not key.startswith(prefix):
-            return
-        yield key, cursor.value()
-        cursor.next()
-    cursor.status()
+    with named_damage(database.path()):
+        cursor: RdictIter = database.iter()
+        cursor.seek(start or prefix)
+        while cursor.valid():
+            key: bytes = cursor.key()
+            if not key.startswith(prefix):
+                return
+            yield key, cursor.value()
+            cursor.next()
+        cursor.status()  # a damaged block ends the rows as their end does
 
 
 def _load_head(database: Rdict, user: str) -> InboxHead:
-    value = database.get(keys.head_key(user))
+    value = stored_row(database, keys.head_key(user))
     return InboxHead() if value is None else decode_head(value)
 
 
@@ -91,7 +93,7 @@ def _count_items(database: Rdict, group: int) -> int:
 
 
 def _check_layout(database: Rdict, path: Path) -> None:
-    version = database.get(keys.VERSION_KEY)
+    version = stored_row(database, keys.VERSION_KEY)
     if version != bytes([keys.LAYOUT_VERSION]):
         raise StateVersionError(f"{path}: inbox layout {version!r}, this program knows {keys.LAYOUT_VERSION}")
 
@@ -112,13 +114,13 @@ class RocksInboxStore:
         """
         given = options or RocksInboxOptions()
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        if path.exists():
+            refuse_remains(path)
+        with named_damage(path):
             self._database = Rdict(str(path), _options(given))
-        except Exception as error:  # rocksdict raises bare Exception for whatever RocksDB refuses
-            raise StateDamagedError(f"{path}: {error}; restore it, or delete it to rebuild from the log") from error
         self._write_options = WriteOptions()
         self._write_options.sync = given.sync
-        if self._database.get(keys.VERSION_KEY) is None:
+        if stored_row(self._database, keys.VERSION_KEY) is None:
             self._database.put(keys.VERSION_KEY, bytes([keys.LAYOUT_VERSION]))
         _check_layout(self._database, path)
 
@@ -149,7 +151,7 @@ class RocksInboxStore:
 
     def offset(self) -> int:
         """Give the offset of the last commit."""
-        return int.from_bytes(self._database.get(keys.OFFSET_KEY) or b"", "big")
+        return int.from_bytes(stored_row(self._database, keys.OFFSET_KEY) or b"", "big")
 
     def commit(self, commit: ShardCommit) -> None:
         """One write batch, flushed."""
@@ -200,9 +202,10 @@ def stored_offset(path: Path) -> int:
     """The offset at which the owner of this store goes on; 0 where there is none yet. Opens it to read only."""
     if not (path / "CURRENT").exists():
         return 0
-    database = Rdict(str(path), _options(RocksInboxOptions()), access_type=AccessType.read_only(False))
+    with named_damage(path):
+        database = Rdict(str(path), _options(RocksInboxOptions()), access_type=AccessType.read_only(False))
     try:
-        return int.from_bytes(database.get(keys.OFFSET_KEY) or b"", "big")
+        return int.from_bytes(stored_row(database, keys.OFFSET_KEY) or b"", "big")
     finally:
         database.close()
 
@@ -259,7 +262,7 @@ class RocksInboxReader:
             database = self._current(group)
             if database is None:
                 return InboxAudit(0, GroupTotals(), {})
-            value = database.get(keys.totals_key(group))
+            value = stored_row(database, keys.totals_key(group))
             totals = GroupTotals() if value is None else keys.decode_totals(value)
             return InboxAudit(_count_items(database, group), totals, _applied(database, group))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -15,19 +16,34 @@ from flows.steps.transactional_outputs import pack_records, unpack_records
 from operators.attempts import fold
 from state.model.delivery import decode_attempt, decode_to_deliver, delivery_key
 from state.sending import LaneCommit, SendingStore, key_digest
-from state.transactional import TransactionalStore
+from state.transactional import StoredDecision, StoredSetting, TransactionalStore
 
 GOLDEN = Path(__file__).parent / "golden"
 KEY = delivery_key("em_0123456789abcdef", "u1", "push", "d1")
 
 
-@pytest.mark.parametrize(("store", "name"), [(SendingStore, "deliver_lane"), (TransactionalStore, "p0_lane")])
-def test_the_lanes_files_have_the_tables_of_version_1(tmp_path: Path, store: type, name: str) -> None:
+@pytest.mark.parametrize(("store", "name"), [(SendingStore, "deliver_lane_1"), (TransactionalStore, "p0_lane_2")])
+def test_the_lanes_files_have_the_tables_of_their_version(tmp_path: Path, store: type, name: str) -> None:
     path = tmp_path / "lane.sqlite"
     store(path).close()
     connection = sqlite3.connect(path)
     rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name").fetchall()
-    assert "\n".join(row[0] for row in rows) + "\n" == (GOLDEN / f"{name}_1.sql").read_text()
+    assert "\n".join(row[0] for row in rows) + "\n" == (GOLDEN / f"{name}.sql").read_text()
+
+
+def test_a_lane_of_p0_of_version_1_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "lane.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript((GOLDEN / "p0_lane_1.sql").read_text().replace("\nCREATE", ";\nCREATE"))
+        connection.execute("INSERT INTO meta VALUES ('version', 1)")
+        connection.execute("INSERT INTO setting VALUES ('u1', 'preferences', '', x'7b7d', 7)")
+        connection.execute("INSERT INTO decision VALUES (3, 1, x'01', x'02', x'03', x'04', 0)")
+        connection.commit()
+    for _ in range(2):
+        store = TransactionalStore(path)
+        assert store.settings_of("u1") == [StoredSetting("preferences", b"{}", 7)]
+        assert store.open_decisions() == [StoredDecision(3, 1, b"\1", b"\2", b"\3", b"\4")]
+        store.close()
 
 
 def test_a_file_of_a_newer_version_is_refused_and_a_damaged_one_named(tmp_path: Path) -> None:
@@ -37,7 +53,7 @@ def test_a_file_of_a_newer_version_is_refused_and_a_damaged_one_named(tmp_path: 
         path = tmp_path / store.__name__
         store(path).close()
         connection = sqlite3.connect(path)
-        connection.execute("UPDATE meta SET value = 2 WHERE name = 'version'")
+        connection.execute("UPDATE meta SET value = 3 WHERE name = 'version'")
         connection.commit()
         connection.close()
         with pytest.raises(StateVersionError):
