@@ -11,6 +11,7 @@ TABLES = {
     "log": ["-m", "bench.log"],
     "decisions": ["-m", "bench.decisions"],
     "checkpoint": ["-m", "bench.checkpoint"],
+    "recovery": ["-m", "bench.recovery"],
     "dedup": ["-m", "bench.dedup"],
     "admissions": ["-m", "bench.admissions"],
     "delivery": ["-m", "bench.delivery"],

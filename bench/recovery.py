@@ -1,0 +1,235 @@
+"""How long decide is away after kill -9, what a rebuild of its state takes, how fast a replay is against deciding live.
+
+One system: users with settings, an export of their state, then minutes of direct events. Live: the real flow, its
+checkpoint and its outputs on the embedded log. Replay: the same records, from the export, out of the log and out of the
+archive, outputs encoded and thrown away. Both sides run in this process, on the same records, in the same run.
+"""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from bytewax.testing import cluster_main
+
+from bench.figures import record
+from connectors.log import NewRecord
+from connectors.log.embedded import EmbeddedLog
+from flows import decide, track
+from flows.cluster import ClusterPlace
+from flows.open import clock_ms
+from flows.replay import Range, opened_origin, rebuild_state, replayed
+from flows.settings import Settings, load_settings
+from flows.slots import DecideSlot
+from flows.topics import topic_specs
+from state.exports import write_export
+from state.group_exports import group_source
+from state.model.event import Event
+from state.model.keys import key_group, partition_of_group
+from state.model.registry import load_registry
+from state.model.work import EndpointWork, EventWork, PreferenceWork, TickWork, Work, encode_work
+
+PARTITIONS = 4
+EPOCH = timedelta(milliseconds=200)
+REGISTRY = load_registry()
+PROBE = "user0"
+
+
+class Site:
+    """A data directory with a log, as a system has it."""
+
+    def __init__(self, directory: Path, users: int, minutes: int, per_s: int) -> None:
+        self.directory, self.users, self.events = directory, users, minutes * 60 * per_s
+        self.log = self.open_log()
+        self.log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
+        self.begin = clock_ms() - minutes * 60_000
+        self.end = self.begin + minutes * 60_000
+        self._per_s = per_s
+
+    def open_log(self) -> EmbeddedLog:
+        return EmbeddedLog(self.directory, clock=clock_ms)
+
+    def settings(self) -> Settings:
+        return replace(load_settings(environment={}), data_dir=self.directory)
+
+    def append(self, records: Iterator[Work]) -> None:
+        batch: list[NewRecord] = []
+        for work in records:
+            partitions = range(PARTITIONS) if work.g is None else [partition_of_group(work.g, PARTITIONS)]
+            key = b"" if work.g is None else b"%d" % work.g
+            batch += [NewRecord("work", partition, key, encode_work(work)) for partition in partitions]
+            if len(batch) >= 5_000:
+                self.log.append(batch)
+                batch = []
+        self.log.append(batch)
+
+    def scene(self) -> Iterator[Work]:
+        for number in range(self.users):
+            user = f"user{number}"
+            group = key_group(user)
+            if number % 3 == 0:
+                caps = {"max_per_hour": 5, "max_per_day": 20}
+                yield PreferenceWork(g=group, stamp=self.begin - 1, user=user, doc={"frequency_cap": caps})
+            yield EndpointWork(
+                g=group, stamp=self.begin - 1, user=user, channel="push", id="phone", platform="ios", address="0" * 64,
+                registered_at=self.begin - 1,
+            )  # fmt: skip
+        yield TickWork(stamp=self.begin - 1)
+
+    def stretch(self) -> Iterator[Work]:
+        choose = random.Random(3)
+        for number in range(self.events):
+            at = self.begin + number * 1000 // self._per_s
+            yield self.event(f"e{number}", f"user{choose.randrange(self.users)}", at)
+            if number % (self._per_s // 4) == 0:
+                yield TickWork(stamp=at)
+        yield TickWork(stamp=self.end)
+
+    def event(self, event_id: str, user: str, at: int) -> EventWork:
+        event = Event(
+            event_id=event_id, type="mention", priority="P1", target=user, sender_id="bench", actor="a",
+            object=event_id, payload={"title": "you were mentioned"}, ttl_ms=3_600_000, ingested_at=at,
+        )  # fmt: skip
+        return EventWork(g=key_group(user), stamp=at, event=event, users=[user])
+
+    def decide(self) -> float:
+        """Live, until everything in `work` is decided and written; gives the seconds, start and end left out."""
+        slot = DecideSlot(self.directory / decide.DIRECTORY, ClusterPlace(0, 1, 1))
+        ends = {p: self.log.end_offset("work", p) for p in range(PARTITIONS)}
+        done = _When(lambda: all(slot.store.next_offset(60 * p) >= end for p, end in ends.items()))
+        flow = decide.wire(
+            self.open_log, slot.store, REGISTRY, slot.journal, partitions=PARTITIONS, budget=20_000, drain=done
+        )
+        cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
+        slot.store.commit()
+        slot.close()
+        return done.seconds
+
+    def export(self) -> None:
+        slot = DecideSlot(self.directory / decide.DIRECTORY, ClusterPlace(0, 1, 1))
+        write_export(self.directory / "exports", group_source(0, slot.store.database), at=clock_ms())
+        slot.close()
+
+    def track(self) -> None:
+        flow = track.wire(self.open_log, self.directory, drain=lambda: True, now_ms=clock_ms)
+        cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
+
+    def replay(self, source: Path) -> tuple[float, int]:
+        """(Seconds, the state's loading included; records)."""
+        records = 0
+        begun = time.perf_counter()
+
+        def told(done: int, _all: int) -> None:
+            nonlocal records
+            records = done
+
+        with opened_origin(str(source), self.settings()) as origin:
+            deque(replayed(origin, Range(self.begin, self.end + 1), told), maxlen=0)
+        return time.perf_counter() - begun, records
+
+
+class _When:
+    """A drain that comes when something is true, and tells after how long from its first question."""
+
+    def __init__(self, true: Callable[[], bool]) -> None:
+        self._true, self._begun, self.seconds = true, 0.0, 0.0
+
+    def __call__(self) -> bool:
+        self._begun = self._begun or time.perf_counter()
+        if not self.seconds and self._true():
+            self.seconds = time.perf_counter() - self._begun
+        return self.seconds > 0
+
+
+@contextmanager
+def decide_process(site: Site) -> Iterator[subprocess.Popen[bytes]]:
+    """As the supervisor starts it."""
+    environment = {**os.environ, "CARILLON_DATA_DIR": str(site.directory), "CARILLON_CONFIG": os.devnull}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.launch", "decide", "flows", "decide"],
+        env=environment, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def until_decided(site: Site, number: int) -> float:
+    """Seconds from now until a new event is decided."""
+    place = ("ledger", partition_of_group(key_group(PROBE), PARTITIONS))
+    reader = site.log.reader({place: site.log.end_offset(*place)})
+    begun = time.perf_counter()
+    site.append(iter([site.event(f"probe{number}", PROBE, clock_ms())]))
+    name = f'"probe{number}"'.encode()
+    while not any(name in found.value for found in reader.poll(1000, timedelta(milliseconds=50))):
+        if time.perf_counter() - begun > 120:
+            raise TimeoutError("decide does not decide")
+    reader.close()
+    return time.perf_counter() - begun
+
+
+def measure_recovery(site: Site, rounds: int) -> list[float]:
+    """Seconds from kill -9 to the first new decision, the start of the next process included."""
+    found = []
+    for number in range(rounds):
+        with decide_process(site) as process:
+            until_decided(site, 2 * number)
+            process.kill()
+            process.wait(10)
+        with decide_process(site):
+            found.append(until_decided(site, 2 * number + 1))
+    return found
+
+
+def main(*, users: int = 100_000, minutes: int = 10, per_s: int = 100, rounds: int = 3) -> None:
+    directory = Path(tempfile.mkdtemp())
+    try:
+        site = Site(directory, users, minutes, per_s)
+        measure(site, minutes, rounds)
+        site.log.close()
+    finally:
+        shutil.rmtree(directory)
+
+
+def measure(site: Site, minutes: int, rounds: int) -> None:
+    site.append(site.scene())
+    site.decide()
+    site.export()
+    site.append(site.stretch())
+    live = site.decide()
+    site.track()
+    text = f"{site.events} direct events of {minutes} minutes, {site.users} users"
+    seconds, records = site.replay(site.directory)
+    record("recovery", "replay_records_per_s", records / seconds, "records/s",
+           work=f"{text}, from export and log, the state's loading included", n=records, seconds=seconds)  # fmt: skip
+    record("recovery", "replay_vs_live", live / seconds, "ratio", work=text, n=records, seconds=seconds,
+           against=f"the decide flow on the same records: {live:.1f} s")  # fmt: skip
+    seconds, records = site.replay(site.directory / "archive")
+    record("recovery", "replay_archive_records_per_s", records / seconds, "records/s",
+           work=f"{text}, from export and archive", n=records, seconds=seconds)  # fmt: skip
+    shutil.rmtree(site.directory / decide.DIRECTORY)
+    begun = time.perf_counter()
+    with opened_origin(str(site.directory), site.settings()) as origin:
+        rebuilt = rebuild_state(origin, site.settings(), force=False, at_ms=clock_ms())
+    seconds = time.perf_counter() - begun
+    record("recovery", "rebuild_s", seconds, "s", work=f"decide's state from an export and {rebuilt.records} records",
+           n=rebuilt.records, seconds=seconds)  # fmt: skip
+    found = sorted(measure_recovery(site, rounds))
+    record("recovery", "recovery_s", found[len(found) // 2], "s", n=rounds,
+           work=f"kill -9 of decide to its next decision, {site.users} users, process start included",
+           seconds=sum(found))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
