@@ -1,7 +1,7 @@
 """Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (1; U: 2), then
 MessagePack.
 
-Key: kind byte, group byte, then what follows. Integers in keys are big-endian, so rows of a kind and group are
+Key: kind byte (a letter), group byte, then what follows. Integers in keys are big-endian, so rows of a kind and group are
 neighbours.
 
 - M: the group's meta. No rest. [next_offset, now, next_timer, registry_version, totals (resolved, emitted, inbox
@@ -44,6 +44,8 @@ from state.users import UserTable
 
 VERSION = b"\x01"
 USERS_VERSION = b"\x02"
+KINDS = range(ord("A"), ord("z") + 1)
+"""Where kind bytes are."""
 CHUNK_ROWS = 256
 BUCKET_ENTRIES = 1024
 
