@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from flows.settings import cluster_variables
 from state.model.errors import ConfigurationError
+from state.model.keys import KEY_GROUPS
 
 
 class ClusterPlace(NamedTuple):
@@ -22,6 +23,27 @@ class ClusterPlace(NamedTuple):
     process: int
     processes: int
     workers_per_process: int
+
+    def holds_key(self, number: int) -> bool:
+        """Whether Bytewax sends the key `GROUP_KEYS[number]` to a worker of this process.
+
+        :raises ConfigurationError: so many workers that the spelling of the keys does not tell.
+        """
+        workers = self.processes * self.workers_per_process
+        if KEY_GROUPS % workers:
+            raise ConfigurationError(f"{workers} workers in all: {KEY_GROUPS} must be a multiple of their number")
+        return number % workers // self.workers_per_process == self.process
+
+    def holds_partition(self, number: int) -> bool:
+        """Whether this process has the partition of that number, where partitions are dealt out to processes."""
+        return number % self.processes == self.process
+
+    def name(self, flow: str) -> str:
+        """How this process of the flow reports what it obeys."""
+        return flow if self.process == 0 else f"{flow}-{self.process}"
+
+
+ALONE = ClusterPlace(0, 1, 1)
 
 
 def cluster_place() -> ClusterPlace:

@@ -3,7 +3,8 @@
     deliver.push, deliver.sms, deliver.email ─► by lane ─► send (attempts, providers) ─► ledger, endpoints, dead_letters
 
 Lanes know where to go on (`DIR/state/deliver`), so the flow needs no recovery store of Bytewax; a lane whose file is
-lost begins anew and finds in `attempts` what was sent. Run with at most as many workers as there are lanes.
+lost begins anew and finds in `attempts` what was sent. Any number of processes and workers that 240 is a multiple of
+may run it; more than there are lanes find nothing to do.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bytewax.operators import KeyedStream
 from connectors.control import ControlWatcher
 from connectors.log.bytewax import LogSink, LogSource, keyed
 from connectors.log.interface import Log, NewRecord
+from flows.cluster import cluster_place
 from flows.drain import install_drain
 from flows.fencing import own_place
 from flows.logs import ensure_logs
@@ -59,8 +61,9 @@ def wire(
     *,
     drain: Callable[[], bool],
     options: DeliverFlowOptions | None = None,
+    holds_lane: Callable[[int], bool] = lambda _lane: True,
 ) -> Dataflow:
-    """The flow over any log; the sender in `parts` runs already."""
+    """The flow over any log; the sender in `parts` runs already. A lane is read by the process that holds it."""
     given = options or DeliverFlowOptions()
     lanes = Lanes(parts, open_max=given.open_max)
 
@@ -70,7 +73,14 @@ def wire(
         return first_offset(home, stored, topic, partition, parts.log)
 
     source = LogSource(
-        open_log, parts.topics, start=start, budget=given.budget, resume="own", drain=drain, on_epoch=lanes.epoch
+        open_log,
+        parts.topics,
+        start=start,
+        budget=given.budget,
+        resume="own",
+        drain=drain,
+        on_epoch=lanes.epoch,
+        mine=lambda partition: holds_lane(partition % parts.half),
     )
     flow = Dataflow("deliver")
     lane_source = LaneSource(source, tick=given.tick, ticking=parts.half, drain=drain, has_room=lanes.has_room)
@@ -87,8 +97,8 @@ def build() -> Dataflow:
     ensure_logs("deliver")
     settings = load_settings()
     open_log = own_place(settings, "deliver", (*OUTPUT_TOPICS, "attempts"))
-    log = open_log()
-    watcher = ControlWatcher(log, process="deliver", run_dir=settings.data_dir / "run").start()
+    log, place = open_log(), cluster_place()
+    watcher = ControlWatcher(log, process=place.name("deliver"), run_dir=settings.data_dir / "run").start()
     sender = build_sender(settings, log, watcher, stage="deliver")
     parts = LaneParts(
         directory=settings.data_dir / DIRECTORY,
@@ -100,7 +110,7 @@ def build() -> Dataflow:
         run_ms=clock_ms(),
     )
     _OWNED.append((watcher, parts))
-    return wire(open_log, parts, drain=install_drain())
+    return wire(open_log, parts, drain=install_drain(), holds_lane=place.holds_key)
 
 
 _OWNED: list[tuple[ControlWatcher, LaneParts]] = []

@@ -8,6 +8,7 @@ store is opened by the worker that owns the partition. A store that is lost or d
 newest export, or the flow refuses to start (`flows/steps/restoring.py`).
 """
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from bytewax.operators import KeyedStream
 from connectors.inbox.rocksdb import RocksInboxOptions, RocksInboxStore, shard_path, stored_offset
 from connectors.log.bytewax import LogSource
 from connectors.log.interface import Log, Record
+from flows.cluster import cluster_place
 from flows.drain import install_drain
 from flows.fencing import own_place
 from flows.logs import ensure_logs
@@ -62,6 +64,7 @@ class _Stores:
 
     def __init__(self, data_dir: Path, open_log: Callable[[], Log], exporter: Exporter | None) -> None:
         self._data_dir, self._open_log, self._exporter = data_dir, open_log, exporter
+        self._ensuring = threading.Lock()
 
     def open(self, partition: int, options: RocksInboxOptions) -> RocksInboxStore:
         """For the worker that owns the partition."""
@@ -93,9 +96,10 @@ class _Stores:
             offset = stored_offset(home.path)
             return [Place(TOPIC, partition, offset)] if offset else []
 
-        ensure_store(
-            home, stored, [(TOPIC, partition)], log, rebuildable=lambda: log.begin_offset(TOPIC, partition) == 0
-        )
+        with self._ensuring:  # the source's worker and the sink's may be two
+            ensure_store(
+                home, stored, [(TOPIC, partition)], log, rebuildable=lambda: log.begin_offset(TOPIC, partition) == 0
+            )
 
 
 def wire(
@@ -105,6 +109,7 @@ def wire(
     drain: Callable[[], bool],
     options: InboxFlowOptions | None = None,
     exporter: Exporter | None = None,
+    mine: Callable[[int], bool] = lambda _partition: True,
 ) -> Dataflow:
     """The flow over any log; the stores are in `DIR/state/inbox`, their exports in `DIR/exports/inbox`."""
     given = options or InboxFlowOptions()
@@ -120,8 +125,9 @@ def wire(
         resume="own",
         drain=drain,
         drain_within=timedelta(seconds=5),
+        mine=mine,
     )
-    ticks = TickSource(partitions, given.counts_interval, clock=time.monotonic, drain=drain)
+    ticks = TickSource(partitions, given.counts_interval, clock=time.monotonic, drain=drain, mine=mine)
     sink = InboxSink(
         InboxParts(
             open_store=lambda partition: stores.open(partition, given.store),
@@ -129,6 +135,7 @@ def wire(
             partitions=partitions,
             now_ms=clock_ms,
             housekeeping=given.housekeeping,
+            mine=mine,
         )
     )
     flow = Dataflow("inbox")
@@ -145,4 +152,5 @@ def build() -> Dataflow:
     settings = load_settings()
     open_log = own_place(settings, "inbox", ("ledger",))
     exporter = Exporter(settings.data_dir / "exports", settings.exports, log_opener(settings), clock_ms).start()
-    return wire(open_log, settings.data_dir, drain=install_drain(), exporter=exporter)
+    mine = cluster_place().holds_partition
+    return wire(open_log, settings.data_dir, drain=install_drain(), exporter=exporter, mine=mine)

@@ -19,6 +19,7 @@ from bytewax.operators import KeyedStream
 from connectors.control import ControlWatcher
 from connectors.log.bytewax import LogSink, keyed
 from connectors.log.interface import Log, NewRecord
+from flows.cluster import ALONE, ClusterPlace, cluster_place
 from flows.drain import install_drain
 from flows.fencing import own_place
 from flows.logs import ensure_logs
@@ -40,8 +41,10 @@ OUTPUT_TOPICS = ("ledger", "inbox", "endpoints", "dead_letters")
 _TICK = timedelta(milliseconds=250)
 
 
-def wire(open_log: Callable[[], Log], parts: P0Parts, *, drain: Callable[[], bool]) -> Dataflow:
-    """The flow over any log; the sender in `parts` runs already."""
+def wire(
+    open_log: Callable[[], Log], parts: P0Parts, *, drain: Callable[[], bool], place: ClusterPlace = ALONE
+) -> Dataflow:
+    """The flow over any log; the sender in `parts` runs already. A lane is read by the process that holds it."""
     lanes = P0Lanes(parts)
 
     def start(partition: int) -> int:
@@ -49,7 +52,16 @@ def wire(open_log: Callable[[], Log], parts: P0Parts, *, drain: Callable[[], boo
         home = Home("transactional", parts.directory, parts.directory.parents[1])
         return first_offset(home, stored, TOPIC, partition, parts.log)
 
-    source = P0Source(open_log, TOPIC, start=start, tick=_TICK, drain=drain, on_epoch=lanes.epoch)
+    source = P0Source(
+        open_log,
+        TOPIC,
+        start=start,
+        tick=_TICK,
+        drain=drain,
+        on_epoch=lanes.epoch,
+        process=place.process,
+        mine=place.holds_key,
+    )
     flow = Dataflow("transactional")
     events = op.input("events", flow, source)
     by_lane: KeyedStream[Item] = op.key_on("by_lane", events, lambda item: GROUP_KEYS[lane_number(item)])
@@ -65,8 +77,8 @@ def build() -> Dataflow:
     settings = load_settings()
     # P0 is not to wait for a process that is gone: what one appends late is an attempt or an outcome told twice.
     open_log = own_place(settings, "transactional", (*OUTPUT_TOPICS, "attempts"), patience=timedelta())
-    log = open_log()
-    watcher = ControlWatcher(log, process="transactional", run_dir=settings.data_dir / "run").start()
+    log, place = open_log(), cluster_place()
+    watcher = ControlWatcher(log, process=place.name("transactional"), run_dir=settings.data_dir / "run").start()
     sender = build_sender(settings, log, watcher, stage="transactional")
     parts = P0Parts(
         directory=settings.data_dir / DIRECTORY,
@@ -78,7 +90,7 @@ def build() -> Dataflow:
         retention_ms=settings.log.retention // timedelta(milliseconds=1),
     )
     _OWNED.append((watcher, parts))
-    return wire(open_log, parts, drain=install_drain())
+    return wire(open_log, parts, drain=install_drain(), place=place)
 
 
 _OWNED: list[tuple[ControlWatcher, P0Parts]] = []

@@ -57,6 +57,7 @@ class LogSource(FixedPartitionedSource[list[Record], Offsets]):
         on_epoch: Callable[[], None] = lambda: None,
         drain_within: timedelta = timedelta(),
         wait: timedelta = timedelta(milliseconds=10),
+        mine: Callable[[int], bool] = lambda _number: True,
     ) -> None:
         """Describe the source; nothing is opened before a worker asks for its partitions.
 
@@ -68,18 +69,20 @@ class LogSource(FixedPartitionedSource[list[Record], Offsets]):
         `on_epoch()` is called once in a process at the begin of every epoch but the first, by whichever of its workers
         begins it: the epoch before is complete on all workers and its outputs are in the log. After a clean drain the
         last epoch is complete when the run returns.
+        `mine(number)`: whether this process reads the partitions of that number; of a cluster's processes exactly one
+        must say so, and it is the one that holds the state behind them.
         """
         self._shared, self._start = SharedLog(open_log), start
         self._budget, self._resume = budget, resume
         self._drain, self._wait = drain, wait
         self._epochs = _Epochs(on_epoch)
-        self._drain_within = drain_within
+        self._drain_within, self._mine = drain_within, mine
         self._workers: dict[int, _Worker] = {}
         self._partitions = _Partitions(self._shared, topics)
 
     def list_parts(self) -> list[str]:
-        """Name as many partitions as the widest topic has."""
-        return [f"p{number:03}" for number in range(self._partitions.most())]
+        """Name as many partitions as the widest topic has, as far as they are this process's."""
+        return [f"p{number:03}" for number in range(self._partitions.most()) if self._mine(number)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> _SourcePartition:
         """Begin at the resume state, or at the start offsets."""

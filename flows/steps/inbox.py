@@ -46,6 +46,8 @@ class InboxParts:
     partitions: int
     now_ms: Callable[[], int]
     housekeeping: HousekeepingOptions = HousekeepingOptions()
+    mine: Callable[[int], bool] = lambda _partition: True
+    """Whether this process of the cluster holds the store of a partition."""
 
 
 class InboxSink(FixedPartitionedSink[Item, None]):
@@ -55,7 +57,8 @@ class InboxSink(FixedPartitionedSink[Item, None]):
         self._parts = parts
 
     def list_parts(self) -> list[str]:
-        return [str(number) for number in range(self._parts.partitions)]
+        """As Bytewax numbers them: in the order of their names."""
+        return [f"{number:03}" for number in range(self._parts.partitions) if self._parts.mine(number)]
 
     def part_fn(self, item_key: str) -> int:
         return int(item_key)

@@ -2,7 +2,7 @@
 
 Source partitions wait for each other at every end of an epoch, and each of them may be waiting for a record at that
 time: with one for each of two partitions of the topic, one event in a hundred was held up by 20 ms. One alone waits for
-nobody, and the log's doorbell wakes it. So P0 runs on one worker.
+nobody, and the log's doorbell wakes it. In a cluster every process has one, over the partitions whose lanes it holds.
 """
 
 from __future__ import annotations
@@ -33,19 +33,30 @@ class P0Source(FixedPartitionedSource[Item, None]):
         tick: timedelta,
         drain: Callable[[], bool],
         on_epoch: Callable[[], None],
+        process: int = 0,
+        mine: Callable[[int], bool] = lambda _partition: True,
     ) -> None:
-        """`start(partition)` gives the first offset; `on_epoch` is called when an epoch is complete."""
+        """`start(partition)` gives the first offset; `on_epoch` is called when an epoch is complete.
+
+        `process` of the cluster reads the partitions that are `mine`.
+        """
         self._open_log, self._topic, self._start = open_log, topic, start
+        self._process, self._mine = process, mine
         self._tick, self._drain, self._on_epoch = tick, drain, on_epoch
 
     def list_parts(self) -> list[str]:
-        return ["p0"]
+        return ["p0" if self._process == 0 else f"p0-{self._process}"] if self._partitions() else []
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _P0Partition:
+        starts = {(self._topic, number): self._start(number) for number in self._partitions()}
+        return _P0Partition(self._open_log(), starts, self._tick, self._drain, self._on_epoch)
+
+    def _partitions(self) -> list[int]:
         log = self._open_log()
-        partitions = range(log.partitions(self._topic))
-        starts = {(self._topic, number): self._start(number) for number in partitions}
-        return _P0Partition(log, starts, self._tick, self._drain, self._on_epoch)
+        try:
+            return [number for number in range(log.partitions(self._topic)) if self._mine(number)]
+        finally:
+            log.close()
 
 
 class _P0Partition(StatefulSourcePartition[Item, None]):

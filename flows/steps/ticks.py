@@ -20,12 +20,20 @@ class TickSource(FixedPartitionedSource[Tick, None]):
     """A `Tick` per partition at the start and after each interval, by a monotonic clock in seconds. Keeps no state."""
 
     def __init__(
-        self, partitions: int, interval: timedelta, *, clock: Callable[[], float], drain: Callable[[], bool]
+        self,
+        partitions: int,
+        interval: timedelta,
+        *,
+        clock: Callable[[], float],
+        drain: Callable[[], bool],
+        mine: Callable[[int], bool] = lambda _number: True,
     ) -> None:
+        """`mine(number)`: whether this process of the cluster ticks for that partition."""
         self._partitions, self._interval, self._clock, self._drain = partitions, interval, clock, drain
+        self._mine = mine
 
     def list_parts(self) -> list[str]:
-        return [f"p{number:03}" for number in range(self._partitions)]
+        return [f"p{number:03}" for number in range(self._partitions) if self._mine(number)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_TickPartition":
         return _TickPartition(int(for_part[1:]), self._interval, self._clock, self._drain)

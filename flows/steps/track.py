@@ -89,7 +89,8 @@ class TrackSink(FixedPartitionedSink[Item, None]):
         self._parts = parts
 
     def list_parts(self) -> list[str]:
-        return [str(number) for number in range(self._parts.partitions)]
+        """As Bytewax numbers them: in the order of their names."""
+        return [f"{number:03}" for number in range(self._parts.partitions)]
 
     def part_fn(self, item_key: str) -> int:
         return int(item_key)
