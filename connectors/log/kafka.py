@@ -41,6 +41,8 @@ _REFRESH = timedelta(seconds=1)
 _RETRY = timedelta(milliseconds=20)
 _ASK = timedelta(seconds=3)
 """One question: the broker that was asked may be the one that hangs, so it is asked again until the deadline."""
+_SPREADS = timedelta(seconds=1)
+"""How long one broker may not know yet of a topic that another one has made."""
 _COPIES = 3
 _CLIENT: dict[str, Any] = {
     "socket.timeout.ms": 5_000,
@@ -100,16 +102,23 @@ class KafkaLog:
 
     def partitions(self, topic: str) -> int:
         """Give the number of partitions."""
-        if topic not in self._numbers:
-            topics = self._patiently(lambda ask_s: self._admin.list_topics(timeout=ask_s).topics)
-            self._numbers = {
-                name.removeprefix(self._prefix): len(found.partitions)
-                for name, found in topics.items()
-                if name.startswith(self._prefix) and not found.error
-            }
-        if topic not in self._numbers:
-            raise UnknownTopicError(f"topic {topic!r} does not exist")
+        give_up = time.monotonic() + _SPREADS.total_seconds()
+        while topic not in self._numbers:
+            self._learn()
+            if topic not in self._numbers:
+                if time.monotonic() > give_up:
+                    raise UnknownTopicError(f"topic {topic!r} does not exist")
+                time.sleep(_RETRY.total_seconds())
         return self._numbers[topic]
+
+    def _learn(self) -> None:
+        """Ask which topics there are."""
+        topics = self._patiently(lambda ask_s: self._admin.list_topics(timeout=ask_s).topics)
+        self._numbers |= {
+            name.removeprefix(self._prefix): len(found.partitions)
+            for name, found in topics.items()
+            if name.startswith(self._prefix) and not found.error
+        }
 
     def append(self, records: Sequence[NewRecord]) -> list[int]:
         """Produce the records and wait for every delivery report."""
