@@ -1,11 +1,14 @@
 """Which records of the decision log an accepted record becomes (DESIGN 2.2): one per key group concerned."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from state.model.event import Event
 from state.model.keys import key_group
 from state.model.work import EventWork, FollowWork, SegmentWork, SliceWork, Work
 from state.placement import ALL_GROUPS, Placement, groups_in
+
+Members = dict[int, list[str]]
+"""Users by key group."""
 
 
 def plan_event(placement: Placement, event: Event, stamp: int, planned: int | None = None) -> Iterator[Work]:
@@ -42,20 +45,26 @@ def place_follow(placement: Placement, follow: FollowWork) -> None:
 
 def plan_segment(placement: Placement, segment: str, users: list[str], stamp: int) -> Iterator[Work]:
     """Each group's members; groups that had members before and have none now learn it too."""
-    records = segment_records(placement, segment, users, stamp)
-    place_segment(placement, segment, records)
+    members = members_by_group(users)
+    records = segment_records(placement, segment, members, stamp)
+    place_segment(placement, segment, members)
     yield from records
 
 
-def segment_records(placement: Placement, segment: str, users: list[str], stamp: int) -> list[SegmentWork]:
-    """What `plan_segment` gives, before it counts."""
-    members: dict[int, list[str]] = {}
+def members_by_group(users: Iterable[str]) -> Members:
+    """Users by key group, each once, in the order given."""
+    members: Members = {}
     for user in dict.fromkeys(users):
         members.setdefault(key_group(user), []).append(user)
+    return members
+
+
+def segment_records(placement: Placement, segment: str, members: Members, stamp: int) -> list[SegmentWork]:
+    """What `plan_segment` gives, before it counts."""
     groups = sorted({*groups_in(placement.segments.of(segment)), *members})
     return [SegmentWork(g=group, stamp=stamp, segment=segment, users=members.get(group, [])) for group in groups]
 
 
-def place_segment(placement: Placement, segment: str, records: list[SegmentWork]) -> None:
+def place_segment(placement: Placement, segment: str, members: Members) -> None:
     """From here on the segment's fan-outs reach exactly the groups of its members."""
-    placement.segments.replace(segment, [record.g for record in records if record.users and record.g is not None])
+    placement.segments.replace(segment, members)

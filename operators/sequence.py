@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from operators.dedup import marks_of, original_of, remember, retry_mark
-from operators.plan import place_follow, place_segment, plan_event, segment_records
+from operators.plan import members_by_group, place_follow, place_segment, plan_event, segment_records
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import Event, Exact
 from state.model.keys import key_group
@@ -196,11 +196,12 @@ def _plan_segment(state: SequenceState, body: _Segment) -> Sequenced:
     chunks, version = state.segment_chunks, str(body.version)
     if body.chunks is None:
         return Sequenced([], partial(chunks.add, body.segment, version, body.chunk or 0, body.users or []))
-    records = segment_records(state.placement, body.segment, chunks.users(body.segment, version), state.stamp)
+    members = members_by_group(chunks.users(body.segment, version))
+    records = segment_records(state.placement, body.segment, members, state.stamp)
 
     def settle() -> None:
         chunks.forget(body.segment, version)
-        place_segment(state.placement, body.segment, records)
+        place_segment(state.placement, body.segment, members)
 
     return Sequenced([*records], settle)
 

@@ -37,12 +37,11 @@ def _letters(system: Up, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def _skipped_by_decide(directory: Path) -> str:
+def _skipped_by_decide(directory: Path, event_id: str) -> str:
     """A record of the decision log that decide found to end its process, before its state was lost."""
-    assert carillon("topics", "create", "--data", str(directory)).returncode == 0
     with _log(directory) as log:
         partition = partition_of_group(GROUP, log.partitions("work"))
-        raw = RawEvent(event_id="skipped", type="mention", actor="x", target=USER, object="o", sender_id="s")
+        raw = RawEvent(event_id=event_id, type="mention", actor="x", target=USER, object=event_id, sender_id="s")
         event = resolve(raw, load_registry(), ingested_at=clock_ms())
         accepted = NewRecord("events.p1", partition, USER.encode(), encode_event(event), EVENT)
         (place,) = log.append([accepted])
@@ -52,7 +51,7 @@ def _skipped_by_decide(directory: Path) -> str:
         source = ("work", partition, offset)
         letter = DeadLetter(
             id=letter_id("decide", source, GROUP), source=source, group=GROUP, kind="killed", error="it did",
-            event_id="skipped", sender_id="s", type="mention", stage="decide", at=clock_ms(),
+            event_id=event_id, sender_id="s", type="mention", stage="decide", at=clock_ms(),
         )  # fmt: skip
         headers = (("schema", LETTER_SCHEMA),)
         log.append([NewRecord("dead_letters", partition, b"%d" % GROUP, encode_letter(letter), headers)])
@@ -71,7 +70,8 @@ def _explained(system: Up, event_id: str) -> list[dict[str, Any]]:
 
 
 def test_dead_letters_of_a_running_system(tmp_path: Path) -> None:
-    skipped = _skipped_by_decide(tmp_path)
+    assert carillon("topics", "create", "--data", str(tmp_path)).returncode == 0
+    skipped, never = (_skipped_by_decide(tmp_path, event_id) for event_id in ("skipped", "never"))
     with running(tmp_path) as system:
         path = f"/v1/users/{USER}/endpoints/push/phone"
         assert system.call("PUT", path, {"platform": "ios", "address": "tok"})[0] in (200, 201, 204)
@@ -79,11 +79,11 @@ def test_dead_letters_of_a_running_system(tmp_path: Path) -> None:
             bad = b'{"event_id":"bad","type":"mention","sender_id":"s","target":"u1","ttl_ms":"soon"}'
             mine = partition_of_group(GROUP, log.partitions("events.p1"))
             log.append([NewRecord("events.p1", mine, b"u1", bad, EVENT) for _ in range(2)])
-            first, second = (f"sequence/events.p1/{mine}/{offset}" for offset in (1, 2))
+            first, second = (f"sequence/events.p1/{mine}/{offset}" for offset in (2, 3))
         system.post({"event_id": "good", "type": "mention", "actor": "y", "target": USER, "object": "g"})
         until(lambda: bool(_decided(system, "good")), 30, "the decision of a sound event")
         found = {letter["id"]: letter for letter in _letters(system)}
-        assert sorted(found) == [skipped, first, second]
+        assert sorted(found) == [skipped, never, first, second]
         assert _decided(system, "skipped") == []
 
         (explained,) = _explained(system, "skipped")
@@ -94,7 +94,7 @@ def test_dead_letters_of_a_running_system(tmp_path: Path) -> None:
         assert given["to"][0] == "retries"
         until(lambda: bool(_decided(system, "skipped")), 30, "the decision of what was given back")
         until(lambda: len(system.provider("apns")) == 2, 30, "its push")
-        (again,) = _letters(system, "retry", "--all")
+        (again,) = _letters(system, "retry", "--all", "--stage", "sequence")
         assert again["id"] == second
         until(lambda: any(each["source"] == again["to"] for each in _letters(system)), 30, "the second letter")
 
@@ -103,6 +103,7 @@ def test_dead_letters_of_a_running_system(tmp_path: Path) -> None:
         assert "retried" in _explained(system, "skipped")[0]["explanation"]
         assert len(_decided(system, "skipped")) == 1
         assert system.stop() == 0
+        assert _decided(system, "never") == []
         checked = system.carillon("ledger", "--check")
         assert checked.returncode == 0, checked.stdout
         assert len(system.provider("apns")) == 2

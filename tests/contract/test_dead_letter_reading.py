@@ -1,0 +1,90 @@
+"""Dead letters and the records that they are about, on both logs and where only the archive has them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from helpers.log_harness import Harness
+
+from connectors.archive.forms import RAW, raw_table
+from connectors.archive.parquet import ArchiveWriter
+from connectors.dead_letters import TOPIC, DeadLetters
+from connectors.log.interface import Log, NewRecord, Record, TopicSpec
+from flows.steps.resuming import dead_action, dead_letter
+from state.model.dead_letter import DeadAction
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
+    if request.param == "embedded":
+        return Harness("embedded", str(tmp_path / "log"))
+    return Harness("kafka", request.getfixturevalue("kafka_bootstrap"), f"letters-{time.time_ns()}.")
+
+
+@pytest.fixture
+def log(harness: Harness) -> Iterator[Log]:
+    opened = harness.open()
+    opened.ensure_topics([TopicSpec(name, 2, retention_ms=3_600_000) for name in (TOPIC, "work")])
+    opened.ensure_topics([TopicSpec("preferences", 2, compacted=True)])
+    yield opened
+    opened.close()
+
+
+def _record(log: Log, topic: str, key: bytes, value: bytes = b"{}") -> Record:
+    """Appended, and as it is read."""
+    headers = (("schema", b"work/1+json"), ("trace", b"\x00\xff"))
+    (offset,) = log.append([NewRecord(topic, 1, key, value, headers)])
+    return Record(topic, 1, offset, 0, key, value, headers)
+
+
+def _letter(record: Record, at: int, stage: str = "decide", group: int | None = 7) -> NewRecord:
+    return dead_letter(record, ValueError(), stage=stage, at=at, partitions=2, group=group)
+
+
+def test_each_letter_comes_once_by_time_with_what_was_done(log: Log) -> None:
+    first, second = _record(log, "work", b"7"), _record(log, "work", b"7")
+    written = _letter(second, 20)
+    log.append([written, written, _letter(first, 10), NewRecord(TOPIC, 0, b"", b"junk")])
+    name = f"decide/work/1/{second.offset}/7"
+    log.append([dead_action(DeadAction(name, "retried", 30), 1), dead_action(DeadAction(name, "discarded", 40), 1)])
+    found = DeadLetters(log, None).find(lambda _: True)
+    assert [each.letter.at for each in found.letters] == [10, 20]
+    assert [each.status for each in found.letters] == ["open", "discarded"]
+    assert found.letters[1].retries == 1
+    assert found.unreadable == 1
+    assert [each.letter.at for each in DeadLetters(log, None).find(lambda letter: letter.at > 15).letters] == [20]
+
+
+def test_a_record_is_found_where_it_is_and_later_ones_of_its_key_too(log: Log) -> None:
+    letters = DeadLetters(log, None)
+    one, _other, again = (_record(log, "preferences", key) for key in (b"u1", b"u2", b"u1"))
+    found = letters.record((one.topic, one.partition, one.offset))
+    assert found is not None
+    assert (found.key, found.value, found.headers) == (one.key, one.value, one.headers)
+    assert letters.any_later(("preferences", 1, one.offset), lambda record: record.key == b"u1")
+    assert not letters.any_later(("preferences", 1, again.offset), lambda record: record.key == b"u1")
+    assert letters.record(("preferences", 1, again.offset + 1)) is None
+    assert letters.record(("nowhere", 0, 0)) is None
+
+
+def test_what_the_log_has_dropped_comes_from_the_archive(log: Log, harness: Harness, tmp_path: Path) -> None:
+    records = [
+        Record("work", 0, offset, 1, b"7", b"value %d" % offset, (("schema", b"work/1+json"), ("trace", b"\x00")))
+        for offset in range(3)
+    ]
+    for record in records:
+        log.append([NewRecord("work", 0, record.key, record.value, record.headers)])
+        time.sleep(0.01)  # retention goes by milliseconds
+    kept = log.reader({("work", 0): 2})
+    (last,) = kept.poll(1, timedelta(seconds=5))
+    kept.close()
+    harness.expire(log, "work", last)
+    assert log.begin_offset("work", 0) > 1, "retention did not bite"
+    assert DeadLetters(log, tmp_path / "archive").record(("work", 0, 1)) is None
+    writer = ArchiveWriter(tmp_path / "archive" / "work" / "0", form=RAW)
+    writer.write(raw_table(records), 3)
+    assert DeadLetters(log, tmp_path / "archive").record(("work", 0, 1)) == records[1]
