@@ -9,13 +9,14 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import orjson
 import pytest
 from crash.flow_processes import FlowProcesses, wait_until
+from delivery.sandbox_process import Sandbox, running_sandbox
 from helpers.flow_bench import decided_in_one_go
 
 from connectors.inbox.memory import MemoryInboxStore
@@ -131,6 +132,13 @@ class System:
         stores = ["sequence", *exported_stores(exports, "decide"), *exported_stores(exports, "inbox")]
         return [found[0] for store in stores if (found := list_exports(exports, store))]
 
+    def start(self, name: str) -> None:
+        """Start a flow and wait until it runs."""
+        ready = self.directory / "run" / "ready" / name
+        ready.unlink(missing_ok=True)
+        self.processes.start(name)
+        wait_until(ready.exists, 60, f"{name} runs")
+
     def wait_for_fresh_exports(self) -> None:
         """Every store has one from after now, of after everything that was accepted before."""
         now = clock_ms()
@@ -235,6 +243,12 @@ def system(tmp_path: Path, log: EmbeddedLog) -> Iterator[System]:
     made.tap.close()
 
 
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+    with running_sandbox(tmp_path) as started:
+        yield started
+
+
 def _start_all(system: System) -> None:
     system.settings()
     for name in FLOWS:
@@ -315,13 +329,16 @@ def test_damaged_exports_are_passed_over_and_none_at_all_is_refused(system: Syst
     while not all(system.log.offset_at("work", part, cut) <= offset for _, part, offset in _retained(older)):
         cut -= 300
     system.log.maintain(cut + WEEK_MS)
-    _damage_newest(system, "decide/0")
-    system.processes.start("decide")
-    expected = system.expected()
-    wait_until(lambda: len(system.outputs("ledger")) >= len(expected["ledger"]), 60, "all is decided")
-    assert system.outputs("ledger") == expected["ledger"]
+    damaged = _damage_newest(system, "decide/0")
+    for name in ("sequence", "decide"):
+        system.start(name)
+    system.feed(0.5)
+    expected = system.settle()
+    _check_outputs(system, expected)
     assert system.processes.stop("decide") == 0
-    assert "export_refused" in system.processes.output("decide")
+    rebuilds = (system.directory / "run" / "rebuilds.ndjson").read_text()
+    assert f"export 0/{older.number}" in rebuilds
+    assert f"0/{damaged}" not in rebuilds
     shutil.rmtree(system.directory / "state" / "decide")
     shutil.rmtree(system.directory / "exports")
     said = _refusal(system, "decide")
@@ -330,46 +347,74 @@ def test_damaged_exports_are_passed_over_and_none_at_all_is_refused(system: Syst
     assert system.outputs("ledger") == expected["ledger"]
 
 
-def _lose_the_log(system: System) -> None:
-    system.tap.close()
-    system.log.close()
-    shutil.rmtree(system.directory / "log")
-    fresh = EmbeddedLog(system.directory, clock=clock_ms)
-    fresh.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
-    fresh.close()
+def _refusals(directory: Path, names: tuple[str, ...]) -> dict[str, str]:
+    """What flows say that do not start, all started at once."""
+    processes = FlowProcesses(directory)
+    try:
+        for name in names:
+            processes.start(name)
+        assert {name: processes.ended(name, 90) for name in names} == dict.fromkeys(names, 1)
+        return {name: (directory / f"{name}.out").read_text() for name in names}
+    finally:
+        processes.end()
 
 
-@pytest.mark.parametrize("how", ["the log is another one", "older than retention", "begins behind retention"])
-def test_what_does_not_fit_the_log_is_refused_by_every_flow(how: str, system: System) -> None:
+def _copy(system: System, name: str) -> Path:
+    """The data directory as it is, apart from what the processes said."""
+    copied = system.directory.with_name(f"{system.directory.name}-{name}")
+    shutil.copytree(system.directory, copied, ignore=shutil.ignore_patterns("*.out", "doorbells", "bells"))
+    return copied
+
+
+def _maintained(directory: Path) -> None:
+    """Retention has passed everything."""
+    log = EmbeddedLog(directory, clock=clock_ms)
+    log.maintain(clock_ms() + WEEK_MS + 1)
+    log.close()
+
+
+def _with_a_new_log(directory: Path) -> None:
+    shutil.rmtree(directory / "log")
+    log = EmbeddedLog(directory, clock=clock_ms)
+    log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
+    log.close()
+
+
+def test_what_does_not_fit_the_log_is_refused_by_every_flow(system: System, sandbox: Sandbox) -> None:
     names = (*FLOWS, "deliver", "transactional", "schedule", "track")
-    _start_all(system)
-    for name in names[3:]:
+    assert sandbox.directory == system.directory
+    system.settings()
+    for name in names:
         system.processes.start(name)
     system.feed(1.0)
     system.log.append([_kept("k1"), _p0("o1")])
     system.wait_for_fresh_exports()
     for each in names:
         assert system.processes.stop(each) == 0, system.processes.output(each)
-    refuse: dict[str, Callable[[str], bool]]
-    if how == "the log is another one":
-        _lose_the_log(system)
-        refuse = dict.fromkeys(names, lambda said: "the log ends at" in said)
-    else:
-        system.feed(0.3)
-        system.log.append([_p0("o2"), *_unread(("deliver.push", "deliver.email", "ledger", "inbox", "work"))])
-        wait_until(system.tap.has_all, 30, "the tap has everything")
-        system.log.maintain(clock_ms() + WEEK_MS + 1)
-        shutil.rmtree(system.directory / "exports")
-        if how == "older than retention":
-            refuse = dict.fromkeys(FLOWS, lambda said: "retention has removed" in said)
-            refuse |= dict.fromkeys(("deliver", "transactional", "track"), lambda said: "accept-loss" in said)
-        else:
-            shutil.rmtree(system.directory / "state")
-            refuse = dict.fromkeys(FLOWS, lambda said: "retention has removed" in said)
-    for name, fits in refuse.items():
-        said = _refusal(system, name)
-        assert fits(said), said
-        assert "StateDamagedError" in said
+
+    replaced = _copy(system, "replaced")
+    _with_a_new_log(replaced)
+    for name, said in _refusals(replaced, names).items():
+        assert "StateDamagedError" in said, name
+        assert "the log ends at" in said, name
+
+    system.log.append([_p0("o2"), *_unread(("deliver.push", "inbox", "work", "events.p1"))])
+    outdated = _copy(system, "outdated")
+    _maintained(outdated)
+    shutil.rmtree(outdated / "exports")
+    said = _refusals(outdated, (*FLOWS, "deliver", "transactional"))
+    assert "--rebuild-state" in said.pop("decide")
+    for name, text in said.items():
+        assert "had not read" in text, name
+        assert "accept-loss" in text, name
+
+    _maintained(system.directory)
+    shutil.rmtree(system.directory / "exports")
+    shutil.rmtree(system.directory / "state")
+    said = _refusals(system.directory, FLOWS)
+    assert "--rebuild-state" in said["decide"]
+    assert "accept-loss" in said["inbox"]
+    assert "accept-loss" in said["sequence"]
 
 
 def _kept(event_id: str) -> NewRecord:
