@@ -1,8 +1,8 @@
 """Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (1; U: 2), then
 MessagePack.
 
-Key: kind byte (a letter), group byte, then what follows. Integers in keys are big-endian, so rows of a kind and group are
-neighbours.
+Key: kind byte (a letter), group byte, then what follows. Integers in keys are big-endian, so rows of a kind and group
+are neighbours.
 
 - M: the group's meta. No rest. [next_offset, now, next_timer, registry_version, totals (resolved, emitted, inbox
   items), counted (terms of the last counts record), control_version, active switches [[scope, value]], registry tables

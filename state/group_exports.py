@@ -123,17 +123,14 @@ def group_rows(database: Rdict, group: int) -> Iterator[tuple[bytes, bytes]]:
     """Every row of a group, of whatever kind, in the order of the keys."""
     with named_damage(database.path()):
         cursor = database.iter()
-        cursor.seek(b"\x01")  # behind the format row
-        while cursor.valid():
-            kind = cursor.key()[:1]
-            prefix = kind + bytes((group,))
+        for kind in codec.KINDS:
+            # Straight to the group: looking for the next kind would pass all that was removed of the groups before.
+            prefix = bytes((kind, group))
             cursor.seek(prefix)
             while cursor.valid() and cursor.key()[:2] == prefix:
                 yield cursor.key(), cursor.value()
                 cursor.next()
             cursor.status()  # a damaged block ends the rows as their end does; the next seek would forget it
-            cursor.seek(bytes((kind[0] + 1,)))
-        cursor.status()
 
 
 def _write(database: Rdict, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
