@@ -36,7 +36,7 @@ from flows.opening import open_log, system_topics
 from flows.ports import ReservedPorts
 from flows.processes import ProcessError, ProcessEvent, ProcessGroup, ProcessSpec, last_lines
 from flows.providers import needs_sandbox
-from flows.run_files import Running, forget_processes, ready_file, write_running
+from flows.run_files import Rebuild, Running, forget_processes, ready_file, take_rebuilds, write_running
 from flows.settings import Settings, child_environment
 from state.lock import StateLock
 from state.model.errors import CarillonError
@@ -77,7 +77,7 @@ FLOW_PROCESSES = (
 class Supervisor:
     """One run of the system; `start`, then `step` until it is time to `stop`. For the main thread."""
 
-    def __init__(self, settings: Settings, on_event: Callable[[ProcessEvent], None]) -> None:
+    def __init__(self, settings: Settings, on_event: Callable[[ProcessEvent | Rebuild], None]) -> None:
         """Take the data directory.
 
         :raises StateLockedError: another supervisor owns it.
@@ -129,6 +129,8 @@ class Supervisor:
         :raises ProcessError: another system took over a place of this one, which therefore ends.
         """
         self._group.watch()
+        for rebuild in take_rebuilds(self.settings.data_dir):
+            self._report(rebuild)
         if self._group.ended_for_good is not None:
             raise ProcessError(self._was_fenced(self._group.ended_for_good))
 

@@ -16,6 +16,7 @@ from flows.commands.output import Output, complain
 from flows.credentials import ROLES, development_credentials
 from flows.logs import configure_logs
 from flows.processes import SILENT_FOR, ProcessEvent
+from flows.run_files import Rebuild
 from flows.settings import Settings
 from flows.supervisor import Supervisor, directory_of
 
@@ -89,11 +90,11 @@ class _Reporter:
     def __init__(self, output: Output, *, silent: bool) -> None:
         """`silent`: people see `troubles` in the live view instead."""
         self.output, self._silent, self._is_open = output, silent, False
-        self._early: list[ProcessEvent] = []
+        self._early: list[ProcessEvent | Rebuild] = []
         self.troubles: list[str] = []
         """What the live view shows of it, since printing would spoil its picture; the last few."""
 
-    def __call__(self, event: ProcessEvent) -> None:
+    def __call__(self, event: ProcessEvent | Rebuild) -> None:
         if self._is_open:
             self._print(event)
         else:
@@ -110,7 +111,10 @@ class _Reporter:
         """From now on only JSON lines: people have read that it drains."""
         self._silent = True
 
-    def _print(self, event: ProcessEvent) -> None:
+    def _print(self, event: ProcessEvent | Rebuild) -> None:
+        if isinstance(event, Rebuild):
+            self._print_rebuild(event)
+            return
         record: dict[str, Any] = {"event": event.event, "name": event.name, "pid": event.pid}
         text = f"{event.event:8} {event.name} ({event.pid})"
         if event.event == "exit":
@@ -124,6 +128,12 @@ class _Reporter:
             del self.troubles[:-_TROUBLES_MAX]
         if self.output.as_json or not (self._silent or event.event == "start"):
             self.output.show(record, text)
+
+    def _print_rebuild(self, rebuild: Rebuild) -> None:
+        """A store that a flow found lost, or left behind by the log, and where its state comes from."""
+        if self.output.as_json or not self._silent:
+            record = {"event": "rebuild", "name": rebuild.store, "from": rebuild.origin}
+            self.output.show(record, f"rebuild  {rebuild.store} from {rebuild.origin}")
 
 
 def _announce(supervisor: Supervisor, output: Output) -> None:
