@@ -28,6 +28,7 @@ from rocksdict import Rdict
 from state import codec
 from state.database import open_database, stored_row
 from state.group_exports import clear_group, copy_group
+from state.lock import StateLock
 from state.model.errors import ConfigurationError, StateDamagedError
 from state.model.keys import KEY_GROUPS
 from state.rocksdb import FORMAT
@@ -88,9 +89,17 @@ def move_groups(directory: Path, layout: Layout) -> int:
     databases open.
 
     :raises StateDamagedError: a slot's database does not open; the text says which.
+    :raises StateLockedError: a process of before there were slots still runs.
     """
     directory.mkdir(parents=True, exist_ok=True)
     _write_layout(directory, layout, whole=False)
+    if (directory / DATABASE).exists():
+        with StateLock.acquire(directory, "decide, which takes it over,"):  # as the process of before held it for life
+            return _move(directory, layout)
+    return _move(directory, layout)
+
+
+def _move(directory: Path, layout: Layout) -> int:
     _adopt_old(directory)
     found = _slots(directory)
     with ExitStack() as opened:

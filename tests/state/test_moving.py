@@ -19,7 +19,8 @@ from flows.steps.deciding import GroupDecider
 from state import codec
 from state.database import open_database
 from state.group_exports import copy_group, group_rows
-from state.model.errors import ConfigurationError, StateDamagedError
+from state.lock import StateLock
+from state.model.errors import ConfigurationError, StateDamagedError, StateLockedError
 from state.model.keys import KEY_GROUPS, groups_of_partition, key_group
 from state.moving import Layout, move_groups, publish_offsets, published_offset, read_layout
 from state.poison import PoisonJournal
@@ -86,6 +87,13 @@ def test_groups_move_with_all_that_is_theirs(directory: Path) -> None:
         _assert_placed(directory, layout, expected)
         assert moved > 0 or layout == LAYOUTS[0]
     assert move_groups(directory, layout) == 0
+
+
+def test_a_process_of_before_there_were_slots_must_end_first(directory: Path) -> None:
+    with StateLock.acquire(directory, "old decide"), pytest.raises(StateLockedError, match="old decide"):
+        move_groups(directory, Layout(1, 1))
+    assert read_layout(directory) is None
+    assert (directory / "rocksdb").exists()
 
 
 def test_the_layout_says_where_the_engine_sends_a_group() -> None:
