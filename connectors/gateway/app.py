@@ -42,6 +42,8 @@ from state.model.admission import AdmissionRules
 
 _logger = structlog.get_logger(__name__)
 _MILLISECOND = timedelta(milliseconds=1)
+_LOG_DOWN_AFTER = timedelta(seconds=5)
+"""An append that takes longer says that the log is down: those who come then hear so within a second."""
 _READS_SINCE = timedelta(hours=1)
 """How far back a starting gateway looks for reads that the inbox may not hold yet."""
 
@@ -122,7 +124,7 @@ class Parts:
         """Open the stores; the log stays the caller's to close."""
         directory = options.store_directory()
         self.directory = Directory(directory / "directory.sqlite")
-        self.appender = GroupAppender(log)
+        self.appender = GroupAppender(log, down_after=_LOG_DOWN_AFTER)
         self.store, self.limit = _stores(options)
         self.overlay = ReadOverlay()
         self.kept = Kept(self.store, self.appender, deadline=options.cancel_deadline, clock=clock)

@@ -3,8 +3,8 @@
 While an append is under way, what arrives gathers for the next one; so the group grows with the load and a lone caller
 hardly waits. Order: records of one caller stay in order, and callers are served in the order in which they came.
 
-While an append takes long, and when the one before was not acknowledged, callers wait a second and no longer: who is
-refused at once can say so at once. The append under way finds out when the log is back.
+Where callers can say no (`down_after`): while an append takes long, and when the one before was not acknowledged, they
+wait a second and no longer. The append under way finds out when the log is back.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from state.model.errors import LogError, LogUnavailableError
 _NOW = timedelta()
 _WHILE_DOWN = timedelta(seconds=1)
 """How long a caller waits when the log does not seem to answer."""
-_LONG = timedelta(seconds=5)
-"""An append that is under way for longer says that the log does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +40,23 @@ class GroupAppender:
     """Appends for the coroutines of any number of event loops through one thread."""
 
     def __init__(
-        self, log: Log, max_wait: timedelta = _NOW, max_records: int = 4096, *, queue_max: int = 65_536
+        self,
+        log: Log,
+        max_wait: timedelta = _NOW,
+        max_records: int = 4096,
+        *,
+        queue_max: int = 65_536,
+        down_after: timedelta | None = None,
     ) -> None:
         """Use the log, which stays the caller's to close.
 
         `max_wait`: how long the first caller of a group waits for company. Default: not at all.
         `max_records`: the most records of one append, unless a single caller brings more. Default: 4096.
         `queue_max`: the most records that wait; a caller who exceeds it is refused at once. Default: 65 536.
+        `down_after`: an append under way for longer says that the log does not answer. Default: nothing says so.
         """
         self._log, self._max_wait_s, self._max_records = log, max_wait.total_seconds(), max_records
-        self._queue_max = queue_max
+        self._queue_max, self._down_after = queue_max, down_after
         self._calls: deque[_Call] = deque()
         self._queued = 0
         self._open = True
@@ -96,8 +101,10 @@ class GroupAppender:
         self._thread.join()
 
     def _seems_down(self) -> bool:
+        if self._down_after is None:
+            return False
         began = self._began
-        return self._down or (began is not None and time.monotonic() - began > _LONG.total_seconds())
+        return self._down or (began is not None and time.monotonic() - began > self._down_after.total_seconds())
 
     def _withdraw(self, call: _Call) -> None:
         """What was refused before its turn came is not stored."""

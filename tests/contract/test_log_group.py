@@ -100,7 +100,9 @@ def test_a_failed_append_reaches_every_caller(log: Counting, topic: str, group: 
     assert all(isinstance(answer, list) for answer in asyncio.run(everyone()))
 
 
-def test_while_the_log_is_down_callers_are_refused_soon(log: Counting, topic: str, group: GroupAppender) -> None:
+def test_while_the_log_is_down_callers_are_refused_soon(log: Counting, topic: str) -> None:
+    group = GroupAppender(log, down_after=timedelta(seconds=5))
+
     async def caller(value: bytes) -> float:
         began = time.monotonic()
         with pytest.raises(LogUnavailableError):
@@ -121,7 +123,26 @@ def test_while_the_log_is_down_callers_are_refused_soon(log: Counting, topic: st
         assert await group.append([NewRecord(topic, 0, b"", b"after")]) == [1]
 
     asyncio.run(outage())
+    group.close()
     assert values(read_all(log, topic)) == [b"probe", b"after"], "who was refused in the queue is not stored"
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_an_append_that_takes_long_refuses_others_only_where_asked(log: Counting, topic: str, refuses: bool) -> None:
+    group = GroupAppender(log, down_after=timedelta(milliseconds=50) if refuses else None)
+
+    async def scenario() -> list[object]:
+        log.gate = threading.Event()
+        under_way = asyncio.ensure_future(group.append([NewRecord(topic, 0, b"", b"long")]))
+        await asyncio.sleep(0.1)
+        asyncio.get_running_loop().call_later(1.5, log.gate.set)
+        other = group.append([NewRecord(topic, 0, b"", b"other")])
+        return await asyncio.gather(under_way, other, return_exceptions=True)
+
+    answers = asyncio.run(scenario())
+    group.close()
+    assert answers[0] == [0]
+    assert isinstance(answers[1], LogUnavailableError) if refuses else answers[1] == [1]
 
 
 def test_a_full_queue_refuses_at_once(log: Counting, topic: str, group: GroupAppender) -> None:
