@@ -242,6 +242,8 @@ def _validate_exports(options: ExportOptions, retention: timedelta) -> None:
         raise ConfigurationError("exports.every: must be at least 1s, and less than a quarter of log.retention")
     if options.keep < 1:
         raise ConfigurationError("exports.keep: must be at least 1")
+    if options.archive_spacing < options.spacing:
+        raise ConfigurationError("exports.archive_spacing: must not be shorter than exports.spacing")
     if not options.every <= options.spacing < retention:
         raise ConfigurationError("exports.spacing: must be at least exports.every, and less than log.retention")
 

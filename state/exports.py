@@ -287,27 +287,43 @@ def opened_export(export: Export, scratch: Path) -> Iterator[Rdict]:
 
 
 def prune_exports(
-    exports: Path, store: str, *, keep: int, spacing_ms: int, begin: Callable[[str, int], int]
+    exports: Path,
+    store: str,
+    *,
+    keep: int,
+    spacing_ms: int,
+    begin: Callable[[str, int], int],
+    archive_spacing_ms: int = 0,
+    archive_begin: Callable[[str, int], int] | None = None,
 ) -> list[int]:
     """Remove what is not needed any more; gives the numbers of those removed.
 
     Kept are the `keep` newest, of the others as many as are `spacing_ms` apart, and of those that include nothing that
-    the log still has (`begin(topic, number)` gives its oldest offset) only the newest: from it and the log, or its
-    archive, any time that the log retains can be decided again.
+    the log still has (`begin(topic, number)` gives its oldest offset) only the newest: from it and the log any time
+    that the log retains can be decided again. Where there is an archive that goes back further, those that its times
+    need stay too, `archive_spacing_ms` apart.
     """
     found = list_exports(exports, store)
     kept = found[:keep]
     for export in found[keep:]:
-        if all(place.offset <= begin(*place[:2]) for place in kept[-1].manifest.offsets):
-            break  # everything older is of no use beside it
+        apart_ms = spacing_ms
+        if _is_before(kept[-1], begin):
+            if archive_begin is None or _is_before(kept[-1], archive_begin):
+                break  # everything older is of no use beside it
+            apart_ms = archive_spacing_ms
         older = [each for each in found if each.number < export.number]
-        follows_soon = older and kept[-1].manifest.created_at - older[0].manifest.created_at < spacing_ms
+        follows_soon = older and kept[-1].manifest.created_at - older[0].manifest.created_at < apart_ms
         if not follows_soon:
             kept.append(export)
     removed = sorted({export.number for export in found} - {export.number for export in kept})
     for number in removed:
         shutil.rmtree(exports / store / f"{number:06}")
     return removed
+
+
+def _is_before(export: Export, begin: Callable[[str, int], int]) -> bool:
+    """Whether it includes nothing from these offsets on."""
+    return all(place.offset <= begin(*place[:2]) for place in export.manifest.offsets)
 
 
 def _numbers(home: Path) -> list[int]:

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import structlog
 from rocksdict import DbClosedError
 
+from connectors.archive.manifest import read_manifest
 from connectors.log.interface import Log
 from connectors.metrics import EXPORT_SECONDS, EXPORTS
 from flows.topics import COMPACTED, ONE_PARTITION
@@ -44,6 +46,8 @@ class ExportOptions:
     """Newest exports of a store that are kept. Default: three."""
     spacing: timedelta = timedelta(days=1)
     """Older ones are kept this far apart, as far back as the log goes, to decide old times again. Default: a day."""
+    archive_spacing: timedelta = timedelta(days=7)
+    """Those of decide are kept this far apart as far back as the archive of `work` goes. Default: a week."""
 
 
 class Exporter:
@@ -144,9 +148,12 @@ class Exporter:
     def _prune(self, source: ExportSource) -> list[int]:
         log = self._open_log()
         try:
+            begin = _begins(log, source.by)
             return prune_exports(
                 self._exports, source.store, keep=self._options.keep,
-                spacing_ms=self._options.spacing // timedelta(milliseconds=1), begin=_begins(log, source.by),
+                spacing_ms=self._options.spacing // timedelta(milliseconds=1), begin=begin,
+                archive_spacing_ms=self._options.archive_spacing // timedelta(milliseconds=1),
+                archive_begin=_archive_begins(log, self._exports.parent / "archive") if source.by == "group" else None,
             )  # fmt: skip
         finally:
             log.close()
@@ -160,6 +167,21 @@ def _begins(log: Log, by: str) -> Callable[[str, int], int]:
             return sys.maxsize
         partition = number if by == "partition" else partition_of_group(number, log.partitions(topic))
         return log.begin_offset(topic, partition)
+
+    return begin
+
+
+def _archive_begins(log: Log, archive: Path) -> Callable[[str, int], int]:
+    """The oldest offset of a topic in the archive, or in the log where the archive has none, by key group."""
+
+    @cache
+    def of_partition(topic: str, partition: int) -> int:
+        parts = read_manifest(archive / topic / str(partition)).parts
+        oldest = log.begin_offset(topic, partition)
+        return min([oldest, *(part.first for part in parts[:1])])
+
+    def begin(topic: str, group: int) -> int:
+        return of_partition(topic, partition_of_group(group, log.partitions(topic)))
 
     return begin
 
