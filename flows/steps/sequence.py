@@ -76,7 +76,7 @@ class SequenceOwner:
     def __init__(self, parts: SequenceParts) -> None:
         self._store, self._log = parts.store, parts.open_log()
         self._sequencer = Sequencer(self._log, parts.journal, parts.registry, parts.versions)
-        self._state = self._sequencer.restore(parts.store)
+        self._state = self._sequencer.restore(parts.store, parts.clock())
         self._reading = SequenceReading(
             self._log, self._state.positions, parts.options, clock=parts.clock, drain=parts.drain
         )
@@ -183,14 +183,17 @@ class Sequencer:
         DEAD_LETTERS.labels(STAGE).inc()
         return letter
 
-    def restore(self, store: SequenceStore) -> SequenceState:
-        """The checkpoint, and what the decision log holds beyond it (DESIGN 2.2); without a checkpoint, all of that."""
+    def restore(self, store: SequenceStore, now: int) -> SequenceState:
+        """The checkpoint, and what the decision log holds beyond it (DESIGN 2.2); without a checkpoint, all of that.
+
+        `now` is the wall clock in ms.
+        """
         state, log = store.load(), self._log
         begins_anew = not state.work_ends
         partitions = self._partitions["work"]
         start = {("work", p): max(state.work_ends.get(p, 0), log.begin_offset("work", p)) for p in range(partitions)}
         if not begins_anew:
-            self._mark_ends(state)
+            self._mark_ends(state, now)
         ends = {place: log.end_offset(*place) for place in start}
         reader = log.reader(start)
         try:
@@ -204,10 +207,11 @@ class Sequencer:
             state.positions.update(handled_positions(state, log, stage=STAGE))
         return state
 
-    def _mark_ends(self, state: SequenceState) -> None:
+    def _mark_ends(self, state: SequenceState, now: int) -> None:
         """Append a tick to every partition: what brokers had of the process before, and had no copies of yet, cannot be
-        read until they have; it stands below the tick, and can be read once that is acknowledged.
+        read until they have; it stands below the tick, and can be read once that is acknowledged. Stamps do not fall by it.
         """
+        state.stamp = max(state.stamp, now)
         self._log.append(self._work(state, tick(state)))
 
     def _take_over(self, state: SequenceState, record: Record) -> None:
