@@ -11,16 +11,24 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crash.left_behind import log_of
 from crash.whole_system import System
 from system.running import alive, until
+
+from connectors.log.interface import Log
 
 NAMES = ("gateway", "p0-gateway", "sequence", "decide", "deliver", "transactional", "inbox")
 SUPERVISOR = "supervisor"
 SENDERS = ("deliver", "transactional")
 _RESTART_S = 40
 STEADY, FIRST_SECOND, RECOVERY, TOGETHER = "at work", "in its first second", "in recovery", "together"
-SENDING = "while a provider answers"
-_WHENS = (STEADY, STEADY, FIRST_SECOND, FIRST_SECOND, RECOVERY, TOGETHER)
+SENDING, UNDER_WAY = "while a provider answers", "with a record under way"
+_WHENS = (STEADY, UNDER_WAY, UNDER_WAY, FIRST_SECOND, FIRST_SECOND, RECOVERY, TOGETHER)
+_COMES_BY = {
+    "sequence": ("events.p1", 0.04), "decide": ("events.p1", 0.08), "deliver": ("deliver.push", 0.04),
+    "inbox": ("inbox", 0.04), "transactional": ("events.p0", 0.03),
+}  # fmt: skip
+"""The topic whose growth says that the process has something in hand, and for how many seconds at most."""
 
 
 @dataclass
@@ -44,17 +52,18 @@ class Killer:
     def run(self) -> None:
         """Kill, and kill again; returns when everything runs again."""
         supervisor_at = {self.kills // 4, self.kills // 2, (3 * self.kills) // 4}
-        while self.felt.total() < self.kills:
-            time.sleep(self._choose.uniform(0.2, 2 * self.pause_s))
-            due = [at for at in supervisor_at if self.felt.total() >= at]
-            if due:
-                supervisor_at.remove(due[0])
-                self._supervisor()
-            else:
-                self._one_or_two()
+        with log_of(self.system.directory, self.system.environment) as (_, log):
+            while self.felt.total() < self.kills:
+                time.sleep(self._choose.uniform(0.2, 2 * self.pause_s))
+                due = [at for at in supervisor_at if self.felt.total() >= at]
+                if due:
+                    supervisor_at.remove(due[0])
+                    self._supervisor()
+                else:
+                    self._one_or_two(log)
         self._all_run()
 
-    def _one_or_two(self) -> None:
+    def _one_or_two(self, log: Log) -> None:
         when = self._next(self._whens, _WHENS)
         first = self._next(self._names, self.names)
         if first in SENDERS and self._choose.random() < 0.7 and self._wait_for_slow_answer():
@@ -65,8 +74,12 @@ class Killer:
             self._kill(first, TOGETHER)
             self._kill(second, TOGETHER)
             return
-        self._kill(first, STEADY, wait=when != STEADY)
-        if when == STEADY:
+        if when == UNDER_WAY and self._wait_for_work(log, first):
+            self._kill(first, UNDER_WAY)
+            return
+        twice = when in (FIRST_SECOND, RECOVERY)
+        self._kill(first, STEADY, wait=twice)
+        if not twice:
             return
         time.sleep(self._choose.uniform(0.0, 0.9) if when == FIRST_SECOND else self._choose.uniform(0.9, 2.5))
         self._kill(first, when, wait=self._choose.random() < 0.3)
@@ -83,6 +96,20 @@ class Killer:
         end, place = time.monotonic() + 3, journal.stat().st_size
         while time.monotonic() < end:
             if _has_slow(journal, place):
+                return True
+            time.sleep(0.002)
+        return False
+
+    def _wait_for_work(self, log: Log, name: str) -> bool:
+        """Until something has come for the process to do, and a moment more; false if nothing came."""
+        if name not in _COMES_BY:
+            return False
+        topic, within_s = _COMES_BY[name]
+        self._pid(name)
+        end, place = time.monotonic() + 3, _length(log, topic)
+        while time.monotonic() < end:
+            if _length(log, topic) > place:
+                time.sleep(self._choose.uniform(0, within_s))
                 return True
             time.sleep(0.002)
         return False
@@ -113,6 +140,10 @@ class Killer:
         """Everybody who was killed is there again: the last condition of a killing that was felt."""
         for name in NAMES:
             self._pid(name)
+
+
+def _length(log: Log, topic: str) -> int:
+    return sum(log.end_offset(topic, partition) for partition in range(log.partitions(topic)))
 
 
 def _has_slow(journal: Path, place: int) -> bool:
