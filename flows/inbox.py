@@ -33,6 +33,7 @@ from flows.steps.inbox import HousekeepingOptions, InboxParts, InboxSink, Item
 from flows.steps.restoring import Home, ensure_store, first_offset
 from flows.steps.ticks import Tick, TickSource
 from state.exports import Place
+from state.poison import PoisonJournal
 
 OWN_OFFSETS = True
 """Tells who runs the flow that it needs no recovery store."""
@@ -131,6 +132,7 @@ def wire(
     sink = InboxSink(
         InboxParts(
             open_store=lambda partition: stores.open(partition, given.store),
+            open_journal=lambda partition: PoisonJournal.open(data_dir / DIRECTORY / f"poison-{partition:03}"),
             open_log=open_log,
             partitions=partitions,
             now_ms=clock_ms,

@@ -56,18 +56,26 @@ class InboxShard:
         self.now_ms = 0
         """The latest time of an item seen; retirement goes by it."""
 
-    def apply(self, place: Place, operations: Sequence[Operation]) -> bool:
-        """Apply the operations of one record, in order. False: they were applied before, nothing is done."""
+    def apply(self, place: Place, operations: Sequence[Operation], *, again: bool = False) -> bool:
+        """Apply the operations of one record, in order. False: they were applied before, nothing is done.
+
+        `again`: the record was set aside, so that its mark says nothing of it. What it raises leaves it half applied:
+        the caller begins anew from the store.
+        """
         source = place.source, place.group
-        mark = self._marks.get(source)
-        if mark is not None and place.mark <= mark:
+        mark = self._marks.get(source, (-1, -1))
+        if place.mark <= mark and not again:
             return False
         for operation in operations:
             self._apply(place.group, operation)
-        self._marks[source] = place.mark
+        self._marks[source] = max(mark, place.mark)
         self._changed_marks.add(source)
         self._uncounted.add(place.group)
         return True
+
+    def recount(self, group: int) -> None:
+        """Its counts are to be taken again, for a reason that is not in its rows."""
+        self._uncounted.add(group)
 
     def sweep(self, group: int, users: Iterable[str]) -> int:
         """Retire old rows of these users of a group. Gives the items that went."""

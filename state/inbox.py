@@ -7,6 +7,7 @@ The rules that change them are in `operators/inbox.py`, the bytes in `state/inbo
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -127,6 +128,15 @@ class GroupTotals:
     retired: int = 0
 
 
+class SetAside(NamedTuple):
+    """A record of topic `inbox` that could not be applied: it may be given back, once."""
+
+    group: int
+    """Its key group; -1: it does not say."""
+    items: int
+    """Items that it would have added."""
+
+
 @dataclass(frozen=True, slots=True)
 class ShardCommit:
     """Everything that becomes true at once."""
@@ -137,6 +147,8 @@ class ShardCommit:
     totals: Mapping[int, GroupTotals]
     offset: int
     """Offset in the partition of topic `inbox` that is read next."""
+    set_aside: Mapping[int, SetAside | None] = field(default_factory=dict)
+    """Offsets of records that are set aside from now on, or, with None, no more."""
 
 
 def row_view(row: StoredRow) -> InboxRow:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from state.inbox import GroupTotals, InboxHead, InboxRow, Mark, ShardCommit, StoredRow
+from state.inbox import GroupTotals, InboxHead, InboxRow, Mark, SetAside, ShardCommit, StoredRow
 
 
 class RowPosition(NamedTuple):
@@ -59,6 +59,10 @@ class InboxStore(Protocol):
 
     def totals(self) -> dict[int, GroupTotals]:
         """Give the running totals per group, as they were committed."""
+        ...
+
+    def set_aside(self) -> dict[int, SetAside]:
+        """Give the records that could not be applied, by offset."""
         ...
 
     def count_items(self, group: int) -> int:

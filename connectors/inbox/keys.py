@@ -6,6 +6,7 @@
 | `o` | u64: offset of topic `inbox` that is read next |
 | `m`, u8 group, source in ASCII | u64 offset, u64 ordinal of the last operation applied |
 | `t`, u8 group | i64 items in rows, added, taken back, retired |
+| `x`, u64 offset of topic `inbox` | i16 group (-1: unknown), u32 items: a record set aside, what it would have added |
 | `h`, u8 group, user in UTF-8 | head (`state/inbox_codec.py`) |
 | `r`, u8 group, u16 length of user, user in UTF-8, u64 of 2^63 - at, u64 of 2^63 - number | row |
 
@@ -15,7 +16,7 @@ The complements make a user's rows be read newest first.
 import struct
 
 from connectors.inbox.interface import RowPosition
-from state.inbox import GroupTotals, Mark
+from state.inbox import GroupTotals, Mark, SetAside
 from state.model.keys import key_group
 
 LAYOUT_VERSION = 1
@@ -25,6 +26,7 @@ _TOP = 1 << 63
 _MARK = struct.Struct(">QQ")
 _TOTALS = struct.Struct(">qqqq")
 _POSITION = struct.Struct(">QQ")
+_SET_ASIDE = struct.Struct(">hI")
 
 
 def _utf8(user: str) -> bytes:
@@ -92,6 +94,21 @@ def decode_mark(value: bytes) -> Mark:
     """The mark of a value."""
     offset, ordinal = _MARK.unpack(value)
     return offset, ordinal
+
+
+def set_aside_key(offset: int) -> bytes:
+    """Key of a record that is set aside."""
+    return b"x" + offset.to_bytes(8, "big")
+
+
+def encode_set_aside(record: SetAside) -> bytes:
+    """What is known of it."""
+    return _SET_ASIDE.pack(*record)
+
+
+def decode_set_aside(value: bytes) -> SetAside:
+    """What is known of it."""
+    return SetAside(*_SET_ASIDE.unpack(value))
 
 
 def encode_totals(totals: GroupTotals) -> bytes:

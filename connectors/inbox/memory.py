@@ -3,7 +3,7 @@
 from itertools import islice
 
 from connectors.inbox.interface import InboxAudit, InboxPage, RowPosition
-from state.inbox import GroupTotals, InboxHead, InboxRow, Mark, ShardCommit, StoredRow, row_view
+from state.inbox import GroupTotals, InboxHead, InboxRow, Mark, SetAside, ShardCommit, StoredRow, row_view
 from state.inbox_codec import decode_head, decode_row, encode_head, encode_row
 from state.model.keys import key_group
 
@@ -16,6 +16,7 @@ class MemoryInboxStore:
         self._rows: dict[str, dict[int, bytes]] = {}
         self._marks: dict[tuple[str, int], Mark] = {}
         self._totals: dict[int, GroupTotals] = {}
+        self._set_aside: dict[int, SetAside] = {}
         self._offset = 0
 
     def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:
@@ -32,6 +33,10 @@ class MemoryInboxStore:
     def totals(self) -> dict[int, GroupTotals]:
         """Give the running totals per group."""
         return dict(self._totals)
+
+    def set_aside(self) -> dict[int, SetAside]:
+        """Give the records that could not be applied, by offset."""
+        return dict(self._set_aside)
 
     def count_items(self, group: int) -> int:
         """Count the items in the rows of a group, row by row."""
@@ -59,6 +64,8 @@ class MemoryInboxStore:
                 row.stored_at = row.at
         self._marks.update(commit.marks)
         self._totals.update(commit.totals)
+        after = {**self._set_aside, **commit.set_aside}
+        self._set_aside = {offset: record for offset, record in after.items() if record is not None}
         self._offset = commit.offset
 
     def page(self, user: str, limit: int, before: RowPosition | None = None) -> InboxPage:

@@ -27,7 +27,7 @@ from connectors.inbox import keys
 from connectors.inbox.interface import InboxAudit, InboxPage, RowPosition
 from state.database import named_damage, refuse_remains, stored_row
 from state.exports import ExportSource, Place, rows_from
-from state.inbox import GroupTotals, InboxHead, InboxRow, Mark, ShardCommit, StoredRow, UserChanges, row_view
+from state.inbox import GroupTotals, InboxHead, InboxRow, Mark, SetAside, ShardCommit, StoredRow, UserChanges, row_view
 from state.inbox_codec import decode_head, decode_row, encode_head, encode_row, row_count
 from state.model.errors import StateVersionError
 from state.model.keys import key_group, partition_of_group
@@ -139,6 +139,11 @@ class RocksInboxStore:
         """Give the running totals per group."""
         return {key[1]: keys.decode_totals(value) for key, value in _scan(self._database, b"t")}
 
+    def set_aside(self) -> dict[int, SetAside]:
+        """Give the records that could not be applied, by offset."""
+        found = _scan(self._database, b"x")
+        return {int.from_bytes(key[1:], "big"): keys.decode_set_aside(value) for key, value in found}
+
     def count_items(self, group: int) -> int:
         """Count the items in the rows of a group, row by row."""
         return _count_items(self._database, group)
@@ -162,6 +167,11 @@ class RocksInboxStore:
             batch.put(keys.mark_key(source, group), keys.encode_mark(mark))
         for group, totals in commit.totals.items():
             batch.put(keys.totals_key(group), keys.encode_totals(totals))
+        for offset, record in commit.set_aside.items():
+            if record is None:
+                batch.delete(keys.set_aside_key(offset))
+            else:
+                batch.put(keys.set_aside_key(offset), keys.encode_set_aside(record))
         batch.put(keys.OFFSET_KEY, commit.offset.to_bytes(8, "big"))
         self._database.write(batch, self._write_options)
         for changes in commit.users.values():

@@ -3,10 +3,15 @@
 One sink partition owns the store of one partition of topic `inbox`. It commits what a call brought before it returns:
 rows, marks and the offset in one write, so the store alone knows where to go on. Then it appends the `counts` of the
 groups that changed to the ledger. A kill in between loses those counts only until the next start, which publishes all.
+
+A record that does not decode, raises, or ended the process five times becomes a dead letter, and its offset stands in
+the store: only such a one is applied when it is given back (header `again`), and only once, whatever comes twice. Its
+items count as retired meanwhile, so that the third law holds.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import orjson
 import structlog
@@ -15,15 +20,23 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from connectors.inbox.interface import InboxStore
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.metrics import DEAD_LETTERS, INBOX_AUDIT_MISMATCHES, INBOX_COMMIT_SECONDS, INBOX_OPERATIONS
-from flows.steps.resuming import dead_letter
+from flows.steps.resuming import dead_letter, environment_failed
 from flows.steps.ticks import Tick
 from operators.inbox_shard import InboxShard, ShardCounts
 from state.envelope import header, schema_of
-from state.inbox_ops import decode_operations, parse_sequence
+from state.inbox import SetAside
+from state.inbox_ops import Operation, decode_operations, parse_sequence
+from state.inbox_ops import Sequence as Place
+from state.model.dead_letter import AGAIN_HEADER
 from state.model.errors import MalformedRecordError
 from state.model.keys import groups_of_partition, partition_of_group
+from state.poison import PoisonJournal
 
 Item = list[Record] | Tick
+STAGE = "inbox"
+_DECODING = -2
+"""In the journal, in place of a key group: the record is being decoded."""
+_UNKNOWN = SetAside(-1, 0)
 _logger = structlog.get_logger(__name__)
 
 
@@ -42,6 +55,8 @@ class InboxParts:
     """What the sink builds its partitions from."""
 
     open_store: Callable[[int], InboxStore]
+    open_journal: Callable[[int], PoisonJournal]
+    """After the store, whose owner it belongs to."""
     open_log: Callable[[], Log]
     partitions: int
     now_ms: Callable[[], int]
@@ -71,17 +86,18 @@ class _InboxPartition(StatefulSinkPartition[Item, None]):
     def __init__(self, partition: int, parts: InboxParts) -> None:
         self._parts = parts
         self._store, self._log = parts.open_store(partition), parts.open_log()
-        self._shard = InboxShard(self._store.load, self._store.marks(), self._store.totals())
-        self._offset = self._store.offset()
+        self._poison = parts.open_journal(partition)
+        self._load()
         self._ledger_partitions = self._log.partitions("ledger")
+        self._letter_partitions = self._log.partitions("dead_letters")
         self._turns = _Turns(groups_of_partition(partition, parts.partitions))
 
     def write_batch(self, values: list[Item]) -> None:
-        records = [record for value in values if isinstance(value, list) for record in value]
+        given = [record for value in values if isinstance(value, list) for record in value]
+        records = [record for record in given if record.offset >= self._offset]
         if records:
             with INBOX_COMMIT_SECONDS.time():
-                self._apply(records)
-                self._commit()
+                self._take(records)
         if any(isinstance(value, Tick) for value in values):
             self._keep_house()
             self._publish()
@@ -94,27 +110,88 @@ class _InboxPartition(StatefulSinkPartition[Item, None]):
         self._store.close()
         self._log.close()
 
-    def _apply(self, records: list[Record]) -> None:
-        for record in records:
-            if record.offset < self._offset:
-                continue
-            try:
-                place = parse_sequence(header(record.headers, "seq"))
+    def _load(self) -> None:
+        """As the store has it."""
+        store = self._store
+        self._shard = InboxShard(store.load, store.marks(), store.totals())
+        self._offset, self._set_aside = store.offset(), store.set_aside()
+        self._changed: dict[int, SetAside | None] = {}
+
+    def _take(self, records: Sequence[Record]) -> None:
+        """Apply and commit them; one among them that cannot be is found by halves, and nothing of it stays."""
+        try:
+            for record in records:
+                self._apply(record)
+            self._commit()
+        except Exception as error:
+            if environment_failed(error) or type(error) is Exception:  # so RocksDB's errors come
+                raise
+            self._load()
+            if len(records) == 1:
+                self._put_aside(records[0], error)
+                self._commit()
+                return
+            half = len(records) // 2
+            self._take(records[:half])
+            self._take(records[half:])
+
+    def _apply(self, record: Record) -> None:
+        """Apply one record, or set it aside."""
+        place = (record.topic, record.partition, record.offset)
+        if self._poison.suspect(*place, _DECODING) or self._poison.suspect(*place):
+            self._put_aside(record, None)
+            return
+        try:
+            with self._poison.processing(*place, _DECODING):
+                sequence = parse_sequence(header(record.headers, "seq"))
                 operations = decode_operations(schema_of(record.headers), record.value)
-            except MalformedRecordError as error:
-                partitions = self._log.partitions("dead_letters")
-                self._log.append(
-                    [dead_letter(record, error, stage="inbox", at=self._parts.now_ms(), partitions=partitions)]
-                )
-                DEAD_LETTERS.labels("inbox").inc()
-            else:
-                applied = self._shard.apply(place, operations)
-                INBOX_OPERATIONS.labels("applied" if applied else "repeated").inc(len(operations))
-            self._offset = record.offset + 1
+        except MalformedRecordError as error:
+            self._put_aside(record, error)
+            return
+        with self._poison.processing(*place):
+            applied = self._apply_once(record, sequence, operations)
+        INBOX_OPERATIONS.labels("applied" if applied else "repeated").inc(len(operations))
+        self._offset = record.offset + 1
+
+    def _apply_once(self, record: Record, sequence: Place, operations: Sequence[Operation]) -> bool:
+        original = _given_back(record)
+        if original is None:
+            return self._shard.apply(sequence, operations)
+        if original not in self._set_aside:
+            return False
+        self._shard.apply(sequence, operations, again=True)
+        self._change(original, None)
+        return True
+
+    def _put_aside(self, record: Record, error: Exception | None) -> None:
+        """Tell it, and remember what it would have added; what fails again when it was given back takes its place."""
+        at, partitions = self._parts.now_ms(), self._letter_partitions
+        self._log.append([dead_letter(record, error, stage=STAGE, at=at, partitions=partitions)])
+        DEAD_LETTERS.labels(STAGE).inc()
+        original = _given_back(record)
+        if original is None:
+            decodes = not self._poison.suspect(record.topic, record.partition, record.offset, _DECODING)
+            self._change(record.offset, _known_of(record) if decodes else _UNKNOWN)
+        elif original in self._set_aside:
+            known = self._set_aside[original]
+            self._change(original, None)
+            self._change(record.offset, known)
+        self._offset = record.offset + 1
+
+    def _change(self, offset: int, known: SetAside | None) -> None:
+        self._changed[offset] = known
+        group = (known or self._set_aside[offset]).group
+        if known is None:
+            del self._set_aside[offset]
+        else:
+            self._set_aside[offset] = known
+        if group >= 0:
+            self._shard.recount(group)
 
     def _commit(self) -> None:
-        self._store.commit(self._shard.take_commit(self._offset))
+        self._store.commit(replace(self._shard.take_commit(self._offset), set_aside=self._changed))
         self._shard.committed()
+        self._changed = {}
 
     def _keep_house(self) -> None:
         options = self._parts.housekeeping
@@ -131,8 +208,13 @@ class _InboxPartition(StatefulSinkPartition[Item, None]):
         return fits
 
     def _publish(self) -> None:
-        at = self._parts.now_ms()
-        records = [_counts_record(counts, self._ledger_partitions, at) for counts in self._shard.take_counts()]
+        at, aside = self._parts.now_ms(), Counter[int]()
+        for known in self._set_aside.values():
+            aside[known.group] += known.items
+        records = [
+            _counts_record(counts, aside[counts.group], self._ledger_partitions, at)
+            for counts in self._shard.take_counts()
+        ]
         if records:
             self._log.append(records)
 
@@ -158,7 +240,26 @@ class _Turns:
         return group, users
 
 
-def _counts_record(counts: ShardCounts, partitions: int, at: int) -> NewRecord:
+def _given_back(record: Record) -> int | None:
+    """The offset of the record that this one repeats, because an operator gave it back."""
+    again = header(record.headers, AGAIN_HEADER)
+    name, _, offset = (again or b"").decode("ascii", "replace").rpartition("/")
+    return int(offset) if name == f"{STAGE}/{record.topic}/{record.partition}" and offset.isdecimal() else None
+
+
+def _known_of(record: Record) -> SetAside:
+    """Key group and number of items, as far as it can be read."""
+    try:
+        group = parse_sequence(header(record.headers, "seq")).group
+        operations = decode_operations(schema_of(record.headers), record.value)
+    except Exception as error:
+        if environment_failed(error):
+            raise
+        return _UNKNOWN
+    return SetAside(group, sum(operation.op == "add" for operation in operations))
+
+
+def _counts_record(counts: ShardCounts, aside: int, partitions: int, at: int) -> NewRecord:
     totals = counts.totals
     value = {
         "kind": "counts",
@@ -169,7 +270,7 @@ def _counts_record(counts: ShardCounts, partitions: int, at: int) -> NewRecord:
         "items": totals.items,
         "added": totals.added,
         "taken_back": totals.taken_back,
-        "retired": totals.retired,
+        "retired": totals.retired + aside,
         "at": at,
     }
     headers = (("schema", b"counts/1+json"),)

@@ -1,0 +1,167 @@
+"""Operations that cannot be applied: nothing of them stays, the others are exact, and each may be given back once."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from truth.counting import RUN, last_counts, read_all
+from truth.feeding import inbox_add, now_ms, open_embedded, record
+from truth.running import eventually, running
+
+from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path
+from connectors.log.embedded import EmbeddedLog
+from connectors.log.interface import NewRecord, Record
+from flows.inbox import DIRECTORY
+from flows.steps.inbox import InboxParts, InboxSink
+from flows.steps.ticks import Tick
+from operators.inbox_shard import InboxShard
+from state.model.keys import key_group, partition_of_group
+from state.poison import PoisonJournal
+
+USER = "mia"
+PARTITION = partition_of_group(key_group(USER), 4)
+KILLED = """
+import os, signal, sys
+from operators.inbox_shard import InboxShard
+apply = InboxShard._apply
+def poisoned(self, group, operation):
+    if operation.type == "@kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    apply(self, group, operation)
+InboxShard._apply = poisoned
+"""
+
+
+class Owner:
+    """The sink partition over a real store and log, without an engine."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.log = directory, open_embedded(directory)
+        self.begin()
+
+    def begin(self) -> None:
+        parts = InboxParts(
+            open_store=lambda number: RocksInboxStore(shard_path(self.directory / DIRECTORY, number)),
+            open_journal=lambda number: PoisonJournal.open(self.directory / f"poison-{number}"),
+            open_log=lambda: open_embedded(self.directory),
+            partitions=4,
+            now_ms=now_ms,
+        )
+        self.part = InboxSink(parts).build_part("rows", f"{PARTITION:03}", None)
+
+    def restart(self) -> None:
+        self.part.close()
+        self.begin()
+
+    def feed(self, records: list[NewRecord]) -> None:
+        """Append, and take in everything from the beginning, as after a restart, and then once more."""
+        self.log.append(records)
+        every = [each for each in read_all(self.log, "inbox") if each.partition == PARTITION]
+        self.part.write_batch([every, Tick(PARTITION)])
+        self.part.write_batch([every, Tick(PARTITION)])
+
+    def names(self) -> list[str]:
+        reader = RocksInboxReader(self.directory / DIRECTORY, 4, self.directory / "secondary")
+        try:
+            return [row.first_event_id for row in reader.page(USER, 100).rows]
+        finally:
+            reader.close()
+
+    def letters(self) -> dict[str, dict[str, Any]]:
+        values = [orjson.loads(each.value) for each in read_all(self.log, "dead_letters")]
+        return {value["id"]: value for value in values}
+
+    def counts(self) -> tuple[int, int]:
+        """Items, and those retired or set aside."""
+        last = last_counts(self.log)[key_group(USER)]
+        return last["items"], last["retired"]
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[Owner]:
+    opened = Owner(tmp_path)
+    yield opened
+    opened.part.close()
+    opened.log.close()
+
+
+def add(number: int, **changes: Any) -> NewRecord:
+    value = orjson.loads(inbox_add(USER, number).value) | changes
+    return record("inbox", "inbox/1+json", value, group=key_group(USER), seq=("d", number, 0))
+
+
+def given_back(given: Record | NewRecord, letter: str) -> NewRecord:
+    return NewRecord("inbox", PARTITION, given.key, given.value, (*given.headers, ("again", letter.encode())))
+
+
+def poison_apply(monkeypatch: pytest.MonkeyPatch) -> None:
+    apply = InboxShard._apply
+
+    def poisoned(self: InboxShard, group: int, operation: Any) -> None:
+        apply(self, group, operation)  # half done when it fails
+        if operation.type == "@raise":
+            raise KeyError("secret")
+
+    monkeypatch.setattr(InboxShard, "_apply", poisoned)
+
+
+def test_what_cannot_be_applied_leaves_nothing_and_the_law_balances(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        poison_apply(patched)
+        bad, unstorable = add(2, type="@raise"), add(4, at=2**63 + 5)
+        owner.feed([add(1), bad, add(3), unstorable, add(5)])
+        assert owner.names() == ["e5", "e3", "e1"]
+        kinds = {name: (letter["kind"], letter["error"]) for name, letter in owner.letters().items()}
+        assert kinds.keys() == {f"inbox/inbox/{PARTITION}/1", f"inbox/inbox/{PARTITION}/3"}
+        assert {kind for kind, _ in kinds.values()} == {"raised"}
+        assert not any("secret" in error for _, error in kinds.values())
+        assert owner.counts() == (3, 2)
+        owner.restart()
+        owner.feed([add(6)])
+        assert owner.counts() == (4, 2)
+        assert len(owner.letters()) == 2
+
+        first = f"inbox/inbox/{PARTITION}/1"
+        owner.feed([given_back(bad, first), given_back(bad, first)])  # fails again: a letter of its own
+        second = f"inbox/inbox/{PARTITION}/6"
+        assert owner.letters().keys() >= {first, second}
+        assert owner.counts() == (4, 2)
+    owner.restart()
+    owner.feed([given_back(bad, first), given_back(bad, second), given_back(bad, second)])
+    assert owner.names().count("e2") == 1
+    assert owner.counts() == (5, 1)
+    owner.restart()
+    owner.feed([given_back(bad, second), add(7), given_back(add(7), f"inbox/inbox/{PARTITION}/99")])
+    assert owner.names() == ["e7", "e6", "e5", "e3", "e2", "e1"]
+    assert owner.counts() == (6, 1)
+
+
+def test_many_bad_ones_among_many_good_ones(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    poison_apply(monkeypatch)
+    bad = {7, 8, 60, 99}
+    owner.feed([add(number, **({"type": "@raise"} if number in bad else {})) for number in range(100)])
+    assert owner.names() == [f"e{number}" for number in range(99, -1, -1) if number not in bad]
+    assert owner.counts() == (96, 4)
+    assert len(owner.letters()) == 4
+
+
+def test_what_kills_is_set_aside_after_five_starts(tmp_path: Path) -> None:
+    log: EmbeddedLog = open_embedded(tmp_path)
+    log.append([add(1), add(2, type="@kill"), add(3)])
+    reader = RocksInboxReader(tmp_path / DIRECTORY, 4, tmp_path / "secondary")
+    for _ in range(5):
+        with running(KILLED + RUN, str(tmp_path), "1") as process:
+            assert process.wait(30) == -signal.SIGKILL
+    with running(KILLED + RUN, str(tmp_path), "1"):
+        eventually(lambda: reader.unread(USER) == 2)
+        eventually(lambda: last_counts(log).get(key_group(USER), {}).get("items") == 2)
+    (letter,) = [orjson.loads(each.value) for each in read_all(log, "dead_letters")]
+    assert (letter["kind"], letter["stage"], letter["event_id"]) == ("killed", "inbox", "e2")
+    assert last_counts(log)[key_group(USER)]["retired"] == 1
+    reader.close()
+    log.close()
