@@ -6,7 +6,8 @@ in the order of the queries, as a signed integer. A file that never had one (of 
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -42,6 +43,29 @@ def is_intact(connection: sqlite3.Connection, queries: Sequence[str]) -> bool:
     """Whether the tables are what was stored last."""
     stored = connection.execute(_WHERE, (NAME,)).fetchone()
     return stored is None or bool(stored[0] == digest_of(connection, queries))
+
+
+@contextmanager
+def named_refusals(path: Path) -> Iterator[None]:
+    """Name what SQLite finds wrong with a file while it is used; raises as `refusal` says."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise refusal(path, error) from error
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """All of the body or nothing; raises as `refusal` says."""
+    with named_refusals(path):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # a full disk has ended it already
+                connection.execute("ROLLBACK")
+            raise
 
 
 def refusal(path: Path, error: sqlite3.DatabaseError | None) -> StateError:

@@ -3,7 +3,8 @@
 SQLite file `lane.sqlite` in WAL mode, one commit per epoch, one epoch behind what was handed out:
 
     meta(name TEXT, value INTEGER)            version; attempts:<partition>: below this offset of `attempts` nothing
-                                              concerns an open delivery; digest: see `state.integrity`
+                                              concerns an open delivery; digest: see `state.integrity`;
+                                              sent_sum: of the rows of `sent`, see `_SENT_SUM`
     place(topic TEXT, partition INTEGER, next INTEGER, open BLOB)
                                               records below `next` were taken; `open` are the offsets of those whose
                                               deliveries have not all ended, u64 little-endian, ascending; with the
@@ -26,7 +27,7 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
-from state.integrity import is_intact, refusal, store_digest
+from state.integrity import is_intact, named_refusals, refusal, store_digest, transaction
 from state.model.errors import StateVersionError
 
 VERSION = 1
@@ -34,12 +35,22 @@ SENT_FOR_MS = 86_400_000
 _VARIABLES_MAX = 500
 _HELD_BIT = 1 << 63
 _CHECKED = (
-    "SELECT name, value FROM meta WHERE name <> 'digest' ORDER BY name",
+    "SELECT name, value FROM meta WHERE name NOT IN ('digest', 'sent_sum') ORDER BY name",
     "SELECT * FROM place ORDER BY topic, partition",
     "SELECT * FROM mark ORDER BY topic, source, grp",
     "SELECT * FROM total ORDER BY grp",
 )
-"""All but `sent`, of which a damaged row lets at most one delivery be sent again that `attempts` no longer knows."""
+"""All but `sent`, which is too large to be read with every commit."""
+_SENT_SUM = "SELECT coalesce(sum(65536 + until % 65536), 0) FROM sent"
+"""Tells whether rows of `sent` are missing, as `integrity_check` whether they are in order. A single key that is another lets one delivery through
+that is asked for again within its day, if `attempts` no longer knows it."""
+_KEEP_SENT_SUM = """
+PRAGMA recursive_triggers = ON;
+CREATE TEMP TRIGGER sent_more AFTER INSERT ON main.sent
+  BEGIN UPDATE meta SET value = value + 65536 + new.until % 65536 WHERE name = 'sent_sum'; END;
+CREATE TEMP TRIGGER sent_less AFTER DELETE ON main.sent
+  BEGIN UPDATE meta SET value = value - 65536 - old.until % 65536 WHERE name = 'sent_sum'; END;
+"""
 Place = tuple[str, int]
 """Topic and partition."""
 MarkKey = tuple[str, str, int]
@@ -123,14 +134,22 @@ class SendingStore:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._fresh = self._prepare()
-            intact = is_intact(self._connection, _CHECKED)
+            intact = is_intact(self._connection, _CHECKED) and self._has_all_sent()
+            self._connection.executescript(_KEEP_SENT_SUM)
         except sqlite3.DatabaseError as error:
             raise refusal(path, error) from error
         if not intact:
             raise refusal(path, None)
 
     def load(self) -> LaneState:
-        """Everything but the sent keys."""
+        """Everything but the sent keys.
+
+        :raises StateDamagedError: the file is not what was written.
+        """
+        with named_refusals(self._path):
+            return self._load()
+
+    def _load(self) -> LaneState:
         state = LaneState(fresh=self._fresh)
         run = self._connection.execute
         for topic, partition, following, offsets in run("SELECT topic, partition, next, open FROM place"):
@@ -147,46 +166,48 @@ class SendingStore:
 
     def sent_among(self, digests: Collection[bytes], now: int) -> set[bytes]:
         """Those of the keys that ended within their day."""
-        found: set[bytes] = set()
+        with named_refusals(self._path):
+            return {key for key, until in self._stored(digests) if until > now}
+
+    def _stored(self, digests: Collection[bytes]) -> list[tuple[bytes, int]]:
+        found: list[tuple[bytes, int]] = []
         for part in batched(digests, _VARIABLES_MAX):
             marks = ", ".join("?" * len(part))
             rows = self._connection.execute(
-                f"SELECT key FROM sent WHERE key IN ({marks}) AND until > ?",  # noqa: S608 - question marks only
-                (*part, now),
+                f"SELECT key, until FROM sent WHERE key IN ({marks})",  # noqa: S608 - question marks only
+                part,
             )
-            found.update(row[0] for row in rows)
+            found += rows
         return found
 
     def remember_sent(self, keys: Iterable[str], now: int) -> None:
         """These ended some time ago: not to be sent within the day to come."""
-        self._connection.execute("BEGIN IMMEDIATE")
         rows = [(key_digest(key), now + SENT_FOR_MS) for key in keys]
-        try:
+        with transaction(self._connection, self._path):
             self._connection.executemany("INSERT OR REPLACE INTO sent VALUES (?, ?)", rows)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
 
     def commit(self, change: LaneCommit) -> None:
         """Store a change as one transaction."""
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection, self._path):
             self._write(change)
             store_digest(connection, _CHECKED)
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
 
     def forget_sent(self, now: int) -> int:
         """Drop keys whose day is over; gives how many."""
-        return self._connection.execute("DELETE FROM sent WHERE until <= ?", (now,)).rowcount
+        with transaction(self._connection, self._path):
+            return self._connection.execute("DELETE FROM sent WHERE until <= ?", (now,)).rowcount
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def _has_all_sent(self) -> bool:
+        (actual,) = self._connection.execute(_SENT_SUM).fetchone()
+        self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('sent_sum', ?)", (actual,))
+        (stored,) = self._connection.execute("SELECT value FROM meta WHERE name = 'sent_sum'").fetchone()
+        (order,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+        return bool(actual == stored and order == "ok")
 
     def _prepare(self) -> bool:
         """Create the tables where there are none; true if so."""

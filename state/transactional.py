@@ -31,11 +31,11 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from state.integrity import is_intact, refusal, signed_sum, store_digest
+from state.integrity import is_intact, named_refusals, refusal, signed_sum, store_digest, transaction
 from state.model.errors import StateVersionError
 
 VERSION = 2
@@ -138,7 +138,6 @@ class TransactionalStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        self._run = self._connection.execute
         try:
             self._run("PRAGMA journal_mode=WAL")
             self._run("PRAGMA synchronous=NORMAL")
@@ -149,18 +148,30 @@ class TransactionalStore:
         if not intact:
             raise refusal(path, None)
 
+    def _run(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Every row of it.
+
+        :raises StateError: the file does not read, or the disk refuses.
+        """
+        with named_refusals(self._path):
+            return self._connection.execute(statement, parameters).fetchall()
+
+    def _first(self, statement: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
+        rows = self._run(statement, parameters)
+        return rows[0] if rows else None
+
     def places(self) -> dict[Place, int]:
         """Where reading goes on."""
         return {(topic, partition): following for topic, partition, following in self._run("SELECT * FROM place")}
 
     def attempts_from(self) -> int:
         """Nothing in `attempts` below this concerns an open delivery."""
-        row = self._run("SELECT value FROM meta WHERE name = 'attempts'").fetchone()
+        row = self._first("SELECT value FROM meta WHERE name = 'attempts'")
         return 0 if row is None else int(row[0])
 
     def taken_over(self) -> int | None:
         """Below this offset of `events.p0` the ledger says what was decided; None: it was not asked yet."""
-        row = self._run("SELECT value FROM meta WHERE name = 'taken_over'").fetchone()
+        row = self._first("SELECT value FROM meta WHERE name = 'taken_over'")
         return None if row is None else int(row[0])
 
     def lost(self) -> dict[int, int]:
@@ -170,16 +181,11 @@ class TransactionalStore:
 
     def take_over(self, end: int, totals: Mapping[int, GroupTotals], lost: Mapping[int, int]) -> None:
         """Begin with what the ledger says of everything below `end`."""
-        self._run("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._connection, self._path):
             self._run("REPLACE INTO meta VALUES ('taken_over', ?)", (end,))
             self._put_totals(totals)
             self._put_lost(lost)
             store_digest(self._connection, _CHECKED)
-            self._run("COMMIT")
-        except BaseException:
-            self._run("ROLLBACK")
-            raise
 
     def totals(self) -> dict[int, GroupTotals]:
         """By key group."""
@@ -218,10 +224,10 @@ class TransactionalStore:
 
     def mark(self, kind: str, scope: str, name: str, now: int) -> str | None:
         """The event_id behind a mark that holds at `now`."""
-        row = self._run(
+        row = self._first(
             "SELECT event_id FROM mark WHERE kind = ? AND scope = ? AND name = ? AND expires > ?",
             (kind, scope, name, now),
-        ).fetchone()
+        )
         return None if row is None else str(row[0])
 
     def put_settings(
@@ -231,8 +237,7 @@ class TransactionalStore:
         places: Mapping[Place, int],
     ) -> None:
         """Take over (user, topic, name, value or None, place) and (scope, value, on, place), in order."""
-        self._run("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._connection, self._path):
             for user, topic, name, value, place in settings:
                 if value is None:
                     self._run("DELETE FROM setting WHERE user = ? AND topic = ? AND name = ?", (user, topic, name))
@@ -245,22 +250,15 @@ class TransactionalStore:
                     self._run("INSERT INTO switch VALUES (?, ?, ?)", (scope, switched, place))
             self._put_places(places)
             store_digest(self._connection, _CHECKED)
-            self._run("COMMIT")
-        except BaseException:
-            self._run("ROLLBACK")
-            raise
 
     def setting(self, user: str, topic: str, name: str) -> bytes | None:
         """One record of what is true now."""
-        row = self._run(
-            "SELECT value FROM setting WHERE user = ? AND topic = ? AND name = ?", (user, topic, name)
-        ).fetchone()
+        row = self._first("SELECT value FROM setting WHERE user = ? AND topic = ? AND name = ?", (user, topic, name))
         return None if row is None else bytes(row[0])
 
     def commit(self, batch: BatchCommit) -> None:
         """Store what was decided; nothing of it may be sent before."""
-        self._run("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._connection, self._path):
             self._connection.executemany(
                 "INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
                 [(*each, signed_sum(_pack(each))) for each in batch.decisions],
@@ -270,25 +268,16 @@ class TransactionalStore:
             self._put_lost(batch.lost)
             self._put_places(batch.places)
             store_digest(self._connection, _CHECKED)
-            self._run("COMMIT")
-        except BaseException:
-            self._run("ROLLBACK")
-            raise
 
     def close_decisions(self, offsets: Iterable[int], totals: Mapping[int, GroupTotals], attempts_from: int) -> None:
         """These are done: their deliveries ended, and all their records are in the log."""
-        self._run("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._connection, self._path):
             self._connection.executemany(
                 'UPDATE decision SET done = 1 WHERE "offset" = ?', [(offset,) for offset in offsets]
             )
             self._put_totals(totals)
             self._run("REPLACE INTO meta VALUES ('attempts', ?)", (attempts_from,))
             store_digest(self._connection, _CHECKED)
-            self._run("COMMIT")
-        except BaseException:
-            self._run("ROLLBACK")
-            raise
 
     def forget(self, now: int, retention_ms: int) -> None:
         """Drop marks that hold no more, and decisions that are done and older than the log retains."""
@@ -312,9 +301,9 @@ class TransactionalStore:
         self._connection.executemany("REPLACE INTO meta VALUES (?, ?)", rows)
 
     def _prepare(self) -> None:
-        (tables,) = self._run("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()
+        (tables,) = self._run("SELECT count(*) FROM sqlite_master WHERE name = 'meta'")[0]
         if tables:
-            (version,) = self._run("SELECT value FROM meta WHERE name = 'version'").fetchone()
+            (version,) = self._run("SELECT value FROM meta WHERE name = 'version'")[0]
             if version == 1:
                 self._connection.executescript(f"BEGIN; {'; '.join(_UPGRADE)}; COMMIT")
             elif version != VERSION:

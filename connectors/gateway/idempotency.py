@@ -169,13 +169,14 @@ class RocksAdmissionStore:
         directory.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = Rdict(str(directory), _options())
+            version = self._db.get(b"v")
         except Exception as error:  # rocksdict raises plain Exception
-            raise StoreUnavailableError(f"admission store: {error}") from error
+            remedy = f"if it is damaged, delete {directory} to begin anew: the flow behind catches repeats"
+            raise StoreUnavailableError(f"admission store: {error}; {remedy}") from error
         self._next_due_ms = 0
-        self._check_version()
+        self._check_version(version)
 
-    def _check_version(self) -> None:
-        version = self._db.get(b"v")
+    def _check_version(self, version: Any) -> None:
         if version is None:
             self._db.put(b"v", bytes([LAYOUT_VERSION]))
         elif version != bytes([LAYOUT_VERSION]):

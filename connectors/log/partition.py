@@ -4,7 +4,7 @@ Layout (`PRAGMA user_version` = 2; a file of version 1 gets what it lacks when i
 
     frames(last_offset PRIMARY KEY, first_offset, timestamp_ms, tombstones, offsets, keys, body, checksum)
                                                     connectors.log.frames; checksum: xxh3_64 of all else, as a signed
-                                                    integer, NULL in frames of version 1
+                                                    integer
     log(begin_offset, clean_to, clean_records)      one row
     fences(owner PRIMARY KEY, epoch, processes)     who may append, see `connectors.fencing`
 
@@ -23,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import struct
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,8 @@ INSERT INTO log VALUES (0, 0, 0);
 """
 _FENCES = "CREATE TABLE fences (owner TEXT PRIMARY KEY, epoch INTEGER NOT NULL, processes INTEGER NOT NULL)"
 _UPGRADE = ("ALTER TABLE frames ADD COLUMN checksum INTEGER", _FENCES, f"PRAGMA user_version = {FORMAT}")
+_ADD_CHECKSUMS = """UPDATE frames SET checksum = checksum_of(
+  last_offset, first_offset, timestamp_ms, tombstones, offsets, keys, body) WHERE checksum IS NULL"""
 _INSERT = "INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _CLAIM = """INSERT INTO fences VALUES (?, ?, ?) ON CONFLICT(owner) DO UPDATE
   SET epoch = excluded.epoch, processes = excluded.processes WHERE epoch < excluded.epoch"""
@@ -92,11 +95,20 @@ def _upgraded(connection: sqlite3.Connection) -> int:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         for statement in _UPGRADE if version == 1 else ():
             connection.execute(statement)
+        connection.create_function("checksum_of", 7, lambda *columns: checksum_of(Frame(*columns)), deterministic=True)
+        connection.execute(_ADD_CHECKSUMS)
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     return FORMAT if version == 1 else int(version)
+
+
+def _is_sound(frame: Frame, checksum: object) -> bool:
+    try:
+        return checksum_of(frame) == checksum
+    except (TypeError, struct.error):  # a damaged page gives values of any kind, NULL too
+        return False
 
 
 def _who_writes(path: Path) -> str:
@@ -128,6 +140,8 @@ class PartitionFile:
         self._check_end(noted)
 
     def _open(self, sync_full: bool) -> sqlite3.Connection:
+        if not self.path.exists():
+            raise self._damaged("the file is missing")
         with self._named_errors():
             uri = f"{self.path.absolute().as_uri()}?mode=rw"
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
@@ -209,7 +223,7 @@ class PartitionFile:
         rows = self._all(f"{_FROM} LIMIT ?", (offset, limit))
         frames = [Frame._make(row[:-1]) for row in rows]
         for frame, row in zip(frames, rows, strict=True):
-            if row[-1] is not None and row[-1] != checksum_of(frame):
+            if not _is_sound(frame, row[-1]):
                 raise self._damaged(f"the records from offset {frame.first_offset} on are not what was written")
         if self.gapless:
             self._check_gaps(offset, frames)

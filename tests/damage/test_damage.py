@@ -1,0 +1,134 @@
+"""Files cut off, flipped and removed, hundreds of times: what starts is what was acknowledged, or what the store once
+was with the place in the log that belongs to it, or nothing starts and the message says what to do. Never less in
+silence.
+"""
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from damage.stores import STORES, Store
+
+from state.model.errors import LogError, StateDamagedError, StateError, StateVersionError, StoreUnavailableError
+
+TESTS = Path(__file__).resolve().parents[1]
+COMMITS = 60
+SEEDS = range(12)
+REMEDIES = ("restore", "delete it", "begin anew", "point --data", "move it away")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A directory as the real code left it when it was killed; written once."""
+    home = tmp_path_factory.mktemp("written")
+
+    def directory_of(name: str) -> Path:
+        directory = home / name
+        if not directory.exists():
+            done = subprocess.run(
+                [sys.executable, "-m", "damage.stores", name, str(directory), str(COMMITS)],
+                cwd=TESTS, env={"PYTHONPATH": f"{TESTS}:{TESTS.parent}"}, timeout=60, check=False,
+            )  # fmt: skip
+            assert done.returncode == -signal.SIGKILL
+        return directory
+
+    return directory_of
+
+
+def compacted_into_a_table(directory: Path, store: Store) -> None:
+    """Opening and closing it moves what is in the write-ahead log into a table, or into the file."""
+    store.read(directory)
+
+
+def files(directory: Path, kind: str) -> list[Path]:
+    found = [path for path in directory.rglob("*") if path.is_file() and path.stat().st_size]
+    wanted: dict[str, Callable[[Path], bool]] = {
+        "wal": lambda path: path.suffix == ".log" or path.name.endswith("-wal"),
+        "table": lambda path: path.suffix in (".sst", ".sqlite"),
+        "manifest": lambda path: path.name.startswith("MANIFEST"),
+        "current": lambda path: path.name == "CURRENT",
+    }
+    return sorted(path for path in found if wanted[kind](path))
+
+
+def cut(path: Path, rng: random.Random) -> None:
+    with path.open("r+b") as file:
+        file.truncate(rng.randrange(path.stat().st_size))
+
+
+def flip(path: Path, rng: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    used = [index for index, byte in enumerate(content) if byte] or [0]
+    content[rng.choice(used)] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+
+
+def zero_a_page(path: Path, rng: random.Random) -> None:
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(rng.randrange(0, max(1, size - 511), 512))
+        file.write(bytes(512))
+
+
+def remove(path: Path, _rng: random.Random) -> None:
+    path.unlink()
+
+
+def outcome(store: Store, directory: Path) -> str:
+    """`whole`, `older` or `refused`; anything else is a failure."""
+    try:
+        number, found = store.read(directory)
+    except StoreUnavailableError:
+        return "refused"  # admission: the gateway goes on without it and says so, later layers catch repeats
+    except (StateError, LogError) as error:
+        refusal = error
+    else:
+        assert found == store.expected(number), "less than at any commit, or something else"
+        return "whole" if number == COMMITS else "older"
+    assert isinstance(refusal, StateDamagedError | StateVersionError), f"tells nobody what to do: {refusal!r}"
+    assert any(remedy in str(refusal) for remedy in REMEDIES), str(refusal)
+    return "refused"
+
+
+DAMAGES = {"cut": cut, "flip": flip, "zero": zero_a_page, "remove": remove}
+PLACES = [
+    ("wal", "cut"), ("wal", "flip"), ("wal", "zero"), ("table", "flip"), ("table", "cut"), ("table", "zero"),
+    ("table", "remove"), ("manifest", "flip"), ("manifest", "cut"), ("current", "cut"), ("current", "remove"),
+]  # fmt: skip
+EXACT = ("log",)
+"""What nothing else can make up for: all of it, or a refusal."""
+LANES = ("deliver", "transactional")
+"""Whose file may be missing: they begin anew and go by `attempts` and the ledger."""
+
+
+def may_be_older(name: str, kind: str, how: str) -> bool:
+    """A state that the store once had, with its place in the log: what is missing is made up from there."""
+    return name not in EXACT and (kind in ("wal", "manifest") or (name in LANES and how == "remove"))
+
+
+@pytest.mark.parametrize("name", list(STORES))
+def test_nothing_is_lost_in_silence(name: str, written: Callable[[str], Path], tmp_path: Path) -> None:
+    store, seen = STORES[name], Counter[tuple[str, str, str]]()
+    for kind, how in PLACES:
+        base = tmp_path / f"{kind}-{how}"
+        shutil.copytree(written(name), base)
+        if kind != "wal":
+            compacted_into_a_table(base, store)
+        for seed in SEEDS:
+            rng, directory = random.Random(seed), tmp_path / "damaged"
+            shutil.copytree(base, directory)
+            if found := files(directory, kind):
+                DAMAGES[how](rng.choice(found), rng)
+                result = outcome(store, directory)
+                seen[kind, how, result] += 1
+                assert result != "older" or may_be_older(name, kind, how), (kind, how, seed)
+            shutil.rmtree(directory)
+    print(name, dict(sorted(seen.items())))
+    assert seen["wal", "cut", "older"] or seen["wal", "cut", "refused"], "nothing was felt"
+    assert sum(count for (_, _, result), count in seen.items() if result == "refused") > 10
