@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
 
-from rocksdict import Rdict, RdictIter, WriteBatch
+from rocksdict import Rdict, RdictIter, ReadOptions, WriteBatch
 
 from state import codec
 from state.database import named_damage, stored_row, synced
@@ -21,6 +21,7 @@ from state.exports import (
     Place,
     Refused,
     exported_stores,
+    ingest_export,
     list_exports,
     opened_export,
     rows_from,
@@ -122,12 +123,13 @@ def _meta_first(database: Rdict, group: int) -> Iterator[tuple[bytes, bytes]]:
 def group_rows(database: Rdict, group: int) -> Iterator[tuple[bytes, bytes]]:
     """Every row of a group, of whatever kind, in the order of the keys."""
     with named_damage(database.path()):
-        cursor = database.iter()
         for kind in codec.KINDS:
-            # Straight to the group: looking for the next kind would pass all that was removed of the groups before.
-            prefix = bytes((kind, group))
-            cursor.seek(prefix)
-            while cursor.valid() and cursor.key()[:2] == prefix:
+            # Within bounds: what was removed of the groups beside it is not passed, time and again.
+            bounds = ReadOptions()
+            bounds.set_iterate_upper_bound(bytes((kind, group + 1)))
+            cursor = database.iter(bounds)
+            cursor.seek(bytes((kind, group)))
+            while cursor.valid():
                 yield cursor.key(), cursor.value()
                 cursor.next()
             cursor.status()  # a damaged block ends the rows as their end does; the next seek would forget it
