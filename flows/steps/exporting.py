@@ -32,7 +32,7 @@ _FIRST = timedelta(seconds=10)
 _REST = 4
 """It rests so many times as long as it works."""
 _REST_LONGEST_S = 0.1
-_WORK_SHORTEST_S = 0.0005
+_WORK_SHORTEST_S = 0.001
 _logger = structlog.get_logger(__name__)
 
 
@@ -187,16 +187,16 @@ def _archive_begins(log: Log, archive: Path) -> Callable[[str, int], int]:
 
 
 class _Pacer:
-    """Rests in proportion to the work since the last rest."""
+    """Rests in proportion to the processor time used since the last rest; waiting for its turn is rest as well."""
 
     def __init__(self) -> None:
-        self._since = time.monotonic()
+        self._since = time.thread_time()
 
     def __call__(self) -> None:
-        worked = time.monotonic() - self._since
+        worked = time.thread_time() - self._since
         if worked >= _WORK_SHORTEST_S:
             time.sleep(min(worked * _REST, _REST_LONGEST_S))
-            self._since = time.monotonic()
+            self._since = time.thread_time()
 
 
 def _lower_priority() -> None:
