@@ -275,15 +275,22 @@ def opened_export(export: Export, scratch: Path) -> Iterator[Rdict]:
     """The rows of an export as a database in the new directory `scratch`, which stays when the block ends."""
     database = Rdict(str(scratch), database_options())
     try:
-        paths = [str(export.directory / file.name) for file in export.manifest.files]
-        database.ingest_external_file(paths, IngestExternalFileOptions())
+        ingest_export(export, database)
         yield database
-    except Exception as error:
-        if type(error) is not Exception:  # rocksdict raises bare Exception for whatever RocksDB refuses
-            raise
-        raise StateDamagedError(f"{export.directory}: {error}; use another export, and delete this one") from error
     finally:
         database.close()
+
+
+def ingest_export(export: Export, database: Rdict) -> None:
+    """Put all rows of an export that was verified into a database at once, in place of those with the same keys.
+
+    :raises StateDamagedError: RocksDB refuses a table all the same.
+    """
+    paths = [str(export.directory / file.name) for file in export.manifest.files]
+    try:
+        database.ingest_external_file(paths, IngestExternalFileOptions())
+    except Exception as error:  # rocksdict raises bare Exception for whatever RocksDB refuses
+        raise StateDamagedError(f"{export.directory}: {error}; use another export, and delete this one") from error
 
 
 def prune_exports(
