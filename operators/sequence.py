@@ -182,6 +182,8 @@ def _plan_setting(state: SequenceState, body: msgspec.Struct) -> Sequenced:
         case _Read():
             up_to = stamp if body.up_to is None else body.up_to
             work = ReadWork(g=key_group(body.user), stamp=stamp, user=body.user, up_to=up_to)
+        case _Kill() if body.scope == "door":
+            return Sequenced([], settle)  # the gateways' alone: it decides nothing
         case _Kill():
             work = KillWork(stamp=stamp, scope=body.scope, value=body.value, on=body.on)
         case _Segment():

@@ -20,6 +20,7 @@ from flows.steps.resuming import dead_action
 from flows.topics import COMPACTED, ONE_PARTITION
 from operators.sequence import RETRIES
 from state.model.dead_letter import AGAIN_HEADER, ATTEMPT_HEADER, DeadAction, DeadLetter, Source
+from state.model.dead_letter import letter_id as name_of
 from state.model.errors import UNDECODABLE, CarillonError, MalformedRecordError
 from state.model.keys import key_group, partition_of_group
 from state.model.work import EventWork, SliceWork, TickWork, VersionsWork, decode_work
@@ -147,7 +148,7 @@ def given_back(letters: DeadLetters, filed: Filed, partitions: int, *, again: bo
     :raises RetryRefusedError: saying why not.
     """
     letter = filed.letter
-    if letter.kind == "failed":
+    if letter.kind == "failed" or letter.id != name_of(letter.stage, letter.source, letter.group):
         raise RetryRefusedError("a delivery that ended as DEAD_LETTER is final; its producer posts the event again")
     if filed.retries and not again:
         raise RetryRefusedError("it was retried already; --again does it once more")
