@@ -16,6 +16,9 @@ from state.model.records import ChannelDevices, Emission, Outputs
 
 _encode = msgspec.json.Encoder().encode
 SOURCE = "d"
+DIGEST_ITEMS_MAX = 4_000
+DIGEST_PAYLOADS_MAX_BYTES = 3 << 20
+"""Of all payloads of a digest as JSON: with the items themselves it stays below what the log takes as one record."""
 _SLICE_ORDINALS = 1 << 20
 """Ordinal of the first batch of a work record: above those of its single records."""
 
@@ -127,6 +130,16 @@ def _channel(entry: ChannelDevices) -> dict[str, Any]:
     return {"channel": entry.channel, "devices": [device._asdict() for device in entry.devices]}
 
 
+def _digest_items(events: list[Event]) -> list[dict[str, Any]]:
+    """The items as far as a record of the log can hold them: the first many, and the first of these with payload."""
+    items, left = [], DIGEST_PAYLOADS_MAX_BYTES
+    for event in events[:DIGEST_ITEMS_MAX]:
+        item = _digest_item(event)
+        left -= len(_encode(event.payload))
+        items.append(item if left >= 0 else item | {"payload": None})
+    return items
+
+
 def _digest_item(event: Event) -> dict[str, Any]:
     return {
         "event_id": event.event_id, "type": event.type, "actor": event.actor, "object": event.object,
@@ -161,5 +174,5 @@ def deliver_record(emission: Emission, entry: ChannelDevices, lane: str) -> Deli
         decided_at=emission.decided_at,
         ingested_at=event.ingested_at,
         valid_until=emission.valid_until,
-        digest_items=[_digest_item(item) for item in emission.items] if emission.type == "digest" else None,
+        digest_items=_digest_items(emission.items) if emission.type == "digest" else None,
     )
