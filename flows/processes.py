@@ -29,7 +29,7 @@ from state.model.errors import CarillonError
 
 LOG_MAX_BYTES = 10 * 1024 * 1024
 SILENT_FOR = timedelta(seconds=20)
-"""Twenty beats missed: a beat needs one turn of the interpreter, which even a starved process gets every few seconds."""
+"""Twenty beats: one needs a single turn of the interpreter, which even a starved process gets within seconds."""
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY = timedelta(seconds=30)
 _LOOK_MAX_S = 1.0
@@ -86,8 +86,11 @@ class _Child:
 class ProcessGroup:
     """Starts, watches, restarts and drains processes. For one thread, which calls `watch` often."""
 
-    def __init__(self, log_dir: Path, on_event: Callable[[ProcessEvent], None]) -> None:
-        self._log_dir, self._on_event = log_dir, on_event
+    def __init__(
+        self, log_dir: Path, on_event: Callable[[ProcessEvent], None], *, silent_for: timedelta = SILENT_FOR
+    ) -> None:
+        """`silent_for`: how long a process may give no sign of life."""
+        self._log_dir, self._on_event, self._silent_for_s = log_dir, on_event, silent_for.total_seconds()
         self._children: dict[str, _Child] = {}
         self._settled = False
         self._looked_at = time.monotonic()
@@ -151,7 +154,7 @@ class ProcessGroup:
             child.silent_s = 0.0
         elif child.silent_s is not None:
             child.silent_s += look_s
-        return child.silent_s is not None and child.silent_s > SILENT_FOR.total_seconds()
+        return child.silent_s is not None and child.silent_s > self._silent_for_s
 
     def _died(self, child: _Child, code: int, now: float) -> None:
         """All of its unit go with it."""

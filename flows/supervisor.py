@@ -28,10 +28,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from connectors.archive.manifest import archived_up_to
-from connectors.log.embedded import EmbeddedLog
 from flows.fencing import FENCED_EXIT
-from flows.open import clock_ms
+from flows.maintenance import maintain
 from flows.opening import open_log, system_topics
 from flows.ports import ReservedPorts
 from flows.processes import ProcessError, ProcessEvent, ProcessGroup, ProcessSpec, last_lines
@@ -39,7 +37,6 @@ from flows.providers import needs_sandbox
 from flows.run_files import Rebuild, Running, forget_processes, ready_file, take_rebuilds, write_running
 from flows.settings import Settings, child_environment
 from state.lock import StateLock
-from state.model.errors import CarillonError
 
 SANDBOX = "sandbox"
 _CLUSTERED = "decide"
@@ -49,7 +46,6 @@ _LOOK = timedelta(milliseconds=50)
 _START_DEADLINE = timedelta(seconds=90)
 _STAGE_DEADLINE = timedelta(seconds=25)
 _FAILURES_AT_START = 4
-_MAINTENANCE = timedelta(seconds=60)
 _logger = structlog.get_logger(__name__)
 
 
@@ -91,7 +87,9 @@ class Supervisor:
         self._group = ProcessGroup(settings.data_dir / "run" / "logs", self._happened)
         self._ports: ReservedPorts | None = None
         self._ending = threading.Event()
-        self._maintenance = threading.Thread(target=self._maintain, name="log-maintenance", daemon=True)
+        self._maintenance = threading.Thread(
+            target=lambda: maintain(self.settings, self._ending.wait), name="log-maintenance", daemon=True
+        )
 
     def start(self, stopping: Callable[[], bool]) -> bool:
         """Start everything and wait until it serves; false when it was asked to stop meanwhile.
@@ -208,21 +206,6 @@ class Supervisor:
             running = Running(self.url, self.p0_url, self.settings.profile, self._group.pids())
             write_running(self.settings.data_dir, running)
         self._report(event)
-
-    def _maintain(self) -> None:
-        """Retention and compaction of the embedded log, now and then, giving way to everything else."""
-        if sys.platform == "linux":
-            import os
-
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-        log = open_log(self.settings)
-        while isinstance(log, EmbeddedLog) and not self._ending.wait(_MAINTENANCE.total_seconds()):
-            try:
-                needed_from = archived_up_to(self.settings.data_dir / "archive")
-                log.maintain(clock_ms(), needed_from, self.settings.archive.wait_max)
-            except CarillonError as error:
-                _logger.warning("log_maintenance_failed", error=type(error).__name__)
-        log.close()
 
 
 def process_table(settings: Settings, cluster_ports: Sequence[int] = ()) -> list[ProcessSpec]:

@@ -42,9 +42,9 @@ _CHECKED = (
 )
 """All but `sent`, which is too large to be read with every commit."""
 _SENT_SUM = "SELECT coalesce(sum(65536 + until % 65536), 0) FROM sent"
-"""Tells whether rows of `sent` are missing, as `integrity_check` whether they are in order: 0.5 s for a million when the
-file is opened. A key that is another one lets one delivery through that is asked for again within its day, if
-`attempts` no longer knows it."""
+"""Tells whether rows of `sent` are missing, as `integrity_check` whether they are in order: 0.5 s for a million at each
+start. A key that is another one lets one delivery through that is asked for again within its day, if `attempts` no
+longer knows it."""
 _KEEP_SENT_SUM = """
 PRAGMA recursive_triggers = ON;
 CREATE TEMP TRIGGER sent_more AFTER INSERT ON main.sent

@@ -54,7 +54,7 @@ def events() -> list[ProcessEvent]:
 
 @pytest.fixture
 def group(tmp_path: Path, events: list[ProcessEvent]) -> Iterator[ProcessGroup]:
-    group = ProcessGroup(tmp_path, events.append)
+    group = ProcessGroup(tmp_path, events.append, silent_for=timedelta(seconds=2))
     yield group
     group.kill()
 
@@ -143,10 +143,7 @@ def test_a_unit_dies_and_comes_back_as_one(group: ProcessGroup, events: list[Pro
     assert group.failures("one") == group.failures("two") == 1
 
 
-def test_a_stopped_process_is_killed_and_started_again(
-    group: ProcessGroup, events: list[ProcessEvent], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flows.processes.SILENT_FOR", timedelta(seconds=2))
+def test_a_stopped_process_is_killed_and_started_again(group: ProcessGroup, events: list[ProcessEvent]) -> None:
     group.start(spec_of("beats", BEATING))
     group.start(spec_of("mute", POLITE))  # says nothing, as a program of somebody else
     pids = group.pids()
@@ -167,10 +164,7 @@ def test_a_stopped_process_is_killed_and_started_again(
     assert group.pids()["mute"] == pids["mute"]
 
 
-def test_an_owner_that_was_stopped_itself_kills_nobody(
-    group: ProcessGroup, events: list[ProcessEvent], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flows.processes.SILENT_FOR", timedelta(seconds=2))
+def test_an_owner_that_was_stopped_itself_kills_nobody(group: ProcessGroup, events: list[ProcessEvent]) -> None:
     group.start(spec_of("beats", BEATING))
     until(lambda: is_up(group, "beats"))
     group.watch()

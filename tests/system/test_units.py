@@ -1,0 +1,165 @@
+"""What infra/ gives to process managers: the units verify, and their very command lines are a system that works."""
+
+import http.client
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from delivery.sandbox_process import running_sandbox
+from system.running import ROOT, carillon, until
+
+from flows.credentials import development_credentials
+from flows.fencing import FENCED_EXIT
+from flows.ports import any_port
+from flows.supervisor import FLOW_PROCESSES
+
+UNITS = ROOT / "infra" / "systemd"
+INSTALLED = "/opt/carillon/.venv/bin/"
+FLOWS = {flow for process in FLOW_PROCESSES for flow in process.flows}
+
+
+def units() -> dict[str, dict[str, str]]:
+    """Name of the process to the settings of its unit."""
+    found = {}
+    for path in UNITS.glob("carillon-*.service"):
+        lines = [line.partition("=") for line in path.read_text().splitlines() if re.match(r"\w+=", line)]
+        found[path.stem.removeprefix("carillon-")] = {key: value for key, _, value in lines}
+    return found
+
+
+def command(unit: dict[str, str]) -> list[str]:
+    program, *arguments = shlex.split(unit["ExecStart"])
+    assert program.startswith(INSTALLED)
+    return [str(Path(sys.executable).parent / program.removeprefix(INSTALLED)), *arguments]
+
+
+def starting_order() -> list[str]:
+    """Each unit behind those it names in After=."""
+    waits = {
+        name: {word.removeprefix("carillon-").removesuffix(".service") for word in unit["After"].split()} & set(units())
+        for name, unit in units().items()
+    }
+    order: list[str] = []
+    while waits:
+        ready = sorted(name for name, before in waits.items() if before <= set(order))
+        assert ready, f"the order of {sorted(waits)} is a circle"
+        order += ready
+        waits = {name: before for name, before in waits.items() if name not in ready}
+    return order
+
+
+def test_every_process_has_a_unit_that_drains_and_restarts() -> None:
+    found = units()
+    assert found.keys() == FLOWS | {"gateway", "p0-gateway", "topics", "maintenance"}
+    for name, unit in found.items():
+        if name == "topics":
+            continue
+        assert unit["Restart"] in ("always", "on-failure")
+        assert unit["KillMode"] == "mixed"
+        assert int(unit["TimeoutStopSec"]) > 25, "less than the drain may take"
+        assert int(unit["RestartPreventExitStatus"]) == FENCED_EXIT
+        assert (int(unit["Nice"]) == 0) is (name in ("transactional", "p0-gateway")), "P0 gives way to nobody"
+    target = (UNITS / "carillon.target").read_text()
+    assert all(f"carillon-{name}.service" in target for name in found)
+
+
+def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
+    verify = shutil.which("systemd-analyze")
+    if verify is None:
+        assert sys.platform != "linux" or not Path("/run/systemd/system").exists(), "systemd without systemd-analyze"
+        return
+    for path in (*UNITS.glob("*.service"), *UNITS.glob("*.target")):
+        here = (
+            path.read_text().replace(INSTALLED, f"{Path(sys.executable).parent}/").replace("/opt/carillon", str(ROOT))
+        )
+        (tmp_path / path.name).write_text(here.replace("User=carillon", "DynamicUser=yes"))
+    done = subprocess.run(
+        [verify, "verify", "--man=no", *map(str, tmp_path.iterdir())],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@contextmanager
+def started(arguments: list[str], environment: dict[str, str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with output.open("wb") as stream:
+        process = subprocess.Popen(
+            arguments, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(10)
+
+
+def ask(port: int, method: str, path: str, body: object = None, key: str = "") -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
+
+
+def test_the_command_lines_of_the_units_are_a_system(tmp_path: Path) -> None:
+    port, p0_port, found = any_port("127.0.0.1"), any_port("127.0.0.1"), units()
+    environment = {
+        **os.environ, "CARILLON_DATA_DIR": str(tmp_path / "data"), "CARILLON_CONFIG": os.devnull,
+        "CARILLON_GATEWAY__PORT": str(port), "CARILLON_GATEWAY__P0_PORT": str(p0_port),
+    }  # fmt: skip
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    with running_sandbox(tmp_path / "data"), ExitStack() as stack:
+        for name in starting_order():
+            output = tmp_path / f"{name}.out"
+            running[name] = stack.enter_context(started(command(found[name]), environment, output))
+            if name == "topics":
+                assert running[name].wait(60) == 0, output.read_text()
+        until(lambda: ask(port, "GET", "/readyz") == ask(p0_port, "GET", "/readyz") == 200, 60, "both gateways")
+        keys = development_credentials(tmp_path / "data").keys
+        mention = {"type": "mention", "actor": "ada", "target": "grace", "object": "thread1"}
+        otp = {"type": "otp", "target": "grace", "payload": {"code": "123456"}}
+        assert ask(port, "POST", "/v1/notifications", mention, keys["producer"]) == 202
+        assert ask(p0_port, "POST", "/v1/notifications", otp, keys["p0_producer"]) == 202
+
+        def decided() -> set[str]:
+            done = carillon("ledger", "--json", "--data", str(tmp_path / "data"))
+            return {json.loads(line).get("type", "") for line in done.stdout.splitlines()}
+
+        until(lambda: {"mention", "otp"} <= decided(), 60, "both decisions")
+        for name in reversed(starting_order()):
+            if name == "topics":
+                continue
+            began = time.monotonic()
+            running[name].send_signal(signal.SIGTERM)
+            assert running[name].wait(int(found[name]["TimeoutStopSec"])) == 0, (tmp_path / f"{name}.out").read_text()
+            print(f"{name} drained in {time.monotonic() - began:.1f} s")
+    assert carillon("ledger", "--check", "--data", str(tmp_path / "data")).returncode == 0
+
+
+def test_compose_runs_the_same_commands() -> None:
+    text = (ROOT / "infra" / "compose.yaml").read_text()
+    commands = {
+        name: json.loads(words)
+        for name, words in re.findall(
+            r"^  ([a-z0-9-]+):\n    <<: \*process\n    command: (\[.*\])$", text, re.MULTILINE
+        )
+    }
+    expected = {name: [Path(command(unit)[0]).name, *command(unit)[1:]] for name, unit in units().items()}
+    del expected["maintenance"]  # Kafka does that itself
+    assert commands == expected
+    assert "latest" not in text
+    assert all(re.search(r":\d+\.\d+", image) for image in re.findall(r"image: (\S+)", text))
