@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from state.model.errors import MalformedRecordError
+
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -13,3 +15,13 @@ def header(headers: Headers, name: str) -> bytes | None:
 def schema_of(headers: Headers) -> str:
     """Header `schema`, empty if absent or not ASCII."""
     return (header(headers, "schema") or b"").decode("ascii", "replace")
+
+
+def refuse_other_versions(headers: Headers) -> None:
+    """A record of a later form must not be read as one of today's; without a schema it is taken for one.
+
+    :raises MalformedRecordError: the header `schema` names another version than 1, or another encoding than JSON.
+    """
+    for name, value in headers:
+        if name == "schema" and not value.endswith(b"/1+json"):
+            raise MalformedRecordError("header schema: this program reads version 1 as JSON only (<name>/1+json)")

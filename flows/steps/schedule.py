@@ -20,6 +20,7 @@ from flows.steps.rebuilding import CarriedOut, releases_carried_out
 from flows.steps.resuming import dead_letter, environment_failed, resume_offset
 from flows.topics import EVENT_TOPICS
 from operators.schedule import Cancel, Reaction, Released, on_cancel, on_event, on_released, settle
+from state.envelope import refuse_other_versions
 from state.kept import KeptEvents
 from state.model.dead_letter import names_in
 from state.model.errors import UNDECODABLE, MalformedRecordError
@@ -160,6 +161,7 @@ class Scheduler:
         return [e for e in events if carried_out is None or not carried_out.includes(e.event_id, ordered_ms)]
 
     def _reaction(self, record: Record) -> Reaction:
+        refuse_other_versions(record.headers)
         schema = dict(record.headers).get("schema", b"")
         if schema.startswith(b"event/"):
             return on_event(self.kept, decode_event(record.value))

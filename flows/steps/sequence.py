@@ -33,6 +33,7 @@ from operators.sequence import (
     tick,
     unwritten_partitions,
 )
+from state.envelope import refuse_other_versions
 from state.model.dead_letter import AGAIN_HEADER, ATTEMPT_HEADER
 from state.model.errors import MalformedRecordError
 from state.model.event import decode_event
@@ -143,6 +144,7 @@ class Sequencer:
         return written
 
     def _sequenced(self, state: SequenceState, record: Record, place: tuple[str, int, int]) -> Sequenced:
+        refuse_other_versions(record.headers)
         if record.topic in SETTING_TOPICS:
             return sequence_setting(state, record.topic, record.value, place)
         if record.topic == RETRIES:
@@ -159,7 +161,7 @@ class Sequencer:
             yield from self._follower(work)
 
     def _work(self, state: SequenceState, work: Work, headers: Headers = ()) -> list[NewRecord]:
-        value, headers = encode_work(work), (*_SCHEMA, *headers)
+        value, headers = encode_work(work), _SCHEMA + headers
         if len(value) > RECORD_MAX_BYTES:
             raise MalformedRecordError(f"a record of the decision log would hold more than {RECORD_MAX_BYTES} bytes")
         if work.g is None:
@@ -209,7 +211,7 @@ class Sequencer:
 
     def _mark_ends(self, state: SequenceState, now: int) -> None:
         """Append a tick to every partition: what brokers had of the process before, and had no copies of yet, cannot be
-        read until they have; it stands below the tick, and can be read once that is acknowledged. Stamps do not fall by it.
+        read until they have; it stands below the tick, and can be read once that is acknowledged. Time does not fall.
         """
         state.stamp = max(state.stamp, now)
         self._log.append(self._work(state, tick(state)))

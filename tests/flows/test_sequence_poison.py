@@ -97,6 +97,20 @@ def test_every_malformed_setting_is_a_letter(bench: Bench, topic: str) -> None:
     assert sorted(letters(bench)) == sorted(f"sequence/{topic}/{partition}/{offset}" for offset in range(len(values)))
 
 
+def test_a_form_of_the_future_is_not_read_as_one_of_today(bench: Bench) -> None:
+    """FAULTS F70: a producer that was upgraded first."""
+    for schema in (b"event/2+json", b"event/1+arrow", b"\xff"):
+        bench.append(bench.event(f"future-{len(schema)}", target="u1")._replace(headers=(("schema", schema),)))
+    bench.append(bench.preference("u1", master=True)._replace(headers=(("schema", b"preference/3+json"),)))
+    bench.append(bench.event("unknown", "a_type_that_nobody_registered", target="u1"), bench.event("good", target="u2"))
+    bench.append(bench.event("kept", topic="schedule")._replace(headers=(("schema", b"event/2+json"),)))
+    bench.sequence()
+    bench.schedule(seconds(0.8))
+    assert sorted(events(bench)) == ["good", "unknown"]
+    assert len(letters(bench)) == 5
+    assert all("version 1" in each.error for each in letters(bench).values())
+
+
 def test_a_record_of_retries_must_name_a_group(bench: Bench) -> None:
     good = b'{"k":"tick","stamp":1}'
     bench.append(*(NewRecord("retries", 0, key, good) for key in (b"", b"x", b"240", b"-1", "²".encode())))
@@ -262,7 +276,9 @@ def test_poison_in_schedule_is_set_aside_and_releases_go_on(bench: Bench) -> Non
     due = bench.clock.now + 60_000
     bench.append(*(NewRecord("schedule", 0, b"x", value, (("schema", schema),)) for schema, value in SCHEDULE_BAD))
     bench.append(bench.event("e1", "reminder", topic="schedule", deliver_at=due))
-    bench.append(NewRecord("schedule", 0, b"odd", b'{"event_id":"odd","how":"released"}', (("schema", b"released/1"),)))
+    bench.append(
+        NewRecord("schedule", 0, b"odd", b'{"event_id":"odd","how":"released"}', (("schema", b"released/1+json"),))
+    )
     bench.clock.now = due
     bench.schedule(seconds(1.5))
     assert "e1" in [orjson.loads(record.value)["event_id"] for record in bench.read("events.p1")]
