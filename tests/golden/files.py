@@ -6,6 +6,7 @@
 | keys.json | spelling of the key groups; of some users: group, hash, and an emission_id |
 | work.json | every kind of record of the decision log, as text |
 | decide.json, sequence.json, schedule.json | rows of the checkpoints, hex |
+| export.json | the files of an export (manifest as text, tables in base64), and its rows as in decide.json |
 | dead_letters.json | a letter of every kind and the actions on them, as outputs.json |
 | outputs.json | what decide writes: topic, partition, key, headers, value; of batches base64 bytes, schema and rows |
 """
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from golden import dead_letters, scenario
+from golden import dead_letters, exports, scenario
 from golden.steps import FLOWS, step_ids
 
 from connectors.log import NewRecord
@@ -68,6 +69,8 @@ def content(name: str, directory: Path) -> Any:
         return keys()
     if name == "work":
         return [encode_work(record).decode() for record in scenario.work_records()]
+    if name == "export":
+        return exports.export(directory)
     if name == "dead_letters":
         return [output(record) for record in dead_letters.records()]
     if name == "outputs":
@@ -75,7 +78,7 @@ def content(name: str, directory: Path) -> Any:
     return NEEDS_DIRECTORY[name](directory / name)
 
 
-NAMES = ("steps", "keys", "work", "outputs", "dead_letters", *NEEDS_DIRECTORY)
+NAMES = ("steps", "keys", "work", "outputs", "dead_letters", "export", *NEEDS_DIRECTORY)
 
 
 def stored(name: str) -> Any:

@@ -1,6 +1,7 @@
 """Write golden files anew, deliberately: stored bytes and step ids change only with a release that reads the old ones.
 
-python tests/golden/write.py NAME...      of: steps keys work outputs decide sequence schedule; `all` writes every file
+python tests/golden/write.py NAME...      of: steps keys work outputs export decide sequence schedule
+                                          `all` writes every file
 """
 
 from __future__ import annotations
