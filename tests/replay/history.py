@@ -4,6 +4,7 @@ flow, and what came of it.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 import orjson
 from bytewax.testing import cluster_main
-from helpers.flow_bench import PARTITIONS, REGISTRY, calls
+from helpers.flow_bench import PARTITIONS, REGISTRY, _empty_log, calls
 from rules.random_streams import random_stream
 
 from connectors.log import NewRecord, Record
@@ -20,7 +21,6 @@ from connectors.log.interface import Log
 from flows import decide, track
 from flows.open import clock_ms
 from flows.steps.track import ArchivedTopic, PartOptions
-from flows.topics import topic_specs
 from operators.simulation import Simulation
 from state.model.errors import MalformedRecordError
 from state.model.keys import key_group, partition_of_group
@@ -77,8 +77,9 @@ class History:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        if not (directory / "log").exists():
+            shutil.copytree(_empty_log(), directory, dirs_exist_ok=True)
         self.log = self.open_log()
-        self.log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
 
     def open_log(self) -> EmbeddedLog:
         return EmbeddedLog(self.directory, clock=clock_ms)
