@@ -4,10 +4,12 @@ A pure function of (state, record, place): the clock is the record's stamp, and 
 6).
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
-from operators.aggregate import arrive, group_key, time_comes
+from operators.aggregate import arrive, end_all, group_key, time_comes
 from operators.bulk import decide_slice, fits
 from operators.columns import columns_of
 from operators.context import Verdict, Writer
@@ -34,16 +36,21 @@ from state.model.work import (
     VersionsWork,
     Work,
 )
-from state.pending import Item
+from state.pending import GivenUp, Item
 from state.users import Endpoint
 
 
-def apply(state: GroupState, record: Work, place: int) -> Outputs:
-    """Fire what is due by the record's stamp, then apply the record; `place` is its offset in the decision log."""
+def apply(state: GroupState, record: Work, place: int, given_up: Iterable[GivenUp] = ()) -> Outputs:
+    """Fire what is due by the record's stamp, then apply the record; `place` is its offset in the decision log.
+
+    What is given up ends before, unsent, for `dead_letter`.
+    """
     out = Outputs()
     writer = Writer(state, out)
     state.now = max(state.now, record.stamp)
     state.place = place
+    for each in given_up:
+        give_up(writer, each)
     fire_timers(writer, state.now)
     _apply_record(writer, record)
     return out
@@ -53,10 +60,20 @@ def fire_timers(writer: Writer, now: int) -> None:
     """All timers due at or before `now`, in order, each with its due time as its clock."""
     pending = writer.state.pending
     while (group := pending.pop_due(now)) is not None:
+        pending.firing = group
         if group.key.kind == "digest":
             digest_comes(writer, group, group.due)
         else:
             time_comes(writer, group, group.due)
+    pending.firing = None
+
+
+def give_up(writer: Writer, given_up: GivenUp) -> None:
+    """End what waits there: it cannot be handled."""
+    state = writer.state
+    group = state.pending.get(state.users.row(given_up.user), given_up.key)
+    if group is not None:
+        end_all(writer, group, Verdict("SUPPRESSED", "dead_letter"), state.now)
 
 
 def _apply_record(writer: Writer, record: Work) -> None:

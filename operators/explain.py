@@ -235,6 +235,7 @@ _REASONS: dict[str, _Sentence] = {
     "quiet_hours": _quiet_hours,
     "cap_day": _cap_day,
     "cap_hour": _cap_hour,
+    "dead_letter": "it could not be handled when its time came; it is among the dead letters",
     "retracted": "it was taken back by its sender before it was sent",
     "retraction": "this event takes back an earlier one and is no notification itself",
 }

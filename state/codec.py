@@ -21,6 +21,8 @@ are neighbours.
 - f, s: what changed of a large F or S since that was written. Rest: name utf-8, number u32, in whose order they apply.
   [rows i32, members (one byte each)].
 - X: a record of `work` that the group skipped as poison. Rest: offset u64. Its dead letter as in topic `dead_letters`.
+- Y: an open or held group that was given up, since handling it raised when its time came. Rest: offset u64 of the
+  record of `work` by which it came, number u32 among those. [user, kind, type, object, place (of the key), error].
 
 Arrays of numbers are little-endian bytes.
 
@@ -39,7 +41,7 @@ import xxhash
 
 from state.model.errors import StateDamagedError, StateVersionError
 from state.model.event import Event, decode_event, encode_event
-from state.pending import Group, GroupKey, Item
+from state.pending import GivenUp, Group, GroupKey, Item
 from state.users import UserTable
 
 VERSION = b"\x01"
@@ -206,6 +208,17 @@ def decode_group(value: bytes, events: dict[int, Event]) -> Group:
         group.items.append(item)
         group.waits_from.append(since)
     return group
+
+
+def encode_given_up(given_up: GivenUp) -> bytes:
+    """The value of its row."""
+    return pack([given_up.user, *given_up.key, given_up.error])
+
+
+def decode_given_up(value: bytes) -> GivenUp:
+    """:raises StateVersionError: written by a later version."""
+    user, kind, type_name, object_id, place, error = unpack(value, "given up")
+    return GivenUp(user, GroupKey(kind, type_name, object_id, place), error)
 
 
 def encode_stored_event(event: Event) -> bytes:

@@ -31,7 +31,8 @@ from state.model.errors import StateDamagedError
 
 STORE = "decide"
 TOPIC = "work"
-_META, _SKIPPED = b"M", b"X"
+_META = b"M"
+_SKIPPED = (b"X", b"Y")
 _BATCH_BYTES = 4 << 20
 
 
@@ -129,7 +130,7 @@ def _meta_first(database: Rdict, group: int) -> Iterator[tuple[bytes, bytes]]:
     meta = stored_row(database, meta_key)
     if meta is not None:
         yield meta_key, meta
-    yield from (row for row in group_rows(database, group) if row[0] != meta_key and row[0][:1] != _SKIPPED)
+    yield from (row for row in group_rows(database, group) if row[0] != meta_key and row[0][:1] not in _SKIPPED)
 
 
 def group_rows(database: Rdict, group: int) -> Iterator[tuple[bytes, bytes]]:

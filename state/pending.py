@@ -97,6 +97,14 @@ class Timer(NamedTuple):
     key: GroupKey
 
 
+class GivenUp(NamedTuple):
+    """What waited for a user and could not be handled when its time came, and the error's text (safe to show)."""
+
+    user: str
+    key: GroupKey
+    error: str
+
+
 class PendingTable:
     """All open and held groups of a key group, by row and key; `changed` collects (row, key) whose stored form is
     stale.
@@ -108,6 +116,8 @@ class PendingTable:
         self.next_timer = 0
         self.counts = {OPEN: 0, HELD: 0}
         """Pending items by outcome: two terms of the first law (RULES 5)."""
+        self.firing: Group | None = None
+        """Whose time has come just now; still set after an error: its doing."""
         self._timers: list[Timer] = []
 
     def get(self, row: int, key: GroupKey) -> Group | None:

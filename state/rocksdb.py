@@ -22,6 +22,7 @@ from state.database import open_database, prefixed_rows, stored_row, synced
 from state.group import GroupState
 from state.model.event import Event
 from state.model.registry import Registry, load_registry
+from state.pending import GivenUp
 from state.preferences import PreferenceTable
 from state.user_rows import UserRows
 
@@ -48,6 +49,7 @@ class GroupStore:
         self._stored_emissions: dict[int, int] = {}
         self._oldest_bucket: dict[int, int] = {}
         self._skipped: dict[int, dict[int, bytes]] = {}
+        self._given_up: dict[int, dict[int, dict[int, GivenUp]]] = {}
 
     @property
     def database(self) -> Rdict:
@@ -100,6 +102,22 @@ class GroupStore:
             rows = self._rows(b"X", group)
             found = {int.from_bytes(key[2:], "big"): codec.unversioned(value, "skipped record") for key, value in rows}
             self._skipped[group] = found
+        return found
+
+    def give_up(self, group: int, offset: int, number: int, given_up: GivenUp) -> None:
+        """Keep, durably and at once, that a group's waiting items end unsent with the record at the offset."""
+        key = codec.row_key(b"Y", group, codec.u64(offset) + codec.u32(number))
+        self._db.put(key, codec.encode_given_up(given_up), write_opt=synced())
+        self.given_up(group).setdefault(offset, {})[number] = given_up
+
+    def given_up(self, group: int) -> dict[int, dict[int, GivenUp]]:
+        """What the group gives up, by offset in `work` and number."""
+        found = self._given_up.get(group)
+        if found is None:
+            found = self._given_up[group] = {}
+            for key, value in self._rows(b"Y", group):
+                offset, number = int.from_bytes(key[2:10], "big"), int.from_bytes(key[10:], "big")
+                found.setdefault(offset, {})[number] = codec.decode_given_up(value)
         return found
 
     def _preferences(self) -> PreferenceTable:

@@ -6,9 +6,13 @@ skipped by the group: its state is as before the record, a dead letter says so, 
 a record is stored at once and holds for good: deciding it again, after a crash, in a rebuild or in a replay, skips it
 again and writes the same letter. So decide stays a function of `work` and `dead_letters` (DESIGN 2.1). A record for all
 groups is skipped only by those in which it fails.
+
+Where handling what waits for a user raises when its time comes, the record that moved the time is not at fault: what
+waits is given up instead (it ends as SUPPRESSED, `dead_letter`, with a dead letter for each of its events), which is
+stored and repeated in the same way, and the record is applied.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 
 import structlog
@@ -18,15 +22,19 @@ from connectors.metrics import DEAD_LETTERS
 from flows.steps.outputs import SOURCE, OutputWriter
 from flows.steps.resuming import dead_letter, environment_failed
 from operators.decide import apply
-from state.model.dead_letter import LETTER_SCHEMA, decode_letter
+from state import codec
+from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, decode_letter, encode_letter, error_text, letter_id
 from state.model.errors import LogUnavailableError, MalformedRecordError
 from state.model.keys import partition_of_group
 from state.model.registry import Registry
 from state.model.work import TickWork, Work, decode_work
+from state.pending import GivenUp, GroupKey
 from state.poison import PoisonJournal
 from state.rocksdb import GroupStore
 
 STAGE = "decide"
+GIVEN_UP_HEADER = "given_up"
+"""On letters of what was given up: number u32, then the value of its row (`state.codec`, Y)."""
 TOPIC = "work"
 _READ_WITHIN = timedelta(seconds=30)
 _READ_MAX = 1000
@@ -46,7 +54,7 @@ class GroupDecider:
         self._partition, self._partitions = partition_of_group(group, partitions), partitions
         self._writer = OutputWriter(group, partitions)
         self._state = store.load(group, registry)
-        self._skipped = store.skipped(group)
+        self._skipped, self._given_up = store.skipped(group), store.given_up(group)
         self._applied: list[tuple[int, bytes]] = []
         """Records since the last `stage`, to apply again when a later one fails."""
         self._advanced = self._staged = False
@@ -66,17 +74,9 @@ class GroupDecider:
             return [self._pass(offset, value, self._skipped[offset])]
         if self._journal.suspect(TOPIC, self._partition, offset, self.group):
             return [self._skip(offset, value, None)]
-        try:
-            outputs = self._apply(offset, value)
-        except MemoryError:
-            raise
-        except Exception as error:
-            if environment_failed(error):
-                raise
-            if not isinstance(error, MalformedRecordError):  # that comes before anything is changed
-                self._restore()
-            return [self._skip(offset, value, error)]
-        self._applied.append((offset, value))
+        outputs = self._tried(offset, value)
+        while outputs is None:
+            outputs = self._tried(offset, value)
         return outputs
 
     def advance(self, offset: int) -> None:
@@ -92,12 +92,46 @@ class GroupDecider:
             self._applied.clear()
             self._advanced, self._staged = False, True
 
+    def _tried(self, offset: int, value: bytes) -> list[NewRecord] | None:
+        """What the record leads to; None: not yet, what failed is given up and it may be tried again."""
+        try:
+            outputs = self._apply(offset, value)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if environment_failed(error):
+                raise
+            due = self._due()
+            if not isinstance(error, MalformedRecordError):  # that comes before anything is changed
+                self._restore()
+            if due is not None and self._give_up(offset, due, error):
+                return None
+            return [self._skip(offset, value, error)]
+        self._applied.append((offset, value))
+        return outputs
+
+    def _due(self) -> tuple[str, GroupKey] | None:
+        """Whose time had come when the record failed: it is no fault of the record."""
+        firing = self._state.pending.firing
+        return None if firing is None else (self._state.users.ids[firing.row], firing.key)
+
+    def _give_up(self, offset: int, due: tuple[str, GroupKey], error: Exception) -> bool:
+        before = self._given_up.get(offset, {})
+        if any((each.user, each.key) == due for each in before.values()):
+            return False  # it was given up, and fails still
+        self._store.give_up(self.group, offset, len(before), GivenUp(*due, error_text(error)))
+        _logger.error("waiting_given_up", stage=STAGE, partition=self._partition, offset=offset, group=self.group)
+        DEAD_LETTERS.labels(STAGE).inc()
+        return True
+
     def _apply(self, offset: int, value: bytes) -> list[NewRecord]:
         with self._journal.processing(TOPIC, self._partition, offset, self.group):
             state, writer = self._state, self._writer
             record = decode_work(value)
             self._check(record)
-            outputs = writer.encode(state, apply(state, record, offset), offset)
+            given_up = self._given_up.get(offset, {})
+            letters = self._letters(offset, given_up) if given_up else []
+            outputs = [*writer.encode(state, apply(state, record, offset, given_up.values()), offset), *letters]
             if isinstance(record, TickWork):
                 terms = state.count_terms()
                 if terms != state.counted:
@@ -128,9 +162,29 @@ class GroupDecider:
 
     def _pass(self, offset: int, value: bytes, letter: bytes) -> NewRecord:
         self._state.place = offset
-        sequence = f"{SOURCE}:{self.group}:{offset}:0".encode()
-        headers = (("schema", LETTER_SCHEMA), ("seq", sequence))
+        return self._letter(offset, 0, letter)
+
+    def _letter(self, offset: int, ordinal: int, letter: bytes, given_up: bytes | None = None) -> NewRecord:
+        sequence = f"{SOURCE}:{self.group}:{offset}:{ordinal}".encode()
+        more = () if given_up is None else ((GIVEN_UP_HEADER, given_up),)
+        headers = (("schema", LETTER_SCHEMA), ("seq", sequence), *more)
         return NewRecord("dead_letters", self._partition, b"%d" % self.group, letter, headers)
+
+    def _letters(self, offset: int, given_up: Mapping[int, GivenUp]) -> list[NewRecord]:
+        """One for each event that waits in what is given up, with what a store needs to give it up again."""
+        letters: list[NewRecord] = []
+        for number, each in given_up.items():
+            waiting = self._state.pending.get(self._state.users.row(each.user), each.key)
+            again = codec.u32(number) + codec.encode_given_up(each)
+            for item in waiting.items if waiting is not None else ():
+                source = (TOPIC, self._partition, item.place)
+                letter = DeadLetter(
+                    id=letter_id(STAGE, source, self.group), source=source, group=self.group, kind="raised",
+                    error=each.error, event_id=item.event.event_id, sender_id=item.event.sender_id,
+                    type=item.event.type, stage=STAGE, at=self._state.now,
+                )  # fmt: skip
+                letters.append(self._letter(offset, 1 + len(letters), encode_letter(letter), again))
+        return letters
 
 
 def stamp_of(value: bytes) -> int:
@@ -149,13 +203,23 @@ def take_over_skips(store: GroupStore, groups: Iterable[int], letters: Iterable[
     """
     wanted, taken = frozenset(groups), 0
     for record in letters:
-        if dict(record.headers).get("schema") != LETTER_SCHEMA:
+        headers = dict(record.headers)
+        if headers.get("schema") != LETTER_SCHEMA:
             continue
         letter = decode_letter(record.value)
         if letter.stage == STAGE and letter.group in wanted and letter.source[0] == TOPIC:
-            store.skip(letter.group, letter.source[2], record.value)
+            given_up = headers.get(GIVEN_UP_HEADER)
+            if given_up is None:
+                store.skip(letter.group, letter.source[2], record.value)
+            else:
+                number, what = int.from_bytes(given_up[:4], "big"), codec.decode_given_up(given_up[4:])
+                store.give_up(letter.group, _offset_in(headers["seq"]), number, what)
             taken += 1
     return taken
+
+
+def _offset_in(seq: bytes) -> int:
+    return int(seq.split(b":")[2])
 
 
 def read_dead_letters(log: Log) -> Iterator[Record]:

@@ -36,6 +36,7 @@ from state.model.work import (
     VersionsWork,
     encode_work,
 )
+from state.pending import GivenUp, GroupKey
 from state.rocksdb import GroupStore
 from state.scheduling import ScheduleStore
 from state.sequencing import SequenceState, SequenceStore
@@ -46,6 +47,8 @@ NOON = 1_715_774_400_000
 GROUP = 7
 SKIPPED = {5: b'{"id":"decide/work/0/5/7","source":["work",0,5]}'}
 """Offset and dead letter of a record that decide skipped."""
+GIVEN_UP = {9: {0: GivenUp("u1", GroupKey("window", "like", "o"), "KeyError in operators.emit:1")}}
+"""By offset and number, what waited and was given up."""
 PARTITIONS = 4
 TZDATA = "golden"
 """Stands for the version of the zone data, which is upgraded without a change of format."""
@@ -160,9 +163,17 @@ def decide_rows(directory: Path) -> Rows:
     store.commit()
     for offset, letter in SKIPPED.items():
         store.skip(GROUP, offset, letter)
+    give_up(store)
     rows = rows_of(store)
     store.close()
     return rows
+
+
+def give_up(store: GroupStore) -> None:
+    """Store what was given up."""
+    for offset, numbered in GIVEN_UP.items():
+        for number, each in numbered.items():
+            store.give_up(GROUP, offset, number, each)
 
 
 def sequence_state() -> SequenceState:

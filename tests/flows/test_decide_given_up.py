@@ -1,0 +1,121 @@
+"""What waits for a user and cannot be handled when its time comes: given up, told, and nothing else is different."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+from helpers import work_log
+from helpers.decided import TOPICS, written
+from helpers.flow_bench import START, Bench, calls, decided_in_one_go
+
+from flows.steps.deciding import read_dead_letters, take_over_skips
+from operators import decide as rules
+from operators.context import Writer
+from state.model.dead_letter import DeadLetter, decode_letter
+from state.model.keys import KEY_GROUPS, key_group
+from state.model.work import EventWork, PreferenceWork
+from state.pending import Group
+from state.rocksdb import GroupStore
+
+LONELY = "u-lonely"
+GROUP = key_group(LONELY)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    opened = Bench(tmp_path / "bench")
+    _fill(opened)
+    yield opened
+    opened.close()
+
+
+def _fill(bench: Bench) -> None:
+    """A day in which, among all others, two events wait for one user until 03:00."""
+    settings = len(list(work_log.settings(random.Random(0))))
+    records = work_log.day(random.Random(4), events=60)
+    bench.append(*records[:settings])
+    quiet = {"quiet_hours": {"enabled": True, "start": "23:00", "end": "03:00", "timezone": "UTC"}}
+    bench.append(*(each for each in work_log.settings(random.Random(0), [LONELY]) if b'"segment"' not in each.value))
+    bench.append(work_log.work(PreferenceWork(g=GROUP, stamp=START, user=LONELY, doc=quiet), group=GROUP))
+    for event_id in ("x1", "x2"):
+        event = work_log.event(event_id, "like", START, target=LONELY, object="same")
+        bench.append(work_log.work(EventWork(g=GROUP, stamp=START, event=event, users=[LONELY]), group=GROUP))
+    bench.append(*records[settings:])
+
+
+@contextmanager
+def _defect() -> Iterator[None]:
+    """The rules raise when the time of that user's items comes, after they have changed the state."""
+    sound = rules.time_comes
+
+    def raising(writer: Writer, group: Group, now: int) -> None:
+        sound(writer, group, now)
+        if writer.state.users.ids[group.row] == LONELY:
+            raise ZeroDivisionError(LONELY)
+
+    rules.time_comes = raising
+    try:
+        yield
+    finally:
+        rules.time_comes = sound
+
+
+def _letters(bench: Bench) -> list[DeadLetter]:
+    found = {letter.id: letter for letter in map(decode_letter, (r.value for r in bench.read("dead_letters")))}
+    return [found[name] for name in sorted(found)]
+
+
+def _others(outputs: dict[str, dict[str, bytes]]) -> dict[str, list[bytes]]:
+    """All that is not about that user, and no counts of the group: they tell of what is pending there."""
+
+    def is_other(value: bytes) -> bool:
+        return LONELY.encode() not in value and f'"owner":"decide","group":{GROUP},'.encode() not in value
+
+    return {topic: sorted(filter(is_other, outputs.get(topic, {}).values())) for topic in TOPICS}
+
+
+def test_what_fails_when_its_time_comes_is_given_up(bench: Bench) -> None:
+    expected = decided_in_one_go(bench)
+    with _defect():
+        for asked in (40, 60, 250):
+            bench.decide(calls(asked), workers=2, budget=60)
+    found = written(bench)
+    assert _others(found) == _others(expected)
+    decisions = [orjson.loads(value) for value in found["ledger"].values() if LONELY.encode() in value]
+    outcomes = [(each["event_id"], each["outcome"], each["reason"]) for each in decisions if each["kind"] == "decision"]
+    ends = [outcome for outcome in outcomes if outcome[1] != "HELD"]
+    assert sorted(ends) == [("x1", "SUPPRESSED", "dead_letter"), ("x2", "SUPPRESSED", "dead_letter")]
+    letters = _letters(bench)
+    assert [(each.event_id, each.kind, each.group) for each in letters] == [
+        ("x1", "raised", GROUP),
+        ("x2", "raised", GROUP),
+    ]
+    assert all(each.error.startswith("ZeroDivisionError in ") and LONELY not in each.error for each in letters)
+    works = {record.offset: record for record in bench.read("work") if record.partition == letters[0].source[1]}
+    assert all(each.event_id.encode() in works[each.source[2]].value for each in letters if each.event_id)
+    _assert_the_books_balance(found)
+
+
+def _assert_the_books_balance(found: dict[str, dict[str, bytes]]) -> None:
+    counts = [orjson.loads(v) for v in found["ledger"].values() if b'"counts"' in v]
+    last = max((each for each in counts if each["group"] == GROUP), key=lambda each: each["offset"])
+    assert (last["held"], last["aggregating"]) == (0, 0)
+
+
+def test_it_is_given_up_again_by_whoever_decides_it_again(bench: Bench) -> None:
+    """Also when the defect is gone: what was written stays true."""
+    with _defect():
+        bench.decide(calls(250))
+    before = written(bench, (*TOPICS, "dead_letters"))
+    bench.lose("decide")
+    store = GroupStore(bench.directory / "state" / "decide")
+    assert take_over_skips(store, range(KEY_GROUPS), read_dead_letters(bench.log)) == 2
+    store.close()
+    bench.decide(calls(250))
+    assert written(bench, (*TOPICS, "dead_letters")) == before
+    assert len(bench.read("ledger")) > len(before["ledger"]), "nothing was decided again"
