@@ -18,7 +18,7 @@ SESSION = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": 
 """A dead broker is noticed in three seconds instead of nine, so that tests need not wait."""
 
 
-@pytest.fixture(params=[1, 3])
+@pytest.fixture(params=[1, 3], scope="module")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Kafka]:
     started = start_kafka(request.param, SESSION)
     yield started
