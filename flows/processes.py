@@ -25,6 +25,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
+import structlog
+
 from state.model.errors import CarillonError
 
 LOG_MAX_BYTES = 10 * 1024 * 1024
@@ -33,6 +35,7 @@ SILENT_FOR = timedelta(seconds=20)
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY = timedelta(seconds=30)
 _LOOK_MAX_S = 1.0
+_logger = structlog.get_logger(__name__)
 
 
 class ProcessError(CarillonError):
@@ -203,7 +206,13 @@ class ProcessGroup:
 
     def _restart(self, child: _Child) -> None:
         child.line.close()
-        child.process, child.line = self._spawn(child.spec)
+        try:
+            child.process, child.line = self._spawn(child.spec)
+        except OSError as error:  # no room for its log file, or no process to be had: again, later
+            _logger.warning("process_not_started", process=child.spec.name, error=error.strerror)
+            child.failures += 1
+            child.restart_at = time.monotonic() + _BACK_OFF[min(child.failures, len(_BACK_OFF) - 1)]
+            return
         child.started_at, child.restart_at, child.silent_s = time.monotonic(), None, None
         self._give_way(child)
         self._on_event(ProcessEvent("restart", child.spec.name, child.process.pid))

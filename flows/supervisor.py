@@ -204,7 +204,10 @@ class Supervisor:
     def _happened(self, event: ProcessEvent) -> None:
         if event.event != "exit":
             running = Running(self.url, self.p0_url, self.settings.profile, self._group.pids())
-            write_running(self.settings.data_dir, running)
+            try:
+                write_running(self.settings.data_dir, running)
+            except OSError as error:  # a full disk: what runs goes on, commands beside it see the state of before
+                _logger.warning("processes_not_written", error=error.strerror)
         self._report(event)
 
 

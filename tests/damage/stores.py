@@ -59,7 +59,9 @@ def _read_sequence(directory: Path) -> tuple[int, Any]:
     try:
         state = store.load()
         number = state.positions.get(("events.p1", 0), 0)
-        return number, [n for n in range(1, 500) if state.marks.get(("id", f"e{n:04}"), 0) == RepeatMark(TEXT, 1 << 50)]
+        return number, [
+            n for n in range(1, number + 9) if state.marks.get(("id", f"e{n:04}"), 0) == RepeatMark(TEXT, 1 << 50)
+        ]
     finally:
         store.close()
 
@@ -135,7 +137,7 @@ def _expected_inbox(number: int) -> Any:
 
 
 def _claim(number: int) -> Claim:
-    return Claim(f"e{number:04}", True, "app", None, False, bytes(32), 1 << 50, 1 << 50, 0)
+    return Claim(f"e{number:04}", True, TEXT * 20, None, False, bytes(32), 1 << 50, 1 << 50, 0)
 
 
 def _write_admission(directory: Path, commits: int) -> None:
@@ -150,7 +152,11 @@ def _read_admission(directory: Path) -> tuple[int, Any]:
     store = RocksAdmissionStore(directory)
 
     async def known() -> list[int]:
-        return [number for number in range(1, 500) if await store.known(f"e{number:04}", 1)]
+        found: list[int] = []
+        while await store.known(f"e{len(found) + 1:04}", 1):
+            found.append(len(found) + 1)
+        beyond = range(len(found) + 2, len(found) + 200)
+        return found + [number for number in beyond if await store.known(f"e{number:04}", 1)]
 
     try:
         found = asyncio.run(known())
@@ -173,7 +179,7 @@ def _read_deliver(directory: Path) -> tuple[int, Any]:
     try:
         state = store.load()
         number = state.next_offsets.get(place, 0)
-        sent = store.sent_among([b"%016d" % n for n in range(500)], 2)
+        sent = store.sent_among([b"%016d" % n for n in range(number + 9)], 2)
         # A key that is another one is the one thing that is not found, see `state.sending`.
         return number, (state.marks, state.accepted, state.attempts_from, len(sent))
     finally:
@@ -202,7 +208,7 @@ def _read_p0(directory: Path) -> tuple[int, Any]:
         number = store.places().get(("events.p0", 0), 0)
         decisions = store.open_decisions()
         assert all(decision.event == TEXT.encode() for decision in decisions)
-        users = [n for n in range(1, 500) if [s.value for s in store.settings_of(f"u{n:04}")] == [TEXT.encode()]]
+        users = [n for n in range(1, number + 9) if [s.value for s in store.settings_of(f"u{n:04}")] == [TEXT.encode()]]
         if users and users[-1] == number + 1:
             users.pop()  # the settings of a batch are committed before it
         return number, ([decision.offset for decision in decisions], users)

@@ -1,0 +1,111 @@
+"""A full disk: nothing is acknowledged after the first error, everything says what is wrong, and once there is room
+again nothing is missing.
+"""
+
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from damage.stores import STORES
+from system.running import Up, running, until
+
+TESTS = Path(__file__).resolve().parents[1]
+_LIBC = ctypes.CDLL(None, use_errno=True)
+FILL = """
+import sys
+from pathlib import Path
+from damage.stores import STORES
+try:
+    STORES[sys.argv[1]].write(Path(sys.argv[2]), 100_000)
+except BaseException as error:
+    print(f"{type(error).__module__}.{type(error).__name__}: {error}", flush=True)
+    import os, signal
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@contextmanager
+def small_disk(directory: Path, size: str) -> Iterator[Path]:
+    """A file system of its own; needs root, as the fault tests do."""
+    directory.mkdir()
+    failed = _LIBC.mount(b"tmpfs", str(directory).encode(), b"tmpfs", 0, f"size={size}".encode())
+    if failed and os.geteuid() != 0:
+        pytest.fail("only root can make a small file system; run the fault tests as root")
+    assert not failed, os.strerror(ctypes.get_errno())
+    try:
+        yield directory
+    finally:
+        assert not _LIBC.umount2(str(directory).encode(), 2)
+
+
+@pytest.mark.parametrize("name", ["sequence", "decide", "admission", "deliver", "transactional", "log"])
+def test_a_store_on_a_full_disk_keeps_what_it_acknowledged(name: str, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "3m") as disk:
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(1_800_000))
+        done = subprocess.run(
+            [sys.executable, "-c", FILL, name, str(disk / "store")],
+            cwd=TESTS, env={"PYTHONPATH": f"{TESTS}:{TESTS.parent}"}, capture_output=True, text=True, timeout=120,
+            check=False,
+        )  # fmt: skip
+        told = done.stdout
+        assert "No space left" in told or "disk is full" in told or "disk I/O error" in told, (told, done.stderr)
+        ballast.unlink()
+        number, found = STORES[name].read(disk / "store")
+        assert number > 20
+        assert found == STORES[name].expected(number)
+
+
+def post(up: Up, number: int) -> int:
+    event = {"type": "mention", "actor": "ada", "target": f"user{number % 7}", "object": f"o{number}",
+             "event_id": f"full-{number:05}"}  # fmt: skip
+    status, _ = up.call("POST", "/v1/notifications", event)
+    return status
+
+
+def fill(disk: Path) -> Path:
+    """Leave no block."""
+    path = disk / "ballast"
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while file.write(bytes(size)):
+                    pass
+            except OSError:
+                continue
+    return path
+
+
+def test_a_system_on_a_full_disk_refuses_and_then_misses_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "160m") as disk, running(disk / "data") as up:
+        accepted = [number for number in range(30) if post(up, number) == 202]
+        assert len(accepted) == 30
+        ballast = fill(disk)
+        answers = []
+        for number in range(30, 330):
+            answers.append(post(up, number))
+            if answers[-1] == 202:
+                accepted.append(number)
+            ballast = fill(disk) if number % 10 == 0 else ballast
+            if answers.count(503) >= 20:
+                break
+        assert answers.count(503) >= 20, f"the full disk was not felt: {answers}"
+        first = answers.index(503)
+        assert 202 not in answers[first:], "acknowledged after the first error"
+        ballast.unlink()
+        until(lambda: post(up, 1000) in (200, 202), 60, "the return of the gateway")
+        accepted.append(1000)
+        until(lambda: post(up, 1000) == 200, 30, "the admission store, which knows repeats again")
+
+        def decided() -> set[str]:
+            return {value["event_id"] for value in up.ledger() if value["kind"] == "decision"}
+
+        wanted = {f"full-{number:05}" for number in accepted}
+        until(lambda: wanted <= decided(), 90, "all decisions")
+        assert up.stop() == 0
+        assert up.carillon("ledger", "--check").returncode == 0
