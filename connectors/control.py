@@ -27,7 +27,7 @@ import msgspec
 import structlog
 
 from connectors.log.interface import Log, NewRecord, Reader, Record
-from state.model.errors import LogError
+from state.model.errors import UNDECODABLE, LogError
 
 TOPIC = "control"
 KILL_SCHEMA = b"kill/1+json"
@@ -94,7 +94,7 @@ def kill_record(kill: Kill) -> NewRecord:
 def decode_kill(record: Record) -> Kill | None:
     """What a record of `control` sets or lifts; None for a tombstone, or a record of another schema.
 
-    :raises msgspec.MsgspecError: a kill record that does not decode.
+    :raises: one of UNDECODABLE: a kill record that does not decode.
     """
     if not record.value or dict(record.headers).get("schema", KILL_SCHEMA) != KILL_SCHEMA:
         return None
@@ -212,8 +212,8 @@ class ControlWatcher:
         for record in records:
             try:
                 kill = decode_kill(record)
-            except msgspec.MsgspecError:
-                _logger.exception("control_record_malformed", process=self._process, offset=record.offset)
+            except UNDECODABLE:
+                _logger.warning("control_record_malformed", process=self._process, offset=record.offset)
                 continue
             if kill is not None and kill.scope == DOOR:
                 self._doors[kill.value or ""] = DoorChange(kill.on, record.timestamp_ms, kill.reason)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from connectors.log.interface import Record
-from state.model.errors import StateVersionError, StoreUnavailableError
+from state.model.errors import UNDECODABLE, StateVersionError, StoreUnavailableError
 
 LAYOUT_VERSION = 1
 _LAYOUT = """
@@ -126,7 +126,7 @@ class Directory:
                 self._take_preference(record)
             elif record.topic == "endpoints":
                 self._take_endpoint(record)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (*UNDECODABLE, OverflowError):  # SQLite takes integers of 64 bits
             return False
         return True
 

@@ -10,13 +10,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
-import msgspec
 import structlog
 
 from connectors.gateway.directory import Directory
 from connectors.log.interface import Log, Reader, Record
 from connectors.metrics import GATEWAY_FOLLOW_ERRORS
-from state.model.errors import LogError, MalformedRecordError, OffsetOutOfRangeError
+from state.model.errors import UNDECODABLE, LogError, MalformedRecordError, OffsetOutOfRangeError
 
 _logger = structlog.get_logger(__name__)
 _WAIT = timedelta(milliseconds=250)
@@ -123,5 +122,5 @@ class Follower:
     def _hand_on(self, record: Record) -> None:
         try:
             self._on_record[record.topic](record)
-        except (msgspec.MsgspecError, UnicodeDecodeError, MalformedRecordError):
+        except (*UNDECODABLE, MalformedRecordError):
             GATEWAY_FOLLOW_ERRORS.labels("malformed").inc()

@@ -15,6 +15,8 @@ from connectors.control import DOOR, KILL_SCHEMA, Kill
 from connectors.log.interface import Log, Reader, Record
 from operators.transactional import Setting
 from state.envelope import schema_of
+from state.model.errors import UNDECODABLE
+from state.model.event import Exact
 from state.model.work import EndpointWork, PreferenceWork, ProfileWork
 from state.transactional import Place, StoredSetting, TransactionalStore
 
@@ -36,8 +38,8 @@ class _Endpoint(msgspec.Struct):
     platform: str | None = None
     address: str | None = None
     state: str = "active"
-    registered_at: int = 0
-    gone_at: int | None = None
+    registered_at: Exact = 0
+    gone_at: Exact | None = None
 
 
 class _Profile(msgspec.Struct):
@@ -103,8 +105,8 @@ def _switch_row(record: Record) -> tuple[str, str, bool, int] | None:
         return None
     try:
         kill = _kill.decode(record.value)
-    except msgspec.MsgspecError:
-        _logger.exception("control_record_malformed", offset=record.offset)
+    except UNDECODABLE:
+        _logger.warning("control_record_malformed", offset=record.offset)
         return None
     if kill.scope == DOOR:  # concerns the gateways alone
         return None
@@ -123,6 +125,6 @@ def _decoded(stored: StoredSetting) -> Setting | None:
         profile = _profile.decode(stored.value)
         work = ProfileWork(stamp=0, user=profile.user, locale=profile.locale, name=profile.name)
         return Setting(work, stored.place)
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         _logger.warning("setting_malformed", topic=stored.topic, offset=stored.place)
         return None
