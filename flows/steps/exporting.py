@@ -6,6 +6,7 @@ has the lowest priority where threads can have one. A failed export is reported 
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 import time
@@ -29,6 +30,7 @@ from state.model.keys import partition_of_group
 KEPT_FOR_EVER = (*COMPACTED, *ONE_PARTITION)
 _LOOK = timedelta(seconds=1)
 _FIRST = timedelta(seconds=10)
+_END_WITHIN = timedelta(seconds=5)
 _REST = 4
 """It rests so many times as long as it works."""
 _REST_LONGEST_S = 0.1
@@ -64,15 +66,16 @@ class Exporter:
         self._thread = threading.Thread(target=self._run, name="exporter", daemon=True)
 
     def start(self) -> Exporter:
-        """Begin; the process need not wait for the thread when it ends."""
+        """Begin. When the process ends, an export that is being written is given up."""
+        atexit.register(self.stop)
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """End, after the export being written if there is one."""
+        """End; what is being written is given up."""
         self._ending.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_END_WITHIN.total_seconds())
 
     def add(self, source: ExportSource) -> None:
         """Export this store from now on."""
@@ -105,7 +108,9 @@ class Exporter:
             except DbClosedError:
                 self._sources.pop(source.store)
                 return
-            except (OSError, CarillonError) as error:
+            except _GivenUpError:
+                return
+            except Exception as error:  # rocksdict raises bare Exception, for a full disk too
                 _logger.exception("export_failed", store=source.store, error=type(error).__name__)
                 result = "failed"
                 self._ending.wait(min(_FIRST, self._options.every).total_seconds())
@@ -121,7 +126,7 @@ class Exporter:
         if newest is not None and self._is_current(source, newest):
             return "current"
         began = time.monotonic()
-        written = write_export(self._exports, source, at=self._clock(), pause=_Pacer())
+        written = write_export(self._exports, source, at=self._clock(), pause=_Pacer(self._ending))
         if written is None:
             return None
         seconds = time.monotonic() - began
@@ -186,16 +191,22 @@ def _archive_begins(log: Log, archive: Path) -> Callable[[str, int], int]:
     return begin
 
 
+class _GivenUpError(CarillonError):
+    """An export is not finished; the next one removes what was written."""
+
+
 class _Pacer:
     """Rests in proportion to the processor time used since the last rest; waiting for its turn is rest as well."""
 
-    def __init__(self) -> None:
-        self._since = time.thread_time()
+    def __init__(self, ending: threading.Event) -> None:
+        self._ending, self._since = ending, time.thread_time()
 
     def __call__(self) -> None:
+        """:raises _GivenUpError: the process ends."""
         worked = time.thread_time() - self._since
         if worked >= _WORK_SHORTEST_S:
-            time.sleep(min(worked * _REST, _REST_LONGEST_S))
+            if self._ending.wait(min(worked * _REST, _REST_LONGEST_S)):
+                raise _GivenUpError("the process ends")
             self._since = time.thread_time()
 
 
