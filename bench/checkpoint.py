@@ -18,7 +18,9 @@ from typing import Any
 from bench.decisions import EPOCH, NOW, Workload, _document, measure_ours
 from bench.figures import ROOT, record
 from operators.decide import apply
+from state.exports import load_export, verify_export, write_export
 from state.group import GroupState
+from state.group_exports import group_source
 from state.model.keys import key_group
 from state.model.registry import load_registry
 from state.model.work import EndpointWork, FollowWork, PreferenceWork, Work
@@ -159,6 +161,24 @@ def measure_epochs(directory: Path, users: int, name: str) -> None:
     record(TABLE, f"checkpoint_epoch_ms{name}", median(seconds) * 1000, "ms", work=work, n=users)
 
 
+def measure_export(directory: Path, users: int, name: str) -> None:
+    """`export_s`, flat out, and `export_load_s`: what lost state costs before the rest of `work` is read."""
+    with tempfile.TemporaryDirectory() as home:
+        store = GroupStore(directory)
+        begin = time.perf_counter()
+        written = write_export(Path(home), group_source(0, store.database), at=0)
+        seconds = time.perf_counter() - begin
+        store.close()
+        assert written is not None
+        size_mb = sum(file.bytes for file in written.manifest.files) / 1e6
+        record(TABLE, f"export_s{name}", seconds, "s", work="an export of decide's checkpoint", n=users, mb=size_mb)
+        begin = time.perf_counter()
+        verify_export(written)
+        load_export(written, Path(home) / "loaded")
+        seconds = time.perf_counter() - begin
+    record(TABLE, f"export_load_s{name}", seconds, "s", work="an export checked and loaded", n=users, mb=size_mb)
+
+
 def measure_rescale(directory: Path, users: int, name: str) -> None:
     """`rescale_move_s`: one process of decide becomes two, so half of the key groups move; the last that is done here,
     since it takes the checkpoint apart.
@@ -181,6 +201,7 @@ def main(users: int = 1_000_000) -> None:
         measure_size(directory, users, name)
         measure_start(directory, users, name)
         measure_epochs(directory, users, name)
+        measure_export(directory, users, name)
         measure_rescale(directory, users, name)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -113,7 +113,7 @@ def write_export(
     One writer per store at a time: the owner of its state. `pause` is called between blocks of rows, so that the caller
     can give way. Memory does not grow with the store.
 
-    :raises OSError: the disk refuses; what was written is removed by the next call, and nobody reads it.
+    :raises OSError, Exception: the disk refuses (RocksDB's errors are bare); nothing is left of it.
     """
     view = source.view()
     offsets = source.offsets(view)
@@ -123,7 +123,11 @@ def write_export(
     draft = home / _WRITING
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    files = _write_tables(draft, view, pause)
+    try:
+        files = _write_tables(draft, view, pause)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)  # it may be what fills the disk
+        raise
     manifest = Manifest(
         store=source.store, created_at=at, by=source.by, offsets=offsets,
         rows=sum(file.rows for file in files), files=files,
