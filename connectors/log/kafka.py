@@ -31,6 +31,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ign
 from connectors.log.interface import RECORD_MAX_BYTES, NewRecord, TopicSpec
 from connectors.log.kafka_appending import Appender
 from connectors.log.kafka_errors import may_pass, named_errors, unless
+from connectors.log.kafka_locating import locate
 from connectors.log.kafka_reading import KafkaReader
 from state.model.errors import LogError, LogUnavailableError, UnknownTopicError
 
@@ -43,6 +44,7 @@ _ASK = timedelta(seconds=3)
 """One question: the broker that was asked may be the one that hangs, so it is asked again until the deadline."""
 _SPREADS = timedelta(seconds=1)
 """How long one broker may not know yet of a topic that another one has made."""
+_CLOCKS_APART_MS = 60_000
 _COPIES = 3
 _CLIENT: dict[str, Any] = {
     "socket.timeout.ms": 5_000,
@@ -87,6 +89,8 @@ class KafkaLog:
         self._admin = AdminClient(dict(self._common))
         self._appender: Appender | None = None
         self._numbers: dict[str, int] = {}
+        self._stored: dict[tuple[str, int], int] = {}
+        """The highest offset of an own record, by partition."""
         self._lock = threading.Lock()
 
     def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
@@ -133,7 +137,33 @@ class KafkaLog:
             if self._appender is None or self._appender.broken:
                 self._appender = Appender(self._common, self._prefix, self._options.deadline)
             appender = self._appender
-        return appender.append(records)
+        before = dict(self._stored)
+        offsets = appender.append(records)
+        located = (
+            self._located(records, offsets, before) if None in offsets else [at for at in offsets if at is not None]
+        )
+        for record, offset in zip(records, located, strict=True):
+            self._stored[record[:2]] = max(offset, self._stored.get(record[:2], 0))
+        return located
+
+    def _located(
+        self, records: Sequence[NewRecord], offsets: Sequence[int | None], before: Mapping[tuple[str, int], int]
+    ) -> list[int]:
+        """Offsets for all; `before` are places below the records, where some are known."""
+        found = {index: offset for index, offset in enumerate(offsets) if offset is not None}
+        for place in {record[:2] for record, offset in zip(records, offsets, strict=True) if offset is None}:
+            missing = [index for index, record in enumerate(records) if offsets[index] is None and record[:2] == place]
+            with contextlib.closing(self.reader({place: self._below(place, before)})) as reader:
+                end, wanted = self.end_offset(*place), [records[index] for index in missing]
+                found.update(zip(missing, locate(reader, end, wanted, self._options.deadline), strict=True))
+        return [found[index] for index in range(len(records))]
+
+    def _below(self, place: tuple[str, int], before: Mapping[tuple[str, int], int]) -> int:
+        """An offset below all of an append: behind what was stored before, or of a time well before it began."""
+        if place in before:
+            return before[place] + 1
+        began_ms = time.time_ns() // 1_000_000 - 2 * int(self._deadline_s * 1000) - _CLOCKS_APART_MS
+        return self.offset_at(*place, began_ms)
 
     def reader(self, start: Mapping[tuple[str, int], int]) -> KafkaReader:
         """Assign the partitions to a consumer of their own."""

@@ -50,8 +50,10 @@ class Appender:
         self._thread = threading.Thread(target=self._serve, name="kafka-reports", daemon=True)
         self._thread.start()
 
-    def append(self, records: Sequence[NewRecord]) -> list[int]:
-        """Produce, wait, and give the offsets in the order of the input."""
+    def append(self, records: Sequence[NewRecord]) -> list[int | None]:
+        """Produce, wait, and give the offsets in the order of the input; None where the broker did not say (see
+        `kafka_locating`).
+        """
         delivery = _Delivery(len(records))
         give_up = time.monotonic() + self._deadline_s
         try:
@@ -112,7 +114,7 @@ class _Delivery:
     """The reports of one append."""
 
     def __init__(self, expected: int) -> None:
-        self.offsets = [-1] * expected
+        self.offsets: list[int | None] = [None] * expected
         self._missing = expected
         self.produced = 0
         """How many the client took."""

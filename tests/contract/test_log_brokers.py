@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 from helpers.log_harness import Harness, read_all, values
 
 from connectors.log.interface import Log, NewRecord
+from connectors.log.kafka import KafkaLog
 from infra.services import Kafka, start_kafka
 from state.model.errors import LogUnavailableError
 
@@ -137,4 +138,27 @@ def test_topics_get_a_copy_on_each_of_three_brokers_and_no_leader_that_lacks_rec
     config = {entry.name: entry.value for entry in described.result(10).values()}
     assert config["unclean.leader.election.enable"] == "false"
     assert config["min.insync.replicas"] == ("2" if len(cluster.brokers) == 3 else "1")
+    log.close()
+
+
+def test_a_record_whose_offset_a_broker_has_forgotten_is_found(cluster: Kafka) -> None:
+    """A broker that was restarted says of what is sent to it again that it has it, and not where."""
+    harness = Harness("kafka", cluster.bootstrap)
+    log = harness.open()
+    assert isinstance(log, KafkaLog)
+    topic = harness.topic(log, 2)
+    log.append([NewRecord(topic, number % 2, b"", b"same") for number in range(6)])
+    before = dict(log._stored)
+    records = [NewRecord(topic, number % 2, b"k%d" % number, b"same", (("h", b"x"),)) for number in range(6)]
+    records[2:2] = [NewRecord(topic, 0, b"", b""), NewRecord(topic, 1, b"", b"same")]
+    offsets = log.append(records)
+    assert log._located(records, [None] * len(records), before) == offsets
+    some = [None if number % 3 else offset for number, offset in enumerate(offsets)]
+    assert log._located(records, some, before) == offsets
+    fresh = harness.open()
+    assert isinstance(fresh, KafkaLog)
+    assert fresh._located(records[:1], [None], {}) == offsets[:1], "nothing is known of before: found by time"
+    with pytest.raises(LogUnavailableError):
+        log._located([NewRecord(topic, 0, b"never", b"")], [None], before)
+    fresh.close()
     log.close()
