@@ -167,14 +167,24 @@ class RocksAdmissionStore:
         :raises StoreUnavailableError: it cannot be opened, for instance because another process has it.
         """
         directory.parent.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._open()
+
+    def _open(self) -> None:
         try:
-            self._db = Rdict(str(directory), _options())
+            self._db = Rdict(str(self._directory), _options())
             version = self._db.get(b"v")
         except Exception as error:  # rocksdict raises plain Exception
-            remedy = f"if it is damaged, delete {directory} to begin anew: the flow behind catches repeats"
+            remedy = f"if it is damaged, delete {self._directory} to begin anew: the flow behind catches repeats"
             raise StoreUnavailableError(f"admission store: {error}; {remedy}") from error
-        self._next_due_ms = 0
+        self._next_due_ms, self._failed = 0, False
         self._check_version(version)
+
+    def _reopen_if_failed(self) -> None:
+        """After a failed write RocksDB refuses every other one, though the disk may have room again."""
+        if self._failed:
+            self._close()
+            self._open()
 
     def _check_version(self, version: Any) -> None:
         if version is None:
@@ -185,6 +195,7 @@ class RocksAdmissionStore:
 
     async def reserve(self, claims: Sequence[Claim], now_ms: int) -> list[Reservation]:
         """See `AdmissionStore`; atomic because nothing else runs meanwhile and one process owns the directory."""
+        self._reopen_if_failed()
         view = _View(self._db, claims, now_ms)
         answers = [view.reserve(claim) for claim in claims]
         self._write(view.batch)
@@ -254,7 +265,14 @@ class RocksAdmissionStore:
 
     async def close(self) -> None:
         """See `AdmissionStore`."""
-        self._db.close()
+        self._close()
+
+    def _close(self) -> None:
+        try:
+            self._db.close()
+        except Exception:
+            if not self._failed:  # the error of the failed write is told once more, and was told
+                raise
 
     def _get(self, keys: list[bytes]) -> list[bytes | None]:
         return _get(self._db, keys)
@@ -265,6 +283,7 @@ class RocksAdmissionStore:
         try:
             self._db.write(batch)
         except Exception as error:  # rocksdict raises plain Exception
+            self._failed = True
             raise StoreUnavailableError(f"admission store: {error}") from error
 
 

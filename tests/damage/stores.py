@@ -31,7 +31,7 @@ from state.sequencing import SequenceStore
 from state.transactional import BatchCommit, StoredDecision, TransactionalStore
 
 TEXT = "x" * 40
-_OPEN: list[Any] = []
+OPEN: list[Any] = []
 """Never closed: a close would move the write-ahead log into tables."""
 
 
@@ -45,7 +45,7 @@ class Store(NamedTuple):
 
 def _write_sequence(directory: Path, commits: int) -> None:
     store = SequenceStore(directory)
-    _OPEN.append(store)
+    OPEN.append(store)
     state = store.load()
     for number in range(1, commits + 1):
         state.positions["events.p1", 0] = number
@@ -72,7 +72,7 @@ def _numbers(number: int) -> list[int]:
 
 def _write_schedule(directory: Path, commits: int) -> None:
     store, kept = ScheduleStore(directory), KeptEvents()
-    _OPEN.append(store)
+    OPEN.append(store)
     for number in range(1, commits + 1):
         kept.keep(Event(event_id=f"e{number:04}", type="mention", priority="P1", target=TEXT, deliver_at=1 << 50))
         store.stage(kept, number)
@@ -91,7 +91,7 @@ def _read_schedule(directory: Path) -> tuple[int, Any]:
 
 def _write_decide(directory: Path, commits: int) -> None:
     store, registry = GroupStore(directory), load_registry({}, version=1)
-    _OPEN.append(store)
+    OPEN.append(store)
     groups = {group: store.load(group, registry) for group in (0, 1)}
     for number in range(1, commits + 1):
         for group, state in groups.items():
@@ -115,7 +115,7 @@ def _read_decide(directory: Path) -> tuple[int, Any]:
 
 def _write_inbox(directory: Path, commits: int) -> None:
     store = RocksInboxStore(directory)
-    _OPEN.append(store)
+    OPEN.append(store)
     for number in range(1, commits + 1):
         totals = {group: GroupTotals(items=number) for group in range(min(number, 200))}
         store.commit(ShardCommit({}, {("d", number % 200): (number, 0)}, totals, number))
@@ -136,15 +136,15 @@ def _expected_inbox(number: int) -> Any:
     return list(range(min(number, 200))), sorted({n % 200 for n in _numbers(number)})
 
 
-def _claim(number: int) -> Claim:
+def claim(number: int) -> Claim:
     return Claim(f"e{number:04}", True, TEXT * 20, None, False, bytes(32), 1 << 50, 1 << 50, 0)
 
 
 def _write_admission(directory: Path, commits: int) -> None:
     store = RocksAdmissionStore(directory)
-    _OPEN.append(store)
+    OPEN.append(store)
     for number in range(1, commits + 1):
-        asyncio.run(store.reserve([_claim(number)], 1))
+        asyncio.run(store.reserve([claim(number)], 1))
         asyncio.run(store.commit([f"e{number:04}"]))
 
 
@@ -167,7 +167,7 @@ def _read_admission(directory: Path) -> tuple[int, Any]:
 
 def _write_deliver(directory: Path, commits: int) -> None:
     store, place = SendingStore(directory / "lane.sqlite"), ("deliver.push", 0)
-    _OPEN.append(store)
+    OPEN.append(store)
     for number in range(1, commits + 1):
         marks = {("deliver.push/0", "d", group): (number, 0) for group in range(min(number, 60))}
         totals = dict.fromkeys(range(min(number, 60)), (number, 0))
@@ -194,7 +194,7 @@ def _expected_deliver(number: int) -> Any:
 
 def _write_p0(directory: Path, commits: int) -> None:
     store, place = TransactionalStore(directory / "lane.sqlite"), ("events.p0", 0)
-    _OPEN.append(store)
+    OPEN.append(store)
     for number in range(1, commits + 1):
         setting = (f"u{number:04}", "preferences", "", TEXT.encode(), number)
         store.put_settings([setting], [], {("preferences", 0): number})
@@ -218,7 +218,7 @@ def _read_p0(directory: Path) -> tuple[int, Any]:
 
 def _write_log(directory: Path, commits: int) -> None:
     log = EmbeddedLog(directory, clock=lambda: 1)
-    _OPEN.append(log)
+    OPEN.append(log)
     log.ensure_topics([TopicSpec("t", 1)])
     for number in range(1, commits + 1):
         log.append([NewRecord("t", 0, b"%d" % number, TEXT.encode() * (1 + number % 50))])

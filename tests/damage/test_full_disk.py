@@ -2,6 +2,7 @@
 nothing is missing.
 """
 
+import asyncio
 import ctypes
 import os
 import subprocess
@@ -11,8 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from damage.stores import STORES
+from damage.stores import STORES, claim
 from system.running import Up, running, until
+
+from connectors.gateway.idempotency import RocksAdmissionStore, Verdict
+from state.model.errors import LogError, StateDamagedError, StateError, StoreUnavailableError
 
 TESTS = Path(__file__).resolve().parents[1]
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -59,6 +63,48 @@ def test_a_store_on_a_full_disk_keeps_what_it_acknowledged(name: str, tmp_path: 
         number, found = STORES[name].read(disk / "store")
         assert number > 20
         assert found == STORES[name].expected(number)
+
+
+def test_the_admission_store_goes_on_once_there_is_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(1_500_000))
+        store = RocksAdmissionStore(disk / "store")
+
+        async def reserve(number: int) -> Verdict:
+            return (await store.reserve([claim(number)], 1))[0].verdict
+
+        async def scenario() -> None:
+            last = 0
+            try:
+                while await reserve(last + 1) is Verdict.NEW:
+                    last += 1
+            except StoreUnavailableError as error:
+                told = str(error)
+            assert "No space left" in told
+            with pytest.raises(StoreUnavailableError):
+                await reserve(last + 2)
+            ballast.unlink()
+            assert await reserve(last + 3) is Verdict.NEW
+            assert await reserve(1) is await reserve(last) is Verdict.REPEAT
+            await store.close()
+
+        asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("name", list(STORES))
+def test_a_disk_that_went_read_only_is_named(name: str, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "16m") as disk:
+        subprocess.run(
+            [sys.executable, "-m", "damage.stores", name, str(disk / "store"), "5"],
+            cwd=TESTS, env={"PYTHONPATH": f"{TESTS}:{TESTS.parent}"}, timeout=60, check=False,
+        )  # fmt: skip
+        remount_read_only, read_only = 32 | 1, str(disk).encode()
+        assert not _LIBC.mount(b"tmpfs", read_only, b"tmpfs", remount_read_only, None), os.strerror(ctypes.get_errno())
+        with pytest.raises((StateError, LogError, StoreUnavailableError)) as refused:
+            STORES[name].read(disk / "store")
+        assert not isinstance(refused.value, StateDamagedError), "nothing is damaged"
+        assert any(word in str(refused.value) for word in ("writable", "readonly", "Read-only")), str(refused.value)
 
 
 def post(up: Up, number: int) -> int:
