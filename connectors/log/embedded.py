@@ -77,7 +77,8 @@ class EmbeddedLog:
         Appends made under a `claim` are refused once a later one was laid on the partition by `fence`.
         """
         self._topics_directory, self._run = directory / "log", directory / "run"
-        self._topics_directory.mkdir(parents=True, exist_ok=True)
+        with _named_refusal(self._topics_directory):
+            self._topics_directory.mkdir(parents=True, exist_ok=True)
         self._clock, self._options, self._claim = clock, options or EmbeddedOptions(), claim
         self._topics: dict[str, _Settings] = {}
         self._writers: dict[tuple[str, int], _Writer] = {}
@@ -112,7 +113,8 @@ class EmbeddedLog:
         """Open a reader with connections of its own."""
         for place in start:
             self._path(*place)
-        return EmbeddedReader(self._run, start, self._open)
+        with _named_refusal(self._run):
+            return EmbeddedReader(self._run, start, self._open)
 
     def begin_offset(self, topic: str, partition: int) -> int:
         """Give the oldest offset that may be read."""
@@ -226,7 +228,8 @@ class EmbeddedLog:
         if writer is None:
             with self._lock:
                 if (topic, partition) not in self._writers:
-                    ringer = Ringer(self._run, topic, partition)
+                    with _named_refusal(self._run):
+                        ringer = Ringer(self._run, topic, partition)
                     self._writers[topic, partition] = _Writer(
                         self._open(topic, partition), ringer, self._options.deadline
                     )
@@ -266,6 +269,14 @@ class _Writer:
             yield
         finally:
             self._lock.release()
+
+
+@contextlib.contextmanager
+def _named_refusal(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LogUnavailableError(f"{directory}: {error.strerror}; free space or make it writable") from error
 
 
 def _publish(path: Path, content: bytes) -> None:
