@@ -17,6 +17,8 @@ from state.model.errors import LogUnavailableError, OffsetOutOfRangeError, Unkno
 Span = tuple[int, int]
 """Offsets from the first on, up to the second, which is not included."""
 _CHUNK = 10_000
+_PROBE = 16
+"""Records read where one is looked for."""
 _WAIT = timedelta(seconds=5)
 _TRIES = 5
 
@@ -81,7 +83,7 @@ class TopicRecords:
     def _verdict(self, partition: int, first: int, end: int, reached: Callable[[Record], bool | None]) -> int | None:
         """The offset behind the first record that can tell, if it is not reached there; else None."""
         for low, high in self._spans(partition):
-            for records in self._read(partition, max(first, low), min(high, end)):
+            for records in self._read(partition, max(first, low), min(high, end), _PROBE):
                 for record in records:
                     verdict = reached(record)
                     if verdict is not None:
@@ -117,12 +119,12 @@ class TopicRecords:
         assert self._archive is not None
         return read_manifest(self._archive / str(partition))
 
-    def _read(self, partition: int, position: int, end: int) -> Iterator[list[Record]]:
+    def _read(self, partition: int, position: int, end: int, chunk: int = _CHUNK) -> Iterator[list[Record]]:
         tries = _TRIES
         while position < end:
             before = position
             try:
-                for after, records in self._source(partition, position, end):
+                for after, records in self._source(partition, position, end, chunk):
                     position = after
                     yield records
             except (FileNotFoundError, OffsetOutOfRangeError) as error:  # merged away or trimmed meanwhile
@@ -130,18 +132,20 @@ class TopicRecords:
                 if not tries:
                     raise LogUnavailableError(f"{self.topic}/{partition}: {error}; try again") from error
 
-    def _source(self, partition: int, position: int, end: int) -> Iterator[tuple[int, list[Record]]]:
+    def _source(self, partition: int, position: int, end: int, chunk: int) -> Iterator[tuple[int, list[Record]]]:
         """(Where to go on, records) from the log if it still has the position, else from one part of the archive."""
         if self._log is not None and position >= self._log.begin_offset(self.topic, partition):
-            return self._from_log(self._log, partition, position, end)
+            return self._from_log(self._log, partition, position, end, chunk)
         return self._from_archive(partition, position, end)
 
-    def _from_log(self, log: Log, partition: int, position: int, end: int) -> Iterator[tuple[int, list[Record]]]:
+    def _from_log(
+        self, log: Log, partition: int, position: int, end: int, chunk: int
+    ) -> Iterator[tuple[int, list[Record]]]:
         place = (self.topic, partition)
         reader = log.reader({place: position})
         try:
             while reader.position()[place] < end:
-                records = reader.poll(_CHUNK, _WAIT)
+                records = reader.poll(chunk, _WAIT)
                 if not records:
                     raise LogUnavailableError(f"{self.topic}/{partition}: the log gave nothing for {_WAIT}; try again")
                 yield min(end, reader.position()[place]), [record for record in records if record.offset < end]
