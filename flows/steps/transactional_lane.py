@@ -41,6 +41,7 @@ from state.model.dead_letter import error_text
 from state.model.event import Event, decode_event
 from state.model.keys import key_group
 from state.model.records import Outputs
+from state.model.work import refuse_deep
 from state.poison import PoisonJournal
 from state.transactional import BatchCommit, GroupTotals, StoredDecision, TransactionalStore
 
@@ -208,6 +209,7 @@ class P0Lane:
 
     def _decide(self, record: Record, batch: _Batch, used: dict[str, int]) -> None:
         """Changes nothing before everything is made that may fail."""
+        refuse_deep(record.value, "event")
         event = decode_event(record.value)
         user = check_p0(event)
         before = record.offset < self._before_end

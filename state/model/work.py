@@ -134,13 +134,21 @@ def decode_work(value: bytes) -> AnyWork:
     """:raises MalformedRecordError: naming the field that does not fit, or nested so deep that what is read could not
     be stored again.
     """
-    if value.count(b"{") + value.count(b"[") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
-        raise MalformedRecordError(f"work: nested deeper than {DEPTH_MAX} levels")
+    refuse_deep(value, "work")
     try:
         record: AnyWork = _decoder.decode(value)
     except UNDECODABLE as error:
         raise MalformedRecordError(f"work: {error}") from error
     return record
+
+
+def refuse_deep(value: bytes, what: str) -> None:
+    """JSON that decodes here might not where the stack is deeper.
+
+    :raises MalformedRecordError: it is nested deeper than DEPTH_MAX levels.
+    """
+    if value.count(b"{") + value.count(b"[") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
+        raise MalformedRecordError(f"{what}: nested deeper than {DEPTH_MAX} levels")
 
 
 def _depth(value: bytes) -> int:
