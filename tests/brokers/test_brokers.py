@@ -6,6 +6,7 @@ One story, since what counts is what all of it leaves behind. `make brokers SEED
 import json
 import os
 import random
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,10 @@ FREEZE_S = 7.0
 """Longer than the brokers need to notice, and than the client waits for one request."""
 P0_BACK_S = 5.0
 """P0 is through with its backlog so soon after the brokers serve again (FAULTS I11)."""
+P0_FIRST_S = 2.0
+"""Below that nobody asks who was first."""
+VICTIMS = ("sequence", "transactional", "p0-gateway")
+"""Who is killed while all brokers are away; nobody else ends for any fault of theirs."""
 REFUSED_S = 13.0
 """A gateway says no at the latest so long after the post: its deadline for the log is ten seconds, and some load."""
 
@@ -90,7 +95,7 @@ class Story:
 
     def outage_with_deaths(self) -> None:
         """The same, and while it lasts those die who write what counts once; they start again and wait."""
-        self._freeze_all(OUTAGE_S / 2, ("sequence", "transactional", "p0-gateway"))
+        self._freeze_all(OUTAGE_S / 2, VICTIMS)
 
     def _freeze_all(self, seconds: float, victims: Sequence[str] = ()) -> None:
         for broker in self.brokers.kafka.brokers:
@@ -126,6 +131,7 @@ def _assert_felt_and_over(story: Story, log: KafkaLog) -> None:
         assert gap > 1.0, f"{name} was not felt"
         assert max(p1, default=0.0) <= max(30.0, 2 * (back - begin)), name
         assert max(p0, default=0.0) <= P0_BACK_S, name
+        assert max(p0, default=0.0) <= max(max(p1, default=0.0), P0_FIRST_S), f"{name}: P0 was not first"
         assert max(refused, default=0.0) <= REFUSED_S, name
 
 
@@ -157,7 +163,8 @@ def test_faults_of_brokers_lose_nothing_and_double_nothing(tmp_path: Path) -> No
             assert_nothing_lost_nothing_doubled(up, load, log, within_s=60)
             _assert_felt_and_over(story, log)
             _print("events", p0=sum(e.p0 for e in load.posted), p1=sum(not e.p0 for e in load.posted))
-            _print("processes", ended=[line for line in up.lines if line.get("event") == "exit"])
+            ended = [(line["name"], line["code"]) for line in up.lines if line.get("event") == "exit"]
+            assert sorted(ended) == sorted([(victim, -signal.SIGKILL) for victim in VICTIMS] * ROUNDS)
             probe.close()
             log.close()
             assert up.stop() == 0
