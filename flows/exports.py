@@ -33,7 +33,10 @@ def exports_directory(settings: Settings) -> Path:
 
 def start_exporter(settings: Settings, *sources: ExportSource) -> Exporter:
     """Export these stores for the life of the process; more may be added."""
-    exporter = Exporter(exports_directory(settings), settings.exports, log_opener(settings), clock_ms)
+    exporter = Exporter(
+        exports_directory(settings), settings.exports, log_opener(settings), clock_ms,
+        forget_after=2 * settings.log.retention,
+    )  # fmt: skip
     for source in sources:
         exporter.add(source)
     return exporter.start()

@@ -24,9 +24,10 @@ from connectors.log.bytewax import LogSource
 from connectors.log.interface import Log, Record
 from flows.cluster import cluster_place
 from flows.drain import install_drain
+from flows.exports import start_exporter
 from flows.fencing import own_place
 from flows.logs import ensure_logs
-from flows.open import clock_ms, log_opener
+from flows.open import clock_ms
 from flows.settings import load_settings
 from flows.steps.exporting import Exporter
 from flows.steps.inbox import HousekeepingOptions, InboxParts, InboxSink, Item
@@ -153,6 +154,6 @@ def build() -> Dataflow:
     ensure_logs("inbox")
     settings = load_settings()
     open_log = own_place(settings, "inbox", ("ledger",))
-    exporter = Exporter(settings.data_dir / "exports", settings.exports, log_opener(settings), clock_ms).start()
+    exporter = start_exporter(settings)
     mine = cluster_place().holds_partition
     return wire(open_log, settings.data_dir, drain=install_drain(), exporter=exporter, mine=mine)

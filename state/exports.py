@@ -156,7 +156,7 @@ def _write_tables(directory: Path, view: RdictIter, pause: Callable[[], None]) -
 def _write_table(path: Path, view: RdictIter, pause: Callable[[], None]) -> int:
     """Write rows until the table is large enough; gives how many."""
     options = database_options()
-    options.set_bytes_per_sync(1 << 20)  # so that the flush at the end has little left to do
+    options.set_bytes_per_sync(1 << 20)
     table = SstFileWriter(options)
     table.open(str(path))
     size = count = since_pause = 0
@@ -170,6 +170,7 @@ def _write_table(path: Path, view: RdictIter, pause: Callable[[], None]) -> int:
         if since_pause >= _BYTES_BETWEEN_PAUSES:
             since_pause = 0
             pause()
+    _flush(path)  # lets other threads run, which the flush of `finish` does not: little is left to it
     table.finish()
     return count
 
@@ -335,6 +336,14 @@ def prune_exports(
 def _is_before(export: Export, begin: Callable[[str, int], int]) -> bool:
     """Whether it includes nothing from these offsets on."""
     return all(place.offset <= begin(*place[:2]) for place in export.manifest.offsets)
+
+
+def forget_exports(exports: Path, store: str, *, before_ms: int) -> list[int]:
+    """Remove the exports of a store that nobody owns any more which are older than this; gives their numbers."""
+    removed = [each.number for each in list_exports(exports, store) if each.manifest.created_at < before_ms]
+    for number in removed:
+        shutil.rmtree(exports / store / f"{number:06}")
+    return removed
 
 
 def _numbers(home: Path) -> list[int]:

@@ -23,7 +23,16 @@ from connectors.archive.manifest import read_manifest
 from connectors.log.interface import Log
 from connectors.metrics import EXPORT_SECONDS, EXPORTS
 from flows.topics import COMPACTED, ONE_PARTITION
-from state.exports import Export, ExportSource, list_exports, prune_exports, verify_export, write_export
+from state.exports import (
+    Export,
+    ExportSource,
+    exported_stores,
+    forget_exports,
+    list_exports,
+    prune_exports,
+    verify_export,
+    write_export,
+)
 from state.model.errors import CarillonError, StateDamagedError
 from state.model.keys import partition_of_group
 
@@ -56,9 +65,20 @@ class Exporter:
     """Exports the stores that were added, one after the other."""
 
     def __init__(
-        self, exports: Path, options: ExportOptions, open_log: Callable[[], Log], clock: Callable[[], int]
+        self,
+        exports: Path,
+        options: ExportOptions,
+        open_log: Callable[[], Log],
+        clock: Callable[[], int],
+        *,
+        forget_after: timedelta = timedelta(days=14),
     ) -> None:
-        """`exports` is `DIR/exports`; `clock` gives milliseconds UTC."""
+        """`exports` is `DIR/exports`; `clock` gives milliseconds UTC.
+
+        `forget_after`: age at which exports of stores that nobody writes any more, since decide runs as fewer
+        processes, are removed; an owner removes its own long before.
+        """
+        self._forget_after = forget_after
         self._exports, self._options, self._open_log, self._clock = exports, options, open_log, clock
         self._sources: dict[str, ExportSource] = {}
         self._busy = threading.Lock()
@@ -154,6 +174,7 @@ class Exporter:
         log = self._open_log()
         try:
             begin = _begins(log, source.by)
+            self._forget(source.store.partition("/")[0])
             return prune_exports(
                 self._exports, source.store, keep=self._options.keep,
                 spacing_ms=self._options.spacing // timedelta(milliseconds=1), begin=begin,
@@ -162,6 +183,12 @@ class Exporter:
             )  # fmt: skip
         finally:
             log.close()
+
+    def _forget(self, kind: str) -> None:
+        before_ms = self._clock() - self._forget_after // timedelta(milliseconds=1)
+        for store in exported_stores(self._exports, kind):
+            if store not in self._sources and forget_exports(self._exports, store, before_ms=before_ms):
+                _logger.info("exports_forgotten", store=store)
 
 
 def _begins(log: Log, by: str) -> Callable[[str, int], int]:

@@ -27,6 +27,7 @@ from state.exports import (
     Export,
     ExportSource,
     Place,
+    forget_exports,
     list_exports,
     load_export,
     newest_export,
@@ -264,6 +265,14 @@ def test_newest_are_kept_then_one_a_day_then_one_that_is_older_than_the_log(tmp_
         assert all(first - second <= 24 for first, second in pairwise(kept))
         assert kept[-1] * 10 + 1 <= max(retained_from, 1), "any retained time can be decided again from one of them"
         assert len(kept) <= 3 + 2 * 8 + 1
+
+
+def test_what_nobody_owns_any_more_goes_by_its_age(tmp_path: Path, database: Rdict) -> None:
+    _put(database, 1)
+    for at in (1000, 2000, 3000):
+        _export(tmp_path, database, at=at, store="decide/1")
+    assert forget_exports(tmp_path / "exports", "decide/1", before_ms=2500) == [2, 1]
+    assert [each.number for each in list_exports(tmp_path / "exports", "decide/1")] == [3]
 
 
 def _wait_until(true: Callable[[], bool]) -> None:
