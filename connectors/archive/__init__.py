@@ -1,1 +1,1 @@
-"""The ledger outside the log: Parquet parts under a committed manifest, and queries over both."""
+"""The ledger, the decision log and the dead letters outside the log: Parquet by hour, and readers over both."""

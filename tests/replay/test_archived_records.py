@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from connectors.archive.forms import RAW, raw_table
-from connectors.archive.manifest import archived_up_to
+from connectors.archive.manifest import Part, archived_up_to, read_manifest
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
 from connectors.archive.records import TopicRecords
 from connectors.log.embedded import EmbeddedLog
@@ -207,3 +207,11 @@ def test_an_archive_that_is_not_there_is_no_empty_topic(tmp_path: Path) -> None:
 def test_parts_and_manifests_of_before_are_read(tmp_path: Path) -> None:
     """To write them anew, deliberately: `written(GOLDEN, records(0, 40), records(40, 60))`."""
     assert read(TopicRecords("work", archive=GOLDEN, log=None), 0, 60) == [*records(0, 40), *records(40, 60)]
+
+
+def test_a_manifest_without_ranges_is_read(tmp_path: Path) -> None:
+    """As the ledger's were written before raw topics were archived."""
+    content = '{"version":1,"offset":9,"serial":1,"parts":[{"file":"a","hour":1,"rows":9,"bytes":5,"compacted":true}]}'
+    (tmp_path / "manifest.json").write_text(content)
+    manifest = read_manifest(tmp_path)
+    assert manifest.parts == (Part("a", 1, 9, 5, compacted=True, first=-1, end=-1),)
