@@ -5,7 +5,9 @@ that is not what was written, and goes on with the state of that commit. For eve
 had, with the place in the log that belongs to it in the same batch, so what is missing is made up from the log, as
 after a crash; where the log does not reach back so far, the flow refuses or takes an export
 (`flows/steps/restoring.py`). The stricter `tolerate_corrupted_tail_records` is no alternative: measured, with two
-write-ahead logs of which the older is cut off it leaves a hole, newer rows without older ones.
+write-ahead logs of which the older is cut off it leaves a hole, newer rows without older ones. What is not noticed is
+an older log that somebody removed as a whole while a newer one is left, since the binding does not offer RocksDB's
+`track_and_verify_wals_in_manifest`; there is an older one only for the moments until a full buffer is in its table.
 """
 
 from collections.abc import Iterator

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from damage.stores import STORES, Store
 
+from state.database import open_database, prefixed_rows, stored_row
 from state.model.errors import LogError, StateDamagedError, StateError, StateVersionError, StoreUnavailableError
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -132,3 +133,32 @@ def test_nothing_is_lost_in_silence(name: str, written: Callable[[str], Path], t
     print(name, dict(sorted(seen.items())))
     assert seen["wal", "cut", "older"] or seen["wal", "cut", "refused"], "nothing was felt"
     assert sum(count for (_, _, result), count in seen.items() if result == "refused") > 10
+
+
+@pytest.mark.parametrize("how", ["cut", "flip", "zero"])
+def test_an_older_log_that_is_damaged_leaves_no_hole(tmp_path: Path, how: str) -> None:
+    """Newer rows without older ones is what RocksDB's stricter mode gives here, see `state.database`."""
+    base = tmp_path / "base"
+    done = subprocess.run(
+        [sys.executable, "-m", "damage.two_logs", str(base)],
+        cwd=TESTS, env={"PYTHONPATH": f"{TESTS}:{TESTS.parent}"}, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL
+    seen: Counter[str] = Counter()
+    for seed in SEEDS:
+        directory = tmp_path / "damaged"
+        shutil.copytree(base, directory)
+        oldest = min(path for path in directory.glob("*.log") if path.stat().st_size)
+        DAMAGES[how](oldest, random.Random(seed))
+        try:
+            database = open_database(directory, b"two")
+            last = int(stored_row(database, b"M") or b"-1")
+            rows = [int(key[1:]) for key, _ in prefixed_rows(database, b"r")]
+            database.close()
+            assert rows == list(range(last + 1)), "a hole"
+            seen["older" if last < 399 else "whole"] += 1
+        except StateDamagedError:
+            seen["refused"] += 1
+        shutil.rmtree(directory)
+    print(how, dict(seen))
+    assert not seen["whole"], "nothing was felt"
