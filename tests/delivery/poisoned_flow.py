@@ -18,11 +18,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import connectors.push.apns
-import flows.steps.deliver_lane
-import flows.steps.sending_message
-import flows.steps.transactional_lane
+from connectors.push import apns
 from flows.launch import main
+from flows.steps import deliver_lane as lane
+from flows.steps import sending_message as message
+from flows.steps import transactional_lane as p0
 
 
 def poisoned(original: Callable[..., Any], where: str, text_of: Callable[..., bytes]) -> Callable[..., Any]:
@@ -40,10 +40,8 @@ def poisoned(original: Callable[..., Any], where: str, text_of: Callable[..., by
 
 
 def install() -> None:
-    lane, p0 = flows.steps.deliver_lane, flows.steps.transactional_lane
     lane.decode_to_deliver = poisoned(lane.decode_to_deliver, "decode", lambda _, value: value)
     p0.decide_p0 = poisoned(p0.decide_p0, "decode", lambda event, *_: repr(event.payload).encode())
-    message, apns = flows.steps.sending_message, connectors.push.apns
     message.render = poisoned(message.render, "render", lambda emission, _: repr(emission.payload).encode())
     apns.build_request = poisoned(apns.build_request, "build", lambda delivery: delivery.key.encode())
 
