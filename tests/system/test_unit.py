@@ -7,13 +7,13 @@ import sys
 import time
 from pathlib import Path
 
-from system.running import ROOT, running, until
+from system.running import ROOT, Up, running, until
 
 TWO = {"CARILLON_PROCESSES__DECIDE": "2"}
 
 
-def decided(up: object, number: int) -> bool:
-    return len({(v["event_id"], v["user"]) for v in up.ledger() if v["kind"] == "decision"}) == number  # type: ignore[attr-defined]
+def decided(up: Up, number: int) -> bool:
+    return len({(v["event_id"], v["user"]) for v in up.ledger() if v["kind"] == "decision"}) == number
 
 
 def test_two_deciders_live_and_die_as_one(tmp_path: Path) -> None:
