@@ -68,10 +68,15 @@ class InboxShard:
             return False
         for operation in operations:
             self._apply(place.group, operation)
-        self._marks[source] = max(mark, place.mark)
+        self.pass_over(place)
+        return True
+
+    def pass_over(self, place: Place) -> None:
+        """Everything up to this record of its source is dealt with."""
+        source = place.source, place.group
+        self._marks[source] = max(self._marks.get(source, (-1, -1)), place.mark)
         self._changed_marks.add(source)
         self._uncounted.add(place.group)
-        return True
 
     def recount(self, group: int) -> None:
         """Its counts are to be taken again, for a reason that is not in its rows."""

@@ -172,6 +172,9 @@ class _InboxPartition(StatefulSinkPartition[Item, None]):
         if original is None:
             decodes = not self._poison.suspect(record.topic, record.partition, record.offset, _DECODING)
             self._change(record.offset, _known_of(record) if decodes else _UNKNOWN)
+            sequence = None if isinstance(error, MalformedRecordError) else _sequence_of(record)
+            if sequence is not None:  # of what is malformed, and so none of ours, the place means nothing
+                self._shard.pass_over(sequence)
         elif original in self._set_aside:
             known = self._set_aside[original]
             self._change(original, None)
@@ -245,6 +248,13 @@ def _given_back(record: Record) -> int | None:
     again = header(record.headers, AGAIN_HEADER)
     name, _, offset = (again or b"").decode("ascii", "replace").rpartition("/")
     return int(offset) if name == f"{STAGE}/{record.topic}/{record.partition}" and offset.isdecimal() else None
+
+
+def _sequence_of(record: Record) -> Place | None:
+    try:
+        return parse_sequence(header(record.headers, "seq"))
+    except MalformedRecordError:
+        return None
 
 
 def _known_of(record: Record) -> SetAside:
