@@ -6,8 +6,11 @@ A killing is counted only when it was felt: the process was alive, then was gone
 import os
 import random
 import signal
+import sqlite3
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,12 +26,18 @@ SENDERS = ("deliver", "transactional")
 _RESTART_S = 40
 STEADY, FIRST_SECOND, RECOVERY, TOGETHER = "at work", "in its first second", "in recovery", "together"
 SENDING, UNDER_WAY = "while a provider answers", "with a record under way"
-_WHENS = (STEADY, UNDER_WAY, UNDER_WAY, FIRST_SECOND, FIRST_SECOND, RECOVERY, TOGETHER)
+SLOW_LOG = "while the log keeps it waiting"
+_WHENS = (STEADY, UNDER_WAY, SLOW_LOG, SLOW_LOG, FIRST_SECOND, FIRST_SECOND, RECOVERY, TOGETHER)
 _COMES_BY = {
     "sequence": ("events.p1", 0.04), "decide": ("events.p1", 0.08), "deliver": ("deliver.push", 0.04),
     "inbox": ("inbox", 0.04), "transactional": ("events.p0", 0.03),
 }  # fmt: skip
 """The topic whose growth says that the process has something in hand, and for how many seconds at most."""
+_APPENDS_TO = {
+    "gateway": ("events.p1", "events.p2", "schedule"), "p0-gateway": ("events.p0",), "sequence": ("work",),
+    "decide": ("ledger", "inbox", "deliver.push"), "deliver": ("ledger", "attempts"), "inbox": ("ledger",),
+    "transactional": ("ledger", "attempts", "inbox"),
+}  # fmt: skip
 
 
 @dataclass
@@ -77,6 +86,9 @@ class Killer:
         if when == UNDER_WAY and self._wait_for_work(log, first):
             self._kill(first, UNDER_WAY)
             return
+        if when == SLOW_LOG and self.system.has_embedded_log:
+            self._kill_waiting(first)
+            return
         twice = when in (FIRST_SECOND, RECOVERY)
         self._kill(first, STEADY, wait=twice)
         if not twice:
@@ -114,6 +126,13 @@ class Killer:
             time.sleep(0.002)
         return False
 
+    def _kill_waiting(self, name: str) -> None:
+        """While a topic that it writes takes nothing: what it has in memory is ahead of what it has said."""
+        self._pid(name)
+        with _held(self.system.directory / "log" / self._choose.choice(_APPENDS_TO[name])):
+            time.sleep(self._choose.uniform(0.2, 0.8))
+            self._kill(name, SLOW_LOG)
+
     def _pid(self, name: str) -> int:
         """Of the process as it runs now; waits for its restart where it is just dead."""
         until(lambda: alive(self.system.up.pids()[name]), _RESTART_S, f"the restart of {name}")
@@ -140,6 +159,19 @@ class Killer:
         """Everybody who was killed is there again: the last condition of a killing that was felt."""
         for name in NAMES:
             self._pid(name)
+
+
+@contextmanager
+def _held(topic: Path) -> Iterator[None]:
+    """Nobody can append to the topic: another writer has its files."""
+    writers = [sqlite3.connect(path, timeout=10, isolation_level=None) for path in sorted(topic.glob("*.sqlite"))]
+    try:
+        for writer in writers:
+            writer.execute("BEGIN IMMEDIATE")
+        yield
+    finally:
+        for writer in writers:
+            writer.close()
 
 
 def _length(log: Log, topic: str) -> int:

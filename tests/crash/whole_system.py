@@ -47,6 +47,10 @@ class System:
     def up(self) -> Up:
         return self.ups[-1]
 
+    @property
+    def has_embedded_log(self) -> bool:
+        return self.environment["CARILLON_PROFILE"] == "embedded"
+
     def kill_supervisor(self) -> None:
         """kill -9 of `up`; waits until everything that it started is gone."""
         up = self.up
