@@ -10,19 +10,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from connectors.archive.records import TopicRecords
 from connectors.log.interface import NewRecord, Record
 from flows.steps.decide import split_by_group
 from flows.steps.deciding import GroupDecider, stamp_of, take_over_skips
+from operators.sequence import RULES_VERSION
 from state.exports import Refused
 from state.group_exports import newest_per_group, restore_groups
+from state.model.errors import MalformedRecordError
 from state.model.keys import groups_of_partition
 from state.model.registry import Registry
+from state.model.work import VersionsWork, decode_work
+from state.model.zones import tzdata_version
 from state.poison import PoisonJournal
 from state.rocksdb import GroupStore
 
+_VERSIONS = b'{"k":"versions"'
 _COMMIT_EVERY = 50_000
 """Records between two commits: what a group that meets a poisonous record applies once more at most."""
+
+
+_logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,9 @@ class PartitionReplay:
                 since_commit = 0
 
     def _decide(self, records: list[Record]) -> Iterator[tuple[int, NewRecord]]:
+        for record in records:
+            if record.value.startswith(_VERSIONS):
+                _warn_of_versions(record)
         for _, (group, entries) in self._split(records):
             decider = self._deciders[group]
             for offset, value in entries:
@@ -94,6 +107,18 @@ class PartitionReplay:
         for decider in self._deciders.values():
             decider.stage()
         self._store.commit()
+
+
+def _warn_of_versions(record: Record) -> None:
+    """Say that other rules or other zones decided then: what comes out now may differ."""
+    try:
+        then = decode_work(record.value)
+    except MalformedRecordError:
+        return  # a dead letter says so
+    now = {"tzdata": tzdata_version(), "rules": RULES_VERSION}
+    if isinstance(then, VersionsWork) and (then.tzdata, then.rules) != tuple(now.values()):
+        _logger.warning("decided_by_other_versions", partition=record.partition, offset=record.offset,
+                        tzdata=then.tzdata, rules=then.rules, now=now)  # fmt: skip
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from flows.steps.track import ArchivedTopic, PartOptions
 from operators.simulation import Simulation
 from state.model.errors import MalformedRecordError
 from state.model.keys import key_group, partition_of_group
-from state.model.work import TickWork, Work, decode_work, encode_work
+from state.model.work import TickWork, VersionsWork, Work, decode_work, encode_work
 from state.poison import PoisonJournal
 from state.rocksdb import GroupStore
 
@@ -45,6 +45,7 @@ def works(seed: int, length: int = 700) -> Iterator[Work]:
         {"kind": "endpoint", "ts": start, "user": user, "channel": "push", "id": "d", "platform": "ios", "address": "x"}
         for user in crowd
     ]
+    yield VersionsWork(stamp=start, registry=1, tzdata="of before", rules=1)
     for number, line in enumerate([*scene, *lines]):
         for _, record in simulation.records(line):
             yield record
