@@ -148,7 +148,7 @@ def test_a_range_that_is_not_whole_is_refused(whole: History, tmp_path: Path) ->
     inside = middle(whole.log).offsets[3][5]
     content["parts"] = [part for part in content["parts"] if not part["first"] <= inside < part["end"]]
     manifest.write_text(json.dumps(content))
-    with pytest.raises(OffsetOutOfRangeError, match="work/3: .* neither in the log nor in the archive"):
+    with pytest.raises(OffsetOutOfRangeError, match=r"work/3: .* neither in the log nor in the archive"):
         replay_of(str(tmp_path / "archive"), SETTINGS, stretch)
     with pytest.raises(ConfigurationError, match="neither a data directory, nor an archive"):
         replay_of(str(tmp_path / "nothing"), SETTINGS, stretch)
