@@ -9,6 +9,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -118,23 +119,44 @@ def _print(what: str, **figures: object) -> None:
     print("brokers", what, json.dumps(figures, default=lambda number: round(number, 2)), flush=True)
 
 
-def _assert_felt_and_over(story: Story, log: KafkaLog) -> None:
-    """Each outage was felt by the probe, and the backlog was gone in time after it, P0's first."""
-    delivered = delivered_at(story.up, log)
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a fault did, in seconds."""
+
+    name: str
+    lasted: float
+    longest_gap: float
+    """The longest time in which some partition was not served."""
+    p0: list[float]
+    """How long after the fault each event of the backlog was delivered."""
+    p1: list[float]
+    refused: list[float]
+    """How long posts took that were refused meanwhile."""
+
+    def show(self) -> None:
+        figures = {"lasted": self.lasted, "longest_gap": self.longest_gap}
+        for name, waits in (("p0", self.p0), ("p1", self.p1), ("refused", self.refused)):
+            figures |= {name: len(waits), f"{name}_median": waits[len(waits) // 2] if waits else 0.0}
+            figures |= {f"{name}_last": max(waits, default=0.0)}
+        _print(self.name, **figures)
+
+    def judge(self) -> None:
+        """It was felt, and the backlog was gone in time after it, P0's first."""
+        p0, p1 = max(self.p0, default=0.0), max(self.p1, default=0.0)
+        assert self.longest_gap > 1.0, f"{self.name} was not felt"
+        assert p0 <= (P0_RESTART_S if self.name == "outage_with_deaths" else P0_BACK_S), self.name
+        assert p0 <= max(p1, P0_FIRST_S), f"{self.name}: P0 was not first"
+        assert p1 <= max(30.0, 2 * self.lasted), self.name
+        assert max(self.refused, default=0.0) <= REFUSED_S, self.name
+
+
+def _outcomes(story: Story, log: KafkaLog) -> list[Outcome]:
+    delivered, found = delivered_at(story.up, log), []
     for name, begin, back in story.outages:
-        gap = story.probe.longest_gap_s(begin, back + 1)
         p0, p1 = (waits_after(back, [e for e in story.load.posted if e.p0 is p0], delivered) for p0 in (True, False))
-        refused = refusals(story.load, begin, back)
-        _print(
-            name, lasted=back - begin, longest_gap=gap, p0_backlog=len(p0), p0_last=max(p0, default=0.0),
-            p1_backlog=len(p1), p1_last=max(p1, default=0.0), refused=len(refused),
-            refused_median=refused[len(refused) // 2] if refused else 0.0, refused_max=max(refused, default=0.0),
-        )  # fmt: skip
-        assert gap > 1.0, f"{name} was not felt"
-        assert max(p1, default=0.0) <= max(30.0, 2 * (back - begin)), name
-        assert max(p0, default=0.0) <= (P0_RESTART_S if name == "outage_with_deaths" else P0_BACK_S), name
-        assert max(p0, default=0.0) <= max(max(p1, default=0.0), P0_FIRST_S), f"{name}: P0 was not first"
-        assert max(refused, default=0.0) <= REFUSED_S, name
+        gap = story.probe.longest_gap_s(begin, back + 1)
+        found.append(Outcome(name, back - begin, gap, p0, p1, refusals(story.load, begin, back)))
+    return found
 
 
 @pytest.mark.timeout(480 * ROUNDS)
@@ -163,10 +185,14 @@ def test_faults_of_brokers_lose_nothing_and_double_nothing(tmp_path: Path) -> No
             load.stop(within_s=60)
             log = KafkaLog(brokers.kafka.bootstrap, prefix=PREFIX)
             assert_nothing_lost_nothing_doubled(up, load, log, within_s=60)
-            _assert_felt_and_over(story, log)
+            outcomes = _outcomes(story, log)
+            for outcome in outcomes:
+                outcome.show()
             _print("events", p0=sum(e.p0 for e in load.posted), p1=sum(not e.p0 for e in load.posted))
             ended = [(line["name"], line["code"]) for line in up.lines if line.get("event") == "exit"]
             assert sorted(ended) == sorted([(victim, -signal.SIGKILL) for victim in VICTIMS] * ROUNDS)
+            for outcome in outcomes:
+                outcome.judge()
             probe.close()
             log.close()
             assert up.stop() == 0
