@@ -61,11 +61,14 @@ def fire_timers(writer: Writer, now: int) -> None:
     pending = writer.state.pending
     while (group := pending.pop_due(now)) is not None:
         pending.firing = group
+        pending.watch(group)
         if group.key.kind == "digest":
             digest_comes(writer, group, group.due)
         else:
             time_comes(writer, group, group.due)
-    pending.firing = None
+    if pending.firing is not None:
+        pending.firing = None
+        pending.watch(None)
 
 
 def give_up(writer: Writer, given_up: GivenUp) -> None:

@@ -5,7 +5,7 @@ event that found the group or the hold closed, then the one set first.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from state.model.event import Event
@@ -118,6 +118,8 @@ class PendingTable:
         """Pending items by outcome: two terms of the first law (RULES 5)."""
         self.firing: Group | None = None
         """Whose time has come just now; still set after an error: its doing."""
+        self.watch: Callable[[Group | None], None] = lambda _group: None
+        """Told whose time comes now, and None when nothing more is due; may raise."""
         self._timers: list[Timer] = []
 
     def get(self, row: int, key: GroupKey) -> Group | None:

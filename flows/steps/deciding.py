@@ -7,9 +7,9 @@ a record is stored at once and holds for good: deciding it again, after a crash,
 again and writes the same letter. So decide stays a function of `work` and `dead_letters` (DESIGN 2.1). A record for all
 groups is skipped only by those in which it fails.
 
-Where handling what waits for a user raises when its time comes, the record that moved the time is not at fault: what
-waits is given up instead (it ends as SUPPRESSED, `dead_letter`, with a dead letter for each of its events), which is
-stored and repeated in the same way, and the record is applied.
+Where handling what waits for a user raises, or ends the process five times, when its time comes, the record that moved
+the time is not at fault: what waits is given up instead (it ends as SUPPRESSED, `dead_letter`, with a dead letter for
+each of its events), which is stored and repeated in the same way, and the record is applied.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,12 +23,21 @@ from flows.steps.outputs import SOURCE, OutputWriter
 from flows.steps.resuming import dead_letter, environment_failed
 from operators.decide import apply
 from state import codec
-from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, decode_letter, encode_letter, error_text, letter_id
-from state.model.errors import LogUnavailableError, MalformedRecordError
+from state.group import GroupState
+from state.model.dead_letter import (
+    KILLED,
+    LETTER_SCHEMA,
+    DeadLetter,
+    decode_letter,
+    encode_letter,
+    error_text,
+    letter_id,
+)
+from state.model.errors import LogUnavailableError, MalformedRecordError, PoisonedError
 from state.model.keys import partition_of_group
 from state.model.registry import Registry
 from state.model.work import TickWork, Work, decode_work
-from state.pending import GivenUp, GroupKey
+from state.pending import GivenUp, Group, GroupKey
 from state.poison import PoisonJournal
 from state.rocksdb import GroupStore
 
@@ -53,7 +62,7 @@ class GroupDecider:
         self._store, self._registry, self._journal = store, registry, journal
         self._partition, self._partitions = partition_of_group(group, partitions), partitions
         self._writer = OutputWriter(group, partitions)
-        self._state = store.load(group, registry)
+        self._state = self._watched(store.load(group, registry))
         self._skipped, self._given_up = store.skipped(group), store.given_up(group)
         self._applied: list[tuple[int, bytes]] = []
         """Records since the last `stage`, to apply again when a later one fails."""
@@ -110,6 +119,22 @@ class GroupDecider:
         self._applied.append((offset, value))
         return outputs
 
+    def _watched(self, state: GroupState) -> GroupState:
+        """Note what waits while it is handled: if that ends the process, it is not the record's doing."""
+
+        def watch(waiting: Group | None) -> None:
+            if waiting is None:
+                self._journal.begin(TOPIC, self._partition, state.place, self.group)
+                return
+            # Below -1: no key group, so no record's own note. An offset belongs to one key group already.
+            note = TOPIC, self._partition, waiting.place, -2 - waiting.row
+            if self._journal.suspect(*note):
+                raise PoisonedError(KILLED)
+            self._journal.begin(*note)
+
+        state.pending.watch = watch
+        return state
+
     def _due(self) -> tuple[str, GroupKey] | None:
         """Whose time had come when the record failed: it is no fault of the record."""
         firing = self._state.pending.firing
@@ -147,7 +172,7 @@ class GroupDecider:
 
     def _restore(self) -> None:
         """The state before the record that failed. What was written for the records before it is not written again."""
-        self._state = self._store.reload(self.group, self._state, self._registry)
+        self._state = self._watched(self._store.reload(self.group, self._state, self._registry))
         for offset, value in self._applied:
             self._apply(offset, value)
 
@@ -179,7 +204,8 @@ class GroupDecider:
             for item in waiting.items if waiting is not None else ():
                 source = (TOPIC, self._partition, item.place)
                 letter = DeadLetter(
-                    id=letter_id(STAGE, source, self.group), source=source, group=self.group, kind="raised",
+                    id=letter_id(STAGE, source, self.group), source=source, group=self.group,
+                    kind="killed" if each.error == KILLED else "raised",
                     error=each.error, event_id=item.event.event_id, sender_id=item.event.sender_id,
                     type=item.event.type, stage=STAGE, at=self._state.now,
                 )  # fmt: skip

@@ -3,6 +3,7 @@
 CarillonError
 ├── ConfigurationError        a key of the configuration is wrong; the message names it and the remedy
 ├── MalformedRecordError      a record that cannot be read; it goes to dead letters, the flow goes on
+├── PoisonedError             what ended the process five times is not handled again; it goes to dead letters too
 ├── LogError
 │   ├── LogUnavailableError   an append or read did not succeed within its deadline; nothing was acknowledged
 │   ├── UnknownTopicError     the topic does not exist; `carillon topics create` makes it
@@ -33,6 +34,10 @@ class ConfigurationError(CarillonError):
 
 class MalformedRecordError(CarillonError):
     """A record cannot be decoded or lacks a field; the text names the field and what is expected."""
+
+
+class PoisonedError(CarillonError):
+    """Handling it has ended the process five times in a row (`state.poison`)."""
 
 
 class LogError(CarillonError):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +20,11 @@ from helpers.flow_bench import START, Bench, calls, decided_in_one_go
 from flows.steps.deciding import read_dead_letters, take_over_skips
 from operators import decide as rules
 from operators.context import Writer
-from state.model.dead_letter import DeadLetter, decode_letter
+from state.model.dead_letter import KILLED, DeadLetter, decode_letter
 from state.model.keys import KEY_GROUPS, key_group
 from state.model.work import EventWork, PreferenceWork
 from state.pending import Group
+from state.poison import STARTS_MAX
 from state.rocksdb import GroupStore
 
 LONELY = "u-lonely"
@@ -119,3 +124,39 @@ def test_it_is_given_up_again_by_whoever_decides_it_again(bench: Bench) -> None:
     bench.decide(calls(250))
     assert written(bench, (*TOPICS, "dead_letters")) == before
     assert len(bench.read("ledger")) > len(before["ledger"]), "nothing was decided again"
+
+
+_DECIDE = """
+import os, signal, sys
+from pathlib import Path
+from helpers.flow_bench import Bench, seconds
+from operators import decide as rules
+
+sound = rules.time_comes
+def deadly(writer, group, now):
+    if writer.state.users.ids[group.row] == "u-lonely":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sound(writer, group, now)
+rules.time_comes = deadly
+bench = Bench.__new__(Bench)
+bench.directory = Path(sys.argv[1])
+bench.decide(seconds(float(sys.argv[2])))
+"""
+
+
+def _decide_process(bench: Bench, seconds: float) -> int:
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
+    arguments = [sys.executable, "-c", _DECIDE, str(bench.directory), str(seconds)]
+    return subprocess.run(arguments, env=environment, timeout=90, check=False).returncode
+
+
+def test_what_ends_the_process_when_its_time_comes_is_given_up_after_five_starts(bench: Bench) -> None:
+    expected = decided_in_one_go(bench)
+    assert [_decide_process(bench, 60) for _ in range(STARTS_MAX)] == [-signal.SIGKILL] * STARTS_MAX
+    assert _letters(bench) == []
+    with _defect():  # it would raise, were it handled once more
+        bench.decide(calls(250))
+    assert _others(written(bench)) == _others(expected)
+    letters = [(each.event_id, each.kind, each.error) for each in _letters(bench)]
+    assert letters == [("x1", "killed", KILLED), ("x2", "killed", KILLED)]

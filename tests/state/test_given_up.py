@@ -47,6 +47,10 @@ def test_what_is_gone_is_nothing() -> None:
 
 
 def test_whose_time_comes_is_known_only_while_it_is_handled() -> None:
-    state = _waiting()
-    apply(state, TickWork(stamp=START + NIGHT_MS), 4)
+    state, told = _waiting(), list[int | None]()
+    state.pending.watch = lambda group: told.append(None if group is None else group.place)
+    for place, hours in ((4, 7), (5, 8), (6, 9)):
+        apply(state, TickWork(stamp=START + hours * 3_600_000), place)
+    assert told[:2] == [2, None]
+    assert told.count(None) == len(told) / 2
     assert state.pending.firing is None
