@@ -227,6 +227,7 @@ class RocksInboxReader:
         """Read the stores under `directory`; `secondary` is a directory of this reader's own, removed at `close`."""
         self._directory, self._partitions, self._secondary = directory, partitions, secondary
         self._open: dict[int, Rdict] = {}
+        self._identities: dict[int, int] = {}
         self._lock = threading.Lock()
 
     def page(self, user: str, limit: int, before: RowPosition | None = None) -> InboxPage:
@@ -287,22 +288,36 @@ class RocksInboxReader:
     def _current(self, group: int) -> Rdict | None:
         """The group's database, caught up with its writer; None while there is none."""
         partition = partition_of_group(group, self._partitions)
+        path = shard_path(self._directory, partition)
+        identity = _identity(path)
+        if identity is None:
+            return None
         database = self._open.get(partition)
-        if database is None:
-            path = shard_path(self._directory, partition)
-            if not (path / "CURRENT").exists():
-                return None
+        if database is None or self._identities[partition] != identity:
             database = self._open_secondary(path, partition)
+            self._identities[partition] = identity
         database.try_catch_up_with_primary()
         return database
 
     def _open_secondary(self, path: Path, partition: int) -> Rdict:
+        """Also anew, where another store has taken the place of the one that was read: it was restored."""
+        if partition in self._open:
+            self._open.pop(partition).close()
         own = self._secondary / str(partition)
-        own.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(own, ignore_errors=True)
+        own.mkdir(parents=True)
         options = _options(RocksInboxOptions())
         database = Rdict(str(path), options, access_type=AccessType.secondary(str(own)))
         self._open[partition] = database
         return database
+
+
+def _identity(path: Path) -> int | None:
+    """Of the database in a directory; None while there is none."""
+    try:
+        return path.stat().st_ino if (path / "CURRENT").exists() else None
+    except FileNotFoundError:
+        return None
 
 
 def _applied(database: Rdict, group: int) -> dict[str, Mark]:

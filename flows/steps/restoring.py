@@ -35,6 +35,8 @@ from state.model.keys import partition_of_group
 
 ACCEPT_LOSS = "accept-loss"
 _ACCEPTED_FOR = timedelta(hours=1)
+_BESIDE = ((".", ".fresh"), ("", ".aside"))
+"""Names of what is being loaded, and of what it takes the place of, which is kept."""
 _FIRST_START = timedelta(minutes=1)
 _PATIENCE = timedelta(minutes=5)
 """How long one process waits while another restores the same store."""
@@ -174,11 +176,13 @@ def _restore(home: Home, bounds: dict[tuple[str, int], Bounds]) -> bool:
     export = newest_export(home.exports, home.store, lambda each: fits(each.manifest.offsets), _refused)
     if export is None:
         return False
+    fresh, aside = (home.path.with_name(f"{before}{home.path.name}{after}") for before, after in _BESIDE)
+    shutil.rmtree(fresh, ignore_errors=True)
+    load_export(export, fresh)
     if home.path.exists():
-        aside = home.path.with_name(f"{home.path.name}.aside")
         shutil.rmtree(aside, ignore_errors=True)
         home.path.rename(aside)
-    load_export(export, home.path)
+    fresh.rename(home.path)  # readers miss the store for an instant, not for the time of loading
     note_rebuild(home.data_dir, home.store, f"export {export.number}")
     _logger.warning("restored", store=home.store, export=export.number, rows=export.manifest.rows)
     return True

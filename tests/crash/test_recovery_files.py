@@ -63,10 +63,8 @@ def _decisions(bench: Bench) -> list[Record]:
 
 def _feed(bench: Bench, first: int) -> None:
     """More of the decision log."""
-    users = [f"u{number}" for number in range(10)]
-    bench.append(
-        *(bench.event(f"e{number}", "reply", target=users[number % 10], object=f"o{number}") for number in range(first, first + 40))
-    )  # fmt: skip
+    numbers = range(first, first + 40)
+    bench.append(*(bench.event(f"e{n}", "reply", target=f"u{n % 10}", object=f"o{n}") for n in numbers))
     bench.sequence(calls(20), clock=clock_ms)
 
 

@@ -15,6 +15,7 @@ from connectors.inbox.memory import MemoryInboxStore
 from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path, stored_offset
 from operators.inbox import InboxConfig
 from operators.inbox_shard import InboxShard, ShardConfig
+from state.exports import load_export, write_export
 from state.inbox import GroupTotals, ShardCommit, UserChanges
 from state.inbox_ops import Operation, Sequence
 from state.model.keys import key_group
@@ -216,3 +217,32 @@ def test_kill_9_between_any_two_instructions_leaves_a_whole_commit(tmp_path: Pat
         assert sum(totals.items for totals in store.totals().values()) == offset
         assert max(mark[0] for mark in store.marks().values()) == offset - 1
         store.close()
+
+
+def test_a_reader_sees_the_store_that_takes_the_place_of_another(tmp_path: Path) -> None:
+    """As when a store that was lost is restored from an export, while the gateway serves pages."""
+    inboxes, path = tmp_path / "inbox", shard_path(tmp_path / "inbox", 0)
+    exports = tmp_path / "exports"
+    store = RocksInboxStore(path)
+    shard = shard_of(store)
+    shard.apply(Sequence("d", GROUP, 1, 0), [add("e1", 1)])
+    store.commit(shard.take_commit(5))
+    export = write_export(exports, store.export_source(0), at=1)
+    assert export is not None
+    shard.apply(Sequence("d", GROUP, 2, 0), [add("e2", 2)])
+    store.commit(shard.take_commit(6))
+    reader = RocksInboxReader(inboxes, 1, tmp_path / "secondary")
+    assert [row.count for row in reader.page("mia", 9).rows] == [2]
+    store.close()
+    path.rename(path.with_name("0.aside"))
+    assert reader.page("mia", 9).rows == ()
+    load_export(export, path)
+    assert [row.count for row in reader.page("mia", 9).rows] == [1]
+    restored = RocksInboxStore(path)
+    assert restored.offset() == 5
+    shard = shard_of(restored)
+    shard.apply(Sequence("d", GROUP, 2, 0), [add("e2", 2)])
+    restored.commit(shard.take_commit(6))
+    assert [row.count for row in reader.page("mia", 9).rows] == [2]
+    reader.close()
+    restored.close()
