@@ -36,6 +36,7 @@ from state.inbox_ops import parse_sequence
 from state.lock import StateLock
 from state.model.dead_letter import AGAIN_HEADER
 from state.model.delivery import ToDeliver, decode_to_deliver
+from state.model.errors import MalformedRecordError
 from state.poison import PoisonJournal
 from state.sending import LaneCommit, Place, SendingStore, key_digest
 
@@ -196,6 +197,8 @@ class DeliverLane:
     def _refuse(self, record: Record, error: Exception | None) -> None:
         partitions, at = self._parts.log.partitions("dead_letters"), self._parts.now_ms()
         self._letters.append(dead_letter(record, error, stage="deliver", at=at, partitions=partitions))
+        if not isinstance(error, MalformedRecordError):  # it is decide's: written twice it is one
+            self._marks.pass_over(record)
         DEAD_LETTERS.labels("deliver").inc()
         _logger.warning(
             "emission_refused", topic=record.topic, partition=record.partition, offset=record.offset,

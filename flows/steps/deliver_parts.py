@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from connectors.log.interface import Log
+from connectors.log.interface import Log, Record
 from flows.steps.sending import Sender
+from state.envelope import header
 from state.inbox_ops import Sequence as SequenceHeader
+from state.inbox_ops import parse_sequence
+from state.model.errors import MalformedRecordError
 from state.sending import MarkKey, Place
 
 FILE_NAME = "lane.sqlite"
@@ -51,6 +55,13 @@ class LaneMarks:
     def take(self, place: Place, sequence: SequenceHeader) -> None:
         """Make it the mark."""
         self.all[_key(place, sequence)] = sequence.mark
+
+    def pass_over(self, record: Record) -> None:
+        """It was dealt with, whatever came of it; a record whose `seq` does not read has no mark."""
+        with suppress(MalformedRecordError):
+            place, sequence = (record.topic, record.partition), parse_sequence(header(record.headers, "seq"))
+            if self.is_new(place, sequence):
+                self.take(place, sequence)
 
     def furthest(self) -> dict[int, int]:
         """The highest offset per key group."""
