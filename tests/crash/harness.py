@@ -19,7 +19,7 @@ from crash.whole_system import System, running_system
 
 from connectors.log.interface import Record
 
-_REST_S = 90
+_REST_S = 150
 _STOPS_MAX = 3
 TRUTH = "truth.ndjson"
 

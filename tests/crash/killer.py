@@ -23,7 +23,7 @@ from connectors.log.interface import Log
 NAMES = ("gateway", "p0-gateway", "sequence", "decide", "deliver", "transactional", "inbox")
 SUPERVISOR = "supervisor"
 SENDERS = ("deliver", "transactional")
-_RESTART_S = 40
+_RESTART_S = 90
 STEADY, FIRST_SECOND, RECOVERY, TOGETHER = "at work", "in its first second", "in recovery", "together"
 SENDING, UNDER_WAY = "while a provider answers", "with a record under way"
 SLOW_LOG = "while the log keeps it waiting"

@@ -17,7 +17,8 @@ from crash.people import SEGMENTS, STARS, USERS, endpoints, preferences, settle_
 from crash.truth import TruthWriter
 
 WORKERS = 8
-_PATIENCE_S = 60.0
+_PATIENCE_S = 240.0
+"""Longer than a busy machine needs to start everything after the supervisor was killed, with its back-off."""
 _NO_ANSWER = (0, 429, 500, 503)
 _SOCIAL = ("like", "like", "like", "like", "comment", "comment", "comment", "follow", "reply", "mention", "share")
 

@@ -11,7 +11,7 @@ KILLS = {"embedded": 34, "kafka": 20}
 SEEDS = {"embedded": 1, "kafka": 2}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("profile", ["embedded", "kafka"])
 def test_nothing_is_lost_doubled_or_decided_otherwise(
     profile: str, tmp_path: Path, request: pytest.FixtureRequest
