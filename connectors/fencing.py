@@ -12,7 +12,7 @@ What a process whose place was taken over (it was stopped, frozen or cut off, an
 - Kafka: an append needs a look into `owners` that is younger than the lease (one second, by a clock that counts while
   the process is stopped or the machine sleeps); a stale one is renewed first, a look that finds another claim ends the
   process. A new owner waits until whatever the one before had handed to its client has been sent or given up, unless
-  the lock that the two have in common says that it is dead. What is left is an owner stopped in the microseconds
+  the one before is known to be dead (`is_dead`). What is left is an owner stopped in the microseconds
   between its look and the hand-over to its client.
 - Sends follow the append of their intent, and ask for the same young look just before the first byte.
 
@@ -44,6 +44,7 @@ _POLL = timedelta(milliseconds=200)
 _READ_DEADLINE = timedelta(seconds=10)
 _BATCH_MAX = 500
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PID_SPACE = Path("/proc/self/ns/pid")
 _logger = structlog.get_logger(__name__)
 
 
@@ -52,7 +53,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str
     lock: str
-    """The lock file that the owner holds as long as it lives, see `lock_identity`."""
+    """Which lock file the owner holds as long as it lives, see `lock_identity`."""
     pid: int
     processes: int
     """Of the flow, as of this claim."""
@@ -61,10 +62,29 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def lock_identity(lock_file: Path) -> str:
-    """A name for a lock file that no other file has while somebody holds it: kernel, device and inode."""
-    kernel = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else socket.gethostname()
+    """Where a lock file is that this process holds: start of the kernel, space of process numbers, device, inode."""
+    started = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else socket.gethostname()
+    numbers = os.stat(_PID_SPACE).st_ino if _PID_SPACE.exists() else 0  # noqa: PTH116 - the link's target, not the link
     status = lock_file.stat()
-    return f"{kernel}:{status.st_dev}:{status.st_ino}"
+    return f"{started}:{numbers}:{status.st_dev}:{status.st_ino}"
+
+
+def is_dead(before: Owner, mine: Owner) -> bool:
+    """Whether an owner cannot live any more, as far as one that holds its own lock can tell."""
+    theirs, ours = before.lock.split(":"), mine.lock.split(":")
+    if theirs[0] != ours[0]:  # the lock file is the same, the machine was restarted
+        return before.host == mine.host and theirs[-1] == ours[-1]
+    return theirs[2:] == ours[2:] or (theirs[1] == ours[1] and not _exists(before.pid))
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def running_seconds() -> float:
@@ -193,19 +213,19 @@ def claim_place(
 
 
 def _may_live(before: Sequence[Record], claim: Claim, mine: Owner) -> bool:
-    """Whether an owner before is not known to be dead: who has our lock is, since we hold it now."""
-    newest = {
-        record.key: record for record in before if record.value and record.key.startswith(b"%s/" % claim.flow.encode())
-    }
-    same = newest.get(claim.owner.encode())
-    if same is not None and msgspec.json.decode(same.value, type=Owner).lock != mine.lock:
-        return True
-    first = newest.get(f"{claim.flow}/0".encode())
+    """Whether an owner before is not known to be dead: of this place, or of one that is no more."""
+    prefix = f"{claim.flow}/".encode()
+    newest = {record.key: record for record in before if record.value and record.key.startswith(prefix)}
+    first = newest.get(prefix + b"0")
     ended_from = msgspec.json.decode(first.value, type=Owner).processes if first is not None else 0
-    return claim.process == 0 and any(
-        number >= claim.processes and (first is None or number < ended_from or record.offset > first.offset)
-        for number, record in ((int(key.rpartition(b"/")[2]), record) for key, record in newest.items())
-    )
+    for key, record in newest.items():
+        number = int(key.removeprefix(prefix))
+        beyond = claim.process == 0 and number >= claim.processes
+        ended = first is not None and number >= ended_from and record.offset < first.offset
+        mine_or_beyond = number == claim.process or (beyond and not ended)
+        if mine_or_beyond and not is_dead(msgspec.json.decode(record.value, type=Owner), mine):
+            return True
+    return False
 
 
 class FencedLog:

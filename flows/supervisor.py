@@ -174,7 +174,9 @@ class Supervisor:
 
     def _wait(self, true: Callable[[], bool], stopping: Callable[[], bool]) -> bool:
         """Until it is true; false when asked to stop."""
-        end = time.monotonic() + _START_DEADLINE.total_seconds()
+        # On Kafka a flow may wait for appends of an owner elsewhere, see `connectors.fencing`.
+        waits = self.settings.kafka.patience if self.settings.profile == "kafka" else timedelta()
+        end = time.monotonic() + (_START_DEADLINE + waits).total_seconds()
         while not true():
             if stopping():
                 return False

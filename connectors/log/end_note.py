@@ -11,6 +11,7 @@ note lower than it could be. Costs 1 us an append.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from pathlib import Path
@@ -38,10 +39,12 @@ class EndNote:
         :raises OSError: the disk refuses.
         """
         self._descriptor = os.open(_note_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if hasattr(os, "posix_fallocate"):
+        try:
             os.posix_fallocate(self._descriptor, 0, _PLACES.size)
-        else:
-            os.ftruncate(self._descriptor, _PLACES.size)
+        except (AttributeError, OSError) as error:  # not on this system, or not on this kind of file system
+            if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            os.ftruncate(self._descriptor, max(_PLACES.size, os.fstat(self._descriptor).st_size))
         self._at = os.getpid() % 64 * _PLACE.size
 
     def write(self, end: int) -> None:

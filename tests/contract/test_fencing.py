@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 from helpers.fence_child import FENCED, OPENED, claim, open_claimed, owner
 from helpers.log_harness import Harness, read_all, run_child
 
-from connectors.fencing import LEASE, TOPIC, FencedLog, Owner, lock_identity
+from connectors.fencing import LEASE, TOPIC, FencedLog, Owner, is_dead, lock_identity
 from connectors.log.interface import Log, NewRecord, TopicSpec
 from state.lock import FILE_NAME, StateLock
 from state.model.errors import LogUnavailableError, StateFencedError
@@ -155,6 +156,23 @@ def test_a_stopped_owner_that_wakes_up_appends_nothing(log: Log, harness: Harnes
         child.wait(10)
     assert log.end_offset(topic, 0) == end
     append(mine, topic, b"after")
+
+
+def test_who_is_known_to_be_dead() -> None:
+    mine = owner("kernel:1:2:3")
+
+    def dead(lock: str, pid: int = os.getpid(), host: str = "here") -> bool:
+        return is_dead(msgspec.structs.replace(mine, lock=lock, pid=pid, host=host), mine)
+
+    child = subprocess.Popen(["true"])
+    child.wait()
+    assert dead("kernel:1:2:3"), "its lock is ours"
+    assert not dead("kernel:1:2:4"), "another lock, and the process is there"
+    assert dead("kernel:1:2:4", child.pid), "its process is gone"
+    assert not dead("kernel:9:2:4", child.pid), "another space of numbers tells nothing"
+    assert dead("before:1:7:3"), "the machine was restarted"
+    assert not dead("before:1:7:3", host="there")
+    assert not dead("before:1:7:8")
 
 
 def test_locks_have_names_that_no_other_lock_has(tmp_path: Path) -> None:

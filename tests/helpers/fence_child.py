@@ -20,6 +20,8 @@ OPENED: list[FencedLog] = []
 
 
 def owner(lock: str, processes: int = 1) -> Owner:
+    """`lock` is a name, or a whole identity; locks of other names are other files of this machine."""
+    lock = lock if ":" in lock else f"kernel:1:1:{lock}"
     return Owner(host="here", lock=lock, pid=os.getpid(), processes=processes, at=now_ms())
 
 
