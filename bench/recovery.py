@@ -22,13 +22,14 @@ from pathlib import Path
 from bytewax.testing import cluster_main
 
 from bench.figures import record
+from connectors.archive.manifest import archived_up_to
 from connectors.log import NewRecord
 from connectors.log.embedded import EmbeddedLog
 from flows import decide, track
 from flows.cluster import ClusterPlace
 from flows.open import clock_ms
 from flows.replay import Range, opened_origin, rebuild_state, replayed
-from flows.settings import Settings, load_settings
+from flows.settings import LaneOptions, Settings, load_settings
 from flows.slots import DecideSlot
 from flows.topics import topic_specs
 from state.exports import write_export
@@ -39,6 +40,7 @@ from state.model.registry import load_registry
 from state.model.work import EndpointWork, EventWork, PreferenceWork, TickWork, Work, encode_work
 
 PARTITIONS = 4
+BUDGET = 1_000
 EPOCH = timedelta(milliseconds=200)
 REGISTRY = load_registry()
 PROBE = "user0"
@@ -59,7 +61,8 @@ class Site:
         return EmbeddedLog(self.directory, clock=clock_ms)
 
     def settings(self) -> Settings:
-        return replace(load_settings(environment={}), data_dir=self.directory)
+        settings = load_settings(data_dir=self.directory, environment={})
+        return replace(settings, lanes=LaneOptions(p1_per_epoch=BUDGET))
 
     def append(self, records: Iterator[Work]) -> None:
         batch: list[NewRecord] = []
@@ -107,7 +110,7 @@ class Site:
         ends = {p: self.log.end_offset("work", p) for p in range(PARTITIONS)}
         done = _When(lambda: all(slot.store.next_offset(60 * p) >= end for p, end in ends.items()))
         flow = decide.wire(
-            self.open_log, slot.store, REGISTRY, slot.journal, partitions=PARTITIONS, budget=20_000, drain=done
+            self.open_log, slot.store, REGISTRY, slot.journal, partitions=PARTITIONS, budget=BUDGET, drain=done
         )
         cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
         slot.store.commit()
@@ -120,8 +123,11 @@ class Site:
         slot.close()
 
     def track(self) -> None:
-        flow = track.wire(self.open_log, self.directory, drain=lambda: True, now_ms=clock_ms)
-        cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
+        """Until everything in `work` is archived."""
+        archived = archived_up_to(self.directory / "archive")
+        while any(archived("work", p) != self.log.end_offset("work", p) for p in range(PARTITIONS)):
+            flow = track.wire(self.open_log, self.directory, drain=lambda: True, now_ms=clock_ms)
+            cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
 
     def replay(self, source: Path) -> tuple[float, float, int]:
         """(Seconds, processor seconds, both with the state's loading; records)."""

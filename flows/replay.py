@@ -128,6 +128,8 @@ def replayed(origin: Origin, wanted: Range, progress: Progress = lambda _done, _
     counted = _Counted(progress)
     for partition, (first, end) in spans.items():
         _refuse_cut_off(work, partition, first)
+        if origin.log is None and end == work.end(partition):
+            _logger.warning("the archive may end before the range does", partition=partition, end=end)
         if first == end:
             continue
         with temporary_replay(origin.source, partition, first) as replay:
