@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from helpers.flow_bench import PARTITIONS
 from replay.history import History, read_all
+from structlog.testing import capture_logs
 from truth.feeding import counts, decision
 
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.archive.manifest import read_manifest
 from connectors.archive.records import TopicRecords
 from connectors.log.interface import NewRecord
+from flows.steps.ticks import Tick
+from flows.steps.track import ArchivedTopic, PartOptions, TrackParts, TrackSink
 from flows.track import DIRECTORY, start_offset
 from state.model.errors import StateDamagedError
 from state.model.keys import key_group, partition_of_group
@@ -92,3 +96,22 @@ def test_an_archive_that_is_ahead_of_the_log_is_refused(history: History) -> Non
     with pytest.raises(StateDamagedError, match="archived up to offset 10, but the log ends at 0"):
         start_offset(other.open_log, archived, "work", 1)
     other.log.close()
+
+
+def test_it_warns_when_half_of_the_logs_retention_has_passed(history: History) -> None:
+    history.log.append([NewRecord("work", 1, b"70", b"{}")])
+    (record,) = read_all(history.log, "work", 1)
+    hot, now = timedelta(days=7), [record.timestamp_ms]
+    topic = ArchivedTopic("work", PartOptions(interval=timedelta(days=30)))
+    parts = TrackParts(
+        history.directory / "archive", history.directory / "state" / "track", [topic], history.open_log, PARTITIONS,
+        lambda: now[0], hot,
+    )  # fmt: skip
+    partition = TrackSink(parts).build_part("parts", "1", None)
+    with capture_logs() as logged:
+        for passed in (hot / 2, timedelta(milliseconds=1), timedelta(minutes=59), timedelta(minutes=1)):
+            now[0] += passed // timedelta(milliseconds=1)
+            partition.write_batch([[record], Tick(1)])
+    partition.close()
+    assert [line["behind_ms"] - hot // timedelta(milliseconds=2) for line in logged] == [1, 3_600_001]
+    assert {line["event"] for line in logged} == {"archive_far_behind"}
