@@ -198,10 +198,10 @@ import flows.steps.deciding as deciding
 import os, signal
 
 apply = deciding.apply
-def deadly(state, record, place):
+def deadly(state, record, *rest):
     if getattr(getattr(record, "event", None), "event_id", None) == "killer":
         os.kill(os.getpid(), signal.SIGKILL)
-    return apply(state, record, place)
+    return apply(state, record, *rest)
 deciding.apply = deadly
 bench = Bench.__new__(Bench)
 bench.directory = Path(sys.argv[1])

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state.model.errors import LogUnavailableError, StateError
@@ -127,18 +127,23 @@ def _environment() -> dict[str, str]:
 def test_kill_9_at_random_moments_convicts_nobody(tmp_path: Path) -> None:
     """Healthy records that take no time: the next start is hardly ever killed in the one of the start before."""
     program = _CHILD.replace("range(int(sys.argv[2]), 20)", "range(10**9)").replace("offset == 13", "False")
+    program = program.replace("for offset", "print('begins', flush=True)\nfor offset")
     choose, felt = random.Random(5), 0
     for _ in range(12):
-        child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "poison"), "0"], env=_environment())
-        time.sleep(choose.uniform(0.2, 0.4))
-        child.kill()
-        assert child.wait(10) == -signal.SIGKILL
+        arguments = [sys.executable, "-c", program, str(tmp_path / "poison"), "0"]
+        with subprocess.Popen(arguments, env=_environment(), stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"begins\n"
+            time.sleep(choose.uniform(0.01, 0.1))
+            child.kill()
+        assert child.returncode == -signal.SIGKILL
         counts = PoisonJournal.open(tmp_path / "poison").counts
         felt += len(counts)
         assert max(counts.values(), default=0) < 3
     assert felt > 0, "no kill hit a record in the midst: the test proves nothing"
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=12))
 def test_counts_are_those_of_a_list(tmp_path_factory: pytest.TempPathFactory, starts: list[list[int]]) -> None:
     """Every start processes records in turn and dies in the last; -1 stands for none begun."""
