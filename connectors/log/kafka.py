@@ -45,6 +45,8 @@ _ASK = timedelta(seconds=3)
 _SPREADS = timedelta(seconds=1)
 """How long one broker may not know yet of a topic that another one has made."""
 _CLOCKS_APART_MS = 60_000
+_NONE_FOUND = -1
+"""What brokers say when no record is young enough; below are the client's own marks."""
 _COPIES = 3
 _CLIENT: dict[str, Any] = {
     "socket.timeout.ms": 5_000,
@@ -200,7 +202,8 @@ class KafkaLog:
         for topic, _ in places:
             self.partitions(topic)
         asked = {TopicPartition(self._prefix + topic, number): spec for topic, number in places}
-        return self._patiently(lambda ask_s: self._ask_once(asked, ask_s))
+        lowest = 0 if spec is _EARLIEST or spec is _LATEST else _NONE_FOUND
+        return self._patiently(lambda ask_s: self._ask_once(asked, lowest, ask_s))
 
     def _patiently(self, question: Callable[[float], T]) -> T:
         """Ask again what brokers could not answer in a moment of change, until the deadline.
@@ -225,12 +228,17 @@ class KafkaLog:
             with unless(KafkaError.TOPIC_ALREADY_EXISTS):
                 future.result(self._deadline_s)
 
-    def _ask_once(self, asked: dict[TopicPartition, OffsetSpec], ask_s: float) -> dict[tuple[str, int], int]:
+    def _ask_once(
+        self, asked: dict[TopicPartition, OffsetSpec], lowest: int, ask_s: float
+    ) -> dict[tuple[str, int], int]:
         answers = self._admin.list_offsets(asked, request_timeout=ask_s)
-        return {
+        found = {
             (place.topic.removeprefix(self._prefix), place.partition): future.result(ask_s).offset
             for place, future in answers.items()
         }
+        if min(found.values(), default=0) < lowest:
+            raise TimeoutError  # in a moment of change the client may give a mark that means "not known"
+        return found
 
     def _copies(self) -> int:
         """How many copies topics made now get; -1 leaves it to the brokers.

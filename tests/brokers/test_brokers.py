@@ -29,8 +29,8 @@ FREEZE_S = 7.0
 """Longer than the brokers need to notice, and than the client waits for one request."""
 P0_BACK_S = 5.0
 """P0 is through with its backlog so soon after the brokers serve again (FAULTS I11)."""
-P0_RESTART_S = 15.0
-"""The same where its own processes were killed meanwhile and have to start."""
+P0_RESTART_S = 30.0
+"""The same where its own processes were killed meanwhile: brokers that come back are slow to know new producers."""
 P0_FIRST_S = 2.0
 """Below that nobody asks who was first."""
 VICTIMS = ("sequence", "transactional", "p0-gateway")
