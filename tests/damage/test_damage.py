@@ -20,7 +20,7 @@ from state.model.errors import LogError, StateDamagedError, StateError, StateVer
 
 TESTS = Path(__file__).resolve().parents[1]
 COMMITS = 60
-SEEDS = range(12)
+SEEDS = range(8)
 REMEDIES = ("restore", "delete it", "begin anew", "point --data", "move it away")
 
 
