@@ -4,8 +4,8 @@ Two implementations keep the same laws (`tests/contract/test_log_laws.py`): `con
 one machine) and `connectors.log.kafka`. The laws, in short:
 
 - Records of one partition are read in the order of their offsets, which rise and may have gaps (compaction).
-- An append is durable when it returns; one that fails raises `LogUnavailableError`, and may have been stored or not, but
-  never behind a later append of the same `Log`.
+- An append is durable when it returns; one that fails raises `LogUnavailableError`, and may have been stored or not,
+  but never behind a later append of the same `Log`.
 - Reading starts at explicit offsets. Nothing is skipped silently: an offset that retention has removed raises
   `OffsetOutOfRangeError`. Compaction is no removal: a key's newest record stays.
 """
