@@ -43,12 +43,12 @@ def _forge_log(log: Log) -> None:
 
 
 def _forge_journal(path: Path) -> None:
-    """One message less, one twice, and one that nobody asked for."""
+    """One message less, all others twice (P0 may be), and one that nobody asked for."""
     lines: list[Line] = [json.loads(text) for text in path.read_text().splitlines()]
     plain = [line for line in lines if line["status"] == 200]
-    lost, doubled, *_ = plain
+    lost, *doubled = plain
     kept = [line for line in lines if line is not lost]
-    kept += [doubled, doubled | {"id": "phantom"}]
+    kept += [*doubled, lost | {"id": "phantom"}]
     path.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
 

@@ -6,6 +6,7 @@ The system must be stopped. `Verdict.problems` is empty when everything is exact
 figures. The ledger is taken from its topic and, once more, from the archive.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from reference.model import simulate
 from connectors.log.interface import Log
 
 _SHOWN = 5
+_NAMES = re.compile(r"\S*[0-9/]\S*")
 _DECISION = (
     "event_id", "user", "outcome", "reason", "inbox", "emission_id", "channels", "decided_at", "until", "cap_hour",
     "cap_day",
@@ -60,10 +62,14 @@ class Verdict:
             self.problems.append(f"{what}: {len(keys)} differ in all")
 
     def found(self, problems: Sequence[str]) -> None:
-        """Take over what a check found; of many of a kind the first ones."""
-        self.problems += problems[:_SHOWN]
-        if len(problems) > _SHOWN:
-            self.problems.append(f"... and {len(problems) - _SHOWN} more like these")
+        """Take over what a check found; of many of a kind (the same but for names and numbers) the first ones."""
+        kinds: dict[str, list[str]] = {}
+        for problem in problems:
+            kinds.setdefault(_NAMES.sub("", problem), []).append(problem)
+        for alike in kinds.values():
+            self.problems += alike[:_SHOWN]
+            if len(alike) > _SHOWN:
+                self.problems.append(f"... and {len(alike) - _SHOWN} more like these")
 
 
 @dataclass
