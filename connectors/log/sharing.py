@@ -90,6 +90,7 @@ class SharedReader:
         """Give at most `fetch_max` records per fetch, and wait at most `wait` for the first one."""
         self._log, self._fetch_max, self._wait = log, fetch_max, wait
         self._reader: Reader | None = None
+        self._reader_places = 0
         self._feeds: dict[tuple[str, int], Feed] = {}
 
     def join(self, feed: Feed) -> None:
@@ -117,8 +118,9 @@ class SharedReader:
     def _fetch(self, wait: timedelta) -> None:
         hungry = {place: feed for place, feed in self._feeds.items() if feed.hungry()}
         credit = sum({id(feed): feed.credit for feed in hungry.values()}.values())
-        only = None if len(hungry) == len(self._feeds) else hungry
-        for record in self._open_reader().poll(min(self._fetch_max, credit), wait, only):
+        reader = self._open_reader()
+        only = None if len(hungry) == self._reader_places else hungry  # a feed that left is in the reader still
+        for record in reader.poll(min(self._fetch_max, credit), wait, only):
             hungry[record.topic, record.partition].put(record)
 
     def _open_reader(self) -> Reader:
@@ -126,6 +128,7 @@ class SharedReader:
             self._reader = self._log.acquire().reader(
                 {place: feed.positions[place] for place, feed in self._feeds.items()}
             )
+            self._reader_places = len(self._feeds)
         return self._reader
 
     def _close_reader(self) -> None:
