@@ -383,4 +383,6 @@ class P0Lane:
         return max(self._recovered.end, self._parts.sender.attempts.ends[self._number])
 
     def _lowest_attempts(self) -> int:
-        return min((job.attempts_from for job in self._open.values()), default=self._attempts_end())
+        """Of decisions with an open row: those that ended of late are among them, and a restart asks for them."""
+        unfinished = (*self._open.values(), *self._done, *self._done_before)
+        return min((job.attempts_from for job in unfinished), default=self._attempts_end())

@@ -1,0 +1,121 @@
+"""A P0 lane that ends at a chosen instant and starts again, in this process; the provider says what it is told to."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from delivery.feeding import System, now_ms, token, wait_for
+
+from connectors.channel import CheckResult, Delivery, Result, Sent
+from connectors.log.interface import NewRecord, Record
+from flows.settings import load_settings
+from flows.steps.provider_queue import ProviderLane
+from flows.steps.sending import Sender, SenderParts
+from flows.steps.transactional_lane import P0Lane
+from flows.steps.transactional_parts import P0Parts
+from state.model.keys import key_group, partition_of_group
+
+USER = "u1"
+
+
+class Provider:
+    """Answers every message alike and keeps the keys of what it was given."""
+
+    def __init__(self, name: str, answer: Result) -> None:
+        self.name, self._answer = name, answer
+        self.given: list[str] = []
+
+    def provider_id(self, key: str) -> str:
+        return f"id-{key}"
+
+    async def connect(self) -> None:
+        pass
+
+    async def check(self) -> CheckResult:
+        return CheckResult(True, "")
+
+    async def send(self, delivery: Delivery) -> Result:
+        self.given.append(delivery.key)
+        return self._answer
+
+    async def close(self) -> None:
+        pass
+
+
+class Lanes:
+    """Starts of the one lane that the user is in, on one directory."""
+
+    def __init__(self, system: System, *, config: str = "", behind_ms: int = 0) -> None:
+        (system.directory / "carillon.toml").write_text(config)
+        environment = {"CARILLON_CONFIG": str(system.directory / "carillon.toml")}
+        self._registry = load_settings(data_dir=system.directory, environment=environment).registry()
+        self.system, self._behind_ms = system, behind_ms
+        self.number = partition_of_group(key_group(USER), system.log.partitions("events.p0"))
+        self._read = 0
+
+    def clock(self) -> int:
+        return now_ms() - self._behind_ms
+
+    @contextmanager
+    def started(self, **providers: Provider) -> Iterator[P0Lane]:
+        """What is not handed out at the end is lost, as after a kill."""
+        log = self.system.log
+        sender = Sender(
+            SenderParts(
+                log=log,
+                lanes={name: ProviderLane(provider, 50, 1000.0) for name, provider in providers.items()},
+                is_stopped=lambda _: False,
+                now_ms=now_ms,
+                uniform=random.uniform,
+            )
+        )
+        sender.start()
+        parts = P0Parts(
+            directory=self.system.directory / "state" / "transactional", log=log, sender=sender,
+            registry=self._registry, now_ms=self.clock, run_ms=now_ms(), retention_ms=86_400_000,
+        )  # fmt: skip
+        lane = P0Lane(parts, self.number)
+        try:
+            yield lane
+        finally:
+            sender.close()
+            lane.close()
+
+    def new_events(self) -> list[Record]:
+        """What was fed since the last call."""
+        reader = self.system.log.reader({("events.p0", self.number): self._read})
+        records = reader.poll(100, timedelta(seconds=1))
+        reader.close()
+        self._read += len(records)
+        return records
+
+
+def settle(lane: P0Lane) -> list[NewRecord]:
+    """Collect until every delivery has ended."""
+    records = lane.collect()
+
+    def over() -> bool:
+        records.extend(lane.collect())
+        return not lane.open
+
+    wait_for(over, 10)
+    return records
+
+
+def test_what_was_answered_is_not_sent_again_however_the_epochs_fell(system: System) -> None:
+    """The row of the last event is open yet when the one before it is closed."""
+    system.feed([system.endpoint(USER, "push", "d1", token("a"))])
+    lanes, push = Lanes(system), Provider("push", Sent("p"))
+    with lanes.started(push=push) as lane:
+        for _ in range(2):
+            system.feed([system.p0(USER)])
+            lane.accept(lanes.new_events())
+            settle(lane)
+            lane.epoch()
+    assert len(push.given) == 2
+    with lanes.started(push=push) as lane:
+        settle(lane)
+    assert len(push.given) == 2
