@@ -43,7 +43,7 @@ class Lanes:
         """Whether records of a partition may be read: P2 only while a lane is less than half full."""
         lane = self._lanes.get(partition % self.parts.half)
         limit = self._open_max if partition < self.parts.half else self._open_max // 2
-        return lane is None or lane.open < limit
+        return lane is None or lane.load < limit
 
     def epoch(self) -> None:
         """An epoch is complete."""

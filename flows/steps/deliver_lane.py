@@ -100,6 +100,11 @@ class DeliverLane:
         """Deliveries accepted and not ended, and those that wait to be."""
         return self.counts.open + self._waiting.size
 
+    @property
+    def load(self) -> int:
+        """What counts for the bound: `open`, without what waits for the lane to have read on as far as it must."""
+        return self.counts.open if self._catch_up else self.open
+
     def ends(self) -> dict[Place, int]:
         """The present ends of the partitions."""
         pairs = [(topic, partition) for topic in self._parts.topics for partition in self._recovered]
