@@ -94,8 +94,11 @@ class Sender:
 
     def hurry_at(self, stage: Stage, due: int) -> None:
         """Begin the next channel at that time unless a provider took a message of this stage by then (RULES 3.E)."""
-        delay = max(0, due - self._parts.now_ms()) / 1000
-        self._loop.call_soon_threadsafe(self._loop.call_later, delay, self._hurry, stage, due)
+        delay = (due - self._parts.now_ms()) / 1000
+        if delay > 0:
+            self._loop.call_soon_threadsafe(self._loop.call_later, delay, self._hurry, stage, due)
+        else:  # in its turn: a start forgets what `attempts` says right behind it
+            self._loop.call_soon_threadsafe(self._hurry, stage, due)
 
     def _hurry(self, stage: Stage, due: int) -> None:
         channel = next((entry.channel for entry in stage.rest if self._can_use(stage, entry)), None)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 from delivery.feeding import System, now_ms, token, wait_for
 
-from connectors.channel import CheckResult, Delivery, Result, Sent
+from connectors.channel import CheckResult, Delivery, Failed, Result, Sent
 from connectors.log.interface import NewRecord, Record
 from flows.settings import load_settings
 from flows.steps.provider_queue import ProviderLane
 from flows.steps.sending import Sender, SenderParts
 from flows.steps.transactional_lane import P0Lane
 from flows.steps.transactional_parts import P0Parts
+from operators.transactional import HURRY_MS
 from state.model.keys import key_group, partition_of_group
 
 USER = "u1"
@@ -105,6 +107,11 @@ def settle(lane: P0Lane) -> list[NewRecord]:
     return records
 
 
+def answers(system: System) -> int:
+    """How many stand in `attempts`."""
+    return sum(value["state"] == "answer" for value in system.values("attempts"))
+
+
 def test_what_was_answered_is_not_sent_again_however_the_epochs_fell(system: System) -> None:
     """The row of the last event is open yet when the one before it is closed."""
     system.feed([system.endpoint(USER, "push", "d1", token("a"))])
@@ -119,3 +126,24 @@ def test_what_was_answered_is_not_sent_again_however_the_epochs_fell(system: Sys
     with lanes.started(push=push) as lane:
         settle(lane)
     assert len(push.given) == 2
+
+
+def test_push_first_sends_the_text_message_once_however_often_it_starts(system: System) -> None:
+    """Its timer came before the first kill; the decision stays open, since the push is to be tried again."""
+    system.feed([
+        system.endpoint(USER, "push", "d1", token("a")),
+        system.endpoint(USER, "sms", "s", "+14155550101"),
+    ])  # fmt: skip
+    lanes = Lanes(system, config='[types.otp]\npolicy = "push_first"\n', behind_ms=HURRY_MS - 200)
+    push, sms = Provider("push", Failed("503", retry_after=timedelta(seconds=20))), Provider("sms", Sent("p"))
+    system.feed([system.p0(USER, ingested_at=lanes.clock())])
+    with lanes.started(push=push, sms=sms) as lane:
+        lane.accept(lanes.new_events())
+        wait_for(lambda: sms.given)
+        wait_for(lambda: answers(system) == 2)
+    for _ in range(3):
+        with lanes.started(push=push, sms=sms) as lane:
+            lane.collect()
+            time.sleep(0.2)
+            assert lane.open
+    assert (len(push.given), len(sms.given)) == (1, 1)
