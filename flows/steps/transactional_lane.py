@@ -71,6 +71,7 @@ class _Batch:
 
     decisions: list[StoredDecision] = field(default_factory=list)
     outputs: list[NewRecord] = field(default_factory=list)
+    letters: list[NewRecord] = field(default_factory=list)
     lost: dict[int, int] = field(default_factory=dict)
     """What is left of a group's lost deliveries."""
 
@@ -132,6 +133,8 @@ class P0Lane:
                 self._take(record, batch, {f"{topic}/{number}": offset for (topic, number), offset in used.items()})
         places = {(TOPIC, self._number): self._next}
         marks = self._repeats.take_new()
+        if batch.letters:  # no row stands for them: once the place is stored, nothing would write them again
+            self._parts.log.append(batch.letters)
         self._store.commit(BatchCommit(places, batch.decisions, marks, self._changed_totals(), batch.lost))
         for decision in batch.decisions:
             self._send(decision)
@@ -200,7 +203,7 @@ class P0Lane:
 
     def _refuse(self, record: Record, error: Exception | None, batch: _Batch) -> None:
         partitions = self._parts.log.partitions("dead_letters")
-        batch.outputs.append(dead_letter(record, error, stage=STAGE, at=self._now, partitions=partitions))
+        batch.letters.append(dead_letter(record, error, stage=STAGE, at=self._now, partitions=partitions))
         DEAD_LETTERS.labels(STAGE).inc()
         _logger.error(
             "p0_event_refused", partition=record.partition, offset=record.offset,

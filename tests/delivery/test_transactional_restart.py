@@ -147,3 +147,16 @@ def test_push_first_sends_the_text_message_once_however_often_it_starts(system: 
             time.sleep(0.2)
             assert lane.open
     assert (len(push.given), len(sms.given)) == (1, 1)
+
+
+def test_a_dead_letter_is_in_the_log_before_its_event_is_passed(system: System) -> None:
+    """What the lane hands out is lost in a kill; the event is not read again."""
+    event = system.p0(USER)
+    system.feed([event._replace(value=event.value[:-5])])
+    lanes = Lanes(system)
+    with lanes.started() as lane:
+        lane.accept(lanes.new_events())
+    with lanes.started() as lane:
+        lane.collect()
+    (letter,) = system.values("dead_letters")
+    assert (letter["kind"], letter["source"]) == ("malformed", ["events.p0", lanes.number, 0])
