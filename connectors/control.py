@@ -27,7 +27,7 @@ import msgspec
 import structlog
 
 from connectors.log.interface import Log, NewRecord, Reader, Record
-from state.model.errors import UNDECODABLE, LogError
+from state.model.errors import UNDECODABLE
 
 TOPIC = "control"
 KILL_SCHEMA = b"kill/1+json"
@@ -126,7 +126,8 @@ def stopped_by(switches: frozenset[tuple[str, str]], scope: Scope) -> tuple[str,
 class ControlWatcher:
     """Follows `control` in a daemon thread; `stopped` answers from memory and may be called by any thread.
 
-    While the log cannot be read the last known switches stay in force and `stale_for` grows; the thread never gives up.
+    While the log cannot be read the last known switches stay in force and `stale_for` grows; whatever it raises, the
+    thread never gives up.
     """
 
     def __init__(self, log: Log, *, process: str, run_dir: Path | None) -> None:
@@ -140,6 +141,8 @@ class ControlWatcher:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="control-watcher", daemon=True)
         self._reader: Reader | None = None
+        self._broken = False
+        """Whether the last step failed: what the reader is in is not known then."""
 
     def start(self) -> Self:
         """Read `control` to its present end, report, and follow it from then on.
@@ -194,18 +197,27 @@ class ControlWatcher:
             try:
                 self._step()
                 pause = 0.1
-            except LogError as error:
+            except Exception as error:  # noqa: BLE001 - a process without this thread would ignore every kill switch
+                self._broken = True
                 _logger.warning("control_unreadable", process=self._process, error=type(error).__name__)
                 self._ending.wait(pause)
                 pause = min(pause * 2, 2.0)
 
     def _step(self) -> None:
-        if self._reader is None:
-            raise AssertionError("start() makes the reader before the thread")
-        self._take(self._reader.poll(_BATCH_MAX, _POLL))
-        position = self._reader.position()[(TOPIC, 0)]
+        reader = self._reopened() if self._broken or self._reader is None else self._reader
+        self._take(reader.poll(_BATCH_MAX, _POLL))
+        position = reader.position()[(TOPIC, 0)]
         if position != self._offset:
             self._obey(position)
+
+    def _reopened(self) -> Reader:
+        """Another reader, from behind what is obeyed."""
+        old, self._reader = self._reader, None
+        if old is not None:
+            old.close()
+        start = max(self._log.begin_offset(TOPIC, 0), self._offset)
+        self._reader, self._broken = self._log.reader({(TOPIC, 0): start}), False
+        return self._reader
 
     def _take(self, records: Sequence[Record]) -> None:
         self._fresh_at = time.monotonic()

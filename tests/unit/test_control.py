@@ -1,15 +1,19 @@
 """Kill switches out of band, on a real embedded log."""
 
+import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from connectors.control import ControlWatcher, Kill, Scope, kill_record, read_obeyed
 from connectors.log.embedded import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
-from state.model.errors import UnknownTopicError
+from connectors.log.partition import PartitionFile
+from state.model.errors import StateDamagedError, UnknownTopicError
 
 
 def until(true: Callable[[], bool], seconds: float = 10) -> None:
@@ -90,6 +94,27 @@ def test_without_the_topic_it_refuses_to_start(tmp_path: Path) -> None:
         watcher.start()
     watcher.close()
     log.close()
+
+
+@pytest.mark.parametrize("error", [StateDamagedError("a frame"), OSError(28, "full"), sqlite3.OperationalError("busy")])
+def test_whatever_a_read_raises_the_next_switch_is_obeyed(
+    log: EmbeddedLog, watcher: ControlWatcher, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    log.append([kill_record(Kill("sender", "one"))])
+    watcher.start()
+    read, failed = PartitionFile.frames, threading.Event()
+
+    def fails_once(file: PartitionFile, *arguments: int) -> list[Any]:
+        if threading.current_thread().name == "control-watcher" and not failed.is_set():
+            failed.set()
+            raise error
+        return read(file, *arguments)
+
+    monkeypatch.setattr(PartitionFile, "frames", fails_once)
+    log.append([kill_record(Kill("sender", "two")), kill_record(Kill("sender", "one", on=False))])
+    until(lambda: watcher.switches == {("sender", "two")}, 3)
+    assert failed.is_set()
+    assert watcher.offset == 3
 
 
 def test_a_report_of_a_dead_process_does_not_count(log: EmbeddedLog, watcher: ControlWatcher, tmp_path: Path) -> None:
