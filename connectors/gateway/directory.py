@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from connectors.log.interface import Record
-from state.model.errors import UNDECODABLE, StateVersionError, StoreUnavailableError
+from state.model.errors import UNDECODABLE, MalformedRecordError, StateVersionError, StoreUnavailableError
 
 LAYOUT_VERSION = 1
 _LAYOUT = """
@@ -126,7 +126,7 @@ class Directory:
                 self._take_preference(record)
             elif record.topic == "endpoints":
                 self._take_endpoint(record)
-        except (*UNDECODABLE, OverflowError):  # SQLite takes integers of 64 bits
+        except (*UNDECODABLE, MalformedRecordError, OverflowError):  # SQLite takes integers of 64 bits
             return False
         return True
 
@@ -145,6 +145,8 @@ class Directory:
     def _take_endpoint(self, record: Record) -> None:
         names = record.key.decode().split("\0")
         if not record.value:
+            if len(names) < 3:
+                raise MalformedRecordError("the key of an endpoint is user, channel and id with NUL in between")
             self._db.execute(
                 "UPDATE endpoint SET place = ?, active = 0, address_hash = NULL"
                 " WHERE user = ? AND channel = ? AND id = ? AND place < ?",

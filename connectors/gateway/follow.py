@@ -1,7 +1,8 @@
 """Follows topics in a thread: what is true now into the directory, and other records to whom they concern.
 
 After a start the directory is stale until every followed topic was read to its end as of the start; until then
-`caught_up` is false and the gateway answers calls that need it with 503.
+`caught_up` is false and the gateway answers calls that need it with 503. So it is again from any failure to read on
+until what was in the topics by then has been read.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import structlog
 from connectors.gateway.directory import Directory
 from connectors.log.interface import Log, Reader, Record
 from connectors.metrics import GATEWAY_FOLLOW_ERRORS
+from state.model.dead_letter import error_text
 from state.model.errors import UNDECODABLE, LogError, MalformedRecordError, OffsetOutOfRangeError
 
 _logger = structlog.get_logger(__name__)
@@ -57,7 +59,7 @@ class Follower:
 
     @property
     def caught_up(self) -> bool:
-        """Whether everything that was in the topics at the start has been read."""
+        """Whether everything that was in the topics at the start, or after the last failure, has been read."""
         return self._caught_up.is_set()
 
     def close(self) -> None:
@@ -71,13 +73,15 @@ class Follower:
         while not self._ending.is_set():
             try:
                 self._read_until_it_fails()
-            except LogError as error:
+            except Exception as error:  # noqa: BLE001 - without this thread doors and devices would stand still unseen
+                pause_s = 0.1 if self.caught_up else min(pause_s * 2, 2.0)
+                self._caught_up.clear()
                 GATEWAY_FOLLOW_ERRORS.labels("read").inc()
-                _logger.warning("follow_failed", error=type(error).__name__, detail=str(error))
+                _logger.warning("follow_failed", error=type(error).__name__, detail=error_text(error))
                 self._ending.wait(pause_s)
-                pause_s = min(pause_s * 2, 2.0)
 
     def _read_until_it_fails(self) -> None:
+        self._goal = {place: self._log.end_offset(*place) for place in self._places}
         reader = self._log.reader({place: self._start(place) for place in self._places})
         try:
             while not self._ending.is_set():

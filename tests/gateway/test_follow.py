@@ -1,8 +1,11 @@
-"""The gateway's follower when the log is not the one that it knows."""
+"""The gateway's follower when the log is not the one that it knows, or nothing works."""
 
+import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -10,13 +13,13 @@ from prometheus_client import REGISTRY
 from connectors.gateway.directory import Directory
 from connectors.gateway.follow import Follower
 from connectors.log.embedded import EmbeddedLog
-from connectors.log.interface import TopicSpec
+from connectors.log.interface import NewRecord, Record, TopicSpec
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
     opened = EmbeddedLog(tmp_path, clock=lambda: time.time_ns() // 1_000_000)
-    opened.ensure_topics([TopicSpec("preferences", 1, compacted=True)])
+    opened.ensure_topics([TopicSpec(topic, 1, compacted=True) for topic in ("preferences", "endpoints")])
     yield opened
     opened.close()
 
@@ -25,16 +28,64 @@ def read_errors() -> float:
     return REGISTRY.get_sample_value("carillon_gateway_follow_errors_total", {"kind": "read"}) or 0.0
 
 
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.01)
+
+
+def preference(user: str) -> NewRecord:
+    return NewRecord("preferences", 0, user.encode(), b'{"user":"%s","doc":{"master":false}}' % user.encode(), ())
+
+
 def test_a_log_that_ends_below_what_was_followed_is_an_error_and_no_silence(log: EmbeddedLog, tmp_path: Path) -> None:
     directory = Directory(tmp_path / "directory.sqlite")
     directory.follow([], [(("preferences", 0), 7)])
     follower = Follower(log, directory, ("preferences",), others={})
     before = read_errors()
     follower.start()
-    end = time.monotonic() + 5
-    while read_errors() == before:
-        assert time.monotonic() < end, "nobody noticed"
-        time.sleep(0.02)
+    until(lambda: read_errors() > before)
     assert not follower.caught_up
     follower.close()
+    directory.close()
+
+
+def test_an_error_that_is_not_the_logs_ends_nothing_and_is_not_ready(
+    log: EmbeddedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = Directory(tmp_path / "directory.sqlite")
+    follower = Follower(log, directory, ("preferences",), others={})
+    follower.start()
+    until(lambda: follower.caught_up)
+    works, full = directory.follow, threading.Event()
+    full.set()
+
+    def follow(*arguments: Any) -> int:
+        if full.is_set():
+            raise sqlite3.OperationalError("database or disk is full")
+        return works(*arguments)
+
+    monkeypatch.setattr(directory, "follow", follow)
+    log.append([preference("ada")])
+    until(lambda: not follower.caught_up)
+    full.clear()
+    until(lambda: follower.caught_up and directory.preference("ada").place == 0)
+    log.append([preference("grace")])
+    until(lambda: directory.preference("grace").place == 1)
+    follower.close()
+    directory.close()
+
+
+def test_a_tombstone_whose_key_names_no_endpoint_is_passed_over(log: EmbeddedLog, tmp_path: Path) -> None:
+    log.append([NewRecord("endpoints", 0, key, b"", ()) for key in (b"", b"ada", b"ada\0push", b"ada\0push\0phone")])
+    log.append([preference("ada")])
+    directory = Directory(tmp_path / "directory.sqlite")
+    follower = Follower(log, directory, ("endpoints", "preferences"), others={})
+    follower.start()
+    until(lambda: follower.caught_up)
+    assert directory.preference("ada").place == 0
+    assert directory.position("endpoints", 0) == 4
+    follower.close()
+    assert directory.follow([Record("endpoints", 0, 9, 0, b"ada", b"", ())], ()) == 1
     directory.close()
