@@ -120,6 +120,8 @@ class AttemptSearch:
             reader.close()
 
     def _apply(self, attempt: Attempt) -> list[str]:
+        if attempt.state == "answer" and attempt.key not in self.histories:
+            return []  # its delivery has ended: an UNKNOWN stands before its answer
         history = self.histories.setdefault(attempt.key, DeliveryHistory())
         history.apply(attempt)
         if history.outcome is None:

@@ -31,7 +31,15 @@ from connectors.metrics import DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
 from flows.steps.attempt_log import AttemptLog
 from flows.steps.provider_queue import ProviderLane, ProviderQueue
 from flows.steps.sending_message import forbidden, message_or_end
-from flows.steps.sending_records import RAISED, answer_record, closed_record, delivery_of, result_name, why
+from flows.steps.sending_records import (
+    RAISED,
+    answer_record,
+    answered_records,
+    closed_record,
+    delivery_of,
+    result_name,
+    why,
+)
 from flows.steps.sending_task import Planned, SendTask, Stage
 from operators.attempts import INTERRUPTED, UNKNOWN, resume
 from operators.retry import BUDGETS, JITTER, retry_at
@@ -297,8 +305,7 @@ class Sender:
             records = [
                 (task.stage.partition, record)
                 for task, answer, planned in judged
-                for record in (answer, closed_record(task, planned, answer.at))
-                if record is not None
+                for record in answered_records(task, answer, planned)
             ]
             await self.attempts.append(records)
             for task, answer, planned in judged:

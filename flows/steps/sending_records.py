@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from connectors.channel import Delivery, Failed, Rejected, Result, Sent, Throttled
 from flows.steps.sending_task import Planned, SendTask
+from operators.attempts import UNKNOWN
 from state.model.content import Content
 from state.model.dead_letter import KILLED, Kind, error_text
 from state.model.delivery import Attempt, AttemptMade, DeliveryRecord, ToDeliver, Verdict
@@ -82,6 +83,18 @@ def closed_record(task: SendTask, planned: Planned, now: int) -> Attempt | None:
         fell_back_to=planned.fell_back_to,
         at=now,
     )
+
+
+def answered_records(task: SendTask, answer: Attempt, planned: Planned) -> list[Attempt]:
+    """An answer and the end that it brings about, in the order in which they are stored.
+
+    UNKNOWN comes before its answer: the answer alone would read as a message that was not taken, and be sent again. Any
+    other end follows its answer: sending again does no harm there, and the answer may have to tell of a dead address.
+    """
+    closed = closed_record(task, planned, answer.at)
+    if closed is None:
+        return [answer]
+    return [closed, answer] if planned.outcome == UNKNOWN else [answer, closed]
 
 
 def delivery_of(task: SendTask, content: Content) -> Delivery:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from delivery.feeding import System, token, wait_for
+import json
+from itertools import accumulate
+
+from delivery.feeding import System, now_ms, token, wait_for
 from delivery.in_process import Provider, read, running_lanes
 
-from connectors.channel import Result, Sent
+from connectors.channel import Failed, Result, Sent
+from flows.steps.deliver_again import AttemptSearch
+from operators.attempts import fold, resume
+from state.model.delivery import Attempt, decode_attempt
 
 
 async def takes() -> Result:
@@ -27,3 +33,35 @@ def test_what_is_handed_out_again_beyond_the_bound_before_a_start_does_not_hold_
             return len(provider.keys) == 12 and not lane.open
 
         wait_for(turn, 5)
+
+
+async def does_not_answer() -> Result:
+    return Failed("no answer within the deadline", retryable=True, ambiguous=True)
+
+
+def attempts_of_an_unknown(system: System) -> list[Attempt]:
+    """Everything that `attempts` holds after a provider took a message perhaps."""
+    emission, provider = system.emission("u1", "push", [("d1", token("a"))]), Provider(does_not_answer)
+    with running_lanes(system, provider) as (lanes, _):
+        system.feed([emission])
+        lane = lanes.lane(emission.partition)
+        lane.accept(read(system, emission.partition))
+        wait_for(lambda: [json.loads(record.value) for record in lane.collect()], 5)
+    return [decode_attempt(record.value) for record in system.read("attempts")]
+
+
+def test_wherever_the_storing_of_an_ambiguous_answer_ends_it_is_not_sent_again(system: System) -> None:
+    stored = attempts_of_an_unknown(system)
+    assert sorted(attempt.state for attempt in stored) == ["answer", "closed", "intent"]
+    found = [fold(part)[stored[0].key] for part in accumulate([attempt] for attempt in stored)]
+    assert [resume(history, "P1") for history in found] == ["unknown", "over", "over"]
+    assert (found[-1].outcome, found[-1].made[-1].answer) == ("UNKNOWN", "failed: no answer within the deadline")
+
+
+def test_a_search_takes_an_answer_behind_its_end_for_no_new_delivery(system: System) -> None:
+    stored = attempts_of_an_unknown(system)
+    ended: list[str] = []
+    partition = next(record.partition for record in system.read("attempts"))
+    search = AttemptSearch(system.log, partition, 0, now_ms(), ended.extend)
+    wait_for(search.ready, 5)
+    assert (ended, search.histories) == ([stored[0].key], {})
