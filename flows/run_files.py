@@ -3,7 +3,8 @@
 - `processes.json`: `{"url", "p0_url", "profile", "processes": {name: pid}}`, replaced atomically at every start and
   restart; without processes after a drain.
 - `ready/<process>`: there once the flows of a process are built and run.
-- `rebuilds.ndjson`: a line `{"store", "origin"}` for each store that a flow restored or rebuilds; `up` reports it.
+- `rebuilds.ndjson`: a line `{"store", "origin"}` for each store that a flow restored or rebuilds; `up` reports it, and
+  passes over what is no such line, as a full disk leaves it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import structlog
 
+from state.model.errors import UNDECODABLE
+
+_logger = structlog.get_logger(__name__)
 _REBUILDS = "rebuilds.ndjson"
 
 
@@ -77,13 +82,21 @@ def note_rebuild(directory: Path, store: str, origin: str) -> None:
 
 
 def take_rebuilds(directory: Path) -> list[Rebuild]:
-    """What was noted since the last call; for one process at a time."""
+    """What was noted since the last call, but for lines that do not decode; for one process at a time."""
     path, taken = directory / "run" / _REBUILDS, directory / "run" / f".{_REBUILDS}"
     try:
         path.rename(taken)
     except FileNotFoundError:
         return []
-    return [msgspec.json.decode(line, type=Rebuild) for line in taken.read_bytes().splitlines()]
+    return [rebuild for line in taken.read_bytes().splitlines() if (rebuild := _rebuild(line)) is not None]
+
+
+def _rebuild(line: bytes) -> Rebuild | None:
+    try:
+        return msgspec.json.decode(line, type=Rebuild)
+    except UNDECODABLE:
+        _logger.warning("rebuild_note_unreadable", bytes=len(line))
+        return None
 
 
 def forget_processes(directory: Path) -> None:
