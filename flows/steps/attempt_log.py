@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 import msgspec
 import structlog
 
 from connectors.log.group import GroupAppender
 from connectors.log.interface import Log, NewRecord, Record
+from flows.steps.reading_to_ends import read_to_ends
 from operators.attempts import DeliveryHistory
 from state.envelope import schema_of
 from state.model.dead_letter import error_text
@@ -19,8 +19,6 @@ from state.model.errors import MalformedRecordError
 
 TOPIC = "attempts"
 _HEADERS = (("schema", ATTEMPT_JSON.encode()),)
-_POLL = timedelta(seconds=1)
-_BATCH_MAX = 4096
 _FAR_FUTURE_MS = 1 << 62
 _encode = msgspec.json.Encoder().encode
 _logger = structlog.get_logger(__name__)
@@ -74,8 +72,8 @@ def recover(log: Log, partition: int, start: int) -> Recovered:
         recovered.trimmed_before_ms = _FAR_FUTURE_MS
     reader = log.reader({place: recovered.start})
     try:
-        while reader.position()[place] < recovered.end:
-            for record in reader.poll(_BATCH_MAX, _POLL):
+        for records in read_to_ends(reader, {place: recovered.end}):
+            for record in records:
                 _apply(recovered, record)
     finally:
         reader.close()

@@ -6,13 +6,12 @@ the ends of the topics are asked after the batch was read, and everything below 
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import msgspec
 import structlog
 
 from connectors.control import DOOR, KILL_SCHEMA, Kill
 from connectors.log.interface import Log, Reader, Record
+from flows.steps.reading_to_ends import read_to_ends
 from operators.transactional import Setting
 from state.envelope import schema_of
 from state.model.errors import UNDECODABLE
@@ -21,8 +20,6 @@ from state.model.work import EndpointWork, PreferenceWork, ProfileWork
 from state.transactional import Place, StoredSetting, TransactionalStore
 
 SETTING_TOPICS = ("preferences", "endpoints", "profiles")
-_POLL = timedelta(seconds=1)
-_BATCH_MAX = 4096
 _logger = structlog.get_logger(__name__)
 
 
@@ -73,8 +70,8 @@ class LaneSettings:
         :raises LogError: a topic cannot be read; nothing may be decided without it.
         """
         ends = {place: self._log.end_offset(*place) for place in self._places}
-        while any(self._reader.position()[place] < end for place, end in ends.items()):
-            self._store_records(self._reader.poll(_BATCH_MAX, _POLL))
+        for records in read_to_ends(self._reader, ends):
+            self._store_records(records)
         return self._reader.position()
 
     def of(self, user: str) -> list[Setting]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 import msgspec
 
 from connectors.log.interface import Log, Record
+from flows.steps.reading_to_ends import read_to_ends
 from flows.steps.transactional_outputs import SOURCE
 from operators.attempts import DeliveryHistory
 from state.envelope import header, schema_of
@@ -25,8 +25,6 @@ from state.transactional import GroupTotals
 OWNER = "transactional"
 _SENDS = "p"
 _PREFIXES = (f"{SOURCE}:".encode(), f"{_SENDS}:".encode())
-_POLL = timedelta(seconds=1)
-_BATCH_MAX = 4096
 
 
 class _Row(msgspec.Struct):
@@ -137,8 +135,8 @@ def take_over(log: Log, topic: str, number: int, histories: Mapping[str, Deliver
     reading = _Reading(mine, {key.partition("/")[0] for key in histories})
     reader = log.reader({place: log.begin_offset(*place) for place in places})
     try:
-        while any(reader.position()[place] < end for place, end in ends.items()):
-            for record in reader.poll(_BATCH_MAX, _POLL):
+        for records in read_to_ends(reader, ends):
+            for record in records:
                 reading.take(record)
     finally:
         reader.close()

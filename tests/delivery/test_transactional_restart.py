@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+import pytest
 from delivery.feeding import System, now_ms, token, wait_for
 
 from connectors.channel import CheckResult, Delivery, Failed, Result, Sent
 from connectors.log.interface import NewRecord, Record
 from flows.settings import load_settings
 from flows.steps.provider_queue import ProviderLane
+from flows.steps.reading_to_ends import read_to_ends
 from flows.steps.sending import Sender, SenderParts
 from flows.steps.transactional_lane import P0Lane
 from flows.steps.transactional_parts import P0Parts
 from operators.transactional import HURRY_MS
+from state.model.errors import LogUnavailableError
 from state.model.keys import key_group, partition_of_group
 
 USER = "u1"
@@ -160,3 +163,19 @@ def test_a_dead_letter_is_in_the_log_before_its_event_is_passed(system: System) 
         lane.collect()
     (letter,) = system.values("dead_letters")
     assert (letter["kind"], letter["source"]) == ("malformed", ["events.p0", lanes.number, 0])
+
+
+def test_a_start_reads_to_the_ends_and_waits_for_no_leader_for_ever(system: System) -> None:
+    """A record that never comes, as from a partition that has lost its leader."""
+    system.feed([system.endpoint(USER, "push", f"d{number}", token(number)) for number in range(3)])
+    system.kill_switch("sender", "nobody")
+    places = [*(("endpoints", number) for number in range(system.log.partitions("endpoints"))), ("control", 0)]
+    ends = {place: system.log.end_offset(*place) for place in places}
+    reader = system.log.reader(dict.fromkeys(places, 0))
+    found = [record for records in read_to_ends(reader, ends) for record in records]
+    assert len(found) == 4
+    began = time.monotonic()
+    with pytest.raises(LogUnavailableError, match="control/0"):
+        list(read_to_ends(reader, ends | {("control", 0): 2}, deadline=timedelta(milliseconds=200)))
+    assert 0.2 <= time.monotonic() - began < 5
+    reader.close()
