@@ -278,6 +278,11 @@ class Sender:
         channel, fence = queue.lane.channel, self._parts.fence
         if fence is not None and not fence.is_fresh():  # stopped since the intent was appended, perhaps for long
             await asyncio.to_thread(fence.check)
+            if (planned := forbidden(task, self._parts.now_ms(), self._parts.is_stopped)) is not None:
+                queue.done()
+                await self._end([(task, planned)])
+                self._pump(queue)
+                return
         began = time.perf_counter()
         try:
             result = await channel.send(delivery_of(task, content))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from itertools import accumulate
 
+import pytest
 from delivery.feeding import System, now_ms, token, wait_for
 from delivery.in_process import Provider, read, running_lanes
 
 from connectors.channel import Failed, Result, Sent
+from connectors.log.interface import NewRecord
 from flows.steps.deliver_again import AttemptSearch
 from operators.attempts import fold, resume
 from state.model.delivery import Attempt, decode_attempt
@@ -65,3 +69,39 @@ def test_a_search_takes_an_answer_behind_its_end_for_no_new_delivery(system: Sys
     search = AttemptSearch(system.log, partition, 0, now_ms(), ended.extend)
     wait_for(search.ready, 5)
     assert (ended, search.histories) == ([stored[0].key], {})
+
+
+class StaleFence:
+    """Of a process that was stopped between an intent and its send: the look is old, and nobody took over."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self._meanwhile = meanwhile
+
+    def is_fresh(self) -> bool:
+        return False
+
+    def check(self) -> None:
+        self._meanwhile()
+
+
+@pytest.mark.parametrize("outcome", ["EXPIRED", "SUPPRESSED", "DELIVERED"])
+def test_a_send_after_a_pause_is_judged_as_of_its_end(system: System, outcome: str) -> None:
+    switches: list[str] = []
+    pauses = {
+        "EXPIRED": lambda: time.sleep(0.6),
+        "SUPPRESSED": lambda: switches.append("on"),
+        "DELIVERED": lambda: None,
+    }
+    ttl_ms = 500 if outcome == "EXPIRED" else 60_000
+    emission = system.emission("u1", "push", [("d1", token("a"))], valid_until=now_ms() + ttl_ms)
+    system.feed([emission])
+    provider, fence = Provider(takes), StaleFence(pauses[outcome])
+    with running_lanes(system, provider, fence=fence, is_stopped=lambda _scope: bool(switches)) as (lanes, sender):
+        lane = lanes.lane(emission.partition)
+        lane.accept(read(system, emission.partition))
+        told: list[NewRecord] = []
+        wait_for(lambda: told.extend(lane.collect()) or told, 5)
+        assert json.loads(told[0].value)["outcome"] == outcome
+        assert len(provider.keys) == (outcome == "DELIVERED")
+        assert sender.in_flight == 0
+    assert system.values("attempts")[0]["state"] == "intent", "the pause came too early"
