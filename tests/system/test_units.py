@@ -61,9 +61,12 @@ def test_every_process_has_a_unit_that_drains_and_restarts() -> None:
     found = units()
     assert found.keys() == FLOWS | {"gateway", "p0-gateway", "topics", "maintenance"}
     for name, unit in found.items():
+        assert unit["Restart"] in ("always", "on-failure")
+        assert unit["StartLimitIntervalSec"] == "0", "tried until a broker that is late is there"
+        assert "Requires" not in unit, "one that failed to start once would keep it down for ever"
         if name == "topics":
             continue
-        assert unit["Restart"] in ("always", "on-failure")
+        assert "carillon-topics.service" in unit["Wants"].split()
         assert unit["KillMode"] == "mixed"
         assert int(unit["TimeoutStopSec"]) > 25, "less than the drain may take"
         assert int(unit["RestartPreventExitStatus"]) == FENCED_EXIT
