@@ -43,7 +43,7 @@ def _forge_log(log: Log) -> None:
 
 
 def _forge_journal(path: Path) -> None:
-    """One message less, all others twice (P0 may be), and one that nobody asked for."""
+    """One message less, all others twice, and one that nobody asked for."""
     lines: list[Line] = [json.loads(text) for text in path.read_text().splitlines()]
     plain = [line for line in lines if line["status"] == 200]
     lost, *doubled = plain
@@ -92,7 +92,8 @@ def test_every_forgery_is_named(tmp_path: Path) -> None:
         "carried several provider ids",
         "is not, or not everywhere, in the decision log",
         "is lost: DELIVERED on the ledger",
-        "was sent 2 times",
+        " was sent 2 times\n",
+        "of P0 was sent 2 times, 0 of them behind an open intent",
         "without an intent",
         "inbox row",
         "event 999999 was accepted",

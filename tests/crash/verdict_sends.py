@@ -32,6 +32,8 @@ class Attempts:
     key_of_id: dict[str, str] = field(default_factory=dict)
     last: dict[str, Line] = field(default_factory=dict)
     """The last intent or answer of a key: what a restart finds."""
+    excused: Counter[str] = field(default_factory=Counter)
+    """Intents of a key for which the provider may have taken the one before: it had no answer, or a lost one."""
 
 
 def read_attempts(log: Log) -> Attempts:
@@ -41,9 +43,15 @@ def read_attempts(log: Log) -> Attempts:
         if attempt["state"] == "intent":
             found.ids[attempt["key"]].add(attempt["provider_id"])
             found.key_of_id[attempt["provider_id"]] = attempt["key"]
+            found.excused[attempt["key"]] += _may_have_been_taken(found.last.get(attempt["key"]))
         if attempt["state"] != "closed":
             found.last[attempt["key"]] = attempt
     return found
+
+
+def _may_have_been_taken(before: Line | None) -> bool:
+    """An intent without an answer, or "failed", which is also what a connection lost before the answer is stored as."""
+    return before is not None and (before["state"] == "intent" or before["result"] == "failed")
 
 
 def check_sends(directory: Path, log: Log, states: States, p0_emissions: set[str]) -> Sends:
@@ -91,6 +99,8 @@ def _check_delivery(key: str, line: Line, taken: int, attempts: Attempts, *, is_
         problems.append(f"{key} is lost: DELIVERED on the ledger, unknown to the provider")
     if taken > 1 and not is_p0:
         problems.append(f"{key} was sent {taken} times")
+    if is_p0 and taken > 1 + attempts.excused[key]:
+        problems.append(f"{key} of P0 was sent {taken} times, {attempts.excused[key]} of them behind an open intent")
     if outcome == "UNKNOWN":
         last = attempts.last.get(key)
         if is_p0 or last is None or last["state"] != "intent":
