@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 from connectors.log.interface import Log
@@ -31,11 +32,13 @@ def exports_directory(settings: Settings) -> Path:
     return settings.data_dir / "exports"
 
 
-def start_exporter(settings: Settings, *sources: ExportSource) -> Exporter:
-    """Export these stores for the life of the process; more may be added."""
+def start_exporter(settings: Settings, *sources: ExportSource, forget_after: timedelta | None = None) -> Exporter:
+    """Export these stores for the life of the process; more may be added. `forget_after`: when exports of stores that
+    this process does not own are no use to anybody. Default: twice what the log retains.
+    """
     exporter = Exporter(
         exports_directory(settings), settings.exports, log_opener(settings), clock_ms,
-        forget_after=2 * settings.log.retention,
+        forget_after=forget_after or 2 * settings.log.retention,
     )  # fmt: skip
     for source in sources:
         exporter.add(source)
@@ -51,10 +54,14 @@ def prepare_decide(
     """
     home = Home(DECIDE, path, settings.data_dir)
     with closing(open_log()) as log:
-        anew = ensure_groups(home, store.database, {group: store.next_offset(group) for group in groups}, log)
-        if anew:
-            take_over_skips(store, anew, read_dead_letters(log))
+        stored = {group: store.next_offset(group) for group in groups}
+        anew = ensure_groups(home, store.database, stored, log, lambda wanted: _take_over_skips(store, wanted, log))
+    store.forget_skips()  # exports bring skips of their own
     return anew
+
+
+def _take_over_skips(store: GroupStore, groups: Collection[int], log: Log) -> None:
+    take_over_skips(store, groups, read_dead_letters(log))
 
 
 def prepare_sequence(settings: Settings, path: Path, open_log: Callable[[], Log]) -> None:
@@ -72,5 +79,6 @@ def prepare_sequence(settings: Settings, path: Path, open_log: Callable[[], Log]
 
 
 def export_decide(settings: Settings, store: GroupStore, slot: int) -> Exporter:
-    """Export the store of a process of decide."""
-    return start_exporter(settings, group_source(slot, store.database))
+    """Export the store of a process of decide; those of the others serve replays as far back as the archive goes."""
+    needed = 2 * settings.log.retention + settings.archive.work_retention + settings.exports.archive_spacing
+    return start_exporter(settings, group_source(slot, store.database), forget_after=needed)

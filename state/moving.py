@@ -133,14 +133,12 @@ def _open(opened: ExitStack, directory: Path, slot: int) -> Rdict:
 def _settle(databases: dict[int, Rdict], group: int, target: int) -> bool:
     """Leave the group in its slot only; gives whether it was elsewhere."""
     holders = {slot: offset for slot, database in databases.items() if (offset := _next_offset(database, group))}
-    if not holders:
-        return False
-    source = max(holders, key=lambda slot: (holders[slot], slot == target))
+    source = max(holders, key=lambda slot: (holders[slot], slot == target), default=target)
     if source != target:
         copy_group(databases[source], databases[target], group)
-    for slot in holders:
-        if slot != target:
-            clear_group(databases[slot], group)
+    for slot, database in databases.items():
+        if slot != target or not holders:  # also what a move that was killed left without the row that makes it a group
+            clear_group(database, group)
     return source != target
 
 

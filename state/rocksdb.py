@@ -86,7 +86,7 @@ class GroupStore:
         self.commit()
         for document in state.users.preference[: len(state.users)].tolist():
             state.users.preferences.release(document)
-        for stored in [key for key in self._group_places if key[0] == group]:
+        for stored in [key for key in list(self._group_places) if key[0] == group]:
             del self._group_places[stored]
         return self.load(group, registry)
 
@@ -119,6 +119,11 @@ class GroupStore:
                 offset, number = int.from_bytes(key[2:10], "big"), int.from_bytes(key[10:], "big")
                 found.setdefault(offset, {})[number] = codec.decode_given_up(value)
         return found
+
+    def forget_skips(self) -> None:
+        """Read anew what is skipped and given up: somebody else wrote rows."""
+        self._skipped.clear()
+        self._given_up.clear()
 
     def _preferences(self) -> PreferenceTable:
         """Of a worker, that is of a thread: columns are brought to one group's time, then read. By the thread's number,

@@ -17,7 +17,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -188,9 +188,12 @@ def _restore(home: Home, bounds: dict[tuple[str, int], Bounds]) -> bool:
     return True
 
 
-def ensure_groups(home: Home, database: Rdict, stored: dict[int, int], log: Log) -> list[int]:
+def ensure_groups(
+    home: Home, database: Rdict, stored: dict[int, int], log: Log, before: Callable[[Collection[int]], None]
+) -> list[int]:
     """Before decide reads: every key group of `stored` (next offset, 0: nothing) is there and fits the log, or is
-    restored from an export, or is refused. Gives the groups that were restored or begin anew.
+    restored from an export, or is refused. Gives the groups that were restored or begin anew; `before` is told them
+    while they are not there yet, so that a start that is killed after it does that again.
 
     :raises StateDamagedError: naming the remedy.
     """
@@ -211,6 +214,7 @@ def ensure_groups(home: Home, database: Rdict, stored: dict[int, int], log: Log)
     missing = [group for group in wanted if group not in chosen and bounds[group].begin > 0]
     if missing:
         raise StateDamagedError(_groups_missing(home, missing))
+    before(wanted.keys())
     restored = restore_groups(database, chosen, home.path.with_name(f".{home.path.name}.restoring"))
     for group in wanted.keys() - chosen.keys():
         clear_group(database, group)

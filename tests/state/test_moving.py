@@ -120,6 +120,19 @@ def test_of_two_copies_the_later_one_holds(directory: Path, newer: int) -> None:
     _assert_placed(directory, layout, expected)
 
 
+def test_what_a_killed_move_left_without_its_meta_row_goes(directory: Path) -> None:
+    """Else it lies below what an export of that slot brings back later."""
+    layout = Layout(2, 1)
+    move_groups(directory, layout)
+    stray = open_database(directory / "0" / "rocksdb", FORMAT)
+    stray[codec.row_key(b"U", 1, codec.u32(9))] = b"old"
+    stray.close()
+    move_groups(directory, layout)
+    cleared = open_database(directory / "0" / "rocksdb", FORMAT)
+    assert not list(group_rows(cleared, 1))
+    cleared.close()
+
+
 _MOVE = """
 import sys
 from pathlib import Path

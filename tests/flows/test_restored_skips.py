@@ -1,0 +1,54 @@
+"""What decide skipped is known before its groups are: a start that is killed in between does that again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+from helpers.flow_bench import START, Bench, seconds
+
+from connectors.log import NewRecord
+from flows.steps.deciding import read_dead_letters, take_over_skips
+from flows.steps.restoring import Home, ensure_groups
+from state.exports import write_export
+from state.group_exports import group_source
+from state.model.work import TickWork, encode_work
+from state.rocksdb import GroupStore
+
+
+class _KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def test_skips_are_taken_over_before_a_group_looks_whole(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    state = tmp_path / "state" / "decide"
+    ticks = [NewRecord("work", 0, b"", encode_work(TickWork(stamp=START + number))) for number in range(5)]
+    bench.append(*ticks)
+    bench.decide(seconds(1.0))
+    store = GroupStore(state)
+    assert write_export(tmp_path / "exports", group_source(0, store.database), at=1)
+    store.close()
+    bench.append(NewRecord("work", 0, b"3", b"poison"), *ticks)
+    bench.decide(seconds(1.0))
+    bench.lose("decide")
+    home, store = Home("decide", state, tmp_path), GroupStore(state)
+
+    def start(*, killed: bool) -> list[int]:
+        def before(groups: Collection[int]) -> None:
+            take_over_skips(store, groups, read_dead_letters(bench.log))
+            if killed:
+                raise _KilledError
+
+        stored = {group: store.next_offset(group) for group in range(60)}
+        return ensure_groups(home, store.database, stored, bench.log, before)
+
+    with pytest.raises(_KilledError):
+        start(killed=True)
+    assert store.next_offset(3) == 0, "so the next start begins where this one did"
+    assert 3 in start(killed=False)
+    store.forget_skips()
+    assert (list(store.skipped(3)), store.next_offset(3)) == ([5], 5)
+    store.close()
+    bench.close()
