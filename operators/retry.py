@@ -45,7 +45,9 @@ def retry_at(
 class RetryShare:
     """Retries to one provider never exceed half of its normal rate (RULES 4): a bucket that fills at that speed.
 
-    Times never fall. A retry that finds the bucket empty takes its place in the queue by being given a later time.
+    A retry that finds the bucket empty takes its place in the queue by being given a later time. One that would come
+    too late takes none, so what is promised never reaches further than somebody waits. Where the clock steps back, the
+    bucket fills on from there.
     """
 
     def __init__(self, rate_per_s: float, *, burst_s: float = 1.0) -> None:
@@ -54,9 +56,16 @@ class RetryShare:
         self._level = self._size
         self._at = 0
 
-    def reserve(self, now: int) -> int:
-        """Take one retry out of the bucket and give the time from which it may be made: `now` or later."""
-        self._level = min(self._size, self._level + (now - self._at) * self._per_ms) if self._at else self._size
-        self._at = max(now, self._at)
+    def reserve(self, now: int, last: int) -> int | None:
+        """Take one retry out of the bucket and give the time from which it may be made: `now` or later.
+
+        None, and nothing is taken, if that is after `last`.
+        """
+        self._level = min(self._size, self._level + max(0, now - self._at) * self._per_ms)
+        self._at = now
+        missing = 1 - self._level
+        at = now if missing <= 0 else now + int(missing / self._per_ms)
+        if at > last:
+            return None
         self._level -= 1
-        return now if self._level >= 0 else now + int(-self._level / self._per_ms)
+        return at

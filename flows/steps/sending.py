@@ -349,9 +349,9 @@ class Sender:
         )  # fmt: skip
         if at is None:
             return None
-        at = max(at, self._queues[task.channel].share.reserve(now))
         last = min(history.first_at + BUDGETS[emission.priority].within_ms, emission.valid_until)
-        return at if at <= last else None
+        share_at = self._queues[task.channel].share.reserve(now, last)
+        return None if share_at is None else max(at, share_at)
 
     def _failed(self, task: SendTask, reason: str, now: int) -> Planned:
         """The end of a task that failed for good: the next channel, or DEAD_LETTER."""

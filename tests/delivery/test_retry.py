@@ -64,7 +64,7 @@ def test_no_retry_after_the_ttl_and_one_at_its_end() -> None:
 
 def test_retries_never_exceed_half_of_the_rate() -> None:
     share = RetryShare(100.0)
-    times = [share.reserve(1_000) for _ in range(500)]
+    times = [share.reserve(1_000, FAR) or 0 for _ in range(500)]
     assert times[0] == 1_000
     for start in range(1_000, 9_000, 100):
         inside = sum(start <= at < start + 1_000 for at in times)
@@ -74,9 +74,30 @@ def test_retries_never_exceed_half_of_the_rate() -> None:
 
 def test_the_share_fills_again_but_only_to_its_size() -> None:
     share = RetryShare(10.0)
-    assert [share.reserve(1) for _ in range(6)][-1] > 1
-    assert share.reserve(100_000) == 100_000
-    assert [share.reserve(100_000) for _ in range(6)][-1] > 100_000
+    assert ([share.reserve(1, FAR) for _ in range(6)][-1] or 0) > 1
+    assert share.reserve(100_000, FAR) == 100_000
+    assert ([share.reserve(100_000, FAR) for _ in range(6)][-1] or 0) > 100_000
+
+
+def test_a_retry_that_comes_too_late_takes_nothing_from_those_that_follow() -> None:
+    """Half an hour in which a provider fails everything, at twice what its share of retries can serve."""
+    share, within_ms = RetryShare(100.0), 60_000
+    given = [at for now in range(0, 1_800_000, 10) if (at := share.reserve(now, now + within_ms)) is not None]
+    assert 50 * 1_800 <= len(given) <= 50 * (1_800 + within_ms // 1_000 + 1)
+    over = share.reserve(1_800_000 + 2 * within_ms, FAR)
+    assert over == 1_800_000 + 2 * within_ms, "what was promised is kept, and nothing is owed beyond it"
+
+
+@pytest.mark.parametrize("back_ms", [1_000, 3_600_000])
+def test_a_clock_that_steps_back_costs_no_retry(back_ms: int) -> None:
+    share, now = RetryShare(20_000.0), 10_000_000
+    share.reserve(now, FAR)
+    assert [share.reserve(now - back_ms, FAR) for _ in range(100)] == [now - back_ms] * 100
+    share = RetryShare(10.0)
+    for _ in range(5):
+        share.reserve(now, FAR)
+    assert share.reserve(now - back_ms, now - back_ms) is None
+    assert share.reserve(now - back_ms + 1_000, FAR) == now - back_ms + 1_000
 
 
 def intent(number: int, at: int = 10) -> Attempt:
