@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
 from delivery.sandbox_process import running_sandbox
 from system.running import ROOT, carillon, until
 
@@ -165,4 +166,34 @@ def test_compose_runs_the_same_commands() -> None:
     del expected["maintenance"]  # Kafka does that itself
     assert commands == expected
     assert "latest" not in text
+    process = text[text.index("x-process:") : text.index("services:")]
+    assert "restart: on-failure" in process, "a fenced one, which the entrypoint ends with 0, must stay away"
+    assert "entrypoint" not in re.sub("#.*", "", text)
+    assert 'ENTRYPOINT ["sh", "/opt/carillon/entrypoint.sh"]' in (ROOT / "infra" / "Dockerfile").read_text()
     assert all(re.search(r":\d+\.\d+", image) for image in re.findall(r"image: (\S+)", text))
+
+
+def entrypoint(program: str) -> subprocess.Popen[str]:
+    script = ["sh", str(ROOT / "infra" / "entrypoint.sh"), sys.executable, "-c", program]
+    return subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+@pytest.mark.parametrize(("ends_with", "told"), [(0, 0), (1, 1), (2, 2), (FENCED_EXIT, 0), (137, 137)])
+def test_only_a_fenced_container_says_that_all_is_well(ends_with: int, told: int) -> None:
+    with entrypoint(f"raise SystemExit({ends_with})") as process:
+        assert process.wait(20) == told
+
+
+@pytest.mark.parametrize("ends_with", [0, 3])
+def test_a_container_that_is_stopped_drains(ends_with: int) -> None:
+    program = (
+        "import signal, sys, time\n"
+        f"def drain(*_): time.sleep(0.3); print('drained', flush=True); sys.exit({ends_with})\n"
+        "signal.signal(signal.SIGTERM, drain); print('up', flush=True); time.sleep(30)"
+    )
+    with entrypoint(program) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.terminate()
+        assert process.stdout.readline() == "drained\n"
+        assert process.wait(20) == ends_with
