@@ -81,6 +81,7 @@ class Sender:
         self._storing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._drain_until: float | None = None
         self.failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name=f"sender-{parts.stage}", daemon=True)
 
@@ -127,7 +128,10 @@ class Sender:
         return bool(entry.devices) and entry.channel in self._queues and not self._parts.is_stopped(scope)
 
     def drain(self, deadline: timedelta) -> bool:
-        """Begin no further try and wait for those under way; false if some had no answer in time."""
+        """Begin no further try and wait for those under way; false if some had no answer in time.
+
+        Every lane that ends calls this, one after another: the deadline counts from the first call.
+        """
         ending = asyncio.run_coroutine_threadsafe(self._drain(deadline), self._loop)
         return ending.result(timeout=deadline.total_seconds() + 30)
 
@@ -166,8 +170,9 @@ class Sender:
 
     async def _drain(self, deadline: timedelta) -> bool:
         self._draining = True
-        end = time.monotonic() + deadline.total_seconds()
-        while self._tasks and self.failure is None and (left := end - time.monotonic()) > 0:
+        if self._drain_until is None:
+            self._drain_until = time.monotonic() + deadline.total_seconds()
+        while self._tasks and self.failure is None and (left := self._drain_until - time.monotonic()) > 0:
             await asyncio.wait(self._tasks, timeout=left)
         return not self._tasks
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from itertools import accumulate
 
 import pytest
@@ -13,6 +15,8 @@ from delivery.in_process import Provider, read, running_lanes
 
 from connectors.channel import Failed, Result, Sent
 from connectors.log.interface import NewRecord
+from flows.steps import deliver
+from flows.steps.deliver import DeliverLogic
 from flows.steps.deliver_again import AttemptSearch
 from operators.attempts import fold, resume
 from state.model.delivery import Attempt, decode_attempt
@@ -105,3 +109,26 @@ def test_a_send_after_a_pause_is_judged_as_of_its_end(system: System, outcome: s
         assert len(provider.keys) == (outcome == "DELIVERED")
         assert sender.in_flight == 0
     assert system.values("attempts")[0]["state"] == "intent", "the pause came too early"
+
+
+async def hangs() -> Result:
+    await asyncio.sleep(3_600)
+    return Sent("never")
+
+
+def test_all_lanes_of_a_process_drain_within_one_deadline(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliver, "DRAIN_DEADLINE", timedelta(seconds=1))
+    emissions = [system.emission(user, "push", [("d1", token(user))]) for user in ("u1", "u2", "u3", "u4")]
+    system.feed(emissions)
+    partitions, provider = {emission.partition for emission in emissions}, Provider(hangs)
+    assert len(partitions) == 2
+    with running_lanes(system, provider) as (lanes, sender):
+        logics = [DeliverLogic(lanes) for _ in partitions]
+        for logic, partition in zip(logics, partitions, strict=True):
+            logic.on_batch([read(system, partition)])
+        wait_for(lambda: len(provider.keys) == 4, 5)
+        began = time.monotonic()
+        for logic in logics:
+            logic.on_eof()
+        assert 0.9 < time.monotonic() - began < 1.8
+        assert sender.in_flight == 4
