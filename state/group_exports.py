@@ -87,9 +87,14 @@ def restore_groups(database: Rdict, chosen: Mapping[int, Export], scratch: Path)
     for group, export in chosen.items():
         by_export.setdefault(export.directory, []).append(group)
     restored: dict[int, int] = {}
-    for groups in by_export.values():
+
+    def is_whole(groups: list[int]) -> bool:
+        return len(groups) == len(chosen[groups[0]].manifest.offsets)
+
+    # Whole tables first: what they may hold of groups that they do not name goes when those are copied.
+    for groups in sorted(by_export.values(), key=is_whole, reverse=True):
         export = chosen[groups[0]]
-        if len(groups) == len(export.manifest.offsets):
+        if is_whole(groups):
             restored |= _ingest_all(export, database)
             continue
         shutil.rmtree(scratch, ignore_errors=True)

@@ -21,6 +21,10 @@ from state.users import UserTable
 
 pa: Any = pyarrow  # its stubs refuse NumPy buffers and boolean masks
 Column = Any  # an Arrow array of some type
+PART_ROWS = 10_000
+"""Recipients of a record at most: what whoever reads it has to hold at once."""
+PART_MAX_BYTES = 4 << 20
+"""Of a record; the log takes twice that (`connectors.log.RECORD_MAX_BYTES`)."""
 _HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
 _TEXT = pa.string()
 
@@ -34,9 +38,28 @@ class SliceRecord(NamedTuple):
 
 
 def slice_records(state: GroupState, decided: Slice, deliver_topic: Callable[[str], str]) -> list[SliceRecord]:
-    """Everything that a slice leaves behind."""
-    if not len(decided.rows):
-        return []
+    """Everything that a slice leaves behind: in parts, so that each record is one that the log takes."""
+    rows = len(decided.rows)
+    parts = [_part(decided, slice(first, first + PART_ROWS)) for first in range(0, rows, PART_ROWS)]
+    return [record for part in parts for record in _fitting(state, part, deliver_topic)]
+
+
+def _part(decided: Slice, of: slice) -> Slice:
+    return decided._replace(
+        rows=decided.rows[of], ending=decided.ending[of], hour=decided.hour[of], day=decided.day[of]
+    )  # fmt: skip
+
+
+def _fitting(state: GroupState, decided: Slice, deliver_topic: Callable[[str], str]) -> list[SliceRecord]:
+    """The records of a part; in halves where one of them is too large, as with many devices each."""
+    records, rows = _records(state, decided, deliver_topic), len(decided.rows)
+    if rows == 1 or all(len(record.value) <= PART_MAX_BYTES for record in records):
+        return records
+    halves = _part(decided, slice(rows // 2)), _part(decided, slice(rows // 2, rows))
+    return [record for half in halves for record in _fitting(state, half, deliver_topic)]
+
+
+def _records(state: GroupState, decided: Slice, deliver_topic: Callable[[str], str]) -> list[SliceRecord]:
     users = state.users
     emitted = np.array([ending.route is not None for ending in decided.endings])[decided.ending]
     ids = _emission_ids(users, decided, decided.rows)
