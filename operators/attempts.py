@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from operators.retry import BUDGETS
 from state.model.delivery import Attempt, AttemptMade
 
 DELIVERED, UNKNOWN = "DELIVERED", "UNKNOWN"
@@ -75,19 +76,22 @@ def fold(records: Iterable[Attempt]) -> dict[str, DeliveryHistory]:
     return histories
 
 
-Resume = Literal["over", "unknown", "send", "wait"]
+Resume = Literal["over", "unknown", "send", "wait", "spent"]
 
 
 def resume(history: DeliveryHistory | None, priority: str) -> Resume:
     """What a sender that starts does with a delivery.
 
     `over`: its outcome is known; `unknown`: it ends as UNKNOWN; `send`: it is sent, a P0 with an open intent again with
-    the same provider-side id; `wait`: a retry was planned, at `history.retry_at`.
+    the same provider-side id; `wait`: a retry was planned, at `history.retry_at`; `spent`: a P0 with an open intent
+    that has used its budget up.
     """
     if history is None:
         return "send"
     if history.outcome is not None:
         return "over"
     if history.open:
-        return "send" if priority == "P0" else "unknown"
+        if priority != "P0":
+            return "unknown"
+        return "send" if history.attempts <= BUDGETS[priority].retries else "spent"
     return "wait" if history.retry_at is not None else "send"

@@ -204,6 +204,8 @@ class Sender:
             self._tell(task)
         elif verb == "unknown":
             self._spawn(self._end([(task, Planned(UNKNOWN, INTERRUPTED))]))
+        elif verb == "spent":
+            self._spawn(self._end([(task, self._failed(task, INTERRUPTED, self._parts.now_ms()))]))
         elif verb == "wait":
             self._wait(task, task.history.retry_at or 0)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
 import time
 from collections.abc import Iterator
@@ -27,9 +29,9 @@ USER = "u1"
 
 
 class Provider:
-    """Answers every message alike and keeps the keys of what it was given."""
+    """Answers every message alike, or none, and keeps the keys of what it was given."""
 
-    def __init__(self, name: str, answer: Result) -> None:
+    def __init__(self, name: str, answer: Result | None) -> None:
         self.name, self._answer = name, answer
         self.given: list[str] = []
 
@@ -44,7 +46,9 @@ class Provider:
 
     async def send(self, delivery: Delivery) -> Result:
         self.given.append(delivery.key)
-        return self._answer
+        if self._answer is None:
+            await asyncio.sleep(3600)
+        return self._answer or Sent("too late")
 
     async def close(self) -> None:
         pass
@@ -179,3 +183,19 @@ def test_a_start_reads_to_the_ends_and_waits_for_no_leader_for_ever(system: Syst
         list(read_to_ends(reader, ends | {("control", 0): 2}, deadline=timedelta(milliseconds=200)))
     assert 0.2 <= time.monotonic() - began < 5
     reader.close()
+
+
+def test_a_code_that_is_never_answered_is_sent_again_within_its_budget(system: System) -> None:
+    """RULES 4: three retries, whoever makes them; each start finds the intent of the one before open."""
+    system.feed([system.endpoint(USER, "push", "d1", token("a"))])
+    lanes, push = Lanes(system), Provider("push", None)
+    system.feed([system.p0(USER)])
+    for tries in (1, 2, 3, 4):
+        with lanes.started(push=push) as lane:
+            lane.accept(lanes.new_events())
+            wait_for(lambda: len(push.given) == tries)  # noqa: B023 - called before the next turn
+    with lanes.started(push=push) as lane:
+        records = settle(lane)
+    assert len(push.given) == 4
+    (ended,) = [value for record in records if (value := json.loads(record.value)).get("kind") == "delivery"]
+    assert (ended["outcome"], ended["reason"], len(ended["attempts"])) == ("DEAD_LETTER", "interrupted", 4)
