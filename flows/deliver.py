@@ -50,7 +50,7 @@ class DeliverFlowOptions:
     budget: int = 2_000
     """Records of a partition that may enter an epoch. Default: 2 000."""
     open_max: int = 20_000
-    """Records that a lane keeps open at once; P2 gets half of it. Default: 20 000."""
+    """Deliveries open in a lane from which on it is handed no more; P2 gets half of it. Default: 20 000."""
     tick: timedelta = timedelta(milliseconds=500)
     """How often a lane without work looks for counts to publish. Default: half a second."""
 

@@ -1,5 +1,9 @@
 """A log source whose partitions rest while their lane is full, and that says now and then that time has passed.
 
+Records are handed out in portions, and between two of them it is asked again whether there is room: a record may hold
+thousands of deliveries, so a lane is over its bound by what one portion comes to, not by what an epoch may read. What
+was not handed out when a drain begins is read again by the next start.
+
 Both in one source on purpose: every source partition must end an epoch before any goes on, so a second source that
 sleeps between its ticks holds up the first one by that sleep at each end of an epoch (25 ms of 200 were measured).
 """
@@ -7,6 +11,7 @@ sleeps between its ticks holds up the first one by that sleep at each end of an 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +23,8 @@ from flows.steps.ticks import Tick
 
 Item = list[Record] | Tick
 _SOON = timedelta(milliseconds=2)
+_PORTION_BYTES = 1_000_000
+"""Values of records handed out at once, unless a single one is larger: some thousand deliveries."""
 
 
 class LaneSource(FixedPartitionedSource[Item, Offsets]):
@@ -42,7 +49,7 @@ class LaneSource(FixedPartitionedSource[Item, Offsets]):
     def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> _LanePartition:
         part, number = self._source.build_part(step_id, for_part, resume_state), int(for_part[1:])
         tick = Tick(number) if number < self._ticking else None
-        return _LanePartition(part, tick, self._tick, lambda: self._drain() or self._has_room(number))
+        return _LanePartition(part, tick, self._tick, self._drain, lambda: self._has_room(number))
 
 
 class _LanePartition(StatefulSourcePartition[Item, Offsets]):
@@ -51,16 +58,19 @@ class _LanePartition(StatefulSourcePartition[Item, Offsets]):
         part: StatefulSourcePartition[list[Record], Offsets],
         tick: Tick | None,
         interval: timedelta,
-        goes_on: Callable[[], bool],
+        drain: Callable[[], bool],
+        has_room: Callable[[], bool],
     ) -> None:
-        self._part, self._goes_on = part, goes_on
+        self._part, self._drain, self._has_room = part, drain, has_room
         self._tick, self._interval_s = tick, interval.total_seconds()
         self._due = time.monotonic()  # the first tick comes at once: it opens the lane
         self._resting = False
+        self._unread: deque[Record] = deque()
+        """Was read from the log, not handed out yet."""
 
     def next_batch(self) -> list[Item]:
-        self._resting = not self._goes_on()
-        items: list[Item] = [] if self._resting else list(self._part.next_batch())
+        self._resting = not (self._drain() or self._has_room())
+        items: list[Item] = [] if self._resting else self._portion()
         now = time.monotonic()
         if self._tick is not None and now >= self._due:
             self._due = now + self._interval_s
@@ -68,7 +78,24 @@ class _LanePartition(StatefulSourcePartition[Item, Offsets]):
         return items
 
     def next_awake(self) -> datetime | None:
-        return datetime.now(UTC) + _SOON if self._resting else self._part.next_awake()
+        if self._resting:
+            return datetime.now(UTC) + _SOON
+        return datetime.now(UTC) if self._unread else self._part.next_awake()
+
+    def _portion(self) -> list[Item]:
+        """The next records.
+
+        :raises StopIteration: the partition has ended.
+        """
+        if self._drain() or not self._unread:  # a drain is for the source to judge
+            for records in self._part.next_batch():
+                self._unread.extend(records)
+        portion: list[Record] = []
+        size = 0
+        while self._unread and (not portion or size + len(self._unread[0].value) <= _PORTION_BYTES):
+            portion.append(self._unread.popleft())
+            size += len(portion[-1].value)
+        return [portion] if portion else []
 
     def snapshot(self) -> Offsets:
         return self._part.snapshot()
