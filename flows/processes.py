@@ -4,9 +4,12 @@ Each child has a process group of its own, so that Ctrl-C in the terminal reache
 them in order. Its output goes to a file, begun anew with the one before kept as `.1` when it is over 10 MB.
 
 Standard input of a child is one end of a pair of sockets. The child ends when the other end does (`flows.launch`), and
-writes a byte there every second, from a thread of its own: one that was heard and then is silent for `SILENT_FOR` is
-stopped, frozen or stuck, so it is killed and started again. Silence is counted in the owner's looks, each for a second
-at most: a machine that slept, or an owner that was stopped itself, kills nobody.
+writes a byte there every second, from a thread of its own: one that was heard and then is silent for `SILENT_FOR`, or
+not heard at all for `UNHEARD_FOR`, is stopped, frozen or stuck, so it is killed and started again. Silence is counted
+in the owner's looks, each for a second at most: a machine that slept, or an owner that was stopped, kills nobody.
+
+What is frozen from outside, or waits for a device, may not end by SIGKILL either. Nothing here waits for it without a
+deadline: it is started again when it is gone, the others meanwhile are watched as ever.
 
 Processes of one `unit` are one thing in several parts: when one dies, all are killed and start again together.
 """
@@ -32,6 +35,10 @@ from state.model.errors import CarillonError
 LOG_MAX_BYTES = 10 * 1024 * 1024
 SILENT_FOR = timedelta(seconds=20)
 """Twenty beats: one needs a single turn of the interpreter, which even a starved process gets within seconds."""
+UNHEARD_FOR = timedelta(seconds=120)
+"""Until the first beat: it comes before a process imports what it needs, yet a cold disk may be slow."""
+_KILLED_WITHIN = timedelta(seconds=3)
+"""How long to wait for the end of what was killed, where nothing is left to do but to wait."""
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY = timedelta(seconds=30)
 _LOOK_MAX_S = 1.0
@@ -82,18 +89,34 @@ class _Child:
     started_at: float
     failures: int = 0
     restart_at: float | None = None
-    silent_s: float | None = None
-    """For how long nothing was heard; None: it was never heard, and is not waited for."""
+    """None while it runs; set from when it died or was killed."""
+    gone: bool = False
+    """Whether it was seen to have ended."""
+    heard: bool = False
+    """Whether it ever gave a sign of life."""
+    silent_s: float = 0.0
+    """For how long nothing was heard."""
+
+    @property
+    def ending(self) -> bool:
+        """Whether it was killed and is still there."""
+        return self.restart_at is not None and not self.gone
 
 
 class ProcessGroup:
     """Starts, watches, restarts and drains processes. For one thread, which calls `watch` often."""
 
     def __init__(
-        self, log_dir: Path, on_event: Callable[[ProcessEvent], None], *, silent_for: timedelta = SILENT_FOR
+        self,
+        log_dir: Path,
+        on_event: Callable[[ProcessEvent], None],
+        *,
+        silent_for: timedelta = SILENT_FOR,
+        unheard_for: timedelta = UNHEARD_FOR,
     ) -> None:
-        """`silent_for`: how long a process may give no sign of life."""
-        self._log_dir, self._on_event, self._silent_for_s = log_dir, on_event, silent_for.total_seconds()
+        """`silent_for`: how long a process may give no sign of life; `unheard_for`: until its first one."""
+        self._log_dir, self._on_event = log_dir, on_event
+        self._silent_for_s, self._unheard_for_s = silent_for.total_seconds(), unheard_for.total_seconds()
         self._children: dict[str, _Child] = {}
         self._settled = False
         self._looked_at = time.monotonic()
@@ -140,39 +163,53 @@ class ProcessGroup:
         now = time.monotonic()
         look_s, self._looked_at = min(now - self._looked_at, _LOOK_MAX_S), now
         for child in self._children.values():
-            if child.restart_at is not None:
-                if now >= child.restart_at and self.ended_for_good is None:
-                    self._restart(child)
-            elif (code := child.process.poll()) is not None:
-                self._died(child, code, now)
+            if child.gone:
+                continue
+            if (code := child.process.poll()) is not None:
+                self._ended(child, code, now)
+            elif child.ending:
+                continue
             elif self._is_silent(child, look_s):
                 self._on_event(ProcessEvent("hung", child.spec.name, child.process.pid))
-                _signal(child.process, signal.SIGKILL)
-                self._died(child, child.process.wait(), now)
+                self._fail_unit(child, now)
             elif child.failures and now - child.started_at > _STEADY.total_seconds():
                 child.failures = 0
+        for child in self._children.values():
+            if self._is_due(child, now):
+                self._restart(child)
 
     def _is_silent(self, child: _Child, look_s: float) -> bool:
         if _heard(child.line):
-            child.silent_s = 0.0
-        elif child.silent_s is not None:
+            child.heard, child.silent_s = True, 0.0
+        else:
             child.silent_s += look_s
-        return child.silent_s is not None and child.silent_s > self._silent_for_s
+        return child.silent_s > (self._silent_for_s if child.heard else self._unheard_for_s)
 
-    def _died(self, child: _Child, code: int, now: float) -> None:
-        """All of its unit go with it."""
+    def _ended(self, child: _Child, code: int, now: float) -> None:
         if code == child.spec.final:
             self.ended_for_good = child.spec.name
-        unit = [each for each in self._children.values() if each is child or each.spec.unit == child.spec.unit != ""]
+        child.gone = True
+        self._on_event(ProcessEvent("exit", child.spec.name, child.process.pid, code))
+        if child.restart_at is None:
+            self._fail_unit(child, now)
+
+    def _fail_unit(self, child: _Child, now: float) -> None:
+        """All of its unit go with it, and come back together."""
+        unit = self._unit(child)
         failures = max(each.failures for each in unit)
         for each in unit:
-            if each is not child and each.restart_at is None:
-                _signal(each.process, signal.SIGKILL)
-                code = each.process.wait()
-            if each is child or each.restart_at is None:
-                self._on_event(ProcessEvent("exit", each.spec.name, each.process.pid, code))
+            _signal(each.process, signal.SIGKILL)
             each.restart_at = now + _BACK_OFF[min(failures, len(_BACK_OFF) - 1)]
             each.failures = failures + 1
+
+    def _unit(self, child: _Child) -> list[_Child]:
+        return [each for each in self._children.values() if each is child or each.spec.unit == child.spec.unit != ""]
+
+    def _is_due(self, child: _Child, now: float) -> bool:
+        """Not before every part of its unit is gone."""
+        if child.restart_at is None or now < child.restart_at or self.ended_for_good is not None:
+            return False
+        return not any(each.ending for each in self._unit(child))
 
     def drain(self, deadline: timedelta) -> list[str]:
         """Stop all, stage by stage, by SIGTERM, at the stage's deadline by SIGKILL; names those it had to kill."""
@@ -189,20 +226,25 @@ class ProcessGroup:
         """End every process and whatever it started, at once."""
         for child in self._children.values():
             _signal(child.process, signal.SIGKILL)
-            child.process.wait()
+        end = time.monotonic() + _KILLED_WITHIN.total_seconds()
+        for child in self._children.values():
+            _wait_until(child, end)
             child.line.close()
 
     def _ends(self, child: _Child, end: float) -> bool:
-        already = child.restart_at is not None
-        try:
-            code = child.process.wait(max(0.0, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        """Whether it ended by itself; one that SIGKILL does not end either is left behind."""
+        already = child.gone
+        code = _wait_until(child, end)
+        if code is None:
             _signal(child.process, signal.SIGKILL)
-            code = child.process.wait()
+            code = _wait_until(child, time.monotonic() + _KILLED_WITHIN.total_seconds())
         child.line.close()
-        if not already:
+        child.gone = code is not None
+        if code is None:
+            _logger.error("process_does_not_end", process=child.spec.name, pid=child.process.pid)
+        elif not already:
             self._on_event(ProcessEvent("exit", child.spec.name, child.process.pid, code))
-        return already or code != -signal.SIGKILL
+        return already or code not in (None, -signal.SIGKILL)
 
     def _restart(self, child: _Child) -> None:
         child.line.close()
@@ -213,7 +255,8 @@ class ProcessGroup:
             child.failures += 1
             child.restart_at = time.monotonic() + _BACK_OFF[min(child.failures, len(_BACK_OFF) - 1)]
             return
-        child.started_at, child.restart_at, child.silent_s = time.monotonic(), None, None
+        child.started_at, child.restart_at, child.silent_s = time.monotonic(), None, 0.0
+        child.gone = child.heard = False
         self._give_way(child)
         self._on_event(ProcessEvent("restart", child.spec.name, child.process.pid))
 
@@ -250,6 +293,14 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     if process.returncode is None:  # a reaped process's number may belong to somebody else by now
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: not permitted for a group of zombies
             os.killpg(process.pid, number)
+
+
+def _wait_until(child: _Child, end: float) -> int | None:
+    """The exit code; None: it is still there."""
+    try:
+        return child.process.wait(max(0.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _heard(line: socket.socket) -> bool:

@@ -135,7 +135,7 @@ def test_a_unit_dies_and_comes_back_as_one(group: ProcessGroup, events: list[Pro
     group.watch()
     after = group.pids()
     told = [(event.event, event.name) for event in events[3:]]
-    assert told == [("exit", "one"), ("exit", "two"), ("restart", "one"), ("restart", "two")]
+    assert told == [("exit", "two"), ("exit", "one"), ("restart", "one"), ("restart", "two")]
     assert after["one"] != before["one"]
     assert after["two"] != before["two"]
     assert after["other"] == before["other"]
@@ -162,6 +162,70 @@ def test_a_stopped_process_is_killed_and_started_again(group: ProcessGroup, even
         ("hung", "beats"), ("exit", "beats"), ("restart", "beats")
     ]  # fmt: skip
     assert group.pids()["mute"] == pids["mute"]
+
+
+def test_a_process_that_never_gives_a_sign_of_life_is_not_waited_for_without_end(
+    tmp_path: Path, events: list[ProcessEvent]
+) -> None:
+    group = ProcessGroup(tmp_path, events.append, silent_for=timedelta(seconds=0.3), unheard_for=timedelta(seconds=1))
+    group.start(spec_of("mute", POLITE))
+    until(lambda: is_up(group, "mute"))
+    os.kill(group.pids()["mute"], signal.SIGSTOP)
+    try:
+        until(watched(group, events, "restart"))
+    finally:
+        group.kill()
+    assert [event.event for event in events] == ["start", "hung", "exit", "restart"]
+
+
+UNENDING = """
+import os, socket, time
+line = socket.socket(fileno=0); line.send(b".")
+os.setpgid(0, os.getpgid(os.getppid()))  # out of the group that is killed: to its owner it is as one that is frozen
+print("up", flush=True); time.sleep(60)
+"""
+
+
+def test_nobody_waits_for_a_process_that_sigkill_does_not_end(group: ProcessGroup, events: list[ProcessEvent]) -> None:
+    for name, program in (("one", POLITE), ("two", UNENDING)):
+        group.start(replace(spec_of(name, program), unit="both"))
+    group.start(spec_of("other", POLITE))
+    until(lambda: all(is_up(group, name) for name in ("one", "two", "other")))
+    pids, looks = group.pids(), []
+    try:
+        end = time.monotonic() + 3.5
+        while time.monotonic() < end:
+            began = time.monotonic()
+            group.watch()
+            looks.append(time.monotonic() - began)
+            if [event.event for event in events].count("exit") == 1 and alive(pids["other"]):
+                os.kill(pids["other"], signal.SIGKILL)
+            time.sleep(0.05)
+        assert max(looks) < 1
+        told = [(event.event, event.name) for event in events[3:]]
+        assert told == [("hung", "two"), ("exit", "one"), ("exit", "other"), ("restart", "other")]
+    finally:
+        os.kill(pids["two"], signal.SIGKILL)
+    until(watched_last(group, events, "restart", "two"))
+    assert [(event.event, event.name) for event in events[7:]] == [
+        ("exit", "two"), ("restart", "one"), ("restart", "two")
+    ]  # fmt: skip
+    until(lambda: "up" in group.log_file("two").read_text().splitlines()[1:])
+    again = group.pids()["two"]
+    began = time.monotonic()
+    try:
+        assert group.drain(timedelta(seconds=0.1)) == ["two"]
+        assert time.monotonic() - began < 6
+    finally:
+        os.kill(again, signal.SIGKILL)
+
+
+def watched_last(group: ProcessGroup, events: list[ProcessEvent], kind: str, name: str) -> Callable[[], bool]:
+    def seen() -> bool:
+        group.watch()
+        return (events[-1].event, events[-1].name) == (kind, name)
+
+    return seen
 
 
 def test_an_owner_that_was_stopped_itself_kills_nobody(group: ProcessGroup, events: list[ProcessEvent]) -> None:
