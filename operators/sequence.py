@@ -132,8 +132,13 @@ def sequence_event(state: SequenceState, registry: Registry, event: Event, sourc
     return Sequenced(list(_unwritten(state, planned, source)), partial(state.marks.put_all, marks))
 
 
-def sequence_setting(state: SequenceState, topic: str, value: bytes, source: Place) -> Sequenced:
-    """What a record of a topic of settings becomes.
+def sequence_setting(
+    state: SequenceState, topic: str, value: bytes, source: Place, accepted_ms: int | None = None
+) -> Sequenced:
+    """What a record of a topic of settings becomes, accepted at that time (None: now).
+
+    Of what was accepted before `work_since`, only the placement is made: it was written, and a newer one may have
+    replaced it since, which must stay the last.
 
     :raises MalformedRecordError: naming the field that does not fit.
     """
@@ -144,6 +149,8 @@ def sequence_setting(state: SequenceState, topic: str, value: bytes, source: Pla
     except UNDECODABLE as error:
         raise MalformedRecordError(f"{topic}: {error}") from error
     works, settle = _plan_setting(state, body)
+    if accepted_ms is not None and accepted_ms < state.work_since:
+        return Sequenced([], settle)
     return Sequenced(list(_unwritten(state, works, source)), settle)
 
 

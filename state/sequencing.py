@@ -5,6 +5,7 @@ Rows (values begin with a version byte, then MessagePack, see `state.codec`):
 | key | value |
 |---|---|
 | `M` | [positions [[topic, partition, next offset]], ends of work [[partition, next offset]], stamp, versions JSON] |
+| `W` | `work_since`; absent: 0 |
 | `R` + MessagePack of the mark's key | [event_id, expires, content] |
 | `F` + followee, `S` + segment | bitmap of key groups, 30 bytes big-endian |
 | `C` + MessagePack [segment, version, chunk] | users |
@@ -66,6 +67,8 @@ class SequenceState:
         """The `versions` record that counts since it was written, as stored JSON; empty: none yet."""
         self.positions: dict[tuple[str, int], int] = {}
         self.work_ends: dict[int, int] = {}
+        self.work_since = 0
+        """Of a state made from the decision log: the time in ms since when all of that was retained; 0: its begin."""
         self.taken_over: set[tuple[str, int, int, int]] = set()
         """Sources of the records that are in the log beyond the checkpoint; of those for every group -1 - partition in
         place of the slice.
@@ -93,6 +96,8 @@ class SequenceStore:
             positions, ends, state.stamp, state.versions = codec.unpack(meta, "sequence")
             state.positions = {(topic, partition): offset for topic, partition, offset in positions}
             state.work_ends = dict(ends)
+        since = stored_row(self._db, b"W")
+        state.work_since = 0 if since is None else codec.unpack(since, "sequence")
         for key, value in prefixed_rows(self._db, b"R"):
             state.marks.put(tuple(_unpack_key(key[1:])), Mark(*codec.unpack(value, "mark")))
         for prefix, bitmaps in ((b"F", state.placement.followees), (b"S", state.placement.segments)):
@@ -120,6 +125,8 @@ class SequenceStore:
         state.marks.changed.clear()
         state.segment_chunks.changed.clear()
         positions = [[topic, partition, offset] for (topic, partition), offset in sorted(state.positions.items())]
+        if state.work_since:
+            batch.put(b"W", codec.pack(state.work_since))
         batch.put(b"M", codec.pack([positions, sorted(state.work_ends.items()), state.stamp, state.versions]))
 
     def _stage_bitmaps(self, prefix: bytes, bitmaps: GroupBitmaps) -> None:

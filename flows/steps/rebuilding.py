@@ -10,8 +10,8 @@ there was handled all the same if it
 
 In each partition, records were handled in order. So the first one that is missing for none of these reasons was cut off
 by a crash, or was not read yet: from there on everything is read again. The topics of settings are compacted and read
-from their begin, since placement is made of them: a setting that is older than `work` is written to it a second time,
-and says what it said.
+from their begin, since placement is made of them: a setting that is older than that part of `work` is placed and not
+written, since decide has it, or what replaced it.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ Place = tuple[str, int]
 
 
 def handled_positions(state: SequenceState, log: Log, *, stage: str) -> dict[Place, int]:
-    """For each partition the offset from which on `sequence` reads; `state` has taken over all that `work` retains.
+    """For each partition the offset from which on `sequence` reads; `state` has taken over all that `work` retains,
+    and `work_since` says since when.
 
     :raises LogUnavailableError: the log is not read to its end in time.
     """
-    since = _oldest_work_ms(log) or 0
     aside = _set_aside(log, stage)
     positions: dict[Place, int] = {}
     for topic in RETAINED:
         for partition in range(log.partitions(topic)):
             place = topic, partition
-            first = max(log.begin_offset(*place), log.offset_at(*place, since))
+            first = max(log.begin_offset(*place), log.offset_at(*place, state.work_since))
             positions[place] = _first_unhandled(state, log, place, range(first, log.end_offset(*place)), aside)
     return positions
 
@@ -92,11 +92,11 @@ def releases_carried_out(log: Log) -> CarriedOut:
 def is_rebuildable(log: Log, registry: Registry, now_ms: int) -> bool:
     """Whether `work` retains the marks of all repeats that may still be recognised (RULES 1)."""
     windows = [profile.repeat_window_ms for profile in registry.exact.values()]
-    oldest = _oldest_work_ms(log)
+    oldest = oldest_work_ms(log)
     return oldest is not None and oldest <= max(0, now_ms - max(EVENT_ID_WINDOW_MS, *windows) - _MARGIN_MS)
 
 
-def _oldest_work_ms(log: Log) -> int | None:
+def oldest_work_ms(log: Log) -> int | None:
     """Since when all of `work` is retained; 0: from its begin; None: nothing is left to tell."""
     oldest = 0
     for partition in range(log.partitions("work")):

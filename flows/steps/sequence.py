@@ -17,7 +17,7 @@ from connectors.log import Log, NewRecord, Record
 from connectors.log.interface import RECORD_MAX_BYTES, Headers
 from connectors.metrics import DEAD_LETTERS
 from flows.steps.one_owner import OwnerSource
-from flows.steps.rebuilding import handled_positions
+from flows.steps.rebuilding import handled_positions, oldest_work_ms
 from flows.steps.resuming import dead_letter, environment_failed
 from flows.steps.sequence_reading import SequenceBatch, SequenceOptions, SequenceReading
 from operators.sequence import (
@@ -146,7 +146,7 @@ class Sequencer:
     def _sequenced(self, state: SequenceState, record: Record, place: tuple[str, int, int]) -> Sequenced:
         refuse_other_versions(record.headers)
         if record.topic in SETTING_TOPICS:
-            return sequence_setting(state, record.topic, record.value, place)
+            return sequence_setting(state, record.topic, record.value, place, record.timestamp_ms)
         if record.topic == RETRIES:
             again, attempt = _given_back(record.headers) or ("", "")
             return sequence_retry(state, record.value, _group(record.key), place, again=again, attempt=attempt)
@@ -206,6 +206,7 @@ class Sequencer:
             reader.close()
         settle_versions(state, partitions)
         if begins_anew:
+            state.work_since = oldest_work_ms(log) or 0
             state.positions.update(handled_positions(state, log, stage=STAGE))
         return state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from helpers.flow_bench import REGISTRY, Bench, calls, copy_inputs, seconds
 from connectors.log import NewRecord, Record
 from flows.open import clock_ms
 from flows.steps.rebuilding import is_rebuildable
+from state.model.work import KillWork, PreferenceWork
 
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
@@ -112,3 +114,39 @@ def test_a_release_of_long_ago_takes_place_once(bench: Bench) -> None:
     bench.clock.now = due + 2 * DAY_MS
     bench.schedule(seconds(1.5))
     assert [orjson.loads(record.value)["event_id"] for record in bench.read("events.p1")] == ["e1", "e2"]
+
+
+def _kill(*, on: bool) -> NewRecord:
+    value = {"scope": "channel", "value": "push", "on": on}
+    return NewRecord("control", 0, b"channel\0push", orjson.dumps(value))
+
+
+def _last_settings(bench: Bench) -> tuple[list[object], list[bool]]:
+    """What decide ends with for the user's document, and whether the channel is off, per partition of `work`."""
+    works = [work for _, _, work in sorted(bench.work(), key=lambda entry: entry[1])]
+    documents = [work.doc["n"] for work in works if isinstance(work, PreferenceWork) and work.user == "u1"]
+    return documents, [work.on for work in works if isinstance(work, KillWork)]
+
+
+def test_settings_that_were_superseded_do_not_come_back(bench: Bench) -> None:
+    """Retention took the older ones from `work`; compaction, which is lazy, left them in their topics."""
+    bench.append(bench.preference("u1", n="old"), _kill(on=True), bench.follow("u1", "star"))
+    bench.sequence(calls(20), clock=clock_ms)
+    time.sleep(0.05)
+    cut = clock_ms()
+    time.sleep(0.05)
+    bench.append(bench.preference("u1", n="new"), _kill(on=False))
+    bench.sequence(calls(20), clock=clock_ms)
+    bench.log.maintain(cut + WEEK_MS)
+    kept = ["new"], [False] * 4
+    assert _last_settings(bench) == kept
+    assert len([record for record in bench.read("preferences") if record.key == b"u1"]) == 2
+    bench.lose("sequence")
+    for _ in range(2):
+        bench.sequence(calls(20), clock=clock_ms)
+        assert _last_settings(bench) == kept
+    bench.append(bench.preference("u1", n="newest"))
+    bench.append(bench.event("post", "live_started", actor="star", target=None, fan_out_type="FOLLOWERS"))
+    bench.sequence(calls(20), clock=clock_ms)
+    assert _last_settings(bench)[0] == ["new", "newest"]
+    assert [source[0] for source in bench.sources()].count("events.p1") == 1, "followers are placed all the same"
