@@ -19,6 +19,7 @@ from state.model.dead_letter import (
     Source,
     decode_action,
     decode_letter,
+    is_final,
 )
 from state.model.errors import LogUnavailableError, MalformedRecordError, OffsetOutOfRangeError, UnknownTopicError
 
@@ -42,7 +43,7 @@ class Filed(NamedTuple):
         """`open`, `retried`, `discarded`, or `final`: a delivery that ended is not tried again."""
         if self.actions:
             return self.actions[-1].action
-        return FINAL if self.letter.kind == "failed" else OPEN
+        return FINAL if is_final(self.letter) else OPEN
 
     @property
     def retries(self) -> int:

@@ -19,8 +19,15 @@ from flows.commands.output import Output
 from flows.steps.resuming import dead_action
 from flows.topics import COMPACTED, ONE_PARTITION
 from operators.sequence import RETRIES
-from state.model.dead_letter import AGAIN_HEADER, ATTEMPT_HEADER, DeadAction, DeadLetter, Source
-from state.model.dead_letter import letter_id as name_of
+from state.model.dead_letter import (
+    AGAIN_HEADER,
+    ATTEMPT_HEADER,
+    DeadAction,
+    DeadLetter,
+    Source,
+    error_text,
+    is_final,
+)
 from state.model.errors import UNDECODABLE, CarillonError, MalformedRecordError
 from state.model.keys import key_group, partition_of_group
 from state.model.work import EventWork, SliceWork, TickWork, VersionsWork, decode_work
@@ -32,6 +39,10 @@ _MEANING = {
     "raised": "our code raised on it; retry it when the cause is fixed",
     "killed": "it ended the process five times in a row and is skipped since; retry it when the cause is fixed",
     "failed": "a delivery that ended as DEAD_LETTER, which is final: its producer posts again",
+}
+_MEANING_OF_A_DELIVERY = _MEANING | {
+    "raised": "a delivery on which our code raised; it has ended, which is final: its producer posts again",
+    "killed": "a delivery that ended the process five times in a row, which is final: its producer posts again",
 }
 
 
@@ -100,8 +111,12 @@ def show_letter(letters: DeadLetters, letter_id: str, output: Output) -> bool:
     each, record = found[0], letters.record(found[0].letter.source)
     told = _record(each) | {"letter": [each.partition, each.offset], "record": _about(record)}
     lines = [f"{name:10} {_plain(value)}" for name, value in told.items()]
-    output.show(told, "\n".join([*lines, f"{'meaning':10} {_MEANING[each.letter.kind]}"]))
+    output.show(told, "\n".join([*lines, f"{'meaning':10} {_meaning(each.letter)}"]))
     return True
+
+
+def _meaning(letter: DeadLetter) -> str:
+    return (_MEANING_OF_A_DELIVERY if is_final(letter) else _MEANING)[letter.kind]
 
 
 def retry_letters(
@@ -148,8 +163,8 @@ def given_back(letters: DeadLetters, filed: Filed, partitions: int, *, again: bo
     :raises RetryRefusedError: saying why not.
     """
     letter = filed.letter
-    if letter.kind == "failed" or letter.id != name_of(letter.stage, letter.source, letter.group):
-        raise RetryRefusedError("a delivery that ended as DEAD_LETTER is final; its producer posts the event again")
+    if is_final(letter):
+        raise RetryRefusedError("a delivery that ended is final; its producer posts the event again")
     if filed.retries and not again:
         raise RetryRefusedError("it was retried already; --again does it once more")
     record = letters.record(letter.source)
@@ -194,7 +209,7 @@ def _refuse_old_work(letters: DeadLetters, source: Source, record: Record) -> No
     try:
         work = decode_work(record.value)
     except MalformedRecordError as error:
-        raise RetryRefusedError(f"it does not decode, so it would fail again ({error})") from error
+        raise RetryRefusedError(f"it does not decode, so it would fail again ({error_text(error)})") from error
     if isinstance(work, TickWork):
         raise RetryRefusedError("a tick only moves time, and later ones did")
     if isinstance(work, VersionsWork):

@@ -83,6 +83,11 @@ def failed_delivery_id(stage: str, source: Source, delivery_key: str) -> str:
     return f"{letter_id(stage, source)}/{xxhash.xxh3_64_hexdigest(delivery_key.encode())}"
 
 
+def is_final(letter: DeadLetter) -> bool:
+    """Whether it is about one delivery, of whatever kind: that has ended, and its record stands for others too."""
+    return letter.kind == "failed" or letter.id != letter_id(letter.stage, letter.source, letter.group)
+
+
 def encode_letter(letter: DeadLetter) -> bytes:
     """JSON of all fields."""
     return _encode(letter)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pytest
@@ -32,10 +32,10 @@ from helpers.flow_bench import Bench, seconds
 import flows.steps.sequence as steps
 
 sequence_event = steps.sequence_event
-def deadly(state, registry, event, source):
+def deadly(state, registry, event, *accepted):
     if event.event_id == "killer":
         os.kill(os.getpid(), signal.SIGKILL)
-    return sequence_event(state, registry, event, source)
+    return sequence_event(state, registry, event, *accepted)
 steps.sequence_event = deadly
 bench = Bench.__new__(Bench)
 bench.directory = Path(sys.argv[1])
@@ -195,6 +195,31 @@ def test_what_cannot_be_given_back_is_refused_with_the_reason(bench: Bench) -> N
     bench.append(*(NewRecord("dead_letters", r.partition, r.key, r.value, r.headers) for r in letters))
     (refused,) = asked(bench, "retry", gone, code=1)
     assert "no longer retains" in refused["reason"]
+
+
+@pytest.mark.parametrize("kind", ["raised", "killed"])
+def test_a_delivery_that_raised_or_killed_is_final_and_all_leaves_it_out(
+    bench: Bench, kind: Literal["raised", "killed"]
+) -> None:
+    source = ("deliver.push", 5, 9)
+    poison = DeadLetter(
+        id=failed_delivery_id("deliver", source, "m/u1/push/p"), source=source, kind=kind, error="ValueError",
+        event_id="e", sender_id="s", type="like", stage="deliver", at=clock_ms(),
+    )  # fmt: skip
+    bench.append(NewRecord("dead_letters", 1, b"u1", encode_letter(poison), (("schema", b"dead/1+json"),)))
+    assert [each["status"] for each in asked(bench, "--all")] == ["final"]
+    assert asked(bench, "retry", "--all") == []
+    (refused,) = asked(bench, "retry", poison.id, code=1)
+    assert "final" in refused["reason"]
+    plain = CliRunner().invoke(app, ["dead-letters", "show", poison.id, "--data", str(bench.directory)])
+    assert "posts again" in plain.output
+
+
+def test_a_refusal_repeats_nothing_of_what_does_not_decode(bench: Bench) -> None:
+    value = orjson.dumps({"k": CONTENT})
+    bench.append(NewRecord("work", 0, b"", value, (("schema", b"work/1+json"),)))
+    (refused,) = asked(bench, "retry", file_letter(bench, ("work", 0, 0), "decide", 3), code=1)
+    assert "left out" in refused["reason"]
 
 
 @pytest.mark.parametrize(
