@@ -11,6 +11,7 @@ from typing import Literal
 
 from operators.retry import BUDGETS
 from state.model.delivery import Attempt, AttemptMade
+from state.poison import STARTS_MAX
 
 DELIVERED, UNKNOWN = "DELIVERED", "UNKNOWN"
 INTERRUPTED = "interrupted"
@@ -84,7 +85,7 @@ def resume(history: DeliveryHistory | None, priority: str) -> Resume:
 
     `over`: its outcome is known; `unknown`: it ends as UNKNOWN; `send`: it is sent, a P0 with an open intent again with
     the same provider-side id; `wait`: a retry was planned, at `history.retry_at`; `spent`: a P0 with an open intent
-    that has used its budget up.
+    that has used up its budget, and one try more for each start that a poisonous record beside it may cost.
     """
     if history is None:
         return "send"
@@ -93,5 +94,5 @@ def resume(history: DeliveryHistory | None, priority: str) -> Resume:
     if history.open:
         if priority != "P0":
             return "unknown"
-        return "send" if history.attempts <= BUDGETS[priority].retries else "spent"
+        return "send" if history.attempts <= BUDGETS[priority].retries + STARTS_MAX else "spent"
     return "wait" if history.retry_at is not None else "send"

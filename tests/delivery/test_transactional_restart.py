@@ -21,9 +21,11 @@ from flows.steps.reading_to_ends import read_to_ends
 from flows.steps.sending import Sender, SenderParts
 from flows.steps.transactional_lane import P0Lane
 from flows.steps.transactional_parts import P0Parts
+from operators.retry import BUDGETS
 from operators.transactional import HURRY_MS
 from state.model.errors import LogUnavailableError
 from state.model.keys import key_group, partition_of_group
+from state.poison import STARTS_MAX
 
 USER = "u1"
 
@@ -185,17 +187,23 @@ def test_a_start_reads_to_the_ends_and_waits_for_no_leader_for_ever(system: Syst
     reader.close()
 
 
-def test_a_code_that_is_never_answered_is_sent_again_within_its_budget(system: System) -> None:
-    """RULES 4: three retries, whoever makes them; each start finds the intent of the one before open."""
+def test_a_code_that_is_never_answered_is_not_sent_at_every_start_for_ever(system: System) -> None:
+    """Its budget and the starts that poison may cost are one bound: each start finds the last intent open."""
     system.feed([system.endpoint(USER, "push", "d1", token("a"))])
     lanes, push = Lanes(system), Provider("push", None)
+    tries = 1 + BUDGETS["P0"].retries + STARTS_MAX
     system.feed([system.p0(USER)])
-    for tries in (1, 2, 3, 4):
-        with lanes.started(push=push) as lane:
-            lane.accept(lanes.new_events())
-            wait_for(lambda: len(push.given) == tries)  # noqa: B023 - called before the next turn
+    with lanes.started(push=push) as lane:
+        lane.accept(lanes.new_events())
+        wait_for(lambda: push.given)
+    (intent,) = system.read("attempts")
+    for attempt in range(2, tries):  # as so many starts would
+        value = json.dumps(json.loads(intent.value) | {"attempt": attempt}).encode()
+        system.feed([NewRecord("attempts", intent.partition, intent.key, value, intent.headers)])
+    with lanes.started(push=push):
+        wait_for(lambda: len(push.given) == 2)
     with lanes.started(push=push) as lane:
         records = settle(lane)
-    assert len(push.given) == 4
+    assert len(push.given) == 2
     (ended,) = [value for record in records if (value := json.loads(record.value)).get("kind") == "delivery"]
-    assert (ended["outcome"], ended["reason"], len(ended["attempts"])) == ("DEAD_LETTER", "interrupted", 4)
+    assert (ended["outcome"], ended["reason"], len(ended["attempts"])) == ("DEAD_LETTER", "interrupted", tries)
