@@ -116,20 +116,34 @@ def _nothing() -> None:
     """The state includes the record as it is."""
 
 
-def sequence_event(state: SequenceState, registry: Registry, event: Event, source: Place) -> Sequenced:
-    """The event's records, or none if it repeats another one.
+def sequence_event(
+    state: SequenceState, registry: Registry, event: Event, source: Place, accepted_ms: int | None = None
+) -> Sequenced:
+    """The event's records, or none if it repeats another one; accepted at that time (None: now).
 
     An event taken over from the log is planned again, by the plan that its slices carry, so that slices that a crash
     cut off still come; those that are there already are left out.
     """
     stamp, marks = state.stamp, []
     if source not in state.taken_over_places:
-        state.marks.expire(stamp)
-        if original_of(state.marks, event, stamp) is not None:
+        _expire_marks(state)
+        if original_of(state.marks, event, _judged_at(state, source, accepted_ms)) is not None:
             return Sequenced([], _nothing)
         marks = marks_of(registry, event, stamp)
     planned = plan_event(state.placement, event, stamp, state.taken_over_plans.get(source))
     return Sequenced(list(_unwritten(state, planned, source)), partial(state.marks.put_all, marks))
+
+
+def _expire_marks(state: SequenceState) -> None:
+    """Not while records are read that may have been judged before: they may need marks of their own time."""
+    if not state.reread_until:
+        state.marks.expire(state.stamp)
+
+
+def _judged_at(state: SequenceState, source: Place, accepted_ms: int | None) -> int:
+    """What may be read a second time is a repeat if it was one when it was accepted."""
+    reread = source[2] < state.reread_until.get(source[:2], 0)
+    return min(state.stamp, accepted_ms) if reread and accepted_ms is not None else state.stamp
 
 
 def sequence_setting(
@@ -166,7 +180,7 @@ def sequence_retry(
     work = msgspec.structs.replace(decode_work(value), g=group, stamp=state.stamp, src=None)
     key, mark = retry_mark(again, attempt, state.stamp)
     if source not in state.taken_over_places:
-        state.marks.expire(state.stamp)
+        _expire_marks(state)
         if state.marks.get(key, state.stamp) is not None:
             return Sequenced([], _nothing)
     return Sequenced(list(_unwritten(state, [work], source)), partial(state.marks.put, key, mark))

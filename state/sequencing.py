@@ -69,6 +69,8 @@ class SequenceState:
         self.work_ends: dict[int, int] = {}
         self.work_since = 0
         """Of a state made from the decision log: the time in ms since when all of that was retained; 0: its begin."""
+        self.reread_until: dict[tuple[str, int], int] = {}
+        """Partitions of events that are not read up to where they ended when this state was restored (not stored)."""
         self.taken_over: set[tuple[str, int, int, int]] = set()
         """Sources of the records that are in the log beyond the checkpoint; of those for every group -1 - partition in
         place of the slice.
@@ -78,6 +80,13 @@ class SequenceState:
         """Of fan-outs among them, the key groups that were planned for."""
         self.taken_over_versions: dict[int, bytes] = {}
         """By partition, the last versions found there."""
+
+    def include(self, topic: str, partition: int, offset: int) -> None:
+        """The record was sequenced, and all before it."""
+        place = topic, partition
+        self.positions[place] = offset + 1
+        if offset + 1 >= self.reread_until.get(place, 0):
+            self.reread_until.pop(place, None)
 
 
 class SequenceStore:

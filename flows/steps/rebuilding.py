@@ -59,6 +59,13 @@ def handled_positions(state: SequenceState, log: Log, *, stage: str) -> dict[Pla
     return positions
 
 
+def ends_of_unread(state: SequenceState, log: Log) -> dict[Place, int]:
+    """The ends of the partitions of events that are not read so far: below, a record may have been judged before."""
+    places = [(topic, partition) for topic in EVENTS for partition in range(log.partitions(topic))]
+    ends = {place: log.end_offset(*place) for place in places}
+    return {p: end for p, end in ends.items() if max(state.positions.get(p, 0), log.begin_offset(*p)) < end}
+
+
 class CarriedOut(NamedTuple):
     """Releases of kept events that took place, as the topics of events tell (for a `schedule` that begins anew)."""
 

@@ -17,7 +17,7 @@ from connectors.log import Log, NewRecord, Record
 from connectors.log.interface import RECORD_MAX_BYTES, Headers
 from connectors.metrics import DEAD_LETTERS
 from flows.steps.one_owner import OwnerSource
-from flows.steps.rebuilding import handled_positions, oldest_work_ms
+from flows.steps.rebuilding import ends_of_unread, handled_positions, oldest_work_ms
 from flows.steps.resuming import dead_letter, environment_failed
 from flows.steps.sequence_reading import SequenceBatch, SequenceOptions, SequenceReading
 from operators.sequence import (
@@ -119,7 +119,7 @@ class Sequencer:
             written += self._work(state, versions)
         for record in (*batch.settings, *batch.events):
             written += self._one(state, record)
-            state.positions[record.topic, record.partition] = record.offset + 1
+            state.include(record.topic, record.partition, record.offset)
         if batch.ticks:
             written += self._work(state, tick(state))
         return written
@@ -150,7 +150,7 @@ class Sequencer:
         if record.topic == RETRIES:
             again, attempt = _given_back(record.headers) or ("", "")
             return sequence_retry(state, record.value, _group(record.key), place, again=again, attempt=attempt)
-        return sequence_event(state, self._registry, decode_event(record.value), place)
+        return sequence_event(state, self._registry, decode_event(record.value), place, record.timestamp_ms)
 
     def _written(self, state: SequenceState, sequenced: Sequenced, record: Record) -> Iterator[NewRecord]:
         headers: Headers = ()
@@ -208,6 +208,7 @@ class Sequencer:
         if begins_anew:
             state.work_since = oldest_work_ms(log) or 0
             state.positions.update(handled_positions(state, log, stage=STAGE))
+        state.reread_until = ends_of_unread(state, log)
         return state
 
     def _mark_ends(self, state: SequenceState, now: int) -> None:

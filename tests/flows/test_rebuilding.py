@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_repeats_of_long_ago_are_still_repeats(bench: Bench) -> None:
     bench.sequence(calls(40), clock=_in_two_days)
     assert bench.sources() == before
     assert len(bench.read("dead_letters")) == letters
-    bench.append(bench.event("new", "reply", target="u1"))
+    bench.append(bench.event("new", "reply", target="u1", object="new"))
     bench.sequence(calls(40), clock=_in_two_days)
     assert len(bench.sources()) == len(before) + 1
 
@@ -150,3 +151,26 @@ def test_settings_that_were_superseded_do_not_come_back(bench: Bench) -> None:
     bench.sequence(calls(20), clock=clock_ms)
     assert _last_settings(bench)[0] == ["new", "newest"]
     assert [source[0] for source in bench.sources()].count("events.p1") == 1, "followers are placed all the same"
+
+
+@pytest.mark.parametrize("lost", ["all", "since an export"])
+def test_what_is_read_again_is_judged_as_of_its_acceptance(lost: str, bench: Bench, tmp_path: Path) -> None:
+    """A fan-out without audience leaves no trace in `work`: from there on all of its partition is read again."""
+    state, export = bench.directory / "state" / "sequence", tmp_path / "export"
+    bench.append(bench.event("e0", "reply"))
+    bench.sequence(calls(20), clock=clock_ms)
+    shutil.copytree(state, export)
+    lonely = bench.event("nobody", "live_started", actor="lonely", target=None, fan_out_type="FOLLOWERS")
+    same = [bench.event(name, "like", actor="x", object="p") for name in ("e1", "e2")]
+    bench.append(lonely, *same, *(bench.event("e3", "reply", object="q") for _ in range(2)))
+    bench.sequence(calls(20), clock=clock_ms)
+    before = bench.sources()
+    assert len(before) == 3
+    bench.lose("sequence")
+    if lost == "since an export":
+        shutil.copytree(export, state)
+    bench.sequence(calls(20), clock=_in_two_days)
+    assert bench.sources() == before
+    later = [bench.event(name, "like", actor="x", object="p") for name in ("e4", "e5")]
+    bench.sequence(calls(40, lambda call: bench.append(*later) if call == 20 else None), clock=_in_two_days)
+    assert len(bench.sources()) == len(before) + 1, "what comes new is judged as of now"
