@@ -1,11 +1,10 @@
 """The gateway's follower when the log is not the one that it knows, or nothing works."""
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -51,25 +50,16 @@ def test_a_log_that_ends_below_what_was_followed_is_an_error_and_no_silence(log:
     directory.close()
 
 
-def test_an_error_that_is_not_the_logs_ends_nothing_and_is_not_ready(
-    log: EmbeddedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_that_is_not_the_logs_ends_nothing_and_is_not_ready(log: EmbeddedLog, tmp_path: Path) -> None:
     directory = Directory(tmp_path / "directory.sqlite")
     follower = Follower(log, directory, ("preferences",), others={})
     follower.start()
     until(lambda: follower.caught_up)
-    works, full = directory.follow, threading.Event()
-    full.set()
-
-    def follow(*arguments: Any) -> int:
-        if full.is_set():
-            raise sqlite3.OperationalError("database or disk is full")
-        return works(*arguments)
-
-    monkeypatch.setattr(directory, "follow", follow)
-    log.append([preference("ada")])
-    until(lambda: not follower.caught_up)
-    full.clear()
+    with closing(sqlite3.connect(tmp_path / "directory.sqlite", isolation_level=None)) as other:
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON preference BEGIN SELECT RAISE(FAIL, 'disk full'); END")
+        log.append([preference("ada")])
+        until(lambda: not follower.caught_up)
+        other.execute("DROP TRIGGER full")
     until(lambda: follower.caught_up and directory.preference("ada").place == 0)
     log.append([preference("grace")])
     until(lambda: directory.preference("grace").place == 1)

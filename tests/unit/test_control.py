@@ -1,19 +1,18 @@
 """Kill switches out of band, on a real embedded log."""
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from connectors.control import ControlWatcher, Kill, Scope, kill_record, read_obeyed
 from connectors.log.embedded import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
-from connectors.log.partition import PartitionFile
-from state.model.errors import StateDamagedError, UnknownTopicError
+from state.model.errors import UnknownTopicError
 
 
 def until(true: Callable[[], bool], seconds: float = 10) -> None:
@@ -96,25 +95,25 @@ def test_without_the_topic_it_refuses_to_start(tmp_path: Path) -> None:
     log.close()
 
 
-@pytest.mark.parametrize("error", [StateDamagedError("a frame"), OSError(28, "full"), sqlite3.OperationalError("busy")])
-def test_whatever_a_read_raises_the_next_switch_is_obeyed(
-    log: EmbeddedLog, watcher: ControlWatcher, monkeypatch: pytest.MonkeyPatch, error: Exception
+def test_damage_ends_nothing_and_once_it_is_repaired_the_switch_is_obeyed(
+    log: EmbeddedLog, watcher: ControlWatcher, tmp_path: Path
 ) -> None:
     log.append([kill_record(Kill("sender", "one"))])
     watcher.start()
-    read, failed = PartitionFile.frames, threading.Event()
-
-    def fails_once(file: PartitionFile, *arguments: int) -> list[Any]:
-        if threading.current_thread().name == "control-watcher" and not failed.is_set():
-            failed.set()
-            raise error
-        return read(file, *arguments)
-
-    monkeypatch.setattr(PartitionFile, "frames", fails_once)
-    log.append([kill_record(Kill("sender", "two")), kill_record(Kill("sender", "one", on=False))])
-    until(lambda: watcher.switches == {("sender", "two")}, 3)
-    assert failed.is_set()
+    (path,) = tmp_path.glob("log/control/*.sqlite")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute(
+            "CREATE TRIGGER damage AFTER INSERT ON frames BEGIN"
+            " UPDATE frames SET checksum = checksum + 1 WHERE last_offset = NEW.last_offset; END"
+        )
+        log.append([kill_record(Kill("sender", "two")), kill_record(Kill("sender", "one", on=False))])
+        until(lambda: watcher.stale_for() > timedelta(seconds=0.6), 5)
+        assert watcher.switches == {("sender", "one")}
+        other.execute("DROP TRIGGER damage")
+        other.execute("UPDATE frames SET checksum = checksum - 1 WHERE last_offset = 2")
+    until(lambda: watcher.switches == {("sender", "two")}, 5)
     assert watcher.offset == 3
+    until(lambda: watcher.stale_for() < timedelta(seconds=0.6), 5)
 
 
 def test_a_report_of_a_dead_process_does_not_count(log: EmbeddedLog, watcher: ControlWatcher, tmp_path: Path) -> None:
