@@ -15,8 +15,6 @@ from delivery.in_process import Provider, read, running_lanes
 
 from connectors.channel import Failed, Result, Sent
 from connectors.log.interface import NewRecord
-from flows.steps import deliver
-from flows.steps.deliver import DeliverLogic
 from flows.steps.deliver_again import AttemptSearch
 from operators.attempts import fold, resume
 from state.model.delivery import Attempt, decode_attempt
@@ -116,19 +114,17 @@ async def hangs() -> Result:
     return Sent("never")
 
 
-def test_all_lanes_of_a_process_drain_within_one_deadline(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliver, "DRAIN_DEADLINE", timedelta(seconds=1))
+def test_all_lanes_of_a_process_drain_within_one_deadline(system: System) -> None:
     emissions = [system.emission(user, "push", [("d1", token(user))]) for user in ("u1", "u2", "u3", "u4")]
     system.feed(emissions)
     partitions, provider = {emission.partition for emission in emissions}, Provider(hangs)
     assert len(partitions) == 2
     with running_lanes(system, provider) as (lanes, sender):
-        logics = [DeliverLogic(lanes) for _ in partitions]
-        for logic, partition in zip(logics, partitions, strict=True):
-            logic.on_batch([read(system, partition)])
+        for partition in partitions:
+            lanes.lane(partition).accept(read(system, partition))
         wait_for(lambda: len(provider.keys) == 4, 5)
         began = time.monotonic()
-        for logic in logics:
-            logic.on_eof()
+        for _ in partitions:  # as each lane does at its end
+            assert not sender.drain(timedelta(seconds=1))
         assert 0.9 < time.monotonic() - began < 1.8
         assert sender.in_flight == 4
