@@ -125,6 +125,6 @@ def test_all_lanes_of_a_process_drain_within_one_deadline(system: System) -> Non
         wait_for(lambda: len(provider.keys) == 4, 5)
         began = time.monotonic()
         for _ in partitions:  # as each lane does at its end
-            assert not sender.drain(timedelta(seconds=1))
-        assert 0.9 < time.monotonic() - began < 1.8
+            assert not sender.drain(timedelta(seconds=1.5))
+        assert 1.4 < time.monotonic() - began < 2.8
         assert sender.in_flight == 4
