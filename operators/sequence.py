@@ -14,7 +14,7 @@ from operators.dedup import marks_of, original_of, remember, retry_mark
 from operators.plan import members_by_group, place_follow, place_segment, plan_event, segment_records
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import Event, Exact
-from state.model.keys import key_group
+from state.model.keys import KEY_GROUPS, key_group
 from state.model.registry import Registry
 from state.model.work import (
     AnyWork,
@@ -215,10 +215,16 @@ def _plan_setting(state: SequenceState, body: msgspec.Struct) -> Sequenced:
 
 
 def _plan_segment(state: SequenceState, body: _Segment) -> Sequenced:
-    """Chunks wait for their commit record, which makes the version count."""
+    """Chunks wait for their commit record, which makes the version count.
+
+    Where chunks are missing it does not: the next upload replaced some (a rebuild reads what compaction left). What
+    decide has of it stays, and may be in any group.
+    """
     chunks, version = state.segment_chunks, str(body.version)
     if body.chunks is None:
         return Sequenced([], partial(chunks.add, body.segment, version, body.chunk or 0, body.users or []))
+    if chunks.count(body.segment, version) < body.chunks:
+        return Sequenced([], partial(_place_incomplete, state, body.segment, version))
     members = members_by_group(chunks.users(body.segment, version))
     records = segment_records(state.placement, body.segment, members, state.stamp)
 
@@ -227,6 +233,11 @@ def _plan_segment(state: SequenceState, body: _Segment) -> Sequenced:
         place_segment(state.placement, body.segment, members)
 
     return Sequenced([*records], settle)
+
+
+def _place_incomplete(state: SequenceState, segment: str, version: str) -> None:
+    state.segment_chunks.forget(segment, version)
+    state.placement.segments.replace(segment, range(KEY_GROUPS))
 
 
 def _unwritten(state: SequenceState, records: Iterable[Work], source: Place) -> Iterator[Work]:

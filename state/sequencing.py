@@ -46,6 +46,10 @@ class SegmentChunks:
         chunks = self._chunks.get((segment, version), {})
         return [user for chunk in sorted(chunks) for user in chunks[chunk]]
 
+    def count(self, segment: str, version: str) -> int:
+        """How many chunks of the version are there."""
+        return len(self._chunks.get((segment, version), {}))
+
     def forget(self, segment: str, version: str) -> None:
         """The version counts: its chunks are needed no more."""
         chunks = self._chunks.pop((segment, version), {})

@@ -14,7 +14,8 @@ from helpers.flow_bench import REGISTRY, Bench, calls, copy_inputs, seconds
 from connectors.log import NewRecord, Record
 from flows.open import clock_ms
 from flows.steps.rebuilding import is_rebuildable
-from state.model.work import KillWork, PreferenceWork
+from state.model.keys import key_group
+from state.model.work import KillWork, PreferenceWork, SliceWork
 
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
@@ -174,3 +175,29 @@ def test_what_is_read_again_is_judged_as_of_its_acceptance(lost: str, bench: Ben
     later = [bench.event(name, "like", actor="x", object="p") for name in ("e4", "e5")]
     bench.sequence(calls(40, lambda call: bench.append(*later) if call == 20 else None), clock=_in_two_days)
     assert len(bench.sources()) == len(before) + 1, "what comes new is judged as of now"
+
+
+def _segment(key: str, **value: object) -> NewRecord:
+    """Keyed by chunk, as uploads are: a chunk replaces that of the version before."""
+    return NewRecord("segments", 0, b"all\0" + key.encode(), orjson.dumps({"segment": "all"} | value))
+
+
+def test_a_segment_whose_next_upload_was_cut_off_keeps_its_members(bench: Bench) -> None:
+    users = [f"u{number}" for number in range(60)]
+    bench.append(
+        _segment("0", version=1, chunk=0, users=users[:30]), _segment("1", version=1, chunk=1, users=users[30:])
+    )
+    bench.append(_segment("commit", version=1, chunks=2))
+    bench.sequence(calls(20), clock=clock_ms)
+    before = bench.sources()
+    bench.append(_segment("0", version=2, chunk=0, users=users[:30]))
+    bench.append(*(_segment(f"z{number}", version=9, chunk=99, users=[]) for number in range(3)))
+    bench.log.maintain(clock_ms() + 600_000)
+    assert len(bench.read("segments")) == 6, "compaction took a chunk of the version that counts"
+    bench.lose("sequence")
+    news = bench.event("news", "announcement", target=None, fan_out_type="SEGMENT", segment="all")
+    bench.append(news)
+    bench.sequence(calls(20), clock=clock_ms)
+    assert [source for source in bench.sources() if source[0] == "segments"] == before
+    reached = {work.g for _, _, work in bench.work() if isinstance(work, SliceWork)}
+    assert reached >= {key_group(user) for user in users}
