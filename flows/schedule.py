@@ -59,6 +59,7 @@ def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[],
         clock=clock_ms,
         monotonic=time.monotonic,
         drain=drain,
+        retention=settings.log.retention,
     )
 
 

@@ -78,8 +78,9 @@ class CarriedOut(NamedTuple):
         return event_id in self.event_ids or ordered_ms < self.before_ms
 
 
-def releases_carried_out(log: Log) -> CarriedOut:
-    """Read from the topics of events which kept events were released.
+def releases_carried_out(log: Log, retained_since_ms: int) -> CarriedOut:
+    """Read from the topics of events which kept events were released; a topic that was emptied lacks nothing younger
+    than `retained_since_ms`.
 
     :raises LogUnavailableError: the log is not read to its end in time.
     """
@@ -87,6 +88,8 @@ def releases_carried_out(log: Log) -> CarriedOut:
     before = 0
     for place in ((topic, partition) for topic in EVENT_TOPICS.values() for partition in range(log.partitions(topic))):
         begin, end = log.begin_offset(*place), log.end_offset(*place)
+        if begin == end > 0:
+            before = max(before, retained_since_ms)
         for record in _records(log, place, range(begin, end)):
             if record.offset == begin > 0:
                 before = max(before, record.timestamp_ms)

@@ -60,6 +60,8 @@ class ScheduleParts:
     monotonic: Callable[[], float]
     """A clock in seconds that nobody sets: when to look."""
     drain: Callable[[], bool]
+    retention: timedelta = timedelta(days=7)
+    """How long the topics of events keep a record at least."""
 
 
 def schedule_source(parts: ScheduleParts | None) -> OwnerSource:
@@ -73,11 +75,15 @@ class ScheduleOwner:
     def __init__(self, parts: ScheduleParts) -> None:
         self._parts, self._log = parts, parts.open_log()
         self._next_offset = resume_offset(parts.open_log, parts.store.next_offset(), TOPIC, 0)
-        carried_out = None if self._next_offset else releases_carried_out(self._log)
+        carried_out = None if self._next_offset else self._carried_out()
         self._scheduler = Scheduler(parts.store.load(), parts.journal, self._log, parts.clock, carried_out)
         self._reader = self._log.reader({(TOPIC, 0): self._next_offset})
         self._credit = _BUDGET
         self._next_look = parts.monotonic()
+
+    def _carried_out(self) -> CarriedOut:
+        retention_ms = self._parts.retention // timedelta(milliseconds=1)
+        return releases_carried_out(self._log, self._parts.clock() - retention_ms)
 
     def work(self) -> list[NewRecord]:
         """Some records of the topic, and a look at what is due now and then."""

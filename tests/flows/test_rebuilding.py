@@ -201,3 +201,17 @@ def test_a_segment_whose_next_upload_was_cut_off_keeps_its_members(bench: Bench)
     assert [source for source in bench.sources() if source[0] == "segments"] == before
     reached = {work.g for _, _, work in bench.work() if isinstance(work, SliceWork)}
     assert reached >= {key_group(user) for user in users}
+
+
+def test_a_release_takes_place_once_though_retention_emptied_its_partition(bench: Bench) -> None:
+    due = bench.clock.now + 60_000
+    bench.append(bench.event("e1", "reminder", topic="schedule", deliver_at=due))
+    bench.clock.now = due
+    bench.schedule(seconds(0.7))
+    assert len(bench.read("events.p1")) == 1
+    bench.log.maintain(clock_ms() + WEEK_MS + 1000)
+    assert bench.read("events.p1") == []
+    bench.lose("schedule")
+    bench.clock.now = due + 8 * DAY_MS
+    bench.schedule(seconds(0.7))
+    assert bench.read("events.p1") == []
