@@ -61,7 +61,7 @@ class P0Logic(StatefulBatchLogic[Item, NewRecord, None]):
         if self._lane is None:
             return [], False
         self._lanes.parts.sender.drain(DRAIN_DEADLINE)
-        return self._lane.collect(), False
+        return self._lane.collect(last=True), False
 
     def notify_at(self) -> datetime | None:
         if self._lane is None or not self._lane.open:

@@ -141,8 +141,8 @@ class P0Lane:
         self._forget_histories()
         return batch.outputs
 
-    def collect(self) -> list[NewRecord]:
-        """The records of what ended since the last call, and what a start has to write again."""
+    def collect(self, *, last: bool = False) -> list[NewRecord]:
+        """The records of what ended since the last call, and what a start writes again; `last`: with the counts."""
         if self._parts.sender.failure is not None:
             raise self._parts.sender.failure
         records, self._resumed = self._resumed, []
@@ -150,7 +150,7 @@ class P0Lane:
             while self._events:
                 task, job, spawned = self._events.popleft()
                 records += self._note(task, job, spawned)
-            return [*records, *self._counts()]
+            return [*records, *self._counts(at_once=last)]
 
     def epoch(self) -> None:
         """The outputs handed out before the call before this one are in the log: those decisions are done."""
@@ -361,10 +361,10 @@ class P0Lane:
             _logger.error("p0_not_delivered", channel=task.channel, type=task.emission.type, reason=task.history.reason)
         return self._writer.ended(task, (TOPIC, self._number, job.offset), stage=STAGE)
 
-    def _counts(self) -> list[NewRecord]:
+    def _counts(self, *, at_once: bool) -> list[NewRecord]:
         """The totals of the groups that changed, now and then."""
         now = self._parts.now_ms()
-        if not self._changed or now - self._counted_at < _COUNTS_EVERY_MS:
+        if not self._changed or (now - self._counted_at < _COUNTS_EVERY_MS and not at_once):
             return []
         self._counted_at = now
         changed, self._changed = sorted(self._changed), set()

@@ -207,3 +207,19 @@ def test_a_code_that_is_never_answered_is_not_sent_at_every_start_for_ever(syste
     assert len(push.given) == 2
     (ended,) = [value for record in records if (value := json.loads(record.value)).get("kind") == "delivery"]
     assert (ended["outcome"], ended["reason"], len(ended["attempts"])) == ("DEAD_LETTER", "interrupted", tries)
+
+
+def test_the_counts_of_a_lane_that_drains_are_those_of_its_end(system: System) -> None:
+    """However short a time it is since the ones before."""
+    system.feed([system.endpoint(USER, "push", "d1", token("a"))])
+    lanes, push = Lanes(system), Provider("push", Sent("p"))
+    counts: list[dict[str, int]] = []
+    with lanes.started(push=push) as lane:
+        for _ in range(3):
+            system.feed([system.p0(USER)])
+            lane.accept(lanes.new_events())
+            settle(lane)
+            counts += [
+                value for record in lane.collect(last=True) if "in_flight" in (value := json.loads(record.value))
+            ]
+    assert [(each["resolved"], each["in_flight"]) for each in counts[-2:]] == [(2, 0), (3, 0)]
