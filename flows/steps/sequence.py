@@ -14,9 +14,10 @@ from datetime import timedelta
 import structlog
 
 from connectors.log import Log, NewRecord, Record
-from connectors.log.interface import RECORD_MAX_BYTES, Headers
+from connectors.log.interface import RECORD_MAX_BYTES, Headers, Reader
 from connectors.metrics import DEAD_LETTERS
 from flows.steps.one_owner import OwnerSource
+from flows.steps.reading_to_ends import read_to_ends
 from flows.steps.rebuilding import ends_of_unread, handled_positions, oldest_work_ms
 from flows.steps.resuming import dead_letter, environment_failed
 from flows.steps.sequence_reading import SequenceBatch, SequenceOptions, SequenceReading
@@ -44,8 +45,8 @@ from state.poison import PoisonJournal
 from state.sequencing import SequenceState, SequenceStore
 
 STAGE = "sequence"
-_BATCH_MAX = 2_000
-_AWAKE = timedelta(milliseconds=20)
+_RESTORE_WITHIN = timedelta(seconds=60)
+"""Without any progress."""
 _SCHEMA = (("schema", b"work/1+json"),)
 _GIVEN_BACK = (AGAIN_HEADER, ATTEMPT_HEADER)
 _logger = structlog.get_logger(__name__)
@@ -189,19 +190,19 @@ class Sequencer:
         """The checkpoint, and what the decision log holds beyond it (DESIGN 2.2); without a checkpoint, all of that.
 
         `now` is the wall clock in ms.
+
+        :raises LogUnavailableError: a partition of it could not be read for a minute.
         """
         state, log = store.load(), self._log
         begins_anew = not state.work_ends
         partitions = self._partitions["work"]
         start = {("work", p): max(state.work_ends.get(p, 0), log.begin_offset("work", p)) for p in range(partitions)}
-        if not begins_anew:
-            self._mark_ends(state, now)
-        ends = {place: log.end_offset(*place) for place in start}
         reader = log.reader(start)
         try:
-            while any(position < ends[place] for place, position in reader.position().items()):
-                for record in reader.poll(_BATCH_MAX, _AWAKE):
-                    self._take_over(state, record)
+            self._take_over_all(state, reader)
+            if not begins_anew:
+                self._mark_ends(state, now)
+                self._take_over_all(state, reader)
         finally:
             reader.close()
         settle_versions(state, partitions)
@@ -213,10 +214,17 @@ class Sequencer:
 
     def _mark_ends(self, state: SequenceState, now: int) -> None:
         """Append a tick to every partition: what brokers had of the process before, and had no copies of yet, cannot be
-        read until they have; it stands below the tick, and can be read once that is acknowledged. Time does not fall.
+        read until they have; it stands below the tick, and can be read once that is acknowledged. Time does not fall,
+        since what can be read before was taken over.
         """
         state.stamp = max(state.stamp, now)
         self._log.append(self._work(state, tick(state)))
+
+    def _take_over_all(self, state: SequenceState, reader: Reader) -> None:
+        ends = {place: self._log.end_offset(*place) for place in reader.position()}
+        for records in read_to_ends(reader, ends, deadline=_RESTORE_WITHIN):
+            for record in records:
+                self._take_over(state, record)
 
     def _take_over(self, state: SequenceState, record: Record) -> None:
         """A record that cannot be taken over was written by another version, or is damaged: decide skips it too, and

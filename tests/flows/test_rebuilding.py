@@ -15,7 +15,7 @@ from connectors.log import NewRecord, Record
 from flows.open import clock_ms
 from flows.steps.rebuilding import is_rebuildable
 from state.model.keys import key_group
-from state.model.work import KillWork, PreferenceWork, SliceWork
+from state.model.work import KillWork, PreferenceWork, SliceWork, decode_work
 
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
@@ -215,3 +215,20 @@ def test_a_release_takes_place_once_though_retention_emptied_its_partition(bench
     bench.clock.now = due + 8 * DAY_MS
     bench.schedule(seconds(0.7))
     assert bench.read("events.p1") == []
+
+
+def test_time_does_not_fall_below_what_the_checkpoint_lacks(bench: Bench, tmp_path: Path) -> None:
+    """The clock was set back, and the decision log goes on behind the checkpoint."""
+    state = bench.directory / "state" / "sequence"
+    bench.sequence(calls(12))
+    shutil.copytree(state, tmp_path / "older")
+    bench.clock.now += 3_600_000
+    bench.append(bench.event("e1", "reply"))
+    bench.sequence(calls(12))
+    bench.lose("sequence")
+    shutil.copytree(tmp_path / "older", state)
+    bench.clock.now -= 1_800_000
+    bench.sequence(calls(12))
+    for partition in range(4):
+        stamps = [decode_work(each.value).stamp for each in bench.read("work") if each.partition == partition]
+        assert stamps == sorted(stamps)
