@@ -45,6 +45,15 @@ def marks_of(registry: Registry, event: Event, now: int) -> list[tuple[MarkKey, 
     return found
 
 
+def marks_again(marks: RepeatMarks, registry: Registry, event: Event, now: int) -> list[tuple[MarkKey, Mark]]:
+    """What makes an event the latest of its kind again, for who reads records a second time: of a kind only the latest
+    is marked, and what repeated an earlier one must meet that. As of when it was accepted; `now` if that is forgotten.
+    """
+    known = marks.get(_id_key(event.event_id), 0)
+    start = now if known is None else known.expires - EVENT_ID_WINDOW_MS
+    return [(key, mark) for key, mark in marks_of(registry, event, start) if key[0] == "kind"]
+
+
 def remember(marks: RepeatMarks, registry: Registry, event: Event, now: int) -> None:
     """Set the marks of an accepted event."""
     marks.put_all(marks_of(registry, event, now))

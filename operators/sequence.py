@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from operators.dedup import marks_of, original_of, remember, retry_mark
+from operators.dedup import marks_again, marks_of, original_of, remember, retry_mark
 from operators.plan import members_by_group, place_follow, place_segment, plan_event, segment_records
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import Event, Exact
@@ -124,10 +124,12 @@ def sequence_event(
     An event taken over from the log is planned again, by the plan that its slices carry, so that slices that a crash
     cut off still come; those that are there already are left out.
     """
-    stamp, marks = state.stamp, []
-    if source not in state.taken_over_places:
+    stamp, judged_at = state.stamp, _judged_at(state, source, accepted_ms)
+    if source in state.taken_over_places:
+        marks = marks_again(state.marks, registry, event, judged_at)
+    else:
         _expire_marks(state)
-        if original_of(state.marks, event, _judged_at(state, source, accepted_ms)) is not None:
+        if original_of(state.marks, event, judged_at) is not None:
             return Sequenced([], _nothing)
         marks = marks_of(registry, event, stamp)
     planned = plan_event(state.placement, event, stamp, state.taken_over_plans.get(source))

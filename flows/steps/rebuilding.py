@@ -16,7 +16,7 @@ written, since decide has it, or what replaced it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from typing import NamedTuple
 from connectors.log.interface import Log, Record
 from flows.steps.deciding import read_dead_letters
 from flows.topics import EVENT_TOPICS
-from operators.dedup import EVENT_ID_WINDOW_MS, original_of
+from operators.dedup import EVENT_ID_WINDOW_MS, marks_again, original_of
 from operators.sequence import RETRIES
 from state.model.dead_letter import LETTER_SCHEMA, decode_letter
 from state.model.errors import LogUnavailableError, MalformedRecordError
@@ -43,7 +43,7 @@ _READ_WITHIN = timedelta(seconds=30)
 Place = tuple[str, int]
 
 
-def handled_positions(state: SequenceState, log: Log, *, stage: str) -> dict[Place, int]:
+def handled_positions(state: SequenceState, registry: Registry, log: Log, *, stage: str) -> dict[Place, int]:
     """For each partition the offset from which on `sequence` reads; `state` has taken over all that `work` retains,
     and `work_since` says since when.
 
@@ -55,7 +55,8 @@ def handled_positions(state: SequenceState, log: Log, *, stage: str) -> dict[Pla
         for partition in range(log.partitions(topic)):
             place = topic, partition
             first = max(log.begin_offset(*place), log.offset_at(*place, state.work_since))
-            positions[place] = _first_unhandled(state, log, place, range(first, log.end_offset(*place)), aside)
+            offsets = range(first, log.end_offset(*place))
+            positions[place] = _first_unhandled(state, registry, _records(log, place, offsets), offsets, aside)
     return positions
 
 
@@ -126,13 +127,26 @@ def _set_aside(log: Log, stage: str) -> set[tuple[str, int, int]]:
 
 
 def _first_unhandled(
-    state: SequenceState, log: Log, place: Place, offsets: range, aside: set[tuple[str, int, int]]
+    state: SequenceState,
+    registry: Registry,
+    records: Iterable[Record],
+    offsets: range,
+    aside: set[tuple[str, int, int]],
 ) -> int:
-    for record in _records(log, place, offsets):
-        source = (*place, record.offset)
-        if source not in aside and not _is_written(state, source) and not _is_repeat(state, record):
+    for record in records:
+        source = (record.topic, record.partition, record.offset)
+        if _is_written(state, source):
+            _mark_again(state, registry, record)
+        elif source not in aside and not _is_repeat(state, record):
             return record.offset
     return max(offsets.start, offsets.stop)
+
+
+def _mark_again(state: SequenceState, registry: Registry, record: Record) -> None:
+    """Whoever repeats the event, before a newer one of its kind came, meets it as it was then."""
+    if record.topic in EVENTS:
+        event = decode_event(record.value)
+        state.marks.put_all(marks_again(state.marks, registry, event, record.timestamp_ms))
 
 
 def _is_written(state: SequenceState, source: tuple[str, int, int]) -> bool:

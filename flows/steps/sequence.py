@@ -208,7 +208,7 @@ class Sequencer:
         settle_versions(state, partitions)
         if begins_anew:
             state.work_since = oldest_work_ms(log) or 0
-            state.positions.update(handled_positions(state, log, stage=STAGE))
+            state.positions.update(handled_positions(state, self._registry, log, stage=STAGE))
         state.reread_until = ends_of_unread(state, log)
         return state
 

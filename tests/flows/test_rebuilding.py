@@ -177,6 +177,26 @@ def test_what_is_read_again_is_judged_as_of_its_acceptance(lost: str, bench: Ben
     assert len(bench.sources()) == len(before) + 1, "what comes new is judged as of now"
 
 
+@pytest.mark.parametrize("lost", ["all", "since an export"])
+def test_a_repeat_before_a_newer_one_of_its_kind_is_one_again(lost: str, bench: Bench, tmp_path: Path) -> None:
+    """Only the latest of a kind is marked: read again, a repeat must meet the one that was the latest then."""
+    state, export = bench.directory / "state" / "sequence", tmp_path / "export"
+    bench.append(bench.event("e0", "reply"))
+    bench.sequence(calls(20), clock=clock_ms)
+    shutil.copytree(state, export)
+    contents = (("e1", 1), ("e2", 1), ("e3", 2), ("e4", 2))
+    bench.append(*(bench.event(name, actor="x", object="p", payload={"n": content}) for name, content in contents))
+    bench.sequence(calls(20), clock=clock_ms)
+    before = bench.sources()
+    assert len(before) == 3
+    bench.lose("sequence")
+    if lost == "since an export":
+        shutil.copytree(export, state)
+    bench.append(bench.event("e5", actor="x", object="p", payload={"n": 2}))
+    bench.sequence(calls(20), clock=clock_ms)
+    assert bench.sources() == before
+
+
 def _segment(key: str, **value: object) -> NewRecord:
     """Keyed by chunk, as uploads are: a chunk replaces that of the version before."""
     return NewRecord("segments", 0, b"all\0" + key.encode(), orjson.dumps({"segment": "all"} | value))
