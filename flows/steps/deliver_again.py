@@ -17,11 +17,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from connectors.log.interface import Log
 from flows.steps.attempt_log import TOPIC, read_attempt
 from flows.steps.deliver_counts import Job
+from flows.steps.reading_to_ends import read_to_ends
 from operators.attempts import DeliveryHistory
 from state.envelope import schema_of
 from state.model.delivery import ATTEMPT_JSON, Attempt, ToDeliver, delivery_key
@@ -30,8 +30,6 @@ from state.sending import SENT_FOR_MS, Place
 _MARGIN_MS = 600_000
 """Clocks of decide's and the log's machines may differ by so much."""
 _SERVES_MS = SENT_FOR_MS // 2
-_POLL = timedelta(seconds=1)
-_BATCH_MAX = 2_048
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +108,9 @@ class AttemptSearch:
         end = self._log.end_offset(*self._place)
         reader = self._log.reader({self._place: self.start})
         try:
-            while reader.position()[self._place] < end:
+            for records in read_to_ends(reader, {self._place: end}):
                 ended = []
-                for record in reader.poll(_BATCH_MAX, _POLL):
+                for record in records:
                     if schema_of(record.headers) == ATTEMPT_JSON:
                         ended += self._apply(read_attempt(record))
                 self._on_ended(ended)
