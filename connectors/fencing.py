@@ -12,8 +12,8 @@ What a process whose place was taken over (it was stopped, frozen or cut off, an
 - Kafka: an append needs a look into `owners` that is younger than the lease (one second, by a clock that counts while
   the process is stopped or the machine sleeps); a stale one is renewed first, a look that finds another claim ends the
   process. A new owner waits until whatever the one before had handed to its client has been sent or given up, unless
-  the one before is known to be dead (`is_dead`). What is left is an owner stopped in the microseconds
-  between its look and the hand-over to its client.
+  the one before is known to be dead (`is_dead`). What is left is an append under way when the owner is
+  stopped: what its client has not sent yet may go when it wakes up.
 - Sends follow the append of their intent, and ask for the same young look just before the first byte.
 
 A thread of each process renews the look three times per lease, so that appends and sends do not wait for it.

@@ -1,9 +1,10 @@
-"""A process that owns a place and appends as fast as it can, until it is fenced."""
+"""A process that owns a place and appends as fast as it can until it is fenced; a file says whether it does now."""
 
 import itertools
 import json
 import os
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -48,10 +49,14 @@ def main() -> None:
     log = harness.open()
     fenced, _ = open_claimed(harness, log, claim(harness, log, topic, flow, "child"))
     fenced.fence.start()
+    under_way = os.open(sys.argv[4], os.O_WRONLY)
     print("claimed", flush=True)
     for number in itertools.count():
         try:
+            os.pwrite(under_way, b"1", 0)
             fenced.append([NewRecord(topic, 0, b"child", str(number).encode())])
+            os.pwrite(under_way, b"0", 0)
+            time.sleep(0.001)
         except StateFencedError as error:
             print(error, flush=True)
             os._exit(FENCED)
