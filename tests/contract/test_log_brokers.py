@@ -132,6 +132,9 @@ def test_topics_get_a_copy_on_each_of_three_brokers_and_no_leader_that_lacks_rec
     log = harness.open()
     name = harness.prefix + harness.topic(log)
     admin = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
+    give_up = time.monotonic() + 10
+    while name not in admin.list_topics(timeout=10).topics:  # a broker may not know yet what another one has made
+        assert time.monotonic() < give_up
     found = admin.list_topics(timeout=10).topics[name].partitions[0]
     assert len(found.replicas) == len(cluster.brokers)
     (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name)]).values()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from operators.dedup import EVENT_ID_WINDOW_MS, forget, original_of, remember
+from operators.dedup import EVENT_ID_WINDOW_MS, forget, marks_again, original_of, remember
 from operators.keep import Acceptance, accept, cancel, release
 from state.model.event import Event, RawEvent, resolve
 from state.model.registry import load_registry
@@ -83,6 +83,19 @@ def test_only_the_latest_of_a_kind_is_compared() -> None:
         assert original_of(marks, event, T + number) is None
         remember(marks, REGISTRY, event, T + number)
     assert original_of(marks, _event("e4"), T + 4) == "e2"
+
+
+def test_what_is_read_a_second_time_is_the_latest_of_its_kind_as_of_its_first_time() -> None:
+    marks = RepeatMarks()
+    remember(marks, REGISTRY, _event("e1"), T)
+    remember(marks, REGISTRY, _event("e2", retracts=True), T + 1)
+    marks.put_all(marks_again(marks, REGISTRY, _event("e1"), T + 2))
+    assert original_of(marks, _event("e3"), T + HOUR - 1) == "e1"
+    assert original_of(marks, _event("e3"), T + HOUR) is None, "its window began at T"
+    marks.put_all(marks_again(marks, REGISTRY, _event("forgotten"), T + 2))
+    assert original_of(marks, _event("e3"), T + HOUR + 1) == "forgotten"
+    assert original_of(marks, _event("e3"), T + HOUR + 2) is None
+    assert original_of(marks, _event("forgotten", "mention"), T + 2) is None, "its id stays as it was"
 
 
 def test_a_repeat_does_not_prolong_the_window() -> None:
