@@ -26,7 +26,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.log.interface import Log, NewRecord, Record
-from connectors.log.sharing import Feed, SharedLog, SharedReader
+from connectors.log.sharing import Feed, Held, SharedLog, SharedReader
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class LogSource(FixedPartitionedSource[list[Record], Offsets]):
         """Name as many partitions as the widest topic has, as far as they are this process's."""
         return [f"p{number:03}" for number in range(self._partitions.most()) if self._mine(number)]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> _SourcePartition:
+    def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> SourcePartition:
         """Begin at the resume state, or at the start offsets."""
         number = int(for_part[1:])
         known = (resume_state or {}) if self._resume == "bytewax" else {}
@@ -94,7 +94,7 @@ class LogSource(FixedPartitionedSource[list[Record], Offsets]):
         }
         worker = self._workers.setdefault(threading.get_ident(), self._worker())
         feed = Feed(positions, self._budget)
-        return _SourcePartition(worker, feed, _Draining(self._shared, feed, self._drain, self._drain_within))
+        return SourcePartition(worker, feed, _Draining(self._shared, feed, self._drain, self._drain_within))
 
     def _worker(self) -> _Worker:
         return _Worker(SharedReader(self._shared, fetch_max=_FETCH_MAX, wait=self._wait), self._epochs)
@@ -147,7 +147,7 @@ class _Draining:
         return not behind or time.monotonic() > self._deadline
 
 
-class _SourcePartition(StatefulSourcePartition[list[Record], Offsets]):
+class SourcePartition(StatefulSourcePartition[list[Record], Offsets]):
     """One partition number of the topics."""
 
     def __init__(self, worker: _Worker, feed: Feed, drained: Callable[[], bool]) -> None:
@@ -164,6 +164,10 @@ class _SourcePartition(StatefulSourcePartition[list[Record], Offsets]):
             self._worker.announce(self._epoch)
             records = self._worker.reader.take(self._feed)
         return [records] if records else []
+
+    def hold(self, held: Held | None) -> None:
+        """Say why `next_batch` is not called for now, so that the worker's other partitions do not wait for it."""
+        self._feed.held = held
 
     def next_awake(self) -> datetime:
         """At once, since a fetch waits by itself; a little later when the epoch's credit is used up."""

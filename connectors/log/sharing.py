@@ -3,6 +3,9 @@
 A feed is one partition number of several topics. In each round the first feed that is hungry (nothing queued, credit
 left) fetches for all hungry feeds and waits for the doorbell if there is nothing; the others only hand out. So a
 round blocks at most once, an idle worker sleeps in the kernel, and no feed fetches more than it may soon hand out.
+
+Whoever takes from a feed says when it will not do so in its turn (`held`): a feed that nobody takes from is not hungry,
+or the others would wait for it to fetch until the epoch ends.
 """
 
 from __future__ import annotations
@@ -10,9 +13,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Literal
 
 from connectors.log.interface import Log, Reader, Record
 
+Held = Literal["rests", "serves"]
+"""Why nothing is taken from a feed: it must rest, or what was taken before is still being handed out."""
 _NOW = timedelta()
 
 
@@ -47,6 +53,7 @@ class Feed:
     def __init__(self, positions: dict[tuple[str, int], int], budget: int) -> None:
         self.positions, self.credit = positions, budget
         self.between_epochs = False
+        self.held: Held | None = None
         self._budget = budget
         self._queue: list[Record] = []
 
@@ -57,7 +64,7 @@ class Feed:
 
     def idle(self) -> bool:
         """Whether it could take more, now or when the next epoch has begun."""
-        return not self._queue and self.credit > 0
+        return not self._queue and self.credit > 0 and self.held is None
 
     def hungry(self) -> bool:
         """Whether something should be fetched now."""
@@ -65,7 +72,9 @@ class Feed:
 
     def serves(self) -> bool:
         """Whether there is something to hand out now."""
-        return bool(self._queue) and self.credit > 0 and not self.between_epochs
+        if self.between_epochs or self.held == "rests":
+            return False
+        return self.held == "serves" or (bool(self._queue) and self.credit > 0)
 
     def put(self, record: Record) -> None:
         """Queue a record."""
@@ -108,7 +117,7 @@ class SharedReader:
 
     def take(self, feed: Feed) -> list[Record]:
         """Hand out records of this feed; empty if there are none, after a wait if it is this feed's turn to wait."""
-        feed.between_epochs = False
+        feed.between_epochs, feed.held = False, None
         feeds = self._feeds.values()
         if feed is next((other for other in feeds if other.hungry()), None):
             waits = feed is next(other for other in feeds if other.idle())

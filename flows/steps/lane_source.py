@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from connectors.log.bytewax import LogSource, Offsets
+from connectors.log.bytewax import LogSource, Offsets, SourcePartition
 from connectors.log.interface import Record
 from flows.steps.ticks import Tick
 
@@ -55,7 +55,7 @@ class LaneSource(FixedPartitionedSource[Item, Offsets]):
 class _LanePartition(StatefulSourcePartition[Item, Offsets]):
     def __init__(
         self,
-        part: StatefulSourcePartition[list[Record], Offsets],
+        part: SourcePartition,
         tick: Tick | None,
         interval: timedelta,
         drain: Callable[[], bool],
@@ -71,6 +71,7 @@ class _LanePartition(StatefulSourcePartition[Item, Offsets]):
     def next_batch(self) -> list[Item]:
         self._resting = not (self._drain() or self._has_room())
         items: list[Item] = [] if self._resting else self._portion()
+        self._part.hold("rests" if self._resting else "serves" if self._unread else None)
         now = time.monotonic()
         if self._tick is not None and now >= self._due:
             self._due = now + self._interval_s

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,12 +17,16 @@ from connectors.log.interface import Record
 from flows.steps.lane_source import Item, LaneSource
 
 Partition = StatefulSourcePartition[Item, Offsets]
+USERS = ["u3", "u0"]
+"""One of each partition."""
 
 
 class Asked:
     """What the flow tells the source."""
 
     room = True
+    full: int | None = None
+    """A partition without room."""
     drain = False
 
 
@@ -30,6 +36,11 @@ def asked() -> Asked:
 
 
 def source_of(system: System, asked: Asked, partition: int) -> Partition:
+    return source_of_all(system, asked, [partition])[0]
+
+
+def source_of_all(system: System, asked: Asked, partitions: Sequence[int]) -> list[Partition]:
+    """Partitions of one worker, which read through one reader."""
     source = LogSource(
         lambda: EmbeddedLog(system.directory, clock=now_ms),
         TOPICS,
@@ -39,9 +50,13 @@ def source_of(system: System, asked: Asked, partition: int) -> Partition:
         drain=lambda: asked.drain,
     )
     lanes = LaneSource(
-        source, tick=timedelta(hours=1), ticking=PARTITIONS, drain=lambda: asked.drain, has_room=lambda _: asked.room
+        source,
+        tick=timedelta(hours=1),
+        ticking=PARTITIONS,
+        drain=lambda: asked.drain,
+        has_room=lambda partition: asked.room and partition != asked.full,
     )
-    return lanes.build_part("emissions", f"p{partition:03}", None)
+    return [lanes.build_part("emissions", f"p{partition:03}", None) for partition in partitions]
 
 
 def records_of(part: Partition) -> list[Record]:
@@ -77,3 +92,52 @@ def test_a_drain_ends_a_lane_at_once_also_where_something_was_read(system: Syste
     with pytest.raises(StopIteration):
         part.next_batch()
     part.close()
+
+
+def test_a_lane_that_rests_keeps_no_other_lane_of_its_worker_from_reading(system: System, asked: Asked) -> None:
+    """Within the epoch: a source that is not asked to snapshot has not ended it."""
+    first, other = source_of_all(system, asked, [0, 1])
+    for part in (first, other):
+        assert records_of(part) == []
+    asked.full = 0
+    for number in range(4):
+        system.feed([system.emission(user, "push", [("d", token(number))]) for user in USERS])
+        assert records_of(first) == []
+        assert [record.partition for record in records_of(other)] == [1], "a lane waits for one that is full"
+    asked.full = None
+    assert len(records_of(first)) == 4, "what came while the lane rested is lost"
+    for part in (first, other):
+        part.close()
+
+
+def test_what_a_lane_has_left_to_hand_out_keeps_no_other_lane_from_reading(system: System, asked: Asked) -> None:
+    first, other = source_of_all(system, asked, [0, 1])
+    text = {"text": "a" * 600_000}
+    system.feed([system.emission(USERS[0], "push", [("d", token(n))], payload=text) for n in range(6)])
+    assert len(records_of(first)) == 1
+    assert records_of(other) == []
+    for number in range(4):
+        system.feed([system.emission(USERS[1], "push", [("d", token(number))])])
+        assert len(records_of(first)) == 1
+        began = time.monotonic()
+        assert [record.partition for record in records_of(other)] == [1], "a lane waits for the portions of another"
+        assert records_of(other) == []
+        assert time.monotonic() - began < 0.01, "it waits for records while another lane has some to hand out"
+    for part in (first, other):
+        part.close()
+
+
+def test_a_worker_whose_lane_rests_sleeps_until_something_comes(system: System, asked: Asked) -> None:
+    first, other = source_of_all(system, asked, [0, 1])
+    for part in (first, other):
+        assert records_of(part) == []
+    asked.full = 0
+    began = time.monotonic()
+    rounds = 0
+    while time.monotonic() - began < 0.2:
+        rounds += 1
+        for part in (first, other):
+            assert records_of(part) == []
+    assert rounds < 40, "it turns in circles while a provider is away"
+    for part in (first, other):
+        part.close()
