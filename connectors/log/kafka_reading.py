@@ -53,7 +53,7 @@ class KafkaReader:
         give_up = time.monotonic() + wait.total_seconds()
         left = 0.0
         while True:
-            self._fetch(max_records, left)
+            self._fetch(max_records, left, only)
             if taken := self._take(max_records, only):
                 return taken
             self._raise_gone(only)
@@ -87,9 +87,10 @@ class KafkaReader:
         with named_errors():
             self._consumer.assign(places)
 
-    def _fetch(self, max_records: int, wait_s: float) -> None:
+    def _fetch(self, max_records: int, wait_s: float, only: Container[Place] | None) -> None:
         """Take over what has arrived, or wait for one record; `consume` alone would wait for as many as it may give."""
-        if sum(map(len, self._held.values())) >= max_records and not wait_s:
+        held = sum(len(records) for place, records in self._held.items() if only is None or place in only)
+        if held >= max_records and not wait_s:
             return
         messages = self._consumer.consume(max_records, 0)
         if not messages and wait_s:

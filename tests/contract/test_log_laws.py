@@ -225,6 +225,21 @@ def test_only_restricts_a_poll_and_loses_nothing(log: Log, harness: Harness) -> 
     reader.close()
 
 
+def test_polls_without_waiting_reach_what_is_asked_for_past_what_is_not(log: Log, harness: Harness) -> None:
+    """A lane that is full leaves its records where they are; those of others come all the same."""
+    topic = harness.topic(log, 2)
+    log.append(numbered(topic, 500, 0))
+    reader = log.reader({(topic, partition): 0 for partition in range(2)})
+    reader.poll(1, SECOND, {(topic, 1)})  # what is not asked for has arrived by now
+    log.append(numbered(topic, 20, 1))
+    chosen: list[Record] = []
+    end = time.monotonic() + 10
+    while len(chosen) < 20 and time.monotonic() < end:
+        chosen += reader.poll(10, NOW, {(topic, 1)})
+    assert [record.offset for record in chosen] == list(range(20))
+    reader.close()
+
+
 def test_a_backlog_does_not_hide_other_partitions(log: Log, harness: Harness) -> None:
     topic = harness.topic(log, 2)
     for _ in range(60):
