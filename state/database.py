@@ -93,14 +93,14 @@ def stored_row(database: Rdict, key: bytes) -> bytes | None:
     return value
 
 
-def prefixed_rows(database: Rdict, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Rows whose key begins with `prefix`, in order.
+def prefixed_rows(database: Rdict, prefix: bytes, start: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+    """Rows whose key begins with `prefix`, in order, from key `start` on.
 
     :raises StateDamagedError: a block is damaged; without the question at the end it would look like the last one.
     """
     with named_damage(database.path()):
         cursor: RdictIter = database.iter()
-        cursor.seek(prefix)
+        cursor.seek(start or prefix)
         while cursor.valid():
             key: bytes = cursor.key()
             if not key.startswith(prefix):

@@ -7,7 +7,6 @@ Keys and values: `connectors/inbox/keys.py`, `state/inbox_codec.py`.
 
 import shutil
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from rocksdict import (
 
 from connectors.inbox import keys
 from connectors.inbox.interface import InboxAudit, InboxPage, RowPosition
-from state.database import named_damage, refuse_remains, stored_row
+from state.database import named_damage, prefixed_rows, refuse_remains, stored_row
 from state.exports import ExportSource, Place, rows_from
 from state.inbox import GroupTotals, InboxHead, InboxRow, Mark, SetAside, ShardCommit, StoredRow, UserChanges, row_view
 from state.inbox_codec import decode_head, decode_row, encode_head, encode_row, row_count
@@ -59,20 +58,6 @@ def _options(given: RocksInboxOptions) -> Options:
     return options
 
 
-def _scan(database: Rdict, prefix: bytes, start: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
-    """Keys that begin with `prefix` in byte order, from `start` on, with their values."""
-    with named_damage(database.path()):
-        cursor: RdictIter = database.iter()
-        cursor.seek(start or prefix)
-        while cursor.valid():
-            key: bytes = cursor.key()
-            if not key.startswith(prefix):
-                return
-            yield key, cursor.value()
-            cursor.next()
-        cursor.status()  # a damaged block ends the rows as their end does
-
-
 def _load_head(database: Rdict, user: str) -> InboxHead:
     value = stored_row(database, keys.head_key(user))
     return InboxHead() if value is None else decode_head(value)
@@ -85,11 +70,11 @@ def _stored(value: bytes) -> StoredRow:
 
 
 def _marks(database: Rdict) -> dict[tuple[str, int], Mark]:
-    return {keys.parse_mark_key(key): keys.decode_mark(value) for key, value in _scan(database, b"m")}
+    return {keys.parse_mark_key(key): keys.decode_mark(value) for key, value in prefixed_rows(database, b"m")}
 
 
 def _count_items(database: Rdict, group: int) -> int:
-    return sum(row_count(value) for _, value in _scan(database, keys.group_rows_prefix(group)))
+    return sum(row_count(value) for _, value in prefixed_rows(database, keys.group_rows_prefix(group)))
 
 
 def _check_layout(database: Rdict, path: Path) -> None:
@@ -129,7 +114,7 @@ class RocksInboxStore:
         head = _load_head(self._database, user)
         if head.rows == 0:
             return head, []
-        return head, [_stored(value) for _, value in _scan(self._database, keys.rows_prefix(user))]
+        return head, [_stored(value) for _, value in prefixed_rows(self._database, keys.rows_prefix(user))]
 
     def marks(self) -> dict[tuple[str, int], Mark]:
         """Give the marks per (source, group)."""
@@ -137,11 +122,11 @@ class RocksInboxStore:
 
     def totals(self) -> dict[int, GroupTotals]:
         """Give the running totals per group."""
-        return {key[1]: keys.decode_totals(value) for key, value in _scan(self._database, b"t")}
+        return {key[1]: keys.decode_totals(value) for key, value in prefixed_rows(self._database, b"t")}
 
     def set_aside(self) -> dict[int, SetAside]:
         """Give the records that could not be applied, by offset."""
-        found = _scan(self._database, b"x")
+        found = prefixed_rows(self._database, b"x")
         return {int.from_bytes(key[1:], "big"): keys.decode_set_aside(value) for key, value in found}
 
     def count_items(self, group: int) -> int:
@@ -151,7 +136,7 @@ class RocksInboxStore:
     def users(self, group: int, after: str | None, limit: int) -> list[str]:
         """Give up to `limit` users of a group in byte order, behind `after`."""
         start = None if after is None else keys.head_key(after) + b"\0"
-        found = _scan(self._database, keys.head_prefix(group), start)
+        found = prefixed_rows(self._database, keys.head_prefix(group), start)
         return [keys.user_of_head(key) for key, _ in zip((key for key, _ in found), range(limit), strict=False)]
 
     def offset(self) -> int:
@@ -238,7 +223,7 @@ class RocksInboxReader:
                 return InboxPage((), None, 0, None)
             head = _load_head(database, user)
             start = None if before is None else keys.row_key(user, before) + b"\0"
-            found = list(zip(_scan(database, keys.rows_prefix(user), start), range(limit + 1), strict=False))
+            found = list(zip(prefixed_rows(database, keys.rows_prefix(user), start), range(limit + 1), strict=False))
         rows = tuple(row_view(decode_row(value)) for (_, value), _ in found[:limit])
         following = keys.position_of_row(found[limit - 1][0][0]) if len(found) > limit else None
         return InboxPage(rows, following, head.unread, head.read_up_to)
@@ -255,7 +240,7 @@ class RocksInboxReader:
             database = self._current(key_group(user))
             if database is None:
                 return None
-            for _, value in _scan(database, keys.rows_prefix(user)):
+            for _, value in prefixed_rows(database, keys.rows_prefix(user)):
                 row = decode_row(value)
                 if row.first_event_id == event_id or any(item.event_id == event_id for item in row.items):
                     return row_view(row)
@@ -321,5 +306,5 @@ def _identity(path: Path) -> int | None:
 
 
 def _applied(database: Rdict, group: int) -> dict[str, Mark]:
-    found = _scan(database, b"m" + bytes([group]))
+    found = prefixed_rows(database, b"m" + bytes([group]))
     return {keys.parse_mark_key(key)[0]: keys.decode_mark(value) for key, value in found}

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from delivery.feeding import PARTITIONS, System, addresses, wait_for
 from delivery.sandbox_process import Sandbox
 from delivery.test_deliver_crash import check, settled
+from helpers.stock_runner import StockRunner
 from truth.feeding import inbox_add
 
 from connectors.inbox.rocksdb import RocksInboxReader
@@ -22,62 +18,22 @@ from connectors.log.interface import NewRecord
 from flows.inbox import DIRECTORY
 from state.model.keys import KEY_GROUPS, key_group, partition_of_group
 
-ROOT = Path(__file__).resolve().parents[2]
 STAGES = ((1, 1), (2, 1), (1, 2), (2, 2))
 """Processes and workers of each; the last one is drained."""
 
 
-class Cluster:
-    """The processes of one flow, as its process manager starts them."""
-
-    def __init__(self, system: System, flow: str) -> None:
-        self._system, self._flow = system, flow
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def start(self, processes: int, workers: int) -> None:
-        with contextlib.ExitStack() as held:
-            free = [held.enter_context(socket.socket()) for _ in range(processes)]
-            for each in free:
-                each.bind(("127.0.0.1", 0))
-            own = ";".join(f"127.0.0.1:{each.getsockname()[1]}" for each in free)
-        for number in range(processes):
-            several = ["-i", str(number), "-a", own] if processes > 1 else []
-            command = [sys.executable, "-m", "bytewax.run", f"flows.{self._flow}:build()", "-s", "1"]
-            with (self._system.directory / f"{self._flow}.out").open("ab") as output:
-                self.processes.append(
-                    subprocess.Popen(
-                        [*command, *several, "-w", str(workers)],
-                        cwd=ROOT, env=self._system.environment(), stdout=output, stderr=output,
-                    )
-                )  # fmt: skip
-
-    def kill(self) -> None:
-        """kill -9 all, as whoever starts them does when one died."""
-        assert all(process.poll() is None for process in self.processes), "one was not alive"
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            process.wait(20)
-        self.processes.clear()
-
-    def drain(self) -> None:
-        for process in self.processes:
-            process.terminate()
-        assert [process.wait(60) for process in self.processes] == [0] * len(self.processes)
-        self.processes.clear()
-
-    def end(self) -> None:
-        for process in self.processes:
-            process.kill()
-            process.wait(20)
-
-
 @pytest.fixture
-def started(system: System) -> Iterator[dict[str, Cluster]]:
-    clusters: dict[str, Cluster] = {}
+def started(system: System) -> Iterator[dict[str, StockRunner]]:
+    clusters: dict[str, StockRunner] = {}
     yield clusters
     for cluster in clusters.values():
-        cluster.end()
+        cluster.kill()
+
+
+def kill_all_alive(cluster: StockRunner) -> None:
+    """kill -9 all, as whoever starts them does when one died."""
+    assert all(process.poll() is None for process in cluster.processes), "one was not alive"
+    cluster.kill()
 
 
 def emission(system: System, number: int) -> NewRecord:
@@ -90,9 +46,9 @@ def emission(system: System, number: int) -> NewRecord:
 
 
 def test_deliver_in_a_cluster_sends_nothing_twice_and_loses_nothing(
-    system: System, sandbox: Sandbox, started: dict[str, Cluster]
+    system: System, sandbox: Sandbox, started: dict[str, StockRunner]
 ) -> None:
-    cluster = started["deliver"] = Cluster(system, "deliver")
+    cluster = started["deliver"] = StockRunner("deliver", system.directory, system.environment())
     records: list[NewRecord] = []
     for stage, (processes, workers) in enumerate(STAGES):
         piece = [emission(system, number) for number in range(stage * 30, stage * 30 + 30)]
@@ -102,7 +58,7 @@ def test_deliver_in_a_cluster_sends_nothing_twice_and_loses_nothing(
         system.feed(piece)
         wait_for(lambda before=before: len(system.read("attempts")) > before + 10, 60)
         if stage + 1 < len(STAGES):
-            cluster.kill()
+            kill_all_alive(cluster)
     wait_for(lambda: settled(system, records), 60)
     cluster.drain()
     outcomes = check(system, sandbox)
@@ -111,12 +67,12 @@ def test_deliver_in_a_cluster_sends_nothing_twice_and_loses_nothing(
 
 
 def test_p0_in_a_cluster_loses_nothing_and_repeats_carry_the_same_id(
-    system: System, sandbox: Sandbox, started: dict[str, Cluster]
+    system: System, sandbox: Sandbox, started: dict[str, StockRunner]
 ) -> None:
     users = [f"v{number}" for number in range(12)]
     assert len({partition_of_group(key_group(user), PARTITIONS) for user in users}) == PARTITIONS
     system.feed([system.endpoint(user, "push", "d1", f"slow60-{user}x".ljust(40, "0")) for user in users])
-    cluster = started["transactional"] = Cluster(system, "transactional")
+    cluster = started["transactional"] = StockRunner("transactional", system.directory, system.environment())
     fed: list[str] = []
     for stage, (processes, workers) in enumerate(STAGES):
         piece = [system.p0(user) for user in users]
@@ -126,7 +82,7 @@ def test_p0_in_a_cluster_loses_nothing_and_repeats_carry_the_same_id(
         system.feed(piece)
         wait_for(lambda before=before: len(system.read("attempts")) > before + 4, 60)
         if stage + 1 < len(STAGES):
-            cluster.kill()
+            kill_all_alive(cluster)
     wait_for(lambda: {v["first_event_id"] for v in system.deliveries().values()} == set(fed), 60)
     cluster.drain()
     deliveries = system.deliveries()
@@ -135,8 +91,8 @@ def test_p0_in_a_cluster_loses_nothing_and_repeats_carry_the_same_id(
     assert {str(e["id"]) for e in sandbox.journal("apns")} == {record["provider_id"] for record in deliveries.values()}
 
 
-def test_inbox_in_a_cluster_holds_every_item_once(system: System, started: dict[str, Cluster]) -> None:
-    cluster = started["inbox"] = Cluster(system, "inbox")
+def test_inbox_in_a_cluster_holds_every_item_once(system: System, started: dict[str, StockRunner]) -> None:
+    cluster = started["inbox"] = StockRunner("inbox", system.directory, system.environment())
     reader = RocksInboxReader(system.directory / DIRECTORY, PARTITIONS, system.directory / "secondary")
 
     def items() -> int:
@@ -150,7 +106,7 @@ def test_inbox_in_a_cluster_holds_every_item_once(system: System, started: dict[
         system.feed([each._replace(partition=each.partition * PARTITIONS // 4) for each in adds])
         wait_for(lambda fed=fed: items() > fed - 300, 60)
         if stage + 1 < len(STAGES):
-            cluster.kill()
+            kill_all_alive(cluster)
     wait_for(lambda: items() == fed, 60)
     cluster.drain()
     for user in range(40):

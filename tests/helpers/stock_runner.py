@@ -38,29 +38,30 @@ class StockRunner:
                     )
                 )
 
-    def kill(self, number: int) -> None:
+    def kill_one(self, number: int) -> None:
         """kill -9 one that is alive; the others end with it, as a process manager sees to."""
-        assert self.processes[number].poll() is None, self.output()
+        assert self.processes[number].poll() is None, self.output()[-3000:]
         self.processes[number].send_signal(signal.SIGKILL)
         for process in self.processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
-        self.end()
+        self.kill()
+
+    def kill(self) -> list[int]:
+        """kill -9 all that are left, as a process manager does when one of them died; their exit codes."""
+        for process in self.processes:
+            process.kill()
+        codes = [process.wait(20) for process in self.processes]
+        self.processes.clear()
+        return codes
 
     def drain(self) -> None:
         """SIGTERM to all; each exits 0."""
         for process in self.processes:
             process.send_signal(signal.SIGTERM)
-        assert [process.wait(60) for process in self.processes] == [0] * len(self.processes), self.output()
-        self.processes.clear()
-
-    def end(self) -> None:
-        """Leave nothing behind."""
-        for process in self.processes:
-            process.kill()
-            process.wait(20)
+        assert [process.wait(60) for process in self.processes] == [0] * len(self.processes), self.output()[-3000:]
         self.processes.clear()
 
     def output(self) -> str:
-        """The end of what they printed, for a failure."""
-        return (self._directory / f"{self._flow}.out").read_text(errors="replace")[-3000:]
+        """All that they printed."""
+        return (self._directory / f"{self._flow}.out").read_text(errors="replace")
