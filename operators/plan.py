@@ -1,4 +1,6 @@
-"""Which records of the decision log an accepted record becomes (DESIGN 2.2): one per key group concerned."""
+"""Which records of the decision log an accepted record becomes (DESIGN 2.2): one per key group concerned, and one for
+an event that concerns nobody.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -21,6 +23,15 @@ def plan_event(placement: Placement, event: Event, stamp: int, planned: int | No
     plan = f"{groups:x}"
     for group in groups_in(groups):
         yield SliceWork(g=group, stamp=stamp, event=event, plan=plan)
+
+
+def plan_for_nobody(event: Event, stamp: int) -> SliceWork:
+    """For an event whose audience is in no group: the slice of a group in which decide finds nobody (RULES 2: no
+    recipient, no record). So the log says of every event that was accepted that it was, and to whom it went: whoever
+    begins anew from the log neither plans it for those who came since, nor forgets what repeats it.
+    """
+    group = key_group(event.segment or event.actor or event.event_id)
+    return SliceWork(g=group, stamp=stamp, event=event, plan=f"{1 << group:x}")
 
 
 def _audience_groups(placement: Placement, event: Event) -> int:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from operators.dedup import marks_again, marks_of, original_of, remember, retry_mark
-from operators.plan import members_by_group, place_follow, place_segment, plan_event, segment_records
+from operators.plan import members_by_group, place_follow, place_segment, plan_event, plan_for_nobody, segment_records
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import Event, Exact
 from state.model.keys import KEY_GROUPS, key_group
@@ -119,7 +119,7 @@ def _nothing() -> None:
 def sequence_event(
     state: SequenceState, registry: Registry, event: Event, source: Place, accepted_ms: int | None = None
 ) -> Sequenced:
-    """The event's records, or none if it repeats another one; accepted at that time (None: now).
+    """The event's records, at least one, or none if it repeats another one; accepted at that time (None: now).
 
     An event taken over from the log is planned again, by the plan that its slices carry, so that slices that a crash
     cut off still come; those that are there already are left out.
@@ -132,7 +132,8 @@ def sequence_event(
         if original_of(state.marks, event, judged_at) is not None:
             return Sequenced([], _nothing)
         marks = marks_of(registry, event, stamp)
-    planned = plan_event(state.placement, event, stamp, state.taken_over_plans.get(source))
+    planned = list(plan_event(state.placement, event, stamp, state.taken_over_plans.get(source)))
+    planned = planned or [plan_for_nobody(event, stamp)]
     return Sequenced(list(_unwritten(state, planned, source)), partial(state.marks.put_all, marks))
 
 

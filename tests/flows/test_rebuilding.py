@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
@@ -156,25 +157,78 @@ def test_settings_that_were_superseded_do_not_come_back(bench: Bench) -> None:
 
 @pytest.mark.parametrize("lost", ["all", "since an export"])
 def test_what_is_read_again_is_judged_as_of_its_acceptance(lost: str, bench: Bench, tmp_path: Path) -> None:
-    """A fan-out without audience leaves no trace in `work`: from there on all of its partition is read again."""
+    """Earlier releases left no trace in `work` of a fan-out without audience: from there on all of its partition is
+    read again.
+    """
     state, export = bench.directory / "state" / "sequence", tmp_path / "export"
     bench.append(bench.event("e0", "reply"))
     bench.sequence(calls(20), clock=clock_ms)
     shutil.copytree(state, export)
-    lonely = bench.event("nobody", "live_started", actor="lonely", target=None, fan_out_type="FOLLOWERS")
     same = [bench.event(name, "like", actor="x", object="p") for name in ("e1", "e2")]
+    lonely = bench.event("nobody", "live_started", actor="lonely", target=None, fan_out_type="FOLLOWERS")
     bench.append(lonely, *same, *(bench.event("e3", "reply", object="q") for _ in range(2)))
+    bench.sequence(calls(20), clock=clock_ms)
+    with _before_traces(bench, tmp_path / "earlier") as earlier:
+        assert len(earlier.sources()) == len(bench.sources()) - 1 == 3
+        if lost == "since an export":
+            shutil.copytree(export, earlier.directory / "state" / "sequence")
+        earlier.sequence(calls(20), clock=_in_two_days)
+        assert earlier.sources() == bench.sources()
+        later = [bench.event(name, "like", actor="x", object="p") for name in ("e4", "e5")]
+        earlier.sequence(calls(40, lambda call: earlier.append(*later) if call == 20 else None), clock=_in_two_days)
+        assert len(earlier.sources()) == len(bench.sources()) + 1, "what comes new is judged as of now"
+
+
+@contextmanager
+def _before_traces(bench: Bench, directory: Path) -> Iterator[Bench]:
+    """The same log as releases wrote it that left no trace of what concerned nobody."""
+    other = Bench(directory)
+    try:
+        copy_inputs(bench, other, INPUTS)
+        records = sorted(bench.read("work"), key=lambda each: (each.partition, each.offset))
+        other.append(*(_again(record) for record in records if b'"event_id":"nobody"' not in record.value))
+        yield other
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize("kind", ["followers", "segment", "no actor"])
+@pytest.mark.parametrize("lost", ["all", "since an export"])
+def test_what_concerned_nobody_concerns_nobody_who_came_since(
+    kind: str, lost: str, bench: Bench, tmp_path: Path
+) -> None:
+    """Nor does it count as new when it is sent once more: the log says that it was accepted, and went to nobody."""
+    fields = {
+        "followers": {"actor": "star", "fan_out_type": "FOLLOWERS"},
+        "segment": {"segment": "all", "fan_out_type": "SEGMENT"},
+        "no actor": {"actor": None, "fan_out_type": "FOLLOWERS"},
+    }[kind]
+    state, export = bench.directory / "state" / "sequence", tmp_path / "export"
+    bench.append(bench.event("e0", "reply"))
+    bench.sequence(calls(20), clock=clock_ms)
+    shutil.copytree(state, export)
+    lonely = bench.event("nobody", "announcement", target=None, **fields)
+    bench.append(lonely, bench.event("e1", "reply", actor="star", object="q"))
     bench.sequence(calls(20), clock=clock_ms)
     before = bench.sources()
     assert len(before) == 3
+    crowd = [f"u{number}" for number in range(60)]
+    bench.append(*(bench.follow(user, "star") for user in crowd))
+    bench.append(_segment("0", version=1, chunk=0, users=crowd), _segment("commit", version=1, chunks=1))
+    bench.append(lonely)
     bench.lose("sequence")
     if lost == "since an export":
         shutil.copytree(export, state)
-    bench.sequence(calls(20), clock=_in_two_days)
-    assert bench.sources() == before
-    later = [bench.event(name, "like", actor="x", object="p") for name in ("e4", "e5")]
-    bench.sequence(calls(40, lambda call: bench.append(*later) if call == 20 else None), clock=_in_two_days)
-    assert len(bench.sources()) == len(before) + 1, "what comes new is judged as of now"
+    bench.sequence(calls(20), clock=clock_ms)
+    added = [source for source in bench.sources() if source not in before]
+    assert {source[0] for source in added} == {"follows", "segments"}
+    bench.decide(calls(20))
+    told = {each["user"] for each in map(orjson.loads, _of_kind(bench, "decision")) if each["event_id"] == "nobody"}
+    assert told == set()
+
+
+def _of_kind(bench: Bench, kind: str) -> Iterator[bytes]:
+    return (each.value for each in bench.read("ledger") if f'"kind":"{kind}"'.encode() in each.value)
 
 
 @pytest.mark.parametrize("lost", ["all", "since an export"])
