@@ -3,6 +3,7 @@
     DIR/exports/<store>/<number>/manifest.json    see below
     DIR/exports/<store>/<number>/0000.sst ...     the rows in the order of their keys, RocksDB's table format
     DIR/exports/<store>/.writing/                 one that was never finished; nobody reads it
+    DIR/exports/<store>/.removing/                one that is being removed, or whose removal was cut off
 
 `store` is `decide/<slot>`, `sequence` or `inbox/<partition>`; numbers have six digits and rise. Tables are copies of
 the rows, not hard links to the store's own files, which would share their damage. An export appears by a rename after
@@ -32,14 +33,14 @@ import msgspec
 from rocksdict import IngestExternalFileOptions, Rdict, RdictIter, SstFileWriter
 
 from state.database import database_options
-from state.model.errors import StateDamagedError, StateVersionError
+from state.model.errors import StateDamagedError, StateError, StateVersionError
 
 FORMAT, VERSION = "carillon export", 1
 FILE_BYTES = 16 << 20
 """A table is closed, and flushed, when its rows reach this size."""
 _BYTES_BETWEEN_PAUSES, _ROW_COST_BYTES = 256 << 10, 512
 """What is written between two pauses; a small row costs as much time as so many bytes."""
-_WRITING, _MANIFEST = ".writing", "manifest.json"
+_WRITING, _REMOVING, _MANIFEST = ".writing", ".removing", "manifest.json"
 
 
 class Place(NamedTuple):
@@ -96,8 +97,8 @@ class ExportSource(NamedTuple):
     """What that view includes; empty: nothing yet, and there is no export."""
 
 
-Refused: TypeAlias = Callable[[Path, StateDamagedError], None]
-"""Told of every export that is passed over because it is damaged."""
+Refused: TypeAlias = Callable[[Path, StateError], None]
+"""Told of every export that is passed over because it is damaged, or a newer program's."""
 
 
 class _Stored(msgspec.Struct):
@@ -217,7 +218,7 @@ def list_exports(exports: Path, store: str, refused: Refused = lambda _path, _er
         directory = exports / store / f"{number:06}"
         try:
             found.append(read_export(directory))
-        except StateDamagedError as error:
+        except (StateDamagedError, StateVersionError) as error:
             refused(directory, error)
     return found
 
@@ -329,7 +330,7 @@ def prune_exports(
             kept.append(export)
     removed = sorted({export.number for export in found} - {export.number for export in kept})
     for number in removed:
-        shutil.rmtree(exports / store / f"{number:06}")
+        _remove(exports / store, number)
     return removed
 
 
@@ -342,8 +343,15 @@ def forget_exports(exports: Path, store: str, *, before_ms: int) -> list[int]:
     """Remove the exports of a store that nobody owns any more which are older than this; gives their numbers."""
     removed = [each.number for each in list_exports(exports, store) if each.manifest.created_at < before_ms]
     for number in removed:
-        shutil.rmtree(exports / store / f"{number:06}")
+        _remove(exports / store, number)
     return removed
+
+
+def _remove(home: Path, number: int) -> None:
+    """Under another name first: what a crash leaves of it is no export that anybody would take for a damaged one."""
+    shutil.rmtree(home / _REMOVING, ignore_errors=True)
+    (home / f"{number:06}").rename(home / _REMOVING)
+    shutil.rmtree(home / _REMOVING)
 
 
 def _numbers(home: Path) -> list[int]:

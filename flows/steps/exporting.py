@@ -1,7 +1,8 @@
 """The exporter of a process: a thread that writes exports of the stores that the process owns (DESIGN 2.7).
 
 It reads what was committed when it began, so the flow does not wait for it; it gives way between blocks of rows, and
-has the lowest priority where threads can have one. A failed export is reported and tried again; it never ends the flow.
+has the lowest priority where threads can have one. Whatever fails is reported and tried again; it ends neither the flow
+nor the thread, and keeps no other store from being exported.
 """
 
 from __future__ import annotations
@@ -81,6 +82,8 @@ class Exporter:
         self._forget_after = forget_after
         self._exports, self._options, self._open_log, self._clock = exports, options, open_log, clock
         self._sources: dict[str, ExportSource] = {}
+        self._failed_until: dict[str, float] = {}
+        """By store, on the monotonic clock: when what failed is tried again."""
         self._busy = threading.Lock()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="exporter", daemon=True)
@@ -113,19 +116,16 @@ class Exporter:
             if time.monotonic() < first:
                 continue
             for source in list(self._sources.values()):
-                self._turn(source)
+                if time.monotonic() >= self._failed_until.get(source.store, 0.0):
+                    self._turn(source)
 
     def _turn(self, source: ExportSource) -> None:
         with self._busy:
             if self._ending.is_set() or source.store not in self._sources:
                 return
-            newest = next(iter(list_exports(self._exports, source.store)), None)
-            if newest is not None and not self._is_due(newest):
-                return
-            kind = source.store.partition("/")[0]
             try:
-                result = self._export(source, newest)
-            except DbClosedError:
+                result = self._due(source)
+            except DbClosedError:  # its flow has ended: nothing will be new in it
                 self._sources.pop(source.store)
                 return
             except _GivenUpError:
@@ -133,9 +133,15 @@ class Exporter:
             except Exception as error:  # rocksdict raises bare Exception, for a full disk too
                 _logger.exception("export_failed", store=source.store, error=type(error).__name__)
                 result = "failed"
-                self._ending.wait(min(_FIRST, self._options.every).total_seconds())
+                self._failed_until[source.store] = time.monotonic() + min(_FIRST, self._options.every).total_seconds()
             if result is not None:
-                EXPORTS.labels(kind, result).inc()
+                EXPORTS.labels(source.store.partition("/")[0], result).inc()
+
+    def _due(self, source: ExportSource) -> str | None:
+        newest = next(iter(list_exports(self._exports, source.store)), None)
+        if newest is not None and not self._is_due(newest):
+            return None
+        return self._export(source, newest)
 
     def _is_due(self, newest: Export) -> bool:
         age = self._clock() - newest.manifest.created_at
@@ -238,8 +244,11 @@ class _Pacer:
 
 
 def _lower_priority() -> None:
-    """On Linux a thread has a priority of its own."""
+    """On Linux a thread has a priority of its own; exports are written without it too."""
     if sys.platform == "linux":
         import os
 
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        try:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        except OSError as error:
+            _logger.warning("priority_not_lowered", error=error.strerror)

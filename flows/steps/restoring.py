@@ -30,7 +30,7 @@ from connectors.log.interface import Log
 from flows.run_files import note_rebuild
 from state.exports import Place, load_export, newest_export
 from state.group_exports import TOPIC, clear_group, newest_per_group, restore_groups
-from state.model.errors import StateDamagedError, StateLockedError
+from state.model.errors import StateDamagedError, StateError, StateLockedError
 from state.model.keys import partition_of_group
 
 ACCEPT_LOSS = "accept-loss"
@@ -234,7 +234,7 @@ def _groups_missing(home: Home, groups: list[int]) -> str:
     )
 
 
-def _refused(path: Path, error: StateDamagedError) -> None:
+def _refused(path: Path, error: StateError) -> None:
     _logger.error("export_refused", export=str(path), error=str(error))
 
 
