@@ -16,7 +16,6 @@ from connectors.log import NewRecord, Record
 from connectors.log.embedded import EmbeddedLog
 from flows.open import clock_ms
 from flows.steps.outputs import OutputWriter
-from flows.topics import topic_specs
 from operators.decide import apply
 from state.group import GroupState
 from state.model.event import RawEvent, encode_event, resolve
@@ -27,14 +26,6 @@ from state.model.work import EventWork, TickWork, decode_work
 PARTITIONS = 4
 REGISTRY = load_registry()
 OUTPUTS = ("ledger", "inbox", "deliver.push", "deliver.email")
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
-    opened = EmbeddedLog(tmp_path, clock=clock_ms)
-    opened.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -232,14 +232,6 @@ def _expected_rows(records: list[Record]) -> MemoryInboxStore:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
-    opened = EmbeddedLog(tmp_path, clock=clock_ms)
-    opened.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def system(tmp_path: Path, log: EmbeddedLog) -> Iterator[System]:
     processes = FlowProcesses(tmp_path, {"CARILLON_EXPORTS__EVERY": "1s", "CARILLON_EXPORTS__KEEP": "2"})
     made = System(tmp_path, log, processes)

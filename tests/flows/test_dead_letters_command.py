@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,13 +42,6 @@ from helpers.flow_bench import Clock
 bench.clock = Clock()
 bench.sequence(seconds(1.5))
 """
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    opened = Bench(tmp_path)
-    yield opened
-    opened.close()
 
 
 def asked(bench: Bench, *arguments: str, code: int = 0) -> list[dict[str, Any]]:

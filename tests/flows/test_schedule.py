@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
-import pytest
 from crash.flow_processes import FlowProcesses, wait_until
 from helpers.flow_bench import Bench, seconds
 
@@ -19,13 +18,6 @@ from state.scheduling import ScheduleStore
 MINUTE_MS = 60_000
 WHILE_S = 0.9
 """A look comes every 250 ms: enough for an order, its reading and its release."""
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    opened = Bench(tmp_path)
-    yield opened
-    opened.close()
 
 
 def _kept(bench: Bench, event_id: str, due: int, **fields: object) -> NewRecord:

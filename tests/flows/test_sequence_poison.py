@@ -41,13 +41,6 @@ MALFORMED: dict[str, bytes] = {
 NAMED = {"breaks off": "cut", "NaN": "nan", "huge int": "big", "no type": "e", "half a pair": "half"}
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    opened = Bench(tmp_path)
-    yield opened
-    opened.close()
-
-
 def letters(bench: Bench) -> dict[str, DeadLetter]:
     """By id: what is written twice around a crash is one."""
     return {each.id: each for each in (decode_letter(record.value) for record in bench.read("dead_letters"))}
