@@ -7,6 +7,7 @@ Runs as any number of processes and workers that 240 is a multiple of, also unde
 """
 
 from collections.abc import Callable, Collection
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from flows.settings import load_settings
 from flows.slots import DecideSlot
 from flows.steps.decide import DecideGroup, split_by_group
 from flows.steps.deciding import GroupDecider
+from flows.steps.epoch_credit import note_credit
 from flows.topics import SENT_CHANNELS, deliver_topic
 from state.model.errors import StateError
 from state.model.keys import KEY_GROUPS, groups_of_partition
@@ -99,6 +101,8 @@ def build() -> Dataflow:
     settings = load_settings()
     slot = DecideSlot(settings.data_dir / DIRECTORY, cluster_place())
     open_log = own_place(settings, "decide", OUTPUT_TOPICS)
+    with closing(open_log()) as log:
+        note_credit(log, slot.number, settings.lanes.p1_per_epoch)
     prepare_decide(settings, slot.store, slot.path, slot.groups, open_log)
     export_decide(settings, slot.store, slot=slot.number)
     slot.publish()

@@ -26,6 +26,7 @@ from connectors.log.interface import Log, NewRecord, Record
 from flows.decide import DIRECTORY as DECIDE
 from flows.opening import open_log
 from flows.settings import Settings
+from flows.steps.epoch_credit import highest_credit
 from flows.steps.replaying import Decidable, PartitionReplay, offsets_of_time, temporary_replay
 from flows.track import ARCHIVE
 from state.inbox_ops import parse_sequence
@@ -81,7 +82,7 @@ def opened_origin(text: str, settings: Settings) -> Iterator[Origin]:
     elif (directory / "log").exists():
         given = replace(settings, profile="embedded", data_dir=directory)
         yield from _origin(open_log(given), directory, given)
-    elif any(directory.glob(f"{ARCHIVE}/work/*/{FILE}")):
+    elif any((directory / ARCHIVE).glob(f"work/*/{FILE}")):
         yield from _archive_alone(directory / ARCHIVE, settings)
     else:
         raise ConfigurationError(f"{text}: is neither a data directory, nor an archive, nor the word {KAFKA}")
@@ -261,8 +262,9 @@ def _rebuild(
 ) -> tuple[dict[int, int], int, int]:
     counted, ends = _Counted(progress), dict[int, int]()
     records = appended = 0
+    epoch_max = max(settings.lanes.p1_per_epoch, highest_credit(log))
     for partition in range(origin.source.work.partitions):
-        certain = _certainly_written(log, partition, 2 * settings.lanes.p1_per_epoch)
+        certain = _certainly_written(log, partition, 2 * epoch_max)
         end = max(certain, log.begin_offset("work", partition))
         # An export holds committed state, whose outputs are in the log: it may be newer than what is certain otherwise.
         replay = PartitionReplay(origin.source, store, partition, log.end_offset("work", partition), draft)
@@ -276,11 +278,12 @@ def _rebuild(
     return ends, records, appended
 
 
-def _certainly_written(log: Log, partition: int, epoch_max: int) -> int:
+def _certainly_written(log: Log, partition: int, margin: int) -> int:
     """Below this offset of `work` everything has its outputs in the log, in all topics.
 
-    An epoch's outputs are in the log before the next one begins, and at most so many records of a partition enter one.
-    So what lies that far behind any output on the ledger belongs to an epoch that is complete.
+    An epoch's outputs are in the log before the next one begins, and at most so many records of a partition enter one
+    as was ever configured. So what lies `margin`, twice that, behind any output on the ledger belongs to an epoch that
+    is complete.
     """
     ledger = TopicRecords("ledger", archive=None, log=log)
     begin, end = ledger.begin(partition), ledger.end(partition)
@@ -288,7 +291,7 @@ def _certainly_written(log: Log, partition: int, epoch_max: int) -> int:
         low = max(begin, end - _LOOK_BACK)
         found = [at for records in ledger.read(partition, low, end) for at in map(_work_offset, records)]
         if any(at >= 0 for at in found):
-            return max(0, max(found) - epoch_max)
+            return max(0, max(found) - margin)
         end = low
     return 0
 

@@ -19,6 +19,7 @@ from helpers.stock_runner import StockRunner
 
 from flows.cluster import ClusterPlace
 from flows.slots import DecideSlot
+from flows.steps.epoch_credit import highest_credit
 from state.model.errors import StateLockedError
 from state.moving import Layout, read_layout
 
@@ -88,6 +89,7 @@ def test_1_2_4_3_1_processes_with_a_kill_in_each(bench: Bench, cluster: StockRun
     cluster.drain()
     assert_complete(bench, expected)
     assert {processes for groups, processes in _moves(cluster) if groups} >= {2, 4, 3}, "no group was moved"
+    assert highest_credit(bench.log) == 150, "a rebuild would go by the settings of its own day"
     twice = len(bench.read("ledger")) - len(expected["ledger"])
     assert twice > 0, "no kill came between what was written and what was committed"
 

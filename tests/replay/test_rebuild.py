@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.flow_bench import PARTITIONS
-from replay.history import History, Outputs, outputs, work_records, works
+from replay.history import OUTPUTS, History, Outputs, outputs, read_all, work_records, works
 
 from connectors.log import NewRecord
 from flows.cluster import ClusterPlace
@@ -17,11 +17,12 @@ from flows.open import clock_ms
 from flows.replay import Rebuilt, opened_origin, rebuild_state
 from flows.settings import LaneOptions, load_settings
 from flows.slots import DecideSlot
+from flows.steps.epoch_credit import highest_credit, note_credit
 from state.exports import write_export
 from state.group_exports import group_source
 from state.lock import StateLock
 from state.model.errors import StateError, StateLockedError
-from state.model.keys import groups_of_partition
+from state.model.keys import groups_of_partition, partition_of_group
 
 BUDGET = 100
 SETTINGS = replace(load_settings(environment={}), lanes=LaneOptions(p1_per_epoch=BUDGET))
@@ -100,6 +101,51 @@ def test_from_an_export_that_is_newer_than_what_else_is_certain(
     assert rebuilt.records < sum(rebuilt.ends.values()) // 2, "the export saved nothing"
     history.decide(budget=BUDGET)
     assert outputs(history.log) == expected
+
+
+def _torn(full: History, torn: History, story: list[NewRecord], epoch: int) -> None:
+    """As when all processes end while outputs of an epoch of so many records are written: they came to the ledger."""
+    torn.log.append(story)
+    ends_of_epoch = ends(full)
+    for topic in OUTPUTS:
+        for partition in range(full.log.partitions(topic)):
+            for record in read_all(full.log, topic, partition):
+                sequence = dict(record.headers)["seq"].decode().split(":")
+                end = ends_of_epoch[partition_of_group(int(sequence[1]), PARTITIONS)]
+                if topic == "ledger" or int(sequence[2]) < end - epoch:
+                    torn.log.append([NewRecord(topic, partition, record.key, record.value, record.headers)])
+
+
+def test_what_a_larger_epoch_of_before_was_cut_off_in_is_not_taken_for_written(
+    history: History, story: list[NewRecord], expected: Outputs, tmp_path: Path
+) -> None:
+    """`lanes.p1_per_epoch` was lowered between the crash and the rebuild."""
+    epoch, lowered = 200, replace(SETTINGS, lanes=LaneOptions(p1_per_epoch=10))
+    full = History(tmp_path / "full")
+    full.log.append(story)
+    full.decide(budget=10_000)
+    for process, credit in ((0, epoch), (1, 10), (0, 10)):
+        note_credit(history.log, process, credit)
+    _torn(full, history, story, epoch)
+    full.log.close()
+    assert outputs(history.log) != expected
+    with opened_origin(str(history.directory), lowered) as origin:
+        rebuilt = rebuild_state(origin, lowered, force=False, at_ms=AT)
+    assert rebuilt.records > 0
+    history.decide(budget=10)
+    assert outputs(history.log) == expected
+
+
+def test_the_highest_credit_is_noted_once(history: History) -> None:
+    assert highest_credit(history.log) == 0
+    for process, credit in ((0, 500), (0, 500), (1, 700), (0, 20), (1, 600)):
+        note_credit(history.log, process, credit)
+    assert highest_credit(history.log) == 700
+    notes = read_all(history.log, "registry", 0)
+    assert [(each.key, each.value, each.headers) for each in notes] == [
+        (b"decide/0/credit", b'{"work_per_epoch":500}', (("schema", b"credit/1+json"),)),
+        (b"decide/1/credit", b'{"work_per_epoch":700}', (("schema", b"credit/1+json"),)),
+    ]
 
 
 def test_the_archive_fills_what_the_log_no_longer_has(
