@@ -29,7 +29,7 @@ from flows.settings import load_settings
 from flows.steps.lane_source import Item
 from flows.steps.p0_source import P0Source
 from flows.steps.restoring import Home, first_offset
-from flows.steps.transactional import P0Lanes, P0Logic, lane_number
+from flows.steps.transactional import OPEN_MAX, P0Lanes, P0Logic, lane_number
 from flows.steps.transactional_parts import TOPIC, P0Parts, lane_path
 from state.model.group_keys import GROUP_KEYS
 from state.transactional import read_start
@@ -42,10 +42,18 @@ _TICK = timedelta(milliseconds=250)
 
 
 def wire(
-    open_log: Callable[[], Log], parts: P0Parts, *, drain: Callable[[], bool], place: ClusterPlace = ALONE
+    open_log: Callable[[], Log],
+    parts: P0Parts,
+    *,
+    drain: Callable[[], bool],
+    place: ClusterPlace = ALONE,
+    open_max: int = OPEN_MAX,
 ) -> Dataflow:
-    """The flow over any log; the sender in `parts` runs already. A lane is read by the process that holds it."""
-    lanes = P0Lanes(parts)
+    """The flow over any log; the sender in `parts` runs already. A lane is read by the process that holds it.
+
+    `open_max`: decisions open in a lane from which on no more of its partition are read.
+    """
+    lanes = P0Lanes(parts, open_max=open_max)
 
     def start(partition: int) -> int:
         stored = read_start(lane_path(parts.directory, partition), (TOPIC, partition))
@@ -61,6 +69,7 @@ def wire(
         on_epoch=lanes.epoch,
         process=place.process,
         mine=place.holds_key,
+        has_room=lanes.has_room,
     )
     flow = Dataflow("transactional")
     events = op.input("events", flow, source)

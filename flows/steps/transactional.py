@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 
+import structlog
 from bytewax.operators import StatefulBatchLogic
 
 from connectors.log.interface import NewRecord
@@ -16,14 +17,23 @@ from flows.steps.transactional_parts import P0Parts
 _SOON = timedelta(milliseconds=2)
 _LATER = timedelta(milliseconds=25)
 DRAIN_DEADLINE = timedelta(seconds=20)
+OPEN_MAX = 20_000
+"""Open decisions of a lane from which on no more of its partition are read.
+
+Whatever fails at once is over within a minute for each of its channels (RULES 4); what a provider keeps waiting is not,
+since the minute begins with the first attempt, and a provider has a bound of requests in flight. A decision with three
+deliveries takes 6 kB of memory, as measured, so a full lane takes 120 MB, which is also what a restart resumes.
+"""
+_logger = structlog.get_logger(__name__)
 
 
 class P0Lanes:
     """The open lanes of this process."""
 
-    def __init__(self, parts: P0Parts) -> None:
-        self.parts = parts
+    def __init__(self, parts: P0Parts, *, open_max: int = OPEN_MAX) -> None:
+        self.parts, self._open_max = parts, open_max
         self._lanes: dict[int, P0Lane] = {}
+        self._full: set[int] = set()
         self._lock = threading.RLock()
 
     def lane(self, number: int) -> P0Lane:
@@ -32,6 +42,17 @@ class P0Lanes:
             if number not in self._lanes:
                 self._lanes[number] = P0Lane(self.parts, number)
             return self._lanes[number]
+
+    def has_room(self, partition: int) -> bool:
+        """Whether records of a partition may be read; the others wait in the log, where their ttl goes on."""
+        lane, was_full = self._lanes.get(partition), partition in self._full
+        limit = self._open_max - self._open_max // 10 if was_full else self._open_max  # it is not told at every end
+        if lane is None or lane.open < limit:
+            self._full.discard(partition)
+        elif not was_full:
+            self._full.add(partition)
+            _logger.error("p0_lane_full", partition=partition, open=lane.open, effect="its events wait in the log")
+        return partition not in self._full
 
     def epoch(self) -> None:
         """An epoch is complete."""

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from connectors.log.interface import NewRecord, Record
-from connectors.metrics import DEAD_LETTERS, DELIVERIES, P0_ACCEPTED_TO_PROVIDER_SECONDS
+from connectors.metrics import DEAD_LETTERS, DELIVERIES, DELIVERIES_OPEN, P0_ACCEPTED_TO_PROVIDER_SECONDS
 from flows.steps.attempt_log import recover
 from flows.steps.deliver_records import LedgerWriter
 from flows.steps.resuming import dead_letter, environment_failed
@@ -367,6 +367,7 @@ class P0Lane:
         if not self._changed or (now - self._counted_at < _COUNTS_EVERY_MS and not at_once):
             return []
         self._counted_at = now
+        DELIVERIES_OPEN.labels(f"p0-{self._number}").set(sum(self._in_flight.values()))
         changed, self._changed = sorted(self._changed), set()
         return [self._counts_of(group, self._totals[group]) for group in changed]
 
