@@ -7,12 +7,12 @@ exchanged, a `not` is dropped. On columns, where NumPy spells them so, `&` and `
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = [
+SIMULATED = [
     *(
         f"operators.{name}"
         for name in (
@@ -22,6 +22,17 @@ MODULES = [
     ),
     *(f"state.{name}" for name in ("emitted", "pending", "kept", "repeats", "control", "audience")),
 ]
+"""What decides on events: judged by cases and by the checks of `state_checks`."""
+OWN_TESTS = {
+    "operators.sequence": "unit/test_sequencing.py",
+    "state.poison": "state/test_poison.py",
+    "state.moving": "state/test_moving.py",
+    "state.user_rows": "state/test_user_rows.py",
+    "state.audience_rows": "state/test_audience_rows.py",
+    "flows.slots": "unit/test_slots.py",
+}
+"""What a simulation does not meet: judged by these tests of its own."""
+MODULES = [*SIMULATED, *OWN_TESTS]
 
 _COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -40,6 +51,10 @@ _SPELLING: dict[type[ast.AST], str] = {
     ast.NotIn: "not in", ast.Is: "is", ast.IsNot: "is not", ast.And: "and", ast.Or: "or", ast.BitAnd: "&",
     ast.BitOr: "|",
 }  # fmt: skip
+
+
+UNCHANGED = -1
+"""Stands for no change of a module, where a mutant has its number."""
 
 
 class Mutant(NamedTuple):
@@ -83,6 +98,12 @@ def mutants_of(module: str) -> list[Mutant]:
         line, column = change.node.lineno, change.node.col_offset  # type: ignore[attr-defined]  # expressions have both
         found.append(Mutant(module, number, line, column, change.change, lines[line - 1].strip()))
     return found
+
+
+def unchanged(mutants: Iterable[Mutant]) -> list[Mutant]:
+    """The product as it is, once for each way in which one of the mutants is judged."""
+    ways = {OWN_TESTS.get(mutant.module, ""): mutant.module for mutant in mutants}
+    return [Mutant(module, UNCHANGED, 0, 0, "none", "") for module in ways.values()]
 
 
 def mutated(module: str, number: int) -> ast.Module:

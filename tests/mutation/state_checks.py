@@ -15,7 +15,7 @@ _MOST = 9
 _FILES = (
     *("state/test_pending", "state/test_marks_and_kept", "state/test_audience_and_control", "state/test_emitted"),
     *("state/test_checkpoint", "state/test_given_up", "unit/test_decided_fields", "unit/test_two_ways"),
-    "unit/test_acceptance",
+    *("unit/test_acceptance", "unit/test_sequencing"),
 )
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mutation.mutants import MODULES, mutants_of, source_path
+from mutation.mutants import MODULES, OWN_TESTS, mutants_of, source_path
 from mutation.run import read_equivalent
 
 RUN = Path(__file__).with_name("run.py")
@@ -39,3 +39,4 @@ def test_equivalent_mutants_exist_and_have_reasons() -> None:
     known = {mutant.name for module in MODULES for mutant in mutants_of(module)}
     assert set(read_equivalent()) <= known
     assert all(source_path(module).exists() for module in MODULES)
+    assert all(RUN.parents[1].joinpath(file).exists() for file in OWN_TESTS.values())

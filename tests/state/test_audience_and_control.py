@@ -54,6 +54,35 @@ def test_what_must_be_stored_again() -> None:
     assert audience.changed == {"a"}
 
 
+@pytest.mark.parametrize(("size", "large"), [(PACKED_MAX, False), (PACKED_MAX + 1, True)])
+@pytest.mark.parametrize("grown", [True, False])
+def test_only_a_large_set_gathers_what_is_to_be_stored(size: int, large: bool, grown: bool) -> None:
+    """However it came to its size; as a whole the first time."""
+    audience = Audience()
+    if grown:
+        for row in range(size):
+            audience.add("a", row)
+    else:
+        audience.replace("a", np.arange(size, dtype=np.int64))
+    assert audience.unstored("a", 1.0, 0) is None
+    audience.mark_stored("a")
+    audience.discard("a", 3)
+    audience.discard("a", 4)
+    audience.add("a", 4)
+    assert audience.unstored("a", 1.0, 0) == ({3: False, 4: True} if large else None)
+    assert audience.rows("a").tolist() == [row for row in range(size) if row != 3]
+
+
+def test_changes_are_stored_alone_up_to_their_share_of_the_set() -> None:
+    audience = Audience()
+    audience.replace("a", np.arange(1024, dtype=np.int64))
+    audience.mark_stored("a")
+    for row in range(4):
+        audience.discard("a", row)
+    changes = dict.fromkeys(range(4), False)
+    assert [audience.unstored("a", 1 / 16, before) for before in (0, 60, 61)] == [changes, changes, None]
+
+
 def _event(fan_out: str = "DIRECT") -> Event:
     return Event(event_id="e", type="t", sender_id="s", object="o", fan_out_type=fan_out)
 

@@ -81,12 +81,34 @@ def _assert_placed(directory: Path, layout: Layout, expected: Rows) -> None:
 def test_groups_move_with_all_that_is_theirs(directory: Path) -> None:
     expected = _rows(directory)[-1]
     assert {key[:1] for rows in expected.values() for key in rows} >= {b"M", b"G", b"V", b"E", b"X"}
+    before = LAYOUTS[0]  # the only process of before becomes the first slot as it is
     for layout in LAYOUTS:
-        moved = move_groups(directory, layout)
+        elsewhere = [group for group in expected if before.slot_of(group) != layout.slot_of(group)]
+        assert move_groups(directory, layout) == len(elsewhere)
         assert read_layout(directory) == layout
         _assert_placed(directory, layout, expected)
-        assert moved > 0 or layout == LAYOUTS[0]
-    assert move_groups(directory, layout) == 0
+        before = layout
+    assert move_groups(directory, before) == 0
+
+
+def test_where_there_is_nothing_yet_nothing_moves(tmp_path: Path) -> None:
+    assert move_groups(tmp_path / "decide", Layout(2, 1)) == 0
+    _assert_placed(tmp_path / "decide", Layout(2, 1), {})
+
+
+def test_a_process_of_before_that_ran_once_more_is_taken_over(directory: Path) -> None:
+    """Somebody went back to the release before and forth again: the later offset of each group holds."""
+    expected = _rows(directory)[-1]
+    shutil.copytree(directory / "rocksdb", directory / "0" / "rocksdb")
+    later = open_database(directory / "rocksdb", FORMAT)
+    meta = codec.unpack(later[b"M\x00"], "meta")
+    later[b"M\x00"] = expected[0][b"M\x00"] = codec.pack([meta[0] + 5, *meta[1:]])
+    later.close()
+    stale = open_database(directory / "0" / "rocksdb", FORMAT)
+    stale[codec.row_key(b"U", 0, codec.u32(9))] = b"old"
+    stale.close()
+    assert move_groups(directory, Layout(1, 1)) == 1
+    _assert_placed(directory, Layout(1, 1), expected)
 
 
 def test_a_process_of_before_there_were_slots_must_end_first(directory: Path) -> None:
@@ -100,23 +122,26 @@ def test_the_layout_says_where_the_engine_sends_a_group() -> None:
     layout = Layout(3, 2)
     assert [layout.slot_of(group) for group in range(8)] == [0, 0, 1, 1, 2, 2, 0, 0]
     assert sorted(group for slot in range(3) for group in layout.groups_of(slot)) == list(range(KEY_GROUPS))
+    for total in (1, 2, 3, 4, 5, 6, 8, 10, 12, 240):
+        Layout(total, 1).validate()
     for uneven in (Layout(7, 1), Layout(0, 1), Layout(4, 4 * 5 * 7)):
         with pytest.raises(ConfigurationError, match="evenly"):
             uneven.validate()
 
 
-@pytest.mark.parametrize("newer", [0, 1])
-def test_of_two_copies_the_later_one_holds(directory: Path, newer: int) -> None:
+@pytest.mark.parametrize(("newer", "by", "moved"), [(0, 5, 0), (1, 5, 1), (1, 0, 0)])
+def test_of_two_copies_the_later_one_holds(directory: Path, newer: int, by: int, moved: int) -> None:
+    """Of two that are as late, the one in its place."""
     layout = Layout(2, 1)
     move_groups(directory, layout)
     slots = [open_database(directory / slot / "rocksdb", FORMAT) for slot in ("0", "1")]
     copy_group(slots[0], slots[1], 0)
     meta = codec.unpack(slots[newer][b"M\x00"], "meta")
-    slots[newer][b"M\x00"] = codec.pack([meta[0] + 5, *meta[1:]])
+    slots[newer][b"M\x00"] = codec.pack([meta[0] + by, *meta[1:]])
     for database in slots:
         database.close()
     expected = {group: rows for slot in (1 - newer, newer) for group, rows in _rows(directory)[slot].items()}
-    move_groups(directory, layout)
+    assert move_groups(directory, layout) == moved
     _assert_placed(directory, layout, expected)
 
 
@@ -177,7 +202,12 @@ def test_an_unfinished_or_damaged_placement_is_none(directory: Path) -> None:
     move_groups(directory, Layout(2, 1))
     path = directory / "placement.json"
     text = path.read_text()
-    for other in (text.replace("true", "false"), text[:20], text.replace('"version": 1', '"version": 2'), "[]", ""):
+    others = {text.replace("true", "false"), text[:20], "[]", ""}
+    for field, value in (("version", 1), ("processes", 2), ("workers", 1)):
+        others |= {text.replace(f'"{field}": {value}', f'"{field}": "{value}"')}
+    others |= {text.replace('"version": 1', '"version": 2')}
+    assert len(others - {text}) == 8
+    for other in others:
         path.write_text(other)
         assert read_layout(directory) is None
 

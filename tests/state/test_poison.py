@@ -186,6 +186,14 @@ def test_a_damaged_file_is_an_empty_one(tmp_path: Path, damage: bytes) -> None:
     assert _died_in(tmp_path / "poison", RECORD).counts == {Place(*RECORD): 1}
 
 
+@pytest.mark.parametrize("place", [0, 8])
+def test_a_file_of_something_else_or_of_another_version_is_an_empty_one(tmp_path: Path, place: int) -> None:
+    content = bytearray.fromhex(GOLDEN.read_text())
+    content[place] += 1
+    (tmp_path / "poison").write_bytes(content)
+    assert PoisonJournal.open(tmp_path / "poison").counts == {}
+
+
 def test_long_names_are_cut_and_still_found(tmp_path: Path) -> None:
     record = ("a-very-long-prefix-of-a-region." * 5, 0, 1, -1)
     for _ in range(STARTS_MAX):

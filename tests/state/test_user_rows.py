@@ -81,8 +81,11 @@ def test_who_changes_is_stored_alone_until_many_did() -> None:
     users.set_preference("u3", DOCUMENTS[3], 900)
     rows.stage(users, stored.put, stored.delete)
     assert stored.written < whole / 20
-    for number in range(SINGLE_MAX):
+    for number in range(SINGLE_MAX - 1):
         users.set_preference(f"u{10 + number}", DOCUMENTS[3], 901)
+    rows.stage(users, stored.put, stored.delete)
+    assert (len(stored.of(b"U")), len(stored.of(b"D"))) == (1, SINGLE_MAX)
+    users.set_preference("u9", DOCUMENTS[3], 902)
     rows.stage(users, stored.put, stored.delete)
     assert len(stored.rows) == 1, "folded"
     assert facts(loaded(stored)[0]) == facts(users)
