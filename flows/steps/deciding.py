@@ -14,6 +14,7 @@ each of its events), which is stored and repeated in the same way, and the recor
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
+from itertools import count
 
 import structlog
 
@@ -144,7 +145,8 @@ class GroupDecider:
         before = self._given_up.get(offset, {})
         if any((each.user, each.key) == due for each in before.values()):
             return False  # it was given up, and fails still
-        self._store.give_up(self.group, offset, len(before), GivenUp(*due, error_text(error)))
+        number = next(each for each in count() if each not in before)  # letters tell only of those with items
+        self._store.give_up(self.group, offset, number, GivenUp(*due, error_text(error)))
         _logger.error("waiting_given_up", stage=STAGE, partition=self._partition, offset=offset, group=self.group)
         DEAD_LETTERS.labels(STAGE).inc()
         return True
@@ -154,7 +156,7 @@ class GroupDecider:
             state, writer = self._state, self._writer
             record = decode_work(value)
             self._check(record)
-            given_up = self._given_up.get(offset, {})
+            given_up = dict(sorted(self._given_up.get(offset, {}).items()))
             letters = self._letters(offset, given_up) if given_up else []
             outputs = [*writer.encode(state, apply(state, record, offset, given_up.values()), offset), *letters]
             if isinstance(record, TickWork):
@@ -258,8 +260,9 @@ def read_dead_letters(log: Log) -> Iterator[Record]:
     reader = log.reader({place: log.begin_offset(*place) for place in places})
     try:
         while any(reader.position()[place] < end for place, end in ends.items()):
+            before = reader.position()
             records = reader.poll(_READ_MAX, _READ_WITHIN)
-            if not records:
+            if reader.position() == before:
                 raise LogUnavailableError("dead_letters: not read to its end in time; the flow starts again")
             yield from records
     finally:

@@ -1,0 +1,84 @@
+"""What is given up at one place has a number of its own, also in a store that knows some of it by the letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from helpers import work_log
+from helpers.flow_bench import PARTITIONS, REGISTRY, START, user_in_group
+
+from connectors.log import NewRecord, Record
+from flows.steps.deciding import GIVEN_UP_HEADER, GroupDecider, take_over_skips
+from operators import decide as rules
+from operators.context import Writer
+from state.model.work import EndpointWork, EventWork, TickWork, Work, encode_work
+from state.pending import Group
+from state.poison import PoisonJournal
+from state.rocksdb import GroupStore
+
+GROUP = 7
+USERS = [user_in_group(GROUP, number) for number in range(3)]
+TRIES_MAX = 50
+WINDOW_MS = 60_000
+
+
+class _EndlessError(BaseException):
+    """The same is given up again and again."""
+
+
+@contextmanager
+def _defect() -> Iterator[None]:
+    """The rules raise whenever a time comes."""
+    sound, tries = rules.time_comes, 0
+
+    def raising(_writer: Writer, _group: Group, _now: int) -> None:
+        nonlocal tries
+        tries += 1
+        if tries > TRIES_MAX:
+            raise _EndlessError
+        raise ZeroDivisionError
+
+    rules.time_comes = raising
+    try:
+        yield
+    finally:
+        rules.time_comes = sound
+
+
+def _works() -> list[Work]:
+    """Three windows that end with one tick: nothing waits in the first and the last of them."""
+    works: list[Work] = [
+        EndpointWork(g=GROUP, stamp=START, user=user, channel="push", id="d", address="x") for user in USERS
+    ]
+    for number, user in enumerate((*USERS, USERS[1], USERS[1])):
+        event = work_log.event(f"e{number}", "like", START, target=user, object="o", actor=f"a{number}")
+        works.append(EventWork(g=GROUP, stamp=START + number, event=event, users=[user]))
+    return [*works, TickWork(stamp=START + 2 * WINDOW_MS), TickWork(stamp=START + 3 * WINDOW_MS)]
+
+
+def _decided(directory: Path, known: list[NewRecord]) -> tuple[list[NewRecord], dict[int, list[str]]]:
+    """Everything that the works lead to, and who is given up, by offset in the order of the numbers."""
+    store, journal = GroupStore(directory / "db"), PoisonJournal.open(directory / "poison")
+    take_over_skips(store, [GROUP], (Record("dead_letters", 0, n, 0, *each[2:]) for n, each in enumerate(known)))
+    decider = GroupDecider(GROUP, store, REGISTRY, journal, partitions=PARTITIONS)
+    outputs = [each for n, work in enumerate(_works()) for each in decider.decide(n, encode_work(work))]
+    store.forget_skips()
+    given_up = {at: [each.user for _, each in sorted(of.items())] for at, of in store.given_up(GROUP).items()}
+    store.close()
+    journal.close()
+    return outputs, given_up
+
+
+def test_what_the_letters_tell_of_keeps_its_number(tmp_path: Path) -> None:
+    """Where nothing waits there is no letter; the defect gives it up once more when all is decided anew."""
+    with _defect():
+        outputs, given_up = _decided(tmp_path / "first", [])
+        letters = [each for each in outputs if each.topic == "dead_letters"]
+        assert sorted(given_up[8]) == sorted(USERS)
+        numbers = {int.from_bytes(dict(each.headers)[GIVEN_UP_HEADER][:4], "big") for each in letters}
+        assert (len(letters), numbers) == (2, {1}), "the story is another one: one before and one behind has nothing"
+        again, given_up_again = _decided(tmp_path / "again", letters)
+    assert again == outputs
+    assert given_up_again == given_up
