@@ -99,7 +99,8 @@ def _upgraded(connection: sqlite3.Connection) -> int:
         connection.execute(_ADD_CHECKSUMS)
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        with contextlib.suppress(sqlite3.Error):  # a full disk has ended it already; that is the error to tell
+            connection.execute("ROLLBACK")
         raise
     return FORMAT if version == 1 else int(version)
 
