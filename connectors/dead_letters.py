@@ -114,9 +114,9 @@ class DeadLetters:
         place, end = (topic, partition), self._log.end_offset(topic, partition)
         reader = self._log.reader({place: start})
         try:
-            while reader.position()[place] < end:
+            while (before := reader.position()[place]) < end:
                 records = reader.poll(_CHUNK, _WAIT)
-                if not records and reader.position()[place] < end:
+                if reader.position()[place] == before:
                     raise LogUnavailableError(f"{topic}/{partition}: the log gave nothing for {_WAIT}; try again")
                 yield from records
         finally:

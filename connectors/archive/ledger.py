@@ -141,9 +141,9 @@ class LedgerReader:
             return
         reader = self._log.reader({place: offset})
         try:
-            while reader.position()[place] < end:
+            while (before := reader.position()[place]) < end:
                 records = reader.poll(_CHUNK, _WAIT)
-                if not records:
+                if reader.position()[place] == before:
                     raise LogUnavailableError(f"{TOPIC}/{partition}: the log gave nothing for {_WAIT}; try again")
                 table, _ = ledger_table([record for record in records if record.offset < end])
                 yield (table if condition is None else table.filter(condition)).select(names)

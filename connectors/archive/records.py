@@ -144,9 +144,9 @@ class TopicRecords:
         place = (self.topic, partition)
         reader = log.reader({place: position})
         try:
-            while reader.position()[place] < end:
+            while (before := reader.position()[place]) < end:
                 records = reader.poll(chunk, _WAIT)
-                if not records:
+                if reader.position()[place] == before:
                     raise LogUnavailableError(f"{self.topic}/{partition}: the log gave nothing for {_WAIT}; try again")
                 yield min(end, reader.position()[place]), [record for record in records if record.offset < end]
         finally:

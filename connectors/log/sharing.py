@@ -56,6 +56,7 @@ class Feed:
         self.held: Held | None = None
         self._budget = budget
         self._queue: list[Record] = []
+        self._read_to: dict[tuple[str, int], int] = {}
 
     def refill(self) -> None:
         """Begin another epoch's credit; nothing is fetched for the feed until it is asked again."""
@@ -80,15 +81,22 @@ class Feed:
         """Queue a record."""
         self._queue.append(record)
 
+    def read_to(self, place: tuple[str, int], offset: int) -> None:
+        """All that a reader gives below the offset is in the queue, or was handed out."""
+        self._read_to[place] = offset
+
     def forget(self) -> None:
         """Drop what was not handed out; it will be fetched again."""
-        self._queue = []
+        self._queue, self._read_to = [], {}
 
     def take(self) -> list[Record]:
         """Hand out as much as the credit allows."""
         taken, self._queue = self._queue[: self.credit], self._queue[self.credit :]
         self.credit -= len(taken)
         self.positions |= {(record.topic, record.partition): record.offset + 1 for record in taken}
+        if not self._queue and self._read_to:  # behind the last record there may be what no reader gives
+            self.positions |= self._read_to
+            self._read_to = {}
         return taken
 
 
@@ -131,6 +139,9 @@ class SharedReader:
         only = None if len(hungry) == self._reader_places else hungry  # a feed that left is in the reader still
         for record in reader.poll(min(self._fetch_max, credit), wait, only):
             hungry[record.topic, record.partition].put(record)
+        position = reader.position()
+        for place, feed in hungry.items():
+            feed.read_to(place, position[place])
 
     def _open_reader(self) -> Reader:
         if self._reader is None:

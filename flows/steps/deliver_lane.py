@@ -28,6 +28,7 @@ from flows.steps.deliver_again import AttemptSearch, Held, Redeliveries, keys_of
 from flows.steps.deliver_counts import Job, LaneCounts
 from flows.steps.deliver_parts import JOURNAL_NAME, RENDERING, LaneMarks, LaneParts, lane_path
 from flows.steps.deliver_records import LedgerWriter
+from flows.steps.reading_to_ends import Reached
 from flows.steps.resuming import dead_letter, environment_failed
 from flows.steps.sending_task import FindHistory, SendTask, Stage
 from operators.attempts import UNKNOWN, DeliveryHistory
@@ -69,7 +70,7 @@ class DeliverLane:
         self._parts, self.number = parts, number
         path = lane_path(parts.directory, number)
         self._lock_file = StateLock.acquire(path.parent, f"deliver lane {number}")
-        self._poison = PoisonJournal.open(path.with_name(JOURNAL_NAME))
+        self._poison = PoisonJournal.open(path.with_name(JOURNAL_NAME), unit=parts.directory)
         self._store = SendingStore(path)
         state = self._store.load()
         self._next, self._marks = dict(state.next_offsets), LaneMarks(state.marks)
@@ -82,7 +83,7 @@ class DeliverLane:
             for partition in (number, number + parts.half)
         }
         self._fresh, self._catch_up = state.fresh, self.ends()
-        self._reached = {place: self._start(place) for place in self._catch_up}
+        self._reached = Reached(parts.log, parts.now_ms, {place: self._start(place) for place in self._catch_up})
         self._jobs: dict[Place, dict[int, Job]] = {}
         self._waiting = Redeliveries(parts.log, parts.now_ms, self._remember_ended)
         self._letters: list[NewRecord] = []
@@ -112,7 +113,7 @@ class DeliverLane:
 
     def has_read(self, ends: Mapping[Place, int]) -> bool:
         """Whether everything below these offsets was read."""
-        return all(self._reached[place] >= end for place, end in ends.items())
+        return self._reached.has(ends)
 
     def _start(self, place: Place) -> int:
         """Where this run begins to read; what the log lost was given up before (`flows.steps.restoring`)."""

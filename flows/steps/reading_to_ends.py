@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 
-from connectors.log.interface import Reader, Record
+from connectors.log.interface import Log, Reader, Record
 from state.model.errors import LogUnavailableError
 
+_FIRST_LOOK = 64
+_QUIET_MS = 250
 DEADLINE = timedelta(seconds=30)
 """Without any progress; an election of a leader takes a few seconds."""
 _POLL = timedelta(seconds=1)
 _BATCH_MAX = 4096
+Place = tuple[str, int]
 
 
 def read_to_ends(
-    reader: Reader, ends: Mapping[tuple[str, int], int], *, deadline: timedelta = DEADLINE
+    reader: Reader, ends: Mapping[Place, int], *, deadline: timedelta = DEADLINE
 ) -> Iterator[list[Record]]:
     """Batches until every place is read to its end; records behind the ends may be among them.
 
@@ -33,3 +36,61 @@ def read_to_ends(
             names = ", ".join(f"{topic}/{partition}" for topic, partition in behind)
             raise LogUnavailableError(f"{names}: nothing read for {deadline.total_seconds():.0f} s; has it a leader?")
         yield records
+
+
+class Reached(dict[Place, int]):
+    """How far the records went that somebody was given. On Kafka void ones may follow, which nobody is given; so where
+    nothing arrives for a moment, the log is asked whether there is anything more. One thread at a time.
+    """
+
+    def __init__(self, log: Log, now_ms: Callable[[], int], offsets: Mapping[Place, int]) -> None:
+        super().__init__(offsets)
+        self._log, self._now_ms = log, now_ms
+        self._before, self._asked_ms = dict(self), 0
+
+    def has(self, ends: Mapping[Place, int]) -> bool:
+        """Whether there is nothing more below the ends.
+
+        :raises LogError: the log cannot be read.
+        """
+        behind = {place: end for place, end in ends.items() if self[place] < end}
+        if not behind:
+            return True
+        now, moved, self._before = self._now_ms(), self != self._before, dict(self)
+        if moved or now - self._asked_ms < _QUIET_MS:
+            self._asked_ms = now if moved else self._asked_ms
+            return False
+        self._asked_ms = now
+        return self._pass(behind)
+
+    def _pass(self, behind: Mapping[Place, int]) -> bool:
+        reader = self._log.reader({place: self[place] for place in behind})
+        try:
+            for records in read_to_ends(reader, behind):
+                if any(record.offset < behind[record.topic, record.partition] for record in records):
+                    return False
+        finally:
+            reader.close()
+        self.update({place: max(end, self[place]) for place, end in behind.items()})
+        return True
+
+
+def end_of_records(log: Log, place: Place, start: int) -> int:
+    """The offset behind the newest record that a reader gives; `start`, or what is retained, if none is behind that.
+
+    :raises LogError: the log cannot be read.
+    """
+    stop, look, start = log.end_offset(*place), _FIRST_LOOK, max(start, log.begin_offset(*place))
+    while stop > start:
+        first = max(start, stop - look)
+        last = -1
+        reader = log.reader({place: first})
+        try:
+            for records in read_to_ends(reader, {place: stop}):
+                last = max([last, *(record.offset for record in records if record.offset < stop)])
+        finally:
+            reader.close()
+        if last >= 0:
+            return last + 1
+        stop, look = first, 2 * look
+    return start

@@ -89,14 +89,14 @@ def releases_carried_out(log: Log, retained_since_ms: int) -> CarriedOut:
     before = 0
     for place in ((topic, partition) for topic in EVENT_TOPICS.values() for partition in range(log.partitions(topic))):
         begin, end = log.begin_offset(*place), log.end_offset(*place)
-        if begin == end > 0:
-            before = max(before, retained_since_ms)
+        first: Record | None = None
         for record in _records(log, place, range(begin, end)):
-            if record.offset == begin > 0:
-                before = max(before, record.timestamp_ms)
+            first = first or record
             if _NOT_KEPT not in record.value:
                 with suppress(MalformedRecordError):
                     released.add(decode_event(record.value).event_id)
+        if begin > 0:
+            before = max(before, retained_since_ms if first is None else first.timestamp_ms)
     return CarriedOut(frozenset(released), before)
 
 
@@ -112,10 +112,10 @@ def oldest_work_ms(log: Log) -> int | None:
     oldest = 0
     for partition in range(log.partitions("work")):
         begin, end = log.begin_offset("work", partition), log.end_offset("work", partition)
-        if begin == end > 0:
-            return None
         if begin > 0:
-            first = next(_records(log, ("work", partition), range(begin, begin + 1)))
+            first = next(_records(log, ("work", partition), range(begin, end)), None)
+            if first is None:
+                return None
             oldest = max(oldest, first.timestamp_ms)
     return oldest
 
@@ -174,9 +174,9 @@ def _records(log: Log, place: Place, offsets: range) -> Iterator[Record]:
         return
     reader = log.reader({place: offsets.start})
     try:
-        while reader.position()[place] < offsets.stop:
+        while (before := reader.position()[place]) < offsets.stop:
             found = reader.poll(_BATCH_MAX, _READ_WITHIN)
-            if not found:
+            if reader.position()[place] == before:
                 raise LogUnavailableError(f"{place[0]}/{place[1]}: not read to {offsets.stop} in time; start again")
             yield from (record for record in found if record.offset < offsets.stop)
     finally:

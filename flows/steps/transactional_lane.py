@@ -21,6 +21,7 @@ from connectors.log.interface import NewRecord, Record
 from connectors.metrics import DEAD_LETTERS, DELIVERIES, DELIVERIES_OPEN, P0_ACCEPTED_TO_PROVIDER_SECONDS
 from flows.steps.attempt_log import recover
 from flows.steps.deliver_records import LedgerWriter
+from flows.steps.reading_to_ends import end_of_records
 from flows.steps.resuming import dead_letter, environment_failed
 from flows.steps.sending_task import SendTask, Stage
 from flows.steps.transactional_outputs import (
@@ -89,13 +90,13 @@ class P0Lane:
         self._lock = threading.RLock()
         path = lane_path(parts.directory, number)
         self._lock_file = StateLock.acquire(path.parent, f"transactional lane {number}")
-        self._poison = PoisonJournal.open(path.with_name(JOURNAL_NAME))
+        self._poison = PoisonJournal.open(path.with_name(JOURNAL_NAME), unit=parts.directory)
         self._store = TransactionalStore(path)
         self._repeats = RepeatMarks(self._store, parts.registry)
         self._next = self._store.places().get((TOPIC, number), 0)
         self._partitions = {topic: parts.log.partitions(topic) for topic in ("ledger", "inbox")}
         self._recovered = recover(parts.log, number, self._store.attempts_from())
-        self._catch_up_end: int | None = parts.log.end_offset(TOPIC, number)
+        self._catch_up_end: int | None = end_of_records(parts.log, (TOPIC, number), self._next)
         self._before, self._before_end = self._take_over(self._catch_up_end)
         self._totals = self._store.totals()
         self._settings = LaneSettings(parts.log, self._store, number)
