@@ -133,7 +133,9 @@ def wire(
     sink = InboxSink(
         InboxParts(
             open_store=lambda partition: stores.open(partition, given.store),
-            open_journal=lambda partition: PoisonJournal.open(data_dir / DIRECTORY / f"poison-{partition:03}"),
+            open_journal=lambda partition: PoisonJournal.open(
+                data_dir / DIRECTORY / f"poison-{partition:03}", unit=data_dir / DIRECTORY.parent
+            ),
             open_log=open_log,
             partitions=partitions,
             now_ms=clock_ms,

@@ -55,7 +55,7 @@ def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[],
     return ScheduleParts(
         open_log,
         ScheduleStore(directory / "rocksdb"),
-        PoisonJournal.open(directory / "poison"),
+        PoisonJournal.open(directory / "poison", unit=directory.parent),
         clock=clock_ms,
         monotonic=time.monotonic,
         drain=drain,

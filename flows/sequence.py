@@ -62,7 +62,7 @@ def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[],
     return SequenceParts(
         open_log,
         store,
-        PoisonJournal.open(directory / "poison"),
+        PoisonJournal.open(directory / "poison", unit=directory.parent),
         registry,
         versions_in_force(registry, settings.types),
         SequenceOptions(settings.lanes.p1_per_epoch, settings.lanes.p2_per_epoch),

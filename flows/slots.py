@@ -150,7 +150,7 @@ class DecideSlot:
         self.path = own / DATABASE
         """Where its database is."""
         self.store = GroupStore(self.path)
-        self.journal = PoisonJournal.open(own / POISON)
+        self.journal = PoisonJournal.open(own / POISON, unit=directory)
 
     def publish(self) -> None:
         """Say from where on this process needs `work`, before the cluster runs."""

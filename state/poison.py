@@ -7,6 +7,12 @@ process died in the midst of it. Five starts in a row that find the same one con
 and the flow skips it and tells `dead_letters`. Whoever dies in another record on the way starts the count anew, so
 random deaths convict nobody; a start that died before it began any record neither counts nor forgets.
 
+What dies together (threads of a process, processes of a unit) may have several records in hand at each death, the same
+ones every time, and only one of them is to blame. So a record in which the start before died is processed alone: not
+beside another such record, of any journal with the same unit (a lock on `suspect.lock` in its directory). At most one
+of them is in hand when the unit dies again, and the others are no longer counted. It waits for its turn for half a
+minute at most, then it is processed all the same. Processes of other hosts are not reached.
+
 File, little-endian, written whole and renamed at every start:
 
 - 16 bytes: `CARPOISN`, version u16 (now 1), number of slots n u16, number of counted places c u16, two bytes 0;
@@ -19,6 +25,7 @@ none).
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import struct
 import threading
@@ -31,6 +38,7 @@ import structlog
 
 from state.model.errors import StateError
 
+LOCK_NAME = "suspect.lock"
 STARTS_MAX = 5
 """Starts that find a record unfinished before it is skipped (issue 4, "Poison")."""
 SLOTS = 64
@@ -44,6 +52,8 @@ _ENTRY = struct.Struct("<I4x64siqi")
 _UNFINISHED, _FINISHED = 1, 2
 _STATE = struct.Struct("<B7x64siqi")
 _TOPIC_BYTES = 64
+_TRY_EVERY_S = 0.005
+_TRIES_MAX = 6000
 
 _logger = structlog.get_logger(__name__)
 
@@ -55,6 +65,45 @@ class Place(NamedTuple):
     partition: int
     offset: int
     group: int = -1
+
+
+class _Turn:
+    """The right to process a record in which a start died: one thread of a unit has it at a time."""
+
+    def __init__(self, unit: Path) -> None:
+        unit.mkdir(parents=True, exist_ok=True)
+        self._file = (unit / LOCK_NAME).open("ab")
+        self._among_threads = threading.Lock()
+        self._pause = threading.Event()
+        self._thread: int | None = None
+
+    def take(self) -> None:
+        """Wait for it; after half a minute go on without it, with a warning."""
+        self.give_back()
+        if not self._among_threads.acquire(timeout=_TRY_EVERY_S * _TRIES_MAX):
+            _logger.warning("poison_turn_not_given", holder="a thread of this process")
+            return
+        for _ in range(_TRIES_MAX):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._pause.wait(_TRY_EVERY_S)
+            else:
+                self._thread = get_ident()
+                return
+        self._among_threads.release()
+        _logger.warning("poison_turn_not_given", holder="another process of the unit, or another flow of this one")
+
+    def give_back(self) -> None:
+        """End this thread's turn, if it has it."""
+        if self._thread == get_ident():
+            self._thread = None
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._among_threads.release()
+
+    def close(self) -> None:
+        """Give it back, whoever has it."""
+        self._file.close()
 
 
 class Processing:
@@ -77,11 +126,13 @@ class Processing:
 class PoisonJournal:
     """The notes of one process, a slot per thread. Made by `open`; threads may share it."""
 
-    def __init__(self, notes: mmap.mmap, counts: dict[Place, int], slots: int) -> None:
+    def __init__(self, notes: mmap.mmap, counts: dict[Place, int], slots: int, unit: Path) -> None:
         self._notes, self._slots = notes, slots
         self.counts = counts
         """Deaths by place, as of this start."""
         self._convicted = {place for place, starts in counts.items() if starts >= STARTS_MAX}
+        self._accused = counts.keys() - self._convicted
+        self._turn = _Turn(unit) if self._accused else None
         self._topics: dict[str, bytes] = {}
         self._at: dict[int, int] = {}
         """Slot by thread; by number, since a thread that is not Python's own has no lasting `threading.local`."""
@@ -89,10 +140,11 @@ class PoisonJournal:
         self._processing = Processing(self)
 
     @classmethod
-    def open(cls, path: Path, slots: int = SLOTS) -> Self:
+    def open(cls, path: Path, slots: int = SLOTS, *, unit: Path | None = None) -> Self:
         """Count what the last process left unfinished and begin anew; a damaged file is an empty one, with a warning.
 
-        `slots` bounds the threads that may note a record. The caller owns the directory (`state.lock`).
+        `slots` bounds the threads that may note a record. The caller owns the directory (`state.lock`). `unit`: a
+        directory that stands for everything that dies together with this process; default: the file's own.
         """
         counts = _counted(_read(path))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +152,7 @@ class PoisonJournal:
         fresh.write_bytes(_encode(counts, slots))
         fresh.replace(path)
         with path.open("r+b") as file:
-            return cls(mmap.mmap(file.fileno(), 0), counts, slots)
+            return cls(mmap.mmap(file.fileno(), 0), counts, slots, unit or path.parent)
 
     def suspect(self, topic: str, partition: int, offset: int, group: int = -1) -> bool:
         """Whether five starts in a row died in this record: it is to be skipped."""
@@ -109,8 +161,12 @@ class PoisonJournal:
     def begin(self, topic: str, partition: int, offset: int, group: int = -1) -> None:
         """This thread processes the record from now on; it ends with `end`, or with the process.
 
+        One in which the start before died waits for its turn first.
+
         :raises StateError: more threads than slots.
         """
+        if self._turn is not None and _cut(Place(topic, partition, offset, group)) in self._accused:
+            self._turn.take()
         try:
             at = self._at[get_ident()]
             name = self._topics[topic]
@@ -123,6 +179,8 @@ class PoisonJournal:
     def end(self) -> None:
         """The record that this thread began is processed, or failed in a way that leaves the process alive."""
         self._notes[self._at[get_ident()]] = _FINISHED
+        if self._turn is not None:
+            self._turn.give_back()
 
     def processing(self, topic: str, partition: int, offset: int, group: int = -1) -> Processing:
         """`begin` now, and `end` when the `with` block ends. What no code can answer for (MemoryError, SystemExit, a
@@ -132,8 +190,10 @@ class PoisonJournal:
         return self._processing
 
     def close(self) -> None:
-        """Release the file; nothing may be noted any more."""
+        """Release the files; nothing may be noted any more."""
         self._notes.close()
+        if self._turn is not None:
+            self._turn.close()
 
     def _slot(self) -> int:
         thread = get_ident()

@@ -103,7 +103,7 @@ class _TrackPartition(StatefulSinkPartition[Item, None]):
     def __init__(self, partition: int, parts: TrackParts) -> None:
         own = parts.state / f"p{partition:03}"
         self._lock = StateLock.acquire(own, f"track partition {partition}")
-        self._journal = PoisonJournal.open(own / "processing.journal", slots=4)
+        self._journal = PoisonJournal.open(own / "processing.journal", slots=4, unit=parts.state.parent)
         self._log = parts.open_log()
         self._topics = {
             topic.name: _TopicArchive(topic, partition, parts, self._log, self._journal) for topic in parts.topics

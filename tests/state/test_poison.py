@@ -42,6 +42,7 @@ def _died_in(path: Path, *records: tuple[str, int, int, int]) -> PoisonJournal:
     journal = PoisonJournal.open(path)
     for record in records:
         journal.begin(*record)
+    journal.close()
     return PoisonJournal.open(path)
 
 
@@ -154,6 +155,7 @@ def test_counts_are_those_of_a_list(tmp_path_factory: pytest.TempPathFactory, st
         journal = PoisonJournal.open(path)
         for record in records:
             journal.begin("t", 0, record)
+        journal.close()
         deaths += records[-1:]
         if len(deaths) >= STARTS_MAX and len(set(deaths[-STARTS_MAX:])) == 1:
             convicted.add(deaths[-1])
