@@ -15,7 +15,7 @@ from operators.plan import members_by_group, place_follow, place_segment, plan_e
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import Event, Exact
 from state.model.keys import KEY_GROUPS, key_group
-from state.model.registry import Registry
+from state.model.registry import Registry, load_registry
 from state.model.work import (
     AnyWork,
     EndpointWork,
@@ -126,7 +126,7 @@ def sequence_event(
     """
     stamp, judged_at = state.stamp, _judged_at(state, source, accepted_ms)
     if source in state.taken_over_places:
-        marks = marks_again(state.marks, registry, event, judged_at)
+        marks = marks_again(state.marks, state.taken_over_registries.get(source, registry), event, judged_at)
     else:
         _expire_marks(state)
         if original_of(state.marks, event, judged_at) is not None:
@@ -284,11 +284,15 @@ def take_over(
 ) -> None:
     """Honour a record that is in a partition of the decision log beyond the checkpoint (DESIGN 2.2).
 
-    `again` is the dead letter and the attempt at it, of a record that was given back.
+    `registry` is that in force now; how long an event's marks hold was settled by that in force then. `again` is the
+    dead letter and the attempt at it, of a record that was given back.
+
+    :raises ConfigurationError: of versions whose tables this program does not know.
     """
-    state.stamp = max(state.stamp, record.stamp)
     if isinstance(record, VersionsWork):
+        state.registries[partition] = _registry_then(registry, record)
         state.taken_over_versions[partition] = encode_work(msgspec.structs.replace(record, stamp=0))
+    state.stamp = max(state.stamp, record.stamp)
     if record.src is None:
         return
     state.taken_over.add(record.src if record.g is not None else (*record.src[:3], -1 - partition))
@@ -298,7 +302,26 @@ def take_over(
     elif isinstance(record, EventWork | SliceWork):
         if isinstance(record, SliceWork) and record.plan:
             state.taken_over_plans[record.src[:3]] = int(record.plan, 16)
-        remember(state.marks, registry, record.event, record.stamp)
+        then = _registry_at(state, registry, partition)
+        if then is not registry:
+            state.taken_over_registries[record.src[:3]] = then
+        remember(state.marks, then, record.event, record.stamp)
+
+
+def _registry_at(state: SequenceState, registry: Registry, partition: int) -> Registry:
+    """In force in a partition where it is read to; before its first versions, that of the checkpoint."""
+    if partition not in state.registries:
+        before = decode_work(state.versions) if state.versions else None
+        state.registries[partition] = _registry_then(registry, before) if isinstance(before, VersionsWork) else registry
+    return state.registries[partition]
+
+
+def _registry_then(registry: Registry, versions: VersionsWork) -> Registry:
+    """What the versions say; `registry` itself where repeats count for as long."""
+    then = load_registry(versions.types, version=versions.registry)
+    names = {*then.names(), *registry.names()}
+    same = all(then.profile(name).repeat_window_ms == registry.profile(name).repeat_window_ms for name in names)
+    return registry if same else then
 
 
 def settle_versions(state: SequenceState, partitions: int) -> None:

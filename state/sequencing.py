@@ -21,6 +21,7 @@ from state.database import database_options, named_damage, open_database, prefix
 from state.exports import ExportSource, Place, rows_from
 from state.model.errors import StateDamagedError
 from state.model.keys import KEY_GROUPS
+from state.model.registry import Registry
 from state.placement import GroupBitmaps, Placement
 from state.repeats import Mark, RepeatMarks
 
@@ -84,6 +85,10 @@ class SequenceState:
         """Of fan-outs among them, the key groups that were planned for."""
         self.taken_over_versions: dict[int, bytes] = {}
         """By partition, the last versions found there."""
+        self.registries: dict[int, Registry] = {}
+        """By partition, what was in force where it is taken over to."""
+        self.taken_over_registries: dict[tuple[str, int, int], Registry] = {}
+        """Of events among them, by which their marks were made, if repeats do not count for as long now."""
 
     def include(self, topic: str, partition: int, offset: int) -> None:
         """The record was sequenced, and all before it."""

@@ -102,7 +102,7 @@ def releases_carried_out(log: Log, retained_since_ms: int) -> CarriedOut:
 
 def is_rebuildable(log: Log, registry: Registry, now_ms: int) -> bool:
     """Whether `work` retains the marks of all repeats that may still be recognised (RULES 1)."""
-    windows = [profile.repeat_window_ms for profile in registry.exact.values()]
+    windows = [registry.profile(name).repeat_window_ms for name in registry.names()]
     oldest = oldest_work_ms(log)
     return oldest is not None and oldest <= max(0, now_ms - max(EVENT_ID_WINDOW_MS, *windows) - _MARGIN_MS)
 
@@ -145,8 +145,9 @@ def _first_unhandled(
 def _mark_again(state: SequenceState, registry: Registry, record: Record) -> None:
     """Whoever repeats the event, before a newer one of its kind came, meets it as it was then."""
     if record.topic in EVENTS:
-        event = decode_event(record.value)
-        state.marks.put_all(marks_again(state.marks, registry, event, record.timestamp_ms))
+        event, source = decode_event(record.value), (record.topic, record.partition, record.offset)
+        then = state.taken_over_registries.get(source, registry)
+        state.marks.put_all(marks_again(state.marks, then, event, record.timestamp_ms))
 
 
 def _is_written(state: SequenceState, source: tuple[str, int, int]) -> bool:

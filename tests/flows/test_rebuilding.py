@@ -16,6 +16,7 @@ from connectors.log import NewRecord, Record
 from flows.open import clock_ms
 from flows.steps.rebuilding import is_rebuildable
 from state.model.keys import key_group
+from state.model.registry import load_registry
 from state.model.work import KillWork, PreferenceWork, SliceWork, decode_work
 
 DAY_MS = 86_400_000
@@ -104,6 +105,8 @@ def test_the_log_alone_does_where_it_retains_longer_than_repeats_count(bench: Be
     bench.sequence(calls(40), clock=clock_ms)
     assert not is_rebuildable(bench.log, REGISTRY, clock_ms())
     assert is_rebuildable(bench.log, REGISTRY, clock_ms() + DAY_MS + 3_700_000)
+    longer = load_registry({"campaign_*": {"repeat_window_ms": WEEK_MS}})
+    assert not is_rebuildable(bench.log, longer, clock_ms() + DAY_MS + 3_700_000)
 
 
 def test_a_release_of_long_ago_takes_place_once(bench: Bench) -> None:
@@ -249,6 +252,34 @@ def test_a_repeat_before_a_newer_one_of_its_kind_is_one_again(lost: str, bench: 
     bench.append(bench.event("e5", actor="x", object="p", payload={"n": 2}))
     bench.sequence(calls(20), clock=clock_ms)
     assert bench.sources() == before
+
+
+@pytest.mark.parametrize("lost", ["all", "since an export"])
+def test_repeats_count_for_as_long_as_was_configured_when_they_came(lost: str, bench: Bench, tmp_path: Path) -> None:
+    """The configuration was changed between the crash and the rebuild."""
+    state, export = bench.directory / "state" / "sequence", tmp_path / "export"
+    bench.append(bench.event("e0", "reply"))
+    bench.sequence(calls(20), clock=clock_ms)
+    shutil.copytree(state, export)
+    first, second, third = (bench.event(name, "reply", object="p") for name in ("e1", "e2", "e3"))
+    bench.append(first)
+    time.sleep(0.05)
+    bench.append(second)
+    bench.sequence(calls(20), clock=clock_ms)
+    before = bench.sources()
+    assert len(before) == 2
+    bench.lose("sequence")
+    if lost == "since an export":
+        shutil.copytree(export, state)
+    shorter = {"reply": {"repeat_window_ms": 1}}
+    bench.sequence(calls(20), clock=clock_ms, types=shorter)
+    bench.append(third)
+    bench.sequence(calls(20), clock=clock_ms, types=shorter)
+    assert bench.sources() == before
+    for name in ("e4", "e5"):
+        bench.append(bench.event(name, "reply", object="q"))
+        bench.sequence(calls(20), clock=clock_ms, types=shorter)
+    assert len(bench.sources()) == len(before) + 2, "what is new counts as is configured now"
 
 
 def _segment(key: str, **value: object) -> NewRecord:

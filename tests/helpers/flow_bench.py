@@ -143,14 +143,19 @@ class Bench:
     # Flows ------------------------------------------------------------------------
 
     def sequence(
-        self, drain: Callable[[], bool] | None = None, *, p2_budget: int = 1000, clock: Callable[[], int] | None = None
+        self,
+        drain: Callable[[], bool] | None = None,
+        *,
+        p2_budget: int = 1000,
+        clock: Callable[[], int] | None = None,
+        types: dict[str, dict[str, Any]] | None = None,
     ) -> None:
-        """Run `sequence` until it drains; what its last epoch staged is lost, as by a crash."""
-        store = SequenceStore(self.directory / "state" / "sequence")
+        """Run `sequence` until it drains; what its last epoch staged is lost, as by a crash. `types` are configured."""
+        registry, store = load_registry(types), SequenceStore(self.directory / "state" / "sequence")
         journal = PoisonJournal.open(self.directory / "state" / "sequence.poison")
         parts = SequenceParts(
-            self.open_log, store, journal, REGISTRY, versions_in_force(REGISTRY, {}), SequenceOptions(1000, p2_budget),
-            clock=clock or self.clock, drain=drain or calls(12),
+            self.open_log, store, journal, registry, versions_in_force(registry, types or {}),
+            SequenceOptions(1000, p2_budget), clock=clock or self.clock, drain=drain or calls(12),
         )  # fmt: skip
         try:
             cli_main(sequence.wire(self.open_log, parts), epoch_interval=EPOCH)
