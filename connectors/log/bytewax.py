@@ -33,7 +33,12 @@ _log = logging.getLogger(__name__)
 Offsets = dict[str, int]
 """Topic to next offset, for one partition number."""
 
-_WITHOUT_CREDIT = timedelta(milliseconds=2)
+AT_ONCE = datetime.fromtimestamp(0, UTC)
+"""What a source that waits by itself says to `next_awake`: long past, and never the time as of then. The engine sleeps
+from the begin of `next_batch` to what it is told, and does so after the call: a call that took as long as an outage of
+the brokers would be followed by a sleep of the same length.
+"""
+_PAUSE = timedelta(milliseconds=2)
 _FETCH_MAX = 4096
 
 
@@ -152,10 +157,11 @@ class SourcePartition(StatefulSourcePartition[list[Record], Offsets]):
 
     def __init__(self, worker: _Worker, feed: Feed, drained: Callable[[], bool]) -> None:
         self._worker, self._feed, self._drained = worker, feed, drained
-        self._epoch = 0
+        self._epoch, self._awake = 0, AT_ONCE
         worker.reader.join(feed)
 
     def next_batch(self) -> list[list[Record]]:
+        self._awake = datetime.now(UTC) + _PAUSE
         with _logged("source"):
             drained = self._drained()
         if drained:
@@ -163,16 +169,18 @@ class SourcePartition(StatefulSourcePartition[list[Record], Offsets]):
         with _logged("source"):
             self._worker.announce(self._epoch)
             records = self._worker.reader.take(self._feed)
-        return [records] if records else []
+        if not records:
+            return []
+        self._awake = AT_ONCE
+        return [records]
 
     def hold(self, held: Held | None) -> None:
         """Say why `next_batch` is not called for now, so that the worker's other partitions do not wait for it."""
         self._feed.held = held
 
     def next_awake(self) -> datetime:
-        """At once, since a fetch waits by itself; a little later when the epoch's credit is used up."""
-        now = datetime.now(UTC)
-        return now if self._feed.credit > 0 else now + _WITHOUT_CREDIT
+        """At once, since a fetch waits by itself; a little later where it gave nothing without a wait."""
+        return self._awake
 
     def snapshot(self) -> Offsets:
         self._epoch += 1

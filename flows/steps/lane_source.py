@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from connectors.log.bytewax import LogSource, Offsets, SourcePartition
+from connectors.log.bytewax import AT_ONCE, LogSource, Offsets, SourcePartition
 from connectors.log.interface import Record
 from flows.steps.ticks import Tick
 
@@ -81,7 +81,7 @@ class _LanePartition(StatefulSourcePartition[Item, Offsets]):
     def next_awake(self) -> datetime | None:
         if self._resting:
             return datetime.now(UTC) + _SOON
-        return datetime.now(UTC) if self._unread else self._part.next_awake()
+        return AT_ONCE if self._unread else self._part.next_awake()
 
     def _portion(self) -> list[Item]:
         """The next records.

@@ -9,13 +9,13 @@ that is when the owner makes its state durable: never ahead of its outputs (DESI
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from connectors.log.bytewax import keyed
+from connectors.log.bytewax import AT_ONCE, keyed
 from connectors.log.interface import NewRecord
 
 _logger = structlog.get_logger(__name__)
@@ -85,7 +85,7 @@ class _OwnerPartition(StatefulSourcePartition[Keyed, None]):
 
     def next_awake(self) -> datetime:
         """At once: `work` waits by itself."""
-        return datetime.now(UTC)
+        return AT_ONCE
 
     def snapshot(self) -> None:
         self._new_epoch = True

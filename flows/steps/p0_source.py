@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from connectors.log.bytewax import AT_ONCE
 from connectors.log.interface import Log, Record
 from flows.steps.lane_source import Item
 from flows.steps.ticks import Tick
@@ -92,7 +93,7 @@ class _P0Partition(StatefulSourcePartition[Item, None]):
 
     def next_awake(self) -> datetime:
         """At once: the reader waits by itself."""
-        return datetime.now(UTC)
+        return AT_ONCE
 
     def snapshot(self) -> None:
         self._begins = True

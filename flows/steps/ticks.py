@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-_AWAKE = timedelta(milliseconds=50)
-"""A source that sleeps longer holds up every other source of the worker (BYTEWAX fact 5)."""
+_AWAKE = timedelta(milliseconds=2)
+"""A source that sleeps longer holds up every other source of the worker: until it has ended an epoch too, they may not
+begin the next, and the engine does not rest meanwhile. The source beside it waits for the log, so that this is no loop.
+"""
 
 
 class Tick(NamedTuple):
