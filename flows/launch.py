@@ -5,8 +5,8 @@
 
 Standard input is a pipe or a socket whose other end only the supervisor holds: when it ends, the supervisor is gone and
 this process ends at once, as by a crash, which every part of the system survives. On Linux the kernel does the same,
-also for a stopped one. Into a socket a byte goes every second: silence means that the process hangs
-(`flows.processes`).
+also for a stopped one. Into a socket a byte goes every second, which tells whether the flows get on
+(`flows.liveness`): silence means that the process hangs (`flows.processes`).
 
 One flow may run as several such processes: `BYTEWAX_PROCESS_ID` and `BYTEWAX_ADDRESSES` tell each which it is
 (`flows.cluster`). A flow runs with epochs of `lanes.epoch`. Its recovery store is `DIR/state/recovery/<flow>`, made
@@ -29,11 +29,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from flows.liveness import LIVENESS
 from flows.logs import configure_logs
 
 _SET_PARENT_DEATH_SIGNAL = 1
@@ -55,7 +57,7 @@ def _beat() -> None:
     line = socket.socket(fileno=os.dup(0))
     while True:
         with contextlib.suppress(BlockingIOError):  # the supervisor did not look for long: it has enough of them
-            line.send(b".", socket.MSG_DONTWAIT)
+            line.send(LIVENESS.sign(), socket.MSG_DONTWAIT)
         time.sleep(BEAT.total_seconds())
 
 
@@ -74,7 +76,7 @@ def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta, ready: 
     results: list[BaseException | None] = []
     threads = []
     for name, module in zip(names, modules, strict=True):
-        run = _runner(module, data_dir / "state" / "recovery" / name, epoch)
+        run = _runner(name, module, data_dir / "state" / "recovery" / name, epoch)
         threads.append(threading.Thread(target=_guarded, args=(name, run, stopping, results), name=name, daemon=True))
     for thread in threads:
         thread.start()
@@ -87,14 +89,16 @@ def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta, ready: 
     return 0
 
 
-def _runner(module: Any, recovery: Path, epoch: timedelta) -> Callable[[], None]:
+def _runner(name: str, module: Any, recovery: Path, epoch: timedelta) -> Callable[[], None]:
     from bytewax._bytewax import cli_main
     from bytewax.recovery import RecoveryConfig, init_db_dir
 
     from flows.cluster import cluster_place
     from flows.settings import cluster_variables
+    from flows.steps.watched_source import watch_sources
 
     flow = module.build()
+    watch_sources(flow, partial(LIVENESS.asks, name))
     config = None
     if not getattr(module, "OWN_OFFSETS", False):
         if not any(recovery.glob("part-*.sqlite3")):

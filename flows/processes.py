@@ -5,8 +5,10 @@ them in order. Its output goes to a file, begun anew with the one before kept as
 
 Standard input of a child is one end of a pair of sockets. The child ends when the other end does (`flows.launch`), and
 writes a byte there every second, from a thread of its own: one that was heard and then is silent for `SILENT_FOR`, or
-not heard at all for `UNHEARD_FOR`, is stopped, frozen or stuck, so it is killed and started again. Silence is counted
-in the owner's looks, each for a second at most: a machine that slept, or an owner that was stopped, kills nobody.
+not heard at all for `UNHEARD_FOR`, is stopped, frozen or stuck, so it is killed and started again. So is one that says
+all the time that its flows stand still (`flows.liveness`); of a unit, when all of its processes say so, since one that
+is busy keeps the others waiting. Both are counted in the owner's looks, each for a second at most: a machine that
+slept, or an owner that was stopped, kills nobody.
 
 What is frozen from outside, or waits for a device, may not end by SIGKILL either. Nothing here waits for it without a
 deadline: it is started again when it is gone, the others meanwhile are watched as ever.
@@ -30,6 +32,7 @@ from typing import Literal
 
 import structlog
 
+from flows.liveness import GETS_ON
 from state.model.errors import CarillonError
 
 LOG_MAX_BYTES = 10 * 1024 * 1024
@@ -37,6 +40,8 @@ SILENT_FOR = timedelta(seconds=20)
 """Twenty beats: one needs a single turn of the interpreter, which even a starved process gets within seconds."""
 UNHEARD_FOR = timedelta(seconds=120)
 """Until the first beat: it comes before a process imports what it needs, yet a cold disk may be slow."""
+STANDS_FOR = timedelta(seconds=120)
+"""For how long flows may stand still. No record takes so long, also on a machine that is busy with others."""
 _KILLED_WITHIN = timedelta(seconds=3)
 """How long to wait for the end of what was killed, where nothing is left to do but to wait."""
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -72,8 +77,8 @@ class ProcessSpec:
 class ProcessEvent:
     """Something that happened to a process."""
 
-    event: Literal["start", "exit", "restart", "hung"]
-    """`hung`: it gave no sign of life and is killed; its `exit` follows."""
+    event: Literal["start", "exit", "restart", "hung", "stalled"]
+    """`hung`: it gave no sign of life and is killed; `stalled`: its flows stood still. Its `exit` follows."""
     name: str
     pid: int
     code: int | None = None
@@ -96,6 +101,8 @@ class _Child:
     """Whether it ever gave a sign of life."""
     silent_s: float = 0.0
     """For how long nothing was heard."""
+    still_s: float = 0.0
+    """For how long it was not heard to get on."""
 
     @property
     def ending(self) -> bool:
@@ -113,8 +120,12 @@ class ProcessGroup:
         *,
         silent_for: timedelta = SILENT_FOR,
         unheard_for: timedelta = UNHEARD_FOR,
+        stands_for: timedelta = STANDS_FOR,
     ) -> None:
-        """`silent_for`: how long a process may give no sign of life; `unheard_for`: until its first one."""
+        """`silent_for`: how long a process may give no sign of life; `unheard_for`: until its first one; `stands_for`:
+        how long its flows may stand still, which must be more than they wait patiently for anything.
+        """
+        self._stands_for_s = stands_for.total_seconds()
         self._log_dir, self._on_event = log_dir, on_event
         self._silent_for_s, self._unheard_for_s = silent_for.total_seconds(), unheard_for.total_seconds()
         self._children: dict[str, _Child] = {}
@@ -169,8 +180,9 @@ class ProcessGroup:
                 self._ended(child, code, now)
             elif child.ending:
                 continue
-            elif self._is_silent(child, look_s):
-                self._on_event(ProcessEvent("hung", child.spec.name, child.process.pid))
+            elif self._is_silent(child, look_s) or self._stands(child):
+                event: Literal["stalled", "hung"] = "stalled" if self._stands(child) else "hung"
+                self._on_event(ProcessEvent(event, child.spec.name, child.process.pid))
                 self._fail_unit(child, now)
             elif child.failures and now - child.started_at > _STEADY.total_seconds():
                 child.failures = 0
@@ -179,11 +191,14 @@ class ProcessGroup:
                 self._restart(child)
 
     def _is_silent(self, child: _Child, look_s: float) -> bool:
-        if _heard(child.line):
-            child.heard, child.silent_s = True, 0.0
-        else:
-            child.silent_s += look_s
+        said = _said(child.line)
+        child.heard = child.heard or bool(said)
+        child.silent_s = 0.0 if said else child.silent_s + look_s
+        child.still_s = 0.0 if GETS_ON in said or not child.heard else child.still_s + look_s
         return child.silent_s > (self._silent_for_s if child.heard else self._unheard_for_s)
+
+    def _stands(self, child: _Child) -> bool:
+        return all(each.still_s > self._stands_for_s for each in self._unit(child))
 
     def _ended(self, child: _Child, code: int, now: float) -> None:
         if code == child.spec.final:
@@ -256,6 +271,7 @@ class ProcessGroup:
             child.restart_at = time.monotonic() + _BACK_OFF[min(child.failures, len(_BACK_OFF) - 1)]
             return
         child.started_at, child.restart_at, child.silent_s = time.monotonic(), None, 0.0
+        child.still_s = 0.0
         child.gone = child.heard = False
         self._give_way(child)
         self._on_event(ProcessEvent("restart", child.spec.name, child.process.pid))
@@ -303,11 +319,11 @@ def _wait_until(child: _Child, end: float) -> int | None:
         return None
 
 
-def _heard(line: socket.socket) -> bool:
-    """Whether the child wrote since the last look."""
+def _said(line: socket.socket) -> bytes:
+    """What the child wrote since the last look."""
     try:
-        return bool(line.recv(4096))
+        return line.recv(4096)
     except BlockingIOError:
-        return False
+        return b""
     except ConnectionError:  # it is gone; `poll` will say so
-        return False
+        return b""

@@ -32,7 +32,7 @@ from flows.fencing import FENCED_EXIT
 from flows.maintenance import maintain
 from flows.opening import open_log, system_topics
 from flows.ports import ReservedPorts
-from flows.processes import ProcessError, ProcessEvent, ProcessGroup, ProcessSpec, last_lines
+from flows.processes import STANDS_FOR, ProcessError, ProcessEvent, ProcessGroup, ProcessSpec, last_lines
 from flows.providers import needs_sandbox
 from flows.run_files import Rebuild, Running, forget_processes, ready_file, take_rebuilds, write_running
 from flows.settings import Settings, child_environment
@@ -84,7 +84,8 @@ class Supervisor:
         self.url = self.p0_url = ""
         self.rebuilds = not (settings.data_dir / "state").exists() and (settings.data_dir / "log").exists()
         """Whether the state is missing and the log is not: then the flows read it from its begin."""
-        self._group = ProcessGroup(settings.data_dir / "run" / "logs", self._happened)
+        stands_for = STANDS_FOR + _patience(settings)
+        self._group = ProcessGroup(settings.data_dir / "run" / "logs", self._happened, stands_for=stands_for)
         self._ports: ReservedPorts | None = None
         self._ending = threading.Event()
         self._maintenance = threading.Thread(
@@ -175,8 +176,7 @@ class Supervisor:
     def _wait(self, true: Callable[[], bool], stopping: Callable[[], bool]) -> bool:
         """Until it is true; false when asked to stop."""
         # On Kafka a flow may wait for appends of an owner elsewhere, see `connectors.fencing`.
-        waits = self.settings.kafka.patience if self.settings.profile == "kafka" else timedelta()
-        end = time.monotonic() + (_START_DEADLINE + waits).total_seconds()
+        end = time.monotonic() + (_START_DEADLINE + _patience(self.settings)).total_seconds()
         while not true():
             if stopping():
                 return False
@@ -242,6 +242,11 @@ def _flow_specs(settings: Settings, process: FlowProcess, cluster_ports: Sequenc
 def _spec(settings: Settings, name: str, *arguments: str, stage: int, nice: int = 0) -> ProcessSpec:
     command = (sys.executable, "-m", "flows.launch", name, *arguments)
     return ProcessSpec(name, command, child_environment(settings), stage, nice)
+
+
+def _patience(settings: Settings) -> timedelta:
+    """For how long flows wait for their log before they end."""
+    return settings.kafka.patience if settings.profile == "kafka" else timedelta()
 
 
 def answers(url: str) -> bool:

@@ -37,6 +37,7 @@ from typing import NamedTuple, Self
 import structlog
 
 from state.model.errors import StateError
+from state.progress import made
 
 LOCK_NAME = "suspect.lock"
 STARTS_MAX = 5
@@ -167,6 +168,7 @@ class PoisonJournal:
         """
         if self._turn is not None and _cut(Place(topic, partition, offset, group)) in self._accused:
             self._turn.take()
+        made()
         try:
             at = self._at[get_ident()]
             name = self._topics[topic]

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from connectors.archive.forms import LEDGER, ArchiveForm
 from connectors.archive.manifest import Manifest, Part, Retired, flush_directory, read_manifest, write_manifest
 from connectors.metrics import ARCHIVE_PARTS, ARCHIVE_ROWS
+from state.progress import made
 
 HOUR_MS = 3_600_000
 _SUFFIX = ".parquet"
@@ -80,6 +81,7 @@ class ArchiveWriter:
         for hour in sorted({part.hour for part in self._manifest.parts}):
             parts = [part for part in self._manifest.parts if part.hour == hour]
             if (hour + 1) * HOUR_MS <= settled and not all(part.compacted for part in parts):
+                made()
                 self._merge(hour, parts, now_ms)
                 merged += 1
         return merged

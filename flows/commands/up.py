@@ -123,6 +123,8 @@ class _Reporter:
         elif event.event == "hung":
             record["silent_s"] = SILENT_FOR.total_seconds()
             text += f" gave no sign of life for {SILENT_FOR.total_seconds():.0f} s: killed"
+        elif event.event == "stalled":
+            text += " lives, but its flows stand still: killed"
         if event.event != "start":
             self.troubles.append(text)
             del self.troubles[:-_TROUBLES_MAX]

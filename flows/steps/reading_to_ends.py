@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from connectors.log.interface import Log, Reader, Record
 from state.model.errors import LogUnavailableError
+from state.progress import made
 
 _FIRST_LOOK = 64
 _QUIET_MS = 250
@@ -31,6 +32,7 @@ def read_to_ends(
         records = reader.poll(_BATCH_MAX, min(_POLL, deadline))
         now, before, position = time.monotonic(), position, reader.position()
         if position != before:
+            made()
             give_up = now + deadline.total_seconds()
         elif now > give_up:
             names = ", ".join(f"{topic}/{partition}" for topic, partition in behind)
