@@ -373,3 +373,35 @@ def test_a_broadcast_is_for_every_group() -> None:
     news = _event("news", "announcement", target=None, fan_out_type="BROADCAST")
     works = sequence_event(_state(), REGISTRY, news, SOURCE).works
     assert [work.g for work in works] == list(range(KEY_GROUPS))
+
+
+def _versions(types: dict[str, dict[str, Any]]) -> VersionsWork:
+    return VersionsWork(stamp=T, registry=1, tzdata="z", rules=1, types=types)
+
+
+@pytest.mark.parametrize("by", ["the log", "the checkpoint"])
+@pytest.mark.parametrize(
+    ("table", "window_ms", "differs"),
+    [({"repeat_window_ms": 5}, 5, True), ({"ttl_ms": 5}, HOUR, False), ({}, HOUR, False)],
+)
+def test_what_is_taken_over_repeats_for_as_long_as_was_configured_then(
+    by: str, table: dict[str, Any], window_ms: int, differs: bool
+) -> None:
+    state, event = _state(), _event("e1")
+    if by == "the log":
+        take_over(state, REGISTRY, _versions({"like": table}), 2)
+        take_over(state, REGISTRY, _versions({}), 1)  # of another partition
+    else:
+        state.versions = encode_work(_versions({"like": table}))
+    group = key_group("u")
+    take_over(state, REGISTRY, EventWork(g=group, stamp=T, src=(*SOURCE, group), event=event, users=["u"]), 2)
+    expected = load_registry({"like": table})
+    assert {key: state.marks.get(key, T) for key, _ in marks_of(REGISTRY, event, T)} == dict(
+        marks_of(expected, event, T)
+    )
+    assert state.taken_over_registries.keys() == ({SOURCE} if differs else set())
+    again = sequence_event(state, REGISTRY, event, SOURCE)
+    assert _done(again) == []
+    (kind,) = (key for key, _ in marks_of(REGISTRY, event, T) if key[0] == "kind")
+    assert state.marks.get(kind, T + window_ms - 1) is not None
+    assert state.marks.get(kind, T + window_ms) is None
