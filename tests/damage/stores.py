@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,18 +36,21 @@ OPEN: list[Any] = []
 
 
 class Store(NamedTuple):
-    """How a history is written, and what of it is read: the number of the last commit, and everything it holds."""
+    """How a history is written, and what of it is read: the number of the last commit, and everything it holds.
 
-    write: Callable[[Path, int], None]
+    Who writes asks for the next number when the commit before it is acknowledged.
+    """
+
+    write: Callable[[Path, Iterable[int]], None]
     read: Callable[[Path], tuple[int, Any]]
     expected: Callable[[int], Any]
 
 
-def _write_sequence(directory: Path, commits: int) -> None:
+def _write_sequence(directory: Path, commits: Iterable[int]) -> None:
     store = SequenceStore(directory)
     OPEN.append(store)
     state = store.load()
-    for number in range(1, commits + 1):
+    for number in commits:
         state.positions["events.p1", 0] = number
         state.marks.put(("id", f"e{number:04}"), RepeatMark(TEXT, 1 << 50))
         store.stage(state)
@@ -70,10 +73,10 @@ def _numbers(number: int) -> list[int]:
     return list(range(1, number + 1))
 
 
-def _write_schedule(directory: Path, commits: int) -> None:
+def _write_schedule(directory: Path, commits: Iterable[int]) -> None:
     store, kept = ScheduleStore(directory), KeptEvents()
     OPEN.append(store)
-    for number in range(1, commits + 1):
+    for number in commits:
         kept.keep(Event(event_id=f"e{number:04}", type="mention", priority="P1", target=TEXT, deliver_at=1 << 50))
         store.stage(kept, number)
         store.commit()
@@ -89,11 +92,11 @@ def _read_schedule(directory: Path) -> tuple[int, Any]:
         store.close()
 
 
-def _write_decide(directory: Path, commits: int) -> None:
+def _write_decide(directory: Path, commits: Iterable[int]) -> None:
     store, registry = GroupStore(directory), load_registry({}, version=1)
     OPEN.append(store)
     groups = {group: store.load(group, registry) for group in (0, 1)}
-    for number in range(1, commits + 1):
+    for number in commits:
         for group, state in groups.items():
             state.users.set_preference(f"user{number:04}", {"locale": "en"}, number)
             state.place = number - 1
@@ -113,10 +116,10 @@ def _read_decide(directory: Path) -> tuple[int, Any]:
         store.close()
 
 
-def _write_inbox(directory: Path, commits: int) -> None:
+def _write_inbox(directory: Path, commits: Iterable[int]) -> None:
     store = RocksInboxStore(directory)
     OPEN.append(store)
-    for number in range(1, commits + 1):
+    for number in commits:
         totals = {group: GroupTotals(items=number) for group in range(min(number, 200))}
         store.commit(ShardCommit({}, {("d", number % 200): (number, 0)}, totals, number))
 
@@ -140,10 +143,10 @@ def claim(number: int) -> Claim:
     return Claim(f"e{number:04}", True, TEXT * 20, None, False, bytes(32), 1 << 50, 1 << 50, 0)
 
 
-def _write_admission(directory: Path, commits: int) -> None:
+def _write_admission(directory: Path, commits: Iterable[int]) -> None:
     store = RocksAdmissionStore(directory)
     OPEN.append(store)
-    for number in range(1, commits + 1):
+    for number in commits:
         asyncio.run(store.reserve([claim(number)], 1))
         asyncio.run(store.commit([f"e{number:04}"]))
 
@@ -165,10 +168,10 @@ def _read_admission(directory: Path) -> tuple[int, Any]:
         asyncio.run(store.close())
 
 
-def _write_deliver(directory: Path, commits: int) -> None:
+def _write_deliver(directory: Path, commits: Iterable[int]) -> None:
     store, place = SendingStore(directory / "lane.sqlite"), ("deliver.push", 0)
     OPEN.append(store)
-    for number in range(1, commits + 1):
+    for number in commits:
         marks = {("deliver.push/0", "d", group): (number, 0) for group in range(min(number, 60))}
         totals = dict.fromkeys(range(min(number, 60)), (number, 0))
         store.commit(LaneCommit({place: number}, {place: {number}}, {0: number}, marks, totals, [b"%016d" % number], 1))
@@ -192,10 +195,10 @@ def _expected_deliver(number: int) -> Any:
     return marks, dict.fromkeys(groups, number), {0: number} if number else {}, number
 
 
-def _write_p0(directory: Path, commits: int) -> None:
+def _write_p0(directory: Path, commits: Iterable[int]) -> None:
     store, place = TransactionalStore(directory / "lane.sqlite"), ("events.p0", 0)
     OPEN.append(store)
-    for number in range(1, commits + 1):
+    for number in commits:
         setting = (f"u{number:04}", "preferences", "", TEXT.encode(), number)
         store.put_settings([setting], [], {("preferences", 0): number})
         decision = StoredDecision(number, number, TEXT.encode(), b"[]", b"[]", b"{}")
@@ -216,11 +219,11 @@ def _read_p0(directory: Path) -> tuple[int, Any]:
         store.close()
 
 
-def _write_log(directory: Path, commits: int) -> None:
+def _write_log(directory: Path, commits: Iterable[int]) -> None:
     log = EmbeddedLog(directory, clock=lambda: 1)
     OPEN.append(log)
     log.ensure_topics([TopicSpec("t", 1)])
-    for number in range(1, commits + 1):
+    for number in commits:
         log.append([NewRecord("t", 0, b"%d" % number, TEXT.encode() * (1 + number % 50))])
 
 
@@ -253,7 +256,7 @@ STORES = {
 
 def main() -> None:
     name, directory, commits = sys.argv[1:]
-    STORES[name].write(Path(directory), int(commits))
+    STORES[name].write(Path(directory), _numbers(int(commits)))
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -170,7 +170,9 @@ def test_compose_runs_the_same_commands() -> None:
     assert "restart: on-failure" in process, "a fenced one, which the entrypoint ends with 0, must stay away"
     assert "entrypoint" not in re.sub("#.*", "", text)
     assert 'ENTRYPOINT ["sh", "/opt/carillon/entrypoint.sh"]' in (ROOT / "infra" / "Dockerfile").read_text()
-    assert all(re.search(r":\d+\.\d+", image) for image in re.findall(r"image: (\S+)", text))
+    images = re.findall(r"image: (\S+)", text)
+    assert images
+    assert all(re.search(r":\d+\.\d+", image) for image in images)
 
 
 def entrypoint(program: str) -> subprocess.Popen[str]:
