@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
+from collections import Counter
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
-from rocksdict import Rdict
+from rocksdict import Rdict, WriteOptions
 
-from state import codec
-from state.database import open_database
+from state import codec, group_exports
+from state.database import open_database, synced
 from state.exports import Export, write_export
 from state.group_exports import clear_group, group_rows, group_source, newest_per_group, restore_groups
-from state.rocksdb import FORMAT, GroupStore
+from state.rocksdb import FORMAT
 
 ANY = range(1, 1 << 40)
 
@@ -112,14 +113,68 @@ def test_a_damaged_one_is_passed_over(tmp_path: Path, stores: list[Rdict]) -> No
     assert told == [last.directory]
 
 
-def test_a_restore_that_was_killed_has_not_happened(tmp_path: Path) -> None:
-    """Rows without their meta row are of a group that has nothing: the next start clears and restores it."""
-    store = GroupStore(tmp_path / "db")
-    _decide(store.database, 1, 10)
-    database = store.database
-    del database[codec.row_key(b"M", 1)]
-    assert store.next_offset(1) == 0
-    clear_group(database, 1)
-    assert _rows(database, 1) == {}
-    store.close()
-    shutil.rmtree(tmp_path / "db")
+class _KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+class _Killer:
+    """Ends the process at a step of a restore: before each row that is written, and around the tables taken in."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = 1 << 40
+        """Steps until the end."""
+        ingest = group_exports.ingest_export
+
+        def ingested(export: Export, database: Rdict) -> None:
+            self._step()
+            ingest(export, database)
+            self._step()
+
+        def about_to_write() -> WriteOptions:
+            self._step()
+            return synced()
+
+        monkeypatch.setattr(group_exports, "ingest_export", ingested)
+        monkeypatch.setattr(group_exports, "synced", about_to_write)
+        monkeypatch.setattr(group_exports, "_BATCH_BYTES", 1)
+
+    def _step(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise _KilledError
+
+
+@pytest.mark.parametrize("groups", [(1, 2, 3), (1, 3)])
+def test_a_restore_that_is_killed_leaves_no_group_half(
+    groups: tuple[int, ...], tmp_path: Path, stores: list[Rdict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group whose meta row is there is whole, as it was or as it is to be; the next start does the rest."""
+    source, target, _ = stores
+    for group in (1, 2, 3):
+        _decide(source, group, 10 + group)
+    _export(tmp_path, 0, source)
+    chosen = newest_per_group(tmp_path / "exports", dict.fromkeys(groups, ANY))
+    new, seen = {group: _rows(source, group) for group in groups}, Counter[str]()
+    killer = _Killer(monkeypatch)
+    for steps in count():
+        killer.left = 1 << 40
+        for group in groups:
+            _decide(target, group, 5)
+        old = {group: _rows(target, group) for group in groups}
+        killer.left = steps
+        try:
+            restore_groups(target, chosen, tmp_path / "scratch")
+        except _KilledError:
+            pass
+        else:
+            break
+        for group in groups:
+            found = _rows(target, group)
+            kind = "old" if found == old[group] else "new" if found == new[group] else "none"
+            assert kind != "none" or codec.row_key(b"M", group) not in found, (steps, group)
+            seen[kind] += 1
+        killer.left = 1 << 40
+        restore_groups(target, chosen, tmp_path / "scratch")
+        assert {group: _rows(target, group) for group in groups} == new
+    assert seen.keys() == {"old", "new", "none"}
+    assert seen["none"] > 10 * len(groups)
