@@ -7,13 +7,23 @@ that now has fewer processes leaves no owner behind.
 
 What a process whose place was taken over (it was stopped, frozen or cut off, and goes on) can still do:
 
-- Embedded log: nothing is appended. Claims are laid on every partition file that the flow writes, under the file's
-  write lock, and an append checks them in its own transaction.
-- Kafka: an append needs a look into `owners` that is younger than the lease (one second, by a clock that counts while
-  the process is stopped or the machine sleeps); a stale one is renewed first, a look that finds another claim ends the
-  process. A new owner waits until whatever the one before had handed to its client has been sent or given up, unless
-  the one before is known to be dead (`is_dead`). What is left is an append under way when the owner is
-  stopped: what its client has not sent yet may go when it wakes up.
+- Both logs: an append needs a look into `owners` that is younger than the lease (one second, by a clock that counts
+  while the process is stopped or the machine sleeps); a stale one is renewed first, and a look that finds another claim
+  ends the process. So a new owner waits for a lease, unless the one before is known to be dead (`is_dead`): from then
+  on the one before begins no append, and nothing is appended or sent that followed one.
+- Embedded log, for appends that were under way: nothing is appended. Claims are laid on every partition file that the
+  flow writes, under the file's write lock, and an append checks them in its own transaction; no wait is needed.
+- Kafka, for appends that were under way (in the owner's client, or in a broker that is frozen): they may still arrive,
+  and are void. The new owner lays a marker in every partition of the flow's topics that are not compacted; what the one
+  before appends behind it no reader is given (`connectors.log.kafka_fencing`). What stands before it the new owner
+  finds when it restores its state, which it begins afterwards.
+- Kafka, compacted topics: a record under way when the owner is stopped may arrive late and stay, as the newest of its
+  key; a void one could not be told apart once compaction has dropped the valid one below it. What late ones do:
+  `schedule`: an order to release, or an answer, takes effect where it stands. The order was due, by the clock, when it
+  was appended; an event that is not kept any more is not released by it, and a cancel behind it is answered so. The
+  event itself goes to a topic that is not compacted, so it is released once. `endpoints`: a verdict told late or again
+  holds for what was registered before it. `followers`: the pair's state as of an earlier `follows` record; it is wrong
+  until the pair's next one if a newer one was written meanwhile. Nothing decides by this topic: decide has its own.
 - Sends follow the append of their intent, and ask for the same young look just before the first byte.
 
 A thread of each process renews the look three times per lease, so that appends and sends do not wait for it.
@@ -33,10 +43,10 @@ import msgspec
 import structlog
 
 from connectors.log.embedded import EmbeddedLog
-from connectors.log.interface import Claim, Log, NewRecord, Reader, Record, TopicSpec
+from connectors.log.interface import OWNERS, Claim, ClaimableLog, Log, NewRecord, Reader, Record, TopicSpec
 from state.model.errors import LogError, LogUnavailableError, StateFencedError
 
-TOPIC = "owners"
+TOPIC = OWNERS
 SCHEMA = b"owner/1+json"
 LEASE = timedelta(seconds=1)
 """How old a look may be on which an append or a send relies."""
@@ -189,11 +199,9 @@ def read_owners(log: Log, start: int, end: int) -> list[Record]:
 
 
 def claim_place(
-    log: Log, flow: str, process: int, processes: int, owner: Owner, topics: Sequence[str], *, patience: timedelta
+    log: ClaimableLog, flow: str, process: int, processes: int, owner: Owner, topics: Sequence[str]
 ) -> Claim:
     """Take a place over; whoever had it is fenced when this returns. `topics` are those that the flow appends to.
-
-    `patience`: how long an owner that may still live, on a log that cannot check it, may have appends under way.
 
     :raises StateFencedError: a still later process has taken it over already.
     :raises LogError: the log cannot be read or written.
@@ -202,12 +210,10 @@ def claim_place(
     name, headers = f"{flow}/{process}", (("schema", SCHEMA),)
     (epoch,) = log.append([NewRecord(TOPIC, 0, name.encode(), msgspec.json.encode(owner), headers)])
     claim = Claim(flow, process, processes, epoch)
-    if isinstance(log, EmbeddedLog):
-        log.fence(claim, topics)
-    elif _may_live(before, claim, owner):
-        wait = LEASE + patience
-        _logger.info("waiting_for_owner_before", place=name, seconds=wait.total_seconds())
-        time.sleep(wait.total_seconds())
+    if not isinstance(log, EmbeddedLog) and _may_live(before, claim, owner):
+        _logger.info("waiting_for_owner_before", place=name, seconds=LEASE.total_seconds())
+        time.sleep(LEASE.total_seconds())
+    log.fence(claim, topics)
     _logger.info("place_claimed", place=name, epoch=epoch, processes=processes)
     return claim
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 
 import structlog
 
@@ -26,13 +25,8 @@ FENCED_EXIT = 4
 _logger = structlog.get_logger(__name__)
 
 
-def own_place(
-    settings: Settings, flow: str, topics: Sequence[str], *, patience: timedelta | None = None
-) -> Callable[[], FencedLog]:
+def own_place(settings: Settings, flow: str, topics: Sequence[str]) -> Callable[[], FencedLog]:
     """Take the flow's place of this process for its life; opens logs that append to `topics` under it.
-
-    `patience`: how long, on Kafka, appends of an owner that may still live are waited for. Default: `kafka.patience`,
-    the longest that one can be under way; shorter only where one that comes late does no harm.
 
     :raises StateLockedError: a live process of this directory has it.
     :raises LogError: the log cannot be asked.
@@ -43,8 +37,7 @@ def own_place(
     )
     log = log_opener(settings)()
     owner = owner_record(lock.directory / FILE_NAME, processes, clock_ms())
-    wait = settings.kafka.patience if patience is None else patience
-    claim = claim_place(log, flow, process, processes, owner, topics, patience=wait)
+    claim = claim_place(log, flow, process, processes, owner, topics)
     fence = Fence(log, claim, on_lost=_end)
     fence.look()
     fence.start()

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from connectors.log.embedded import EmbeddedLog
-from connectors.log.interface import Claim, Log
+from connectors.log.interface import Claim, ClaimableLog
 from flows.settings import Settings
+from flows.topics import COMPACTED_TOPICS
 
 
 def clock_ms() -> int:
@@ -14,19 +15,25 @@ def clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def log_opener(settings: Settings, *, patient: bool = True, claim: Claim | None = None) -> Callable[[], Log]:
+def log_opener(settings: Settings, *, patient: bool = True, claim: Claim | None = None) -> Callable[[], ClaimableLog]:
     """Opens the configured log anew at each call; whoever calls closes it.
 
     `patient` is for flows: they wait for brokers (`kafka.patience`) where a gateway or a command gives an answer.
     `claim`: whose appends they are, see `flows.fencing`.
     """
 
-    def opener() -> Log:
+    def opener() -> ClaimableLog:
         if settings.profile == "kafka":
             from connectors.log.kafka import KafkaLog
 
             options = replace(settings.kafka, deadline=settings.kafka.patience) if patient else settings.kafka
-            return KafkaLog(settings.kafka.bootstrap, prefix=settings.log.prefix, options=options)
+            return KafkaLog(
+                settings.kafka.bootstrap,
+                prefix=settings.log.prefix,
+                options=options,
+                claim=claim,
+                compacted=COMPACTED_TOPICS,
+            )
         return EmbeddedLog(settings.data_dir, clock=clock_ms, options=settings.embedded, claim=claim)
 
     return opener

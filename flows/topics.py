@@ -43,3 +43,7 @@ def topic_specs(partitions: int, retention: timedelta) -> list[TopicSpec]:
         *(TopicSpec(deliver_topic(channel), 2 * partitions, retention_ms=keep) for channel in SENT_CHANNELS),
         TopicSpec("attempts", 2 * partitions, retention_ms=keep),
     ]
+
+
+COMPACTED_TOPICS = frozenset(spec.name for spec in topic_specs(1, timedelta()) if spec.compacted)
+"""Those that keep the newest record of each key, for ever."""

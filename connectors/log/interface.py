@@ -56,6 +56,10 @@ class TopicSpec(NamedTuple):
     retention_ms: int | None = None
 
 
+OWNERS = "owners"
+"""The topic of claims: one partition, compacted (TOPICS.md)."""
+
+
 class Claim(NamedTuple):
     """That one process of a flow owns its place: what `connectors.fencing` makes and appends are checked by."""
 
@@ -120,14 +124,27 @@ class Log(Protocol):
         ...
 
 
+class ClaimableLog(Log, Protocol):
+    """A log on which claims can be laid; opened under a claim, its appends are checked by it."""
+
+    def fence(self, claim: Claim, topics: Sequence[str]) -> None:
+        """From now on, nothing that an earlier owner of the place appends to these topics is read.
+
+        :raises StateFencedError: a later claim holds already.
+        :raises LogError: the log cannot be read or written.
+        """
+        ...
+
+
 class Reader(Protocol):
     """A cursor over several partitions, used by one thread at a time."""
 
     def poll(self, max_records: int, wait: timedelta, only: Container[tuple[str, int]] | None = None) -> list[Record]:
         """Take up to `max_records`, in order per partition and fair between partitions, and move past them.
 
-        Waits up to `wait` for the first record, without polling: an append wakes it. `only` restricts this call to
-        some of the partitions; the others stay where they are.
+        Waits up to `wait` for the first record, without polling: an append wakes it. It also returns, with nothing,
+        when it has moved past what nobody is given (void records on Kafka). `only` restricts this call to some of the
+        partitions; the others stay where they are.
 
         :raises OffsetOutOfRangeError: retention has removed a partition's next offset; `seek` decides where to go on.
         :raises LogUnavailableError: the log cannot be read.

@@ -6,6 +6,7 @@
 - A broker that hangs is given up after seconds (`_CLIENT`), and one that returns is found within half a second: the
   client's own defaults are a minute and ten seconds.
 - Offsets belong to whoever reads: partitions are assigned, nothing is committed, an offset that is gone is an error.
+- Who appended a record, and what of it is void since its place was taken over: `kafka_fencing`, `kafka_markers`.
 - Kafka's null is the empty value here: appended empty values are tombstones, and null keys are read as empty.
 - Topics made here take the broker's clock as the time of a record (LogAppendTime), and records up to
   `RECORD_MAX_BYTES`. They never choose a leader that lacks acknowledged records, and acknowledge with two copies where
@@ -20,7 +21,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -28,10 +29,12 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]  # the package re-exports both
 
-from connectors.log.interface import RECORD_MAX_BYTES, NewRecord, TopicSpec
+from connectors.log.interface import RECORD_MAX_BYTES, Claim, NewRecord, TopicSpec
 from connectors.log.kafka_appending import Appender
 from connectors.log.kafka_errors import may_pass, named_errors, unless
+from connectors.log.kafka_fencing import owner_header
 from connectors.log.kafka_locating import locate
+from connectors.log.kafka_markers import Publications, lay_markers
 from connectors.log.kafka_reading import KafkaReader
 from state.model.errors import LogError, LogUnavailableError, UnknownTopicError
 
@@ -80,9 +83,23 @@ class KafkaOptions:
 class KafkaLog:
     """See `connectors.log.interface.Log`. One producer and one thread that serves its reports."""
 
-    def __init__(self, bootstrap: str, *, prefix: str = "", options: KafkaOptions | None = None) -> None:
-        """Connect lazily; `prefix` stands before every topic name on the brokers and nowhere else."""
-        self._options = options or KafkaOptions()
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        prefix: str = "",
+        options: KafkaOptions | None = None,
+        claim: Claim | None = None,
+        compacted: Container[str] = (),
+    ) -> None:
+        """Connect lazily; `prefix` stands before every topic name on the brokers and nowhere else.
+
+        `claim`: whose appends they are. `compacted` topics have no owners: there a void record would take the place of
+        a valid one.
+        """
+        self._options, self._compacted = options or KafkaOptions(), compacted
+        self._owner = None if claim is None else owner_header(claim)
+        self._publications = Publications(self)
         self._deadline_s = self._options.deadline.total_seconds()
         self._prefix = prefix
         self._common: dict[str, Any] = {
@@ -117,6 +134,12 @@ class KafkaLog:
                 time.sleep(_RETRY.total_seconds())
         return self._numbers[topic]
 
+    def knows(self, topic: str) -> bool:
+        """Whether there is such a topic, without waiting for one that was made just now."""
+        if topic not in self._numbers:
+            self._learn()
+        return topic in self._numbers
+
     def _learn(self) -> None:
         """Ask which topics there are."""
         topics = self._patiently(lambda ask_s: self._admin.list_topics(timeout=ask_s).topics)
@@ -140,6 +163,7 @@ class KafkaLog:
                 self._appender = Appender(self._common, self._prefix, self._options.deadline)
             appender = self._appender
         before = dict(self._stored)
+        records = self._owned(records)
         offsets = appender.append(records)
         located = (
             self._located(records, offsets, before) if None in offsets else [at for at in offsets if at is not None]
@@ -148,6 +172,24 @@ class KafkaLog:
             self._stored[record[:2]] = max(offset, self._stored.get(record[:2], 0))
         return located
 
+    def _owned(self, records: Sequence[NewRecord]) -> Sequence[NewRecord]:
+        """The records with the header that says whose they are."""
+        if self._owner is None:
+            return records
+        return [
+            record
+            if record[0] in self._compacted
+            else NewRecord(record[0], record[1], record[2], record[3], (*record[4], self._owner))
+            for record in records
+        ]
+
+    def fence(self, claim: Claim, topics: Sequence[str]) -> None:
+        """Void what earlier owners of the place append from now on, in those of the topics that are not compacted.
+
+        :raises LogError: the log cannot be read or written; nothing may be appended under the claim then.
+        """
+        lay_markers(self, claim, [topic for topic in topics if topic not in self._compacted])
+
     def _located(
         self, records: Sequence[NewRecord], offsets: Sequence[int | None], before: Mapping[tuple[str, int], int]
     ) -> list[int]:
@@ -155,7 +197,7 @@ class KafkaLog:
         found = {index: offset for index, offset in enumerate(offsets) if offset is not None}
         for place in {record[:2] for record, offset in zip(records, offsets, strict=True) if offset is None}:
             missing = [index for index, record in enumerate(records) if offsets[index] is None and record[:2] == place]
-            with contextlib.closing(self.reader({place: self._below(place, before)})) as reader:
+            with contextlib.closing(self.raw_reader({place: self._below(place, before)})) as reader:
                 end, wanted = self.end_offset(*place), [records[index] for index in missing]
                 found.update(zip(missing, locate(reader, end, wanted, self._options.deadline), strict=True))
         return [found[index] for index in range(len(records))]
@@ -169,14 +211,26 @@ class KafkaLog:
 
     def reader(self, start: Mapping[tuple[str, int], int]) -> KafkaReader:
         """Assign the partitions to a consumer of their own."""
-        for topic, number in start:
+        self._check(start)
+        return KafkaReader(self.end_offsets, self._common, self._prefix, start, self._publications.below)
+
+    def raw_reader(self, start: Mapping[tuple[str, int], int]) -> KafkaReader:
+        """As `reader`; gives everything as it is stored, with what is void, the markers and the owners."""
+        self._check(start)
+        return KafkaReader(self.end_offsets, self._common, self._prefix, start, None)
+
+    def _check(self, places: Mapping[tuple[str, int], int]) -> None:
+        for topic, number in places:
             if number >= self.partitions(topic):
                 raise UnknownTopicError(f"topic {topic} has no partition {number}")
-        return KafkaReader(self.end_offsets, self._common, self._prefix, start)
 
     def begin_offset(self, topic: str, partition: int) -> int:
         """Give the oldest offset that may be read."""
-        return self._ask(_EARLIEST, [(topic, partition)])[topic, partition]
+        return self.begin_offsets([(topic, partition)])[topic, partition]
+
+    def begin_offsets(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Give the oldest offsets of several partitions with one question."""
+        return self._ask(_EARLIEST, places)
 
     def end_offset(self, topic: str, partition: int) -> int:
         """Give the offset that the next record will get."""

@@ -1,4 +1,4 @@
-"""A process that owns a place and appends as fast as it can until it is fenced; a file says whether it does now."""
+"""A process that owns a place and appends as fast as it can until it is fenced, and no value twice."""
 
 import itertools
 import json
@@ -8,11 +8,12 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from helpers.log_harness import Harness, now_ms
+from helpers.log_harness import SMALL_SEGMENTS, Harness, now_ms
 
 from connectors.fencing import Fence, FencedLog, Owner, claim_place
 from connectors.log.embedded import EmbeddedLog
-from connectors.log.interface import Claim, Log, NewRecord
+from connectors.log.interface import Claim, ClaimableLog, Log, NewRecord
+from connectors.log.kafka import KafkaLog, KafkaOptions
 from state.model.errors import StateFencedError
 
 FENCED = 4
@@ -26,36 +27,40 @@ def owner(lock: str, processes: int = 1) -> Owner:
     return Owner(host="here", lock=lock, pid=os.getpid(), processes=processes, at=now_ms())
 
 
-def claim(
-    harness: Harness, log: Log, topic: str, flow: str, lock: str, *, process: int = 0, processes: int = 1,
-    patience: timedelta = timedelta(),
-) -> Claim:  # fmt: skip
-    return claim_place(log, flow, process, processes, owner(lock, processes), [topic], patience=patience)
+def claim(log: ClaimableLog, topic: str, flow: str, lock: str, *, process: int = 0, processes: int = 1) -> Claim:
+    return claim_place(log, flow, process, processes, owner(lock, processes), [topic])
 
 
 def open_claimed(harness: Harness, log: Log, claim: Claim) -> tuple[FencedLog, list[StateFencedError]]:
     """A log under a claim, with a fence that only looks when it must, and what the fence said when it was lost."""
     lost: list[StateFencedError] = []
     fence = Fence(log, claim, on_lost=lost.append)
-    if harness.kind == "embedded":
-        OPENED.append(FencedLog(EmbeddedLog(Path(harness.place), clock=now_ms, claim=claim), fence))
-    else:
-        OPENED.append(FencedLog(harness.open(), fence))
+    OPENED.append(FencedLog(under(harness, claim), fence))
     return OPENED[-1], lost
+
+
+def under(harness: Harness, claim: Claim) -> ClaimableLog:
+    """A log whose appends are those of a claim, whether it holds or not."""
+    if harness.kind == "embedded":
+        return EmbeddedLog(Path(harness.place), clock=now_ms, claim=claim)
+    options = KafkaOptions(deadline=timedelta(seconds=harness.deadline_s), topic_settings=SMALL_SEGMENTS)
+    return KafkaLog(harness.place, prefix=harness.prefix, options=options, claim=claim)
+
+
+def record(topic: str, number: int, padding: int) -> NewRecord:
+    return NewRecord(topic, 0, os.urandom(padding), str(number).encode())
 
 
 def main() -> None:
     harness, topic, flow = Harness(**json.loads(sys.argv[1])), sys.argv[2], sys.argv[3]
     log = harness.open()
-    fenced, _ = open_claimed(harness, log, claim(harness, log, topic, flow, "child"))
+    fenced, _ = open_claimed(harness, log, claim(log, topic, flow, "child"))
     fenced.fence.start()
-    under_way = os.open(sys.argv[4], os.O_WRONLY)
     print("claimed", flush=True)
-    for number in itertools.count():
+    count, padding = (int(given) for given in sys.argv[4:6]) if len(sys.argv) > 4 else (1, 0)
+    for first in itertools.count(0, count):
         try:
-            os.pwrite(under_way, b"1", 0)
-            fenced.append([NewRecord(topic, 0, b"child", str(number).encode())])
-            os.pwrite(under_way, b"0", 0)
+            fenced.append([record(topic, number, padding) for number in range(first, first + count)])
             time.sleep(0.001)
         except StateFencedError as error:
             print(error, flush=True)

@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from connectors.log.compaction import CompactionOptions
 from connectors.log.embedded import EmbeddedLog, EmbeddedOptions
-from connectors.log.interface import Log, NewRecord, Reader, Record, TopicSpec
+from connectors.log.interface import ClaimableLog, Log, NewRecord, Reader, Record, TopicSpec
 from connectors.log.kafka import KafkaLog, KafkaOptions
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -46,7 +46,7 @@ class Harness:
     prefix: str = ""
     deadline_s: float = 10.0
 
-    def open(self) -> Log:
+    def open(self) -> ClaimableLog:
         deadline = timedelta(seconds=self.deadline_s)
         if self.kind == "embedded":
             options = EmbeddedOptions(deadline=deadline, compaction=AT_ONCE)
