@@ -84,8 +84,7 @@ def build() -> Dataflow:
     """The flow as configured; knows the kill switches before it sends, and drains on SIGTERM."""
     ensure_logs("transactional")
     settings = load_settings()
-    # P0 is not to wait for a process that is gone: what one appends late is an attempt or an outcome told twice.
-    open_log = own_place(settings, "transactional", (*OUTPUT_TOPICS, "attempts"), patience=timedelta())
+    open_log = own_place(settings, "transactional", (*OUTPUT_TOPICS, "attempts"))
     log, place = open_log(), cluster_place()
     watcher = ControlWatcher(log, process=place.name("transactional"), run_dir=settings.data_dir / "run").start()
     sender = build_sender(settings, log, watcher, stage="transactional")
