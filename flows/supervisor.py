@@ -175,7 +175,7 @@ class Supervisor:
 
     def _wait(self, true: Callable[[], bool], stopping: Callable[[], bool]) -> bool:
         """Until it is true; false when asked to stop."""
-        # On Kafka a flow may wait for appends of an owner elsewhere, see `connectors.fencing`.
+        # On Kafka a flow waits so long for brokers before it ends and is started again.
         end = time.monotonic() + (_START_DEADLINE + _patience(self.settings)).total_seconds()
         while not true():
             if stopping():
