@@ -26,6 +26,7 @@ from flows.settings import load_settings
 from flows.slots import DecideSlot
 from flows.steps.decide import DecideGroup, split_by_group
 from flows.steps.deciding import GroupDecider
+from flows.steps.epoch_credit import TOPIC as CREDITS
 from flows.steps.epoch_credit import note_credit
 from flows.topics import SENT_CHANNELS, deliver_topic
 from state.model.errors import StateError
@@ -100,7 +101,7 @@ def build() -> Dataflow:
     ensure_logs("decide")
     settings = load_settings()
     slot = DecideSlot(settings.data_dir / DIRECTORY, cluster_place())
-    open_log = own_place(settings, "decide", OUTPUT_TOPICS)
+    open_log = own_place(settings, "decide", (*OUTPUT_TOPICS, CREDITS))
     with closing(open_log()) as log:
         note_credit(log, slot.number, settings.lanes.p1_per_epoch)
     prepare_decide(settings, slot.store, slot.path, slot.groups, open_log)
