@@ -180,6 +180,29 @@ def test_every_thread_has_a_note_of_its_own(tmp_path: Path) -> None:
     assert PoisonJournal.open(tmp_path / "poison").counts == {Place("t", 0, number): 1 for number in range(3)}
 
 
+def test_only_what_a_start_died_in_waits_for_its_turn(tmp_path: Path) -> None:
+    for name, offset in (("a", 1), ("b", 2)):
+        dead = PoisonJournal.open(tmp_path / name / "poison", unit=tmp_path)
+        dead.begin("t", 0, offset)
+        dead.close()
+    one, other = (PoisonJournal.open(tmp_path / name / "poison", unit=tmp_path) for name in "ab")
+    begun = threading.Event()
+
+    def take_turn() -> None:
+        with other.processing("t", 0, 2):
+            begun.set()
+
+    waiting = threading.Thread(target=take_turn)
+    with one.processing("t", 0, 1):
+        began = time.monotonic()
+        with other.processing("t", 0, 9):
+            assert time.monotonic() - began < 5, "nothing died in it"
+        waiting.start()
+        assert not begun.wait(0.2), "two of them are in hand at once"
+    assert begun.wait(5)
+    waiting.join()
+
+
 @pytest.mark.parametrize("damage", [b"", b"CARPOISN", b"x" * 100_000, b"CARPOISN\x02\x00" + bytes(60)])
 def test_a_damaged_file_is_an_empty_one(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "poison").write_bytes(damage)
