@@ -19,12 +19,17 @@ What a process whose place was taken over (it was stopped, frozen or cut off, an
   finds when it restores its state, which it begins afterwards.
 - Kafka, compacted topics: a record under way when the owner is stopped may arrive late and stay, as the newest of its
   key; a void one could not be told apart once compaction has dropped the valid one below it. What late ones do:
-  `schedule`: an order to release, or an answer, takes effect where it stands. The order was due, by the clock, when it
-  was appended; an event that is not kept any more is not released by it, and a cancel behind it is answered so. The
-  event itself goes to a topic that is not compacted, so it is released once. `endpoints`: a verdict told late or again
-  holds for what was registered before it. `followers`: the pair's state as of an earlier `follows` record; it is wrong
-  until the pair's next one if a newer one was written meanwhile. Nothing decides by this topic: decide has its own.
-- Sends follow the append of their intent, and ask for the same young look just before the first byte.
+  - `schedule`: an order to release, or an answer, takes effect where it stands. The order was due, by the clock, when
+    it was appended; an event that is not kept any more is not released by it, and a cancel behind it is answered so.
+    The event itself goes to a topic that is not compacted, so it is released once.
+  - `endpoints`: a verdict told late or again holds for what was registered before it.
+  - `followers`: the pair's state as of an earlier record of `follows`; it is wrong until the pair's next one if a newer
+    one was written meanwhile. Nothing decides by this topic: decide has its own.
+  - `registry`: decide's note of its credit, which may be lower than its successor's; a rebuild goes by the highest of
+    all notes and the configuration.
+- Sends follow the append of their intent, and ask for the same young look just before the first byte. What an HTTP
+  client had in its hands when the process was stopped may still go: its intent was told, the successor does not repeat
+  it (P0 apart, which is sent at least once) and closes it as UNKNOWN.
 
 A thread of each process renews the look three times per lease, so that appends and sends do not wait for it.
 """
