@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 _REFRESH = timedelta(seconds=1)
 _RETRY = timedelta(milliseconds=20)
-_ASK = timedelta(seconds=3)
+_ASK = timedelta(seconds=2)
 """One question: the broker that was asked may be the one that hangs, so it is asked again until the deadline."""
 _SPREADS = timedelta(seconds=1)
 """How long one broker may not know yet of a topic that another one has made."""
@@ -58,8 +58,13 @@ _CLIENT: dict[str, Any] = {
     "api.version.request.timeout.ms": 3_000,
     "reconnect.backoff.ms": 50,
     "reconnect.backoff.max.ms": 500,
+    "topic.metadata.refresh.interval.ms": 1_000,
 }
-"""How soon a hanging broker is given up, and how soon one that is back is found."""
+"""How soon a hanging broker is given up, and how soon one that is back is found. A client that has nothing to send, or
+waits for the one that hangs, learns within a second who leads instead.
+"""
+_QUESTIONS = {"socket.timeout.ms": int(_ASK.total_seconds() * 1000)}
+"""Who asks questions may be connected to the broker that hangs alone: it turns to others when it gives that one up."""
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library lacks its annotation
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # same reason
 
@@ -105,7 +110,7 @@ class KafkaLog:
         self._common: dict[str, Any] = {
             "bootstrap.servers": bootstrap, "logger": _log, **_CLIENT, **self._options.client_settings,
         }  # fmt: skip
-        self._admin = AdminClient(dict(self._common))
+        self._admin = AdminClient({**self._common, **_QUESTIONS, **self._options.client_settings})
         self._appender: Appender | None = None
         self._numbers: dict[str, int] = {}
         self._stored: dict[tuple[str, int], int] = {}
@@ -273,9 +278,16 @@ class KafkaLog:
             except LogUnavailableError as error:
                 if not may_pass(error) or time.monotonic() > give_up:
                     raise
+            self._learn_leaders(give_up)
+
+    def _learn_leaders(self, give_up: float) -> None:
+        """Ask whoever answers who leads now: a question alone would ask the old leader again."""
+        learnt = False
+        while not learnt and time.monotonic() < give_up:
             time.sleep(_RETRY.total_seconds())
-            with contextlib.suppress(KafkaException):  # learn who leads now: a question alone asks the old leader again
+            with contextlib.suppress(KafkaException):
                 self._admin.list_topics(timeout=_REFRESH.total_seconds())
+                learnt = True
 
     def _create(self, topics: list[NewTopic]) -> None:
         for future in self._admin.create_topics(topics).values():
