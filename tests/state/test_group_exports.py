@@ -120,10 +120,11 @@ class _KilledError(Exception):
 class _Killer:
     """Ends the process at a step of a restore: before each row that is written, and around the tables taken in."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.left = 1 << 40
         """Steps until the end."""
         ingest = group_exports.ingest_export
+        self._sound = ingest, group_exports.synced, group_exports._BATCH_BYTES
 
         def ingested(export: Export, database: Rdict) -> None:
             self._step()
@@ -134,9 +135,11 @@ class _Killer:
             self._step()
             return WriteOptions()  # no power goes: what is written is there
 
-        monkeypatch.setattr(group_exports, "ingest_export", ingested)
-        monkeypatch.setattr(group_exports, "synced", about_to_write)
-        monkeypatch.setattr(group_exports, "_BATCH_BYTES", 1)
+        group_exports.ingest_export, group_exports.synced, group_exports._BATCH_BYTES = ingested, about_to_write, 1
+
+    def end(self) -> None:
+        """Restores are whole again."""
+        group_exports.ingest_export, group_exports.synced, group_exports._BATCH_BYTES = self._sound
 
     def _step(self) -> None:
         self.left -= 1
@@ -144,9 +147,16 @@ class _Killer:
             raise _KilledError
 
 
+@pytest.fixture
+def killer() -> Iterator[_Killer]:
+    made = _Killer()
+    yield made
+    made.end()
+
+
 @pytest.mark.parametrize(("groups", "every"), [((1, 2, 3), 1), ((1, 3), 3)])
 def test_a_restore_that_is_killed_leaves_no_group_half(
-    groups: tuple[int, ...], every: int, tmp_path: Path, stores: list[Rdict], monkeypatch: pytest.MonkeyPatch
+    groups: tuple[int, ...], every: int, tmp_path: Path, stores: list[Rdict], killer: _Killer
 ) -> None:
     """A group whose meta row is there is whole, as it was or as it is to be; the next start does the rest."""
     source, target, _ = stores
@@ -155,7 +165,6 @@ def test_a_restore_that_is_killed_leaves_no_group_half(
     _export(tmp_path, 0, source)
     chosen = newest_per_group(tmp_path / "exports", dict.fromkeys(groups, ANY))
     new, seen = {group: _rows(source, group) for group in groups}, Counter[str]()
-    killer = _Killer(monkeypatch)
     for steps in count(step=every):
         killer.left = 1 << 40
         for group in groups:
