@@ -291,9 +291,24 @@ def _certainly_written(log: Log, partition: int, margin: int) -> int:
         low = max(begin, end - _LOOK_BACK)
         found = [at for records in ledger.read(partition, low, end) for at in map(_work_offset, records)]
         if any(at >= 0 for at in found):
-            return max(0, max(found) - margin)
+            return _records_before(log, partition, max(found), margin)
         end = low
     return 0
+
+
+def _records_before(log: Log, partition: int, end: int, count: int) -> int:
+    """The offset of `work` from which there are so many records up to `end`. Those that are retained are counted: on
+    Kafka there are offsets without a record (`connectors.log.kafka_fencing`).
+    """
+    work = TopicRecords("work", archive=None, log=log)
+    begin, left = work.begin(partition), count
+    while left > 0 and end > begin:
+        low = max(begin, end - left)
+        offsets = [record.offset for records in work.read(partition, low, end) for record in records]
+        if len(offsets) >= left:
+            return offsets[-left]
+        left, end = left - len(offsets), low
+    return max(0, end - left)
 
 
 def _work_offset(record: Record) -> int:
