@@ -19,6 +19,8 @@ from connectors.log.bytewax import LogSource
 from connectors.log.interface import OWNERS, Claim, NewRecord, Record, TopicSpec
 from connectors.log.kafka import KafkaLog
 from connectors.log.kafka_markers import Publications, lay_markers
+from flows.replay import _records_before
+from flows.steps.reading_to_ends import Reached, end_of_records
 from infra.services import start_kafka
 
 QUICK = timedelta(milliseconds=200)
@@ -369,3 +371,38 @@ def test_an_append_under_way_when_its_owner_was_stopped_counts_once(flow: str) -
         if child is not None and child.poll() is None:
             child.kill()
         cluster.stop()
+
+
+def test_records_are_counted_where_offsets_have_none(kafka_bootstrap: str, flow: str) -> None:
+    """How far back `carillon rebuild` goes from the newest output."""
+    alone = Harness("kafka", kafka_bootstrap, f"counted-{time.time_ns()}.")
+    with contextlib.closing(open_log(alone)) as log:
+        log.ensure_topics([TopicSpec(OWNERS, 1, compacted=True), TopicSpec("work", 1)])
+        claims = [Claim(flow, 0, 1, epoch) for epoch in range(2)]
+        first, second = (under(alone, claim) for claim in claims)
+        first.append([NewRecord("work", 0, b"", str(n).encode()) for n in range(5)])
+        log.fence(claims[1], ["work"])
+        first.append([NewRecord("work", 0, b"", b"late") for _ in range(7)])
+        second.append([NewRecord("work", 0, b"", str(n).encode()) for n in range(5, 10)])
+        for each in (first, second):
+            each.close()
+        assert log.end_offset("work", 0) == 18
+        found = [_records_before(log, 0, 18, count) for count in (0, 1, 5, 6, 10, 11, 40)]
+        assert found == [18, 17, 13, 4, 0, 0, 0]
+
+
+def test_who_counts_what_it_was_given_knows_that_there_is_no_more(story: Story) -> None:
+    """Lanes see records, not positions."""
+    first, place, now_ms = story.claim(), (story.topic, 0), iter(range(0, 10_000, 1_000))
+    story.append(first, "1")
+    story.claim()
+    first.append([NewRecord(*place, b"", b"late")] * 100)
+    ends = {place: story.log.end_offset(*place)}
+    assert end_of_records(story.log, place, 0) == 2
+    assert end_of_records(story.log, place, 50) == 50
+    reached = Reached(story.log, lambda: next(now_ms), {place: 0})
+    assert not reached.has(ends)
+    reached[place] = 2
+    assert not reached.has(ends), "something arrived just now"
+    assert reached.has(ends)
+    assert reached == ends
