@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise, permutations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from operators.attempts import DeliveryHistory, fold, resume
 from operators.fall_back import DEAD, FailedEnd, end_of_failed
 from operators.retry import BUDGETS, DELAYS_MS, JITTER, RetryShare, retry_at
 from state.model.delivery import Attempt, ChannelAddresses, DeviceAddress
+from state.poison import STARTS_MAX
 
 FAR = 10**15
 
@@ -26,6 +28,7 @@ def chain(priority: str, jitter: float, valid_until: int = FAR, retry_after_ms: 
         )
     ) is not None:  # fmt: skip
         times.append(at)
+        assert len(times) < 100
     return times
 
 
@@ -88,6 +91,12 @@ def test_a_retry_that_comes_too_late_takes_nothing_from_those_that_follow() -> N
     assert over == 1_800_000 + 2 * within_ms, "what was promised is kept, and nothing is owed beyond it"
 
 
+def test_a_retry_may_be_made_at_the_very_end() -> None:
+    share = RetryShare(10.0, burst_s=0.2)
+    assert share.reserve(1_000, 1_000) == 1_000
+    assert [share.reserve(1_000, last) for last in (1_199, 1_200)] == [None, 1_200]
+
+
 @pytest.mark.parametrize("back_ms", [1_000, 3_600_000])
 def test_a_clock_that_steps_back_costs_no_retry(back_ms: int) -> None:
     share, now = RetryShare(20_000.0), 10_000_000
@@ -131,6 +140,19 @@ def test_what_a_restart_does(records: list[Attempt], p0: str, p1: str) -> None:
     assert resume(history(*records), "P0") == p0
     assert resume(history(*records), "P1") == p1
     assert resume(history(*records), "P2") == p1
+
+
+@pytest.mark.parametrize(("tries", "then"), [(3 + STARTS_MAX, "send"), (4 + STARTS_MAX, "spent")])
+def test_a_code_without_an_answer_has_three_retries_and_one_for_each_start_that_poison_costs(
+    tries: int, then: str
+) -> None:
+    assert resume(history(*(intent(number) for number in range(1, tries + 1))), "P0") == then
+
+
+def test_that_an_address_was_called_dead_stays_known() -> None:
+    dead = msgspec.structs.replace(answer(1, "rejected"), gone_at=15)
+    assert history(intent(1), dead).gone_at == 15
+    assert history(intent(1), dead, intent(2), answer(2, "failed")).gone_at == 15
 
 
 def test_untouched_is_sent() -> None:

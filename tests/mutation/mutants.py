@@ -29,6 +29,9 @@ OWN_TESTS = {
     "state.moving": "state/test_moving.py",
     "state.user_rows": "state/test_user_rows.py",
     "state.audience_rows": "state/test_audience_rows.py",
+    "state.group_exports": "state/test_group_exports.py",
+    "operators.retry": "delivery/test_retry.py",
+    "operators.attempts": "delivery/test_retry.py",
     "flows.slots": "unit/test_slots.py",
 }
 """What a simulation does not meet: judged by these tests of its own."""
