@@ -32,6 +32,7 @@ OWN_TESTS = {
     "state.group_exports": "state/test_group_exports.py",
     "operators.retry": "delivery/test_retry.py",
     "operators.attempts": "delivery/test_retry.py",
+    "operators.inbox_shard": "truth/test_inbox_store_laws.py",
     "flows.slots": "unit/test_slots.py",
 }
 """What a simulation does not meet: judged by these tests of its own."""

@@ -16,7 +16,7 @@ from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_pa
 from operators.inbox import InboxConfig
 from operators.inbox_shard import InboxShard, ShardConfig
 from state.exports import load_export, write_export
-from state.inbox import GroupTotals, ShardCommit, UserChanges
+from state.inbox import GroupTotals, InboxHead, ShardCommit, StoredRow, UserChanges
 from state.inbox_ops import Operation, Sequence
 from state.model.keys import key_group
 
@@ -166,6 +166,34 @@ def test_users_are_listed_in_order(both: Both) -> None:
     put(both.store, shard_of(both.store), [add(f"e{n}", n, user=name) for n, name in enumerate(names)])
     listed = both.store.users(GROUP, None, 3)
     assert listed + both.store.users(GROUP, listed[-1], 1000) == sorted(names)
+
+
+def test_counts_tell_what_is_applied_of_their_own_group(both: Both) -> None:
+    shard, other = shard_of(both.store), "noah"
+    assert key_group(other) != GROUP
+    shard.apply(Sequence("d", GROUP, 4, 0), [add("e1", 1)])
+    shard.apply(Sequence("d", key_group(other), 7, 0), [add("e2", 2, user=other)])
+    shard.apply(Sequence("t", key_group(other), 9, 1), [add("e3", 3, user=other)])
+    marks = {counts.group: counts.marks for counts in shard.take_counts()}
+    assert marks == {GROUP: {"d": (4, 0)}, key_group(other): {"d": (7, 0), "t": (9, 1)}}
+
+
+def test_who_was_asked_for_last_stays_in_memory_up_to_its_bound(both: Both) -> None:
+    loaded: list[str] = []
+
+    def load(user: str) -> tuple[InboxHead, list[StoredRow]]:
+        loaded.append(user)
+        return both.store.load(user)
+
+    shard = InboxShard(load, {}, {}, ShardConfig(cached_rows_max=4))
+    for number, user in enumerate(("mia", "noah")):  # each counts for himself and his row
+        put(both.store, shard, [add(f"e{number}", number, user=user)], first=number)
+    put(both.store, shard, [Operation(op="read", user="mia", up_to=0)], first=2)
+    assert loaded == ["mia", "noah"]
+    put(both.store, shard, [add("e3", 3, user="emma")], first=3)
+    for number, user in enumerate(("mia", "emma", "noah"), start=4):
+        put(both.store, shard, [Operation(op="read", user=user, up_to=0)], first=number)
+    assert loaded == ["mia", "noah", "emma", "noah"]
 
 
 def test_totals_that_claim_more_than_the_rows_are_found(both: Both) -> None:
