@@ -30,6 +30,7 @@ OWN_TESTS = {
     "state.user_rows": "state/test_user_rows.py",
     "state.audience_rows": "state/test_audience_rows.py",
     "state.group_exports": "state/test_group_exports.py",
+    "operators.schedule": "unit/test_schedule.py",
     "operators.retry": "delivery/test_retry.py",
     "operators.attempts": "delivery/test_retry.py",
     "operators.inbox_shard": "truth/test_inbox_store_laws.py",
