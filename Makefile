@@ -41,7 +41,7 @@ check-tidy: install
 bench: install
 	@$(PY) -m bench $(ARGS)
 
-# Every comparison and boolean of the decision operators changed, one at a time; something must notice (half an hour).
+# Every comparison and boolean of the modules that decide and keep state changed, one at a time; something must notice (half an hour).
 mutation: install
 	@$(PY) tests/mutation/run.py $(ARGS)
 
