@@ -56,7 +56,7 @@ SCHEMA = b"owner/1+json"
 LEASE = timedelta(seconds=1)
 """How old a look may be on which an append or a send relies."""
 _POLL = timedelta(milliseconds=200)
-_READ_DEADLINE = timedelta(seconds=10)
+_READ_DEADLINE = timedelta(minutes=1)
 _BATCH_MAX = 500
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PID_SPACE = Path("/proc/self/ns/pid")

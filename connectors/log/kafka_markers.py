@@ -43,7 +43,7 @@ SCHEMA = b"fences/1+json"
 _PREFIX = "fence/"
 _POLL = timedelta(milliseconds=200)
 _BATCH_MAX = 2_000
-_DEADLINE = timedelta(seconds=10)
+_DEADLINE = timedelta(minutes=1)
 """Without any progress."""
 Place = tuple[str, int]
 
