@@ -242,7 +242,7 @@ _REASONS: dict[str, _Sentence] = {
 _DELIVERIES = {
     "DELIVERED": "{provider} took it",
     "DEAD_LETTER": "not delivered, every try failed{why}",
-    "EXPIRED": "not sent, its time had passed",
+    "EXPIRED": "not sent, its time had passed{why}",
     "SUPPRESSED": "not sent{why}",
     "SHED": "not sent, the system was overloaded",
     "FELL_BACK": "not delivered this way{why}, sent by {other} instead",

@@ -42,6 +42,15 @@ def retry_at(
     return at if at - first_at <= budget.within_ms and at <= valid_until else None
 
 
+def expires_first(priority: str, attempts: int, *, first_at: int, valid_until: int) -> bool:
+    """Whether a delivery without a next try still had one, and only its own time was too short: it ends as EXPIRED.
+
+    Never of P0: what its provider did not take is always told as DEAD_LETTER, with an alert.
+    """
+    budget = BUDGETS[priority]
+    return priority != "P0" and attempts <= budget.retries and valid_until < first_at + budget.within_ms
+
+
 class RetryShare:
     """Retries to one provider never exceed half of its normal rate (RULES 4): a bucket that fills at that speed.
 

@@ -40,7 +40,7 @@ from flows.steps.sending_records import (
     result_name,
     why,
 )
-from flows.steps.sending_task import Planned, SendTask, Stage
+from flows.steps.sending_task import Planned, SendTask, Stage, out_of_time
 from operators.attempts import INTERRUPTED, UNKNOWN, resume
 from operators.retry import BUDGETS, JITTER, retry_at
 from state.model.content import Content
@@ -344,7 +344,7 @@ class Sender:
         at = self._next_try(task, result, now)
         if at is not None:
             return Planned(retry_at=at)
-        return self._failed(task, why(result) or "", now)
+        return out_of_time(task, self._failed(task, why(result) or "", now))
 
     def _next_try(self, task: SendTask, result: Throttled | Failed, now: int) -> int | None:
         """When it is tried again, within its budget and the provider's share of retries; None: not at all."""

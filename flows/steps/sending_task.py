@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from connectors.control import Scope
 from operators.attempts import DeliveryHistory
-from operators.fall_back import FailedEnd, end_of_failed
+from operators.fall_back import DEAD, FailedEnd, end_of_failed
+from operators.retry import expires_first
 from state.model.delivery import ChannelAddresses, DeviceAddress, ToDeliver, delivery_key
 
 FindHistory = Callable[[str], DeliveryHistory | None]
@@ -133,3 +134,12 @@ class Planned:
     reason: str | None = None
     fell_back_to: str | None = None
     retry_at: int | None = None
+
+
+def out_of_time(task: SendTask, planned: Planned) -> Planned:
+    """The end of a task that gets no further try: EXPIRED instead of DEAD_LETTER where only its time was too short."""
+    history, emission = task.history, task.emission
+    expires = expires_first(
+        emission.priority, history.attempts, first_at=history.first_at, valid_until=emission.valid_until
+    )
+    return replace(planned, outcome="EXPIRED") if expires and planned.outcome == DEAD.outcome else planned

@@ -109,6 +109,26 @@ def test_a_send_after_a_pause_is_judged_as_of_its_end(system: System, outcome: s
     assert system.values("attempts")[0]["state"] == "intent", "the pause came too early"
 
 
+async def refuses_for_now() -> Result:
+    return Failed("ServiceUnavailable", retryable=True)
+
+
+@pytest.mark.parametrize(("priority", "outcome"), [("P1", "EXPIRED"), ("P0", "DEAD_LETTER")])
+def test_what_fails_with_no_time_left_for_its_retry_expires(system: System, priority: str, outcome: str) -> None:
+    """It is no dead letter: giving it back could not bring it to anybody. P0 is always told."""
+    emission = system.emission("u1", "push", [("d1", token("a"))], valid_until=now_ms() + 500, priority=priority)
+    system.feed([emission])
+    provider = Provider(refuses_for_now)
+    with running_lanes(system, provider) as (lanes, _):
+        lane = lanes.lane(emission.partition)
+        lane.accept(read(system, emission.partition))
+        told: list[NewRecord] = []
+        wait_for(lambda: told.extend(lane.collect()) or told, 5)
+    record = json.loads(told[0].value)
+    assert (record["outcome"], record["reason"], len(provider.keys)) == (outcome, "ServiceUnavailable", 1)
+    assert len([each for each in told if each.topic == "dead_letters"]) == (outcome == "DEAD_LETTER")
+
+
 async def hangs() -> Result:
     await asyncio.sleep(3_600)
     return Sent("never")

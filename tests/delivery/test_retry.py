@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from operators.attempts import DeliveryHistory, fold, resume
 from operators.fall_back import DEAD, FailedEnd, end_of_failed
-from operators.retry import BUDGETS, DELAYS_MS, JITTER, RetryShare, retry_at
+from operators.retry import BUDGETS, DELAYS_MS, JITTER, RetryShare, expires_first, retry_at
 from state.model.delivery import Attempt, ChannelAddresses, DeviceAddress
 from state.poison import STARTS_MAX
 
@@ -63,6 +63,19 @@ def test_a_retry_after_beyond_the_budget_ends_it() -> None:
 def test_no_retry_after_the_ttl_and_one_at_its_end() -> None:
     assert chain("P1", 1.0, valid_until=1_000) == [0, 1_000]
     assert chain("P1", 1.0, valid_until=999) == [0]
+
+
+@pytest.mark.parametrize(
+    ("priority", "attempts", "valid_until", "expires"),
+    [
+        ("P1", 1, 120_099, True), ("P1", 1, 120_100, False), ("P1", 2, 120_099, True), ("P1", 3, 120_099, False),
+        ("P2", 1, 300_099, True), ("P2", 2, 300_099, False), ("P0", 1, 101, False),
+    ],
+)  # fmt: skip
+def test_what_had_tries_left_and_no_time_expires_and_p0_never_does(
+    priority: str, attempts: int, valid_until: int, expires: bool
+) -> None:
+    assert expires_first(priority, attempts, first_at=100, valid_until=valid_until) == expires
 
 
 def test_retries_never_exceed_half_of_the_rate() -> None:
