@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from helpers.fence_child import FENCED, OPENED, claim, open_claimed, owner
 from helpers.log_harness import Harness, read_all, run_child
-from structlog.testing import capture_logs
+from helpers.logs import captured_logs
 
 from connectors.fencing import LEASE, TOPIC, FencedLog, Owner, is_dead, lock_identity
 from connectors.log.interface import ClaimableLog, NewRecord, TopicSpec
@@ -94,7 +94,7 @@ def test_only_an_owner_that_may_live_is_waited_for(log: ClaimableLog, harness: H
 
     def waits(lock: str, process: int = 0, processes: int = 1) -> bool:
         began = time.monotonic()
-        with capture_logs() as said:
+        with captured_logs() as said:
             claim(log, topic, flow, lock, process=process, processes=processes)
         waited = any(line["event"] == "waiting_for_owner_before" for line in said)
         assert not waited or time.monotonic() - began >= LEASE.total_seconds()

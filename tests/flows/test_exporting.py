@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from helpers.flow_bench import Bench
+from helpers.logs import captured_logs
 from rocksdict import Rdict
-from structlog.testing import capture_logs
 
 from connectors.metrics import EXPORTS
 from flows.open import clock_ms
@@ -59,7 +59,7 @@ def test_a_store_that_cannot_be_listed_stops_nobody(bench: Bench, database: Rdic
     exporter = Exporter(exports, ExportOptions(every=EVERY), bench.open_log, clock_ms)
     exporter.add(source_of(database, UNLISTABLE))
     exporter.add(source_of(database))
-    with capture_logs() as logs:
+    with captured_logs() as logs:
         exporter.start()
         try:
             wait_until(lambda: len(list_exports(exports, "sequence")) == 1)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from helpers.flow_bench import PARTITIONS
+from helpers.logs import captured_logs
 from replay.history import History, as_outputs, middle, of_span, outputs, read_all, work_records, works
-from structlog.testing import capture_logs
 from system.running import carillon
 from typer.testing import CliRunner
 
@@ -92,7 +92,7 @@ def test_the_bytes_are_the_same_from_log_archive_and_what_retention_left(whole: 
     assert found == expected
     read = sum(whole.log.end_offset("work", partition) for partition in range(PARTITIONS))
     shutil.rmtree(directory / "exports")
-    with capture_logs() as logged:
+    with captured_logs() as logged:
         found, decided_from_begin = replay_of(str(directory), SETTINGS, stretch)
     assert found == expected
     assert {line["tzdata"] for line in logged if line["event"] == "decided_by_other_versions"} == {"of before"}

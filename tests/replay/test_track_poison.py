@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from helpers.flow_bench import PARTITIONS
+from helpers.logs import captured_logs
 from replay.history import History, read_all
-from structlog.testing import capture_logs
 from truth.feeding import counts, decision
 
 from connectors.archive.ledger import LedgerQuery, LedgerReader
@@ -108,7 +108,7 @@ def test_it_warns_when_half_of_the_logs_retention_has_passed(history: History) -
         lambda: now[0], hot,
     )  # fmt: skip
     partition = TrackSink(parts).build_part("parts", "1", None)
-    with capture_logs() as logged:
+    with captured_logs() as logged:
         for passed in (hot / 2, timedelta(milliseconds=1), timedelta(minutes=59), timedelta(minutes=1)):
             now[0] += passed // timedelta(milliseconds=1)
             partition.write_batch([[record], Tick(1)])

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
+from helpers.logs import captured_logs
 
 from flows.cluster import ClusterPlace
 from flows.slots import DecideSlot, PlacementLock, settle_placement
@@ -53,7 +53,7 @@ def test_a_placement_that_is_settled_is_left_alone(tmp_path: Path) -> None:
     move_groups(tmp_path, TWO)
     other = PlacementLock(tmp_path)
     assert other.share()
-    with capture_logs() as told:
+    with captured_logs() as told:
         settle_placement(tmp_path, TWO, others_end_within=AT_ONCE).close()
     assert told == []
     other.close()
@@ -65,7 +65,7 @@ def test_groups_are_moved_where_they_are_placed_otherwise(
 ) -> None:
     if before is not None:
         move_groups(tmp_path, before)
-    with capture_logs() as told:
+    with captured_logs() as told:
         lock = settle_placement(tmp_path, TWO, others_end_within=AT_ONCE)
     assert read_layout(tmp_path) == TWO
     assert [(each["before"], each["processes"], each["workers"]) for each in told] == [(told_before, 2, 1)]
