@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 @contextmanager
 def captured_logs() -> Iterator[list[MutableMapping[str, Any]]]:
-    """The events logged meanwhile. A logger that was used under an earlier configuration kept it; it forgets it first."""
+    """The events logged meanwhile; a logger that was used under an earlier configuration forgets that first."""
     for module in list(sys.modules.values()):
         logger = getattr(module, "_logger", None)
         if type(logger).__name__ == "BoundLoggerLazyProxy":
