@@ -31,6 +31,8 @@ P0_BACK_S = 5.0
 """P0 is through with its backlog so soon after the brokers serve again (FAULTS I11)."""
 P0_RESTART_S = 30.0
 """The same where its own processes were killed meanwhile: brokers that come back are slow to know new producers."""
+APART_S = 8.0
+"""Between two faults: who started again in the midst of the next one waited for that one's end, and it counted here."""
 P0_FIRST_S = 2.0
 """Below that nobody asks who was first."""
 VICTIMS = ("sequence", "transactional", "p0-gateway")
@@ -58,7 +60,7 @@ class Story:
         assert back is not None
         self.outages.append((fault.__name__, begin, back))
         self.brokers.wait_in_sync()
-        time.sleep(1.0)
+        time.sleep(APART_S)
 
     def rolling_kills(self) -> None:
         """Kill -9 of each, in any order, the next when the one before is back in sync."""

@@ -1,9 +1,11 @@
 """What a real Kafka cluster does to the log when brokers die, freeze and come back."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource
 from helpers.log_harness import Harness, read_all, values
 
@@ -127,18 +129,28 @@ def test_what_failed_is_never_stored_behind_what_followed(cluster: Kafka) -> Non
     log.close()
 
 
+def patiently(question: Callable[[], Any]) -> Any:
+    """The answer; a broker may not know yet of a topic that another one has made."""
+    give_up = time.monotonic() + 10
+    while True:
+        try:
+            return question()
+        except (KeyError, KafkaException):
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.1)
+
+
 def test_topics_get_a_copy_on_each_of_three_brokers_and_no_leader_that_lacks_records(cluster: Kafka) -> None:
     harness = Harness("kafka", cluster.bootstrap)
     log = harness.open()
     name = harness.prefix + harness.topic(log)
     admin = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
-    give_up = time.monotonic() + 10
-    while name not in admin.list_topics(timeout=10).topics:  # a broker may not know yet what another one has made
-        assert time.monotonic() < give_up
-    found = admin.list_topics(timeout=10).topics[name].partitions[0]
+    found = patiently(lambda: admin.list_topics(timeout=10).topics[name].partitions[0])
     assert len(found.replicas) == len(cluster.brokers)
-    (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name)]).values()
-    config = {entry.name: entry.value for entry in described.result(10).values()}
+    asked = [ConfigResource(ConfigResource.Type.TOPIC, name)]
+    described = patiently(lambda: next(iter(admin.describe_configs(asked).values())).result(10))
+    config = {entry.name: entry.value for entry in described.values()}
     assert config["unclean.leader.election.enable"] == "false"
     assert config["min.insync.replicas"] == ("2" if len(cluster.brokers) == 3 else "1")
     log.close()
