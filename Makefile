@@ -62,7 +62,7 @@ lock: install
 	@! grep -n '://' requirements.lock
 
 graph: install
-	@$(PY) -m flows.picture
+	@$(PY) -m flows.commands.picture
 
 clean:
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

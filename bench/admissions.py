@@ -27,8 +27,8 @@ from bench.figures import record  # noqa: E402 - as above
 from connectors.gateway.app import build_app  # noqa: E402 - as above
 from connectors.gateway.options import GatewayOptions, ServiceKey, UserTokens, hash_key  # noqa: E402 - as above
 from connectors.gateway.serve import serve  # noqa: E402 - as above
-from connectors.log.embedded import EmbeddedLog  # noqa: E402 - as above
-from flows.topics import topic_specs  # noqa: E402 - as above
+from connectors.log.embedded.log import EmbeddedLog  # noqa: E402 - as above
+from connectors.log.topics import topic_specs  # noqa: E402 - as above
 from operators.admit import Rules  # noqa: E402 - as above
 from state.model.registry import load_registry  # noqa: E402 - as above
 

@@ -18,14 +18,14 @@ from typing import Any
 from bench.decisions import EPOCH, NOW, Workload, _document, measure_ours
 from bench.figures import ROOT, record
 from operators.decide import apply
-from state.exports import load_export, verify_export, write_export
-from state.group import GroupState
-from state.group_exports import group_source
+from state.decide.checkpoint import GroupStore
+from state.decide.exports import group_source
+from state.decide.group import GroupState
+from state.decide.moving import Layout, move_groups
+from state.disk.exports import load_export, verify_export, write_export
 from state.model.keys import key_group
 from state.model.registry import load_registry
 from state.model.work import EndpointWork, FollowWork, PreferenceWork, Work
-from state.moving import Layout, move_groups
-from state.rocksdb import GroupStore
 
 TABLE = "checkpoint"
 FOLLOWS = 4

@@ -24,15 +24,15 @@ from bench import plain_flow
 from bench.figures import record
 from connectors.log import NewRecord, Record
 from connectors.log.bytewax import LogSink
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.topics import topic_specs
 from flows import decide
-from flows.topics import topic_specs
+from state.decide.checkpoint import GroupStore
+from state.disk.poison import PoisonJournal
 from state.model.event import Event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
 from state.model.work import EndpointWork, FollowWork, PreferenceWork, SliceWork, TickWork, Work, encode_work
-from state.poison import PoisonJournal
-from state.rocksdb import GroupStore
 
 PARTITIONS = 4
 EPOCH = timedelta(milliseconds=200)

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from rocksdict import BlockBasedOptions, Options, Rdict
 
 from bench.figures import record
-from state.database import database_options
-from state.sending import LaneCommit, SendingStore
+from state.deliver.store import LaneCommit, SendingStore
+from state.disk.rocksdb import database_options
 
 TABLE = "dedup"
 KNOWN, FRESH = 1_000_000, 1_000_000

@@ -27,9 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.figures import record  # noqa: E402 - the path comes first
-from connectors.log.embedded import EmbeddedLog  # noqa: E402 - as above
+from connectors.log.embedded.log import EmbeddedLog  # noqa: E402 - as above
 from connectors.log.interface import NewRecord  # noqa: E402 - as above
-from flows.topics import topic_specs  # noqa: E402 - as above
+from connectors.log.topics import topic_specs  # noqa: E402 - as above
 from state.model.keys import key_group, partition_of_group  # noqa: E402 - as above
 
 PARTITIONS = 4
@@ -99,7 +99,7 @@ def sends(directory: Path, channel: str, count: int) -> None:
     for start in range(0, count, 1000):
         log.append([emission(channel, number) for number in range(start, start + 1000)])
     sandbox = [sys.executable, "-m", "connectors.sandbox", "--dir", str(directory)]
-    launch = [sys.executable, "-m", "flows.launch", "deliver", "flows", "deliver"]
+    launch = [sys.executable, "-m", "flows.up.launch", "deliver", "flows", "deliver"]
     with started(sandbox, core=1) as provider:
         assert provider.stdout is not None
         provider.stdout.readline()

@@ -19,10 +19,10 @@ from bytewax.testing import run_main
 
 from bench.figures import record
 from connectors.log.bytewax import LogSink, LogSource, sink_key
-from connectors.log.embedded import EmbeddedLog, EmbeddedOptions
-from connectors.log.group import GroupAppender
+from connectors.log.embedded.log import EmbeddedLog, EmbeddedOptions
+from connectors.log.grouped import GroupAppender
 from connectors.log.interface import Log, NewRecord, Record, TopicSpec
-from connectors.log.kafka import KafkaLog
+from connectors.log.kafka.log import KafkaLog
 from infra.services import start_kafka
 
 BATCHES, BATCH, SINGLES, PARTITIONS = 300, 1000, 2000, 4

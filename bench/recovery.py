@@ -24,16 +24,16 @@ from bytewax.testing import cluster_main
 from bench.figures import record
 from connectors.archive.manifest import archived_up_to
 from connectors.log import NewRecord
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.topics import topic_specs
 from flows import decide, track
-from flows.cluster import ClusterPlace
-from flows.open import clock_ms
-from flows.replay import Range, opened_origin, rebuild_state, replayed
-from flows.settings import LaneOptions, Settings, load_settings
-from flows.slots import DecideSlot
-from flows.topics import topic_specs
-from state.exports import write_export
-from state.group_exports import group_source
+from flows.config.settings import LaneOptions, Settings, load_settings
+from flows.process.cluster import ClusterPlace
+from flows.process.open import clock_ms
+from flows.recovery.replay import Range, opened_origin, rebuild_state, replayed
+from flows.recovery.slots import DecideSlot
+from state.decide.exports import group_source
+from state.disk.exports import write_export
 from state.model.event import Event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
@@ -163,7 +163,7 @@ def decide_process(site: Site) -> Iterator[subprocess.Popen[bytes]]:
     """As the supervisor starts it."""
     environment = {**os.environ, "CARILLON_DATA_DIR": str(site.directory), "CARILLON_CONFIG": os.devnull}
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.launch", "decide", "flows", "decide"],
+        [sys.executable, "-m", "flows.up.launch", "decide", "flows", "decide"],
         env=environment, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

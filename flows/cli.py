@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.command_line import Data, Json, Profile, existing_log, settings_beside, settings_in_force
+from flows.commands.dead_letters_arguments import dead_letters_app
 from flows.commands.output import Output, complain
-from flows.dead_letters_command import dead_letters_app
+from flows.commands.shared import Data, Json, Profile, existing_log, settings_beside, settings_in_force
 from state.model.errors import CarillonError
 
 app = typer.Typer(
@@ -81,7 +81,7 @@ def up_command(
 def check_command(data: Data = None, as_json: Json = False) -> None:
     """Show the configuration in force and connect to everything configured; exit 1 if something does not answer."""
     from flows.commands.check import check
-    from flows.options import masked
+    from flows.config.options import masked
 
     settings, output = settings_beside(data), Output(as_json)
     output.show({"configuration": masked(settings)}, json.dumps(masked(settings), indent=2))
@@ -158,7 +158,7 @@ def replay_command(
     """Decide a stretch of the decision log again: P1 and P2, exactly as before. P0 goes by its own store."""
     from flows.commands.ledger import BadTimeError, parse_time
     from flows.commands.replay import replay_decisions, replay_deliveries, replay_state
-    from flows.replay import Range
+    from flows.recovery.replay import Range
 
     if rebuild and (again or since or until or partition is not None or out):
         raise typer.BadParameter("--rebuild-state takes all that there is; leave the other options out")
@@ -236,7 +236,7 @@ def token_command(
 @topics_app.command("create")
 def topics_create_command(data: Data = None, as_json: Json = False) -> None:
     """Create the topics that are missing."""
-    from flows.opening import open_log, system_topics
+    from flows.process.opening import open_log, system_topics
 
     settings, output = settings_in_force(data), Output(as_json)
     log = open_log(settings)

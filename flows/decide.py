@@ -3,7 +3,7 @@
 work ─► by key group ─► decide (state: RocksDB) ─► ledger, inbox, deliver.<channel>, dead_letters
 
 Runs as any number of processes and workers that 240 is a multiple of, also under the stock runner's `-i`, `-a` and `-w`
-(`flows/slots.py` says who decides what, and how it moves).
+(`flows/recovery/slots.py` says who decides what, and how it moves).
 """
 
 from collections.abc import Callable, Collection
@@ -17,23 +17,23 @@ from bytewax.dataflow import Dataflow
 
 from connectors.log.bytewax import LogSink, LogSource
 from connectors.log.interface import Log
-from flows.cluster import cluster_place
-from flows.drain import install_drain
-from flows.exports import export_decide, prepare_decide
-from flows.fencing import own_place
-from flows.logs import ensure_logs
-from flows.settings import load_settings
-from flows.slots import DecideSlot
-from flows.steps.decide import DecideGroup, split_by_group
-from flows.steps.deciding import GroupDecider
-from flows.steps.epoch_credit import TOPIC as CREDITS
-from flows.steps.epoch_credit import note_credit
-from flows.topics import SENT_CHANNELS, deliver_topic
+from connectors.log.topics import SENT_CHANNELS, deliver_topic
+from flows.config.settings import load_settings
+from flows.process.cluster import cluster_place
+from flows.process.drain import install_drain
+from flows.process.logs import ensure_logs
+from flows.process.place import own_place
+from flows.recovery.prepare import export_decide, prepare_decide
+from flows.recovery.slots import DecideSlot
+from flows.steps.decide.epoch_credit import TOPIC as CREDITS
+from flows.steps.decide.epoch_credit import note_credit
+from flows.steps.decide.group import GroupDecider
+from flows.steps.decide.steps import DecideGroup, split_by_group
+from state.decide.checkpoint import GroupStore
+from state.disk.poison import PoisonJournal
 from state.model.errors import StateError
 from state.model.keys import KEY_GROUPS, groups_of_partition
 from state.model.registry import Registry
-from state.poison import PoisonJournal
-from state.rocksdb import GroupStore
 
 OWN_OFFSETS = True
 """The checkpoint holds the offsets; Bytewax's recovery store is not needed (and does no harm)."""

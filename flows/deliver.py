@@ -21,21 +21,21 @@ from bytewax.operators import KeyedStream
 from connectors.control import ControlWatcher
 from connectors.log.bytewax import LogSink, LogSource, keyed
 from connectors.log.interface import Log, NewRecord
-from flows.cluster import cluster_place
-from flows.drain import install_drain
-from flows.fencing import own_place
-from flows.logs import ensure_logs
-from flows.open import clock_ms
-from flows.sending import build_sender
-from flows.settings import load_settings
-from flows.steps.deliver import DeliverLogic, Lanes, lane_number
-from flows.steps.deliver_parts import LaneParts, lane_path
-from flows.steps.deliver_records import OUTPUT_TOPICS
-from flows.steps.lane_source import Item, LaneSource
-from flows.steps.restoring import Home, first_offset
-from flows.topics import SENT_CHANNELS, deliver_topic
+from connectors.log.topics import SENT_CHANNELS, deliver_topic
+from flows.config.sender import build_sender
+from flows.config.settings import load_settings
+from flows.process.cluster import cluster_place
+from flows.process.drain import install_drain
+from flows.process.logs import ensure_logs
+from flows.process.open import clock_ms
+from flows.process.place import own_place
+from flows.recovery.restore import Home, first_offset
+from flows.steps.deliver.parts import LaneParts, lane_path
+from flows.steps.deliver.steps import DeliverLogic, Lanes, lane_number
+from flows.steps.lanes.records import OUTPUT_TOPICS
+from flows.steps.sources.lane import Item, LaneSource
+from state.deliver.store import read_start
 from state.model.group_keys import GROUP_KEYS
-from state.sending import read_start
 
 OWN_OFFSETS = True
 """Tells who runs the flow that it needs no recovery store."""

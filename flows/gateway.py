@@ -17,15 +17,15 @@ from connectors.gateway.serve import serve
 from connectors.inbox.interface import InboxReader
 from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log.interface import Log
-from flows.access import gateway_options
+from flows.config.access import gateway_options
+from flows.config.settings import Settings, load_settings
 from flows.inbox import DIRECTORY as INBOX_DIRECTORY
-from flows.open import clock_ms, log_opener
-from flows.opening import open_log
-from flows.run_files import mark_ready
-from flows.settings import Settings, load_settings
+from flows.process.open import clock_ms, log_opener
+from flows.process.opening import open_log
+from flows.process.run_files import mark_ready
 from flows.track import DIRECTORY as ARCHIVE_DIRECTORY
 from operators.admit import Rules
-from state.lock import StateLock
+from state.disk.lock import StateLock
 
 Lane = Literal["ordinary", "p0"]
 

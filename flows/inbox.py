@@ -5,7 +5,7 @@
 The stores know what they hold and where to go on (`flows/steps/inbox.py`): the flow needs no recovery store of Bytewax,
 and is exact with or without one, after kill -9 at any instant. One process, or several with `-i/-a`: each partition's
 store is opened by the worker that owns the partition. A store that is lost or does not fit the log is restored from its
-newest export, or the flow refuses to start (`flows/steps/restoring.py`).
+newest export, or the flow refuses to start (`flows/recovery/restore.py`).
 """
 
 import threading
@@ -22,19 +22,19 @@ from bytewax.operators import KeyedStream
 from connectors.inbox.rocksdb import RocksInboxOptions, RocksInboxStore, shard_path, stored_offset
 from connectors.log.bytewax import LogSource
 from connectors.log.interface import Log, Record
-from flows.cluster import cluster_place
-from flows.drain import install_drain
-from flows.exports import start_exporter
-from flows.fencing import own_place
-from flows.logs import ensure_logs
-from flows.open import clock_ms
-from flows.settings import load_settings
-from flows.steps.exporting import Exporter
+from flows.config.settings import load_settings
+from flows.process.cluster import cluster_place
+from flows.process.drain import install_drain
+from flows.process.logs import ensure_logs
+from flows.process.open import clock_ms
+from flows.process.place import own_place
+from flows.recovery.export import Exporter
+from flows.recovery.prepare import start_exporter
+from flows.recovery.restore import Home, ensure_store, first_offset
 from flows.steps.inbox import HousekeepingOptions, InboxParts, InboxSink, Item
-from flows.steps.restoring import Home, ensure_store, first_offset
-from flows.steps.ticks import Tick, TickSource
-from state.exports import Place
-from state.poison import PoisonJournal
+from flows.steps.sources.ticks import Tick, TickSource
+from state.disk.exports import Place
+from state.disk.poison import PoisonJournal
 
 OWN_OFFSETS = True
 """Tells who runs the flow that it needs no recovery store."""

@@ -15,17 +15,17 @@ from bytewax.dataflow import Dataflow
 
 from connectors.log.bytewax import LogSink
 from connectors.log.interface import Log
-from flows.cluster import cluster_place
-from flows.drain import install_drain
-from flows.fencing import own_place
-from flows.logs import ensure_logs
-from flows.open import clock_ms
-from flows.settings import Settings, load_settings
+from connectors.log.topics import EVENT_TOPICS
+from flows.config.settings import Settings, load_settings
+from flows.process.cluster import cluster_place
+from flows.process.drain import install_drain
+from flows.process.logs import ensure_logs
+from flows.process.open import clock_ms
+from flows.process.place import own_place
 from flows.steps.schedule import ScheduleParts, schedule_source
-from flows.topics import EVENT_TOPICS
-from state.lock import StateLock
-from state.poison import PoisonJournal
-from state.scheduling import ScheduleStore
+from state.disk.lock import StateLock
+from state.disk.poison import PoisonJournal
+from state.schedule.store import ScheduleStore
 
 OWN_OFFSETS = True
 """The checkpoint holds the offset; Bytewax's recovery store is not needed (and does no harm)."""

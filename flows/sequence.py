@@ -16,19 +16,19 @@ from bytewax.dataflow import Dataflow
 
 from connectors.log.bytewax import LogSink
 from connectors.log.interface import Log
-from flows.cluster import cluster_place
-from flows.drain import install_drain
-from flows.exports import prepare_sequence, start_exporter
-from flows.fencing import own_place
-from flows.logs import ensure_logs
-from flows.open import clock_ms
-from flows.settings import Settings, load_settings
-from flows.steps.sequence import SequenceParts, sequence_source
-from flows.steps.sequence_reading import SequenceOptions
+from flows.config.settings import Settings, load_settings
+from flows.process.cluster import cluster_place
+from flows.process.drain import install_drain
+from flows.process.logs import ensure_logs
+from flows.process.open import clock_ms
+from flows.process.place import own_place
+from flows.recovery.prepare import prepare_sequence, start_exporter
+from flows.steps.sequence.reading import SequenceOptions
+from flows.steps.sequence.source import SequenceParts, sequence_source
 from operators.sequence import versions_in_force
-from state.lock import StateLock
-from state.poison import PoisonJournal
-from state.sequencing import SequenceStore
+from state.disk.lock import StateLock
+from state.disk.poison import PoisonJournal
+from state.sequence.store import SequenceStore
 
 OWN_OFFSETS = True
 """The checkpoint holds the offsets; Bytewax's recovery store is not needed (and does no harm)."""

@@ -22,11 +22,11 @@ from connectors.archive.manifest import ARCHIVED, read_manifest
 from connectors.archive.parquet import ArchiveOptions
 from connectors.log.bytewax import LogSource
 from connectors.log.interface import Log, Record
-from flows.drain import install_drain
-from flows.logs import ensure_logs
-from flows.open import clock_ms, log_opener
-from flows.settings import ArchiveTable, load_settings
-from flows.steps.ticks import Tick, TickSource
+from flows.config.settings import ArchiveTable, load_settings
+from flows.process.drain import install_drain
+from flows.process.logs import ensure_logs
+from flows.process.open import clock_ms, log_opener
+from flows.steps.sources.ticks import Tick, TickSource
 from flows.steps.track import ArchivedTopic, Item, PartOptions, TrackParts, TrackSink
 from state.model.errors import StateDamagedError
 

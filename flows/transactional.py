@@ -19,20 +19,20 @@ from bytewax.operators import KeyedStream
 from connectors.control import ControlWatcher
 from connectors.log.bytewax import LogSink, keyed
 from connectors.log.interface import Log, NewRecord
-from flows.cluster import ALONE, ClusterPlace, cluster_place
-from flows.drain import install_drain
-from flows.fencing import own_place
-from flows.logs import ensure_logs
-from flows.open import clock_ms
-from flows.sending import build_sender
-from flows.settings import load_settings
-from flows.steps.lane_source import Item
-from flows.steps.p0_source import P0Source
-from flows.steps.restoring import Home, first_offset
-from flows.steps.transactional import OPEN_MAX, P0Lanes, P0Logic, lane_number
-from flows.steps.transactional_parts import TOPIC, P0Parts, lane_path
+from flows.config.sender import build_sender
+from flows.config.settings import load_settings
+from flows.process.cluster import ALONE, ClusterPlace, cluster_place
+from flows.process.drain import install_drain
+from flows.process.logs import ensure_logs
+from flows.process.open import clock_ms
+from flows.process.place import own_place
+from flows.recovery.restore import Home, first_offset
+from flows.steps.sources.lane import Item
+from flows.steps.sources.p0 import P0Source
+from flows.steps.transactional.parts import TOPIC, P0Parts, lane_path
+from flows.steps.transactional.steps import OPEN_MAX, P0Lanes, P0Logic, lane_number
 from state.model.group_keys import GROUP_KEYS
-from state.transactional import read_start
+from state.transactional.store import read_start
 
 OWN_OFFSETS = True
 """Tells who runs the flow that it needs no recovery store."""

@@ -8,8 +8,8 @@ from operators.digest import digest_time, join_digest
 from operators.emit import emit, goes_to_digest, no_channel, route_first
 from operators.filter import filter_item
 from operators.gate import Hold, gate
+from state.decide.pending import HELD, OPEN, Group, GroupKey, Item
 from state.model.event import Event
-from state.pending import HELD, OPEN, Group, GroupKey, Item
 
 
 def group_key(event: Event, window_ms: int, place: int) -> GroupKey:

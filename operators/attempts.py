@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from operators.retry import BUDGETS
+from state.disk.poison import STARTS_MAX
 from state.model.delivery import Attempt, AttemptMade
-from state.poison import STARTS_MAX
 
 DELIVERED, UNKNOWN = "DELIVERED", "UNKNOWN"
 INTERRUPTED = "interrupted"

@@ -14,7 +14,7 @@ from operators.columns import PreferenceColumns
 from operators.context import Verdict
 from operators.emit import goes_to_digest
 from operators.route import Allowed, Route, choose, usable
-from state.group import GroupState
+from state.decide.group import GroupState
 from state.model.event import Event
 from state.model.registry import TypeProfile
 

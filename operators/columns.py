@@ -1,7 +1,7 @@
 """What preference documents say, as columns by document number, for evaluating thousands of recipients at once.
 
-Derived from `state.preferences`, shared by the key groups of a process, never stored. A document is looked at again
-when its number is given out anew; quiet hours, when a boundary has passed.
+Derived from `state.decide.preferences`, shared by the key groups of a process, never stored. A document is looked at
+again when its number is given out anew; quiet hours, when a boundary has passed.
 """
 
 import numpy as np
@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from operators.quiet import quiet_state
 from operators.route import ordered_channels
+from state.decide.preferences import PreferenceTable
 from state.model.registry import TypeProfile
-from state.preferences import PreferenceTable
 
 _FAR = 1 << 62
 

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from state.group import GroupState
+from state.decide.group import GroupState
+from state.decide.pending import HELD, Group, Item
 from state.model.records import Decision, InboxOperation, Outputs
-from state.pending import HELD, Group, Item
 
 
 class Verdict(NamedTuple):

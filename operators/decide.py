@@ -19,7 +19,9 @@ from operators.fan_out import audience_rows, in_hash_range
 from operators.filter import event_verdict, user_verdict
 from operators.retract import read, retract
 from operators.route import Allowed, allowed
-from state.group import GroupState
+from state.decide.group import GroupState
+from state.decide.pending import GivenUp, Item
+from state.decide.users import Endpoint
 from state.model.event import Event
 from state.model.records import InboxOperation, Outputs
 from state.model.registry import load_registry
@@ -36,8 +38,6 @@ from state.model.work import (
     VersionsWork,
     Work,
 )
-from state.pending import GivenUp, Item
-from state.users import Endpoint
 
 
 def apply(state: GroupState, record: Work, place: int, given_up: Iterable[GivenUp] = ()) -> Outputs:

@@ -3,7 +3,7 @@
 from operators.identity import content_identity, is_compared_by_content, repeat_kind
 from state.model.event import Event
 from state.model.registry import DAY_MS, Registry
-from state.repeats import Mark, MarkKey, RepeatMarks
+from state.sequence.repeats import Mark, MarkKey, RepeatMarks
 
 EVENT_ID_WINDOW_MS = DAY_MS
 RETRY_WINDOW_MS = 30 * DAY_MS

@@ -6,8 +6,8 @@ from operators.filter import filter_item
 from operators.gate import Hold, gate
 from operators.quiet import next_digest
 from operators.route import Route, allowed
-from state.group import GroupState
-from state.pending import DIGEST_KEY, HELD, OPEN, Group, Item
+from state.decide.group import GroupState
+from state.decide.pending import DIGEST_KEY, HELD, OPEN, Group, Item
 
 
 def digest_time(state: GroupState, row: int, now: int) -> int:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from operators.context import Verdict, Writer, decision
 from operators.route import Route, route
-from state.group import GroupState
+from state.decide.group import GroupState
+from state.decide.pending import Item
 from state.model.event import Event
 from state.model.keys import emission_id
 from state.model.records import ChannelDevices, Device, Emission
 from state.model.registry import TypeProfile
-from state.pending import Item
 
 DIGEST_TYPE = "digest"
 DIGEST_CHANNELS = ("email",)

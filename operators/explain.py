@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from operators.quiet import is_quiet
-from state.inbox import InboxRow
+from state.inbox.values import InboxRow
 from state.model.preference import Preference, compile_preference, muted_names
 from state.model.registry import TypeProfile
 from state.model.zones import offset_at

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from state.group import GroupState
+from state.decide.group import GroupState
 from state.model.event import Event
 
 HASH_END = 1 << 64

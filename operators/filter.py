@@ -1,11 +1,11 @@
 """Rule A: who is not told, whatever the channel (RULES 3.A)."""
 
 from operators.context import Verdict
-from state.group import GroupState
+from state.decide.group import GroupState
+from state.decide.pending import Item
+from state.decide.users import NO_MUTES
 from state.model.event import Event
 from state.model.registry import TypeProfile
-from state.pending import Item
-from state.users import NO_MUTES
 
 
 def event_verdict(state: GroupState, event: Event, profile: TypeProfile, now: int, waited_ms: int) -> Verdict | None:

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from operators.context import Verdict
 from operators.quiet import is_quiet, quiet_end
-from state.emitted import HOUR_MS
-from state.group import GroupState
+from state.decide.emitted import HOUR_MS
+from state.decide.group import GroupState
 
 
 class Hold(NamedTuple):

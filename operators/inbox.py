@@ -13,7 +13,8 @@ from datetime import timedelta
 
 import xxhash
 
-from state.inbox import (
+from state.inbox.codec import decode_inbox, encode_inbox
+from state.inbox.values import (
     IDENTITIES_MAX,
     ITEMS_EXACT_MAX,
     PAYLOADS_MAX,
@@ -25,7 +26,6 @@ from state.inbox import (
     UserChanges,
     row_view,
 )
-from state.inbox_codec import decode_inbox, encode_inbox
 
 _Subject = tuple[str, str | None]
 
@@ -176,7 +176,7 @@ class UserInbox:
         return changes
 
     def encode(self) -> bytes:
-        """The whole inbox (`state/inbox_codec.py`)."""
+        """The whole inbox (`state/inbox/codec.py`)."""
         totals = (self.items_added, self.items_taken_back, self.items_retired)
         return encode_inbox(self.head, self._rows.values(), totals)
 

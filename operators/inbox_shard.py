@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from operators.inbox import InboxConfig, UserInbox
-from state.inbox import GroupTotals, InboxHead, Mark, ShardCommit, StoredRow
-from state.inbox_ops import Operation
-from state.inbox_ops import Sequence as Place
+from state.inbox.operations import Operation
+from state.inbox.operations import Sequence as Place
+from state.inbox.values import GroupTotals, InboxHead, Mark, ShardCommit, StoredRow
 
 Load = Callable[[str], tuple[InboxHead, list[StoredRow]]]
 """Gives the stored head and rows of a user."""

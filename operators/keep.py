@@ -3,10 +3,10 @@
 import msgspec
 
 from operators.dedup import forget, original_of, remember
-from state.kept import KeptEvents
 from state.model.event import Event
 from state.model.registry import Registry
-from state.repeats import RepeatMarks
+from state.schedule.kept import KeptEvents
+from state.sequence.repeats import RepeatMarks
 
 
 class Acceptance:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from state.model.event import Event
 from state.model.keys import key_group
 from state.model.work import EventWork, FollowWork, SegmentWork, SliceWork, Work
-from state.placement import ALL_GROUPS, Placement, groups_in
+from state.sequence.placement import ALL_GROUPS, Placement, groups_in
 
 Members = dict[int, list[str]]
 """Users by key group."""

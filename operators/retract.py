@@ -1,9 +1,9 @@
 """Rule F and the user's reading: what takes pending items back (RULES 3.F, 3.G)."""
 
 from operators.context import Verdict, Writer, group_name
+from state.decide.pending import Group, Item
 from state.model.event import Event
 from state.model.records import InboxOperation
-from state.pending import Group, Item
 
 RETRACTED = Verdict("SUPPRESSED", "retracted")
 RETRACTION = Verdict("SUPPRESSED", "retraction")

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from state.group import GroupState
+from state.decide.group import GroupState
+from state.decide.users import CHANNEL_BIT
 from state.model.event import Event
 from state.model.preference import Preference
 from state.model.registry import TypeProfile
-from state.users import CHANNEL_BIT
 
 
 class Allowed(NamedTuple):

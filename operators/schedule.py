@@ -9,8 +9,8 @@ A reaction is worked out first and settled when all its records are encoded: a r
 
 import msgspec
 
-from state.kept import KeptEvents
 from state.model.event import Event
+from state.schedule.kept import KeptEvents
 
 RELEASED = "released"
 CANCELLED = "cancelled"

@@ -33,7 +33,7 @@ from state.model.work import (
     encode_work,
 )
 from state.model.zones import tzdata_version
-from state.sequencing import SequenceState
+from state.sequence.store import SequenceState
 
 Place = tuple[str, int, int]
 RULES_VERSION = 1

@@ -16,7 +16,7 @@ from state.model.event import RawEvent, resolve
 from state.model.keys import key_group
 from state.model.registry import Registry
 from state.model.work import EndpointWork, FollowWork, KillWork, PreferenceWork, ReadWork, TickWork, Work
-from state.placement import Placement
+from state.sequence.placement import Placement
 
 Placed = tuple[int, Work]
 

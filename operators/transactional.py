@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from operators.decide import apply, apply_setting
-from state.group import GroupState
+from state.decide.group import GroupState
 from state.model.errors import MalformedRecordError
 from state.model.event import Event
 from state.model.records import Outputs

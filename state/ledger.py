@@ -24,8 +24,8 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.json
 
-from state.envelope import header, schema_of
-from state.inbox_ops import parse_sequence
+from state.inbox.operations import parse_sequence
+from state.model.envelope import header, schema_of
 from state.model.errors import MalformedRecordError
 from state.model.keys import key_group
 

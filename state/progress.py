@@ -1,7 +1,7 @@
 """How much each thread of this process got done, as a number that only grows.
 
 Whoever takes up a record, or the next part of something long, counts it here. A flow none of whose threads counts
-anything for long stands still, whatever the other threads of its process do (`flows.liveness`). Costs 0.15 us.
+anything for long stands still, whatever the other threads of its process do (`flows.process.liveness`). Costs 0.15 us.
 """
 
 from threading import get_ident

@@ -35,7 +35,7 @@ _RETRY_MS = 1000
 
 
 class Appender(Protocol):
-    """`connectors.log.group.GroupAppender`, or what does the same."""
+    """`connectors.log.grouped.GroupAppender`, or what does the same."""
 
     async def append(self, records: Sequence[NewRecord]) -> list[int]:
         """Store the records durably, in order."""

@@ -35,7 +35,7 @@ from connectors.gateway.routes import Callers, Route, Router
 from connectors.gateway.segments import Segments
 from connectors.gateway.writer import Writer
 from connectors.inbox.interface import InboxReader
-from connectors.log.group import GroupAppender
+from connectors.log.grouped import GroupAppender
 from connectors.log.interface import Log
 from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
 from state.model.admission import AdmissionRules
@@ -149,7 +149,7 @@ class Parts:
 
 def _stores(options: GatewayOptions) -> tuple[AdmissionStore, SenderLimit]:
     if options.redis is not None:
-        from connectors.cache.redis import RedisAdmissionStore, RedisSenderLimit  # heavy, and rarely configured
+        from connectors.admission.redis import RedisAdmissionStore, RedisSenderLimit  # heavy, and rarely configured
 
         return RedisAdmissionStore(options.redis), RedisSenderLimit(options.redis)
     return RocksAdmissionStore(options.store_directory() / "admission"), LocalSenderLimit()

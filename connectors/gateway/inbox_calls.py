@@ -21,7 +21,7 @@ from connectors.gateway.records import read_record
 from connectors.gateway.writer import Writer
 from connectors.inbox.interface import InboxPage, InboxReader
 from connectors.log.interface import Record
-from state.inbox import InboxRow
+from state.inbox.values import InboxRow
 from state.model.admission import AdmissionRules, FieldError
 from state.model.errors import StateError, StoreUnavailableError
 

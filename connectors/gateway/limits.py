@@ -2,7 +2,7 @@
 
 In any window of one second at most the limit is granted, also across the edge of a second: what was granted is kept by
 the millisecond. Two implementations keep the laws of `tests/contract/test_admission_laws.py`: `LocalSenderLimit` for
-one process, `connectors.cache.redis.RedisSenderLimit` for several.
+one process, `connectors.admission.redis.RedisSenderLimit` for several.
 """
 
 from __future__ import annotations

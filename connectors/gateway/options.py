@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from connectors.cache.options import RedisOptions
+from connectors.admission.options import RedisOptions
 from state.model.admission import Sender
 
 Role = Literal["producer", "p0", "ops", "marketing", "support"]

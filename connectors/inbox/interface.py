@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from state.inbox import GroupTotals, InboxHead, InboxRow, Mark, SetAside, ShardCommit, StoredRow
+from state.inbox.values import GroupTotals, InboxHead, InboxRow, Mark, SetAside, ShardCommit, StoredRow
 
 
 class RowPosition(NamedTuple):

@@ -7,7 +7,7 @@
 | `m`, u8 group, source in ASCII | u64 offset, u64 ordinal of the last operation applied |
 | `t`, u8 group | i64 items in rows, added, taken back, retired |
 | `x`, u64 offset of topic `inbox` | i16 group (-1: unknown), u32 items: a record set aside, what it would have added |
-| `h`, u8 group, user in UTF-8 | head (`state/inbox_codec.py`) |
+| `h`, u8 group, user in UTF-8 | head (`state/inbox/codec.py`) |
 | `r`, u8 group, u16 length of user, user in UTF-8, u64 of 2^63 - at, u64 of 2^63 - number | row |
 
 The complements make a user's rows be read newest first.
@@ -16,7 +16,7 @@ The complements make a user's rows be read newest first.
 import struct
 
 from connectors.inbox.interface import RowPosition
-from state.inbox import GroupTotals, Mark, SetAside
+from state.inbox.values import GroupTotals, Mark, SetAside
 from state.model.keys import key_group
 
 LAYOUT_VERSION = 1

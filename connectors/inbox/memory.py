@@ -3,8 +3,8 @@
 from itertools import islice
 
 from connectors.inbox.interface import InboxAudit, InboxPage, RowPosition
-from state.inbox import GroupTotals, InboxHead, InboxRow, Mark, SetAside, ShardCommit, StoredRow, row_view
-from state.inbox_codec import decode_head, decode_row, encode_head, encode_row
+from state.inbox.codec import decode_head, decode_row, encode_head, encode_row
+from state.inbox.values import GroupTotals, InboxHead, InboxRow, Mark, SetAside, ShardCommit, StoredRow, row_view
 from state.model.keys import key_group
 
 

@@ -2,7 +2,7 @@
 
 Guarantee: a commit is one write batch with the log flushed to the disk, so rows and the marks of what they include are
 never apart. Other processes read through a secondary instance, which follows the writer's log and never writes there.
-Keys and values: `connectors/inbox/keys.py`, `state/inbox_codec.py`.
+Keys and values: `connectors/inbox/keys.py`, `state/inbox/codec.py`.
 """
 
 import shutil
@@ -24,10 +24,20 @@ from rocksdict import (
 
 from connectors.inbox import keys
 from connectors.inbox.interface import InboxAudit, InboxPage, RowPosition
-from state.database import named_damage, prefixed_rows, refuse_remains, stored_row
-from state.exports import ExportSource, Place, rows_from
-from state.inbox import GroupTotals, InboxHead, InboxRow, Mark, SetAside, ShardCommit, StoredRow, UserChanges, row_view
-from state.inbox_codec import decode_head, decode_row, encode_head, encode_row, row_count
+from state.disk.exports import ExportSource, Place, rows_from
+from state.disk.rocksdb import named_damage, prefixed_rows, refuse_remains, stored_row
+from state.inbox.codec import decode_head, decode_row, encode_head, encode_row, row_count
+from state.inbox.values import (
+    GroupTotals,
+    InboxHead,
+    InboxRow,
+    Mark,
+    SetAside,
+    ShardCommit,
+    StoredRow,
+    UserChanges,
+    row_view,
+)
 from state.model.errors import StateVersionError
 from state.model.keys import key_group, partition_of_group
 

@@ -1,7 +1,7 @@
 """The log as the rest of the system sees it: topics of ordered partitions, appended to and read by offset.
 
-Two implementations keep the same laws (`tests/contract/test_log_laws.py`): `connectors.log.embedded` (SQLite files of
-one machine) and `connectors.log.kafka`. The laws, in short:
+Two implementations keep the same laws (`tests/contract/test_log_laws.py`): `connectors.log.embedded.log` (SQLite files
+of one machine) and `connectors.log.kafka.log`. The laws, in short:
 
 - Records of one partition are read in the order of their offsets, which rise and may have gaps (compaction).
 - An append is durable when it returns; one that fails raises `LogUnavailableError`, and may have been stored or not,
@@ -61,7 +61,7 @@ OWNERS = "owners"
 
 
 class Claim(NamedTuple):
-    """That one process of a flow owns its place: what `connectors.fencing` makes and appends are checked by."""
+    """That one process of a flow owns its place: what `connectors.log.owners` makes and appends are checked by."""
 
     flow: str
     process: int

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from connectors.log.embedded import EmbeddedLog, EmbeddedOptions
+from connectors.log.embedded.log import EmbeddedLog, EmbeddedOptions
 from connectors.log.interface import Log
 from state.model.errors import ConfigurationError
 
@@ -32,6 +32,6 @@ def open_log(
         return EmbeddedLog(directory, clock=clock, options=EmbeddedOptions(sync_full=sync_full))
     if not bootstrap:
         raise ConfigurationError("log.bootstrap is missing: the profile kafka needs the address of a broker, host:port")
-    from connectors.log.kafka import KafkaLog
+    from connectors.log.kafka.log import KafkaLog
 
     return KafkaLog(bootstrap, prefix=prefix)

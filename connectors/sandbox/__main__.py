@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from connectors.push.apns_token import load_signing_key
+from connectors.providers.push.apns_token import load_signing_key
 from connectors.sandbox.apns import ApnsServer
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from connectors.sandbox.journal import Journal

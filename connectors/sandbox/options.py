@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from connectors.email.smtp import SmtpOptions
-from connectors.push.apns import ApnsOptions
+from connectors.providers.email.smtp import SmtpOptions
+from connectors.providers.push.apns import ApnsOptions
+from connectors.providers.sms.twilio import TwilioOptions
 from connectors.sandbox.certificates import SandboxFiles
-from connectors.sms.twilio import TwilioOptions
 from state.model.errors import ConfigurationError
 
 TEAM_ID = "SANDBOXTEA"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from cryptography.x509 import load_pem_x509_certificates
 
-from connectors.log.embedded import EmbeddedLog
-from flows.opening import open_log, system_topics
-from flows.providers import ProvidersInForce, needs_sandbox, providers_in_force
-from flows.settings import Settings
+from connectors.log.embedded.log import EmbeddedLog
+from flows.config.providers import ProvidersInForce, needs_sandbox, providers_in_force
+from flows.config.settings import Settings
+from flows.process.opening import open_log, system_topics
 from state.model.errors import CarillonError, UnknownTopicError
 
 _DEADLINE = timedelta(seconds=15)
@@ -121,7 +121,7 @@ def _check_providers(settings: Settings) -> Iterator[Finding]:
 
 def _sandbox_runs(settings: Settings) -> bool:
     from connectors.control import lives
-    from flows.run_files import read_processes
+    from flows.process.run_files import read_processes
 
     return any(name == "sandbox" and lives(pid) for name, pid in read_processes(settings.data_dir).items())
 

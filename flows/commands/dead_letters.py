@@ -15,9 +15,9 @@ import msgspec
 
 from connectors.dead_letters import OPEN, DeadLetters, Filed
 from connectors.log.interface import Log, NewRecord, Record
+from connectors.log.topics import COMPACTED, ONE_PARTITION
 from flows.commands.output import Output
-from flows.steps.resuming import dead_action
-from flows.topics import COMPACTED, ONE_PARTITION
+from flows.steps.dead_letters import dead_action
 from operators.sequence import RETRIES
 from state.model.dead_letter import (
     AGAIN_HEADER,

@@ -22,7 +22,7 @@ from operators.explain import (
     explain_row,
     used_values,
 )
-from state.inbox import InboxRow
+from state.inbox.values import InboxRow
 from state.model.errors import MalformedRecordError, OffsetOutOfRangeError
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import Registry

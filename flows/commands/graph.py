@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from flows.settings import Settings, child_environment, load_settings
+from flows.config.settings import Settings, child_environment, load_settings
 from state.model.errors import CarillonError
 
 FLOWS = ("sequence", "decide", "transactional", "deliver", "inbox", "track", "schedule")
@@ -58,7 +58,7 @@ def prepare_directory(settings: Settings) -> None:
     """What flows find in a system's directory: topics, and where the sandbox would be."""
     from connectors.sandbox.certificates import SandboxFiles, make_certificates
     from connectors.sandbox.options import Ports
-    from flows.opening import open_log, system_topics
+    from flows.process.opening import open_log, system_topics
 
     log = open_log(settings)
     log.ensure_topics(system_topics(settings))

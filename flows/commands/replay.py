@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from flows.commands.ledger import show_table
 from flows.commands.output import Output
-from flows.open import clock_ms
-from flows.replay import Progress as Told
-from flows.replay import Range, Rebuilt, opened_origin, rebuild_state, redeliver, replayed_decisions
-from flows.settings import Settings
+from flows.config.settings import Settings
+from flows.process.open import clock_ms
+from flows.recovery.replay import Progress as Told
+from flows.recovery.replay import Range, Rebuilt, opened_origin, rebuild_state, redeliver, replayed_decisions
 from state.ledger import records_of
 
 _LINES = 5_000

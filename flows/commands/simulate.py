@@ -13,7 +13,7 @@ from bytewax.errors import BytewaxRuntimeError
 from rich.console import Console
 from rich.progress import Progress
 
-from flows.simulate import run_simulation
+from flows.simulation.run import run_simulation
 from state.model.errors import CarillonError
 from state.model.registry import Registry
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from connectors.gateway.auth import user_token
-from flows.access import user_tokens
-from flows.open import clock_ms
-from flows.settings import Settings
+from flows.config.access import user_tokens
+from flows.config.settings import Settings
+from flows.process.open import clock_ms
 from state.model.errors import ConfigurationError
 
 LIFE = timedelta(days=1)

@@ -13,12 +13,12 @@ from types import FrameType
 from typing import Any
 
 from flows.commands.output import Output, complain
-from flows.credentials import ROLES, development_credentials
-from flows.logs import configure_logs
-from flows.processes import SILENT_FOR, ProcessEvent
-from flows.run_files import Rebuild
-from flows.settings import Settings
-from flows.supervisor import Supervisor, directory_of
+from flows.config.credentials import ROLES, development_credentials
+from flows.config.settings import Settings
+from flows.process.logs import configure_logs
+from flows.process.run_files import Rebuild
+from flows.up.processes import SILENT_FOR, ProcessEvent
+from flows.up.supervisor import Supervisor, directory_of
 
 _LOOK = timedelta(milliseconds=100)
 _TROUBLES_MAX = 10
@@ -39,7 +39,7 @@ class _Asked:
     def _take(self, _signal: int, _frame: FrameType | None) -> None:
         self.times += 1
         if self.times > 1:
-            os._exit(1)  # children end with their parent (flows.launch)
+            os._exit(1)  # children end with their parent (flows.up.launch)
 
 
 def up(settings: Settings, output: Output, *, demo: bool) -> int:
@@ -75,7 +75,7 @@ def up(settings: Settings, output: Output, *, demo: bool) -> int:
 
 def _run(supervisor: Supervisor, reporter: _Reporter, asked: Callable[[], bool], *, demo: bool) -> None:
     if demo:
-        from flows.demo_run import run_demo
+        from flows.demo.run import run_demo
 
         run_demo(supervisor, reporter.output, reporter.troubles, asked)
         return

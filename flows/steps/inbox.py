@@ -20,17 +20,17 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from connectors.inbox.interface import InboxStore
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.metrics import DEAD_LETTERS, INBOX_AUDIT_MISMATCHES, INBOX_COMMIT_SECONDS, INBOX_OPERATIONS
-from flows.steps.resuming import dead_letter, environment_failed
-from flows.steps.ticks import Tick
+from flows.steps.dead_letters import dead_letter, environment_failed
+from flows.steps.sources.ticks import Tick
 from operators.inbox_shard import InboxShard, ShardCounts
-from state.envelope import header, schema_of
-from state.inbox import SetAside
-from state.inbox_ops import Operation, decode_operations, parse_sequence
-from state.inbox_ops import Sequence as Place
+from state.disk.poison import PoisonJournal
+from state.inbox.operations import Operation, decode_operations, parse_sequence
+from state.inbox.operations import Sequence as Place
+from state.inbox.values import SetAside
 from state.model.dead_letter import AGAIN_HEADER
+from state.model.envelope import header, schema_of
 from state.model.errors import MalformedRecordError
 from state.model.keys import groups_of_partition, partition_of_group
-from state.poison import PoisonJournal
 
 Item = list[Record] | Tick
 STAGE = "inbox"

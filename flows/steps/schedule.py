@@ -14,20 +14,20 @@ import msgspec
 import structlog
 
 from connectors.log import Log, NewRecord, Record
+from connectors.log.topics import EVENT_TOPICS
 from connectors.metrics import DEAD_LETTERS
-from flows.steps.one_owner import OwnerSource
-from flows.steps.rebuilding import CarriedOut, releases_carried_out
-from flows.steps.resuming import dead_letter, environment_failed, resume_offset
-from flows.topics import EVENT_TOPICS
+from flows.recovery.rebuild import CarriedOut, releases_carried_out
+from flows.steps.dead_letters import dead_letter, environment_failed, resume_offset
+from flows.steps.sources.owner import OwnerSource
 from operators.schedule import Cancel, Reaction, Released, on_cancel, on_event, on_released, settle
-from state.envelope import refuse_other_versions
-from state.kept import KeptEvents
+from state.disk.poison import PoisonJournal
 from state.model.dead_letter import names_in
+from state.model.envelope import refuse_other_versions
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import Event, decode_event, encode_event
 from state.model.keys import key_group, partition_of_group
-from state.poison import PoisonJournal
-from state.scheduling import ScheduleStore
+from state.schedule.kept import KeptEvents
+from state.schedule.store import ScheduleStore
 
 STAGE = "schedule"
 TOPIC = "schedule"

@@ -19,11 +19,11 @@ from connectors.archive.forms import LEDGER, RAW, ArchiveForm, raw_table
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.metrics import ARCHIVE_BEHIND_SECONDS, DEAD_LETTERS
-from flows.steps.resuming import dead_letter, environment_failed
-from flows.steps.ticks import Tick
+from flows.steps.dead_letters import dead_letter, environment_failed
+from flows.steps.sources.ticks import Tick
+from state.disk.lock import StateLock
+from state.disk.poison import STARTS_MAX, PoisonJournal
 from state.ledger import ledger_table
-from state.lock import StateLock
-from state.poison import STARTS_MAX, PoisonJournal
 
 Item = list[Record] | Tick
 Refusals = list[tuple[Record, Exception | None]]

@@ -37,7 +37,7 @@ class MalformedRecordError(CarillonError):
 
 
 class PoisonedError(CarillonError):
-    """Handling it has ended the process five times in a row (`state.poison`)."""
+    """Handling it has ended the process five times in a row (`state.disk.poison`)."""
 
 
 class LogError(CarillonError):

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from connectors.log.interface import TopicSpec
-from connectors.log.kafka import _CLIENT, KafkaLog
+from connectors.log.kafka.log import _CLIENT, KafkaLog
 from infra.services import Kafka, Process, start_kafka
 
 SESSION = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}

@@ -18,7 +18,7 @@ from brokers.judge import assert_nothing_lost_nothing_doubled, delivered_at, ref
 from brokers.load import Load
 from system.running import Up, running
 
-from connectors.log.kafka import KafkaLog
+from connectors.log.kafka.log import KafkaLog
 from infra.services import Process
 
 SEED = int(os.environ.get("BROKERS_SEED", "20"))

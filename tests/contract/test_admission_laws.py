@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from connectors.cache.options import RedisOptions
-from connectors.cache.redis import RedisAdmissionStore, RedisSenderLimit
+from connectors.admission.options import RedisOptions
+from connectors.admission.redis import RedisAdmissionStore, RedisSenderLimit
 from connectors.gateway.idempotency import AdmissionStore, Reservation, RocksAdmissionStore, Verdict
 from connectors.gateway.limits import LocalSenderLimit, SenderLimit
 from operators.admit import claim as make_claim

@@ -1,4 +1,4 @@
-"""The laws of connectors.channel, over every channel and the real sandbox servers."""
+"""The laws of connectors.providers.channel, over every channel and the real sandbox servers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from delivery.sandbox_process import Sandbox, running_sandbox
 
-from connectors.channel import Channel, Delivery, Failed, Rejected, Result, Sent, Throttled
-from connectors.email.smtp import SmtpChannel
-from connectors.push.apns import ApnsChannel
-from connectors.sms.twilio import TwilioChannel
+from connectors.providers.channel import Channel, Delivery, Failed, Rejected, Result, Sent, Throttled
+from connectors.providers.email.smtp import SmtpChannel
+from connectors.providers.push.apns import ApnsChannel
+from connectors.providers.sms.twilio import TwilioChannel
 from state.model.content import Content, EmailContent, PushContent, SmsContent
 
 NAMES = ["apns", "twilio", "smtp"]

@@ -14,7 +14,7 @@ from connectors.archive.forms import RAW, raw_table
 from connectors.archive.parquet import ArchiveWriter
 from connectors.dead_letters import TOPIC, DeadLetters
 from connectors.log.interface import Log, NewRecord, Record, TopicSpec
-from flows.steps.resuming import dead_action, dead_letter
+from flows.steps.dead_letters import dead_action, dead_letter
 from state.model.dead_letter import DeadAction
 
 

@@ -16,9 +16,9 @@ from helpers.fence_child import FENCED, OPENED, claim, open_claimed, owner
 from helpers.log_harness import Harness, read_all, run_child
 from helpers.logs import captured_logs
 
-from connectors.fencing import LEASE, TOPIC, FencedLog, Owner, is_dead, lock_identity
 from connectors.log.interface import ClaimableLog, NewRecord, TopicSpec
-from state.lock import FILE_NAME, StateLock
+from connectors.log.owners import LEASE, TOPIC, FencedLog, Owner, is_dead, lock_identity
+from state.disk.lock import FILE_NAME, StateLock
 from state.model.errors import LogUnavailableError, StateFencedError
 
 

@@ -14,13 +14,13 @@ import pytest
 from helpers.fence_child import FENCED, open_claimed, owner, under
 from helpers.log_harness import Harness, read_all, run_child, take, values
 
-from connectors.fencing import claim_place
 from connectors.log.bytewax import LogSource
 from connectors.log.interface import OWNERS, Claim, NewRecord, Record, TopicSpec
-from connectors.log.kafka import KafkaLog
-from connectors.log.kafka_markers import Publications, lay_markers
-from flows.replay import _records_before
-from flows.steps.reading_to_ends import Reached, end_of_records
+from connectors.log.kafka.log import KafkaLog
+from connectors.log.kafka.markers import Publications, lay_markers
+from connectors.log.owners import claim_place
+from connectors.log.read_to_ends import Reached, end_of_records
+from flows.recovery.replay import _records_before
 from infra.services import start_kafka
 
 QUICK = timedelta(milliseconds=200)

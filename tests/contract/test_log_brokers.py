@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 from helpers.log_harness import Harness, read_all, values
 
 from connectors.log.interface import Log, NewRecord
-from connectors.log.kafka import KafkaLog
+from connectors.log.kafka.log import KafkaLog
 from infra.services import Kafka, start_kafka
 from state.model.errors import LogUnavailableError
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from helpers.log_harness import Harness, read_all, values
 
-from connectors.log.embedded import EmbeddedLog
-from connectors.log.group import GroupAppender
+from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.grouped import GroupAppender
 from connectors.log.interface import Log, NewRecord, TopicSpec
 from connectors.log.open import open_log
 from state.model.errors import ConfigurationError, LogError, LogUnavailableError, UnknownTopicError

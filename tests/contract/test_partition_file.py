@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from connectors.log.embedded import EmbeddedLog
-from connectors.log.frames import pack
+from connectors.log.embedded.frames import pack
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
 from state.model.errors import StateDamagedError
 

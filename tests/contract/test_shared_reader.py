@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from connectors.log import NewRecord, TopicSpec
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.sharing import Feed, SharedLog, SharedReader
 
 

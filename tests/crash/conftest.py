@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from connectors.log.embedded import EmbeddedLog
-from flows.open import clock_ms
-from flows.topics import topic_specs
+from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.topics import topic_specs
+from flows.process.open import clock_ms
 
 PARTITIONS = 4
 

@@ -25,7 +25,7 @@ class FlowProcesses:
         """Start the process that runs the flow `name`."""
         with (self._directory / f"{name}.out").open("ab") as output:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "flows.launch", name, "flows", name],
+                [sys.executable, "-m", "flows.up.launch", name, "flows", name],
                 env=self._environment,
                 stdin=subprocess.PIPE,
                 stdout=output,

@@ -1,6 +1,7 @@
 """What a run left behind, read from the outside: topics, P0's decision log, the archive, inboxes, providers' journals.
 
-Nothing here judges. Topics are read by TOPICS.md, record by record; P0's decision log by `state/transactional.py`.
+Nothing here judges. Topics are read by TOPICS.md, record by record; P0's decision log by
+`state/transactional/store.py`.
 """
 
 import json
@@ -16,8 +17,8 @@ import pyarrow as pa
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.log.interface import Log, Record
 from flows.commands.ledger import inbox_reader
-from flows.opening import open_log
-from flows.settings import Settings, load_settings
+from flows.config.settings import Settings, load_settings
+from flows.process.opening import open_log
 from flows.track import DIRECTORY as ARCHIVE_DIRECTORY
 
 Line = dict[str, Any]

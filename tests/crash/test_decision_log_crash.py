@@ -13,11 +13,11 @@ import pytest
 from crash.flow_processes import FlowProcesses, wait_until
 
 from connectors.log import NewRecord, Record
-from connectors.log.embedded import EmbeddedLog
-from flows.open import clock_ms
-from flows.steps.outputs import OutputWriter
+from connectors.log.embedded.log import EmbeddedLog
+from flows.process.open import clock_ms
+from flows.steps.decide.outputs import OutputWriter
 from operators.decide import apply
-from state.group import GroupState
+from state.decide.group import GroupState
 from state.model.event import RawEvent, encode_event, resolve
 from state.model.keys import KEY_GROUPS, groups_of_partition, key_group, partition_of_group
 from state.model.registry import load_registry

@@ -22,14 +22,14 @@ from helpers.flow_bench import decided_in_one_go
 from connectors.inbox.memory import MemoryInboxStore
 from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log import NewRecord, Record
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.topics import topic_specs
 from flows.inbox import DIRECTORY as INBOX
-from flows.open import clock_ms
-from flows.topics import topic_specs
+from flows.process.open import clock_ms
 from operators.inbox_shard import InboxShard
-from state.envelope import header, schema_of
-from state.exports import Export, exported_stores, list_exports
-from state.inbox_ops import decode_operations, parse_sequence
+from state.disk.exports import Export, exported_stores, list_exports
+from state.inbox.operations import decode_operations, parse_sequence
+from state.model.envelope import header, schema_of
 from state.model.event import RawEvent, encode_event, resolve
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry

@@ -17,7 +17,7 @@ from helpers.flow_bench import Bench, user_in_group
 from helpers.stock_runner import StockRunner
 
 from connectors.log import Record
-from flows.open import clock_ms
+from flows.process.open import clock_ms
 from state.model.work import EventWork, PreferenceWork, SliceWork, TickWork, decode_work
 
 GROUPS = (3, 70, 150, 239)

@@ -19,7 +19,7 @@ from crash.flow_processes import wait_until
 from helpers.flow_bench import Bench, calls, decided_in_one_go
 
 from connectors.log import Record
-from flows.open import clock_ms
+from flows.process.open import clock_ms
 
 
 def _make_store(directory: Path) -> None:

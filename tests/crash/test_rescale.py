@@ -17,11 +17,11 @@ from helpers.decided import assert_complete, written
 from helpers.flow_bench import Bench, decided_in_one_go
 from helpers.stock_runner import StockRunner
 
-from flows.cluster import ClusterPlace
-from flows.slots import DecideSlot
-from flows.steps.epoch_credit import highest_credit
+from flows.process.cluster import ClusterPlace
+from flows.recovery.slots import DecideSlot
+from flows.steps.decide.epoch_credit import highest_credit
+from state.decide.moving import Layout, read_layout
 from state.model.errors import StateLockedError
-from state.moving import Layout, read_layout
 
 SMALL_EPOCHS = {"CARILLON_LANES__P1_PER_EPOCH": "150"}
 

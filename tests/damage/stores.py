@@ -16,19 +16,19 @@ from typing import Any, NamedTuple
 
 from connectors.gateway.idempotency import RocksAdmissionStore
 from connectors.inbox.rocksdb import RocksInboxStore
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
-from state.inbox import GroupTotals, ShardCommit
-from state.kept import KeptEvents
+from state.decide.checkpoint import GroupStore
+from state.deliver.store import LaneCommit, SendingStore
+from state.inbox.values import GroupTotals, ShardCommit
 from state.model.admission import Claim
 from state.model.event import Event
 from state.model.registry import load_registry
-from state.repeats import Mark as RepeatMark
-from state.rocksdb import GroupStore
-from state.scheduling import ScheduleStore
-from state.sending import LaneCommit, SendingStore
-from state.sequencing import SequenceStore
-from state.transactional import BatchCommit, StoredDecision, TransactionalStore
+from state.schedule.kept import KeptEvents
+from state.schedule.store import ScheduleStore
+from state.sequence.repeats import Mark as RepeatMark
+from state.sequence.store import SequenceStore
+from state.transactional.store import BatchCommit, StoredDecision, TransactionalStore
 
 TEXT = "x" * 40
 OPEN: list[Any] = []
@@ -183,7 +183,7 @@ def _read_deliver(directory: Path) -> tuple[int, Any]:
         state = store.load()
         number = state.next_offsets.get(place, 0)
         sent = store.sent_among([b"%016d" % n for n in range(number + 9)], 2)
-        # A key that is another one is the one thing that is not found, see `state.sending`.
+        # A key that is another one is the one thing that is not found, see `state.deliver.store`.
         return number, (state.marks, state.accepted, state.attempts_from, len(sent))
     finally:
         store.close()

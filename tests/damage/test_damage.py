@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from damage.stores import STORES, Store
 
-from state.database import open_database, prefixed_rows, stored_row
+from state.disk.rocksdb import open_database, prefixed_rows, stored_row
 from state.model.errors import LogError, StateDamagedError, StateError, StateVersionError, StoreUnavailableError
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -155,7 +155,7 @@ def test_nothing_is_lost_in_silence(name: str, written: Callable[[str], Path], t
 
 @pytest.mark.parametrize("how", ["cut", "flip", "zero"])
 def test_an_older_log_that_is_damaged_leaves_no_hole(tmp_path: Path, how: str) -> None:
-    """Newer rows without older ones is what RocksDB's stricter mode gives here, see `state.database`."""
+    """Newer rows without older ones is what RocksDB's stricter mode gives here, see `state.disk.rocksdb`."""
     base = tmp_path / "base"
     done = subprocess.run(
         [sys.executable, "-m", "damage.two_logs", str(base)],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rocksdict import AccessType, Rdict, WriteBatch
 
-from state.database import database_options, synced
+from state.disk.rocksdb import database_options, synced
 
 ROWS = 400
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from connectors.control import Kill, kill_record
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, Record
-from flows.run_files import ready_file
-from flows.topics import topic_specs
+from connectors.log.topics import topic_specs
+from flows.process.run_files import ready_file
 from state.model.event import Event, encode_event
 from state.model.keys import key_group, partition_of_group
 
@@ -45,7 +45,7 @@ class System:
         return {**os.environ, **given}
 
     @contextmanager
-    def flow(self, name: str, module: str = "flows.launch") -> Iterator[subprocess.Popen[bytes]]:
+    def flow(self, name: str, module: str = "flows.up.launch") -> Iterator[subprocess.Popen[bytes]]:
         ready = ready_file(self.directory, name)
         ready.unlink(missing_ok=True)
         process = self.start(name, module)
@@ -55,7 +55,7 @@ class System:
         finally:
             stop(process)
 
-    def start(self, name: str, module: str = "flows.launch") -> subprocess.Popen[bytes]:
+    def start(self, name: str, module: str = "flows.up.launch") -> subprocess.Popen[bytes]:
         output = (self.directory / f"{name}.out").open("ab")
         return subprocess.Popen(
             [sys.executable, "-m", module, name, "flows", name],

@@ -9,12 +9,12 @@ from typing import Any
 
 from delivery.feeding import PARTITIONS, System, now_ms
 
-from connectors.channel import CheckResult, Delivery, Result
 from connectors.log.interface import Record
-from flows.steps.deliver import Lanes
-from flows.steps.deliver_parts import LaneParts
-from flows.steps.provider_queue import ProviderLane
-from flows.steps.sending import Sender, SenderParts
+from connectors.providers.channel import CheckResult, Delivery, Result
+from flows.steps.deliver.parts import LaneParts
+from flows.steps.deliver.steps import Lanes
+from flows.steps.sending.queue import ProviderLane
+from flows.steps.sending.sender import Sender, SenderParts
 
 TOPICS = ("deliver.push", "deliver.sms", "deliver.email")
 

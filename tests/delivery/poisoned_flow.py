@@ -1,6 +1,6 @@
 """A flow process in which records can be poison: the only way to have code that raises, or kills, on order.
 
-As `python -m flows.launch`, but a text in a record makes the code that handles it raise or end the process:
+As `python -m flows.up.launch`, but a text in a record makes the code that handles it raise or end the process:
 
     @raise:decode@  @kill:decode@   while the record is decoded (deliver: the emission; P0: the event)
     @raise:render@  @kill:render@   while a message is rendered from its payload
@@ -18,11 +18,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from connectors.push import apns
-from flows.launch import main
-from flows.steps import deliver_lane as lane
-from flows.steps import sending_message as message
-from flows.steps import transactional_lane as p0
+from connectors.providers.push import apns
+from flows.steps.deliver import lane
+from flows.steps.sending import message
+from flows.steps.transactional import lane as p0
+from flows.up.launch import main
 
 
 def poisoned(original: Callable[..., Any], where: str, text_of: Callable[..., bytes]) -> Callable[..., Any]:

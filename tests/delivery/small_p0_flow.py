@@ -6,7 +6,7 @@ import os
 import sys
 
 from flows import transactional
-from flows.launch import main
+from flows.up.launch import main
 
 OPEN_MAX = 5
 

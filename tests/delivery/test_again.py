@@ -14,7 +14,7 @@ from delivery.feeding import PARTITIONS, System, addresses, kill, now_ms, token,
 from delivery.sandbox_process import Sandbox
 
 from connectors.log.interface import NewRecord
-from state.sending import LaneCommit, SendingStore, read_start
+from state.deliver.store import LaneCommit, SendingStore, read_start
 
 DAY_MS = 86_400_000
 

@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.channel import Delivery, Failed, Rejected, Result, Sent, Throttled
-from connectors.email import smtp
-from connectors.email.message import UnsafeMessageError, build_message, is_mail_address, message_id
-from connectors.push import apns
-from connectors.push.apns_token import ProviderToken
-from connectors.sms import twilio
-from connectors.transport import Response
+from connectors.providers.channel import Delivery, Failed, Rejected, Result, Sent, Throttled
+from connectors.providers.email import smtp
+from connectors.providers.email.message import UnsafeMessageError, build_message, is_mail_address, message_id
+from connectors.providers.push import apns
+from connectors.providers.push.apns_token import ProviderToken
+from connectors.providers.sms import twilio
+from connectors.providers.transport import Response
 from state.model.content import Content, EmailContent, PushContent, SmsContent
 
 REGISTERED = 1_000

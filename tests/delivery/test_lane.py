@@ -13,9 +13,9 @@ import pytest
 from delivery.feeding import System, now_ms, token, wait_for
 from delivery.in_process import Provider, read, running_lanes
 
-from connectors.channel import Failed, Result, Sent
 from connectors.log.interface import NewRecord
-from flows.steps.deliver_again import AttemptSearch
+from connectors.providers.channel import Failed, Result, Sent
+from flows.steps.deliver.again import AttemptSearch
 from operators.attempts import fold, resume
 from state.model.delivery import Attempt, decode_attempt
 

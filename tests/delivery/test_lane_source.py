@@ -12,9 +12,9 @@ from delivery.feeding import PARTITIONS, System, now_ms, token
 from delivery.in_process import TOPICS
 
 from connectors.log.bytewax import LogSource, Offsets
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import Record
-from flows.steps.lane_source import Item, LaneSource
+from flows.steps.sources.lane import Item, LaneSource
 
 Partition = StatefulSourcePartition[Item, Offsets]
 USERS = ["u3", "u0"]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from operators.attempts import DeliveryHistory, fold, resume
 from operators.fall_back import DEAD, FailedEnd, end_of_failed
 from operators.retry import BUDGETS, DELAYS_MS, JITTER, RetryShare, expires_first, retry_at
+from state.disk.poison import STARTS_MAX
 from state.model.delivery import Attempt, ChannelAddresses, DeviceAddress
-from state.poison import STARTS_MAX
 
 FAR = 10**15
 

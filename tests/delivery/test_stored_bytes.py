@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from connectors.email.message import message_id
 from connectors.log.interface import NewRecord
-from connectors.push.apns import apns_id
-from connectors.sms.twilio import message_key
-from flows.steps.transactional_outputs import pack_records, unpack_records
+from connectors.providers.email.message import message_id
+from connectors.providers.push.apns import apns_id
+from connectors.providers.sms.twilio import message_key
+from flows.steps.transactional.outputs import pack_records, unpack_records
 from operators.attempts import fold
+from state.deliver.store import LaneCommit, SendingStore, key_digest
 from state.model.delivery import decode_attempt, decode_to_deliver, delivery_key
-from state.sending import LaneCommit, SendingStore, key_digest
-from state.transactional import StoredDecision, StoredSetting, TransactionalStore
+from state.transactional.store import StoredDecision, StoredSetting, TransactionalStore
 
 GOLDEN = Path(__file__).parent / "golden"
 KEY = delivery_key("em_0123456789abcdef", "u1", "push", "d1")

@@ -13,19 +13,19 @@ from datetime import timedelta
 import pytest
 from delivery.feeding import System, now_ms, token, wait_for
 
-from connectors.channel import CheckResult, Delivery, Failed, Result, Sent
 from connectors.log.interface import NewRecord, Record
-from flows.settings import load_settings
-from flows.steps.provider_queue import ProviderLane
-from flows.steps.reading_to_ends import read_to_ends
-from flows.steps.sending import Sender, SenderParts
-from flows.steps.transactional_lane import P0Lane
-from flows.steps.transactional_parts import P0Parts
+from connectors.log.read_to_ends import read_to_ends
+from connectors.providers.channel import CheckResult, Delivery, Failed, Result, Sent
+from flows.config.settings import load_settings
+from flows.steps.sending.queue import ProviderLane
+from flows.steps.sending.sender import Sender, SenderParts
+from flows.steps.transactional.lane import P0Lane
+from flows.steps.transactional.parts import P0Parts
 from operators.retry import BUDGETS
 from operators.transactional import HURRY_MS
+from state.disk.poison import STARTS_MAX
 from state.model.errors import LogUnavailableError
 from state.model.keys import key_group, partition_of_group
-from state.poison import STARTS_MAX
 
 USER = "u1"
 

@@ -19,11 +19,11 @@ from bytewax.inputs import FixedPartitionedSource
 from bytewax.testing import TestingSink, run_main
 
 from connectors.log.bytewax import LogSource
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
-from flows.steps.lane_source import LaneSource
-from flows.steps.one_owner import OwnerSource
-from flows.steps.p0_source import P0Source
+from flows.steps.sources.lane import LaneSource
+from flows.steps.sources.owner import OwnerSource
+from flows.steps.sources.p0 import P0Source
 
 HELD_UP = timedelta(seconds=1)
 AT_MOST = timedelta(milliseconds=400)

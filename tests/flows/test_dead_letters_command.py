@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from connectors.log import NewRecord
 from flows.cli import app
-from flows.open import clock_ms
-from flows.steps.resuming import dead_letter
+from flows.process.open import clock_ms
+from flows.steps.dead_letters import dead_letter
 from state.model.dead_letter import DeadLetter, encode_letter, failed_delivery_id
 from state.model.keys import key_group, partition_of_group
 from state.model.work import EventWork, PreferenceWork, TickWork, encode_work
@@ -28,7 +28,7 @@ _DEADLY = """
 import os, signal, sys
 from pathlib import Path
 from helpers.flow_bench import Bench, seconds
-import flows.steps.sequence as steps
+import flows.steps.sequence.source as steps
 
 sequence_event = steps.sequence_event
 def deadly(state, registry, event, *accepted):

@@ -17,15 +17,15 @@ from helpers import work_log
 from helpers.decided import TOPICS, written
 from helpers.flow_bench import START, Bench, calls, decided_in_one_go
 
-from flows.steps.deciding import read_dead_letters, take_over_skips
+from flows.steps.decide.group import read_dead_letters, take_over_skips
 from operators import decide as rules
 from operators.context import Writer
+from state.decide.checkpoint import GroupStore
+from state.decide.pending import Group
+from state.disk.poison import STARTS_MAX
 from state.model.dead_letter import KILLED, DeadLetter, decode_letter
 from state.model.keys import KEY_GROUPS, key_group
 from state.model.work import EventWork, PreferenceWork
-from state.pending import Group
-from state.poison import STARTS_MAX
-from state.rocksdb import GroupStore
 
 LONELY = "u-lonely"
 GROUP = key_group(LONELY)

@@ -16,12 +16,12 @@ from helpers.decided import assert_complete, complete
 from helpers.flow_bench import PARTITIONS, START, Bench, calls, decided_in_one_go
 
 from connectors.log import NewRecord
-from flows.steps.deciding import read_dead_letters, take_over_skips
+from flows.steps.decide.group import read_dead_letters, take_over_skips
+from state.decide.checkpoint import GroupStore
+from state.disk.poison import STARTS_MAX
 from state.model.dead_letter import DeadLetter, decode_letter
 from state.model.keys import KEY_GROUPS, groups_of_partition, key_group, partition_of_group
 from state.model.work import EndpointWork, EventWork, SliceWork, TickWork, VersionsWork, encode_work
-from state.poison import STARTS_MAX
-from state.rocksdb import GroupStore
 
 Skipped = set[tuple[int, int]]
 
@@ -195,7 +195,7 @@ _DECIDE = """
 import sys
 from pathlib import Path
 from helpers.flow_bench import Bench, seconds
-import flows.steps.deciding as deciding
+import flows.steps.decide.group as deciding
 import os, signal
 
 apply = deciding.apply

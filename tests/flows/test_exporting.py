@@ -15,10 +15,10 @@ from helpers.logs import captured_logs
 from rocksdict import Rdict
 
 from connectors.metrics import EXPORTS
-from flows.open import clock_ms
-from flows.steps.exporting import Exporter, ExportOptions
-from state.database import open_database
-from state.exports import Export, ExportSource, Place, list_exports, newest_export, prune_exports, write_export
+from flows.process.open import clock_ms
+from flows.recovery.export import Exporter, ExportOptions
+from state.disk.exports import Export, ExportSource, Place, list_exports, newest_export, prune_exports, write_export
+from state.disk.rocksdb import open_database
 
 EVERY = timedelta(seconds=1)
 UNLISTABLE = "x" * 300

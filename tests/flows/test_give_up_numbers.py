@@ -10,13 +10,13 @@ from helpers import work_log
 from helpers.flow_bench import PARTITIONS, REGISTRY, START, user_in_group
 
 from connectors.log import NewRecord, Record
-from flows.steps.deciding import GIVEN_UP_HEADER, GroupDecider, take_over_skips
+from flows.steps.decide.group import GIVEN_UP_HEADER, GroupDecider, take_over_skips
 from operators import decide as rules
 from operators.context import Writer
+from state.decide.checkpoint import GroupStore
+from state.decide.pending import Group
+from state.disk.poison import PoisonJournal
 from state.model.work import EndpointWork, EventWork, TickWork, Work, encode_work
-from state.pending import Group
-from state.poison import PoisonJournal
-from state.rocksdb import GroupStore
 
 GROUP = 7
 USERS = [user_in_group(GROUP, number) for number in range(3)]

@@ -13,8 +13,8 @@ import pytest
 from helpers.flow_bench import REGISTRY, Bench, calls, copy_inputs, seconds
 
 from connectors.log import NewRecord, Record
-from flows.open import clock_ms
-from flows.steps.rebuilding import is_rebuildable
+from flows.process.open import clock_ms
+from flows.recovery.rebuild import is_rebuildable
 from state.model.keys import key_group
 from state.model.registry import load_registry
 from state.model.work import KillWork, PreferenceWork, SliceWork, decode_work

@@ -9,12 +9,12 @@ import pytest
 from helpers.flow_bench import START, Bench, seconds
 
 from connectors.log import NewRecord
-from flows.steps.deciding import read_dead_letters, take_over_skips
-from flows.steps.restoring import Home, ensure_groups
-from state.exports import write_export
-from state.group_exports import group_source
+from flows.recovery.restore import Home, ensure_groups
+from flows.steps.decide.group import read_dead_letters, take_over_skips
+from state.decide.checkpoint import GroupStore
+from state.decide.exports import group_source
+from state.disk.exports import write_export
 from state.model.work import TickWork, encode_work
-from state.rocksdb import GroupStore
 
 
 class _KilledError(Exception):

@@ -11,9 +11,9 @@ from crash.flow_processes import FlowProcesses, wait_until
 from helpers.flow_bench import Bench, seconds
 
 from connectors.log import NewRecord
-from flows.open import clock_ms
+from flows.process.open import clock_ms
 from state.model.work import EventWork
-from state.scheduling import ScheduleStore
+from state.schedule.store import ScheduleStore
 
 MINUTE_MS = 60_000
 WHILE_S = 0.9

@@ -13,8 +13,8 @@ import pytest
 from helpers.flow_bench import START, Bench, calls, copy_inputs, decide_all, steady_clock, user_in_group
 
 from connectors.log import NewRecord
-from flows.open import clock_ms
-from flows.steps.sequence_reading import SequenceOptions, SequenceReading
+from flows.process.open import clock_ms
+from flows.steps.sequence.reading import SequenceOptions, SequenceReading
 from state.model.keys import key_group, partition_of_group
 from state.model.work import (
     EventWork,

@@ -14,15 +14,15 @@ from golden import scenario
 from helpers.flow_bench import PARTITIONS, REGISTRY, START, Bench, calls, seconds, user_in_group
 
 from connectors.log import NewRecord, Record
-from flows.steps.resuming import dead_letter
-from flows.steps.sequence import Sequencer
-from flows.steps.sequence_reading import SequenceBatch
+from flows.steps.dead_letters import dead_letter
+from flows.steps.sequence.reading import SequenceBatch
+from flows.steps.sequence.source import Sequencer
 from operators.sequence import versions_in_force
+from state.disk.poison import PoisonJournal
 from state.model.dead_letter import DeadLetter, decode_letter
 from state.model.keys import key_group, partition_of_group
 from state.model.work import EventWork, PreferenceWork, SliceWork, TickWork
-from state.poison import PoisonJournal
-from state.sequencing import SequenceState, SequenceStore
+from state.sequence.store import SequenceState, SequenceStore
 
 DEEP = b'{"event_id":"deep","type":"like","payload":' + b'{"a":' * 5_000 + b"1" + b"}" * 5_001
 MALFORMED: dict[str, bytes] = {

@@ -14,12 +14,12 @@ from typing import Any
 
 import msgspec
 
-from connectors.cache.options import RedisOptions
+from connectors.admission.options import RedisOptions
 from connectors.gateway.app import build_app
 from connectors.gateway.options import GatewayOptions, ServiceKey, UserTokens, hash_key
 from connectors.gateway.serve import serve
 from connectors.inbox.rocksdb import RocksInboxReader
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
 from operators.admit import Rules
 from state.model.errors import LogUnavailableError

@@ -18,9 +18,9 @@ from gateway.gateway_process import USER_SECRET
 
 from connectors.gateway.auth import user_token
 from connectors.gateway.options import UserTokens
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import Record
-from flows.topics import topic_specs
+from connectors.log.topics import topic_specs
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(__file__).with_name("gateway_process.py")

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from connectors.gateway.directory import Directory
 from connectors.gateway.follow import Follower
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, Record, TopicSpec
 
 

@@ -16,7 +16,7 @@ import pytest
 from gateway.harness import Gateway, Reply, running, token
 
 from connectors.inbox.rocksdb import RocksInboxOptions, RocksInboxStore, shard_path
-from state.inbox import InboxHead, InboxItem, ShardCommit, StoredRow, UserChanges
+from state.inbox.values import InboxHead, InboxItem, ShardCommit, StoredRow, UserChanges
 from state.model.keys import key_group, partition_of_group
 
 ANNE, BOB = "anne", "bob"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from golden.scenario import GROUP, NOON, PARTITIONS, event
 
 from connectors.log import NewRecord, Record
-from flows.steps.resuming import dead_action, dead_letter
+from flows.steps.dead_letters import dead_action, dead_letter
 from state.model.dead_letter import LETTER_SCHEMA, DeadAction, DeadLetter, encode_letter, failed_delivery_id
 from state.model.errors import MalformedRecordError
 from state.model.event import encode_event

@@ -9,9 +9,9 @@ from typing import Any
 
 from golden import scenario
 
-from state.exports import write_export
-from state.group_exports import group_source
-from state.rocksdb import GroupStore
+from state.decide.checkpoint import GroupStore
+from state.decide.exports import group_source
+from state.disk.exports import write_export
 
 
 def export(directory: Path) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from typing import Any
 import pyarrow.ipc
 
 from connectors.log import NewRecord
-from flows.steps.outputs import OutputWriter
+from flows.steps.decide.outputs import OutputWriter
 from operators.decide import apply
 from operators.dedup import remember
 from operators.sequence import sequence_event, sequence_setting, versions_in_force
-from state.database import prefixed_rows
-from state.group import GroupState
+from state.decide.checkpoint import GroupStore
+from state.decide.group import GroupState
+from state.decide.pending import GivenUp, GroupKey
+from state.disk.rocksdb import prefixed_rows
 from state.model.event import Event, RawEvent, resolve
 from state.model.keys import key_group
 from state.model.registry import load_registry
@@ -36,10 +38,8 @@ from state.model.work import (
     VersionsWork,
     encode_work,
 )
-from state.pending import GivenUp, GroupKey
-from state.rocksdb import GroupStore
-from state.scheduling import ScheduleStore
-from state.sequencing import SequenceState, SequenceStore
+from state.schedule.store import ScheduleStore
+from state.sequence.store import SequenceState, SequenceStore
 
 HERE = Path(__file__).resolve().parent
 REGISTRY = load_registry()

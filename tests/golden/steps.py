@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.commands.graph import existing_flows, prepare_directory
-from flows.settings import load_settings
+from flows.config.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = """

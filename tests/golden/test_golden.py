@@ -15,22 +15,22 @@ from rocksdict import Rdict
 
 from operators.keep import Acceptance
 from operators.sequence import sequence_event
-from state.database import database_options
-from state.exports import load_export, read_export, verify_export
+from state.decide.checkpoint import GroupStore
+from state.disk.exports import load_export, read_export, verify_export
+from state.disk.rocksdb import database_options
 from state.model.dead_letter import decode_action, decode_letter
 from state.model.event import decode_event, encode_event
 from state.model.records import Outputs
 from state.model.work import EventWork, TickWork, decode_work, encode_work
-from state.rocksdb import GroupStore
-from state.scheduling import ScheduleStore
-from state.sequencing import SequenceStore
+from state.schedule.store import ScheduleStore
+from state.sequence.store import SequenceStore
 
 VERSION_BYTES = {"01", "02"}
 EARLIER = sorted((HERE.parent / "earlier").glob("decide_*.json"))
 
 
 def _decide_rows() -> list[scenario.Rows]:
-    """The checkpoint of today, and those of earlier layouts: one file for each change of `state.codec`."""
+    """The checkpoint of today, and those of earlier layouts: one file for each change of `state.decide.codec`."""
     assert EARLIER
     return [stored("decide"), *(json.loads(path.read_text()) for path in EARLIER)]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from operators.decide import apply
 from operators.simulation import Simulation
-from state.group import GroupState
+from state.decide.group import GroupState
 from state.model.keys import key_group
 from state.model.records import Decision, Emission, Outputs
 from state.model.registry import Registry, load_registry

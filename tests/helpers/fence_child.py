@@ -10,10 +10,10 @@ from pathlib import Path
 
 from helpers.log_harness import SMALL_SEGMENTS, Harness, now_ms
 
-from connectors.fencing import Fence, FencedLog, Owner, claim_place
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import Claim, ClaimableLog, Log, NewRecord
-from connectors.log.kafka import KafkaLog, KafkaOptions
+from connectors.log.kafka.log import KafkaLog, KafkaOptions
+from connectors.log.owners import Fence, FencedLog, Owner, claim_place
 from state.model.errors import StateFencedError
 
 FENCED = 4

@@ -17,25 +17,25 @@ from bytewax._bytewax import cli_main
 from bytewax.testing import cluster_main
 
 from connectors.log import NewRecord, Record
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.topics import topic_specs
 from flows import decide, schedule, sequence
-from flows.open import clock_ms
-from flows.steps.outputs import OutputWriter
+from flows.process.open import clock_ms
+from flows.steps.decide.outputs import OutputWriter
 from flows.steps.schedule import ScheduleParts
-from flows.steps.sequence import SequenceParts
-from flows.steps.sequence_reading import SequenceOptions
-from flows.topics import topic_specs
+from flows.steps.sequence.reading import SequenceOptions
+from flows.steps.sequence.source import SequenceParts
 from operators.decide import apply
 from operators.sequence import versions_in_force
-from state.group import GroupState
+from state.decide.checkpoint import GroupStore
+from state.decide.group import GroupState
+from state.disk.poison import PoisonJournal
 from state.model.event import RawEvent, encode_event, resolve
 from state.model.keys import KEY_GROUPS, groups_of_partition, key_group, partition_of_group
 from state.model.registry import load_registry
 from state.model.work import AnyWork, TickWork, VersionsWork, decode_work
-from state.poison import PoisonJournal
-from state.rocksdb import GroupStore
-from state.scheduling import ScheduleStore
-from state.sequencing import SequenceStore
+from state.schedule.store import ScheduleStore
+from state.sequence.store import SequenceStore
 
 PARTITIONS = 4
 REGISTRY = load_registry()

@@ -16,10 +16,10 @@ from pathlib import Path
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from connectors.log.compaction import CompactionOptions
-from connectors.log.embedded import EmbeddedLog, EmbeddedOptions
+from connectors.log.embedded.compaction import CompactionOptions
+from connectors.log.embedded.log import EmbeddedLog, EmbeddedOptions
 from connectors.log.interface import ClaimableLog, Log, NewRecord, Reader, Record, TopicSpec
-from connectors.log.kafka import KafkaLog, KafkaOptions
+from connectors.log.kafka.log import KafkaLog, KafkaOptions
 
 TESTS = Path(__file__).resolve().parents[1]
 RETENTION_MS = 3_600_000

@@ -113,8 +113,8 @@ def _within_seconds() -> None:
 
 def run(records: list[bytes], *, inbox: bool, bulk_from: int) -> list[Line]:
     """`carillon simulate` without the engine: only the key groups that a record names, one after the other."""
-    from flows.simulate import _sort_key
-    from flows.steps.simulated_group import SimulatedGroup
+    from flows.simulation.group import SimulatedGroup
+    from flows.simulation.run import _sort_key
     from operators.simulation import Simulation
     from state.model.registry import load_registry
 

@@ -20,21 +20,22 @@ SIMULATED = [
             *("bulk", "columns", "context", "keep", "dedup", "plan"),
         )
     ),
-    *(f"state.{name}" for name in ("emitted", "pending", "kept", "repeats", "control", "audience")),
+    *(f"state.decide.{name}" for name in ("emitted", "pending", "switches", "audience")),
+    *("state.schedule.kept", "state.sequence.repeats"),
 ]
 """What decides on events: judged by cases and by the checks of `state_checks`."""
 OWN_TESTS = {
     "operators.sequence": "unit/test_sequencing.py",
-    "state.poison": "state/test_poison.py",
-    "state.moving": "state/test_moving.py",
-    "state.user_rows": "state/test_user_rows.py",
-    "state.audience_rows": "state/test_audience_rows.py",
-    "state.group_exports": "state/test_group_exports.py",
+    "state.disk.poison": "state/test_poison.py",
+    "state.decide.moving": "state/test_moving.py",
+    "state.decide.user_rows": "state/test_user_rows.py",
+    "state.decide.audience_rows": "state/test_audience_rows.py",
+    "state.decide.exports": "state/test_group_exports.py",
     "operators.schedule": "unit/test_schedule.py",
     "operators.retry": "delivery/test_retry.py",
     "operators.attempts": "delivery/test_retry.py",
     "operators.inbox_shard": "truth/test_inbox_store_laws.py",
-    "flows.slots": "unit/test_slots.py",
+    "flows.recovery.slots": "unit/test_slots.py",
 }
 """What a simulation does not meet: judged by these tests of its own."""
 MODULES = [*SIMULATED, *OWN_TESTS]

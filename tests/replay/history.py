@@ -16,17 +16,17 @@ from helpers.flow_bench import PARTITIONS, REGISTRY, _empty_log, calls
 from rules.random_streams import random_stream
 
 from connectors.log import NewRecord, Record
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import Log
 from flows import decide, track
-from flows.open import clock_ms
+from flows.process.open import clock_ms
 from flows.steps.track import ArchivedTopic, PartOptions
 from operators.simulation import Simulation
+from state.decide.checkpoint import GroupStore
+from state.disk.poison import PoisonJournal
 from state.model.errors import MalformedRecordError
 from state.model.keys import key_group, partition_of_group
 from state.model.work import TickWork, VersionsWork, Work, decode_work, encode_work
-from state.poison import PoisonJournal
-from state.rocksdb import GroupStore
 
 OUTPUTS = ("ledger", "inbox", "deliver.push", "deliver.sms", "deliver.email", "dead_letters")
 CROWD_GROUP = 77

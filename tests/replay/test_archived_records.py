@@ -13,7 +13,7 @@ from connectors.archive.forms import RAW, raw_table
 from connectors.archive.manifest import Part, archived_up_to, read_manifest
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
 from connectors.archive.records import TopicRecords
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, Record, TopicSpec
 from state.model.errors import OffsetOutOfRangeError, UnknownTopicError
 

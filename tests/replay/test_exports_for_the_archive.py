@@ -7,8 +7,8 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from state.database import open_database
-from state.exports import ExportSource, Place, list_exports, prune_exports, write_export
+from state.disk.exports import ExportSource, Place, list_exports, prune_exports, write_export
+from state.disk.rocksdb import open_database
 
 HOUR_MS = 3_600_000
 LOG_HOURS, ARCHIVE_HOURS = 24 * 7, 24 * 40

@@ -12,15 +12,15 @@ from helpers.flow_bench import PARTITIONS
 from replay.history import OUTPUTS, History, Outputs, outputs, read_all, work_records, works
 
 from connectors.log import NewRecord
-from flows.cluster import ClusterPlace
-from flows.open import clock_ms
-from flows.replay import Rebuilt, opened_origin, rebuild_state
-from flows.settings import LaneOptions, load_settings
-from flows.slots import DecideSlot
-from flows.steps.epoch_credit import highest_credit, note_credit
-from state.exports import write_export
-from state.group_exports import group_source
-from state.lock import StateLock
+from flows.config.settings import LaneOptions, load_settings
+from flows.process.cluster import ClusterPlace
+from flows.process.open import clock_ms
+from flows.recovery.replay import Rebuilt, opened_origin, rebuild_state
+from flows.recovery.slots import DecideSlot
+from flows.steps.decide.epoch_credit import highest_credit, note_credit
+from state.decide.exports import group_source
+from state.disk.exports import write_export
+from state.disk.lock import StateLock
 from state.model.errors import StateError, StateLockedError
 from state.model.keys import groups_of_partition, partition_of_group
 

@@ -16,8 +16,8 @@ from delivery.sandbox_process import Sandbox, running_sandbox
 from system.running import carillon
 
 from connectors.log.interface import NewRecord
-from flows.replay import Range, opened_origin, redeliver, replayed
-from flows.settings import load_settings
+from flows.config.settings import load_settings
+from flows.recovery.replay import Range, opened_origin, redeliver, replayed
 from operators.simulation import Simulation
 from state.model.errors import ConfigurationError
 from state.model.keys import key_group, partition_of_group

@@ -18,14 +18,14 @@ from system.running import carillon
 from typer.testing import CliRunner
 
 from connectors.log import NewRecord
-from connectors.log.kafka import KafkaLog
+from connectors.log.kafka.log import KafkaLog
+from connectors.log.topics import topic_specs
 from flows.cli import app
-from flows.open import clock_ms
-from flows.replay import Range, opened_origin, replayed
-from flows.settings import Settings, load_settings
-from flows.topics import topic_specs
-from state.exports import write_export
-from state.group_exports import group_source
+from flows.config.settings import Settings, load_settings
+from flows.process.open import clock_ms
+from flows.recovery.replay import Range, opened_origin, replayed
+from state.decide.exports import group_source
+from state.disk.exports import write_export
 from state.model.dead_letter import DeadLetter, encode_letter
 from state.model.errors import ConfigurationError, OffsetOutOfRangeError
 from state.model.keys import partition_of_group

@@ -18,12 +18,12 @@ from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.archive.manifest import read_manifest
 from connectors.archive.records import TopicRecords
 from connectors.log.interface import NewRecord
-from flows.steps.ticks import Tick
+from flows.steps.sources.ticks import Tick
 from flows.steps.track import ArchivedTopic, PartOptions, TrackParts, TrackSink
 from flows.track import DIRECTORY, start_offset
+from state.disk.poison import PoisonJournal
 from state.model.errors import StateDamagedError
 from state.model.keys import key_group, partition_of_group
-from state.poison import PoisonJournal
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from rules.examples import EXAMPLES
 from rules.writing import Example, differences, expected_lines
 
-from flows.simulate import run_simulation
+from flows.simulation.run import run_simulation
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)

@@ -15,7 +15,7 @@ from rules.agreement import ndjson
 from rules.higgs import BURST, DATA, higgs_stream
 from rules.writing import Line, differences
 
-from flows.simulate import run_simulation
+from flows.simulation.run import run_simulation
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the shared data folder is not beside the repository")
 

@@ -6,7 +6,7 @@ import pytest
 from rules.agreement import disagreement
 from rules.random_streams import random_stream
 
-from flows.simulate import run_simulation
+from flows.simulation.run import run_simulation
 
 WAYS = [(1, 1000), (1, 7), (1, 1), (2, 1000), (2, 7), (4, 1000), (4, 7), (4, 1)]
 

@@ -9,7 +9,7 @@ from rules.agreement import ndjson
 from rules.streams import streams
 from rules.writing import Line, differences
 
-from flows.simulate import run_simulation
+from flows.simulation.run import run_simulation
 
 slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 

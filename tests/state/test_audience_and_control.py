@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from state.audience import PACKED_MAX, Audience
-from state.control import KillSwitches
+from state.decide.audience import PACKED_MAX, Audience
+from state.decide.switches import KillSwitches
 from state.model.event import Event
 
 

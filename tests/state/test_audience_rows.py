@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from helpers.stored_rows import StoredRows
 
-from state.audience import PACKED_MAX, Audience
-from state.audience_rows import AudienceRows
+from state.decide.audience import PACKED_MAX, Audience
+from state.decide.audience_rows import AudienceRows
 
 NAMES = ["small", "star", "star\0more", "é"]
 

@@ -9,15 +9,15 @@ import msgspec
 import pytest
 from rules.random_streams import random_stream
 
-from flows.steps.outputs import OutputWriter
+from flows.steps.decide.outputs import OutputWriter
 from operators.decide import apply
 from operators.simulation import Simulation
-from state.group import GroupState
+from state.decide.checkpoint import GroupStore
+from state.decide.group import GroupState
 from state.model.event import RawEvent, resolve
 from state.model.keys import KEY_GROUPS, key_group
 from state.model.registry import load_registry
 from state.model.work import AnyWork, EndpointWork, PreferenceWork, SliceWork
-from state.rocksdb import GroupStore
 
 REGISTRY = load_registry()
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from state.emitted import DAY_MS, HOUR_MS, EmissionLog
+from state.decide.emitted import DAY_MS, HOUR_MS, EmissionLog
 
 ROWS = 5
 STEPS = st.one_of(

@@ -20,9 +20,8 @@ import pytest
 from helpers.flow_bench import Bench
 from rocksdict import Rdict, RdictIter, WriteBatch
 
-from flows.steps.exporting import Exporter, ExportOptions
-from state.database import open_database, synced
-from state.exports import (
+from flows.recovery.export import Exporter, ExportOptions
+from state.disk.exports import (
     FILE_BYTES,
     Export,
     ExportSource,
@@ -38,14 +37,15 @@ from state.exports import (
     verify_export,
     write_export,
 )
+from state.disk.rocksdb import open_database, synced
 from state.model.errors import StateDamagedError, StateVersionError
 
 FORMAT = b"a test 1"
 _CHILD = """
 import sys
 from pathlib import Path
-from state.database import open_database
-from state.exports import ExportSource, Place, write_export
+from state.disk.rocksdb import open_database
+from state.disk.exports import ExportSource, Place, write_export
 database = open_database(Path(sys.argv[1]) / "db", b"a test 1")
 source = ExportSource("sequence", "partition", database.iter, lambda _view: [Place("work", 0, 7)])
 print("ready", flush=True)

@@ -6,10 +6,10 @@ from helpers import work_log
 from helpers.flow_bench import REGISTRY, START
 
 from operators.decide import apply
-from state.group import GroupState
+from state.decide.group import GroupState
+from state.decide.pending import GivenUp, GroupKey
 from state.model.keys import key_group
 from state.model.work import EndpointWork, EventWork, PreferenceWork, TickWork
-from state.pending import GivenUp, GroupKey
 
 NIGHT_MS = 8 * 3_600_000
 WAITING = GivenUp("u1", GroupKey("window", "like", "o"), "KeyError in operators.emit:1")

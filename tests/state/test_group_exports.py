@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from rocksdict import Rdict, WriteOptions
 
-from state import codec, group_exports
-from state.database import open_database
-from state.exports import Export, write_export
-from state.group_exports import clear_group, group_rows, group_source, newest_per_group, restore_groups
-from state.rocksdb import FORMAT
+from state.decide import codec
+from state.decide import exports as group_exports
+from state.decide.checkpoint import FORMAT
+from state.decide.exports import clear_group, group_rows, group_source, newest_per_group, restore_groups
+from state.disk.exports import Export, write_export
+from state.disk.rocksdb import open_database
 
 ANY = range(1, 1 << 40)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from state.kept import KeptEvents
 from state.model.event import Event
-from state.repeats import Mark, RepeatMarks
+from state.schedule.kept import KeptEvents
+from state.sequence.repeats import Mark, RepeatMarks
 
 
 def test_a_mark_holds_up_to_its_end_and_not_at_it() -> None:

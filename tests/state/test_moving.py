@@ -15,16 +15,16 @@ import pytest
 from helpers import work_log
 from helpers.flow_bench import PARTITIONS, REGISTRY
 
-from flows.steps.deciding import GroupDecider
-from state import codec
-from state.database import open_database
-from state.group_exports import copy_group, group_rows
-from state.lock import StateLock
+from flows.steps.decide.group import GroupDecider
+from state.decide import codec
+from state.decide.checkpoint import FORMAT, GroupStore
+from state.decide.exports import copy_group, group_rows
+from state.decide.moving import Layout, move_groups, publish_offsets, published_offset, read_layout
+from state.disk.lock import StateLock
+from state.disk.poison import PoisonJournal
+from state.disk.rocksdb import open_database
 from state.model.errors import ConfigurationError, StateDamagedError, StateLockedError
 from state.model.keys import KEY_GROUPS, groups_of_partition, key_group
-from state.moving import Layout, move_groups, publish_offsets, published_offset, read_layout
-from state.poison import PoisonJournal
-from state.rocksdb import FORMAT, GroupStore
 
 Rows = dict[int, dict[bytes, bytes]]
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,7 +161,7 @@ def test_what_a_killed_move_left_without_its_meta_row_goes(directory: Path) -> N
 _MOVE = """
 import sys
 from pathlib import Path
-from state import moving
+from state.decide import moving
 
 def told(step):
     def run(*arguments):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from state.decide.pending import DIGEST_KEY, HELD, OPEN, Group, GroupKey, Item, PendingTable
 from state.model.event import Event
-from state.pending import DIGEST_KEY, HELD, OPEN, Group, GroupKey, Item, PendingTable
 
 WINDOW = GroupKey("window", "like", "o")
 

@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from state.disk.poison import STARTS_MAX, Place, PoisonJournal
 from state.model.errors import LogUnavailableError, StateError
-from state.poison import STARTS_MAX, Place, PoisonJournal
 
 RECORD = ("work", 2, 7_000_000_000, 239)
 GOLDEN = Path(__file__).resolve().parent / "golden" / "poison_1.hex"
 _CHILD = """
 import os, signal, sys
 from pathlib import Path
-from state.poison import PoisonJournal
+from state.disk.poison import PoisonJournal
 
 journal = PoisonJournal.open(Path(sys.argv[1]))
 for offset in range(int(sys.argv[2]), 20):

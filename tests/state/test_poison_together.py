@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from state.poison import STARTS_MAX, Place, PoisonJournal
+from state.disk.poison import STARTS_MAX, Place, PoisonJournal
 
 _CULPRIT, _BYSTANDER = ("work", 0, 13, -1), ("work", 1, 7, -1)
 _CHILD = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from state.poison import PoisonJournal
+from state.disk.poison import PoisonJournal
 
 directory = Path(sys.argv[1])
 who = sys.argv[2:]

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from helpers.stored_rows import StoredRows
 
-from state import codec
+from state.decide import codec
+from state.decide.preferences import PreferenceTable
+from state.decide.user_rows import SINGLE_MAX, UserRows
+from state.decide.users import Endpoint, UserTable
 from state.model.errors import StateDamagedError
-from state.preferences import PreferenceTable
-from state.user_rows import SINGLE_MAX, UserRows
-from state.users import Endpoint, UserTable
 
 GROUP = 7
 DOCUMENTS: list[dict[str, Any]] = [

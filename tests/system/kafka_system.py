@@ -8,8 +8,8 @@ from pathlib import Path
 from delivery.feeding import PARTITIONS, System
 
 from connectors.log.interface import Record
-from connectors.log.kafka import KafkaLog
-from flows.topics import topic_specs
+from connectors.log.kafka.log import KafkaLog
+from connectors.log.topics import topic_specs
 
 _POLL = timedelta(milliseconds=200)
 

@@ -20,10 +20,10 @@ import bytewax.operators as op
 from bytewax.connectors.stdio import StdOutSink
 from bytewax.dataflow import Dataflow
 
-from flows.drain import install_drain
-from flows.launch import end_with_parent, run_flows
-from flows.steps.ticks import Tick, TickSource
-from state.poison import PoisonJournal
+from flows.process.drain import install_drain
+from flows.steps.sources.ticks import Tick, TickSource
+from flows.up.launch import end_with_parent, run_flows
+from state.disk.poison import PoisonJournal
 
 _ITEMS_EVERY = timedelta(milliseconds=200)
 _EPOCH = timedelta(milliseconds=100)

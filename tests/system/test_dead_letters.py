@@ -9,9 +9,9 @@ from typing import Any
 from system.running import Up, carillon, running, until
 
 from connectors.log import NewRecord
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from flows.commands.ledger import ledger_reader
-from flows.open import clock_ms
+from flows.process.open import clock_ms
 from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, encode_letter, letter_id
 from state.model.event import RawEvent, encode_event, resolve
 from state.model.keys import key_group, partition_of_group

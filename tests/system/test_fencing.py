@@ -14,8 +14,8 @@ from delivery.sandbox_process import Sandbox, running_sandbox
 from system.kafka_system import KafkaSystem
 
 from connectors.log.interface import NewRecord
-from flows.fencing import FENCED_EXIT
-from flows.topics import topic_specs
+from connectors.log.topics import topic_specs
+from flows.process.place import FENCED_EXIT
 from state.model.event import Event, encode_event
 from state.model.keys import key_group, partition_of_group
 
@@ -218,7 +218,7 @@ def test_the_same_directory_has_one_owner_and_says_which(system: System) -> None
     try:
         with (system.directory / "second.out").open("wb") as output:
             second = subprocess.Popen(
-                [sys.executable, "-m", "flows.launch", "decide", "flows", "decide"],
+                [sys.executable, "-m", "flows.up.launch", "decide", "flows", "decide"],
                 stdin=subprocess.PIPE, stdout=output, stderr=output, env=system.environment(),
             )  # fmt: skip
         assert second.stdin is not None

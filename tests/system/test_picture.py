@@ -4,7 +4,7 @@ from pathlib import Path
 
 from system.running import carillon
 
-from flows.picture import BEGIN, END, draw, with_picture
+from flows.commands.picture import BEGIN, END, draw, with_picture
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 

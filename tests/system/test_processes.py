@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.processes import ProcessEvent, ProcessGroup, ProcessSpec
+from flows.up.processes import ProcessEvent, ProcessGroup, ProcessSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 POLITE = """
@@ -247,10 +247,10 @@ def test_a_final_exit_is_final(group: ProcessGroup, events: list[ProcessEvent]) 
 
 OWNER = """
 import os, pathlib, sys, time
-from flows.processes import ProcessGroup, ProcessSpec
+from flows.up.processes import ProcessGroup, ProcessSpec
 group = ProcessGroup(pathlib.Path(sys.argv[1]), lambda event: None)
 sleep = ("timeit", "-n", "1", "-r", "1", "import time; time.sleep(60)")
-command = (sys.executable, "-m", "flows.launch", "child", "module", *sleep)
+command = (sys.executable, "-m", "flows.up.launch", "child", "module", *sleep)
 group.start(ProcessSpec("child", command, dict(os.environ), 1, 19)); group.settle()
 print(group.pids()["child"], flush=True)
 while True: time.sleep(0.05); group.watch()

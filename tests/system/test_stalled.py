@@ -11,9 +11,9 @@ from threading import get_ident
 
 import pytest
 
-from flows.liveness import GETS_ON, STANDS_STILL, Liveness
-from flows.processes import ProcessEvent, ProcessGroup, ProcessSpec
-from state.poison import STARTS_MAX, PoisonJournal
+from flows.process.liveness import GETS_ON, STANDS_STILL, Liveness
+from flows.up.processes import ProcessEvent, ProcessGroup, ProcessSpec
+from state.disk.poison import STARTS_MAX, PoisonJournal
 from state.progress import made
 
 ROOT = Path(__file__).resolve().parents[2]

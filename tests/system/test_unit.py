@@ -45,7 +45,7 @@ def test_a_system_whose_place_is_taken_ends_and_says_by_whom(tmp_path: Path) -> 
             (other / name).symlink_to(up.directory / name)
         with (tmp_path / "thief.out").open("wb") as output:
             thief = subprocess.Popen(
-                [sys.executable, "-m", "flows.launch", "decide", "flows", "decide"],
+                [sys.executable, "-m", "flows.up.launch", "decide", "flows", "decide"],
                 cwd=ROOT, env={**os.environ, "CARILLON_DATA_DIR": str(other), "CARILLON_CONFIG": os.devnull},
                 stdin=subprocess.PIPE, stdout=output, stderr=output,
             )  # fmt: skip

@@ -18,10 +18,10 @@ import pytest
 from delivery.sandbox_process import running_sandbox
 from system.running import ROOT, carillon, until
 
-from flows.credentials import development_credentials
-from flows.fencing import FENCED_EXIT
-from flows.ports import any_port
-from flows.supervisor import FLOW_PROCESSES
+from flows.config.credentials import development_credentials
+from flows.process.place import FENCED_EXIT
+from flows.up.ports import any_port
+from flows.up.supervisor import FLOW_PROCESSES
 
 UNITS = ROOT / "infra" / "systemd"
 INSTALLED = "/opt/carillon/.venv/bin/"

@@ -13,7 +13,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 from bytewax.testing import cluster_main
-from flows.drain import install_drain
+from flows.process.drain import install_drain
 from flows.inbox import InboxFlowOptions, wire
 from truth.feeding import open_embedded
 data = Path(sys.argv[1])

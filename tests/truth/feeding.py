@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
 from state.model.keys import key_group, partition_of_group
 

@@ -14,7 +14,7 @@ from truth.running import drain, eventually, running
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.archive.manifest import read_manifest
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
 from flows.track import DIRECTORY
 from state.ledger import ledger_table
@@ -26,7 +26,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 from bytewax.testing import cluster_main
-from flows.drain import install_drain
+from flows.process.drain import install_drain
 from flows.steps.track import ArchivedTopic, PartOptions
 from flows.track import TrackFlowOptions, wire
 from truth.feeding import now_ms, open_embedded

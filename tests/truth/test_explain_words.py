@@ -14,7 +14,7 @@ from operators.explain import (
     explain_row,
     used_values,
 )
-from state.inbox import InboxRow
+from state.inbox.values import InboxRow
 from state.ledger import PENDING_DECISIONS, TERMINAL_DECISIONS, TERMINAL_DELIVERIES
 from state.model.registry import load_registry
 

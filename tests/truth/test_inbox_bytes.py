@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from state.inbox import InboxHead, InboxItem, OlderItem, StoredRow
-from state.inbox_codec import decode_head, decode_inbox, decode_row, encode_head, encode_inbox, encode_row, row_count
-from state.inbox_ops import decode_operations, parse_sequence
+from state.inbox.codec import decode_head, decode_inbox, decode_row, encode_head, encode_inbox, encode_row, row_count
+from state.inbox.operations import decode_operations, parse_sequence
+from state.inbox.values import InboxHead, InboxItem, OlderItem, StoredRow
 from state.model.errors import MalformedRecordError, StateDamagedError, StateVersionError
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.inbox import InboxConfig, UserInbox
-from state.inbox import ITEMS_EXACT_MAX
+from state.inbox.values import ITEMS_EXACT_MAX
 
 DAY_MS = 86_400_000
 

@@ -14,14 +14,14 @@ from truth.feeding import inbox_add, now_ms, open_embedded, record
 from truth.running import eventually, running
 
 from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, Record
 from flows.inbox import DIRECTORY
 from flows.steps.inbox import InboxParts, InboxSink
-from flows.steps.ticks import Tick
-from state.inbox import InboxHead, StoredRow
+from flows.steps.sources.ticks import Tick
+from state.disk.poison import PoisonJournal
+from state.inbox.values import InboxHead, StoredRow
 from state.model.keys import key_group, partition_of_group
-from state.poison import PoisonJournal
 
 USER = "mia"
 BAD = next(name for n in count() if key_group(name := f"bad{n}") == key_group(USER))

@@ -15,9 +15,9 @@ from connectors.inbox.memory import MemoryInboxStore
 from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path, stored_offset
 from operators.inbox import InboxConfig
 from operators.inbox_shard import InboxShard, ShardConfig
-from state.exports import load_export, write_export
-from state.inbox import GroupTotals, InboxHead, ShardCommit, StoredRow, UserChanges
-from state.inbox_ops import Operation, Sequence
+from state.disk.exports import load_export, write_export
+from state.inbox.operations import Operation, Sequence
+from state.inbox.values import GroupTotals, InboxHead, ShardCommit, StoredRow, UserChanges
 from state.model.keys import key_group
 
 GROUP = key_group("mia")
@@ -211,7 +211,7 @@ import sys
 from pathlib import Path
 from connectors.inbox.rocksdb import RocksInboxStore, shard_path
 from operators.inbox_shard import InboxShard
-from state.inbox_ops import Operation, Sequence
+from state.inbox.operations import Operation, Sequence
 from state.model.keys import key_group
 store = RocksInboxStore(shard_path(Path(sys.argv[1]), 0))
 shard = InboxShard(store.load, store.marks(), store.totals())

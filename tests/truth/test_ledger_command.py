@@ -21,7 +21,7 @@ from flows.commands.explain import explain
 from flows.commands.ledger import BadTimeError, ProofOptions, check_ledger, parse_time, show_ledger
 from flows.commands.output import Output
 from flows.inbox import DIRECTORY
-from state.inbox import ShardCommit, UserChanges
+from state.inbox.values import ShardCommit, UserChanges
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
 from state.model.work import KillWork, PreferenceWork, encode_work

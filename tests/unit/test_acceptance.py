@@ -10,7 +10,7 @@ from operators.dedup import EVENT_ID_WINDOW_MS, forget, marks_again, original_of
 from operators.keep import Acceptance, accept, cancel, release
 from state.model.event import Event, RawEvent, resolve
 from state.model.registry import load_registry
-from state.repeats import RepeatMarks
+from state.sequence.repeats import RepeatMarks
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

@@ -4,7 +4,7 @@ import orjson
 import pytest
 from rules.random_streams import random_stream
 
-from flows.simulate import run_simulation
+from flows.simulation.run import run_simulation
 
 NEVER = 1 << 30
 

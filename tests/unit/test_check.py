@@ -6,14 +6,14 @@ from pathlib import Path
 
 from system.running import carillon
 
-from connectors.cache.options import RedisOptions
-from connectors.log.kafka import KafkaOptions
+from connectors.admission.options import RedisOptions
+from connectors.log.kafka.log import KafkaOptions
+from connectors.providers.sms.twilio import TwilioOptions
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
-from connectors.sms.twilio import TwilioOptions
 from flows.commands.check import check, check_certificates
-from flows.options import masked
-from flows.ports import any_port
-from flows.settings import BrokerOptions, ProviderOptions, Settings
+from flows.config.options import masked
+from flows.config.settings import BrokerOptions, ProviderOptions, Settings
+from flows.up.ports import any_port
 
 CANARY = "canary-secret-0123456789"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.cluster import ClusterPlace, place_of
+from flows.process.cluster import ClusterPlace, place_of
 from state.model.errors import ConfigurationError
 
 TWO = "127.0.0.1:2101;127.0.0.1:2102"

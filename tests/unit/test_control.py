@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from connectors.control import ControlWatcher, Kill, Scope, kill_record, read_obeyed
-from connectors.log.embedded import EmbeddedLog
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
 from state.model.errors import UnknownTopicError
 

@@ -38,13 +38,13 @@ from operators.decide import apply
 from operators.fan_out import HASH_END, in_hash_range
 from operators.plan import plan_event, plan_follow
 from operators.route import choose
-from state.group import GroupState
+from state.decide.group import GroupState
+from state.decide.preferences import PreferenceTable
 from state.model.event import Event
 from state.model.keys import key_group, user_hash
 from state.model.registry import load_registry
 from state.model.work import FollowWork
-from state.placement import Placement
-from state.preferences import PreferenceTable
+from state.sequence.placement import Placement
 
 NIGHT = utc("2024-05-15 23:00")
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from connectors.log.interface import RECORD_MAX_BYTES
-from flows.steps.outputs import DIGEST_ITEMS_MAX, deliver_record
+from flows.steps.decide.outputs import DIGEST_ITEMS_MAX, deliver_record
 from state.model.event import Event
 from state.model.records import ChannelDevices, Emission
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.log.interface import Claim
-from connectors.log.kafka_fencing import Passage, marker_value, owner_header, parse_owner, read_marker
+from connectors.log.kafka.fencing import Passage, marker_value, owner_header, parse_owner, read_marker
 
 
 class Stored(NamedTuple):

@@ -8,10 +8,10 @@ import pyarrow as pa
 from rich.console import Console
 
 from connectors.log.interface import Record
-from flows.demo import Feeding
-from flows.demo_people import people
-from flows.live import Line, Sample, Seen, percentile, phrase
-from flows.live_view import picture, race
+from flows.demo.live import Line, Sample, Seen, percentile, phrase
+from flows.demo.people import people
+from flows.demo.view import picture, race
+from flows.demo.workload import Feeding
 
 
 def record(topic: str, row: dict[str, Any]) -> Record:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from state.lock import StateLock
+from state.disk.lock import StateLock
 from state.model.errors import StateLockedError
 
-HOLDER = "import sys, time, pathlib; from state.lock import StateLock; l = StateLock.acquire(pathlib.Path(sys.argv[1]), 'holder'); print('held', flush=True); time.sleep(60)"  # noqa: E501 - one program as text
+HOLDER = "import sys, time, pathlib; from state.disk.lock import StateLock; l = StateLock.acquire(pathlib.Path(sys.argv[1]), 'holder'); print('held', flush=True); time.sleep(60)"  # noqa: E501 - one program as text
 
 
 def test_a_second_owner_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from flows.ports import PortError, ReservedPorts, any_port, is_free
-from flows.settings import GatewayTable
+from flows.config.settings import GatewayTable
+from flows.up.ports import PortError, ReservedPorts, any_port, is_free
 
 
 def test_nobody_gets_what_another_has_reserved_but_does_not_use_yet() -> None:

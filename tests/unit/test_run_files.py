@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flows.run_files import Rebuild, note_rebuild, take_rebuilds
+from flows.process.run_files import Rebuild, note_rebuild, take_rebuilds
 
 
 def test_a_note_that_a_full_disk_cut_off_is_passed_over(tmp_path: Path) -> None:

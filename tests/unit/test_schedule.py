@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from operators.schedule import CANCELLED, RELEASED, Reaction, Released, on_cancel, on_event, on_released, settle
-from state.kept import KeptEvents
 from state.model.event import Event, RawEvent, resolve
 from state.model.registry import load_registry
+from state.schedule.kept import KeptEvents
 
 T = 1_700_000_000_000
 REGISTRY = load_registry()

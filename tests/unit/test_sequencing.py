@@ -37,8 +37,8 @@ from state.model.work import (
     Work,
     encode_work,
 )
-from state.placement import ALL_GROUPS
-from state.sequencing import SequenceState
+from state.sequence.placement import ALL_GROUPS
+from state.sequence.store import SequenceState
 
 HOUR = 3_600_000
 T = 1_700_000_000_000

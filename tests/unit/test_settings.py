@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.credentials import development_credentials
-from flows.options import example, format_duration, masked, parse_duration
-from flows.settings import Settings, load_settings
+from flows.config.credentials import development_credentials
+from flows.config.options import example, format_duration, masked, parse_duration
+from flows.config.settings import Settings, load_settings
 from state.model.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +85,9 @@ def test_durations_read_back(text: str) -> None:
 
 def test_the_example_file_is_current_and_loads(tmp_path: Path) -> None:
     text = (ROOT / "carillon.example.toml").read_text(encoding="utf-8")
-    assert text.endswith("\n".join(example(Settings)) + "\n"), "run: python -m flows.example > carillon.example.toml"
+    assert text.endswith("\n".join(example(Settings)) + "\n"), (
+        "run: python -m flows.config.example > carillon.example.toml"
+    )
     settings_of(tmp_path, text)
 
 

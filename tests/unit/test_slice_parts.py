@@ -6,10 +6,10 @@ import pytest
 from unit.test_two_ways import rows_of
 
 from connectors.log.interface import RECORD_MAX_BYTES
-from flows.steps.outputs import OutputWriter
-from flows.steps.slice_output import PART_ROWS
+from flows.steps.decide.outputs import OutputWriter
+from flows.steps.decide.slice_outputs import PART_ROWS
 from operators.decide import apply
-from state.group import GroupState
+from state.decide.group import GroupState
 from state.model.event import Event
 from state.model.registry import load_registry
 from state.model.work import EndpointWork, FollowWork, SliceWork

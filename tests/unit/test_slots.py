@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from helpers.logs import captured_logs
 
-from flows.cluster import ClusterPlace
-from flows.slots import DecideSlot, PlacementLock, settle_placement
-from state.lock import StateLock
+from flows.process.cluster import ClusterPlace
+from flows.recovery.slots import DecideSlot, PlacementLock, settle_placement
+from state.decide.moving import Layout, move_groups, publish_offsets, read_layout
+from state.disk.lock import StateLock
 from state.model.errors import ConfigurationError, StateDamagedError, StateLockedError
-from state.moving import Layout, move_groups, publish_offsets, read_layout
 
 ONE, TWO = Layout(1, 1), Layout(2, 1)
 AT_ONCE, PATIENT = timedelta(), timedelta(seconds=15)

@@ -15,9 +15,9 @@ from helpers.deciding import NEVER, placed_by_group
 from rules.random_streams import random_stream
 
 from connectors.log import NewRecord
-from flows.steps.outputs import OutputWriter
+from flows.steps.decide.outputs import OutputWriter
 from operators.decide import apply
-from state.group import GroupState
+from state.decide.group import GroupState
 from state.model.registry import load_registry
 from state.model.work import Work
 

@@ -1,0 +1,1 @@
+"""The store of accepted events that several gateways share."""

@@ -1,1 +1,0 @@
-"""Redis: what several processes share and may lose."""

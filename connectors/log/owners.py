@@ -1,0 +1,279 @@
+"""One live process per place of a flow, across directories and hosts: owner epochs through the log (DESIGN 5).
+
+A place is a flow and a process's number in it (`decide/0`). Who starts appends a claim to the topic `owners`
+(compacted, one partition): key the place, value `owner/1+json` {"host","lock","pid","processes","at"}. The offset of a
+claim is its epoch; the highest of a place holds. A claim of process 0 also ends the places from `processes` on: a flow
+that now has fewer processes leaves no owner behind.
+
+What a process whose place was taken over (it was stopped, frozen or cut off, and goes on) can still do:
+
+- Both logs: an append needs a look into `owners` that is younger than the lease (one second, by a clock that counts
+  while the process is stopped or the machine sleeps); a stale one is renewed first, and a look that finds another claim
+  ends the process. So a new owner waits for a lease, unless the one before is known to be dead (`is_dead`): from then
+  on the one before begins no append, and nothing is appended or sent that followed one.
+- Embedded log, for appends that were under way: nothing is appended. Claims are laid on every partition file that the
+  flow writes, under the file's write lock, and an append checks them in its own transaction; no wait is needed.
+- Kafka, for appends that were under way (in the owner's client, or in a broker that is frozen): they may still arrive,
+  and are void. The new owner lays a marker in every partition of the flow's topics that are not compacted; what the one
+  before appends behind it no reader is given (`connectors.log.kafka.fencing`). What stands before it the new owner
+  finds when it restores its state, which it begins afterwards.
+- Kafka, compacted topics: a record under way when the owner is stopped may arrive late and stay, as the newest of its
+  key; a void one could not be told apart once compaction has dropped the valid one below it. What late ones do:
+  - `schedule`: an order to release, or an answer, takes effect where it stands. The order was due, by the clock, when
+    it was appended; an event that is not kept any more is not released by it, and a cancel behind it is answered so.
+    The event itself goes to a topic that is not compacted, so it is released once.
+  - `endpoints`: a verdict told late or again holds for what was registered before it.
+  - `followers`: the pair's state as of an earlier record of `follows`; it is wrong until the pair's next one if a newer
+    one was written meanwhile. Nothing decides by this topic: decide has its own.
+  - `registry`: decide's note of its credit, which may be lower than its successor's; a rebuild goes by the highest of
+    all notes and the configuration.
+- Sends follow the append of their intent, and ask for the same young look just before the first byte. What an HTTP
+  client had in its hands when the process was stopped may still go: its intent was told, the successor does not repeat
+  it (P0 apart, which is sent at least once) and closes it as UNKNOWN.
+
+A thread of each process renews the look three times per lease, so that appends and sends do not wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.interface import OWNERS, Claim, ClaimableLog, Log, NewRecord, Reader, Record, TopicSpec
+from state.model.errors import LogError, LogUnavailableError, StateFencedError
+
+TOPIC = OWNERS
+SCHEMA = b"owner/1+json"
+LEASE = timedelta(seconds=1)
+"""How old a look may be on which an append or a send relies."""
+_POLL = timedelta(milliseconds=200)
+_READ_DEADLINE = timedelta(minutes=1)
+_BATCH_MAX = 500
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PID_SPACE = Path("/proc/self/ns/pid")
+_logger = structlog.get_logger(__name__)
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim as `owners` holds it."""
+
+    host: str
+    lock: str
+    """Which lock file the owner holds as long as it lives, see `lock_identity`."""
+    pid: int
+    processes: int
+    """Of the flow, as of this claim."""
+    at: int
+    """Unix milliseconds."""
+
+
+def lock_identity(lock_file: Path) -> str:
+    """Where a lock file is that this process holds: start of the kernel, space of process numbers, device, inode."""
+    started = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else socket.gethostname()
+    numbers = os.stat(_PID_SPACE).st_ino if _PID_SPACE.exists() else 0  # noqa: PTH116 - the link's target, not the link
+    status = lock_file.stat()
+    return f"{started}:{numbers}:{status.st_dev}:{status.st_ino}"
+
+
+def is_dead(before: Owner, mine: Owner) -> bool:
+    """Whether an owner cannot live any more, as far as one that holds its own lock can tell."""
+    theirs, ours = before.lock.split(":"), mine.lock.split(":")
+    if theirs[0] != ours[0]:  # the lock file is the same, the machine was restarted
+        return before.host == mine.host and theirs[-1] == ours[-1]
+    return theirs[2:] == ours[2:] or (theirs[1] == ours[1] and not _exists(before.pid))
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def running_seconds() -> float:
+    """Seconds on a clock that no one sets and that goes on while the process is stopped or the machine asleep."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+class Fence:
+    """This process's claim on its place. Any thread may ask."""
+
+    def __init__(self, log: Log, claim: Claim, *, on_lost: Callable[[StateFencedError], None]) -> None:
+        """Stand for a claim that was appended to `log`, which stays the caller's to close.
+
+        `on_lost` is called once, by the thread that notices: whatever the process still does would be done twice.
+        """
+        self.claim = claim
+        self._log, self._on_lost = log, on_lost
+        self._read_to = claim.epoch + 1
+        self._looked_at = float("-inf")
+        self._lost: StateFencedError | None = None
+        self._looking = threading.Lock()
+        self._closed = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name=f"fence-{claim.owner}", daemon=True)
+
+    def start(self) -> None:
+        """Keep the look young from now on."""
+        self._keeper.start()
+
+    def is_fresh(self) -> bool:
+        """Whether the last look is young enough to rely on; waits for nothing."""
+        return self._lost is None and running_seconds() - self._looked_at < LEASE.total_seconds()
+
+    def check(self) -> None:
+        """Return only if this process owns its place.
+
+        :raises StateFencedError: another one does.
+        :raises LogUnavailableError: it cannot be found out now.
+        """
+        if not self.is_fresh():
+            self.look()
+
+    def look(self) -> None:
+        """Read `owners` to its end as of now; raises as `check` does."""
+        with self._looking:
+            if self._lost is not None:
+                raise self._lost
+            began = running_seconds()
+            end = self._log.end_offset(TOPIC, 0)
+            for record in read_owners(self._log, self._read_to, end) if end > self._read_to else ():
+                if takes_over(record, self.claim):
+                    self._lose(record)
+            self._read_to, self._looked_at = max(end, self._read_to), began
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._closed.set()
+        if self._keeper.is_alive():
+            self._keeper.join()
+
+    def _lose(self, record: Record) -> None:
+        owner = msgspec.json.decode(record.value, type=Owner)
+        self._lost = StateFencedError(
+            f"{self.claim.owner} was taken over by process {owner.pid} on {owner.host} (epoch {record.offset}); this "
+            "process stops: end the other one before you start it again"
+        )
+        self._on_lost(self._lost)
+        raise self._lost
+
+    def _keep(self) -> None:
+        while not self._closed.wait(LEASE.total_seconds() / 3):
+            try:
+                self.look()
+            except StateFencedError:
+                return
+            except LogError as error:  # the look grows old, and whoever relies on it will say so
+                _logger.warning("owners_not_read", place=self.claim.owner, error=type(error).__name__)
+
+
+def takes_over(record: Record, claim: Claim) -> bool:
+    """Whether a later record of `owners` ends a claim."""
+    if record.key == claim.owner.encode():
+        return True
+    if record.key != f"{claim.flow}/0".encode():
+        return False
+    return msgspec.json.decode(record.value, type=Owner).processes <= claim.process
+
+
+def read_owners(log: Log, start: int, end: int) -> list[Record]:
+    """The records of `owners` from `start` to `end`."""
+    place = (TOPIC, 0)
+    reader = log.reader({place: start})
+    found: list[Record] = []
+    try:
+        give_up = time.monotonic() + _READ_DEADLINE.total_seconds()
+        while reader.position()[place] < end:
+            if time.monotonic() > give_up:
+                raise LogUnavailableError(f"{TOPIC}: not read to its end in time; who owns what is unknown")
+            found += reader.poll(_BATCH_MAX, _POLL)
+    finally:
+        reader.close()
+    return found
+
+
+def claim_place(
+    log: ClaimableLog, flow: str, process: int, processes: int, owner: Owner, topics: Sequence[str]
+) -> Claim:
+    """Take a place over; whoever had it is fenced when this returns. `topics` are those that the flow appends to.
+
+    :raises StateFencedError: a still later process has taken it over already.
+    :raises LogError: the log cannot be read or written.
+    """
+    before = read_owners(log, log.begin_offset(TOPIC, 0), log.end_offset(TOPIC, 0))
+    name, headers = f"{flow}/{process}", (("schema", SCHEMA),)
+    (epoch,) = log.append([NewRecord(TOPIC, 0, name.encode(), msgspec.json.encode(owner), headers)])
+    claim = Claim(flow, process, processes, epoch)
+    if not isinstance(log, EmbeddedLog) and _may_live(before, claim, owner):
+        _logger.info("waiting_for_owner_before", place=name, seconds=LEASE.total_seconds())
+        time.sleep(LEASE.total_seconds())
+    log.fence(claim, topics)
+    _logger.info("place_claimed", place=name, epoch=epoch, processes=processes)
+    return claim
+
+
+def _may_live(before: Sequence[Record], claim: Claim, mine: Owner) -> bool:
+    """Whether an owner before is not known to be dead: of this place, or of one that is no more."""
+    prefix = f"{claim.flow}/".encode()
+    newest = {record.key: record for record in before if record.value and record.key.startswith(prefix)}
+    first = newest.get(prefix + b"0")
+    ended_from = msgspec.json.decode(first.value, type=Owner).processes if first is not None else 0
+    for key, record in newest.items():
+        number = int(key.removeprefix(prefix))
+        beyond = claim.process == 0 and number >= claim.processes
+        ended = first is not None and number >= ended_from and record.offset < first.offset
+        mine_or_beyond = number == claim.process or (beyond and not ended)
+        if mine_or_beyond and not is_dead(msgspec.json.decode(record.value, type=Owner), mine):
+            return True
+    return False
+
+
+class FencedLog:
+    """A log whose appends belong to a place: see `connectors.log.interface.Log`. Reading needs no place."""
+
+    def __init__(self, log: Log, fence: Fence) -> None:
+        """Append through `log` while `fence` holds; `log` belongs to this one from now on."""
+        self._log, self.fence = log, fence
+
+    def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
+        self._log.ensure_topics(specs)
+
+    def partitions(self, topic: str) -> int:
+        return self._log.partitions(topic)
+
+    def append(self, records: Sequence[NewRecord]) -> list[int]:
+        """As `Log.append`; also raises StateFencedError, and then nothing is stored."""
+        self.fence.check()
+        return self._log.append(records)
+
+    def reader(self, start: Mapping[tuple[str, int], int]) -> Reader:
+        return self._log.reader(start)
+
+    def begin_offset(self, topic: str, partition: int) -> int:
+        return self._log.begin_offset(topic, partition)
+
+    def end_offset(self, topic: str, partition: int) -> int:
+        return self._log.end_offset(topic, partition)
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        return self._log.offset_at(topic, partition, timestamp_ms)
+
+    def close(self) -> None:
+        self._log.close()
+
+
+def owner_record(lock_file: Path, processes: int, now_ms: int) -> Owner:
+    """What this process says of itself."""
+    host, identity = socket.gethostname(), lock_identity(lock_file)
+    return Owner(host=host, lock=identity, pid=os.getpid(), processes=processes, at=now_ms)

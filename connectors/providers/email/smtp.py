@@ -1,0 +1,272 @@
+"""Mail over SMTP by a pool of kept connections (PROVIDERS 4).
+
+A message is ambiguous from the moment at which DATA is written until an answer to its end is read: the server may have
+taken it. Before that, and after a refusal, it was certainly not taken. The Message-ID is made of the delivery key and
+is the same on every attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import aiosmtplib
+
+from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, building
+from connectors.providers.email.message import UnsafeMessageError, build_message, is_mail_address, message_id
+from state.model.content import EmailContent
+from state.model.errors import ConfigurationError
+
+_BAD_ADDRESS = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
+"""RFC 3463: unknown or malformed mailbox, no such host, moved, takes no mail, disabled."""
+_NO_SUCH_USER = re.compile(r"(user|mailbox|recipient|address)\b.{0,40}\b(unknown|not found|does not exist|no such)|"
+                           r"(no such|unknown) (user|mailbox|recipient|address)", re.IGNORECASE)  # fmt: skip
+_ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmtpOptions:
+    """One relay and how it is used."""
+
+    host: str = ""
+    """The relay's name."""
+    port: int = 587
+    """Default: 587, submission."""
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    """`starttls` refuses a relay that does not offer it; `none` is for a relay on this machine. Default: starttls."""
+    username: str = ""
+    """Empty: no authentication."""
+    password: str = ""
+    """The account's secret."""
+    ca_file: Path | None = None
+    """Certificates to trust in place of the machine's. Default: the machine's."""
+    sender: str = ""
+    """The address in From and MAIL FROM."""
+    sender_name: str = "Carillon"
+    """The name shown with it."""
+    concurrency_max: int = 10
+    """Connections kept open, each with one message at a time. Default: ten."""
+    connect_timeout: timedelta = timedelta(seconds=10)
+    """Until a connection is greeted, secured and authenticated. Default: ten seconds."""
+    timeout: timedelta = timedelta(seconds=30)
+    """For one message from MAIL FROM to the last answer. Default: 30 seconds."""
+    idle_max: timedelta = timedelta(seconds=60)
+    """A connection unused for longer is replaced. Default: one minute."""
+    rate_per_s: float = 5_000.0
+    """The normal rate; retries never exceed half of it (RULES 4). Default: 5 000."""
+
+    def __repr__(self) -> str:
+        return f"SmtpOptions(host={self.host!r}, port={self.port}, security={self.security!r}, password=***)"
+
+    @property
+    def domain(self) -> str:
+        """The right side of Message-IDs."""
+        return self.sender.rpartition("@")[2]
+
+    def validate(self) -> None:
+        """:raises ConfigurationError: naming the key and the remedy."""
+        if not self.host:
+            raise ConfigurationError("providers.smtp.host: missing; name the relay")
+        if not is_mail_address(self.sender):
+            raise ConfigurationError("providers.smtp.sender: not a plain mail address")
+        if self.security == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
+            raise ConfigurationError(
+                "providers.smtp.security: none is for a relay on this machine; use starttls or tls"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is handed to the relay."""
+
+    sender: str
+    recipient: str
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The relay's answer that decided: at which command, with which code and text."""
+
+    command: Literal["connect", "mail", "rcpt", "data"]
+    code: int
+    text: str = ""
+
+
+def build_request(delivery: Delivery, options: SmtpOptions, *, date_s: float) -> Request:
+    """The envelope and the mail; pure.
+
+    :raises UnsafeMessageError: it cannot be sent as meant.
+    """
+    if not isinstance(delivery.content, EmailContent):
+        raise TypeError("a mail is sent to a relay")
+    message = build_message(
+        delivery.content,
+        recipient=delivery.address,
+        sender=options.sender,
+        sender_name=options.sender_name,
+        identity=delivery.provider_id,
+        date_s=date_s,
+    )
+    return Request(options.sender, delivery.address, message)
+
+
+def parse_response(response: Response, delivery: Delivery) -> Result:
+    """What an answer means; pure. A soft refusal never says anything about the address."""
+    if 200 <= response.code < 300:
+        return Sent(delivery.provider_id)
+    found = _ENHANCED.search(response.text)
+    status = found.group(1) if found else ""
+    reason = f"{response.command} {response.code} {status}".strip()
+    if response.command == "connect" or response.code in (421, 530, 535) or 400 <= response.code < 500:
+        return Failed(reason)
+    if response.command == "rcpt" and (status in _BAD_ADDRESS or (not status and _NO_SUCH_USER.search(response.text))):
+        return Rejected(reason, token_gone=delivery.registered_at)
+    if response.code >= 500:
+        return Rejected(reason)
+    return Failed(reason, ambiguous=response.command == "data")
+
+
+class SmtpChannel:
+    """See `connectors.providers.channel.Channel`."""
+
+    name = "smtp"
+
+    def __init__(self, options: SmtpOptions, *, clock_s: Callable[[], float]) -> None:
+        self.options = options
+        self._clock_s = clock_s
+        self._idle: list[tuple[aiosmtplib.SMTP, float]] = []
+        self._permits = asyncio.Semaphore(options.concurrency_max)
+        self._tls: ssl.SSLContext | None = None
+        self._closed = False
+
+    def provider_id(self, key: str) -> str:
+        """The Message-ID."""
+        return message_id(key, self.options.domain)
+
+    async def connect(self) -> None:
+        """Prepare TLS; connections open with the first sends.
+
+        :raises ConfigurationError: an option is missing.
+        """
+        self.options.validate()
+        if self.options.security != "none":
+            ca_file = self.options.ca_file
+            self._tls = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+
+    async def check(self) -> CheckResult:
+        """Connect, secure, authenticate and say NOOP."""
+        try:
+            connection = await self._take()
+            answer = await connection.noop()
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+            return CheckResult(False, type(error).__name__)
+        self._give_back(connection)
+        return CheckResult(answer.code < 300, f"code {answer.code}")
+
+    async def send(self, delivery: Delivery) -> Result:
+        """One message on a connection of its own for the time."""
+        if not is_mail_address(delivery.address):
+            return Rejected("not a mail address", token_gone=delivery.registered_at)
+        try:
+            with building():
+                request = build_request(delivery, self.options, date_s=self._clock_s())
+        except UnsafeMessageError as error:
+            return Rejected(str(error))
+        async with self._permits:
+            return await self._deliver(request, delivery)
+
+    async def close(self) -> None:
+        """See `Channel.close`."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop()[0].close()
+
+    async def _deliver(self, request: Request, delivery: Delivery) -> Result:
+        try:
+            connection = await self._take()
+        except aiosmtplib.SMTPResponseException as error:
+            return parse_response(Response("connect", error.code, str(error.message)), delivery)
+        except (aiosmtplib.SMTPException, OSError, TimeoutError):
+            return Failed("no connection")
+        exchange = _Exchange(connection, request)
+        try:
+            async with asyncio.timeout(self.options.timeout.total_seconds()):
+                response = await exchange.run()
+        except (aiosmtplib.SMTPException, OSError, TimeoutError):
+            connection.close()
+            return Failed(f"connection lost at {exchange.command}", ambiguous=exchange.ambiguous)
+        await self._settle(connection, response)
+        return parse_response(response, delivery)
+
+    async def _settle(self, connection: aiosmtplib.SMTP, response: Response) -> None:
+        """Keep the connection where it may be used again: after a refusal, reset."""
+        if response.code == 421 or not connection.is_connected:
+            connection.close()
+            return
+        if response.code >= 400:
+            try:
+                await connection.rset(timeout=2)
+            except (aiosmtplib.SMTPException, OSError, TimeoutError):
+                connection.close()
+                return
+        self._give_back(connection)
+
+    async def _take(self) -> aiosmtplib.SMTP:
+        """A connection that stands: a kept one or a new one."""
+        while self._idle:
+            connection, used_s = self._idle.pop()
+            if connection.is_connected and self._clock_s() - used_s < self.options.idle_max.total_seconds():
+                return connection
+            connection.close()
+        connection = aiosmtplib.SMTP(
+            hostname=self.options.host,
+            port=self.options.port,
+            username=self.options.username or None,
+            password=self.options.password or None,
+            use_tls=self.options.security == "tls",
+            start_tls=self.options.security == "starttls",
+            tls_context=self._tls,
+            timeout=self.options.connect_timeout.total_seconds(),
+        )
+        try:
+            async with asyncio.timeout(self.options.connect_timeout.total_seconds()):
+                await connection.connect()
+                await connection.ehlo()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _give_back(self, connection: aiosmtplib.SMTP) -> None:
+        if self._closed:
+            connection.close()
+        else:
+            self._idle.append((connection, self._clock_s()))
+
+
+class _Exchange:
+    """One message over one connection, and how far it came."""
+
+    def __init__(self, connection: aiosmtplib.SMTP, request: Request) -> None:
+        self._connection, self._request = connection, request
+        self.command: Literal["mail", "rcpt", "data"] = "mail"
+        self.ambiguous = False
+
+    async def run(self) -> Response:
+        """The answer that decided; network errors pass through."""
+        try:
+            await self._connection.mail(self._request.sender)
+            self.command = "rcpt"
+            await self._connection.rcpt(self._request.recipient)
+            self.command, self.ambiguous = "data", True
+            answer = await self._connection.data(self._request.message)
+        except aiosmtplib.SMTPResponseException as error:
+            return Response(self.command, error.code, str(error.message))
+        return Response("data", answer.code, answer.message)

@@ -1,0 +1,292 @@
+"""Push to Apple devices over HTTP/2 (PROVIDERS 1).
+
+`POST /3/device/<token>`, one request per device on shared connections. The apns-id is a UUID made of the delivery key,
+so a resend carries the same one; a message that was not answered is ambiguous. A connection belongs to one credential:
+(environment, team id, key id).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
+from connectors.providers.push.apns_token import ProviderToken, load_signing_key
+from connectors.providers.retry_after import parse_retry_after
+from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
+from state.model.content import PushContent
+from state.model.errors import ConfigurationError
+
+PAYLOAD_MAX_BYTES = 4096
+COLLAPSE_MAX_BYTES = 64
+_NAMESPACE = b"carillon/apns-id/"
+_PRIORITY = {"P0": "10", "P1": "10", "P2": "5"}
+_DEVICE_TOKEN = re.compile(r"[\x21-\x7e]{1,400}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApnsOptions:
+    """One APNs credential and how it is used."""
+
+    origin: str = "https://api.push.apple.com"
+    """Scheme, host and port. Default: Apple's production environment."""
+    team_id: str = ""
+    """Ten characters, from the developer account."""
+    key_id: str = ""
+    """Ten characters, the name of the signing key."""
+    signing_key: Path | None = None
+    """The .p8 file with the private key."""
+    topic: str = ""
+    """The application's bundle id."""
+    ca_file: Path | None = None
+    """Certificates to trust in place of the machine's. Default: the machine's."""
+    concurrency_max: int = 400
+    """Requests in flight at once. Default: 400."""
+    connect_timeout: timedelta = timedelta(seconds=5)
+    """Until a connection stands. Default: five seconds."""
+    timeout: timedelta = timedelta(seconds=10)
+    """From the first byte to the last byte of the answer. Default: ten seconds."""
+    rate_per_s: float = 20_000.0
+    """The normal rate; retries never exceed half of it (RULES 4). Default: 20 000."""
+
+    def validate(self) -> None:
+        """:raises ConfigurationError: naming the key and the remedy."""
+        for name in ("team_id", "key_id", "topic"):
+            if not getattr(self, name):
+                raise ConfigurationError(f"providers.apns.{name}: missing; it stands in the developer account")
+        if self.signing_key is None:
+            raise ConfigurationError("providers.apns.signing_key: missing; name the .p8 file of the key")
+        if not self.origin.startswith("https://"):
+            raise ConfigurationError("providers.apns.origin: APNs is reached by https:// only")
+
+
+def apns_id(key: str) -> str:
+    """The apns-id of a delivery key: a canonical lower-case UUID (RFC 9562, version 8)."""
+    digest = hashlib.sha256(_NAMESPACE + key.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-a{digest[17:20]}-{digest[20:32]}"
+
+
+def build_payload(content: PushContent) -> bytes:
+    """The JSON that the device gets."""
+    alert: dict[str, Any] = {"body": content.body}
+    if content.title:
+        alert["title"] = content.title
+    payload: dict[str, Any] = {"aps": {"alert": alert, "sound": "default"}}
+    if content.data:
+        payload["carillon"] = dict(content.data)
+    return orjson.dumps(payload)
+
+
+def fit_payload(content: PushContent) -> bytes:
+    """The payload, its body cut with an ellipsis where the whole would be too long (a title is short by template)."""
+    payload = build_payload(content)
+    body = content.body
+    while len(payload) > PAYLOAD_MAX_BYTES and body:
+        body = body[: max(0, len(body) - 1 - (len(payload) - PAYLOAD_MAX_BYTES) // 6)]
+        payload = build_payload(PushContent(content.title, body + "…", content.data))
+    return payload
+
+
+def build_request(delivery: Delivery, *, topic: str, token: str) -> Request:
+    """The request for one delivery; pure."""
+    if not isinstance(delivery.content, PushContent):
+        raise TypeError("a push is sent to APNs")
+    headers = {
+        "authorization": f"bearer {token}",
+        "apns-id": delivery.provider_id,
+        "apns-topic": topic,
+        "apns-push-type": "alert",
+        "apns-priority": _PRIORITY.get(delivery.priority, "10"),
+        "apns-expiration": str(delivery.expires_at // 1000),
+    }
+    if delivery.collapse is not None and len(delivery.collapse.encode()) <= COLLAPSE_MAX_BYTES:
+        headers["apns-collapse-id"] = delivery.collapse
+    return Request(device_path(delivery.address), headers, fit_payload(delivery.content))
+
+
+def is_device_token(address: str) -> bool:
+    """Whether this can be a device token at all: visible ASCII. The provider judges the rest; a path holds it
+    escaped.
+    """
+    return _DEVICE_TOKEN.fullmatch(address) is not None
+
+
+def device_path(address: str) -> str:
+    """The path of a device, its token escaped to one segment."""
+    return f"/3/device/{quote(address, safe='')}"
+
+
+_TOKEN_GONE = frozenset({"Unregistered", "ExpiredToken"})
+_TOKEN_BAD = frozenset({"BadDeviceToken", "DeviceTokenNotForTopic"})
+_OUR_FAULT = frozenset({
+    "BadCollapseId", "BadExpirationDate", "BadMessageId", "BadPriority", "InvalidPushType", "PayloadEmpty",
+    "DuplicateHeaders", "MissingDeviceToken", "BadPath", "MethodNotAllowed", "PayloadTooLarge",
+})  # fmt: skip
+_CREDENTIAL = frozenset({
+    "TopicDisallowed", "BadTopic", "MissingTopic", "InvalidProviderToken", "MissingProviderToken", "BadCertificate",
+    "BadCertificateEnvironment", "Forbidden", "UnrelatedKeyIdInToken", "BadEnvironmentKeyIdInToken",
+    "BadEnvironmentKeyInToken",  # Apple's page has the one spelling, the wire the other
+})  # fmt: skip
+_TRANSIENT = frozenset({
+    "IdleTimeout", "InternalServerError", "ServiceUnavailable", "Shutdown", "ExpiredProviderToken",
+})  # fmt: skip
+_TOO_MANY_TOKENS = "TooManyProviderTokenUpdates"
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """The body of an answer that is not 200."""
+
+    reason: str
+    timestamp: int | None = None
+
+
+def parse_response(response: Response, delivery: Delivery) -> Result:
+    """What an answer means; pure. An unknown reason falls to a class by its status."""
+    if response.status == 200:
+        return Sent(response.headers.get("apns-id", delivery.provider_id))
+    refusal = _refusal(response)
+    wait = parse_retry_after(response.headers.get("retry-after"))
+    known = _by_reason(refusal, delivery, wait)
+    return known if known is not None else _by_status(response.status, refusal, delivery, wait)
+
+
+def _by_reason(refusal: _Refusal, delivery: Delivery, wait: timedelta | None) -> Result | None:
+    reason = refusal.reason
+    if reason in _TOKEN_GONE:
+        return Rejected(reason, token_gone=refusal.timestamp or delivery.registered_at)
+    if reason in _TOKEN_BAD:
+        return Rejected(reason, token_gone=delivery.registered_at)
+    if reason in _OUR_FAULT:
+        return Rejected(reason)
+    if reason in _CREDENTIAL:  # not the token's fault: nothing is retired, the retries and the next channel remain
+        return Failed(reason, retryable=reason != "Forbidden")
+    if reason == _TOO_MANY_TOKENS:
+        return Throttled(wait or timedelta(minutes=20), reason)
+    if reason in _TRANSIENT:
+        return Failed(reason, retry_after=wait)
+    return None
+
+
+def _by_status(status: int, refusal: _Refusal, delivery: Delivery, wait: timedelta | None) -> Result:
+    reason = refusal.reason or f"status {status}"
+    if status == 410:
+        return Rejected(reason, token_gone=refusal.timestamp or delivery.registered_at)
+    if status == 429:
+        return Throttled(wait, reason)
+    if status == 403:
+        return Failed(reason)
+    if 400 <= status < 500:
+        return Rejected(reason)
+    return Failed(reason, retry_after=wait)
+
+
+def _refusal(response: Response) -> _Refusal:
+    try:
+        body = orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        return _Refusal("")
+    if not isinstance(body, dict):
+        return _Refusal("")
+    reason, timestamp = body.get("reason"), body.get("timestamp")
+    return _Refusal(
+        reason[:64] if isinstance(reason, str) and reason.isalnum() else "",
+        timestamp if isinstance(timestamp, int) and not isinstance(timestamp, bool) else None,
+    )
+
+
+@dataclass(slots=True)
+class ApnsChannel:
+    """See `connectors.providers.channel.Channel`."""
+
+    options: ApnsOptions
+    clock_s: Callable[[], float] = time.time
+    uniform: Callable[[float, float], float] = random.uniform
+    name: str = "apns"
+    _transport: Transport | None = None
+    _token: ProviderToken | None = field(default=None, repr=False)
+
+    def provider_id(self, key: str) -> str:
+        """The apns-id."""
+        return apns_id(key)
+
+    async def connect(self) -> None:
+        """Load the key; the connection opens with the first send.
+
+        :raises ConfigurationError: an option is missing or the key cannot be read.
+        """
+        self.options.validate()
+        if self.options.signing_key is None:
+            raise AssertionError("validate() requires it")
+        try:
+            pem = self.options.signing_key.read_bytes()
+        except OSError as error:
+            raise ConfigurationError("providers.apns.signing_key: cannot be read") from error
+        self._token = ProviderToken(
+            load_signing_key(pem, key="providers.apns.signing_key"),
+            team_id=self.options.team_id,
+            key_id=self.options.key_id,
+            clock_s=self.clock_s,
+            uniform=self.uniform,
+        )
+        self._transport = WreqTransport(
+            self.options.origin,
+            http2=True,
+            connect_timeout=self.options.connect_timeout,
+            ca_file=self.options.ca_file,
+        )
+
+    async def check(self) -> CheckResult:
+        """Ask with the credential for a path that names no device: APNs judges the token before the device."""
+        transport, token = self._connected()
+        headers = {"authorization": f"bearer {await token.current()}", "apns-topic": self.options.topic}
+        try:
+            response = await transport.request(Request("/3/device/", headers, b"{}"), self.options.timeout)
+        except TransportError as error:
+            return CheckResult(False, error.cause)
+        reason = _refusal(response).reason
+        return CheckResult(reason not in _CREDENTIAL, reason or f"status {response.status}")
+
+    async def send(self, delivery: Delivery) -> Result:
+        """One request, and one more where APNs calls the provider token expired."""
+        if not is_device_token(delivery.address):
+            return Rejected("BadDeviceToken", token_gone=delivery.registered_at)
+        transport, token = self._connected()
+        bearer = await token.current()
+        result = await self._attempt(transport, delivery, bearer)
+        if isinstance(result, Failed) and result.cause == "ExpiredProviderToken":
+            renewed = await token.expired(bearer)
+            if renewed != bearer:
+                result = await self._attempt(transport, delivery, renewed)
+        return result
+
+    async def close(self) -> None:
+        """See `Channel.close`."""
+        if self._transport is not None:
+            await self._transport.close()
+
+    async def _attempt(self, transport: Transport, delivery: Delivery, bearer: str) -> Result:
+        with building():
+            request = build_request(delivery, topic=self.options.topic, token=bearer)
+        if len(request.body) > PAYLOAD_MAX_BYTES:
+            return Rejected("PayloadTooLarge")
+        try:
+            response = await transport.request(request, self.options.timeout)
+        except TransportError as error:
+            return Failed(error.cause, ambiguous=error.ambiguous)
+        return parse_response(response, delivery)
+
+    def _connected(self) -> tuple[Transport, ProviderToken]:
+        if self._transport is None or self._token is None:
+            raise AssertionError("connect() comes before everything else")
+        return self._transport, self._token

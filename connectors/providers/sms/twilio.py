@@ -1,0 +1,187 @@
+"""Text messages through Twilio's REST interface (PROVIDERS 5).
+
+`POST /2010-04-01/Accounts/{sid}/Messages.json`, form-urlencoded, basic auth. Twilio knows no idempotency key: an answer
+that never came is ambiguous. The delivery's id travels in the query of StatusCallback (`?key=`), so that receipts, and
+whoever judges duplicates, can tell which delivery a message belongs to; the `sid` of the answer is Twilio's own name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
+from connectors.providers.retry_after import parse_retry_after
+from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
+from state.model.content import SmsContent
+from state.model.errors import ConfigurationError
+
+BODY_MAX_CHARACTERS = 1600
+VALIDITY_MIN_S, VALIDITY_MAX_S = 1, 36_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwilioOptions:
+    """One Twilio account and how it is used."""
+
+    origin: str = "https://api.twilio.com"
+    """Scheme, host and port. Default: Twilio's own."""
+    account_sid: str = ""
+    """AC and 32 hexadecimal digits."""
+    auth_token: str = ""
+    """The account's secret."""
+    sender: str = ""
+    """The number the messages come from, in E.164 form."""
+    status_callback: str = ""
+    """Where Twilio reports receipts; the delivery's id is added as `?key=`. Empty: it is not asked to."""
+    ca_file: Path | None = None
+    """Certificates to trust in place of the machine's. Default: the machine's."""
+    concurrency_max: int = 50
+    """Requests in flight at once. Default: 50."""
+    connect_timeout: timedelta = timedelta(seconds=5)
+    """Until a connection stands. Default: five seconds."""
+    timeout: timedelta = timedelta(seconds=15)
+    """From the first byte to the last byte of the answer. Default: 15 seconds."""
+    rate_per_s: float = 100.0
+    """The normal rate; retries never exceed half of it (RULES 4). Default: 100."""
+
+    def __repr__(self) -> str:
+        return f"TwilioOptions(origin={self.origin!r}, account_sid={self.account_sid!r}, auth_token=***)"
+
+    def validate(self) -> None:
+        """:raises ConfigurationError: naming the key and the remedy."""
+        for name in ("account_sid", "auth_token", "sender"):
+            if not getattr(self, name):
+                raise ConfigurationError(f"providers.twilio.{name}: missing; it stands in the account's console")
+
+
+def message_key(key: str) -> str:
+    """The id under which a delivery key travels: 32 hexadecimal digits, since the key itself names a person."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def build_request(delivery: Delivery, options: TwilioOptions, *, now_ms: int) -> Request:
+    """The request for one delivery; pure. What is left of its life becomes ValidityPeriod, in whole seconds."""
+    if not isinstance(delivery.content, SmsContent):
+        raise TypeError("a text message is sent to Twilio")
+    left_s = (delivery.expires_at - now_ms) // 1000
+    form = {
+        "To": delivery.address,
+        "From": options.sender,
+        "Body": delivery.content.text[:BODY_MAX_CHARACTERS],
+        "ValidityPeriod": str(min(max(left_s, VALIDITY_MIN_S), VALIDITY_MAX_S)),
+    }
+    if options.status_callback:
+        separator = "&" if "?" in options.status_callback else "?"
+        form["StatusCallback"] = f"{options.status_callback}{separator}key={quote(delivery.provider_id)}"
+    return Request(_path(options, "/Messages.json"), _headers(options), urlencode(form).encode())
+
+
+def _path(options: TwilioOptions, tail: str) -> str:
+    return f"/2010-04-01/Accounts/{quote(options.account_sid, safe='')}{tail}"
+
+
+def _headers(options: TwilioOptions) -> dict[str, str]:
+    secret = b64encode(f"{options.account_sid}:{options.auth_token}".encode()).decode()
+    return {"authorization": f"Basic {secret}", "content-type": "application/x-www-form-urlencoded"}
+
+
+_ADDRESS_DEAD = frozenset({21211, 21214, 21217, 21610, 21614, 21635, 30005, 30006})
+"""Not a number, one that cannot take text messages, a landline, unknown, or its owner said STOP."""
+_ADDRESS_REFUSED = frozenset({21408, 21612, 21617, 30004, 30007})
+"""This message will not reach it, which says nothing of the number itself: unroutable, blocked, filtered, too long."""
+_CREDENTIAL = frozenset({20003, 20005, 21606, 21608, 21659})
+"""The account, or the number it sends from."""
+
+
+def parse_response(response: Response, delivery: Delivery) -> Result:
+    """What an answer means; pure. An unknown code falls to a class by the status."""
+    body = _body(response)
+    if response.status in (200, 201):
+        sid = body.get("sid")
+        return Sent(sid if isinstance(sid, str) and len(sid) <= 64 else delivery.provider_id)
+    code = body.get("code")
+    number = code if isinstance(code, int) else 0
+    reason = str(number or f"status {response.status}")
+    wait = parse_retry_after(response.headers.get("retry-after"))
+    if response.status == 429 or number == 20429:
+        return Throttled(wait, reason)
+    if number in _ADDRESS_DEAD:
+        return Rejected(reason, token_gone=delivery.registered_at)
+    if number in _CREDENTIAL or response.status in (401, 403):
+        return Failed(reason)
+    if number in _ADDRESS_REFUSED or 400 <= response.status < 500:
+        return Rejected(reason)
+    return Failed(reason, retry_after=wait)
+
+
+def _body(response: Response) -> dict[str, object]:
+    try:
+        body = orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+class TwilioChannel:
+    """See `connectors.providers.channel.Channel`."""
+
+    name = "twilio"
+
+    def __init__(self, options: TwilioOptions, *, clock_ms: Callable[[], int]) -> None:
+        self.options = options
+        self._clock_ms = clock_ms
+        self._transport: Transport | None = None
+
+    def provider_id(self, key: str) -> str:
+        """The `key` of the status callback."""
+        return message_key(key)
+
+    async def connect(self) -> None:
+        """Prepare the client; connections open with the first sends.
+
+        :raises ConfigurationError: an option is missing.
+        """
+        self.options.validate()
+        self._transport = WreqTransport(
+            self.options.origin,
+            http2=False,
+            connect_timeout=self.options.connect_timeout,
+            ca_file=self.options.ca_file,
+        )
+
+    async def check(self) -> CheckResult:
+        """Read the account with the credential."""
+        request = Request(_path(self.options, ".json"), _headers(self.options), method="GET")
+        try:
+            response = await self._connected().request(request, self.options.timeout)
+        except TransportError as error:
+            return CheckResult(False, error.cause)
+        return CheckResult(response.status == 200, f"status {response.status}")
+
+    async def send(self, delivery: Delivery) -> Result:
+        """One request."""
+        with building():
+            request = build_request(delivery, self.options, now_ms=self._clock_ms())
+        try:
+            response = await self._connected().request(request, self.options.timeout)
+        except TransportError as error:
+            return Failed(error.cause, ambiguous=error.ambiguous)
+        return parse_response(response, delivery)
+
+    async def close(self) -> None:
+        """See `Channel.close`."""
+        if self._transport is not None:
+            await self._transport.close()
+
+    def _connected(self) -> Transport:
+        if self._transport is None:
+            raise AssertionError("connect() comes before everything else")
+        return self._transport

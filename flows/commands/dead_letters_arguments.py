@@ -1,0 +1,125 @@
+"""The command `carillon dead-letters`: its arguments; what it does is in `flows.commands.dead_letters`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.output import Output, complain
+from flows.commands.shared import Data, Json, existing_log, settings_beside
+
+if TYPE_CHECKING:
+    from connectors.dead_letters import DeadLetters
+    from connectors.log.interface import Log
+
+dead_letters_app = typer.Typer(help="What could not be handled: list it, show it, give it back or discard it.")
+
+Stage = Annotated[str | None, typer.Option("--stage", help="Only of this stage: sequence, decide, deliver, ...")]
+Sender = Annotated[str | None, typer.Option("--sender", metavar="ID", help="Only of this sender.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="As `list` prints them.")]
+Done = Annotated[bool, typer.Option("--all", help="Also what was retried or discarded.")]
+Every = Annotated[bool, typer.Option("--all", help="Every open letter, of a --stage or --sender if named.")]
+
+
+@dead_letters_app.callback(invoke_without_command=True)
+def default_command(
+    context: typer.Context,
+    stage: Stage = None,
+    sender: Sender = None,
+    everything: Done = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """List them, unless a subcommand says otherwise."""
+    if context.invoked_subcommand is None:
+        list_command(stage, sender, everything=everything, data=data, as_json=as_json)
+    elif any((stage, sender, everything, data, as_json)):
+        raise typer.BadParameter(f"options come behind the word {context.invoked_subcommand}")
+
+
+@dead_letters_app.command("list")
+def list_command(
+    stage: Stage = None, sender: Sender = None, everything: Done = False, data: Data = None, as_json: Json = False
+) -> None:
+    """List what is open, also while the system runs."""
+    from flows.commands.dead_letters import Selection, list_letters
+
+    with _opened(data) as (_, letters):
+        list_letters(letters, Selection((), stage, sender, everything), Output(as_json))
+
+
+@dead_letters_app.command("show")
+def show_command(
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` prints it.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show everything about a dead letter but the record's content; exit 1 if there is none of that name."""
+    from flows.commands.dead_letters import show_letter
+
+    with _opened(data) as (_, letters):
+        if not show_letter(letters, letter_id, Output(as_json)):
+            complain(f"there is no dead letter {letter_id} in the log")
+            raise typer.Exit(1)
+
+
+@dead_letters_app.command("retry")
+def retry_command(
+    ids: Ids = None,
+    everything: Every = False,
+    stage: Stage = None,
+    sender: Sender = None,
+    again: Annotated[bool, typer.Option("--again", help="Also what was retried or discarded before.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Give records back to where they failed; exit 1 if one was refused."""
+    from flows.commands.dead_letters import Selection, retry_letters
+    from flows.process.open import clock_ms
+
+    selection = Selection(_named(ids, stage, sender, everything=everything), stage, sender)
+    with _opened(data) as (log, letters):
+        if not retry_letters(log, letters, selection, Output(as_json), now_ms=clock_ms, again=again):
+            raise typer.Exit(1)
+
+
+@dead_letters_app.command("discard")
+def discard_command(
+    ids: Ids = None,
+    everything: Every = False,
+    stage: Stage = None,
+    sender: Sender = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Note that nothing will be done about them; exit 1 if one was refused."""
+    from flows.commands.dead_letters import Selection, discard_letters
+    from flows.process.open import clock_ms
+
+    selection = Selection(_named(ids, stage, sender, everything=everything), stage, sender)
+    with _opened(data) as (log, letters):
+        if not discard_letters(log, letters, selection, Output(as_json), now_ms=clock_ms):
+            raise typer.Exit(1)
+
+
+def _named(ids: list[str] | None, stage: str | None, sender: str | None, *, everything: bool) -> tuple[str, ...]:
+    """Either names, or --all with what narrows it down."""
+    if bool(ids) == everything:
+        raise typer.BadParameter("name the letters, or say --all")
+    if ids and (stage or sender):
+        raise typer.BadParameter("--stage and --sender belong to --all")
+    return tuple(ids or ())
+
+
+@contextmanager
+def _opened(data: Path | None) -> Iterator[tuple[Log, DeadLetters]]:
+    from connectors.dead_letters import DeadLetters
+    from flows.track import ARCHIVE
+
+    settings = settings_beside(data)
+    with existing_log(settings) as log:
+        yield log, DeadLetters(log, settings.data_dir / ARCHIVE)

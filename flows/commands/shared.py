@@ -1,0 +1,65 @@
+"""What the subcommands of `carillon` share: options, the settings in force, the log of a system that is there.
+
+Everything else is imported when a command runs: the command line starts quickly.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from state.model.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from connectors.log.interface import Log
+    from flows.config.settings import Settings
+
+
+class Profile(Enum):
+    """Values of --profile."""
+
+    EMBEDDED = "embedded"
+    KAFKA = "kafka"
+
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Data directory. Default: carillon-data.")]
+
+
+def settings_in_force(data: Path | None, profile: Profile | None = None) -> Settings:
+    """The settings, and logs that do not disturb the command's answer."""
+    from flows.config.settings import load_settings
+    from flows.process.logs import configure_logs
+
+    configure_logs("carillon", level=logging.WARNING)  # standard output is the command's answer
+    return load_settings(data_dir=data, profile=None if profile is None else profile.value)
+
+
+def settings_beside(data: Path | None) -> Settings:
+    """The settings for a command that looks at a system: its log is where `up` was told to put it."""
+    from flows.process.run_files import read_running
+
+    settings = settings_in_force(data)
+    running = read_running(settings.data_dir)
+    return settings if running is None else replace(settings, profile=running.profile)
+
+
+@contextmanager
+def existing_log(settings: Settings) -> Iterator[Log]:
+    """The log of a system that was started before: a mistyped directory must not look like an empty system."""
+    from flows.process.opening import open_log
+
+    if settings.profile == "embedded" and not (settings.data_dir / "log").exists():
+        raise ConfigurationError(f"{settings.data_dir} holds no system; name its directory with --data")
+    log = open_log(settings)
+    try:
+        yield log
+    finally:
+        log.close()

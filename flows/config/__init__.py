@@ -1,0 +1,1 @@
+"""The configuration: options, settings, credentials, and what is made from them."""

@@ -1,0 +1,78 @@
+"""Who may call the system, from the configuration or, where it names nobody, by development credentials in DIR."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from connectors.gateway.options import GatewayOptions, Role, ServiceKey, UserTokens, hash_key
+from flows.config.credentials import development_credentials
+from flows.config.settings import SenderOptions, Settings
+from state.model.secret import Secret
+
+DEVELOPMENT_LIMIT_PER_S = 20_000
+"""Raised for the development senders: they are for trying, measuring and tests. A configured sender begins with 100."""
+_DEVELOPMENT_ROLES: dict[str, Role] = {
+    "producer": "producer",
+    "p0_producer": "p0",
+    "ops": "ops",
+    "marketing": "marketing",
+    "support": "support",
+}
+
+
+def senders_in_force(settings: Settings) -> dict[str, SenderOptions]:
+    """The configured senders, or the five of the development credentials."""
+    if settings.senders:
+        return dict(settings.senders)
+    credentials = development_credentials(settings.data_dir)
+    return {
+        name: SenderOptions(key=credentials.key(name), role=role, limit_per_s=DEVELOPMENT_LIMIT_PER_S)
+        for name, role in _DEVELOPMENT_ROLES.items()
+    }
+
+
+def service_keys(settings: Settings) -> tuple[ServiceKey, ...]:
+    """The senders as the gateway knows them: by the hash of their key."""
+    return tuple(
+        ServiceKey(
+            key_sha256=hash_key(sender.key.reveal()),
+            role=sender.role,
+            sender_id=name,
+            classes=sender.classes or (("P0",) if sender.role == "p0" else ("P1", "P2")),
+            types=sender.types,
+            limit_per_s=sender.limit_per_s,
+        )
+        for name, sender in senders_in_force(settings).items()
+    )
+
+
+def user_secret(settings: Settings) -> Secret:
+    """What checks users' JWTs."""
+    if settings.gateway.user_secret is not None:
+        return settings.gateway.user_secret
+    return Secret(development_credentials(settings.data_dir).user_secret)
+
+
+def user_tokens(settings: Settings) -> UserTokens:
+    """How users' JWTs are checked."""
+    table = settings.gateway
+    return UserTokens(user_secret(settings).reveal(), table.user_algorithms, table.user_audience)
+
+
+def gateway_options(settings: Settings, lane: Literal["ordinary", "p0"]) -> GatewayOptions:
+    """What one gateway process needs."""
+    table = settings.gateway
+    return GatewayOptions(
+        directory=settings.data_dir,
+        keys=service_keys(settings),
+        users=user_tokens(settings),
+        lane=lane,
+        host=table.host,
+        port=table.p0_port if lane == "p0" else table.port,
+        redis=settings.redis,
+        fallback_limit_per_s=settings.limits.fallback_per_s,
+        drain_deadline=table.drain_deadline,
+        connections_max=table.connections_max,
+        pending_max=table.pending_max,
+        devices_max=settings.limits.devices_max,
+    )

@@ -1,0 +1,50 @@
+"""The providers in force: those that the configuration gives credentials for, the sandbox for every other channel."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from connectors.providers.email.smtp import SmtpChannel, SmtpOptions
+from connectors.providers.push.apns import ApnsChannel, ApnsOptions
+from connectors.providers.sms.twilio import TwilioChannel, TwilioOptions
+from connectors.sandbox.options import sandbox_options
+from flows.config.settings import Settings
+from flows.process.open import clock_ms
+
+Channels = dict[str, ApnsChannel | TwilioChannel | SmtpChannel]
+
+
+@dataclass(frozen=True, slots=True)
+class ProvidersInForce:
+    """One provider per channel."""
+
+    apns: ApnsOptions
+    twilio: TwilioOptions
+    smtp: SmtpOptions
+
+    def channels(self) -> Channels:
+        """A connector per channel, not connected yet; every call makes new ones with connections of their own."""
+        return {
+            "push": ApnsChannel(self.apns),
+            "sms": TwilioChannel(self.twilio, clock_ms=clock_ms),
+            "email": SmtpChannel(self.smtp, clock_s=time.time),
+        }
+
+
+def needs_sandbox(settings: Settings) -> bool:
+    """Whether some channel has no credential of its own."""
+    given = settings.providers
+    return given.apns is None or given.twilio is None or given.smtp is None
+
+
+def providers_in_force(settings: Settings) -> ProvidersInForce:
+    """The options of every provider.
+
+    :raises ConfigurationError: a channel has no credential and no sandbox ever ran in this data directory.
+    """
+    given = settings.providers
+    if given.apns is not None and given.twilio is not None and given.smtp is not None:
+        return ProvidersInForce(given.apns, given.twilio, given.smtp)
+    sandbox = sandbox_options(settings.data_dir / "sandbox")
+    return ProvidersInForce(given.apns or sandbox.apns, given.twilio or sandbox.twilio, given.smtp or sandbox.smtp)

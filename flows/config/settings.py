@@ -1,0 +1,343 @@
+"""The whole configuration, in one place: `carillon.toml`, environment variables with the prefix `CARILLON_`, defaults.
+
+Order: the environment wins over the file, the file over the defaults. A variable names a key in upper case with `__`
+between the levels: `CARILLON_PROVIDERS__APNS__TEAM_ID`. `CARILLON_CONFIG` names another file (default: `carillon.toml`
+of the working directory, if there is one). This is the only module that reads the environment. Unknown keys and bad
+values refuse to start and name the key; `carillon check` prints what is in force, secrets masked;
+`carillon.example.toml` documents every key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from connectors.admission.options import RedisOptions
+from connectors.gateway.options import Role
+from connectors.log.embedded.log import EmbeddedOptions
+from connectors.log.kafka.log import KafkaOptions
+from connectors.providers.email.smtp import SmtpOptions
+from connectors.providers.push.apns import ApnsOptions
+from connectors.providers.sms.twilio import TwilioOptions
+from flows.config.options import EnvironmentText, load
+from flows.recovery.export import ExportOptions
+from state.model.errors import ConfigurationError
+from state.model.registry import Registry, load_registry
+from state.model.secret import Secret
+
+PREFIX = "CARILLON_"
+_NOT_SETTINGS = ("CARILLON_CONFIG", "CARILLON_KAFKA", "CARILLON_REDIS")
+"""Names with the prefix that mean something else: the file to read, and the services that the test suite uses."""
+CONFIG_VARIABLE = "CARILLON_CONFIG"
+FILE_NAME = "carillon.toml"
+_DECIDE_MAX = 60
+"""Four key groups each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderOptions:
+    """One holder of a service key; its name in the configuration is its sender_id."""
+
+    key: Secret
+    """The service key, sent as `Authorization: Bearer KEY`. At least 16 characters, no dot."""
+    role: Role = "producer"
+    """producer (sends, calls for the host application), p0 (sends P0), ops, marketing, support. Default: producer."""
+    classes: tuple[str, ...] = ()
+    """Classes of the types it may send. Default: P0 for role p0, otherwise P1 and P2."""
+    types: tuple[str, ...] = ("*",)
+    """Of these, the types that may be sent: names, or prefixes that end in a star. Default: all."""
+    limit_per_s: int = 100
+    """Events accepted in any second; more get 429. Default: 100, until raised (RULES 1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayTable:
+    """The HTTP API. The P0 gateway is a process of its own with a port of its own."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Default: this machine only."""
+    port: int = 0
+    """Port of the ordinary gateway. Default 0: 8700 if it is free, any free one otherwise."""
+    p0_port: int = 0
+    """Port of the P0 gateway. Default 0: 8701 if it is free, any free one otherwise."""
+    user_secret: Secret | None = None
+    """Checks users' JWTs: a shared secret, or a public key in PEM. Default: a secret kept in the data directory."""
+    user_algorithms: tuple[str, ...] = ("HS256",)
+    """Accepted signatures of users' JWTs. Default: HS256."""
+    user_audience: str = "carillon"
+    """`aud` of users' JWTs; one that carries another is refused. Default: carillon."""
+    connections_max: int = 4096
+    """Connections and requests in flight; then 503. Default: 4096."""
+    pending_max: int = 20_000
+    """Events waiting for the log; then 503. Default: 20 000."""
+    drain_deadline: timedelta = timedelta(seconds=15)
+    """How long requests in flight are waited for at the end. Default: 15 s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """Size and life of the log's topics, on both profiles."""
+
+    partitions: int = 4
+    """Partitions of the topics by key group; 240 must be a multiple of it. Fixed once the topics exist. Default: 4."""
+    retention: timedelta = timedelta(days=7)
+    """How long topics that are not compacted keep records. Default: seven days."""
+    prefix: str = ""
+    """Put before every topic's name, one per region. Default: none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveTable:
+    """How long the archive (`DIR/archive`, Parquet by hour) keeps what the log has dropped."""
+
+    ledger_retention: timedelta = timedelta(days=365)
+    """Decisions and deliveries: no address, no content. Default: a year."""
+    work_retention: timedelta = timedelta(days=90)
+    """The decision log, with payloads and addresses: what can be replayed. Default: 90 days."""
+    dead_letters_retention: timedelta = timedelta(days=90)
+    """Records of what could not be handled. Default: 90 days."""
+    wait_max: timedelta = timedelta(days=7)
+    """How much longer than log.retention the embedded log keeps what is not archived yet. Default: seven days."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerOptions(KafkaOptions):
+    """The brokers of the profile `kafka`."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    """Brokers to ask first, host:port separated by commas. Default: one on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitOptions:
+    """What protects the system from its senders."""
+
+    fallback_per_s: int = 50
+    """Limit of every sender while the limit store is down, if its own is not lower. Default: 50."""
+    devices_max: int = 10
+    """Devices of one user; the oldest goes (RULES 4). Default: 10."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneOptions:
+    """How much of each lane enters an epoch: what keeps P1 ahead of P2 and fan-outs."""
+
+    p1_per_epoch: int = 20_000
+    """P1 events that `sequence` takes per epoch and partition. Default: 20 000."""
+    p2_per_epoch: int = 2_000
+    """P2 events, slices of fan-outs, bulk follows and segments per epoch and partition. Default: 2 000."""
+    epoch: timedelta = timedelta(milliseconds=200)
+    """How often the flows commit. Default: 200 ms."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessOptions:
+    """How many processes of a kind `carillon up` starts."""
+
+    decide: int = 1
+    """Processes that decide; one saturates a core. Those above the first come on top of the eight. Default: 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderOptions:
+    """The providers with credentials; a channel without one is served by the sandbox of `carillon up`."""
+
+    apns: ApnsOptions | None = None
+    """Push to Apple devices."""
+    twilio: TwilioOptions | None = None
+    """Text messages."""
+    smtp: SmtpOptions | None = None
+    """Mail through a relay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be configured."""
+
+    data_dir: Path = Path("carillon-data")
+    """Directory of log, state, exports, archive, sandbox files and development credentials. Default: carillon-data."""
+    profile: Literal["embedded", "kafka"] = "embedded"
+    """Where the log lives: embedded (files of this machine) or kafka. Default: embedded."""
+    gateway: GatewayTable = field(default_factory=GatewayTable)
+    """The HTTP API."""
+    log: LogOptions = field(default_factory=LogOptions)
+    """Size and life of the log's topics."""
+    archive: ArchiveTable = field(default_factory=ArchiveTable)
+    """How long the archive keeps what the log has dropped."""
+    exports: ExportOptions = field(default_factory=ExportOptions)
+    """Copies of the state of decide, sequence and inbox (DIR/exports), from which lost state is restored."""
+    embedded: EmbeddedOptions = field(default_factory=EmbeddedOptions)
+    """The files of the profile embedded."""
+    kafka: BrokerOptions = field(default_factory=BrokerOptions)
+    """The brokers of the profile kafka."""
+    redis: RedisOptions | None = None
+    """Admission's repeats and sender limits in Redis, for several gateways. Default: embedded."""
+    limits: LimitOptions = field(default_factory=LimitOptions)
+    """What protects the system from its senders."""
+    lanes: LaneOptions = field(default_factory=LaneOptions)
+    """How much of each lane enters an epoch."""
+    processes: ProcessOptions = field(default_factory=ProcessOptions)
+    """How many processes of a kind `carillon up` starts."""
+    providers: ProviderOptions = field(default_factory=ProviderOptions)
+    """Providers with credentials; a channel without one is served by the sandbox."""
+    senders: Mapping[str, SenderOptions] = field(default_factory=dict)
+    """Who may call, by sender_id. None at all: development credentials, kept in the data directory."""
+    types: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Types laid over the default registry key by key: klass, category, fan_out, ttl_ms, window_ms, policy, channels"""
+
+    def validate(self) -> None:
+        """:raises ConfigurationError: naming the key and the remedy."""
+        registry = self.registry()
+        _validate_log(self.log)
+        if not 1 <= self.processes.decide <= _DECIDE_MAX:
+            raise ConfigurationError(f"processes.decide: must be from 1 to {_DECIDE_MAX}")
+        _validate_windows(self.log.retention, registry)
+        _validate_exports(self.exports, self.log.retention)
+        _validate_senders(self.senders)
+        for options in (self.providers.apns, self.providers.twilio, self.providers.smtp):
+            if options is not None:
+                options.validate()
+
+    def registry(self) -> Registry:
+        """The type registry in force.
+
+        :raises ConfigurationError: naming the type's key.
+        """
+        return load_registry(self.types, version=_version_of(self.types))
+
+
+def _version_of(tables: Mapping[str, Mapping[str, Any]]) -> int:
+    """Number of a registry by its content: 1 for the default one."""
+    return zlib.crc32(json.dumps(tables, sort_keys=True).encode()) if tables else 1
+
+
+def _validate_log(options: LogOptions) -> None:
+    if options.partitions < 1 or 240 % options.partitions:
+        raise ConfigurationError(
+            "log.partitions: 240 key groups must spread evenly; use 1, 2, 3, 4, 5, 6, 8, 10, 12 ..."
+        )
+    if options.retention <= timedelta(hours=25):
+        raise ConfigurationError("log.retention: must be longer than 25h, since caps and repeats look back one day")
+
+
+def _validate_windows(retention: timedelta, registry: Registry) -> None:
+    """What is open may have to be read again from the log, and lost repeats are recognised by it."""
+    for name, profile in registry.exact.items():
+        longest = timedelta(milliseconds=max(profile.ttl_ms, profile.window_ms, profile.repeat_window_ms))
+        if retention < longest:
+            raise ConfigurationError(
+                f"log.retention: must not be shorter than ttl and windows of type {name}, {longest}"
+            )
+
+
+def _validate_exports(options: ExportOptions, retention: timedelta) -> None:
+    if not timedelta(seconds=1) <= options.every < retention / 4:
+        raise ConfigurationError("exports.every: must be at least 1s, and less than a quarter of log.retention")
+    if options.keep < 1:
+        raise ConfigurationError("exports.keep: must be at least 1")
+    if options.archive_spacing < options.spacing:
+        raise ConfigurationError("exports.archive_spacing: must not be shorter than exports.spacing")
+    if not options.every <= options.spacing < retention:
+        raise ConfigurationError("exports.spacing: must be at least exports.every, and less than log.retention")
+
+
+def _validate_senders(senders: Mapping[str, SenderOptions]) -> None:
+    seen: dict[Secret, str] = {}
+    for name, sender in senders.items():
+        if len(sender.key.reveal()) < 16:
+            raise ConfigurationError(f"senders.{name}.key: must have at least 16 characters")
+        if "." in sender.key.reveal():
+            raise ConfigurationError(f"senders.{name}.key: must have no dot, which would make it look like a JWT")
+        if sender.key in seen:
+            raise ConfigurationError(
+                f"senders.{name}.key: is also the key of {seen[sender.key]}; every sender has its own"
+            )
+        unknown = [klass for klass in sender.classes if klass not in ("P0", "P1", "P2")]
+        if unknown:
+            raise ConfigurationError(f"senders.{name}.classes: {unknown} are none of P0, P1, P2")
+        if sender.limit_per_s <= 0:
+            raise ConfigurationError(f"senders.{name}.limit_per_s: must be more than 0")
+        seen[sender.key] = name
+
+
+def load_settings(
+    *,
+    data_dir: Path | None = None,
+    profile: Literal["embedded", "kafka"] | None = None,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """The configuration in force; what the command line gave (`data_dir`, `profile`) wins over everything.
+
+    `environment` is the process's own unless given.
+
+    :raises ConfigurationError: naming the key and the remedy.
+    """
+    variables = os.environ if environment is None else environment
+    table = _merged(_file_table(file, variables), _environment_table(variables))
+    settings = load(Settings, table, where="")
+    if data_dir is not None:
+        settings = replace(settings, data_dir=data_dir)
+    if profile is not None:
+        settings = replace(settings, profile=profile)
+    settings.validate()
+    return settings
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """What a child gets so that it loads the same settings: this environment and what the command line gave."""
+    given = {
+        PREFIX + "DATA_DIR": str(settings.data_dir.absolute()),
+        PREFIX + "PROFILE": settings.profile,
+        PREFIX + "GATEWAY__PORT": str(settings.gateway.port),
+        PREFIX + "GATEWAY__P0_PORT": str(settings.gateway.p0_port),
+    }
+    return {**os.environ, **given}
+
+
+def cluster_variables() -> dict[str, str]:
+    """What Bytewax's runner reads of the environment (`flows.process.cluster`)."""
+    return {name: value for name, value in os.environ.items() if name.startswith("BYTEWAX_")}
+
+
+def _file_table(file: Path | None, variables: Mapping[str, str]) -> dict[str, Any]:
+    named = file or (Path(variables[CONFIG_VARIABLE]) if CONFIG_VARIABLE in variables else None)
+    path = named or Path(FILE_NAME)
+    if named is None and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: is no TOML: {error}") from error
+
+
+def _environment_table(variables: Mapping[str, str]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for name in sorted(variables):
+        if not name.startswith(PREFIX) or name in _NOT_SETTINGS:
+            continue
+        *above, last = name.removeprefix(PREFIX).lower().split("__")
+        inner = table
+        for part in above:
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise ConfigurationError(f"{name}: the key above it has a value already")
+        inner[last] = EnvironmentText(variables[name])
+    return table
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = _merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,56 @@
+"""How a flow takes its place: what it appends and sends from then on nobody else does, whatever happens (see
+`connectors.log.owners`).
+
+Two locks stand in the way of two owners. `DIR/state/owners/<flow>-<process>/owner.lock` is held for the life of the
+process: a second one on the same directory does not start while the first lives, stopped or not. The claim in the log
+reaches further: a successor on another directory or host fences the first one, which ends with `FENCED_EXIT`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from connectors.log.owners import Fence, FencedLog, claim_place, owner_record
+from flows.config.settings import Settings
+from flows.process.cluster import cluster_place
+from flows.process.open import clock_ms, log_opener
+from state.disk.lock import FILE_NAME, StateLock
+from state.model.errors import StateFencedError
+
+FENCED_EXIT = 4
+"""Exit code of a process whose place was taken over: whoever restarts processes must not restart this one."""
+_logger = structlog.get_logger(__name__)
+
+
+def own_place(settings: Settings, flow: str, topics: Sequence[str]) -> Callable[[], FencedLog]:
+    """Take the flow's place of this process for its life; opens logs that append to `topics` under it.
+
+    :raises StateLockedError: a live process of this directory has it.
+    :raises LogError: the log cannot be asked.
+    """
+    process, processes, _ = cluster_place()
+    lock = StateLock.acquire(
+        settings.data_dir / "state" / "owners" / f"{flow}-{process}", f"{flow} (process {process})"
+    )
+    log = log_opener(settings)()
+    owner = owner_record(lock.directory / FILE_NAME, processes, clock_ms())
+    claim = claim_place(log, flow, process, processes, owner, topics)
+    fence = Fence(log, claim, on_lost=_end)
+    fence.look()
+    fence.start()
+    _OWNED.append((lock, fence))
+    opener = log_opener(settings, claim=claim)
+    return lambda: FencedLog(opener(), fence)
+
+
+def _end(error: StateFencedError) -> None:
+    """At once, as by a crash, which every part of the system survives: nothing under way may go on."""
+    _logger.error("fenced", detail=str(error))
+    os._exit(FENCED_EXIT)
+
+
+_OWNED: list[tuple[StateLock, Fence]] = []
+"""Held until the process ends: the lock goes with its file."""

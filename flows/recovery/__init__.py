@@ -1,0 +1,1 @@
+"""State that is lost, moved or exported: prepare, restore, rebuild, export, replay."""

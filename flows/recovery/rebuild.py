@@ -1,0 +1,184 @@
+"""Where `sequence` goes on when its state is made from the decision log alone: which accepted records it had handled;
+and which releases `schedule` had carried out.
+
+Everything that the retained part of `work` came from is known by its source, and is not written again. What is missing
+there was handled all the same if it
+
+- is older than that part of `work`: its records were removed, or it led to none;
+- repeats another event, as of the time at which it was accepted;
+- was set aside: `dead_letters` says so.
+
+In each partition, records were handled in order. So the first one that is missing for none of these reasons was cut off
+by a crash, or was not read yet: from there on everything is read again. The topics of settings are compacted and read
+from their begin, since placement is made of them: a setting that is older than that part of `work` is placed and not
+written, since decide has it, or what replaced it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import NamedTuple
+
+from connectors.log.interface import Log, Record
+from connectors.log.topics import EVENT_TOPICS
+from flows.steps.decide.group import read_dead_letters
+from operators.dedup import EVENT_ID_WINDOW_MS, marks_again, original_of
+from operators.sequence import RETRIES
+from state.model.dead_letter import LETTER_SCHEMA, decode_letter
+from state.model.errors import LogUnavailableError, MalformedRecordError
+from state.model.event import decode_event
+from state.model.registry import Registry
+from state.sequence.placement import groups_in
+from state.sequence.store import SequenceState
+
+EVENTS = ("events.p1", "events.p2")
+RETAINED = (*EVENTS, "reads", RETRIES)
+"""What `sequence` reads of topics that are not compacted."""
+_NOT_KEPT = b'"deliver_at":null'
+_MARGIN_MS = 3_600_000
+_BATCH_MAX = 4096
+_READ_WITHIN = timedelta(seconds=30)
+Place = tuple[str, int]
+
+
+def handled_positions(state: SequenceState, registry: Registry, log: Log, *, stage: str) -> dict[Place, int]:
+    """For each partition the offset from which on `sequence` reads; `state` has taken over all that `work` retains,
+    and `work_since` says since when.
+
+    :raises LogUnavailableError: the log is not read to its end in time.
+    """
+    aside = _set_aside(log, stage)
+    positions: dict[Place, int] = {}
+    for topic in RETAINED:
+        for partition in range(log.partitions(topic)):
+            place = topic, partition
+            first = max(log.begin_offset(*place), log.offset_at(*place, state.work_since))
+            offsets = range(first, log.end_offset(*place))
+            positions[place] = _first_unhandled(state, registry, _records(log, place, offsets), offsets, aside)
+    return positions
+
+
+def ends_of_unread(state: SequenceState, log: Log) -> dict[Place, int]:
+    """The ends of the partitions of events that are not read so far: below, a record may have been judged before."""
+    places = [(topic, partition) for topic in EVENTS for partition in range(log.partitions(topic))]
+    ends = {place: log.end_offset(*place) for place in places}
+    return {p: end for p, end in ends.items() if max(state.positions.get(p, 0), log.begin_offset(*p)) < end}
+
+
+class CarriedOut(NamedTuple):
+    """Releases of kept events that took place, as the topics of events tell (for a `schedule` that begins anew)."""
+
+    event_ids: frozenset[str]
+    before_ms: int
+    """Of what was ordered earlier, nothing is retained: it took place."""
+
+    def includes(self, event_id: str, ordered_ms: int) -> bool:
+        """Whether the event was released by an order of this time; `sequence` knows a repeat for a day only."""
+        return event_id in self.event_ids or ordered_ms < self.before_ms
+
+
+def releases_carried_out(log: Log, retained_since_ms: int) -> CarriedOut:
+    """Read from the topics of events which kept events were released; a topic that was emptied lacks nothing younger
+    than `retained_since_ms`.
+
+    :raises LogUnavailableError: the log is not read to its end in time.
+    """
+    released: set[str] = set()
+    before = 0
+    for place in ((topic, partition) for topic in EVENT_TOPICS.values() for partition in range(log.partitions(topic))):
+        begin, end = log.begin_offset(*place), log.end_offset(*place)
+        first: Record | None = None
+        for record in _records(log, place, range(begin, end)):
+            first = first or record
+            if _NOT_KEPT not in record.value:
+                with suppress(MalformedRecordError):
+                    released.add(decode_event(record.value).event_id)
+        if begin > 0:
+            before = max(before, retained_since_ms if first is None else first.timestamp_ms)
+    return CarriedOut(frozenset(released), before)
+
+
+def is_rebuildable(log: Log, registry: Registry, now_ms: int) -> bool:
+    """Whether `work` retains the marks of all repeats that may still be recognised (RULES 1)."""
+    windows = [registry.profile(name).repeat_window_ms for name in registry.names()]
+    oldest = oldest_work_ms(log)
+    return oldest is not None and oldest <= max(0, now_ms - max(EVENT_ID_WINDOW_MS, *windows) - _MARGIN_MS)
+
+
+def oldest_work_ms(log: Log) -> int | None:
+    """Since when all of `work` is retained; 0: from its begin; None: nothing is left to tell."""
+    oldest = 0
+    for partition in range(log.partitions("work")):
+        begin, end = log.begin_offset("work", partition), log.end_offset("work", partition)
+        if begin > 0:
+            first = next(_records(log, ("work", partition), range(begin, end)), None)
+            if first is None:
+                return None
+            oldest = max(oldest, first.timestamp_ms)
+    return oldest
+
+
+def _set_aside(log: Log, stage: str) -> set[tuple[str, int, int]]:
+    records = [record for record in read_dead_letters(log) if dict(record.headers).get("schema") == LETTER_SCHEMA]
+    letters = [decode_letter(record.value) for record in records]
+    return {letter.source for letter in letters if letter.stage == stage}
+
+
+def _first_unhandled(
+    state: SequenceState,
+    registry: Registry,
+    records: Iterable[Record],
+    offsets: range,
+    aside: set[tuple[str, int, int]],
+) -> int:
+    for record in records:
+        source = (record.topic, record.partition, record.offset)
+        if _is_written(state, source):
+            _mark_again(state, registry, record)
+        elif source not in aside and not _is_repeat(state, record):
+            return record.offset
+    return max(offsets.start, offsets.stop)
+
+
+def _mark_again(state: SequenceState, registry: Registry, record: Record) -> None:
+    """Whoever repeats the event, before a newer one of its kind came, meets it as it was then."""
+    if record.topic in EVENTS:
+        event, source = decode_event(record.value), (record.topic, record.partition, record.offset)
+        then = state.taken_over_registries.get(source, registry)
+        state.marks.put_all(marks_again(state.marks, then, event, record.timestamp_ms))
+
+
+def _is_written(state: SequenceState, source: tuple[str, int, int]) -> bool:
+    """Whether all records that it led to are in `work`: a crash may have cut off slices."""
+    if source not in state.taken_over_places:
+        return False
+    plan = state.taken_over_plans.get(source, 0)
+    return all((*source, group) in state.taken_over for group in groups_in(plan))
+
+
+def _is_repeat(state: SequenceState, record: Record) -> bool:
+    """As of the time at which the log took it; all marks of `work` are there, since none expires before reading."""
+    if record.topic not in EVENTS:
+        return False
+    try:
+        event = decode_event(record.value)
+    except MalformedRecordError:
+        return False
+    return original_of(state.marks, event, record.timestamp_ms) is not None
+
+
+def _records(log: Log, place: Place, offsets: range) -> Iterator[Record]:
+    """The records of a partition at these offsets that there are."""
+    if not offsets:
+        return
+    reader = log.reader({place: offsets.start})
+    try:
+        while (before := reader.position()[place]) < offsets.stop:
+            found = reader.poll(_BATCH_MAX, _READ_WITHIN)
+            if reader.position()[place] == before:
+                raise LogUnavailableError(f"{place[0]}/{place[1]}: not read to {offsets.stop} in time; start again")
+            yield from (record for record in found if record.offset < offsets.stop)
+    finally:
+        reader.close()

@@ -1,0 +1,1 @@
+"""What decide does with the engine: key groups, their outputs, the credit of an epoch."""

@@ -1,0 +1,56 @@
+"""How many records of a partition of `work` decide has ever let into an epoch, whatever the configuration says today.
+
+What an epoch was cut off in is missing from some topics of outputs and not from others. A rebuild of decide's state
+stays that far behind the newest output (`flows/recovery/replay.py`); were it to go by today's `lanes.p1_per_epoch`, and
+that was higher when the outputs were written, it would take for written what is not. So each process of decide notes in
+topic `registry`, before it decides, the most that it or one before it under its number had (TOPICS.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import msgspec
+
+from connectors.log.interface import Log, NewRecord
+from connectors.log.read_to_ends import read_to_ends
+
+TOPIC = "registry"
+SCHEMA = b"credit/1+json"
+
+
+class Credit(msgspec.Struct, frozen=True):
+    """A note as `registry` holds it, under the key `decide/<number of the process>/credit`."""
+
+    work_per_epoch: int
+    """The most records of a partition of `work` that entered an epoch under this number."""
+
+
+def note_credit(log: Log, process: int, work_per_epoch: int) -> None:
+    """Say that the process may let so many into an epoch from now on. Only the owner of its place may say so: then the
+    newest note of a number, which compaction leaves, is the highest.
+
+    :raises LogError: the log cannot be read or written; nothing may be decided.
+    """
+    key = f"decide/{process}/credit".encode()
+    if max((known for of, known in _noted(log) if of == key), default=0) < work_per_epoch:
+        value = msgspec.json.encode(Credit(work_per_epoch))
+        log.append([NewRecord(TOPIC, 0, key, value, (("schema", SCHEMA),))])
+
+
+def highest_credit(log: Log) -> int:
+    """The most that any process noted; 0: none did, since only earlier releases decided.
+
+    :raises LogError: the log cannot be read.
+    """
+    return max((known for _, known in _noted(log)), default=0)
+
+
+def _noted(log: Log) -> Iterator[tuple[bytes, int]]:
+    place = (TOPIC, 0)
+    with closing(log.reader({place: log.begin_offset(*place)})) as reader:
+        for records in read_to_ends(reader, {place: log.end_offset(*place)}):
+            for record in records:
+                if dict(record.headers).get("schema") == SCHEMA:
+                    yield record.key, msgspec.json.decode(record.value, type=Credit).work_per_epoch

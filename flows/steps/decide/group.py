@@ -1,0 +1,269 @@
+"""One key group of decide: its state, what each record of `work` leads to, and what happens with one that cannot be
+decided.
+
+A record that does not decode, that makes the rules raise, or that ended the process five times (`state.disk.poison`) is
+skipped by the group: its state is as before the record, a dead letter says so, the group goes on. That a group skipped
+a record is stored at once and holds for good: deciding it again, after a crash, in a rebuild or in a replay, skips it
+again and writes the same letter. So decide stays a function of `work` and `dead_letters` (DESIGN 2.1). A record for all
+groups is skipped only by those in which it fails.
+
+Where handling what waits for a user raises, or ends the process five times, when its time comes, the record that moved
+the time is not at fault: what waits is given up instead (it ends as SUPPRESSED, `dead_letter`, with a dead letter for
+each of its events), which is stored and repeated in the same way, and the record is applied.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from itertools import count
+
+import structlog
+
+from connectors.log import Log, NewRecord, Record
+from connectors.metrics import DEAD_LETTERS
+from flows.steps.dead_letters import dead_letter, environment_failed
+from flows.steps.decide.outputs import SOURCE, OutputWriter
+from operators.decide import apply
+from state.decide import codec
+from state.decide.checkpoint import GroupStore
+from state.decide.group import GroupState
+from state.decide.pending import GivenUp, Group, GroupKey
+from state.disk.poison import PoisonJournal
+from state.model.dead_letter import (
+    KILLED,
+    LETTER_SCHEMA,
+    DeadLetter,
+    decode_letter,
+    encode_letter,
+    error_text,
+    letter_id,
+)
+from state.model.errors import LogUnavailableError, MalformedRecordError, PoisonedError
+from state.model.keys import partition_of_group
+from state.model.registry import Registry
+from state.model.work import TickWork, Work, decode_work
+
+STAGE = "decide"
+GIVEN_UP_HEADER = "given_up"
+"""On letters of what was given up: number u32, then the value of its row (`state.decide.codec`, Y)."""
+TOPIC = "work"
+_READ_WITHIN = timedelta(seconds=30)
+_READ_MAX = 1000
+_STAMP_MAX = 1 << 53
+
+_logger = structlog.get_logger(__name__)
+
+
+class GroupDecider:
+    """Decides the records of one key group in order; `store` holds its checkpoint."""
+
+    def __init__(
+        self, group: int, store: GroupStore, registry: Registry, journal: PoisonJournal, *, partitions: int
+    ) -> None:
+        self.group = group
+        self._store, self._registry, self._journal = store, registry, journal
+        self._partition, self._partitions = partition_of_group(group, partitions), partitions
+        self._writer = OutputWriter(group, partitions)
+        self._state = self._watched(store.load(group, registry))
+        self._skipped, self._given_up = store.skipped(group), store.given_up(group)
+        self._applied: list[tuple[int, bytes]] = []
+        """Records since the last `stage`, to apply again when a later one fails."""
+        self._advanced = self._staged = False
+
+    def decide(self, offset: int, value: bytes) -> list[NewRecord]:
+        """What the record at `offset` of the group's partition of `work` leads to; nothing, if the state includes it.
+
+        :raises LogError, StateError, MemoryError: no fault of the record; the flow ends.
+        """
+        if offset <= self._state.place:
+            return []
+        if self._staged:
+            self._store.commit()  # of an epoch before this record's, so its outputs are in the log
+            self._staged = False
+        self._advanced = True
+        if offset in self._skipped:
+            return [self._pass(offset, value, self._skipped[offset])]
+        if self._journal.suspect(TOPIC, self._partition, offset, self.group):
+            return [self._skip(offset, value, None)]
+        outputs = self._tried(offset, value)
+        while outputs is None:
+            outputs = self._tried(offset, value)
+        return outputs
+
+    def advance(self, offset: int) -> None:
+        """No record below `offset` that was not decided is for this group: its state is that of `offset` too."""
+        if offset > self._state.place + 1:
+            self._state.place = offset - 1
+            self._advanced = True
+
+    def stage(self) -> None:
+        """The epoch ends: encode what it changed. Committed when its outputs are known to be in the log."""
+        if self._advanced:
+            self._store.stage(self.group, self._state)
+            self._applied.clear()
+            self._advanced, self._staged = False, True
+
+    def _tried(self, offset: int, value: bytes) -> list[NewRecord] | None:
+        """What the record leads to; None: not yet, what failed is given up and it may be tried again."""
+        try:
+            outputs = self._apply(offset, value)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if environment_failed(error):
+                raise
+            due = self._due()
+            if not isinstance(error, MalformedRecordError):  # that comes before anything is changed
+                self._restore()
+            if due is not None and self._give_up(offset, due, error):
+                return None
+            return [self._skip(offset, value, error)]
+        self._applied.append((offset, value))
+        return outputs
+
+    def _watched(self, state: GroupState) -> GroupState:
+        """Note what waits while it is handled: if that ends the process, it is not the record's doing."""
+
+        def watch(waiting: Group | None) -> None:
+            if waiting is None:
+                self._journal.begin(TOPIC, self._partition, state.place, self.group)
+                return
+            # Below -1: no key group, so no record's own note. An offset belongs to one key group already.
+            note = TOPIC, self._partition, waiting.place, -2 - waiting.row
+            if self._journal.suspect(*note):
+                raise PoisonedError(KILLED)
+            self._journal.begin(*note)
+
+        state.pending.watch = watch
+        return state
+
+    def _due(self) -> tuple[str, GroupKey] | None:
+        """Whose time had come when the record failed: it is no fault of the record."""
+        firing = self._state.pending.firing
+        return None if firing is None else (self._state.users.ids[firing.row], firing.key)
+
+    def _give_up(self, offset: int, due: tuple[str, GroupKey], error: Exception) -> bool:
+        before = self._given_up.get(offset, {})
+        if any((each.user, each.key) == due for each in before.values()):
+            return False  # it was given up, and fails still
+        number = next(each for each in count() if each not in before)  # letters tell only of those with items
+        self._store.give_up(self.group, offset, number, GivenUp(*due, error_text(error)))
+        _logger.error("waiting_given_up", stage=STAGE, partition=self._partition, offset=offset, group=self.group)
+        DEAD_LETTERS.labels(STAGE).inc()
+        return True
+
+    def _apply(self, offset: int, value: bytes) -> list[NewRecord]:
+        with self._journal.processing(TOPIC, self._partition, offset, self.group):
+            state, writer = self._state, self._writer
+            record = decode_work(value)
+            self._check(record)
+            given_up = dict(sorted(self._given_up.get(offset, {}).items()))
+            letters = self._letters(offset, given_up) if given_up else []
+            outputs = [*writer.encode(state, apply(state, record, offset, given_up.values()), offset), *letters]
+            if isinstance(record, TickWork):
+                terms = state.count_terms()
+                if terms != state.counted:
+                    state.counted = terms
+                    outputs.append(writer.counts(terms, offset))
+            return outputs
+
+    def _check(self, record: Work) -> None:
+        if record.g not in (None, self.group):
+            raise MalformedRecordError(f"work: a record of key group {record.g} stands at one of {self.group}")
+        if not 0 <= record.stamp < _STAMP_MAX:
+            raise MalformedRecordError("work: the stamp is no time in ms")
+
+    def _restore(self) -> None:
+        """The state before the record that failed. What was written for the records before it is not written again."""
+        self._state = self._watched(self._store.reload(self.group, self._state, self._registry))
+        for offset, value in self._applied:
+            self._apply(offset, value)
+
+    def _skip(self, offset: int, value: bytes, error: Exception | None) -> NewRecord:
+        source = Record(TOPIC, self._partition, offset, 0, b"%d" % self.group, value, ())
+        at = max(self._state.now, stamp_of(value))
+        letter = dead_letter(source, error, stage=STAGE, at=at, partitions=self._partitions, group=self.group)
+        self._store.skip(self.group, offset, letter.value)
+        _logger.error("record_skipped", stage=STAGE, partition=self._partition, offset=offset, group=self.group)
+        DEAD_LETTERS.labels(STAGE).inc()
+        return self._pass(offset, value, letter.value)
+
+    def _pass(self, offset: int, value: bytes, letter: bytes) -> NewRecord:
+        self._state.place = offset
+        return self._letter(offset, 0, letter)
+
+    def _letter(self, offset: int, ordinal: int, letter: bytes, given_up: bytes | None = None) -> NewRecord:
+        sequence = f"{SOURCE}:{self.group}:{offset}:{ordinal}".encode()
+        more = () if given_up is None else ((GIVEN_UP_HEADER, given_up),)
+        headers = (("schema", LETTER_SCHEMA), ("seq", sequence), *more)
+        return NewRecord("dead_letters", self._partition, b"%d" % self.group, letter, headers)
+
+    def _letters(self, offset: int, given_up: Mapping[int, GivenUp]) -> list[NewRecord]:
+        """One for each event that waits in what is given up, with what a store needs to give it up again."""
+        letters: list[NewRecord] = []
+        for number, each in given_up.items():
+            waiting = self._state.pending.get(self._state.users.row(each.user), each.key)
+            again = codec.u32(number) + codec.encode_given_up(each)
+            for item in waiting.items if waiting is not None else ():
+                source = (TOPIC, self._partition, item.place)
+                letter = DeadLetter(
+                    id=letter_id(STAGE, source, self.group), source=source, group=self.group,
+                    kind="killed" if each.error == KILLED else "raised",
+                    error=each.error, event_id=item.event.event_id, sender_id=item.event.sender_id,
+                    type=item.event.type, stage=STAGE, at=self._state.now,
+                )  # fmt: skip
+                letters.append(self._letter(offset, 1 + len(letters), encode_letter(letter), again))
+        return letters
+
+
+def stamp_of(value: bytes) -> int:
+    """The stamp of a record of `work` in ms; 0 where it has none that a clock could show."""
+    try:
+        stamp = decode_work(value).stamp
+    except MalformedRecordError:
+        return 0
+    return stamp if 0 <= stamp < _STAMP_MAX else 0
+
+
+def take_over_skips(store: GroupStore, groups: Iterable[int], letters: Iterable[Record]) -> int:
+    """Let a store skip what these records of `dead_letters` say that its groups skipped; gives how many they are.
+
+    For a store that begins anew or from an export: it decides what others before it have decided.
+    """
+    wanted, taken = frozenset(groups), 0
+    for record in letters:
+        headers = dict(record.headers)
+        if headers.get("schema") != LETTER_SCHEMA:
+            continue
+        letter = decode_letter(record.value)
+        if letter.stage == STAGE and letter.group in wanted and letter.source[0] == TOPIC:
+            given_up = headers.get(GIVEN_UP_HEADER)
+            if given_up is None:
+                store.skip(letter.group, letter.source[2], record.value)
+            else:
+                number, what = int.from_bytes(given_up[:4], "big"), codec.decode_given_up(given_up[4:])
+                store.give_up(letter.group, _offset_in(headers["seq"]), number, what)
+            taken += 1
+    return taken
+
+
+def _offset_in(seq: bytes) -> int:
+    return int(seq.split(b":")[2])
+
+
+def read_dead_letters(log: Log) -> Iterator[Record]:
+    """All that `dead_letters` retains now, in order per partition.
+
+    :raises LogUnavailableError: nothing came for half a minute.
+    """
+    places = [("dead_letters", partition) for partition in range(log.partitions("dead_letters"))]
+    ends = {place: log.end_offset(*place) for place in places}
+    reader = log.reader({place: log.begin_offset(*place) for place in places})
+    try:
+        while any(reader.position()[place] < end for place, end in ends.items()):
+            before = reader.position()
+            records = reader.poll(_READ_MAX, _READ_WITHIN)
+            if reader.position() == before:
+                raise LogUnavailableError("dead_letters: not read to its end in time; the flow starts again")
+            yield from records
+    finally:
+        reader.close()

@@ -1,0 +1,178 @@
+"""What decide derives, as records of its topics (TOPICS.md): the same bytes whenever the same record is decided
+again.
+"""
+
+from typing import Any
+
+import msgspec
+
+from connectors.log import NewRecord
+from connectors.log.topics import deliver_partition, deliver_topic
+from flows.steps.decide.slice_outputs import SliceRecord, slice_records
+from state.decide.group import GroupState
+from state.model.event import Event
+from state.model.keys import KEY_GROUPS
+from state.model.records import ChannelDevices, Emission, Outputs
+
+_encode = msgspec.json.Encoder().encode
+SOURCE = "d"
+DIGEST_ITEMS_MAX = 4_000
+DIGEST_PAYLOADS_MAX_BYTES = 3 << 20
+"""Of all payloads of a digest as JSON: with the items themselves it stays below what the log takes as one record."""
+_SLICE_ORDINALS = 1 << 20
+"""Ordinal of the first batch of a work record: above those of its single records."""
+
+
+class DeliverRecord(msgspec.Struct, kw_only=True):
+    """One channel of an emission, as the deliver lanes take it."""
+
+    emission_id: str
+    user: str
+    type: str
+    object: str | None
+    count: int
+    actors: list[str]
+    actor_count: int
+    first: bool
+    first_event_id: str
+    priority: str
+    sender_id: str
+    campaign: str | None
+    category: str
+    channel: str
+    devices: list[dict[str, Any]]
+    rest: list[dict[str, Any]]
+    policy: str
+    payload: dict[str, Any] | None
+    locale: str | None
+    name: str | None
+    decided_at: int
+    ingested_at: int
+    valid_until: int
+    digest_items: list[dict[str, Any]] | None = None
+
+
+class OutputWriter:
+    """Encodes the outputs of one key group, numbering those of one work record per topic."""
+
+    def __init__(self, group: int, partitions: int) -> None:
+        self._group = group
+        self._partition = group * partitions // KEY_GROUPS
+        self._partitions = partitions
+        self._key = str(group).encode()
+
+    def encode(self, state: GroupState, out: Outputs, offset: int) -> list[NewRecord]:
+        """Every output of the work record at `offset`."""
+        records: list[NewRecord] = []
+        ledger = [("decision/1+json", record.user, _encode(record)) for record in out.decisions]
+        ledger += [("emission/1+json", record.user, _encode(emission_record(record))) for record in out.emissions]
+        for ordinal, (schema, user, value) in enumerate(ledger):
+            records.append(self._record("ledger", self._partition, user.encode(), value, schema, offset, ordinal))
+        for ordinal, operation in enumerate(out.inbox):
+            value = _encode(operation)
+            records.append(
+                self._record("inbox", self._partition, operation.user.encode(), value, "inbox/1+json", offset, ordinal)
+            )
+        records.extend(self._deliveries(out, offset))
+        records.extend(self._slices(state, out, offset))
+        return records
+
+    def counts(self, terms: tuple[int, ...], offset: int) -> NewRecord:
+        """The running totals of decide as of `offset`; a tick has no other output to the ledger after it."""
+        names = ("resolved", "held", "aggregating", "emitted", "inbox_items")
+        value = {"kind": "counts", "owner": "decide", "group": self._group, "offset": offset}
+        value |= dict(zip(names, terms, strict=True))
+        return self._record("ledger", self._partition, self._key, _encode(value), "counts/1+json", offset, 1 << 30)
+
+    def _slices(self, state: GroupState, out: Outputs, offset: int) -> list[NewRecord]:
+        """Batches, numbered from the middle of the ordinals on: single records come before them."""
+        encoded: list[tuple[SliceRecord, str]] = [
+            (record, part.event.priority) for part in out.slices for record in slice_records(state, part, deliver_topic)
+        ]
+        records = []
+        for ordinal, (each, lane) in enumerate(encoded, start=_SLICE_ORDINALS):
+            in_lane = each.topic not in ("ledger", "inbox")
+            partition = deliver_partition(lane, self._partition, self._partitions) if in_lane else self._partition
+            record = self._record(each.topic, partition, self._key, each.value, each.schema, offset, ordinal)
+            records.append(record)
+        return records
+
+    def _deliveries(self, out: Outputs, offset: int) -> list[NewRecord]:
+        ordinals: dict[str, int] = {}
+        records = []
+        for emission in out.emissions:
+            lane = emission.event.priority if emission.type != "digest" else "P1"
+            for entry in emission.devices:
+                topic = deliver_topic(entry.channel)
+                ordinal = ordinals[topic] = ordinals.get(topic, -1) + 1
+                partition = deliver_partition(lane, self._partition, self._partitions)
+                value = _encode(deliver_record(emission, entry, lane))
+                record = self._record(
+                    topic, partition, emission.user.encode(), value, "emission/1+json", offset, ordinal
+                )
+                records.append(record._replace(headers=(*record.headers, ("lane", lane.lower().encode()))))
+        return records
+
+    def _record(
+        self, topic: str, partition: int, key: bytes, value: bytes, schema: str, offset: int, ordinal: int
+    ) -> NewRecord:
+        sequence = f"{SOURCE}:{self._group}:{offset}:{ordinal}".encode()
+        return NewRecord(topic, partition, key, value, (("schema", schema.encode()), ("seq", sequence)))
+
+
+def emission_record(emission: Emission) -> dict[str, Any]:
+    """The emission on the ledger: no address, no content."""
+    names = ("emission_id", "first_event_id", "user", "type", "object", "count", "actors", "channels", "decided_at")
+    return {"kind": "emission"} | {n: getattr(emission, n) for n in names} | {"deliveries": emission.deliveries}
+
+
+def _channel(entry: ChannelDevices) -> dict[str, Any]:
+    return {"channel": entry.channel, "devices": [device._asdict() for device in entry.devices]}
+
+
+def _digest_items(events: list[Event]) -> list[dict[str, Any]]:
+    """The items as far as a record of the log can hold them: the first many, and the first of these with payload."""
+    items, left = [], DIGEST_PAYLOADS_MAX_BYTES
+    for event in events[:DIGEST_ITEMS_MAX]:
+        item = _digest_item(event)
+        left -= len(_encode(event.payload))
+        items.append(item if left >= 0 else item | {"payload": None})
+    return items
+
+
+def _digest_item(event: Event) -> dict[str, Any]:
+    return {
+        "event_id": event.event_id, "type": event.type, "actor": event.actor, "object": event.object,
+        "payload": event.payload,
+    }  # fmt: skip
+
+
+def deliver_record(emission: Emission, entry: ChannelDevices, lane: str) -> DeliverRecord:
+    """What the lane of one channel needs; `rest` are the channels to fall back to."""
+    event = emission.event
+    return DeliverRecord(
+        emission_id=emission.emission_id,
+        user=emission.user,
+        type=emission.type,
+        object=emission.object,
+        count=emission.count,
+        actors=emission.actors,
+        actor_count=emission.actor_count,
+        first=emission.first,
+        first_event_id=emission.first_event_id,
+        priority=lane,
+        sender_id=event.sender_id,
+        campaign=event.object if event.fan_out_type in ("SEGMENT", "BROADCAST") else None,
+        category=emission.category,
+        channel=entry.channel,
+        devices=[device._asdict() for device in entry.devices],
+        rest=[_channel(each) for each in emission.rest],
+        policy=emission.policy,
+        payload=event.payload,
+        locale=emission.locale,
+        name=emission.name,
+        decided_at=emission.decided_at,
+        ingested_at=event.ingested_at,
+        valid_until=emission.valid_until,
+        digest_items=_digest_items(emission.items) if emission.type == "digest" else None,
+    )

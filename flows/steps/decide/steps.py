@@ -1,0 +1,80 @@
+"""Decide as Bytewax steps: records of `work` by key group, the decision operators, their checkpoint, encoded outputs.
+
+State is kept in `state.decide.checkpoint`, not in Bytewax's recovery store: a group starts at its stored offset, and
+what an epoch changed is committed when the next one begins, that is when its outputs are in the log (DESIGN 2.6). So
+the flow is exact with or without `-r`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import structlog
+from bytewax.operators import StatefulBatchLogic
+
+from connectors.log import NewRecord, Record
+from connectors.log.bytewax import keyed
+from flows.steps.decide.group import GroupDecider
+from state.model.group_keys import GROUP_KEYS
+from state.model.keys import groups_of_partition
+
+_logger = structlog.get_logger(__name__)
+GroupRecords = tuple[int, list[tuple[int, bytes]]]
+"""A key group and its (offset, value) in order."""
+
+
+def split_by_group(partitions: int) -> Callable[[list[Record]], Iterator[tuple[str, GroupRecords]]]:
+    """Batches of raw records to one batch per key group; a record without a group goes to all of its partition."""
+
+    def split(records: list[Record]) -> Iterator[tuple[str, GroupRecords]]:
+        groups: dict[int, list[tuple[int, bytes]]] = {}
+        for record in records:
+            entry = (record.offset, record.value)
+            for group in _concerned(record, partitions):
+                groups.setdefault(group, []).append(entry)
+        for group, entries in groups.items():
+            yield GROUP_KEYS[group], (group, entries)
+
+    return split
+
+
+def _concerned(record: Record, partitions: int) -> Iterable[int]:
+    """The groups that a record is for; one whose key names none of its partition is judged by the first of them."""
+    groups = groups_of_partition(record.partition, partitions)
+    if not record.key:
+        return groups
+    named = int(record.key) if record.key.isdigit() and len(record.key) < 4 else -1
+    return (named if named in groups else groups[0],)
+
+
+class DecideGroup(StatefulBatchLogic[GroupRecords, tuple[str, NewRecord], None]):
+    """One key group. Which one, it learns from its first batch."""
+
+    def __init__(self, open_group: Callable[[int], GroupDecider]) -> None:
+        self._open_group = open_group
+        self._decider: GroupDecider | None = None
+
+    def on_batch(self, values: list[GroupRecords]) -> tuple[list[tuple[str, NewRecord]], bool]:
+        with _told():
+            return [keyed(record) for record in self._decided(values)], False
+
+    def _decided(self, values: list[GroupRecords]) -> Iterator[NewRecord]:
+        for group, entries in values:
+            decider = self._decider = self._decider or self._open_group(group)
+            for offset, value in entries:
+                yield from decider.decide(offset, value)
+
+    def snapshot(self) -> None:
+        """The epoch ends here: encode what it changed. It is committed when its outputs are known to be in the log."""
+        if self._decider is not None:
+            with _told():
+                self._decider.stage()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Log an error here: with several processes the engine loses its text."""
+    try:
+        yield
+    except Exception:
+        _logger.exception("flow_stops", flow="decide", effect="it resumes at its last complete epoch")
+        raise

@@ -1,0 +1,185 @@
+"""Emissions that are handed out again (header `again`), and how a lane makes sure that nothing of them goes twice.
+
+A lane remembers for a day what it sent; an emission that comes again may be older. So what is marked `again` waits
+until the lane's partition of `attempts` was searched, in a thread, from a while before the emission was decided: keys
+that ended go into the lane's file as if they had ended today, those without an end keep their history and go on by it.
+What is attempted later is in the lane's own hands. One search serves whatever comes again within half a day. What the
+lane had begun of such an emission when it was killed is known from its start and goes on by that, also where it ended:
+nobody else tells that end.
+
+If `attempts` no longer reaches back so far, nothing is sent: what the lane has never taken in ends as UNKNOWN, and of
+the rest nobody can say more than the ledger does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from connectors.log.interface import Log
+from connectors.log.read_to_ends import read_to_ends
+from flows.steps.deliver.counts import Job
+from flows.steps.sending.attempts import TOPIC, read_attempt
+from operators.attempts import DeliveryHistory
+from state.deliver.store import SENT_FOR_MS, Place
+from state.model.delivery import ATTEMPT_JSON, Attempt, ToDeliver, delivery_key
+from state.model.envelope import schema_of
+
+_MARGIN_MS = 600_000
+"""Clocks of decide's and the log's machines may differ by so much."""
+_SERVES_MS = SENT_FOR_MS // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A record that waits for its search."""
+
+    place: Place
+    offset: int
+    job: Job
+    emissions: Sequence[ToDeliver]
+    counted: bool
+    """It was opened, and its deliveries counted as accepted, before a restart."""
+    is_new: bool
+    """It is above its mark: this lane has never taken it in."""
+    begun: dict[str, DeliveryHistory]
+    """By key: what was under way, or ended and not committed, when the lane started; who takes one removes it."""
+
+    @property
+    def since_ms(self) -> int:
+        """No attempt of it is older."""
+        return min(emission.decided_at for emission in self.emissions) - _MARGIN_MS
+
+    @property
+    def size(self) -> int:
+        """Deliveries it may come to."""
+        return sum(len(emission.devices) for emission in self.emissions)
+
+
+def keys_of(emission: ToDeliver) -> Iterator[str]:
+    """Every delivery key that an emission may come to, fallbacks included."""
+    for channel, devices in ((emission.channel, emission.devices), *((e.channel, e.devices) for e in emission.rest)):
+        for device in devices:
+            yield delivery_key(emission.emission_id, emission.user, channel, device.id)
+
+
+class AttemptSearch:
+    """One partition of `attempts` from a time to its present end, folded in a thread."""
+
+    def __init__(
+        self, log: Log, partition: int, since_ms: int, now_ms: int, on_ended: Callable[[list[str]], None]
+    ) -> None:
+        """Begin. `on_ended` is told, in the thread, keys that ended; for what it raises see `ready`."""
+        self.since_ms, self.until_ms = since_ms, now_ms + _SERVES_MS
+        self.histories: dict[str, DeliveryHistory] = {}
+        """Of keys without an end; who takes one over removes it."""
+        self._log, self._place, self._on_ended = log, (TOPIC, partition), on_ended
+        self._begin = log.begin_offset(*self._place)
+        self.start = max(self._begin, log.offset_at(*self._place, max(0, since_ms)))
+        self._failure: Exception | None = None
+        self._done = threading.Event()
+        threading.Thread(target=self._run, name=f"attempts-search-{partition}", daemon=True).start()
+
+    def ready(self) -> bool:
+        """Whether everything was read.
+
+        :raises LogError: it could not be.
+        """
+        if self._failure is not None:
+            raise self._failure
+        return self._done.is_set()
+
+    def reaches_back(self, since_ms: int, now_ms: int) -> bool:
+        """Whether nothing since then was trimmed before the search began (the log retains more than a day)."""
+        if self._begin == 0 or since_ms >= now_ms - SENT_FOR_MS:
+            return True
+        return self._log.offset_at(*self._place, max(0, since_ms)) > self._begin
+
+    def _run(self) -> None:
+        try:
+            self._read()
+        except Exception as error:  # noqa: BLE001 - the lane raises it
+            self._failure = error
+        self._done.set()
+
+    def _read(self) -> None:
+        end = self._log.end_offset(*self._place)
+        reader = self._log.reader({self._place: self.start})
+        try:
+            for records in read_to_ends(reader, {self._place: end}):
+                ended = []
+                for record in records:
+                    if schema_of(record.headers) == ATTEMPT_JSON:
+                        ended += self._apply(read_attempt(record))
+                self._on_ended(ended)
+        finally:
+            reader.close()
+
+    def _apply(self, attempt: Attempt) -> list[str]:
+        if attempt.state == "answer" and attempt.key not in self.histories:
+            return []  # its delivery has ended: an UNKNOWN stands before its answer
+        history = self.histories.setdefault(attempt.key, DeliveryHistory())
+        history.apply(attempt)
+        if history.outcome is None:
+            return []
+        del self.histories[attempt.key]
+        return [attempt.key]
+
+
+class Redeliveries:
+    """What waits in one lane, and its searches; for one thread at a time."""
+
+    def __init__(self, log: Log, now_ms: Callable[[], int], on_ended: Callable[[list[str]], None]) -> None:
+        self._log, self._now_ms, self._on_ended = log, now_ms, on_ended
+        self._held: deque[Held] = deque()
+        self._searches: dict[int, AttemptSearch] = {}
+        self.size = 0
+        """Deliveries that wait."""
+        self.begun: set[str] = set()
+        """Keys of those that were begun before the start: their ends have yet to be told."""
+
+    def hold(self, held: Held) -> None:
+        """Let a record wait."""
+        self._held.append(held)
+        self.size += held.size
+        self.begun |= held.begun.keys()
+
+    def ready(self) -> Iterator[tuple[Held, AttemptSearch]]:
+        """Those that need not wait any more, in order, with the search that covers them.
+
+        :raises LogError: `attempts` cannot be read; nothing may be sent without it.
+        """
+        while self._held:
+            search = self._search(self._held[0])
+            if not search.ready():
+                return
+            held = self._held.popleft()
+            self.size -= held.size
+            self.begun -= held.begun.keys()
+            yield held, search
+
+    def offsets(self, place: Place, *, counted: bool) -> set[int]:
+        """What waits of a topic's partition."""
+        return {held.offset for held in self._held if held.place == place and held.counted is counted}
+
+    def find(self, held: Held, key: str) -> DeliveryHistory | None:
+        """What is known of a key: from the start, or by the last search if it has no end."""
+        if key in held.begun:
+            return held.begun.pop(key)
+        search = self._searches.get(held.place[1])
+        return None if search is None else search.histories.pop(key, None)
+
+    def _search(self, held: Held) -> AttemptSearch:
+        """One that covers the record; a new one begins where there is none."""
+        partition, now = held.place[1], self._now_ms()
+        known = self._searches.get(partition)
+        if known is not None and (not known.ready() or known.since_ms <= held.since_ms) and now < known.until_ms:
+            return known
+        since = min(each.since_ms for each in self._of(partition))
+        self._searches[partition] = AttemptSearch(self._log, partition, since, now, self._on_ended)
+        return self._searches[partition]
+
+    def _of(self, partition: int) -> Iterable[Held]:
+        return (held for held in self._held if held.place[1] == partition)

@@ -1,0 +1,1 @@
+"""What the lanes of deliver and transactional share."""

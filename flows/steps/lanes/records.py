@@ -1,0 +1,74 @@
+"""What a sending flow writes besides `attempts`: delivery records and counts, verdicts on addresses, dead letters.
+
+Their `seq` is `source:group:run:number`: `source` is `s` for deliver and `p` for transactional, `run` the millisecond
+at which the process started, `number` counts from 0 per process. So it rises per group, and a record that is written
+again after a crash, with the same key and content, is above the mark: the ledger keeps the last of a key.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from connectors.log.interface import Log, NewRecord
+from connectors.metrics import DEAD_LETTERS
+from flows.steps.deliver.counts import SettledCounts
+from flows.steps.sending.records import delivery_record, kind_of, verdict_of
+from flows.steps.sending.task import SendTask
+from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, failed_delivery_id
+from state.model.keys import key_group, partition_of_group
+
+_encode = msgspec.json.Encoder().encode
+OUTPUT_TOPICS = ("ledger", "endpoints", "dead_letters")
+
+
+class LedgerWriter:
+    """Encodes for one lane; for one thread at a time."""
+
+    def __init__(self, log: Log, run_ms: int, *, source: str) -> None:
+        self._partitions = {topic: log.partitions(topic) for topic in OUTPUT_TOPICS}
+        self._run_ms, self._source = run_ms, source
+        self._number = 0
+
+    def ended(self, task: SendTask, came_from: tuple[str, int, int], *, stage: str) -> list[NewRecord]:
+        """Everything that follows from the end of a delivery; `came_from` is topic, partition, offset."""
+        emission, history = task.emission, task.history
+        group = key_group(emission.user)
+        key = emission.user.encode()
+        records = [self.record("ledger", group, key, delivery_record(task), "delivery/1+json")]
+        verdict = verdict_of(task)
+        if verdict is not None:
+            gone_key = f"{verdict.user}\0{verdict.channel}\0{verdict.id}\0gone".encode()
+            records.append(self.record("endpoints", group, gone_key, verdict, "endpoint/1+json"))
+        kind = kind_of(history.reason)
+        if kind != "failed" or (history.outcome == "DEAD_LETTER" and verdict is None):
+            letter = DeadLetter(
+                id=failed_delivery_id(stage, came_from, task.key),
+                source=came_from,
+                kind=kind,
+                error=history.reason or "",
+                event_id=emission.first_event_id,
+                sender_id=emission.sender_id,
+                type=emission.type,
+                stage=stage,
+                at=history.ended_at or 0,
+            )
+            records.append(self.record("dead_letters", group, key, letter, LETTER_SCHEMA.decode()))
+            DEAD_LETTERS.labels(stage).inc()
+        return records
+
+    def counts(self, owner: str, counts: SettledCounts) -> NewRecord:
+        """The totals of a group."""
+        value = {
+            "kind": "counts", "owner": owner, "group": counts.group, "offset": counts.offset,
+            "accepted": counts.accepted, "fallbacks": counts.fallbacks, "in_flight": counts.in_flight,
+        }  # fmt: skip
+        return self.record("ledger", counts.group, b"%d" % counts.group, value, "counts/1+json")
+
+    def record(self, topic: str, group: int, key: bytes, value: Any, schema: str) -> NewRecord:
+        """A record of a group with the next `seq`."""
+        sequence = f"{self._source}:{group}:{self._run_ms}:{self._number}".encode()
+        self._number += 1
+        partition = partition_of_group(group, self._partitions[topic])
+        return NewRecord(topic, partition, key, _encode(value), (("schema", schema.encode()), ("seq", sequence)))

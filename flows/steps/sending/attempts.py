@@ -1,0 +1,97 @@
+"""Topic `attempts` as the sender writes it and as a lane reads it when it starts (DESIGN 2.9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+
+from connectors.log.grouped import GroupAppender
+from connectors.log.interface import Log, NewRecord, Record
+from connectors.log.read_to_ends import read_to_ends
+from operators.attempts import DeliveryHistory
+from state.model.dead_letter import error_text
+from state.model.delivery import ATTEMPT_JSON, Attempt, decode_attempt
+from state.model.envelope import schema_of
+from state.model.errors import MalformedRecordError
+
+TOPIC = "attempts"
+_HEADERS = (("schema", ATTEMPT_JSON.encode()),)
+_FAR_FUTURE_MS = 1 << 62
+_encode = msgspec.json.Encoder().encode
+_logger = structlog.get_logger(__name__)
+
+
+class AttemptLog:
+    """Appends in groups and knows, per partition, an offset below which everything of its own stands."""
+
+    def __init__(self, appender: GroupAppender, partitions: int) -> None:
+        self._appender = appender
+        self.ends = [0] * partitions
+        """The offset after the last own record, per partition."""
+
+    async def append(self, records: Sequence[tuple[int, Attempt]]) -> None:
+        """Store the records durably, in order per partition.
+
+        :raises LogError: they are not stored, or perhaps not.
+        """
+        if not records:
+            return
+        offsets = await self._appender.append(
+            [
+                NewRecord(TOPIC, partition, record.key.encode(), _encode(record), _HEADERS)
+                for partition, record in records
+            ]
+        )
+        for (partition, _), offset in zip(records, offsets, strict=True):
+            self.ends[partition] = max(self.ends[partition], offset + 1)
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a partition says of its deliveries from `start` to `end`."""
+
+    start: int
+    end: int
+    histories: dict[str, DeliveryHistory] = field(default_factory=dict)
+    """By delivery key; who takes one over removes it."""
+    trimmed_before_ms: int | None = None
+    """Older attempts were asked for, and are retained no more; None: nothing is missing."""
+
+
+def recover(log: Log, partition: int, start: int) -> Recovered:
+    """Read a partition from `start` to its present end.
+
+    :raises LogError: it cannot be read; nothing may be sent without it.
+    """
+    place, begin = (TOPIC, partition), log.begin_offset(TOPIC, partition)
+    recovered = Recovered(max(start, begin), log.end_offset(TOPIC, partition))
+    if begin > start:
+        recovered.trimmed_before_ms = _FAR_FUTURE_MS
+    reader = log.reader({place: recovered.start})
+    try:
+        for records in read_to_ends(reader, {place: recovered.end}):
+            for record in records:
+                _apply(recovered, record)
+    finally:
+        reader.close()
+    return recovered
+
+
+def _apply(recovered: Recovered, record: Record) -> None:
+    if recovered.trimmed_before_ms is not None:
+        recovered.trimmed_before_ms = min(recovered.trimmed_before_ms, record.timestamp_ms)
+    if schema_of(record.headers) == ATTEMPT_JSON:
+        attempt = read_attempt(record)
+        recovered.histories.setdefault(attempt.key, DeliveryHistory()).apply(attempt)
+
+
+def read_attempt(record: Record) -> Attempt:
+    """The record; one that does not decode counts as an intent without an answer, since it may have been one."""
+    try:
+        return decode_attempt(record.value)
+    except MalformedRecordError as error:
+        _logger.warning("attempt_malformed", partition=record.partition, offset=record.offset, error=error_text(error))
+        return Attempt(state="intent", key=record.key.decode("utf-8", "replace"), at=record.timestamp_ms)

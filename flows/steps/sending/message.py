@@ -1,0 +1,48 @@
+"""What comes before every try: the checks of RULES 4, and the message itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from connectors.control import Scope
+from flows.steps.dead_letters import environment_failed
+from flows.steps.sending.records import TEMPLATE, raised_reason
+from flows.steps.sending.task import Planned, SendTask
+from operators.render import render
+from state.model.content import Content
+from state.model.dead_letter import KILLED, error_text
+from state.model.errors import TemplateError
+
+Failed = Callable[[SendTask, str, int], Planned]
+"""The end of a task that fails for good, for a reason, now."""
+_logger = structlog.get_logger(__name__)
+
+
+def message_or_end(
+    task: SendTask, now: int, *, is_stopped: Callable[[Scope], bool], failed: Failed
+) -> Content | Planned:
+    """What a try says, or the end of the task without one; whatever one payload brings about, the others go on."""
+    if (planned := forbidden(task, now, is_stopped)) is not None:
+        return planned
+    if task.stage.owner.killed_by(task.stage):
+        return Planned("DEAD_LETTER", KILLED)
+    try:
+        with task.stage.owner.rendering(task.stage):
+            return render(task.emission, task.channel)
+    except TemplateError as error:
+        _logger.warning("template_failed", type=task.emission.type, error=str(error))
+        return failed(task, TEMPLATE, now)
+    except Exception as error:
+        if environment_failed(error):
+            raise
+        _logger.warning("rendering_failed", type=task.emission.type, error=error_text(error))
+        return failed(task, raised_reason(error), now)
+
+
+def forbidden(task: SendTask, now: int, is_stopped: Callable[[Scope], bool]) -> Planned | None:
+    """What may have come about while the task waited: for its turn, and for a log that was away."""
+    if is_stopped(task.scope):
+        return Planned("SUPPRESSED", "kill_switch")
+    return Planned("EXPIRED") if now > task.emission.valid_until else None

@@ -1,0 +1,56 @@
+"""What waits for one provider, the most urgent first, and how many requests it has in flight."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from connectors.metrics import DELIVERIES_IN_FLIGHT
+from connectors.providers.channel import Channel
+from flows.steps.sending.task import SendTask
+from operators.retry import RetryShare
+
+PRIORITIES = ("P0", "P1", "P2")
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderLane:
+    """A channel and its bounds."""
+
+    channel: Channel
+    concurrency_max: int
+    rate_per_s: float
+
+
+class ProviderQueue:
+    """For one event loop. Its length is bounded by what the lanes of the flow keep open."""
+
+    def __init__(self, lane: ProviderLane) -> None:
+        self.lane = lane
+        self.share = RetryShare(lane.rate_per_s)
+        self.in_flight = 0
+        self._waiting: dict[str, deque[SendTask]] = {priority: deque() for priority in PRIORITIES}
+        DELIVERIES_IN_FLIGHT.labels(lane.channel.name).set_function(lambda: self.in_flight)
+
+    def put(self, task: SendTask) -> None:
+        """Let a task wait for its turn."""
+        self._waiting[task.emission.priority].append(task)
+
+    def take(self, count_max: int) -> list[SendTask]:
+        """The next tasks, as many as the bound allows; each is in flight until `done`."""
+        room = min(count_max, self.lane.concurrency_max - self.in_flight)
+        taken: list[SendTask] = []
+        for waiting in self._waiting.values():
+            while waiting and len(taken) < room:
+                taken.append(waiting.popleft())
+        self.in_flight += len(taken)
+        return taken
+
+    def done(self) -> None:
+        """One request less in flight."""
+        self.in_flight -= 1
+
+    @property
+    def has_room(self) -> bool:
+        """Whether so many may be begun that their intents make a group worth appending."""
+        return self.lane.concurrency_max - self.in_flight >= max(1, self.lane.concurrency_max // 8)

@@ -1,0 +1,397 @@
+"""The sender: hands deliveries to providers, with intents before sends and retries within their budget (RULES 4).
+
+One event loop in a thread of its own serves any number of lanes. For each try: the checks that come before every send
+(kill switches, ttl), the intent durable in `attempts`, the checks again, the send, the answer durable in `attempts`.
+What ended is told to the stage's owner after its end is durable. Of what waits, P0 goes first and P2 last; each
+provider has a bound of requests in flight and a queue of its own, so none holds up another.
+
+If `attempts` cannot be appended to, the sender stops for good and says so in `failure`: the flow ends, and a restart
+resumes from what was stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+import uvloop
+
+from connectors.control import Scope
+from connectors.log.grouped import GroupAppender
+from connectors.log.interface import Log
+from connectors.log.owners import Fence
+from connectors.metrics import DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
+from connectors.providers.channel import Channel, Failed, Rejected, Result, Sent, Throttled
+from flows.steps.sending.attempts import AttemptLog
+from flows.steps.sending.message import forbidden, message_or_end
+from flows.steps.sending.queue import ProviderLane, ProviderQueue
+from flows.steps.sending.records import (
+    RAISED,
+    answer_record,
+    answered_records,
+    closed_record,
+    delivery_of,
+    result_name,
+    why,
+)
+from flows.steps.sending.task import Planned, SendTask, Stage, out_of_time
+from operators.attempts import INTERRUPTED, UNKNOWN, resume
+from operators.retry import BUDGETS, JITTER, retry_at
+from state.model.content import Content
+from state.model.delivery import Attempt, ChannelAddresses
+from state.model.errors import UnsendableError
+
+_BATCH_MAX = 256
+_logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SenderParts:
+    """What a sender is built from; clocks and chance are arguments."""
+
+    log: Log
+    lanes: Mapping[str, ProviderLane]
+    """By channel name: push, sms, email."""
+    is_stopped: Callable[[Scope], bool]
+    """Whether a kill switch forbids a send; asked just before it, by any thread."""
+    now_ms: Callable[[], int]
+    uniform: Callable[[float, float], float]
+    stage: str = "deliver"
+    """Who sends, for logs."""
+    fence: Fence | None = None
+    """Whether the sender still owns its place; None: nobody can take it over."""
+
+
+class Sender:
+    """See the module. `submit` may be called by any thread; everything else of a task happens on the loop."""
+
+    def __init__(self, parts: SenderParts) -> None:
+        self._parts = parts
+        self._loop = uvloop.new_event_loop()
+        self._appender = GroupAppender(parts.log)
+        self.attempts = AttemptLog(self._appender, parts.log.partitions("attempts"))
+        self._queues = {name: ProviderQueue(lane) for name, lane in parts.lanes.items()}
+        self._answers: list[tuple[SendTask, Result, int]] = []
+        self._storing = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self._drain_until: float | None = None
+        self.failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name=f"sender-{parts.stage}", daemon=True)
+
+    def start(self) -> None:
+        """Start the loop and connect the channels.
+
+        :raises ConfigurationError: a channel cannot be set up.
+        """
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._connect(), self._loop).result(timeout=60)
+
+    def submit(self, tasks: Sequence[SendTask]) -> None:
+        """Take tasks: send them, or resume what `attempts` says of them."""
+        self._loop.call_soon_threadsafe(self._take, list(tasks))
+
+    def after(self, action: Callable[[], None]) -> None:
+        """Call on the loop, behind everything that was submitted before."""
+        self._loop.call_soon_threadsafe(action)
+
+    def hurry_at(self, stage: Stage, due: int) -> None:
+        """Begin the next channel at that time unless a provider took a message of this stage by then (RULES 3.E)."""
+        delay = (due - self._parts.now_ms()) / 1000
+        if delay > 0:
+            self._loop.call_soon_threadsafe(self._loop.call_later, delay, self._hurry, stage, due)
+        else:  # in its turn: a start forgets what `attempts` says right behind it
+            self._loop.call_soon_threadsafe(self._hurry, stage, due)
+
+    def _hurry(self, stage: Stage, due: int) -> None:
+        channel = next((entry.channel for entry in stage.rest if self._can_use(stage, entry)), None)
+        if self._draining:
+            return  # the next start finds the timer again
+        if self._parts.now_ms() < due:  # the loop's clock counts in its own milliseconds
+            self._loop.call_later(0.001, self._hurry, stage, due)
+            return
+        idle = channel is None or stage.advanced or stage.accepted_by(due)
+        late = self._parts.now_ms() > stage.emission.valid_until
+        tasks = [] if channel is None or idle or late else stage.next_stage(channel).make_tasks()
+        stage.owner.hurried(stage, len(tasks))
+        self._take(tasks)
+
+    def _can_use(self, stage: Stage, entry: ChannelAddresses) -> bool:
+        emission = stage.emission
+        scope = Scope(emission.sender_id, emission.type, entry.channel, emission.campaign)
+        return bool(entry.devices) and entry.channel in self._queues and not self._parts.is_stopped(scope)
+
+    def drain(self, deadline: timedelta) -> bool:
+        """Begin no further try and wait for those under way; false if some had no answer in time.
+
+        Every lane that ends calls this, one after another: the deadline counts from the first call.
+        """
+        ending = asyncio.run_coroutine_threadsafe(self._drain(deadline), self._loop)
+        return ending.result(timeout=deadline.total_seconds() + 30)
+
+    def close(self) -> None:
+        """Close connections and the loop; what is under way stays an open intent."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(timeout=30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=30)
+        self._appender.close()
+
+    @property
+    def in_flight(self) -> int:
+        """Tries under way."""
+        return sum(queue.in_flight for queue in self._queues.values())
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    async def _connect(self) -> None:
+        for lane in self._parts.lanes.values():
+            await lane.channel.connect()
+            self._spawn(self._warm(lane.channel))
+
+    async def _warm(self, channel: Channel) -> None:
+        """Open a connection ahead of the first message; a provider that is down now is no reason not to start."""
+        found = await channel.check()
+        if not found.ok:
+            _logger.warning("provider_check_failed", provider=channel.name, detail=found.detail)
+
+    async def _close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for lane in self._parts.lanes.values():
+            await lane.channel.close()
+
+    async def _drain(self, deadline: timedelta) -> bool:
+        self._draining = True
+        if self._drain_until is None:
+            self._drain_until = time.monotonic() + deadline.total_seconds()
+        while self._tasks and self.failure is None and (left := self._drain_until - time.monotonic()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
+        return not self._tasks
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Nothing that fails in the loop goes unheard: the flow ends and resumes."""
+        try:
+            await work
+        except Exception as error:
+            self.failure = self.failure or error
+            _logger.exception("sender_failed", stage=self._parts.stage)
+
+    def _take(self, tasks: list[SendTask]) -> None:
+        for task in tasks:
+            self._resume(task)
+        self._pump_all()
+
+    def _resume(self, task: SendTask) -> None:
+        """What the start finds of a task (RULES 4)."""
+        if task.preset is not None:
+            self._spawn(self._end([(task, Planned(*task.preset))]))
+            return
+        verb = resume(task.history if task.known else None, task.emission.priority)
+        if verb == "over":
+            self._tell(task)
+        elif verb == "unknown":
+            self._spawn(self._end([(task, Planned(UNKNOWN, INTERRUPTED))]))
+        elif verb == "spent":
+            self._spawn(self._end([(task, self._failed(task, INTERRUPTED, self._parts.now_ms()))]))
+        elif verb == "wait":
+            self._wait(task, task.history.retry_at or 0)
+        else:
+            self._enqueue(task)
+
+    def _wait(self, task: SendTask, at: int) -> None:
+        delay = max(0, at - self._parts.now_ms())
+        self._loop.call_later(delay / 1000, self._retry, task)
+
+    def _retry(self, task: SendTask) -> None:
+        self._enqueue(task)
+        self._pump_all()
+
+    def _enqueue(self, task: SendTask) -> None:
+        queue = self._queues.get(task.channel)
+        if queue is None or task.device.address is None:
+            reason = "no provider" if queue is None else "no address"
+            self._spawn(self._end([(task, self._failed(task, reason, self._parts.now_ms()))]))
+            return
+        queue.put(task)
+
+    def _pump_all(self) -> None:
+        for queue in self._queues.values():
+            self._pump(queue)
+
+    def _pump(self, queue: ProviderQueue) -> None:
+        """Start as many tries as the provider's bound allows, the most urgent first."""
+        while not self._draining and (batch := queue.take(_BATCH_MAX)):
+            self._spawn(self._dispatch(queue, batch))
+
+    async def _dispatch(self, queue: ProviderQueue, batch: list[SendTask]) -> None:
+        """The checks, the intents, the checks again, the sends."""
+        now = self._parts.now_ms()
+        ending, ready = self._checked(queue, batch, now)
+        records = [self._intent(queue, task, now) for task, _ in ready]
+        await self.attempts.append(
+            [(task.stage.partition, record) for (task, _), record in zip(ready, records, strict=True)]
+        )
+        now = self._parts.now_ms()  # the log may have been away for minutes
+        for (task, content), record in zip(ready, records, strict=True):
+            task.history.apply(record)
+            if (planned := forbidden(task, now, self._parts.is_stopped)) is not None:
+                queue.done()
+                ending.append((task, planned))
+            else:
+                self._spawn(self._send(queue, task, content))
+        await self._end(ending)
+        self._pump(queue)
+
+    def _checked(
+        self, queue: ProviderQueue, batch: list[SendTask], now: int
+    ) -> tuple[list[tuple[SendTask, Planned]], list[tuple[SendTask, Content]]]:
+        """Which of the batch end without a try, and what the others say."""
+        ending: list[tuple[SendTask, Planned]] = []
+        ready: list[tuple[SendTask, Content]] = []
+        for task in batch:
+            found = message_or_end(task, now, is_stopped=self._parts.is_stopped, failed=self._failed)
+            if isinstance(found, Planned):
+                queue.done()
+                ending.append((task, found))
+            else:
+                ready.append((task, found))
+        return ending, ready
+
+    def _intent(self, queue: ProviderQueue, task: SendTask, now: int) -> Attempt:
+        channel = queue.lane.channel
+        return Attempt(
+            state="intent",
+            key=task.key,
+            attempt=task.history.attempts + 1,
+            provider=channel.name,
+            provider_id=channel.provider_id(task.key),
+            at=now,
+        )
+
+    async def _send(self, queue: ProviderQueue, task: SendTask, content: Content) -> None:
+        channel, fence = queue.lane.channel, self._parts.fence
+        if fence is not None and not fence.is_fresh():  # stopped since the intent was appended, perhaps for long
+            await asyncio.to_thread(fence.check)
+            if (planned := forbidden(task, self._parts.now_ms(), self._parts.is_stopped)) is not None:
+                queue.done()
+                await self._end([(task, planned)])
+                self._pump(queue)
+                return
+        began = time.perf_counter()
+        try:
+            result = await channel.send(delivery_of(task, content))
+        except UnsendableError as error:
+            _logger.warning("message_unsendable", provider=channel.name, error=str(error))
+            result = Failed(f"{RAISED}{error}", retryable=False)
+        except Exception:  # a programmer's error in one connector must not hold up the others
+            _logger.exception("connector_failed", provider=channel.name)
+            result = Failed("connector error", retryable=False, ambiguous=True)
+        DELIVERY_SEND_SECONDS.labels(channel.name).observe(time.perf_counter() - began)
+        DELIVERY_ATTEMPTS.labels(channel.name, result_name(result)).inc()
+        self._answers.append((task, result, self._parts.now_ms()))
+        if not self._storing:
+            self._storing = True
+            self._spawn(self._store_answers())
+        queue.done()
+        if queue.has_room:  # else the answers' storing lets the next ones go, in a group
+            self._pump(queue)
+
+    async def _store_answers(self) -> None:
+        """Store what was answered in groups, then let each answer have its consequence."""
+        while self._answers:
+            answers, self._answers = self._answers, []
+            judged = [(task, *self._judge(task, result, at)) for task, result, at in answers]
+            records = [
+                (task.stage.partition, record)
+                for task, answer, planned in judged
+                for record in answered_records(task, answer, planned)
+            ]
+            await self.attempts.append(records)
+            for task, answer, planned in judged:
+                task.history.apply(answer)
+                self._follow(task, planned, answer.at)
+        self._storing = False
+
+    def _judge(self, task: SendTask, result: Result, now: int) -> tuple[Attempt, Planned]:
+        """The answer as it is stored, and what follows from it."""
+        planned = self._planned(task, result, now)
+        task.ending = planned.outcome
+        return answer_record(task, result, planned, now), planned
+
+    def _planned(self, task: SendTask, result: Result, now: int) -> Planned:
+        if isinstance(result, Sent):
+            return Planned("DELIVERED")
+        if isinstance(result, Rejected):
+            return self._failed(task, result.reason, now)
+        if isinstance(result, Failed):
+            if result.ambiguous and task.emission.priority != "P0":
+                return Planned(UNKNOWN, result.cause)
+            if not result.retryable:
+                return self._failed(task, result.cause, now)
+        at = self._next_try(task, result, now)
+        if at is not None:
+            return Planned(retry_at=at)
+        return out_of_time(task, self._failed(task, why(result) or "", now))
+
+    def _next_try(self, task: SendTask, result: Throttled | Failed, now: int) -> int | None:
+        """When it is tried again, within its budget and the provider's share of retries; None: not at all."""
+        emission, history = task.emission, task.history
+        wait_ms = None if result.retry_after is None else result.retry_after // timedelta(milliseconds=1)
+        at = retry_at(
+            emission.priority, history.attempts, first_at=history.first_at, now=now,
+            jitter=self._parts.uniform(*JITTER), retry_after_ms=wait_ms, valid_until=emission.valid_until,
+        )  # fmt: skip
+        if at is None:
+            return None
+        last = min(history.first_at + BUDGETS[emission.priority].within_ms, emission.valid_until)
+        share_at = self._queues[task.channel].share.reserve(now, last)
+        return None if share_at is None else max(at, share_at)
+
+    def _failed(self, task: SendTask, reason: str, now: int) -> Planned:
+        """The end of a task that failed for good: the next channel, or DEAD_LETTER."""
+        end = task.stage.failed_end(task, now=now, usable=lambda entry: self._can_use(task.stage, entry))
+        task.ending = end.outcome
+        return Planned(end.outcome, reason, end.fell_back_to)
+
+    async def _end(self, ended: list[tuple[SendTask, Planned]]) -> None:
+        """Store ends that no answer tells, then tell them."""
+        if not ended:
+            return
+        now = self._parts.now_ms()
+        closed = [
+            (task.stage.partition, record) for task, planned in ended if (record := closed_record(task, planned, now))
+        ]
+        await self.attempts.append(closed)
+        for task, planned in ended:
+            self._follow(task, planned, now)
+
+    def _follow(self, task: SendTask, planned: Planned, now: int) -> None:
+        """What a stored answer or end brings about."""
+        if planned.retry_at is not None:
+            self._wait(task, planned.retry_at)
+            return
+        record = closed_record(task, planned, now)
+        if record is not None:
+            task.history.apply(record)
+        self._tell(task)
+
+    def _tell(self, task: SendTask) -> None:
+        """The end is durable: tell the owner, and go on with the channel fallen back to."""
+        task.ending = task.history.outcome
+        fallback = task.history.fell_back_to
+        tasks = task.stage.next_stage(fallback).make_tasks() if fallback and not task.stage.advanced else []
+        task.stage.owner.ended(task, len(tasks))
+        self._take(tasks)

@@ -1,0 +1,261 @@
+"""Sequence as a Bytewax source: what the gateway accepted becomes the decision log (DESIGN 2.2). One owner.
+
+A record that cannot be sequenced goes to `dead_letters` and leaves the state as it was; one that ends the process five
+times in a row is skipped (issue 4, "Poison"). What the log or the store raises is no fault of a record: it ends the
+flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from connectors.log import Log, NewRecord, Record
+from connectors.log.interface import RECORD_MAX_BYTES, Headers, Reader
+from connectors.log.read_to_ends import read_to_ends
+from connectors.metrics import DEAD_LETTERS
+from flows.recovery.rebuild import ends_of_unread, handled_positions, oldest_work_ms
+from flows.steps.dead_letters import dead_letter, environment_failed
+from flows.steps.sequence.reading import SequenceBatch, SequenceOptions, SequenceReading
+from flows.steps.sources.owner import OwnerSource
+from operators.sequence import (
+    RETRIES,
+    SETTING_TOPICS,
+    Sequenced,
+    announce_versions,
+    sequence_event,
+    sequence_retry,
+    sequence_setting,
+    settle_versions,
+    take_over,
+    tick,
+    unwritten_partitions,
+)
+from state.disk.poison import PoisonJournal
+from state.model.dead_letter import AGAIN_HEADER, ATTEMPT_HEADER
+from state.model.envelope import refuse_other_versions
+from state.model.errors import MalformedRecordError
+from state.model.event import decode_event
+from state.model.keys import KEY_GROUPS, partition_of_group
+from state.model.registry import Registry
+from state.model.work import FollowWork, VersionsWork, Work, decode_work, encode_work
+from state.sequence.store import SequenceState, SequenceStore
+
+STAGE = "sequence"
+_RESTORE_WITHIN = timedelta(seconds=60)
+"""Without any progress."""
+_SCHEMA = (("schema", b"work/1+json"),)
+_GIVEN_BACK = (AGAIN_HEADER, ATTEMPT_HEADER)
+_logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceParts:
+    """What the owner works with. It closes neither store nor journal."""
+
+    open_log: Callable[[], Log]
+    store: SequenceStore
+    journal: PoisonJournal
+    registry: Registry
+    versions: VersionsWork
+    options: SequenceOptions
+    clock: Callable[[], int]
+    """The wall clock in ms."""
+    drain: Callable[[], bool]
+
+
+def sequence_source(parts: SequenceParts | None) -> OwnerSource:
+    """The source that is the sequencer; None in the processes that are not the owner."""
+    return OwnerSource(STAGE, None if parts is None else lambda: SequenceOwner(parts))
+
+
+class SequenceOwner:
+    """Reads, sequences and hands out records of `work`, `followers` and `dead_letters`."""
+
+    def __init__(self, parts: SequenceParts) -> None:
+        self._store, self._log = parts.store, parts.open_log()
+        self._sequencer = Sequencer(self._log, parts.journal, parts.registry, parts.versions)
+        self._state = self._sequencer.restore(parts.store, parts.clock())
+        self._reading = SequenceReading(
+            self._log, self._state.positions, parts.options, clock=parts.clock, drain=parts.drain
+        )
+
+    def work(self) -> list[NewRecord]:
+        """The next batch, sequenced."""
+        batch = self._reading.next_batch()
+        return [] if batch is None else self._sequencer.sequence(self._state, batch)
+
+    def epoch_ended(self) -> None:
+        """New credit."""
+        self._reading.refill()
+
+    def epoch_complete(self) -> None:
+        """The decision log ends where the state does: what a crash leaves beyond these ends is taken over."""
+        for partition in range(self._log.partitions("work")):
+            self._state.work_ends[partition] = self._log.end_offset("work", partition)
+        self._store.stage(self._state)
+        self._store.commit()
+
+    def close(self) -> None:
+        """Free the log."""
+        self._reading.close()
+        self._log.close()
+
+
+class Sequencer:
+    """Batches to records."""
+
+    def __init__(self, log: Log, journal: PoisonJournal, registry: Registry, versions: VersionsWork) -> None:
+        self._log, self._journal, self._registry, self._versions = log, journal, registry, versions
+        self._partitions = {topic: log.partitions(topic) for topic in ("work", "followers", "dead_letters")}
+
+    def sequence(self, state: SequenceState, batch: SequenceBatch) -> list[NewRecord]:
+        """What a batch becomes; the state includes it then."""
+        state.stamp = max(state.stamp, batch.now)
+        written: list[NewRecord] = []
+        for versions in announce_versions(state, self._versions):
+            written += self._work(state, versions)
+        for record in (*batch.settings, *batch.events):
+            written += self._one(state, record)
+            state.include(record.topic, record.partition, record.offset)
+        if batch.ticks:
+            written += self._work(state, tick(state))
+        return written
+
+    def _one(self, state: SequenceState, record: Record) -> list[NewRecord]:
+        place = (record.topic, record.partition, record.offset)
+        if self._journal.suspect(*place):
+            return [self._dead(record, None, state.stamp)]
+        self._journal.begin(*place)
+        try:
+            sequenced = self._sequenced(state, record, place)
+            written = list(self._written(state, sequenced, record))
+        except MemoryError:
+            raise  # it stays noted: a record that needs too much is skipped in the end
+        except Exception as error:
+            self._journal.end()
+            if environment_failed(error):
+                raise
+            return [self._dead(record, error, state.stamp)]
+        sequenced.settle()
+        self._journal.end()
+        return written
+
+    def _sequenced(self, state: SequenceState, record: Record, place: tuple[str, int, int]) -> Sequenced:
+        refuse_other_versions(record.headers)
+        if record.topic in SETTING_TOPICS:
+            return sequence_setting(state, record.topic, record.value, place, record.timestamp_ms)
+        if record.topic == RETRIES:
+            again, attempt = _given_back(record.headers) or ("", "")
+            return sequence_retry(state, record.value, _group(record.key), place, again=again, attempt=attempt)
+        return sequence_event(state, self._registry, decode_event(record.value), place, record.timestamp_ms)
+
+    def _written(self, state: SequenceState, sequenced: Sequenced, record: Record) -> Iterator[NewRecord]:
+        headers: Headers = ()
+        if record.topic == RETRIES:
+            headers = tuple(header for header in record.headers if header[0] in _GIVEN_BACK)
+        for work in sequenced.works:
+            yield from self._work(state, work, headers)
+            yield from self._follower(work)
+
+    def _work(self, state: SequenceState, work: Work, headers: Headers = ()) -> list[NewRecord]:
+        value, headers = encode_work(work), _SCHEMA + headers
+        if len(value) > RECORD_MAX_BYTES:
+            raise MalformedRecordError(f"a record of the decision log would hold more than {RECORD_MAX_BYTES} bytes")
+        if work.g is None:
+            missing = unwritten_partitions(state, work, self._partitions["work"])
+            return [NewRecord("work", partition, b"", value, headers) for partition in missing]
+        partition = partition_of_group(work.g, self._partitions["work"])
+        return [NewRecord("work", partition, str(work.g).encode(), value, headers)]
+
+    def _follower(self, work: Work) -> list[NewRecord]:
+        """`followers` is derived here, so that both copies of the graph agree."""
+        if not isinstance(work, FollowWork) or work.g is None:
+            return []
+        key = f"{work.followee}\0{work.follower}".encode()
+        value = encode_work(work)
+        partition = partition_of_group(work.g, self._partitions["followers"])
+        return [NewRecord("followers", partition, key, value, (("schema", b"follow/1+json"),))]
+
+    def _dead(self, record: Record, error: Exception | None, now: int) -> NewRecord:
+        letter = dead_letter(record, error, stage=STAGE, at=now, partitions=self._partitions["dead_letters"])
+        _logger.warning("record_set_aside", topic=record.topic, partition=record.partition, offset=record.offset)
+        DEAD_LETTERS.labels(STAGE).inc()
+        return letter
+
+    def restore(self, store: SequenceStore, now: int) -> SequenceState:
+        """The checkpoint, and what the decision log holds beyond it (DESIGN 2.2); without a checkpoint, all of that.
+
+        `now` is the wall clock in ms.
+
+        :raises LogUnavailableError: a partition of it could not be read for a minute.
+        """
+        state, log = store.load(), self._log
+        begins_anew = not state.work_ends
+        partitions = self._partitions["work"]
+        start = {("work", p): max(state.work_ends.get(p, 0), log.begin_offset("work", p)) for p in range(partitions)}
+        reader = log.reader(start)
+        try:
+            self._take_over_all(state, reader)
+            if not begins_anew:
+                self._mark_ends(state, now)
+                self._take_over_all(state, reader)
+        finally:
+            reader.close()
+        settle_versions(state, partitions)
+        if begins_anew:
+            state.work_since = oldest_work_ms(log) or 0
+            state.positions.update(handled_positions(state, self._registry, log, stage=STAGE))
+        state.reread_until = ends_of_unread(state, log)
+        return state
+
+    def _mark_ends(self, state: SequenceState, now: int) -> None:
+        """Append a tick to every partition: what brokers had of the process before, and had no copies of yet, cannot be
+        read until they have; it stands below the tick, and can be read once that is acknowledged. Time does not fall,
+        since what can be read before was taken over.
+        """
+        state.stamp = max(state.stamp, now)
+        self._log.append(self._work(state, tick(state)))
+
+    def _take_over_all(self, state: SequenceState, reader: Reader) -> None:
+        ends = {place: self._log.end_offset(*place) for place in reader.position()}
+        for records in read_to_ends(reader, ends, deadline=_RESTORE_WITHIN):
+            for record in records:
+                self._take_over(state, record)
+
+    def _take_over(self, state: SequenceState, record: Record) -> None:
+        """A record that cannot be taken over was written by another version, or is damaged: decide skips it too, and
+        what it came from is sequenced anew if the checkpoint does not include it.
+        """
+        place = (record.topic, record.partition, record.offset)
+        error: Exception | None = None
+        if not self._journal.suspect(*place):
+            try:
+                with self._journal.processing(*place):
+                    work = decode_work(record.value)
+                    take_over(state, self._registry, work, record.partition, _given_back(record.headers))
+                return
+            except Exception as raised:
+                if environment_failed(raised):
+                    raise
+                error = raised
+        self._log.append([self._dead(record, error, state.stamp)])
+
+
+def _given_back(headers: Headers) -> tuple[str, str] | None:
+    """The dead letter that a record was given back for, and the number of the attempt."""
+    named = dict(headers)
+    if AGAIN_HEADER not in named:
+        return None
+    return named[AGAIN_HEADER].decode("utf-8", "replace"), named.get(ATTEMPT_HEADER, b"1").decode("utf-8", "replace")
+
+
+def _group(key: bytes) -> int:
+    """:raises MalformedRecordError: the key of a record of `retries` names no key group."""
+    text = key.decode("ascii", "replace")
+    if not text.isdecimal() or int(text) >= KEY_GROUPS:
+        raise MalformedRecordError(f"{RETRIES}: the key must be a key group, 0 to {KEY_GROUPS - 1}, in decimal")
+    return int(text)

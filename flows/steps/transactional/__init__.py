@@ -1,0 +1,1 @@
+"""What transactional does with the engine: lanes of P0, from event to provider."""

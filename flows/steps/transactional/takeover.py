@@ -1,0 +1,186 @@
+"""What a P0 lane without a store takes over from the ledger, so that nothing is decided or sent a second time.
+
+A decision on the ledger stands for its event, whatever today's settings would say. Totals go on from the last counts of
+each group. What was under way and has no end on the ledger is resumed as far as `attempts` knows it: the addresses are
+read anew, and only deliveries that `attempts` names are taken. The others stay in flight in the counts: see `lost`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from connectors.log.interface import Log, Record
+from connectors.log.read_to_ends import read_to_ends
+from flows.steps.transactional.outputs import SOURCE
+from operators.attempts import DeliveryHistory
+from state.inbox.operations import parse_sequence
+from state.model.delivery import ChannelAddresses, DeviceAddress, ToDeliver, delivery_key
+from state.model.envelope import header, schema_of
+from state.model.keys import groups_of_partition, partition_of_group
+from state.transactional.store import GroupTotals
+
+OWNER = "transactional"
+_SENDS = "p"
+_PREFIXES = (f"{SOURCE}:".encode(), f"{_SENDS}:".encode())
+
+
+class _Row(msgspec.Struct):
+    """What is needed of any record of the ledger."""
+
+    emission_id: str | None = None
+    user: str = ""
+    channel: str = ""
+    device: str = ""
+    decided_at: int = 0
+    inbox: bool = False
+    deliveries: int = 0
+    owner: str = ""
+    offset: int = -1
+    resolved: int = 0
+    emitted: int = 0
+    inbox_items: int = 0
+    fallbacks: int = 0
+    in_flight: int = 0
+
+
+_row = msgspec.json.Decoder(_Row)
+
+
+@dataclass(slots=True)
+class _Group:
+    """One key group on the ledger: the last counts, and what stands behind them."""
+
+    counts: _Row = field(default_factory=_Row)
+    resolved: dict[tuple[int, int], bool] = field(default_factory=dict)
+    """Decisions behind the counts by offset and ordinal: whether with an inbox item."""
+    emitted: dict[tuple[int, int], int] = field(default_factory=dict)
+    furthest: int = -1
+    ended: int = 0
+    """Deliveries that ended behind the counts."""
+
+    def count(self, counts: _Row) -> None:
+        self.counts, self.ended = counts, 0
+        self.resolved = {place: inbox for place, inbox in self.resolved.items() if place[0] > counts.offset}
+        self.emitted = {place: number for place, number in self.emitted.items() if place[0] > counts.offset}
+
+    def totals(self) -> GroupTotals:
+        counts = self.counts
+        return GroupTotals(
+            resolved=counts.resolved + len(self.resolved),
+            emitted=counts.emitted + sum(self.emitted.values()),
+            inbox_items=counts.inbox_items + sum(self.resolved.values()),
+            fallbacks=counts.fallbacks + max(0, -self._in_flight()),
+            furthest=max(counts.offset, self.furthest),
+        )
+
+    def lost(self) -> int:
+        return max(0, self._in_flight())
+
+    def _in_flight(self) -> int:
+        """Negative where fallbacks began, and ended, behind the counts."""
+        return self.counts.in_flight + sum(self.emitted.values()) - self.ended
+
+
+@dataclass(slots=True)
+class TakenOver:
+    """What the ledger says of the events of one lane."""
+
+    decided: set[int] = field(default_factory=set)
+    """Their offsets in `events.p0`."""
+    totals: dict[int, GroupTotals] = field(default_factory=dict)
+    lost: dict[int, int] = field(default_factory=dict)
+    """Deliveries of each group without an end on the ledger."""
+    unsettled: dict[int, int] = field(default_factory=dict)
+    """Decisions, by offset, with such deliveries that `attempts` knows; and when they were decided."""
+    ended: set[str] = field(default_factory=set)
+    """Keys of deliveries that have their end on the ledger."""
+
+    def to_resume(self, emission: ToDeliver, histories: Mapping[str, DeliveryHistory]) -> list[ToDeliver]:
+        """What `attempts` knows of an emission that was decided anew, and the ledger does not: nothing else is sent."""
+        stages = [(emission.channel, emission.devices), *((each.channel, each.devices) for each in emission.rest)]
+        found: list[ToDeliver] = []
+        fresh = True  # nothing of it has ended: what follows may still be fallen back to
+        for place, (channel, devices) in enumerate(stages):
+            keys = [delivery_key(emission.emission_id, emission.user, channel, each.id) for each in devices]
+            fresh = fresh and not any(key in self.ended for key in keys)
+            known = tuple(
+                each for each, key in zip(devices, keys, strict=True) if key in histories and key not in self.ended
+            )
+            if known:
+                found.append(_on(emission, channel, known, emission.rest[place:] if fresh else ()))
+        if len(found) > 1:
+            return [_on(each, each.channel, each.devices, ()) for each in found]
+        return found
+
+
+def _on(
+    emission: ToDeliver, channel: str, devices: tuple[DeviceAddress, ...], rest: tuple[ChannelAddresses, ...]
+) -> ToDeliver:
+    return msgspec.structs.replace(emission, channel=channel, devices=devices, rest=rest)
+
+
+def take_over(log: Log, topic: str, number: int, histories: Mapping[str, DeliveryHistory]) -> TakenOver:
+    """Read the ledger of a lane's key groups to its present end.
+
+    :raises LogError: it cannot be read; nothing may be decided without it.
+    :raises MalformedRecordError: a record of this flow has no proper `seq`.
+    """
+    mine = groups_of_partition(number, log.partitions(topic))
+    count = log.partitions("ledger")
+    places = [("ledger", each) for each in sorted({partition_of_group(group, count) for group in mine})]
+    ends = {place: log.end_offset(*place) for place in places}
+    reading = _Reading(mine, {key.partition("/")[0] for key in histories})
+    reader = log.reader({place: log.begin_offset(*place) for place in places})
+    try:
+        for records in read_to_ends(reader, ends):
+            for record in records:
+                reading.take(record)
+    finally:
+        reader.close()
+    return reading.result(histories)
+
+
+class _Reading:
+    def __init__(self, mine: range, known: set[str]) -> None:
+        self._mine, self._known = mine, known
+        self._taken = TakenOver()
+        self._groups: dict[int, _Group] = {}
+        self._emissions: dict[str, tuple[int, int]] = {}
+
+    def take(self, record: Record) -> None:
+        sequence = header(record.headers, "seq")
+        if sequence is None or not sequence.startswith(_PREFIXES):
+            return
+        _, group_number, offset, ordinal = parse_sequence(sequence)
+        if group_number not in self._mine:
+            return
+        kind = schema_of(record.headers).partition("/")[0]
+        row, group = _row.decode(record.value), self._groups.setdefault(group_number, _Group())
+        if kind == "decision":
+            self._taken.decided.add(offset)
+            group.furthest = max(group.furthest, offset)
+            if offset > group.counts.offset:
+                group.resolved[offset, ordinal] = row.inbox
+            if row.emission_id in self._known:
+                self._emissions[row.emission_id] = (offset, row.decided_at)
+        elif kind == "emission" and offset > group.counts.offset:
+            group.emitted[offset, ordinal] = row.deliveries
+        elif kind == "delivery":
+            key = delivery_key(row.emission_id or "", row.user, row.channel, row.device)
+            group.ended += key not in self._taken.ended
+            self._taken.ended.add(key)
+        elif kind == "counts" and row.owner == OWNER:
+            group.count(row)
+
+    def result(self, histories: Mapping[str, DeliveryHistory]) -> TakenOver:
+        taken = self._taken
+        taken.totals = {number: group.totals() for number, group in self._groups.items()}
+        taken.lost = {number: group.lost() for number, group in self._groups.items() if group.lost()}
+        for key in histories.keys() - taken.ended:
+            found = self._emissions.get(key.partition("/")[0])
+            if found is not None:
+                taken.unsettled[found[0]] = found[1]
+        return taken

@@ -1,0 +1,1 @@
+"""`carillon up`: processes that restart when they die and stop when the system stops."""

@@ -1,0 +1,162 @@
+"""How the supervisor starts a process of the system, so that none can outlive it.
+
+    python -m flows.up.launch NAME flows sequence schedule        Bytewax flows that share the process, one thread each
+    python -m flows.up.launch NAME module connectors.sandbox ...  a module with a command line of its own
+
+Standard input is a pipe or a socket whose other end only the supervisor holds: when it ends, the supervisor is gone and
+this process ends at once, as by a crash, which every part of the system survives. On Linux the kernel does the same,
+also for a stopped one. Into a socket a byte goes every second, which tells whether the flows get on
+(`flows.process.liveness`): silence means that the process hangs (`flows.up.processes`).
+
+One flow may run as several such processes: `BYTEWAX_PROCESS_ID` and `BYTEWAX_ADDRESSES` tell each which it is
+(`flows.process.cluster`). A flow runs with epochs of `lanes.epoch`. Its recovery store is `DIR/state/recovery/<flow>`,
+made when it is missing; a flow that keeps its own offsets says `OWN_OFFSETS = True` in its module and gets none. When
+one flow fails, the process ends with 1: a restart resumes all of its flows at their last complete epoch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import os
+import runpy
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from flows.process.liveness import LIVENESS
+from flows.process.logs import configure_logs
+
+_SET_PARENT_DEATH_SIGNAL = 1
+BEAT = timedelta(seconds=1)
+"""How often a sign of life is given."""
+_logger = structlog.get_logger(__name__)
+
+
+def end_with_parent() -> None:
+    """Kill this process when standard input ends or, on Linux, when the parent dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    threading.Thread(target=_wait_for_end, name="parent-watch", daemon=True).start()
+    if stat.S_ISSOCK(os.fstat(0).st_mode):
+        threading.Thread(target=_beat, name="sign-of-life", daemon=True).start()
+
+
+def _beat() -> None:
+    line = socket.socket(fileno=os.dup(0))
+    while True:
+        with contextlib.suppress(BlockingIOError):  # the supervisor did not look for long: it has enough of them
+            line.send(LIVENESS.sign(), socket.MSG_DONTWAIT)
+        time.sleep(BEAT.total_seconds())
+
+
+def _wait_for_end() -> None:
+    while os.read(0, 1024):
+        pass  # whatever is written there means only that the supervisor lives
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta, ready: Callable[[], None]) -> int:
+    """Run the flows until all are drained, calling `ready` once they run; gives the exit code."""
+    from flows.process.drain import install_drain
+
+    stopping = install_drain()
+    modules = [importlib.import_module(f"flows.{name}") for name in names]
+    results: list[BaseException | None] = []
+    threads = []
+    for name, module in zip(names, modules, strict=True):
+        run = _runner(name, module, data_dir / "state" / "recovery" / name, epoch)
+        threads.append(threading.Thread(target=_guarded, args=(name, run, stopping, results), name=name, daemon=True))
+    for thread in threads:
+        thread.start()
+    ready()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(timeout=0.2)  # signals are handled between the waits
+            if any(result is not None for result in results):
+                return 1
+    return 0
+
+
+def _runner(name: str, module: Any, recovery: Path, epoch: timedelta) -> Callable[[], None]:
+    from bytewax._bytewax import cli_main
+    from bytewax.recovery import RecoveryConfig, init_db_dir
+
+    from flows.config.settings import cluster_variables
+    from flows.process.cluster import cluster_place
+    from flows.steps.sources.watched import watch_sources
+
+    flow = module.build()
+    watch_sources(flow, partial(LIVENESS.asks, name))
+    config = None
+    if not getattr(module, "OWN_OFFSETS", False):
+        if not any(recovery.glob("part-*.sqlite3")):
+            recovery.mkdir(parents=True, exist_ok=True)
+            init_db_dir(recovery, 1)
+        config = RecoveryConfig(str(recovery), backup_interval=timedelta())
+    addresses = cluster_variables().get("BYTEWAX_ADDRESSES")
+    place = cluster_place()
+    return lambda: cli_main(
+        flow,
+        workers_per_process=place.workers_per_process,
+        process_id=place.process if addresses else None,
+        addresses=addresses.split(";") if addresses else None,
+        epoch_interval=epoch,
+        recovery_config=config,
+    )
+
+
+def _guarded(
+    name: str, run: Callable[[], None], stopping: Callable[[], bool], results: list[BaseException | None]
+) -> None:
+    try:
+        run()
+        if not stopping():
+            raise RuntimeError(f"the flow {name} ended although nobody asked it to")
+    except BaseException as error:  # the engine's panics are no Exception; any of them ends the process
+        _logger.exception("flow_failed", flow=name)
+        results.append(error)
+    else:
+        _logger.info("flow_drained", flow=name)
+        results.append(None)
+
+
+def run_module(name: str, arguments: Sequence[str]) -> int:
+    """Run a module as `python -m` would."""
+    sys.argv = [name, *arguments]
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """See the module's text."""
+    name, kind, *rest = arguments
+    end_with_parent()
+    configure_logs(name)
+    if kind == "module":
+        return run_module(rest[0], rest[1:])
+    from flows.config.settings import load_settings
+    from flows.process.run_files import mark_ready
+
+    settings = load_settings()
+    epoch = settings.lanes.epoch
+    return run_flows(rest, data_dir=settings.data_dir, epoch=epoch, ready=lambda: mark_ready(settings.data_dir, name))
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # At once: a failed flow leaves threads behind that would not end by themselves.
+    os._exit(code)

@@ -1,0 +1,1 @@
+"""What decide keeps of each key group, and its checkpoint."""

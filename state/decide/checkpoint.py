@@ -1,0 +1,256 @@
+"""Decide's checkpoint in RocksDB: dirty rows of every key group of an epoch in one write batch, one WAL sync (DESIGN
+2.6).
+
+`stage` encodes what changed in a group together with the offset of `work` that it includes; `commit` writes what was
+staged. The owner commits an epoch when its outputs are known to be in the log, that is one epoch behind; so state is
+never ahead of outputs, and after a crash the records beyond the stored offset are decided again, to the same outputs.
+That a record is skipped as poison is stored at once, before anything is decided on top of it, and is found again by
+whoever decides it again (DESIGN 2.1). Layout of keys and values: `state.decide.codec`. One opener per directory
+(`state.disk.lock`).
+"""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rocksdict import Rdict, WriteBatch
+
+from state.decide import codec
+from state.decide.audience_rows import AudienceRows
+from state.decide.group import GroupState
+from state.decide.pending import GivenUp
+from state.decide.preferences import PreferenceTable
+from state.decide.user_rows import UserRows
+from state.disk.rocksdb import open_database, prefixed_rows, stored_row, synced
+from state.model.event import Event
+from state.model.registry import Registry, load_registry
+
+FORMAT = b"carillon decide 1"
+
+
+class GroupStore:
+    """The checkpoint of the key groups that this process decides."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open or create.
+
+        :raises StateDamagedError: the directory holds something else or does not open.
+        """
+        self._db = open_database(directory, FORMAT)
+        self._tables: dict[int, PreferenceTable] = {}
+        self._committing = threading.Lock()
+        self._staged = WriteBatch(raw_mode=True)
+        self._staged_rows = 0
+        self._user_rows: dict[int, UserRows] = {}
+        self._audience_rows: dict[tuple[int, bytes], AudienceRows] = {}
+        self._event_uses: dict[int, dict[int, int]] = {}
+        self._group_places: dict[tuple[int, bytes], list[int]] = {}
+        self._stored_emissions: dict[int, int] = {}
+        self._oldest_bucket: dict[int, int] = {}
+        self._skipped: dict[int, dict[int, bytes]] = {}
+        self._given_up: dict[int, dict[int, dict[int, GivenUp]]] = {}
+
+    @property
+    def database(self) -> Rdict:
+        """What holds the committed rows, for exports and for moving groups; whoever writes there is no `GroupStore`."""
+        return self._db
+
+    def next_offset(self, group: int) -> int:
+        """The first offset of `work` that the stored state of the group does not include; 0 for a new one."""
+        value = stored_row(self._db, codec.row_key(b"M", group))
+        return 0 if value is None else int(codec.unpack(value, "meta")[0])
+
+    def load(self, group: int, registry: Registry) -> GroupState:
+        """The stored state, or a new one."""
+        state = GroupState(registry, self._preferences())
+        meta = stored_row(self._db, codec.row_key(b"M", group))
+        if meta is not None:
+            self._load_meta(state, codec.unpack(meta, "meta"))
+            self._load_users(state, group)
+            self._load_pending(state, group)
+            self._load_emissions(state, group)
+            for kind, audience in ((b"F", state.followers), (b"S", state.segments)):
+                self._audiences_of(group, kind).load(audience, self._rows(kind, group), self._rows(kind.lower(), group))
+        self._stored_emissions[group] = state.emissions.next_entry
+        state.users.changed.clear()
+        state.pending.changed.clear()
+        return state
+
+    def reload(self, group: int, state: GroupState, registry: Registry) -> GroupState:
+        """The state as of the group's last `stage`, in place of one that a failed record may have left half changed.
+
+        Commits what is staged, so it may be called only while a record is applied: what is staged belongs to epochs
+        before the record's, and those are complete, or the record would not be here.
+        """
+        self.commit()
+        for document in state.users.preference[: len(state.users)].tolist():
+            state.users.preferences.release(document)
+        for stored in [key for key in list(self._group_places) if key[0] == group]:
+            del self._group_places[stored]
+        return self.load(group, registry)
+
+    def skip(self, group: int, offset: int, letter: bytes) -> None:
+        """Keep, durably and at once, that the group skips a record, with the dead letter that says so."""
+        self._db.put(codec.row_key(b"X", group, codec.u64(offset)), codec.VERSION + letter, write_opt=synced())
+        self.skipped(group)[offset] = letter
+
+    def skipped(self, group: int) -> dict[int, bytes]:
+        """Dead letters of the records that the group skips, by offset in `work`."""
+        found = self._skipped.get(group)
+        if found is None:
+            rows = self._rows(b"X", group)
+            found = {int.from_bytes(key[2:], "big"): codec.unversioned(value, "skipped record") for key, value in rows}
+            self._skipped[group] = found
+        return found
+
+    def give_up(self, group: int, offset: int, number: int, given_up: GivenUp) -> None:
+        """Keep, durably and at once, that a group's waiting items end unsent with the record at the offset."""
+        key = codec.row_key(b"Y", group, codec.u64(offset) + codec.u32(number))
+        self._db.put(key, codec.encode_given_up(given_up), write_opt=synced())
+        self.given_up(group).setdefault(offset, {})[number] = given_up
+
+    def given_up(self, group: int) -> dict[int, dict[int, GivenUp]]:
+        """What the group gives up, by offset in `work` and number."""
+        found = self._given_up.get(group)
+        if found is None:
+            found = self._given_up[group] = {}
+            for key, value in self._rows(b"Y", group):
+                offset, number = int.from_bytes(key[2:10], "big"), int.from_bytes(key[10:], "big")
+                found.setdefault(offset, {})[number] = codec.decode_given_up(value)
+        return found
+
+    def forget_skips(self) -> None:
+        """Read anew what is skipped and given up: somebody else wrote rows."""
+        self._skipped.clear()
+        self._given_up.clear()
+
+    def _preferences(self) -> PreferenceTable:
+        """Of a worker, that is of a thread: columns are brought to one group's time, then read. By the thread's number,
+        since one that is not Python's own has no lasting `threading.local`.
+        """
+        return self._tables.setdefault(threading.get_ident(), PreferenceTable())
+
+    def _rows(self, kind: bytes, group: int) -> Iterator[tuple[bytes, bytes]]:
+        return prefixed_rows(self._db, codec.row_key(kind, group))
+
+    def _load_meta(self, state: GroupState, meta: list) -> None:  # type: ignore[type-arg]  # MessagePack array
+        next_offset, state.now, state.pending.next_timer, version, totals, counted, control, switches, tables = meta
+        state.place = next_offset - 1
+        state.totals.resolved, state.totals.emitted, state.totals.inbox_items = totals
+        state.counted = tuple(counted)
+        state.kills.version = control
+        state.kills.active = {(scope, value) for scope, value in switches}
+        if tables is not None:
+            state.registry, state.registry_tables = load_registry(tables, version=version), tables
+
+    def _load_users(self, state: GroupState, group: int) -> None:
+        self._users_of(group).load(state.users, self._rows(b"U", group), self._rows(b"D", group))
+
+    def _users_of(self, group: int) -> UserRows:
+        return self._user_rows.setdefault(group, UserRows(group))
+
+    def _audiences_of(self, group: int, kind: bytes) -> AudienceRows:
+        return self._audience_rows.setdefault((group, kind), AudienceRows(kind, group))
+
+    def _load_pending(self, state: GroupState, group: int) -> None:
+        events: dict[int, Event] = {
+            int.from_bytes(key[2:], "big"): codec.decode_stored_event(value) for key, value in self._rows(b"V", group)
+        }
+        uses = self._event_uses[group] = {}
+        for key, value in self._rows(b"G", group):
+            loaded = codec.decode_group(value, events)
+            state.pending.put(loaded)
+            state.pending.schedule(loaded, state.users.ids[loaded.row])
+            places = self._group_places[group, key] = [item.place for item in loaded.items]
+            for place in places:
+                uses[place] = uses.get(place, 0) + 1
+
+    def _load_emissions(self, state: GroupState, group: int) -> None:
+        parts = [codec.decode_emissions(value) for _, value in self._rows(b"E", group)]
+        if parts:
+            first = parts[0][0]
+            self._oldest_bucket[group] = first // codec.BUCKET_ENTRIES
+            state.emissions.restore(first, np.concatenate([p[1] for p in parts]), np.concatenate([p[2] for p in parts]))
+        state.emissions.reserve_rows(len(state.users))
+
+    def stage(self, group: int, state: GroupState) -> None:
+        """Encode what changed since the last call, with the offset it includes."""
+        self._users_of(group).stage(state.users, self._put, self._delete)
+        self._stage_pending(group, state)
+        self._stage_emissions(group, state)
+        for kind, audience in ((b"F", state.followers), (b"S", state.segments)):
+            self._audiences_of(group, kind).stage(audience, self._put, self._delete)
+        totals = state.totals
+        self._put(
+            codec.row_key(b"M", group),
+            codec.pack([
+                state.place + 1, state.now, state.pending.next_timer, state.registry.version,
+                [totals.resolved, totals.emitted, totals.inbox_items], state.counted, state.kills.version,
+                sorted(state.kills.active, key=str), state.registry_tables,
+            ]),
+        )  # fmt: skip
+
+    def _put(self, key: bytes, value: bytes) -> None:
+        self._staged.put(key, value)
+        self._staged_rows += 1
+
+    def _delete(self, key: bytes) -> None:
+        self._staged.delete(key)
+        self._staged_rows += 1
+
+    def _stage_pending(self, group: int, state: GroupState) -> None:
+        uses = self._event_uses.setdefault(group, {})
+        touched: dict[int, Event | None] = {}
+        for row, key in state.pending.changed:
+            stored_key = codec.row_key(b"G", group, codec.u32(row) + codec.group_digest(key))
+            found = state.pending.get(row, key)
+            for place in self._group_places.pop((group, stored_key), ()):
+                uses[place] -= 1
+                touched.setdefault(place, None)
+            if found is None:
+                self._delete(stored_key)
+                continue
+            self._put(stored_key, codec.encode_group(found))
+            self._group_places[group, stored_key] = [item.place for item in found.items]
+            for item in found.items:
+                uses[item.place] = uses.get(item.place, 0) + 1
+                touched[item.place] = item.event
+        state.pending.changed.clear()
+        self._stage_events(group, uses, touched)
+
+    def _stage_events(self, group: int, uses: dict[int, int], touched: dict[int, Event | None]) -> None:
+        for place, event in touched.items():
+            key = codec.row_key(b"V", group, codec.u64(place))
+            if uses.get(place, 0) <= 0:
+                uses.pop(place, None)
+                self._delete(key)
+            elif event is not None:
+                self._put(key, codec.encode_stored_event(event))
+
+    def _stage_emissions(self, group: int, state: GroupState) -> None:
+        log = state.emissions
+        stored = self._stored_emissions.get(group, 0)
+        size = codec.BUCKET_ENTRIES
+        if log.next_entry > stored:
+            for bucket in range(max(stored, log.first_entry) // size, (log.next_entry - 1) // size + 1):
+                first = max(bucket * size, log.first_entry)
+                times, rows = log.since(first)
+                kept = (bucket + 1) * size - first
+                value = codec.encode_emissions(first, times[:kept], rows[:kept])
+                self._put(codec.row_key(b"E", group, codec.u64(bucket)), value)
+        for bucket in range(self._oldest_bucket.get(group, 0), log.first_entry // size):
+            self._delete(codec.row_key(b"E", group, codec.u64(bucket)))
+        self._oldest_bucket[group] = log.first_entry // size
+        self._stored_emissions[group] = log.next_entry
+
+    def commit(self) -> None:
+        """Write everything staged in one batch with one WAL sync; workers that come together write it once."""
+        with self._committing:
+            if self._staged_rows:
+                batch, self._staged, self._staged_rows = self._staged, WriteBatch(raw_mode=True), 0
+                self._db.write(batch, write_opt=synced())
+
+    def close(self) -> None:
+        """Close without committing what is staged."""
+        self._db.close()

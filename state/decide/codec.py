@@ -1,0 +1,263 @@
+"""Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (1; U: 2), then
+MessagePack.
+
+Key: kind byte (a letter), group byte, then what follows. Integers in keys are big-endian, so rows of a kind and group
+are neighbours.
+
+- M: the group's meta. No rest. [next_offset, now, next_timer, registry_version, totals (resolved, emitted, inbox
+  items), counted (terms of the last counts record), control_version, active switches [[scope, value]], registry tables
+  or null].
+- U: users. Rest: chunk u32, rows chunk*256 and following. [ids, distinct documents, document number per row, known
+  flags (one byte each), preference versions i64, endpoint versions i64, per row null or MessagePack bytes of [[channel,
+  id, platform, address, active, registered_at, place]], per row [locale, name] or null, hashes u64, tags u64, usable
+  channels (one byte each), active push devices i64]. Version 1 ends before the hashes; they follow from the rest.
+- D: a user who changed since the chunk was written, in place of his row there. Rest: row u32. As U, for that one row.
+- G: an open or held group. Rest: row u32, digest of its key 16 bytes. [kind, type, object, place (of the key), row,
+  place, state, due, timer, own_wait, items [[event place, joined_at, waited_ms, inbox, cap_hour, cap_day,
+  follower_age_ms, waits_from]]].
+- V: the event of pending items. Rest: place u64. JSON as in topic `events`.
+- E: counted emissions. Rest: bucket u64, entries number bucket*1024 and following. [first number, times i64, rows i32].
+- F, S: followers of a followee, members of a segment. Rest: name utf-8. Rows i32, ascending.
+- f, s: what changed of a large F or S since that was written. Rest: name utf-8, number u32, in whose order they apply.
+  [rows i32, members (one byte each)].
+- X: a record of `work` that the group skipped as poison. Rest: offset u64. Its dead letter as in topic `dead_letters`.
+- Y: an open or held group that was given up, since handling it raised when its time came. Rest: offset u64 of the
+  record of `work` by which it came, number u32 among those. [user, kind, type, object, place (of the key), error].
+
+Arrays of numbers are little-endian bytes.
+
+A later version decodes every earlier one (golden files in tests/golden).
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import orjson
+import xxhash
+
+from state.decide.pending import GivenUp, Group, GroupKey, Item
+from state.decide.users import UserTable
+from state.model.errors import StateDamagedError, StateVersionError
+from state.model.event import Event, decode_event, encode_event
+
+VERSION = b"\x01"
+USERS_VERSION = b"\x02"
+KINDS = range(ord("A"), ord("z") + 1)
+"""Where kind bytes are."""
+CHUNK_ROWS = 256
+BUCKET_ENTRIES = 1024
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+
+
+def pack(value: object) -> bytes:
+    """Version byte and MessagePack."""
+    return VERSION + _pack(value)
+
+
+def unpack(value: bytes, what: str, version: bytes = VERSION) -> Any:
+    """:raises StateVersionError: written by a later version.
+    :raises StateDamagedError: the bytes do not decode.
+    """
+    if value[:1] != version:
+        found = value[:1].hex() or "none"
+        raise StateVersionError(
+            f"{what}: stored with version {found}, this program knows up to {version[0]}; run a newer one"
+        )
+    try:
+        return _unpack(value[1:])
+    except msgspec.DecodeError as error:
+        raise StateDamagedError(
+            f"{what}: the stored bytes do not decode ({error}); rebuild the state from the log"
+        ) from error
+
+
+def row_key(kind: bytes, group: int, rest: bytes = b"") -> bytes:
+    """Key of a row."""
+    return kind + bytes((group,)) + rest
+
+
+def u32(number: int) -> bytes:
+    """Four bytes, big-endian."""
+    return struct.pack(">I", number)
+
+
+def u64(number: int) -> bytes:
+    """Eight bytes, big-endian."""
+    return struct.pack(">Q", number)
+
+
+def encode_chunk(users: UserTable, chunk: int) -> bytes:
+    """The rows of one chunk."""
+    return encode_users(users, range(chunk * CHUNK_ROWS, min((chunk + 1) * CHUNK_ROWS, len(users))))
+
+
+def encode_users(users: UserTable, rows: range) -> bytes:
+    """Neighbouring rows."""
+    part = slice(rows.start, rows.stop)
+    documents: dict[bytes, int] = {}
+    numbers = [documents.setdefault(_document(users, row), len(documents)) for row in rows]
+    return USERS_VERSION + _pack([
+        users.ids[part],
+        list(documents),
+        numbers,
+        users.known[part].tobytes(),
+        users.preference_version[part].astype("<i8").tobytes(),
+        users.endpoint_version[part].astype("<i8").tobytes(),
+        [users.endpoints.get(row) for row in rows],
+        [users.profiles.get(row) for row in rows],
+        users.hash[part].astype("<u8").tobytes(),
+        users.tag[part].astype("<u8").tobytes(),
+        users.usable[part].tobytes(),
+        users.push_devices[part].astype("<i8").tobytes(),
+    ])  # fmt: skip
+
+
+def _document(users: UserTable, row: int) -> bytes:
+    """The stored document with its mutes, canonical."""
+    content = users.preferences.documents[int(users.preference[row])]
+    mutes = users.mutes.get(row)
+    if mutes is None:
+        return content
+    document = orjson.loads(content)
+    document["muted"] = {"actors": sorted(mutes.actors), "objects": sorted(mutes.objects)}
+    return orjson.dumps(document)
+
+
+def decode_users(users: UserTable, first: int, value: bytes) -> None:
+    """Put rows from `first` on into the table: behind those that it has, or one in place of what it has there.
+
+    :raises StateDamagedError: rows before them are missing.
+    """
+    if first > len(users):
+        raise StateDamagedError(f"users: row {len(users)} is missing; rebuild the state from the log")
+    if value[:1] == VERSION:
+        _decode_users_1(users, value)
+        return
+    (
+        ids, documents, numbers, known, preference_versions, endpoint_versions, endpoints, profiles, hashes, tags,
+        usable, push_devices,
+    ) = unpack(value, "users", USERS_VERSION)  # fmt: skip
+    part = slice(first, first + len(ids))
+    if first == len(users):
+        users.extend(ids, np.frombuffer(hashes, "<u8"), np.frombuffer(tags, "<u8"))
+    users.assign_documents(first, [orjson.loads(document) for document in documents], numbers)
+    users.endpoints.update(_given(first, endpoints))
+    users.usable[part] = np.frombuffer(usable, np.uint8)
+    users.push_devices[part] = np.frombuffer(push_devices, "<i8")
+    users.profiles.update((row, tuple(profile)) for row, profile in _given(first, profiles))
+    _decode_versions(users, part, known, preference_versions, endpoint_versions)
+
+
+def _given(first: int, column: list[Any]) -> Iterator[tuple[int, Any]]:
+    """(row, value) where there is one."""
+    return ((row, value) for row, value in enumerate(column, first) if value is not None)
+
+
+def _decode_users_1(users: UserTable, value: bytes) -> None:
+    ids, documents, numbers, known, preference_versions, endpoint_versions, endpoints, profiles = unpack(value, "users")
+    parsed = [orjson.loads(document) for document in documents]
+    first = len(users)
+    for position, user in enumerate(ids):
+        row = users.row(user)
+        users.assign_document(row, parsed[numbers[position]])
+        if endpoints[position] is not None:
+            users.assign_endpoints(row, endpoints[position])
+        if profiles[position] is not None:
+            users.profiles[row] = tuple(profiles[position])
+    _decode_versions(users, slice(first, first + len(ids)), known, preference_versions, endpoint_versions)
+
+
+def _decode_versions(users: UserTable, part: slice, known: bytes, preference: bytes, endpoint: bytes) -> None:
+    users.known[part] = np.frombuffer(known, np.bool_)
+    users.preference_version[part] = np.frombuffer(preference, "<i8")
+    users.endpoint_version[part] = np.frombuffer(endpoint, "<i8")
+
+
+def group_digest(key: GroupKey) -> bytes:
+    """16 bytes that name a group among those of its row."""
+    return xxhash.xxh3_128_digest(_pack(key))
+
+
+def encode_group(group: Group) -> bytes:
+    """An open or held group; its items name their events by place."""
+    items = [
+        [i.place, i.joined_at, i.waited_ms, i.inbox, i.cap_hour, i.cap_day, i.follower_age_ms, since]
+        for i, since in zip(group.items, group.waits_from, strict=True)
+    ]
+    return pack([*group.key, group.row, group.place, group.state, group.due, group.timer, group.own_wait, items])
+
+
+def decode_group(value: bytes, events: dict[int, Event]) -> Group:
+    """:raises StateDamagedError: an item's event is missing."""
+    kind, type_name, object_id, key_place, row, place, state, due, timer, own_wait, items = unpack(value, "group")
+    group = Group(row, GroupKey(kind, type_name, object_id, key_place), place)
+    group.state, group.due, group.timer, group.own_wait = state, due, timer, own_wait
+    for event_place, joined_at, waited_ms, inbox, cap_hour, cap_day, age, since in items:
+        if event_place not in events:
+            raise StateDamagedError(
+                f"group: no event is stored for place {event_place}; rebuild the state from the log"
+            )
+        item = Item(events[event_place], event_place, joined_at, inbox=inbox, follower_age_ms=age)
+        item.waited_ms, item.cap_hour, item.cap_day = waited_ms, cap_hour, cap_day
+        group.items.append(item)
+        group.waits_from.append(since)
+    return group
+
+
+def encode_given_up(given_up: GivenUp) -> bytes:
+    """The value of its row."""
+    return pack([given_up.user, *given_up.key, given_up.error])
+
+
+def decode_given_up(value: bytes) -> GivenUp:
+    """:raises StateVersionError: written by a later version."""
+    user, kind, type_name, object_id, place, error = unpack(value, "given up")
+    return GivenUp(user, GroupKey(kind, type_name, object_id, place), error)
+
+
+def encode_stored_event(event: Event) -> bytes:
+    """The event with its version byte."""
+    return VERSION + encode_event(event)
+
+
+def decode_stored_event(value: bytes) -> Event:
+    """:raises StateVersionError: written by a later version."""
+    return decode_event(unversioned(value, "event"))
+
+
+def unversioned(value: bytes, what: str) -> bytes:
+    """What follows the version byte.
+
+    :raises StateVersionError: written by a later version.
+    """
+    if value[:1] != VERSION:
+        raise StateVersionError(f"{what}: stored with version {value[:1].hex()}, this program knows up to 1")
+    return value[1:]
+
+
+def encode_emissions(first: int, times: npt.NDArray[np.int64], rows: npt.NDArray[np.int32]) -> bytes:
+    """Entries from number `first` on."""
+    return pack([first, times.astype("<i8").tobytes(), rows.astype("<i4").tobytes()])
+
+
+def decode_emissions(value: bytes) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """(first number, times, rows)."""
+    first, times, rows = unpack(value, "emissions")
+    return first, np.frombuffer(times, "<i8").astype(np.int64), np.frombuffer(rows, "<i4").astype(np.int32)
+
+
+def encode_changes(changes: Mapping[int, bool]) -> bytes:
+    """Rows that came to a set (true) or went."""
+    return pack([np.array(list(changes), "<i4").tobytes(), bytes(changes.values())])
+
+
+def decode_changes(value: bytes) -> dict[int, bool]:
+    """What `encode_changes` was given."""
+    rows, members = unpack(value, "changes of an audience")
+    return dict(zip(np.frombuffer(rows, "<i4").tolist(), map(bool, members), strict=True))

@@ -1,0 +1,57 @@
+"""Everything that the decisions of one key group depend on."""
+
+from typing import Any
+
+from state.decide.audience import Audience
+from state.decide.emitted import EmissionLog
+from state.decide.pending import HELD, OPEN, PendingTable
+from state.decide.preferences import PreferenceTable
+from state.decide.switches import KillSwitches
+from state.decide.users import UserTable
+from state.model.registry import Registry
+from state.model.zones import tzdata_version
+
+BULK_FROM = 64
+
+
+class Totals:
+    """Running totals of decide for the laws (RULES 5); held and aggregating are counted by the pending table."""
+
+    __slots__ = ("emitted", "inbox_items", "resolved")
+
+    def __init__(self) -> None:
+        self.resolved = 0
+        self.emitted = 0
+        self.inbox_items = 0
+
+
+class GroupState:
+    """State of one key group; operators change it in place, one record of the decision log at a time.
+
+    `now` is the running maximum of the records' stamps; `place` the offset of the record being applied.
+    """
+
+    def __init__(self, registry: Registry, preferences: PreferenceTable | None = None) -> None:
+        """`preferences` is shared by the groups of a process; without it the group has its own."""
+        self.registry = registry
+        self.tzdata_version = tzdata_version()
+        self.users = UserTable(preferences or PreferenceTable())
+        self.emissions = EmissionLog()
+        self.pending = PendingTable()
+        self.followers = Audience()
+        self.segments = Audience()
+        self.kills = KillSwitches()
+        self.totals = Totals()
+        self.now = 0
+        self.place = -1
+        self.bulk_from = BULK_FROM
+        """Events with fewer recipients in the group are decided one by one."""
+        self.counted: tuple[int, ...] = (0, 0, 0, 0, 0)
+        """What the last `counts` record said."""
+        self.registry_tables: dict[str, dict[str, Any]] | None = None
+        """The tables that a `versions` record brought; None: the registry this process was started with."""
+
+    def count_terms(self) -> tuple[int, int, int, int, int]:
+        """(resolved, held, aggregating, emitted, inbox items) as of now."""
+        totals, counts = self.totals, self.pending.counts
+        return totals.resolved, counts[HELD], counts[OPEN], totals.emitted, totals.inbox_items

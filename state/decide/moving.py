@@ -1,0 +1,200 @@
+"""Where the key groups of decide are kept, and how they move when the number of processes changes (DESIGN 2.7).
+
+Every process of decide keeps its groups in a slot of its own, so that no process opens the database of another:
+
+    <directory>/placement.json        {"version": 1, "processes": n, "workers": w, "whole": true}, w workers a process
+    <directory>/<slot>/rocksdb        the checkpoint of the groups of process <slot> (`state.decide.checkpoint`)
+    <directory>/<slot>/offsets.json   {"version": 1, "next": {"<group>": offset}} as of the start of the process
+    <directory>/<slot>/poison         its journal (`state.disk.poison`)
+
+Bytewax sends group g to worker g % (n * w), since the groups' keys were chosen so (`state.model.group_keys`), and
+worker v runs in process v // w. For another n or w, `move_groups` copies each misplaced group to its slot, its offset
+last, and only then removes it where it was. A crash in between leaves a group whole in one slot or two; the next start
+goes by the higher offset. `whole` is false meanwhile, so that nobody takes the placement for settled. The slots of one
+flow lie in one data directory: on one machine, or on a disk that its machines share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rocksdict import Rdict
+
+from state.decide import codec
+from state.decide.checkpoint import FORMAT
+from state.decide.exports import clear_group, copy_group
+from state.disk.lock import StateLock
+from state.disk.rocksdb import open_database, stored_row
+from state.model.errors import ConfigurationError, StateDamagedError
+from state.model.keys import KEY_GROUPS
+
+PLACEMENT = "placement.json"
+DATABASE = "rocksdb"
+OFFSETS = "offsets.json"
+POISON = "poison"
+_VERSION = 1
+_OLD_SLOT = -1
+"""Stands for `<directory>/rocksdb`, where the only process kept its groups before there were slots."""
+
+
+class Layout(NamedTuple):
+    """How many processes decide, with how many workers each."""
+
+    processes: int
+    workers: int
+
+    def validate(self) -> None:
+        """:raises ConfigurationError: the groups do not spread evenly over so many workers."""
+        total = self.processes * self.workers
+        if total < 1 or KEY_GROUPS % total:
+            raise ConfigurationError(
+                f"decide: {KEY_GROUPS} key groups do not spread evenly over {total} workers; run 1, 2, 3, 4, 5, 6, 8,"
+                " 10, 12 ... in all"
+            )
+
+    def slot_of(self, group: int) -> int:
+        """The process that decides a group."""
+        return group % (self.processes * self.workers) // self.workers
+
+    def groups_of(self, slot: int) -> list[int]:
+        """The groups that a process decides."""
+        return [group for group in range(KEY_GROUPS) if self.slot_of(group) == slot]
+
+
+def slot_directory(directory: Path, slot: int) -> Path:
+    """Where a process keeps what is its own."""
+    return directory if slot == _OLD_SLOT else directory / str(slot)
+
+
+def read_layout(directory: Path) -> Layout | None:
+    """The settled placement; None if there is none, if a move was not finished, or if the file is damaged."""
+    found = _read_json(directory / PLACEMENT)
+    if found.get("version") != _VERSION or found.get("whole") is not True:
+        return None
+    processes, workers = found.get("processes"), found.get("workers")
+    return Layout(processes, workers) if isinstance(processes, int) and isinstance(workers, int) else None
+
+
+def _write_layout(directory: Path, layout: Layout, *, whole: bool) -> None:
+    _write_json(directory / PLACEMENT, {"version": _VERSION, **layout._asdict(), "whole": whole})
+
+
+def move_groups(directory: Path, layout: Layout) -> int:
+    """Bring every group to its slot; gives how many were elsewhere. The caller sees to it that nobody has any of the
+    databases open.
+
+    :raises StateDamagedError: a slot's database does not open; the text says which.
+    :raises StateLockedError: a process of before there were slots still runs.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_layout(directory, layout, whole=False)
+    if (directory / DATABASE).exists():
+        with StateLock.acquire(directory, "decide, which takes it over,"):  # as the process of before held it for life
+            return _move(directory, layout)
+    return _move(directory, layout)
+
+
+def _move(directory: Path, layout: Layout) -> int:
+    _adopt_old(directory)
+    found = _slots(directory)
+    with ExitStack() as opened:
+        databases = {slot: _open(opened, directory, slot) for slot in sorted({*found, *range(layout.processes)})}
+        moved = sum(_settle(databases, group, layout.slot_of(group)) for group in range(KEY_GROUPS))
+    for slot in found:
+        if slot not in range(layout.processes):
+            _remove(directory, slot)
+    _write_layout(directory, layout, whole=True)
+    return moved
+
+
+def _adopt_old(directory: Path) -> None:
+    first = slot_directory(directory, 0)
+    if (directory / DATABASE).exists() and not (first / DATABASE).exists():
+        first.mkdir(exist_ok=True)
+        (directory / DATABASE).rename(first / DATABASE)
+
+
+def _slots(directory: Path) -> list[int]:
+    found = [_OLD_SLOT] if (directory / DATABASE).exists() else []
+    return found + [int(path.parent.name) for path in directory.glob(f"*/{DATABASE}") if path.parent.name.isdigit()]
+
+
+def _open(opened: ExitStack, directory: Path, slot: int) -> Rdict:
+    database = open_database(slot_directory(directory, slot) / DATABASE, FORMAT)
+    opened.callback(database.close)
+    return database
+
+
+def _settle(databases: dict[int, Rdict], group: int, target: int) -> bool:
+    """Leave the group in its slot only; gives whether it was elsewhere."""
+    holders = {slot: offset for slot, database in databases.items() if (offset := _next_offset(database, group))}
+    source = max(holders, key=lambda slot: (holders[slot], slot == target), default=target)
+    if source != target:
+        copy_group(databases[source], databases[target], group)
+    for slot, database in databases.items():
+        if slot != target or not holders:  # also what a move that was killed left without the row that makes it a group
+            clear_group(database, group)
+    return source != target
+
+
+def _next_offset(database: Rdict, group: int) -> int:
+    meta = stored_row(database, codec.row_key(b"M", group))
+    return 0 if meta is None else int(codec.unpack(meta, "meta")[0])
+
+
+def _remove(directory: Path, slot: int) -> None:
+    where = slot_directory(directory, slot)
+    shutil.rmtree(where / DATABASE)
+    for name in (OFFSETS, POISON):
+        (where / name).unlink(missing_ok=True)
+
+
+def publish_offsets(directory: Path, slot: int, offsets: dict[int, int]) -> None:
+    """Let the other processes know from where on this one needs `work`. At its start, before the cluster runs: offsets
+    only grow, so what is written here is never ahead of the database.
+    """
+    _write_json(slot_directory(directory, slot) / OFFSETS, {"version": _VERSION, "next": offsets})
+
+
+def published_offset(directory: Path, layout: Layout, group: int) -> int:
+    """What the group's process published at this start.
+
+    :raises StateDamagedError: the process of the group has published nothing.
+    """
+    path = slot_directory(directory, layout.slot_of(group)) / OFFSETS
+    offset = _read_json(path).get("next", {}).get(str(group))
+    if not isinstance(offset, int):
+        raise StateDamagedError(
+            f"{path}: does not say where key group {group} goes on; all processes of decide must use one data"
+            f" directory and start together, {layout.processes} of them"
+        )
+    return offset
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    """Whole or not at all, also when the power goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("w", encoding="utf-8") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,227 @@
+"""Columns over the users of one key group: settings, endpoints and mutes, one row per user that was ever named.
+
+Preference documents repeat, so each distinct one (without mutes) is compiled once and a row holds its number
+(`state.decide.preferences`). Registrations are packed bytes per row, decoded when needed. Row numbers are stable;
+columns grow by doubling; rows are never removed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from state.decide.preferences import EMPTY, PreferenceTable
+from state.model.keys import user_hash, user_tag
+from state.model.preference import Preference, muted_names
+from state.model.records import Device
+
+CHANNEL_BIT = {"push": 1, "sms": 2, "email": 4, "webhook": 8, "chat": 16}
+NO_VERSION = -1
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Endpoint(NamedTuple):
+    """A stored registration; `place` is the offset in `work` that set it."""
+
+    channel: str
+    id: str
+    platform: str | None
+    address: str | None
+    active: bool
+    registered_at: int
+    place: int
+
+
+_unpack = msgspec.msgpack.Decoder(list[Endpoint]).decode
+
+
+class Mutes(NamedTuple):
+    """What one user muted."""
+
+    actors: frozenset[str]
+    objects: frozenset[str]
+
+
+NO_MUTES = Mutes(frozenset(), frozenset())
+
+
+def mutes_of(document: Mapping[str, Any]) -> Mutes:
+    """What a preference document mutes."""
+    if "muted" not in document:
+        return NO_MUTES
+    return Mutes(muted_names(document, "actors"), muted_names(document, "objects"))
+
+
+_ZEROED = ("preference", "usable", "push_devices", "known", "hash", "tag")
+_VERSIONS = ("preference_version", "endpoint_version")
+
+
+class UserTable:
+    """The columns; `changed` collects rows whose stored form is stale."""
+
+    def __init__(self, preferences: PreferenceTable) -> None:
+        self.preferences = preferences
+        self.ids: list[str] = []
+        self.row_of: dict[str, int] = {}
+        self.preference: npt.NDArray[np.int32] = np.zeros(64, np.int32)
+        self.usable: npt.NDArray[np.uint8] = np.zeros(64, np.uint8)
+        self.push_devices: npt.NDArray[np.int64] = np.zeros(64, np.int64)
+        self.known: npt.NDArray[np.bool_] = np.zeros(64, np.bool_)
+        self.preference_version: npt.NDArray[np.int64] = np.full(64, NO_VERSION, np.int64)
+        self.endpoint_version: npt.NDArray[np.int64] = np.full(64, NO_VERSION, np.int64)
+        self.hash: npt.NDArray[np.uint64] = np.zeros(64, np.uint64)
+        self.tag: npt.NDArray[np.uint64] = np.zeros(64, np.uint64)
+        self.endpoints: dict[int, bytes] = {}
+        self.mutes: dict[int, Mutes] = {}
+        self.actor_muted_by: dict[str, set[int]] = {}
+        self.object_muted_by: dict[str, set[int]] = {}
+        self.profiles: dict[int, tuple[str | None, str | None]] = {}
+        self.changed: set[int] = set()
+        self._ids_array: pa.Array[Any] = pa.array([], pa.string())
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def row(self, user: str) -> int:
+        """The row of a user; a user not seen before gets the next one."""
+        row = self.row_of.get(user)
+        if row is None:
+            row = len(self.ids)
+            self.row_of[user] = row
+            self.ids.append(user)
+            if row == len(self.preference):
+                self._grow()
+            self.hash[row] = user_hash(user)
+            self.tag[row] = int.from_bytes(user_tag(user), "little")
+            self.changed.add(row)
+        return row
+
+    def extend(self, ids: list[str], hashes: npt.NDArray[np.uint64], tags: npt.NDArray[np.uint64]) -> None:
+        """Rows for users not seen before, with what was derived of their ids."""
+        first = len(self.ids)
+        self.ids += ids
+        self.row_of.update(zip(ids, range(first, len(self.ids)), strict=True))
+        while len(self.preference) < len(self.ids):
+            self._grow()
+        part = slice(first, len(self.ids))
+        self.hash[part], self.tag[part] = hashes, tags
+        self.changed.update(range(part.start, part.stop))
+
+    def _grow(self) -> None:
+        size = len(self.preference)
+        for name in _ZEROED:
+            column = getattr(self, name)
+            setattr(self, name, np.concatenate([column, np.zeros(size, column.dtype)]))
+        for name in _VERSIONS:
+            setattr(self, name, np.concatenate([getattr(self, name), np.full(size, NO_VERSION, np.int64)]))
+
+    def ids_array(self) -> "pa.Array[Any]":
+        """All user ids by row, as Arrow text."""
+        known = len(self._ids_array)
+        if known < len(self.ids):
+            self._ids_array = pa.concat_arrays([self._ids_array, pa.array(self.ids[known:], pa.string())])
+        return self._ids_array
+
+    def preference_of(self, row: int) -> Preference:
+        """The compiled document of a row."""
+        return self.preferences.compiled[int(self.preference[row])]
+
+    def set_preference(self, user: str, document: Mapping[str, Any], place: int) -> int:
+        """Replace the user's whole document (RULES 6); returns the row."""
+        row = self.row(user)
+        self.assign_document(row, document)
+        self.preference_version[row] = place
+        self.known[row] = True
+        self.changed.add(row)
+        return row
+
+    def assign_document(self, row: int, document: Mapping[str, Any]) -> None:
+        """Let the row use a document; the one before loses a user."""
+        before = int(self.preference[row])
+        self.preference[row] = self.preferences.acquire(document)
+        self.preferences.release(before)
+        self._set_mutes(row, mutes_of(document))
+
+    def assign_documents(self, first: int, documents: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> None:
+        """Let rows from `first` on use the documents of these numbers in the list; those before lose users."""
+        chosen = np.array(numbers, np.int64)
+        uses = np.bincount(chosen, minlength=len(documents)).tolist()
+        known = [self.preferences.acquire(document, uses[number]) for number, document in enumerate(documents)]
+        part = slice(first, first + len(numbers))
+        for before in self.preference[part][self.preference[part] != EMPTY].tolist():
+            self.preferences.release(before)
+        self.preference[part] = np.array(known, np.int32)[chosen]
+        mutes = [mutes_of(document) for document in documents]
+        for row, number in enumerate(numbers, first):
+            if mutes[number] != NO_MUTES or row in self.mutes:
+                self._set_mutes(row, mutes[number])
+
+    def _set_mutes(self, row: int, mutes: Mutes) -> None:
+        before = self.mutes.pop(row, NO_MUTES)
+        for index, old, new in (
+            (self.actor_muted_by, before.actors, mutes.actors),
+            (self.object_muted_by, before.objects, mutes.objects),
+        ):
+            _move(index, row, old - new, new - old)
+        if mutes.actors or mutes.objects:
+            self.mutes[row] = mutes
+
+    def endpoints_of(self, row: int) -> list[Endpoint]:
+        """The registrations of a row."""
+        packed = self.endpoints.get(row)
+        return [] if packed is None else _unpack(packed)
+
+    def set_endpoint(self, user: str, endpoint: Endpoint) -> int:
+        """Latest per user, channel and id; returns the row."""
+        row = self.row(user)
+        name = endpoint[:2]
+        kept = [each for each in self.endpoints_of(row) if each[:2] != name]
+        self.assign_endpoints(row, _pack([*kept, endpoint]))
+        self.endpoint_version[row] = endpoint.place
+        self.known[row] = True
+        self.changed.add(row)
+        return row
+
+    def assign_endpoints(self, row: int, packed: bytes) -> None:
+        """Take over the registrations of a row as they are stored."""
+        self.endpoints[row] = packed
+        active = [endpoint.channel for endpoint in _unpack(packed) if endpoint.active]
+        self.usable[row] = sum(CHANNEL_BIT.get(channel, 0) for channel in set(active))
+        self.push_devices[row] = active.count("push")
+
+    def retire_endpoint(self, user: str, channel: str, endpoint_id: str, gone_at: int, place: int) -> None:
+        """A provider's verdict: inactive unless registered after it (RULES 4, Token)."""
+        row = self.row_of.get(user)
+        for endpoint in self.endpoints_of(row) if row is not None else ():
+            if endpoint[:2] == (channel, endpoint_id) and endpoint.registered_at <= gone_at:
+                self.set_endpoint(user, endpoint._replace(active=False, place=place))
+
+    def set_profile(self, user: str, locale: str | None, name: str | None) -> None:
+        """Locale and display name, for rendering."""
+        row = self.row(user)
+        self.profiles[row] = (locale, name)
+        self.changed.add(row)
+
+    def devices(self, row: int, channel: str) -> list[Device]:
+        """Where a channel reaches the user: every active push device, else the address registered last."""
+        active = [each for each in self.endpoints_of(row) if each.channel == channel and each.active]
+        if channel != "push" and active:
+            active = [max(active, key=lambda endpoint: (endpoint.place, endpoint.id))]
+        return [Device(each.id, each.platform, each.address, each.registered_at) for each in sorted(active)]
+
+    def deliveries(self, rows: npt.NDArray[np.int32], channels: tuple[str, ...]) -> npt.NDArray[np.int64]:
+        """Number of addresses that channels which can reach each of the rows come to: every push device, else one."""
+        others = np.full(len(rows), sum(channel != "push" for channel in channels), np.int64)
+        return others + self.push_devices[rows] if "push" in channels else others
+
+
+def _move(index: dict[str, set[int]], row: int, removed: frozenset[str], added: frozenset[str]) -> None:
+    for name in removed:
+        index[name].discard(row)
+        if not index[name]:
+            del index[name]
+    for name in added:
+        index.setdefault(name, set()).add(row)

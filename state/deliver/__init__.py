@@ -1,0 +1,1 @@
+"""What a lane of deliver keeps on disk."""

@@ -1,0 +1,265 @@
+"""What one deliver lane keeps on disk: where it stands in its topics, what is open, what was sent (DESIGN 2.9).
+
+SQLite file `lane.sqlite` in WAL mode, one commit per epoch, one epoch behind what was handed out:
+
+    meta(name TEXT, value INTEGER)            version; attempts:<partition>: below this offset of `attempts` nothing
+                                              concerns an open delivery; digest: see `state.disk.sqlite`;
+                                              sent_sum: of the rows of `sent`, see `_SENT_SUM`
+    place(topic TEXT, partition INTEGER, next INTEGER, open BLOB)
+                                              records below `next` were taken; `open` are the offsets of those whose
+                                              deliveries have not all ended, u64 little-endian, ascending; with the
+                                              highest bit set: it waits to be compared with `attempts` (a redelivery)
+                                              and is not counted yet
+    mark(topic TEXT, source TEXT, grp INTEGER, "offset" INTEGER, ordinal INTEGER)
+                                              the last `seq` taken (TOPICS.md)
+    sent(key BLOB, until INTEGER)             SHA-256/128 of delivery keys that ended, not to be sent until then
+    total(grp INTEGER, accepted INTEGER, fallbacks INTEGER)
+
+It is allowed to be older than the topic `attempts`, which is read from `attempts:` on before anything is sent. A commit
+survives the kill of the process; after a loss of power the file may be older, which only means more to read again.
+"""
+
+import sqlite3
+import struct
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+
+from state.disk.sqlite import is_intact, named_refusals, refusal, store_digest, transaction
+from state.model.errors import StateVersionError
+
+VERSION = 1
+SENT_FOR_MS = 86_400_000
+_VARIABLES_MAX = 500
+_HELD_BIT = 1 << 63
+_CHECKED = (
+    "SELECT name, value FROM meta WHERE name NOT IN ('digest', 'sent_sum') ORDER BY name",
+    "SELECT * FROM place ORDER BY topic, partition",
+    "SELECT * FROM mark ORDER BY topic, source, grp",
+    "SELECT * FROM total ORDER BY grp",
+)
+"""All but `sent`, which is too large to be read with every commit."""
+_SENT_SUM = "SELECT coalesce(sum(65536 + until % 65536), 0) FROM sent"
+"""Tells whether rows of `sent` are missing, as `integrity_check` whether they are in order: 0.5 s for a million at each
+start. A key that is another one lets one delivery through that is asked for again within its day, if `attempts` no
+longer knows it."""
+_KEEP_SENT_SUM = """
+PRAGMA recursive_triggers = ON;
+CREATE TEMP TRIGGER sent_more AFTER INSERT ON main.sent
+  BEGIN UPDATE meta SET value = value + 65536 + new.until % 65536 WHERE name = 'sent_sum'; END;
+CREATE TEMP TRIGGER sent_less AFTER DELETE ON main.sent
+  BEGIN UPDATE meta SET value = value - 65536 - old.until % 65536 WHERE name = 'sent_sum'; END;
+"""
+Place = tuple[str, int]
+"""Topic and partition."""
+MarkKey = tuple[str, str, int]
+"""Topic, source, key group."""
+
+_SCHEMA = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
+CREATE TABLE place(topic TEXT, partition INTEGER, next INTEGER, open BLOB, PRIMARY KEY(topic, partition)) WITHOUT ROWID;
+CREATE TABLE mark(topic TEXT, source TEXT, grp INTEGER, "offset" INTEGER, ordinal INTEGER,
+                  PRIMARY KEY(topic, source, grp)) WITHOUT ROWID;
+CREATE TABLE sent(key BLOB PRIMARY KEY, until INTEGER) WITHOUT ROWID;
+CREATE TABLE total(grp INTEGER PRIMARY KEY, accepted INTEGER, fallbacks INTEGER) WITHOUT ROWID;
+"""
+
+
+@dataclass(slots=True)
+class LaneState:
+    """What a lane knows when it starts."""
+
+    fresh: bool = True
+    """There was no file: everything the log retains is read again."""
+    next_offsets: dict[Place, int] = field(default_factory=dict)
+    open_offsets: dict[Place, frozenset[int]] = field(default_factory=dict)
+    held_offsets: dict[Place, frozenset[int]] = field(default_factory=dict)
+    """Read, and not opened or counted yet."""
+    attempts_from: dict[int, int] = field(default_factory=dict)
+    """By partition of `attempts`."""
+    marks: dict[MarkKey, tuple[int, int]] = field(default_factory=dict)
+    accepted: dict[int, int] = field(default_factory=dict)
+    fallbacks: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class LaneCommit:
+    """What changed since the last commit."""
+
+    next_offsets: Mapping[Place, int]
+    open_offsets: Mapping[Place, Iterable[int]]
+    attempts_from: Mapping[int, int]
+    marks: Mapping[MarkKey, tuple[int, int]]
+    totals: Mapping[int, tuple[int, int]]
+    """Key group to (accepted, fallbacks)."""
+    sent: Iterable[bytes]
+    """Digests of keys that ended."""
+    now: int
+    held_offsets: Mapping[Place, Iterable[int]] = field(default_factory=dict)
+
+
+def key_digest(key: str) -> bytes:
+    """16 bytes that stand for a delivery key."""
+    return sha256(key.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def read_start(path: Path, place: Place) -> int | None:
+    """The first offset that the lane at `path` needs of a topic; None where it knows nothing. Writes nothing."""
+    if not path.exists():
+        return None
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        row = connection.execute("SELECT next, open FROM place WHERE topic = ? AND partition = ?", place).fetchone()
+    except sqlite3.DatabaseError as error:
+        raise refusal(path, error) from error
+    finally:
+        connection.close()
+    return None if row is None else min([row[0], *(offset & ~_HELD_BIT for offset in _unpack(row[1]))])
+
+
+class SendingStore:
+    """One lane's file; for one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create it.
+
+        :raises StateDamagedError: it is no such file.
+        :raises StateVersionError: a newer program wrote it.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        try:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._fresh = self._prepare()
+            intact = is_intact(self._connection, _CHECKED) and self._has_all_sent()
+            self._connection.executescript(_KEEP_SENT_SUM)
+        except sqlite3.DatabaseError as error:
+            raise refusal(path, error) from error
+        if not intact:
+            raise refusal(path, None)
+
+    def load(self) -> LaneState:
+        """Everything but the sent keys.
+
+        :raises StateDamagedError: the file is not what was written.
+        """
+        with named_refusals(self._path):
+            return self._load()
+
+    def _load(self) -> LaneState:
+        state = LaneState(fresh=self._fresh)
+        run = self._connection.execute
+        for topic, partition, following, offsets in run("SELECT topic, partition, next, open FROM place"):
+            state.next_offsets[topic, partition] = following
+            state.open_offsets[topic, partition] = frozenset(o for o in _unpack(offsets) if not o & _HELD_BIT)
+            state.held_offsets[topic, partition] = frozenset(o ^ _HELD_BIT for o in _unpack(offsets) if o & _HELD_BIT)
+        for name, value in run("SELECT name, value FROM meta WHERE name LIKE 'attempts:%'"):
+            state.attempts_from[int(name.partition(":")[2])] = value
+        for topic, source, group, offset, ordinal in run("SELECT * FROM mark"):
+            state.marks[topic, source, group] = (offset, ordinal)
+        for group, accepted, fallbacks in run("SELECT * FROM total"):
+            state.accepted[group], state.fallbacks[group] = accepted, fallbacks
+        return state
+
+    def sent_among(self, digests: Collection[bytes], now: int) -> set[bytes]:
+        """Those of the keys that ended within their day."""
+        with named_refusals(self._path):
+            return {key for key, until in self._stored(digests) if until > now}
+
+    def _stored(self, digests: Collection[bytes]) -> list[tuple[bytes, int]]:
+        found: list[tuple[bytes, int]] = []
+        for part in batched(digests, _VARIABLES_MAX):
+            marks = ", ".join("?" * len(part))
+            rows = self._connection.execute(
+                f"SELECT key, until FROM sent WHERE key IN ({marks})",  # noqa: S608 - question marks only
+                part,
+            )
+            found += rows
+        return found
+
+    def remember_sent(self, keys: Iterable[str], now: int) -> None:
+        """These ended some time ago: not to be sent within the day to come."""
+        rows = [(key_digest(key), now + SENT_FOR_MS) for key in keys]
+        with transaction(self._connection, self._path):
+            self._connection.executemany("INSERT OR REPLACE INTO sent VALUES (?, ?)", rows)
+
+    def commit(self, change: LaneCommit) -> None:
+        """Store a change as one transaction."""
+        connection = self._connection
+        with transaction(connection, self._path):
+            self._write(change)
+            store_digest(connection, _CHECKED)
+
+    def forget_sent(self, now: int) -> int:
+        """Drop keys whose day is over; gives how many."""
+        with transaction(self._connection, self._path):
+            return self._connection.execute("DELETE FROM sent WHERE until <= ?", (now,)).rowcount
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _has_all_sent(self) -> bool:
+        (actual,) = self._connection.execute(_SENT_SUM).fetchone()
+        self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('sent_sum', ?)", (actual,))
+        (stored,) = self._connection.execute("SELECT value FROM meta WHERE name = 'sent_sum'").fetchone()
+        (order,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+        return bool(actual == stored and order == "ok")
+
+    def _prepare(self) -> bool:
+        """Create the tables where there are none; true if so."""
+        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()
+        if tables:
+            (version,) = self._connection.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()
+            if version != VERSION:
+                raise StateVersionError(f"{self._path} has version {version}, this program knows {VERSION}")
+            return False
+        self._connection.executescript(f"BEGIN; {_SCHEMA}")
+        self._connection.execute("INSERT INTO meta VALUES ('version', ?)", (VERSION,))
+        self._connection.execute("COMMIT")
+        return True
+
+    def _write(self, change: LaneCommit) -> None:
+        many = self._connection.executemany
+        places = [
+            (
+                *place,
+                following,
+                _pack(
+                    [
+                        *change.open_offsets.get(place, ()),
+                        *(offset | _HELD_BIT for offset in change.held_offsets.get(place, ())),
+                    ]
+                ),
+            )
+            for place, following in change.next_offsets.items()
+        ]
+        many("INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?)", places)
+        many(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+            [(f"attempts:{partition}", offset) for partition, offset in change.attempts_from.items()],
+        )
+        many("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?, ?)", [(*k, *v) for k, v in change.marks.items()])
+        many("INSERT OR REPLACE INTO total VALUES (?, ?, ?)", [(group, *v) for group, v in change.totals.items()])
+        until = change.now + SENT_FOR_MS
+        many("INSERT OR REPLACE INTO sent VALUES (?, ?)", [(digest, until) for digest in change.sent])
+
+
+def batched(digests: Collection[bytes], size: int) -> Iterator[tuple[bytes, ...]]:
+    """The digests in parts of at most `size`."""
+    iterator = iter(digests)
+    while part := tuple(islice(iterator, size)):
+        yield part
+
+
+def _pack(offsets: Iterable[int]) -> bytes:
+    ordered = sorted(offsets)
+    return struct.pack(f"<{len(ordered)}Q", *ordered)
+
+
+def _unpack(blob: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(blob) // 8}Q", blob)

@@ -1,0 +1,117 @@
+"""Opening RocksDB the way every store here wants it: raw bytes, a format row, no silent loss.
+
+What is damaged is refused (`StateDamagedError`), but for the write-ahead log: RocksDB reads it up to the first byte
+that is not what was written, and goes on with the state of that commit. For every store here that is a state it once
+had, with the place in the log that belongs to it in the same batch, so what is missing is made up from the log, as
+after a crash; where the log does not reach back so far, the flow refuses or takes an export
+(`flows/recovery/restore.py`). The stricter `tolerate_corrupted_tail_records` is no alternative: measured, with two
+write-ahead logs of which the older is cut off it leaves a hole, newer rows without older ones. What is not noticed is
+an older log that somebody removed as a whole while a newer one is left, since the binding does not offer RocksDB's
+`track_and_verify_wals_in_manifest`; there is an older one only for the moments until a full buffer is in its table.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rocksdict import AccessType, DBRecoveryMode, Options, Rdict, RdictIter, WriteOptions
+
+from state.model.errors import CarillonError, StateDamagedError, StateError
+
+_FORMAT_KEY = b"\x00format"
+_REMEDY = "move it away, and the next start restores it from an export or from the log, or says what is missing"
+
+
+def database_options() -> Options:
+    """Modest memory; recovery as the module says (DESIGN 5)."""
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(32 << 20)
+    options.set_max_write_buffer_number(3)
+    options.set_keep_log_file_num(3)
+    options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
+    return options
+
+
+def open_database(directory: Path, expected_format: bytes) -> Rdict:
+    """Open or create.
+
+    :raises StateDamagedError: the directory does not open or holds another format.
+    :raises StateError: the directory cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(f"{directory} cannot be written ({error.strerror}); make it writable, then restart") from error
+    refuse_remains(directory)
+    with named_damage(directory):
+        database = Rdict(str(directory), options=database_options(), access_type=AccessType.read_write())
+        found = database.get(_FORMAT_KEY)
+    if found is None:
+        database[_FORMAT_KEY] = expected_format
+    elif found != expected_format:
+        database.close()
+        raise StateDamagedError(f"{directory}: holds {found!r}, expected {expected_format!r}; point --data elsewhere")
+    return database
+
+
+def refuse_remains(directory: Path) -> None:
+    """Call before opening: without the file that names the current state RocksDB removes the rest and begins anew.
+
+    :raises StateDamagedError: there are remains of a database without that file.
+    """
+    remains = [path.name for path in directory.iterdir() if path.suffix == ".sst" or path.name.startswith("MANIFEST")]
+    if remains and not (directory / "CURRENT").exists():
+        raise StateDamagedError(f"{directory}: the file CURRENT is missing beside {len(remains)} others; {_REMEDY}")
+
+
+@contextmanager
+def named_damage(directory: Path | str) -> Iterator[None]:
+    """Name what RocksDB finds wrong with the files: it raises plain exceptions.
+
+    :raises StateDamagedError: stored bytes are not what was written, or cannot be read; nothing of them was used.
+    :raises StateError: the disk refuses.
+    """
+    try:
+        yield
+    except CarillonError:
+        raise
+    except Exception as error:
+        if "No space left" in str(error) or "Read-only file system" in str(error) or "Permission denied" in str(error):
+            raise StateError(f"{directory}: {error}; free space or make it writable, then restart") from error
+        raise StateDamagedError(f"{directory}: RocksDB does not read it ({error}); {_REMEDY}") from error
+
+
+def stored_row(database: Rdict, key: bytes) -> bytes | None:
+    """The value of a key.
+
+    :raises StateDamagedError: its block is damaged.
+    """
+    with named_damage(database.path()):
+        value = database.get(key)
+    assert value is None or isinstance(value, bytes)  # raw mode
+    return value
+
+
+def prefixed_rows(database: Rdict, prefix: bytes, start: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+    """Rows whose key begins with `prefix`, in order, from key `start` on.
+
+    :raises StateDamagedError: a block is damaged; without the question at the end it would look like the last one.
+    """
+    with named_damage(database.path()):
+        cursor: RdictIter = database.iter()
+        cursor.seek(start or prefix)
+        while cursor.valid():
+            key: bytes = cursor.key()
+            if not key.startswith(prefix):
+                return
+            yield key, cursor.value()
+            cursor.next()
+        cursor.status()
+
+
+def synced() -> WriteOptions:
+    """Write options with a WAL sync."""
+    options = WriteOptions()
+    options.sync = True
+    return options

@@ -1,0 +1,1 @@
+"""What an inbox holds, its bytes, and the operations that change it."""

@@ -1,0 +1,112 @@
+"""Bytes of inboxes. Every value starts with one version byte (1), then MessagePack.
+
+| value | after the version byte |
+|---|---|
+| row | u32 little-endian: count (what an audit reads without decoding the rest), then the fields |
+| fields of a row | `[number, type, object, flags, first_event_id, count, at, items, older]` |
+| `flags` | bit 0: windowed, bit 1: read |
+| `items` | array of `[place, event_id, actor, at, payload]`, in the order of joining; payload is bin or nil |
+| `older` | bin: 24 bytes an item, little-endian: i64 place, u64 actor hash, u64 event hash; in the order of joining |
+| head | `[next_number, unread, rows, read_up_to]` |
+| whole inbox | `[head, [row, ..], [items_added, items_taken_back, items_retired]]`; a row is its fields |
+"""
+
+import struct
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from state.inbox.values import InboxHead, InboxItem, OlderItem, StoredRow
+from state.model.errors import StateDamagedError, StateVersionError
+
+VERSION = 1
+_VERSION_BYTE = bytes([VERSION])
+_OLDER = struct.Struct("<qQQ")
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder()
+
+
+def _older_bytes(older: Iterable[OlderItem]) -> bytes:
+    return b"".join(_OLDER.pack(item.place, item.actor_hash, item.event_hash) for item in older)
+
+
+def _row_fields(row: StoredRow) -> list[Any]:
+    items = [(item.place, item.event_id, item.actor, item.at, item.payload) for item in row.items]
+    flags = int(row.windowed) | int(row.read) << 1
+    older = _older_bytes(row.older)
+    return [row.number, row.type, row.object, flags, row.first_event_id, row.count, row.at, items, older]
+
+
+def _row_of(fields: list[Any]) -> StoredRow:
+    number, type_name, object_id, flags, first_event_id, count, at, items, older = fields
+    return StoredRow(
+        number=number, type=type_name, object=object_id, windowed=bool(flags & 1), read=bool(flags & 2),
+        first_event_id=first_event_id, count=count, at=at, items=deque(InboxItem(*item) for item in items),
+        older=[OlderItem(*each) for each in _OLDER.iter_unpack(older)],
+    )  # fmt: skip
+
+
+def _head_fields(head: InboxHead) -> list[Any]:
+    return [head.next_number, head.unread, head.rows, head.read_up_to]
+
+
+def _unpack(value: bytes, what: str, start: int = 1) -> Any:
+    if value[:1] != _VERSION_BYTE:
+        raise StateVersionError(f"{what}: version {value[:1].hex() or 'none'}, this program knows {VERSION}")
+    try:
+        return _decoder.decode(memoryview(value)[start:])
+    except msgspec.DecodeError as error:
+        raise StateDamagedError(f"{what}: {error}; restore the store or rebuild it from the log") from error
+
+
+def _shaped(what: str, build: Any, fields: Any) -> Any:
+    try:
+        return build(fields)
+    except (TypeError, ValueError, struct.error) as error:
+        raise StateDamagedError(f"{what}: {error}; restore the store or rebuild it from the log") from error
+
+
+def encode_row(row: StoredRow) -> bytes:
+    """One row with all its items."""
+    return _VERSION_BYTE + row.count.to_bytes(4, "little") + _encoder.encode(_row_fields(row))
+
+
+def row_count(value: bytes) -> int:
+    """The items of an encoded row, without decoding it."""
+    return int.from_bytes(value[1:5], "little")
+
+
+def decode_row(value: bytes) -> StoredRow:
+    """:raises StateDamagedError: the bytes are no row. :raises StateVersionError: they are of a newer program."""
+    row: StoredRow = _shaped("inbox row", _row_of, _unpack(value, "inbox row", start=5))
+    return row
+
+
+def encode_head(head: InboxHead) -> bytes:
+    """The head of a user's inbox."""
+    return _VERSION_BYTE + _encoder.encode(_head_fields(head))
+
+
+def decode_head(value: bytes) -> InboxHead:
+    """:raises StateDamagedError: the bytes are no head. :raises StateVersionError: they are of a newer program."""
+    head: InboxHead = _shaped("inbox head", lambda fields: InboxHead(*fields), _unpack(value, "inbox head"))
+    return head
+
+
+def encode_inbox(head: InboxHead, rows: Iterable[StoredRow], totals: Sequence[int]) -> bytes:
+    """A user's whole inbox; `totals` are the items added, taken back and retired."""
+    return _VERSION_BYTE + _encoder.encode([_head_fields(head), [_row_fields(row) for row in rows], list(totals)])
+
+
+def decode_inbox(value: bytes) -> tuple[InboxHead, list[StoredRow], tuple[int, int, int]]:
+    """Head, rows and totals. Raises as `decode_row`."""
+    fields = _unpack(value, "inbox")
+    whole: tuple[InboxHead, list[StoredRow], tuple[int, int, int]] = _shaped("inbox", _inbox_of, fields)
+    return whole
+
+
+def _inbox_of(fields: Any) -> tuple[InboxHead, list[StoredRow], tuple[int, int, int]]:
+    head, rows, (added, taken_back, retired) = fields
+    return InboxHead(*head), [_row_of(row) for row in rows], (added, taken_back, retired)

@@ -1,0 +1,158 @@
+"""What an inbox holds (RULES 3.G), as plain values: items, rows and the head of a user's inbox.
+
+The rules that change them are in `operators/inbox.py`, the bytes in `state/inbox/codec.py`, the stores in
+`connectors/inbox/`. Times are integer milliseconds UTC.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+ITEMS_EXACT_MAX = 1_000
+"""Items of a row, latest joined, for which `actors`, `at` and retractions are exact (RULES 3.G)."""
+IDENTITIES_MAX = 9_000
+"""Older items of a row whose identity is remembered, so that only what was in the row lowers its count."""
+PAYLOADS_MAX = 3
+"""Latest items of a row whose payload is kept: the row shows the newest that is left."""
+
+
+@dataclass(slots=True)
+class InboxItem:
+    """One item of a row: an event that joined it."""
+
+    place: int
+    """Its place in the decision log."""
+    event_id: str
+    actor: str | None
+    at: int
+    payload: bytes | None = None
+    """The event's payload as JSON; dropped once `PAYLOADS_MAX` newer items joined."""
+
+
+class OlderItem(msgspec.Struct, frozen=True, array_like=True):
+    """What is remembered of an item behind the last `ITEMS_EXACT_MAX`: enough to recognise it, nothing to show."""
+
+    place: int
+    actor_hash: int
+    """xxh3_64 of the actor in UTF-8; 0 for none."""
+    event_hash: int
+    """xxh3_64 of the event_id in UTF-8."""
+
+
+@dataclass(slots=True)
+class StoredRow:
+    """One row. `count` is never below `len(items) + len(older)`; what it exceeds them by is not remembered singly."""
+
+    number: int
+    """Serial number among the user's rows, from 0: with `at`, a row's place in the page."""
+    type: str
+    object: str | None
+    windowed: bool
+    first_event_id: str
+    count: int = 0
+    at: int = 0
+    """Time of the latest item."""
+    read: bool = False
+    items: deque[InboxItem] = field(default_factory=deque)
+    """In the order in which they joined."""
+    older: list[OlderItem] = field(default_factory=list)
+    stored_at: int | None = None
+    """The `at` under which a store holds the row; None: it does not yet."""
+
+    @property
+    def payload(self) -> bytes | None:
+        """The payload of the newest item that still has one."""
+        return next((item.payload for item in reversed(self.items) if item.payload is not None), None)
+
+    def actors(self) -> tuple[str, ...]:
+        """The three latest distinct actors, not null, newest first."""
+        found: dict[str, None] = {}
+        for item in reversed(self.items):
+            if item.actor is not None and item.actor not in found:
+                found[item.actor] = None
+                if len(found) == 3:
+                    break
+        return tuple(found)
+
+
+@dataclass(slots=True)
+class InboxHead:
+    """What is known of a user's inbox as a whole."""
+
+    next_number: int = 0
+    unread: int = 0
+    """Unread rows."""
+    rows: int = 0
+    read_up_to: int | None = None
+    """The greatest `up_to` of a read that was applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRow:
+    """A row as others see it."""
+
+    type: str
+    object: str | None
+    first_event_id: str
+    count: int
+    actors: tuple[str, ...]
+    at: int
+    read: bool
+    payload: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserChanges:
+    """What a store must do to hold a user's inbox as it is now."""
+
+    head: InboxHead
+    written: Sequence[StoredRow]
+    removed: Sequence[StoredRow]
+
+
+Mark = tuple[int, int]
+"""(offset, ordinal) of header `seq`: what was applied last of one source in one key group."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTotals:
+    """Running totals of one key group, in items."""
+
+    items: int = 0
+    """In rows now."""
+    added: int = 0
+    taken_back: int = 0
+    retired: int = 0
+
+
+class SetAside(NamedTuple):
+    """A record of topic `inbox` that could not be applied: it may be given back, once."""
+
+    group: int
+    """Its key group; -1: it does not say."""
+    items: int
+    """Items that it would have added."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCommit:
+    """Everything that becomes true at once."""
+
+    users: Mapping[str, UserChanges]
+    marks: Mapping[tuple[str, int], Mark]
+    """(source, group) to the last operation applied."""
+    totals: Mapping[int, GroupTotals]
+    offset: int
+    """Offset in the partition of topic `inbox` that is read next."""
+    set_aside: Mapping[int, SetAside | None] = field(default_factory=dict)
+    """Offsets of records that are set aside from now on, or, with None, no more."""
+
+
+def row_view(row: StoredRow) -> InboxRow:
+    """The row as others see it."""
+    return InboxRow(
+        row.type, row.object, row.first_event_id, row.count, row.actors(), row.at, row.read, row.payload
+    )  # fmt: skip

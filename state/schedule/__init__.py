@@ -1,0 +1,1 @@
+"""What schedule keeps: events for later, in the order of their release."""

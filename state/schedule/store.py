@@ -1,0 +1,73 @@
+"""Checkpoint of the kept events in RocksDB.
+
+| key | value |
+|---|---|
+| `M` | version byte, MessagePack: next offset of `schedule` |
+| `K` + number of acceptance u64 big-endian | version byte, the event as in topic `events` |
+"""
+
+from pathlib import Path
+
+from rocksdict import WriteBatch
+
+from state.decide import codec
+from state.disk.rocksdb import open_database, prefixed_rows, stored_row, synced
+from state.schedule.kept import KeptEvents
+
+FORMAT = b"carillon schedule 1"
+
+
+class ScheduleStore:
+    """`stage` encodes what changed; `commit` writes it in one batch with one WAL sync."""
+
+    def __init__(self, directory: Path) -> None:
+        """:raises StateDamagedError: the directory holds something else or does not open."""
+        self._db = open_database(directory, FORMAT)
+        self._staged = WriteBatch(raw_mode=True)
+        self._keys: dict[str, bytes] = {}
+        self._old_keys: list[bytes] = []
+        """Rows of before the load, replaced by the first `stage`: never without what takes their place."""
+
+    def load(self) -> KeptEvents:
+        """The stored events in the order of acceptance."""
+        kept = KeptEvents()
+        for _, value in prefixed_rows(self._db, b"K"):
+            kept.keep(codec.decode_stored_event(value))
+        self._renumber(kept)
+        return kept
+
+    def _renumber(self, kept: KeptEvents) -> None:
+        """Numbers begin anew at a load, so the rows are written anew too."""
+        self._old_keys = [key for key, _ in prefixed_rows(self._db, b"K")]
+        kept.changed.update(event.event_id for event in kept.events())
+
+    def next_offset(self) -> int:
+        """First offset of `schedule` that the stored state does not include."""
+        value = stored_row(self._db, b"M")
+        return 0 if value is None else int(codec.unpack(value, "schedule"))
+
+    def stage(self, kept: KeptEvents, next_offset: int) -> None:
+        """Encode what changed since the last call."""
+        for key in self._old_keys:
+            self._staged.delete(key)
+        self._old_keys = []
+        for event_id in kept.changed:
+            before = self._keys.pop(event_id, None)
+            if before is not None:
+                self._staged.delete(before)
+            found = kept.get(event_id)
+            if found is not None:
+                key = self._keys[event_id] = b"K" + codec.u64(found[0])
+                self._staged.put(key, codec.encode_stored_event(found[1]))
+        kept.changed.clear()
+        self._staged.put(b"M", codec.pack(next_offset))
+
+    def commit(self) -> None:
+        """Write what was staged, if anything."""
+        if len(self._staged):
+            self._db.write(self._staged, write_opt=synced())
+            self._staged = WriteBatch(raw_mode=True)
+
+    def close(self) -> None:
+        """Close without committing what is staged."""
+        self._db.close()

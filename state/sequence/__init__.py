@@ -1,0 +1,1 @@
+"""What sequence keeps: marks of repeats, placement, its checkpoint."""

@@ -1,0 +1,203 @@
+"""What `sequence` remembers, and its checkpoint in RocksDB.
+
+Rows (values begin with a version byte, then MessagePack, see `state.decide.codec`):
+
+| key | value |
+|---|---|
+| `M` | [positions [[topic, partition, next offset]], ends of work [[partition, next offset]], stamp, versions JSON] |
+| `W` | `work_since`; absent: 0 |
+| `R` + MessagePack of the mark's key | [event_id, expires, content] |
+| `F` + followee, `S` + segment | bitmap of key groups, 30 bytes big-endian |
+| `C` + MessagePack [segment, version, chunk] | users |
+"""
+
+from pathlib import Path
+
+import msgspec
+from rocksdict import AccessType, Rdict, RdictIter, WriteBatch
+
+from state.decide import codec
+from state.disk.exports import ExportSource, Place, rows_from
+from state.disk.rocksdb import database_options, named_damage, open_database, prefixed_rows, stored_row, synced
+from state.model.errors import StateDamagedError
+from state.model.keys import KEY_GROUPS
+from state.model.registry import Registry
+from state.sequence.placement import GroupBitmaps, Placement
+from state.sequence.repeats import Mark, RepeatMarks
+
+FORMAT = b"carillon sequence 1"
+_pack_key = msgspec.msgpack.Encoder().encode
+_unpack_key = msgspec.msgpack.Decoder().decode
+_BITMAP_BYTES = KEY_GROUPS // 8
+
+
+class SegmentChunks:
+    """Chunks of segment versions that were not committed yet."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[tuple[str, str], dict[int, list[str]]] = {}
+        self.changed: set[tuple[str, str, int]] = set()
+
+    def add(self, segment: str, version: str, chunk: int, users: list[str]) -> None:
+        self._chunks.setdefault((segment, version), {})[chunk] = users
+        self.changed.add((segment, version, chunk))
+
+    def users(self, segment: str, version: str) -> list[str]:
+        """All users of the version, in order of chunks."""
+        chunks = self._chunks.get((segment, version), {})
+        return [user for chunk in sorted(chunks) for user in chunks[chunk]]
+
+    def count(self, segment: str, version: str) -> int:
+        """How many chunks of the version are there."""
+        return len(self._chunks.get((segment, version), {}))
+
+    def forget(self, segment: str, version: str) -> None:
+        """The version counts: its chunks are needed no more."""
+        chunks = self._chunks.pop((segment, version), {})
+        self.changed.update((segment, version, chunk) for chunk in chunks)
+
+    def get(self, segment: str, version: str, chunk: int) -> list[str] | None:
+        return self._chunks.get((segment, version), {}).get(chunk)
+
+
+class SequenceState:
+    """`stamp` is the time of the record being written and never falls."""
+
+    def __init__(self) -> None:
+        self.marks = RepeatMarks()
+        self.placement = Placement()
+        self.segment_chunks = SegmentChunks()
+        self.stamp = 0
+        self.versions = b""
+        """The `versions` record that counts since it was written, as stored JSON; empty: none yet."""
+        self.positions: dict[tuple[str, int], int] = {}
+        self.work_ends: dict[int, int] = {}
+        self.work_since = 0
+        """Of a state made from the decision log: the time in ms since when all of that was retained; 0: its begin."""
+        self.reread_until: dict[tuple[str, int], int] = {}
+        """Partitions of events that are not read up to where they ended when this state was restored (not stored)."""
+        self.taken_over: set[tuple[str, int, int, int]] = set()
+        """Sources of the records that are in the log beyond the checkpoint; of those for every group -1 - partition in
+        place of the slice.
+        """
+        self.taken_over_places: set[tuple[str, int, int]] = set()
+        self.taken_over_plans: dict[tuple[str, int, int], int] = {}
+        """Of fan-outs among them, the key groups that were planned for."""
+        self.taken_over_versions: dict[int, bytes] = {}
+        """By partition, the last versions found there."""
+        self.registries: dict[int, Registry] = {}
+        """By partition, what was in force where it is taken over to."""
+        self.taken_over_registries: dict[tuple[str, int, int], Registry] = {}
+        """Of events among them, by which their marks were made, if repeats do not count for as long now."""
+
+    def include(self, topic: str, partition: int, offset: int) -> None:
+        """The record was sequenced, and all before it."""
+        place = topic, partition
+        self.positions[place] = offset + 1
+        if offset + 1 >= self.reread_until.get(place, 0):
+            self.reread_until.pop(place, None)
+
+
+class SequenceStore:
+    """`stage` encodes what changed; `commit` writes it in one batch with one WAL sync."""
+
+    def __init__(self, directory: Path) -> None:
+        """:raises StateDamagedError: the directory holds something else or does not open."""
+        self._db = open_database(directory, FORMAT)
+        self._staged = WriteBatch(raw_mode=True)
+
+    def load(self) -> SequenceState:
+        """The stored state, or a new one."""
+        state = SequenceState()
+        meta = stored_row(self._db, b"M")
+        if meta is not None:
+            positions, ends, state.stamp, state.versions = codec.unpack(meta, "sequence")
+            state.positions = {(topic, partition): offset for topic, partition, offset in positions}
+            state.work_ends = dict(ends)
+        since = stored_row(self._db, b"W")
+        state.work_since = 0 if since is None else codec.unpack(since, "sequence")
+        for key, value in prefixed_rows(self._db, b"R"):
+            state.marks.put(tuple(_unpack_key(key[1:])), Mark(*codec.unpack(value, "mark")))
+        for prefix, bitmaps in ((b"F", state.placement.followees), (b"S", state.placement.segments)):
+            for key, value in prefixed_rows(self._db, prefix):
+                name = key[1:].decode("utf-8", "surrogatepass")
+                bitmaps.restore(name, int.from_bytes(codec.unpack(value, "placement"), "big"))
+        for key, value in prefixed_rows(self._db, b"C"):
+            segment, version, chunk = _unpack_key(key[1:])
+            state.segment_chunks.add(segment, version, chunk, codec.unpack(value, "segment chunk"))
+        state.marks.changed.clear()
+        state.segment_chunks.changed.clear()
+        return state
+
+    def stage(self, state: SequenceState) -> None:
+        """Encode what changed since the last call."""
+        batch = self._staged
+        for key in state.marks.changed:
+            mark = state.marks.stored(key)
+            self._put_or_delete(b"R" + _pack_key(key), None if mark is None else codec.pack(mark))
+        self._stage_bitmaps(b"F", state.placement.followees)
+        self._stage_bitmaps(b"S", state.placement.segments)
+        for name in state.segment_chunks.changed:
+            users = state.segment_chunks.get(*name)
+            self._put_or_delete(b"C" + _pack_key(name), None if users is None else codec.pack(users))
+        state.marks.changed.clear()
+        state.segment_chunks.changed.clear()
+        positions = [[topic, partition, offset] for (topic, partition), offset in sorted(state.positions.items())]
+        if state.work_since:
+            batch.put(b"W", codec.pack(state.work_since))
+        batch.put(b"M", codec.pack([positions, sorted(state.work_ends.items()), state.stamp, state.versions]))
+
+    def _stage_bitmaps(self, prefix: bytes, bitmaps: GroupBitmaps) -> None:
+        for name in bitmaps.changed:
+            value = bitmaps.of(name).to_bytes(_BITMAP_BYTES, "big")
+            self._staged.put(prefix + name.encode("utf-8", "surrogatepass"), codec.pack(value))
+        bitmaps.changed.clear()
+
+    def _put_or_delete(self, key: bytes, value: bytes | None) -> None:
+        if value is None:
+            self._staged.delete(key)
+        else:
+            self._staged.put(key, value)
+
+    def commit(self) -> None:
+        """Write what was staged, if anything."""
+        if len(self._staged):
+            self._db.write(self._staged, write_opt=synced())
+            self._staged = WriteBatch(raw_mode=True)
+
+    def export_source(self) -> ExportSource:
+        """What an export of this store is made of."""
+        return ExportSource("sequence", "partition", self._db.iter, included)
+
+    def close(self) -> None:
+        """Close without committing what is staged."""
+        self._db.close()
+
+
+def included(view: RdictIter) -> list[Place]:
+    """What a checkpoint includes: accepted records that were sequenced, and the decision log up to its ends then."""
+    found = next(rows_from(view, b"M"), None)
+    if found is None or found[0] != b"M":
+        return []
+    positions, ends, *_ = codec.unpack(found[1], "sequence")
+    return [*(Place(*position) for position in positions), *(Place("work", *end) for end in ends)]
+
+
+def stored_places(directory: Path) -> list[Place]:
+    """What the checkpoint in a directory includes; empty where there is none. Opens it to read only.
+
+    :raises StateDamagedError: it does not open.
+    """
+    if not (directory / "CURRENT").exists():
+        return []
+    try:
+        database = Rdict(str(directory), options=database_options(), access_type=AccessType.read_only(False))
+    except Exception as error:  # rocksdict raises bare Exception for whatever RocksDB refuses
+        raise StateDamagedError(
+            f"{directory}: RocksDB does not open it ({error}); delete it, and the next start restores it"
+        ) from error
+    try:
+        with named_damage(directory):
+            return included(database.iter())
+    finally:
+        database.close()

@@ -1,0 +1,1 @@
+"""What a lane of transactional keeps on disk."""

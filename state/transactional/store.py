@@ -1,0 +1,314 @@
+"""What one lane of the P0 flow keeps on disk: what is true of its users now, and P0's own decision log (DESIGN 2.8).
+
+SQLite file `lane.sqlite` in WAL mode:
+
+    meta(name, value)                   version; digest: see `state.disk.sqlite`; attempts: offset of `attempts` below
+                                        which nothing open stands; taken_over: offset of `events.p0` below which the
+                                        ledger says what was decided; lost/GROUP: deliveries from before that without
+                                        an end
+    place(topic, partition, next)       where reading goes on
+    setting(user, topic, name, value, place, checksum)
+                                        records of `preferences`, `endpoints` and `profiles` as they came; `name` is the
+                                        rest of an endpoint's key, else empty; `place` the offset
+    switch(scope, value, place)         kill switches that are on
+    mark(kind, scope, name, event_id, expires)
+                                        events that were taken: by event_id, and by sender and client key
+    decision("offset", now, event, deliveries, outputs, used, done, checksum)
+                                        one row per event of `events.p0`, stored before its first send: the event
+                                        and what was decided, as JSON; `deliveries` with addresses; `outputs` the
+                                        records for ledger and inbox; `used` the next offsets of what the decision
+                                        read; `done` 1 when every delivery ended and all records are in the log
+    total(grp, resolved, emitted, inbox_items, fallbacks, furthest)
+
+`checksum` is `state.disk.sqlite.signed_sum` over the MessagePack array of the columns before it but `done`; NULL in
+rows of version 1, which lacked it.
+
+Whoever restarts goes by `decision`, never by a new decision. Rows that are done stay for the time that the log retains,
+for replays.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from state.disk.sqlite import is_intact, named_refusals, refusal, signed_sum, store_digest, transaction
+from state.model.errors import StateVersionError
+
+VERSION = 2
+_UPGRADE = (
+    "ALTER TABLE setting ADD COLUMN checksum INTEGER",
+    "ALTER TABLE decision ADD COLUMN checksum INTEGER",
+    "UPDATE meta SET value = 2 WHERE name = 'version'",
+)
+_CHECKED = (
+    "SELECT name, value FROM meta WHERE name <> 'digest' ORDER BY name",
+    "SELECT * FROM place ORDER BY topic, partition",
+    "SELECT * FROM switch ORDER BY scope, value",
+    "SELECT * FROM total ORDER BY grp",
+)
+_DECISION = 'SELECT "offset", now, event, deliveries, outputs, used, checksum FROM decision'
+_pack = msgspec.msgpack.Encoder().encode
+Place = tuple[str, int]
+_SCHEMA = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
+CREATE TABLE place(topic TEXT, partition INTEGER, next INTEGER, PRIMARY KEY(topic, partition)) WITHOUT ROWID;
+CREATE TABLE setting(user TEXT, topic TEXT, name TEXT, value BLOB, place INTEGER,
+                     checksum INTEGER, PRIMARY KEY(user, topic, name)) WITHOUT ROWID;
+CREATE TABLE switch(scope TEXT, value TEXT, place INTEGER, PRIMARY KEY(scope, value)) WITHOUT ROWID;
+CREATE TABLE mark(kind TEXT, scope TEXT, name TEXT, event_id TEXT, expires INTEGER,
+                  PRIMARY KEY(kind, scope, name)) WITHOUT ROWID;
+CREATE TABLE decision("offset" INTEGER PRIMARY KEY, now INTEGER, event BLOB, deliveries BLOB, outputs BLOB, used BLOB,
+                      done INTEGER, checksum INTEGER);
+CREATE INDEX decision_open ON decision("offset") WHERE done = 0;
+CREATE TABLE total(grp INTEGER PRIMARY KEY, resolved INTEGER, emitted INTEGER, inbox_items INTEGER,
+                   fallbacks INTEGER, furthest INTEGER) WITHOUT ROWID;
+"""
+
+
+class StoredSetting(NamedTuple):
+    """A record of what is true now, as it came."""
+
+    topic: str
+    value: bytes
+    place: int
+
+
+class StoredDecision(NamedTuple):
+    """One row of P0's decision log."""
+
+    offset: int
+    now: int
+    event: bytes
+    deliveries: bytes
+    outputs: bytes
+    used: bytes
+
+
+@dataclass(slots=True)
+class GroupTotals:
+    """Running totals of one key group."""
+
+    resolved: int = 0
+    emitted: int = 0
+    inbox_items: int = 0
+    fallbacks: int = 0
+    """Of decisions that are done."""
+    furthest: int = -1
+    """Offset of the last event decided."""
+
+
+@dataclass(slots=True)
+class BatchCommit:
+    """What one batch of events adds, as one transaction."""
+
+    places: Mapping[Place, int]
+    decisions: Sequence[StoredDecision] = ()
+    marks: Sequence[tuple[str, str, str, str, int]] = ()
+    totals: Mapping[int, GroupTotals] = field(default_factory=dict)
+    lost: Mapping[int, int] = field(default_factory=dict)
+
+
+def read_start(path: Path, place: Place) -> int | None:
+    """Where the lane at `path` goes on; None where it knows nothing. Writes nothing."""
+    if not path.exists():
+        return None
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        row = connection.execute("SELECT next FROM place WHERE topic = ? AND partition = ?", place).fetchone()
+    except sqlite3.DatabaseError as error:
+        raise refusal(path, error) from error
+    finally:
+        connection.close()
+    return None if row is None else int(row[0])
+
+
+class TransactionalStore:
+    """One lane's file; for one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create it.
+
+        :raises StateDamagedError: it is no such file.
+        :raises StateVersionError: a newer program wrote it.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        try:
+            self._run("PRAGMA journal_mode=WAL")
+            self._run("PRAGMA synchronous=NORMAL")
+            self._prepare()
+            intact = is_intact(self._connection, _CHECKED)
+        except sqlite3.DatabaseError as error:
+            raise refusal(path, error) from error
+        if not intact:
+            raise refusal(path, None)
+
+    def _run(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Every row of it.
+
+        :raises StateError: the file does not read, or the disk refuses.
+        """
+        with named_refusals(self._path):
+            return self._connection.execute(statement, parameters).fetchall()
+
+    def _first(self, statement: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
+        rows = self._run(statement, parameters)
+        return rows[0] if rows else None
+
+    def places(self) -> dict[Place, int]:
+        """Where reading goes on."""
+        return {(topic, partition): following for topic, partition, following in self._run("SELECT * FROM place")}
+
+    def attempts_from(self) -> int:
+        """Nothing in `attempts` below this concerns an open delivery."""
+        row = self._first("SELECT value FROM meta WHERE name = 'attempts'")
+        return 0 if row is None else int(row[0])
+
+    def taken_over(self) -> int | None:
+        """Below this offset of `events.p0` the ledger says what was decided; None: it was not asked yet."""
+        row = self._first("SELECT value FROM meta WHERE name = 'taken_over'")
+        return None if row is None else int(row[0])
+
+    def lost(self) -> dict[int, int]:
+        """Deliveries from before the store, by key group, without an end on the ledger and not resumed."""
+        rows = self._run("SELECT name, value FROM meta WHERE name LIKE 'lost/%'")
+        return {int(name.partition("/")[2]): int(number) for name, number in rows}
+
+    def take_over(self, end: int, totals: Mapping[int, GroupTotals], lost: Mapping[int, int]) -> None:
+        """Begin with what the ledger says of everything below `end`."""
+        with transaction(self._connection, self._path):
+            self._run("REPLACE INTO meta VALUES ('taken_over', ?)", (end,))
+            self._put_totals(totals)
+            self._put_lost(lost)
+            store_digest(self._connection, _CHECKED)
+
+    def totals(self) -> dict[int, GroupTotals]:
+        """By key group."""
+        return {group: GroupTotals(*rest) for group, *rest in self._run("SELECT * FROM total")}
+
+    def open_decisions(self) -> list[StoredDecision]:
+        """Those that are not done, in order."""
+        return self._decisions(f'{_DECISION} WHERE done = 0 ORDER BY "offset"')
+
+    def decisions(self, begin: int, end: int) -> list[StoredDecision]:
+        """All of a range of offsets, for replay."""
+        return self._decisions(f'{_DECISION} WHERE "offset" >= ? AND "offset" < ? ORDER BY "offset"', (begin, end))
+
+    def _decisions(self, query: str, parameters: tuple[int, ...] = ()) -> list[StoredDecision]:
+        rows = [(StoredDecision(*columns), stored) for *columns, stored in self._run(query, parameters)]
+        for decision, stored in rows:
+            self._check(decision, stored)
+        return [decision for decision, _ in rows]
+
+    def _check(self, columns: Sequence[object], stored: int | None) -> None:
+        """:raises StateDamagedError: the row is not what was written."""
+        if stored is not None and stored != signed_sum(_pack(columns)):
+            raise refusal(self._path, None)
+
+    def settings_of(self, user: str) -> list[StoredSetting]:
+        """What is on file for a user, oldest first."""
+        query = "SELECT user, topic, name, value, place, checksum FROM setting WHERE user = ? ORDER BY place"
+        rows = [(tuple(columns), stored) for *columns, stored in self._run(query, (user,))]
+        for columns, stored in rows:
+            self._check(columns, stored)
+        return [StoredSetting(topic, value, place) for (_, topic, _, value, place), _ in rows]
+
+    def switches(self) -> dict[tuple[str, str], int]:
+        """Kill switches that are on, with their offsets in `control`."""
+        return {(scope, value): place for scope, value, place in self._run("SELECT * FROM switch")}
+
+    def mark(self, kind: str, scope: str, name: str, now: int) -> str | None:
+        """The event_id behind a mark that holds at `now`."""
+        row = self._first(
+            "SELECT event_id FROM mark WHERE kind = ? AND scope = ? AND name = ? AND expires > ?",
+            (kind, scope, name, now),
+        )
+        return None if row is None else str(row[0])
+
+    def put_settings(
+        self,
+        settings: Iterable[tuple[str, str, str, bytes | None, int]],
+        switches: Iterable[tuple[str, str, bool, int]],
+        places: Mapping[Place, int],
+    ) -> None:
+        """Take over (user, topic, name, value or None, place) and (scope, value, on, place), in order."""
+        with transaction(self._connection, self._path):
+            for user, topic, name, value, place in settings:
+                if value is None:
+                    self._run("DELETE FROM setting WHERE user = ? AND topic = ? AND name = ?", (user, topic, name))
+                else:
+                    row = (user, topic, name, value, place)
+                    self._run("REPLACE INTO setting VALUES (?, ?, ?, ?, ?, ?)", (*row, signed_sum(_pack(row))))
+            for scope, switched, on, place in switches:
+                self._run("DELETE FROM switch WHERE scope = ? AND value = ?", (scope, switched))
+                if on:
+                    self._run("INSERT INTO switch VALUES (?, ?, ?)", (scope, switched, place))
+            self._put_places(places)
+            store_digest(self._connection, _CHECKED)
+
+    def setting(self, user: str, topic: str, name: str) -> bytes | None:
+        """One record of what is true now."""
+        row = self._first("SELECT value FROM setting WHERE user = ? AND topic = ? AND name = ?", (user, topic, name))
+        return None if row is None else bytes(row[0])
+
+    def commit(self, batch: BatchCommit) -> None:
+        """Store what was decided; nothing of it may be sent before."""
+        with transaction(self._connection, self._path):
+            self._connection.executemany(
+                "INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
+                [(*each, signed_sum(_pack(each))) for each in batch.decisions],
+            )
+            self._connection.executemany("REPLACE INTO mark VALUES (?, ?, ?, ?, ?)", batch.marks)
+            self._put_totals(batch.totals)
+            self._put_lost(batch.lost)
+            self._put_places(batch.places)
+            store_digest(self._connection, _CHECKED)
+
+    def close_decisions(self, offsets: Iterable[int], totals: Mapping[int, GroupTotals], attempts_from: int) -> None:
+        """These are done: their deliveries ended, and all their records are in the log."""
+        with transaction(self._connection, self._path):
+            self._connection.executemany(
+                'UPDATE decision SET done = 1 WHERE "offset" = ?', [(offset,) for offset in offsets]
+            )
+            self._put_totals(totals)
+            self._run("REPLACE INTO meta VALUES ('attempts', ?)", (attempts_from,))
+            store_digest(self._connection, _CHECKED)
+
+    def forget(self, now: int, retention_ms: int) -> None:
+        """Drop marks that hold no more, and decisions that are done and older than the log retains."""
+        self._run("DELETE FROM mark WHERE expires <= ?", (now,))
+        self._run("DELETE FROM decision WHERE done = 1 AND now < ?", (now - retention_ms,))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _put_places(self, places: Mapping[Place, int]) -> None:
+        rows = [(topic, partition, following) for (topic, partition), following in places.items()]
+        self._connection.executemany("REPLACE INTO place VALUES (?, ?, ?)", rows)
+
+    def _put_totals(self, totals: Mapping[int, GroupTotals]) -> None:
+        rows = [(g, t.resolved, t.emitted, t.inbox_items, t.fallbacks, t.furthest) for g, t in totals.items()]
+        self._connection.executemany("REPLACE INTO total VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def _put_lost(self, lost: Mapping[int, int]) -> None:
+        rows = [(f"lost/{group}", number) for group, number in lost.items()]
+        self._connection.executemany("REPLACE INTO meta VALUES (?, ?)", rows)
+
+    def _prepare(self) -> None:
+        (tables,) = self._run("SELECT count(*) FROM sqlite_master WHERE name = 'meta'")[0]
+        if tables:
+            (version,) = self._run("SELECT value FROM meta WHERE name = 'version'")[0]
+            if version == 1:
+                self._connection.executescript(f"BEGIN; {'; '.join(_UPGRADE)}; COMMIT")
+            elif version != VERSION:
+                raise StateVersionError(f"{self._path} has version {version}, this program knows {VERSION}")
+            return
+        self._connection.executescript(f"BEGIN; {_SCHEMA}")
+        self._run("INSERT INTO meta VALUES ('version', ?)", (VERSION,))
+        self._run("COMMIT")
