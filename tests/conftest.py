@@ -1,3 +1,3 @@
 """Fixtures that every test may ask for."""
 
-pytest_plugins = ["fixtures_services"]
+pytest_plugins = ["helpers.services"]

@@ -1,6 +1,6 @@
 """Which events were accepted before (RULES 1, "Repeats"): the store behind the gateway's answers 200 and 409.
 
-Two implementations keep one set of laws (`tests/contract/test_admission_laws.py`): `RocksAdmissionStore` here, for one
+Two implementations keep one set of laws (`tests/connectors/admission`): `RocksAdmissionStore` here, for one
 gateway process, and `connectors.admission.redis.RedisAdmissionStore`, which several share. Neither is the last word:
 the flow behind makes the whole check again in log order, so a store that is lost or down costs answers, never events.
 

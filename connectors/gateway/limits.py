@@ -1,7 +1,7 @@
 """How many events a sender may send: an exact sliding window of one second (RULES 1, "Sender limit").
 
 In any window of one second at most the limit is granted, also across the edge of a second: what was granted is kept by
-the millisecond. Two implementations keep the laws of `tests/contract/test_admission_laws.py`: `LocalSenderLimit` for
+the millisecond. Two implementations keep the laws of `tests/connectors/admission`: `LocalSenderLimit` for
 one process, `connectors.admission.redis.RedisSenderLimit` for several.
 """
 

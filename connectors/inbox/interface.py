@@ -1,7 +1,7 @@
 """What an inbox store does for the flow that owns it, and for those who only read (the gateway, checks).
 
 One store holds the key groups of one partition of topic `inbox`: so it has one writer, and its own offset in the log
-says where that writer goes on. The laws that every implementation keeps are in `tests/truth/test_inbox_store_laws.py`:
+says where that writer goes on. The laws that every implementation keeps are in `tests/connectors/inbox`:
 
 - A commit is all or nothing: rows, marks, totals and offset are those before it or those after it, also after kill -9.
 - Pages go by (time of the latest item, number), newest first, without gap or repeat while nothing changes.

@@ -1,6 +1,6 @@
 """The log as the rest of the system sees it: topics of ordered partitions, appended to and read by offset.
 
-Two implementations keep the same laws (`tests/contract/test_log_laws.py`): `connectors.log.embedded.log` (SQLite files
+Two implementations keep the same laws (`tests/connectors/log`): `connectors.log.embedded.log` (SQLite files
 of one machine) and `connectors.log.kafka.log`. The laws, in short:
 
 - Records of one partition are read in the order of their offsets, which rise and may have gaps (compaction).

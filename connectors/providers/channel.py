@@ -4,7 +4,7 @@ A channel is connected once, checked, used by many sends at the same time, and c
 provider or a network does: the answer is one of four results. Exceptions are for programmer errors only. Each provider
 splits a pure `build_request(delivery)` and a pure `parse_response(response)` from the transport between them.
 
-Laws, kept by every channel (tests/contract/test_channel_laws.py):
+Laws, kept by every channel (tests/connectors/providers):
 
 - The provider-side id depends on the delivery key alone, so a resend carries the same one.
 - `Failed.ambiguous` is true whenever the provider may have taken the message: some byte of it may have been read, and

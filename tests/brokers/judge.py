@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from brokers.cluster import wait_for
 from brokers.load import Load, Posted, device_of
-from system.running import Up
+from helpers.up import Up
 
 from connectors.log.interface import Log, Record
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
-from system.running import Up
+from helpers.up import Up
 
 P1_USERS = 24
 P0_USERS = 6

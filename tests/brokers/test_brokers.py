@@ -16,7 +16,7 @@ import pytest
 from brokers.cluster import FULL, Brokers, Probe, three_brokers, wait_for
 from brokers.judge import assert_nothing_lost_nothing_doubled, delivered_at, refusals, waits_after
 from brokers.load import Load
-from system.running import Up, running
+from helpers.up import Up, running
 
 from connectors.log.kafka.log import KafkaLog
 from infra.services import Process

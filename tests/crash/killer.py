@@ -16,7 +16,7 @@ from pathlib import Path
 
 from crash.left_behind import log_of
 from crash.whole_system import System
-from system.running import alive, until
+from helpers.up import alive, until
 
 from connectors.log.interface import Log
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from crash.flow_processes import FlowProcesses, wait_until
+from helpers.flow_processes import FlowProcesses, wait_until
 
 from connectors.log import NewRecord, Record
 from connectors.log.embedded.log import EmbeddedLog

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import orjson
 import pytest
-from crash.flow_processes import FlowProcesses, wait_until
-from delivery.sandbox_process import Sandbox, running_sandbox
 from helpers.flow_bench import decided_in_one_go
+from helpers.flow_processes import FlowProcesses, wait_until
+from helpers.sandbox_process import Sandbox, running_sandbox
 
 from connectors.inbox.memory import MemoryInboxStore
 from connectors.inbox.rocksdb import RocksInboxReader

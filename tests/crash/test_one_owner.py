@@ -12,8 +12,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from crash.flow_processes import wait_until
 from helpers.flow_bench import Bench, user_in_group
+from helpers.flow_processes import wait_until
 from helpers.stock_runner import StockRunner
 
 from connectors.log import Record

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from crash.flow_processes import wait_until
 from helpers.flow_bench import Bench, calls, decided_in_one_go
+from helpers.flow_processes import wait_until
 
 from connectors.log import Record
 from flows.process.open import clock_ms

@@ -20,8 +20,8 @@ from typing import Any
 
 import jwt
 from crash.people import TYPE_TABLES
-from delivery.sandbox_process import running_sandbox
-from system.running import ROOT, Up, alive, until
+from helpers.sandbox_process import running_sandbox
+from helpers.up import ROOT, Up, alive, until
 
 from connectors.sandbox.options import SandboxOptions
 

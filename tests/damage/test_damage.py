@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 from damage.stores import STORES, Store
+from helpers.places import TESTS
 
 from state.disk.rocksdb import open_database, prefixed_rows, stored_row
 from state.model.errors import LogError, StateDamagedError, StateError, StateVersionError, StoreUnavailableError
 
-TESTS = Path(__file__).resolve().parents[1]
 COMMITS = 60
 SEEDS = range(8)
 REMEDIES = ("restore", "delete it", "begin anew", "point --data", "move it away")

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from damage.stores import STORES, claim
-from system.running import Up, running, until
+from helpers.places import TESTS
+from helpers.up import Up, running, until
 
 from connectors.gateway.idempotency import RocksAdmissionStore, Verdict
 from state.model.errors import LogError, StateDamagedError, StateError, StoreUnavailableError
 
-TESTS = Path(__file__).resolve().parents[1]
 _LIBC = ctypes.CDLL(None, use_errno=True)
 FILL = """
 import sys

@@ -16,6 +16,7 @@ import pytest
 from helpers import work_log
 from helpers.decided import TOPICS, written
 from helpers.flow_bench import START, Bench, calls, decided_in_one_go
+from helpers.places import ROOT, TESTS
 
 from flows.steps.decide.group import read_dead_letters, take_over_skips
 from operators import decide as rules
@@ -145,8 +146,7 @@ bench.decide(seconds(float(sys.argv[2])))
 
 
 def _decide_process(bench: Bench, seconds: float) -> int:
-    root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}"}
     arguments = [sys.executable, "-c", _DECIDE, str(bench.directory), str(seconds)]
     return subprocess.run(arguments, env=environment, timeout=90, check=False).returncode
 

@@ -14,6 +14,7 @@ import pytest
 from helpers import work_log
 from helpers.decided import assert_complete, complete
 from helpers.flow_bench import PARTITIONS, START, Bench, calls, decided_in_one_go
+from helpers.places import ROOT, TESTS
 
 from connectors.log import NewRecord
 from flows.steps.decide.group import read_dead_letters, take_over_skips
@@ -211,8 +212,7 @@ bench.decide(seconds(float(sys.argv[2])))
 
 
 def _decide_process(bench: Bench, seconds: float) -> subprocess.CompletedProcess[bytes]:
-    root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}"}
     arguments = [sys.executable, "-c", _DECIDE, str(bench.directory), str(seconds)]
     return subprocess.run(arguments, env=environment, capture_output=True, timeout=60, check=False)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import orjson
-from crash.flow_processes import FlowProcesses, wait_until
 from helpers.flow_bench import Bench, seconds
+from helpers.flow_processes import FlowProcesses, wait_until
 
 from connectors.log import NewRecord
 from flows.process.open import clock_ms

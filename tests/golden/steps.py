@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from helpers.places import ROOT
+
 from flows.commands.graph import existing_flows, prepare_directory
 from flows.config.settings import load_settings
 
-ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = """
 import importlib, sys
 from bytewax.visualize import to_json

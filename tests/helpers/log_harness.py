@@ -15,13 +15,13 @@ from pathlib import Path
 
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from helpers.places import TESTS
 
 from connectors.log.embedded.compaction import CompactionOptions
 from connectors.log.embedded.log import EmbeddedLog, EmbeddedOptions
 from connectors.log.interface import ClaimableLog, Log, NewRecord, Reader, Record, TopicSpec
 from connectors.log.kafka.log import KafkaLog, KafkaOptions
 
-TESTS = Path(__file__).resolve().parents[1]
 RETENTION_MS = 3_600_000
 AT_ONCE = CompactionOptions(lag=timedelta(0), dirty_ratio=0.0, tombstone_retention=timedelta(0))
 SMALL_SEGMENTS = {

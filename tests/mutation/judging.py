@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from helpers.places import TESTS
 from mutation.mutants import OWN_TESTS
 from reference.model import simulate
 from rules.examples import EXAMPLES
@@ -23,7 +24,6 @@ from rules.writing import Line, expected_lines
 CASE_CPU_SECONDS = 6
 """The unchanged product needs less than half a second for the longest case."""
 STREAM_SEEDS = range(2000, 2090)
-TESTS = Path(__file__).resolve().parents[1]
 OWN_SECONDS = 90
 """One test of a module's own, which takes a few on an idle machine; what waits for ever fails."""
 _HERE_ONLY = "not kill_9 and not costs_next_to_nothing"

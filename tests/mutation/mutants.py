@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
+from helpers.places import ROOT
+
 SIMULATED = [
     *(
         f"operators.{name}"
@@ -25,17 +26,17 @@ SIMULATED = [
 ]
 """What decides on events: judged by cases and by the checks of `state_checks`."""
 OWN_TESTS = {
-    "operators.sequence": "unit/test_sequencing.py",
-    "state.disk.poison": "state/test_poison.py",
-    "state.decide.moving": "state/test_moving.py",
-    "state.decide.user_rows": "state/test_user_rows.py",
-    "state.decide.audience_rows": "state/test_audience_rows.py",
-    "state.decide.exports": "state/test_group_exports.py",
-    "operators.schedule": "unit/test_schedule.py",
-    "operators.retry": "delivery/test_retry.py",
-    "operators.attempts": "delivery/test_retry.py",
-    "operators.inbox_shard": "truth/test_inbox_store_laws.py",
-    "flows.recovery.slots": "unit/test_slots.py",
+    "operators.sequence": "operators/test_sequence.py",
+    "state.disk.poison": "state/disk/test_poison.py",
+    "state.decide.moving": "state/decide/test_moving.py",
+    "state.decide.user_rows": "state/decide/test_user_rows.py",
+    "state.decide.audience_rows": "state/decide/test_audience_rows.py",
+    "state.decide.exports": "state/decide/test_exports.py",
+    "operators.schedule": "operators/test_schedule.py",
+    "operators.retry": "operators/test_retry.py",
+    "operators.attempts": "operators/test_retry.py",
+    "operators.inbox_shard": "connectors/inbox/test_inbox_store_laws.py",
+    "flows.recovery.slots": "flows/recovery/test_slots.py",
 }
 """What a simulation does not meet: judged by these tests of its own."""
 MODULES = [*SIMULATED, *OWN_TESTS]

@@ -9,20 +9,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-_DIRECTORY = Path(__file__).resolve().parents[1]
+from helpers.places import TESTS
+
 _MOST = 9
 """Sets of parameters per test: enough to kill, quick enough for hundreds of mutants."""
 _FILES = (
-    *("state/test_pending", "state/test_marks_and_kept", "state/test_audience_and_control", "state/test_emitted"),
-    *("state/test_checkpoint", "state/test_given_up", "unit/test_decided_fields", "unit/test_two_ways"),
-    *("unit/test_acceptance", "unit/test_sequencing"),
+    "state/decide/test_pending",
+    "state/sequence/test_repeats",
+    "state/decide/test_audience",
+    "state/decide/test_emitted",
+    "state/decide/test_checkpoint",
+    "operators/test_decide_given_up",
+    "operators/test_decide",
+    "flows/steps/decide/test_outputs_two_ways",
+    "operators/test_dedup",
+    "operators/test_sequence",
 )
 
 
 def _checks() -> list[tuple[str, Callable[[Path], Any]]]:
     found: list[tuple[str, Callable[[Path], Any]]] = []
     for file in _FILES:
-        spec = importlib.util.spec_from_file_location(f"checked_{Path(file).name}", _DIRECTORY / f"{file}.py")
+        spec = importlib.util.spec_from_file_location(f"checked_{Path(file).name}", TESTS / f"{file}.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

@@ -11,13 +11,13 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from helpers.places import ROOT
 from rules.writing import HOUR, MINUTE, Line, cancel, endpoint, follow, kill, prefer, read, segment, tick, utc
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+DATA = ROOT.parent / "shared" / "data"
 BURST = range(utc("2012-07-04 05:30") // 1000, utc("2012-07-04 06:30") // 1000)
 START = utc("2012-07-01 00:00")
 ZONES = [

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from system.running import Up, carillon, running, until
+from helpers.up import Up, carillon, running, until
 
 from connectors.log import NewRecord
 from connectors.log.embedded.log import EmbeddedLog

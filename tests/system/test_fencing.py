@@ -9,9 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from delivery.feeding import PARTITIONS, System, kill, now_ms, wait_for
-from delivery.sandbox_process import Sandbox, running_sandbox
-from system.kafka_system import KafkaSystem
+from helpers.feeding import PARTITIONS, System, kill, now_ms, wait_for
+from helpers.kafka_system import KafkaSystem
+from helpers.sandbox_process import Sandbox, running_sandbox
 
 from connectors.log.interface import NewRecord
 from connectors.log.topics import topic_specs

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 import pytest
-from system.running import ROOT, Up, running, until
+from helpers.up import ROOT, Up, running, until
 
 DATA = ROOT.parent / "shared" / "data"
 EVENTS = int(os.environ.get("HIGGS_EVENTS", "100000"))

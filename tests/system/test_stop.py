@@ -4,7 +4,7 @@ start.
 
 from pathlib import Path
 
-from system.running import Up, running, until
+from helpers.up import Up, running, until
 
 
 def _burst(system: Up, first: int) -> set[str]:

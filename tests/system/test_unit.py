@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from system.running import ROOT, Up, running, until
+from helpers.up import ROOT, Up, running, until
 
 TWO = {"CARILLON_PROCESSES__DECIDE": "2"}
 

@@ -15,8 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from delivery.sandbox_process import running_sandbox
-from system.running import ROOT, carillon, until
+from helpers.sandbox_process import running_sandbox
+from helpers.up import ROOT, carillon, until
 
 from flows.config.credentials import development_credentials
 from flows.process.place import FENCED_EXIT

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from system.running import Up, alive, carillon, running, until
+from helpers.up import Up, alive, carillon, running, until
 
 PEOPLE = {
     "open": {"quiet_hours": {"enabled": False}, "frequency_cap": {"max_per_hour": 5000, "max_per_day": 5000}},

@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from helpers.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("flows", "operators", "connectors", "state")
 FILE_LINES_MAX = 400
 TEST_LINES_MAX = 600

@@ -1,0 +1,204 @@
+"""Archive of the ledger: parts, manifest, hours, tail, and the track flow killed in the middle."""
+
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import orjson
+import pyarrow.compute as pc
+import pytest
+from helpers.programs import drain, eventually, running
+from helpers.records import PARTITIONS, decision, delivery, emission, open_embedded, record
+
+from connectors.archive.ledger import LedgerQuery, LedgerReader
+from connectors.archive.manifest import read_manifest
+from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
+from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.interface import NewRecord
+from flows.track import DIRECTORY
+from state.ledger import ledger_table
+from state.model.errors import StateDamagedError
+from state.model.keys import key_group, partition_of_group
+
+RUN = """
+import sys
+from datetime import timedelta
+from pathlib import Path
+from bytewax.testing import cluster_main
+from flows.process.drain import install_drain
+from flows.steps.track import ArchivedTopic, PartOptions
+from flows.track import TrackFlowOptions, wire
+from helpers.records import now_ms, open_embedded
+data = Path(sys.argv[1])
+parts = PartOptions(interval=timedelta(milliseconds=100), records_max=400)
+topics = tuple(ArchivedTopic(name, parts) for name in ("ledger", "work", "dead_letters"))
+options = TrackFlowOptions(budget=300, tick=timedelta(milliseconds=100), topics=topics)
+flow = wire(lambda: open_embedded(data), data, drain=install_drain(), now_ms=now_ms, options=options)
+print("ready", flush=True)
+cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=timedelta(milliseconds=50))
+"""
+HOUR = 500_000 * HOUR_MS
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
+    opened = open_embedded(tmp_path)
+    yield opened
+    opened.close()
+
+
+def archive(tmp_path: Path, partition: int, options: ArchiveOptions | None = None) -> ArchiveWriter:
+    return ArchiveWriter(tmp_path / DIRECTORY / str(partition), options)
+
+
+def write(log: EmbeddedLog, tmp_path: Path, *, log_ms: int | None = None) -> None:
+    """What the flow does: everything behind the manifests becomes a part of each partition."""
+    for partition in range(PARTITIONS):
+        writer = archive(tmp_path, partition)
+        reader = log.reader({("ledger", partition): writer.offset})
+        records = reader.poll(100_000, timedelta())
+        reader.close()
+        if log_ms is not None:
+            records = [each._replace(timestamp_ms=log_ms) for each in records]
+        if records:
+            writer.write(ledger_table(records)[0], records[-1].offset + 1)
+
+
+def outcomes(reader: LedgerReader, query: LedgerQuery) -> list[tuple[str, str]]:
+    return [(each.get("event_id") or each["device"], each["outcome"]) for each in reader.records(query)]
+
+
+def test_a_query_reads_parts_and_tail_and_the_last_state_holds(log: EmbeddedLog, tmp_path: Path) -> None:
+    reader = LedgerReader(tmp_path / DIRECTORY, log)
+    assert reader.records(LedgerQuery()) == []
+    log.append([decision("mia", "e1", "HELD", ("d", 1, 0), until=5), decision("leo", "e1", "INBOX", ("d", 1, 1))])
+    assert outcomes(reader, LedgerQuery(user="mia")) == [("e1", "HELD")]
+    write(log, tmp_path)
+    assert outcomes(reader, LedgerQuery(user="mia")) == [("e1", "HELD")]
+    log.append([decision("mia", "e1", "EMITTED", ("d", 9, 0), emission_id="em1")])
+    log.append([emission("mia", "em1", "e1", 1, ("d", 9, 1)), delivery("mia", "em1", "phone", "DELIVERED", 9100)])
+    log.append([delivery("mia", "other", "phone", "UNKNOWN", 9200)])
+    assert outcomes(reader, LedgerQuery(event="e1")) == [("e1", "INBOX"), ("e1", "EMITTED"), ("phone", "DELIVERED")]
+    assert reader.progress("e1") == {"EMITTED": 1, "INBOX": 1}
+    assert reader.progress("e2") is None
+    write(log, tmp_path)
+    assert outcomes(reader, LedgerQuery(event="e1", user="mia")) == [("e1", "EMITTED"), ("phone", "DELIVERED")]
+    assert [each["outcome"] for each in reader.history("e1", "mia") if each["kind"] == "decision"] == [
+        "HELD",
+        "EMITTED",
+    ]
+
+
+def test_times_look_at_the_last_state_only(log: EmbeddedLog, tmp_path: Path) -> None:
+    reader = LedgerReader(tmp_path / DIRECTORY, log)
+    log.append([decision("mia", "e1", "HELD", ("d", 1, 0)), decision("mia", "e2", "INBOX", ("d", 3, 0))])
+    write(log, tmp_path)
+    log.append([decision("mia", "e1", "INBOX", ("d", 8, 0))])
+    assert outcomes(reader, LedgerQuery(to_ms=4000)) == [("e2", "INBOX")]
+    assert outcomes(reader, LedgerQuery(from_ms=3001)) == [("e1", "INBOX")]
+    assert outcomes(reader, LedgerQuery(from_ms=3000, to_ms=8000)) == [("e2", "INBOX")]
+    assert outcomes(reader, LedgerQuery(from_ms=8000, to_ms=8001)) == [("e1", "INBOX")]
+
+
+def test_an_ended_hour_is_merged_once_and_slow_readers_keep_their_files(log: EmbeddedLog, tmp_path: Path) -> None:
+    partition = partition_of_group(key_group("mia"), PARTITIONS)
+    for number in range(5):
+        log.append(
+            [decision("mia", "e1", "HELD", ("d", number, 0)), decision("mia", f"x{number}", "INBOX", ("d", number, 1))]
+        )
+        write(log, tmp_path, log_ms=HOUR + number)
+    options = ArchiveOptions(settle=timedelta(minutes=1), readers=timedelta(minutes=5))
+    writer, reader = archive(tmp_path, partition, options), LedgerReader(tmp_path / DIRECTORY, log)
+    before = reader.records(LedgerQuery())
+    files = {part.file for part in writer.manifest.parts}
+    assert len(files) == 5
+    assert writer.merge_hours(HOUR + HOUR_MS + 59_999) == 0
+    assert writer.merge_hours(HOUR + HOUR_MS + 60_000) == 1
+    [merged] = writer.manifest.parts
+    assert (merged.rows, merged.compacted) == (6, True)
+    assert writer.merge_hours(HOUR + HOUR_MS + 60_001) == 0
+    directory = tmp_path / DIRECTORY / str(partition)
+    assert all((directory / name).exists() for name in files)
+    assert writer.remove_retired(HOUR + HOUR_MS + 60_000 + 299_999) == 0
+    assert writer.remove_retired(HOUR + HOUR_MS + 60_000 + 300_000) == 5
+    assert {path.name for path in directory.glob("*.parquet")} == {merged.file}
+    assert reader.records(LedgerQuery()) == before
+    merged_state = reader.everything(["inbox"]).filter(pc.field("event_id") == "e1").to_pylist()[0]
+    assert (merged_state["first_offset"], merged_state["seq_offset"]) == (0, 4)
+
+
+def test_a_big_hour_is_merged_piece_by_piece(log: EmbeddedLog, tmp_path: Path) -> None:
+    users = [f"u{n}" for n in range(300)]
+    for outcome, offset in (("HELD", 1), ("INBOX", 2)):
+        log.append([decision(user, "e1", outcome, ("d", offset, 0)) for user in users])
+        write(log, tmp_path, log_ms=HOUR + offset)
+    reader = LedgerReader(tmp_path / DIRECTORY, log)
+    before = reader.records(LedgerQuery())
+    writer = archive(tmp_path, 0, ArchiveOptions(merge_rows_max=40))
+    assert writer.merge_hours(HOUR + 2 * HOUR_MS) == 1
+    parts = writer.manifest.parts
+    assert len(parts) > 2
+    assert all(part.compacted and part.rows <= 40 for part in parts)
+    assert reader.records(LedgerQuery()) == before
+    assert len(before) == 300
+    assert writer.merge_hours(HOUR + 2 * HOUR_MS) == 0
+
+
+def test_files_a_crash_left_unnamed_are_removed(log: EmbeddedLog, tmp_path: Path) -> None:
+    log.append([decision("mia", "e1", "INBOX", ("d", 1, 0))])
+    write(log, tmp_path)
+    directory = tmp_path / DIRECTORY / str(partition_of_group(key_group("mia"), PARTITIONS))
+    [named] = directory.glob("*.parquet")
+    (directory / "0000000001.parquet").write_bytes(b"PAR1 torn")
+    (directory / "manifest.json.new").write_bytes(b"{")
+    write(log, tmp_path)
+    ArchiveWriter(directory)
+    assert list(directory.glob("*.parquet")) == [named]
+    assert len(LedgerReader(tmp_path / DIRECTORY, log).records(LedgerQuery())) == 1
+
+
+def test_a_damaged_manifest_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    directory = tmp_path / "0"
+    directory.mkdir()
+    (directory / "manifest.json").write_bytes(b'{"version":1,"offs')
+    with pytest.raises(StateDamagedError, match="restore it, or delete"):
+        ArchiveWriter(directory)
+
+
+def test_the_ledger_is_exact_after_kill_9_in_the_middle_of_a_feed(log: EmbeddedLog, tmp_path: Path) -> None:
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    reader = LedgerReader(tmp_path / DIRECTORY, log)
+
+    def archived() -> int:
+        return sum(read_manifest(tmp_path / DIRECTORY / str(partition)).offset for partition in range(PARTITIONS))
+
+    expected: dict[tuple[str, str], str] = {}
+    fed = 0
+    for turn in range(4):
+        batch: list[NewRecord] = []
+        for number in range(2000):
+            user, event = f"u{number % 70}", f"e{turn}-{number // 2}"
+            outcome = "HELD" if number % 2 == 0 else "MERGED"
+            expected[event, user] = outcome
+            batch.append(decision(user, event, outcome, ("d", fed + number, 0)))
+        with running(RUN, str(tmp_path)):
+            for first in range(0, len(batch), 250):
+                log.append(batch[first : first + 250])
+            enough = fed + dice.randrange(len(batch))
+            fed += len(batch)
+            eventually(lambda enough=enough: archived() >= enough)
+        held = {(each["event_id"], each["user"]): each["outcome"] for each in reader.records(LedgerQuery())}
+        assert held == expected
+    poison = record("ledger", "decision/1+json", {"kind": "decision"}, group=3, seq=("d", 1, 0))
+    log.append([poison])
+    with running(RUN, str(tmp_path)) as process:
+        eventually(lambda: archived() == fed + 1)
+        drain(process)
+    parts = [part for n in range(PARTITIONS) for part in read_manifest(tmp_path / DIRECTORY / str(n)).parts]
+    assert sum(part.rows for part in parts) == fed  # nothing was archived twice
+    letters = log.reader({("dead_letters", 0): 0})
+    assert [orjson.loads(each.value)["stage"] for each in letters.poll(10, timedelta())] == ["track"]
+    letters.close()

@@ -1,0 +1,218 @@
+"""Raw topics in the archive, and reading ranges that are partly there and partly in the log: whole, or refused."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from helpers.places import GOLDEN
+
+from connectors.archive.forms import RAW, raw_table
+from connectors.archive.manifest import Part, archived_up_to, read_manifest
+from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
+from connectors.archive.records import TopicRecords
+from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.interface import NewRecord, Record, TopicSpec
+from state.model.errors import OffsetOutOfRangeError, UnknownTopicError
+
+HOUR = 480_000 * HOUR_MS
+DAY = timedelta(days=1)
+BYTES = GOLDEN / "archive"
+
+
+def records(first: int, end: int, at_ms: int = HOUR) -> list[Record]:
+    """Every kind of key, value and headers that a log may hold."""
+    choose = random.Random(first)
+    shapes = [(), (("schema", b"x/1+json"),), (("a", b""), ("é", b"\xff\0"), ("a", b"again"))]
+    return [
+        Record("work", 2, offset, at_ms + offset, choose.randbytes(offset % 5), choose.randbytes(offset % 300),
+               choose.choice(shapes))
+        for offset in range(first, end)
+    ]  # fmt: skip
+
+
+def written(archive: Path, *parts: list[Record], options: ArchiveOptions | None = None) -> ArchiveWriter:
+    writer = ArchiveWriter(archive / "work" / "2", options, RAW)
+    for part in parts:
+        if part[0].offset != writer.offset:
+            writer.skip_to(part[0].offset)
+        writer.write(raw_table(part), part[-1].offset + 1)
+    return writer
+
+
+def read(topic: TopicRecords, first: int, end: int) -> list[Record]:
+    return [record for batch in topic.read(2, first, end) for record in batch]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    for number in range(3):
+        ArchiveWriter(tmp_path / "archive" / "work" / str(number), None, RAW).write(raw_table([]), 0)
+    return tmp_path / "archive"
+
+
+def test_records_come_back_as_they_were_also_out_of_merged_hours(archive: Path) -> None:
+    everything = records(0, 900) + records(900, 1500, HOUR + HOUR_MS)
+    parts = [everything[first : first + 150] for first in range(0, 1500, 150)]
+    writer = written(archive, *parts, options=ArchiveOptions(row_group_rows=40, merge_rows_max=400))
+    topic = TopicRecords("work", archive=archive, log=None)
+    assert read(topic, 0, 1500) == everything
+    assert writer.merge_hours(HOUR + 3 * HOUR_MS) == 2
+    spans = [(part.first, part.end) for part in writer.manifest.parts]
+    assert (spans[0][0], spans[-1][1]) == (0, 1500)
+    assert len(spans) < len(parts)
+    assert [end for _, end in spans[:-1]] == [first for first, _ in spans[1:]]
+    assert all(part.compacted for part in writer.manifest.parts)
+    assert read(topic, 0, 1500) == everything
+    for first, end in [(0, 1), (149, 151), (433, 1207), (1499, 1500), (700, 700)]:
+        assert read(topic, first, end) == everything[first:end]
+
+
+def test_a_hole_is_named_and_no_merge_hides_it(archive: Path) -> None:
+    writer = written(archive, records(10, 20), records(20, 30), records(40, 50), records(50, 60))
+    topic = TopicRecords("work", archive=archive, log=None)
+    for _ in range(2):
+        assert topic.missing(2, 0, 70) == [(0, 10), (30, 40), (60, 70)]
+        assert read(topic, 12, 30) == [*records(10, 20)[2:], *records(20, 30)]
+        with pytest.raises(OffsetOutOfRangeError, match="work/2: offsets 30 to 39 are neither in the log nor in"):
+            read(topic, 15, 45)
+        writer.merge_hours(HOUR + 3 * HOUR_MS)
+    assert [(part.first, part.end) for part in writer.manifest.parts] == [(10, 30), (40, 60)]
+
+
+def test_a_reader_survives_a_merge_in_the_middle(archive: Path) -> None:
+    everything = records(0, 400)
+    options = ArchiveOptions(row_group_rows=10, readers=timedelta())
+    writer = written(archive, *(everything[n : n + 100] for n in range(0, 400, 100)), options=options)
+    seen: list[Record] = []
+    for batch in TopicRecords("work", archive=archive, log=None).read(2, 0, 400):
+        seen += batch
+        if len(seen) == 150:
+            writer.merge_hours(HOUR + 3 * HOUR_MS)
+            assert writer.remove_retired(HOUR + 3 * HOUR_MS) == 4
+    assert seen == everything
+
+
+def test_old_hours_are_dropped_and_then_missing(archive: Path) -> None:
+    old, young = records(0, 100), records(100, 200, HOUR + 5 * HOUR_MS)
+    options = ArchiveOptions(retention=DAY, readers=timedelta(minutes=5))
+    writer = written(archive, old, young, options=options)
+    past = HOUR + HOUR_MS + DAY // timedelta(milliseconds=1)
+    assert writer.drop_old(past - 1) == 0
+    assert writer.drop_old(past) == 1
+    assert writer.remove_retired(past + 299_999) == 0
+    assert writer.remove_retired(past + 300_000) == 1
+    topic = TopicRecords("work", archive=archive, log=None)
+    assert (topic.begin(2), topic.end(2)) == (100, 200)
+    assert read(topic, 100, 200) == young
+    assert writer.offset == 200, "what was dropped is not archived a second time"
+
+
+class TwoPlaces:
+    """An embedded log whose clock the test sets, and an archive that copies from it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.now_ms = HOUR
+        self.log = EmbeddedLog(directory, clock=lambda: self.now_ms)
+        self.log.ensure_topics([TopicSpec("work", 3, retention_ms=DAY // timedelta(milliseconds=1))])
+        self.archive = directory / "archive"
+        for number in range(3):
+            ArchiveWriter(self.archive / "work" / str(number), None, RAW).write(raw_table([]), 0)
+
+    def append(self, count: int) -> None:
+        self.log.append([NewRecord("work", 2, b"k", b"v%d" % n, (("schema", b"work/1+json"),)) for n in range(count)])
+
+    def copy(self) -> None:
+        writer = ArchiveWriter(self.archive / "work" / "2", None, RAW)
+        if self.log.begin_offset("work", 2) > writer.offset:
+            writer.skip_to(self.log.begin_offset("work", 2))
+        reader = self.log.reader({("work", 2): writer.offset})
+        while found := reader.poll(1000, timedelta()):
+            writer.write(raw_table(found), found[-1].offset + 1)
+        reader.close()
+
+    def maintain(self, *, patience: timedelta = timedelta()) -> None:
+        self.log.maintain(self.now_ms, archived_up_to(self.archive), patience)
+
+    def read(self, first: int, end: int) -> list[Record]:
+        return read(TopicRecords("work", archive=self.archive, log=self.log), first, end)
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Iterator[TwoPlaces]:
+    made = TwoPlaces(tmp_path)
+    yield made
+    made.log.close()
+
+
+def test_log_and_archive_read_as_one(places: TwoPlaces) -> None:
+    places.append(100)
+    whole = places.read(0, 100)
+    assert [record.offset for record in whole] == list(range(100))
+    places.copy()
+    places.now_ms += 2 * DAY // timedelta(milliseconds=1)
+    places.append(50)
+    whole = places.read(0, 150)
+    places.maintain()
+    assert places.log.begin_offset("work", 2) == 100
+    assert places.read(0, 150) == whole
+    assert places.read(90, 110) == whole[90:110]
+    topic = TopicRecords("work", archive=places.archive, log=places.log)
+    assert (topic.partitions, topic.begin(2), topic.end(2)) == (3, 0, 150)
+    assert topic.first_where(2, lambda record: record.timestamp_ms > HOUR) == 100
+    assert topic.first_where(2, lambda record: None if record.offset % 7 else record.offset >= 63) == 57
+    assert topic.first_where(2, lambda _: False) == 150
+    with pytest.raises(OffsetOutOfRangeError, match="offsets 0 to 99 are"):
+        read(TopicRecords("work", archive=None, log=places.log), 0, 150)
+
+
+def test_a_log_that_is_trimmed_under_a_reader_goes_on_in_the_archive(places: TwoPlaces) -> None:
+    for _ in range(6):
+        places.append(5000)
+    whole = places.read(0, 30_000)
+    places.copy()
+    seen: list[Record] = []
+    for batch in TopicRecords("work", archive=places.archive, log=places.log).read(2, 0, 30_000):
+        if not seen:
+            places.now_ms += 2 * DAY // timedelta(milliseconds=1)
+            places.append(1)
+            places.maintain()
+            assert places.log.begin_offset("work", 2) == 30_000, "the log was not trimmed under the reader"
+        seen += batch
+    assert seen == whole
+
+
+def test_the_log_keeps_what_is_not_archived_but_not_for_ever(places: TwoPlaces) -> None:
+    places.append(100)
+    places.copy()
+    places.append(30)
+    places.now_ms += 2 * DAY // timedelta(milliseconds=1)
+    places.append(1)
+    places.maintain(patience=3 * DAY)
+    assert places.log.begin_offset("work", 2) == 100
+    places.now_ms += 3 * DAY // timedelta(milliseconds=1)
+    places.maintain(patience=3 * DAY)
+    assert places.log.begin_offset("work", 2) == 130
+    places.copy()
+    assert places.read(130, 131)[0].offset == 130
+
+
+def test_an_archive_that_is_not_there_is_no_empty_topic(tmp_path: Path) -> None:
+    with pytest.raises(UnknownTopicError, match="holds no archive of topic work"):
+        TopicRecords("work", archive=tmp_path, log=None)
+
+
+def test_parts_and_manifests_of_before_are_read(tmp_path: Path) -> None:
+    """To write them anew, deliberately: `written(BYTES, records(0, 40), records(40, 60))`."""
+    assert read(TopicRecords("work", archive=BYTES, log=None), 0, 60) == [*records(0, 40), *records(40, 60)]
+
+
+def test_a_manifest_without_ranges_is_read(tmp_path: Path) -> None:
+    """As the ledger's were written before raw topics were archived."""
+    content = '{"version":1,"offset":9,"serial":1,"parts":[{"file":"a","hour":1,"rows":9,"bytes":5,"compacted":true}]}'
+    (tmp_path / "manifest.json").write_text(content)
+    manifest = read_manifest(tmp_path)
+    assert manifest.parts == (Part("a", 1, 9, 5, compacted=True, first=-1, end=-1),)

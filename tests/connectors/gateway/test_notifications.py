@@ -1,0 +1,326 @@
+"""Posting events to a real gateway process: every status, all errors at once, repeats, batches, records on the log."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+from helpers.gateway import Gateway, now_ms, running
+
+from state.model.event import decode_event
+from state.model.keys import key_group, partition_of_group
+
+OTP = {"type": "otp", "target": "u1", "payload": {"code": "123456"}}
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running(tmp_path_factory.mktemp("gateway")) as started:
+        yield started
+
+
+def like(**fields: Any) -> dict[str, Any]:
+    return {"type": "like", "actor": "a", "target": f"t-{uuid4().hex}", "object": "o", **fields}
+
+
+def test_new_event_is_202_and_on_the_log_in_its_place(gateway: Gateway) -> None:
+    event = like(payload={"text": "é"}, created_at=5)
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    reply = gateway.post(event, headers={"traceparent": trace})
+    assert reply.status == 202
+    (record,) = [one for one in gateway.records("events.p1") if one.key == event["target"].encode()]
+    stored = decode_event(record.value)
+    assert stored.event_id == reply.json["event_id"]
+    assert (stored.sender_id, stored.priority, stored.ttl_ms) == ("shop", "P1", 3_600_000)
+    assert abs(stored.ingested_at - now_ms()) < 10_000
+    assert record.partition == partition_of_group(key_group(event["target"]), 4)
+    assert dict(record.headers) == {"schema": b"event/1+json", "lane": b"p1", "trace": trace.encode()}
+
+
+@pytest.mark.parametrize(
+    ("event", "topic", "key"),
+    [
+        ({"type": "new_post", "fan_out_type": "FOLLOWERS", "actor": "star-1"}, "events.p1", "star-1"),
+        ({"type": "newsletter", "fan_out_type": "SEGMENT", "segment": "seg-1"}, "events.p2", "seg-1"),
+        ({"type": "maintenance", "fan_out_type": "BROADCAST", "event_id": "b-1"}, "events.p1", "b-1"),
+        ({"type": "like", "priority": "P2", "target": "lowered-1"}, "events.p2", "lowered-1"),
+        ({**OTP, "target": "otp-1"}, "events.p0", "otp-1"),
+    ],
+)
+def test_each_class_and_fan_out_has_its_topic_and_key(
+    gateway: Gateway, event: dict[str, Any], topic: str, key: str
+) -> None:
+    assert gateway.post(event, key="key-all").status == 202
+    assert [one.partition for one in gateway.records(topic) if one.key == key.encode()] == [
+        partition_of_group(key_group(key), 4)
+    ]
+
+
+def test_every_error_is_told_at_once_and_nothing_is_accepted(gateway: Gateway) -> None:
+    before = len(gateway.records("events.p1"))
+    reply = gateway.post({
+        "type": "like", "actor": "a\n", "object": "", "segment": "x" * 257, "idempotency_key": "e\u0301",
+        "payload": {"a": [[[[[[[[1]]]]]]]]}, "ttl_ms": 1.5, "created_at": True, "deliver_at": "soon", "retracts": 1,
+        "priority": "P3", "to": {"fax": "1"}, "role": "admin", "ingested_at": 1, "parent_event_id": 7,
+    })  # fmt: skip
+    assert reply.status == 400
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.paths == {
+        "actor", "object", "segment", "idempotency_key", "payload", "ttl_ms", "created_at", "deliver_at", "retracts",
+        "priority", "to", "role", "ingested_at", "parent_event_id", "target",
+    }  # fmt: skip
+    assert all(error["problem"] and error["remedy"] for error in reply.json["errors"])
+    assert len(gateway.records("events.p1")) == before
+
+
+@pytest.mark.parametrize(
+    ("event", "path"),
+    [
+        ({"type": "new_post", "fan_out_type": "FOLLOWERS"}, "actor"),
+        ({"type": "newsletter", "fan_out_type": "SEGMENT"}, "segment"),
+        ({"type": "like", "fan_out_type": "BROADCAST"}, "fan_out_type"),
+        ({"type": "new_post", "target": "u"}, "fan_out_type"),
+        ({"type": "like"}, "target"),
+        ({"target": "u"}, "type"),
+        ({**OTP, "to": {"in_app": "x"}}, "to.in_app"),
+        ({"type": "like", "target": "u", "to": {"push": "x"}}, "to"),
+        ({"type": "like", "target": "u", "payload": {"n": 2**64}}, "payload"),
+        ({"type": "like", "target": "u", "payload": {"n": "x" * 16_384}}, "payload"),
+        ({"type": "like", "target": "u", "unknown": None}, "unknown"),
+        ({"type": "like", "target": "u", "schema_version": 0}, "schema_version"),
+        ([], ""),
+        (1, ""),
+        (None, ""),
+    ],
+)
+def test_400_names_the_field(gateway: Gateway, event: Any, path: str) -> None:
+    reply = gateway.post(msgspec.json.encode(event), key="key-all")
+    assert reply.status == 400
+    assert path in reply.paths
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b'{"type": NaN}', b"\xff\xfe", b'{"type":"like","target":"\xff"}', b"[" * 100_000, b'{"a":"\\ud800"}'],
+)
+def test_poison_is_400(gateway: Gateway, body: bytes) -> None:
+    assert gateway.post(body).status == 400
+
+
+@pytest.mark.parametrize(
+    ("event", "key", "path"),
+    [
+        ({"type": "nobody_knows", "target": "u"}, "key-shop", "type"),
+        (OTP, "key-shop", "type"),
+        ({"type": "like", "target": "u"}, "key-p0", "type"),
+        ({"type": "comment", "target": "u"}, "key-likes", "type"),
+        ({"type": "like", "target": "u", "sender_id": "other"}, "key-shop", "sender_id"),
+        ({"type": "like", "target": "u", "priority": "P0"}, "key-shop", "priority"),
+        ({"type": "newsletter", "fan_out_type": "SEGMENT", "segment": "s", "priority": "P1"}, "key-shop", "priority"),
+        ({**OTP, "priority": "P1"}, "key-p0", "priority"),
+    ],
+)
+def test_403_for_what_this_sender_may_not_do(gateway: Gateway, event: Any, key: str, path: str) -> None:
+    reply = gateway.post(event, key=key)
+    assert reply.status == 403
+    assert reply.paths == {path}
+
+
+def test_what_is_allowed_at_the_edges(gateway: Gateway) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(7):
+        deep = {"a": deep}
+    exact = {"x": "y" * (16_384 - 8)}
+    for event in (
+        like(payload=deep), like(payload=exact), like(to={}), like(to={"push": None}), like(sender_id="shop"),
+        like(object="x" * 256), like(ttl_ms=0), like(schema_version=2, whatever=[1]), like(priority=None),
+        like(actor="مرحبا 🙂"), like(payload=None),
+    ):  # fmt: skip
+        assert gateway.post(event).status == 202, event
+    assert gateway.post({**OTP, "to": {"email": "new@example.org"}}, key="key-p0").status == 202
+    (stored,) = [one for one in gateway.values("events.p0") if one["to"]]
+    assert stored["to"] == {"email": "new@example.org"}
+
+
+def test_body_beyond_256_kib_is_413_with_and_without_a_length(gateway: Gateway) -> None:
+    big = b'{"type":"like","payload":{"a":"' + b"x" * (256 * 1024) + b'"}}'
+    assert gateway.post(big).status == 413
+    assert gateway.post(iter([big[:1000], big[1000:]])).status == 413
+    assert gateway.post(b"{}", headers={"content-encoding": "gzip"}).status == 415
+
+
+def test_repeat_is_200_with_the_original_id(gateway: Gateway) -> None:
+    for event in (like(), like(idempotency_key=uuid4().hex), like(event_id=uuid4().hex)):
+        first, second = gateway.post(event), gateway.post(event)
+        assert (first.status, second.status) == (202, 200)
+        assert first.json["event_id"] == second.json["event_id"]
+        stored = [one for one in gateway.values("events.p1") if one["target"] == event["target"]]
+        assert len(stored) == 1, "a repeat leaves no trace"
+
+
+def test_another_body_under_a_key_is_409_with_the_original_id(gateway: Gateway) -> None:
+    event = like(idempotency_key=uuid4().hex)
+    first = gateway.post(event)
+    second = gateway.post({**event, "object": "p"})
+    assert second.status == 409
+    assert second.json["event_id"] == first.json["event_id"]
+    assert gateway.post(event, key="key-other").status == 202, "keys are the sender's own"
+
+
+def test_like_unlike_like_is_three_events(gateway: Gateway) -> None:
+    event = like()
+    replies = [gateway.post({**event, "retracts": retracts}) for retracts in (False, True, False)]
+    assert [reply.status for reply in replies] == [202, 202, 202]
+    assert len({reply.json["event_id"] for reply in replies}) == 3
+
+
+def test_keyless_p0_is_never_a_repeat(gateway: Gateway) -> None:
+    assert [gateway.post(OTP, key="key-p0").status for _ in range(2)] == [202, 202]
+
+
+def test_hundred_parallel_posts_of_one_key_are_one_event(gateway: Gateway) -> None:
+    event = like(idempotency_key=uuid4().hex)
+    with ThreadPoolExecutor(50) as pool:
+        replies = list(pool.map(lambda _: gateway.post(event), range(100)))
+    assert Counter(reply.status for reply in replies) == {202: 1, 200: 99}
+    assert len({reply.json["event_id"] for reply in replies}) == 1
+    assert {one["event_id"] for one in gateway.values("events.p1") if one["target"] == event["target"]} == {
+        replies[0].json["event_id"]
+    }
+
+
+def test_retraction_goes_to_its_lane_and_to_schedule(gateway: Gateway) -> None:
+    event = like(retracts=True)
+    event_id = gateway.post(event).json["event_id"]
+    for topic in ("events.p1", "schedule"):
+        assert event_id in [one["event_id"] for one in gateway.values(topic)]
+
+
+@pytest.mark.parametrize("retracts", [False, True])
+def test_kept_event_goes_to_schedule_only(gateway: Gateway, retracts: bool) -> None:
+    event = like(deliver_at=now_ms() + 60_000, retracts=retracts)
+    event_id = gateway.post(event).json["event_id"]
+    kept = [one for one in gateway.records("schedule") if one.key == event_id.encode()]
+    assert [decode_event(one.value).deliver_at for one in kept] == [event["deliver_at"]]
+    assert event_id not in [one["event_id"] for one in gateway.values("events.p1")]
+    past = gateway.post(like(deliver_at=now_ms() - 1))
+    assert past.json["event_id"] in [one["event_id"] for one in gateway.values("events.p1")]
+
+
+# --- batch ---
+
+
+@pytest.mark.parametrize("form", ["array", "ndjson"])
+def test_batch_answers_each_item_in_order(gateway: Gateway, form: str) -> None:
+    keyed = like(idempotency_key=uuid4().hex)
+    items = [like(), keyed, keyed, {**keyed, "object": "x"}, {"type": "like"}, {"type": "otp", "target": "u"}, 5]
+    lines = b"\n".join([*map(msgspec.json.encode, items), b"{", b""])
+    body = lines if form == "ndjson" else msgspec.json.encode(items)
+    reply = gateway.call("POST", "/v1/notifications/batch", body, headers={"content-type": "application/x-ndjson"})
+    assert reply.status == 200
+    expected = [202, 202, 200, 409, 400, 403, 400]
+    assert [item["status"] for item in reply.json] == expected + ([400] if form == "ndjson" else [])
+    assert reply.json[1]["event_id"] == reply.json[2]["event_id"] == reply.json[3]["event_id"]
+    assert reply.json[4]["errors"][0]["path"] == "target"
+
+
+def test_batch_is_in_order_on_the_log(gateway: Gateway) -> None:
+    target = uuid4().hex
+    items = [like(target=target, object=str(number)) for number in range(500)]
+    reply = gateway.call("POST", "/v1/notifications/batch", items)
+    assert {item["status"] for item in reply.json} == {202}
+    stored = [one["object"] for one in gateway.values("events.p1") if one["target"] == target]
+    assert stored == [str(number) for number in range(500)]
+
+
+@pytest.mark.parametrize("body", [b"[", b"[1"])
+def test_broken_batch_is_400(gateway: Gateway, body: bytes) -> None:
+    assert gateway.call("POST", "/v1/notifications/batch", body).status == 400
+
+
+def test_empty_batch_is_an_empty_answer(gateway: Gateway) -> None:
+    assert gateway.call("POST", "/v1/notifications/batch", b"[]").json == []
+
+
+# --- limits ---
+
+
+def test_limit_is_429_with_retry_after(gateway: Gateway) -> None:
+    elapsed_s = 1.0
+    while elapsed_s > 0.9:  # until all posts fall into one second, on a busy machine too
+        time.sleep(1.1)
+        begin = time.monotonic()
+        replies = [gateway.post(like(), key="key-slow") for _ in range(7)]
+        batch = gateway.call("POST", "/v1/notifications/batch", [like()] * 3, key="key-slow")
+        elapsed_s = time.monotonic() - begin
+    assert [reply.status for reply in replies] == [202] * 5 + [429] * 2
+    assert replies[-1].headers["retry-after"] == "1"
+    assert batch.status == 429
+    time.sleep(1.1)
+    batch = gateway.call("POST", "/v1/notifications/batch", [like() for _ in range(8)], key="key-slow")
+    assert [item["status"] for item in batch.json] == [202] * 5 + [429] * 3
+
+
+# --- progress and cancelling ---
+
+
+def test_progress_counts_outcomes_and_is_the_senders_own(gateway: Gateway) -> None:
+    event_id = gateway.post(like()).json["event_id"]
+    path = f"/v1/notifications/{event_id}"
+    assert gateway.get(path).json == {
+        "event_id": event_id, "state": "accepted", "deliver_at": None, "recipients": 0, "outcomes": {},
+    }  # fmt: skip
+    (gateway.directory / "progress.json").write_bytes(msgspec.json.encode({event_id: {"EMITTED": 2, "INBOX": 1}}))
+    assert gateway.get(path).json["recipients"] == 3
+    assert gateway.get(path, key="key-other").status == 404
+    assert gateway.get("/v1/notifications/unknown").status == 404
+
+
+def answer_cancels(gateway: Gateway, event_id: str, how: list[str]) -> None:
+    """What the owner of `schedule` does: one `released` record for each cancel that it reads."""
+    from connectors.log.interface import NewRecord
+
+    seen, deadline = 0, time.monotonic() + 5
+    while seen < len(how) and time.monotonic() < deadline:
+        cancels = [
+            one for one in gateway.records("schedule")
+            if one.key == event_id.encode() and dict(one.headers)["schema"] == b"cancel/1+json"
+        ]  # fmt: skip
+        for answer in how[seen : len(cancels)]:
+            body = msgspec.json.encode({"event_id": event_id, "how": answer})
+            gateway.log.append([NewRecord("schedule", 0, event_id.encode(), body, (("schema", b"released/1+json"),))])
+        seen = max(seen, len(cancels))
+        time.sleep(0.01)
+
+
+def test_cancel_frees_key_and_event_id(gateway: Gateway) -> None:
+    event = like(deliver_at=now_ms() + 60_000, idempotency_key=uuid4().hex, event_id=uuid4().hex)
+    path = f"/v1/notifications/{gateway.post(event).json['event_id']}"
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(answer_cancels, gateway, event["event_id"], ["cancelled"])
+        assert gateway.call("DELETE", path, key="key-other").status == 404
+        assert gateway.call("DELETE", path).status == 200
+    assert gateway.get(path).status == 404
+    assert gateway.call("DELETE", path).status == 404
+    assert gateway.post({**event, "object": "another"}).status == 202
+
+
+@pytest.mark.parametrize(
+    ("answers", "status"), [(["released", "released"], 409), (["released", "cancelled"], 200)], ids=["late", "race"]
+)
+def test_cancel_goes_by_the_order_of_the_topic(gateway: Gateway, answers: list[str], status: int) -> None:
+    event_id = gateway.post(like(deliver_at=now_ms() + 60_000)).json["event_id"]
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(answer_cancels, gateway, event_id, answers)
+        assert gateway.call("DELETE", f"/v1/notifications/{event_id}").status == status
+
+
+def test_cancel_without_an_answer_is_503_and_of_an_event_not_kept_409(gateway: Gateway) -> None:
+    kept = gateway.post(like(deliver_at=now_ms() + 60_000)).json["event_id"]
+    assert gateway.call("DELETE", f"/v1/notifications/{kept}").status == 503
+    at_once = gateway.post(like()).json["event_id"]
+    assert gateway.call("DELETE", f"/v1/notifications/{at_once}").status == 409

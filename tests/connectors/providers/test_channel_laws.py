@@ -1,0 +1,268 @@
+"""The laws of connectors.providers.channel, over every channel and the real sandbox servers."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.sandbox_process import Sandbox, running_sandbox
+
+from connectors.providers.channel import Channel, Delivery, Failed, Rejected, Result, Sent, Throttled
+from connectors.providers.email.smtp import SmtpChannel
+from connectors.providers.push.apns import ApnsChannel
+from connectors.providers.sms.twilio import TwilioChannel
+from state.model.content import Content, EmailContent, PushContent, SmsContent
+
+NAMES = ["apns", "twilio", "smtp"]
+PUSH = PushContent("Carillon", "Ann liked your photo", (("event_id", "e1"),))
+SMS = SmsContent("Your code is 123456")
+MAIL = EmailContent("Your code", "Your code is 123456\n", "<p>Your code is <b>123456</b></p>")
+
+
+@dataclass
+class Case:
+    """One provider, and which recipients make it behave in which way."""
+
+    name: str
+    make: Callable[[Sandbox, timedelta], Channel]
+    kind: str
+    content: Content
+    good: str
+    hangs: str
+    breaks: str
+    refuses: str
+    fails_once: str
+    unknown: str
+
+
+def _apns(sandbox: Sandbox, deadline: timedelta) -> Channel:
+    return ApnsChannel(dataclasses.replace(sandbox.options.apns, timeout=deadline))
+
+
+def _twilio(sandbox: Sandbox, deadline: timedelta) -> Channel:
+    options = dataclasses.replace(sandbox.options.twilio, timeout=deadline)
+    return TwilioChannel(options, clock_ms=lambda: time.time_ns() // 1_000_000)
+
+
+def _smtp(sandbox: Sandbox, deadline: timedelta) -> Channel:
+    return SmtpChannel(dataclasses.replace(sandbox.options.smtp, timeout=deadline), clock_s=time.time)
+
+
+CASES = {
+    "apns": Case(
+        "apns", _apns, "push", PUSH, "a" * 64, "hang-" + "a" * 20, "rst-" + "a" * 20, "500-" + "a" * 20,
+        "503x1-" + "a" * 20, "bad-" + "a" * 20,
+    ),
+    "twilio": Case(
+        "twilio", _twilio, "sms", SMS, "+14155550100", "+19990000001", "+19990010001", "+19995000001", "+19995031001",
+        "+15005550001",
+    ),
+    "smtp": Case(
+        "smtp", _smtp, "email", MAIL, "ann@example.com", "hang-a@example.com", "drop-a@example.com",
+        "450-a@example.com", "451x1-a@example.com", "550-a@example.com",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as running:
+        yield running
+
+
+@pytest.fixture(params=NAMES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+_count = iter(range(1_000_000))
+
+
+def delivery(case: Case, channel: Channel, address: str, **changes: Any) -> Delivery:
+    key = changes.pop("key", f"em_{next(_count)}/u1/{case.kind}/d1")
+    values: dict[str, Any] = {
+        "key": key, "attempt": 1, "provider_id": channel.provider_id(key), "user": "u1", "channel": case.kind,
+        "device": "d1", "platform": "ios", "address": address, "registered_at": 1_000, "content": case.content,
+        "priority": "P1", "expires_at": time.time_ns() // 1_000_000 + 3_600_000,
+    }  # fmt: skip
+    return Delivery(**(values | changes))
+
+
+@asynccontextmanager
+async def connected(
+    case: Case, sandbox: Sandbox, deadline: timedelta = timedelta(seconds=10)
+) -> AsyncIterator[Channel]:
+    channel = case.make(sandbox, deadline)
+    await channel.connect()
+    try:
+        yield channel
+    finally:
+        await channel.close()
+
+
+def send_one(case: Case, sandbox: Sandbox, address: str, deadline_s: float = 10, **changes: Any) -> Result:
+    async def run() -> Result:
+        async with connected(case, sandbox, timedelta(seconds=deadline_s)) as channel:
+            return await channel.send(delivery(case, channel, address, **changes))
+
+    return asyncio.run(run())
+
+
+def test_what_is_sent_arrives_once_under_its_id(case: Case, sandbox: Sandbox) -> None:
+    key = f"em_arrives/{case.name}/x/d"
+
+    async def run() -> tuple[Result, str]:
+        async with connected(case, sandbox) as channel:
+            return await channel.send(delivery(case, channel, case.good, key=key)), channel.provider_id(key)
+
+    result, identity = asyncio.run(run())
+    assert isinstance(result, Sent)
+    entries = [entry for entry in sandbox.journal(case.name) if entry["id"] == identity]
+    assert [entry["status"] in (200, 201, 250) for entry in entries] == [True]
+    assert entries[0]["to"] == case.good
+
+
+def test_the_same_key_gives_the_same_id_and_another_key_another(case: Case, sandbox: Sandbox) -> None:
+    first, again = (case.make(sandbox, timedelta(seconds=1)) for _ in range(2))
+    assert first.provider_id("k") == again.provider_id("k") != first.provider_id("l")
+
+
+def test_an_answer_that_never_comes_is_ambiguous_and_ends_at_the_deadline(case: Case, sandbox: Sandbox) -> None:
+    began = time.monotonic()
+    result = send_one(case, sandbox, case.hangs, deadline_s=0.4)
+    assert isinstance(result, Failed)
+    assert result.ambiguous
+    assert time.monotonic() - began < 3
+    assert len(sandbox.to(case.name, case.hangs)) == 1, "the fault did not bite"
+
+
+def test_a_connection_that_breaks_before_the_answer_is_ambiguous(case: Case, sandbox: Sandbox) -> None:
+    result = send_one(case, sandbox, case.breaks, deadline_s=3)
+    assert isinstance(result, Failed)
+    assert result.ambiguous
+    assert len(sandbox.to(case.name, case.breaks)) == 1, "sent again by itself"
+
+
+def test_a_refusal_may_be_tried_again_and_is_not_ambiguous(case: Case, sandbox: Sandbox) -> None:
+    result = send_one(case, sandbox, case.refuses)
+    assert isinstance(result, Failed)
+    assert (result.retryable, result.ambiguous) == (True, False)
+
+
+def test_after_a_refusal_the_same_channel_goes_on(case: Case, sandbox: Sandbox) -> None:
+    async def run() -> list[Result]:
+        async with connected(case, sandbox) as channel:
+            first = await channel.send(delivery(case, channel, case.fails_once))
+            return [first, await channel.send(delivery(case, channel, case.fails_once))]
+
+    first, second = asyncio.run(run())
+    assert isinstance(first, Failed)
+    assert isinstance(second, Sent)
+
+
+def test_an_unknown_address_is_rejected_for_good_as_of_its_registration(case: Case, sandbox: Sandbox) -> None:
+    result = send_one(case, sandbox, case.unknown, registered_at=4_711)
+    assert isinstance(result, Rejected)
+    assert (result.permanent, result.token_gone) == (True, 4_711)
+
+
+def test_a_provider_that_is_down_is_an_unambiguous_failure(case: Case, sandbox: Sandbox) -> None:
+    """Nothing listens at the port: certainly nothing was taken."""
+    channel = case.make(sandbox, timedelta(seconds=2))
+    options: Any = channel
+    if case.name == "smtp":
+        options.options = dataclasses.replace(options.options, port=1)
+    else:
+        scheme = "https" if case.name == "apns" else "http"
+        options.options = dataclasses.replace(options.options, origin=f"{scheme}://127.0.0.1:1")
+
+    async def run() -> Result:
+        await channel.connect()
+        return await channel.send(delivery(case, channel, case.good))
+
+    result = asyncio.run(run())
+    assert isinstance(result, Failed)
+    assert (result.retryable, result.ambiguous) == (True, False)
+
+
+def test_many_at_once_arrive_once_each(case: Case, sandbox: Sandbox) -> None:
+    async def run() -> tuple[list[Result], set[str]]:
+        async with connected(case, sandbox) as channel:
+            batch = [delivery(case, channel, case.good) for _ in range(200)]
+            return await asyncio.gather(*map(channel.send, batch)), {entry.provider_id for entry in batch}
+
+    results, identities = asyncio.run(run())
+    assert all(isinstance(result, Sent) for result in results)
+    seen = [entry["id"] for entry in sandbox.journal(case.name) if entry["id"] in identities]
+    assert sorted(map(str, seen)) == sorted(identities)
+
+
+def test_a_result_never_tells_address_or_content(case: Case, sandbox: Sandbox) -> None:
+    for address in (case.refuses, case.unknown, case.fails_once):
+        text = repr(send_one(case, sandbox, address))
+        assert address not in text
+        assert "123456" not in text
+
+
+def test_check_reaches_the_provider_and_sends_nothing(case: Case, sandbox: Sandbox) -> None:
+    async def run() -> bool:
+        async with connected(case, sandbox) as channel:
+            return (await channel.check()).ok
+
+    before = len(sandbox.journal(case.name))
+    assert asyncio.run(run())
+    assert len(sandbox.journal(case.name)) == before
+
+
+def test_sends_in_progress_end_as_ambiguous_when_the_channel_closes(case: Case, sandbox: Sandbox) -> None:
+    async def run() -> Result:
+        channel = case.make(sandbox, timedelta(seconds=2))
+        await channel.connect()
+        sending = asyncio.create_task(channel.send(delivery(case, channel, case.hangs)))
+        await asyncio.sleep(0.3)
+        await channel.close()
+        return await sending
+
+    result = asyncio.run(run())
+    assert isinstance(result, Failed)
+    assert result.ambiguous
+
+
+def test_apns_gone_carries_the_providers_time(sandbox: Sandbox) -> None:
+    before = time.time_ns() // 1_000_000
+    result = send_one(CASES["apns"], sandbox, "gone-" + "b" * 20)
+    assert isinstance(result, Rejected)
+    assert result.token_gone is not None
+    assert before <= result.token_gone <= time.time_ns() // 1_000_000
+
+
+def test_apns_too_many_requests_is_throttled_with_its_wait(sandbox: Sandbox) -> None:
+    result = send_one(CASES["apns"], sandbox, "429-" + "b" * 20)
+    assert result == Throttled(timedelta(seconds=1), "TooManyRequests")
+
+
+def test_apns_a_long_body_is_cut_to_what_apns_takes(sandbox: Sandbox) -> None:
+    for body in ("ü" * 5000, '"' * 6000, "x" * 10_000, "\u2028" * 4000):
+        content = PushContent("title", body)
+        assert isinstance(send_one(CASES["apns"], sandbox, "c" * 64, content=content), Sent)
+
+
+def test_smtp_the_mail_arrives_as_two_parts_under_its_message_id(sandbox: Sandbox) -> None:
+    key = "em_parts/u/email/d"
+    assert isinstance(send_one(CASES["smtp"], sandbox, "parts@example.com", key=key), Sent)
+    (entry,) = sandbox.to("smtp", "parts@example.com")
+    name = hashlib.sha256(str(entry["id"]).encode()).hexdigest()[:40]
+    raw = Path(sandbox.directory / "sandbox" / "mail" / f"{name}.eml").read_bytes()
+    assert hashlib.sha256(raw).hexdigest() == entry["body_sha256"]
+    assert b"text/plain" in raw
+    assert b"text/html" in raw
+    assert b"List-Unsubscribe" not in raw

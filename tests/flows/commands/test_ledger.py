@@ -1,0 +1,181 @@
+"""`ledger`, `ledger --check` and `explain` over a data directory: whole, and with one record of each kind deleted."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from helpers.healthy_ledger import LEO, MIA, G, H, healthy
+from helpers.inbox_flow import RUN, last_counts, read_all
+from helpers.programs import drain, eventually, running
+from helpers.records import PARTITIONS, counts, decision, open_embedded, record
+
+from connectors.archive.ledger import LedgerQuery
+from connectors.inbox.rocksdb import RocksInboxStore, shard_path
+from connectors.log.interface import NewRecord
+from flows.commands.explain import explain
+from flows.commands.ledger import BadTimeError, ProofOptions, check_ledger, parse_time, show_ledger
+from flows.commands.output import Output
+from flows.inbox import DIRECTORY
+from state.inbox.values import ShardCommit, UserChanges
+from state.model.keys import key_group, partition_of_group
+from state.model.registry import load_registry
+from state.model.work import KillWork, PreferenceWork, encode_work
+
+AT_ONCE = ProofOptions(settled=timedelta(), patience=timedelta())
+JSON = Output(as_json=True)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with the records of a whole ledger, and the rows and counts that the inbox flow made of them."""
+    data = tmp_path_factory.mktemp("whole")
+    log = open_embedded(data)
+    log.append(healthy())
+    with running(RUN, str(data), "1") as process:
+        eventually(lambda: len(last_counts(log)) == 2)
+        drain(process)
+    log.close()
+    return data
+
+
+@pytest.fixture
+def copied(whole: Path, tmp_path: Path) -> Iterator[Path]:
+    """The stores of the whole one; the log is for the test to fill."""
+    shutil.copytree(whole / "state", tmp_path / "state")
+    return tmp_path
+
+
+def records(whole: Path) -> list[NewRecord]:
+    log = open_embedded(whole)
+    found = [
+        NewRecord(each.topic, each.partition, each.key, each.value, each.headers) for each in read_all(log, "ledger")
+    ]
+    log.close()
+    return found
+
+
+def lawful(data: Path) -> bool:
+    log = open_embedded(data)
+    try:
+        return check_ledger(data, log, JSON, AT_ONCE)
+    finally:
+        log.close()
+
+
+def test_a_whole_system_is_lawful(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lawful(whole)
+    laws = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [law.get("law") for law in laws] == ["1", "1 pending", "2", "2 emissions", "3", None]
+    assert laws[-1] == {"holds": True}
+
+
+@pytest.mark.parametrize(
+    ("kind", "owner"),
+    [
+        ("decision", ""),
+        ("emission", ""),
+        ("delivery", ""),
+        *(("counts", owner) for owner in ("decide", "deliver", "transactional", "inbox")),
+    ],
+)
+def test_one_record_less_of_any_kind_and_the_check_fails(whole: Path, copied: Path, kind: str, owner: str) -> None:
+    kept = records(whole)
+    values: list[dict[str, Any]] = [orjson.loads(each.value) for each in kept]
+    gone = max(n for n, value in enumerate(values) if value["kind"] == kind and owner in ("", value.get("owner")))
+    log = open_embedded(copied)
+    log.append(kept)
+    log.close()
+    assert lawful(copied)
+    shutil.rmtree(copied / "log")
+    log = open_embedded(copied)
+    log.append(kept[:gone] + kept[gone + 1 :])
+    log.close()
+    assert not lawful(copied)
+
+
+def test_one_inbox_row_less_and_the_check_fails(whole: Path, copied: Path) -> None:
+    log = open_embedded(copied)
+    log.append(records(whole))
+    log.close()
+    store = RocksInboxStore(shard_path(copied / DIRECTORY, partition_of_group(H, PARTITIONS)))
+    head, rows = store.load(LEO)
+    store.commit(ShardCommit({LEO: UserChanges(head, [], rows)}, {}, {}, store.offset()))
+    store.close()
+    assert not lawful(copied)
+
+
+def test_the_flow_finds_a_row_that_vanished_by_itself(whole: Path, copied: Path) -> None:
+    shutil.copytree(whole / "log", copied / "log")
+    log = open_embedded(copied)
+    store = RocksInboxStore(shard_path(copied / DIRECTORY, partition_of_group(H, PARTITIONS)))
+    head, rows = store.load(LEO)
+    store.commit(ShardCommit({LEO: UserChanges(head, [], rows)}, {}, {}, store.offset()))
+    store.close()
+    with running(RUN, str(copied), "1"):
+        eventually(lambda: last_counts(log).get(H, {}).get("items") == 0)
+    log.close()
+
+
+def test_a_check_waits_for_owners_that_are_still_counting(whole: Path, copied: Path) -> None:
+    log = open_embedded(copied)
+    log.append(records(whole))
+    log.append([decision(MIA, "late", "SUPPRESSED", ("d", 50, 0), reason="muted")])
+    assert not check_ledger(copied, log, JSON, AT_ONCE)
+    late = counts("decide", G, 51, seq=("d", 51, 0), resolved=4, held=0, aggregating=1, emitted=2, inbox_items=2)
+    counting = threading.Timer(1.0, lambda: log.append([late]))
+    counting.start()
+    assert check_ledger(copied, log, JSON, ProofOptions(settled=timedelta(), patience=timedelta(seconds=20)))
+    counting.join()
+    log.close()
+
+
+def test_queries_print_decisions_and_deliveries(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = open_embedded(whole)
+    assert show_ledger(whole, log, LedgerQuery(user=MIA, event="e2"), JSON) == 3
+    printed = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["kind"], each["outcome"]) for each in printed] == [
+        ("decision", "EMITTED"),
+        ("delivery", "FELL_BACK"),
+        ("delivery", "DELIVERED"),
+    ]
+    show_ledger(whole, log, LedgerQuery(user=MIA, event="e3"), Output(as_json=False))
+    assert capsys.readouterr().out == "1970-01-01T00:00:03.000Z decision SUPPRESSED muted like e3 -> mia\n"
+    log.close()
+
+
+def test_times_are_read_as_iso_or_milliseconds() -> None:
+    assert parse_time("1700000000000") == 1_700_000_000_000
+    assert parse_time("2023-11-14T22:13:20Z") == parse_time("2023-11-14T22:13:20") == 1_700_000_000_000
+    with pytest.raises(BadTimeError, match="write 2026"):
+        parse_time("yesterday")
+
+
+def test_explain_shows_what_the_decision_used_and_no_content(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = open_embedded(tmp_path)
+    group, night = key_group(LEO), 1_763_845_200_000
+    document = {"quiet_hours": {"enabled": True, "timezone": "Europe/Paris"}}
+    work = [PreferenceWork(stamp=1, user=LEO, doc=document), KillWork(stamp=2, scope="type", value="share")]
+    partition = partition_of_group(group, PARTITIONS)
+    log.append([NewRecord("work", partition, b"1", encode_work(each), (("schema", b"work/1+json"),)) for each in work])
+    used = {"preference_version": 0, "control_version": 1, "ingested_at": night}
+    held = decision(LEO, "e7", "HELD", ("d", 3, 0), until=night + 36_000_000, decided_at=night, **used)
+    killed = decision(LEO, "e7", "SUPPRESSED", ("d", 9, 0), reason="kill_switch", decided_at=night + 36_000_000, **used)
+    log.append([held, killed, record("ledger", "decision/1+json", {"kind": "decision"}, group=group)])
+    assert explain(tmp_path, log, load_registry(), event="e7", user=LEO, output=Output(as_json=False))
+    page = capsys.readouterr().out
+    assert "quiet hours (22:00-08:00 Europe/Paris) are on, so it is held until 2025-11-23 08:00:00 Europe/Paris" in page
+    assert "a kill switch was on (the latest change before it: type share was stopped)" in page
+    assert "settings: as of record 0 of the decision log" in page
+    assert "It is not in the inbox." in page
+    assert explain(tmp_path, log, load_registry(), event="e7", user=LEO, output=JSON)
+    lines = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["kind"] for line in lines] == ["decision", "decision", "inbox"]
+    assert not explain(tmp_path, log, load_registry(), event="e8", user=LEO, output=JSON)
+    log.close()

@@ -1,0 +1,53 @@
+"""A slice of any size is records that the log takes: in parts by recipients, in halves by bytes, nobody twice."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.rows import rows_of
+
+from connectors.log.interface import RECORD_MAX_BYTES
+from flows.steps.decide.outputs import OutputWriter
+from flows.steps.decide.slice_outputs import PART_ROWS
+from operators.decide import apply
+from state.decide.group import GroupState
+from state.model.event import Event
+from state.model.registry import load_registry
+from state.model.work import EndpointWork, FollowWork, SliceWork
+
+NOW = 1_767_225_600_000
+
+
+def _followed(users: int, devices: int) -> GroupState:
+    state = GroupState(load_registry())
+    for number in range(users):
+        user = f"u{number}"
+        apply(state, FollowWork(g=0, stamp=NOW, follower=user, followee="star", on=True), number)
+        for device in range(devices):
+            endpoint = EndpointWork(
+                g=0, stamp=NOW, user=user, channel="push", id=f"d{device}", platform="ios", address="a" * 600,
+                registered_at=NOW,
+            )  # fmt: skip
+            apply(state, endpoint, number)
+    return state
+
+
+@pytest.mark.parametrize(("users", "devices", "parts"), [(2 * PART_ROWS + 7, 0, 3), (1_600, 10, 4)])
+def test_every_part_is_taken_by_the_log(users: int, devices: int, parts: int) -> None:
+    state = _followed(users, devices)
+    event = Event(
+        event_id="e", type="new_post", priority="P1", fan_out_type="FOLLOWERS", sender_id="s", actor="star",
+        object="o", payload={"title": "t"}, ttl_ms=21_600_000, ingested_at=NOW,
+    )  # fmt: skip
+    place = 1_000_000
+    written = OutputWriter(0, 4).encode(state, apply(state, SliceWork(g=0, stamp=NOW, event=event), place), place)
+    assert max(len(record.value) for record in written) < RECORD_MAX_BYTES
+    sequences = [dict(record.headers)["seq"] for record in written]
+    assert len(set(sequences)) == len(sequences)
+    for topic, schema in (("ledger", b"decision/1+arrow"), ("deliver.push", b"emission/1+arrow")):
+        records = [each for each in written if each.topic == topic and dict(each.headers)["schema"] == schema]
+        if topic == "deliver.push" and not devices:
+            assert not records
+            continue
+        assert len(records) == parts
+        found = [row["user"] for record in records for row in rows_of(record)]
+        assert sorted(found) == sorted(f"u{number}" for number in range(users))

@@ -1,0 +1,150 @@
+"""A lane and its sender by themselves: bounds, deadlines, and what is judged again before a send."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import accumulate
+
+import pytest
+from helpers.feeding import System, now_ms, token, wait_for
+from helpers.lanes_in_process import Provider, read, running_lanes
+
+from connectors.log.interface import NewRecord
+from connectors.providers.channel import Failed, Result, Sent
+from flows.steps.deliver.again import AttemptSearch
+from operators.attempts import fold, resume
+from state.model.delivery import Attempt, decode_attempt
+
+
+async def takes() -> Result:
+    return Sent("taken")
+
+
+def test_what_is_handed_out_again_beyond_the_bound_before_a_start_does_not_hold_the_start_up(system: System) -> None:
+    emissions = [system.emission("u1", "push", [("d1", token(n))]) for n in range(12)]
+    system.feed([e._replace(headers=(*e.headers, ("again", b"replay/1"))) for e in emissions])
+    partition, provider = emissions[0].partition, Provider(takes)
+    with running_lanes(system, provider, open_max=5) as (lanes, _):
+        lane, unread = lanes.lane(partition), read(system, partition)
+
+        def turn() -> bool:
+            if unread and lanes.has_room(partition):
+                lane.accept([unread.pop(0)])
+            lane.collect()
+            lane.epoch()
+            return len(provider.keys) == 12 and not lane.open
+
+        wait_for(turn, 5)
+
+
+async def does_not_answer() -> Result:
+    return Failed("no answer within the deadline", retryable=True, ambiguous=True)
+
+
+def attempts_of_an_unknown(system: System) -> list[Attempt]:
+    """Everything that `attempts` holds after a provider took a message perhaps."""
+    emission, provider = system.emission("u1", "push", [("d1", token("a"))]), Provider(does_not_answer)
+    with running_lanes(system, provider) as (lanes, _):
+        system.feed([emission])
+        lane = lanes.lane(emission.partition)
+        lane.accept(read(system, emission.partition))
+        wait_for(lambda: [json.loads(record.value) for record in lane.collect()], 5)
+    return [decode_attempt(record.value) for record in system.read("attempts")]
+
+
+def test_wherever_the_storing_of_an_ambiguous_answer_ends_it_is_not_sent_again(system: System) -> None:
+    stored = attempts_of_an_unknown(system)
+    assert sorted(attempt.state for attempt in stored) == ["answer", "closed", "intent"]
+    found = [fold(part)[stored[0].key] for part in accumulate([attempt] for attempt in stored)]
+    assert [resume(history, "P1") for history in found] == ["unknown", "over", "over"]
+    assert (found[-1].outcome, found[-1].made[-1].answer) == ("UNKNOWN", "failed: no answer within the deadline")
+
+
+def test_a_search_takes_an_answer_behind_its_end_for_no_new_delivery(system: System) -> None:
+    stored = attempts_of_an_unknown(system)
+    ended: list[str] = []
+    partition = next(record.partition for record in system.read("attempts"))
+    search = AttemptSearch(system.log, partition, 0, now_ms(), ended.extend)
+    wait_for(search.ready, 5)
+    assert (ended, search.histories) == ([stored[0].key], {})
+
+
+class StaleFence:
+    """Of a process that was stopped between an intent and its send: the look is old, and nobody took over."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self._meanwhile = meanwhile
+
+    def is_fresh(self) -> bool:
+        return False
+
+    def check(self) -> None:
+        self._meanwhile()
+
+
+@pytest.mark.parametrize("outcome", ["EXPIRED", "SUPPRESSED", "DELIVERED"])
+def test_a_send_after_a_pause_is_judged_as_of_its_end(system: System, outcome: str) -> None:
+    switches: list[str] = []
+    pauses = {
+        "EXPIRED": lambda: time.sleep(0.6),
+        "SUPPRESSED": lambda: switches.append("on"),
+        "DELIVERED": lambda: None,
+    }
+    ttl_ms = 500 if outcome == "EXPIRED" else 60_000
+    emission = system.emission("u1", "push", [("d1", token("a"))], valid_until=now_ms() + ttl_ms)
+    system.feed([emission])
+    provider, fence = Provider(takes), StaleFence(pauses[outcome])
+    with running_lanes(system, provider, fence=fence, is_stopped=lambda _scope: bool(switches)) as (lanes, sender):
+        lane = lanes.lane(emission.partition)
+        lane.accept(read(system, emission.partition))
+        told: list[NewRecord] = []
+        wait_for(lambda: told.extend(lane.collect()) or told, 5)
+        assert json.loads(told[0].value)["outcome"] == outcome
+        assert len(provider.keys) == (outcome == "DELIVERED")
+        assert sender.in_flight == 0
+    assert system.values("attempts")[0]["state"] == "intent", "the pause came too early"
+
+
+async def refuses_for_now() -> Result:
+    return Failed("ServiceUnavailable", retryable=True)
+
+
+@pytest.mark.parametrize(("priority", "outcome"), [("P1", "EXPIRED"), ("P0", "DEAD_LETTER")])
+def test_what_fails_with_no_time_left_for_its_retry_expires(system: System, priority: str, outcome: str) -> None:
+    """It is no dead letter: giving it back could not bring it to anybody. P0 is always told."""
+    emission = system.emission("u1", "push", [("d1", token("a"))], valid_until=now_ms() + 500, priority=priority)
+    system.feed([emission])
+    provider = Provider(refuses_for_now)
+    with running_lanes(system, provider) as (lanes, _):
+        lane = lanes.lane(emission.partition)
+        lane.accept(read(system, emission.partition))
+        told: list[NewRecord] = []
+        wait_for(lambda: told.extend(lane.collect()) or told, 5)
+    record = json.loads(told[0].value)
+    assert (record["outcome"], record["reason"], len(provider.keys)) == (outcome, "ServiceUnavailable", 1)
+    assert len([each for each in told if each.topic == "dead_letters"]) == (outcome == "DEAD_LETTER")
+
+
+async def hangs() -> Result:
+    await asyncio.sleep(3_600)
+    return Sent("never")
+
+
+def test_all_lanes_of_a_process_drain_within_one_deadline(system: System) -> None:
+    emissions = [system.emission(user, "push", [("d1", token(user))]) for user in ("u1", "u2", "u3", "u4")]
+    system.feed(emissions)
+    partitions, provider = {emission.partition for emission in emissions}, Provider(hangs)
+    assert len(partitions) == 2
+    with running_lanes(system, provider) as (lanes, sender):
+        for partition in partitions:
+            lanes.lane(partition).accept(read(system, partition))
+        wait_for(lambda: len(provider.keys) == 4, 5)
+        began = time.monotonic()
+        for _ in partitions:  # as each lane does at its end
+            assert not sender.drain(timedelta(seconds=1.5))
+        assert 1.4 < time.monotonic() - began < 2.8
+        assert sender.in_flight == 4

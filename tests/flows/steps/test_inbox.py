@@ -1,0 +1,181 @@
+"""Operations that cannot be applied: nothing of them stays, the others are exact, and each may be given back once."""
+
+import signal
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+from helpers.inbox_flow import RUN, last_counts, read_all
+from helpers.programs import eventually, running
+from helpers.records import inbox_add, now_ms, open_embedded, record
+
+from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path
+from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.interface import NewRecord, Record
+from flows.inbox import DIRECTORY
+from flows.steps.inbox import InboxParts, InboxSink
+from flows.steps.sources.ticks import Tick
+from state.disk.poison import PoisonJournal
+from state.inbox.values import InboxHead, StoredRow
+from state.model.keys import key_group, partition_of_group
+
+USER = "mia"
+BAD = next(name for n in count() if key_group(name := f"bad{n}") == key_group(USER))
+PARTITION = partition_of_group(key_group(USER), 4)
+KILLED = """
+import os, signal, sys
+from operators.inbox_shard import InboxShard
+apply = InboxShard._apply
+def poisoned(self, group, operation):
+    if operation.type == "@kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    apply(self, group, operation)
+InboxShard._apply = poisoned
+"""
+
+
+class FailingStore(RocksInboxStore):
+    """Cannot load some users: whatever concerns them raises."""
+
+    bad = frozenset[str]()
+
+    def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:
+        if user in self.bad:
+            raise KeyError("secret content")
+        return super().load(user)
+
+
+class Owner:
+    """The sink partition over a real store and log, without an engine."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.log = directory, open_embedded(directory)
+        self.begin(frozenset({BAD}))
+
+    def begin(self, bad: frozenset[str]) -> None:
+        def open_store(number: int) -> FailingStore:
+            store = FailingStore(shard_path(self.directory / DIRECTORY, number))
+            store.bad = bad
+            return store
+
+        parts = InboxParts(
+            open_store=open_store,
+            open_journal=lambda number: PoisonJournal.open(self.directory / f"poison-{number}"),
+            open_log=lambda: open_embedded(self.directory),
+            partitions=4,
+            now_ms=now_ms,
+        )
+        self.part = InboxSink(parts).build_part("rows", f"{PARTITION:03}", None)
+
+    def restart(self, *, mended: bool = False) -> None:
+        self.part.close()
+        self.begin(frozenset() if mended else frozenset({BAD}))
+
+    def feed(self, records: list[NewRecord]) -> None:
+        """Append, and take in everything from the beginning, as after a restart, and then once more."""
+        self.log.append(records)
+        every = [each for each in read_all(self.log, "inbox") if each.partition == PARTITION]
+        self.part.write_batch([every, Tick(PARTITION)])
+        self.part.write_batch([every, Tick(PARTITION)])
+
+    def names(self) -> list[str]:
+        reader = RocksInboxReader(self.directory / DIRECTORY, 4, self.directory / "secondary")
+        try:
+            return [row.first_event_id for row in reader.page(USER, 100).rows]
+        finally:
+            reader.close()
+
+    def letters(self) -> dict[str, dict[str, Any]]:
+        values = [orjson.loads(each.value) for each in read_all(self.log, "dead_letters")]
+        return {value["id"]: value for value in values}
+
+    def counts(self) -> tuple[int, int]:
+        """Items, and those retired or set aside."""
+        last = last_counts(self.log)[key_group(USER)]
+        return last["items"], last["retired"]
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[Owner]:
+    opened = Owner(tmp_path)
+    yield opened
+    opened.part.close()
+    opened.log.close()
+
+
+def add(number: int, **changes: Any) -> NewRecord:
+    value = orjson.loads(inbox_add(USER, number).value) | changes
+    return record("inbox", "inbox/1+json", value, group=key_group(USER), seq=("d", number, 0))
+
+
+def given_back(given: Record | NewRecord, letter: str) -> NewRecord:
+    return NewRecord("inbox", PARTITION, given.key, given.value, (*given.headers, ("again", letter.encode())))
+
+
+def half_bad(number: int) -> NewRecord:
+    """Two operations: what the first one did must go with the second one."""
+    rows = [orjson.loads(inbox_add(user, number).value) for user in (USER, BAD)]
+    batch = pa.RecordBatch.from_pylist([row | {"payload": None} for row in rows])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    value = sink.getvalue().to_pybytes()
+    return add(number)._replace(value=value, headers=(("schema", b"inbox/1+arrow"), *add(number).headers[1:]))
+
+
+def test_what_cannot_be_applied_leaves_nothing_and_the_law_balances(owner: Owner) -> None:
+    bad, unstorable = half_bad(2), add(4, at=2**63 + 5)
+    owner.feed([add(1), bad, add(3), unstorable, add(5)])
+    assert owner.names() == ["e5", "e3", "e1"]
+    kinds = {name: (letter["kind"], letter["error"]) for name, letter in owner.letters().items()}
+    first = f"inbox/inbox/{PARTITION}/1"
+    assert kinds.keys() == {first, f"inbox/inbox/{PARTITION}/3"}
+    assert {kind for kind, _ in kinds.values()} == {"raised"}
+    assert not any("secret" in error for _, error in kinds.values())
+    assert owner.counts() == (3, 3)
+    owner.restart()
+    owner.feed([add(6), bad])  # decide's outputs come twice around a crash
+    assert owner.counts() == (4, 3)
+    assert len(owner.letters()) == 2
+
+    owner.feed([given_back(bad, first), given_back(bad, first)])  # fails again: a letter of its own
+    second = f"inbox/inbox/{PARTITION}/7"
+    assert owner.letters().keys() >= {first, second}
+    assert owner.counts() == (4, 3)
+    owner.restart(mended=True)
+    owner.feed([given_back(bad, first), given_back(bad, second), given_back(bad, second)])
+    assert owner.names().count("e2") == 1
+    assert owner.counts() == (6, 1)
+    owner.restart(mended=True)
+    owner.feed([given_back(bad, second), add(7), given_back(add(7), f"inbox/inbox/{PARTITION}/99")])
+    assert owner.names() == ["e7", "e6", "e5", "e3", "e2", "e1"]
+    assert owner.counts() == (7, 1)
+
+
+def test_many_bad_ones_among_many_good_ones(owner: Owner) -> None:
+    bad = {7, 8, 60, 99}
+    owner.feed([half_bad(number) if number in bad else add(number) for number in range(100)])
+    assert owner.names() == [f"e{number}" for number in range(99, -1, -1) if number not in bad]
+    assert owner.counts() == (96, 8)
+    assert len(owner.letters()) == 4
+
+
+def test_what_kills_is_set_aside_after_five_starts(tmp_path: Path) -> None:
+    log: EmbeddedLog = open_embedded(tmp_path)
+    log.append([add(1), add(2, type="@kill"), add(3)])
+    reader = RocksInboxReader(tmp_path / DIRECTORY, 4, tmp_path / "secondary")
+    for _ in range(5):
+        with running(KILLED + RUN, str(tmp_path), "1") as process:
+            assert process.wait(30) == -signal.SIGKILL
+    with running(KILLED + RUN, str(tmp_path), "1"):
+        eventually(lambda: reader.unread(USER) == 2)
+        eventually(lambda: last_counts(log).get(key_group(USER), {}).get("items") == 2)
+    (letter,) = [orjson.loads(each.value) for each in read_all(log, "dead_letters")]
+    assert (letter["kind"], letter["stage"], letter["event_id"]) == ("killed", "inbox", "e2")
+    assert last_counts(log)[key_group(USER)]["retired"] == 1
+    reader.close()
+    log.close()

@@ -1,0 +1,117 @@
+"""What track cannot archive is set aside, and all the rest is archived; a log that is not the archive's is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from helpers.flow_bench import PARTITIONS
+from helpers.history import History, read_all
+from helpers.logs import captured_logs
+from helpers.records import counts, decision
+
+from connectors.archive.ledger import LedgerQuery, LedgerReader
+from connectors.archive.manifest import read_manifest
+from connectors.archive.records import TopicRecords
+from connectors.log.interface import NewRecord
+from flows.steps.sources.ticks import Tick
+from flows.steps.track import ArchivedTopic, PartOptions, TrackParts, TrackSink
+from flows.track import DIRECTORY, start_offset
+from state.disk.poison import PoisonJournal
+from state.model.errors import StateDamagedError
+from state.model.keys import key_group, partition_of_group
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    made = History(tmp_path)
+    yield made
+    made.log.close()
+
+
+def letters(history: History) -> list[tuple[str, str, list[object]]]:
+    read = [json.loads(r.value) for p in range(PARTITIONS) for r in read_all(history.log, "dead_letters", p)]
+    return sorted((letter["stage"], letter["kind"], letter["source"]) for letter in read)
+
+
+def archived_decisions(history: History) -> set[str]:
+    history.log.maintain(1 << 50)
+    assert history.log.begin_offset("ledger", 0) == history.log.end_offset("ledger", 0)
+    reader = LedgerReader(history.directory / DIRECTORY, history.log)
+    return {each["event_id"] for each in reader.records(LedgerQuery())}
+
+
+def test_a_record_that_makes_the_columns_raise_is_set_aside(history: History) -> None:
+    group = key_group("mia")
+    partition = partition_of_group(group, PARTITIONS)
+    poison = counts("decide", group, 5, seq=("d", 5, 0))
+    too_wide = poison._replace(value=poison.value.replace(b'"group":%d' % group, b'"group":%d' % 10**9))
+    no_batch = NewRecord("ledger", partition, b"", b"\xff\xff", (("schema", b"decision/1+arrow"), ("seq", b"d:1:1:1")))
+    good = [decision("mia", f"e{n}", "INBOX", ("d", n, 0)) for n in range(6)]
+    history.log.append([*good[:3], too_wide, *good[3:5], no_batch, good[5]])
+    history.track()
+    assert letters(history) == [
+        ("track", "malformed", ["ledger", partition, 6]), ("track", "raised", ["ledger", partition, 3]),
+    ]  # fmt: skip
+    assert archived_decisions(history) == {f"e{n}" for n in range(6)}
+
+
+def test_a_record_that_ended_the_process_five_times_is_set_aside(history: History) -> None:
+    partition = partition_of_group(key_group("mia"), PARTITIONS)
+    history.log.append([decision("mia", f"e{n}", "INBOX", ("d", n, 0)) for n in range(6)])
+    path = history.directory / "state" / "track" / f"p{partition:03}" / "processing.journal"
+    for _ in range(5):
+        journal = PoisonJournal.open(path)
+        journal.begin("ledger", partition, 4)
+        journal.close()
+    history.track()
+    assert letters(history) == [("track", "killed", ["ledger", partition, 4])]
+    assert archived_decisions(history) == {"e0", "e1", "e2", "e3", "e5"}
+
+
+def test_what_the_log_dropped_before_it_was_archived_is_a_hole_and_no_end(history: History) -> None:
+    work = [NewRecord("work", 1, b"70", b"{}")] * 10
+    history.log.append(work)
+    history.track()
+    history.log.append(work)
+    history.trim_partition("work", 1)
+    history.log.append(work)
+    history.track()
+    topic = TopicRecords("work", archive=history.directory / "archive", log=None)
+    assert topic.missing(1, 0, 30) == [(10, 20)]
+    assert [record.offset for batch in topic.read(1, 20, 30) for record in batch] == list(range(20, 30))
+
+
+def test_an_archive_that_is_ahead_of_the_log_is_refused(history: History) -> None:
+    history.log.append([NewRecord("work", 1, b"70", b"{}")] * 10)
+    history.track()
+    archived = read_manifest(history.directory / "archive" / "work" / "1").offset
+    assert archived == 10
+    shutil.rmtree(history.directory / "log")
+    other = History(history.directory)
+    with pytest.raises(StateDamagedError, match="archived up to offset 10, but the log ends at 0"):
+        start_offset(other.open_log, archived, "work", 1)
+    other.log.close()
+
+
+def test_it_warns_when_half_of_the_logs_retention_has_passed(history: History) -> None:
+    history.log.append([NewRecord("work", 1, b"70", b"{}")])
+    (record,) = read_all(history.log, "work", 1)
+    hot, now = timedelta(days=7), [record.timestamp_ms]
+    topic = ArchivedTopic("work", PartOptions(interval=timedelta(days=30)))
+    parts = TrackParts(
+        history.directory / "archive", history.directory / "state" / "track", [topic], history.open_log, PARTITIONS,
+        lambda: now[0], hot,
+    )  # fmt: skip
+    partition = TrackSink(parts).build_part("parts", "1", None)
+    with captured_logs() as logged:
+        for passed in (hot / 2, timedelta(milliseconds=1), timedelta(minutes=59), timedelta(minutes=1)):
+            now[0] += passed // timedelta(milliseconds=1)
+            partition.write_batch([[record], Tick(1)])
+    partition.close()
+    assert [line["behind_ms"] - hot // timedelta(milliseconds=2) for line in logged] == [1, 3_600_001]
+    assert {line["event"] for line in logged} == {"archive_far_behind"}

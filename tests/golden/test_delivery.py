@@ -1,0 +1,119 @@
+"""Bytes that outlive a release: what is stored or appended today must be read by every later version."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+from helpers.places import GOLDEN
+
+from connectors.log.interface import NewRecord
+from connectors.providers.email.message import message_id
+from connectors.providers.push.apns import apns_id
+from connectors.providers.sms.twilio import message_key
+from flows.steps.transactional.outputs import pack_records, unpack_records
+from operators.attempts import fold
+from state.deliver.store import LaneCommit, SendingStore, key_digest
+from state.model.delivery import decode_attempt, decode_to_deliver, delivery_key
+from state.transactional.store import StoredDecision, StoredSetting, TransactionalStore
+
+BYTES = GOLDEN / "delivery"
+KEY = delivery_key("em_0123456789abcdef", "u1", "push", "d1")
+
+
+@pytest.mark.parametrize(("store", "name"), [(SendingStore, "deliver_lane_1"), (TransactionalStore, "p0_lane_2")])
+def test_the_lanes_files_have_the_tables_of_their_version(tmp_path: Path, store: type, name: str) -> None:
+    path = tmp_path / "lane.sqlite"
+    store(path).close()
+    connection = sqlite3.connect(path)
+    rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name").fetchall()
+    assert "\n".join(row[0] for row in rows) + "\n" == (BYTES / f"{name}.sql").read_text()
+
+
+def test_a_lane_of_p0_of_version_1_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "lane.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript((BYTES / "p0_lane_1.sql").read_text().replace("\nCREATE", ";\nCREATE"))
+        connection.execute("INSERT INTO meta VALUES ('version', 1)")
+        connection.execute("INSERT INTO setting VALUES ('u1', 'preferences', '', x'7b7d', 7)")
+        connection.execute("INSERT INTO decision VALUES (3, 1, x'01', x'02', x'03', x'04', 0)")
+        connection.commit()
+    for _ in range(2):
+        store = TransactionalStore(path)
+        assert store.settings_of("u1") == [StoredSetting("preferences", b"{}", 7)]
+        assert store.open_decisions() == [StoredDecision(3, 1, b"\1", b"\2", b"\3", b"\4")]
+        store.close()
+
+
+def test_a_file_of_a_newer_version_is_refused_and_a_damaged_one_named(tmp_path: Path) -> None:
+    from state.model.errors import StateDamagedError, StateVersionError
+
+    for store in (SendingStore, TransactionalStore):
+        path = tmp_path / store.__name__
+        store(path).close()
+        connection = sqlite3.connect(path)
+        connection.execute("UPDATE meta SET value = 3 WHERE name = 'version'")
+        connection.commit()
+        connection.close()
+        with pytest.raises(StateVersionError):
+            store(path)
+        path.write_bytes(b"no database" * 1000)
+        with pytest.raises(StateDamagedError):
+            store(path)
+
+
+def test_attempts_of_version_1_fold_to_what_they_meant() -> None:
+    records = [decode_attempt(line) for line in (BYTES / "attempts_1.ndjson").read_bytes().splitlines()]
+    histories = fold(records)
+    assert {key: (found.outcome, found.attempts, found.open) for key, found in histories.items()} == {
+        "em_1/u1/push/d1": ("DELIVERED", 2, False),
+        "em_1/u1/push/d2": ("FELL_BACK", 1, False),
+        "em_2/u2/email/m": (None, 1, True),
+        "em_3/u3/push/d1": ("EXPIRED", 0, False),
+    }
+    assert histories["em_1/u1/push/d2"].gone_at == 1_700_000_000_000
+
+
+def test_emissions_of_version_1_are_understood() -> None:
+    (emission,) = decode_to_deliver("emission/1+json", (BYTES / "emission_1.json").read_bytes())
+    assert (emission.user, emission.devices[0].address, emission.rest[0].channel) == ("u1", "t" * 8, "email")
+
+
+def test_names_at_the_providers_never_change() -> None:
+    """A resend after an upgrade must carry the id of the send before it."""
+    assert KEY == "em_0123456789abcdef/u1/push/d1"
+    assert apns_id(KEY) == "b2812a7a-4fd4-8712-a6fb-152482d8e18c"
+    assert message_key(KEY) == "8dcbc6d75ea5729db193e82c13e24470"
+    assert message_id(KEY, "x.example") == "<8dcbc6d75ea5729db193e82c13e24470427e9305@x.example>"
+    assert key_digest(KEY).hex() == "8dcbc6d75ea5729db193e82c13e24470"
+
+
+def test_a_lane_loads_what_it_committed(tmp_path: Path) -> None:
+    store = SendingStore(tmp_path / "lane.sqlite")
+    assert store.load().fresh
+    place = ("deliver.push", 1)
+    store.commit(
+        LaneCommit(
+            {place: 9}, {place: {3, 7}}, {1: 5}, {("deliver.push/1", "d", 7): (4, 2)}, {7: (10, 1)}, [b"k" * 16], 1_000
+        )
+    )
+    store.close()
+    again = SendingStore(tmp_path / "lane.sqlite")
+    state = again.load()
+    assert not state.fresh
+    assert (state.next_offsets, state.open_offsets) == ({place: 9}, {place: frozenset({3, 7})})
+    assert (state.attempts_from, state.marks) == ({1: 5}, {("deliver.push/1", "d", 7): (4, 2)})
+    assert (state.accepted, state.fallbacks) == ({7: 10}, {7: 1})
+    day = 86_400_000
+    assert again.sent_among([b"k" * 16, b"l" * 16], 1_000 + day - 1) == {b"k" * 16}
+    assert again.sent_among([b"k" * 16], 1_000 + day) == set()
+    assert again.forget_sent(1_000 + day) == 1
+
+
+def test_outputs_stored_with_a_decision_come_back_as_they_were() -> None:
+    record = NewRecord(
+        "ledger", 3, b"u1", b'{"kind":"decision"}', (("schema", b"decision/1+json"), ("seq", b"t:1:2:0"))
+    )
+    assert unpack_records(pack_records([record])) == [record]

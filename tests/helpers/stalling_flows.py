@@ -1,0 +1,102 @@
+"""A process with flows of a test: `python -m helpers.stalling_flows DIR FLOW...`, each FLOW one of those below.
+
+idle     nothing ever comes
+stuck    its third item never comes back: the dataflow stands still, and every other thread lives
+long     its third item takes ten seconds, and each part of it is noted
+slow     an item takes a second and a half
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+
+import bytewax.operators as op
+from bytewax.connectors.stdio import StdOutSink
+from bytewax.dataflow import Dataflow
+
+from flows.process.drain import install_drain
+from flows.steps.sources.ticks import Tick, TickSource
+from flows.up.launch import end_with_parent, run_flows
+from state.disk.poison import PoisonJournal
+
+_ITEMS_EVERY = timedelta(milliseconds=200)
+_EPOCH = timedelta(milliseconds=100)
+
+
+def build(name: str, directory: Path) -> Dataflow:
+    """The flow of that name."""
+    flow = Dataflow(name)
+    interval = timedelta(days=1) if name == "idle" else _ITEMS_EVERY
+    source = TickSource(1, interval, clock=time.monotonic, drain=install_drain())
+    handled = op.map("handle", op.input("ticks", flow, source), _HANDLERS[name](directory / f"poison-{name}"))
+    op.output("out", op.filter("none", handled, lambda _: False), StdOutSink())
+    return flow
+
+
+def _idle(_journal: Path) -> Callable[[Tick], Tick]:
+    return lambda tick: tick
+
+
+def _stuck(path: Path) -> Callable[[Tick], Tick]:
+    journal = PoisonJournal.open(path)
+    seen: list[Tick] = []
+
+    def handle(tick: Tick) -> Tick:
+        seen.append(tick)
+        with journal.processing("t", 0, len(seen)):
+            if len(seen) == 3 and not journal.suspect("t", 0, 3):
+                print("stuck", flush=True)
+                time.sleep(600)
+        if len(seen) == 3:
+            print("skipped", flush=True)
+        return tick
+
+    return handle
+
+
+def _long(path: Path) -> Callable[[Tick], Tick]:
+    journal = PoisonJournal.open(path)
+    seen: list[Tick] = []
+
+    def handle(tick: Tick) -> Tick:
+        seen.append(tick)
+        for part in range(20 if len(seen) == 3 else 0):
+            with journal.processing("t", 0, part):
+                time.sleep(0.5)
+        print("handled", len(seen), flush=True)
+        return tick
+
+    return handle
+
+
+def _slow(_path: Path) -> Callable[[Tick], Tick]:
+    def handle(tick: Tick) -> Tick:
+        time.sleep(1.5)
+        print("slow", flush=True)
+        return tick
+
+    return handle
+
+
+_HANDLERS = {"idle": _idle, "stuck": _stuck, "long": _long, "slow": _slow}
+
+
+def _module(name: str, directory: Path) -> str:
+    module = ModuleType(f"flows.test_{name}")
+    vars(module).update(build=lambda: build(name, directory), OWN_OFFSETS=True)
+    sys.modules[module.__name__] = module
+    return module.__name__.removeprefix("flows.")
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    directory, *names = sys.argv[1:]
+    modules = [_module(name, Path(directory)) for name in names]
+    code = run_flows(modules, data_dir=Path(directory), epoch=_EPOCH, ready=lambda: print("runs", flush=True))
+    os._exit(code)
