@@ -1,4 +1,4 @@
-"""The picture of the job graph in README.md, drawn from the flows: `make graph` renews it, a test keeps it current.
+"""The picture of the job graph in ARCHITECTURE.md, drawn from the flows: `make graph` renews it, a test compares it.
 
 Steps and their order come from the flow objects. The topics that a flow reads and writes are found in its sources and
 sinks; where these take them from elsewhere, `BESIDES` names them.
@@ -22,7 +22,7 @@ from flows.commands.graph import GraphError, existing_flows, prepare_directory
 from flows.config.settings import Settings, child_environment
 
 BEGIN, END = "<!-- picture: begin, by `make graph` -->", "<!-- picture: end -->"
-FILE = Path(__file__).resolve().parents[1] / "README.md"
+FILE = Path(__file__).resolve().parents[2] / "ARCHITECTURE.md"
 SETTINGS = ("preferences", "endpoints", "profiles", "follows", "followers", "segments", "control", "registry", "reads")
 """Topics shown as one node: what is true now."""
 BESIDES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -149,15 +149,15 @@ def topics_in(part: object, known: set[str], depth: int = _DEPTH) -> set[str]:
     return {topic for value in vars(part).values() for topic in topics_in(value, known, depth - 1)}
 
 
-def with_picture(readme: str, picture: str) -> str:
-    """The text of README.md with this picture between its marks."""
-    head, _, rest = readme.partition(BEGIN)
+def with_picture(page: str, picture: str) -> str:
+    """The text of the page with this picture between its marks."""
+    head, _, rest = page.partition(BEGIN)
     _, _, tail = rest.partition(END)
     return f"{head}{BEGIN}\n```mermaid\n{picture}\n```\n{END}{tail}"
 
 
 def main(arguments: list[str]) -> None:
-    """Renew README.md, or with `describe FLOW ...` print each flow as a line of JSON."""
+    """Renew ARCHITECTURE.md, or with `describe FLOW ...` print each flow as a line of JSON."""
     if arguments[:1] == ["describe"]:
         drawn = [msgspec.json.encode(describe(name)) for name in arguments[1:]]
         sys.stdout.buffer.write(b"\n".join(drawn) + b"\n")

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from system.running import ROOT, running, until
+from helpers.places import ROOT
+from helpers.up import running, until
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

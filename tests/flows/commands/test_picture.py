@@ -1,15 +1,12 @@
-"""README's picture is the one that the flows draw; every flow can be drawn by itself."""
+"""The picture in ARCHITECTURE.md is the one that the flows draw; every flow can be drawn by itself."""
 
-from helpers.places import ROOT
 from helpers.up import carillon
 
-from flows.commands.picture import BEGIN, END, draw, with_picture
-
-README = ROOT / "README.md"
+from flows.commands.picture import BEGIN, END, FILE, draw, with_picture
 
 
-def test_the_readme_shows_the_graph_as_it_is() -> None:
-    text = README.read_text(encoding="utf-8")
+def test_the_page_shows_the_graph_as_it_is() -> None:
+    text = FILE.read_text(encoding="utf-8")
     assert text == with_picture(text, draw()), "type: make graph"
 
 
