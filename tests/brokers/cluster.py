@@ -12,6 +12,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ClusterMetadata
+from helpers.waiting import wait_for
 
 from connectors.log.interface import TopicSpec
 from connectors.log.kafka.log import _CLIENT, KafkaLog
@@ -22,14 +23,6 @@ SESSION = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": 
 DISK_BYTES = 192 << 20
 PROBE = "probe"
 FULL = ("No space left", "File too large")
-
-
-def wait_for(true: Callable[[], bool], seconds: float, what: str) -> None:
-    """As `until`, but without taking processor time from the brokers."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"{what} did not come true within {seconds} s"
-        time.sleep(0.25)
 
 
 class Disk:
@@ -80,12 +73,12 @@ class Brokers:
 
     def wait_in_sync(self) -> None:
         """Until every broker lives and has a copy in sync of all that it should."""
-        wait_for(self._in_sync, 90, "all copies in sync")
+        wait_for(self._in_sync, 90, "all copies in sync", every_s=0.25)
 
     def wait_noticed(self, broker: Process) -> None:
         """Until the others know that this broker does not answer."""
         node = self.kafka.brokers.index(broker) + 1
-        wait_for(lambda: node not in self._cluster().brokers, 60, "the loss of the broker being noticed")
+        wait_for(lambda: node not in self._cluster().brokers, 60, "the loss of the broker being noticed", every_s=0.25)
 
     def _in_sync(self) -> bool:
         found = self._cluster()
@@ -96,7 +89,7 @@ class Brokers:
         """A topic with a partition on each broker."""
         with contextlib.closing(KafkaLog(self.kafka.bootstrap)) as log:
             log.ensure_topics([TopicSpec(PROBE, 3, retention_ms=3_600_000)])
-        wait_for(lambda: PROBE in self._cluster().topics, 20, "the topic being known to every broker")
+        wait_for(lambda: PROBE in self._cluster().topics, 20, "the topic being known to every broker", every_s=0.25)
         assert {len(part.replicas) for part in self._cluster().topics[PROBE].partitions.values()} == {3}
 
     def _cluster(self) -> ClusterMetadata:

@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
-from brokers.cluster import wait_for
 from brokers.load import Load, Posted, device_of
 from helpers.up import Up
+from helpers.waiting import wait_for
 
 from connectors.log.interface import Log, Record
 
@@ -48,7 +48,7 @@ def missing(up: Up, load: Load) -> int:
 
 def assert_nothing_lost_nothing_doubled(up: Up, load: Load, log: Log, *, within_s: float) -> None:
     """Every accepted event was decided once and sent once; P0 may repeat under the same name."""
-    wait_for(lambda: missing(up, load) == 0, within_s, "a message for every accepted event")
+    wait_for(lambda: missing(up, load) == 0, within_s, "a message for every accepted event", every_s=0.25)
     users = {posted.user for posted in load.posted}
     for user, messages in sent(up, users).items():
         mine = [posted for posted in load.posted if posted.user == user]
@@ -56,7 +56,7 @@ def assert_nothing_lost_nothing_doubled(up: Up, load: Load, log: Log, *, within_
         assert len(names) == len(mine), (user, len(names), len(mine))
         assert mine[0].p0 or max(names.values()) == 1, f"{user} got a message twice"
     _assert_decided_once(load, log)
-    wait_for(lambda: up.carillon("ledger", "--check").returncode == 0, 60, "the three laws")
+    wait_for(lambda: up.carillon("ledger", "--check").returncode == 0, 60, "the three laws", every_s=0.25)
 
 
 def _assert_decided_once(load: Load, log: Log) -> None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from brokers.cluster import FULL, Brokers, Probe, three_brokers, wait_for
+from brokers.cluster import FULL, Brokers, Probe, three_brokers
 from brokers.judge import assert_nothing_lost_nothing_doubled, delivered_at, refusals, waits_after
 from brokers.load import Load
 from helpers.up import Up, running
+from helpers.waiting import wait_for
 
 from connectors.log.kafka.log import KafkaLog
 from infra.services import Process
@@ -55,7 +56,7 @@ class Story:
         begin = time.time()
         fault()
         lifted = time.time()
-        wait_for(lambda: self.probe.back_since(lifted) is not None, 60, "all brokers serving")
+        wait_for(lambda: self.probe.back_since(lifted) is not None, 60, "all brokers serving", every_s=0.25)
         back = self.probe.back_since(lifted)
         assert back is not None
         self.outages.append((fault.__name__, begin, back))
@@ -80,7 +81,7 @@ class Story:
         """No space left for the logs of one: it goes down and says why; with space again it comes back."""
         broker = self.brokers.small
         self.brokers.disk.fill(broker)
-        wait_for(lambda: not broker.lives, 60, "the end of the broker whose disk is full")
+        wait_for(lambda: not broker.lives, 60, "the end of the broker whose disk is full", every_s=0.25)
         said = (broker.directory / "output.log").read_text()
         assert any(text in said for text in FULL), said[-2000:]
         self.brokers.wait_noticed(broker)

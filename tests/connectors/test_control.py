@@ -2,24 +2,18 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from helpers.waiting import wait_for
 
 from connectors.control import ControlWatcher, Kill, Scope, kill_record, read_obeyed
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
 from state.model.errors import UnknownTopicError
-
-
-def until(true: Callable[[], bool], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -52,10 +46,10 @@ def test_a_switch_is_obeyed_and_reported_within_a_second(
     watcher.start()
     assert watcher.stopped(Scope(sender="shop")) is None
     (offset,) = log.append([kill_record(Kill("all"))])
-    until(lambda: watcher.stopped(Scope(sender="shop")) == ("all", ""), 1)
-    until(lambda: [report.offset for report in read_obeyed(tmp_path / "run")] == [offset + 1], 1)
+    wait_for(lambda: watcher.stopped(Scope(sender="shop")) == ("all", ""), 1)
+    wait_for(lambda: [report.offset for report in read_obeyed(tmp_path / "run")] == [offset + 1], 1)
     log.append([kill_record(Kill("all", on=False))])
-    until(lambda: watcher.stopped(Scope(sender="shop")) is None, 1)
+    wait_for(lambda: watcher.stopped(Scope(sender="shop")) is None, 1)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +77,7 @@ def test_a_malformed_record_changes_nothing_and_the_next_one_counts(log: Embedde
     log.append([NewRecord("control", 0, b"all\0", b'{"scope": 5}', (("schema", b"kill/1+json"),))])
     log.append([NewRecord("control", 0, b"x", b"{}", (("schema", b"breaker/1+json"),))])
     log.append([kill_record(Kill("channel", "email"))])
-    until(lambda: watcher.switches == {("channel", "email")})
+    wait_for(lambda: watcher.switches == {("channel", "email")})
 
 
 def test_without_the_topic_it_refuses_to_start(tmp_path: Path) -> None:
@@ -107,13 +101,13 @@ def test_damage_ends_nothing_and_once_it_is_repaired_the_switch_is_obeyed(
             " UPDATE frames SET checksum = checksum + 1 WHERE last_offset = NEW.last_offset; END"
         )
         log.append([kill_record(Kill("sender", "two")), kill_record(Kill("sender", "one", on=False))])
-        until(lambda: watcher.stale_for() > timedelta(seconds=0.6), 5)
+        wait_for(lambda: watcher.stale_for() > timedelta(seconds=0.6), 5)
         assert watcher.switches == {("sender", "one")}
         other.execute("DROP TRIGGER damage")
         other.execute("UPDATE frames SET checksum = checksum - 1 WHERE last_offset = 2")
-    until(lambda: watcher.switches == {("sender", "two")}, 5)
+    wait_for(lambda: watcher.switches == {("sender", "two")}, 5)
     assert watcher.offset == 3
-    until(lambda: watcher.stale_for() < timedelta(seconds=0.6), 5)
+    wait_for(lambda: watcher.stale_for() < timedelta(seconds=0.6), 5)
 
 
 def test_a_report_of_a_dead_process_does_not_count(log: EmbeddedLog, watcher: ControlWatcher, tmp_path: Path) -> None:

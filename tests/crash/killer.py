@@ -16,7 +16,8 @@ from pathlib import Path
 
 from crash.left_behind import log_of
 from crash.whole_system import System
-from helpers.up import alive, until
+from helpers.up import alive
+from helpers.waiting import wait_for
 
 from connectors.log.interface import Log
 
@@ -135,16 +136,16 @@ class Killer:
 
     def _pid(self, name: str) -> int:
         """Of the process as it runs now; waits for its restart where it is just dead."""
-        until(lambda: alive(self.system.up.pids()[name]), _RESTART_S, f"the restart of {name}")
+        wait_for(lambda: alive(self.system.up.pids()[name]), _RESTART_S, f"the restart of {name}")
         return self.system.up.pids()[name]
 
     def _kill(self, name: str, when: str, *, wait: bool = False) -> None:
         pid = self._pid(name)
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not alive(pid), 10, f"the end of {name}")
+        wait_for(lambda: not alive(pid), 10, f"the end of {name}")
         self.felt[name, when] += 1
         if wait:
-            until(lambda: self.system.up.pids()[name] != pid, _RESTART_S, f"the restart of {name}")
+            wait_for(lambda: self.system.up.pids()[name] != pid, _RESTART_S, f"the restart of {name}")
 
     def _supervisor(self) -> None:
         """Every second time it dies once more before it serves."""

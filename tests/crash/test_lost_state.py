@@ -16,8 +16,9 @@ from pathlib import Path
 import orjson
 import pytest
 from helpers.flow_bench import decided_in_one_go
-from helpers.flow_processes import FlowProcesses, wait_until
+from helpers.flow_processes import FlowProcesses
 from helpers.sandbox_process import Sandbox, running_sandbox
+from helpers.waiting import wait_for
 
 from connectors.inbox.memory import MemoryInboxStore
 from connectors.inbox.rocksdb import RocksInboxReader
@@ -137,7 +138,7 @@ class System:
         ready = self.directory / "run" / "ready" / name
         ready.unlink(missing_ok=True)
         self.processes.start(name)
-        wait_until(ready.exists, 60, f"{name} runs")
+        wait_for(ready.exists, 60, f"{name} runs")
 
     def wait_for_fresh_exports(self) -> None:
         """Every store has one from after now, of after everything that was accepted before."""
@@ -149,7 +150,7 @@ class System:
             found = [each for each in self.newest_exports() if each.manifest.created_at > now or self._is_current(each)]
             return {each.manifest.store.partition("/")[0] for each in found} == set(FLOWS)
 
-        wait_until(fresh, 60, "every flow exports")
+        wait_for(fresh, 60, "every flow exports")
 
     def _is_current(self, export: Export) -> bool:
         """An idle inbox is not written again."""
@@ -157,7 +158,7 @@ class System:
 
     def trim(self) -> None:
         """Retention removes what the newest exports and the flows do not need."""
-        wait_until(self.tap.has_all, 30, "the tap has everything")
+        wait_for(self.tap.has_all, 30, "the tap has everything")
         newest = self.newest_exports()
         cut = clock_ms()
         while not all(self._begin_at(cut, place) <= place[2] for each in newest for place in _retained(each)):
@@ -184,11 +185,11 @@ class System:
 
     def settle(self) -> dict[str, dict[str, bytes]]:
         """Stop the writer of the log, and wait until all it wrote is decided; what that should have led to."""
-        wait_until(self.all_sequenced, 90, "every accepted event is in the decision log")
+        wait_for(self.all_sequenced, 90, "every accepted event is in the decision log")
         assert self.processes.stop("sequence") == 0, self.processes.output("sequence")
-        wait_until(self.tap.has_all, 30, "the tap has everything")
+        wait_for(self.tap.has_all, 30, "the tap has everything")
         expected = self.expected()
-        wait_until(lambda: len(self.outputs("ledger")) >= len(expected["ledger"]), 90, "all is decided")
+        wait_for(lambda: len(self.outputs("ledger")) >= len(expected["ledger"]), 90, "all is decided")
         return expected
 
     def all_sequenced(self) -> bool:
@@ -254,19 +255,17 @@ def _start_all(system: System) -> None:
 
 def _check_outputs(system: System, expected: dict[str, dict[str, bytes]]) -> None:
     for topic in OUTPUTS:
-        wait_until(lambda topic=topic: len(system.outputs(topic)) >= len(expected[topic]), 60, topic)
+        wait_for(lambda topic=topic: len(system.outputs(topic)) >= len(expected[topic]), 60, topic)
         assert system.outputs(topic) == expected[topic], topic
 
 
 def _check_rows(system: System) -> None:
-    wait_until(system.tap.has_all, 30, "the tap has everything")
+    wait_for(system.tap.has_all, 30, "the tap has everything")
     expected = _expected_rows(system.tap.read("inbox"))
     reader = RocksInboxReader(system.directory / INBOX, PARTITIONS, system.directory / "secondary")
     try:
         for user in USERS:
-            wait_until(
-                lambda user=user: reader.page(user, 1000) == expected.page(user, 1000), 60, f"the inbox of {user}"
-            )
+            wait_for(lambda user=user: reader.page(user, 1000) == expected.page(user, 1000), 60, f"the inbox of {user}")
             assert reader.page(user, 1000).rows
     finally:
         reader.close()
@@ -308,7 +307,7 @@ def _stopped_with_exports(system: System, name: str) -> None:
     system.wait_for_fresh_exports()
     for each in FLOWS:
         assert system.processes.stop(each) == 0, system.processes.output(each)
-    wait_until(system.tap.has_all, 30, "the tap has everything")
+    wait_for(system.tap.has_all, 30, "the tap has everything")
     shutil.rmtree(system.directory / "state" / name)
 
 
@@ -443,12 +442,12 @@ def test_the_loss_of_records_can_be_accepted(system: System) -> None:
     for each in FLOWS:
         assert system.processes.stop(each) == 0, system.processes.output(each)
     system.feed(0.3)
-    wait_until(system.tap.has_all, 30, "the tap has everything")
+    wait_for(system.tap.has_all, 30, "the tap has everything")
     system.log.maintain(clock_ms() + WEEK_MS + 1)
     assert "accept-loss" in _refusal(system, "sequence")
     (system.directory / "state" / "sequence" / "accept-loss").touch()
     system.direct.clear()
     system.processes.start("sequence")
     system.feed(0.5)
-    wait_until(system.all_sequenced, 60, "sequence goes on with what is there")
+    wait_for(system.all_sequenced, 60, "sequence goes on with what is there")
     assert "records_given_up" in system.processes.output("sequence")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from helpers.flow_bench import Bench, calls, decided_in_one_go
-from helpers.flow_processes import wait_until
+from helpers.waiting import wait_for
 
 from connectors.log import Record
 from flows.process.open import clock_ms
@@ -70,7 +70,7 @@ def _feed(bench: Bench, first: int) -> None:
 
 def _run_until_decided(bench: Bench, run: Run) -> None:
     expected = decided_in_one_go(bench)["ledger"]
-    wait_until(
+    wait_for(
         lambda: run.process.poll() is not None or len({_seq(each) for each in _decisions(bench)}) >= len(expected),
         90, run.output(),
     )  # fmt: skip
@@ -122,7 +122,7 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _make_store(recovery)
             runs.append(Run(directory, recovery, flow))
         _run_until_decided(bench, runs[0])
-        wait_until(lambda: all(map(_is_filled, directory.glob("recovery*/part-*.sqlite3"))), 30, "files are filled")
+        wait_for(lambda: all(map(_is_filled, directory.glob("recovery*/part-*.sqlite3"))), 30, "files are filled")
         assert [run.drain() for run in runs] == [0, 0], runs[0].output() + runs[1].output()
     finally:
         for run in runs:

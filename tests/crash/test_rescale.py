@@ -16,6 +16,7 @@ from helpers import work_log
 from helpers.decided import assert_complete, written
 from helpers.flow_bench import Bench, decided_in_one_go
 from helpers.stock_runner import StockRunner
+from helpers.waiting import wait_for
 
 from flows.process.cluster import ClusterPlace
 from flows.recovery.slots import DecideSlot
@@ -50,15 +51,9 @@ def _decided(bench: Bench) -> int:
     return len(written(bench, ("ledger",)).get("ledger", ()))
 
 
-def _wait_for(bench: Bench, cluster: StockRunner, count: int, deadline_s: float = 60) -> None:
-    """Until so many ledger records are written.
-
-    :raises AssertionError: they are not, in time.
-    """
-    end = time.monotonic() + deadline_s
-    while _decided(bench) < count:
-        assert time.monotonic() < end, f"{_decided(bench)} of {count}: {cluster.output()[-4000:]}"
-        time.sleep(0.1)
+def _until_decided(bench: Bench, cluster: StockRunner, count: int, deadline_s: float = 60) -> None:
+    """Until so many ledger records are written."""
+    wait_for(lambda: _decided(bench) >= count, deadline_s, lambda: f"{count}: {cluster.output()[-4000:]}", every_s=0.1)
 
 
 STAGES = [(1, 1), (2, 2), (4, 1), (3, 1), (1, 2)]
@@ -80,11 +75,11 @@ def test_1_2_4_3_1_processes_with_a_kill_in_each(bench: Bench, cluster: StockRun
             time.sleep(choose.uniform(0.5, 2.0))  # while they start, or move what the number of processes misplaced
             cluster.kill()
             cluster.start(processes, workers)
-        _wait_for(bench, cluster, before + 1)
+        _until_decided(bench, cluster, before + 1)
         cluster.kill_one(choose.randrange(processes))
     cluster.start(*STAGES[-1])
     expected = decided_in_one_go(bench)
-    _wait_for(bench, cluster, len(expected["ledger"]))
+    _until_decided(bench, cluster, len(expected["ledger"]))
     assert read_layout(bench.directory / "state" / "decide") == Layout(*STAGES[-1])
     cluster.drain()
     assert_complete(bench, expected)
@@ -99,10 +94,8 @@ def test_a_process_of_another_number_waits_for_the_others_to_end_or_says_who_is_
 ) -> None:
     bench.append(*work_log.ticks(1))
     cluster.start(1)
-    end = time.monotonic() + 60
-    while not (bench.directory / "state" / "decide" / "0" / "offsets.json").exists():  # it lives by its placement now
-        assert time.monotonic() < end, cluster.output()[-4000:]
-        time.sleep(0.1)
+    lives_by_its_placement = bench.directory / "state" / "decide" / "0" / "offsets.json"
+    wait_for(lives_by_its_placement.exists, 60, lambda: cluster.output()[-4000:])
     lock = bench.directory / "state" / "decide" / "0" / "owner.lock"
     with pytest.raises(StateLockedError, match=rf"of another number.*{lock.read_text().split()[0]} decide, process 0"):
         DecideSlot(bench.directory / "state" / "decide", ClusterPlace(1, 2, 1), others_end_within=timedelta())

@@ -21,7 +21,8 @@ from typing import Any
 import jwt
 from crash.people import TYPE_TABLES
 from helpers.sandbox_process import running_sandbox
-from helpers.up import ROOT, Up, alive, until
+from helpers.up import ROOT, Up, alive
+from helpers.waiting import wait_for
 
 from connectors.sandbox.options import SandboxOptions
 
@@ -58,7 +59,7 @@ class System:
         pids = up.pids()
         up.process.kill()
         up.process.wait(10)
-        until(lambda: not any(alive(pid) for pid in pids.values()), 20, "the end of the supervisor's processes")
+        wait_for(lambda: not any(alive(pid) for pid in pids.values()), 20, "the end of the supervisor's processes")
 
     def kill_at_start(self, after_s: float) -> None:
         """Start `up` and kill it before it serves."""
@@ -120,7 +121,7 @@ class System:
             for stream in (up.process.stdout, up.process.stderr):
                 if stream is not None:
                     stream.close()
-        until(lambda: not any(alive(pid) for pid in self.up.pids().values()), 20, "the end of all processes")
+        wait_for(lambda: not any(alive(pid) for pid in self.up.pids().values()), 20, "the end of all processes")
 
 
 def configuration(directory: Path, options: SandboxOptions) -> Path:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from damage.stores import STORES, claim
 from helpers.places import TESTS
-from helpers.up import Up, running, until
+from helpers.up import Up, running
+from helpers.waiting import wait_for
 
 from connectors.gateway.idempotency import RocksAdmissionStore, Verdict
 from state.model.errors import LogError, StateDamagedError, StateError, StoreUnavailableError
@@ -150,14 +151,14 @@ def test_a_system_on_a_full_disk_refuses_and_then_misses_nothing(tmp_path: Path)
         assert answers.count(503) >= 20, f"the full disk was not felt: {answers}"
         # A 202 in between found room in a file that had it already; like every other it must not be missing below.
         ballast.unlink()
-        until(lambda: post(up, 1000) in (200, 202), 60, "the return of the gateway")
+        wait_for(lambda: post(up, 1000) in (200, 202), 60, "the return of the gateway")
         accepted.append(1000)
-        until(lambda: post(up, 1000) == 200, 30, "the admission store, which knows repeats again")
+        wait_for(lambda: post(up, 1000) == 200, 30, "the admission store, which knows repeats again")
 
         def decided() -> set[str]:
             return {value["event_id"] for value in up.ledger() if value["kind"] == "decision"}
 
         wanted = {f"full-{number:05}" for number in accepted}
-        until(lambda: wanted <= decided(), 90, "all decisions")
+        wait_for(lambda: wanted <= decided(), 90, "all decisions")
         assert up.stop() == 0
         assert up.carillon("ledger", "--check").returncode == 0

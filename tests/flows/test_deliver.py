@@ -7,8 +7,9 @@ import email.policy
 import hashlib
 import time
 
-from helpers.feeding import System, addresses, now_ms, token, wait_for
+from helpers.feeding import System, addresses, now_ms, token
 from helpers.sandbox_process import Sandbox
+from helpers.waiting import wait_for
 
 
 def test_push_sms_and_mail_arrive_and_stand_on_the_ledger(system: System, sandbox: Sandbox) -> None:

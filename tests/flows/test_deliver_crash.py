@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.feeding import PARTITIONS, System, addresses, kill, token, wait_for
+from helpers.feeding import PARTITIONS, System, addresses, kill, token
 from helpers.sandbox_process import Sandbox, running_sandbox
 from helpers.sending_laws import Key, Outcome, check, settled, taken
+from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord
 

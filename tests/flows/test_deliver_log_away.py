@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from helpers.feeding import PARTITIONS, System, now_ms, token, wait_for
+from helpers.feeding import PARTITIONS, System, now_ms, token
 from helpers.sandbox_process import Sandbox
+from helpers.waiting import wait_for
 
 TTL_MS = 1_500
 

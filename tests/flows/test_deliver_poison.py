@@ -9,9 +9,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from helpers.feeding import System, addresses, token, wait_for
+from helpers.feeding import System, addresses, token
 from helpers.places import ROOT, TESTS
 from helpers.sandbox_process import Sandbox
+from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord
 from operators.laws import check_laws

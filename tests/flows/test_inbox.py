@@ -6,8 +6,9 @@ from pathlib import Path
 import orjson
 import pytest
 from helpers.inbox_flow import RUN, last_counts, read_all
-from helpers.programs import drain, eventually, running
+from helpers.programs import drain, running
 from helpers.records import PARTITIONS, inbox_add, open_embedded, record
+from helpers.waiting import wait_for
 
 from connectors.inbox.rocksdb import RocksInboxReader
 from flows.inbox import DIRECTORY
@@ -35,9 +36,9 @@ def test_rows_are_exact_after_kill_9(tmp_path: Path, workers: int) -> None:
                 log.append(batch[first : first + 300])
             log.append(sorted(repeated, key=lambda each: int(orjson.loads(each.value)["event_id"][1:])))
             enough = fed - len(batch) + dice.randrange(len(batch))
-            eventually(lambda enough=enough: applied() >= enough)
+            wait_for(lambda enough=enough: applied() >= enough)
     with running(RUN, str(tmp_path), str(workers)) as process:
-        eventually(lambda: sum(each["items"] for each in last_counts(log).values()) == fed)
+        wait_for(lambda: sum(each["items"] for each in last_counts(log).values()) == fed)
         drain(process)
     for user in (f"u{n}" for n in range(90)):
         page = reader.page(user, 10_000)
@@ -59,7 +60,7 @@ def test_a_record_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
     log.append([inbox_add("mia", 0), poison, nameless, inbox_add("mia", 3)])
     reader = RocksInboxReader(tmp_path / DIRECTORY, PARTITIONS, tmp_path / "secondary")
     with running(RUN, str(tmp_path), "1") as process:
-        eventually(lambda: reader.unread("mia") == 2)
+        wait_for(lambda: reader.unread("mia") == 2)
         drain(process)
     letters = [orjson.loads(each.value) for each in read_all(log, "dead_letters")]
     assert [letter["source"][2] for letter in letters] == [1, 2]

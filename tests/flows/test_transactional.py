@@ -8,8 +8,9 @@ import sqlite3
 import time
 from typing import Any
 
-from helpers.feeding import System, kill, now_ms, token, wait_for
+from helpers.feeding import System, kill, now_ms, token
 from helpers.sandbox_process import Sandbox
+from helpers.waiting import wait_for
 
 from operators.laws import check_laws
 from state.ledger import latest, ledger_table

@@ -6,10 +6,11 @@ import json
 from collections import Counter
 
 import pytest
-from helpers.feeding import System, kill, token, wait_for
+from helpers.feeding import System, kill, token
 from helpers.places import ROOT, TESTS
 from helpers.sandbox_process import Sandbox
 from helpers.small_p0_flow import OPEN_MAX
+from helpers.waiting import wait_for
 
 MODULE = "helpers.small_p0_flow"
 SLOW = "slow6000-full".ljust(40, "0")

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from helpers.waiting import wait_for
 
 from connectors.control import Kill, kill_record
 from connectors.log.embedded.log import EmbeddedLog
@@ -163,13 +165,6 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     assert process.wait(timeout=10) == -signal.SIGKILL, "the kill did not bite"
     assert process.stdin is not None
     process.stdin.close()
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 40.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def token(number: int | str) -> str:

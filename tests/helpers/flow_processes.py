@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 
@@ -69,14 +68,3 @@ class FlowProcesses:
 
     def is_alive(self, name: str) -> bool:
         return self._processes[name].poll() is None
-
-
-def wait_until(true: object, deadline_s: float, what: str) -> None:
-    """Poll a condition.
-
-    :raises AssertionError: it did not become true in time.
-    """
-    end = time.monotonic() + deadline_s
-    while not true():  # type: ignore[operator]  # a callable
-        assert time.monotonic() < end, f"not in {deadline_s} s: {what}"
-        time.sleep(0.1)

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from helpers.gateway_process import USER_SECRET
 from helpers.places import ROOT
+from helpers.waiting import wait_for
 
 from connectors.gateway.auth import user_token
 from connectors.gateway.options import UserTokens
@@ -68,10 +69,7 @@ class Gateway:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
-        deadline = time.monotonic() + 10
-        while self.get("/readyz").status != 200:
-            assert time.monotonic() < deadline, "the gateway does not become ready"
-            time.sleep(0.02)
+        wait_for(lambda: self.get("/readyz").status == 200, 10, "the gateway is ready", every_s=0.02)
 
     def stop(self) -> int:
         assert self.process is not None

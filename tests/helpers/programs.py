@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from helpers.places import ROOT
@@ -30,11 +29,3 @@ def drain(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM, and the clean end that must follow."""
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait until it holds; fail when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold in time"
-        time.sleep(0.05)

@@ -8,22 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from helpers.places import ROOT
+from helpers.waiting import wait_for
 
 START_S = 120
 STOP_S = 90
-
-
-def until(true: Callable[[], bool], seconds: float, what: str = "it") -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"{what} did not come true within {seconds} s"
-        time.sleep(0.05)
 
 
 def alive(pid: int) -> bool:
@@ -51,7 +45,7 @@ class Up:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        until(lambda: bool(self.lines) or self.process.poll() is not None, START_S, "the first line")
+        wait_for(lambda: bool(self.lines) or self.process.poll() is not None, START_S, "the first line")
         assert self.lines, self._errors()
         self.first = self.lines[0]
 
@@ -76,7 +70,7 @@ class Up:
         """Kill -9 one process and wait until the supervisor has started it again."""
         before = self.pids()[name]
         os.kill(before, signal.SIGKILL)
-        until(lambda: self.pids()[name] != before, 30, f"the restart of {name}")
+        wait_for(lambda: self.pids()[name] != before, 30, f"the restart of {name}")
 
     def stop(self) -> int:
         """SIGTERM; gives the exit code when everything has drained."""
@@ -164,7 +158,7 @@ def running(directory: Path, *arguments: str, environment: Mapping[str, str] | N
         if up.process.poll() is None:
             up.process.kill()
             up.process.wait(10)
-        until(lambda: not any(alive(pid) for pid in up.pids().values()), 20, "the end of all processes")
+        wait_for(lambda: not any(alive(pid) for pid in up.pids().values()), 20, "the end of all processes")
         for stream in (up.process.stdout, up.process.stderr):
             if stream is not None:
                 stream.close()

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from helpers.up import Up, carillon, running, until
+from helpers.up import Up, carillon, running
+from helpers.waiting import wait_for
 
 from connectors.log import NewRecord
 from connectors.log.embedded.log import EmbeddedLog
@@ -81,7 +82,7 @@ def test_dead_letters_of_a_running_system(tmp_path: Path) -> None:
             log.append([NewRecord("events.p1", mine, b"u1", bad, EVENT) for _ in range(2)])
             first, second = (f"sequence/events.p1/{mine}/{offset}" for offset in (2, 3))
         system.post({"event_id": "good", "type": "mention", "actor": "y", "target": USER, "object": "g"})
-        until(lambda: bool(_decided(system, "good")), 30, "the decision of a sound event")
+        wait_for(lambda: bool(_decided(system, "good")), 30, "the decision of a sound event")
         found = {letter["id"]: letter for letter in _letters(system)}
         assert sorted(found) == [skipped, never, first, second]
         assert _decided(system, "skipped") == []
@@ -92,11 +93,11 @@ def test_dead_letters_of_a_running_system(tmp_path: Path) -> None:
         _letters(system, "discard", first)
         (given,) = _letters(system, "retry", skipped)
         assert given["to"][0] == "retries"
-        until(lambda: bool(_decided(system, "skipped")), 30, "the decision of what was given back")
-        until(lambda: len(system.provider("apns")) == 2, 30, "its push")
+        wait_for(lambda: bool(_decided(system, "skipped")), 30, "the decision of what was given back")
+        wait_for(lambda: len(system.provider("apns")) == 2, 30, "its push")
         (again,) = _letters(system, "retry", "--all", "--stage", "sequence")
         assert again["id"] == second
-        until(lambda: any(each["source"] == again["to"] for each in _letters(system)), 30, "the second letter")
+        wait_for(lambda: any(each["source"] == again["to"] for each in _letters(system)), 30, "the second letter")
 
         kinds = [each["kind"] for each in _explained(system, "skipped")]
         assert kinds[:2] == ["dead_letter", "decision"]

@@ -9,9 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from helpers.feeding import PARTITIONS, System, kill, now_ms, wait_for
+from helpers.feeding import PARTITIONS, System, kill, now_ms
 from helpers.kafka_system import KafkaSystem
 from helpers.sandbox_process import Sandbox, running_sandbox
+from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord
 from connectors.log.topics import topic_specs

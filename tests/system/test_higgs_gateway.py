@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 import pytest
-from helpers.up import ROOT, Up, running, until
+from helpers.up import ROOT, Up, running
+from helpers.waiting import wait_for
 
 DATA = ROOT.parent / "shared" / "data"
 EVENTS = int(os.environ.get("HIGGS_EVENTS", "100000"))
@@ -101,9 +102,9 @@ def test_every_recipient_is_accounted_for(profile: str, tmp_path: Path, request:
         start = time.monotonic()
         accepted = _feed(system, events)
         fed_s = time.monotonic() - start
-        until(lambda: _looks_decided(system, accepted), 600, "a decision for every accepted event")
+        wait_for(lambda: _looks_decided(system, accepted), 600, "a decision for every accepted event")
         decided_s = time.monotonic() - start
-        until(lambda: system.carillon("ledger", "--check").returncode == 0, 120, "the three laws")
+        wait_for(lambda: system.carillon("ledger", "--check").returncode == 0, 120, "the three laws")
         outcomes = _decided(system)
         assert set(outcomes) == accepted, "decisions of events that nobody accepted"
         _print(profile, len(accepted), fed_s, decided_s, outcomes)

@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from helpers.up import ROOT, Up, running, until
+from helpers.up import ROOT, Up, running
+from helpers.waiting import wait_for
 
 TWO = {"CARILLON_PROCESSES__DECIDE": "2"}
 
@@ -24,13 +25,15 @@ def test_two_deciders_live_and_die_as_one(tmp_path: Path) -> None:
         for user in users[:20]:
             up.post({"type": "mention", "actor": "ada", "target": user, "object": user})
         os.kill(pids["decide-1"], signal.SIGKILL)
-        until(lambda: all(up.pids()[name] != pids[name] for name in ("decide", "decide-1")), 30, "the restart of both")
+        wait_for(
+            lambda: all(up.pids()[name] != pids[name] for name in ("decide", "decide-1")), 30, "the restart of both"
+        )
         for user in users[20:]:
             up.post({"type": "mention", "actor": "ada", "target": user, "object": user})
-        until(lambda: decided(up, 40), 40, "40 decisions")
+        wait_for(lambda: decided(up, 40), 40, "40 decisions")
         before = up.pids()
         os.kill(before["deliver"], signal.SIGSTOP)
-        until(lambda: up.pids()["deliver"] != before["deliver"], 60, "the restart of what hangs")
+        wait_for(lambda: up.pids()["deliver"] != before["deliver"], 60, "the restart of what hangs")
         events = [(line["event"], line["name"]) for line in up.lines[1:] if line.get("name") == "deliver"]
         assert events[-3:] == [("hung", "deliver"), ("exit", "deliver"), ("restart", "deliver")]
         assert up.stop() == 0
@@ -50,7 +53,7 @@ def test_a_system_whose_place_is_taken_ends_and_says_by_whom(tmp_path: Path) -> 
                 stdin=subprocess.PIPE, stdout=output, stderr=output,
             )  # fmt: skip
         try:
-            until(lambda: up.process.poll() is not None, 60, "its end")
+            wait_for(lambda: up.process.poll() is not None, 60, "its end")
         finally:
             thief.kill()
             thief.wait(10)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from helpers.sandbox_process import running_sandbox
-from helpers.up import ROOT, carillon, until
+from helpers.up import ROOT, carillon
+from helpers.waiting import wait_for
 
 from flows.config.credentials import development_credentials
 from flows.process.place import FENCED_EXIT
@@ -132,7 +133,7 @@ def test_the_command_lines_of_the_units_are_a_system(tmp_path: Path) -> None:
             running[name] = stack.enter_context(started(command(found[name]), environment, output))
             if name == "topics":
                 assert running[name].wait(60) == 0, output.read_text()
-        until(lambda: ask(port, "GET", "/readyz") == ask(p0_port, "GET", "/readyz") == 200, 60, "both gateways")
+        wait_for(lambda: ask(port, "GET", "/readyz") == ask(p0_port, "GET", "/readyz") == 200, 60, "both gateways")
         keys = development_credentials(tmp_path / "data").keys
         mention = {"type": "mention", "actor": "ada", "target": "grace", "object": "thread1"}
         otp = {"type": "otp", "target": "grace", "payload": {"code": "123456"}}
@@ -143,7 +144,7 @@ def test_the_command_lines_of_the_units_are_a_system(tmp_path: Path) -> None:
             done = carillon("ledger", "--json", "--data", str(tmp_path / "data"))
             return {json.loads(line).get("type", "") for line in done.stdout.splitlines()}
 
-        until(lambda: {"mention", "otp"} <= decided(), 60, "both decisions")
+        wait_for(lambda: {"mention", "otp"} <= decided(), 60, "both decisions")
         for name in reversed(starting_order()):
             if name == "topics":
                 continue

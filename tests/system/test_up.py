@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.up import Up, alive, carillon, running, until
+from helpers.up import Up, alive, carillon, running
+from helpers.waiting import wait_for
 
 PEOPLE = {
     "open": {"quiet_hours": {"enabled": False}, "frequency_cap": {"max_per_hour": 5000, "max_per_day": 5000}},
@@ -90,10 +91,8 @@ def simulated(events: list[dict[str, Any]], directory: Path) -> dict[tuple[str, 
 
 def assert_laws_hold(up: Up) -> None:
     """The laws as the command proves them; a moment later if something was still on its way."""
-    end = time.monotonic() + 60
-    while (done := up.carillon("ledger", "--check")).returncode:
-        assert time.monotonic() < end, done.stdout + done.stderr
-        time.sleep(1)
+    check = ("ledger", "--check")
+    wait_for(lambda: not up.carillon(*check).returncode, 60, lambda: up.carillon(*check).stdout, every_s=1)
 
 
 def assert_a_kill_switch_is_obeyed(up: Up) -> None:
@@ -108,7 +107,7 @@ def assert_a_kill_switch_is_obeyed(up: Up) -> None:
         assert (
             up.post({"event_id": event, "type": "share", "actor": "friend", "target": "open", "object": event}) == 202
         )
-        until(lambda event=event: (event, "open") in decided(up.ledger()), 30, "the decision")
+        wait_for(lambda event=event: (event, "open") in decided(up.ledger()), 30, "the decision")
         assert decided(up.ledger())[(event, "open")][:2] == (outcome, reason)
 
 
@@ -122,7 +121,7 @@ def test_events_become_notifications_on_every_channel_and_a_second_start_goes_on
         assert up.post(mention(0)) == 200
         reset = {"event_id": "reset-1", "type": "password_reset", "target": "open", "payload": {"code": "123456"}}
         assert up.post(reset, p0=True) == 202
-        until(lambda: all(up.provider(name) for name in ("apns", "twilio", "smtp")), 30, "a send on every channel")
+        wait_for(lambda: all(up.provider(name) for name in ("apns", "twilio", "smtp")), 30, "a send on every channel")
         later = {
             "event_id": "later-1",
             "type": "reminder",
@@ -137,7 +136,7 @@ def test_events_become_notifications_on_every_channel_and_a_second_start_goes_on
         assert not any(alive(pid) for pid in pids.values())
         seen = len(up.provider("apns"))
     with running(tmp_path) as again:
-        until(lambda: len(again.provider("apns")) > seen, 60, "the kept event's release")
+        wait_for(lambda: len(again.provider("apns")) > seen, 60, "the kept event's release")
         found = decided(again.ledger())
         assert found[("mention-0", "open")][0] == "EMITTED"
         assert found[("later-1", "open")][0] == "EMITTED"
@@ -157,7 +156,7 @@ def test_kill_9_of_every_process_during_a_feed_leaves_the_same_ledger(tmp_path: 
             if number % 30 == 29 and victims:
                 up.kill(victims.pop())
         assert not victims
-        until(lambda: set(decided(up.ledger())) >= set(expected), 90, "every accepted event on the ledger")
+        wait_for(lambda: set(decided(up.ledger())) >= set(expected), 90, "every accepted event on the ledger")
         assert decided(up.ledger()) == expected
         assert_laws_hold(up)
         pushes = [entry["id"] for entry in up.provider("apns") if entry["status"] == 200]
@@ -173,9 +172,9 @@ def test_kill_9_of_the_supervisor_leaves_no_orphan_and_loses_nothing(tmp_path: P
         os.kill(pids["decide"], signal.SIGSTOP)  # a stopped process must not stay behind either
         up.process.kill()
         up.process.wait(10)
-        until(lambda: not any(alive(pid) for pid in pids.values()), 20, "the end of every child")
+        wait_for(lambda: not any(alive(pid) for pid in pids.values()), 20, "the end of every child")
     with running(tmp_path) as again:
-        until(lambda: ("mention-0", "open") in decided(again.ledger()), 60, "the decision")
+        wait_for(lambda: ("mention-0", "open") in decided(again.ledger()), 60, "the decision")
         assert again.stop() == 0
 
 
@@ -184,15 +183,15 @@ def test_a_lost_state_directory_is_rebuilt_from_the_log_and_nothing_is_sent_twic
         settle_in(up)
         for number in range(24):
             assert up.post(mention(number)) == 202
-        until(lambda: len(decided(up.ledger())) == 24, 60, "every decision")
+        wait_for(lambda: len(decided(up.ledger())) == 24, 60, "every decision")
         before = decided(up.ledger())
         assert up.stop() == 0
     shutil.rmtree(tmp_path / "state")
     with running(tmp_path) as again:
-        until(lambda: any(line.get("event") == "rebuild" for line in again.lines), 5, "the word of it")
+        wait_for(lambda: any(line.get("event") == "rebuild" for line in again.lines), 5, "the word of it")
         for number in range(18, 30):
             assert again.post(mention(number)) in (200, 202)
-        until(lambda: len(decided(again.ledger())) == 30, 60, "every decision, the old ones too")
+        wait_for(lambda: len(decided(again.ledger())) == 30, 60, "every decision, the old ones too")
         after = decided(again.ledger())
         assert {pair: after[pair] for pair in before} == before
         assert_laws_hold(again)

@@ -8,8 +8,9 @@ from pathlib import Path
 import orjson
 import pyarrow.compute as pc
 import pytest
-from helpers.programs import drain, eventually, running
+from helpers.programs import drain, running
 from helpers.records import PARTITIONS, decision, delivery, emission, open_embedded, record
+from helpers.waiting import wait_for
 
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.archive.manifest import read_manifest
@@ -189,13 +190,13 @@ def test_the_ledger_is_exact_after_kill_9_in_the_middle_of_a_feed(log: EmbeddedL
                 log.append(batch[first : first + 250])
             enough = fed + dice.randrange(len(batch))
             fed += len(batch)
-            eventually(lambda enough=enough: archived() >= enough)
+            wait_for(lambda enough=enough: archived() >= enough)
         held = {(each["event_id"], each["user"]): each["outcome"] for each in reader.records(LedgerQuery())}
         assert held == expected
     poison = record("ledger", "decision/1+json", {"kind": "decision"}, group=3, seq=("d", 1, 0))
     log.append([poison])
     with running(RUN, str(tmp_path)) as process:
-        eventually(lambda: archived() == fed + 1)
+        wait_for(lambda: archived() == fed + 1)
         drain(process)
     parts = [part for n in range(PARTITIONS) for part in read_manifest(tmp_path / DIRECTORY / str(n)).parts]
     assert sum(part.rows for part in parts) == fed  # nothing was archived twice

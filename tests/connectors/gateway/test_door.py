@@ -34,7 +34,7 @@ def letter(sender: str | None, offset: int, kind: Kind = "raised", *, age_ms: in
     return NewRecord("dead_letters", partition, b"x", encode_letter(value), (("schema", LETTER_SCHEMA),))
 
 
-def until(gateway: Gateway, status: int, key: str = "key-shop") -> Reply:
+def answered(gateway: Gateway, status: int, key: str = "key-shop") -> Reply:
     """Post until it is answered so; five seconds at most, as the door promises."""
     deadline = time.monotonic() + 5
     while (reply := gateway.post(like(), key=key)).status != status:
@@ -55,11 +55,11 @@ def test_three_letters_of_one_sender_close_it_at_every_gateway_until_ops_lifts(t
         time.sleep(0.6)
         assert one.post(like()).status == 202, "two letters and a repeat do not close"
         one.log.append([letter("shop", 6, "killed")])
-        refused = until(one, 403)
+        refused = answered(one, 403)
         assert "carillon kill --door shop --lift" in refused.json["detail"]
         assert "could not be processed" in refused.json["reason"]
         assert one.call("POST", "/v1/notifications/batch", [like(), like()]).status == 403
-        until(two, 403)
+        answered(two, 403)
         assert one.post(like(), key="key-other").status == 202, "another sender is not concerned"
         assert two.post(OTP, key="key-p0").status == 202
         accepted = len(one.records("events.p1")) + len(one.records("events.p2"))
@@ -83,7 +83,7 @@ def test_three_letters_of_one_sender_close_it_at_every_gateway_until_ops_lifts(t
         assert len(one.records("events.p1")) + len(one.records("events.p2")) == accepted + 2
 
         one.log.append([letter("shop", number) for number in (11, 12, 13)])
-        until(one, 403)
+        answered(one, 403)
         assert one.get("/metrics").body.count(b'carillon_gateway_door_refused_total{lane="ordinary"} ') == 1
 
 
@@ -94,9 +94,9 @@ def test_ops_close_and_open_a_door_by_http_and_old_letters_do_not_count(tmp_path
         assert gateway.post(like()).status == 202
         closing = {"scope": "door", "value": "shop", "reason": "floods us"}
         assert gateway.call("POST", "/v1/ops/kill", closing, key="key-ops").status == 200
-        assert until(gateway, 403).json["reason"] == "floods us"
+        assert answered(gateway, 403).json["reason"] == "floods us"
         assert gateway.call("POST", "/v1/ops/kill", closing | {"on": False}, key="key-ops").status == 200
-        until(gateway, 202)
+        answered(gateway, 202)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from helpers.waiting import wait_for
 from prometheus_client import REGISTRY
 
 from connectors.gateway.directory import Directory
@@ -27,13 +28,6 @@ def read_errors() -> float:
     return REGISTRY.get_sample_value("carillon_gateway_follow_errors_total", {"kind": "read"}) or 0.0
 
 
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
-    while not true():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.01)
-
-
 def preference(user: str) -> NewRecord:
     return NewRecord("preferences", 0, user.encode(), b'{"user":"%s","doc":{"master":false}}' % user.encode(), ())
 
@@ -44,7 +38,7 @@ def test_a_log_that_ends_below_what_was_followed_is_an_error_and_no_silence(log:
     follower = Follower(log, directory, ("preferences",), others={})
     before = read_errors()
     follower.start()
-    until(lambda: read_errors() > before)
+    wait_for(lambda: read_errors() > before)
     assert not follower.caught_up
     follower.close()
     directory.close()
@@ -54,15 +48,15 @@ def test_an_error_that_is_not_the_logs_ends_nothing_and_is_not_ready(log: Embedd
     directory = Directory(tmp_path / "directory.sqlite")
     follower = Follower(log, directory, ("preferences",), others={})
     follower.start()
-    until(lambda: follower.caught_up)
+    wait_for(lambda: follower.caught_up)
     with closing(sqlite3.connect(tmp_path / "directory.sqlite", isolation_level=None)) as other:
         other.execute("CREATE TRIGGER full BEFORE INSERT ON preference BEGIN SELECT RAISE(FAIL, 'disk full'); END")
         log.append([preference("ada")])
-        until(lambda: not follower.caught_up)
+        wait_for(lambda: not follower.caught_up)
         other.execute("DROP TRIGGER full")
-    until(lambda: follower.caught_up and directory.preference("ada").place == 0)
+    wait_for(lambda: follower.caught_up and directory.preference("ada").place == 0)
     log.append([preference("grace")])
-    until(lambda: directory.preference("grace").place == 1)
+    wait_for(lambda: directory.preference("grace").place == 1)
     follower.close()
     directory.close()
 
@@ -73,7 +67,7 @@ def test_a_tombstone_whose_key_names_no_endpoint_is_passed_over(log: EmbeddedLog
     directory = Directory(tmp_path / "directory.sqlite")
     follower = Follower(log, directory, ("endpoints", "preferences"), others={})
     follower.start()
-    until(lambda: follower.caught_up)
+    wait_for(lambda: follower.caught_up)
     assert directory.preference("ada").place == 0
     assert directory.position("endpoints", 0) == 4
     follower.close()

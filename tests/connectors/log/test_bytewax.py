@@ -15,6 +15,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.testing import TestingSource, cluster_main, run_main
 from helpers.log_harness import Harness, read_all, run_child, values
+from helpers.waiting import wait_for
 
 from connectors.log.bytewax import LogSink, LogSource, keyed, sink_key
 from connectors.log.interface import Log, NewRecord, Record
@@ -49,12 +50,10 @@ def arrived(log: Log, topic: str) -> dict[int, list[int]]:
 
 
 def await_all(log: Log, topic: str, count: int) -> None:
-    give_up = time.monotonic() + 60
-    while time.monotonic() < give_up:
-        if len({number for numbers in arrived(log, topic).values() for number in numbers}) >= count:
-            return
-        time.sleep(0.1)
-    pytest.fail("not everything arrived")
+    def all_there() -> bool:
+        return len({number for numbers in arrived(log, topic).values() for number in numbers}) >= count
+
+    wait_for(all_there, 60, "everything arrived", every_s=0.1)
 
 
 def size(log: Log, topic: str) -> int:

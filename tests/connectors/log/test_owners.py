@@ -15,6 +15,7 @@ import pytest
 from helpers.fence_child import FENCED, OPENED, claim, open_claimed, owner
 from helpers.log_harness import Harness, read_all, run_child
 from helpers.logs import captured_logs
+from helpers.waiting import wait_for
 
 from connectors.log.interface import ClaimableLog, NewRecord, TopicSpec
 from connectors.log.owners import LEASE, TOPIC, FencedLog, Owner, is_dead, lock_identity
@@ -142,10 +143,7 @@ def test_a_stopped_owner_that_wakes_up_appends_nothing(log: ClaimableLog, harnes
     try:
         assert child.stdout
         assert any(line == "claimed\n" for line in child.stdout)
-        give_up = time.monotonic() + 20
-        while log.end_offset(topic, 0) < 50:
-            assert time.monotonic() < give_up, "the child does not append"
-            time.sleep(0.02)
+        wait_for(lambda: log.end_offset(topic, 0) >= 50, 20, "appends of the child", every_s=0.02)
         stop(harness, topic, child.pid)
         mine, _ = open_claimed(harness, log, claim(log, topic, flow, "mine"))
         left = len(read_all(log, topic))

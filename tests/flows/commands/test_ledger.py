@@ -11,8 +11,9 @@ import orjson
 import pytest
 from helpers.healthy_ledger import LEO, MIA, G, H, healthy
 from helpers.inbox_flow import RUN, last_counts, read_all
-from helpers.programs import drain, eventually, running
+from helpers.programs import drain, running
 from helpers.records import PARTITIONS, counts, decision, open_embedded, record
+from helpers.waiting import wait_for
 
 from connectors.archive.ledger import LedgerQuery
 from connectors.inbox.rocksdb import RocksInboxStore, shard_path
@@ -37,7 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log = open_embedded(data)
     log.append(healthy())
     with running(RUN, str(data), "1") as process:
-        eventually(lambda: len(last_counts(log)) == 2)
+        wait_for(lambda: len(last_counts(log)) == 2)
         drain(process)
     log.close()
     return data
@@ -117,7 +118,7 @@ def test_the_flow_finds_a_row_that_vanished_by_itself(whole: Path, copied: Path)
     store.commit(ShardCommit({LEO: UserChanges(head, [], rows)}, {}, {}, store.offset()))
     store.close()
     with running(RUN, str(copied), "1"):
-        eventually(lambda: last_counts(log).get(H, {}).get("items") == 0)
+        wait_for(lambda: last_counts(log).get(H, {}).get("items") == 0)
     log.close()
 
 

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from helpers.feeding import PARTITIONS, System, addresses, wait_for
+from helpers.feeding import PARTITIONS, System, addresses
 from helpers.records import inbox_add
 from helpers.sandbox_process import Sandbox
 from helpers.sending_laws import check, settled
 from helpers.stock_runner import StockRunner
+from helpers.waiting import wait_for
 
 from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log.interface import NewRecord

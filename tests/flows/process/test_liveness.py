@@ -11,6 +11,7 @@ from threading import get_ident
 
 import pytest
 from helpers.places import ROOT
+from helpers.waiting import wait_for
 
 from flows.process.liveness import GETS_ON, STANDS_STILL, Liveness
 from flows.up.processes import ProcessEvent, ProcessGroup, ProcessSpec
@@ -44,12 +45,12 @@ def group(tmp_path: Path, events: list[ProcessEvent]) -> Iterator[ProcessGroup]:
     group.kill()
 
 
-def until(group: ProcessGroup, true: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come true in time"
+def watched_until(group: ProcessGroup, true: Callable[[], bool], seconds: float) -> None:
+    def watched() -> bool:
         group.watch()
-        time.sleep(0.02)
+        return true()
+
+    wait_for(watched, seconds)
 
 
 def said(group: ProcessGroup, text: str) -> int:
@@ -65,11 +66,11 @@ def test_a_flow_that_stands_still_is_killed_and_started_again(
     group: ProcessGroup, events: list[ProcessEvent], tmp_path: Path, flows: list[str]
 ) -> None:
     group.start(spec_of(tmp_path, *flows))
-    until(group, lambda: said(group, "stuck") == 1, 60)
+    watched_until(group, lambda: said(group, "stuck") == 1, 60)
     began = time.monotonic()
-    until(group, lambda: "stalled" in kinds(events), 30)
+    watched_until(group, lambda: "stalled" in kinds(events), 30)
     assert time.monotonic() - began > STANDS_FOR.total_seconds() / 2
-    until(group, lambda: "restart" in kinds(events), 30)
+    watched_until(group, lambda: "restart" in kinds(events), 30)
     assert kinds(events) == ["start", "stalled", "exit", "restart"]
 
 
@@ -81,7 +82,7 @@ def test_a_record_that_never_comes_back_is_skipped_in_the_end(
         journal.begin("t", 0, 3)
         journal.close()
     group.start(spec_of(tmp_path, "stuck"))
-    until(group, lambda: said(group, "skipped") == 1, 90)
+    watched_until(group, lambda: said(group, "skipped") == 1, 90)
     assert kinds(events) == ["start", "stalled", "exit", "restart"]
     assert said(group, "stuck") == 1
 
@@ -93,7 +94,7 @@ def test_a_flow_that_is_busy_or_idle_is_left_alone(
     group: ProcessGroup, events: list[ProcessEvent], tmp_path: Path, flows: list[str], done: str
 ) -> None:
     group.start(spec_of(tmp_path, *flows))
-    until(group, lambda: said(group, done) == 1, 90)
+    watched_until(group, lambda: said(group, done) == 1, 90)
     assert kinds(events) == ["start"]
 
 
@@ -101,7 +102,7 @@ def test_in_a_unit_one_that_is_busy_keeps_the_others_waiting(group: ProcessGroup
     group.start(says("busy", GETS_ON))
     group.start(says("waits", STANDS_STILL))
     end = time.monotonic() + 2 * STANDS_FOR.total_seconds()
-    until(group, lambda: time.monotonic() > end, 30)
+    watched_until(group, lambda: time.monotonic() > end, 30)
     assert kinds(events) == ["start", "start"]
 
 
@@ -109,7 +110,7 @@ def test_a_unit_all_of_which_stands_still_is_killed(group: ProcessGroup, events:
     group.start(says("one", STANDS_STILL))
     group.start(says("two", STANDS_STILL))
     group.start(replace(says("other", GETS_ON), unit=""))
-    until(group, lambda: kinds(events).count("restart") == 2, 30)
+    watched_until(group, lambda: kinds(events).count("restart") == 2, 30)
     assert kinds(events) == ["start", "start", "start", "stalled", "exit", "exit", "restart", "restart"]
 
 

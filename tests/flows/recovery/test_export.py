@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from helpers.flow_bench import Bench
 from helpers.logs import captured_logs
+from helpers.waiting import wait_for
 from rocksdict import Rdict
 
 from connectors.metrics import EXPORTS
@@ -47,13 +48,6 @@ def failures(kind: str) -> float:
     return EXPORTS.labels(kind, "failed")._value.get()
 
 
-def wait_until(condition: Callable[[], bool], within: float = 20.0) -> None:
-    give_up = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < give_up, "in vain"
-        time.sleep(0.05)
-
-
 def test_a_store_that_cannot_be_listed_stops_nobody(bench: Bench, database: Rdict, tmp_path: Path) -> None:
     exports, before = tmp_path / "exports", failures(UNLISTABLE)
     exporter = Exporter(exports, ExportOptions(every=EVERY), bench.open_log, clock_ms)
@@ -62,8 +56,8 @@ def test_a_store_that_cannot_be_listed_stops_nobody(bench: Bench, database: Rdic
     with captured_logs() as logs:
         exporter.start()
         try:
-            wait_until(lambda: len(list_exports(exports, "sequence")) == 1)
-            wait_until(lambda: failures(UNLISTABLE) >= before + 2)
+            wait_for(lambda: len(list_exports(exports, "sequence")) == 1)
+            wait_for(lambda: failures(UNLISTABLE) >= before + 2)
             began = time.monotonic()
             exporter.remove(UNLISTABLE)
             assert time.monotonic() - began < EVERY.total_seconds() / 2, "its flow waits for the next try"
@@ -94,7 +88,7 @@ def test_one_of_a_later_version_is_passed_over(bench: Bench, database: Rdict, tm
     exporter.add(source)
     exporter.start()
     try:
-        wait_until(lambda: [each.number for each in list_exports(exports, "sequence")] == [3, 1])
+        wait_for(lambda: [each.number for each in list_exports(exports, "sequence")] == [3, 1])
     finally:
         exporter.stop()
 

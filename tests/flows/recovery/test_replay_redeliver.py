@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.feeding import PARTITIONS, System, now_ms, wait_for
+from helpers.feeding import PARTITIONS, System, now_ms
 from helpers.sandbox_process import Sandbox, running_sandbox
 from helpers.up import carillon
+from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord
 from flows.config.settings import load_settings

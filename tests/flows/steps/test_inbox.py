@@ -10,8 +10,9 @@ import orjson
 import pyarrow as pa
 import pytest
 from helpers.inbox_flow import RUN, last_counts, read_all
-from helpers.programs import eventually, running
+from helpers.programs import running
 from helpers.records import inbox_add, now_ms, open_embedded, record
+from helpers.waiting import wait_for
 
 from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path
 from connectors.log.embedded.log import EmbeddedLog
@@ -172,8 +173,8 @@ def test_what_kills_is_set_aside_after_five_starts(tmp_path: Path) -> None:
         with running(KILLED + RUN, str(tmp_path), "1") as process:
             assert process.wait(30) == -signal.SIGKILL
     with running(KILLED + RUN, str(tmp_path), "1"):
-        eventually(lambda: reader.unread(USER) == 2)
-        eventually(lambda: last_counts(log).get(key_group(USER), {}).get("items") == 2)
+        wait_for(lambda: reader.unread(USER) == 2)
+        wait_for(lambda: last_counts(log).get(key_group(USER), {}).get("items") == 2)
     (letter,) = [orjson.loads(each.value) for each in read_all(log, "dead_letters")]
     assert (letter["kind"], letter["stage"], letter["event_id"]) == ("killed", "inbox", "e2")
     assert last_counts(log)[key_group(USER)]["retired"] == 1

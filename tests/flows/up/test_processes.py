@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.places import ROOT
+from helpers.waiting import wait_for
 
 from flows.up.processes import ProcessEvent, ProcessGroup, ProcessSpec
 
@@ -26,13 +27,6 @@ DEAF = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprin
 
 def spec_of(name: str, program: str, stage: int = 1) -> ProcessSpec:
     return ProcessSpec(name, (sys.executable, "-c", program), dict(os.environ), stage)
-
-
-def until(true: Callable[[], bool], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:
@@ -73,7 +67,7 @@ def test_a_killed_process_comes_back(group: ProcessGroup, events: list[ProcessEv
         group.watch()
         return [event.event for event in events] == ["start", "exit", "restart"]
 
-    until(restarted)
+    wait_for(restarted)
     assert events[1].code == -signal.SIGKILL
     assert events[2].pid == group.pids()["one"] != first
 
@@ -88,7 +82,7 @@ def test_back_off_grows_with_failures(group: ProcessGroup, events: list[ProcessE
         times.extend([time.monotonic()] * (len(events) - seen))
         return sum(event.event == "restart" for event in events) >= 3
 
-    until(third)
+    wait_for(third)
     exits = [moment for moment, event in zip(times, events[1:], strict=True) if event.event == "exit"]
     starts = [moment for moment, event in zip(times, events[1:], strict=True) if event.event == "restart"]
     pauses = [start - end for end, start in zip(exits, starts, strict=False)]
@@ -102,7 +96,7 @@ def test_stages_drain_in_order_and_the_deaf_are_killed(group: ProcessGroup) -> N
     group.start(spec_of("late", POLITE, stage=3))
     group.start(spec_of("deaf", DEAF, stage=2))
     group.start(spec_of("early", POLITE, stage=1))
-    until(lambda: all(is_up(group, name) for name in ("late", "deaf", "early")))
+    wait_for(lambda: all(is_up(group, name) for name in ("late", "deaf", "early")))
     pids = group.pids()
     assert group.drain(timedelta(seconds=1)) == ["deaf"]
     moments = {name: float(group.log_file(name).read_text().split()[-1]) for name in ("early", "late")}
@@ -131,7 +125,7 @@ def test_a_unit_dies_and_comes_back_as_one(group: ProcessGroup, events: list[Pro
     group.start(spec_of("other", POLITE))
     before = group.pids()
     os.kill(before["two"], signal.SIGKILL)
-    until(watched(group, events, "restart"))
+    wait_for(watched(group, events, "restart"))
     group.watch()
     after = group.pids()
     told = [(event.event, event.name) for event in events[3:]]
@@ -147,7 +141,7 @@ def test_a_stopped_process_is_killed_and_started_again(group: ProcessGroup, even
     group.start(spec_of("beats", BEATING))
     group.start(spec_of("mute", POLITE))  # says nothing, as a program of somebody else
     pids = group.pids()
-    until(lambda: is_up(group, "beats") and is_up(group, "mute"))
+    wait_for(lambda: is_up(group, "beats") and is_up(group, "mute"))
     end = time.monotonic() + 3
     while time.monotonic() < end:  # as long as it beats it lives
         group.watch()
@@ -155,9 +149,9 @@ def test_a_stopped_process_is_killed_and_started_again(group: ProcessGroup, even
     assert [event.event for event in events] == ["start", "start"]
     os.kill(pids["beats"], signal.SIGSTOP)
     began = time.monotonic()
-    until(watched(group, events, "hung"))
+    wait_for(watched(group, events, "hung"))
     assert time.monotonic() - began > 1.5
-    until(watched(group, events, "restart"))
+    wait_for(watched(group, events, "restart"))
     assert [(event.event, event.name) for event in events[2:]] == [
         ("hung", "beats"), ("exit", "beats"), ("restart", "beats")
     ]  # fmt: skip
@@ -169,10 +163,10 @@ def test_a_process_that_never_gives_a_sign_of_life_is_not_waited_for_without_end
 ) -> None:
     group = ProcessGroup(tmp_path, events.append, silent_for=timedelta(seconds=0.3), unheard_for=timedelta(seconds=1))
     group.start(spec_of("mute", POLITE))
-    until(lambda: is_up(group, "mute"))
+    wait_for(lambda: is_up(group, "mute"))
     os.kill(group.pids()["mute"], signal.SIGSTOP)
     try:
-        until(watched(group, events, "restart"))
+        wait_for(watched(group, events, "restart"))
     finally:
         group.kill()
     assert [event.event for event in events] == ["start", "hung", "exit", "restart"]
@@ -190,7 +184,7 @@ def test_nobody_waits_for_a_process_that_sigkill_does_not_end(group: ProcessGrou
     for name, program in (("one", POLITE), ("two", UNENDING)):
         group.start(replace(spec_of(name, program), unit="both"))
     group.start(spec_of("other", POLITE))
-    until(lambda: all(is_up(group, name) for name in ("one", "two", "other")))
+    wait_for(lambda: all(is_up(group, name) for name in ("one", "two", "other")))
     pids, looks = group.pids(), []
     try:
         end = time.monotonic() + 3.5
@@ -206,11 +200,11 @@ def test_nobody_waits_for_a_process_that_sigkill_does_not_end(group: ProcessGrou
         assert told == [("hung", "two"), ("exit", "one"), ("exit", "other"), ("restart", "other")]
     finally:
         os.kill(pids["two"], signal.SIGKILL)
-    until(watched_last(group, events, "restart", "two"))
+    wait_for(watched_last(group, events, "restart", "two"))
     assert [(event.event, event.name) for event in events[7:]] == [
         ("exit", "two"), ("restart", "one"), ("restart", "two")
     ]  # fmt: skip
-    until(lambda: "up" in group.log_file("two").read_text().splitlines()[1:])
+    wait_for(lambda: "up" in group.log_file("two").read_text().splitlines()[1:])
     again = group.pids()["two"]
     began = time.monotonic()
     try:
@@ -230,7 +224,7 @@ def watched_last(group: ProcessGroup, events: list[ProcessEvent], kind: str, nam
 
 def test_an_owner_that_was_stopped_itself_kills_nobody(group: ProcessGroup, events: list[ProcessEvent]) -> None:
     group.start(spec_of("beats", BEATING))
-    until(lambda: is_up(group, "beats"))
+    wait_for(lambda: is_up(group, "beats"))
     group.watch()
     time.sleep(3)
     group.watch()
@@ -239,7 +233,7 @@ def test_an_owner_that_was_stopped_itself_kills_nobody(group: ProcessGroup, even
 
 def test_a_final_exit_is_final(group: ProcessGroup, events: list[ProcessEvent]) -> None:
     group.start(replace(spec_of("fenced", "raise SystemExit(4)"), final=4))
-    until(lambda: group.watch() or group.ended_for_good == "fenced")
+    wait_for(lambda: group.watch() or group.ended_for_good == "fenced")
     time.sleep(0.4)
     group.watch()
     assert [event.event for event in events] == ["start", "exit"]
@@ -265,7 +259,7 @@ def test_no_child_outlives_a_killed_owner(tmp_path: Path, stopped: bool) -> None
     assert owner.stdout is not None
     child = int(owner.stdout.readline())
     try:
-        until(lambda: len(threads_of(child)) > 1)  # the one that watches the owner is there
+        wait_for(lambda: len(threads_of(child)) > 1)  # the one that watches the owner is there
         assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads_of(child)} == {19}
         if stopped:
             os.kill(child, signal.SIGSTOP)
@@ -274,4 +268,4 @@ def test_no_child_outlives_a_killed_owner(tmp_path: Path, stopped: bool) -> None
         owner.kill()
         owner.wait(10)
         owner.stdout.close()
-    until(lambda: not alive(child))
+    wait_for(lambda: not alive(child))

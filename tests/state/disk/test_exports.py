@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from helpers.flow_bench import Bench
+from helpers.waiting import wait_for
 from rocksdict import Rdict, RdictIter, WriteBatch
 
 from flows.recovery.export import Exporter, ExportOptions
@@ -275,13 +276,6 @@ def test_what_nobody_owns_any_more_goes_by_its_age(tmp_path: Path, database: Rdi
     assert [each.number for each in list_exports(tmp_path / "exports", "decide/1")] == [3]
 
 
-def _wait_until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_the_exporter_writes_what_is_new_and_survives_a_disk_that_refuses(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "bench")
     database = opened(tmp_path / "db")
@@ -297,15 +291,15 @@ def test_the_exporter_writes_what_is_new_and_survives_a_disk_that_refuses(tmp_pa
     try:
         time.sleep(2.5)
         exports.unlink()
-        _wait_until(lambda: len(list_exports(exports, "sequence")) == 1)
+        wait_for(lambda: len(list_exports(exports, "sequence")) == 1)
         time.sleep(2.5)
         assert len(list_exports(exports, "sequence")) == 1, "nothing was new"
         _put(database, 2)
-        _wait_until(lambda: len(list_exports(exports, "sequence")) == 2)
+        wait_for(lambda: len(list_exports(exports, "sequence")) == 2)
         _flip(list_exports(exports, "sequence")[0].directory / "0000.sst", 10)
-        _wait_until(lambda: len(list_exports(exports, "sequence")) == 3)
+        wait_for(lambda: len(list_exports(exports, "sequence")) == 3)
         shutil.rmtree(exports)
-        _wait_until(lambda: len(list_exports(exports, "sequence")) == 1)
+        wait_for(lambda: len(list_exports(exports, "sequence")) == 1)
     finally:
         exporter.stop()
         database.close()

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from helpers.feeding import PARTITIONS, System, addresses, kill, now_ms, token, wait_for
+from helpers.feeding import PARTITIONS, System, addresses, kill, now_ms, token
 from helpers.sandbox_process import Sandbox
+from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord
 from state.deliver.store import LaneCommit, SendingStore, read_start

@@ -10,8 +10,9 @@ from datetime import timedelta
 from itertools import accumulate
 
 import pytest
-from helpers.feeding import System, now_ms, token, wait_for
+from helpers.feeding import System, now_ms, token
 from helpers.lanes_in_process import Provider, read, running_lanes
+from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord
 from connectors.providers.channel import Failed, Result, Sent

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from helpers.feeding import System, now_ms, token, wait_for
+from helpers.feeding import System, now_ms, token
+from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord, Record
 from connectors.log.read_to_ends import read_to_ends
