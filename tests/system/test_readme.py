@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from helpers.places import ROOT
-from helpers.up import running, until
+from helpers.up import running
+from helpers.waiting import wait_for
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -48,7 +49,7 @@ def test_the_first_notification_goes_as_written(tmp_path: Path) -> None:
         ):  # fmt: skip
             assert said in done.stdout, (said, done.stdout)
         assert up.post({"type": "order_shipped", "target": "grace", "payload": {"title": "On its way"}}) == 202
-        until(lambda: [row["to"] for row in up.provider("twilio")] == ["+15005550006"], 20, "the text message")
+        wait_for(lambda: [row["to"] for row in up.provider("twilio")] == ["+15005550006"], 20, "the text message")
 
 
 def test_the_records_for_simulate_are_decided(tmp_path: Path) -> None:
