@@ -16,12 +16,15 @@ import orjson
 
 from operators import identity, validate
 from operators.validate import Check, Complaint, check_fields
-from state.model.admission import Admitted, Claim, FieldError, Refused, Sender
+from state.model.admission import Admitted, Claim, FieldError, Refused, Sender, child_path
 from state.model.event import CHANNELS, SCHEMA_VERSION, Event, RawEvent, resolve
 from state.model.registry import DAY_MS, Registry, TypeProfile
 
 EVENT_ID_WINDOW_MS = DAY_MS
 """A repeated event_id is recognised this long after acceptance (RULES 1)."""
+
+WARNINGS_MAX = 100
+"""Warnings that one answer names."""
 
 _NEEDS = {"DIRECT": "target", "FOLLOWERS": "actor", "SEGMENT": "segment"}
 
@@ -83,6 +86,10 @@ class Rules:
         """See `validate.preference_errors`."""
         return validate.preference_errors(document)
 
+    def preference_warnings(self, document: Any) -> Sequence[FieldError]:
+        """See `AdmissionRules.preference_warnings`."""
+        return preference_warnings(document, self.registry)
+
     def record_errors(self, kind: str, document: Any) -> Sequence[FieldError]:
         """See `validate.record_errors`."""
         return validate.record_errors(kind, document)
@@ -94,6 +101,24 @@ class Rules:
     def profile(self, type_name: str) -> TypeProfile:
         """See `Registry.profile`."""
         return self.registry.profile(type_name)
+
+
+def preference_warnings(document: dict[str, Any], registry: Registry) -> list[FieldError]:
+    """Types and categories that the registry does not know."""
+    warnings = [
+        FieldError(child_path("types", name), "is no registered type", "correct its spelling, or register it")
+        for name in document.get("types") or ()
+        if not registry.profile(name).registered
+    ]
+    for channel, categories in (document.get("unsubscribed") or {}).items():
+        warnings += [
+            FieldError(
+                f"unsubscribed.{channel}[{place}]", "is no category of a registered type", "correct its spelling"
+            )
+            for place, category in enumerate(categories or ())
+            if category not in registry.categories()
+        ]
+    return warnings[:WARNINGS_MAX]
 
 
 def field_errors(body: Any, registry: Registry) -> list[FieldError]:

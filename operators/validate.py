@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from state.model.admission import FieldError
+from state.model.admission import FieldError, child_path
 from state.model.event import CHANNELS, INTERRUPTIVE
 
 TEXT_LENGTH_MAX = 256
@@ -121,16 +121,11 @@ def check_fields(
         check = checks.get(name)
         if check is None:
             if strict:
-                errors.append(FieldError(prefix + _shown(name), "is not known", "remove it, or correct its spelling"))
+                errors.append(FieldError(child_path(path, name), "is not known", "remove it, or correct its spelling"))
         elif value is not None and (complaint := check(value)) is not None:
             errors.append(FieldError(prefix + name, *complaint))
     errors += [FieldError(prefix + name, "is missing", "send it") for name in required if document.get(name) is None]
     return errors
-
-
-def _shown(name: str) -> str:
-    """A name that came from outside, short enough and without controls, for an error message."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", name[:64])
 
 
 # --- preferences (CONTRACT, "Preference doc") ---
@@ -196,11 +191,11 @@ def _type_errors(types: Any) -> list[FieldError]:
         return [FieldError("types", "is no JSON object of at most 10000 types", "send an object of type names")]
     checks: dict[str, Check] = {"enabled": boolean, "channels": _channel_list}
     errors = [
-        FieldError(f"types.{_shown(name)}", *complaint) for name in types if (complaint := text(name)) is not None
+        FieldError(child_path("types", name), *complaint) for name in types if (complaint := text(name)) is not None
     ]
     for name, setting in types.items():
         if setting is not None:
-            errors += check_fields(setting, checks, path=f"types.{_shown(name)}")
+            errors += check_fields(setting, checks, path=child_path("types", name))
     return errors
 
 

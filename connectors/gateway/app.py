@@ -112,6 +112,7 @@ class App:
             if not route.allows(principal):
                 raise ProblemError(403, "this credential may not make this call")
             request.principal = principal
+        request.media_type = route.media_type(request.header(b"content-type"))
         if route.needs_directory and not self._parts.follower.caught_up:
             raise ProblemError(503, "starting: what is true now is still being read", headers=(("retry-after", "1"),))
         return await route.handler(request)

@@ -40,6 +40,7 @@ class Authenticator:
         """`text_errors` is the rule that every identifier, so also a `sub`, must keep."""
         self._keys = {key.key_sha256: (key.key_sha256, _principal(key)) for key in keys}
         self._users, self._text_errors = users, text_errors
+        self._required = ["sub", "exp"] if users.expiry_required else ["sub"]
         self._algorithms = [name for name in users.algorithms if name.lower() != "none"]
 
     def recognise(self, authorization: str | None) -> Principal:
@@ -63,8 +64,8 @@ class Authenticator:
                 self._users.key,
                 algorithms=self._algorithms,
                 audience=self._users.audience,
-                # The contract asks for `sub` alone: what else a host application puts in must fit, or may be missing.
-                options={"require": ["sub"], "verify_aud": False},
+                # What else a host application puts in must fit, or may be missing.
+                options={"require": self._required, "verify_aud": False},
             )
             self._check_audience(claims.get("aud"))
         except (jwt.PyJWTError, ValueError) as error:
@@ -87,7 +88,9 @@ def _principal(key: ServiceKey) -> Principal:
 
 def unauthenticated() -> ProblemError:
     """401."""
-    return ProblemError(401, "credentials are missing, wrong or expired", headers=_CHALLENGE)
+    return ProblemError(
+        401, "credentials are missing, wrong or expired, or a user's token lacks sub or exp", headers=_CHALLENGE
+    )
 
 
 def user_token(user: str, users: UserTokens, *, now_ms: int, lifetime: timedelta) -> str:

@@ -8,9 +8,9 @@ from connectors.gateway import schemas
 from connectors.gateway.devices import Devices
 from connectors.gateway.host import Host
 from connectors.gateway.inbox_calls import LIMIT_DEFAULT, LIMIT_MAX, Inbox
-from connectors.gateway.notifications import Kept, Posts, Progress
+from connectors.gateway.notifications import NDJSON, Kept, Posts, Progress
 from connectors.gateway.ops import Health, Switches
-from connectors.gateway.preferences import Preferences
+from connectors.gateway.preferences import IF_MATCH, Preferences
 from connectors.gateway.routes import Callers, Handler, Route
 from connectors.gateway.segments import MEDIA_TYPES, Segments
 
@@ -18,7 +18,6 @@ PRODUCERS = frozenset(("producer", "p0"))
 HOST = frozenset(("producer",))
 OPS = frozenset(("ops",))
 _JSON = "application/json"
-_NDJSON = "application/x-ndjson"
 _TEXT_LINES = {"type": "string"}
 
 
@@ -55,7 +54,7 @@ def producer_calls(handlers: ProducerHandlers) -> list[Route]:
         Route(
             "postNotifications", "POST", "/v1/notifications/batch", PRODUCERS, "Send many events",
             handlers.posts.post_batch, {200: schemas.BATCH_ANSWER}, (429, 503),
-            body={_JSON: schemas.list_of(schemas.EVENT), _NDJSON: _TEXT_LINES},
+            body={_JSON: schemas.list_of(schemas.EVENT), NDJSON: _TEXT_LINES},
         ),
         Route(
             "getNotification", "GET", "/v1/notifications/{event_id}", PRODUCERS, "How far an event is",
@@ -87,7 +86,7 @@ def host_calls(host: Host, segments: Segments) -> list[Route]:
         Route(
             "postFollows", "POST", "/v1/follows", HOST, "Say who follows whom",
             host.post_follows, {200: schemas.STORED},
-            body={_JSON: schemas.list_of(schemas.FOLLOW), _NDJSON: _TEXT_LINES},
+            body={_JSON: schemas.list_of(schemas.FOLLOW), NDJSON: _TEXT_LINES},
         ),
         Route(
             "putSegment", "PUT", "/v1/segments/{segment}", HOST, "Replace the members of a segment",
@@ -99,7 +98,7 @@ def host_calls(host: Host, segments: Segments) -> list[Route]:
 def user_calls(handlers: OrdinaryHandlers) -> list[Route]:
     """What users say and see of themselves."""
     preferences, devices = handlers.preferences, handlers.devices
-    if_match = {"If-Match": {"type": "string"}}
+    if_match = {"If-Match": {"type": "string", "pattern": IF_MATCH}}
     calls = [
         Route(
             "getPreferences", "GET", "/v1/preferences", Callers.USER, "One's preferences",

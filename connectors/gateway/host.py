@@ -67,7 +67,7 @@ class Host:
 
     async def post_follows(self, request: Request) -> Answer:
         """Who follows whom: a JSON array or NDJSON, stored as a whole or not at all."""
-        follows = batch_items(await request.body(self._bytes_max))
+        follows = batch_items(await request.body(self._bytes_max), request.media_type)
         errors = [error for place, follow in enumerate(follows) for error in self._follow_errors(place, follow)]
         if errors:
             raise invalid(errors)

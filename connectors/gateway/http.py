@@ -25,13 +25,13 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from connectors.gateway.auth import Principal
+from connectors.gateway.decoding import decode_json
 from connectors.gateway.problems import MEDIA_TYPE, ProblemError, invalid
 from state.model.admission import FieldError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-_decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
 _SAFETY = (
     (b"x-content-type-options", b"nosniff"),
@@ -62,12 +62,14 @@ def problem_answer(problem: ProblemError) -> Answer:
 class Request:
     """One request. Path parameters are decoded; the body is read when it is asked for, and no further than allowed."""
 
-    __slots__ = ("_deadline", "_receive", "_scope", "parameters", "principal")
+    __slots__ = ("_deadline", "_receive", "_scope", "media_type", "parameters", "principal")
 
     def __init__(self, scope: Message, receive: Receive, *, body_deadline: timedelta) -> None:
         self._scope, self._receive, self._deadline = scope, receive, body_deadline
         self.parameters: dict[str, str] = {}
         self.principal: Principal | None = None
+        self.media_type = ""
+        """Of the body, one of those that the call takes."""
 
     def caller(self) -> Principal:
         """Who asks; routes without credentials have no caller."""
@@ -168,14 +170,6 @@ class Request:
         :raises ProblemError: as `body`; 400 if it is no JSON.
         """
         return decode_json(await self.body(bytes_max))
-
-
-def decode_json(body: bytes) -> Any:
-    """:raises ProblemError: 400."""
-    try:
-        return _decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise invalid([FieldError("", "is no JSON in UTF-8", "send one JSON document")]) from error
 
 
 def too_large(bytes_max: int) -> ProblemError:

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from connectors.gateway.cursor import Cursors
-from connectors.gateway.http import Answer, Request, decode_json, json_answer
+from connectors.gateway.decoding import decode_json
+from connectors.gateway.http import Answer, Request, json_answer
 from connectors.gateway.problems import invalid, retry_later
 from connectors.gateway.records import read_record
 from connectors.gateway.writer import Writer

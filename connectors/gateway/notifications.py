@@ -13,12 +13,13 @@ import structlog
 
 from connectors.gateway.admission import Accepted, Admission, Appender, Outcome
 from connectors.gateway.auth import Principal
+from connectors.gateway.decoding import decode_json
 from connectors.gateway.door import Door
 from connectors.gateway.guard import GuardedLimit
-from connectors.gateway.http import Answer, Request, decode_json, json_answer, problem_answer
+from connectors.gateway.http import Answer, Request, json_answer, problem_answer
 from connectors.gateway.idempotency import AdmissionStore, Known
 from connectors.gateway.limits import Grant
-from connectors.gateway.problems import ProblemError, retry_later
+from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.records import cancel_record, trace_header
 from connectors.gateway.writer import unavailable
 from connectors.log.interface import Record
@@ -28,6 +29,7 @@ from state.model.errors import LogError, StoreUnavailableError
 
 _logger = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder()
+NDJSON = "application/x-ndjson"
 _NO_SENDER = Sender("", frozenset(), ())
 
 
@@ -90,7 +92,7 @@ class Posts:
         """Many events, each answered for itself, in order; a closed sender gets one answer for all."""
         caller = request.caller()
         self._door.check(caller.name)
-        items = batch_items(await request.body(self._bytes_max))
+        items = batch_items(await request.body(self._bytes_max), request.media_type)
         grant = await self._take(caller, len(items))
         if items and grant.granted == 0:
             raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
@@ -128,15 +130,20 @@ def _document(outcome: Outcome) -> dict[str, Any]:
     return outcome._asdict() if isinstance(outcome, Accepted) else outcome.document()
 
 
-def batch_items(body: bytes) -> list[Any]:
+def batch_items(body: bytes, media_type: str) -> list[Any]:
     """The documents of a batch: a JSON array, or NDJSON, where a line that is no JSON becomes its own problem.
 
     :raises ProblemError: 400.
     """
-    if body.lstrip()[:1] == b"[":
+    if media_type != NDJSON:
         items = decode_json(body)
-        return list(items)
-    return [_line(line) for line in body.split(b"\n") if line.strip()]
+        if not isinstance(items, list):
+            raise invalid([FieldError("", "is no JSON array", f"send an array, or one object a line as {NDJSON}")])
+        return items
+    lines = [_line(line) for line in body.split(b"\n") if line.strip()]
+    if not lines:
+        raise invalid([FieldError("", "has no line", "send one JSON object a line")])
+    return lines
 
 
 def _line(line: bytes) -> Any:

@@ -52,6 +52,8 @@ class UserTokens:
     """Accepted algorithms. Default: HS256."""
     audience: str = "carillon"
     """The `aud` that a token may carry; another one is refused. Default: carillon."""
+    expiry_required: bool = True
+    """Whether a token without `exp`, which is a session for ever, is refused. Default: yes."""
 
 
 @dataclass(frozen=True, slots=True)

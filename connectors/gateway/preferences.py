@@ -7,6 +7,8 @@ two devices of one person cannot bring back what one of them switched off. The E
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -15,9 +17,11 @@ from connectors.gateway.http import Answer, Request, json_answer
 from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.records import preference_record
 from connectors.gateway.writer import Writer
-from state.model.admission import AdmissionRules
+from state.model.admission import AdmissionRules, FieldError
 
-_MERGE_TYPES = ("application/merge-patch+json", "application/json")
+_TAG = r'(?:W/)?"[\x21\x23-\x7e]*"'
+IF_MATCH = rf"^(?:\*|{_TAG}(?:[ \t]*,[ \t]*{_TAG})*)$"
+"""RFC 9110, but for characters beyond ASCII, which no tag of ours has."""
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -51,23 +55,23 @@ class Preferences:
 
     async def patch(self, request: Request) -> Answer:
         """Merge into the document; what comes out must be valid as a whole."""
-        media_type = (request.header(b"content-type") or _MERGE_TYPES[0]).partition(";")[0].strip().lower()
-        if media_type not in _MERGE_TYPES:
-            raise ProblemError(415, f"send {_MERGE_TYPES[0]}", headers=(("accept-patch", _MERGE_TYPES[0]),))
-        return await self._change(request, await request.json(self._bytes_max), merge=True)
+        patch = await request.json(self._bytes_max)
+        if not isinstance(patch, dict):
+            raise invalid([FieldError("", "is no JSON object", "send an object of what changes; null removes")])
+        return await self._change(request, patch, merge=True)
 
     async def _change(self, request: Request, body: Any, *, merge: bool) -> Answer:
-        user = request.caller().name
+        user, if_match = request.caller().name, request.header(b"if-match")
         lock = self._locks.setdefault(user, asyncio.Lock())
         async with lock:
             stored = await self._load(user)
-            _require_match(request.header(b"if-match"), stored)
             document = merge_patch(stored.document, body) if merge else body
-            errors = self._rules.preference_errors(document)
+            errors = [*_match_errors(if_match), *self._rules.preference_errors(document)]
             if errors:
                 raise invalid(errors)
+            _require_match(if_match, stored)
             offsets = await self._writer.append([preference_record(user, document, self._writer.partitions)])
-        return _answer(Preference(offsets[0], document))
+        return _answer(Preference(offsets[0], document), self._rules.preference_warnings(document))
 
     async def _load(self, user: str) -> Preference:
         return await asyncio.to_thread(self._directory.preference, user)
@@ -77,8 +81,18 @@ def _etag(preference: Preference) -> str:
     return f'"{preference.place + 1}"'
 
 
-def _answer(preference: Preference) -> Answer:
-    return json_answer(200, preference.document, (("etag", _etag(preference)),))
+def _answer(preference: Preference, warnings: Sequence[FieldError] = ()) -> Answer:
+    """The document as it is stored, and what in it has no effect as far as the registry knows."""
+    body = preference.document
+    if warnings:
+        body = {**body, "warnings": [warning._asdict() for warning in warnings]}
+    return json_answer(200, body, (("etag", _etag(preference)),))
+
+
+def _match_errors(if_match: str | None) -> list[FieldError]:
+    if if_match is None or re.search(IF_MATCH, if_match):
+        return []
+    return [FieldError("If-Match", "is no list of entity tags", "send the ETag of the document that was read, or none")]
 
 
 def _require_match(if_match: str | None, stored: Preference) -> None:

@@ -52,6 +52,21 @@ class Route:
     needs_directory: bool = False
     """Whether what is true now must have been read first."""
 
+    def media_type(self, content_type: str | None) -> str:
+        """Of a body that is said to be of this type; none said: the first one that the call takes.
+
+        :raises ProblemError: 415.
+        """
+        named = (content_type or "").partition(";")[0].strip().lower()
+        taken = named or next(iter(self.body), "")
+        if self.body and taken not in self.body:
+            accepts = ", ".join(self.body)
+            header = "accept-patch" if self.method == "PATCH" else "accept"
+            raise ProblemError(
+                415, f"send the body as {accepts}, and name it in Content-Type", headers=((header, accepts),)
+            )
+        return taken
+
     def allows(self, principal: Principal) -> bool:
         """Whether the policy lets this caller in."""
         if isinstance(self.callers, Callers):

@@ -25,7 +25,7 @@ from typing import IO, Any
 import msgspec
 
 from connectors.gateway.http import Answer, Request, json_answer, too_large
-from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.problems import invalid
 from connectors.gateway.records import Partitions, segment_chunk, segment_commit
 from connectors.gateway.writer import unavailable
 from connectors.log.interface import Log
@@ -67,10 +67,7 @@ class Segments:
         errors = self._rules.text_errors("segment", segment)
         if errors:
             raise invalid(errors)
-        media_type = (request.header(b"content-type") or "application/json").partition(";")[0].strip().lower()
-        read = _READERS.get(media_type)
-        if read is None:
-            raise ProblemError(415, "send " + ", ".join(_READERS))
+        read = _READERS[request.media_type]
         with tempfile.TemporaryFile(dir=self._spool) as file:
             await request.stream(_writer(file), self._bytes_max)
             async with self._lock:

@@ -56,7 +56,9 @@ def user_secret(settings: Settings) -> Secret:
 def user_tokens(settings: Settings) -> UserTokens:
     """How users' JWTs are checked."""
     table = settings.gateway
-    return UserTokens(user_secret(settings).reveal(), table.user_algorithms, table.user_audience)
+    return UserTokens(
+        user_secret(settings).reveal(), table.user_algorithms, table.user_audience, table.user_expiry_required
+    )
 
 
 def gateway_options(settings: Settings, lane: Literal["ordinary", "p0"]) -> GatewayOptions:

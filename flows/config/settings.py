@@ -73,6 +73,8 @@ class GatewayTable:
     """Accepted signatures of users' JWTs. Default: HS256."""
     user_audience: str = "carillon"
     """`aud` of users' JWTs; one that carries another is refused. Default: carillon."""
+    user_expiry_required: bool = True
+    """Refuse users' JWTs without `exp`: such a one is a session for ever. Default: true."""
     connections_max: int = 4096
     """Connections and requests in flight; then 503. Default: 4096."""
     pending_max: int = 20_000

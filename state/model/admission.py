@@ -5,6 +5,7 @@ The gateway is a connector and must not import operators, so it is handed an obj
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +20,16 @@ class FieldError(NamedTuple):
     """Names joined by dots, list positions in brackets: `payload.lines[3]`; empty: the document itself."""
     problem: str
     remedy: str
+
+
+_NAME_SHOWN_MAX = 64
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+def child_path(path: str, name: str) -> str:
+    """The path of a member; its name may come from outside, so it is shown short and without control characters."""
+    shown = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", name[:_NAME_SHOWN_MAX])
+    return f"{path}.{shown}" if path else shown
 
 
 class Sender(NamedTuple):
@@ -75,6 +86,10 @@ class AdmissionRules(Protocol):
 
     def preference_errors(self, document: Any) -> Sequence[FieldError]:
         """Everything that is wrong with a whole preference document; empty: it may be stored."""
+        ...
+
+    def preference_warnings(self, document: Any) -> Sequence[FieldError]:
+        """What a valid document names that the registry does not know: it is stored, and has no effect today."""
         ...
 
     def record_errors(self, kind: str, document: Any) -> Sequence[FieldError]:

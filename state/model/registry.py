@@ -118,6 +118,7 @@ class Registry:
         self.version = version
         self.exact = {p.name: p for p in profiles if not p.name.endswith("*")}
         self._prefixes = sorted(((p.name[:-1], p) for p in profiles if p.name.endswith("*")), key=lambda x: -len(x[0]))
+        self._categories = frozenset(p.category for p in profiles)
         self._resolved: dict[str, TypeProfile] = dict(self.exact)
 
     def profile(self, type_name: str) -> TypeProfile:
@@ -135,6 +136,10 @@ class Registry:
         if len(self._resolved) < 100_000:  # unregistered names come from outside: the memo is bounded
             self._resolved[type_name] = found
         return found
+
+    def categories(self) -> frozenset[str]:
+        """What a person can unsubscribe from."""
+        return self._categories
 
     def names(self) -> list[str]:
         """The configured names, prefixes with their star."""

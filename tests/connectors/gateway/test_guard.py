@@ -51,6 +51,7 @@ def forged() -> dict[str, str | None]:
         "other secret": token("anne", key="another secret of thirty-two bytes or so"),
         "other algorithm": jwt.encode(claims, USER_SECRET * 2, algorithm="HS512"),
         "no subject": jwt.encode(without["sub"], USER_SECRET),
+        "no end": jwt.encode(without["exp"], USER_SECRET),
         "subject with a control": token("anne\n"),
         "empty": "",
     }

@@ -220,7 +220,8 @@ def test_batch_answers_each_item_in_order(gateway: Gateway, form: str) -> None:
     items = [like(), keyed, keyed, {**keyed, "object": "x"}, {"type": "like"}, {"type": "otp", "target": "u"}, 5]
     lines = b"\n".join([*map(msgspec.json.encode, items), b"{", b""])
     body = lines if form == "ndjson" else msgspec.json.encode(items)
-    reply = gateway.call("POST", "/v1/notifications/batch", body, headers={"content-type": "application/x-ndjson"})
+    media_type = "application/x-ndjson" if form == "ndjson" else "application/json"
+    reply = gateway.call("POST", "/v1/notifications/batch", body, headers={"content-type": media_type})
     assert reply.status == 200
     expected = [202, 202, 200, 409, 400, 403, 400]
     assert [item["status"] for item in reply.json] == expected + ([400] if form == "ndjson" else [])
@@ -237,9 +238,31 @@ def test_batch_is_in_order_on_the_log(gateway: Gateway) -> None:
     assert stored == [str(number) for number in range(500)]
 
 
-@pytest.mark.parametrize("body", [b"[", b"[1"])
-def test_broken_batch_is_400(gateway: Gateway, body: bytes) -> None:
-    assert gateway.call("POST", "/v1/notifications/batch", body).status == 400
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [
+        *(("application/json", body) for body in (b"[", b"[1", b"", b" ", b"{}", b'{"a":1}\n{"a":1}', b"5")),
+        *(("application/x-ndjson", body) for body in (b"", b"\n \n")),
+    ],
+)  # fmt: skip
+def test_what_is_no_batch_is_400(gateway: Gateway, media_type: str, body: bytes) -> None:
+    for path in ("/v1/notifications/batch", "/v1/follows"):
+        reply = gateway.call("POST", path, body, headers={"content-type": media_type})
+        assert (reply.status, reply.paths) == (400, {""}), path
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "json"])
+def test_another_media_type_is_415_and_the_right_one_is_named(gateway: Gateway, media_type: str) -> None:
+    event = msgspec.json.encode(like())
+    reply = gateway.post(event, headers={"content-type": media_type})
+    assert (reply.status, reply.headers["accept"]) == (415, "application/json")
+    assert "application/json" in reply.json["detail"]
+    assert gateway.post(event, headers={"content-type": "Application/JSON; charset=utf-8"}).status == 202
+
+
+def test_a_member_given_twice_is_400(gateway: Gateway) -> None:
+    reply = gateway.post(b'{"type":"like","actor":"a","target":"b","object":"o","target":"c"}')
+    assert (reply.status, reply.paths) == (400, {"target"})
 
 
 def test_empty_batch_is_an_empty_answer(gateway: Gateway) -> None:

@@ -89,6 +89,34 @@ def test_stale_if_match_is_412_and_changes_nothing(gateway: Gateway) -> None:
     assert user_call(gateway, "PUT", "/v1/preferences", {}, user=uuid4().hex, if_match="*").status == 412
 
 
+@pytest.mark.parametrize("tag", ["", " ", "x", '"x', '"x" "y"', '"x",', "W/x", "*, *"])
+def test_an_if_match_that_is_none_is_400(gateway: Gateway, tag: str) -> None:
+    for method in ("PUT", "PATCH"):
+        reply = user_call(gateway, method, "/v1/preferences", {}, if_match=tag)
+        assert (reply.status, reply.paths) == (400, {"If-Match"})
+    assert user_call(gateway, "PUT", "/v1/preferences", {}, if_match='W/"1" , "x"').status == 412
+
+
+@pytest.mark.parametrize("patch", [[], [{"master": True}], 5, "x", None])
+def test_a_patch_that_is_no_object_is_400_whatever_it_is_to_match(gateway: Gateway, patch: Any) -> None:
+    reply = user_call(gateway, "PATCH", "/v1/preferences", msgspec.json.encode(patch), if_match='"stale"')
+    assert (reply.status, reply.paths) == (400, {""})
+
+
+def test_what_the_registry_does_not_know_is_stored_and_named(gateway: Gateway) -> None:
+    user = uuid4().hex
+    document = {
+        "types": {"liek": {"enabled": False}, "like": {"enabled": False}, "campaign_x": {"enabled": True}},
+        "unsubscribed": {"email": ["marketing", "marketting"], "sms": None},
+    }
+    for method in ("PUT", "PATCH"):
+        reply = user_call(gateway, method, "/v1/preferences", document, user=user)
+        assert [warning["path"] for warning in reply.json["warnings"]] == ["types.liek", "unsubscribed.email[1]"]
+    assert user_call(gateway, "GET", "/v1/preferences", user=user).json["types"] == document["types"]
+    assert "warnings" not in user_call(gateway, "GET", "/v1/preferences", user=user).json
+    assert user_call(gateway, "PUT", "/v1/preferences", {"warnings": []}, user=user).paths == {"warnings"}
+
+
 def test_patch_merges_and_null_removes(gateway: Gateway) -> None:
     user = uuid4().hex
     user_call(gateway, "PUT", "/v1/preferences", {"types": {"like": {"enabled": False}}, "master": True}, user=user)

@@ -1,0 +1,65 @@
+"""JSON from outside, read strictly: UTF-8, one document, and in no object two members of one name.
+
+Readers differ in which of two members counts, so a document with two says different things to different programs.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from connectors.gateway.problems import invalid
+from state.model.admission import FieldError, child_path
+from state.model.errors import UNDECODABLE
+
+_decoder = msgspec.json.Decoder()
+
+
+def decode_json(body: bytes) -> Any:
+    """The document.
+
+    :raises ProblemError: 400.
+    """
+    try:
+        document = _decoder.decode(body)
+        path = None if body.count(b":") == _members(document) else _repeated(_pairs(body), "")
+    except UNDECODABLE as error:
+        raise invalid([FieldError("", "is no JSON in UTF-8", "send one JSON document")]) from error
+    if path is not None:
+        raise invalid([FieldError(path, "is given more than once", "send it once")])
+    return document
+
+
+def _members(value: Any) -> int:
+    """How many members its objects have: as many as there are colons, unless some are in texts or members are lost."""
+    if isinstance(value, dict):
+        return len(value) + sum(_members(item) for item in value.values() if isinstance(item, dict | list))
+    return sum(_members(item) for item in value if isinstance(item, dict | list)) if isinstance(value, list) else 0
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object with its members as they were sent."""
+
+
+def _pairs(body: bytes) -> Any:
+    return json.loads(body, object_pairs_hook=_Pairs, parse_int=str, parse_float=str)
+
+
+def _repeated(value: Any, path: str) -> str | None:
+    """The path of the first member that was sent before."""
+    if isinstance(value, _Pairs):
+        seen: set[str] = set()
+        for name, item in value:
+            below = child_path(path, name)
+            if name in seen:
+                return below
+            seen.add(name)
+            if (found := _repeated(item, below)) is not None:
+                return found
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            if (found := _repeated(item, f"{path}[{place}]")) is not None:
+                return found
+    return None

@@ -1,0 +1,53 @@
+"""JSON is read strictly: in no object two members of one name, however they are spelled and wherever they stand."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from connectors.gateway.decoding import decode_json
+from connectors.gateway.problems import ProblemError
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b'{"type":"like","type":"otp"}', "type"),
+        (b'{"a":1,"\\u0061":2}', "a"),
+        (b'{"payload":{"url":"https://x","code":"1","code":"2"}}', "payload.code"),
+        (b'[{"a":1},{"b":[[],[{"c":0,"c":0}]]}]', "[1].b[1][0].c"),
+        (b'{"":1,"":2}', ""),
+        (b'{"\\u0000x":1,"\\u0000x":2}', "\N{REPLACEMENT CHARACTER}x"),
+    ],
+)
+def test_a_member_given_twice_is_named(body: bytes, path: str) -> None:
+    with pytest.raises(ProblemError) as raised:
+        decode_json(body)
+    assert raised.value.document()["errors"] == [
+        {"path": path, "problem": "is given more than once", "remedy": "send it once"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"a": {"a": {"a": ":"}}, "b": [{"a": 1}, {"a": 2}], ":": "::"},
+        {"time": "12:30", "url": "https://example.org:8443/x"},
+        [], "a:b", None, 5, {},
+    ],
+)  # fmt: skip
+def test_everything_else_is_the_document(document: Any) -> None:
+    assert decode_json(msgspec.json.encode(document)) == document
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"{} {}", b'{"a":NaN}', b"\xff\xfe{}", b"[" * 100_000, b'{"a":":",}',
+        b'{"a":":","n":%b}' % (b"9" * 5_000),
+        b'{"a":":","b":' + b"[" * 900 + b"]" * 900 + b"}",
+    ],
+)  # fmt: skip
+def test_what_is_no_json_in_utf_8_is_refused(body: bytes) -> None:
+    with pytest.raises(ProblemError):
+        decode_json(body)
