@@ -60,7 +60,7 @@ _FIELDS: dict[str, Check] = {
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`state.model.admission.AdmissionRules` under one registry. Pure; built anew when the registry is reloaded."""
+    """`state.model.admission.AdmissionRules` under one registry. Pure; made again when the registry is reloaded."""
 
     registry: Registry
     """The types and what they may do."""

@@ -1,7 +1,7 @@
 """RULES 3 for thousands of recipients of one event at once: the same decisions as `operators.decide`, as columns.
 
-Only types without a window come here, and only new items: whoever must wait (a hold, a digest) is handed back and
-decided one by one, for waiting is state of his own. A law in tests holds both ways against each other.
+Only types without a window come here, and only new items. A recipient who must wait (a hold, a digest) is handed back
+and decided alone, since waiting is state of his own. A test holds both ways against each other.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """What preference documents say, as columns by document number, for evaluating thousands of recipients at once.
 
 Derived from `state.decide.preferences`, shared by the key groups of a process, never stored. A document is looked at
-again when its number is given out anew; quiet hours, when a boundary has passed.
+again when its number gets another document, and its quiet hours when they begin or end.
 """
 
 import numpy as np

@@ -46,7 +46,7 @@ def marks_of(registry: Registry, event: Event, now: int) -> list[tuple[MarkKey, 
 
 
 def marks_again(marks: RepeatMarks, registry: Registry, event: Event, now: int) -> list[tuple[MarkKey, Mark]]:
-    """What makes an event the latest of its kind again, for who reads records a second time: of a kind only the latest
+    """What makes an event the latest of its kind again, for a reader of records it has seen: of a kind only the latest
     is marked, and what repeated an earlier one must meet that. As of when it was accepted; `now` if that is forgotten.
     """
     known = marks.get(_id_key(event.event_id), 0)

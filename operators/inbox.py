@@ -2,7 +2,7 @@
 
 Types without a window have one row per event; types with one collect items in one row per (user, type, object) while
 it is unread. A row is named by the event that started it, also after that one was retracted. Times and places are
-integers, milliseconds UTC and positions in the decision log. Nothing here reads a clock: `retire` is told the time.
+integers, milliseconds UTC and positions in the decision log. Nothing here reads a clock: `retire` gets the time.
 """
 
 # ruff: noqa: A002 - the arguments of operations bear the names of the fields of topic `inbox`

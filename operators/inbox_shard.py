@@ -60,7 +60,7 @@ class InboxShard:
         """Apply the operations of one record, in order. False: they were applied before, nothing is done.
 
         `again`: the record was set aside, so that its mark says nothing of it. What it raises leaves it half applied:
-        the caller begins anew from the store.
+        the caller loads the store again.
         """
         source = place.source, place.group
         mark = self._marks.get(source, (-1, -1))

@@ -28,7 +28,7 @@ def plan_event(placement: Placement, event: Event, stamp: int, planned: int | No
 def plan_for_nobody(event: Event, stamp: int) -> SliceWork:
     """For an event whose audience is in no group: the slice of a group in which decide finds nobody (RULES 2: no
     recipient, no record). So the log says of every event that was accepted that it was, and to whom it went: whoever
-    begins anew from the log neither plans it for those who came since, nor forgets what repeats it.
+    loses its state and reads the log again neither sends it to people who came later, nor accepts a repeat of it.
     """
     group = key_group(event.segment or event.actor or event.event_id)
     return SliceWork(g=group, stamp=stamp, event=event, plan=f"{1 << group:x}")

@@ -72,7 +72,7 @@ def allowed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> 
 
 
 def route(state: GroupState, row: int, event: Event, profile: TypeProfile) -> Route:
-    """Rule E for the first pending item: allowed anew, less killed channels, as many as the policy says."""
+    """Rule E for the first pending item: what is allowed now, less killed channels, as many as the policy says."""
     interruptive = allowed(state, row, event, profile).interruptive
     left = tuple(channel for channel in interruptive if not state.kills.channel(channel))
     chosen = choose(profile.policy, left)

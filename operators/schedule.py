@@ -1,10 +1,10 @@
 """Events kept for later, as the owner of the topic `schedule` sees them (RULES 1, DESIGN 2.12).
 
-The topic's order decides: an event is released by a `released` record that the owner appends when its time has come,
-and cancelled by a cancel or a retraction that stands before that record. So a crash at any point changes nothing:
-what is read again does the same again, and `sequence` drops a release that comes twice by its event_id.
+The topic's order decides. When an event's time has come, the owner appends a `released` record, which releases it. A
+cancel or a retraction before that record cancels it. So a crash at any point changes nothing: what is read again leads
+to the same, and `sequence` drops a release that comes twice, by its event_id.
 
-A reaction is worked out first and settled when all its records are encoded: a record that fails leaves no trace.
+A reaction is worked out first, and takes effect when all its records are encoded: a record that fails leaves no trace.
 """
 
 import msgspec

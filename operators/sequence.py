@@ -1,7 +1,7 @@
-"""From accepted records to the decision log (DESIGN 2.2): one owner, log order, whatever is read twice written once.
+"""From accepted records to the decision log (DESIGN 2.2): one owner, log order; what is read twice is written once.
 
-A record's source is (topic, partition, offset); its slices are told apart by key group. `SequenceState` is what a
-restart needs; what was appended beyond it is taken over from the log itself (`take_over`).
+A record's source is (topic, partition, offset); its slices differ in their key group. `SequenceState` is what a restart
+needs. What was appended after that state was stored is read from the log itself (`take_over`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -221,7 +221,7 @@ def _from_arrow(kind: str, placed: _Placed) -> pa.Table:
 
 
 def _complete(kind: str, table: pa.Table, group: list[_Placed]) -> pa.Table:
-    """All columns of the ledger, from those of a kind and where its records stand.
+    """All columns of the ledger, from those of a kind and the places of its records.
 
     :raises MalformedRecordError: a field that every record of the kind has is null.
     """

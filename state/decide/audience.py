@@ -1,4 +1,4 @@
-"""Who belongs to whom within one key group: followers of each followee, members of each segment, as row sets.
+"""Followers of each followee and members of each segment within one key group, as sets of rows.
 
 Most sets are tiny, since a followee's followers are spread over all key groups: a small set is one packed array, only a
 large one is an object that gathers changes.

@@ -1,7 +1,7 @@
 """How audiences are kept in decide's checkpoint: a small set as a whole, a large one as a whole and what changed since.
 
-One who follows a star would otherwise cost the star's followers of his key group: 170 kB for ten million followers, in
-each group where somebody came. What changed is folded into the whole when it comes to a sixteenth of it.
+Otherwise one new follower of a star would rewrite all the star's followers of that key group: 170 kB where the star has
+ten million. The changes are merged into the whole when they come to a sixteenth of it.
 """
 
 from collections.abc import Callable, Iterable

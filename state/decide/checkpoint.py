@@ -1,11 +1,12 @@
 """Decide's checkpoint in RocksDB: dirty rows of every key group of an epoch in one write batch, one WAL sync (DESIGN
 2.6).
 
-`stage` encodes what changed in a group together with the offset of `work` that it includes; `commit` writes what was
-staged. The owner commits an epoch when its outputs are known to be in the log, that is one epoch behind; so state is
-never ahead of outputs, and after a crash the records beyond the stored offset are decided again, to the same outputs.
-That a record is skipped as poison is stored at once, before anything is decided on top of it, and is found again by
-whoever decides it again (DESIGN 2.1). Layout of keys and values: `state.decide.codec`. One opener per directory
+`stage` encodes what changed in a group, with the offset of `work` up to which the group is decided; `commit` writes it.
+An epoch is committed when its outputs are known to be in the log, which is one epoch later. So state is never ahead of
+outputs. After a crash the records beyond the stored offset are decided again, to the same outputs.
+
+That a record is skipped as poison is stored at once, before anything is decided after it, so that deciding it again
+skips it again (DESIGN 2.1). Layout of keys and values: `state.decide.codec`. One process opens a directory at a time
 (`state.disk.lock`).
 """
 
@@ -53,7 +54,7 @@ class GroupStore:
 
     @property
     def database(self) -> Rdict:
-        """What holds the committed rows, for exports and for moving groups; whoever writes there is no `GroupStore`."""
+        """The database of the committed rows, for exports and for moving groups."""
         return self._db
 
     def next_offset(self, group: int) -> int:
@@ -121,7 +122,7 @@ class GroupStore:
         return found
 
     def forget_skips(self) -> None:
-        """Read anew what is skipped and given up: somebody else wrote rows."""
+        """Read again what is skipped and given up: somebody else wrote rows."""
         self._skipped.clear()
         self._given_up.clear()
 

@@ -21,8 +21,9 @@ are neighbours.
 - f, s: what changed of a large F or S since that was written. Rest: name utf-8, number u32, in whose order they apply.
   [rows i32, members (one byte each)].
 - X: a record of `work` that the group skipped as poison. Rest: offset u64. Its dead letter as in topic `dead_letters`.
-- Y: an open or held group that was given up, since handling it raised when its time came. Rest: offset u64 of the
-  record of `work` by which it came, number u32 among those. [user, kind, type, object, place (of the key), error].
+- Y: an open or held group that was given up, since handling it raised an error when its time came. Rest: offset u64 of
+  the record of `work` that moved the time, number u32 among its groups. [user, kind, type, object, place (of the key),
+  error].
 
 Arrays of numbers are little-endian bytes.
 

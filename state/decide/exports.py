@@ -1,9 +1,9 @@
 """Exports of decide's checkpoint by key group: written per process slot, restored per group (DESIGN 2.7).
 
-Where a group was decided may have changed since an export was written. So a restore takes, for each group, the newest
-sound export of any slot that knows the group, and copies that group's rows. Every key but the format's is (kind, group,
-...), see `state.decide.codec`; the group's meta row, which holds its offset, is written last, so that a restore that
-was killed in the middle has not happened. What a group skips as poison it skips for ever: such rows are added to.
+A group may have moved to another slot since an export was written. So a restore takes, for each group, the newest sound
+export of any slot that has the group, and copies that group's rows. Every key but that of the format row is (kind,
+group, ...), see `state.decide.codec`. The group's meta row, which holds its offset, is written last: a restore that was
+killed half-way counts as not done. Rows of what the group skips as poison are kept and added to, never replaced.
 """
 
 import shutil

@@ -9,9 +9,9 @@ Every process of decide keeps its groups in a slot of its own, so that no proces
 
 Bytewax sends group g to worker g % (n * w), since the groups' keys were chosen so (`state.model.group_keys`), and
 worker v runs in process v // w. For another n or w, `move_groups` copies each misplaced group to its slot, its offset
-last, and only then removes it where it was. A crash in between leaves a group whole in one slot or two; the next start
-goes by the higher offset. `whole` is false meanwhile, so that nobody takes the placement for settled. The slots of one
-flow lie in one data directory: on one machine, or on a disk that its machines share.
+last, and only then removes it where it was. A crash in between leaves a group whole in one slot or two; at the next
+start the higher offset counts. `whole` is false while groups move. The slots of one flow lie in one data directory: on
+one machine, or on a disk that its machines share.
 """
 
 from __future__ import annotations
@@ -89,12 +89,12 @@ def move_groups(directory: Path, layout: Layout) -> int:
     databases open.
 
     :raises StateDamagedError: a slot's database does not open; the text says which.
-    :raises StateLockedError: a process of before there were slots still runs.
+    :raises StateLockedError: a process of the version without slots still runs.
     """
     directory.mkdir(parents=True, exist_ok=True)
     _write_layout(directory, layout, whole=False)
     if (directory / DATABASE).exists():
-        with StateLock.acquire(directory, "decide, which takes it over,"):  # as the process of before held it for life
+        with StateLock.acquire(directory, "decide, which takes it over,"):  # the lock of the version without slots
             return _move(directory, layout)
     return _move(directory, layout)
 

@@ -167,7 +167,7 @@ class PendingTable:
         self.touch(group)
 
     def schedule(self, group: Group, user: str) -> None:
-        """Enter the group's timer as it stands (used after a restore)."""
+        """Enter the timer that the group has (used after a restore)."""
         heapq.heappush(self._timers, Timer(group.due, user, group.place, group.timer, group.row, group.key))
 
     def next_due(self) -> int:

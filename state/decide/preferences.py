@@ -1,7 +1,7 @@
 """Distinct preference documents by number, shared by all key groups of a process.
 
-Number 0 is the empty document and stays for ever; others are given again when no row uses them any more. Columns that
-are derived per document (`operators.columns`) register to learn which numbers mean something new.
+Number 0 is the empty document for ever. Another number gets a new document when no row uses the old one any more.
+Columns that are derived per document (`operators.columns`) register to learn which numbers have a new document.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class PreferenceTable:
         self.compiled: list[Preference] = [compile_preference({})]
         self.documents: list[bytes] = [b"{}"]
         self.renewed: list[set[int]] = []
-        """Sets of numbers to compute anew, one per registered reader."""
+        """Sets of numbers to compute again, one per registered reader."""
         self.derived: object = None
         """What operators derive per document, kept with the documents."""
         self._uses: list[int] = [0]
@@ -30,7 +30,7 @@ class PreferenceTable:
         self._free: list[int] = []
 
     def register(self) -> set[int]:
-        """A set that collects the numbers given out anew from now on; the reader empties it."""
+        """A set that collects the numbers with a new document from now on; the reader empties it."""
         renewed: set[int] = set(range(len(self.compiled)))
         self.renewed.append(renewed)
         return renewed

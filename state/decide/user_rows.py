@@ -1,8 +1,8 @@
 """How the users of a key group are kept in decide's checkpoint: chunks of columns, and rows that changed since.
 
-A chunk is what loads fast, but 256 users for one who changed his settings was measured as 39 kB an epoch and user. So
-who changed gets a row of his own (kind D in `state.decide.codec`), and only when a chunk has `SINGLE_MAX` of them it is
-written anew as a whole. Rows of a chunk and its single rows together hold every user of it.
+Chunks load fast. But to write all 256 users of a chunk when one changed his settings cost 39 kB an epoch and user
+(measured). So a changed user gets a row of his own (kind D in `state.decide.codec`). Only when a chunk has `SINGLE_MAX`
+of them is it written again as a whole. A chunk and its single rows together hold all its users.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What one deliver lane keeps on disk: where it stands in its topics, what is open, what was sent (DESIGN 2.9).
+"""What one deliver lane keeps on disk: how far it has read, what is open, what was sent (DESIGN 2.9).
 
 SQLite file `lane.sqlite` in WAL mode, one commit per epoch, one epoch behind what was handed out:
 
@@ -15,8 +15,8 @@ SQLite file `lane.sqlite` in WAL mode, one commit per epoch, one epoch behind wh
     sent(key BLOB, until INTEGER)             SHA-256/128 of delivery keys that ended, not to be sent until then
     total(grp INTEGER, accepted INTEGER, fallbacks INTEGER)
 
-It is allowed to be older than the topic `attempts`, which is read from `attempts:` on before anything is sent. A commit
-survives the kill of the process; after a loss of power the file may be older, which only means more to read again.
+The file may be older than the topic `attempts`, which is read from `attempts:` on before anything is sent. A commit
+survives the kill of the process. After a loss of power the file may be older; then more is read again.
 """
 
 import sqlite3
@@ -101,7 +101,7 @@ class LaneCommit:
 
 
 def key_digest(key: str) -> bytes:
-    """16 bytes that stand for a delivery key."""
+    """16 bytes in place of a delivery key."""
     return sha256(key.encode("utf-8", "surrogatepass")).digest()[:16]
 
 

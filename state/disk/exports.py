@@ -6,11 +6,11 @@
     DIR/exports/<store>/.removing/                one that is being removed, or whose removal was cut off
 
 `store` is `decide/<slot>`, `sequence` or `inbox/<partition>`; numbers have six digits and rise. Tables are copies of
-the rows, not hard links to the store's own files, which would share their damage. An export appears by a rename after
-everything in it was flushed, so one that is there is whole, or was damaged later: then its digests say so, and it is
+the rows, not hard links to the store's own files, which would share their damage. Everything in an export is flushed
+before a rename makes it appear. So an export is whole, or it was damaged later: then its digests say so, and it is
 refused. Manifest, version 1, UTF-8 JSON:
 
-    {"digest": sha256 of the bytes of `manifest` as they stand here, hexadecimal,
+    {"digest": sha256 of the bytes of `manifest` as written here, hexadecimal,
      "manifest": {"format": "carillon export", "version": 1, "store", "created_at": ms,
                   "by": "group" | "partition",
                   "offsets": [[topic, number, next offset]],

@@ -1,8 +1,8 @@
 """One live process per state directory.
 
 A process that was stopped (SIGSTOP, a frozen container) and wakes up again would go on writing beside its
-replacement. So whoever writes a state directory holds this lock for its life: the kernel frees it when the process is
-gone, however it went, and not before. A replacement that comes too early is refused.
+replacement. So a process that writes a state directory holds this lock as long as it lives. The kernel frees the lock
+when the process is gone, and not before. A replacement that comes too early is refused.
 
 File: `<directory>/owner.lock`, empty or the text `<pid> <owner>`; only the lock on it counts, the text is for the
 message.

@@ -1,17 +1,17 @@
-"""Which record is being processed, so that one that ends its process is found out (DESIGN 2.1, "skipped as poison").
+"""Which records are in hand, so that one that ends its process is found (DESIGN 2.1, "skipped as poison").
 
-A flow notes the place of a record before it processes it and takes the note back afterwards. The notes are a file
-mapped into memory: they survive kill -9 and cost about 0.3 us a record, since nothing is flushed (after a loss of power
-they may be gone, which only means that counting begins anew). A start that finds a place still noted knows that the
-process died in the midst of it. Five starts in a row that find the same one convict it: `suspect` says so from then on,
-and the flow skips it and tells `dead_letters`. Whoever dies in another record on the way starts the count anew, so
-random deaths convict nobody; a start that died before it began any record neither counts nor forgets.
+A flow notes the place of a record before it processes it, and removes the note afterwards. The notes are a file mapped
+into memory: they survive kill -9 and cost about 0.3 us a record. They are not flushed; after a loss of power counting
+starts again. A start that finds a note knows that the process died with this record in hand. When five starts in a row
+find the same record, it is convicted: `suspect` says so from then on, and the flow skips it and writes a dead letter.
+A death in another record in between resets the count, so random deaths convict nobody. A start that dies before its
+first record changes nothing.
 
-What dies together (threads of a process, processes of a unit) may have several records in hand at each death, the same
-ones every time, and only one of them is to blame. So a record in which the start before died is processed alone: not
-beside another such record, of any journal with the same unit (a lock on `suspect.lock` in its directory). At most one
-of them is in hand when the unit dies again, and the others are no longer counted. It waits for its turn for half a
-minute at most, then it is processed all the same. Processes of other hosts are not reached.
+Threads of a process, or processes of a cluster, die together. They may have several records in hand at each death, the
+same ones every time, and only one of them is to blame. So a record that was in hand at the last death is processed
+alone: not beside another such record of any journal with the same unit (a lock on `suspect.lock` in its directory). If
+the unit dies again, only that record is counted. It waits for its turn for half a minute at most, then it is processed
+anyway. Processes on other hosts are not reached.
 
 File, little-endian, written whole and renamed at every start:
 
@@ -142,10 +142,10 @@ class PoisonJournal:
 
     @classmethod
     def open(cls, path: Path, slots: int = SLOTS, *, unit: Path | None = None) -> Self:
-        """Count what the last process left unfinished and begin anew; a damaged file is an empty one, with a warning.
+        """Count what the last process left unfinished; a damaged file counts as an empty one, with a warning.
 
         `slots` bounds the threads that may note a record. The caller owns the directory (`state.disk.lock`). `unit`: a
-        directory that stands for everything that dies together with this process; default: the file's own.
+        directory shared by everything that dies together with this process; default: the file's own.
         """
         counts = _counted(_read(path))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ class PoisonJournal:
             name = self._topics[topic]
         except KeyError:
             at, name = self._slot(), self._name(topic)
-        # In this order, so that a kill between the two does not accuse a record that was not begun.
+        # In this order, so that a kill between the two does not accuse a record that was not started.
         _PLACE.pack_into(self._notes, at + 8, name, partition, offset, group)
         self._notes[at] = _UNFINISHED
 

@@ -1,13 +1,14 @@
 """Opening RocksDB the way every store here wants it: raw bytes, a format row, no silent loss.
 
-What is damaged is refused (`StateDamagedError`), but for the write-ahead log: RocksDB reads it up to the first byte
-that is not what was written, and goes on with the state of that commit. For every store here that is a state it once
-had, with the place in the log that belongs to it in the same batch, so what is missing is made up from the log, as
-after a crash; where the log does not reach back so far, the flow refuses or takes an export
-(`flows/recovery/restore.py`). The stricter `tolerate_corrupted_tail_records` is no alternative: measured, with two
-write-ahead logs of which the older is cut off it leaves a hole, newer rows without older ones. What is not noticed is
-an older log that somebody removed as a whole while a newer one is left, since the binding does not offer RocksDB's
-`track_and_verify_wals_in_manifest`; there is an older one only for the moments until a full buffer is in its table.
+Damage is refused (`StateDamagedError`), except in the write-ahead log. RocksDB reads that up to the first damaged byte
+and goes on with the state of the last whole commit. Every store here keeps its place in the log in the same commit, so
+what is missing is read from the log again, as after a crash. If the log does not reach back so far, the flow refuses or
+takes an export (`flows/recovery/restore.py`).
+
+The stricter mode `tolerate_corrupted_tail_records` is no alternative. With two write-ahead logs of which the older is
+cut off it leaves a hole: newer rows without older ones (measured). Not noticed is an older log that is removed as a
+whole while a newer one stays, since the binding does not offer RocksDB's `track_and_verify_wals_in_manifest`. An older
+one exists only for the moments until a full buffer is in its table.
 """
 
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def open_database(directory: Path, expected_format: bytes) -> Rdict:
 
 
 def refuse_remains(directory: Path) -> None:
-    """Call before opening: without the file that names the current state RocksDB removes the rest and begins anew.
+    """Call before opening: without the file that names the current state RocksDB removes the rest and starts empty.
 
     :raises StateDamagedError: there are remains of a database without that file.
     """

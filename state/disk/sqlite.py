@@ -1,8 +1,8 @@
 """Whether the tables of a SQLite file are what was written: SQLite has no checksums for its pages.
 
-A digest over all rows of the small tables, the places and marks on which exactness rests, is stored with every commit
-in `meta` under the name `digest` and compared when the file is opened. It is xxh3_64 over the MessagePack of the rows
-in the order of the queries, as a signed integer. A file that never had one (of an earlier release) is taken as it is.
+Every commit stores a digest over all rows of the small tables (places and marks) in `meta`, under the name `digest`. It
+is compared when the file is opened. It is xxh3_64 over the MessagePack of the rows in the order of the queries, as a
+signed integer. A file of an earlier release that has none is accepted.
 """
 
 import sqlite3

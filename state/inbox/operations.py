@@ -1,4 +1,4 @@
-"""Operations of topic `inbox` as they are read (TOPICS.md), and where they stand in the order of their source.
+"""Operations of topic `inbox` as they are read (TOPICS.md), and their place in the order of their source.
 
 `inbox/1+json` is one operation, `inbox/1+arrow` an Arrow IPC stream whose columns bear the names of the JSON fields; a
 column that is missing is null throughout. The payload of a batch is a string column of JSON.

@@ -5,8 +5,8 @@
 | `dead/1+json` | `DeadLetter`: `id, source, group, kind, error, event_id, sender_id, type, stage, at` |
 | `dead_action/1+json` | `DeadAction`: `id, action, at` |
 
-The record itself stays where it is in the log. An id is a function of the stage and of the record's place, so what a
-crash makes a flow write twice is one letter. Letters of before had no `id`, `group`, `kind` and `type`.
+The record itself stays where it is in the log. An id follows from the stage and the record's place, so a letter that is
+written twice after a crash is one letter. Letters of older versions have no `id`, `group`, `kind` and `type`.
 """
 
 import re
@@ -84,7 +84,7 @@ def failed_delivery_id(stage: str, source: Source, delivery_key: str) -> str:
 
 
 def is_final(letter: DeadLetter) -> bool:
-    """Whether it is about one delivery, of whatever kind: that has ended, and its record stands for others too."""
+    """Whether it is about one delivery, which has ended; its record may hold other deliveries too."""
     return letter.kind == "failed" or letter.id != letter_id(letter.stage, letter.source, letter.group)
 
 

@@ -1,7 +1,7 @@
 """The type registry (RULES 7): what a type may do and how it is delivered.
 
 The registry is configuration: a team adds a type by a table `[types.NAME]` in `carillon.toml` and a reload. A name that
-ends in `*` stands for every type with that prefix (the longest prefix wins).
+ends in `*` means every type with that prefix (the longest prefix wins).
 """
 
 from collections.abc import Mapping
@@ -147,7 +147,7 @@ class Registry:
 
 
 def load_registry(tables: Mapping[str, Mapping[str, Any]] | None = None, *, version: int = 1) -> Registry:
-    """The default registry with the tables `[types.NAME]` laid over it, key by key.
+    """The default registry, changed key by key by the tables `[types.NAME]`.
 
     :raises ConfigurationError: naming the key.
     """

@@ -26,7 +26,7 @@ class ScheduleStore:
         self._staged = WriteBatch(raw_mode=True)
         self._keys: dict[str, bytes] = {}
         self._old_keys: list[bytes] = []
-        """Rows of before the load, replaced by the first `stage`: never without what takes their place."""
+        """Rows from before the load; the first `stage` replaces them, in the same write."""
 
     def load(self) -> KeptEvents:
         """The stored events in the order of acceptance."""
@@ -37,7 +37,7 @@ class ScheduleStore:
         return kept
 
     def _renumber(self, kept: KeptEvents) -> None:
-        """Numbers begin anew at a load, so the rows are written anew too."""
+        """Numbers start again at a load, so the rows are written again too."""
         self._old_keys = [key for key, _ in prefixed_rows(self._db, b"K")]
         kept.changed.update(event.event_id for event in kept.events())
 

@@ -39,7 +39,7 @@ class RepeatMarks:
         return mark if mark is not None and now < mark.expires else None
 
     def put(self, key: MarkKey, mark: Mark) -> None:
-        """Set a mark in place of the one before."""
+        """Set a mark, in place of an earlier one."""
         self._marks[key] = mark
         self.changed.add(key)
         self._number += 1

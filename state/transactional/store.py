@@ -1,9 +1,9 @@
-"""What one lane of the P0 flow keeps on disk: what is true of its users now, and P0's own decision log (DESIGN 2.8).
+"""What one lane of the P0 flow keeps on disk: its users' settings, and P0's own decision log (DESIGN 2.8).
 
 SQLite file `lane.sqlite` in WAL mode:
 
-    meta(name, value)                   version; digest: see `state.disk.sqlite`; attempts: offset of `attempts` below
-                                        which nothing open stands; taken_over: offset of `events.p0` below which the
+    meta(name, value)                   version; digest: see `state.disk.sqlite`; attempts: no open delivery is below
+                                        this offset of `attempts`; taken_over: offset of `events.p0` below which the
                                         ledger says what was decided; lost/GROUP: deliveries from before that without
                                         an end
     place(topic, partition, next)       where reading goes on
@@ -23,7 +23,7 @@ SQLite file `lane.sqlite` in WAL mode:
 `checksum` is `state.disk.sqlite.signed_sum` over the MessagePack array of the columns before it but `done`; NULL in
 rows of version 1, which lacked it.
 
-Whoever restarts goes by `decision`, never by a new decision. Rows that are done stay for the time that the log retains,
+A restart follows `decision` and never decides again. Rows that are done stay as long as the log retains their records,
 for replays.
 """
 
