@@ -171,7 +171,7 @@ def _outcomes(log: EmbeddedLog) -> Counter[str]:
     for record_ in _ledger(log):
         schema = dict(record_.headers)["schema"]
         if schema == b"decision/1+arrow":
-            counted.update(pa.ipc.open_stream(record_.value).read_all()["outcome"].to_pylist())
+            counted.update(map(str, pa.ipc.open_stream(record_.value).read_all()["outcome"].to_pylist()))
         elif schema == b"decision/1+json":
             counted[orjson.loads(record_.value)["outcome"]] += 1
     return counted

@@ -51,15 +51,14 @@ class Bloom:
 
     def may_contain(self, digests: bytes) -> npt.NDArray[np.bool_]:
         """One answer per digest; False is certain."""
-        found: npt.NDArray[np.bool_] = self._cells[self._indices(digests)].all(axis=1)
-        return found
+        return np.asarray(self._cells[self._indices(digests)].all(axis=1))
 
 
 def _split(digests: bytes) -> list[bytes]:
     return [digests[at : at + 16] for at in range(0, len(digests), 16)]
 
 
-def _ns_per_key(look: Callable[[Sequence[bytes]], object], keys: Sequence[bytes]) -> float:
+def _ns_per_key(look: Callable[..., object], keys: Sequence[bytes]) -> float:
     batches = [keys[at : at + _BATCH] for at in range(0, len(keys), _BATCH)]
     begin = time.perf_counter()
     for batch in batches:
@@ -101,7 +100,7 @@ def measure_lane(directory: Path, known: bytes, fresh: Sequence[bytes]) -> None:
 
 def _with_filter(options: Options) -> Options:
     table = BlockBasedOptions()
-    table.set_bloom_filter(10.0, block_based=False)
+    table.set_bloom_filter(10, block_based=False)
     options.set_block_based_table_factory(table)
     return options
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -154,11 +155,15 @@ def copy(
     def on_epoch() -> None:
         ended[0] += 1
 
-    options = {"start": lambda _topic, _partition: 0, "budget": 1 << 30, "drain": drain, "on_epoch": on_epoch}
+    options: dict[str, Any] = {
+        "start": lambda _topic, _partition: 0,
+        "budget": 1 << 30,
+        "drain": drain,
+        "on_epoch": on_epoch,
+    }
     flow = Dataflow("copy")
-    stream = op.input("read", flow, LogSource(open_log, [source], **options))  # type: ignore[arg-type]  # mixed options
-    stream = op.flat_map("copy", stream, lambda records: copied(records, sink))
-    op.output("write", stream, LogSink(open_log, [sink]))
+    batches = op.input("read", flow, LogSource(open_log, [source], **options))
+    op.output("write", op.flat_map("copy", batches, lambda records: copied(records, sink)), LogSink(open_log, [sink]))
     store = None
     if recovery:
         store = Path(tempfile.mkdtemp(dir=recovery))

@@ -131,7 +131,7 @@ def rest(system: System, truth: Truth) -> list[str]:
     end = time.monotonic() + _REST_S
     with log_of(system.directory, system.environment) as (_, log):
         work, ledger = Follower(log, "work"), Follower(log, "ledger")
-        seen, due, balance = set[int](), must_be_there(truth), _Balance()
+        seen, missing, balance = set[int](), must_be_there(truth), _Balance()
         try:
             while time.monotonic() < end:
                 works = [line for record in work.more() for line in rows_of(record) if "event" in line]
@@ -139,7 +139,7 @@ def rest(system: System, truth: Truth) -> list[str]:
                 seen |= {decision.event["payload"]["n"] for decision in p0_decisions(system.directory)}
                 for record in ledger.more():
                     balance.take(record)
-                missing = due - seen
+                missing -= seen
                 if not missing and not balance.open():
                     return []
                 time.sleep(0.5)

@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from crash.left_behind import Line, P0Decision
 from reference.registry import REGISTRY, spec_of
@@ -35,7 +36,8 @@ def registry_of(tables: Mapping[str, Mapping[str, int]]) -> Iterator[None]:
     """The model decides by the default registry with these tables laid over it."""
     before = dict(REGISTRY)
     for name, table in tables.items():
-        REGISTRY[name] = replace(spec_of(name), **{_TYPE_FIELDS[key]: value for key, value in table.items()})
+        fields: dict[str, Any] = {_TYPE_FIELDS[key]: value for key, value in table.items()}
+        REGISTRY[name] = replace(spec_of(name), **fields)
     try:
         yield
     finally:

@@ -337,9 +337,9 @@ def test_damaged_exports_are_passed_over_and_none_at_all_is_refused(system: Syst
     assert f"0/{damaged}" not in rebuilds
     shutil.rmtree(system.directory / "state" / "decide")
     shutil.rmtree(system.directory / "exports")
-    said = _refusal(system, "decide")
-    assert "carillon replay" in said
-    assert "--rebuild-state" in said
+    alone = _refusal(system, "decide")
+    assert "carillon replay" in alone
+    assert "--rebuild-state" in alone
     assert system.outputs("ledger") == expected["ledger"]
 
 
@@ -390,9 +390,9 @@ def test_what_does_not_fit_the_log_is_refused_by_every_flow(system: System, sand
 
     replaced = _copy(system, "replaced")
     _with_a_new_log(replaced)
-    for name, said in _refusals(replaced, names).items():
-        assert "StateDamagedError" in said, name
-        assert "the log ends at" in said, name
+    for name, text in _refusals(replaced, names).items():
+        assert "StateDamagedError" in text, name
+        assert "the log ends at" in text, name
 
     system.log.append([_p0("o2"), *_unread(("deliver.push", "inbox", "work", "events.p1"))])
     outdated = _copy(system, "outdated")

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from crash.left_behind import (
     Line,
@@ -51,7 +52,7 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def differ(self, what: str, expected: Mapping[object, object], found: Mapping[object, object]) -> None:
+    def differ(self, what: str, expected: Mapping[Any, object], found: Mapping[Any, object]) -> None:
         """Every key must have the same value on both sides."""
         keys = [key for key in {**expected, **found} if expected.get(key) != found.get(key)]
         shown = [
@@ -134,18 +135,18 @@ def _check_ledger(
     for kind, fields in _FIELDS.items():
         wanted = {key: _only(line, fields) for key, line in expected.ledger.items() if line["kind"] == kind}
         found = {key: _only(line, fields) for key, line in states.items() if line["kind"] == kind}
-        verdict.differ(kind, dict(wanted), dict(found))
+        verdict.differ(kind, wanted, found)
     names = {"source"}
     topic = {key: {name: line[name] for name in line.keys() - names} for key, line in states.items()}
     kept = {key: {name: archive[key].get(name) for name in topic.get(key, archive[key])} for key in archive}
-    verdict.differ("archive", dict(topic), dict(kept))
+    verdict.differ("archive", topic, kept)
 
 
 def _only(line: Line, fields: Sequence[str]) -> Line:
     return {name: line.get(name) for name in fields}
 
 
-def _counts(truth: Truth, expected: Expected, rows: Mapping[object, object]) -> dict[str, int]:
+def _counts(truth: Truth, expected: Expected, rows: Mapping[Any, object]) -> dict[str, int]:
     sent = truth.sent.values()
     decisions = [line for line in expected.ledger.values() if line["kind"] == "decision"]
     return {

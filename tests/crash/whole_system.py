@@ -20,8 +20,9 @@ from typing import Any
 
 import jwt
 from crash.people import TYPE_TABLES
+from helpers.places import ROOT
 from helpers.sandbox_process import running_sandbox
-from helpers.up import ROOT, Up, alive
+from helpers.up import Up, alive
 from helpers.waiting import wait_for
 
 from connectors.sandbox.options import SandboxOptions
@@ -127,7 +128,7 @@ class System:
 def configuration(directory: Path, options: SandboxOptions) -> Path:
     """`carillon.toml`: the sandbox as providers, short windows, nothing compacted (the judge reads everything)."""
     apns, twilio, smtp = options.apns, options.twilio, options.smtp
-    tables = {
+    tables: dict[str, Mapping[str, object]] = {
         "embedded.compaction": {"lag": "1h"},
         "providers.apns": {
             "origin": apns.origin, "team_id": apns.team_id, "key_id": apns.key_id, "topic": apns.topic,

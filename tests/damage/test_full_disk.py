@@ -83,7 +83,7 @@ def test_the_admission_store_goes_on_once_there_is_room(tmp_path: Path) -> None:
             return (await store.reserve([claim(number)], 1))[0].verdict
 
         async def scenario() -> None:
-            last = 0
+            last, told = 0, ""
             try:
                 while await reserve(last + 1) is Verdict.NEW:
                     last += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bytewax.errors import BytewaxRuntimeError
@@ -51,7 +52,7 @@ def _fill(bench: Bench, choose: random.Random) -> None:
             retracts=choose.random() < 0.1,
         ))  # fmt: skip
     for number, kind in enumerate(["announcement", "newsletter", "announcement"]):
-        fan_out = {"fan_out_type": "SEGMENT", "segment": "all", "payload": {"critical": True}}
+        fan_out: dict[str, Any] = {"fan_out_type": "SEGMENT", "segment": "all", "payload": {"critical": True}}
         bench.append(bench.event(f"f{number}", kind, target=None, object=f"c{number}", **fan_out))
     bench.sequence()
     for hour in range(1, 30):

@@ -17,9 +17,11 @@ from helpers import work_log
 from helpers.decided import TOPICS, written
 from helpers.flow_bench import START, Bench, calls, decided_in_one_go
 from helpers.places import ROOT, TESTS
+from helpers.replacing import replaced
 
 from flows.steps.decide.group import read_dead_letters, take_over_skips
 from operators import decide as rules
+from operators.aggregate import time_comes
 from operators.context import Writer
 from state.decide.checkpoint import GroupStore
 from state.decide.pending import Group
@@ -57,18 +59,14 @@ def _fill(bench: Bench) -> None:
 @contextmanager
 def _defect() -> Iterator[None]:
     """The rules raise when the time of that user's items comes, after they have changed the state."""
-    sound = rules.time_comes
 
     def raising(writer: Writer, group: Group, now: int) -> None:
-        sound(writer, group, now)
+        time_comes(writer, group, now)
         if writer.state.users.ids[group.row] == LONELY:
             raise ZeroDivisionError(LONELY)
 
-    rules.time_comes = raising
-    try:
+    with replaced(rules, time_comes=raising):
         yield
-    finally:
-        rules.time_comes = sound
 
 
 def _letters(bench: Bench) -> list[DeadLetter]:

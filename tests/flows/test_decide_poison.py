@@ -224,7 +224,7 @@ def test_a_record_that_ends_the_process_is_skipped_after_five_starts(bench: Benc
     bench.append(*records[:middle])
     group = key_group("u3")
     event = work_log.event("killer", "mention", START + 10, target="u3")
-    killer = work_log.work(work_log.EventWork(g=group, stamp=START, event=event, users=["u3"]), group=group)
+    killer = work_log.work(EventWork(g=group, stamp=START, event=event, users=["u3"]), group=group)
     [offset] = bench.log.append([killer])
     bench.append(*records[middle:])
     expected = decided_in_one_go(bench, without={(killer.partition, offset)})

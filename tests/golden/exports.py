@@ -39,5 +39,5 @@ def put(stored: dict[str, Any], directory: Path) -> Path:
 
 def manifest(stored: dict[str, Any]) -> dict[str, Any]:
     """Without what differs from one writing to the next: tables hold the time and the id of who wrote them."""
-    found = json.loads(stored["manifest"])["manifest"]
+    found: dict[str, Any] = json.loads(stored["manifest"])["manifest"]
     return found | {"files": [{"name": each["name"], "rows": each["rows"]} for each in found["files"]]}

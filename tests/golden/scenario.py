@@ -76,7 +76,7 @@ def _direct(event_id: str, type_name: str, user: str, at: int, offset: int, **fi
 
 
 def _endpoint(user: str, channel: str, name: str, offset: int, **fields: Any) -> EndpointWork:
-    given = {"address": f"{channel}-{name}", "registered_at": NOON - 1000, "platform": "ios"} | fields
+    given: dict[str, Any] = {"address": f"{channel}-{name}", "registered_at": NOON - 1000, "platform": "ios"} | fields
     return EndpointWork(
         g=GROUP, stamp=NOON, src=("endpoints", 0, offset, GROUP), user=user, channel=channel, id=name, **given
     )

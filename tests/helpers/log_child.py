@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from helpers.log_harness import Harness
@@ -39,7 +40,7 @@ def churn(_log: Log, topic: str, name: str, rounds: str) -> None:
         log.close()
 
 
-JOBS = {"churn": churn, "many": many, "bell": bell}
+JOBS: dict[str, Callable[..., None]] = {"churn": churn, "many": many, "bell": bell}
 
 if __name__ == "__main__":
     opened = Harness(**json.loads(sys.argv[1])).open()

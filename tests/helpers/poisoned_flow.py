@@ -16,6 +16,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from connectors.providers.push import apns
@@ -25,8 +26,8 @@ from flows.steps.transactional import lane as p0
 from flows.up.launch import main
 
 
-def poisoned(original: Callable[..., Any], where: str, text_of: Callable[..., bytes]) -> Callable[..., Any]:
-    pattern = re.compile(rb"@(raise|kill):" + where.encode() + b"@")
+def poison(module: ModuleType, name: str, where: str, text_of: Callable[..., bytes]) -> None:
+    original, pattern = vars(module)[name], re.compile(rb"@(raise|kill):" + where.encode() + b"@")
 
     def handle(*arguments: Any, **named: Any) -> Any:
         found = pattern.search(text_of(*arguments))
@@ -36,14 +37,14 @@ def poisoned(original: Callable[..., Any], where: str, text_of: Callable[..., by
             raise KeyError("secret content")
         return original(*arguments, **named)
 
-    return handle
+    vars(module)[name] = handle
 
 
 def install() -> None:
-    lane.decode_to_deliver = poisoned(lane.decode_to_deliver, "decode", lambda _, value: value)
-    p0.decide_p0 = poisoned(p0.decide_p0, "decode", lambda event, *_: repr(event.payload).encode())
-    message.render = poisoned(message.render, "render", lambda emission, _: repr(emission.payload).encode())
-    apns.build_request = poisoned(apns.build_request, "build", lambda delivery: delivery.key.encode())
+    poison(lane, "decode_to_deliver", "decode", lambda _, value: value)
+    poison(p0, "decide_p0", "decode", lambda event, *_: repr(event.payload).encode())
+    poison(message, "render", "render", lambda emission, _: repr(emission.payload).encode())
+    poison(apns, "build_request", "build", lambda delivery: delivery.key.encode())
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def inbox_add(user: str, number: int, *, source: str = "d", kind: str = "reply",
 
 def decision(user: str, event: str, outcome: str, seq: tuple[str, int, int], **fields: Any) -> NewRecord:
     """A decision as decide writes it; `decided_at` is the work offset times 1000 unless given."""
-    value = {
+    value: dict[str, Any] = {
         "kind": "decision",
         "event_id": event,
         "user": user,

@@ -117,8 +117,8 @@ def mutated(module: str, number: int) -> ast.Module:
     """The module's tree with one change."""
     tree = ast.parse(source_path(module).read_text(encoding="utf-8"))
     chosen = list(_changes(tree))[number]
-    replaced = _Replace(chosen.node, chosen.replacement).visit(tree)
-    return ast.fix_missing_locations(replaced)
+    _Replace(chosen.node, chosen.replacement).visit(tree)
+    return ast.fix_missing_locations(tree)
 
 
 class _Replace(ast.NodeTransformer):

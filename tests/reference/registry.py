@@ -63,6 +63,6 @@ def spec_of(type_name: str) -> TypeSpec:
     """The row for a type: its own, that of campaign_*, or that of "any other"."""
     if type_name in REGISTRY:
         return REGISTRY[type_name]
-    if isinstance(type_name, str) and type_name.startswith("campaign_"):
+    if type_name.startswith("campaign_"):
         return _MARKETING
     return OTHER

@@ -15,7 +15,7 @@ class World:
     """Everything that records other than events have set, as of now."""
 
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
-    endpoints: dict[tuple[str, str], dict[Any, str]] = field(default_factory=dict)
+    endpoints: dict[tuple[str, str], dict[Any, str | None]] = field(default_factory=dict)
     followers: dict[str, set[str]] = field(default_factory=dict)
     segments: dict[str, list[str]] = field(default_factory=dict)
     kills: set[tuple[str, Any]] = field(default_factory=set)

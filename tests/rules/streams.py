@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -81,20 +82,23 @@ follows = st.fixed_dictionaries(
 segments = st.fixed_dictionaries(
     {"kind": st.just("segment"), "segment": st.sampled_from(words.SEGMENTS), "users": st.lists(users, max_size=4)}
 )
+STOPPED: dict[str, Sequence[str | None]] = {
+    "all": [None],
+    "sender": words.SENDERS,
+    "type": ["like", "comment", "mention"],
+    "channel": words.CHANNELS[:4],
+    "campaign": words.OBJECTS,
+}
 kills = st.one_of(
-    st.builds(
-        lambda scope, value, on: {"kind": "kill", "scope": scope, "value": value, "on": on},
-        st.just(scope),
-        st.sampled_from(values),
-        st.booleans(),
-    )
-    for scope, values in {
-        "all": [None],
-        "sender": words.SENDERS,
-        "type": ["like", "comment", "mention"],
-        "channel": words.CHANNELS[:4],
-        "campaign": words.OBJECTS,
-    }.items()
+    [
+        st.builds(
+            lambda scope, value, on: {"kind": "kill", "scope": scope, "value": value, "on": on},
+            st.just(scope),
+            st.sampled_from(values),
+            st.booleans(),
+        )
+        for scope, values in STOPPED.items()
+    ]
 )
 reads = st.fixed_dictionaries(
     {"kind": st.just("read"), "user": users}, optional={"back": st.sampled_from([0, 1, -5, 1_000, 30_000])}

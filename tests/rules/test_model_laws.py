@@ -77,7 +77,7 @@ def test_every_prefix_decides_the_same_so_far(seed: int) -> None:
 
 
 def test_streams_reach_every_outcome_and_reason() -> None:
-    seen = Counter()
+    seen = Counter[str]()
     for seed in range(160):
         for line in simulate(random_stream(seed), inbox=True):
             seen[line["kind"] if line["kind"] != "decision" else line["reason"] or line["outcome"]] += 1

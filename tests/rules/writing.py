@@ -47,12 +47,12 @@ def event(event_id: str, ts: int, type_name: str, **fields: Any) -> Line:
     return {"kind": "event", "ts": ts} | {name: value for name, value in given.items() if value is not None}
 
 
-def like(event_id: str, ts: int, actor: str = "a", **fields: Any) -> Line:
+def like(event_id: str, ts: int, actor: str | None = "a", **fields: Any) -> Line:
     """A like of photo `o`: window 60 s, push and in_app."""
     return event(event_id, ts, "like", **({"actor": actor, "object": "o"} | fields))
 
 
-def mention(event_id: str, ts: int, actor: str = "a", **fields: Any) -> Line:
+def mention(event_id: str, ts: int, actor: str | None = "a", **fields: Any) -> Line:
     """A mention: no window; push, in_app, email into the digest."""
     return event(event_id, ts, "mention", **({"actor": actor, "object": f"post-{event_id}"} | fields))
 

@@ -1,5 +1,9 @@
 """Ledger records as columns, and which state of a key holds."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import orjson
 import pyarrow as pa
 from helpers.records import counts, decision, delivery, emission, record
@@ -70,7 +74,7 @@ def test_columns_of_few_values_may_be_dictionaries_null_included() -> None:
     """As decide writes a fan-out: what is the same for everybody takes one byte a row."""
     rows = 3
 
-    def constant(value: object, kind: pa.DataType) -> pa.DictionaryArray:
+    def constant(value: object, kind: pa.DataType) -> pa.Array[Any]:
         return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int8()), pa.array([value], kind))
 
     text = pa.string()

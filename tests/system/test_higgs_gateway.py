@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 import pytest
-from helpers.up import ROOT, Up, running
+from helpers.places import ROOT
+from helpers.up import Up, running
 from helpers.waiting import wait_for
 
 DATA = ROOT.parent / "shared" / "data"

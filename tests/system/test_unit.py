@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from helpers.up import ROOT, Up, running
+from helpers.places import ROOT
+from helpers.up import Up, running
 from helpers.waiting import wait_for
 
 TWO = {"CARILLON_PROCESSES__DECIDE": "2"}

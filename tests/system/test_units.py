@@ -15,8 +15,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from helpers.places import ROOT
 from helpers.sandbox_process import running_sandbox
-from helpers.up import ROOT, carillon
+from helpers.up import carillon
 from helpers.waiting import wait_for
 
 from flows.config.credentials import development_credentials

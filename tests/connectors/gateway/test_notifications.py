@@ -273,13 +273,13 @@ def test_empty_batch_is_an_empty_answer(gateway: Gateway) -> None:
 
 
 def test_limit_is_429_with_retry_after(gateway: Gateway) -> None:
-    elapsed_s = 1.0
-    while elapsed_s > 0.9:  # until all posts fall into one second, on a busy machine too
+    while True:  # until all posts fall into one second, on a busy machine too
         time.sleep(1.1)
         begin = time.monotonic()
         replies = [gateway.post(like(), key="key-slow") for _ in range(7)]
         batch = gateway.call("POST", "/v1/notifications/batch", [like()] * 3, key="key-slow")
-        elapsed_s = time.monotonic() - begin
+        if time.monotonic() - begin < 0.9:
+            break
     assert [reply.status for reply in replies] == [202] * 5 + [429] * 2
     assert replies[-1].headers["retry-after"] == "1"
     assert batch.status == 429

@@ -137,7 +137,7 @@ def test_an_append_that_takes_long_refuses_others_only_where_asked(log: Counting
         await asyncio.sleep(0.1)
         asyncio.get_running_loop().call_later(1.5, log.gate.set)
         other = group.append([NewRecord(topic, 0, b"", b"other")])
-        return await asyncio.gather(under_way, other, return_exceptions=True)
+        return list(await asyncio.gather(under_way, other, return_exceptions=True))
 
     answers = asyncio.run(scenario())
     group.close()

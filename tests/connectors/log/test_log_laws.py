@@ -189,7 +189,7 @@ def test_poll_gives_at_most_what_is_asked(log: Log, harness: Harness) -> None:
     topic = harness.topic(log)
     log.append(numbered(topic, 100))
     reader = log.reader({(topic, 0): 0})
-    sizes = []
+    sizes: list[int] = []
     while sum(sizes) < 100:
         sizes.append(len(reader.poll(7, SECOND)))
     assert max(sizes) <= 7
@@ -214,7 +214,7 @@ def test_only_restricts_a_poll_and_loses_nothing(log: Log, harness: Harness) -> 
     for partition in range(3):
         log.append(numbered(topic, 20, partition))
     reader = log.reader({(topic, partition): 0 for partition in range(3)})
-    chosen = []
+    chosen: list[Record] = []
     while len(chosen) < 20:
         chosen += reader.poll(100, SECOND, {(topic, 1)})
     assert {record.partition for record in chosen} == {1}

@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copied(whole: Path, tmp_path: Path) -> Iterator[Path]:
+def copied(whole: Path, tmp_path: Path) -> Path:
     """The stores of the whole one; the log is for the test to fill."""
     shutil.copytree(whole / "state", tmp_path / "state")
     return tmp_path

@@ -45,7 +45,8 @@ def source_of(database: Rdict, store: str = "sequence") -> ExportSource:
 
 
 def failures(kind: str) -> float:
-    return EXPORTS.labels(kind, "failed")._value.get()
+    value: float = EXPORTS.labels(kind, "failed")._value.get()
+    return value
 
 
 def test_a_store_that_cannot_be_listed_stops_nobody(bench: Bench, database: Rdict, tmp_path: Path) -> None:
@@ -75,8 +76,7 @@ def _of_a_later_version(export: Export) -> None:
 
 def test_one_of_a_later_version_is_passed_over(bench: Bench, database: Rdict, tmp_path: Path) -> None:
     exports, source, told = tmp_path / "exports", source_of(database), list[str]()
-    for at in (1, 2):
-        written = write_export(exports, source, at=at)
+    _, written = (write_export(exports, source, at=at) for at in (1, 2))
     assert written is not None
     _of_a_later_version(written)
     found = newest_export(exports, "sequence", lambda _: True, lambda _path, error: told.append(str(error)))

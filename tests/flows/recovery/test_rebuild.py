@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -201,16 +202,16 @@ def test_what_concerned_nobody_concerns_nobody_who_came_since(
     kind: str, lost: str, bench: Bench, tmp_path: Path
 ) -> None:
     """Nor does it count as new when it is sent once more: the log says that it was accepted, and went to nobody."""
-    fields = {
+    fans: dict[str, dict[str, Any]] = {
         "followers": {"actor": "star", "fan_out_type": "FOLLOWERS"},
         "segment": {"segment": "all", "fan_out_type": "SEGMENT"},
         "no actor": {"actor": None, "fan_out_type": "FOLLOWERS"},
-    }[kind]
+    }
     state, export = bench.directory / "state" / "sequence", tmp_path / "export"
     bench.append(bench.event("e0", "reply"))
     bench.sequence(calls(20), clock=clock_ms)
     shutil.copytree(state, export)
-    lonely = bench.event("nobody", "announcement", target=None, **fields)
+    lonely = bench.event("nobody", "announcement", target=None, **fans[kind])
     bench.append(lonely, bench.event("e1", "reply", actor="star", object="q"))
     bench.sequence(calls(20), clock=clock_ms)
     before = bench.sources()

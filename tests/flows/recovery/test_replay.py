@@ -126,7 +126,8 @@ def test_the_bytes_are_the_same_from_kafka(whole: History, kafka_bootstrap: str,
     )
     for topic in ("work", "dead_letters"):
         for partition in range(PARTITIONS):
-            log.append([NewRecord(*record[:2], *record[4:]) for record in read_all(whole.log, topic, partition)])
+            records = read_all(whole.log, topic, partition)
+            log.append([NewRecord(topic, partition, each.key, each.value, each.headers) for each in records])
     log.close()
     environment = {"CARILLON_KAFKA__BOOTSTRAP": kafka_bootstrap, "CARILLON_LOG__PREFIX": prefix}
     found, _ = replay_of("kafka", load_settings(data_dir=tmp_path, environment=environment), stretch)

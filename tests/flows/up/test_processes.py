@@ -233,7 +233,12 @@ def test_an_owner_that_was_stopped_itself_kills_nobody(group: ProcessGroup, even
 
 def test_a_final_exit_is_final(group: ProcessGroup, events: list[ProcessEvent]) -> None:
     group.start(replace(spec_of("fenced", "raise SystemExit(4)"), final=4))
-    wait_for(lambda: group.watch() or group.ended_for_good == "fenced")
+
+    def ended() -> bool:
+        group.watch()
+        return group.ended_for_good == "fenced"
+
+    wait_for(ended)
     time.sleep(0.4)
     group.watch()
     assert [event.event for event in events] == ["start", "exit"]

@@ -17,15 +17,15 @@ from state.decide.group import GroupState
 from state.model.event import RawEvent, resolve
 from state.model.keys import KEY_GROUPS, key_group
 from state.model.registry import load_registry
-from state.model.work import AnyWork, EndpointWork, PreferenceWork, SliceWork
+from state.model.work import EndpointWork, PreferenceWork, SliceWork, Work
 
 REGISTRY = load_registry()
 
 
-def _by_group(seed: int) -> dict[int, list[tuple[int, AnyWork]]]:
+def _by_group(seed: int) -> dict[int, list[tuple[int, Work]]]:
     simulation = Simulation(REGISTRY)
-    groups: dict[int, list[tuple[int, AnyWork]]] = {}
-    broadcast: list[tuple[int, AnyWork]] = []
+    groups: dict[int, list[tuple[int, Work]]] = {}
+    broadcast: list[tuple[int, Work]] = []
     for line in random_stream(seed):
         for place, record in simulation.records(line):
             if record.g is None:
@@ -38,7 +38,7 @@ def _by_group(seed: int) -> dict[int, list[tuple[int, AnyWork]]]:
     }
 
 
-def _outputs(state: GroupState, place: int, record: AnyWork) -> list[Any]:
+def _outputs(state: GroupState, place: int, record: Work) -> list[Any]:
     out = apply(state, record, place)
     return [msgspec.to_builtins(each) for each in (out.decisions, out.emissions, out.inbox)]
 
@@ -90,6 +90,7 @@ def test_a_restart_deletes_old_emissions_once(tmp_path: Path) -> None:
     store = GroupStore(directory)
     state = store.load(3, REGISTRY)
     state.users.row("u")
+    now = 0
     for number in range(40):
         now = number * hour
         state.emissions.advance(now)

@@ -8,13 +8,14 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from helpers.replacing import replaced
 from rocksdict import Rdict, WriteOptions
 
 from state.decide import codec
 from state.decide import exports as group_exports
 from state.decide.checkpoint import FORMAT
 from state.decide.exports import clear_group, group_rows, group_source, newest_per_group, restore_groups
-from state.disk.exports import Export, write_export
+from state.disk.exports import Export, ingest_export, write_export
 from state.disk.rocksdb import open_database
 
 ANY = range(1, 1 << 40)
@@ -103,9 +104,10 @@ def test_an_offset_outside_of_the_range_is_not_taken(tmp_path: Path, stores: lis
 
 
 def test_a_damaged_one_is_passed_over(tmp_path: Path, stores: list[Rdict]) -> None:
-    for offset in (10, 20):
-        _decide(stores[0], 1, offset)
-        last = _export(tmp_path, 0, stores[0])
+    _decide(stores[0], 1, 10)
+    _export(tmp_path, 0, stores[0])
+    _decide(stores[0], 1, 20)
+    last = _export(tmp_path, 0, stores[0])
     table = last.directory / "0000.sst"
     table.write_bytes(table.read_bytes()[:-1])
     told: list[Path] = []
@@ -124,23 +126,18 @@ class _Killer:
     def __init__(self) -> None:
         self.left = 1 << 40
         """Steps until the end."""
-        ingest = group_exports.ingest_export
-        self._sound = ingest, group_exports.synced, group_exports._BATCH_BYTES
 
         def ingested(export: Export, database: Rdict) -> None:
             self._step()
-            ingest(export, database)
+            ingest_export(export, database)
             self._step()
 
         def about_to_write() -> WriteOptions:
             self._step()
             return WriteOptions()  # no power goes: what is written is there
 
-        group_exports.ingest_export, group_exports.synced, group_exports._BATCH_BYTES = ingested, about_to_write, 1
-
-    def end(self) -> None:
-        """Restores are whole again."""
-        group_exports.ingest_export, group_exports.synced, group_exports._BATCH_BYTES = self._sound
+        self.at_work = replaced(group_exports, ingest_export=ingested, synced=about_to_write, _BATCH_BYTES=1)
+        """Around restores that may be killed."""
 
     def _step(self) -> None:
         self.left -= 1
@@ -151,8 +148,8 @@ class _Killer:
 @pytest.fixture
 def killer() -> Iterator[_Killer]:
     made = _Killer()
-    yield made
-    made.end()
+    with made.at_work:
+        yield made
 
 
 @pytest.mark.parametrize(("groups", "every"), [((1, 2, 3), 1), ((1, 3), 3)])

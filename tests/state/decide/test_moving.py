@@ -101,7 +101,7 @@ def test_a_process_of_before_that_ran_once_more_is_taken_over(directory: Path) -
     expected = _rows(directory)[-1]
     shutil.copytree(directory / "rocksdb", directory / "0" / "rocksdb")
     later = open_database(directory / "rocksdb", FORMAT)
-    meta = codec.unpack(later[b"M\x00"], "meta")
+    meta = codec.unpack(later[b"M\x00"] or b"", "meta")
     later[b"M\x00"] = expected[0][b"M\x00"] = codec.pack([meta[0] + 5, *meta[1:]])
     later.close()
     stale = open_database(directory / "0" / "rocksdb", FORMAT)
@@ -136,7 +136,7 @@ def test_of_two_copies_the_later_one_holds(directory: Path, newer: int, by: int,
     move_groups(directory, layout)
     slots = [open_database(directory / slot / "rocksdb", FORMAT) for slot in ("0", "1")]
     copy_group(slots[0], slots[1], 0)
-    meta = codec.unpack(slots[newer][b"M\x00"], "meta")
+    meta = codec.unpack(slots[newer][b"M\x00"] or b"", "meta")
     slots[newer][b"M\x00"] = codec.pack([meta[0] + by, *meta[1:]])
     for database in slots:
         database.close()

@@ -78,9 +78,9 @@ def test_timers_fire_by_time_user_place_and_number_once_each() -> None:
         table.close(found)
     assert fired == [3, 2, 1]
     assert table.next_due() == 20
-    due = table.pop_due(1 << 40)
-    assert due is not None
-    assert due.row == 0
+    last = table.pop_due(1 << 40)
+    assert last is not None
+    assert last.row == 0
 
 
 def test_a_timer_set_anew_replaces_the_one_before() -> None:

@@ -48,6 +48,7 @@ def _died_in(path: Path, *records: tuple[str, int, int, int]) -> PoisonJournal:
 
 
 def test_five_deaths_in_a_row_convict(tmp_path: Path) -> None:
+    journal = PoisonJournal.open(tmp_path / "poison")
     for starts in range(1, STARTS_MAX + 1):
         journal = _died_in(tmp_path / "poison", ("work", 2, starts, 239), RECORD)
         assert journal.counts == {Place(*RECORD): starts}
@@ -222,9 +223,8 @@ def test_a_file_of_something_else_or_of_another_version_is_an_empty_one(tmp_path
 
 def test_long_names_are_cut_and_still_found(tmp_path: Path) -> None:
     record = ("a-very-long-prefix-of-a-region." * 5, 0, 1, -1)
-    for _ in range(STARTS_MAX):
-        journal = _died_in(tmp_path / "poison", record)
-    assert journal.suspect(*record)
+    journals = [_died_in(tmp_path / "poison", record) for _ in range(STARTS_MAX)]
+    assert journals[-1].suspect(*record)
 
 
 def test_bytes_of_earlier_releases_are_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from state.model.event import Event
 from state.schedule.kept import KeptEvents
@@ -62,7 +63,7 @@ def test_memory_of_marks_is_bounded_by_their_window() -> None:
     assert len(marks._expiries) == 10
 
 
-def _event(name: str, due: int, **fields: str) -> Event:
+def _event(name: str, due: int, **fields: Any) -> Event:
     return Event(event_id=name, type="reminder", target="u", deliver_at=due, **fields)
 
 

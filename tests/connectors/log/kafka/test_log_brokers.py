@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
 from helpers.log_harness import Harness, read_all, values
 
 from connectors.log.interface import Log, NewRecord

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from helpers import work_log
 from helpers.flow_bench import PARTITIONS, REGISTRY, START, user_in_group
+from helpers.replacing import replaced
 
 from connectors.log import NewRecord, Record
 from flows.steps.decide.group import GIVEN_UP_HEADER, GroupDecider, take_over_skips
@@ -31,7 +32,7 @@ class _EndlessError(BaseException):
 @contextmanager
 def _defect() -> Iterator[None]:
     """The rules raise whenever a time comes."""
-    sound, tries = rules.time_comes, 0
+    tries = 0
 
     def raising(_writer: Writer, _group: Group, _now: int) -> None:
         nonlocal tries
@@ -40,11 +41,8 @@ def _defect() -> Iterator[None]:
             raise _EndlessError
         raise ZeroDivisionError
 
-    rules.time_comes = raising
-    try:
+    with replaced(rules, time_comes=raising):
         yield
-    finally:
-        rules.time_comes = sound
 
 
 def _works() -> list[Work]:

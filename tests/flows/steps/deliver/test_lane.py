@@ -17,6 +17,7 @@ from helpers.waiting import wait_for
 from connectors.log.interface import NewRecord
 from connectors.providers.channel import Failed, Result, Sent
 from flows.steps.deliver.again import AttemptSearch
+from flows.steps.deliver.lane import DeliverLane
 from operators.attempts import fold, resume
 from state.model.delivery import Attempt, decode_attempt
 
@@ -46,6 +47,18 @@ async def does_not_answer() -> Result:
     return Failed("no answer within the deadline", retryable=True, ambiguous=True)
 
 
+def collected(lane: DeliverLane) -> list[NewRecord]:
+    """What the lane tells when its deliveries have ended."""
+    told: list[NewRecord] = []
+
+    def ended() -> bool:
+        told.extend(lane.collect())
+        return bool(told)
+
+    wait_for(ended, 5)
+    return told
+
+
 def attempts_of_an_unknown(system: System) -> list[Attempt]:
     """Everything that `attempts` holds after a provider took a message perhaps."""
     emission, provider = system.emission("u1", "push", [("d1", token("a"))]), Provider(does_not_answer)
@@ -53,7 +66,7 @@ def attempts_of_an_unknown(system: System) -> list[Attempt]:
         system.feed([emission])
         lane = lanes.lane(emission.partition)
         lane.accept(read(system, emission.partition))
-        wait_for(lambda: [json.loads(record.value) for record in lane.collect()], 5)
+        collected(lane)
     return [decode_attempt(record.value) for record in system.read("attempts")]
 
 
@@ -102,8 +115,7 @@ def test_a_send_after_a_pause_is_judged_as_of_its_end(system: System, outcome: s
     with running_lanes(system, provider, fence=fence, is_stopped=lambda _scope: bool(switches)) as (lanes, sender):
         lane = lanes.lane(emission.partition)
         lane.accept(read(system, emission.partition))
-        told: list[NewRecord] = []
-        wait_for(lambda: told.extend(lane.collect()) or told, 5)
+        told = collected(lane)
         assert json.loads(told[0].value)["outcome"] == outcome
         assert len(provider.keys) == (outcome == "DELIVERED")
         assert sender.in_flight == 0
@@ -123,8 +135,7 @@ def test_what_fails_with_no_time_left_for_its_retry_expires(system: System, prio
     with running_lanes(system, provider) as (lanes, _):
         lane = lanes.lane(emission.partition)
         lane.accept(read(system, emission.partition))
-        told: list[NewRecord] = []
-        wait_for(lambda: told.extend(lane.collect()) or told, 5)
+        told = collected(lane)
     record = json.loads(told[0].value)
     assert (record["outcome"], record["reason"], len(provider.keys)) == (outcome, "ServiceUnavailable", 1)
     assert len([each for each in told if each.topic == "dead_letters"]) == (outcome == "DEAD_LETTER")
