@@ -41,7 +41,7 @@ def simulate_command(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="LEDGER.ndjson", help="Default: standard output.")
     ] = None,
-    inbox: Annotated[bool, typer.Option("--inbox", help="Also the inbox rows as they stand at the end.")] = False,
+    inbox: Annotated[bool, typer.Option("--inbox", help="Also the inbox rows at the end.")] = False,
     workers: Annotated[int, typer.Option("--workers", min=1, max=240, help="Workers; changes nothing but speed.")] = 1,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Records that travel together; likewise.")] = 1000,
     as_json: Json = False,
@@ -146,7 +146,7 @@ def replay_command(
     ] = None,
     until: Annotated[str | None, typer.Option("--to", metavar="T", help="Before this stamp.")] = None,
     partition: Annotated[int | None, typer.Option("--partition", min=0, help="Of `work`. Default: all.")] = None,
-    rebuild: Annotated[bool, typer.Option("--rebuild-state", help="Build decide's state anew; up is stopped.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild-state", help="Build decide's lost state; up is stopped.")] = False,
     again: Annotated[bool, typer.Option("--redeliver", help="Deliver what was not sent; nothing goes twice.")] = False,
     force: Annotated[bool, typer.Option("--force", help="With --rebuild-state: move what is there aside.")] = False,
     out: Annotated[
@@ -155,7 +155,7 @@ def replay_command(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Decide a stretch of the decision log again: P1 and P2, exactly as before. P0 goes by its own store."""
+    """Decide a stretch of the decision log again: P1 and P2, exactly as before. P0 has its own store."""
     from flows.commands.ledger import BadTimeError, parse_time
     from flows.commands.replay import replay_decisions, replay_deliveries, replay_state
     from flows.recovery.replay import Range

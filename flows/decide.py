@@ -2,8 +2,8 @@
 
 work ─► by key group ─► decide (state: RocksDB) ─► ledger, inbox, deliver.<channel>, dead_letters
 
-Runs as any number of processes and workers that 240 is a multiple of, also under the stock runner's `-i`, `-a` and `-w`
-(`flows/recovery/slots.py` says who decides what, and how it moves).
+Runs with any number of workers that divides 240, in one or several processes, also under the stock runner's `-i`, `-a`
+and `-w` (`flows/recovery/slots.py` says which process decides what, and how that moves).
 """
 
 from collections.abc import Callable, Collection
@@ -40,7 +40,7 @@ OWN_OFFSETS = True
 DIRECTORY = Path("state") / "decide"
 OUTPUT_TOPICS = ("ledger", "inbox", "dead_letters", *(deliver_topic(channel) for channel in SENT_CHANNELS))
 _DRAIN_WITHIN = timedelta(seconds=5)
-"""A drain decides what is in `work` already, so that the counts stand on the ledger when the system has stopped."""
+"""A drain decides what is in `work` already, so that the counts are on the ledger when the system has stopped."""
 
 
 def wire(

@@ -1,10 +1,10 @@
-"""Deliver flow: emissions of P1 and P2 go to the providers, and what came of them to the ledger (RULES 4).
+"""Deliver flow: emissions of P1 and P2 go to the providers, and the results to the ledger (RULES 4).
 
     deliver.push, deliver.sms, deliver.email ─► by lane ─► send (attempts, providers) ─► ledger, endpoints, dead_letters
 
-Lanes know where to go on (`DIR/state/deliver`), so the flow needs no recovery store of Bytewax; a lane whose file is
-lost begins anew and finds in `attempts` what was sent. Any number of processes and workers that 240 is a multiple of
-may run it; more than there are lanes find nothing to do.
+Lanes keep their own offsets (`DIR/state/deliver`), so the flow needs no recovery store of Bytewax. A lane whose file is
+lost finds in `attempts` what was sent. The flow runs with any number of workers that divides 240; more workers than
+lanes find nothing to do.
 """
 
 from __future__ import annotations

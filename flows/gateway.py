@@ -1,7 +1,7 @@
 """One gateway process: `python -m flows.gateway ordinary` or `python -m flows.gateway p0`.
 
-Both are the same program with stores, log handle and port of their own (DESIGN 2.8): the P0 gateway takes events of
-class P0 and nothing else, so that nothing else can stand in their way.
+Both are the same program with stores, log handle and port of their own (DESIGN 2.8). The P0 gateway takes events of
+class P0 and nothing else, so that nothing else can delay them.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def run(settings: Settings, lane: Lane) -> None:
 
 
 def _await_log(settings: Settings) -> None:
-    """Wait for brokers as flows do: one that ends for their sake would stand in a back-off when they are back."""
+    """Wait for brokers as flows do: a process that ended would still be in a back-off when they are back."""
     log = log_opener(settings)()
     try:
         log.end_offset("control", 0)

@@ -2,10 +2,10 @@
 
     inbox ─► by partition ─► rows (RocksDB) ─► counts ─► ledger
 
-The stores know what they hold and where to go on (`flows/steps/inbox.py`): the flow needs no recovery store of Bytewax,
-and is exact with or without one, after kill -9 at any instant. One process, or several with `-i/-a`: each partition's
-store is opened by the worker that owns the partition. A store that is lost or does not fit the log is restored from its
-newest export, or the flow refuses to start (`flows/recovery/restore.py`).
+The stores keep their own offsets (`flows/steps/inbox.py`), so the flow needs no recovery store of Bytewax and is exact
+after kill -9 at any instant. It runs as one process or as several (`-i/-a`): the worker that has a partition opens the
+partition's store. A store that is lost or does not fit the log is restored from its newest export, or the flow refuses
+to start (`flows/recovery/restore.py`).
 """
 
 import threading

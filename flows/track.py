@@ -1,10 +1,10 @@
-"""Track flow: the ledger's records become Parquet parts in the archive, which queries read beside the topic's tail; the
-decision log and the dead letters are kept there too, as they are, longer than the log keeps them.
+"""Track flow: the ledger becomes Parquet files in the archive. Queries read them together with the topic's newest part.
+The decision log and the dead letters are archived too, record by record, longer than the log keeps them.
 
     ledger, work, dead_letters ─► by partition ─► parts and manifests (DIR/archive/<topic>)
 
-It never stands in the way of deciding or sending: nothing waits for it, and after a crash or an outage it catches up
-from the offsets in its manifests, with or without a recovery store of Bytewax.
+It never delays deciding or sending: nothing waits for it. After a crash or an outage it catches up from the offsets in
+its manifests, with or without a recovery store of Bytewax.
 """
 
 import time

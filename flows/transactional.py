@@ -2,7 +2,7 @@
 
     events.p0 ─► by lane ─► decide and send (own look-up store, providers) ─► ledger, inbox, endpoints, dead_letters
 
-Lanes know where to go on (`DIR/state/transactional`), so the flow needs no recovery store of Bytewax. Run with one
+Lanes keep their own offsets (`DIR/state/transactional`), so the flow needs no recovery store of Bytewax. Run with one
 worker. From the append of an event to the provider's answer 2.6 ms p50 and 13 ms p99 were measured.
 """
 

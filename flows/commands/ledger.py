@@ -38,7 +38,7 @@ class ProofOptions:
     settled: timedelta = timedelta(seconds=10)
     """Records older than this must be in some owner's counts."""
     patience: timedelta = timedelta(seconds=15)
-    """How long a violation may stand without any change before it counts as one."""
+    """How long a violation may last without any change before it counts as one."""
     deadline: timedelta = timedelta(minutes=5)
     """How long it waits in all, as long as owners go on counting."""
 

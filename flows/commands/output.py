@@ -32,5 +32,5 @@ class Output:
 
 
 def complain(text: str) -> None:
-    """One line for whoever has to act."""
+    """One line for the person who has to act."""
     sys.stderr.write(f"carillon: {text}\n")

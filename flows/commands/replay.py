@@ -58,7 +58,7 @@ def replay_deliveries(log: str, settings: Settings, wanted: Range, output: Outpu
 
 
 def replay_state(log: str, settings: Settings, output: Output, *, force: bool) -> None:
-    """Build decide's state anew and say what was done."""
+    """Build decide's state again and say what was done."""
     begun = time.monotonic()
     with opened_origin(log, settings) as origin, _progress(output) as told:
         rebuilt = rebuild_state(origin, settings, force=force, at_ms=clock_ms(), progress=told)

@@ -43,7 +43,7 @@ def settings_in_force(data: Path | None, profile: Profile | None = None) -> Sett
 
 
 def settings_beside(data: Path | None) -> Settings:
-    """The settings for a command that looks at a system: its log is where `up` was told to put it."""
+    """The settings for a command that looks at a system: its log is where `up` put it."""
     from flows.process.run_files import read_running
 
     settings = settings_in_force(data)

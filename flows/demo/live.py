@@ -58,7 +58,7 @@ class Seen:
     """Everything read so far, bounded."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    """Of decisions, as they stand now: a held one that is emitted moves."""
+    """Decisions by their present outcome: a held one that is emitted moves."""
     reasons: Counter[str] = field(default_factory=Counter)
     deliveries: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(channel, outcome) of deliveries."""

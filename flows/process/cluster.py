@@ -47,7 +47,7 @@ ALONE = ClusterPlace(0, 1, 1)
 
 
 def cluster_place() -> ClusterPlace:
-    """Where this process stands.
+    """Which process of its cluster this one is.
 
     :raises ConfigurationError: a number that is none, or a process that is not among the addresses.
     """

@@ -1,8 +1,8 @@
-"""The sign of life of a process: whether its flows get on, which a thread that only lives beside them cannot know.
+"""The sign of life of a process: whether its flows make progress.
 
-A flow is known by the threads that ask its sources for more (`flows.steps.sources.watched`). It got on if one of them
-counted anything since the last sign (`state.progress`): a call of a source, a record taken up, a batch of what a start
-reads. Before its first call a flow starts, which may take long and is not judged here.
+A flow is known by the threads that call its sources (`flows.steps.sources.watched`). It made progress if one of them
+counted anything since the last sign (`state.progress`): a call of a source, the start of a record, a batch that is read
+while the flow starts. A flow that has not called a source yet is still starting; it may take long and is not judged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Liveness:
         self._threads: dict[str, set[int]] = {}
         self._seen: dict[str, int] = {}
         self._owing: set[str] = set()
-        """Flows that did not get on since the last `GETS_ON`."""
+        """Flows that made no progress since the last `GETS_ON`."""
 
     def asks(self, flow: str, thread: int) -> None:
         """A source of the flow was asked for more by this thread."""
@@ -32,7 +32,7 @@ class Liveness:
         threads.add(thread)
 
     def sign(self) -> bytes:
-        """`GETS_ON` once every flow got on since it was said last."""
+        """`GETS_ON` if every flow made progress since it was last said."""
         for flow in self._flows():
             made = sum(made_by(thread) for thread in tuple(self._threads[flow]))
             if made != self._seen.get(flow):

@@ -16,7 +16,7 @@ def clock_ms() -> int:
 
 
 def log_opener(settings: Settings, *, patient: bool = True, claim: Claim | None = None) -> Callable[[], ClaimableLog]:
-    """Opens the configured log anew at each call; whoever calls closes it.
+    """Opens the configured log at each call; the caller closes it.
 
     `patient` is for flows: they wait for brokers (`kafka.patience`) where a gateway or a command gives an answer.
     `claim`: whose appends they are, see `flows.process.place`.

@@ -1,9 +1,8 @@
-"""How a flow takes its place: what it appends and sends from then on nobody else does, whatever happens (see
-`connectors.log.owners`).
+"""How a process becomes the owner of its place, so that nobody else appends and sends for it (`connectors.log.owners`).
 
-Two locks stand in the way of two owners. `DIR/state/owners/<flow>-<process>/owner.lock` is held for the life of the
-process: a second one on the same directory does not start while the first lives, stopped or not. The claim in the log
-reaches further: a successor on another directory or host fences the first one, which ends with `FENCED_EXIT`.
+Two things prevent a second owner. `DIR/state/owners/<flow>-<process>/owner.lock` is held for the life of the process:
+while it lives, stopped or not, a second one on the same directory does not start. The claim in the log reaches further:
+a successor on another directory or host fences the first process, which ends with `FENCED_EXIT`.
 """
 
 from __future__ import annotations

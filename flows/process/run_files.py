@@ -3,8 +3,8 @@
 - `processes.json`: `{"url", "p0_url", "profile", "processes": {name: pid}}`, replaced atomically at every start and
   restart; without processes after a drain.
 - `ready/<process>`: there once the flows of a process are built and run.
-- `rebuilds.ndjson`: a line `{"store", "origin"}` for each store that a flow restored or rebuilds; `up` reports it, and
-  passes over what is no such line, as a full disk leaves it.
+- `rebuilds.ndjson`: a line `{"store", "origin"}` for each store that a flow restored or rebuilds; `up` reports it. Half
+  a line, as a full disk leaves it, is passed over.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Running(msgspec.Struct, frozen=True):
     url: str
     p0_url: str
     profile: Literal["embedded", "kafka"]
-    """Where its log lives, as `up` was told; other commands look there."""
+    """Where its log is, as given to `up`; other commands look there."""
     processes: dict[str, int]
 
 

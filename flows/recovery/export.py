@@ -1,8 +1,8 @@
 """The exporter of a process: a thread that writes exports of the stores that the process owns (DESIGN 2.7).
 
-It reads what was committed when it began, so the flow does not wait for it; it gives way between blocks of rows, and
-has the lowest priority where threads can have one. Whatever fails is reported and tried again; it ends neither the flow
-nor the thread, and keeps no other store from being exported.
+It reads the rows that were committed when it began, so the flow does not wait for it. It gives way between blocks of
+rows, and has the lowest priority where threads can have one. A failure is reported and tried again; it ends neither the
+flow nor the thread, and the other stores are exported all the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the owners of state do before they read: see that their state fits the log, and export it from then on
+"""What the owners of state do before they read: check that their state fits the log, and export it from then on
 (`flows/recovery/restore.py`, `flows/recovery/export.py`).
 """
 

@@ -1,17 +1,17 @@
-"""Where `sequence` goes on when its state is made from the decision log alone: which accepted records it had handled;
-and which releases `schedule` had carried out.
+"""Where `sequence` and `schedule` go on after they lost their state: what they had handled, read from the log.
 
-Everything that the retained part of `work` came from is known by its source, and is not written again. What is missing
-there was handled all the same if it
+Records of `work` name their source: the accepted record that they came from. An accepted record that is a source there
+was handled, and is not written again. One that is not was handled all the same if it
 
-- is older than that part of `work`: its records were removed, or it led to none;
-- repeats another event, as of the time at which it was accepted;
+- is older than what is left of `work`: its records were removed, or it led to none;
+- repeats another event, judged at the time at which it was accepted;
 - was set aside: `dead_letters` says so.
 
-In each partition, records were handled in order. So the first one that is missing for none of these reasons was cut off
-by a crash, or was not read yet: from there on everything is read again. The topics of settings are compacted and read
-from their begin, since placement is made of them: a setting that is older than that part of `work` is placed and not
-written, since decide has it, or what replaced it.
+Records of a partition are handled in order. So the first one that is missing for none of these reasons was not handled:
+a crash came first, or nobody read it yet. From there on everything is read again.
+
+The topics of settings are compacted. They are read from the start, since placement is made from them. A setting that is
+older than what is left of `work` is placed and not written: decide has it, or a later one.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def ends_of_unread(state: SequenceState, log: Log) -> dict[Place, int]:
 
 
 class CarriedOut(NamedTuple):
-    """Releases of kept events that took place, as the topics of events tell (for a `schedule` that begins anew)."""
+    """Releases of kept events that took place, read from the topics of events (for a `schedule` without state)."""
 
     event_ids: frozenset[str]
     before_ms: int

@@ -2,8 +2,8 @@
 
     work (log, archive) ─► state from exports ─► decide ─► ledger records  |  deliver.*, again  |  state/decide
 
-It covers what `work` decides, P1 and P2. P0's decisions are records of its own store, which it goes by and never makes
-again; no replay touches them.
+It covers P1 and P2, which `work` decides. P0's decisions are in P0's own store and are never made again; no replay
+touches them.
 """
 
 from __future__ import annotations
@@ -231,10 +231,10 @@ class Rebuilt:
 def rebuild_state(
     origin: Origin, settings: Settings, *, force: bool, at_ms: int, progress: Progress = lambda _done, _all: None
 ) -> Rebuilt:
-    """Build decide's state anew from exports, archive and log, with the system stopped.
+    """Build decide's state from exports, archive and log, with the system stopped.
 
-    It includes all of `work` whose outputs are certainly in the log, and at least what the log no longer holds; decide
-    decides the rest when it starts, and whoever reads its outputs drops what was written before.
+    The state includes all of `work` whose outputs are certainly in the log, and at least what the log no longer holds.
+    Decide decides the rest when it starts, and readers of its outputs drop what was written before.
 
     :raises StateError: there is state and no `force`; or no log to go on with.
     :raises StateLockedError: the system, or decide, runs.

@@ -1,15 +1,16 @@
 """What a flow does at its start about state that does not fit the log: restore it, or refuse (DESIGN 2.7, FAULTS F30).
 
-A store says up to which offsets it includes the log. Against what the log retains, [begin, end], that is one of:
+A store keeps the offset up to which it has read each partition. The log retains the offsets from its start to its end.
+Compared with these, a store is one of:
 
-- within: it goes on.
-- nothing: the newest export that is within takes its place; without one it is decided anew from the log, if the log
-  still has all that it takes, and else refused.
-- behind begin: retention has removed what the store did not read. An export that is within helps here too.
-- beyond end: the log was lost, or is another one. Refused.
+- within: the flow goes on.
+- empty or missing: the newest export that is within takes its place. Without one the state is made again from the log,
+  if the log still has everything; otherwise the flow refuses to start.
+- before the start: retention has removed records that the store did not read. An export that is within helps here too.
+- beyond the end: the log was lost, or is another one. The flow refuses to start.
 
-Nothing is skipped silently. Where records are gone for good and the flow can do without them, an operator says so by an
-empty file `accept-loss` in the flow's state directory, which counts for an hour from its time of modification.
+Nothing is skipped silently. If records are gone for good and the flow can do without them, an operator says so with an
+empty file `accept-loss` in the flow's state directory. It counts for an hour from its time of modification.
 """
 
 from __future__ import annotations
@@ -192,8 +193,8 @@ def ensure_groups(
     home: Home, database: Rdict, stored: dict[int, int], log: Log, before: Callable[[Collection[int]], None]
 ) -> list[int]:
     """Before decide reads: every key group of `stored` (next offset, 0: nothing) is there and fits the log, or is
-    restored from an export, or is refused. Gives the groups that were restored or begin anew; `before` is told them
-    while they are not there yet, so that a start that is killed after it does that again.
+    restored from an export, or is refused. Gives the groups that were restored or start empty. `before` gets them while
+    they are not there yet, so that a start that is killed afterwards does it again.
 
     :raises StateDamagedError: naming the remedy.
     """

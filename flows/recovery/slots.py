@@ -1,10 +1,10 @@
-"""What one process of decide owns: its slot of the state directory, the key groups that it decides, and from where on
-the cluster reads `work`.
+"""What one process of decide owns: its slot of the state directory, the key groups that it decides; and from which
+offsets the cluster reads `work`.
 
-Who runs decide with how many processes and workers is written in `placement.json` (`state.decide.moving`). All its
-processes hold a shared lock on `placement.lock` for life, and each an exclusive one on its slot (`state.disk.lock`). A
-process that is started as one of another number moves the groups first: alone, under the exclusive lock, while those
-that start with it wait. While processes of the number before still run, it waits a little and then refuses to start.
+`placement.json` says how many processes and workers decide last ran with (`state.decide.moving`). All processes of
+decide hold a shared lock on `placement.lock` for life, and each an exclusive lock on its slot (`state.disk.lock`). When
+decide is started with another number of processes, one of them moves the groups first, alone, under the exclusive lock,
+while the others wait. If processes of the old number still run, it waits a little and then refuses to start.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Deciding a stretch of one partition of the decision log again: the state before it, and what its records lead to.
 
-The state comes from exports and from the records behind them; decided is by the same code as live, so what comes out
-has the same bytes and the same `seq` as what decide wrote (DESIGN 2.1).
+The state comes from exports and from the records that follow them. The same code decides as in the running system, so
+the outputs have the same bytes and the same `seq` as those that decide wrote (DESIGN 2.1).
 """
 
 import tempfile
@@ -73,7 +73,7 @@ class PartitionReplay:
         """The first offset that must be read."""
 
     def decide(self, end: int, advanced: Callable[[int], None]) -> Iterator[tuple[int, NewRecord]]:
-        """(Offset of the record, what it leads to) from `start` up to `end`; `advanced` is told of records decided.
+        """(Offset of the record, an output of it) from `start` up to `end`; `advanced` gets how many are decided.
 
         :raises OffsetOutOfRangeError: records before the end are missing.
         """

@@ -3,10 +3,10 @@
     python -m flows.up.launch NAME flows sequence schedule        Bytewax flows that share the process, one thread each
     python -m flows.up.launch NAME module connectors.sandbox ...  a module with a command line of its own
 
-Standard input is a pipe or a socket whose other end only the supervisor holds: when it ends, the supervisor is gone and
-this process ends at once, as by a crash, which every part of the system survives. On Linux the kernel does the same,
-also for a stopped one. Into a socket a byte goes every second, which tells whether the flows get on
-(`flows.process.liveness`): silence means that the process hangs (`flows.up.processes`).
+Standard input is a pipe or a socket whose other end only the supervisor holds. When it closes, the supervisor is gone,
+and this process ends at once, as in a crash, which every part of the system survives. On Linux the kernel does the
+same, also for a stopped process. Every second a byte goes into the socket that says whether the flows make progress
+(`flows.process.liveness`); silence means that the process hangs (`flows.up.processes`).
 
 One flow may run as several such processes: `BYTEWAX_PROCESS_ID` and `BYTEWAX_ADDRESSES` tell each which it is
 (`flows.process.cluster`). A flow runs with epochs of `lanes.epoch`. Its recovery store is `DIR/state/recovery/<flow>`,

@@ -1,19 +1,19 @@
 """Processes that are restarted when they die and never outlive their owner: what the supervisor is made of.
 
 Each child has a process group of its own, so that Ctrl-C in the terminal reaches the owner alone, which then drains
-them in order. Its output goes to a file, begun anew with the one before kept as `.1` when it is over 10 MB.
+them in order. The child's output goes to a file. When the file is over 10 MB it is kept as `.1`, and a new one starts.
 
-Standard input of a child is one end of a pair of sockets. The child ends when the other end does (`flows.up.launch`),
-and writes a byte there every second, from a thread of its own: one that was heard and then is silent for `SILENT_FOR`,
-or not heard at all for `UNHEARD_FOR`, is stopped, frozen or stuck, so it is killed and started again. So is one that
-says all the time that its flows stand still (`flows.process.liveness`); of a unit, when all of its processes say so,
-since one that is busy keeps the others waiting. Both are counted in the owner's looks, each for a second at most: a
-machine that slept, or an owner that was stopped, kills nobody.
+Standard input of a child is one end of a pair of sockets. The child ends when the other end closes (`flows.up.launch`).
+A thread of the child writes a byte there every second. A child that was heard and is then silent for `SILENT_FOR`, or
+never heard for `UNHEARD_FOR`, is stopped, frozen or stuck: it is killed and started again. So is a child whose bytes
+say for `STANDS_FOR` that its flows stand still (`flows.process.liveness`). In a unit all processes must say so, since a
+busy one keeps the others waiting. Time is counted in the owner's looks, a second each at most: a machine that slept, or
+an owner that was stopped, kills nobody.
 
-What is frozen from outside, or waits for a device, may not end by SIGKILL either. Nothing here waits for it without a
-deadline: it is started again when it is gone, the others meanwhile are watched as ever.
+A process that is frozen from outside, or waits for a device, may not end even by SIGKILL. Nothing here waits for it
+without a deadline. It is started again when it is gone; meanwhile the others are watched as always.
 
-Processes of one `unit` are one thing in several parts: when one dies, all are killed and start again together.
+Processes of one `unit` belong together: when one dies, all are killed and start again together.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SILENT_FOR = timedelta(seconds=20)
 UNHEARD_FOR = timedelta(seconds=120)
 """Until the first beat: it comes before a process imports what it needs, yet a cold disk may be slow."""
 STANDS_FOR = timedelta(seconds=120)
-"""For how long flows may stand still. No record takes so long, also on a machine that is busy with others."""
+"""For how long flows may stand still. No record takes so long, even on a busy machine."""
 _KILLED_WITHIN = timedelta(seconds=3)
 """How long to wait for the end of what was killed, where nothing is left to do but to wait."""
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -68,7 +68,7 @@ class ProcessSpec:
     nice: int = 0
     """What it gives way by, from `ProcessGroup.settle` on; a restart has it from its first moment."""
     unit: str = ""
-    """What it is a part of; empty: it stands for itself."""
+    """The processes with which it dies and restarts; empty: none."""
     final: int | None = None
     """The exit code after which it must not be started again."""
 
@@ -102,7 +102,7 @@ class _Child:
     silent_s: float = 0.0
     """For how long nothing was heard."""
     still_s: float = 0.0
-    """For how long it was not heard to get on."""
+    """For how long its flows have said that they stand still."""
 
     @property
     def ending(self) -> bool:
@@ -123,7 +123,7 @@ class ProcessGroup:
         stands_for: timedelta = STANDS_FOR,
     ) -> None:
         """`silent_for`: how long a process may give no sign of life; `unheard_for`: until its first one; `stands_for`:
-        how long its flows may stand still, which must be more than they wait patiently for anything.
+        how long its flows may stand still, which must be longer than any wait of theirs.
         """
         self._stands_for_s = stands_for.total_seconds()
         self._log_dir, self._on_event = log_dir, on_event

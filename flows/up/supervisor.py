@@ -10,8 +10,8 @@
 
 At most eight processes of ours (DESIGN 2.14), unless more are to decide. All but P0's run at nice 19: P0's p99 beside
 four busy processes was measured as 204 ms at equal priority and 7 ms so (DESIGN 2.8). The directory is locked for the
-supervisor's life. A process that dies or hangs is started again with its unit, with back-off (`flows.up.processes`);
-one whose place another system took over is not, and ends this one.
+supervisor's life. A process that dies or hangs is started again with its unit, with back-off (`flows.up.processes`). If
+another system takes the place of a process, that process is not started again and the supervisor ends.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class FlowProcess:
     name: str
     flows: tuple[str, ...]
     stage: int
-    """Order of draining: whoever writes ends before those who read it."""
+    """Order of draining: a process ends before those that read from it."""
     nice: bool = True
     """Whether it gives way to P0."""
 
@@ -208,7 +208,7 @@ class Supervisor:
             running = Running(self.url, self.p0_url, self.settings.profile, self._group.pids())
             try:
                 write_running(self.settings.data_dir, running)
-            except OSError as error:  # a full disk: what runs goes on, commands beside it see the state of before
+            except OSError as error:  # a full disk: the system goes on, commands beside it see the older file
                 _logger.warning("processes_not_written", error=error.strerror)
         self._report(event)
 
