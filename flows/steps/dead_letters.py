@@ -87,7 +87,8 @@ def _kind(error: Exception | None) -> Kind:
 def environment_failed(error: Exception) -> bool:
     """Whether an error says nothing about the record at hand: the log or the state is at fault, and the flow ends.
 
-    A full disk and missing memory are among it; a record that needs too much of that dies so again and is found out.
+    A full disk and missing memory are such errors. A record that needs too much of them fails again after each restart,
+    and is found by the journal of records in hand.
     """
     damaged = type(error) is sqlite3.DatabaseError
     return damaged or isinstance(error, LogError | StateError | MemoryError | sqlite3.OperationalError)

@@ -1,12 +1,12 @@
 """The sink of the inbox flow: operations become rows, each once, and every change of a group's counts is published.
 
-One sink partition owns the store of one partition of topic `inbox`. It commits what a call brought before it returns:
-rows, marks and the offset in one write, so the store alone knows where to go on. Then it appends the `counts` of the
-groups that changed to the ledger. A kill in between loses those counts only until the next start, which publishes all.
+One sink partition owns the store of one partition of topic `inbox`. Before a call returns, its records are committed:
+rows, marks and the offset in one write. So the store alone says where to go on. Then the `counts` of the groups that
+changed are appended to the ledger. A kill in between loses those counts only until the next start, which publishes all.
 
-A record that does not decode, raises, or ended the process five times becomes a dead letter, and its offset stands in
-the store: only such a one is applied when it is given back (header `again`), and only once, whatever comes twice. Its
-items count as retired meanwhile, so that the third law holds.
+A record that does not decode, raises an error, or ended the process five times becomes a dead letter, and its offset is
+noted in the store. When it is given back (header `again`), it is applied once, and only if it was noted. Its items
+count as retired meanwhile, so that the third law holds.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """Schedule as a Bytewax source: one owner of the one partition of `schedule`.
 
-A record that cannot be handled goes to `dead_letters` and leaves what is kept as it was; one that ends the process five
-times in a row is skipped (issue 4, "Poison").
+A record that cannot be handled goes to `dead_letters` and leaves the kept events as they were. One that ends the
+process five times in a row is skipped.
 """
 
 from __future__ import annotations

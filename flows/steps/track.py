@@ -1,8 +1,8 @@
 """The sink of the track flow: records of the archived topics become Parquet parts, under manifests that say how far.
 
-One sink partition owns the archive of one partition number of every archived topic. It gathers records for a while or
-up to a number, writes them as one part per hour, and commits a part together with the offset behind it: what was
-gathered and not yet written is read again after a crash.
+One sink partition owns the archive of one partition number of every archived topic. It gathers records, for a while or
+up to a number, and writes them as one part per hour. A part is committed together with the offset behind it. Records
+that were gathered and not yet written are read again after a crash.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -207,7 +207,7 @@ class _TopicArchive:
             self._archive.skip_to(begin)
 
     def _converted(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
-        """All at once; one by one where that raises, or where the process died in the midst of it before."""
+        """All at once; one by one where that raises, or where the process died while it did this before."""
         convicted = [record for record in records if self._is_suspect(record)]
         left = [record for record in records if record not in convicted] if convicted else list(records)
         found = None if self._careful else self._try_all(left)

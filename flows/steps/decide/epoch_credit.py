@@ -1,9 +1,10 @@
-"""How many records of a partition of `work` decide has ever let into an epoch, whatever the configuration says today.
+"""The most records of a partition of `work` that decide ever took into one epoch, whatever is configured today.
 
-What an epoch was cut off in is missing from some topics of outputs and not from others. A rebuild of decide's state
-stays that far behind the newest output (`flows/recovery/replay.py`); were it to go by today's `lanes.p1_per_epoch`, and
-that was higher when the outputs were written, it would take for written what is not. So each process of decide notes in
-topic `registry`, before it decides, the most that it or one before it under its number had (TOPICS.md).
+A crash in the middle of an epoch leaves some of its outputs in the log and not others. A rebuild of decide's state must
+not count such an epoch as complete, so it stops that many records before the newest output
+(`flows/recovery/replay.py`). Today's `lanes.p1_per_epoch` would not do: if it was higher when the outputs were written,
+the rebuild would take missing outputs for written ones. So before it decides, each process of decide notes in topic
+`registry` the highest value that was ever used under its number (TOPICS.md).
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """One key group of decide: its state, what each record of `work` leads to, and what happens with one that cannot be
 decided.
 
-A record that does not decode, that makes the rules raise, or that ended the process five times (`state.disk.poison`) is
-skipped by the group: its state is as before the record, a dead letter says so, the group goes on. That a group skipped
-a record is stored at once and holds for good: deciding it again, after a crash, in a rebuild or in a replay, skips it
-again and writes the same letter. So decide stays a function of `work` and `dead_letters` (DESIGN 2.1). A record for all
-groups is skipped only by those in which it fails.
+A record may not decode, may make the rules raise an error, or may have ended the process five times
+(`state.disk.poison`). The group then skips it: its state is as before the record, a dead letter says so, and the group
+goes on. The skip is stored at once and for ever. Deciding the record again, after a crash, in a rebuild or a replay,
+skips it again and writes the same letter. So decide stays a function of `work` and `dead_letters` (DESIGN 2.1). If a
+record is for all groups, only the groups in which it fails skip it.
 
-Where handling what waits for a user raises, or ends the process five times, when its time comes, the record that moved
-the time is not at fault: what waits is given up instead (it ends as SUPPRESSED, `dead_letter`, with a dead letter for
-each of its events), which is stored and repeated in the same way, and the record is applied.
+The same may happen when a timer comes, with what waits for a user. The record that moved the time is not at fault then,
+and is applied. What waits is given up: it ends as SUPPRESSED, `dead_letter`, with a dead letter for each of its events.
+That too is stored at once and repeated in the same way.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -227,7 +227,7 @@ def stamp_of(value: bytes) -> int:
 def take_over_skips(store: GroupStore, groups: Iterable[int], letters: Iterable[Record]) -> int:
     """Let a store skip what these records of `dead_letters` say that its groups skipped; gives how many they are.
 
-    For a store that begins anew or from an export: it decides what others before it have decided.
+    For a store that is empty or comes from an export: it decides again what was decided before.
     """
     wanted, taken = frozenset(groups), 0
     for record in letters:

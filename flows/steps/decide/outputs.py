@@ -1,4 +1,4 @@
-"""What decide derives, as records of its topics (TOPICS.md): the same bytes whenever the same record is decided
+"""The outputs of decide as records of its topics (TOPICS.md): the same bytes whenever the same record is decided
 again.
 """
 

@@ -22,7 +22,7 @@ from state.model.keys import emission_base
 pa: Any = pyarrow  # its stubs refuse NumPy buffers and boolean masks
 Column = Any  # an Arrow array of some type
 PART_ROWS = 10_000
-"""Recipients of a record at most: what whoever reads it has to hold at once."""
+"""The most recipients in a record: a reader has to hold them all at once."""
 PART_MAX_BYTES = 4 << 20
 """Of a record; the log takes twice that (`connectors.log.RECORD_MAX_BYTES`)."""
 _HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
@@ -137,7 +137,7 @@ def _decision_columns(
         "emission_id": pa.compute.if_else(pa.array(emitted), ids, pa.scalar(None, _TEXT)),
         "channels": channels.take(pa.array(decided.ending)),
         "decided_at": _constant(decided.now, count, pa.int64()),
-        # Zeros below the nulls: what stands there unseen are counts that another run may not have moved on yet.
+        # Zeros below the nulls: the counts there are not shown, and may differ when the record is decided again.
         "cap_hour": pa.array(np.where(gated, decided.hour, 0), mask=~gated),
         "cap_day": pa.array(np.where(gated, decided.day, 0), mask=~gated),
         "type": _constant(profile.name, count),

@@ -1,7 +1,8 @@
-"""What `sequence` reads, and in which order: settings as of after a batch of events, P1 before P2, all on credit.
+"""What `sequence` reads, and in which order: settings before events, P1 before P2, all on credit.
 
-After each batch of events the settings are drained to their ends as of then: so a preference acknowledged before an
-event was accepted precedes it. A retraction waits until P2 is read up to the same point.
+After each batch of events, the topics of settings are read to the ends that they have then, and handed on first. So a
+preference that was acknowledged before an event was accepted comes before it. A retraction waits until P2 is read up to
+the same point.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class SequenceReading:
         """Read, and handed on when the settings have been read to `_settings_until`."""
         self._settings_until: dict[Place, int] = {}
         self._retracting: list[Record] = []
-        """Retractions and what came with them: handed on when P2 has been read to `_p2_until`."""
+        """Retractions and the records read with them: handed on when P2 has been read to `_p2_until`."""
         self._p2_until: dict[Place, int] = {}
 
     def next_batch(self) -> SequenceBatch | None:

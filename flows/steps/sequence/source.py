@@ -1,8 +1,7 @@
 """Sequence as a Bytewax source: what the gateway accepted becomes the decision log (DESIGN 2.2). One owner.
 
-A record that cannot be sequenced goes to `dead_letters` and leaves the state as it was; one that ends the process five
-times in a row is skipped (issue 4, "Poison"). What the log or the store raises is no fault of a record: it ends the
-flow.
+A record that cannot be sequenced goes to `dead_letters` and leaves the state as it was. One that ends the process five
+times in a row is skipped. An error of the log or of the store is no fault of a record: it ends the flow.
 """
 
 from __future__ import annotations
@@ -213,9 +212,9 @@ class Sequencer:
         return state
 
     def _mark_ends(self, state: SequenceState, now: int) -> None:
-        """Append a tick to every partition: what brokers had of the process before, and had no copies of yet, cannot be
-        read until they have; it stands below the tick, and can be read once that is acknowledged. Time does not fall,
-        since what can be read before was taken over.
+        """Append a tick to every partition. Brokers may hold records of the last process that are not copied yet and
+        cannot be read yet. They are before the tick, so they can be read once it is acknowledged. Time does not fall:
+        the stamps that can be read already were taken over.
         """
         state.stamp = max(state.stamp, now)
         self._log.append(self._work(state, tick(state)))
@@ -228,7 +227,7 @@ class Sequencer:
 
     def _take_over(self, state: SequenceState, record: Record) -> None:
         """A record that cannot be taken over was written by another version, or is damaged: decide skips it too, and
-        what it came from is sequenced anew if the checkpoint does not include it.
+        its source is sequenced again if the checkpoint does not include it.
         """
         place = (record.topic, record.partition, record.offset)
         error: Exception | None = None
