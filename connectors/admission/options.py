@@ -1,4 +1,4 @@
-"""What must be known of Redis; apart from the client, which is heavy, so that who does not use it does not load it."""
+"""Options of Redis, in a module of their own: the client is heavy, and who does not use it does not load it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Queries over the ledger: the archive's parts and the tail of topic `ledger` behind them, the last state of each key.
 
-Works while the system runs and from any process: a query takes the manifest as it is, then reads the log from its
-offset to the end as of the begin of the query. Nothing is missing or double, since parts and offset change together.
+Works while the system runs and from any process. A query takes the manifest, then reads the log from the manifest's
+offset to the end that the log had when the query began. Nothing is missing or double, since parts and offset change
+together.
 """
 
 from collections.abc import Iterator

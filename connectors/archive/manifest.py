@@ -9,8 +9,8 @@
 `offset` is the first offset of the topic that no part includes; `hour` is the log's time in hours since 1970;
 `serial` is the number of the next part. A part of raw records holds all that the log had in [`first`, `end`); where the
 next part begins later, records are missing. Parts of the ledger have -1 there, since a merge drops superseded states.
-`retired` parts are named by no query that begins now; they are removed when older queries had time to end. A manifest
-is written beside, flushed and renamed: it is the old one or the new one.
+`retired` parts are used by older queries only, and are removed when these had time to end. A manifest is written to
+another file, flushed and renamed: a reader finds the old one or the new one.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Writes one partition of an archived topic: Parquet parts of a few seconds, merged by hour, dropped by age.
 
-Guarantee: what `write` returned from is durable together with the offset behind it, all or nothing. One writer per
+Guarantee: when `write` returns, the records and the offset behind them are durable, all or nothing. One writer per
 partition. What parts hold: `connectors.archive.forms`.
 """
 

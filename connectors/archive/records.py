@@ -1,8 +1,8 @@
 """The records of a topic wherever they still are: in the log, in the archive, or one part here and one there.
 
-A range is read as one: what the log retains comes from the log, what it does not comes from the archive, and a range
-of which a record is in neither is refused. Nothing is read twice and nothing is passed over, also while the log is
-trimmed and parts are merged.
+A range is read as one: what the log retains comes from the log, the rest from the archive. A range with a record that
+is in neither is refused. Nothing is read twice and nothing is passed over, also while the log is trimmed and parts are
+merged.
 """
 
 from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from state.inbox.values import GroupTotals, InboxHead, InboxRow, Mark, SetAside,
 
 
 class RowPosition(NamedTuple):
-    """Where a row stands in its user's page: the cursor of the next page."""
+    """A row's position in its user's pages: the cursor of the next page."""
 
     at: int
     number: int

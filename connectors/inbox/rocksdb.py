@@ -295,7 +295,7 @@ class RocksInboxReader:
         return database
 
     def _open_secondary(self, path: Path, partition: int) -> Rdict:
-        """Also anew, where another store has taken the place of the one that was read: it was restored."""
+        """Opened again where a restored store has taken the place of the one that was read."""
         if partition in self._open:
             self._open.pop(partition).close()
         own = self._secondary / str(partition)

@@ -3,8 +3,8 @@
 While an append is under way, what arrives gathers for the next one; so the group grows with the load and a lone caller
 hardly waits. Order: records of one caller stay in order, and callers are served in the order in which they came.
 
-Where callers can say no (`down_after`): while an append takes long, and when the one before was not acknowledged, they
-wait a second and no longer. The append under way finds out when the log is back.
+Where callers can refuse (`down_after`): while an append takes long, or when the last one was not acknowledged, they
+wait a second and no longer. The append that is under way notices when the log is back.
 """
 
 from __future__ import annotations

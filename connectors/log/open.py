@@ -23,7 +23,7 @@ def open_log(
     """Open a log; the caller closes it.
 
     The embedded log lies under `directory` and stamps appends with `clock`, milliseconds since 1970; `sync_full`
-    makes it survive a loss of power. Kafka is found at `bootstrap` and stamps by its own clock; `prefix` stands
+    makes it survive a loss of power. Kafka is found at `bootstrap` and stamps by its own clock; `prefix` is put
     before its topics.
 
     :raises ConfigurationError: Kafka without a bootstrap address.

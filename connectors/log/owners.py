@@ -1,35 +1,35 @@
-"""One live process per place of a flow, across directories and hosts: owner epochs through the log (DESIGN 5).
+"""One live process per place of a flow, across directories and hosts, by claims in the log (DESIGN 5).
 
-A place is a flow and a process's number in it (`decide/0`). Who starts appends a claim to the topic `owners`
-(compacted, one partition): key the place, value `owner/1+json` {"host","lock","pid","processes","at"}. The offset of a
-claim is its epoch; the highest of a place holds. A claim of process 0 also ends the places from `processes` on: a flow
-that now has fewer processes leaves no owner behind.
+A place is a flow and a process's number in it (`decide/0`). A process that starts appends a claim to the topic `owners`
+(compacted, one partition): key the place, value `owner/1+json` {"host","lock","pid","processes","at"}. A claim is
+numbered by its offset, its epoch; the highest of a place holds. A claim of process 0 also ends the places from
+`processes` on, so that a flow that now has fewer processes leaves no owner behind.
 
-What a process whose place was taken over (it was stopped, frozen or cut off, and goes on) can still do:
+A process may be stopped, frozen or cut off, and go on after another one has taken its place over. What it can still do:
 
-- Both logs: an append needs a look into `owners` that is younger than the lease (one second, by a clock that counts
-  while the process is stopped or the machine sleeps); a stale one is renewed first, and a look that finds another claim
-  ends the process. So a new owner waits for a lease, unless the one before is known to be dead (`is_dead`): from then
-  on the one before begins no append, and nothing is appended or sent that followed one.
-- Embedded log, for appends that were under way: nothing is appended. Claims are laid on every partition file that the
-  flow writes, under the file's write lock, and an append checks them in its own transaction; no wait is needed.
-- Kafka, for appends that were under way (in the owner's client, or in a broker that is frozen): they may still arrive,
-  and are void. The new owner lays a marker in every partition of the flow's topics that are not compacted; what the one
-  before appends behind it no reader is given (`connectors.log.kafka.fencing`). What stands before it the new owner
-  finds when it restores its state, which it begins afterwards.
-- Kafka, compacted topics: a record under way when the owner is stopped may arrive late and stay, as the newest of its
-  key; a void one could not be told apart once compaction has dropped the valid one below it. What late ones do:
-  - `schedule`: an order to release, or an answer, takes effect where it stands. The order was due, by the clock, when
-    it was appended; an event that is not kept any more is not released by it, and a cancel behind it is answered so.
-    The event itself goes to a topic that is not compacted, so it is released once.
-  - `endpoints`: a verdict told late or again holds for what was registered before it.
-  - `followers`: the pair's state as of an earlier record of `follows`; it is wrong until the pair's next one if a newer
-    one was written meanwhile. Nothing decides by this topic: decide has its own.
-  - `registry`: decide's note of its credit, which may be lower than its successor's; a rebuild goes by the highest of
-    all notes and the configuration.
-- Sends follow the append of their intent, and ask for the same young look just before the first byte. What an HTTP
-  client had in its hands when the process was stopped may still go: its intent was told, the successor does not repeat
-  it (P0 apart, which is sent at least once) and closes it as UNKNOWN.
+- Both logs: nothing new. An append needs a look into `owners` that is younger than the lease: one second, by a clock
+  that counts while the process is stopped or the machine sleeps. An older look is renewed first; one that finds another
+  claim ends the process. A new owner waits for a lease, unless the old one is known to be dead (`is_dead`). From then
+  on the old one starts no append, and sends nothing that follows one.
+- Embedded log, appends under way: nothing is appended. Claims are written to every partition file that the flow writes,
+  under the file's write lock, and an append checks them in its own transaction. No wait is needed.
+- Kafka, appends under way (in the owner's client, or in a broker that is frozen): they may still arrive, and are void.
+  The new owner writes a marker into every partition of the flow's topics that are not compacted. Readers skip what the
+  old one appends behind it (`connectors.log.kafka.fencing`). The new owner restores its state after it wrote the
+  markers, so it finds everything before them.
+- Kafka, compacted topics: a record under way may arrive late and stay, as the newest of its key. There are no markers,
+  since compaction could drop the valid record and keep the void one. What a late record does:
+  - `schedule`: an order to release, or an answer, counts at its place. The order was due when it was appended. It does
+    not release an event that is not kept any more, and a cancel behind it is answered so. The event itself goes to a
+    topic that is not compacted, so it is released once.
+  - `endpoints`: that a provider knows an address no more counts for what was registered before it, however late it is.
+  - `followers`: the pair has an earlier state of `follows`. It is wrong until the pair's next record if a newer one was
+    written meanwhile. No decision uses this topic: decide keeps its own.
+  - `registry`: decide's note of its credit, which may be lower than its successor's. A rebuild uses the highest of all
+    notes and of the configuration.
+- Sends follow the append of their intent, and need the same young look just before the first byte. A request that was
+  already in the HTTP client may still go out. Its intent is in the log, so the successor does not send it again (but
+  for P0, which is sent at least once) and closes it as UNKNOWN.
 
 A thread of each process renews the look three times per lease, so that appends and sends do not wait for it.
 """

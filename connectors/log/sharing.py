@@ -4,8 +4,8 @@ A feed is one partition number of several topics. In each round the first feed t
 left) fetches for all hungry feeds and waits for the doorbell if there is nothing; the others only hand out. So a
 round blocks at most once, an idle worker sleeps in the kernel, and no feed fetches more than it may soon hand out.
 
-Whoever takes from a feed says when it will not do so in its turn (`held`): a feed that nobody takes from is not hungry,
-or the others would wait for it to fetch until the epoch ends.
+A feed's reader says when it will not take its turn (`held`). Such a feed is not hungry; otherwise the others would wait
+for it to fetch until the epoch ends.
 """
 
 from __future__ import annotations

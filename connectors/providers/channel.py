@@ -106,7 +106,7 @@ class Channel(Protocol):
     """One provider with one credential. All coroutines run on one event loop."""
 
     name: str
-    """The provider, as it stands in attempts and on the ledger."""
+    """The provider's name in attempts and on the ledger."""
 
     def provider_id(self, key: str) -> str:
         """Give the id under which the provider knows the message with this delivery key."""

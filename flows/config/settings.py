@@ -92,7 +92,7 @@ class LogOptions:
     retention: timedelta = timedelta(days=7)
     """How long topics that are not compacted keep records. Default: seven days."""
     prefix: str = ""
-    """Put before every topic's name, one per region. Default: none."""
+    """A prefix of every topic's name, for several systems on the same brokers. Default: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,13 +170,13 @@ class Settings:
     gateway: GatewayTable = field(default_factory=GatewayTable)
     """The HTTP API."""
     log: LogOptions = field(default_factory=LogOptions)
-    """Size and life of the log's topics."""
+    """How many partitions the topics have, and how long they keep records."""
     archive: ArchiveTable = field(default_factory=ArchiveTable)
     """How long the archive keeps what the log has dropped."""
     exports: ExportOptions = field(default_factory=ExportOptions)
     """Copies of the state of decide, sequence and inbox (DIR/exports), from which lost state is restored."""
     embedded: EmbeddedOptions = field(default_factory=EmbeddedOptions)
-    """The files of the profile embedded."""
+    """The log as files (profile embedded)."""
     kafka: BrokerOptions = field(default_factory=BrokerOptions)
     """The brokers of the profile kafka."""
     redis: RedisOptions | None = None
@@ -192,7 +192,7 @@ class Settings:
     senders: Mapping[str, SenderOptions] = field(default_factory=dict)
     """Who may call, by sender_id. None at all: development credentials, kept in the data directory."""
     types: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Types laid over the default registry key by key: klass, category, fan_out, ttl_ms, window_ms, policy, channels"""
+    """Types of your own, and changes to the default ones: klass, category, fan_out, ttl_ms, window_ms, policy, ..."""
 
     def validate(self) -> None:
         """:raises ConfigurationError: naming the key and the remedy."""

@@ -57,9 +57,9 @@ class ExportOptions:
     keep: int = 3
     """Newest exports of a store that are kept. Default: three."""
     spacing: timedelta = timedelta(days=1)
-    """Older ones are kept this far apart, as far back as the log goes, to decide old times again. Default: a day."""
+    """Distance of older exports that are kept, as far back as the log goes, for replays. Default: a day."""
     archive_spacing: timedelta = timedelta(days=7)
-    """Those of decide are kept this far apart as far back as the archive of `work` goes. Default: a week."""
+    """Distance of still older exports of decide that are kept, as far back as the archive goes. Default: a week."""
 
 
 class Exporter:

@@ -46,7 +46,7 @@ class CompactionOptions:
 def retain(file: PartitionFile, oldest_ms: int, needed_from: int | None = None, patience: timedelta = _NONE) -> int:
     """Remove the frames older than the time; gives the number of offsets by which the begin moved.
 
-    What stands at `needed_from` or behind it is spared for as much longer as `patience` says.
+    Records from `needed_from` on are kept longer, by `patience`.
     """
     begin, _ = file.bounds()
     with file.transaction():

@@ -1,4 +1,4 @@
-"""Doorbells: whoever appends to a partition wakes the readers of other processes that wait for it.
+"""Doorbells: an append to a partition wakes the readers of other processes that wait for it.
 
 Under the log's `run` directory:
 

@@ -1,12 +1,12 @@
-"""What of a partition of the embedded log was acknowledged at least, noted beside the file.
+"""A note beside each partition file of the embedded log: up to where appends were acknowledged.
 
-SQLite drops a damaged or missing end of its write-ahead log without a word: the file then is what it was some commits
-ago, and sound. Acknowledged records would be gone, their offsets be given out a second time, and no reader would see
-it. So each process notes, after each commit, the offset that follows it; an end below the highest note is damage.
+SQLite silently drops a damaged or missing end of its write-ahead log. The file is then sound, but as it was some
+commits ago: acknowledged records would be gone, their offsets would be given out again, and no reader would notice. So
+after each commit a process notes the offset that follows it. A partition that ends below the highest note is damaged.
 
-File `<partition>.end`: 64 unsigned 64-bit little-endian integers, a process's in the place of its pid modulo 64. No
-lock is needed, since each process writes its own place and its offsets rise; two that share a place can only make the
-note lower than it could be. Costs 1 us an append.
+File `<partition>.end`: 64 unsigned 64-bit little-endian integers; a process writes number (its pid modulo 64). No lock
+is needed, since each process writes its own number and its offsets rise. Two processes with one number can only make
+the note lower than it could be. Costs 1 us an append.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ Any number of processes append to and read from the same partition. An append is
 touches, packed into frames, so that its cost hardly depends on the number of records.
 
 What an acknowledgement means. A process that is killed at any instant loses nothing that was acknowledged: the commit
-is in the operating system's hands. If the machine itself stops (power, kernel), the default (`synchronous=NORMAL`)
-may lose the appends since the last checkpoint of 4 MB, from the end backwards, never out of the middle, and the file
-stays sound; `sync_full` flushes each commit to the disk before it acknowledges. Measured for the file alone, on two
-virtual cores with records of 300 bytes: NORMAL 1.1 M records/s in batches of 1000 and 0.015 ms for a single one, FULL
-0.55 M/s and 0.18 ms; a disk whose flush takes 5 ms allows 200 single appends/s. So NORMAL is the default, for one
-machine whose operator accepts that; whoever needs more sets `sync_full`, or uses Kafka with three brokers.
+is in the operating system's hands. If the machine itself stops (power, kernel), the default (`synchronous=NORMAL`) may
+lose the newest appends, up to 4 MB of them; the file stays sound and has no hole. `sync_full` flushes each commit to
+the disk before it is acknowledged. If you need that, set it, or use Kafka with three brokers.
+
+Measured for the file alone, on two virtual cores with records of 300 bytes: NORMAL 1.1 M records/s in batches of 1000
+and 0.015 ms for a single one, FULL 0.55 M/s and 0.18 ms. A disk whose flush takes 5 ms allows 200 single appends/s.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class EmbeddedOptions:
     """How the embedded log stores and waits."""
 
     sync_full: bool = False
-    """Flush every append to the disk before it is acknowledged. Default: no, see the module's text."""
+    """Flush every append to the disk first. Without it a power failure may lose the newest appends. Default: no."""
     deadline: timedelta = timedelta(seconds=10)
     """How long an append or a read waits for other processes' locks before it raises. Default: ten seconds."""
     compaction: CompactionOptions = field(default_factory=CompactionOptions)

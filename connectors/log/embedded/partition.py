@@ -15,7 +15,7 @@ does not open.
 - `timestamp_ms` never falls from frame to frame: an append whose clock is behind takes the newest frame's time.
 - `clean_to`: compaction has made keys unique below this offset; `clean_records` is what it left there.
 - Compaction never touches the newest frame, so the highest offset is always present.
-- Without compaction each frame begins where the one before ended; a reader that finds a gap refuses.
+- Without compaction each frame begins where the last one ended; a reader that finds a gap refuses.
 """
 
 from __future__ import annotations

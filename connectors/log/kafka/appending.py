@@ -1,10 +1,10 @@
 """The Kafka log's producer: idempotent, acknowledged by all replicas, and never silent about a failure.
 
-Within the deadline the client sends again whatever a lost connection or a change of leader left without an answer, and
-the brokers drop what they have already. An append that fails at its deadline drops all that waits at once, so that no
-record is stored behind a dropped one of the same partition. What a broker has received already it may still store: a
-frozen one does when it wakes. The producer stays the same then and goes on under its next epoch, and brokers refuse
-what comes late under the one before: a failed append is never stored behind a later one of this producer.
+Within the deadline the client sends again what a lost connection or a change of leader left without an answer, and the
+brokers drop what they already have. An append that fails at its deadline drops everything that waits, at once, so that
+no record is stored behind a dropped one of the same partition. A broker may still store what it has received: a frozen
+one does so when it wakes. The producer then goes on under its next epoch (Kafka's word), and brokers refuse what comes
+late under the earlier one. So a failed append is never stored behind a later one of this producer.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Appender:
 
     def append(self, records: Sequence[NewRecord]) -> list[int | None]:
         """Produce, wait, and give the offsets in the order of the input; None where the broker did not say (see
-        `kafka_locating`).
+        `kafka.locating`).
         """
         delivery = _Delivery(len(records))
         give_up = time.monotonic() + self._deadline_s
@@ -89,7 +89,7 @@ class Appender:
                 time.sleep(_LOOK.total_seconds())
 
     def _drop(self, delivery: _Delivery) -> None:
-        """Drop what was not acknowledged: the caller is told that it failed."""
+        """Drop what was not acknowledged: the caller gets an error."""
         try:
             self._producer.purge()
         except KafkaException:

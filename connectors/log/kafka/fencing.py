@@ -1,19 +1,19 @@
-"""Who appended a record, and which records are void: one owner per place, exact by the order of a partition.
+"""Who appended a record, and which records are void: one owner per place, by the order within a partition.
 
 Every record that a `KafkaLog` with a claim appends to a topic that is not compacted bears a last header `owner`:
 
     decide/0:123        flow / number of the process : epoch (the offset of its claim in `owners`)
 
 A new owner appends a marker to each partition of these topics: no key, first header `schema` = `fence/1+json`, value
-`{"processes": n}` (of the flow, as of this claim), last header `owner`, its own. A record is void, marker or not, if a
-marker that is not void stands before it in the same partition, of the same flow, of a higher epoch, and
+`{"processes": n}` (of the flow, at this claim), last header `owner`, its own. A record, marker or not, is void if an
+earlier marker in the same partition is not void itself, is of the same flow and of a higher epoch, and
 
 - of the same process, or
 - of process 0, and the record's process is none of its `processes`: that place has ended.
 
-An append that was under way when its owner was stopped arrives behind the marker of the successor, or before it, and
-then the successor finds it. All readers judge alike, for ever, and from whatever offset they begin: where the markers
-are that stand before it says the topic `owners`, see `connectors.log.kafka.markers`.
+An append that was under way when its owner was stopped arrives behind the marker of the successor, and is void; or
+before it, and then the successor finds it. All readers judge alike, for ever, and from any offset: the topic `owners`
+says which markers are before it, see `connectors.log.kafka.markers`.
 """
 
 from __future__ import annotations

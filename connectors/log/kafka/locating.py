@@ -1,7 +1,7 @@
-"""Finds the offset of records that brokers acknowledged without saying where they stand.
+"""Finds the offset of records that brokers acknowledged without giving it.
 
-That happens when an answer was lost and the record was sent again to a broker that has forgotten all but the last
-batch of the producer (it was restarted, or leads since a moment ago): it says that it has the record, and no more.
+That happens when an answer was lost and the record was sent again, to a broker that remembers only the last batch of
+the producer (it was restarted, or has just become leader). It says that it has the record, and no more.
 """
 
 from __future__ import annotations

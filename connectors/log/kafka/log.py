@@ -1,12 +1,12 @@
 """The log on Apache Kafka: an idempotent producer that reports every failure, and consumers without a group.
 
 - An append returns when every record has its delivery report (acks=all). No report within the deadline is an error, and
-  what is still queued is dropped, so that nothing is sent behind the caller's back later. What a broker has received
-  already may still be stored, but never behind a later append of the same log: see `kafka_appending`.
+  what is still queued is dropped, so that nothing is sent later without the caller's knowledge. What a broker has
+  received already may still be stored, but never behind a later append of the same log (`kafka.appending`).
 - A broker that hangs is given up after seconds (`_CLIENT`), and one that returns is found within half a second: the
   client's own defaults are a minute and ten seconds.
-- Offsets belong to whoever reads: partitions are assigned, nothing is committed, an offset that is gone is an error.
-- Who appended a record, and what of it is void since its place was taken over: `kafka_fencing`, `kafka_markers`.
+- Readers keep their offsets: partitions are assigned, nothing is committed, an offset that is gone is an error.
+- Who appended a record, and which records are void: `kafka.fencing`, `kafka.markers`.
 - Kafka's null is the empty value here: appended empty values are tombstones, and null keys are read as empty.
 - Topics made here take the broker's clock as the time of a record (LogAppendTime), and records up to
   `RECORD_MAX_BYTES`. They never choose a leader that lacks acknowledged records, and acknowledge with two copies where
@@ -97,7 +97,7 @@ class KafkaLog:
         claim: Claim | None = None,
         compacted: Container[str] = (),
     ) -> None:
-        """Connect lazily; `prefix` stands before every topic name on the brokers and nowhere else.
+        """Connect lazily; `prefix` is put before every topic name on the brokers and nowhere else.
 
         `claim`: whose appends they are. `compacted` topics have no owners: there a void record would take the place of
         a valid one.

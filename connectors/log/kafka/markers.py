@@ -1,19 +1,19 @@
-"""Where the markers of owners stand (`connectors.log.kafka.fencing`): laid by who takes a place over, found by readers.
+"""Where the markers of owners are (`connectors.log.kafka.fencing`): written by a new owner, found by readers.
 
-Who begins in the middle of a partition must know the markers before. They are published in `owners`, which is
-compacted, next to the claims, under a key of each claim's own:
+A reader that starts in the middle of a partition must know the markers before it. They are published in `owners`, which
+is compacted, beside the claims, under a key for each claim:
 
     key     fence/decide/0/123                      the place, and the epoch of the claim
     value   {"processes": 2, "exact": true, "topics": {"ledger": [17, 4], ...}}
     header  schema = fences/1+json
 
 `topics` gives one offset per partition, in order. Before the markers are appended, "exact" is false and the offsets are
-lower bounds: whoever reads that looks for the marker from there on, as far as its own place. Afterwards they are the
-markers'. If the process ends in between, the next one that takes the place over looks for them up to its own markers,
-and publishes what it found; null is a partition without one. (One that comes later still is void.)
+lower bounds: a reader looks for the marker from there up to its own start. Afterwards they are the offsets of the
+markers. If the process ends in between, the next owner looks for the markers up to its own, and publishes what it
+found; null is a partition without one. (A marker that arrives later still is void.)
 
-A publication is removed (tombstone) once one of a later claim voids all that it voids, and stands, in all its
-partitions, below what the log retains.
+A publication is removed (tombstone) when a later claim voids everything that it voids, and the later claim's markers
+are older than what the log retains, in all its partitions.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Place = tuple[str, int]
 
 
 class Marker(NamedTuple):
-    """A marker and where it stands in its partition."""
+    """A marker and its offset."""
 
     offset: int
     claim: Claim

@@ -1,6 +1,6 @@
 """The Kafka log's reader: one consumer with assigned partitions, no group, no commits.
 
-What `connectors.log.kafka.fencing` calls void, and the markers themselves, nobody is given: the reader moves past them.
+Void records and markers (`connectors.log.kafka.fencing`) are not handed out: the reader moves past them.
 """
 
 from __future__ import annotations

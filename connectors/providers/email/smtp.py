@@ -45,7 +45,7 @@ class SmtpOptions:
     password: str = ""
     """The account's secret."""
     ca_file: Path | None = None
-    """Certificates to trust in place of the machine's. Default: the machine's."""
+    """A file of certificates to trust instead of the machine's. Default: the machine's."""
     sender: str = ""
     """The address in From and MAIL FROM."""
     sender_name: str = "Carillon"
@@ -53,13 +53,13 @@ class SmtpOptions:
     concurrency_max: int = 10
     """Connections kept open, each with one message at a time. Default: ten."""
     connect_timeout: timedelta = timedelta(seconds=10)
-    """Until a connection is greeted, secured and authenticated. Default: ten seconds."""
+    """How long a connection may take to open, with greeting, TLS and authentication. Default: ten seconds."""
     timeout: timedelta = timedelta(seconds=30)
     """For one message from MAIL FROM to the last answer. Default: 30 seconds."""
     idle_max: timedelta = timedelta(seconds=60)
     """A connection unused for longer is replaced. Default: one minute."""
     rate_per_s: float = 5_000.0
-    """The normal rate; retries never exceed half of it (RULES 4). Default: 5 000."""
+    """Sends per second; retries never exceed half of it (RULES 4). Default: 5 000."""
 
     def __repr__(self) -> str:
         return f"SmtpOptions(host={self.host!r}, port={self.port}, security={self.security!r}, password=***)"

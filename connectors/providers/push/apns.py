@@ -49,15 +49,15 @@ class ApnsOptions:
     topic: str = ""
     """The application's bundle id."""
     ca_file: Path | None = None
-    """Certificates to trust in place of the machine's. Default: the machine's."""
+    """A file of certificates to trust instead of the machine's. Default: the machine's."""
     concurrency_max: int = 400
     """Requests in flight at once. Default: 400."""
     connect_timeout: timedelta = timedelta(seconds=5)
-    """Until a connection stands. Default: five seconds."""
+    """How long a connection may take to open. Default: five seconds."""
     timeout: timedelta = timedelta(seconds=10)
-    """From the first byte to the last byte of the answer. Default: ten seconds."""
+    """How long a request may take, from its first byte to the last of the answer. Default: ten seconds."""
     rate_per_s: float = 20_000.0
-    """The normal rate; retries never exceed half of it (RULES 4). Default: 20 000."""
+    """Sends per second; retries never exceed half of it (RULES 4). Default: 20 000."""
 
     def validate(self) -> None:
         """:raises ConfigurationError: naming the key and the remedy."""

@@ -1,8 +1,8 @@
 """Text messages through Twilio's REST interface (PROVIDERS 5).
 
 `POST /2010-04-01/Accounts/{sid}/Messages.json`, form-urlencoded, basic auth. Twilio knows no idempotency key: an answer
-that never came is ambiguous. The delivery's id travels in the query of StatusCallback (`?key=`), so that receipts, and
-whoever judges duplicates, can tell which delivery a message belongs to; the `sid` of the answer is Twilio's own name.
+that never came is ambiguous. The delivery's id travels in the query of StatusCallback (`?key=`), so that receipts and
+tests can tell which delivery a message belongs to; the `sid` of the answer is Twilio's own name.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class TwilioOptions:
     status_callback: str = ""
     """Where Twilio reports receipts; the delivery's id is added as `?key=`. Empty: it is not asked to."""
     ca_file: Path | None = None
-    """Certificates to trust in place of the machine's. Default: the machine's."""
+    """A file of certificates to trust instead of the machine's. Default: the machine's."""
     concurrency_max: int = 50
     """Requests in flight at once. Default: 50."""
     connect_timeout: timedelta = timedelta(seconds=5)
-    """Until a connection stands. Default: five seconds."""
+    """How long a connection may take to open. Default: five seconds."""
     timeout: timedelta = timedelta(seconds=15)
-    """From the first byte to the last byte of the answer. Default: 15 seconds."""
+    """How long a request may take, from its first byte to the last of the answer. Default: 15 seconds."""
     rate_per_s: float = 100.0
-    """The normal rate; retries never exceed half of it (RULES 4). Default: 100."""
+    """Sends per second; retries never exceed half of it (RULES 4). Default: 100."""
 
     def __repr__(self) -> str:
         return f"TwilioOptions(origin={self.origin!r}, account_sid={self.account_sid!r}, auth_token=***)"
