@@ -44,8 +44,8 @@ def test_the_first_notification_goes_as_written(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         for said in (
-            '"id":"phone"', '"status":202,"event_id":"first"', "decision EMITTED mention first -> grace push",
-            "Decision EMITTED Sent to push", '"provider":"apns"', '"actors":["ada"]', '"newsletter":{"enabled":true}',
+            '"id":"phone"', '"status":202,"event_id":"first"', "decision EMITTED mention first -> zoe push",
+            "Decision EMITTED Sent to push", '"provider":"apns"', '"actors":["max"]', '"newsletter":{"enabled":true}',
         ):  # fmt: skip
             assert said in done.stdout, (said, done.stdout)
         assert up.post({"type": "order_shipped", "target": "grace", "payload": {"title": "On its way"}}) == 202
