@@ -173,8 +173,8 @@ def _route(
 
 
 def _present(columns: PreferenceColumns, combined: Codes) -> list[int]:
-    """Keys of the cases there are, in an order of their content: numbers of lists depend on what was in memory before,
-    but endings, and with them batches and their ordinals, must come in the same order after a restart.
+    """Keys of the cases there are, in the order of their content. The numbers of lists differ from one start to the
+    next, but the order of endings, and of the batches made of them, must not.
     """
     keys: list[int] = np.flatnonzero(np.bincount(combined, minlength=1)).tolist()
     return sorted(keys, key=lambda key: (columns.channel_lists[key // _CHANNEL_BITS], key % _CHANNEL_BITS))

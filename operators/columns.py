@@ -75,7 +75,7 @@ class PreferenceColumns:
         self._quiet_until[number] = 0
 
     def _refresh_quiet(self, now: int) -> None:
-        """Where a boundary has passed, or the clock of another group is behind the one before."""
+        """Where quiet hours began or ended, or this group's clock is behind the last one's."""
         size = len(self._table.compiled)
         stale = range(size) if now < self._quiet_checked else np.flatnonzero(self._quiet_until[:size] <= now).tolist()
         for number in stale:

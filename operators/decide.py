@@ -43,7 +43,7 @@ from state.model.work import (
 def apply(state: GroupState, record: Work, place: int, given_up: Iterable[GivenUp] = ()) -> Outputs:
     """Fire what is due by the record's stamp, then apply the record; `place` is its offset in the decision log.
 
-    What is given up ends before, unsent, for `dead_letter`.
+    Before that, groups that were given up end unsent, with the reason `dead_letter`.
     """
     out = Outputs()
     writer = Writer(state, out)

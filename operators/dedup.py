@@ -46,8 +46,9 @@ def marks_of(registry: Registry, event: Event, now: int) -> list[tuple[MarkKey, 
 
 
 def marks_again(marks: RepeatMarks, registry: Registry, event: Event, now: int) -> list[tuple[MarkKey, Mark]]:
-    """What makes an event the latest of its kind again, for a reader of records it has seen: of a kind only the latest
-    is marked, and what repeated an earlier one must meet that. As of when it was accepted; `now` if that is forgotten.
+    """The marks that make an event the latest of its kind again, for who reads its record a second time. Of a kind only
+    the latest is marked, and a repeat of an earlier event must meet that event's mark. As of the event's acceptance;
+    `now` if that is forgotten.
     """
     known = marks.get(_id_key(event.event_id), 0)
     start = now if known is None else known.expires - EVENT_ID_WINDOW_MS

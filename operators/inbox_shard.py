@@ -54,13 +54,13 @@ class InboxShard:
         self._changed_marks: set[tuple[str, int]] = set()
         self._uncounted: set[int] = set(self._totals)
         self.now_ms = 0
-        """The latest time of an item seen; retirement goes by it."""
+        """The latest time of an item seen: the clock of retirement."""
 
     def apply(self, place: Place, operations: Sequence[Operation], *, again: bool = False) -> bool:
         """Apply the operations of one record, in order. False: they were applied before, nothing is done.
 
-        `again`: the record was set aside, so that its mark says nothing of it. What it raises leaves it half applied:
-        the caller loads the store again.
+        `again`: the record was set aside, so its mark does not count. After an error it may be half applied: the caller
+        loads the store again.
         """
         source = place.source, place.group
         mark = self._marks.get(source, (-1, -1))

@@ -98,7 +98,7 @@ class LawReport:
 def check_laws(ledger: pa.Table, rows: Mapping[int, CountedRows] | None = None, *, settled_ms: int) -> LawReport:
     """Check everything.
 
-    `rows`: the stores' own rows per group; None: what the inbox flow published stands for them. Records that were
+    `rows`: the stores' own rows per group; None: what the inbox flow published is used. Records that were
     appended before `settled_ms` must be in some count by now.
     """
     facts = _Facts(ledger, rows)
@@ -180,7 +180,7 @@ class _Counts:
         return values
 
     def put_rows(self, rows: Mapping[int, CountedRows]) -> None:
-        """What was counted row by row stands for what was published."""
+        """Counted row by row, in place of what the inbox flow published."""
         self._totals["inbox"] = {
             group: {
                 "items": counted.items,

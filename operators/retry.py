@@ -45,7 +45,7 @@ def retry_at(
 def expires_first(priority: str, attempts: int, *, first_at: int, valid_until: int) -> bool:
     """Whether a delivery without a next try still had one, and only its own time was too short: it ends as EXPIRED.
 
-    Never of P0: what its provider did not take is always told as DEAD_LETTER, with an alert.
+    Never of P0: what its provider did not take always ends as DEAD_LETTER, with an alert.
     """
     budget = BUDGETS[priority]
     return priority != "P0" and attempts <= budget.retries and valid_until < first_at + budget.within_ms
@@ -54,9 +54,8 @@ def expires_first(priority: str, attempts: int, *, first_at: int, valid_until: i
 class RetryShare:
     """Retries to one provider never exceed half of its normal rate (RULES 4): a bucket that fills at that speed.
 
-    A retry that finds the bucket empty takes its place in the queue by being given a later time. One that would come
-    too late takes none, so what is promised never reaches further than somebody waits. Where the clock steps back, the
-    bucket fills on from there.
+    A retry that finds the bucket empty gets a later time, and with it a place in the queue. One whose time would be too
+    late takes no place. Where the clock steps back, the bucket goes on filling from there.
     """
 
     def __init__(self, rate_per_s: float, *, burst_s: float = 1.0) -> None:

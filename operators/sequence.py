@@ -121,8 +121,8 @@ def sequence_event(
 ) -> Sequenced:
     """The event's records, at least one, or none if it repeats another one; accepted at that time (None: now).
 
-    An event taken over from the log is planned again, by the plan that its slices carry, so that slices that a crash
-    cut off still come; those that are there already are left out.
+    An event taken over from the log is planned again, by the plan that its slices carry. Slices that a crash kept from
+    the log are written then; those that are in the log are left out.
     """
     stamp, judged_at = state.stamp, _judged_at(state, source, accepted_ms)
     if source in state.taken_over_places:
@@ -154,8 +154,8 @@ def sequence_setting(
 ) -> Sequenced:
     """What a record of a topic of settings becomes, accepted at that time (None: now).
 
-    Of what was accepted before `work_since`, only the placement is made: it was written, and a newer one may have
-    replaced it since, which must stay the last.
+    A setting accepted before `work_since` is only placed: it was written then, and a newer one may have followed, which
+    must stay the last.
 
     :raises MalformedRecordError: naming the field that does not fit.
     """
@@ -220,8 +220,8 @@ def _plan_setting(state: SequenceState, body: msgspec.Struct) -> Sequenced:
 def _plan_segment(state: SequenceState, body: _Segment) -> Sequenced:
     """Chunks wait for their commit record, which makes the version count.
 
-    Where chunks are missing it does not: the next upload replaced some (a rebuild reads what compaction left). What
-    decide has of it stays, and may be in any group.
+    Where chunks are missing it does not count: the next upload replaced some (a rebuild reads what compaction left).
+    The members that decide has stay, and may be in any group.
     """
     chunks, version = state.segment_chunks, str(body.version)
     if body.chunks is None:

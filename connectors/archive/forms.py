@@ -49,7 +49,7 @@ class ArchiveForm:
     merged: Callable[[Sequence[Path], int], Iterator[pa.Table]]
     """The parts of an hour as tables, at most about so many rows each."""
     ordered: bool
-    """Whether rows go by offset, so that a part covers a range of offsets."""
+    """Whether rows are in the order of offsets, so that a part covers a range of offsets."""
 
 
 def latest_states(files: Sequence[Path], rows_max: int) -> Iterator[pa.Table]:

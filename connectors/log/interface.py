@@ -125,7 +125,7 @@ class Log(Protocol):
 
 
 class ClaimableLog(Log, Protocol):
-    """A log on which claims can be laid; opened under a claim, its appends are checked by it."""
+    """A log with owners: opened under a claim, its appends are checked by the claim."""
 
     def fence(self, claim: Claim, topics: Sequence[str]) -> None:
         """From now on, nothing that an earlier owner of the place appends to these topics is read.
@@ -143,7 +143,7 @@ class Reader(Protocol):
         """Take up to `max_records`, in order per partition and fair between partitions, and move past them.
 
         Waits up to `wait` for the first record, without polling: an append wakes it. It also returns, with nothing,
-        when it has moved past what nobody is given (void records on Kafka). `only` restricts this call to some of the
+        when it has moved past records that nobody gets (void ones on Kafka). `only` restricts this call to some of the
         partitions; the others stay where they are.
 
         :raises OffsetOutOfRangeError: retention has removed a partition's next offset; `seek` decides where to go on.

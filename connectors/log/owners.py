@@ -111,7 +111,7 @@ class Fence:
     """This process's claim on its place. Any thread may ask."""
 
     def __init__(self, log: Log, claim: Claim, *, on_lost: Callable[[StateFencedError], None]) -> None:
-        """Stand for a claim that was appended to `log`, which stays the caller's to close.
+        """A claim that was appended to `log`, which stays the caller's to close.
 
         `on_lost` is called once, by the thread that notices: whatever the process still does would be done twice.
         """
@@ -136,7 +136,7 @@ class Fence:
         """Return only if this process owns its place.
 
         :raises StateFencedError: another one does.
-        :raises LogUnavailableError: it cannot be found out now.
+        :raises LogUnavailableError: the log does not answer.
         """
         if not self.is_fresh():
             self.look()

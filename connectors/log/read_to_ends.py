@@ -41,7 +41,7 @@ def read_to_ends(
 
 
 class Reached(dict[Place, int]):
-    """How far the records went that somebody was given. On Kafka void ones may follow, which nobody is given; so where
+    """How far a reader got with the records it received. On Kafka void records may follow, which nobody receives. So if
     nothing arrives for a moment, the log is asked whether there is anything more. One thread at a time.
     """
 

@@ -104,7 +104,7 @@ class ApnsServer:
 
 
 class _Advertised(Settings):
-    """Settings whose stream limit is told, not enforced by `h2`, which would end the connection over one too many."""
+    """Settings whose stream limit is announced only: `h2` would end the connection over one stream too many."""
 
     @property
     def max_concurrent_streams(self) -> int:

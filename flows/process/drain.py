@@ -19,7 +19,7 @@ def install_drain() -> Callable[[], bool]:
     """Give the question "are we stopping?"; in the main thread also answer SIGTERM and Ctrl-C by it.
 
     Flows that share a process share the answer. Called in another thread it installs no handler: Python takes signals
-    in the main thread only, and whoever runs flows in threads calls it there first.
+    in the main thread only. A program that runs flows in threads calls it in the main thread first.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _ask)

@@ -65,7 +65,7 @@ def _take_over_skips(store: GroupStore, groups: Collection[int], log: Log) -> No
 
 
 def prepare_sequence(settings: Settings, path: Path, open_log: Callable[[], Log]) -> None:
-    """Before the store at `path` is opened: restore it, if it is lost or the log has left it behind.
+    """Before the store at `path` is opened: restore it, if it is lost or behind what the log retains.
 
     :raises StateDamagedError: it can neither go on nor be restored nor be rebuilt; the text says what to do.
     """

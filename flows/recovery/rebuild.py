@@ -44,8 +44,8 @@ Place = tuple[str, int]
 
 
 def handled_positions(state: SequenceState, registry: Registry, log: Log, *, stage: str) -> dict[Place, int]:
-    """For each partition the offset from which on `sequence` reads; `state` has taken over all that `work` retains,
-    and `work_since` says since when.
+    """For each partition the offset from which `sequence` reads on. `state` has taken over everything that `work`
+    retains, and `work_since` is the time of its oldest record.
 
     :raises LogUnavailableError: the log is not read to its end in time.
     """
@@ -80,7 +80,7 @@ class CarriedOut(NamedTuple):
 
 
 def releases_carried_out(log: Log, retained_since_ms: int) -> CarriedOut:
-    """Read from the topics of events which kept events were released; a topic that was emptied lacks nothing younger
+    """Read from the topics of events which kept events were released. A topic that is empty has lost nothing younger
     than `retained_since_ms`.
 
     :raises LogUnavailableError: the log is not read to its end in time.

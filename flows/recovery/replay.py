@@ -193,7 +193,7 @@ def _decisions(records: Sequence[Record]) -> pa.Table:
 def redeliver(origin: Origin, wanted: Range, progress: Progress = lambda _done, _all: None) -> dict[str, int]:
     """Append the range's emissions to the deliver topics once more, marked as given again; gives how many by topic.
 
-    Deliver sends only what has no intent: what was sent, or has ended in another way, goes out no second time.
+    Deliver sends only those without an intent: what was sent, or ended in another way, does not go out again.
 
     :raises ConfigurationError: there is no log to append to.
     """
@@ -281,9 +281,9 @@ def _rebuild(
 def _certainly_written(log: Log, partition: int, margin: int) -> int:
     """Below this offset of `work` everything has its outputs in the log, in all topics.
 
-    An epoch's outputs are in the log before the next one begins, and at most so many records of a partition enter one
-    as was ever configured. So what lies `margin`, twice that, behind any output on the ledger belongs to an epoch that
-    is complete.
+    An epoch's outputs are in the log before the next epoch begins, and an epoch takes at most the highest number of
+    records of a partition that was ever configured. So a record that is `margin`, twice that number, before any output
+    on the ledger belongs to a complete epoch.
     """
     ledger = TopicRecords("ledger", archive=None, log=log)
     begin, end = ledger.begin(partition), ledger.end(partition)
@@ -297,8 +297,8 @@ def _certainly_written(log: Log, partition: int, margin: int) -> int:
 
 
 def _records_before(log: Log, partition: int, end: int, count: int) -> int:
-    """The offset of `work` from which there are so many records up to `end`. Those that are retained are counted: on
-    Kafka there are offsets without a record (`connectors.log.kafka.fencing`).
+    """The offset of `work` from which there are so many records up to `end`. Records are counted, not offsets: on Kafka
+    there are offsets without a record (`connectors.log.kafka.fencing`).
     """
     work = TopicRecords("work", archive=None, log=log)
     begin, left = work.begin(partition), count

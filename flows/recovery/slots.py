@@ -64,7 +64,7 @@ class PlacementLock:
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Give it back for good."""
+        """Release it."""
         os.close(self._descriptor)
 
     def _take(self, how: int) -> bool:
@@ -161,8 +161,8 @@ class DecideSlot:
     def first_offset(self, partition: int, partitions: int) -> int:
         """Where the cluster reads a partition of `work`: at the group that is furthest behind, of all processes.
 
-        Whoever reads the partition hands each record to the process of its group, and a group drops what it has.
-        Asked when the cluster runs, so all of them have published.
+        The process that reads the partition hands each record to the process of its group, and a group drops what it
+        has. Asked when the cluster runs, so all processes have published their offsets.
         """
         groups = groups_of_partition(partition, partitions)
         return min(published_offset(self._directory, self._layout, group) for group in groups)

@@ -81,8 +81,8 @@ class GroupStore:
     def reload(self, group: int, state: GroupState, registry: Registry) -> GroupState:
         """The state as of the group's last `stage`, in place of one that a failed record may have left half changed.
 
-        Commits what is staged, so it may be called only while a record is applied: what is staged belongs to epochs
-        before the record's, and those are complete, or the record would not be here.
+        Commits what is staged. So it may be called only while a record is applied: what is staged belongs to earlier
+        epochs then, and these are complete.
         """
         self.commit()
         for document in state.users.preference[: len(state.users)].tolist():

@@ -136,7 +136,7 @@ class EmissionLog:
         self._next_leave = int(times[0]) + HOUR_MS
 
     def _links(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-        """Per entry the number of the one before of the same row; lets `last` name the last of each."""
+        """For each entry the number of the row's previous entry; `last` then names the newest of each row."""
         by_row = np.argsort(rows, kind="stable")
         grouped, numbers = rows[by_row], by_row + self._base
         follows = grouped[1:] == grouped[:-1]

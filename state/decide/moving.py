@@ -155,8 +155,8 @@ def _remove(directory: Path, slot: int) -> None:
 
 
 def publish_offsets(directory: Path, slot: int, offsets: dict[int, int]) -> None:
-    """Let the other processes know from where on this one needs `work`. At its start, before the cluster runs: offsets
-    only grow, so what is written here is never ahead of the database.
+    """Tell the other processes from which offset this one needs `work`. Written at its start, before the cluster runs:
+    offsets only grow, so they are never ahead of the database.
     """
     _write_json(slot_directory(directory, slot) / OFFSETS, {"version": _VERSION, "next": offsets})
 

@@ -139,7 +139,7 @@ class UserTable:
         return row
 
     def assign_document(self, row: int, document: Mapping[str, Any]) -> None:
-        """Let the row use a document; the one before loses a user."""
+        """Let the row use a document in place of its last one."""
         before = int(self.preference[row])
         self.preference[row] = self.preferences.acquire(document)
         self.preferences.release(before)

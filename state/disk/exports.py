@@ -311,10 +311,10 @@ def prune_exports(
 ) -> list[int]:
     """Remove what is not needed any more; gives the numbers of those removed.
 
-    Kept are the `keep` newest, of the others as many as are `spacing_ms` apart, and of those that include nothing that
-    the log still has (`begin(topic, number)` gives its oldest offset) only the newest: from it and the log any time
-    that the log retains can be decided again. Where there is an archive that goes back further, those that its times
-    need stay too, `archive_spacing_ms` apart.
+    Kept are the `keep` newest, and older ones at a distance of `spacing_ms`. Of the exports that are older than all
+    of the log (`begin(topic, number)` gives its oldest offset) only the newest is kept: with it and the log, any time
+    that the log retains can be decided again. Where an archive goes back further, exports for its times stay too, at a
+    distance of `archive_spacing_ms`.
     """
     found = list_exports(exports, store)
     kept = found[:keep]
@@ -348,7 +348,7 @@ def forget_exports(exports: Path, store: str, *, before_ms: int) -> list[int]:
 
 
 def _remove(home: Path, number: int) -> None:
-    """Under another name first: what a crash leaves of it is no export that anybody would take for a damaged one."""
+    """Under another name first, so that a removal that a crash cut off does not look like a damaged export."""
     shutil.rmtree(home / _REMOVING, ignore_errors=True)
     (home / f"{number:06}").rename(home / _REMOVING)
     shutil.rmtree(home / _REMOVING)

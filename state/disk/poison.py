@@ -103,7 +103,7 @@ class _Turn:
             self._among_threads.release()
 
     def close(self) -> None:
-        """Give it back, whoever has it."""
+        """Release it, if anybody has it."""
         self._file.close()
 
 
@@ -162,7 +162,7 @@ class PoisonJournal:
     def begin(self, topic: str, partition: int, offset: int, group: int = -1) -> None:
         """This thread processes the record from now on; it ends with `end`, or with the process.
 
-        One in which the start before died waits for its turn first.
+        A record that was in hand at the last death waits for its turn first.
 
         :raises StateError: more threads than slots.
         """
@@ -185,8 +185,8 @@ class PoisonJournal:
             self._turn.give_back()
 
     def processing(self, topic: str, partition: int, offset: int, group: int = -1) -> Processing:
-        """`begin` now, and `end` when the `with` block ends. What no code can answer for (MemoryError, SystemExit, a
-        panic of a library) leaves the note: it ends the process, and the record is counted.
+        """`begin` now, and `end` when the `with` block ends. MemoryError, SystemExit or a
+        panic of a library leaves the note: it ends the process, and the record is counted.
         """
         self.begin(topic, partition, offset, group)
         return self._processing

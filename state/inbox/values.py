@@ -44,7 +44,7 @@ class OlderItem(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(slots=True)
 class StoredRow:
-    """One row. `count` is never below `len(items) + len(older)`; what it exceeds them by is not remembered singly."""
+    """One row. `count` is at least `len(items) + len(older)`; of items beyond these only the number is known."""
 
     number: int
     """Serial number among the user's rows, from 0: with `at`, a row's place in the page."""

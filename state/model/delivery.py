@@ -75,8 +75,8 @@ class ToDeliver(msgspec.Struct, frozen=True, kw_only=True):
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One record of topic `attempts`: the sender's own log, from which outcomes and attempt counts derive.
 
-    `intent` stands there before the first byte of a try, `answer` after it, `closed` where a delivery ended in another
-    way than by the answer `sent`: with its outcome (RULES 5), so that a restart decides nothing a second time.
+    `intent` is written before the first byte of a try, `answer` after it. `closed` is written where a delivery ends in
+    another way than by the answer `sent`, with its outcome (RULES 5), so that a restart decides nothing a second time.
     """
 
     state: str

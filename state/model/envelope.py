@@ -18,7 +18,7 @@ def schema_of(headers: Headers) -> str:
 
 
 def refuse_other_versions(headers: Headers) -> None:
-    """A record of a later form must not be read as one of today's; without a schema it is taken for one.
+    """A record of a later form must not be read as one of today's. One without a schema is read as today's.
 
     :raises MalformedRecordError: the header `schema` names another version than 1, or another encoding than JSON.
     """

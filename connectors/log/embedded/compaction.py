@@ -44,7 +44,7 @@ class CompactionOptions:
 
 
 def retain(file: PartitionFile, oldest_ms: int, needed_from: int | None = None, patience: timedelta = _NONE) -> int:
-    """Remove the frames older than the time; gives the number of offsets by which the begin moved.
+    """Remove the frames older than the time; gives the number of offsets removed.
 
     Records from `needed_from` on are kept longer, by `patience`.
     """

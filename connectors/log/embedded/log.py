@@ -74,7 +74,7 @@ class EmbeddedLog:
     ) -> None:
         """Open or begin the log under `directory`; appends are stamped with `clock`, milliseconds since 1970.
 
-        Appends made under a `claim` are refused once a later one was laid on the partition by `fence`.
+        Appends under a `claim` are refused once `fence` has written a later claim to the partition.
         """
         self._topics_directory, self._run = directory / "log", directory / "run"
         with _named_refusal(self._topics_directory):
@@ -146,7 +146,8 @@ class EmbeddedLog:
     ) -> int:
         """Apply retention and compaction to every topic, by one process now and then; gives how many records went.
 
-        What a partition has from `needed_from` on outlives its retention by `patience`: somebody has yet to copy it.
+        Records of a partition from `needed_from` on are kept longer than its retention, by `patience`: the archive
+        still needs them.
         """
         return sum(
             self._maintain(topic, partition, now_ms, needed_from(topic, partition), patience)

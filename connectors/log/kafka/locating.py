@@ -21,7 +21,7 @@ _BATCH_MAX = 1_000
 def locate(reader: Reader, end: int, records: Sequence[NewRecord], deadline: timedelta) -> list[int]:
     """Offsets of records of one partition, in the order in which they were appended, read before `end`.
 
-    The reader begins below the first of them, and behind whatever equals one of them and was appended before.
+    The reader must start below the first of them, and behind any earlier record that equals one of them.
 
     :raises LogUnavailableError: they are not found in time; they are stored all the same.
     """

@@ -267,7 +267,7 @@ class KafkaLog:
     def _patiently(self, question: Callable[[float], T]) -> T:
         """Ask again what brokers could not answer in a moment of change, until the deadline.
 
-        The question is told how many seconds it may take this time.
+        The question gets the number of seconds that it may take this time.
         """
         give_up = time.monotonic() + self._deadline_s
         while True:

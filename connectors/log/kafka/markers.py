@@ -134,7 +134,7 @@ class Publications:
     def below(self, starts: Mapping[Place, int]) -> dict[Place, list[Marker]]:
         """The markers before these places.
 
-        :raises LogError: they cannot be found out.
+        :raises LogError: they cannot be found.
         """
         wanted = {place: at for place, at in starts.items() if at > 0 and place[0] != OWNERS}
         if not wanted:
@@ -206,7 +206,7 @@ def lay_markers(
 ) -> None:
     """Void what earlier owners of the place append from now on; see the module.
 
-    `reached` is told each step's name when it is done: `bounds`, `markers`, `exact`.
+    `reached` is called with each step's name when it is done: `bounds`, `markers`, `exact`.
 
     :raises LogError: the log cannot be read or written; nothing may be appended under the claim then.
     """

@@ -27,7 +27,7 @@ _HELD_MAX = 20_000
 Place = tuple[str, int]
 EndOffsets = Callable[[Sequence[Place]], dict[Place, int]]
 MarkersBelow = Callable[[Mapping[Place, int]], dict[Place, list[Marker]]]
-"""Tells the markers that stand before these places."""
+"""Gives the markers before these places."""
 
 
 class KafkaReader:
@@ -202,7 +202,7 @@ class _Sieve:
     def go_to(self, place: Place, read_to: int, offset: int) -> None:
         """Know the markers below the offset; those below `read_to` were met.
 
-        :raises LogError: they cannot be found out.
+        :raises LogError: they cannot be found.
         """
         if offset > max(read_to, self._known_to[place]):
             self._known.setdefault(place, {}).update(self._markers_below({place: offset}).get(place, ()))

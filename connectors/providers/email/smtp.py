@@ -219,7 +219,7 @@ class SmtpChannel:
         self._give_back(connection)
 
     async def _take(self) -> aiosmtplib.SMTP:
-        """A connection that stands: a kept one or a new one."""
+        """An open connection: a kept one or a new one."""
         while self._idle:
             connection, used_s = self._idle.pop()
             if connection.is_connected and self._clock_s() - used_s < self.options.idle_max.total_seconds():

@@ -29,7 +29,7 @@ class Credit(msgspec.Struct, frozen=True):
 
 
 def note_credit(log: Log, process: int, work_per_epoch: int) -> None:
-    """Say that the process may let so many into an epoch from now on. Only the owner of its place may say so: then the
+    """Note that the process may take so many into an epoch from now on. Only the owner of the place may do so: then the
     newest note of a number, which compaction leaves, is the highest.
 
     :raises LogError: the log cannot be read or written; nothing may be decided.
@@ -41,7 +41,7 @@ def note_credit(log: Log, process: int, work_per_epoch: int) -> None:
 
 
 def highest_credit(log: Log) -> int:
-    """The most that any process noted; 0: none did, since only earlier releases decided.
+    """The most that any process noted; 0: none did, since only earlier releases ran.
 
     :raises LogError: the log cannot be read.
     """
