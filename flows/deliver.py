@@ -30,9 +30,10 @@ from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
 from flows.process.place import own_place
 from flows.recovery.restore import Home, first_offset
-from flows.steps.deliver.parts import LaneParts, lane_path
-from flows.steps.deliver.steps import DeliverLogic, Lanes, lane_number
+from flows.steps.deliver.strategy import DeliverStrategy
+from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.lanes.records import OUTPUT_TOPICS
+from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
 from flows.steps.sources.lane import Item, LaneSource
 from state.deliver.store import read_start
 from state.model.group_keys import GROUP_KEYS
@@ -65,10 +66,10 @@ def wire(
 ) -> Dataflow:
     """The flow over any log; the sender in `parts` runs already. A lane is read by the process that holds it."""
     given = options or DeliverFlowOptions()
-    lanes = Lanes(parts, open_max=given.open_max)
+    lanes = Lanes(parts, DeliverStrategy, open_max=given.open_max)
 
     def start(topic: str, partition: int) -> int:
-        stored = read_start(lane_path(parts.directory, partition % parts.half), (topic, partition))
+        stored = read_start(lane_path(parts.directory, partition % parts.lanes), (topic, partition))
         home = Home("deliver", parts.directory, parts.directory.parents[1])
         return first_offset(home, stored, topic, partition, parts.log)
 
@@ -80,13 +81,13 @@ def wire(
         resume="own",
         drain=drain,
         on_epoch=lanes.epoch,
-        mine=lambda partition: holds_lane(partition % parts.half),
+        mine=lambda partition: holds_lane(partition % parts.lanes),
     )
     flow = Dataflow("deliver")
-    lane_source = LaneSource(source, tick=given.tick, ticking=parts.half, drain=drain, has_room=lanes.has_room)
+    lane_source = LaneSource(source, tick=given.tick, ticking=parts.lanes, drain=drain, has_room=lanes.has_room)
     emissions = op.input("emissions", flow, lane_source)
-    by_lane: KeyedStream[Item] = op.key_on("by_lane", emissions, lambda item: GROUP_KEYS[lane_number(item, parts.half)])
-    sent = op.stateful_batch("send", by_lane, lambda _: DeliverLogic(lanes))
+    by_lane: KeyedStream[Item] = op.key_on("by_lane", emissions, lambda item: GROUP_KEYS[lane_number(item, parts)])
+    sent = op.stateful_batch("send", by_lane, lambda _: LaneLogic(lanes))
     outcomes: KeyedStream[NewRecord] = op.map("to_partition", sent, lambda item: keyed(item[1]))
     op.output("outcomes", outcomes, LogSink(open_log, OUTPUT_TOPICS))
     return flow
@@ -101,11 +102,12 @@ def build() -> Dataflow:
     watcher = ControlWatcher(log, process=place.name("deliver"), run_dir=settings.data_dir / "run").start()
     sender = build_sender(settings, log, watcher, stage="deliver")
     parts = LaneParts(
+        station="deliver",
         directory=settings.data_dir / DIRECTORY,
         log=log,
         sender=sender,
-        half=log.partitions(TOPICS[0]) // 2,
         topics=TOPICS,
+        lanes=log.partitions(TOPICS[0]) // 2,
         now_ms=clock_ms,
         run_ms=clock_ms(),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import bytewax.operators as op
@@ -27,10 +28,11 @@ from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
 from flows.process.place import own_place
 from flows.recovery.restore import Home, first_offset
+from flows.steps.lanes.parts import LaneParts, lane_path
+from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
 from flows.steps.sources.lane import Item
 from flows.steps.sources.p0 import P0Source
-from flows.steps.transactional.parts import TOPIC, P0Parts, lane_path
-from flows.steps.transactional.steps import OPEN_MAX, P0Lanes, P0Logic, lane_number
+from flows.steps.transactional.strategy import TOPIC, DecisionRules, TransactionalStrategy
 from state.model.group_keys import GROUP_KEYS
 from state.transactional.store import read_start
 
@@ -39,11 +41,19 @@ OWN_OFFSETS = True
 DIRECTORY = Path("state") / "transactional"
 OUTPUT_TOPICS = ("ledger", "inbox", "endpoints", "dead_letters")
 _TICK = timedelta(milliseconds=250)
+OPEN_MAX = 20_000
+"""Open decisions of a lane from which on no more of its partition are read.
+
+Whatever fails at once is over within a minute for each of its channels (RULES 4); what a provider keeps waiting is not,
+since the minute begins with the first attempt, and a provider has a bound of requests in flight. A decision with three
+deliveries takes 6 kB of memory, as measured, so a full lane takes 120 MB, which is also what a restart resumes.
+"""
 
 
 def wire(
     open_log: Callable[[], Log],
-    parts: P0Parts,
+    parts: LaneParts,
+    rules: DecisionRules,
     *,
     drain: Callable[[], bool],
     place: ClusterPlace = ALONE,
@@ -53,7 +63,7 @@ def wire(
 
     `open_max`: decisions open in a lane from which on no more of its partition are read.
     """
-    lanes = P0Lanes(parts, open_max=open_max)
+    lanes = Lanes(parts, partial(TransactionalStrategy, rules=rules), open_max=open_max)
 
     def start(partition: int) -> int:
         stored = read_start(lane_path(parts.directory, partition), (TOPIC, partition))
@@ -73,8 +83,8 @@ def wire(
     )
     flow = Dataflow("transactional")
     events = op.input("events", flow, source)
-    by_lane: KeyedStream[Item] = op.key_on("by_lane", events, lambda item: GROUP_KEYS[lane_number(item)])
-    sent = op.stateful_batch("decide_and_send", by_lane, lambda _: P0Logic(lanes))
+    by_lane: KeyedStream[Item] = op.key_on("by_lane", events, lambda item: GROUP_KEYS[lane_number(item, parts)])
+    sent = op.stateful_batch("decide_and_send", by_lane, lambda _: LaneLogic(lanes))
     outcomes: KeyedStream[NewRecord] = op.map("to_partition", sent, lambda item: keyed(item[1]))
     op.output("outcomes", outcomes, LogSink(open_log, OUTPUT_TOPICS))
     return flow
@@ -88,18 +98,20 @@ def build() -> Dataflow:
     log, place = open_log(), cluster_place()
     watcher = ControlWatcher(log, process=place.name("transactional"), run_dir=settings.data_dir / "run").start()
     sender = build_sender(settings, log, watcher, stage="transactional")
-    parts = P0Parts(
+    parts = LaneParts(
+        station="transactional",
         directory=settings.data_dir / DIRECTORY,
         log=log,
         sender=sender,
-        registry=settings.registry(),
+        topics=(TOPIC,),
+        lanes=log.partitions(TOPIC),
         now_ms=clock_ms,
         run_ms=clock_ms(),
-        retention_ms=settings.log.retention // timedelta(milliseconds=1),
     )
+    rules = DecisionRules(settings.registry(), retention_ms=settings.log.retention // timedelta(milliseconds=1))
     _OWNED.append((watcher, parts))
-    return wire(open_log, parts, drain=install_drain(), place=place)
+    return wire(open_log, parts, rules, drain=install_drain(), place=place)
 
 
-_OWNED: list[tuple[ControlWatcher, P0Parts]] = []
+_OWNED: list[tuple[ControlWatcher, LaneParts]] = []
 """Held until the process ends."""

@@ -11,8 +11,9 @@ from helpers.feeding import PARTITIONS, System, now_ms
 
 from connectors.log.interface import Record
 from connectors.providers.channel import CheckResult, Delivery, Result
-from flows.steps.deliver.parts import LaneParts
-from flows.steps.deliver.steps import Lanes
+from flows.steps.deliver.strategy import DeliverStrategy
+from flows.steps.lanes.parts import LaneParts
+from flows.steps.lanes.steps import Lanes
 from flows.steps.sending.queue import ProviderLane
 from flows.steps.sending.sender import Sender, SenderParts
 
@@ -57,15 +58,16 @@ def running_lanes(
     sender = Sender(SenderParts(**(given | parts)))
     sender.start()
     of_lanes = LaneParts(
+        station="deliver",
         directory=system.directory / "state" / "deliver",
         log=system.log,
         sender=sender,
-        half=PARTITIONS,
         topics=TOPICS,
+        lanes=PARTITIONS,
         now_ms=now_ms,
         run_ms=now_ms(),
     )
-    lanes = Lanes(of_lanes, open_max=open_max)
+    lanes = Lanes(of_lanes, DeliverStrategy, open_max=open_max)
     try:
         yield lanes, sender
     finally:

@@ -20,9 +20,9 @@ from types import ModuleType
 from typing import Any
 
 from connectors.providers.push import apns
-from flows.steps.deliver import lane
+from flows.steps.deliver import strategy as deliver
 from flows.steps.sending import message
-from flows.steps.transactional import lane as p0
+from flows.steps.transactional import strategy as transactional
 from flows.up.launch import main
 
 
@@ -41,8 +41,8 @@ def poison(module: ModuleType, name: str, where: str, text_of: Callable[..., byt
 
 
 def install() -> None:
-    poison(lane, "decode_to_deliver", "decode", lambda _, value: value)
-    poison(p0, "decide_p0", "decode", lambda event, *_: repr(event.payload).encode())
+    poison(deliver, "decode_to_deliver", "decode", lambda _, value: value)
+    poison(transactional, "decide_p0", "decode", lambda event, *_: repr(event.payload).encode())
     poison(message, "render", "render", lambda emission, _: repr(emission.payload).encode())
     poison(apns, "build_request", "build", lambda delivery: delivery.key.encode())
 

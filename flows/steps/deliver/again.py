@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from connectors.log.interface import Log
-from connectors.log.read_to_ends import read_to_ends
-from flows.steps.deliver.counts import Job
+from connectors.log.read_to_ends import Place, read_to_ends
+from flows.steps.lanes.in_hand import OpenRecord
 from flows.steps.sending.attempts import TOPIC, read_attempt
 from operators.attempts import DeliveryHistory
-from state.deliver.store import SENT_FOR_MS, Place
+from state.deliver.store import SENT_FOR_MS
 from state.model.delivery import ATTEMPT_JSON, Attempt, ToDeliver, delivery_key
 from state.model.envelope import schema_of
 
@@ -36,9 +36,7 @@ _SERVES_MS = SENT_FOR_MS // 2
 class Held:
     """A record that waits for its search."""
 
-    place: Place
-    offset: int
-    job: Job
+    record: OpenRecord
     emissions: Sequence[ToDeliver]
     counted: bool
     """It was opened, and its deliveries counted as accepted, before a restart."""
@@ -162,18 +160,18 @@ class Redeliveries:
 
     def offsets(self, place: Place, *, counted: bool) -> set[int]:
         """What waits of a topic's partition."""
-        return {held.offset for held in self._held if held.place == place and held.counted is counted}
+        return {held.record.offset for held in self._held if held.record.place == place and held.counted is counted}
 
     def find(self, held: Held, key: str) -> DeliveryHistory | None:
         """What is known of a key: from the start, or by the last search if it has no end."""
         if key in held.begun:
             return held.begun.pop(key)
-        search = self._searches.get(held.place[1])
+        search = self._searches.get(held.record.place[1])
         return None if search is None else search.histories.pop(key, None)
 
     def _search(self, held: Held) -> AttemptSearch:
         """One that covers the record; a new one begins where there is none."""
-        partition, now = held.place[1], self._now_ms()
+        partition, now = held.record.place[1], self._now_ms()
         known = self._searches.get(partition)
         if known is not None and (not known.ready() or known.since_ms <= held.since_ms) and now < known.until_ms:
             return known
@@ -182,4 +180,4 @@ class Redeliveries:
         return self._searches[partition]
 
     def _of(self, partition: int) -> Iterable[Held]:
-        return (held for held in self._held if held.place[1] == partition)
+        return (held for held in self._held if held.record.place[1] == partition)

@@ -12,22 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One record of a deliver topic: its deliveries and those that they fell back to."""
-
-    group: int
-    work_offset: int
-    """The place in decide's log that it follows from."""
-    size: int
-    """Deliveries, fallbacks included."""
-    open: int
-    spawned: int = 0
-    attempts_from: int = 0
-    """Nothing in its partition of `attempts` below this concerns it."""
-    ended_keys: list[str] = field(default_factory=list)
-    """Delivery keys, for the marks of the day."""
+from flows.steps.lanes.in_hand import OpenRecord
 
 
 @dataclass(slots=True)
@@ -39,8 +24,8 @@ class GroupCounts:
     open: int = 0
     furthest: int = -1
     """The highest work offset accepted."""
-    beyond: list[Job] = field(default_factory=list)
-    """Jobs whose work offset is above the last X that was published."""
+    beyond: list[OpenRecord] = field(default_factory=list)
+    """Records whose work offset is above the last X that was published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +43,7 @@ class LaneCounts:
     """The counts of the groups of one lane; for one thread at a time."""
 
     def __init__(self, accepted: dict[int, int], fallbacks: dict[int, int], furthest: dict[int, int]) -> None:
-        """Begin with what was stored; `fallbacks` of jobs that are open still come again with their ends."""
+        """Begin with what was stored; `fallbacks` of records that are open still come again with their ends."""
         self.groups = {group: GroupCounts(count, fallbacks.get(group, 0)) for group, count in accepted.items()}
         for group, offset in furthest.items():
             self._of(group).furthest = offset
@@ -67,27 +52,24 @@ class LaneCounts:
         self._changed = set(self.groups)
         self._sample: dict[int, int] = {}
 
-    def accept(self, job: Job, *, again: bool) -> None:
-        """A job was taken; `again`: after a restart, it was counted as accepted before."""
-        counts = self._of(job.group)
-        counts.open += job.size
-        self.open += job.size
+    def accept(self, record: OpenRecord, *, again: bool) -> None:
+        """A record was opened; `again`: after a restart, it was counted as accepted before."""
+        counts = self._of(record.group)
+        counts.open += record.size
+        self.open += record.size
         if not again:
-            counts.accepted += job.size
-        counts.furthest = max(counts.furthest, job.work_offset)
-        counts.beyond.append(job)
-        self._changed.add(job.group)
+            counts.accepted += record.size
+        counts.furthest = max(counts.furthest, record.work_offset)
+        counts.beyond.append(record)
+        self._changed.add(record.group)
 
-    def ended(self, job: Job, spawned: int) -> None:
-        """One of its deliveries ended, and fell back to `spawned` others."""
-        counts = self._of(job.group)
+    def ended(self, group: int, spawned: int) -> None:
+        """A delivery ended, and fell back to `spawned` others."""
+        counts = self._of(group)
         counts.open += spawned - 1
         self.open += spawned - 1
         counts.fallbacks += spawned
-        job.open += spawned - 1
-        job.size += spawned
-        job.spawned += spawned
-        self._changed.add(job.group)
+        self._changed.add(group)
 
     @property
     def sampled(self) -> bool:
@@ -108,9 +90,9 @@ class LaneCounts:
 
     def _settle(self, group: int, offset: int) -> SettledCounts:
         counts = self.groups[group]
-        counts.beyond = [job for job in counts.beyond if job.work_offset > offset]
-        later = sum(job.size for job in counts.beyond)
-        spawned = sum(job.spawned for job in counts.beyond)
+        counts.beyond = [record for record in counts.beyond if record.work_offset > offset]
+        later = sum(record.size for record in counts.beyond)
+        spawned = sum(record.spawned for record in counts.beyond)
         return SettledCounts(
             group, offset, counts.accepted - later + spawned, counts.fallbacks - spawned, counts.open - later
         )

@@ -7,13 +7,12 @@ again after a crash, with the same key and content, is above the mark: the ledge
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from connectors.log.interface import Log, NewRecord
 from connectors.metrics import DEAD_LETTERS
-from flows.steps.deliver.counts import SettledCounts
 from flows.steps.sending.records import delivery_record, kind_of, verdict_of
 from flows.steps.sending.task import SendTask
 from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, failed_delivery_id
@@ -21,17 +20,18 @@ from state.model.keys import key_group, partition_of_group
 
 _encode = msgspec.json.Encoder().encode
 OUTPUT_TOPICS = ("ledger", "endpoints", "dead_letters")
+_SOURCES = {"deliver": "s", "transactional": "p"}
 
 
 class LedgerWriter:
     """Encodes for one lane; for one thread at a time."""
 
-    def __init__(self, log: Log, run_ms: int, *, source: str) -> None:
+    def __init__(self, log: Log, run_ms: int, *, station: Literal["deliver", "transactional"]) -> None:
         self._partitions = {topic: log.partitions(topic) for topic in OUTPUT_TOPICS}
-        self._run_ms, self._source = run_ms, source
+        self._run_ms, self._station, self._source = run_ms, station, _SOURCES[station]
         self._number = 0
 
-    def ended(self, task: SendTask, came_from: tuple[str, int, int], *, stage: str) -> list[NewRecord]:
+    def ended(self, task: SendTask, came_from: tuple[str, int, int]) -> list[NewRecord]:
         """Everything that follows from the end of a delivery; `came_from` is topic, partition, offset."""
         emission, history = task.emission, task.history
         group = key_group(emission.user)
@@ -44,27 +44,19 @@ class LedgerWriter:
         kind = kind_of(history.reason)
         if kind != "failed" or (history.outcome == "DEAD_LETTER" and verdict is None):
             letter = DeadLetter(
-                id=failed_delivery_id(stage, came_from, task.key),
+                id=failed_delivery_id(self._station, came_from, task.key),
                 source=came_from,
                 kind=kind,
                 error=history.reason or "",
                 event_id=emission.first_event_id,
                 sender_id=emission.sender_id,
                 type=emission.type,
-                stage=stage,
+                stage=self._station,
                 at=history.ended_at or 0,
             )
             records.append(self.record("dead_letters", group, key, letter, LETTER_SCHEMA.decode()))
-            DEAD_LETTERS.labels(stage).inc()
+            DEAD_LETTERS.labels(self._station).inc()
         return records
-
-    def counts(self, owner: str, counts: SettledCounts) -> NewRecord:
-        """The totals of a group."""
-        value = {
-            "kind": "counts", "owner": owner, "group": counts.group, "offset": counts.offset,
-            "accepted": counts.accepted, "fallbacks": counts.fallbacks, "in_flight": counts.in_flight,
-        }  # fmt: skip
-        return self.record("ledger", counts.group, b"%d" % counts.group, value, "counts/1+json")
 
     def record(self, topic: str, group: int, key: bytes, value: Any, schema: str) -> NewRecord:
         """A record of a group with the next `seq`."""

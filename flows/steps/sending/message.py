@@ -26,10 +26,10 @@ def message_or_end(
     """What a try says, or the end of the task without one; whatever one payload brings about, the others go on."""
     if (planned := forbidden(task, now, is_stopped)) is not None:
         return planned
-    if task.stage.owner.killed_by(task.stage):
+    if task.stage.owner.killed_by():
         return Planned("DEAD_LETTER", KILLED)
     try:
-        with task.stage.owner.rendering(task.stage):
+        with task.stage.owner.rendering():
             return render(task.emission, task.channel)
     except TemplateError as error:
         _logger.warning("template_failed", type=task.emission.type, error=str(error))

@@ -119,7 +119,7 @@ class Sender:
         idle = channel is None or stage.advanced or stage.accepted_by(due)
         late = self._parts.now_ms() > stage.emission.valid_until
         tasks = [] if channel is None or idle or late else stage.next_stage(channel).make_tasks()
-        stage.owner.hurried(stage, len(tasks))
+        stage.owner.hurried(len(tasks))
         self._take(tasks)
 
     def _can_use(self, stage: Stage, entry: ChannelAddresses) -> bool:

@@ -1,7 +1,7 @@
 """One delivery on its way: what is sent to whom, what is known of it, and who its siblings are.
 
 A stage is one channel of one emission with all its devices; when it falls back it makes the next stage. Tasks and
-stages are changed by the sender's event loop only; what ended is handed to `Stage.on_end`.
+stages are changed by the sender's event loop only; what ended is told to their owner.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from connectors.control import Scope
 from operators.attempts import DeliveryHistory
@@ -51,22 +51,22 @@ class SendTask:
 
 
 class StageOwner(Protocol):
-    """Who is told what becomes of a stage; called on the sender's loop, so it only takes note."""
+    """Whose stage it is: it is told what becomes of it. Called on the sender's loop, so it only takes note."""
 
     def ended(self, task: SendTask, spawned: int) -> None:
         """Once per task, when its end is stored; `spawned` deliveries of the next channel take its place."""
         ...
 
-    def rendering(self, stage: Stage) -> AbstractContextManager[None]:
+    def hurried(self, spawned: int) -> None:
+        """A stage's timer came: so many deliveries of the next channel were begun, perhaps none."""
+        ...
+
+    def rendering(self) -> AbstractContextManager[None]:
         """Around what makes a message of an emission: so it is found out if that ends the process."""
         ...
 
-    def killed_by(self, stage: Stage) -> bool:
+    def killed_by(self) -> bool:
         """Whether it was found out: nothing of this record is rendered any more."""
-        ...
-
-    def hurried(self, stage: Stage, spawned: int) -> None:
-        """The stage's timer came: so many deliveries of the next channel were begun, perhaps none."""
         ...
 
 
@@ -83,8 +83,6 @@ class Stage:
     find: FindHistory
     """What `attempts` said of a key when the lane started."""
     owner: StageOwner
-    job: Any = None
-    """Whatever the owner needs to know it by."""
     tasks: list[SendTask] = field(default_factory=list)
     advanced: bool = False
     """The next channel was begun already."""

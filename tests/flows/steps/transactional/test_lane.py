@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from helpers.feeding import System, now_ms, token
@@ -18,10 +19,11 @@ from connectors.log.interface import NewRecord, Record
 from connectors.log.read_to_ends import read_to_ends
 from connectors.providers.channel import CheckResult, Delivery, Failed, Result, Sent
 from flows.config.settings import load_settings
+from flows.steps.lanes.lane import Lane
+from flows.steps.lanes.parts import LaneParts
 from flows.steps.sending.queue import ProviderLane
 from flows.steps.sending.sender import Sender, SenderParts
-from flows.steps.transactional.lane import P0Lane
-from flows.steps.transactional.parts import P0Parts
+from flows.steps.transactional.strategy import TOPIC, DecisionRules, TransactionalStrategy
 from operators.retry import BUDGETS
 from operators.transactional import HURRY_MS
 from state.disk.poison import STARTS_MAX
@@ -72,7 +74,7 @@ class Lanes:
         return now_ms() - self._behind_ms
 
     @contextmanager
-    def started(self, **providers: Provider) -> Iterator[P0Lane]:
+    def started(self, **providers: Provider) -> Iterator[Lane]:
         """What is not handed out at the end is lost, as after a kill."""
         log = self.system.log
         sender = Sender(
@@ -85,11 +87,12 @@ class Lanes:
             )
         )
         sender.start()
-        parts = P0Parts(
-            directory=self.system.directory / "state" / "transactional", log=log, sender=sender,
-            registry=self._registry, now_ms=self.clock, run_ms=now_ms(), retention_ms=86_400_000,
+        parts = LaneParts(
+            station="transactional", directory=self.system.directory / "state" / "transactional", log=log,
+            sender=sender, topics=[TOPIC], lanes=log.partitions(TOPIC), now_ms=self.clock, run_ms=now_ms(),
         )  # fmt: skip
-        lane = P0Lane(parts, self.number)
+        rules = DecisionRules(self._registry, retention_ms=86_400_000)
+        lane = Lane(parts, self.number, partial(TransactionalStrategy, rules=rules))
         try:
             yield lane
         finally:
@@ -105,7 +108,7 @@ class Lanes:
         return records
 
 
-def settle(lane: P0Lane) -> list[NewRecord]:
+def settle(lane: Lane) -> list[NewRecord]:
     """Collect until every delivery has ended."""
     records = lane.collect()
 

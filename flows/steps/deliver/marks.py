@@ -1,0 +1,46 @@
+"""The marks of a deliver lane: which records of decide it has taken (TOPICS.md, "Repeated outputs")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from connectors.log.interface import Record
+from connectors.log.read_to_ends import Place
+from state.deliver.store import MarkKey
+from state.inbox.operations import Sequence, parse_sequence
+from state.model.envelope import header
+from state.model.errors import MalformedRecordError
+
+
+class LaneMarks:
+    """The last `seq` taken per topic, partition, source and key group (TOPICS.md)."""
+
+    def __init__(self, stored: Mapping[MarkKey, tuple[int, int]]) -> None:
+        self.all = dict(stored)
+
+    def is_new(self, place: Place, sequence: Sequence) -> bool:
+        """Whether it is above its mark."""
+        return sequence.mark > self.all.get(_key(place, sequence), (-1, -1))
+
+    def take(self, place: Place, sequence: Sequence) -> None:
+        """Make it the mark."""
+        self.all[_key(place, sequence)] = sequence.mark
+
+    def pass_over(self, record: Record) -> None:
+        """It was dealt with, whatever came of it; a record whose `seq` does not read has no mark."""
+        with suppress(MalformedRecordError):
+            place, sequence = (record.topic, record.partition), parse_sequence(header(record.headers, "seq"))
+            if self.is_new(place, sequence):
+                self.take(place, sequence)
+
+    def furthest(self) -> dict[int, int]:
+        """The highest offset per key group."""
+        found: dict[int, int] = {}
+        for (_, _, group), (offset, _) in self.all.items():
+            found[group] = max(found.get(group, -1), offset)
+        return found
+
+
+def _key(place: Place, sequence: Sequence) -> MarkKey:
+    return f"{place[0]}/{place[1]}", sequence.source, sequence.group

@@ -1,0 +1,272 @@
+"""What a lane of deliver does in its own way: others have decided what it sends (P1 and P2).
+
+Lane n has the n-th partition of P1 and of P2 of every deliver topic. A record is accepted once: by its `seq`, by its
+place after a restart, by its delivery keys for a day, or as `deliver/again.py` says if it is marked so. It becomes one
+task per device. The lane commits by epoch, behind what was handed out; a restart finds in `attempts` what became of
+everything since.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from connectors.log.interface import NewRecord, Record
+from connectors.log.read_to_ends import Place
+from connectors.metrics import DELIVERIES_OPEN
+from flows.steps.deliver.again import AttemptSearch, Held, Redeliveries, keys_of
+from flows.steps.deliver.counts import LaneCounts
+from flows.steps.deliver.marks import LaneMarks
+from flows.steps.lanes.in_hand import InHand, OpenRecord
+from flows.steps.lanes.parts import LaneParts, lane_path
+from flows.steps.sending.task import FindHistory, SendTask
+from operators.attempts import UNKNOWN, DeliveryHistory
+from state.deliver.store import LaneCommit, SendingStore, key_digest
+from state.disk.poison import PoisonJournal
+from state.inbox.operations import parse_sequence
+from state.model.dead_letter import AGAIN_HEADER
+from state.model.delivery import ToDeliver, decode_to_deliver
+from state.model.envelope import header, schema_of
+from state.model.errors import MalformedRecordError
+
+NOT_RETAINED = "attempts_not_retained"
+_COUNTS_SETTLE_S = 0.5
+
+
+class _Taken(NamedTuple):
+    """A record that was read, before it is open."""
+
+    record: OpenRecord
+    tasks: list[SendTask]
+    counted: bool
+    """It was open at the restart, so its deliveries were counted as accepted before."""
+
+
+class DeliverStrategy:
+    """See the module, and `LaneStrategy`."""
+
+    def __init__(self, parts: LaneParts, number: int, poison: PoisonJournal) -> None:
+        self._parts, self._number = parts, number
+        self._store = SendingStore(lane_path(parts.directory, number))
+        state = self._store.load()
+        self._fresh, self._marks = state.fresh, LaneMarks(state.marks)
+        self._reopen = {place: state.open_offsets[place] | state.held_offsets[place] for place in state.open_offsets}
+        self._uncounted = state.held_offsets
+        self._accepted, self._fallbacks = dict(state.accepted), dict(state.fallbacks)
+        self._counts = LaneCounts(state.accepted, state.fallbacks, self._marks.furthest())
+        self._sampled_at, self._ends = 0.0, dict[Place, int]()
+        self._waiting = Redeliveries(parts.log, parts.now_ms, self._remember_ended)
+        self._taken: list[_Taken] = []
+        self._keys: set[str] = set()
+        self._dirty = False
+        self.in_hand = InHand(
+            parts, number, poison,
+            next_offsets=state.next_offsets, reopen=self._reopen, attempts_from=state.attempts_from,
+        )  # fmt: skip
+
+    @property
+    def open(self) -> int:
+        """Deliveries accepted and not ended, and those that wait to be."""
+        return self._counts.open + self._waiting.size
+
+    def has_room(self, open_max: int) -> bool:
+        """What waits for the lane to have read on as far as it must does not count."""
+        return (self._counts.open if self.in_hand.catches_up else self.open) < open_max
+
+    def begin(self) -> None:
+        return
+
+    # a batch of records
+
+    def read(self, record: Record) -> None:
+        """Make the tasks of a record that is new, or was open at the restart; nothing of any other."""
+        place, offset = (record.topic, record.partition), record.offset
+        resumed = offset < self.in_hand.next.get(place, 0)
+        if resumed and (offset not in self._reopen.get(place, ()) or offset in self.in_hand.records.get(place, ())):
+            return
+        sequence = parse_sequence(header(record.headers, "seq"))
+        again, is_new = header(record.headers, AGAIN_HEADER) is not None, self._marks.is_new(place, sequence)
+        if not (resumed or again or is_new):
+            return
+        opened = OpenRecord(self.in_hand, place, offset, sequence.group, sequence.offset)
+        counted = resumed and offset not in self._uncounted.get(place, ())
+        emissions = decode_to_deliver(schema_of(record.headers), record.value)
+        if not again:
+            tasks = _all_tasks(opened, emissions, self.in_hand.find(place[1]))
+            self._preset_lost(tasks, place[1], record.timestamp_ms)
+            self._taken.append(_Taken(opened, tasks, counted))
+        elif emissions:
+            self._waiting.hold(Held(opened, emissions, counted, is_new, self._begun(place[1], emissions)))
+        if is_new:
+            self._marks.take(place, sequence)
+
+    def refused(self, record: Record, error: Exception | None) -> None:
+        if not isinstance(error, MalformedRecordError):  # it is decide's: written twice it is one
+            self._marks.pass_over(record)
+
+    def admit(self) -> list[NewRecord]:
+        taken, self._taken, self._dirty = self._taken, [], True
+        self._open_all(taken)
+        DELIVERIES_OPEN.labels(str(self._number)).set(self.open)
+        return []
+
+    def _preset_lost(self, tasks: Sequence[SendTask], partition: int, written_ms: int) -> None:
+        """A lane that begins anew does not send what `attempts` may have known once."""
+        lost = self.in_hand.recovered[partition].trimmed_before_ms
+        if self._fresh and lost is not None and written_ms < lost:
+            _preset_unknown(tasks)
+
+    def _open_all(self, taken: Sequence[_Taken], search: AttemptSearch | None = None) -> None:
+        """Open the records; a key that is open already, or ended within its day, is left out."""
+        sent = self._store.sent_among(
+            {key_digest(task.key) for each in taken for task in each.tasks}, self._parts.now_ms()
+        )
+        for record, all_tasks, counted in taken:
+            tasks = [task for task in all_tasks if self._is_unsent(task, sent)]
+            if tasks:
+                record.attempts_from = self._attempts_begin(record.place[1], tasks, search)
+                self.in_hand.open(record, tasks)
+            self._counts.accept(record, again=counted)
+            if not counted:
+                self._accepted[record.group] = self._accepted.get(record.group, 0) + record.size
+
+    def _is_unsent(self, task: SendTask, sent: Collection[bytes]) -> bool:
+        if task.key in self._keys or (sent and key_digest(task.key) in sent):
+            task.stage.tasks.remove(task)
+            return False
+        self._keys.add(task.key)
+        return True
+
+    # what was handed out again
+
+    def go_on(self) -> list[NewRecord]:
+        """Open what was handed out again and has been compared with `attempts`; what was open at the start is first."""
+        for held, search in () if self.in_hand.catches_up else self._waiting.ready():
+            tasks = _all_tasks(held.record, held.emissions, partial(self._waiting.find, held))
+            if not search.reaches_back(held.since_ms, self._parts.now_ms()):
+                tasks = _without_attempts(tasks, is_new=held.is_new)
+            self._open_all([_Taken(held.record, tasks, held.counted)], search)
+            self._dirty = True
+        return []
+
+    def _begun(self, partition: int, emissions: Sequence[ToDeliver]) -> dict[str, DeliveryHistory]:
+        """What the start found of these in `attempts`; a record that is open keeps what concerns its emissions."""
+        find, found = self.in_hand.find(partition), dict[str, DeliveryHistory]()
+        for emission in emissions:
+            keys = list(keys_of(emission))
+            if self._keys.isdisjoint(keys):
+                found |= {key: history for key in keys if (history := find(key)) is not None}
+        return found
+
+    def _remember_ended(self, keys: list[str]) -> None:
+        """From a search's thread: not to be sent again, unless it is open here and its end has yet to be told."""
+        with self.in_hand.lock:
+            told = [key for key in keys if key not in self._keys and key not in self._waiting.begun]
+            self._store.remember_sent(told, self._parts.now_ms())
+
+    # ends and counts
+
+    def ended(self, record: OpenRecord, task: SendTask | None, spawned: int) -> None:
+        assert task is not None, "deliver hurries nothing"
+        self._counts.ended(record.group, spawned)
+        record.ended_keys.append(task.key)
+
+    def counts(self, *, last: bool) -> list[tuple[int, Mapping[str, object]]]:
+        """See `deliver/counts.py`: sample, wait, take the ends, and settle when everything below them was read."""
+        if last:  # decide has ended before: what was read is all there is, so they can be told without the usual wait
+            return self._settled() if self.in_hand.has_read(self.in_hand.ends()) and self._counts.sample() else []
+        now = time.monotonic()
+        if not self._counts.sampled:
+            if self._counts.sample():
+                self._sampled_at = now
+            return []
+        if not self._ends and now - self._sampled_at >= _COUNTS_SETTLE_S:
+            self._ends = self.in_hand.ends()
+        if not self._ends or not self.in_hand.has_read(self._ends):
+            return []
+        self._ends = {}
+        return self._settled()
+
+    def _settled(self) -> list[tuple[int, Mapping[str, object]]]:
+        return [
+            (each.group, {
+                "kind": "counts", "owner": "deliver", "group": each.group, "offset": each.offset,
+                "accepted": each.accepted, "fallbacks": each.fallbacks, "in_flight": each.in_flight,
+            })
+            for each in self._counts.settle()
+        ]  # fmt: skip
+
+    # the file
+
+    def commit(self, closing: Sequence[OpenRecord]) -> None:
+        if not (closing or self._dirty):
+            return
+        self._dirty = self.in_hand.closes_soon
+        sent: list[str] = []
+        for record in closing:
+            sent += record.ended_keys
+            record.ended_keys = []
+            self._fallbacks[record.group] = self._fallbacks.get(record.group, 0) + record.spawned
+        places = self.in_hand.next
+        self._store.commit(
+            LaneCommit(
+                next_offsets=places,
+                open_offsets={place: self._open_offsets(place) for place in places},
+                held_offsets={place: self._held_offsets(place) for place in places},
+                attempts_from={
+                    partition: self.in_hand.lowest_attempts(partition, self._attempts_end(partition))
+                    for partition in self.in_hand.recovered
+                },
+                marks=self._marks.all,
+                totals={group: (n, self._fallbacks.get(group, 0)) for group, n in self._accepted.items()},
+                sent=map(key_digest, sent),
+                now=self._parts.now_ms(),
+            )
+        )
+        self._keys.difference_update(sent)
+
+    def forget(self) -> None:
+        self._store.forget_sent(self._parts.now_ms())
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _open_offsets(self, place: Place) -> set[int]:
+        """What is open, and what was before the restart and has not been read again."""
+        reached, uncounted = self.in_hand.reached(place), self._uncounted.get(place, ())
+        before = {o for o in self._reopen.get(place, ()) if o >= reached and o not in uncounted}
+        return self.in_hand.records.get(place, {}).keys() | self._waiting.offsets(place, counted=True) | before
+
+    def _held_offsets(self, place: Place) -> set[int]:
+        before = {offset for offset in self._uncounted.get(place, ()) if offset >= self.in_hand.reached(place)}
+        return self._waiting.offsets(place, counted=False) | before
+
+    def _attempts_begin(self, partition: int, tasks: Sequence[SendTask], search: AttemptSearch | None) -> int:
+        """Attempts of these tasks, and of what they fall back to, stand here or above."""
+        if not any(task.known for task in tasks):
+            return self._attempts_end(partition)
+        start = self.in_hand.recovered[partition].start
+        return start if search is None else min(search.start, start)
+
+    def _attempts_end(self, partition: int) -> int:
+        """As `InHand.attempts_end`; what waits may have its attempts anywhere in what was read at the start."""
+        return self.in_hand.recovered[partition].start if self._waiting.begun else self.in_hand.attempts_end(partition)
+
+
+def _all_tasks(record: OpenRecord, emissions: Sequence[ToDeliver], find: FindHistory) -> list[SendTask]:
+    """Tasks for the devices of the emissions of one record."""
+    return [task for stage in record.stages(emissions, find) for task in stage.make_tasks()]
+
+
+def _preset_unknown(tasks: Sequence[SendTask]) -> None:
+    for task in tasks:
+        if not task.known:
+            task.preset = (UNKNOWN, NOT_RETAINED)
+
+
+def _without_attempts(tasks: list[SendTask], *, is_new: bool) -> list[SendTask]:
+    """Nothing may be sent; what was perhaps taken in long ago is left to what the ledger says of it."""
+    _preset_unknown(tasks)
+    return tasks if is_new else [task for task in tasks if task.known]

@@ -1,0 +1,221 @@
+"""What a lane has in hand: the records whose deliveries are under way, and what `attempts` says of them.
+
+A record is opened with its deliveries. It is over when all of them, and those that they fell back to, have ended. It is
+closed two epochs later: by then everything that was handed out about its ends is certainly in the log. A kill in
+between repeats records with the same keys and the same content, never a send.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from connectors.log.read_to_ends import Place, Reached
+from flows.steps.lanes.parts import LaneParts
+from flows.steps.sending.attempts import recover
+from flows.steps.sending.task import FindHistory, SendTask, Stage
+from state.disk.poison import PoisonJournal
+from state.model.delivery import ToDeliver
+
+RENDERING = -2
+"""In the journal, in place of a key group: the record was read, and one of its deliveries is being rendered."""
+
+
+@dataclass(slots=True, eq=False)
+class OpenRecord:
+    """A record of the log with its deliveries. The sender knows it as the owner of their stages (`StageOwner`)."""
+
+    in_hand: InHand
+    place: Place
+    offset: int
+    group: int
+    work_offset: int = -1
+    """Of deliver: the place in decide's log that it follows from."""
+    open: int = 0
+    """Deliveries, and timers of push_first, that have not ended."""
+    size: int = 0
+    """Deliveries, fallbacks included."""
+    spawned: int = 0
+    """Fallbacks."""
+    attempts_from: int = 0
+    """Nothing in its partition of `attempts` below this concerns it."""
+    delivered: bool = False
+    """A provider took one of them."""
+    ended_keys: list[str] = field(default_factory=list)
+
+    def ended(self, task: SendTask, spawned: int) -> None:
+        self.in_hand.notes.append(Note(self, task, spawned))
+
+    def hurried(self, spawned: int) -> None:
+        self.in_hand.notes.append(Note(self, None, spawned))
+
+    def killed_by(self) -> bool:
+        return self.in_hand.poison.suspect(*self.place, self.offset, RENDERING)
+
+    def rendering(self) -> AbstractContextManager[None]:
+        return self.in_hand.poison.processing(*self.place, self.offset, RENDERING)
+
+    def stages(self, emissions: Iterable[ToDeliver], find: FindHistory) -> list[Stage]:
+        """The first channel of each emission; the others follow from it."""
+        return [Stage(each, each.channel, each.devices, each.rest, self.place[1], find, self) for each in emissions]
+
+
+class Note(NamedTuple):
+    """What the sender leaves word of: the end of a delivery, or a timer of push_first (no task)."""
+
+    record: OpenRecord
+    task: SendTask | None
+    spawned: int
+    """Deliveries that it brought about."""
+
+
+class InHand:
+    """Of one lane. Whoever changes it holds `lock`; only `notes` is written by the sender's loop."""
+
+    def __init__(
+        self,
+        parts: LaneParts,
+        number: int,
+        poison: PoisonJournal,
+        *,
+        next_offsets: Mapping[Place, int],
+        reopen: Mapping[Place, Iterable[int]],
+        attempts_from: Mapping[int, int],
+    ) -> None:
+        """Go on with what is stored, and read `attempts` to its end: nothing may be sent before.
+
+        :raises LogError: the log cannot be read.
+        """
+        self.lock = threading.RLock()
+        self.poison, self.notes = poison, deque[Note]()
+        self.next = dict(next_offsets)
+        """Records below were taken, by topic and partition."""
+        self.recovered = {
+            partition: recover(parts.log, partition, attempts_from.get(partition, 0))
+            for partition in parts.partitions(number)
+        }
+        self.records: dict[Place, dict[int, OpenRecord]] = {}
+        self.unfinished = 0
+        """Records that are not over."""
+        self._parts, self._places = parts, parts.places(number)
+        starts = {place: self._start(place, reopen.get(place, ())) for place in self._places}
+        self._reached = Reached(parts.log, parts.now_ms, starts)
+        self._catch_up = self.ends()
+        self._over: list[OpenRecord] = []
+        self._over_before: list[OpenRecord] = []
+        self._tasks: list[SendTask] = []
+        self._timers: list[tuple[Stage, int]] = []
+
+    def _start(self, place: Place, reopen: Iterable[int]) -> int:
+        """Where this run begins to read; what the log lost was given up before (`flows.recovery.restore`)."""
+        begin = self._parts.log.begin_offset(*place)
+        return max(begin, min([self.next[place], *reopen])) if place in self.next else begin
+
+    # what was read
+
+    def passed(self, place: Place, offset: int) -> None:
+        """A record was taken, whatever came of it."""
+        self._reached[place] = offset + 1
+        self.next[place] = max(self.next.get(place, 0), offset + 1)
+
+    def reached(self, place: Place) -> int:
+        """How far this run has read."""
+        return self._reached[place]
+
+    def ends(self) -> dict[Place, int]:
+        """The present ends of what the lane reads."""
+        return {place: self._parts.log.end_offset(*place) for place in self._places}
+
+    def has_read(self, ends: Mapping[Place, int]) -> bool:
+        """Whether everything below these offsets was read."""
+        return self._reached.has(ends)
+
+    @property
+    def catches_up(self) -> bool:
+        """Whether something that was in the log at the start was not read yet."""
+        return bool(self._catch_up)
+
+    def forget_histories(self) -> None:
+        """Once the lane has caught up: whatever was read again has taken over what was known of it."""
+        if self._catch_up and self.has_read(self._catch_up):
+            self._catch_up = {}
+            for recovered in self.recovered.values():
+                self._parts.sender.after(recovered.histories.clear)
+
+    # records
+
+    def find(self, partition: int) -> FindHistory:
+        """What `attempts` said of a key; each is asked for once."""
+        histories = self.recovered[partition].histories
+        return lambda key: histories.pop(key, None)
+
+    def open(self, record: OpenRecord, tasks: Sequence[SendTask], timers: Sequence[tuple[Stage, int]] = ()) -> None:
+        """Have its deliveries sent with the next `submit`; `timers` are those of push_first, and when they are due."""
+        record.size, record.open = len(tasks), len(tasks) + len(timers)
+        self.records.setdefault(record.place, {})[record.offset] = record
+        self.unfinished += 1
+        self._tasks += tasks
+        self._timers += timers
+        if not record.open:
+            self._finish(record)
+
+    def submit(self) -> None:
+        """Hand to the sender what was opened."""
+        tasks, self._tasks = self._tasks, []
+        if tasks:
+            self._parts.sender.submit(tasks)
+        timers, self._timers = self._timers, []
+        for stage, due in timers:
+            self._parts.sender.hurry_at(stage, due)
+
+    def note(self, record: OpenRecord, spawned: int) -> None:
+        """One of its deliveries, or a timer, is over, and brought about so many deliveries."""
+        record.open += spawned - 1
+        record.size += spawned
+        record.spawned += spawned
+        if not record.open:
+            self._finish(record)
+
+    def _finish(self, record: OpenRecord) -> None:
+        self.unfinished -= 1
+        self._over.append(record)
+
+    def close_over(self) -> list[OpenRecord]:
+        """An epoch is complete: the records to close."""
+        closing, self._over_before, self._over = self._over_before, self._over, []
+        for record in closing:
+            del self.records[record.place][record.offset]
+        return closing
+
+    @property
+    def closes_soon(self) -> bool:
+        """Whether the next `close_over` gives anything."""
+        return bool(self._over_before)
+
+    # the topic `attempts`
+
+    def attempts_begin(self, partition: int, tasks: Iterable[SendTask]) -> int:
+        """Attempts of these, and of what they fall back to, stand here or above."""
+        known = any(task.known for task in tasks)
+        return self.recovered[partition].start if known else self.attempts_end(partition)
+
+    def attempts_end(self, partition: int) -> int:
+        """Attempts of whatever is new from now on stand here or above."""
+        recovered = self.recovered[partition]
+        if recovered.histories:  # what is read again may have its attempts anywhere there
+            return recovered.start
+        return max(recovered.end, self._parts.sender.attempts.ends[partition])
+
+    def lowest_attempts(self, partition: int, default: int) -> int:
+        """Below this, nothing concerns a record that is not closed; `default` where there is none."""
+        found = (
+            record.attempts_from
+            for (_, number), records in self.records.items()
+            if number == partition
+            for record in records.values()
+        )
+        return min(found, default=default)

@@ -1,0 +1,206 @@
+"""One lane of deliver or of transactional: from records of the log to the sender, and from what ended to the ledger.
+
+Both go the same way: read `attempts` to its end; read a batch of records; open their deliveries and hand them to the
+sender; tell what ended; two epochs later close it in the lane's file. What differs is a `LaneStrategy`: deliver is told
+what to send and commits by epoch, transactional decides by itself and commits before it sends.
+
+A record that does not decode, raises, or ended the process five times becomes a dead letter and changes nothing else.
+The letter is in the log before the record is passed. Where its deliveries can be told (it was rendering that killed),
+they end as DEAD_LETTER: the laws hold.
+
+    who                     calls                                       which
+    the step's thread       Lane.accept, Lane.collect                   change what is in hand, under its lock
+    a source's thread       Lane.epoch                                  the same; it may be another thread
+    the sender's loop       OpenRecord.ended, hurried                   leave a note, which `collect` reads
+                            OpenRecord.rendering, killed_by             write and read the journal of poison
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import structlog
+
+from connectors.log.interface import NewRecord, Record
+from connectors.metrics import DEAD_LETTERS, DELIVERIES
+from flows.steps.dead_letters import dead_letter, environment_failed
+from flows.steps.lanes.in_hand import InHand, Note, OpenRecord
+from flows.steps.lanes.parts import JOURNAL_NAME, LaneParts, lane_path
+from flows.steps.lanes.records import LedgerWriter
+from flows.steps.sending.task import SendTask
+from state.disk.lock import StateLock
+from state.disk.poison import PoisonJournal
+from state.model.dead_letter import error_text
+
+_FORGET_EVERY_MS = 600_000
+_logger = structlog.get_logger(__name__)
+
+
+class LaneStrategy(Protocol):
+    """What deliver and transactional do in their own way. A lane calls it under its lock, but for `counts`."""
+
+    in_hand: InHand
+
+    @property
+    def open(self) -> int:
+        """What has not ended, in the unit of the lane's bound."""
+        ...
+
+    def has_room(self, open_max: int) -> bool:
+        """Whether more may be read, by a bound on what is open; asked by sources."""
+        ...
+
+    def begin(self) -> None:
+        """A batch of records comes."""
+        ...
+
+    def read(self, record: Record) -> None:
+        """One record of the batch. Changes nothing before everything is made that may fail."""
+        ...
+
+    def refused(self, record: Record, error: Exception | None) -> None:
+        """It became a dead letter; no error: it ended the process."""
+        ...
+
+    def admit(self) -> list[NewRecord]:
+        """The batch is read: store what must be stored, and open what is to be sent. Gives outputs."""
+        ...
+
+    def go_on(self) -> list[NewRecord]:
+        """Open what did not come with a batch. Gives what a start writes again."""
+        ...
+
+    def ended(self, record: OpenRecord, task: SendTask | None, spawned: int) -> None:
+        """Count the end of a delivery, or of a timer, that was noted already."""
+        ...
+
+    def counts(self, *, last: bool) -> list[tuple[int, Mapping[str, object]]]:
+        """What the laws need, by key group, where it is time to tell it; `last`: the flow ends."""
+        ...
+
+    def commit(self, closing: Sequence[OpenRecord]) -> None:
+        """Store that these are closed, and what else is to be stored by epoch."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what is remembered for a time only."""
+        ...
+
+    def close(self) -> None:
+        """Free files and readers."""
+        ...
+
+
+MakeStrategy = Callable[[LaneParts, int, PoisonJournal], LaneStrategy]
+"""From the number of a lane, whose directory is owned."""
+
+
+class Lane:
+    """See the module."""
+
+    def __init__(self, parts: LaneParts, number: int, make: MakeStrategy) -> None:
+        """Own the lane's directory, and resume what is open.
+
+        :raises StateLockedError: another process owns the lane.
+        :raises LogError: the log cannot be read.
+        """
+        self._parts = parts
+        path = lane_path(parts.directory, number)
+        self._lock_file = StateLock.acquire(path.parent, f"{parts.station} lane {number}")
+        self._poison = PoisonJournal.open(path.with_name(JOURNAL_NAME), unit=parts.directory)
+        self._strategy = make(parts, number, self._poison)
+        self._in_hand = self._strategy.in_hand
+        self._writer = LedgerWriter(parts.log, parts.run_ms, station=parts.station)
+        self._letters: list[NewRecord] = []
+        self._forgot_at = parts.now_ms()
+        self._in_hand.submit()
+
+    @property
+    def open(self) -> int:
+        """What has not ended."""
+        return self._strategy.open
+
+    def has_room(self, open_max: int) -> bool:
+        """Whether more may be read."""
+        return self._strategy.has_room(open_max)
+
+    def accept(self, records: Sequence[Record]) -> list[NewRecord]:
+        """Take records, and begin to send what is in them."""
+        with self._in_hand.lock:
+            self._strategy.begin()
+            for record in records:
+                self._take(record)
+                self._in_hand.passed((record.topic, record.partition), record.offset)
+            if self._letters:  # nothing stands for these records: once they are passed, nothing would write them again
+                self._parts.log.append(self._letters)
+                self._letters = []
+            outputs = self._strategy.admit()
+            self._in_hand.submit()
+            self._in_hand.forget_histories()
+            return outputs
+
+    def collect(self, *, last: bool = False) -> list[NewRecord]:
+        """The records of what ended since the last call, and counts; `last`: the flow ends.
+
+        :raises Exception: what ended the sender.
+        """
+        if self._parts.sender.failure is not None:
+            raise self._parts.sender.failure
+        with self._in_hand.lock:
+            records = self._strategy.go_on()
+            self._in_hand.submit()
+            while self._in_hand.notes:
+                records += self._note(self._in_hand.notes.popleft())
+        for group, counts in self._strategy.counts(last=last):
+            records.append(self._writer.record("ledger", group, b"%d" % group, counts, "counts/1+json"))
+        return records
+
+    def epoch(self) -> None:
+        """The outputs handed out before the call before this one are in the log."""
+        with self._in_hand.lock:
+            self._in_hand.forget_histories()
+            self._strategy.commit(self._in_hand.close_over())
+            now = self._parts.now_ms()
+            if not self._in_hand.catches_up and now - self._forgot_at >= _FORGET_EVERY_MS:
+                self._forgot_at = now
+                self._strategy.forget()
+
+    def close(self) -> None:
+        """Give the lane back."""
+        self._strategy.close()
+        self._lock_file.release()
+
+    def _take(self, record: Record) -> None:
+        place = (record.topic, record.partition, record.offset)
+        if self._poison.suspect(*place):
+            self._refuse(record, None)
+            return
+        with self._poison.processing(*place):
+            try:
+                self._strategy.read(record)
+            except Exception as error:
+                if environment_failed(error):
+                    raise
+                self._refuse(record, error)
+
+    def _refuse(self, record: Record, error: Exception | None) -> None:
+        station, at = self._parts.station, self._parts.now_ms()
+        partitions = self._parts.log.partitions("dead_letters")
+        self._letters.append(dead_letter(record, error, stage=station, at=at, partitions=partitions))
+        self._strategy.refused(record, error)
+        DEAD_LETTERS.labels(station).inc()
+        _logger.error(
+            "record_refused", station=station, topic=record.topic, partition=record.partition, offset=record.offset,
+            error="killed" if error is None else error_text(error),
+        )  # fmt: skip
+
+    def _note(self, note: Note) -> list[NewRecord]:
+        """What the sender left word of; gives what the log is told."""
+        record, task, spawned = note
+        self._in_hand.note(record, spawned)
+        self._strategy.ended(record, task, spawned)
+        if task is None:
+            return []
+        DELIVERIES.labels(task.channel, task.history.outcome).inc()
+        return self._writer.ended(task, (*record.place, record.offset))

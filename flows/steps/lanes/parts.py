@@ -1,0 +1,46 @@
+"""What every lane is built from, and its place on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from connectors.log.interface import Log
+from connectors.log.read_to_ends import Place
+from flows.steps.sending.sender import Sender
+
+FILE_NAME = "lane.sqlite"
+JOURNAL_NAME = "poison"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneParts:
+    """What the lanes of one process share."""
+
+    station: Literal["deliver", "transactional"]
+    directory: Path
+    """DIR/state/STATION: one directory per lane below it."""
+    log: Log
+    sender: Sender
+    topics: Sequence[str]
+    """What the lanes read."""
+    lanes: int
+    """How many there are: lane n has the partitions n, n + lanes, ... of each topic."""
+    now_ms: Callable[[], int]
+    run_ms: int
+    """When the process started: it orders its ledger records after those of the run before."""
+
+    def partitions(self, lane: int) -> range:
+        """Those of a lane, in each topic and in `attempts`."""
+        return range(lane, self.log.partitions(self.topics[0]), self.lanes)
+
+    def places(self, lane: int) -> list[Place]:
+        """Everything that a lane reads."""
+        return [(topic, partition) for topic in self.topics for partition in self.partitions(lane)]
+
+
+def lane_path(directory: Path, lane: int) -> Path:
+    """Where a lane keeps its file."""
+    return directory / f"p{lane:03}" / FILE_NAME

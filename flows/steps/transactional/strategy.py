@@ -1,0 +1,296 @@
+"""What a lane of transactional does in its own way: it decides events of P0 by itself, and at once (DESIGN 2.8).
+
+For each batch: settings to their ends, repeats out, decide, store durably, only then send. A restart goes by what was
+stored: it writes the records of open decisions again (the same, with the same `seq`) and resumes their deliveries by
+`attempts`; P0 without an answer is sent again under the same provider-side id. A lane whose store is gone asks the
+ledger (`transactional/takeover.py`): what was decided is not decided again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+
+from connectors.log.interface import NewRecord, Record
+from connectors.log.read_to_ends import end_of_records
+from connectors.metrics import DELIVERIES_OPEN, P0_ACCEPTED_TO_PROVIDER_SECONDS
+from flows.steps.lanes.in_hand import InHand, OpenRecord
+from flows.steps.lanes.parts import LaneParts, lane_path
+from flows.steps.sending.task import SendTask
+from flows.steps.transactional.outputs import (
+    output_records,
+    pack_deliveries,
+    pack_records,
+    unpack_deliveries,
+    unpack_records,
+)
+from flows.steps.transactional.repeats import RepeatMarks
+from flows.steps.transactional.settings import LaneSettings
+from flows.steps.transactional.takeover import TakenOver, take_over
+from operators.transactional import HURRY_MS, check_p0, decide_p0
+from state.disk.poison import PoisonJournal
+from state.model.event import Event, decode_event
+from state.model.keys import key_group
+from state.model.records import Outputs
+from state.model.registry import Registry
+from state.model.work import refuse_deep
+from state.transactional.store import BatchCommit, GroupTotals, StoredDecision, TransactionalStore
+
+TOPIC = "events.p0"
+_COUNTS_EVERY_MS = 250
+_logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRules:
+    """What decisions go by, besides settings."""
+
+    registry: Registry
+    retention_ms: int
+    """How long decisions that are done are kept for replays."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one batch of events comes to."""
+
+    used: dict[str, int] = field(default_factory=dict)
+    """How far the settings were read."""
+    decisions: list[StoredDecision] = field(default_factory=list)
+    outputs: list[NewRecord] = field(default_factory=list)
+    lost: dict[int, int] = field(default_factory=dict)
+    """What is left of a group's lost deliveries."""
+
+
+class TransactionalStrategy:
+    """See the module, and `LaneStrategy`."""
+
+    def __init__(self, parts: LaneParts, number: int, poison: PoisonJournal, *, rules: DecisionRules) -> None:
+        """Read what is true now, and resume what is open."""
+        self._parts, self._number, self._rules = parts, number, rules
+        self._place = (TOPIC, number)
+        self._store = TransactionalStore(lane_path(parts.directory, number))
+        self._repeats = RepeatMarks(self._store, rules.registry)
+        self._partitions = {topic: parts.log.partitions(topic) for topic in ("ledger", "inbox")}
+        places = self._store.places()
+        self.in_hand = InHand(
+            parts, number, poison,
+            next_offsets={self._place: places[self._place]} if self._place in places else {},
+            reopen={}, attempts_from={number: self._store.attempts_from()},
+        )  # fmt: skip
+        self._before, self._before_end = self._take_over(places.get(self._place, 0))
+        self._totals = self._store.totals()
+        self._settings = LaneSettings(parts.log, self._store, number)
+        self._lost = self._store.lost()
+        self._in_flight: dict[int, int] = dict(self._lost)
+        self._fallbacks: dict[int, int] = {group: totals.fallbacks for group, totals in self._totals.items()}
+        self._changed: set[int] = set(self._totals)
+        self._now, self._counted_at = parts.now_ms(), 0
+        self._full = False
+        self._batch = _Batch()
+        self._resumed = self._resume()
+
+    @property
+    def open(self) -> int:
+        """Decisions whose deliveries have not all ended."""
+        return self.in_hand.unfinished
+
+    def has_room(self, open_max: int) -> bool:
+        """A lane that was full has to empty by a tenth: it is not told at every end."""
+        room = self.open < (open_max - open_max // 10 if self._full else open_max)
+        if not room and not self._full:
+            _logger.error("p0_lane_full", partition=self._number, open=self.open, effect="its events wait in the log")
+        self._full = not room
+        return room
+
+    # a batch of events
+
+    def begin(self) -> None:
+        used = self._settings.catch_up()
+        self._batch = _Batch(used={f"{topic}/{number}": offset for (topic, number), offset in used.items()})
+        self._now = max(self._now, self._parts.now_ms())  # the clock of decisions never falls
+
+    def read(self, record: Record) -> None:
+        """Decide an event."""
+        if record.offset < self.in_hand.next.get(self._place, 0):
+            return
+        refuse_deep(record.value, "event")
+        event = decode_event(record.value)
+        user = check_p0(event)
+        at = min(self._now, event.ingested_at) if record.offset < self._before_end else self._now
+        if record.offset in self._before.decided:
+            self._go_by_ledger(record, event, user)
+            self._repeats.mark(event, at)
+        elif not self._repeats.is_repeat(event, at):
+            self._decide(record, event, user)
+            self._repeats.mark(event, at)
+
+    def _decide(self, record: Record, event: Event, user: str) -> None:
+        out = self._decided(event, user, self._settings.switches(), self._now, record.offset)
+        group = key_group(user)
+        records = output_records(out, group, record.offset, self._partitions)
+        used = msgspec.json.encode(self._batch.used)
+        decision = StoredDecision(
+            record.offset, self._now, record.value, pack_deliveries(out), pack_records(records), used
+        )
+        self._count(group, record.offset, out)
+        self._batch.outputs += records
+        self._batch.decisions.append(decision)
+
+    def _decided(
+        self, event: Event, user: str, switches: Mapping[tuple[str, str], int], now: int, place: int
+    ) -> Outputs:
+        settings = self._settings.of(user)
+        return decide_p0(event, user, settings, switches, registry=self._rules.registry, now=now, place=place)
+
+    def refused(self, record: Record, error: Exception | None) -> None:
+        return
+
+    def admit(self) -> list[NewRecord]:
+        batch, places = self._batch, {self._place: self.in_hand.next[self._place]}
+        changed = {group: self._totals[group] for group in self._changed}
+        self._store.commit(BatchCommit(places, batch.decisions, self._repeats.take_new(), changed, batch.lost))
+        for decision in batch.decisions:
+            self._open(decision)
+        return batch.outputs
+
+    def _open(self, decision: StoredDecision) -> None:
+        """Begin the deliveries of a decision that is stored."""
+        group = key_group(decode_event(decision.event).target or "")
+        record = OpenRecord(self.in_hand, self._place, decision.offset, group)
+        stages = record.stages(unpack_deliveries(decision.deliveries), self.in_hand.find(self._number))
+        tasks = [task for stage in stages for task in stage.make_tasks()]
+        timers = [
+            (stage, stage.emission.decided_at + HURRY_MS)
+            for stage in stages
+            if stage.emission.policy == "push_first" and stage.rest
+        ]
+        record.attempts_from = self.in_hand.attempts_begin(self._number, tasks)
+        self._in_flight[group] = self._in_flight.get(group, 0) + len(tasks)
+        self.in_hand.open(record, tasks, timers if tasks else ())
+
+    # a restart
+
+    def _resume(self) -> list[NewRecord]:
+        """Go on with what was decided before: gives its records once more."""
+        records: list[NewRecord] = []
+        for decision in self._store.open_decisions():
+            records += unpack_records(decision.outputs)
+            self._open(decision)
+        return records
+
+    def go_on(self) -> list[NewRecord]:
+        records, self._resumed = self._resumed, []
+        return records
+
+    def _take_over(self, following: int) -> tuple[TakenOver, int]:
+        """What the ledger says of the events below an offset: all that there are now, if the store is new."""
+        stored = self._store.taken_over()
+        new = stored is None and not following
+        before = end_of_records(self._parts.log, self._place, 0) if new else stored or 0
+        if not new and following >= before:
+            return TakenOver(), 0
+        taken = take_over(self._parts.log, TOPIC, self._number, self.in_hand.recovered[self._number].histories)
+        if new:
+            self._store.take_over(before, taken.totals, taken.lost)
+        if taken.decided and new:
+            _logger.warning(
+                "a store begins anew behind decisions on the ledger",
+                lane=self._number, decisions=len(taken.decided), deliveries_lost=sum(taken.lost.values()),
+            )  # fmt: skip
+        return taken, before
+
+    def _go_by_ledger(self, record: Record, event: Event, user: str) -> None:
+        """Resume what `attempts` knows of an event decided before the store began, and the ledger has no end of."""
+        decided_at = self._before.unsettled.get(record.offset)
+        if decided_at is None:
+            return
+        out = self._decided(event, user, {}, decided_at, record.offset)  # the sender knows the kill switches
+        histories = self.in_hand.recovered[self._number].histories
+        emissions = [
+            part
+            for emission in unpack_deliveries(pack_deliveries(out))
+            for part in self._before.to_resume(emission, histories)
+        ]
+        number = sum(len(emission.devices) for emission in emissions)
+        if not number:
+            return
+        self._count_resumed(key_group(user), number)
+        deliveries = msgspec.json.encode(emissions)
+        self._batch.decisions.append(
+            StoredDecision(record.offset, decided_at, record.value, deliveries, pack_records([]), b"{}")
+        )
+
+    # ends and counts
+
+    def _count(self, group: int, offset: int, out: Outputs) -> None:
+        totals = self._totals.setdefault(group, GroupTotals())
+        totals.resolved += 1
+        totals.emitted += sum(emission.deliveries for emission in out.emissions)
+        totals.inbox_items += sum(decision.inbox for decision in out.decisions)
+        totals.furthest = max(totals.furthest, offset)
+        self._changed.add(group)
+
+    def _count_resumed(self, group: int, number: int) -> None:
+        """So many of the lost are found; any beyond that are fallbacks that no counts had. `_open` adds them all."""
+        missing = max(0, number - self._lost.get(group, 0))
+        self._lost[group] = self._batch.lost[group] = self._lost.get(group, 0) + missing - number
+        self._in_flight[group] = self._in_flight.get(group, 0) + missing - number
+        self._fallbacks[group] = self._fallbacks.get(group, 0) + missing
+        self._totals.setdefault(group, GroupTotals()).fallbacks += missing
+        self._changed.add(group)
+
+    def ended(self, record: OpenRecord, task: SendTask | None, spawned: int) -> None:
+        group = record.group
+        self._in_flight[group] += spawned - (task is not None)
+        self._fallbacks[group] = self._fallbacks.get(group, 0) + spawned
+        self._changed.add(group)
+        if task is None:
+            return
+        history = task.history
+        if history.outcome == "DELIVERED" and not record.delivered:
+            record.delivered = True
+            P0_ACCEPTED_TO_PROVIDER_SECONDS.observe(max(0, history.ended_at - task.emission.ingested_at) / 1000)
+        elif history.outcome == "DEAD_LETTER":
+            _logger.error("p0_not_delivered", channel=task.channel, type=task.emission.type, reason=history.reason)
+
+    def counts(self, *, last: bool) -> list[tuple[int, Mapping[str, object]]]:
+        """The totals of the groups that changed, now and then."""
+        now = self._parts.now_ms()
+        if not self._changed or (now - self._counted_at < _COUNTS_EVERY_MS and not last):
+            return []
+        self._counted_at = now
+        DELIVERIES_OPEN.labels(f"p0-{self._number}").set(sum(self._in_flight.values()))
+        changed, self._changed = sorted(self._changed), set()
+        return [(group, self._counts_of(group, self._totals[group])) for group in changed]
+
+    def _counts_of(self, group: int, totals: GroupTotals) -> Mapping[str, object]:
+        return {
+            "kind": "counts", "owner": "transactional", "group": group, "offset": totals.furthest,
+            "resolved": totals.resolved, "held": 0, "aggregating": 0, "emitted": totals.emitted,
+            "inbox_items": totals.inbox_items, "fallbacks": self._fallbacks.get(group, 0),
+            "in_flight": self._in_flight.get(group, 0),
+        }  # fmt: skip
+
+    # the file
+
+    def commit(self, closing: Sequence[OpenRecord]) -> None:
+        """Those are done."""
+        if not closing:
+            return
+        for record in closing:
+            self._totals[record.group].fallbacks += record.spawned
+        totals = {record.group: self._totals[record.group] for record in closing}
+        attempts_from = self.in_hand.lowest_attempts(self._number, self.in_hand.attempts_end(self._number))
+        self._store.close_decisions([record.offset for record in closing], totals, attempts_from)
+
+    def forget(self) -> None:
+        self._before = TakenOver()  # everything that it may tell of was read
+        self._store.forget(self._now, self._rules.retention_ms)
+
+    def close(self) -> None:
+        self._settings.close()
+        self._store.close()
