@@ -32,7 +32,7 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(dead_letters_app, name="dead-letters")
 
 if TYPE_CHECKING:
-    from flows.commands.kill import Answer
+    from flows.commands.kill import ObeyedAfter
 
 
 @app.command("simulate")
@@ -260,7 +260,7 @@ def graph_command(flow: Annotated[str, typer.Argument(metavar="FLOW")], as_json:
     Output(as_json).show({"flow": flow, "mermaid": picture}, picture)
 
 
-def _shown(answers: Iterable[Answer], output: Output) -> Iterator[Answer]:
+def _shown(answers: Iterable[ObeyedAfter], output: Output) -> Iterator[ObeyedAfter]:
     for answer in answers:
         after_ms = None if answer.after is None else int(answer.after.total_seconds() * 1000)
         record = {"process": answer.process, "pid": answer.pid, "obeyed": after_ms is not None, "after_ms": after_ms}

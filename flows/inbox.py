@@ -33,7 +33,7 @@ from flows.recovery.prepare import start_exporter
 from flows.recovery.restore import Home, ensure_store, first_offset
 from flows.steps.inbox import HousekeepingOptions, InboxParts, InboxSink, Item
 from flows.steps.sources.ticks import Tick, TickSource
-from state.disk.exports import Place
+from state.disk.exports import ExportedOffset
 from state.disk.poison import PoisonJournal
 
 OWN_OFFSETS = True
@@ -94,9 +94,9 @@ class _Stores:
         return Home(f"inbox/{partition}", path, self._data_dir)
 
     def _ensure(self, home: Home, partition: int, log: Log) -> None:
-        def stored() -> list[Place]:
+        def stored() -> list[ExportedOffset]:
             offset = stored_offset(home.path)
-            return [Place(TOPIC, partition, offset)] if offset else []
+            return [ExportedOffset(TOPIC, partition, offset)] if offset else []
 
         with self._ensuring:  # the source's worker and the sink's may be two
             ensure_store(

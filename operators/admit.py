@@ -16,7 +16,7 @@ import orjson
 
 from operators import identity, validate
 from operators.validate import Check, Complaint, check_fields
-from state.model.admission import Admitted, Claim, FieldError, Refused, Sender, child_path
+from state.model.admission import Admitted, FieldError, RefusedRequest, RepeatCheck, Sender, child_path
 from state.model.event import CHANNELS, SCHEMA_VERSION, Event, RawEvent, resolve
 from state.model.registry import DAY_MS, Registry, TypeProfile
 
@@ -65,16 +65,18 @@ class Rules:
     registry: Registry
     """The types and what they may do."""
 
-    def judge(self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]) -> Admitted | Refused:
+    def judge(
+        self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
+    ) -> Admitted | RefusedRequest:
         """See `AdmissionRules.judge`."""
         errors = field_errors(body, self.registry)
         if errors:
-            return Refused(400, tuple(errors))
+            return RefusedRequest(400, tuple(errors))
         raw = _raw_event(body)
         profile = self.registry.profile(raw.type)
         denied = ownership_errors(raw, profile, sender) or class_errors(raw, profile)
         if denied:
-            return Refused(403, tuple(denied))
+            return RefusedRequest(403, tuple(denied))
         given = bool(raw.event_id)
         if not given:
             raw.event_id = new_event_id()
@@ -212,12 +214,12 @@ def class_errors(raw: RawEvent, profile: TypeProfile) -> list[FieldError]:
     return []
 
 
-def claim(event: Event, *, given: bool, repeat_window_ms: int) -> Claim:
+def claim(event: Event, *, given: bool, repeat_window_ms: int) -> RepeatCheck:
     """What recognises repeats of an event accepted now (its ingested_at), or of a kept one until after its release."""
     kept = event.deliver_at if event.deliver_at is not None and event.deliver_at > event.ingested_at else 0
     begin = kept or event.ingested_at
     scope, content = _scope_and_content(event)
-    return Claim(
+    return RepeatCheck(
         event_id=event.event_id,
         given=given,
         sender_id=event.sender_id,

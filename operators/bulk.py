@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.columns import PreferenceColumns
-from operators.context import Verdict
+from operators.context import FinalOutcome
 from operators.emit import goes_to_digest
-from operators.route import Allowed, Route, choose, usable
+from operators.route import Allowed, ChannelRoute, choose, usable
 from state.decide.group import GroupState
 from state.model.event import Event
 from state.model.registry import TypeProfile
@@ -31,7 +31,7 @@ class Ending(NamedTuple):
     inbox: bool
     gated: bool
     """Whether rule D looked at them, so that the counts are on the record."""
-    route: Route | None = None
+    route: ChannelRoute | None = None
     group: str | None = None
     """The group on the record: `single` where rule C was reached, which lets every item here alone."""
 
@@ -50,7 +50,7 @@ class Slice(NamedTuple):
     follower_age_ms: int | None
 
 
-class _Case(NamedTuple):
+class _RouteCase(NamedTuple):
     """What rules B and E say for one list of channels and one set of usable addresses."""
 
     inbox: bool
@@ -88,7 +88,7 @@ def fits(state: GroupState, event: Event, profile: TypeProfile, recipients: int)
 
 
 def decide_slice(
-    state: GroupState, columns: PreferenceColumns, event: Event, rows: Rows, now: int, verdict: Verdict | None
+    state: GroupState, columns: PreferenceColumns, event: Event, rows: Rows, now: int, verdict: FinalOutcome | None
 ) -> tuple[Slice, Rows]:
     """(the decided slice, the rows to decide one by one); `verdict` is what A.1 and A.2 said of the event.
 
@@ -184,28 +184,28 @@ _PASSES = -2
 _WAITS = -1
 
 
-def _lookup(cases: dict[int, _Case], combined: Codes, value: Callable[[_Case], int]) -> Codes:
+def _lookup(cases: dict[int, _RouteCase], combined: Codes, value: Callable[[_RouteCase], int]) -> Codes:
     table = np.zeros(max(cases, default=0) + 1, np.int32)
     for key, case in cases.items():
         table[key] = value(case)
     return table[combined]
 
 
-def _case(state: GroupState, columns: PreferenceColumns, event: Event, profile: TypeProfile, key: int) -> _Case:
+def _case(state: GroupState, columns: PreferenceColumns, event: Event, profile: TypeProfile, key: int) -> _RouteCase:
     listed, bits = columns.channel_lists[key // _CHANNEL_BITS], key % _CHANNEL_BITS
     kept = tuple(c for c in listed if c == "in_app" or usable(c, bits, event, profile))
     inbox_killed = "in_app" in kept and state.kills.channel("in_app")
     found = Allowed(tuple(c for c in kept if c != "in_app") if inbox_killed else kept, inbox_killed)
     if not found.interruptive:
-        return _Case(found.in_app, False, _without_interruption(found), waits=False)
+        return _RouteCase(found.in_app, False, _without_interruption(found), waits=False)
     left = tuple(channel for channel in found.interruptive if not state.kills.channel(channel))
     chosen = choose(profile.policy, left)
     gated = event.priority != "P0"
     if not chosen:
-        return _Case(found.in_app, True, _nothing_left(found, gated=gated), waits=False)
-    route = Route(chosen, tuple(channel for channel in left if channel not in chosen), False)
+        return _RouteCase(found.in_app, True, _nothing_left(found, gated=gated), waits=False)
+    route = ChannelRoute(chosen, tuple(channel for channel in left if channel not in chosen), False)
     ending = Ending("EMITTED", None, found.in_app, gated, route, "single")
-    return _Case(found.in_app, True, ending, waits=goes_to_digest(profile, chosen))
+    return _RouteCase(found.in_app, True, ending, waits=goes_to_digest(profile, chosen))
 
 
 def _without_interruption(found: Allowed) -> Ending:

@@ -7,7 +7,7 @@ from state.decide.pending import HELD, Group, Item
 from state.model.records import Decision, InboxOperation, Outputs
 
 
-class Verdict(NamedTuple):
+class FinalOutcome(NamedTuple):
     """How something ends: an outcome of RULES 5 and, where SUPPRESSED, its reason."""
 
     outcome: str
@@ -41,14 +41,14 @@ def decision(state: GroupState, row: int, item: Item, outcome: str, now: int, gr
     )
 
 
-class Writer:
+class OutcomeWriter:
     """Writes the outcomes of one record of the decision log into `out`."""
 
     def __init__(self, state: GroupState, out: Outputs) -> None:
         self.state = state
         self.out = out
 
-    def end(self, row: int, item: Item, verdict: Verdict, now: int, group: str | None) -> None:
+    def end(self, row: int, item: Item, verdict: FinalOutcome, now: int, group: str | None) -> None:
         """A terminal outcome other than an emission."""
         record = decision(self.state, row, item, verdict.outcome, now, group)
         record.reason = verdict.reason

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from operators.aggregate import arrive, end_all, group_key, time_comes
 from operators.bulk import decide_slice, fits
 from operators.columns import columns_of
-from operators.context import Verdict, Writer
+from operators.context import FinalOutcome, OutcomeWriter
 from operators.digest import digest_comes
 from operators.emit import no_channel
 from operators.fan_out import audience_rows, in_hash_range
@@ -46,7 +46,7 @@ def apply(state: GroupState, record: Work, place: int, given_up: Iterable[GivenU
     Before that, groups that were given up end unsent, with the reason `dead_letter`.
     """
     out = Outputs()
-    writer = Writer(state, out)
+    writer = OutcomeWriter(state, out)
     state.now = max(state.now, record.stamp)
     state.place = place
     for each in given_up:
@@ -56,7 +56,7 @@ def apply(state: GroupState, record: Work, place: int, given_up: Iterable[GivenU
     return out
 
 
-def fire_timers(writer: Writer, now: int) -> None:
+def fire_timers(writer: OutcomeWriter, now: int) -> None:
     """All timers due at or before `now`, in order, each with its due time as its clock."""
     pending = writer.state.pending
     while (group := pending.pop_due(now)) is not None:
@@ -71,15 +71,15 @@ def fire_timers(writer: Writer, now: int) -> None:
         pending.watch(None)
 
 
-def give_up(writer: Writer, given_up: GivenUp) -> None:
+def give_up(writer: OutcomeWriter, given_up: GivenUp) -> None:
     """End what waits there: it cannot be handled."""
     state = writer.state
     group = state.pending.get(state.users.row(given_up.user), given_up.key)
     if group is not None:
-        end_all(writer, group, Verdict("SUPPRESSED", "dead_letter"), state.now)
+        end_all(writer, group, FinalOutcome("SUPPRESSED", "dead_letter"), state.now)
 
 
-def _apply_record(writer: Writer, record: Work) -> None:
+def _apply_record(writer: OutcomeWriter, record: Work) -> None:
     match record:
         case EventWork():
             rows = np.array([writer.state.users.row(user) for user in dict.fromkeys(record.users)], np.int32)
@@ -123,7 +123,7 @@ def apply_setting(state: GroupState, record: Work) -> None:
             state.registry_tables = record.types
 
 
-def decide_event(writer: Writer, event: Event, rows: npt.NDArray[np.int32]) -> None:
+def decide_event(writer: OutcomeWriter, event: Event, rows: npt.NDArray[np.int32]) -> None:
     """Every recipient's decision, one by one."""
     state, now = writer.state, writer.state.now
     state.totals.resolved += len(rows)
@@ -142,7 +142,7 @@ def decide_event(writer: Writer, event: Event, rows: npt.NDArray[np.int32]) -> N
 
 
 def _decide_bulk(
-    writer: Writer, event: Event, rows: npt.NDArray[np.int32], verdict: Verdict | None
+    writer: OutcomeWriter, event: Event, rows: npt.NDArray[np.int32], verdict: FinalOutcome | None
 ) -> npt.NDArray[np.int32]:
     """Decide most of the rows at once; returns those that must be decided one by one."""
     state = writer.state
@@ -156,7 +156,7 @@ def _decide_bulk(
     return left
 
 
-def decide_one(writer: Writer, row: int, item: Item, verdict: Verdict | None, now: int) -> None:
+def decide_one(writer: OutcomeWriter, row: int, item: Item, verdict: FinalOutcome | None, now: int) -> None:
     """Rules B to E for one recipient whom A lets pass; `verdict` is what A found."""
     state, event = writer.state, item.event
     if verdict is not None:
@@ -169,12 +169,12 @@ def decide_one(writer: Writer, row: int, item: Item, verdict: Verdict | None, no
         return
     _enter_inbox(writer, row, item, found, windowed=profile.window_ms > 0)
     if not found.interruptive:
-        writer.end(row, item, Verdict("INBOX", None), now, None)
+        writer.end(row, item, FinalOutcome("INBOX", None), now, None)
         return
     arrive(writer, row, item, group_key(event, profile.window_ms, item.place), profile.window_ms, now)
 
 
-def _enter_inbox(writer: Writer, row: int, item: Item, found: Allowed, *, windowed: bool) -> None:
+def _enter_inbox(writer: OutcomeWriter, row: int, item: Item, found: Allowed, *, windowed: bool) -> None:
     if not found.in_app:
         return
     event = item.event

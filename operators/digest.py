@@ -1,11 +1,11 @@
 """The daily digest: items whose only way out is a mail that the type marks so (RULES 3.E, last paragraph)."""
 
-from operators.context import Verdict, Writer, group_name
+from operators.context import FinalOutcome, OutcomeWriter, group_name
 from operators.emit import DIGEST_CHANNELS, emit, no_channel
 from operators.filter import filter_item
 from operators.gate import Hold, gate
 from operators.quiet import next_digest
-from operators.route import Route, allowed
+from operators.route import ChannelRoute, allowed
 from state.decide.group import GroupState
 from state.decide.pending import DIGEST_KEY, HELD, OPEN, Group, Item
 
@@ -15,7 +15,7 @@ def digest_time(state: GroupState, row: int, now: int) -> int:
     return next_digest(state.users.preference_of(row).zone, now)
 
 
-def join_digest(writer: Writer, row: int, item: Item, due: int, now: int) -> None:
+def join_digest(writer: OutcomeWriter, row: int, item: Item, due: int, now: int) -> None:
     """The item joins the user's digest, which opens until `due` if it was closed."""
     pending = writer.state.pending
     group = pending.get(row, DIGEST_KEY)
@@ -29,7 +29,7 @@ def join_digest(writer: Writer, row: int, item: Item, due: int, now: int) -> Non
     writer.wait(group, item, now)
 
 
-def digest_comes(writer: Writer, group: Group, now: int) -> None:
+def digest_comes(writer: OutcomeWriter, group: Group, now: int) -> None:
     """At 09:00 and at the end of every hold: A and email for each item, then the rest is gated as one P1 item."""
     state = writer.state
     group.settle_waits(now)
@@ -44,7 +44,7 @@ def digest_comes(writer: Writer, group: Group, now: int) -> None:
     _gate(writer, group, now)
 
 
-def _item_verdict(state: GroupState, row: int, item: Item, now: int) -> Verdict | None:
+def _item_verdict(state: GroupState, row: int, item: Item, now: int) -> FinalOutcome | None:
     verdict = filter_item(state, row, item, now)
     if verdict is not None:
         return verdict
@@ -54,7 +54,7 @@ def _item_verdict(state: GroupState, row: int, item: Item, now: int) -> Verdict 
     return no_channel(item, killed=has_email)
 
 
-def _gate(writer: Writer, group: Group, now: int) -> None:
+def _gate(writer: OutcomeWriter, group: Group, now: int) -> None:
     state, row = writer.state, group.row
     gated = gate(state, row, "P1", now)
     for item in group.items:
@@ -66,7 +66,16 @@ def _gate(writer: Writer, group: Group, now: int) -> None:
             writer.wait(group, item, now)
         return
     if gated.stop is None:
-        emit(writer, row, group.items, Route(DIGEST_CHANNELS, (), False), now, group="digest", first=True, digest=True)
+        emit(
+            writer,
+            row,
+            group.items,
+            ChannelRoute(DIGEST_CHANNELS, (), False),
+            now,
+            group="digest",
+            first=True,
+            digest=True,
+        )
     else:
         for item in group.items:
             writer.end(row, item, gated.stop, now, group_name(group))

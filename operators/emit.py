@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from operators.context import Verdict, Writer, decision
-from operators.route import Route, route
+from operators.context import FinalOutcome, OutcomeWriter, decision
+from operators.route import ChannelRoute, route
 from state.decide.group import GroupState
 from state.decide.pending import Item
 from state.model.event import Event
@@ -15,14 +15,14 @@ DIGEST_TYPE = "digest"
 DIGEST_CHANNELS = ("email",)
 
 
-def no_channel(item: Item, *, killed: bool) -> Verdict:
+def no_channel(item: Item, *, killed: bool) -> FinalOutcome:
     """How an item ends when nothing is left: INBOX if it has its row, else SUPPRESSED."""
     if item.inbox:
-        return Verdict("INBOX", None)
-    return Verdict("SUPPRESSED", "kill_switch" if killed else "no_channel")
+        return FinalOutcome("INBOX", None)
+    return FinalOutcome("SUPPRESSED", "kill_switch" if killed else "no_channel")
 
 
-def route_first(state: GroupState, row: int, items: Sequence[Item]) -> Route:
+def route_first(state: GroupState, row: int, items: Sequence[Item]) -> ChannelRoute:
     """The route of the first pending item."""
     event = items[0].event
     return route(state, row, event, state.registry.profile(event.type))
@@ -46,7 +46,7 @@ def _addresses(state: GroupState, row: int, event: Event, channels: Sequence[str
 
 
 def emission_of(
-    state: GroupState, row: int, items: Sequence[Item], found: Route, now: int, *, first: bool, digest: bool
+    state: GroupState, row: int, items: Sequence[Item], found: ChannelRoute, now: int, *, first: bool, digest: bool
 ) -> Emission:
     """The notification for `items`; `first` when the group was closed before."""
     event = items[0].event
@@ -85,10 +85,10 @@ def valid_until(state: GroupState, item: Item) -> int:
 
 
 def emit(
-    writer: Writer,
+    writer: OutcomeWriter,
     row: int,
     items: Sequence[Item],
-    found: Route,
+    found: ChannelRoute,
     now: int,
     *,
     group: str,

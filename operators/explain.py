@@ -43,22 +43,22 @@ class Circumstances:
         return compile_preference(self.document or {})
 
 
-class _Case(NamedTuple):
+class _Explained(NamedTuple):
     record: Record
     used: Circumstances
 
 
-_Sentence = str | Callable[[_Case], str]
+_Sentence = str | Callable[[_Explained], str]
 
 
-def _say(sentence: _Sentence, case: _Case) -> str:
+def _say(sentence: _Sentence, case: _Explained) -> str:
     return sentence if isinstance(sentence, str) else sentence(case)
 
 
 def explain_decision(record: Record, used: Circumstances) -> str:
     """One sentence on what became of the event for this user, and why."""
     sentence = _OUTCOMES.get(record["outcome"])
-    return f"Its outcome is {record['outcome']}." if sentence is None else _say(sentence, _Case(record, used))
+    return f"Its outcome is {record['outcome']}." if sentence is None else _say(sentence, _Explained(record, used))
 
 
 def explain_emission(record: Record, used: Circumstances) -> str:
@@ -119,16 +119,16 @@ def used_values(record: Record, used: Circumstances) -> list[tuple[str, str]]:
 # ---- decisions
 
 
-def _emitted(case: _Case) -> str:
+def _emitted(case: _Explained) -> str:
     return f"Sent to {_list(case.record['channels'])} at {_time(case.record['decided_at'], case.used)}."
 
 
-def _merged(case: _Case) -> str:
+def _merged(case: _Explained) -> str:
     where, when = _list(case.record["channels"]), _time(case.record["decided_at"], case.used)
     return f"Sent as part of one notification with other items, to {where}, at {when}."
 
 
-def _inbox(case: _Case) -> str:
+def _inbox(case: _Explained) -> str:
     if case.record["group"] is None:
         return "Put into the inbox only: no other channel is set up or switched on for this type."
     return (
@@ -137,7 +137,7 @@ def _inbox(case: _Case) -> str:
     )
 
 
-def _expired(case: _Case) -> str:
+def _expired(case: _Explained) -> str:
     limit = (
         "its time to live"
         if case.used.profile is None
@@ -147,7 +147,7 @@ def _expired(case: _Case) -> str:
     return f"Not sent: {limit} had passed when its turn came, {age} after it was accepted."
 
 
-def _held(case: _Case) -> str:
+def _held(case: _Explained) -> str:
     until = _time(case.record["until"], case.used)
     if case.used.document is None:
         return f"Not sent yet: held until {until}, for quiet hours or an hourly limit (settings no longer on the log)."
@@ -157,14 +157,14 @@ def _held(case: _Case) -> str:
     return f"Not sent yet: the user's limit of {limit} notifications an hour is reached, so it is held until {until}."
 
 
-def _aggregating(case: _Case) -> str:
+def _aggregating(case: _Explained) -> str:
     if case.record["group"] == "digest":
         return "Not sent yet: it waits for the user's next daily digest by email."
     window = "" if case.used.profile is None else f" of {_duration(case.used.profile.window_ms)}"
     return f"Not sent yet: the user has just heard of this, so it is collected until the window{window} ends."
 
 
-def _suppressed(case: _Case) -> str:
+def _suppressed(case: _Explained) -> str:
     reason = case.record["reason"]
     sentence = _REASONS.get(reason)
     return f"Not sent: {_say(sentence, case) if sentence else reason}."
@@ -185,7 +185,7 @@ _OUTCOMES: dict[str, _Sentence] = {
 # ---- reasons of SUPPRESSED
 
 
-def _kill_switch(case: _Case) -> str:
+def _kill_switch(case: _Explained) -> str:
     if case.used.switch is None or not case.used.switch.get("on"):
         return "a kill switch was on"
     scope, value = case.used.switch["scope"], case.used.switch.get("value")
@@ -193,7 +193,7 @@ def _kill_switch(case: _Case) -> str:
     return f"a kill switch was on (the latest change before it: {what} was stopped)"
 
 
-def _muted(case: _Case) -> str:
+def _muted(case: _Explained) -> str:
     document = case.used.document or {}
     if case.record["actor"] in muted_names(document, "actors"):
         return f"the user has muted {case.record['actor']}"
@@ -202,22 +202,22 @@ def _muted(case: _Case) -> str:
     return "the user has muted who or what it is about"
 
 
-def _type_off(case: _Case) -> str:
+def _type_off(case: _Explained) -> str:
     if case.used.document is not None and case.used.preference.types.get(case.record["type"]) is None:
         return f"the user has not switched on {case.record['type']}, which is off unless asked for"
     return f"the user has switched off {case.record['type']}"
 
 
-def _quiet_hours(case: _Case) -> str:
+def _quiet_hours(case: _Explained) -> str:
     return f"the user's quiet hours ({_quiet(case.used)}) were on, and this class is not held for later"
 
 
-def _cap_day(case: _Case) -> str:
+def _cap_day(case: _Explained) -> str:
     limit = case.used.preference.max_per_day
     return f"{case.record['cap_day']} notifications in the 24 hours before, and the user's limit is {limit} a day"
 
 
-def _cap_hour(case: _Case) -> str:
+def _cap_hour(case: _Explained) -> str:
     limit = case.used.preference.max_per_hour
     return f"{case.record['cap_hour']} notifications in the hour before, and the user's limit is {limit} an hour"
 

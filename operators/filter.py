@@ -1,6 +1,6 @@
 """Rule A: who is not told, whatever the channel (RULES 3.A)."""
 
-from operators.context import Verdict
+from operators.context import FinalOutcome
 from state.decide.group import GroupState
 from state.decide.pending import Item
 from state.decide.users import NO_MUTES
@@ -8,27 +8,29 @@ from state.model.event import Event
 from state.model.registry import TypeProfile
 
 
-def event_verdict(state: GroupState, event: Event, profile: TypeProfile, now: int, waited_ms: int) -> Verdict | None:
+def event_verdict(
+    state: GroupState, event: Event, profile: TypeProfile, now: int, waited_ms: int
+) -> FinalOutcome | None:
     """A.1 and A.2, which need no user: kill switches and the ttl; equal is still in time."""
     if state.kills.stops(event):
-        return Verdict("SUPPRESSED", "kill_switch")
+        return FinalOutcome("SUPPRESSED", "kill_switch")
     if now - event.ingested_at - (0 if profile.absolute_ttl else waited_ms) > event.ttl_ms:
-        return Verdict("EXPIRED", None)
+        return FinalOutcome("EXPIRED", None)
     return None
 
 
-def user_verdict(state: GroupState, row: int, event: Event, profile: TypeProfile) -> Verdict | None:
+def user_verdict(state: GroupState, row: int, event: Event, profile: TypeProfile) -> FinalOutcome | None:
     """A.3 to A.6: self, master switch, type switch, mutes."""
     urgent = event.priority == "P0"
     if event.actor is not None and event.actor == state.users.ids[row] and not profile.notify_self:
-        return Verdict("SUPPRESSED", "self")
+        return FinalOutcome("SUPPRESSED", "self")
     preference = state.users.preference_of(row)
     if not preference.master and not urgent:
-        return Verdict("SUPPRESSED", "master_off")
+        return FinalOutcome("SUPPRESSED", "master_off")
     if not profile.mandatory and not type_enabled(state, row, profile):
-        return Verdict("SUPPRESSED", "type_off")
+        return FinalOutcome("SUPPRESSED", "type_off")
     if not urgent and not profile.mandatory and is_muted(state, row, event):
-        return Verdict("SUPPRESSED", "muted")
+        return FinalOutcome("SUPPRESSED", "muted")
     return None
 
 
@@ -44,7 +46,7 @@ def is_muted(state: GroupState, row: int, event: Event) -> bool:
     return event.actor in mutes.actors or event.object in mutes.objects
 
 
-def filter_item(state: GroupState, row: int, item: Item, now: int) -> Verdict | None:
+def filter_item(state: GroupState, row: int, item: Item, now: int) -> FinalOutcome | None:
     """Rule A for one item; None lets it pass."""
     profile = state.registry.profile(item.event.type)
     return event_verdict(state, item.event, profile, now, item.waited_ms) or user_verdict(

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from operators.context import Verdict
+from operators.context import FinalOutcome
 from operators.quiet import is_quiet, quiet_end
 from state.decide.emitted import HOUR_MS
 from state.decide.group import GroupState
@@ -18,7 +18,7 @@ class Hold(NamedTuple):
 class Gated(NamedTuple):
     """`stop` is None to pass; the counts are what this gate saw, null for P0."""
 
-    stop: Hold | Verdict | None
+    stop: Hold | FinalOutcome | None
     cap_hour: int | None
     cap_day: int | None
 
@@ -37,15 +37,19 @@ def gate(state: GroupState, row: int, priority: str, now: int) -> Gated:
     return Gated(_stop(state, row, priority, now, hour, day), hour, day)
 
 
-def _stop(state: GroupState, row: int, priority: str, now: int, hour: int, day: int) -> Hold | Verdict | None:
+def _stop(state: GroupState, row: int, priority: str, now: int, hour: int, day: int) -> Hold | FinalOutcome | None:
     preference = state.users.preference_of(row)
     quiet = preference.quiet
     if quiet is not None and is_quiet(quiet, now):
-        return Verdict("SUPPRESSED", "quiet_hours") if priority == "P2" else Hold(quiet_end(quiet, now), own_wait=True)
+        return (
+            FinalOutcome("SUPPRESSED", "quiet_hours")
+            if priority == "P2"
+            else Hold(quiet_end(quiet, now), own_wait=True)
+        )
     if day >= preference.max_per_day:
-        return Verdict("SUPPRESSED", "cap_day")
+        return FinalOutcome("SUPPRESSED", "cap_day")
     if hour < preference.max_per_hour:
         return None
     if priority == "P2" or preference.max_per_hour <= 0:
-        return Verdict("SUPPRESSED", "cap_hour")
+        return FinalOutcome("SUPPRESSED", "cap_hour")
     return Hold(state.emissions.nth_latest(row, preference.max_per_hour) + HOUR_MS, own_wait=False)

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from operators.inbox import InboxConfig, UserInbox
-from state.inbox.operations import Operation
-from state.inbox.operations import Sequence as Place
-from state.inbox.values import GroupTotals, InboxHead, Mark, ShardCommit, StoredRow
+from state.inbox.operations import Operation, OutputHeader
+from state.inbox.values import InboxHead, InboxTotals, Mark, ShardCommit, StoredRow
 
 Load = Callable[[str], tuple[InboxHead, list[StoredRow]]]
 """Gives the stored head and rows of a user."""
@@ -34,7 +33,7 @@ class ShardCounts:
 
     group: int
     marks: Mapping[str, Mark]
-    totals: GroupTotals
+    totals: InboxTotals
 
 
 class InboxShard:
@@ -44,7 +43,7 @@ class InboxShard:
         self,
         load: Load,
         marks: Mapping[tuple[str, int], Mark],
-        totals: Mapping[int, GroupTotals],
+        totals: Mapping[int, InboxTotals],
         config: ShardConfig | None = None,
     ) -> None:
         self._load, self._config = load, config or ShardConfig()
@@ -56,7 +55,7 @@ class InboxShard:
         self.now_ms = 0
         """The latest time of an item seen: the clock of retirement."""
 
-    def apply(self, place: Place, operations: Sequence[Operation], *, again: bool = False) -> bool:
+    def apply(self, place: OutputHeader, operations: Sequence[Operation], *, again: bool = False) -> bool:
         """Apply the operations of one record, in order. False: they were applied before, nothing is done.
 
         `again`: the record was set aside, so its mark does not count. After an error it may be half applied: the caller
@@ -71,7 +70,7 @@ class InboxShard:
         self.pass_over(place)
         return True
 
-    def pass_over(self, place: Place) -> None:
+    def pass_over(self, place: OutputHeader) -> None:
         """Everything up to this record of its source is dealt with."""
         source = place.source, place.group
         self._marks[source] = max(self._marks.get(source, (-1, -1)), place.mark)
@@ -91,7 +90,7 @@ class InboxShard:
 
     def audited(self, group: int, items: int) -> bool:
         """Take over what was counted row by row in the store as of the last commit. False: the totals differed."""
-        totals = self._totals.get(group, GroupTotals())
+        totals = self._totals.get(group, InboxTotals())
         if totals.items == items:
             return True
         self._totals[group] = replace(totals, items=items)
@@ -120,7 +119,7 @@ class InboxShard:
 
     def _counts(self, group: int) -> ShardCounts:
         marks = {source: mark for (source, each), mark in self._marks.items() if each == group}
-        return ShardCounts(group, marks, self._totals.get(group, GroupTotals()))
+        return ShardCounts(group, marks, self._totals.get(group, InboxTotals()))
 
     def _inbox(self, user: str) -> UserInbox:
         inbox = self._inboxes.get(user)
@@ -166,8 +165,8 @@ class InboxShard:
         return retired
 
     def _count(self, group: int, items: int, added: int = 0, taken_back: int = 0, retired: int = 0) -> None:
-        totals = self._totals.get(group, GroupTotals())
-        self._totals[group] = GroupTotals(
+        totals = self._totals.get(group, InboxTotals())
+        self._totals[group] = InboxTotals(
             totals.items + items, totals.added + added, totals.taken_back + taken_back, totals.retired + retired
         )
 

@@ -1,16 +1,16 @@
 """Rule F and the user's reading: what takes pending items back (RULES 3.F, 3.G)."""
 
-from operators.context import Verdict, Writer, group_name
+from operators.context import FinalOutcome, OutcomeWriter, group_name
 from state.decide.pending import Group, Item
 from state.model.event import Event
 from state.model.records import InboxOperation
 
-RETRACTED = Verdict("SUPPRESSED", "retracted")
-RETRACTION = Verdict("SUPPRESSED", "retraction")
-READ = Verdict("INBOX", None)
+RETRACTED = FinalOutcome("SUPPRESSED", "retracted")
+RETRACTION = FinalOutcome("SUPPRESSED", "retraction")
+READ = FinalOutcome("INBOX", None)
 
 
-def retract(writer: Writer, row: int, item: Item, now: int) -> None:
+def retract(writer: OutcomeWriter, row: int, item: Item, now: int) -> None:
     """Take back the latest pending item of the same type, actor and object, else the latest in an inbox row."""
     event = item.event
     user = writer.state.users.ids[row]
@@ -32,7 +32,7 @@ def retract(writer: Writer, row: int, item: Item, now: int) -> None:
     writer.end(row, item, RETRACTION, now, None)
 
 
-def _leave_row(writer: Writer, user: str, taken: Item) -> None:
+def _leave_row(writer: OutcomeWriter, user: str, taken: Item) -> None:
     event = taken.event
     writer.inbox(
         InboxOperation(op="take_back", user=user, type=event.type, object=event.object, event_id=event.event_id)
@@ -56,7 +56,7 @@ def _latest_pending(groups: list[Group], retraction: Event) -> tuple[Group, int]
     return best
 
 
-def _after_leaving(writer: Writer, group: Group) -> None:
+def _after_leaving(writer: OutcomeWriter, group: Group) -> None:
     """A group that this empties keeps its time; a single hold is gone with its item."""
     if not group.items and group.key.kind == "single":
         writer.state.pending.close(group)
@@ -64,7 +64,7 @@ def _after_leaving(writer: Writer, group: Group) -> None:
         writer.state.pending.touch(group)
 
 
-def read(writer: Writer, user: str, up_to: int, now: int) -> None:
+def read(writer: OutcomeWriter, user: str, up_to: int, now: int) -> None:
     """His rows are read; pending items that entered a row not later than `up_to` need not interrupt any more."""
     writer.inbox(InboxOperation(op="read", user=user, up_to=up_to))
     row = writer.state.users.row_of.get(user)

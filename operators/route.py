@@ -24,7 +24,7 @@ class Allowed(NamedTuple):
         return tuple(channel for channel in self.channels if channel != "in_app")
 
 
-class Route(NamedTuple):
+class ChannelRoute(NamedTuple):
     """Channels that E chose, those it left (in order), and whether a switch took the last interruptive one."""
 
     chosen: tuple[str, ...]
@@ -71,12 +71,14 @@ def allowed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> 
     return Allowed(tuple(c for c in kept if c != "in_app") if killed else kept, killed)
 
 
-def route(state: GroupState, row: int, event: Event, profile: TypeProfile) -> Route:
+def route(state: GroupState, row: int, event: Event, profile: TypeProfile) -> ChannelRoute:
     """Rule E for the first pending item: what is allowed now, less killed channels, as many as the policy says."""
     interruptive = allowed(state, row, event, profile).interruptive
     left = tuple(channel for channel in interruptive if not state.kills.channel(channel))
     chosen = choose(profile.policy, left)
-    return Route(chosen, tuple(channel for channel in left if channel not in chosen), bool(interruptive) and not left)
+    return ChannelRoute(
+        chosen, tuple(channel for channel in left if channel not in chosen), bool(interruptive) and not left
+    )
 
 
 def choose(policy: str, channels: tuple[str, ...]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.json
 
-from state.inbox.operations import parse_sequence
+from state.inbox.operations import parse_output_header
 from state.model.envelope import header, schema_of
 from state.model.errors import MalformedRecordError
 from state.model.keys import key_group
@@ -101,7 +101,7 @@ class LogRecord(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
-class Refused(NamedTuple):
+class RefusedRecord(NamedTuple):
     """A record that is no ledger record."""
 
     record: LogRecord
@@ -123,9 +123,9 @@ def empty_table() -> pa.Table:
     return SCHEMA.empty_table()
 
 
-def ledger_table(records: Sequence[LogRecord]) -> tuple[pa.Table, list[Refused]]:
+def ledger_table(records: Sequence[LogRecord]) -> tuple[pa.Table, list[RefusedRecord]]:
     """The records as columns, by kind and in order within a kind, and those that cannot be read."""
-    refused: list[Refused] = []
+    refused: list[RefusedRecord] = []
     json: dict[str, list[_Placed]] = {}
     tables: list[pa.Table] = []
     for record in records:
@@ -137,7 +137,7 @@ def ledger_table(records: Sequence[LogRecord]) -> tuple[pa.Table, list[Refused]]
             else:
                 tables.append(_from_arrow(kind, placed))
         except MalformedRecordError as error:
-            refused.append(Refused(record, error))
+            refused.append(RefusedRecord(record, error))
     for kind, group in json.items():
         tables.append(_from_json(kind, group, refused))
     return pa.concat_tables([empty_table(), *tables]), refused
@@ -177,11 +177,11 @@ def _placed(record: LogRecord) -> _Placed:
     value = header(record.headers, "seq")
     if value is None:
         return _Placed(record, "", None, record.offset, 0)
-    sequence = parse_sequence(value)
+    sequence = parse_output_header(value)
     return _Placed(record, sequence.source, sequence.group, sequence.offset, sequence.ordinal)
 
 
-def _from_json(kind: str, group: list[_Placed], refused: list[Refused]) -> pa.Table:
+def _from_json(kind: str, group: list[_Placed], refused: list[RefusedRecord]) -> pa.Table:
     if kind == "counts":
         return _counts_table(group, refused)
     try:
@@ -190,13 +190,13 @@ def _from_json(kind: str, group: list[_Placed], refused: list[Refused]) -> pa.Ta
         return pa.concat_tables([empty_table(), *_one_by_one(kind, group, refused)])
 
 
-def _one_by_one(kind: str, group: list[_Placed], refused: list[Refused]) -> list[pa.Table]:
+def _one_by_one(kind: str, group: list[_Placed], refused: list[RefusedRecord]) -> list[pa.Table]:
     tables = []
     for placed in group:
         try:
             tables.append(_complete(kind, _parse(kind, [placed.record.value]), [placed]))
         except (MalformedRecordError, pa.ArrowInvalid) as error:
-            refused.append(Refused(placed.record, MalformedRecordError(f"{kind}: {error}")))
+            refused.append(RefusedRecord(placed.record, MalformedRecordError(f"{kind}: {error}")))
     return tables
 
 
@@ -238,14 +238,14 @@ def _complete(kind: str, table: pa.Table, group: list[_Placed]) -> pa.Table:
     return _table(columns | _place_columns(group) | {"key_group": pa.array(groups, pa.int16())}, len(group))
 
 
-def _counts_table(group: list[_Placed], refused: list[Refused]) -> pa.Table:
+def _counts_table(group: list[_Placed], refused: list[RefusedRecord]) -> pa.Table:
     rows: list[tuple[_Placed, int, str, str]] = []
     for placed in group:
         try:
             value = orjson.loads(placed.record.value)
             number, owner, offset = int(value.pop("group")), str(value.pop("owner")), int(value["offset"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            refused.append(Refused(placed.record, MalformedRecordError(f"counts: {error!r}")))
+            refused.append(RefusedRecord(placed.record, MalformedRecordError(f"counts: {error!r}")))
             continue
         value.pop("kind", None)
         version = placed if placed.source else placed._replace(offset=offset, ordinal=placed.record.offset)

@@ -27,9 +27,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from connectors.admission.options import RedisOptions
-from connectors.gateway.idempotency import Known, Reservation, Verdict
+from connectors.gateway.idempotency import Known, Reservation, ReserveOutcome
 from connectors.gateway.limits import WINDOW_MS, Grant
-from state.model.admission import Claim
+from state.model.admission import RepeatCheck
 from state.model.errors import StoreUnavailableError
 
 _RESERVE = """
@@ -145,7 +145,7 @@ class RedisAdmissionStore:
         self._commit = self._client.redis.register_script(_COMMIT)
         self._forget = self._client.redis.register_script(_FORGET)
 
-    async def reserve(self, claims: Sequence[Claim], now_ms: int) -> list[Reservation]:
+    async def reserve(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
         """See `AdmissionStore`; each claim is atomic, the group is one round trip."""
         if not claims:
             return []
@@ -154,14 +154,14 @@ class RedisAdmissionStore:
             await self._reserve(keys=[self._scope_key(claim)], args=self._arguments(claim, now_ms), client=pipeline)
         answers = await self._client.answer(pipeline.execute())
         return [
-            Reservation(Verdict(verdict.decode()), event_id.decode(), bool(committed))
+            Reservation(ReserveOutcome(verdict.decode()), event_id.decode(), bool(committed))
             for verdict, event_id, committed in answers
         ]
 
-    def _scope_key(self, claim: Claim) -> str:
+    def _scope_key(self, claim: RepeatCheck) -> str:
         return "" if claim.scope is None else f"{self._client.prefix}:s:{claim.scope.hex()}"
 
-    def _arguments(self, claim: Claim, now_ms: int) -> list[str | int]:
+    def _arguments(self, claim: RepeatCheck, now_ms: int) -> list[str | int]:
         return [
             self._client.prefix, now_ms, int(claim.given), int(claim.keyed), claim.content.hex(), claim.event_id,
             claim.scope_until_ms, claim.event_until_ms, claim.kept_until_ms, claim.sender_id,

@@ -16,7 +16,7 @@ import pyarrow.compute
 import pyarrow.dataset
 import structlog
 
-from connectors.archive.manifest import Manifest, read_manifest
+from connectors.archive.manifest import ArchiveManifest, read_manifest
 from connectors.log.interface import Log
 from state.ledger import SCHEMA, empty_table, latest, ledger_table, records_of
 from state.model.errors import LogUnavailableError
@@ -124,7 +124,7 @@ class LedgerReader:
         yield parts
         yield from self._tail(partition, manifest.offset, condition, names)
 
-    def _parts(self, directory: Path, condition: Any, names: list[str]) -> tuple[Manifest, pa.Table]:
+    def _parts(self, directory: Path, condition: Any, names: list[str]) -> tuple[ArchiveManifest, pa.Table]:
         for _ in range(_TRIES - 1):
             manifest = read_manifest(directory)
             try:
@@ -158,7 +158,7 @@ _VERSION = [
 ]  # fmt: skip
 
 
-def _read_parts(directory: Path, manifest: Manifest, condition: Any, names: list[str]) -> pa.Table:
+def _read_parts(directory: Path, manifest: ArchiveManifest, condition: Any, names: list[str]) -> pa.Table:
     files = [str(directory / part.file) for part in manifest.parts]
     if not files:
         return empty_table().select(names)

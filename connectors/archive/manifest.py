@@ -46,7 +46,7 @@ class Retired(msgspec.Struct, frozen=True):
     at: int
 
 
-class Manifest(msgspec.Struct, frozen=True):
+class ArchiveManifest(msgspec.Struct, frozen=True):
     """See the module's text."""
 
     version: int = VERSION
@@ -56,7 +56,7 @@ class Manifest(msgspec.Struct, frozen=True):
     retired: tuple[Retired, ...] = ()
 
 
-def read_manifest(directory: Path) -> Manifest:
+def read_manifest(directory: Path) -> ArchiveManifest:
     """The manifest of a partition's directory; an empty one where there is none yet.
 
     :raises StateDamagedError: it cannot be read; restore it, or delete the directory to have it written again from
@@ -65,9 +65,9 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         content = (directory / FILE).read_bytes()
     except FileNotFoundError:
-        return Manifest()
+        return ArchiveManifest()
     try:
-        manifest = msgspec.json.decode(content, type=Manifest)
+        manifest = msgspec.json.decode(content, type=ArchiveManifest)
     except msgspec.DecodeError as error:
         raise StateDamagedError(f"{directory / FILE}: {error}; restore it, or delete {directory}") from error
     if manifest.version != VERSION:
@@ -87,7 +87,7 @@ def archived_up_to(archive: Path) -> Callable[[str, int], int | None]:
     return offset
 
 
-def write_manifest(directory: Path, manifest: Manifest) -> None:
+def write_manifest(directory: Path, manifest: ArchiveManifest) -> None:
     """Make it the manifest, durably and all at once. The parts it names must have been flushed before."""
     beside = directory / (FILE + ".new")
     with beside.open("wb") as file:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from connectors.archive.forms import LEDGER, ArchiveForm
-from connectors.archive.manifest import Manifest, Part, Retired, flush_directory, read_manifest, write_manifest
+from connectors.archive.manifest import ArchiveManifest, Part, Retired, flush_directory, read_manifest, write_manifest
 from connectors.metrics import ARCHIVE_PARTS, ARCHIVE_ROWS
 from state.progress import made
 
@@ -56,7 +56,7 @@ class ArchiveWriter:
         return self._manifest.offset
 
     @property
-    def manifest(self) -> Manifest:
+    def manifest(self) -> ArchiveManifest:
         """What is committed."""
         return self._manifest
 
@@ -117,7 +117,7 @@ class ArchiveWriter:
         self._commit(msgspec.structs.replace(manifest, parts=tuple(ordered)))
         ARCHIVE_PARTS.labels("merged").inc(len(parts))
 
-    def _with_merged(self, manifest: Manifest, hour: int, parts: Sequence[Part]) -> Manifest:
+    def _with_merged(self, manifest: ArchiveManifest, hour: int, parts: Sequence[Part]) -> ArchiveManifest:
         """With parts that lie side by side as few; together they cover the same offsets."""
         files = [self._directory / part.file for part in parts]
         first, written = parts[0].first, 0
@@ -132,8 +132,8 @@ class ArchiveWriter:
         return manifest
 
     def _with_part(
-        self, manifest: Manifest, table: pa.Table, hour: int, span: tuple[int, int], *, compacted: bool
-    ) -> Manifest:
+        self, manifest: ArchiveManifest, table: pa.Table, hour: int, span: tuple[int, int], *, compacted: bool
+    ) -> ArchiveManifest:
         name = f"{manifest.serial:010}{_SUFFIX}"
         path = self._directory / name
         ordered = table.sort_by(list(self._form.sorting)) if self._form.sorting else table
@@ -143,7 +143,7 @@ class ArchiveWriter:
         part = Part(name, hour, len(table), path.stat().st_size, compacted, *span)
         return msgspec.structs.replace(manifest, serial=manifest.serial + 1, parts=(*manifest.parts, part))
 
-    def _commit(self, manifest: Manifest) -> None:
+    def _commit(self, manifest: ArchiveManifest) -> None:
         flush_directory(self._directory)
         write_manifest(self._directory, manifest)
         self._manifest = manifest
@@ -158,7 +158,7 @@ class ArchiveWriter:
             ARCHIVE_PARTS.labels("removed").inc()
 
 
-def _without(manifest: Manifest, parts: Sequence[Part], now_ms: int) -> Manifest:
+def _without(manifest: ArchiveManifest, parts: Sequence[Part], now_ms: int) -> ArchiveManifest:
     """With these parts retired."""
     gone = {part.file for part in parts}
     kept = tuple(part for part in manifest.parts if part.file not in gone)

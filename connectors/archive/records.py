@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from connectors.archive.forms import raw_records, row_groups
-from connectors.archive.manifest import Manifest, read_manifest
+from connectors.archive.manifest import ArchiveManifest, read_manifest
 from connectors.log.interface import Log, Record
 from state.model.errors import LogUnavailableError, OffsetOutOfRangeError, UnknownTopicError
 
@@ -115,7 +115,7 @@ class TopicRecords:
         """The offset of the next record, where there is none."""
         return self._manifest(partition).offset if self._log is None else self._log.end_offset(self.topic, partition)
 
-    def _manifest(self, partition: int) -> Manifest:
+    def _manifest(self, partition: int) -> ArchiveManifest:
         assert self._archive is not None
         return read_manifest(self._archive / str(partition))
 

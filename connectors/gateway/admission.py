@@ -22,7 +22,7 @@ import msgspec
 import structlog
 
 from connectors.gateway.guard import Guard
-from connectors.gateway.idempotency import AdmissionStore, Reservation, Verdict
+from connectors.gateway.idempotency import AdmissionStore, Reservation, ReserveOutcome
 from connectors.gateway.problems import ProblemError, retry_later
 from connectors.gateway.records import Partitions, event_records
 from connectors.log.interface import Headers, NewRecord
@@ -34,7 +34,7 @@ _logger = structlog.get_logger(__name__)
 _RETRY_MS = 1000
 
 
-class Appender(Protocol):
+class RecordAppender(Protocol):
     """`connectors.log.grouped.GroupAppender`, or what does the same."""
 
     async def append(self, records: Sequence[NewRecord]) -> list[int]:
@@ -53,7 +53,7 @@ Outcome = Accepted | ProblemError
 
 
 @dataclass(slots=True)
-class _Call:
+class _AdmissionCall:
     """One caller's events (of a post or a batch), and where its outcomes go."""
 
     admitted: Sequence[Admitted]
@@ -62,7 +62,7 @@ class _Call:
 
 
 @dataclass(slots=True)
-class _Group:
+class _AppendGroup:
     """What one append holds, and the outcomes that follow from it if it succeeds."""
 
     records: list[NewRecord] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Admission:
     def __init__(
         self,
         store: AdmissionStore,
-        appender: Appender,
+        appender: RecordAppender,
         partitions: Partitions,
         *,
         clock: Callable[[], int],
@@ -96,11 +96,11 @@ class Admission:
         self._lane, self._deadline_s = lane, append_deadline.total_seconds()
         self._guard = Guard("admission", store_pause)
         self._pending_max, self._group_max, self._groups_max = pending_max, group_max, groups_in_flight
-        self._calls: deque[_Call] = deque()
+        self._calls: deque[_AdmissionCall] = deque()
         self._pending = 0
         self._groups: set[asyncio.Task[None]] = set()
         self._appending: dict[str, asyncio.Future[bool]] = {}
-        self._counters = {verdict: ADMISSIONS.labels(lane, verdict.value) for verdict in Verdict}
+        self._counters = {verdict: ADMISSIONS.labels(lane, verdict.value) for verdict in ReserveOutcome}
         self._refused = ADMISSIONS.labels(lane, "unavailable")
         self._wakes = False
 
@@ -112,7 +112,7 @@ class Admission:
         if self._pending + len(admitted) > self._pending_max and self._pending:
             raise retry_later(503, "too many events wait for the log; send again", _RETRY_MS)
         loop = asyncio.get_running_loop()
-        call = _Call(admitted, trace, loop.create_future())
+        call = _AdmissionCall(admitted, trace, loop.create_future())
         self._calls.append(call)
         self._pending += len(admitted)
         if not self._wakes:
@@ -131,7 +131,7 @@ class Admission:
         self._groups.discard(task)
         self._wake()
 
-    def _take(self) -> list[_Call]:
+    def _take(self) -> list[_AdmissionCall]:
         calls, size = [self._calls.popleft()], 0
         size = len(calls[0].admitted)
         while self._calls and size + len(self._calls[0].admitted) <= self._group_max:
@@ -140,7 +140,7 @@ class Admission:
         self._pending -= size
         return calls
 
-    async def _run(self, calls: list[_Call]) -> None:
+    async def _run(self, calls: list[_AdmissionCall]) -> None:
         try:
             outcomes = await self._admit_group(calls)
         except Exception as error:  # noqa: BLE001 - whatever it is, every caller must get it
@@ -154,9 +154,9 @@ class Admission:
                 call.answer.set_result(outcomes[position : position + len(call.admitted)])
             position += len(call.admitted)
 
-    async def _admit_group(self, calls: list[_Call]) -> list[Outcome]:
+    async def _admit_group(self, calls: list[_AdmissionCall]) -> list[Outcome]:
         reservations = await self._reserve([admitted for call in calls for admitted in call.admitted])
-        group, position = _Group(), 0
+        group, position = _AppendGroup(), 0
         for call in calls:
             for admitted in call.admitted:
                 self._place(group, admitted, reservations[position], call.trace)
@@ -176,19 +176,19 @@ class Admission:
                 return await self._store.reserve(claims, self._clock())
             except StoreUnavailableError as error:
                 self._guard.failed(error)
-        return [Reservation(Verdict.NEW, claim.event_id, committed=False) for claim in claims]
+        return [Reservation(ReserveOutcome.NEW, claim.event_id, committed=False) for claim in claims]
 
-    def _place(self, group: _Group, admitted: Admitted, reservation: Reservation, trace: Headers) -> None:
+    def _place(self, group: _AppendGroup, admitted: Admitted, reservation: Reservation, trace: Headers) -> None:
         """Decide one event's outcome and whether it needs an append of its own."""
         verdict, event_id, committed = reservation
         self._counters[verdict].inc()
-        needs_log = verdict is Verdict.NEW or (verdict is Verdict.REPEAT and not committed)
+        needs_log = verdict is ReserveOutcome.NEW or (verdict is ReserveOutcome.REPEAT and not committed)
         group.depends.append(needs_log)
         group.outcomes.append(_outcome(verdict, event_id))
         if not needs_log or event_id in group.appended:
             return
         other = self._appending.get(event_id)
-        if verdict is Verdict.REPEAT and other is not None:
+        if verdict is ReserveOutcome.REPEAT and other is not None:
             group.waits_for.add(other)
             return
         event = admitted.event
@@ -198,7 +198,7 @@ class Admission:
         group.records += event_records(event, self._partitions, kept=kept, trace=trace)
         group.appended.append(event_id)
 
-    async def _append(self, group: _Group) -> bool:
+    async def _append(self, group: _AppendGroup) -> bool:
         """Whether everything that the group's answers rest on is in the log."""
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._appending |= dict.fromkeys(group.appended, done)
@@ -233,9 +233,9 @@ class Admission:
             await asyncio.wait(self._groups)
 
 
-def _outcome(verdict: Verdict, event_id: str) -> Outcome:
-    if verdict is Verdict.NEW:
+def _outcome(verdict: ReserveOutcome, event_id: str) -> Outcome:
+    if verdict is ReserveOutcome.NEW:
         return Accepted(202, event_id)
-    if verdict is Verdict.REPEAT:
+    if verdict is ReserveOutcome.REPEAT:
         return Accepted(200, event_id)
     return ProblemError(409, "this key was used with another body; use a new key", event_id=event_id)

@@ -21,7 +21,16 @@ from connectors.gateway.door import WINDOW, Door
 from connectors.gateway.follow import Follower
 from connectors.gateway.guard import GuardedLimit
 from connectors.gateway.host import Host
-from connectors.gateway.http import Answer, Message, Receive, Request, Send, json_answer, problem_answer, send_answer
+from connectors.gateway.http import (
+    ApiRequest,
+    ApiResponse,
+    Message,
+    Receive,
+    Send,
+    json_response,
+    problem_response,
+    send_response,
+)
 from connectors.gateway.idempotency import AdmissionStore, RocksAdmissionStore
 from connectors.gateway.identifiers import EventIds
 from connectors.gateway.inbox_calls import Inbox, ReadOverlay
@@ -33,7 +42,7 @@ from connectors.gateway.preferences import Preferences
 from connectors.gateway.problems import ProblemError
 from connectors.gateway.routes import Callers, Route, Router
 from connectors.gateway.segments import Segments
-from connectors.gateway.writer import Writer
+from connectors.gateway.writer import SettingWriter
 from connectors.inbox.interface import InboxReader
 from connectors.log.grouped import GroupAppender
 from connectors.log.interface import Log
@@ -92,21 +101,21 @@ class App:
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         begin, operation = time.perf_counter(), "none"
-        request = Request(scope, receive, body_deadline=self._options.body_deadline)
+        request = ApiRequest(scope, receive, body_deadline=self._options.body_deadline)
         try:
             route, request.parameters = self._router.find(scope["method"], scope["path"], scope["raw_path"])
             operation = route.operation
             answer = await self._answer(route, request)
             self._seconds[operation].observe(time.perf_counter() - begin)
         except ProblemError as problem:
-            answer = problem_answer(problem)
+            answer = problem_response(problem)
         except Exception:
             _logger.exception("request_failed", operation=operation)
-            answer = problem_answer(ProblemError(500, "an error of ours; it was logged"))
+            answer = problem_response(ProblemError(500, "an error of ours; it was logged"))
         GATEWAY_REQUESTS.labels(operation, str(answer.status)).inc()
-        await send_answer(send, answer, head_only=scope["method"] == "HEAD")
+        await send_response(send, answer, head_only=scope["method"] == "HEAD")
 
-    async def _answer(self, route: Route, request: Request) -> Answer:
+    async def _answer(self, route: Route, request: ApiRequest) -> ApiResponse:
         if route.callers is not Callers.PUBLIC:
             principal = self._authenticator.recognise(request.header(b"authorization"))
             if not route.allows(principal):
@@ -213,8 +222,8 @@ def build_app(
         routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
     health = Health({"log_read": lambda: parts.follower.caught_up})
 
-    async def describe(_request: Request) -> Answer:
-        return json_answer(200, openapi.document(routes))
+    async def describe(_request: ApiRequest) -> ApiResponse:
+        return json_response(200, openapi.document(routes))
 
     routes += calls.monitor_calls(health, describe)
     return App(options, parts, routes)
@@ -229,7 +238,7 @@ def _ordinary(
     inbox: InboxReader | None,
 ) -> calls.OrdinaryHandlers:
     size = options.body_bytes_max
-    writer = Writer(parts.appender, parts.directory, log.partitions, deadline=options.append_deadline)
+    writer = SettingWriter(parts.appender, parts.directory, log.partitions, deadline=options.append_deadline)
     devices = Devices(rules, writer, parts.directory, devices_max=options.devices_max, body_bytes_max=size, clock=clock)
     spool = options.store_directory() / "spool"
     return calls.OrdinaryHandlers(
@@ -247,7 +256,7 @@ def _ordinary(
 def _inbox(
     options: GatewayOptions,
     parts: Parts,
-    writer: Writer,
+    writer: SettingWriter,
     rules: AdmissionRules,
     clock: Callable[[], int],
     reader: InboxReader,

@@ -15,11 +15,11 @@ from typing import Any
 import structlog
 import xxhash
 
-from connectors.gateway.directory import Device, Directory, address_hash
-from connectors.gateway.http import Answer, Request, json_answer
+from connectors.gateway.directory import ActiveEndpoint, Directory, address_hash
+from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.records import endpoint_record
-from connectors.gateway.writer import Writer
+from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import NewRecord
 from state.model.admission import AdmissionRules
 
@@ -34,7 +34,7 @@ class Devices:
     def __init__(
         self,
         rules: AdmissionRules,
-        writer: Writer,
+        writer: SettingWriter,
         directory: Directory,
         *,
         devices_max: int,
@@ -46,7 +46,7 @@ class Devices:
         self._devices_max, self._bytes_max = devices_max, body_bytes_max
         self._locks = [asyncio.Lock() for _ in range(_STRIPES)]
 
-    async def register(self, request: Request) -> Answer:
+    async def register(self, request: ApiRequest) -> ApiResponse:
         """`POST /v1/devices/register`: a push token of the session's user."""
         body = await request.json(self._bytes_max)
         errors = self._rules.record_errors("device", body)
@@ -55,12 +55,12 @@ class Devices:
         endpoint = {"platform": body["platform"], "address": body["token"]}
         registered_at, removed = await self.put(request.caller().name, _PUSH, body["device_id"], endpoint)
         answer = {"device_id": body["device_id"], "registered_at": registered_at, "removed": removed}
-        return json_answer(200, answer)
+        return json_response(200, answer)
 
-    async def unregister(self, request: Request) -> Answer:
+    async def unregister(self, request: ApiRequest) -> ApiResponse:
         """`DELETE /v1/devices/{device_id}`: of the session's user; another's is not found."""
         await self.remove(request.caller().name, _PUSH, request.parameters["device_id"])
-        return Answer(204, b"")
+        return ApiResponse(204, b"")
 
     async def put(self, user: str, channel: str, endpoint_id: str, endpoint: dict[str, Any]) -> tuple[int, list[str]]:
         """Store an endpoint; gives its registered_at and the ids of the user's devices that had to go."""
@@ -76,7 +76,7 @@ class Devices:
 
     def _displaced(
         self, user: str, channel: str, endpoint_id: str, endpoint: dict[str, Any]
-    ) -> tuple[list[Device], list[Device]]:
+    ) -> tuple[list[ActiveEndpoint], list[ActiveEndpoint]]:
         """Who loses this push token, and which of the user's devices exceed the limit."""
         if channel != _PUSH or endpoint.get("state") == "invalid":
             return [], []
@@ -86,7 +86,7 @@ class Devices:
         own = [device for device in own if device not in moved]
         return moved, own[: max(0, len(own) + 1 - self._devices_max)]
 
-    def _gone(self, device: Device) -> NewRecord:
+    def _gone(self, device: ActiveEndpoint) -> NewRecord:
         endpoint = {"platform": device.platform, "state": "invalid"}
         return endpoint_record(device.user, device.channel, device.id, endpoint, self._clock(), self._writer.partitions)
 

@@ -34,7 +34,7 @@ CREATE INDEX IF NOT EXISTS owner ON endpoint (address_hash) WHERE active = 1;
 """
 
 
-class Preference(NamedTuple):
+class StoredPreference(NamedTuple):
     """A user's stored document."""
 
     place: int
@@ -42,7 +42,7 @@ class Preference(NamedTuple):
     document: Any
 
 
-class Device(NamedTuple):
+class ActiveEndpoint(NamedTuple):
     """An active endpoint."""
 
     user: str
@@ -170,32 +170,32 @@ class Directory:
             ),
         )  # fmt: skip
 
-    def preference(self, user: str) -> Preference:
+    def preference(self, user: str) -> StoredPreference:
         """Give a user's document; none stored: the empty document."""
         row = self._one("SELECT place, document FROM preference WHERE user = ?", (user,))
         if row is None:
-            return Preference(-1, {})
+            return StoredPreference(-1, {})
         document = _json.decode(row[1])
-        return Preference(int(row[0]), {} if document is None else document)
+        return StoredPreference(int(row[0]), {} if document is None else document)
 
-    def devices(self, user: str, channel: str) -> list[Device]:
+    def devices(self, user: str, channel: str) -> list[ActiveEndpoint]:
         """Give a user's active endpoints of a channel, oldest registration first."""
         return self._devices("user = ? AND channel = ? AND active = 1 ORDER BY registered_at, place", (user, channel))
 
-    def device(self, user: str, channel: str, endpoint_id: str) -> Device | None:
+    def device(self, user: str, channel: str, endpoint_id: str) -> ActiveEndpoint | None:
         """Give one endpoint of a user if it is active."""
         found = self._devices("user = ? AND channel = ? AND id = ? AND active = 1", (user, channel, endpoint_id))
         return found[0] if found else None
 
-    def owners(self, channel: str, address: str) -> list[Device]:
+    def owners(self, channel: str, address: str) -> list[ActiveEndpoint]:
         """Give the active endpoints that bear this address: one, but for what older writers left."""
         return self._devices("address_hash = ? AND active = 1 AND channel = ?", (address_hash(address), channel))
 
-    def _devices(self, where: str, values: tuple[Any, ...]) -> list[Device]:
+    def _devices(self, where: str, values: tuple[Any, ...]) -> list[ActiveEndpoint]:
         query = f"SELECT user, channel, id, platform, registered_at FROM endpoint WHERE {where}"  # noqa: S608 - fixed texts
         with self._lock:
             rows = self._db.execute(query, values).fetchall()
-        return [Device(*row) for row in rows]
+        return [ActiveEndpoint(*row) for row in rows]
 
     def _one(self, query: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
         try:

@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from connectors.gateway.devices import Devices
-from connectors.gateway.http import Answer, Request, json_answer
+from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.notifications import batch_items
 from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.records import follow_record, profile_record
-from connectors.gateway.writer import Writer
+from connectors.gateway.writer import SettingWriter
 from state.model.admission import AdmissionRules, FieldError
 
-_NOTHING = Answer(204, b"")
+_NOTHING = ApiResponse(204, b"")
 
 
 class Host:
     """Calls with a service key of the host application."""
 
-    def __init__(self, rules: AdmissionRules, writer: Writer, devices: Devices, *, body_bytes_max: int) -> None:
+    def __init__(self, rules: AdmissionRules, writer: SettingWriter, devices: Devices, *, body_bytes_max: int) -> None:
         """Write through `writer`; addresses go through `devices`, which keeps their limits."""
         self._rules, self._writer, self._devices, self._bytes_max = rules, writer, devices, body_bytes_max
 
-    def _named(self, request: Request, *names: str) -> list[str]:
+    def _named(self, request: ApiRequest, *names: str) -> list[str]:
         """Path parameters that are identifiers.
 
         :raises ProblemError: 400.
@@ -36,7 +36,7 @@ class Host:
     def _text(self, name: str, value: str) -> list[FieldError]:
         return list(self._rules.text_errors(name, value))
 
-    async def put_endpoint(self, request: Request) -> Answer:
+    async def put_endpoint(self, request: ApiRequest) -> ApiResponse:
         """An address of a user."""
         user, channel, endpoint_id = self._named(request, "user", "channel", "id")
         body = await request.json(self._bytes_max)
@@ -47,15 +47,15 @@ class Host:
         if document["channel"] != channel:
             raise invalid([FieldError("channel", "is not the one of the address", "leave it out")])
         registered_at, removed = await self._devices.put(user, channel, endpoint_id, document)
-        return json_answer(200, {"id": endpoint_id, "registered_at": registered_at, "removed": removed})
+        return json_response(200, {"id": endpoint_id, "registered_at": registered_at, "removed": removed})
 
-    async def delete_endpoint(self, request: Request) -> Answer:
+    async def delete_endpoint(self, request: ApiRequest) -> ApiResponse:
         """An address that is none any more."""
         user, channel, endpoint_id = self._named(request, "user", "channel", "id")
         await self._devices.remove(user, channel, endpoint_id)
         return _NOTHING
 
-    async def put_user(self, request: Request) -> Answer:
+    async def put_user(self, request: ApiRequest) -> ApiResponse:
         """A user's locale and name, as a whole."""
         (user,) = self._named(request, "user")
         body = await request.json(self._bytes_max)
@@ -63,16 +63,16 @@ class Host:
         if errors:
             raise invalid(errors)
         await self._writer.append([profile_record(user, body, self._writer.partitions)])
-        return json_answer(200, {"user": user, "locale": body.get("locale"), "name": body.get("name")})
+        return json_response(200, {"user": user, "locale": body.get("locale"), "name": body.get("name")})
 
-    async def post_follows(self, request: Request) -> Answer:
+    async def post_follows(self, request: ApiRequest) -> ApiResponse:
         """Who follows whom: a JSON array or NDJSON, stored as a whole or not at all."""
         follows = batch_items(await request.body(self._bytes_max), request.media_type)
         errors = [error for place, follow in enumerate(follows) for error in self._follow_errors(place, follow)]
         if errors:
             raise invalid(errors)
         await self._writer.append([follow_record(follow, self._writer.partitions) for follow in follows])
-        return json_answer(200, {"stored": len(follows)})
+        return json_response(200, {"stored": len(follows)})
 
     def _follow_errors(self, place: int, follow: Any) -> list[FieldError]:
         if isinstance(follow, ProblemError):

@@ -40,7 +40,7 @@ _SAFETY = (
 )
 
 
-class Answer(NamedTuple):
+class ApiResponse(NamedTuple):
     """What a handler gives back."""
 
     status: int
@@ -49,17 +49,17 @@ class Answer(NamedTuple):
     media_type: str = "application/json"
 
 
-def json_answer(status: int, value: Any, headers: Sequence[tuple[str, str]] = ()) -> Answer:
+def json_response(status: int, value: Any, headers: Sequence[tuple[str, str]] = ()) -> ApiResponse:
     """An answer with a JSON body."""
-    return Answer(status, _encoder.encode(value), headers)
+    return ApiResponse(status, _encoder.encode(value), headers)
 
 
-def problem_answer(problem: ProblemError) -> Answer:
+def problem_response(problem: ProblemError) -> ApiResponse:
     """The problem document."""
-    return Answer(problem.status, _encoder.encode(problem.document()), problem.headers, MEDIA_TYPE)
+    return ApiResponse(problem.status, _encoder.encode(problem.document()), problem.headers, MEDIA_TYPE)
 
 
-class Request:
+class ApiRequest:
     """One request. Path parameters are decoded; the body is read when it is asked for, and no further than allowed."""
 
     __slots__ = ("_deadline", "_receive", "_scope", "media_type", "parameters", "principal")
@@ -177,7 +177,7 @@ def too_large(bytes_max: int) -> ProblemError:
     return ProblemError(413, f"the body is larger than {bytes_max} bytes", headers=(("connection", "close"),))
 
 
-async def send_answer(send: Send, answer: Answer, *, head_only: bool = False) -> None:
+async def send_response(send: Send, answer: ApiResponse, *, head_only: bool = False) -> None:
     """Send it, with the headers that every answer bears."""
     headers = [*_SAFETY, *((name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers)]
     if answer.status != 204:

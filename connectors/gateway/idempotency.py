@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Protocol
 
 from rocksdict import BlockBasedOptions, Options, Rdict, WriteBatch
 
-from state.model.admission import Claim
+from state.model.admission import RepeatCheck
 from state.model.errors import StateVersionError, StoreUnavailableError
 
 LAYOUT_VERSION = 1
@@ -36,7 +36,7 @@ _TIME = struct.Struct(">Q")
 _NEVER = 2**63
 
 
-class Verdict(Enum):
+class ReserveOutcome(Enum):
     """What became of a claim."""
 
     NEW = "new"
@@ -47,7 +47,7 @@ class Verdict(Enum):
 class Reservation(NamedTuple):
     """The answer to one claim."""
 
-    verdict: Verdict
+    verdict: ReserveOutcome
     event_id: str
     """Of the original; for NEW the claim's own."""
     committed: bool
@@ -67,7 +67,7 @@ class Known(NamedTuple):
 class AdmissionStore(Protocol):
     """See the module. Every method may raise `StoreUnavailableError`, within the store's deadline."""
 
-    async def reserve(self, claims: Sequence[Claim], now_ms: int) -> list[Reservation]:
+    async def reserve(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
         """Check and set each claim atomically, in this order (later ones see earlier ones); NEW becomes PENDING."""
         ...
 
@@ -126,7 +126,7 @@ def _unpack_scope(value: bytes) -> _Scope:
     return _Scope(until_ms, content, value[_SCOPE.size :].decode())
 
 
-def judge(claim: Claim, scope: tuple[bytes, str] | None, is_known: bool) -> tuple[Verdict, str]:
+def judge(claim: RepeatCheck, scope: tuple[bytes, str] | None, is_known: bool) -> tuple[ReserveOutcome, str]:
     """RULES 1 for one claim: the verdict and whose event_id it names.
 
     `scope` is the (content, event_id) in force in the claim's scope, `is_known` whether its given event_id is. A
@@ -135,12 +135,12 @@ def judge(claim: Claim, scope: tuple[bytes, str] | None, is_known: bool) -> tupl
     if scope is not None and claim.keyed:
         content, original = scope
         same = content == claim.content and not (claim.given and claim.event_id != original)
-        return (Verdict.REPEAT if same else Verdict.CONFLICT), original
+        return (ReserveOutcome.REPEAT if same else ReserveOutcome.CONFLICT), original
     if is_known:
-        return Verdict.REPEAT, claim.event_id
+        return ReserveOutcome.REPEAT, claim.event_id
     if scope is not None and scope[0] == claim.content:
-        return Verdict.REPEAT, scope[1]
-    return Verdict.NEW, claim.event_id
+        return ReserveOutcome.REPEAT, scope[1]
+    return ReserveOutcome.NEW, claim.event_id
 
 
 def _options() -> Options:
@@ -193,7 +193,7 @@ class RocksAdmissionStore:
             self._db.close()
             raise StateVersionError("admission store of another version; delete state/gateway/admission to begin anew")
 
-    async def reserve(self, claims: Sequence[Claim], now_ms: int) -> list[Reservation]:
+    async def reserve(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
         """See `AdmissionStore`; atomic because nothing else runs meanwhile and one process owns the directory."""
         self._reopen_if_failed()
         view = _View(self._db, claims, now_ms)
@@ -304,7 +304,7 @@ def _until(key: bytes, value: bytes) -> int:
 class _View:
     """What a batch of claims reads, with what the claims before have written laid over it."""
 
-    def __init__(self, db: Rdict, claims: Sequence[Claim], now_ms: int) -> None:
+    def __init__(self, db: Rdict, claims: Sequence[RepeatCheck], now_ms: int) -> None:
         self.batch = WriteBatch(raw_mode=True)
         self.earliest_until_ms = _NEVER
         self._now_ms = now_ms
@@ -314,17 +314,17 @@ class _View:
         originals = [b"e" + _unpack_scope(value).event_id.encode() for key in scope_keys if (value := self._seen[key])]
         self._seen.update(zip(originals, _get(db, originals), strict=True))
 
-    def reserve(self, claim: Claim) -> Reservation:
+    def reserve(self, claim: RepeatCheck) -> Reservation:
         scope = self._scope(claim)
         is_known = claim.given and self._event(claim.event_id) is not None
         verdict, event_id = judge(claim, None if scope is None else (scope.content, scope.event_id), is_known)
-        if verdict is Verdict.NEW:
+        if verdict is ReserveOutcome.NEW:
             self._put(claim)
             return Reservation(verdict, event_id, committed=False)
         original = self._event(event_id)
         return Reservation(verdict, event_id, committed=original is not None and original.committed)
 
-    def _scope(self, claim: Claim) -> _Scope | None:
+    def _scope(self, claim: RepeatCheck) -> _Scope | None:
         value = None if claim.scope is None else self._seen.get(b"s" + claim.scope)
         scope = None if value is None else _unpack_scope(value)
         return scope if scope is not None and self._now_ms < scope.until_ms else None
@@ -334,7 +334,7 @@ class _View:
         event = None if value is None else _unpack_event(value)
         return event if event is not None and self._now_ms < event.event_until_ms else None
 
-    def _put(self, claim: Claim) -> None:
+    def _put(self, claim: RepeatCheck) -> None:
         event = _Event(False, claim.event_until_ms, claim.kept_until_ms, claim.scope or b"", claim.sender_id)
         self._set(b"e" + claim.event_id.encode(), _pack_event(event), claim.event_until_ms)
         if claim.scope is not None:

@@ -16,10 +16,10 @@ import msgspec
 
 from connectors.gateway.cursor import Cursors
 from connectors.gateway.decoding import decode_json
-from connectors.gateway.http import Answer, Request, json_answer
+from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import invalid, retry_later
 from connectors.gateway.records import read_record
-from connectors.gateway.writer import Writer
+from connectors.gateway.writer import SettingWriter
 from connectors.inbox.interface import InboxPage, InboxReader
 from connectors.log.interface import Record
 from state.inbox.values import InboxRow
@@ -33,12 +33,12 @@ _COUNT_MAX = 10_000
 """Rows a user may have (RULES 3.G): the bound of a count under the overlay."""
 
 
-class _Read(msgspec.Struct, frozen=True):
+class _ReadRecord(msgspec.Struct, frozen=True):
     user: str
     up_to: int | None = None
 
 
-_read_decoder = msgspec.json.Decoder(_Read)
+_read_decoder = msgspec.json.Decoder(_ReadRecord)
 
 
 class ReadOverlay:
@@ -80,7 +80,7 @@ class Inbox:
     def __init__(
         self,
         rules: AdmissionRules,
-        writer: Writer,
+        writer: SettingWriter,
         reader: InboxReader,
         overlay: ReadOverlay,
         cursors: Cursors,
@@ -92,7 +92,7 @@ class Inbox:
         self._rules, self._writer, self._reader, self._overlay = rules, writer, reader, overlay
         self._cursors, self._bytes_max, self._clock = cursors, body_bytes_max, clock
 
-    async def get(self, request: Request) -> Answer:
+    async def get(self, request: ApiRequest) -> ApiResponse:
         """A page, newest first, with the unread count of the whole inbox."""
         user = request.caller().name
         query = request.query(("limit", "cursor"))
@@ -104,7 +104,7 @@ class Inbox:
             unread = page.unread if read_up_to is None else await asyncio.to_thread(self._unread, user, read_up_to)
         except (StateError, StoreUnavailableError) as error:
             raise retry_later(503, "the inbox cannot be read just now", 1000) from error
-        return json_answer(200, self._page(user, page, unread, read_up_to))
+        return json_response(200, self._page(user, page, unread, read_up_to))
 
     def _page(self, user: str, page: InboxPage, unread: int, read_up_to: int | None) -> dict[str, Any]:
         return {
@@ -127,7 +127,7 @@ class Inbox:
                 break
         return count
 
-    async def read(self, request: Request) -> Answer:
+    async def read(self, request: ApiRequest) -> ApiResponse:
         """Everything up to the shown position is read, or (without one) everything; acknowledged once it is logged."""
         user = request.caller().name
         raw = await request.body(self._bytes_max)
@@ -139,7 +139,7 @@ class Inbox:
         up_to = None if body.get("up_to") is None else min(body["up_to"], now_ms)  # what comes later is not read
         await self._writer.append([read_record(user, up_to, self._writer.partitions)])
         self._overlay.add(user, now_ms if up_to is None else up_to)
-        return json_answer(200, {"up_to": up_to})
+        return json_response(200, {"up_to": up_to})
 
 
 def _item(row: InboxRow, read_up_to: int | None) -> dict[str, Any]:

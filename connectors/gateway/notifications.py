@@ -11,12 +11,12 @@ from typing import Any, Literal, Protocol
 import msgspec
 import structlog
 
-from connectors.gateway.admission import Accepted, Admission, Appender, Outcome
+from connectors.gateway.admission import Accepted, Admission, Outcome, RecordAppender
 from connectors.gateway.auth import Principal
 from connectors.gateway.decoding import decode_json
 from connectors.gateway.door import Door
 from connectors.gateway.guard import GuardedLimit
-from connectors.gateway.http import Answer, Request, json_answer, problem_answer
+from connectors.gateway.http import ApiRequest, ApiResponse, json_response, problem_response
 from connectors.gateway.idempotency import AdmissionStore, Known
 from connectors.gateway.limits import Grant
 from connectors.gateway.problems import ProblemError, invalid, retry_later
@@ -24,7 +24,7 @@ from connectors.gateway.records import cancel_record, trace_header
 from connectors.gateway.writer import unavailable
 from connectors.log.interface import Record
 from connectors.metrics import ADMISSIONS_LIMITED
-from state.model.admission import AdmissionRules, Admitted, FieldError, Refused, Sender
+from state.model.admission import AdmissionRules, Admitted, FieldError, RefusedRequest, Sender
 from state.model.errors import LogError, StoreUnavailableError
 
 _logger = structlog.get_logger(__name__)
@@ -72,7 +72,7 @@ class Posts:
         self._clock, self._new_event_id = clock, new_event_id
         self._limited = ADMISSIONS_LIMITED.labels(lane)
 
-    async def post(self, request: Request) -> Answer:
+    async def post(self, request: ApiRequest) -> ApiResponse:
         """One event. Door and limit come before the body is looked at: refusing must be cheap."""
         caller = request.caller()
         self._door.check(caller.name)
@@ -81,14 +81,14 @@ class Posts:
             raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
         verdict = self._judge(await request.json(self._bytes_max), caller)
         if isinstance(verdict, ProblemError):
-            return problem_answer(verdict)
+            return problem_response(verdict)
         trace = trace_header(request.header(b"traceparent"))
         outcome = (await self._admission.admit((verdict,), trace))[0]
         if isinstance(outcome, ProblemError):
-            return problem_answer(outcome)
-        return json_answer(outcome.status, outcome._asdict())
+            return problem_response(outcome)
+        return json_response(outcome.status, outcome._asdict())
 
-    async def post_batch(self, request: Request) -> Answer:
+    async def post_batch(self, request: ApiRequest) -> ApiResponse:
         """Many events, each answered for itself, in order; a closed sender gets one answer for all."""
         caller = request.caller()
         self._door.check(caller.name)
@@ -103,7 +103,7 @@ class Posts:
         outcomes: list[Outcome] = [next(accepted) if isinstance(one, Admitted) else one for one in verdicts]
         late = retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
         outcomes += [late] * (len(items) - len(verdicts))
-        return Answer(200, _encoder.encode([_document(outcome) for outcome in outcomes]))
+        return ApiResponse(200, _encoder.encode([_document(outcome) for outcome in outcomes]))
 
     async def _take(self, caller: Principal, count: int) -> Grant:
         grant = await self._limit.take(caller.name, count, limit=caller.limit_per_s, now_ms=self._clock())
@@ -117,7 +117,7 @@ class Posts:
     def _judge(self, body: Any, caller: Principal) -> Admitted | ProblemError:
         sender = caller.sender or _NO_SENDER
         verdict = self._rules.judge(body, sender, now_ms=self._clock(), new_event_id=self._new_event_id)
-        if isinstance(verdict, Refused):
+        if isinstance(verdict, RefusedRequest):
             detail = "the event is not valid" if verdict.status == 400 else "this sender may not send this event"
             return ProblemError(verdict.status, detail + "; nothing was accepted", errors=verdict.errors)
         if self._only_p0 and verdict.event.priority != "P0":
@@ -162,7 +162,7 @@ class Kept:
     """
 
     def __init__(
-        self, store: AdmissionStore, appender: Appender, *, deadline: timedelta, clock: Callable[[], int]
+        self, store: AdmissionStore, appender: RecordAppender, *, deadline: timedelta, clock: Callable[[], int]
     ) -> None:
         """`deadline`: the longest wait for the owner's answer."""
         self._store, self._appender, self._deadline_s = store, appender, deadline.total_seconds()
@@ -204,7 +204,7 @@ class Kept:
         for waiting in self._waiting.get(released.event_id, ()):
             waiting.put_nowait((released.how, offset))
 
-    async def cancel(self, request: Request) -> Answer:
+    async def cancel(self, request: ApiRequest) -> ApiResponse:
         """Cancel: 200; 409 when it was released; 404 when it is not this sender's; 503 without an answer in time."""
         event_id = request.parameters["event_id"]
         known = await find(self._store, event_id, request.caller(), self._clock())
@@ -222,7 +222,7 @@ class Kept:
             self._leave(event_id, answers)
         if not cancelled:
             raise ProblemError(409, "the event was released already", event_id=event_id)
-        return json_answer(200, {"status": 200, "event_id": event_id})
+        return json_response(200, {"status": 200, "event_id": event_id})
 
     async def _is_cancelled(self, event_id: str, answers: asyncio.Queue[tuple[str, int]]) -> bool:
         await self._appender.append([cancel_record(event_id)])
@@ -247,12 +247,12 @@ class Progress:
         """Without a reader no outcome is counted."""
         self._store, self._reader, self._clock = store, reader, clock
 
-    async def get(self, request: Request) -> Answer:
+    async def get(self, request: ApiRequest) -> ApiResponse:
         """How far an event of this sender is, while its event_id is remembered."""
         event_id = request.parameters["event_id"]
         known = await find(self._store, event_id, request.caller(), self._clock())
         outcomes = await asyncio.to_thread(self._reader.progress, event_id) if self._reader else None
-        return json_answer(200, _progress(known, outcomes or {}))
+        return json_response(200, _progress(known, outcomes or {}))
 
 
 def _progress(known: Known, outcomes: dict[str, int]) -> dict[str, Any]:

@@ -7,20 +7,20 @@ from collections.abc import Callable, Mapping
 import prometheus_client
 
 from connectors.control import Kill, kill_record
-from connectors.gateway.http import Answer, Request, json_answer
+from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import invalid
-from connectors.gateway.writer import Writer
+from connectors.gateway.writer import SettingWriter
 from state.model.admission import AdmissionRules
 
 
 class Switches:
     """`POST /v1/ops/kill`: the switch counts for decisions from its place in the log, for sends within seconds."""
 
-    def __init__(self, rules: AdmissionRules, writer: Writer, *, body_bytes_max: int) -> None:
+    def __init__(self, rules: AdmissionRules, writer: SettingWriter, *, body_bytes_max: int) -> None:
         """Write to `control` through `writer`."""
         self._rules, self._writer, self._bytes_max = rules, writer, body_bytes_max
 
-    async def kill(self, request: Request) -> Answer:
+    async def kill(self, request: ApiRequest) -> ApiResponse:
         """Set (`on`, the default) or lift a switch; the answer's offset is what processes report as obeyed."""
         body = await request.json(self._bytes_max)
         errors = self._rules.record_errors("kill", body)
@@ -29,7 +29,7 @@ class Switches:
         on = body.get("on")
         kill = Kill(body["scope"], body.get("value"), True if on is None else on, body.get("reason"))
         offsets = await self._writer.append([kill_record(kill)])
-        return json_answer(200, {"scope": kill.scope, "value": kill.value, "on": kill.on, "offset": offsets[0]})
+        return json_response(200, {"scope": kill.scope, "value": kill.value, "on": kill.on, "offset": offsets[0]})
 
 
 class Health:
@@ -39,15 +39,15 @@ class Health:
         """`checks`: what must hold before this process should be given work."""
         self._checks = checks
 
-    async def healthz(self, _request: Request) -> Answer:
+    async def healthz(self, _request: ApiRequest) -> ApiResponse:
         """The process lives and its loop turns."""
-        return json_answer(200, {"status": "ok"})
+        return json_response(200, {"status": "ok"})
 
-    async def readyz(self, _request: Request) -> Answer:
+    async def readyz(self, _request: ApiRequest) -> ApiResponse:
         """Whether every check holds, by name."""
         results = {name: check() for name, check in self._checks.items()}
-        return json_answer(200 if all(results.values()) else 503, {"ready": all(results.values()), "checks": results})
+        return json_response(200 if all(results.values()) else 503, {"ready": all(results.values()), "checks": results})
 
-    async def metrics(self, _request: Request) -> Answer:
+    async def metrics(self, _request: ApiRequest) -> ApiResponse:
         """Every metric of this process, as Prometheus reads them."""
-        return Answer(200, prometheus_client.generate_latest(), (), prometheus_client.CONTENT_TYPE_LATEST)
+        return ApiResponse(200, prometheus_client.generate_latest(), (), prometheus_client.CONTENT_TYPE_LATEST)

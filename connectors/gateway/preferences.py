@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
-from connectors.gateway.directory import Directory, Preference
-from connectors.gateway.http import Answer, Request, json_answer
+from connectors.gateway.directory import Directory, StoredPreference
+from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.records import preference_record
-from connectors.gateway.writer import Writer
+from connectors.gateway.writer import SettingWriter
 from state.model.admission import AdmissionRules, FieldError
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e]*"'
@@ -40,27 +40,29 @@ def merge_patch(target: Any, patch: Any) -> Any:
 class Preferences:
     """`GET`, `PUT`, `PATCH` `/v1/preferences` of the session's user."""
 
-    def __init__(self, rules: AdmissionRules, writer: Writer, directory: Directory, *, body_bytes_max: int) -> None:
+    def __init__(
+        self, rules: AdmissionRules, writer: SettingWriter, directory: Directory, *, body_bytes_max: int
+    ) -> None:
         """Read from `directory`, write through `writer`."""
         self._rules, self._writer, self._directory, self._bytes_max = rules, writer, directory, body_bytes_max
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def get(self, request: Request) -> Answer:
+    async def get(self, request: ApiRequest) -> ApiResponse:
         """The stored document; `{}` if there is none."""
         return _answer(await self._load(request.caller().name))
 
-    async def put(self, request: Request) -> Answer:
+    async def put(self, request: ApiRequest) -> ApiResponse:
         """Replace the document."""
         return await self._change(request, await request.json(self._bytes_max), merge=False)
 
-    async def patch(self, request: Request) -> Answer:
+    async def patch(self, request: ApiRequest) -> ApiResponse:
         """Merge into the document; what comes out must be valid as a whole."""
         patch = await request.json(self._bytes_max)
         if not isinstance(patch, dict):
             raise invalid([FieldError("", "is no JSON object", "send an object of what changes; null removes")])
         return await self._change(request, patch, merge=True)
 
-    async def _change(self, request: Request, body: Any, *, merge: bool) -> Answer:
+    async def _change(self, request: ApiRequest, body: Any, *, merge: bool) -> ApiResponse:
         user, if_match = request.caller().name, request.header(b"if-match")
         lock = self._locks.setdefault(user, asyncio.Lock())
         async with lock:
@@ -71,22 +73,22 @@ class Preferences:
                 raise invalid(errors)
             _require_match(if_match, stored)
             offsets = await self._writer.append([preference_record(user, document, self._writer.partitions)])
-        return _answer(Preference(offsets[0], document), self._rules.preference_warnings(document))
+        return _answer(StoredPreference(offsets[0], document), self._rules.preference_warnings(document))
 
-    async def _load(self, user: str) -> Preference:
+    async def _load(self, user: str) -> StoredPreference:
         return await asyncio.to_thread(self._directory.preference, user)
 
 
-def _etag(preference: Preference) -> str:
+def _etag(preference: StoredPreference) -> str:
     return f'"{preference.place + 1}"'
 
 
-def _answer(preference: Preference, warnings: Sequence[FieldError] = ()) -> Answer:
+def _answer(preference: StoredPreference, warnings: Sequence[FieldError] = ()) -> ApiResponse:
     """The document as it is stored, and what in it has no effect as far as the registry knows."""
     body = preference.document
     if warnings:
         body = {**body, "warnings": [warning._asdict() for warning in warnings]}
-    return json_answer(200, body, (("etag", _etag(preference)),))
+    return json_response(200, body, (("etag", _etag(preference)),))
 
 
 def _match_errors(if_match: str | None) -> list[FieldError]:
@@ -95,7 +97,7 @@ def _match_errors(if_match: str | None) -> list[FieldError]:
     return [FieldError("If-Match", "is no list of entity tags", "send the ETag of the document that was read, or none")]
 
 
-def _require_match(if_match: str | None, stored: Preference) -> None:
+def _require_match(if_match: str | None, stored: StoredPreference) -> None:
     """RFC 9110 If-Match: `*` asks for any stored document.
 
     :raises ProblemError: 412, with the current ETag.

@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from connectors.gateway.auth import Principal
-from connectors.gateway.http import Answer, Request
+from connectors.gateway.http import ApiRequest, ApiResponse
 from connectors.gateway.problems import ProblemError
 
-Handler = Callable[[Request], Awaitable[Answer]]
+Handler = Callable[[ApiRequest], Awaitable[ApiResponse]]
 Schema = Mapping[str, Any]
 
 

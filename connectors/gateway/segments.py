@@ -24,7 +24,7 @@ from typing import IO, Any
 
 import msgspec
 
-from connectors.gateway.http import Answer, Request, json_answer, too_large
+from connectors.gateway.http import ApiRequest, ApiResponse, json_response, too_large
 from connectors.gateway.problems import invalid
 from connectors.gateway.records import Partitions, segment_chunk, segment_commit
 from connectors.gateway.writer import unavailable
@@ -61,7 +61,7 @@ class Segments:
         self._version = 0
         spool.mkdir(parents=True, exist_ok=True)
 
-    async def put(self, request: Request) -> Answer:
+    async def put(self, request: ApiRequest) -> ApiResponse:
         """Replace the members."""
         segment = request.parameters["segment"]
         errors = self._rules.text_errors("segment", segment)
@@ -72,7 +72,7 @@ class Segments:
             await request.stream(_writer(file), self._bytes_max)
             async with self._lock:
                 version, users = await asyncio.to_thread(self._store, segment, read, file)
-        return json_answer(200, {"segment": segment, "version": version, "users": users})
+        return json_response(200, {"segment": segment, "version": version, "users": users})
 
     def _store(self, segment: str, read: Callable[[File], Iterator[Any]], file: File) -> tuple[int, int]:
         self._check(read, file)

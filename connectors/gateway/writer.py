@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import structlog
 
-from connectors.gateway.admission import Appender
+from connectors.gateway.admission import RecordAppender
 from connectors.gateway.directory import Directory
 from connectors.gateway.problems import ProblemError, retry_later
 from connectors.gateway.records import Partitions
@@ -19,11 +19,11 @@ _logger = structlog.get_logger(__name__)
 _LOOKED_UP = frozenset(("preferences", "endpoints"))
 
 
-class Writer:
+class SettingWriter:
     """Appends, with the directory kept in step."""
 
     def __init__(
-        self, appender: Appender, directory: Directory, partitions: Partitions, *, deadline: timedelta
+        self, appender: RecordAppender, directory: Directory, partitions: Partitions, *, deadline: timedelta
     ) -> None:
         """`deadline`: the longest wait for the log's acknowledgement."""
         self._appender, self._directory, self._deadline_s = appender, directory, deadline.total_seconds()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from state.inbox.values import GroupTotals, InboxHead, InboxRow, Mark, SetAside, ShardCommit, StoredRow
+from state.inbox.values import InboxHead, InboxRow, InboxTotals, Mark, SetAside, ShardCommit, StoredRow
 
 
 class RowPosition(NamedTuple):
@@ -40,7 +40,7 @@ class InboxAudit:
 
     items_counted: int
     """Items, counted row by row."""
-    totals: GroupTotals
+    totals: InboxTotals
     """The running totals."""
     marks: Mapping[str, Mark]
     """Per source, what the rows include."""
@@ -57,7 +57,7 @@ class InboxStore(Protocol):
         """Give the marks per (source, group)."""
         ...
 
-    def totals(self) -> dict[int, GroupTotals]:
+    def totals(self) -> dict[int, InboxTotals]:
         """Give the running totals per group, as they were committed."""
         ...
 

@@ -16,7 +16,7 @@ The complements make a user's rows be read newest first.
 import struct
 
 from connectors.inbox.interface import RowPosition
-from state.inbox.values import GroupTotals, Mark, SetAside
+from state.inbox.values import InboxTotals, Mark, SetAside
 from state.model.keys import key_group
 
 LAYOUT_VERSION = 1
@@ -111,11 +111,11 @@ def decode_set_aside(value: bytes) -> SetAside:
     return SetAside(*_SET_ASIDE.unpack(value))
 
 
-def encode_totals(totals: GroupTotals) -> bytes:
+def encode_totals(totals: InboxTotals) -> bytes:
     """A group's totals."""
     return _TOTALS.pack(totals.items, totals.added, totals.taken_back, totals.retired)
 
 
-def decode_totals(value: bytes) -> GroupTotals:
+def decode_totals(value: bytes) -> InboxTotals:
     """The totals of a value."""
-    return GroupTotals(*_TOTALS.unpack(value))
+    return InboxTotals(*_TOTALS.unpack(value))

@@ -4,7 +4,7 @@ from itertools import islice
 
 from connectors.inbox.interface import InboxAudit, InboxPage, RowPosition
 from state.inbox.codec import decode_head, decode_row, encode_head, encode_row
-from state.inbox.values import GroupTotals, InboxHead, InboxRow, Mark, SetAside, ShardCommit, StoredRow, row_view
+from state.inbox.values import InboxHead, InboxRow, InboxTotals, Mark, SetAside, ShardCommit, StoredRow, row_view
 from state.model.keys import key_group
 
 
@@ -15,7 +15,7 @@ class MemoryInboxStore:
         self._heads: dict[str, bytes] = {}
         self._rows: dict[str, dict[int, bytes]] = {}
         self._marks: dict[tuple[str, int], Mark] = {}
-        self._totals: dict[int, GroupTotals] = {}
+        self._totals: dict[int, InboxTotals] = {}
         self._set_aside: dict[int, SetAside] = {}
         self._offset = 0
 
@@ -30,7 +30,7 @@ class MemoryInboxStore:
         """Give the marks per (source, group)."""
         return dict(self._marks)
 
-    def totals(self) -> dict[int, GroupTotals]:
+    def totals(self) -> dict[int, InboxTotals]:
         """Give the running totals per group."""
         return dict(self._totals)
 
@@ -94,7 +94,7 @@ class MemoryInboxStore:
 
     def audit(self, group: int) -> InboxAudit:
         """Count the rows of a group one by one."""
-        return InboxAudit(self.count_items(group), self._totals.get(group, GroupTotals()), self.applied(group))
+        return InboxAudit(self.count_items(group), self._totals.get(group, InboxTotals()), self.applied(group))
 
     def close(self) -> None:
         """Nothing to free."""

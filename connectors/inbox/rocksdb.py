@@ -24,13 +24,13 @@ from rocksdict import (
 
 from connectors.inbox import keys
 from connectors.inbox.interface import InboxAudit, InboxPage, RowPosition
-from state.disk.exports import ExportSource, Place, rows_from
+from state.disk.exports import ExportedOffset, ExportSource, rows_from
 from state.disk.rocksdb import named_damage, prefixed_rows, refuse_remains, stored_row
 from state.inbox.codec import decode_head, decode_row, encode_head, encode_row, row_count
 from state.inbox.values import (
-    GroupTotals,
     InboxHead,
     InboxRow,
+    InboxTotals,
     Mark,
     SetAside,
     ShardCommit,
@@ -130,7 +130,7 @@ class RocksInboxStore:
         """Give the marks per (source, group)."""
         return _marks(self._database)
 
-    def totals(self) -> dict[int, GroupTotals]:
+    def totals(self) -> dict[int, InboxTotals]:
         """Give the running totals per group."""
         return {key[1]: keys.decode_totals(value) for key, value in prefixed_rows(self._database, b"t")}
 
@@ -184,12 +184,12 @@ class RocksInboxStore:
         self._database.close()
 
 
-def _included(view: RdictIter, partition: int) -> list[Place]:
+def _included(view: RdictIter, partition: int) -> list[ExportedOffset]:
     """Nothing before the first commit."""
     found = next(rows_from(view, keys.OFFSET_KEY), None)
     if found is None or found[0] != keys.OFFSET_KEY:
         return []
-    return [Place("inbox", partition, int.from_bytes(found[1], "big"))]
+    return [ExportedOffset("inbox", partition, int.from_bytes(found[1], "big"))]
 
 
 def _write_user(batch: WriteBatch, user: str, changes: UserChanges) -> None:
@@ -267,9 +267,9 @@ class RocksInboxReader:
         with self._lock:
             database = self._current(group)
             if database is None:
-                return InboxAudit(0, GroupTotals(), {})
+                return InboxAudit(0, InboxTotals(), {})
             value = stored_row(database, keys.totals_key(group))
-            totals = GroupTotals() if value is None else keys.decode_totals(value)
+            totals = InboxTotals() if value is None else keys.decode_totals(value)
             return InboxAudit(_count_items(database, group), totals, _applied(database, group))
 
     def close(self) -> None:

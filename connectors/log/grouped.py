@@ -28,7 +28,7 @@ _WHILE_DOWN = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _AppendCall:
     """One caller's records, and where the answer goes."""
 
     records: Sequence[NewRecord]
@@ -57,7 +57,7 @@ class GroupAppender:
         """
         self._log, self._max_wait_s, self._max_records = log, max_wait.total_seconds(), max_records
         self._queue_max, self._down_after = queue_max, down_after
-        self._calls: deque[_Call] = deque()
+        self._calls: deque[_AppendCall] = deque()
         self._queued = 0
         self._open = True
         self._down = False
@@ -77,7 +77,7 @@ class GroupAppender:
         :raises LogError: these records can never be stored; those of other callers are not affected.
         """
         loop = asyncio.get_running_loop()
-        call = _Call(records, loop, loop.create_future())
+        call = _AppendCall(records, loop, loop.create_future())
         with self._changed:
             if not self._open or (self._queued and self._queued + len(records) > self._queue_max):
                 raise LogUnavailableError(f"{self._queued} records wait for the log; the queue takes no more")
@@ -106,7 +106,7 @@ class GroupAppender:
         began = self._began
         return self._down or (began is not None and time.monotonic() - began > self._down_after.total_seconds())
 
-    def _withdraw(self, call: _Call) -> None:
+    def _withdraw(self, call: _AppendCall) -> None:
         """What was refused before its turn came is not stored."""
         with self._changed, contextlib.suppress(ValueError):
             self._calls.remove(call)
@@ -118,13 +118,13 @@ class GroupAppender:
             self._store(group)
             self._began = None
 
-    def _gather(self) -> list[_Call]:
+    def _gather(self) -> list[_AppendCall]:
         """Wait for calls and take a group of them; empty when closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._calls or not self._open)
             if self._max_wait_s and self._open:
                 self._changed.wait_for(lambda: self._queued >= self._max_records or not self._open, self._max_wait_s)
-            group: list[_Call] = []
+            group: list[_AppendCall] = []
             size = 0
             while self._calls and (not group or size + len(self._calls[0].records) <= self._max_records):
                 group.append(self._calls.popleft())
@@ -132,7 +132,7 @@ class GroupAppender:
             self._queued -= size
             return group
 
-    def _store(self, group: list[_Call]) -> None:
+    def _store(self, group: list[_AppendCall]) -> None:
         """Append a group in one go; if one caller's records are impossible, append each caller's alone."""
         try:
             offsets = iter(self._log.append([record for call in group for record in call.records]))
@@ -151,7 +151,7 @@ class GroupAppender:
                 loop.call_soon_threadsafe(_answer, mine)
 
 
-def _answer(answers: list[tuple[_Call, list[int] | Exception]]) -> None:
+def _answer(answers: list[tuple[_AppendCall, list[int] | Exception]]) -> None:
     """Wake the callers of one loop, inside that loop."""
     for call, answer in answers:
         if call.answer.done():

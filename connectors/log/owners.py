@@ -63,7 +63,7 @@ _PID_SPACE = Path("/proc/self/ns/pid")
 _logger = structlog.get_logger(__name__)
 
 
-class Owner(msgspec.Struct, frozen=True, kw_only=True):
+class OwnerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A claim as `owners` holds it."""
 
     host: str
@@ -84,7 +84,7 @@ def lock_identity(lock_file: Path) -> str:
     return f"{started}:{numbers}:{status.st_dev}:{status.st_ino}"
 
 
-def is_dead(before: Owner, mine: Owner) -> bool:
+def is_dead(before: OwnerRecord, mine: OwnerRecord) -> bool:
     """Whether an owner cannot live any more, as far as one that holds its own lock can tell."""
     theirs, ours = before.lock.split(":"), mine.lock.split(":")
     if theirs[0] != ours[0]:  # the lock file is the same, the machine was restarted
@@ -160,7 +160,7 @@ class Fence:
             self._keeper.join()
 
     def _lose(self, record: Record) -> None:
-        owner = msgspec.json.decode(record.value, type=Owner)
+        owner = msgspec.json.decode(record.value, type=OwnerRecord)
         self._lost = StateFencedError(
             f"{self.claim.owner} was taken over by process {owner.pid} on {owner.host} (epoch {record.offset}); this "
             "process stops: end the other one before you start it again"
@@ -184,7 +184,7 @@ def takes_over(record: Record, claim: Claim) -> bool:
         return True
     if record.key != f"{claim.flow}/0".encode():
         return False
-    return msgspec.json.decode(record.value, type=Owner).processes <= claim.process
+    return msgspec.json.decode(record.value, type=OwnerRecord).processes <= claim.process
 
 
 def read_owners(log: Log, start: int, end: int) -> list[Record]:
@@ -204,7 +204,7 @@ def read_owners(log: Log, start: int, end: int) -> list[Record]:
 
 
 def claim_place(
-    log: ClaimableLog, flow: str, process: int, processes: int, owner: Owner, topics: Sequence[str]
+    log: ClaimableLog, flow: str, process: int, processes: int, owner: OwnerRecord, topics: Sequence[str]
 ) -> Claim:
     """Take a place over; whoever had it is fenced when this returns. `topics` are those that the flow appends to.
 
@@ -223,18 +223,18 @@ def claim_place(
     return claim
 
 
-def _may_live(before: Sequence[Record], claim: Claim, mine: Owner) -> bool:
+def _may_live(before: Sequence[Record], claim: Claim, mine: OwnerRecord) -> bool:
     """Whether an owner before is not known to be dead: of this place, or of one that is no more."""
     prefix = f"{claim.flow}/".encode()
     newest = {record.key: record for record in before if record.value and record.key.startswith(prefix)}
     first = newest.get(prefix + b"0")
-    ended_from = msgspec.json.decode(first.value, type=Owner).processes if first is not None else 0
+    ended_from = msgspec.json.decode(first.value, type=OwnerRecord).processes if first is not None else 0
     for key, record in newest.items():
         number = int(key.removeprefix(prefix))
         beyond = claim.process == 0 and number >= claim.processes
         ended = first is not None and number >= ended_from and record.offset < first.offset
         mine_or_beyond = number == claim.process or (beyond and not ended)
-        if mine_or_beyond and not is_dead(msgspec.json.decode(record.value, type=Owner), mine):
+        if mine_or_beyond and not is_dead(msgspec.json.decode(record.value, type=OwnerRecord), mine):
             return True
     return False
 
@@ -273,7 +273,7 @@ class FencedLog:
         self._log.close()
 
 
-def owner_record(lock_file: Path, processes: int, now_ms: int) -> Owner:
+def owner_record(lock_file: Path, processes: int, now_ms: int) -> OwnerRecord:
     """What this process says of itself."""
     host, identity = socket.gethostname(), lock_identity(lock_file)
-    return Owner(host=host, lock=identity, pid=os.getpid(), processes=processes, at=now_ms)
+    return OwnerRecord(host=host, lock=identity, pid=os.getpid(), processes=processes, at=now_ms)

@@ -75,7 +75,7 @@ class ApnsServer:
         """Listen on 127.0.0.1."""
         context.set_alpn_protocols(["h2"])
         loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: _Connection(self), "127.0.0.1", port, ssl=context, backlog=256)
+        return await loop.create_server(lambda: _ApnsConnection(self), "127.0.0.1", port, ssl=context, backlog=256)
 
     def token_error(self, authorization: str) -> str:
         """Why APNs would refuse the provider token; empty if it would not."""
@@ -115,7 +115,7 @@ class _Advertised(Settings):
         self[SettingCodes.MAX_CONCURRENT_STREAMS] = value
 
 
-class _Connection(asyncio.Protocol):
+class _ApnsConnection(asyncio.Protocol):
     """One connection of a client."""
 
     def __init__(self, server: ApnsServer) -> None:

@@ -42,7 +42,7 @@ class TwilioServer:
     async def start(self, port: int) -> asyncio.Server:
         """Listen on 127.0.0.1."""
         loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: _Connection(self), "127.0.0.1", port, backlog=256)
+        return await loop.create_server(lambda: _TwilioConnection(self), "127.0.0.1", port, backlog=256)
 
     def behaviour(self, number: str) -> Behaviour:
         """What the number asks for."""
@@ -57,7 +57,7 @@ class TwilioServer:
         return self.misbehaviours.refusal(number, int(status), times)
 
 
-class _Connection(asyncio.Protocol):
+class _TwilioConnection(asyncio.Protocol):
     """One connection of a client; answers keep it open."""
 
     def __init__(self, server: TwilioServer) -> None:

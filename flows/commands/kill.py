@@ -17,7 +17,7 @@ _LOOK = timedelta(milliseconds=20)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ObeyedAfter:
     """One process and how long after the command it obeyed; None: not within the deadline."""
 
     process: str
@@ -25,7 +25,7 @@ class Answer:
     after: timedelta | None
 
 
-def kill(log: Log, run_dir: Path, switch: Kill, *, deadline: timedelta) -> Iterator[Answer]:
+def kill(log: Log, run_dir: Path, switch: Kill, *, deadline: timedelta) -> Iterator[ObeyedAfter]:
     """Write the switch durably, then wait for every process that follows `control`.
 
     A process that starts meanwhile reads the switch before it sends anything.
@@ -43,11 +43,11 @@ def kill(log: Log, run_dir: Path, switch: Kill, *, deadline: timedelta) -> Itera
         if waiting:
             time.sleep(_LOOK.total_seconds())
     for report in waiting.values():
-        yield Answer(report.process, report.pid, None)
+        yield ObeyedAfter(report.process, report.pid, None)
 
 
-def _answer(known: Obeyed, report: Obeyed | None, begun_ms: int) -> Answer:
+def _answer(known: Obeyed, report: Obeyed | None, begun_ms: int) -> ObeyedAfter:
     """A process that went away obeys too: it sends nothing."""
     if report is None:
-        return Answer(known.process, known.pid, timedelta())
-    return Answer(report.process, report.pid, timedelta(milliseconds=max(0, report.at - begun_ms)))
+        return ObeyedAfter(known.process, known.pid, timedelta())
+    return ObeyedAfter(report.process, report.pid, timedelta(milliseconds=max(0, report.at - begun_ms)))

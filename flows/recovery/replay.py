@@ -31,7 +31,7 @@ from flows.steps.decide.epoch_credit import highest_credit
 from flows.track import ARCHIVE
 from state.decide.checkpoint import GroupStore
 from state.disk.lock import StateLock
-from state.inbox.operations import parse_sequence
+from state.inbox.operations import parse_output_header
 from state.ledger import empty_table, latest, ledger_table
 from state.model.dead_letter import AGAIN_HEADER
 from state.model.errors import (
@@ -314,7 +314,7 @@ def _records_before(log: Log, partition: int, end: int, count: int) -> int:
 def _work_offset(record: Record) -> int:
     """Of the record of `work` that it follows from; -1: decide did not write it."""
     value = dict(record.headers).get("seq")
-    sequence = None if value is None else parse_sequence(value)
+    sequence = None if value is None else parse_output_header(value)
     return sequence.offset if sequence is not None and sequence.source == "d" else -1
 
 

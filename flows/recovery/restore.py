@@ -30,7 +30,7 @@ from rocksdict import Rdict
 from connectors.log.interface import Log
 from flows.process.run_files import note_rebuild
 from state.decide.exports import TOPIC, clear_group, newest_per_group, restore_groups
-from state.disk.exports import Place, load_export, newest_export
+from state.disk.exports import ExportedOffset, load_export, newest_export
 from state.model.errors import StateDamagedError, StateError, StateLockedError
 from state.model.keys import partition_of_group
 
@@ -84,7 +84,7 @@ def bounds_of(log: Log, topic: str, partition: int) -> Bounds:
     return Bounds(log.begin_offset(topic, partition), log.end_offset(topic, partition))
 
 
-def check_not_ahead(home: Home, places: Iterable[Place], log: Log) -> None:
+def check_not_ahead(home: Home, places: Iterable[ExportedOffset], log: Log) -> None:
     """:raises StateDamagedError: the state includes what the log does not have."""
     for topic, partition, offset in places:
         end = log.end_offset(topic, partition)
@@ -107,7 +107,7 @@ def first_offset(home: Home, stored: int | None, topic: str, partition: int, log
     begin = log.begin_offset(topic, partition)
     if stored is None:
         return begin
-    check_not_ahead(home, [Place(topic, partition, stored)], log)
+    check_not_ahead(home, [ExportedOffset(topic, partition, stored)], log)
     if stored >= begin:
         return stored
     accept_loss(home, [(topic, partition, stored, begin)])
@@ -131,7 +131,7 @@ def accept_loss(home: Home, gone: Sequence[tuple[str, int, int, int]]) -> None:
 
 
 def ensure_store(
-    home: Home, stored: Callable[[], list[Place]], needed: Sequence[tuple[str, int]], log: Log,
+    home: Home, stored: Callable[[], list[ExportedOffset]], needed: Sequence[tuple[str, int]], log: Log,
     *, rebuildable: Callable[[], bool],
 ) -> None:  # fmt: skip
     """Before a store of whole partitions is opened: it is there and fits the log, or is restored, or is refused.
@@ -170,7 +170,7 @@ def _has_history(log: Log, topic: str, partition: int) -> bool:
 
 
 def _restore(home: Home, bounds: dict[tuple[str, int], Bounds]) -> bool:
-    def fits(places: Iterable[Place]) -> bool:
+    def fits(places: Iterable[ExportedOffset]) -> bool:
         known = {(topic, number): offset for topic, number, offset in places}
         return all(known.get(place, 0) in limits for place, limits in bounds.items())
 

@@ -19,7 +19,7 @@ from flows.steps.decide.steps import split_by_group
 from operators.sequence import RULES_VERSION
 from state.decide.checkpoint import GroupStore
 from state.decide.exports import newest_per_group, restore_groups
-from state.disk.exports import Refused
+from state.disk.exports import OnRefusedExport
 from state.disk.poison import PoisonJournal
 from state.model.errors import MalformedRecordError
 from state.model.keys import groups_of_partition
@@ -46,7 +46,7 @@ class Decidable:
     """`DIR/exports`; need not exist."""
     registry: Registry
     """In force where `work` does not say another."""
-    refused: Refused = lambda _path, _error: None
+    refused: OnRefusedExport = lambda _path, _error: None
     """Told of damaged exports, which are passed over."""
 
 

@@ -8,7 +8,7 @@ from bytewax.operators import StatefulBatchLogic
 from operators.bulk import Slice
 from operators.decide import apply
 from operators.inbox import UserInbox
-from operators.route import Route
+from operators.route import ChannelRoute
 from state.decide.group import GroupState
 from state.model.keys import emission_id
 from state.model.records import Decision, Emission, InboxOperation
@@ -57,7 +57,7 @@ def slice_lines(state: GroupState, decided: Slice) -> Iterator[tuple[Line, Line 
         yield decision, emission, operation if ending.inbox else None
 
 
-def _slice_emission(decided: Slice, route: Route, user: str) -> Line:
+def _slice_emission(decided: Slice, route: ChannelRoute, user: str) -> Line:
     event = decided.event
     return {
         "kind": "emission", "emission_id": emission_id(user, event.type, event.object, event.event_id),

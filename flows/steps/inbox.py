@@ -24,8 +24,7 @@ from flows.steps.dead_letters import dead_letter, environment_failed
 from flows.steps.sources.ticks import Tick
 from operators.inbox_shard import InboxShard, ShardCounts
 from state.disk.poison import PoisonJournal
-from state.inbox.operations import Operation, decode_operations, parse_sequence
-from state.inbox.operations import Sequence as Place
+from state.inbox.operations import Operation, OutputHeader, decode_operations, parse_output_header
 from state.inbox.values import SetAside
 from state.model.dead_letter import AGAIN_HEADER
 from state.model.envelope import header, schema_of
@@ -143,7 +142,7 @@ class _InboxPartition(StatefulSinkPartition[Item, None]):
             return
         try:
             with self._poison.processing(*place, _DECODING):
-                sequence = parse_sequence(header(record.headers, "seq"))
+                sequence = parse_output_header(header(record.headers, "seq"))
                 operations = decode_operations(schema_of(record.headers), record.value)
         except MalformedRecordError as error:
             self._put_aside(record, error)
@@ -153,7 +152,7 @@ class _InboxPartition(StatefulSinkPartition[Item, None]):
         INBOX_OPERATIONS.labels("applied" if applied else "repeated").inc(len(operations))
         self._offset = record.offset + 1
 
-    def _apply_once(self, record: Record, sequence: Place, operations: Sequence[Operation]) -> bool:
+    def _apply_once(self, record: Record, sequence: OutputHeader, operations: Sequence[Operation]) -> bool:
         original = _given_back(record)
         if original is None:
             return self._shard.apply(sequence, operations)
@@ -250,9 +249,9 @@ def _given_back(record: Record) -> int | None:
     return int(offset) if name == f"{STAGE}/{record.topic}/{record.partition}" and offset.isdecimal() else None
 
 
-def _sequence_of(record: Record) -> Place | None:
+def _sequence_of(record: Record) -> OutputHeader | None:
     try:
-        return parse_sequence(header(record.headers, "seq"))
+        return parse_output_header(header(record.headers, "seq"))
     except MalformedRecordError:
         return None
 
@@ -260,7 +259,7 @@ def _sequence_of(record: Record) -> Place | None:
 def _known_of(record: Record) -> SetAside:
     """Key group and number of items, as far as it can be read."""
     try:
-        group = parse_sequence(header(record.headers, "seq")).group
+        group = parse_output_header(header(record.headers, "seq")).group
         operations = decode_operations(schema_of(record.headers), record.value)
     except Exception as error:
         if environment_failed(error):

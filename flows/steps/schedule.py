@@ -18,7 +18,7 @@ from connectors.log.topics import EVENT_TOPICS
 from connectors.metrics import DEAD_LETTERS
 from flows.recovery.rebuild import CarriedOut, releases_carried_out
 from flows.steps.dead_letters import dead_letter, environment_failed, resume_offset
-from flows.steps.sources.owner import OwnerSource
+from flows.steps.sources.owner import SoleSource
 from operators.schedule import Cancel, Reaction, Released, on_cancel, on_event, on_released, settle
 from state.disk.poison import PoisonJournal
 from state.model.dead_letter import names_in
@@ -64,12 +64,12 @@ class ScheduleParts:
     """How long the topics of events keep a record at least."""
 
 
-def schedule_source(parts: ScheduleParts | None) -> OwnerSource:
+def schedule_source(parts: ScheduleParts | None) -> SoleSource:
     """The source that is the scheduler; None in the processes that are not the owner."""
-    return OwnerSource(STAGE, None if parts is None else lambda: ScheduleOwner(parts))
+    return SoleSource(STAGE, None if parts is None else lambda: ScheduleLogic(parts))
 
 
-class ScheduleOwner:
+class ScheduleLogic:
     """Reads the topic in order, and orders releases when their time has come."""
 
     def __init__(self, parts: ScheduleParts) -> None:

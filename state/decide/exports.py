@@ -16,9 +16,9 @@ from rocksdict import Rdict, RdictIter, ReadOptions, WriteBatch
 from state.decide import codec
 from state.disk.exports import (
     Export,
+    ExportedOffset,
     ExportSource,
-    Place,
-    Refused,
+    OnRefusedExport,
     exported_stores,
     ingest_export,
     list_exports,
@@ -41,13 +41,13 @@ def group_source(slot: int, database: Rdict) -> ExportSource:
     return ExportSource(f"{STORE}/{slot}", "group", database.iter, _offsets)
 
 
-def _offsets(view: RdictIter) -> list[Place]:
+def _offsets(view: RdictIter) -> list[ExportedOffset]:
     metas = takewhile(lambda row: row[0][:1] == _META, rows_from(view, _META))
-    return [Place(TOPIC, key[1], int(codec.unpack(value, "meta")[0])) for key, value in metas]
+    return [ExportedOffset(TOPIC, key[1], int(codec.unpack(value, "meta")[0])) for key, value in metas]
 
 
 def newest_per_group(
-    exports: Path, wanted: Mapping[int, range], refused: Refused = lambda _path, _error: None
+    exports: Path, wanted: Mapping[int, range], refused: OnRefusedExport = lambda _path, _error: None
 ) -> dict[int, Export]:
     """For each group the sound export with the highest next offset within the group's range, of all slots.
 
@@ -65,7 +65,7 @@ def newest_per_group(
     return chosen
 
 
-def _is_sound(export: Export, seen: dict[Path, bool], refused: Refused) -> bool:
+def _is_sound(export: Export, seen: dict[Path, bool], refused: OnRefusedExport) -> bool:
     if export.directory not in seen:
         try:
             verify_export(export)

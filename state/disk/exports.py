@@ -43,7 +43,7 @@ _BYTES_BETWEEN_PAUSES, _ROW_COST_BYTES = 256 << 10, 512
 _WRITING, _REMOVING, _MANIFEST = ".writing", ".removing", "manifest.json"
 
 
-class Place(NamedTuple):
+class ExportedOffset(NamedTuple):
     """Everything below `offset` of a key group or partition of a topic is included."""
 
     topic: str
@@ -60,7 +60,7 @@ class ExportFile(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class ExportManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What an export holds; see the module's text."""
 
     format: str = FORMAT
@@ -68,7 +68,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     store: str
     created_at: int
     by: Literal["group", "partition"]
-    offsets: list[Place]
+    offsets: list[ExportedOffset]
     rows: int
     files: list[ExportFile]
 
@@ -78,7 +78,7 @@ class Export(NamedTuple):
 
     directory: Path
     number: int
-    manifest: Manifest
+    manifest: ExportManifest
 
     def offset(self, topic: str, number: int) -> int | None:
         """The next offset of a key group or partition; None where the export knows nothing of it."""
@@ -93,11 +93,11 @@ class ExportSource(NamedTuple):
     by: Literal["group", "partition"]
     view: Callable[[], RdictIter]
     """Gives a cursor: what was committed when it was made, whatever is written later (`Snapshot.items` is not that)."""
-    offsets: Callable[[RdictIter], list[Place]]
+    offsets: Callable[[RdictIter], list[ExportedOffset]]
     """What that view includes; empty: nothing yet, and there is no export."""
 
 
-Refused: TypeAlias = Callable[[Path, StateError], None]
+OnRefusedExport: TypeAlias = Callable[[Path, StateError], None]
 """Told of every export that is passed over because it is damaged, or a newer program's."""
 
 
@@ -129,7 +129,7 @@ def write_export(
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)  # it may be what fills the disk
         raise
-    manifest = Manifest(
+    manifest = ExportManifest(
         store=source.store, created_at=at, by=source.by, offsets=offsets,
         rows=sum(file.rows for file in files), files=files,
     )  # fmt: skip
@@ -185,7 +185,7 @@ def rows_from(view: RdictIter, first: bytes) -> Iterator[tuple[bytes, bytes]]:
     view.status()
 
 
-def _write_manifest(path: Path, manifest: Manifest) -> None:
+def _write_manifest(path: Path, manifest: ExportManifest) -> None:
     raw = msgspec.json.encode(manifest)
     stored = _Stored(hashlib.sha256(raw).hexdigest(), msgspec.Raw(raw))
     path.write_bytes(msgspec.json.encode(stored))
@@ -203,7 +203,7 @@ def read_export(directory: Path) -> Export:
         stored = msgspec.json.decode(path.read_bytes(), type=_Stored)
         if hashlib.sha256(stored.manifest).hexdigest() != stored.digest:
             raise StateDamagedError(f"{path}: its digest does not fit; use another export, and delete this one")
-        manifest = msgspec.json.decode(stored.manifest, type=Manifest)
+        manifest = msgspec.json.decode(stored.manifest, type=ExportManifest)
     except (OSError, ValueError) as error:  # msgspec's errors and a bad encoding are ValueErrors
         raise StateDamagedError(f"{path}: does not read ({error}); use another export, and delete this one") from error
     if (manifest.format, manifest.version) != (FORMAT, VERSION):
@@ -211,7 +211,7 @@ def read_export(directory: Path) -> Export:
     return Export(directory, int(directory.name), manifest)
 
 
-def list_exports(exports: Path, store: str, refused: Refused = lambda _path, _error: None) -> list[Export]:
+def list_exports(exports: Path, store: str, refused: OnRefusedExport = lambda _path, _error: None) -> list[Export]:
     """The exports of a store whose manifests read, newest first."""
     found: list[Export] = []
     for number in sorted(_numbers(exports / store), reverse=True):
@@ -231,7 +231,7 @@ def exported_stores(exports: Path, kind: str) -> list[str]:
 
 
 def newest_export(
-    exports: Path, store: str, fits: Callable[[Export], bool], refused: Refused = lambda _path, _error: None
+    exports: Path, store: str, fits: Callable[[Export], bool], refused: OnRefusedExport = lambda _path, _error: None
 ) -> Export | None:
     """The newest export that fits and is undamaged; None where there is none."""
     for export in list_exports(exports, store, refused):

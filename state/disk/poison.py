@@ -59,7 +59,7 @@ _TRIES_MAX = 6000
 _logger = structlog.get_logger(__name__)
 
 
-class Place(NamedTuple):
+class RecordLocation(NamedTuple):
     """Where a record is; `group` tells apart the key groups that one record concerns, -1 where it does not matter."""
 
     topic: str
@@ -127,7 +127,7 @@ class Processing:
 class PoisonJournal:
     """The notes of one process, a slot per thread. Made by `open`; threads may share it."""
 
-    def __init__(self, notes: mmap.mmap, counts: dict[Place, int], slots: int, unit: Path) -> None:
+    def __init__(self, notes: mmap.mmap, counts: dict[RecordLocation, int], slots: int, unit: Path) -> None:
         self._notes, self._slots = notes, slots
         self.counts = counts
         """Deaths by place, as of this start."""
@@ -157,7 +157,7 @@ class PoisonJournal:
 
     def suspect(self, topic: str, partition: int, offset: int, group: int = -1) -> bool:
         """Whether five starts in a row died in this record: it is to be skipped."""
-        return bool(self._convicted) and _cut(Place(topic, partition, offset, group)) in self._convicted
+        return bool(self._convicted) and _cut(RecordLocation(topic, partition, offset, group)) in self._convicted
 
     def begin(self, topic: str, partition: int, offset: int, group: int = -1) -> None:
         """This thread processes the record from now on; it ends with `end`, or with the process.
@@ -166,7 +166,7 @@ class PoisonJournal:
 
         :raises StateError: more threads than slots.
         """
-        if self._turn is not None and _cut(Place(topic, partition, offset, group)) in self._accused:
+        if self._turn is not None and _cut(RecordLocation(topic, partition, offset, group)) in self._accused:
             self._turn.take()
         made()
         try:
@@ -209,7 +209,7 @@ class PoisonJournal:
         return self._topics.setdefault(topic, topic.encode()[:_TOPIC_BYTES])
 
 
-def _cut(place: Place) -> Place:
+def _cut(place: RecordLocation) -> RecordLocation:
     """As a place reads back from the file."""
     return place if len(place.topic) <= _TOPIC_BYTES // 4 else place._replace(topic=_text(place.topic.encode()))
 
@@ -218,7 +218,7 @@ def _text(name: bytes) -> str:
     return name[:_TOPIC_BYTES].rstrip(b"\0").decode("utf-8", "replace")
 
 
-def _counted(found: tuple[list[tuple[int, Place]], dict[Place, int]]) -> dict[Place, int]:
+def _counted(found: tuple[list[tuple[int, RecordLocation]], dict[RecordLocation, int]]) -> dict[RecordLocation, int]:
     """Deaths by place after one more start; those convicted stay so."""
     notes, before = found
     unfinished = {place for state, place in notes if state == _UNFINISHED}
@@ -230,12 +230,12 @@ def _counted(found: tuple[list[tuple[int, Place]], dict[Place, int]]) -> dict[Pl
     return dict(list(counts.items())[-CONVICTED_MAX:])
 
 
-def _encode(counts: dict[Place, int], slots: int) -> bytes:
+def _encode(counts: dict[RecordLocation, int], slots: int) -> bytes:
     rows = [_ENTRY.pack(starts, place.topic.encode()[:_TOPIC_BYTES], *place[1:]) for place, starts in counts.items()]
     return _HEADER.pack(_MAGIC, _VERSION, slots, len(rows)) + bytes(slots * _STATE.size) + b"".join(rows)
 
 
-def _read(path: Path) -> tuple[list[tuple[int, Place]], dict[Place, int]]:
+def _read(path: Path) -> tuple[list[tuple[int, RecordLocation]], dict[RecordLocation, int]]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -247,7 +247,7 @@ def _read(path: Path) -> tuple[list[tuple[int, Place]], dict[Place, int]]:
         return [], {}
 
 
-def _decode(content: bytes) -> tuple[list[tuple[int, Place]], dict[Place, int]]:
+def _decode(content: bytes) -> tuple[list[tuple[int, RecordLocation]], dict[RecordLocation, int]]:
     magic, version, slots, counted = _HEADER.unpack_from(content)
     if magic != _MAGIC or version != _VERSION:
         raise ValueError(f"is no journal of version {_VERSION}")
@@ -255,6 +255,10 @@ def _decode(content: bytes) -> tuple[list[tuple[int, Place]], dict[Place, int]]:
     if len(content) != at + (slots + counted) * _STATE.size:
         raise ValueError("has the wrong size")
     places = at + slots * _STATE.size
-    notes = [(state, Place(_text(name), *rest)) for state, name, *rest in _STATE.iter_unpack(content[at:places])]
-    rows = [(starts, Place(_text(name), *rest)) for starts, name, *rest in _ENTRY.iter_unpack(content[places:])]
+    notes = [
+        (state, RecordLocation(_text(name), *rest)) for state, name, *rest in _STATE.iter_unpack(content[at:places])
+    ]
+    rows = [
+        (starts, RecordLocation(_text(name), *rest)) for starts, name, *rest in _ENTRY.iter_unpack(content[places:])
+    ]
     return notes, {place: starts for starts, place in rows}

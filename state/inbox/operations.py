@@ -17,7 +17,7 @@ ARROW_SCHEMA = "inbox/1+arrow"
 _INT64_MAX = (1 << 63) - 1
 
 
-class Sequence(NamedTuple):
+class OutputHeader(NamedTuple):
     """Header `seq`: what an output of decide (`d`) or transactional (`t`) follows from."""
 
     source: str
@@ -56,11 +56,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 _decoder = msgspec.json.Decoder(Operation)
 
 
-def parse_sequence(value: bytes | None) -> Sequence:
+def parse_output_header(value: bytes | None) -> OutputHeader:
     """:raises MalformedRecordError: the header is absent or not `source:group:offset:ordinal`, within their ranges."""
     try:
         source, group, offset, ordinal = (value or b"").decode("ascii").split(":")
-        sequence = Sequence(source, int(group), int(offset), int(ordinal))
+        sequence = OutputHeader(source, int(group), int(offset), int(ordinal))
     except ValueError as error:
         raise MalformedRecordError("header seq: expected source:group:offset:ordinal") from error
     if not (0 <= sequence.group < KEY_GROUPS and 0 <= sequence.offset <= _INT64_MAX >= sequence.ordinal >= 0):

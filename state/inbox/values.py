@@ -118,7 +118,7 @@ Mark = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class GroupTotals:
+class InboxTotals:
     """Running totals of one key group, in items."""
 
     items: int = 0
@@ -144,7 +144,7 @@ class ShardCommit:
     users: Mapping[str, UserChanges]
     marks: Mapping[tuple[str, int], Mark]
     """(source, group) to the last operation applied."""
-    totals: Mapping[int, GroupTotals]
+    totals: Mapping[int, InboxTotals]
     offset: int
     """Offset in the partition of topic `inbox` that is read next."""
     set_aside: Mapping[int, SetAside | None] = field(default_factory=dict)

@@ -42,7 +42,7 @@ class Sender(NamedTuple):
     """Of these, the types that may be sent: names, or prefixes that end in a star."""
 
 
-class Claim(NamedTuple):
+class RepeatCheck(NamedTuple):
     """What an admission store needs to recognise repeats of one event; all times in milliseconds UTC."""
 
     event_id: str
@@ -67,10 +67,10 @@ class Admitted(NamedTuple):
     """An event that may be accepted, resolved, and its claim."""
 
     event: Event
-    claim: Claim
+    claim: RepeatCheck
 
 
-class Refused(NamedTuple):
+class RefusedRequest(NamedTuple):
     """A request that must not be accepted: 400 or 403."""
 
     status: int
@@ -80,7 +80,9 @@ class Refused(NamedTuple):
 class AdmissionRules(Protocol):
     """The pure rules that the gateway applies; `operators.admit.Rules` keeps them."""
 
-    def judge(self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]) -> Admitted | Refused:
+    def judge(
+        self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
+    ) -> Admitted | RefusedRequest:
         """Judge one decoded JSON document; `new_event_id` is called where the producer gave none."""
         ...
 

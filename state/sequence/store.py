@@ -17,7 +17,7 @@ import msgspec
 from rocksdict import AccessType, Rdict, RdictIter, WriteBatch
 
 from state.decide import codec
-from state.disk.exports import ExportSource, Place, rows_from
+from state.disk.exports import ExportedOffset, ExportSource, rows_from
 from state.disk.rocksdb import database_options, named_damage, open_database, prefixed_rows, stored_row, synced
 from state.model.errors import StateDamagedError
 from state.model.keys import KEY_GROUPS
@@ -174,16 +174,16 @@ class SequenceStore:
         self._db.close()
 
 
-def included(view: RdictIter) -> list[Place]:
+def included(view: RdictIter) -> list[ExportedOffset]:
     """What a checkpoint includes: accepted records that were sequenced, and the decision log up to its ends then."""
     found = next(rows_from(view, b"M"), None)
     if found is None or found[0] != b"M":
         return []
     positions, ends, *_ = codec.unpack(found[1], "sequence")
-    return [*(Place(*position) for position in positions), *(Place("work", *end) for end in ends)]
+    return [*(ExportedOffset(*position) for position in positions), *(ExportedOffset("work", *end) for end in ends)]
 
 
-def stored_places(directory: Path) -> list[Place]:
+def stored_places(directory: Path) -> list[ExportedOffset]:
     """What the checkpoint in a directory includes; empty where there is none. Opens it to read only.
 
     :raises StateDamagedError: it does not open.

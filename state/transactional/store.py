@@ -89,7 +89,7 @@ class StoredDecision(NamedTuple):
 
 
 @dataclass(slots=True)
-class GroupTotals:
+class TransactionalTotals:
     """Running totals of one key group."""
 
     resolved: int = 0
@@ -108,7 +108,7 @@ class BatchCommit:
     places: Mapping[Place, int]
     decisions: Sequence[StoredDecision] = ()
     marks: Sequence[tuple[str, str, str, str, int]] = ()
-    totals: Mapping[int, GroupTotals] = field(default_factory=dict)
+    totals: Mapping[int, TransactionalTotals] = field(default_factory=dict)
     lost: Mapping[int, int] = field(default_factory=dict)
 
 
@@ -179,7 +179,7 @@ class TransactionalStore:
         rows = self._run("SELECT name, value FROM meta WHERE name LIKE 'lost/%'")
         return {int(name.partition("/")[2]): int(number) for name, number in rows}
 
-    def take_over(self, end: int, totals: Mapping[int, GroupTotals], lost: Mapping[int, int]) -> None:
+    def take_over(self, end: int, totals: Mapping[int, TransactionalTotals], lost: Mapping[int, int]) -> None:
         """Begin with what the ledger says of everything below `end`."""
         with transaction(self._connection, self._path):
             self._run("REPLACE INTO meta VALUES ('taken_over', ?)", (end,))
@@ -187,9 +187,9 @@ class TransactionalStore:
             self._put_lost(lost)
             store_digest(self._connection, _CHECKED)
 
-    def totals(self) -> dict[int, GroupTotals]:
+    def totals(self) -> dict[int, TransactionalTotals]:
         """By key group."""
-        return {group: GroupTotals(*rest) for group, *rest in self._run("SELECT * FROM total")}
+        return {group: TransactionalTotals(*rest) for group, *rest in self._run("SELECT * FROM total")}
 
     def open_decisions(self) -> list[StoredDecision]:
         """Those that are not done, in order."""
@@ -269,7 +269,9 @@ class TransactionalStore:
             self._put_places(batch.places)
             store_digest(self._connection, _CHECKED)
 
-    def close_decisions(self, offsets: Iterable[int], totals: Mapping[int, GroupTotals], attempts_from: int) -> None:
+    def close_decisions(
+        self, offsets: Iterable[int], totals: Mapping[int, TransactionalTotals], attempts_from: int
+    ) -> None:
         """These are done: their deliveries ended, and all their records are in the log."""
         with transaction(self._connection, self._path):
             self._connection.executemany(
@@ -292,7 +294,7 @@ class TransactionalStore:
         rows = [(topic, partition, following) for (topic, partition), following in places.items()]
         self._connection.executemany("REPLACE INTO place VALUES (?, ?, ?)", rows)
 
-    def _put_totals(self, totals: Mapping[int, GroupTotals]) -> None:
+    def _put_totals(self, totals: Mapping[int, TransactionalTotals]) -> None:
         rows = [(g, t.resolved, t.emitted, t.inbox_items, t.fallbacks, t.furthest) for g, t in totals.items()]
         self._connection.executemany("REPLACE INTO total VALUES (?, ?, ?, ?, ?, ?)", rows)
 

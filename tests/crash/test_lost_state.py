@@ -29,7 +29,7 @@ from flows.inbox import DIRECTORY as INBOX
 from flows.process.open import clock_ms
 from operators.inbox_shard import InboxShard
 from state.disk.exports import Export, exported_stores, list_exports
-from state.inbox.operations import decode_operations, parse_sequence
+from state.inbox.operations import decode_operations, parse_output_header
 from state.model.envelope import header, schema_of
 from state.model.event import RawEvent, encode_event, resolve
 from state.model.keys import key_group, partition_of_group
@@ -225,7 +225,7 @@ def _expected_rows(records: list[Record]) -> MemoryInboxStore:
     store = MemoryInboxStore()
     shard = InboxShard(store.load, {}, {})
     for record in sorted(records, key=lambda each: (each.partition, each.offset)):
-        place = parse_sequence(header(record.headers, "seq"))
+        place = parse_output_header(header(record.headers, "seq"))
         shard.apply(place, decode_operations(schema_of(record.headers), record.value))
         store.commit(shard.take_commit(record.offset + 1))
         shard.committed()

@@ -20,8 +20,8 @@ from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
 from state.decide.checkpoint import GroupStore
 from state.deliver.store import LaneCommit, SendingStore
-from state.inbox.values import GroupTotals, ShardCommit
-from state.model.admission import Claim
+from state.inbox.values import InboxTotals, ShardCommit
+from state.model.admission import RepeatCheck
 from state.model.event import Event
 from state.model.registry import load_registry
 from state.schedule.kept import KeptEvents
@@ -120,7 +120,7 @@ def _write_inbox(directory: Path, commits: Iterable[int]) -> None:
     store = RocksInboxStore(directory)
     OPEN.append(store)
     for number in commits:
-        totals = {group: GroupTotals(items=number) for group in range(min(number, 200))}
+        totals = {group: InboxTotals(items=number) for group in range(min(number, 200))}
         store.commit(ShardCommit({}, {("d", number % 200): (number, 0)}, totals, number))
 
 
@@ -139,8 +139,8 @@ def _expected_inbox(number: int) -> Any:
     return list(range(min(number, 200))), sorted({n % 200 for n in _numbers(number)})
 
 
-def claim(number: int) -> Claim:
-    return Claim(f"e{number:04}", True, TEXT * 20, None, False, bytes(32), 1 << 50, 1 << 50, 0)
+def claim(number: int) -> RepeatCheck:
+    return RepeatCheck(f"e{number:04}", True, TEXT * 20, None, False, bytes(32), 1 << 50, 1 << 50, 0)
 
 
 def _write_admission(directory: Path, commits: Iterable[int]) -> None:

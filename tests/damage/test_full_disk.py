@@ -17,7 +17,7 @@ from helpers.places import TESTS
 from helpers.up import Up, running
 from helpers.waiting import wait_for
 
-from connectors.gateway.idempotency import RocksAdmissionStore, Verdict
+from connectors.gateway.idempotency import ReserveOutcome, RocksAdmissionStore
 from state.model.errors import LogError, StateDamagedError, StateError, StoreUnavailableError
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -79,13 +79,13 @@ def test_the_admission_store_goes_on_once_there_is_room(tmp_path: Path) -> None:
         ballast.write_bytes(bytes(1_500_000))
         store = RocksAdmissionStore(disk / "store")
 
-        async def reserve(number: int) -> Verdict:
+        async def reserve(number: int) -> ReserveOutcome:
             return (await store.reserve([claim(number)], 1))[0].verdict
 
         async def scenario() -> None:
             last, told = 0, ""
             try:
-                while await reserve(last + 1) is Verdict.NEW:
+                while await reserve(last + 1) is ReserveOutcome.NEW:
                     last += 1
             except StoreUnavailableError as error:
                 told = str(error)
@@ -93,8 +93,8 @@ def test_the_admission_store_goes_on_once_there_is_room(tmp_path: Path) -> None:
             with pytest.raises(StoreUnavailableError):
                 await reserve(last + 2)
             ballast.unlink()
-            assert await reserve(last + 3) is Verdict.NEW
-            assert await reserve(1) is await reserve(last) is Verdict.REPEAT
+            assert await reserve(last + 3) is ReserveOutcome.NEW
+            assert await reserve(1) is await reserve(last) is ReserveOutcome.REPEAT
             await store.close()
 
         asyncio.run(scenario())

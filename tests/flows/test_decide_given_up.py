@@ -22,7 +22,7 @@ from helpers.replacing import replaced
 from flows.steps.decide.group import read_dead_letters, take_over_skips
 from operators import decide as rules
 from operators.aggregate import time_comes
-from operators.context import Writer
+from operators.context import OutcomeWriter
 from state.decide.checkpoint import GroupStore
 from state.decide.pending import Group
 from state.disk.poison import STARTS_MAX
@@ -60,7 +60,7 @@ def _fill(bench: Bench) -> None:
 def _defect() -> Iterator[None]:
     """The rules raise when the time of that user's items comes, after they have changed the state."""
 
-    def raising(writer: Writer, group: Group, now: int) -> None:
+    def raising(writer: OutcomeWriter, group: Group, now: int) -> None:
         time_comes(writer, group, now)
         if writer.state.users.ids[group.row] == LONELY:
             raise ZeroDivisionError(LONELY)

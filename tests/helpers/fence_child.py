@@ -13,7 +13,7 @@ from helpers.log_harness import SMALL_SEGMENTS, Harness, now_ms
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import Claim, ClaimableLog, Log, NewRecord
 from connectors.log.kafka.log import KafkaLog, KafkaOptions
-from connectors.log.owners import Fence, FencedLog, Owner, claim_place
+from connectors.log.owners import Fence, FencedLog, OwnerRecord, claim_place
 from state.model.errors import StateFencedError
 
 FENCED = 4
@@ -21,10 +21,10 @@ OPENED: list[FencedLog] = []
 """What a test has opened, to be closed at its end."""
 
 
-def owner(lock: str, processes: int = 1) -> Owner:
+def owner(lock: str, processes: int = 1) -> OwnerRecord:
     """`lock` is a name, or a whole identity; locks of other names are other files of this machine."""
     lock = lock if ":" in lock else f"kernel:1:1:{lock}"
-    return Owner(host="here", lock=lock, pid=os.getpid(), processes=processes, at=now_ms())
+    return OwnerRecord(host="here", lock=lock, pid=os.getpid(), processes=processes, at=now_ms())
 
 
 def claim(log: ClaimableLog, topic: str, flow: str, lock: str, *, process: int = 0, processes: int = 1) -> Claim:

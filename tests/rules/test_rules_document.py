@@ -17,7 +17,7 @@ from reference.model import simulate
 
 from flows.simulation.run import run_simulation
 from operators.admit import Rules
-from state.model.admission import Refused, Sender
+from state.model.admission import RefusedRequest, Sender
 from state.model.registry import load_registry
 
 Record = dict[str, Any]
@@ -80,6 +80,6 @@ def test_admission_answers_as_the_document_shows(pair: tuple[Block, Block]) -> N
     answers = []
     for body in pair[0].records:
         judged = rules.judge(body, sender, now_ms=0, new_event_id=lambda: "new")
-        status, errors = (judged.status, judged.errors) if isinstance(judged, Refused) else (202, ())
+        status, errors = (judged.status, judged.errors) if isinstance(judged, RefusedRequest) else (202, ())
         answers.append({"status": status, "fields": sorted(error.path for error in errors)})
     assert answers == pair[1].records

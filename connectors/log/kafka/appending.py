@@ -29,7 +29,7 @@ _LATER = timedelta(seconds=30)
 """By how much the client's own deadline is later than ours: its own drops record by record, and so leaves gaps."""
 
 
-class Appender:
+class ConfirmingProducer:
     """A producer and the thread that serves its delivery reports. `broken` once the client gave up for good."""
 
     def __init__(self, common: Mapping[str, Any], prefix: str, deadline: timedelta) -> None:

@@ -30,7 +30,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]  # the package re-exports both
 
 from connectors.log.interface import RECORD_MAX_BYTES, Claim, NewRecord, TopicSpec
-from connectors.log.kafka.appending import Appender
+from connectors.log.kafka.appending import ConfirmingProducer
 from connectors.log.kafka.errors import may_pass, named_errors, unless
 from connectors.log.kafka.fencing import owner_header
 from connectors.log.kafka.locating import locate
@@ -111,7 +111,7 @@ class KafkaLog:
             "bootstrap.servers": bootstrap, "logger": _log, **_CLIENT, **self._options.client_settings,
         }  # fmt: skip
         self._admin = AdminClient({**self._common, **_QUESTIONS, **self._options.client_settings})
-        self._appender: Appender | None = None
+        self._appender: ConfirmingProducer | None = None
         self._numbers: dict[str, int] = {}
         self._stored: dict[tuple[str, int], int] = {}
         """The highest offset of an own record, by partition."""
@@ -165,7 +165,7 @@ class KafkaLog:
             raise LogError(f"a record of {size} bytes for {largest.topic} is larger than {RECORD_MAX_BYTES}")
         with self._lock:
             if self._appender is None or self._appender.broken:
-                self._appender = Appender(self._common, self._prefix, self._options.deadline)
+                self._appender = ConfirmingProducer(self._common, self._prefix, self._options.deadline)
             appender = self._appender
         before = dict(self._stored)
         records = self._owned(records)

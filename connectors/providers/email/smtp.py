@@ -82,7 +82,7 @@ class SmtpOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SmtpRequest:
     """What is handed to the relay."""
 
     sender: str
@@ -91,7 +91,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class SmtpResponse:
     """The relay's answer that decided: at which command, with which code and text."""
 
     command: Literal["connect", "mail", "rcpt", "data"]
@@ -99,7 +99,7 @@ class Response:
     text: str = ""
 
 
-def build_request(delivery: Delivery, options: SmtpOptions, *, date_s: float) -> Request:
+def build_request(delivery: Delivery, options: SmtpOptions, *, date_s: float) -> SmtpRequest:
     """The envelope and the mail; pure.
 
     :raises UnsafeMessageError: it cannot be sent as meant.
@@ -114,10 +114,10 @@ def build_request(delivery: Delivery, options: SmtpOptions, *, date_s: float) ->
         identity=delivery.provider_id,
         date_s=date_s,
     )
-    return Request(options.sender, delivery.address, message)
+    return SmtpRequest(options.sender, delivery.address, message)
 
 
-def parse_response(response: Response, delivery: Delivery) -> Result:
+def parse_response(response: SmtpResponse, delivery: Delivery) -> Result:
     """What an answer means; pure. A soft refusal never says anything about the address."""
     if 200 <= response.code < 300:
         return Sent(delivery.provider_id)
@@ -188,11 +188,11 @@ class SmtpChannel:
         while self._idle:
             self._idle.pop()[0].close()
 
-    async def _deliver(self, request: Request, delivery: Delivery) -> Result:
+    async def _deliver(self, request: SmtpRequest, delivery: Delivery) -> Result:
         try:
             connection = await self._take()
         except aiosmtplib.SMTPResponseException as error:
-            return parse_response(Response("connect", error.code, str(error.message)), delivery)
+            return parse_response(SmtpResponse("connect", error.code, str(error.message)), delivery)
         except (aiosmtplib.SMTPException, OSError, TimeoutError):
             return Failed("no connection")
         exchange = _Exchange(connection, request)
@@ -205,7 +205,7 @@ class SmtpChannel:
         await self._settle(connection, response)
         return parse_response(response, delivery)
 
-    async def _settle(self, connection: aiosmtplib.SMTP, response: Response) -> None:
+    async def _settle(self, connection: aiosmtplib.SMTP, response: SmtpResponse) -> None:
         """Keep the connection where it may be used again: after a refusal, reset."""
         if response.code == 421 or not connection.is_connected:
             connection.close()
@@ -254,12 +254,12 @@ class SmtpChannel:
 class _Exchange:
     """One message over one connection, and how far it came."""
 
-    def __init__(self, connection: aiosmtplib.SMTP, request: Request) -> None:
+    def __init__(self, connection: aiosmtplib.SMTP, request: SmtpRequest) -> None:
         self._connection, self._request = connection, request
         self.command: Literal["mail", "rcpt", "data"] = "mail"
         self.ambiguous = False
 
-    async def run(self) -> Response:
+    async def run(self) -> SmtpResponse:
         """The answer that decided; network errors pass through."""
         try:
             await self._connection.mail(self._request.sender)
@@ -268,5 +268,5 @@ class _Exchange:
             self.command, self.ambiguous = "data", True
             answer = await self._connection.data(self._request.message)
         except aiosmtplib.SMTPResponseException as error:
-            return Response(self.command, error.code, str(error.message))
-        return Response("data", answer.code, answer.message)
+            return SmtpResponse(self.command, error.code, str(error.message))
+        return SmtpResponse("data", answer.code, answer.message)

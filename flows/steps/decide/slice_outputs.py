@@ -14,7 +14,7 @@ import orjson
 import pyarrow
 
 from operators.bulk import Ending, Slice
-from operators.route import Route
+from operators.route import ChannelRoute
 from state.decide.group import GroupState
 from state.decide.users import UserTable
 from state.model.keys import emission_base
@@ -179,7 +179,7 @@ def _json(value: object) -> str | None:
 
 
 def _emission_columns(
-    state: GroupState, decided: Slice, route: Route, rows: npt.NDArray[np.int32], ids: Column
+    state: GroupState, decided: Slice, route: ChannelRoute, rows: npt.NDArray[np.int32], ids: Column
 ) -> dict[str, Column]:
     event, count = decided.event, len(rows)
     return {
@@ -215,7 +215,7 @@ def _rest(state: GroupState, rows: list[int], channels: Sequence[str]) -> list[s
 def _deliveries(
     state: GroupState,
     decided: Slice,
-    route: Route,
+    route: ChannelRoute,
     rows: npt.NDArray[np.int32],
     ids: Column,
     deliver_topic: Callable[[str], str],

@@ -8,7 +8,7 @@ from contextlib import suppress
 from connectors.log.interface import Record
 from connectors.log.read_to_ends import Place
 from state.deliver.store import MarkKey
-from state.inbox.operations import Sequence, parse_sequence
+from state.inbox.operations import OutputHeader, parse_output_header
 from state.model.envelope import header
 from state.model.errors import MalformedRecordError
 
@@ -19,18 +19,18 @@ class LaneMarks:
     def __init__(self, stored: Mapping[MarkKey, tuple[int, int]]) -> None:
         self.all = dict(stored)
 
-    def is_new(self, place: Place, sequence: Sequence) -> bool:
+    def is_new(self, place: Place, sequence: OutputHeader) -> bool:
         """Whether it is above its mark."""
         return sequence.mark > self.all.get(_key(place, sequence), (-1, -1))
 
-    def take(self, place: Place, sequence: Sequence) -> None:
+    def take(self, place: Place, sequence: OutputHeader) -> None:
         """Make it the mark."""
         self.all[_key(place, sequence)] = sequence.mark
 
     def pass_over(self, record: Record) -> None:
         """It was dealt with, whatever came of it; a record whose `seq` does not read has no mark."""
         with suppress(MalformedRecordError):
-            place, sequence = (record.topic, record.partition), parse_sequence(header(record.headers, "seq"))
+            place, sequence = (record.topic, record.partition), parse_output_header(header(record.headers, "seq"))
             if self.is_new(place, sequence):
                 self.take(place, sequence)
 
@@ -42,5 +42,5 @@ class LaneMarks:
         return found
 
 
-def _key(place: Place, sequence: Sequence) -> MarkKey:
+def _key(place: Place, sequence: OutputHeader) -> MarkKey:
     return f"{place[0]}/{place[1]}", sequence.source, sequence.group

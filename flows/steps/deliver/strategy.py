@@ -25,7 +25,7 @@ from flows.steps.sending.task import FindHistory, SendTask
 from operators.attempts import UNKNOWN, DeliveryHistory
 from state.deliver.store import LaneCommit, SendingStore, key_digest
 from state.disk.poison import PoisonJournal
-from state.inbox.operations import parse_sequence
+from state.inbox.operations import parse_output_header
 from state.model.dead_letter import AGAIN_HEADER
 from state.model.delivery import ToDeliver, decode_to_deliver
 from state.model.envelope import header, schema_of
@@ -86,7 +86,7 @@ class DeliverStrategy:
         resumed = offset < self.in_hand.next.get(place, 0)
         if resumed and (offset not in self._reopen.get(place, ()) or offset in self.in_hand.records.get(place, ())):
             return
-        sequence = parse_sequence(header(record.headers, "seq"))
+        sequence = parse_output_header(header(record.headers, "seq"))
         again, is_new = header(record.headers, AGAIN_HEADER) is not None, self._marks.is_new(place, sequence)
         if not (resumed or again or is_new):
             return

@@ -19,7 +19,7 @@ from connectors.metrics import DEAD_LETTERS
 from flows.recovery.rebuild import ends_of_unread, handled_positions, oldest_work_ms
 from flows.steps.dead_letters import dead_letter, environment_failed
 from flows.steps.sequence.reading import SequenceBatch, SequenceOptions, SequenceReading
-from flows.steps.sources.owner import OwnerSource
+from flows.steps.sources.owner import SoleSource
 from operators.sequence import (
     RETRIES,
     SETTING_TOPICS,
@@ -66,12 +66,12 @@ class SequenceParts:
     drain: Callable[[], bool]
 
 
-def sequence_source(parts: SequenceParts | None) -> OwnerSource:
+def sequence_source(parts: SequenceParts | None) -> SoleSource:
     """The source that is the sequencer; None in the processes that are not the owner."""
-    return OwnerSource(STAGE, None if parts is None else lambda: SequenceOwner(parts))
+    return SoleSource(STAGE, None if parts is None else lambda: SequenceLogic(parts))
 
 
-class SequenceOwner:
+class SequenceLogic:
     """Reads, sequences and hands out records of `work`, `followers` and `dead_letters`."""
 
     def __init__(self, parts: SequenceParts) -> None:

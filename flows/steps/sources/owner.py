@@ -23,7 +23,7 @@ Keyed = tuple[str, NewRecord | list[NewRecord]]
 """As `LogSink` takes it."""
 
 
-class Owner(Protocol):
+class SoleLogic(Protocol):
     """Who does the work; used by one thread."""
 
     def work(self) -> list[NewRecord]:
@@ -46,28 +46,28 @@ class Owner(Protocol):
         ...
 
 
-class OwnerSource(FixedPartitionedSource[Keyed, None]):
+class SoleSource(FixedPartitionedSource[Keyed, None]):
     """The source that is the owner; without `open_owner`, in every other process, it has no partition."""
 
-    def __init__(self, name: str, open_owner: Callable[[], Owner] | None) -> None:
+    def __init__(self, name: str, open_owner: Callable[[], SoleLogic] | None) -> None:
         self._name, self._open_owner = name, open_owner
 
     def list_parts(self) -> list[str]:
         """The owner, in its process."""
         return [] if self._open_owner is None else [self._name]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _OwnerPartition:
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _SolePartition:
         """Open the owner in the worker that the engine chose."""
         assert self._open_owner is not None, "only a partition that was listed is built"
         try:
-            return _OwnerPartition(self._name, self._open_owner())
+            return _SolePartition(self._name, self._open_owner())
         except Exception:
             _logger.exception("flow_not_opened", flow=self._name)
             raise
 
 
-class _OwnerPartition(StatefulSourcePartition[Keyed, None]):
-    def __init__(self, name: str, owner: Owner) -> None:
+class _SolePartition(StatefulSourcePartition[Keyed, None]):
+    def __init__(self, name: str, owner: SoleLogic) -> None:
         self._name, self._owner = name, owner
         self._new_epoch = False
 

@@ -37,7 +37,7 @@ from state.model.keys import key_group
 from state.model.records import Outputs
 from state.model.registry import Registry
 from state.model.work import refuse_deep
-from state.transactional.store import BatchCommit, GroupTotals, StoredDecision, TransactionalStore
+from state.transactional.store import BatchCommit, StoredDecision, TransactionalStore, TransactionalTotals
 
 TOPIC = "events.p0"
 _COUNTS_EVERY_MS = 250
@@ -227,7 +227,7 @@ class TransactionalStrategy:
     # ends and counts
 
     def _count(self, group: int, offset: int, out: Outputs) -> None:
-        totals = self._totals.setdefault(group, GroupTotals())
+        totals = self._totals.setdefault(group, TransactionalTotals())
         totals.resolved += 1
         totals.emitted += sum(emission.deliveries for emission in out.emissions)
         totals.inbox_items += sum(decision.inbox for decision in out.decisions)
@@ -240,7 +240,7 @@ class TransactionalStrategy:
         self._lost[group] = self._batch.lost[group] = self._lost.get(group, 0) + missing - number
         self._in_flight[group] = self._in_flight.get(group, 0) + missing - number
         self._fallbacks[group] = self._fallbacks.get(group, 0) + missing
-        self._totals.setdefault(group, GroupTotals()).fallbacks += missing
+        self._totals.setdefault(group, TransactionalTotals()).fallbacks += missing
         self._changed.add(group)
 
     def ended(self, record: OpenRecord, task: SendTask | None, spawned: int) -> None:
@@ -267,7 +267,7 @@ class TransactionalStrategy:
         changed, self._changed = sorted(self._changed), set()
         return [(group, self._counts_of(group, self._totals[group])) for group in changed]
 
-    def _counts_of(self, group: int, totals: GroupTotals) -> Mapping[str, object]:
+    def _counts_of(self, group: int, totals: TransactionalTotals) -> Mapping[str, object]:
         return {
             "kind": "counts", "owner": "transactional", "group": group, "offset": totals.furthest,
             "resolved": totals.resolved, "held": 0, "aggregating": 0, "emitted": totals.emitted,

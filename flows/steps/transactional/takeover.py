@@ -16,11 +16,11 @@ from connectors.log.interface import Log, Record
 from connectors.log.read_to_ends import read_to_ends
 from flows.steps.transactional.outputs import SOURCE
 from operators.attempts import DeliveryHistory
-from state.inbox.operations import parse_sequence
+from state.inbox.operations import parse_output_header
 from state.model.delivery import ChannelAddresses, DeviceAddress, ToDeliver, delivery_key
 from state.model.envelope import header, schema_of
 from state.model.keys import groups_of_partition, partition_of_group
-from state.transactional.store import GroupTotals
+from state.transactional.store import TransactionalTotals
 
 OWNER = "transactional"
 _SENDS = "p"
@@ -66,9 +66,9 @@ class _Group:
         self.resolved = {place: inbox for place, inbox in self.resolved.items() if place[0] > counts.offset}
         self.emitted = {place: number for place, number in self.emitted.items() if place[0] > counts.offset}
 
-    def totals(self) -> GroupTotals:
+    def totals(self) -> TransactionalTotals:
         counts = self.counts
-        return GroupTotals(
+        return TransactionalTotals(
             resolved=counts.resolved + len(self.resolved),
             emitted=counts.emitted + sum(self.emitted.values()),
             inbox_items=counts.inbox_items + sum(self.resolved.values()),
@@ -90,7 +90,7 @@ class TakenOver:
 
     decided: set[int] = field(default_factory=set)
     """Their offsets in `events.p0`."""
-    totals: dict[int, GroupTotals] = field(default_factory=dict)
+    totals: dict[int, TransactionalTotals] = field(default_factory=dict)
     lost: dict[int, int] = field(default_factory=dict)
     """Deliveries of each group without an end on the ledger."""
     unsettled: dict[int, int] = field(default_factory=dict)
@@ -154,7 +154,7 @@ class _Reading:
         sequence = header(record.headers, "seq")
         if sequence is None or not sequence.startswith(_PREFIXES):
             return
-        _, group_number, offset, ordinal = parse_sequence(sequence)
+        _, group_number, offset, ordinal = parse_output_header(sequence)
         if group_number not in self._mine:
             return
         kind = schema_of(record.headers).partition("/")[0]

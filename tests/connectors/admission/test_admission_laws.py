@@ -16,10 +16,10 @@ import pytest
 
 from connectors.admission.options import RedisOptions
 from connectors.admission.redis import RedisAdmissionStore, RedisSenderLimit
-from connectors.gateway.idempotency import AdmissionStore, Reservation, RocksAdmissionStore, Verdict
+from connectors.gateway.idempotency import AdmissionStore, Reservation, ReserveOutcome, RocksAdmissionStore
 from connectors.gateway.limits import LocalSenderLimit, SenderLimit
 from operators.admit import claim as make_claim
-from state.model.admission import Claim
+from state.model.admission import RepeatCheck
 from state.model.errors import StateVersionError, StoreUnavailableError
 from state.model.event import Event
 
@@ -91,7 +91,7 @@ async def opened(open_store: Open) -> AsyncIterator[AdmissionStore]:
         await store.close()
 
 
-def claim(event_id: str, *, now: int = NOW, given: bool = False, window: int = HOUR, **fields: Any) -> Claim:
+def claim(event_id: str, *, now: int = NOW, given: bool = False, window: int = HOUR, **fields: Any) -> RepeatCheck:
     event = Event(**{
         "event_id": event_id, "type": "like", "priority": "P1", "sender_id": "s", "actor": "a", "target": "t",
         "ingested_at": now, "ttl_ms": 1, **fields,
@@ -99,12 +99,12 @@ def claim(event_id: str, *, now: int = NOW, given: bool = False, window: int = H
     return make_claim(event, given=given, repeat_window_ms=window)
 
 
-async def one(store: AdmissionStore, asked: Claim, now: int = NOW) -> Reservation:
+async def one(store: AdmissionStore, asked: RepeatCheck, now: int = NOW) -> Reservation:
     return (await store.reserve([asked], now))[0]
 
 
-NEW = Verdict.NEW
-REPEAT = Verdict.REPEAT
+NEW = ReserveOutcome.NEW
+REPEAT = ReserveOutcome.REPEAT
 
 
 def test_pending_then_committed(open_store: Open) -> None:
@@ -125,8 +125,16 @@ def test_another_body_under_a_key_conflicts(open_store: Open) -> None:
         async with opened(open_store) as store:
             await one(store, claim("e1", idempotency_key="k"))
             await store.commit(["e1"])
-            assert await one(store, claim("e2", idempotency_key="k", target="u")) == (Verdict.CONFLICT, "e1", True)
-            assert await one(store, claim("e2", idempotency_key="k", given=True)) == (Verdict.CONFLICT, "e1", True)
+            assert await one(store, claim("e2", idempotency_key="k", target="u")) == (
+                ReserveOutcome.CONFLICT,
+                "e1",
+                True,
+            )
+            assert await one(store, claim("e2", idempotency_key="k", given=True)) == (
+                ReserveOutcome.CONFLICT,
+                "e1",
+                True,
+            )
             assert await one(store, claim("e1", idempotency_key="k", given=True)) == (REPEAT, "e1", True)
 
     run(main())
@@ -237,7 +245,7 @@ def test_claims_of_one_group_see_each_other(open_store: Open) -> None:
             ]  # fmt: skip
             answers = await store.reserve(group, NOW)
             assert [answer[:2] for answer in answers] == [
-                (NEW, "e1"), (REPEAT, "e1"), (Verdict.CONFLICT, "e1"), (NEW, "g"), (REPEAT, "g"),
+                (NEW, "e1"), (REPEAT, "e1"), (ReserveOutcome.CONFLICT, "e1"), (NEW, "g"), (REPEAT, "g"),
             ]  # fmt: skip
 
     run(main())

@@ -16,8 +16,8 @@ from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_pa
 from operators.inbox import InboxConfig
 from operators.inbox_shard import InboxShard, ShardConfig
 from state.disk.exports import load_export, write_export
-from state.inbox.operations import Operation, Sequence
-from state.inbox.values import GroupTotals, InboxHead, ShardCommit, StoredRow, UserChanges
+from state.inbox.operations import Operation, OutputHeader
+from state.inbox.values import InboxHead, InboxTotals, ShardCommit, StoredRow, UserChanges
 from state.model.keys import key_group
 
 GROUP = key_group("mia")
@@ -72,7 +72,7 @@ def add(event_id: str, at: int, *, user: str = "mia", actor: str = "a", windowed
 
 def put(store: InboxStore, shard: InboxShard, operations: list[Operation], *, first: int = 0) -> None:
     for number, operation in enumerate(operations, start=first):
-        shard.apply(Sequence("d", key_group(operation.user), number, 0), [operation])
+        shard.apply(OutputHeader("d", key_group(operation.user), number, 0), [operation])
     store.commit(shard.take_commit(first + len(operations)))
     shard.committed()
 
@@ -96,7 +96,7 @@ def test_a_commit_is_seen_whole_and_survives_reopening(both: Both) -> None:
         assert both.reader.applied(GROUP) == {"d": (2, 0)}
         store = both.reopen()
         assert store.offset() == 3
-        assert store.totals()[GROUP] == GroupTotals(items=3, added=3)
+        assert store.totals()[GROUP] == InboxTotals(items=3, added=3)
         assert store.count_items(GROUP) == 3
 
 
@@ -105,8 +105,8 @@ def test_what_was_applied_is_dropped_after_reopening(both: Both) -> None:
     put(both.store, shard_of(both.store), operations)
     store = both.reopen()
     shard = shard_of(store)
-    assert not shard.apply(Sequence("d", GROUP, 4, 0), [operations[4]])
-    assert shard.apply(Sequence("t", GROUP, 4, 0), [add("p0", 9, windowed=False)])
+    assert not shard.apply(OutputHeader("d", GROUP, 4, 0), [operations[4]])
+    assert shard.apply(OutputHeader("t", GROUP, 4, 0), [add("p0", 9, windowed=False)])
     store.commit(shard.take_commit(5))
     assert both.reader.audit(GROUP).items_counted == 6
     assert both.reader.applied(GROUP) == {"d": (4, 0), "t": (4, 0)}
@@ -145,7 +145,7 @@ def test_retracted_and_retired_rows_leave_the_store(both: Both) -> None:
     gone = Operation(op="retract", user="mia", type="reply", actor="a", object="photo", parent_event_id="r3")
     put(both.store, shard, [gone], first=5)
     audit = both.reader.audit(GROUP)
-    assert audit.totals == GroupTotals(items=2, added=5, taken_back=1, retired=2)
+    assert audit.totals == InboxTotals(items=2, added=5, taken_back=1, retired=2)
     assert audit.items_counted == 2
     assert both.store.count_items(GROUP) == 2
 
@@ -171,9 +171,9 @@ def test_users_are_listed_in_order(both: Both) -> None:
 def test_counts_tell_what_is_applied_of_their_own_group(both: Both) -> None:
     shard, other = shard_of(both.store), "noah"
     assert key_group(other) != GROUP
-    shard.apply(Sequence("d", GROUP, 4, 0), [add("e1", 1)])
-    shard.apply(Sequence("d", key_group(other), 7, 0), [add("e2", 2, user=other)])
-    shard.apply(Sequence("t", key_group(other), 9, 1), [add("e3", 3, user=other)])
+    shard.apply(OutputHeader("d", GROUP, 4, 0), [add("e1", 1)])
+    shard.apply(OutputHeader("d", key_group(other), 7, 0), [add("e2", 2, user=other)])
+    shard.apply(OutputHeader("t", key_group(other), 9, 1), [add("e3", 3, user=other)])
     marks = {counts.group: counts.marks for counts in shard.take_counts()}
     assert marks == {GROUP: {"d": (4, 0)}, key_group(other): {"d": (7, 0), "t": (9, 1)}}
 
@@ -203,7 +203,7 @@ def test_totals_that_claim_more_than_the_rows_are_found(both: Both) -> None:
     both.store.commit(ShardCommit({"mia": UserChanges(head, [], [rows[0]])}, {}, {}, 2))
     assert both.store.count_items(GROUP) == 1
     assert not shard.audited(GROUP, both.store.count_items(GROUP))
-    assert shard.take_counts()[0].totals == GroupTotals(items=1, added=2)
+    assert shard.take_counts()[0].totals == InboxTotals(items=1, added=2)
 
 
 WRITER = """
@@ -253,11 +253,11 @@ def test_a_reader_sees_the_store_that_takes_the_place_of_another(tmp_path: Path)
     exports = tmp_path / "exports"
     store = RocksInboxStore(path)
     shard = shard_of(store)
-    shard.apply(Sequence("d", GROUP, 1, 0), [add("e1", 1)])
+    shard.apply(OutputHeader("d", GROUP, 1, 0), [add("e1", 1)])
     store.commit(shard.take_commit(5))
     export = write_export(exports, store.export_source(0), at=1)
     assert export is not None
-    shard.apply(Sequence("d", GROUP, 2, 0), [add("e2", 2)])
+    shard.apply(OutputHeader("d", GROUP, 2, 0), [add("e2", 2)])
     store.commit(shard.take_commit(6))
     reader = RocksInboxReader(inboxes, 1, tmp_path / "secondary")
     assert [row.count for row in reader.page("mia", 9).rows] == [2]
@@ -269,7 +269,7 @@ def test_a_reader_sees_the_store_that_takes_the_place_of_another(tmp_path: Path)
     restored = RocksInboxStore(path)
     assert restored.offset() == 5
     shard = shard_of(restored)
-    shard.apply(Sequence("d", GROUP, 2, 0), [add("e2", 2)])
+    shard.apply(OutputHeader("d", GROUP, 2, 0), [add("e2", 2)])
     restored.commit(shard.take_commit(6))
     assert [row.count for row in reader.page("mia", 9).rows] == [2]
     reader.close()

@@ -18,7 +18,7 @@ from helpers.logs import captured_logs
 from helpers.waiting import wait_for
 
 from connectors.log.interface import ClaimableLog, NewRecord, TopicSpec
-from connectors.log.owners import LEASE, TOPIC, FencedLog, Owner, is_dead, lock_identity
+from connectors.log.owners import LEASE, TOPIC, FencedLog, OwnerRecord, is_dead, lock_identity
 from state.disk.lock import FILE_NAME, StateLock
 from state.model.errors import LogUnavailableError, StateFencedError
 
@@ -194,4 +194,4 @@ def test_a_claim_is_stored_as_documented(log: ClaimableLog, harness: Harness, fl
     record = read_all(log, TOPIC, start=stored.epoch)[0]
     assert (record.key, record.headers) == (f"{flow}/1".encode(), (("schema", b"owner/1+json"),))
     assert msgspec.json.decode(record.value).keys() == {"host", "lock", "pid", "processes", "at"}
-    assert msgspec.json.decode(record.value, type=Owner).pid == owner("").pid
+    assert msgspec.json.decode(record.value, type=OwnerRecord).pid == owner("").pid

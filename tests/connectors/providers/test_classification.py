@@ -96,7 +96,7 @@ def test_a_credential_that_is_refused_never_costs_a_token() -> None:
 def test_no_answer_of_any_provider_crashes_or_leaks_into_the_result(status: int, body: bytes) -> None:
     response = Response(status, {}, body)
     results = [apns.parse_response(response, PUSH), twilio.parse_response(response, PUSH)]
-    results.append(smtp.parse_response(smtp.Response("data", status, body.decode("latin-1")), PUSH))
+    results.append(smtp.parse_response(smtp.SmtpResponse("data", status, body.decode("latin-1")), PUSH))
     assert all(isinstance(result, Sent | Rejected | Throttled | Failed) for result in results)
     assert all("a" * 64 not in repr(result) for result in results)
 
@@ -226,7 +226,7 @@ def test_twilio_request() -> None:
     ],
 )
 def test_smtp_codes(command: Any, code: int, text: str, expected: Result) -> None:
-    assert smtp.parse_response(smtp.Response(command, code, text), PUSH) == expected
+    assert smtp.parse_response(smtp.SmtpResponse(command, code, text), PUSH) == expected
 
 
 def mail(subject: str = "s", text: str = "t", html: str = "<p>h</p>", unsubscribe: str | None = None) -> bytes:

@@ -18,7 +18,15 @@ from rocksdict import Rdict
 from connectors.metrics import EXPORTS
 from flows.process.open import clock_ms
 from flows.recovery.export import Exporter, ExportOptions
-from state.disk.exports import Export, ExportSource, Place, list_exports, newest_export, prune_exports, write_export
+from state.disk.exports import (
+    Export,
+    ExportedOffset,
+    ExportSource,
+    list_exports,
+    newest_export,
+    prune_exports,
+    write_export,
+)
 from state.disk.rocksdb import open_database
 
 EVERY = timedelta(seconds=1)
@@ -41,7 +49,7 @@ def database(tmp_path: Path) -> Iterator[Rdict]:
 
 
 def source_of(database: Rdict, store: str = "sequence") -> ExportSource:
-    return ExportSource(store, "partition", database.iter, lambda _view: [Place("work", 0, 1)])
+    return ExportSource(store, "partition", database.iter, lambda _view: [ExportedOffset("work", 0, 1)])
 
 
 def failures(kind: str) -> float:

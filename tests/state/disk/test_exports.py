@@ -25,8 +25,8 @@ from flows.recovery.export import Exporter, ExportOptions
 from state.disk.exports import (
     FILE_BYTES,
     Export,
+    ExportedOffset,
     ExportSource,
-    Place,
     forget_exports,
     list_exports,
     load_export,
@@ -46,9 +46,9 @@ _CHILD = """
 import sys
 from pathlib import Path
 from state.disk.rocksdb import open_database
-from state.disk.exports import ExportSource, Place, write_export
+from state.disk.exports import ExportSource, ExportedOffset, write_export
 database = open_database(Path(sys.argv[1]) / "db", b"a test 1")
-source = ExportSource("sequence", "partition", database.iter, lambda _view: [Place("work", 0, 7)])
+source = ExportSource("sequence", "partition", database.iter, lambda _view: [ExportedOffset("work", 0, 7)])
 print("ready", flush=True)
 while True:
     write_export(Path(sys.argv[1]) / "exports", source, at=1)
@@ -59,9 +59,9 @@ def opened(directory: Path) -> Rdict:
     return open_database(directory, FORMAT)
 
 
-def _offsets(view: RdictIter) -> list[Place]:
+def _offsets(view: RdictIter) -> list[ExportedOffset]:
     found = next(rows_from(view, b"offset"), (b"", b""))
-    return [Place("work", 0, int(found[1]))] if found[0] == b"offset" else []
+    return [ExportedOffset("work", 0, int(found[1]))] if found[0] == b"offset" else []
 
 
 def source_of(database: Rdict, store: str = "sequence") -> ExportSource:

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from state.disk.exports import ExportSource, Place, list_exports, prune_exports, write_export
+from state.disk.exports import ExportedOffset, ExportSource, list_exports, prune_exports, write_export
 from state.disk.rocksdb import open_database
 
 HOUR_MS = 3_600_000
@@ -22,8 +22,8 @@ def test_one_a_week_is_kept_as_far_back_as_the_archive_goes(tmp_path: Path) -> N
     database = open_database(tmp_path / "db", b"test 1")
     now = 0
 
-    def offsets(_view: object) -> list[Place]:
-        return [Place("work", 7, now)]
+    def offsets(_view: object) -> list[ExportedOffset]:
+        return [ExportedOffset("work", 7, now)]
 
     source = ExportSource("decide/0", "group", database.iter, offsets)
     for hour in range(6, 24 * 60, 6):

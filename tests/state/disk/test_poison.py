@@ -16,7 +16,7 @@ from helpers.places import GOLDEN, ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.disk.poison import STARTS_MAX, Place, PoisonJournal
+from state.disk.poison import STARTS_MAX, PoisonJournal, RecordLocation
 from state.model.errors import LogUnavailableError, StateError
 
 RECORD = ("work", 2, 7_000_000_000, 239)
@@ -51,7 +51,7 @@ def test_five_deaths_in_a_row_convict(tmp_path: Path) -> None:
     journal = PoisonJournal.open(tmp_path / "poison")
     for starts in range(1, STARTS_MAX + 1):
         journal = _died_in(tmp_path / "poison", ("work", 2, starts, 239), RECORD)
-        assert journal.counts == {Place(*RECORD): starts}
+        assert journal.counts == {RecordLocation(*RECORD): starts}
         assert journal.suspect(*RECORD) == (starts == STARTS_MAX)
     others = [
         ("work", 2, RECORD[2], 238),
@@ -65,7 +65,7 @@ def test_five_deaths_in_a_row_convict(tmp_path: Path) -> None:
 def test_a_death_elsewhere_begins_the_count_anew(tmp_path: Path) -> None:
     for _ in range(STARTS_MAX - 1):
         _died_in(tmp_path / "poison", RECORD)
-    assert _died_in(tmp_path / "poison", ("work", 2, 1, 239)).counts == {Place("work", 2, 1, 239): 1}
+    assert _died_in(tmp_path / "poison", ("work", 2, 1, 239)).counts == {RecordLocation("work", 2, 1, 239): 1}
 
 
 def test_an_end_takes_the_note_back(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_start_that_began_nothing_neither_counts_nor_forgets(tmp_path: Path) -
     for _ in range(STARTS_MAX - 1):
         _died_in(tmp_path / "poison", RECORD)
     for _ in range(7):
-        assert PoisonJournal.open(tmp_path / "poison").counts == {Place(*RECORD): STARTS_MAX - 1}
+        assert PoisonJournal.open(tmp_path / "poison").counts == {RecordLocation(*RECORD): STARTS_MAX - 1}
 
 
 def test_a_conviction_holds_for_good(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_an_error_that_ends_the_process_is_one(tmp_path: Path, error: BaseExcept
     journal = PoisonJournal.open(tmp_path / "poison")
     with pytest.raises(type(error)), journal.processing(*RECORD):
         raise error
-    assert PoisonJournal.open(tmp_path / "poison").counts == {Place(*RECORD): 1}
+    assert PoisonJournal.open(tmp_path / "poison").counts == {RecordLocation(*RECORD): 1}
 
 
 def test_kill_9_in_the_same_record_five_times(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_every_thread_has_a_note_of_its_own(tmp_path: Path) -> None:
         thread.join()
     with pytest.raises(StateError, match="3 threads"):
         journal.begin("t", 0, 9)
-    assert PoisonJournal.open(tmp_path / "poison").counts == {Place("t", 0, number): 1 for number in range(3)}
+    assert PoisonJournal.open(tmp_path / "poison").counts == {RecordLocation("t", 0, number): 1 for number in range(3)}
 
 
 def test_only_what_a_start_died_in_waits_for_its_turn(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_damaged_file_is_an_empty_one(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "poison").write_bytes(damage)
     journal = PoisonJournal.open(tmp_path / "poison")
     assert journal.counts == {}
-    assert _died_in(tmp_path / "poison", RECORD).counts == {Place(*RECORD): 1}
+    assert _died_in(tmp_path / "poison", RECORD).counts == {RecordLocation(*RECORD): 1}
 
 
 @pytest.mark.parametrize("place", [0, 8])
@@ -231,7 +231,7 @@ def test_bytes_of_earlier_releases_are_read(tmp_path: Path) -> None:
     path = tmp_path / "poison"
     path.write_bytes(bytes.fromhex(BYTES.read_text()))
     journal = PoisonJournal.open(path, slots=2)
-    assert journal.counts == {Place(*RECORD): 5, Place("events.p1", 0, 12, -1): 3}
+    assert journal.counts == {RecordLocation(*RECORD): 5, RecordLocation("events.p1", 0, 12, -1): 3}
     journal.begin("events.p1", 0, 12)
     assert path.read_bytes() == bytes.fromhex(BYTES.with_name("poison_1_next.hex").read_text())
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from helpers.places import ROOT
 
-from state.disk.poison import STARTS_MAX, Place, PoisonJournal
+from state.disk.poison import STARTS_MAX, PoisonJournal, RecordLocation
 
 _CULPRIT, _BYSTANDER = ("work", 0, 13, -1), ("work", 1, 7, -1)
 _CHILD = """
@@ -106,7 +106,7 @@ def test_a_bystander_is_not_convicted(tmp_path: Path, unit: list[list[str]], slo
     for _ in range(STARTS_MAX):
         assert start(tmp_path, *unit) == "", "it is skipped too early"
         other = PoisonJournal.open(tmp_path / slots[1] / "poison") if slots[0] != slots[1] else None
-        highest = max(highest, other.counts.get(Place(*_BYSTANDER), 0) if other else 0)
+        highest = max(highest, other.counts.get(RecordLocation(*_BYSTANDER), 0) if other else 0)
     assert start(tmp_path, *unit) == "skipped", "five deaths in a row do not convict"
     assert highest < 3, "what was in hand beside the culprit is blamed with it"
     for slot in slots:

@@ -7,7 +7,7 @@ import pytest
 from helpers.places import GOLDEN
 
 from state.inbox.codec import decode_head, decode_inbox, decode_row, encode_head, encode_inbox, encode_row, row_count
-from state.inbox.operations import decode_operations, parse_sequence
+from state.inbox.operations import decode_operations, parse_output_header
 from state.inbox.values import InboxHead, InboxItem, OlderItem, StoredRow
 from state.model.errors import MalformedRecordError, StateDamagedError, StateVersionError
 
@@ -81,4 +81,4 @@ def test_what_is_no_operation_is_refused() -> None:
         with pytest.raises(MalformedRecordError):
             decode_operations(schema, value)
     with pytest.raises(MalformedRecordError, match="source:group:offset:ordinal"):
-        parse_sequence(b"d:1:2")
+        parse_output_header(b"d:1:2")

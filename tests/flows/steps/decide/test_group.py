@@ -13,7 +13,7 @@ from helpers.replacing import replaced
 from connectors.log import NewRecord, Record
 from flows.steps.decide.group import GIVEN_UP_HEADER, GroupDecider, take_over_skips
 from operators import decide as rules
-from operators.context import Writer
+from operators.context import OutcomeWriter
 from state.decide.checkpoint import GroupStore
 from state.decide.pending import Group
 from state.disk.poison import PoisonJournal
@@ -34,7 +34,7 @@ def _defect() -> Iterator[None]:
     """The rules raise whenever a time comes."""
     tries = 0
 
-    def raising(_writer: Writer, _group: Group, _now: int) -> None:
+    def raising(_writer: OutcomeWriter, _group: Group, _now: int) -> None:
         nonlocal tries
         tries += 1
         if tries > TRIES_MAX:

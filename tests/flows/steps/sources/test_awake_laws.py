@@ -22,7 +22,7 @@ from connectors.log.bytewax import LogSource
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
 from flows.steps.sources.lane import LaneSource
-from flows.steps.sources.owner import OwnerSource
+from flows.steps.sources.owner import SoleSource
 from flows.steps.sources.p0 import P0Source
 
 HELD_UP = timedelta(seconds=1)
@@ -101,7 +101,7 @@ SOURCES: dict[str, Callable[[Callable[[], EmbeddedLog], Hold], Source]] = {
     "log_without_credit": lambda open_log, hold: _log_source(open_log, hold, 1),
     "lanes": _lanes,
     "p0": _p0,
-    "owner": lambda _open, hold: OwnerSource("owner", lambda: HeldOwner(hold)),
+    "owner": lambda _open, hold: SoleSource("owner", lambda: HeldOwner(hold)),
 }
 
 
