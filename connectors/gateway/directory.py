@@ -1,11 +1,11 @@
 """What is true now, as far as the gateway must know it: preference documents and who owns which address.
 
 A look-up table beside the log, never the truth: it is read from the topics `preferences` and `endpoints` and can be
-deleted at any time. A write of the gateway goes to the log first and is laid in here with its offset at once, so that
-the next request sees it; when the follower reads the same record again, the offset says that it is known.
+deleted at any time. A write of the gateway goes to the log first and then at once into this table, with its offset, so
+that the next request sees it. When the follower reads the same record, the offset says that it is known.
 
-SQLite, `DIR/state/gateway/directory.sqlite` (tables in `_LAYOUT`). Addresses are kept as SHA-256 only: to tell whose a
-token is, the token itself is not needed.
+SQLite, `DIR/state/gateway/directory.sqlite` (tables in `_LAYOUT`). Addresses are kept as SHA-256 only, which is
+enough to find whose a token is.
 """
 
 from __future__ import annotations

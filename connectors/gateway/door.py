@@ -1,4 +1,4 @@
-"""The sender door (RULES 1): who makes records that nothing can process is let in no more, until ops opens it again.
+"""The sender door (RULES 1): a sender whose records cannot be processed is let in no more, until ops opens the door.
 
 Every gateway follows `dead_letters`. Three letters within a minute, by their own time, that say of different records
 of one sender that they are malformed, raised an error or killed a process, close that sender's door: the gateway

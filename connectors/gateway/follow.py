@@ -38,7 +38,7 @@ class Follower:
         *,
         others: Mapping[str, tuple[OnRecord, int | None]],
     ) -> None:
-        """Read `topics` into the directory, from where it stands.
+        """Read `topics` into the directory, from the offsets that it has.
 
         `others`: topic to a function that is called in the thread, in log order, and may raise `msgspec.MsgspecError`
         or `MalformedRecordError` for a record to be passed over, `LogError` to have it again;
@@ -73,7 +73,7 @@ class Follower:
         while not self._ending.is_set():
             try:
                 self._read_until_it_fails()
-            except Exception as error:  # noqa: BLE001 - without this thread doors and devices would stand still unseen
+            except Exception as error:  # noqa: BLE001 - without this thread nobody would notice new doors and devices
                 pause_s = 0.1 if self.caught_up else min(pause_s * 2, 2.0)
                 self._caught_up.clear()
                 GATEWAY_FOLLOW_ERRORS.labels("read").inc()
@@ -90,7 +90,7 @@ class Follower:
             reader.close()
 
     def _start(self, place: tuple[str, int]) -> int:
-        """From where the directory stands, unless retention has removed that: then from the oldest there is.
+        """From the directory's offset, unless retention has removed that: then from the oldest there is.
 
         :raises LogError: the log ends below; it has lost records that this process has seen.
         """

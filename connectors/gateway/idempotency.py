@@ -271,7 +271,7 @@ class RocksAdmissionStore:
         try:
             self._db.close()
         except Exception:
-            if not self._failed:  # the error of the failed write is told once more, and was told
+            if not self._failed:  # RocksDB raises the error of the failed write once more
                 raise
 
     def _get(self, keys: list[bytes]) -> list[bytes | None]:
@@ -302,7 +302,7 @@ def _until(key: bytes, value: bytes) -> int:
 
 
 class _View:
-    """What a batch of claims reads, with what the claims before have written laid over it."""
+    """The store as a batch of claims sees it: what earlier claims of the batch wrote is on top."""
 
     def __init__(self, db: Rdict, claims: Sequence[RepeatCheck], now_ms: int) -> None:
         self.batch = WriteBatch(raw_mode=True)

@@ -1,4 +1,4 @@
-"""What the gateway must be told. Secrets are shown by no `repr`; keys are known by their hash only."""
+"""What the gateway must know. Secrets are shown by no `repr`; keys are known by their hash only."""
 
 from __future__ import annotations
 

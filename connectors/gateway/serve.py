@@ -83,7 +83,7 @@ class _Server(uvicorn.Server):
 def serve(options: GatewayOptions, app: App, *, on_ready: Callable[[int], None] | None = None) -> None:
     """Serve in the calling thread, which must be the main one, until SIGTERM or SIGINT.
 
-    `on_ready` is told the port once it listens. The application is started and closed here; the log is the caller's.
+    `on_ready` gets the port once it listens. The application is started and closed here; the log is the caller's.
     """
     settings: dict[str, Any] = {
         "host": options.host,

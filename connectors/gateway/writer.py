@@ -30,7 +30,7 @@ class SettingWriter:
         self.partitions = partitions
 
     async def append(self, records: Sequence[NewRecord]) -> list[int]:
-        """Store the records durably and give their offsets; what the directory holds is laid in.
+        """Store the records durably and give their offsets; the directory is brought up to date.
 
         :raises ProblemError: 503: not acknowledged; it may have been stored, and may be sent again.
         """
