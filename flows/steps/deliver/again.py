@@ -1,14 +1,14 @@
 """Emissions that are handed out again (header `again`), and how a lane makes sure that nothing of them goes twice.
 
-A lane remembers for a day what it sent; an emission that comes again may be older. So what is marked `again` waits
-until the lane's partition of `attempts` was searched, in a thread, from a while before the emission was decided: keys
-that ended go into the lane's file as if they had ended today, those without an end keep their history and go on by it.
-What is attempted later is in the lane's own hands. One search serves whatever comes again within half a day. What the
-lane had begun of such an emission when it was killed is known from its start and goes on by that, also where it ended:
-nobody else tells that end.
+A lane remembers for a day what it sent; an emission that comes again may be older. So an emission that is marked
+`again` waits until a thread has searched the lane's partition of `attempts`, from a while before the emission was
+decided. Keys of deliveries that ended are noted in the lane's file, as if they had ended today. Deliveries without an
+end are resumed with their history. One search serves all emissions that come again within half a day. Deliveries of
+such an emission that the lane had begun before it was killed are known from its start; it resumes them, and writes the
+ends of those that ended, since nobody else does.
 
-If `attempts` no longer reaches back so far, nothing is sent: what the lane has never taken in ends as UNKNOWN, and of
-the rest nobody can say more than the ledger does.
+If `attempts` no longer reaches back so far, nothing is sent. A delivery that the lane has never taken in ends as
+UNKNOWN; of the others nothing is known beyond the ledger.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class AttemptSearch:
     def __init__(
         self, log: Log, partition: int, since_ms: int, now_ms: int, on_ended: Callable[[list[str]], None]
     ) -> None:
-        """Begin. `on_ended` is told, in the thread, keys that ended; for what it raises see `ready`."""
+        """Begin. `on_ended` gets, in the thread, keys that ended; for what it raises see `ready`."""
         self.since_ms, self.until_ms = since_ms, now_ms + _SERVES_MS
         self.histories: dict[str, DeliveryHistory] = {}
         """Of keys without an end; who takes one over removes it."""
@@ -117,7 +117,7 @@ class AttemptSearch:
 
     def _apply(self, attempt: Attempt) -> list[str]:
         if attempt.state == "answer" and attempt.key not in self.histories:
-            return []  # its delivery has ended: an UNKNOWN stands before its answer
+            return []  # its delivery has ended: an UNKNOWN comes before its answer
         history = self.histories.setdefault(attempt.key, DeliveryHistory())
         history.apply(attempt)
         if history.outcome is None:
@@ -136,7 +136,7 @@ class Redeliveries:
         self.size = 0
         """Deliveries that wait."""
         self.begun: set[str] = set()
-        """Keys of those that were begun before the start: their ends have yet to be told."""
+        """Keys of those that were begun before the start: their ends are not on the ledger yet."""
 
     def hold(self, held: Held) -> None:
         """Let a record wait."""

@@ -1,11 +1,11 @@
 """What deliver counts of each key group for the second law (RULES 5, TOPICS.md "Laws").
 
-`accepted`, `fallbacks` and `in_flight` as of a place X in decide's log: of the deliveries that decide handed out up to
-X and of their fallbacks, how many are open here. Emissions come through several topics, so a lane may know of one
-beyond X while another topic still holds one below it. X is therefore a place that was seen some time ago, and which
-every topic has been read past since then: `sample`, wait, then `settle` at ends of the topics taken after the wait.
-What lies beyond X is taken out of the numbers, also where it has ended and stands on the ledger already (then
-`in_flight` is lower than what is open).
+`accepted`, `fallbacks` and `in_flight` are counted up to an offset X of `work`: the deliveries that decide handed out
+up to X, their fallbacks, and how many of these are open here. Emissions come through several topics, so a lane may know
+one beyond X while another topic still holds one below it. So X is an offset that was seen some time ago, and all topics
+have been read past it since: `sample`, wait, then `settle` at ends of the topics taken after the wait. Deliveries
+beyond X are subtracted, also those that have ended and are on the ledger already (`in_flight` is then lower than the
+number of open ones).
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""What a lane of deliver does in its own way: others have decided what it sends (P1 and P2).
+"""What is special to a lane of deliver: decide has decided what it sends (P1 and P2).
 
 Lane n has the n-th partition of P1 and of P2 of every deliver topic. A record is accepted once: by its `seq`, by its
-place after a restart, by its delivery keys for a day, or as `deliver/again.py` says if it is marked so. It becomes one
-task per device. The lane commits by epoch, behind what was handed out; a restart finds in `attempts` what became of
-everything since.
+offset after a restart, by its delivery keys for a day, or as `deliver/again.py` says if it is marked so. It becomes one
+task per device. The lane commits by epoch, later than it hands out; a restart finds in `attempts` what happened since.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ class DeliverStrategy:
         return []
 
     def _preset_lost(self, tasks: Sequence[SendTask], partition: int, written_ms: int) -> None:
-        """A lane that begins anew does not send what `attempts` may have known once."""
+        """A lane without its file does not send what an older part of `attempts` may have known."""
         lost = self.in_hand.recovered[partition].trimmed_before_ms
         if self._fresh and lost is not None and written_ms < lost:
             _preset_unknown(tasks)
@@ -161,7 +160,7 @@ class DeliverStrategy:
         return found
 
     def _remember_ended(self, keys: list[str]) -> None:
-        """From a search's thread: not to be sent again, unless it is open here and its end has yet to be told."""
+        """From a search's thread: not to be sent again, unless it is open here and its end is not on the ledger yet."""
         with self.in_hand.lock:
             told = [key for key in keys if key not in self._keys and key not in self._waiting.begun]
             self._store.remember_sent(told, self._parts.now_ms())
@@ -175,7 +174,7 @@ class DeliverStrategy:
 
     def counts(self, *, last: bool) -> list[tuple[int, Mapping[str, object]]]:
         """See `deliver/counts.py`: sample, wait, take the ends, and settle when everything below them was read."""
-        if last:  # decide has ended before: what was read is all there is, so they can be told without the usual wait
+        if last:  # decide has ended already and everything was read: no need to wait for other topics
             return self._settled() if self.in_hand.has_read(self.in_hand.ends()) and self._counts.sample() else []
         now = time.monotonic()
         if not self._counts.sampled:
@@ -244,7 +243,7 @@ class DeliverStrategy:
         return self._waiting.offsets(place, counted=False) | before
 
     def _attempts_begin(self, partition: int, tasks: Sequence[SendTask], search: AttemptSearch | None) -> int:
-        """Attempts of these tasks, and of what they fall back to, stand here or above."""
+        """Attempts of these tasks, and of their fallbacks, are at this offset or above."""
         if not any(task.known for task in tasks):
             return self._attempts_end(partition)
         start = self.in_hand.recovered[partition].start

@@ -1,8 +1,8 @@
 """What a lane has in hand: the records whose deliveries are under way, and what `attempts` says of them.
 
-A record is opened with its deliveries. It is over when all of them, and those that they fell back to, have ended. It is
-closed two epochs later: by then everything that was handed out about its ends is certainly in the log. A kill in
-between repeats records with the same keys and the same content, never a send.
+A record is opened with its deliveries. It is over when all of them, and their fallbacks, have ended. It is closed two
+epochs later: by then the records of its ends are certainly in the log. A kill in between repeats records, with the same
+keys and the same content, but never a send.
 """
 
 from __future__ import annotations
@@ -199,12 +199,12 @@ class InHand:
     # the topic `attempts`
 
     def attempts_begin(self, partition: int, tasks: Iterable[SendTask]) -> int:
-        """Attempts of these, and of what they fall back to, stand here or above."""
+        """Attempts of these, and of their fallbacks, are at this offset or above."""
         known = any(task.known for task in tasks)
         return self.recovered[partition].start if known else self.attempts_end(partition)
 
     def attempts_end(self, partition: int) -> int:
-        """Attempts of whatever is new from now on stand here or above."""
+        """Attempts of anything new from now on are at this offset or above."""
         recovered = self.recovered[partition]
         if recovered.histories:  # what is read again may have its attempts anywhere there
             return recovered.start

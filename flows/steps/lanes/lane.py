@@ -1,12 +1,14 @@
-"""One lane of deliver or of transactional: from records of the log to the sender, and from what ended to the ledger.
+"""One lane of deliver or of transactional: from records of the log to the sender, and from ended deliveries to the
+ledger.
 
-Both go the same way: read `attempts` to its end; read a batch of records; open their deliveries and hand them to the
-sender; tell what ended; two epochs later close it in the lane's file. What differs is a `LaneStrategy`: deliver is told
-what to send and commits by epoch, transactional decides by itself and commits before it sends.
+Both work in the same way. They read `attempts` to its end; read a batch of records; open their deliveries and hand them
+to the sender; write the ends of deliveries to the ledger; and two epochs later close the record in the lane's file. The
+differences are a `LaneStrategy`: deliver sends what decide has decided and commits by epoch; transactional decides by
+itself and commits before it sends.
 
-A record that does not decode, raises, or ended the process five times becomes a dead letter and changes nothing else.
-The letter is in the log before the record is passed. Where its deliveries can be told (it was rendering that killed),
-they end as DEAD_LETTER: the laws hold.
+A record that does not decode, raises an error, or ended the process five times becomes a dead letter and changes
+nothing else. The letter is in the log before the record is passed. If its deliveries are known (rendering one of them
+ended the process), they end as DEAD_LETTER, so that the laws hold.
 
     who                     calls                                       which
     the step's thread       Lane.accept, Lane.collect                   change what is in hand, under its lock
@@ -132,7 +134,7 @@ class Lane:
             for record in records:
                 self._take(record)
                 self._in_hand.passed((record.topic, record.partition), record.offset)
-            if self._letters:  # nothing stands for these records: once they are passed, nothing would write them again
+            if self._letters:  # once the records are passed, nothing would write their letters again
                 self._parts.log.append(self._letters)
                 self._letters = []
             outputs = self._strategy.admit()
@@ -196,7 +198,7 @@ class Lane:
         )  # fmt: skip
 
     def _note(self, note: Note) -> list[NewRecord]:
-        """What the sender left word of; gives what the log is told."""
+        """Take the sender's notes; gives the records for the log."""
         record, task, spawned = note
         self._in_hand.note(record, spawned)
         self._strategy.ended(record, task, spawned)

@@ -25,7 +25,7 @@ _logger = structlog.get_logger(__name__)
 
 
 class AttemptLog:
-    """Appends in groups and knows, per partition, an offset below which everything of its own stands."""
+    """Appends in groups, and knows for each partition an offset below which all its own records are."""
 
     def __init__(self, appender: GroupAppender, partitions: int) -> None:
         self._appender = appender

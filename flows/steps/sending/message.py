@@ -1,4 +1,4 @@
-"""What comes before every try: the checks of RULES 4, and the message itself."""
+"""Before every try: the checks of RULES 4, and the message itself."""
 
 from __future__ import annotations
 

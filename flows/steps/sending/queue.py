@@ -52,5 +52,5 @@ class ProviderQueue:
 
     @property
     def has_room(self) -> bool:
-        """Whether so many may be begun that their intents make a group worth appending."""
+        """Whether so many may start that it is worth to append their intents as a group."""
         return self.lane.concurrency_max - self.in_flight >= max(1, self.lane.concurrency_max // 8)

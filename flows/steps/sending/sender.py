@@ -2,11 +2,11 @@
 
 One event loop in a thread of its own serves any number of lanes. For each try: the checks that come before every send
 (kill switches, ttl), the intent durable in `attempts`, the checks again, the send, the answer durable in `attempts`.
-What ended is told to the stage's owner after its end is durable. Of what waits, P0 goes first and P2 last; each
-provider has a bound of requests in flight and a queue of its own, so none holds up another.
+The stage's owner hears of an end after the end is durable. Among waiting deliveries P0 goes first and P2 last. Each
+provider has a queue of its own, with a bound of requests in flight, so none holds up another.
 
-If `attempts` cannot be appended to, the sender stops for good and says so in `failure`: the flow ends, and a restart
-resumes from what was stored.
+If `attempts` cannot be appended to, the sender stops and says so in `failure`: the flow ends, and a restart resumes
+from what was stored.
 """
 
 from __future__ import annotations

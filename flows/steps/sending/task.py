@@ -1,7 +1,7 @@
-"""One delivery on its way: what is sent to whom, what is known of it, and who its siblings are.
+"""One delivery on its way: what is sent to whom, what is known of it, and the other devices of its channel.
 
-A stage is one channel of one emission with all its devices; when it falls back it makes the next stage. Tasks and
-stages are changed by the sender's event loop only; what ended is told to their owner.
+A stage is one channel of one emission with all its devices; when it falls back it makes the next stage. Only the
+sender's event loop changes tasks and stages; their owner hears of each end.
 """
 
 from __future__ import annotations
@@ -51,22 +51,22 @@ class SendTask:
 
 
 class StageOwner(Protocol):
-    """Whose stage it is: it is told what becomes of it. Called on the sender's loop, so it only takes note."""
+    """Whose stage it is: it hears what becomes of the stage. Called on the sender's loop, so it only takes notes."""
 
     def ended(self, task: SendTask, spawned: int) -> None:
         """Once per task, when its end is stored; `spawned` deliveries of the next channel take its place."""
         ...
 
     def hurried(self, spawned: int) -> None:
-        """A stage's timer came: so many deliveries of the next channel were begun, perhaps none."""
+        """A stage's timer came: so many deliveries of the next channel were started, perhaps none."""
         ...
 
     def rendering(self) -> AbstractContextManager[None]:
-        """Around what makes a message of an emission: so it is found out if that ends the process."""
+        """Around the rendering of an emission, so that one that ends the process is found."""
         ...
 
     def killed_by(self) -> bool:
-        """Whether it was found out: nothing of this record is rendered any more."""
+        """Whether it was found: nothing of this record is rendered any more."""
         ...
 
 
@@ -85,7 +85,7 @@ class Stage:
     owner: StageOwner
     tasks: list[SendTask] = field(default_factory=list)
     advanced: bool = False
-    """The next channel was begun already."""
+    """The next channel was started already."""
 
     def make_tasks(self) -> list[SendTask]:
         """A task per device."""

@@ -1,7 +1,7 @@
-"""What is true of the users of one P0 lane, read to the end before a batch is decided (DESIGN 2.8, RULES 6).
+"""The settings of the users of one P0 lane, read to their ends before a batch is decided (DESIGN 2.8, RULES 6).
 
-A preference or endpoint that was acknowledged before an event was accepted is in its topic before the event is read: so
-the ends of the topics are asked after the batch was read, and everything below them is taken over first.
+A preference or endpoint that was acknowledged before an event was accepted is in its topic before the event is read. So
+the topics' ends are asked for after the batch was read, and everything below them is taken over before it is decided.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class LaneSettings:
     """The look-up store of one lane, kept up to date on demand; for one thread at a time."""
 
     def __init__(self, log: Log, store: TransactionalStore, partition: int) -> None:
-        """Continue where the store stands, and read to the present ends."""
+        """Continue at the store's offsets, and read to the present ends."""
         self._log, self._store = log, store
         places: list[Place] = [*((topic, partition) for topic in SETTING_TOPICS), ("control", 0)]
         known = store.places()

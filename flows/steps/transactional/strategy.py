@@ -1,9 +1,9 @@
-"""What a lane of transactional does in its own way: it decides events of P0 by itself, and at once (DESIGN 2.8).
+"""What is special to a lane of transactional: it decides events of P0 by itself, and at once (DESIGN 2.8).
 
-For each batch: settings to their ends, repeats out, decide, store durably, only then send. A restart goes by what was
-stored: it writes the records of open decisions again (the same, with the same `seq`) and resumes their deliveries by
-`attempts`; P0 without an answer is sent again under the same provider-side id. A lane whose store is gone asks the
-ledger (`transactional/takeover.py`): what was decided is not decided again.
+For each batch: read the settings to their ends, drop repeats, decide, store durably, and only then send. A restart
+follows the stored decisions. It writes the records of open ones again (the same, with the same `seq`) and resumes their
+deliveries by `attempts`; a delivery without an answer is sent again under the same provider-side id. A lane whose store
+is lost asks the ledger (`transactional/takeover.py`), so that nothing is decided a second time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DecisionRules:
-    """What decisions go by, besides settings."""
+    """What decisions depend on, besides settings."""
 
     registry: Registry
     retention_ms: int

@@ -1,8 +1,8 @@
 """What a P0 lane without a store takes over from the ledger, so that nothing is decided or sent a second time.
 
-A decision on the ledger stands for its event, whatever today's settings would say. Totals go on from the last counts of
-each group. What was under way and has no end on the ledger is resumed as far as `attempts` knows it: the addresses are
-read anew, and only deliveries that `attempts` names are taken. The others stay in flight in the counts: see `lost`.
+A decision on the ledger is final for its event, whatever today's settings would say. Totals go on from the last counts
+of each group. Deliveries without an end on the ledger are resumed if `attempts` names them, with addresses read again
+from `endpoints`. The others stay in flight in the counts: see `lost`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _row = msgspec.json.Decoder(_Row)
 
 @dataclass(slots=True)
 class _Group:
-    """One key group on the ledger: the last counts, and what stands behind them."""
+    """One key group on the ledger: the last counts, and the records behind them."""
 
     counts: _Row = field(default_factory=_Row)
     resolved: dict[tuple[int, int], bool] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class TakenOver:
     """Keys of deliveries that have their end on the ledger."""
 
     def to_resume(self, emission: ToDeliver, histories: Mapping[str, DeliveryHistory]) -> list[ToDeliver]:
-        """What `attempts` knows of an emission that was decided anew, and the ledger does not: nothing else is sent."""
+        """Of an emission that was made again, the deliveries that `attempts` knows and the ledger does not."""
         stages = [(emission.channel, emission.devices), *((each.channel, each.devices) for each in emission.rest)]
         found: list[ToDeliver] = []
         fresh = True  # nothing of it has ended: what follows may still be fallen back to
