@@ -1,7 +1,7 @@
 """What tells a repeat from news: the exact stores as they are, and what a Bloom filter in front of them would change.
 
 The filter lives here alone. It may only say "certainly new", so it saves a look-up and never decides: what it costs and
-saves per key, its size and its real rate of false alarms are what `ARCHITECTURE.md` argues with.
+saves per key, its size and its real rate of false alarms are what DECISIONS, Exact marks, argues with.
 """
 
 import math
