@@ -23,8 +23,8 @@ from bytewax.testing import TestingSource, cluster_main
 from bench import plain_flow
 from bench.figures import record
 from connectors.log import NewRecord, Record
-from connectors.log.bytewax import LogSink
 from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.sink import LogSink
 from connectors.log.topics import topic_specs
 from flows import decide
 from state.decide.checkpoint import GroupStore

@@ -19,11 +19,12 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
 
 from bench.figures import record
-from connectors.log.bytewax import LogSink, LogSource, sink_key
 from connectors.log.embedded.log import EmbeddedLog, EmbeddedOptions
 from connectors.log.grouped import GroupAppender
-from connectors.log.interface import Log, NewRecord, Record, TopicSpec
+from connectors.log.interface import Log, NewRecord, TopicSpec
 from connectors.log.kafka.log import KafkaLog
+from connectors.log.sink import LogSink, sink_key
+from connectors.log.source import Item, LogSource
 from infra.services import start_kafka
 
 BATCHES, BATCH, SINGLES, PARTITIONS = 300, 1000, 2000, 4
@@ -116,9 +117,9 @@ def group_commit(name: str, log: Log) -> None:
     record("log", f"{name}_group_p99", times[len(times) * 99 // 100], "ms", work=work, n=len(times), seconds=seconds)
 
 
-def copied(records: list[Record], sink: str) -> list[tuple[str, list[NewRecord]]]:
+def copied(records: Item, sink: str) -> list[tuple[str, list[NewRecord]]]:
     parts: dict[int, list[NewRecord]] = {}
-    for r in records:
+    for r in records if isinstance(records, list) else ():
         parts.setdefault(r.partition, []).append(NewRecord(sink, r.partition, r.key, r.value, r.headers))
     return [(sink_key(sink, part), found) for part, found in parts.items()]
 

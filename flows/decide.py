@@ -15,11 +15,12 @@ from pathlib import Path
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from connectors.log.bytewax import LogSink, LogSource
 from connectors.log.interface import Log
+from connectors.log.sink import LogSink
+from connectors.log.source import LogSource
 from connectors.log.topics import SENT_CHANNELS, deliver_topic
 from flows.config.settings import load_settings
-from flows.process.cluster import cluster_place
+from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
 from flows.process.place import own_place
@@ -54,6 +55,7 @@ def wire(
     drain: Callable[[], bool],
     groups: Collection[int] = range(KEY_GROUPS),
     start: Callable[[int], int] | None = None,
+    place: ClusterPlace = ALONE,
 ) -> Dataflow:
     """The flow over any log; `budget` records of a partition enter an epoch.
 
@@ -66,10 +68,11 @@ def wire(
         ["work"],
         start=lambda _topic, partition: first(partition),
         budget=budget,
-        resume="own",
         drain=drain,
         on_epoch=store.commit,
         drain_within=_DRAIN_WITHIN,
+        mine=place.holds_partition,
+        wait=place.wait,
     )
 
     def open_group(group: int) -> GroupDecider:
@@ -118,6 +121,7 @@ def build() -> Dataflow:
         drain=install_drain(),
         groups=slot.groups,
         start=partial(slot.first_offset, partitions=partitions),
+        place=cluster_place(),
     )
     _OWNED.append(slot)
     return flow

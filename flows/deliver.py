@@ -19,12 +19,13 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
 from connectors.control import ControlWatcher
-from connectors.log.bytewax import LogSink, LogSource, keyed
 from connectors.log.interface import Log, NewRecord
+from connectors.log.sink import LogSink, keyed
+from connectors.log.source import Item, LogSource
 from connectors.log.topics import SENT_CHANNELS, deliver_topic
 from flows.config.sender import build_sender
 from flows.config.settings import load_settings
-from flows.process.cluster import cluster_place
+from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
@@ -34,7 +35,6 @@ from flows.steps.deliver.strategy import DeliverStrategy
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.lanes.records import OUTPUT_TOPICS
 from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
-from flows.steps.sources.lane import Item, LaneSource
 from state.deliver.store import read_start
 from state.model.group_keys import GROUP_KEYS
 
@@ -62,7 +62,7 @@ def wire(
     *,
     drain: Callable[[], bool],
     options: DeliverFlowOptions | None = None,
-    holds_lane: Callable[[int], bool] = lambda _lane: True,
+    place: ClusterPlace = ALONE,
 ) -> Dataflow:
     """The flow over any log; the sender in `parts` runs already. A lane is read by the process that holds it."""
     given = options or DeliverFlowOptions()
@@ -78,14 +78,16 @@ def wire(
         parts.topics,
         start=start,
         budget=given.budget,
-        resume="own",
         drain=drain,
         on_epoch=lanes.epoch,
-        mine=lambda partition: holds_lane(partition % parts.lanes),
+        mine=lambda partition: place.holds_key(partition % parts.lanes),
+        tick=given.tick,
+        ticks=lambda partition: partition < parts.lanes,
+        has_room=lanes.has_room,
+        wait=lambda: place.wait(busy=lanes.busy()),
     )
     flow = Dataflow("deliver")
-    lane_source = LaneSource(source, tick=given.tick, ticking=parts.lanes, drain=drain, has_room=lanes.has_room)
-    emissions = op.input("emissions", flow, lane_source)
+    emissions = op.input("emissions", flow, source)
     by_lane: KeyedStream[Item] = op.key_on("by_lane", emissions, lambda item: GROUP_KEYS[lane_number(item, parts)])
     sent = op.stateful_batch("send", by_lane, lambda _: LaneLogic(lanes))
     outcomes: KeyedStream[NewRecord] = op.map("to_partition", sent, lambda item: keyed(item[1]))
@@ -112,7 +114,7 @@ def build() -> Dataflow:
         run_ms=clock_ms(),
     )
     _OWNED.append((watcher, parts))
-    return wire(open_log, parts, drain=install_drain(), holds_lane=place.holds_key)
+    return wire(open_log, parts, drain=install_drain(), place=place)
 
 
 _OWNED: list[tuple[ControlWatcher, LaneParts]] = []

@@ -20,6 +20,7 @@ from connectors.log.interface import Log
 from flows.config.access import gateway_options
 from flows.config.settings import Settings, load_settings
 from flows.inbox import DIRECTORY as INBOX_DIRECTORY
+from flows.process.collector import settle_collector
 from flows.process.open import clock_ms, log_opener
 from flows.process.opening import open_log
 from flows.process.run_files import mark_ready
@@ -49,6 +50,7 @@ def run(settings: Settings, lane: Lane) -> None:
                 inbox=inbox,
                 progress=LedgerReader(settings.data_dir / ARCHIVE_DIRECTORY, log),
             )
+            settle_collector()
             serve(options, app, on_ready=lambda _port: mark_ready(settings.data_dir, options.process()))
         finally:
             if inbox is not None:

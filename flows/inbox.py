@@ -9,7 +9,6 @@ to start (`flows/recovery/restore.py`).
 """
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,10 +19,10 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
 from connectors.inbox.rocksdb import RocksInboxOptions, RocksInboxStore, shard_path, stored_offset
-from connectors.log.bytewax import LogSource
 from connectors.log.interface import Log, Record
+from connectors.log.source import Item, LogSource, Tick
 from flows.config.settings import load_settings
-from flows.process.cluster import cluster_place
+from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
@@ -31,8 +30,7 @@ from flows.process.place import own_place
 from flows.recovery.export import Exporter
 from flows.recovery.prepare import start_exporter
 from flows.recovery.restore import Home, ensure_store, first_offset
-from flows.steps.inbox import HousekeepingOptions, InboxParts, InboxSink, Item
-from flows.steps.sources.ticks import Tick, TickSource
+from flows.steps.inbox import HousekeepingOptions, InboxParts, InboxSink
 from state.disk.exports import ExportedOffset
 from state.disk.poison import PoisonJournal
 
@@ -111,7 +109,7 @@ def wire(
     drain: Callable[[], bool],
     options: InboxFlowOptions | None = None,
     exporter: Exporter | None = None,
-    mine: Callable[[int], bool] = lambda _partition: True,
+    place: ClusterPlace = ALONE,
 ) -> Dataflow:
     """The flow over any log; the stores are in `DIR/state/inbox`, their exports in `DIR/exports/inbox`."""
     given = options or InboxFlowOptions()
@@ -124,12 +122,12 @@ def wire(
         [TOPIC],
         start=stores.start,
         budget=given.budget,
-        resume="own",
         drain=drain,
         drain_within=timedelta(seconds=5),
-        mine=mine,
+        tick=given.counts_interval,
+        mine=place.holds_partition,
+        wait=place.wait,
     )
-    ticks = TickSource(partitions, given.counts_interval, clock=time.monotonic, drain=drain, mine=mine)
     sink = InboxSink(
         InboxParts(
             open_store=lambda partition: stores.open(partition, given.store),
@@ -140,13 +138,11 @@ def wire(
             partitions=partitions,
             now_ms=clock_ms,
             housekeeping=given.housekeeping,
-            mine=mine,
+            mine=place.holds_partition,
         )
     )
     flow = Dataflow("inbox")
-    operations = op.input("operations", flow, source)
-    passed = op.input("intervals", flow, ticks)
-    keyed: KeyedStream[Item] = op.key_on("by_partition", op.merge("with_intervals", operations, passed), _by_partition)
+    keyed: KeyedStream[Item] = op.key_on("by_partition", op.input("operations", flow, source), _by_partition)
     op.output("rows", keyed, sink)
     return flow
 
@@ -157,5 +153,4 @@ def build() -> Dataflow:
     settings = load_settings()
     open_log = own_place(settings, "inbox", ("ledger",))
     exporter = start_exporter(settings)
-    mine = cluster_place().holds_partition
-    return wire(open_log, settings.data_dir, drain=install_drain(), exporter=exporter, mine=mine)
+    return wire(open_log, settings.data_dir, drain=install_drain(), exporter=exporter, place=cluster_place())

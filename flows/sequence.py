@@ -14,8 +14,8 @@ from pathlib import Path
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from connectors.log.bytewax import LogSink
 from connectors.log.interface import Log
+from connectors.log.sink import LogSink
 from flows.config.settings import Settings, load_settings
 from flows.process.cluster import cluster_place
 from flows.process.drain import install_drain

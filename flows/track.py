@@ -7,7 +7,6 @@ It never delays deciding or sending: nothing waits for it. After a crash or an o
 its manifests, with or without a recovery store of Bytewax.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,14 +19,14 @@ from bytewax.operators import KeyedStream
 
 from connectors.archive.manifest import ARCHIVED, read_manifest
 from connectors.archive.parquet import ArchiveOptions
-from connectors.log.bytewax import LogSource
 from connectors.log.interface import Log, Record
+from connectors.log.source import Item, LogSource, Tick
 from flows.config.settings import ArchiveTable, load_settings
+from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms, log_opener
-from flows.steps.sources.ticks import Tick, TickSource
-from flows.steps.track import ArchivedTopic, Item, PartOptions, TrackParts, TrackSink
+from flows.steps.track import ArchivedTopic, PartOptions, TrackParts, TrackSink
 from state.model.errors import StateDamagedError
 
 OWN_OFFSETS = True
@@ -100,6 +99,7 @@ def wire(
     drain: Callable[[], bool],
     now_ms: Callable[[], int],
     options: TrackFlowOptions | None = None,
+    place: ClusterPlace = ALONE,
 ) -> Dataflow:
     """The flow over any log; the archive lies under `data_dir`."""
     given = options or TrackFlowOptions()
@@ -114,15 +114,15 @@ def wire(
             open_log, read_manifest(archive / topic / str(partition)).offset, topic, partition
         ),
         budget=given.budget,
-        resume="own",
         drain=drain,
         drain_within=timedelta(seconds=5),
+        tick=given.tick,
+        mine=place.holds_partition,
+        wait=place.wait,
     )
     parts = TrackParts(archive, data_dir / STATE, given.topics, open_log, partitions, now_ms, given.hot)
     flow = Dataflow("track")
-    records = op.input("records", flow, source)
-    ticks = op.input("intervals", flow, TickSource(partitions, given.tick, clock=time.monotonic, drain=drain))
-    keyed: KeyedStream[Item] = op.key_on("by_partition", op.merge("with_intervals", records, ticks), _by_partition)
+    keyed: KeyedStream[Item] = op.key_on("by_partition", op.input("records", flow, source), _by_partition)
     op.output("parts", keyed, TrackSink(parts))
     return flow
 
@@ -132,4 +132,11 @@ def build() -> Dataflow:
     ensure_logs("track")
     settings = load_settings()
     options = TrackFlowOptions(topics=archived_topics(settings.archive), hot=settings.log.retention)
-    return wire(log_opener(settings), settings.data_dir, drain=install_drain(), now_ms=clock_ms, options=options)
+    return wire(
+        log_opener(settings),
+        settings.data_dir,
+        drain=install_drain(),
+        now_ms=clock_ms,
+        options=options,
+        place=cluster_place(),
+    )

@@ -18,8 +18,9 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
 from connectors.control import ControlWatcher
-from connectors.log.bytewax import LogSink, keyed
 from connectors.log.interface import Log, NewRecord
+from connectors.log.sink import LogSink, keyed
+from connectors.log.source import Item, LogSource
 from flows.config.sender import build_sender
 from flows.config.settings import load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
@@ -30,8 +31,6 @@ from flows.process.place import own_place
 from flows.recovery.restore import Home, first_offset
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
-from flows.steps.sources.lane import Item
-from flows.steps.sources.p0 import P0Source
 from flows.steps.transactional.strategy import TOPIC, DecisionRules, TransactionalStrategy
 from state.model.group_keys import GROUP_KEYS
 from state.transactional.store import read_start
@@ -48,6 +47,7 @@ Whatever fails at once is over within a minute for each of its channels (RULES 4
 since the minute begins with the first attempt, and a provider has a bound of requests in flight. A decision with three
 deliveries takes 6 kB of memory, as measured, so a full lane takes 120 MB, which is also what a restart resumes.
 """
+_FETCH_MAX = 500
 
 
 def wire(
@@ -65,24 +65,26 @@ def wire(
     """
     lanes = Lanes(parts, partial(TransactionalStrategy, rules=rules), open_max=open_max)
 
-    def start(partition: int) -> int:
+    def start(_topic: str, partition: int) -> int:
         stored = read_start(lane_path(parts.directory, partition), (TOPIC, partition))
         home = Home("transactional", parts.directory, parts.directory.parents[1])
         return first_offset(home, stored, TOPIC, partition, parts.log)
 
-    source = P0Source(
+    source = LogSource(
         open_log,
-        TOPIC,
+        [TOPIC],
         start=start,
-        tick=_TICK,
+        budget=open_max,
         drain=drain,
         on_epoch=lanes.epoch,
-        process=place.process,
+        tick=_TICK,
         mine=place.holds_key,
         has_room=lanes.has_room,
+        wait=lambda: place.wait(busy=lanes.busy()),
+        fetch_max=_FETCH_MAX,
     )
     flow = Dataflow("transactional")
-    events = op.input("events", flow, source)
+    events = op.input("accepted", flow, source)
     by_lane: KeyedStream[Item] = op.key_on("by_lane", events, lambda item: GROUP_KEYS[lane_number(item, parts)])
     sent = op.stateful_batch("decide_and_send", by_lane, lambda _: LaneLogic(lanes))
     outcomes: KeyedStream[NewRecord] = op.map("to_partition", sent, lambda item: keyed(item[1]))

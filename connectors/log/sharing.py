@@ -1,25 +1,15 @@
-"""One reader for all partitions that a worker was given: fetched together, handed out per partition, on credit.
-
-A feed is one partition number of several topics. In each round the first feed that is hungry (nothing queued, credit
-left) fetches for all hungry feeds and waits for the doorbell if there is nothing; the others only hand out. So a
-round blocks at most once, an idle worker sleeps in the kernel, and no feed fetches more than it may soon hand out.
-
-A feed's reader says when it will not take its turn (`held`). Such a feed is not hungry; otherwise the others would wait
-for it to fetch until the epoch ends.
-"""
+"""What the source and the sink of a dataflow share: one log per process, and errors that are logged."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
-from datetime import timedelta
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from connectors.log.interface import Log, Reader, Record
+from connectors.log.interface import Log
 
-Held = Literal["rests", "serves"]
-"""Why nothing is taken from a feed: it must rest, or what was taken before is still being handed out."""
-_NOW = timedelta()
+_log = logging.getLogger(__name__)
 
 
 class SharedLog:
@@ -47,112 +37,40 @@ class SharedLog:
                 self._log = None
 
 
-class Feed:
-    """What was fetched for one partition number and not handed out yet. `positions` counts only what was handed out."""
+class Partitions:
+    """How many partitions the topics have, asked once per process."""
 
-    def __init__(self, positions: dict[tuple[str, int], int], budget: int) -> None:
-        self.positions, self.credit = positions, budget
-        self.between_epochs = False
-        self.held: Held | None = None
-        self._budget = budget
-        self._queue: list[Record] = []
-        self._read_to: dict[tuple[str, int], int] = {}
+    def __init__(self, shared: SharedLog, topics: Sequence[str]) -> None:
+        self._shared, self._topics = shared, list(topics)
+        self._numbers: dict[str, int] = {}
+        self._lock = threading.Lock()
 
-    def refill(self) -> None:
-        """Begin another epoch's credit; nothing is fetched for the feed until it is asked again."""
-        self.credit = self._budget
-        self.between_epochs = True
+    def of(self, topic: str) -> int:
+        """Give the number of a topic's partitions."""
+        return self._all()[topic]
 
-    def idle(self) -> bool:
-        """Whether it could take more, now or when the next epoch has begun."""
-        return not self._queue and self.credit > 0 and self.held is None
+    def most(self) -> int:
+        """Give the number of the widest topic's."""
+        return max(self._all().values())
 
-    def hungry(self) -> bool:
-        """Whether something should be fetched now."""
-        return self.idle() and not self.between_epochs
+    def topics_with(self, number: int) -> list[str]:
+        """Name the topics that have a partition of that number."""
+        return [topic for topic, partitions in self._all().items() if number < partitions]
 
-    def serves(self) -> bool:
-        """Whether there is something to hand out now."""
-        if self.between_epochs or self.held == "rests":
-            return False
-        return self.held == "serves" or (bool(self._queue) and self.credit > 0)
-
-    def put(self, record: Record) -> None:
-        """Queue a record."""
-        self._queue.append(record)
-
-    def read_to(self, place: tuple[str, int], offset: int) -> None:
-        """All that a reader gives below the offset is in the queue, or was handed out."""
-        self._read_to[place] = offset
-
-    def forget(self) -> None:
-        """Drop what was not handed out; it will be fetched again."""
-        self._queue, self._read_to = [], {}
-
-    def take(self) -> list[Record]:
-        """Hand out as much as the credit allows."""
-        taken, self._queue = self._queue[: self.credit], self._queue[self.credit :]
-        self.credit -= len(taken)
-        self.positions |= {(record.topic, record.partition): record.offset + 1 for record in taken}
-        if not self._queue and self._read_to:  # behind the last record there may be what no reader gives
-            self.positions |= self._read_to
-            self._read_to = {}
-        return taken
+    def _all(self) -> dict[str, int]:
+        with self._lock:
+            if not self._numbers:
+                log = self._shared.acquire()
+                self._numbers = {topic: log.partitions(topic) for topic in self._topics}
+                self._shared.release()
+            return self._numbers
 
 
-class SharedReader:
-    """Fetches for several feeds through one reader. One thread only."""
-
-    def __init__(self, log: SharedLog, *, fetch_max: int, wait: timedelta) -> None:
-        """Give at most `fetch_max` records per fetch, and wait at most `wait` for the first one."""
-        self._log, self._fetch_max, self._wait = log, fetch_max, wait
-        self._reader: Reader | None = None
-        self._reader_places = 0
-        self._feeds: dict[tuple[str, int], Feed] = {}
-
-    def join(self, feed: Feed) -> None:
-        """Fetch for this feed too, from its positions on."""
-        self._close_reader()
-        for other in self._feeds.values():
-            other.forget()
-        self._feeds |= dict.fromkeys(feed.positions, feed)
-
-    def leave(self, feed: Feed) -> None:
-        """Fetch no more for this feed; the last one lets go of the log."""
-        self._feeds = {place: other for place, other in self._feeds.items() if other is not feed}
-        if not self._feeds:
-            self._close_reader()
-
-    def take(self, feed: Feed) -> list[Record]:
-        """Hand out records of this feed; empty if there are none, after a wait if it is this feed's turn to wait."""
-        feed.between_epochs, feed.held = False, None
-        feeds = self._feeds.values()
-        if feed is next((other for other in feeds if other.hungry()), None):
-            waits = feed is next(other for other in feeds if other.idle())
-            self._fetch(self._wait if waits and not any(other.serves() for other in feeds) else _NOW)
-        return feed.take()
-
-    def _fetch(self, wait: timedelta) -> None:
-        hungry = {place: feed for place, feed in self._feeds.items() if feed.hungry()}
-        credit = sum({id(feed): feed.credit for feed in hungry.values()}.values())
-        reader = self._open_reader()
-        only = None if len(hungry) == self._reader_places else hungry  # a feed that left is in the reader still
-        for record in reader.poll(min(self._fetch_max, credit), wait, only):
-            hungry[record.topic, record.partition].put(record)
-        position = reader.position()
-        for place, feed in hungry.items():
-            feed.read_to(place, position[place])
-
-    def _open_reader(self) -> Reader:
-        if self._reader is None:
-            self._reader = self._log.acquire().reader(
-                {place: feed.positions[place] for place, feed in self._feeds.items()}
-            )
-            self._reader_places = len(self._feeds)
-        return self._reader
-
-    def _close_reader(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-            self._log.release()
+@contextmanager
+def logged(where: str) -> Iterator[None]:
+    """Log an error here: with several processes the engine loses its text."""
+    try:
+        yield
+    except Exception:
+        _log.exception("the log's %s failed; the flow stops and resumes at its last complete epoch", where)
+        raise

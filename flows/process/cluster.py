@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
+from connectors.log.source import LONG_WAIT, SHORT_WAIT
 from flows.config.settings import cluster_variables
 from state.model.errors import ConfigurationError
 from state.model.keys import KEY_GROUPS
@@ -37,6 +39,10 @@ class ClusterPlace(NamedTuple):
     def holds_partition(self, number: int) -> bool:
         """Whether this process has the partition of that number, where partitions are dealt out to processes."""
         return number % self.processes == self.process
+
+    def wait(self, *, busy: bool = False) -> timedelta:
+        """How long its source may wait for a record: long only while nobody else needs the worker."""
+        return SHORT_WAIT if busy or self.processes * self.workers_per_process > 1 else LONG_WAIT
 
     def name(self, flow: str) -> str:
         """How this process of the flow reports what it obeys."""

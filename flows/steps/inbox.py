@@ -19,9 +19,9 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.inbox.interface import InboxStore
 from connectors.log.interface import Log, NewRecord, Record
+from connectors.log.source import Item, Tick
 from connectors.metrics import DEAD_LETTERS, INBOX_AUDIT_MISMATCHES, INBOX_COMMIT_SECONDS, INBOX_OPERATIONS
 from flows.steps.dead_letters import dead_letter, environment_failed
-from flows.steps.sources.ticks import Tick
 from operators.inbox_shard import InboxShard, ShardCounts
 from state.disk.poison import PoisonJournal
 from state.inbox.operations import Operation, OutputHeader, decode_operations, parse_output_header
@@ -31,7 +31,6 @@ from state.model.envelope import header, schema_of
 from state.model.errors import MalformedRecordError
 from state.model.keys import groups_of_partition, partition_of_group
 
-Item = list[Record] | Tick
 STAGE = "inbox"
 _DECODING = -2
 """In the journal, in place of a key group: the record is being decoded."""

@@ -32,7 +32,7 @@ from state.schedule.store import ScheduleStore
 STAGE = "schedule"
 TOPIC = "schedule"
 _LOOK_INTERVAL = timedelta(milliseconds=250)
-_WAIT = timedelta(milliseconds=20)
+_WAIT = timedelta(milliseconds=40)
 _BUDGET = 10_000
 """Records that enter an epoch."""
 _BATCH_MAX = 2_000
@@ -78,7 +78,7 @@ class ScheduleLogic:
         carried_out = None if self._next_offset else self._carried_out()
         self._scheduler = Scheduler(parts.store.load(), parts.journal, self._log, parts.clock, carried_out)
         self._reader = self._log.reader({(TOPIC, 0): self._next_offset})
-        self._credit = _BUDGET
+        self._credit, self._stored_offset = _BUDGET, -1
         self._next_look = parts.monotonic()
 
     def _carried_out(self) -> CarriedOut:
@@ -105,8 +105,10 @@ class ScheduleLogic:
 
     def epoch_complete(self) -> None:
         """Store what is kept, and up to where that includes the topic."""
-        self._parts.store.stage(self._scheduler.kept, self._next_offset)
-        self._parts.store.commit()
+        if self._scheduler.kept.changed or self._next_offset != self._stored_offset:
+            self._parts.store.stage(self._scheduler.kept, self._next_offset)
+            self._parts.store.commit()
+            self._stored_offset = self._next_offset
 
     def close(self) -> None:
         """Free the log."""

@@ -18,14 +18,13 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from connectors.archive.forms import LEDGER, RAW, ArchiveForm, raw_table
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
 from connectors.log.interface import Log, NewRecord, Record
+from connectors.log.source import Item, Tick
 from connectors.metrics import ARCHIVE_BEHIND_SECONDS, DEAD_LETTERS
 from flows.steps.dead_letters import dead_letter, environment_failed
-from flows.steps.sources.ticks import Tick
 from state.disk.lock import StateLock
 from state.disk.poison import STARTS_MAX, PoisonJournal
 from state.ledger import ledger_table
 
-Item = list[Record] | Tick
 Refusals = list[tuple[Record, Exception | None]]
 """Records that are no part of the archive, with what they raised; None: they ended the process."""
 _WARN_EVERY_MS = HOUR_MS

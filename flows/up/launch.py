@@ -69,6 +69,7 @@ def _wait_for_end() -> None:
 
 def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta, ready: Callable[[], None]) -> int:
     """Run the flows until all are drained, calling `ready` once they run; gives the exit code."""
+    from flows.process.collector import settle_collector
     from flows.process.drain import install_drain
 
     stopping = install_drain()
@@ -78,6 +79,7 @@ def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta, ready: 
     for name, module in zip(names, modules, strict=True):
         run = _runner(name, module, data_dir / "state" / "recovery" / name, epoch)
         threads.append(threading.Thread(target=_guarded, args=(name, run, stopping, results), name=name, daemon=True))
+    settle_collector()
     for thread in threads:
         thread.start()
     ready()

@@ -126,6 +126,7 @@ AnyWork = (
 DEPTH_MAX = 64
 """Levels of JSON; the gateway admits payloads of far fewer (CONTRACT)."""
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
+_TICK = re.compile(rb'\{"k":"tick","stamp":([0-9]{1,13})\}')
 _decoder = msgspec.json.Decoder(AnyWork)
 _encoder = msgspec.json.Encoder()
 
@@ -157,6 +158,12 @@ def _depth(value: bytes) -> int:
         depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(match.group(), 0)
         deepest = max(deepest, depth)
     return deepest
+
+
+def tick_stamp(value: bytes) -> int | None:
+    """The stamp of a tick that says nothing else; None for any other record or spelling."""
+    found = _TICK.fullmatch(value)
+    return None if found is None else int(found[1])
 
 
 def encode_work(record: Work) -> bytes:

@@ -20,6 +20,7 @@ from connectors.log import NewRecord, Record
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.topics import topic_specs
 from flows import decide, schedule, sequence
+from flows.process.cluster import ClusterPlace
 from flows.process.open import clock_ms
 from flows.steps.decide.outputs import OutputWriter
 from flows.steps.schedule import ScheduleParts
@@ -57,6 +58,10 @@ def steady_clock() -> Callable[[], int]:
     """A wall clock that nobody sets while the test runs."""
     began = time.monotonic()
     return lambda: START + int((time.monotonic() - began) * 1000)
+
+
+SHORT_WAITS = ClusterPlace(0, 1, 2)
+"""Many calls end soon: with more than one worker, sources wait for records but shortly."""
 
 
 def calls(most: int, then: Callable[[int], None] = lambda _call: None) -> Callable[[], bool]:
@@ -175,7 +180,8 @@ class Bench:
         store = GroupStore(self.directory / "state" / "decide")
         journal = PoisonJournal.open(self.directory / "state" / "decide.poison")
         flow = decide.wire(
-            self.open_log, store, REGISTRY, journal, partitions=PARTITIONS, budget=budget, drain=drain, groups=groups
+            self.open_log, store, REGISTRY, journal, partitions=PARTITIONS, budget=budget, drain=drain, groups=groups,
+            place=SHORT_WAITS,
         )  # fmt: skip
         try:
             cluster_main(flow, [], 0, worker_count_per_proc=workers, epoch_interval=EPOCH)

@@ -20,8 +20,10 @@ import bytewax.operators as op
 from bytewax.connectors.stdio import StdOutSink
 from bytewax.dataflow import Dataflow
 
+from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.interface import TopicSpec
+from connectors.log.source import Item, LogSource
 from flows.process.drain import install_drain
-from flows.steps.sources.ticks import Tick, TickSource
 from flows.up.launch import end_with_parent, run_flows
 from state.disk.poison import PoisonJournal
 
@@ -33,21 +35,30 @@ def build(name: str, directory: Path) -> Dataflow:
     """The flow of that name."""
     flow = Dataflow(name)
     interval = timedelta(days=1) if name == "idle" else _ITEMS_EVERY
-    source = TickSource(1, interval, clock=time.monotonic, drain=install_drain())
+    topics = [TopicSpec("t", 1)]
+
+    def open_log() -> EmbeddedLog:
+        log = EmbeddedLog(directory / f"log-{name}", clock=lambda: 0)
+        log.ensure_topics(topics)
+        return log
+
+    source = LogSource(
+        open_log, ["t"], start=lambda _topic, _partition: 0, budget=1, drain=install_drain(), tick=interval
+    )
     handled = op.map("handle", op.input("ticks", flow, source), _HANDLERS[name](directory / f"poison-{name}"))
     op.output("out", op.filter("none", handled, lambda _: False), StdOutSink())
     return flow
 
 
-def _idle(_journal: Path) -> Callable[[Tick], Tick]:
+def _idle(_journal: Path) -> Callable[[Item], Item]:
     return lambda tick: tick
 
 
-def _stuck(path: Path) -> Callable[[Tick], Tick]:
+def _stuck(path: Path) -> Callable[[Item], Item]:
     journal = PoisonJournal.open(path)
-    seen: list[Tick] = []
+    seen: list[Item] = []
 
-    def handle(tick: Tick) -> Tick:
+    def handle(tick: Item) -> Item:
         seen.append(tick)
         with journal.processing("t", 0, len(seen)):
             if len(seen) == 3 and not journal.suspect("t", 0, 3):
@@ -60,11 +71,11 @@ def _stuck(path: Path) -> Callable[[Tick], Tick]:
     return handle
 
 
-def _long(path: Path) -> Callable[[Tick], Tick]:
+def _long(path: Path) -> Callable[[Item], Item]:
     journal = PoisonJournal.open(path)
-    seen: list[Tick] = []
+    seen: list[Item] = []
 
-    def handle(tick: Tick) -> Tick:
+    def handle(tick: Item) -> Item:
         seen.append(tick)
         for part in range(20 if len(seen) == 3 else 0):
             with journal.processing("t", 0, part):
@@ -75,8 +86,8 @@ def _long(path: Path) -> Callable[[Tick], Tick]:
     return handle
 
 
-def _slow(_path: Path) -> Callable[[Tick], Tick]:
-    def handle(tick: Tick) -> Tick:
+def _slow(_path: Path) -> Callable[[Item], Item]:
+    def handle(tick: Item) -> Item:
         time.sleep(1.5)
         print("slow", flush=True)
         return tick

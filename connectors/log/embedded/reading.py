@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from connectors.log.embedded.doorbell import RECHECK, Bell
+from connectors.log.embedded.doorbell import NEW_FOR, RECHECK, RECHECK_LATER, Bell
 from connectors.log.embedded.frames import unpack
 from connectors.log.embedded.partition import PartitionFile
 from connectors.log.interface import Record
@@ -28,6 +28,7 @@ class EmbeddedReader:
         self._by_slot = list(self._cursors.values())
         self._ready = dict(self._cursors)
         self._looked_at = time.monotonic()
+        self._new_until = self._looked_at + NEW_FOR.total_seconds()
 
     def poll(self, max_records: int, wait: timedelta, only: Container[tuple[str, int]] | None = None) -> list[Record]:
         """Take up to `max_records`; a partition that was neither rung nor left unfinished is not looked at."""
@@ -63,11 +64,12 @@ class EmbeddedReader:
 
     def _hear(self, wait: timedelta) -> None:
         """Wait for a ring, or for the moment when every partition is looked at without one."""
-        for slot in self._bell.hear(min(wait, RECHECK)):
+        recheck = RECHECK if time.monotonic() < self._new_until else RECHECK_LATER
+        for slot in self._bell.hear(min(wait, recheck)):
             cursor = self._by_slot[slot]
             self._ready[cursor.place] = cursor
         now = time.monotonic()
-        if now - self._looked_at >= RECHECK.total_seconds():
+        if now - self._looked_at >= recheck.total_seconds():
             self._ready |= self._cursors
             self._looked_at = now
 

@@ -40,7 +40,7 @@ from state.model.dead_letter import (
 from state.model.errors import LogUnavailableError, MalformedRecordError, PoisonedError
 from state.model.keys import partition_of_group
 from state.model.registry import Registry
-from state.model.work import TickWork, Work, decode_work
+from state.model.work import TickWork, Work, decode_work, tick_stamp
 
 STAGE = "decide"
 GIVEN_UP_HEADER = "given_up"
@@ -49,6 +49,7 @@ TOPIC = "work"
 _READ_WITHIN = timedelta(seconds=30)
 _READ_MAX = 1000
 _STAMP_MAX = 1 << 53
+_IDLE_TICKS_MAX = 20
 
 _logger = structlog.get_logger(__name__)
 
@@ -68,6 +69,10 @@ class GroupDecider:
         self._applied: list[tuple[int, bytes]] = []
         """Records since the last `stage`, to apply again when a later one fails."""
         self._advanced = self._staged = False
+        self._idle_ticks = 0
+        """Since the last `stage`, ticks that changed nothing but the time."""
+        self._passed_to = 0
+        """The time that they brought."""
 
     def decide(self, offset: int, value: bytes) -> list[NewRecord]:
         """What the record at `offset` of the group's partition of `work` leads to; nothing, if the state includes it.
@@ -79,6 +84,8 @@ class GroupDecider:
         if self._staged:
             self._store.commit()  # of an epoch before this record's, so its outputs are in the log
             self._staged = False
+        if self._only_passes_time(offset, value):
+            return []
         self._advanced = True
         if offset in self._skipped:
             return [self._pass(offset, value, self._skipped[offset])]
@@ -95,12 +102,31 @@ class GroupDecider:
             self._state.place = offset - 1
             self._advanced = True
 
+    def _only_passes_time(self, offset: int, value: bytes) -> bool:
+        """Apply a tick that nothing waits for. Most records of a quiet system are such, times its key groups."""
+        state, stamp = self._state, tick_stamp(value)
+        if stamp is None or stamp >= state.pending.next_due() or state.counted != state.count_terms():
+            return False
+        if self._skipped or self._given_up or self._journal.suspect(TOPIC, self._partition, offset, self.group):
+            return False
+        state.now = self._passed_to = max(state.now, stamp)
+        state.place = offset
+        self._idle_ticks += 1
+        return True
+
+    def settle(self) -> None:
+        """Nothing more comes: the last ticks count too."""
+        self._advanced = self._advanced or self._idle_ticks > 0
+
     def stage(self) -> None:
-        """The epoch ends: encode what it changed. Committed when its outputs are known to be in the log."""
-        if self._advanced:
+        """The epoch ends: encode what it changed. Committed when its outputs are known to be in the log.
+
+        A group that only saw time pass waits for a few seconds' ticks: a restart reads them again.
+        """
+        if self._advanced or self._idle_ticks >= _IDLE_TICKS_MAX:
             self._store.stage(self.group, self._state)
             self._applied.clear()
-            self._advanced, self._staged = False, True
+            self._advanced, self._staged, self._idle_ticks = False, True, 0
 
     def _tried(self, offset: int, value: bytes) -> list[NewRecord] | None:
         """What the record leads to; None: not yet, what failed is given up and it may be tried again."""
@@ -177,6 +203,7 @@ class GroupDecider:
         self._state = self._watched(self._store.reload(self.group, self._state, self._registry))
         for offset, value in self._applied:
             self._apply(offset, value)
+        self._state.now = max(self._state.now, self._passed_to)
 
     def _skip(self, offset: int, value: bytes, error: Exception | None) -> NewRecord:
         source = Record(TOPIC, self._partition, offset, 0, b"%d" % self.group, value, ())

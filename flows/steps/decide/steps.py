@@ -6,28 +6,30 @@ flow is exact with or without `-r`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 
 import structlog
 from bytewax.operators import StatefulBatchLogic
 
 from connectors.log import NewRecord, Record
-from connectors.log.bytewax import keyed
+from connectors.log.sink import keyed
+from connectors.log.source import Item, Tick
 from flows.steps.decide.group import GroupDecider
 from state.model.group_keys import GROUP_KEYS
 from state.model.keys import groups_of_partition
 
 _logger = structlog.get_logger(__name__)
+_FAILED = {"flow": "decide", "effect": "it resumes at its last complete epoch"}
+"""Logged here: with several processes the engine loses an error's text."""
 GroupRecords = tuple[int, list[tuple[int, bytes]]]
 """A key group and its (offset, value) in order."""
 
 
-def split_by_group(partitions: int) -> Callable[[list[Record]], Iterator[tuple[str, GroupRecords]]]:
+def split_by_group(partitions: int) -> Callable[[Item], Iterator[tuple[str, GroupRecords]]]:
     """Batches of raw records to one batch per key group; a record without a group goes to all of its partition."""
 
-    def split(records: list[Record]) -> Iterator[tuple[str, GroupRecords]]:
+    def split(records: Item) -> Iterator[tuple[str, GroupRecords]]:
         groups: dict[int, list[tuple[int, bytes]]] = {}
-        for record in records:
+        for record in () if isinstance(records, Tick) else records:
             entry = (record.offset, record.value)
             for group in _concerned(record, partitions):
                 groups.setdefault(group, []).append(entry)
@@ -54,8 +56,11 @@ class DecideGroup(StatefulBatchLogic[GroupRecords, tuple[str, NewRecord], None])
         self._decider: GroupDecider | None = None
 
     def on_batch(self, values: list[GroupRecords]) -> tuple[list[tuple[str, NewRecord]], bool]:
-        with _told():
+        try:
             return [keyed(record) for record in self._decided(values)], False
+        except Exception:
+            _logger.exception("flow_stops", **_FAILED)
+            raise
 
     def _decided(self, values: list[GroupRecords]) -> Iterator[NewRecord]:
         for group, entries in values:
@@ -63,18 +68,16 @@ class DecideGroup(StatefulBatchLogic[GroupRecords, tuple[str, NewRecord], None])
             for offset, value in entries:
                 yield from decider.decide(offset, value)
 
+    def on_eof(self) -> tuple[list[tuple[str, NewRecord]], bool]:
+        if self._decider is not None:
+            self._decider.settle()
+        return [], False
+
     def snapshot(self) -> None:
         """The epoch ends here: encode what it changed. It is committed when its outputs are known to be in the log."""
         if self._decider is not None:
-            with _told():
+            try:
                 self._decider.stage()
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Log an error here: with several processes the engine loses its text."""
-    try:
-        yield
-    except Exception:
-        _logger.exception("flow_stops", flow="decide", effect="it resumes at its last complete epoch")
-        raise
+            except Exception:
+                _logger.exception("flow_stops", **_FAILED)
+                raise

@@ -12,10 +12,9 @@ from datetime import UTC, datetime, timedelta
 from bytewax.operators import StatefulBatchLogic
 
 from connectors.log.interface import NewRecord
+from connectors.log.source import Item, Tick
 from flows.steps.lanes.lane import Lane, MakeStrategy
 from flows.steps.lanes.parts import LaneParts
-from flows.steps.sources.lane import Item
-from flows.steps.sources.ticks import Tick
 
 _SOON = timedelta(milliseconds=2)
 _LATER = timedelta(milliseconds=25)
@@ -41,6 +40,10 @@ class Lanes:
         """Whether records of a partition may be read: P2 only while a lane is less than half full."""
         lane = self._lanes.get(partition % self.parts.lanes)
         return lane is None or lane.has_room(self._open_max if partition < self.parts.lanes else self._open_max // 2)
+
+    def busy(self) -> bool:
+        """Whether something is under way whose end the lanes should learn of soon."""
+        return any(lane.open for lane in list(self._lanes.values()))
 
     def epoch(self) -> None:
         """An epoch is complete."""

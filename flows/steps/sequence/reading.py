@@ -17,6 +17,7 @@ from operators.sequence import RETRIES, SETTING_TOPICS
 TICK_INTERVAL = timedelta(milliseconds=250)
 _BATCH_MAX = 2_000
 _AWAKE = timedelta(milliseconds=20)
+_IDLE = timedelta(milliseconds=40)
 _NO_WAIT = timedelta()
 _RETRACTS = b'"retracts":true'
 Place = tuple[str, int]
@@ -136,7 +137,7 @@ class SequenceReading:
         places += self._p1 if self._p1_credit > 0 else ()
         places += self._p2 if self._p2_credit > 0 else ()
         remaining = max(0, self._next_tick - self._clock())
-        arrived = self._reader.poll(1, min(timedelta(milliseconds=remaining), _AWAKE), places)
+        arrived = self._reader.poll(1, min(timedelta(milliseconds=remaining), _IDLE), places)
         for record in arrived:
             self._reader.seek(record.topic, record.partition, record.offset)
 

@@ -48,6 +48,7 @@ _RESTORE_WITHIN = timedelta(seconds=60)
 """Without any progress."""
 _SCHEMA = (("schema", b"work/1+json"),)
 _GIVEN_BACK = (AGAIN_HEADER, ATTEMPT_HEADER)
+_STORED_IDLE_EPOCHS = 25
 _logger = structlog.get_logger(__name__)
 
 
@@ -81,18 +82,30 @@ class SequenceLogic:
         self._reading = SequenceReading(
             self._log, self._state.positions, parts.options, clock=parts.clock, drain=parts.drain
         )
+        self._read_since_commit = True
+        self._idle_epochs = 0
 
     def work(self) -> list[NewRecord]:
         """The next batch, sequenced."""
         batch = self._reading.next_batch()
-        return [] if batch is None else self._sequencer.sequence(self._state, batch)
+        if batch is None:
+            return []
+        self._read_since_commit = self._read_since_commit or bool(batch.settings or batch.events)
+        return self._sequencer.sequence(self._state, batch)
 
     def epoch_ended(self) -> None:
         """New credit."""
         self._reading.refill()
 
     def epoch_complete(self) -> None:
-        """The decision log ends where the state does: what a crash leaves beyond these ends is taken over."""
+        """The decision log ends where the state does: what a crash leaves beyond these ends is taken over.
+
+        Of epochs with nothing but ticks one in some seconds is stored: a start takes ticks over too.
+        """
+        self._idle_epochs = 0 if self._read_since_commit else self._idle_epochs + 1
+        if self._idle_epochs % _STORED_IDLE_EPOCHS:
+            return
+        self._read_since_commit = False
         for partition in range(self._log.partitions("work")):
             self._state.work_ends[partition] = self._log.end_offset("work", partition)
         self._store.stage(self._state)

@@ -15,8 +15,9 @@ from typing import Protocol
 import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from connectors.log.bytewax import AT_ONCE, keyed
 from connectors.log.interface import NewRecord
+from connectors.log.sink import keyed
+from connectors.log.source import AT_ONCE
 
 _logger = structlog.get_logger(__name__)
 Keyed = tuple[str, NewRecord | list[NewRecord]]

@@ -17,9 +17,9 @@ from helpers.waiting import wait_for
 from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, Record
+from connectors.log.source import Tick
 from flows.inbox import DIRECTORY
 from flows.steps.inbox import InboxParts, InboxSink
-from flows.steps.sources.ticks import Tick
 from state.disk.poison import PoisonJournal
 from state.inbox.values import InboxHead, StoredRow
 from state.model.keys import key_group, partition_of_group

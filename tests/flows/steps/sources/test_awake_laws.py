@@ -18,12 +18,10 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource
 from bytewax.testing import TestingSink, run_main
 
-from connectors.log.bytewax import LogSource
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
-from flows.steps.sources.lane import LaneSource
+from connectors.log.source import LogSource
 from flows.steps.sources.owner import SoleSource
-from flows.steps.sources.p0 import P0Source
 
 HELD_UP = timedelta(seconds=1)
 AT_MOST = timedelta(milliseconds=400)
@@ -81,26 +79,24 @@ class HeldOwner:
         return
 
 
-def _log_source(open_log: Callable[[], EmbeddedLog], hold: Hold, budget: int) -> LogSource:
+def _log_source(
+    open_log: Callable[[], EmbeddedLog], hold: Hold, budget: int, has_room: Callable[[int], bool] = lambda _number: True
+) -> LogSource:
     return LogSource(
-        open_log, [TOPIC], start=lambda _topic, _part: 0, budget=budget, drain=hold.drain, on_epoch=hold.on_epoch
+        open_log,
+        [TOPIC],
+        start=lambda _topic, _part: 0,
+        budget=budget,
+        drain=hold.drain,
+        on_epoch=hold.on_epoch,
+        has_room=has_room,
     )
-
-
-def _lanes(open_log: Callable[[], EmbeddedLog], hold: Hold) -> Source:
-    return LaneSource(_log_source(open_log, hold, 5), tick=timedelta(hours=1), ticking=1, drain=hold.drain)
-
-
-def _p0(open_log: Callable[[], EmbeddedLog], hold: Hold) -> Source:
-    hour = timedelta(hours=1)
-    return P0Source(open_log, TOPIC, start=lambda _part: 0, tick=hour, drain=hold.drain, on_epoch=hold.on_epoch)
 
 
 SOURCES: dict[str, Callable[[Callable[[], EmbeddedLog], Hold], Source]] = {
     "log": lambda open_log, hold: _log_source(open_log, hold, 1_000),
     "log_without_credit": lambda open_log, hold: _log_source(open_log, hold, 1),
-    "lanes": _lanes,
-    "p0": _p0,
+    "log_without_room": lambda open_log, hold: _log_source(open_log, hold, 5, has_room=lambda _number: False),
     "owner": lambda _open, hold: SoleSource("owner", lambda: HeldOwner(hold)),
 }
 

@@ -1,0 +1,302 @@
+"""The log at the begin of a dataflow: a source on credit, with ticks.
+
+The flow keeps its offsets itself and tells the source where to begin; what followed the last complete epoch is read
+again.
+
+Bytewax asks for one source partition per partition number (`p000`, `p001`, ...), so that a recovery store fits whatever
+the number of workers. But source partitions of a worker wait for each other at every end of an epoch, and meanwhile the
+engine does not rest. So the first of a worker reads for all of them, through one reader, and the others end at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from connectors.log.interface import Log, Reader, Record
+from connectors.log.sharing import Partitions, SharedLog, logged
+
+AT_ONCE = datetime.fromtimestamp(0, UTC)
+"""What a source that waits by itself says to `next_awake`: long past, and never the time as of then. The engine sleeps
+from the begin of `next_batch` to what it is told, and does so after the call: a call that took as long as an outage of
+the brokers would be followed by a sleep of the same length.
+"""
+SHORT_WAIT = timedelta(milliseconds=10)
+"""While other steps of the worker, or other workers, may need it."""
+LONG_WAIT = timedelta(milliseconds=100)
+"""While nothing but a record or a tick can bring work."""
+_PAUSE = timedelta(milliseconds=2)
+"""Between two questions whether a partition without room has some again."""
+_FETCH_MAX = 4096
+_PORTION_BYTES = 1_000_000
+"""Values of records handed out at once, unless a single one is larger."""
+
+
+class Tick(NamedTuple):
+    """An interval has passed: work that must happen while nothing arrives can be done for the partition."""
+
+    partition: int
+
+
+Item = list[Record] | Tick
+
+
+class LogSource(FixedPartitionedSource[Item, None]):
+    """Reads topics and emits lists of records, each of one partition number, and ticks.
+
+    Order is kept per topic and partition. At most `budget` records per partition number enter an epoch. They are handed
+    out in portions of a megabyte, and before each it is asked whether the partition has room: a record may hold
+    thousands of recipients, so nobody is over his bound by more than a portion.
+    """
+
+    def __init__(
+        self,
+        open_log: Callable[[], Log],
+        topics: Sequence[str],
+        *,
+        start: Callable[[str, int], int],
+        budget: int,
+        drain: Callable[[], bool] = lambda: False,
+        drain_within: timedelta = timedelta(),
+        on_epoch: Callable[[], None] = lambda: None,
+        tick: timedelta | None = None,
+        ticks: Callable[[int], bool] = lambda _number: True,
+        mine: Callable[[int], bool] = lambda _number: True,
+        has_room: Callable[[int], bool] = lambda _number: True,
+        wait: Callable[[], timedelta] = lambda: SHORT_WAIT,
+        fetch_max: int = _FETCH_MAX,
+    ) -> None:
+        """Describe the source; nothing is opened before a worker asks for its partitions.
+
+        `open_log` gives this process a log of its own, which the source closes.
+        `start(topic, partition)` gives the first offset.
+        `drain()`: when it turns true, the source ends, which commits the last epoch. With `drain_within` it first reads
+        on to where its topics ended at that moment, for at most that long.
+        `on_epoch()` is called once in a process at the begin of every epoch but the first, by whichever of its workers
+        begins it: the epoch before is complete on all workers and its outputs are in the log. After a clean drain the
+        last epoch is complete when the run returns.
+        `tick`: at the start and after each interval a tick comes for every partition number that `ticks`.
+        `mine(number)`: whether this process reads the partitions of that number; of a cluster's processes exactly one
+        must say so, and it is the one that holds the state behind them.
+        `has_room(number)`: whether records of that number may be read now; a drain is never held up.
+        `wait()`: how long a call may wait for a record; timers of the flow may be late by that much.
+        """
+        self._shared, self._topics = SharedLog(open_log), list(topics)
+        self._start, self._mine = start, mine
+        self._partitions = Partitions(self._shared, topics)
+        self._told = _Told(drain, drain_within, tick, ticks, has_room, wait, budget, fetch_max)
+        self._epochs = _Epochs(on_epoch)
+        self._workers: dict[int, _Worker] = {}
+
+    def list_parts(self) -> list[str]:
+        """Name as many partitions as the widest topic has, as far as they are this process's."""
+        return [f"p{number:03}" for number in range(self._partitions.most()) if self._mine(number)]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> SourcePartition:
+        """Let the worker, which is a thread of its own, read the partition too, from its first offset on."""
+        number = int(for_part[1:])
+        starts = {(topic, number): self._start(topic, number) for topic in self._partitions.topics_with(number)}
+        worker = self._workers.setdefault(threading.get_ident(), _Worker(self._shared, self._told, self._epochs))
+        worker.join(number, starts)
+        return SourcePartition(worker)
+
+
+class _Told(NamedTuple):
+    """What the source was told, see there."""
+
+    drain: Callable[[], bool]
+    drain_within: timedelta
+    tick: timedelta | None
+    ticks: Callable[[int], bool]
+    has_room: Callable[[int], bool]
+    wait: Callable[[], timedelta]
+    budget: int
+    fetch_max: int
+
+
+class SourcePartition(StatefulSourcePartition[Item, None]):
+    """The first of a worker reads for all, the others end when they are asked for the first time."""
+
+    def __init__(self, worker: _Worker) -> None:
+        self._worker = worker
+        self._leads = worker.users == 1
+
+    def next_batch(self) -> list[Item]:
+        if not self._leads:
+            raise StopIteration
+        with logged("source"):
+            items = self._worker.next_batch()
+        if items is None:
+            raise StopIteration
+        return items
+
+    def next_awake(self) -> datetime:
+        """At once, since a fetch waits by itself; a little later where nothing may be fetched."""
+        return self._worker.awake if self._leads else AT_ONCE
+
+    def snapshot(self) -> None:
+        if self._leads:
+            self._worker.epoch_ended()
+
+    def close(self) -> None:
+        self._worker.leave()
+
+
+class _Worker:
+    """What one thread reads: every partition that it was given, through one reader."""
+
+    def __init__(self, shared: SharedLog, told: _Told, epochs: _Epochs) -> None:
+        self._shared, self._told, self._epochs = shared, told, epochs
+        self._starts: dict[tuple[str, int], int] = {}
+        self._queues: dict[int, _Queue] = {}
+        self._reader: Reader | None = None
+        self._ends: dict[tuple[str, int], int] | None = None
+        self._deadline = self._due = 0.0
+        self._epoch = 0
+        self.users, self.awake = 0, AT_ONCE
+
+    def join(self, number: int, starts: dict[tuple[str, int], int]) -> None:
+        """Read these too, from the next fetch on."""
+        if self._reader is not None:
+            self._starts = self._positions(self._reader)
+            self._close()
+        self.users += 1
+        self._starts |= starts
+        self._queues[number] = _Queue(self._told.budget)
+
+    def leave(self) -> None:
+        """The last one closes what was opened."""
+        self.users -= 1
+        if self.users == 0:
+            self._close()
+
+    def _close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+            self._shared.release()
+
+    def _positions(self, reader: Reader) -> dict[tuple[str, int], int]:
+        """Behind what was handed out; the queues are emptied, since the rest is read again."""
+        positions = reader.position()
+        for queue in self._queues.values():
+            while queue.records:
+                record = queue.records.pop()
+                positions[record.topic, record.partition] = record.offset
+        return positions
+
+    def epoch_ended(self) -> None:
+        """Another epoch's credit; what is handed out from now on belongs to it."""
+        self._epoch += 1
+        for queue in self._queues.values():
+            queue.credit = self._told.budget
+
+    def next_batch(self) -> list[Item] | None:
+        """The next records and ticks, after a wait if there are none; None when drained."""
+        self.awake, soon = AT_ONCE, datetime.now(UTC) + _PAUSE
+        reader, draining = self._open(), self._told.drain()
+        if draining and self._drained(reader):
+            return None
+        self._epochs.announce(self._epoch)
+        may = {number: queue for number, queue in self._queues.items() if draining or self._told.has_room(number)}
+        if any(queue.credit > 0 for queue in may.values()):
+            self._fetch(reader, may)
+        else:  # no credit before the next epoch, or no room
+            self.awake = soon
+        portions = [portion for queue in may.values() if (portion := queue.portion())]
+        return [*portions, *self._due_ticks()]
+
+    def _open(self) -> Reader:
+        if self._reader is None:
+            self._reader = self._shared.acquire().reader(self._starts)
+            self._due = time.monotonic()
+        return self._reader
+
+    def _fetch(self, reader: Reader, may: dict[int, _Queue]) -> None:
+        """Fill the queues that are empty; wait only if there is nothing at all to hand out."""
+        hungry = {number: queue for number, queue in may.items() if queue.is_hungry()}
+        if not hungry:
+            return
+        serves = any(queue.serves() for queue in may.values())
+        credit = sum(queue.credit for queue in hungry.values())
+        only = None if len(hungry) == len(self._queues) else [place for place in self._starts if place[1] in hungry]
+        wait = timedelta() if serves else self._wait()
+        for record in reader.poll(min(self._told.fetch_max, credit), wait, only):
+            hungry[record.partition].records.append(record)
+
+    def _wait(self) -> timedelta:
+        wait = self._told.wait()
+        if self._told.tick is None:
+            return wait
+        return max(timedelta(), min(wait, timedelta(seconds=self._due - time.monotonic())))
+
+    def _due_ticks(self) -> list[Item]:
+        now = time.monotonic()
+        if self._told.tick is None or now < self._due:
+            return []
+        self._due = now + self._told.tick.total_seconds()
+        return [Tick(number) for number in self._queues if self._told.ticks(number)]
+
+    def _drained(self, reader: Reader) -> bool:
+        """Whether there is nothing more to read before the end."""
+        if not self._told.drain_within:
+            return True
+        if self._ends is None:
+            self._deadline = time.monotonic() + self._told.drain_within.total_seconds()
+            log = self._shared.acquire()
+            self._ends = {place: log.end_offset(*place) for place in self._starts}
+            self._shared.release()
+        if time.monotonic() > self._deadline:
+            return True
+        position = reader.position()
+        unread = any(queue.records for queue in self._queues.values())
+        return not unread and all(position[place] >= end for place, end in self._ends.items())
+
+
+class _Queue:
+    """What was fetched of one partition number and not handed out yet, and how much more may enter the epoch."""
+
+    def __init__(self, credit: int) -> None:
+        self.credit = credit
+        self.records: deque[Record] = deque()
+
+    def is_hungry(self) -> bool:
+        """Whether something should be fetched."""
+        return not self.records and self.credit > 0
+
+    def serves(self) -> bool:
+        """Whether there is something to hand out."""
+        return bool(self.records) and self.credit > 0
+
+    def portion(self) -> list[Record]:
+        """The next records to hand out."""
+        portion: list[Record] = []
+        size = 0
+        while self.serves() and (not portion or size + len(self.records[0].value) <= _PORTION_BYTES):
+            portion.append(self.records.popleft())
+            size += len(portion[-1].value)
+            self.credit -= 1
+        return portion
+
+
+class _Epochs:
+    """Which epoch was announced in this process: two calls in one epoch would call what it wrote complete too early."""
+
+    def __init__(self, on_epoch: Callable[[], None]) -> None:
+        self._on_epoch, self._announced = on_epoch, 0
+        self._lock = threading.Lock()
+
+    def announce(self, epoch: int) -> None:
+        """Call the hook once when the first worker enters an epoch; all of them count from 0."""
+        if epoch <= self._announced:
+            return
+        with self._lock:
+            if epoch > self._announced:
+                self._on_epoch()
+                self._announced = epoch
