@@ -1,8 +1,8 @@
 """Kill switches and closed senders out of band: every process follows `control` in a thread of its own.
 
 A control *source* of a flow waits behind every unfinished epoch (7.4 s were measured), so the sends and sinks of a
-process ask `ControlWatcher.stopped` instead, just before they act (RULES 4, DESIGN 2.12). Decisions do not use it: for
-them the switch counts from its place in the decision log.
+process ask `ControlWatcher.stopped` instead, just before they act (RULES 4; DECISIONS, Kill switches out of band).
+Decisions do not use it: for them the switch counts from its place in the decision log.
 
 Each watcher reports what it obeys, so that `carillon kill` can say when every process has obeyed:
 `DIR/run/obeyed/<process>.json`, replaced atomically, `{"process","pid","offset","at"}`; `offset` is the next offset of

@@ -1,4 +1,5 @@
-"""Decide flow: the decision log in, decisions, inbox operations and emissions to deliver out (DESIGN 2.1).
+"""Decide flow: the decision log in, decisions, inbox operations and emissions to deliver out (DECISIONS, One ordered
+log).
 
 work ─► by key group ─► decide (state: RocksDB) ─► ledger, inbox, deliver.<channel>, dead_letters
 

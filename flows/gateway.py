@@ -1,7 +1,7 @@
 """One gateway process: `python -m flows.gateway ordinary` or `python -m flows.gateway p0`.
 
-Both are the same program with stores, log handle and port of their own (DESIGN 2.8). The P0 gateway takes events of
-class P0 and nothing else, so that nothing else can delay them.
+Both are the same program with stores, log handle and port of their own (DECISIONS, P0 shares nothing). The P0 gateway
+takes events of class P0 and nothing else, so that nothing else can delay them.
 """
 
 from __future__ import annotations

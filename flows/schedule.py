@@ -1,5 +1,5 @@
-"""Schedule flow: events kept for later, their cancellation and release (RULES 1, DESIGN 2.12). One owner in the first
-process.
+"""Schedule flow: events kept for later, their cancellation and release (RULES 1; DECISIONS, Who owns what). One owner
+in the first process.
 
 schedule ─► keep, cancel, release (state: RocksDB) ─► events.pN, schedule (orders and answers), dead_letters
 """

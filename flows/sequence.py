@@ -1,4 +1,5 @@
-"""Sequence flow: accepted events and settings in, the decision log out (DESIGN 2.2). One owner in the first process.
+"""Sequence flow: accepted events and settings in, the decision log out (DECISIONS, Sequence writes the log). One owner
+in the first process.
 
 events.p1 ─┐
 events.p2 ─┼─► read and sequence (state: RocksDB) ─► work, followers, dead_letters

@@ -1,4 +1,5 @@
-"""P0 flow: from `events.p0` to the providers in one process that shares nothing with the others (DESIGN 2.8).
+"""P0 flow: from `events.p0` to the providers in one process that shares nothing with the others (DECISIONS, P0 shares
+nothing).
 
     events.p0 ─► by lane ─► decide and send (own look-up store, providers) ─► ledger, inbox, endpoints, dead_letters
 

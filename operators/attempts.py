@@ -1,4 +1,5 @@
-"""The fold of topic `attempts`: what is known of each delivery, and what a restart does with it (RULES 4, DESIGN 2.9).
+"""The fold of topic `attempts`: what is known of each delivery, and what a restart does with it (RULES 4; DECISIONS,
+Intent before the first byte).
 
 Pure. A delivery is untouched, open (an intent without an answer), answered, or over: `sent`, or `closed` with an
 outcome. An intent without an answer at a restart is the only ambiguity: the provider may have taken the message. P0

@@ -21,7 +21,7 @@ def audience_rows(state: GroupState, event: Event) -> npt.NDArray[np.int32]:
 
 
 def in_hash_range(state: GroupState, rows: npt.NDArray[np.int32], start: int, end: int) -> npt.NDArray[np.int32]:
-    """Those rows whose user's hash lies in [start, end): the stable order of slices (DESIGN 2.5)."""
+    """Those rows whose user's hash lies in [start, end): the stable order of slices."""
     if start == 0 and end == HASH_END:
         return rows
     hashes = state.users.hash[rows]

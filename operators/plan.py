@@ -1,5 +1,5 @@
-"""Which records of the decision log an accepted record becomes (DESIGN 2.2): one per key group concerned, and one for
-an event that concerns nobody.
+"""Which records of the decision log an accepted record becomes (DECISIONS, Sequence writes the log): one per key group
+concerned, and one for an event that concerns nobody.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Quiet hours and the digest's hour on the local wall clock, exact across DST (RULES 3.D.1, 3.E, F43).
+"""Quiet hours and the digest's hour on the local wall clock, exact across DST (RULES 3.D.1, 3.E).
 
 The local clock alone counts: an instant is inside when the time of day it shows lies in [start, end). In a fold the
 same time of day is shown twice, in a gap some are never shown.

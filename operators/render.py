@@ -1,4 +1,4 @@
-"""What a notification says, per channel and language: pure, in a sandbox, bounded (RULES 3.C; FAULTS S36, S54, S56).
+"""What a notification says, per channel and language: pure, in a sandbox, bounded (RULES 3.C).
 
 A type's words come from `operators/templates/<language>.toml`: title, and one of three headlines. Who is named is the
 first actor of the emission; others are the distinct actors beyond, so nobody reads "and 0 others". Values of the

@@ -1,4 +1,4 @@
-"""Events kept for later, as the owner of the topic `schedule` sees them (RULES 1, DESIGN 2.12).
+"""Events kept for later, as the owner of the topic `schedule` sees them (RULES 1; DECISIONS, Who owns what).
 
 The topic's order decides. When an event's time has come, the owner appends a `released` record, which releases it. A
 cancel or a retraction before that record cancels it. So a crash at any point changes nothing: what is read again leads

@@ -1,4 +1,5 @@
-"""From accepted records to the decision log (DESIGN 2.2): one owner, log order; what is read twice is written once.
+"""From accepted records to the decision log (DECISIONS, Sequence writes the log): one owner, log order; what is read
+twice is written once.
 
 A record's source is (topic, partition, offset); its slices differ in their key group. `SequenceState` is what a restart
 needs. What was appended after that state was stored is read from the log itself (`take_over`).
@@ -282,7 +283,8 @@ def announce_versions(state: SequenceState, versions: VersionsWork) -> list[Work
 def take_over(
     state: SequenceState, registry: Registry, record: AnyWork, partition: int, again: tuple[str, str] | None = None
 ) -> None:
-    """Honour a record that is in a partition of the decision log beyond the checkpoint (DESIGN 2.2).
+    """Honour a record that is in a partition of the decision log beyond the checkpoint (DECISIONS, Sequence writes the
+    log).
 
     `registry` is that in force now; how long an event's marks hold was settled by that in force then. `again` is the
     dead letter and the attempt at it, of a record that was given back.

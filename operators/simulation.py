@@ -1,4 +1,5 @@
-"""Simulation records (CONTRACT) to records of the decision log, under the virtual clock of their `ts`.
+"""Simulation records (TOPICS, Records of a simulation) to records of the decision log, under the virtual clock of their
+`ts`.
 
 The same acceptance and planning as in the running system: what `sequence` does from topics, this does from one totally
 ordered file. Of RULES 1 it applies defaults, class rules, `deliver_at` and repeats.
@@ -70,7 +71,7 @@ class Simulation:
             elif kind in ("preference", "endpoint", "read"):
                 yield self._user_work(kind, line, now)
             elif kind != "tick":
-                raise MalformedRecordError(f"kind: {kind!r} is none of the simulation records of the contract")
+                raise MalformedRecordError(f"kind: {kind!r} is no kind of simulation record")
         except (KeyError, msgspec.ValidationError) as error:
             raise MalformedRecordError(f"{kind} record: {error}") from error
 

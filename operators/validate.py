@@ -128,7 +128,7 @@ def check_fields(
     return errors
 
 
-# --- preferences (CONTRACT, "Preference doc") ---
+# --- preferences (TOPICS, The preference document) ---
 
 
 def _clock_time(value: Any) -> Complaint | None:

@@ -1,4 +1,4 @@
-"""Admission of events in groups: reserve, append, commit (RULES 1, "Repeats"; DESIGN 5, "PENDING, append, COMMITTED").
+"""Admission of events in groups: reserve, append, commit (RULES 1, "Repeats"; DECISIONS, Reserve, append, confirm).
 
 What arrives while the loop is busy or an append is under way forms the next group, so that the store and the log are
 asked once for many events. No event is answered with success before the log acknowledged it:

@@ -1,4 +1,4 @@
-"""Cursors of inbox pages: opaque, signed, and good for one user only (S04).
+"""Cursors of inbox pages: opaque, signed, and good for one user only.
 
 Layout, base64url without padding: version u8 (1), at i64, number u64, big-endian, then 16 bytes of HMAC-SHA256 over
 those 17 bytes and the user.

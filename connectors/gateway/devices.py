@@ -1,7 +1,7 @@
 """Addresses of users: registered, replaced, moved, removed.
 
 Laws: a user has at most ten push devices, the oldest goes (RULES 4); a push token belongs to one user: registered by
-another it moves, in the same append, and is never shared (S14). Removing writes the endpoint with state `invalid` and
+another it moves, in the same append, and is never shared. Removing writes the endpoint with state `invalid` and
 without its address, so that its user stays named by a record.
 """
 

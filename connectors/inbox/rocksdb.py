@@ -58,7 +58,7 @@ def _options(given: RocksInboxOptions) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_write_buffer_size(given.write_buffer_bytes)
-    options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())  # see state.database
+    options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())  # see state.disk.rocksdb
     options.set_keep_log_file_num(2)
     options.set_max_open_files(-1)
     table = BlockBasedOptions()

@@ -1,4 +1,4 @@
-"""One live process per place of a flow, across directories and hosts, by claims in the log (DESIGN 5).
+"""One live process per place of a flow, across directories and hosts, by claims in the log (DECISIONS, One live owner).
 
 A place is a flow and a process's number in it (`decide/0`). A process that starts appends a claim to the topic `owners`
 (compacted, one partition): key the place, value `owner/1+json` {"host","lock","pid","processes","at"}. A claim is

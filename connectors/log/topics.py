@@ -1,4 +1,4 @@
-"""The topics of the system: names, partitions, retention (CONTRACT, "Log topics")."""
+"""The topics of the system: names, partitions, retention (TOPICS.md)."""
 
 from datetime import timedelta
 

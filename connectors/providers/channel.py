@@ -1,4 +1,4 @@
-"""The contract of everything that hands a message to a provider (RULES 4, PROVIDERS).
+"""The contract of everything that hands a message to a provider (RULES 4).
 
 A channel is connected once, checked, used by many sends at the same time, and closed. `send` never raises for what a
 provider or a network does: the answer is one of four results. Exceptions are for programmer errors only. Each provider

@@ -1,4 +1,4 @@
-"""A server that speaks APNs' protocol (PROVIDERS 1): HTTP/2 over TLS, on the `h2` library.
+"""A server that speaks APNs' protocol: HTTP/2 over TLS, on the `h2` library.
 
 One stream at a time until a valid provider token was seen on the connection, 1000 then. Checked are path, provider
 token (shape, signature, age), topic, push type, payload size. Misbehaviours: `connectors.sandbox`.

@@ -1,4 +1,4 @@
-"""What a provider saw, one JSON object per line, written before it answers (CONTRACT, "Sandbox providers").
+"""What a provider saw, one JSON object per line, written before it answers.
 
 `{"ts","provider","to","id","status","body_sha256"}`: `ts` in milliseconds, `id` the apns-id, the `key` of a status
 callback or the Message-ID, `status` the provider's code as it answers, also where it then breaks off instead (200, 201

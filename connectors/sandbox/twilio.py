@@ -1,4 +1,4 @@
-"""A server that speaks Twilio's message interface (PROVIDERS 5): HTTP/1.1 on httptools.
+"""A server that speaks Twilio's message interface: HTTP/1.1 on httptools.
 
 `POST /2010-04-01/Accounts/{sid}/Messages.json` with basic auth and a form; 201 with a sid. The journal's `id` is the
 `key` in the query of StatusCallback. Numbers choose the answer: Twilio's own test numbers (+15005550001 and so on), and

@@ -1,8 +1,8 @@
 """Stop without losing the epoch: SIGTERM and SIGINT ask every source to end, so that the last epoch is committed.
 
-Bytewax ends cleanly only when all its sources raise StopIteration (BYTEWAX 11): then sinks flush, the final snapshot is
-written, the process exits 0 and the next start goes on at the exact offset. Sources get the returned function and ask
-it in `next_batch`. With several processes of one cluster, all of them must get the signal.
+Bytewax ends cleanly only when all its sources raise StopIteration (DECISIONS, Draining the engine): then sinks flush,
+the final snapshot is written, the process exits 0 and the next start goes on at the exact offset. Sources get the
+returned function and ask it in `next_batch`. With several processes of one cluster, all of them must get the signal.
 """
 
 from __future__ import annotations

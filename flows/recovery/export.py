@@ -1,4 +1,4 @@
-"""The exporter of a process: a thread that writes exports of the stores that the process owns (DESIGN 2.7).
+"""The exporter of a process: a thread that writes exports of the stores that the process owns (DECISIONS, Exports).
 
 It reads the rows that were committed when it began, so the flow does not wait for it. It gives way between blocks of
 rows, and has the lowest priority where threads can have one. A failure is reported and tried again; it ends neither the

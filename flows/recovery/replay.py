@@ -1,4 +1,4 @@
-"""Replay: a decision log is decided again, from the embedded log, Kafka or the archive (CONTRACT `carillon replay`).
+"""Replay: a decision log is decided again, from the embedded log, Kafka or the archive (`carillon replay`).
 
     work (log, archive) ─► state from exports ─► decide ─► ledger records  |  deliver.*, again  |  state/decide
 

@@ -1,4 +1,4 @@
-"""What a flow does at its start about state that does not fit the log: restore it, or refuse (DESIGN 2.7, FAULTS F30).
+"""What a flow does at its start about state that does not fit the log: restore it, or refuse (DECISIONS, Exports).
 
 A store keeps the offset up to which it has read each partition. The log retains the offsets from its start to its end.
 Compared with these, a store is one of:

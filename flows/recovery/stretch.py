@@ -1,7 +1,7 @@
 """Deciding a stretch of one partition of the decision log again: the state before it, and what its records lead to.
 
 The state comes from exports and from the records that follow them. The same code decides as in the running system, so
-the outputs have the same bytes and the same `seq` as those that decide wrote (DESIGN 2.1).
+the outputs have the same bytes and the same `seq` as those that decide wrote (DECISIONS, One ordered log).
 """
 
 import tempfile

@@ -1,4 +1,4 @@
-"""One key group of a simulation: the decision and inbox operators, and the lines that CONTRACT asks for at the end."""
+"""One key group of a simulation: the decision and inbox operators, and the lines that it prints at the end."""
 
 from collections.abc import Iterator
 from typing import Any

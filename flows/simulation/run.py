@@ -1,4 +1,5 @@
-"""`carillon simulate`: the decision operators over a totally ordered record file, under a virtual clock (CONTRACT).
+"""`carillon simulate`: the decision operators over a totally ordered record file, under a virtual clock (TOPICS,
+Records of a simulation).
 
 A real dataflow with one exchange: read and sequence on one worker, decide by key group on all.
 """

@@ -42,7 +42,7 @@ _logger = structlog.get_logger(__name__)
 
 
 def routing_key(event: Event) -> str:
-    """DIRECT: the target; else the actor or the segment (CONTRACT, "Log topics")."""
+    """DIRECT: the target; else the actor or the segment (TOPICS, Accepted events)."""
     if event.fan_out_type == "DIRECT":
         return event.target or event.event_id
     return (event.segment if event.fan_out_type == "SEGMENT" else event.actor) or event.event_id

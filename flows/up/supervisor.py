@@ -8,10 +8,11 @@
                 ├─ inbox           inbox, track
                 └─ transactional   P0, with nothing in common with the others
 
-At most eight processes of ours (DESIGN 2.14), unless more are to decide. All but P0's run at nice 19: P0's p99 beside
-four busy processes was measured as 204 ms at equal priority and 7 ms so (DESIGN 2.8). The directory is locked for the
-supervisor's life. A process that dies or hangs is started again with its unit, with back-off (`flows.up.processes`). If
-another system takes the place of a process, that process is not started again and the supervisor ends.
+At most eight processes of ours (DECISIONS, Few processes), unless more are to decide. All but P0's run at nice 19: P0's
+p99 beside four busy processes was measured as 204 ms at equal priority and 7 ms so (DECISIONS, P0 shares nothing). The
+directory is locked for the supervisor's life. A process that dies or hangs is started again with its unit, with
+back-off (`flows.up.processes`). If another system takes the place of a process, that process is not started again and
+the supervisor ends.
 """
 
 from __future__ import annotations

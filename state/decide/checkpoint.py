@@ -1,13 +1,13 @@
-"""Decide's checkpoint in RocksDB: dirty rows of every key group of an epoch in one write batch, one WAL sync (DESIGN
-2.6).
+"""Decide's checkpoint in RocksDB: dirty rows of every key group of an epoch in one write batch, one WAL sync
+(DECISIONS, State one epoch behind).
 
 `stage` encodes what changed in a group, with the offset of `work` up to which the group is decided; `commit` writes it.
 An epoch is committed when its outputs are known to be in the log, which is one epoch later. So state is never ahead of
 outputs. After a crash the records beyond the stored offset are decided again, to the same outputs.
 
 That a record is skipped as poison is stored at once, before anything is decided after it, so that deciding it again
-skips it again (DESIGN 2.1). Layout of keys and values: `state.decide.codec`. One process opens a directory at a time
-(`state.disk.lock`).
+skips it again (DECISIONS, One ordered log). Layout of keys and values: `state.decide.codec`. One process opens a
+directory at a time (`state.disk.lock`).
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""Exports of decide's checkpoint by key group: written per process slot, restored per group (DESIGN 2.7).
+"""Exports of decide's checkpoint by key group: written per process slot, restored per group (DECISIONS, Exports).
 
 A group may have moved to another slot since an export was written. So a restore takes, for each group, the newest sound
 export of any slot that has the group, and copies that group's rows. Every key but that of the format row is (kind,

@@ -1,4 +1,5 @@
-"""Where the key groups of decide are kept, and how they move when the number of processes changes (DESIGN 2.7).
+"""Where the key groups of decide are kept, and how they move when the number of processes changes (DECISIONS, Key
+groups).
 
 Every process of decide keeps its groups in a slot of its own, so that no process opens the database of another:
 

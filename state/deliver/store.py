@@ -1,4 +1,5 @@
-"""What one deliver lane keeps on disk: how far it has read, what is open, what was sent (DESIGN 2.9).
+"""What one deliver lane keeps on disk: how far it has read, what is open, what was sent (DECISIONS, Intent before the
+first byte).
 
 SQLite file `lane.sqlite` in WAL mode, one commit per epoch, one epoch behind what was handed out:
 

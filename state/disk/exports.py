@@ -1,4 +1,4 @@
-"""Exports: a store's rows at known offsets, outside of its state directory (DESIGN 2.7).
+"""Exports: a store's rows at known offsets, outside of its state directory (DECISIONS, Exports).
 
     DIR/exports/<store>/<number>/manifest.json    see below
     DIR/exports/<store>/<number>/0000.sst ...     the rows in the order of their keys, RocksDB's table format

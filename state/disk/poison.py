@@ -1,4 +1,4 @@
-"""Which records are in hand, so that one that ends its process is found (DESIGN 2.1, "skipped as poison").
+"""Which records are in hand, so that one that ends its process is found (DECISIONS, One ordered log).
 
 A flow notes the place of a record before it processes it, and removes the note afterwards. The notes are a file mapped
 into memory: they survive kill -9 and cost about 0.3 us a record. They are not flushed; after a loss of power counting

@@ -24,7 +24,7 @@ _REMEDY = "move it away, and the next start restores it from an export or from t
 
 
 def database_options() -> Options:
-    """Modest memory; recovery as the module says (DESIGN 5)."""
+    """Modest memory; recovery as the module says (DECISIONS, RocksDB stops at damage)."""
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_write_buffer_size(32 << 20)

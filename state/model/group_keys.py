@@ -1,4 +1,5 @@
-"""Spelling of a key group as a Bytewax key, chosen so that groups spread exactly evenly over workers (DESIGN 2.3).
+"""Spelling of a key group as a Bytewax key, chosen so that groups spread exactly evenly over workers (DECISIONS, Key
+groups).
 
 Bytewax sends a key to worker ``SipHash-1-3(utf-8 key + 0xff) % workers``. The suffixes make that hash modulo 240
 equal to the group, so worker w of n has the groups g with ``g % n == w`` for every n that divides 240. A spelling is

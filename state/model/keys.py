@@ -1,4 +1,4 @@
-"""Key groups: the unit of placement and of order (DESIGN 2.3).
+"""Key groups: the unit of placement and of order (DECISIONS, Key groups).
 
 A user belongs to key group ``xxh3_64(utf-8 user id) % 240`` for ever, in every topic and store. A topic of P
 partitions holds group g in partition ``g * P // 240``.
@@ -46,5 +46,5 @@ def user_tag(user: str) -> bytes:
 
 
 def emission_id(user: str, type_name: str, object_id: str | None, first_event_id: str) -> str:
-    """Identity of an emission, a pure function of (user, type, object, first event_id) as CONTRACT asks."""
+    """Identity of an emission, a pure function of (user, type, object, first event_id)."""
     return emission_base(type_name, object_id, first_event_id) + user_tag(user).hex()

@@ -1,4 +1,4 @@
-"""A user's preference document (CONTRACT, "Simulation records"), compiled once per distinct document.
+"""A user's preference document (TOPICS, The preference document), compiled once per distinct document.
 
 Documents reach the log in other ways than through the gateway's validation, so compiling is total: what is missing or
 malformed counts as absent, and its default holds (RULES 1: a missing key is that key's default; RULES 3.D.1 for times

@@ -124,7 +124,7 @@ AnyWork = (
 )
 
 DEPTH_MAX = 64
-"""Levels of JSON; the gateway admits payloads of far fewer (CONTRACT)."""
+"""Levels of JSON; the gateway admits payloads of far fewer (RULES 1)."""
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
 _TICK = re.compile(rb'\{"k":"tick","stamp":([0-9]{1,13})\}')
 _decoder = msgspec.json.Decoder(AnyWork)

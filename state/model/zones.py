@@ -1,4 +1,4 @@
-"""Time zones from the pinned tzdata wheel, never from the machine, so that every process and replay agrees (F46).
+"""Time zones from the pinned tzdata wheel, never from the machine, so that every process and replay agrees.
 
 Offsets are cached per zone and UTC day as the instants at which they change; transitions are exact to the second.
 """

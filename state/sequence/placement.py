@@ -1,4 +1,4 @@
-"""Which key groups an event may concern, without holding who follows whom (DESIGN 2.5).
+"""Which key groups an event may concern, without holding who follows whom (DECISIONS, Fan-outs without lists).
 
 One bitmap of key groups per followee and per segment. A bit that was set stays set for followees: an empty slice is
 harmless, a missing one would lose people.

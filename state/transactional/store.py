@@ -1,4 +1,5 @@
-"""What one lane of the P0 flow keeps on disk: its users' settings, and P0's own decision log (DESIGN 2.8).
+"""What one lane of the P0 flow keeps on disk: its users' settings, and P0's own decision log (DECISIONS, P0 shares
+nothing).
 
 SQLite file `lane.sqlite` in WAL mode:
 

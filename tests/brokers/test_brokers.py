@@ -1,4 +1,4 @@
-"""The whole system on three real brokers while they are killed, frozen, filled up and cut off (FAULTS F20 to F22).
+"""The whole system on three real brokers while they are killed, frozen, filled up and cut off.
 
 One story, since what counts is what all of it leaves behind. `make brokers SEED=..` tells a longer one.
 """
@@ -29,7 +29,7 @@ PREFIX = "brokers."
 FREEZE_S = 7.0
 """Longer than the brokers need to notice, and than the client waits for one request."""
 P0_BACK_S = 5.0
-"""P0 is through with its backlog so soon after the brokers serve again (FAULTS I11)."""
+"""P0 is through with its backlog so soon after the brokers serve again."""
 P0_RESTART_S = 30.0
 """The same where its own processes were killed meanwhile: brokers that come back are slow to know new producers."""
 APART_S = 8.0

@@ -153,7 +153,7 @@ def journal(directory: Path, provider: str) -> list[Line]:
 
 
 def inbox_rows(directory: Path, log: Log, users: list[str]) -> list[Line]:
-    """Every row of these users, read ones too, as the contract's `--inbox` has them."""
+    """Every row of these users, read ones too, as a simulation prints them."""
     reader = inbox_reader(directory, log)
     lines = []
     try:

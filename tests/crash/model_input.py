@@ -1,4 +1,5 @@
-"""The decision log as input of the reference model: what `sequence` wrote, as simulation records (CONTRACT).
+"""The decision log as input of the reference model: what `sequence` wrote, as simulation records (TOPICS, Records of a
+simulation).
 
 Key groups are independent, so each is a simulation of its own: a slice of a fan-out becomes the FOLLOWERS, SEGMENT or
 BROADCAST event itself, in a world that holds the followers, members and users of that group alone. The decision log's

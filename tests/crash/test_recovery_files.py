@@ -1,4 +1,4 @@
-"""Flows that keep their own offsets under `-r` with Bytewax's recovery files gone, damaged or of another flow (F34):
+"""Flows that keep their own offsets under `-r` with Bytewax's recovery files gone, damaged or of another flow:
 what was decided is not decided again, or the engine refuses and nothing is written.
 """
 

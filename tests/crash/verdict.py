@@ -1,4 +1,4 @@
-"""The judge of a crash run (FAULTS 1): decision log against reference model, the load's truth, providers' journals.
+"""The judge of a crash run: decision log against reference model, the load's truth, providers' journals.
 
     judge(directory, environment, truth) -> Verdict
 

@@ -1,4 +1,4 @@
-"""Poison in the topics that `sequence` and `schedule` read (FAULTS F70): set aside, named, and nobody else waits."""
+"""Poison in the topics that `sequence` and `schedule` read: set aside, named, and nobody else waits."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_every_malformed_setting_is_a_letter(bench: Bench, topic: str) -> None:
 
 
 def test_a_form_of_the_future_is_not_read_as_one_of_today(bench: Bench) -> None:
-    """FAULTS F70: a producer that was upgraded first."""
+    """A producer was upgraded first."""
     for schema in (b"event/2+json", b"event/1+arrow", b"\xff"):
         bench.append(bench.event(f"future-{len(schema)}", target="u1")._replace(headers=(("schema", schema),)))
     bench.append(bench.preference("u1", master=True)._replace(headers=(("schema", b"preference/3+json"),)))

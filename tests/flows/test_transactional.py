@@ -113,7 +113,7 @@ def test_a_preference_and_an_endpoint_acknowledged_before_bind(system: System, s
 
 
 def test_an_unanswered_code_is_sent_again_under_the_same_id(system: System, sandbox: Sandbox) -> None:
-    """F05 and F52 for P0: the answer was lost; two codes beat none."""
+    """The answer was lost; two codes beat none."""
     device = "rst-" + "q" * 30
     system.feed([system.endpoint("u1", "push", "d1", device)])
     with system.flow("transactional"):

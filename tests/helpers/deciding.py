@@ -1,4 +1,4 @@
-"""Records of a simulation through the decision operators, with everything they write, not only what CONTRACT prints."""
+"""Records of a simulation through the decision operators, with everything they write, not only what it prints."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Harness:
                 yield log
 
     def child(self, job: str, *arguments: str) -> subprocess.Popen[str]:
-        """Start a process of `helpers/log_child.py`."""
+        """Start a process of `tests/helpers/log_child.py`."""
         return run_child("log_child.py", self, job, *arguments)
 
 

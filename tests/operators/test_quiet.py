@@ -1,4 +1,4 @@
-"""Quiet hours and the digest's hour against a scan of every minute around the changes of 2026 (F43).
+"""Quiet hours and the digest's hour against a scan of every minute around the changes of 2026.
 
 The scan knows only what a wall clock shows: the pinned zone data through `zoneinfo`, minute by minute.
 """

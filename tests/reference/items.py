@@ -35,7 +35,7 @@ class Item:
         self.outcome, self.decided_at, self.reason, self.until = outcome, now, reason, until
 
     def record(self) -> dict[str, Any]:
-        """The decision line of the contract."""
+        """The decision line of a simulation."""
         return {
             "kind": "decision",
             "event_id": self.event.event_id,
@@ -91,7 +91,7 @@ class Row:
         return distinct_actors(exact[::-1])
 
     def record(self) -> dict[str, Any]:
-        """The inbox line of the contract."""
+        """The inbox line of a simulation."""
         return {
             "kind": "inbox",
             "user": self.user,

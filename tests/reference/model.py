@@ -46,7 +46,7 @@ Record = dict[str, Any]
 
 
 def simulate(records: Iterable[Record], *, inbox: bool = False) -> list[Record]:
-    """Decide a totally ordered list of simulation records; the output lines in the order of the contract."""
+    """Decide a totally ordered list of simulation records; the output lines in the order of a simulation."""
     simulation = _Simulation()
     for record in records:
         simulation.take(record)

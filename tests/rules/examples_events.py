@@ -147,7 +147,7 @@ TO = [
     ),
     Example(
         "to_with_a_channel_the_type_does_not_offer_is_ignored_as_a_whole",
-        "1, contract",
+        "1, simulation",
         [PUSH, otp("e1", NOON, to={"sms": "+1", "webhook": "x"}), otp("e2", NOON + 1, to={"in_app": "x"})],
         [
             emitted("e1", NOON, caps=None, inbox=False),

@@ -82,7 +82,7 @@ RECIPIENTS = [
     ),
     Example(
         "nobody_to_tell_leaves_no_record",
-        "2, contract",
+        "2, simulation",
         [
             mention("e1", NOON, target=None),
             event("e2", NOON, "new_post", fan_out_type="FOLLOWERS", actor=None),
@@ -95,7 +95,7 @@ RECIPIENTS = [
     ),
     Example(
         "fan_out_type_is_taken_as_sent",
-        "contract",
+        "simulation",
         [follow(NOON, "v", "a"), mention("e1", NOON, fan_out_type="FOLLOWERS")],
         [inboxed("e1", NOON, user="v")],
     ),
@@ -444,7 +444,7 @@ CHANNELS = [
     ),
     Example(
         "any_active_address_makes_a_channel_usable",
-        "3.B, contract",
+        "3.B, simulation",
         [
             prefer(types=channels(like=["push"])),
             endpoint("push", name="1", state="invalid"),

@@ -65,7 +65,7 @@ RELEASE = [
     ),
     Example(
         "not_released_by_the_last_record_leaves_no_record",
-        "1, contract",
+        "1, simulation",
         [PUSH, mention("e1", NOON, deliver_at=LATER), tick(LATER - 1)],
         [],
     ),

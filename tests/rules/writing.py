@@ -206,7 +206,7 @@ def emission_id(user: str, type_name: str, obj: str | None, first_event_id: str)
 
 
 def expected_lines(example: Example) -> list[Line]:
-    """The example's lines as the contract has them: complete, and in its order."""
+    """The example's lines as a simulation prints them: complete, and in its order."""
     names = {
         (line["user"], line["first_event_id"]): emission_id(
             line["user"], line["type"], line["object"], line["first_event_id"]
@@ -228,7 +228,7 @@ def _complete(line: Line, names: dict[tuple[str, str], str]) -> Line:
 
 
 def order(line: Line) -> tuple[int, str, str, str]:
-    """The contract's order of output lines."""
+    """The order of output lines (TOPICS, Records of a simulation)."""
     at = line["at"] if line["kind"] == "inbox" else line["decided_at"]
     return at, line["user"], line["event_id" if line["kind"] == "decision" else "first_event_id"], line["kind"]
 

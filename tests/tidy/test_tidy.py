@@ -2,17 +2,14 @@
 
 import ast
 import re
-import subprocess
 import sys
-import tokenize
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
 from helpers.places import ROOT
+from tidy.tree import Source, comments, sources, tracked
 
 PRODUCT = ("flows", "operators", "connectors", "state")
 FILE_LINES_MAX = 400
@@ -52,35 +49,6 @@ BINARY_OK = {"Makefile", "run", ".gitignore"}
 
 EXCEPTIONS: dict[str, set[str]] = {}
 """Rule to `path` or `path:name`. A line may leave this table; a test fails when a rule no longer needs one."""
-
-
-@dataclass(frozen=True)
-class Source:
-    path: Path
-    text: str
-    tree: ast.Module
-
-    @property
-    def name(self) -> str:
-        return self.path.relative_to(ROOT).as_posix()
-
-
-@cache
-def tracked() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached"], cwd=ROOT, capture_output=True, check=True, timeout=30
-    ).stdout.decode()
-    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
-
-
-@cache
-def sources() -> list[Source]:
-    found = []
-    for path in tracked():
-        if path.suffix == ".py":
-            text = path.read_text(encoding="utf-8")
-            found.append(Source(path, text, ast.parse(text)))
-    return found
 
 
 def product(*tops: str) -> list[Source]:
@@ -145,13 +113,10 @@ def test_every_ignore_is_explained() -> None:
     judge("unexplained ignore", findings)
 
 
-def comments(source: Source) -> list[tokenize.TokenInfo]:
-    with source.path.open("rb") as stream:
-        return [token for token in tokenize.tokenize(stream.readline) if token.type == tokenize.COMMENT]
-
-
 def test_packages_are_imported_by_name() -> None:
-    """`from state.x import Y`: a bare `import state` hides what is used and clashes with variables of that name."""
+    """Names are imported from modules: a bare `import state` hides what is used and clashes with variables of that
+    name.
+    """
     judge(
         "bare import",
         [

@@ -1,4 +1,4 @@
-"""Mail over SMTP by a pool of kept connections (PROVIDERS 4).
+"""Mail over SMTP by a pool of kept connections.
 
 A message is ambiguous from the moment at which DATA is written until an answer to its end is read: the server may have
 taken it. Before that, and after a refusal, it was certainly not taken. The Message-ID is made of the delivery key and

@@ -1,4 +1,4 @@
-"""Push to Apple devices over HTTP/2 (PROVIDERS 1).
+"""Push to Apple devices over HTTP/2.
 
 `POST /3/device/<token>`, one request per device on shared connections. The apns-id is a UUID made of the delivery key,
 so a resend carries the same one; a message that was not answered is ambiguous. A connection belongs to one credential:

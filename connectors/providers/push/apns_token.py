@@ -1,4 +1,4 @@
-"""The provider token of APNs: an ES256 JWT, one per credential, minted rarely (PROVIDERS 1, "Token").
+"""The provider token of APNs: an ES256 JWT, one per credential, minted rarely.
 
 Apple refuses a token older than an hour and answers 429 to one renewed more often than every 20 minutes. So a token is
 renewed at its first use after a moment drawn between 30 and 50 minutes of age (processes do not renew together), and

@@ -1,4 +1,4 @@
-"""Text messages through Twilio's REST interface (PROVIDERS 5).
+"""Text messages through Twilio's REST interface.
 
 `POST /2010-04-01/Accounts/{sid}/Messages.json`, form-urlencoded, basic auth. Twilio knows no idempotency key: an answer
 that never came is ambiguous. The delivery's id travels in the query of StatusCallback (`?key=`), so that receipts and

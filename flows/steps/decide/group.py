@@ -4,8 +4,8 @@ decided.
 A record may not decode, may make the rules raise an error, or may have ended the process five times
 (`state.disk.poison`). The group then skips it: its state is as before the record, a dead letter says so, and the group
 goes on. The skip is stored at once and for ever. Deciding the record again, after a crash, in a rebuild or a replay,
-skips it again and writes the same letter. So decide stays a function of `work` and `dead_letters` (DESIGN 2.1). If a
-record is for all groups, only the groups in which it fails skip it.
+skips it again and writes the same letter. So decide stays a function of `work` and `dead_letters` (DECISIONS, One
+ordered log). If a record is for all groups, only the groups in which it fails skip it.
 
 The same may happen when a timer comes, with what waits for a user. The record that moved the time is not at fault then,
 and is applied. What waits is given up: it ends as SUPPRESSED, `dead_letter`, with a dead letter for each of its events.

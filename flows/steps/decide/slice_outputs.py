@@ -24,7 +24,7 @@ Column = Any  # an Arrow array of some type
 PART_ROWS = 10_000
 """The most recipients in a record: a reader has to hold them all at once."""
 PART_MAX_BYTES = 4 << 20
-"""Of a record; the log takes twice that (`connectors.log.RECORD_MAX_BYTES`)."""
+"""Of a record; the log takes twice that (`connectors.log.interface.RECORD_MAX_BYTES`)."""
 _HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
 _TEXT = pa.string()
 

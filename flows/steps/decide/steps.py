@@ -1,8 +1,8 @@
 """Decide as Bytewax steps: records of `work` by key group, the decision operators, their checkpoint, encoded outputs.
 
 State is kept in `state.decide.checkpoint`, not in Bytewax's recovery store. A group starts at its stored offset. The
-changes of an epoch are committed when the next one begins, since its outputs are in the log then (DESIGN 2.6). So the
-flow is exact with or without `-r`.
+changes of an epoch are committed when the next one begins, since its outputs are in the log then (DECISIONS, State one
+epoch behind). So the flow is exact with or without `-r`.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -1,8 +1,9 @@
 """What is special to a lane of deliver: decide has decided what it sends (P1 and P2).
 
 Lane n has the n-th partition of P1 and of P2 of every deliver topic. A record is accepted once: by its `seq`, by its
-offset after a restart, by its delivery keys for a day, or as `deliver/again.py` says if it is marked so. It becomes one
-task per device. The lane commits by epoch, later than it hands out; a restart finds in `attempts` what happened since.
+offset after a restart, by its delivery keys for a day, or as `flows/steps/deliver/again.py` says if it is marked so. It
+becomes one task per device. The lane commits by epoch, later than it hands out; a restart finds in `attempts` what
+happened since.
 """
 
 from __future__ import annotations
@@ -173,7 +174,9 @@ class DeliverStrategy:
         record.ended_keys.append(task.key)
 
     def counts(self, *, last: bool) -> list[tuple[int, Mapping[str, object]]]:
-        """See `deliver/counts.py`: sample, wait, take the ends, and settle when everything below them was read."""
+        """See `flows/steps/deliver/counts.py`: sample, wait, take the ends, and settle when everything below them was
+        read.
+        """
         if last:  # decide has ended already and everything was read: no need to wait for other topics
             return self._settled() if self.in_hand.has_read(self.in_hand.ends()) and self._counts.sample() else []
         now = time.monotonic()

@@ -1,7 +1,7 @@
 """The Bytewax side of deliver and transactional: lanes as keyed steps, their credit, their epochs.
 
 A lane's step hands records to the sender's loop and takes what ended from it, every few milliseconds while anything is
-open (BYTEWAX 7, pattern b). It keeps no state in Bytewax: a lane's file knows where to go on.
+open (DECISIONS, Waiting in a lane). It keeps no state in Bytewax: a lane's file knows where to go on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Topic `attempts` as the sender writes it and as a lane reads it when it starts (DESIGN 2.9)."""
+"""Topic `attempts`, written by the sender and read by a lane at its start (DECISIONS, Intent before the first byte)."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class SequenceBatch(NamedTuple):
 
 
 class SequenceOptions(NamedTuple):
-    """Credit per epoch (DESIGN 2.11)."""
+    """Credit per epoch (DECISIONS, Credit)."""
 
     p1_budget: int
     """P1 events that enter an epoch."""

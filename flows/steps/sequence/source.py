@@ -1,4 +1,5 @@
-"""Sequence as a Bytewax source: what the gateway accepted becomes the decision log (DESIGN 2.2). One owner.
+"""Sequence as a Bytewax source: what the gateway accepted becomes the decision log (DECISIONS, Sequence writes the
+log). One owner.
 
 A record that cannot be sequenced goes to `dead_letters` and leaves the state as it was. One that ends the process five
 times in a row is skipped. An error of the log or of the store is no fault of a record: it ends the flow.
@@ -199,7 +200,8 @@ class Sequencer:
         return letter
 
     def restore(self, store: SequenceStore, now: int) -> SequenceState:
-        """The checkpoint, and what the decision log holds beyond it (DESIGN 2.2); without a checkpoint, all of that.
+        """The checkpoint, and what the decision log holds beyond it (DECISIONS, Sequence writes the log); without a
+        checkpoint, all of that.
 
         `now` is the wall clock in ms.
 

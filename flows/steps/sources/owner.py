@@ -3,7 +3,7 @@
 The owner is a source partition that only the cluster's first process offers: it reads, decides and hands out records
 of the log, without an exchange between reading and deciding that another number of workers would place elsewhere. The
 other workers only share the sink. An epoch's records are in the log when the next epoch begins (the sink holds it), so
-that is when the owner makes its state durable: never ahead of its outputs (DESIGN 2.6).
+that is when the owner makes its state durable: never ahead of its outputs (DECISIONS, State one epoch behind).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The settings of the users of one P0 lane, read to their ends before a batch is decided (DESIGN 2.8, RULES 6).
+"""The settings of the users of one P0 lane, read to their ends before a batch is decided (RULES 6; DECISIONS, P0 shares
+nothing).
 
 A preference or endpoint that was acknowledged before an event was accepted is in its topic before the event is read. So
 the topics' ends are asked for after the batch was read, and everything below them is taken over before it is decided.

@@ -1,9 +1,10 @@
-"""What is special to a lane of transactional: it decides events of P0 by itself, and at once (DESIGN 2.8).
+"""What is special to a lane of transactional: it decides events of P0 by itself, and at once (DECISIONS, P0 shares
+nothing).
 
 For each batch: read the settings to their ends, drop repeats, decide, store durably, and only then send. A restart
 follows the stored decisions. It writes the records of open ones again (the same, with the same `seq`) and resumes their
 deliveries by `attempts`; a delivery without an answer is sent again under the same provider-side id. A lane whose store
-is lost asks the ledger (`transactional/takeover.py`), so that nothing is decided a second time.
+is lost asks the ledger (`flows/steps/transactional/takeover.py`), so that nothing is decided a second time.
 """
 
 from __future__ import annotations

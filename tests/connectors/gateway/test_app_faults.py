@@ -1,4 +1,4 @@
-"""What the gateway does when the log, the store or a client fails, and when it is killed (F01, F02, F25, S21)."""
+"""What the gateway does when the log, the store or a client fails, and when it is killed."""
 
 import http.client
 import re

@@ -1,4 +1,4 @@
-"""Who may call what, generated from the OpenAPI document that the process serves (S01, S02, S07, S11)."""
+"""Who may call what, generated from the OpenAPI document that the process serves."""
 
 import re
 from collections.abc import Iterator

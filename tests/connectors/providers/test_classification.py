@@ -1,4 +1,4 @@
-"""What answers of providers mean (PROVIDERS 1, 4, 5), what requests say, mails that nothing is smuggled into: pure."""
+"""What answers of providers mean, what requests say, mails that nothing is smuggled into: pure."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_apns_gone_as_of_the_providers_time() -> None:
 
 
 def test_a_credential_that_is_refused_never_costs_a_token() -> None:
-    """F56: what is wrong with us retires nobody's device."""
+    """What is wrong with us retires nobody's device."""
     for reason in ("InvalidProviderToken", "ExpiredProviderToken", "TopicDisallowed", "BadCertificate", "MissingTopic"):
         result = apns_answer(403, reason)
         assert isinstance(result, Failed)
