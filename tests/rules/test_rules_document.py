@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import pytest
 from helpers.places import ROOT
 from reference.model import simulate
+from rules.writing import DAY, HOUR, MINUTE, SECOND
 
 from flows.simulation.run import run_simulation
 from operators.admit import Rules
 from state.model.admission import RefusedRequest, Sender
-from state.model.registry import load_registry
+from state.model.registry import TypeProfile, load_registry
 
 Record = dict[str, Any]
 TEXT = (ROOT / "RULES.md").read_text(encoding="utf-8")
@@ -83,3 +84,46 @@ def test_admission_answers_as_the_document_shows(pair: tuple[Block, Block]) -> N
         status, errors = (judged.status, judged.errors) if isinstance(judged, RefusedRequest) else (202, ())
         answers.append({"status": status, "fields": sorted(error.path for error in errors)})
     assert answers == pair[1].records
+
+
+def registry_rows() -> dict[str, list[str]]:
+    """Type to the other cells of its row in section 7."""
+    table = TEXT.partition("| type | class |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    return {name: cells for names, *cells in rows for name in names.split(", ")}
+
+
+def cells_of(profile: TypeProfile) -> list[str]:
+    """The first cells: class, category, fan-out, ttl, window."""
+    fan_out = ", ".join(profile.fan_out) if profile.registered else "as sent"
+    fan_out += ", scheduled \u00b12 min" if profile.absolute_ttl else ""
+    window = f"{profile.window_ms // SECOND} s" if profile.window_ms else "0"
+    return [profile.klass, profile.category, fan_out, span(profile.ttl_ms), window]
+
+
+def span(ms: int) -> str:
+    """10 min, 24 h, 7 d."""
+    if ms < HOUR:
+        return f"{ms // MINUTE} min"
+    return f"{ms // HOUR} h" if ms <= DAY else f"{ms // DAY} d"
+
+
+def test_the_table_of_types_is_the_registry() -> None:
+    listed, registry = registry_rows(), load_registry()
+    assert set(listed) == {*registry.names(), "any other"}
+    for name, (*first, ways, notes) in listed.items():
+        profile = registry.profile(name)
+        assert first == cells_of(profile), name
+        assert re.split(r"\W", ways)[0] == profile.policy, name
+        assert re.findall(r"\b(?:push|sms|email|in_app)\b", ways) == list(profile.channels), name
+        said = {
+            "pinned": profile.pinned,
+            "mandatory": profile.mandatory,
+            "notify_self": profile.notify_self and profile.klass != "P0",
+            "absolute ttl": profile.absolute_ttl,
+            "opt-in": not profile.enabled,
+            "(digest)": profile.digest,
+            "(critical)": profile.critical_push,
+            "by `to` only": bool(profile.to_only),
+        }
+        assert {word: word in ways + notes for word in said} == said, name
