@@ -27,6 +27,7 @@ import msgspec
 import structlog
 
 from connectors.log.interface import Log, NewRecord, Reader, Record
+from state.disk.files import replace_file
 from state.model.errors import UNDECODABLE
 
 TOPIC = "control"
@@ -237,10 +238,8 @@ class ControlWatcher:
         if self._report is None:
             return
         try:
-            self._report.parent.mkdir(parents=True, exist_ok=True)
-            fresh = self._report.with_suffix(".tmp")
-            fresh.write_bytes(_encoder.encode(Obeyed(self._process, os.getpid(), offset, time.time_ns() // 1_000_000)))
-            fresh.replace(self._report)
+            obeyed = Obeyed(self._process, os.getpid(), offset, time.time_ns() // 1_000_000)
+            replace_file(self._report, _encoder.encode(obeyed))
         except OSError:
             _logger.exception("control_report_failed", process=self._process, offset=offset)
 

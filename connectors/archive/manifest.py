@@ -13,12 +13,12 @@ next part begins later, records are missing. Parts of the ledger have -1 there, 
 another file, flushed and renamed: a reader finds the old one or the new one.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from state.disk.files import replace_file
 from state.model.errors import StateDamagedError, StateVersionError
 
 VERSION = 1
@@ -89,19 +89,4 @@ def archived_up_to(archive: Path) -> Callable[[str, int], int | None]:
 
 def write_manifest(directory: Path, manifest: ArchiveManifest) -> None:
     """Make it the manifest, durably and all at once. The parts it names must have been flushed before."""
-    beside = directory / (FILE + ".new")
-    with beside.open("wb") as file:
-        file.write(msgspec.json.encode(manifest))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(directory / FILE)
-    flush_directory(directory)
-
-
-def flush_directory(directory: Path) -> None:
-    """Make renames and new files in it durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    replace_file(directory / FILE, msgspec.json.encode(manifest))

@@ -5,7 +5,6 @@ partition. What parts hold: `connectors.archive.forms`.
 """
 
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from connectors.archive.forms import LEDGER, ArchiveForm
-from connectors.archive.manifest import ArchiveManifest, Part, Retired, flush_directory, read_manifest, write_manifest
+from connectors.archive.manifest import ArchiveManifest, Part, Retired, read_manifest, write_manifest
 from connectors.metrics import ARCHIVE_PARTS, ARCHIVE_ROWS
+from state.disk.files import flush
 from state.progress import made
 
 HOUR_MS = 3_600_000
@@ -138,13 +138,13 @@ class ArchiveWriter:
         path = self._directory / name
         ordered = table.sort_by(list(self._form.sorting)) if self._form.sorting else table
         pq.write_table(ordered, path, compression="zstd", row_group_size=self._options.row_group_rows)
-        _flush_file(path)
+        flush(path)
         ARCHIVE_PARTS.labels("written").inc()
         part = Part(name, hour, len(table), path.stat().st_size, compacted, *span)
         return msgspec.structs.replace(manifest, serial=manifest.serial + 1, parts=(*manifest.parts, part))
 
     def _commit(self, manifest: ArchiveManifest) -> None:
-        flush_directory(self._directory)
+        flush(self._directory)
         write_manifest(self._directory, manifest)
         self._manifest = manifest
 
@@ -178,11 +178,3 @@ def _adjoining(parts: Sequence[Part]) -> Iterator[list[Part]]:
 
 def _ms(duration: timedelta) -> int:
     return duration // timedelta(milliseconds=1)
-
-
-def _flush_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -24,6 +24,7 @@ from connectors.sandbox.journal import Journal
 from connectors.sandbox.options import ACCOUNT_SID, AUTH_TOKEN, TOPIC, Ports, read_ports
 from connectors.sandbox.smtp import Mailbox, start_smtp
 from connectors.sandbox.twilio import TwilioServer
+from state.disk.files import replace_file
 from state.model.errors import ConfigurationError
 
 _Start = Callable[[int], Awaitable[asyncio.Server]]
@@ -36,7 +37,7 @@ async def serve(directory: Path) -> None:
     servers: list[asyncio.Server] = []
     ports = await _start(files, _former_ports(files.directory), servers)
     line = msgspec.json.encode(ports)
-    files.ports.write_bytes(line)
+    replace_file(files.ports, line)
     sys.stdout.write(line.decode() + "\n")
     sys.stdout.flush()
     ending = asyncio.Event()

@@ -7,7 +7,6 @@ keys have mode 0600.
 from __future__ import annotations
 
 import ipaddress
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +16,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from state.disk.files import PRIVATE, replace_file
 
 _VALIDITY = timedelta(days=3650)
 
@@ -50,9 +51,8 @@ class SandboxFiles:
 
 def make_certificates(files: SandboxFiles) -> None:
     """Make what is missing; what exists stays."""
-    files.directory.mkdir(parents=True, exist_ok=True)
     if not files.signing_key.exists():
-        _publish(files.signing_key, _pem(ec.generate_private_key(ec.SECP256R1())))
+        replace_file(files.signing_key, _pem(ec.generate_private_key(ec.SECP256R1())), mode=PRIVATE)
     if not (files.ca.exists() and files.server.exists()):
         _make_chain(files)
 
@@ -74,8 +74,8 @@ def _make_chain(files: SandboxFiles) -> None:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
-    _publish(files.server, _pem(server_key) + server.public_bytes(Encoding.PEM))
-    _publish(files.ca, authority.public_bytes(Encoding.PEM))
+    replace_file(files.server, _pem(server_key) + server.public_bytes(Encoding.PEM), mode=PRIVATE)
+    replace_file(files.ca, authority.public_bytes(Encoding.PEM), mode=PRIVATE)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
@@ -93,11 +93,3 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _publish(path: Path, content: bytes) -> None:
-    """Write in one step, readable by the owner only."""
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_bytes(content)
-    draft.replace(path)

@@ -17,6 +17,7 @@ from flows.config.settings import Settings
 from flows.process.open import clock_ms
 from flows.recovery.replay import Progress as Told
 from flows.recovery.replay import Range, Rebuilt, opened_origin, rebuild_state, redeliver, replayed_decisions
+from state.disk.files import replacing
 from state.ledger import records_of
 
 _LINES = 5_000
@@ -32,15 +33,10 @@ def replay_decisions(log: str, settings: Settings, wanted: Range, out: Path | No
         table = replayed_decisions(origin, wanted, told)
     if out is None:
         return show_table(table, output)
-    fresh = out.with_name(out.name + ".part")
-    try:
-        with fresh.open("wb") as stream:
-            for first in range(0, len(table), _LINES):
-                lines = (orjson.dumps(record) + b"\n" for record in records_of(table.slice(first, _LINES)))
-                stream.writelines(lines)
-        fresh.replace(out)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with replacing(out) as stream:
+        for first in range(0, len(table), _LINES):
+            lines = (orjson.dumps(record) + b"\n" for record in records_of(table.slice(first, _LINES)))
+            stream.writelines(lines)
     output.show({"lines": len(table), "out": str(out)}, f"{len(table)} records in {out}")
     return len(table)
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from flows.simulation.run import run_simulation
+from state.disk.files import replacing
 from state.model.errors import CarillonError
 from state.model.registry import Registry
 
@@ -66,15 +67,9 @@ def _with_progress(stream: BinaryIO, size: int, watched: bool) -> Iterator[bytes
 
 @contextmanager
 def _writer(target: Path | None) -> Iterator[BinaryIO]:
-    """A file appears whole or not at all: beside it first, then renamed."""
     if target is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    fresh = target.with_name(target.name + ".part")
-    try:
-        with fresh.open("wb") as stream:
-            yield stream
-        fresh.replace(target)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with replacing(target) as stream:
+        yield stream

@@ -7,12 +7,12 @@ They are used only where the configuration names no sender (or no user secret) o
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
 import msgspec
 
+from state.disk.files import PRIVATE, publish_file
 from state.model.errors import ConfigurationError
 from state.model.secret import Secret
 
@@ -38,7 +38,7 @@ def development_credentials(directory: Path) -> DevelopmentCredentials:
     """
     path = directory / FILE_NAME
     if not path.exists():
-        _make(directory, path)
+        _make(path)
     try:
         found = msgspec.json.decode(path.read_bytes(), type=DevelopmentCredentials)
     except msgspec.MsgspecError as error:
@@ -49,21 +49,8 @@ def development_credentials(directory: Path) -> DevelopmentCredentials:
     return found
 
 
-def _make(directory: Path, path: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
+def _make(path: Path) -> None:
     fresh = DevelopmentCredentials(
         {role: f"dev_{secrets.token_urlsafe(24)}" for role in ROLES}, secrets.token_urlsafe(48)
     )
-    mine = directory / f".{FILE_NAME}.{os.getpid()}"
-    mine.unlink(missing_ok=True)
-    descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(msgspec.json.encode(fresh))
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        os.link(mine, path)  # fails where another process was first: then its file counts
-    except FileExistsError:
-        pass  # the other process's credentials are read instead
-    finally:
-        mine.unlink(missing_ok=True)
+    publish_file(path, msgspec.json.encode(fresh), mode=PRIVATE)

@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 import structlog
 
+from state.disk.files import rename_flushed, replace_file
 from state.model.errors import UNDECODABLE
 
 _logger = structlog.get_logger(__name__)
@@ -33,11 +34,7 @@ class Running(msgspec.Struct, frozen=True):
 
 def write_running(directory: Path, running: Running) -> None:
     """Replace the file as a whole."""
-    path = directory / "run" / "processes.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".tmp")
-    fresh.write_bytes(msgspec.json.encode(running))
-    fresh.replace(path)
+    replace_file(directory / "run" / "processes.json", msgspec.json.encode(running))
 
 
 def read_running(directory: Path) -> Running | None:
@@ -85,7 +82,7 @@ def take_rebuilds(directory: Path) -> list[Rebuild]:
     """What was noted since the last call, but for lines that do not decode; for one process at a time."""
     path, taken = directory / "run" / _REBUILDS, directory / "run" / f".{_REBUILDS}"
     try:
-        path.rename(taken)
+        rename_flushed(path, taken)
     except FileNotFoundError:
         return []
     return [rebuild for line in taken.read_bytes().splitlines() if (rebuild := _rebuild(line)) is not None]

@@ -30,6 +30,7 @@ from flows.recovery.stretch import Decidable, PartitionReplay, offsets_of_time, 
 from flows.steps.decide.epoch_credit import highest_credit
 from flows.track import ARCHIVE
 from state.decide.checkpoint import GroupStore
+from state.disk.files import rename_flushed
 from state.disk.lock import StateLock
 from state.inbox.operations import parse_output_header
 from state.ledger import empty_table, latest, ledger_table
@@ -253,7 +254,7 @@ def rebuild_state(
         for leftover in ("export", "processing.journal"):
             _remove(draft / leftover)
         moved_to = _move_aside(directory, at_ms)
-        draft.rename(directory)
+        rename_flushed(draft, directory)
     return Rebuilt(directory, moved_to, ends, records, appended)
 
 
@@ -346,7 +347,7 @@ def _move_aside(directory: Path, at_ms: int) -> Path | None:
     if not directory.exists():
         return None
     aside = directory.with_name(f"{directory.name}.before-{at_ms}")
-    directory.rename(aside)
+    rename_flushed(directory, aside)
     return aside
 
 

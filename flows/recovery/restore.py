@@ -31,6 +31,7 @@ from connectors.log.interface import Log
 from flows.process.run_files import note_rebuild
 from state.decide.exports import TOPIC, clear_group, newest_per_group, restore_groups
 from state.disk.exports import ExportedOffset, load_export, newest_export
+from state.disk.files import rename_flushed
 from state.model.errors import StateDamagedError, StateError, StateLockedError
 from state.model.keys import partition_of_group
 
@@ -182,8 +183,8 @@ def _restore(home: Home, bounds: dict[tuple[str, int], Bounds]) -> bool:
     load_export(export, fresh)
     if home.path.exists():
         shutil.rmtree(aside, ignore_errors=True)
-        home.path.rename(aside)
-    fresh.rename(home.path)  # readers miss the store for an instant, not for the time of loading
+        rename_flushed(home.path, aside)
+    rename_flushed(fresh, home.path)  # readers miss the store for an instant, not for the time of loading
     note_rebuild(home.data_dir, home.store, f"export {export.number}")
     _logger.warning("restored", store=home.store, export=export.number, rows=export.manifest.rows)
     return True

@@ -33,6 +33,7 @@ from typing import Literal
 import structlog
 
 from flows.process.liveness import GETS_ON
+from state.disk.files import rename_flushed
 from state.model.errors import CarillonError
 
 LOG_MAX_BYTES = 10 * 1024 * 1024
@@ -280,7 +281,7 @@ class ProcessGroup:
         self._log_dir.mkdir(parents=True, exist_ok=True)
         path = self.log_file(spec.name)
         if path.exists() and path.stat().st_size > LOG_MAX_BYTES:
-            path.replace(path.with_suffix(".log.1"))
+            rename_flushed(path, path.with_suffix(".log.1"))
         ours, its = socket.socketpair()
         ours.setblocking(False)
         with path.open("ab") as output, its:

@@ -18,7 +18,6 @@ one machine, or on a disk that its machines share.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +28,7 @@ from rocksdict import Rdict
 from state.decide import codec
 from state.decide.checkpoint import FORMAT
 from state.decide.exports import clear_group, copy_group
+from state.disk.files import rename_flushed, replace_file
 from state.disk.lock import StateLock
 from state.disk.rocksdb import open_database, stored_row
 from state.model.errors import ConfigurationError, StateDamagedError
@@ -82,7 +82,8 @@ def read_layout(directory: Path) -> Layout | None:
 
 
 def _write_layout(directory: Path, layout: Layout, *, whole: bool) -> None:
-    _write_json(directory / PLACEMENT, {"version": _VERSION, **layout._asdict(), "whole": whole})
+    found = {"version": _VERSION, **layout._asdict(), "whole": whole}
+    replace_file(directory / PLACEMENT, json.dumps(found).encode())
 
 
 def move_groups(directory: Path, layout: Layout) -> int:
@@ -117,7 +118,7 @@ def _adopt_old(directory: Path) -> None:
     first = slot_directory(directory, 0)
     if (directory / DATABASE).exists() and not (first / DATABASE).exists():
         first.mkdir(exist_ok=True)
-        (directory / DATABASE).rename(first / DATABASE)
+        rename_flushed(directory / DATABASE, first / DATABASE)
 
 
 def _slots(directory: Path) -> list[int]:
@@ -159,7 +160,8 @@ def publish_offsets(directory: Path, slot: int, offsets: dict[int, int]) -> None
     """Tell the other processes from which offset this one needs `work`. Written at its start, before the cluster runs:
     offsets only grow, so they are never ahead of the database.
     """
-    _write_json(slot_directory(directory, slot) / OFFSETS, {"version": _VERSION, "next": offsets})
+    found = {"version": _VERSION, "next": offsets}
+    replace_file(slot_directory(directory, slot) / OFFSETS, json.dumps(found).encode())
 
 
 def published_offset(directory: Path, layout: Layout, group: int) -> int:
@@ -183,19 +185,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    """Whole or not at all, also when the power goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.new")
-    with fresh.open("w", encoding="utf-8") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -22,7 +22,6 @@ says itself what it is.
 """
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 from rocksdict import IngestExternalFileOptions, Rdict, RdictIter, SstFileWriter
 
+from state.disk.files import flush, rename_flushed, replace_file
 from state.disk.rocksdb import database_options
 from state.model.errors import StateDamagedError, StateError, StateVersionError
 
@@ -134,11 +134,9 @@ def write_export(
         rows=sum(file.rows for file in files), files=files,
     )  # fmt: skip
     _write_manifest(draft / _MANIFEST, manifest)
-    _flush(draft)
     number = max(_numbers(home), default=0) + 1
     directory = home / f"{number:06}"
-    draft.rename(directory)
-    _flush(home)
+    rename_flushed(draft, directory)
     return Export(directory, number, manifest)
 
 
@@ -148,7 +146,7 @@ def _write_tables(directory: Path, view: RdictIter, pause: Callable[[], None]) -
     while view.valid():
         path = directory / f"{len(files):04}.sst"
         count = _write_table(path, view, pause)
-        _flush(path)
+        flush(path)
         files.append(ExportFile(path.name, path.stat().st_size, count, _sha256(path, pause)))
     view.status()
     return files
@@ -171,7 +169,7 @@ def _write_table(path: Path, view: RdictIter, pause: Callable[[], None]) -> int:
         if since_pause >= _BYTES_BETWEEN_PAUSES:
             since_pause = 0
             pause()
-    _flush(path)  # lets other threads run, which the flush of `finish` does not: little is left to it
+    flush(path)  # lets other threads run, which the flush of `finish` does not: little is left to it
     table.finish()
     return count
 
@@ -188,8 +186,7 @@ def rows_from(view: RdictIter, first: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _write_manifest(path: Path, manifest: ExportManifest) -> None:
     raw = msgspec.json.encode(manifest)
     stored = _Stored(hashlib.sha256(raw).hexdigest(), msgspec.Raw(raw))
-    path.write_bytes(msgspec.json.encode(stored))
-    _flush(path)
+    replace_file(path, msgspec.json.encode(stored))
 
 
 def read_export(directory: Path) -> Export:
@@ -271,9 +268,7 @@ def load_export(export: Export, target: Path) -> None:
     draft.parent.mkdir(parents=True, exist_ok=True)
     with opened_export(export, draft):
         pass
-    _flush(draft)
-    draft.rename(target)
-    _flush(target.parent)
+    rename_flushed(draft, target)
 
 
 @contextmanager
@@ -350,7 +345,7 @@ def forget_exports(exports: Path, store: str, *, before_ms: int) -> list[int]:
 def _remove(home: Path, number: int) -> None:
     """Under another name first, so that a removal that a crash cut off does not look like a damaged export."""
     shutil.rmtree(home / _REMOVING, ignore_errors=True)
-    (home / f"{number:06}").rename(home / _REMOVING)
+    rename_flushed(home / f"{number:06}", home / _REMOVING)
     shutil.rmtree(home / _REMOVING)
 
 
@@ -366,12 +361,3 @@ def _sha256(path: Path, pause: Callable[[], None] = lambda: None) -> str:
             digest.update(block)
             pause()
     return digest.hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """The file, or the directory's entries, reach the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -36,6 +36,7 @@ from typing import NamedTuple, Self
 
 import structlog
 
+from state.disk.files import replace_file
 from state.model.errors import StateError
 from state.progress import made
 
@@ -148,10 +149,7 @@ class PoisonJournal:
         directory shared by everything that dies together with this process; default: the file's own.
         """
         counts = _counted(_read(path))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(path.name + ".new")
-        fresh.write_bytes(_encode(counts, slots))
-        fresh.replace(path)
+        replace_file(path, _encode(counts, slots))
         with path.open("r+b") as file:
             return cls(mmap.mmap(file.fileno(), 0), counts, slots, unit or path.parent)
 

@@ -181,6 +181,22 @@ def is_option_class(node: ast.AST) -> bool:
     return node.name.endswith(("Options", "Config")) or node.name == "Settings"
 
 
+def test_files_are_replaced_in_one_way() -> None:
+    """`state/disk/files.py` flushes what it renames and the directory; elsewhere one of the two is soon forgotten."""
+    judge(
+        "replaced file",
+        [
+            f"{source.name}:{node.lineno} {node.func.attr}: use state/disk/files.py"
+            for source in product()
+            if source.name != "state/disk/files.py"
+            for node in ast.walk(source.tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+            if node.func.attr in {"fsync", "rename", "link"} or (node.func.attr == "replace" and len(node.args) == 1)
+            if not node.keywords  # other things than paths have fields to replace
+        ],
+    )
+
+
 def test_every_option_is_documented_below_its_field() -> None:
     judge("undocumented option", [finding for source in product() for finding in undocumented(source)])
 

@@ -19,10 +19,8 @@ and 0.015 ms for a single one, FULL 0.55 M/s and 0.18 ms. A disk whose flush tak
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,6 +34,7 @@ from connectors.log.embedded.frames import Block, pack
 from connectors.log.embedded.partition import PartitionFile, create
 from connectors.log.embedded.reading import EmbeddedReader
 from connectors.log.interface import Claim, NewRecord, TopicSpec
+from state.disk.files import publish_file
 from state.model.errors import LogError, LogUnavailableError, UnknownTopicError
 
 _NAME = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,200}")
@@ -197,7 +196,7 @@ class EmbeddedLog:
             for number in range(spec.partitions):
                 create(directory / f"{number}.sqlite")
             settings = _Settings(spec.partitions, spec.compacted, spec.retention_ms)
-            _publish(directory / "topic.json", msgspec.json.encode(settings))
+            publish_file(directory / "topic.json", msgspec.json.encode(settings))
         return self._settings(spec.name)
 
     def _settings(self, topic: str) -> _Settings:
@@ -278,20 +277,3 @@ def _named_refusal(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise LogUnavailableError(f"{directory}: {error.strerror}; free space or make it writable") from error
-
-
-def _publish(path: Path, content: bytes) -> None:
-    """Write a file in one step, durably; leaves one that another process published before."""
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with draft.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    with contextlib.suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -21,11 +21,9 @@ does not open.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import struct
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -34,6 +32,7 @@ from typing import Any, TypeVar
 from connectors.log.embedded.end_note import EndNote, highest_note
 from connectors.log.embedded.frames import Block, Frame, checksum_of, offsets_of
 from connectors.log.interface import Claim
+from state.disk.files import draft_of, publish
 from state.model.errors import LogError, LogUnavailableError, StateDamagedError, StateFencedError, StateVersionError
 
 FORMAT = 2
@@ -72,13 +71,11 @@ def create(path: Path) -> None:
     """Make an empty partition file, unless there is one already; safe against other processes doing the same."""
     if path.exists():
         return
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    connection = sqlite3.connect(draft, isolation_level=None)
-    connection.executescript(_SETTINGS + _SCHEMA + _FENCES)
-    connection.close()
-    with contextlib.suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
+    with draft_of(path) as draft:
+        connection = sqlite3.connect(draft, isolation_level=None)
+        connection.executescript(_SETTINGS + _SCHEMA + _FENCES)
+        connection.close()
+        publish(draft, path)
 
 
 def _configured(connection: sqlite3.Connection, sync_full: bool) -> int:
