@@ -2,11 +2,10 @@
 
 A type's words come from `operators/templates/<language>.toml`: title, and one of three headlines. Who is named is the
 first actor of the emission; others are the distinct actors beyond, so nobody reads "and 0 others". Values of the
-payload are data: they are never compiled, control and bidirectional characters are removed, HTML is escaped. A type
-without words gets plain generic ones. The language falls back: fr-CA, fr, en.
+payload are data: they are never compiled, control characters and overrides of direction are removed, HTML is escaped. A
+type without words gets plain generic ones. The language falls back: fr-CA, fr, en.
 """
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,20 +17,18 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
 
 from operators.templates import LANGUAGES, load_language
+from operators.text import clean, clip, shorten
 from state.model.content import Content, EmailContent, PushContent, SmsContent
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.errors import TemplateError
 
 TITLE_MAX, BODY_MAX, SMS_MAX, SUBJECT_MAX, DETAIL_MAX = 65, 240, 480, 150, 4_000
-"""Characters; what is longer ends with an ellipsis."""
+"""As `operators.text.units` counts; what is longer is cut."""
 OUTPUT_MAX = 20_000
 """Characters that one template may produce before it is refused."""
 DIGEST_ITEMS_MAX = 50
 _LOOPS_MAX = 2
 _VALUE_MAX = 2_000
-_DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_KEPT = frozenset("\n\u200d")
-"""New lines, and the joiner that emoji and some scripts need."""
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
@@ -86,19 +83,6 @@ def run_template(source: str, context: Mapping[str, Any]) -> str:
     return "".join(pieces)
 
 
-def clean(text: str) -> str:
-    """Without control, format and bidirectional characters, surrogates and unassigned ones."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c for c in text if c in _KEPT or unicodedata.category(c) not in _DROPPED)
-
-
-def clip(text: str, limit: int) -> str:
-    """At most `limit` characters, on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
-
-
 def language_of(locale: str | None) -> str:
     """The language whose words are used: fr-CA and fr_CA give fr, an unknown one en."""
     primary = (locale or "").replace("_", "-").partition("-")[0].lower()
@@ -128,7 +112,7 @@ def words_for(type_name: str, language: str) -> Words:
 def _scalars(payload: Mapping[str, Any] | None) -> dict[str, str]:
     """What templates see of a payload: texts and numbers of its first level, cleaned and cut."""
     return {
-        key: clean(str(value))[:_VALUE_MAX]
+        key: shorten(clean(str(value)), _VALUE_MAX)
         for key, value in (payload or {}).items()
         if isinstance(value, str | int | float) and not isinstance(value, bool)
     }
@@ -205,8 +189,7 @@ def render(emission: ToDeliver, channel: str, *, unsubscribe_url: str | None = N
 def _email(emission: ToDeliver, rendered: _Rendered, unsubscribe_url: str | None) -> EmailContent:
     lines = _digest_lines(emission.digest_items, rendered, emission.locale) if emission.digest_items else []
     general = rendered.words.general
-    detail = run_template(rendered.words.type.get("detail", ""), rendered.context)
-    detail = detail if len(detail) <= DETAIL_MAX else detail[: DETAIL_MAX - 1] + "…"
+    detail = shorten(run_template(rendered.words.type.get("detail", ""), rendered.context), DETAIL_MAX)
     paragraphs = [run_template(general["greeting"], rendered.context), rendered.headline, detail]
     shown = [paragraph for paragraph in paragraphs if paragraph.strip()]
     subject = rendered.title if lines or _is_titled(emission, rendered) else rendered.headline
