@@ -21,31 +21,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import msgspec
 import structlog
 
 from connectors.log.interface import Log, NewRecord, Reader, Record
 from state.disk.files import replace_file
-from state.model.errors import UNDECODABLE
+from state.model.errors import MalformedRecordError
+from state.model.settings import DOOR, KILL, Kill
+from state.model.topics import CONTROL
 
-TOPIC = "control"
-KILL_SCHEMA = b"kill/1+json"
-SCOPES = ("all", "sender", "type", "channel", "campaign", "door")
-DOOR: Final = "door"
+TOPIC = CONTROL
 _POLL = timedelta(milliseconds=250)
 _BATCH_MAX = 500
 _logger = structlog.get_logger(__name__)
-
-
-class Kill(msgspec.Struct, frozen=True):
-    """One kill switch as `control` holds it (`kill/1+json`); `value` is empty for scope `all`."""
-
-    scope: Literal["all", "sender", "type", "channel", "campaign", "door"]
-    value: str | None = None
-    on: bool = True
-    reason: str | None = None
 
 
 class DoorChange(NamedTuple):
@@ -80,34 +70,32 @@ class Scope:
     """The `object` of a SEGMENT or BROADCAST event."""
 
 
-_kill_decoder = msgspec.json.Decoder(Kill)
 _obeyed_decoder = msgspec.json.Decoder(Obeyed)
 _encoder = msgspec.json.Encoder()
 
 
 def kill_record(kill: Kill) -> NewRecord:
     """The record that sets or lifts a switch."""
-    value = "" if kill.scope == "all" else (kill.value or "")
-    body = _encoder.encode(Kill(kill.scope, value, kill.on, kill.reason))
-    return NewRecord(TOPIC, 0, f"{kill.scope}\0{value}".encode(), body, (("schema", KILL_SCHEMA),))
+    scope, value = kill.switch
+    body = KILL.encode(msgspec.structs.replace(kill, value=value))
+    return NewRecord(TOPIC, 0, f"{scope}\0{value}".encode(), body, KILL.headers)
 
 
 def decode_kill(record: Record) -> Kill | None:
     """What a record of `control` sets or lifts; None for a tombstone, or a record of another schema.
 
-    :raises: one of UNDECODABLE: a kill record that does not decode.
+    :raises MalformedRecordError: a kill record that does not decode.
     """
-    if not record.value or dict(record.headers).get("schema", KILL_SCHEMA) != KILL_SCHEMA:
+    if not record.value or dict(record.headers).get("schema", KILL.json) != KILL.json:
         return None
-    return _kill_decoder.decode(record.value)
+    return KILL.decode(record.value)
 
 
 def apply_kill(switches: frozenset[tuple[str, str]], kill: Kill) -> frozenset[tuple[str, str]]:
     """The switches in force after a record; doors are not among them."""
     if kill.scope == DOOR:
         return switches
-    switch = (kill.scope, "" if kill.scope == "all" else (kill.value or ""))
-    return switches | {switch} if kill.on else switches - {switch}
+    return switches | {kill.switch} if kill.on else switches - {kill.switch}
 
 
 def stopped_by(switches: frozenset[tuple[str, str]], scope: Scope) -> tuple[str, str] | None:
@@ -225,7 +213,7 @@ class ControlWatcher:
         for record in records:
             try:
                 kill = decode_kill(record)
-            except UNDECODABLE:
+            except MalformedRecordError:
                 _logger.warning("control_record_malformed", process=self._process, offset=record.offset)
                 continue
             if kill is not None and kill.scope == DOOR:

@@ -196,20 +196,22 @@ def kill_command(
     as_json: Json = False,
 ) -> None:
     """Set a kill switch, also while the system runs, and say when each process obeys; exit 1 if one does not."""
-    from connectors.control import Kill
     from flows.commands.kill import DEADLINE, kill
     from state.model.registry import CHANNEL_NAMES
+    from state.model.settings import Kill
 
     named = {"sender": sender, "type": type_name, "channel": channel, "campaign": campaign, "door": door}
     given: list[tuple[Any, str]] = [(scope, value) for scope, value in named.items() if value is not None]
     given += [("all", "")] if everything else []
     if len(given) != 1:
         raise typer.BadParameter("name exactly one of --all, --sender, --type, --channel, --campaign, --door")
+    scope, value = given[0]
+    if value == "" and scope != "all":
+        raise typer.BadParameter(f"--{scope}: name one")
     if channel is not None and channel not in CHANNEL_NAMES:
         raise typer.BadParameter(f"--channel: {channel!r} is none of {', '.join(CHANNEL_NAMES)}")
     settings, output = settings_beside(data), Output(as_json)
     with existing_log(settings) as log:
-        scope, value = given[0]
         answers = list(
             _shown(
                 kill(log, settings.data_dir / "run", Kill(scope, value, not lift, reason), deadline=DEADLINE), output

@@ -42,12 +42,6 @@ def _audience_groups(placement: Placement, event: Event) -> int:
     return ALL_GROUPS if event.fan_out_type == "BROADCAST" else 0
 
 
-def plan_follow(placement: Placement, follow: FollowWork) -> Iterator[Work]:
-    """The follower's group."""
-    place_follow(placement, follow)
-    yield follow
-
-
 def place_follow(placement: Placement, follow: FollowWork) -> None:
     """From here on the followee's fan-outs reach the follower's group."""
     if follow.on and follow.g is not None:

@@ -10,23 +10,8 @@ A reaction is worked out first, and takes effect when all its records are encode
 import msgspec
 
 from state.model.event import Event
+from state.model.schedule import Released
 from state.schedule.kept import KeptEvents
-
-RELEASED = "released"
-CANCELLED = "cancelled"
-
-
-class Cancel(msgspec.Struct):
-    """`cancel/1+json`."""
-
-    event_id: str
-
-
-class Released(msgspec.Struct):
-    """`released/1+json`: the order to release, or the answer to a cancel."""
-
-    event_id: str
-    how: str
 
 
 class Reaction(msgspec.Struct):
@@ -60,13 +45,13 @@ def on_event(kept: KeptEvents, event: Event) -> Reaction:
 def on_cancel(kept: KeptEvents, event_id: str) -> Reaction:
     """Answer `cancelled`, or `released` if it is not kept (any more)."""
     if event_id in kept:
-        return Reaction(answers=[Released(event_id, CANCELLED)], gone=[event_id])
-    return Reaction(answers=[Released(event_id, RELEASED)])
+        return Reaction(answers=[Released(event_id, "cancelled")], gone=[event_id])
+    return Reaction(answers=[Released(event_id, "released")])
 
 
 def on_released(kept: KeptEvents, released: Released) -> Reaction:
     """The release takes place here; of an event that was cancelled before, nothing is left to release."""
-    if released.how != RELEASED:
+    if released.how != "released":
         return Reaction()
     found = kept.get(released.event_id)
     if found is None:
@@ -81,4 +66,4 @@ def on_released(kept: KeptEvents, released: Released) -> Reaction:
 
 def _cancel_matching(kept: KeptEvents, retraction: Event) -> Reaction:
     ids = kept.cancelled_by(retraction)
-    return Reaction(answers=[Released(event_id, CANCELLED) for event_id in ids], gone=ids)
+    return Reaction(answers=[Released(event_id, "cancelled") for event_id in ids], gone=ids)

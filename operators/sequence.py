@@ -13,93 +13,27 @@ import msgspec
 
 from operators.dedup import marks_again, marks_of, original_of, remember, retry_mark
 from operators.plan import members_by_group, place_follow, place_segment, plan_event, plan_for_nobody, segment_records
-from state.model.errors import UNDECODABLE, MalformedRecordError
-from state.model.event import Event, Exact
-from state.model.keys import KEY_GROUPS, key_group
+from state.model.event import Event
+from state.model.keys import KEY_GROUPS
 from state.model.registry import Registry, load_registry
+from state.model.settings import DOOR, SETTINGS, Kill, SegmentRecord, Setting
 from state.model.work import (
     AnyWork,
-    EndpointWork,
     EventWork,
     FollowWork,
-    KillWork,
-    PreferenceWork,
-    ProfileWork,
-    ReadWork,
     SliceWork,
     TickWork,
     VersionsWork,
     Work,
     decode_work,
     encode_work,
+    work_of,
 )
 from state.model.zones import tzdata_version
 from state.sequence.store import SequenceState
 
 Place = tuple[str, int, int]
 RULES_VERSION = 1
-
-
-class _Preference(msgspec.Struct):
-    user: str
-    doc: dict[str, object]
-
-
-class _Endpoint(msgspec.Struct):
-    user: str
-    channel: str
-    id: str
-    platform: str | None = None
-    address: str | None = None
-    state: str = "active"
-    registered_at: Exact = 0
-    gone_at: Exact | None = None
-
-
-class _Profile(msgspec.Struct):
-    user: str
-    locale: str | None = None
-    name: str | None = None
-
-
-class _Follow(msgspec.Struct):
-    followee: str
-    follower: str
-    on: bool = True
-
-
-class _Segment(msgspec.Struct):
-    segment: str
-    version: str | int
-    users: list[str] | None = None
-    chunk: int | None = None
-    chunks: int | None = None
-
-
-class _Read(msgspec.Struct):
-    user: str
-    up_to: Exact | None = None
-
-
-class _Kill(msgspec.Struct):
-    scope: str
-    value: str | None = None
-    on: bool = True
-    reason: str | None = None
-
-
-_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
-    "preferences": msgspec.json.Decoder(_Preference),
-    "endpoints": msgspec.json.Decoder(_Endpoint),
-    "profiles": msgspec.json.Decoder(_Profile),
-    "follows": msgspec.json.Decoder(_Follow),
-    "segments": msgspec.json.Decoder(_Segment),
-    "reads": msgspec.json.Decoder(_Read),
-    "control": msgspec.json.Decoder(_Kill),
-}
-SETTING_TOPICS = tuple(_DECODERS)
-RETRIES = "retries"
-"""Records of the decision log that an operator gave back, read as settings are (TOPICS.md)."""
 
 
 class Sequenced(NamedTuple):
@@ -162,11 +96,7 @@ def sequence_setting(
     """
     if not value:  # a tombstone of a compacted topic
         return Sequenced([], _nothing)
-    try:
-        body = _DECODERS[topic].decode(value)
-    except UNDECODABLE as error:
-        raise MalformedRecordError(f"{topic}: {error}") from error
-    works, settle = _plan_setting(state, body)
+    works, settle = _plan_setting(state, SETTINGS[topic].decode(value))
     if accepted_ms is not None and accepted_ms < state.work_since:
         return Sequenced([], settle)
     return Sequenced(list(_unwritten(state, works, source)), settle)
@@ -190,35 +120,17 @@ def sequence_retry(
     return Sequenced(list(_unwritten(state, [work], source)), partial(state.marks.put, key, mark))
 
 
-def _plan_setting(state: SequenceState, body: msgspec.Struct) -> Sequenced:
-    stamp, settle = state.stamp, _nothing
-    work: Work
-    match body:
-        case _Preference():
-            work = PreferenceWork(g=key_group(body.user), stamp=stamp, user=body.user, doc=body.doc)
-        case _Endpoint():
-            work = EndpointWork(g=key_group(body.user), stamp=stamp, **msgspec.structs.asdict(body))
-        case _Profile():
-            work = ProfileWork(g=key_group(body.user), stamp=stamp, user=body.user, locale=body.locale, name=body.name)
-        case _Follow():
-            group = key_group(body.follower)
-            work = FollowWork(g=group, stamp=stamp, follower=body.follower, followee=body.followee, on=body.on)
-            settle = partial(place_follow, state.placement, work)
-        case _Read():
-            up_to = stamp if body.up_to is None else body.up_to
-            work = ReadWork(g=key_group(body.user), stamp=stamp, user=body.user, up_to=up_to)
-        case _Kill() if body.scope == "door":
-            return Sequenced([], settle)  # the gateways' alone: it decides nothing
-        case _Kill():
-            work = KillWork(stamp=stamp, scope=body.scope, value=body.value, on=body.on)
-        case _Segment():
-            return _plan_segment(state, body)
-        case _:
-            raise TypeError(type(body).__name__)
+def _plan_setting(state: SequenceState, setting: Setting | SegmentRecord) -> Sequenced:
+    if isinstance(setting, SegmentRecord):
+        return _plan_segment(state, setting)
+    if isinstance(setting, Kill) and setting.scope == DOOR:
+        return Sequenced([], _nothing)  # the gateways' alone: it decides nothing
+    work = work_of(setting, state.stamp)
+    settle = partial(place_follow, state.placement, work) if isinstance(work, FollowWork) else _nothing
     return Sequenced([work], settle)
 
 
-def _plan_segment(state: SequenceState, body: _Segment) -> Sequenced:
+def _plan_segment(state: SequenceState, body: SegmentRecord) -> Sequenced:
     """Chunks wait for their commit record, which makes the version count.
 
     Where chunks are missing it does not count: the next upload replaced some (a rebuild reads what compaction left).

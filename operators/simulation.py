@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 
 from operators.keep import Acceptance, accept, cancel, release
-from operators.plan import plan_event, plan_follow, plan_segment
+from operators.plan import place_follow, plan_event, plan_segment
 from state.model.errors import MalformedRecordError
 from state.model.event import RawEvent, resolve
-from state.model.keys import key_group
 from state.model.registry import Registry
-from state.model.work import EndpointWork, FollowWork, KillWork, PreferenceWork, ReadWork, TickWork, Work
+from state.model.schedule import CANCEL
+from state.model.schema import Schema
+from state.model.settings import DOOR, ENDPOINT, FOLLOW, KILL, PREFERENCE, READ, EndpointRecord, Kill, Setting
+from state.model.work import FollowWork, TickWork, Work, work_of
 from state.sequence.placement import Placement
 
 Placed = tuple[int, Work]
@@ -60,19 +62,15 @@ class Simulation:
             if kind == "event":
                 yield from self._plan_event(line, now)
             elif kind == "cancel":
-                cancel(self.acceptance, str(line.get("event_id")))
-            elif kind == "follow":
-                follow = msgspec.convert({**line, "g": key_group(line["follower"]), "stamp": now}, FollowWorkFields)
-                yield from plan_follow(self.placement, follow.work())
+                cancel(self.acceptance, CANCEL.of(line).event_id)
             elif kind == "segment":
-                yield from plan_segment(self.placement, line["segment"], line["users"], now)
-            elif kind == "kill":
-                yield KillWork(stamp=now, scope=line["scope"], value=line.get("value"), on=line.get("on", True))
-            elif kind in ("preference", "endpoint", "read"):
-                yield self._user_work(kind, line, now)
+                members = _MEMBERS.of(line)
+                yield from plan_segment(self.placement, members.segment, members.users, now)
+            elif kind in _SETTINGS:
+                yield from self._plan_setting(_SETTINGS[kind].of(line), now)
             elif kind != "tick":
                 raise MalformedRecordError(f"kind: {kind!r} is no kind of simulation record")
-        except (KeyError, msgspec.ValidationError) as error:
+        except msgspec.ValidationError as error:
             raise MalformedRecordError(f"{kind} record: {error}") from error
 
     def _plan_event(self, line: dict[str, Any], now: int) -> Iterator[Work]:
@@ -82,28 +80,23 @@ class Simulation:
         if accepted is not None:
             yield from plan_event(self.placement, accepted, now)
 
-    @staticmethod
-    def _user_work(kind: str, line: dict[str, Any], now: int) -> Work:
-        group = key_group(line["user"])
-        if kind == "preference":
-            return PreferenceWork(g=group, stamp=now, user=line["user"], doc=line.get("doc") or {})
-        if kind == "read":
-            return ReadWork(g=group, stamp=now, user=line["user"], up_to=line.get("up_to"))
-        return EndpointWork(
-            g=group, stamp=now, user=line["user"], channel=line["channel"], id=line["id"],
-            platform=line.get("platform"), address=line.get("address"), state=line.get("state") or "active",
-            registered_at=now,
-        )  # fmt: skip
+    def _plan_setting(self, setting: Setting, now: int) -> Iterator[Work]:
+        if isinstance(setting, EndpointRecord):
+            setting = msgspec.structs.replace(setting, registered_at=now)
+        if isinstance(setting, Kill) and setting.scope == DOOR:
+            return
+        work = work_of(setting, now)
+        if isinstance(work, FollowWork):
+            place_follow(self.placement, work)
+        yield work
 
 
-class FollowWorkFields(msgspec.Struct):
-    """A follow record as it is written in the file."""
+class _Members(msgspec.Struct):
+    """All members of a segment, as the file has them."""
 
-    g: int
-    stamp: int
-    follower: str
-    followee: str
-    on: bool = True
+    segment: str
+    users: list[str] = []
 
-    def work(self) -> FollowWork:
-        return FollowWork(g=self.g, stamp=self.stamp, follower=self.follower, followee=self.followee, on=self.on)
+
+_MEMBERS = Schema("segment", _Members)
+_SETTINGS = {schema.name: schema for schema in (PREFERENCE, ENDPOINT, FOLLOW, READ, KILL)}

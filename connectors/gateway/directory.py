@@ -20,7 +20,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from connectors.log.interface import Record
-from state.model.errors import UNDECODABLE, MalformedRecordError, StateVersionError, StoreUnavailableError
+from state.model.errors import MalformedRecordError, StateVersionError, StoreUnavailableError
+from state.model.settings import ENDPOINT, PREFERENCE
+from state.model.topics import ENDPOINTS, PREFERENCES
 
 LAYOUT_VERSION = 1
 _LAYOUT = """
@@ -52,24 +54,6 @@ class ActiveEndpoint(NamedTuple):
     registered_at: int
 
 
-class _PreferenceBody(msgspec.Struct):
-    user: str
-    doc: Any = None
-
-
-class _EndpointBody(msgspec.Struct):
-    user: str
-    channel: str
-    id: str
-    state: str
-    platform: str | None = None
-    address: str | None = None
-    registered_at: int = 0
-    gone_at: int | None = None
-
-
-_preference_decoder = msgspec.json.Decoder(_PreferenceBody)
-_endpoint_decoder = msgspec.json.Decoder(_EndpointBody)
 _json = msgspec.json
 
 
@@ -122,11 +106,11 @@ class Directory:
 
     def _take(self, record: Record) -> bool:
         try:
-            if record.topic == "preferences":
+            if record.topic == PREFERENCES:
                 self._take_preference(record)
-            elif record.topic == "endpoints":
+            elif record.topic == ENDPOINTS:
                 self._take_endpoint(record)
-        except (*UNDECODABLE, MalformedRecordError, OverflowError):  # SQLite takes integers of 64 bits
+        except (UnicodeDecodeError, MalformedRecordError):
             return False
         return True
 
@@ -134,7 +118,7 @@ class Directory:
         if not record.value:
             user, document = record.key.decode(), b"null"
         else:
-            body = _preference_decoder.decode(record.value)
+            body = PREFERENCE.decode(record.value)
             user, document = body.user, _json.encode(body.doc)
         self._db.execute(
             "INSERT INTO preference VALUES (?, ?, ?) ON CONFLICT (user) DO UPDATE"
@@ -153,8 +137,8 @@ class Directory:
                 (record.offset, *names[:3], record.offset),
             )
             return
-        body = _endpoint_decoder.decode(record.value)
-        if body.gone_at is not None:
+        body = ENDPOINT.decode(record.value)
+        if body.gone_at is not msgspec.UNSET:
             self._db.execute(
                 "UPDATE endpoint SET active = 0 WHERE user = ? AND channel = ? AND id = ? AND registered_at <= ?",
                 (body.user, body.channel, body.id, body.gone_at),

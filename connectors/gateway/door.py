@@ -17,12 +17,13 @@ from datetime import timedelta
 
 import structlog
 
-from connectors.control import DOOR, TOPIC, ControlWatcher, Kill, kill_record
+from connectors.control import TOPIC, ControlWatcher, kill_record
 from connectors.gateway.problems import ProblemError
 from connectors.log.interface import Log, Record
 from connectors.metrics import DOORS_CLOSED, GATEWAY_DOOR_REFUSED
 from state.model.dead_letter import LETTER_SCHEMA, decode_letter
 from state.model.errors import LogUnavailableError
+from state.model.settings import DOOR, Kill
 
 LETTERS_MAX = 3
 WINDOW = timedelta(minutes=1)

@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -26,6 +26,7 @@ from connectors.log.interface import Record
 from connectors.metrics import ADMISSIONS_LIMITED
 from state.model.admission import AdmissionRules, Admitted, FieldError, RefusedRequest, Sender
 from state.model.errors import LogError, StoreUnavailableError
+from state.model.schedule import RELEASED, Released
 
 _logger = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder()
@@ -39,16 +40,6 @@ class ProgressReader(Protocol):
     def progress(self, event_id: str) -> dict[str, int] | None:
         """Give outcome to number of recipients; None: nothing is recorded yet. May block on the disk."""
         ...
-
-
-class Released(msgspec.Struct, frozen=True):
-    """What its owner says became of a kept event (`released/1+json`)."""
-
-    event_id: str
-    how: Literal["released", "cancelled"]
-
-
-_released_decoder = msgspec.json.Decoder(Released)
 
 
 class Posts:
@@ -178,10 +169,10 @@ class Kept:
     def on_record(self, record: Record) -> None:
         """Take a record of `schedule`; called in the follower's thread.
 
-        :raises msgspec.MsgspecError: a `released` record that does not decode.
+        :raises MalformedRecordError: a `released` record that does not decode.
         """
-        if dict(record.headers).get("schema") == b"released/1+json" and self._loop is not None:
-            released = _released_decoder.decode(record.value)
+        if dict(record.headers).get("schema") == RELEASED.json and self._loop is not None:
+            released = RELEASED.decode(record.value)
             self._loop.call_soon_threadsafe(self._begin_release, released, record.offset)
 
     def _begin_release(self, released: Released, offset: int) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 
 import prometheus_client
 
-from connectors.control import Kill, kill_record
+from connectors.control import kill_record
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import invalid
 from connectors.gateway.writer import SettingWriter
 from state.model.admission import AdmissionRules
+from state.model.settings import Kill
 
 
 class Switches:

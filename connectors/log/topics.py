@@ -15,7 +15,6 @@ BY_GROUP = (
     "work",
     "inbox",
     "ledger",
-    "outcomes",
     "dead_letters",
     "retries",
 )

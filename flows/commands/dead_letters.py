@@ -18,7 +18,6 @@ from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.topics import COMPACTED, ONE_PARTITION
 from flows.commands.output import Output
 from flows.steps.dead_letters import dead_action
-from operators.sequence import RETRIES
 from state.model.dead_letter import (
     AGAIN_HEADER,
     ATTEMPT_HEADER,
@@ -30,6 +29,7 @@ from state.model.dead_letter import (
 )
 from state.model.errors import UNDECODABLE, CarillonError, MalformedRecordError
 from state.model.keys import key_group, partition_of_group
+from state.model.topics import RETRIES
 from state.model.work import EventWork, SliceWork, TickWork, VersionsWork, decode_work
 
 BY_KEY = frozenset({*COMPACTED, *ONE_PARTITION, "schedule"})

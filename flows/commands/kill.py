@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from connectors.control import Kill, Obeyed, kill_record, read_obeyed
+from connectors.control import Obeyed, kill_record, read_obeyed
 from connectors.log.interface import Log
+from state.model.settings import Kill
 
 DEADLINE = timedelta(seconds=15)
 """How long the command waits for processes to obey."""

@@ -16,15 +16,15 @@ from flows.recovery.export import Exporter
 from flows.recovery.rebuild import RETAINED, is_rebuildable
 from flows.recovery.restore import Home, ensure_groups, ensure_store
 from flows.steps.decide.group import read_dead_letters, take_over_skips
-from operators.sequence import SETTING_TOPICS
 from state.decide.checkpoint import GroupStore
 from state.decide.exports import STORE as DECIDE
 from state.decide.exports import group_source
 from state.disk.exports import ExportSource
+from state.model.settings import SETTINGS
 from state.sequence.store import stored_places
 
 SEQUENCE = "sequence"
-SEQUENCE_READS = ("work", *RETAINED, *(topic for topic in SETTING_TOPICS if topic not in RETAINED))
+SEQUENCE_READS = ("work", *RETAINED, *(topic for topic in SETTINGS if topic not in RETAINED))
 
 
 def exports_directory(settings: Settings) -> Path:

@@ -25,11 +25,11 @@ from connectors.log.interface import Log, Record
 from connectors.log.topics import EVENT_TOPICS
 from flows.steps.decide.group import read_dead_letters
 from operators.dedup import EVENT_ID_WINDOW_MS, marks_again, original_of
-from operators.sequence import RETRIES
 from state.model.dead_letter import LETTER_SCHEMA, decode_letter
 from state.model.errors import LogUnavailableError, MalformedRecordError
 from state.model.event import decode_event
 from state.model.registry import Registry
+from state.model.topics import RETRIES
 from state.sequence.placement import groups_in
 from state.sequence.store import SequenceState
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-import msgspec
 import structlog
 
 from connectors.log import Log, NewRecord, Record
@@ -19,13 +18,13 @@ from connectors.metrics import DEAD_LETTERS
 from flows.recovery.rebuild import CarriedOut, releases_carried_out
 from flows.steps.dead_letters import dead_letter, environment_failed, resume_offset
 from flows.steps.sources.owner import SoleSource
-from operators.schedule import Cancel, Reaction, Released, on_cancel, on_event, on_released, settle
+from operators.schedule import Reaction, on_cancel, on_event, on_released, settle
 from state.disk.poison import PoisonJournal
 from state.model.dead_letter import names_in
 from state.model.envelope import refuse_other_versions
-from state.model.errors import UNDECODABLE, MalformedRecordError
-from state.model.event import Event, decode_event, encode_event
+from state.model.event import EVENT, Event, decode_event, encode_event, event_key
 from state.model.keys import key_group, partition_of_group
+from state.model.schedule import CANCEL, RELEASED, Released
 from state.schedule.kept import KeptEvents
 from state.schedule.store import ScheduleStore
 
@@ -36,16 +35,7 @@ _WAIT = timedelta(milliseconds=40)
 _BUDGET = 10_000
 """Records that enter an epoch."""
 _BATCH_MAX = 2_000
-_EVENT_SCHEMA = b"event/1+json"
-_encode = msgspec.json.Encoder().encode
 _logger = structlog.get_logger(__name__)
-
-
-def routing_key(event: Event) -> str:
-    """DIRECT: the target; else the actor or the segment (TOPICS, Accepted events)."""
-    if event.fan_out_type == "DIRECT":
-        return event.target or event.event_id
-    return (event.segment if event.fan_out_type == "SEGMENT" else event.actor) or event.event_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +161,11 @@ class Scheduler:
     def _reaction(self, record: Record) -> Reaction:
         refuse_other_versions(record.headers)
         schema = dict(record.headers).get("schema", b"")
-        if schema.startswith(b"event/"):
+        if schema == EVENT.json:
             return on_event(self.kept, decode_event(record.value))
-        try:
-            if schema.startswith(b"cancel/"):
-                return on_cancel(self.kept, msgspec.json.decode(record.value, type=Cancel).event_id)
-            return on_released(self.kept, msgspec.json.decode(record.value, type=Released))
-        except UNDECODABLE as error:
-            raise MalformedRecordError(f"{TOPIC} {record.offset}: {error}") from error
+        if schema == CANCEL.json:
+            return on_cancel(self.kept, CANCEL.decode(record.value).event_id)
+        return on_released(self.kept, RELEASED.decode(record.value))
 
     def _records(self, reaction: Reaction) -> list[NewRecord]:
         if reaction.kept is not None:
@@ -186,9 +173,9 @@ class Scheduler:
         return [*map(self._event, reaction.events), *map(_answer, reaction.answers)]
 
     def _event(self, event: Event) -> NewRecord:
-        key = routing_key(event)
+        key = event_key(event)
         partition = partition_of_group(key_group(key), self._partitions)
-        headers = (("schema", _EVENT_SCHEMA), ("lane", event.priority.lower().encode()))
+        headers = (*EVENT.headers, ("lane", event.priority.lower().encode()))
         return NewRecord(EVENT_TOPICS[event.priority], partition, key.encode(), encode_event(event), headers)
 
     def _dead(self, record: Record, error: Exception | None) -> NewRecord:
@@ -203,4 +190,4 @@ class Scheduler:
 
 
 def _answer(released: Released) -> NewRecord:
-    return NewRecord(TOPIC, 0, released.event_id.encode(), _encode(released), (("schema", b"released/1+json"),))
+    return NewRecord(TOPIC, 0, released.event_id.encode(), RELEASED.encode(released), RELEASED.headers)

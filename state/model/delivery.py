@@ -121,16 +121,6 @@ class DeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     attempts: list[AttemptMade]
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider's word that an address is dead; holds only for registrations not newer than `gone_at`."""
-
-    user: str
-    channel: str
-    id: str
-    state: str = "invalid"
-    gone_at: int
-
-
 _to_deliver = msgspec.json.Decoder(ToDeliver)
 _attempt = msgspec.json.Decoder(Attempt)
 _JSON_COLUMNS = ("devices", "rest", "payload", "digest_items", "actors")

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.registry import Registry, TypeProfile
+from state.model.schema import Schema
 
 FanOut = Literal["DIRECT", "FOLLOWERS", "SEGMENT", "BROADCAST"]
 CHANNELS = ("push", "sms", "email", "webhook", "chat", "in_app")
@@ -69,9 +69,15 @@ class RawEvent(msgspec.Struct, kw_only=True):
     parent_event_id: str | None = None
 
 
-_event_decoder = msgspec.json.Decoder(Event)
-_raw_decoder = msgspec.json.Decoder(RawEvent)
-_encoder = msgspec.json.Encoder()
+EVENT = Schema("event", Event)
+
+
+def event_key(event: Event) -> str:
+    """What places an event: its target if it is DIRECT, the segment if it is for one, else its actor. Where it has none
+    of these, its own id.
+    """
+    who = {"DIRECT": event.target, "SEGMENT": event.segment}.get(event.fan_out_type, event.actor)
+    return who or event.event_id
 
 
 def decode_event(value: bytes) -> Event:
@@ -79,26 +85,12 @@ def decode_event(value: bytes) -> Event:
 
     :raises MalformedRecordError: naming the field that does not fit.
     """
-    try:
-        return _event_decoder.decode(value)
-    except UNDECODABLE as error:
-        raise MalformedRecordError(f"event: {error}") from error
-
-
-def decode_raw_event(value: bytes) -> RawEvent:
-    """An event as a producer sent it (see `resolve`).
-
-    :raises MalformedRecordError: naming the field that does not fit.
-    """
-    try:
-        return _raw_decoder.decode(value)
-    except UNDECODABLE as error:
-        raise MalformedRecordError(f"event: {error}") from error
+    return EVENT.decode(value)
 
 
 def encode_event(event: Event) -> bytes:
     """The JSON object of all fields."""
-    return _encoder.encode(event)
+    return EVENT.encode(event)
 
 
 def event_class(asked: str | None, profile: TypeProfile) -> str:

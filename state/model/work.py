@@ -11,6 +11,16 @@ import msgspec
 
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import Event
+from state.model.keys import key_group
+from state.model.settings import (
+    EndpointRecord,
+    FollowRecord,
+    Kill,
+    PreferenceRecord,
+    ProfileRecord,
+    ReadRecord,
+    Setting,
+)
 
 
 class Work(msgspec.Struct, kw_only=True, frozen=True, tag_field="k", omit_defaults=True):
@@ -122,6 +132,30 @@ AnyWork = (
     | TickWork
     | VersionsWork
 )
+
+
+def work_of(setting: Setting, stamp: int) -> Work:
+    """What a setting is in the decision log. A reading without a time is one of everything so far."""
+    match setting:
+        case PreferenceRecord(user=user):
+            return PreferenceWork(g=key_group(user), stamp=stamp, user=user, doc=setting.doc)
+        case EndpointRecord(user=user):
+            gone_at = None if setting.gone_at is msgspec.UNSET else setting.gone_at
+            return EndpointWork(
+                g=key_group(user), stamp=stamp, user=user, channel=setting.channel, id=setting.id,
+                platform=setting.platform, address=setting.address, state=setting.state,
+                registered_at=setting.registered_at, gone_at=gone_at,
+            )  # fmt: skip
+        case ProfileRecord(user=user):
+            return ProfileWork(g=key_group(user), stamp=stamp, user=user, locale=setting.locale, name=setting.name)
+        case FollowRecord(followee=followee, follower=follower):
+            return FollowWork(g=key_group(follower), stamp=stamp, follower=follower, followee=followee, on=setting.on)
+        case ReadRecord(user=user):
+            up_to = stamp if setting.up_to is None else setting.up_to
+            return ReadWork(g=key_group(user), stamp=stamp, user=user, up_to=up_to)
+        case Kill():
+            return KillWork(stamp=stamp, scope=setting.scope, value=setting.value, on=setting.on)
+
 
 DEPTH_MAX = 64
 """Levels of JSON; the gateway admits payloads of far fewer (RULES 1)."""

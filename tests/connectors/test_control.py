@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from helpers.waiting import wait_for
 
-from connectors.control import ControlWatcher, Kill, Scope, kill_record, read_obeyed
+from connectors.control import ControlWatcher, Scope, kill_record, read_obeyed
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
 from state.model.errors import UnknownTopicError
+from state.model.settings import Kill
 
 
 @pytest.fixture

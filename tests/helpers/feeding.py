@@ -16,13 +16,14 @@ from typing import Any
 
 from helpers.waiting import wait_for
 
-from connectors.control import Kill, kill_record
+from connectors.control import kill_record
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, Record
 from connectors.log.topics import topic_specs
 from flows.process.run_files import ready_file
 from state.model.event import Event, encode_event
 from state.model.keys import key_group, partition_of_group
+from state.model.settings import Kill
 
 PARTITIONS = 2
 

@@ -31,7 +31,7 @@ from operators.sequence import versions_in_force
 from state.decide.checkpoint import GroupStore
 from state.decide.group import GroupState
 from state.disk.poison import PoisonJournal
-from state.model.event import RawEvent, encode_event, resolve
+from state.model.event import RawEvent, encode_event, event_key, resolve
 from state.model.keys import KEY_GROUPS, groups_of_partition, key_group, partition_of_group
 from state.model.registry import load_registry
 from state.model.work import AnyWork, TickWork, VersionsWork, decode_work
@@ -125,8 +125,7 @@ class Bench:
         given = {"actor": "a", "target": "u1", "object": "o", "sender_id": "s"} | fields
         raw = RawEvent(event_id=event_id, type=type_name, **given)
         event = resolve(raw, REGISTRY, ingested_at=self.clock())
-        key = event.target if event.fan_out_type == "DIRECT" else event.segment or event.actor or event_id
-        assert key is not None
+        key = event_key(event)
         partition = partition_of_group(key_group(key), PARTITIONS)
         name = topic or f"events.{event.priority.lower()}"
         return NewRecord(

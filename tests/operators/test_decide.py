@@ -36,7 +36,7 @@ from operators.bulk import fits
 from operators.columns import columns_of
 from operators.decide import apply
 from operators.fan_out import HASH_END, in_hash_range
-from operators.plan import plan_event, plan_follow
+from operators.plan import place_follow, plan_event
 from operators.route import choose
 from state.decide.group import GroupState
 from state.decide.preferences import PreferenceTable
@@ -324,10 +324,10 @@ def test_slices_are_half_open_ranges_of_the_users_hash() -> None:
 def test_only_a_follow_makes_a_slice() -> None:
     placement = Placement()
     post = Event(event_id="e", type="new_post", actor="star", fan_out_type="FOLLOWERS")
-    list(plan_follow(placement, FollowWork(g=5, stamp=0, follower="u", followee="star", on=False)))
+    place_follow(placement, FollowWork(g=5, stamp=0, follower="u", followee="star", on=False))
     assert list(plan_event(placement, post, 0)) == []
     for group in (7, 5):
-        list(plan_follow(placement, FollowWork(g=group, stamp=0, follower="u", followee="star", on=True)))
+        place_follow(placement, FollowWork(g=group, stamp=0, follower="u", followee="star", on=True))
     assert [work.g for work in plan_event(placement, post, 0)] == [5, 7]
     assert [work.g for work in plan_event(placement, post, 0, planned=1 << 9)] == [9]
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from operators.schedule import CANCELLED, RELEASED, Reaction, Released, on_cancel, on_event, on_released, settle
+from operators.schedule import Reaction, on_cancel, on_event, on_released, settle
 from state.model.event import Event, RawEvent, resolve
 from state.model.registry import load_registry
+from state.model.schedule import Released
 from state.schedule.kept import KeptEvents
 
 T = 1_700_000_000_000
@@ -42,7 +43,7 @@ def test_what_is_not_for_later_is_not_kept_and_a_retraction_cancels_at_once(deli
     kept = _keeping(_event("e1", T + 5), _event("other", T + 5, object="p"))
     assert on_event(kept, _event("e2", deliver_at)) == Reaction()
     reaction = on_event(kept, _event("r", deliver_at, retracts=True))
-    assert reaction == Reaction(answers=[Released("e1", CANCELLED)], gone=["e1"])
+    assert reaction == Reaction(answers=[Released("e1", "cancelled")], gone=["e1"])
     assert _names(kept) == ["e1", "other"], "before it is settled"
     settle(kept, reaction)
     assert _names(kept) == ["other"]
@@ -51,25 +52,25 @@ def test_what_is_not_for_later_is_not_kept_and_a_retraction_cancels_at_once(deli
 def test_a_retraction_for_later_waits_and_cancels_when_it_is_released() -> None:
     kept = _keeping(_event("e1", T + 5), _event("r", T + 1, retracts=True))
     assert _names(kept) == ["e1", "r"]
-    reaction = on_released(kept, Released("r", RELEASED))
+    reaction = on_released(kept, Released("r", "released"))
     settle(kept, reaction)
-    assert (reaction.answers, _names(kept)) == ([Released("e1", CANCELLED)], [])
+    assert (reaction.answers, _names(kept)) == ([Released("e1", "cancelled")], [])
     assert [(event.event_id, event.ingested_at) for event in reaction.events] == [("r", T + 1)]
 
 
 def test_a_cancellation_is_answered_whether_it_comes_in_time_or_not() -> None:
     kept = _keeping(_event("e1", T + 5))
-    assert on_cancel(kept, "e1") == Reaction(answers=[Released("e1", CANCELLED)], gone=["e1"])
-    assert on_cancel(kept, "e2") == Reaction(answers=[Released("e2", RELEASED)])
+    assert on_cancel(kept, "e1") == Reaction(answers=[Released("e1", "cancelled")], gone=["e1"])
+    assert on_cancel(kept, "e2") == Reaction(answers=[Released("e2", "released")])
 
 
 def test_a_release_takes_place_once_and_a_cancellation_of_ours_is_no_release() -> None:
     kept = _keeping(_event("e1", T + 5))
-    assert on_released(kept, Released("e1", CANCELLED)) == Reaction()
-    reaction = on_released(kept, Released("e1", RELEASED))
+    assert on_released(kept, Released("e1", "cancelled")) == Reaction()
+    reaction = on_released(kept, Released("e1", "released"))
     assert [(event.event_id, event.ingested_at, event.deliver_at) for event in reaction.events] == [
         ("e1", T + 5, T + 5)
     ]
     assert reaction.answers == []
     settle(kept, reaction)
-    assert on_released(kept, Released("e1", RELEASED)) == Reaction(gone=["e1"])
+    assert on_released(kept, Released("e1", "released")) == Reaction(gone=["e1"])

@@ -164,7 +164,7 @@ def test_a_setting_is_a_record_of_its_users_group() -> None:
 def test_a_tombstone_is_nothing_and_what_does_not_fit_is_refused() -> None:
     assert sequence_setting(_state(), "preferences", b"", SOURCE).works == []
     for value in (b"{}", b"null", b'{"user":5}'):
-        with pytest.raises(MalformedRecordError, match=r"^preferences: "):
+        with pytest.raises(MalformedRecordError, match=r"^preference: "):
             sequence_setting(_state(), "preferences", value, SOURCE)
 
 

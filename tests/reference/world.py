@@ -27,19 +27,19 @@ class World:
 
     def set_endpoint(self, record: dict[str, Any]) -> None:
         place = record["user"], record["channel"]
-        self.endpoints.setdefault(place, {})[record.get("id")] = record.get("state")
+        self.endpoints.setdefault(place, {})[record.get("id")] = record.get("state") or "active"
         self.users.add(record["user"])
 
     def set_follow(self, record: dict[str, Any]) -> None:
         followers = self.followers.setdefault(record["followee"], set())
-        (followers.add if record["on"] else followers.discard)(record["follower"])
+        (followers.add if record.get("on") is not False else followers.discard)(record["follower"])
 
     def set_segment(self, record: dict[str, Any]) -> None:
         self.segments[record["segment"]] = record["users"]
 
     def set_kill(self, record: dict[str, Any]) -> None:
-        switch = (record["scope"], None if record["scope"] == "all" else record["value"])
-        (self.kills.add if record["on"] else self.kills.discard)(switch)
+        switch = (record["scope"], None if record["scope"] == "all" else record.get("value"))
+        (self.kills.add if record.get("on") is not False else self.kills.discard)(switch)
 
     def document(self, user: str) -> dict[str, Any]:
         return self.documents.get(user, {})

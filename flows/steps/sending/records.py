@@ -9,7 +9,8 @@ from flows.steps.sending.task import Planned, SendTask
 from operators.attempts import UNKNOWN
 from state.model.content import Content
 from state.model.dead_letter import KILLED, Kind, error_text
-from state.model.delivery import Attempt, AttemptMade, DeliveryRecord, ToDeliver, Verdict
+from state.model.delivery import Attempt, AttemptMade, DeliveryRecord, ToDeliver
+from state.model.settings import GoneRecord
 
 TEMPLATE = "template"
 """Reason of a delivery whose template does not render."""
@@ -49,11 +50,11 @@ def delivery_record(task: SendTask) -> DeliveryRecord:
     )
 
 
-def verdict_of(task: SendTask) -> Verdict | None:
+def verdict_of(task: SendTask) -> GoneRecord | None:
     """The provider's word that the address is dead, if it gave it."""
     if task.history.gone_at is None:
         return None
-    return Verdict(user=task.emission.user, channel=task.channel, id=task.device.id, gone_at=task.history.gone_at)
+    return GoneRecord(user=task.emission.user, channel=task.channel, id=task.device.id, gone_at=task.history.gone_at)
 
 
 def answer_record(task: SendTask, result: Result, planned: Planned, now: int) -> Attempt:

@@ -12,7 +12,8 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from connectors.log import Log, Reader, Record
-from operators.sequence import RETRIES, SETTING_TOPICS
+from state.model.settings import SETTINGS
+from state.model.topics import RETRIES
 
 TICK_INTERVAL = timedelta(milliseconds=250)
 _BATCH_MAX = 2_000
@@ -57,7 +58,7 @@ class SequenceReading:
         self._log, self._options, self._clock, self._drain = log, options, clock, drain
         self._p1 = _places(log, ("events.p1",))
         self._p2 = _places(log, ("events.p2",))
-        self._settings = _places(log, (*SETTING_TOPICS, RETRIES))
+        self._settings = _places(log, (*SETTINGS, RETRIES))
         places = (*self._p1, *self._p2, *self._settings)
         self._reader: Reader = log.reader({p: max(positions.get(p, 0), log.begin_offset(*p)) for p in places})
         self._p1_credit, self._p2_credit = options.p1_budget, options.p2_budget

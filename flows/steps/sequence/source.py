@@ -22,8 +22,6 @@ from flows.steps.dead_letters import dead_letter, environment_failed
 from flows.steps.sequence.reading import SequenceBatch, SequenceOptions, SequenceReading
 from flows.steps.sources.owner import SoleSource
 from operators.sequence import (
-    RETRIES,
-    SETTING_TOPICS,
     Sequenced,
     announce_versions,
     sequence_event,
@@ -41,6 +39,8 @@ from state.model.errors import MalformedRecordError
 from state.model.event import decode_event
 from state.model.keys import KEY_GROUPS, partition_of_group
 from state.model.registry import Registry
+from state.model.settings import SETTINGS
+from state.model.topics import RETRIES
 from state.model.work import FollowWork, VersionsWork, Work, decode_work, encode_work
 from state.sequence.store import SequenceState, SequenceStore
 
@@ -159,7 +159,7 @@ class Sequencer:
 
     def _sequenced(self, state: SequenceState, record: Record, place: tuple[str, int, int]) -> Sequenced:
         refuse_other_versions(record.headers)
-        if record.topic in SETTING_TOPICS:
+        if record.topic in SETTINGS:
             return sequence_setting(state, record.topic, record.value, place, record.timestamp_ms)
         if record.topic == RETRIES:
             again, attempt = _given_back(record.headers) or ("", "")

@@ -7,49 +7,20 @@ the topics' ends are asked for after the batch was read, and everything below th
 
 from __future__ import annotations
 
-import msgspec
 import structlog
 
-from connectors.control import DOOR, KILL_SCHEMA, Kill
+from connectors.control import decode_kill
 from connectors.log.interface import Log, Reader, Record
 from connectors.log.read_to_ends import read_to_ends
 from operators.transactional import Setting
-from state.model.envelope import schema_of
-from state.model.errors import UNDECODABLE
-from state.model.event import Exact
-from state.model.work import EndpointWork, PreferenceWork, ProfileWork
+from state.model.errors import MalformedRecordError
+from state.model.settings import DOOR, SETTINGS
+from state.model.topics import CONTROL, ENDPOINTS, PREFERENCES, PROFILES
+from state.model.work import work_of
 from state.transactional.store import Place, StoredSetting, TransactionalStore
 
-SETTING_TOPICS = ("preferences", "endpoints", "profiles")
+SETTING_TOPICS = (PREFERENCES, ENDPOINTS, PROFILES)
 _logger = structlog.get_logger(__name__)
-
-
-class _Preference(msgspec.Struct):
-    user: str
-    doc: dict[str, object]
-
-
-class _Endpoint(msgspec.Struct):
-    user: str
-    channel: str
-    id: str
-    platform: str | None = None
-    address: str | None = None
-    state: str = "active"
-    registered_at: Exact = 0
-    gone_at: Exact | None = None
-
-
-class _Profile(msgspec.Struct):
-    user: str
-    locale: str | None = None
-    name: str | None = None
-
-
-_preference = msgspec.json.Decoder(_Preference)
-_endpoint = msgspec.json.Decoder(_Endpoint)
-_profile = msgspec.json.Decoder(_Profile)
-_kill = msgspec.json.Decoder(Kill)
 
 
 class LaneSettings:
@@ -58,7 +29,7 @@ class LaneSettings:
     def __init__(self, log: Log, store: TransactionalStore, partition: int) -> None:
         """Continue at the store's offsets, and read to the present ends."""
         self._log, self._store = log, store
-        places: list[Place] = [*((topic, partition) for topic in SETTING_TOPICS), ("control", 0)]
+        places: list[Place] = [*((topic, partition) for topic in SETTING_TOPICS), (CONTROL, 0)]
         known = store.places()
         start = {place: max(known.get(place, 0), log.begin_offset(*place)) for place in places}
         self._reader: Reader = log.reader(start)
@@ -88,41 +59,38 @@ class LaneSettings:
         self._reader.close()
 
     def _store_records(self, records: list[Record]) -> None:
-        settings = [_row(record) for record in records if record.topic != "control"]
-        switches = [row for record in records if record.topic == "control" and (row := _switch_row(record))]
+        settings = [row for record in records if record.topic != CONTROL and (row := _row(record))]
+        switches = [switch for record in records if record.topic == CONTROL and (switch := _switch_row(record))]
         self._store.put_settings(settings, switches, self._reader.position())
 
 
-def _row(record: Record) -> tuple[str, str, str, bytes | None, int]:
+def _row(record: Record) -> tuple[str, str, str, bytes | None, int] | None:
+    """A record as it is stored; None for one that does not decode: what was true before it stays, as in `sequence`."""
     user, _, name = record.key.decode("utf-8", "replace").partition("\0")
+    try:
+        if record.value:
+            SETTINGS[record.topic].decode(record.value)
+    except MalformedRecordError:
+        _logger.warning("setting_malformed", topic=record.topic, offset=record.offset)
+        return None
     return user, record.topic, name, record.value or None, record.offset
 
 
 def _switch_row(record: Record) -> tuple[str, str, bool, int] | None:
-    if not record.value or schema_of(record.headers).encode() not in (b"", KILL_SCHEMA):
-        return None
     try:
-        kill = _kill.decode(record.value)
-    except UNDECODABLE:
+        kill = decode_kill(record)
+    except MalformedRecordError:
         _logger.warning("control_record_malformed", offset=record.offset)
         return None
-    if kill.scope == DOOR:  # concerns the gateways alone
+    if kill is None or kill.scope == DOOR:  # concerns the gateways alone
         return None
-    return kill.scope, "" if kill.scope == "all" else (kill.value or ""), kill.on, record.offset
+    return *kill.switch, kill.on, record.offset
 
 
 def _decoded(stored: StoredSetting) -> Setting | None:
-    """A stored record as decide knows it; one that does not decode counts as absent, as in `sequence`."""
+    """A stored record as decide knows it; None for one that an earlier version stored and that does not decode."""
     try:
-        if stored.topic == "preferences":
-            preference = _preference.decode(stored.value)
-            return Setting(PreferenceWork(stamp=0, user=preference.user, doc=preference.doc), stored.place)
-        if stored.topic == "endpoints":
-            endpoint = _endpoint.decode(stored.value)
-            return Setting(EndpointWork(stamp=0, **msgspec.structs.asdict(endpoint)), stored.place)
-        profile = _profile.decode(stored.value)
-        work = ProfileWork(stamp=0, user=profile.user, locale=profile.locale, name=profile.name)
-        return Setting(work, stored.place)
-    except UNDECODABLE:
+        return Setting(work_of(SETTINGS[stored.topic].decode(stored.value), 0), stored.place)
+    except MalformedRecordError:
         _logger.warning("setting_malformed", topic=stored.topic, offset=stored.place)
         return None

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from helpers.gateway import Gateway, Reply, now_ms, running
 
-from connectors.control import Kill
 from connectors.gateway.door import RecentLetters
 from connectors.log.interface import NewRecord
 from flows.commands.kill import kill
 from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, Kind, encode_letter, letter_id
+from state.model.settings import Kill
 
 _numbers = itertools.count()
 

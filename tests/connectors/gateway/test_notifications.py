@@ -47,6 +47,7 @@ def test_new_event_is_202_and_on_the_log_in_its_place(gateway: Gateway) -> None:
         ({"type": "new_post", "fan_out_type": "FOLLOWERS", "actor": "star-1"}, "events.p1", "star-1"),
         ({"type": "newsletter", "fan_out_type": "SEGMENT", "segment": "seg-1"}, "events.p2", "seg-1"),
         ({"type": "maintenance", "fan_out_type": "BROADCAST", "event_id": "b-1"}, "events.p1", "b-1"),
+        ({"type": "maintenance", "fan_out_type": "BROADCAST", "actor": "staff-1"}, "events.p1", "staff-1"),
         ({"type": "like", "priority": "P2", "target": "lowered-1"}, "events.p2", "lowered-1"),
         ({**OTP, "target": "otp-1"}, "events.p0", "otp-1"),
     ],

@@ -1,0 +1,120 @@
+"""What is true now, as its topics hold it (TOPICS.md): preferences, addresses, profiles, follows, segments, what was
+read, and kill switches.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from state.model.event import Exact
+from state.model.schema import Schema
+from state.model.topics import CONTROL, ENDPOINTS, FOLLOWS, PREFERENCES, PROFILES, READS, SEGMENTS
+
+DOOR: Final = "door"
+
+
+class PreferenceRecord(msgspec.Struct, frozen=True):
+    """A user's whole preference document."""
+
+    user: str
+    doc: dict[str, Any] = {}
+
+
+class EndpointRecord(msgspec.Struct, frozen=True):
+    """A registration of an address; or, with `gone_at`, what a `GoneRecord` says."""
+
+    user: str
+    channel: str
+    id: str
+    platform: str | None = None
+    address: str | None = None
+    state: str = "active"
+    registered_at: Exact = 0
+    gone_at: Exact | msgspec.UnsetType = msgspec.UNSET
+
+
+class GoneRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider's word that an address is dead; holds only for registrations not newer than `gone_at`."""
+
+    user: str
+    channel: str
+    id: str
+    state: str = "invalid"
+    gone_at: int
+
+
+class ProfileRecord(msgspec.Struct, frozen=True):
+    """A user's locale and name."""
+
+    user: str
+    locale: str | None = None
+    name: str | None = None
+
+
+class FollowRecord(msgspec.Struct, frozen=True):
+    """Somebody follows somebody, or does so no more."""
+
+    followee: str
+    follower: str
+    on: bool = True
+
+
+class SegmentRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Some members of a segment; or, with `chunks`, that its version has so many such records and counts from here."""
+
+    segment: str
+    version: str | int
+    chunk: int | None = None
+    users: list[str] | None = None
+    chunks: int | None = None
+
+
+class ReadRecord(msgspec.Struct, frozen=True):
+    """A user read his inbox up to a time; null: everything."""
+
+    user: str
+    up_to: Exact | None = None
+
+
+class Kill(msgspec.Struct, frozen=True):
+    """A kill switch, set or lifted; with scope `door` the sender's door at the gateways."""
+
+    scope: Literal["all", "sender", "type", "channel", "campaign", "door"]
+    value: str | None = None
+    """Whom it names; of no meaning for scope `all`."""
+    on: bool = True
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        """:raises ValueError: it names nobody."""
+        if self.scope != "all" and not self.value:
+            raise ValueError(f"a switch of scope {self.scope} needs a value")
+
+    @property
+    def switch(self) -> tuple[str, str]:
+        """Scope and value, which is empty for scope `all`."""
+        return self.scope, "" if self.scope == "all" else (self.value or "")
+
+
+PREFERENCE = Schema("preference", PreferenceRecord)
+ENDPOINT = Schema("endpoint", EndpointRecord)
+GONE = Schema("endpoint", GoneRecord)
+PROFILE = Schema("profile", ProfileRecord)
+FOLLOW = Schema("follow", FollowRecord)
+SEGMENT = Schema("segment", SegmentRecord)
+READ = Schema("read", ReadRecord)
+KILL = Schema("kill", Kill)
+
+SETTINGS: Mapping[str, Schema[Any]] = {
+    PREFERENCES: PREFERENCE,
+    ENDPOINTS: ENDPOINT,
+    PROFILES: PROFILE,
+    FOLLOWS: FOLLOW,
+    SEGMENTS: SEGMENT,
+    READS: READ,
+    CONTROL: KILL,
+}
+"""By topic. `GONE` is read as `ENDPOINT`."""
+Setting = PreferenceRecord | EndpointRecord | ProfileRecord | FollowRecord | ReadRecord | Kill
+"""What counts by itself; a segment needs several records."""
