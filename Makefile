@@ -9,7 +9,7 @@ help:
 	@echo "make run      the whole system with a demo workload; Ctrl-C stops it"
 	@echo "make install  .venv from requirements.lock; the command is then .venv/bin/carillon"
 	@echo "make test     all tests     make check  format, lint, types, layers, tidy"
-	@echo "make bench    the figures   make lock   requirements.lock anew from pyproject.toml"
+	@echo "make bench    the figures   make lock   requirements.lock from pyproject.toml"
 
 install:
 	@PYTHON="$(PYTHON)" infra/venv.sh

@@ -58,7 +58,7 @@ class _Found:
 
 
 def _order(row: StoredRow) -> tuple[int, int]:
-    """Rows in the page go by the latest item's time, then by number."""
+    """Rows are in the order of the latest item's time, then of their number."""
     return row.at, row.number
 
 

@@ -68,7 +68,7 @@ class Directory:
     def __init__(self, path: Path) -> None:
         """Open or begin it.
 
-        :raises StateVersionError: written by another version of this program; delete the file, it is read anew.
+        :raises StateVersionError: written by another version of this program; delete the file, it is read again.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
@@ -78,7 +78,7 @@ class Directory:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, LAYOUT_VERSION):
             self._db.close()
-            raise StateVersionError(f"directory of version {version}; delete {path.name} to read it anew from the log")
+            raise StateVersionError(f"directory of version {version}; delete {path.name} to read it again from the log")
         self._db.executescript(_LAYOUT)
         self._db.execute(f"PRAGMA user_version={LAYOUT_VERSION}")
 

@@ -98,7 +98,7 @@ class Follower:
         if position is not None and position > (end := self._log.end_offset(*place)):
             raise LogError(
                 f"{place[0]}/{place[1]} ends at {end} and was followed to {position}: the log has lost records or is "
-                "another one; bring it back, or stop and delete the gateway's state directory to begin anew"
+                "another one; bring it back, or stop and delete the gateway's state directory to read it again"
             )
         if position is None and place[0] in self._since:
             return self._log.offset_at(*place, self._since[place[0]])

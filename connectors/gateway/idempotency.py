@@ -163,7 +163,7 @@ class RocksAdmissionStore:
     def __init__(self, directory: Path) -> None:
         """Open or begin the store.
 
-        :raises StateVersionError: written by another version of this program; delete the directory to begin anew.
+        :raises StateVersionError: written by another version of this program; delete the directory to start empty.
         :raises StoreUnavailableError: it cannot be opened, for instance because another process has it.
         """
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ class RocksAdmissionStore:
             self._db = Rdict(str(self._directory), _options())
             version = self._db.get(b"v")
         except Exception as error:  # rocksdict raises plain Exception
-            remedy = f"if it is damaged, delete {self._directory} to begin anew: the flow behind catches repeats"
+            remedy = f"if it is damaged, delete {self._directory} to start empty: the flow behind catches repeats"
             raise StoreUnavailableError(f"admission store: {error}; {remedy}") from error
         self._next_due_ms, self._failed = 0, False
         self._check_version(version)
@@ -191,7 +191,7 @@ class RocksAdmissionStore:
             self._db.put(b"v", bytes([LAYOUT_VERSION]))
         elif version != bytes([LAYOUT_VERSION]):
             self._db.close()
-            raise StateVersionError("admission store of another version; delete state/gateway/admission to begin anew")
+            raise StateVersionError("admission store of another version; delete state/gateway/admission to start empty")
 
     async def reserve(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
         """See `AdmissionStore`; atomic because nothing else runs meanwhile and one process owns the directory."""

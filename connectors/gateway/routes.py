@@ -35,7 +35,7 @@ class Route:
     """operationId of the OpenAPI document, and label of its metrics."""
     method: str
     path: str
-    """`{name}` stands for one segment."""
+    """`{name}` matches one segment."""
     callers: frozenset[str] | Callers
     """Roles of service keys, or users, or everybody."""
     summary: str

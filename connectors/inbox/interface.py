@@ -4,7 +4,7 @@ One store holds the key groups of one partition of topic `inbox`: so it has one 
 says where that writer goes on. The laws that every implementation keeps are in `tests/connectors/inbox`:
 
 - A commit is all or nothing: rows, marks, totals and offset are those before it or those after it, also after kill -9.
-- Pages go by (time of the latest item, number), newest first, without gap or repeat while nothing changes.
+- Pages are ordered by (time of the latest item, number), newest first, without gap or repeat while nothing changes.
 - A reader sees every commit that was complete when it was asked; what it showed does not go back.
 """
 

@@ -1,7 +1,7 @@
 """The log at the end of a dataflow: a sink that holds the epoch.
 
-An epoch completes only when its outputs are in the log. An append that failed ends the flow, which goes on at its last
-complete epoch: at least once, nothing is lost.
+An epoch is complete only when its outputs are in the log. A failed append ends the flow, which goes on after its last
+complete epoch: nothing is lost, and some outputs may be appended twice.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ class LogSink(FixedPartitionedSink[NewRecord | list[NewRecord], None]):
     """Appends records, or lists of them, that come as (key, record) with the key of `sink_key`.
 
     All records of one partition pass through one of `lanes` sink partitions, so their order is that of arrival there; a
-    list must hold records of one partition, or of partitions whose order does not matter. What a call brings is
-    appended durably before it returns, or, with a `linger`, at the latest by a call after that time, by the end of
-    the epoch, or when `buffer_max` records wait. A failed append raises and ends the flow: nothing is skipped, the
-    epoch stays open.
+    list must hold records of one partition, or of partitions whose order does not matter. The records of a call are
+    in the log when it returns; with a `linger`, at the latest by a call after that time, by the end of the epoch, or
+    when `buffer_max` records wait. A failed append raises and ends the flow: nothing is skipped, the epoch stays open.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
-"""The log at the begin of a dataflow: a source on credit, with ticks.
+"""The log at the start of a dataflow: a source on credit, with ticks.
 
-The flow keeps its offsets itself and tells the source where to begin; what followed the last complete epoch is read
-again.
+The flow keeps its offsets itself and gives the source the offsets to start with. After a crash the records that follow
+the last complete epoch are read again.
 
-Bytewax asks for one source partition per partition number (`p000`, `p001`, ...), so that a recovery store fits whatever
-the number of workers. But source partitions of a worker wait for each other at every end of an epoch, and meanwhile the
-engine does not rest. So the first of a worker reads for all of them, through one reader, and the others end at once.
+Bytewax gets one source partition for each partition number (`p000`, `p001`, ...), so that a recovery store fits any
+number of workers. But source partitions of a worker wait for each other at every end of an epoch, and the engine does
+not sleep while they do. So the first one of a worker reads for all, through one reader, and the others end at once.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from connectors.log.interface import Log, Reader, Record
 from connectors.log.sharing import Partitions, SharedLog, logged
 
 AT_ONCE = datetime.fromtimestamp(0, UTC)
-"""What a source that waits by itself says to `next_awake`: long past, and never the time as of then. The engine sleeps
-from the begin of `next_batch` to what it is told, and does so after the call: a call that took as long as an outage of
-the brokers would be followed by a sleep of the same length.
+"""What a source that waits by itself answers to `next_awake`: a time long past, and never "now". The engine counts the
+sleep from the start of `next_batch`, and sleeps after the call: a call that took as long as an outage of the brokers
+would be followed by a sleep of the same length.
 """
 SHORT_WAIT = timedelta(milliseconds=10)
 """While other steps of the worker, or other workers, may need it."""
@@ -51,8 +51,8 @@ class LogSource(FixedPartitionedSource[Item, None]):
     """Reads topics and emits lists of records, each of one partition number, and ticks.
 
     Order is kept per topic and partition. At most `budget` records per partition number enter an epoch. They are handed
-    out in portions of a megabyte, and before each it is asked whether the partition has room: a record may hold
-    thousands of recipients, so nobody is over his bound by more than a portion.
+    out in portions of a megabyte, and only while the partition has room. A record may hold thousands of recipients, so
+    a bound may be exceeded by one portion.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class LogSource(FixedPartitionedSource[Item, None]):
         `start(topic, partition)` gives the first offset.
         `drain()`: when it turns true, the source ends, which commits the last epoch. With `drain_within` it first reads
         on to where its topics ended at that moment, for at most that long.
-        `on_epoch()` is called once in a process at the begin of every epoch but the first, by whichever of its workers
-        begins it: the epoch before is complete on all workers and its outputs are in the log. After a clean drain the
+        `on_epoch()` is called once in a process at the start of every epoch but the first, by the worker that starts it
+        first: the last epoch is then complete on all workers, and its outputs are in the log. After a clean drain the
         last epoch is complete when the run returns.
         `tick`: at the start and after each interval a tick comes for every partition number that `ticks`.
-        `mine(number)`: whether this process reads the partitions of that number; of a cluster's processes exactly one
-        must say so, and it is the one that holds the state behind them.
+        `mine(number)`: whether this process reads the partitions of that number; in a cluster exactly one process must
+        say so, the one that holds their state.
         `has_room(number)`: whether records of that number may be read now; a drain is never held up.
         `wait()`: how long a call may wait for a record; timers of the flow may be late by that much.
         """
@@ -108,7 +108,7 @@ class LogSource(FixedPartitionedSource[Item, None]):
 
 
 class _Told(NamedTuple):
-    """What the source was told, see there."""
+    """The source's arguments, see there."""
 
     drain: Callable[[], bool]
     drain_within: timedelta

@@ -23,7 +23,7 @@ from state.ledger import records_of
 _LINES = 5_000
 _OTHERS = (
     "sequence and inbox restore themselves from exports and the log, schedule from its topic, deliver from attempts; "
-    "P0 goes by its own store and by the ledger"
+    "P0 has its own store and the ledger"
 )
 
 

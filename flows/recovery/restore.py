@@ -230,7 +230,7 @@ def ensure_groups(
 def _groups_missing(home: Home, groups: list[int]) -> str:
     return (
         f"{home.path}: has nothing, or too old a state, of {len(groups)} key groups (the first is {groups[0]}), and"
-        f" retention has removed the begin of topic {TOPIC}; no sound export in {home.exports / home.flow} goes on from"
+        f" retention has removed the start of topic {TOPIC}; no sound export in {home.exports / home.flow} goes on from"
         f" what is left. Restore the state directory or an export, or stop the system and rebuild from the archive:"
         f" carillon replay {home.data_dir} --rebuild-state"
     )

@@ -241,7 +241,7 @@ def _read(path: Path) -> tuple[list[tuple[int, RecordLocation]], dict[RecordLoca
     try:
         return _decode(content)
     except (struct.error, ValueError) as error:
-        _logger.warning("poison_journal_damaged", file=path.name, cause=str(error), effect="counting begins anew")
+        _logger.warning("poison_journal_damaged", file=path.name, cause=str(error), effect="counting starts again")
         return [], {}
 
 

@@ -22,7 +22,7 @@ from state.model.errors import LogError, StateDamagedError, StateError, StateVer
 
 COMMITS = 60
 SEEDS = range(8)
-REMEDIES = ("restore", "delete it", "begin anew", "point --data", "move it away")
+REMEDIES = ("restore", "delete it", "start empty", "read it again", "point --data", "move it away")
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ PLACES = [
 EXACT = ("log",)
 """What nothing else can make up for: all of it, or a refusal."""
 LANES = ("deliver", "transactional")
-"""Whose file may be missing: they begin anew and go by `attempts` and the ledger."""
+"""Whose file may be missing: they start empty and read `attempts` and the ledger."""
 
 
 SQLITE = (*EXACT, *LANES)

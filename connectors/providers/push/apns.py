@@ -63,7 +63,7 @@ class ApnsOptions:
         """:raises ConfigurationError: naming the key and the remedy."""
         for name in ("team_id", "key_id", "topic"):
             if not getattr(self, name):
-                raise ConfigurationError(f"providers.apns.{name}: missing; it stands in the developer account")
+                raise ConfigurationError(f"providers.apns.{name}: missing; find it in the developer account")
         if self.signing_key is None:
             raise ConfigurationError("providers.apns.signing_key: missing; name the .p8 file of the key")
         if not self.origin.startswith("https://"):

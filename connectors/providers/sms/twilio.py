@@ -59,7 +59,7 @@ class TwilioOptions:
         """:raises ConfigurationError: naming the key and the remedy."""
         for name in ("account_sid", "auth_token", "sender"):
             if not getattr(self, name):
-                raise ConfigurationError(f"providers.twilio.{name}: missing; it stands in the account's console")
+                raise ConfigurationError(f"providers.twilio.{name}: missing; find it in the account's console")
 
 
 def message_key(key: str) -> str:

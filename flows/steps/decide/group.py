@@ -194,7 +194,7 @@ class GroupDecider:
 
     def _check(self, record: Work) -> None:
         if record.g not in (None, self.group):
-            raise MalformedRecordError(f"work: a record of key group {record.g} stands at one of {self.group}")
+            raise MalformedRecordError(f"work: a record of key group {record.g} came to group {self.group}")
         if not 0 <= record.stamp < _STAMP_MAX:
             raise MalformedRecordError("work: the stamp is no time in ms")
 

@@ -1,1 +1,1 @@
-"""Sources of the flows: the log by lane, one owner, ticks, and how each shows that it gets on."""
+"""Sources of the flows: one with a single owner, and how each shows that it makes progress."""

@@ -1,9 +1,9 @@
 """A flow whose work must be done by one owner at a time, whatever number of workers and processes run it.
 
-The owner is a source partition that only the cluster's first process offers: it reads, decides and hands out records
-of the log, without an exchange between reading and deciding that another number of workers would place elsewhere. The
-other workers only share the sink. An epoch's records are in the log when the next epoch begins (the sink holds it), so
-that is when the owner makes its state durable: never ahead of its outputs (DECISIONS, State one epoch behind).
+The owner is a source partition that only the cluster's first process offers. It reads, decides and hands out records of
+the log. There is no exchange between reading and deciding, so the number of workers changes nothing; they only share
+the sink. The records of an epoch are in the log when the next epoch begins. Then the owner makes its state durable, so
+that it is never ahead of its outputs (DECISIONS, State one epoch behind).
 """
 
 from __future__ import annotations

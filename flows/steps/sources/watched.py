@@ -1,4 +1,4 @@
-"""Sources that tell when they are asked for more: what a flow's sign of life is made of (`flows.process.liveness`)."""
+"""Sources that note when they are asked for more: the flow's sign of life is made of it (`flows.process.liveness`)."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ class TransactionalStrategy:
             self._store.take_over(before, taken.totals, taken.lost)
         if taken.decided and new:
             _logger.warning(
-                "a store begins anew behind decisions on the ledger",
+                "a store without state finds decisions on the ledger",
                 lane=self._number, decisions=len(taken.decided), deliveries_lost=sum(taken.lost.values()),
             )  # fmt: skip
         return taken, before
