@@ -7,17 +7,21 @@ A document with both gets 400 and all its field errors: 403 is given only to wha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+import msgspec
 import orjson
 
 from operators import identity, validate
-from operators.validate import Check, Complaint, check_fields
+from operators.validate import document_errors
+from state.model.addresses import address_complaint
 from state.model.admission import Admitted, FieldError, RefusedRequest, RepeatCheck, Sender, child_path
-from state.model.event import CHANNELS, SCHEMA_VERSION, Event, RawEvent, resolve
+from state.model.documents import FAN_OUT_NEEDS, Document, KillSwitch, NewEndpoint, NewEvent, payload, unicode_text
+from state.model.event import SCHEMA_VERSION, Event, RawEvent, resolve
 from state.model.registry import DAY_MS, Registry, TypeProfile
 
 EVENT_ID_WINDOW_MS = DAY_MS
@@ -26,36 +30,7 @@ EVENT_ID_WINDOW_MS = DAY_MS
 WARNINGS_MAX = 100
 """Warnings that one answer names."""
 
-_NEEDS = {"DIRECT": "target", "FOLLOWERS": "actor", "SEGMENT": "segment"}
-
-
-def _addresses(value: Any) -> Complaint | None:
-    if not isinstance(value, dict) or not all(isinstance(name, str) and name in CHANNELS for name in value):
-        return "is no object of channels and addresses", "use the channels " + ", ".join(CHANNELS)
-    named = (address for address in value.values() if address is not None)
-    return next((complaint for address in named if (complaint := validate.address(address)) is not None), None)
-
-
-def _server_owned(_value: Any) -> Complaint | None:
-    return "is set by the gateway", "remove it"
-
-
-_FIELDS: dict[str, Check] = {
-    **dict.fromkeys(
-        ("event_id", "idempotency_key", "type", "actor", "target", "object", "segment", "sender_id", "parent_event_id"),
-        validate.text,
-    ),
-    "priority": validate.one_of("P0", "P1", "P2"),
-    "fan_out_type": validate.one_of("DIRECT", "FOLLOWERS", "SEGMENT", "BROADCAST"),
-    "payload": validate.payload,
-    "ttl_ms": validate.integer,
-    "created_at": validate.integer,
-    "deliver_at": validate.integer,
-    "to": _addresses,
-    "schema_version": validate.positive,
-    "retracts": validate.boolean,
-    "ingested_at": _server_owned,
-}
+_FIELDS = frozenset(NewEvent.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +59,14 @@ class Rules:
         event = resolve(raw, self.registry, ingested_at=now_ms)
         return Admitted(event, claim(event, given=given, repeat_window_ms=profile.repeat_window_ms))
 
-    def preference_errors(self, document: Any) -> Sequence[FieldError]:
-        """See `validate.preference_errors`."""
-        return validate.preference_errors(document)
-
     def preference_warnings(self, document: Any) -> Sequence[FieldError]:
         """See `AdmissionRules.preference_warnings`."""
         return preference_warnings(document, self.registry)
 
-    def record_errors(self, kind: str, document: Any) -> Sequence[FieldError]:
-        """See `validate.record_errors`."""
-        return validate.record_errors(kind, document)
+    def document_errors(self, document: Any, kind: type[Document]) -> Sequence[FieldError]:
+        """See `AdmissionRules.document_errors`."""
+        errors = document_errors(document, kind)
+        return errors or _RELATIONS.get(kind, _no_relation)(document)
 
     def text_errors(self, path: str, value: Any) -> Sequence[FieldError]:
         """See `validate.text_errors`."""
@@ -103,6 +75,28 @@ class Rules:
     def profile(self, type_name: str) -> TypeProfile:
         """See `Registry.profile`."""
         return self.registry.profile(type_name)
+
+
+def _kill_errors(switch: dict[str, Any]) -> list[FieldError]:
+    if switch["scope"] != "all" and switch.get("value") is None:
+        return [FieldError("value", "is missing", "name the sender, type, channel or campaign")]
+    return []
+
+
+def _no_relation(_document: Any) -> list[FieldError]:
+    return []
+
+
+def _endpoint_errors(endpoint: dict[str, Any]) -> list[FieldError]:
+    complaint = address_complaint(endpoint["channel"], endpoint["address"])
+    return [] if complaint is None else [FieldError("address", *complaint)]
+
+
+_RELATIONS: dict[type[Document], Callable[[Any], list[FieldError]]] = {
+    KillSwitch: _kill_errors,
+    NewEndpoint: _endpoint_errors,
+}
+"""What the members of a document ask of each other."""
 
 
 def preference_warnings(document: dict[str, Any], registry: Registry) -> list[FieldError]:
@@ -125,10 +119,11 @@ def preference_warnings(document: dict[str, Any], registry: Registry) -> list[Fi
 
 def field_errors(body: Any, registry: Registry) -> list[FieldError]:
     """Everything that makes it 400: the fields, each for itself, then what fan-out and `to` ask of each other."""
-    errors = check_fields(body, _FIELDS, required=("type",), strict=not _is_newer(body))
+    document = {name: body[name] for name in _FIELDS & body.keys()} if _is_newer(body) else body
+    errors = [] if _is_plain(document) else document_errors(document, NewEvent)
     if not isinstance(body, dict):
         return errors
-    wrong = {error.path for error in errors}
+    wrong = {re.split(r"[.\[]", error.path, maxsplit=1)[0] for error in errors}
     profile = None if "type" in wrong else registry.profile(body["type"])
     if "fan_out_type" not in wrong:
         fan_out = body.get("fan_out_type") or "DIRECT"
@@ -143,6 +138,19 @@ def _is_newer(body: Any) -> bool:
     return isinstance(version, int) and version > SCHEMA_VERSION
 
 
+def _is_plain(body: Any) -> bool:
+    """Whether the document is without error, as nearly every event is: a fast look, which names none."""
+    try:
+        event = msgspec.convert(body, NewEvent)
+    except msgspec.ValidationError:
+        return False
+    return (
+        event.to is None
+        and all(unicode_text(value) is None for value in body.values() if isinstance(value, str))
+        and (event.payload is None or payload(event.payload) is None)
+    )
+
+
 def _raw_event(body: dict[str, Any]) -> RawEvent:
     known = {name: value for name, value in body.items() if name in _FIELDS}
     known["event_id"] = body.get("event_id") or ""
@@ -151,10 +159,11 @@ def _raw_event(body: dict[str, Any]) -> RawEvent:
 
 def fan_out_errors(fan_out: str, body: dict[str, Any], profile: TypeProfile | None) -> list[FieldError]:
     """RULES 1: what the fan-out needs, and only fan-outs that the type allows (an unregistered type: 403 elsewhere)."""
-    errors = []
-    needed = _NEEDS.get(fan_out)
-    if needed is not None and body.get(needed) is None:
-        errors.append(FieldError(needed, f"is missing, {fan_out} needs it", f"send {needed}"))
+    errors = [
+        FieldError(needed, f"is missing, {fan_out} needs it", f"send {needed}")
+        for needed in FAN_OUT_NEEDS[fan_out]
+        if body.get(needed) is None
+    ]
     if profile is not None and profile.registered and fan_out not in profile.fan_out:
         allowed = " or ".join(profile.fan_out)
         errors.append(FieldError("fan_out_type", f"{fan_out} is not for this type", f"send {allowed}"))

@@ -16,11 +16,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 import structlog
 
+from connectors.gateway.answers import Accepted
 from connectors.gateway.guard import Guard
 from connectors.gateway.idempotency import AdmissionStore, Reservation, ReserveOutcome
 from connectors.gateway.problems import ProblemError, retry_later
@@ -40,13 +41,6 @@ class RecordAppender(Protocol):
     async def append(self, records: Sequence[NewRecord]) -> list[int]:
         """Store the records durably, in order."""
         ...
-
-
-class Accepted(NamedTuple):
-    """An event that will not be lost: 202 if it is new, 200 for a repeat."""
-
-    status: int
-    event_id: str
 
 
 Outcome = Accepted | ProblemError

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import cache
 
 import structlog
 
@@ -222,8 +223,12 @@ def build_app(
         routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
     health = Health({"log_read": lambda: parts.follower.caught_up})
 
-    async def describe(_request: ApiRequest) -> ApiResponse:
+    @cache
+    def document() -> ApiResponse:
         return json_response(200, openapi.document(routes))
+
+    async def describe(_request: ApiRequest) -> ApiResponse:
+        return document()
 
     routes += calls.monitor_calls(health, describe)
     return App(options, parts, routes)

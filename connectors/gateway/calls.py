@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Any
 
-from connectors.gateway import schemas
+from msgspec import Meta
+
+from connectors.gateway import answers, schemas
 from connectors.gateway.devices import Devices
 from connectors.gateway.host import Host
 from connectors.gateway.inbox_calls import LIMIT_DEFAULT, LIMIT_MAX, Inbox
@@ -12,13 +15,23 @@ from connectors.gateway.notifications import NDJSON, Kept, Posts, Progress
 from connectors.gateway.ops import Health, Switches
 from connectors.gateway.preferences import IF_MATCH, Preferences
 from connectors.gateway.routes import Callers, Handler, Route
-from connectors.gateway.segments import MEDIA_TYPES, Segments
+from connectors.gateway.segments import Segments
+from state.model.documents import (
+    Follow,
+    KillSwitch,
+    NewDevice,
+    NewEndpoint,
+    NewEvent,
+    PreferenceDocument,
+    Profile,
+    ReadUpTo,
+)
 
 PRODUCERS = frozenset(("producer", "p0"))
 HOST = frozenset(("producer",))
 OPS = frozenset(("ops",))
 _JSON = "application/json"
-_TEXT_LINES = {"type": "string"}
+_MERGE = "application/merge-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,53 +57,63 @@ class OrdinaryHandlers:
 
 def producer_calls(handlers: ProducerHandlers) -> list[Route]:
     """Posting, progress, cancelling."""
-    limited = (409, 429, 503)
     return [
         Route(
             "postNotification", "POST", "/v1/notifications", PRODUCERS, "Send one event",
-            handlers.posts.post, {202: schemas.ACCEPTED, 200: schemas.ACCEPTED}, limited,
-            body={_JSON: schemas.EVENT},
+            'For instance `{"type":"like","actor":"ada","target":"grace","object":"photo1"}`. '
+            "202 comes when the event is safe in the log. A repeat of an accepted event is 200 and names the original "
+            "one; another body under the same idempotency_key is 409.",
+            handlers.posts.post, {202: answers.Accepted, 200: answers.Accepted}, (409, 429, 503),
+            body={_JSON: NewEvent},
         ),
         Route(
             "postNotifications", "POST", "/v1/notifications/batch", PRODUCERS, "Send many events",
-            handlers.posts.post_batch, {200: schemas.BATCH_ANSWER}, (429, 503),
-            body={_JSON: schemas.list_of(schemas.EVENT), NDJSON: _TEXT_LINES},
+            "A JSON array, or NDJSON, of at most 256 KiB. Each event is judged by itself, and answered in its place.",
+            handlers.posts.post_batch, {200: schemas.BatchAnswer}, (429, 503),
+            body={_JSON: schemas.Batch, NDJSON: schemas.Lines},
         ),
         Route(
             "getNotification", "GET", "/v1/notifications/{event_id}", PRODUCERS, "How far an event is",
-            handlers.progress.get, {200: schemas.PROGRESS}, (404, 503),
+            "Of the sender's own events, for 24 hours after acceptance or, if it was kept, after its release.",
+            handlers.progress.get, {200: answers.EventProgress}, (404, 503),
         ),
         Route(
             "cancelNotification", "DELETE", "/v1/notifications/{event_id}", PRODUCERS, "Cancel an event kept for later",
-            handlers.kept.cancel, {200: schemas.ACCEPTED}, (404, 409, 503), needs_directory=True,
+            "Its event_id and key are free again. 409: it was released already, or never kept.",
+            handlers.kept.cancel, {200: answers.Cancelled}, (404, 409, 503), needs_directory=True,
         ),
     ]  # fmt: skip
 
 
 def host_calls(host: Host, segments: Segments) -> list[Route]:
     """What the host application says of its users."""
-    files = {name: _TEXT_LINES for name in MEDIA_TYPES if name != _JSON}
     return [
         Route(
             "putEndpoint", "PUT", "/v1/users/{user}/endpoints/{channel}/{id}", HOST, "Set an address of a user",
-            host.put_endpoint, {200: schemas.REGISTERED}, body={_JSON: schemas.ENDPOINT}, needs_directory=True,
+            "Registered again, it is replaced. A push token that another user had moves to this one.",
+            host.put_endpoint, {200: answers.EndpointStored}, body={_JSON: NewEndpoint}, needs_directory=True,
         ),
         Route(
             "deleteEndpoint", "DELETE", "/v1/users/{user}/endpoints/{channel}/{id}", HOST, "Remove an address",
+            "Nothing goes there any more.",
             host.delete_endpoint, {204: None}, (404,), needs_directory=True,
         ),
         Route(
             "putUser", "PUT", "/v1/users/{user}", HOST, "Set a user's locale and name",
-            host.put_user, {200: schemas.PROFILE_ANSWER}, body={_JSON: schemas.PROFILE},
+            "As a whole: what is absent is forgotten. Texts are in the language of the locale, or in English.",
+            host.put_user, {200: answers.ProfileStored}, body={_JSON: Profile},
         ),
         Route(
             "postFollows", "POST", "/v1/follows", HOST, "Say who follows whom",
-            host.post_follows, {200: schemas.STORED},
-            body={_JSON: schemas.list_of(schemas.FOLLOW), NDJSON: _TEXT_LINES},
+            "A JSON array, or NDJSON, of at most 256 KiB: stored as a whole or not at all.",
+            host.post_follows, {200: answers.FollowsStored},
+            body={_JSON: list[Follow], NDJSON: schemas.Lines},
         ),
         Route(
             "putSegment", "PUT", "/v1/segments/{segment}", HOST, "Replace the members of a segment",
-            segments.put, {200: schemas.SEGMENT_ANSWER}, body={_JSON: schemas.SEGMENT_LIST, **files},
+            "A list of at most 8 MiB, or a file of any length with a column `user`. It counts as a whole, for events "
+            "accepted from then on.",
+            segments.put, {200: answers.SegmentStored}, body=schemas.SEGMENT_BODIES,
         ),
     ]  # fmt: skip
 
@@ -98,29 +121,39 @@ def host_calls(host: Host, segments: Segments) -> list[Route]:
 def user_calls(handlers: OrdinaryHandlers) -> list[Route]:
     """What users say and see of themselves."""
     preferences, devices = handlers.preferences, handlers.devices
-    if_match = {"If-Match": {"type": "string", "pattern": IF_MATCH}}
+    if_match = {
+        "If-Match": Annotated[
+            str, Meta(pattern=IF_MATCH, examples=['"1"', "*"], description="ETags of versions, or *.")
+        ]
+    }
+    etag = {"ETag": Annotated[str, Meta(description="Names this version of the document.")]}
     calls = [
         Route(
             "getPreferences", "GET", "/v1/preferences", Callers.USER, "One's preferences",
-            preferences.get, {200: schemas.PREFERENCES}, needs_directory=True,
+            "The document as it is stored: what is absent has its default.",
+            preferences.get, {200: PreferenceDocument}, needs_directory=True, answer_headers=etag,
         ),
         Route(
             "putPreferences", "PUT", "/v1/preferences", Callers.USER, "Replace one's preferences",
-            preferences.put, {200: schemas.PREFERENCES}, (412,), body={_JSON: schemas.PREFERENCES},
-            headers=if_match, needs_directory=True,
+            "Whole documents are stored. With If-Match only the version named is replaced.",
+            preferences.put, {200: answers.PreferencesStored}, (412,), body={_JSON: PreferenceDocument},
+            headers=if_match, needs_directory=True, answer_headers=etag,
         ),
         Route(
             "patchPreferences", "PATCH", "/v1/preferences", Callers.USER, "Merge into one's preferences (RFC 7396)",
-            preferences.patch, {200: schemas.PREFERENCES}, (412,),
-            body={"application/merge-patch+json": {"type": "object"}, _JSON: {"type": "object"}},
-            headers=if_match, needs_directory=True,
+            "An object of what changes; null removes. What comes out must be valid as a whole.",
+            preferences.patch, {200: answers.PreferencesStored}, (412,),
+            body={_MERGE: PreferenceDocument, _JSON: PreferenceDocument},
+            headers=if_match, needs_directory=True, answer_headers=etag,
         ),
         Route(
             "registerDevice", "POST", "/v1/devices/register", Callers.USER, "Register a push token",
-            devices.register, {200: schemas.DEVICE_ANSWER}, body={_JSON: schemas.DEVICE}, needs_directory=True,
+            "The device is the session's user's from then on, and nobody else's. The oldest of more than ten goes.",
+            devices.register, {200: answers.DeviceStored}, body={_JSON: NewDevice}, needs_directory=True,
         ),
         Route(
             "deleteDevice", "DELETE", "/v1/devices/{device_id}", Callers.USER, "Remove a device",
+            "Nothing goes there any more.",
             devices.unregister, {204: None}, (404,), needs_directory=True,
         ),
     ]  # fmt: skip
@@ -129,16 +162,20 @@ def user_calls(handlers: OrdinaryHandlers) -> list[Route]:
 
 def inbox_calls(inbox: Inbox) -> list[Route]:
     """The inbox, where this process has its store to read."""
-    limit = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}
+    query: dict[str, Any] = {
+        "limit": Annotated[int, Meta(ge=1, le=LIMIT_MAX, description=f"Rows of a page. Absent: {LIMIT_DEFAULT}.")],
+        "cursor": Annotated[str, Meta(description="Of the page before.")],
+    }
     return [
         Route(
             "getInbox", "GET", "/v1/notifications/inbox", Callers.USER, "A page of one's inbox",
-            inbox.get, {200: schemas.INBOX_PAGE}, (503,), query={"limit": limit, "cursor": {"type": "string"}},
-            needs_directory=True,
+            "Rows newest first, and how many of the whole inbox are unread.",
+            inbox.get, {200: answers.InboxPage}, (503,), query=query, needs_directory=True,
         ),
         Route(
             "readInbox", "POST", "/v1/notifications/inbox/read", Callers.USER, "Mark one's inbox as read",
-            inbox.read, {200: schemas.READ}, body={_JSON: schemas.READ}, body_required=False,
+            "Up to the position of a page that was shown, or everything. The next page shows it.",
+            inbox.read, {200: answers.ReadStored}, body={_JSON: ReadUpTo}, body_required=False,
         ),
     ]  # fmt: skip
 
@@ -148,7 +185,8 @@ def ops_calls(switches: Switches) -> list[Route]:
     return [
         Route(
             "setKillSwitch", "POST", "/v1/ops/kill", OPS, "Set or lift a kill switch",
-            switches.kill, {200: schemas.KILL_ANSWER}, body={_JSON: schemas.KILL},
+            "Decisions obey from its place in the log on, sends within seconds. Scope door closes a sender's door.",
+            switches.kill, {200: answers.SwitchStored}, body={_JSON: KillSwitch},
         )
     ]  # fmt: skip
 
@@ -157,11 +195,20 @@ def monitor_calls(health: Health, openapi: Handler) -> list[Route]:
     """The explicit list of what needs no credential."""
     public = Callers.PUBLIC
     return [
-        Route("getHealth", "GET", "/healthz", public, "Alive", health.healthz, {200: schemas.HEALTH}),
         Route(
-            "getReadiness", "GET", "/readyz", public, "Fit for work",
-            health.readyz, {200: schemas.READY, 503: schemas.READY},
+            "getHealth", "GET", "/healthz", public, "Alive", "The process lives.",
+            health.healthz, {200: answers.Health},
         ),
-        Route("getMetrics", "GET", "/metrics", public, "Prometheus metrics", health.metrics, {200: None}),
-        Route("getOpenApi", "GET", "/openapi.json", public, "This document", openapi, {200: {"type": "object"}}),
+        Route(
+            "getReadiness", "GET", "/readyz", public, "Fit for work", "Whether every check holds, by name.",
+            health.readyz, {200: answers.Readiness, 503: answers.Readiness},
+        ),
+        Route(
+            "getMetrics", "GET", "/metrics", public, "Metrics", "Every metric of this process, as Prometheus reads it.",
+            health.metrics, {200: None},
+        ),
+        Route(
+            "getOpenApi", "GET", "/openapi.json", public, "This document", "OpenAPI 3.1.",
+            openapi, {200: dict[str, Any]},
+        ),
     ]  # fmt: skip

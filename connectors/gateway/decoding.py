@@ -6,6 +6,7 @@ Readers differ in which of two members counts, so a document with two says diffe
 from __future__ import annotations
 
 import json
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -14,7 +15,18 @@ from connectors.gateway.problems import invalid
 from state.model.admission import FieldError, child_path
 from state.model.errors import UNDECODABLE
 
-_decoder = msgspec.json.Decoder()
+_WHOLE_MAX = 2**53
+
+
+def _number(text: str) -> float:
+    """A number with a fraction; 3.0 and 3 are one number in JSON (and in its RFC 8785 form), so both are whole."""
+    number = float(text)
+    if not isfinite(number):
+        raise msgspec.DecodeError("a number out of range")
+    return int(number) if number.is_integer() and abs(number) <= _WHOLE_MAX else number
+
+
+_decoder = msgspec.json.Decoder(float_hook=_number)
 
 
 def decode_json(body: bytes) -> Any:

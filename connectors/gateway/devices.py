@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 import xxhash
 
+from connectors.gateway.answers import DeviceStored
 from connectors.gateway.directory import ActiveEndpoint, Directory, address_hash
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
@@ -22,6 +23,7 @@ from connectors.gateway.records import endpoint_record
 from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import NewRecord
 from state.model.admission import AdmissionRules
+from state.model.documents import NewDevice
 
 _logger = structlog.get_logger(__name__)
 _STRIPES = 64
@@ -49,13 +51,12 @@ class Devices:
     async def register(self, request: ApiRequest) -> ApiResponse:
         """`POST /v1/devices/register`: a push token of the session's user."""
         body = await request.json(self._bytes_max)
-        errors = self._rules.record_errors("device", body)
+        errors = self._rules.document_errors(body, NewDevice)
         if errors:
             raise invalid(errors)
         endpoint = {"platform": body["platform"], "address": body["token"]}
         registered_at, removed = await self.put(request.caller().name, _PUSH, body["device_id"], endpoint)
-        answer = {"device_id": body["device_id"], "registered_at": registered_at, "removed": removed}
-        return json_response(200, answer)
+        return json_response(200, DeviceStored(body["device_id"], registered_at, removed))
 
     async def unregister(self, request: ApiRequest) -> ApiResponse:
         """`DELETE /v1/devices/{device_id}`: of the session's user; another's is not found."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
+from connectors.gateway.answers import EndpointStored, FollowsStored, ProfileStored
 from connectors.gateway.devices import Devices
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.notifications import batch_items
@@ -11,6 +14,7 @@ from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.records import follow_record, profile_record
 from connectors.gateway.writer import SettingWriter
 from state.model.admission import AdmissionRules, FieldError
+from state.model.documents import Follow, NewEndpoint, Profile
 
 _NOTHING = ApiResponse(204, b"")
 
@@ -40,14 +44,14 @@ class Host:
         """An address of a user."""
         user, channel, endpoint_id = self._named(request, "user", "channel", "id")
         body = await request.json(self._bytes_max)
-        document = {**body, "channel": channel} if isinstance(body, dict) and "channel" not in body else body
-        errors = self._rules.record_errors("endpoint", document)
+        document = {**body, "channel": channel} if isinstance(body, dict) and body.get("channel") is None else body
+        errors = self._rules.document_errors(document, NewEndpoint)
         if errors:
             raise invalid(errors)
         if document["channel"] != channel:
             raise invalid([FieldError("channel", "is not the one of the address", "leave it out")])
         registered_at, removed = await self._devices.put(user, channel, endpoint_id, document)
-        return json_response(200, {"id": endpoint_id, "registered_at": registered_at, "removed": removed})
+        return json_response(200, EndpointStored(endpoint_id, registered_at, removed))
 
     async def delete_endpoint(self, request: ApiRequest) -> ApiResponse:
         """An address that is none any more."""
@@ -59,11 +63,11 @@ class Host:
         """A user's locale and name, as a whole."""
         (user,) = self._named(request, "user")
         body = await request.json(self._bytes_max)
-        errors = self._rules.record_errors("profile", body)
+        errors = self._rules.document_errors(body, Profile)
         if errors:
             raise invalid(errors)
         await self._writer.append([profile_record(user, body, self._writer.partitions)])
-        return json_response(200, {"user": user, "locale": body.get("locale"), "name": body.get("name")})
+        return json_response(200, ProfileStored(user, body.get("locale"), body.get("name")))
 
     async def post_follows(self, request: ApiRequest) -> ApiResponse:
         """Who follows whom: a JSON array or NDJSON, stored as a whole or not at all."""
@@ -72,10 +76,10 @@ class Host:
         if errors:
             raise invalid(errors)
         await self._writer.append([follow_record(follow, self._writer.partitions) for follow in follows])
-        return json_response(200, {"stored": len(follows)})
+        return json_response(200, FollowsStored(len(follows)))
 
     def _follow_errors(self, place: int, follow: Any) -> list[FieldError]:
         if isinstance(follow, ProblemError):
             return [FieldError(f"[{place}]", "is no JSON", "send one JSON object a line")]
-        errors = self._rules.record_errors("follow", follow)
-        return [error._replace(path=f"[{place}].{error.path}".rstrip(".")) for error in errors]
+        errors = self._rules.document_errors(follow, Follow)
+        return [replace(error, path=f"[{place}].{error.path}".rstrip(".")) for error in errors]

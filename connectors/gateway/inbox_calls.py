@@ -10,10 +10,11 @@ import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
+from connectors.gateway import answers
+from connectors.gateway.answers import InboxItem, ReadStored
 from connectors.gateway.cursor import Cursors
 from connectors.gateway.decoding import decode_json
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
@@ -24,6 +25,7 @@ from connectors.inbox.interface import InboxPage, InboxReader
 from connectors.log.interface import Record
 from state.inbox.values import InboxRow
 from state.model.admission import AdmissionRules, FieldError
+from state.model.documents import ReadUpTo
 from state.model.errors import StateError, StoreUnavailableError
 
 LIMIT_DEFAULT = 20
@@ -106,13 +108,13 @@ class Inbox:
             raise retry_later(503, "the inbox cannot be read just now", 1000) from error
         return json_response(200, self._page(user, page, unread, read_up_to))
 
-    def _page(self, user: str, page: InboxPage, unread: int, read_up_to: int | None) -> dict[str, Any]:
-        return {
-            "items": [_item(row, read_up_to) for row in page.rows],
-            "unread": unread,
-            "up_to": max((row.at for row in page.rows), default=None),
-            "cursor": None if page.next is None else self._cursors.encode(user, page.next),
-        }
+    def _page(self, user: str, page: InboxPage, unread: int, read_up_to: int | None) -> answers.InboxPage:
+        return answers.InboxPage(
+            items=[_item(row, read_up_to) for row in page.rows],
+            unread=unread,
+            up_to=max((row.at for row in page.rows), default=None),
+            cursor=None if page.next is None else self._cursors.encode(user, page.next),
+        )
 
     def _unread(self, user: str, read_up_to: int) -> int:
         """Unread rows newer than the read: the newest ones, so few pages."""
@@ -132,27 +134,27 @@ class Inbox:
         user = request.caller().name
         raw = await request.body(self._bytes_max)
         body = decode_json(raw) if raw.strip() else {}
-        errors = self._rules.record_errors("read", body)
+        errors = self._rules.document_errors(body, ReadUpTo)
         if errors:
             raise invalid(errors)
         now_ms = self._clock()
         up_to = None if body.get("up_to") is None else min(body["up_to"], now_ms)  # what comes later is not read
         await self._writer.append([read_record(user, up_to, self._writer.partitions)])
         self._overlay.add(user, now_ms if up_to is None else up_to)
-        return json_response(200, {"up_to": up_to})
+        return json_response(200, ReadStored(up_to))
 
 
-def _item(row: InboxRow, read_up_to: int | None) -> dict[str, Any]:
-    return {
-        "type": row.type,
-        "object": row.object,
-        "first_event_id": row.first_event_id,
-        "count": row.count,
-        "actors": row.actors,
-        "at": row.at,
-        "read": row.read or (read_up_to is not None and row.at <= read_up_to),
-        "payload": None if row.payload is None else msgspec.Raw(row.payload),
-    }
+def _item(row: InboxRow, read_up_to: int | None) -> InboxItem:
+    return InboxItem(
+        type=row.type,
+        object=row.object,
+        first_event_id=row.first_event_id,
+        count=row.count,
+        actors=row.actors,
+        at=row.at,
+        read=row.read or (read_up_to is not None and row.at <= read_up_to),
+        payload=None if row.payload is None else msgspec.Raw(row.payload),
+    )
 
 
 def _limit(text: str | None) -> int:

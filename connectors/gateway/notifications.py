@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from connectors.gateway.admission import Accepted, Admission, Outcome, RecordAppender
+from connectors.gateway.admission import Admission, Outcome, RecordAppender
+from connectors.gateway.answers import Accepted, Cancelled, EventProgress, Problem
 from connectors.gateway.auth import Principal
 from connectors.gateway.decoding import decode_json
 from connectors.gateway.door import Door
@@ -77,7 +78,7 @@ class Posts:
         outcome = (await self._admission.admit((verdict,), trace))[0]
         if isinstance(outcome, ProblemError):
             return problem_response(outcome)
-        return json_response(outcome.status, outcome._asdict())
+        return json_response(outcome.status, outcome)
 
     async def post_batch(self, request: ApiRequest) -> ApiResponse:
         """Many events, each answered for itself, in order; a closed sender gets one answer for all."""
@@ -117,8 +118,8 @@ class Posts:
         return verdict
 
 
-def _document(outcome: Outcome) -> dict[str, Any]:
-    return outcome._asdict() if isinstance(outcome, Accepted) else outcome.document()
+def _document(outcome: Outcome) -> Accepted | Problem:
+    return outcome if isinstance(outcome, Accepted) else outcome.document()
 
 
 def batch_items(body: bytes, media_type: str) -> list[Any]:
@@ -213,7 +214,7 @@ class Kept:
             self._leave(event_id, answers)
         if not cancelled:
             raise ProblemError(409, "the event was released already", event_id=event_id)
-        return json_response(200, {"status": 200, "event_id": event_id})
+        return json_response(200, Cancelled(event_id=event_id))
 
     async def _is_cancelled(self, event_id: str, answers: asyncio.Queue[tuple[str, int]]) -> bool:
         await self._appender.append([cancel_record(event_id)])
@@ -246,14 +247,14 @@ class Progress:
         return json_response(200, _progress(known, outcomes or {}))
 
 
-def _progress(known: Known, outcomes: dict[str, int]) -> dict[str, Any]:
-    return {
-        "event_id": known.event_id,
-        "state": "accepted" if known.committed else "pending",
-        "deliver_at": known.kept_until_ms or None,
-        "recipients": sum(outcomes.values()),
-        "outcomes": outcomes,
-    }
+def _progress(known: Known, outcomes: dict[str, int]) -> EventProgress:
+    return EventProgress(
+        event_id=known.event_id,
+        state="accepted" if known.committed else "pending",
+        deliver_at=known.kept_until_ms or None,
+        recipients=sum(outcomes.values()),
+        outcomes=outcomes,
+    )
 
 
 async def find(store: AdmissionStore, event_id: str, caller: Principal, now_ms: int) -> Known:

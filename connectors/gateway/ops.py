@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping
 import prometheus_client
 
 from connectors.control import kill_record
+from connectors.gateway import answers
+from connectors.gateway.answers import Readiness, SwitchStored
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import invalid
 from connectors.gateway.writer import SettingWriter
 from state.model.admission import AdmissionRules
+from state.model.documents import KillSwitch
 from state.model.settings import Kill
 
 
@@ -24,13 +27,13 @@ class Switches:
     async def kill(self, request: ApiRequest) -> ApiResponse:
         """Set (`on`, the default) or lift a switch; the answer's offset is what processes report as obeyed."""
         body = await request.json(self._bytes_max)
-        errors = self._rules.record_errors("kill", body)
+        errors = self._rules.document_errors(body, KillSwitch)
         if errors:
             raise invalid(errors)
         on = body.get("on")
         kill = Kill(body["scope"], body.get("value"), True if on is None else on, body.get("reason"))
         offsets = await self._writer.append([kill_record(kill)])
-        return json_response(200, {"scope": kill.scope, "value": kill.value, "on": kill.on, "offset": offsets[0]})
+        return json_response(200, SwitchStored(kill.scope, kill.value, kill.on, offsets[0]))
 
 
 class Health:
@@ -42,12 +45,12 @@ class Health:
 
     async def healthz(self, _request: ApiRequest) -> ApiResponse:
         """The process lives and its loop turns."""
-        return json_response(200, {"status": "ok"})
+        return json_response(200, answers.Health())
 
     async def readyz(self, _request: ApiRequest) -> ApiResponse:
         """Whether every check holds, by name."""
         results = {name: check() for name, check in self._checks.items()}
-        return json_response(200 if all(results.values()) else 503, {"ready": all(results.values()), "checks": results})
+        return json_response(200 if all(results.values()) else 503, Readiness(all(results.values()), results))
 
     async def metrics(self, _request: ApiRequest) -> ApiResponse:
         """Every metric of this process, as Prometheus reads them."""

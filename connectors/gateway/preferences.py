@@ -18,9 +18,10 @@ from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.records import preference_record
 from connectors.gateway.writer import SettingWriter
 from state.model.admission import AdmissionRules, FieldError
+from state.model.documents import PreferenceDocument
 
-_TAG = r'(?:W/)?"[\x21\x23-\x7e]*"'
-IF_MATCH = rf"^(?:\*|{_TAG}(?:[ \t]*,[ \t]*{_TAG})*)$"
+_TAG = r'(W/)?"[!#-~]*"'
+IF_MATCH = rf"^(\*|{_TAG}([ \t]*,[ \t]*{_TAG})*)$"
 """RFC 9110, but for characters beyond ASCII, which no tag of ours has."""
 
 
@@ -68,7 +69,7 @@ class Preferences:
         async with lock:
             stored = await self._load(user)
             document = merge_patch(stored.document, body) if merge else body
-            errors = [*_match_errors(if_match), *self._rules.preference_errors(document)]
+            errors = [*_match_errors(if_match), *self._rules.document_errors(document, PreferenceDocument)]
             if errors:
                 raise invalid(errors)
             _require_match(if_match, stored)
@@ -85,9 +86,7 @@ def _etag(preference: StoredPreference) -> str:
 
 def _answer(preference: StoredPreference, warnings: Sequence[FieldError] = ()) -> ApiResponse:
     """The document as it is stored, and what in it has no effect as far as the registry knows."""
-    body = preference.document
-    if warnings:
-        body = {**body, "warnings": [warning._asdict() for warning in warnings]}
+    body = {**preference.document, "warnings": warnings} if warnings else preference.document
     return json_response(200, body, (("etag", _etag(preference)),))
 
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
+from msgspec import UNSET
+
+from connectors.gateway.answers import Problem
 from state.model.admission import FieldError
 from state.model.errors import CarillonError
 
@@ -30,18 +33,15 @@ class ProblemError(CarillonError):
         self.headers = tuple(headers)
         self._detail, self._errors, self._members = detail, errors, members
 
-    def document(self) -> dict[str, Any]:
-        """The problem document; `type` is about:blank, so that `title` is the status's own."""
-        body: dict[str, Any] = {
-            "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "detail": self._detail,
+    def document(self) -> Problem:
+        """The problem document; its `type` is about:blank, so that `title` is the status's own."""
+        return Problem(
+            title=HTTPStatus(self.status).phrase,
+            status=self.status,
+            detail=self._detail,
+            errors=list(self._errors) or UNSET,
             **self._members,
-        }
-        if self._errors:
-            body["errors"] = [error._asdict() for error in self._errors]
-        return body
+        )
 
 
 def retry_later(status: int, detail: str, retry_after_ms: int) -> ProblemError:

@@ -17,7 +17,8 @@ from connectors.gateway.http import ApiRequest, ApiResponse
 from connectors.gateway.problems import ProblemError
 
 Handler = Callable[[ApiRequest], Awaitable[ApiResponse]]
-Schema = Mapping[str, Any]
+Kind = Any
+"""A type of `state.model.documents` or `connectors.gateway.answers`, or made of them."""
 
 
 class Callers(Enum):
@@ -39,16 +40,19 @@ class Route:
     callers: frozenset[str] | Callers
     """Roles of service keys, or users, or everybody."""
     summary: str
+    description: str
     handler: Handler
-    answers: Mapping[int, Schema | None]
-    """Status of success to the schema of its JSON; None: no body, or not JSON."""
+    answers: Mapping[int, Kind | None]
+    """Status of success to the type of its JSON; None: no body, or not JSON."""
     problems: tuple[int, ...] = ()
     """Statuses of problem documents, besides those that follow from the policy and the body."""
-    body: Mapping[str, Schema] = field(default_factory=dict)
-    """Media type to schema; empty: no body."""
+    body: Mapping[str, Kind] = field(default_factory=dict)
+    """Media type to type; empty: no body."""
     body_required: bool = True
-    query: Mapping[str, Schema] = field(default_factory=dict)
-    headers: Mapping[str, Schema] = field(default_factory=dict)
+    query: Mapping[str, Kind] = field(default_factory=dict)
+    headers: Mapping[str, Kind] = field(default_factory=dict)
+    answer_headers: Mapping[str, Kind] = field(default_factory=dict)
+    """Of the answers of success."""
     needs_directory: bool = False
     """Whether what is true now must have been read first."""
 

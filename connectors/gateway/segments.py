@@ -24,6 +24,7 @@ from typing import IO, Any
 
 import msgspec
 
+from connectors.gateway.answers import SegmentStored
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response, too_large
 from connectors.gateway.problems import invalid
 from connectors.gateway.records import Partitions, segment_chunk, segment_commit
@@ -72,7 +73,7 @@ class Segments:
             await request.stream(_writer(file), self._bytes_max)
             async with self._lock:
                 version, users = await asyncio.to_thread(self._store, segment, read, file)
-        return json_response(200, {"segment": segment, "version": version, "users": users})
+        return json_response(200, SegmentStored(segment, version, users))
 
     def _store(self, segment: str, read: Callable[[File], Iterator[Any]], file: File) -> tuple[int, int]:
         self._check(read, file)
@@ -171,4 +172,3 @@ _READERS: dict[str, Callable[[File], Iterator[Any]]] = {
     "text/csv": _from_csv,
     "application/vnd.apache.parquet": _from_parquet,
 }
-MEDIA_TYPES = tuple(_READERS)

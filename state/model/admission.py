@@ -9,11 +9,14 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
+from state.model.documents import Document
 from state.model.event import Event
 from state.model.registry import TypeProfile
 
 
-class FieldError(NamedTuple):
+class FieldError(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One thing wrong with a document; it never repeats a value, which could be a secret."""
 
     path: str
@@ -86,16 +89,12 @@ class AdmissionRules(Protocol):
         """Judge one decoded JSON document; `new_event_id` is called where the producer gave none."""
         ...
 
-    def preference_errors(self, document: Any) -> Sequence[FieldError]:
-        """Everything that is wrong with a whole preference document; empty: it may be stored."""
-        ...
-
     def preference_warnings(self, document: Any) -> Sequence[FieldError]:
         """What a valid document names that the registry does not know: it is stored, and has no effect today."""
         ...
 
-    def record_errors(self, kind: str, document: Any) -> Sequence[FieldError]:
-        """The same for the host application's and users' records: `endpoint`, `profile`, `follow`, `kill` ..."""
+    def document_errors(self, document: Any, kind: type[Document]) -> Sequence[FieldError]:
+        """Everything that is wrong with a document of a kind other than events; empty: it may be stored."""
         ...
 
     def text_errors(self, path: str, value: Any) -> Sequence[FieldError]:

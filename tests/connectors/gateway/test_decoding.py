@@ -23,7 +23,7 @@ from connectors.gateway.problems import ProblemError
 def test_a_member_given_twice_is_named(body: bytes, path: str) -> None:
     with pytest.raises(ProblemError) as raised:
         decode_json(body)
-    assert raised.value.document()["errors"] == [
+    assert msgspec.to_builtins(raised.value.document().errors) == [
         {"path": path, "problem": "is given more than once", "remedy": "send it once"}
     ]
 
@@ -51,3 +51,9 @@ def test_everything_else_is_the_document(document: Any) -> None:
 def test_what_is_no_json_in_utf_8_is_refused(body: bytes) -> None:
     with pytest.raises(ProblemError):
         decode_json(body)
+
+
+def test_a_whole_number_is_an_integer_however_it_is_written() -> None:
+    assert [type(one) for one in decode_json(b"[3, 3.0, 3e2, -0.0, 3.5, 1e300]")] == [int, int, int, int, float, float]
+    with pytest.raises(ProblemError):
+        decode_json(b"1e999")

@@ -72,7 +72,7 @@ def test_every_error_is_told_at_once_and_nothing_is_accepted(gateway: Gateway) -
     assert reply.headers["content-type"] == "application/problem+json"
     assert reply.paths == {
         "actor", "object", "segment", "idempotency_key", "payload", "ttl_ms", "created_at", "deliver_at", "retracts",
-        "priority", "to", "role", "ingested_at", "parent_event_id", "target",
+        "priority", "to.fax", "role", "ingested_at", "parent_event_id", "target",
     }  # fmt: skip
     assert all(error["problem"] and error["remedy"] for error in reply.json["errors"])
     assert len(gateway.records("events.p1")) == before

@@ -158,7 +158,7 @@ def test_parallel_patches_lose_nothing(gateway: Gateway) -> None:
         ),
         (
             {"frequency_cap": {"max_per_hour": -1}, "types": {"like": {"channels": ["fax"]}}, "muted": {"actors": [1]}},
-            {"frequency_cap.max_per_hour", "types.like.channels", "muted.actors"},
+            {"frequency_cap.max_per_hour", "types.like.channels[0]", "muted.actors[0]"},
         ),
         ({"unsubscribed": {"fax": []}, "types": [], "quiet_hours": 1}, {"unsubscribed.fax", "types", "quiet_hours"}),
         ([], {""}),

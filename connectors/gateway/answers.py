@@ -1,0 +1,150 @@
+"""What the HTTP API answers, one struct per document: handlers give them, and the OpenAPI document is made of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from state.model.admission import FieldError
+from state.model.documents import Exact, PreferenceDocument, Text
+
+Count = Annotated[int, Meta(ge=0)]
+
+
+class Reply(Struct, forbid_unknown_fields=True):
+    """Root of all answers: closed, so that nothing is answered that the OpenAPI document does not name."""
+
+
+class Problem(Reply, kw_only=True):
+    """RFC 9457: why there is no success."""
+
+    type: Literal["about:blank"] = "about:blank"
+    title: str
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: Annotated[str, Meta(description="What is wrong, and what to do.")]
+    errors: Annotated[list[FieldError] | UnsetType, Meta(description="Every wrong member.")] = UNSET
+    event_id: Annotated[Text | UnsetType, Meta(description="Of a conflict or a cancellation: the event meant.")] = UNSET
+    retry_after_ms: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    reason: Annotated[str | UnsetType, Meta(description="Why this sender's door is closed.")] = UNSET
+    closed_at: Annotated[Exact | UnsetType, Meta(description="Since when it is.")] = UNSET
+
+
+class Accepted(Reply):
+    """An event that will not be lost."""
+
+    status: Annotated[Literal[200, 202], Meta(description="202: new. 200: a repeat of the event named.")]
+    event_id: Text
+
+
+class Cancelled(Reply, kw_only=True):
+    """An event kept for later that will not be released."""
+
+    status: Literal[200] = 200
+    event_id: Text
+
+
+class EventProgress(Reply):
+    """How far an event is."""
+
+    event_id: Text
+    state: Literal["pending", "accepted"]
+    deliver_at: Annotated[Exact | None, Meta(description="When it is released, if it is kept for later.")]
+    recipients: Count
+    outcomes: Annotated[dict[str, Count], Meta(description="Recipients by the outcome of their decision.")]
+
+
+class EndpointStored(Reply):
+    """An address as it was registered."""
+
+    id: Text
+    registered_at: Exact
+    removed: Annotated[list[Text], Meta(description="Devices of this user that had to go: he may have ten.")]
+
+
+class DeviceStored(Reply):
+    """A device as it was registered."""
+
+    device_id: Text
+    registered_at: Exact
+    removed: Annotated[list[Text], Meta(description="Devices of this user that had to go: he may have ten.")]
+
+
+class ProfileStored(Reply):
+    """The profile as it is now."""
+
+    user: Text
+    locale: str | None
+    name: Text | None
+
+
+class FollowsStored(Reply):
+    """How many were stored: all or none."""
+
+    stored: Count
+
+
+class SegmentStored(Reply):
+    """The version of a segment that counts from now on."""
+
+    segment: Text
+    version: Exact
+    users: Count
+
+
+class PreferencesStored(PreferenceDocument):
+    """The document as it is stored, and what in it has no effect today."""
+
+    warnings: Annotated[
+        list[FieldError] | UnsetType, Meta(description="Types and categories that the registry does not know.")
+    ] = UNSET
+
+
+class InboxItem(Reply):
+    """A row of an inbox."""
+
+    type: Text
+    object: Text | None
+    first_event_id: Annotated[Text, Meta(description="The event that began the row; the row's name.")]
+    count: Annotated[Count, Meta(description="Events in it.")]
+    actors: Annotated[tuple[Text, ...], Meta(max_length=3, description="The latest distinct ones, newest first.")]
+    at: Annotated[Exact, Meta(description="Of its latest event.")]
+    read: bool
+    payload: dict[str, Any] | Raw | None
+
+
+class InboxPage(Reply):
+    """Rows, newest first."""
+
+    items: list[InboxItem]
+    unread: Annotated[Count, Meta(description="Unread rows of the whole inbox.")]
+    up_to: Annotated[Exact | None, Meta(description="What to say when this page was read.")]
+    cursor: Annotated[str | None, Meta(description="Of the next page; null: this is the last one.")]
+
+
+class ReadStored(Reply):
+    """Up to when it was read; null: everything."""
+
+    up_to: Exact | None
+
+
+class SwitchStored(Reply):
+    """A kill switch as it is set."""
+
+    scope: str
+    value: str | None
+    on: bool
+    offset: Annotated[Count, Meta(description="What processes report as obeyed.")]
+
+
+class Health(Reply):
+    """The process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Reply):
+    """Whether it should be given work."""
+
+    ready: bool
+    checks: dict[str, bool]

@@ -1,0 +1,261 @@
+"""What the HTTP API takes, one struct per document: the OpenAPI document and the validation are both made of these.
+
+A type's bounds are its `Meta`: msgspec judges by them, and the schema repeats them. What no schema can say is a `check`
+in the `extra` of a Meta: a function that gives what is wrong with a value of the right type, or None. `form` there says
+in words what a pattern asks for. Null counts as absent. `operators.validate` finds every error of a document at once.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+from unicodedata import is_normalized
+
+import msgspec
+import orjson
+from msgspec import Meta, Struct
+
+from state.model.zones import zone_names
+
+PAYLOAD_BYTES_MAX = 16 * 1024
+PAYLOAD_DEPTH_MAX = 8
+LIST_LENGTH_MAX = 10_000
+INTEGER_MAX = 2**53 - 1
+PAYLOAD_INTEGER_MAX = 2**64 - 1
+PAYLOAD_INTEGER_MIN = -(2**63)
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)"
+"""No control characters. The look-ahead keeps Python's `$` from passing over a last line break."""
+
+Complaint = tuple[str, str]
+"""What is wrong, and what to do about it; it never repeats the value, which could be a secret."""
+Check = Callable[[Any], Complaint | None]
+
+
+def unicode_text(value: str) -> Complaint | None:
+    """RULES 1: texts are in Unicode form NFC; and UTF-8 can hold them, which some readers of JSON do not see to."""
+    if value.isascii():
+        return None
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        return "holds half of a surrogate pair", "send whole characters"
+    return None if is_normalized("NFC", value) else ("is not in Unicode form NFC", "normalise it to NFC")
+
+
+def payload(value: dict[str, Any]) -> Complaint | None:
+    """RULES 1: at most 16 KiB of JSON, depth 8 (the map itself is the first level)."""
+    complaint = _nested(value, PAYLOAD_DEPTH_MAX)
+    if complaint is None and len(orjson.dumps(value)) > PAYLOAD_BYTES_MAX:
+        return "is larger than 16 KiB of JSON", "send a reference to large content instead"
+    return complaint
+
+
+def _nested(value: Any, depth_left: int) -> Complaint | None:
+    if isinstance(value, str):
+        return None
+    if isinstance(value, dict | list):
+        if depth_left == 0:
+            return "is nested deeper than 8 levels", "flatten it"
+        for item in value.values() if isinstance(value, dict) else value:
+            complaint = _nested(item, depth_left - 1)
+            if complaint is not None:
+                return complaint
+    elif isinstance(value, int) and not PAYLOAD_INTEGER_MIN <= value <= PAYLOAD_INTEGER_MAX:
+        return "holds an integer beyond 64 bits", "send it as a string"
+    return None
+
+
+def zone(value: str) -> Complaint | None:
+    """A name of the pinned zone data, by which quiet hours are decided."""
+    return None if value in zone_names() else ("is no IANA time zone", "send a name such as Europe/Paris")
+
+
+def distinct(value: list[Any]) -> Complaint | None:
+    """Nothing twice."""
+    return None if len(set(value)) == len(value) else ("names one twice", "send each at most once")
+
+
+Text = Annotated[str, Meta(min_length=1, max_length=256, pattern=PRINTABLE, extra={"check": unicode_text})]
+"""RULES 1: NFC, 1..256 characters, no control characters."""
+Address = Annotated[str, Meta(min_length=1, max_length=4096, pattern=PRINTABLE, extra={"check": unicode_text})]
+Exact = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
+"""An integer that every JSON reader keeps exactly; times are milliseconds since 1970 in UTC."""
+Payload = Annotated[dict[str, Any], Meta(extra={"check": payload})]
+Texts = Annotated[list[Text], Meta(max_length=LIST_LENGTH_MAX)]
+TimeOfDay = Annotated[
+    str,
+    Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)", extra={"form": "time of day, HH:MM from 00:00 to 23:59"}),
+]
+Zone = Annotated[str, Meta(extra_json_schema={"enum": sorted(zone_names())}, extra={"check": zone})]
+LanguageTag = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,4}$(?!\n)",
+        examples=["pt-BR"],
+        extra={"form": "language tag such as en or pt-BR"},
+    ),
+]
+Channel = Literal["push", "sms", "email", "webhook", "chat", "in_app"]
+Interruptive = Literal["push", "sms", "email", "webhook", "chat"]
+Channels = Annotated[
+    list[Channel], Meta(max_length=6, extra_json_schema={"uniqueItems": True}, extra={"check": distinct})
+]
+Switch = Annotated[bool | None, Meta(description="absent: true")]
+
+
+class Document(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Root of all documents that come from outside: closed, so that a misspelled member is an error."""
+
+
+class Addresses(Document):
+    """Where a P0 event goes, whatever is on file: exactly the channels that are named."""
+
+    push: Address | None = None
+    sms: Address | None = None
+    email: Address | None = None
+    webhook: Address | None = None
+    chat: Address | None = None
+    in_app: Address | None = None
+
+
+class NewEvent(Document):
+    """An event as a producer sends it. With a `schema_version` above 1 unknown members are ignored."""
+
+    type: Annotated[Text, Meta(description="A registered type that this sender owns.")]
+    event_id: Annotated[Text | None, Meta(description="The event's name, for 24 hours. Absent: one is made.")] = None
+    idempotency_key: Annotated[
+        Text | None, Meta(description="A repeat under it is answered with the original event_id; another body is 409.")
+    ] = None
+    priority: Annotated[
+        Literal["P0", "P1", "P2"] | None, Meta(description="Never more urgent than the type's. Absent: the type's.")
+    ] = None
+    fan_out_type: Annotated[
+        Literal["DIRECT", "FOLLOWERS", "SEGMENT", "BROADCAST"] | None,
+        Meta(
+            description="Whom it reaches: target, the followers of actor, the members of segment, or everyone whom a "
+            "preference or an endpoint has named. One of those that the type allows. Absent: DIRECT."
+        ),
+    ] = None
+    actor: Annotated[Text | None, Meta(description="The user who did it.")] = None
+    target: Annotated[Text | None, Meta(description="The user who is told. DIRECT needs it.")] = None
+    object: Annotated[Text | None, Meta(description="What it is about.")] = None
+    segment: Annotated[Text | None, Meta(description="A segment that was defined before. SEGMENT needs it.")] = None
+    payload: Annotated[
+        Payload | None, Meta(description="Values for the type's texts: at most 16 KiB of JSON, 8 levels deep.")
+    ] = None
+    ttl_ms: Annotated[Exact | None, Meta(description="How long it is worth sending. Absent: the type's.")] = None
+    created_at: Annotated[Exact | None, Meta(description="For display; decides nothing.")] = None
+    deliver_at: Annotated[Exact | None, Meta(description="When to release it, in milliseconds since 1970.")] = None
+    to: Annotated[Addresses | None, Meta(description="Of class P0 and DIRECT only.")] = None
+    sender_id: Annotated[Text | None, Meta(description="That of the credential, or absent.")] = None
+    schema_version: Annotated[int, Meta(ge=1, le=INTEGER_MAX)] | None = None
+    retracts: Annotated[bool | None, Meta(description="Takes back what the same fields without it have sent.")] = None
+    parent_event_id: Annotated[Text | None, Meta(description="Of a retraction: only items of this event.")] = None
+
+
+class NewEndpoint(Document):
+    """An address of a user on a channel."""
+
+    address: Annotated[Address, Meta(description="Token, phone number, mail address or web address.")]
+    channel: Annotated[Interruptive | None, Meta(description="The one of the path, or absent.")] = None
+    platform: Annotated[Text | None, Meta(description="Of a push token.", examples=["ios"])] = None
+    state: Annotated[Literal["active", "invalid"] | None, Meta(description="Absent: active.")] = None
+
+
+class NewDevice(Document):
+    """A push token of the session's user."""
+
+    device_id: Annotated[Text, Meta(description="The installation; registered again, it is replaced.")]
+    platform: Annotated[Text, Meta(examples=["ios"])]
+    token: Address
+
+
+class Profile(Document):
+    """Locale and display name of a user, as a whole."""
+
+    locale: LanguageTag | None = None
+    name: Text | None = None
+
+
+class Follow(Document):
+    """That a user follows another one, or no longer."""
+
+    followee: Text
+    follower: Text
+    on: Switch = None
+
+
+class SegmentMembers(Document):
+    """The users of a segment; a user named twice is in it once."""
+
+    users: list[Text]
+
+
+class QuietHours(Document):
+    """When P1 waits and P2 is not sent, on the user's local clock."""
+
+    enabled: Annotated[bool | None, Meta(description="Only true switches them on.")] = None
+    start: Annotated[TimeOfDay | None, Meta(description="Absent: 22:00.")] = None
+    end: Annotated[TimeOfDay | None, Meta(description="Absent: 08:00. Equal to start: never.")] = None
+    timezone: Annotated[Zone | None, Meta(description="IANA name. Absent: UTC.")] = None
+
+
+class FrequencyCap(Document):
+    """The most notifications that interrupt; 0: none."""
+
+    max_per_hour: Annotated[Exact | None, Meta(description="Absent: 10.")] = None
+    max_per_day: Annotated[Exact | None, Meta(description="Absent: 50.")] = None
+
+
+class TypeSetting(Document):
+    """What the user wants of one type."""
+
+    enabled: Annotated[bool | None, Meta(description="Absent: as the type's default.")] = None
+    channels: Annotated[Channels | None, Meta(description="In the order of his choice. Absent: the type's.")] = None
+
+
+class Unsubscribed(Document):
+    """Categories of types that a channel must not be used for."""
+
+    push: Texts | None = None
+    sms: Texts | None = None
+    email: Texts | None = None
+    webhook: Texts | None = None
+    chat: Texts | None = None
+    in_app: Texts | None = None
+
+
+class Muted(Document):
+    """Whom and what the user does not want to hear of."""
+
+    actors: Texts | None = None
+    objects: Texts | None = None
+
+
+class PreferenceDocument(Document):
+    """A user's preferences, as a whole; whatever is absent has its default."""
+
+    master: Annotated[bool | None, Meta(description="False: nothing but class P0.")] = None
+    quiet_hours: QuietHours | None = None
+    frequency_cap: FrequencyCap | None = None
+    types: Annotated[dict[Text, TypeSetting | None], Meta(max_length=LIST_LENGTH_MAX)] | None = None
+    unsubscribed: Unsubscribed | None = None
+    muted: Muted | None = None
+
+
+class KillSwitch(Document):
+    """What must not be sent until it is lifted."""
+
+    scope: Literal["all", "sender", "type", "channel", "campaign", "door"]
+    value: Annotated[Text | None, Meta(description="Which one. All scopes but `all` need it.")] = None
+    on: Switch = None
+    reason: Text | None = None
+
+
+class ReadUpTo(Document):
+    """What the user has seen."""
+
+    up_to: Annotated[Exact | None, Meta(description="`up_to` of the page shown. Absent: everything.")] = None
+
+
+FAN_OUT_NEEDS: dict[str, tuple[str, ...]] = {
+    "DIRECT": ("target",), "FOLLOWERS": ("actor",), "SEGMENT": ("segment",), "BROADCAST": (),
+}  # fmt: skip
+"""What each fan-out needs (RULES 1)."""
+ADDRESS_CHANNELS = tuple(field.name for field in msgspec.structs.fields(Addresses))
