@@ -27,6 +27,7 @@ import msgspec
 import structlog
 
 from connectors.log.interface import Log, NewRecord, Reader, Record
+from connectors.log.read_to_ends import read_to_ends
 from state.disk.files import replace_file
 from state.model.errors import MalformedRecordError
 from state.model.settings import DOOR, KILL, Kill
@@ -140,9 +141,8 @@ class ControlWatcher:
         """
         reader = self._log.reader({(TOPIC, 0): self._log.begin_offset(TOPIC, 0)})
         self._reader = reader
-        end = self._log.end_offset(TOPIC, 0)
-        while reader.position()[(TOPIC, 0)] < end:
-            self._take(reader.poll(_BATCH_MAX, _POLL))
+        for records in read_to_ends(reader, {(TOPIC, 0): self._log.end_offset(TOPIC, 0)}):
+            self._take(records)
         self._obey(reader.position()[(TOPIC, 0)])
         self._thread.start()
         return self

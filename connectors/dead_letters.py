@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from connectors.archive.records import TopicRecords
 from connectors.log.interface import Log, Record
+from connectors.log.read_to_ends import stored_records
 from state.model.dead_letter import (
     ACTION_SCHEMA,
     LETTER_SCHEMA,
@@ -21,10 +22,9 @@ from state.model.dead_letter import (
     decode_letter,
     is_final,
 )
-from state.model.errors import LogUnavailableError, MalformedRecordError, OffsetOutOfRangeError, UnknownTopicError
+from state.model.errors import MalformedRecordError, OffsetOutOfRangeError, UnknownTopicError
 
 TOPIC = "dead_letters"
-_CHUNK = 10_000
 _WAIT = timedelta(seconds=5)
 FINAL = "final"
 OPEN = "open"
@@ -111,16 +111,7 @@ class DeadLetters:
 
     def _records(self, topic: str, partition: int, start: int) -> Iterator[Record]:
         """From an offset to the end as of now."""
-        place, end = (topic, partition), self._log.end_offset(topic, partition)
-        reader = self._log.reader({place: start})
-        try:
-            while (before := reader.position()[place]) < end:
-                records = reader.poll(_CHUNK, _WAIT)
-                if reader.position()[place] == before:
-                    raise LogUnavailableError(f"{topic}/{partition}: the log gave nothing for {_WAIT}; try again")
-                yield from records
-        finally:
-            reader.close()
+        return stored_records(self._log, {(topic, partition): start}, deadline=_WAIT)
 
 
 def _decoded(record: Record) -> DeadLetter | DeadAction:

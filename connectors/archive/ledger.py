@@ -18,15 +18,14 @@ import structlog
 
 from connectors.archive.manifest import ArchiveManifest, read_manifest
 from connectors.log.interface import Log
+from connectors.log.read_to_ends import stored_batches
 from state.ledger import SCHEMA, empty_table, latest, ledger_table, records_of
-from state.model.errors import LogUnavailableError
 from state.model.keys import key_group, partition_of_group
 
 pc: Any = pyarrow.compute  # its stubs refuse expressions
 dataset: Any = pyarrow.dataset
 _logger = structlog.get_logger(__name__)
 TOPIC = "ledger"
-_CHUNK = 20_000
 _WAIT = timedelta(seconds=5)
 _TRIES = 3
 
@@ -136,20 +135,10 @@ class LedgerReader:
 
     def _tail(self, partition: int, offset: int, condition: Any, names: list[str]) -> Iterator[pa.Table]:
         place = TOPIC, partition
-        end = self._log.end_offset(*place)
-        offset = max(offset, self._log.begin_offset(*place)) if offset == 0 else offset
-        if offset >= end:
-            return
-        reader = self._log.reader({place: offset})
-        try:
-            while (before := reader.position()[place]) < end:
-                records = reader.poll(_CHUNK, _WAIT)
-                if reader.position()[place] == before:
-                    raise LogUnavailableError(f"{TOPIC}/{partition}: the log gave nothing for {_WAIT}; try again")
-                table, _ = ledger_table([record for record in records if record.offset < end])
-                yield (table if condition is None else table.filter(condition)).select(names)
-        finally:
-            reader.close()
+        offset = offset or self._log.begin_offset(*place)
+        for records in stored_batches(self._log, {place: offset}, deadline=_WAIT):
+            table, _ = ledger_table(records)
+            yield (table if condition is None else table.filter(condition)).select(names)
 
 
 _KEY = ["kind", "event_id", "user", "emission_id", "channel", "device", "owner", "key_group"]

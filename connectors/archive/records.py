@@ -12,11 +12,11 @@ from pathlib import Path
 from connectors.archive.forms import raw_records, row_groups
 from connectors.archive.manifest import ArchiveManifest, read_manifest
 from connectors.log.interface import Log, Record
+from connectors.log.read_to_ends import BATCH_MAX, stored_batches
 from state.model.errors import LogUnavailableError, OffsetOutOfRangeError, UnknownTopicError
 
 Span = tuple[int, int]
 """Offsets from the first on, up to the second, which is not included."""
-_CHUNK = 10_000
 _PROBE = 16
 """Records read where one is looked for."""
 _WAIT = timedelta(seconds=5)
@@ -119,12 +119,12 @@ class TopicRecords:
         assert self._archive is not None
         return read_manifest(self._archive / str(partition))
 
-    def _read(self, partition: int, position: int, end: int, chunk: int = _CHUNK) -> Iterator[list[Record]]:
+    def _read(self, partition: int, position: int, end: int, most: int = BATCH_MAX) -> Iterator[list[Record]]:
         tries = _TRIES
         while position < end:
             before = position
             try:
-                for after, records in self._source(partition, position, end, chunk):
+                for after, records in self._source(partition, position, end, most):
                     position = after
                     yield records
             except (FileNotFoundError, OffsetOutOfRangeError) as error:  # merged away or trimmed meanwhile
@@ -132,25 +132,19 @@ class TopicRecords:
                 if not tries:
                     raise LogUnavailableError(f"{self.topic}/{partition}: {error}; try again") from error
 
-    def _source(self, partition: int, position: int, end: int, chunk: int) -> Iterator[tuple[int, list[Record]]]:
+    def _source(self, partition: int, position: int, end: int, most: int) -> Iterator[tuple[int, list[Record]]]:
         """(Where to go on, records) from the log if it still has the position, else from one part of the archive."""
         if self._log is not None and position >= self._log.begin_offset(self.topic, partition):
-            return self._from_log(self._log, partition, position, end, chunk)
+            return self._from_log(self._log, partition, position, end, most)
         return self._from_archive(partition, position, end)
 
     def _from_log(
-        self, log: Log, partition: int, position: int, end: int, chunk: int
+        self, log: Log, partition: int, position: int, end: int, most: int
     ) -> Iterator[tuple[int, list[Record]]]:
         place = (self.topic, partition)
-        reader = log.reader({place: position})
-        try:
-            while (before := reader.position()[place]) < end:
-                records = reader.poll(chunk, _WAIT)
-                if reader.position()[place] == before:
-                    raise LogUnavailableError(f"{self.topic}/{partition}: the log gave nothing for {_WAIT}; try again")
-                yield min(end, reader.position()[place]), [record for record in records if record.offset < end]
-        finally:
-            reader.close()
+        for records in stored_batches(log, {place: position}, {place: end}, deadline=_WAIT, most=most):
+            yield records[-1].offset + 1 if records else position, records
+        yield end, []
 
     def _from_archive(self, partition: int, position: int, end: int) -> Iterator[tuple[int, list[Record]]]:
         assert self._archive is not None

@@ -49,15 +49,14 @@ import structlog
 
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import OWNERS, Claim, ClaimableLog, Log, NewRecord, Reader, Record, TopicSpec
-from state.model.errors import LogError, LogUnavailableError, StateFencedError
+from connectors.log.read_to_ends import stored_records
+from state.model.errors import LogError, StateFencedError
 
 TOPIC = OWNERS
 SCHEMA = b"owner/1+json"
 LEASE = timedelta(seconds=1)
 """How old a look may be on which an append or a send relies."""
-_POLL = timedelta(milliseconds=200)
 _READ_DEADLINE = timedelta(minutes=1)
-_BATCH_MAX = 500
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PID_SPACE = Path("/proc/self/ns/pid")
 _logger = structlog.get_logger(__name__)
@@ -189,18 +188,7 @@ def takes_over(record: Record, claim: Claim) -> bool:
 
 def read_owners(log: Log, start: int, end: int) -> list[Record]:
     """The records of `owners` from `start` to `end`."""
-    place = (TOPIC, 0)
-    reader = log.reader({place: start})
-    found: list[Record] = []
-    try:
-        give_up = time.monotonic() + _READ_DEADLINE.total_seconds()
-        while reader.position()[place] < end:
-            if time.monotonic() > give_up:
-                raise LogUnavailableError(f"{TOPIC}: not read to its end in time; who owns what is unknown")
-            found += reader.poll(_BATCH_MAX, _POLL)
-    finally:
-        reader.close()
-    return found
+    return list(stored_records(log, {(TOPIC, 0): start}, {(TOPIC, 0): end}, deadline=_READ_DEADLINE))
 
 
 def claim_place(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import timedelta
 
 from connectors.log.interface import Log, Reader, Record
@@ -14,22 +15,22 @@ _FIRST_LOOK = 64
 _QUIET_MS = 250
 DEADLINE = timedelta(seconds=30)
 """Without any progress; an election of a leader takes a few seconds."""
+BATCH_MAX = 4096
 _POLL = timedelta(seconds=1)
-_BATCH_MAX = 4096
 Place = tuple[str, int]
 
 
 def read_to_ends(
-    reader: Reader, ends: Mapping[Place, int], *, deadline: timedelta = DEADLINE
+    reader: Reader, ends: Mapping[Place, int], *, deadline: timedelta = DEADLINE, most: int = BATCH_MAX
 ) -> Iterator[list[Record]]:
-    """Batches until every place is read to its end; records behind the ends may be among them.
+    """Batches of `most` records until every place is read to its end; records behind the ends may be among them.
 
     :raises LogUnavailableError: nothing could be read for `deadline`.
     :raises LogError: the log cannot be read.
     """
     position, give_up = reader.position(), time.monotonic() + deadline.total_seconds()
     while behind := [place for place, end in ends.items() if position[place] < end]:
-        records = reader.poll(_BATCH_MAX, min(_POLL, deadline))
+        records = reader.poll(most, min(_POLL, deadline), behind)
         now, before, position = time.monotonic(), position, reader.position()
         if position != before:
             made()
@@ -38,6 +39,36 @@ def read_to_ends(
             names = ", ".join(f"{topic}/{partition}" for topic, partition in behind)
             raise LogUnavailableError(f"{names}: nothing read for {deadline.total_seconds():.0f} s; has it a leader?")
         yield records
+
+
+def stored_batches(
+    log: Log,
+    start: Mapping[Place, int],
+    ends: Mapping[Place, int] | None = None,
+    *,
+    deadline: timedelta = DEADLINE,
+    most: int = BATCH_MAX,
+) -> Iterator[list[Record]]:
+    """What a log holds from these offsets up to the ends, in order per partition; the ends are those of now by default.
+
+    :raises LogUnavailableError: nothing could be read for `deadline`.
+    :raises LogError: the log cannot be read.
+    """
+    given = {place: log.end_offset(*place) for place in start} if ends is None else ends
+    left = {place: offset for place, offset in start.items() if offset < given[place]}
+    if not left:
+        return
+    with closing(log.reader(left)) as reader:
+        for records in read_to_ends(reader, {place: given[place] for place in left}, deadline=deadline, most=most):
+            yield [record for record in records if record.offset < given[record.topic, record.partition]]
+
+
+def stored_records(
+    log: Log, start: Mapping[Place, int], ends: Mapping[Place, int] | None = None, *, deadline: timedelta = DEADLINE
+) -> Iterator[Record]:
+    """`stored_batches`, record by record."""
+    for records in stored_batches(log, start, ends, deadline=deadline):
+        yield from records
 
 
 class Reached(dict[Place, int]):
@@ -66,13 +97,8 @@ class Reached(dict[Place, int]):
         return self._pass(behind)
 
     def _pass(self, behind: Mapping[Place, int]) -> bool:
-        reader = self._log.reader({place: self[place] for place in behind})
-        try:
-            for records in read_to_ends(reader, behind):
-                if any(record.offset < behind[record.topic, record.partition] for record in records):
-                    return False
-        finally:
-            reader.close()
+        if next(stored_records(self._log, {place: self[place] for place in behind}, behind), None) is not None:
+            return False
         self.update({place: max(end, self[place]) for place, end in behind.items()})
         return True
 
@@ -85,13 +111,7 @@ def end_of_records(log: Log, place: Place, start: int) -> int:
     stop, look, start = log.end_offset(*place), _FIRST_LOOK, max(start, log.begin_offset(*place))
     while stop > start:
         first = max(start, stop - look)
-        last = -1
-        reader = log.reader({place: first})
-        try:
-            for records in read_to_ends(reader, {place: stop}):
-                last = max([last, *(record.offset for record in records if record.offset < stop)])
-        finally:
-            reader.close()
+        last = max((record.offset for record in stored_records(log, {place: first}, {place: stop})), default=-1)
         if last >= 0:
             return last + 1
         stop, look = first, 2 * look

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from connectors.dead_letters import DeadLetters
 from connectors.log.interface import Log
+from connectors.log.read_to_ends import stored_records
 from flows.commands.dead_letters import explain_letters
 from flows.commands.ledger import inbox_reader, ledger_reader
 from flows.commands.output import Output
@@ -76,14 +77,11 @@ def _work_record(log: Log, partition: int, offset: int | None, kind: type[_Kind]
     place = "work", partition
     if offset is None or offset < log.begin_offset(*place) or offset >= log.end_offset(*place):
         return None
-    reader = log.reader({place: offset})
     try:
-        records = reader.poll(1, _WAIT)
-        work = decode_work(records[0].value) if records and records[0].offset == offset else None
+        record = next(stored_records(log, {place: offset}, {place: offset + 1}, deadline=_WAIT), None)
+        work = None if record is None else decode_work(record.value)
     except (OffsetOutOfRangeError, MalformedRecordError):
         return None
-    finally:
-        reader.close()
     return work if isinstance(work, kind) else None
 
 

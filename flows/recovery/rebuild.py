@@ -18,15 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from datetime import timedelta
 from typing import NamedTuple
 
 from connectors.log.interface import Log, Record
+from connectors.log.read_to_ends import Place, stored_records
 from connectors.log.topics import EVENT_TOPICS
 from flows.steps.decide.group import read_dead_letters
 from operators.dedup import EVENT_ID_WINDOW_MS, marks_again, original_of
 from state.model.dead_letter import LETTER_SCHEMA, decode_letter
-from state.model.errors import LogUnavailableError, MalformedRecordError
+from state.model.errors import MalformedRecordError
 from state.model.event import decode_event
 from state.model.registry import Registry
 from state.model.topics import RETRIES
@@ -38,9 +38,6 @@ RETAINED = (*EVENTS, "reads", RETRIES)
 """What `sequence` reads of topics that are not compacted."""
 _NOT_KEPT = b'"deliver_at":null'
 _MARGIN_MS = 3_600_000
-_BATCH_MAX = 4096
-_READ_WITHIN = timedelta(seconds=30)
-Place = tuple[str, int]
 
 
 def handled_positions(state: SequenceState, registry: Registry, log: Log, *, stage: str) -> dict[Place, int]:
@@ -171,14 +168,4 @@ def _is_repeat(state: SequenceState, record: Record) -> bool:
 
 def _records(log: Log, place: Place, offsets: range) -> Iterator[Record]:
     """The records of a partition at these offsets that there are."""
-    if not offsets:
-        return
-    reader = log.reader({place: offsets.start})
-    try:
-        while (before := reader.position()[place]) < offsets.stop:
-            found = reader.poll(_BATCH_MAX, _READ_WITHIN)
-            if reader.position()[place] == before:
-                raise LogUnavailableError(f"{place[0]}/{place[1]}: not read to {offsets.stop} in time; start again")
-            yield from (record for record in found if record.offset < offsets.stop)
-    finally:
-        reader.close()
+    return stored_records(log, {place: offsets.start}, {place: offsets.stop})

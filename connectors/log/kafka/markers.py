@@ -19,7 +19,6 @@ are older than what the log retains, in all its partitions.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
@@ -29,7 +28,8 @@ import msgspec
 
 from connectors.log.interface import OWNERS, Claim, NewRecord, Reader, Record
 from connectors.log.kafka.fencing import MARKER_SCHEMA, Owned, covers, ends, marker_value, owner_header, read_marker
-from state.model.errors import LogError, LogUnavailableError
+from connectors.log.read_to_ends import read_to_ends
+from state.model.errors import LogError
 
 SCHEMA = b"fences/1+json"
 _PREFIX = "fence/"
@@ -189,16 +189,9 @@ def _read(log: MarkedLog, spans: Mapping[Place, range]) -> Iterator[Record]:
     if not spans:
         return
     with closing(log.raw_reader({place: span.start for place, span in spans.items()})) as reader:
-        position, give_up = reader.position(), time.monotonic() + _DEADLINE.total_seconds()
-        while behind := [place for place, span in spans.items() if position[place] < span.stop]:
-            for record in reader.poll(_BATCH_MAX, _POLL, behind):
-                if record.offset < spans[record.topic, record.partition].stop:
-                    yield record
-            if reader.position() != position:
-                position, give_up = reader.position(), time.monotonic() + _DEADLINE.total_seconds()
-            elif time.monotonic() > give_up:
-                names = ", ".join(f"{topic}/{number}" for topic, number in behind)
-                raise LogUnavailableError(f"{names}: nothing read for {_DEADLINE.total_seconds():.0f} s")
+        ends = {place: span.stop for place, span in spans.items()}
+        for records in read_to_ends(reader, ends, deadline=_DEADLINE):
+            yield from (record for record in records if record.offset < ends[record.topic, record.partition])
 
 
 def lay_markers(

@@ -10,12 +10,11 @@ the rebuild would take missing outputs for written ones. So before it decides, e
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 
 import msgspec
 
 from connectors.log.interface import Log, NewRecord
-from connectors.log.read_to_ends import read_to_ends
+from connectors.log.read_to_ends import stored_records
 
 TOPIC = "registry"
 SCHEMA = b"credit/1+json"
@@ -50,8 +49,6 @@ def highest_credit(log: Log) -> int:
 
 def _noted(log: Log) -> Iterator[tuple[bytes, int]]:
     place = (TOPIC, 0)
-    with closing(log.reader({place: log.begin_offset(*place)})) as reader:
-        for records in read_to_ends(reader, {place: log.end_offset(*place)}):
-            for record in records:
-                if dict(record.headers).get("schema") == SCHEMA:
-                    yield record.key, msgspec.json.decode(record.value, type=Credit).work_per_epoch
+    for record in stored_records(log, {place: log.begin_offset(*place)}):
+        if dict(record.headers).get("schema") == SCHEMA:
+            yield record.key, msgspec.json.decode(record.value, type=Credit).work_per_epoch

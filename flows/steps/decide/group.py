@@ -13,12 +13,12 @@ That too is stored at once and repeated in the same way.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
 from itertools import count
 
 import structlog
 
 from connectors.log import Log, NewRecord, Record
+from connectors.log.read_to_ends import stored_records
 from connectors.metrics import DEAD_LETTERS
 from flows.steps.dead_letters import dead_letter, environment_failed
 from flows.steps.decide.outputs import SOURCE, OutputWriter
@@ -37,7 +37,7 @@ from state.model.dead_letter import (
     error_text,
     letter_id,
 )
-from state.model.errors import LogUnavailableError, MalformedRecordError, PoisonedError
+from state.model.errors import MalformedRecordError, PoisonedError
 from state.model.keys import partition_of_group
 from state.model.registry import Registry
 from state.model.work import TickWork, Work, decode_work, tick_stamp
@@ -46,8 +46,6 @@ STAGE = "decide"
 GIVEN_UP_HEADER = "given_up"
 """On letters of what was given up: number u32, then the value of its row (`state.decide.codec`, Y)."""
 TOPIC = "work"
-_READ_WITHIN = timedelta(seconds=30)
-_READ_MAX = 1000
 _STAMP_MAX = 1 << 53
 _IDLE_TICKS_MAX = 20
 
@@ -283,14 +281,4 @@ def read_dead_letters(log: Log) -> Iterator[Record]:
     :raises LogUnavailableError: nothing came for half a minute.
     """
     places = [("dead_letters", partition) for partition in range(log.partitions("dead_letters"))]
-    ends = {place: log.end_offset(*place) for place in places}
-    reader = log.reader({place: log.begin_offset(*place) for place in places})
-    try:
-        while any(reader.position()[place] < end for place, end in ends.items()):
-            before = reader.position()
-            records = reader.poll(_READ_MAX, _READ_WITHIN)
-            if reader.position() == before:
-                raise LogUnavailableError("dead_letters: not read to its end in time; the flow starts again")
-            yield from records
-    finally:
-        reader.close()
+    return stored_records(log, {place: log.begin_offset(*place) for place in places})

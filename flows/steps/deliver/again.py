@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from connectors.log.interface import Log
-from connectors.log.read_to_ends import Place, read_to_ends
+from connectors.log.read_to_ends import Place, stored_batches
 from flows.steps.lanes.in_hand import OpenRecord
 from flows.steps.sending.attempts import TOPIC, read_attempt
 from operators.attempts import DeliveryHistory
@@ -103,17 +103,12 @@ class AttemptSearch:
         self._done.set()
 
     def _read(self) -> None:
-        end = self._log.end_offset(*self._place)
-        reader = self._log.reader({self._place: self.start})
-        try:
-            for records in read_to_ends(reader, {self._place: end}):
-                ended = []
-                for record in records:
-                    if schema_of(record.headers) == ATTEMPT_JSON:
-                        ended += self._apply(read_attempt(record))
-                self._on_ended(ended)
-        finally:
-            reader.close()
+        for records in stored_batches(self._log, {self._place: self.start}):
+            ended = []
+            for record in records:
+                if schema_of(record.headers) == ATTEMPT_JSON:
+                    ended += self._apply(read_attempt(record))
+            self._on_ended(ended)
 
     def _apply(self, attempt: Attempt) -> list[str]:
         if attempt.state == "answer" and attempt.key not in self.histories:

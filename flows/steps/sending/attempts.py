@@ -10,7 +10,7 @@ import structlog
 
 from connectors.log.grouped import GroupAppender
 from connectors.log.interface import Log, NewRecord, Record
-from connectors.log.read_to_ends import read_to_ends
+from connectors.log.read_to_ends import stored_records
 from operators.attempts import DeliveryHistory
 from state.model.dead_letter import error_text
 from state.model.delivery import ATTEMPT_JSON, Attempt, decode_attempt
@@ -70,13 +70,8 @@ def recover(log: Log, partition: int, start: int) -> Recovered:
     recovered = Recovered(max(start, begin), log.end_offset(TOPIC, partition))
     if begin > start:
         recovered.trimmed_before_ms = _FAR_FUTURE_MS
-    reader = log.reader({place: recovered.start})
-    try:
-        for records in read_to_ends(reader, {place: recovered.end}):
-            for record in records:
-                _apply(recovered, record)
-    finally:
-        reader.close()
+    for record in stored_records(log, {place: recovered.start}, {place: recovered.end}):
+        _apply(recovered, record)
     return recovered
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from connectors.log.interface import Log, Record
-from connectors.log.read_to_ends import read_to_ends
+from connectors.log.read_to_ends import stored_records
 from flows.steps.transactional.outputs import SOURCE
 from operators.attempts import DeliveryHistory
 from state.inbox.operations import parse_output_header
@@ -131,15 +131,9 @@ def take_over(log: Log, topic: str, number: int, histories: Mapping[str, Deliver
     mine = groups_of_partition(number, log.partitions(topic))
     count = log.partitions("ledger")
     places = [("ledger", each) for each in sorted({partition_of_group(group, count) for group in mine})]
-    ends = {place: log.end_offset(*place) for place in places}
     reading = _Reading(mine, {key.partition("/")[0] for key in histories})
-    reader = log.reader({place: log.begin_offset(*place) for place in places})
-    try:
-        for records in read_to_ends(reader, ends):
-            for record in records:
-                reading.take(record)
-    finally:
-        reader.close()
+    for record in stored_records(log, {place: log.begin_offset(*place) for place in places}):
+        reading.take(record)
     return reading.result(histories)
 
 

@@ -11,12 +11,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 
-import pytest
 from helpers.feeding import System, now_ms, token
 from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord, Record
-from connectors.log.read_to_ends import read_to_ends
 from connectors.providers.channel import CheckResult, Delivery, Failed, Result, Sent
 from flows.config.settings import load_settings
 from flows.steps.lanes.lane import Lane
@@ -27,7 +25,6 @@ from flows.steps.transactional.strategy import TOPIC, DecisionRules, Transaction
 from operators.retry import BUDGETS
 from operators.transactional import HURRY_MS
 from state.disk.poison import STARTS_MAX
-from state.model.errors import LogUnavailableError
 from state.model.keys import key_group, partition_of_group
 
 USER = "u1"
@@ -173,22 +170,6 @@ def test_a_dead_letter_is_in_the_log_before_its_event_is_passed(system: System) 
         lane.collect()
     (letter,) = system.values("dead_letters")
     assert (letter["kind"], letter["source"]) == ("malformed", ["events.p0", lanes.number, 0])
-
-
-def test_a_start_reads_to_the_ends_and_waits_for_no_leader_for_ever(system: System) -> None:
-    """A record that never comes, as from a partition that has lost its leader."""
-    system.feed([system.endpoint(USER, "push", f"d{number}", token(number)) for number in range(3)])
-    system.kill_switch("sender", "nobody")
-    places = [*(("endpoints", number) for number in range(system.log.partitions("endpoints"))), ("control", 0)]
-    ends = {place: system.log.end_offset(*place) for place in places}
-    reader = system.log.reader(dict.fromkeys(places, 0))
-    found = [record for records in read_to_ends(reader, ends) for record in records]
-    assert len(found) == 4
-    began = time.monotonic()
-    with pytest.raises(LogUnavailableError, match="control/0"):
-        list(read_to_ends(reader, ends | {("control", 0): 2}, deadline=timedelta(milliseconds=200)))
-    assert 0.2 <= time.monotonic() - began < 5
-    reader.close()
 
 
 def test_a_code_that_is_never_answered_is_not_sent_at_every_start_for_ever(system: System) -> None:
