@@ -15,7 +15,6 @@ nothing that was accepted before.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,16 +25,14 @@ from typing import NamedTuple, Self
 import msgspec
 import structlog
 
-from connectors.log.interface import Log, NewRecord, Reader, Record
-from connectors.log.read_to_ends import read_to_ends
+from connectors.log.following import LogFollower, Positions
+from connectors.log.interface import Log, NewRecord, Record
 from state.disk.files import replace_file
 from state.model.errors import MalformedRecordError
 from state.model.settings import DOOR, KILL, Kill
 from state.model.topics import CONTROL
 
 TOPIC = CONTROL
-_POLL = timedelta(milliseconds=250)
-_BATCH_MAX = 500
 _logger = structlog.get_logger(__name__)
 
 
@@ -116,35 +113,23 @@ def stopped_by(switches: frozenset[tuple[str, str]], scope: Scope) -> tuple[str,
 class ControlWatcher:
     """Follows `control` in a daemon thread; `stopped` answers from memory and may be called by any thread.
 
-    While the log cannot be read the last known switches stay in force and `stale_for` grows; whatever it raises, the
-    thread never gives up.
+    While the log cannot be read the last known switches stay in force and `stale_for` grows.
     """
 
     def __init__(self, log: Log, *, process: str, run_dir: Path | None) -> None:
-        self._log = log
         self._process = process
         self._report = None if run_dir is None else run_dir / "obeyed" / f"{process}.json"
         self._switches: frozenset[tuple[str, str]] = frozenset()
         self._doors: dict[str, DoorChange] = {}
-        self._fresh_at = time.monotonic()
         self._offset = -1
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="control-watcher", daemon=True)
-        self._reader: Reader | None = None
-        self._broken = False
-        """Whether the last step failed: what the reader is in is not known then."""
+        self._follower = LogFollower(log, [(TOPIC, 0)], self._take, name="control-watcher", moved=self._obey)
 
     def start(self) -> Self:
         """Read `control` to its present end, report, and follow it from then on.
 
         :raises LogError: it cannot be read; nothing may be sent without knowing the switches.
         """
-        reader = self._log.reader({(TOPIC, 0): self._log.begin_offset(TOPIC, 0)})
-        self._reader = reader
-        for records in read_to_ends(reader, {(TOPIC, 0): self._log.end_offset(TOPIC, 0)}):
-            self._take(records)
-        self._obey(reader.position()[(TOPIC, 0)])
-        self._thread.start()
+        self._follower.start()
         return self
 
     @property
@@ -167,49 +152,15 @@ class ControlWatcher:
 
     def stale_for(self) -> timedelta:
         """How long ago the log was last read with success."""
-        return timedelta(seconds=time.monotonic() - self._fresh_at)
+        return self._follower.stale_for()
 
     def close(self) -> None:
         """End the thread, take the report back and free the reader; a second call does nothing."""
-        self._ending.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
-        if self._reader is not None and not self._thread.is_alive():
-            self._reader.close()
-            self._reader = None
+        self._follower.close()
         if self._report is not None:
             self._report.unlink(missing_ok=True)
 
-    def _follow(self) -> None:
-        pause = 0.1
-        while not self._ending.is_set():
-            try:
-                self._step()
-                pause = 0.1
-            except Exception as error:  # noqa: BLE001 - a process without this thread would ignore every kill switch
-                self._broken = True
-                _logger.warning("control_unreadable", process=self._process, error=type(error).__name__)
-                self._ending.wait(pause)
-                pause = min(pause * 2, 2.0)
-
-    def _step(self) -> None:
-        reader = self._reopened() if self._broken or self._reader is None else self._reader
-        self._take(reader.poll(_BATCH_MAX, _POLL))
-        position = reader.position()[(TOPIC, 0)]
-        if position != self._offset:
-            self._obey(position)
-
-    def _reopened(self) -> Reader:
-        """Another reader, from behind what is obeyed."""
-        old, self._reader = self._reader, None
-        if old is not None:
-            old.close()
-        start = max(self._log.begin_offset(TOPIC, 0), self._offset)
-        self._reader, self._broken = self._log.reader({(TOPIC, 0): start}), False
-        return self._reader
-
     def _take(self, records: Sequence[Record]) -> None:
-        self._fresh_at = time.monotonic()
         for record in records:
             try:
                 kill = decode_kill(record)
@@ -221,15 +172,15 @@ class ControlWatcher:
             elif kill is not None:
                 self._switches = apply_kill(self._switches, kill)
 
-    def _obey(self, offset: int) -> None:
-        self._offset = offset
+    def _obey(self, positions: Positions) -> None:
+        self._offset = positions[TOPIC, 0]
         if self._report is None:
             return
         try:
-            obeyed = Obeyed(self._process, os.getpid(), offset, time.time_ns() // 1_000_000)
+            obeyed = Obeyed(self._process, os.getpid(), self._offset, time.time_ns() // 1_000_000)
             replace_file(self._report, _encoder.encode(obeyed))
         except OSError:
-            _logger.exception("control_report_failed", process=self._process, offset=offset)
+            _logger.exception("control_report_failed", process=self._process, offset=self._offset)
 
 
 def read_obeyed(run_dir: Path) -> list[Obeyed]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 
+from connectors.changes import Changes
 from connectors.control import ControlWatcher
 from connectors.log.owners import FencedLog
 from flows.config.providers import providers_in_force
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
+from flows.steps.sending.late import LastLook
 from flows.steps.sending.queue import ProviderLane
 from flows.steps.sending.sender import Sender, SenderParts
 
@@ -23,11 +25,16 @@ def build_sender(settings: Settings, log: FencedLog, watcher: ControlWatcher, *,
         name: ProviderLane(channel, channel.options.concurrency_max, channel.options.rate_per_s)
         for name, channel in channels.items()
     }
+    look = LastLook(
+        is_stopped=lambda scope: watcher.stopped(scope) is not None,
+        changes=Changes(log, now_ms=clock_ms()).start(),
+        registry=settings.registry(),
+    )
     sender = Sender(
         SenderParts(
             log=log,
             lanes=lanes,
-            is_stopped=lambda scope: watcher.stopped(scope) is not None,
+            last_look=look,
             now_ms=clock_ms,
             uniform=random.uniform,
             stage=stage,

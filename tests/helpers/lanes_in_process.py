@@ -9,13 +9,17 @@ from typing import Any
 
 from helpers.feeding import PARTITIONS, System, now_ms
 
-from connectors.log.interface import Record
+from connectors.changes import Changes
+from connectors.control import Scope
+from connectors.log.interface import Log, Record
 from connectors.providers.channel import CheckResult, Delivery, Result
 from flows.steps.deliver.strategy import DeliverStrategy
 from flows.steps.lanes.parts import LaneParts
 from flows.steps.lanes.steps import Lanes
+from flows.steps.sending.late import LastLook
 from flows.steps.sending.queue import ProviderLane
 from flows.steps.sending.sender import Sender, SenderParts
+from state.model.registry import load_registry
 
 TOPICS = ("deliver.push", "deliver.sms", "deliver.email")
 
@@ -46,13 +50,18 @@ class Provider:
         """Nothing to close."""
 
 
+def last_look(log: Log, is_stopped: Callable[[Scope], bool] = lambda _scope: False) -> LastLook:
+    """A last look before sends that knows of no change but kill switches."""
+    return LastLook(is_stopped, Changes(log, now_ms=now_ms()), load_registry())
+
+
 @contextmanager
 def running_lanes(
     system: System, provider: Provider, *, open_max: int = 100, **parts: Any
 ) -> Iterator[tuple[Lanes, Sender]]:
     """Lanes over a sender that pushes through the provider."""
     given: dict[str, Any] = {
-        "log": system.log, "lanes": {"push": ProviderLane(provider, 50, 1_000.0)}, "is_stopped": lambda _scope: False,
+        "log": system.log, "lanes": {"push": ProviderLane(provider, 50, 1_000.0)}, "last_look": last_look(system.log),
         "now_ms": now_ms, "uniform": lambda low, _high: low,
     }  # fmt: skip
     sender = Sender(SenderParts(**(given | parts)))

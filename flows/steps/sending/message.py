@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import structlog
 
-from connectors.control import Scope
 from flows.steps.dead_letters import environment_failed
+from flows.steps.sending.late import LastLook
 from flows.steps.sending.records import TEMPLATE, raised_reason
 from flows.steps.sending.task import Planned, SendTask
 from operators.render import render
@@ -20,11 +20,9 @@ Failed = Callable[[SendTask, str, int], Planned]
 _logger = structlog.get_logger(__name__)
 
 
-def message_or_end(
-    task: SendTask, now: int, *, is_stopped: Callable[[Scope], bool], failed: Failed
-) -> Content | Planned:
+def message_or_end(task: SendTask, now: int, *, last_look: LastLook, failed: Failed) -> Content | Planned:
     """What a try says, or the end of the task without one; whatever one payload brings about, the others go on."""
-    if (planned := forbidden(task, now, is_stopped)) is not None:
+    if (planned := last_look(task, now)) is not None:
         return planned
     if task.stage.owner.killed_by():
         return Planned("DEAD_LETTER", KILLED)
@@ -39,10 +37,3 @@ def message_or_end(
             raise
         _logger.warning("rendering_failed", type=task.emission.type, error=error_text(error))
         return failed(task, raised_reason(error), now)
-
-
-def forbidden(task: SendTask, now: int, is_stopped: Callable[[Scope], bool]) -> Planned | None:
-    """What may have come about while the task waited: for its turn, and for a log that was away."""
-    if is_stopped(task.scope):
-        return Planned("SUPPRESSED", "kill_switch")
-    return Planned("EXPIRED") if now > task.emission.valid_until else None

@@ -1,9 +1,9 @@
 """The sender: hands deliveries to providers, with intents before sends and retries within their budget (RULES 4).
 
 One event loop in a thread of its own serves any number of lanes. For each try: the checks that come before every send
-(kill switches, ttl), the intent durable in `attempts`, the checks again, the send, the answer durable in `attempts`.
-The stage's owner hears of an end after the end is durable. Among waiting deliveries P0 goes first and P2 last. Each
-provider has a queue of its own, with a bound of requests in flight, so none holds up another.
+(`flows/steps/sending/late.py`), the intent durable in `attempts`, the checks again, the send, the answer durable in
+`attempts`. The stage's owner hears of an end after the end is durable. Among waiting deliveries P0 goes first and P2
+last. Each provider has a queue of its own, with a bound of requests in flight, so none holds up another.
 
 If `attempts` cannot be appended to, the sender stops and says so in `failure`: the flow ends, and a restart resumes
 from what was stored.
@@ -29,7 +29,8 @@ from connectors.log.owners import Fence
 from connectors.metrics import DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
 from connectors.providers.channel import Channel, Failed, Rejected, Result, Sent, Throttled
 from flows.steps.sending.attempts import AttemptLog
-from flows.steps.sending.message import forbidden, message_or_end
+from flows.steps.sending.late import LastLook
+from flows.steps.sending.message import message_or_end
 from flows.steps.sending.queue import ProviderLane, ProviderQueue
 from flows.steps.sending.records import (
     RAISED,
@@ -58,8 +59,8 @@ class SenderParts:
     log: Log
     lanes: Mapping[str, ProviderLane]
     """By channel name: push, sms, email."""
-    is_stopped: Callable[[Scope], bool]
-    """Whether a kill switch forbids a send; asked just before it, by any thread."""
+    last_look: LastLook
+    """Asked just before each send."""
     now_ms: Callable[[], int]
     uniform: Callable[[float, float], float]
     stage: str = "deliver"
@@ -125,7 +126,7 @@ class Sender:
     def _can_use(self, stage: Stage, entry: ChannelAddresses) -> bool:
         emission = stage.emission
         scope = Scope(emission.sender_id, emission.type, entry.channel, emission.campaign)
-        return bool(entry.devices) and entry.channel in self._queues and not self._parts.is_stopped(scope)
+        return bool(entry.devices) and entry.channel in self._queues and not self._parts.last_look.is_stopped(scope)
 
     def drain(self, deadline: timedelta) -> bool:
         """Begin no further try and wait for those under way; false if some had no answer in time.
@@ -247,7 +248,7 @@ class Sender:
         now = self._parts.now_ms()  # the log may have been away for minutes
         for (task, content), record in zip(ready, records, strict=True):
             task.history.apply(record)
-            if (planned := forbidden(task, now, self._parts.is_stopped)) is not None:
+            if (planned := self._parts.last_look(task, now)) is not None:
                 queue.done()
                 ending.append((task, planned))
             else:
@@ -262,7 +263,7 @@ class Sender:
         ending: list[tuple[SendTask, Planned]] = []
         ready: list[tuple[SendTask, Content]] = []
         for task in batch:
-            found = message_or_end(task, now, is_stopped=self._parts.is_stopped, failed=self._failed)
+            found = message_or_end(task, now, last_look=self._parts.last_look, failed=self._failed)
             if isinstance(found, Planned):
                 queue.done()
                 ending.append((task, found))
@@ -285,7 +286,7 @@ class Sender:
         channel, fence = queue.lane.channel, self._parts.fence
         if fence is not None and not fence.is_fresh():  # stopped since the intent was appended, perhaps for long
             await asyncio.to_thread(fence.check)
-            if (planned := forbidden(task, self._parts.now_ms(), self._parts.is_stopped)) is not None:
+            if (planned := self._parts.last_look(task, self._parts.now_ms())) is not None:
                 queue.done()
                 await self._end([(task, planned)])
                 self._pump(queue)

@@ -11,7 +11,7 @@ from itertools import accumulate
 
 import pytest
 from helpers.feeding import System, now_ms, token
-from helpers.lanes_in_process import Provider, read, running_lanes
+from helpers.lanes_in_process import Provider, last_look, read, running_lanes
 from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord
@@ -113,7 +113,9 @@ def test_a_send_after_a_pause_is_judged_as_of_its_end(system: System, outcome: s
     emission = system.emission("u1", "push", [("d1", token("a"))], valid_until=now_ms() + ttl_ms)
     system.feed([emission])
     provider, fence = Provider(takes), StaleFence(pauses[outcome])
-    with running_lanes(system, provider, fence=fence, is_stopped=lambda _scope: bool(switches)) as (lanes, sender):
+    with running_lanes(
+        system, provider, fence=fence, last_look=last_look(system.log, lambda _scope: bool(switches))
+    ) as (lanes, sender):
         lane = lanes.lane(emission.partition)
         lane.accept(read(system, emission.partition))
         told = collected(lane)

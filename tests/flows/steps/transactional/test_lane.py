@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 
 from helpers.feeding import System, now_ms, token
+from helpers.lanes_in_process import last_look
 from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord, Record
@@ -78,7 +79,7 @@ class Lanes:
             SenderParts(
                 log=log,
                 lanes={name: ProviderLane(provider, 50, 1000.0) for name, provider in providers.items()},
-                is_stopped=lambda _: False,
+                last_look=last_look(log),
                 now_ms=now_ms,
                 uniform=random.uniform,
             )

@@ -1,0 +1,88 @@
+"""The last look before a try: switches, ttl, and whether what became true since the emission forbids the send (RULES
+3.A, 3.F). A message must reach only whom it is for: an address that moved to another person gets nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from connectors.changes import Changes
+from connectors.control import Scope
+from flows.steps.sending.task import Planned, SendTask
+from operators.gate import Hold
+from operators.late import GIVEN_ADDRESS, Sent, changed_verdict, is_retracted
+from state.model.registry import Registry
+
+_NO_ADDRESS = Planned("SUPPRESSED", "no_channel")
+
+
+@dataclass(frozen=True, slots=True)
+class LastLook:
+    """What may have come about while a delivery waited: for its turn, a retry, a provider, or a log that was away."""
+
+    is_stopped: Callable[[Scope], bool]
+    """Whether a kill switch forbids a send; asked by any thread."""
+    changes: Changes
+    registry: Registry
+
+    def __call__(self, task: SendTask, now: int) -> Planned | None:
+        """How the task ends, or until when it waits; None: it may go. A task learns of its device's newer address."""
+        if self.is_stopped(task.scope):
+            return Planned("SUPPRESSED", "kill_switch")
+        return (
+            self._address(task)
+            or self._retraction(task)
+            or self._setting(task, now)
+            or (Planned("EXPIRED") if now > task.emission.valid_until else None)
+        )
+
+    def _address(self, task: SendTask) -> Planned | None:
+        """The address must still be this person's."""
+        user, device = task.emission.user, task.device
+        if device.address is None or device.id == GIVEN_ADDRESS:
+            return None
+        found = self.changes.endpoint(user, task.channel, device.id)
+        if found is not None and (found.state != "active" or not found.address):
+            return _NO_ADDRESS
+        if found is not None and found.address != device.address:
+            task.device = msgspec.structs.replace(
+                device, address=found.address, registered_at=found.registered_at, platform=found.platform
+            )
+        owner = self.changes.owner(task.channel, task.device.address or "")
+        return None if owner in (None, user) or task.channel != "push" else _NO_ADDRESS
+
+    def _retraction(self, task: SendTask) -> Planned | None:
+        emission = task.emission
+
+        def takes_back(item: Sent) -> bool:
+            return any(
+                each.at >= emission.ingested_at
+                and each.target in (None, emission.user)
+                and each.actor == item.actor
+                and each.parent_event_id in (None, item.event_id)
+                for each in self.changes.retractions(item.type, item.object)
+            )
+
+        return Planned("SUPPRESSED", "retracted") if is_retracted(emission, takes_back) else None
+
+    def _setting(self, task: SendTask, now: int) -> Planned | None:
+        document = None if task.device.id == GIVEN_ADDRESS else self.changes.document(task.emission.user)
+        if document is None:
+            return None
+        verdict = changed_verdict(task.emission, task.channel, document, self.registry, now)
+        if isinstance(verdict, Hold):
+            return self._hold(task, verdict.until, now)
+        return None if verdict is None else Planned(verdict.outcome, verdict.reason)
+
+    def _hold(self, task: SendTask, until: int, now: int) -> Planned | None:
+        """Until his quiet hours are over, which does not count against the ttl (RULES 3.A.2)."""
+        if now > task.emission.valid_until:
+            return Planned("EXPIRED")
+        if not self.registry.profile(task.emission.type).absolute_ttl:
+            task.stage.emission = msgspec.structs.replace(
+                task.emission, valid_until=task.emission.valid_until + until - now
+            )
+        return Planned(retry_at=until)

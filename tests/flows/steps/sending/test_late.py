@@ -1,0 +1,149 @@
+"""A delivery that was made to wait: what the topics say by then decides whether and where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from helpers.feeding import System, now_ms, token
+from helpers.waiting import wait_for
+
+from connectors.changes import Changes
+from connectors.log.interface import NewRecord
+from flows.steps.sending.late import LastLook
+from flows.steps.sending.task import FindHistory, Planned, SendTask, Stage
+from state.model.delivery import DeviceAddress, ToDeliver
+from state.model.event import EVENT, Event
+from state.model.registry import load_registry
+from state.model.settings import PREFERENCE, PreferenceRecord
+
+NO_ADDRESS = Planned("SUPPRESSED", "no_channel")
+RETRACTED = Planned("SUPPRESSED", "retracted")
+_NOTHING: FindHistory = lambda _key: None  # noqa: E731 - a constant
+
+
+class Late:
+    """A look, and how it is told of changes."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.changes = Changes(system.log, now_ms=now_ms())
+        self.look = LastLook(lambda _scope: False, self.changes, load_registry())
+
+    def tell(self, record: NewRecord) -> None:
+        self.system.feed([record])
+
+    def until(self, condition: Callable[[], object]) -> None:
+        wait_for(condition)
+
+
+@pytest.fixture
+def late(system: System) -> Iterator[Late]:
+    made = Late(system)
+    made.changes.start()
+    yield made
+    made.changes.close()
+
+
+def task_of(device: str = "d1", address: str = "a", **changes: Any) -> SendTask:
+    values: dict[str, Any] = {
+        "emission_id": "em", "user": "u1", "type": "mention", "object": "t", "first_event_id": "e1", "priority": "P1",
+        "channel": "push", "devices": (DeviceAddress(device, "ios", token(address), 1),), "actors": ("ada",),
+        "actor_count": 1, "decided_at": now_ms(), "ingested_at": now_ms(), "valid_until": now_ms() + 60_000,
+    }  # fmt: skip
+    emission = ToDeliver(**(values | changes))
+    stage = Stage(emission, "push", emission.devices, (), 0, _NOTHING, None)  # type: ignore[arg-type]  # nobody is told
+    return stage.make_tasks()[0]
+
+
+def test_without_a_change_it_goes(late: Late) -> None:
+    task = task_of()
+    assert late.look(task, now_ms()) is None
+    assert task.device.address == token("a")
+
+
+def test_a_device_that_was_removed_gets_nothing(late: Late) -> None:
+    task = task_of()
+    late.tell(late.system.endpoint("u1", "push", "d1", "", state="invalid"))
+    late.until(lambda: late.look(task, now_ms()) == NO_ADDRESS)
+
+
+def test_a_phone_that_another_person_registered_gets_nothing(late: Late) -> None:
+    """Also where nobody wrote that it is the first one's no more."""
+    task, urgent = task_of(), task_of(type="security_alert", priority="P0")
+    late.tell(late.system.endpoint("u2", "push", "d9", token("a")))
+    late.until(lambda: late.look(task, now_ms()) == NO_ADDRESS)
+    assert late.look(urgent, now_ms()) == NO_ADDRESS
+    late.tell(late.system.endpoint("u1", "push", "d1", token("a")))
+    late.until(lambda: late.look(task, now_ms()) is None)
+
+
+def test_a_newer_address_of_the_same_device_is_used(late: Late) -> None:
+    task = task_of()
+    late.tell(late.system.endpoint("u1", "push", "d1", token("b")))
+    late.until(lambda: late.look(task, now_ms()) is None and task.device.address == token("b"))
+
+
+def test_an_address_that_the_event_names_is_left_alone(late: Late) -> None:
+    task = task_of(device="to", type="otp", priority="P0")
+    late.tell(late.system.endpoint("u2", "push", "d9", token("a")))
+    late.until(lambda: late.changes.owner("push", token("a")) == "u2")
+    assert late.look(task, now_ms()) is None
+
+
+def preference(system: System, user: str, document: dict[str, Any]) -> NewRecord:
+    partition = system.endpoint(user, "push", "d", "").partition
+    value = PREFERENCE.encode(PreferenceRecord(user, document))
+    return NewRecord("preferences", partition, user.encode(), value, PREFERENCE.headers)
+
+
+def test_an_opt_out_binds_what_waits(late: Late) -> None:
+    task = task_of()
+    late.tell(preference(late.system, "u1", {"types": {"mention": {"enabled": False}}}))
+    late.until(lambda: late.look(task, now_ms()) == Planned("SUPPRESSED", "type_off"))
+    assert late.look(task_of(user="u2"), now_ms()) is None
+
+
+def test_quiet_hours_hold_it_and_do_not_count_against_its_time(late: Late) -> None:
+    task = task_of()
+    always = {"enabled": True, "start": "00:00", "end": "23:59", "timezone": "UTC"}
+    late.tell(preference(late.system, "u1", {"quiet_hours": always}))
+    late.until(lambda: late.changes.document("u1"))
+    at = 1_767_268_800_000  # 2026-01-01 12:00 UTC
+    task.stage.emission = task_of(valid_until=at + 1).emission
+    until = 1_767_311_940_000  # 23:59
+    assert late.look(task, at) == Planned(retry_at=until)
+    assert task.emission.valid_until == until + 1
+    assert late.look(task, until) is None
+    assert late.look(task, until + 2) == Planned("EXPIRED")
+
+
+def retraction(system: System, **changes: Any) -> NewRecord:
+    values: dict[str, Any] = {
+        "event_id": "r1", "type": "mention", "priority": "P1", "actor": "ada", "target": "u1", "object": "t",
+        "retracts": True, "ingested_at": now_ms() + 1,
+    }  # fmt: skip
+    return NewRecord("events.p1", 0, b"u1", EVENT.encode(Event(**(values | changes))), EVENT.headers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, RETRACTED),
+        ({"parent_event_id": "e1"}, RETRACTED),
+        ({"parent_event_id": "e2"}, None),
+        ({"target": None, "fan_out_type": "FOLLOWERS"}, RETRACTED),
+        ({"actor": "bob"}, None),
+        ({"target": "u2"}, None),
+        ({"object": "other"}, None),
+        ({"ingested_at": 5}, None),  # before it
+    ],
+)
+def test_what_was_taken_back_does_not_go(late: Late, changes: dict[str, Any], expected: Planned | None) -> None:
+    task = task_of()
+    late.tell(retraction(late.system, **changes))
+    late.tell(late.system.endpoint("u7", "push", "d", token("c")))
+    late.until(lambda: late.changes.endpoint("u7", "push", "d"))
+    late.until(lambda: late.changes.retractions("mention", changes.get("object", "t")))
+    assert late.look(task, now_ms()) == expected
