@@ -37,7 +37,9 @@ JARS = CACHE / "kafka-3.9.1"
 RUNNING = CACHE / "running.json"
 START_DEADLINE = timedelta(seconds=60)
 
-_PACKAGES = {"java": "openjdk-17-jre-headless", "mvn": "maven", "redis-server": "redis-server"}
+_PACKAGES = {
+    "java": "openjdk-17-jre-headless", "mvn": "maven", "redis-server": "redis-server", "systemd-analyze": "systemd",
+}  # fmt: skip
 _PR_SET_PDEATHSIG = 1
 _ALONE = ("-Xms256m", "-Xmx512m")
 _ONE_OF_MANY = ("-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")

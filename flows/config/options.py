@@ -25,7 +25,7 @@ from state.model.secret import Secret
 
 T = TypeVar("T")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min|h|d)")
-_SECRET_NAME = re.compile(r"(password|secret|token)$")
+_SECRET_NAME = re.compile(r"(password|secret|token|key\.pem)$")
 _URL_SECRET = re.compile(r"://[^/@]*@")
 _UNITS = {
     "ms": timedelta(milliseconds=1),
@@ -183,7 +183,7 @@ def masked(value: object) -> Any:
 
 def _masked_field(field: dataclasses.Field[Any], value: object) -> Any:
     """A connector's secret is text that its own repr leaves out: such a field is known by its name."""
-    secret = not field.repr or (isinstance(value, str) and _SECRET_NAME.search(field.name) is not None)
+    secret = isinstance(value, str) and (not field.repr or _SECRET_NAME.search(field.name) is not None)
     return "***" if secret and value else masked(value)
 
 

@@ -34,7 +34,7 @@ OWN_TESTS = {
     "state.decide.exports": "state/decide/test_exports.py",
     "operators.schedule": "operators/test_schedule.py",
     "operators.retry": "operators/test_retry.py",
-    "operators.attempts": "operators/test_retry.py",
+    "operators.attempts": "operators/test_attempts.py",
     "operators.inbox_shard": "connectors/inbox/test_inbox_store_laws.py",
     "flows.recovery.slots": "flows/recovery/test_slots.py",
 }

@@ -16,7 +16,9 @@ _MOST = 9
 _FILES = (
     "state/decide/test_pending",
     "state/sequence/test_repeats",
+    "state/schedule/test_kept",
     "state/decide/test_audience",
+    "state/decide/test_switches",
     "state/decide/test_emitted",
     "state/decide/test_checkpoint",
     "operators/test_decide_given_up",

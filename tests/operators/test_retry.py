@@ -1,19 +1,14 @@
-"""The retry budget, the fold of attempts, and falling back: pure."""
+"""The retry budget: pure."""
 
 from __future__ import annotations
 
-from itertools import pairwise, permutations
+from itertools import pairwise
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.attempts import DeliveryHistory, fold, resume
-from operators.fall_back import DEAD, FailedEnd, end_of_failed
 from operators.retry import BUDGETS, DELAYS_MS, JITTER, RetryShare, expires_first, retry_at
-from state.disk.poison import STARTS_MAX
-from state.model.delivery import Attempt, ChannelAddresses, DeviceAddress
 
 FAR = 10**15
 
@@ -120,98 +115,3 @@ def test_a_clock_that_steps_back_costs_no_retry(back_ms: int) -> None:
         share.reserve(now, FAR)
     assert share.reserve(now - back_ms, now - back_ms) is None
     assert share.reserve(now - back_ms + 1_000, FAR) == now - back_ms + 1_000
-
-
-def intent(number: int, at: int = 10) -> Attempt:
-    return Attempt(state="intent", key="k", attempt=number, provider="apns", provider_id="p", at=at)
-
-
-def answer(number: int, result: str, at: int = 20, retry: int | None = None) -> Attempt:
-    return Attempt(state="answer", key="k", attempt=number, result=result, at=at, detail="why", retry_at=retry)
-
-
-CLOSED = Attempt(state="closed", key="k", at=30, outcome="EXPIRED")
-
-
-def history(*records: Attempt) -> DeliveryHistory:
-    return fold(records)["k"]
-
-
-@pytest.mark.parametrize(
-    ("records", "p0", "p1"),
-    [
-        ([intent(1)], "send", "unknown"),
-        ([intent(1), answer(1, "sent")], "over", "over"),
-        ([intent(1), answer(1, "failed", retry=99)], "wait", "wait"),
-        ([intent(1), answer(1, "failed", retry=99), intent(2)], "send", "unknown"),
-        ([intent(1), answer(1, "failed", retry=99), CLOSED], "over", "over"),
-        ([CLOSED], "over", "over"),
-        ([intent(1), CLOSED, answer(1, "sent")], "over", "over"),
-    ],
-)
-def test_what_a_restart_does(records: list[Attempt], p0: str, p1: str) -> None:
-    assert resume(history(*records), "P0") == p0
-    assert resume(history(*records), "P1") == p1
-    assert resume(history(*records), "P2") == p1
-
-
-@pytest.mark.parametrize(("tries", "then"), [(3 + STARTS_MAX, "send"), (4 + STARTS_MAX, "spent")])
-def test_a_code_without_an_answer_has_three_retries_and_one_for_each_start_that_poison_costs(
-    tries: int, then: str
-) -> None:
-    assert resume(history(*(intent(number) for number in range(1, tries + 1))), "P0") == then
-
-
-def test_that_an_address_was_called_dead_stays_known() -> None:
-    dead = msgspec.structs.replace(answer(1, "rejected"), gone_at=15)
-    assert history(intent(1), dead).gone_at == 15
-    assert history(intent(1), dead, intent(2), answer(2, "failed")).gone_at == 15
-
-
-def test_untouched_is_sent() -> None:
-    assert resume(None, "P1") == "send"
-
-
-def test_the_fold_keeps_every_attempt_with_its_answer() -> None:
-    found = history(intent(1, 10), answer(1, "failed", 20, 99), intent(2, 99), answer(2, "sent", 120))
-    assert [(made.at, made.answer) for made in found.made] == [(10, "failed: why"), (99, "sent: why")]
-    assert (found.attempts, found.first_at, found.outcome, found.ended_at) == (2, 10, "DELIVERED", 120)
-
-
-def test_what_was_closed_first_stays() -> None:
-    assert history(CLOSED, Attempt(state="closed", key="k", at=31, outcome="DEAD_LETTER")).outcome == "EXPIRED"
-    assert history(intent(1), CLOSED, answer(1, "sent")).outcome == "EXPIRED"
-
-
-def test_keys_do_not_mix() -> None:
-    other = Attempt(state="intent", key="l", attempt=1, at=1)
-    assert set(fold([intent(1), other])) == {"k", "l"}
-    assert not [key for key, found in fold([intent(1), answer(1, "sent"), other]).items() if found.open != (key == "l")]
-
-
-PHONE = DeviceAddress("p", None, "+1", 0)
-REST = (ChannelAddresses("push", ()), ChannelAddresses("sms", (PHONE,)), ChannelAddresses("email", (PHONE,)))
-
-
-def end(others: list[str | None], *, killed: str = "", now: int = 5, policy: str = "first") -> FailedEnd:
-    usable = lambda entry: entry.channel != killed  # noqa: E731 - shorter than a function
-    return end_of_failed(others, REST, policy=policy, now=now, valid_until=5, usable=usable)
-
-
-def test_the_next_channel_with_an_address_and_no_kill_switch() -> None:
-    assert end([]) == ("FELL_BACK", "sms", 2)
-    assert end(["DEAD_LETTER"]) == ("FELL_BACK", "sms", 2)
-    assert end([], killed="sms") == ("FELL_BACK", "email", 3)
-    assert end([], policy="push_first") == ("FELL_BACK", "sms", 2)
-
-
-def test_no_fall_back_when_another_device_was_reached_may_have_been_or_is_tried() -> None:
-    for outcomes in permutations(["DELIVERED", "DEAD_LETTER"]):
-        assert end(list(outcomes)) == DEAD
-    assert end(["UNKNOWN"]) == DEAD
-    assert end([None]) == DEAD
-
-
-def test_no_fall_back_after_the_ttl_nor_with_policy_all() -> None:
-    assert end([], now=6) == DEAD
-    assert end([], policy="all") == DEAD

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from flows.config.credentials import development_credentials
 from flows.process.place import FENCED_EXIT
 from flows.up.ports import any_port
 from flows.up.supervisor import FLOW_PROCESSES
+from infra.services import require
 
 UNITS = ROOT / "infra" / "systemd"
 INSTALLED = "/opt/carillon/.venv/bin/"
@@ -78,21 +78,27 @@ def test_every_process_has_a_unit_that_drains_and_restarts() -> None:
     assert all(f"carillon-{name}.service" in target for name in found)
 
 
-def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
-    verify = shutil.which("systemd-analyze")
-    if verify is None:
-        assert sys.platform != "linux" or not Path("/run/systemd/system").exists(), "systemd without systemd-analyze"
-        return
+def verified(directory: Path) -> tuple[int, str]:
+    """What systemd itself says about the units in a directory."""
+    command = [require("systemd-analyze"), "verify", "--man=no", *map(str, sorted(directory.iterdir()))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, done.stderr
+
+
+def test_systemd_finds_nothing_wrong_and_would_find_it(tmp_path: Path) -> None:
     for path in (*UNITS.glob("*.service"), *UNITS.glob("*.target")):
         here = (
             path.read_text().replace(INSTALLED, f"{Path(sys.executable).parent}/").replace("/opt/carillon", str(ROOT))
         )
         (tmp_path / path.name).write_text(here.replace("User=carillon", "DynamicUser=yes"))
-    done = subprocess.run(
-        [verify, "verify", "--man=no", *map(str, tmp_path.iterdir())],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    assert verified(tmp_path) == (0, "")
+    unit = tmp_path / "carillon-decide.service"
+    sound = unit.read_text()
+    faults = {"Restart=always": "Restart=sometimes", "KillMode=": "KilMode=", "-m bytewax": "'-m bytewax"}
+    for right, wrong in faults.items():
+        assert right in sound
+        unit.write_text(sound.replace(right, wrong))
+        assert "carillon-decide.service" in verified(tmp_path)[1], wrong
 
 
 @contextmanager

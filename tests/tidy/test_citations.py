@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 from helpers.places import ROOT
-from tidy.tree import Source, comments, sources, tracked
+from tidy.tree import File, files, sources
 
 MADE_WHILE_RUNNING = ("DIR/", "carillon-data/")
 """How paths in a data directory begin."""
@@ -26,16 +26,16 @@ HEADING = re.compile(r"\b(DECISIONS|TOPICS), \"?([A-Z].{0,60})")
 @cache
 def texts() -> dict[str, str]:
     """File to its words in one line: of a program, its docstrings and comments."""
-    documents = {path.name: path.read_text(encoding="utf-8") for path in tracked() if path.suffix == ".md"}
+    documents = {file.name: file.text for file in files() if file.name.endswith(".md")}
     programs = {source.name: "\n".join(said(source)) for source in sources()}
     return {name: " ".join(text.split()) for name, text in (documents | programs).items()}
 
 
-def said(source: Source) -> Iterator[str]:
+def said(source: File) -> Iterator[str]:
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.value.value
-    for token in comments(source):
+    for token in source.comments():
         yield token.string.lstrip("# ")
 
 

@@ -1,45 +1,67 @@
-"""The files of the repository, as the tidy tests read them."""
+"""The files of the repository, as rules see them."""
+
+from __future__ import annotations
 
 import ast
+import io
 import subprocess
 import tokenize
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from helpers.places import ROOT
 
+PRODUCT = ("flows", "operators", "connectors", "state")
+TEXT = set(".py .md .toml .sh .yml .yaml .json .txt .lock .html .mmd .css .js .ini .cfg .service .target".split())
+TEXT_WITHOUT_SUFFIX = {"Makefile", "Dockerfile", "run", ".gitignore"}
+
 
 @dataclass(frozen=True)
-class Source:
-    path: Path
+class File:
+    """A text file by its name from the root."""
+
+    name: str
     text: str
-    tree: ast.Module
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
 
     @property
-    def name(self) -> str:
-        return self.path.relative_to(ROOT).as_posix()
+    def top(self) -> str:
+        """The directory at the root."""
+        return self.name.split("/")[0]
+
+    @property
+    def is_product(self) -> bool:
+        return self.top in PRODUCT
+
+    def lines(self) -> list[tuple[int, str]]:
+        return list(enumerate(self.text.splitlines(), 1))
+
+    def comments(self) -> list[tokenize.TokenInfo]:
+        tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
+        return [token for token in tokens if token.type == tokenize.COMMENT]
 
 
 @cache
-def tracked() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached"], cwd=ROOT, capture_output=True, check=True, timeout=30
-    ).stdout.decode()
-    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+def files() -> tuple[File, ...]:
+    """All text files that git knows or would add."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=30).stdout.decode()
+    paths = [ROOT / name for name in sorted(set(listed.split("\0"))) if name]
+    return tuple(
+        File(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8", errors="replace"))
+        for path in paths
+        if path.is_file() and (path.suffix in TEXT or path.name in TEXT_WITHOUT_SUFFIX)
+    )
 
 
-@cache
-def sources() -> list[Source]:
-    found = []
-    for path in tracked():
-        if path.suffix == ".py":
-            text = path.read_text(encoding="utf-8")
-            found.append(Source(path, text, ast.parse(text)))
-    return found
+def sources() -> list[File]:
+    """All Python files."""
+    return [file for file in files() if is_source(file.name)]
 
 
-@cache
-def comments(source: Source) -> list[tokenize.TokenInfo]:
-    with source.path.open("rb") as stream:
-        return [token for token in tokenize.tokenize(stream.readline) if token.type == tokenize.COMMENT]
+def is_source(name: str) -> bool:
+    return Path(name).suffix == ".py"

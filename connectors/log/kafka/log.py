@@ -79,7 +79,7 @@ class KafkaOptions:
     """How long flows wait for brokers before they end and are started again. Default: two minutes."""
     replication: int = 0
     """Copies of topics made here; -1: the brokers' default. Default 0: three, or one per broker there is or named."""
-    client_settings: Mapping[str, str] = field(default_factory=dict)
+    client_settings: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Settings of librdkafka for all clients, for example for TLS and SASL. Default: none."""
     topic_settings: Mapping[str, str] = field(default_factory=dict)
     """Settings for topics made here, for example min.insync.replicas. Default: none."""

@@ -20,6 +20,7 @@ import re
 import unicodedata
 from base64 import b64encode
 from email import policy
+from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.parser import BytesHeaderParser
 from email.utils import formatdate
@@ -71,7 +72,7 @@ def _decoded(value: str) -> str:
         return value
     try:
         return str(make_header(decode_header(value)))
-    except (LookupError, UnicodeError, ValueError):
+    except (LookupError, UnicodeError, ValueError, HeaderParseError):
         return value  # no reader can decode it either: it stays the text that it looks like
 
 

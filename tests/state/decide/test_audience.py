@@ -1,4 +1,4 @@
-"""Row sets against Python's own sets, and what each kill switch reaches."""
+"""Row sets against Python's own sets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from state.decide.audience import PACKED_MAX, Audience
-from state.decide.switches import KillSwitches
-from state.model.event import Event
 
 
 @pytest.mark.parametrize(("seed", "rows_max"), [(seed, 12) for seed in range(6)] + [(6, 3000), (7, 900)])
@@ -82,42 +80,3 @@ def test_changes_are_stored_alone_up_to_their_share_of_the_set() -> None:
         audience.discard("a", row)
     changes = dict.fromkeys(range(4), False)
     assert [audience.unstored("a", 1 / 16, before) for before in (0, 60, 61)] == [changes, changes, None]
-
-
-def _event(fan_out: str = "DIRECT") -> Event:
-    return Event(event_id="e", type="t", sender_id="s", object="o", fan_out_type=fan_out)
-
-
-@pytest.mark.parametrize(
-    ("scope", "value", "direct", "segment"),
-    [
-        ("all", None, True, True),
-        ("all", "anything", True, True),
-        ("sender", "s", True, True),
-        ("sender", "x", False, False),
-        ("type", "t", True, True),
-        ("type", "x", False, False),
-        ("campaign", "o", False, True),
-        ("campaign", "x", False, False),
-        ("channel", "push", False, False),
-    ],
-)
-def test_what_a_switch_stops(scope: str, value: str | None, direct: bool, segment: bool) -> None:
-    kills = KillSwitches()
-    assert not kills.stops(_event())
-    kills.set(scope, value, on=True, place=7)
-    assert (kills.stops(_event()), kills.stops(_event("SEGMENT")), kills.version) == (direct, segment, 7)
-    assert kills.stops(_event("BROADCAST")) == segment
-    assert not kills.stops(_event("FOLLOWERS")) or scope != "campaign"
-    assert (kills.channel("push"), kills.channel("email")) == (scope == "channel", False)
-    kills.set(scope, value, on=False, place=9)
-    assert (kills.active, kills.version, kills.stops(_event("SEGMENT"))) == (set(), 9, False)
-
-
-def test_two_switches_at_once() -> None:
-    kills = KillSwitches()
-    kills.set("channel", "push", on=True, place=1)
-    kills.set("campaign", "o", on=True, place=2)
-    assert kills.stops(_event("SEGMENT"))
-    assert not kills.stops(_event())
-    assert kills.channel("push")

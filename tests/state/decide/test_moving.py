@@ -44,6 +44,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
             deciders[group].decide(offset, record.value)
     deciders[key_group("u1")].decide(len(records), b"no record")
     for decider in deciders:
+        decider.settle()
         decider.stage()
     store.commit()
     store.close()
@@ -228,5 +229,6 @@ def test_what_an_epoch_staged_is_committed_when_the_next_record_comes(tmp_path: 
         [tick, *_] = work_log.ticks(1000 + offset)
         decider.decide(offset, tick.value)
         assert store.next_offset(0) == offset
+        decider.settle()
         decider.stage()
     store.close()

@@ -1,0 +1,58 @@
+"""The calls of the host application about its users, on a real gateway process."""
+
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+from helpers.gateway import Gateway
+
+from state.model.keys import key_group, partition_of_group
+
+
+def test_endpoints_are_set_and_removed(gateway: Gateway) -> None:
+    user = f"host {uuid4().hex}"
+    path = f"/v1/users/{user.replace(' ', '%20')}/endpoints/email/home"
+    reply = gateway.call("PUT", path, {"address": "anne@example.org"})
+    assert reply.status == 200
+    (stored,) = [one for one in gateway.values("endpoints") if one["user"] == user]
+    assert stored == {
+        "user": user, "channel": "email", "id": "home", "platform": None, "address": "anne@example.org",
+        "state": "active", "registered_at": reply.json["registered_at"],
+    }  # fmt: skip
+    (record,) = [one for one in gateway.records("endpoints") if one.key.startswith(user.encode())]
+    assert record.key == f"{user}\0email\0home".encode()
+    assert record.partition == partition_of_group(key_group(user), 4)
+    assert gateway.call("DELETE", path).status == 204
+    assert gateway.call("DELETE", path).status == 404
+    assert [one["state"] for one in gateway.values("endpoints") if one["user"] == user][-1] == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("channel", "body", "paths"),
+    [
+        ("fax", {"address": "1"}, {"channel"}),
+        ("email", {"address": "a@b@c"}, {"address"}),
+        ("email", {"address": "a@b.org\r\nBcc: x@y.org"}, {"address"}),
+        ("sms", {"address": "call me"}, {"address"}),
+        ("push", {"state": "asleep", "user": "x"}, {"state", "user", "address"}),
+        ("push", {"address": "t", "channel": "sms"}, {"address"}),
+        ("email", [], {""}),
+    ],
+)
+def test_wrong_endpoints_are_400(gateway: Gateway, channel: str, body: Any, paths: set[str]) -> None:
+    reply = gateway.call("PUT", f"/v1/users/u/endpoints/{channel}/x", body)
+    assert (reply.status, reply.paths) == (400, paths)
+
+
+def test_profile_and_follows_reach_their_topics(gateway: Gateway) -> None:
+    assert gateway.call("PUT", "/v1/users/anne", {"locale": "pt-BR", "name": "Anne"}).status == 200
+    assert gateway.values("profiles")[-1] == {"user": "anne", "locale": "pt-BR", "name": "Anne"}
+    follows = [{"followee": "star", "follower": "f1"}, {"followee": "star", "follower": "f2", "on": False}]
+    assert gateway.call("POST", "/v1/follows", follows).json == {"stored": 2}
+    stored = [one for one in gateway.records("follows") if one.key.startswith(b"star\0")]
+    assert [msgspec.json.decode(one.value)["on"] for one in stored] == [True, False]
+    assert {one.partition for one in stored} == {partition_of_group(key_group("star"), 4)}
+    wrong = gateway.call("POST", "/v1/follows", [follows[0], {"followee": "x"}, 3])
+    assert (wrong.status, wrong.paths) == (400, {"[1].follower", "[2]"})
+    assert gateway.call("PUT", "/v1/users/anne", {"locale": "not a tag"}).paths == {"locale"}

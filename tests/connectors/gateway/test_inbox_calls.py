@@ -1,0 +1,69 @@
+"""The calls of users about their inbox, on a real gateway process."""
+
+import base64
+from pathlib import Path
+
+import pytest
+from helpers.callers import ANNE, BOB, ROWS, fill_inbox, user_call
+from helpers.gateway import Gateway, running
+
+
+def test_pages_have_no_gap_and_no_repeat(gateway: Gateway) -> None:
+    seen, cursor, pages = [], "", 0
+    while True:
+        page = user_call(gateway, "GET", f"/v1/notifications/inbox?limit=20{cursor}").json
+        seen += [item["first_event_id"] for item in page["items"]]
+        pages += 1
+        if page["cursor"] is None:
+            break
+        cursor = f"&cursor={page['cursor']}"
+    assert seen == [f"e{number}" for number in reversed(range(ROWS))]
+    assert (pages, page["items"][0]["payload"]) == (3, {"text": "canary"})
+
+
+def test_cursor_is_bound_to_its_user_and_signed(gateway: Gateway) -> None:
+    cursor = user_call(gateway, "GET", "/v1/notifications/inbox?limit=1").json["cursor"]
+    reply = user_call(gateway, "GET", f"/v1/notifications/inbox?cursor={cursor}", user=BOB)
+    assert reply.status == 400
+    assert b"canary" not in reply.body
+    raw = bytearray(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    for bit in range(0, len(raw) * 8, 7):
+        changed = bytearray(raw)
+        changed[bit // 8] ^= 1 << bit % 8
+        text = base64.urlsafe_b64encode(changed).decode().rstrip("=")
+        assert user_call(gateway, "GET", f"/v1/notifications/inbox?cursor={text}").status == 400
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=1&limit=2", "user=bob", "cursor=x%00"])
+def test_wrong_queries_are_400(gateway: Gateway, query: str) -> None:
+    assert user_call(gateway, "GET", f"/v1/notifications/inbox?{query}").status == 400
+
+
+def test_reading_counts_at_once_and_is_on_the_log(tmp_path: Path) -> None:
+    fill_inbox(tmp_path, ANNE)
+    with running(tmp_path) as gateway:
+        path = "/v1/notifications/inbox"
+        assert user_call(gateway, "GET", path).json["unread"] == ROWS
+        shown = user_call(gateway, "GET", f"{path}?limit=3&cursor=" + _second_page_cursor(gateway)).json["up_to"]
+        assert user_call(gateway, "POST", f"{path}/read", {"up_to": shown}).status == 200
+        page = user_call(gateway, "GET", f"{path}?limit=100").json
+        assert page["unread"] == 40
+        assert [item["read"] for item in page["items"]] == [False] * 40 + [True] * 5
+        assert gateway.values("reads") == [{"user": ANNE, "up_to": shown}]
+        gateway.stop()
+        gateway.start()
+        assert user_call(gateway, "GET", path).json["unread"] == 40, "what was acknowledged is not taken back"
+        assert user_call(gateway, "POST", f"{path}/read").status == 200
+        assert user_call(gateway, "GET", path).json["unread"] == 0
+        assert gateway.values("reads")[-1] == {"user": ANNE, "up_to": None}
+        future = {"up_to": 2**52}
+        assert user_call(gateway, "POST", f"{path}/read", future).json["up_to"] < 2**51, "never beyond now"
+
+
+def _second_page_cursor(gateway: Gateway) -> str:
+    return str(user_call(gateway, "GET", "/v1/notifications/inbox?limit=40").json["cursor"])
+
+
+def test_another_users_inbox_is_empty(gateway: Gateway) -> None:
+    page = user_call(gateway, "GET", "/v1/notifications/inbox", user=BOB)
+    assert page.json == {"items": [], "unread": 0, "up_to": None, "cursor": None}

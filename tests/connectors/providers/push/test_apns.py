@@ -1,0 +1,107 @@
+"""What APNs' answers mean, and what requests to it say: pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from helpers.deliveries import PUSH, REGISTERED
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connectors.providers.channel import Failed, Rejected, Result, Sent, Throttled
+from connectors.providers.push import apns
+from connectors.providers.transport import Response
+from state.model.content import PushContent
+
+
+def apns_answer(status: int, reason: str | None, **more: Any) -> Result:
+    body = b"" if reason is None else json.dumps({"reason": reason, **more}).encode()
+    return apns.parse_response(Response(status, {"apns-id": "echo"}, body), PUSH)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "expected"),
+    [
+        (200, None, Sent("echo")),
+        (400, "BadDeviceToken", Rejected("BadDeviceToken", token_gone=REGISTERED)),
+        (400, "DeviceTokenNotForTopic", Rejected("DeviceTokenNotForTopic", token_gone=REGISTERED)),
+        (400, "TopicDisallowed", Failed("TopicDisallowed")),
+        (400, "BadCollapseId", Rejected("BadCollapseId")),
+        (400, "PayloadEmpty", Rejected("PayloadEmpty")),
+        (400, "IdleTimeout", Failed("IdleTimeout")),
+        (403, "ExpiredProviderToken", Failed("ExpiredProviderToken")),
+        (403, "InvalidProviderToken", Failed("InvalidProviderToken")),
+        (403, "BadEnvironmentKeyInToken", Failed("BadEnvironmentKeyInToken")),
+        (403, "Forbidden", Failed("Forbidden", retryable=False)),
+        (404, "BadPath", Rejected("BadPath")),
+        (405, "MethodNotAllowed", Rejected("MethodNotAllowed")),
+        (410, "ExpiredToken", Rejected("ExpiredToken", token_gone=REGISTERED)),
+        (413, "PayloadTooLarge", Rejected("PayloadTooLarge")),
+        (429, "TooManyRequests", Throttled(None, "TooManyRequests")),
+        (429, "TooManyProviderTokenUpdates", Throttled(timedelta(minutes=20), "TooManyProviderTokenUpdates")),
+        (500, "InternalServerError", Failed("InternalServerError")),
+        (503, "Shutdown", Failed("Shutdown")),
+        (400, "NeverSeenBefore", Rejected("NeverSeenBefore")),
+        (403, "NeverSeenBefore", Failed("NeverSeenBefore")),
+        (410, "NeverSeenBefore", Rejected("NeverSeenBefore", token_gone=REGISTERED)),
+        (502, None, Failed("status 502")),
+    ],
+)
+def test_apns_reasons(status: int, reason: str | None, expected: Result) -> None:
+    assert apns_answer(status, reason) == expected
+
+
+def test_apns_gone_as_of_the_providers_time() -> None:
+    assert apns_answer(410, "Unregistered", timestamp=42) == Rejected("Unregistered", token_gone=42)
+
+
+def test_a_credential_that_is_refused_never_costs_a_token() -> None:
+    """What is wrong with us retires nobody's device."""
+    for reason in ("InvalidProviderToken", "ExpiredProviderToken", "TopicDisallowed", "BadCertificate", "MissingTopic"):
+        result = apns_answer(403, reason)
+        assert isinstance(result, Failed)
+        assert not result.ambiguous
+
+
+def test_apns_request() -> None:
+    request = apns.build_request(PUSH, topic="app", token="jwt")
+    assert request.path == "/3/device/" + "a" * 64
+    assert request.headers == {
+        "authorization": "bearer jwt", "apns-id": "pid", "apns-topic": "app", "apns-push-type": "alert",
+        "apns-priority": "10", "apns-expiration": "1700000000", "apns-collapse-id": "c",
+    }  # fmt: skip
+    assert json.loads(request.body)["aps"]["alert"] == {"title": "t", "body": "b"}
+    assert apns.build_request(dataclasses.replace(PUSH, priority="P2"), topic="a", token="t").headers[
+        "apns-priority"
+    ] == "5"  # fmt: skip
+    long = dataclasses.replace(PUSH, collapse="x" * 65)
+    assert "apns-collapse-id" not in apns.build_request(long, topic="a", token="t").headers
+
+
+def test_apns_id_is_a_canonical_uuid_of_the_key() -> None:
+    first, again, other = apns.apns_id("k"), apns.apns_id("k"), apns.apns_id("l")
+    assert first == again != other
+    assert str(uuid.UUID(first)) == first
+
+
+@given(st.text(max_size=9_000))
+@settings(deadline=None, max_examples=60)
+def test_every_payload_fits(body: str) -> None:
+    content = PushContent("title", body.encode("utf-8", "replace").decode())
+    assert len(apns.fit_payload(content)) <= apns.PAYLOAD_MAX_BYTES
+
+
+@pytest.mark.parametrize("address", ["", "a" * 401, "a b", "a\r\nb" * 9, "ä" * 64])
+def test_what_is_no_token_never_reaches_a_path(address: str) -> None:
+    assert not apns.is_device_token(address)
+
+
+@pytest.mark.parametrize(("address", "path"), [("tok1", "tok1"), ("a/b?c:d#e", "a%2Fb%3Fc%3Ad%23e"), ("..", "..")])
+def test_a_token_is_one_segment_of_the_path(address: str, path: str) -> None:
+    assert apns.is_device_token(address)
+    assert apns.device_path(address) == f"/3/device/{path}"

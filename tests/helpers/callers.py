@@ -1,0 +1,40 @@
+"""Users who call the gateway."""
+
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from helpers.gateway import Gateway, Reply, token
+
+from connectors.inbox.rocksdb import RocksInboxOptions, RocksInboxStore, shard_path
+from state.inbox.values import InboxHead, InboxItem, ShardCommit, StoredRow, UserChanges
+from state.model.keys import key_group, partition_of_group
+
+ANNE, BOB = "anne", "bob"
+
+
+ROWS = 45
+
+
+def user_call(gateway: Gateway, method: str, path: str, body: Any = None, *, user: str = ANNE, **headers: str) -> Reply:
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return gateway.call(method, path, body, key=token(user), headers=sent)
+
+
+def rows() -> list[StoredRow]:
+    found = []
+    for number in range(ROWS):
+        item = InboxItem(number, f"e{number}", "actor", 1_000 + number, b'{"text":"canary"}')
+        found.append(
+            StoredRow(number, "like", f"o{number}", True, f"e{number}", 1, 1_000 + number, False, deque([item]))
+        )
+    return found
+
+
+def fill_inbox(directory: Path, user: str) -> None:
+    partition = partition_of_group(key_group(user), 4)
+    path = shard_path(directory / "state" / "inbox", partition)
+    store = RocksInboxStore(path, RocksInboxOptions(sync=False))
+    head = InboxHead(next_number=ROWS, unread=ROWS, rows=ROWS)
+    store.commit(ShardCommit({user: UserChanges(head, rows(), ())}, {}, {}, 1))
+    store.close()
