@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Literal
 
 from connectors.archive.ledger import LedgerReader
@@ -45,7 +46,7 @@ def run(settings: Settings, lane: Lane) -> None:
             app = build_app(
                 options,
                 log=log,
-                rules=Rules(settings.registry()),
+                rules=Rules(settings.registry(), keep_max_ms=settings.limits.keep_max // timedelta(milliseconds=1)),
                 clock=clock_ms,
                 inbox=inbox,
                 progress=LedgerReader(settings.data_dir / ARCHIVE_DIRECTORY, log),

@@ -27,6 +27,8 @@ from state.model.registry import DAY_MS, Registry, TypeProfile
 EVENT_ID_WINDOW_MS = DAY_MS
 """A repeated event_id is recognised this long after acceptance (RULES 1)."""
 
+KEEP_MAX_MS = 366 * DAY_MS
+"""The default of how far ahead `deliver_at` may lie: a day of next year still fits in, a slip of the unit does not."""
 WARNINGS_MAX = 100
 """Warnings that one answer names."""
 
@@ -39,12 +41,15 @@ class Rules:
 
     registry: Registry
     """The types and what they may do."""
+    keep_max_ms: int = KEEP_MAX_MS
+    """How far ahead `deliver_at` may lie."""
 
     def judge(
         self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
     ) -> Admitted | RefusedRequest:
         """See `AdmissionRules.judge`."""
         errors = field_errors(body, self.registry)
+        errors += time_errors(body, self.registry, now_ms=now_ms, keep_max_ms=self.keep_max_ms)
         if errors:
             return RefusedRequest(400, tuple(errors))
         raw = _raw_event(body)
@@ -131,6 +136,28 @@ def field_errors(body: Any, registry: Registry) -> list[FieldError]:
         if profile is not None and not wrong & {"to", "priority"}:
             errors += to_errors(body, fan_out, profile)
     return errors
+
+
+def time_errors(body: Any, registry: Registry, *, now_ms: int, keep_max_ms: int) -> list[FieldError]:
+    """A `deliver_at` that was meant otherwise: longer ago than anyone waits for this type, or too far ahead.
+
+    Both are what a time in seconds or in microseconds looks like.
+    """
+    deliver_at = body.get("deliver_at") if isinstance(body, dict) else None
+    if not isinstance(deliver_at, int) or isinstance(deliver_at, bool) or not isinstance(body.get("type"), str):
+        return []
+    profile = registry.profile(body["type"])
+    if not profile.registered:
+        return []
+    if deliver_at > now_ms + keep_max_ms:
+        return [FieldError("deliver_at", f"lies more than {keep_max_ms // DAY_MS} days ahead", _MILLISECONDS)]
+    if deliver_at < now_ms - profile.ttl_ms:
+        seconds = profile.ttl_ms // 1000
+        return [FieldError("deliver_at", f"is past by more than the type's ttl, {seconds} s", _MILLISECONDS)]
+    return []
+
+
+_MILLISECONDS = "send milliseconds since 1970 in UTC, or leave it out to send at once"
 
 
 def _is_newer(body: Any) -> bool:

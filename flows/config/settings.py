@@ -125,6 +125,8 @@ class LimitOptions:
     """Limit of every sender while the limit store is down, if its own is not lower. Default: 50."""
     devices_max: int = 10
     """Devices of one user; the oldest goes (RULES 4). Default: 10."""
+    keep_max: timedelta = timedelta(days=366)
+    """How far ahead the `deliver_at` of an event may lie; beyond it is 400. Default: 366 days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,7 +141,12 @@ class NewEvent(Document):
     ] = None
     ttl_ms: Annotated[Exact | None, Meta(description="How long it is worth sending. Absent: the type's.")] = None
     created_at: Annotated[Exact | None, Meta(description="For display; decides nothing.")] = None
-    deliver_at: Annotated[Exact | None, Meta(description="When to release it, in milliseconds since 1970.")] = None
+    deliver_at: Annotated[
+        Exact | None,
+        Meta(
+            description="When to release it. Past by more than the type's ttl, or more than a year ahead, is an error."
+        ),
+    ] = None
     to: Annotated[Addresses | None, Meta(description="Of class P0 and DIRECT only.")] = None
     sender_id: Annotated[Text | None, Meta(description="That of the credential, or absent.")] = None
     schema_version: Annotated[int, Meta(ge=1, le=INTEGER_MAX)] | None = None

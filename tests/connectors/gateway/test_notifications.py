@@ -212,6 +212,20 @@ def test_kept_event_goes_to_schedule_only(gateway: Gateway, retracts: bool) -> N
     assert past.json["event_id"] in [one["event_id"] for one in gateway.values("events.p1")]
 
 
+@pytest.mark.parametrize(
+    ("offset_ms", "status"),
+    [
+        (-3_595_000, 202), (-3_605_000, 400), (366 * 86_400_000 - 5_000, 202), (366 * 86_400_000 + 60_000, 400),
+        (-now_ms() * 999 // 1000, 400), (now_ms() * 999, 400),
+    ],
+    ids=["an hour ago", "more", "a year ahead", "more than a year", "in seconds", "in microseconds"],
+)  # fmt: skip
+def test_a_time_of_another_unit_is_no_time(gateway: Gateway, offset_ms: int, status: int) -> None:
+    reply = gateway.post(like(deliver_at=now_ms() + offset_ms))
+    assert reply.status == status
+    assert status == 202 or reply.paths == {"deliver_at"}
+
+
 # --- batch ---
 
 
