@@ -21,7 +21,7 @@ from operators.validate import document_errors
 from state.model.addresses import address_complaint
 from state.model.admission import Admitted, FieldError, RefusedRequest, RepeatCheck, Sender, child_path
 from state.model.documents import FAN_OUT_NEEDS, Document, KillSwitch, NewEndpoint, NewEvent, payload, unicode_text
-from state.model.event import SCHEMA_VERSION, Event, RawEvent, resolve
+from state.model.event import SCHEMA_VERSION, Event, RawEvent, event_class, resolve
 from state.model.registry import DAY_MS, Registry, TypeProfile
 
 EVENT_ID_WINDOW_MS = DAY_MS
@@ -191,7 +191,11 @@ def fan_out_errors(fan_out: str, body: dict[str, Any], profile: TypeProfile | No
         for needed in FAN_OUT_NEEDS[fan_out]
         if body.get(needed) is None
     ]
-    if profile is not None and profile.registered and fan_out not in profile.fan_out:
+    if profile is None or not profile.registered:
+        return errors
+    if fan_out != "DIRECT" and event_class(body.get("priority"), profile) == "P0":
+        errors.append(FieldError("fan_out_type", "class P0 goes to one person", "send DIRECT"))
+    elif fan_out not in profile.fan_out:
         allowed = " or ".join(profile.fan_out)
         errors.append(FieldError("fan_out_type", f"{fan_out} is not for this type", f"send {allowed}"))
     return errors

@@ -14,6 +14,7 @@ import structlog
 from connectors.control import ControlWatcher
 from connectors.gateway import calls, openapi
 from connectors.gateway.admission import Admission
+from connectors.gateway.audiences import DefinedSegments
 from connectors.gateway.auth import Authenticator
 from connectors.gateway.cursor import Cursors, kept_secret
 from connectors.gateway.devices import Devices
@@ -49,6 +50,7 @@ from connectors.log.grouped import GroupAppender
 from connectors.log.interface import Log
 from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
 from state.model.admission import AdmissionRules
+from state.model.topics import ENDPOINTS, PREFERENCES, SEGMENTS
 
 _logger = structlog.get_logger(__name__)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -153,7 +155,7 @@ class Parts:
         self.follower = Follower(
             log,
             self.directory,
-            ("preferences", "endpoints") if ordinary else (),
+            (PREFERENCES, ENDPOINTS, SEGMENTS) if ordinary else (),
             others=others,
         )
 
@@ -208,6 +210,7 @@ def build_app(
             parts.admission,
             GuardedLimit(parts.limit, pause=options.store_pause, fallback_limit_per_s=options.fallback_limit_per_s),
             parts.door,
+            DefinedSegments(log, parts.directory) if options.lane == "ordinary" else None,
             lane=options.lane,
             body_bytes_max=options.body_bytes_max,
             clock=clock,

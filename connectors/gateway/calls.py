@@ -62,8 +62,8 @@ def producer_calls(handlers: ProducerHandlers) -> list[Route]:
             "postNotification", "POST", "/v1/notifications", PRODUCERS, "Send one event",
             'For instance `{"type":"like","actor":"ada","target":"grace","object":"photo1"}`. '
             "202 comes when the event is safe in the log. A repeat of an accepted event is 200 and names the original "
-            "one; another body under the same idempotency_key is 409.",
-            handlers.posts.post, {202: answers.Accepted, 200: answers.Accepted}, (409, 429, 503),
+            "one; another body under the same idempotency_key is 409. A segment that was never defined is 404.",
+            handlers.posts.post, {202: answers.Accepted, 200: answers.Accepted}, (404, 409, 429, 503),
             body={_JSON: NewEvent},
         ),
         Route(

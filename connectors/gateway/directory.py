@@ -1,8 +1,8 @@
-"""What is true now, as far as the gateway must know it: preference documents and who owns which address.
+"""What is true now, as far as the gateway must know it: preferences, owners of addresses, names of segments.
 
-A look-up table beside the log, never the truth: it is read from the topics `preferences` and `endpoints` and can be
-deleted at any time. A write of the gateway goes to the log first and then at once into this table, with its offset, so
-that the next request sees it. When the follower reads the same record, the offset says that it is known.
+A look-up table beside the log, never the truth: it is read from the topics `preferences`, `endpoints` and `segments`
+and can be deleted at any time. A write of the gateway goes to the log first and then at once into this table, with its
+offset, so that the next request sees it. When the follower reads the same record, the offset says that it is known.
 
 SQLite, `DIR/state/gateway/directory.sqlite` (tables in `_LAYOUT`). Addresses are kept as SHA-256 only, which is
 enough to find whose a token is.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +22,11 @@ import msgspec
 from connectors.log.interface import Record
 from state.model.errors import MalformedRecordError, StateVersionError, StoreUnavailableError
 from state.model.settings import ENDPOINT, PREFERENCE
-from state.model.topics import ENDPOINTS, PREFERENCES
+from state.model.topics import ENDPOINTS, PREFERENCES, SEGMENTS
 
 LAYOUT_VERSION = 1
+SEGMENTS_MAX = 20_000
+"""Names that an answer about a misspelled one is looked for among."""
 _LAYOUT = """
 CREATE TABLE IF NOT EXISTS position (topic TEXT, part INTEGER, next INTEGER, PRIMARY KEY (topic, part)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS preference (user TEXT PRIMARY KEY, place INTEGER, document BLOB) WITHOUT ROWID;
@@ -32,6 +34,7 @@ CREATE TABLE IF NOT EXISTS endpoint (
     user TEXT, channel TEXT, id TEXT, place INTEGER, address_hash BLOB, platform TEXT, active INTEGER,
     registered_at INTEGER, PRIMARY KEY (user, channel, id)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS segment (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS owner ON endpoint (address_hash) WHERE active = 1;
 """
 
@@ -110,6 +113,8 @@ class Directory:
                 self._take_preference(record)
             elif record.topic == ENDPOINTS:
                 self._take_endpoint(record)
+            elif record.topic == SEGMENTS:
+                self._take_segment(record)
         except (UnicodeDecodeError, MalformedRecordError):
             return False
         return True
@@ -154,6 +159,20 @@ class Directory:
             ),
         )  # fmt: skip
 
+    def _take_segment(self, record: Record) -> None:
+        """Only that it was defined; its members are of no concern here, and many."""
+        name, _, part = record.key.decode().partition("\0")
+        if part == "commit":
+            self._db.execute("INSERT OR IGNORE INTO segment VALUES (?)", (name,))
+
+    def segments(self, among: Collection[str] | None = None) -> set[str]:
+        """Give the segments that were ever defined, all or those among these names; at most SEGMENTS_MAX of all."""
+        if among is None:
+            rows = self._all("SELECT name FROM segment ORDER BY name LIMIT ?", (SEGMENTS_MAX,))
+        else:
+            rows = [row for name in among for row in self._all("SELECT name FROM segment WHERE name = ?", (name,))]
+        return {row[0] for row in rows}
+
     def preference(self, user: str) -> StoredPreference:
         """Give a user's document; none stored: the empty document."""
         row = self._one("SELECT place, document FROM preference WHERE user = ?", (user,))
@@ -177,17 +196,17 @@ class Directory:
 
     def _devices(self, where: str, values: tuple[Any, ...]) -> list[ActiveEndpoint]:
         query = f"SELECT user, channel, id, platform, registered_at FROM endpoint WHERE {where}"  # noqa: S608 - fixed texts
-        with self._lock:
-            rows = self._db.execute(query, values).fetchall()
-        return [ActiveEndpoint(*row) for row in rows]
+        return [ActiveEndpoint(*row) for row in self._all(query, values)]
 
-    def _one(self, query: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def _all(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         try:
             with self._lock:
-                row: tuple[Any, ...] | None = self._db.execute(query, values).fetchone()
+                return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"directory: {error}") from error
-        return row
+
+    def _one(self, query: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return next(iter(self._all(query, values)), None)
 
     def close(self) -> None:
         """Free the file."""

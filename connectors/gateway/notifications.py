@@ -13,6 +13,7 @@ import structlog
 
 from connectors.gateway.admission import Admission, Outcome, RecordAppender
 from connectors.gateway.answers import Accepted, Cancelled, EventProgress, Problem
+from connectors.gateway.audiences import DefinedSegments
 from connectors.gateway.auth import Principal
 from connectors.gateway.decoding import decode_json
 from connectors.gateway.door import Door
@@ -52,14 +53,18 @@ class Posts:
         admission: Admission,
         limit: GuardedLimit,
         door: Door,
+        segments: DefinedSegments | None,
         *,
         lane: str,
         body_bytes_max: int,
         clock: Callable[[], int],
         new_event_id: Callable[[], str],
     ) -> None:
-        """`clock` in milliseconds since 1970; `new_event_id` names events whose producer gave no id."""
+        """`clock` in milliseconds since 1970; `new_event_id` names events whose producer gave no id. Without `segments`
+        nothing is sent to segments: class P0 goes to one person each.
+        """
         self._rules, self._admission, self._limit, self._door = rules, admission, limit, door
+        self._segments = segments
         self._only_p0, self._bytes_max = lane == "p0", body_bytes_max
         self._clock, self._new_event_id = clock, new_event_id
         self._limited = ADMISSIONS_LIMITED.labels(lane)
@@ -71,7 +76,7 @@ class Posts:
         grant = await self._take(caller, 1)
         if grant.granted == 0:
             raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
-        verdict = self._judge(await request.json(self._bytes_max), caller)
+        (verdict,) = await self._placed([self._judge(await request.json(self._bytes_max), caller)])
         if isinstance(verdict, ProblemError):
             return problem_response(verdict)
         trace = trace_header(request.header(b"traceparent"))
@@ -88,7 +93,7 @@ class Posts:
         grant = await self._take(caller, len(items))
         if items and grant.granted == 0:
             raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
-        verdicts = [self._judge_item(item, caller) for item in items[: grant.granted]]
+        verdicts = await self._placed([self._judge_item(item, caller) for item in items[: grant.granted]])
         admitted = [verdict for verdict in verdicts if isinstance(verdict, Admitted)]
         trace = trace_header(request.header(b"traceparent"))
         accepted = iter(await self._admission.admit(admitted, trace) if admitted else [])
@@ -103,6 +108,14 @@ class Posts:
             self._limited.inc(count - grant.granted)
         return grant
 
+    async def _placed(self, verdicts: list[Admitted | ProblemError]) -> list[Admitted | ProblemError]:
+        """With 404 in place of what goes to a segment that nobody ever defined."""
+        named = {place: segment for place, one in enumerate(verdicts) if (segment := _segment_of(one)) is not None}
+        if self._segments is None or not named:
+            return verdicts
+        problems = await self._segments.problems(named.values())
+        return [problems.get(named.get(place, ""), one) for place, one in enumerate(verdicts)]
+
     def _judge_item(self, item: Any, caller: Principal) -> Admitted | ProblemError:
         return item if isinstance(item, ProblemError) else self._judge(item, caller)
 
@@ -116,6 +129,12 @@ class Posts:
             wrong = FieldError("priority", "this address takes class P0 only", "use the ordinary address")
             return ProblemError(403, "this address takes class P0 only", errors=(wrong,))
         return verdict
+
+
+def _segment_of(verdict: Admitted | ProblemError) -> str | None:
+    if isinstance(verdict, ProblemError) or verdict.event.fan_out_type != "SEGMENT":
+        return None
+    return verdict.event.segment
 
 
 def _document(outcome: Outcome) -> Accepted | Problem:

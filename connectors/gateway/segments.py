@@ -2,7 +2,10 @@
 
 The body is spooled to a file, checked whole, then written to the topic `segments` in chunks, with the commit record
 last, which makes the version count: a client or a process that dies in between changes nothing. Memory does not grow
-with the body, but for a JSON list, which is limited.
+with the body, but for a JSON list, which is limited. A user who is named twice is in the segment once.
+
+A list may be empty, and so may a file that has the column. A file of nothing, or without the column, is none: an export
+that was cut off or mislabelled would replace an audience by nobody.
 
 | media type | holds |
 |---|---|
@@ -25,8 +28,9 @@ from typing import IO, Any
 import msgspec
 
 from connectors.gateway.answers import SegmentStored
+from connectors.gateway.distinct import DistinctCount
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response, too_large
-from connectors.gateway.problems import invalid
+from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.records import Partitions, segment_chunk, segment_commit
 from connectors.gateway.writer import unavailable
 from connectors.log.interface import Log
@@ -76,31 +80,40 @@ class Segments:
         return json_response(200, SegmentStored(segment, version, users))
 
     def _store(self, segment: str, read: Callable[[File], Iterator[Any]], file: File) -> tuple[int, int]:
-        self._check(read, file)
+        users = self._check(read, file)
         self._version = version = max(self._clock(), self._version + 1)
-        chunks = users = 0
+        chunks = 0
         try:
             for chunk in _chunks(read(file)):
                 self._log.append([segment_chunk(segment, version, chunks, chunk, self._partitions)])
                 chunks += 1
-                users += len(chunk)
             self._log.append([segment_commit(segment, version, chunks, self._partitions)])
         except LogError as error:
             raise unavailable() from error
         return version, users
 
-    def _check(self, read: Callable[[File], Iterator[Any]], file: File) -> None:
-        """:raises ProblemError: 400 with the first hundred errors; nothing is written then."""
+    def _check(self, read: Callable[[File], Iterator[Any]], file: File) -> int:
+        """How many users are named, each once.
+
+        :raises ProblemError: 400 with the first hundred errors; nothing is written then.
+        """
         errors: list[FieldError] = []
+        with DistinctCount(self._spool) as distinct:
+            self._look(read(file), distinct, errors)
+            if errors:
+                raise invalid(errors)
+            return distinct.count()
+
+    def _look(self, users: Iterator[Any], distinct: DistinctCount, errors: list[FieldError]) -> None:
         try:
-            for place, user in enumerate(read(file)):
+            for place, user in enumerate(users):
                 errors += self._rules.text_errors(f"users[{place}]", user)
                 if len(errors) >= _ERRORS_MAX:
                     break
+                if not errors:
+                    distinct.add(user)
         except (ValueError, KeyError, csv.Error, RecursionError) as error:
             raise invalid([FieldError("", "is not of its media type", "see the document of this call")]) from error
-        if errors:
-            raise invalid(errors)
 
 
 def _writer(file: Any) -> Callable[[bytes], Any]:
@@ -137,10 +150,17 @@ def _from_json(file: File) -> Iterator[Any]:
 
 def _from_ndjson(file: File) -> Iterator[Any]:
     file.seek(0)
+    empty = True
     while line := file.readline(_LINE_BYTES_MAX):
         if line.strip():
-            item = msgspec.json.decode(line)
+            item, empty = msgspec.json.decode(line), False
             yield item["user"] if isinstance(item, dict) else item
+    if empty:
+        raise _no_users("has no line")
+
+
+def _no_users(problem: str) -> ProblemError:
+    return invalid([FieldError("", problem, "send a file of users; to empty a segment, send the list [] as JSON")])
 
 
 def _from_csv(file: File) -> Iterator[Any]:
@@ -148,6 +168,8 @@ def _from_csv(file: File) -> Iterator[Any]:
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
         rows = csv.DictReader(text)
+        if "user" not in (rows.fieldnames or ()):
+            raise _no_users("has no header line with a column `user`")
         for row in rows:
             yield row["user"]
     finally:

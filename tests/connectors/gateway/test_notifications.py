@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from helpers.gateway import Gateway, now_ms, running
 
+from connectors.gateway.records import segment_commit
 from state.model.event import decode_event
 from state.model.keys import key_group, partition_of_group
 
@@ -55,6 +56,8 @@ def test_new_event_is_202_and_on_the_log_in_its_place(gateway: Gateway) -> None:
 def test_each_class_and_fan_out_has_its_topic_and_key(
     gateway: Gateway, event: dict[str, Any], topic: str, key: str
 ) -> None:
+    if "segment" in event:
+        gateway.call("PUT", f"/v1/segments/{event['segment']}", [])
     assert gateway.post(event, key="key-all").status == 202
     assert [one.partition for one in gateway.records(topic) if one.key == key.encode()] == [
         partition_of_group(key_group(key), 4)
@@ -224,6 +227,29 @@ def test_a_time_of_another_unit_is_no_time(gateway: Gateway, offset_ms: int, sta
     reply = gateway.post(like(deliver_at=now_ms() + offset_ms))
     assert reply.status == status
     assert status == 202 or reply.paths == {"deliver_at"}
+
+
+def test_a_segment_that_nobody_defined_is_404_with_the_nearest_names(gateway: Gateway) -> None:
+    for name in ("beta-testers", "beta-tester", "staff"):
+        gateway.call("PUT", f"/v1/segments/{name}", [])
+    to_segment = {"type": "newsletter", "fan_out_type": "SEGMENT"}
+    wrong = gateway.post({**to_segment, "segment": "betatesters"})
+    assert (wrong.status, wrong.paths) == (404, {"segment"})
+    remedy = wrong.json["errors"][0]["remedy"]
+    assert "beta-testers" in remedy
+    assert "staff" not in remedy
+    batch = [{**to_segment, "segment": name} for name in ("staff", "stuff", "nobody-at-all", "stuff")] + [like()]
+    reply = gateway.call("POST", "/v1/notifications/batch", batch)
+    assert [item["status"] for item in reply.json] == [202, 404, 404, 404, 202]
+    assert {one["segment"] for one in gateway.values("events.p2") if one["segment"]} >= {"staff"}
+    assert "stuff" not in {one["segment"] for one in gateway.values("events.p2")}
+
+
+def test_a_segment_that_came_another_way_is_known_at_once(gateway: Gateway) -> None:
+    for number in range(5):
+        name = f"other-way-{number}"
+        gateway.log.append([segment_commit(name, 1, 0, gateway.log.partitions)])
+        assert gateway.post({"type": "newsletter", "fan_out_type": "SEGMENT", "segment": name}).status == 202
 
 
 # --- batch ---

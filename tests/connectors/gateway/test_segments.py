@@ -49,6 +49,15 @@ def test_segment_is_chunks_and_then_its_commit(gateway: Gateway, media_type: str
         ("application/json", b'{"members":[]}', 400),
         ("application/x-ndjson", b'"a"\n{', 400),
         ("text/csv", b"name\nx\n", 400),
+        ("text/csv", b"name\n", 400),
+        ("text/csv", b"", 400),
+        ("text/csv", b"\n\n", 400),
+        ("text/csv", b"\xef\xbb\xbf", 400),
+        ("text/csv", b'"user,x"\n', 400),
+        ("application/x-ndjson", b"", 400),
+        ("application/x-ndjson", b" \n\n", 400),
+        ("application/json", b"", 400),
+        ("application/vnd.apache.parquet", b"", 400),
         ("text/csv", b"user\n\xff\n", 400),
         ("application/vnd.apache.parquet", b"PAR1", 400),
         ("application/zip", b"PK", 415),
@@ -59,6 +68,24 @@ def test_wrong_segment_writes_nothing(gateway: Gateway, media_type: str, body: b
     reply = gateway.call("PUT", f"/v1/segments/{segment}", body, headers={"content-type": media_type})
     assert reply.status == status
     assert [one for one in gateway.values("segments") if one["segment"] == segment] == []
+
+
+def test_what_is_no_audience_does_not_replace_one(gateway: Gateway) -> None:
+    segment = uuid4().hex
+    assert gateway.call("PUT", f"/v1/segments/{segment}", ["ann", "bob"]).json["users"] == 2
+    for body in (b"email\n", b"", b"\n\n"):
+        reply = gateway.call("PUT", f"/v1/segments/{segment}", body, headers={"content-type": "text/csv"})
+        assert reply.status == 400
+        assert "column `user`" in reply.json["errors"][0]["problem"]
+    assert len([one for one in gateway.values("segments") if one["segment"] == segment]) == 2
+
+
+def test_a_user_named_twice_counts_once(gateway: Gateway) -> None:
+    path = f"/v1/segments/{uuid4().hex}"
+    assert gateway.call("PUT", path, ["ann", "bob", "ann"]).json["users"] == 2
+    csv = b"user\n" + b"ann\nbob\n" * 10_000
+    assert gateway.call("PUT", path, csv, headers={"content-type": "text/csv"}).json["users"] == 2
+    assert gateway.call("PUT", path, b"user\n", headers={"content-type": "text/csv"}).json["users"] == 0
 
 
 def test_empty_segment_is_a_commit_alone(gateway: Gateway) -> None:
