@@ -6,9 +6,10 @@ from operators.context import FinalOutcome, OutcomeWriter, decision
 from operators.route import ChannelRoute, route
 from state.decide.group import GroupState
 from state.decide.pending import Item
+from state.model.delivery import ChannelAddresses, DeviceAddress
 from state.model.event import Event
 from state.model.keys import emission_id
-from state.model.records import ChannelDevices, Device, Emission
+from state.model.records import Emission
 from state.model.registry import TypeProfile
 
 DIGEST_TYPE = "digest"
@@ -38,11 +39,11 @@ def actors_of(items: Sequence[Item]) -> list[str]:
     return list(dict.fromkeys(item.event.actor for item in items if item.event.actor is not None))
 
 
-def _addresses(state: GroupState, row: int, event: Event, channels: Sequence[str]) -> list[ChannelDevices]:
+def _addresses(state: GroupState, row: int, event: Event, channels: Sequence[str]) -> tuple[ChannelAddresses, ...]:
     to = event.to
     if to is not None:
-        return [ChannelDevices(c, [Device("to", None, to[c], event.ingested_at)]) for c in channels]
-    return [ChannelDevices(c, state.users.devices(row, c)) for c in channels]
+        return tuple(ChannelAddresses(c, (DeviceAddress("to", None, to[c], event.ingested_at),)) for c in channels)
+    return tuple(ChannelAddresses(c, state.users.devices(row, c)) for c in channels)
 
 
 def emission_of(

@@ -16,7 +16,7 @@ from operators.plan import members_by_group, place_follow, place_segment, plan_e
 from state.model.event import Event
 from state.model.keys import KEY_GROUPS
 from state.model.registry import Registry, load_registry
-from state.model.settings import DOOR, SETTINGS, Kill, SegmentRecord, Setting
+from state.model.settings import SETTINGS, SegmentRecord, Setting
 from state.model.work import (
     AnyWork,
     EventWork,
@@ -123,11 +123,9 @@ def sequence_retry(
 def _plan_setting(state: SequenceState, setting: Setting | SegmentRecord) -> Sequenced:
     if isinstance(setting, SegmentRecord):
         return _plan_segment(state, setting)
-    if isinstance(setting, Kill) and setting.scope == DOOR:
-        return Sequenced([], _nothing)  # the gateways' alone: it decides nothing
     work = work_of(setting, state.stamp)
     settle = partial(place_follow, state.placement, work) if isinstance(work, FollowWork) else _nothing
-    return Sequenced([work], settle)
+    return Sequenced([] if work is None else [work], settle)
 
 
 def _plan_segment(state: SequenceState, body: SegmentRecord) -> Sequenced:

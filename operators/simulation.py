@@ -17,7 +17,7 @@ from state.model.event import RawEvent, resolve
 from state.model.registry import Registry
 from state.model.schedule import CANCEL
 from state.model.schema import Schema
-from state.model.settings import DOOR, ENDPOINT, FOLLOW, KILL, PREFERENCE, READ, EndpointRecord, Kill, Setting
+from state.model.settings import ENDPOINT, FOLLOW, KILL, PREFERENCE, READ, EndpointRecord, Setting
 from state.model.work import FollowWork, TickWork, Work, work_of
 from state.sequence.placement import Placement
 
@@ -83,12 +83,11 @@ class Simulation:
     def _plan_setting(self, setting: Setting, now: int) -> Iterator[Work]:
         if isinstance(setting, EndpointRecord):
             setting = msgspec.structs.replace(setting, registered_at=now)
-        if isinstance(setting, Kill) and setting.scope == DOOR:
-            return
         work = work_of(setting, now)
         if isinstance(work, FollowWork):
             place_follow(self.placement, work)
-        yield work
+        if work is not None:
+            yield work
 
 
 class _Members(msgspec.Struct):

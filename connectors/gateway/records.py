@@ -19,6 +19,7 @@ from state.model.settings import (
     READ,
     SEGMENT,
     EndpointRecord,
+    FollowRecord,
     PreferenceRecord,
     ProfileRecord,
     ReadRecord,
@@ -101,7 +102,8 @@ def endpoint_record(
 
 def follow_record(follow: dict[str, Any], partitions: Partitions) -> NewRecord:
     """That someone follows someone, or no longer."""
-    body = FOLLOW.of(follow)
+    on = follow.get("on")
+    body = FollowRecord(follow["followee"], follow["follower"], True if on is None else on)
     return _record(FOLLOWS, [body.followee, body.follower], FOLLOW, body, partitions)
 
 

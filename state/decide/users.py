@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from state.decide.preferences import EMPTY, PreferenceTable
+from state.model.delivery import DeviceAddress
 from state.model.keys import user_hash, user_tag
 from state.model.preference import Preference, muted_names
-from state.model.records import Device
 
 CHANNEL_BIT = {"push": 1, "sms": 2, "email": 4, "webhook": 8, "chat": 16}
 NO_VERSION = -1
@@ -205,12 +205,12 @@ class UserTable:
         self.profiles[row] = (locale, name)
         self.changed.add(row)
 
-    def devices(self, row: int, channel: str) -> list[Device]:
+    def devices(self, row: int, channel: str) -> tuple[DeviceAddress, ...]:
         """Where a channel reaches the user: every active push device, else the address registered last."""
         active = [each for each in self.endpoints_of(row) if each.channel == channel and each.active]
         if channel != "push" and active:
             active = [max(active, key=lambda endpoint: (endpoint.place, endpoint.id))]
-        return [Device(each.id, each.platform, each.address, each.registered_at) for each in sorted(active)]
+        return tuple(DeviceAddress(each.id, each.platform, each.address, each.registered_at) for each in sorted(active))
 
     def deliveries(self, rows: npt.NDArray[np.int32], channels: tuple[str, ...]) -> npt.NDArray[np.int64]:
         """Number of addresses that channels which can reach each of the rows come to: every push device, else one."""

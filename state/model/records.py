@@ -1,9 +1,10 @@
 """What a decision leaves behind: ledger records, emissions and inbox operations (RULES 5, TOPICS.md)."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
+from state.model.delivery import ChannelAddresses
 from state.model.event import Event
 
 TERMINAL = frozenset({"EMITTED", "MERGED", "INBOX", "SUPPRESSED", "EXPIRED", "SHED"})
@@ -40,22 +41,6 @@ class Decision(msgspec.Struct, kw_only=True):
     follower_age_ms: int | None = None
 
 
-class Device(NamedTuple):
-    """One address at which a channel reaches the user."""
-
-    id: str
-    platform: str | None
-    address: str | None
-    registered_at: int
-
-
-class ChannelDevices(msgspec.Struct):
-    """A channel and the addresses fixed at emission."""
-
-    channel: str
-    devices: list[Device]
-
-
 class Emission(msgspec.Struct, kw_only=True):
     """One notification for all `items`: what the deliver lanes need of it, addresses included.
 
@@ -72,8 +57,8 @@ class Emission(msgspec.Struct, kw_only=True):
     actor_count: int
     first: bool
     channels: list[str]
-    devices: list[ChannelDevices]
-    rest: list[ChannelDevices]
+    devices: tuple[ChannelAddresses, ...]
+    rest: tuple[ChannelAddresses, ...]
     policy: str
     decided_at: int
     valid_until: int

@@ -5,6 +5,7 @@ came from. `place` of a record is its offset in its partition and is not part of
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import Event
 from state.model.keys import key_group
 from state.model.settings import (
+    DOOR,
     EndpointRecord,
     FollowRecord,
     Kill,
@@ -134,28 +136,48 @@ AnyWork = (
 )
 
 
-def work_of(setting: Setting, stamp: int) -> Work:
-    """What a setting is in the decision log. A reading without a time is one of everything so far."""
-    match setting:
-        case PreferenceRecord(user=user):
-            return PreferenceWork(g=key_group(user), stamp=stamp, user=user, doc=setting.doc)
-        case EndpointRecord(user=user):
-            gone_at = None if setting.gone_at is msgspec.UNSET else setting.gone_at
-            return EndpointWork(
-                g=key_group(user), stamp=stamp, user=user, channel=setting.channel, id=setting.id,
-                platform=setting.platform, address=setting.address, state=setting.state,
-                registered_at=setting.registered_at, gone_at=gone_at,
-            )  # fmt: skip
-        case ProfileRecord(user=user):
-            return ProfileWork(g=key_group(user), stamp=stamp, user=user, locale=setting.locale, name=setting.name)
-        case FollowRecord(followee=followee, follower=follower):
-            return FollowWork(g=key_group(follower), stamp=stamp, follower=follower, followee=followee, on=setting.on)
-        case ReadRecord(user=user):
-            up_to = stamp if setting.up_to is None else setting.up_to
-            return ReadWork(g=key_group(user), stamp=stamp, user=user, up_to=up_to)
-        case Kill():
-            return KillWork(stamp=stamp, scope=setting.scope, value=setting.value, on=setting.on)
+def work_of(setting: Setting, stamp: int) -> Work | None:
+    """What a setting is in the decision log; None: nothing, a door is the gateways' alone."""
+    return _WORK_OF[type(setting)](setting, stamp)
 
+
+def _preference(it: PreferenceRecord, stamp: int) -> Work:
+    return PreferenceWork(g=key_group(it.user), stamp=stamp, user=it.user, doc=it.doc)
+
+
+def _endpoint(it: EndpointRecord, stamp: int) -> Work:
+    gone_at = None if it.gone_at is msgspec.UNSET else it.gone_at
+    return EndpointWork(
+        g=key_group(it.user), stamp=stamp, user=it.user, channel=it.channel, id=it.id, platform=it.platform,
+        address=it.address, state=it.state, registered_at=it.registered_at, gone_at=gone_at,
+    )  # fmt: skip
+
+
+def _profile(it: ProfileRecord, stamp: int) -> Work:
+    return ProfileWork(g=key_group(it.user), stamp=stamp, user=it.user, locale=it.locale, name=it.name)
+
+
+def _follow(it: FollowRecord, stamp: int) -> Work:
+    return FollowWork(g=key_group(it.follower), stamp=stamp, follower=it.follower, followee=it.followee, on=it.on)
+
+
+def _read(it: ReadRecord, stamp: int) -> Work:
+    """Without a time it is a reading of everything so far."""
+    return ReadWork(g=key_group(it.user), stamp=stamp, user=it.user, up_to=stamp if it.up_to is None else it.up_to)
+
+
+def _kill(it: Kill, stamp: int) -> Work | None:
+    return None if it.scope == DOOR else KillWork(stamp=stamp, scope=it.scope, value=it.value, on=it.on)
+
+
+_WORK_OF: dict[type[Any], Callable[[Any, int], Work | None]] = {
+    PreferenceRecord: _preference,
+    EndpointRecord: _endpoint,
+    ProfileRecord: _profile,
+    FollowRecord: _follow,
+    ReadRecord: _read,
+    Kill: _kill,
+}
 
 DEPTH_MAX = 64
 """Levels of JSON; the gateway admits payloads of far fewer (RULES 1)."""

@@ -129,7 +129,7 @@ def test_rest_are_the_allowed_channels_that_were_not_chosen() -> None:
     assert (emission.channels, [entry.channel for entry in emission.rest]) == (["push"], ["email"])
     assert [device.address for device in emission.rest[0].devices] == ["email-1"]
     with_all = Decided(PUSH, SMS, EMAIL, event("e1", NOON, "security_alert"))
-    assert (with_all.emission("e1").channels, with_all.emission("e1").rest) == (["push", "sms", "email"], [])
+    assert (with_all.emission("e1").channels, with_all.emission("e1").rest) == (["push", "sms", "email"], ())
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from connectors.log import NewRecord
 from connectors.log.topics import deliver_partition, deliver_topic
 from flows.steps.decide.slice_outputs import SliceRecord, slice_records
 from state.decide.group import GroupState
+from state.model.delivery import ChannelAddresses, DigestItem, ToDeliver
 from state.model.event import Event
 from state.model.keys import KEY_GROUPS
-from state.model.records import ChannelDevices, Emission, Outputs
+from state.model.records import Emission, Outputs
 
 _encode = msgspec.json.Encoder().encode
 SOURCE = "d"
@@ -21,35 +22,6 @@ DIGEST_PAYLOADS_MAX_BYTES = 3 << 20
 """Of all payloads of a digest as JSON: with the items themselves it stays below what the log takes as one record."""
 _SLICE_ORDINALS = 1 << 20
 """Ordinal of the first batch of a work record: above those of its single records."""
-
-
-class DeliverRecord(msgspec.Struct, kw_only=True):
-    """One channel of an emission, as the deliver lanes take it."""
-
-    emission_id: str
-    user: str
-    type: str
-    object: str | None
-    count: int
-    actors: list[str]
-    actor_count: int
-    first: bool
-    first_event_id: str
-    priority: str
-    sender_id: str
-    campaign: str | None
-    category: str
-    channel: str
-    devices: list[dict[str, Any]]
-    rest: list[dict[str, Any]]
-    policy: str
-    payload: dict[str, Any] | None
-    locale: str | None
-    name: str | None
-    decided_at: int
-    ingested_at: int
-    valid_until: int
-    digest_items: list[dict[str, Any]] | None = None
 
 
 class OutputWriter:
@@ -106,7 +78,7 @@ class OutputWriter:
                 topic = deliver_topic(entry.channel)
                 ordinal = ordinals[topic] = ordinals.get(topic, -1) + 1
                 partition = deliver_partition(lane, self._partition, self._partitions)
-                value = _encode(deliver_record(emission, entry, lane))
+                value = _encode(to_deliver(emission, entry, lane))
                 record = self._record(
                     topic, partition, emission.user.encode(), value, "emission/1+json", offset, ordinal
                 )
@@ -126,37 +98,26 @@ def emission_record(emission: Emission) -> dict[str, Any]:
     return {"kind": "emission"} | {n: getattr(emission, n) for n in names} | {"deliveries": emission.deliveries}
 
 
-def _channel(entry: ChannelDevices) -> dict[str, Any]:
-    return {"channel": entry.channel, "devices": [device._asdict() for device in entry.devices]}
-
-
-def _digest_items(events: list[Event]) -> list[dict[str, Any]]:
+def _digest_items(events: list[Event]) -> tuple[DigestItem, ...]:
     """The items as far as a record of the log can hold them: the first many, and the first of these with payload."""
     items, left = [], DIGEST_PAYLOADS_MAX_BYTES
     for event in events[:DIGEST_ITEMS_MAX]:
-        item = _digest_item(event)
         left -= len(_encode(event.payload))
-        items.append(item if left >= 0 else item | {"payload": None})
-    return items
+        payload = event.payload if left >= 0 else None
+        items.append(DigestItem(event.event_id, event.type, event.actor, event.object, payload))
+    return tuple(items)
 
 
-def _digest_item(event: Event) -> dict[str, Any]:
-    return {
-        "event_id": event.event_id, "type": event.type, "actor": event.actor, "object": event.object,
-        "payload": event.payload,
-    }  # fmt: skip
-
-
-def deliver_record(emission: Emission, entry: ChannelDevices, lane: str) -> DeliverRecord:
+def to_deliver(emission: Emission, entry: ChannelAddresses, lane: str) -> ToDeliver:
     """What the lane of one channel needs; `rest` are the channels to fall back to."""
     event = emission.event
-    return DeliverRecord(
+    return ToDeliver(
         emission_id=emission.emission_id,
         user=emission.user,
         type=emission.type,
         object=emission.object,
         count=emission.count,
-        actors=emission.actors,
+        actors=tuple(emission.actors),
         actor_count=emission.actor_count,
         first=emission.first,
         first_event_id=emission.first_event_id,
@@ -165,8 +126,8 @@ def deliver_record(emission: Emission, entry: ChannelDevices, lane: str) -> Deli
         campaign=event.object if event.fan_out_type in ("SEGMENT", "BROADCAST") else None,
         category=emission.category,
         channel=entry.channel,
-        devices=[device._asdict() for device in entry.devices],
-        rest=[_channel(each) for each in emission.rest],
+        devices=entry.devices,
+        rest=emission.rest,
         policy=emission.policy,
         payload=event.payload,
         locale=emission.locale,

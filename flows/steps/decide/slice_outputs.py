@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow
 
 from operators.bulk import Ending, Slice
 from operators.route import ChannelRoute
 from state.decide.group import GroupState
 from state.decide.users import UserTable
+from state.model.delivery import ChannelAddresses
 from state.model.keys import emission_base
 
 pa: Any = pyarrow  # its stubs refuse NumPy buffers and boolean masks
@@ -27,6 +27,7 @@ PART_MAX_BYTES = 4 << 20
 """Of a record; the log takes twice that (`connectors.log.interface.RECORD_MAX_BYTES`)."""
 _HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
 _TEXT = pa.string()
+_encode = msgspec.json.Encoder().encode
 
 
 class SliceRecord(NamedTuple):
@@ -175,7 +176,7 @@ def _inbox_columns(state: GroupState, decided: Slice, rows: npt.NDArray[np.int32
 
 def _json(value: object) -> str | None:
     """Any JSON value, integers of any size too."""
-    return None if value is None else msgspec.json.encode(value).decode()
+    return None if value is None else _encode(value).decode()
 
 
 def _emission_columns(
@@ -198,18 +199,13 @@ def _emission_columns(
 
 
 def _devices(state: GroupState, rows: list[int], channel: str) -> list[str]:
-    users = state.users
-    return [orjson.dumps([device._asdict() for device in users.devices(row, channel)]).decode() for row in rows]
+    devices = state.users.devices
+    return [_encode(devices(row, channel)).decode() for row in rows]
 
 
 def _rest(state: GroupState, rows: list[int], channels: Sequence[str]) -> list[str]:
-    users = state.users
-    return [
-        orjson.dumps(
-            [{"channel": c, "devices": [device._asdict() for device in users.devices(row, c)]} for c in channels]
-        ).decode()
-        for row in rows
-    ]
+    devices = state.users.devices
+    return [_encode([ChannelAddresses(c, devices(row, c)) for c in channels]).decode() for row in rows]
 
 
 def _deliveries(

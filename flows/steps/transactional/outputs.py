@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from connectors.log.interface import NewRecord
-from flows.steps.decide.outputs import deliver_record, emission_record
+from flows.steps.decide.outputs import emission_record, to_deliver
 from state.model.delivery import ToDeliver
 from state.model.keys import partition_of_group
 from state.model.records import Outputs
@@ -67,7 +67,7 @@ def unpack_records(stored: bytes) -> list[NewRecord]:
 
 def pack_deliveries(out: Outputs) -> bytes:
     """One delivery per channel of each emission, with its addresses (JSON)."""
-    return _encode([deliver_record(emission, entry, "P0") for emission in out.emissions for entry in emission.devices])
+    return _encode([to_deliver(emission, entry, "P0") for emission in out.emissions for entry in emission.devices])
 
 
 def unpack_deliveries(stored: bytes) -> list[ToDeliver]:

@@ -90,7 +90,8 @@ def _switch_row(record: Record) -> tuple[str, str, bool, int] | None:
 def _decoded(stored: StoredSetting) -> Setting | None:
     """A stored record as decide knows it; None for one that an earlier version stored and that does not decode."""
     try:
-        return Setting(work_of(SETTINGS[stored.topic].decode(stored.value), 0), stored.place)
+        work = work_of(SETTINGS[stored.topic].decode(stored.value), 0)
     except MalformedRecordError:
         _logger.warning("setting_malformed", topic=stored.topic, offset=stored.place)
         return None
+    return None if work is None else Setting(work, stored.place)

@@ -4,18 +4,19 @@ import msgspec
 import pytest
 
 from connectors.log.interface import RECORD_MAX_BYTES
-from flows.steps.decide.outputs import DIGEST_ITEMS_MAX, deliver_record
+from flows.steps.decide.outputs import DIGEST_ITEMS_MAX, to_deliver
+from state.model.delivery import ChannelAddresses
 from state.model.event import Event
-from state.model.records import ChannelDevices, Emission
+from state.model.records import Emission
 
 BODY_MAX_BYTES = 256 << 10
 
 
 def digest(events: list[Event]) -> Emission:
-    mail = ChannelDevices(channel="email", devices=[])
+    mail = ChannelAddresses(channel="email")
     return Emission(
         emission_id="em_1", first_event_id="e0", user="u1", type="digest", object=None, count=len(events), actors=[],
-        actor_count=0, first=True, channels=["email"], devices=[mail], rest=[], policy="first", decided_at=1,
+        actor_count=0, first=True, channels=["email"], devices=(mail,), rest=(), policy="first", decided_at=1,
         valid_until=2, event=events[0], items=events, category="marketing", locale=None, name=None,
     )  # fmt: skip
 
@@ -28,18 +29,18 @@ def newsletter(number: int, text: str | None, name: str = "") -> Event:
 @pytest.mark.parametrize("count", [1, 15, 40, 400])
 def test_large_payloads_are_left_out_from_the_end(count: int) -> None:
     events = [newsletter(number, "x" * (BODY_MAX_BYTES - 200)) for number in range(count)]
-    record = deliver_record(digest(events), ChannelDevices(channel="email", devices=[]), "P1")
+    record = to_deliver(digest(events), ChannelAddresses(channel="email"), "P1")
     assert len(msgspec.json.encode(record)) < RECORD_MAX_BYTES
     assert record.digest_items is not None
-    assert [item["event_id"] for item in record.digest_items] == [event.event_id for event in events]
-    kept = [item["payload"] is not None for item in record.digest_items]
+    assert [item.event_id for item in record.digest_items] == [event.event_id for event in events]
+    kept = [item.payload is not None for item in record.digest_items]
     assert kept == sorted(kept, reverse=True)
     assert sum(kept) == min(count, 12)
 
 
 def test_very_many_items_are_counted_and_not_all_told() -> None:
     events = [newsletter(number, None, "n" * 200) for number in range(50_000)]
-    record = deliver_record(digest(events), ChannelDevices(channel="email", devices=[]), "P1")
+    record = to_deliver(digest(events), ChannelAddresses(channel="email"), "P1")
     assert len(msgspec.json.encode(record)) < RECORD_MAX_BYTES
     assert record.count == 50_000
     assert len(record.digest_items or ()) == DIGEST_ITEMS_MAX
