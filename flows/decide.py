@@ -24,7 +24,7 @@ from flows.config.settings import load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
-from flows.process.place import own_place
+from flows.process.place import hold, own_place
 from flows.recovery.prepare import export_decide, prepare_decide
 from flows.recovery.slots import DecideSlot
 from flows.steps.decide.epoch_credit import TOPIC as CREDITS
@@ -124,9 +124,5 @@ def build() -> Dataflow:
         start=partial(slot.first_offset, partitions=partitions),
         place=cluster_place(),
     )
-    _OWNED.append(slot)
+    hold(slot)
     return flow
-
-
-_OWNED: list[DecideSlot] = []
-"""Held until the process ends: locks go with their files."""

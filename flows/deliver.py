@@ -29,7 +29,7 @@ from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
-from flows.process.place import own_place
+from flows.process.place import hold, own_place
 from flows.recovery.restore import Home, first_offset
 from flows.steps.deliver.strategy import DeliverStrategy
 from flows.steps.lanes.parts import LaneParts, lane_path
@@ -113,9 +113,5 @@ def build() -> Dataflow:
         now_ms=clock_ms,
         run_ms=clock_ms(),
     )
-    _OWNED.append((watcher, parts))
+    hold(watcher, parts)
     return wire(open_log, parts, drain=install_drain(), place=place)
-
-
-_OWNED: list[tuple[ControlWatcher, LaneParts]] = []
-"""Held until the process ends."""

@@ -22,7 +22,7 @@ from flows.process.cluster import cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
-from flows.process.place import own_place
+from flows.process.place import hold, own_place
 from flows.recovery.prepare import prepare_sequence, start_exporter
 from flows.steps.sequence.reading import SequenceOptions
 from flows.steps.sequence.source import SequenceParts, sequence_source
@@ -55,7 +55,7 @@ def build() -> Dataflow:
 
 def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[], Log]) -> SequenceParts:
     directory = settings.data_dir / DIRECTORY
-    _OWNED.append(StateLock.acquire(directory, "sequence"))
+    hold(StateLock.acquire(directory, "sequence"))
     registry = settings.registry()
     prepare_sequence(settings, directory / "rocksdb", open_log)
     store = SequenceStore(directory / "rocksdb")
@@ -70,7 +70,3 @@ def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[],
         clock=clock_ms,
         drain=drain,
     )
-
-
-_OWNED: list[StateLock] = []
-"""Held until the process ends: the lock goes with its file."""

@@ -28,7 +28,7 @@ from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
-from flows.process.place import own_place
+from flows.process.place import hold, own_place
 from flows.recovery.restore import Home, first_offset
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
@@ -112,9 +112,5 @@ def build() -> Dataflow:
         run_ms=clock_ms(),
     )
     rules = DecisionRules(settings.registry(), retention_ms=settings.log.retention // timedelta(milliseconds=1))
-    _OWNED.append((watcher, parts))
+    hold(watcher, parts)
     return wire(open_log, parts, rules, drain=install_drain(), place=place)
-
-
-_OWNED: list[tuple[ControlWatcher, LaneParts]] = []
-"""Held until the process ends."""

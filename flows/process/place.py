@@ -40,7 +40,7 @@ def own_place(settings: Settings, flow: str, topics: Sequence[str]) -> Callable[
     fence = Fence(log, claim, on_lost=_end)
     fence.look()
     fence.start()
-    _OWNED.append((lock, fence))
+    hold(lock, fence)
     opener = log_opener(settings, claim=claim)
     return lambda: FencedLog(opener(), fence)
 
@@ -51,5 +51,9 @@ def _end(error: StateFencedError) -> None:
     os._exit(FENCED_EXIT)
 
 
-_OWNED: list[tuple[StateLock, Fence]] = []
-"""Held until the process ends: the lock goes with its file."""
+def hold(*owned: object) -> None:
+    """Keep these until the process ends: a lock goes with its file, and a watcher with its thread."""
+    _HELD.extend(owned)
+
+
+_HELD: list[object] = []
