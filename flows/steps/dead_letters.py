@@ -1,11 +1,19 @@
-"""What flows with stores of their own share: where to go on in the log, and what is set aside there."""
+"""What becomes of a record that cannot be handled, the same at every station; and where to go on in the log.
+
+A record may not decode, may make the rules raise an error, or may have ended the process five times in a row
+(`state.disk.poison`). It is set aside: a dead letter says so, and the station goes on with its state as it was before
+the record. An error of the log or of the store says nothing about the record: it ends the flow.
+"""
 
 import sqlite3
 from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import structlog
 
 from connectors.log.interface import Log, NewRecord, Record
+from connectors.metrics import DEAD_LETTERS
+from state.disk.poison import PoisonJournal, RecordLocation
 from state.model.dead_letter import (
     ACTION_SCHEMA,
     KILLED,
@@ -24,6 +32,64 @@ from state.model.errors import LogError, MalformedRecordError, StateDamagedError
 _KEY_LENGTH_MAX = 1024
 """Of a letter: poison may have a key of any length."""
 _logger = structlog.get_logger(__name__)
+
+
+_T = TypeVar("_T")
+
+
+class Unhandled(NamedTuple):
+    """Why a record could not be handled; no error: it ended the process again and again."""
+
+    error: Exception | None
+
+
+class RecordHandler:
+    """Handles the records of one station, each noted in the journal while it is in hand."""
+
+    def __init__(self, stage: str, journal: PoisonJournal, partitions: int) -> None:
+        """`partitions` of `dead_letters`."""
+        self._stage, self._journal, self._partitions = stage, journal, partitions
+
+    def handle(
+        self, where: RecordLocation, make: Callable[[], _T], settle: Callable[[_T], None] = lambda _made: None
+    ) -> _T | Unhandled:
+        """What `make` gives. It must leave the state as it was when it raises; `settle` then changes the state.
+
+        :raises LogError, StateError, MemoryError: no fault of the record; the flow ends.
+        """
+        if self._journal.suspect(*where):
+            return Unhandled(None)
+        self._journal.begin(*where)
+        try:
+            made = make()
+        except MemoryError:
+            raise  # it stays noted: a record that needs too much is skipped in the end
+        except Exception as error:
+            self._journal.end()
+            if environment_failed(error):
+                raise
+            return Unhandled(error)
+        settle(made)
+        self._journal.end()
+        return made
+
+    def set_aside(self, record: Record, unhandled: Unhandled, at: int, group: int | None = None) -> NewRecord:
+        """The dead letter, for the caller to append before the record counts as read; it is counted and logged."""
+        letter = dead_letter(
+            record, unhandled.error, stage=self._stage, at=at, partitions=self._partitions, group=group
+        )
+        DEAD_LETTERS.labels(self._stage).inc()
+        _logger.error(
+            "record_set_aside", stage=self._stage, topic=record.topic, partition=record.partition,
+            offset=record.offset, group=group,
+            error=KILLED if unhandled.error is None else type(unhandled.error).__name__,
+        )  # fmt: skip
+        return letter
+
+
+def location_of(record: Record, group: int = -1) -> RecordLocation:
+    """As the journal names it."""
+    return RecordLocation(record.topic, record.partition, record.offset, group)
 
 
 def resume_offset(open_log: Callable[[], Log], stored: int, topic: str, partition: int) -> int:

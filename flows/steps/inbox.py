@@ -20,8 +20,8 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from connectors.inbox.interface import InboxStore
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.source import Item, Tick
-from connectors.metrics import DEAD_LETTERS, INBOX_AUDIT_MISMATCHES, INBOX_COMMIT_SECONDS, INBOX_OPERATIONS
-from flows.steps.dead_letters import dead_letter, environment_failed
+from connectors.metrics import INBOX_AUDIT_MISMATCHES, INBOX_COMMIT_SECONDS, INBOX_OPERATIONS
+from flows.steps.dead_letters import RecordHandler, Unhandled, environment_failed, location_of
 from operators.inbox_shard import InboxShard, ShardCounts
 from state.disk.poison import PoisonJournal
 from state.inbox.operations import Operation, OutputHeader, decode_operations, parse_output_header
@@ -87,7 +87,7 @@ class _InboxPartition(StatefulSinkPartition[Item, None]):
         self._poison = parts.open_journal(partition)
         self._load()
         self._ledger_partitions = self._log.partitions("ledger")
-        self._letter_partitions = self._log.partitions("dead_letters")
+        self._handler = RecordHandler(STAGE, self._poison, self._log.partitions("dead_letters"))
         self._turns = _Turns(groups_of_partition(partition, parts.partitions))
 
     def write_batch(self, values: list[Item]) -> None:
@@ -126,7 +126,7 @@ class _InboxPartition(StatefulSinkPartition[Item, None]):
                 raise
             self._load()
             if len(records) == 1:
-                self._put_aside(records[0], error)
+                self._put_aside(records[0], Unhandled(error))
                 self._commit()
                 return
             half = len(records) // 2
@@ -135,18 +135,16 @@ class _InboxPartition(StatefulSinkPartition[Item, None]):
 
     def _apply(self, record: Record) -> None:
         """Apply one record, or set it aside."""
-        place = (record.topic, record.partition, record.offset)
-        if self._poison.suspect(*place, _DECODING) or self._poison.suspect(*place):
-            self._put_aside(record, None)
+        where = location_of(record)
+        if self._poison.suspect(*where):
+            self._put_aside(record, Unhandled(None))
             return
-        try:
-            with self._poison.processing(*place, _DECODING):
-                sequence = parse_output_header(header(record.headers, "seq"))
-                operations = decode_operations(schema_of(record.headers), record.value)
-        except MalformedRecordError as error:
-            self._put_aside(record, error)
+        decoded = self._handler.handle(location_of(record, _DECODING), lambda: _decoded(record))
+        if isinstance(decoded, Unhandled):
+            self._put_aside(record, decoded)
             return
-        with self._poison.processing(*place):
+        sequence, operations = decoded
+        with self._poison.processing(*where):
             applied = self._apply_once(record, sequence, operations)
         INBOX_OPERATIONS.labels("applied" if applied else "repeated").inc(len(operations))
         self._offset = record.offset + 1
@@ -161,16 +159,14 @@ class _InboxPartition(StatefulSinkPartition[Item, None]):
         self._change(original, None)
         return True
 
-    def _put_aside(self, record: Record, error: Exception | None) -> None:
+    def _put_aside(self, record: Record, unhandled: Unhandled) -> None:
         """Tell it, and remember what it would have added; what fails again when it was given back takes its place."""
-        at, partitions = self._parts.now_ms(), self._letter_partitions
-        self._log.append([dead_letter(record, error, stage=STAGE, at=at, partitions=partitions)])
-        DEAD_LETTERS.labels(STAGE).inc()
+        self._log.append([self._handler.set_aside(record, unhandled, self._parts.now_ms())])
         original = _given_back(record)
         if original is None:
             decodes = not self._poison.suspect(record.topic, record.partition, record.offset, _DECODING)
             self._change(record.offset, _known_of(record) if decodes else _UNKNOWN)
-            sequence = None if isinstance(error, MalformedRecordError) else _sequence_of(record)
+            sequence = None if isinstance(unhandled.error, MalformedRecordError) else _sequence_of(record)
             if sequence is not None:  # of what is malformed, and so none of ours, the place means nothing
                 self._shard.pass_over(sequence)
         elif original in self._set_aside:
@@ -248,6 +244,12 @@ def _given_back(record: Record) -> int | None:
     return int(offset) if name == f"{STAGE}/{record.topic}/{record.partition}" and offset.isdecimal() else None
 
 
+def _decoded(record: Record) -> tuple[OutputHeader, Sequence[Operation]]:
+    """:raises MalformedRecordError: a header or the value does not fit."""
+    sequence = parse_output_header(header(record.headers, "seq"))
+    return sequence, decode_operations(schema_of(record.headers), record.value)
+
+
 def _sequence_of(record: Record) -> OutputHeader | None:
     try:
         return parse_output_header(header(record.headers, "seq"))
@@ -258,8 +260,7 @@ def _sequence_of(record: Record) -> OutputHeader | None:
 def _known_of(record: Record) -> SetAside:
     """Key group and number of items, as far as it can be read."""
     try:
-        group = parse_output_header(header(record.headers, "seq")).group
-        operations = decode_operations(schema_of(record.headers), record.value)
+        (_, group, *_), operations = _decoded(record)
     except Exception as error:
         if environment_failed(error):
             raise

@@ -1,7 +1,7 @@
 """Schedule as a Bytewax source: one owner of the one partition of `schedule`.
 
-A record that cannot be handled goes to `dead_letters` and leaves the kept events as they were. One that ends the
-process five times in a row is skipped.
+A record that cannot be handled goes to `dead_letters` and leaves the kept events as they were
+(`flows.steps.dead_letters`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-import structlog
-
 from connectors.log import Log, NewRecord, Record
 from connectors.log.topics import EVENT_TOPICS
-from connectors.metrics import DEAD_LETTERS
 from flows.recovery.rebuild import CarriedOut, releases_carried_out
-from flows.steps.dead_letters import dead_letter, environment_failed, resume_offset
+from flows.steps.dead_letters import RecordHandler, Unhandled, location_of, resume_offset
 from flows.steps.sources.owner import SoleSource
 from operators.schedule import Reaction, on_cancel, on_event, on_released, settle
 from state.disk.poison import PoisonJournal
@@ -35,7 +32,6 @@ _WAIT = timedelta(milliseconds=40)
 _BUDGET = 10_000
 """Records that enter an epoch."""
 _BATCH_MAX = 2_000
-_logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +115,9 @@ class Scheduler:
     ) -> None:
         """`carried_out` by those before, where the topic is read from its begin."""
         self.kept = kept
-        self._journal, self._clock, self._carried_out = journal, clock, carried_out
+        self._clock, self._carried_out = clock, carried_out
         self._partitions = log.partitions(EVENT_TOPICS["P1"])
-        self._letter_partitions = log.partitions("dead_letters")
+        self._handler = RecordHandler(STAGE, journal, log.partitions("dead_letters"))
         self._ordered: set[str] = set()
         """Releases that are in the topic but were not read yet, or could not be carried out."""
 
@@ -133,26 +129,19 @@ class Scheduler:
 
     def one(self, record: Record) -> list[NewRecord]:
         """One bad record must not stop everybody's releases."""
-        place = (record.topic, record.partition, record.offset)
-        if self._journal.suspect(*place):
-            return [self._dead(record, None)]
-        self._journal.begin(*place)
-        try:
+
+        def make() -> tuple[Reaction, list[NewRecord]]:
             reaction = self._reaction(record)
             if self._carried_out is not None:
                 reaction.events = self._still_to_release(reaction.events, record.timestamp_ms)
-            written = self._records(reaction)
-        except MemoryError:
-            raise  # it stays noted: a record that needs too much is skipped in the end
-        except Exception as error:
-            self._journal.end()
-            if environment_failed(error):
-                raise
-            return [self._dead(record, error)]
+            return reaction, self._records(reaction)
+
+        made = self._handler.handle(location_of(record), make, lambda made: self._settle(made[0]))
+        return [self._dead(record, made)] if isinstance(made, Unhandled) else made[1]
+
+    def _settle(self, reaction: Reaction) -> None:
         settle(self.kept, reaction)
         self._ordered.difference_update(reaction.gone)
-        self._journal.end()
-        return written
 
     def _still_to_release(self, events: list[Event], ordered_ms: int) -> list[Event]:
         carried_out = self._carried_out
@@ -178,15 +167,12 @@ class Scheduler:
         headers = (*EVENT.headers, ("lane", event.priority.lower().encode()))
         return NewRecord(EVENT_TOPICS[event.priority], partition, key.encode(), encode_event(event), headers)
 
-    def _dead(self, record: Record, error: Exception | None) -> NewRecord:
+    def _dead(self, record: Record, unhandled: Unhandled) -> NewRecord:
         """Set aside; a release that fails is not ordered again before the next start."""
         event_id = names_in(record.value).event_id
         if event_id is not None and event_id in self.kept:
             self._ordered.add(event_id)
-        letter = dead_letter(record, error, stage=STAGE, at=self._clock(), partitions=self._letter_partitions)
-        _logger.warning("record_set_aside", topic=record.topic, partition=record.partition, offset=record.offset)
-        DEAD_LETTERS.labels(STAGE).inc()
-        return letter
+        return self._handler.set_aside(record, unhandled, self._clock())
 
 
 def _answer(released: Released) -> NewRecord:

@@ -5,9 +5,10 @@ up to a number, and writes them as one part per hour. A part is committed togeth
 that were gathered and not yet written are read again after a crash.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -17,10 +18,10 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.archive.forms import LEDGER, RAW, ArchiveForm, raw_table
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
-from connectors.log.interface import Log, NewRecord, Record
+from connectors.log.interface import Log, Record
 from connectors.log.source import Item, Tick
-from connectors.metrics import ARCHIVE_BEHIND_SECONDS, DEAD_LETTERS
-from flows.steps.dead_letters import dead_letter, environment_failed
+from connectors.metrics import ARCHIVE_BEHIND_SECONDS
+from flows.steps.dead_letters import RecordHandler, Unhandled, location_of
 from state.disk.lock import StateLock
 from state.disk.poison import STARTS_MAX, PoisonJournal
 from state.ledger import ledger_table
@@ -140,6 +141,7 @@ class _TopicArchive:
         self._topic, self._partition, self._parts, self._log = topic, partition, parts, log
         self._archive = ArchiveWriter(parts.directory / topic.name / str(partition), topic.archive, topic.form)
         self._journal = journal
+        self._handler = RecordHandler("track", journal, log.partitions("dead_letters"))
         self._careful = any(
             (place.topic, place.partition) == (topic.name, partition) and starts < STARTS_MAX
             for place, starts in journal.counts.items()
@@ -174,8 +176,10 @@ class _TopicArchive:
             records = list(hour)
             table, refused = self._converted(records)
             if refused:
-                self._log.append(list(self._letters(refused)))
-                DEAD_LETTERS.labels("track").inc(len(refused))
+                now_ms = self._parts.now_ms()
+                self._log.append(
+                    [self._handler.set_aside(record, Unhandled(error), now_ms) for record, error in refused]
+                )
             self._archive.write(table, records[-1].offset + 1)
         self._gathered, self._bytes = [], 0
 
@@ -217,34 +221,19 @@ class _TopicArchive:
     def _try_all(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals] | None:
         if not records:
             return self._topic.form.schema.empty_table(), []
-        try:
-            with self._journal.processing(self._topic.name, self._partition, records[0].offset):
-                return self._topic.table(records)
-        except Exception as error:  # which record it was, the next step finds out
-            if environment_failed(error):
-                raise
-            _logger.warning("archive_batch_raised", topic=self._topic.name, error=type(error).__name__)
-            return None
+        found = self._handler.handle(location_of(records[0]), lambda: self._topic.table(records))
+        return None if isinstance(found, Unhandled) else found  # which record it was, the next step finds out
 
     def _one_by_one(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
         tables, refused = [self._topic.form.schema.empty_table()], Refusals()
         for record in records:
-            try:
-                with self._journal.processing(self._topic.name, self._partition, record.offset):
-                    table, unfit = self._topic.table([record])
-            except Exception as error:  # one record must not stop the archive
-                if environment_failed(error):
-                    raise
-                refused.append((record, error))
-                continue
-            tables.append(table)
-            refused += unfit
+            found = self._handler.handle(location_of(record), partial(self._topic.table, [record]))
+            if isinstance(found, Unhandled):
+                refused.append((record, found.error))
+            else:
+                tables.append(found[0])
+                refused += found[1]
         return pa.concat_tables(tables), refused
 
     def _is_suspect(self, record: Record) -> bool:
-        return self._journal.suspect(self._topic.name, self._partition, record.offset)
-
-    def _letters(self, refused: Refusals) -> Iterator[NewRecord]:
-        partitions, now_ms = self._log.partitions("dead_letters"), self._parts.now_ms()
-        for record, error in refused:
-            yield dead_letter(record, error, stage="track", at=now_ms, partitions=partitions)
+        return self._journal.suspect(*location_of(record))

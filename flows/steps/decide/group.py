@@ -20,14 +20,14 @@ import structlog
 from connectors.log import Log, NewRecord, Record
 from connectors.log.read_to_ends import stored_records
 from connectors.metrics import DEAD_LETTERS
-from flows.steps.dead_letters import dead_letter, environment_failed
+from flows.steps.dead_letters import RecordHandler, Unhandled
 from flows.steps.decide.outputs import SOURCE, OutputWriter
 from operators.decide import apply
 from state.decide import codec
 from state.decide.checkpoint import GroupStore
 from state.decide.group import GroupState
 from state.decide.pending import GivenUp, Group, GroupKey
-from state.disk.poison import PoisonJournal
+from state.disk.poison import PoisonJournal, RecordLocation
 from state.model.dead_letter import (
     KILLED,
     LETTER_SCHEMA,
@@ -60,7 +60,8 @@ class GroupDecider:
     ) -> None:
         self.group = group
         self._store, self._registry, self._journal = store, registry, journal
-        self._partition, self._partitions = partition_of_group(group, partitions), partitions
+        self._partition = partition_of_group(group, partitions)
+        self._handler = RecordHandler(STAGE, journal, partitions)
         self._writer = OutputWriter(group, partitions)
         self._state = self._watched(store.load(group, registry))
         self._skipped, self._given_up = store.skipped(group), store.given_up(group)
@@ -86,12 +87,9 @@ class GroupDecider:
             return []
         self._advanced = True
         if offset in self._skipped:
-            return [self._pass(offset, value, self._skipped[offset])]
-        if self._journal.suspect(TOPIC, self._partition, offset, self.group):
-            return [self._skip(offset, value, None)]
-        outputs = self._tried(offset, value)
-        while outputs is None:
-            outputs = self._tried(offset, value)
+            return [self._pass(offset, self._skipped[offset])]
+        while (outputs := self._tried(offset, value)) is None:
+            pass
         return outputs
 
     def advance(self, offset: int) -> None:
@@ -128,21 +126,20 @@ class GroupDecider:
 
     def _tried(self, offset: int, value: bytes) -> list[NewRecord] | None:
         """What the record leads to; None: not yet, what failed is given up and it may be tried again."""
-        try:
-            outputs = self._apply(offset, value)
-        except MemoryError:
-            raise
-        except Exception as error:
-            if environment_failed(error):
-                raise
+        outputs = self._handler.handle(self._location(offset), lambda: self._apply(offset, value))
+        if not isinstance(outputs, Unhandled):
+            self._applied.append((offset, value))
+            return outputs
+        if outputs.error is not None:
             due = self._due()
-            if not isinstance(error, MalformedRecordError):  # that comes before anything is changed
+            if not isinstance(outputs.error, MalformedRecordError):  # that comes before anything is changed
                 self._restore()
-            if due is not None and self._give_up(offset, due, error):
+            if due is not None and self._give_up(offset, due, outputs.error):
                 return None
-            return [self._skip(offset, value, error)]
-        self._applied.append((offset, value))
-        return outputs
+        return [self._skip(offset, value, outputs)]
+
+    def _location(self, offset: int) -> RecordLocation:
+        return RecordLocation(TOPIC, self._partition, offset, self.group)
 
     def _watched(self, state: GroupState) -> GroupState:
         """Note what waits while it is handled: if that ends the process, it is not the record's doing."""
@@ -176,19 +173,18 @@ class GroupDecider:
         return True
 
     def _apply(self, offset: int, value: bytes) -> list[NewRecord]:
-        with self._journal.processing(TOPIC, self._partition, offset, self.group):
-            state, writer = self._state, self._writer
-            record = decode_work(value)
-            self._check(record)
-            given_up = dict(sorted(self._given_up.get(offset, {}).items()))
-            letters = self._letters(offset, given_up) if given_up else []
-            outputs = [*writer.encode(state, apply(state, record, offset, given_up.values()), offset), *letters]
-            if isinstance(record, TickWork):
-                terms = state.count_terms()
-                if terms != state.counted:
-                    state.counted = terms
-                    outputs.append(writer.counts(terms, offset))
-            return outputs
+        state, writer = self._state, self._writer
+        record = decode_work(value)
+        self._check(record)
+        given_up = dict(sorted(self._given_up.get(offset, {}).items()))
+        letters = self._letters(offset, given_up) if given_up else []
+        outputs = [*writer.encode(state, apply(state, record, offset, given_up.values()), offset), *letters]
+        if isinstance(record, TickWork):
+            terms = state.count_terms()
+            if terms != state.counted:
+                state.counted = terms
+                outputs.append(writer.counts(terms, offset))
+        return outputs
 
     def _check(self, record: Work) -> None:
         if record.g not in (None, self.group):
@@ -200,19 +196,18 @@ class GroupDecider:
         """The state before the record that failed. What was written for the records before it is not written again."""
         self._state = self._watched(self._store.reload(self.group, self._state, self._registry))
         for offset, value in self._applied:
-            self._apply(offset, value)
+            with self._journal.processing(*self._location(offset)):
+                self._apply(offset, value)
         self._state.now = max(self._state.now, self._passed_to)
 
-    def _skip(self, offset: int, value: bytes, error: Exception | None) -> NewRecord:
+    def _skip(self, offset: int, value: bytes, unhandled: Unhandled) -> NewRecord:
         source = Record(TOPIC, self._partition, offset, 0, b"%d" % self.group, value, ())
         at = max(self._state.now, stamp_of(value))
-        letter = dead_letter(source, error, stage=STAGE, at=at, partitions=self._partitions, group=self.group)
+        letter = self._handler.set_aside(source, unhandled, at, self.group)
         self._store.skip(self.group, offset, letter.value)
-        _logger.error("record_skipped", stage=STAGE, partition=self._partition, offset=offset, group=self.group)
-        DEAD_LETTERS.labels(STAGE).inc()
-        return self._pass(offset, value, letter.value)
+        return self._pass(offset, letter.value)
 
-    def _pass(self, offset: int, value: bytes, letter: bytes) -> NewRecord:
+    def _pass(self, offset: int, letter: bytes) -> NewRecord:
         self._state.place = offset
         return self._letter(offset, 0, letter)
 

@@ -22,21 +22,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import structlog
-
 from connectors.log.interface import NewRecord, Record
-from connectors.metrics import DEAD_LETTERS, DELIVERIES
-from flows.steps.dead_letters import dead_letter, environment_failed
+from connectors.metrics import DELIVERIES
+from flows.steps.dead_letters import RecordHandler, location_of
 from flows.steps.lanes.in_hand import InHand, Note, OpenRecord
 from flows.steps.lanes.parts import JOURNAL_NAME, LaneParts, lane_path
 from flows.steps.lanes.records import LedgerWriter
 from flows.steps.sending.task import SendTask
 from state.disk.lock import StateLock
 from state.disk.poison import PoisonJournal
-from state.model.dead_letter import error_text
 
 _FORGET_EVERY_MS = 600_000
-_logger = structlog.get_logger(__name__)
 
 
 class LaneStrategy(Protocol):
@@ -110,8 +106,9 @@ class Lane:
         self._parts = parts
         path = lane_path(parts.directory, number)
         self._lock_file = StateLock.acquire(path.parent, f"{parts.station} lane {number}")
-        self._poison = PoisonJournal.open(path.with_name(JOURNAL_NAME), unit=parts.directory)
-        self._strategy = make(parts, number, self._poison)
+        poison = PoisonJournal.open(path.with_name(JOURNAL_NAME), unit=parts.directory)
+        self._handler = RecordHandler(parts.station, poison, parts.log.partitions("dead_letters"))
+        self._strategy = make(parts, number, poison)
         self._in_hand = self._strategy.in_hand
         self._writer = LedgerWriter(parts.log, parts.run_ms, station=parts.station)
         self._letters: list[NewRecord] = []
@@ -174,28 +171,10 @@ class Lane:
         self._lock_file.release()
 
     def _take(self, record: Record) -> None:
-        place = (record.topic, record.partition, record.offset)
-        if self._poison.suspect(*place):
-            self._refuse(record, None)
-            return
-        with self._poison.processing(*place):
-            try:
-                self._strategy.read(record)
-            except Exception as error:
-                if environment_failed(error):
-                    raise
-                self._refuse(record, error)
-
-    def _refuse(self, record: Record, error: Exception | None) -> None:
-        station, at = self._parts.station, self._parts.now_ms()
-        partitions = self._parts.log.partitions("dead_letters")
-        self._letters.append(dead_letter(record, error, stage=station, at=at, partitions=partitions))
-        self._strategy.refused(record, error)
-        DEAD_LETTERS.labels(station).inc()
-        _logger.error(
-            "record_refused", station=station, topic=record.topic, partition=record.partition, offset=record.offset,
-            error="killed" if error is None else error_text(error),
-        )  # fmt: skip
+        unread = self._handler.handle(location_of(record), lambda: self._strategy.read(record))
+        if unread is not None:
+            self._letters.append(self._handler.set_aside(record, unread, self._parts.now_ms()))
+            self._strategy.refused(record, unread.error)
 
     def _note(self, note: Note) -> list[NewRecord]:
         """Take the sender's notes; gives the records for the log."""

@@ -1,8 +1,7 @@
 """Sequence as a Bytewax source: what the gateway accepted becomes the decision log (DECISIONS, Sequence writes the
 log). One owner.
 
-A record that cannot be sequenced goes to `dead_letters` and leaves the state as it was. One that ends the process five
-times in a row is skipped. An error of the log or of the store is no fault of a record: it ends the flow.
+A record that cannot be sequenced goes to `dead_letters` and leaves the state as it was (`flows.steps.dead_letters`).
 """
 
 from __future__ import annotations
@@ -11,14 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-import structlog
-
 from connectors.log import Log, NewRecord, Record
 from connectors.log.interface import RECORD_MAX_BYTES, Headers, Reader
 from connectors.log.read_to_ends import read_to_ends
-from connectors.metrics import DEAD_LETTERS
 from flows.recovery.rebuild import ends_of_unread, handled_positions, oldest_work_ms
-from flows.steps.dead_letters import dead_letter, environment_failed
+from flows.steps.dead_letters import RecordHandler, Unhandled, location_of
 from flows.steps.sequence.reading import SequenceBatch, SequenceOptions, SequenceReading
 from flows.steps.sources.owner import SoleSource
 from operators.sequence import (
@@ -50,7 +46,6 @@ _RESTORE_WITHIN = timedelta(seconds=60)
 _SCHEMA = (("schema", b"work/1+json"),)
 _GIVEN_BACK = (AGAIN_HEADER, ATTEMPT_HEADER)
 _STORED_IDLE_EPOCHS = 25
-_logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +117,9 @@ class Sequencer:
     """Batches to records."""
 
     def __init__(self, log: Log, journal: PoisonJournal, registry: Registry, versions: VersionsWork) -> None:
-        self._log, self._journal, self._registry, self._versions = log, journal, registry, versions
-        self._partitions = {topic: log.partitions(topic) for topic in ("work", "followers", "dead_letters")}
+        self._log, self._registry, self._versions = log, registry, versions
+        self._partitions = {topic: log.partitions(topic) for topic in ("work", "followers")}
+        self._handler = RecordHandler(STAGE, journal, log.partitions("dead_letters"))
 
     def sequence(self, state: SequenceState, batch: SequenceBatch) -> list[NewRecord]:
         """What a batch becomes; the state includes it then."""
@@ -139,23 +135,14 @@ class Sequencer:
         return written
 
     def _one(self, state: SequenceState, record: Record) -> list[NewRecord]:
-        place = (record.topic, record.partition, record.offset)
-        if self._journal.suspect(*place):
-            return [self._dead(record, None, state.stamp)]
-        self._journal.begin(*place)
-        try:
-            sequenced = self._sequenced(state, record, place)
-            written = list(self._written(state, sequenced, record))
-        except MemoryError:
-            raise  # it stays noted: a record that needs too much is skipped in the end
-        except Exception as error:
-            self._journal.end()
-            if environment_failed(error):
-                raise
-            return [self._dead(record, error, state.stamp)]
-        sequenced.settle()
-        self._journal.end()
-        return written
+        def make() -> tuple[Sequenced, list[NewRecord]]:
+            sequenced = self._sequenced(state, record, (record.topic, record.partition, record.offset))
+            return sequenced, list(self._written(state, sequenced, record))
+
+        made = self._handler.handle(location_of(record), make, lambda made: made[0].settle())
+        if isinstance(made, Unhandled):
+            return [self._handler.set_aside(record, made, state.stamp)]
+        return made[1]
 
     def _sequenced(self, state: SequenceState, record: Record, place: tuple[str, int, int]) -> Sequenced:
         refuse_other_versions(record.headers)
@@ -192,12 +179,6 @@ class Sequencer:
         value = encode_work(work)
         partition = partition_of_group(work.g, self._partitions["followers"])
         return [NewRecord("followers", partition, key, value, (("schema", b"follow/1+json"),))]
-
-    def _dead(self, record: Record, error: Exception | None, now: int) -> NewRecord:
-        letter = dead_letter(record, error, stage=STAGE, at=now, partitions=self._partitions["dead_letters"])
-        _logger.warning("record_set_aside", topic=record.topic, partition=record.partition, offset=record.offset)
-        DEAD_LETTERS.labels(STAGE).inc()
-        return letter
 
     def restore(self, store: SequenceStore, now: int) -> SequenceState:
         """The checkpoint, and what the decision log holds beyond it (DECISIONS, Sequence writes the log); without a
@@ -244,19 +225,14 @@ class Sequencer:
         """A record that cannot be taken over was written by another version, or is damaged: decide skips it too, and
         its source is sequenced again if the checkpoint does not include it.
         """
-        place = (record.topic, record.partition, record.offset)
-        error: Exception | None = None
-        if not self._journal.suspect(*place):
-            try:
-                with self._journal.processing(*place):
-                    work = decode_work(record.value)
-                    take_over(state, self._registry, work, record.partition, _given_back(record.headers))
-                return
-            except Exception as raised:
-                if environment_failed(raised):
-                    raise
-                error = raised
-        self._log.append([self._dead(record, error, state.stamp)])
+
+        def take() -> None:
+            work = decode_work(record.value)
+            take_over(state, self._registry, work, record.partition, _given_back(record.headers))
+
+        taken = self._handler.handle(location_of(record), take)
+        if taken is not None:
+            self._log.append([self._handler.set_aside(record, taken, state.stamp)])
 
 
 def _given_back(headers: Headers) -> tuple[str, str] | None:
