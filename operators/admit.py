@@ -17,6 +17,7 @@ import msgspec
 import orjson
 
 from operators import identity, validate
+from operators.render import cut_values, missing_values
 from operators.validate import document_errors
 from state.model.addresses import address_complaint
 from state.model.admission import Admitted, FieldError, RefusedRequest, RepeatCheck, Sender, child_path
@@ -135,7 +136,24 @@ def field_errors(body: Any, registry: Registry) -> list[FieldError]:
         errors += fan_out_errors(fan_out, body, profile)
         if profile is not None and not wrong & {"to", "priority"}:
             errors += to_errors(body, fan_out, profile)
+    if profile is not None and not wrong & {"priority", "payload", "retracts"}:
+        errors += text_errors(body, profile)
     return errors
+
+
+def text_errors(body: dict[str, Any], profile: TypeProfile) -> list[FieldError]:
+    """What the type's text needs of the payload; a retraction says nothing."""
+    if body.get("retracts") or not profile.registered:
+        return []
+    klass, payload = event_class(body.get("priority"), profile), body.get("payload")
+    missing = missing_values(profile.name, payload, klass)
+    if missing or klass != "P0":
+        return [FieldError(child_path("payload", name), *_MISSING) for name in missing]
+    return [FieldError(child_path("payload", name), *_CUT) for name in cut_values(profile.name, payload)]
+
+
+_MISSING = ("is missing, and this type's text needs it", "send a text or a number that one can see")
+_CUT = ("is too long to be shown in whole", "shorten it")
 
 
 def time_errors(body: Any, registry: Registry, *, now_ms: int, keep_max_ms: int) -> list[FieldError]:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import Template, nodes
+from jinja2 import Template, Undefined, nodes
 from jinja2 import TemplateError as JinjaError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
 
 from operators.templates import LANGUAGES, load_language
-from operators.text import clean, clip, shorten
+from operators.text import clean, clip, is_blank, shorten
 from state.model.content import Content, EmailContent, PushContent, SmsContent
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.errors import TemplateError
@@ -31,8 +31,25 @@ _LOOPS_MAX = 2
 _VALUE_MAX = 2_000
 
 
+class MissingValueError(TemplateError):
+    """A text needs a value that the payload does not have."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"payload.{name} is missing")
+        self.name = name
+
+
+class _Missing(Undefined):
+    """A value that is not there: false where a template asks for it, an error where one says it."""
+
+    def __str__(self) -> str:
+        raise MissingValueError(self._undefined_name or "")
+
+
 def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(autoescape=False, trim_blocks=True, lstrip_blocks=True)
+    environment = ImmutableSandboxedEnvironment(
+        autoescape=False, trim_blocks=True, lstrip_blocks=True, undefined=_Missing
+    )
     environment.globals.clear()
     return environment
 
@@ -89,12 +106,16 @@ def language_of(locale: str | None) -> str:
     return primary if primary in LANGUAGES else "en"
 
 
+Source = str | list[str]
+"""One template, or one per sentence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """One language's words for one type."""
 
     general: Mapping[str, str]
-    type: Mapping[str, str]
+    type: Mapping[str, Source]
 
 
 @lru_cache(maxsize=4096)
@@ -109,12 +130,14 @@ def words_for(type_name: str, language: str) -> Words:
     return Words(tables["words"][""], found)
 
 
-def _scalars(payload: Mapping[str, Any] | None) -> dict[str, str]:
-    """What templates see of a payload: texts and numbers of its first level, cleaned and cut."""
+def values_of(payload: Mapping[str, Any] | None) -> dict[str, str]:
+    """What templates see of a payload: texts and numbers of its first level, cleaned and cut, if one sees them."""
     return {
-        key: shorten(clean(str(value)), _VALUE_MAX)
+        key: text
         for key, value in (payload or {}).items()
-        if isinstance(value, str | int | float) and not isinstance(value, bool)
+        if isinstance(value, str | int | float)
+        and not isinstance(value, bool)
+        and not is_blank(text := shorten(clean(str(value)), _VALUE_MAX))
     }
 
 
@@ -128,7 +151,7 @@ def _context(
     payload: Mapping[str, Any] | None,
     name: str | None,
 ) -> dict[str, Any]:
-    values = _scalars(payload)
+    values = values_of(payload)
     actor = values.get("actor_name") or clean(next(iter(actors), "")) or words.general["someone"]
     others = max(0, actor_count - 1)
     context: dict[str, Any] = {
@@ -139,10 +162,29 @@ def _context(
     return context
 
 
-def _headline(words: Words, context: Mapping[str, Any], *, first: bool) -> str:
-    """RULES 3.C: one, one later, or several actors."""
+def _headline(words: Words, context: Mapping[str, Any], *, first: bool, whole: bool = False) -> str:
+    """RULES 3.C: one, one later, or several actors.
+
+    :raises MissingValueError: every sentence lacks a value; or, if it must be said as a `whole`, one does.
+    """
     form = "many" if context["others"] else "one" if first else "also"
-    return run_template(words.type.get(form) or words.type["one"], context)
+    return _said(words.type.get(form) or words.type["one"], context, whole=whole)
+
+
+def _said(source: Source, context: Mapping[str, Any], *, whole: bool = False) -> str:
+    """The sentences that lack no value.
+
+    :raises MissingValueError: see `_headline`.
+    """
+    said, missing = [], None
+    for sentence in [source] if isinstance(source, str) else source:
+        try:
+            said.append(run_template(sentence, context))
+        except MissingValueError as error:
+            missing = missing or error
+    if missing is not None and (whole or not said):
+        raise missing
+    return " ".join(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +208,8 @@ def _render(emission: ToDeliver) -> _Rendered:
         payload=emission.payload,
         name=emission.name,
     )
-    title = run_template(words.type["title"], context)
-    return _Rendered(title, _headline(words, context, first=emission.first), context, words)
+    headline = _headline(words, context, first=emission.first, whole=emission.priority == "P0")
+    return _Rendered(_said(words.type["title"], context), headline, context, words)
 
 
 def render(emission: ToDeliver, channel: str, *, unsubscribe_url: str | None = None) -> Content:
@@ -186,10 +228,61 @@ def render(emission: ToDeliver, channel: str, *, unsubscribe_url: str | None = N
     raise TemplateError(f"no template serves the channel {channel}")
 
 
+def missing_values(type_name: str, payload: Mapping[str, Any] | None, klass: str) -> list[str]:
+    """Members that the payload lacks and without which nothing may be sent.
+
+    Of class P0 every one that a sentence of the text needs; of others none, if any sentence is left.
+    """
+    needs = needed_values(type_name)
+    if () in needs and (klass != "P0" or not any(needs)):
+        return []
+    values = values_of(payload)
+    if klass != "P0" and any(all(name in values for name in sentence) for sentence in needs):
+        return []
+    return list(dict.fromkeys(name for sentence in needs for name in sentence if name not in values))
+
+
+@lru_cache(maxsize=4096)
+def needed_values(type_name: str) -> tuple[tuple[str, ...], ...]:
+    """For each sentence of a type's headline, what it cannot be said without."""
+    words = words_for(type_name, LANGUAGES[0])
+    source = words.type["one"]
+    return tuple(_needed_by(sentence, words) for sentence in ([source] if isinstance(source, str) else source))
+
+
+def _needed_by(sentence: str, words: Words) -> tuple[str, ...]:
+    values: dict[str, str] = {}
+    while True:
+        context = _context(words, type_name="", actors=(), actor_count=0, count=1, payload=values, name=None)
+        try:
+            run_template(sentence, context)
+        except MissingValueError as error:
+            values[error.name] = "x"
+        else:
+            return tuple(values)
+
+
+def cut_values(type_name: str, payload: Mapping[str, Any] | None) -> list[str]:
+    """Members that a text of class P0 would not show in whole, in any language: what it needs on the smallest channel,
+    the rest in a text message.
+    """
+    values, needed = values_of(payload), {name for sentence in needed_values(type_name) for name in sentence}
+    cut = []
+    for language in LANGUAGES:
+        words = words_for(type_name, language)
+        context = _context(words, type_name=type_name, actors=(), actor_count=0, count=1, payload=payload, name=None)
+        headline = _headline(words, context, first=True, whole=True)
+        for name, value in values.items():
+            shown = clip(headline, BODY_MAX if name in needed else SMS_MAX)
+            if value in headline and " ".join(value.split()) not in shown:
+                cut.append(name)
+    return list(dict.fromkeys(cut))
+
+
 def _email(emission: ToDeliver, rendered: _Rendered, unsubscribe_url: str | None) -> EmailContent:
     lines = _digest_lines(emission.digest_items, rendered, emission.locale) if emission.digest_items else []
     general = rendered.words.general
-    detail = shorten(run_template(rendered.words.type.get("detail", ""), rendered.context), DETAIL_MAX)
+    detail = shorten(_detail(rendered), DETAIL_MAX)
     paragraphs = [run_template(general["greeting"], rendered.context), rendered.headline, detail]
     shown = [paragraph for paragraph in paragraphs if paragraph.strip()]
     subject = rendered.title if lines or _is_titled(emission, rendered) else rendered.headline
@@ -199,6 +292,14 @@ def _email(emission: ToDeliver, rendered: _Rendered, unsubscribe_url: str | None
         html=_html(shown, lines, general, unsubscribe_url, language_of(emission.locale)),
         unsubscribe_url=unsubscribe_url,
     )
+
+
+def _detail(rendered: _Rendered) -> str:
+    """What a mail says besides, if the payload has it."""
+    try:
+        return _said(rendered.words.type.get("detail", ""), rendered.context)
+    except MissingValueError:
+        return ""
 
 
 def _is_titled(emission: ToDeliver, rendered: _Rendered) -> bool:

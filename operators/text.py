@@ -21,6 +21,8 @@ _HARMFUL = (
 _CLEANING: dict[int, str | None] = {
     **dict.fromkeys(_HARMFUL), **{ord(separator): " " for separator in _SEPARATORS}, 0x0A: "\n",
 }  # fmt: skip
+_VISIBLE = regex.compile(r"[^\p{Z}\p{Cc}\p{Cf}\p{M}\u115f\u1160\u2800\u3164\uffa0]")
+"""Not spaces, controls, marks without a letter, and letters that fill a place."""
 _GRAPHEME = regex.compile(r"\X")
 
 GSM_BASIC = (
@@ -39,6 +41,11 @@ def clean(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return text.translate(_CLEANING)
+
+
+def is_blank(text: str) -> bool:
+    """Whether a person sees nothing of it."""
+    return _VISIBLE.search(text) is None
 
 
 def is_gsm(text: str) -> bool:

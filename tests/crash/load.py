@@ -137,7 +137,9 @@ class Script:
         kind = self.choose.choice(("otp", "otp", "password_reset", "security_alert"))
         person = self.choose.choice(USERS)
         to = {"sms": f"+1555300{self.number:04}"} if self.choose.random() < 0.2 else None
-        return self._event({"type": kind, "target": person, "to": to}, p0=True)
+        return self._event(
+            {"type": kind, "target": person, "to": to, "payload": {"code": f"{self.number:06}"}}, p0=True
+        )
 
     def _retraction(self) -> Job:
         """Of something sent lately; half of them name the event."""

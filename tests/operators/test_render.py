@@ -9,7 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from operators.render import BODY_MAX, SMS_MAX, TITLE_MAX, compile_template, language_of, render, run_template
+from operators.render import (
+    BODY_MAX,
+    SMS_MAX,
+    TITLE_MAX,
+    compile_template,
+    cut_values,
+    language_of,
+    missing_values,
+    render,
+    run_template,
+)
 from operators.templates import LANGUAGES, load_language
 from state.model.content import EmailContent, PushContent, SmsContent
 from state.model.delivery import DigestItem, ToDeliver
@@ -70,6 +80,61 @@ def test_every_type_speaks_every_language_on_every_channel(type_name: str, langu
     assert sms.text
     assert mail.subject
     assert f'lang="{language}"' in mail.html
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        {},
+        {"Code": "1"},
+        {"code": None},
+        {"code": True},
+        {"code": ["1"]},
+        *({"code": text} for text in ("", " ", "\u200b", "\u2066", "\u3164")),
+    ],
+)
+def test_a_code_without_its_code_is_no_text(payload: Any) -> None:
+    assert missing_values("otp", payload, "P0") == ["code"]
+    for channel in ("push", "sms", "email"):
+        with pytest.raises(TemplateError, match=r"payload\.code"):
+            render(emission("otp", priority="P0", payload=payload), channel)
+
+
+@pytest.mark.parametrize("value", ["1", 1, 0, 1.5, "\U0001fae9", "\u0660"], ids=repr)
+def test_what_one_sees_is_a_value(value: Any) -> None:
+    assert missing_values("otp", {"code": value}, "P0") == []
+
+
+def test_a_sentence_that_lacks_a_value_is_left_out_but_of_p0() -> None:
+    assert push_body("otp", priority="P1") == "Do not share it with anyone."
+    assert missing_values("otp", {}, "P1") == []
+    assert [type_name for type_name in TYPES if missing_values(type_name, {}, "P0")] == ["otp"]
+
+
+def test_languages_need_the_same_of_a_payload() -> None:
+    for type_name in TYPES:
+        for locale in LANGUAGES:
+            for name in missing_values(type_name, {}, "P0"):
+                with pytest.raises(TemplateError, match=name):
+                    render(emission(type_name, priority="P0", locale=locale), "sms")
+            if not missing_values(type_name, {}, "P0"):
+                render(emission(type_name, priority="P0", locale=locale), "sms")
+
+
+@pytest.mark.parametrize(
+    ("type_name", "payload", "cut"),
+    [
+        ("otp", {"code": "1" * 190}, []),
+        ("otp", {"code": "1" * 240}, ["code"]),
+        ("password_reset", {"url": "https://example.org/" + "x" * 300}, []),
+        ("password_reset", {"url": "https://example.org/" + "x" * 480, "code": "12"}, ["url"]),
+        ("security_alert", {"text": "x" * 481, "title": "x" * 4_000}, ["text"]),
+        ("security_alert", {"text": "two\n\nlines"}, []),
+    ],
+)
+def test_what_would_be_cut_is_known_before(type_name: str, payload: dict[str, Any], cut: list[str]) -> None:
+    assert cut_values(type_name, payload) == cut
 
 
 def test_languages_have_the_same_types_and_words() -> None:

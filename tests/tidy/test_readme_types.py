@@ -33,7 +33,7 @@ def reaches(profile: TypeProfile) -> str:
 
 def fields(name: str) -> set[str]:
     """What the English texts take from a payload."""
-    text = " ".join(load_language("en")["types"][name].values())
+    text = str(load_language("en")["types"][name])
     labels = {"object_label"} if re.search(r"\blabel\b", text) else set()
     return set(re.findall(r"\bp\.(\w+)", text)) | labels
 

@@ -171,7 +171,7 @@ def test_redis_down_is_accepted_counted_and_limited_by_a_lower_limit(tmp_path: P
 
 def test_p0_gateway_takes_p0_only_and_nothing_but_producers_calls(tmp_path: Path) -> None:
     with running(tmp_path, lane="p0") as gateway:
-        assert gateway.post({"type": "otp", "target": "u"}, key="key-p0").status == 202
+        assert gateway.post({"type": "otp", "target": "u", "payload": {"code": "1"}}, key="key-p0").status == 202
         assert gateway.post({"type": "like", "target": "u"}, key="key-all").paths == {"priority"}
         assert [one["type"] for one in gateway.values("events.p0")] == ["otp"]
         assert gateway.values("events.p1") == []
@@ -180,7 +180,7 @@ def test_p0_gateway_takes_p0_only_and_nothing_but_producers_calls(tmp_path: Path
         assert (tmp_path / "state" / "gateway-p0").is_dir()
         assert not (tmp_path / "state" / "gateway").exists()
         with running(tmp_path) as ordinary:
-            assert ordinary.post({"type": "otp", "target": "u"}, key="key-p0").status == 202
+            assert ordinary.post({"type": "otp", "target": "u", "payload": {"code": "1"}}, key="key-p0").status == 202
             assert len(ordinary.values("events.p0")) == 2
 
 

@@ -134,6 +134,13 @@ def test_403_for_what_this_sender_may_not_do(gateway: Gateway, event: Any, key: 
     assert reply.paths == {path}
 
 
+@pytest.mark.parametrize("payload", [None, {}, {"Code": "1"}, {"code": None}, {"code": ""}, {"code": "\u200b"}])
+def test_a_code_without_its_code_is_400(gateway: Gateway, payload: Any) -> None:
+    reply = gateway.post({**OTP, "payload": payload, "fan_out_type": "SEGMENT"}, key="key-p0")
+    assert (reply.status, reply.paths) == (400, {"payload.code", "fan_out_type", "segment"})
+    assert gateway.post({**OTP, "payload": payload, "retracts": True}, key="key-p0").status == 202
+
+
 def test_what_is_allowed_at_the_edges(gateway: Gateway) -> None:
     deep: dict[str, Any] = {}
     for _ in range(7):
@@ -258,7 +265,7 @@ def test_a_segment_that_came_another_way_is_known_at_once(gateway: Gateway) -> N
 @pytest.mark.parametrize("form", ["array", "ndjson"])
 def test_batch_answers_each_item_in_order(gateway: Gateway, form: str) -> None:
     keyed = like(idempotency_key=uuid4().hex)
-    items = [like(), keyed, keyed, {**keyed, "object": "x"}, {"type": "like"}, {"type": "otp", "target": "u"}, 5]
+    items = [like(), keyed, keyed, {**keyed, "object": "x"}, {"type": "like"}, OTP, 5]
     lines = b"\n".join([*map(msgspec.json.encode, items), b"{", b""])
     body = lines if form == "ndjson" else msgspec.json.encode(items)
     media_type = "application/x-ndjson" if form == "ndjson" else "application/json"
