@@ -10,18 +10,60 @@ from typing import Any
 
 import msgspec
 
-from operators.keep import Acceptance, accept, cancel, release
+from operators.dedup import forget, original_of, remember
 from operators.plan import place_follow, plan_event, plan_segment
+from operators.schedule import Reaction, on_cancel, on_event, on_released, settle
 from state.model.errors import MalformedRecordError
-from state.model.event import RawEvent, resolve
+from state.model.event import Event, RawEvent, resolve
 from state.model.registry import Registry
-from state.model.schedule import CANCEL
+from state.model.schedule import CANCEL, Released
 from state.model.schema import Schema
 from state.model.settings import ENDPOINT, FOLLOW, KILL, PREFERENCE, READ, EndpointRecord, Setting
 from state.model.work import FollowWork, TickWork, Work, work_of
+from state.schedule.kept import KeptEvents
 from state.sequence.placement import Placement
+from state.sequence.repeats import RepeatMarks
 
 Placed = tuple[int, Work]
+
+
+class Acceptance:
+    """What gateway, `schedule` and `sequence` do together with events, by the same rules; times must never fall."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.marks = RepeatMarks()
+        self.kept = KeptEvents()
+
+    def accept(self, event: Event, now: int) -> Event | None:
+        """The event to decide now; None if it is a repeat or is kept for later."""
+        self.marks.expire(now)
+        if original_of(self.marks, event, now) is not None:
+            return None
+        remember(self.marks, self.registry, event, now)
+        reaction = on_event(self.kept, event)
+        self._settle(reaction)
+        return event if reaction.kept is None else None
+
+    def cancel(self, event_id: str) -> None:
+        """Cancel an event, if it is kept still."""
+        self._settle(on_cancel(self.kept, event_id))
+
+    def release(self, now: int) -> Event | None:
+        """The next kept event due at or before `now`, as it is decided."""
+        due = self.kept.first_due(now)
+        if due is None:
+            return None
+        reaction = on_released(self.kept, Released(due.event_id, "released"))
+        self._settle(reaction)
+        return reaction.events[0]
+
+    def _settle(self, reaction: Reaction) -> None:
+        for answer in reaction.answers:
+            cancelled = self.kept.get(answer.event_id)
+            if cancelled is not None:
+                forget(self.marks, cancelled[1])
+        settle(self.kept, reaction)
 
 
 class Simulation:
@@ -41,7 +83,7 @@ class Simulation:
         timestamp = line.get("ts")
         if not isinstance(timestamp, int) or timestamp < self.now:
             raise MalformedRecordError(f"ts: {timestamp!r} is no time in ms at or after {self.now}")
-        while (event := release(self.acceptance, timestamp)) is not None:
+        while (event := self.acceptance.release(timestamp)) is not None:
             yield from self._place_all(plan_event(self.placement, event, event.ingested_at))
         self.now = timestamp
         yield from self._place_all(self._plan(line, timestamp))
@@ -62,7 +104,7 @@ class Simulation:
             if kind == "event":
                 yield from self._plan_event(line, now)
             elif kind == "cancel":
-                cancel(self.acceptance, CANCEL.of(line).event_id)
+                self.acceptance.cancel(CANCEL.of(line).event_id)
             elif kind == "segment":
                 members = _MEMBERS.of(line)
                 yield from plan_segment(self.placement, members.segment, members.users, now)
@@ -76,7 +118,7 @@ class Simulation:
     def _plan_event(self, line: dict[str, Any], now: int) -> Iterator[Work]:
         fields = {key: value for key, value in line.items() if key not in ("kind", "ts", "ingested_at")}
         event = resolve(msgspec.convert(fields, RawEvent), self.acceptance.registry, ingested_at=now)
-        accepted = accept(self.acceptance, event, now)
+        accepted = self.acceptance.accept(event, now)
         if accepted is not None:
             yield from plan_event(self.placement, accepted, now)
 

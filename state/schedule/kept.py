@@ -71,20 +71,15 @@ class KeptEvents:
         ]
         return [event for _, _, event in sorted(due, key=lambda entry: entry[:2])]
 
-    def next_due(self) -> int | None:
-        """The earliest `deliver_at`."""
+    def first_due(self, now: int) -> Event | None:
+        """The first of what is due."""
         while self._order:
             due, number, event_id = self._order[0]
             found = self._events.get(event_id)
             if found is not None and found[0] == number:
-                return due
+                return found[1] if due <= now else None
             heapq.heappop(self._order)
         return None
-
-    def pop_due(self, now: int) -> Event | None:
-        """The next event whose time has come, no longer kept."""
-        due = self.next_due()
-        return None if due is None or due > now else self.remove(heapq.heappop(self._order)[2])
 
     def events(self) -> Iterator[Event]:
         """All kept events in the order of acceptance, for storing."""

