@@ -76,6 +76,7 @@ def emission_of(
         category=profile.category,
         locale=locale_name[0],
         name=locale_name[1],
+        quiet=state.users.preference_of(row).quiet,
     )
 
 

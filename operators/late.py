@@ -14,7 +14,7 @@ from operators.gate import Hold
 from operators.quiet import is_quiet, quiet_end
 from operators.route import ordered_channels
 from state.model.delivery import ToDeliver
-from state.model.preference import Preference, compile_preference, muted_names
+from state.model.preference import Preference, QuietHours, compile_preference, muted_names
 from state.model.registry import Registry, TypeProfile
 
 RETRACTED = FinalOutcome("SUPPRESSED", "retracted")
@@ -60,12 +60,11 @@ def changed_verdict(
     first = stops[0]
     if first is not None and all(stop is not None for stop in stops):
         return first
-    return quiet_verdict(preference, emission.priority, now)
+    return quiet_verdict(preference.quiet, emission.priority, now)
 
 
-def quiet_verdict(preference: Preference, priority: str, now: int) -> FinalOutcome | Hold | None:
+def quiet_verdict(quiet: QuietHours | None, priority: str, now: int) -> FinalOutcome | Hold | None:
     """Quiet hours that began (RULES 3.D.1)."""
-    quiet = preference.quiet
     if priority == "P0" or quiet is None or not is_quiet(quiet, now):
         return None
     return FinalOutcome("SUPPRESSED", "quiet_hours") if priority == "P2" else Hold(quiet_end(quiet, now), own_wait=True)

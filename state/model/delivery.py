@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 import orjson
 import pyarrow as pa
+from msgspec import UNSET, UnsetType
 
 from state.model.errors import UNDECODABLE, MalformedRecordError
+from state.model.preference import QuietHours
 
 EMISSION_JSON = "emission/1+json"
 EMISSION_ARROW = "emission/1+arrow"
@@ -70,6 +72,8 @@ class ToDeliver(msgspec.Struct, frozen=True, kw_only=True):
     ingested_at: int = 0
     valid_until: int
     digest_items: tuple[DigestItem, ...] | None = None
+    quiet: QuietHours | UnsetType | None = UNSET
+    """The user's quiet hours as of the emission; absent where he has none, and for P0."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -123,7 +127,7 @@ class DeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 _to_deliver = msgspec.json.Decoder(ToDeliver)
 _attempt = msgspec.json.Decoder(Attempt)
-_JSON_COLUMNS = ("devices", "rest", "payload", "digest_items", "actors")
+_JSON_COLUMNS = ("devices", "rest", "payload", "digest_items", "actors", "quiet")
 
 
 def decode_to_deliver(schema: str, value: bytes) -> list[ToDeliver]:

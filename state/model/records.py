@@ -6,6 +6,7 @@ import msgspec
 
 from state.model.delivery import ChannelAddresses
 from state.model.event import Event
+from state.model.preference import QuietHours
 
 TERMINAL = frozenset({"EMITTED", "MERGED", "INBOX", "SUPPRESSED", "EXPIRED", "SHED"})
 PENDING = frozenset({"HELD", "AGGREGATING"})
@@ -67,6 +68,7 @@ class Emission(msgspec.Struct, kw_only=True):
     category: str
     locale: str | None
     name: str | None
+    quiet: QuietHours | None
 
     @property
     def deliveries(self) -> int:

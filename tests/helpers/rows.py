@@ -10,7 +10,7 @@ import pyarrow.ipc
 
 from connectors.log import NewRecord
 
-JSON_COLUMNS = ("devices", "rest", "payload")
+JSON_COLUMNS = ("devices", "rest", "payload", "quiet")
 
 
 def rows_of(record: NewRecord) -> list[dict[str, Any]]:
@@ -20,6 +20,8 @@ def rows_of(record: NewRecord) -> list[dict[str, Any]]:
         return [orjson.loads(record.value)]
     rows: list[dict[str, Any]] = pyarrow.ipc.open_stream(io.BytesIO(record.value)).read_all().to_pylist()
     for row in rows:
+        if row.get("quiet", 0) is None:  # a single record has no such key
+            del row["quiet"]
         for name in (*JSON_COLUMNS, *(["actors"] if record.topic.startswith("deliver") else [])):
             if isinstance(row.get(name), str):
                 row[name] = orjson.loads(row[name])

@@ -5,6 +5,7 @@ again.
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from connectors.log import NewRecord
 from connectors.log.topics import deliver_partition, deliver_topic
@@ -136,4 +137,5 @@ def to_deliver(emission: Emission, entry: ChannelAddresses, lane: str) -> ToDeli
         ingested_at=event.ingested_at,
         valid_until=emission.valid_until,
         digest_items=_digest_items(emission.items) if emission.type == "digest" else None,
+        quiet=UNSET if lane == "P0" or emission.quiet is None else emission.quiet,
     )

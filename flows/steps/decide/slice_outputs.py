@@ -255,4 +255,15 @@ def _common_delivery(state: GroupState, decided: Slice, rows: npt.NDArray[np.int
         "decided_at": _constant(decided.now, count, pa.int64()),
         "ingested_at": _constant(event.ingested_at, count, pa.int64()),
         "valid_until": _constant(event.ingested_at + event.ttl_ms, count, pa.int64()),
+        **({} if event.priority == "P0" else _quiet_hours(state, rows)),
     }
+
+
+def _quiet_hours(state: GroupState, rows: npt.NDArray[np.int32]) -> dict[str, Column]:
+    """Where somebody has them: few documents differ in them, so each is written once."""
+    numbers, places = np.unique(state.users.preference[rows], return_inverse=True)
+    quiet = [state.users.preferences.compiled[number].quiet for number in numbers.tolist()]
+    if not any(quiet):
+        return {}
+    texts = pa.array([None if each is None else _json(each) for each in quiet], _TEXT)
+    return {"quiet": pa.DictionaryArray.from_arrays(pa.array(places.astype(np.int32)), texts)}

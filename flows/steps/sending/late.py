@@ -13,7 +13,7 @@ from connectors.changes import Changes
 from connectors.control import Scope
 from flows.steps.sending.task import Planned, SendTask
 from operators.gate import Hold
-from operators.late import GIVEN_ADDRESS, Sent, changed_verdict, is_retracted
+from operators.late import GIVEN_ADDRESS, Sent, changed_verdict, is_retracted, quiet_verdict
 from state.model.registry import Registry
 
 _NO_ADDRESS = Planned("SUPPRESSED", "no_channel")
@@ -69,10 +69,12 @@ class LastLook:
         return Planned("SUPPRESSED", "retracted") if is_retracted(emission, takes_back) else None
 
     def _setting(self, task: SendTask, now: int) -> Planned | None:
-        document = None if task.device.id == GIVEN_ADDRESS else self.changes.document(task.emission.user)
-        if document is None:
-            return None
-        verdict = changed_verdict(task.emission, task.channel, document, self.registry, now)
+        emission = task.emission
+        document = None if task.device.id == GIVEN_ADDRESS else self.changes.document(emission.user)
+        if document is not None:
+            verdict = changed_verdict(emission, task.channel, document, self.registry, now)
+        else:
+            verdict = quiet_verdict(emission.quiet or None, emission.priority, now)
         if isinstance(verdict, Hold):
             return self._hold(task, verdict.until, now)
         return None if verdict is None else Planned(verdict.outcome, verdict.reason)

@@ -17,7 +17,7 @@ def digest(events: list[Event]) -> Emission:
     return Emission(
         emission_id="em_1", first_event_id="e0", user="u1", type="digest", object=None, count=len(events), actors=[],
         actor_count=0, first=True, channels=["email"], devices=(mail,), rest=(), policy="first", decided_at=1,
-        valid_until=2, event=events[0], items=events, category="marketing", locale=None, name=None,
+        valid_until=2, event=events[0], items=events, category="marketing", locale=None, name=None, quiet=None,
     )  # fmt: skip
 
 

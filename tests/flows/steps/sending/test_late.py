@@ -15,6 +15,7 @@ from flows.steps.sending.late import LastLook
 from flows.steps.sending.task import FindHistory, Planned, SendTask, Stage
 from state.model.delivery import DeviceAddress, ToDeliver
 from state.model.event import EVENT, Event
+from state.model.preference import QuietHours
 from state.model.registry import load_registry
 from state.model.settings import PREFERENCE, PreferenceRecord
 
@@ -105,18 +106,27 @@ def test_an_opt_out_binds_what_waits(late: Late) -> None:
     assert late.look(task_of(user="u2"), now_ms()) is None
 
 
-def test_quiet_hours_hold_it_and_do_not_count_against_its_time(late: Late) -> None:
-    task = task_of()
-    always = {"enabled": True, "start": "00:00", "end": "23:59", "timezone": "UTC"}
-    late.tell(preference(late.system, "u1", {"quiet_hours": always}))
-    late.until(lambda: late.changes.document("u1"))
-    at = 1_767_268_800_000  # 2026-01-01 12:00 UTC
-    task.stage.emission = task_of(valid_until=at + 1).emission
-    until = 1_767_311_940_000  # 23:59
-    assert late.look(task, at) == Planned(retry_at=until)
-    assert task.emission.valid_until == until + 1
-    assert late.look(task, until) is None
-    assert late.look(task, until + 2) == Planned("EXPIRED")
+NOON = 1_767_268_800_000  # 2026-01-01 12:00 UTC
+NEARLY_MIDNIGHT = 1_767_311_940_000  # 23:59
+
+
+def test_quiet_hours_that_began_hold_it_and_do_not_count_against_its_time(late: Late) -> None:
+    task = task_of(quiet=QuietHours(0, 86_340_000, "UTC"), valid_until=NOON + 1, ingested_at=NOON)
+    assert late.look(task, NOON) == Planned(retry_at=NEARLY_MIDNIGHT)
+    assert task.emission.valid_until == NEARLY_MIDNIGHT + 1
+    assert late.look(task, NEARLY_MIDNIGHT) is None
+    assert late.look(task, NEARLY_MIDNIGHT + 2) == Planned("EXPIRED")
+
+
+def test_a_campaign_is_dropped_where_quiet_hours_began(late: Late) -> None:
+    task = task_of(quiet=QuietHours(0, 86_340_000, "UTC"), priority="P2", valid_until=NOON + 1, ingested_at=NOON)
+    assert late.look(task, NOON) == Planned("SUPPRESSED", "quiet_hours")
+
+
+def test_quiet_hours_of_a_newer_document_count_instead(late: Late) -> None:
+    task = task_of(quiet=QuietHours(0, 86_340_000, "UTC"), valid_until=NOON + 1, ingested_at=NOON)
+    late.tell(preference(late.system, "u1", {"quiet_hours": {"enabled": False}}))
+    late.until(lambda: late.look(task, NOON) is None)
 
 
 def retraction(system: System, **changes: Any) -> NewRecord:
