@@ -1,5 +1,5 @@
-"""P0 flow: from `events.p0` to the providers in one process that shares nothing with the others (DECISIONS, P0 shares
-nothing).
+"""Transactional flow: from `events.p0` to the providers in a process that shares nothing with others (DECISIONS, P0
+shares nothing).
 
     events.p0 ─► by lane ─► decide and send (own look-up store, providers) ─► ledger, inbox, endpoints, dead_letters
 
@@ -12,23 +12,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
-from connectors.control import ControlWatcher
 from connectors.log.interface import Log, NewRecord
 from connectors.log.sink import LogSink, keyed
 from connectors.log.source import Item, LogSource
-from flows.config.sender import build_sender
+from flows.config.lanes import build_lane_parts
 from flows.config.settings import load_settings
-from flows.process.cluster import ALONE, ClusterPlace, cluster_place
+from flows.process.cluster import ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
-from flows.process.open import clock_ms
-from flows.process.place import hold, own_place
 from flows.recovery.restore import Home, first_offset
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
@@ -38,7 +34,6 @@ from state.transactional.store import read_start
 
 OWN_OFFSETS = True
 """Tells who runs the flow that it needs no recovery store."""
-DIRECTORY = Path("state") / "transactional"
 OUTPUT_TOPICS = ("ledger", "inbox", "endpoints", "dead_letters")
 _TICK = timedelta(milliseconds=250)
 OPEN_MAX = 20_000
@@ -57,7 +52,7 @@ def wire(
     rules: DecisionRules,
     *,
     drain: Callable[[], bool],
-    place: ClusterPlace = ALONE,
+    place: ClusterPlace,
     open_max: int = OPEN_MAX,
 ) -> Dataflow:
     """The flow over any log; the sender in `parts` runs already. A lane is read by the process that holds it.
@@ -97,20 +92,6 @@ def build() -> Dataflow:
     """The flow as configured; knows the kill switches before it sends, and drains on SIGTERM."""
     ensure_logs("transactional")
     settings = load_settings()
-    open_log = own_place(settings, "transactional", (*OUTPUT_TOPICS, "attempts"))
-    log, place = open_log(), cluster_place()
-    watcher = ControlWatcher(log, process=place.name("transactional"), run_dir=settings.data_dir / "run").start()
-    sender = build_sender(settings, log, watcher, stage="transactional")
-    parts = LaneParts(
-        station="transactional",
-        directory=settings.data_dir / DIRECTORY,
-        log=log,
-        sender=sender,
-        topics=(TOPIC,),
-        lanes=log.partitions(TOPIC),
-        now_ms=clock_ms,
-        run_ms=clock_ms(),
-    )
+    open_log, parts = build_lane_parts(settings, "transactional", (TOPIC,), OUTPUT_TOPICS, classes=1)
     rules = DecisionRules(settings.registry(), retention_ms=settings.log.retention // timedelta(milliseconds=1))
-    hold(watcher, parts)
-    return wire(open_log, parts, rules, drain=install_drain(), place=place)
+    return wire(open_log, parts, rules, drain=install_drain(), place=cluster_place())

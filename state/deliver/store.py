@@ -20,7 +20,6 @@ The file may be older than the topic `attempts`, which is read from `attempts:` 
 survives the kill of the process. After a loss of power the file may be older; then more is read again.
 """
 
-import sqlite3
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,8 +27,7 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
-from state.disk.sqlite import is_intact, named_refusals, refusal, store_digest, transaction
-from state.model.errors import StateVersionError
+from state.disk.sqlite import SqliteFile, read_first, refusal
 
 VERSION = 1
 SENT_FOR_MS = 86_400_000
@@ -108,15 +106,7 @@ def key_digest(key: str) -> bytes:
 
 def read_start(path: Path, place: Place) -> int | None:
     """The first offset that the lane at `path` needs of a topic; None where it knows nothing. Writes nothing."""
-    if not path.exists():
-        return None
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
-    try:
-        row = connection.execute("SELECT next, open FROM place WHERE topic = ? AND partition = ?", place).fetchone()
-    except sqlite3.DatabaseError as error:
-        raise refusal(path, error) from error
-    finally:
-        connection.close()
+    row = read_first(path, "SELECT next, open FROM place WHERE topic = ? AND partition = ?", place)
     return None if row is None else min([row[0], *(offset & ~_HELD_BIT for offset in _unpack(row[1]))])
 
 
@@ -129,31 +119,18 @@ class SendingStore:
         :raises StateDamagedError: it is no such file.
         :raises StateVersionError: a newer program wrote it.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        try:
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._fresh = self._prepare()
-            intact = is_intact(self._connection, _CHECKED) and self._has_all_sent()
-            self._connection.executescript(_KEEP_SENT_SUM)
-        except sqlite3.DatabaseError as error:
-            raise refusal(path, error) from error
-        if not intact:
-            raise refusal(path, None)
+        self._file = SqliteFile(path, version=VERSION, schema=_SCHEMA, checked=_CHECKED)
+        with self._file.named_refusals():
+            if not self._has_all_sent():
+                raise refusal(path, None)
+            self._file.script(_KEEP_SENT_SUM)
 
     def load(self) -> LaneState:
         """Everything but the sent keys.
 
         :raises StateDamagedError: the file is not what was written.
         """
-        with named_refusals(self._path):
-            return self._load()
-
-    def _load(self) -> LaneState:
-        state = LaneState(fresh=self._fresh)
-        run = self._connection.execute
+        state, run = LaneState(fresh=self._file.fresh), self._file.run
         for topic, partition, following, offsets in run("SELECT topic, partition, next, open FROM place"):
             state.next_offsets[topic, partition] = following
             state.open_offsets[topic, partition] = frozenset(o for o in _unpack(offsets) if not o & _HELD_BIT)
@@ -168,77 +145,50 @@ class SendingStore:
 
     def sent_among(self, digests: Collection[bytes], now: int) -> set[bytes]:
         """Those of the keys that ended within their day."""
-        with named_refusals(self._path):
-            return {key for key, until in self._stored(digests) if until > now}
+        return {key for key, until in self._stored(digests) if until > now}
 
     def _stored(self, digests: Collection[bytes]) -> list[tuple[bytes, int]]:
         found: list[tuple[bytes, int]] = []
         for part in batched(digests, _VARIABLES_MAX):
             marks = ", ".join("?" * len(part))
-            rows = self._connection.execute(
+            found += self._file.run(
                 f"SELECT key, until FROM sent WHERE key IN ({marks})",  # noqa: S608 - question marks only
                 part,
             )
-            found += rows
         return found
 
     def remember_sent(self, keys: Iterable[str], now: int) -> None:
         """These ended some time ago: not to be sent within the day to come."""
         rows = [(key_digest(key), now + SENT_FOR_MS) for key in keys]
-        with transaction(self._connection, self._path):
-            self._connection.executemany("INSERT OR REPLACE INTO sent VALUES (?, ?)", rows)
+        with self._file.transaction(digest=False):
+            self._file.many("INSERT OR REPLACE INTO sent VALUES (?, ?)", rows)
 
     def commit(self, change: LaneCommit) -> None:
         """Store a change as one transaction."""
-        connection = self._connection
-        with transaction(connection, self._path):
+        with self._file.transaction():
             self._write(change)
-            store_digest(connection, _CHECKED)
 
     def forget_sent(self, now: int) -> int:
         """Drop keys whose day is over; gives how many."""
-        with transaction(self._connection, self._path):
-            return self._connection.execute("DELETE FROM sent WHERE until <= ?", (now,)).rowcount
+        with self._file.transaction(digest=False):
+            self._file.run("DELETE FROM sent WHERE until <= ?", (now,))
+            return int(self._file.run("SELECT changes()")[0][0])
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._file.close()
 
     def _has_all_sent(self) -> bool:
-        (actual,) = self._connection.execute(_SENT_SUM).fetchone()
-        self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('sent_sum', ?)", (actual,))
-        (stored,) = self._connection.execute("SELECT value FROM meta WHERE name = 'sent_sum'").fetchone()
-        (order,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
-        return bool(actual == stored and order == "ok")
-
-    def _prepare(self) -> bool:
-        """Create the tables where there are none; true if so."""
-        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()
-        if tables:
-            (version,) = self._connection.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()
-            if version != VERSION:
-                raise StateVersionError(f"{self._path} has version {version}, this program knows {VERSION}")
-            return False
-        self._connection.executescript(f"BEGIN; {_SCHEMA}")
-        self._connection.execute("INSERT INTO meta VALUES ('version', ?)", (VERSION,))
-        self._connection.execute("COMMIT")
-        return True
+        ((actual,),) = self._file.run(_SENT_SUM)
+        self._file.run("INSERT OR IGNORE INTO meta VALUES ('sent_sum', ?)", (actual,))
+        return actual == self._file.meta("sent_sum") and self._file.run("PRAGMA integrity_check(1)") == [("ok",)]
 
     def _write(self, change: LaneCommit) -> None:
-        many = self._connection.executemany
-        places = [
-            (
-                *place,
-                following,
-                _pack(
-                    [
-                        *change.open_offsets.get(place, ()),
-                        *(offset | _HELD_BIT for offset in change.held_offsets.get(place, ())),
-                    ]
-                ),
-            )
-            for place, following in change.next_offsets.items()
-        ]
+        many = self._file.many
+        places: list[tuple[str, int, int, bytes]] = []
+        for place, following in change.next_offsets.items():
+            held = (offset | _HELD_BIT for offset in change.held_offsets.get(place, ()))
+            places.append((*place, following, _pack([*change.open_offsets.get(place, ()), *held])))
         many("INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?)", places)
         many(
             "INSERT OR REPLACE INTO meta VALUES (?, ?)",

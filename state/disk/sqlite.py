@@ -1,4 +1,4 @@
-"""Whether the tables of a SQLite file are what was written: SQLite has no checksums for its pages.
+"""A SQLite file that knows whether its tables are what was written: SQLite has no checksums for its pages.
 
 Every commit stores a digest over all rows of the small tables (places and marks) in `meta`, under the name `digest`. It
 is compared when the file is opened. It is xxh3_64 over the MessagePack of the rows in the order of the queries, as a
@@ -6,21 +6,20 @@ signed integer. A file of an earlier release that has none is accepted.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import xxhash
 
-from state.model.errors import StateDamagedError, StateError
+from state.model.errors import StateDamagedError, StateError, StateVersionError
 
 _pack = msgspec.msgpack.Encoder().encode
-NAME = "digest"
 _OF_THE_DISK = (
     sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY,
 )  # fmt: skip
-_WHERE = "SELECT value FROM meta WHERE name = ?"
 
 
 def signed_sum(content: bytes) -> int:
@@ -29,43 +28,124 @@ def signed_sum(content: bytes) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def digest_of(connection: sqlite3.Connection, queries: Sequence[str]) -> int:
-    """Over the rows that the queries give, which must be in a fixed order."""
-    return signed_sum(b"".join(_pack(row) for query in queries for row in connection.execute(query)))
+class SqliteFile:
+    """One file in WAL mode, with a table `meta(name, value)`; for one thread at a time.
 
+    A commit survives the kill of the process. After a loss of power the file may be older.
+    """
 
-def store_digest(connection: sqlite3.Connection, queries: Sequence[str]) -> None:
-    """Call inside the transaction that changed the tables, last."""
-    connection.execute("REPLACE INTO meta VALUES (?, ?)", (NAME, digest_of(connection, queries)))
+    def __init__(
+        self,
+        path: Path,
+        *,
+        version: int,
+        schema: str,
+        checked: Sequence[str],
+        upgrades: Mapping[int, Sequence[str]] | None = None,
+    ) -> None:
+        """Open or create it. `checked`: queries, in a fixed order of rows, over which the digest is; `upgrades`: what
+        makes an earlier version, by its number, this one.
 
+        :raises StateDamagedError: it is no such file, or not what was written.
+        :raises StateVersionError: a newer program wrote it.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self._checked = path, checked
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        with self.named_refusals():
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self.fresh = not self.run("SELECT 1 FROM sqlite_master WHERE name = 'meta'")
+            """It was created now."""
+            if self.fresh:
+                self.script(f"BEGIN; {schema}")
+                self.run("INSERT INTO meta VALUES ('version', ?)", (version,))
+                self.run("COMMIT")
+            elif (found := self.meta("version")) != version:
+                self._upgrade((upgrades or {}).get(found or 0), f"version {found}, this program knows {version}")
+            if self.meta("digest") not in (None, self._digest()):
+                raise refusal(path, None)
 
-def is_intact(connection: sqlite3.Connection, queries: Sequence[str]) -> bool:
-    """Whether the tables are what was stored last."""
-    stored = connection.execute(_WHERE, (NAME,)).fetchone()
-    return stored is None or bool(stored[0] == digest_of(connection, queries))
+    def _upgrade(self, statements: Sequence[str] | None, versions: str) -> None:
+        if statements is None:
+            raise StateVersionError(f"{self.path} has {versions}")
+        self.script(f"BEGIN; {'; '.join(statements)}; COMMIT")
 
+    def run(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Every row of it.
 
-@contextmanager
-def named_refusals(path: Path) -> Iterator[None]:
-    """Name what SQLite finds wrong with a file while it is used; raises as `refusal` says."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise refusal(path, error) from error
+        :raises StateError: the file does not read, or the disk refuses.
+        """
+        with self.named_refusals():
+            return self._connection.execute(statement, parameters).fetchall()
 
+    def first(self, statement: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
+        """The first row, if there is one."""
+        rows = self.run(statement, parameters)
+        return rows[0] if rows else None
 
-@contextmanager
-def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
-    """All of the body or nothing; raises as `refusal` says."""
-    with named_refusals(path):
-        connection.execute("BEGIN IMMEDIATE")
+    def many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        """The statement for each of the rows; call inside a transaction."""
+        self._connection.executemany(statement, rows)
+
+    def script(self, statements: str) -> None:
+        """Several statements that ask for nothing."""
+        self._connection.executescript(statements)
+
+    def meta(self, name: str) -> int | None:
+        """A value of `meta`."""
+        row = self.first("SELECT value FROM meta WHERE name = ?", (name,))
+        return None if row is None else int(row[0])
+
+    @contextmanager
+    def transaction(self, *, digest: bool = True) -> Iterator[None]:
+        """All of the body or nothing; with a digest unless no table that is checked changes.
+
+        :raises StateError: see `refusal`.
+        """
+        with self.named_refusals():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                if digest:
+                    self._connection.execute("REPLACE INTO meta VALUES ('digest', ?)", (self._digest(),))
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # a full disk has ended it already
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def named_refusals(self) -> Iterator[None]:
+        """Name what SQLite finds wrong with the file while it is used; raises as `refusal` says."""
         try:
             yield
-            connection.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):  # a full disk has ended it already
-                connection.execute("ROLLBACK")
-            raise
+        except sqlite3.DatabaseError as error:
+            raise refusal(self.path, error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _digest(self) -> int:
+        return signed_sum(b"".join(_pack(row) for query in self._checked for row in self._connection.execute(query)))
+
+
+def read_first(path: Path, statement: str, parameters: Sequence[object]) -> tuple[Any, ...] | None:
+    """The first row of a file that another process may have open; None without a file. Writes nothing.
+
+    :raises StateError: see `refusal`.
+    """
+    if not path.exists():
+        return None
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        row: tuple[Any, ...] | None = connection.execute(statement, parameters).fetchone()
+    except sqlite3.DatabaseError as error:
+        raise refusal(path, error) from error
+    finally:
+        connection.close()
+    return row
 
 
 def refusal(path: Path, error: sqlite3.DatabaseError | None) -> StateError:

@@ -1,4 +1,4 @@
-"""What one lane of the P0 flow keeps on disk: its users' settings, and P0's own decision log (DECISIONS, P0 shares
+"""What one lane of transactional keeps on disk: its users' settings, and its own decision log (DECISIONS, P0 shares
 nothing).
 
 SQLite file `lane.sqlite` in WAL mode:
@@ -28,23 +28,23 @@ A restart follows `decision` and never decides again. Rows that are done stay as
 for replays.
 """
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from state.disk.sqlite import is_intact, named_refusals, refusal, signed_sum, store_digest, transaction
-from state.model.errors import StateVersionError
+from state.disk.sqlite import SqliteFile, read_first, refusal, signed_sum
 
 VERSION = 2
-_UPGRADE = (
-    "ALTER TABLE setting ADD COLUMN checksum INTEGER",
-    "ALTER TABLE decision ADD COLUMN checksum INTEGER",
-    "UPDATE meta SET value = 2 WHERE name = 'version'",
-)
+_UPGRADES = {
+    1: (
+        "ALTER TABLE setting ADD COLUMN checksum INTEGER",
+        "ALTER TABLE decision ADD COLUMN checksum INTEGER",
+        "UPDATE meta SET value = 2 WHERE name = 'version'",
+    )
+}
 _CHECKED = (
     "SELECT name, value FROM meta WHERE name <> 'digest' ORDER BY name",
     "SELECT * FROM place ORDER BY topic, partition",
@@ -79,7 +79,7 @@ class StoredSetting(NamedTuple):
 
 
 class StoredDecision(NamedTuple):
-    """One row of P0's decision log."""
+    """One row of the decision log."""
 
     offset: int
     now: int
@@ -115,15 +115,7 @@ class BatchCommit:
 
 def read_start(path: Path, place: Place) -> int | None:
     """Where the lane at `path` goes on; None where it knows nothing. Writes nothing."""
-    if not path.exists():
-        return None
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
-    try:
-        row = connection.execute("SELECT next FROM place WHERE topic = ? AND partition = ?", place).fetchone()
-    except sqlite3.DatabaseError as error:
-        raise refusal(path, error) from error
-    finally:
-        connection.close()
+    row = read_first(path, "SELECT next FROM place WHERE topic = ? AND partition = ?", place)
     return None if row is None else int(row[0])
 
 
@@ -136,30 +128,8 @@ class TransactionalStore:
         :raises StateDamagedError: it is no such file.
         :raises StateVersionError: a newer program wrote it.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        try:
-            self._run("PRAGMA journal_mode=WAL")
-            self._run("PRAGMA synchronous=NORMAL")
-            self._prepare()
-            intact = is_intact(self._connection, _CHECKED)
-        except sqlite3.DatabaseError as error:
-            raise refusal(path, error) from error
-        if not intact:
-            raise refusal(path, None)
-
-    def _run(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Every row of it.
-
-        :raises StateError: the file does not read, or the disk refuses.
-        """
-        with named_refusals(self._path):
-            return self._connection.execute(statement, parameters).fetchall()
-
-    def _first(self, statement: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
-        rows = self._run(statement, parameters)
-        return rows[0] if rows else None
+        self._file = SqliteFile(path, version=VERSION, schema=_SCHEMA, checked=_CHECKED, upgrades=_UPGRADES)
+        self._run, self._first = self._file.run, self._file.first
 
     def places(self) -> dict[Place, int]:
         """Where reading goes on."""
@@ -167,13 +137,11 @@ class TransactionalStore:
 
     def attempts_from(self) -> int:
         """Nothing in `attempts` below this concerns an open delivery."""
-        row = self._first("SELECT value FROM meta WHERE name = 'attempts'")
-        return 0 if row is None else int(row[0])
+        return self._file.meta("attempts") or 0
 
     def taken_over(self) -> int | None:
         """Below this offset of `events.p0` the ledger says what was decided; None: it was not asked yet."""
-        row = self._first("SELECT value FROM meta WHERE name = 'taken_over'")
-        return None if row is None else int(row[0])
+        return self._file.meta("taken_over")
 
     def lost(self) -> dict[int, int]:
         """Deliveries from before the store, by key group, without an end on the ledger and not resumed."""
@@ -182,11 +150,10 @@ class TransactionalStore:
 
     def take_over(self, end: int, totals: Mapping[int, TransactionalTotals], lost: Mapping[int, int]) -> None:
         """Begin with what the ledger says of everything below `end`."""
-        with transaction(self._connection, self._path):
+        with self._file.transaction():
             self._run("REPLACE INTO meta VALUES ('taken_over', ?)", (end,))
             self._put_totals(totals)
             self._put_lost(lost)
-            store_digest(self._connection, _CHECKED)
 
     def totals(self) -> dict[int, TransactionalTotals]:
         """By key group."""
@@ -209,7 +176,7 @@ class TransactionalStore:
     def _check(self, columns: Sequence[object], stored: int | None) -> None:
         """:raises StateDamagedError: the row is not what was written."""
         if stored is not None and stored != signed_sum(_pack(columns)):
-            raise refusal(self._path, None)
+            raise refusal(self._file.path, None)
 
     def settings_of(self, user: str) -> list[StoredSetting]:
         """What is on file for a user, oldest first."""
@@ -238,7 +205,7 @@ class TransactionalStore:
         places: Mapping[Place, int],
     ) -> None:
         """Take over (user, topic, name, value or None, place) and (scope, value, on, place), in order."""
-        with transaction(self._connection, self._path):
+        with self._file.transaction():
             for user, topic, name, value, place in settings:
                 if value is None:
                     self._run("DELETE FROM setting WHERE user = ? AND topic = ? AND name = ?", (user, topic, name))
@@ -250,7 +217,6 @@ class TransactionalStore:
                 if on:
                     self._run("INSERT INTO switch VALUES (?, ?, ?)", (scope, switched, place))
             self._put_places(places)
-            store_digest(self._connection, _CHECKED)
 
     def setting(self, user: str, topic: str, name: str) -> bytes | None:
         """One record of what is true now."""
@@ -259,28 +225,24 @@ class TransactionalStore:
 
     def commit(self, batch: BatchCommit) -> None:
         """Store what was decided; nothing of it may be sent before."""
-        with transaction(self._connection, self._path):
-            self._connection.executemany(
+        with self._file.transaction():
+            self._file.many(
                 "INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
                 [(*each, signed_sum(_pack(each))) for each in batch.decisions],
             )
-            self._connection.executemany("REPLACE INTO mark VALUES (?, ?, ?, ?, ?)", batch.marks)
+            self._file.many("REPLACE INTO mark VALUES (?, ?, ?, ?, ?)", batch.marks)
             self._put_totals(batch.totals)
             self._put_lost(batch.lost)
             self._put_places(batch.places)
-            store_digest(self._connection, _CHECKED)
 
     def close_decisions(
         self, offsets: Iterable[int], totals: Mapping[int, TransactionalTotals], attempts_from: int
     ) -> None:
         """These are done: their deliveries ended, and all their records are in the log."""
-        with transaction(self._connection, self._path):
-            self._connection.executemany(
-                'UPDATE decision SET done = 1 WHERE "offset" = ?', [(offset,) for offset in offsets]
-            )
+        with self._file.transaction():
+            self._file.many('UPDATE decision SET done = 1 WHERE "offset" = ?', [(offset,) for offset in offsets])
             self._put_totals(totals)
             self._run("REPLACE INTO meta VALUES ('attempts', ?)", (attempts_from,))
-            store_digest(self._connection, _CHECKED)
 
     def forget(self, now: int, retention_ms: int) -> None:
         """Drop marks that hold no more, and decisions that are done and older than the log retains."""
@@ -289,29 +251,16 @@ class TransactionalStore:
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._file.close()
 
     def _put_places(self, places: Mapping[Place, int]) -> None:
         rows = [(topic, partition, following) for (topic, partition), following in places.items()]
-        self._connection.executemany("REPLACE INTO place VALUES (?, ?, ?)", rows)
+        self._file.many("REPLACE INTO place VALUES (?, ?, ?)", rows)
 
     def _put_totals(self, totals: Mapping[int, TransactionalTotals]) -> None:
         rows = [(g, t.resolved, t.emitted, t.inbox_items, t.fallbacks, t.furthest) for g, t in totals.items()]
-        self._connection.executemany("REPLACE INTO total VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._file.many("REPLACE INTO total VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def _put_lost(self, lost: Mapping[int, int]) -> None:
         rows = [(f"lost/{group}", number) for group, number in lost.items()]
-        self._connection.executemany("REPLACE INTO meta VALUES (?, ?)", rows)
-
-    def _prepare(self) -> None:
-        (tables,) = self._run("SELECT count(*) FROM sqlite_master WHERE name = 'meta'")[0]
-        if tables:
-            (version,) = self._run("SELECT value FROM meta WHERE name = 'version'")[0]
-            if version == 1:
-                self._connection.executescript(f"BEGIN; {'; '.join(_UPGRADE)}; COMMIT")
-            elif version != VERSION:
-                raise StateVersionError(f"{self._path} has version {version}, this program knows {VERSION}")
-            return
-        self._connection.executescript(f"BEGIN; {_SCHEMA}")
-        self._run("INSERT INTO meta VALUES ('version', ?)", (VERSION,))
-        self._run("COMMIT")
+        self._file.many("REPLACE INTO meta VALUES (?, ?)", rows)

@@ -9,10 +9,10 @@ import pytest
 from helpers.feeding import System, kill, token
 from helpers.places import ROOT, TESTS
 from helpers.sandbox_process import Sandbox
-from helpers.small_p0_flow import OPEN_MAX
+from helpers.small_transactional_flow import OPEN_MAX
 from helpers.waiting import wait_for
 
-MODULE = "helpers.small_p0_flow"
+MODULE = "helpers.small_transactional_flow"
 SLOW = "slow6000-full".ljust(40, "0")
 SLOW_USER, OTHER_USER = "u3", "u0"
 """One of each partition."""

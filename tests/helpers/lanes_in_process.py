@@ -1,27 +1,36 @@
-"""A sender and a deliver lane in the test's own process, with a provider whose answers the test gives."""
+"""A sender and the lanes of deliver or of transactional in the test's own process, with providers that the test is."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from helpers.feeding import PARTITIONS, System, now_ms
 
 from connectors.changes import Changes
 from connectors.control import Scope
-from connectors.log.interface import Log, Record
+from connectors.log.interface import Record
 from connectors.providers.channel import CheckResult, Delivery, Result
+from flows.config.settings import load_settings
 from flows.steps.deliver.strategy import DeliverStrategy
+from flows.steps.lanes.lane import MakeStrategy
 from flows.steps.lanes.parts import LaneParts
 from flows.steps.lanes.steps import Lanes
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.queue import ProviderLane
 from flows.steps.sending.sender import Sender, SenderParts
-from state.model.registry import load_registry
+from flows.steps.transactional.strategy import DecisionRules, TransactionalStrategy
+from state.model.registry import Registry
 
-TOPICS = ("deliver.push", "deliver.sms", "deliver.email")
+Station = Literal["deliver", "transactional"]
+TOPICS: Mapping[Station, tuple[str, ...]] = {
+    "deliver": ("deliver.push", "deliver.sms", "deliver.email"),
+    "transactional": ("events.p0",),
+}
+Answer = Callable[[Delivery], Awaitable[Result]]
 
 
 class Provider:
@@ -29,7 +38,7 @@ class Provider:
 
     name = "provider"
 
-    def __init__(self, answer: Callable[[], Awaitable[Result]]) -> None:
+    def __init__(self, answer: Answer) -> None:
         self.keys: list[str] = []
         self._answer = answer
 
@@ -44,39 +53,59 @@ class Provider:
 
     async def send(self, delivery: Delivery) -> Result:
         self.keys.append(delivery.key)
-        return await self._answer()
+        return await self._answer(delivery)
 
     async def close(self) -> None:
         """Nothing to close."""
 
 
-def last_look(log: Log, is_stopped: Callable[[Scope], bool] = lambda _scope: False) -> LastLook:
+def registry_of(system: System) -> Registry:
+    """By carillon.toml, if the test has written one."""
+    path = system.directory / "carillon.toml"
+    environment = {"CARILLON_CONFIG": str(path)} if path.exists() else {}
+    return load_settings(data_dir=system.directory, environment=environment).registry()
+
+
+def last_look(system: System, is_stopped: Callable[[Scope], bool] = lambda _scope: False) -> LastLook:
     """A last look before sends that knows of no change but kill switches."""
-    return LastLook(is_stopped, Changes(log, now_ms=now_ms()), load_registry())
+    return LastLook(is_stopped, Changes(system.log, now_ms=now_ms()), registry_of(system))
+
+
+def strategy_of(system: System, station: Station) -> MakeStrategy:
+    """What makes the strategies of a station's lanes."""
+    if station == "deliver":
+        return DeliverStrategy
+    return partial(TransactionalStrategy, rules=DecisionRules(registry_of(system), retention_ms=86_400_000))
 
 
 @contextmanager
 def running_lanes(
-    system: System, provider: Provider, *, open_max: int = 100, **parts: Any
+    system: System,
+    *,
+    station: Station = "deliver",
+    open_max: int = 100,
+    lane_clock: Callable[[], int] = now_ms,
+    channels: Mapping[str, Provider],
+    **parts: Any,
 ) -> Iterator[tuple[Lanes, Sender]]:
-    """Lanes over a sender that pushes through the provider."""
+    """Lanes over a sender with these channels. What was not handed out at the end is lost, as after a kill."""
     given: dict[str, Any] = {
-        "log": system.log, "lanes": {"push": ProviderLane(provider, 50, 1_000.0)}, "last_look": last_look(system.log),
-        "now_ms": now_ms, "uniform": lambda low, _high: low,
+        "log": system.log, "lanes": {name: ProviderLane(each, 50, 1_000.0) for name, each in channels.items()},
+        "last_look": last_look(system), "now_ms": now_ms, "uniform": lambda low, _high: low,
     }  # fmt: skip
     sender = Sender(SenderParts(**(given | parts)))
     sender.start()
     of_lanes = LaneParts(
-        station="deliver",
-        directory=system.directory / "state" / "deliver",
+        station=station,
+        directory=system.directory / "state" / station,
         log=system.log,
         sender=sender,
-        topics=TOPICS,
+        topics=TOPICS[station],
         lanes=PARTITIONS,
-        now_ms=now_ms,
+        now_ms=lane_clock,
         run_ms=now_ms(),
     )
-    lanes = Lanes(of_lanes, DeliverStrategy, open_max=open_max)
+    lanes = Lanes(of_lanes, strategy_of(system, station), open_max=open_max)
     try:
         yield lanes, sender
     finally:
@@ -84,9 +113,9 @@ def running_lanes(
         lanes.close()
 
 
-def read(system: System, partition: int) -> list[Record]:
-    """What a partition of `deliver.push` holds."""
-    reader = system.log.reader({("deliver.push", partition): 0})
+def read(system: System, partition: int, topic: str = "deliver.push", start: int = 0) -> list[Record]:
+    """What a partition holds."""
+    reader = system.log.reader({(topic, partition): start})
     records = reader.poll(10_000, timedelta())
     reader.close()
     return list(records)

@@ -124,20 +124,21 @@ class AttemptSearch:
 class Redeliveries:
     """What waits in one lane, and its searches; for one thread at a time."""
 
-    def __init__(self, log: Log, now_ms: Callable[[], int], on_ended: Callable[[list[str]], None]) -> None:
-        self._log, self._now_ms, self._on_ended = log, now_ms, on_ended
+    def __init__(
+        self, log: Log, now_ms: Callable[[], int], begun: set[str], on_ended: Callable[[list[str]], None]
+    ) -> None:
+        """Keep `begun` true: the keys among what waits that were begun before the start."""
+        self._log, self._now_ms, self._begun, self._on_ended = log, now_ms, begun, on_ended
         self._held: deque[Held] = deque()
         self._searches: dict[int, AttemptSearch] = {}
         self.size = 0
         """Deliveries that wait."""
-        self.begun: set[str] = set()
-        """Keys of those that were begun before the start: their ends are not on the ledger yet."""
 
     def hold(self, held: Held) -> None:
         """Let a record wait."""
         self._held.append(held)
         self.size += held.size
-        self.begun |= held.begun.keys()
+        self._begun.update(held.begun)
 
     def ready(self) -> Iterator[tuple[Held, AttemptSearch]]:
         """Those that need not wait any more, in order, with the search that covers them.
@@ -150,7 +151,7 @@ class Redeliveries:
                 return
             held = self._held.popleft()
             self.size -= held.size
-            self.begun -= held.begun.keys()
+            self._begun.difference_update(held.begun)
             yield held, search
 
     def offsets(self, place: Place, *, counted: bool) -> set[int]:

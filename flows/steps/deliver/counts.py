@@ -10,6 +10,7 @@ number of open ones).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flows.steps.lanes.in_hand import OpenRecord
@@ -21,6 +22,8 @@ class GroupCounts:
 
     accepted: int = 0
     fallbacks: int = 0
+    closed: int = 0
+    """Fallbacks of records that are closed: the others come again with their ends after a restart."""
     open: int = 0
     furthest: int = -1
     """The highest work offset accepted."""
@@ -28,23 +31,13 @@ class GroupCounts:
     """Records whose work offset is above the last X that was published."""
 
 
-@dataclass(frozen=True, slots=True)
-class SettledCounts:
-    """The totals of one group as of `offset` in decide's log."""
-
-    group: int
-    offset: int
-    accepted: int
-    fallbacks: int
-    in_flight: int
-
-
-class LaneCounts:
+class DeliverCounts:
     """The counts of the groups of one lane; for one thread at a time."""
 
     def __init__(self, accepted: dict[int, int], fallbacks: dict[int, int], furthest: dict[int, int]) -> None:
-        """Begin with what was stored; `fallbacks` of records that are open still come again with their ends."""
-        self.groups = {group: GroupCounts(count, fallbacks.get(group, 0)) for group, count in accepted.items()}
+        """Begin with what was stored."""
+        closed = {group: fallbacks.get(group, 0) for group in accepted}
+        self.groups = {group: GroupCounts(count, closed[group], closed[group]) for group, count in accepted.items()}
         for group, offset in furthest.items():
             self._of(group).furthest = offset
         self.open = 0
@@ -71,6 +64,14 @@ class LaneCounts:
         counts.fallbacks += spawned
         self._changed.add(group)
 
+    def close(self, record: OpenRecord) -> None:
+        """It is closed."""
+        self._of(record.group).closed += record.spawned
+
+    def totals(self) -> dict[int, tuple[int, int]]:
+        """What is to be stored: accepted deliveries, and fallbacks of records that are closed."""
+        return {group: (counts.accepted, counts.closed) for group, counts in self.groups.items()}
+
     @property
     def sampled(self) -> bool:
         """Whether there is a sample to settle."""
@@ -81,21 +82,23 @@ class LaneCounts:
         self._sample = {group: self.groups[group].furthest for group in self._changed}
         return bool(self._sample)
 
-    def settle(self) -> list[SettledCounts]:
+    def settle(self) -> list[tuple[int, Mapping[str, object]]]:
         """The counts as of the sample; the topics have been read past everything that was in them after it."""
-        settled = [self._settle(group, offset) for group, offset in sorted(self._sample.items())]
+        settled = [(group, self._settle(group, offset)) for group, offset in sorted(self._sample.items())]
         self._changed -= {group for group in self._sample if not self.groups[group].beyond}
         self._sample = {}
         return settled
 
-    def _settle(self, group: int, offset: int) -> SettledCounts:
+    def _settle(self, group: int, offset: int) -> Mapping[str, object]:
         counts = self.groups[group]
         counts.beyond = [record for record in counts.beyond if record.work_offset > offset]
         later = sum(record.size for record in counts.beyond)
         spawned = sum(record.spawned for record in counts.beyond)
-        return SettledCounts(
-            group, offset, counts.accepted - later + spawned, counts.fallbacks - spawned, counts.open - later
-        )
+        return {
+            "kind": "counts", "owner": "deliver", "group": group, "offset": offset,
+            "accepted": counts.accepted - later + spawned, "fallbacks": counts.fallbacks - spawned,
+            "in_flight": counts.open - later,
+        }  # fmt: skip
 
     def _of(self, group: int) -> GroupCounts:
         return self.groups.setdefault(group, GroupCounts())

@@ -17,7 +17,7 @@ from connectors.log.interface import NewRecord, Record
 from connectors.log.read_to_ends import Place
 from connectors.metrics import DELIVERIES_OPEN
 from flows.steps.deliver.again import AttemptSearch, Held, Redeliveries, keys_of
-from flows.steps.deliver.counts import LaneCounts
+from flows.steps.deliver.counts import DeliverCounts
 from flows.steps.deliver.marks import LaneMarks
 from flows.steps.lanes.in_hand import InHand, OpenRecord
 from flows.steps.lanes.parts import LaneParts, lane_path
@@ -54,10 +54,8 @@ class DeliverStrategy:
         self._fresh, self._marks = state.fresh, LaneMarks(state.marks)
         self._reopen = {place: state.open_offsets[place] | state.held_offsets[place] for place in state.open_offsets}
         self._uncounted = state.held_offsets
-        self._accepted, self._fallbacks = dict(state.accepted), dict(state.fallbacks)
-        self._counts = LaneCounts(state.accepted, state.fallbacks, self._marks.furthest())
+        self._counts = DeliverCounts(state.accepted, state.fallbacks, self._marks.furthest())
         self._sampled_at, self._ends = 0.0, dict[Place, int]()
-        self._waiting = Redeliveries(parts.log, parts.now_ms, self._remember_ended)
         self._taken: list[_Taken] = []
         self._keys: set[str] = set()
         self._dirty = False
@@ -65,6 +63,7 @@ class DeliverStrategy:
             parts, number, poison,
             next_offsets=state.next_offsets, reopen=self._reopen, attempts_from=state.attempts_from,
         )  # fmt: skip
+        self._waiting = Redeliveries(parts.log, parts.now_ms, self.in_hand.begun, self._remember_ended)
 
     @property
     def open(self) -> int:
@@ -126,11 +125,11 @@ class DeliverStrategy:
         for record, all_tasks, counted in taken:
             tasks = [task for task in all_tasks if self._is_unsent(task, sent)]
             if tasks:
-                record.attempts_from = self._attempts_begin(record.place[1], tasks, search)
+                record.attempts_from = self.in_hand.attempts_begin(
+                    record.place[1], tasks, search.start if search else None
+                )
                 self.in_hand.open(record, tasks)
             self._counts.accept(record, again=counted)
-            if not counted:
-                self._accepted[record.group] = self._accepted.get(record.group, 0) + record.size
 
     def _is_unsent(self, task: SendTask, sent: Collection[bytes]) -> bool:
         if task.key in self._keys or (sent and key_digest(task.key) in sent):
@@ -163,7 +162,7 @@ class DeliverStrategy:
     def _remember_ended(self, keys: list[str]) -> None:
         """From a search's thread: not to be sent again, unless it is open here and its end is not on the ledger yet."""
         with self.in_hand.lock:
-            told = [key for key in keys if key not in self._keys and key not in self._waiting.begun]
+            told = [key for key in keys if key not in self._keys and key not in self.in_hand.begun]
             self._store.remember_sent(told, self._parts.now_ms())
 
     # ends and counts
@@ -178,7 +177,7 @@ class DeliverStrategy:
         read.
         """
         if last:  # decide has ended already and everything was read: no need to wait for other topics
-            return self._settled() if self.in_hand.has_read(self.in_hand.ends()) and self._counts.sample() else []
+            return self._counts.settle() if self.in_hand.has_read(self.in_hand.ends()) and self._counts.sample() else []
         now = time.monotonic()
         if not self._counts.sampled:
             if self._counts.sample():
@@ -189,16 +188,7 @@ class DeliverStrategy:
         if not self._ends or not self.in_hand.has_read(self._ends):
             return []
         self._ends = {}
-        return self._settled()
-
-    def _settled(self) -> list[tuple[int, Mapping[str, object]]]:
-        return [
-            (each.group, {
-                "kind": "counts", "owner": "deliver", "group": each.group, "offset": each.offset,
-                "accepted": each.accepted, "fallbacks": each.fallbacks, "in_flight": each.in_flight,
-            })
-            for each in self._counts.settle()
-        ]  # fmt: skip
+        return self._counts.settle()
 
     # the file
 
@@ -210,19 +200,16 @@ class DeliverStrategy:
         for record in closing:
             sent += record.ended_keys
             record.ended_keys = []
-            self._fallbacks[record.group] = self._fallbacks.get(record.group, 0) + record.spawned
+            self._counts.close(record)
         places = self.in_hand.next
         self._store.commit(
             LaneCommit(
                 next_offsets=places,
                 open_offsets={place: self._open_offsets(place) for place in places},
                 held_offsets={place: self._held_offsets(place) for place in places},
-                attempts_from={
-                    partition: self.in_hand.lowest_attempts(partition, self._attempts_end(partition))
-                    for partition in self.in_hand.recovered
-                },
+                attempts_from=self.in_hand.lowest_attempts(),
                 marks=self._marks.all,
-                totals={group: (n, self._fallbacks.get(group, 0)) for group, n in self._accepted.items()},
+                totals=self._counts.totals(),
                 sent=map(key_digest, sent),
                 now=self._parts.now_ms(),
             )
@@ -244,17 +231,6 @@ class DeliverStrategy:
     def _held_offsets(self, place: Place) -> set[int]:
         before = {offset for offset in self._uncounted.get(place, ()) if offset >= self.in_hand.reached(place)}
         return self._waiting.offsets(place, counted=False) | before
-
-    def _attempts_begin(self, partition: int, tasks: Sequence[SendTask], search: AttemptSearch | None) -> int:
-        """Attempts of these tasks, and of their fallbacks, are at this offset or above."""
-        if not any(task.known for task in tasks):
-            return self._attempts_end(partition)
-        start = self.in_hand.recovered[partition].start
-        return start if search is None else min(search.start, start)
-
-    def _attempts_end(self, partition: int) -> int:
-        """As `InHand.attempts_end`; what waits may have its attempts anywhere in what was read at the start."""
-        return self.in_hand.recovered[partition].start if self._waiting.begun else self.in_hand.attempts_end(partition)
 
 
 def _all_tasks(record: OpenRecord, emissions: Sequence[ToDeliver], find: FindHistory) -> list[SendTask]:

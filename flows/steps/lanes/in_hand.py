@@ -99,6 +99,8 @@ class InHand:
             for partition in parts.partitions(number)
         }
         self.records: dict[Place, dict[int, OpenRecord]] = {}
+        self.begun: set[str] = set()
+        """Keys with a history that wait to be opened, so that their ends have yet to be told."""
         self.unfinished = 0
         """Records that are not over."""
         self._parts, self._places = parts, parts.places(number)
@@ -198,24 +200,23 @@ class InHand:
 
     # the topic `attempts`
 
-    def attempts_begin(self, partition: int, tasks: Iterable[SendTask]) -> int:
+    def attempts_begin(self, partition: int, tasks: Iterable[SendTask], searched_from: int | None = None) -> int:
         """Attempts of these, and of their fallbacks, are at this offset or above."""
-        known = any(task.known for task in tasks)
-        return self.recovered[partition].start if known else self.attempts_end(partition)
+        if not any(task.known for task in tasks):
+            return self._attempts_end(partition)
+        start = self.recovered[partition].start
+        return start if searched_from is None else min(start, searched_from)
 
-    def attempts_end(self, partition: int) -> int:
+    def lowest_attempts(self) -> dict[int, int]:
+        """By partition: below this, nothing concerns a record that is not closed."""
+        lowest = {partition: self._attempts_end(partition) for partition in self.recovered}
+        for (_, partition), records in self.records.items():
+            lowest[partition] = min([lowest[partition], *(each.attempts_from for each in records.values())])
+        return lowest
+
+    def _attempts_end(self, partition: int) -> int:
         """Attempts of anything new from now on are at this offset or above."""
         recovered = self.recovered[partition]
-        if recovered.histories:  # what is read again may have its attempts anywhere there
+        if recovered.histories or self.begun:  # what is read again, or waits, may have its attempts anywhere there
             return recovered.start
         return max(recovered.end, self._parts.sender.attempts.ends[partition])
-
-    def lowest_attempts(self, partition: int, default: int) -> int:
-        """Below this, nothing concerns a record that is not closed; `default` where there is none."""
-        found = (
-            record.attempts_from
-            for (_, number), records in self.records.items()
-            if number == partition
-            for record in records.values()
-        )
-        return min(found, default=default)

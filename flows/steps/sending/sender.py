@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import ParamSpec
 
 import structlog
 import uvloop
@@ -49,6 +49,7 @@ from state.model.delivery import Attempt, ChannelAddresses
 from state.model.errors import UnsendableError
 
 _BATCH_MAX = 256
+_P = ParamSpec("_P")
 _logger = structlog.get_logger(__name__)
 
 
@@ -155,7 +156,7 @@ class Sender:
     async def _connect(self) -> None:
         for lane in self._parts.lanes.values():
             await lane.channel.connect()
-            self._spawn(self._warm(lane.channel))
+            self._spawn(self._warm, lane.channel)
 
     async def _warm(self, channel: Channel) -> None:
         """Open a connection ahead of the first message; a provider that is down now is no reason not to start."""
@@ -177,15 +178,15 @@ class Sender:
             await asyncio.wait(self._tasks, timeout=left)
         return not self._tasks
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(self._guarded(work))
+    def _spawn(self, work: Callable[_P, Awaitable[None]], *args: _P.args, **kwargs: _P.kwargs) -> None:
+        task = self._loop.create_task(self._guarded(work, *args, **kwargs))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Callable[_P, Awaitable[None]], *args: _P.args, **kwargs: _P.kwargs) -> None:
         """Nothing that fails in the loop goes unheard: the flow ends and resumes."""
         try:
-            await work
+            await work(*args, **kwargs)
         except Exception as error:
             self.failure = self.failure or error
             _logger.exception("sender_failed", stage=self._parts.stage)
@@ -198,15 +199,15 @@ class Sender:
     def _resume(self, task: SendTask) -> None:
         """What the start finds of a task (RULES 4)."""
         if task.preset is not None:
-            self._spawn(self._end([(task, Planned(*task.preset))]))
+            self._spawn(self._end, [(task, Planned(*task.preset))])
             return
         verb = resume(task.history if task.known else None, task.emission.priority)
         if verb == "over":
             self._tell(task)
         elif verb == "unknown":
-            self._spawn(self._end([(task, Planned(UNKNOWN, INTERRUPTED))]))
+            self._spawn(self._end, [(task, Planned(UNKNOWN, INTERRUPTED))])
         elif verb == "spent":
-            self._spawn(self._end([(task, self._failed(task, INTERRUPTED, self._parts.now_ms()))]))
+            self._spawn(self._end, [(task, self._failed(task, INTERRUPTED, self._parts.now_ms()))])
         elif verb == "wait":
             self._wait(task, task.history.retry_at or 0)
         else:
@@ -224,7 +225,7 @@ class Sender:
         queue = self._queues.get(task.channel)
         if queue is None or task.device.address is None:
             reason = "no provider" if queue is None else "no address"
-            self._spawn(self._end([(task, self._failed(task, reason, self._parts.now_ms()))]))
+            self._spawn(self._end, [(task, self._failed(task, reason, self._parts.now_ms()))])
             return
         queue.put(task)
 
@@ -235,7 +236,7 @@ class Sender:
     def _pump(self, queue: ProviderQueue) -> None:
         """Start as many tries as the provider's bound allows, the most urgent first."""
         while not self._draining and (batch := queue.take(_BATCH_MAX)):
-            self._spawn(self._dispatch(queue, batch))
+            self._spawn(self._dispatch, queue, batch)
 
     async def _dispatch(self, queue: ProviderQueue, batch: list[SendTask]) -> None:
         """The checks, the intents, the checks again, the sends."""
@@ -252,7 +253,7 @@ class Sender:
                 queue.done()
                 ending.append((task, planned))
             else:
-                self._spawn(self._send(queue, task, content))
+                self._spawn(self._send, queue, task, content)
         await self._end(ending)
         self._pump(queue)
 
@@ -305,7 +306,7 @@ class Sender:
         self._answers.append((task, result, self._parts.now_ms()))
         if not self._storing:
             self._storing = True
-            self._spawn(self._store_answers())
+            self._spawn(self._store_answers)
         queue.done()
         if queue.has_room:  # else the answers' storing lets the next ones go, in a group
             self._pump(queue)

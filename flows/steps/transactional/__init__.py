@@ -1,1 +1,1 @@
-"""What transactional does with the engine: lanes of P0, from event to provider."""
+"""What transactional does with the engine: from an event of P0 to the provider."""

@@ -1,6 +1,6 @@
-"""What P0 writes for one event: the records for ledger and inbox, and the deliveries to make; as bytes and back.
+"""What transactional writes for one event: records for ledger and inbox, and deliveries to make; as bytes and back.
 
-`seq` is `t:group:offset:ordinal`, `offset` the event's own in `events.p0`: P0's decision log has the same numbers.
+`seq` is `t:group:offset:ordinal`, `offset` the event's own in `events.p0`: its decision log has the same numbers.
 """
 
 from __future__ import annotations

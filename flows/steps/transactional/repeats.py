@@ -1,4 +1,4 @@
-"""P0's own authority on repeats (RULES 1): by event_id for a day, by sender and client key for the type's window."""
+"""Repeats among events of P0 (RULES 1): by event_id for a day, by sender and client key for the window of the type."""
 
 from __future__ import annotations
 

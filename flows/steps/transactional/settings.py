@@ -1,4 +1,4 @@
-"""The settings of the users of one P0 lane, read to their ends before a batch is decided (RULES 6; DECISIONS, P0 shares
+"""The settings of the users of one lane, read to their ends before a batch is decided (RULES 6; DECISIONS, P0 shares
 nothing).
 
 A preference or endpoint that was acknowledged before an event was accepted is in its topic before the event is read. So

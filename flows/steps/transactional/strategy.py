@@ -21,6 +21,7 @@ from connectors.metrics import DELIVERIES_OPEN, P0_ACCEPTED_TO_PROVIDER_SECONDS
 from flows.steps.lanes.in_hand import InHand, OpenRecord
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.sending.task import SendTask
+from flows.steps.transactional.counts import TransactionalCounts
 from flows.steps.transactional.outputs import (
     output_records,
     pack_deliveries,
@@ -38,7 +39,7 @@ from state.model.keys import key_group
 from state.model.records import Outputs
 from state.model.registry import Registry
 from state.model.work import refuse_deep
-from state.transactional.store import BatchCommit, StoredDecision, TransactionalStore, TransactionalTotals
+from state.transactional.store import BatchCommit, StoredDecision, TransactionalStore
 
 TOPIC = "events.p0"
 _COUNTS_EVERY_MS = 250
@@ -83,12 +84,8 @@ class TransactionalStrategy:
             reopen={}, attempts_from={number: self._store.attempts_from()},
         )  # fmt: skip
         self._before, self._before_end = self._take_over(places.get(self._place, 0))
-        self._totals = self._store.totals()
+        self._counts = TransactionalCounts(self._store.totals(), self._store.lost())
         self._settings = LaneSettings(parts.log, self._store, number)
-        self._lost = self._store.lost()
-        self._in_flight: dict[int, int] = dict(self._lost)
-        self._fallbacks: dict[int, int] = {group: totals.fallbacks for group, totals in self._totals.items()}
-        self._changed: set[int] = set(self._totals)
         self._now, self._counted_at = parts.now_ms(), 0
         self._full = False
         self._batch = _Batch()
@@ -137,7 +134,7 @@ class TransactionalStrategy:
         decision = StoredDecision(
             record.offset, self._now, record.value, pack_deliveries(out), pack_records(records), used
         )
-        self._count(group, record.offset, out)
+        self._counts.decided(group, record.offset, out)
         self._batch.outputs += records
         self._batch.decisions.append(decision)
 
@@ -152,8 +149,8 @@ class TransactionalStrategy:
 
     def admit(self) -> list[NewRecord]:
         batch, places = self._batch, {self._place: self.in_hand.next[self._place]}
-        changed = {group: self._totals[group] for group in self._changed}
-        self._store.commit(BatchCommit(places, batch.decisions, self._repeats.take_new(), changed, batch.lost))
+        marks = self._repeats.take_new()
+        self._store.commit(BatchCommit(places, batch.decisions, marks, self._counts.to_store(), batch.lost))
         for decision in batch.decisions:
             self._open(decision)
         return batch.outputs
@@ -170,7 +167,7 @@ class TransactionalStrategy:
             if stage.emission.policy == "push_first" and stage.rest
         ]
         record.attempts_from = self.in_hand.attempts_begin(self._number, tasks)
-        self._in_flight[group] = self._in_flight.get(group, 0) + len(tasks)
+        self._counts.opened(group, len(tasks))
         self.in_hand.open(record, tasks, timers if tasks else ())
 
     # a restart
@@ -219,36 +216,16 @@ class TransactionalStrategy:
         number = sum(len(emission.devices) for emission in emissions)
         if not number:
             return
-        self._count_resumed(key_group(user), number)
-        deliveries = msgspec.json.encode(emissions)
+        group, deliveries = key_group(user), msgspec.json.encode(emissions)
+        self._batch.lost[group] = self._counts.found(group, number)
         self._batch.decisions.append(
             StoredDecision(record.offset, decided_at, record.value, deliveries, pack_records([]), b"{}")
         )
 
     # ends and counts
 
-    def _count(self, group: int, offset: int, out: Outputs) -> None:
-        totals = self._totals.setdefault(group, TransactionalTotals())
-        totals.resolved += 1
-        totals.emitted += sum(emission.deliveries for emission in out.emissions)
-        totals.inbox_items += sum(decision.inbox for decision in out.decisions)
-        totals.furthest = max(totals.furthest, offset)
-        self._changed.add(group)
-
-    def _count_resumed(self, group: int, number: int) -> None:
-        """So many of the lost are found; any beyond that are fallbacks that no counts had. `_open` adds them all."""
-        missing = max(0, number - self._lost.get(group, 0))
-        self._lost[group] = self._batch.lost[group] = self._lost.get(group, 0) + missing - number
-        self._in_flight[group] = self._in_flight.get(group, 0) + missing - number
-        self._fallbacks[group] = self._fallbacks.get(group, 0) + missing
-        self._totals.setdefault(group, TransactionalTotals()).fallbacks += missing
-        self._changed.add(group)
-
     def ended(self, record: OpenRecord, task: SendTask | None, spawned: int) -> None:
-        group = record.group
-        self._in_flight[group] += spawned - (task is not None)
-        self._fallbacks[group] = self._fallbacks.get(group, 0) + spawned
-        self._changed.add(group)
+        self._counts.ended(record.group, int(task is not None), spawned)
         if task is None:
             return
         history = task.history
@@ -259,22 +236,13 @@ class TransactionalStrategy:
             _logger.error("p0_not_delivered", channel=task.channel, type=task.emission.type, reason=history.reason)
 
     def counts(self, *, last: bool) -> list[tuple[int, Mapping[str, object]]]:
-        """The totals of the groups that changed, now and then."""
+        """Of the groups that changed, now and then."""
         now = self._parts.now_ms()
-        if not self._changed or (now - self._counted_at < _COUNTS_EVERY_MS and not last):
+        if not self._counts.has_changed or (now - self._counted_at < _COUNTS_EVERY_MS and not last):
             return []
         self._counted_at = now
-        DELIVERIES_OPEN.labels(f"p0-{self._number}").set(sum(self._in_flight.values()))
-        changed, self._changed = sorted(self._changed), set()
-        return [(group, self._counts_of(group, self._totals[group])) for group in changed]
-
-    def _counts_of(self, group: int, totals: TransactionalTotals) -> Mapping[str, object]:
-        return {
-            "kind": "counts", "owner": "transactional", "group": group, "offset": totals.furthest,
-            "resolved": totals.resolved, "held": 0, "aggregating": 0, "emitted": totals.emitted,
-            "inbox_items": totals.inbox_items, "fallbacks": self._fallbacks.get(group, 0),
-            "in_flight": self._in_flight.get(group, 0),
-        }  # fmt: skip
+        DELIVERIES_OPEN.labels(f"p0-{self._number}").set(self._counts.in_flight)
+        return self._counts.tell()
 
     # the file
 
@@ -282,10 +250,8 @@ class TransactionalStrategy:
         """Those are done."""
         if not closing:
             return
-        for record in closing:
-            self._totals[record.group].fallbacks += record.spawned
-        totals = {record.group: self._totals[record.group] for record in closing}
-        attempts_from = self.in_hand.lowest_attempts(self._number, self.in_hand.attempts_end(self._number))
+        totals = {record.group: self._counts.closed(record.group, record.spawned) for record in closing}
+        attempts_from = self.in_hand.lowest_attempts()[self._number]
         self._store.close_decisions([record.offset for record in closing], totals, attempts_from)
 
     def forget(self) -> None:

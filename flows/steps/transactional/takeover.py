@@ -1,4 +1,4 @@
-"""What a P0 lane without a store takes over from the ledger, so that nothing is decided or sent a second time.
+"""What a lane without a store takes over from the ledger, so that nothing is decided or sent a second time.
 
 A decision on the ledger is final for its event, whatever today's settings would say. Totals go on from the last counts
 of each group. Deliveries without an end on the ledger are resumed if `attempts` names them, with addresses read again

@@ -42,7 +42,7 @@ def source_of(system: System, asked: Asked, partitions: Sequence[int] = (0, 1)) 
     """What a worker with these partitions is asked."""
     source = LogSource(
         lambda: EmbeddedLog(system.directory, clock=now_ms),
-        TOPICS,
+        TOPICS["deliver"],
         start=lambda _topic, _partition: 0,
         budget=2_000,
         drain=lambda: asked.drain,
@@ -138,8 +138,8 @@ def test_a_worker_without_anything_to_read_sleeps_until_something_comes(
 
 def test_ticks_come_at_the_start_and_after_each_interval_for_those_that_tick(system: System) -> None:
     source = LogSource(
-        lambda: EmbeddedLog(system.directory, clock=now_ms), TOPICS, start=lambda _topic, _partition: 0, budget=10,
-        tick=timedelta(milliseconds=50), ticks=lambda number: number == 1, wait=lambda: timedelta(seconds=5),
+        lambda: EmbeddedLog(system.directory, clock=now_ms), TOPICS["deliver"], start=lambda _topic, _partition: 0,
+        budget=10, tick=timedelta(milliseconds=50), ticks=lambda number: number == 1, wait=lambda: timedelta(seconds=5),
     )  # fmt: skip
     part, _ = [source.build_part("emissions", f"p{number:03}", None) for number in range(2)]
     began, ticked = time.monotonic(), list[tuple[float, Item]]()

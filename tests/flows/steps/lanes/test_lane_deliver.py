@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import accumulate
+from typing import Any
 
 import pytest
 from helpers.feeding import System, now_ms, token
@@ -15,7 +16,7 @@ from helpers.lanes_in_process import Provider, last_look, read, running_lanes
 from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord
-from connectors.providers.channel import Failed, Result, Sent
+from connectors.providers.channel import Delivery, Failed, Result, Sent
 from flows.steps.deliver.again import AttemptSearch
 from flows.steps.lanes.lane import Lane
 from operators.attempts import fold, resume
@@ -23,7 +24,7 @@ from state.model.delivery import Attempt, decode_attempt
 from state.model.envelope import schema_of
 
 
-async def takes() -> Result:
+async def takes(_delivery: Delivery) -> Result:
     return Sent("taken")
 
 
@@ -31,7 +32,7 @@ def test_what_is_handed_out_again_beyond_the_bound_before_a_start_does_not_hold_
     emissions = [system.emission("u1", "push", [("d1", token(n))]) for n in range(12)]
     system.feed([e._replace(headers=(*e.headers, ("again", b"replay/1"))) for e in emissions])
     partition, provider = emissions[0].partition, Provider(takes)
-    with running_lanes(system, provider, open_max=5) as (lanes, _):
+    with running_lanes(system, channels={"push": provider}, open_max=5) as (lanes, _):
         lane, unread = lanes.lane(partition), read(system, partition)
 
         def turn() -> bool:
@@ -44,7 +45,7 @@ def test_what_is_handed_out_again_beyond_the_bound_before_a_start_does_not_hold_
         wait_for(turn, 5)
 
 
-async def does_not_answer() -> Result:
+async def does_not_answer(_delivery: Delivery) -> Result:
     return Failed("no answer within the deadline", retryable=True, ambiguous=True)
 
 
@@ -63,7 +64,7 @@ def collected(lane: Lane) -> list[NewRecord]:
 def attempts_of_an_unknown(system: System) -> list[Attempt]:
     """Everything that `attempts` holds after a provider took a message perhaps."""
     emission, provider = system.emission("u1", "push", [("d1", token("a"))]), Provider(does_not_answer)
-    with running_lanes(system, provider) as (lanes, _):
+    with running_lanes(system, channels={"push": provider}) as (lanes, _):
         system.feed([emission])
         lane = lanes.lane(emission.partition)
         lane.accept(read(system, emission.partition))
@@ -113,9 +114,8 @@ def test_a_send_after_a_pause_is_judged_as_of_its_end(system: System, outcome: s
     emission = system.emission("u1", "push", [("d1", token("a"))], valid_until=now_ms() + ttl_ms)
     system.feed([emission])
     provider, fence = Provider(takes), StaleFence(pauses[outcome])
-    with running_lanes(
-        system, provider, fence=fence, last_look=last_look(system.log, lambda _scope: bool(switches))
-    ) as (lanes, sender):
+    given: dict[str, Any] = {"fence": fence, "last_look": last_look(system, lambda _scope: bool(switches))}
+    with running_lanes(system, channels={"push": provider}, **given) as (lanes, sender):
         lane = lanes.lane(emission.partition)
         lane.accept(read(system, emission.partition))
         told = collected(lane)
@@ -125,7 +125,7 @@ def test_a_send_after_a_pause_is_judged_as_of_its_end(system: System, outcome: s
     assert system.values("attempts")[0]["state"] == "intent", "the pause came too early"
 
 
-async def refuses_for_now() -> Result:
+async def refuses_for_now(_delivery: Delivery) -> Result:
     return Failed("ServiceUnavailable", retryable=True)
 
 
@@ -135,7 +135,7 @@ def test_what_fails_with_no_time_left_for_its_retry_expires(system: System, prio
     emission = system.emission("u1", "push", [("d1", token("a"))], valid_until=now_ms() + 500, priority=priority)
     system.feed([emission])
     provider = Provider(refuses_for_now)
-    with running_lanes(system, provider) as (lanes, _):
+    with running_lanes(system, channels={"push": provider}) as (lanes, _):
         lane = lanes.lane(emission.partition)
         lane.accept(read(system, emission.partition))
         told = collected(lane)
@@ -144,7 +144,7 @@ def test_what_fails_with_no_time_left_for_its_retry_expires(system: System, prio
     assert len([each for each in told if each.topic == "dead_letters"]) == (outcome == "DEAD_LETTER")
 
 
-async def hangs() -> Result:
+async def hangs(_delivery: Delivery) -> Result:
     await asyncio.sleep(3_600)
     return Sent("never")
 
@@ -154,7 +154,7 @@ def test_all_lanes_of_a_process_drain_within_one_deadline(system: System) -> Non
     system.feed(emissions)
     partitions, provider = {emission.partition for emission in emissions}, Provider(hangs)
     assert len(partitions) == 2
-    with running_lanes(system, provider) as (lanes, sender):
+    with running_lanes(system, channels={"push": provider}) as (lanes, sender):
         for partition in partitions:
             lanes.lane(partition).accept(read(system, partition))
         wait_for(lambda: len(provider.keys) == 4, 5)

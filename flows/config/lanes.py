@@ -1,0 +1,79 @@
+"""Lanes as configured: what those of a station share, with a sender for every channel and its provider."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from connectors.changes import Changes
+from connectors.control import ControlWatcher
+from connectors.log.owners import FencedLog
+from flows.config.providers import providers_in_force
+from flows.config.settings import Settings
+from flows.process.cluster import cluster_place
+from flows.process.open import clock_ms
+from flows.process.place import hold, own_place
+from flows.steps.lanes.parts import LaneParts
+from flows.steps.sending.late import LastLook
+from flows.steps.sending.queue import ProviderLane
+from flows.steps.sending.sender import Sender, SenderParts
+
+
+def build_lane_parts(
+    settings: Settings,
+    station: Literal["deliver", "transactional"],
+    topics: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    classes: int,
+) -> tuple[Callable[[], FencedLog], LaneParts]:
+    """Own the station's place; the sender runs, and knows the kill switches. Gives what opens the log, too.
+
+    `topics` are what the lanes read, with the partitions of so many `classes` one behind the other.
+
+    :raises StateLockedError: a live process of this directory has the place.
+    :raises ConfigurationError: a provider cannot be set up.
+    """
+    open_log = own_place(settings, station, (*outputs, "attempts"))
+    log = open_log()
+    watcher = ControlWatcher(log, process=cluster_place().name(station), run_dir=settings.data_dir / "run").start()
+    hold(watcher)
+    parts = LaneParts(
+        station=station,
+        directory=settings.data_dir / "state" / station,
+        log=log,
+        sender=_build_sender(settings, log, watcher, station),
+        topics=topics,
+        lanes=log.partitions(topics[0]) // classes,
+        now_ms=clock_ms,
+        run_ms=clock_ms(),
+    )
+    return open_log, parts
+
+
+def _build_sender(settings: Settings, log: FencedLog, watcher: ControlWatcher, station: str) -> Sender:
+    """With connections of its own."""
+    channels = providers_in_force(settings).channels()
+    lanes = {
+        name: ProviderLane(channel, channel.options.concurrency_max, channel.options.rate_per_s)
+        for name, channel in channels.items()
+    }
+    look = LastLook(
+        is_stopped=lambda scope: watcher.stopped(scope) is not None,
+        changes=Changes(log, now_ms=clock_ms()).start(),
+        registry=settings.registry(),
+    )
+    sender = Sender(
+        SenderParts(
+            log=log,
+            lanes=lanes,
+            last_look=look,
+            now_ms=clock_ms,
+            uniform=random.uniform,
+            stage=station,
+            fence=log.fence,
+        )
+    )
+    sender.start()
+    return sender
