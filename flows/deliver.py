@@ -47,7 +47,7 @@ _TICK = timedelta(milliseconds=500)
 
 
 def wire(open_log: Callable[[], Log], parts: LaneParts, *, drain: Callable[[], bool], place: ClusterPlace) -> Dataflow:
-    """The flow over any log; the sender in `parts` runs already. A lane is read by the process that holds it."""
+    """The flow over any log; the dispatcher in `parts` runs already. A lane is read by the process that holds it."""
     lanes = Lanes(parts, DeliverStrategy, open_max=_OPEN_MAX)
 
     def start(topic: str, partition: int) -> int:

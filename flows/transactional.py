@@ -55,7 +55,7 @@ def wire(
     place: ClusterPlace,
     open_max: int = OPEN_MAX,
 ) -> Dataflow:
-    """The flow over any log; the sender in `parts` runs already. A lane is read by the process that holds it.
+    """The flow over any log; the dispatcher in `parts` runs already. A lane is read by the process that holds it.
 
     `open_max`: decisions open in a lane from which on no more of its partition are read.
     """

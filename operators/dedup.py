@@ -3,71 +3,73 @@
 from operators.identity import content_identity, is_compared_by_content, repeat_kind
 from state.model.event import Event
 from state.model.registry import DAY_MS, Registry
-from state.sequence.repeats import Mark, MarkKey, RepeatMarks
+from state.sequence.repeats import RepeatEntry, RepeatIndex, RepeatKey
 
 EVENT_ID_WINDOW_MS = DAY_MS
 RETRY_WINDOW_MS = 30 * DAY_MS
 """Longer than the letters themselves are retained."""
 
 
-def _id_key(event_id: str) -> MarkKey:
+def _id_key(event_id: str) -> RepeatKey:
     return ("id", event_id)
 
 
-def _scope_key(event: Event) -> MarkKey | None:
+def _scope_key(event: Event) -> RepeatKey | None:
     """The client's key in its scope, or the kind whose latest keyless event is compared; None for keyless P0."""
     if event.idempotency_key is not None:
         return ("key", event.sender_id, event.idempotency_key)
     return ("kind", *repeat_kind(event)) if is_compared_by_content(event) else None
 
 
-def original_of(marks: RepeatMarks, event: Event, now: int) -> str | None:
+def original_of(entries: RepeatIndex, event: Event, now: int) -> str | None:
     """The event_id that `event` repeats at `now`, or None if it is new."""
-    known = marks.get(_id_key(event.event_id), now)
+    known = entries.get(_id_key(event.event_id), now)
     if known is not None:
         return known.event_id
     key = _scope_key(event)
-    mark = marks.get(key, now) if key is not None else None
-    if mark is None or (event.idempotency_key is None and mark.content != content_identity(event)):
+    entry = entries.get(key, now) if key is not None else None
+    if entry is None or (event.idempotency_key is None and entry.content != content_identity(event)):
         return None
-    return mark.event_id
+    return entry.event_id
 
 
-def marks_of(registry: Registry, event: Event, now: int) -> list[tuple[MarkKey, Mark]]:
-    """The marks of an accepted event: windows run from `now`, for a kept event from its release."""
+def entries_of(registry: Registry, event: Event, now: int) -> list[tuple[RepeatKey, RepeatEntry]]:
+    """The entries of an accepted event: windows run from `now`, for a kept event from its release."""
     start = max(now, event.deliver_at or 0)
-    found = [(_id_key(event.event_id), Mark(event.event_id, start + EVENT_ID_WINDOW_MS))]
+    found = [(_id_key(event.event_id), RepeatEntry(event.event_id, start + EVENT_ID_WINDOW_MS))]
     key = _scope_key(event)
     if key is not None:
         content = content_identity(event) if event.idempotency_key is None else b""
         expires = start + registry.profile(event.type).repeat_window_ms
-        found.append((key, Mark(event.event_id, expires, content)))
+        found.append((key, RepeatEntry(event.event_id, expires, content)))
     return found
 
 
-def marks_again(marks: RepeatMarks, registry: Registry, event: Event, now: int) -> list[tuple[MarkKey, Mark]]:
-    """The marks that make an event the latest of its kind again, for who reads its record a second time. Of a kind only
-    the latest is marked, and a repeat of an earlier event must meet that event's mark. As of the event's acceptance;
-    `now` if that is forgotten.
+def entries_of_latest(
+    entries: RepeatIndex, registry: Registry, event: Event, now: int
+) -> list[tuple[RepeatKey, RepeatEntry]]:
+    """The entries that make an event the latest of its kind again, for who reads its record a second time. Of a kind
+    only the latest is marked, and a repeat of an earlier event must meet that event's entry. As of the event's
+    acceptance; `now` if that is forgotten.
     """
-    known = marks.get(_id_key(event.event_id), 0)
+    known = entries.get(_id_key(event.event_id), 0)
     start = now if known is None else known.expires - EVENT_ID_WINDOW_MS
-    return [(key, mark) for key, mark in marks_of(registry, event, start) if key[0] == "kind"]
+    return [(key, entry) for key, entry in entries_of(registry, event, start) if key[0] == "kind"]
 
 
-def remember(marks: RepeatMarks, registry: Registry, event: Event, now: int) -> None:
-    """Set the marks of an accepted event."""
-    marks.put_all(marks_of(registry, event, now))
+def remember(entries: RepeatIndex, registry: Registry, event: Event, now: int) -> None:
+    """Set the entries of an accepted event."""
+    entries.put_all(entries_of(registry, event, now))
 
 
-def retry_mark(again: str, attempt: str, now: int) -> tuple[MarkKey, Mark]:
-    """The mark of a record of the decision log that was given back: the same retry counts once."""
-    return ("retry", again, attempt), Mark(again, now + RETRY_WINDOW_MS)
+def retry_entry(again: str, attempt: str, now: int) -> tuple[RepeatKey, RepeatEntry]:
+    """The entry of a record of the decision log that was given back: the same retry counts once."""
+    return ("retry", again, attempt), RepeatEntry(again, now + RETRY_WINDOW_MS)
 
 
-def forget(marks: RepeatMarks, event: Event) -> None:
+def forget(entries: RepeatIndex, event: Event) -> None:
     """A cancelled event frees its key and event_id; the latest of its kind is forgotten as such."""
-    marks.free(_id_key(event.event_id), event.event_id)
+    entries.free(_id_key(event.event_id), event.event_id)
     key = _scope_key(event)
     if key is not None:
-        marks.free(key, event.event_id)
+        entries.free(key, event.event_id)

@@ -2,7 +2,7 @@
 twice is written once.
 
 A record's source is (topic, partition, offset); its slices differ in their key group. `SequenceState` is what a restart
-needs. What was appended after that state was stored is read from the log itself (`take_over`).
+needs. What was appended after that state was stored is read from the log itself (`recover_record`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from operators.dedup import marks_again, marks_of, original_of, remember, retry_mark
+from operators.dedup import entries_of, entries_of_latest, original_of, remember, retry_entry
 from operators.plan import members_by_group, place_follow, place_segment, plan_event, plan_for_nobody, segment_records
 from state.model.event import Event
 from state.model.keys import KEY_GROUPS
@@ -56,26 +56,26 @@ def sequence_event(
 ) -> Sequenced:
     """The event's records, at least one, or none if it repeats another one; accepted at that time (None: now).
 
-    An event taken over from the log is planned again, by the plan that its slices carry. Slices that a crash kept from
+    An event recovered from the log is planned again, by the plan that its slices carry. Slices that a crash kept from
     the log are written then; those that are in the log are left out.
     """
     stamp, judged_at = state.stamp, _judged_at(state, source, accepted_ms)
-    if source in state.taken_over_places:
-        marks = marks_again(state.marks, state.taken_over_registries.get(source, registry), event, judged_at)
+    if source in state.recovered_sources:
+        entries = entries_of_latest(state.repeats, state.recovered_registries.get(source, registry), event, judged_at)
     else:
         _expire_marks(state)
-        if original_of(state.marks, event, judged_at) is not None:
+        if original_of(state.repeats, event, judged_at) is not None:
             return Sequenced([], _nothing)
-        marks = marks_of(registry, event, stamp)
-    planned = list(plan_event(state.placement, event, stamp, state.taken_over_plans.get(source)))
+        entries = entries_of(registry, event, stamp)
+    planned = list(plan_event(state.placement, event, stamp, state.recovered_plans.get(source)))
     planned = planned or [plan_for_nobody(event, stamp)]
-    return Sequenced(list(_unwritten(state, planned, source)), partial(state.marks.put_all, marks))
+    return Sequenced(list(_unwritten(state, planned, source)), partial(state.repeats.put_all, entries))
 
 
 def _expire_marks(state: SequenceState) -> None:
     """Not while records are read that may have been judged before: they may need marks of their own time."""
     if not state.reread_until:
-        state.marks.expire(state.stamp)
+        state.repeats.expire(state.stamp)
 
 
 def _judged_at(state: SequenceState, source: Place, accepted_ms: int | None) -> int:
@@ -112,12 +112,12 @@ def sequence_retry(
     :raises MalformedRecordError: naming the field that does not fit.
     """
     work = msgspec.structs.replace(decode_work(value), g=group, stamp=state.stamp, src=None)
-    key, mark = retry_mark(again, attempt, state.stamp)
-    if source not in state.taken_over_places:
+    key, entry = retry_entry(again, attempt, state.stamp)
+    if source not in state.recovered_sources:
         _expire_marks(state)
-        if state.marks.get(key, state.stamp) is not None:
+        if state.repeats.get(key, state.stamp) is not None:
             return Sequenced([], _nothing)
-    return Sequenced(list(_unwritten(state, [work], source)), partial(state.marks.put, key, mark))
+    return Sequenced(list(_unwritten(state, [work], source)), partial(state.repeats.put, key, entry))
 
 
 def _plan_setting(state: SequenceState, setting: Setting | SegmentRecord) -> Sequenced:
@@ -158,7 +158,7 @@ def _unwritten(state: SequenceState, records: Iterable[Work], source: Place) -> 
     for record in records:
         slice_number = -1 if record.g is None else record.g
         full = (*source, slice_number)
-        if record.g is None or full not in state.taken_over:
+        if record.g is None or full not in state.recovered:
             yield msgspec.structs.replace(record, src=full)
 
 
@@ -167,7 +167,7 @@ def unwritten_partitions(state: SequenceState, record: Work, partitions: int) ->
     if record.src is None:
         return list(range(partitions))
     source = record.src[:3]
-    return [partition for partition in range(partitions) if (*source, -1 - partition) not in state.taken_over]
+    return [partition for partition in range(partitions) if (*source, -1 - partition) not in state.recovered]
 
 
 def tick(state: SequenceState) -> TickWork:
@@ -190,7 +190,7 @@ def announce_versions(state: SequenceState, versions: VersionsWork) -> list[Work
     return [msgspec.structs.replace(versions, stamp=state.stamp)]
 
 
-def take_over(
+def recover_record(
     state: SequenceState, registry: Registry, record: AnyWork, partition: int, again: tuple[str, str] | None = None
 ) -> None:
     """Honour a record that is in a partition of the decision log beyond the checkpoint (DECISIONS, Sequence writes the
@@ -203,21 +203,21 @@ def take_over(
     """
     if isinstance(record, VersionsWork):
         state.registries[partition] = _registry_then(registry, record)
-        state.taken_over_versions[partition] = encode_work(msgspec.structs.replace(record, stamp=0))
+        state.recovered_versions[partition] = encode_work(msgspec.structs.replace(record, stamp=0))
     state.stamp = max(state.stamp, record.stamp)
     if record.src is None:
         return
-    state.taken_over.add(record.src if record.g is not None else (*record.src[:3], -1 - partition))
-    state.taken_over_places.add(record.src[:3])
+    state.recovered.add(record.src if record.g is not None else (*record.src[:3], -1 - partition))
+    state.recovered_sources.add(record.src[:3])
     if again is not None:
-        state.marks.put(*retry_mark(*again, record.stamp))
+        state.repeats.put(*retry_entry(*again, record.stamp))
     elif isinstance(record, EventWork | SliceWork):
         if isinstance(record, SliceWork) and record.plan:
-            state.taken_over_plans[record.src[:3]] = int(record.plan, 16)
+            state.recovered_plans[record.src[:3]] = int(record.plan, 16)
         then = _registry_at(state, registry, partition)
         if then is not registry:
-            state.taken_over_registries[record.src[:3]] = then
-        remember(state.marks, then, record.event, record.stamp)
+            state.recovered_registries[record.src[:3]] = then
+        remember(state.repeats, then, record.event, record.stamp)
 
 
 def _registry_at(state: SequenceState, registry: Registry, partition: int) -> Registry:
@@ -237,9 +237,9 @@ def _registry_then(registry: Registry, versions: VersionsWork) -> Registry:
 
 
 def settle_versions(state: SequenceState, partitions: int) -> None:
-    """After everything was taken over: versions are in force where all partitions have them, else they come again."""
-    found = state.taken_over_versions
+    """After everything was recovered: versions are in force where all partitions have them, else they come again."""
+    found = state.recovered_versions
     if found:
         everywhere = len(found) == partitions and len(set(found.values())) == 1
         state.versions = found[0] if everywhere else b""
-        state.taken_over_versions = {}
+        state.recovered_versions = {}

@@ -22,7 +22,7 @@ from state.model.settings import ENDPOINT, FOLLOW, KILL, PREFERENCE, READ, Endpo
 from state.model.work import FollowWork, TickWork, Work, work_of
 from state.schedule.kept import KeptEvents
 from state.sequence.placement import Placement
-from state.sequence.repeats import RepeatMarks
+from state.sequence.repeats import RepeatIndex
 
 Placed = tuple[int, Work]
 
@@ -32,7 +32,7 @@ class Acceptance:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self.marks = RepeatMarks()
+        self.marks = RepeatIndex()
         self.kept = KeptEvents()
 
     def accept(self, event: Event, now: int) -> Event | None:

@@ -26,7 +26,7 @@ class Setting(NamedTuple):
     place: int
 
 
-def check_p0(event: Event) -> str:
+def recipient_of(event: Event) -> str:
     """The recipient.
 
     :raises MalformedRecordError: the event is not one that this flow may decide.

@@ -1,4 +1,4 @@
-"""Lanes as configured: what those of a station share, with a sender for every channel and its provider."""
+"""Lanes as configured: what those of a station share, with a dispatcher for every channel and its provider."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from flows.process.cluster import cluster_place
 from flows.process.open import clock_ms
 from flows.process.place import hold, own_place
 from flows.steps.lanes.parts import LaneParts
+from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
 from flows.steps.sending.late import LastLook
-from flows.steps.sending.queue import ProviderLane
-from flows.steps.sending.sender import Sender, SenderParts
+from flows.steps.sending.queue import ProviderBounds
 
 
 def build_lane_parts(
@@ -28,7 +28,7 @@ def build_lane_parts(
     *,
     classes: int,
 ) -> tuple[Callable[[], FencedLog], LaneParts]:
-    """Own the station's place; the sender runs, and knows the kill switches. Gives what opens the log, too.
+    """Own the station's place; the dispatcher runs, and knows the kill switches. Gives what opens the log, too.
 
     `topics` are what the lanes read, with the partitions of so many `classes` one behind the other.
 
@@ -43,7 +43,7 @@ def build_lane_parts(
         station=station,
         directory=settings.data_dir / "state" / station,
         log=log,
-        sender=_build_sender(settings, log, watcher, station),
+        dispatcher=_build_dispatcher(settings, log, watcher, station),
         topics=topics,
         lanes=log.partitions(topics[0]) // classes,
         now_ms=clock_ms,
@@ -52,11 +52,11 @@ def build_lane_parts(
     return open_log, parts
 
 
-def _build_sender(settings: Settings, log: FencedLog, watcher: ControlWatcher, station: str) -> Sender:
+def _build_dispatcher(settings: Settings, log: FencedLog, watcher: ControlWatcher, station: str) -> Dispatcher:
     """With connections of its own."""
     channels = providers_in_force(settings).channels()
-    lanes = {
-        name: ProviderLane(channel, channel.options.concurrency_max, channel.options.rate_per_s)
+    providers = {
+        name: ProviderBounds(channel, channel.options.concurrency_max, channel.options.rate_per_s)
         for name, channel in channels.items()
     }
     look = LastLook(
@@ -64,16 +64,16 @@ def _build_sender(settings: Settings, log: FencedLog, watcher: ControlWatcher, s
         changes=Changes(log, now_ms=clock_ms()).start(),
         registry=settings.registry(),
     )
-    sender = Sender(
-        SenderParts(
+    dispatcher = Dispatcher(
+        DispatcherParts(
             log=log,
-            lanes=lanes,
+            providers=providers,
             last_look=look,
             now_ms=clock_ms,
             uniform=random.uniform,
-            stage=station,
+            station=station,
             fence=log.fence,
         )
     )
-    sender.start()
-    return sender
+    dispatcher.start()
+    return dispatcher

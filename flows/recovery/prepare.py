@@ -15,7 +15,7 @@ from flows.process.open import clock_ms, log_opener
 from flows.recovery.export import Exporter
 from flows.recovery.rebuild import RETAINED, is_rebuildable
 from flows.recovery.restore import Home, ensure_groups, ensure_store
-from flows.steps.decide.group import read_dead_letters, take_over_skips
+from flows.steps.decide.group import read_dead_letters, restore_skips
 from state.decide.checkpoint import GroupStore
 from state.decide.exports import STORE as DECIDE
 from state.decide.exports import group_source
@@ -55,13 +55,13 @@ def prepare_decide(
     home = Home(DECIDE, path, settings.data_dir)
     with closing(open_log()) as log:
         stored = {group: store.next_offset(group) for group in groups}
-        anew = ensure_groups(home, store.database, stored, log, lambda wanted: _take_over_skips(store, wanted, log))
+        anew = ensure_groups(home, store.database, stored, log, lambda wanted: _restore_skips(store, wanted, log))
     store.forget_skips()  # exports bring skips of their own
     return anew
 
 
-def _take_over_skips(store: GroupStore, groups: Collection[int], log: Log) -> None:
-    take_over_skips(store, groups, read_dead_letters(log))
+def _restore_skips(store: GroupStore, groups: Collection[int], log: Log) -> None:
+    restore_skips(store, groups, read_dead_letters(log))
 
 
 def prepare_sequence(settings: Settings, path: Path, open_log: Callable[[], Log]) -> None:

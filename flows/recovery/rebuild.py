@@ -24,7 +24,7 @@ from connectors.log.interface import Log, Record
 from connectors.log.read_to_ends import Place, stored_records
 from connectors.log.topics import EVENT_TOPICS
 from flows.steps.decide.group import read_dead_letters
-from operators.dedup import EVENT_ID_WINDOW_MS, marks_again, original_of
+from operators.dedup import EVENT_ID_WINDOW_MS, entries_of_latest, original_of
 from state.model.dead_letter import LETTER_SCHEMA, decode_letter
 from state.model.errors import MalformedRecordError
 from state.model.event import decode_event
@@ -143,16 +143,16 @@ def _mark_again(state: SequenceState, registry: Registry, record: Record) -> Non
     """Whoever repeats the event, before a newer one of its kind came, meets it as it was then."""
     if record.topic in EVENTS:
         event, source = decode_event(record.value), (record.topic, record.partition, record.offset)
-        then = state.taken_over_registries.get(source, registry)
-        state.marks.put_all(marks_again(state.marks, then, event, record.timestamp_ms))
+        then = state.recovered_registries.get(source, registry)
+        state.repeats.put_all(entries_of_latest(state.repeats, then, event, record.timestamp_ms))
 
 
 def _is_written(state: SequenceState, source: tuple[str, int, int]) -> bool:
     """Whether all records that it led to are in `work`: a crash may have cut off slices."""
-    if source not in state.taken_over_places:
+    if source not in state.recovered_sources:
         return False
-    plan = state.taken_over_plans.get(source, 0)
-    return all((*source, group) in state.taken_over for group in groups_in(plan))
+    plan = state.recovered_plans.get(source, 0)
+    return all((*source, group) in state.recovered for group in groups_in(plan))
 
 
 def _is_repeat(state: SequenceState, record: Record) -> bool:
@@ -163,7 +163,7 @@ def _is_repeat(state: SequenceState, record: Record) -> bool:
         event = decode_event(record.value)
     except MalformedRecordError:
         return False
-    return original_of(state.marks, event, record.timestamp_ms) is not None
+    return original_of(state.repeats, event, record.timestamp_ms) is not None
 
 
 def _records(log: Log, place: Place, offsets: range) -> Iterator[Record]:

@@ -14,7 +14,7 @@ import structlog
 
 from connectors.archive.records import TopicRecords
 from connectors.log.interface import NewRecord, Record
-from flows.steps.decide.group import GroupDecider, stamp_of, take_over_skips
+from flows.steps.decide.group import GroupDecider, restore_skips, stamp_of
 from flows.steps.decide.steps import split_by_group
 from operators.sequence import RULES_VERSION
 from state.decide.checkpoint import GroupStore
@@ -62,7 +62,7 @@ class PartitionReplay:
         chosen = newest_per_group(source.exports, dict.fromkeys(groups, range(1, newest + 1)), source.refused)
         restore_groups(store.database, chosen, scratch / "export")
         if source.dead_letters is not None:
-            take_over_skips(store, groups, _all_records(source.dead_letters))
+            restore_skips(store, groups, _all_records(source.dead_letters))
         journal = PoisonJournal.open(scratch / "processing.journal")
         self._deciders = {
             group: GroupDecider(group, store, source.registry, journal, partitions=partitions) for group in groups

@@ -6,7 +6,7 @@ Rows (values begin with a version byte, then MessagePack, see `state.decide.code
 |---|---|
 | `M` | [positions [[topic, partition, next offset]], ends of work [[partition, next offset]], stamp, versions JSON] |
 | `W` | `work_since`; absent: 0 |
-| `R` + MessagePack of the mark's key | [event_id, expires, content] |
+| `R` + MessagePack of the entry's key | [event_id, expires, content] |
 | `F` + followee, `S` + segment | bitmap of key groups, 30 bytes big-endian |
 | `C` + MessagePack [segment, version, chunk] | users |
 """
@@ -23,7 +23,7 @@ from state.model.errors import StateDamagedError
 from state.model.keys import KEY_GROUPS
 from state.model.registry import Registry
 from state.sequence.placement import GroupBitmaps, Placement
-from state.sequence.repeats import Mark, RepeatMarks
+from state.sequence.repeats import RepeatEntry, RepeatIndex
 
 FORMAT = b"carillon sequence 1"
 _pack_key = msgspec.msgpack.Encoder().encode
@@ -64,7 +64,7 @@ class SequenceState:
     """`stamp` is the time of the record being written and never falls."""
 
     def __init__(self) -> None:
-        self.marks = RepeatMarks()
+        self.repeats = RepeatIndex()
         self.placement = Placement()
         self.segment_chunks = SegmentChunks()
         self.stamp = 0
@@ -76,18 +76,18 @@ class SequenceState:
         """Of a state made from the decision log: the time in ms since when all of that was retained; 0: its begin."""
         self.reread_until: dict[tuple[str, int], int] = {}
         """Partitions of events that are not read up to where they ended when this state was restored (not stored)."""
-        self.taken_over: set[tuple[str, int, int, int]] = set()
+        self.recovered: set[tuple[str, int, int, int]] = set()
         """Sources of the records that are in the log beyond the checkpoint; of those for every group -1 - partition in
         place of the slice.
         """
-        self.taken_over_places: set[tuple[str, int, int]] = set()
-        self.taken_over_plans: dict[tuple[str, int, int], int] = {}
+        self.recovered_sources: set[tuple[str, int, int]] = set()
+        self.recovered_plans: dict[tuple[str, int, int], int] = {}
         """Of fan-outs among them, the key groups that were planned for."""
-        self.taken_over_versions: dict[int, bytes] = {}
+        self.recovered_versions: dict[int, bytes] = {}
         """By partition, the last versions found there."""
         self.registries: dict[int, Registry] = {}
-        """By partition, what was in force where it is taken over to."""
-        self.taken_over_registries: dict[tuple[str, int, int], Registry] = {}
+        """By partition, what was in force at the last record recovered there."""
+        self.recovered_registries: dict[tuple[str, int, int], Registry] = {}
         """Of events among them, by which their marks were made, if repeats do not count for as long now."""
 
     def include(self, topic: str, partition: int, offset: int) -> None:
@@ -117,7 +117,7 @@ class SequenceStore:
         since = stored_row(self._db, b"W")
         state.work_since = 0 if since is None else codec.unpack(since, "sequence")
         for key, value in prefixed_rows(self._db, b"R"):
-            state.marks.put(tuple(_unpack_key(key[1:])), Mark(*codec.unpack(value, "mark")))
+            state.repeats.put(tuple(_unpack_key(key[1:])), RepeatEntry(*codec.unpack(value, "mark")))
         for prefix, bitmaps in ((b"F", state.placement.followees), (b"S", state.placement.segments)):
             for key, value in prefixed_rows(self._db, prefix):
                 name = key[1:].decode("utf-8", "surrogatepass")
@@ -125,22 +125,22 @@ class SequenceStore:
         for key, value in prefixed_rows(self._db, b"C"):
             segment, version, chunk = _unpack_key(key[1:])
             state.segment_chunks.add(segment, version, chunk, codec.unpack(value, "segment chunk"))
-        state.marks.changed.clear()
+        state.repeats.changed.clear()
         state.segment_chunks.changed.clear()
         return state
 
     def stage(self, state: SequenceState) -> None:
         """Encode what changed since the last call."""
         batch = self._staged
-        for key in state.marks.changed:
-            mark = state.marks.stored(key)
-            self._put_or_delete(b"R" + _pack_key(key), None if mark is None else codec.pack(mark))
+        for key in state.repeats.changed:
+            entry = state.repeats.stored(key)
+            self._put_or_delete(b"R" + _pack_key(key), None if entry is None else codec.pack(entry))
         self._stage_bitmaps(b"F", state.placement.followees)
         self._stage_bitmaps(b"S", state.placement.segments)
         for name in state.segment_chunks.changed:
             users = state.segment_chunks.get(*name)
             self._put_or_delete(b"C" + _pack_key(name), None if users is None else codec.pack(users))
-        state.marks.changed.clear()
+        state.repeats.changed.clear()
         state.segment_chunks.changed.clear()
         positions = [[topic, partition, offset] for (topic, partition), offset in sorted(state.positions.items())]
         if state.work_since:

@@ -139,7 +139,7 @@ class TransactionalStore:
         """Nothing in `attempts` below this concerns an open delivery."""
         return self._file.meta("attempts") or 0
 
-    def taken_over(self) -> int | None:
+    def ledger_end(self) -> int | None:
         """Below this offset of `events.p0` the ledger says what was decided; None: it was not asked yet."""
         return self._file.meta("taken_over")
 
@@ -148,7 +148,7 @@ class TransactionalStore:
         rows = self._run("SELECT name, value FROM meta WHERE name LIKE 'lost/%'")
         return {int(name.partition("/")[2]): int(number) for name, number in rows}
 
-    def take_over(self, end: int, totals: Mapping[int, TransactionalTotals], lost: Mapping[int, int]) -> None:
+    def begin_from_ledger(self, end: int, totals: Mapping[int, TransactionalTotals], lost: Mapping[int, int]) -> None:
         """Begin with what the ledger says of everything below `end`."""
         with self._file.transaction():
             self._run("REPLACE INTO meta VALUES ('taken_over', ?)", (end,))

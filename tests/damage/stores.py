@@ -26,7 +26,7 @@ from state.model.event import Event
 from state.model.registry import load_registry
 from state.schedule.kept import KeptEvents
 from state.schedule.store import ScheduleStore
-from state.sequence.repeats import Mark as RepeatMark
+from state.sequence.repeats import RepeatEntry as RepeatMark
 from state.sequence.store import SequenceStore
 from state.transactional.store import BatchCommit, StoredDecision, TransactionalStore
 
@@ -52,7 +52,7 @@ def _write_sequence(directory: Path, commits: Iterable[int]) -> None:
     state = store.load()
     for number in commits:
         state.positions["events.p1", 0] = number
-        state.marks.put(("id", f"e{number:04}"), RepeatMark(TEXT, 1 << 50))
+        state.repeats.put(("id", f"e{number:04}"), RepeatMark(TEXT, 1 << 50))
         store.stage(state)
         store.commit()
 
@@ -63,7 +63,7 @@ def _read_sequence(directory: Path) -> tuple[int, Any]:
         state = store.load()
         number = state.positions.get(("events.p1", 0), 0)
         return number, [
-            n for n in range(1, number + 9) if state.marks.get(("id", f"e{n:04}"), 0) == RepeatMark(TEXT, 1 << 50)
+            n for n in range(1, number + 9) if state.repeats.get(("id", f"e{n:04}"), 0) == RepeatMark(TEXT, 1 << 50)
         ]
     finally:
         store.close()

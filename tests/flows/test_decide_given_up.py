@@ -19,7 +19,7 @@ from helpers.flow_bench import START, Bench, calls, decided_in_one_go
 from helpers.places import ROOT, TESTS
 from helpers.replacing import replaced
 
-from flows.steps.decide.group import read_dead_letters, take_over_skips
+from flows.steps.decide.group import read_dead_letters, restore_skips
 from operators import decide as rules
 from operators.aggregate import time_comes
 from operators.context import OutcomeWriter
@@ -118,7 +118,7 @@ def test_it_is_given_up_again_by_whoever_decides_it_again(bench: Bench) -> None:
     before = written(bench, (*TOPICS, "dead_letters"))
     bench.lose("decide")
     store = GroupStore(bench.directory / "state" / "decide")
-    assert take_over_skips(store, range(KEY_GROUPS), read_dead_letters(bench.log)) == 2
+    assert restore_skips(store, range(KEY_GROUPS), read_dead_letters(bench.log)) == 2
     store.close()
     bench.decide(calls(250))
     assert written(bench, (*TOPICS, "dead_letters")) == before

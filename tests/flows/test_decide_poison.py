@@ -17,7 +17,7 @@ from helpers.flow_bench import PARTITIONS, START, Bench, calls, decided_in_one_g
 from helpers.places import ROOT, TESTS
 
 from connectors.log import NewRecord
-from flows.steps.decide.group import read_dead_letters, take_over_skips
+from flows.steps.decide.group import read_dead_letters, restore_skips
 from state.decide.checkpoint import GroupStore
 from state.disk.poison import STARTS_MAX
 from state.model.dead_letter import DeadLetter, decode_letter
@@ -172,7 +172,7 @@ def test_without_its_state_decide_skips_what_it_skipped_before(bench: Bench) -> 
     before, written = _letters(bench), len(bench.read("ledger"))
     bench.lose("decide")
     store = GroupStore(bench.directory / "state" / "decide")
-    taken = take_over_skips(store, range(KEY_GROUPS), read_dead_letters(bench.log))
+    taken = restore_skips(store, range(KEY_GROUPS), read_dead_letters(bench.log))
     assert taken >= len(before)
     store.close()
     bench.decide(complete(bench, expected))

@@ -1,4 +1,4 @@
-"""The P0 flow as a process: what it decides, what it sends at once, and what a restart does with it."""
+"""The transactional flow as a process: what it decides, what it sends at once, and what a restart does with it."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def sequence_state() -> SequenceState:
     keyed = event("e2", "like", NOON, target=two, idempotency_key="k")
     for offset, accepted in enumerate([event("e1", "like", NOON, target=two), keyed]):
         sequence_event(state, REGISTRY, accepted, ("events.p1", 0, offset)).settle()
-    remember(state.marks, REGISTRY, event("e3", "otp", NOON, target=two), NOON)
+    remember(state.repeats, REGISTRY, event("e3", "otp", NOON, target=two), NOON)
     state.versions = state.versions.replace(b'"tzdata":"%s"' % tzdata().encode(), b'"tzdata":"golden"')
     return state
 

@@ -165,7 +165,7 @@ def test_a_stored_state_of_sequence_is_what_it_was(tmp_path: Path) -> None:
     for repeat in ("e1", "e2", "e3"):
         event = scenario.event(repeat, "reply", scenario.NOON, target=two, object="something else")
         assert sequence_event(loaded, scenario.REGISTRY, event, ("events.p1", 0, 9)).works == []
-    assert len(loaded.marks) == len(fresh.marks) == 5
+    assert len(loaded.repeats) == len(fresh.repeats) == 5
     store.close()
 
 

@@ -19,9 +19,9 @@ from flows.steps.deliver.strategy import DeliverStrategy
 from flows.steps.lanes.lane import MakeStrategy
 from flows.steps.lanes.parts import LaneParts
 from flows.steps.lanes.steps import Lanes
+from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
 from flows.steps.sending.late import LastLook
-from flows.steps.sending.queue import ProviderLane
-from flows.steps.sending.sender import Sender, SenderParts
+from flows.steps.sending.queue import ProviderBounds
 from flows.steps.transactional.strategy import DecisionRules, TransactionalStrategy
 from state.model.registry import Registry
 
@@ -87,19 +87,20 @@ def running_lanes(
     lane_clock: Callable[[], int] = now_ms,
     channels: Mapping[str, Provider],
     **parts: Any,
-) -> Iterator[tuple[Lanes, Sender]]:
-    """Lanes over a sender with these channels. What was not handed out at the end is lost, as after a kill."""
+) -> Iterator[tuple[Lanes, Dispatcher]]:
+    """Lanes over a dispatcher with these channels. What was not handed out at the end is lost, as after a kill."""
     given: dict[str, Any] = {
-        "log": system.log, "lanes": {name: ProviderLane(each, 50, 1_000.0) for name, each in channels.items()},
+        "log": system.log,
+        "providers": {name: ProviderBounds(each, 50, 1_000.0) for name, each in channels.items()},
         "last_look": last_look(system), "now_ms": now_ms, "uniform": lambda low, _high: low,
     }  # fmt: skip
-    sender = Sender(SenderParts(**(given | parts)))
-    sender.start()
+    dispatcher = Dispatcher(DispatcherParts(**(given | parts)))
+    dispatcher.start()
     of_lanes = LaneParts(
         station=station,
         directory=system.directory / "state" / station,
         log=system.log,
-        sender=sender,
+        dispatcher=dispatcher,
         topics=TOPICS[station],
         lanes=PARTITIONS,
         now_ms=lane_clock,
@@ -107,9 +108,9 @@ def running_lanes(
     )
     lanes = Lanes(of_lanes, strategy_of(system, station), open_max=open_max)
     try:
-        yield lanes, sender
+        yield lanes, dispatcher
     finally:
-        sender.close()
+        dispatcher.close()
         lanes.close()
 
 

@@ -1,4 +1,4 @@
-"""The P0 flow as a process, with lanes that are full at a few open decisions."""
+"""The transactional flow as a process, with lanes that are full at a few open decisions."""
 
 from __future__ import annotations
 

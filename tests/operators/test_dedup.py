@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from operators.dedup import EVENT_ID_WINDOW_MS, forget, marks_again, original_of, remember
+from operators.dedup import EVENT_ID_WINDOW_MS, entries_of_latest, forget, original_of, remember
 from operators.simulation import Acceptance
 from state.model.event import Event, RawEvent, resolve
 from state.model.registry import load_registry
-from state.sequence.repeats import RepeatMarks
+from state.sequence.repeats import RepeatIndex
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -24,7 +24,7 @@ def _event(event_id: str, type_name: str = "like", **fields: Any) -> Event:
 
 
 def _repeats(first: Event, second: Event, after_ms: int) -> bool:
-    marks = RepeatMarks()
+    marks = RepeatIndex()
     remember(marks, REGISTRY, first, T)
     return original_of(marks, second, T + after_ms) == first.event_id
 
@@ -77,7 +77,7 @@ def test_keys_are_scoped_by_sender_and_keyless_p0_is_never_compared() -> None:
 
 
 def test_only_the_latest_of_a_kind_is_compared() -> None:
-    marks = RepeatMarks()
+    marks = RepeatIndex()
     for number, retracts in enumerate([False, True, False]):
         event = _event(f"e{number}", retracts=retracts)
         assert original_of(marks, event, T + number) is None
@@ -86,13 +86,13 @@ def test_only_the_latest_of_a_kind_is_compared() -> None:
 
 
 def test_what_is_read_a_second_time_is_the_latest_of_its_kind_as_of_its_first_time() -> None:
-    marks = RepeatMarks()
+    marks = RepeatIndex()
     remember(marks, REGISTRY, _event("e1"), T)
     remember(marks, REGISTRY, _event("e2", retracts=True), T + 1)
-    marks.put_all(marks_again(marks, REGISTRY, _event("e1"), T + 2))
+    marks.put_all(entries_of_latest(marks, REGISTRY, _event("e1"), T + 2))
     assert original_of(marks, _event("e3"), T + HOUR - 1) == "e1"
     assert original_of(marks, _event("e3"), T + HOUR) is None, "its window began at T"
-    marks.put_all(marks_again(marks, REGISTRY, _event("forgotten"), T + 2))
+    marks.put_all(entries_of_latest(marks, REGISTRY, _event("forgotten"), T + 2))
     assert original_of(marks, _event("e3"), T + HOUR + 1) == "forgotten"
     assert original_of(marks, _event("e3"), T + HOUR + 2) is None
     assert original_of(marks, _event("forgotten", "mention"), T + 2) is None, "its id stays as it was"
@@ -119,7 +119,7 @@ def test_a_cancelled_event_frees_its_key_and_id_and_the_one_before_does_not_come
 
 
 def test_forgetting_leaves_what_a_later_event_set() -> None:
-    marks = RepeatMarks()
+    marks = RepeatIndex()
     kept, later = _event("e1", deliver_at=T + DAY), _event("e2")
     remember(marks, REGISTRY, kept, T)
     remember(marks, REGISTRY, later, T + 1)

@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from operators.dedup import EVENT_ID_WINDOW_MS, RETRY_WINDOW_MS, marks_of
+from operators.dedup import EVENT_ID_WINDOW_MS, RETRY_WINDOW_MS, entries_of
 from operators.sequence import (
     Sequenced,
     announce_versions,
+    recover_record,
     sequence_event,
     sequence_retry,
     sequence_setting,
     settle_versions,
-    take_over,
     unwritten_partitions,
     versions_in_force,
 )
@@ -78,7 +78,7 @@ def _setting(state: SequenceState, topic: str, accepted_ms: int | None = None, *
 def test_an_event_is_a_record_of_its_targets_group_and_its_repeat_is_none() -> None:
     state, first = _state(), _event("e1")
     sequenced = sequence_event(state, REGISTRY, first, SOURCE)
-    assert len(state.marks) == 0, "before it is settled"
+    assert len(state.repeats) == 0, "before it is settled"
     group = key_group("u")
     assert _done(sequenced) == [EventWork(g=group, stamp=T, src=(*SOURCE, group), event=first, users=["u"])]
     assert _done(sequence_event(state, REGISTRY, _event("e2"), ("events.p1", 2, 71))) == []
@@ -101,7 +101,7 @@ def test_what_is_read_a_second_time_is_judged_as_of_when_it_was_accepted(
 ) -> None:
     state = _state()
     state.reread_until = {("events.p1", 2): 70}
-    state.marks.put_all(marks_of(REGISTRY, _event("e1"), T - HOUR))  # its window ends with T
+    state.repeats.put_all(entries_of(REGISTRY, _event("e1"), T - HOUR))  # its window ends with T
     works = sequence_event(state, REGISTRY, _event("e2"), ("events.p1", 2, offset), accepted_ms).works
     assert (works == []) == repeats
 
@@ -110,15 +110,15 @@ def test_what_is_read_a_second_time_is_judged_as_of_when_it_was_accepted(
 @pytest.mark.parametrize("by", ["event", "retry"])
 def test_marks_expire_unless_something_is_read_a_second_time(rereads: bool, left: int, by: str) -> None:
     state = _state(T + EVENT_ID_WINDOW_MS)
-    state.marks.put_all(marks_of(REGISTRY, _event("old", object="old"), T))
-    assert len(state.marks) == 2
+    state.repeats.put_all(entries_of(REGISTRY, _event("old", object="old"), T))
+    assert len(state.repeats) == 2
     if rereads:
         state.reread_until = {("events.p1", 0): 1}
     if by == "event":
         sequence_event(state, REGISTRY, _event("e1"), SOURCE)
     else:
         sequence_retry(state, encode_work(TickWork(stamp=1)), 3, SOURCE, again="letter", attempt="1")
-    assert len(state.marks) == left
+    assert len(state.repeats) == left
 
 
 def test_a_fan_out_that_was_cut_off_is_completed_by_the_plan_of_its_slices() -> None:
@@ -133,7 +133,7 @@ def test_a_fan_out_that_was_cut_off_is_completed_by_the_plan_of_its_slices() -> 
         state.placement.followees.add("star", group)
     [_, middle, _] = works
     assert isinstance(middle, SliceWork)
-    take_over(state, REGISTRY, middle, 1)
+    recover_record(state, REGISTRY, middle, 1)
     again = _done(sequence_event(state, REGISTRY, _post(), SOURCE))
     assert again == [works[0], works[2]]
     assert _done(sequence_event(state, REGISTRY, _post("other id"), ("events.p1", 2, 71))) == [], "a repeat of it"
@@ -146,8 +146,8 @@ def test_what_is_read_again_is_the_latest_of_its_kind_again() -> None:
     later = EventWork(
         g=taken.g, stamp=T, src=("events.p1", 2, 71, key_group("u")), event=_event("r", retracts=True), users=["u"]
     )
-    take_over(state, REGISTRY, taken, 0)
-    take_over(state, REGISTRY, later, 0)
+    recover_record(state, REGISTRY, taken, 0)
+    recover_record(state, REGISTRY, later, 0)
     assert _done(sequence_event(state, REGISTRY, _event("e1"), SOURCE)) == []
     assert _done(sequence_event(state, REGISTRY, _event("e2"), ("events.p1", 2, 72))) == [], "a repeat of e1"
 
@@ -261,11 +261,11 @@ def test_a_record_that_was_given_back_counts_once_an_attempt() -> None:
 def test_a_record_that_was_given_back_is_told_by_its_place_when_it_is_read_again() -> None:
     """Also if a crash cut off what is not there; and the attempt is known, though its own record was not read yet."""
     state = _state()
-    take_over(state, REGISTRY, TickWork(g=7, stamp=T, src=("retries", 0, 1, 7)), 0, ("letter", "1"))
-    assert len(state.marks) == 1
+    recover_record(state, REGISTRY, TickWork(g=7, stamp=T, src=("retries", 0, 1, 7)), 0, ("letter", "1"))
+    assert len(state.repeats) == 1
     assert _retry(state, ("retries", 0, 2)) == []
     assert _retry(state, ("retries", 0, 1)) == []
-    take_over(state, REGISTRY, TickWork(g=8, stamp=T, src=("retries", 0, 3, 8)), 0, ("letter", "1"))
+    recover_record(state, REGISTRY, TickWork(g=8, stamp=T, src=("retries", 0, 3, 8)), 0, ("letter", "1"))
     assert len(_retry(state, ("retries", 0, 3))) == 1, "of another group: this one was cut off"
 
 
@@ -275,21 +275,21 @@ def test_a_record_that_was_given_back_is_told_by_its_place_when_it_is_read_again
 def test_what_is_taken_over_sets_the_marks_of_its_events() -> None:
     """A slice without a plan is one of an earlier release; a record without a source is `sequence`'s own."""
     state = _state(T - 5)
-    take_over(state, REGISTRY, TickWork(stamp=T - 1), 0)
-    assert (state.stamp, state.taken_over, state.taken_over_places) == (T - 1, set(), set())
+    recover_record(state, REGISTRY, TickWork(stamp=T - 1), 0)
+    assert (state.stamp, state.recovered, state.recovered_sources) == (T - 1, set(), set())
     event = EventWork(g=3, stamp=T, src=(*SOURCE, 3), event=_event("e1"), users=["u"])
     bare = SliceWork(g=4, stamp=T - 3, src=("events.p1", 2, 71, 4), event=_post())
     planned = SliceWork(g=4, stamp=T - 3, src=("events.p1", 2, 72, 4), event=_post("p2"), plan="1f")
     setting = PreferenceWork(g=5, stamp=T, src=("preferences", 0, 1, 5), user="u", doc={})
     for record in (event, bare, planned, setting):
-        take_over(state, REGISTRY, record, 1)
+        recover_record(state, REGISTRY, record, 1)
     assert state.stamp == T, "time never falls"
-    assert state.taken_over == {(*SOURCE, 3), ("events.p1", 2, 71, 4), ("events.p1", 2, 72, 4), setting.src}
-    assert state.taken_over_places == {SOURCE, ("events.p1", 2, 71), ("events.p1", 2, 72), ("preferences", 0, 1)}
-    assert state.taken_over_plans == {("events.p1", 2, 72): 0x1F}
-    expected = [marks_of(REGISTRY, each.event, each.stamp) for each in (event, bare, planned)]
-    assert all(state.marks.get(key, T) is not None for marks in expected for key, _ in marks)
-    assert len(state.marks) == len({key for marks in expected for key, _ in marks})
+    assert state.recovered == {(*SOURCE, 3), ("events.p1", 2, 71, 4), ("events.p1", 2, 72, 4), setting.src}
+    assert state.recovered_sources == {SOURCE, ("events.p1", 2, 71), ("events.p1", 2, 72), ("preferences", 0, 1)}
+    assert state.recovered_plans == {("events.p1", 2, 72): 0x1F}
+    expected = [entries_of(REGISTRY, each.event, each.stamp) for each in (event, bare, planned)]
+    assert all(state.repeats.get(key, T) is not None for repeats in expected for key, _ in repeats)
+    assert len(state.repeats) == len({key for repeats in expected for key, _ in repeats})
 
 
 def test_a_record_for_every_group_comes_where_it_is_missing() -> None:
@@ -298,8 +298,8 @@ def test_a_record_for_every_group_comes_where_it_is_missing() -> None:
     assert isinstance(kill, KillWork)
     assert unwritten_partitions(state, kill, 4) == [0, 1, 2, 3]
     for partition in (1, 3):
-        take_over(state, REGISTRY, kill, partition)
-    assert state.taken_over == {("control", 0, 5, -2), ("control", 0, 5, -4)}
+        recover_record(state, REGISTRY, kill, partition)
+    assert state.recovered == {("control", 0, 5, -2), ("control", 0, 5, -4)}
     [again] = _setting(state, "control", scope="type", value="like", on=True)
     assert unwritten_partitions(state, again, 4) == [0, 2]
     assert unwritten_partitions(state, TickWork(stamp=T), 4) == [0, 1, 2, 3]
@@ -331,10 +331,10 @@ def test_versions_that_were_taken_over_are_in_force_where_all_partitions_have_th
     state = _state()
     announce_versions(state, TWO)
     for partition, record in enumerate(found):
-        take_over(state, REGISTRY, record, partition)
+        recover_record(state, REGISTRY, record, partition)
     settle_versions(state, 2)
     assert state.versions == (encode_work(msgspec.structs.replace(in_force, stamp=0)) if in_force else b"")
-    assert state.taken_over_versions == {}
+    assert state.recovered_versions == {}
 
 
 def test_versions_stay_as_the_checkpoint_has_them_where_none_were_taken_over() -> None:
@@ -360,7 +360,7 @@ def test_an_event_that_concerns_nobody_is_one_record_and_no_more_when_it_is_read
     [work] = sequence_event(state, REGISTRY, event, SOURCE).works
     assert work == SliceWork(g=group, stamp=T, src=(*SOURCE, group), event=event, plan=f"{1 << group:x}")
     assert isinstance(work, SliceWork)
-    take_over(state, REGISTRY, work, 0)
+    recover_record(state, REGISTRY, work, 0)
     for other in GROUPS:
         state.placement.followees.add("star", other)
         state.placement.segments.replace("seg", GROUPS)
@@ -389,19 +389,19 @@ def test_what_is_taken_over_repeats_for_as_long_as_was_configured_then(
 ) -> None:
     state, event = _state(), _event("e1")
     if by == "the log":
-        take_over(state, REGISTRY, _versions({"like": table}), 2)
-        take_over(state, REGISTRY, _versions({}), 1)  # of another partition
+        recover_record(state, REGISTRY, _versions({"like": table}), 2)
+        recover_record(state, REGISTRY, _versions({}), 1)  # of another partition
     else:
         state.versions = encode_work(_versions({"like": table}))
     group = key_group("u")
-    take_over(state, REGISTRY, EventWork(g=group, stamp=T, src=(*SOURCE, group), event=event, users=["u"]), 2)
+    recover_record(state, REGISTRY, EventWork(g=group, stamp=T, src=(*SOURCE, group), event=event, users=["u"]), 2)
     expected = load_registry({"like": table})
-    assert {key: state.marks.get(key, T) for key, _ in marks_of(REGISTRY, event, T)} == dict(
-        marks_of(expected, event, T)
+    assert {key: state.repeats.get(key, T) for key, _ in entries_of(REGISTRY, event, T)} == dict(
+        entries_of(expected, event, T)
     )
-    assert state.taken_over_registries.keys() == ({SOURCE} if differs else set())
+    assert state.recovered_registries.keys() == ({SOURCE} if differs else set())
     again = sequence_event(state, REGISTRY, event, SOURCE)
     assert _done(again) == []
-    (kind,) = (key for key, _ in marks_of(REGISTRY, event, T) if key[0] == "kind")
-    assert state.marks.get(kind, T + window_ms - 1) is not None
-    assert state.marks.get(kind, T + window_ms) is None
+    (kind,) = (key for key, _ in entries_of(REGISTRY, event, T) if key[0] == "kind")
+    assert state.repeats.get(kind, T + window_ms - 1) is not None
+    assert state.repeats.get(kind, T + window_ms) is None

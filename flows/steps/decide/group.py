@@ -244,7 +244,7 @@ def stamp_of(value: bytes) -> int:
     return stamp if 0 <= stamp < _STAMP_MAX else 0
 
 
-def take_over_skips(store: GroupStore, groups: Iterable[int], letters: Iterable[Record]) -> int:
+def restore_skips(store: GroupStore, groups: Iterable[int], letters: Iterable[Record]) -> int:
     """Let a store skip what these records of `dead_letters` say that its groups skipped; gives how many they are.
 
     For a store that is empty or comes from an export: it decides again what was decided before.

@@ -1,9 +1,9 @@
 """What is special to a lane of deliver: decide has decided what it sends (P1 and P2).
 
 Lane n has the n-th partition of P1 and of P2 of every deliver topic. A record is accepted once: by its `seq`, by its
-offset after a restart, by its delivery keys for a day, or as `flows/steps/deliver/again.py` says if it is marked so. It
-becomes one task per device. The lane commits by epoch, later than it hands out; a restart finds in `attempts` what
-happened since.
+offset after a restart, by its delivery keys for a day, or as `flows/steps/deliver/redelivery.py` says if it is marked
+so. It becomes one task per device. The lane commits by epoch, later than it hands out; a restart finds in `attempts`
+what happened since.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import NamedTuple
 from connectors.log.interface import NewRecord, Record
 from connectors.log.read_to_ends import Place
 from connectors.metrics import DELIVERIES_OPEN
-from flows.steps.deliver.again import AttemptSearch, Held, Redeliveries, keys_of
 from flows.steps.deliver.counts import DeliverCounts
 from flows.steps.deliver.marks import LaneMarks
+from flows.steps.deliver.redelivery import AttemptSearch, Held, Redeliveries, keys_of
 from flows.steps.lanes.in_hand import InHand, OpenRecord
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.sending.task import FindHistory, SendTask
@@ -133,7 +133,7 @@ class DeliverStrategy:
 
     def _is_unsent(self, task: SendTask, sent: Collection[bytes]) -> bool:
         if task.key in self._keys or (sent and key_digest(task.key) in sent):
-            task.stage.tasks.remove(task)
+            task.siblings.tasks.remove(task)
             return False
         self._keys.add(task.key)
         return True
@@ -235,7 +235,7 @@ class DeliverStrategy:
 
 def _all_tasks(record: OpenRecord, emissions: Sequence[ToDeliver], find: FindHistory) -> list[SendTask]:
     """Tasks for the devices of the emissions of one record."""
-    return [task for stage in record.stages(emissions, find) for task in stage.make_tasks()]
+    return [task for siblings in record.siblings(emissions, find) for task in siblings.make_tasks()]
 
 
 def _preset_unknown(tasks: Sequence[SendTask]) -> None:

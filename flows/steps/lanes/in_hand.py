@@ -17,7 +17,7 @@ from typing import NamedTuple
 from connectors.log.read_to_ends import Place, Reached
 from flows.steps.lanes.parts import LaneParts
 from flows.steps.sending.attempts import recover
-from flows.steps.sending.task import FindHistory, SendTask, Stage
+from flows.steps.sending.task import FindHistory, SendTask, Siblings
 from state.disk.poison import PoisonJournal
 from state.model.delivery import ToDeliver
 
@@ -27,7 +27,7 @@ RENDERING = -2
 
 @dataclass(slots=True, eq=False)
 class OpenRecord:
-    """A record of the log with its deliveries. The sender knows it as the owner of their stages (`StageOwner`)."""
+    """A record of the log with its deliveries. The dispatcher knows it as their `SendListener`."""
 
     in_hand: InHand
     place: Place
@@ -59,13 +59,13 @@ class OpenRecord:
     def rendering(self) -> AbstractContextManager[None]:
         return self.in_hand.poison.processing(*self.place, self.offset, RENDERING)
 
-    def stages(self, emissions: Iterable[ToDeliver], find: FindHistory) -> list[Stage]:
+    def siblings(self, emissions: Iterable[ToDeliver], find: FindHistory) -> list[Siblings]:
         """The first channel of each emission; the others follow from it."""
-        return [Stage(each, each.channel, each.devices, each.rest, self.place[1], find, self) for each in emissions]
+        return [Siblings(each, each.channel, each.devices, each.rest, self.place[1], find, self) for each in emissions]
 
 
 class Note(NamedTuple):
-    """What the sender leaves word of: the end of a delivery, or a timer of push_first (no task)."""
+    """What the dispatcher leaves word of: the end of a delivery, or a timer of push_first (no task)."""
 
     record: OpenRecord
     task: SendTask | None
@@ -74,7 +74,7 @@ class Note(NamedTuple):
 
 
 class InHand:
-    """Of one lane. Whoever changes it holds `lock`; only `notes` is written by the sender's loop."""
+    """Of one lane. Whoever changes it holds `lock`; only `notes` is written by the dispatcher's loop."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class InHand:
         self._over: list[OpenRecord] = []
         self._over_before: list[OpenRecord] = []
         self._tasks: list[SendTask] = []
-        self._timers: list[tuple[Stage, int]] = []
+        self._timers: list[tuple[Siblings, int]] = []
 
     def _start(self, place: Place, reopen: Iterable[int]) -> int:
         """Where this run begins to read; what the log lost was given up before (`flows.recovery.restore`)."""
@@ -146,7 +146,7 @@ class InHand:
         if self._catch_up and self.has_read(self._catch_up):
             self._catch_up = {}
             for recovered in self.recovered.values():
-                self._parts.sender.after(recovered.histories.clear)
+                self._parts.dispatcher.after(recovered.histories.clear)
 
     # records
 
@@ -155,7 +155,7 @@ class InHand:
         histories = self.recovered[partition].histories
         return lambda key: histories.pop(key, None)
 
-    def open(self, record: OpenRecord, tasks: Sequence[SendTask], timers: Sequence[tuple[Stage, int]] = ()) -> None:
+    def open(self, record: OpenRecord, tasks: Sequence[SendTask], timers: Sequence[tuple[Siblings, int]] = ()) -> None:
         """Have its deliveries sent with the next `submit`; `timers` are those of push_first, and when they are due."""
         record.size, record.open = len(tasks), len(tasks) + len(timers)
         self.records.setdefault(record.place, {})[record.offset] = record
@@ -166,13 +166,13 @@ class InHand:
             self._finish(record)
 
     def submit(self) -> None:
-        """Hand to the sender what was opened."""
+        """Hand to the dispatcher what was opened."""
         tasks, self._tasks = self._tasks, []
         if tasks:
-            self._parts.sender.submit(tasks)
+            self._parts.dispatcher.submit(tasks)
         timers, self._timers = self._timers, []
-        for stage, due in timers:
-            self._parts.sender.hurry_at(stage, due)
+        for siblings, due in timers:
+            self._parts.dispatcher.hurry_at(siblings, due)
 
     def note(self, record: OpenRecord, spawned: int) -> None:
         """One of its deliveries, or a timer, is over, and brought about so many deliveries."""
@@ -219,4 +219,4 @@ class InHand:
         recovered = self.recovered[partition]
         if recovered.histories or self.begun:  # what is read again, or waits, may have its attempts anywhere there
             return recovered.start
-        return max(recovered.end, self._parts.sender.attempts.ends[partition])
+        return max(recovered.end, self._parts.dispatcher.attempts.ends[partition])

@@ -1,10 +1,10 @@
-"""One lane of deliver or of transactional: from records of the log to the sender, and from ended deliveries to the
+"""One lane of deliver or of transactional: from records of the log to the dispatcher, and from ended deliveries to the
 ledger.
 
 Both work in the same way. They read `attempts` to its end; read a batch of records; open their deliveries and hand them
-to the sender; write the ends of deliveries to the ledger; and two epochs later close the record in the lane's file. The
-differences are a `LaneStrategy`: deliver sends what decide has decided and commits by epoch; transactional decides by
-itself and commits before it sends.
+to the dispatcher; write the ends of deliveries to the ledger; and two epochs later close the record in the lane's file.
+The differences are a `LaneStrategy`: deliver sends what decide has decided and commits by epoch; transactional decides
+by itself and commits before it sends.
 
 A record that does not decode, raises an error, or ended the process five times becomes a dead letter and changes
 nothing else. The letter is in the log before the record is passed. If its deliveries are known (rendering one of them
@@ -13,7 +13,7 @@ ended the process), they end as DEAD_LETTER, so that the laws hold.
     who                     calls                                       which
     the step's thread       Lane.accept, Lane.collect                   change what is in hand, under its lock
     a source's thread       Lane.epoch                                  the same; it may be another thread
-    the sender's loop       OpenRecord.ended, hurried                   leave a note, which `collect` reads
+    the dispatcher's loop   OpenRecord.ended, hurried                   leave a note, which `collect` reads
                             OpenRecord.rendering, killed_by             write and read the journal of poison
 """
 
@@ -142,10 +142,10 @@ class Lane:
     def collect(self, *, last: bool = False) -> list[NewRecord]:
         """The records of what ended since the last call, and counts; `last`: the flow ends.
 
-        :raises Exception: what ended the sender.
+        :raises Exception: what ended the dispatcher.
         """
-        if self._parts.sender.failure is not None:
-            raise self._parts.sender.failure
+        if self._parts.dispatcher.failure is not None:
+            raise self._parts.dispatcher.failure
         with self._in_hand.lock:
             records = self._strategy.go_on()
             self._in_hand.submit()
@@ -177,7 +177,7 @@ class Lane:
             self._strategy.refused(record, unread.error)
 
     def _note(self, note: Note) -> list[NewRecord]:
-        """Take the sender's notes; gives the records for the log."""
+        """Take the dispatcher's notes; gives the records for the log."""
         record, task, spawned = note
         self._in_hand.note(record, spawned)
         self._strategy.ended(record, task, spawned)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import Place
-from flows.steps.sending.sender import Sender
+from flows.steps.sending.dispatcher import Dispatcher
 
 FILE_NAME = "lane.sqlite"
 JOURNAL_NAME = "poison"
@@ -23,7 +23,7 @@ class LaneParts:
     directory: Path
     """DIR/state/STATION: one directory per lane below it."""
     log: Log
-    sender: Sender
+    dispatcher: Dispatcher
     topics: Sequence[str]
     """What the lanes read."""
     lanes: int

@@ -1,7 +1,7 @@
 """The Bytewax side of deliver and transactional: lanes as keyed steps, their credit, their epochs.
 
-A lane's step hands records to the sender's loop and takes what ended from it, every few milliseconds while anything is
-open (DECISIONS, Waiting in a lane). It keeps no state in Bytewax: a lane's file knows where to go on.
+A lane's step hands records to the dispatcher's loop and takes what ended from it, every few milliseconds while anything
+is open (DECISIONS, Waiting in a lane). It keeps no state in Bytewax: a lane's file knows where to go on.
 """
 
 from __future__ import annotations
@@ -79,13 +79,13 @@ class LaneLogic(StatefulBatchLogic[Item, NewRecord, None]):
         """Finish what is under way, and leave the rest for the next start."""
         if self._lane is None:
             return [], False
-        self._lanes.parts.sender.drain(DRAIN_DEADLINE)
+        self._lanes.parts.dispatcher.drain(DRAIN_DEADLINE)
         return self._lane.collect(last=True), False
 
     def notify_at(self) -> datetime | None:
         if self._lane is None or not self._lane.open:
             return None
-        return datetime.now(UTC) + (_SOON if self._lanes.parts.sender.in_flight else _LATER)
+        return datetime.now(UTC) + (_SOON if self._lanes.parts.dispatcher.in_flight else _LATER)
 
     def snapshot(self) -> None:
         return None

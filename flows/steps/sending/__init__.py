@@ -1,1 +1,1 @@
-"""The sender: from a delivery to a provider's answer, with an intent before every send."""
+"""The dispatcher: from a delivery to a provider's answer, with an intent before every send."""

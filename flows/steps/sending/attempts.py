@@ -1,4 +1,4 @@
-"""Topic `attempts`, written by the sender and read by a lane at its start (DECISIONS, Intent before the first byte)."""
+"""Topic `attempts`, written by the dispatcher and read by a starting lane (DECISIONS, Intent before the first byte)."""
 
 from __future__ import annotations
 

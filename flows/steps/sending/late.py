@@ -84,7 +84,7 @@ class LastLook:
         if now > task.emission.valid_until:
             return Planned("EXPIRED")
         if not self.registry.profile(task.emission.type).absolute_ttl:
-            task.stage.emission = msgspec.structs.replace(
+            task.siblings.emission = msgspec.structs.replace(
                 task.emission, valid_until=task.emission.valid_until + until - now
             )
         return Planned(retry_at=until)

@@ -24,10 +24,10 @@ def message_or_end(task: SendTask, now: int, *, last_look: LastLook, failed: Fai
     """What a try says, or the end of the task without one; whatever one payload brings about, the others go on."""
     if (planned := last_look(task, now)) is not None:
         return planned
-    if task.stage.owner.killed_by():
+    if task.siblings.listener.killed_by():
         return Planned("DEAD_LETTER", KILLED)
     try:
-        with task.stage.owner.rendering():
+        with task.siblings.listener.rendering():
             return render(task.emission, task.channel)
     except TemplateError as error:
         _logger.warning("template_failed", type=task.emission.type, error=str(error))

@@ -14,7 +14,7 @@ PRIORITIES = ("P0", "P1", "P2")
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderLane:
+class ProviderBounds:
     """A channel and its bounds."""
 
     channel: Channel
@@ -25,12 +25,12 @@ class ProviderLane:
 class ProviderQueue:
     """For one event loop. Its length is bounded by what the lanes of the flow keep open."""
 
-    def __init__(self, lane: ProviderLane) -> None:
-        self.lane = lane
-        self.share = RetryShare(lane.rate_per_s)
+    def __init__(self, bounds: ProviderBounds) -> None:
+        self.bounds = bounds
+        self.share = RetryShare(bounds.rate_per_s)
         self.in_flight = 0
         self._waiting: dict[str, deque[SendTask]] = {priority: deque() for priority in PRIORITIES}
-        DELIVERIES_IN_FLIGHT.labels(lane.channel.name).set_function(lambda: self.in_flight)
+        DELIVERIES_IN_FLIGHT.labels(bounds.channel.name).set_function(lambda: self.in_flight)
 
     def put(self, task: SendTask) -> None:
         """Let a task wait for its turn."""
@@ -38,7 +38,7 @@ class ProviderQueue:
 
     def take(self, count_max: int) -> list[SendTask]:
         """The next tasks, as many as the bound allows; each is in flight until `done`."""
-        room = min(count_max, self.lane.concurrency_max - self.in_flight)
+        room = min(count_max, self.bounds.concurrency_max - self.in_flight)
         taken: list[SendTask] = []
         for waiting in self._waiting.values():
             while waiting and len(taken) < room:
@@ -53,4 +53,4 @@ class ProviderQueue:
     @property
     def has_room(self) -> bool:
         """Whether so many may start that it is worth to append their intents as a group."""
-        return self.lane.concurrency_max - self.in_flight >= max(1, self.lane.concurrency_max // 8)
+        return self.bounds.concurrency_max - self.in_flight >= max(1, self.bounds.concurrency_max // 8)

@@ -1,4 +1,6 @@
-"""What the sender makes of a task: the message for the connector, the records of topic `attempts` and of the ledger."""
+"""What the dispatcher makes of a task: the message for the connector, the records of topic `attempts` and of the
+ledger.
+"""
 
 from __future__ import annotations
 

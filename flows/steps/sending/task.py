@@ -1,7 +1,7 @@
 """One delivery on its way: what is sent to whom, what is known of it, and the other devices of its channel.
 
-A stage is one channel of one emission with all its devices; when it falls back it makes the next stage. Only the
-sender's event loop changes tasks and stages; their owner hears of each end.
+Siblings are the deliveries of one emission on one channel, one for each device. When they fall back, the next channel
+has siblings of its own. Only the dispatcher's event loop changes tasks and siblings; their listener hears of each end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FindHistory = Callable[[str], DeliveryHistory | None]
 class SendTask:
     """One (emission, channel, device)."""
 
-    stage: Stage
+    siblings: Siblings
     device: DeviceAddress
     key: str
     history: DeliveryHistory
@@ -37,28 +37,28 @@ class SendTask:
 
     @property
     def emission(self) -> ToDeliver:
-        return self.stage.emission
+        return self.siblings.emission
 
     @property
     def channel(self) -> str:
-        return self.stage.channel
+        return self.siblings.channel
 
     @property
     def scope(self) -> Scope:
         """What kill switches may name."""
-        emission = self.stage.emission
-        return Scope(emission.sender_id, emission.type, self.stage.channel, emission.campaign)
+        emission = self.siblings.emission
+        return Scope(emission.sender_id, emission.type, self.siblings.channel, emission.campaign)
 
 
-class StageOwner(Protocol):
-    """Whose stage it is: it hears what becomes of the stage. Called on the sender's loop, so it only takes notes."""
+class SendListener(Protocol):
+    """Hears what becomes of siblings. Called on the dispatcher's loop, so it only takes notes."""
 
     def ended(self, task: SendTask, spawned: int) -> None:
         """Once per task, when its end is stored; `spawned` deliveries of the next channel take its place."""
         ...
 
     def hurried(self, spawned: int) -> None:
-        """A stage's timer came: so many deliveries of the next channel were started, perhaps none."""
+        """The timer of siblings came: so many deliveries of the next channel were started, perhaps none."""
         ...
 
     def rendering(self) -> AbstractContextManager[None]:
@@ -71,8 +71,8 @@ class StageOwner(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Stage:
-    """One channel of one emission."""
+class Siblings:
+    """The deliveries of one emission on one channel, one for each device."""
 
     emission: ToDeliver
     channel: str
@@ -82,7 +82,7 @@ class Stage:
     """Of topic `attempts`."""
     find: FindHistory
     """What `attempts` said of a key when the lane started."""
-    owner: StageOwner
+    listener: SendListener
     tasks: list[SendTask] = field(default_factory=list)
     advanced: bool = False
     """The next channel was started already."""
@@ -107,14 +107,14 @@ class Stage:
             usable=usable,
         )
 
-    def next_stage(self, channel: str) -> Stage:
-        """The stage of the channel fallen back to, with the channels after it; `advanced` from now on."""
+    def next_channel(self, channel: str) -> Siblings:
+        """The siblings on the channel fallen back to, with the channels after it; `advanced` from now on."""
         for position, entry in enumerate(self.rest):
             if entry.channel == channel:
                 self.advanced = True
                 rest = self.rest[position + 1 :]
                 return replace(self, channel=channel, devices=entry.devices, rest=rest, tasks=[], advanced=False)
-        raise AssertionError("a stage falls back to a channel of its own rest")
+        raise AssertionError("siblings fall back to a channel among their own rest")
 
     def accepted_by(self, instant: int) -> bool:
         """Whether a provider took one of its messages until then."""

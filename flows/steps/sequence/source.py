@@ -20,11 +20,11 @@ from flows.steps.sources.owner import SoleSource
 from operators.sequence import (
     Sequenced,
     announce_versions,
+    recover_record,
     sequence_event,
     sequence_retry,
     sequence_setting,
     settle_versions,
-    take_over,
     tick,
     unwritten_partitions,
 )
@@ -94,7 +94,7 @@ class SequenceLogic:
         self._reading.refill()
 
     def epoch_complete(self) -> None:
-        """The decision log ends where the state does: what a crash leaves beyond these ends is taken over.
+        """The decision log ends where the state does: what a crash leaves beyond these ends is recovered.
 
         Of epochs with nothing but ticks one in some seconds is stored: a start takes ticks over too.
         """
@@ -194,10 +194,10 @@ class Sequencer:
         start = {("work", p): max(state.work_ends.get(p, 0), log.begin_offset("work", p)) for p in range(partitions)}
         reader = log.reader(start)
         try:
-            self._take_over_all(state, reader)
+            self._recover_all(state, reader)
             if not begins_anew:
                 self._mark_ends(state, now)
-                self._take_over_all(state, reader)
+                self._recover_all(state, reader)
         finally:
             reader.close()
         settle_versions(state, partitions)
@@ -210,25 +210,25 @@ class Sequencer:
     def _mark_ends(self, state: SequenceState, now: int) -> None:
         """Append a tick to every partition. Brokers may hold records of the last process that are not copied yet and
         cannot be read yet. They are before the tick, so they can be read once it is acknowledged. Time does not fall:
-        the stamps that can be read already were taken over.
+        the stamps that can be read already were recovered.
         """
         state.stamp = max(state.stamp, now)
         self._log.append(self._work(state, tick(state)))
 
-    def _take_over_all(self, state: SequenceState, reader: Reader) -> None:
+    def _recover_all(self, state: SequenceState, reader: Reader) -> None:
         ends = {place: self._log.end_offset(*place) for place in reader.position()}
         for records in read_to_ends(reader, ends, deadline=_RESTORE_WITHIN):
             for record in records:
-                self._take_over(state, record)
+                self._recover(state, record)
 
-    def _take_over(self, state: SequenceState, record: Record) -> None:
-        """A record that cannot be taken over was written by another version, or is damaged: decide skips it too, and
+    def _recover(self, state: SequenceState, record: Record) -> None:
+        """A record that cannot be recovered was written by another version, or is damaged: decide skips it too, and
         its source is sequenced again if the checkpoint does not include it.
         """
 
         def take() -> None:
             work = decode_work(record.value)
-            take_over(state, self._registry, work, record.partition, _given_back(record.headers))
+            recover_record(state, self._registry, work, record.partition, _given_back(record.headers))
 
         taken = self._handler.handle(location_of(record), take)
         if taken is not None:

@@ -6,16 +6,16 @@ from state.model.event import Event
 from state.model.registry import DAY_MS, Registry
 from state.transactional.store import TransactionalStore
 
-Mark = tuple[str, str, str]
+LaneRepeatKey = tuple[str, str, str]
 """Kind, scope, name."""
 
 
-class RepeatMarks:
+class LaneRepeats:
     """The marks of one lane: those that are stored, and those of a batch that is not stored yet."""
 
     def __init__(self, store: TransactionalStore, registry: Registry) -> None:
         self._store, self._registry = store, registry
-        self._taken: dict[Mark, int] = {}
+        self._taken: dict[LaneRepeatKey, int] = {}
         self._new: list[tuple[str, str, str, str, int]] = []
 
     def is_repeat(self, event: Event, at: int) -> bool:
@@ -35,8 +35,8 @@ class RepeatMarks:
         new, self._new, self._taken = self._new, [], {}
         return new
 
-    def _of(self, event: Event) -> list[tuple[Mark, int]]:
-        marks: list[tuple[Mark, int]] = [(("id", "", event.event_id), DAY_MS)]
+    def _of(self, event: Event) -> list[tuple[LaneRepeatKey, int]]:
+        marks: list[tuple[LaneRepeatKey, int]] = [(("id", "", event.event_id), DAY_MS)]
         if event.idempotency_key is not None:
             window = self._registry.profile(event.type).repeat_window_ms
             marks.append((("key", event.sender_id, event.idempotency_key), window))

@@ -4,7 +4,7 @@ nothing).
 For each batch: read the settings to their ends, drop repeats, decide, store durably, and only then send. A restart
 follows the stored decisions. It writes the records of open ones again (the same, with the same `seq`) and resumes their
 deliveries by `attempts`; a delivery without an answer is sent again under the same provider-side id. A lane whose store
-is lost asks the ledger (`flows/steps/transactional/takeover.py`), so that nothing is decided a second time.
+is lost asks the ledger (`flows/steps/transactional/ledger_history.py`), so that nothing is decided a second time.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from flows.steps.lanes.in_hand import InHand, OpenRecord
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.sending.task import SendTask
 from flows.steps.transactional.counts import TransactionalCounts
+from flows.steps.transactional.ledger_history import LedgerHistory, read_ledger_history
 from flows.steps.transactional.outputs import (
     output_records,
     pack_deliveries,
@@ -29,10 +30,9 @@ from flows.steps.transactional.outputs import (
     unpack_deliveries,
     unpack_records,
 )
-from flows.steps.transactional.repeats import RepeatMarks
+from flows.steps.transactional.repeats import LaneRepeats
 from flows.steps.transactional.settings import LaneSettings
-from flows.steps.transactional.takeover import TakenOver, take_over
-from operators.transactional import HURRY_MS, check_p0, decide_p0
+from operators.transactional import HURRY_MS, decide_p0, recipient_of
 from state.disk.poison import PoisonJournal
 from state.model.event import Event, decode_event
 from state.model.keys import key_group
@@ -75,7 +75,7 @@ class TransactionalStrategy:
         self._parts, self._number, self._rules = parts, number, rules
         self._place = (TOPIC, number)
         self._store = TransactionalStore(lane_path(parts.directory, number))
-        self._repeats = RepeatMarks(self._store, rules.registry)
+        self._repeats = LaneRepeats(self._store, rules.registry)
         self._partitions = {topic: parts.log.partitions(topic) for topic in ("ledger", "inbox")}
         places = self._store.places()
         self.in_hand = InHand(
@@ -83,7 +83,7 @@ class TransactionalStrategy:
             next_offsets={self._place: places[self._place]} if self._place in places else {},
             reopen={}, attempts_from={number: self._store.attempts_from()},
         )  # fmt: skip
-        self._before, self._before_end = self._take_over(places.get(self._place, 0))
+        self._before, self._before_end = self._ledger_history(places.get(self._place, 0))
         self._counts = TransactionalCounts(self._store.totals(), self._store.lost())
         self._settings = LaneSettings(parts.log, self._store, number)
         self._now, self._counted_at = parts.now_ms(), 0
@@ -117,7 +117,7 @@ class TransactionalStrategy:
             return
         refuse_deep(record.value, "event")
         event = decode_event(record.value)
-        user = check_p0(event)
+        user = recipient_of(event)
         at = min(self._now, event.ingested_at) if record.offset < self._before_end else self._now
         if record.offset in self._before.decided:
             self._go_by_ledger(record, event, user)
@@ -159,12 +159,12 @@ class TransactionalStrategy:
         """Begin the deliveries of a decision that is stored."""
         group = key_group(decode_event(decision.event).target or "")
         record = OpenRecord(self.in_hand, self._place, decision.offset, group)
-        stages = record.stages(unpack_deliveries(decision.deliveries), self.in_hand.find(self._number))
-        tasks = [task for stage in stages for task in stage.make_tasks()]
+        all_siblings = record.siblings(unpack_deliveries(decision.deliveries), self.in_hand.find(self._number))
+        tasks = [task for siblings in all_siblings for task in siblings.make_tasks()]
         timers = [
-            (stage, stage.emission.decided_at + HURRY_MS)
-            for stage in stages
-            if stage.emission.policy == "push_first" and stage.rest
+            (siblings, siblings.emission.decided_at + HURRY_MS)
+            for siblings in all_siblings
+            if siblings.emission.policy == "push_first" and siblings.rest
         ]
         record.attempts_from = self.in_hand.attempts_begin(self._number, tasks)
         self._counts.opened(group, len(tasks))
@@ -184,16 +184,18 @@ class TransactionalStrategy:
         records, self._resumed = self._resumed, []
         return records
 
-    def _take_over(self, following: int) -> tuple[TakenOver, int]:
+    def _ledger_history(self, following: int) -> tuple[LedgerHistory, int]:
         """What the ledger says of the events below an offset: all that there are now, if the store is new."""
-        stored = self._store.taken_over()
+        stored = self._store.ledger_end()
         new = stored is None and not following
         before = end_of_records(self._parts.log, self._place, 0) if new else stored or 0
         if not new and following >= before:
-            return TakenOver(), 0
-        taken = take_over(self._parts.log, TOPIC, self._number, self.in_hand.recovered[self._number].histories)
+            return LedgerHistory(), 0
+        taken = read_ledger_history(
+            self._parts.log, TOPIC, self._number, self.in_hand.recovered[self._number].histories
+        )
         if new:
-            self._store.take_over(before, taken.totals, taken.lost)
+            self._store.begin_from_ledger(before, taken.totals, taken.lost)
         if taken.decided and new:
             _logger.warning(
                 "a store without state finds decisions on the ledger",
@@ -206,7 +208,7 @@ class TransactionalStrategy:
         decided_at = self._before.unsettled.get(record.offset)
         if decided_at is None:
             return
-        out = self._decided(event, user, {}, decided_at, record.offset)  # the sender knows the kill switches
+        out = self._decided(event, user, {}, decided_at, record.offset)  # the dispatcher knows the kill switches
         histories = self.in_hand.recovered[self._number].histories
         emissions = [
             part
@@ -255,7 +257,7 @@ class TransactionalStrategy:
         self._store.close_decisions([record.offset for record in closing], totals, attempts_from)
 
     def forget(self) -> None:
-        self._before = TakenOver()  # everything that it may tell of was read
+        self._before = LedgerHistory()  # everything that it may tell of was read
         self._store.forget(self._now, self._rules.retention_ms)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from helpers.flow_bench import START, Bench, seconds
 
 from connectors.log import NewRecord
 from flows.recovery.restore import Home, ensure_groups
-from flows.steps.decide.group import read_dead_letters, take_over_skips
+from flows.steps.decide.group import read_dead_letters, restore_skips
 from state.decide.checkpoint import GroupStore
 from state.decide.exports import group_source
 from state.disk.exports import write_export
@@ -37,7 +37,7 @@ def test_skips_are_taken_over_before_a_group_looks_whole(tmp_path: Path) -> None
 
     def start(*, killed: bool) -> list[int]:
         def before(groups: Collection[int]) -> None:
-            take_over_skips(store, groups, read_dead_letters(bench.log))
+            restore_skips(store, groups, read_dead_letters(bench.log))
             if killed:
                 raise _KilledError
 

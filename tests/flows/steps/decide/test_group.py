@@ -11,7 +11,7 @@ from helpers.flow_bench import PARTITIONS, REGISTRY, START, user_in_group
 from helpers.replacing import replaced
 
 from connectors.log import NewRecord, Record
-from flows.steps.decide.group import GIVEN_UP_HEADER, GroupDecider, take_over_skips
+from flows.steps.decide.group import GIVEN_UP_HEADER, GroupDecider, restore_skips
 from operators import decide as rules
 from operators.context import OutcomeWriter
 from state.decide.checkpoint import GroupStore
@@ -59,7 +59,7 @@ def _works() -> list[Work]:
 def _decided(directory: Path, known: list[NewRecord]) -> tuple[list[NewRecord], dict[int, list[str]]]:
     """Everything that the works lead to, and who is given up, by offset in the order of the numbers."""
     store, journal = GroupStore(directory / "db"), PoisonJournal.open(directory / "poison")
-    take_over_skips(store, [GROUP], (Record("dead_letters", 0, n, 0, *each[2:]) for n, each in enumerate(known)))
+    restore_skips(store, [GROUP], (Record("dead_letters", 0, n, 0, *each[2:]) for n, each in enumerate(known)))
     decider = GroupDecider(GROUP, store, REGISTRY, journal, partitions=PARTITIONS)
     outputs = [each for n, work in enumerate(_works()) for each in decider.decide(n, encode_work(work))]
     store.forget_skips()

@@ -1,4 +1,4 @@
-"""A lane and its sender by themselves: bounds, deadlines, and what is judged again before a send."""
+"""A lane and its dispatcher by themselves: bounds, deadlines, and what is judged again before a send."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord
 from connectors.providers.channel import Delivery, Failed, Result, Sent
-from flows.steps.deliver.again import AttemptSearch
+from flows.steps.deliver.redelivery import AttemptSearch
 from flows.steps.lanes.lane import Lane
 from operators.attempts import fold, resume
 from state.model.delivery import Attempt, decode_attempt
@@ -115,13 +115,13 @@ def test_a_send_after_a_pause_is_judged_as_of_its_end(system: System, outcome: s
     system.feed([emission])
     provider, fence = Provider(takes), StaleFence(pauses[outcome])
     given: dict[str, Any] = {"fence": fence, "last_look": last_look(system, lambda _scope: bool(switches))}
-    with running_lanes(system, channels={"push": provider}, **given) as (lanes, sender):
+    with running_lanes(system, channels={"push": provider}, **given) as (lanes, dispatcher):
         lane = lanes.lane(emission.partition)
         lane.accept(read(system, emission.partition))
         told = collected(lane)
         assert json.loads(told[0].value)["outcome"] == outcome
         assert len(provider.keys) == (outcome == "DELIVERED")
-        assert sender.in_flight == 0
+        assert dispatcher.in_flight == 0
     assert system.values("attempts")[0]["state"] == "intent", "the pause came too early"
 
 
@@ -154,12 +154,12 @@ def test_all_lanes_of_a_process_drain_within_one_deadline(system: System) -> Non
     system.feed(emissions)
     partitions, provider = {emission.partition for emission in emissions}, Provider(hangs)
     assert len(partitions) == 2
-    with running_lanes(system, channels={"push": provider}) as (lanes, sender):
+    with running_lanes(system, channels={"push": provider}) as (lanes, dispatcher):
         for partition in partitions:
             lanes.lane(partition).accept(read(system, partition))
         wait_for(lambda: len(provider.keys) == 4, 5)
         began = time.monotonic()
         for _ in partitions:  # as each lane does at its end
-            assert not sender.drain(timedelta(seconds=1.5))
+            assert not dispatcher.drain(timedelta(seconds=1.5))
         assert 1.4 < time.monotonic() - began < 2.8
-        assert sender.in_flight == 4
+        assert dispatcher.in_flight == 4

@@ -1,4 +1,6 @@
-"""A P0 lane that ends at a chosen instant and starts again, in this process; the provider says what it is told to."""
+"""A lane of transactional that ends at a chosen instant and starts again, in this process; the provider says what it is
+told to.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from helpers.waiting import wait_for
 from connectors.changes import Changes
 from connectors.log.interface import NewRecord
 from flows.steps.sending.late import LastLook
-from flows.steps.sending.task import FindHistory, Planned, SendTask, Stage
+from flows.steps.sending.task import FindHistory, Planned, SendTask, Siblings
 from state.model.delivery import DeviceAddress, ToDeliver
 from state.model.event import EVENT, Event
 from state.model.preference import QuietHours
@@ -54,8 +54,8 @@ def task_of(device: str = "d1", address: str = "a", **changes: Any) -> SendTask:
         "actor_count": 1, "decided_at": now_ms(), "ingested_at": now_ms(), "valid_until": now_ms() + 60_000,
     }  # fmt: skip
     emission = ToDeliver(**(values | changes))
-    stage = Stage(emission, "push", emission.devices, (), 0, _NOTHING, None)  # type: ignore[arg-type]  # nobody is told
-    return stage.make_tasks()[0]
+    siblings = Siblings(emission, "push", emission.devices, (), 0, _NOTHING, None)  # type: ignore[arg-type]  # nobody is told
+    return siblings.make_tasks()[0]
 
 
 def test_without_a_change_it_goes(late: Late) -> None:

@@ -50,7 +50,7 @@ _row = msgspec.json.Decoder(_Row)
 
 
 @dataclass(slots=True)
-class _Group:
+class _LedgerOfGroup:
     """One key group on the ledger: the last counts, and the records behind them."""
 
     counts: _Row = field(default_factory=_Row)
@@ -85,7 +85,7 @@ class _Group:
 
 
 @dataclass(slots=True)
-class TakenOver:
+class LedgerHistory:
     """What the ledger says of the events of one lane."""
 
     decided: set[int] = field(default_factory=set)
@@ -100,17 +100,17 @@ class TakenOver:
 
     def to_resume(self, emission: ToDeliver, histories: Mapping[str, DeliveryHistory]) -> list[ToDeliver]:
         """Of an emission that was made again, the deliveries that `attempts` knows and the ledger does not."""
-        stages = [(emission.channel, emission.devices), *((each.channel, each.devices) for each in emission.rest)]
+        channels = [(emission.channel, emission.devices), *((each.channel, each.devices) for each in emission.rest)]
         found: list[ToDeliver] = []
         fresh = True  # nothing of it has ended: what follows may still be fallen back to
-        for place, (channel, devices) in enumerate(stages):
+        for position, (channel, devices) in enumerate(channels):
             keys = [delivery_key(emission.emission_id, emission.user, channel, each.id) for each in devices]
             fresh = fresh and not any(key in self.ended for key in keys)
             known = tuple(
                 each for each, key in zip(devices, keys, strict=True) if key in histories and key not in self.ended
             )
             if known:
-                found.append(_on(emission, channel, known, emission.rest[place:] if fresh else ()))
+                found.append(_on(emission, channel, known, emission.rest[position:] if fresh else ()))
         if len(found) > 1:
             return [_on(each, each.channel, each.devices, ()) for each in found]
         return found
@@ -122,7 +122,7 @@ def _on(
     return msgspec.structs.replace(emission, channel=channel, devices=devices, rest=rest)
 
 
-def take_over(log: Log, topic: str, number: int, histories: Mapping[str, DeliveryHistory]) -> TakenOver:
+def read_ledger_history(log: Log, topic: str, number: int, histories: Mapping[str, DeliveryHistory]) -> LedgerHistory:
     """Read the ledger of a lane's key groups to its present end.
 
     :raises LogError: it cannot be read; nothing may be decided without it.
@@ -140,8 +140,8 @@ def take_over(log: Log, topic: str, number: int, histories: Mapping[str, Deliver
 class _Reading:
     def __init__(self, mine: range, known: set[str]) -> None:
         self._mine, self._known = mine, known
-        self._taken = TakenOver()
-        self._groups: dict[int, _Group] = {}
+        self._taken = LedgerHistory()
+        self._groups: dict[int, _LedgerOfGroup] = {}
         self._emissions: dict[str, tuple[int, int]] = {}
 
     def take(self, record: Record) -> None:
@@ -152,7 +152,7 @@ class _Reading:
         if group_number not in self._mine:
             return
         kind = schema_of(record.headers).partition("/")[0]
-        row, group = _row.decode(record.value), self._groups.setdefault(group_number, _Group())
+        row, group = _row.decode(record.value), self._groups.setdefault(group_number, _LedgerOfGroup())
         if kind == "decision":
             self._taken.decided.add(offset)
             group.furthest = max(group.furthest, offset)
@@ -169,7 +169,7 @@ class _Reading:
         elif kind == "counts" and row.owner == OWNER:
             group.count(row)
 
-    def result(self, histories: Mapping[str, DeliveryHistory]) -> TakenOver:
+    def result(self, histories: Mapping[str, DeliveryHistory]) -> LedgerHistory:
         taken = self._taken
         taken.totals = {number: group.totals() for number, group in self._groups.items()}
         taken.lost = {number: group.lost() for number, group in self._groups.items() if group.lost()}

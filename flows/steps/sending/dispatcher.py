@@ -1,12 +1,11 @@
-"""The sender: hands deliveries to providers, with intents before sends and retries within their budget (RULES 4).
+"""The dispatcher: hands deliveries to providers, with intents before sends and retries within their budget (RULES 4).
 
 One event loop in a thread of its own serves any number of lanes. For each try: the checks that come before every send
 (`flows/steps/sending/late.py`), the intent durable in `attempts`, the checks again, the send, the answer durable in
-`attempts`. The stage's owner hears of an end after the end is durable. Among waiting deliveries P0 goes first and P2
-last. Each provider has a queue of its own, with a bound of requests in flight, so none holds up another.
+`attempts`. The listener of siblings hears of an end after the end is durable. Among waiting deliveries P0 goes first
+and P2 last. Each provider has a queue of its own, with a bound of requests in flight, so none holds up another.
 
-If `attempts` cannot be appended to, the sender stops and says so in `failure`: the flow ends, and a restart resumes
-from what was stored.
+If `attempts` cannot be appended to, it stops and sets `failure`: the flow ends, and a restart resumes what was stored.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from connectors.providers.channel import Channel, Failed, Rejected, Result, Sent
 from flows.steps.sending.attempts import AttemptLog
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.message import message_or_end
-from flows.steps.sending.queue import ProviderLane, ProviderQueue
+from flows.steps.sending.queue import ProviderBounds, ProviderQueue
 from flows.steps.sending.records import (
     RAISED,
     answer_record,
@@ -41,7 +40,7 @@ from flows.steps.sending.records import (
     result_name,
     why,
 )
-from flows.steps.sending.task import Planned, SendTask, Stage, out_of_time
+from flows.steps.sending.task import Planned, SendTask, Siblings, out_of_time
 from operators.attempts import INTERRUPTED, UNKNOWN, resume
 from operators.retry import BUDGETS, JITTER, retry_at
 from state.model.content import Content
@@ -54,38 +53,38 @@ _logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class SenderParts:
-    """What a sender is built from; clocks and chance are arguments."""
+class DispatcherParts:
+    """What a dispatcher is built from; clocks and chance are arguments."""
 
     log: Log
-    lanes: Mapping[str, ProviderLane]
+    providers: Mapping[str, ProviderBounds]
     """By channel name: push, sms, email."""
     last_look: LastLook
     """Asked just before each send."""
     now_ms: Callable[[], int]
     uniform: Callable[[float, float], float]
-    stage: str = "deliver"
+    station: str = "deliver"
     """Who sends, for logs."""
     fence: Fence | None = None
-    """Whether the sender still owns its place; None: nobody can take it over."""
+    """Whether the dispatcher still owns its place; None: nobody can take it over."""
 
 
-class Sender:
+class Dispatcher:
     """See the module. `submit` may be called by any thread; everything else of a task happens on the loop."""
 
-    def __init__(self, parts: SenderParts) -> None:
+    def __init__(self, parts: DispatcherParts) -> None:
         self._parts = parts
         self._loop = uvloop.new_event_loop()
         self._appender = GroupAppender(parts.log)
         self.attempts = AttemptLog(self._appender, parts.log.partitions("attempts"))
-        self._queues = {name: ProviderQueue(lane) for name, lane in parts.lanes.items()}
+        self._queues = {name: ProviderQueue(provider) for name, provider in parts.providers.items()}
         self._answers: list[tuple[SendTask, Result, int]] = []
         self._storing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._drain_until: float | None = None
         self.failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name=f"sender-{parts.stage}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"dispatcher-{parts.station}", daemon=True)
 
     def start(self) -> None:
         """Start the loop and connect the channels.
@@ -103,29 +102,29 @@ class Sender:
         """Call on the loop, behind everything that was submitted before."""
         self._loop.call_soon_threadsafe(action)
 
-    def hurry_at(self, stage: Stage, due: int) -> None:
-        """Begin the next channel at that time unless a provider took a message of this stage by then (RULES 3.E)."""
+    def hurry_at(self, siblings: Siblings, due: int) -> None:
+        """Begin the next channel at that time unless a provider took one of their messages by then (RULES 3.E)."""
         delay = (due - self._parts.now_ms()) / 1000
         if delay > 0:
-            self._loop.call_soon_threadsafe(self._loop.call_later, delay, self._hurry, stage, due)
+            self._loop.call_soon_threadsafe(self._loop.call_later, delay, self._hurry, siblings, due)
         else:  # in its turn: a start forgets what `attempts` says right behind it
-            self._loop.call_soon_threadsafe(self._hurry, stage, due)
+            self._loop.call_soon_threadsafe(self._hurry, siblings, due)
 
-    def _hurry(self, stage: Stage, due: int) -> None:
-        channel = next((entry.channel for entry in stage.rest if self._can_use(stage, entry)), None)
+    def _hurry(self, siblings: Siblings, due: int) -> None:
+        channel = next((entry.channel for entry in siblings.rest if self._can_use(siblings, entry)), None)
         if self._draining:
             return  # the next start finds the timer again
         if self._parts.now_ms() < due:  # the loop's clock counts in its own milliseconds
-            self._loop.call_later(0.001, self._hurry, stage, due)
+            self._loop.call_later(0.001, self._hurry, siblings, due)
             return
-        idle = channel is None or stage.advanced or stage.accepted_by(due)
-        late = self._parts.now_ms() > stage.emission.valid_until
-        tasks = [] if channel is None or idle or late else stage.next_stage(channel).make_tasks()
-        stage.owner.hurried(len(tasks))
+        idle = channel is None or siblings.advanced or siblings.accepted_by(due)
+        late = self._parts.now_ms() > siblings.emission.valid_until
+        tasks = [] if channel is None or idle or late else siblings.next_channel(channel).make_tasks()
+        siblings.listener.hurried(len(tasks))
         self._take(tasks)
 
-    def _can_use(self, stage: Stage, entry: ChannelAddresses) -> bool:
-        emission = stage.emission
+    def _can_use(self, siblings: Siblings, entry: ChannelAddresses) -> bool:
+        emission = siblings.emission
         scope = Scope(emission.sender_id, emission.type, entry.channel, emission.campaign)
         return bool(entry.devices) and entry.channel in self._queues and not self._parts.last_look.is_stopped(scope)
 
@@ -154,9 +153,9 @@ class Sender:
         self._loop.run_forever()
 
     async def _connect(self) -> None:
-        for lane in self._parts.lanes.values():
-            await lane.channel.connect()
-            self._spawn(self._warm, lane.channel)
+        for provider in self._parts.providers.values():
+            await provider.channel.connect()
+            self._spawn(self._warm, provider.channel)
 
     async def _warm(self, channel: Channel) -> None:
         """Open a connection ahead of the first message; a provider that is down now is no reason not to start."""
@@ -167,8 +166,8 @@ class Sender:
     async def _close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        for lane in self._parts.lanes.values():
-            await lane.channel.close()
+        for provider in self._parts.providers.values():
+            await provider.channel.close()
 
     async def _drain(self, deadline: timedelta) -> bool:
         self._draining = True
@@ -189,7 +188,7 @@ class Sender:
             await work(*args, **kwargs)
         except Exception as error:
             self.failure = self.failure or error
-            _logger.exception("sender_failed", stage=self._parts.stage)
+            _logger.exception("sender_failed", stage=self._parts.station)
 
     def _take(self, tasks: list[SendTask]) -> None:
         for task in tasks:
@@ -244,7 +243,7 @@ class Sender:
         ending, ready = self._checked(queue, batch, now)
         records = [self._intent(queue, task, now) for task, _ in ready]
         await self.attempts.append(
-            [(task.stage.partition, record) for (task, _), record in zip(ready, records, strict=True)]
+            [(task.siblings.partition, record) for (task, _), record in zip(ready, records, strict=True)]
         )
         now = self._parts.now_ms()  # the log may have been away for minutes
         for (task, content), record in zip(ready, records, strict=True):
@@ -273,7 +272,7 @@ class Sender:
         return ending, ready
 
     def _intent(self, queue: ProviderQueue, task: SendTask, now: int) -> Attempt:
-        channel = queue.lane.channel
+        channel = queue.bounds.channel
         return Attempt(
             state="intent",
             key=task.key,
@@ -284,7 +283,7 @@ class Sender:
         )
 
     async def _send(self, queue: ProviderQueue, task: SendTask, content: Content) -> None:
-        channel, fence = queue.lane.channel, self._parts.fence
+        channel, fence = queue.bounds.channel, self._parts.fence
         if fence is not None and not fence.is_fresh():  # stopped since the intent was appended, perhaps for long
             await asyncio.to_thread(fence.check)
             if (planned := self._parts.last_look(task, self._parts.now_ms())) is not None:
@@ -317,7 +316,7 @@ class Sender:
             answers, self._answers = self._answers, []
             judged = [(task, *self._judge(task, result, at)) for task, result, at in answers]
             records = [
-                (task.stage.partition, record)
+                (task.siblings.partition, record)
                 for task, answer, planned in judged
                 for record in answered_records(task, answer, planned)
             ]
@@ -364,7 +363,7 @@ class Sender:
 
     def _failed(self, task: SendTask, reason: str, now: int) -> Planned:
         """The end of a task that failed for good: the next channel, or DEAD_LETTER."""
-        end = task.stage.failed_end(task, now=now, usable=lambda entry: self._can_use(task.stage, entry))
+        end = task.siblings.failed_end(task, now=now, usable=lambda entry: self._can_use(task.siblings, entry))
         task.ending = end.outcome
         return Planned(end.outcome, reason, end.fell_back_to)
 
@@ -373,9 +372,7 @@ class Sender:
         if not ended:
             return
         now = self._parts.now_ms()
-        closed = [
-            (task.stage.partition, record) for task, planned in ended if (record := closed_record(task, planned, now))
-        ]
+        closed = [(task.siblings.partition, end) for task, plan in ended if (end := closed_record(task, plan, now))]
         await self.attempts.append(closed)
         for task, planned in ended:
             self._follow(task, planned, now)
@@ -391,9 +388,9 @@ class Sender:
         self._tell(task)
 
     def _tell(self, task: SendTask) -> None:
-        """The end is durable: tell the owner, and go on with the channel fallen back to."""
+        """The end is durable: tell the listener, and go on with the channel fallen back to."""
         task.ending = task.history.outcome
         fallback = task.history.fell_back_to
-        tasks = task.stage.next_stage(fallback).make_tasks() if fallback and not task.stage.advanced else []
-        task.stage.owner.ended(task, len(tasks))
+        tasks = task.siblings.next_channel(fallback).make_tasks() if fallback and not task.siblings.advanced else []
+        task.siblings.listener.ended(task, len(tasks))
         self._take(tasks)
