@@ -287,6 +287,7 @@ def claim(event: Event, *, given: bool, repeat_window_ms: int) -> RepeatCheck:
         scope_until_ms=begin + repeat_window_ms,
         event_until_ms=begin + EVENT_ID_WINDOW_MS,
         kept_until_ms=kept,
+        fan_out_type=event.fan_out_type,
     )
 
 

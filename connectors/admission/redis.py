@@ -5,7 +5,8 @@ Every call ends within its deadline: no retries, short timeouts, a bounded pool.
 
 Keys, `PREFIX` as configured; texts are raw bytes behind a fixed prefix and come last, so that no id can collide:
 
-    PREFIX:e:<event_id>     hash: c committed 0|1, u until, k kept until, s scope in hex or empty, n sender_id
+    PREFIX:e:<event_id>     hash: c committed 0|1, u until, k kept until, s scope in hex or empty, n sender_id,
+                            f fan_out_type (earlier versions: none)
     PREFIX:s:<scope hex>    hash: u until, b content in hex, e event_id
     PREFIX:l:<sender_id>    list of "<millisecond> <count>", oldest first: what was granted in the last second
     PREFIX:m:<sender_id>    the sum of those counts
@@ -27,7 +28,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from connectors.admission.options import RedisOptions
-from connectors.gateway.idempotency import Known, Reservation, ReserveOutcome
+from connectors.gateway.idempotency import Known, RepeatReason, Reservation, ReserveOutcome
 from connectors.gateway.limits import WINDOW_MS, Grant
 from state.model.admission import RepeatCheck
 from state.model.errors import StoreUnavailableError
@@ -47,16 +48,16 @@ end
 local same = scope[2] == content
 if scope[1] and keyed then
   if same and given and event_id ~= scope[3] then same = false end
-  return {same and 'repeat' or 'conflict', scope[3], committed(scope[3])}
+  return {same and 'repeat' or 'conflict', scope[3], committed(scope[3]), 'key', scope[1]}
 end
 local event_key = prefix .. ':e:' .. event_id
 if given then
   local till = redis.call('HGET', event_key, 'u')
-  if till and now < tonumber(till) then return {'repeat', event_id, committed(event_id)} end
+  if till and now < tonumber(till) then return {'repeat', event_id, committed(event_id), 'event_id', till} end
 end
-if scope[1] and same then return {'repeat', scope[3], committed(scope[3])} end
+if scope[1] and same then return {'repeat', scope[3], committed(scope[3]), 'content', scope[1]} end
 redis.call('DEL', event_key)
-redis.call('HSET', event_key, 'c', '0', 'u', ARGV[8], 'k', ARGV[9], 's', ARGV[11], 'n', ARGV[10])
+redis.call('HSET', event_key, 'c', '0', 'u', ARGV[8], 'k', ARGV[9], 's', ARGV[11], 'n', ARGV[10], 'f', ARGV[12])
 redis.call('PEXPIRE', event_key, math.max(1, tonumber(ARGV[8]) - now) + 60000)
 if scope_key ~= '' then
   redis.call('DEL', scope_key)
@@ -153,10 +154,7 @@ class RedisAdmissionStore:
         for claim in claims:
             await self._reserve(keys=[self._scope_key(claim)], args=self._arguments(claim, now_ms), client=pipeline)
         answers = await self._client.answer(pipeline.execute())
-        return [
-            Reservation(ReserveOutcome(verdict.decode()), event_id.decode(), bool(committed))
-            for verdict, event_id, committed in answers
-        ]
+        return [_reservation(*answer) for answer in answers]
 
     def _scope_key(self, claim: RepeatCheck) -> str:
         return "" if claim.scope is None else f"{self._client.prefix}:s:{claim.scope.hex()}"
@@ -165,7 +163,7 @@ class RedisAdmissionStore:
         return [
             self._client.prefix, now_ms, int(claim.given), int(claim.keyed), claim.content.hex(), claim.event_id,
             claim.scope_until_ms, claim.event_until_ms, claim.kept_until_ms, claim.sender_id,
-            "" if claim.scope is None else claim.scope.hex(),
+            "" if claim.scope is None else claim.scope.hex(), claim.fan_out_type,
         ]  # fmt: skip
 
     def _event_key(self, event_id: str) -> str:
@@ -178,11 +176,11 @@ class RedisAdmissionStore:
 
     async def known(self, event_id: str, now_ms: int) -> Known | None:
         """See `AdmissionStore`."""
-        call = self._client.redis.hmget(self._event_key(event_id), ["u", "n", "c", "k"])
-        until, sender, committed, kept = await self._client.answer(cast("Awaitable[Any]", call))
+        call = self._client.redis.hmget(self._event_key(event_id), ["u", "n", "c", "k", "f"])
+        until, sender, committed, kept, fan_out = await self._client.answer(cast("Awaitable[Any]", call))
         if until is None or now_ms >= int(until):
             return None
-        return Known(event_id, sender.decode(), committed == b"1", int(kept))
+        return Known(event_id, sender.decode(), committed == b"1", int(kept), (fan_out or b"").decode())
 
     async def forget(self, event_id: str) -> None:
         """See `AdmissionStore`."""
@@ -201,6 +199,14 @@ class RedisAdmissionStore:
         """See `AdmissionStore`."""
         await self._client.redis.aclose()
         await self._client.redis.connection_pool.disconnect()
+
+
+def _reservation(verdict: bytes, event_id: bytes, committed: int, *by: bytes) -> Reservation:
+    outcome = ReserveOutcome(verdict.decode())
+    if outcome is ReserveOutcome.NEW:
+        return Reservation(outcome, event_id.decode(), bool(committed))
+    reason, until = by
+    return Reservation(outcome, event_id.decode(), bool(committed), cast("RepeatReason", reason.decode()), int(until))
 
 
 class RedisSenderLimit:

@@ -19,7 +19,7 @@ import structlog
 from connectors.archive.manifest import ArchiveManifest, read_manifest
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_batches
-from state.ledger import SCHEMA, empty_table, latest, ledger_table, records_of
+from state.ledger import SCHEMA, EventCounts, empty_table, latest, ledger_table, records_of
 from state.model.keys import key_group, partition_of_group
 
 pc: Any = pyarrow.compute  # its stubs refuse expressions
@@ -28,6 +28,8 @@ _logger = structlog.get_logger(__name__)
 TOPIC = "ledger"
 _WAIT = timedelta(seconds=5)
 _TRIES = 3
+_EMISSIONS_NAMED_MAX = 1_000
+"""Beyond it, emissions are looked for by the event that began them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +78,23 @@ class LedgerReader:
                 distinct.append(record)
         return distinct
 
-    def progress(self, event: str) -> dict[str, int] | None:
-        """How many recipients of the event have each outcome; None if the ledger knows nothing of it."""
-        columns = [*_VERSION, "event_id", "user", "outcome"]
-        decisions = latest(
-            self._scan((pc.field("kind") == "decision") & (pc.field("event_id") == event), None, columns)
-        )
-        if not len(decisions):
-            return None
-        outcomes = decisions.group_by("outcome").aggregate([("user", "count")]).to_pylist()
-        return {row["outcome"]: row["user_count"] for row in outcomes}
+    def progress(self, event: str) -> EventCounts:
+        """How many recipients of the event have each outcome, and what became of the deliveries that this led to.
+
+        Of an event that went to many people, deliveries are counted that it shares with no earlier event.
+        """
+        decided = (pc.field("kind") == "decision") & (pc.field("event_id") == event)
+        decisions = latest(self._scan(decided, None, [*_VERSION, "event_id", "user", "outcome", "emission_id"]))
+        emissions = pc.unique(decisions["emission_id"].drop_null())
+        if not len(emissions):
+            return EventCounts(_by_outcome(decisions))
+        condition = pc.field("first_event_id") == event
+        if len(emissions) <= _EMISSIONS_NAMED_MAX:
+            condition = pc.field("emission_id").isin(emissions)
+        columns = [*_VERSION, "emission_id", "user", "channel", "device", "outcome", "deliveries"]
+        found = latest(self._scan(condition & pc.field("kind").isin(["emission", "delivery"]), None, columns))
+        deliveries = found.filter(pc.field("kind") == "delivery")
+        return EventCounts(_by_outcome(decisions), pc.sum(found["deliveries"]).as_py() or 0, _by_outcome(deliveries))
 
     def everything(self, columns: list[str]) -> pa.Table:
         """The last state of every key, in these columns and those that order states: what the laws are checked on."""
@@ -139,6 +148,11 @@ class LedgerReader:
         for records in stored_batches(self._log, {place: offset}, deadline=_WAIT):
             table, _ = ledger_table(records)
             yield (table if condition is None else table.filter(condition)).select(names)
+
+
+def _by_outcome(table: pa.Table) -> dict[str, int]:
+    rows = table.group_by("outcome").aggregate([("kind", "count")]).to_pylist()
+    return {row["outcome"]: row["kind_count"] for row in rows}
 
 
 _KEY = ["kind", "event_id", "user", "emission_id", "channel", "device", "owner", "key_group"]

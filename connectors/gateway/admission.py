@@ -174,11 +174,11 @@ class Admission:
 
     def _place(self, group: _AppendGroup, admitted: Admitted, reservation: Reservation, trace: Headers) -> None:
         """Decide one event's outcome and whether it needs an append of its own."""
-        verdict, event_id, committed = reservation
+        verdict, event_id, committed = reservation[:3]
         self._counters[verdict].inc()
         needs_log = verdict is ReserveOutcome.NEW or (verdict is ReserveOutcome.REPEAT and not committed)
         group.depends.append(needs_log)
-        group.outcomes.append(_outcome(verdict, event_id))
+        group.outcomes.append(_outcome(reservation))
         if not needs_log or event_id in group.appended:
             return
         other = self._appending.get(event_id)
@@ -227,9 +227,10 @@ class Admission:
             await asyncio.wait(self._groups)
 
 
-def _outcome(verdict: ReserveOutcome, event_id: str) -> Outcome:
-    if verdict is ReserveOutcome.NEW:
+def _outcome(reservation: Reservation) -> Outcome:
+    event_id, reason = reservation.event_id, reservation.reason
+    if reservation.verdict is ReserveOutcome.CONFLICT:
+        return ProblemError(409, "this key was used with another body; use a new key", event_id=event_id)
+    if reason is None:
         return Accepted(202, event_id)
-    if verdict is ReserveOutcome.REPEAT:
-        return Accepted(200, event_id)
-    return ProblemError(409, "this key was used with another body; use a new key", event_id=event_id)
+    return Accepted(200, event_id, repeat_of=event_id, reason=reason, until=reservation.until_ms)

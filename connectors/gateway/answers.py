@@ -33,8 +33,16 @@ class Problem(Reply, kw_only=True):
 class Accepted(Reply):
     """An event that will not be lost."""
 
-    status: Annotated[Literal[200, 202], Meta(description="202: new. 200: a repeat of the event named.")]
-    event_id: Text
+    status: Annotated[Literal[200, 202], Meta(description="202: new. 200: a repeat, of which nothing is recorded.")]
+    event_id: Annotated[Text, Meta(description="Of a repeat: that of the original, also where another one was sent.")]
+    repeat_of: Annotated[Text | UnsetType, Meta(description="Of a repeat: the event_id of the original.")] = UNSET
+    reason: Annotated[
+        Literal["event_id", "key", "content"] | UnsetType,
+        Meta(description="What it repeats. Content: that of the latest event of its kind, where no key was sent."),
+    ] = UNSET
+    until: Annotated[
+        Exact | UnsetType, Meta(description="The first moment at which the same would be a new event.")
+    ] = UNSET
 
 
 class Cancelled(Reply, kw_only=True):
@@ -44,14 +52,29 @@ class Cancelled(Reply, kw_only=True):
     event_id: Text
 
 
+EventState = Annotated[
+    Literal["pending", "kept", "accepted", "waiting", "decided", "delivered", "failed"],
+    Meta(
+        description="pending: the log has not acknowledged it. kept: until deliver_at. accepted: nobody is decided. "
+        "waiting: somebody's decision waits for the end of a hold or of a window. decided: everybody is, so far; "
+        "deliveries may be under way. delivered: all of them have ended, and a provider took one at least. failed: "
+        "all of them have ended, and no provider took one."
+    ),
+]
+
+
 class EventProgress(Reply):
     """How far an event is."""
 
     event_id: Text
-    state: Literal["pending", "accepted"]
+    state: EventState
     deliver_at: Annotated[Exact | None, Meta(description="When it is released, if it is kept for later.")]
+    audience: Annotated[str | None, Meta(description="Whom it reaches.")]
     recipients: Count
     outcomes: Annotated[dict[str, Count], Meta(description="Recipients by the outcome of their decision.")]
+    deliveries: Annotated[
+        dict[str, Count], Meta(description="What has been handed out, by the outcome of the delivery.")
+    ]
 
 
 class EndpointStored(Reply):

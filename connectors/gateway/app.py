@@ -37,11 +37,12 @@ from connectors.gateway.idempotency import AdmissionStore, RocksAdmissionStore
 from connectors.gateway.identifiers import EventIds
 from connectors.gateway.inbox_calls import Inbox, ReadOverlay
 from connectors.gateway.limits import LocalSenderLimit, SenderLimit
-from connectors.gateway.notifications import Kept, Posts, Progress, ProgressReader
+from connectors.gateway.notifications import Kept, Posts
 from connectors.gateway.ops import Health, Switches
 from connectors.gateway.options import GatewayOptions
 from connectors.gateway.preferences import Preferences
 from connectors.gateway.problems import ProblemError
+from connectors.gateway.progress import Progress, ProgressReader
 from connectors.gateway.routes import Callers, Route, Router
 from connectors.gateway.segments import Segments
 from connectors.gateway.writer import SettingWriter

@@ -11,9 +11,10 @@ from connectors.gateway import answers, schemas
 from connectors.gateway.devices import Devices
 from connectors.gateway.host import Host
 from connectors.gateway.inbox_calls import LIMIT_DEFAULT, LIMIT_MAX, Inbox
-from connectors.gateway.notifications import NDJSON, Kept, Posts, Progress
+from connectors.gateway.notifications import NDJSON, Kept, Posts
 from connectors.gateway.ops import Health, Switches
 from connectors.gateway.preferences import IF_MATCH, Preferences
+from connectors.gateway.progress import Progress
 from connectors.gateway.routes import Callers, Handler, Route
 from connectors.gateway.segments import Segments
 from state.model.documents import (
@@ -61,8 +62,9 @@ def producer_calls(handlers: ProducerHandlers) -> list[Route]:
         Route(
             "postNotification", "POST", "/v1/notifications", PRODUCERS, "Send one event",
             'For instance `{"type":"like","actor":"ada","target":"grace","object":"photo1"}`. '
-            "202 comes when the event is safe in the log. A repeat of an accepted event is 200 and names the original "
-            "one; another body under the same idempotency_key is 409. A segment that was never defined is 404.",
+            "202 comes when the event is safe in the log. A repeat of an accepted event is 200 and says of which one, "
+            "by what, and for how long; another body under the same idempotency_key is 409. A segment that was never "
+            "defined is 404.",
             handlers.posts.post, {202: answers.Accepted, 200: answers.Accepted}, (404, 409, 429, 503),
             body={_JSON: NewEvent},
         ),

@@ -10,7 +10,8 @@ acknowledged the append. A repeat on PENDING must append again with the same eve
 Bytes in RocksDB, all integers big-endian:
 
     b"e" + event_id (utf-8)            state u8 (0 PENDING, 1 COMMITTED), event_until u64, kept_until u64,
-                                       scope_length u8, scope, sender_id (utf-8)
+                                       scope_length u8, scope, sender_id (utf-8), and behind a NUL the
+                                       fan_out_type (earlier versions: nothing)
     b"s" + scope (16 bytes)            scope_until u64, content (32 bytes), event_id (utf-8)
     b"t" + until u64 + one of the keys above    empty: when to look whether that key can go
     b"v"                               layout version, u8
@@ -22,7 +23,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from rocksdict import BlockBasedOptions, Options, Rdict, WriteBatch
 
@@ -44,6 +45,9 @@ class ReserveOutcome(Enum):
     CONFLICT = "conflict"
 
 
+RepeatReason = Literal["event_id", "key", "content"]
+
+
 class Reservation(NamedTuple):
     """The answer to one claim."""
 
@@ -52,6 +56,10 @@ class Reservation(NamedTuple):
     """Of the original; for NEW the claim's own."""
     committed: bool
     """Whether the log has acknowledged it; a REPEAT without it appends again under this event_id."""
+    reason: RepeatReason | None = None
+    """What it repeats or contradicts the original by; None for NEW."""
+    until_ms: int = 0
+    """First instant at which that no longer counts; 0 for NEW."""
 
 
 class Known(NamedTuple):
@@ -62,6 +70,8 @@ class Known(NamedTuple):
     committed: bool
     kept_until_ms: int
     """When it is released, for an event kept for later; else 0."""
+    fan_out_type: str
+    """Whom it reaches; empty where an earlier version remembered it."""
 
 
 class AdmissionStore(Protocol):
@@ -94,10 +104,11 @@ class AdmissionStore(Protocol):
 
 class _Event(NamedTuple):
     committed: bool
-    event_until_ms: int
+    until_ms: int
     kept_until_ms: int
     scope: bytes
     sender_id: str
+    fan_out_type: str
 
 
 class _Scope(NamedTuple):
@@ -107,14 +118,15 @@ class _Scope(NamedTuple):
 
 
 def _pack_event(event: _Event) -> bytes:
-    head = _EVENT.pack(event.committed, event.event_until_ms, event.kept_until_ms, len(event.scope))
-    return head + event.scope + event.sender_id.encode()
+    head = _EVENT.pack(event.committed, event.until_ms, event.kept_until_ms, len(event.scope))
+    return head + event.scope + f"{event.sender_id}\0{event.fan_out_type}".encode()
 
 
 def _unpack_event(value: bytes) -> _Event:
     committed, event_until, kept_until, scope_length = _EVENT.unpack_from(value)
     scope_end = _EVENT.size + scope_length
-    return _Event(bool(committed), event_until, kept_until, value[_EVENT.size : scope_end], value[scope_end:].decode())
+    sender_id, _, fan_out_type = value[scope_end:].decode().partition("\0")
+    return _Event(bool(committed), event_until, kept_until, value[_EVENT.size : scope_end], sender_id, fan_out_type)
 
 
 def _pack_scope(scope: _Scope) -> bytes:
@@ -126,8 +138,10 @@ def _unpack_scope(value: bytes) -> _Scope:
     return _Scope(until_ms, content, value[_SCOPE.size :].decode())
 
 
-def judge(claim: RepeatCheck, scope: tuple[bytes, str] | None, is_known: bool) -> tuple[ReserveOutcome, str]:
-    """RULES 1 for one claim: the verdict and whose event_id it names.
+def judge(
+    claim: RepeatCheck, scope: tuple[bytes, str] | None, is_known: bool
+) -> tuple[ReserveOutcome, str, RepeatReason | None]:
+    """RULES 1 for one claim: the verdict, whose event_id it names, and by what.
 
     `scope` is the (content, event_id) in force in the claim's scope, `is_known` whether its given event_id is. A
     client's key goes before the event_id, so that another body under the key is always flagged.
@@ -135,12 +149,12 @@ def judge(claim: RepeatCheck, scope: tuple[bytes, str] | None, is_known: bool) -
     if scope is not None and claim.keyed:
         content, original = scope
         same = content == claim.content and not (claim.given and claim.event_id != original)
-        return (ReserveOutcome.REPEAT if same else ReserveOutcome.CONFLICT), original
+        return (ReserveOutcome.REPEAT if same else ReserveOutcome.CONFLICT), original, "key"
     if is_known:
-        return ReserveOutcome.REPEAT, claim.event_id
+        return ReserveOutcome.REPEAT, claim.event_id, "event_id"
     if scope is not None and scope[0] == claim.content:
-        return ReserveOutcome.REPEAT, scope[1]
-    return ReserveOutcome.NEW, claim.event_id
+        return ReserveOutcome.REPEAT, scope[1], "content"
+    return ReserveOutcome.NEW, claim.event_id, None
 
 
 def _options() -> Options:
@@ -216,9 +230,9 @@ class RocksAdmissionStore:
         """See `AdmissionStore`."""
         value = self._get([b"e" + event_id.encode()])[0]
         event = None if value is None else _unpack_event(value)
-        if event is None or event.event_until_ms <= now_ms:
+        if event is None or event.until_ms <= now_ms:
             return None
-        return Known(event_id, event.sender_id, event.committed, event.kept_until_ms)
+        return Known(event_id, event.sender_id, event.committed, event.kept_until_ms, event.fan_out_type)
 
     async def forget(self, event_id: str) -> None:
         """See `AdmissionStore`."""
@@ -298,7 +312,7 @@ def _get(db: Rdict, keys: Sequence[bytes]) -> list[bytes | None]:
 
 
 def _until(key: bytes, value: bytes) -> int:
-    return _unpack_scope(value).until_ms if key[:1] == b"s" else _unpack_event(value).event_until_ms
+    return _unpack_scope(value).until_ms if key[:1] == b"s" else _unpack_event(value).until_ms
 
 
 class _View:
@@ -317,12 +331,14 @@ class _View:
     def reserve(self, claim: RepeatCheck) -> Reservation:
         scope = self._scope(claim)
         is_known = claim.given and self._event(claim.event_id) is not None
-        verdict, event_id = judge(claim, None if scope is None else (scope.content, scope.event_id), is_known)
+        verdict, event_id, reason = judge(claim, None if scope is None else (scope.content, scope.event_id), is_known)
         if verdict is ReserveOutcome.NEW:
             self._put(claim)
             return Reservation(verdict, event_id, committed=False)
         original = self._event(event_id)
-        return Reservation(verdict, event_id, committed=original is not None and original.committed)
+        committed = original is not None and original.committed
+        recognised = original if reason == "event_id" or scope is None else scope
+        return Reservation(verdict, event_id, committed, reason, 0 if recognised is None else recognised.until_ms)
 
     def _scope(self, claim: RepeatCheck) -> _Scope | None:
         value = None if claim.scope is None else self._seen.get(b"s" + claim.scope)
@@ -332,10 +348,12 @@ class _View:
     def _event(self, event_id: str) -> _Event | None:
         value = self._seen.get(b"e" + event_id.encode())
         event = None if value is None else _unpack_event(value)
-        return event if event is not None and self._now_ms < event.event_until_ms else None
+        return event if event is not None and self._now_ms < event.until_ms else None
 
     def _put(self, claim: RepeatCheck) -> None:
-        event = _Event(False, claim.event_until_ms, claim.kept_until_ms, claim.scope or b"", claim.sender_id)
+        event = _Event(
+            False, claim.event_until_ms, claim.kept_until_ms, claim.scope or b"", claim.sender_id, claim.fan_out_type
+        )
         self._set(b"e" + claim.event_id.encode(), _pack_event(event), claim.event_until_ms)
         if claim.scope is not None:
             scope = _Scope(claim.scope_until_ms, claim.content, claim.event_id)

@@ -1,4 +1,4 @@
-"""The producers' calls: post one event or many, ask how far one is, cancel one that is kept for later."""
+"""The producers' calls: post one event or many, cancel one that is kept for later."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import structlog
 
 from connectors.gateway.admission import Admission, Outcome, RecordAppender
-from connectors.gateway.answers import Accepted, Cancelled, EventProgress, Problem
+from connectors.gateway.answers import Accepted, Cancelled, Problem
 from connectors.gateway.audiences import DefinedSegments
 from connectors.gateway.auth import Principal
 from connectors.gateway.decoding import decode_json
 from connectors.gateway.door import Door
 from connectors.gateway.guard import GuardedLimit
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response, problem_response
-from connectors.gateway.idempotency import AdmissionStore, Known
+from connectors.gateway.idempotency import AdmissionStore
 from connectors.gateway.limits import Grant
 from connectors.gateway.problems import ProblemError, invalid, retry_later
+from connectors.gateway.progress import find
 from connectors.gateway.records import cancel_record, trace_header
 from connectors.gateway.writer import unavailable
 from connectors.log.interface import Record
@@ -34,14 +35,6 @@ _logger = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder()
 NDJSON = "application/x-ndjson"
 _NO_SENDER = Sender("", frozenset(), ())
-
-
-class ProgressReader(Protocol):
-    """Who counts the outcomes of an event's recipients (the ledger)."""
-
-    def progress(self, event_id: str) -> dict[str, int] | None:
-        """Give outcome to number of recipients; None: nothing is recorded yet. May block on the disk."""
-        ...
 
 
 class Posts:
@@ -249,42 +242,3 @@ class Kept:
         waiting.remove(answers)
         if not waiting:
             del self._waiting[event_id]
-
-
-class Progress:
-    """`GET /v1/notifications/{event_id}`."""
-
-    def __init__(self, store: AdmissionStore, reader: ProgressReader | None, *, clock: Callable[[], int]) -> None:
-        """Without a reader no outcome is counted."""
-        self._store, self._reader, self._clock = store, reader, clock
-
-    async def get(self, request: ApiRequest) -> ApiResponse:
-        """How far an event of this sender is, while its event_id is remembered."""
-        event_id = request.parameters["event_id"]
-        known = await find(self._store, event_id, request.caller(), self._clock())
-        outcomes = await asyncio.to_thread(self._reader.progress, event_id) if self._reader else None
-        return json_response(200, _progress(known, outcomes or {}))
-
-
-def _progress(known: Known, outcomes: dict[str, int]) -> EventProgress:
-    return EventProgress(
-        event_id=known.event_id,
-        state="accepted" if known.committed else "pending",
-        deliver_at=known.kept_until_ms or None,
-        recipients=sum(outcomes.values()),
-        outcomes=outcomes,
-    )
-
-
-async def find(store: AdmissionStore, event_id: str, caller: Principal, now_ms: int) -> Known:
-    """What is known of an event of this sender.
-
-    :raises ProblemError: 404 if it is not known or another's; 503 if the store is down.
-    """
-    try:
-        known = await store.known(event_id, now_ms)
-    except StoreUnavailableError as error:
-        raise retry_later(503, "the admission store does not answer; ask again", 1000) from error
-    if known is None or known.sender_id != caller.name:
-        raise ProblemError(404, "no such event of this sender is remembered")
-    return known

@@ -64,6 +64,7 @@ class RepeatCheck(NamedTuple):
     """The same for its event_id."""
     kept_until_ms: int
     """When it is released, for an event kept for later; else 0."""
+    fan_out_type: str
 
 
 class Admitted(NamedTuple):

@@ -140,7 +140,7 @@ def _expected_inbox(number: int) -> Any:
 
 
 def claim(number: int) -> RepeatCheck:
-    return RepeatCheck(f"e{number:04}", True, TEXT * 20, None, False, bytes(32), 1 << 50, 1 << 50, 0)
+    return RepeatCheck(f"e{number:04}", True, TEXT * 20, None, False, bytes(32), 1 << 50, 1 << 50, 0, "DIRECT")
 
 
 def _write_admission(directory: Path, commits: Iterable[int]) -> None:

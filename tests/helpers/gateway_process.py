@@ -22,6 +22,7 @@ from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
 from operators.admit import Rules
+from state.ledger import EventCounts
 from state.model.errors import LogUnavailableError
 from state.model.registry import load_registry
 
@@ -65,9 +66,9 @@ class CountedProgress:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def progress(self, event_id: str) -> dict[str, int] | None:
+    def progress(self, event_id: str) -> EventCounts:
         counts: dict[str, dict[str, int]] = msgspec.json.decode(self._path.read_bytes()) if self._path.exists() else {}
-        return counts.get(event_id)
+        return EventCounts(counts.get(event_id, {}))
 
 
 def clock() -> int:

@@ -110,10 +110,10 @@ REPEAT = ReserveOutcome.REPEAT
 def test_pending_then_committed(open_store: Open) -> None:
     async def main() -> None:
         async with opened(open_store) as store:
-            assert await one(store, claim("e1", idempotency_key="k")) == (NEW, "e1", False)
-            assert await one(store, claim("e2", idempotency_key="k")) == (REPEAT, "e1", False)
+            assert await one(store, claim("e1", idempotency_key="k")) == (NEW, "e1", False, None, 0)
+            assert await one(store, claim("e2", idempotency_key="k")) == (REPEAT, "e1", False, "key", NOW + HOUR)
             await store.commit(["e1", "unknown"])
-            assert await one(store, claim("e3", idempotency_key="k")) == (REPEAT, "e1", True)
+            assert await one(store, claim("e3", idempotency_key="k")) == (REPEAT, "e1", True, "key", NOW + HOUR)
             assert await store.known("e3", NOW) is None
             assert await store.known("unknown", NOW) is None
 
@@ -129,13 +129,18 @@ def test_another_body_under_a_key_conflicts(open_store: Open) -> None:
                 ReserveOutcome.CONFLICT,
                 "e1",
                 True,
+                "key",
+                NOW + HOUR,
             )
             assert await one(store, claim("e2", idempotency_key="k", given=True)) == (
                 ReserveOutcome.CONFLICT,
                 "e1",
                 True,
+                "key",
+                NOW + HOUR,
             )
-            assert await one(store, claim("e1", idempotency_key="k", given=True)) == (REPEAT, "e1", True)
+            again = await one(store, claim("e1", idempotency_key="k", given=True))
+            assert again == (REPEAT, "e1", True, "key", NOW + HOUR)
 
     run(main())
 
@@ -196,6 +201,7 @@ def test_keyless_content_is_compared_with_the_latest_of_its_kind(open_store: Ope
                 (NEW, "like1"), (NEW, "unlike"), (REPEAT, "unlike"), (NEW, "like2"), (REPEAT, "like2"),
                 (NEW, "other_kind"), (NEW, "keyed"), (REPEAT, "like2"),
             ]  # fmt: skip
+            assert {answer[3:] for answer in answers if answer.verdict is REPEAT} == {("content", NOW + HOUR)}
 
     run(main())
 
@@ -216,10 +222,10 @@ def test_event_id_repeats_for_a_day_whoever_sends_it(open_store: Open) -> None:
             await store.commit(["e1"])
             last = NOW + 24 * HOUR - 1
             again = claim("e1", given=True, sender_id="other", target="u", idempotency_key="k2", now=last)
-            assert await one(store, again, last) == (REPEAT, "e1", True)
+            assert await one(store, again, last) == (REPEAT, "e1", True, "event_id", last + 1)
             assert (await one(store, claim("e9", idempotency_key="k2", sender_id="other"), last)).verdict is NEW
             late = claim("e1", given=True, sender_id="other", now=last + 1)
-            assert await one(store, late, last + 1) == (NEW, "e1", False)
+            assert await one(store, late, last + 1) == (NEW, "e1", False, None, 0)
 
     run(main())
 
@@ -266,9 +272,9 @@ def test_known_tells_whose_it_is_and_until_when_it_is_kept(open_store: Open) -> 
     async def main() -> None:
         async with opened(open_store) as store:
             await one(store, claim("é1", deliver_at=NOW + 5, sender_id="sënder"))
-            assert await store.known("é1", NOW) == ("é1", "sënder", False, NOW + 5)
+            assert await store.known("é1", NOW) == ("é1", "sënder", False, NOW + 5, "DIRECT")
             await store.commit(["é1"])
-            assert await store.known("é1", NOW + 24 * HOUR) == ("é1", "sënder", True, NOW + 5)
+            assert await store.known("é1", NOW + 24 * HOUR) == ("é1", "sënder", True, NOW + 5, "DIRECT")
             assert await store.known("é1", NOW + 24 * HOUR + 5) is None
 
     run(main())
@@ -307,7 +313,7 @@ def test_what_was_reserved_survives_reopening(open_store: Open) -> None:
             await one(store, claim("e1", idempotency_key="k"))
         async with opened(open_store) as store:
             await store.check()
-            assert await one(store, claim("e2", idempotency_key="k")) == (REPEAT, "e1", False)
+            assert await one(store, claim("e2", idempotency_key="k")) == (REPEAT, "e1", False, "key", NOW + HOUR)
 
     run(main())
 
@@ -382,6 +388,20 @@ def test_embedded_store_sweeps_what_no_longer_counts(tmp_path: Path) -> None:
         assert store.sweep(NOW + 24 * HOUR, most=1000) == 0
         await one(store, claim("late"))
         assert store.sweep(NOW + 24 * HOUR, most=1000) == 2
+        await store.close()
+
+    run(main())
+
+
+def test_what_an_earlier_version_remembered_is_known(tmp_path: Path) -> None:
+    """Without a fan_out_type behind the sender."""
+
+    async def main() -> None:
+        store = RocksAdmissionStore(tmp_path / "admission")
+        await one(store, claim("e1"))
+        stored = bytes(store._db.get(b"ee1") or b"")
+        store._db.put(b"ee1", stored.removesuffix(b"\0DIRECT"))
+        assert await store.known("e1", NOW) == ("e1", "s", False, 0, "")
         await store.close()
 
     run(main())

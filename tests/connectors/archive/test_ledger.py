@@ -18,7 +18,7 @@ from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
 from flows.track import DIRECTORY
-from state.ledger import ledger_table
+from state.ledger import EventCounts, ledger_table
 from state.model.errors import StateDamagedError
 from state.model.keys import key_group, partition_of_group
 
@@ -81,14 +81,31 @@ def test_a_query_reads_parts_and_tail_and_the_last_state_holds(log: EmbeddedLog,
     log.append([emission("mia", "em1", "e1", 1, ("d", 9, 1)), delivery("mia", "em1", "phone", "DELIVERED", 9100)])
     log.append([delivery("mia", "other", "phone", "UNKNOWN", 9200)])
     assert outcomes(reader, LedgerQuery(event="e1")) == [("e1", "INBOX"), ("e1", "EMITTED"), ("phone", "DELIVERED")]
-    assert reader.progress("e1") == {"EMITTED": 1, "INBOX": 1}
-    assert reader.progress("e2") is None
+    assert reader.progress("e1") == EventCounts({"EMITTED": 1, "INBOX": 1}, 1, {"DELIVERED": 1})
+    assert reader.progress("e2") == EventCounts()
     write(log, tmp_path)
     assert outcomes(reader, LedgerQuery(event="e1", user="mia")) == [("e1", "EMITTED"), ("phone", "DELIVERED")]
     assert [each["outcome"] for each in reader.history("e1", "mia") if each["kind"] == "decision"] == [
         "HELD",
         "EMITTED",
     ]
+
+
+@pytest.mark.parametrize("merged", [1, 2_000], ids=["few", "many"])
+def test_progress_counts_what_an_event_led_to(log: EmbeddedLog, tmp_path: Path, merged: int) -> None:
+    """Also where another event began the emission; beyond a bound only what the event itself began is looked for."""
+    reader = LedgerReader(tmp_path / DIRECTORY, log)
+    log.append([decision(f"u{n}", "e2", "MERGED", ("d", 1, n), emission_id=f"em{n}") for n in range(merged)])
+    log.append([emission("u0", "em0", "e1", 2, ("d", 1, 0))])
+    log.append([decision("mia", "e2", "EMITTED", ("d", 1, 0), emission_id="own")])
+    log.append([emission("mia", "own", "e2", 3, ("d", 1, 1)), delivery("mia", "own", "phone", "FELL_BACK", 9000)])
+    log.append([delivery("u0", "em0", "phone", "DELIVERED", 9100), delivery("u0", "other", "x", "DELIVERED", 9100)])
+    counts = reader.progress("e2")
+    assert counts.outcomes == {"MERGED": merged, "EMITTED": 1}
+    if merged == 1:
+        assert (counts.handed_out, counts.deliveries) == (5, {"DELIVERED": 1, "FELL_BACK": 1})
+    else:
+        assert counts.handed_out == 3
 
 
 def test_times_look_at_the_last_state_only(log: EmbeddedLog, tmp_path: Path) -> None:

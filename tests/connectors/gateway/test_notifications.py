@@ -165,12 +165,26 @@ def test_body_beyond_256_kib_is_413_with_and_without_a_length(gateway: Gateway) 
 
 
 def test_repeat_is_200_with_the_original_id(gateway: Gateway) -> None:
-    for event in (like(), like(idempotency_key=uuid4().hex), like(event_id=uuid4().hex)):
+    for reason, hours, event in (
+        ("content", 1, like()), ("key", 1, like(idempotency_key=uuid4().hex)),
+        ("event_id", 24, like(event_id=uuid4().hex)),
+    ):  # fmt: skip
         first, second = gateway.post(event), gateway.post(event)
         assert (first.status, second.status) == (202, 200)
         assert first.json["event_id"] == second.json["event_id"]
+        assert first.json.keys() == {"status", "event_id"}
+        assert (second.json["repeat_of"], second.json["reason"]) == (first.json["event_id"], reason)
+        assert abs(second.json["until"] - now_ms() - hours * 3_600_000) < 60_000
         stored = [one for one in gateway.values("events.p1") if one["target"] == event["target"]]
         assert len(stored) == 1, "a repeat leaves no trace"
+
+
+def test_a_repeat_by_content_is_told_also_under_another_event_id(gateway: Gateway) -> None:
+    event = like(event_id=uuid4().hex)
+    gateway.post(event)
+    again = gateway.post({**event, "event_id": uuid4().hex})
+    assert (again.status, again.json["repeat_of"], again.json["reason"]) == (200, event["event_id"], "content")
+    assert again.json["event_id"] == event["event_id"]
 
 
 def test_another_body_under_a_key_is_409_with_the_original_id(gateway: Gateway) -> None:
@@ -343,10 +357,11 @@ def test_progress_counts_outcomes_and_is_the_senders_own(gateway: Gateway) -> No
     event_id = gateway.post(like()).json["event_id"]
     path = f"/v1/notifications/{event_id}"
     assert gateway.get(path).json == {
-        "event_id": event_id, "state": "accepted", "deliver_at": None, "recipients": 0, "outcomes": {},
+        "event_id": event_id, "state": "accepted", "deliver_at": None, "audience": "the target", "recipients": 0,
+        "outcomes": {}, "deliveries": {},
     }  # fmt: skip
     (gateway.directory / "progress.json").write_bytes(msgspec.json.encode({event_id: {"EMITTED": 2, "INBOX": 1}}))
-    assert gateway.get(path).json["recipients"] == 3
+    assert (gateway.get(path).json["recipients"], gateway.get(path).json["state"]) == (3, "decided")
     assert gateway.get(path, key="key-other").status == 404
     assert gateway.get("/v1/notifications/unknown").status == 404
 

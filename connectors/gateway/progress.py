@@ -1,0 +1,88 @@
+"""`GET /v1/notifications/{event_id}`: how far an event is, as the ledger says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
+
+from connectors.gateway.answers import EventProgress
+from connectors.gateway.auth import Principal
+from connectors.gateway.http import ApiRequest, ApiResponse, json_response
+from connectors.gateway.idempotency import AdmissionStore, Known
+from connectors.gateway.problems import ProblemError, retry_later
+from state.ledger import EventCounts
+from state.model.errors import StoreUnavailableError
+
+_WAITING = ("HELD", "AGGREGATING")
+_AUDIENCES: Mapping[str, str] = {
+    "DIRECT": "the target",
+    "FOLLOWERS": "who followed the actor at its place in the log",
+    "SEGMENT": "the members of the segment as last defined before its place in the log",
+    "BROADCAST": "everyone whom a preference or an address has named; not users known only as followers or members",
+}
+
+
+class ProgressReader(Protocol):
+    """Who counts what became of an event (the ledger)."""
+
+    def progress(self, event_id: str) -> EventCounts:
+        """May block on the disk."""
+        ...
+
+
+class Progress:
+    """Answers for the events that a sender posted."""
+
+    def __init__(self, store: AdmissionStore, reader: ProgressReader | None, *, clock: Callable[[], int]) -> None:
+        """Without a reader nothing is counted."""
+        self._store, self._reader, self._clock = store, reader, clock
+
+    async def get(self, request: ApiRequest) -> ApiResponse:
+        """How far an event of this sender is, while its event_id is remembered."""
+        event_id, now_ms = request.parameters["event_id"], self._clock()
+        known = await find(self._store, event_id, request.caller(), now_ms)
+        counts = await asyncio.to_thread(self._reader.progress, event_id) if self._reader else EventCounts()
+        return json_response(
+            200,
+            EventProgress(
+                event_id=known.event_id,
+                state=state_of(known, counts, now_ms),
+                deliver_at=known.kept_until_ms or None,
+                audience=_AUDIENCES.get(known.fan_out_type),
+                recipients=sum(counts.outcomes.values()),
+                outcomes=dict(counts.outcomes),
+                deliveries=dict(counts.deliveries),
+            ),
+        )
+
+
+State = Literal["pending", "kept", "accepted", "waiting", "decided", "delivered", "failed"]
+
+
+def state_of(known: Known, counts: EventCounts, now_ms: int) -> State:
+    """The furthest that is true of the whole event."""
+    if not counts.outcomes:
+        if known.kept_until_ms > now_ms:
+            return "kept"
+        return "accepted" if known.committed else "pending"
+    if any(name in counts.outcomes for name in _WAITING):
+        return "waiting"
+    expected = counts.handed_out + counts.deliveries.get("FELL_BACK", 0)
+    if not expected or sum(counts.deliveries.values()) < expected:
+        return "decided"
+    return "delivered" if counts.deliveries.get("DELIVERED") else "failed"
+
+
+async def find(store: AdmissionStore, event_id: str, caller: Principal, now_ms: int) -> Known:
+    """What is known of an event of this sender.
+
+    :raises ProblemError: 404 if it is not known or another's; 503 if the store is down.
+    """
+    try:
+        known = await store.known(event_id, now_ms)
+    except StoreUnavailableError as error:
+        raise retry_later(503, "the admission store does not answer; ask again", 1000) from error
+    if known is None or known.sender_id != caller.name:
+        raise ProblemError(404, "no such event of this sender is remembered")
+    return known
