@@ -18,7 +18,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -113,7 +112,7 @@ def stopped_by(switches: frozenset[tuple[str, str]], scope: Scope) -> tuple[str,
 class ControlWatcher:
     """Follows `control` in a daemon thread; `stopped` answers from memory and may be called by any thread.
 
-    While the log cannot be read the last known switches stay in force and `stale_for` grows.
+    While the log cannot be read the last known switches stay in force.
     """
 
     def __init__(self, log: Log, *, process: str, run_dir: Path | None) -> None:
@@ -149,10 +148,6 @@ class ControlWatcher:
     def stopped(self, scope: Scope) -> tuple[str, str] | None:
         """The switch that forbids this send, or None."""
         return stopped_by(self._switches, scope)
-
-    def stale_for(self) -> timedelta:
-        """How long ago the log was last read with success."""
-        return self._follower.stale_for()
 
     def close(self) -> None:
         """End the thread, take the report back and free the reader; a second call does nothing."""

@@ -37,8 +37,6 @@ from state.model.errors import StateError
 from state.model.keys import KEY_GROUPS, groups_of_partition
 from state.model.registry import Registry
 
-OWN_OFFSETS = True
-"""The checkpoint holds the offsets; Bytewax's recovery store is not needed (and does no harm)."""
 DIRECTORY = Path("state") / "decide"
 OUTPUT_TOPICS = ("ledger", "inbox", "dead_letters", *(deliver_topic(channel) for channel in SENT_CHANNELS))
 _DRAIN_WITHIN = timedelta(seconds=5)

@@ -33,8 +33,6 @@ from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
 from state.deliver.store import read_start
 from state.model.group_keys import GROUP_KEYS
 
-OWN_OFFSETS = True
-"""Tells who runs the flow that it needs no recovery store."""
 TOPICS = tuple(deliver_topic(channel) for channel in SENT_CHANNELS)
 
 

@@ -34,8 +34,6 @@ from flows.steps.inbox import HousekeepingOptions, InboxParts, InboxSink
 from state.disk.exports import ExportedOffset
 from state.disk.poison import PoisonJournal
 
-OWN_OFFSETS = True
-"""Tells who runs the flow that it needs no recovery store."""
 TOPIC = "inbox"
 DIRECTORY = Path("state") / "inbox"
 """Where the stores lie under the data directory: one directory per partition."""

@@ -27,8 +27,6 @@ from state.disk.lock import StateLock
 from state.disk.poison import PoisonJournal
 from state.schedule.store import ScheduleStore
 
-OWN_OFFSETS = True
-"""The checkpoint holds the offset; Bytewax's recovery store is not needed (and does no harm)."""
 DIRECTORY = Path("state") / "schedule"
 OUTPUT_TOPICS = ("schedule", *EVENT_TOPICS.values(), "dead_letters")
 

@@ -31,8 +31,6 @@ from state.disk.lock import StateLock
 from state.disk.poison import PoisonJournal
 from state.sequence.store import SequenceStore
 
-OWN_OFFSETS = True
-"""The checkpoint holds the offsets; Bytewax's recovery store is not needed (and does no harm)."""
 DIRECTORY = Path("state") / "sequence"
 OUTPUT_TOPICS = ("work", "followers", "dead_letters")
 

@@ -29,8 +29,6 @@ from flows.process.open import clock_ms, log_opener
 from flows.steps.track import ArchivedTopic, PartOptions, TrackParts, TrackSink
 from state.model.errors import StateDamagedError
 
-OWN_OFFSETS = True
-"""Tells who runs the flow that it needs no recovery store."""
 ARCHIVE = Path("archive")
 """Where the archive lies under the data directory: one directory per topic, below it one per partition."""
 DIRECTORY = ARCHIVE / "ledger"

@@ -32,8 +32,6 @@ from flows.steps.transactional.strategy import TOPIC, DecisionRules, Transaction
 from state.model.group_keys import GROUP_KEYS
 from state.transactional.store import read_start
 
-OWN_OFFSETS = True
-"""Tells who runs the flow that it needs no recovery store."""
 OUTPUT_TOPICS = ("ledger", "inbox", "endpoints", "dead_letters")
 _TICK = timedelta(milliseconds=250)
 OPEN_MAX = 20_000

@@ -6,7 +6,6 @@ outcome. An intent without an answer at a restart is the only ambiguity: the pro
 sends it again with the same provider-side id, P1 and P2 end as UNKNOWN.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -68,14 +67,6 @@ class DeliveryHistory:
 def answer_text(record: Attempt) -> str:
     """An answer as the ledger tells it: the result and, where there is one, the detail."""
     return f"{record.result}: {record.detail}" if record.detail else str(record.result)
-
-
-def fold(records: Iterable[Attempt]) -> dict[str, DeliveryHistory]:
-    """What the records say, by delivery key."""
-    histories: dict[str, DeliveryHistory] = {}
-    for record in records:
-        histories.setdefault(record.key, DeliveryHistory()).apply(record)
-    return histories
 
 
 Resume = Literal["over", "unknown", "send", "wait", "spent"]

@@ -58,9 +58,9 @@ class RetryShare:
     late takes no place. Where the clock steps back, the bucket goes on filling from there.
     """
 
-    def __init__(self, rate_per_s: float, *, burst_s: float = 1.0) -> None:
+    def __init__(self, rate_per_s: float) -> None:
         self._per_ms = rate_per_s / 2 / 1000
-        self._size = max(1.0, self._per_ms * 1000 * burst_s)
+        self._size = max(1.0, self._per_ms * 1000)
         self._level = self._size
         self._at = 0
 

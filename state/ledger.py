@@ -31,7 +31,6 @@ from state.model.errors import MalformedRecordError
 from state.model.keys import key_group
 
 TERMINAL_DECISIONS = ("EMITTED", "MERGED", "INBOX", "SUPPRESSED", "EXPIRED", "SHED")
-PENDING_DECISIONS = ("HELD", "AGGREGATING")
 TERMINAL_DELIVERIES = ("DELIVERED", "DEAD_LETTER", "EXPIRED", "SUPPRESSED", "SHED", "FELL_BACK", "UNKNOWN")
 
 pc: Any = pyarrow.compute  # its stubs refuse chunked arrays of text beside scalars

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Self
@@ -22,8 +21,8 @@ Positions = Mapping[tuple[str, int], int]
 class LogFollower:
     """Hands every record to `take` and then tells `moved` how far it got; both are called by one thread at a time.
 
-    While the log cannot be read what was taken stays and `stale_for` grows. Whatever is raised, the thread goes on:
-    a process without it would act on what is no longer true.
+    While the log cannot be read what was taken stays. Whatever is raised, the thread goes on: a process without it
+    would act on what is no longer true.
     """
 
     def __init__(
@@ -40,7 +39,6 @@ class LogFollower:
         self._log, self._places, self._take, self._moved = log, list(places), take, moved
         self._name, self._since_ms = name, since_ms
         self._positions: dict[tuple[str, int], int] = {}
-        self._fresh_at = time.monotonic()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=name, daemon=True)
         self._reader: Reader | None = None
@@ -60,10 +58,6 @@ class LogFollower:
         self._moved(self._positions)
         self._thread.start()
         return self
-
-    def stale_for(self) -> timedelta:
-        """How long ago the log was last read with success."""
-        return timedelta(seconds=time.monotonic() - self._fresh_at)
 
     def close(self) -> None:
         """End the thread and free the reader; a second call does nothing."""
@@ -98,7 +92,6 @@ class LogFollower:
             self._moved(self._positions)
 
     def _took(self, records: Sequence[Record], reader: Reader) -> None:
-        self._fresh_at = time.monotonic()
         self._take(records)
         self._positions = reader.position()
 

@@ -22,7 +22,10 @@ from itertools import islice
 from connectors.log.interface import Log, NewRecord
 from state.model.errors import LogError, LogUnavailableError
 
-_NOW = timedelta()
+QUEUE_MAX = 65_536
+"""Records that wait; a caller who exceeds it is refused at once."""
+_RECORDS_MAX = 4096
+"""Of one append, unless a single caller brings more."""
 _WHILE_DOWN = timedelta(seconds=1)
 """How long a caller waits when the log does not seem to answer."""
 
@@ -39,24 +42,12 @@ class _AppendCall:
 class GroupAppender:
     """Appends for the coroutines of any number of event loops through one thread."""
 
-    def __init__(
-        self,
-        log: Log,
-        max_wait: timedelta = _NOW,
-        max_records: int = 4096,
-        *,
-        queue_max: int = 65_536,
-        down_after: timedelta | None = None,
-    ) -> None:
+    def __init__(self, log: Log, *, down_after: timedelta | None = None) -> None:
         """Use the log, which stays the caller's to close.
 
-        `max_wait`: how long the first caller of a group waits for company. Default: not at all.
-        `max_records`: the most records of one append, unless a single caller brings more. Default: 4096.
-        `queue_max`: the most records that wait; a caller who exceeds it is refused at once. Default: 65 536.
         `down_after`: an append under way for longer says that the log does not answer. Default: nothing says so.
         """
-        self._log, self._max_wait_s, self._max_records = log, max_wait.total_seconds(), max_records
-        self._queue_max, self._down_after = queue_max, down_after
+        self._log, self._down_after = log, down_after
         self._calls: deque[_AppendCall] = deque()
         self._queued = 0
         self._open = True
@@ -79,7 +70,7 @@ class GroupAppender:
         loop = asyncio.get_running_loop()
         call = _AppendCall(records, loop, loop.create_future())
         with self._changed:
-            if not self._open or (self._queued and self._queued + len(records) > self._queue_max):
+            if not self._open or (self._queued and self._queued + len(records) > QUEUE_MAX):
                 raise LogUnavailableError(f"{self._queued} records wait for the log; the queue takes no more")
             self._calls.append(call)
             self._queued += len(records)
@@ -122,11 +113,9 @@ class GroupAppender:
         """Wait for calls and take a group of them; empty when closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._calls or not self._open)
-            if self._max_wait_s and self._open:
-                self._changed.wait_for(lambda: self._queued >= self._max_records or not self._open, self._max_wait_s)
             group: list[_AppendCall] = []
             size = 0
-            while self._calls and (not group or size + len(self._calls[0].records) <= self._max_records):
+            while self._calls and (not group or size + len(self._calls[0].records) <= _RECORDS_MAX):
                 group.append(self._calls.popleft())
                 size += len(group[-1].records)
             self._queued -= size

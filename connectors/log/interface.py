@@ -159,10 +159,6 @@ class Reader(Protocol):
         """Go on at this offset."""
         ...
 
-    def lag(self) -> dict[tuple[str, int], int]:
-        """Give the distance from the next offset to the end for every partition."""
-        ...
-
     def close(self) -> None:
         """Free the cursor."""
         ...

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
@@ -29,30 +28,20 @@ def keyed(record: NewRecord) -> tuple[str, NewRecord]:
 class LogSink(FixedPartitionedSink[NewRecord | list[NewRecord], None]):
     """Appends records, or lists of them, that come as (key, record) with the key of `sink_key`.
 
-    All records of one partition pass through one of `lanes` sink partitions, so their order is that of arrival there; a
-    list must hold records of one partition, or of partitions whose order does not matter. The records of a call are
-    in the log when it returns; with a `linger`, at the latest by a call after that time, by the end of the epoch, or
-    when `buffer_max` records wait. A failed append raises and ends the flow: nothing is skipped, the epoch stays open.
+    All records of one partition pass through one lane, so their order is that of arrival there; a list must hold
+    records of one partition, or of partitions whose order does not matter. The records of a call are in the log when it
+    returns. A failed append raises and ends the flow: nothing is skipped, the epoch stays open.
     """
 
-    def __init__(
-        self,
-        open_log: Callable[[], Log],
-        topics: Sequence[str],
-        *,
-        lanes: int | None = None,
-        linger: timedelta = timedelta(),
-        buffer_max: int = 4096,
-    ) -> None:
-        """Describe the sink. `lanes` must never shrink for a recovery store; default: the widest topic's partitions."""
-        self._shared, self._lanes = SharedLog(open_log), lanes
-        self._linger, self._buffer_max = linger, buffer_max
+    def __init__(self, open_log: Callable[[], Log], topics: Sequence[str]) -> None:
+        """Describe the sink; it has as many lanes as the widest topic has partitions."""
+        self._shared = SharedLog(open_log)
         self._partitions = Partitions(self._shared, topics)
         self._lane_of: dict[str, int] = {}
 
     def list_parts(self) -> list[str]:
         """Name the lanes."""
-        return [f"lane{number:03}" for number in range(self._lanes or self._partitions.most())]
+        return [f"lane{number:03}" for number in range(self._partitions.most())]
 
     def part_fn(self, item_key: str) -> int:
         """Partition n goes to lane n modulo the lanes; topics with one partition are spread by name."""
@@ -64,38 +53,28 @@ class LogSink(FixedPartitionedSink[NewRecord | list[NewRecord], None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _SinkPartition:
         """Open the process's log for the lane."""
-        return _SinkPartition(self._shared, self._linger, self._buffer_max)
+        return _SinkPartition(self._shared)
 
 
 class _SinkPartition(StatefulSinkPartition[NewRecord | list[NewRecord], None]):
     """One lane."""
 
-    def __init__(self, shared: SharedLog, linger: timedelta, buffer_max: int) -> None:
+    def __init__(self, shared: SharedLog) -> None:
         self._shared, self._destination = shared, shared.acquire()
-        self._linger, self._buffer_max = linger, buffer_max
-        self._buffer: list[NewRecord] = []
-        self._oldest_at: datetime | None = None
 
     def write_batch(self, values: list[NewRecord | list[NewRecord]]) -> None:
+        records: list[NewRecord] = []
         for value in values:
             if isinstance(value, list):
-                self._buffer.extend(value)
+                records.extend(value)
             else:
-                self._buffer.append(value)
-        now = datetime.now(UTC)
-        self._oldest_at = self._oldest_at or now
-        if len(self._buffer) >= self._buffer_max or now - self._oldest_at >= self._linger:
-            self._flush()
+                records.append(value)
+        if records:
+            with logged("sink"):
+                self._destination.append(records)
 
     def snapshot(self) -> None:
-        self._flush()
+        """Everything was appended by `write_batch`."""
 
     def close(self) -> None:
         self._shared.release()
-
-    def _flush(self) -> None:
-        if self._buffer:
-            with logged("sink"):
-                self._destination.append(self._buffer)
-            self._buffer = []
-        self._oldest_at = None

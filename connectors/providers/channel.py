@@ -67,7 +67,6 @@ class Rejected:
     """The provider will never take this message for this address."""
 
     reason: str
-    permanent: bool = True
     token_gone: int | None = None
     """The address is dead as of this time (milliseconds): retire it unless it was registered later."""
 

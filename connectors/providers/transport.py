@@ -73,14 +73,12 @@ class Transport(Protocol):
 class WreqTransport:
     """HTTP over `wreq`: one origin, connections kept open, no redirects, no proxy from the environment."""
 
-    def __init__(
-        self, origin: str, *, http2: bool, connect_timeout: timedelta, ca_file: Path | None = None, threads: int = 1
-    ) -> None:
+    def __init__(self, origin: str, *, http2: bool, connect_timeout: timedelta, ca_file: Path | None = None) -> None:
         self._origin = origin.rstrip("/")
         options: dict[str, Any] = {
             "connect_timeout": connect_timeout,
             "no_proxy": True,
-            "runtime": wreq.Runtime(workers=threads, thread_name="carillon-http"),
+            "runtime": wreq.Runtime(workers=1, thread_name="carillon-http"),
         }
         if http2:
             options["http2_only"] = True

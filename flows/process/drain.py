@@ -27,10 +27,5 @@ def install_drain() -> Callable[[], bool]:
     return _asked.is_set
 
 
-def request_drain() -> None:
-    """Ask as a signal would; for a process that learns in another way that it must stop."""
-    _asked.set()
-
-
 def _ask(_signal: int, _frame: FrameType | None) -> None:
     _asked.set()

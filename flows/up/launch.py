@@ -9,9 +9,9 @@ same, also for a stopped process. Every second a byte goes into the socket that 
 (`flows.process.liveness`); silence means that the process hangs (`flows.up.processes`).
 
 One flow may run as several such processes: `BYTEWAX_PROCESS_ID` and `BYTEWAX_ADDRESSES` tell each which it is
-(`flows.process.cluster`). A flow runs with epochs of `lanes.epoch`. Its recovery store is `DIR/state/recovery/<flow>`,
-made when it is missing; a flow that keeps its own offsets says `OWN_OFFSETS = True` in its module and gets none. When
-one flow fails, the process ends with 1: a restart resumes all of its flows at their last complete epoch.
+(`flows.process.cluster`). A flow runs with epochs of `lanes.epoch`, and without a recovery store of Bytewax: each keeps
+its own offsets. When one flow fails, the process ends with 1: a restart resumes all of its flows at their last complete
+epoch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -67,7 +66,7 @@ def _wait_for_end() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta, ready: Callable[[], None]) -> int:
+def run_flows(names: Sequence[str], *, epoch: timedelta, ready: Callable[[], None]) -> int:
     """Run the flows until all are drained, calling `ready` once they run; gives the exit code."""
     from flows.process.collector import settle_collector
     from flows.process.drain import install_drain
@@ -77,7 +76,7 @@ def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta, ready: 
     results: list[BaseException | None] = []
     threads = []
     for name, module in zip(names, modules, strict=True):
-        run = _runner(name, module, data_dir / "state" / "recovery" / name, epoch)
+        run = _runner(name, module, epoch)
         threads.append(threading.Thread(target=_guarded, args=(name, run, stopping, results), name=name, daemon=True))
     settle_collector()
     for thread in threads:
@@ -91,9 +90,8 @@ def run_flows(names: Sequence[str], *, data_dir: Path, epoch: timedelta, ready: 
     return 0
 
 
-def _runner(name: str, module: Any, recovery: Path, epoch: timedelta) -> Callable[[], None]:
+def _runner(name: str, module: Any, epoch: timedelta) -> Callable[[], None]:
     from bytewax._bytewax import cli_main
-    from bytewax.recovery import RecoveryConfig, init_db_dir
 
     from flows.config.settings import cluster_variables
     from flows.process.cluster import cluster_place
@@ -101,12 +99,6 @@ def _runner(name: str, module: Any, recovery: Path, epoch: timedelta) -> Callabl
 
     flow = module.build()
     watch_sources(flow, partial(LIVENESS.asks, name))
-    config = None
-    if not getattr(module, "OWN_OFFSETS", False):
-        if not any(recovery.glob("part-*.sqlite3")):
-            recovery.mkdir(parents=True, exist_ok=True)
-            init_db_dir(recovery, 1)
-        config = RecoveryConfig(str(recovery), backup_interval=timedelta())
     addresses = cluster_variables().get("BYTEWAX_ADDRESSES")
     place = cluster_place()
     return lambda: cli_main(
@@ -115,7 +107,6 @@ def _runner(name: str, module: Any, recovery: Path, epoch: timedelta) -> Callabl
         process_id=place.process if addresses else None,
         addresses=addresses.split(";") if addresses else None,
         epoch_interval=epoch,
-        recovery_config=config,
     )
 
 
@@ -152,8 +143,7 @@ def main(arguments: Sequence[str]) -> int:
     from flows.process.run_files import mark_ready
 
     settings = load_settings()
-    epoch = settings.lanes.epoch
-    return run_flows(rest, data_dir=settings.data_dir, epoch=epoch, ready=lambda: mark_ready(settings.data_dir, name))
+    return run_flows(rest, epoch=settings.lanes.epoch, ready=lambda: mark_ready(settings.data_dir, name))
 
 
 if __name__ == "__main__":

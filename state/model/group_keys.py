@@ -24,8 +24,3 @@ _SUFFIXES = (
 # fmt: on
 
 GROUP_KEYS: tuple[str, ...] = tuple(f"{group}.{suffix}" for group, suffix in enumerate(_SUFFIXES))
-
-
-def group_of_key(key: str) -> int:
-    """The group that a spelling names."""
-    return int(key.partition(".")[0])

@@ -8,9 +8,6 @@ from state.model.delivery import ChannelAddresses
 from state.model.event import Event
 from state.model.preference import QuietHours
 
-TERMINAL = frozenset({"EMITTED", "MERGED", "INBOX", "SUPPRESSED", "EXPIRED", "SHED"})
-PENDING = frozenset({"HELD", "AGGREGATING"})
-
 
 class Decision(msgspec.Struct, kw_only=True):
     """The last change of outcome for one (event, user); times in ms UTC, `cap_*` counted emissions before."""

@@ -17,10 +17,10 @@ import orjson
 import pytest
 from helpers.flow_bench import decided_in_one_go
 from helpers.flow_processes import FlowProcesses
+from helpers.memory_inbox import MemoryInboxStore
 from helpers.sandbox_process import Sandbox, running_sandbox
 from helpers.waiting import wait_for
 
-from connectors.inbox.memory import MemoryInboxStore
 from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log import NewRecord, Record
 from connectors.log.embedded.log import EmbeddedLog

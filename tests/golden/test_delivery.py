@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from helpers.histories import fold
 from helpers.places import GOLDEN
 
 from connectors.log.interface import NewRecord
@@ -14,7 +15,6 @@ from connectors.providers.email.message import message_id
 from connectors.providers.push.apns import apns_id
 from connectors.providers.sms.twilio import message_key
 from flows.steps.transactional.outputs import pack_records, unpack_records
-from operators.attempts import fold
 from state.deliver.store import LaneCommit, SendingStore, key_digest
 from state.model.delivery import decode_attempt, decode_to_deliver, delivery_key
 from state.transactional.store import StoredDecision, StoredSetting, TransactionalStore

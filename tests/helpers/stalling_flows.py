@@ -100,7 +100,7 @@ _HANDLERS = {"idle": _idle, "stuck": _stuck, "long": _long, "slow": _slow}
 
 def _module(name: str, directory: Path) -> str:
     module = ModuleType(f"flows.test_{name}")
-    vars(module).update(build=lambda: build(name, directory), OWN_OFFSETS=True)
+    vars(module).update(build=lambda: build(name, directory))
     sys.modules[module.__name__] = module
     return module.__name__.removeprefix("flows.")
 
@@ -109,5 +109,5 @@ if __name__ == "__main__":
     end_with_parent()
     directory, *names = sys.argv[1:]
     modules = [_module(name, Path(directory)) for name in names]
-    code = run_flows(modules, data_dir=Path(directory), epoch=_EPOCH, ready=lambda: print("runs", flush=True))
+    code = run_flows(modules, epoch=_EPOCH, ready=lambda: print("runs", flush=True))
     os._exit(code)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from helpers.histories import fold
 
-from operators.attempts import DeliveryHistory, fold, resume
+from operators.attempts import DeliveryHistory, resume
 from state.disk.poison import STARTS_MAX
 from state.model.delivery import Attempt
 

@@ -52,10 +52,6 @@ class EmbeddedReader:
         cursor.seek(offset)
         self._ready[cursor.place] = cursor
 
-    def lag(self) -> dict[tuple[str, int], int]:
-        """Give the distance to the end for every partition."""
-        return {place: max(0, cursor.file.bounds()[1] - cursor.position) for place, cursor in self._cursors.items()}
-
     def close(self) -> None:
         """Take the doorbell down and close the files."""
         self._bell.close()

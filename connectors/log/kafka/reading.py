@@ -93,11 +93,6 @@ class KafkaReader:
         self._position[topic, partition] = offset
         self._assign()
 
-    def lag(self) -> dict[Place, int]:
-        """Give the distance to the end for every partition."""
-        ends = self._end_offsets(list(self._position))
-        return {place: max(0, ends[place] - offset) for place, offset in self._position.items()}
-
     def close(self) -> None:
         """Close the consumer."""
         self._consumer.close()

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from helpers.memory_inbox import MemoryInboxStore
 
 from connectors.inbox.interface import InboxReader, InboxStore, RowPosition
-from connectors.inbox.memory import MemoryInboxStore
 from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path, stored_offset
 from operators.inbox import InboxConfig
 from operators.inbox_shard import InboxShard, ShardConfig
@@ -211,7 +211,7 @@ import sys
 from pathlib import Path
 from connectors.inbox.rocksdb import RocksInboxStore, shard_path
 from operators.inbox_shard import InboxShard
-from state.inbox.operations import Operation, Sequence
+from state.inbox.operations import Operation, OutputHeader
 from state.model.keys import key_group
 store = RocksInboxStore(shard_path(Path(sys.argv[1]), 0))
 shard = InboxShard(store.load, store.marks(), store.totals())
@@ -220,7 +220,7 @@ while True:
     for _ in range(20):
         user = f"u{number % 50}"
         op = Operation(op="add", user=user, type="reply", object=None, event_id=f"e{number}", at=number, place=number)
-        shard.apply(Sequence("d", key_group(user), number, 0), [op])
+        shard.apply(OutputHeader("d", key_group(user), number, 0), [op])
         number += 1
     store.commit(shard.take_commit(number))
     shard.committed()

@@ -11,10 +11,9 @@ import pytest
 from helpers.log_harness import Harness, read_all, values
 
 from connectors.log.embedded.log import EmbeddedLog
-from connectors.log.grouped import GroupAppender
-from connectors.log.interface import Log, NewRecord, TopicSpec
-from connectors.log.open import open_log
-from state.model.errors import ConfigurationError, LogError, LogUnavailableError, UnknownTopicError
+from connectors.log.grouped import QUEUE_MAX, GroupAppender
+from connectors.log.interface import NewRecord, TopicSpec
+from state.model.errors import LogError, LogUnavailableError, UnknownTopicError
 
 
 class Counting(EmbeddedLog):
@@ -47,7 +46,7 @@ def topic(log: Counting, tmp_path: Path) -> str:
 
 @pytest.fixture
 def group(log: Counting) -> Iterator[GroupAppender]:
-    appender = GroupAppender(log, max_records=50, queue_max=1000)
+    appender = GroupAppender(log)
     yield appender
     if log.gate:
         log.gate.set()
@@ -146,17 +145,19 @@ def test_an_append_that_takes_long_refuses_others_only_where_asked(log: Counting
 
 
 def test_a_full_queue_refuses_at_once(log: Counting, topic: str, group: GroupAppender) -> None:
+    many = QUEUE_MAX // 10 + 1
+
     async def flood() -> list[object]:
         log.gate = threading.Event()
-        calls = [asyncio.ensure_future(group.append([NewRecord(topic, 0, b"", b"x")] * 100)) for _ in range(20)]
+        calls = [asyncio.ensure_future(group.append([NewRecord(topic, 0, b"", b"x")] * many)) for _ in range(20)]
         await asyncio.sleep(0.1)
         refused = [call for call in calls if call.done()]
-        assert 9 <= len(refused) <= 10
+        assert 10 <= len(refused) <= 11
         log.gate.set()
         return await asyncio.gather(*calls, return_exceptions=True)
 
     answers = asyncio.run(flood())
-    assert sum(isinstance(answer, LogUnavailableError) for answer in answers) == 20 - log.end_offset(topic, 0) // 100
+    assert sum(isinstance(answer, LogUnavailableError) for answer in answers) == 20 - log.end_offset(topic, 0) // many
 
 
 def test_a_cancelled_caller_disturbs_nobody(log: Counting, topic: str, group: GroupAppender) -> None:
@@ -173,28 +174,23 @@ def test_a_cancelled_caller_disturbs_nobody(log: Counting, topic: str, group: Gr
 
 
 def test_closing_stores_what_waits_and_refuses_the_rest(log: Counting, topic: str) -> None:
-    appender = GroupAppender(log, max_wait=timedelta(seconds=30))
+    appender = GroupAppender(log)
 
     async def scenario() -> None:
+        log.gate = threading.Event()
+        under_way = asyncio.ensure_future(appender.append([NewRecord(topic, 0, b"", b"x")]))
+        await asyncio.sleep(0.05)
         waiting = asyncio.ensure_future(appender.append([NewRecord(topic, 0, b"", b"x")]))
         await asyncio.sleep(0.05)
-        assert not waiting.done(), "the first caller waits for company"
-        await asyncio.to_thread(appender.close)
-        assert await waiting == [0]
+        closing = asyncio.ensure_future(asyncio.to_thread(appender.close))
+        await asyncio.sleep(0.05)
         with pytest.raises(LogUnavailableError):
             await appender.append([NewRecord(topic, 0, b"", b"y")])
+        log.gate.set()
+        await closing
+        assert (await under_way, await waiting) == ([0], [1])
 
     asyncio.run(scenario())
-
-
-def test_the_configuration_names_the_log(tmp_path: Path) -> None:
-    opened: Log = open_log("embedded", directory=tmp_path, bootstrap=None, clock=lambda: 1234, sync_full=True)
-    topic = Harness("embedded", str(tmp_path)).topic(opened)
-    opened.append([NewRecord(topic, 0, b"", b"x")])
-    assert read_all(opened, topic)[0].timestamp_ms == 1234
-    opened.close()
-    with pytest.raises(ConfigurationError):
-        open_log("kafka", directory=tmp_path, bootstrap=None, clock=lambda: 0)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "a b", "ä"])

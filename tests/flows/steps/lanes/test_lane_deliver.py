@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from helpers.feeding import System, now_ms, token
+from helpers.histories import fold
 from helpers.lanes_in_process import Provider, last_look, read, running_lanes
 from helpers.waiting import wait_for
 
@@ -19,7 +20,7 @@ from connectors.log.interface import NewRecord
 from connectors.providers.channel import Delivery, Failed, Result, Sent
 from flows.steps.deliver.redelivery import AttemptSearch
 from flows.steps.lanes.lane import Lane
-from operators.attempts import fold, resume
+from operators.attempts import resume
 from state.model.delivery import Attempt, decode_attempt
 from state.model.envelope import schema_of
 

@@ -1,4 +1,4 @@
-"""Inbox store in a dictionary, for a process that keeps nothing: laws of the one on RocksDB, except durability."""
+"""Inbox store in a dictionary: what the one on RocksDB must give, but for durability."""
 
 from itertools import islice
 
