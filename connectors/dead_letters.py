@@ -1,14 +1,19 @@
 """The topic `dead_letters` as an operator reads it: each letter once, with what was done about it; and the records that
 the letters are about, from the log or, where that has dropped them, from the archive.
+
+A delivery that ended as DEAD_LETTER because its address is gone raises no alarm, so no letter is written. An operator
+sees one all the same, made of its record on the ledger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from connectors.archive.ledger import TOPIC as LEDGER
+from connectors.archive.ledger import LedgerReader
 from connectors.archive.records import TopicRecords
 from connectors.log.interface import Log, Record
 from connectors.log.read_to_ends import stored_records
@@ -20,8 +25,10 @@ from state.model.dead_letter import (
     Source,
     decode_action,
     decode_letter,
+    failed_delivery_id,
     is_final,
 )
+from state.model.delivery import delivery_key
 from state.model.errors import MalformedRecordError, OffsetOutOfRangeError, UnknownTopicError
 
 TOPIC = "dead_letters"
@@ -62,17 +69,18 @@ class Found(NamedTuple):
 class DeadLetters:
     """Reads; the caller keeps the log open. Memory is that of the letters asked for."""
 
-    def __init__(self, log: Log, archive: Path | None) -> None:
-        """`archive` is `DIR/archive`, if there is one."""
-        self._log, self._archive = log, archive
+    def __init__(self, log: Log, archive: Path | None, *, deliveries_since_ms: int | None = None) -> None:
+        """`archive` is `DIR/archive`, if there is one; deliveries without a letter count from then on, None: never."""
+        self._log, self._archive, self._since_ms = log, archive, deliveries_since_ms
 
     def find(self, wanted: Callable[[DeadLetter], bool]) -> Found:
-        """The letters in the log that are wanted, by (time, id); one that was written twice comes once.
+        """The letters that are wanted, by (time, id); one that was written twice comes once.
 
         :raises LogError: the log cannot be read.
         """
         letters: dict[str, tuple[DeadLetter, int, int]] = {}
         actions: dict[str, list[DeadAction]] = {}
+        hashes: set[str] = set()
         unreadable = 0
         for partition in range(self._log.partitions(TOPIC)):
             for record in self._records(TOPIC, partition, self._log.begin_offset(TOPIC, partition)):
@@ -83,10 +91,30 @@ class DeadLetters:
                     continue
                 if isinstance(found, DeadAction):
                     actions.setdefault(found.id, []).append(found)
-                elif wanted(found):
+                    continue
+                hashes.add(found.id.rpartition("/")[2])
+                if wanted(found):
                     letters.setdefault(found.id, (found, record.partition, record.offset))
+        for made in self._unwritten(hashes):
+            if wanted(made):
+                letters[made.id] = made, made.source[1] % self._log.partitions(TOPIC), -1
         filed = [Filed(*letter, tuple(actions.get(name, ()))) for name, letter in letters.items()]
         return Found(sorted(filed, key=lambda each: (each.letter.at, each.letter.id)), unreadable)
+
+    def _unwritten(self, hashes: Container[str]) -> Iterator[DeadLetter]:
+        """What a letter about a delivery would say, where `hashes`, the ends of the letters' ids, have none."""
+        if self._since_ms is None or self._archive is None:
+            return
+        for row in LedgerReader(self._archive / LEDGER, self._log).undelivered(self._since_ms):
+            stage = "transactional" if row["source"] == "p" else "deliver"
+            key = delivery_key(row["emission_id"], row["user"], row["channel"], row["device"])
+            name = failed_delivery_id(stage, row["place"], key)
+            if name.rpartition("/")[2] not in hashes:
+                yield DeadLetter(
+                    id=name, source=row["place"], kind="failed", error=row["reason"] or "",
+                    event_id=row["first_event_id"], sender_id=row["sender_id"], type=row["type"], stage=stage,
+                    at=row["at"],
+                )  # fmt: skip
 
     def record(self, source: Source) -> Record | None:
         """The record at a place, or None where neither the log nor the archive holds it any more.
@@ -95,7 +123,8 @@ class DeadLetters:
         """
         topic, partition, offset = source
         try:
-            records = TopicRecords(topic, archive=self._archive, log=self._log)
+            raw = None if topic == LEDGER else self._archive  # which has the ledger in columns
+            records = TopicRecords(topic, archive=raw, log=self._log)
             for chunk in records.read(partition, offset, offset + 1):
                 for record in chunk:
                     return record

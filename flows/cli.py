@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,16 +16,16 @@ import typer
 
 from flows.commands.dead_letters_arguments import dead_letters_app
 from flows.commands.output import Output, complain
-from flows.commands.shared import Data, Json, Profile, existing_log, settings_beside, settings_in_force
+from flows.commands.shared import Data, Json, Profile, existing_log, named, settings_beside, settings_in_force
 from state.model.errors import CarillonError
 
 app = typer.Typer(
     name="carillon",
-    help="Notification delivery: who hears of an event, through which channel, when, and whether at all.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 topics_app = typer.Typer(no_args_is_help=True, help="The log's topics.")
 app.add_typer(topics_app, name="topics")
@@ -33,6 +34,21 @@ app.add_typer(dead_letters_app, name="dead-letters")
 
 if TYPE_CHECKING:
     from flows.commands.kill import ObeyedAfter
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"carillon {version('carillon')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_command(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Notification delivery: who hears of an event, through which channel, when, and whether at all."""
 
 
 @app.command("simulate")
@@ -95,8 +111,10 @@ def check_command(data: Data = None, as_json: Json = False) -> None:
 
 @app.command("ledger")
 def ledger_command(
-    event: Annotated[str | None, typer.Option(help="Records of this event and of what it led to.")] = None,
-    user: Annotated[str | None, typer.Option(help="Records of this user.")] = None,
+    event: Annotated[
+        str | None, typer.Option(callback=named, help="Records of this event and of what it led to.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(callback=named, help="Records of this user.")] = None,
     since: Annotated[str | None, typer.Option("--from", metavar="T", help="From this time on, ISO 8601 or ms.")] = None,
     until: Annotated[str | None, typer.Option("--to", metavar="T", help="Before this time.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Prove the three laws; exit 1 if one does not hold.")] = False,
@@ -124,8 +142,8 @@ def ledger_command(
 
 @app.command("explain")
 def explain_command(
-    event: Annotated[str, typer.Option(help="The event_id.")],
-    user: Annotated[str, typer.Option(help="The recipient.")],
+    event: Annotated[str, typer.Option(callback=named, help="The event_id.")],
+    user: Annotated[str, typer.Option(callback=named, help="The recipient.")],
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -224,7 +242,7 @@ def kill_command(
 
 @app.command("token")
 def token_command(
-    user: Annotated[str, typer.Argument(metavar="USER")], data: Data = None, as_json: Json = False
+    user: Annotated[str, typer.Argument(metavar="USER", callback=named)], data: Data = None, as_json: Json = False
 ) -> None:
     """Print a user's JWT for trying, signed with the development secret."""
     from flows.commands.token import development_token

@@ -96,6 +96,25 @@ class LedgerReader:
         deliveries = found.filter(pc.field("kind") == "delivery")
         return EventCounts(_by_outcome(decisions), pc.sum(found["deliveries"]).as_py() or 0, _by_outcome(deliveries))
 
+    def undelivered(self, since_ms: int) -> list[dict[str, Any]]:
+        """Deliveries that ended as DEAD_LETTER since then, with the place of the record and who sent the event."""
+        condition = (pc.field("kind") == "delivery") & (pc.field("outcome") == "DEAD_LETTER")
+        columns = list(dict.fromkeys([*_VERSION, *_KEY, "source", "reason", "at", "first_event_id", "type"]))
+        found = latest(self._scan(condition & (pc.field("time") >= since_ms), None, columns)).to_pylist()
+        decisions = (pc.field("kind") == "decision") & pc.field("event_id").isin(
+            [row["first_event_id"] for row in found]
+        )
+        senders = self._scan(decisions, None, ["event_id", "sender_id"]) if found else empty_table()
+        sender_of = dict(zip(senders["event_id"].to_pylist(), senders["sender_id"].to_pylist(), strict=True))
+        return [
+            row
+            | {
+                "sender_id": sender_of.get(row["first_event_id"]),
+                "place": (TOPIC, partition_of_group(row["key_group"], self._partitions), row["first_log_offset"]),
+            }
+            for row in found
+        ]
+
     def everything(self, columns: list[str]) -> pa.Table:
         """The last state of every key, in these columns and those that order states: what the laws are checked on."""
         return latest(self._scan(None, None, list(dict.fromkeys([*_VERSION, *_KEY, *columns]))))

@@ -109,7 +109,8 @@ def show_letter(letters: DeadLetters, letter_id: str, output: Output) -> bool:
     if not found:
         return False
     each, record = found[0], letters.record(found[0].letter.source)
-    told = _record(each) | {"letter": [each.partition, each.offset], "record": _about(record)}
+    place = None if each.offset < 0 else [each.partition, each.offset]
+    told = _record(each) | {"letter": place, "record": _about(record)}
     lines = [f"{name:10} {_plain(value)}" for name, value in told.items()]
     output.show(told, "\n".join([*lines, f"{'meaning':10} {_meaning(each.letter)}"]))
     return True

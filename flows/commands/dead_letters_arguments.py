@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands.output import Output, complain
-from flows.commands.shared import Data, Json, existing_log, settings_beside
+from flows.commands.shared import Data, Json, existing_log, named, settings_beside
 
 if TYPE_CHECKING:
     from connectors.dead_letters import DeadLetters
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 dead_letters_app = typer.Typer(help="What could not be handled: list it, show it, give it back or discard it.")
 
-Stage = Annotated[str | None, typer.Option("--stage", help="Only of this stage: sequence, decide, deliver, ...")]
-Sender = Annotated[str | None, typer.Option("--sender", metavar="ID", help="Only of this sender.")]
+Stage = Annotated[
+    str | None, typer.Option("--stage", callback=named, help="Only of this stage: sequence, decide, deliver, ...")
+]
+Sender = Annotated[str | None, typer.Option("--sender", metavar="ID", callback=named, help="Only of this sender.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="As `list` prints them.")]
 Done = Annotated[bool, typer.Option("--all", help="Also what was retried or discarded.")]
 Every = Annotated[bool, typer.Option("--all", help="Every open letter, of a --stage or --sender if named.")]
@@ -118,8 +121,10 @@ def _named(ids: list[str] | None, stage: str | None, sender: str | None, *, ever
 @contextmanager
 def _opened(data: Path | None) -> Iterator[tuple[Log, DeadLetters]]:
     from connectors.dead_letters import DeadLetters
+    from flows.process.open import clock_ms
     from flows.track import ARCHIVE
 
     settings = settings_beside(data)
+    since_ms = clock_ms() - settings.log.retention // timedelta(milliseconds=1)  # as long as the log keeps letters
     with existing_log(settings) as log:
-        yield log, DeadLetters(log, settings.data_dir / ARCHIVE)
+        yield log, DeadLetters(log, settings.data_dir / ARCHIVE, deliveries_since_ms=since_ms)

@@ -29,6 +29,13 @@ class Profile(Enum):
     KAFKA = "kafka"
 
 
+def named(value: str | None) -> str | None:
+    """An option that names something: a name that was forgotten in a script must not look like none at all."""
+    if value == "":
+        raise typer.BadParameter("is empty; name one, or leave it out")
+    return value
+
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Data directory. Default: carillon-data.")]
 

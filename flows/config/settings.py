@@ -314,11 +314,11 @@ def cluster_variables() -> dict[str, str]:
 def _file_table(file: Path | None, variables: Mapping[str, str]) -> dict[str, Any]:
     named = file or (Path(variables[CONFIG_VARIABLE]) if CONFIG_VARIABLE in variables else None)
     path = named or Path(FILE_NAME)
-    if named is None and not path.exists():
-        return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
+        if named is None and isinstance(error, FileNotFoundError) and not path.is_symlink():
+            return {}
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: is no TOML: {error}") from error

@@ -13,6 +13,7 @@ import orjson
 import pytest
 from helpers.flow_bench import PARTITIONS, Bench, user_in_group
 from helpers.places import ROOT
+from helpers.records import decision, delivery
 from typer.testing import CliRunner
 
 from connectors.log import NewRecord
@@ -205,6 +206,36 @@ def test_a_delivery_that_raised_or_killed_is_final_and_all_leaves_it_out(
     assert "final" in refused["reason"]
     plain = CliRunner().invoke(app, ["dead-letters", "show", poison.id, "--data", str(bench.directory)])
     assert "posts again" in plain.output
+
+
+def test_a_delivery_whose_address_is_gone_has_no_letter_and_is_listed_all_the_same(bench: Bench) -> None:
+    now = clock_ms()
+    gone = {"emission_id": "em1", "first_event_id": "e1", "reason": "Unregistered"}
+    bench.append(
+        decision("u1", "e1", "EMITTED", ("d", 5, 0), emission_id="em1", sender_id="shop", decided_at=now),
+        *[delivery("u1", outcome="DEAD_LETTER", device=device, at=now, **gone) for device in ("phone", "tablet")],
+        delivery("u1", outcome="DEAD_LETTER", device="old", at=now - 8 * 86_400_000, **gone),
+        delivery("u1", outcome="FELL_BACK", device="watch", at=now, **gone),
+    )
+    source = ("deliver.push", 5, 9)
+    written = DeadLetter(
+        id=failed_delivery_id("deliver", source, "em1/u1/push/tablet"), source=source, kind="failed",
+        error="Unregistered", event_id="e1", sender_id="shop", type="like", stage="deliver", at=now + 1,
+    )  # fmt: skip
+    bench.append(NewRecord("dead_letters", 1, b"u1", encode_letter(written), (("schema", b"dead/1+json"),)))
+    listed = asked(bench, "--sender", "shop")
+    made = listed[0]
+    assert [each["id"] for each in listed] == [made["id"], written.id], "each delivery once"
+    assert (made["status"], made["kind"], made["error"]) == ("final", "failed", "Unregistered")
+    assert (made["event_id"], made["type"], made["stage"], made["at"]) == ("e1", "like", "deliver", now)
+    assert asked(bench, "--sender", "other") == []
+    (shown,) = asked(bench, "show", made["id"])
+    assert (shown["letter"], shown["record"]["schema"]) == (None, "delivery/1+json")
+    (refused,) = asked(bench, "retry", made["id"], code=1)
+    assert "final" in refused["reason"]
+    asked(bench, "discard", made["id"])
+    assert [each["id"] for each in asked(bench)] == [written.id]
+    assert [each["status"] for each in asked(bench, "--all")] == ["discarded", "final"]
 
 
 def test_a_refusal_repeats_nothing_of_what_does_not_decode(bench: Bench) -> None:

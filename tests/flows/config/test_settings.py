@@ -190,3 +190,14 @@ def test_damaged_credentials_are_named(tmp_path: Path) -> None:
     (tmp_path / "credentials.json").write_text('{"keys": {}, "user_secret": "x"}')
     with pytest.raises(ConfigurationError, match="producer"):
         development_credentials(tmp_path)
+
+
+def test_a_broken_link_is_no_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(environment={}) == Settings()
+    file = tmp_path / "carillon.toml"
+    for target in (tmp_path / "gone.toml", file):  # nowhere, and in a circle
+        file.unlink(missing_ok=True)
+        file.symlink_to(target)
+        with pytest.raises(ConfigurationError, match=r"carillon\.toml: cannot be read"):
+            load_settings(environment={})
