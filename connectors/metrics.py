@@ -86,6 +86,11 @@ DELIVERY_SEND_SECONDS = Histogram(
     ["provider"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+VERDICTS = Counter(
+    "carillon_verdicts_total",
+    "Providers' word that an address is gone, by result: believed, or withheld: too many in an hour to be true",
+    ["provider", "result"],
+)
 DELIVERIES_IN_FLIGHT = Gauge("carillon_deliveries_in_flight", "Requests at a provider right now", ["provider"])
 DELIVERIES_OPEN = Gauge("carillon_deliveries_open", "Deliveries accepted and not ended, by lane", ["lane"])
 P0_ACCEPTED_TO_PROVIDER_SECONDS = Histogram(

@@ -15,6 +15,7 @@ from flows.process.cluster import cluster_place
 from flows.process.open import clock_ms
 from flows.process.place import hold, own_place
 from flows.steps.lanes.parts import LaneParts
+from flows.steps.lanes.verdicts import Verdicts
 from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.queue import ProviderBounds
@@ -48,6 +49,7 @@ def build_lane_parts(
         lanes=log.partitions(topics[0]) // classes,
         now_ms=clock_ms,
         run_ms=clock_ms(),
+        verdicts=Verdicts(settings.limits.brake()),
     )
     return open_log, parts
 

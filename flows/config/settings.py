@@ -28,6 +28,7 @@ from connectors.providers.push.apns import ApnsOptions
 from connectors.providers.sms.twilio import TwilioOptions
 from flows.config.options import EnvironmentText, load
 from flows.recovery.export import ExportOptions
+from operators.brake import BrakeConfig
 from state.model.errors import ConfigurationError
 from state.model.registry import Registry, load_registry
 from state.model.secret import Secret
@@ -127,6 +128,14 @@ class LimitOptions:
     """Devices of one user; the oldest goes (RULES 4). Default: 10."""
     keep_max: timedelta = timedelta(days=366)
     """How far ahead the `deliver_at` of an event may lie; beyond it is 400. Default: 366 days."""
+    gone_per_h: int = 50
+    """Addresses that the word of one provider ("gone") may retire in an hour, whatever their share. Default: 50."""
+    gone_share: float = 0.1
+    """Beyond that, only while such answers are no more than this part of the hour's. 1: always. Default: 0.1."""
+
+    def brake(self) -> BrakeConfig:
+        """How far a provider's verdicts on addresses are believed."""
+        return BrakeConfig(always=self.gone_per_h, share=self.gone_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +211,8 @@ class Settings:
         _validate_log(self.log)
         if not 1 <= self.processes.decide <= _DECIDE_MAX:
             raise ConfigurationError(f"processes.decide: must be from 1 to {_DECIDE_MAX}")
+        if self.limits.gone_per_h < 0 or not 0 <= self.limits.gone_share <= 1:
+            raise ConfigurationError("limits.gone_per_h: must be 0 or more; limits.gone_share: from 0 to 1")
         _validate_windows(self.log.retention, registry)
         _validate_exports(self.exports, self.log.retention)
         _validate_senders(self.senders)

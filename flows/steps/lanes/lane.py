@@ -110,7 +110,7 @@ class Lane:
         self._handler = RecordHandler(parts.station, poison, parts.log.partitions("dead_letters"))
         self._strategy = make(parts, number, poison)
         self._in_hand = self._strategy.in_hand
-        self._writer = LedgerWriter(parts.log, parts.run_ms, station=parts.station)
+        self._writer = LedgerWriter(parts)
         self._letters: list[NewRecord] = []
         self._forgot_at = parts.now_ms()
         self._in_hand.submit()

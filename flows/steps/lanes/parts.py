@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import Place
+from flows.steps.lanes.verdicts import Verdicts
 from flows.steps.sending.dispatcher import Dispatcher
 
 FILE_NAME = "lane.sqlite"
@@ -31,6 +32,8 @@ class LaneParts:
     now_ms: Callable[[], int]
     run_ms: int
     """When the process started: it orders its ledger records after those of the run before."""
+    verdicts: Verdicts = field(default_factory=Verdicts)
+    """Which addresses are retired."""
 
     def partitions(self, lane: int) -> range:
         """Those of a lane, in each topic and in `attempts`."""

@@ -7,13 +7,14 @@ again after a crash, with the same key and content, is above the mark: the ledge
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from connectors.log.interface import Log, NewRecord
+from connectors.log.interface import NewRecord
 from connectors.metrics import DEAD_LETTERS
-from flows.steps.sending.records import delivery_record, kind_of, verdict_of
+from flows.steps.lanes.parts import LaneParts
+from flows.steps.sending.records import delivery_record, kind_of
 from flows.steps.sending.task import SendTask
 from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, failed_delivery_id
 from state.model.keys import key_group, partition_of_group
@@ -26,9 +27,9 @@ _SOURCES = {"deliver": "s", "transactional": "p"}
 class LedgerWriter:
     """Encodes for one lane; for one thread at a time."""
 
-    def __init__(self, log: Log, run_ms: int, *, station: Literal["deliver", "transactional"]) -> None:
-        self._partitions = {topic: log.partitions(topic) for topic in OUTPUT_TOPICS}
-        self._run_ms, self._station, self._source = run_ms, station, _SOURCES[station]
+    def __init__(self, parts: LaneParts) -> None:
+        self._parts, self._source = parts, _SOURCES[parts.station]
+        self._partitions = {topic: parts.log.partitions(topic) for topic in OUTPUT_TOPICS}
         self._number = 0
 
     def ended(self, task: SendTask, came_from: tuple[str, int, int]) -> list[NewRecord]:
@@ -37,30 +38,30 @@ class LedgerWriter:
         group = key_group(emission.user)
         key = emission.user.encode()
         records = [self.record("ledger", group, key, delivery_record(task), "delivery/1+json")]
-        verdict = verdict_of(task)
+        verdict = self._parts.verdicts.of(task, self._parts.now_ms())
         if verdict is not None:
             gone_key = f"{verdict.user}\0{verdict.channel}\0{verdict.id}\0gone".encode()
             records.append(self.record("endpoints", group, gone_key, verdict, "endpoint/1+json"))
         kind = kind_of(history.reason)
         if kind != "failed" or (history.outcome == "DEAD_LETTER" and verdict is None):
             letter = DeadLetter(
-                id=failed_delivery_id(self._station, came_from, task.key),
+                id=failed_delivery_id(self._parts.station, came_from, task.key),
                 source=came_from,
                 kind=kind,
                 error=history.reason or "",
                 event_id=emission.first_event_id,
                 sender_id=emission.sender_id,
                 type=emission.type,
-                stage=self._station,
+                stage=self._parts.station,
                 at=history.ended_at or 0,
             )
             records.append(self.record("dead_letters", group, key, letter, LETTER_SCHEMA.decode()))
-            DEAD_LETTERS.labels(self._station).inc()
+            DEAD_LETTERS.labels(self._parts.station).inc()
         return records
 
     def record(self, topic: str, group: int, key: bytes, value: Any, schema: str) -> NewRecord:
         """A record of a group with the next `seq`."""
-        sequence = f"{self._source}:{group}:{self._run_ms}:{self._number}".encode()
+        sequence = f"{self._source}:{group}:{self._parts.run_ms}:{self._number}".encode()
         self._number += 1
         partition = partition_of_group(group, self._partitions[topic])
         return NewRecord(topic, partition, key, _encode(value), (("schema", schema.encode()), ("seq", sequence)))

@@ -1,0 +1,25 @@
+"""A provider that calls every address gone, as after a wrong topic: the audience keeps its addresses."""
+
+from __future__ import annotations
+
+from helpers.feeding import System
+from helpers.sandbox_process import Sandbox
+from helpers.waiting import wait_for
+
+AUDIENCE = 200
+BELIEVED = 50
+
+
+def test_a_410_for_everybody_retires_fifty_and_says_so(system: System, sandbox: Sandbox) -> None:
+    system.feed([system.emission(f"u{n}", "push", [("d", f"410-{n:060}")]) for n in range(AUDIENCE)])
+    with system.flow("deliver"):
+        wait_for(lambda: len(system.deliveries()) == AUDIENCE)
+    assert len(system.read("endpoints")) == BELIEVED
+    deliveries = system.deliveries().values()
+    assert {record["outcome"] for record in deliveries} == {"DEAD_LETTER"}
+    assert {attempt["answer"] for record in deliveries for attempt in record["attempts"]} == {"rejected: Unregistered"}
+    letters = system.values("dead_letters")
+    assert len(letters) == AUDIENCE - BELIEVED, "what was withheld can be sent again once the topic is right"
+    assert {letter["kind"] for letter in letters} == {"failed"}
+    said = (system.directory / "deliver.out").read_text().count("verdicts_withheld")
+    assert 1 <= said <= 2, "once a minute"
