@@ -1,1 +1,1 @@
-"""The store of accepted events that several gateways share."""
+"""Which events were accepted, and how many a sender may send: for one gateway process, or shared by several."""

@@ -27,9 +27,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from connectors.admission.interface import Known, RepeatReason, Reservation, ReserveOutcome
+from connectors.admission.limits import WINDOW_MS, Grant
 from connectors.admission.options import RedisOptions
-from connectors.gateway.idempotency import Known, RepeatReason, Reservation, ReserveOutcome
-from connectors.gateway.limits import WINDOW_MS, Grant
 from state.model.admission import RepeatCheck
 from state.model.errors import StoreUnavailableError
 
@@ -137,7 +137,7 @@ class _Client:
 
 
 class RedisAdmissionStore:
-    """`connectors.gateway.idempotency.AdmissionStore` in Redis."""
+    """`AdmissionStore` in Redis."""
 
     def __init__(self, options: RedisOptions) -> None:
         """Connect at the first call."""
@@ -210,7 +210,7 @@ def _reservation(verdict: bytes, event_id: bytes, committed: int, *by: bytes) ->
 
 
 class RedisSenderLimit:
-    """`connectors.gateway.limits.SenderLimit` in Redis. Calls of one tick of the loop share a round trip per sender."""
+    """`SenderLimit` in Redis. Calls of one tick of the loop share a round trip per sender."""
 
     def __init__(self, options: RedisOptions) -> None:
         """Connect at the first call."""

@@ -21,9 +21,9 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from connectors.admission.interface import AdmissionStore, Reservation, ReserveOutcome
 from connectors.gateway.answers import Accepted
 from connectors.gateway.guard import Guard
-from connectors.gateway.idempotency import AdmissionStore, Reservation, ReserveOutcome
 from connectors.gateway.problems import ProblemError, retry_later
 from connectors.gateway.records import Partitions, event_records
 from connectors.log.interface import Headers, NewRecord

@@ -11,6 +11,9 @@ from functools import cache
 
 import structlog
 
+from connectors.admission.interface import AdmissionStore
+from connectors.admission.limits import LocalSenderLimit, SenderLimit
+from connectors.admission.rocksdb import RocksAdmissionStore
 from connectors.control import ControlWatcher
 from connectors.gateway import calls, openapi
 from connectors.gateway.admission import Admission
@@ -33,10 +36,8 @@ from connectors.gateway.http import (
     problem_response,
     send_response,
 )
-from connectors.gateway.idempotency import AdmissionStore, RocksAdmissionStore
 from connectors.gateway.identifiers import EventIds
 from connectors.gateway.inbox_calls import Inbox, ReadOverlay
-from connectors.gateway.limits import LocalSenderLimit, SenderLimit
 from connectors.gateway.notifications import Kept, Posts
 from connectors.gateway.ops import Health, Switches
 from connectors.gateway.options import GatewayOptions

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import structlog
 
-from connectors.gateway.limits import Grant, LocalSenderLimit, SenderLimit
+from connectors.admission.limits import Grant, LocalSenderLimit, SenderLimit
 from connectors.metrics import ADMISSION_STORE_UNAVAILABLE
 from state.model.errors import StoreUnavailableError
 

@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 import structlog
 
+from connectors.admission.interface import AdmissionStore
+from connectors.admission.limits import Grant
 from connectors.gateway.admission import Admission, Outcome, RecordAppender
 from connectors.gateway.answers import Accepted, Cancelled, Problem
 from connectors.gateway.audiences import DefinedSegments
@@ -19,8 +21,6 @@ from connectors.gateway.decoding import decode_json
 from connectors.gateway.door import Door
 from connectors.gateway.guard import GuardedLimit
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response, problem_response
-from connectors.gateway.idempotency import AdmissionStore
-from connectors.gateway.limits import Grant
 from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.progress import find
 from connectors.gateway.records import cancel_record, trace_header

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
+from connectors.admission.interface import AdmissionStore, Known
 from connectors.gateway.answers import EventProgress
 from connectors.gateway.auth import Principal
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
-from connectors.gateway.idempotency import AdmissionStore, Known
 from connectors.gateway.problems import ProblemError, retry_later
 from state.ledger import EventCounts
 from state.model.errors import StoreUnavailableError

@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from connectors.gateway.idempotency import RocksAdmissionStore
+from connectors.admission.rocksdb import RocksAdmissionStore
 from connectors.inbox.rocksdb import RocksInboxStore
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec

@@ -17,7 +17,8 @@ from helpers.places import TESTS
 from helpers.up import Up, running
 from helpers.waiting import wait_for
 
-from connectors.gateway.idempotency import ReserveOutcome, RocksAdmissionStore
+from connectors.admission.interface import ReserveOutcome
+from connectors.admission.rocksdb import RocksAdmissionStore
 from state.model.errors import LogError, StateDamagedError, StateError, StoreUnavailableError
 
 _LIBC = ctypes.CDLL(None, use_errno=True)

@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 import pytest
 
+from connectors.admission.interface import AdmissionStore, Reservation, ReserveOutcome
+from connectors.admission.limits import LocalSenderLimit, SenderLimit
 from connectors.admission.options import RedisOptions
 from connectors.admission.redis import RedisAdmissionStore, RedisSenderLimit
-from connectors.gateway.idempotency import AdmissionStore, Reservation, ReserveOutcome, RocksAdmissionStore
-from connectors.gateway.limits import LocalSenderLimit, SenderLimit
+from connectors.admission.rocksdb import RocksAdmissionStore
 from operators.admit import claim as make_claim
 from state.model.admission import RepeatCheck
 from state.model.errors import StateVersionError, StoreUnavailableError

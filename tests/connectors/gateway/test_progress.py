@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from helpers.gateway import Gateway, now_ms, running
 
-from connectors.gateway.idempotency import Known
+from connectors.admission.interface import Known
 from connectors.gateway.progress import State, state_of
 from state.ledger import EventCounts
 

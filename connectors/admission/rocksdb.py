@@ -1,11 +1,4 @@
-"""Which events were accepted before (RULES 1, "Repeats"): the store behind the gateway's answers 200 and 409.
-
-Two implementations keep one set of laws (`tests/connectors/admission`): `RocksAdmissionStore` here, for one
-gateway process, and `connectors.admission.redis.RedisAdmissionStore`, which several share. Neither is the last word:
-the flow behind makes the whole check again in log order, so a store that is lost or down costs answers, never events.
-
-States: an event is PENDING from `reserve` on and COMMITTED after `commit`, which the gateway calls once the log
-acknowledged the append. A repeat on PENDING must append again with the same event_id.
+"""The store of accepted events in RocksDB, for one gateway process (`connectors.admission.interface`).
 
 Bytes in RocksDB, all integers big-endian:
 
@@ -21,12 +14,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from rocksdict import BlockBasedOptions, Options, Rdict, WriteBatch
 
+from connectors.admission.interface import Known, RepeatReason, Reservation, ReserveOutcome
 from state.model.admission import RepeatCheck
 from state.model.errors import StateVersionError, StoreUnavailableError
 
@@ -35,71 +28,6 @@ _EVENT = struct.Struct(">BQQB")
 _SCOPE = struct.Struct(">Q32s")
 _TIME = struct.Struct(">Q")
 _NEVER = 2**63
-
-
-class ReserveOutcome(Enum):
-    """What became of a claim."""
-
-    NEW = "new"
-    REPEAT = "repeat"
-    CONFLICT = "conflict"
-
-
-RepeatReason = Literal["event_id", "key", "content"]
-
-
-class Reservation(NamedTuple):
-    """The answer to one claim."""
-
-    verdict: ReserveOutcome
-    event_id: str
-    """Of the original; for NEW the claim's own."""
-    committed: bool
-    """Whether the log has acknowledged it; a REPEAT without it appends again under this event_id."""
-    reason: RepeatReason | None = None
-    """What it repeats or contradicts the original by; None for NEW."""
-    until_ms: int = 0
-    """First instant at which that no longer counts; 0 for NEW."""
-
-
-class Known(NamedTuple):
-    """What the store remembers of an accepted event."""
-
-    event_id: str
-    sender_id: str
-    committed: bool
-    kept_until_ms: int
-    """When it is released, for an event kept for later; else 0."""
-    fan_out_type: str
-    """Whom it reaches; empty where an earlier version remembered it."""
-
-
-class AdmissionStore(Protocol):
-    """See the module. Every method may raise `StoreUnavailableError`, within the store's deadline."""
-
-    async def reserve(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
-        """Check and set each claim atomically, in this order (later ones see earlier ones); NEW becomes PENDING."""
-        ...
-
-    async def commit(self, event_ids: Sequence[str]) -> None:
-        """Mark as COMMITTED; ids that are not known are passed over."""
-        ...
-
-    async def known(self, event_id: str, now_ms: int) -> Known | None:
-        """Give what is remembered of an event, None if nothing is (any more)."""
-        ...
-
-    async def forget(self, event_id: str) -> None:
-        """Free the event_id and its key, or its place as the latest of its kind (a cancelled event)."""
-        ...
-
-    async def check(self) -> None:
-        """Prove that the store answers."""
-        ...
-
-    async def close(self) -> None:
-        """Free it."""
-        ...
 
 
 class _Event(NamedTuple):
