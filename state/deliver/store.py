@@ -79,8 +79,8 @@ class LaneState:
     attempts_from: dict[int, int] = field(default_factory=dict)
     """By partition of `attempts`."""
     marks: dict[MarkKey, tuple[int, int]] = field(default_factory=dict)
-    accepted: dict[int, int] = field(default_factory=dict)
-    fallbacks: dict[int, int] = field(default_factory=dict)
+    totals: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Key group to (accepted, fallbacks)."""
 
 
 @dataclass(slots=True)
@@ -140,7 +140,7 @@ class SendingStore:
         for topic, source, group, offset, ordinal in run("SELECT * FROM mark"):
             state.marks[topic, source, group] = (offset, ordinal)
         for group, accepted, fallbacks in run("SELECT * FROM total"):
-            state.accepted[group], state.fallbacks[group] = accepted, fallbacks
+            state.totals[group] = (accepted, fallbacks)
         return state
 
     def sent_among(self, digests: Collection[bytes], now: int) -> set[bytes]:

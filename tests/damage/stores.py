@@ -184,7 +184,7 @@ def _read_deliver(directory: Path) -> tuple[int, Any]:
         number = state.next_offsets.get(place, 0)
         sent = store.sent_among([b"%016d" % n for n in range(number + 9)], 2)
         # A key that is another one is the one thing that is not found, see `state.deliver.store`.
-        return number, (state.marks, state.accepted, state.attempts_from, len(sent))
+        return number, (state.marks, state.totals, state.attempts_from, len(sent))
     finally:
         store.close()
 
@@ -192,7 +192,7 @@ def _read_deliver(directory: Path) -> tuple[int, Any]:
 def _expected_deliver(number: int) -> Any:
     groups = range(min(number, 60))
     marks = {("deliver.push/0", "d", group): (number, 0) for group in groups}
-    return marks, dict.fromkeys(groups, number), {0: number} if number else {}, number
+    return marks, dict.fromkeys(groups, (number, 0)), {0: number} if number else {}, number
 
 
 def _write_p0(directory: Path, commits: Iterable[int]) -> None:

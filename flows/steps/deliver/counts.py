@@ -34,10 +34,9 @@ class GroupCounts:
 class DeliverCounts:
     """The counts of the groups of one lane; for one thread at a time."""
 
-    def __init__(self, accepted: dict[int, int], fallbacks: dict[int, int], furthest: dict[int, int]) -> None:
-        """Begin with what was stored."""
-        closed = {group: fallbacks.get(group, 0) for group in accepted}
-        self.groups = {group: GroupCounts(count, closed[group], closed[group]) for group, count in accepted.items()}
+    def __init__(self, totals: Mapping[int, tuple[int, int]], furthest: Mapping[int, int]) -> None:
+        """Begin with what `totals` gave to be stored."""
+        self.groups = {group: GroupCounts(accepted, closed, closed) for group, (accepted, closed) in totals.items()}
         for group, offset in furthest.items():
             self._of(group).furthest = offset
         self.open = 0

@@ -54,7 +54,7 @@ class DeliverStrategy:
         self._fresh, self._marks = state.fresh, LaneMarks(state.marks)
         self._reopen = {place: state.open_offsets[place] | state.held_offsets[place] for place in state.open_offsets}
         self._uncounted = state.held_offsets
-        self._counts = DeliverCounts(state.accepted, state.fallbacks, self._marks.furthest())
+        self._counts = DeliverCounts(state.totals, self._marks.furthest())
         self._sampled_at, self._ends = 0.0, dict[Place, int]()
         self._taken: list[_Taken] = []
         self._keys: set[str] = set()
@@ -72,12 +72,12 @@ class DeliverStrategy:
 
     def has_room(self, open_max: int) -> bool:
         """What waits for the lane to have read on as far as it must does not count."""
-        return (self._counts.open if self.in_hand.catches_up else self.open) < open_max
+        return (self._counts.open if self.in_hand.catch_up else self.open) < open_max
+
+    # a batch of records
 
     def begin(self) -> None:
         return
-
-    # a batch of records
 
     def read(self, record: Record) -> None:
         """Make the tasks of a record that is new, or was open at the restart; nothing of any other."""
@@ -142,7 +142,7 @@ class DeliverStrategy:
 
     def go_on(self) -> list[NewRecord]:
         """Open what was handed out again and has been compared with `attempts`; what was open at the start is first."""
-        for held, search in () if self.in_hand.catches_up else self._waiting.ready():
+        for held, search in () if self.in_hand.catch_up else self._waiting.ready():
             tasks = _all_tasks(held.record, held.emissions, partial(self._waiting.find, held))
             if not search.reaches_back(held.since_ms, self._parts.now_ms()):
                 tasks = _without_attempts(tasks, is_new=held.is_new)
@@ -177,7 +177,9 @@ class DeliverStrategy:
         read.
         """
         if last:  # decide has ended already and everything was read: no need to wait for other topics
-            return self._counts.settle() if self.in_hand.has_read(self.in_hand.ends()) and self._counts.sample() else []
+            return (
+                self._counts.settle() if self.in_hand.reached.has(self.in_hand.ends()) and self._counts.sample() else []
+            )
         now = time.monotonic()
         if not self._counts.sampled:
             if self._counts.sample():
@@ -185,7 +187,7 @@ class DeliverStrategy:
             return []
         if not self._ends and now - self._sampled_at >= _COUNTS_SETTLE_S:
             self._ends = self.in_hand.ends()
-        if not self._ends or not self.in_hand.has_read(self._ends):
+        if not self._ends or not self.in_hand.reached.has(self._ends):
             return []
         self._ends = {}
         return self._counts.settle()
@@ -195,7 +197,7 @@ class DeliverStrategy:
     def commit(self, closing: Sequence[OpenRecord]) -> None:
         if not (closing or self._dirty):
             return
-        self._dirty = self.in_hand.closes_soon
+        self._dirty = False
         sent: list[str] = []
         for record in closing:
             sent += record.ended_keys
@@ -224,12 +226,12 @@ class DeliverStrategy:
 
     def _open_offsets(self, place: Place) -> set[int]:
         """What is open, and what was before the restart and has not been read again."""
-        reached, uncounted = self.in_hand.reached(place), self._uncounted.get(place, ())
+        reached, uncounted = self.in_hand.reached[place], self._uncounted.get(place, ())
         before = {o for o in self._reopen.get(place, ()) if o >= reached and o not in uncounted}
         return self.in_hand.records.get(place, {}).keys() | self._waiting.offsets(place, counted=True) | before
 
     def _held_offsets(self, place: Place) -> set[int]:
-        before = {offset for offset in self._uncounted.get(place, ()) if offset >= self.in_hand.reached(place)}
+        before = {offset for offset in self._uncounted.get(place, ()) if offset >= self.in_hand.reached[place]}
         return self._waiting.offsets(place, counted=False) | before
 
 

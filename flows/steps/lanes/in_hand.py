@@ -105,8 +105,10 @@ class InHand:
         """Records that are not over."""
         self._parts, self._places = parts, parts.places(number)
         starts = {place: self._start(place, reopen.get(place, ())) for place in self._places}
-        self._reached = Reached(parts.log, parts.now_ms, starts)
-        self._catch_up = self.ends()
+        self.reached = Reached(parts.log, parts.now_ms, starts)
+        """How far this run has read."""
+        self.catch_up = self.ends()
+        """The ends at the start, until this run has read up to them; then nothing."""
         self._over: list[OpenRecord] = []
         self._over_before: list[OpenRecord] = []
         self._tasks: list[SendTask] = []
@@ -121,30 +123,17 @@ class InHand:
 
     def passed(self, place: Place, offset: int) -> None:
         """A record was taken, whatever came of it."""
-        self._reached[place] = offset + 1
+        self.reached[place] = offset + 1
         self.next[place] = max(self.next.get(place, 0), offset + 1)
-
-    def reached(self, place: Place) -> int:
-        """How far this run has read."""
-        return self._reached[place]
 
     def ends(self) -> dict[Place, int]:
         """The present ends of what the lane reads."""
         return {place: self._parts.log.end_offset(*place) for place in self._places}
 
-    def has_read(self, ends: Mapping[Place, int]) -> bool:
-        """Whether everything below these offsets was read."""
-        return self._reached.has(ends)
-
-    @property
-    def catches_up(self) -> bool:
-        """Whether something that was in the log at the start was not read yet."""
-        return bool(self._catch_up)
-
     def forget_histories(self) -> None:
         """Once the lane has caught up: whatever was read again has taken over what was known of it."""
-        if self._catch_up and self.has_read(self._catch_up):
-            self._catch_up = {}
+        if self.catch_up and self.reached.has(self.catch_up):
+            self.catch_up = {}
             for recovered in self.recovered.values():
                 self._parts.dispatcher.after(recovered.histories.clear)
 
@@ -192,11 +181,6 @@ class InHand:
         for record in closing:
             del self.records[record.place][record.offset]
         return closing
-
-    @property
-    def closes_soon(self) -> bool:
-        """Whether the next `close_over` gives anything."""
-        return bool(self._over_before)
 
     # the topic `attempts`
 

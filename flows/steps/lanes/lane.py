@@ -10,11 +10,18 @@ A record that does not decode, raises an error, or ended the process five times 
 nothing else. The letter is in the log before the record is passed. If its deliveries are known (rendering one of them
 ended the process), they end as DEAD_LETTER, so that the laws hold.
 
-    who                     calls                                       which
-    the step's thread       Lane.accept, Lane.collect                   change what is in hand, under its lock
-    a source's thread       Lane.epoch                                  the same; it may be another thread
-    the dispatcher's loop   OpenRecord.ended, hurried                   leave a note, which `collect` reads
-                            OpenRecord.rendering, killed_by             write and read the journal of poison
+The walk of a record through the rooms, and which thread takes each step:
+
+    the step's thread   lanes/     LaneLogic.on_batch, Lane.accept      a batch comes, under the lock
+                        deliver/, transactional/   read, admit          its deliveries are opened, or first decided
+                        lanes/     InHand.submit                        over to the dispatcher
+    dispatcher's loop   sending/   Dispatcher: intent, checks, answer   both durable in `attempts`
+                        connectors/providers/   Channel.send            the provider
+                        lanes/     OpenRecord.ended, hurried            leaves a note: no lock, no wait
+    the step's thread   lanes/     LaneLogic.on_notify, Lane.collect    reads the notes; records for the ledger
+    a source's thread   lanes/     Lane.epoch                           closes what ended, under the lock
+
+The dispatcher's loop also calls OpenRecord.rendering and killed_by, which write and read the journal of poison.
 """
 
 from __future__ import annotations
@@ -161,7 +168,7 @@ class Lane:
             self._in_hand.forget_histories()
             self._strategy.commit(self._in_hand.close_over())
             now = self._parts.now_ms()
-            if not self._in_hand.catches_up and now - self._forgot_at >= _FORGET_EVERY_MS:
+            if not self._in_hand.catch_up and now - self._forgot_at >= _FORGET_EVERY_MS:
                 self._forgot_at = now
                 self._strategy.forget()
 
