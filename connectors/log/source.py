@@ -201,9 +201,9 @@ class _Worker:
         """The next records and ticks, after a wait if there are none; None when drained."""
         self.awake, soon = AT_ONCE, datetime.now(UTC) + _PAUSE
         reader, draining = self._open(), self._told.drain()
+        self._epochs.announce(self._epoch)
         if draining and self._drained(reader):
             return None
-        self._epochs.announce(self._epoch)
         may = {number: queue for number, queue in self._queues.items() if draining or self._told.has_room(number)}
         if any(queue.credit > 0 for queue in may.values()):
             self._fetch(reader, may)

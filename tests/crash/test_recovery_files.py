@@ -122,7 +122,8 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _make_store(recovery)
             runs.append(Run(directory, recovery, flow))
         _run_until_decided(bench, runs[0])
-        wait_for(lambda: all(map(_is_filled, directory.glob("recovery*/part-*.sqlite3"))), 30, "files are filled")
+        decided = _epochs(directory)
+        wait_for(lambda: all(now >= 2 + decided[path] for path, now in _epochs(directory).items()), 30, "is committed")
         assert [run.drain() for run in runs] == [0, 0], runs[0].output() + runs[1].output()
     finally:
         for run in runs:
@@ -131,10 +132,15 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def _is_filled(path: Path) -> bool:
+def _epochs(directory: Path) -> dict[Path, int]:
+    """How far each recovery file has come; decide commits an epoch when the next one begins."""
+    return {path: _epoch(path) for path in directory.glob("recovery*/part-*.sqlite3")}
+
+
+def _epoch(path: Path) -> int:
     connection = sqlite3.connect(path)
     try:
-        return bool(connection.execute("SELECT count(*) FROM snaps").fetchone()[0])
+        return int(connection.execute("SELECT max(worker_frontier) FROM fronts").fetchone()[0] or 0)
     finally:
         connection.close()
 

@@ -24,7 +24,7 @@ class _KilledError(Exception):
 def test_skips_are_taken_over_before_a_group_looks_whole(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     state = tmp_path / "state" / "decide"
-    ticks = [NewRecord("work", 0, b"", encode_work(TickWork(stamp=START + number))) for number in range(5)]
+    ticks = [NewRecord("work", 0, b"", encode_work(TickWork(stamp=START + number))) for number in range(25)]
     bench.append(*ticks)
     bench.decide(seconds(1.0))
     store = GroupStore(state)
@@ -49,6 +49,6 @@ def test_skips_are_taken_over_before_a_group_looks_whole(tmp_path: Path) -> None
     assert store.next_offset(3) == 0, "so the next start begins where this one did"
     assert 3 in start(killed=False)
     store.forget_skips()
-    assert (list(store.skipped(3)), store.next_offset(3)) == ([5], 5)
+    assert (list(store.skipped(3)), store.next_offset(3)) == ([25], 25)
     store.close()
     bench.close()
