@@ -40,7 +40,7 @@ class Sequenced(NamedTuple):
     """The records that an accepted record becomes, and what the state then includes of it.
 
     The state is as before until `settle`, which does not fail: a record that cannot be sequenced or encoded leaves
-    no trace (issue 4, "Poison").
+    no trace.
     """
 
     works: list[Work]

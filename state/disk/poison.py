@@ -42,7 +42,7 @@ from state.progress import made
 
 LOCK_NAME = "suspect.lock"
 STARTS_MAX = 5
-"""Starts that find a record unfinished before it is skipped (issue 4, "Poison")."""
+"""Starts that find a record unfinished before it is skipped."""
 SLOTS = 64
 CONVICTED_MAX = 4096
 """Convicted places remembered; beyond it the oldest are forgotten."""

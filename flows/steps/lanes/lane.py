@@ -10,7 +10,7 @@ A record that does not decode, raises an error, or ended the process five times 
 nothing else. The letter is in the log before the record is passed. If its deliveries are known (rendering one of them
 ended the process), they end as DEAD_LETTER, so that the laws hold.
 
-The walk of a record through the rooms, and which thread takes each step:
+The walk of a record through the packages, and which thread takes each step:
 
     the step's thread   lanes/     LaneLogic.on_batch, Lane.accept      a batch comes, under the lock
                         deliver/, transactional/   read, admit          its deliveries are opened, or first decided
