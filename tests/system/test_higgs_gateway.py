@@ -1,7 +1,7 @@
 """The Higgs log through the gateway of the whole system, on both profiles: every accepted event's recipients are
 accounted for, the three laws hold, and the figures are printed.
 
-Reads ../shared/data (skipped only where that folder is absent). 100 000 events.
+Reads ../shared/data, 100 000 events (skipped only where that folder is absent), and everywhere a small made-up sample.
 """
 
 import json
@@ -14,21 +14,20 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 import pytest
-from helpers.places import ROOT
 from helpers.up import Up, running
 from helpers.waiting import wait_for
+from rules.higgs import DATA, REAL
+from rules.higgs_sample import SAMPLE
 
-DATA = ROOT.parent / "shared" / "data"
 EVENTS = int(os.environ.get("HIGGS_EVENTS", "100000"))
 BATCH = 500
 REACHABLE = 2_000
 TYPES = {"retweet": "share", "mention": "mention", "reply": "reply"}
-pytestmark = pytest.mark.skipif(not DATA.exists(), reason="../shared/data is absent")
 
 
-def higgs_events(count: int) -> Iterator[dict[str, Any]]:
+def higgs_events(data: Path, count: int) -> Iterator[dict[str, Any]]:
     """The busiest part of the log as events; self-actions included, they are decided too."""
-    table = pq.read_table(DATA / "higgs_interactions.parquet", columns=["actor", "target", "verb", "object"])
+    table = pq.read_table(data / "higgs_interactions.parquet", columns=["actor", "target", "verb", "object"])
     start = len(table) // 3
     for number, row in enumerate(table.slice(start, count).to_pylist()):
         yield {
@@ -91,13 +90,22 @@ def _decided(system: Up) -> dict[str, str]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("profile", ["embedded", "kafka"])
-def test_every_recipient_is_accounted_for(profile: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(
+    ("profile", "data", "count"),
+    [
+        pytest.param("embedded", DATA, EVENTS, marks=REAL, id="embedded"),
+        pytest.param("kafka", DATA, EVENTS, marks=REAL, id="kafka"),
+        pytest.param("embedded", SAMPLE, 500, id="sample"),
+    ],
+)
+def test_every_recipient_is_accounted_for(
+    profile: str, data: Path, count: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     environment = {"CARILLON_PROFILE": profile}
     if profile == "kafka":
         environment["CARILLON_KAFKA__BOOTSTRAP"] = request.getfixturevalue("kafka_bootstrap")
         environment["CARILLON_LOG__PREFIX"] = f"higgs{time.time_ns()}."
-    events = list(higgs_events(EVENTS))
+    events = list(higgs_events(data, count))
     with running(tmp_path, environment=environment) as system:
         _settings(system, events)
         start = time.monotonic()
