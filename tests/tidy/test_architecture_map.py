@@ -18,6 +18,15 @@ def test_every_path_of_the_map_exists() -> None:
     assert [path for path in sorted(paths(MAP)) if not (ROOT / path).exists()] == []
 
 
+def test_every_name_on_the_way_of_an_event_exists() -> None:
+    named = re.findall(r"`([\w.]+)`\s+\(`([\w/]+\.py)`", STATIONS)
+    assert len(named) > 8
+    texts = {path: (ROOT / path).read_text(encoding="utf-8") for _, path in named}
+    for name, path in named:
+        for part in name.split("."):
+            assert re.search(rf"\b(?:class|def) {part}\b", texts[path]), f"{name} is not in {path}"
+
+
 def test_every_package_is_on_the_map() -> None:
     there = {f"{file.parent.relative_to(ROOT)}/" for top in TOPS for file in (ROOT / top).rglob("__init__.py")}
     assert len(there) > 20
