@@ -20,11 +20,11 @@ from bytewax.testing import run_main
 
 from bench.figures import record
 from connectors.log.embedded.log import EmbeddedLog, EmbeddedOptions
-from connectors.log.grouped import GroupAppender
+from connectors.log.grouped import BatchingAppender
 from connectors.log.interface import Log, NewRecord, TopicSpec
 from connectors.log.kafka.log import KafkaLog
 from connectors.log.sink import LogSink, sink_key
-from connectors.log.source import Item, LogSource
+from connectors.log.source import LogSource, SourceBatch
 from infra.services import start_kafka
 
 BATCHES, BATCH, SINGLES, PARTITIONS = 300, 1000, 2000, 4
@@ -97,7 +97,7 @@ def group_commit(name: str, log: Log) -> None:
     one = batch(topic, 1)[:1]
     times: list[float] = []
 
-    async def caller(group: GroupAppender) -> None:
+    async def caller(group: BatchingAppender) -> None:
         for _ in range(rounds):
             started = time.perf_counter()
             await group.append(one)
@@ -106,7 +106,7 @@ def group_commit(name: str, log: Log) -> None:
     async def everyone() -> None:
         await asyncio.gather(*(caller(group) for _ in range(callers)))
 
-    group = GroupAppender(log)
+    group = BatchingAppender(log)
     started = time.perf_counter()
     asyncio.run(everyone())
     seconds = time.perf_counter() - started
@@ -117,7 +117,7 @@ def group_commit(name: str, log: Log) -> None:
     record("log", f"{name}_group_p99", times[len(times) * 99 // 100], "ms", work=work, n=len(times), seconds=seconds)
 
 
-def copied(records: Item, sink: str) -> list[tuple[str, list[NewRecord]]]:
+def copied(records: SourceBatch, sink: str) -> list[tuple[str, list[NewRecord]]]:
     parts: dict[int, list[NewRecord]] = {}
     for r in records if isinstance(records, list) else ():
         parts.setdefault(r.partition, []).append(NewRecord(sink, r.partition, r.key, r.value, r.headers))

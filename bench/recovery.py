@@ -30,7 +30,7 @@ from flows import decide, track
 from flows.config.settings import LaneOptions, Settings, load_settings
 from flows.process.cluster import ClusterPlace
 from flows.process.open import clock_ms
-from flows.recovery.replay import Range, opened_origin, rebuild_state, replayed
+from flows.recovery.replay import ReplayRange, opened_origin, rebuild_state, replayed
 from flows.recovery.slots import DecideSlot
 from state.decide.exports import group_source
 from state.disk.exports import write_export
@@ -139,7 +139,7 @@ class Site:
             records = done
 
         with opened_origin(str(source), self.settings()) as origin:
-            deque(replayed(origin, Range(self.begin, self.end + 1), told), maxlen=0)
+            deque(replayed(origin, ReplayRange(self.begin, self.end + 1), told), maxlen=0)
         return time.perf_counter() - begun, time.process_time() - cpu, records
 
 

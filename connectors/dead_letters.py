@@ -22,13 +22,13 @@ from state.model.dead_letter import (
     LETTER_SCHEMA,
     DeadAction,
     DeadLetter,
-    Source,
     decode_action,
     decode_letter,
     failed_delivery_id,
     is_final,
 )
 from state.model.delivery import delivery_key
+from state.model.envelope import LogPosition
 from state.model.errors import MalformedRecordError, OffsetOutOfRangeError, UnknownTopicError
 
 TOPIC = "dead_letters"
@@ -37,7 +37,7 @@ FINAL = "final"
 OPEN = "open"
 
 
-class Filed(NamedTuple):
+class FiledLetter(NamedTuple):
     """A letter, where it was first found, and what was decided about it, in order."""
 
     letter: DeadLetter
@@ -58,10 +58,10 @@ class Filed(NamedTuple):
         return sum(action.action == "retried" for action in self.actions)
 
 
-class Found(NamedTuple):
+class FoundLetters(NamedTuple):
     """Letters by time."""
 
-    letters: list[Filed]
+    letters: list[FiledLetter]
     unreadable: int
     """Records of the topic that are neither a letter nor an action."""
 
@@ -73,7 +73,7 @@ class DeadLetters:
         """`archive` is `DIR/archive`, if there is one; deliveries without a letter count from then on, None: never."""
         self._log, self._archive, self._since_ms = log, archive, deliveries_since_ms
 
-    def find(self, wanted: Callable[[DeadLetter], bool]) -> Found:
+    def find(self, wanted: Callable[[DeadLetter], bool]) -> FoundLetters:
         """The letters that are wanted, by (time, id); one that was written twice comes once.
 
         :raises LogError: the log cannot be read.
@@ -98,8 +98,8 @@ class DeadLetters:
         for made in self._unwritten(hashes):
             if wanted(made):
                 letters[made.id] = made, made.source[1] % self._log.partitions(TOPIC), -1
-        filed = [Filed(*letter, tuple(actions.get(name, ()))) for name, letter in letters.items()]
-        return Found(sorted(filed, key=lambda each: (each.letter.at, each.letter.id)), unreadable)
+        filed = [FiledLetter(*letter, tuple(actions.get(name, ()))) for name, letter in letters.items()]
+        return FoundLetters(sorted(filed, key=lambda each: (each.letter.at, each.letter.id)), unreadable)
 
     def _unwritten(self, hashes: Container[str]) -> Iterator[DeadLetter]:
         """What a letter about a delivery would say, where `hashes`, the ends of the letters' ids, have none."""
@@ -116,7 +116,7 @@ class DeadLetters:
                     at=row["at"],
                 )  # fmt: skip
 
-    def record(self, source: Source) -> Record | None:
+    def record(self, source: LogPosition) -> Record | None:
         """The record at a place, or None where neither the log nor the archive holds it any more.
 
         :raises LogError: the log cannot be read.
@@ -132,7 +132,7 @@ class DeadLetters:
             return None
         return None
 
-    def any_later(self, source: Source, matches: Callable[[Record], bool]) -> bool:
+    def any_later(self, source: LogPosition, matches: Callable[[Record], bool]) -> bool:
         """Whether a record behind this place, in the log, matches. Reads on to the end of the partition."""
         topic, partition, offset = source
         start = max(offset + 1, self._log.begin_offset(topic, partition))

@@ -16,7 +16,7 @@ import typer
 
 from flows.commands.dead_letters_arguments import dead_letters_app
 from flows.commands.output import Output, complain
-from flows.commands.shared import Data, Json, Profile, existing_log, named, settings_beside, settings_in_force
+from flows.commands.shared import Data, Json, ProfileName, existing_log, named, settings_beside, settings_in_force
 from state.model.errors import CarillonError
 
 app = typer.Typer(
@@ -83,7 +83,7 @@ def simulate_command(
 @app.command("up")
 def up_command(
     data: Data = None,
-    profile: Annotated[Profile | None, typer.Option("--profile", help="Where the log lives.")] = None,
+    profile: Annotated[ProfileName | None, typer.Option("--profile", help="Where the log lives.")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Feed a synthetic workload and watch it.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -176,7 +176,7 @@ def replay_command(
     """Decide a stretch of the decision log again: P1 and P2, exactly as before. P0 has its own store."""
     from flows.commands.ledger import BadTimeError, parse_time
     from flows.commands.replay import replay_decisions, replay_deliveries, replay_state
-    from flows.recovery.replay import Range
+    from flows.recovery.replay import ReplayRange
 
     if rebuild and (again or since or until or partition is not None or out):
         raise typer.BadParameter("--rebuild-state takes all that there is; leave the other options out")
@@ -191,7 +191,7 @@ def replay_command(
     if since is None or until is None:
         raise typer.BadParameter("--from and --to are needed: which stretch to decide again")
     try:
-        wanted = Range(parse_time(since), parse_time(until), partition)
+        wanted = ReplayRange(parse_time(since), parse_time(until), partition)
     except BadTimeError as error:
         raise typer.BadParameter(str(error)) from error
     if again:
@@ -256,10 +256,10 @@ def token_command(
 @topics_app.command("create")
 def topics_create_command(data: Data = None, as_json: Json = False) -> None:
     """Create the topics that are missing."""
-    from flows.process.opening import open_log, system_topics
+    from flows.process.opening import open_configured_log, system_topics
 
     settings, output = settings_in_force(data), Output(as_json)
-    log = open_log(settings)
+    log = open_configured_log(settings)
     try:
         for spec in system_topics(settings):
             log.ensure_topics([spec])

@@ -24,7 +24,7 @@ from flows.config.settings import load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
-from flows.process.place import hold, own_place
+from flows.process.place import keep_until_end, own_place
 from flows.recovery.prepare import export_decide, prepare_decide
 from flows.recovery.slots import DecideSlot
 from flows.steps.decide.epoch_credit import TOPIC as CREDITS
@@ -61,7 +61,7 @@ def wire(
     `groups` are those that this process decides, and `start` gives where the cluster reads a partition of `work`: both
     only where there are several processes.
     """
-    first = start or partial(first_offset, store, partitions=partitions)
+    first = start or partial(read_from, store, partitions=partitions)
     source = LogSource(
         open_log,
         ["work"],
@@ -93,7 +93,7 @@ def wire(
     return flow
 
 
-def first_offset(store: GroupStore, partition: int, *, partitions: int) -> int:
+def read_from(store: GroupStore, partition: int, *, partitions: int) -> int:
     """Where the source starts: at the group that is furthest behind."""
     return min(store.next_offset(group) for group in groups_of_partition(partition, partitions))
 
@@ -122,5 +122,5 @@ def build() -> Dataflow:
         start=partial(slot.first_offset, partitions=partitions),
         place=cluster_place(),
     )
-    hold(slot)
+    keep_until_end(slot)
     return flow

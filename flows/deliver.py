@@ -18,14 +18,14 @@ from bytewax.operators import KeyedStream
 
 from connectors.log.interface import Log, NewRecord
 from connectors.log.sink import LogSink, keyed
-from connectors.log.source import Item, LogSource
+from connectors.log.source import LogSource, SourceBatch
 from connectors.log.topics import SENT_CHANNELS, deliver_topic
 from flows.config.lanes import build_lane_parts
 from flows.config.settings import load_settings
 from flows.process.cluster import ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
-from flows.recovery.restore import Home, first_offset
+from flows.recovery.restore import StoreHome, first_offset
 from flows.steps.deliver.strategy import DeliverStrategy
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.lanes.records import OUTPUT_TOPICS
@@ -50,7 +50,7 @@ def wire(open_log: Callable[[], Log], parts: LaneParts, *, drain: Callable[[], b
 
     def start(topic: str, partition: int) -> int:
         stored = read_start(lane_path(parts.directory, partition % parts.lanes), (topic, partition))
-        home = Home("deliver", parts.directory, parts.directory.parents[1])
+        home = StoreHome("deliver", parts.directory, parts.directory.parents[1])
         return first_offset(home, stored, topic, partition, parts.log)
 
     source = LogSource(
@@ -68,7 +68,9 @@ def wire(open_log: Callable[[], Log], parts: LaneParts, *, drain: Callable[[], b
     )
     flow = Dataflow("deliver")
     emissions = op.input("emissions", flow, source)
-    by_lane: KeyedStream[Item] = op.key_on("by_lane", emissions, lambda item: GROUP_KEYS[lane_number(item, parts)])
+    by_lane: KeyedStream[SourceBatch] = op.key_on(
+        "by_lane", emissions, lambda item: GROUP_KEYS[lane_number(item, parts)]
+    )
     sent = op.stateful_batch("send", by_lane, lambda _: LaneLogic(lanes))
     outcomes: KeyedStream[NewRecord] = op.map("to_partition", sent, lambda item: keyed(item[1]))
     op.output("outcomes", outcomes, LogSink(open_log, OUTPUT_TOPICS))

@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Literal
 
 from connectors.archive.ledger import LedgerReader
 from connectors.gateway.app import build_app
+from connectors.gateway.options import GatewayKind
 from connectors.gateway.serve import serve
 from connectors.inbox.interface import InboxReader
 from connectors.inbox.rocksdb import RocksInboxReader
@@ -23,16 +23,14 @@ from flows.config.settings import Settings, load_settings
 from flows.inbox import DIRECTORY as INBOX_DIRECTORY
 from flows.process.collector import settle_collector
 from flows.process.open import clock_ms, log_opener
-from flows.process.opening import open_log
+from flows.process.opening import open_configured_log
 from flows.process.run_files import mark_ready
 from flows.track import DIRECTORY as ARCHIVE_DIRECTORY
 from operators.admit import Rules
 from state.disk.lock import StateLock
 
-Lane = Literal["ordinary", "p0"]
 
-
-def run(settings: Settings, lane: Lane) -> None:
+def run(settings: Settings, lane: GatewayKind) -> None:
     """Serve until SIGTERM; owns the directory of its stores.
 
     :raises StateLockedError: another gateway of this lane uses the data directory.
@@ -40,7 +38,7 @@ def run(settings: Settings, lane: Lane) -> None:
     options = gateway_options(settings, lane)
     _await_log(settings)
     with StateLock.acquire(options.store_directory(), f"gateway {lane}"):
-        log = open_log(settings)
+        log = open_configured_log(settings)
         inbox = _inbox(settings, log) if lane == "ordinary" else None
         try:
             app = build_app(
@@ -76,7 +74,7 @@ def _inbox(settings: Settings, log: Log) -> InboxReader:
 
 def main(arguments: Sequence[str]) -> None:
     """See the module's text."""
-    lane: Lane = "p0" if list(arguments) == ["p0"] else "ordinary"
+    lane: GatewayKind = "p0" if list(arguments) == ["p0"] else "ordinary"
     run(load_settings(), lane)
 
 

@@ -20,7 +20,7 @@ from bytewax.operators import KeyedStream
 
 from connectors.inbox.rocksdb import RocksInboxOptions, RocksInboxStore, shard_path, stored_offset
 from connectors.log.interface import Log, Record
-from connectors.log.source import Item, LogSource, Tick
+from connectors.log.source import LogSource, SourceBatch, Tick
 from flows.config.settings import load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.drain import install_drain
@@ -29,7 +29,7 @@ from flows.process.open import clock_ms
 from flows.process.place import own_place
 from flows.recovery.export import Exporter
 from flows.recovery.prepare import start_exporter
-from flows.recovery.restore import Home, ensure_store, first_offset
+from flows.recovery.restore import StoreHome, ensure_store, first_offset
 from flows.steps.inbox import HousekeepingOptions, InboxParts, InboxSink
 from state.disk.exports import ExportedOffset
 from state.disk.poison import PoisonJournal
@@ -85,11 +85,11 @@ class _Stores:
         finally:
             log.close()
 
-    def _home(self, partition: int) -> Home:
+    def _home(self, partition: int) -> StoreHome:
         path = shard_path(self._data_dir / DIRECTORY, partition)
-        return Home(f"inbox/{partition}", path, self._data_dir)
+        return StoreHome(f"inbox/{partition}", path, self._data_dir)
 
-    def _ensure(self, home: Home, partition: int, log: Log) -> None:
+    def _ensure(self, home: StoreHome, partition: int, log: Log) -> None:
         def stored() -> list[ExportedOffset]:
             offset = stored_offset(home.path)
             return [ExportedOffset(TOPIC, partition, offset)] if offset else []
@@ -140,7 +140,7 @@ def wire(
         )
     )
     flow = Dataflow("inbox")
-    keyed: KeyedStream[Item] = op.key_on("by_partition", op.input("operations", flow, source), _by_partition)
+    keyed: KeyedStream[SourceBatch] = op.key_on("by_partition", op.input("operations", flow, source), _by_partition)
     op.output("rows", keyed, sink)
     return flow
 

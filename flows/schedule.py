@@ -21,7 +21,7 @@ from flows.process.cluster import cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
-from flows.process.place import hold, own_place
+from flows.process.place import keep_until_end, own_place
 from flows.steps.schedule import ScheduleParts, schedule_source
 from state.disk.lock import StateLock
 from state.disk.poison import PoisonJournal
@@ -49,7 +49,7 @@ def build() -> Dataflow:
 
 def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[], Log]) -> ScheduleParts:
     directory = settings.data_dir / DIRECTORY
-    hold(StateLock.acquire(directory, "schedule"))
+    keep_until_end(StateLock.acquire(directory, "schedule"))
     return ScheduleParts(
         open_log,
         ScheduleStore(directory / "rocksdb"),

@@ -22,7 +22,7 @@ from flows.process.cluster import cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
-from flows.process.place import hold, own_place
+from flows.process.place import keep_until_end, own_place
 from flows.recovery.prepare import prepare_sequence, start_exporter
 from flows.steps.sequence.reading import SequenceOptions
 from flows.steps.sequence.source import SequenceParts, sequence_source
@@ -53,7 +53,7 @@ def build() -> Dataflow:
 
 def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[], Log]) -> SequenceParts:
     directory = settings.data_dir / DIRECTORY
-    hold(StateLock.acquire(directory, "sequence"))
+    keep_until_end(StateLock.acquire(directory, "sequence"))
     registry = settings.registry()
     prepare_sequence(settings, directory / "rocksdb", open_log)
     store = SequenceStore(directory / "rocksdb")

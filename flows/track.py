@@ -20,7 +20,7 @@ from bytewax.operators import KeyedStream
 from connectors.archive.manifest import ARCHIVED, read_manifest
 from connectors.archive.parquet import ArchiveOptions
 from connectors.log.interface import Log, Record
-from connectors.log.source import Item, LogSource, Tick
+from connectors.log.source import LogSource, SourceBatch, Tick
 from flows.config.settings import ArchiveTable, load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.drain import install_drain
@@ -120,7 +120,7 @@ def wire(
     )
     parts = TrackParts(archive, data_dir / STATE, given.topics, open_log, partitions, now_ms, given.hot)
     flow = Dataflow("track")
-    keyed: KeyedStream[Item] = op.key_on("by_partition", op.input("records", flow, source), _by_partition)
+    keyed: KeyedStream[SourceBatch] = op.key_on("by_partition", op.input("records", flow, source), _by_partition)
     op.output("parts", keyed, TrackSink(parts))
     return flow
 

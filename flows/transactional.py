@@ -19,13 +19,13 @@ from bytewax.operators import KeyedStream
 
 from connectors.log.interface import Log, NewRecord
 from connectors.log.sink import LogSink, keyed
-from connectors.log.source import Item, LogSource
+from connectors.log.source import LogSource, SourceBatch
 from flows.config.lanes import build_lane_parts
 from flows.config.settings import load_settings
 from flows.process.cluster import ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
-from flows.recovery.restore import Home, first_offset
+from flows.recovery.restore import StoreHome, first_offset
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
 from flows.steps.transactional.strategy import TOPIC, DecisionRules, TransactionalStrategy
@@ -61,7 +61,7 @@ def wire(
 
     def start(_topic: str, partition: int) -> int:
         stored = read_start(lane_path(parts.directory, partition), (TOPIC, partition))
-        home = Home("transactional", parts.directory, parts.directory.parents[1])
+        home = StoreHome("transactional", parts.directory, parts.directory.parents[1])
         return first_offset(home, stored, TOPIC, partition, parts.log)
 
     source = LogSource(
@@ -79,7 +79,7 @@ def wire(
     )
     flow = Dataflow("transactional")
     events = op.input("accepted", flow, source)
-    by_lane: KeyedStream[Item] = op.key_on("by_lane", events, lambda item: GROUP_KEYS[lane_number(item, parts)])
+    by_lane: KeyedStream[SourceBatch] = op.key_on("by_lane", events, lambda item: GROUP_KEYS[lane_number(item, parts)])
     sent = op.stateful_batch("decide_and_send", by_lane, lambda _: LaneLogic(lanes))
     outcomes: KeyedStream[NewRecord] = op.map("to_partition", sent, lambda item: keyed(item[1]))
     op.output("outcomes", outcomes, LogSink(open_log, OUTPUT_TOPICS))

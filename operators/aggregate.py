@@ -8,15 +8,15 @@ from operators.digest import digest_time, join_digest
 from operators.emit import emit, goes_to_digest, no_channel, route_first
 from operators.filter import filter_item
 from operators.gate import Hold, gate
-from state.decide.pending import HELD, OPEN, Group, GroupKey, Item
+from state.decide.pending import HELD, OPEN, Item, PendingGroup, PendingKey
 from state.model.event import Event
 
 
-def group_key(event: Event, window_ms: int, place: int) -> GroupKey:
+def group_key(event: Event, window_ms: int, place: int) -> PendingKey:
     """The group that an event belongs to."""
     if window_ms > 0 and event.priority != "P0":
-        return GroupKey("window", event.type, event.object)
-    return GroupKey("single", place=place)
+        return PendingKey("window", event.type, event.object)
+    return PendingKey("single", place=place)
 
 
 def most_urgent(items: list[Item]) -> str:
@@ -24,25 +24,25 @@ def most_urgent(items: list[Item]) -> str:
     return min(item.event.priority for item in items)
 
 
-def arrive(writer: OutcomeWriter, row: int, item: Item, key: GroupKey, window_ms: int, now: int) -> None:
+def arrive(writer: OutcomeWriter, row: int, item: Item, key: PendingKey, window_ms: int, now: int) -> None:
     """An item that passed A and B and has an interruptive channel comes to its group."""
     group = writer.state.pending.get(row, key)
     if group is not None:
         join(writer, group, item, now)
         return
-    group = Group(row, key, item.place)
+    group = PendingGroup(row, key, item.place)
     group.join(item, now)
     _gate_pending(writer, group, window_ms, now, was_closed=True)
 
 
-def join(writer: OutcomeWriter, group: Group, item: Item, now: int) -> None:
+def join(writer: OutcomeWriter, group: PendingGroup, item: Item, now: int) -> None:
     """It joins an open or held group; nothing is emitted, the time stays."""
     group.join(item, now)
     writer.state.pending.touch(group)
     writer.wait(group, item, now)
 
 
-def time_comes(writer: OutcomeWriter, group: Group, now: int) -> None:
+def time_comes(writer: OutcomeWriter, group: PendingGroup, now: int) -> None:
     """Rule A for each pending item, then the rest is gated as one."""
     state = writer.state
     group.settle_waits(now)
@@ -54,7 +54,7 @@ def time_comes(writer: OutcomeWriter, group: Group, now: int) -> None:
     _gate_pending(writer, group, window_ms, now, was_closed=False)
 
 
-def end_filtered(writer: OutcomeWriter, group: Group, now: int) -> None:
+def end_filtered(writer: OutcomeWriter, group: PendingGroup, now: int) -> None:
     """What rule A ends leaves the group."""
     name = group_name(group)
     for item in list(group.items):
@@ -64,7 +64,7 @@ def end_filtered(writer: OutcomeWriter, group: Group, now: int) -> None:
             writer.end(group.row, item, verdict, now, name)
 
 
-def _gate_pending(writer: OutcomeWriter, group: Group, window_ms: int, now: int, *, was_closed: bool) -> None:
+def _gate_pending(writer: OutcomeWriter, group: PendingGroup, window_ms: int, now: int, *, was_closed: bool) -> None:
     state = writer.state
     gated = gate(state, group.row, most_urgent(group.items), now)
     for item in group.items:
@@ -77,7 +77,7 @@ def _gate_pending(writer: OutcomeWriter, group: Group, window_ms: int, now: int,
         end_all(writer, group, gated.stop, now, closed=was_closed)
 
 
-def hold(writer: OutcomeWriter, group: Group, stop: Hold, now: int) -> None:
+def hold(writer: OutcomeWriter, group: PendingGroup, stop: Hold, now: int) -> None:
     """The group is held until the hold's time with all that is pending."""
     pending = writer.state.pending
     group.state = HELD
@@ -88,7 +88,9 @@ def hold(writer: OutcomeWriter, group: Group, stop: Hold, now: int) -> None:
         writer.wait(group, item, now)
 
 
-def end_all(writer: OutcomeWriter, group: Group, verdict: FinalOutcome, now: int, *, closed: bool = False) -> None:
+def end_all(
+    writer: OutcomeWriter, group: PendingGroup, verdict: FinalOutcome, now: int, *, closed: bool = False
+) -> None:
     """All pending items end for one reason; the group is closed."""
     name = "closed" if closed and group.key.kind == "window" else group_name(group)
     for item in group.items:
@@ -96,7 +98,7 @@ def end_all(writer: OutcomeWriter, group: Group, verdict: FinalOutcome, now: int
     writer.state.pending.close(group)
 
 
-def _release(writer: OutcomeWriter, group: Group, window_ms: int, now: int, *, was_closed: bool) -> None:
+def _release(writer: OutcomeWriter, group: PendingGroup, window_ms: int, now: int, *, was_closed: bool) -> None:
     """Rule E for the pending items; then the group is open with nothing pending, or closed if no channel was left."""
     state, row, items = writer.state, group.row, group.items
     found = route_first(state, row, items)
@@ -115,7 +117,7 @@ def _release(writer: OutcomeWriter, group: Group, window_ms: int, now: int, *, w
     _reopen(writer, group, window_ms, now)
 
 
-def _reopen(writer: OutcomeWriter, group: Group, window_ms: int, now: int) -> None:
+def _reopen(writer: OutcomeWriter, group: PendingGroup, window_ms: int, now: int) -> None:
     pending = writer.state.pending
     if window_ms <= 0:
         pending.close(group)

@@ -13,12 +13,12 @@ import numpy.typing as npt
 from operators.columns import PreferenceColumns
 from operators.context import FinalOutcome
 from operators.emit import goes_to_digest
-from operators.route import Allowed, ChannelRoute, choose, usable
+from operators.route import AllowedChannels, ChannelRoute, choose, usable
 from state.decide.group import GroupState
 from state.model.event import Event
 from state.model.registry import TypeProfile
 
-Rows = npt.NDArray[np.int32]
+RowNumbers = npt.NDArray[np.int32]
 Codes = npt.NDArray[np.int32]
 _CHANNEL_BITS = 32
 
@@ -42,7 +42,7 @@ class Slice(NamedTuple):
     event: Event
     now: int
     place: int
-    rows: Rows
+    rows: RowNumbers
     ending: Codes
     endings: list[Ending]
     hour: npt.NDArray[np.int32]
@@ -75,7 +75,7 @@ class _Endings:
         return found
 
 
-def fits(state: GroupState, event: Event, profile: TypeProfile, recipients: int) -> bool:
+def decides_in_bulk(state: GroupState, event: Event, profile: TypeProfile, recipients: int) -> bool:
     """Whether an event is decided in bulk; not of unregistered types, since columns are kept per type."""
     windowed = profile.window_ms > 0 and event.priority != "P0"
     return (
@@ -88,8 +88,13 @@ def fits(state: GroupState, event: Event, profile: TypeProfile, recipients: int)
 
 
 def decide_slice(
-    state: GroupState, columns: PreferenceColumns, event: Event, rows: Rows, now: int, verdict: FinalOutcome | None
-) -> tuple[Slice, Rows]:
+    state: GroupState,
+    columns: PreferenceColumns,
+    event: Event,
+    rows: RowNumbers,
+    now: int,
+    verdict: FinalOutcome | None,
+) -> tuple[Slice, RowNumbers]:
     """(the decided slice, the rows to decide one by one); `verdict` is what A.1 and A.2 said of the event.
 
     Emissions are counted here.
@@ -109,8 +114,8 @@ def decide_slice(
 
 
 def _split(
-    state: GroupState, event: Event, rows: Rows, codes: Codes, endings: _Endings, now: int
-) -> tuple[Slice, Rows]:
+    state: GroupState, event: Event, rows: RowNumbers, codes: Codes, endings: _Endings, now: int
+) -> tuple[Slice, RowNumbers]:
     decided = codes >= 0
     kept, ending = rows[decided], codes[decided]
     hour, day = state.emissions.hour[kept], state.emissions.day[kept]
@@ -126,7 +131,7 @@ def _filter(
     columns: PreferenceColumns,
     event: Event,
     profile: TypeProfile,
-    rows: Rows,
+    rows: RowNumbers,
     codes: Codes,
     endings: _Endings,
 ) -> None:
@@ -158,7 +163,7 @@ def _route(
     columns: PreferenceColumns,
     event: Event,
     profile: TypeProfile,
-    rows: Rows,
+    rows: RowNumbers,
     endings: _Endings,
     now: int,
 ) -> Codes:
@@ -195,7 +200,7 @@ def _case(state: GroupState, columns: PreferenceColumns, event: Event, profile: 
     listed, bits = columns.channel_lists[key // _CHANNEL_BITS], key % _CHANNEL_BITS
     kept = tuple(c for c in listed if c == "in_app" or usable(c, bits, event, profile))
     inbox_killed = "in_app" in kept and state.kills.channel("in_app")
-    found = Allowed(tuple(c for c in kept if c != "in_app") if inbox_killed else kept, inbox_killed)
+    found = AllowedChannels(tuple(c for c in kept if c != "in_app") if inbox_killed else kept, inbox_killed)
     if not found.interruptive:
         return _RouteCase(found.in_app, False, _without_interruption(found), waits=False)
     left = tuple(channel for channel in found.interruptive if not state.kills.channel(channel))
@@ -208,13 +213,13 @@ def _case(state: GroupState, columns: PreferenceColumns, event: Event, profile: 
     return _RouteCase(found.in_app, True, ending, waits=goes_to_digest(profile, chosen))
 
 
-def _without_interruption(found: Allowed) -> Ending:
+def _without_interruption(found: AllowedChannels) -> Ending:
     if found.in_app:
         return Ending("INBOX", None, inbox=True, gated=False)
     return Ending("SUPPRESSED", "kill_switch" if found.inbox_killed else "no_channel", inbox=False, gated=False)
 
 
-def _nothing_left(found: Allowed, *, gated: bool) -> Ending:
+def _nothing_left(found: AllowedChannels, *, gated: bool) -> Ending:
     """Every interruptive channel is under a kill switch."""
     if found.in_app:
         return Ending("INBOX", None, inbox=True, gated=gated, group="single")
@@ -225,7 +230,7 @@ def _gate(
     state: GroupState,
     columns: PreferenceColumns,
     event: Event,
-    rows: Rows,
+    rows: RowNumbers,
     endings: _Endings,
     now: int,
     inbox: Codes,

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from state.decide.group import GroupState
-from state.decide.pending import HELD, Group, Item
+from state.decide.pending import HELD, Item, PendingGroup
 from state.model.records import Decision, InboxOperation, Outputs
 
 
@@ -54,7 +54,7 @@ class OutcomeWriter:
         record.reason = verdict.reason
         self.out.decisions.append(record)
 
-    def wait(self, group: Group, item: Item, now: int) -> None:
+    def wait(self, group: PendingGroup, item: Item, now: int) -> None:
         """The item now waits in `group`: AGGREGATING, or HELD until the group's time."""
         record = decision(self.state, group.row, item, group.state, now, group_name(group))
         record.until = group.due if group.state == HELD else None
@@ -64,7 +64,7 @@ class OutcomeWriter:
         self.out.inbox.append(operation)
 
 
-def group_name(group: Group) -> str:
+def group_name(group: PendingGroup) -> str:
     """How the ledger names the group an item is in."""
     if group.key.kind == "window":
         return "held" if group.state == HELD else "open"

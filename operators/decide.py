@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.aggregate import arrive, end_all, group_key, time_comes
-from operators.bulk import decide_slice, fits
+from operators.bulk import decide_slice, decides_in_bulk
 from operators.columns import columns_of
 from operators.context import FinalOutcome, OutcomeWriter
 from operators.digest import digest_comes
@@ -18,7 +18,7 @@ from operators.emit import no_channel
 from operators.fan_out import audience_rows, in_hash_range
 from operators.filter import event_verdict, user_verdict
 from operators.retract import read, retract
-from operators.route import Allowed, allowed
+from operators.route import AllowedChannels, allowed
 from state.decide.group import GroupState
 from state.decide.pending import GivenUp, Item
 from state.decide.users import Endpoint
@@ -133,7 +133,7 @@ def decide_event(writer: OutcomeWriter, event: Event, rows: npt.NDArray[np.int32
         return
     profile = state.registry.profile(event.type)
     verdict = event_verdict(state, event, profile, now, 0)
-    if fits(state, event, profile, len(rows)):
+    if decides_in_bulk(state, event, profile, len(rows)):
         rows = _decide_bulk(writer, event, rows, verdict)
     age = 0 if event.fan_out_type == "FOLLOWERS" else None
     for row in rows.tolist():
@@ -174,7 +174,7 @@ def decide_one(writer: OutcomeWriter, row: int, item: Item, verdict: FinalOutcom
     arrive(writer, row, item, group_key(event, profile.window_ms, item.place), profile.window_ms, now)
 
 
-def _enter_inbox(writer: OutcomeWriter, row: int, item: Item, found: Allowed, *, windowed: bool) -> None:
+def _enter_inbox(writer: OutcomeWriter, row: int, item: Item, found: AllowedChannels, *, windowed: bool) -> None:
     if not found.in_app:
         return
     event = item.event

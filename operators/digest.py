@@ -7,7 +7,7 @@ from operators.gate import Hold, gate
 from operators.quiet import next_digest
 from operators.route import ChannelRoute, allowed
 from state.decide.group import GroupState
-from state.decide.pending import DIGEST_KEY, HELD, OPEN, Group, Item
+from state.decide.pending import DIGEST_KEY, HELD, OPEN, Item, PendingGroup
 
 
 def digest_time(state: GroupState, row: int, now: int) -> int:
@@ -20,7 +20,7 @@ def join_digest(writer: OutcomeWriter, row: int, item: Item, due: int, now: int)
     pending = writer.state.pending
     group = pending.get(row, DIGEST_KEY)
     if group is None:
-        group = Group(row, DIGEST_KEY, item.place)
+        group = PendingGroup(row, DIGEST_KEY, item.place)
         group.state, group.own_wait = OPEN, True
         pending.put(group)
         pending.set_timer(group, writer.state.users.ids[row], due)
@@ -29,7 +29,7 @@ def join_digest(writer: OutcomeWriter, row: int, item: Item, due: int, now: int)
     writer.wait(group, item, now)
 
 
-def digest_comes(writer: OutcomeWriter, group: Group, now: int) -> None:
+def digest_comes(writer: OutcomeWriter, group: PendingGroup, now: int) -> None:
     """At 09:00 and at the end of every hold: A and email for each item, then the rest is gated as one P1 item."""
     state = writer.state
     group.settle_waits(now)
@@ -54,7 +54,7 @@ def _item_verdict(state: GroupState, row: int, item: Item, now: int) -> FinalOut
     return no_channel(item, killed=has_email)
 
 
-def _gate(writer: OutcomeWriter, group: Group, now: int) -> None:
+def _gate(writer: OutcomeWriter, group: PendingGroup, now: int) -> None:
     state, row = writer.state, group.row
     gated = gate(state, row, "P1", now)
     for item in group.items:

@@ -15,7 +15,7 @@ from state.model.preference import Preference, compile_preference, muted_names
 from state.model.registry import TypeProfile
 from state.model.zones import offset_at
 
-Record = Mapping[str, Any]
+LedgerRow = Mapping[str, Any]
 _CHANNELS = {
     "push": "push",
     "sms": "SMS",
@@ -44,7 +44,7 @@ class Circumstances:
 
 
 class _Explained(NamedTuple):
-    record: Record
+    record: LedgerRow
     used: Circumstances
 
 
@@ -55,13 +55,13 @@ def _say(sentence: _Sentence, case: _Explained) -> str:
     return sentence if isinstance(sentence, str) else sentence(case)
 
 
-def explain_decision(record: Record, used: Circumstances) -> str:
+def explain_decision(record: LedgerRow, used: Circumstances) -> str:
     """One sentence on what became of the event for this user, and why."""
     sentence = _OUTCOMES.get(record["outcome"])
     return f"Its outcome is {record['outcome']}." if sentence is None else _say(sentence, _Explained(record, used))
 
 
-def explain_emission(record: Record, used: Circumstances) -> str:
+def explain_emission(record: LedgerRow, used: Circumstances) -> str:
     """One sentence on the notification that was made of it."""
     items = _number(record["count"], "item")
     where = _list(record["channels"])
@@ -69,7 +69,7 @@ def explain_emission(record: Record, used: Circumstances) -> str:
     return f"One notification of {items} was made for {where}, to {sends}, at {_time(record['decided_at'], used)}."
 
 
-def explain_delivery(record: Record, used: Circumstances) -> str:
+def explain_delivery(record: LedgerRow, used: Circumstances) -> str:
     """One sentence on one send, with how often it was tried."""
     sentence = _DELIVERIES.get(record["outcome"], "ended as {outcome}{why}")
     text = sentence.format(
@@ -94,7 +94,7 @@ def explain_row(row: InboxRow | None, *, had_row: bool, used: Circumstances) -> 
     return f"It is in the inbox, in {started}: {items}, {state}, the latest of {_time(row.at, used)}."
 
 
-def used_values(record: Record, used: Circumstances) -> list[tuple[str, str]]:
+def used_values(record: LedgerRow, used: Circumstances) -> list[tuple[str, str]]:
     """Every value the decision used, with what it means."""
     values = [
         ("type and class", f"{record['type']}, {record['priority']}"),
@@ -276,7 +276,7 @@ def _why(reason: str | None) -> str:
     return "" if reason is None else f" ({_DELIVERY_REASONS.get(reason, reason)})"
 
 
-def _attempts(attempts: Sequence[Record], used: Circumstances) -> str:
+def _attempts(attempts: Sequence[LedgerRow], used: Circumstances) -> str:
     if not attempts:
         return " It was never handed to a provider."
     tries = [f"{made['provider']} at {_time(made['at'], used)}: {made['answer'] or 'no answer'}" for made in attempts]
@@ -290,7 +290,7 @@ def _quiet(used: Circumstances) -> str:
     return f"{_clock(quiet.start_ms)}-{_clock(quiet.end_ms)} {quiet.zone}"
 
 
-def _settings(record: Record, used: Circumstances) -> str:
+def _settings(record: LedgerRow, used: Circumstances) -> str:
     if record["preference_version"] == -1:
         return "none stored, the defaults hold"
     text = _version(record["preference_version"], "")

@@ -15,7 +15,7 @@ class Hold(NamedTuple):
     own_wait: bool
 
 
-class Gated(NamedTuple):
+class GateResult(NamedTuple):
     """`stop` is None to pass; the counts are what this gate saw, null for P0."""
 
     stop: Hold | FinalOutcome | None
@@ -23,10 +23,10 @@ class Gated(NamedTuple):
     cap_day: int | None
 
 
-PASS_URGENT = Gated(None, None, None)
+PASS_URGENT = GateResult(None, None, None)
 
 
-def gate(state: GroupState, row: int, priority: str, now: int) -> Gated:
+def gate(state: GroupState, row: int, priority: str, now: int) -> GateResult:
     """Gate one notification of a class for a user at `now`."""
     if priority == "P0":
         return PASS_URGENT
@@ -34,7 +34,7 @@ def gate(state: GroupState, row: int, priority: str, now: int) -> Gated:
     emissions.reserve_rows(row + 1)
     emissions.advance(now)
     hour, day = int(emissions.hour[row]), int(emissions.day[row])
-    return Gated(_stop(state, row, priority, now, hour, day), hour, day)
+    return GateResult(_stop(state, row, priority, now, hour, day), hour, day)
 
 
 def _stop(state: GroupState, row: int, priority: str, now: int, hour: int, day: int) -> Hold | FinalOutcome | None:

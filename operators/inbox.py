@@ -19,9 +19,9 @@ from state.inbox.values import (
     ITEMS_EXACT_MAX,
     PAYLOADS_MAX,
     InboxHead,
-    InboxItem,
     InboxRow,
     OlderItem,
+    RowItem,
     StoredRow,
     UserChanges,
     row_view,
@@ -90,7 +90,7 @@ class UserInbox:
         row = self._open.get((type, object)) if windowed else None
         if row is None:
             row = self._start(type, object, windowed, event_id, at)
-        row.items.append(InboxItem(place, event_id, actor, at, payload))
+        row.items.append(RowItem(place, event_id, actor, at, payload))
         row.count += 1
         self._move(row, at)
         self.items_added += 1

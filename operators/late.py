@@ -14,7 +14,7 @@ from operators.gate import Hold
 from operators.quiet import is_quiet, quiet_end
 from operators.route import ordered_channels
 from state.model.delivery import ToDeliver
-from state.model.preference import Preference, QuietHours, compile_preference, muted_names
+from state.model.preference import Preference, QuietRange, compile_preference, muted_names
 from state.model.registry import Registry, TypeProfile
 
 RETRACTED = FinalOutcome("SUPPRESSED", "retracted")
@@ -22,7 +22,7 @@ GIVEN_ADDRESS = "to"
 """The id of an address that the event itself names: no setting of the user concerns it."""
 
 
-class Sent(NamedTuple):
+class EmittedEvent(NamedTuple):
     """One event of an emission, as far as its record tells."""
 
     event_id: str
@@ -31,18 +31,21 @@ class Sent(NamedTuple):
     actor: str | None
 
 
-def sent_items(emission: ToDeliver) -> list[Sent] | None:
+def sent_items(emission: ToDeliver) -> list[EmittedEvent] | None:
     """Its events; None where the record does not name all of them."""
     if emission.digest_items is not None:
-        return [Sent(item.event_id, item.type, item.object, item.actor) for item in emission.digest_items]
+        return [EmittedEvent(item.event_id, item.type, item.object, item.actor) for item in emission.digest_items]
     if emission.count > max(1, len(emission.actors)):
         return None
     actors = emission.actors or (None,)
     ids = (emission.first_event_id, *[""] * (len(actors) - 1))
-    return [Sent(event_id, emission.type, emission.object, actor) for event_id, actor in zip(ids, actors, strict=True)]
+    return [
+        EmittedEvent(event_id, emission.type, emission.object, actor)
+        for event_id, actor in zip(ids, actors, strict=True)
+    ]
 
 
-def is_retracted(emission: ToDeliver, takes_back: Callable[[Sent], bool]) -> bool:
+def is_retracted(emission: ToDeliver, takes_back: Callable[[EmittedEvent], bool]) -> bool:
     """Whether all of its events were taken back since (RULES 3.F)."""
     items = sent_items(emission)
     return bool(items) and all(takes_back(item) for item in items or ())
@@ -63,7 +66,7 @@ def changed_verdict(
     return quiet_verdict(preference.quiet, emission.priority, now)
 
 
-def quiet_verdict(quiet: QuietHours | None, priority: str, now: int) -> FinalOutcome | Hold | None:
+def quiet_verdict(quiet: QuietRange | None, priority: str, now: int) -> FinalOutcome | Hold | None:
     """Quiet hours that began (RULES 3.D.1)."""
     if priority == "P0" or quiet is None or not is_quiet(quiet, now):
         return None

@@ -4,7 +4,7 @@ The local clock alone counts: an instant is inside when the time of day it shows
 same time of day is shown twice, in a gap some are never shown.
 """
 
-from state.model.preference import QuietHours
+from state.model.preference import QuietRange
 from state.model.zones import DAY_MS, next_change, offset_at
 
 DIGEST_TIME_MS = 9 * 3_600_000
@@ -14,13 +14,13 @@ def _time_of_day(zone: str, instant_ms: int) -> int:
     return (instant_ms + offset_at(zone, instant_ms)) % DAY_MS
 
 
-def _contains(quiet: QuietHours, time_of_day_ms: int) -> bool:
+def _contains(quiet: QuietRange, time_of_day_ms: int) -> bool:
     if quiet.start_ms < quiet.end_ms:
         return quiet.start_ms <= time_of_day_ms < quiet.end_ms
     return time_of_day_ms >= quiet.start_ms or time_of_day_ms < quiet.end_ms
 
 
-def is_quiet(quiet: QuietHours | None, now: int) -> bool:
+def is_quiet(quiet: QuietRange | None, now: int) -> bool:
     """Whether the user's clock shows a quiet time at `now`."""
     return quiet is not None and _contains(quiet, _time_of_day(quiet.zone, now))
 
@@ -32,14 +32,14 @@ def _next_boundary(zone: str, now: int, times_of_day: tuple[int, ...]) -> int:
     return next_change(zone, now, now + ahead) or now + ahead
 
 
-def quiet_end(quiet: QuietHours, now: int) -> int:
+def quiet_end(quiet: QuietRange, now: int) -> int:
     """The first instant after `now` that is outside, for a `now` that is inside."""
     while _contains(quiet, _time_of_day(quiet.zone, now)):
         now = _next_boundary(quiet.zone, now, (quiet.end_ms,))
     return now
 
 
-def quiet_state(quiet: QuietHours | None, now: int) -> tuple[bool, int]:
+def quiet_state(quiet: QuietRange | None, now: int) -> tuple[bool, int]:
     """(inside at `now`, an instant after `now` until which that cannot change)."""
     if quiet is None:
         return False, 1 << 62

@@ -106,7 +106,7 @@ def language_of(locale: str | None) -> str:
     return primary if primary in LANGUAGES else "en"
 
 
-Source = str | list[str]
+TemplateSource = str | list[str]
 """One template, or one per sentence."""
 
 
@@ -115,7 +115,7 @@ class Words:
     """One language's words for one type."""
 
     general: Mapping[str, str]
-    type: Mapping[str, Source]
+    type: Mapping[str, TemplateSource]
 
 
 @lru_cache(maxsize=4096)
@@ -171,7 +171,7 @@ def _headline(words: Words, context: Mapping[str, Any], *, first: bool, whole: b
     return _said(words.type.get(form) or words.type["one"], context, whole=whole)
 
 
-def _said(source: Source, context: Mapping[str, Any], *, whole: bool = False) -> str:
+def _said(source: TemplateSource, context: Mapping[str, Any], *, whole: bool = False) -> str:
     """The sentences that lack no value.
 
     :raises MissingValueError: see `_headline`.

@@ -1,7 +1,7 @@
 """Rule F and the user's reading: what takes pending items back (RULES 3.F, 3.G)."""
 
 from operators.context import FinalOutcome, OutcomeWriter, group_name
-from state.decide.pending import Group, Item
+from state.decide.pending import Item, PendingGroup
 from state.model.event import Event
 from state.model.records import InboxOperation
 
@@ -45,9 +45,9 @@ def _matches(event: Event, retraction: Event) -> bool:
     return retraction.parent_event_id is None or event.event_id == retraction.parent_event_id
 
 
-def _latest_pending(groups: list[Group], retraction: Event) -> tuple[Group, int] | None:
+def _latest_pending(groups: list[PendingGroup], retraction: Event) -> tuple[PendingGroup, int] | None:
     """The matching item with the highest log place, as (group, index)."""
-    best: tuple[Group, int] | None = None
+    best: tuple[PendingGroup, int] | None = None
     best_place = -1
     for group in groups:
         for index, item in enumerate(group.items):
@@ -56,7 +56,7 @@ def _latest_pending(groups: list[Group], retraction: Event) -> tuple[Group, int]
     return best
 
 
-def _after_leaving(writer: OutcomeWriter, group: Group) -> None:
+def _after_leaving(writer: OutcomeWriter, group: PendingGroup) -> None:
     """A group that this empties keeps its time; a single hold is gone with its item."""
     if not group.items and group.key.kind == "single":
         writer.state.pending.close(group)

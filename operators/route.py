@@ -9,7 +9,7 @@ from state.model.preference import Preference
 from state.model.registry import TypeProfile
 
 
-class Allowed(NamedTuple):
+class AllowedChannels(NamedTuple):
     """`channels` in the user's order; `inbox_killed` when a switch took in_app away."""
 
     channels: tuple[str, ...]
@@ -58,7 +58,7 @@ def usable(channel: str, usable_bits: int, event: Event, profile: TypeProfile) -
     return True
 
 
-def allowed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> Allowed:
+def allowed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> AllowedChannels:
     """Rule B without writing the inbox row."""
     if event.to is not None:
         listed: tuple[str, ...] = tuple(channel for channel in profile.channels if channel in event.to)
@@ -68,7 +68,7 @@ def allowed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> 
         bits = int(state.users.usable[row])
         kept = tuple(c for c in listed if c == "in_app" or usable(c, bits, event, profile))
     killed = "in_app" in kept and state.kills.channel("in_app")
-    return Allowed(tuple(c for c in kept if c != "in_app") if killed else kept, killed)
+    return AllowedChannels(tuple(c for c in kept if c != "in_app") if killed else kept, killed)
 
 
 def route(state: GroupState, row: int, event: Event, profile: TypeProfile) -> ChannelRoute:

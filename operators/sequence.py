@@ -13,6 +13,7 @@ import msgspec
 
 from operators.dedup import entries_of, entries_of_latest, original_of, remember, retry_entry
 from operators.plan import members_by_group, place_follow, place_segment, plan_event, plan_for_nobody, segment_records
+from state.model.envelope import LogPosition
 from state.model.event import Event
 from state.model.keys import KEY_GROUPS
 from state.model.registry import Registry, load_registry
@@ -32,7 +33,6 @@ from state.model.work import (
 from state.model.zones import tzdata_version
 from state.sequence.store import SequenceState
 
-Place = tuple[str, int, int]
 RULES_VERSION = 1
 
 
@@ -52,7 +52,7 @@ def _nothing() -> None:
 
 
 def sequence_event(
-    state: SequenceState, registry: Registry, event: Event, source: Place, accepted_ms: int | None = None
+    state: SequenceState, registry: Registry, event: Event, source: LogPosition, accepted_ms: int | None = None
 ) -> Sequenced:
     """The event's records, at least one, or none if it repeats another one; accepted at that time (None: now).
 
@@ -78,14 +78,14 @@ def _expire_marks(state: SequenceState) -> None:
         state.repeats.expire(state.stamp)
 
 
-def _judged_at(state: SequenceState, source: Place, accepted_ms: int | None) -> int:
+def _judged_at(state: SequenceState, source: LogPosition, accepted_ms: int | None) -> int:
     """What may be read a second time is a repeat if it was one when it was accepted."""
     reread = source[2] < state.reread_until.get(source[:2], 0)
     return min(state.stamp, accepted_ms) if reread and accepted_ms is not None else state.stamp
 
 
 def sequence_setting(
-    state: SequenceState, topic: str, value: bytes, source: Place, accepted_ms: int | None = None
+    state: SequenceState, topic: str, value: bytes, source: LogPosition, accepted_ms: int | None = None
 ) -> Sequenced:
     """What a record of a topic of settings becomes, accepted at that time (None: now).
 
@@ -103,7 +103,7 @@ def sequence_setting(
 
 
 def sequence_retry(
-    state: SequenceState, value: bytes, group: int, source: Place, *, again: str, attempt: str
+    state: SequenceState, value: bytes, group: int, source: LogPosition, *, again: str, attempt: str
 ) -> Sequenced:
     """A record of the decision log that decide had set aside for a group, with a place of its own from here on.
 
@@ -154,7 +154,7 @@ def _place_incomplete(state: SequenceState, segment: str, version: str) -> None:
     state.placement.segments.replace(segment, range(KEY_GROUPS))
 
 
-def _unwritten(state: SequenceState, records: Iterable[Work], source: Place) -> Iterator[Work]:
+def _unwritten(state: SequenceState, records: Iterable[Work], source: LogPosition) -> Iterator[Work]:
     for record in records:
         slice_number = -1 if record.g is None else record.g
         full = (*source, slice_number)

@@ -19,7 +19,7 @@ HURRY_MS = 10_000
 """push_first: the text message follows when no provider took the push within this time (RULES 3.E)."""
 
 
-class Setting(NamedTuple):
+class CurrentSetting(NamedTuple):
     """Something that is true now; `place` is its offset in its topic."""
 
     work: Work
@@ -41,7 +41,7 @@ def recipient_of(event: Event) -> str:
 def decide_p0(
     event: Event,
     user: str,
-    settings: Iterable[Setting],
+    settings: Iterable[CurrentSetting],
     switches: Mapping[tuple[str, str], int],
     *,
     registry: Registry,

@@ -25,7 +25,7 @@ from connectors.admission.interface import AdmissionStore, Reservation, ReserveO
 from connectors.gateway.answers import Accepted
 from connectors.gateway.guard import Guard
 from connectors.gateway.problems import ProblemError, retry_later
-from connectors.gateway.records import Partitions, event_records
+from connectors.gateway.records import PartitionCount, event_records
 from connectors.log.interface import Headers, NewRecord
 from connectors.metrics import ADMISSIONS
 from state.model.admission import Admitted
@@ -36,7 +36,7 @@ _RETRY_MS = 1000
 
 
 class RecordAppender(Protocol):
-    """`connectors.log.grouped.GroupAppender`, or what does the same."""
+    """`connectors.log.grouped.BatchingAppender`, or what does the same."""
 
     async def append(self, records: Sequence[NewRecord]) -> list[int]:
         """Store the records durably, in order."""
@@ -75,7 +75,7 @@ class Admission:
         self,
         store: AdmissionStore,
         appender: RecordAppender,
-        partitions: Partitions,
+        partitions: PartitionCount,
         *,
         clock: Callable[[], int],
         lane: str,

@@ -39,16 +39,16 @@ from connectors.gateway.http import (
 from connectors.gateway.identifiers import EventIds
 from connectors.gateway.inbox_calls import Inbox, ReadOverlay
 from connectors.gateway.notifications import Kept, Posts
-from connectors.gateway.ops import Health, Switches
+from connectors.gateway.ops import Probes, Switches
 from connectors.gateway.options import GatewayOptions
 from connectors.gateway.preferences import Preferences
 from connectors.gateway.problems import ProblemError
-from connectors.gateway.progress import Progress, ProgressReader
+from connectors.gateway.progress import ProgressCalls, ProgressReader
 from connectors.gateway.routes import Callers, Route, Router
 from connectors.gateway.segments import Segments
 from connectors.gateway.writer import SettingWriter
 from connectors.inbox.interface import InboxReader
-from connectors.log.grouped import GroupAppender
+from connectors.log.grouped import BatchingAppender
 from connectors.log.interface import Log
 from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
 from state.model.admission import AdmissionRules
@@ -139,7 +139,7 @@ class Parts:
         """Open the stores; the log stays the caller's to close."""
         directory = options.store_directory()
         self.directory = Directory(directory / "directory.sqlite")
-        self.appender = GroupAppender(log, down_after=_LOG_DOWN_AFTER)
+        self.appender = BatchingAppender(log, down_after=_LOG_DOWN_AFTER)
         self.store, self.limit = _stores(options)
         self.overlay = ReadOverlay()
         self.kept = Kept(self.store, self.appender, deadline=options.cancel_deadline, clock=clock)
@@ -171,7 +171,7 @@ def _stores(options: GatewayOptions) -> tuple[AdmissionStore, SenderLimit]:
 
 
 def _admission(
-    options: GatewayOptions, store: AdmissionStore, appender: GroupAppender, log: Log, clock: Callable[[], int]
+    options: GatewayOptions, store: AdmissionStore, appender: BatchingAppender, log: Log, clock: Callable[[], int]
 ) -> Admission:
     return Admission(
         store,
@@ -218,7 +218,7 @@ def build_app(
             clock=clock,
             new_event_id=new_id,
         ),
-        Progress(parts.store, progress, clock=clock),
+        ProgressCalls(parts.store, progress, clock=clock),
         parts.kept,
     )
     routes = calls.producer_calls(producers)
@@ -226,7 +226,7 @@ def build_app(
         ordinary = _ordinary(options, parts, log, rules, clock, inbox)
         routes += calls.host_calls(ordinary.host, ordinary.segments)
         routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
-    health = Health({"log_read": lambda: parts.follower.caught_up})
+    health = Probes({"log_read": lambda: parts.follower.caught_up})
 
     @cache
     def document() -> ApiResponse:

@@ -12,9 +12,9 @@ from connectors.gateway.devices import Devices
 from connectors.gateway.host import Host
 from connectors.gateway.inbox_calls import LIMIT_DEFAULT, LIMIT_MAX, Inbox
 from connectors.gateway.notifications import NDJSON, Kept, Posts
-from connectors.gateway.ops import Health, Switches
+from connectors.gateway.ops import Probes, Switches
 from connectors.gateway.preferences import IF_MATCH, Preferences
-from connectors.gateway.progress import Progress
+from connectors.gateway.progress import ProgressCalls
 from connectors.gateway.routes import Callers, Handler, Route
 from connectors.gateway.segments import Segments
 from state.model.documents import (
@@ -40,7 +40,7 @@ class ProducerHandlers:
     """What both lanes answer."""
 
     posts: Posts
-    progress: Progress
+    progress: ProgressCalls
     kept: Kept
 
 
@@ -193,7 +193,7 @@ def ops_calls(switches: Switches) -> list[Route]:
     ]  # fmt: skip
 
 
-def monitor_calls(health: Health, openapi: Handler) -> list[Route]:
+def monitor_calls(health: Probes, openapi: Handler) -> list[Route]:
     """The explicit list of what needs no credential."""
     public = Callers.PUBLIC
     return [

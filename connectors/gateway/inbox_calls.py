@@ -21,7 +21,7 @@ from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import invalid, retry_later
 from connectors.gateway.records import read_record
 from connectors.gateway.writer import SettingWriter
-from connectors.inbox.interface import InboxPage, InboxReader
+from connectors.inbox.interface import InboxReader, RowPage
 from connectors.log.interface import Record
 from state.inbox.values import InboxRow
 from state.model.admission import AdmissionRules, FieldError
@@ -108,7 +108,7 @@ class Inbox:
             raise retry_later(503, "the inbox cannot be read just now", 1000) from error
         return json_response(200, self._page(user, page, unread, read_up_to))
 
-    def _page(self, user: str, page: InboxPage, unread: int, read_up_to: int | None) -> answers.InboxPage:
+    def _page(self, user: str, page: RowPage, unread: int, read_up_to: int | None) -> answers.InboxPage:
         return answers.InboxPage(
             items=[_item(row, read_up_to) for row in page.rows],
             unread=unread,

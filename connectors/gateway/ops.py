@@ -36,7 +36,7 @@ class Switches:
         return json_response(200, SwitchStored(kill.scope, kill.value, kill.on, offsets[0]))
 
 
-class Health:
+class Probes:
     """`/healthz`, `/readyz`, `/metrics`."""
 
     def __init__(self, checks: Mapping[str, Callable[[], bool]]) -> None:

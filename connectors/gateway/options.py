@@ -12,7 +12,7 @@ from connectors.admission.options import RedisOptions
 from state.model.admission import Sender
 
 Role = Literal["producer", "p0", "ops", "marketing", "support"]
-Lane = Literal["ordinary", "p0"]
+GatewayKind = Literal["ordinary", "p0"]
 
 
 def hash_key(key: str) -> str:
@@ -66,7 +66,7 @@ class GatewayOptions:
     """All credentials of services."""
     users: UserTokens
     """How users' tokens are checked."""
-    lane: Lane = "ordinary"
+    lane: GatewayKind = "ordinary"
     """`p0` takes events of class P0 only, and no other calls than those of producers. Default: ordinary."""
     host: str = "127.0.0.1"
     """Address to listen on. Default: this machine only."""

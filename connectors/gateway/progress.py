@@ -31,7 +31,7 @@ class ProgressReader(Protocol):
         ...
 
 
-class Progress:
+class ProgressCalls:
     """Answers for the events that a sender posted."""
 
     def __init__(self, store: AdmissionStore, reader: ProgressReader | None, *, clock: Callable[[], int]) -> None:

@@ -27,7 +27,7 @@ from state.model.settings import (
 )
 from state.model.topics import ENDPOINTS, EVENTS, FOLLOWS, PREFERENCES, PROFILES, READS, SCHEDULE, SEGMENTS
 
-Partitions = Callable[[str], int]
+PartitionCount = Callable[[str], int]
 """Topic to its number of partitions."""
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -41,7 +41,7 @@ def trace_header(traceparent: str | None) -> Headers:
     return (("trace", traceparent.encode()),)
 
 
-def event_records(event: Event, partitions: Partitions, *, kept: bool, trace: Headers = ()) -> list[NewRecord]:
+def event_records(event: Event, partitions: PartitionCount, *, kept: bool, trace: Headers = ()) -> list[NewRecord]:
     """The records of one accepted event, for one append.
 
     A kept event waits in `schedule`. A retraction that is not kept goes there as well as to its lane: it cancels what
@@ -58,11 +58,11 @@ def event_records(event: Event, partitions: Partitions, *, kept: bool, trace: He
     return records
 
 
-def _partition(topic: str, key: str, partitions: Partitions) -> int:
+def _partition(topic: str, key: str, partitions: PartitionCount) -> int:
     return partition_of_group(key_group(key), partitions(topic))
 
 
-def _record(topic: str, key: Sequence[str], schema: Schema[Any], body: Any, partitions: Partitions) -> NewRecord:
+def _record(topic: str, key: Sequence[str], schema: Schema[Any], body: Any, partitions: PartitionCount) -> NewRecord:
     """A record in the partition of the first part of its key."""
     partition = _partition(topic, key[0], partitions)
     return NewRecord(topic, partition, "\0".join(key).encode(), schema.encode(body), schema.headers)
@@ -73,19 +73,19 @@ def cancel_record(event_id: str) -> NewRecord:
     return NewRecord(SCHEDULE, 0, event_id.encode(), CANCEL.encode(Cancel(event_id)), CANCEL.headers)
 
 
-def preference_record(user: str, document: dict[str, Any], partitions: Partitions) -> NewRecord:
+def preference_record(user: str, document: dict[str, Any], partitions: PartitionCount) -> NewRecord:
     """A user's whole preference document."""
     return _record(PREFERENCES, [user], PREFERENCE, PreferenceRecord(user, document), partitions)
 
 
-def profile_record(user: str, profile: dict[str, Any], partitions: Partitions) -> NewRecord:
+def profile_record(user: str, profile: dict[str, Any], partitions: PartitionCount) -> NewRecord:
     """A user's locale and name."""
     body = ProfileRecord(user, profile.get("locale"), profile.get("name"))
     return _record(PROFILES, [user], PROFILE, body, partitions)
 
 
 def endpoint_record(
-    user: str, channel: str, endpoint_id: str, endpoint: dict[str, Any], registered_at: int, partitions: Partitions
+    user: str, channel: str, endpoint_id: str, endpoint: dict[str, Any], registered_at: int, partitions: PartitionCount
 ) -> NewRecord:
     """An address of a user, or with state `invalid` that it is none (any more); the address is then empty."""
     body = EndpointRecord(
@@ -100,24 +100,24 @@ def endpoint_record(
     return _record(ENDPOINTS, [user, channel, endpoint_id], ENDPOINT, body, partitions)
 
 
-def follow_record(follow: dict[str, Any], partitions: Partitions) -> NewRecord:
+def follow_record(follow: dict[str, Any], partitions: PartitionCount) -> NewRecord:
     """That someone follows someone, or no longer."""
     on = follow.get("on")
     body = FollowRecord(follow["followee"], follow["follower"], True if on is None else on)
     return _record(FOLLOWS, [body.followee, body.follower], FOLLOW, body, partitions)
 
 
-def read_record(user: str, up_to: int | None, partitions: Partitions) -> NewRecord:
+def read_record(user: str, up_to: int | None, partitions: PartitionCount) -> NewRecord:
     """That a user read everything up to a time; None: everything."""
     return _record(READS, [user], READ, ReadRecord(user, up_to), partitions)
 
 
-def segment_chunk(segment: str, version: int, chunk: int, users: list[str], partitions: Partitions) -> NewRecord:
+def segment_chunk(segment: str, version: int, chunk: int, users: list[str], partitions: PartitionCount) -> NewRecord:
     """Some members of a segment; they count when the commit record follows."""
     body = SegmentRecord(segment, version, chunk, users)
     return _record(SEGMENTS, [segment, str(chunk)], SEGMENT, body, partitions)
 
 
-def segment_commit(segment: str, version: int, chunks: int, partitions: Partitions) -> NewRecord:
+def segment_commit(segment: str, version: int, chunks: int, partitions: PartitionCount) -> NewRecord:
     """Makes a version of a segment count, in place of those before."""
     return _record(SEGMENTS, [segment, "commit"], SEGMENT, SegmentRecord(segment, version, chunks=chunks), partitions)

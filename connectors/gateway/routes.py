@@ -17,7 +17,7 @@ from connectors.gateway.http import ApiRequest, ApiResponse
 from connectors.gateway.problems import ProblemError
 
 Handler = Callable[[ApiRequest], Awaitable[ApiResponse]]
-Kind = Any
+BodyType = Any
 """A type of `state.model.documents` or `connectors.gateway.answers`, or made of them."""
 
 
@@ -42,16 +42,16 @@ class Route:
     summary: str
     description: str
     handler: Handler
-    answers: Mapping[int, Kind | None]
+    answers: Mapping[int, BodyType | None]
     """Status of success to the type of its JSON; None: no body, or not JSON."""
     problems: tuple[int, ...] = ()
     """Statuses of problem documents, besides those that follow from the policy and the body."""
-    body: Mapping[str, Kind] = field(default_factory=dict)
+    body: Mapping[str, BodyType] = field(default_factory=dict)
     """Media type to type; empty: no body."""
     body_required: bool = True
-    query: Mapping[str, Kind] = field(default_factory=dict)
-    headers: Mapping[str, Kind] = field(default_factory=dict)
-    answer_headers: Mapping[str, Kind] = field(default_factory=dict)
+    query: Mapping[str, BodyType] = field(default_factory=dict)
+    headers: Mapping[str, BodyType] = field(default_factory=dict)
+    answer_headers: Mapping[str, BodyType] = field(default_factory=dict)
     """Of the answers of success."""
     needs_directory: bool = False
     """Whether what is true now must have been read first."""

@@ -10,11 +10,11 @@ from msgspec import Meta
 
 from state.model.documents import FAN_OUT_NEEDS, Interruptive, SegmentMembers, Text, Zone
 
-Schema = Mapping[str, Any]
+JsonSchema = Mapping[str, Any]
 _REFERENCE = "#/components/schemas/{name}"
 
 
-def _reference(name: str) -> Schema:
+def _reference(name: str) -> JsonSchema:
     return {"$ref": _REFERENCE.format(name=name)}
 
 
@@ -59,14 +59,14 @@ class Schemas:
         every = list(dict.fromkeys([*_SCALARS.values(), *types]))
         found, components = msgspec.json.schema_components(every, ref_template=_REFERENCE)
         self._scalars = dict(zip(_SCALARS, found, strict=False))
-        self._schemas: dict[Any, Schema] = dict(zip(every, map(self._tidy, found), strict=True))
+        self._schemas: dict[Any, JsonSchema] = dict(zip(every, map(self._tidy, found), strict=True))
         self.components = {
             name: {**self._scalars[name], "description": text} for name, text in _SCALAR_DESCRIPTIONS.items()
         } | {name: self._tidy(components[name]) for name in sorted(components)}
         for name in self.components.keys() & _RELATIONS.keys():
             self.components[name]["anyOf"] = _RELATIONS[name]
 
-    def of(self, kind: Any) -> Schema:
+    def of(self, kind: Any) -> JsonSchema:
         """The schema of one of the types."""
         return self._schemas[kind]
 
@@ -82,7 +82,7 @@ class Schemas:
         return {name: self._tidy(one) for name, one in schema.items() if (name, one) != ("default", None)}
 
 
-def _fan_out(name: str) -> Schema:
+def _fan_out(name: str) -> JsonSchema:
     """What an event of this fan-out must have; without one it is DIRECT."""
     needs = FAN_OUT_NEEDS[name]
     absent = [None] if name == "DIRECT" else []
@@ -93,7 +93,7 @@ def _fan_out(name: str) -> Schema:
     }
 
 
-_RELATIONS: dict[str, Sequence[Schema]] = {
+_RELATIONS: dict[str, Sequence[JsonSchema]] = {
     "NewEvent": [_fan_out(name) for name in FAN_OUT_NEEDS],
     "KillSwitch": [
         {"properties": {"scope": {"const": "all"}}},

@@ -31,7 +31,7 @@ from connectors.gateway.answers import SegmentStored
 from connectors.gateway.distinct import DistinctCount
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response, too_large
 from connectors.gateway.problems import ProblemError, invalid
-from connectors.gateway.records import Partitions, segment_chunk, segment_commit
+from connectors.gateway.records import PartitionCount, segment_chunk, segment_commit
 from connectors.gateway.writer import unavailable
 from connectors.log.interface import Log
 from state.model.admission import AdmissionRules, FieldError
@@ -53,7 +53,7 @@ class Segments:
         self,
         rules: AdmissionRules,
         log: Log,
-        partitions: Partitions,
+        partitions: PartitionCount,
         *,
         spool: Path,
         upload_bytes_max: int,

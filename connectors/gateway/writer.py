@@ -11,7 +11,7 @@ import structlog
 from connectors.gateway.admission import RecordAppender
 from connectors.gateway.directory import Directory
 from connectors.gateway.problems import ProblemError, retry_later
-from connectors.gateway.records import Partitions
+from connectors.gateway.records import PartitionCount
 from connectors.log.interface import NewRecord, Record
 from state.model.errors import LogError
 
@@ -23,7 +23,7 @@ class SettingWriter:
     """Appends, with the directory kept in step."""
 
     def __init__(
-        self, appender: RecordAppender, directory: Directory, partitions: Partitions, *, deadline: timedelta
+        self, appender: RecordAppender, directory: Directory, partitions: PartitionCount, *, deadline: timedelta
     ) -> None:
         """`deadline`: the longest wait for the log's acknowledgement."""
         self._appender, self._directory, self._deadline_s = appender, directory, deadline.total_seconds()

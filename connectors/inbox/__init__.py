@@ -1,5 +1,5 @@
 """Where inboxes are kept, and how other processes read them."""
 
-from connectors.inbox.interface import InboxAudit, InboxPage, InboxReader, InboxStore, RowPosition
+from connectors.inbox.interface import InboxAudit, InboxReader, InboxStore, RowPage, RowPosition
 
-__all__ = ["InboxAudit", "InboxPage", "InboxReader", "InboxStore", "RowPosition"]
+__all__ = ["InboxAudit", "InboxReader", "InboxStore", "RowPage", "RowPosition"]

@@ -22,7 +22,7 @@ class RowPosition(NamedTuple):
     number: int
 
 
-class InboxPage(NamedTuple):
+class RowPage(NamedTuple):
     """Some rows, newest first."""
 
     rows: tuple[InboxRow, ...]
@@ -89,7 +89,7 @@ class InboxStore(Protocol):
 class InboxReader(Protocol):
     """The reading side, for any number of processes. Methods may be called by any thread and block for milliseconds."""
 
-    def page(self, user: str, limit: int, before: RowPosition | None = None) -> InboxPage:
+    def page(self, user: str, limit: int, before: RowPosition | None = None) -> RowPage:
         """Give up to `limit` rows, newest first, with the payload of each row's newest item as JSON."""
         ...
 

@@ -74,7 +74,7 @@ def rows_prefix(user: str) -> bytes:
     return group_rows_prefix(key_group(user)) + len(name).to_bytes(2, "big") + name
 
 
-def row_key(user: str, position: RowPosition) -> bytes:
+def inbox_row_key(user: str, position: RowPosition) -> bytes:
     """Key of a row."""
     return rows_prefix(user) + _POSITION.pack(_TOP - position.at, _TOP - position.number)
 

@@ -23,7 +23,7 @@ from rocksdict import (
 )
 
 from connectors.inbox import keys
-from connectors.inbox.interface import InboxAudit, InboxPage, RowPosition
+from connectors.inbox.interface import InboxAudit, RowPage, RowPosition
 from state.disk.exports import ExportedOffset, ExportSource, rows_from
 from state.disk.rocksdb import named_damage, prefixed_rows, refuse_remains, stored_row
 from state.inbox.codec import decode_head, decode_row, encode_head, encode_row, row_count
@@ -196,11 +196,11 @@ def _write_user(batch: WriteBatch, user: str, changes: UserChanges) -> None:
     batch.put(keys.head_key(user), encode_head(changes.head))
     for row in changes.removed:
         if row.stored_at is not None:
-            batch.delete(keys.row_key(user, RowPosition(row.stored_at, row.number)))
+            batch.delete(keys.inbox_row_key(user, RowPosition(row.stored_at, row.number)))
     for row in changes.written:
         if row.stored_at not in (None, row.at):
-            batch.delete(keys.row_key(user, RowPosition(row.stored_at or 0, row.number)))
-        batch.put(keys.row_key(user, RowPosition(row.at, row.number)), encode_row(row))
+            batch.delete(keys.inbox_row_key(user, RowPosition(row.stored_at or 0, row.number)))
+        batch.put(keys.inbox_row_key(user, RowPosition(row.at, row.number)), encode_row(row))
 
 
 def stored_offset(path: Path) -> int:
@@ -225,18 +225,18 @@ class RocksInboxReader:
         self._identities: dict[int, int] = {}
         self._lock = threading.Lock()
 
-    def page(self, user: str, limit: int, before: RowPosition | None = None) -> InboxPage:
+    def page(self, user: str, limit: int, before: RowPosition | None = None) -> RowPage:
         """One seek, then as many steps as rows."""
         with self._lock:
             database = self._current(key_group(user))
             if database is None:
-                return InboxPage((), None, 0, None)
+                return RowPage((), None, 0, None)
             head = _load_head(database, user)
-            start = None if before is None else keys.row_key(user, before) + b"\0"
+            start = None if before is None else keys.inbox_row_key(user, before) + b"\0"
             found = list(zip(prefixed_rows(database, keys.rows_prefix(user), start), range(limit + 1), strict=False))
         rows = tuple(row_view(decode_row(value)) for (_, value), _ in found[:limit])
         following = keys.position_of_row(found[limit - 1][0][0]) if len(found) > limit else None
-        return InboxPage(rows, following, head.unread, head.read_up_to)
+        return RowPage(rows, following, head.unread, head.read_up_to)
 
     def unread(self, user: str) -> int:
         """Give the number of unread rows."""

@@ -39,7 +39,7 @@ class _AppendCall:
     answer: asyncio.Future[list[int]]
 
 
-class GroupAppender:
+class BatchingAppender:
     """Appends for the coroutines of any number of event loops through one thread."""
 
     def __init__(self, log: Log, *, down_after: timedelta | None = None) -> None:

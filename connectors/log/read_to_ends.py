@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import timedelta
 
 from connectors.log.interface import Log, Reader, Record
+from state.model.envelope import TopicPartition
 from state.model.errors import LogUnavailableError
 from state.progress import made
 
@@ -17,11 +18,10 @@ DEADLINE = timedelta(seconds=30)
 """Without any progress; an election of a leader takes a few seconds."""
 BATCH_MAX = 4096
 _POLL = timedelta(seconds=1)
-Place = tuple[str, int]
 
 
 def read_to_ends(
-    reader: Reader, ends: Mapping[Place, int], *, deadline: timedelta = DEADLINE, most: int = BATCH_MAX
+    reader: Reader, ends: Mapping[TopicPartition, int], *, deadline: timedelta = DEADLINE, most: int = BATCH_MAX
 ) -> Iterator[list[Record]]:
     """Batches of `most` records until every place is read to its end; records behind the ends may be among them.
 
@@ -43,8 +43,8 @@ def read_to_ends(
 
 def stored_batches(
     log: Log,
-    start: Mapping[Place, int],
-    ends: Mapping[Place, int] | None = None,
+    start: Mapping[TopicPartition, int],
+    ends: Mapping[TopicPartition, int] | None = None,
     *,
     deadline: timedelta = DEADLINE,
     most: int = BATCH_MAX,
@@ -64,24 +64,28 @@ def stored_batches(
 
 
 def stored_records(
-    log: Log, start: Mapping[Place, int], ends: Mapping[Place, int] | None = None, *, deadline: timedelta = DEADLINE
+    log: Log,
+    start: Mapping[TopicPartition, int],
+    ends: Mapping[TopicPartition, int] | None = None,
+    *,
+    deadline: timedelta = DEADLINE,
 ) -> Iterator[Record]:
     """`stored_batches`, record by record."""
     for records in stored_batches(log, start, ends, deadline=deadline):
         yield from records
 
 
-class Reached(dict[Place, int]):
+class ReadProgress(dict[TopicPartition, int]):
     """How far a reader got with the records it received. On Kafka void records may follow, which nobody receives. So if
     nothing arrives for a moment, the log is asked whether there is anything more. One thread at a time.
     """
 
-    def __init__(self, log: Log, now_ms: Callable[[], int], offsets: Mapping[Place, int]) -> None:
+    def __init__(self, log: Log, now_ms: Callable[[], int], offsets: Mapping[TopicPartition, int]) -> None:
         super().__init__(offsets)
         self._log, self._now_ms = log, now_ms
         self._before, self._asked_ms = dict(self), 0
 
-    def has(self, ends: Mapping[Place, int]) -> bool:
+    def has(self, ends: Mapping[TopicPartition, int]) -> bool:
         """Whether there is nothing more below the ends.
 
         :raises LogError: the log cannot be read.
@@ -96,14 +100,14 @@ class Reached(dict[Place, int]):
         self._asked_ms = now
         return self._pass(behind)
 
-    def _pass(self, behind: Mapping[Place, int]) -> bool:
+    def _pass(self, behind: Mapping[TopicPartition, int]) -> bool:
         if next(stored_records(self._log, {place: self[place] for place in behind}, behind), None) is not None:
             return False
         self.update({place: max(end, self[place]) for place, end in behind.items()})
         return True
 
 
-def end_of_records(log: Log, place: Place, start: int) -> int:
+def end_of_records(log: Log, place: TopicPartition, start: int) -> int:
     """The offset behind the newest record that a reader gives; `start`, or what is retained, if none is behind that.
 
     :raises LogError: the log cannot be read.

@@ -44,10 +44,10 @@ class Tick(NamedTuple):
     partition: int
 
 
-Item = list[Record] | Tick
+SourceBatch = list[Record] | Tick
 
 
-class LogSource(FixedPartitionedSource[Item, None]):
+class LogSource(FixedPartitionedSource[SourceBatch, None]):
     """Reads topics and emits lists of records, each of one partition number, and ticks.
 
     Order is kept per topic and partition. At most `budget` records per partition number enter an epoch. They are handed
@@ -120,14 +120,14 @@ class _Told(NamedTuple):
     fetch_max: int
 
 
-class SourcePartition(StatefulSourcePartition[Item, None]):
+class SourcePartition(StatefulSourcePartition[SourceBatch, None]):
     """The first of a worker reads for all, the others end when they are asked for the first time."""
 
     def __init__(self, worker: _Worker) -> None:
         self._worker = worker
         self._leads = worker.users == 1
 
-    def next_batch(self) -> list[Item]:
+    def next_batch(self) -> list[SourceBatch]:
         if not self._leads:
             raise StopIteration
         with logged("source"):
@@ -197,7 +197,7 @@ class _Worker:
         for queue in self._queues.values():
             queue.credit = self._told.budget
 
-    def next_batch(self) -> list[Item] | None:
+    def next_batch(self) -> list[SourceBatch] | None:
         """The next records and ticks, after a wait if there are none; None when drained."""
         self.awake, soon = AT_ONCE, datetime.now(UTC) + _PAUSE
         reader, draining = self._open(), self._told.drain()
@@ -236,7 +236,7 @@ class _Worker:
             return wait
         return max(timedelta(), min(wait, timedelta(seconds=self._due - time.monotonic())))
 
-    def _due_ticks(self) -> list[Item]:
+    def _due_ticks(self) -> list[SourceBatch]:
         now = time.monotonic()
         if self._told.tick is None or now < self._due:
             return []

@@ -14,7 +14,7 @@ from cryptography.x509 import load_pem_x509_certificates
 from connectors.log.embedded.log import EmbeddedLog
 from flows.config.providers import ProvidersInForce, needs_sandbox, providers_in_force
 from flows.config.settings import Settings
-from flows.process.opening import open_log, system_topics
+from flows.process.opening import open_configured_log, system_topics
 from state.model.errors import CarillonError, UnknownTopicError
 
 _DEADLINE = timedelta(seconds=15)
@@ -62,7 +62,7 @@ def _check_log(settings: Settings) -> Finding:
         return Finding("log", True, "embedded: will be made at the first start")
     missing = []
     try:
-        log = open_log(settings)
+        log = open_configured_log(settings)
         try:
             for spec in system_topics(settings):
                 try:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from connectors.dead_letters import OPEN, DeadLetters, Filed
+from connectors.dead_letters import OPEN, DeadLetters, FiledLetter
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.topics import COMPACTED, ONE_PARTITION
 from flows.commands.output import Output
@@ -23,10 +23,10 @@ from state.model.dead_letter import (
     ATTEMPT_HEADER,
     DeadAction,
     DeadLetter,
-    Source,
     error_text,
     is_final,
 )
+from state.model.envelope import LogPosition
 from state.model.errors import UNDECODABLE, CarillonError, MalformedRecordError
 from state.model.keys import key_group, partition_of_group
 from state.model.topics import RETRIES
@@ -158,7 +158,7 @@ def discard_letters(
     return fine
 
 
-def given_back(letters: DeadLetters, filed: Filed, partitions: int, *, again: bool) -> NewRecord:
+def given_back(letters: DeadLetters, filed: FiledLetter, partitions: int, *, again: bool) -> NewRecord:
     """The record that a retry appends (TOPICS.md); `partitions` are those of `work`.
 
     :raises RetryRefusedError: saying why not.
@@ -190,7 +190,7 @@ def given_back(letters: DeadLetters, filed: Filed, partitions: int, *, again: bo
     return NewRecord(RETRIES, partition_of_group(letter.group, partitions), key, record.value, headers)
 
 
-def _refuse_superseded(letters: DeadLetters, source: Source, record: Record) -> None:
+def _refuse_superseded(letters: DeadLetters, source: LogPosition, record: Record) -> None:
     """What was true then must not take the place of what is true now."""
     if source[0] in BY_KEY and letters.any_later(source, lambda other: other.key == record.key):
         raise RetryRefusedError("a newer record of the same key holds; to give this one back would undo it")
@@ -206,7 +206,7 @@ def _reads_everything(value: bytes) -> bool:
     return isinstance(body, dict) and body.get("up_to") is None
 
 
-def _refuse_old_work(letters: DeadLetters, source: Source, record: Record) -> None:
+def _refuse_old_work(letters: DeadLetters, source: LogPosition, record: Record) -> None:
     try:
         work = decode_work(record.value)
     except MalformedRecordError as error:
@@ -223,7 +223,9 @@ def _refuse_old_work(letters: DeadLetters, source: Source, record: Record) -> No
         _refuse_superseded(letters, work.src[:3], origin)
 
 
-def _chosen(letters: DeadLetters, selection: Selection, output: Output, *, repeatable: bool) -> Iterator[Filed | str]:
+def _chosen(
+    letters: DeadLetters, selection: Selection, output: Output, *, repeatable: bool
+) -> Iterator[FiledLetter | str]:
     """The letters meant; in place of one that cannot be decided about, its id, after saying why.
 
     Without ids these are the open ones.
@@ -249,11 +251,11 @@ def _refused(output: Output, letter_id: str, reason: str) -> str:
     return letter_id
 
 
-def _noted(filed: Filed, action: Literal["retried", "discarded"], now_ms: int) -> NewRecord:
+def _noted(filed: FiledLetter, action: Literal["retried", "discarded"], now_ms: int) -> NewRecord:
     return dead_action(DeadAction(filed.letter.id, action, now_ms), filed.partition)
 
 
-def _record(filed: Filed) -> dict[str, Any]:
+def _record(filed: FiledLetter) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(filed.letter)
     return fields | {"status": filed.status, "actions": [msgspec.to_builtins(each) for each in filed.actions]}
 

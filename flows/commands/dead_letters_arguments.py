@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 dead_letters_app = typer.Typer(help="What could not be handled: list it, show it, give it back or discard it.")
 
-Stage = Annotated[
+StageOption = Annotated[
     str | None, typer.Option("--stage", callback=named, help="Only of this stage: sequence, decide, deliver, ...")
 ]
-Sender = Annotated[str | None, typer.Option("--sender", metavar="ID", callback=named, help="Only of this sender.")]
+SenderOption = Annotated[
+    str | None, typer.Option("--sender", metavar="ID", callback=named, help="Only of this sender.")
+]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="As `list` prints them.")]
 Done = Annotated[bool, typer.Option("--all", help="Also what was retried or discarded.")]
 Every = Annotated[bool, typer.Option("--all", help="Every open letter, of a --stage or --sender if named.")]
@@ -31,8 +33,8 @@ Every = Annotated[bool, typer.Option("--all", help="Every open letter, of a --st
 @dead_letters_app.callback(invoke_without_command=True)
 def default_command(
     context: typer.Context,
-    stage: Stage = None,
-    sender: Sender = None,
+    stage: StageOption = None,
+    sender: SenderOption = None,
     everything: Done = False,
     data: Data = None,
     as_json: Json = False,
@@ -46,7 +48,11 @@ def default_command(
 
 @dead_letters_app.command("list")
 def list_command(
-    stage: Stage = None, sender: Sender = None, everything: Done = False, data: Data = None, as_json: Json = False
+    stage: StageOption = None,
+    sender: SenderOption = None,
+    everything: Done = False,
+    data: Data = None,
+    as_json: Json = False,
 ) -> None:
     """List what is open, also while the system runs."""
     from flows.commands.dead_letters import Selection, list_letters
@@ -74,8 +80,8 @@ def show_command(
 def retry_command(
     ids: Ids = None,
     everything: Every = False,
-    stage: Stage = None,
-    sender: Sender = None,
+    stage: StageOption = None,
+    sender: SenderOption = None,
     again: Annotated[bool, typer.Option("--again", help="Also what was retried or discarded before.")] = False,
     data: Data = None,
     as_json: Json = False,
@@ -94,8 +100,8 @@ def retry_command(
 def discard_command(
     ids: Ids = None,
     everything: Every = False,
-    stage: Stage = None,
-    sender: Sender = None,
+    stage: StageOption = None,
+    sender: SenderOption = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:

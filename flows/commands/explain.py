@@ -30,7 +30,7 @@ from state.model.registry import Registry
 from state.model.work import KillWork, PreferenceWork, Work, decode_work
 
 _WAIT = timedelta(seconds=2)
-_Kind = TypeVar("_Kind", bound=Work)
+_WorkKind = TypeVar("_WorkKind", bound=Work)
 
 
 def explain(data_dir: Path, log: Log, registry: Registry, *, event: str, user: str, output: Output) -> bool:
@@ -72,7 +72,7 @@ def circumstances(log: Log, registry: Registry, record: Mapping[str, Any]) -> Ci
     return Circumstances(None if preference is None else preference.doc, known, profile)
 
 
-def _work_record(log: Log, partition: int, offset: int | None, kind: type[_Kind]) -> _Kind | None:
+def _work_record(log: Log, partition: int, offset: int | None, kind: type[_WorkKind]) -> _WorkKind | None:
     """The record of the decision log at an offset; None where it is no longer there."""
     place = "work", partition
     if offset is None or offset < log.begin_offset(*place) or offset >= log.end_offset(*place):

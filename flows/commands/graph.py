@@ -58,9 +58,9 @@ def prepare_directory(settings: Settings) -> None:
     """What flows find in a system's directory: topics, and where the sandbox would be."""
     from connectors.sandbox.certificates import SandboxFiles, make_certificates
     from connectors.sandbox.options import Ports
-    from flows.process.opening import open_log, system_topics
+    from flows.process.opening import open_configured_log, system_topics
 
-    log = open_log(settings)
+    log = open_configured_log(settings)
     log.ensure_topics(system_topics(settings))
     log.close()
     files = SandboxFiles(settings.data_dir / "sandbox")

@@ -15,8 +15,15 @@ from flows.commands.ledger import show_table
 from flows.commands.output import Output
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
-from flows.recovery.replay import Progress as Told
-from flows.recovery.replay import Range, Rebuilt, opened_origin, rebuild_state, redeliver, replayed_decisions
+from flows.recovery.replay import (
+    OnProgress,
+    Rebuilt,
+    ReplayRange,
+    opened_origin,
+    rebuild_state,
+    redeliver,
+    replayed_decisions,
+)
 from state.disk.files import replacing
 from state.ledger import records_of
 
@@ -27,7 +34,7 @@ _OTHERS = (
 )
 
 
-def replay_decisions(log: str, settings: Settings, wanted: Range, out: Path | None, output: Output) -> int:
+def replay_decisions(log: str, settings: Settings, wanted: ReplayRange, out: Path | None, output: Output) -> int:
     """Print the decisions of the range, or write them to a file; gives how many."""
     with opened_origin(log, settings) as origin, _progress(output) as told:
         table = replayed_decisions(origin, wanted, told)
@@ -41,7 +48,7 @@ def replay_decisions(log: str, settings: Settings, wanted: Range, out: Path | No
     return len(table)
 
 
-def replay_deliveries(log: str, settings: Settings, wanted: Range, output: Output) -> int:
+def replay_deliveries(log: str, settings: Settings, wanted: ReplayRange, output: Output) -> int:
     """Give the range's emissions to deliver once more; gives how many records were appended."""
     with opened_origin(log, settings) as origin, _progress(output) as told:
         appended = redeliver(origin, wanted, told)
@@ -77,7 +84,7 @@ def _rebuilt_text(rebuilt: Rebuilt, seconds: float) -> str:
 
 
 @contextmanager
-def _progress(output: Output) -> Iterator[Told]:
+def _progress(output: Output) -> Iterator[OnProgress]:
     """A bar for a person who watches, on standard error."""
     if not output.watched:
         yield lambda _done, _all: None

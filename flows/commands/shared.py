@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from flows.config.settings import Settings
 
 
-class Profile(Enum):
+class ProfileName(Enum):
     """Values of --profile."""
 
     EMBEDDED = "embedded"
@@ -40,7 +40,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Data directory. Default: carillon-data.")]
 
 
-def settings_in_force(data: Path | None, profile: Profile | None = None) -> Settings:
+def settings_in_force(data: Path | None, profile: ProfileName | None = None) -> Settings:
     """The settings, and logs that do not disturb the command's answer."""
     from flows.config.settings import load_settings
     from flows.process.logs import configure_logs
@@ -61,11 +61,11 @@ def settings_beside(data: Path | None) -> Settings:
 @contextmanager
 def existing_log(settings: Settings) -> Iterator[Log]:
     """The log of a system that was started before: a mistyped directory must not look like an empty system."""
-    from flows.process.opening import open_log
+    from flows.process.opening import open_configured_log
 
     if settings.profile == "embedded" and not (settings.data_dir / "log").exists():
         raise ConfigurationError(f"{settings.data_dir} holds no system; name its directory with --data")
-    log = open_log(settings)
+    log = open_configured_log(settings)
     try:
         yield log
     finally:

@@ -13,7 +13,7 @@ from flows.config.providers import providers_in_force
 from flows.config.settings import Settings
 from flows.process.cluster import cluster_place
 from flows.process.open import clock_ms
-from flows.process.place import hold, own_place
+from flows.process.place import keep_until_end, own_place
 from flows.steps.lanes.parts import LaneParts
 from flows.steps.lanes.verdicts import Verdicts
 from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
@@ -39,7 +39,7 @@ def build_lane_parts(
     open_log = own_place(settings, station, (*outputs, "attempts"))
     log = open_log()
     watcher = ControlWatcher(log, process=cluster_place().name(station), run_dir=settings.data_dir / "run").start()
-    hold(watcher)
+    keep_until_end(watcher)
     parts = LaneParts(
         station=station,
         directory=settings.data_dir / "state" / station,

@@ -12,7 +12,7 @@ from connectors.sandbox.options import sandbox_options
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
 
-Channels = dict[str, ApnsChannel | TwilioChannel | SmtpChannel]
+ConfiguredChannels = dict[str, ApnsChannel | TwilioChannel | SmtpChannel]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class ProvidersInForce:
     twilio: TwilioOptions
     smtp: SmtpOptions
 
-    def channels(self) -> Channels:
+    def channels(self) -> ConfiguredChannels:
         """A connector per channel, not connected yet; every call makes new ones with connections of their own."""
         return {
             "push": ApnsChannel(self.apns),

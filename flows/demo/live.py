@@ -31,7 +31,7 @@ _VERBS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LiveLine:
     """Something a person may read: what happened for whom."""
 
     kind: str
@@ -54,7 +54,7 @@ class Sample:
 
 
 @dataclass(slots=True)
-class Seen:
+class LiveState:
     """Everything read so far, bounded."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -63,10 +63,10 @@ class Seen:
     deliveries: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(channel, outcome) of deliveries."""
     inbox_items: int = 0
-    latest: dict[str, deque[Line]] = field(
+    latest: dict[str, deque[LiveLine]] = field(
         default_factory=lambda: {kind: deque(maxlen=_LINES_MAX) for kind in (*CHANNELS, "suppressed")}
     )
-    fresh: deque[Line] = field(default_factory=lambda: deque(maxlen=500))
+    fresh: deque[LiveLine] = field(default_factory=lambda: deque(maxlen=500))
     """Lines since somebody last took them."""
     urgent: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES_MAX))
     """Deliveries of P0."""
@@ -134,12 +134,12 @@ class Seen:
             self.ordinary.append(Sample(accepted, row["at"]))
 
     def _say(self, kind: str, user: str, text: str) -> None:
-        line = Line(kind, user, text)
+        line = LiveLine(kind, user, text)
         if kind in self.latest:
             self.latest[kind].append(line)
         self.fresh.append(line)
 
-    def take_fresh(self) -> list[Line]:
+    def take_fresh(self) -> list[LiveLine]:
         """The lines since the last call."""
         lines = list(self.fresh)
         self.fresh.clear()
@@ -190,7 +190,7 @@ class Tail:
         """`log` stays the caller's to close, after `close`."""
         places = [(topic, partition) for topic in ("ledger", "inbox") for partition in range(log.partitions(topic))]
         self._reader = log.reader({place: log.end_offset(*place) for place in places})
-        self.seen = Seen()
+        self.seen = LiveState()
 
     def step(self, wait: timedelta) -> None:
         """Take what has come, waiting up to `wait` for something."""

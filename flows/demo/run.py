@@ -12,7 +12,7 @@ from flows.commands.output import Output
 from flows.demo.live import Tail
 from flows.demo.view import PlainLines, picture
 from flows.demo.workload import Feeder
-from flows.process.opening import open_log
+from flows.process.opening import open_configured_log
 from flows.up.supervisor import Supervisor
 
 _STEP = timedelta(milliseconds=150)
@@ -21,7 +21,7 @@ _FRAMES_PER_S = 4
 
 def run_demo(supervisor: Supervisor, output: Output, troubles: list[str], asked: Callable[[], bool]) -> None:
     """Feed and show until `asked`; `troubles` are lines about processes that died, filled by the caller."""
-    log = open_log(supervisor.settings)
+    log = open_configured_log(supervisor.settings)
     tail = Tail(log)
     feeder = Feeder(supervisor.settings, supervisor.url, supervisor.p0_url)
     feeder.start()

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.commands.output import Output
-from flows.demo.live import CHANNELS, Line, Sample, Seen, percentile
+from flows.demo.live import CHANNELS, LiveLine, LiveState, Sample, percentile
 from flows.demo.workload import Feeding
 
 _COLOURS = {
@@ -31,7 +31,7 @@ _LINES_PER_SECOND = 2
 _SUMMARY_EVERY_S = 5.0
 
 
-def picture(seen: Seen, feeding: Feeding, head: str, troubles: Sequence[str]) -> Layout:
+def picture(seen: LiveState, feeding: Feeding, head: str, troubles: Sequence[str]) -> Layout:
     """The whole view."""
     layout = Layout()
     layout.split_column(
@@ -54,7 +54,7 @@ def _head(feeding: Feeding, head: str, troubles: Sequence[str]) -> RenderableTyp
     return Panel(Group(*lines), title="Carillon")
 
 
-def _outcomes(seen: Seen) -> RenderableType:
+def _outcomes(seen: LiveState) -> RenderableType:
     table = Table(expand=True, box=None, show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -66,7 +66,7 @@ def _outcomes(seen: Seen) -> RenderableType:
     return Panel(table, title="Decisions, one per event and person")
 
 
-def _lines(seen: Seen, kind: str) -> RenderableType:
+def _lines(seen: LiveState, kind: str) -> RenderableType:
     rows = [
         Text.assemble((f"{line.user:>10} ", "bold"), line.text, overflow="ellipsis", no_wrap=True)
         for line in seen.latest[kind]
@@ -74,18 +74,18 @@ def _lines(seen: Seen, kind: str) -> RenderableType:
     return Panel(Group(*reversed(rows)), title=_title(seen, kind))
 
 
-def _title(seen: Seen, kind: str) -> str:
+def _title(seen: LiveState, kind: str) -> str:
     if kind == "suppressed":
         return _TITLES[kind]
     count = seen.inbox_items if kind == "in_app" else seen.deliveries[(kind, "DELIVERED")]
     return f"{_TITLES[kind]} ({count})"
 
 
-def _race(seen: Seen) -> RenderableType:
+def _race(seen: LiveState) -> RenderableType:
     return Panel(Text("\n".join(race(seen))), title="A password does not wait behind a burst")
 
 
-def race(seen: Seen) -> list[str]:
+def race(seen: LiveState) -> list[str]:
     """P0 against everything else, as measured here: accepted to taken by the provider."""
     lines = [f"P0      {spread(seen.urgent)}", f"P1, P2  {spread(seen.ordinary)}"]
     best = max(list(seen.urgent)[-40:], key=seen.overtaken, default=None)
@@ -111,7 +111,7 @@ class PlainLines:
         self._second = 0
         self._printed: Counter[str] = Counter()
 
-    def show(self, seen: Seen, feeding: Feeding) -> None:
+    def show(self, seen: LiveState, feeding: Feeding) -> None:
         """Print what is new."""
         now_s = time.monotonic()
         if int(now_s) != self._second:
@@ -122,14 +122,14 @@ class PlainLines:
             self._next_summary_s = now_s + _SUMMARY_EVERY_S
             self._summary(seen, feeding)
 
-    def _print(self, line: Line) -> None:
+    def _print(self, line: LiveLine) -> None:
         self._printed[line.kind] += 1
         if self._printed[line.kind] > _LINES_PER_SECOND:
             return
         record = {"event": line.kind, "user": line.user, "text": line.text}
         self._output.show(record, f"{line.kind:10} {line.user:>10}  {line.text}")
 
-    def _summary(self, seen: Seen, feeding: Feeding) -> None:
+    def _summary(self, seen: LiveState, feeding: Feeding) -> None:
         outcomes = {outcome: count for outcome, count in seen.outcomes.most_common() if count}
         record = {
             "event": "summary",

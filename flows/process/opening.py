@@ -8,7 +8,7 @@ from flows.config.settings import Settings
 from flows.process.open import log_opener
 
 
-def open_log(settings: Settings) -> Log:
+def open_configured_log(settings: Settings) -> Log:
     """A log of this process's own; the caller closes it."""
     return log_opener(settings, patient=False)()
 

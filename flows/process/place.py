@@ -40,7 +40,7 @@ def own_place(settings: Settings, flow: str, topics: Sequence[str]) -> Callable[
     fence = Fence(log, claim, on_lost=_end)
     fence.look()
     fence.start()
-    hold(lock, fence)
+    keep_until_end(lock, fence)
     opener = log_opener(settings, claim=claim)
     return lambda: FencedLog(opener(), fence)
 
@@ -51,7 +51,7 @@ def _end(error: StateFencedError) -> None:
     os._exit(FENCED_EXIT)
 
 
-def hold(*owned: object) -> None:
+def keep_until_end(*owned: object) -> None:
     """Keep these until the process ends: a lock goes with its file, and a watcher with its thread."""
     _HELD.extend(owned)
 

@@ -14,7 +14,7 @@ from flows.config.settings import Settings
 from flows.process.open import clock_ms, log_opener
 from flows.recovery.export import Exporter
 from flows.recovery.rebuild import RETAINED, is_rebuildable
-from flows.recovery.restore import Home, ensure_groups, ensure_store
+from flows.recovery.restore import StoreHome, ensure_groups, ensure_store
 from flows.steps.decide.group import read_dead_letters, restore_skips
 from state.decide.checkpoint import GroupStore
 from state.decide.exports import STORE as DECIDE
@@ -52,7 +52,7 @@ def prepare_decide(
 
     :raises StateDamagedError: a group can neither go on nor be restored; the text says what to do.
     """
-    home = Home(DECIDE, path, settings.data_dir)
+    home = StoreHome(DECIDE, path, settings.data_dir)
     with closing(open_log()) as log:
         stored = {group: store.next_offset(group) for group in groups}
         anew = ensure_groups(home, store.database, stored, log, lambda wanted: _restore_skips(store, wanted, log))
@@ -69,7 +69,7 @@ def prepare_sequence(settings: Settings, path: Path, open_log: Callable[[], Log]
 
     :raises StateDamagedError: it can neither go on nor be restored nor be rebuilt; the text says what to do.
     """
-    home, registry = Home(SEQUENCE, path, settings.data_dir), settings.registry()
+    home, registry = StoreHome(SEQUENCE, path, settings.data_dir), settings.registry()
     with closing(open_log()) as log:
         needed = [(topic, number) for topic in SEQUENCE_READS for number in range(log.partitions(topic))]
         ensure_store(

@@ -21,11 +21,12 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from connectors.log.interface import Log, Record
-from connectors.log.read_to_ends import Place, stored_records
+from connectors.log.read_to_ends import stored_records
 from connectors.log.topics import EVENT_TOPICS
 from flows.steps.decide.group import read_dead_letters
 from operators.dedup import EVENT_ID_WINDOW_MS, entries_of_latest, original_of
 from state.model.dead_letter import LETTER_SCHEMA, decode_letter
+from state.model.envelope import TopicPartition
 from state.model.errors import MalformedRecordError
 from state.model.event import decode_event
 from state.model.registry import Registry
@@ -40,14 +41,14 @@ _NOT_KEPT = b'"deliver_at":null'
 _MARGIN_MS = 3_600_000
 
 
-def handled_positions(state: SequenceState, registry: Registry, log: Log, *, stage: str) -> dict[Place, int]:
+def handled_positions(state: SequenceState, registry: Registry, log: Log, *, stage: str) -> dict[TopicPartition, int]:
     """For each partition the offset from which `sequence` reads on. `state` has taken over everything that `work`
     retains, and `work_since` is the time of its oldest record.
 
     :raises LogUnavailableError: the log is not read to its end in time.
     """
     aside = _set_aside(log, stage)
-    positions: dict[Place, int] = {}
+    positions: dict[TopicPartition, int] = {}
     for topic in RETAINED:
         for partition in range(log.partitions(topic)):
             place = topic, partition
@@ -57,7 +58,7 @@ def handled_positions(state: SequenceState, registry: Registry, log: Log, *, sta
     return positions
 
 
-def ends_of_unread(state: SequenceState, log: Log) -> dict[Place, int]:
+def ends_of_unread(state: SequenceState, log: Log) -> dict[TopicPartition, int]:
     """The ends of the partitions of events that are not read so far: below, a record may have been judged before."""
     places = [(topic, partition) for topic in EVENTS for partition in range(log.partitions(topic))]
     ends = {place: log.end_offset(*place) for place in places}
@@ -166,6 +167,6 @@ def _is_repeat(state: SequenceState, record: Record) -> bool:
     return original_of(state.repeats, event, record.timestamp_ms) is not None
 
 
-def _records(log: Log, place: Place, offsets: range) -> Iterator[Record]:
+def _records(log: Log, place: TopicPartition, offsets: range) -> Iterator[Record]:
     """The records of a partition at these offsets that there are."""
     return stored_records(log, {place: offsets.start}, {place: offsets.stop})

@@ -25,8 +25,8 @@ from connectors.archive.records import TopicRecords
 from connectors.log.interface import Log, NewRecord, Record
 from flows.config.settings import Settings
 from flows.decide import DIRECTORY as DECIDE
-from flows.process.opening import open_log
-from flows.recovery.stretch import Decidable, PartitionReplay, offsets_of_time, temporary_replay
+from flows.process.opening import open_configured_log
+from flows.recovery.stretch import PartitionReplay, ReplaySource, offsets_of_time, temporary_replay
 from flows.steps.decide.epoch_credit import highest_credit
 from flows.track import ARCHIVE
 from state.decide.checkpoint import GroupStore
@@ -50,16 +50,16 @@ EXPORTS = Path("exports")
 _LEDGER_CHUNK = 20_000
 _APPEND_CHUNK = 1_000
 _LOOK_BACK = 5_000
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Told (records decided, records to decide in all) now and then."""
 _logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ReplayOrigin:
     """Where a decision log is read from."""
 
-    source: Decidable
+    source: ReplaySource
     log: Log | None
     """None: an archive alone."""
     data_dir: Path | None
@@ -67,7 +67,7 @@ class Origin:
 
 
 @contextmanager
-def opened_origin(text: str, settings: Settings) -> Iterator[Origin]:
+def opened_origin(text: str, settings: Settings) -> Iterator[ReplayOrigin]:
     """What `LOG` names: `kafka` (the configured brokers, and the archive of the data directory), a data directory (its
     log and its archive), or an archive.
 
@@ -75,36 +75,38 @@ def opened_origin(text: str, settings: Settings) -> Iterator[Origin]:
     """
     if text == KAFKA:
         given = replace(settings, profile="kafka")
-        yield from _origin(open_log(given), given.data_dir, given)
+        yield from _origin(open_configured_log(given), given.data_dir, given)
         return
     directory = Path(text)
     if any(directory.glob(f"work/*/{FILE}")):
         yield from _archive_alone(directory, settings)
     elif (directory / "log").exists():
         given = replace(settings, profile="embedded", data_dir=directory)
-        yield from _origin(open_log(given), directory, given)
+        yield from _origin(open_configured_log(given), directory, given)
     elif any((directory / ARCHIVE).glob(f"work/*/{FILE}")):
         yield from _archive_alone(directory / ARCHIVE, settings)
     else:
         raise ConfigurationError(f"{text}: is neither a data directory, nor an archive, nor the word {KAFKA}")
 
 
-def _origin(log: Log, data_dir: Path, settings: Settings) -> Iterator[Origin]:
+def _origin(log: Log, data_dir: Path, settings: Settings) -> Iterator[ReplayOrigin]:
     try:
         archive = data_dir / ARCHIVE
         topics = [TopicRecords(name, archive=archive, log=log) for name in ("work", "dead_letters")]
-        yield Origin(Decidable(topics[0], topics[1], data_dir / EXPORTS, settings.registry(), _refused), log, data_dir)
+        yield ReplayOrigin(
+            ReplaySource(topics[0], topics[1], data_dir / EXPORTS, settings.registry(), _refused), log, data_dir
+        )
     finally:
         log.close()
 
 
-def _archive_alone(archive: Path, settings: Settings) -> Iterator[Origin]:
+def _archive_alone(archive: Path, settings: Settings) -> Iterator[ReplayOrigin]:
     work = TopicRecords("work", archive=archive, log=None)
     try:
         letters = TopicRecords("dead_letters", archive=archive, log=None)
     except UnknownTopicError:
         letters = None
-    yield Origin(Decidable(work, letters, archive.parent / EXPORTS, settings.registry(), _refused), None, None)
+    yield ReplayOrigin(ReplaySource(work, letters, archive.parent / EXPORTS, settings.registry(), _refused), None, None)
 
 
 def _refused(path: Path, error: Exception) -> None:
@@ -112,7 +114,7 @@ def _refused(path: Path, error: Exception) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class ReplayRange:
     """What to decide again: stamps of [from_ms, to_ms), of one partition or of all."""
 
     from_ms: int
@@ -120,7 +122,9 @@ class Range:
     partition: int | None = None
 
 
-def replayed(origin: Origin, wanted: Range, progress: Progress = lambda _done, _all: None) -> Iterator[NewRecord]:
+def replayed(
+    origin: ReplayOrigin, wanted: ReplayRange, progress: OnProgress = lambda _done, _all: None
+) -> Iterator[NewRecord]:
     """Everything that the records of the range lead to, by partition; the bytes that decide wrote.
 
     :raises OffsetOutOfRangeError: records of the range, or between the state before it and the range, are missing.
@@ -141,7 +145,7 @@ def replayed(origin: Origin, wanted: Range, progress: Progress = lambda _done, _
                     yield output
 
 
-def _partitions(work: TopicRecords, wanted: Range) -> Sequence[int]:
+def _partitions(work: TopicRecords, wanted: ReplayRange) -> Sequence[int]:
     if wanted.partition is None:
         return range(work.partitions)
     if not 0 <= wanted.partition < work.partitions:
@@ -161,7 +165,7 @@ def _refuse_cut_off(work: TopicRecords, partition: int, first: int) -> None:
 class _Counted:
     """Counts what is done against what there is to do, as it becomes known."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: OnProgress) -> None:
         self._progress, self._done, self._all = progress, 0, 0
 
     def expect(self, records: int) -> None:
@@ -172,7 +176,9 @@ class _Counted:
         self._progress(self._done, self._all)
 
 
-def replayed_decisions(origin: Origin, wanted: Range, progress: Progress = lambda _done, _all: None) -> pa.Table:
+def replayed_decisions(
+    origin: ReplayOrigin, wanted: ReplayRange, progress: OnProgress = lambda _done, _all: None
+) -> pa.Table:
     """The decisions that the range leads to, as `carillon ledger` has them: the last state of each, by time."""
     tables = [empty_table()]
     gathered: list[Record] = []
@@ -191,7 +197,9 @@ def _decisions(records: Sequence[Record]) -> pa.Table:
     return table.filter(pc.field("kind") == "decision")
 
 
-def redeliver(origin: Origin, wanted: Range, progress: Progress = lambda _done, _all: None) -> dict[str, int]:
+def redeliver(
+    origin: ReplayOrigin, wanted: ReplayRange, progress: OnProgress = lambda _done, _all: None
+) -> dict[str, int]:
     """Append the range's emissions to the deliver topics once more, marked as given again; gives how many by topic.
 
     Deliver sends only those without an intent: what was sent, or ended in another way, does not go out again.
@@ -230,7 +238,12 @@ class Rebuilt:
 
 
 def rebuild_state(
-    origin: Origin, settings: Settings, *, force: bool, at_ms: int, progress: Progress = lambda _done, _all: None
+    origin: ReplayOrigin,
+    settings: Settings,
+    *,
+    force: bool,
+    at_ms: int,
+    progress: OnProgress = lambda _done, _all: None,
 ) -> Rebuilt:
     """Build decide's state from exports, archive and log, with the system stopped.
 
@@ -259,7 +272,7 @@ def rebuild_state(
 
 
 def _rebuild(
-    origin: Origin, log: Log, store: GroupStore, draft: Path, settings: Settings, progress: Progress
+    origin: ReplayOrigin, log: Log, store: GroupStore, draft: Path, settings: Settings, progress: OnProgress
 ) -> tuple[dict[int, int], int, int]:
     counted, ends = _Counted(progress), dict[int, int]()
     records = appended = 0

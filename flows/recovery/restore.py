@@ -45,7 +45,7 @@ _PATIENCE = timedelta(minutes=5)
 _logger = structlog.get_logger(__name__)
 
 
-class Home(NamedTuple):
+class StoreHome(NamedTuple):
     """Where a store lives, and its exports."""
 
     store: str
@@ -70,7 +70,7 @@ class Home(NamedTuple):
         return self.data_dir / "state" / self.flow
 
 
-class Bounds(NamedTuple):
+class PartitionBounds(NamedTuple):
     """What a partition retains: offsets from `begin` on; the next record gets `end`."""
 
     begin: int
@@ -80,12 +80,12 @@ class Bounds(NamedTuple):
         return isinstance(offset, int) and self.begin <= offset <= self.end
 
 
-def bounds_of(log: Log, topic: str, partition: int) -> Bounds:
+def bounds_of(log: Log, topic: str, partition: int) -> PartitionBounds:
     """As of now."""
-    return Bounds(log.begin_offset(topic, partition), log.end_offset(topic, partition))
+    return PartitionBounds(log.begin_offset(topic, partition), log.end_offset(topic, partition))
 
 
-def check_not_ahead(home: Home, places: Iterable[ExportedOffset], log: Log) -> None:
+def check_not_ahead(home: StoreHome, places: Iterable[ExportedOffset], log: Log) -> None:
     """:raises StateDamagedError: the state includes what the log does not have."""
     for topic, partition, offset in places:
         end = log.end_offset(topic, partition)
@@ -93,14 +93,14 @@ def check_not_ahead(home: Home, places: Iterable[ExportedOffset], log: Log) -> N
             raise StateDamagedError(_ahead(home, f"{topic}/{partition}", offset, end))
 
 
-def _ahead(home: Home, place: str, offset: int, end: int) -> str:
+def _ahead(home: StoreHome, place: str, offset: int, end: int) -> str:
     return (
         f"{home.path}: includes {place} up to offset {offset}, and the log ends at {end}: the log was lost, or is"
         f" another one. Restore the log; for a new log, move {home.flow_directory} and {home.exports / home.flow} aside"
     )
 
 
-def first_offset(home: Home, stored: int | None, topic: str, partition: int, log: Log) -> int:
+def first_offset(home: StoreHome, stored: int | None, topic: str, partition: int, log: Log) -> int:
     """Where a flow without exports goes on; `stored` is None where its state is new.
 
     :raises StateDamagedError: the log lacks what it has not read, or ends before what it has read.
@@ -115,7 +115,7 @@ def first_offset(home: Home, stored: int | None, topic: str, partition: int, log
     return begin
 
 
-def accept_loss(home: Home, gone: Sequence[tuple[str, int, int, int]]) -> None:
+def accept_loss(home: StoreHome, gone: Sequence[tuple[str, int, int, int]]) -> None:
     """Go on without records (topic, partition, from, until) that retention removed unread, if an operator said so.
 
     :raises StateDamagedError: nobody did.
@@ -132,7 +132,7 @@ def accept_loss(home: Home, gone: Sequence[tuple[str, int, int, int]]) -> None:
 
 
 def ensure_store(
-    home: Home, stored: Callable[[], list[ExportedOffset]], needed: Sequence[tuple[str, int]], log: Log,
+    home: StoreHome, stored: Callable[[], list[ExportedOffset]], needed: Sequence[tuple[str, int]], log: Log,
     *, rebuildable: Callable[[], bool],
 ) -> None:  # fmt: skip
     """Before a store of whole partitions is opened: it is there and fits the log, or is restored, or is refused.
@@ -170,7 +170,7 @@ def _has_history(log: Log, topic: str, partition: int) -> bool:
     return log.offset_at(topic, partition, before) > 0
 
 
-def _restore(home: Home, bounds: dict[tuple[str, int], Bounds]) -> bool:
+def _restore(home: StoreHome, bounds: dict[tuple[str, int], PartitionBounds]) -> bool:
     def fits(places: Iterable[ExportedOffset]) -> bool:
         known = {(topic, number): offset for topic, number, offset in places}
         return all(known.get(place, 0) in limits for place, limits in bounds.items())
@@ -191,7 +191,7 @@ def _restore(home: Home, bounds: dict[tuple[str, int], Bounds]) -> bool:
 
 
 def ensure_groups(
-    home: Home, database: Rdict, stored: dict[int, int], log: Log, before: Callable[[Collection[int]], None]
+    home: StoreHome, database: Rdict, stored: dict[int, int], log: Log, before: Callable[[Collection[int]], None]
 ) -> list[int]:
     """Before decide reads: every key group of `stored` (next offset, 0: nothing) is there and fits the log, or is
     restored from an export, or is refused. Gives the groups that were restored or start empty. `before` gets them while
@@ -227,7 +227,7 @@ def ensure_groups(
     return sorted(wanted)
 
 
-def _groups_missing(home: Home, groups: list[int]) -> str:
+def _groups_missing(home: StoreHome, groups: list[int]) -> str:
     return (
         f"{home.path}: has nothing, or too old a state, of {len(groups)} key groups (the first is {groups[0]}), and"
         f" retention has removed the start of topic {TOPIC}; no sound export in {home.exports / home.flow} goes on from"

@@ -36,7 +36,7 @@ _logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Decidable:
+class ReplaySource:
     """A decision log that can be decided again, and what that needs."""
 
     work: TopicRecords
@@ -53,7 +53,7 @@ class Decidable:
 class PartitionReplay:
     """Decides one partition from a state before the stretch on, into a store of its own."""
 
-    def __init__(self, source: Decidable, store: GroupStore, partition: int, newest: int, scratch: Path) -> None:
+    def __init__(self, source: ReplaySource, store: GroupStore, partition: int, newest: int, scratch: Path) -> None:
         """Bring the store to the newest state that includes nothing from offset `newest` on; `scratch` is a directory
         to work in.
         """
@@ -122,7 +122,7 @@ def _warn_of_versions(record: Record) -> None:
 
 
 @contextmanager
-def temporary_replay(source: Decidable, partition: int, first: int) -> Iterator[PartitionReplay]:
+def temporary_replay(source: ReplaySource, partition: int, first: int) -> Iterator[PartitionReplay]:
     """A replay whose state is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="carillon-replay-") as directory:
         store = GroupStore(Path(directory) / "rocksdb")

@@ -15,7 +15,7 @@ from state.model.records import Decision, Emission, InboxOperation
 from state.model.registry import Registry
 from state.model.work import Work
 
-Line = dict[str, Any]
+OutputLine = dict[str, Any]
 GroupBatch = tuple[list[tuple[int, Work]], bool]
 _DECISION_FIELDS = (
     "kind", "event_id", "user", "outcome", "reason", "inbox", "emission_id", "channels", "decided_at", "until",
@@ -26,17 +26,19 @@ _EMISSION_FIELDS = (
 )  # fmt: skip
 
 
-def decision_line(record: Decision) -> Line:
+def decision_line(record: Decision) -> OutputLine:
     """The record with the fields of a simulation."""
     return {name: getattr(record, name) for name in _DECISION_FIELDS}
 
 
-def emission_line(record: Emission) -> Line:
+def emission_line(record: Emission) -> OutputLine:
     """The emission with the fields of a simulation."""
     return {"kind": "emission"} | {name: getattr(record, name) for name in _EMISSION_FIELDS}
 
 
-def slice_lines(state: GroupState, decided: Slice) -> Iterator[tuple[Line, Line | None, InboxOperation | None]]:
+def slice_lines(
+    state: GroupState, decided: Slice
+) -> Iterator[tuple[OutputLine, OutputLine | None, InboxOperation | None]]:
     """Decision, emission if there is one, and inbox operation if there is one, of each recipient of a slice."""
     event = decided.event
     windowed = state.registry.profile(event.type).window_ms > 0
@@ -57,7 +59,7 @@ def slice_lines(state: GroupState, decided: Slice) -> Iterator[tuple[Line, Line 
         yield decision, emission, operation if ending.inbox else None
 
 
-def _slice_emission(decided: Slice, route: ChannelRoute, user: str) -> Line:
+def _slice_emission(decided: Slice, route: ChannelRoute, user: str) -> OutputLine:
     event = decided.event
     return {
         "kind": "emission", "emission_id": emission_id(user, event.type, event.object, event.event_id),
@@ -89,19 +91,19 @@ def apply_inbox(inbox: UserInbox, operation: InboxOperation) -> None:
         inbox.read(operation.up_to)
 
 
-class SimulatedGroup(StatefulBatchLogic[GroupBatch, Line, None]):
+class SimulatedGroup(StatefulBatchLogic[GroupBatch, OutputLine, None]):
     """Applies records in order; the item that is marked last makes it write its lines. Keeps all records in memory."""
 
     def __init__(self, registry: Registry, *, inbox: bool, bulk_from: int) -> None:
         self._state = GroupState(registry)
         self._state.bulk_from = bulk_from
         self._with_inbox = inbox
-        self._decisions: dict[tuple[str, str], Line] = {}
-        self._emissions: list[Line] = []
+        self._decisions: dict[tuple[str, str], OutputLine] = {}
+        self._emissions: list[OutputLine] = []
         self._inboxes: dict[str, UserInbox] = {}
 
-    def on_batch(self, values: list[GroupBatch]) -> tuple[list[Line], bool]:
-        lines: list[Line] = []
+    def on_batch(self, values: list[GroupBatch]) -> tuple[list[OutputLine], bool]:
+        lines: list[OutputLine] = []
         for records, last in values:
             for place, record in records:
                 self._apply(place, record)
@@ -128,7 +130,7 @@ class SimulatedGroup(StatefulBatchLogic[GroupBatch, Line, None]):
             if operation is not None and self._with_inbox:
                 apply_inbox(self._inboxes.setdefault(operation.user, UserInbox()), operation)
 
-    def _lines(self) -> list[Line]:
+    def _lines(self) -> list[OutputLine]:
         lines = [*self._decisions.values(), *self._emissions]
         for user, inbox in self._inboxes.items():
             lines += [_row_line(user, row) for row in inbox.rows()]
@@ -139,7 +141,7 @@ class SimulatedGroup(StatefulBatchLogic[GroupBatch, Line, None]):
         return
 
 
-def _row_line(user: str, row: Any) -> Line:
+def _row_line(user: str, row: Any) -> OutputLine:
     return {
         "kind": "inbox", "user": user, "type": row.type, "object": row.object, "first_event_id": row.first_event_id,
         "count": row.count, "actors": list(row.actors), "at": row.at,

@@ -16,7 +16,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import cluster_main
 
-from flows.simulation.group import GroupBatch, Line, SimulatedGroup
+from flows.simulation.group import GroupBatch, OutputLine, SimulatedGroup
 from operators.simulation import Simulation
 from state.decide.group import BULK_FROM
 from state.model.errors import CarillonError, MalformedRecordError
@@ -59,18 +59,18 @@ class _LineSource(FixedPartitionedSource[list[tuple[int, bytes]], None]):
         return _Lines(self._lines, self._batch)
 
 
-class _Collected(StatelessSinkPartition[Line]):
-    def __init__(self, into: list[Line]) -> None:
+class _Collected(StatelessSinkPartition[OutputLine]):
+    def __init__(self, into: list[OutputLine]) -> None:
         self._into = into
 
-    def write_batch(self, items: list[Line]) -> None:
+    def write_batch(self, items: list[OutputLine]) -> None:
         self._into.extend(items)
 
 
-class _CollectSink(DynamicSink[Line]):
+class _CollectSink(DynamicSink[OutputLine]):
     """Into a list of this process; a simulation has no other sink to hold back."""
 
-    def __init__(self, into: list[Line]) -> None:
+    def __init__(self, into: list[OutputLine]) -> None:
         self._into = into
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _Collected:
@@ -109,7 +109,13 @@ def _parsed(simulation: Simulation, number: int, line: bytes) -> Iterator[tuple[
 
 
 def wire(
-    lines: Iterable[bytes], into: list[Line], registry: Registry, *, inbox: bool, batch: int, bulk_from: int = BULK_FROM
+    lines: Iterable[bytes],
+    into: list[OutputLine],
+    registry: Registry,
+    *,
+    inbox: bool,
+    batch: int,
+    bulk_from: int = BULK_FROM,
 ) -> Dataflow:
     """read -> sequence -> (by key group) decide -> collect."""
     flow = Dataflow("simulate")
@@ -122,7 +128,7 @@ def wire(
     return flow
 
 
-def _sort_key(line: Line) -> tuple[int, str, str, str]:
+def _sort_key(line: OutputLine) -> tuple[int, str, str, str]:
     time = line["at"] if line["kind"] == "inbox" else line["decided_at"]
     event = line["event_id"] if line["kind"] == "decision" else line["first_event_id"]
     return time, line["user"], event, line["kind"]
@@ -144,7 +150,7 @@ def run_simulation(
     batch: int = 1000,
     registry: Registry | None = None,
     bulk_from: int = BULK_FROM,
-) -> list[Line]:
+) -> list[OutputLine]:
     """The output lines in their final order.
 
     :param lines: NDJSON records; `ts` never falls.
@@ -153,7 +159,7 @@ def run_simulation(
     :param bulk_from: recipients in a key group from which an event is decided in columns; it changes only the speed.
     :raises MalformedRecordError: with the number of the line, the field and what is wrong.
     """
-    collected: list[Line] = []
+    collected: list[OutputLine] = []
     flow = wire(lines, collected, registry or load_registry(), inbox=inbox, batch=batch, bulk_from=bulk_from)
     try:
         cluster_main(flow, [], 0, worker_count_per_proc=workers)

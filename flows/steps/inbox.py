@@ -19,7 +19,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.inbox.interface import InboxStore
 from connectors.log.interface import Log, NewRecord, Record
-from connectors.log.source import Item, Tick
+from connectors.log.source import SourceBatch, Tick
 from connectors.metrics import INBOX_AUDIT_MISMATCHES, INBOX_COMMIT_SECONDS, INBOX_OPERATIONS
 from flows.steps.dead_letters import RecordHandler, Unhandled, environment_failed, location_of
 from operators.inbox_shard import InboxShard, ShardCounts
@@ -63,7 +63,7 @@ class InboxParts:
     """Whether this process of the cluster holds the store of a partition."""
 
 
-class InboxSink(FixedPartitionedSink[Item, None]):
+class InboxSink(FixedPartitionedSink[SourceBatch, None]):
     """Takes (partition number as text, records or tick). Rows are exact after any crash; counts come at least once."""
 
     def __init__(self, parts: InboxParts) -> None:
@@ -80,7 +80,7 @@ class InboxSink(FixedPartitionedSink[Item, None]):
         return _InboxPartition(int(for_part), self._parts)
 
 
-class _InboxPartition(StatefulSinkPartition[Item, None]):
+class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
     def __init__(self, partition: int, parts: InboxParts) -> None:
         self._parts = parts
         self._store, self._log = parts.open_store(partition), parts.open_log()
@@ -90,7 +90,7 @@ class _InboxPartition(StatefulSinkPartition[Item, None]):
         self._handler = RecordHandler(STAGE, self._poison, self._log.partitions("dead_letters"))
         self._turns = _Turns(groups_of_partition(partition, parts.partitions))
 
-    def write_batch(self, values: list[Item]) -> None:
+    def write_batch(self, values: list[SourceBatch]) -> None:
         given = [record for value in values if isinstance(value, list) for record in value]
         records = [record for record in given if record.offset >= self._offset]
         if records:

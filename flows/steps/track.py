@@ -19,7 +19,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from connectors.archive.forms import LEDGER, RAW, ArchiveForm, raw_table
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
 from connectors.log.interface import Log, Record
-from connectors.log.source import Item, Tick
+from connectors.log.source import SourceBatch, Tick
 from connectors.metrics import ARCHIVE_BEHIND_SECONDS
 from flows.steps.dead_letters import RecordHandler, Unhandled, location_of
 from state.disk.lock import StateLock
@@ -82,7 +82,7 @@ class TrackParts:
     """How long the log keeps records."""
 
 
-class TrackSink(FixedPartitionedSink[Item, None]):
+class TrackSink(FixedPartitionedSink[SourceBatch, None]):
     """Takes (partition number as text, records or tick). Every record is archived; repeats cost space, not truth."""
 
     def __init__(self, parts: TrackParts) -> None:
@@ -99,7 +99,7 @@ class TrackSink(FixedPartitionedSink[Item, None]):
         return _TrackPartition(int(for_part), self._parts)
 
 
-class _TrackPartition(StatefulSinkPartition[Item, None]):
+class _TrackPartition(StatefulSinkPartition[SourceBatch, None]):
     def __init__(self, partition: int, parts: TrackParts) -> None:
         own = parts.state / f"p{partition:03}"
         self._lock = StateLock.acquire(own, f"track partition {partition}")
@@ -109,7 +109,7 @@ class _TrackPartition(StatefulSinkPartition[Item, None]):
             topic.name: _TopicArchive(topic, partition, parts, self._log, self._journal) for topic in parts.topics
         }
 
-    def write_batch(self, values: list[Item]) -> None:
+    def write_batch(self, values: list[SourceBatch]) -> None:
         for value in values:
             if isinstance(value, list):
                 for topic, records in groupby(value, key=lambda record: record.topic):

@@ -18,7 +18,7 @@ from flows.config.settings import Settings, load_settings
 from flows.process.drain import install_drain
 from flows.process.logs import configure_logs
 from flows.process.open import clock_ms
-from flows.process.opening import open_log
+from flows.process.opening import open_configured_log
 from state.model.errors import CarillonError
 
 INTERVAL = timedelta(seconds=60)
@@ -31,7 +31,7 @@ def maintain(settings: Settings, wait: Callable[[float], bool]) -> None:
     """Do it once per interval, giving way to everything else, until `wait(seconds)` says that it is time to end."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-    log = open_log(settings)
+    log = open_configured_log(settings)
     while isinstance(log, EmbeddedLog) and not wait(INTERVAL.total_seconds()):
         try:
             log.maintain(clock_ms(), archived_up_to(settings.data_dir / "archive"), settings.archive.wait_max)

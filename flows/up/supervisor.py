@@ -31,7 +31,7 @@ import structlog
 
 from flows.config.providers import needs_sandbox
 from flows.config.settings import Settings, child_environment
-from flows.process.opening import open_log, system_topics
+from flows.process.opening import open_configured_log, system_topics
 from flows.process.place import FENCED_EXIT
 from flows.process.run_files import Rebuild, Running, forget_processes, ready_file, take_rebuilds, write_running
 from flows.up.maintenance import maintain
@@ -161,7 +161,7 @@ class Supervisor:
             self._lock.release()
 
     def _ensure_topics(self) -> None:
-        log = open_log(self.settings)
+        log = open_configured_log(self.settings)
         try:
             log.ensure_topics(system_topics(self.settings))
         finally:

@@ -10,7 +10,7 @@ from state.decide import codec
 from state.decide.audience import Audience
 
 FOLD_SHARE = 1 / 16
-Rows = Iterable[tuple[bytes, bytes]]
+StoredAudienceRows = Iterable[tuple[bytes, bytes]]
 
 
 class AudienceRows:
@@ -21,7 +21,7 @@ class AudienceRows:
         self._changes: dict[str, list[int]] = {}
         """Name to the sizes of its stored changes, by number."""
 
-    def load(self, audience: Audience, wholes: Rows, changes: Rows) -> None:
+    def load(self, audience: Audience, wholes: StoredAudienceRows, changes: StoredAudienceRows) -> None:
         """Fill an empty audience with the stored rows of the kind and of its changes.
 
         :raises StateDamagedError: rows do not decode.
@@ -50,11 +50,11 @@ class AudienceRows:
                 put(self._change_key(encoded, len(sizes)), codec.encode_changes(unstored))
                 self._changes[name] = [*sizes, len(unstored)]
             else:
-                put(codec.row_key(self._kind, self._group, encoded), codec.pack(audience.stored(name)))
+                put(codec.checkpoint_key(self._kind, self._group, encoded), codec.pack(audience.stored(name)))
                 for number in range(len(self._changes.pop(name, ()))):
                     delete(self._change_key(encoded, number))
             audience.mark_stored(name)
         audience.changed.clear()
 
     def _change_key(self, name: bytes, number: int) -> bytes:
-        return codec.row_key(self._kind.lower(), self._group, name + codec.u32(number))
+        return codec.checkpoint_key(self._kind.lower(), self._group, name + codec.u32(number))

@@ -59,13 +59,13 @@ class GroupStore:
 
     def next_offset(self, group: int) -> int:
         """The first offset of `work` that the stored state of the group does not include; 0 for a new one."""
-        value = stored_row(self._db, codec.row_key(b"M", group))
+        value = stored_row(self._db, codec.checkpoint_key(b"M", group))
         return 0 if value is None else int(codec.unpack(value, "meta")[0])
 
     def load(self, group: int, registry: Registry) -> GroupState:
         """The stored state, or a new one."""
         state = GroupState(registry, self._preferences())
-        meta = stored_row(self._db, codec.row_key(b"M", group))
+        meta = stored_row(self._db, codec.checkpoint_key(b"M", group))
         if meta is not None:
             self._load_meta(state, codec.unpack(meta, "meta"))
             self._load_users(state, group)
@@ -93,7 +93,7 @@ class GroupStore:
 
     def skip(self, group: int, offset: int, letter: bytes) -> None:
         """Keep, durably and at once, that the group skips a record, with the dead letter that says so."""
-        self._db.put(codec.row_key(b"X", group, codec.u64(offset)), codec.VERSION + letter, write_opt=synced())
+        self._db.put(codec.checkpoint_key(b"X", group, codec.u64(offset)), codec.VERSION + letter, write_opt=synced())
         self.skipped(group)[offset] = letter
 
     def skipped(self, group: int) -> dict[int, bytes]:
@@ -107,7 +107,7 @@ class GroupStore:
 
     def give_up(self, group: int, offset: int, number: int, given_up: GivenUp) -> None:
         """Keep, durably and at once, that a group's waiting items end unsent with the record at the offset."""
-        key = codec.row_key(b"Y", group, codec.u64(offset) + codec.u32(number))
+        key = codec.checkpoint_key(b"Y", group, codec.u64(offset) + codec.u32(number))
         self._db.put(key, codec.encode_given_up(given_up), write_opt=synced())
         self.given_up(group).setdefault(offset, {})[number] = given_up
 
@@ -133,7 +133,7 @@ class GroupStore:
         return self._tables.setdefault(threading.get_ident(), PreferenceTable())
 
     def _rows(self, kind: bytes, group: int) -> Iterator[tuple[bytes, bytes]]:
-        return prefixed_rows(self._db, codec.row_key(kind, group))
+        return prefixed_rows(self._db, codec.checkpoint_key(kind, group))
 
     def _load_meta(self, state: GroupState, meta: list) -> None:  # type: ignore[type-arg]  # MessagePack array
         next_offset, state.now, state.pending.next_timer, version, totals, counted, control, switches, tables = meta
@@ -184,7 +184,7 @@ class GroupStore:
             self._audiences_of(group, kind).stage(audience, self._put, self._delete)
         totals = state.totals
         self._put(
-            codec.row_key(b"M", group),
+            codec.checkpoint_key(b"M", group),
             codec.pack([
                 state.place + 1, state.now, state.pending.next_timer, state.registry.version,
                 [totals.resolved, totals.emitted, totals.inbox_items], state.counted, state.kills.version,
@@ -204,7 +204,7 @@ class GroupStore:
         uses = self._event_uses.setdefault(group, {})
         touched: dict[int, Event | None] = {}
         for row, key in state.pending.changed:
-            stored_key = codec.row_key(b"G", group, codec.u32(row) + codec.group_digest(key))
+            stored_key = codec.checkpoint_key(b"G", group, codec.u32(row) + codec.group_digest(key))
             found = state.pending.get(row, key)
             for place in self._group_places.pop((group, stored_key), ()):
                 uses[place] -= 1
@@ -222,7 +222,7 @@ class GroupStore:
 
     def _stage_events(self, group: int, uses: dict[int, int], touched: dict[int, Event | None]) -> None:
         for place, event in touched.items():
-            key = codec.row_key(b"V", group, codec.u64(place))
+            key = codec.checkpoint_key(b"V", group, codec.u64(place))
             if uses.get(place, 0) <= 0:
                 uses.pop(place, None)
                 self._delete(key)
@@ -239,9 +239,9 @@ class GroupStore:
                 times, rows = log.since(first)
                 kept = (bucket + 1) * size - first
                 value = codec.encode_emissions(first, times[:kept], rows[:kept])
-                self._put(codec.row_key(b"E", group, codec.u64(bucket)), value)
+                self._put(codec.checkpoint_key(b"E", group, codec.u64(bucket)), value)
         for bucket in range(self._oldest_bucket.get(group, 0), log.first_entry // size):
-            self._delete(codec.row_key(b"E", group, codec.u64(bucket)))
+            self._delete(codec.checkpoint_key(b"E", group, codec.u64(bucket)))
         self._oldest_bucket[group] = log.first_entry // size
         self._stored_emissions[group] = log.next_entry
 

@@ -40,7 +40,7 @@ import numpy.typing as npt
 import orjson
 import xxhash
 
-from state.decide.pending import GivenUp, Group, GroupKey, Item
+from state.decide.pending import GivenUp, Item, PendingGroup, PendingKey
 from state.decide.users import UserTable
 from state.model.errors import StateDamagedError, StateVersionError
 from state.model.event import Event, decode_event, encode_event
@@ -78,7 +78,7 @@ def unpack(value: bytes, what: str, version: bytes = VERSION) -> Any:
         ) from error
 
 
-def row_key(kind: bytes, group: int, rest: bytes = b"") -> bytes:
+def checkpoint_key(kind: bytes, group: int, rest: bytes = b"") -> bytes:
     """Key of a row."""
     return kind + bytes((group,)) + rest
 
@@ -180,12 +180,12 @@ def _decode_versions(users: UserTable, part: slice, known: bytes, preference: by
     users.endpoint_version[part] = np.frombuffer(endpoint, "<i8")
 
 
-def group_digest(key: GroupKey) -> bytes:
+def group_digest(key: PendingKey) -> bytes:
     """16 bytes that name a group among those of its row."""
     return xxhash.xxh3_128_digest(_pack(key))
 
 
-def encode_group(group: Group) -> bytes:
+def encode_group(group: PendingGroup) -> bytes:
     """An open or held group; its items name their events by place."""
     items = [
         [i.place, i.joined_at, i.waited_ms, i.inbox, i.cap_hour, i.cap_day, i.follower_age_ms, since]
@@ -194,10 +194,10 @@ def encode_group(group: Group) -> bytes:
     return pack([*group.key, group.row, group.place, group.state, group.due, group.timer, group.own_wait, items])
 
 
-def decode_group(value: bytes, events: dict[int, Event]) -> Group:
+def decode_group(value: bytes, events: dict[int, Event]) -> PendingGroup:
     """:raises StateDamagedError: an item's event is missing."""
     kind, type_name, object_id, key_place, row, place, state, due, timer, own_wait, items = unpack(value, "group")
-    group = Group(row, GroupKey(kind, type_name, object_id, key_place), place)
+    group = PendingGroup(row, PendingKey(kind, type_name, object_id, key_place), place)
     group.state, group.due, group.timer, group.own_wait = state, due, timer, own_wait
     for event_place, joined_at, waited_ms, inbox, cap_hour, cap_day, age, since in items:
         if event_place not in events:
@@ -219,7 +219,7 @@ def encode_given_up(given_up: GivenUp) -> bytes:
 def decode_given_up(value: bytes) -> GivenUp:
     """:raises StateVersionError: written by a later version."""
     user, kind, type_name, object_id, place, error = unpack(value, "given up")
-    return GivenUp(user, GroupKey(kind, type_name, object_id, place), error)
+    return GivenUp(user, PendingKey(kind, type_name, object_id, place), error)
 
 
 def encode_stored_event(event: Event) -> bytes:

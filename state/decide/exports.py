@@ -116,7 +116,7 @@ def _ingest_all(export: Export, database: Rdict) -> dict[int, int]:
 def copy_group(source: Rdict, target: Rdict, group: int) -> int:
     """The group's rows, its meta row last; gives the next offset."""
     clear_group(target, group)
-    meta_key = codec.row_key(_META, group)
+    meta_key = codec.checkpoint_key(_META, group)
     _write(target, (row for row in group_rows(source, group) if row[0] != meta_key))
     meta = source[meta_key]
     assert isinstance(meta, bytes)  # raw mode; the manifest knows the group
@@ -131,7 +131,7 @@ def clear_group(database: Rdict, group: int) -> None:
 
 def _meta_first(database: Rdict, group: int) -> Iterator[tuple[bytes, bytes]]:
     """So that a group that is being removed is at no time a group that looks whole."""
-    meta_key = codec.row_key(_META, group)
+    meta_key = codec.checkpoint_key(_META, group)
     meta = stored_row(database, meta_key)
     if meta is not None:
         yield meta_key, meta

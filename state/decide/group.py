@@ -14,7 +14,7 @@ from state.model.zones import tzdata_version
 BULK_FROM = 64
 
 
-class Totals:
+class DecideTotals:
     """Running totals of decide for the laws (RULES 5); held and aggregating are counted by the pending table."""
 
     __slots__ = ("emitted", "inbox_items", "resolved")
@@ -41,7 +41,7 @@ class GroupState:
         self.followers = Audience()
         self.segments = Audience()
         self.kills = KillSwitches()
-        self.totals = Totals()
+        self.totals = DecideTotals()
         self.now = 0
         self.place = -1
         self.bulk_from = BULK_FROM

@@ -145,7 +145,7 @@ def _settle(databases: dict[int, Rdict], group: int, target: int) -> bool:
 
 
 def _next_offset(database: Rdict, group: int) -> int:
-    meta = stored_row(database, codec.row_key(b"M", group))
+    meta = stored_row(database, codec.checkpoint_key(b"M", group))
     return 0 if meta is None else int(codec.unpack(meta, "meta")[0])
 
 

@@ -14,7 +14,7 @@ OPEN = "AGGREGATING"
 HELD = "HELD"
 
 
-class GroupKey(NamedTuple):
+class PendingKey(NamedTuple):
     """`kind`: window (type, object), digest, or single (one held item of a type without a window, by its place)."""
 
     kind: str
@@ -23,7 +23,7 @@ class GroupKey(NamedTuple):
     place: int = -1
 
 
-DIGEST_KEY = GroupKey("digest")
+DIGEST_KEY = PendingKey("digest")
 
 
 class Item:
@@ -46,12 +46,12 @@ class Item:
         self.follower_age_ms = follower_age_ms
 
 
-class Group:
+class PendingGroup:
     """An open or held group of one user (row); `state` is the outcome of what is pending in it."""
 
     __slots__ = ("counted", "due", "items", "key", "own_wait", "place", "row", "state", "timer", "waits_from")
 
-    def __init__(self, row: int, key: GroupKey, place: int) -> None:
+    def __init__(self, row: int, key: PendingKey, place: int) -> None:
         self.row = row
         self.key = key
         self.place = place
@@ -94,14 +94,14 @@ class Timer(NamedTuple):
     place: int
     number: int
     row: int
-    key: GroupKey
+    key: PendingKey
 
 
 class GivenUp(NamedTuple):
     """What waited for a user and could not be handled when its time came, and the error's text (safe to show)."""
 
     user: str
-    key: GroupKey
+    key: PendingKey
     error: str
 
 
@@ -111,44 +111,44 @@ class PendingTable:
     """
 
     def __init__(self) -> None:
-        self.by_row: dict[int, dict[GroupKey, Group]] = {}
-        self.changed: set[tuple[int, GroupKey]] = set()
+        self.by_row: dict[int, dict[PendingKey, PendingGroup]] = {}
+        self.changed: set[tuple[int, PendingKey]] = set()
         self.next_timer = 0
         self.counts = {OPEN: 0, HELD: 0}
         """Pending items by outcome: two terms of the first law (RULES 5)."""
-        self.firing: Group | None = None
+        self.firing: PendingGroup | None = None
         """Whose time has come just now; still set after an error: its doing."""
-        self.watch: Callable[[Group | None], None] = lambda _group: None
+        self.watch: Callable[[PendingGroup | None], None] = lambda _group: None
         """Told whose time comes now, and None when nothing more is due; may raise."""
         self._timers: list[Timer] = []
 
-    def get(self, row: int, key: GroupKey) -> Group | None:
+    def get(self, row: int, key: PendingKey) -> PendingGroup | None:
         """The group, if it is not closed."""
         groups = self.by_row.get(row)
         return groups.get(key) if groups else None
 
-    def of(self, row: int) -> list[Group]:
+    def of(self, row: int) -> list[PendingGroup]:
         """All groups of a row, in an order that a restart does not change."""
         groups = self.by_row.get(row, {}).values()
         return sorted(groups, key=lambda group: (group.place, group.key.kind, group.key.type, group.key.object or ""))
 
-    def put(self, group: Group) -> None:
+    def put(self, group: PendingGroup) -> None:
         """Keep a group that was closed before."""
         self.by_row.setdefault(group.row, {})[group.key] = group
         self.touch(group)
 
-    def touch(self, group: Group) -> None:
+    def touch(self, group: PendingGroup) -> None:
         """Its items or its state changed."""
         self._count(group, group.state, len(group.items))
         self.changed.add((group.row, group.key))
 
-    def _count(self, group: Group, state: str, items: int) -> None:
+    def _count(self, group: PendingGroup, state: str, items: int) -> None:
         before_state, before = group.counted
         self.counts[before_state] -= before
         self.counts[state] += items
         group.counted = (state, items)
 
-    def close(self, group: Group) -> None:
+    def close(self, group: PendingGroup) -> None:
         """Forget the group and its timer."""
         group.timer = -1
         groups = self.by_row.get(group.row)
@@ -158,7 +158,7 @@ class PendingTable:
             if not groups:
                 del self.by_row[group.row]
 
-    def set_timer(self, group: Group, user: str, due: int) -> None:
+    def set_timer(self, group: PendingGroup, user: str, due: int) -> None:
         """The group's only timer from now on."""
         group.due = due
         group.timer = self.next_timer
@@ -166,7 +166,7 @@ class PendingTable:
         self.schedule(group, user)
         self.touch(group)
 
-    def schedule(self, group: Group, user: str) -> None:
+    def schedule(self, group: PendingGroup, user: str) -> None:
         """Enter the timer that the group has (used after a restore)."""
         heapq.heappush(self._timers, Timer(group.due, user, group.place, group.timer, group.row, group.key))
 
@@ -180,14 +180,14 @@ class PendingTable:
             heapq.heappop(self._timers)
         return 1 << 62
 
-    def pop_due(self, now: int) -> Group | None:
+    def pop_due(self, now: int) -> PendingGroup | None:
         """The next group whose time has come at or before `now`."""
         if self.next_due() > now:
             return None
         timer = heapq.heappop(self._timers)
         return self.get(timer.row, timer.key)
 
-    def groups(self) -> Iterator[Group]:
+    def groups(self) -> Iterator[PendingGroup]:
         """Every open or held group."""
         for groups in self.by_row.values():
             yield from groups.values()

@@ -12,7 +12,7 @@ from state.decide.users import UserTable
 
 SINGLE_MAX = 16
 """Single rows per chunk: at most a sixteenth of all users load one by one."""
-Rows = Iterable[tuple[bytes, bytes]]
+StoredRows = Iterable[tuple[bytes, bytes]]
 
 
 class UserRows:
@@ -23,7 +23,7 @@ class UserRows:
         self._single: dict[int, set[int]] = {}
         """Chunk to its users with a row of their own."""
 
-    def load(self, users: UserTable, chunks: Rows, singles: Rows) -> None:
+    def load(self, users: UserTable, chunks: StoredRows, singles: StoredRows) -> None:
         """Fill an empty table with the stored rows of kinds U and D.
 
         :raises StateDamagedError: rows are missing or do not decode.
@@ -47,13 +47,14 @@ class UserRows:
             if len(single | rows) <= SINGLE_MAX:
                 for row in rows:
                     put(
-                        codec.row_key(b"D", self._group, codec.u32(row)), codec.encode_users(users, range(row, row + 1))
+                        codec.checkpoint_key(b"D", self._group, codec.u32(row)),
+                        codec.encode_users(users, range(row, row + 1)),
                     )
                 single |= rows
                 continue
-            put(codec.row_key(b"U", self._group, codec.u32(chunk)), codec.encode_chunk(users, chunk))
+            put(codec.checkpoint_key(b"U", self._group, codec.u32(chunk)), codec.encode_chunk(users, chunk))
             for row in single:
-                delete(codec.row_key(b"D", self._group, codec.u32(row)))
+                delete(codec.checkpoint_key(b"D", self._group, codec.u32(row)))
             del self._single[chunk]
         users.changed.clear()
 

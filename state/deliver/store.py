@@ -28,6 +28,7 @@ from itertools import islice
 from pathlib import Path
 
 from state.disk.sqlite import SqliteFile, read_first, refusal
+from state.model.envelope import TopicPartition
 
 VERSION = 1
 SENT_FOR_MS = 86_400_000
@@ -51,8 +52,6 @@ CREATE TEMP TRIGGER sent_more AFTER INSERT ON main.sent
 CREATE TEMP TRIGGER sent_less AFTER DELETE ON main.sent
   BEGIN UPDATE meta SET value = value - 65536 - old.until % 65536 WHERE name = 'sent_sum'; END;
 """
-Place = tuple[str, int]
-"""Topic and partition."""
 MarkKey = tuple[str, str, int]
 """Topic, source, key group."""
 
@@ -72,9 +71,9 @@ class LaneState:
 
     fresh: bool = True
     """There was no file: everything the log retains is read again."""
-    next_offsets: dict[Place, int] = field(default_factory=dict)
-    open_offsets: dict[Place, frozenset[int]] = field(default_factory=dict)
-    held_offsets: dict[Place, frozenset[int]] = field(default_factory=dict)
+    next_offsets: dict[TopicPartition, int] = field(default_factory=dict)
+    open_offsets: dict[TopicPartition, frozenset[int]] = field(default_factory=dict)
+    held_offsets: dict[TopicPartition, frozenset[int]] = field(default_factory=dict)
     """Read, and not opened or counted yet."""
     attempts_from: dict[int, int] = field(default_factory=dict)
     """By partition of `attempts`."""
@@ -87,8 +86,8 @@ class LaneState:
 class LaneCommit:
     """What changed since the last commit."""
 
-    next_offsets: Mapping[Place, int]
-    open_offsets: Mapping[Place, Iterable[int]]
+    next_offsets: Mapping[TopicPartition, int]
+    open_offsets: Mapping[TopicPartition, Iterable[int]]
     attempts_from: Mapping[int, int]
     marks: Mapping[MarkKey, tuple[int, int]]
     totals: Mapping[int, tuple[int, int]]
@@ -96,7 +95,7 @@ class LaneCommit:
     sent: Iterable[bytes]
     """Digests of keys that ended."""
     now: int
-    held_offsets: Mapping[Place, Iterable[int]] = field(default_factory=dict)
+    held_offsets: Mapping[TopicPartition, Iterable[int]] = field(default_factory=dict)
 
 
 def key_digest(key: str) -> bytes:
@@ -104,7 +103,7 @@ def key_digest(key: str) -> bytes:
     return sha256(key.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
-def read_start(path: Path, place: Place) -> int | None:
+def read_start(path: Path, place: TopicPartition) -> int | None:
     """The first offset that the lane at `path` needs of a topic; None where it knows nothing. Writes nothing."""
     row = read_first(path, "SELECT next, open FROM place WHERE topic = ? AND partition = ?", place)
     return None if row is None else min([row[0], *(offset & ~_HELD_BIT for offset in _unpack(row[1]))])

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from state.inbox.values import InboxHead, InboxItem, OlderItem, StoredRow
+from state.inbox.values import InboxHead, OlderItem, RowItem, StoredRow
 from state.model.errors import StateDamagedError, StateVersionError
 
 VERSION = 1
@@ -43,7 +43,7 @@ def _row_of(fields: list[Any]) -> StoredRow:
     number, type_name, object_id, flags, first_event_id, count, at, items, older = fields
     return StoredRow(
         number=number, type=type_name, object=object_id, windowed=bool(flags & 1), read=bool(flags & 2),
-        first_event_id=first_event_id, count=count, at=at, items=deque(InboxItem(*item) for item in items),
+        first_event_id=first_event_id, count=count, at=at, items=deque(RowItem(*item) for item in items),
         older=[OlderItem(*each) for each in _OLDER.iter_unpack(older)],
     )  # fmt: skip
 

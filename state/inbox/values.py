@@ -20,7 +20,7 @@ PAYLOADS_MAX = 3
 
 
 @dataclass(slots=True)
-class InboxItem:
+class RowItem:
     """One item of a row: an event that joined it."""
 
     place: int
@@ -56,7 +56,7 @@ class StoredRow:
     at: int = 0
     """Time of the latest item."""
     read: bool = False
-    items: deque[InboxItem] = field(default_factory=deque)
+    items: deque[RowItem] = field(default_factory=deque)
     """In the order in which they joined."""
     older: list[OlderItem] = field(default_factory=list)
     stored_at: int | None = None

@@ -15,10 +15,9 @@ from typing import Any, Literal
 import msgspec
 import xxhash
 
+from state.model.envelope import LogPosition
 from state.model.errors import UNDECODABLE, CarillonError, MalformedRecordError
 
-Source = tuple[str, int, int]
-"""Topic, partition, offset."""
 Kind = Literal["malformed", "raised", "killed", "failed"]
 """malformed: does not decode; raised: our code raised; killed: it ended the process five times; failed: a delivery that
 ended as DEAD_LETTER."""
@@ -40,7 +39,7 @@ class DeadLetter(msgspec.Struct, kw_only=True, frozen=True):
     """One record that could not be handled at one stage; `error` is safe to show."""
 
     id: str = ""
-    source: Source
+    source: LogPosition
     group: int | None = None
     """Of decide only: the key group that skipped it; the others of a record for all groups did not."""
     kind: Kind = "malformed"
@@ -73,12 +72,12 @@ _action_decoder = msgspec.json.Decoder(DeadAction)
 _encode = msgspec.json.Encoder().encode
 
 
-def letter_id(stage: str, source: Source, group: int | None = None) -> str:
+def letter_id(stage: str, source: LogPosition, group: int | None = None) -> str:
     """The name of a letter: `<stage>/<topic>/<partition>/<offset>`, of decide with `/<group>`."""
     return "/".join(map(str, (stage, *source, *(() if group is None else (group,)))))
 
 
-def failed_delivery_id(stage: str, source: Source, delivery_key: str) -> str:
+def failed_delivery_id(stage: str, source: LogPosition, delivery_key: str) -> str:
     """The name of the letter of one delivery: many come from one record. The key is hashed, as it names a device."""
     return f"{letter_id(stage, source)}/{xxhash.xxh3_64_hexdigest(delivery_key.encode())}"
 

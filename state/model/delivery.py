@@ -12,7 +12,7 @@ import pyarrow as pa
 from msgspec import UNSET, UnsetType
 
 from state.model.errors import UNDECODABLE, MalformedRecordError
-from state.model.preference import QuietHours
+from state.model.preference import QuietRange
 
 EMISSION_JSON = "emission/1+json"
 EMISSION_ARROW = "emission/1+arrow"
@@ -72,7 +72,7 @@ class ToDeliver(msgspec.Struct, frozen=True, kw_only=True):
     ingested_at: int = 0
     valid_until: int
     digest_items: tuple[DigestItem, ...] | None = None
-    quiet: QuietHours | UnsetType | None = UNSET
+    quiet: QuietRange | UnsetType | None = UNSET
     """The user's quiet hours as of the emission; absent where he has none, and for P0."""
 
 

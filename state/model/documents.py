@@ -91,10 +91,10 @@ LanguageTag = Annotated[
         extra={"form": "language tag such as en or pt-BR"},
     ),
 ]
-Channel = Literal["push", "sms", "email", "webhook", "chat", "in_app"]
+ChannelName = Literal["push", "sms", "email", "webhook", "chat", "in_app"]
 Interruptive = Literal["push", "sms", "email", "webhook", "chat"]
 Channels = Annotated[
-    list[Channel], Meta(max_length=6, extra_json_schema={"uniqueItems": True}, extra={"check": distinct})
+    list[ChannelName], Meta(max_length=6, extra_json_schema={"uniqueItems": True}, extra={"check": distinct})
 ]
 Switch = Annotated[bool | None, Meta(description="absent: true")]
 

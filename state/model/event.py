@@ -17,7 +17,7 @@ INTERRUPTIVE = ("push", "sms", "email", "webhook", "chat")
 SCHEMA_VERSION = 1
 
 
-Exact = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
+SafeInt = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
 """What columns and stores can hold and every JSON reader reads alike; sums of two are safe."""
 
 
@@ -34,12 +34,12 @@ class Event(msgspec.Struct, kw_only=True, frozen=True):
     object: str | None = None
     segment: str | None = None
     payload: dict[str, Any] | None = None
-    ttl_ms: Exact = -1
+    ttl_ms: SafeInt = -1
     idempotency_key: str | None = None
-    created_at: Exact | None = None
-    deliver_at: Exact | None = None
+    created_at: SafeInt | None = None
+    deliver_at: SafeInt | None = None
     to: dict[str, str | None] | None = None
-    ingested_at: Exact = 0
+    ingested_at: SafeInt = 0
     schema_version: int = SCHEMA_VERSION
     retracts: bool = False
     parent_event_id: str | None = None

@@ -17,7 +17,7 @@ DEFAULT_MAX_PER_DAY = 50
 MINUTE_MS = 60_000
 
 
-class QuietHours(NamedTuple):
+class QuietRange(NamedTuple):
     """Local wall clock range [start, end) in ms of the day, in an IANA zone; may cross midnight."""
 
     start_ms: int
@@ -25,7 +25,7 @@ class QuietHours(NamedTuple):
     zone: str
 
 
-class TypeSetting(NamedTuple):
+class CompiledTypeSetting(NamedTuple):
     """What the user stored for one type; None: nothing stored."""
 
     enabled: bool | None
@@ -36,13 +36,13 @@ class Preference(NamedTuple):
     """A compiled document without its mutes, which are kept per user."""
 
     master: bool
-    quiet: QuietHours | None
+    quiet: QuietRange | None
     """None: no quiet hours."""
     zone: str
     """Zone of quiet hours and digest; UTC where missing or invalid."""
     max_per_hour: int
     max_per_day: int
-    types: Mapping[str, TypeSetting]
+    types: Mapping[str, CompiledTypeSetting]
     unsubscribed: Mapping[str, frozenset[str]]
 
 
@@ -71,14 +71,14 @@ def _or_default(document: Mapping[str, Any], key: str, default: Any) -> Any:
     return default if value is None else value
 
 
-def _quiet_hours(document: Mapping[str, Any]) -> QuietHours | None:
+def _quiet_hours(document: Mapping[str, Any]) -> QuietRange | None:
     if document.get("enabled") is not True:
         return None
     start = time_of_day_ms(_or_default(document, "start", DEFAULT_QUIET_START))
     end = time_of_day_ms(_or_default(document, "end", DEFAULT_QUIET_END))
     if start is None or end is None or start == end:
         return None
-    return QuietHours(start, end, zone_name_or_utc(document.get("timezone")))
+    return QuietRange(start, end, zone_name_or_utc(document.get("timezone")))
 
 
 def _cap(document: Mapping[str, Any], key: str, default: int) -> int:
@@ -86,10 +86,10 @@ def _cap(document: Mapping[str, Any], key: str, default: int) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else default
 
 
-def _type_setting(value: object) -> TypeSetting:
+def _type_setting(value: object) -> CompiledTypeSetting:
     table = _mapping(value)
     enabled, channels = table.get("enabled"), table.get("channels")
-    return TypeSetting(
+    return CompiledTypeSetting(
         enabled if isinstance(enabled, bool) else None,
         tuple(dict.fromkeys(c for c in channels if isinstance(c, str))) if isinstance(channels, list) else None,
     )

@@ -6,7 +6,7 @@ import msgspec
 
 from state.model.delivery import ChannelAddresses
 from state.model.event import Event
-from state.model.preference import QuietHours
+from state.model.preference import QuietRange
 
 
 class Decision(msgspec.Struct, kw_only=True):
@@ -65,7 +65,7 @@ class Emission(msgspec.Struct, kw_only=True):
     category: str
     locale: str | None
     name: str | None
-    quiet: QuietHours | None
+    quiet: QuietRange | None
 
     @property
     def deliveries(self) -> int:

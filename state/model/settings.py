@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from state.model.event import Exact
+from state.model.event import SafeInt
 from state.model.schema import Schema
 from state.model.topics import CONTROL, ENDPOINTS, FOLLOWS, PREFERENCES, PROFILES, READS, SEGMENTS
 
@@ -30,8 +30,8 @@ class EndpointRecord(msgspec.Struct, frozen=True):
     platform: str | None = None
     address: str | None = None
     state: str = "active"
-    registered_at: Exact = 0
-    gone_at: Exact | msgspec.UnsetType = msgspec.UNSET
+    registered_at: SafeInt = 0
+    gone_at: SafeInt | msgspec.UnsetType = msgspec.UNSET
 
 
 class GoneRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ class ReadRecord(msgspec.Struct, frozen=True):
     """A user read his inbox up to a time; null: everything."""
 
     user: str
-    up_to: Exact | None = None
+    up_to: SafeInt | None = None
 
 
 class Kill(msgspec.Struct, frozen=True):

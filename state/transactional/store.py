@@ -36,6 +36,7 @@ from typing import NamedTuple
 import msgspec
 
 from state.disk.sqlite import SqliteFile, read_first, refusal, signed_sum
+from state.model.envelope import TopicPartition
 
 VERSION = 2
 _UPGRADES = {
@@ -53,7 +54,6 @@ _CHECKED = (
 )
 _DECISION = 'SELECT "offset", now, event, deliveries, outputs, used, checksum FROM decision'
 _pack = msgspec.msgpack.Encoder().encode
-Place = tuple[str, int]
 _SCHEMA = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
 CREATE TABLE place(topic TEXT, partition INTEGER, next INTEGER, PRIMARY KEY(topic, partition)) WITHOUT ROWID;
@@ -106,14 +106,14 @@ class TransactionalTotals:
 class BatchCommit:
     """What one batch of events adds, as one transaction."""
 
-    places: Mapping[Place, int]
+    places: Mapping[TopicPartition, int]
     decisions: Sequence[StoredDecision] = ()
     marks: Sequence[tuple[str, str, str, str, int]] = ()
     totals: Mapping[int, TransactionalTotals] = field(default_factory=dict)
     lost: Mapping[int, int] = field(default_factory=dict)
 
 
-def read_start(path: Path, place: Place) -> int | None:
+def read_start(path: Path, place: TopicPartition) -> int | None:
     """Where the lane at `path` goes on; None where it knows nothing. Writes nothing."""
     row = read_first(path, "SELECT next FROM place WHERE topic = ? AND partition = ?", place)
     return None if row is None else int(row[0])
@@ -131,7 +131,7 @@ class TransactionalStore:
         self._file = SqliteFile(path, version=VERSION, schema=_SCHEMA, checked=_CHECKED, upgrades=_UPGRADES)
         self._run, self._first = self._file.run, self._file.first
 
-    def places(self) -> dict[Place, int]:
+    def places(self) -> dict[TopicPartition, int]:
         """Where reading goes on."""
         return {(topic, partition): following for topic, partition, following in self._run("SELECT * FROM place")}
 
@@ -202,7 +202,7 @@ class TransactionalStore:
         self,
         settings: Iterable[tuple[str, str, str, bytes | None, int]],
         switches: Iterable[tuple[str, str, bool, int]],
-        places: Mapping[Place, int],
+        places: Mapping[TopicPartition, int],
     ) -> None:
         """Take over (user, topic, name, value or None, place) and (scope, value, on, place), in order."""
         with self._file.transaction():
@@ -253,7 +253,7 @@ class TransactionalStore:
         """Close the file."""
         self._file.close()
 
-    def _put_places(self, places: Mapping[Place, int]) -> None:
+    def _put_places(self, places: Mapping[TopicPartition, int]) -> None:
         rows = [(topic, partition, following) for (topic, partition), following in places.items()]
         self._file.many("REPLACE INTO place VALUES (?, ?, ?)", rows)
 

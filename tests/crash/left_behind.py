@@ -18,7 +18,7 @@ from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.log.interface import Log, Record
 from flows.commands.ledger import inbox_reader
 from flows.config.settings import Settings, load_settings
-from flows.process.opening import open_log
+from flows.process.opening import open_configured_log
 from flows.track import DIRECTORY as ARCHIVE_DIRECTORY
 
 Line = dict[str, Any]
@@ -42,7 +42,7 @@ class P0Decision(NamedTuple):
 def log_of(directory: Path, environment: Mapping[str, str]) -> Iterator[tuple[Settings, Log]]:
     """The settings of a system and its log, opened for reading."""
     settings = load_settings(data_dir=directory, environment=environment)
-    log = open_log(settings)
+    log = open_configured_log(settings)
     try:
         yield settings, log
     finally:

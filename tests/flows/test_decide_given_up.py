@@ -24,7 +24,7 @@ from operators import decide as rules
 from operators.aggregate import time_comes
 from operators.context import OutcomeWriter
 from state.decide.checkpoint import GroupStore
-from state.decide.pending import Group
+from state.decide.pending import PendingGroup
 from state.disk.poison import STARTS_MAX
 from state.model.dead_letter import KILLED, DeadLetter, decode_letter
 from state.model.keys import KEY_GROUPS, key_group
@@ -60,7 +60,7 @@ def _fill(bench: Bench) -> None:
 def _defect() -> Iterator[None]:
     """The rules raise when the time of that user's items comes, after they have changed the state."""
 
-    def raising(writer: OutcomeWriter, group: Group, now: int) -> None:
+    def raising(writer: OutcomeWriter, group: PendingGroup, now: int) -> None:
         time_comes(writer, group, now)
         if writer.state.users.ids[group.row] == LONELY:
             raise ZeroDivisionError(LONELY)

@@ -18,7 +18,7 @@ from operators.dedup import remember
 from operators.sequence import sequence_event, sequence_setting, versions_in_force
 from state.decide.checkpoint import GroupStore
 from state.decide.group import GroupState
-from state.decide.pending import GivenUp, GroupKey
+from state.decide.pending import GivenUp, PendingKey
 from state.disk.rocksdb import prefixed_rows
 from state.model.event import Event, RawEvent, resolve
 from state.model.keys import key_group
@@ -47,7 +47,7 @@ NOON = 1_715_774_400_000
 GROUP = 7
 SKIPPED = {5: b'{"id":"decide/work/0/5/7","source":["work",0,5]}'}
 """Offset and dead letter of a record that decide skipped."""
-GIVEN_UP = {9: {0: GivenUp("u1", GroupKey("window", "like", "o"), "KeyError in operators.emit:1")}}
+GIVEN_UP = {9: {0: GivenUp("u1", PendingKey("window", "like", "o"), "KeyError in operators.emit:1")}}
 """By offset and number, what waited and was given up."""
 PARTITIONS = 4
 TZDATA = "golden"

@@ -7,7 +7,7 @@ from typing import Any
 from helpers.gateway import Gateway, Reply, token
 
 from connectors.inbox.rocksdb import RocksInboxOptions, RocksInboxStore, shard_path
-from state.inbox.values import InboxHead, InboxItem, ShardCommit, StoredRow, UserChanges
+from state.inbox.values import InboxHead, RowItem, ShardCommit, StoredRow, UserChanges
 from state.model.keys import key_group, partition_of_group
 
 ANNE, BOB = "anne", "bob"
@@ -24,7 +24,7 @@ def user_call(gateway: Gateway, method: str, path: str, body: Any = None, *, use
 def rows() -> list[StoredRow]:
     found = []
     for number in range(ROWS):
-        item = InboxItem(number, f"e{number}", "actor", 1_000 + number, b'{"text":"canary"}')
+        item = RowItem(number, f"e{number}", "actor", 1_000 + number, b'{"text":"canary"}')
         found.append(
             StoredRow(number, "like", f"o{number}", True, f"e{number}", 1, 1_000 + number, False, deque([item]))
         )

@@ -12,7 +12,7 @@ from helpers.log_harness import Harness
 
 from connectors.log.interface import NewRecord
 from connectors.log.sink import LogSink, keyed
-from connectors.log.source import Item, LogSource, Tick
+from connectors.log.source import LogSource, SourceBatch, Tick
 
 
 class Copier:
@@ -25,7 +25,7 @@ class Copier:
     def start(self, _topic: str, partition: int) -> int:
         return self._next.get(str(partition), 0)
 
-    def copies(self, records: Item) -> list[tuple[str, NewRecord]]:
+    def copies(self, records: SourceBatch) -> list[tuple[str, NewRecord]]:
         if isinstance(records, Tick):
             return []
         self._next[str(records[-1].partition)] = records[-1].offset + 1

@@ -2,7 +2,7 @@
 
 from itertools import islice
 
-from connectors.inbox.interface import InboxAudit, InboxPage, RowPosition
+from connectors.inbox.interface import InboxAudit, RowPage, RowPosition
 from state.inbox.codec import decode_head, decode_row, encode_head, encode_row
 from state.inbox.values import InboxHead, InboxRow, InboxTotals, Mark, SetAside, ShardCommit, StoredRow, row_view
 from state.model.keys import key_group
@@ -68,14 +68,14 @@ class MemoryInboxStore:
         self._set_aside = {offset: record for offset, record in after.items() if record is not None}
         self._offset = commit.offset
 
-    def page(self, user: str, limit: int, before: RowPosition | None = None) -> InboxPage:
+    def page(self, user: str, limit: int, before: RowPosition | None = None) -> RowPage:
         """Give up to `limit` rows, newest first."""
         rows = sorted(self.load(user)[1], key=lambda row: (row.at, row.number), reverse=True)
         rest = [row for row in rows if before is None or (row.at, row.number) < before]
         shown = rest[:limit]
         following = RowPosition(shown[-1].at, shown[-1].number) if len(rest) > limit else None
         head = self._head(user)
-        return InboxPage(tuple(row_view(row) for row in shown), following, head.unread, head.read_up_to)
+        return RowPage(tuple(row_view(row) for row in shown), following, head.unread, head.read_up_to)
 
     def unread(self, user: str) -> int:
         """Give the number of unread rows."""

@@ -22,7 +22,7 @@ from bytewax.dataflow import Dataflow
 
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import TopicSpec
-from connectors.log.source import Item, LogSource
+from connectors.log.source import LogSource, SourceBatch
 from flows.process.drain import install_drain
 from flows.up.launch import end_with_parent, run_flows
 from state.disk.poison import PoisonJournal
@@ -50,15 +50,15 @@ def build(name: str, directory: Path) -> Dataflow:
     return flow
 
 
-def _idle(_journal: Path) -> Callable[[Item], Item]:
+def _idle(_journal: Path) -> Callable[[SourceBatch], SourceBatch]:
     return lambda tick: tick
 
 
-def _stuck(path: Path) -> Callable[[Item], Item]:
+def _stuck(path: Path) -> Callable[[SourceBatch], SourceBatch]:
     journal = PoisonJournal.open(path)
-    seen: list[Item] = []
+    seen: list[SourceBatch] = []
 
-    def handle(tick: Item) -> Item:
+    def handle(tick: SourceBatch) -> SourceBatch:
         seen.append(tick)
         with journal.processing("t", 0, len(seen)):
             if len(seen) == 3 and not journal.suspect("t", 0, 3):
@@ -71,11 +71,11 @@ def _stuck(path: Path) -> Callable[[Item], Item]:
     return handle
 
 
-def _long(path: Path) -> Callable[[Item], Item]:
+def _long(path: Path) -> Callable[[SourceBatch], SourceBatch]:
     journal = PoisonJournal.open(path)
-    seen: list[Item] = []
+    seen: list[SourceBatch] = []
 
-    def handle(tick: Item) -> Item:
+    def handle(tick: SourceBatch) -> SourceBatch:
         seen.append(tick)
         for part in range(20 if len(seen) == 3 else 0):
             with journal.processing("t", 0, part):
@@ -86,8 +86,8 @@ def _long(path: Path) -> Callable[[Item], Item]:
     return handle
 
 
-def _slow(_path: Path) -> Callable[[Item], Item]:
-    def handle(tick: Item) -> Item:
+def _slow(_path: Path) -> Callable[[SourceBatch], SourceBatch]:
+    def handle(tick: SourceBatch) -> SourceBatch:
         time.sleep(1.5)
         print("slow", flush=True)
         return tick

@@ -32,7 +32,7 @@ from rules.writing import (
     utc,
 )
 
-from operators.bulk import fits
+from operators.bulk import decides_in_bulk
 from operators.columns import columns_of
 from operators.decide import apply
 from operators.fan_out import HASH_END, in_hash_range
@@ -259,7 +259,7 @@ def test_what_fits_into_columns() -> None:
 
     def fitting(recipients: int, type_name: str = "announcement", **fields: object) -> bool:
         given = Event(event_id="e", **({"type": type_name, "priority": "P1"} | fields))  # type: ignore[arg-type]  # fields by name
-        return fits(state, given, state.registry.profile(type_name), recipients)
+        return decides_in_bulk(state, given, state.registry.profile(type_name), recipients)
 
     assert (fitting(64), fitting(63)) == (True, False)
     assert fitting(64, "like") is False

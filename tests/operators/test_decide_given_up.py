@@ -7,12 +7,12 @@ from helpers.flow_bench import REGISTRY, START
 
 from operators.decide import apply
 from state.decide.group import GroupState
-from state.decide.pending import GivenUp, GroupKey
+from state.decide.pending import GivenUp, PendingKey
 from state.model.keys import key_group
 from state.model.work import EndpointWork, EventWork, PreferenceWork, TickWork
 
 NIGHT_MS = 8 * 3_600_000
-WAITING = GivenUp("u1", GroupKey("window", "like", "o"), "KeyError in operators.emit:1")
+WAITING = GivenUp("u1", PendingKey("window", "like", "o"), "KeyError in operators.emit:1")
 
 
 def _waiting() -> GroupState:

@@ -8,7 +8,7 @@ import pytest
 
 from operators.context import FinalOutcome
 from operators.gate import Hold
-from operators.late import Sent, changed_verdict, is_retracted, sent_items
+from operators.late import EmittedEvent, changed_verdict, is_retracted, sent_items
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.registry import load_registry
 
@@ -74,7 +74,10 @@ def test_a_digest_goes_while_one_of_its_items_may() -> None:
 
 def test_an_emission_is_retracted_when_all_of_its_events_are() -> None:
     asked = emission(actors=("ada", "bob"), actor_count=2, count=2)
-    assert sent_items(asked) == [Sent("e1", "mention", "thread1", "ada"), Sent("", "mention", "thread1", "bob")]
+    assert sent_items(asked) == [
+        EmittedEvent("e1", "mention", "thread1", "ada"),
+        EmittedEvent("", "mention", "thread1", "bob"),
+    ]
     assert is_retracted(asked, lambda _item: True)
     assert not is_retracted(asked, lambda item: item.actor == "ada")
 
@@ -85,4 +88,4 @@ def test_an_emission_whose_record_does_not_name_all_of_its_events_goes() -> None
 
 
 def test_an_event_without_an_actor_can_be_taken_back() -> None:
-    assert sent_items(emission(actors=(), actor_count=0)) == [Sent("e1", "mention", "thread1", None)]
+    assert sent_items(emission(actors=(), actor_count=0)) == [EmittedEvent("e1", "mention", "thread1", None)]

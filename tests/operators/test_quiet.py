@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from operators.quiet import is_quiet, next_digest, quiet_end, quiet_state
-from state.model.preference import QuietHours
+from state.model.preference import QuietRange
 
 MINUTE_MS = 60_000
 DAY_MINUTES = 1440
@@ -86,7 +86,7 @@ def test_there_is_a_change_to_look_at(zone: str, day: str) -> None:
 def test_quiet_hours_minute_by_minute(zone: str, day: str, hours: tuple[str, str]) -> None:
     first, times, offsets = shown(zone, day)
     start, end = map(_minutes, hours)
-    quiet = QuietHours(start * MINUTE_MS, end * MINUTE_MS, zone)
+    quiet = QuietRange(start * MINUTE_MS, end * MINUTE_MS, zone)
     inside = _inside(times, start, end)
     for minute in range(3 * DAY_MINUTES):
         now = (first + minute) * MINUTE_MS

@@ -33,6 +33,13 @@ CLOCKS = {
 }  # fmt: skip
 BUILT_IN_ERRORS = {"Exception", "RuntimeError", "ValueError", "OSError", "KeyError", "TypeError"}
 ERRORS = "state/model/errors.py"
+ONE_MEANING = {
+    "build": "a flow as configured", "wire": "a flow over any log",
+    "main": "a program's entry", "serve": "until a signal",
+    "build_request": "a delivery as its provider takes it", "parse_response": "a provider's answer as a result",
+    "read_start": "where a lane's file says to read on", "text_errors": "the rule, and the check that it is",
+}  # fmt: skip
+"""Public functions that several modules have, as they do the same thing."""
 
 
 def file_length(files: Sequence[File]) -> Iterator[str]:
@@ -236,8 +243,30 @@ def imported_names(tree: ast.Module) -> dict[str, str]:
     return names
 
 
+def name_of_two_things(files: Sequence[File]) -> Iterator[str]:
+    """One word, one meaning (GLOSSARY.md): classes, type aliases, and the public functions of modules."""
+    found: dict[str, list[str]] = {}
+    for file in product(files):
+        for name in defined_names(file.tree):
+            found.setdefault(name, []).append(file.name)
+    for name, places in found.items():
+        if len(places) > 1 and name not in ONE_MEANING:
+            yield f"{name} is defined in {', '.join(places)}"
+
+
+def defined_names(tree: ast.Module) -> Iterator[str]:
+    yield from (node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            yield from (name for name in names if re.fullmatch(r"_?[A-Z]\w*[a-z]\w*", name))
+
+
 RULES: tuple[Rule, ...] = (
     file_length, function_length, unexplained_ignore, bare_import, environment, clock, undocumented_option, unfinished,
     patched_client, registry_host, machine_path, swallowed_error, exception_tree, replaced_file, package_marker,
-    private_import, room_of_tests,
+    private_import, room_of_tests, name_of_two_things,
 )  # fmt: skip

@@ -54,6 +54,10 @@ BAD = {
     "room_of_tests": [
         File("tests/state/test_ledger.py", ""), File("tests/state/helper.py", ""), File("tests/flows/up/test_x.py", ""),
     ],
+    "name_of_two_things": [
+        File("state/x.py", "class X: ...\nclass X: ...\n"), File("state/x.py", "def read(): ...\ndef read(): ...\n"),
+        File("flows/x.py", "class Xs: ...\nXs = list[int]\n"),
+    ],
 }  # fmt: skip
 """By rule, files each of which it must condemn."""
 GOOD = [

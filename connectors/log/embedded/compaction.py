@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from connectors.log.embedded.frames import Frame, keep, keys_of, offsets_of
+from connectors.log.embedded.frames import Frame, decode_keys, decode_offsets, keep
 from connectors.log.embedded.partition import PartitionFile
 
 _FRAMES_PER_READ = 256
@@ -68,7 +68,7 @@ def compact(file: PartitionFile, now_ms: int, options: CompactionOptions) -> int
     expired_ms = now_ms - _ms(options.tombstone_retention)
     removed = kept = 0
     for frame in _frames(file, 0, clean_end):
-        names = keys_of(frame.keys)
+        names = decode_keys(frame.keys)
         stale = frame.tombstones > 0 and frame.timestamp_ms < expired_ms
         if stale or _may_hold_superseded(names, newest, frame.last_offset):
             left = _rewrite(file, frame.last_offset, newest, stale=stale)
@@ -86,7 +86,7 @@ def _newest_keys(file: PartitionFile, start: int, until_ms: int, keys_max: int) 
     end = start
     limit = min(file.offset_at(until_ms), _newest_frame(file))
     for frame in _frames(file, start, limit):
-        newest.update(zip(keys_of(frame.keys), offsets_of(frame), strict=True))
+        newest.update(zip(decode_keys(frame.keys), decode_offsets(frame), strict=True))
         end = frame.last_offset + 1
         if len(newest) >= keys_max:
             break
@@ -122,7 +122,7 @@ def _rewrite(file: PartitionFile, last: int, newest: dict[bytes, int], *, stale:
 
 
 def _replace(file: PartitionFile, old: Frame, new: Frame) -> int:
-    left = len(offsets_of(new))
+    left = len(decode_offsets(new))
     if not left:
         file.execute("DELETE FROM frames WHERE last_offset = ?", (old.last_offset,))
     elif new.keys != old.keys:

@@ -58,7 +58,7 @@ class Frame(NamedTuple):
     body: bytes
 
 
-def pack(records: Sequence[NewRecord]) -> Iterator[Block]:
+def pack_frames(records: Sequence[NewRecord]) -> Iterator[Block]:
     """Pack records of one partition in order, into as many blocks as the bounds of a frame demand."""
     values = [record.value for record in records]
     lengths = list(map(len, values))
@@ -66,8 +66,8 @@ def pack(records: Sequence[NewRecord]) -> Iterator[Block]:
         raise LogError(f"a record of {max(lengths)} bytes for {records[0].topic} is larger than {RECORD_MAX_BYTES}")
     if len(records) > 1 and (len(records) > RECORDS_MAX or sum(lengths) > VALUES_MAX_BYTES):
         half = len(records) // 2
-        yield from pack(records[:half])
-        yield from pack(records[half:])
+        yield from pack_frames(records[:half])
+        yield from pack_frames(records[half:])
     elif records:
         headers = [record.headers for record in records]
         keys = [record.key for record in records]
@@ -75,14 +75,14 @@ def pack(records: Sequence[NewRecord]) -> Iterator[Block]:
         yield Block(len(records), values.count(b""), _encode(keys), _encode(body))
 
 
-def unpack(topic: str, partition: int, frame: Frame) -> list[Record]:
+def unpack_frame(topic: str, partition: int, frame: Frame) -> list[Record]:
     """Give the records of a frame in order."""
     keys = _decode_keys(frame.keys)
     values, headers = _decode_body(frame.body)
     columns = zip(
         repeat(topic),
         repeat(partition),
-        offsets_of(frame),
+        decode_offsets(frame),
         repeat(frame.timestamp_ms),
         keys,
         values,
@@ -105,21 +105,21 @@ def checksum_of(frame: Frame) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def offsets_of(frame: Frame) -> Sequence[int]:
+def decode_offsets(frame: Frame) -> Sequence[int]:
     """Give the offset of each record of a frame."""
     if frame.offsets is None:
         return range(frame.first_offset, frame.last_offset + 1)
     return _decode_offsets(frame.offsets)
 
 
-def keys_of(blob: bytes) -> list[bytes]:
+def decode_keys(blob: bytes) -> list[bytes]:
     """Decode a frame's column of keys."""
     return _decode_keys(blob)
 
 
 def keep(frame: Frame, wanted: Callable[[int, bytes, bytes], bool]) -> Frame:
     """Give the frame without the records for which `wanted(offset, key, value)` is false; it spans the same offsets."""
-    rows = [row for row in unpack("", 0, frame) if wanted(row.offset, row.key, row.value)]
+    rows = [row for row in unpack_frame("", 0, frame) if wanted(row.offset, row.key, row.value)]
     values = [row.value for row in rows]
     headers = [row.headers for row in rows]
     return frame._replace(

@@ -30,7 +30,7 @@ import msgspec
 
 from connectors.log.embedded.compaction import CompactionOptions, compact, retain
 from connectors.log.embedded.doorbell import Ringer
-from connectors.log.embedded.frames import Block, pack
+from connectors.log.embedded.frames import Block, pack_frames
 from connectors.log.embedded.partition import PartitionFile, create
 from connectors.log.embedded.reading import EmbeddedReader
 from connectors.log.interface import Claim, NewRecord, TopicSpec
@@ -104,7 +104,7 @@ class EmbeddedLog:
         """Store the records, one transaction per partition in the order of first appearance, and ring the doorbells."""
         places = {record[:2] for record in records}
         if len(places) == 1:
-            first = self._writer(*places.pop()).append(list(pack(records)), self._clock, self._claim)
+            first = self._writer(*places.pop()).append(list(pack_frames(records)), self._clock, self._claim)
             return list(range(first, first + len(records)))
         return self._append_by_place(records)
 
@@ -166,7 +166,7 @@ class EmbeddedLog:
         for index, record in enumerate(records):
             places.setdefault(record[:2], []).append(index)
         packed = [
-            (self._writer(*place), list(pack([records[index] for index in indexes])), indexes)
+            (self._writer(*place), list(pack_frames([records[index] for index in indexes])), indexes)
             for place, indexes in places.items()
         ]  # what cannot be stored has raised by now, before anything is stored
         for writer, blocks, indexes in packed:

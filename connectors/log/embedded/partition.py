@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from connectors.log.embedded.end_note import EndNote, highest_note
-from connectors.log.embedded.frames import Block, Frame, checksum_of, offsets_of
+from connectors.log.embedded.frames import Block, Frame, checksum_of, decode_offsets
 from connectors.log.interface import Claim
 from state.disk.files import draft_of, publish
 from state.model.errors import LogError, LogUnavailableError, StateDamagedError, StateFencedError, StateVersionError
@@ -249,7 +249,7 @@ class PartitionFile:
             else:
                 low = row[0] + 1
         found = self.frames(low, 1)
-        return offsets_of(found[0])[0] if found else end
+        return decode_offsets(found[0])[0] if found else end
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from connectors.log.embedded.doorbell import NEW_FOR, RECHECK, RECHECK_LATER, Bell
-from connectors.log.embedded.frames import unpack
+from connectors.log.embedded.frames import unpack_frame
 from connectors.log.embedded.partition import PartitionFile
 from connectors.log.interface import Record
 from state.model.errors import OffsetOutOfRangeError
@@ -117,7 +117,7 @@ class _Cursor:
         while len(self._buffer) < count:
             offset = self._buffer[-1].offset + 1 if self._buffer else self.position
             frames = self.file.frames(offset, limit)
-            records = [record for frame in frames for record in unpack(*self.place, frame)]
+            records = [record for frame in frames for record in unpack_frame(*self.place, frame)]
             if self._buffer and records and records[0].offset > offset and self.file.bounds()[0] > offset:
                 return  # retention took what comes next: once the buffer is empty, that raises
             self._buffer += records if records and records[0].offset >= offset else _from(offset, records)

@@ -35,7 +35,7 @@ RawHeaders = Sequence[tuple[str, Any]]
 """As the client gives them; a value may be None."""
 
 
-class Owned(NamedTuple):
+class OwnerHeader(NamedTuple):
     """What a header `owner` says."""
 
     flow: str
@@ -54,13 +54,13 @@ def owner_header(claim: Claim) -> tuple[str, bytes]:
     return OWNER_HEADER, f"{claim.owner}:{claim.epoch}".encode()
 
 
-def parse_owner(value: bytes | None) -> Owned | None:
+def parse_owner(value: bytes | None) -> OwnerHeader | None:
     """What the header says; None if it has another form, and so is not ours."""
     place, _, epoch = (value or b"").decode("utf-8", "replace").rpartition(":")
     flow, _, process = place.rpartition("/")
     if not flow or not _is_number(process) or not _is_number(epoch):
         return None
-    return Owned(flow, int(process), int(epoch))
+    return OwnerHeader(flow, int(process), int(epoch))
 
 
 def _is_number(text: str) -> bool:
@@ -84,14 +84,14 @@ def read_marker(headers: RawHeaders, value: bytes | None) -> Claim | None:
     return None if owned is None else Claim(owned.flow, owned.process, processes, owned.epoch)
 
 
-def ends(later: Claim, owned: Owned) -> bool:
+def ends(later: Claim, owned: OwnerHeader) -> bool:
     """Whether what this owner appends behind a marker of `later` is void."""
     if owned.flow != later.flow or owned.epoch >= later.epoch:
         return False
     return owned.process == later.process or (later.process == 0 and owned.process >= later.processes)
 
 
-class Passage:
+class FenceState:
     """What the markers before a place in a partition let through."""
 
     def __init__(self, markers: Iterable[Claim] = ()) -> None:
@@ -116,7 +116,7 @@ class Passage:
             verdict = self._known[owner] = self._judged(parse_owner(owner))
         return verdict
 
-    def _judged(self, owned: Owned | None) -> FenceVerdict:
+    def _judged(self, owned: OwnerHeader | None) -> FenceVerdict:
         if owned is None:
             return "foreign"
         return "void" if any(ends(claim, owned) for claim in self._claims) else "valid"
@@ -128,5 +128,5 @@ def covers(later: Claim, earlier: Claim) -> bool:
     return same and (later.process != 0 or later.processes <= earlier.processes)
 
 
-def _owned(claim: Claim) -> Owned:
-    return Owned(claim.flow, claim.process, claim.epoch)
+def _owned(claim: Claim) -> OwnerHeader:
+    return OwnerHeader(claim.flow, claim.process, claim.epoch)

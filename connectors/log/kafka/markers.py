@@ -27,8 +27,17 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from connectors.log.interface import OWNERS, Claim, NewRecord, Reader, Record
-from connectors.log.kafka.fencing import MARKER_SCHEMA, Owned, covers, ends, marker_value, owner_header, read_marker
+from connectors.log.kafka.fencing import (
+    MARKER_SCHEMA,
+    OwnerHeader,
+    covers,
+    ends,
+    marker_value,
+    owner_header,
+    read_marker,
+)
 from connectors.log.read_to_ends import read_to_ends
+from state.model.envelope import TopicPartition
 from state.model.errors import LogError
 
 SCHEMA = b"fences/1+json"
@@ -37,7 +46,6 @@ _POLL = timedelta(milliseconds=200)
 _BATCH_MAX = 2_000
 _DEADLINE = timedelta(minutes=1)
 """Without any progress."""
-Place = tuple[str, int]
 
 
 class Marker(NamedTuple):
@@ -53,9 +61,9 @@ class MarkedLog(Protocol):
     def knows(self, topic: str) -> bool: ...
     def partitions(self, topic: str) -> int: ...
     def append(self, records: Sequence[NewRecord]) -> list[int]: ...
-    def begin_offsets(self, places: Sequence[Place]) -> dict[Place, int]: ...
-    def end_offsets(self, places: Sequence[Place]) -> dict[Place, int]: ...
-    def raw_reader(self, start: Mapping[Place, int]) -> Reader: ...
+    def begin_offsets(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]: ...
+    def end_offsets(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]: ...
+    def raw_reader(self, start: Mapping[TopicPartition, int]) -> Reader: ...
 
 
 class _Value(msgspec.Struct, frozen=True):
@@ -69,11 +77,11 @@ class Published(NamedTuple):
 
     claim: Claim
     exact: bool
-    offsets: dict[Place, int]
+    offsets: dict[TopicPartition, int]
     """Of the markers, or bounds below them."""
 
 
-def marker_records(claim: Claim, places: Iterable[Place]) -> list[NewRecord]:
+def marker_records(claim: Claim, places: Iterable[TopicPartition]) -> list[NewRecord]:
     """A marker for each partition."""
     value, headers = marker_value(claim), (("schema", MARKER_SCHEMA), owner_header(claim))
     return [NewRecord(*place, b"", value, headers) for place in places]
@@ -131,7 +139,7 @@ class Publications:
                 self._read_on()
             return list(self._known.values())
 
-    def below(self, starts: Mapping[Place, int]) -> dict[Place, list[Marker]]:
+    def below(self, starts: Mapping[TopicPartition, int]) -> dict[TopicPartition, list[Marker]]:
         """The markers before these places.
 
         :raises LogError: they cannot be found.
@@ -139,8 +147,8 @@ class Publications:
         wanted = {place: at for place, at in starts.items() if at > 0 and place[0] != OWNERS}
         if not wanted:
             return {}
-        found: dict[Place, list[Marker]] = {}
-        bounds: dict[Place, int] = {}
+        found: dict[TopicPartition, list[Marker]] = {}
+        bounds: dict[TopicPartition, int] = {}
         for published in self.all():
             for place in published.offsets.keys() & wanted.keys():
                 offset = published.offsets[place]
@@ -169,7 +177,7 @@ class Publications:
             self._known.pop(record.key, None)
 
 
-def search(log: MarkedLog, spans: Mapping[Place, range]) -> Iterator[tuple[Place, Marker]]:
+def search(log: MarkedLog, spans: Mapping[TopicPartition, range]) -> Iterator[tuple[TopicPartition, Marker]]:
     """The markers among the offsets, as far as they are retained.
 
     :raises LogUnavailableError: nothing could be read for some seconds.
@@ -184,7 +192,7 @@ def search(log: MarkedLog, spans: Mapping[Place, range]) -> Iterator[tuple[Place
             yield (record.topic, record.partition), Marker(record.offset, claim)
 
 
-def _read(log: MarkedLog, spans: Mapping[Place, range]) -> Iterator[Record]:
+def _read(log: MarkedLog, spans: Mapping[TopicPartition, range]) -> Iterator[Record]:
     spans = {place: span for place, span in spans.items() if span}
     if not spans:
         return
@@ -219,7 +227,7 @@ def lay_markers(
 
 def _clear_up(log: MarkedLog, mine: Published, before: Sequence[Published]) -> None:
     """Publish what others left half done, and remove what nobody needs any more."""
-    ended = [p for p in before if ends(mine.claim, Owned(p.claim.flow, p.claim.process, p.claim.epoch))]
+    ended = [p for p in before if ends(mine.claim, OwnerHeader(p.claim.flow, p.claim.process, p.claim.epoch))]
     settled = [_settled(log, p, mine) for p in ended if not p.exact and p.offsets.keys() <= mine.offsets.keys()]
     exact = [p for p in before if p.exact and p.claim.flow == mine.claim.flow]
     replaced = [p for p in exact if any(_may_replace(later, p) for later in exact)]
@@ -236,7 +244,7 @@ def _clear_up(log: MarkedLog, mine: Published, before: Sequence[Published]) -> N
 
 def _settled(log: MarkedLog, left: Published, mine: Published) -> Published:
     spans = {place: range(bound, mine.offsets[place]) for place, bound in left.offsets.items()}
-    found: dict[Place, int] = {}
+    found: dict[TopicPartition, int] = {}
     for place, marker in search(log, spans):
         if marker.claim == left.claim:
             found.setdefault(place, marker.offset)

@@ -10,12 +10,14 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from connectors.log.interface import Headers, Record
 from connectors.log.kafka.errors import is_passing, named_errors, translated
-from connectors.log.kafka.fencing import OWNER_HEADER, Passage, RawHeaders, read_marker
+from connectors.log.kafka.fencing import OWNER_HEADER, FenceState, RawHeaders, read_marker
 from connectors.log.kafka.markers import Marker
+from state.model.envelope import TopicPartition
 from state.model.errors import OffsetOutOfRangeError
 
 _GONE = {
@@ -24,9 +26,8 @@ _GONE = {
 }
 _HELD_MAX = 20_000
 
-Place = tuple[str, int]
-EndOffsets = Callable[[Sequence[Place]], dict[Place, int]]
-MarkersBelow = Callable[[Mapping[Place, int]], dict[Place, list[Marker]]]
+EndOffsets = Callable[[Sequence[TopicPartition]], dict[TopicPartition, int]]
+MarkersBelow = Callable[[Mapping[TopicPartition, int]], dict[TopicPartition, list[Marker]]]
 """Gives the markers before these places."""
 
 
@@ -38,12 +39,12 @@ class KafkaReader:
         end_offsets: EndOffsets,
         common: Mapping[str, Any],
         prefix: str,
-        start: Mapping[Place, int],
+        start: Mapping[TopicPartition, int],
         markers_below: MarkersBelow | None,
     ) -> None:
         """Begin at these places. Without `markers_below` everything is given, as it is stored."""
         self._end_offsets, self._prefix = end_offsets, prefix
-        self._sieve = None if markers_below is None else _Sieve(markers_below, start)
+        self._sieve = None if markers_below is None else _FenceFilter(markers_below, start)
         settings = {
             "group.id": "carillon-without-group",
             "enable.auto.commit": False,
@@ -57,14 +58,14 @@ class KafkaReader:
         }
         self._consumer = Consumer({**settings, **common})
         self._position = dict(start)
-        self._held: dict[Place, list[Record]] = {}
-        self._gone: dict[Place, str] = {}
-        self._paused: set[Place] = set()
-        self._skipped: dict[Place, int] = {}
+        self._held: dict[TopicPartition, list[Record]] = {}
+        self._gone: dict[TopicPartition, str] = {}
+        self._paused: set[TopicPartition] = set()
+        self._skipped: dict[TopicPartition, int] = {}
         """The offset behind the last record that was dropped, where the position is not known to be beyond."""
         self._assign()
 
-    def poll(self, max_records: int, wait: timedelta, only: Container[Place] | None = None) -> list[Record]:
+    def poll(self, max_records: int, wait: timedelta, only: Container[TopicPartition] | None = None) -> list[Record]:
         """Take up to `max_records`; what arrives for partitions outside of `only` is held for a later call."""
         give_up = time.monotonic() + wait.total_seconds()
         left, moved = 0.0, False
@@ -80,7 +81,7 @@ class KafkaReader:
                 return []
             left = 0.0 if moved else left
 
-    def position(self) -> dict[Place, int]:
+    def position(self) -> dict[TopicPartition, int]:
         """Give the next offset of every partition."""
         return dict(self._position)
 
@@ -101,11 +102,11 @@ class KafkaReader:
         self._held, self._gone, self._paused, self._skipped = {}, {}, set(), {}
         if self._sieve is not None:
             self._sieve.begin_at(self._position)
-        places = [TopicPartition(self._prefix + topic, part, at) for (topic, part), at in self._position.items()]
+        places = [KafkaTopicPartition(self._prefix + topic, part, at) for (topic, part), at in self._position.items()]
         with named_errors():
             self._consumer.assign(places)
 
-    def _fetch(self, max_records: int, wait_s: float, only: Container[Place] | None) -> bool:
+    def _fetch(self, max_records: int, wait_s: float, only: Container[TopicPartition] | None) -> bool:
         """Take over what has arrived, or wait for one record; `consume` alone would wait for as many as it may give.
 
         Says whether anything came.
@@ -138,7 +139,7 @@ class KafkaReader:
         elif not is_passing(error):
             raise translated(error)
 
-    def _take(self, max_records: int, only: Container[Place] | None) -> list[Record]:
+    def _take(self, max_records: int, only: Container[TopicPartition] | None) -> list[Record]:
         """Hand out held records, an equal share of each partition first."""
         places = [place for place in self._held if only is None or place in only]
         taken: list[Record] = []
@@ -149,7 +150,7 @@ class KafkaReader:
             places = [place for place in places if place in self._held]
         return taken
 
-    def _hand_out(self, place: Place, count: int) -> list[Record]:
+    def _hand_out(self, place: TopicPartition, count: int) -> list[Record]:
         held = self._held.pop(place)
         if len(held) > count:
             self._held[place] = held[count:]  # behind the others: the next call begins with another partition
@@ -158,7 +159,7 @@ class KafkaReader:
             self._position[place] = given[-1].offset + 1
         return given
 
-    def _move_on(self, only: Container[Place] | None) -> bool:
+    def _move_on(self, only: Container[TopicPartition] | None) -> bool:
         """Move past what was dropped, where nothing is held before it; says whether that led anywhere."""
         moved = False
         for place in [p for p in self._skipped if p not in self._held and (only is None or p in only)]:
@@ -175,26 +176,26 @@ class KafkaReader:
             (self._consumer.resume, self._paused - full),
         ):
             if places:
-                change([TopicPartition(self._prefix + topic, number) for topic, number in places])
+                change([KafkaTopicPartition(self._prefix + topic, number) for topic, number in places])
         self._paused = full
 
-    def _raise_gone(self, only: Container[Place] | None) -> None:
+    def _raise_gone(self, only: Container[TopicPartition] | None) -> None:
         for place, reason in self._gone.items():
             if only is None or place in only:
                 raise OffsetOutOfRangeError(f"{place[0]}/{place[1]}: offset {self._position[place]}: {reason}")
 
 
-class _Sieve:
+class _FenceFilter:
     """What passes, by partition, in the order in which records are fetched."""
 
-    def __init__(self, markers_below: MarkersBelow, start: Mapping[Place, int]) -> None:
+    def __init__(self, markers_below: MarkersBelow, start: Mapping[TopicPartition, int]) -> None:
         self._markers_below = markers_below
         self._known = {place: dict(markers) for place, markers in markers_below(start).items()}
         """Every marker below `_known_to`, and what was met behind, by its offset."""
         self._known_to = dict(start)
-        self._passages: dict[Place, Passage] = {}
+        self._passages: dict[TopicPartition, FenceState] = {}
 
-    def go_to(self, place: Place, read_to: int, offset: int) -> None:
+    def go_to(self, place: TopicPartition, read_to: int, offset: int) -> None:
         """Know the markers below the offset; those below `read_to` were met.
 
         :raises LogError: they cannot be found.
@@ -203,14 +204,14 @@ class _Sieve:
             self._known.setdefault(place, {}).update(self._markers_below({place: offset}).get(place, ()))
             self._known_to[place] = offset
 
-    def begin_at(self, position: Mapping[Place, int]) -> None:
+    def begin_at(self, position: Mapping[TopicPartition, int]) -> None:
         """Fetched is from there on."""
         self._passages = {
-            place: Passage(claim for at, claim in sorted(self._known.get(place, {}).items()) if at < offset)
+            place: FenceState(claim for at, claim in sorted(self._known.get(place, {}).items()) if at < offset)
             for place, offset in position.items()
         }
 
-    def passed(self, place: Place, offset: int, headers: RawHeaders, value: bytes | None) -> RawHeaders | None:
+    def passed(self, place: TopicPartition, offset: int, headers: RawHeaders, value: bytes | None) -> RawHeaders | None:
         """The headers of a record as its reader is to see them; None if nobody is."""
         passage, claim = self._passages[place], read_marker(headers, value)
         if claim is not None:
@@ -223,7 +224,7 @@ class _Sieve:
         return headers[:-1] if verdict == "valid" else headers
 
 
-def _record(place: Place, message: Any, raw: RawHeaders) -> Record:
+def _record(place: TopicPartition, message: Any, raw: RawHeaders) -> Record:
     headers: Headers = tuple((name, value or b"") for name, value in raw)
     return Record(
         *place, message.offset(), message.timestamp()[1], message.key() or b"", message.value() or b"", headers

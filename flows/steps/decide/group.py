@@ -26,7 +26,7 @@ from operators.decide import apply
 from state.decide import codec
 from state.decide.checkpoint import GroupStore
 from state.decide.group import GroupState
-from state.decide.pending import GivenUp, Group, GroupKey
+from state.decide.pending import GivenUp, PendingGroup, PendingKey
 from state.disk.poison import PoisonJournal, RecordLocation
 from state.model.dead_letter import (
     KILLED,
@@ -144,7 +144,7 @@ class GroupDecider:
     def _watched(self, state: GroupState) -> GroupState:
         """Note what waits while it is handled: if that ends the process, it is not the record's doing."""
 
-        def watch(waiting: Group | None) -> None:
+        def watch(waiting: PendingGroup | None) -> None:
             if waiting is None:
                 self._journal.begin(TOPIC, self._partition, state.place, self.group)
                 return
@@ -157,12 +157,12 @@ class GroupDecider:
         state.pending.watch = watch
         return state
 
-    def _due(self) -> tuple[str, GroupKey] | None:
+    def _due(self) -> tuple[str, PendingKey] | None:
         """Whose time had come when the record failed: it is no fault of the record."""
         firing = self._state.pending.firing
         return None if firing is None else (self._state.users.ids[firing.row], firing.key)
 
-    def _give_up(self, offset: int, due: tuple[str, GroupKey], error: Exception) -> bool:
+    def _give_up(self, offset: int, due: tuple[str, PendingKey], error: Exception) -> bool:
         before = self._given_up.get(offset, {})
         if any((each.user, each.key) == due for each in before.values()):
             return False  # it was given up, and fails still

@@ -12,7 +12,7 @@ from bytewax.operators import StatefulBatchLogic
 
 from connectors.log import NewRecord, Record
 from connectors.log.sink import keyed
-from connectors.log.source import Item, Tick
+from connectors.log.source import SourceBatch, Tick
 from flows.steps.decide.group import GroupDecider
 from state.model.group_keys import GROUP_KEYS
 from state.model.keys import groups_of_partition
@@ -24,10 +24,10 @@ GroupRecords = tuple[int, list[tuple[int, bytes]]]
 """A key group and its (offset, value) in order."""
 
 
-def split_by_group(partitions: int) -> Callable[[Item], Iterator[tuple[str, GroupRecords]]]:
+def split_by_group(partitions: int) -> Callable[[SourceBatch], Iterator[tuple[str, GroupRecords]]]:
     """Batches of raw records to one batch per key group; a record without a group goes to all of its partition."""
 
-    def split(records: Item) -> Iterator[tuple[str, GroupRecords]]:
+    def split(records: SourceBatch) -> Iterator[tuple[str, GroupRecords]]:
         groups: dict[int, list[tuple[int, bytes]]] = {}
         for record in () if isinstance(records, Tick) else records:
             entry = (record.offset, record.value)

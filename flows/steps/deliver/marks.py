@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from connectors.log.interface import Record
-from connectors.log.read_to_ends import Place
 from state.deliver.store import MarkKey
 from state.inbox.operations import OutputHeader, parse_output_header
-from state.model.envelope import header
+from state.model.envelope import TopicPartition, header
 from state.model.errors import MalformedRecordError
 
 
@@ -19,11 +18,11 @@ class LaneMarks:
     def __init__(self, stored: Mapping[MarkKey, tuple[int, int]]) -> None:
         self.all = dict(stored)
 
-    def is_new(self, place: Place, sequence: OutputHeader) -> bool:
+    def is_new(self, place: TopicPartition, sequence: OutputHeader) -> bool:
         """Whether it is above its mark."""
         return sequence.mark > self.all.get(_key(place, sequence), (-1, -1))
 
-    def take(self, place: Place, sequence: OutputHeader) -> None:
+    def take(self, place: TopicPartition, sequence: OutputHeader) -> None:
         """Make it the mark."""
         self.all[_key(place, sequence)] = sequence.mark
 
@@ -42,5 +41,5 @@ class LaneMarks:
         return found
 
 
-def _key(place: Place, sequence: OutputHeader) -> MarkKey:
+def _key(place: TopicPartition, sequence: OutputHeader) -> MarkKey:
     return f"{place[0]}/{place[1]}", sequence.source, sequence.group

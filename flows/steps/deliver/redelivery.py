@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from connectors.log.interface import Log
-from connectors.log.read_to_ends import Place, stored_batches
+from connectors.log.read_to_ends import stored_batches
 from flows.steps.lanes.in_hand import OpenRecord
 from flows.steps.sending.attempts import TOPIC, read_attempt
 from operators.attempts import DeliveryHistory
 from state.deliver.store import SENT_FOR_MS
 from state.model.delivery import ATTEMPT_JSON, Attempt, ToDeliver, delivery_key
-from state.model.envelope import schema_of
+from state.model.envelope import TopicPartition, schema_of
 
 _MARGIN_MS = 600_000
 """Clocks of decide's and the log's machines may differ by so much."""
@@ -56,7 +56,7 @@ class Held:
         return sum(len(emission.devices) for emission in self.emissions)
 
 
-def keys_of(emission: ToDeliver) -> Iterator[str]:
+def delivery_keys_of(emission: ToDeliver) -> Iterator[str]:
     """Every delivery key that an emission may come to, fallbacks included."""
     for channel, devices in ((emission.channel, emission.devices), *((e.channel, e.devices) for e in emission.rest)):
         for device in devices:
@@ -154,7 +154,7 @@ class Redeliveries:
             self._begun.difference_update(held.begun)
             yield held, search
 
-    def offsets(self, place: Place, *, counted: bool) -> set[int]:
+    def offsets(self, place: TopicPartition, *, counted: bool) -> set[int]:
         """What waits of a topic's partition."""
         return {held.record.offset for held in self._held if held.record.place == place and held.counted is counted}
 

@@ -14,11 +14,10 @@ from functools import partial
 from typing import NamedTuple
 
 from connectors.log.interface import NewRecord, Record
-from connectors.log.read_to_ends import Place
 from connectors.metrics import DELIVERIES_OPEN
 from flows.steps.deliver.counts import DeliverCounts
 from flows.steps.deliver.marks import LaneMarks
-from flows.steps.deliver.redelivery import AttemptSearch, Held, Redeliveries, keys_of
+from flows.steps.deliver.redelivery import AttemptSearch, Held, Redeliveries, delivery_keys_of
 from flows.steps.lanes.in_hand import InHand, OpenRecord
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.sending.task import FindHistory, SendTask
@@ -28,7 +27,7 @@ from state.disk.poison import PoisonJournal
 from state.inbox.operations import parse_output_header
 from state.model.dead_letter import AGAIN_HEADER
 from state.model.delivery import ToDeliver, decode_to_deliver
-from state.model.envelope import header, schema_of
+from state.model.envelope import TopicPartition, header, schema_of
 from state.model.errors import MalformedRecordError
 
 NOT_RETAINED = "attempts_not_retained"
@@ -55,7 +54,7 @@ class DeliverStrategy:
         self._reopen = {place: state.open_offsets[place] | state.held_offsets[place] for place in state.open_offsets}
         self._uncounted = state.held_offsets
         self._counts = DeliverCounts(state.totals, self._marks.furthest())
-        self._sampled_at, self._ends = 0.0, dict[Place, int]()
+        self._sampled_at, self._ends = 0.0, dict[TopicPartition, int]()
         self._taken: list[_Taken] = []
         self._keys: set[str] = set()
         self._dirty = False
@@ -154,7 +153,7 @@ class DeliverStrategy:
         """What the start found of these in `attempts`; a record that is open keeps what concerns its emissions."""
         find, found = self.in_hand.find(partition), dict[str, DeliveryHistory]()
         for emission in emissions:
-            keys = list(keys_of(emission))
+            keys = list(delivery_keys_of(emission))
             if self._keys.isdisjoint(keys):
                 found |= {key: history for key in keys if (history := find(key)) is not None}
         return found
@@ -224,13 +223,13 @@ class DeliverStrategy:
     def close(self) -> None:
         self._store.close()
 
-    def _open_offsets(self, place: Place) -> set[int]:
+    def _open_offsets(self, place: TopicPartition) -> set[int]:
         """What is open, and what was before the restart and has not been read again."""
         reached, uncounted = self.in_hand.reached[place], self._uncounted.get(place, ())
         before = {o for o in self._reopen.get(place, ()) if o >= reached and o not in uncounted}
         return self.in_hand.records.get(place, {}).keys() | self._waiting.offsets(place, counted=True) | before
 
-    def _held_offsets(self, place: Place) -> set[int]:
+    def _held_offsets(self, place: TopicPartition) -> set[int]:
         before = {offset for offset in self._uncounted.get(place, ()) if offset >= self.in_hand.reached[place]}
         return self._waiting.offsets(place, counted=False) | before
 

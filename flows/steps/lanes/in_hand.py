@@ -14,12 +14,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from connectors.log.read_to_ends import Place, Reached
+from connectors.log.read_to_ends import ReadProgress
 from flows.steps.lanes.parts import LaneParts
 from flows.steps.sending.attempts import recover
 from flows.steps.sending.task import FindHistory, SendTask, Siblings
 from state.disk.poison import PoisonJournal
 from state.model.delivery import ToDeliver
+from state.model.envelope import TopicPartition
 
 RENDERING = -2
 """In the journal, in place of a key group: the record was read, and one of its deliveries is being rendered."""
@@ -30,7 +31,7 @@ class OpenRecord:
     """A record of the log with its deliveries. The dispatcher knows it as their `SendListener`."""
 
     in_hand: InHand
-    place: Place
+    place: TopicPartition
     offset: int
     group: int
     work_offset: int = -1
@@ -82,8 +83,8 @@ class InHand:
         number: int,
         poison: PoisonJournal,
         *,
-        next_offsets: Mapping[Place, int],
-        reopen: Mapping[Place, Iterable[int]],
+        next_offsets: Mapping[TopicPartition, int],
+        reopen: Mapping[TopicPartition, Iterable[int]],
         attempts_from: Mapping[int, int],
     ) -> None:
         """Go on with what is stored, and read `attempts` to its end: nothing may be sent before.
@@ -98,14 +99,14 @@ class InHand:
             partition: recover(parts.log, partition, attempts_from.get(partition, 0))
             for partition in parts.partitions(number)
         }
-        self.records: dict[Place, dict[int, OpenRecord]] = {}
+        self.records: dict[TopicPartition, dict[int, OpenRecord]] = {}
         self.begun: set[str] = set()
         """Keys with a history that wait to be opened, so that their ends have yet to be told."""
         self.unfinished = 0
         """Records that are not over."""
         self._parts, self._places = parts, parts.places(number)
         starts = {place: self._start(place, reopen.get(place, ())) for place in self._places}
-        self.reached = Reached(parts.log, parts.now_ms, starts)
+        self.reached = ReadProgress(parts.log, parts.now_ms, starts)
         """How far this run has read."""
         self.catch_up = self.ends()
         """The ends at the start, until this run has read up to them; then nothing."""
@@ -114,19 +115,19 @@ class InHand:
         self._tasks: list[SendTask] = []
         self._timers: list[tuple[Siblings, int]] = []
 
-    def _start(self, place: Place, reopen: Iterable[int]) -> int:
+    def _start(self, place: TopicPartition, reopen: Iterable[int]) -> int:
         """Where this run begins to read; what the log lost was given up before (`flows.recovery.restore`)."""
         begin = self._parts.log.begin_offset(*place)
         return max(begin, min([self.next[place], *reopen])) if place in self.next else begin
 
     # what was read
 
-    def passed(self, place: Place, offset: int) -> None:
+    def passed(self, place: TopicPartition, offset: int) -> None:
         """A record was taken, whatever came of it."""
         self.reached[place] = offset + 1
         self.next[place] = max(self.next.get(place, 0), offset + 1)
 
-    def ends(self) -> dict[Place, int]:
+    def ends(self) -> dict[TopicPartition, int]:
         """The present ends of what the lane reads."""
         return {place: self._parts.log.end_offset(*place) for place in self._places}
 

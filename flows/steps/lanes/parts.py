@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from connectors.log.interface import Log
-from connectors.log.read_to_ends import Place
 from flows.steps.lanes.verdicts import Verdicts
 from flows.steps.sending.dispatcher import Dispatcher
+from state.model.envelope import TopicPartition
 
 FILE_NAME = "lane.sqlite"
 JOURNAL_NAME = "poison"
@@ -39,7 +39,7 @@ class LaneParts:
         """Those of a lane, in each topic and in `attempts`."""
         return range(lane, self.log.partitions(self.topics[0]), self.lanes)
 
-    def places(self, lane: int) -> list[Place]:
+    def places(self, lane: int) -> list[TopicPartition]:
         """Everything that a lane reads."""
         return [(topic, partition) for topic in self.topics for partition in self.partitions(lane)]
 

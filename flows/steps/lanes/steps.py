@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from bytewax.operators import StatefulBatchLogic
 
 from connectors.log.interface import NewRecord
-from connectors.log.source import Item, Tick
+from connectors.log.source import SourceBatch, Tick
 from flows.steps.lanes.lane import Lane, MakeStrategy
 from flows.steps.lanes.parts import LaneParts
 
@@ -58,14 +58,14 @@ class Lanes:
             self._lanes.clear()
 
 
-class LaneLogic(StatefulBatchLogic[Item, NewRecord, None]):
+class LaneLogic(StatefulBatchLogic[SourceBatch, NewRecord, None]):
     """One lane as a keyed step; `None` as state: the lane's file has it."""
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
         self._lane: Lane | None = None
 
-    def on_batch(self, values: list[Item]) -> tuple[list[NewRecord], bool]:
+    def on_batch(self, values: list[SourceBatch]) -> tuple[list[NewRecord], bool]:
         if self._lane is None:
             self._lane = self._lanes.lane(lane_number(values[0], self._lanes.parts))
         records = [record for value in values if isinstance(value, list) for record in value]
@@ -91,6 +91,6 @@ class LaneLogic(StatefulBatchLogic[Item, NewRecord, None]):
         return None
 
 
-def lane_number(item: Item, parts: LaneParts) -> int:
+def lane_number(item: SourceBatch, parts: LaneParts) -> int:
     """The lane of records or of a tick."""
     return (item.partition if isinstance(item, Tick) else item[0].partition) % parts.lanes

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 
-from connectors.log.grouped import GroupAppender
+from connectors.log.grouped import BatchingAppender
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.read_to_ends import stored_records
 from operators.attempts import DeliveryHistory
@@ -27,7 +27,7 @@ _logger = structlog.get_logger(__name__)
 class AttemptLog:
     """Appends in groups, and knows for each partition an offset below which all its own records are."""
 
-    def __init__(self, appender: GroupAppender, partitions: int) -> None:
+    def __init__(self, appender: BatchingAppender, partitions: int) -> None:
         self._appender = appender
         self.ends = [0] * partitions
         """The offset after the last own record, per partition."""

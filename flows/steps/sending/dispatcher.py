@@ -22,7 +22,7 @@ import structlog
 import uvloop
 
 from connectors.control import Scope
-from connectors.log.grouped import GroupAppender
+from connectors.log.grouped import BatchingAppender
 from connectors.log.interface import Log
 from connectors.log.owners import Fence
 from connectors.metrics import DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
@@ -75,7 +75,7 @@ class Dispatcher:
     def __init__(self, parts: DispatcherParts) -> None:
         self._parts = parts
         self._loop = uvloop.new_event_loop()
-        self._appender = GroupAppender(parts.log)
+        self._appender = BatchingAppender(parts.log)
         self.attempts = AttemptLog(self._appender, parts.log.partitions("attempts"))
         self._queues = {name: ProviderQueue(provider) for name, provider in parts.providers.items()}
         self._answers: list[tuple[SendTask, Result, int]] = []

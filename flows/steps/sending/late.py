@@ -13,7 +13,7 @@ from connectors.changes import Changes
 from connectors.control import Scope
 from flows.steps.sending.task import Planned, SendTask
 from operators.gate import Hold
-from operators.late import GIVEN_ADDRESS, Sent, changed_verdict, is_retracted, quiet_verdict
+from operators.late import GIVEN_ADDRESS, EmittedEvent, changed_verdict, is_retracted, quiet_verdict
 from state.model.registry import Registry
 
 _NO_ADDRESS = Planned("SUPPRESSED", "no_channel")
@@ -57,7 +57,7 @@ class LastLook:
     def _retraction(self, task: SendTask) -> Planned | None:
         emission = task.emission
 
-        def takes_back(item: Sent) -> bool:
+        def takes_back(item: EmittedEvent) -> bool:
             return any(
                 each.at >= emission.ingested_at
                 and each.target in (None, emission.user)

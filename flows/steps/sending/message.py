@@ -15,12 +15,12 @@ from state.model.content import Content
 from state.model.dead_letter import KILLED, error_text
 from state.model.errors import TemplateError
 
-Failed = Callable[[SendTask, str, int], Planned]
+EndOfFailed = Callable[[SendTask, str, int], Planned]
 """The end of a task that fails for good, for a reason, now."""
 _logger = structlog.get_logger(__name__)
 
 
-def message_or_end(task: SendTask, now: int, *, last_look: LastLook, failed: Failed) -> Content | Planned:
+def message_or_end(task: SendTask, now: int, *, last_look: LastLook, failed: EndOfFailed) -> Content | Planned:
     """What a try says, or the end of the task without one; whatever one payload brings about, the others go on."""
     if (planned := last_look(task, now)) is not None:
         return planned

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from connectors.log import Log, Reader, Record
+from state.model.envelope import TopicPartition
 from state.model.settings import SETTINGS
 from state.model.topics import RETRIES
 
@@ -21,7 +22,6 @@ _AWAKE = timedelta(milliseconds=20)
 _IDLE = timedelta(milliseconds=40)
 _NO_WAIT = timedelta()
 _RETRACTS = b'"retracts":true'
-Place = tuple[str, int]
 
 
 class SequenceBatch(NamedTuple):
@@ -48,7 +48,7 @@ class SequenceReading:
     def __init__(
         self,
         log: Log,
-        positions: Mapping[Place, int],
+        positions: Mapping[TopicPartition, int],
         options: SequenceOptions,
         *,
         clock: Callable[[], int],
@@ -66,10 +66,10 @@ class SequenceReading:
         self._ended = False
         self._events: list[Record] = []
         """Read, and handed on when the settings have been read to `_settings_until`."""
-        self._settings_until: dict[Place, int] = {}
+        self._settings_until: dict[TopicPartition, int] = {}
         self._retracting: list[Record] = []
         """Retractions and the records read with them: handed on when P2 has been read to `_p2_until`."""
-        self._p2_until: dict[Place, int] = {}
+        self._p2_until: dict[TopicPartition, int] = {}
 
     def next_batch(self) -> SequenceBatch | None:
         """What comes next, if anything; waits a little for it.
@@ -124,10 +124,10 @@ class SequenceReading:
         later, self._retracting = later + self._retracting, []
         return later
 
-    def _ends(self, places: list[Place]) -> dict[Place, int]:
+    def _ends(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
         return {place: self._log.end_offset(*place) for place in places}
 
-    def _behind(self, until: dict[Place, int]) -> dict[Place, int]:
+    def _behind(self, until: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Those of the partitions that are not read so far."""
         position = self._reader.position() if until else {}
         return {place: end for place, end in until.items() if position[place] < end}
@@ -142,7 +142,7 @@ class SequenceReading:
         for record in arrived:
             self._reader.seek(record.topic, record.partition, record.offset)
 
-    def _poll(self, places: Container[Place], most: int, wait: timedelta) -> list[Record]:
+    def _poll(self, places: Container[TopicPartition], most: int, wait: timedelta) -> list[Record]:
         return self._reader.poll(min(most, _BATCH_MAX), wait, places) if most > 0 else []
 
     def refill(self) -> None:
@@ -154,5 +154,5 @@ class SequenceReading:
         self._reader.close()
 
 
-def _places(log: Log, topics: tuple[str, ...]) -> list[Place]:
+def _places(log: Log, topics: tuple[str, ...]) -> list[TopicPartition]:
     return [(topic, partition) for topic in topics for partition in range(log.partitions(topic))]

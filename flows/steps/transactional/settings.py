@@ -12,12 +12,13 @@ import structlog
 from connectors.control import decode_kill
 from connectors.log.interface import Log, Reader, Record
 from connectors.log.read_to_ends import read_to_ends
-from operators.transactional import Setting
+from operators.transactional import CurrentSetting
+from state.model.envelope import TopicPartition
 from state.model.errors import MalformedRecordError
 from state.model.settings import DOOR, SETTINGS
 from state.model.topics import CONTROL, ENDPOINTS, PREFERENCES, PROFILES
 from state.model.work import work_of
-from state.transactional.store import Place, StoredSetting, TransactionalStore
+from state.transactional.store import StoredSetting, TransactionalStore
 
 SETTING_TOPICS = (PREFERENCES, ENDPOINTS, PROFILES)
 _logger = structlog.get_logger(__name__)
@@ -29,14 +30,14 @@ class LaneSettings:
     def __init__(self, log: Log, store: TransactionalStore, partition: int) -> None:
         """Continue at the store's offsets, and read to the present ends."""
         self._log, self._store = log, store
-        places: list[Place] = [*((topic, partition) for topic in SETTING_TOPICS), (CONTROL, 0)]
+        places: list[TopicPartition] = [*((topic, partition) for topic in SETTING_TOPICS), (CONTROL, 0)]
         known = store.places()
         start = {place: max(known.get(place, 0), log.begin_offset(*place)) for place in places}
         self._reader: Reader = log.reader(start)
         self._places = places
         self.catch_up()
 
-    def catch_up(self) -> dict[Place, int]:
+    def catch_up(self) -> dict[TopicPartition, int]:
         """Take over everything up to the present ends; gives the offsets up to which it read.
 
         :raises LogError: a topic cannot be read; nothing may be decided without it.
@@ -46,7 +47,7 @@ class LaneSettings:
             self._store_records(records)
         return self._reader.position()
 
-    def of(self, user: str) -> list[Setting]:
+    def of(self, user: str) -> list[CurrentSetting]:
         """What is on file for a user, oldest first."""
         return [setting for stored in self._store.settings_of(user) if (setting := _decoded(stored)) is not None]
 
@@ -87,11 +88,11 @@ def _switch_row(record: Record) -> tuple[str, str, bool, int] | None:
     return *kill.switch, kill.on, record.offset
 
 
-def _decoded(stored: StoredSetting) -> Setting | None:
+def _decoded(stored: StoredSetting) -> CurrentSetting | None:
     """A stored record as decide knows it; None for one that an earlier version stored and that does not decode."""
     try:
         work = work_of(SETTINGS[stored.topic].decode(stored.value), 0)
     except MalformedRecordError:
         _logger.warning("setting_malformed", topic=stored.topic, offset=stored.place)
         return None
-    return None if work is None else Setting(work, stored.place)
+    return None if work is None else CurrentSetting(work, stored.place)

@@ -11,7 +11,7 @@ import pytest
 from helpers.log_harness import Harness, read_all, values
 
 from connectors.log.embedded.log import EmbeddedLog
-from connectors.log.grouped import QUEUE_MAX, GroupAppender
+from connectors.log.grouped import QUEUE_MAX, BatchingAppender
 from connectors.log.interface import NewRecord, TopicSpec
 from state.model.errors import LogError, LogUnavailableError, UnknownTopicError
 
@@ -45,15 +45,15 @@ def topic(log: Counting, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def group(log: Counting) -> Iterator[GroupAppender]:
-    appender = GroupAppender(log)
+def group(log: Counting) -> Iterator[BatchingAppender]:
+    appender = BatchingAppender(log)
     yield appender
     if log.gate:
         log.gate.set()
     appender.close()
 
 
-def test_every_caller_gets_the_offsets_of_its_own_records(log: Counting, topic: str, group: GroupAppender) -> None:
+def test_every_caller_gets_the_offsets_of_its_own_records(log: Counting, topic: str, group: BatchingAppender) -> None:
     async def caller(number: int) -> None:
         records = [NewRecord(topic, part, b"", f"{number}.{part}".encode()) for part in (0, 1, 0)[: 1 + number % 3]]
         offsets = await group.append(records)
@@ -75,7 +75,7 @@ def test_every_caller_gets_the_offsets_of_its_own_records(log: Counting, topic: 
     assert log.appends < 100, "callers share appends"
 
 
-def test_one_impossible_record_does_not_hurt_the_others(log: Counting, topic: str, group: GroupAppender) -> None:
+def test_one_impossible_record_does_not_hurt_the_others(log: Counting, topic: str, group: BatchingAppender) -> None:
     async def everyone() -> list[object]:
         log.gate = threading.Event()
         calls = [asyncio.ensure_future(group.append([NewRecord(topic, number, b"", b"x")])) for number in (0, 0, 9, 0)]
@@ -88,7 +88,7 @@ def test_one_impossible_record_does_not_hurt_the_others(log: Counting, topic: st
     assert isinstance(impossible, UnknownTopicError)
 
 
-def test_a_failed_append_reaches_every_caller(log: Counting, topic: str, group: GroupAppender) -> None:
+def test_a_failed_append_reaches_every_caller(log: Counting, topic: str, group: BatchingAppender) -> None:
     async def everyone() -> list[object]:
         calls = [group.append([NewRecord(topic, 0, b"", b"x")]) for _ in range(5)]
         return await asyncio.gather(*calls, return_exceptions=True)
@@ -100,7 +100,7 @@ def test_a_failed_append_reaches_every_caller(log: Counting, topic: str, group: 
 
 
 def test_while_the_log_is_down_callers_are_refused_soon(log: Counting, topic: str) -> None:
-    group = GroupAppender(log, down_after=timedelta(seconds=5))
+    group = BatchingAppender(log, down_after=timedelta(seconds=5))
 
     async def caller(value: bytes) -> float:
         began = time.monotonic()
@@ -128,7 +128,7 @@ def test_while_the_log_is_down_callers_are_refused_soon(log: Counting, topic: st
 
 @pytest.mark.parametrize("refuses", [False, True])
 def test_an_append_that_takes_long_refuses_others_only_where_asked(log: Counting, topic: str, refuses: bool) -> None:
-    group = GroupAppender(log, down_after=timedelta(milliseconds=50) if refuses else None)
+    group = BatchingAppender(log, down_after=timedelta(milliseconds=50) if refuses else None)
 
     async def scenario() -> list[object]:
         log.gate = threading.Event()
@@ -144,7 +144,7 @@ def test_an_append_that_takes_long_refuses_others_only_where_asked(log: Counting
     assert isinstance(answers[1], LogUnavailableError) if refuses else answers[1] == [1]
 
 
-def test_a_full_queue_refuses_at_once(log: Counting, topic: str, group: GroupAppender) -> None:
+def test_a_full_queue_refuses_at_once(log: Counting, topic: str, group: BatchingAppender) -> None:
     many = QUEUE_MAX // 10 + 1
 
     async def flood() -> list[object]:
@@ -160,7 +160,7 @@ def test_a_full_queue_refuses_at_once(log: Counting, topic: str, group: GroupApp
     assert sum(isinstance(answer, LogUnavailableError) for answer in answers) == 20 - log.end_offset(topic, 0) // many
 
 
-def test_a_cancelled_caller_disturbs_nobody(log: Counting, topic: str, group: GroupAppender) -> None:
+def test_a_cancelled_caller_disturbs_nobody(log: Counting, topic: str, group: BatchingAppender) -> None:
     async def both() -> list[int]:
         log.gate = threading.Event()
         cancelled = asyncio.ensure_future(group.append([NewRecord(topic, 0, b"", b"x")]))
@@ -174,7 +174,7 @@ def test_a_cancelled_caller_disturbs_nobody(log: Counting, topic: str, group: Gr
 
 
 def test_closing_stores_what_waits_and_refuses_the_rest(log: Counting, topic: str) -> None:
-    appender = GroupAppender(log)
+    appender = BatchingAppender(log)
 
     async def scenario() -> None:
         log.gate = threading.Event()

@@ -19,7 +19,7 @@ from helpers.waiting import wait_for
 
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.sink import LogSink, keyed, sink_key
-from connectors.log.source import Item, LogSource, SourcePartition
+from connectors.log.source import LogSource, SourceBatch, SourcePartition
 from infra.services import start_kafka
 from state.model.errors import LogUnavailableError, OffsetOutOfRangeError
 
@@ -142,7 +142,7 @@ class Collected:
             cluster_main(self._flow, [], 0, epoch_interval=EPOCH, worker_count_per_proc=workers)
         return [record for batch in self.batches for record in batch]
 
-    def _note(self, records: Item) -> list[Record]:
+    def _note(self, records: SourceBatch) -> list[Record]:
         assert isinstance(records, list)
         self.batches.append(records)
         self.epochs_of_batches.append(self.epochs)

@@ -13,7 +13,7 @@ from helpers.lanes_in_process import TOPICS
 
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import Record
-from connectors.log.source import Item, LogSource, SourcePartition, Tick
+from connectors.log.source import LogSource, SourceBatch, SourcePartition, Tick
 
 USERS = ["u3", "u0"]
 """One of each partition."""
@@ -142,7 +142,7 @@ def test_ticks_come_at_the_start_and_after_each_interval_for_those_that_tick(sys
         budget=10, tick=timedelta(milliseconds=50), ticks=lambda number: number == 1, wait=lambda: timedelta(seconds=5),
     )  # fmt: skip
     part, _ = [source.build_part("emissions", f"p{number:03}", None) for number in range(2)]
-    began, ticked = time.monotonic(), list[tuple[float, Item]]()
+    began, ticked = time.monotonic(), list[tuple[float, SourceBatch]]()
     while len(ticked) < 4:
         ticked += [(time.monotonic() - began, item) for item in part.next_batch()]
     assert [item for _, item in ticked] == [Tick(1)] * 4

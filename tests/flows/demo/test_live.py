@@ -8,7 +8,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from connectors.log.interface import Record
-from flows.demo.live import Line, Sample, Seen, percentile, phrase
+from flows.demo.live import LiveLine, LiveState, Sample, percentile, phrase
 from flows.demo.people import people
 from flows.demo.view import picture, race
 from flows.demo.workload import Feeding
@@ -43,16 +43,16 @@ def delivery(event: str, *, at: int, device: str = "d1", outcome: str = "DELIVER
 
 
 def test_a_decision_counts_once_as_it_stands_now() -> None:
-    seen = Seen()
+    seen = LiveState()
     seen.take([decision("e1", "HELD"), decision("e2", "HELD"), decision("e1", "EMITTED")])
     assert +seen.outcomes == {"HELD": 1, "EMITTED": 1}
 
 
 def test_suppressions_show_their_reason() -> None:
-    seen = Seen()
+    seen = LiveState()
     seen.take([decision("e1", "SUPPRESSED", reason="muted")])
     assert seen.reasons == {"muted": 1}
-    assert seen.take_fresh() == [Line("suppressed", "u", "like (muted)")]
+    assert seen.take_fresh() == [LiveLine("suppressed", "u", "like (muted)")]
     assert seen.take_fresh() == []
 
 
@@ -63,20 +63,20 @@ def test_a_batch_of_decisions_counts_row_by_row() -> None:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     batch = Record("ledger", 0, 0, 0, b"", sink.getvalue().to_pybytes(), (("schema", b"decision/1+arrow"),))
-    seen = Seen()
+    seen = LiveState()
     seen.take([batch])
     assert seen.outcomes == {"EMITTED": 3}
 
 
 def test_one_line_per_emission_however_many_devices() -> None:
-    seen = Seen()
+    seen = LiveState()
     seen.take([decision("e", "EMITTED"), emission("e", at=5), delivery("e", at=9), delivery("e", at=9, device="d2")])
     assert [line.text for line in seen.latest["push"]] == ["ada and 4 more liked photo"]
     assert seen.deliveries == {("push", "DELIVERED"): 2}
 
 
 def test_what_a_p0_event_overtook() -> None:
-    seen = Seen()
+    seen = LiveState()
     seen.take([decision("slow", "EMITTED", at=100), emission("slow", at=110)])
     seen.take([decision("late", "EMITTED", at=100), emission("late", at=60_100)])  # its window delayed it, no queue
     seen.take([decision("otp", "EMITTED", at=150, priority="P0")])
@@ -100,7 +100,7 @@ def test_phrases_name_nobody_when_nobody_acted() -> None:
 
 
 def test_the_whole_view_renders() -> None:
-    seen = Seen()
+    seen = LiveState()
     seen.take([decision("e", "EMITTED"), emission("e", at=5), delivery("e", at=9)])
     feeding = Feeding()
     feeding.answers["202"] = 1

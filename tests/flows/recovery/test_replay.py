@@ -23,7 +23,7 @@ from connectors.log.topics import topic_specs
 from flows.cli import app
 from flows.config.settings import Settings, load_settings
 from flows.process.open import clock_ms
-from flows.recovery.replay import Range, opened_origin, replayed
+from flows.recovery.replay import ReplayRange, opened_origin, replayed
 from state.decide.exports import group_source
 from state.disk.exports import write_export
 from state.model.dead_letter import DeadLetter, encode_letter
@@ -68,15 +68,15 @@ def _convict(history: History) -> None:
     store.close()
 
 
-def wanted(history: History, directory: Path | None = None) -> tuple[Range, dict[tuple[str, str], bytes]]:
+def wanted(history: History, directory: Path | None = None) -> tuple[ReplayRange, dict[tuple[str, str], bytes]]:
     span = middle(history.log)
     expected = of_span(outputs(history.log), span)
     kinds = {topic for topic, _ in expected}
     assert {"ledger", "inbox", "deliver.push", "dead_letters"} <= kinds, "the stretch has too little in it"
-    return Range(span.from_ms, span.to_ms), expected
+    return ReplayRange(span.from_ms, span.to_ms), expected
 
 
-def replay_of(log: str, settings: Settings, stretch: Range) -> tuple[dict[tuple[str, str], bytes], int]:
+def replay_of(log: str, settings: Settings, stretch: ReplayRange) -> tuple[dict[tuple[str, str], bytes], int]:
     """What it leads to, and how many records were decided for it."""
     told: list[int] = [0]
     with opened_origin(log, settings) as origin:

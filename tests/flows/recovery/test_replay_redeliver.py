@@ -18,7 +18,7 @@ from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord
 from flows.config.settings import load_settings
-from flows.recovery.replay import Range, opened_origin, redeliver, replayed
+from flows.recovery.replay import ReplayRange, opened_origin, redeliver, replayed
 from operators.simulation import Simulation
 from state.model.errors import ConfigurationError
 from state.model.keys import key_group, partition_of_group
@@ -48,7 +48,7 @@ def phone(name: int | str) -> str:
     return f"{name}e".ljust(64, "0")
 
 
-def write_work(system: System) -> Range:
+def write_work(system: System) -> ReplayRange:
     """Twenty minutes ago: a push to everybody; the last one was of use for ten minutes only."""
     at, simulation = now_ms() - TWENTY_MINUTES_MS, Simulation(load_registry())
     lines: list[dict[str, object]] = []
@@ -66,15 +66,15 @@ def write_work(system: System) -> Range:
         partitions = range(PARTITIONS) if work.g is None else [partition_of_group(work.g, PARTITIONS)]
         key = b"" if work.g is None else b"%d" % work.g
         system.feed([NewRecord("work", partition, key, encode_work(work)) for partition in partitions])
-    return Range(at, at + 3000)
+    return ReplayRange(at, at + 3000)
 
 
-def decided(system: System, stretch: Range) -> list[NewRecord]:
+def decided(system: System, stretch: ReplayRange) -> list[NewRecord]:
     with opened_origin(str(system.directory), SETTINGS) as origin:
         return list(replayed(origin, stretch))
 
 
-def command(system: System, stretch: Range) -> int:
+def command(system: System, stretch: ReplayRange) -> int:
     """`carillon replay --redeliver`; how many records it appended."""
     bounds = ("--from", str(stretch.from_ms), "--to", str(stretch.to_ms))
     done = carillon("replay", str(system.directory), *bounds, "--redeliver", "--json")

@@ -9,7 +9,7 @@ import pytest
 from helpers.flow_bench import START, Bench, seconds
 
 from connectors.log import NewRecord
-from flows.recovery.restore import Home, ensure_groups
+from flows.recovery.restore import StoreHome, ensure_groups
 from flows.steps.decide.group import read_dead_letters, restore_skips
 from state.decide.checkpoint import GroupStore
 from state.decide.exports import group_source
@@ -33,7 +33,7 @@ def test_skips_are_taken_over_before_a_group_looks_whole(tmp_path: Path) -> None
     bench.append(NewRecord("work", 0, b"3", b"poison"), *ticks)
     bench.decide(seconds(1.0))
     bench.lose("decide")
-    home, store = Home("decide", state, tmp_path), GroupStore(state)
+    home, store = StoreHome("decide", state, tmp_path), GroupStore(state)
 
     def start(*, killed: bool) -> list[int]:
         def before(groups: Collection[int]) -> None:

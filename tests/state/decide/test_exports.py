@@ -35,8 +35,8 @@ def _decide(database: Rdict, group: int, offset: int) -> None:
     for kind in (b"U", b"G", b"V", b"E", b"F"):
         for number in range(3):
             value = codec.pack([group, offset, number])
-            database[codec.row_key(kind, group, codec.u32(number + offset))] = value
-    database[codec.row_key(b"M", group)] = codec.pack([offset, 0])
+            database[codec.checkpoint_key(kind, group, codec.u32(number + offset))] = value
+    database[codec.checkpoint_key(b"M", group)] = codec.pack([offset, 0])
 
 
 def _rows(database: Rdict, group: int) -> dict[bytes, bytes]:
@@ -77,7 +77,7 @@ def test_a_restore_takes_the_place_of_what_was_there(
         _decide(stores[0], group, 10 + group)
         _decide(stores[1], group, 5)
     untouched = _rows(stores[1], 2)
-    skipped = codec.row_key(b"X", 1, codec.u64(4))
+    skipped = codec.checkpoint_key(b"X", 1, codec.u64(4))
     stores[1][skipped] = b"\x01{}"
     _export(tmp_path, 0, stores[0])
     chosen = newest_per_group(tmp_path / "exports", dict.fromkeys(groups, ANY))
@@ -178,7 +178,7 @@ def test_a_restore_that_is_killed_leaves_no_group_half(
         for group in groups:
             found = _rows(target, group)
             kind = "old" if found == old[group] else "new" if found == new[group] else "none"
-            assert kind != "none" or codec.row_key(b"M", group) not in found, (steps, group)
+            assert kind != "none" or codec.checkpoint_key(b"M", group) not in found, (steps, group)
             seen[kind] += 1
         killer.left = 1 << 40
         restore_groups(target, chosen, tmp_path / "scratch")

@@ -106,7 +106,7 @@ def test_a_process_of_before_that_ran_once_more_is_taken_over(directory: Path) -
     later[b"M\x00"] = expected[0][b"M\x00"] = codec.pack([meta[0] + 5, *meta[1:]])
     later.close()
     stale = open_database(directory / "0" / "rocksdb", FORMAT)
-    stale[codec.row_key(b"U", 0, codec.u32(9))] = b"old"
+    stale[codec.checkpoint_key(b"U", 0, codec.u32(9))] = b"old"
     stale.close()
     assert move_groups(directory, Layout(1, 1)) == 1
     _assert_placed(directory, Layout(1, 1), expected)
@@ -151,7 +151,7 @@ def test_what_a_killed_move_left_without_its_meta_row_goes(directory: Path) -> N
     layout = Layout(2, 1)
     move_groups(directory, layout)
     stray = open_database(directory / "0" / "rocksdb", FORMAT)
-    stray[codec.row_key(b"U", 1, codec.u32(9))] = b"old"
+    stray[codec.checkpoint_key(b"U", 1, codec.u32(9))] = b"old"
     stray.close()
     move_groups(directory, layout)
     cleared = open_database(directory / "0" / "rocksdb", FORMAT)

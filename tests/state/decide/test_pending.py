@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from state.decide.pending import DIGEST_KEY, HELD, OPEN, Group, GroupKey, Item, PendingTable
+from state.decide.pending import DIGEST_KEY, HELD, OPEN, Item, PendingGroup, PendingKey, PendingTable
 from state.model.event import Event
 
-WINDOW = GroupKey("window", "like", "o")
+WINDOW = PendingKey("window", "like", "o")
 
 
 def _item(place: int) -> Item:
     return Item(Event(event_id=f"e{place}", type="like"), place, 0, inbox=True)
 
 
-def _group(row: int, key: GroupKey, place: int, *items: int) -> Group:
-    group = Group(row, key, place)
+def _group(row: int, key: PendingKey, place: int, *items: int) -> PendingGroup:
+    group = PendingGroup(row, key, place)
     for item in items:
         group.join(_item(item), 0)
     return group
@@ -52,7 +52,7 @@ def test_closing_one_group_leaves_the_others_of_its_row() -> None:
 
 def test_groups_of_a_row_are_in_an_order_that_a_restart_keeps() -> None:
     first, second = PendingTable(), PendingTable()
-    keys = [WINDOW, GroupKey("window", "like", None), DIGEST_KEY, GroupKey("single", place=4)]
+    keys = [WINDOW, PendingKey("window", "like", None), DIGEST_KEY, PendingKey("single", place=4)]
     groups = [_group(0, key, place) for place, key in zip((3, 3, 9, 4), keys, strict=True)]
     for group in groups:
         first.put(group)

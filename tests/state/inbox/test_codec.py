@@ -8,7 +8,7 @@ from helpers.places import GOLDEN
 
 from state.inbox.codec import decode_head, decode_inbox, decode_row, encode_head, encode_inbox, encode_row, row_count
 from state.inbox.operations import decode_operations, parse_output_header
-from state.inbox.values import InboxHead, InboxItem, OlderItem, StoredRow
+from state.inbox.values import InboxHead, OlderItem, RowItem, StoredRow
 from state.model.errors import MalformedRecordError, StateDamagedError, StateVersionError
 
 BYTES = GOLDEN / "inbox"
@@ -21,7 +21,7 @@ ROW = StoredRow(
     count=5,
     at=1_700_000_000_000,
     read=True,
-    items=deque([InboxItem(3, "e3", None, 30), InboxItem(4, "e4", "bob", 40, b'{"a":1}')]),
+    items=deque([RowItem(3, "e3", None, 30), RowItem(4, "e4", "bob", 40, b'{"a":1}')]),
     older=[OlderItem(1, 11, 12), OlderItem(2, 2**64 - 1, 0)],
 )
 HEAD = InboxHead(next_number=8, unread=2, rows=3, read_up_to=99)

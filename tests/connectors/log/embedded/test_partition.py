@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.log.embedded.frames import pack
+from connectors.log.embedded.frames import pack_frames
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
 from state.model.errors import StateDamagedError
@@ -47,7 +47,7 @@ def test_a_file_of_version_1_goes_on(log: EmbeddedLog, tmp_path: Path) -> None:
     path.unlink()
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(VERSION_1)
-        (block,) = pack(RECORDS[:4])
+        (block,) = pack_frames(RECORDS[:4])
         connection.execute("INSERT INTO frames VALUES (3, 0, 1, 0, NULL, ?, ?)", (block.keys, block.body))
         connection.commit()
     assert log.append(RECORDS[4:]) == [4, 5]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.log.interface import Claim
-from connectors.log.kafka.fencing import Passage, marker_value, owner_header, parse_owner, read_marker
+from connectors.log.kafka.fencing import FenceState, marker_value, owner_header, parse_owner, read_marker
 
 
 class Stored(NamedTuple):
@@ -32,7 +32,7 @@ def model(records: list[Stored]) -> list[bool]:
 
 @given(partitions)
 def test_readers_keep_only_the_markers_that_matter_and_judge_as_all_of_them_say(records: list[Stored]) -> None:
-    passage, passes = Passage(), model(records)
+    passage, passes = FenceState(), model(records)
     for (claim, marker), expected in zip(records, passes, strict=True):
         if marker:
             passage.meet(claim)
@@ -43,7 +43,7 @@ def test_readers_keep_only_the_markers_that_matter_and_judge_as_all_of_them_say(
 
 @given(partitions, st.integers(0, 30))
 def test_who_begins_in_the_middle_judges_as_who_began_at_the_begin(records: list[Stored], start: int) -> None:
-    passage = Passage(stored.claim for stored in records[:start] if stored.marker)
+    passage = FenceState(stored.claim for stored in records[:start] if stored.marker)
     found = []
     for claim, marker in records[start:]:
         if marker:
@@ -63,7 +63,7 @@ def test_headers_and_markers_say_what_was_put_in(claim: Claim) -> None:
 
 
 def test_what_has_another_form_is_none_of_ours() -> None:
-    passage = Passage([Claim("a", 0, 1, 5)])
+    passage = FenceState([Claim("a", 0, 1, 5)])
     for value in (b"", b"bob", b"a/0", b"a/0:", b"a/x:1", b"/0:1", b"a/0:-1", b"\xff", "a/0:\u0661".encode()):
         assert passage.judge(value) == "foreign"
     assert passage.judge(b"a/0:4") == "void"

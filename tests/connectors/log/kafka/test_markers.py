@@ -18,7 +18,7 @@ from connectors.log.interface import OWNERS, Claim, NewRecord, Record, TopicSpec
 from connectors.log.kafka.log import KafkaLog
 from connectors.log.kafka.markers import Publications, lay_markers
 from connectors.log.owners import claim_place
-from connectors.log.read_to_ends import Reached, end_of_records
+from connectors.log.read_to_ends import ReadProgress, end_of_records
 from connectors.log.source import LogSource
 from flows.recovery.replay import _records_before
 from infra.services import start_kafka
@@ -403,7 +403,7 @@ def test_who_counts_what_it_was_given_knows_that_there_is_no_more(story: Story) 
     ends = {place: story.log.end_offset(*place)}
     assert end_of_records(story.log, place, 0) == 2
     assert end_of_records(story.log, place, 50) == 50
-    reached = Reached(story.log, lambda: next(now_ms), {place: 0})
+    reached = ReadProgress(story.log, lambda: next(now_ms), {place: 0})
     assert not reached.has(ends)
     reached[place] = 2
     assert not reached.has(ends), "something arrived just now"

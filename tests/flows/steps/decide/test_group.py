@@ -15,7 +15,7 @@ from flows.steps.decide.group import GIVEN_UP_HEADER, GroupDecider, restore_skip
 from operators import decide as rules
 from operators.context import OutcomeWriter
 from state.decide.checkpoint import GroupStore
-from state.decide.pending import Group
+from state.decide.pending import PendingGroup
 from state.disk.poison import PoisonJournal
 from state.model.work import EndpointWork, EventWork, TickWork, Work, encode_work
 
@@ -34,7 +34,7 @@ def _defect() -> Iterator[None]:
     """The rules raise whenever a time comes."""
     tries = 0
 
-    def raising(_writer: OutcomeWriter, _group: Group, _now: int) -> None:
+    def raising(_writer: OutcomeWriter, _group: PendingGroup, _now: int) -> None:
         nonlocal tries
         tries += 1
         if tries > TRIES_MAX:

@@ -15,7 +15,7 @@ from flows.steps.sending.late import LastLook
 from flows.steps.sending.task import FindHistory, Planned, SendTask, Siblings
 from state.model.delivery import DeviceAddress, ToDeliver
 from state.model.event import EVENT, Event
-from state.model.preference import QuietHours
+from state.model.preference import QuietRange
 from state.model.registry import load_registry
 from state.model.settings import PREFERENCE, PreferenceRecord
 
@@ -111,7 +111,7 @@ NEARLY_MIDNIGHT = 1_767_311_940_000  # 23:59
 
 
 def test_quiet_hours_that_began_hold_it_and_do_not_count_against_its_time(late: Late) -> None:
-    task = task_of(quiet=QuietHours(0, 86_340_000, "UTC"), valid_until=NOON + 1, ingested_at=NOON)
+    task = task_of(quiet=QuietRange(0, 86_340_000, "UTC"), valid_until=NOON + 1, ingested_at=NOON)
     assert late.look(task, NOON) == Planned(retry_at=NEARLY_MIDNIGHT)
     assert task.emission.valid_until == NEARLY_MIDNIGHT + 1
     assert late.look(task, NEARLY_MIDNIGHT) is None
@@ -119,12 +119,12 @@ def test_quiet_hours_that_began_hold_it_and_do_not_count_against_its_time(late: 
 
 
 def test_a_campaign_is_dropped_where_quiet_hours_began(late: Late) -> None:
-    task = task_of(quiet=QuietHours(0, 86_340_000, "UTC"), priority="P2", valid_until=NOON + 1, ingested_at=NOON)
+    task = task_of(quiet=QuietRange(0, 86_340_000, "UTC"), priority="P2", valid_until=NOON + 1, ingested_at=NOON)
     assert late.look(task, NOON) == Planned("SUPPRESSED", "quiet_hours")
 
 
 def test_quiet_hours_of_a_newer_document_count_instead(late: Late) -> None:
-    task = task_of(quiet=QuietHours(0, 86_340_000, "UTC"), valid_until=NOON + 1, ingested_at=NOON)
+    task = task_of(quiet=QuietRange(0, 86_340_000, "UTC"), valid_until=NOON + 1, ingested_at=NOON)
     late.tell(preference(late.system, "u1", {"quiet_hours": {"enabled": False}}))
     late.until(lambda: late.look(task, NOON) is None)
 
