@@ -15,7 +15,7 @@ install:
 	@PYTHON="$(PYTHON)" infra/venv.sh
 
 run: install
-	@exec .venv/bin/carillon up --demo --data "$(DATA)"
+	@CARILLON_TYPES__LIKE__WINDOW_MS=5000 exec .venv/bin/carillon up --demo --data "$(DATA)"
 
 test: install
 	@$(PY) -m pytest $(ARGS)

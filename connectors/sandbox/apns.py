@@ -25,7 +25,7 @@ from h2.events import ConnectionTerminated, DataReceived, Event, RequestReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
-from connectors.sandbox.journal import Journal
+from connectors.sandbox.journal import Entry, Journal
 from connectors.sandbox.misbehaviour import Behaviour, Misbehaviours
 
 STREAMS_MAX = 1000
@@ -148,7 +148,9 @@ class _ApnsConnection(asyncio.Protocol):
             return
         answers = [answer for event in events if (answer := self._take(event)) is not None]
         if answers:
-            self._server.journal.write([self._line(answer) for answer in answers if answer.to])
+            self._server.journal.write(
+                [Entry(answer.to, answer.identity, answer.status, answer.body) for answer in answers if answer.to]
+            )
             for answer in answers:
                 self._carry_out(answer)
         self._flush()
@@ -224,9 +226,6 @@ class _ApnsConnection(asyncio.Protocol):
         if not self._trusted:
             self._trusted = True
             self._h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS_MAX})
-
-    def _line(self, answer: _Answer) -> bytes:
-        return self._server.journal.entry(answer.to, answer.identity, answer.status, answer.body)
 
     def _carry_out(self, answer: _Answer) -> None:
         kind = answer.behaviour.kind

@@ -2,7 +2,8 @@
 
 `{"ts","provider","to","id","status","body_sha256"}`: `ts` in milliseconds, `id` the apns-id, the `key` of a status
 callback or the Message-ID, `status` the provider's code as it answers, also where it then breaks off instead (200, 201
-and 250 mean that it took the message), `body_sha256` of the body as it came.
+and 250 mean that it took the message), `body_sha256` of the body as it came. What it said is shown to a watcher
+only (`connectors.sandbox.watch`), and in the last mails (`connectors.sandbox.smtp`).
 """
 
 from __future__ import annotations
@@ -10,9 +11,25 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+
+from connectors.sandbox.watch import pipe_of, tell
+
+_TAKEN = (200, 201, 250)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message that came, and how it is answered."""
+
+    to: str
+    identity: str
+    status: int
+    body: bytes = b""
 
 
 class Journal:
@@ -20,27 +37,25 @@ class Journal:
 
     def __init__(self, directory: Path, provider: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._provider = provider
+        self._provider, self._pipe = provider, pipe_of(directory)
         self._fd = os.open(directory / f"{provider}.ndjson", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
-    def entry(self, to: str, identity: str, status: int, body: bytes) -> bytes:
-        """The line for one message."""
+    def write(self, messages: Sequence[Entry]) -> None:
+        """Hand a line for each message to the operating system in one call; show those taken to a watcher."""
+        left = memoryview(b"".join(map(self._line, messages)))
+        while left:
+            left = left[os.write(self._fd, left) :]
+        for message in messages:
+            if message.status in _TAKEN:
+                tell(self._pipe, self._provider, message.to, message.body)
+
+    def _line(self, message: Entry) -> bytes:
         record = {
             "ts": time.time_ns() // 1_000_000,
             "provider": self._provider,
-            "to": to,
-            "id": identity,
-            "status": status,
-            "body_sha256": hashlib.sha256(body).hexdigest(),
+            "to": message.to,
+            "id": message.identity,
+            "status": message.status,
+            "body_sha256": hashlib.sha256(message.body).hexdigest(),
         }
         return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-
-    def write(self, lines: list[bytes]) -> None:
-        """Hand the lines to the operating system in one call."""
-        left = memoryview(b"".join(lines))
-        while left:
-            left = left[os.write(self._fd, left) :]
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from connectors.sandbox.journal import Journal
+from connectors.sandbox.journal import Entry, Journal
 from connectors.sandbox.misbehaviour import Behaviour, Misbehaviours
 
 KEPT_MAX = 200
@@ -46,7 +46,7 @@ class Mailbox:
         """Refuse 4xx and 55x recipients here; 552 and 554 are refused after DATA."""
         behaviour = self._misbehaviours.of(address.partition("@")[0])
         if behaviour.kind == "refuse" and behaviour.status not in (552, 554):
-            self._journal.write([self._journal.entry(address, "", behaviour.status, b"")])
+            self._journal.write([Entry(address, "", behaviour.status)])
             return _refusal(behaviour.status)
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
@@ -59,7 +59,7 @@ class Mailbox:
         identity = str(message_from_bytes(content, policy=policy.compat32).get("Message-ID", ""))
         behaviour = _behaviours(envelope)[0]
         status = behaviour.status if behaviour.kind == "refuse" else 250
-        self._journal.write([self._journal.entry(to, identity, status, content) for to in envelope.rcpt_tos])
+        self._journal.write([Entry(to, identity, status, content) for to in envelope.rcpt_tos])
         if status != 250:
             return _refusal(status)
         self._keep(identity, content)

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import httptools
 import orjson
 
-from connectors.sandbox.journal import Journal
+from connectors.sandbox.journal import Entry, Journal
 from connectors.sandbox.misbehaviour import Behaviour, Misbehaviours
 
 _BODY_MAX_BYTES = 65_536
@@ -113,8 +113,7 @@ class _TwilioConnection(asyncio.Protocol):
         behaviour = self._server.behaviour(to)
         status, content = _judge(to, text, form, behaviour)
         key = parse_qs(urlsplit(form.get("StatusCallback", "")).query).get("key", [""])[0]
-        journal = self._server.journal
-        journal.write([journal.entry(to, key, status, bytes(self._body))])
+        self._server.journal.write([Entry(to, key, status, bytes(self._body))])
         if behaviour.kind == "drop":
             self._close()
         return (0, {}) if behaviour.kind in ("hang", "drop") else (status, content)

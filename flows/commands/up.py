@@ -51,6 +51,8 @@ def up(settings: Settings, output: Output, *, demo: bool) -> int:
     reporter = _Reporter(output, silent=demo and sys.stdout.isatty())
     supervisor = Supervisor(settings, reporter)
     configure_logs("supervisor", file=supervisor.log_file())
+    if not output.as_json:
+        output.show({}, "Starting, which takes some seconds ...")
     try:
         if supervisor.start(asked):
             _announce(supervisor, output)

@@ -3,16 +3,19 @@
 Strict: an unknown key and a value of another kind are errors that name the key (`providers.apns.timeout`). Kinds: text,
 numbers, true and false, lists of text, a choice of words, `Secret`, `Path`, durations as text with a unit (`"500ms"`,
 `"10s"`, `"5min"`, `"2h"`, `"1d"`), tables of a dataclass, tables of named dataclasses. A value from the environment is
-always text (`EnvironmentText`) and is read as its field's kind; a list there is separated by commas.
+always text (`EnvironmentText`) and is read as its field's kind; a list there is separated by commas. Where the field
+takes any value (`types`), it is read as in the file if it can be, and is text otherwise.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import inspect
 import re
 import textwrap
+import tomllib
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -101,7 +104,7 @@ def _named(hint: Any, value: Any, key: str) -> dict[str, Any]:
 
 def _scalar(hint: Any, value: Any, key: str) -> Any:
     if hint is Any:
-        return value
+        return _any(value)
     if hint is Path:
         return Path(_text(value, key)).expanduser()
     if hint is Secret:
@@ -115,6 +118,13 @@ def _scalar(hint: Any, value: Any, key: str) -> Any:
     if hint in (int, float):
         return _number(hint, value, key)
     raise TypeError(f"{key}: the option's kind {hint} is not supported by flows/config/options.py")
+
+
+def _any(value: Any) -> Any:
+    if isinstance(value, EnvironmentText):
+        with contextlib.suppress(tomllib.TOMLDecodeError):
+            return tomllib.loads(f"value = {value}")["value"]
+    return value
 
 
 def _text(value: Any, key: str) -> str:

@@ -1,13 +1,13 @@
-"""What the live view knows: the ledger and the inbox operations of a running system, read from their topics' tails.
+"""What the live view knows: ledger and inbox operations of a running system, and what the simulated providers took.
 
-It reads as any consumer could and changes nothing. Payloads, codes and addresses are never kept: a line names people,
-types and objects only.
+The topics are read from their ends on, as any consumer could. The words are those that the providers were sent
+(`connectors.sandbox.watch`): nothing is rendered a second time here, and nothing of it is stored.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -16,26 +16,23 @@ import orjson
 import pyarrow
 
 from connectors.log.interface import Log, Record
+from connectors.sandbox.watch import Taken, Watcher
+from flows.demo.people import people, star
 
-CHANNELS = ("push", "sms", "email", "in_app")
+_CHANNELS = {"apns": "push", "twilio": "sms", "smtp": "email"}
 _KEPT_MAX = 50_000
 _SAMPLES_MAX = 2_000
-_LINES_MAX = 8
+_LINES_MAX = 50
 _BATCH_MAX = 2_000
 _PROMPT_MS = 5_000
-_VERBS = {
-    "like": "liked", "follow": "follows", "comment": "commented on", "reply": "replied in", "share": "shared",
-    "mention": "mentioned you in", "new_post": "posted", "announcement": "announces", "newsletter": "newsletter",
-    "reminder": "reminds of", "digest": "digest",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class LiveLine:
-    """Something a person may read: what happened for whom."""
+    """What a person got to read, or why not."""
 
     kind: str
-    """push, sms, email, in_app or suppressed."""
+    """phone (a push to the star of the demo), push (to anybody else), sms, email or suppressed."""
     user: str
     text: str
 
@@ -53,6 +50,10 @@ class Sample:
         return self.delivered - self.accepted
 
 
+def _users_by_address() -> dict[str, str]:
+    return {document["address"]: person.user for person in people() for _channel, _id, document in person.endpoints()}
+
+
 @dataclass(slots=True)
 class LiveState:
     """Everything read so far, bounded."""
@@ -64,7 +65,9 @@ class LiveState:
     """(channel, outcome) of deliveries."""
     inbox_items: int = 0
     latest: dict[str, deque[LiveLine]] = field(
-        default_factory=lambda: {kind: deque(maxlen=_LINES_MAX) for kind in (*CHANNELS, "suppressed")}
+        default_factory=lambda: {
+            kind: deque(maxlen=_LINES_MAX) for kind in ("phone", "push", "sms", "email", "suppressed")
+        }
     )
     fresh: deque[LiveLine] = field(default_factory=lambda: deque(maxlen=500))
     """Lines since somebody last took them."""
@@ -74,34 +77,33 @@ class LiveState:
     """Deliveries of P1 and P2 that no window, hold or digest delayed on purpose."""
     _decisions: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
     _accepted: OrderedDict[str, tuple[int, str]] = field(default_factory=OrderedDict)
-    _told: OrderedDict[tuple[str, str], bool] = field(default_factory=OrderedDict)
-    _emissions: OrderedDict[str, Mapping[str, Any]] = field(default_factory=OrderedDict)
+    _decided: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    """By emission of a single item: when it was decided."""
+    _users: Mapping[str, str] = field(default_factory=_users_by_address)
 
     def take(self, records: Sequence[Record]) -> None:
         """Take records of the topics `ledger` and `inbox`."""
         for record in records:
             for row in rows_of(record):
                 if record.topic == "inbox":
-                    self._inbox(row)
+                    self.inbox_items += row.get("op") == "add"
                 else:
                     self._ledger(row)
+
+    def show(self, messages: Iterable[Taken]) -> None:
+        """Take messages that providers took; of addresses that the demo does not know the address is shown."""
+        for message in messages:
+            kind, user = _CHANNELS[message.provider], self._users.get(message.to, message.to)
+            self._say("phone" if kind == "push" and user == star().user else kind, user, message.text)
 
     def _ledger(self, row: Mapping[str, Any]) -> None:
         match row.get("kind"):
             case "decision":
                 self._decision(row)
-            case "emission":
-                _keep(self._emissions, row["emission_id"], row)
+            case "emission" if row["count"] == 1:
+                _keep(self._decided, row["emission_id"], row["decided_at"])
             case "delivery":
                 self._delivery(row)
-
-    def _inbox(self, row: Mapping[str, Any]) -> None:
-        if row.get("op") != "add":
-            return
-        self.inbox_items += 1
-        self._say(
-            "in_app", row["user"], phrase(row["type"], [row["actor"]] if row.get("actor") else [], 1, row.get("object"))
-        )
 
     def _decision(self, row: Mapping[str, Any]) -> None:
         key = (row["event_id"], row["user"])
@@ -116,27 +118,20 @@ class LiveState:
             self._say("suppressed", row["user"], f"{row['type']} ({row['reason']})")
 
     def _delivery(self, row: Mapping[str, Any]) -> None:
-        channel = row["channel"]
-        self.deliveries[(channel, row["outcome"])] += 1
-        emission = self._emissions.get(row["emission_id"])
-        if row["outcome"] != "DELIVERED":
-            return
-        if (row["emission_id"], channel) not in self._told:  # once, however many devices
-            _keep(self._told, (row["emission_id"], channel), True)
-            said = emission or {"actors": [], "count": 1, "object": None}
-            self._say(channel, row["user"], phrase(row["type"], said["actors"], said["count"], said["object"]))
+        self.deliveries[(row["channel"], row["outcome"])] += 1
         accepted, priority = self._accepted.get(row["first_event_id"], (None, ""))
-        if accepted is None:
+        if row["outcome"] != "DELIVERED" or accepted is None:
             return
         if priority == "P0":
             self.urgent.append(Sample(accepted, row["at"]))
-        elif emission is not None and emission["decided_at"] - accepted < _PROMPT_MS:
+        elif self._decided.get(row["emission_id"], accepted + _PROMPT_MS) - accepted < _PROMPT_MS:
             self.ordinary.append(Sample(accepted, row["at"]))
 
     def _say(self, kind: str, user: str, text: str) -> None:
         line = LiveLine(kind, user, text)
-        if kind in self.latest:
-            self.latest[kind].append(line)
+        if self.latest[kind] and self.latest[kind][-1] == line:
+            return  # another device of the same person
+        self.latest[kind].append(line)
         self.fresh.append(line)
 
     def take_fresh(self) -> list[LiveLine]:
@@ -167,14 +162,6 @@ def rows_of(record: Record) -> list[dict[str, Any]]:
     return [orjson.loads(record.value)]
 
 
-def phrase(type_name: str, actors: Sequence[str], count: int, object_id: str | None) -> str:
-    """A notification in a few words, without its content."""
-    who = actors[0] if actors else ""
-    if len(actors) > 1:
-        who += f" and {len(actors) - 1 if count <= len(actors) else count - 1} more"
-    return " ".join(filter(None, (who, _VERBS.get(type_name, type_name), object_id)))
-
-
 def percentile(samples: Sequence[Sample], share: float) -> int | None:
     """The latency in milliseconds that `share` of the samples do not exceed; None without samples."""
     if not samples:
@@ -184,17 +171,19 @@ def percentile(samples: Sequence[Sample], share: float) -> int | None:
 
 
 class Tail:
-    """Reads `ledger` and `inbox` from their present end on."""
+    """Reads `ledger` and `inbox` from their present end on, and what providers take meanwhile."""
 
-    def __init__(self, log: Log) -> None:
-        """`log` stays the caller's to close, after `close`."""
+    def __init__(self, log: Log, watcher: Watcher) -> None:
+        """Both stay the caller's to close, after `close`."""
         places = [(topic, partition) for topic in ("ledger", "inbox") for partition in range(log.partitions(topic))]
         self._reader = log.reader({place: log.end_offset(*place) for place in places})
+        self._watcher = watcher
         self.seen = LiveState()
 
     def step(self, wait: timedelta) -> None:
-        """Take what has come, waiting up to `wait` for something."""
+        """Take what has come, waiting up to `wait` for something on the ledger."""
         self.seen.take(self._reader.poll(_BATCH_MAX, wait))
+        self.seen.show(self._watcher.take())
 
     def close(self) -> None:
         """Free the reader."""

@@ -6,13 +6,14 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 _NAMES = (
     "Ada Grace Linus Alan Edsger Barbara Donald Margaret Dennis Ken Frances Radia Tim Hedy Claude Karen Leslie Shafi "
     "Vint Joan Niklaus Jean John Katherine Guido Mary Bjarne Anita James Annie Yukihiro Lynn Rob Evelyn Brian Sophie "
-    "Tony Adele Peter Susan"
+    "Tony Adele Peter Susan Ivan Elena Kurt Rosa Emil Stephanie Butler Sylvia Robin Deborah Silvio"
 ).split()
 _ZONES = (
     *("Europe/Rome", "Europe/London", "America/New_York", "America/Los_Angeles", "America/Sao_Paulo"),
@@ -50,7 +51,7 @@ class Person:
             "quiet_hours": self._quiet_hours(now),
             "frequency_cap": self._cap(),
             "types": self._types(),
-            "muted": {"actors": ["linus"] if self.rank % 6 == 1 else [], "objects": []},
+            "muted": {"actors": ["linus"] if self.rank % 6 == 3 else [], "objects": []},
             "unsubscribed": {"email": ["marketing"]} if self.rank % 8 == 5 else {},
             **({"master": False} if self.rank % 13 == 12 else {}),
         }
@@ -64,7 +65,7 @@ class Person:
     def _cap(self) -> dict[str, int]:
         """Most want everything (the popular would reach the default within a minute of the demo), some very little."""
         few = {4: 3, 7: 10}.get(self.rank % 9)
-        return {"max_per_hour": few or 1_000, "max_per_day": 5 * (few or 1_000)}
+        return {"max_per_hour": few or 10_000, "max_per_day": 5 * (few or 10_000)}
 
     def _quiet_hours(self, now: datetime) -> dict[str, Any]:
         if self.rank % 5 != 2:
@@ -74,12 +75,18 @@ class Person:
         return {"enabled": True, "start": f"{begin:%H:%M}", "end": f"{end:%H:%M}", "timezone": self.zone}
 
 
-def people() -> list[Person]:
+@cache
+def people() -> tuple[Person, ...]:
     """Everybody, the most popular first."""
-    return [
+    return tuple(
         Person(rank, name, _ZONES[rank % len(_ZONES)], _LOCALES[rank % len(_LOCALES)])
         for rank, name in enumerate(_NAMES)
-    ]
+    )
+
+
+def star() -> Person:
+    """Whose phone is watched: she wants to hear of everything."""
+    return people()[1]
 
 
 def pick(everybody: Sequence[Person], rng: random.Random) -> Person:

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from rich.live import Live
 
+from connectors.sandbox.watch import Watcher
 from flows.commands.output import Output
 from flows.demo.live import Tail
 from flows.demo.view import PlainLines, picture
@@ -22,7 +23,8 @@ _FRAMES_PER_S = 4
 def run_demo(supervisor: Supervisor, output: Output, troubles: list[str], asked: Callable[[], bool]) -> None:
     """Feed and show until `asked`; `troubles` are lines about processes that died, filled by the caller."""
     log = open_configured_log(supervisor.settings)
-    tail = Tail(log)
+    watcher = Watcher(supervisor.settings.data_dir / "sandbox")
+    tail = Tail(log, watcher)
     feeder = Feeder(supervisor.settings, supervisor.url, supervisor.p0_url)
     feeder.start()
     try:
@@ -33,11 +35,12 @@ def run_demo(supervisor: Supervisor, output: Output, troubles: list[str], asked:
     finally:
         feeder.stop()
         tail.close()
+        watcher.close()
         log.close()
 
 
 def _watch(supervisor: Supervisor, tail: Tail, feeder: Feeder, troubles: list[str], asked: Callable[[], bool]) -> None:
-    head = f"{supervisor.url}/v1   P0 {supervisor.p0_url}/v1   data {supervisor.settings.data_dir.absolute()}"
+    head = f"Ctrl-C stops   API {supervisor.url}/v1   P0 {supervisor.p0_url}/v1"
     with Live(refresh_per_second=_FRAMES_PER_S, screen=True) as live:
         while not asked():
             supervisor.step()

@@ -4,85 +4,82 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.layout import Layout
-from rich.panel import Panel
-from rich.table import Table
+from rich.rule import Rule
 from rich.text import Text
 
 from flows.commands.output import Output
-from flows.demo.live import CHANNELS, LiveLine, LiveState, Sample, percentile
+from flows.demo.live import LiveLine, LiveState, Sample, percentile
+from flows.demo.people import star
 from flows.demo.workload import Feeding
 
 _COLOURS = {
     "EMITTED": "green", "MERGED": "green", "INBOX": "cyan", "HELD": "yellow", "AGGREGATING": "yellow",
     "SUPPRESSED": "red", "EXPIRED": "red", "SHED": "red",
 }  # fmt: skip
-_TITLES = {
-    "push": "Pushes",
-    "sms": "Text messages",
-    "email": "Mails",
-    "in_app": "Inbox rows",
-    "suppressed": "Not sent, and why",
-}
+_PANELS = {"phone": 5, "push": 3, "sms": 2, "email": 2}
+"""Lines of each kind at a height of 24; a higher terminal shows more of each."""
+_ANSWERS = {"200": "repeats"}
 _LINES_PER_SECOND = 2
 _SUMMARY_EVERY_S = 5.0
 
 
 def picture(seen: LiveState, feeding: Feeding, head: str, troubles: Sequence[str]) -> Layout:
-    """The whole view."""
+    """The whole view; each line is cut at the terminal's width, and fits in 80 by 24."""
+    others = ", ".join(
+        f"{count} {_ANSWERS.get(status, status)}"
+        for status, count in sorted(feeding.answers.items())
+        if status != "202"
+    )
+    accepted = f"{feeding.answers['202']} events accepted{' (' + others + ')' if others else ''}"
     layout = Layout()
     layout.split_column(
-        Layout(_head(feeding, head, troubles), size=5), Layout(name="body"), Layout(_race(seen), size=6)
+        _row(Text(head, style="dim")),
+        _row(Text(f"{accepted} - {feeding.phase}", style="bold")),
+        *(part for kind in _PANELS for part in (_heading(_title(seen, kind)), _lines(seen, kind))),
+        _heading("Decisions, one per event and person"),
+        _row(_counts({outcome: seen.outcomes[outcome] for outcome in _COLOURS})),
+        _row(_counts(dict(seen.reasons.most_common()), "dim")),
+        _heading("A password does not wait behind a burst"),
+        *(_row(Text(line)) for line in race(seen)),
+        *(_row(Text("  ".join(troubles[-3:]), style="red")) for _ in troubles[:1]),
     )
-    layout["body"].split_row(Layout(name="left", ratio=2), Layout(name="right", ratio=3))
-    layout["left"].split_column(Layout(_outcomes(seen)), Layout(_lines(seen, "suppressed")))
-    layout["right"].split_column(*(Layout(_lines(seen, kind)) for kind in CHANNELS))
     return layout
 
 
-def _head(feeding: Feeding, head: str, troubles: Sequence[str]) -> RenderableType:
-    accepted = feeding.answers["202"]
-    others = ", ".join(f"{count} x {status}" for status, count in sorted(feeding.answers.items()) if status != "202")
-    lines = [
-        Text(head, style="dim"),
-        Text(f"{accepted} events accepted{' (' + others + ')' if others else ''} - {feeding.phase}", style="bold"),
-        Text("  ".join(troubles[-3:]) or "Ctrl-C drains and stops", style="red" if troubles else "dim"),
-    ]
-    return Panel(Group(*lines), title="Carillon")
+def _row(text: Text) -> Layout:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return Layout(Group(text), size=1)  # an empty text would count as none
 
 
-def _outcomes(seen: LiveState) -> RenderableType:
-    table = Table(expand=True, box=None, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for outcome, count in seen.outcomes.most_common():
-        if count:
-            table.add_row(Text(outcome, style=_COLOURS.get(outcome, "white")), str(count))
-    for reason, count in seen.reasons.most_common(6):
-        table.add_row(Text(f"  {reason}", style="dim"), Text(str(count), style="dim"))
-    return Panel(table, title="Decisions, one per event and person")
+def _heading(title: str) -> Layout:
+    return Layout(Rule(Text(title, style="bold"), align="left", style="dim"), size=1)
 
 
-def _lines(seen: LiveState, kind: str) -> RenderableType:
-    rows = [
-        Text.assemble((f"{line.user:>10} ", "bold"), line.text, overflow="ellipsis", no_wrap=True)
-        for line in seen.latest[kind]
-    ]
-    return Panel(Group(*reversed(rows)), title=_title(seen, kind))
+def _counts(counts: Mapping[str, int], style: str = "") -> Text:
+    return Text("  ").join(
+        Text(f"{count} {name}", style=style or _COLOURS[name]) for name, count in counts.items() if count
+    )
+
+
+def _lines(seen: LiveState, kind: str) -> Layout:
+    """The latest first."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for line in reversed(seen.latest[kind]):
+        if kind != "phone":
+            text.append(f"{line.user[:10]:>10} ", "bold")
+        text.append(line.text + "\n")
+    return Layout(Group(text), ratio=_PANELS[kind], minimum_size=1)
 
 
 def _title(seen: LiveState, kind: str) -> str:
-    if kind == "suppressed":
-        return _TITLES[kind]
-    count = seen.inbox_items if kind == "in_app" else seen.deliveries[(kind, "DELIVERED")]
-    return f"{_TITLES[kind]} ({count})"
-
-
-def _race(seen: LiveState) -> RenderableType:
-    return Panel(Text("\n".join(race(seen))), title="A password does not wait behind a burst")
+    if kind == "phone":
+        return f"{star().name}'s phone"
+    name = {"push": "Other phones; pushes to all", "sms": "Text messages", "email": "Mails"}[kind]
+    return f"{name}: {seen.deliveries[(kind, 'DELIVERED')]}"
 
 
 def race(seen: LiveState) -> list[str]:

@@ -1,6 +1,6 @@
 """`carillon up --demo`: a workload of the shape of a social network, through the real HTTP interface, until stopped.
 
-Actors and targets follow Zipf's law, likes come in bursts on one object, somebody posts to all followers, mails go to
+Targets follow Zipf's law, everybody likes what the star posted at once, somebody posts to all followers, mails go to
 segments, and one-time passwords are asked for in the middle of every burst. It calls with the development credentials,
 as anybody could.
 """
@@ -12,6 +12,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,14 +23,17 @@ import structlog
 from connectors.gateway.auth import user_token
 from flows.config.access import senders_in_force, user_tokens
 from flows.config.settings import Settings
-from flows.demo.people import Person, follows, people, pick
+from flows.demo.people import Person, follows, people, pick, star
 from flows.process.open import clock_ms
 from state.model.errors import CarillonError
 
 _REQUEST_DEADLINE_S = 10
 _BEAT = timedelta(milliseconds=250)
 _BURST_EVERY_BEATS = 40
-_BURST_EVENTS = 400
+_BURST_LIKED = ("photo", "video", "recipe")
+_BURST_MENTIONS = 250
+_BATCH = 100
+_INTRODUCED_AT_ONCE = 8
 _TOKEN_LIFE = timedelta(hours=1)
 _logger = structlog.get_logger(__name__)
 
@@ -63,6 +67,10 @@ class Api:
                     raise ConnectionError(f"{method} {path}: {type(error).__name__}") from error
         raise AssertionError("the second attempt returns or raises")
 
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
     def must(self, method: str, path: str, body: Any, *, bearer: str | None = None) -> Any:
         """As `call`, for what has to succeed.
 
@@ -83,7 +91,6 @@ class Feeding:
     answers: Counter[str] = field(default_factory=Counter)
     """By HTTP status: 202 new, 200 a repeat, 429 over the limit ..."""
     bursts: int = 0
-    in_burst: bool = False
 
 
 class Feeder:
@@ -97,6 +104,8 @@ class Feeder:
             "p0": next((sender.key.reveal() for sender in senders.values() if sender.role == "p0"), ""),
         }
         self._users = user_tokens(settings)
+        window_s = settings.registry().profile("like").window_ms // 1000
+        self._quiet = f"likes of one photo are joined for {window_s} s"
         self._url, self._p0_url = url, p0_url
         self._run = clock_ms() // 1000 % 10_000_000
         """Another one at every start: what was sent an hour ago would be a repeat (RULES 1)."""
@@ -138,7 +147,7 @@ class Feeder:
         for beat in self._beats():
             for event in self._events_of(beat):
                 self._count(*api.call("POST", "/v1/notifications", event))
-            if beat % _BURST_EVERY_BEATS == 8:
+            if beat % _BURST_EVERY_BEATS == 4:
                 self._send_burst(api)
 
     def _beats(self) -> Iterator[int]:
@@ -148,57 +157,51 @@ class Feeder:
             beat += 1
 
     def _set_up(self, api: Api) -> None:
-        now = datetime.now(UTC)
-        for person in self._everybody:
-            if self._ending.is_set():
-                return
-            token = user_token(person.user, self._users, now_ms=clock_ms(), lifetime=_TOKEN_LIFE)
-            api.must("PUT", "/v1/preferences", person.preferences(now), bearer=token)
-            api.must("PUT", f"/v1/users/{person.user}", {"locale": person.locale, "name": person.name})
-            for channel, identity, document in person.endpoints():
-                api.must("PUT", f"/v1/users/{person.user}/endpoints/{channel}/{identity}", document)
+        with ThreadPoolExecutor(_INTRODUCED_AT_ONCE) as pool:
+            for _ in pool.map(self._introduce, self._everybody):
+                pass
         api.must("POST", "/v1/follows", follows(self._everybody, random.Random(0)))
         api.must("PUT", "/v1/segments/readers", [person.user for person in self._everybody[::2]])
-        self.state.phase = "a quiet street: single events"
+        self.state.phase = self._quiet
+
+    def _introduce(self, person: Person) -> None:
+        if self._ending.is_set():
+            return
+        api = Api(self._url, self._keys["ordinary"])
+        token = user_token(person.user, self._users, now_ms=clock_ms(), lifetime=_TOKEN_LIFE)
+        api.must("PUT", "/v1/preferences", person.preferences(datetime.now(UTC)), bearer=token)
+        api.must("PUT", f"/v1/users/{person.user}", {"locale": person.locale, "name": person.name})
+        for channel, identity, document in person.endpoints():
+            api.must("PUT", f"/v1/users/{person.user}/endpoints/{channel}/{identity}", document)
+        api.close()
 
     def _events_of(self, beat: int) -> Iterator[dict[str, Any]]:
         rng = self._rng
         for _ in range(rng.randint(0, 2)):
             yield self._social()
         if beat % 24 == 4:
-            star = self._everybody[rng.randint(0, 3)]
-            yield {
-                "type": "new_post",
-                "fan_out_type": "FOLLOWERS",
-                "actor": star.user,
-                "object": self._thing("post", beat),
-            }
-        if beat % 120 == 12:
-            yield {
-                "type": "announcement",
-                "fan_out_type": "SEGMENT",
-                "segment": "readers",
-                "object": self._thing("news", beat),
-            }
-        if beat % 120 == 20:
-            yield {
-                "type": "newsletter",
-                "fan_out_type": "SEGMENT",
-                "segment": "readers",
-                "object": self._thing("issue", beat),
-            }
+            author = self._everybody[rng.randint(0, 3)]
+            yield self._event("new_post", author, fan_out_type="FOLLOWERS", object=self._thing("post", beat))
+        if beat % 120 in (12, 20):
+            payload = {"title": "New opening hours", "body": "We are open on Sundays too."}
+            kind = "announcement" if beat % 120 == 12 else "newsletter"
+            news = self._thing(kind, beat)
+            yield {"type": kind, "fan_out_type": "SEGMENT", "segment": "readers", "object": news, "payload": payload}
         if beat % 30 == 10:
-            person = pick(self._everybody, rng)
-            yield {"type": "reminder", "actor": person.user, "target": person.user, "object": self._thing("date", beat)}
+            person, payload = pick(self._everybody, rng), {"text": "Your train leaves in an hour"}
+            yield {"type": "reminder", "target": person.user, "object": self._thing("date", beat), "payload": payload}
 
     def _thing(self, name: str, number: int) -> str:
         return f"{name}-{self._run}-{number}"
+
+    def _event(self, kind: str, actor: Person, **rest: Any) -> dict[str, Any]:
+        return {"type": kind, "actor": actor.user, "payload": {"actor_name": actor.name}, **rest}
 
     def _social(self) -> dict[str, Any]:
         rng = self._rng
         actor, target = rng.choice(self._everybody), pick(self._everybody, rng)
         kind = rng.choice(("like", "like", "like", "comment", "reply", "mention", "share", "follow"))
-        event: dict[str, Any] = {"type": kind, "actor": actor.user, "target": target.user}
+        event = self._event(kind, actor, target=target.user)
         if kind != "follow":
             event["object"] = self._thing(f"{target.user}-photo", rng.randint(1, 5))
         if kind == "like" and rng.random() < 0.1:
@@ -206,26 +209,31 @@ class Feeder:
         return event
 
     def _send_burst(self, api: Api) -> None:
-        """Likes for the newest picture of somebody popular, all at once; passwords are asked for meanwhile."""
-        star = pick(self._everybody[:4], self._rng)
+        """Everybody likes what the star posted, and mentions somebody else; passwords are asked for meanwhile."""
         self.state.bursts += 1
-        self.state.phase = f"burst {self.state.bursts}: {_BURST_EVENTS} likes and mentions around {star.name}"
-        self.state.in_burst = True
+        self.state.phase = f"burst {self.state.bursts}: everybody likes what {star().name} posted"
         self._burst.set()
-        events = [self._burst_event(star, number) for number in range(_BURST_EVENTS)]
-        for start in range(0, _BURST_EVENTS, 100):
-            status, items = api.call("POST", "/v1/notifications/batch", events[start : start + 100])
+        events = [*self._likes(), *(self._mention() for _ in range(_BURST_MENTIONS))]
+        for start in range(0, len(events), _BATCH):
+            status, items = api.call("POST", "/v1/notifications/batch", events[start : start + _BATCH])
             for item in items if status == http.HTTPStatus.OK and isinstance(items, list) else ():
                 self._count(int(item.get("status", 0)), item)
-        self.state.in_burst = False
-        self.state.phase = "a quiet street: single events"
+        self.state.phase = self._quiet
 
-    def _burst_event(self, star: Person, number: int) -> dict[str, Any]:
-        fan = self._rng.choice(self._everybody)
-        target = star if number % 4 else pick(self._everybody, self._rng)
-        kind = "like" if number % 4 else "mention"
-        picture = self._thing(f"{star.user}-burst{self.state.bursts}", number % 40)
-        return {"type": kind, "actor": fan.user, "target": target.user, "object": picture}
+    def _likes(self) -> Iterator[dict[str, Any]]:
+        """The first like of each thing is heard of at once, the others as one: "Ada and 48 others"."""
+        fans = [person for person in self._everybody[1:] if person is not star()]
+        self._rng.shuffle(fans)
+        for fan in (fans[0], self._everybody[0], *fans[1:]):
+            for liked in _BURST_LIKED:
+                event = self._event("like", fan, target=star().user, object=self._thing(liked, self.state.bursts))
+                event["payload"]["object_label"] = liked
+                yield event
+
+    def _mention(self) -> dict[str, Any]:
+        others = [person for person in self._everybody if person is not star()]
+        actor, target = self._rng.choice(others), pick(others, self._rng)
+        return self._event("mention", actor, target=target.user, object=self._thing("burst", self.state.bursts))
 
     def _log_in(self) -> None:
         """Somebody signs in now and then, and always while a burst is on its way."""

@@ -20,6 +20,7 @@ from connectors.providers.channel import Channel, Delivery, Failed, Rejected, Re
 from connectors.providers.email.smtp import SmtpChannel
 from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.sms.twilio import TwilioChannel
+from connectors.sandbox.watch import Taken, Watcher
 from state.model.content import Content, EmailContent, PushContent, SmsContent
 
 NAMES = ["apns", "twilio", "smtp"]
@@ -129,6 +130,20 @@ def test_what_is_sent_arrives_once_under_its_id(case: Case, sandbox: Sandbox) ->
     entries = [entry for entry in sandbox.journal(case.name) if entry["id"] == identity]
     assert [entry["status"] in (200, 201, 250) for entry in entries] == [True]
     assert entries[0]["to"] == case.good
+
+
+def test_a_watcher_is_shown_what_was_taken_and_the_journal_keeps_its_hash(case: Case, sandbox: Sandbox) -> None:
+    watcher = Watcher(sandbox.directory / "sandbox")
+    try:
+        send_one(case, sandbox, case.refuses)
+        send_one(case, sandbox, case.good)
+        shown = watcher.take()
+    finally:
+        watcher.close()
+    said = {"apns": "Ann liked your photo", "twilio": "Your code is 123456", "smtp": "Your code | Your code is 123456"}
+    assert shown == [Taken(case.name, case.good, said[case.name])]
+    assert said[case.name] not in (sandbox.directory / "sandbox" / f"{case.name}.ndjson").read_text()
+    send_one(case, sandbox, case.good)  # and nobody watches
 
 
 def test_the_same_key_gives_the_same_id_and_another_key_another(case: Case, sandbox: Sandbox) -> None:

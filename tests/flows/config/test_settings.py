@@ -38,6 +38,13 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert settings.profile == "kafka"
 
 
+def test_a_value_of_a_type_in_the_environment_is_read_as_in_the_file() -> None:
+    variables = {"WINDOW_MS": "5000", "CHANNELS": '["push"]', "CATEGORY": "social"}
+    settings = load_settings(environment={f"CARILLON_TYPES__LIKE__{key}": text for key, text in variables.items()})
+    assert settings.types["like"] == {"window_ms": 5000, "channels": ["push"], "category": "social"}
+    assert settings.registry().profile("like").window_ms == 5000
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

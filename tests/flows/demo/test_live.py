@@ -1,17 +1,31 @@
-"""The live view's bookkeeping, and that it shows no secret."""
+"""The live view's bookkeeping, and the view over messages that the simulated providers really took."""
 
+import asyncio
+import time
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow as pa
+import pytest
+from helpers.sandbox_process import running_sandbox
 from rich.console import Console
 
 from connectors.log.interface import Record
-from flows.demo.live import LiveLine, LiveState, Sample, percentile, phrase
-from flows.demo.people import people
+from connectors.providers.channel import Channel, Delivery, Sent
+from connectors.providers.email.smtp import SmtpChannel
+from connectors.providers.push.apns import ApnsChannel
+from connectors.providers.sms.twilio import TwilioChannel
+from connectors.sandbox.options import SandboxOptions
+from connectors.sandbox.watch import Taken, Watcher
+from flows.demo.live import LiveLine, LiveState, Sample, percentile
+from flows.demo.people import people, star
 from flows.demo.view import picture, race
 from flows.demo.workload import Feeding
+from flows.process.open import clock_ms
+from operators.render import render
+from state.model.delivery import ToDeliver
 
 
 def record(topic: str, row: dict[str, Any]) -> Record:
@@ -28,8 +42,8 @@ def decision(event: str, outcome: str, *, at: int = 0, priority: str = "P1", rea
 
 def emission(event: str, *, at: int) -> Record:
     row = {
-        "kind": "emission", "emission_id": f"em-{event}", "user": "u", "type": "like", "actors": ["ada", "bob"],
-        "count": 5, "object": "photo", "decided_at": at,
+        "kind": "emission", "emission_id": f"em-{event}", "user": "u", "type": "like", "actors": ["ada"],
+        "count": 1, "object": "photo", "decided_at": at,
     }  # fmt: skip
     return record("ledger", row)
 
@@ -68,11 +82,16 @@ def test_a_batch_of_decisions_counts_row_by_row() -> None:
     assert seen.outcomes == {"EMITTED": 3}
 
 
-def test_one_line_per_emission_however_many_devices() -> None:
+def test_a_message_is_shown_once_however_many_devices_and_apart_on_the_watched_phone() -> None:
+    ada, grace = (next(document for _, _, document in person.endpoints()) for person in people()[:2])
     seen = LiveState()
-    seen.take([decision("e", "EMITTED"), emission("e", at=5), delivery("e", at=9), delivery("e", at=9, device="d2")])
-    assert [line.text for line in seen.latest["push"]] == ["ada and 4 more liked photo"]
-    assert seen.deliveries == {("push", "DELIVERED"): 2}
+    seen.show([Taken("apns", ada["address"], "Eve follows you"), Taken("apns", ada["address"], "Eve follows you")])
+    seen.show([Taken("apns", grace["address"], "Ada and 48 others liked your photo"), Taken("twilio", "+1", "Hello")])
+    assert seen.take_fresh() == [
+        LiveLine("push", "ada", "Eve follows you"),
+        LiveLine("phone", "grace", "Ada and 48 others liked your photo"),
+        LiveLine("sms", "+1", "Hello"),
+    ]
 
 
 def test_what_a_p0_event_overtook() -> None:
@@ -93,22 +112,73 @@ def test_percentiles() -> None:
     assert percentile([], 0.5) is None
 
 
-def test_phrases_name_nobody_when_nobody_acted() -> None:
-    assert phrase("otp", [], 1, None) == "otp"
-    assert phrase("like", ["ada"], 1, "photo") == "ada liked photo"
-    assert phrase("like", ["ada", "bob", "cyd"], 3, "photo") == "ada and 2 more liked photo"
+CONTENTS: dict[str, dict[str, Any]] = {
+    "push": {"type": "like", "actors": ("ada",), "actor_count": 49, "count": 49, "payload": {"actor_name": "Ada"}},
+    "sms": {"type": "otp", "payload": {"code": "482913"}, "priority": "P0", "locale": "de"},
+    "email": {"type": "announcement", "payload": {"title": "Öffnungszeiten", "body": "Offen! " * 400}, "locale": "de"},
+}
 
 
-def test_the_whole_view_renders() -> None:
-    seen = LiveState()
+async def send(options: SandboxOptions) -> None:
+    """One message on every channel to the star of the demo, as deliver would send it."""
+    channels: list[Channel] = [
+        ApnsChannel(options.apns),
+        TwilioChannel(options.twilio, clock_ms=clock_ms),
+        SmtpChannel(options.smtp, clock_s=time.time),
+    ]
+    for channel, (kind, device, document) in zip(channels, star().endpoints(), strict=True):
+        emission = ToDeliver(
+            emission_id="em", user="grace", first_event_id="e", channel=kind, devices=(), decided_at=1, valid_until=2,
+            **({"priority": "P1"} | CONTENTS[kind]),
+        )  # fmt: skip
+        key = f"em/grace/{kind}/{device}"
+        await channel.connect()
+        values = {
+            "key": key, "attempt": 1, "provider_id": channel.provider_id(key), "user": "grace", "channel": kind,
+            "device": device, "platform": "ios", "address": document["address"], "registered_at": 1,
+            "content": render(emission, kind), "priority": emission.priority, "expires_at": clock_ms() + 60_000,
+        }  # fmt: skip
+        result = await channel.send(Delivery(**values))
+        await channel.close()
+        assert isinstance(result, Sent), result
+
+
+def shown(seen: LiveState, feeding: Feeding, *troubles: str, width: int = 80, height: int = 24) -> list[str]:
+    console = Console(width=width, height=height, record=True, file=StringIO())
+    console.print(picture(seen, feeding, "Ctrl-C stops   API http://127.0.0.1:8700/v1", troubles))
+    return console.export_text().splitlines()
+
+
+def test_the_view_shows_what_phone_mailbox_and_text_message_got_in_80_by_24(tmp_path: Path) -> None:
+    seen, feeding = LiveState(), Feeding()
+    with running_sandbox(tmp_path) as sandbox:
+        watcher = Watcher(tmp_path / "sandbox")
+        asyncio.run(send(sandbox.options))
+        seen.show(watcher.take())
+        watcher.close()
     seen.take([decision("e", "EMITTED"), emission("e", at=5), delivery("e", at=9)])
-    feeding = Feeding()
-    feeding.answers["202"] = 1
-    console = Console(width=120, height=40, record=True, file=StringIO())
-    console.print(picture(seen, feeding, "http://127.0.0.1:1", ["exit decide (7) code -9"]))
-    text = console.export_text()
-    for expected in ("ada and 4 more liked photo", "EMITTED", "exit decide", "1 events accepted"):
-        assert expected in text
+    feeding.answers.update({"202": 12345, "200": 67})
+    lines = shown(seen, feeding, "exit decide (7) code -9")
+    assert len(lines) == 24
+    assert max(map(len, lines)) <= 80
+    for expected in (
+        "Ada and 48 others liked your photo",
+        "     grace 482913 ist Ihr Bestätigungscode. Geben Sie ihn niemandem weiter.",
+        "     grace Öffnungszeiten | Hallo",
+        "Other phones; pushes to all: 1 ──",
+        "12345 events accepted (67 repeats)",
+        "1 EMITTED",
+        "exit decide (7) code -9",
+    ):
+        assert any(line.startswith(expected) for line in lines), (expected, lines)
+    assert any(line.endswith("…") for line in lines), "a long mail is cut, not wrapped"
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60), (30, 8)])
+def test_a_view_of_nothing_yet_fits(width: int, height: int) -> None:
+    lines = shown(LiveState(), Feeding(), width=width, height=height)
+    assert len(lines) == height
+    assert "Layout" not in "".join(lines)
 
 
 def test_demo_people_differ_in_what_they_want() -> None:
