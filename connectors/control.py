@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -28,7 +28,7 @@ from connectors.log.following import LogFollower, Positions
 from connectors.log.interface import Log, NewRecord, Record
 from state.disk.files import replace_file
 from state.model.errors import MalformedRecordError
-from state.model.settings import DOOR, KILL, Kill
+from state.model.settings import DOOR, KILL, Kill, SwitchOn
 from state.model.topics import CONTROL
 
 TOPIC = CONTROL
@@ -93,6 +93,23 @@ def apply_kill(switches: frozenset[tuple[str, str]], kill: Kill) -> frozenset[tu
     if kill.scope == DOOR:
         return switches
     return switches | {kill.switch} if kill.on else switches - {kill.switch}
+
+
+def switches_on(records: Iterable[Record]) -> dict[tuple[str, str], SwitchOn]:
+    """What is set after these records of `control`, doors too, each since the record that set it first."""
+    found: dict[tuple[str, str], SwitchOn] = {}
+    for record in records:
+        try:
+            kill = decode_kill(record)
+        except MalformedRecordError:
+            continue  # every watcher warns of it
+        if kill is None:
+            continue
+        if not kill.on:
+            found.pop(kill.switch, None)
+        elif kill.switch not in found:
+            found[kill.switch] = SwitchOn(*kill.switch, record.timestamp_ms, kill.reason)
+    return found
 
 
 def stopped_by(switches: frozenset[tuple[str, str]], scope: Scope) -> tuple[str, str] | None:

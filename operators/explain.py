@@ -1,46 +1,29 @@
 """What the ledger says of one (event, user), in words that a support person understands: "why not?" from records alone.
 
-Each outcome and each reason has its sentence. No content is shown: the records hold none. Times are shown in the user's
-own zone. `Circumstances` are the values that the decision used, looked up by the versions it names.
+Each outcome and each reason has its sentence. A sentence shows the values that the decision used, and none where they
+are not known any more. No content is shown: the records hold none. Times are shown in the user's own zone.
+`Circumstances` are the values that the decision used, looked up by the places and versions that its record names.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
+from operators.circumstances import Circumstances, LedgerRow, limit_text, stopped_text, switch_text, when_text
 from operators.quiet import is_quiet
+from operators.route import ordered_channels
+from operators.words import (
+    CHANNELS,
+    channels_text,
+    clock_text,
+    duration_text,
+    list_text,
+    number_text,
+)
 from state.inbox.values import InboxRow
-from state.model.preference import Preference, compile_preference, muted_names
+from state.model.event import Event
+from state.model.preference import muted_names
 from state.model.registry import TypeProfile
-from state.model.zones import offset_at
-
-LedgerRow = Mapping[str, Any]
-_CHANNELS = {
-    "push": "push",
-    "sms": "SMS",
-    "email": "email",
-    "webhook": "webhook",
-    "chat": "chat",
-    "in_app": "the inbox",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What a decision used beside the event; what is no longer on the log is None."""
-
-    document: Mapping[str, Any] | None = None
-    """The preference document; empty where the user had stored none."""
-    switch: Mapping[str, Any] | None = None
-    """The latest change of a kill switch before it: `scope`, `value`, `on`."""
-    profile: TypeProfile | None = None
-    """The type's entry in the registry."""
-
-    @property
-    def preference(self) -> Preference:
-        """The document with its defaults."""
-        return compile_preference(self.document or {})
+from state.model.work import EventWork, ReadWork, SliceWork
 
 
 class _Explained(NamedTuple):
@@ -63,23 +46,10 @@ def explain_decision(record: LedgerRow, used: Circumstances) -> str:
 
 def explain_emission(record: LedgerRow, used: Circumstances) -> str:
     """One sentence on the notification that was made of it."""
-    items = _number(record["count"], "item")
-    where = _list(record["channels"])
-    sends = _number(record["deliveries"], "address")
-    return f"One notification of {items} was made for {where}, to {sends}, at {_time(record['decided_at'], used)}."
-
-
-def explain_delivery(record: LedgerRow, used: Circumstances) -> str:
-    """One sentence on one send, with how often it was tried."""
-    sentence = _DELIVERIES.get(record["outcome"], "ended as {outcome}{why}")
-    text = sentence.format(
-        outcome=record["outcome"],
-        why=_why(record["reason"]),
-        provider=record["provider"] or "the provider",
-        other=_CHANNELS.get(record["fell_back_to"] or "", record["fell_back_to"] or "another channel"),
-    )
-    where = f"{_CHANNELS.get(record['channel'], record['channel'])} to {record['device'] or 'the address given'}"
-    return f"{_capital(where)}: {text}, at {_time(record['at'], used)}.{_attempts(record['attempts'], used)}"
+    items = number_text(record["count"], "item")
+    where = channels_text(record["channels"])
+    sends = number_text(record["deliveries"], "address")
+    return f"One notification of {items} was made for {where}, to {sends}, at {when_text(record['decided_at'], used)}."
 
 
 def explain_row(row: InboxRow | None, *, had_row: bool, used: Circumstances) -> str:
@@ -89,30 +59,35 @@ def explain_row(row: InboxRow | None, *, had_row: bool, used: Circumstances) -> 
     if row is None:
         return "It is not in the inbox."
     state = "read" if row.read else "unread"
-    items = _number(row.count, "item")
+    items = number_text(row.count, "item")
     started = f"a row that event {row.first_event_id} started"
-    return f"It is in the inbox, in {started}: {items}, {state}, the latest of {_time(row.at, used)}."
+    return f"It is in the inbox, in {started}: {items}, {state}, the latest of {when_text(row.at, used)}."
 
 
 def used_values(record: LedgerRow, used: Circumstances) -> list[tuple[str, str]]:
-    """Every value the decision used, with what it means."""
+    """Every value the decision used, with what it means; one that is not known any more says so, or is left out."""
+    known, preference = used.document is not None, used.preference
     values = [
         ("type and class", f"{record['type']}, {record['priority']}"),
         ("sender", str(record["sender_id"])),
-        ("accepted", _time(record["ingested_at"], used)),
-        ("decided", _time(record["decided_at"], used)),
+        ("released" if _is_released(used) else "accepted", when_text(record["ingested_at"], used)),
+        ("decided", when_text(record["decided_at"], used)),
         ("group", _GROUPS.get(record["group"], str(record["group"]))),
-        ("counted in the hour before", _counted(record["cap_hour"], used.preference.max_per_hour)),
-        ("counted in the day before", _counted(record["cap_day"], used.preference.max_per_day)),
+        ("counted in the hour before", _counted(record["cap_hour"], preference.max_per_hour if known else None)),
+        ("counted in the day before", _counted(record["cap_day"], preference.max_per_day if known else None)),
         ("settings", _settings(record, used)),
-        ("addresses", _version(record["endpoint_version"], "none was on file")),
-        ("kill switches", _version(record["control_version"], "never one set")),
+        ("addresses", _version(record["endpoint_version"], "endpoints", used, "none was on file")),
+        ("kill switches", _switches(record, used)),
         ("registry and time zones", f"version {record['registry_version']}, tzdata {record['tzdata_version']}"),
     ]
-    if used.profile is not None:
-        values.append(("time to live", _duration(used.profile.ttl_ms)))
+    if preference.quiet is not None:
+        values.append(("quiet hours", _quiet(used)))
+    if channels := _channels(used):
+        values.append(("channels", channels))
+    if used.event is not None:
+        values.append(("time to live", duration_text(used.event.ttl_ms)))
     if record["follower_age_ms"] is not None:
-        values.append(("age of the follower list", _duration(record["follower_age_ms"])))
+        values.append(("age of the follower list", duration_text(record["follower_age_ms"])))
     return values
 
 
@@ -120,17 +95,23 @@ def used_values(record: LedgerRow, used: Circumstances) -> list[tuple[str, str]]
 
 
 def _emitted(case: _Explained) -> str:
-    return f"Sent to {_list(case.record['channels'])} at {_time(case.record['decided_at'], case.used)}."
+    return f"Sent to {channels_text(case.record['channels'])} at {when_text(case.record['decided_at'], case.used)}."
 
 
 def _merged(case: _Explained) -> str:
-    where, when = _list(case.record["channels"]), _time(case.record["decided_at"], case.used)
+    where, when = channels_text(case.record["channels"]), when_text(case.record["decided_at"], case.used)
     return f"Sent as part of one notification with other items, to {where}, at {when}."
 
 
 def _inbox(case: _Explained) -> str:
+    cause = case.used.cause
     if case.record["group"] is None:
         return "Put into the inbox only: no other channel is set up or switched on for this type."
+    if isinstance(cause, ReadWork):
+        when = when_text(case.record["decided_at"], case.used)
+        return f"Put into the inbox only: the user read it there at {when}, before it would have interrupted."
+    if cause is not None:
+        return "Put into the inbox only: no other channel was left when its turn came."
     return (
         "Put into the inbox only: the user read it there before it would have interrupted, "
         "or no other channel was left when its turn came."
@@ -138,29 +119,29 @@ def _inbox(case: _Explained) -> str:
 
 
 def _expired(case: _Explained) -> str:
-    limit = (
-        "its time to live"
-        if case.used.profile is None
-        else f"its time to live of {_duration(case.used.profile.ttl_ms)}"
-    )
-    age = _duration(case.record["decided_at"] - case.record["ingested_at"])
-    return f"Not sent: {limit} had passed when its turn came, {age} after it was accepted."
+    profile = case.used.profile
+    since = "released" if _is_released(case.used) else "accepted"
+    age = duration_text(case.record["decided_at"] - case.record["ingested_at"])
+    waits = case.record["group"] in ("held", "single", "digest") and (profile is None or not profile.absolute_ttl)
+    own = " (waiting for the user's quiet hours or digest does not count)" if waits else ""
+    return f"Not sent: {limit_text(case.used)} had passed when its turn came, {age} after it was {since}{own}."
 
 
 def _held(case: _Explained) -> str:
-    until = _time(case.record["until"], case.used)
+    until = when_text(case.record["until"], case.used)
+    if case.record["cap_hour"] is None:
+        return f"Not sent yet: it joined others of its kind, which are held until {until}."
     if case.used.document is None:
         return f"Not sent yet: held until {until}, for quiet hours or an hourly limit (settings no longer on the log)."
     if is_quiet(case.used.preference.quiet, case.record["decided_at"]):
         return f"Not sent yet: the user's quiet hours ({_quiet(case.used)}) are on, so it is held until {until}."
-    limit = case.used.preference.max_per_hour
-    return f"Not sent yet: the user's limit of {limit} notifications an hour is reached, so it is held until {until}."
+    return f"Not sent yet: {_cap_hour(case)}, so it is held until {until}."
 
 
 def _aggregating(case: _Explained) -> str:
     if case.record["group"] == "digest":
         return "Not sent yet: it waits for the user's next daily digest by email."
-    window = "" if case.used.profile is None else f" of {_duration(case.used.profile.window_ms)}"
+    window = "" if case.used.profile is None else f" of {duration_text(case.used.profile.window_ms)}"
     return f"Not sent yet: the user has just heard of this, so it is collected until the window{window} ends."
 
 
@@ -186,11 +167,16 @@ _OUTCOMES: dict[str, _Sentence] = {
 
 
 def _kill_switch(case: _Explained) -> str:
-    if case.used.switch is None or not case.used.switch.get("on"):
+    record, event, switches = case.record, case.used.event, case.used.switches
+    if switches is None:
         return "a kill switch was on"
-    scope, value = case.used.switch["scope"], case.used.switch.get("value")
-    what = "everything" if scope == "all" else f"{scope} {value}"
-    return f"a kill switch was on (the latest change before it: {what} was stopped)"
+    campaign = event is None or event.fan_out_type in ("SEGMENT", "BROADCAST")
+    named = {
+        ("all", ""), ("sender", record["sender_id"]), ("type", record["type"]),
+        ("campaign", record["object"] if campaign else None),
+    }  # fmt: skip
+    found = [switch for switch in switches if (switch.scope, switch.value) in named]
+    return stopped_text(found or [switch for switch in switches if switch.scope == "channel"], case.used)
 
 
 def _muted(case: _Explained) -> str:
@@ -203,9 +189,21 @@ def _muted(case: _Explained) -> str:
 
 
 def _type_off(case: _Explained) -> str:
-    if case.used.document is not None and case.used.preference.types.get(case.record["type"]) is None:
-        return f"the user has not switched on {case.record['type']}, which is off unless asked for"
-    return f"the user has switched off {case.record['type']}"
+    type_name = case.record["type"]
+    if case.used.document is None:
+        return f"{type_name} was not switched on for the user"
+    setting = case.used.preference.types.get(type_name)
+    if setting is None or setting.enabled is None:
+        return f"the user has not switched on {type_name}, which is off unless asked for"
+    return f"the user has switched off {type_name}"
+
+
+def _no_channel(case: _Explained) -> str:
+    said = _channels(case.used)
+    return (
+        "no channel was left: none that the user allows for this type has a valid address "
+        f"(no active device, address or phone number, or unsubscribed{'; ' if said else ''}{said})"
+    )
 
 
 def _quiet_hours(case: _Explained) -> str:
@@ -213,13 +211,25 @@ def _quiet_hours(case: _Explained) -> str:
 
 
 def _cap_day(case: _Explained) -> str:
-    limit = case.used.preference.max_per_day
-    return f"{case.record['cap_day']} notifications in the 24 hours before, and the user's limit is {limit} a day"
+    counted = number_text(case.record["cap_day"], "notification")
+    if case.used.document is None:
+        return f"{counted} in the 24 hours before, which reaches the user's limit a day"
+    return f"{counted} in the 24 hours before, and the user's limit is {case.used.preference.max_per_day} a day"
 
 
 def _cap_hour(case: _Explained) -> str:
-    limit = case.used.preference.max_per_hour
-    return f"{case.record['cap_hour']} notifications in the hour before, and the user's limit is {limit} an hour"
+    counted = number_text(case.record["cap_hour"], "notification")
+    if case.used.document is None:
+        return f"{counted} in the hour before, which reaches the user's limit an hour"
+    return f"{counted} in the hour before, and the user's limit is {case.used.preference.max_per_hour} an hour"
+
+
+def _retracted(case: _Explained) -> str:
+    cause = case.used.cause
+    if not isinstance(cause, EventWork | SliceWork) or not cause.event.retracts:
+        return "it was taken back by its sender before it was sent"
+    by, when = cause.event, when_text(case.record["decided_at"], case.used)
+    return f"{by.sender_id} took it back at {when}, before it was sent (event {by.event_id})"
 
 
 _REASONS: dict[str, _Sentence] = {
@@ -228,36 +238,13 @@ _REASONS: dict[str, _Sentence] = {
     "master_off": "the user has switched off all notifications",
     "type_off": _type_off,
     "muted": _muted,
-    "no_channel": (
-        "no channel was left: none that the user allows for this type has a valid address "
-        "(no active device, address or phone number, or unsubscribed)"
-    ),
+    "no_channel": _no_channel,
     "quiet_hours": _quiet_hours,
     "cap_day": _cap_day,
     "cap_hour": _cap_hour,
     "dead_letter": "it could not be handled when its time came; it is among the dead letters",
-    "retracted": "it was taken back by its sender before it was sent",
+    "retracted": _retracted,
     "retraction": "this event takes back an earlier one and is no notification itself",
-}
-_DELIVERIES = {
-    "DELIVERED": "{provider} took it",
-    "DEAD_LETTER": "not delivered, every try failed{why}",
-    "EXPIRED": "not sent, its time had passed{why}",
-    "SUPPRESSED": "not sent{why}",
-    "SHED": "not sent, the system was overloaded",
-    "FELL_BACK": "not delivered this way{why}, sent by {other} instead",
-    "UNKNOWN": "unknown whether {provider} took it{why}; it was not sent again, to avoid a second one",
-}
-_DELIVERY_REASONS = {
-    "kill_switch": "a kill switch was on",
-    "type_off": "the user had switched off the type",
-    "master_off": "the user had switched off all notifications",
-    "muted": "the user had muted it",
-    "retracted": "it was taken back by its sender",
-    "template": "its template could not be filled in",
-    "no provider": "no provider is configured for the channel",
-    "no address": "the address was missing",
-    "interrupted": "the sending process stopped in the middle",
 }
 _GROUPS = {
     None: "none",
@@ -272,70 +259,55 @@ _GROUPS = {
 # ---- words
 
 
-def _why(reason: str | None) -> str:
-    return "" if reason is None else f" ({_DELIVERY_REASONS.get(reason, reason)})"
-
-
-def _attempts(attempts: Sequence[LedgerRow], used: Circumstances) -> str:
-    if not attempts:
-        return " It was never handed to a provider."
-    tries = [f"{made['provider']} at {_time(made['at'], used)}: {made['answer'] or 'no answer'}" for made in attempts]
-    return f" {_capital(_number(len(tries), 'try', 'tries'))}: {'; '.join(tries)}."
+def _is_released(used: Circumstances) -> bool:
+    """Whether it was kept for later: its life began at its release."""
+    return used.event is not None and used.event.deliver_at == used.event.ingested_at
 
 
 def _quiet(used: Circumstances) -> str:
     quiet = used.preference.quiet
     if quiet is None:
         return "as set at that time"
-    return f"{_clock(quiet.start_ms)}-{_clock(quiet.end_ms)} {quiet.zone}"
+    return f"{clock_text(quiet.start_ms)}-{clock_text(quiet.end_ms)} {quiet.zone}"
+
+
+def _channels(used: Circumstances) -> str:
+    """Which channels there were to choose from, before anybody looked for addresses."""
+    event, profile = used.event, used.profile
+    if event is not None and event.to is not None:
+        return f"the event names {channels_text(list(event.to))}"
+    if profile is None or used.document is None:
+        return ""
+    offered = [_conditional(channel, profile, event) for channel in profile.channels if channel not in profile.to_only]
+    allowed = channels_text(ordered_channels(used.preference, profile))
+    return f"the type offers {list_text(offered) or 'no channel'}, the user allows {allowed}"
+
+
+def _conditional(channel: str, profile: TypeProfile, event: Event | None) -> str:
+    name = CHANNELS.get(channel, channel)
+    if channel == "sms" and event is not None and event.priority != "P0":
+        return f"{name} (for class P0 only)"
+    if channel == "push" and profile.critical_push:
+        return f"{name} (if payload.critical is true)"
+    return name
+
+
+def _switches(record: LedgerRow, used: Circumstances) -> str:
+    text = _version(record["control_version"], "control", used, "never one set")
+    return "; ".join([text, *(switch_text(switch, used) for switch in used.switches or ())])
 
 
 def _settings(record: LedgerRow, used: Circumstances) -> str:
     if record["preference_version"] == -1:
         return "none stored, the defaults hold"
-    text = _version(record["preference_version"], "")
+    text = _version(record["preference_version"], "preferences", used, "")
     return text if used.document is not None else f"{text} (no longer on the log)"
 
 
-def _version(offset: int, none: str) -> str:
-    return none if offset == -1 else f"as of record {offset} of the decision log"
+def _version(offset: int, topic: str, used: Circumstances, none: str) -> str:
+    where = f"topic {topic}" if used.urgent else "the decision log"
+    return none if offset == -1 else f"as of record {offset} of {where}"
 
 
-def _counted(number: int | None, limit: int) -> str:
-    return "not looked at" if number is None else f"{number}, limit {limit}"
-
-
-def _clock(time_of_day_ms: int) -> str:
-    minutes = time_of_day_ms // 60_000
-    return f"{minutes // 60:02}:{minutes % 60:02}"
-
-
-def _time(instant_ms: int | None, used: Circumstances) -> str:
-    if instant_ms is None:
-        return "an unknown time"
-    zone = used.preference.zone
-    shown = datetime.fromtimestamp((instant_ms + offset_at(zone, instant_ms)) // 1000, UTC)
-    return f"{shown:%Y-%m-%d %H:%M:%S} {zone}"
-
-
-def _duration(duration_ms: int) -> str:
-    duration = timedelta(milliseconds=duration_ms)
-    for unit, name in ((timedelta(days=1), "day"), (timedelta(hours=1), "hour"), (timedelta(minutes=1), "minute")):
-        if duration >= unit and not duration % unit:
-            return _number(duration // unit, name)
-    if duration >= timedelta(minutes=2):
-        return _number(duration // timedelta(minutes=1), "minute")
-    return _number(duration // timedelta(seconds=1), "second")
-
-
-def _number(count: int, name: str, plural: str | None = None) -> str:
-    return f"{count} {name if count == 1 else plural or name + ('es' if name.endswith('s') else 's')}"
-
-
-def _list(channels: Sequence[str]) -> str:
-    names = [_CHANNELS.get(channel, channel) for channel in channels]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or "no channel"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _counted(number: int | None, limit: int | None) -> str:
+    return "not looked at" if number is None else f"{number}, limit {'no longer known' if limit is None else limit}"

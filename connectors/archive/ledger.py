@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute
@@ -44,6 +44,18 @@ class LedgerQuery:
     kinds: tuple[str, ...] = ("decision", "delivery")
 
 
+class HistoryState(NamedTuple):
+    """One state of a key, with what it follows from."""
+
+    record: dict[str, Any]
+    source: str
+    """`d`: decide; `t`: transactional; empty where the record names none."""
+    offset: int
+    """Of the record that brought it about, in the log of its source."""
+    first_offset: int
+    """The lowest of those of this key, so far as they are kept."""
+
+
 class LedgerReader:
     """Reads an archive (`DIR/archive/ledger`) and a log. Methods may be called by any thread and block on the disk."""
 
@@ -64,7 +76,7 @@ class LedgerReader:
             found = found.filter(pc.field("time") < query.to_ms)
         return found
 
-    def history(self, event: str, user: str) -> list[dict[str, Any]]:
+    def history(self, event: str, user: str) -> list[HistoryState]:
         """Every state of the decisions and deliveries of (event, user) that is still kept, in order of time.
 
         Hours that were merged hold the last state only.
@@ -72,10 +84,11 @@ class LedgerReader:
         kinds = ("decision", "emission", "delivery")
         found = self._matching(LedgerQuery(event=event, user=user, kinds=kinds))
         ordered = found.sort_by([("time", "ascending"), ("seq_offset", "ascending"), ("seq_ordinal", "ascending")])
-        distinct: list[dict[str, Any]] = []
-        for record in records_of(ordered):
-            if record not in distinct:  # a resumed flow writes the same bytes again
-                distinct.append(record)
+        places = (ordered[name].to_pylist() for name in ("source", "seq_offset", "first_offset"))
+        distinct: list[HistoryState] = []
+        for record, *place in zip(records_of(ordered), *places, strict=True):
+            if all(record != known.record for known in distinct):  # a resumed flow writes the same bytes again
+                distinct.append(HistoryState(record, *place))
         return distinct
 
     def progress(self, event: str) -> EventCounts:

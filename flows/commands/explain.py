@@ -4,39 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from connectors.dead_letters import DeadLetters
 from connectors.log.interface import Log
-from connectors.log.read_to_ends import stored_records
+from flows.commands.circumstances import Finder
 from flows.commands.dead_letters import explain_letters
 from flows.commands.ledger import inbox_reader, ledger_reader
 from flows.commands.output import Output
 from flows.track import ARCHIVE
-from operators.explain import (
-    Circumstances,
-    explain_decision,
-    explain_delivery,
-    explain_emission,
-    explain_row,
-    used_values,
-)
+from operators.circumstances import Circumstances
+from operators.explain import explain_decision, explain_emission, explain_row, used_values
+from operators.explain_deliveries import explain_delivery
 from state.inbox.values import InboxRow
-from state.model.errors import MalformedRecordError, OffsetOutOfRangeError
-from state.model.keys import key_group, partition_of_group
 from state.model.registry import Registry
-from state.model.work import KillWork, PreferenceWork, Work, decode_work
-
-_WAIT = timedelta(seconds=2)
-_WorkKind = TypeVar("_WorkKind", bound=Work)
 
 
 def explain(data_dir: Path, log: Log, registry: Registry, *, event: str, user: str, output: Output) -> bool:
     """Print the page; False where neither the ledger nor a dead letter knows of the pair."""
     history = ledger_reader(data_dir, log).history(event, user)
-    decisions = [record for record in history if record["kind"] == "decision"]
+    decisions = [state for state in history if state.record["kind"] == "decision"]
     letters = explain_letters(DeadLetters(log, data_dir / ARCHIVE), event, user, output)
     if not decisions and letters:
         return True
@@ -44,45 +32,28 @@ def explain(data_dir: Path, log: Log, registry: Registry, *, event: str, user: s
         said = f"The ledger knows nothing of event {event} for user {user}: the user was not among its recipients, "
         output.show({"event_id": event, "user": user, "found": False}, said + "or it has not been decided yet.")
         return False
-    for record in decisions:
-        used = circumstances(log, registry, record)
-        sentence, values = explain_decision(record, used), used_values(record, used)
-        _show(output, record, sentence, dict(values), latest=record is decisions[-1])
-    used = circumstances(log, registry, decisions[-1])
-    for record in history:
-        if record["kind"] == "emission":
-            _show(output, record, explain_emission(record, used))
-        elif record["kind"] == "delivery":
-            _show(output, record, explain_delivery(record, used))
+    finder = Finder(log, registry)
+    arrived = min(state.first_offset for state in decisions)
+    circumstances = [finder.of_decision(state, arrived) for state in decisions]
+    for state, used in zip(decisions, circumstances, strict=True):
+        sentence, values = explain_decision(state.record, used), used_values(state.record, used)
+        _show(output, state.record, sentence, dict(values), latest=state is decisions[-1])
+    used = circumstances[-1]
+    _show_sends([state.record for state in history], finder, used, output)
     row = _inbox_row(data_dir, log, user, event)
-    sentence = explain_row(row, had_row=any(record["inbox"] for record in decisions), used=used)
+    sentence = explain_row(row, had_row=any(state.record["inbox"] for state in decisions), used=used)
     output.show({"kind": "inbox", "explanation": sentence, **_row_record(row)}, f"Inbox    {sentence}")
     return True
 
 
-def circumstances(log: Log, registry: Registry, record: Mapping[str, Any]) -> Circumstances:
-    """What a decision used, found on the decision log by the places that the record names."""
-    partition = partition_of_group(key_group(record["user"]), log.partitions("work"))
-    profile = registry.profile(record["type"])
-    switch = _work_record(log, partition, record["control_version"], KillWork)
-    known = None if switch is None else {"scope": switch.scope, "value": switch.value, "on": switch.on}
-    if record["preference_version"] == -1:
-        return Circumstances({}, known, profile)
-    preference = _work_record(log, partition, record["preference_version"], PreferenceWork)
-    return Circumstances(None if preference is None else preference.doc, known, profile)
-
-
-def _work_record(log: Log, partition: int, offset: int | None, kind: type[_WorkKind]) -> _WorkKind | None:
-    """The record of the decision log at an offset; None where it is no longer there."""
-    place = "work", partition
-    if offset is None or offset < log.begin_offset(*place) or offset >= log.end_offset(*place):
-        return None
-    try:
-        record = next(stored_records(log, {place: offset}, {place: offset + 1}, deadline=_WAIT), None)
-        work = None if record is None else decode_work(record.value)
-    except (OffsetOutOfRangeError, MalformedRecordError):
-        return None
-    return work if isinstance(work, kind) else None
+def _show_sends(records: list[dict[str, Any]], finder: Finder, used: Circumstances, output: Output) -> None:
+    items = {record["emission_id"]: record["count"] for record in records if record["kind"] == "emission"}
+    for record in records:
+        if record["kind"] == "emission":
+            _show(output, record, explain_emission(record, used))
+        elif record["kind"] == "delivery":
+            then = finder.of_delivery(record, used)
+            _show(output, record, explain_delivery(record, then, items=items.get(record["emission_id"], 1)))
 
 
 def _inbox_row(data_dir: Path, log: Log, user: str, event: str) -> InboxRow | None:

@@ -3,7 +3,7 @@ read, and kill switches.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -95,6 +95,16 @@ class Kill(msgspec.Struct, frozen=True):
     def switch(self) -> tuple[str, str]:
         """Scope and value, which is empty for scope `all`."""
         return self.scope, "" if self.scope == "all" else (self.value or "")
+
+
+class SwitchOn(NamedTuple):
+    """A switch or door that is set."""
+
+    scope: str
+    value: str
+    since_ms: int
+    """When the log took the record that set it."""
+    reason: str | None
 
 
 PREFERENCE = Schema("preference", PreferenceRecord)

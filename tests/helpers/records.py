@@ -12,7 +12,11 @@ from connectors.log.interface import NewRecord, TopicSpec
 from state.model.keys import key_group, partition_of_group
 
 PARTITIONS = 4
-TOPICS = [TopicSpec(name, PARTITIONS) for name in ("inbox", "ledger", "dead_letters", "work")]
+TOPICS = [
+    *(TopicSpec(name, PARTITIONS) for name in ("inbox", "ledger", "dead_letters", "work", "events.p0")),
+    TopicSpec("preferences", PARTITIONS, compacted=True),
+    TopicSpec("control", 1, compacted=True),
+]
 
 
 def now_ms() -> int:

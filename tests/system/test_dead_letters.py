@@ -62,7 +62,7 @@ def _skipped_by_decide(directory: Path, event_id: str) -> str:
 def _decided(system: Up, event_id: str) -> list[dict[str, Any]]:
     with _log(system.directory) as log:
         history = ledger_reader(system.directory, log).history(event_id, USER)
-    return [record for record in history if record["kind"] == "decision"]
+    return [state.record for state in history if state.record["kind"] == "decision"]
 
 
 def _explained(system: Up, event_id: str) -> list[dict[str, Any]]:

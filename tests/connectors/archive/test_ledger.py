@@ -85,10 +85,9 @@ def test_a_query_reads_parts_and_tail_and_the_last_state_holds(log: EmbeddedLog,
     assert reader.progress("e2") == EventCounts()
     write(log, tmp_path)
     assert outcomes(reader, LedgerQuery(event="e1", user="mia")) == [("e1", "EMITTED"), ("phone", "DELIVERED")]
-    assert [each["outcome"] for each in reader.history("e1", "mia") if each["kind"] == "decision"] == [
-        "HELD",
-        "EMITTED",
-    ]
+    decisions = [each for each in reader.history("e1", "mia") if each.record["kind"] == "decision"]
+    assert [each.record["outcome"] for each in decisions] == ["HELD", "EMITTED"]
+    assert [each[1:] for each in decisions] == [("d", 1, 1), ("d", 9, 9)]
 
 
 @pytest.mark.parametrize("merged", [1, 2_000], ids=["few", "many"])

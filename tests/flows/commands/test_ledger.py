@@ -1,5 +1,6 @@
 """`ledger`, `ledger --check` and `explain` over a data directory: whole, and with one record of each kind deleted."""
 
+import re
 import shutil
 import threading
 from datetime import timedelta
@@ -11,10 +12,11 @@ import pytest
 from helpers.healthy_ledger import LEO, MIA, G, H, healthy
 from helpers.inbox_flow import RUN, last_counts, read_all
 from helpers.programs import drain, running
-from helpers.records import PARTITIONS, counts, decision, open_embedded, record
+from helpers.records import PARTITIONS, counts, decision, now_ms, open_embedded, record
 from helpers.waiting import wait_for
 
 from connectors.archive.ledger import LedgerQuery
+from connectors.control import kill_record
 from connectors.inbox.rocksdb import RocksInboxStore, shard_path
 from connectors.log.interface import NewRecord
 from flows.commands.explain import explain
@@ -22,9 +24,11 @@ from flows.commands.ledger import BadTimeError, ProofOptions, check_ledger, pars
 from flows.commands.output import Output
 from flows.inbox import DIRECTORY
 from state.inbox.values import ShardCommit, UserChanges
+from state.model.event import EVENT, Event, encode_event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
-from state.model.work import KillWork, PreferenceWork, encode_work
+from state.model.settings import PREFERENCE, Kill, PreferenceRecord
+from state.model.work import EventWork, KillWork, PreferenceWork, encode_work
 
 AT_ONCE = ProofOptions(settled=timedelta(), patience=timedelta())
 JSON = Output(as_json=True)
@@ -159,23 +163,55 @@ def test_explain_shows_what_the_decision_used_and_no_content(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = open_embedded(tmp_path)
-    group, night = key_group(LEO), 1_763_845_200_000
-    document = {"quiet_hours": {"enabled": True, "timezone": "Europe/Paris"}}
-    work = [PreferenceWork(stamp=1, user=LEO, doc=document), KillWork(stamp=2, scope="type", value="share")]
+    group, night = key_group(LEO), now_ms()
+    document = {"quiet_hours": {"enabled": True, "start": "00:00", "end": "23:59", "timezone": "Europe/Paris"}}
+    event = Event(event_id="e7", type="like", sender_id="app", ttl_ms=29_500, ingested_at=night)
+    log.append([kill_record(Kill("type", "share", reason="a loop")), kill_record(Kill("type", "like"))])
+    work = [
+        PreferenceWork(stamp=1, user=LEO, doc=document),
+        KillWork(stamp=2, scope="type", value="share", src=("control", 0, 0, group)),
+        EventWork(stamp=3, event=event, users=[LEO]),
+    ]
     partition = partition_of_group(group, PARTITIONS)
     log.append([NewRecord("work", partition, b"1", encode_work(each), (("schema", b"work/1+json"),)) for each in work])
-    used = {"preference_version": 0, "control_version": 1, "ingested_at": night}
-    held = decision(LEO, "e7", "HELD", ("d", 3, 0), until=night + 36_000_000, decided_at=night, **used)
+    used = {"preference_version": 0, "control_version": 1, "ingested_at": night, "registry_version": 1, "cap_hour": 0}
+    held = decision(LEO, "e7", "HELD", ("d", 2, 0), until=night + 36_000_000, decided_at=night, **used)
+    late = decision(LEO, "e7", "EXPIRED", ("d", 8, 0), decided_at=night + 30_000, **used)
     killed = decision(LEO, "e7", "SUPPRESSED", ("d", 9, 0), reason="kill_switch", decided_at=night + 36_000_000, **used)
-    log.append([held, killed, record("ledger", "decision/1+json", {"kind": "decision"}, group=group)])
+    log.append([held, late, killed, record("ledger", "decision/1+json", {"kind": "decision"}, group=group)])
     assert explain(tmp_path, log, load_registry(), event="e7", user=LEO, output=Output(as_json=False))
     page = capsys.readouterr().out
-    assert "quiet hours (22:00-08:00 Europe/Paris) are on, so it is held until 2025-11-23 08:00:00 Europe/Paris" in page
-    assert "a kill switch was on (the latest change before it: type share was stopped)" in page
+    assert "quiet hours (00:00-23:59 Europe/Paris) are on, so it is held until" in page
+    assert "its time to live of 29.5 seconds had passed when its turn came, 30 seconds after it was accepted" in page
     assert "settings: as of record 0 of the decision log" in page
+    assert re.search(
+        "kill switches: as of record 1 of the decision log; type share was stopped at .* \\(a loop\\)\n", page
+    )
+    assert "a kill switch was on, which was changed since." in page, "that of likes came behind what it obeyed"
     assert "It is not in the inbox." in page
     assert explain(tmp_path, log, load_registry(), event="e7", user=LEO, output=JSON)
     lines = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["kind"] for line in lines] == ["decision", "decision", "inbox"]
+    assert [line["kind"] for line in lines] == ["decision", "decision", "decision", "inbox"]
     assert not explain(tmp_path, log, load_registry(), event="e8", user=LEO, output=JSON)
+    log.close()
+
+
+def test_explain_looks_up_what_p0_used_where_p0_read_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = open_embedded(tmp_path)
+    partition, now = partition_of_group(key_group(LEO), PARTITIONS), now_ms()
+    stored = PreferenceRecord(LEO, {"types": {"login": {"enabled": False}}})
+    event = Event(event_id="e9", type="login", priority="P0", sender_id="app", ttl_ms=77_000, ingested_at=now)
+    log.append([
+        NewRecord("preferences", partition, LEO.encode(), PREFERENCE.encode(stored), PREFERENCE.headers),
+        NewRecord("events.p0", partition, LEO.encode(), encode_event(event), EVENT.headers),
+        kill_record(Kill("all")),
+    ])  # fmt: skip
+    used = {"type": "login", "preference_version": 0, "ingested_at": now, "decided_at": now}
+    log.append([decision(LEO, "e9", "SUPPRESSED", ("t", 0, 0), reason="type_off", **used)])
+    assert explain(tmp_path, log, load_registry(), event="e9", user=LEO, output=Output(as_json=False))
+    page = capsys.readouterr().out
+    assert "Not sent: the user has switched off login." in page
+    assert "settings: as of record 0 of topic preferences" in page
+    assert "time to live: 1 minute 17 seconds" in page
+    assert "kill switches: never one set\n" in page
     log.close()

@@ -1,0 +1,67 @@
+"""What the ledger says of one send, in words: each end of a delivery and each reason has its sentence."""
+
+from collections.abc import Sequence
+
+from operators.circumstances import Circumstances, LedgerRow, limit_text, stopped_text, when_text
+from operators.words import CHANNELS, capital, number_text
+
+
+def explain_delivery(record: LedgerRow, used: Circumstances, *, items: int = 1) -> str:
+    """One sentence on one send, with how often it was tried; `items` are those of its notification.
+
+    The switches of `used` are those that were on when it ended.
+    """
+    sentence = _DELIVERIES.get(record["outcome"], "ended as {outcome}{why}")
+    text = sentence.format(
+        outcome=record["outcome"],
+        why=_why(record, used),
+        tried=", every try failed" if record["attempts"] else "",
+        limit=limit_text(used) if items == 1 else "the time to live of its items",
+        provider=record["provider"] or "the provider",
+        other=CHANNELS.get(record["fell_back_to"] or "", record["fell_back_to"] or "another channel"),
+    )
+    where = f"{CHANNELS.get(record['channel'], record['channel'])} to {record['device'] or 'the address given'}"
+    return f"{capital(where)}: {text}, at {when_text(record['at'], used)}.{_attempts(record['attempts'], used)}"
+
+
+def _why(record: LedgerRow, used: Circumstances) -> str:
+    reason = record["reason"]
+    if reason == "kill_switch":
+        named = {("all", ""), ("type", record["type"]), ("channel", record["channel"])}
+        if used.event is not None:
+            named |= {("sender", used.event.sender_id), ("campaign", used.event.object or "")}
+        found = [switch for switch in used.switches or () if (switch.scope, switch.value) in named]
+        return f" ({stopped_text(found, used) if used.switches is not None else 'a kill switch was on'})"
+    return "" if reason is None else f" ({_DELIVERY_REASONS.get(reason, reason)})"
+
+
+def _attempts(attempts: Sequence[LedgerRow], used: Circumstances) -> str:
+    if not attempts:
+        return " It was never handed to a provider."
+    tries = [
+        f"{made['provider']} at {when_text(made['at'], used)}: {made['answer'] or 'no answer'}" for made in attempts
+    ]
+    return f" {capital(number_text(len(tries), 'try', 'tries'))}: {'; '.join(tries)}."
+
+
+_DELIVERIES = {
+    "DELIVERED": "{provider} took it",
+    "DEAD_LETTER": "not delivered{tried}{why}",
+    "EXPIRED": "not sent, {limit} had passed{why}",
+    "SUPPRESSED": "not sent{why}",
+    "SHED": "not sent, the system was overloaded",
+    "FELL_BACK": "not delivered this way{why}, sent by {other} instead",
+    "UNKNOWN": "unknown whether {provider} took it{why}; it was not sent again, to avoid a second one",
+}
+_DELIVERY_REASONS = {
+    "type_off": "the user had switched off the type",
+    "master_off": "the user had switched off all notifications",
+    "muted": "the user had muted it",
+    "retracted": "it was taken back by its sender",
+    "quiet_hours": "the user's quiet hours had begun, and this class is not held for later",
+    "no_channel": "the address was no longer the user's, or the user had switched off the channel",
+    "template": "its template could not be filled in",
+    "no provider": "no provider is configured for the channel",
+    "no address": "the address was missing",
+    "interrupted": "the sending process stopped in the middle",
+}
