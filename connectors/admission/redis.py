@@ -150,10 +150,10 @@ class RedisAdmissionStore:
         """See `AdmissionStore`; each claim is atomic, the group is one round trip."""
         if not claims:
             return []
-        pipeline = self._client.redis.pipeline(transaction=False)
-        for claim in claims:
-            await self._reserve(keys=[self._scope_key(claim)], args=self._arguments(claim, now_ms), client=pipeline)
-        answers = await self._client.answer(pipeline.execute())
+        async with self._client.redis.pipeline(transaction=False) as pipeline:  # a failed one gives its connection back
+            for claim in claims:
+                await self._reserve(keys=[self._scope_key(claim)], args=self._arguments(claim, now_ms), client=pipeline)
+            answers = await self._client.answer(pipeline.execute())
         return [_reservation(*answer) for answer in answers]
 
     def _scope_key(self, claim: RepeatCheck) -> str:

@@ -457,11 +457,38 @@ def test_redis_that_does_not_answer_is_unavailable_within_the_deadline(tmp_path:
         server.stop()
 
 
+def test_an_outage_of_redis_takes_no_connection_for_good(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    options = RedisOptions(server.start(), deadline=timedelta(seconds=1), connections_max=1)
+
+    async def main() -> None:
+        store = RedisAdmissionStore(options)
+        await one(store, claim("e1"))
+        assert server.process is not None
+        server.process.send_signal(19)
+        with pytest.raises(StoreUnavailableError):
+            await one(store, claim("e2"))
+        server.process.send_signal(18)
+        assert (await one(store, claim("e3", target="new"))).verdict is NEW
+        await store.close()
+
+    try:
+        run(main())
+    finally:
+        server.stop()
+
+
 def test_redis_that_may_evict_is_refused_by_the_check(tmp_path: Path) -> None:
     server = RedisServer(tmp_path, options=["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"])
-    store = RedisAdmissionStore(RedisOptions(server.start(), deadline=timedelta(seconds=2)))
-    try:
+    options = RedisOptions(server.start(), deadline=timedelta(seconds=2))
+
+    async def main() -> None:
+        store = RedisAdmissionStore(options)
         with pytest.raises(StoreUnavailableError, match="noeviction"):
-            run(store.check())
+            await store.check()
+        await store.close()
+
+    try:
+        run(main())
     finally:
         server.stop()
