@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -28,10 +30,13 @@ from connectors.log.following import LogFollower, Positions
 from connectors.log.interface import Log, NewRecord, Record
 from state.disk.files import replace_file
 from state.model.errors import MalformedRecordError
+from state.model.registry import CHANNEL_NAMES, TypeProfile
 from state.model.settings import DOOR, KILL, Kill, SwitchOn
 from state.model.topics import CONTROL
 
 TOPIC = CONTROL
+_DIGEST = "digest"
+"""The type of a digest, which no registry names."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -96,20 +101,49 @@ def apply_kill(switches: frozenset[tuple[str, str]], kill: Kill) -> frozenset[tu
 
 
 def switches_on(records: Iterable[Record]) -> dict[tuple[str, str], SwitchOn]:
-    """What is set after these records of `control`, doors too, each since the record that set it first."""
+    """What is set after these records of `control`, doors too."""
     found: dict[tuple[str, str], SwitchOn] = {}
     for record in records:
         try:
             kill = decode_kill(record)
         except MalformedRecordError:
             continue  # every watcher warns of it
-        if kill is None:
-            continue
-        if not kill.on:
-            found.pop(kill.switch, None)
-        elif kill.switch not in found:
-            found[kill.switch] = SwitchOn(*kill.switch, record.timestamp_ms, kill.reason)
+        if kill is not None:
+            found = note_switch(found, kill, record.timestamp_ms)
     return found
+
+
+def note_switch(on: Mapping[tuple[str, str], SwitchOn], kill: Kill, at: int) -> dict[tuple[str, str], SwitchOn]:
+    """What is set after a change: each since the record that set it first."""
+    if not kill.on:
+        return {switch: found for switch, found in on.items() if switch != kill.switch}
+    return {kill.switch: SwitchOn(*kill.switch, at, kill.by, kill.reason), **on}
+
+
+class KnownNames(NamedTuple):
+    """What a switch can name: to stop what does not exist is a mistake in its name."""
+
+    profile: Callable[[str], TypeProfile]
+    types: Sequence[str]
+    senders: Sequence[str]
+
+    def refusal(self, scope: str, value: str | None) -> str | None:
+        """Why a switch of this name would stop nothing, with the nearest names; None: it names something.
+
+        Any object of an event can be a campaign.
+        """
+        if value is None or scope not in ("type", "sender", "door", "channel"):
+            return None
+        if scope == "type":
+            what, names, known = "type", self.types, value == _DIGEST or self.profile(value).registered
+        else:
+            what, names = ("channel", CHANNEL_NAMES) if scope == "channel" else ("sender", self.senders)
+            known = value in names
+        if known:
+            return None
+        nearest = get_close_matches(value, names, n=3)
+        shown = ", ".join(nearest or sorted(names))
+        return f"no {what} has this name; {'nearest' if nearest else 'there are'}: {shown}"
 
 
 def stopped_by(switches: frozenset[tuple[str, str]], scope: Scope) -> tuple[str, str] | None:
@@ -137,6 +171,7 @@ class ControlWatcher:
         self._report = None if run_dir is None else run_dir / "obeyed" / f"{process}.json"
         self._switches: frozenset[tuple[str, str]] = frozenset()
         self._doors: dict[str, DoorChange] = {}
+        self._on: Mapping[tuple[str, str], SwitchOn] = {}
         self._offset = -1
         self._follower = LogFollower(log, [(TOPIC, 0)], self._take, name="control-watcher", moved=self._obey)
 
@@ -152,6 +187,20 @@ class ControlWatcher:
     def switches(self) -> frozenset[tuple[str, str]]:
         """The (scope, value) pairs in force; the value of `all` is empty."""
         return self._switches
+
+    @property
+    def on(self) -> list[SwitchOn]:
+        """Everything that is set, doors too, the oldest first."""
+        return sorted(self._on.values(), key=lambda switch: switch.since_ms)
+
+    def catch_up(self, end: int, deadline: timedelta) -> bool:
+        """Wait until every record below `end` is in force; False: it took too long."""
+        give_up = time.monotonic() + deadline.total_seconds()
+        while self._offset < end:
+            if time.monotonic() > give_up:
+                return False
+            time.sleep(0.005)
+        return True
 
     def door(self, sender: str) -> DoorChange | None:
         """How the door of a sender was set last; None: never."""
@@ -179,6 +228,8 @@ class ControlWatcher:
             except MalformedRecordError:
                 _logger.warning("control_record_malformed", process=self._process, offset=record.offset)
                 continue
+            if kill is not None:
+                self._on = note_switch(self._on, kill, record.timestamp_ms)
             if kill is not None and kill.scope == DOOR:
                 self._doors[kill.value or ""] = DoorChange(kill.on, record.timestamp_ms, kill.reason)
             elif kill is not None:

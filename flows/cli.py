@@ -202,39 +202,37 @@ def replay_command(
 
 @app.command("kill")
 def kill_command(
+    show: Annotated[bool, typer.Option("--list", help="Show what is in force, since when and by whom.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Stop every send.")] = False,
-    sender: Annotated[str | None, typer.Option(help="Stop what this sender sends.")] = None,
-    type_name: Annotated[str | None, typer.Option("--type", help="Stop this type.")] = None,
-    channel: Annotated[str | None, typer.Option(help="Stop this channel.")] = None,
-    campaign: Annotated[str | None, typer.Option(help="Stop this campaign.")] = None,
-    door: Annotated[str | None, typer.Option(help="Let no more events of this sender in; what came goes on.")] = None,
+    sender: Annotated[str | None, typer.Option(callback=named, help="Stop what this sender sends.")] = None,
+    type_name: Annotated[str | None, typer.Option("--type", callback=named, help="Stop this type.")] = None,
+    channel: Annotated[str | None, typer.Option(callback=named, help="Stop this channel.")] = None,
+    campaign: Annotated[str | None, typer.Option(callback=named, help="Stop this campaign.")] = None,
+    door: Annotated[str | None, typer.Option(callback=named, help="Let in no more events of this sender.")] = None,
     lift: Annotated[bool, typer.Option("--lift", help="Lift the switch instead.")] = False,
     reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also a name that is not known yet.")] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Set a kill switch, also while the system runs, and say when each process obeys; exit 1 if one does not."""
-    from flows.commands.kill import DEADLINE, kill
-    from state.model.registry import CHANNEL_NAMES
+    from flows.commands.kill import DEADLINE, kill, refuse_unknown, show_switches, user_name
     from state.model.settings import Kill
 
     named = {"sender": sender, "type": type_name, "channel": channel, "campaign": campaign, "door": door}
     given: list[tuple[Any, str]] = [(scope, value) for scope, value in named.items() if value is not None]
     given += [("all", "")] if everything else []
-    if len(given) != 1:
-        raise typer.BadParameter("name exactly one of --all, --sender, --type, --channel, --campaign, --door")
-    scope, value = given[0]
-    if value == "" and scope != "all":
-        raise typer.BadParameter(f"--{scope}: name one")
-    if channel is not None and channel not in CHANNEL_NAMES:
-        raise typer.BadParameter(f"--channel: {channel!r} is none of {', '.join(CHANNEL_NAMES)}")
+    if len(given) + show != 1 or (show and lift):
+        raise typer.BadParameter("name exactly one of --list, --all, --sender, --type, --channel, --campaign, --door")
     settings, output = settings_beside(data), Output(as_json)
     with existing_log(settings) as log:
-        answers = list(
-            _shown(
-                kill(log, settings.data_dir / "run", Kill(scope, value, not lift, reason), deadline=DEADLINE), output
-            )
-        )
+        if show:
+            show_switches(log, output)
+            return
+        switch = Kill(*given[0], not lift, reason, user_name())
+        if not force:
+            refuse_unknown(log, settings, switch)
+        answers = list(_shown(kill(log, settings.data_dir / "run", switch, deadline=DEADLINE), output))
     if not answers:
         output.show({"processes": 0}, "Written; no process runs, the next start obeys it from its first send.")
     raise typer.Exit(1 if any(answer.after is None for answer in answers) else 0)

@@ -78,6 +78,10 @@ class Rules:
         """See `validate.text_errors`."""
         return validate.text_errors(path, value)
 
+    def type_names(self) -> list[str]:
+        """The types of the registry."""
+        return self.registry.names()
+
     def profile(self, type_name: str) -> TypeProfile:
         """See `Registry.profile`."""
         return self.registry.profile(type_name)

@@ -47,10 +47,11 @@ def stopped_text(found: Sequence[SwitchOn], used: Circumstances) -> str:
 
 
 def switch_text(switch: SwitchOn, used: Circumstances) -> str:
-    """What a switch stopped, since when and why."""
+    """What a switch stopped, since when, by whom and why."""
     what = "everything" if switch.scope == "all" else f"{switch.scope} {switch.value}"
+    by = "" if switch.by is None else f" by {switch.by}"
     why = "" if switch.reason is None else f" ({switch.reason})"
-    return f"{what} was stopped at {when_text(switch.since_ms, used)}{why}"
+    return f"{what} was stopped at {when_text(switch.since_ms, used)}{by}{why}"
 
 
 def limit_text(used: Circumstances) -> str:

@@ -160,6 +160,22 @@ class SwitchStored(Reply):
     offset: Annotated[Count, Meta(description="What processes report as obeyed.")]
 
 
+class SwitchSet(Reply):
+    """A kill switch or a closed door, as it is in force."""
+
+    scope: str
+    value: Annotated[str | None, Meta(description="Null: everything.")]
+    since: Annotated[Exact, Meta(description="When it was set.")]
+    by: Annotated[str | None, Meta(description="Who set it; null: not known.")]
+    reason: str | None
+
+
+class SwitchesInForce(Reply):
+    """What is stopped now."""
+
+    switches: Annotated[list[SwitchSet], Meta(description="The oldest first.")]
+
+
 class Health(Reply):
     """The process lives."""
 

@@ -259,7 +259,9 @@ def _ordinary(
         inbox=None if inbox is None else _inbox(options, parts, writer, rules, clock, inbox),
         preferences=Preferences(rules, writer, parts.directory, body_bytes_max=size),
         devices=devices,
-        switches=Switches(rules, writer, body_bytes_max=size),
+        switches=Switches(
+            rules, writer, parts.watcher, log, senders=[key.sender_id for key in options.keys], body_bytes_max=size
+        ),
     )
 
 

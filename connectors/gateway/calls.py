@@ -188,8 +188,13 @@ def ops_calls(switches: Switches) -> list[Route]:
         Route(
             "setKillSwitch", "POST", "/v1/ops/kill", OPS, "Set or lift a kill switch",
             "Decisions obey from its place in the log on, sends within seconds. Scope door closes a sender's door.",
-            switches.kill, {200: answers.SwitchStored}, body={_JSON: KillSwitch},
-        )
+            switches.kill, {200: answers.SwitchStored}, (404, 503), body={_JSON: KillSwitch},
+        ),
+        Route(
+            "getKillSwitches", "GET", "/v1/ops/kill", OPS, "Which kill switches and doors are set",
+            "Each since when, by whom and why.",
+            switches.show, {200: answers.SwitchesInForce}, (503,),
+        ),
     ]  # fmt: skip
 
 

@@ -10,7 +10,6 @@ Letters from before the door was last set do not count: ops lifted it knowing th
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Collection
 from datetime import timedelta
@@ -111,14 +110,11 @@ class Door:
         self._catch_up(self._log.end_offset(TOPIC, 0))
         if not self._is_to_close(sender):
             return
-        (offset,) = self._log.append([kill_record(Kill(DOOR, sender, on=True, reason=REASON))])
+        (offset,) = self._log.append([kill_record(Kill(DOOR, sender, on=True, reason=REASON, by="the gateway"))])
         self._catch_up(offset + 1)
         DOORS_CLOSED.inc()
         _logger.error("sender_closed", sender=sender, reason=REASON, opens=f"carillon kill --door {sender} --lift")
 
     def _catch_up(self, end: int) -> None:
-        deadline = time.monotonic() + _OBEY_DEADLINE.total_seconds()
-        while self._watcher.offset < end:
-            if time.monotonic() > deadline:
-                raise LogUnavailableError(f"{TOPIC} was not read to {end} in time; it is tried again")
-            time.sleep(0.005)
+        if not self._watcher.catch_up(end, _OBEY_DEADLINE):
+            raise LogUnavailableError(f"{TOPIC} was not read to {end} in time; it is tried again")

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 
 import prometheus_client
 
-from connectors.control import kill_record
+from connectors.control import TOPIC, ControlWatcher, KnownNames, kill_record
 from connectors.gateway import answers
-from connectors.gateway.answers import Readiness, SwitchStored
+from connectors.gateway.answers import Readiness, SwitchesInForce, SwitchSet, SwitchStored
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
-from connectors.gateway.problems import invalid
+from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.writer import SettingWriter
-from state.model.admission import AdmissionRules
+from connectors.log.interface import Log
+from state.model.admission import AdmissionRules, FieldError
 from state.model.documents import KillSwitch
-from state.model.settings import Kill
+from state.model.settings import Kill, SwitchOn
+
+_READ_DEADLINE = timedelta(seconds=2)
 
 
 class Switches:
-    """`POST /v1/ops/kill`: the switch counts for decisions from its place in the log, for sends within seconds."""
+    """`/v1/ops/kill`: a switch counts for decisions from its place in the log, for sends within seconds."""
 
-    def __init__(self, rules: AdmissionRules, writer: SettingWriter, *, body_bytes_max: int) -> None:
-        """Write to `control` through `writer`."""
-        self._rules, self._writer, self._bytes_max = rules, writer, body_bytes_max
+    def __init__(
+        self,
+        rules: AdmissionRules,
+        writer: SettingWriter,
+        watcher: ControlWatcher,
+        log: Log,
+        *,
+        senders: Sequence[str],
+        body_bytes_max: int,
+    ) -> None:
+        """Write to `control` through `writer`, and tell what `watcher` read there."""
+        self._rules, self._writer, self._watcher, self._log = rules, writer, watcher, log
+        self._known = KnownNames(rules.profile, rules.type_names(), senders)
+        self._bytes_max = body_bytes_max
 
     async def kill(self, request: ApiRequest) -> ApiResponse:
         """Set (`on`, the default) or lift a switch; the answer's offset is what processes report as obeyed."""
@@ -31,9 +47,28 @@ class Switches:
         if errors:
             raise invalid(errors)
         on = body.get("on")
-        kill = Kill(body["scope"], body.get("value"), True if on is None else on, body.get("reason"))
+        by = None if request.principal is None else request.principal.name
+        kill = Kill(body["scope"], body.get("value"), True if on is None else on, body.get("reason"), by)
+        refusal = None if body.get("force") else self._known.refusal(kill.scope, kill.value)
+        if refusal is not None and kill.switch not in {(each.scope, each.value) for each in await self._in_force()}:
+            error = FieldError("value", refusal, "name what exists, or set force for what does not exist yet")
+            raise ProblemError(404, "it would stop nothing; nothing was stored", errors=[error])
         offsets = await self._writer.append([kill_record(kill)])
         return json_response(200, SwitchStored(kill.scope, kill.value, kill.on, offsets[0]))
+
+    async def show(self, _request: ApiRequest) -> ApiResponse:
+        """Everything that is set in `control` at this moment."""
+        found = [SwitchSet(on.scope, on.value or None, on.since_ms, on.by, on.reason) for on in await self._in_force()]
+        return json_response(200, SwitchesInForce(found))
+
+    async def _in_force(self) -> Sequence[SwitchOn]:
+        """:raises ProblemError: 503: the topic is not read to its end."""
+        if not await asyncio.to_thread(self._read_to_the_end):
+            raise retry_later(503, "the switches are still being read", 1000)
+        return self._watcher.on
+
+    def _read_to_the_end(self) -> bool:
+        return self._watcher.catch_up(self._log.end_offset(TOPIC, 0), _READ_DEADLINE)
 
 
 class Probes:

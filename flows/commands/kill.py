@@ -1,16 +1,23 @@
-"""`carillon kill`: set or lift a switch, and say when each process obeys."""
+"""`carillon kill`: set or lift a switch and say when each process obeys; `--list`: what is in force."""
 
 from __future__ import annotations
 
+import getpass
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from connectors.control import Obeyed, kill_record, read_obeyed
+from connectors.control import TOPIC, KnownNames, Obeyed, kill_record, read_obeyed, switches_on
 from connectors.log.interface import Log
-from state.model.settings import Kill
+from connectors.log.read_to_ends import stored_records
+from flows.commands.output import Output
+from flows.config.access import senders_in_force
+from flows.config.settings import Settings
+from state.model.errors import ConfigurationError
+from state.model.settings import DOOR, Kill, SwitchOn
 
 DEADLINE = timedelta(seconds=15)
 """How long the command waits for processes to obey."""
@@ -24,6 +31,50 @@ class ObeyedAfter:
     process: str
     pid: int
     after: timedelta | None
+
+
+def refuse_unknown(log: Log, settings: Settings, switch: Kill) -> None:
+    """A switch that is set may always be lifted.
+
+    :raises ConfigurationError: it names nothing that exists.
+    """
+    registry = settings.registry()
+    known = KnownNames(registry.profile, registry.names(), list(senders_in_force(settings)))
+    refusal = known.refusal(switch.scope, switch.value)
+    if refusal is not None and switch.switch not in _in_force(log):
+        raise ConfigurationError(
+            f"--{switch.scope} {switch.value}: {refusal}; nothing was set (--force for a name that is not known yet)"
+        )
+
+
+def show_switches(log: Log, output: Output) -> None:
+    """Print what is in force, the oldest first."""
+    found = sorted(_in_force(log).values(), key=lambda switch: switch.since_ms)
+    for switch in found:
+        record = {"scope": switch.scope, "value": switch.value or None, "since": switch.since_ms}
+        output.show(record | {"by": switch.by, "reason": switch.reason}, _switch_line(switch))
+    if not found:
+        output.show({"switches": 0}, "No kill switch is set, and every door is open.")
+
+
+def _in_force(log: Log) -> dict[tuple[str, str], SwitchOn]:
+    return switches_on(stored_records(log, {(TOPIC, 0): log.begin_offset(TOPIC, 0)}))
+
+
+def _switch_line(switch: SwitchOn) -> str:
+    what = "everything" if switch.scope == "all" else f"{switch.scope} {switch.value}"
+    since = datetime.fromtimestamp(switch.since_ms / 1000, UTC)
+    state = "closed" if switch.scope == DOOR else "stopped"
+    why = "" if switch.reason is None else f": {switch.reason}"
+    return f"{what} {state} since {since:%Y-%m-%dT%H:%M:%SZ}{'' if switch.by is None else f' by {switch.by}'}{why}"
+
+
+def user_name() -> str:
+    """Who types."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user has no name
+        return f"user {os.getuid()}"
 
 
 def kill(log: Log, run_dir: Path, switch: Kill, *, deadline: timedelta) -> Iterator[ObeyedAfter]:

@@ -102,6 +102,10 @@ class AdmissionRules(Protocol):
         """The same for one identifier (a user, a segment, a device)."""
         ...
 
+    def type_names(self) -> Sequence[str]:
+        """The types of the registry."""
+        ...
+
     def profile(self, type_name: str) -> TypeProfile:
         """What the registry says of a type."""
         ...

@@ -251,6 +251,7 @@ class KillSwitch(Document):
     value: Annotated[Text | None, Meta(description="Which one. All scopes but `all` need it.")] = None
     on: Switch = None
     reason: Text | None = None
+    force: Annotated[bool | None, Meta(description="Also a name that is not known yet.")] = None
 
 
 class ReadUpTo(Document):

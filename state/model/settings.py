@@ -85,6 +85,8 @@ class Kill(msgspec.Struct, frozen=True):
     """Whom it names; of no meaning for scope `all`."""
     on: bool = True
     reason: str | None = None
+    by: str | None = None
+    """Who set it: a credential's name, or a person at the command line."""
 
     def __post_init__(self) -> None:
         """:raises ValueError: it names nobody."""
@@ -104,6 +106,7 @@ class SwitchOn(NamedTuple):
     value: str
     since_ms: int
     """When the log took the record that set it."""
+    by: str | None
     reason: str | None
 
 

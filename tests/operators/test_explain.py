@@ -35,7 +35,10 @@ LIKE = Event(
     ttl_ms=29_500, ingested_at=NIGHT,
 )  # fmt: skip
 BACK = EventWork(stamp=NIGHT, event=Event(event_id="r1", type="like", sender_id="shop", retracts=True), users=["mia"])
-SWITCHES = (SwitchOn("type", "like", NIGHT - 1000, "a bad campaign"), SwitchOn("channel", "sms", NIGHT - 2000, None))
+SWITCHES = (
+    SwitchOn("type", "like", NIGHT - 1000, "ada", "a bad campaign"),
+    SwitchOn("channel", "sms", NIGHT - 2000, None, None),
+)
 USED = Circumstances(
     DOCUMENT,
     SWITCHES,
@@ -48,7 +51,7 @@ CHANNELS = "the type offers email, push and the inbox, the user allows email"
 REASONS: dict[str, tuple[dict[str, Any], str, str]] = {
     "kill_switch": (
         {},
-        "a kill switch was on: type like was stopped at 2025-11-23 02:44:59 Asia/Kathmandu (a bad campaign)",
+        "a kill switch was on: type like was stopped at 2025-11-23 02:44:59 Asia/Kathmandu by ada (a bad campaign)",
         "a kill switch was on",
     ),
     "self": (
@@ -132,7 +135,7 @@ OUTCOMES: dict[str, tuple[dict[str, Any], str]] = {
 }
 DELIVERY_REASONS = {
     "kill_switch": "a kill switch was on: channel sms was stopped at 2025-11-23 02:44:58 Asia/Kathmandu and "
-    "type like was stopped at 2025-11-23 02:44:59 Asia/Kathmandu (a bad campaign)",
+    "type like was stopped at 2025-11-23 02:44:59 Asia/Kathmandu by ada (a bad campaign)",
     "type_off": "the user had switched off the type",
     "master_off": "the user had switched off all notifications",
     "muted": "the user had muted it",
@@ -190,9 +193,9 @@ def test_a_kill_switch_is_named_by_what_it_stopped() -> None:
     record = decided("SUPPRESSED", reason="kill_switch", type="share")
     assert "on: channel sms was stopped at" in explain_decision(record, USED)
     assert "on, which was changed since" in explain_decision(record, replace(USED, switches=()))
-    everything = replace(USED, switches=(SwitchOn("all", "", NIGHT, None),))
+    everything = replace(USED, switches=(SwitchOn("all", "", NIGHT, None, None),))
     assert f"on: everything was stopped at {NOW}." in explain_decision(record, everything)
-    campaign = replace(USED, switches=(SwitchOn("campaign", "photo", NIGHT, None),))
+    campaign = replace(USED, switches=(SwitchOn("campaign", "photo", NIGHT, None, None),))
     assert "changed since" in explain_decision(record, campaign)
     assert "campaign photo" in explain_decision(record, replace(campaign, event=None))
 
