@@ -11,7 +11,8 @@ from typing import Literal
 
 from operators.retry import BUDGETS
 from state.disk.poison import STARTS_MAX
-from state.model.delivery import Attempt, AttemptMade
+from state.model.delivery import Attempt
+from state.model.ledger import AttemptMade
 
 DELIVERED, UNKNOWN = "DELIVERED", "UNKNOWN"
 INTERRUPTED = "interrupted"

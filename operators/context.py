@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 from state.decide.group import GroupState
 from state.decide.pending import HELD, Item, PendingGroup
-from state.model.records import Decision, InboxOperation, Outputs
+from state.model.inbox import InboxOperation
+from state.model.ledger import Decision
+from state.model.records import Outputs
 
 
 class FinalOutcome(NamedTuple):

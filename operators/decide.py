@@ -23,7 +23,8 @@ from state.decide.group import GroupState
 from state.decide.pending import GivenUp, Item
 from state.decide.users import Endpoint
 from state.model.event import Event
-from state.model.records import InboxOperation, Outputs
+from state.model.inbox import InboxOperation
+from state.model.records import Outputs
 from state.model.registry import load_registry
 from state.model.work import (
     EndpointWork,

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from operators.inbox import InboxConfig, UserInbox
-from state.inbox.operations import Operation, OutputHeader
 from state.inbox.values import InboxHead, InboxTotals, Mark, ShardCommit, StoredRow
+from state.model.envelope import OutputHeader
+from state.model.inbox import InboxOperation, StoredOperation
 
 Load = Callable[[str], tuple[InboxHead, list[StoredRow]]]
 """Gives the stored head and rows of a user."""
@@ -55,7 +56,7 @@ class InboxShard:
         self.now_ms = 0
         """The latest time of an item seen: the clock of retirement."""
 
-    def apply(self, place: OutputHeader, operations: Sequence[Operation], *, again: bool = False) -> bool:
+    def apply(self, place: OutputHeader, operations: Sequence[StoredOperation], *, again: bool = False) -> bool:
         """Apply the operations of one record, in order. False: they were applied before, nothing is done.
 
         `again`: the record was set aside, so its mark does not count. After an error it may be half applied: the caller
@@ -130,7 +131,7 @@ class InboxShard:
             self._inboxes.move_to_end(user)
         return inbox
 
-    def _apply(self, group: int, operation: Operation) -> None:
+    def _apply(self, group: int, operation: StoredOperation) -> None:
         inbox = self._inbox(operation.user)
         self._changed_users.add(operation.user)
         match operation.op:
@@ -139,10 +140,10 @@ class InboxShard:
             case "read":
                 inbox.read(operation.up_to)
             case _:
-                taken = int(_take(inbox, operation))
+                taken = int(take_items(inbox, operation))
                 self._count(group, items=-taken, taken_back=taken)
 
-    def _add(self, group: int, operation: Operation, inbox: UserInbox) -> None:
+    def _add(self, group: int, operation: StoredOperation, inbox: UserInbox) -> None:
         inbox.add(
             type=operation.type,
             object=operation.object,
@@ -171,7 +172,8 @@ class InboxShard:
         )
 
 
-def _take(inbox: UserInbox, operation: Operation) -> bool:
+def take_items(inbox: UserInbox, operation: InboxOperation) -> bool:
+    """Take back one item, or retract one: whether there was one."""
     if operation.op == "take_back":
         return inbox.take_back(type=operation.type, object=operation.object, event_id=operation.event_id)
     return inbox.retract(

@@ -19,8 +19,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute
 
-from state.ledger import TERMINAL_DECISIONS, TERMINAL_DELIVERIES
 from state.model.keys import KEY_GROUPS
+from state.model.ledger import TERMINAL_DECISIONS, TERMINAL_DELIVERIES
 
 pc: Any = pyarrow.compute
 Longs = npt.NDArray[np.int64]

@@ -3,7 +3,7 @@
 from operators.context import FinalOutcome, OutcomeWriter, group_name
 from state.decide.pending import Item, PendingGroup
 from state.model.event import Event
-from state.model.records import InboxOperation
+from state.model.inbox import InboxOperation
 
 RETRACTED = FinalOutcome("SUPPRESSED", "retracted")
 RETRACTION = FinalOutcome("SUPPRESSED", "retraction")

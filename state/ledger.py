@@ -19,54 +19,63 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.json
+from msgspec import inspect
 
-from state.inbox.operations import parse_output_header
-from state.model.envelope import header, schema_of
+from state.model.envelope import header, parse_output_header, schema_of
 from state.model.errors import MalformedRecordError
 from state.model.keys import key_group
-
-TERMINAL_DECISIONS = ("EMITTED", "MERGED", "INBOX", "SUPPRESSED", "EXPIRED", "SHED")
-TERMINAL_DELIVERIES = ("DELIVERED", "DEAD_LETTER", "EXPIRED", "SUPPRESSED", "SHED", "FELL_BACK", "UNKNOWN")
+from state.model.ledger import COUNTS, DECISION, DELIVERY, EMISSION, CountsRecord
+from state.model.schema import Schema
 
 pc: Any = pyarrow.compute  # its stubs refuse chunked arrays of text beside scalars
 pa_json: Any = pyarrow.json  # its stubs refuse buffers
 Fields = list[tuple[str, pa.DataType]]
 _TEXT = pa.string()
 _LONG = pa.int64()
-_ATTEMPTS = pa.list_(pa.struct([("provider", _TEXT), ("at", _LONG), ("answer", _TEXT)]))
-_USED: Fields = [
-    ("type", _TEXT), ("priority", _TEXT), ("sender_id", _TEXT), ("actor", _TEXT), ("object", _TEXT),
-    ("ingested_at", _LONG), ("group", _TEXT), ("preference_version", _LONG), ("endpoint_version", _LONG),
-    ("control_version", _LONG), ("registry_version", _LONG), ("tzdata_version", _TEXT), ("follower_age_ms", _LONG),
-]  # fmt: skip
-_DECISION: Fields = [
-    ("event_id", _TEXT), ("user", _TEXT), ("outcome", _TEXT), ("reason", _TEXT), ("inbox", pa.bool_()),
-    ("emission_id", _TEXT), ("channels", pa.list_(_TEXT)), ("decided_at", _LONG), ("until", _LONG),
-    ("cap_hour", _LONG), ("cap_day", _LONG), *_USED,
-]  # fmt: skip
-_EMISSION: Fields = [
-    ("emission_id", _TEXT), ("first_event_id", _TEXT), ("user", _TEXT), ("type", _TEXT), ("object", _TEXT),
-    ("count", _LONG), ("actors", pa.list_(_TEXT)), ("channels", pa.list_(_TEXT)), ("decided_at", _LONG),
-    ("deliveries", _LONG),
-]  # fmt: skip
-_DELIVERY: Fields = [
-    ("emission_id", _TEXT), ("user", _TEXT), ("channel", _TEXT), ("device", _TEXT), ("outcome", _TEXT),
-    ("reason", _TEXT), ("at", _LONG), ("first_event_id", _TEXT), ("type", _TEXT), ("provider", _TEXT),
-    ("provider_id", _TEXT), ("fell_back_to", _TEXT), ("attempts", _ATTEMPTS),
-]  # fmt: skip
+
+
+def _arrow_type(kind: inspect.Type) -> pa.DataType:
+    """What a field of a struct is as a column; null is possible everywhere."""
+    match kind:
+        case inspect.UnionType():
+            return _arrow_type(next(each for each in kind.types if not isinstance(each, inspect.NoneType)))
+        case inspect.StrType():
+            return _TEXT
+        case inspect.BoolType():
+            return pa.bool_()
+        case inspect.IntType():
+            return _LONG
+        case inspect.ListType():
+            return pa.list_(_arrow_type(kind.item_type))
+        case inspect.StructType():
+            return pa.struct(_fields(kind))
+    raise TypeError(f"no column for {kind}")
+
+
+def _fields(struct: inspect.StructType) -> Fields:
+    return [(field.name, _arrow_type(field.type)) for field in struct.fields]
+
+
+def _columns_of(schema: Schema[Any]) -> Fields:
+    struct = inspect.type_info(schema.struct)
+    assert isinstance(struct, inspect.StructType)
+    return _fields(struct)
+
+
 _PLACE: Fields = [
     ("source", _TEXT), ("seq_offset", _LONG), ("seq_ordinal", _LONG), ("first_offset", _LONG),
     ("log_offset", _LONG), ("first_log_offset", _LONG), ("log_ms", _LONG),
 ]  # fmt: skip
 _FIELDS: dict[str, Fields] = {
-    "decision": _DECISION,
-    "emission": _EMISSION,
-    "delivery": _DELIVERY,
+    "decision": _columns_of(DECISION),
+    "emission": _columns_of(EMISSION),
+    "delivery": _columns_of(DELIVERY),
     "counts": [("owner", _TEXT), ("totals", _TEXT)],
 }
 KINDS = tuple(_FIELDS)
@@ -251,25 +260,29 @@ def _complete(kind: str, table: pa.Table, group: list[_Placed]) -> pa.Table:
 
 
 def _counts_table(group: list[_Placed], refused: list[RefusedRecord]) -> pa.Table:
-    rows: list[tuple[_Placed, int, str, str]] = []
+    rows: list[tuple[_Placed, CountsRecord]] = []
     for placed in group:
         try:
-            value = orjson.loads(placed.record.value)
-            number, owner, offset = int(value.pop("group")), str(value.pop("owner")), int(value["offset"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            refused.append(RefusedRecord(placed.record, MalformedRecordError(f"counts: {error!r}")))
+            counts = COUNTS.decode(placed.record.value)
+        except MalformedRecordError as error:
+            refused.append(RefusedRecord(placed.record, error))
             continue
-        value.pop("kind", None)
-        version = placed if placed.source else placed._replace(offset=offset, ordinal=placed.record.offset)
-        rows.append((version, number, owner, orjson.dumps(value).decode()))
+        version = placed if placed.source else placed._replace(offset=counts.offset, ordinal=placed.record.offset)
+        rows.append((version, counts))
     columns = {
         "kind": pa.array(["counts"] * len(rows), _TEXT),
-        "time": pa.array([placed.record.timestamp_ms for placed, *_ in rows], _LONG),
-        "key_group": pa.array([number for _, number, *_ in rows], pa.int16()),
-        "owner": pa.array([owner for *_, owner, _ in rows], _TEXT),
-        "totals": pa.array([totals for *_, totals in rows], _TEXT),
+        "time": pa.array([placed.record.timestamp_ms for placed, _ in rows], _LONG),
+        "key_group": pa.array([counts.group for _, counts in rows], pa.int16()),
+        "owner": pa.array([counts.owner for _, counts in rows], _TEXT),
+        "totals": pa.array([_totals(counts) for _, counts in rows], _TEXT),
     }
-    return _table(columns | _place_columns([placed for placed, *_ in rows]), len(rows))
+    return _table(columns | _place_columns([placed for placed, _ in rows]), len(rows))
+
+
+def _totals(counts: CountsRecord) -> str:
+    """JSON of the terms and of their place."""
+    fields: dict[str, Any] = msgspec.to_builtins(counts)
+    return orjson.dumps({name: fields[name] for name in fields if name not in ("kind", "owner", "group")}).decode()
 
 
 def _place_columns(group: Sequence[_Placed]) -> dict[str, Any]:

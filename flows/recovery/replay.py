@@ -32,9 +32,9 @@ from flows.track import ARCHIVE
 from state.decide.checkpoint import GroupStore
 from state.disk.files import rename_flushed
 from state.disk.lock import StateLock
-from state.inbox.operations import parse_output_header
 from state.ledger import empty_table, latest, ledger_table
 from state.model.dead_letter import AGAIN_HEADER
+from state.model.envelope import parse_output_header
 from state.model.errors import (
     ConfigurationError,
     OffsetOutOfRangeError,

@@ -8,17 +8,20 @@ from bytewax.operators import StatefulBatchLogic
 from operators.bulk import Slice
 from operators.decide import apply
 from operators.inbox import UserInbox
+from operators.inbox_shard import take_items
 from operators.route import ChannelRoute
 from state.decide.group import GroupState
+from state.model.inbox import InboxOperation
 from state.model.keys import emission_id
-from state.model.records import Decision, Emission, InboxOperation
+from state.model.ledger import Decision
+from state.model.records import Emission
 from state.model.registry import Registry
 from state.model.work import Work
 
 OutputLine = dict[str, Any]
 GroupBatch = tuple[list[tuple[int, Work]], bool]
 _DECISION_FIELDS = (
-    "kind", "event_id", "user", "outcome", "reason", "inbox", "emission_id", "channels", "decided_at", "until",
+    "event_id", "user", "outcome", "reason", "inbox", "emission_id", "channels", "decided_at", "until",
     "cap_hour", "cap_day",
 )  # fmt: skip
 _EMISSION_FIELDS = (
@@ -28,7 +31,7 @@ _EMISSION_FIELDS = (
 
 def decision_line(record: Decision) -> OutputLine:
     """The record with the fields of a simulation."""
-    return {name: getattr(record, name) for name in _DECISION_FIELDS}
+    return {"kind": "decision"} | {name: getattr(record, name) for name in _DECISION_FIELDS}
 
 
 def emission_line(record: Emission) -> OutputLine:
@@ -71,24 +74,15 @@ def _slice_emission(decided: Slice, route: ChannelRoute, user: str) -> OutputLin
 
 def apply_inbox(inbox: UserInbox, operation: InboxOperation) -> None:
     """One operation of the topic `inbox` on its user's rows."""
-    type_name = operation.type or ""
     if operation.op == "add":
-        assert operation.event_id is not None
-        assert operation.at is not None
-        assert operation.place is not None
         inbox.add(
-            type=type_name, object=operation.object, windowed=operation.windowed, event_id=operation.event_id,
-            actor=operation.actor, at=operation.at, place=operation.place,
+            type=operation.type, object=operation.object, windowed=operation.windowed, event_id=operation.event_id,
+            actor=operation.actor, at=operation.at or 0, place=operation.place or 0,
         )  # fmt: skip
-    elif operation.op == "take_back":
-        inbox.take_back(type=type_name, object=operation.object, event_id=operation.event_id or "")
-    elif operation.op == "retract":
-        inbox.retract(
-            type=type_name, actor=operation.actor, object=operation.object, parent_event_id=operation.parent_event_id
-        )
+    elif operation.op == "read":
+        inbox.read(operation.up_to or 0)
     else:
-        assert operation.up_to is not None
-        inbox.read(operation.up_to)
+        take_items(inbox, operation)
 
 
 class SimulatedGroup(StatefulBatchLogic[GroupBatch, OutputLine, None]):

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import orjson
 import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
@@ -24,12 +23,13 @@ from connectors.metrics import INBOX_AUDIT_MISMATCHES, INBOX_COMMIT_SECONDS, INB
 from flows.steps.dead_letters import RecordHandler, Unhandled, environment_failed, location_of
 from operators.inbox_shard import InboxShard, ShardCounts
 from state.disk.poison import PoisonJournal
-from state.inbox.operations import Operation, OutputHeader, decode_operations, parse_output_header
 from state.inbox.values import SetAside
 from state.model.dead_letter import AGAIN_HEADER
-from state.model.envelope import header, schema_of
+from state.model.envelope import OutputHeader, header, parse_output_header, schema_of
 from state.model.errors import MalformedRecordError
+from state.model.inbox import StoredOperation, decode_operations
 from state.model.keys import groups_of_partition, partition_of_group
+from state.model.ledger import COUNTS, CountsRecord
 
 STAGE = "inbox"
 _DECODING = -2
@@ -149,7 +149,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
         INBOX_OPERATIONS.labels("applied" if applied else "repeated").inc(len(operations))
         self._offset = record.offset + 1
 
-    def _apply_once(self, record: Record, sequence: OutputHeader, operations: Sequence[Operation]) -> bool:
+    def _apply_once(self, record: Record, sequence: OutputHeader, operations: Sequence[StoredOperation]) -> bool:
         original = _given_back(record)
         if original is None:
             return self._shard.apply(sequence, operations)
@@ -244,7 +244,7 @@ def _given_back(record: Record) -> int | None:
     return int(offset) if name == f"{STAGE}/{record.topic}/{record.partition}" and offset.isdecimal() else None
 
 
-def _decoded(record: Record) -> tuple[OutputHeader, Sequence[Operation]]:
+def _decoded(record: Record) -> tuple[OutputHeader, Sequence[StoredOperation]]:
     """:raises MalformedRecordError: a header or the value does not fit."""
     sequence = parse_output_header(header(record.headers, "seq"))
     return sequence, decode_operations(schema_of(record.headers), record.value)
@@ -270,18 +270,17 @@ def _known_of(record: Record) -> SetAside:
 
 def _counts_record(counts: ShardCounts, aside: int, partitions: int, at: int) -> NewRecord:
     totals = counts.totals
-    value = {
-        "kind": "counts",
-        "owner": "inbox",
-        "group": counts.group,
-        "offset": counts.marks.get("d", (-1, -1))[0],
-        "offset_transactional": counts.marks.get("t", (-1, -1))[0],
-        "items": totals.items,
-        "added": totals.added,
-        "taken_back": totals.taken_back,
-        "retired": totals.retired + aside,
-        "at": at,
-    }
-    headers = (("schema", b"counts/1+json"),)
+    value = CountsRecord(
+        owner="inbox",
+        group=counts.group,
+        offset=counts.marks.get("d", (-1, -1))[0],
+        offset_transactional=counts.marks.get("t", (-1, -1))[0],
+        items=totals.items,
+        added=totals.added,
+        taken_back=totals.taken_back,
+        retired=totals.retired + aside,
+        at=at,
+    )
     group = counts.group
-    return NewRecord("ledger", partition_of_group(group, partitions), b"%d" % group, orjson.dumps(value), headers)
+    key = b"%d" % group
+    return NewRecord("ledger", partition_of_group(group, partitions), key, COUNTS.encode(value), COUNTS.headers)

@@ -98,33 +98,6 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fell_back_to: str | None = None
 
 
-class AttemptMade(msgspec.Struct, frozen=True):
-    """One attempt as the ledger tells it; `answer` is null where none came."""
-
-    provider: str | None
-    at: int
-    answer: str | None
-
-
-class DeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The one terminal record of (emission, channel, device) (RULES 5)."""
-
-    kind: str = "delivery"
-    emission_id: str
-    user: str
-    channel: str
-    device: str
-    outcome: str
-    reason: str | None
-    at: int
-    first_event_id: str
-    type: str
-    provider: str | None
-    provider_id: str | None
-    fell_back_to: str | None
-    attempts: list[AttemptMade]
-
-
 _to_deliver = msgspec.json.Decoder(ToDeliver)
 _attempt = msgspec.json.Decoder(Attempt)
 _JSON_COLUMNS = ("devices", "rest", "payload", "digest_items", "actors", "quiet")

@@ -1,9 +1,12 @@
-"""The envelope of log records (TOPICS.md): headers by name."""
+"""The envelope of log records (TOPICS.md): headers by name, and the header `seq` of what flows write."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from state.model.errors import MalformedRecordError
+from state.model.keys import KEY_GROUPS
 
+_INT64_MAX = (1 << 63) - 1
 TopicPartition = tuple[str, int]
 LogPosition = tuple[str, int, int]
 """Topic, partition, offset."""
@@ -27,3 +30,34 @@ def refuse_other_versions(headers: Sequence[tuple[str, bytes]]) -> None:
     for name, value in headers:
         if name == "schema" and not value.endswith(b"/1+json"):
             raise MalformedRecordError("header schema: this program reads version 1 as JSON only (<name>/1+json)")
+
+
+class OutputHeader(NamedTuple):
+    """Header `seq`: what an output of decide (`d`) or transactional (`t`) follows from."""
+
+    source: str
+    group: int
+    offset: int
+    ordinal: int
+
+    @property
+    def mark(self) -> tuple[int, int]:
+        """What a consumer remembers per (topic, source, group): it drops what is not above it."""
+        return self.offset, self.ordinal
+
+
+def parse_output_header(value: bytes | None) -> OutputHeader:
+    """:raises MalformedRecordError: the header is absent or not `source:group:offset:ordinal`, within their ranges."""
+    try:
+        source, group, offset, ordinal = (value or b"").decode("ascii").split(":")
+        sequence = OutputHeader(source, int(group), int(offset), int(ordinal))
+    except ValueError as error:
+        raise MalformedRecordError("header seq: expected source:group:offset:ordinal") from error
+    if not (0 <= sequence.group < KEY_GROUPS and 0 <= sequence.offset <= _INT64_MAX >= sequence.ordinal >= 0):
+        raise MalformedRecordError(f"header seq: expected a group below {KEY_GROUPS}, then numbers of 63 bits")
+    return sequence
+
+
+def output_headers(schema: bytes, source: str, group: int, offset: int, ordinal: int) -> tuple[tuple[str, bytes], ...]:
+    """Of a record that a flow writes: what it is, and which output of which record."""
+    return ("schema", schema), ("seq", f"{source}:{group}:{offset}:{ordinal}".encode())

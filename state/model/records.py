@@ -1,4 +1,4 @@
-"""What a decision leaves behind: ledger records, emissions and inbox operations (RULES 5, TOPICS.md)."""
+"""What a decision leaves behind, before it is written: decisions, emissions and inbox operations."""
 
 from typing import Any
 
@@ -6,37 +6,9 @@ import msgspec
 
 from state.model.delivery import ChannelAddresses
 from state.model.event import Event
+from state.model.inbox import InboxOperation
+from state.model.ledger import Decision
 from state.model.preference import QuietRange
-
-
-class Decision(msgspec.Struct, kw_only=True):
-    """The last change of outcome for one (event, user); times in ms UTC, `cap_*` counted emissions before."""
-
-    kind: str = "decision"
-    event_id: str
-    user: str
-    outcome: str
-    reason: str | None = None
-    inbox: bool = False
-    emission_id: str | None = None
-    channels: list[str] = []
-    decided_at: int
-    until: int | None = None
-    cap_hour: int | None = None
-    cap_day: int | None = None
-    type: str = ""
-    priority: str = ""
-    sender_id: str = ""
-    actor: str | None = None
-    object: str | None = None
-    ingested_at: int = 0
-    group: str | None = None
-    preference_version: int = -1
-    endpoint_version: int = -1
-    control_version: int = -1
-    registry_version: int = 0
-    tzdata_version: str = ""
-    follower_age_ms: int | None = None
 
 
 class Emission(msgspec.Struct, kw_only=True):
@@ -71,24 +43,6 @@ class Emission(msgspec.Struct, kw_only=True):
     def deliveries(self) -> int:
         """Number of (channel, device) pairs."""
         return sum(len(entry.devices) for entry in self.devices)
-
-
-class InboxOperation(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One operation on the user's rows (TOPICS.md, `inbox`)."""
-
-    op: str
-    user: str
-    type: str | None = None
-    object: str | None = None
-    actor: str | None = None
-    event_id: str | None = None
-    windowed: bool = False
-    at: int | None = None
-    place: int | None = None
-    parent_event_id: str | None = None
-    up_to: int | None = None
-    priority: str | None = None
-    payload: dict[str, Any] | None = None
 
 
 class Outputs:

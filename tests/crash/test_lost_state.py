@@ -29,9 +29,9 @@ from flows.inbox import DIRECTORY as INBOX
 from flows.process.open import clock_ms
 from operators.inbox_shard import InboxShard
 from state.disk.exports import Export, exported_stores, list_exports
-from state.inbox.operations import decode_operations, parse_output_header
-from state.model.envelope import header, schema_of
+from state.model.envelope import header, parse_output_header, schema_of
 from state.model.event import RawEvent, encode_event, resolve
+from state.model.inbox import decode_operations
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
 from state.model.work import EventWork, decode_work

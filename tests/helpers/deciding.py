@@ -10,7 +10,8 @@ from operators.decide import apply
 from operators.simulation import Simulation
 from state.decide.group import GroupState
 from state.model.keys import key_group
-from state.model.records import Decision, Emission, Outputs
+from state.model.ledger import Decision
+from state.model.records import Emission, Outputs
 from state.model.registry import Registry, load_registry
 from state.model.work import Work
 

@@ -15,8 +15,8 @@ from operators.circumstances import Circumstances
 from operators.explain import explain_decision, explain_emission, explain_row, used_values
 from operators.explain_deliveries import explain_delivery
 from state.inbox.values import InboxRow
-from state.ledger import TERMINAL_DECISIONS, TERMINAL_DELIVERIES
 from state.model.event import Event
+from state.model.ledger import TERMINAL_DECISIONS, TERMINAL_DELIVERIES
 from state.model.registry import TypeProfile
 from state.model.settings import SwitchOn
 from state.model.work import EventWork, ReadWork, TickWork

@@ -37,6 +37,7 @@ from state.model.dead_letter import (
     error_text,
     letter_id,
 )
+from state.model.envelope import output_headers
 from state.model.errors import MalformedRecordError, PoisonedError
 from state.model.keys import partition_of_group
 from state.model.registry import Registry
@@ -212,10 +213,9 @@ class GroupDecider:
         return self._letter(offset, 0, letter)
 
     def _letter(self, offset: int, ordinal: int, letter: bytes, given_up: bytes | None = None) -> NewRecord:
-        sequence = f"{SOURCE}:{self.group}:{offset}:{ordinal}".encode()
+        headers = output_headers(LETTER_SCHEMA, SOURCE, self.group, offset, ordinal)
         more = () if given_up is None else ((GIVEN_UP_HEADER, given_up),)
-        headers = (("schema", LETTER_SCHEMA), ("seq", sequence), *more)
-        return NewRecord("dead_letters", self._partition, b"%d" % self.group, letter, headers)
+        return NewRecord("dead_letters", self._partition, b"%d" % self.group, letter, (*headers, *more))
 
     def _letters(self, offset: int, given_up: Mapping[int, GivenUp]) -> list[NewRecord]:
         """One for each event that waits in what is given up, with what a store needs to give it up again."""

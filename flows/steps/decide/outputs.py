@@ -2,8 +2,6 @@
 again.
 """
 
-from typing import Any
-
 import msgspec
 from msgspec import UNSET
 
@@ -12,8 +10,10 @@ from connectors.log.topics import deliver_partition, deliver_topic
 from flows.steps.decide.slice_outputs import SliceRecord, slice_records
 from state.decide.group import GroupState
 from state.model.delivery import ChannelAddresses, DigestItem, ToDeliver
+from state.model.envelope import output_headers
 from state.model.event import Event
 from state.model.keys import KEY_GROUPS
+from state.model.ledger import CountsRecord, EmissionRecord
 from state.model.records import Emission, Outputs
 
 _encode = msgspec.json.Encoder().encode
@@ -52,10 +52,12 @@ class OutputWriter:
 
     def counts(self, terms: tuple[int, ...], offset: int) -> NewRecord:
         """The running totals of decide as of `offset`; a tick has no other output to the ledger after it."""
-        names = ("resolved", "held", "aggregating", "emitted", "inbox_items")
-        value = {"kind": "counts", "owner": "decide", "group": self._group, "offset": offset}
-        value |= dict(zip(names, terms, strict=True))
-        return self._record("ledger", self._partition, self._key, _encode(value), "counts/1+json", offset, 1 << 30)
+        resolved, held, aggregating, emitted, inbox_items = terms
+        counts = CountsRecord(
+            owner="decide", group=self._group, offset=offset, resolved=resolved, held=held, aggregating=aggregating,
+            emitted=emitted, inbox_items=inbox_items,
+        )  # fmt: skip
+        return self._record("ledger", self._partition, self._key, _encode(counts), "counts/1+json", offset, 1 << 30)
 
     def _slices(self, state: GroupState, out: Outputs, offset: int) -> list[NewRecord]:
         """Batches, numbered from the middle of the ordinals on: single records come before them."""
@@ -89,14 +91,13 @@ class OutputWriter:
     def _record(
         self, topic: str, partition: int, key: bytes, value: bytes, schema: str, offset: int, ordinal: int
     ) -> NewRecord:
-        sequence = f"{SOURCE}:{self._group}:{offset}:{ordinal}".encode()
-        return NewRecord(topic, partition, key, value, (("schema", schema.encode()), ("seq", sequence)))
+        headers = output_headers(schema.encode(), SOURCE, self._group, offset, ordinal)
+        return NewRecord(topic, partition, key, value, headers)
 
 
-def emission_record(emission: Emission) -> dict[str, Any]:
-    """The emission on the ledger: no address, no content."""
-    names = ("emission_id", "first_event_id", "user", "type", "object", "count", "actors", "channels", "decided_at")
-    return {"kind": "emission"} | {n: getattr(emission, n) for n in names} | {"deliveries": emission.deliveries}
+def emission_record(emission: Emission) -> EmissionRecord:
+    """The emission on the ledger."""
+    return msgspec.convert(emission, EmissionRecord, from_attributes=True)
 
 
 def _digest_items(events: list[Event]) -> tuple[DigestItem, ...]:

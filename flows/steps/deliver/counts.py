@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flows.steps.lanes.in_hand import OpenRecord
+from state.model.ledger import CountsRecord
 
 
 @dataclass(slots=True)
@@ -81,23 +82,26 @@ class DeliverCounts:
         self._sample = {group: self.groups[group].furthest for group in self._changed}
         return bool(self._sample)
 
-    def settle(self) -> list[tuple[int, Mapping[str, object]]]:
+    def settle(self) -> list[CountsRecord]:
         """The counts as of the sample; the topics have been read past everything that was in them after it."""
-        settled = [(group, self._settle(group, offset)) for group, offset in sorted(self._sample.items())]
+        settled = [self._settle(group, offset) for group, offset in sorted(self._sample.items())]
         self._changed -= {group for group in self._sample if not self.groups[group].beyond}
         self._sample = {}
         return settled
 
-    def _settle(self, group: int, offset: int) -> Mapping[str, object]:
+    def _settle(self, group: int, offset: int) -> CountsRecord:
         counts = self.groups[group]
         counts.beyond = [record for record in counts.beyond if record.work_offset > offset]
         later = sum(record.size for record in counts.beyond)
         spawned = sum(record.spawned for record in counts.beyond)
-        return {
-            "kind": "counts", "owner": "deliver", "group": group, "offset": offset,
-            "accepted": counts.accepted - later + spawned, "fallbacks": counts.fallbacks - spawned,
-            "in_flight": counts.open - later,
-        }  # fmt: skip
+        return CountsRecord(
+            owner="deliver",
+            group=group,
+            offset=offset,
+            accepted=counts.accepted - later + spawned,
+            fallbacks=counts.fallbacks - spawned,
+            in_flight=counts.open - later,
+        )
 
     def _of(self, group: int) -> GroupCounts:
         return self.groups.setdefault(group, GroupCounts())

@@ -7,8 +7,7 @@ from contextlib import suppress
 
 from connectors.log.interface import Record
 from state.deliver.store import MarkKey
-from state.inbox.operations import OutputHeader, parse_output_header
-from state.model.envelope import TopicPartition, header
+from state.model.envelope import OutputHeader, TopicPartition, header, parse_output_header
 from state.model.errors import MalformedRecordError
 
 

@@ -9,7 +9,7 @@ what happened since.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -24,11 +24,11 @@ from flows.steps.sending.task import FindHistory, SendTask
 from operators.attempts import UNKNOWN, DeliveryHistory
 from state.deliver.store import LaneCommit, SendingStore, key_digest
 from state.disk.poison import PoisonJournal
-from state.inbox.operations import parse_output_header
 from state.model.dead_letter import AGAIN_HEADER
 from state.model.delivery import ToDeliver, decode_to_deliver
-from state.model.envelope import TopicPartition, header, schema_of
+from state.model.envelope import TopicPartition, header, parse_output_header, schema_of
 from state.model.errors import MalformedRecordError
+from state.model.ledger import CountsRecord
 
 NOT_RETAINED = "attempts_not_retained"
 _COUNTS_SETTLE_S = 0.5
@@ -171,7 +171,7 @@ class DeliverStrategy:
         self._counts.ended(record.group, spawned)
         record.ended_keys.append(task.key)
 
-    def counts(self, *, last: bool) -> list[tuple[int, Mapping[str, object]]]:
+    def counts(self, *, last: bool) -> list[CountsRecord]:
         """See `flows/steps/deliver/counts.py`: sample, wait, take the ends, and settle when everything below them was
         read.
         """

@@ -26,7 +26,7 @@ The dispatcher's loop also calls OpenRecord.rendering and killed_by, which write
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from connectors.log.interface import NewRecord, Record
@@ -38,6 +38,7 @@ from flows.steps.lanes.records import LedgerWriter
 from flows.steps.sending.task import SendTask
 from state.disk.lock import StateLock
 from state.disk.poison import PoisonJournal
+from state.model.ledger import CountsRecord
 
 _FORGET_EVERY_MS = 600_000
 
@@ -80,7 +81,7 @@ class LaneStrategy(Protocol):
         """Count the end of a delivery, or of a timer, that was noted already."""
         ...
 
-    def counts(self, *, last: bool) -> list[tuple[int, Mapping[str, object]]]:
+    def counts(self, *, last: bool) -> list[CountsRecord]:
         """What the laws need, by key group, where it is time to tell it; `last`: the flow ends."""
         ...
 
@@ -158,7 +159,8 @@ class Lane:
             self._in_hand.submit()
             while self._in_hand.notes:
                 records += self._note(self._in_hand.notes.popleft())
-        for group, counts in self._strategy.counts(last=last):
+        for counts in self._strategy.counts(last=last):
+            group = counts.group
             records.append(self._writer.record("ledger", group, b"%d" % group, counts, "counts/1+json"))
         return records
 

@@ -17,6 +17,7 @@ from flows.steps.lanes.parts import LaneParts
 from flows.steps.sending.records import delivery_record, kind_of
 from flows.steps.sending.task import SendTask
 from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, failed_delivery_id
+from state.model.envelope import output_headers
 from state.model.keys import key_group, partition_of_group
 
 _encode = msgspec.json.Encoder().encode
@@ -61,7 +62,7 @@ class LedgerWriter:
 
     def record(self, topic: str, group: int, key: bytes, value: Any, schema: str) -> NewRecord:
         """A record of a group with the next `seq`."""
-        sequence = f"{self._source}:{group}:{self._parts.run_ms}:{self._number}".encode()
+        headers = output_headers(schema.encode(), self._source, group, self._parts.run_ms, self._number)
         self._number += 1
         partition = partition_of_group(group, self._partitions[topic])
-        return NewRecord(topic, partition, key, _encode(value), (("schema", schema.encode()), ("seq", sequence)))
+        return NewRecord(topic, partition, key, _encode(value), headers)

@@ -11,7 +11,8 @@ from flows.steps.sending.task import Planned, SendTask
 from operators.attempts import UNKNOWN
 from state.model.content import Content
 from state.model.dead_letter import KILLED, Kind, error_text
-from state.model.delivery import Attempt, AttemptMade, DeliveryRecord, ToDeliver
+from state.model.delivery import Attempt, ToDeliver
+from state.model.ledger import AttemptMade, DeliveryRecord
 from state.model.settings import GoneRecord
 
 TEMPLATE = "template"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from state.model.ledger import CountsRecord
 from state.model.records import Outputs
 from state.transactional.store import TransactionalTotals
 
@@ -85,20 +86,20 @@ class TransactionalCounts:
         """The totals of the groups that changed since the last `tell`."""
         return {group: self._groups[group].stored for group in self._changed}
 
-    def tell(self) -> list[tuple[int, Mapping[str, object]]]:
+    def tell(self) -> list[CountsRecord]:
         """The groups that changed since the last call."""
         changed, self._changed = sorted(self._changed), set()
-        return [(group, _record(group, self._groups[group])) for group in changed]
+        return [_record(group, self._groups[group]) for group in changed]
 
     def _of(self, group: int) -> _Running:
         self._changed.add(group)
         return self._groups.setdefault(group, _Running())
 
 
-def _record(group: int, running: _Running) -> Mapping[str, object]:
+def _record(group: int, running: _Running) -> CountsRecord:
     totals = running.stored
-    return {
-        "kind": "counts", "owner": "transactional", "group": group, "offset": totals.furthest,
-        "resolved": totals.resolved, "held": 0, "aggregating": 0, "emitted": totals.emitted,
-        "inbox_items": totals.inbox_items, "fallbacks": running.fallbacks, "in_flight": running.in_flight,
-    }  # fmt: skip
+    return CountsRecord(
+        owner="transactional", group=group, offset=totals.furthest, resolved=totals.resolved, held=0, aggregating=0,
+        emitted=totals.emitted, inbox_items=totals.inbox_items, fallbacks=running.fallbacks,
+        in_flight=running.in_flight,
+    )  # fmt: skip

@@ -16,44 +16,22 @@ from connectors.log.interface import Log, Record
 from connectors.log.read_to_ends import stored_records
 from flows.steps.transactional.outputs import SOURCE
 from operators.attempts import DeliveryHistory
-from state.inbox.operations import parse_output_header
 from state.model.delivery import ChannelAddresses, DeviceAddress, ToDeliver, delivery_key
-from state.model.envelope import header, schema_of
+from state.model.envelope import header, parse_output_header
 from state.model.keys import groups_of_partition, partition_of_group
+from state.model.ledger import CountsRecord, Decision, DeliveryRecord, EmissionRecord, decode_ledger
 from state.transactional.store import TransactionalTotals
 
-OWNER = "transactional"
+_NO_COUNTS = CountsRecord(owner="transactional", group=-1, offset=-1)
 _SENDS = "p"
 _PREFIXES = (f"{SOURCE}:".encode(), f"{_SENDS}:".encode())
-
-
-class _Row(msgspec.Struct):
-    """What is needed of any record of the ledger."""
-
-    emission_id: str | None = None
-    user: str = ""
-    channel: str = ""
-    device: str = ""
-    decided_at: int = 0
-    inbox: bool = False
-    deliveries: int = 0
-    owner: str = ""
-    offset: int = -1
-    resolved: int = 0
-    emitted: int = 0
-    inbox_items: int = 0
-    fallbacks: int = 0
-    in_flight: int = 0
-
-
-_row = msgspec.json.Decoder(_Row)
 
 
 @dataclass(slots=True)
 class _LedgerOfGroup:
     """One key group on the ledger: the last counts, and the records behind them."""
 
-    counts: _Row = field(default_factory=_Row)
+    counts: CountsRecord = _NO_COUNTS
     resolved: dict[tuple[int, int], bool] = field(default_factory=dict)
     """Decisions behind the counts by offset and ordinal: whether with an inbox item."""
     emitted: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -61,7 +39,7 @@ class _LedgerOfGroup:
     ended: int = 0
     """Deliveries that ended behind the counts."""
 
-    def count(self, counts: _Row) -> None:
+    def count(self, counts: CountsRecord) -> None:
         self.counts, self.ended = counts, 0
         self.resolved = {place: inbox for place, inbox in self.resolved.items() if place[0] > counts.offset}
         self.emitted = {place: number for place, number in self.emitted.items() if place[0] > counts.offset}
@@ -69,10 +47,10 @@ class _LedgerOfGroup:
     def totals(self) -> TransactionalTotals:
         counts = self.counts
         return TransactionalTotals(
-            resolved=counts.resolved + len(self.resolved),
-            emitted=counts.emitted + sum(self.emitted.values()),
-            inbox_items=counts.inbox_items + sum(self.resolved.values()),
-            fallbacks=counts.fallbacks + max(0, -self._in_flight()),
+            resolved=(counts.resolved or 0) + len(self.resolved),
+            emitted=(counts.emitted or 0) + sum(self.emitted.values()),
+            inbox_items=(counts.inbox_items or 0) + sum(self.resolved.values()),
+            fallbacks=(counts.fallbacks or 0) + max(0, -self._in_flight()),
             furthest=max(counts.offset, self.furthest),
         )
 
@@ -81,7 +59,7 @@ class _LedgerOfGroup:
 
     def _in_flight(self) -> int:
         """Negative where fallbacks began, and ended, behind the counts."""
-        return self.counts.in_flight + sum(self.emitted.values()) - self.ended
+        return (self.counts.in_flight or 0) + sum(self.emitted.values()) - self.ended
 
 
 @dataclass(slots=True)
@@ -151,23 +129,23 @@ class _Reading:
         _, group_number, offset, ordinal = parse_output_header(sequence)
         if group_number not in self._mine:
             return
-        kind = schema_of(record.headers).partition("/")[0]
-        row, group = _row.decode(record.value), self._groups.setdefault(group_number, _LedgerOfGroup())
-        if kind == "decision":
-            self._taken.decided.add(offset)
-            group.furthest = max(group.furthest, offset)
-            if offset > group.counts.offset:
-                group.resolved[offset, ordinal] = row.inbox
-            if row.emission_id in self._known:
-                self._emissions[row.emission_id] = (offset, row.decided_at)
-        elif kind == "emission" and offset > group.counts.offset:
-            group.emitted[offset, ordinal] = row.deliveries
-        elif kind == "delivery":
-            key = delivery_key(row.emission_id or "", row.user, row.channel, row.device)
-            group.ended += key not in self._taken.ended
-            self._taken.ended.add(key)
-        elif kind == "counts" and row.owner == OWNER:
-            group.count(row)
+        group = self._groups.setdefault(group_number, _LedgerOfGroup())
+        match decode_ledger(record.value):
+            case Decision() as decision:
+                self._taken.decided.add(offset)
+                group.furthest = max(group.furthest, offset)
+                if offset > group.counts.offset:
+                    group.resolved[offset, ordinal] = decision.inbox
+                if decision.emission_id in self._known:
+                    self._emissions[decision.emission_id] = (offset, decision.decided_at)
+            case EmissionRecord() as emission if offset > group.counts.offset:
+                group.emitted[offset, ordinal] = emission.deliveries
+            case DeliveryRecord() as ended:
+                key = delivery_key(ended.emission_id, ended.user, ended.channel, ended.device)
+                group.ended += key not in self._taken.ended
+                self._taken.ended.add(key)
+            case CountsRecord(owner="transactional") as counts:
+                group.count(counts)
 
     def result(self, histories: Mapping[str, DeliveryHistory]) -> LedgerHistory:
         taken = self._taken

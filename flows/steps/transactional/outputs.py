@@ -12,6 +12,7 @@ import msgspec
 from connectors.log.interface import NewRecord
 from flows.steps.decide.outputs import emission_record, to_deliver
 from state.model.delivery import ToDeliver
+from state.model.envelope import output_headers
 from state.model.keys import partition_of_group
 from state.model.records import Outputs
 
@@ -43,9 +44,8 @@ def output_records(out: Outputs, group: int, offset: int, partitions: dict[str, 
     records = []
     for entries in (ledger, inbox):
         for ordinal, (topic, value, schema) in enumerate(entries):
-            sequence = f"{SOURCE}:{group}:{offset}:{ordinal}".encode()
             partition = partition_of_group(group, partitions[topic])
-            headers = (("schema", schema.encode()), ("seq", sequence))
+            headers = output_headers(schema.encode(), SOURCE, group, offset, ordinal)
             records.append(NewRecord(topic, partition, user, _encode(value), headers))
     return records
 

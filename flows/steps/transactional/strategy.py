@@ -36,6 +36,7 @@ from operators.transactional import HURRY_MS, decide_p0, recipient_of
 from state.disk.poison import PoisonJournal
 from state.model.event import Event, decode_event
 from state.model.keys import key_group
+from state.model.ledger import CountsRecord
 from state.model.records import Outputs
 from state.model.registry import Registry
 from state.model.work import refuse_deep
@@ -237,7 +238,7 @@ class TransactionalStrategy:
         elif history.outcome == "DEAD_LETTER":
             _logger.error("p0_not_delivered", channel=task.channel, type=task.emission.type, reason=history.reason)
 
-    def counts(self, *, last: bool) -> list[tuple[int, Mapping[str, object]]]:
+    def counts(self, *, last: bool) -> list[CountsRecord]:
         """Of the groups that changed, now and then."""
         now = self._parts.now_ms()
         if not self._counts.has_changed or (now - self._counted_at < _COUNTS_EVERY_MS and not last):

@@ -16,8 +16,9 @@ from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_pa
 from operators.inbox import InboxConfig
 from operators.inbox_shard import InboxShard, ShardConfig
 from state.disk.exports import load_export, write_export
-from state.inbox.operations import Operation, OutputHeader
 from state.inbox.values import InboxHead, InboxTotals, ShardCommit, StoredRow, UserChanges
+from state.model.envelope import OutputHeader
+from state.model.inbox import StoredOperation
 from state.model.keys import key_group
 
 GROUP = key_group("mia")
@@ -56,8 +57,8 @@ def shard_of(store: InboxStore, config: ShardConfig | None = None) -> InboxShard
     return InboxShard(store.load, store.marks(), store.totals(), config)
 
 
-def add(event_id: str, at: int, *, user: str = "mia", actor: str = "a", windowed: bool = True) -> Operation:
-    return Operation(
+def add(event_id: str, at: int, *, user: str = "mia", actor: str = "a", windowed: bool = True) -> StoredOperation:
+    return StoredOperation(
         op="add",
         user=user,
         type="like" if windowed else "reply",
@@ -70,7 +71,7 @@ def add(event_id: str, at: int, *, user: str = "mia", actor: str = "a", windowed
     )
 
 
-def put(store: InboxStore, shard: InboxShard, operations: list[Operation], *, first: int = 0) -> None:
+def put(store: InboxStore, shard: InboxShard, operations: list[StoredOperation], *, first: int = 0) -> None:
     for number, operation in enumerate(operations, start=first):
         shard.apply(OutputHeader("d", key_group(operation.user), number, 0), [operation])
     store.commit(shard.take_commit(first + len(operations)))
@@ -131,7 +132,7 @@ def test_a_row_that_moves_is_not_left_behind(both: Both) -> None:
     put(both.store, shard, [add("e2", 3)], first=2)
     assert [row.first_event_id for row in both.reader.page("mia", 9).rows] == ["e1", "r1"]
     shard = shard_of(both.reopen())
-    back = Operation(op="take_back", user="mia", type="like", object="photo", event_id="e2")
+    back = StoredOperation(op="take_back", user="mia", type="like", object="photo", event_id="e2")
     store = both.reopen()
     put(store, shard_of(store), [back], first=3)
     assert [(row.first_event_id, row.at) for row in both.reader.page("mia", 9).rows] == [("r1", 2), ("e1", 1)]
@@ -142,7 +143,7 @@ def test_retracted_and_retired_rows_leave_the_store(both: Both) -> None:
     config = ShardConfig(InboxConfig(rows_max=3))
     shard = shard_of(both.store, config)
     put(both.store, shard, [add(f"r{n}", n, windowed=False) for n in range(5)])
-    gone = Operation(op="retract", user="mia", type="reply", actor="a", object="photo", parent_event_id="r3")
+    gone = StoredOperation(op="retract", user="mia", type="reply", actor="a", object="photo", parent_event_id="r3")
     put(both.store, shard, [gone], first=5)
     audit = both.reader.audit(GROUP)
     assert audit.totals == InboxTotals(items=2, added=5, taken_back=1, retired=2)
@@ -151,7 +152,7 @@ def test_retracted_and_retired_rows_leave_the_store(both: Both) -> None:
 
 
 def test_reads_are_seen_with_the_time_they_reach(both: Both) -> None:
-    put(both.store, shard_of(both.store), [add("e1", 1), Operation(op="read", user="mia", up_to=7), add("e2", 8)])
+    put(both.store, shard_of(both.store), [add("e1", 1), StoredOperation(op="read", user="mia", up_to=7), add("e2", 8)])
     page = both.reader.page("mia", 10)
     assert [(row.first_event_id, row.read) for row in page.rows] == [("e2", False), ("e1", True)]
     assert (page.unread, page.read_up_to) == (1, 7)
@@ -188,11 +189,11 @@ def test_who_was_asked_for_last_stays_in_memory_up_to_its_bound(both: Both) -> N
     shard = InboxShard(load, {}, {}, ShardConfig(cached_rows_max=4))
     for number, user in enumerate(("mia", "noah")):  # each counts for himself and his row
         put(both.store, shard, [add(f"e{number}", number, user=user)], first=number)
-    put(both.store, shard, [Operation(op="read", user="mia", up_to=0)], first=2)
+    put(both.store, shard, [StoredOperation(op="read", user="mia", up_to=0)], first=2)
     assert loaded == ["mia", "noah"]
     put(both.store, shard, [add("e3", 3, user="emma")], first=3)
     for number, user in enumerate(("mia", "emma", "noah"), start=4):
-        put(both.store, shard, [Operation(op="read", user=user, up_to=0)], first=number)
+        put(both.store, shard, [StoredOperation(op="read", user=user, up_to=0)], first=number)
     assert loaded == ["mia", "noah", "emma", "noah"]
 
 
@@ -211,7 +212,8 @@ import sys
 from pathlib import Path
 from connectors.inbox.rocksdb import RocksInboxStore, shard_path
 from operators.inbox_shard import InboxShard
-from state.inbox.operations import Operation, OutputHeader
+from state.model.envelope import OutputHeader
+from state.model.inbox import StoredOperation
 from state.model.keys import key_group
 store = RocksInboxStore(shard_path(Path(sys.argv[1]), 0))
 shard = InboxShard(store.load, store.marks(), store.totals())
@@ -219,7 +221,7 @@ number = store.offset()
 while True:
     for _ in range(20):
         user = f"u{number % 50}"
-        op = Operation(op="add", user=user, type="reply", object=None, event_id=f"e{number}", at=number, place=number)
+        op = StoredOperation(op="add", user=user, type="reply", event_id=f"e{number}", at=number, place=number)
         shard.apply(OutputHeader("d", key_group(user), number, 0), [op])
         number += 1
     store.commit(shard.take_commit(number))

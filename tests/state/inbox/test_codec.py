@@ -7,9 +7,10 @@ import pytest
 from helpers.places import GOLDEN
 
 from state.inbox.codec import decode_head, decode_inbox, decode_row, encode_head, encode_inbox, encode_row, row_count
-from state.inbox.operations import decode_operations, parse_output_header
 from state.inbox.values import InboxHead, OlderItem, RowItem, StoredRow
+from state.model.envelope import parse_output_header
 from state.model.errors import MalformedRecordError, StateDamagedError, StateVersionError
+from state.model.inbox import decode_operations
 
 BYTES = GOLDEN / "inbox"
 ROW = StoredRow(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from helpers.rows import rows_of
 
-from connectors.log.interface import RECORD_MAX_BYTES
+from connectors.log.interface import RECORD_MAX_BYTES, Record
 from flows.steps.decide.outputs import OutputWriter
 from flows.steps.decide.slice_outputs import PART_ROWS
 from operators.decide import apply
 from state.decide.group import GroupState
+from state.ledger import ledger_table
+from state.model.delivery import ToDeliver, decode_to_deliver
 from state.model.event import Event
+from state.model.inbox import INBOX, decode_operations
+from state.model.ledger import DECISION, EMISSION
 from state.model.registry import load_registry
 from state.model.work import EndpointWork, FollowWork, SliceWork
 
@@ -51,3 +56,26 @@ def test_every_part_is_taken_by_the_log(users: int, devices: int, parts: int) ->
         assert len(records) == parts
         found = [row["user"] for record in records for row in rows_of(record)]
         assert sorted(found) == sorted(f"u{number}" for number in range(users))
+
+
+def test_the_columns_of_a_batch_are_fields_of_the_struct_that_a_single_record_is() -> None:
+    """What a column holds must fit too: a reader makes that struct of each row, or columns of the same types."""
+    state = _followed(100, 1)
+    event = Event(event_id="e", type="new_post", priority="P1", fan_out_type="FOLLOWERS", actor="star", ttl_ms=NOW)
+    written = OutputWriter(0, 4).encode(state, apply(state, SliceWork(g=0, stamp=NOW, event=event), 1), 1)
+    structs: dict[tuple[str, bytes], type[msgspec.Struct]] = {
+        ("ledger", DECISION.arrow): DECISION.struct,
+        ("ledger", EMISSION.arrow): EMISSION.struct,
+        ("inbox", INBOX.arrow): INBOX.struct,
+        ("deliver.push", EMISSION.arrow): ToDeliver,
+    }
+    found = {(each.topic, dict(each.headers)["schema"]): each for each in written}
+    assert found.keys() == structs.keys()
+    for key, record in found.items():
+        names = {field.encode_name for field in msgspec.structs.fields(structs[key])}
+        assert rows_of(record)[0].keys() <= names | {"kind"}
+    ledger = [Record(each.topic, 0, 0, 0, *each[2:]) for each in written if each.topic == "ledger"]
+    table, refused = ledger_table(ledger)
+    assert (len(table), refused) == (200, [])
+    assert len(decode_operations("inbox/1+arrow", found["inbox", INBOX.arrow].value)) == 100
+    assert len(decode_to_deliver("emission/1+arrow", found["deliver.push", EMISSION.arrow].value)) == 100

@@ -1,0 +1,77 @@
+"""The operations of topic `inbox` (TOPICS.md). Times in ms UTC.
+
+A batch is an Arrow IPC stream whose columns bear the names of the JSON fields; a column that is missing is null
+throughout. The payload of a batch is a text column of JSON.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+import pyarrow as pa
+
+from state.model.errors import MalformedRecordError
+from state.model.schema import Schema
+
+
+class InboxOperation(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """One operation on a user's rows; `place` is a position in the decision log."""
+
+    op: Literal["add", "take_back", "retract", "read"]
+    user: str
+    type: str = ""
+    object: str | None = None
+    actor: str | None = None
+    event_id: str = ""
+    windowed: bool = False
+    at: int | None = None
+    place: int | None = None
+    parent_event_id: str | None = None
+    up_to: int | None = None
+    priority: str | None = None
+    payload: Any = None
+    """The event's map."""
+
+
+class StoredOperation(InboxOperation, kw_only=True, frozen=True):
+    """An operation as it is read: the payload stays JSON, and what was left out has its default."""
+
+    at: int = 0
+    place: int = 0
+    up_to: int = 0
+    payload: msgspec.Raw = msgspec.Raw()
+
+    def payload_json(self) -> bytes | None:
+        """The payload as JSON, None where there is none."""
+        content = bytes(self.payload)
+        return None if content in (b"", b"null") else content
+
+
+INBOX = Schema("inbox", StoredOperation)
+_JSON, _ARROW = INBOX.json.decode(), INBOX.arrow.decode()
+
+
+def decode_operations(schema: str, value: bytes) -> list[StoredOperation]:
+    """The operations of one record, in order.
+
+    :raises MalformedRecordError: naming the schema or the field that does not fit.
+    """
+    if schema == _JSON:
+        return [INBOX.decode(value)]
+    if schema == _ARROW:
+        return _decode_arrow(value)
+    raise MalformedRecordError(f"header schema: {schema!r} is none of {_JSON}, {_ARROW}")
+
+
+def _decode_arrow(value: bytes) -> list[StoredOperation]:
+    try:
+        rows = pa.ipc.open_stream(value).read_all().to_pylist()
+        return msgspec.convert([_given(row) for row in rows], list[StoredOperation])
+    except (pa.ArrowInvalid, msgspec.ValidationError) as error:
+        raise MalformedRecordError(f"inbox: {error}") from error
+
+
+def _given(row: dict[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in row.items() if value is not None}
+    if "payload" in given:
+        given["payload"] = msgspec.Raw(given["payload"])
+    return given
