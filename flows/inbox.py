@@ -10,7 +10,7 @@ to start (`flows/recovery/restore.py`).
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
-from connectors.inbox.rocksdb import RocksInboxOptions, RocksInboxStore, shard_path, stored_offset
+from connectors.inbox.rocksdb import RocksInboxStore, shard_path, stored_offset
 from connectors.log.interface import Log, Record
 from connectors.log.source import LogSource, SourceBatch, Tick
 from flows.config.settings import load_settings
@@ -30,7 +30,7 @@ from flows.process.place import own_place
 from flows.recovery.export import Exporter
 from flows.recovery.prepare import start_exporter
 from flows.recovery.restore import StoreHome, ensure_store, first_offset
-from flows.steps.inbox import HousekeepingOptions, InboxParts, InboxSink
+from flows.steps.inbox import InboxParts, InboxSink
 from state.disk.exports import ExportedOffset
 from state.disk.poison import PoisonJournal
 
@@ -47,10 +47,6 @@ class InboxFlowOptions:
     """Records of a partition that may enter an epoch."""
     counts_interval: timedelta = timedelta(seconds=1)
     """How often the counts of changed groups are published, and the stores' housekeeping does its turn."""
-    store: RocksInboxOptions = field(default_factory=RocksInboxOptions)
-    """Memory and flushing of the stores."""
-    housekeeping: HousekeepingOptions = field(default_factory=HousekeepingOptions)
-    """Audits and retirement per interval."""
 
 
 def _by_partition(item: list[Record] | Tick) -> str:
@@ -64,14 +60,14 @@ class _Stores:
         self._data_dir, self._open_log, self._exporter = data_dir, open_log, exporter
         self._ensuring = threading.Lock()
 
-    def open(self, partition: int, options: RocksInboxOptions) -> RocksInboxStore:
+    def open(self, partition: int) -> RocksInboxStore:
         """For the worker that owns the partition."""
         home, log = self._home(partition), self._open_log()
         try:
             self._ensure(home, partition, log)
         finally:
             log.close()
-        store = RocksInboxStore(home.path, options)
+        store = RocksInboxStore(home.path)
         if self._exporter is not None:
             self._exporter.add(store.export_source(partition))
         return store
@@ -128,14 +124,13 @@ def wire(
     )
     sink = InboxSink(
         InboxParts(
-            open_store=lambda partition: stores.open(partition, given.store),
+            open_store=stores.open,
             open_journal=lambda partition: PoisonJournal.open(
                 data_dir / DIRECTORY / f"poison-{partition:03}", unit=data_dir / DIRECTORY.parent
             ),
             open_log=open_log,
             partitions=partitions,
             now_ms=clock_ms,
-            housekeeping=given.housekeeping,
             mine=place.holds_partition,
         )
     )

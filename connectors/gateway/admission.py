@@ -33,6 +33,10 @@ from state.model.errors import LogError, StoreUnavailableError
 
 _logger = structlog.get_logger(__name__)
 _RETRY_MS = 1000
+_GROUP_MAX = 2_000
+"""Events in one append."""
+_GROUPS_IN_FLIGHT = 2
+"""Appends at the same time: one is prepared while another is written."""
 
 
 class RecordAppender(Protocol):
@@ -80,16 +84,13 @@ class Admission:
         clock: Callable[[], int],
         lane: str,
         append_deadline: timedelta,
-        store_pause: timedelta,
         pending_max: int,
-        group_max: int,
-        groups_in_flight: int,
     ) -> None:
         """Use store and appender, which stay the caller's to close; `clock` in milliseconds since 1970."""
         self._store, self._appender, self._partitions, self._clock = store, appender, partitions, clock
         self._lane, self._deadline_s = lane, append_deadline.total_seconds()
-        self._guard = Guard("admission", store_pause)
-        self._pending_max, self._group_max, self._groups_max = pending_max, group_max, groups_in_flight
+        self._guard = Guard("admission")
+        self._pending_max = pending_max
         self._calls: deque[_AdmissionCall] = deque()
         self._pending = 0
         self._groups: set[asyncio.Task[None]] = set()
@@ -116,7 +117,7 @@ class Admission:
 
     def _wake(self) -> None:
         self._wakes = False
-        while self._calls and len(self._groups) < self._groups_max:
+        while self._calls and len(self._groups) < _GROUPS_IN_FLIGHT:
             task = asyncio.get_running_loop().create_task(self._run(self._take()))
             self._groups.add(task)
             task.add_done_callback(self._finished)
@@ -128,7 +129,7 @@ class Admission:
     def _take(self) -> list[_AdmissionCall]:
         calls, size = [self._calls.popleft()], 0
         size = len(calls[0].admitted)
-        while self._calls and size + len(self._calls[0].admitted) <= self._group_max:
+        while self._calls and size + len(self._calls[0].admitted) <= _GROUP_MAX:
             calls.append(self._calls.popleft())
             size += len(calls[-1].admitted)
         self._pending -= size

@@ -180,10 +180,7 @@ def _admission(
         clock=clock,
         lane=options.lane,
         append_deadline=options.append_deadline,
-        store_pause=options.store_pause,
         pending_max=options.pending_max,
-        group_max=options.group_max,
-        groups_in_flight=options.groups_in_flight,
     )
 
 
@@ -195,7 +192,6 @@ def build_app(
     clock: Callable[[], int],
     inbox: InboxReader | None = None,
     progress: ProgressReader | None = None,
-    new_event_id: Callable[[], str] | None = None,
 ) -> App:
     """Build the application of one process.
 
@@ -205,18 +201,16 @@ def build_app(
     :raises StateError: a store cannot be opened.
     """
     parts = Parts(options, log, rules, clock)
-    new_id = new_event_id or EventIds(clock, os.urandom)
     producers = calls.ProducerHandlers(
         Posts(
             rules,
             parts.admission,
-            GuardedLimit(parts.limit, pause=options.store_pause, fallback_limit_per_s=options.fallback_limit_per_s),
+            GuardedLimit(parts.limit, fallback_limit_per_s=options.fallback_limit_per_s),
             parts.door,
             DefinedSegments(log, parts.directory) if options.lane == "ordinary" else None,
             lane=options.lane,
-            body_bytes_max=options.body_bytes_max,
             clock=clock,
-            new_event_id=new_id,
+            new_event_id=EventIds(clock, os.urandom),
         ),
         ProgressCalls(parts.store, progress, clock=clock),
         parts.kept,
@@ -247,21 +241,16 @@ def _ordinary(
     clock: Callable[[], int],
     inbox: InboxReader | None,
 ) -> calls.OrdinaryHandlers:
-    size = options.body_bytes_max
     writer = SettingWriter(parts.appender, parts.directory, log.partitions, deadline=options.append_deadline)
-    devices = Devices(rules, writer, parts.directory, devices_max=options.devices_max, body_bytes_max=size, clock=clock)
+    devices = Devices(rules, writer, parts.directory, devices_max=options.devices_max, clock=clock)
     spool = options.store_directory() / "spool"
     return calls.OrdinaryHandlers(
-        host=Host(rules, writer, devices, body_bytes_max=size),
-        segments=Segments(
-            rules, log, log.partitions, spool=spool, upload_bytes_max=options.upload_bytes_max, clock=clock
-        ),
+        host=Host(rules, writer, devices),
+        segments=Segments(rules, log, log.partitions, spool=spool, clock=clock),
         inbox=None if inbox is None else _inbox(options, parts, writer, rules, clock, inbox),
-        preferences=Preferences(rules, writer, parts.directory, body_bytes_max=size),
+        preferences=Preferences(rules, writer, parts.directory),
         devices=devices,
-        switches=Switches(
-            rules, writer, parts.watcher, log, senders=[key.sender_id for key in options.keys], body_bytes_max=size
-        ),
+        switches=Switches(rules, writer, parts.watcher, log, senders=[key.sender_id for key in options.keys]),
     )
 
 
@@ -273,9 +262,5 @@ def _inbox(
     clock: Callable[[], int],
     reader: InboxReader,
 ) -> Inbox:
-    if options.cursor_secret is not None:
-        secret = options.cursor_secret.encode()
-    else:
-        secret = kept_secret(options.store_directory() / "cursor.key")
-    cursors = Cursors(secret)
-    return Inbox(rules, writer, reader, parts.overlay, cursors, body_bytes_max=options.body_bytes_max, clock=clock)
+    cursors = Cursors(kept_secret(options.store_directory() / "cursor.key"))
+    return Inbox(rules, writer, reader, parts.overlay, cursors, clock=clock)

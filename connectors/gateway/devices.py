@@ -40,17 +40,16 @@ class Devices:
         directory: Directory,
         *,
         devices_max: int,
-        body_bytes_max: int,
         clock: Callable[[], int],
     ) -> None:
         """`clock` in milliseconds since 1970 stamps registrations."""
         self._rules, self._writer, self._directory, self._clock = rules, writer, directory, clock
-        self._devices_max, self._bytes_max = devices_max, body_bytes_max
+        self._devices_max = devices_max
         self._locks = [asyncio.Lock() for _ in range(_STRIPES)]
 
     async def register(self, request: ApiRequest) -> ApiResponse:
         """`POST /v1/devices/register`: a push token of the session's user."""
-        body = await request.json(self._bytes_max)
+        body = await request.json()
         errors = self._rules.document_errors(body, NewDevice)
         if errors:
             raise invalid(errors)

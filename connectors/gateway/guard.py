@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 
 import structlog
 
@@ -11,15 +10,17 @@ from connectors.admission.limits import Grant, LocalSenderLimit, SenderLimit
 from connectors.metrics import ADMISSION_STORE_UNAVAILABLE
 from state.model.errors import StoreUnavailableError
 
+_PAUSE_S = 1.0
+"""How long a failed store is not asked again."""
 _logger = structlog.get_logger(__name__)
 
 
 class Guard:
     """Remembers that a store failed, so that not every request waits for its deadline."""
 
-    def __init__(self, store: str, pause: timedelta) -> None:
-        """`pause`: how long a failed store is not asked again."""
-        self._store, self._pause_s = store, pause.total_seconds()
+    def __init__(self, store: str) -> None:
+        """`store` is its name in logs and metrics."""
+        self._store = store
         self._until_s = 0.0
         self._counter = ADMISSION_STORE_UNAVAILABLE.labels(store)
 
@@ -33,16 +34,16 @@ class Guard:
     def failed(self, error: StoreUnavailableError) -> None:
         """Count the failure and begin the pause."""
         self._counter.inc()
-        self._until_s = time.monotonic() + self._pause_s
+        self._until_s = time.monotonic() + _PAUSE_S
         _logger.warning("store_unavailable", store=self._store, error=str(error))
 
 
 class GuardedLimit:
     """The sender limit, with a conservative one of our own while its store is down."""
 
-    def __init__(self, limit: SenderLimit, *, pause: timedelta, fallback_limit_per_s: int) -> None:
+    def __init__(self, limit: SenderLimit, *, fallback_limit_per_s: int) -> None:
         """`limit` stays the caller's to close."""
-        self._limit, self._guard = limit, Guard("limit", pause)
+        self._limit, self._guard = limit, Guard("limit")
         self._fallback, self._fallback_limit = LocalSenderLimit(), fallback_limit_per_s
 
     async def take(self, sender_id: str, count: int, *, limit: int, now_ms: int) -> Grant:

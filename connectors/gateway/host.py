@@ -22,9 +22,9 @@ _NOTHING = ApiResponse(204, b"")
 class Host:
     """Calls with a service key of the host application."""
 
-    def __init__(self, rules: AdmissionRules, writer: SettingWriter, devices: Devices, *, body_bytes_max: int) -> None:
+    def __init__(self, rules: AdmissionRules, writer: SettingWriter, devices: Devices) -> None:
         """Write through `writer`; addresses go through `devices`, which keeps their limits."""
-        self._rules, self._writer, self._devices, self._bytes_max = rules, writer, devices, body_bytes_max
+        self._rules, self._writer, self._devices = rules, writer, devices
 
     def _named(self, request: ApiRequest, *names: str) -> list[str]:
         """Path parameters that are identifiers.
@@ -43,7 +43,7 @@ class Host:
     async def put_endpoint(self, request: ApiRequest) -> ApiResponse:
         """An address of a user."""
         user, channel, endpoint_id = self._named(request, "user", "channel", "id")
-        body = await request.json(self._bytes_max)
+        body = await request.json()
         document = {**body, "channel": channel} if isinstance(body, dict) and body.get("channel") is None else body
         errors = self._rules.document_errors(document, NewEndpoint)
         if errors:
@@ -62,7 +62,7 @@ class Host:
     async def put_user(self, request: ApiRequest) -> ApiResponse:
         """A user's locale and name, as a whole."""
         (user,) = self._named(request, "user")
-        body = await request.json(self._bytes_max)
+        body = await request.json()
         errors = self._rules.document_errors(body, Profile)
         if errors:
             raise invalid(errors)
@@ -71,7 +71,7 @@ class Host:
 
     async def post_follows(self, request: ApiRequest) -> ApiResponse:
         """Who follows whom: a JSON array or NDJSON, stored as a whole or not at all."""
-        follows = batch_items(await request.body(self._bytes_max), request.media_type)
+        follows = batch_items(await request.body(), request.media_type)
         errors = [error for place, follow in enumerate(follows) for error in self._follow_errors(place, follow)]
         if errors:
             raise invalid(errors)

@@ -33,6 +33,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 _encoder = msgspec.json.Encoder()
+BODY_BYTES_MAX = 256 * 1024
+"""The largest body (RULES 1); beyond it 413."""
 _SAFETY = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -97,17 +99,16 @@ class ApiRequest:
             raise invalid([FieldError("query", "has unknown or repeated parameters", f"allowed: {names}")])
         return found
 
-    async def chunks(self, bytes_max: int) -> list[bytes]:
-        """The whole body in parts; see `body`."""
+    async def _parts(self) -> list[bytes]:
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body"):
             body = message.get("body", b"")
-            if len(body) > bytes_max:
-                raise too_large(bytes_max)
+            if len(body) > BODY_BYTES_MAX:
+                raise too_large(BODY_BYTES_MAX)
             return [body]
-        return await self._rest(message, bytes_max)
+        return await self._rest(message)
 
-    async def _rest(self, message: Message, bytes_max: int) -> list[bytes]:
+    async def _rest(self, message: Message) -> list[bytes]:
         parts: list[bytes] = []
         total = 0
         try:
@@ -115,8 +116,8 @@ class ApiRequest:
                 while message["type"] == "http.request":
                     parts.append(message.get("body", b""))
                     total += len(parts[-1])
-                    if total > bytes_max:
-                        raise too_large(bytes_max)
+                    if total > BODY_BYTES_MAX:
+                        raise too_large(BODY_BYTES_MAX)
                     if not message.get("more_body"):
                         return parts
                     message = await self._receive()
@@ -144,16 +145,16 @@ class ApiRequest:
                 raise too_large(bytes_max)
             await take(part)
 
-    async def body(self, bytes_max: int) -> bytes:
+    async def body(self) -> bytes:
         """The whole body.
 
-        :raises ProblemError: 413 beyond `bytes_max`, 408 when it does not arrive in time, 415 when it is compressed.
+        :raises ProblemError: 413 if it is too large, 408 if it does not arrive in time, 415 if it is compressed.
         """
         self.refuse_encoded()
         length = self.header(b"content-length")
-        if length is not None and length.isdigit() and int(length) > bytes_max:
-            raise too_large(bytes_max)
-        parts = await self.chunks(bytes_max)
+        if length is not None and length.isdigit() and int(length) > BODY_BYTES_MAX:
+            raise too_large(BODY_BYTES_MAX)
+        parts = await self._parts()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def refuse_encoded(self) -> None:
@@ -164,12 +165,12 @@ class ApiRequest:
         if self.header(b"content-encoding") not in (None, "identity"):
             raise ProblemError(415, "send the body without content-encoding")
 
-    async def json(self, bytes_max: int) -> Any:
+    async def json(self) -> Any:
         """The body as JSON.
 
         :raises ProblemError: as `body`; 400 if it is no JSON.
         """
-        return decode_json(await self.body(bytes_max))
+        return decode_json(await self.body())
 
 
 def too_large(bytes_max: int) -> ProblemError:

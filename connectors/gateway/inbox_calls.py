@@ -87,12 +87,11 @@ class Inbox:
         overlay: ReadOverlay,
         cursors: Cursors,
         *,
-        body_bytes_max: int,
         clock: Callable[[], int],
     ) -> None:
         """Pages come from `reader`; `clock` in milliseconds since 1970 says up to when "all" was read."""
         self._rules, self._writer, self._reader, self._overlay = rules, writer, reader, overlay
-        self._cursors, self._bytes_max, self._clock = cursors, body_bytes_max, clock
+        self._cursors, self._clock = cursors, clock
 
     async def get(self, request: ApiRequest) -> ApiResponse:
         """A page, newest first, with the unread count of the whole inbox."""
@@ -132,7 +131,7 @@ class Inbox:
     async def read(self, request: ApiRequest) -> ApiResponse:
         """Everything up to the shown position is read, or (without one) everything; acknowledged once it is logged."""
         user = request.caller().name
-        raw = await request.body(self._bytes_max)
+        raw = await request.body()
         body = decode_json(raw) if raw.strip() else {}
         errors = self._rules.document_errors(body, ReadUpTo)
         if errors:

@@ -49,7 +49,6 @@ class Posts:
         segments: DefinedSegments | None,
         *,
         lane: str,
-        body_bytes_max: int,
         clock: Callable[[], int],
         new_event_id: Callable[[], str],
     ) -> None:
@@ -58,7 +57,7 @@ class Posts:
         """
         self._rules, self._admission, self._limit, self._door = rules, admission, limit, door
         self._segments = segments
-        self._only_p0, self._bytes_max = lane == "p0", body_bytes_max
+        self._only_p0 = lane == "p0"
         self._clock, self._new_event_id = clock, new_event_id
         self._limited = ADMISSIONS_LIMITED.labels(lane)
 
@@ -69,7 +68,7 @@ class Posts:
         grant = await self._take(caller, 1)
         if grant.granted == 0:
             raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
-        (verdict,) = await self._placed([self._judge(await request.json(self._bytes_max), caller)])
+        (verdict,) = await self._placed([self._judge(await request.json(), caller)])
         if isinstance(verdict, ProblemError):
             return problem_response(verdict)
         trace = trace_header(request.header(b"traceparent"))
@@ -82,7 +81,7 @@ class Posts:
         """Many events, each answered for itself, in order; a closed sender gets one answer for all."""
         caller = request.caller()
         self._door.check(caller.name)
-        items = batch_items(await request.body(self._bytes_max), request.media_type)
+        items = batch_items(await request.body(), request.media_type)
         grant = await self._take(caller, len(items))
         if items and grant.granted == 0:
             raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)

@@ -33,16 +33,14 @@ class Switches:
         log: Log,
         *,
         senders: Sequence[str],
-        body_bytes_max: int,
     ) -> None:
         """Write to `control` through `writer`, and tell what `watcher` read there."""
         self._rules, self._writer, self._watcher, self._log = rules, writer, watcher, log
         self._known = KnownNames(rules.profile, rules.type_names(), senders)
-        self._bytes_max = body_bytes_max
 
     async def kill(self, request: ApiRequest) -> ApiResponse:
         """Set (`on`, the default) or lift a switch; the answer's offset is what processes report as obeyed."""
-        body = await request.json(self._bytes_max)
+        body = await request.json()
         errors = self._rules.document_errors(body, KillSwitch)
         if errors:
             raise invalid(errors)

@@ -74,8 +74,6 @@ class GatewayOptions:
     """Port to listen on. Default: any free one."""
     redis: RedisOptions | None = None
     """Where admission dedup and sender limits are shared. Default: embedded, for one process."""
-    cursor_secret: str | None = field(default=None, repr=False)
-    """Signs inbox cursors; the same in all gateways. Default: made at first start, kept beside the stores."""
     fallback_limit_per_s: int = 50
     """Events of one sender in any second while the limit store is down, if its own limit is not lower. Default: 50."""
     append_deadline: timedelta = timedelta(seconds=10)
@@ -88,22 +86,10 @@ class GatewayOptions:
     """Longest time for a request's headers to arrive; then the connection is closed. Default: 10 s."""
     drain_deadline: timedelta = timedelta(seconds=15)
     """Longest wait at SIGTERM for requests in flight. Default: 15 s."""
-    store_pause: timedelta = timedelta(seconds=1)
-    """After a store was found down, how long it is not asked again. Default: 1 s."""
-    body_bytes_max: int = 256 * 1024
-    """Largest body (RULES 1); then 413. Default: 256 KiB."""
-    upload_bytes_max: int = 512 * 1024 * 1024
-    """Largest audience file. Default: 512 MiB."""
-    head_bytes_max: int = 64 * 1024
-    """Largest head of a request; then 431. Default: 64 KiB."""
     connections_max: int = 4096
     """Connections and requests in flight; then 503. Default: 4096."""
     pending_max: int = 20_000
     """Events waiting for the log; then 503. Default: 20000."""
-    group_max: int = 2_000
-    """Events in one append. Default: 2000."""
-    groups_in_flight: int = 2
-    """Appends at the same time; one is prepared while another is written. Default: 2."""
     devices_max: int = 10
     """Devices of one user; the oldest goes (RULES 4). Default: 10."""
 

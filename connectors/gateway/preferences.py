@@ -41,11 +41,9 @@ def merge_patch(target: Any, patch: Any) -> Any:
 class Preferences:
     """`GET`, `PUT`, `PATCH` `/v1/preferences` of the session's user."""
 
-    def __init__(
-        self, rules: AdmissionRules, writer: SettingWriter, directory: Directory, *, body_bytes_max: int
-    ) -> None:
+    def __init__(self, rules: AdmissionRules, writer: SettingWriter, directory: Directory) -> None:
         """Read from `directory`, write through `writer`."""
-        self._rules, self._writer, self._directory, self._bytes_max = rules, writer, directory, body_bytes_max
+        self._rules, self._writer, self._directory = rules, writer, directory
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, request: ApiRequest) -> ApiResponse:
@@ -54,11 +52,11 @@ class Preferences:
 
     async def put(self, request: ApiRequest) -> ApiResponse:
         """Replace the document."""
-        return await self._change(request, await request.json(self._bytes_max), merge=False)
+        return await self._change(request, await request.json(), merge=False)
 
     async def patch(self, request: ApiRequest) -> ApiResponse:
         """Merge into the document; what comes out must be valid as a whole."""
-        patch = await request.json(self._bytes_max)
+        patch = await request.json()
         if not isinstance(patch, dict):
             raise invalid([FieldError("", "is no JSON object", "send an object of what changes; null removes")])
         return await self._change(request, patch, merge=True)

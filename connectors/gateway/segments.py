@@ -37,6 +37,7 @@ from connectors.log.interface import Log
 from state.model.admission import AdmissionRules, FieldError
 from state.model.errors import LogError
 
+_UPLOAD_BYTES_MAX = 512 * 1024 * 1024
 _LIST_BYTES_MAX = 8 * 1024 * 1024
 _LINE_BYTES_MAX = 4096
 _CHUNK_USERS = 5_000
@@ -56,12 +57,11 @@ class Segments:
         partitions: PartitionCount,
         *,
         spool: Path,
-        upload_bytes_max: int,
         clock: Callable[[], int],
     ) -> None:
         """Bodies wait in files under `spool`; versions come from `clock`, milliseconds since 1970, and rise."""
         self._rules, self._log, self._partitions, self._spool = rules, log, partitions, spool
-        self._bytes_max, self._clock = upload_bytes_max, clock
+        self._clock = clock
         self._lock = asyncio.Lock()
         self._version = 0
         spool.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ class Segments:
             raise invalid(errors)
         read = _READERS[request.media_type]
         with tempfile.TemporaryFile(dir=self._spool) as file:
-            await request.stream(_writer(file), self._bytes_max)
+            await request.stream(_writer(file), _UPLOAD_BYTES_MAX)
             async with self._lock:
                 version, users = await asyncio.to_thread(self._store, segment, read, file)
         return json_response(200, SegmentStored(segment, version, users))

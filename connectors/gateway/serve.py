@@ -16,12 +16,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from connectors.gateway.app import App
 from connectors.gateway.options import GatewayOptions
 
+_HEAD_BYTES_MAX = 64 * 1024
 _logger = structlog.get_logger(__name__)
 
 
 def bounded_protocol(options: GatewayOptions) -> type[asyncio.Protocol]:
     """Uvicorn's HTTP/1.1 protocol with what it lacks: a bound on the size of a head, and on its time to arrive."""
-    head_bytes_max = options.head_bytes_max
     head_deadline_s = options.head_deadline.total_seconds()
 
     class BoundedProtocol(HttpToolsProtocol):
@@ -49,7 +49,7 @@ def bounded_protocol(options: GatewayOptions) -> type[asyncio.Protocol]:
 
         def _unfinished_head(self, size: int) -> None:
             self.head_bytes += size
-            if self.head_bytes > head_bytes_max:
+            if self.head_bytes > _HEAD_BYTES_MAX:
                 self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
                 self.transport.close()
             elif self.head_timer is None:

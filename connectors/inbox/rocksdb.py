@@ -7,7 +7,6 @@ Keys and values: `connectors/inbox/keys.py`, `state/inbox/codec.py`.
 
 import shutil
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 from rocksdict import (
@@ -19,13 +18,12 @@ from rocksdict import (
     Rdict,
     RdictIter,
     WriteBatch,
-    WriteOptions,
 )
 
 from connectors.inbox import keys
 from connectors.inbox.interface import InboxAudit, RowPage, RowPosition
 from state.disk.exports import ExportedOffset, ExportSource, rows_from
-from state.disk.rocksdb import named_damage, prefixed_rows, refuse_remains, stored_row
+from state.disk.rocksdb import named_damage, prefixed_rows, refuse_remains, stored_row, synced
 from state.inbox.codec import decode_head, decode_row, encode_head, encode_row, row_count
 from state.inbox.values import (
     InboxHead,
@@ -41,29 +39,22 @@ from state.inbox.values import (
 from state.model.errors import StateVersionError
 from state.model.keys import key_group, partition_of_group
 
-
-@dataclass(frozen=True, slots=True)
-class RocksInboxOptions:
-    """How much memory a store takes and how it flushes."""
-
-    block_cache_bytes: int = 32 << 20
-    """Blocks of rows kept in memory."""
-    write_buffer_bytes: int = 16 << 20
-    """Rows kept in memory before they are written as a file."""
-    sync: bool = True
-    """Flush the log to the disk with every commit; without, a power failure may undo the last ones (never a kill)."""
+_BLOCK_CACHE_BYTES = 32 << 20
+"""Blocks of rows kept in memory."""
+_WRITE_BUFFER_BYTES = 16 << 20
+"""Rows kept in memory before they are written as a file."""
 
 
-def _options(given: RocksInboxOptions) -> Options:
+def _options() -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
-    options.set_write_buffer_size(given.write_buffer_bytes)
+    options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
     options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())  # see state.disk.rocksdb
     options.set_keep_log_file_num(2)
     options.set_max_open_files(-1)
     table = BlockBasedOptions()
     table.set_bloom_filter(10, False)
-    table.set_block_cache(Cache(given.block_cache_bytes))
+    table.set_block_cache(Cache(_BLOCK_CACHE_BYTES))
     options.set_block_based_table_factory(table)
     return options
 
@@ -101,20 +92,17 @@ def shard_path(directory: Path, partition: int) -> Path:
 class RocksInboxStore:
     """See `connectors.inbox.interface.InboxStore`. The caller holds the lock of the state directory."""
 
-    def __init__(self, path: Path, options: RocksInboxOptions | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         """Open or begin the store.
 
         :raises StateDamagedError: RocksDB cannot open it; restore it, or delete it to have it rebuilt from the log.
         :raises StateVersionError: it was written by a newer program.
         """
-        given = options or RocksInboxOptions()
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             refuse_remains(path)
         with named_damage(path):
-            self._database = Rdict(str(path), _options(given))
-        self._write_options = WriteOptions()
-        self._write_options.sync = given.sync
+            self._database = Rdict(str(path), _options())
         if stored_row(self._database, keys.VERSION_KEY) is None:
             self._database.put(keys.VERSION_KEY, bytes([keys.LAYOUT_VERSION]))
         _check_layout(self._database, path)
@@ -168,7 +156,7 @@ class RocksInboxStore:
             else:
                 batch.put(keys.set_aside_key(offset), keys.encode_set_aside(record))
         batch.put(keys.OFFSET_KEY, commit.offset.to_bytes(8, "big"))
-        self._database.write(batch, self._write_options)
+        self._database.write(batch, synced())
         for changes in commit.users.values():
             for row in changes.written:
                 row.stored_at = row.at
@@ -208,7 +196,7 @@ def stored_offset(path: Path) -> int:
     if not (path / "CURRENT").exists():
         return 0
     with named_damage(path):
-        database = Rdict(str(path), _options(RocksInboxOptions()), access_type=AccessType.read_only(False))
+        database = Rdict(str(path), _options(), access_type=AccessType.read_only(False))
     try:
         return int.from_bytes(stored_row(database, keys.OFFSET_KEY) or b"", "big")
     finally:
@@ -301,7 +289,7 @@ class RocksInboxReader:
         own = self._secondary / str(partition)
         shutil.rmtree(own, ignore_errors=True)
         own.mkdir(parents=True)
-        options = _options(RocksInboxOptions())
+        options = _options()
         database = Rdict(str(path), options, access_type=AccessType.secondary(str(own)))
         self._open[partition] = database
         return database

@@ -35,17 +35,11 @@ STAGE = "inbox"
 _DECODING = -2
 """In the journal, in place of a key group: the record is being decoded."""
 _UNKNOWN = SetAside(-1, 0)
+_AUDITED_GROUPS = 4
+"""Groups whose rows are counted one by one per tick, in turn."""
+_SWEPT_USERS = 200
+"""Users whose old rows are retired per tick, in turn."""
 _logger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class HousekeepingOptions:
-    """What a tick does beside publishing counts."""
-
-    audited_groups: int = 4
-    """Groups whose rows are counted one by one per tick, in turn."""
-    swept_users: int = 200
-    """Users whose old rows are retired per tick, in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +52,6 @@ class InboxParts:
     open_log: Callable[[], Log]
     partitions: int
     now_ms: Callable[[], int]
-    housekeeping: HousekeepingOptions = HousekeepingOptions()
     mine: Callable[[int], bool] = lambda _partition: True
     """Whether this process of the cluster holds the store of a partition."""
 
@@ -191,9 +184,8 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
         self._changed = {}
 
     def _keep_house(self) -> None:
-        options = self._parts.housekeeping
-        wrong = [group for group in self._turns.audited(options.audited_groups) if not self._audit(group)]
-        group, users = self._turns.swept(self._store, options.swept_users)
+        wrong = [group for group in self._turns.audited(_AUDITED_GROUPS) if not self._audit(group)]
+        group, users = self._turns.swept(self._store, _SWEPT_USERS)
         if self._shard.sweep(group, users) or wrong:
             self._commit()
 

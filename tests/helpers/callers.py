@@ -6,7 +6,7 @@ from typing import Any
 
 from helpers.gateway import Gateway, Reply, token
 
-from connectors.inbox.rocksdb import RocksInboxOptions, RocksInboxStore, shard_path
+from connectors.inbox.rocksdb import RocksInboxStore, shard_path
 from state.inbox.values import InboxHead, RowItem, ShardCommit, StoredRow, UserChanges
 from state.model.keys import key_group, partition_of_group
 
@@ -34,7 +34,7 @@ def rows() -> list[StoredRow]:
 def fill_inbox(directory: Path, user: str) -> None:
     partition = partition_of_group(key_group(user), 4)
     path = shard_path(directory / "state" / "inbox", partition)
-    store = RocksInboxStore(path, RocksInboxOptions(sync=False))
+    store = RocksInboxStore(path)
     head = InboxHead(next_number=ROWS, unread=ROWS, rows=ROWS)
     store.commit(ShardCommit({user: UserChanges(head, rows(), ())}, {}, {}, 1))
     store.close()

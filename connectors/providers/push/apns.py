@@ -11,7 +11,6 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -210,8 +209,6 @@ class ApnsChannel:
     """See `connectors.providers.channel.Channel`."""
 
     options: ApnsOptions
-    clock_s: Callable[[], float] = time.time
-    uniform: Callable[[float, float], float] = random.uniform
     name: str = "apns"
     _transport: Transport | None = None
     _token: ProviderToken | None = field(default=None, repr=False)
@@ -236,8 +233,8 @@ class ApnsChannel:
             load_signing_key(pem, key="providers.apns.signing_key"),
             team_id=self.options.team_id,
             key_id=self.options.key_id,
-            clock_s=self.clock_s,
-            uniform=self.uniform,
+            clock_s=time.time,
+            uniform=random.uniform,
         )
         self._transport = WreqTransport(
             self.options.origin,
