@@ -43,9 +43,10 @@ def on_event(kept: KeptEvents, event: Event) -> Reaction:
 
 
 def on_cancel(kept: KeptEvents, event_id: str) -> Reaction:
-    """Answer `cancelled`, or `released` if it is not kept (any more)."""
-    if event_id in kept:
-        return Reaction(answers=[Released(event_id, "cancelled")], gone=[event_id])
+    """Answer `cancelled`, or `released` if it is not kept (any more). Only its sender may cancel an event."""
+    found = kept.get(event_id)
+    if found is not None:
+        return Reaction(answers=[Released(event_id, "cancelled", found[1].sender_id or None)], gone=[event_id])
     return Reaction(answers=[Released(event_id, "released")])
 
 
@@ -66,4 +67,6 @@ def on_released(kept: KeptEvents, released: Released) -> Reaction:
 
 def _cancel_matching(kept: KeptEvents, retraction: Event) -> Reaction:
     ids = kept.cancelled_by(retraction)
-    return Reaction(answers=[Released(event_id, "cancelled") for event_id in ids], gone=ids)
+    return Reaction(
+        answers=[Released(event_id, "cancelled", retraction.sender_id or None) for event_id in ids], gone=ids
+    )

@@ -9,16 +9,22 @@ from typing import Any
 
 from connectors.dead_letters import DeadLetters
 from connectors.log.interface import Log
+from connectors.log.read_to_ends import stored_records
 from flows.commands.circumstances import Finder
 from flows.commands.dead_letters import explain_letters
 from flows.commands.ledger import inbox_reader, ledger_reader
 from flows.commands.output import Output
+from flows.steps.schedule import TOPIC as SCHEDULE
 from flows.track import ARCHIVE
 from operators.circumstances import Circumstances
 from operators.explain import explain_decision, explain_emission, explain_row, used_values
 from operators.explain_deliveries import explain_delivery
+from operators.words import time_text
 from state.inbox.values import InboxRow
+from state.model.envelope import schema_of
+from state.model.event import EVENT, decode_event
 from state.model.registry import Registry
+from state.model.schedule import RELEASED
 
 
 def explain(data_dir: Path, log: Log, registry: Registry, *, event: str, user: str, output: Output) -> bool:
@@ -27,6 +33,9 @@ def explain(data_dir: Path, log: Log, registry: Registry, *, event: str, user: s
     decisions = [state for state in history if state.record["kind"] == "decision"]
     letters = explain_letters(DeadLetters(log, data_dir / ARCHIVE), event, user, output)
     if not decisions and letters:
+        return True
+    if not decisions and (kept := _kept(log, event)) is not None:
+        output.show({"event_id": event, "user": user, "found": True, "explanation": kept}, kept)
         return True
     if not decisions:
         said = f"The ledger knows nothing of event {event} for user {user}: the user was not among its recipients, "
@@ -44,6 +53,22 @@ def explain(data_dir: Path, log: Log, registry: Registry, *, event: str, user: s
     sentence = explain_row(row, had_row=any(state.record["inbox"] for state in decisions), used=used)
     output.show({"kind": "inbox", "explanation": sentence, **_row_record(row)}, f"Inbox    {sentence}")
     return True
+
+
+def _kept(log: Log, event: str) -> str | None:
+    """What `schedule` says of an event that nobody has a decision on: it is kept for later, or was cancelled."""
+    said = None
+    for record in stored_records(log, {(SCHEDULE, 0): log.begin_offset(SCHEDULE, 0)}):
+        if record.key != event.encode():
+            continue
+        schema, at = schema_of(record.headers), time_text(record.timestamp_ms, "UTC")
+        if schema == EVENT.json.decode():
+            due = time_text(decode_event(record.value).deliver_at, "UTC")
+            said = f"Event {event} is kept for later; it is released at {due}, and decided then."
+        elif schema == RELEASED.json.decode() and (answer := RELEASED.decode(record.value)).how == "cancelled":
+            by = "" if answer.by is None else f" by {answer.by}"
+            said = f"Event {event} was kept for later, and cancelled{by} at {at}: nobody was notified of it."
+    return said
 
 
 def _show_sends(records: list[dict[str, Any]], finder: Finder, used: Circumstances, output: Output) -> None:

@@ -13,11 +13,13 @@ class Cancel(msgspec.Struct, frozen=True):
     event_id: str
 
 
-class Released(msgspec.Struct, frozen=True):
+class Released(msgspec.Struct, frozen=True, omit_defaults=True):
     """The order to release a kept event, or what became of one: the answer to a cancel."""
 
     event_id: str
     how: Literal["released", "cancelled"]
+    by: str | None = None
+    """The sender who cancelled it: nobody cancels what another one sent."""
 
 
 CANCEL = Schema("cancel", Cancel)

@@ -43,7 +43,7 @@ def test_what_is_not_for_later_is_not_kept_and_a_retraction_cancels_at_once(deli
     kept = _keeping(_event("e1", T + 5), _event("other", T + 5, object="p"))
     assert on_event(kept, _event("e2", deliver_at)) == Reaction()
     reaction = on_event(kept, _event("r", deliver_at, retracts=True))
-    assert reaction == Reaction(answers=[Released("e1", "cancelled")], gone=["e1"])
+    assert reaction == Reaction(answers=[Released("e1", "cancelled", "s")], gone=["e1"])
     assert _names(kept) == ["e1", "other"], "before it is settled"
     settle(kept, reaction)
     assert _names(kept) == ["other"]
@@ -54,13 +54,13 @@ def test_a_retraction_for_later_waits_and_cancels_when_it_is_released() -> None:
     assert _names(kept) == ["e1", "r"]
     reaction = on_released(kept, Released("r", "released"))
     settle(kept, reaction)
-    assert (reaction.answers, _names(kept)) == ([Released("e1", "cancelled")], [])
+    assert (reaction.answers, _names(kept)) == ([Released("e1", "cancelled", "s")], [])
     assert [(event.event_id, event.ingested_at) for event in reaction.events] == [("r", T + 1)]
 
 
 def test_a_cancellation_is_answered_whether_it_comes_in_time_or_not() -> None:
     kept = _keeping(_event("e1", T + 5))
-    assert on_cancel(kept, "e1") == Reaction(answers=[Released("e1", "cancelled")], gone=["e1"])
+    assert on_cancel(kept, "e1") == Reaction(answers=[Released("e1", "cancelled", "s")], gone=["e1"])
     assert on_cancel(kept, "e2") == Reaction(answers=[Released("e2", "released")])
 
 

@@ -3,7 +3,7 @@
 import re
 import shutil
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from state.inbox.values import ShardCommit, UserChanges
 from state.model.event import EVENT, Event, encode_event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
+from state.model.schedule import CANCEL, RELEASED, Cancel, Released
 from state.model.settings import PREFERENCE, Kill, PreferenceRecord
 from state.model.work import EventWork, KillWork, PreferenceWork, encode_work
 
@@ -214,4 +215,31 @@ def test_explain_looks_up_what_p0_used_where_p0_read_it(tmp_path: Path, capsys: 
     assert "settings: as of record 0 of topic preferences" in page
     assert "time to live: 1 minute 17 seconds" in page
     assert "kill switches: never one set\n" in page
+    log.close()
+
+
+def test_explain_says_who_cancelled_a_kept_event_and_when(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = open_embedded(tmp_path)
+
+    def said() -> str:
+        found = explain(tmp_path, log, load_registry(), event="e5", user=LEO, output=Output(as_json=False))
+        page = capsys.readouterr().out
+        assert found == ("nothing" not in page)
+        return page
+
+    kept = Event(event_id="e5", type="reminder", sender_id="shop", target=LEO, deliver_at=1_763_845_200_000)
+    assert "knows nothing of event e5" in said()
+    log.append([NewRecord("schedule", 0, b"e5", encode_event(kept), EVENT.headers)])
+    assert "Event e5 is kept for later; it is released at 2025-11-22 21:00:00 UTC" in said()
+    log.append([NewRecord("schedule", 0, b"e5", CANCEL.encode(Cancel("e5")), CANCEL.headers)])
+    for answer in (Released("e5", "cancelled", "shop"), Released("e5", "released"), Released("e6", "cancelled", "app")):
+        log.append([NewRecord("schedule", 0, answer.event_id.encode(), RELEASED.encode(answer), RELEASED.headers)])
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    assert re.match(
+        f"Event e5 was kept for later, and cancelled by shop at {today} .* UTC: nobody was notified", said()
+    )
+    old = b'{"event_id":"e5","how":"cancelled"}'
+    log.append([NewRecord("schedule", 0, b"e5", old, RELEASED.headers)])
+    assert f"was kept for later, and cancelled at {today}" in said()
+    assert not [value for value in read_all(log, "ledger") if b"e5" in value.value], "it leaves no decision"
     log.close()
