@@ -58,10 +58,10 @@ def end_filtered(writer: OutcomeWriter, group: PendingGroup, now: int) -> None:
     """What rule A ends leaves the group."""
     name = group_name(group)
     for item in list(group.items):
-        verdict = filter_item(writer.state, group.row, item, now)
-        if verdict is not None:
+        final = filter_item(writer.state, group.row, item, now)
+        if final is not None:
             group.remove(group.items.index(item))
-            writer.end(group.row, item, verdict, now, name)
+            writer.end(group.row, item, final, now, name)
 
 
 def _gate_pending(writer: OutcomeWriter, group: PendingGroup, window_ms: int, now: int, *, was_closed: bool) -> None:
@@ -88,13 +88,11 @@ def hold(writer: OutcomeWriter, group: PendingGroup, stop: Hold, now: int) -> No
         writer.wait(group, item, now)
 
 
-def end_all(
-    writer: OutcomeWriter, group: PendingGroup, verdict: FinalOutcome, now: int, *, closed: bool = False
-) -> None:
+def end_all(writer: OutcomeWriter, group: PendingGroup, final: FinalOutcome, now: int, *, closed: bool = False) -> None:
     """All pending items end for one reason; the group is closed."""
     name = "closed" if closed and group.key.kind == "window" else group_name(group)
     for item in group.items:
-        writer.end(group.row, item, verdict, now, name)
+        writer.end(group.row, item, final, now, name)
     writer.state.pending.close(group)
 
 

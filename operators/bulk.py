@@ -93,9 +93,9 @@ def decide_slice(
     event: Event,
     rows: RowNumbers,
     now: int,
-    verdict: FinalOutcome | None,
+    final: FinalOutcome | None,
 ) -> tuple[Slice, RowNumbers]:
-    """(the decided slice, the rows to decide one by one); `verdict` is what A.1 and A.2 said of the event.
+    """(the decided slice, the rows to decide one by one); `final` is what A.1 and A.2 said of the event.
 
     Emissions are counted here.
     """
@@ -104,8 +104,8 @@ def decide_slice(
     columns.refresh(now)
     state.emissions.reserve_rows(len(state.users))
     codes = np.full(len(rows), -1, np.int32)
-    if verdict is not None:
-        codes[:] = endings.number(Ending(verdict.outcome, verdict.reason, inbox=False, gated=False))
+    if final is not None:
+        codes[:] = endings.number(Ending(final.outcome, final.reason, inbox=False, gated=False))
     else:
         _filter(state, columns, event, profile, rows, codes, endings)
         open_ = np.flatnonzero(codes < 0)

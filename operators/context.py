@@ -50,10 +50,10 @@ class OutcomeWriter:
         self.state = state
         self.out = out
 
-    def end(self, row: int, item: Item, verdict: FinalOutcome, now: int, group: str | None) -> None:
+    def end(self, row: int, item: Item, final: FinalOutcome, now: int, group: str | None) -> None:
         """A terminal outcome other than an emission."""
-        record = decision(self.state, row, item, verdict.outcome, now, group)
-        record.reason = verdict.reason
+        record = decision(self.state, row, item, final.outcome, now, group)
+        record.reason = final.reason
         self.out.decisions.append(record)
 
     def wait(self, group: PendingGroup, item: Item, now: int) -> None:

@@ -16,7 +16,7 @@ from operators.context import FinalOutcome, OutcomeWriter
 from operators.digest import digest_comes
 from operators.emit import no_channel
 from operators.fan_out import audience_rows, in_hash_range
-from operators.filter import event_verdict, user_verdict
+from operators.filter import event_outcome, user_outcome
 from operators.retract import read, retract
 from operators.route import AllowedChannels, allowed
 from state.decide.group import GroupState
@@ -133,21 +133,21 @@ def decide_event(writer: OutcomeWriter, event: Event, rows: npt.NDArray[np.int32
             retract(writer, row, Item(event, state.place, now, inbox=False), now)
         return
     profile = state.registry.profile(event.type)
-    verdict = event_verdict(state, event, profile, now, 0)
+    final = event_outcome(state, event, profile, now, 0)
     if decides_in_bulk(state, event, profile, len(rows)):
-        rows = _decide_bulk(writer, event, rows, verdict)
+        rows = _decide_bulk(writer, event, rows, final)
     age = 0 if event.fan_out_type == "FOLLOWERS" else None
     for row in rows.tolist():
         item = Item(event, state.place, now, inbox=False, follower_age_ms=age)
-        decide_one(writer, row, item, verdict or user_verdict(state, row, event, profile), now)
+        decide_one(writer, row, item, final or user_outcome(state, row, event, profile), now)
 
 
 def _decide_bulk(
-    writer: OutcomeWriter, event: Event, rows: npt.NDArray[np.int32], verdict: FinalOutcome | None
+    writer: OutcomeWriter, event: Event, rows: npt.NDArray[np.int32], final: FinalOutcome | None
 ) -> npt.NDArray[np.int32]:
     """Decide most of the rows at once; returns those that must be decided one by one."""
     state = writer.state
-    decided, left = decide_slice(state, columns_of(state.users.preferences), event, rows, state.now, verdict)
+    decided, left = decide_slice(state, columns_of(state.users.preferences), event, rows, state.now, final)
     writer.out.slices.append(decided)
     for number, ending in enumerate(decided.endings):
         part = decided.rows[decided.ending == number]
@@ -157,11 +157,11 @@ def _decide_bulk(
     return left
 
 
-def decide_one(writer: OutcomeWriter, row: int, item: Item, verdict: FinalOutcome | None, now: int) -> None:
-    """Rules B to E for one recipient whom A lets pass; `verdict` is what A found."""
+def decide_one(writer: OutcomeWriter, row: int, item: Item, final: FinalOutcome | None, now: int) -> None:
+    """Rules B to E for one recipient whom A lets pass; `final` is what A found."""
     state, event = writer.state, item.event
-    if verdict is not None:
-        writer.end(row, item, verdict, now, None)
+    if final is not None:
+        writer.end(row, item, final, now, None)
         return
     profile = state.registry.profile(event.type)
     found = allowed(state, row, event, profile)

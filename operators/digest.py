@@ -34,20 +34,20 @@ def digest_comes(writer: OutcomeWriter, group: PendingGroup, now: int) -> None:
     state = writer.state
     group.settle_waits(now)
     for item in list(group.items):
-        verdict = _item_verdict(state, group.row, item, now)
-        if verdict is not None:
+        final = _item_outcome(state, group.row, item, now)
+        if final is not None:
             group.remove(group.items.index(item))
-            writer.end(group.row, item, verdict, now, group_name(group))
+            writer.end(group.row, item, final, now, group_name(group))
     if not group.items:
         state.pending.close(group)
         return
     _gate(writer, group, now)
 
 
-def _item_verdict(state: GroupState, row: int, item: Item, now: int) -> FinalOutcome | None:
-    verdict = filter_item(state, row, item, now)
-    if verdict is not None:
-        return verdict
+def _item_outcome(state: GroupState, row: int, item: Item, now: int) -> FinalOutcome | None:
+    final = filter_item(state, row, item, now)
+    if final is not None:
+        return final
     has_email = "email" in allowed(state, row, item.event, state.registry.profile(item.event.type)).channels
     if has_email and not state.kills.channel("email"):
         return None

@@ -8,7 +8,7 @@ from state.model.event import Event
 from state.model.registry import TypeProfile
 
 
-def event_verdict(
+def event_outcome(
     state: GroupState, event: Event, profile: TypeProfile, now: int, waited_ms: int
 ) -> FinalOutcome | None:
     """A.1 and A.2, which need no user: kill switches and the ttl; equal is still in time."""
@@ -19,7 +19,7 @@ def event_verdict(
     return None
 
 
-def user_verdict(state: GroupState, row: int, event: Event, profile: TypeProfile) -> FinalOutcome | None:
+def user_outcome(state: GroupState, row: int, event: Event, profile: TypeProfile) -> FinalOutcome | None:
     """A.3 to A.6: self, master switch, type switch, mutes."""
     urgent = event.priority == "P0"
     if event.actor is not None and event.actor == state.users.ids[row] and not profile.notify_self:
@@ -49,6 +49,6 @@ def is_muted(state: GroupState, row: int, event: Event) -> bool:
 def filter_item(state: GroupState, row: int, item: Item, now: int) -> FinalOutcome | None:
     """Rule A for one item; None lets it pass."""
     profile = state.registry.profile(item.event.type)
-    return event_verdict(state, item.event, profile, now, item.waited_ms) or user_verdict(
+    return event_outcome(state, item.event, profile, now, item.waited_ms) or user_outcome(
         state, row, item.event, profile
     )

@@ -51,7 +51,7 @@ def is_retracted(emission: ToDeliver, takes_back: Callable[[EmittedEvent], bool]
     return bool(items) and all(takes_back(item) for item in items or ())
 
 
-def changed_verdict(
+def changed_outcome(
     emission: ToDeliver, channel: str, document: Mapping[str, Any], registry: Registry, now: int
 ) -> FinalOutcome | Hold | None:
     """What the user's present document says of it; None lets it go."""
@@ -63,10 +63,10 @@ def changed_verdict(
     first = stops[0]
     if first is not None and all(stop is not None for stop in stops):
         return first
-    return quiet_verdict(preference.quiet, emission.priority, now)
+    return quiet_outcome(preference.quiet, emission.priority, now)
 
 
-def quiet_verdict(quiet: QuietRange | None, priority: str, now: int) -> FinalOutcome | Hold | None:
+def quiet_outcome(quiet: QuietRange | None, priority: str, now: int) -> FinalOutcome | Hold | None:
     """Quiet hours that began (RULES 3.D.1)."""
     if priority == "P0" or quiet is None or not is_quiet(quiet, now):
         return None

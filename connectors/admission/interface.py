@@ -31,7 +31,7 @@ RepeatReason = Literal["event_id", "key", "content"]
 class Reservation(NamedTuple):
     """The answer to one claim."""
 
-    verdict: ReserveOutcome
+    outcome: ReserveOutcome
     event_id: str
     """Of the original; for NEW the claim's own."""
     committed: bool

@@ -201,8 +201,8 @@ class RedisAdmissionStore:
         await self._client.redis.connection_pool.disconnect()
 
 
-def _reservation(verdict: bytes, event_id: bytes, committed: int, *by: bytes) -> Reservation:
-    outcome = ReserveOutcome(verdict.decode())
+def _reservation(name: bytes, event_id: bytes, committed: int, *by: bytes) -> Reservation:
+    outcome = ReserveOutcome(name.decode())
     if outcome is ReserveOutcome.NEW:
         return Reservation(outcome, event_id.decode(), bool(committed))
     reason, until = by

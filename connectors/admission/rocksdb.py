@@ -69,7 +69,7 @@ def _unpack_scope(value: bytes) -> _Scope:
 def judge(
     claim: RepeatCheck, scope: tuple[bytes, str] | None, is_known: bool
 ) -> tuple[ReserveOutcome, str, RepeatReason | None]:
-    """RULES 1 for one claim: the verdict, whose event_id it names, and by what.
+    """RULES 1 for one claim: the outcome, whose event_id it names, and by what.
 
     `scope` is the (content, event_id) in force in the claim's scope, `is_known` whether its given event_id is. A
     client's key goes before the event_id, so that another body under the key is always flagged.
@@ -259,14 +259,14 @@ class _View:
     def reserve(self, claim: RepeatCheck) -> Reservation:
         scope = self._scope(claim)
         is_known = claim.given and self._event(claim.event_id) is not None
-        verdict, event_id, reason = judge(claim, None if scope is None else (scope.content, scope.event_id), is_known)
-        if verdict is ReserveOutcome.NEW:
+        outcome, event_id, reason = judge(claim, None if scope is None else (scope.content, scope.event_id), is_known)
+        if outcome is ReserveOutcome.NEW:
             self._put(claim)
-            return Reservation(verdict, event_id, committed=False)
+            return Reservation(outcome, event_id, committed=False)
         original = self._event(event_id)
         committed = original is not None and original.committed
         recognised = original if reason == "event_id" or scope is None else scope
-        return Reservation(verdict, event_id, committed, reason, 0 if recognised is None else recognised.until_ms)
+        return Reservation(outcome, event_id, committed, reason, 0 if recognised is None else recognised.until_ms)
 
     def _scope(self, claim: RepeatCheck) -> _Scope | None:
         value = None if claim.scope is None else self._seen.get(b"s" + claim.scope)

@@ -73,21 +73,23 @@ class TopicRecords:
         low, high = self.begin(partition), self.end(partition)
         while low < high:
             middle = (low + high) // 2
-            found = self._verdict(partition, middle, high, reached)
+            found = self._behind_unreached(partition, middle, high, reached)
             if found is None:
                 high = middle
             else:
                 low = found
         return low
 
-    def _verdict(self, partition: int, first: int, end: int, reached: Callable[[Record], bool | None]) -> int | None:
+    def _behind_unreached(
+        self, partition: int, first: int, end: int, reached: Callable[[Record], bool | None]
+    ) -> int | None:
         """The offset behind the first record that can tell, if it is not reached there; else None."""
         for low, high in self._spans(partition):
             for records in self._read(partition, max(first, low), min(high, end), _PROBE):
                 for record in records:
-                    verdict = reached(record)
-                    if verdict is not None:
-                        return None if verdict else record.offset + 1
+                    found = reached(record)
+                    if found is not None:
+                        return None if found else record.offset + 1
         return None
 
     def _refuse(self, partition: int, holes: list[Span]) -> None:

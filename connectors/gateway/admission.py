@@ -95,7 +95,7 @@ class Admission:
         self._pending = 0
         self._groups: set[asyncio.Task[None]] = set()
         self._appending: dict[str, asyncio.Future[bool]] = {}
-        self._counters = {verdict: ADMISSIONS.labels(lane, verdict.value) for verdict in ReserveOutcome}
+        self._counters = {outcome: ADMISSIONS.labels(lane, outcome.value) for outcome in ReserveOutcome}
         self._refused = ADMISSIONS.labels(lane, "unavailable")
         self._wakes = False
 
@@ -175,15 +175,15 @@ class Admission:
 
     def _place(self, group: _AppendGroup, admitted: Admitted, reservation: Reservation, trace: Headers) -> None:
         """Decide one event's outcome and whether it needs an append of its own."""
-        verdict, event_id, committed = reservation[:3]
-        self._counters[verdict].inc()
-        needs_log = verdict is ReserveOutcome.NEW or (verdict is ReserveOutcome.REPEAT and not committed)
+        outcome, event_id, committed = reservation[:3]
+        self._counters[outcome].inc()
+        needs_log = outcome is ReserveOutcome.NEW or (outcome is ReserveOutcome.REPEAT and not committed)
         group.depends.append(needs_log)
         group.outcomes.append(_outcome(reservation))
         if not needs_log or event_id in group.appended:
             return
         other = self._appending.get(event_id)
-        if verdict is ReserveOutcome.REPEAT and other is not None:
+        if outcome is ReserveOutcome.REPEAT and other is not None:
             group.waits_for.add(other)
             return
         event = admitted.event
@@ -230,7 +230,7 @@ class Admission:
 
 def _outcome(reservation: Reservation) -> Outcome:
     event_id, reason = reservation.event_id, reservation.reason
-    if reservation.verdict is ReserveOutcome.CONFLICT:
+    if reservation.outcome is ReserveOutcome.CONFLICT:
         return ProblemError(409, "this key was used with another body; use a new key", event_id=event_id)
     if reason is None:
         return Accepted(202, event_id)

@@ -68,11 +68,11 @@ class Posts:
         grant = await self._take(caller, 1)
         if grant.granted == 0:
             raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
-        (verdict,) = await self._placed([self._judge(await request.json(), caller)])
-        if isinstance(verdict, ProblemError):
-            return problem_response(verdict)
+        (judged,) = await self._placed([self._judge(await request.json(), caller)])
+        if isinstance(judged, ProblemError):
+            return problem_response(judged)
         trace = trace_header(request.header(b"traceparent"))
-        outcome = (await self._admission.admit((verdict,), trace))[0]
+        outcome = (await self._admission.admit((judged,), trace))[0]
         if isinstance(outcome, ProblemError):
             return problem_response(outcome)
         return json_response(outcome.status, outcome)
@@ -85,13 +85,13 @@ class Posts:
         grant = await self._take(caller, len(items))
         if items and grant.granted == 0:
             raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
-        verdicts = await self._placed([self._judge_item(item, caller) for item in items[: grant.granted]])
-        admitted = [verdict for verdict in verdicts if isinstance(verdict, Admitted)]
+        judged = await self._placed([self._judge_item(item, caller) for item in items[: grant.granted]])
+        admitted = [one for one in judged if isinstance(one, Admitted)]
         trace = trace_header(request.header(b"traceparent"))
         accepted = iter(await self._admission.admit(admitted, trace) if admitted else [])
-        outcomes: list[Outcome] = [next(accepted) if isinstance(one, Admitted) else one for one in verdicts]
+        outcomes: list[Outcome] = [next(accepted) if isinstance(one, Admitted) else one for one in judged]
         late = retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
-        outcomes += [late] * (len(items) - len(verdicts))
+        outcomes += [late] * (len(items) - len(judged))
         return ApiResponse(200, _encoder.encode([_document(outcome) for outcome in outcomes]))
 
     async def _take(self, caller: Principal, count: int) -> Grant:
@@ -100,33 +100,33 @@ class Posts:
             self._limited.inc(count - grant.granted)
         return grant
 
-    async def _placed(self, verdicts: list[Admitted | ProblemError]) -> list[Admitted | ProblemError]:
+    async def _placed(self, judged: list[Admitted | ProblemError]) -> list[Admitted | ProblemError]:
         """With 404 in place of what goes to a segment that nobody ever defined."""
-        named = {place: segment for place, one in enumerate(verdicts) if (segment := _segment_of(one)) is not None}
+        named = {place: segment for place, one in enumerate(judged) if (segment := _segment_of(one)) is not None}
         if self._segments is None or not named:
-            return verdicts
+            return judged
         problems = await self._segments.problems(named.values())
-        return [problems.get(named.get(place, ""), one) for place, one in enumerate(verdicts)]
+        return [problems.get(named.get(place, ""), one) for place, one in enumerate(judged)]
 
     def _judge_item(self, item: Any, caller: Principal) -> Admitted | ProblemError:
         return item if isinstance(item, ProblemError) else self._judge(item, caller)
 
     def _judge(self, body: Any, caller: Principal) -> Admitted | ProblemError:
         sender = caller.sender or _NO_SENDER
-        verdict = self._rules.judge(body, sender, now_ms=self._clock(), new_event_id=self._new_event_id)
-        if isinstance(verdict, RefusedRequest):
-            detail = "the event is not valid" if verdict.status == 400 else "this sender may not send this event"
-            return ProblemError(verdict.status, detail + "; nothing was accepted", errors=verdict.errors)
-        if self._only_p0 and verdict.event.priority != "P0":
+        judged = self._rules.judge(body, sender, now_ms=self._clock(), new_event_id=self._new_event_id)
+        if isinstance(judged, RefusedRequest):
+            detail = "the event is not valid" if judged.status == 400 else "this sender may not send this event"
+            return ProblemError(judged.status, detail + "; nothing was accepted", errors=judged.errors)
+        if self._only_p0 and judged.event.priority != "P0":
             wrong = FieldError("priority", "this address takes class P0 only", "use the ordinary address")
             return ProblemError(403, "this address takes class P0 only", errors=(wrong,))
-        return verdict
+        return judged
 
 
-def _segment_of(verdict: Admitted | ProblemError) -> str | None:
-    if isinstance(verdict, ProblemError) or verdict.event.fan_out_type != "SEGMENT":
+def _segment_of(judged: Admitted | ProblemError) -> str | None:
+    if isinstance(judged, ProblemError) or judged.event.fan_out_type != "SEGMENT":
         return None
-    return verdict.event.segment
+    return judged.event.segment
 
 
 def _document(outcome: Outcome) -> Accepted | Problem:

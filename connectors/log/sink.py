@@ -28,36 +28,36 @@ def keyed(record: NewRecord) -> tuple[str, NewRecord]:
 class LogSink(FixedPartitionedSink[NewRecord | list[NewRecord], None]):
     """Appends records, or lists of them, that come as (key, record) with the key of `sink_key`.
 
-    All records of one partition pass through one lane, so their order is that of arrival there; a list must hold
+    All records of one partition pass through one part, so their order is that of arrival there; a list must hold
     records of one partition, or of partitions whose order does not matter. The records of a call are in the log when it
     returns. A failed append raises and ends the flow: nothing is skipped, the epoch stays open.
     """
 
     def __init__(self, open_log: Callable[[], Log], topics: Sequence[str]) -> None:
-        """Describe the sink; it has as many lanes as the widest topic has partitions."""
+        """Describe the sink; it has as many parts as the widest topic has partitions."""
         self._shared = SharedLog(open_log)
         self._partitions = Partitions(self._shared, topics)
-        self._lane_of: dict[str, int] = {}
+        self._part_of: dict[str, int] = {}
 
     def list_parts(self) -> list[str]:
-        """Name the lanes."""
-        return [f"lane{number:03}" for number in range(self._partitions.most())]
+        """Name the parts."""
+        return [f"part{number:03}" for number in range(self._partitions.most())]
 
     def part_fn(self, item_key: str) -> int:
-        """Partition n goes to lane n modulo the lanes; topics with one partition are spread by name."""
-        if item_key not in self._lane_of:
+        """Partition n goes to part n modulo their number; topics with one partition are spread by name."""
+        if item_key not in self._part_of:
             topic, _, number = item_key.rpartition("/")
             shift = zlib.adler32(topic.encode()) if self._partitions.of(topic) == 1 else 0
-            self._lane_of[item_key] = int(number) + shift
-        return self._lane_of[item_key]
+            self._part_of[item_key] = int(number) + shift
+        return self._part_of[item_key]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _SinkPartition:
-        """Open the process's log for the lane."""
+        """Open the process's log for the part."""
         return _SinkPartition(self._shared)
 
 
 class _SinkPartition(StatefulSinkPartition[NewRecord | list[NewRecord], None]):
-    """One lane."""
+    """One part: a worker's share of the partitions."""
 
     def __init__(self, shared: SharedLog) -> None:
         self._shared, self._destination = shared, shared.acquire()

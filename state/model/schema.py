@@ -12,7 +12,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Schema(Generic[S]):
-    """One schema: whoever reads a record of it comes to the same verdict. A key that is null counts as missing."""
+    """One schema: whoever reads a record of it takes it alike. A key that is null counts as missing."""
 
     def __init__(self, name: str, struct: type[S]) -> None:
         self.name, self.struct = name, struct

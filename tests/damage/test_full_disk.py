@@ -81,7 +81,7 @@ def test_the_admission_store_goes_on_once_there_is_room(tmp_path: Path) -> None:
         store = RocksAdmissionStore(disk / "store")
 
         async def reserve(number: int) -> ReserveOutcome:
-            return (await store.reserve([claim(number)], 1))[0].verdict
+            return (await store.reserve([claim(number)], 1))[0].outcome
 
         async def scenario() -> None:
             last, told = 0, ""

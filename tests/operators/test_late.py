@@ -8,7 +8,7 @@ import pytest
 
 from operators.context import FinalOutcome
 from operators.gate import Hold
-from operators.late import EmittedEvent, changed_verdict, is_retracted, sent_items
+from operators.late import EmittedEvent, changed_outcome, is_retracted, sent_items
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.registry import load_registry
 
@@ -60,7 +60,7 @@ def suppressed(reason: str) -> FinalOutcome:
 )
 def test_a_changed_document_is_asked(document: dict[str, Any], changes: dict[str, Any], expected: object) -> None:
     asked = emission(**changes)
-    assert changed_verdict(asked, asked.channel, document, REGISTRY, NOON) == expected
+    assert changed_outcome(asked, asked.channel, document, REGISTRY, NOON) == expected
 
 
 def test_a_digest_goes_while_one_of_its_items_may() -> None:
@@ -68,8 +68,8 @@ def test_a_digest_goes_while_one_of_its_items_may() -> None:
     digest = emission(type="digest", object=None, channel="email", digest_items=items)
     one_off = {"types": {"comment": {"enabled": False}}}
     both_off = {"types": {name: {"enabled": False} for name in ("comment", "reply")}}
-    assert changed_verdict(digest, "email", one_off, REGISTRY, NOON) is None
-    assert changed_verdict(digest, "email", both_off, REGISTRY, NOON) == suppressed("type_off")
+    assert changed_outcome(digest, "email", one_off, REGISTRY, NOON) is None
+    assert changed_outcome(digest, "email", both_off, REGISTRY, NOON) == suppressed("type_off")
 
 
 def test_an_emission_is_retracted_when_all_of_its_events_are() -> None:

@@ -29,7 +29,7 @@ OWNER_HEADER = "owner"
 MARKER_SCHEMA = b"fence/1+json"
 _SCHEMA = ("schema", MARKER_SCHEMA)
 
-FenceVerdict = Literal["valid", "void", "foreign"]
+Validity = Literal["valid", "void", "foreign"]
 """Foreign: the header has another form than ours; it is no matter of fencing."""
 RawHeaders = Sequence[tuple[str, Any]]
 """As the client gives them; a value may be None."""
@@ -97,7 +97,7 @@ class FenceState:
     def __init__(self, markers: Iterable[Claim] = ()) -> None:
         """`markers` in the order of their offsets."""
         self._claims: list[Claim] = []
-        self._known: dict[bytes, FenceVerdict] = {}
+        self._known: dict[bytes, Validity] = {}
         for claim in markers:
             self.meet(claim)
 
@@ -109,14 +109,14 @@ class FenceState:
         self._claims.append(claim)
         self._known.clear()
 
-    def judge(self, owner: bytes) -> FenceVerdict:
+    def judge(self, owner: bytes) -> Validity:
         """Of a record that is no marker, by its last header `owner`."""
-        verdict = self._known.get(owner)
-        if verdict is None:
-            verdict = self._known[owner] = self._judged(parse_owner(owner))
-        return verdict
+        validity = self._known.get(owner)
+        if validity is None:
+            validity = self._known[owner] = self._judged(parse_owner(owner))
+        return validity
 
-    def _judged(self, owned: OwnerHeader | None) -> FenceVerdict:
+    def _judged(self, owned: OwnerHeader | None) -> Validity:
         if owned is None:
             return "foreign"
         return "void" if any(ends(claim, owned) for claim in self._claims) else "valid"

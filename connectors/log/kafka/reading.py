@@ -218,10 +218,10 @@ class _FenceFilter:
             self._known.setdefault(place, {})[offset] = claim
             passage.meet(claim)
             return None
-        verdict = passage.judge(headers[-1][1] or b"")
-        if verdict == "void":
+        validity = passage.judge(headers[-1][1] or b"")
+        if validity == "void":
             return None
-        return headers[:-1] if verdict == "valid" else headers
+        return headers[:-1] if validity == "valid" else headers
 
 
 def _record(place: TopicPartition, message: Any, raw: RawHeaders) -> Record:

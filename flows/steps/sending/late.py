@@ -13,7 +13,7 @@ from connectors.changes import Changes
 from connectors.control import Scope
 from flows.steps.sending.task import Planned, SendTask
 from operators.gate import Hold
-from operators.late import GIVEN_ADDRESS, EmittedEvent, changed_verdict, is_retracted, quiet_verdict
+from operators.late import GIVEN_ADDRESS, EmittedEvent, changed_outcome, is_retracted, quiet_outcome
 from state.model.registry import Registry
 
 _NO_ADDRESS = Planned("SUPPRESSED", "no_channel")
@@ -72,12 +72,12 @@ class LastLook:
         emission = task.emission
         document = None if task.device.id == GIVEN_ADDRESS else self.changes.document(emission.user)
         if document is not None:
-            verdict = changed_verdict(emission, task.channel, document, self.registry, now)
+            final = changed_outcome(emission, task.channel, document, self.registry, now)
         else:
-            verdict = quiet_verdict(emission.quiet or None, emission.priority, now)
-        if isinstance(verdict, Hold):
-            return self._hold(task, verdict.until, now)
-        return None if verdict is None else Planned(verdict.outcome, verdict.reason)
+            final = quiet_outcome(emission.quiet or None, emission.priority, now)
+        if isinstance(final, Hold):
+            return self._hold(task, final.until, now)
+        return None if final is None else Planned(final.outcome, final.reason)
 
     def _hold(self, task: SendTask, until: int, now: int) -> Planned | None:
         """Until his quiet hours are over, which does not count against the ttl (RULES 3.A.2)."""

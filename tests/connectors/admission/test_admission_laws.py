@@ -155,7 +155,7 @@ def test_keys_are_the_senders_own(open_store: Open) -> None:
                     claim("e3", idempotency_key="b", sender_id="a"), claim("e4", sender_id="a:b"),
                 ], NOW,
             )  # fmt: skip
-            assert {answer.verdict for answer in answers} == {NEW}
+            assert {answer.outcome for answer in answers} == {NEW}
 
     run(main())
 
@@ -179,8 +179,8 @@ def test_window_is_that_of_the_type(open_store: Open) -> None:
     async def main() -> None:
         async with opened(open_store) as store:
             await one(store, claim("e1", window=10))
-            assert (await one(store, claim("e2"), NOW + 9)).verdict is REPEAT
-            assert (await one(store, claim("e3"), NOW + 10)).verdict is NEW
+            assert (await one(store, claim("e2"), NOW + 9)).outcome is REPEAT
+            assert (await one(store, claim("e3"), NOW + 10)).outcome is NEW
 
     run(main())
 
@@ -202,7 +202,7 @@ def test_keyless_content_is_compared_with_the_latest_of_its_kind(open_store: Ope
                 (NEW, "like1"), (NEW, "unlike"), (REPEAT, "unlike"), (NEW, "like2"), (REPEAT, "like2"),
                 (NEW, "other_kind"), (NEW, "keyed"), (REPEAT, "like2"),
             ]  # fmt: skip
-            assert {answer[3:] for answer in answers if answer.verdict is REPEAT} == {("content", NOW + HOUR)}
+            assert {answer[3:] for answer in answers if answer.outcome is REPEAT} == {("content", NOW + HOUR)}
 
     run(main())
 
@@ -211,7 +211,7 @@ def test_keyless_p0_is_never_a_repeat(open_store: Open) -> None:
     async def main() -> None:
         async with opened(open_store) as store:
             for event_id in ("e1", "e2"):
-                assert (await one(store, claim(event_id, priority="P0"))).verdict is NEW
+                assert (await one(store, claim(event_id, priority="P0"))).outcome is NEW
 
     run(main())
 
@@ -224,7 +224,7 @@ def test_event_id_repeats_for_a_day_whoever_sends_it(open_store: Open) -> None:
             last = NOW + 24 * HOUR - 1
             again = claim("e1", given=True, sender_id="other", target="u", idempotency_key="k2", now=last)
             assert await one(store, again, last) == (REPEAT, "e1", True, "event_id", last + 1)
-            assert (await one(store, claim("e9", idempotency_key="k2", sender_id="other"), last)).verdict is NEW
+            assert (await one(store, claim("e9", idempotency_key="k2", sender_id="other"), last)).outcome is NEW
             late = claim("e1", given=True, sender_id="other", now=last + 1)
             assert await one(store, late, last + 1) == (NEW, "e1", False, None, 0)
 
@@ -236,7 +236,7 @@ def test_repeated_event_id_does_not_displace_the_latest_of_its_kind(open_store: 
         async with opened(open_store) as store:
             await one(store, claim("e1", given=True))
             await one(store, claim("e2", given=True, retracts=True))
-            assert (await one(store, claim("e1", given=True))).verdict is REPEAT
+            assert (await one(store, claim("e1", given=True))).outcome is REPEAT
             assert (await one(store, claim("e3", retracts=True)))[:2] == (REPEAT, "e2")
 
     run(main())
@@ -263,7 +263,7 @@ def test_check_and_set_is_atomic(open_store: Open) -> None:
         async with opened(open_store) as store:
             asked = [one(store, claim(f"e{number}", idempotency_key="k")) for number in range(100)]
             answers = await asyncio.gather(*asked)
-            assert [answer.verdict for answer in answers].count(NEW) == 1
+            assert [answer.outcome for answer in answers].count(NEW) == 1
             assert len({answer.event_id for answer in answers}) == 1
 
     run(main())
@@ -447,7 +447,7 @@ def test_redis_that_does_not_answer_is_unavailable_within_the_deadline(tmp_path:
             server.start()  # empty, and without the scripts
         else:
             server.process.send_signal(18)
-        assert (await one(store, claim("e3", target="new"))).verdict is NEW
+        assert (await one(store, claim("e3", target="new"))).outcome is NEW
         await store.close()
         await limit.close()
 
@@ -469,7 +469,7 @@ def test_an_outage_of_redis_takes_no_connection_for_good(tmp_path: Path) -> None
         with pytest.raises(StoreUnavailableError):
             await one(store, claim("e2"))
         server.process.send_signal(18)
-        assert (await one(store, claim("e3", target="new"))).verdict is NEW
+        assert (await one(store, claim("e3", target="new"))).outcome is NEW
         await store.close()
 
     try:

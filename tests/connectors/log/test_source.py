@@ -279,7 +279,7 @@ def test_lanes_are_spread_and_fixed(harness: Harness, log: Log) -> None:
     topics = [harness.topic(log, PARTITIONS), harness.topic(log, 1)]
     sink = LogSink(harness.open, topics)
     lanes = [sink.part_fn(sink_key(topics[0], part)) % PARTITIONS for part in range(PARTITIONS)]
-    assert (sink.list_parts(), lanes) == ([f"lane{n:03}" for n in range(PARTITIONS)], list(range(PARTITIONS)))
+    assert (sink.list_parts(), lanes) == ([f"part{n:03}" for n in range(PARTITIONS)], list(range(PARTITIONS)))
     assert sink.part_fn(sink_key(topics[1], 0)) == LogSink(harness.open, topics).part_fn(sink_key(topics[1], 0))
 
 
