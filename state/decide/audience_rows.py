@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from state.decide import codec
 from state.decide.audience import Audience
+from state.disk.packing import pack, u32, unpack
 
 FOLD_SHARE = 1 / 16
 StoredAudienceRows = Iterable[tuple[bytes, bytes]]
@@ -29,7 +30,7 @@ class AudienceRows:
         self._changes.clear()
         for key, value in wholes:
             name = key[2:].decode("utf-8", "surrogatepass")
-            audience.restore(name, codec.unpack(value, "rows"))
+            audience.restore(name, unpack(value, "rows"))
             audience.mark_stored(name)
         for key, value in changes:
             name = key[2:-4].decode("utf-8", "surrogatepass")
@@ -50,11 +51,11 @@ class AudienceRows:
                 put(self._change_key(encoded, len(sizes)), codec.encode_changes(unstored))
                 self._changes[name] = [*sizes, len(unstored)]
             else:
-                put(codec.checkpoint_key(self._kind, self._group, encoded), codec.pack(audience.stored(name)))
+                put(codec.checkpoint_key(self._kind, self._group, encoded), pack(audience.stored(name)))
                 for number in range(len(self._changes.pop(name, ()))):
                     delete(self._change_key(encoded, number))
             audience.mark_stored(name)
         audience.changed.clear()
 
     def _change_key(self, name: bytes, number: int) -> bytes:
-        return codec.checkpoint_key(self._kind.lower(), self._group, name + codec.u32(number))
+        return codec.checkpoint_key(self._kind.lower(), self._group, name + u32(number))

@@ -23,6 +23,7 @@ from state.decide.group import GroupState
 from state.decide.pending import GivenUp
 from state.decide.preferences import PreferenceTable
 from state.decide.user_rows import UserRows
+from state.disk.packing import VERSION, decode_stored_event, encode_stored_event, pack, u32, u64, unpack, unversioned
 from state.disk.rocksdb import open_database, prefixed_rows, stored_row, synced
 from state.model.event import Event
 from state.model.registry import Registry, load_registry
@@ -60,14 +61,14 @@ class GroupStore:
     def next_offset(self, group: int) -> int:
         """The first offset of `work` that the stored state of the group does not include; 0 for a new one."""
         value = stored_row(self._db, codec.checkpoint_key(b"M", group))
-        return 0 if value is None else int(codec.unpack(value, "meta")[0])
+        return 0 if value is None else int(unpack(value, "meta")[0])
 
     def load(self, group: int, registry: Registry) -> GroupState:
         """The stored state, or a new one."""
         state = GroupState(registry, self._preferences())
         meta = stored_row(self._db, codec.checkpoint_key(b"M", group))
         if meta is not None:
-            self._load_meta(state, codec.unpack(meta, "meta"))
+            self._load_meta(state, unpack(meta, "meta"))
             self._load_users(state, group)
             self._load_pending(state, group)
             self._load_emissions(state, group)
@@ -93,7 +94,7 @@ class GroupStore:
 
     def skip(self, group: int, offset: int, letter: bytes) -> None:
         """Keep, durably and at once, that the group skips a record, with the dead letter that says so."""
-        self._db.put(codec.checkpoint_key(b"X", group, codec.u64(offset)), codec.VERSION + letter, write_opt=synced())
+        self._db.put(codec.checkpoint_key(b"X", group, u64(offset)), VERSION + letter, write_opt=synced())
         self.skipped(group)[offset] = letter
 
     def skipped(self, group: int) -> dict[int, bytes]:
@@ -101,13 +102,13 @@ class GroupStore:
         found = self._skipped.get(group)
         if found is None:
             rows = self._rows(b"X", group)
-            found = {int.from_bytes(key[2:], "big"): codec.unversioned(value, "skipped record") for key, value in rows}
+            found = {int.from_bytes(key[2:], "big"): unversioned(value, "skipped record") for key, value in rows}
             self._skipped[group] = found
         return found
 
     def give_up(self, group: int, offset: int, number: int, given_up: GivenUp) -> None:
         """Keep, durably and at once, that a group's waiting items end unsent with the record at the offset."""
-        key = codec.checkpoint_key(b"Y", group, codec.u64(offset) + codec.u32(number))
+        key = codec.checkpoint_key(b"Y", group, u64(offset) + u32(number))
         self._db.put(key, codec.encode_given_up(given_up), write_opt=synced())
         self.given_up(group).setdefault(offset, {})[number] = given_up
 
@@ -156,7 +157,7 @@ class GroupStore:
 
     def _load_pending(self, state: GroupState, group: int) -> None:
         events: dict[int, Event] = {
-            int.from_bytes(key[2:], "big"): codec.decode_stored_event(value) for key, value in self._rows(b"V", group)
+            int.from_bytes(key[2:], "big"): decode_stored_event(value) for key, value in self._rows(b"V", group)
         }
         uses = self._event_uses[group] = {}
         for key, value in self._rows(b"G", group):
@@ -185,7 +186,7 @@ class GroupStore:
         totals = state.totals
         self._put(
             codec.checkpoint_key(b"M", group),
-            codec.pack([
+            pack([
                 state.place + 1, state.now, state.pending.next_timer, state.registry.version,
                 [totals.resolved, totals.emitted, totals.inbox_items], state.counted, state.kills.version,
                 sorted(state.kills.active, key=str), state.registry_tables,
@@ -204,7 +205,7 @@ class GroupStore:
         uses = self._event_uses.setdefault(group, {})
         touched: dict[int, Event | None] = {}
         for row, key in state.pending.changed:
-            stored_key = codec.checkpoint_key(b"G", group, codec.u32(row) + codec.group_digest(key))
+            stored_key = codec.checkpoint_key(b"G", group, u32(row) + codec.group_digest(key))
             found = state.pending.get(row, key)
             for place in self._group_places.pop((group, stored_key), ()):
                 uses[place] -= 1
@@ -222,12 +223,12 @@ class GroupStore:
 
     def _stage_events(self, group: int, uses: dict[int, int], touched: dict[int, Event | None]) -> None:
         for place, event in touched.items():
-            key = codec.checkpoint_key(b"V", group, codec.u64(place))
+            key = codec.checkpoint_key(b"V", group, u64(place))
             if uses.get(place, 0) <= 0:
                 uses.pop(place, None)
                 self._delete(key)
             elif event is not None:
-                self._put(key, codec.encode_stored_event(event))
+                self._put(key, encode_stored_event(event))
 
     def _stage_emissions(self, group: int, state: GroupState) -> None:
         log = state.emissions
@@ -239,9 +240,9 @@ class GroupStore:
                 times, rows = log.since(first)
                 kept = (bucket + 1) * size - first
                 value = codec.encode_emissions(first, times[:kept], rows[:kept])
-                self._put(codec.checkpoint_key(b"E", group, codec.u64(bucket)), value)
+                self._put(codec.checkpoint_key(b"E", group, u64(bucket)), value)
         for bucket in range(self._oldest_bucket.get(group, 0), log.first_entry // size):
-            self._delete(codec.checkpoint_key(b"E", group, codec.u64(bucket)))
+            self._delete(codec.checkpoint_key(b"E", group, u64(bucket)))
         self._oldest_bucket[group] = log.first_entry // size
         self._stored_emissions[group] = log.next_entry
 

@@ -30,7 +30,6 @@ Arrays of numbers are little-endian bytes.
 A later version decodes every earlier one (golden files in tests/golden).
 """
 
-import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -42,55 +41,20 @@ import xxhash
 
 from state.decide.pending import GivenUp, Item, PendingGroup, PendingKey
 from state.decide.users import UserTable
-from state.model.errors import StateDamagedError, StateVersionError
-from state.model.event import Event, decode_event, encode_event
+from state.disk.packing import VERSION, pack, unpack
+from state.model.errors import StateDamagedError
+from state.model.event import Event
 
-VERSION = b"\x01"
 USERS_VERSION = b"\x02"
 KINDS = range(ord("A"), ord("z") + 1)
 """Where kind bytes are."""
 CHUNK_ROWS = 256
 BUCKET_ENTRIES = 1024
 
-_pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder().decode
-
-
-def pack(value: object) -> bytes:
-    """Version byte and MessagePack."""
-    return VERSION + _pack(value)
-
-
-def unpack(value: bytes, what: str, version: bytes = VERSION) -> Any:
-    """:raises StateVersionError: written by a later version.
-    :raises StateDamagedError: the bytes do not decode.
-    """
-    if value[:1] != version:
-        found = value[:1].hex() or "none"
-        raise StateVersionError(
-            f"{what}: stored with version {found}, this program knows up to {version[0]}; run a newer one"
-        )
-    try:
-        return _unpack(value[1:])
-    except msgspec.DecodeError as error:
-        raise StateDamagedError(
-            f"{what}: the stored bytes do not decode ({error}); rebuild the state from the log"
-        ) from error
-
 
 def checkpoint_key(kind: bytes, group: int, rest: bytes = b"") -> bytes:
     """Key of a row."""
     return kind + bytes((group,)) + rest
-
-
-def u32(number: int) -> bytes:
-    """Four bytes, big-endian."""
-    return struct.pack(">I", number)
-
-
-def u64(number: int) -> bytes:
-    """Eight bytes, big-endian."""
-    return struct.pack(">Q", number)
 
 
 def encode_chunk(users: UserTable, chunk: int) -> bytes:
@@ -103,7 +67,7 @@ def encode_users(users: UserTable, rows: range) -> bytes:
     part = slice(rows.start, rows.stop)
     documents: dict[bytes, int] = {}
     numbers = [documents.setdefault(_document(users, row), len(documents)) for row in rows]
-    return USERS_VERSION + _pack([
+    columns = [
         users.ids[part],
         list(documents),
         numbers,
@@ -116,7 +80,8 @@ def encode_users(users: UserTable, rows: range) -> bytes:
         users.tag[part].astype("<u8").tobytes(),
         users.usable[part].tobytes(),
         users.push_devices[part].astype("<i8").tobytes(),
-    ])  # fmt: skip
+    ]
+    return pack(columns, USERS_VERSION)
 
 
 def _document(users: UserTable, row: int) -> bytes:
@@ -182,7 +147,7 @@ def _decode_versions(users: UserTable, part: slice, known: bytes, preference: by
 
 def group_digest(key: PendingKey) -> bytes:
     """16 bytes that name a group among those of its row."""
-    return xxhash.xxh3_128_digest(_pack(key))
+    return xxhash.xxh3_128_digest(msgspec.msgpack.encode(key))
 
 
 def encode_group(group: PendingGroup) -> bytes:
@@ -220,26 +185,6 @@ def decode_given_up(value: bytes) -> GivenUp:
     """:raises StateVersionError: written by a later version."""
     user, kind, type_name, object_id, place, error = unpack(value, "given up")
     return GivenUp(user, PendingKey(kind, type_name, object_id, place), error)
-
-
-def encode_stored_event(event: Event) -> bytes:
-    """The event with its version byte."""
-    return VERSION + encode_event(event)
-
-
-def decode_stored_event(value: bytes) -> Event:
-    """:raises StateVersionError: written by a later version."""
-    return decode_event(unversioned(value, "event"))
-
-
-def unversioned(value: bytes, what: str) -> bytes:
-    """What follows the version byte.
-
-    :raises StateVersionError: written by a later version.
-    """
-    if value[:1] != VERSION:
-        raise StateVersionError(f"{what}: stored with version {value[:1].hex()}, this program knows up to 1")
-    return value[1:]
 
 
 def encode_emissions(first: int, times: npt.NDArray[np.int64], rows: npt.NDArray[np.int32]) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from state.decide import codec
 from state.decide.users import UserTable
+from state.disk.packing import u32
 
 SINGLE_MAX = 16
 """Single rows per chunk: at most a sixteenth of all users load one by one."""
@@ -47,14 +48,14 @@ class UserRows:
             if len(single | rows) <= SINGLE_MAX:
                 for row in rows:
                     put(
-                        codec.checkpoint_key(b"D", self._group, codec.u32(row)),
+                        codec.checkpoint_key(b"D", self._group, u32(row)),
                         codec.encode_users(users, range(row, row + 1)),
                     )
                 single |= rows
                 continue
-            put(codec.checkpoint_key(b"U", self._group, codec.u32(chunk)), codec.encode_chunk(users, chunk))
+            put(codec.checkpoint_key(b"U", self._group, u32(chunk)), codec.encode_chunk(users, chunk))
             for row in single:
-                delete(codec.checkpoint_key(b"D", self._group, codec.u32(row)))
+                delete(codec.checkpoint_key(b"D", self._group, u32(row)))
             del self._single[chunk]
         users.changed.clear()
 

@@ -18,14 +18,11 @@ from typing import Any
 
 import msgspec
 
+from state.disk.packing import VERSION, pack, unpack
 from state.inbox.values import InboxHead, OlderItem, RowItem, StoredRow
-from state.model.errors import StateDamagedError, StateVersionError
+from state.model.errors import StateDamagedError
 
-VERSION = 1
-_VERSION_BYTE = bytes([VERSION])
 _OLDER = struct.Struct("<qQQ")
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder()
 
 
 def _older_bytes(older: Iterable[OlderItem]) -> bytes:
@@ -52,15 +49,6 @@ def _head_fields(head: InboxHead) -> list[Any]:
     return [head.next_number, head.unread, head.rows, head.read_up_to]
 
 
-def _unpack(value: bytes, what: str, start: int = 1) -> Any:
-    if value[:1] != _VERSION_BYTE:
-        raise StateVersionError(f"{what}: version {value[:1].hex() or 'none'}, this program knows {VERSION}")
-    try:
-        return _decoder.decode(memoryview(value)[start:])
-    except msgspec.DecodeError as error:
-        raise StateDamagedError(f"{what}: {error}; restore the store or rebuild it from the log") from error
-
-
 def _shaped(what: str, build: Any, fields: Any) -> Any:
     try:
         return build(fields)
@@ -70,7 +58,7 @@ def _shaped(what: str, build: Any, fields: Any) -> Any:
 
 def encode_row(row: StoredRow) -> bytes:
     """One row with all its items."""
-    return _VERSION_BYTE + row.count.to_bytes(4, "little") + _encoder.encode(_row_fields(row))
+    return VERSION + row.count.to_bytes(4, "little") + msgspec.msgpack.encode(_row_fields(row))
 
 
 def row_count(value: bytes) -> int:
@@ -80,29 +68,29 @@ def row_count(value: bytes) -> int:
 
 def decode_row(value: bytes) -> StoredRow:
     """:raises StateDamagedError: the bytes are no row. :raises StateVersionError: they are of a newer program."""
-    row: StoredRow = _shaped("inbox row", _row_of, _unpack(value, "inbox row", start=5))
+    row: StoredRow = _shaped("inbox row", _row_of, unpack(value, "inbox row", start=5))
     return row
 
 
 def encode_head(head: InboxHead) -> bytes:
     """The head of a user's inbox."""
-    return _VERSION_BYTE + _encoder.encode(_head_fields(head))
+    return pack(_head_fields(head))
 
 
 def decode_head(value: bytes) -> InboxHead:
     """:raises StateDamagedError: the bytes are no head. :raises StateVersionError: they are of a newer program."""
-    head: InboxHead = _shaped("inbox head", lambda fields: InboxHead(*fields), _unpack(value, "inbox head"))
+    head: InboxHead = _shaped("inbox head", lambda fields: InboxHead(*fields), unpack(value, "inbox head"))
     return head
 
 
 def encode_inbox(head: InboxHead, rows: Iterable[StoredRow], totals: Sequence[int]) -> bytes:
     """A user's whole inbox; `totals` are the items added, taken back and retired."""
-    return _VERSION_BYTE + _encoder.encode([_head_fields(head), [_row_fields(row) for row in rows], list(totals)])
+    return pack([_head_fields(head), [_row_fields(row) for row in rows], list(totals)])
 
 
 def decode_inbox(value: bytes) -> tuple[InboxHead, list[StoredRow], tuple[int, int, int]]:
     """Head, rows and totals. Raises as `decode_row`."""
-    fields = _unpack(value, "inbox")
+    fields = unpack(value, "inbox")
     whole: tuple[InboxHead, list[StoredRow], tuple[int, int, int]] = _shaped("inbox", _inbox_of, fields)
     return whole
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rocksdict import WriteBatch
 
-from state.decide import codec
+from state.disk.packing import decode_stored_event, encode_stored_event, pack, u64, unpack
 from state.disk.rocksdb import open_database, prefixed_rows, stored_row, synced
 from state.schedule.kept import KeptEvents
 
@@ -32,7 +32,7 @@ class ScheduleStore:
         """The stored events in the order of acceptance."""
         kept = KeptEvents()
         for _, value in prefixed_rows(self._db, b"K"):
-            kept.keep(codec.decode_stored_event(value))
+            kept.keep(decode_stored_event(value))
         self._renumber(kept)
         return kept
 
@@ -44,7 +44,7 @@ class ScheduleStore:
     def next_offset(self) -> int:
         """First offset of `schedule` that the stored state does not include."""
         value = stored_row(self._db, b"M")
-        return 0 if value is None else int(codec.unpack(value, "schedule"))
+        return 0 if value is None else int(unpack(value, "schedule"))
 
     def stage(self, kept: KeptEvents, next_offset: int) -> None:
         """Encode what changed since the last call."""
@@ -57,10 +57,10 @@ class ScheduleStore:
                 self._staged.delete(before)
             found = kept.get(event_id)
             if found is not None:
-                key = self._keys[event_id] = b"K" + codec.u64(found[0])
-                self._staged.put(key, codec.encode_stored_event(found[1]))
+                key = self._keys[event_id] = b"K" + u64(found[0])
+                self._staged.put(key, encode_stored_event(found[1]))
         kept.changed.clear()
-        self._staged.put(b"M", codec.pack(next_offset))
+        self._staged.put(b"M", pack(next_offset))
 
     def commit(self) -> None:
         """Write what was staged, if anything."""

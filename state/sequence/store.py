@@ -1,6 +1,6 @@
 """What `sequence` remembers, and its checkpoint in RocksDB.
 
-Rows (values begin with a version byte, then MessagePack, see `state.decide.codec`):
+Rows (values begin with a version byte, then MessagePack, see `state.disk.packing`):
 
 | key | value |
 |---|---|
@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 from rocksdict import AccessType, Rdict, RdictIter, WriteBatch
 
-from state.decide import codec
 from state.disk.exports import ExportedOffset, ExportSource, rows_from
+from state.disk.packing import pack, unpack
 from state.disk.rocksdb import database_options, named_damage, open_database, prefixed_rows, stored_row, synced
 from state.model.errors import StateDamagedError
 from state.model.keys import KEY_GROUPS
@@ -111,20 +111,20 @@ class SequenceStore:
         state = SequenceState()
         meta = stored_row(self._db, b"M")
         if meta is not None:
-            positions, ends, state.stamp, state.versions = codec.unpack(meta, "sequence")
+            positions, ends, state.stamp, state.versions = unpack(meta, "sequence")
             state.positions = {(topic, partition): offset for topic, partition, offset in positions}
             state.work_ends = dict(ends)
         since = stored_row(self._db, b"W")
-        state.work_since = 0 if since is None else codec.unpack(since, "sequence")
+        state.work_since = 0 if since is None else unpack(since, "sequence")
         for key, value in prefixed_rows(self._db, b"R"):
-            state.repeats.put(tuple(_unpack_key(key[1:])), RepeatEntry(*codec.unpack(value, "mark")))
+            state.repeats.put(tuple(_unpack_key(key[1:])), RepeatEntry(*unpack(value, "mark")))
         for prefix, bitmaps in ((b"F", state.placement.followees), (b"S", state.placement.segments)):
             for key, value in prefixed_rows(self._db, prefix):
                 name = key[1:].decode("utf-8", "surrogatepass")
-                bitmaps.restore(name, int.from_bytes(codec.unpack(value, "placement"), "big"))
+                bitmaps.restore(name, int.from_bytes(unpack(value, "placement"), "big"))
         for key, value in prefixed_rows(self._db, b"C"):
             segment, version, chunk = _unpack_key(key[1:])
-            state.segment_chunks.add(segment, version, chunk, codec.unpack(value, "segment chunk"))
+            state.segment_chunks.add(segment, version, chunk, unpack(value, "segment chunk"))
         state.repeats.changed.clear()
         state.segment_chunks.changed.clear()
         return state
@@ -134,23 +134,23 @@ class SequenceStore:
         batch = self._staged
         for key in state.repeats.changed:
             entry = state.repeats.stored(key)
-            self._put_or_delete(b"R" + _pack_key(key), None if entry is None else codec.pack(entry))
+            self._put_or_delete(b"R" + _pack_key(key), None if entry is None else pack(entry))
         self._stage_bitmaps(b"F", state.placement.followees)
         self._stage_bitmaps(b"S", state.placement.segments)
         for name in state.segment_chunks.changed:
             users = state.segment_chunks.get(*name)
-            self._put_or_delete(b"C" + _pack_key(name), None if users is None else codec.pack(users))
+            self._put_or_delete(b"C" + _pack_key(name), None if users is None else pack(users))
         state.repeats.changed.clear()
         state.segment_chunks.changed.clear()
         positions = [[topic, partition, offset] for (topic, partition), offset in sorted(state.positions.items())]
         if state.work_since:
-            batch.put(b"W", codec.pack(state.work_since))
-        batch.put(b"M", codec.pack([positions, sorted(state.work_ends.items()), state.stamp, state.versions]))
+            batch.put(b"W", pack(state.work_since))
+        batch.put(b"M", pack([positions, sorted(state.work_ends.items()), state.stamp, state.versions]))
 
     def _stage_bitmaps(self, prefix: bytes, bitmaps: GroupBitmaps) -> None:
         for name in bitmaps.changed:
             value = bitmaps.of(name).to_bytes(_BITMAP_BYTES, "big")
-            self._staged.put(prefix + name.encode("utf-8", "surrogatepass"), codec.pack(value))
+            self._staged.put(prefix + name.encode("utf-8", "surrogatepass"), pack(value))
         bitmaps.changed.clear()
 
     def _put_or_delete(self, key: bytes, value: bytes | None) -> None:
@@ -179,7 +179,7 @@ def included(view: RdictIter) -> list[ExportedOffset]:
     found = next(rows_from(view, b"M"), None)
     if found is None or found[0] != b"M":
         return []
-    positions, ends, *_ = codec.unpack(found[1], "sequence")
+    positions, ends, *_ = unpack(found[1], "sequence")
     return [*(ExportedOffset(*position) for position in positions), *(ExportedOffset("work", *end) for end in ends)]
 
 

@@ -27,6 +27,7 @@ from state.decide import codec
 from state.decide.checkpoint import GroupStore
 from state.decide.group import GroupState
 from state.decide.pending import GivenUp, PendingGroup, PendingKey
+from state.disk.packing import u32
 from state.disk.poison import PoisonJournal, RecordLocation
 from state.model.dead_letter import (
     KILLED,
@@ -222,7 +223,7 @@ class GroupDecider:
         letters: list[NewRecord] = []
         for number, each in given_up.items():
             waiting = self._state.pending.get(self._state.users.row(each.user), each.key)
-            again = codec.u32(number) + codec.encode_given_up(each)
+            again = u32(number) + codec.encode_given_up(each)
             for item in waiting.items if waiting is not None else ():
                 source = (TOPIC, self._partition, item.place)
                 letter = DeadLetter(

@@ -16,6 +16,7 @@ from state.decide import exports as group_exports
 from state.decide.checkpoint import FORMAT
 from state.decide.exports import clear_group, group_rows, group_source, newest_per_group, restore_groups
 from state.disk.exports import Export, ingest_export, write_export
+from state.disk.packing import pack, u32, u64
 from state.disk.rocksdb import open_database
 
 ANY = range(1, 1 << 40)
@@ -34,9 +35,9 @@ def _decide(database: Rdict, group: int, offset: int) -> None:
     clear_group(database, group)
     for kind in (b"U", b"G", b"V", b"E", b"F"):
         for number in range(3):
-            value = codec.pack([group, offset, number])
-            database[codec.checkpoint_key(kind, group, codec.u32(number + offset))] = value
-    database[codec.checkpoint_key(b"M", group)] = codec.pack([offset, 0])
+            value = pack([group, offset, number])
+            database[codec.checkpoint_key(kind, group, u32(number + offset))] = value
+    database[codec.checkpoint_key(b"M", group)] = pack([offset, 0])
 
 
 def _rows(database: Rdict, group: int) -> dict[bytes, bytes]:
@@ -77,7 +78,7 @@ def test_a_restore_takes_the_place_of_what_was_there(
         _decide(stores[0], group, 10 + group)
         _decide(stores[1], group, 5)
     untouched = _rows(stores[1], 2)
-    skipped = codec.checkpoint_key(b"X", 1, codec.u64(4))
+    skipped = codec.checkpoint_key(b"X", 1, u64(4))
     stores[1][skipped] = b"\x01{}"
     _export(tmp_path, 0, stores[0])
     chosen = newest_per_group(tmp_path / "exports", dict.fromkeys(groups, ANY))

@@ -22,6 +22,7 @@ from state.decide.checkpoint import FORMAT, GroupStore
 from state.decide.exports import copy_group, group_rows
 from state.decide.moving import Layout, move_groups, publish_offsets, published_offset, read_layout
 from state.disk.lock import StateLock
+from state.disk.packing import pack, u32, unpack
 from state.disk.poison import PoisonJournal
 from state.disk.rocksdb import open_database
 from state.model.errors import ConfigurationError, StateDamagedError, StateLockedError
@@ -102,11 +103,11 @@ def test_a_process_of_before_that_ran_once_more_is_taken_over(directory: Path) -
     expected = _rows(directory)[-1]
     shutil.copytree(directory / "rocksdb", directory / "0" / "rocksdb")
     later = open_database(directory / "rocksdb", FORMAT)
-    meta = codec.unpack(later[b"M\x00"] or b"", "meta")
-    later[b"M\x00"] = expected[0][b"M\x00"] = codec.pack([meta[0] + 5, *meta[1:]])
+    meta = unpack(later[b"M\x00"] or b"", "meta")
+    later[b"M\x00"] = expected[0][b"M\x00"] = pack([meta[0] + 5, *meta[1:]])
     later.close()
     stale = open_database(directory / "0" / "rocksdb", FORMAT)
-    stale[codec.checkpoint_key(b"U", 0, codec.u32(9))] = b"old"
+    stale[codec.checkpoint_key(b"U", 0, u32(9))] = b"old"
     stale.close()
     assert move_groups(directory, Layout(1, 1)) == 1
     _assert_placed(directory, Layout(1, 1), expected)
@@ -137,8 +138,8 @@ def test_of_two_copies_the_later_one_holds(directory: Path, newer: int, by: int,
     move_groups(directory, layout)
     slots = [open_database(directory / slot / "rocksdb", FORMAT) for slot in ("0", "1")]
     copy_group(slots[0], slots[1], 0)
-    meta = codec.unpack(slots[newer][b"M\x00"] or b"", "meta")
-    slots[newer][b"M\x00"] = codec.pack([meta[0] + by, *meta[1:]])
+    meta = unpack(slots[newer][b"M\x00"] or b"", "meta")
+    slots[newer][b"M\x00"] = pack([meta[0] + by, *meta[1:]])
     for database in slots:
         database.close()
     expected = {group: rows for slot in (1 - newer, newer) for group, rows in _rows(directory)[slot].items()}
@@ -151,7 +152,7 @@ def test_what_a_killed_move_left_without_its_meta_row_goes(directory: Path) -> N
     layout = Layout(2, 1)
     move_groups(directory, layout)
     stray = open_database(directory / "0" / "rocksdb", FORMAT)
-    stray[codec.checkpoint_key(b"U", 1, codec.u32(9))] = b"old"
+    stray[codec.checkpoint_key(b"U", 1, u32(9))] = b"old"
     stray.close()
     move_groups(directory, layout)
     cleared = open_database(directory / "0" / "rocksdb", FORMAT)
