@@ -19,7 +19,7 @@ from bytewax.dataflow import Dataflow
 from connectors.log.interface import Log
 from connectors.log.sink import LogSink
 from connectors.log.source import LogSource
-from connectors.log.topics import SENT_CHANNELS, deliver_topic
+from connectors.log.topics import written_by
 from flows.config.settings import load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.drain import install_drain
@@ -27,7 +27,6 @@ from flows.process.logs import ensure_logs
 from flows.process.place import keep_until_end, own_place
 from flows.recovery.prepare import export_decide, prepare_decide
 from flows.recovery.slots import DecideSlot
-from flows.steps.decide.epoch_credit import TOPIC as CREDITS
 from flows.steps.decide.epoch_credit import note_credit
 from flows.steps.decide.group import GroupDecider
 from flows.steps.decide.steps import DecideGroup, split_by_group
@@ -38,7 +37,6 @@ from state.model.keys import KEY_GROUPS, groups_of_partition
 from state.model.registry import Registry
 
 DIRECTORY = Path("state") / "decide"
-OUTPUT_TOPICS = ("ledger", "inbox", "dead_letters", *(deliver_topic(channel) for channel in SENT_CHANNELS))
 _DRAIN_WITHIN = timedelta(seconds=5)
 """A drain decides what is in `work` already, so that the counts are on the ledger when the system has stopped."""
 
@@ -88,7 +86,7 @@ def wire(
     op.output(
         "outputs",
         op.map("to_partition", decided, lambda item: item[1]),
-        LogSink(open_log, OUTPUT_TOPICS),
+        LogSink(open_log, written_by("decide")),
     )
     return flow
 
@@ -103,7 +101,7 @@ def build() -> Dataflow:
     ensure_logs("decide")
     settings = load_settings()
     slot = DecideSlot(settings.data_dir / DIRECTORY, cluster_place())
-    open_log = own_place(settings, "decide", (*OUTPUT_TOPICS, CREDITS))
+    open_log = own_place(settings, "decide", written_by("decide"))
     with closing(open_log()) as log:
         note_credit(log, slot.number, settings.lanes.p1_per_epoch)
     prepare_decide(settings, slot.store, slot.path, slot.groups, open_log)

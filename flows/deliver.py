@@ -19,7 +19,7 @@ from bytewax.operators import KeyedStream
 from connectors.log.interface import Log, NewRecord
 from connectors.log.sink import LogSink, keyed
 from connectors.log.source import LogSource, SourceBatch
-from connectors.log.topics import SENT_CHANNELS, deliver_topic
+from connectors.log.topics import written_by
 from flows.config.lanes import build_lane_parts
 from flows.config.settings import load_settings
 from flows.process.cluster import ClusterPlace, cluster_place
@@ -28,13 +28,10 @@ from flows.process.logs import ensure_logs
 from flows.recovery.restore import StoreHome, first_offset
 from flows.steps.deliver.strategy import DeliverStrategy
 from flows.steps.lanes.parts import LaneParts, lane_path
-from flows.steps.lanes.records import OUTPUT_TOPICS
 from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
 from state.deliver.store import read_start
 from state.model.group_keys import GROUP_KEYS
-
-TOPICS = tuple(deliver_topic(channel) for channel in SENT_CHANNELS)
-
+from state.model.topics import DELIVER
 
 _BUDGET = 2_000
 """Records of a partition that may enter an epoch."""
@@ -73,7 +70,7 @@ def wire(open_log: Callable[[], Log], parts: LaneParts, *, drain: Callable[[], b
     )
     sent = op.stateful_batch("send", by_lane, lambda _: LaneLogic(lanes))
     outcomes: KeyedStream[NewRecord] = op.map("to_partition", sent, lambda item: keyed(item[1]))
-    op.output("outcomes", outcomes, LogSink(open_log, OUTPUT_TOPICS))
+    op.output("outcomes", outcomes, LogSink(open_log, written_by("deliver")))
     return flow
 
 
@@ -81,5 +78,5 @@ def build() -> Dataflow:
     """The flow as configured; knows the kill switches before it sends, and drains on SIGTERM."""
     ensure_logs("deliver")
     settings = load_settings()
-    open_log, parts = build_lane_parts(settings, "deliver", TOPICS, OUTPUT_TOPICS, classes=2)
+    open_log, parts = build_lane_parts(settings, "deliver", tuple(DELIVER.values()), classes=2)
     return wire(open_log, parts, drain=install_drain(), place=cluster_place())

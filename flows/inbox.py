@@ -21,6 +21,7 @@ from bytewax.operators import KeyedStream
 from connectors.inbox.rocksdb import RocksInboxStore, shard_path, stored_offset
 from connectors.log.interface import Log, Record
 from connectors.log.source import LogSource, SourceBatch, Tick
+from connectors.log.topics import written_by
 from flows.config.settings import load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.drain import install_drain
@@ -144,6 +145,6 @@ def build() -> Dataflow:
     """The flow as configured; drains on SIGTERM."""
     ensure_logs("inbox")
     settings = load_settings()
-    open_log = own_place(settings, "inbox", ("ledger",))
+    open_log = own_place(settings, "inbox", written_by("inbox"))
     exporter = start_exporter(settings)
     return wire(open_log, settings.data_dir, drain=install_drain(), exporter=exporter, place=cluster_place())

@@ -15,7 +15,7 @@ from bytewax.dataflow import Dataflow
 
 from connectors.log.interface import Log
 from connectors.log.sink import LogSink
-from connectors.log.topics import EVENT_TOPICS
+from connectors.log.topics import written_by
 from flows.config.settings import Settings, load_settings
 from flows.process.cluster import cluster_place
 from flows.process.drain import install_drain
@@ -28,13 +28,12 @@ from state.disk.poison import PoisonJournal
 from state.schedule.store import ScheduleStore
 
 DIRECTORY = Path("state") / "schedule"
-OUTPUT_TOPICS = ("schedule", *EVENT_TOPICS.values(), "dead_letters")
 
 
 def wire(open_log: Callable[[], Log], parts: ScheduleParts | None) -> Dataflow:
     """The flow over any log; without `parts` in a process that is not the owner."""
     flow = Dataflow("schedule")
-    op.output("log", op.input("records", flow, schedule_source(parts)), LogSink(open_log, OUTPUT_TOPICS))
+    op.output("log", op.input("records", flow, schedule_source(parts)), LogSink(open_log, written_by("schedule")))
     return flow
 
 
@@ -42,7 +41,7 @@ def build() -> Dataflow:
     """The flow as configured; drains on SIGTERM. Owns the state directory for the life of the process."""
     ensure_logs("schedule")
     settings, drain = load_settings(), install_drain()
-    open_log = own_place(settings, "schedule", OUTPUT_TOPICS)
+    open_log = own_place(settings, "schedule", written_by("schedule"))
     owner = cluster_place().process == 0
     return wire(open_log, _parts(settings, drain, open_log) if owner else None)
 

@@ -17,6 +17,7 @@ from bytewax.dataflow import Dataflow
 
 from connectors.log.interface import Log
 from connectors.log.sink import LogSink
+from connectors.log.topics import written_by
 from flows.config.settings import Settings, load_settings
 from flows.process.cluster import cluster_place
 from flows.process.drain import install_drain
@@ -32,13 +33,12 @@ from state.disk.poison import PoisonJournal
 from state.sequence.store import SequenceStore
 
 DIRECTORY = Path("state") / "sequence"
-OUTPUT_TOPICS = ("work", "followers", "dead_letters")
 
 
 def wire(open_log: Callable[[], Log], parts: SequenceParts | None) -> Dataflow:
     """The flow over any log; without `parts` in a process that is not the owner."""
     flow = Dataflow("sequence")
-    op.output("log", op.input("read", flow, sequence_source(parts)), LogSink(open_log, OUTPUT_TOPICS))
+    op.output("log", op.input("read", flow, sequence_source(parts)), LogSink(open_log, written_by("sequence")))
     return flow
 
 
@@ -46,7 +46,7 @@ def build() -> Dataflow:
     """The flow as configured; drains on SIGTERM. Owns the state directory for the life of the process."""
     ensure_logs("sequence")
     settings, drain = load_settings(), install_drain()
-    open_log = own_place(settings, "sequence", OUTPUT_TOPICS)
+    open_log = own_place(settings, "sequence", written_by("sequence"))
     owner = cluster_place().process == 0
     return wire(open_log, _parts(settings, drain, open_log) if owner else None)
 

@@ -20,6 +20,7 @@ from bytewax.operators import KeyedStream
 from connectors.log.interface import Log, NewRecord
 from connectors.log.sink import LogSink, keyed
 from connectors.log.source import LogSource, SourceBatch
+from connectors.log.topics import written_by
 from flows.config.lanes import build_lane_parts
 from flows.config.settings import load_settings
 from flows.process.cluster import ClusterPlace, cluster_place
@@ -32,7 +33,6 @@ from flows.steps.transactional.strategy import TOPIC, DecisionRules, Transaction
 from state.model.group_keys import GROUP_KEYS
 from state.transactional.store import read_start
 
-OUTPUT_TOPICS = ("ledger", "inbox", "endpoints", "dead_letters")
 _TICK = timedelta(milliseconds=250)
 OPEN_MAX = 20_000
 """Open decisions of a lane from which on no more of its partition are read.
@@ -82,7 +82,7 @@ def wire(
     by_lane: KeyedStream[SourceBatch] = op.key_on("by_lane", events, lambda item: GROUP_KEYS[lane_number(item, parts)])
     sent = op.stateful_batch("decide_and_send", by_lane, lambda _: LaneLogic(lanes))
     outcomes: KeyedStream[NewRecord] = op.map("to_partition", sent, lambda item: keyed(item[1]))
-    op.output("outcomes", outcomes, LogSink(open_log, OUTPUT_TOPICS))
+    op.output("outcomes", outcomes, LogSink(open_log, written_by("transactional")))
     return flow
 
 
@@ -90,6 +90,6 @@ def build() -> Dataflow:
     """The flow as configured; knows the kill switches before it sends, and drains on SIGTERM."""
     ensure_logs("transactional")
     settings = load_settings()
-    open_log, parts = build_lane_parts(settings, "transactional", (TOPIC,), OUTPUT_TOPICS, classes=1)
+    open_log, parts = build_lane_parts(settings, "transactional", (TOPIC,), classes=1)
     rules = DecisionRules(settings.registry(), retention_ms=settings.log.retention // timedelta(milliseconds=1))
     return wire(open_log, parts, rules, drain=install_drain(), place=cluster_place())

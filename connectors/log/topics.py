@@ -1,29 +1,78 @@
-"""The topics of the system: names, partitions, retention (TOPICS.md)."""
+"""The topics of the system: what each holds, who writes and reads it, and how long it is kept.
 
+One table. From it come the topics that `carillon` creates, those that a flow owns and writes, the pictures in TOPICS.md
+and ARCHITECTURE.md. Commands and recoveries read other topics besides.
+"""
+
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Literal, NamedTuple
 
-from connectors.log import TopicSpec
+from connectors.log.interface import TopicSpec
+from state.model import topics as names
 
-EVENT_TOPICS = {"P0": "events.p0", "P1": "events.p1", "P2": "events.p2"}
-SENT_CHANNELS = ("push", "sms", "email")
-COMPACTED = ("preferences", "endpoints", "profiles", "segments", "follows", "followers")
-BY_GROUP = (
-    "events.p0",
-    "events.p1",
-    "events.p2",
-    "reads",
-    "work",
-    "inbox",
-    "ledger",
-    "dead_letters",
-    "retries",
-)
-ONE_PARTITION = ("control", "registry", "owners")
+STATIONS = "sequence decide transactional deliver inbox track schedule"
+_LANES = "transactional deliver"
+_ORDERED = f"sequence {_LANES}"
+_EVENT_KEY = "target, segment or actor"
 
 
-def deliver_topic(channel: str) -> str:
-    """Where emissions for a channel go."""
-    return f"deliver.{channel}"
+class Topic(NamedTuple):
+    """One topic. Schemas, writers and readers are lists of words."""
+
+    name: str
+    schemas: str
+    """The records that it holds, without their version."""
+    key: str
+    divided: Literal["groups", "classes", "no"]
+    """By key group; so for P1, and behind that once more for P2; or one partition."""
+    compacted: bool
+    """It keeps the newest record of each key for ever. Others keep everything for a time."""
+    writers: str
+    """Stations, or `commands`, or `flows`: whoever owns a place."""
+    readers: str
+    """Stations, `commands` or `flows`, or `others`: programs outside Carillon."""
+
+
+TOPICS = (
+    Topic(names.EVENTS_P0, "event", _EVENT_KEY, "groups", False, "gateway schedule", _LANES),
+    Topic(names.EVENTS_P1, "event", _EVENT_KEY, "groups", False, "gateway schedule", _ORDERED),
+    Topic(names.EVENTS_P2, "event", _EVENT_KEY, "groups", False, "gateway schedule", _ORDERED),
+    Topic(names.SCHEDULE, "event cancel released", "event_id", "no", True, "gateway schedule", "gateway schedule"),
+    Topic(names.PREFERENCES, "preference", "user", "groups", True, "gateway", f"gateway {_ORDERED}"),
+    Topic(names.ENDPOINTS, "endpoint", "address", "groups", True, f"gateway {_LANES}", f"gateway {_ORDERED}"),
+    Topic(names.PROFILES, "profile", "user", "groups", True, "gateway", "sequence transactional"),
+    Topic(names.SEGMENTS, "segment", "segment and chunk", "groups", True, "gateway", "gateway sequence"),
+    Topic(names.FOLLOWS, "follow", "pair, by followee", "groups", True, "gateway", "sequence"),
+    Topic(names.FOLLOWERS, "follow", "pair, by follower", "groups", True, "sequence", "others"),
+    Topic(names.READS, "read", "user", "groups", False, "gateway", "gateway sequence"),
+    Topic(names.CONTROL, "kill", "scope and value", "no", True, "gateway commands", f"gateway {_ORDERED}"),
+    Topic(names.REGISTRY, "credit", "process of decide", "no", True, "decide", "commands"),
+    Topic(names.OWNERS, "owner fences", "place", "no", True, "flows", "flows"),
+    Topic(names.WORK, "work", "key group", "groups", False, "sequence", "decide track commands"),
+    Topic(names.RETRIES, "work", "key group", "groups", False, "commands", "sequence"),
+    Topic(names.LEDGER, "decision emission delivery counts", "user or key group", "groups", False,
+          f"decide {_LANES} inbox", "gateway track commands"),
+    Topic(names.INBOX, "inbox", "user or key group", "groups", False, "decide transactional", "inbox"),
+    Topic(names.ATTEMPTS, "attempt", "delivery", "classes", False, _LANES, _LANES),
+    Topic(names.DEAD_LETTERS, "dead dead_action", "that of the record, or a letter's id", "groups", False,
+          f"{STATIONS} commands", "gateway track commands"),
+    Topic(names.DELIVER_PUSH, "emission", "user or key group", "classes", False, "decide", "deliver"),
+    Topic(names.DELIVER_SMS, "emission", "user or key group", "classes", False, "decide", "deliver"),
+    Topic(names.DELIVER_EMAIL, "emission", "user or key group", "classes", False, "decide", "deliver"),
+)  # fmt: skip
+"""Every topic."""
+COMPACTED_TOPICS = frozenset(topic.name for topic in TOPICS if topic.compacted)
+
+
+def written_by(station: str) -> tuple[str, ...]:
+    """What a station appends to."""
+    return tuple(topic.name for topic in TOPICS if station in topic.writers.split())
+
+
+def read_by(station: str) -> tuple[str, ...]:
+    """What a station reads while it runs."""
+    return tuple(topic.name for topic in TOPICS if station in topic.readers.split())
 
 
 def deliver_partition(priority: str, partition: int, partitions: int) -> int:
@@ -32,17 +81,21 @@ def deliver_partition(priority: str, partition: int, partitions: int) -> int:
 
 
 def topic_specs(partitions: int, retention: timedelta) -> list[TopicSpec]:
-    """Every topic; deliver lanes and their attempts have a half for P1 and one for P2."""
-    keep = int(retention.total_seconds() * 1000)
+    """Every topic, as it is created."""
+    keep, number = int(retention.total_seconds() * 1000), {"groups": partitions, "classes": 2 * partitions, "no": 1}
     return [
-        *(TopicSpec(name, partitions, compacted=True) for name in COMPACTED),
-        *(TopicSpec(name, partitions, retention_ms=keep) for name in BY_GROUP),
-        *(TopicSpec(name, 1, compacted=True) for name in ONE_PARTITION),
-        TopicSpec("schedule", 1, compacted=True),  # by event_id: a kept event may wait longer than any retention
-        *(TopicSpec(deliver_topic(channel), 2 * partitions, retention_ms=keep) for channel in SENT_CHANNELS),
-        TopicSpec("attempts", 2 * partitions, retention_ms=keep),
+        TopicSpec(each.name, number[each.divided], each.compacted, None if each.compacted else keep) for each in TOPICS
     ]
 
 
-COMPACTED_TOPICS = frozenset(spec.name for spec in topic_specs(1, timedelta()) if spec.compacted)
-"""Those that keep the newest record of each key, for ever."""
+def topic_table() -> Iterator[str]:
+    """The table in TOPICS.md, line by line."""
+    number = {"groups": "P, by key group", "classes": "2 P, by class and key group", "no": "1"}
+    yield "| topic | records | key | partitions | kept | written by | read by |"
+    yield "|---|---|---|---|---|---|---|"
+    for topic in TOPICS:
+        kept = "newest of each key" if topic.compacted else "`log.retention`"
+        schemas, writers, readers = (
+            ", ".join(words.split()) for words in (topic.schemas, topic.writers, topic.readers)
+        )
+        yield f"| `{topic.name}` | {schemas} | {topic.key} | {number[topic.divided]} | {kept} | {writers} | {readers} |"

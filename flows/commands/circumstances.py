@@ -12,14 +12,13 @@ from connectors.control import TOPIC as CONTROL
 from connectors.control import switches_on
 from connectors.log.interface import Log, Record
 from connectors.log.read_to_ends import stored_records
-from connectors.log.topics import EVENT_TOPICS
 from operators.circumstances import Circumstances
 from state.model.errors import MalformedRecordError, OffsetOutOfRangeError
 from state.model.event import Event, decode_event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import Registry
 from state.model.settings import DOOR, PREFERENCE, SwitchOn
-from state.model.topics import PREFERENCES
+from state.model.topics import EVENTS, PREFERENCES
 from state.model.work import EventWork, KillWork, PreferenceWork, SliceWork, Work, decode_work
 
 _WAIT = timedelta(seconds=2)
@@ -63,7 +62,7 @@ class Finder(NamedTuple):
 
     def _event(self, record: Mapping[str, Any], offset: int, *, urgent: bool) -> Event | None:
         if urgent:
-            event = self._at(EVENT_TOPICS["P0"], record["user"], offset, lambda found: decode_event(found.value))
+            event = self._at(EVENTS["P0"], record["user"], offset, lambda found: decode_event(found.value))
         else:
             work = self._work(record["user"], offset)
             event = work.event if isinstance(work, EventWork | SliceWork) else None

@@ -15,7 +15,7 @@ import msgspec
 
 from connectors.dead_letters import OPEN, DeadLetters, FiledLetter
 from connectors.log.interface import Log, NewRecord, Record
-from connectors.log.topics import COMPACTED, ONE_PARTITION
+from connectors.log.topics import COMPACTED_TOPICS
 from flows.commands.output import Output
 from flows.steps.dead_letters import dead_action
 from state.model.dead_letter import (
@@ -32,8 +32,6 @@ from state.model.keys import key_group, partition_of_group
 from state.model.topics import RETRIES
 from state.model.work import EventWork, SliceWork, TickWork, VersionsWork, decode_work
 
-BY_KEY = frozenset({*COMPACTED, *ONE_PARTITION, "schedule"})
-"""Topics where a later record of the same key takes the place of an earlier one."""
 _MEANING = {
     "malformed": "it does not decode: a retry fails again unless the program was upgraded",
     "raised": "our code raised on it; retry it when the cause is fixed",
@@ -192,7 +190,7 @@ def given_back(letters: DeadLetters, filed: FiledLetter, partitions: int, *, aga
 
 def _refuse_superseded(letters: DeadLetters, source: LogPosition, record: Record) -> None:
     """What was true then must not take the place of what is true now."""
-    if source[0] in BY_KEY and letters.any_later(source, lambda other: other.key == record.key):
+    if source[0] in COMPACTED_TOPICS and letters.any_later(source, lambda other: other.key == record.key):
         raise RetryRefusedError("a newer record of the same key holds; to give this one back would undo it")
     if source[0] == "reads" and _reads_everything(record.value):
         raise RetryRefusedError("it would mark as read what came since; the user's next visit marks it")
@@ -216,7 +214,7 @@ def _refuse_old_work(letters: DeadLetters, source: LogPosition, record: Record) 
     if isinstance(work, VersionsWork):
         if letters.any_later(source, lambda other: b'"k":"versions"' in other.value):
             raise RetryRefusedError("newer versions are in force; to give this record back would undo them")
-    elif not isinstance(work, EventWork | SliceWork) and work.src is not None and work.src[0] in BY_KEY:
+    elif not isinstance(work, EventWork | SliceWork) and work.src is not None and work.src[0] in COMPACTED_TOPICS:
         origin = letters.record(work.src[:3])
         if origin is None:
             raise RetryRefusedError(f"{_plain(list(work.src[:3]))}, where it came from, was replaced by a newer record")

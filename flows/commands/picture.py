@@ -1,7 +1,7 @@
-"""The picture of the job graph in ARCHITECTURE.md, drawn from the flows: `make graph` renews it, a test compares it.
+"""What documents show of the system: `make graph` renews it, a test compares it.
 
-Steps and their order come from the flow objects. The topics that a flow reads and writes are found in its sources and
-sinks; where these take them from elsewhere, `BESIDES` names them.
+In ARCHITECTURE.md the job graph: steps and their order come from the flow objects, what they read and write from the
+table of topics. In TOPICS.md that table.
 """
 
 from __future__ import annotations
@@ -18,21 +18,15 @@ from pathlib import Path
 
 import msgspec
 
+from connectors.log.topics import read_by, topic_table, written_by
 from flows.commands.graph import GraphError, existing_flows, prepare_directory
 from flows.config.settings import Settings, child_environment
 
 BEGIN, END = "<!-- picture: begin, by `make graph` -->", "<!-- picture: end -->"
-FILE = Path(__file__).resolve().parents[2] / "ARCHITECTURE.md"
-SETTINGS = ("preferences", "endpoints", "profiles", "follows", "followers", "segments", "control", "registry", "reads")
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = ("preferences", "endpoints", "profiles", "follows", "followers", "segments", "control", "reads")
 """Topics shown as one node: what is true now."""
-BESIDES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "sequence": (("events.p1", "events.p2", "preferences", "retries"), ("followers",)),
-    "inbox": ((), ("ledger",)),
-    "transactional": (("preferences",), ()),
-}
-"""What a flow reads and writes besides what is found in its sources and sinks."""
 _DEADLINE = timedelta(seconds=90)
-_DEPTH = 4
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -47,8 +41,6 @@ class Drawn(msgspec.Struct, frozen=True):
 
     name: str
     steps: list[Step]
-    reads: list[str]
-    writes: list[str]
 
 
 def draw() -> str:
@@ -59,11 +51,9 @@ def draw() -> str:
         '  producers(["producers, host application, users"]) --> gateway',
         '  gateway["gateway, P0 gateway"]',
     ]
-    lines += [f"  gateway --> {_topic('events.' + lane)}" for lane in ("p0", "p1", "p2")]
-    lines += [f"  gateway --> {_topic('schedule')}", f"  gateway --> {_topic('preferences')}"]
     for flow in flows:
         lines += _subgraph(flow)
-    lines += list(dict.fromkeys(_edges(flows)))
+    lines += list(dict.fromkeys(_edges(["gateway", *(flow.name for flow in flows)])))
     lines += ['  deliver --> providers(["providers"])', "  transactional --> providers"]
     return "\n".join(lines)
 
@@ -77,10 +67,10 @@ def _subgraph(flow: Drawn) -> Iterator[str]:
     yield "  end"
 
 
-def _edges(flows: Iterable[Drawn]) -> Iterator[str]:
-    for flow in flows:
-        yield from (f"  {_topic(topic)} --> {flow.name}" for topic in flow.reads)
-        yield from (f"  {flow.name} --> {_topic(topic)}" for topic in flow.writes)
+def _edges(stations: Iterable[str]) -> Iterator[str]:
+    for station in stations:
+        yield from (f"  {_topic(topic)} --> {station}" for topic in read_by(station))
+        yield from (f"  {station} --> {_topic(topic)}" for topic in written_by(station))
 
 
 def _topic(name: str) -> str:
@@ -120,11 +110,7 @@ def describe(name: str) -> Drawn:
     """The flow as it is built here."""
     from bytewax.visualize import to_rendered
 
-    from connectors.log.topics import topic_specs
-
-    module = importlib.import_module(f"flows.{name}")
-    flow = module.build()
-    known = {spec.name for spec in topic_specs(1, timedelta(days=7))}
+    flow = importlib.import_module(f"flows.{name}").build()
     steps = [
         Step(
             step.step_name,
@@ -132,38 +118,31 @@ def describe(name: str) -> Drawn:
         )
         for step in to_rendered(flow).substeps
     ]
-    reads = {topic for step in flow.substeps if hasattr(step, "source") for topic in topics_in(step.source, known)}
-    writes = {topic for step in flow.substeps if hasattr(step, "sink") for topic in topics_in(step.sink, known)}
-    more_reads, more_writes = BESIDES.get(name, ((), ()))
-    return Drawn(name, steps, sorted(reads | set(more_reads)), sorted(writes | set(more_writes)))
+    return Drawn(name, steps)
 
 
-def topics_in(part: object, known: set[str], depth: int = _DEPTH) -> set[str]:
-    """The names of topics that a source or sink was given."""
-    if isinstance(part, str):
-        return {part} & known
-    if isinstance(part, list | tuple | set | frozenset):
-        return {topic for entry in part if isinstance(entry, str) for topic in {entry} & known}
-    if depth == 0 or not hasattr(part, "__dict__"):
-        return set()
-    return {topic for value in vars(part).values() for topic in topics_in(value, known, depth - 1)}
+def pages() -> dict[Path, str]:
+    """The documents, and what each shows between its marks."""
+    graph = f"```mermaid\n{draw()}\n```"
+    return {ROOT / "ARCHITECTURE.md": graph, ROOT / "TOPICS.md": "\n".join(topic_table())}
 
 
 def with_picture(page: str, picture: str) -> str:
     """The text of the page with this picture between its marks."""
     head, _, rest = page.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n```mermaid\n{picture}\n```\n{END}{tail}"
+    return f"{head}{BEGIN}\n{picture}\n{END}{tail}"
 
 
 def main(arguments: list[str]) -> None:
-    """Renew ARCHITECTURE.md, or with `describe FLOW ...` print each flow as a line of JSON."""
+    """Renew the documents, or with `describe FLOW ...` print each flow as a line of JSON."""
     if arguments[:1] == ["describe"]:
         drawn = [msgspec.json.encode(describe(name)) for name in arguments[1:]]
         sys.stdout.buffer.write(b"\n".join(drawn) + b"\n")
         sys.stdout.flush()
         os._exit(0)  # the flows' own threads, which serve nothing here, would keep the process
-    FILE.write_text(with_picture(FILE.read_text(encoding="utf-8"), draw()), encoding="utf-8")
+    for page, picture in pages().items():
+        page.write_text(with_picture(page.read_text(encoding="utf-8"), picture), encoding="utf-8")
 
 
 if __name__ == "__main__":

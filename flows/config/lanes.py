@@ -9,6 +9,7 @@ from typing import Literal
 from connectors.changes import Changes
 from connectors.control import ControlWatcher
 from connectors.log.owners import FencedLog
+from connectors.log.topics import written_by
 from flows.config.providers import providers_in_force
 from flows.config.settings import Settings
 from flows.process.cluster import cluster_place
@@ -25,7 +26,6 @@ def build_lane_parts(
     settings: Settings,
     station: Literal["deliver", "transactional"],
     topics: Sequence[str],
-    outputs: Sequence[str],
     *,
     classes: int,
 ) -> tuple[Callable[[], FencedLog], LaneParts]:
@@ -36,7 +36,7 @@ def build_lane_parts(
     :raises StateLockedError: a live process of this directory has the place.
     :raises ConfigurationError: a provider cannot be set up.
     """
-    open_log = own_place(settings, station, (*outputs, "attempts"))
+    open_log = own_place(settings, station, written_by(station))
     log = open_log()
     watcher = ControlWatcher(log, process=cluster_place().name(station), run_dir=settings.data_dir / "run").start()
     keep_until_end(watcher)

@@ -22,7 +22,7 @@ from rocksdict import DbClosedError
 
 from connectors.archive.manifest import read_manifest
 from connectors.log.interface import Log
-from connectors.log.topics import COMPACTED, ONE_PARTITION
+from connectors.log.topics import COMPACTED_TOPICS
 from connectors.metrics import EXPORT_SECONDS, EXPORTS
 from state.disk.exports import (
     Export,
@@ -37,7 +37,6 @@ from state.disk.exports import (
 from state.model.errors import CarillonError, StateDamagedError
 from state.model.keys import partition_of_group
 
-KEPT_FOR_EVER = (*COMPACTED, *ONE_PARTITION)
 _LOOK = timedelta(seconds=1)
 _FIRST = timedelta(seconds=10)
 _END_WITHIN = timedelta(seconds=5)
@@ -201,7 +200,7 @@ def _begins(log: Log, by: str) -> Callable[[str, int], int]:
     """The oldest offset of a topic, by partition or by key group; no time passes in a compacted one."""
 
     def begin(topic: str, number: int) -> int:
-        if topic in KEPT_FOR_EVER:
+        if topic in COMPACTED_TOPICS:
             return sys.maxsize
         partition = number if by == "partition" else partition_of_group(number, log.partitions(topic))
         return log.begin_offset(topic, partition)

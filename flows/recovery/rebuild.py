@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 from connectors.log.interface import Log, Record
 from connectors.log.read_to_ends import stored_records
-from connectors.log.topics import EVENT_TOPICS
 from flows.steps.decide.group import read_dead_letters
 from operators.dedup import EVENT_ID_WINDOW_MS, entries_of_latest, original_of
 from state.model.dead_letter import LETTER_SCHEMA, decode_letter
@@ -30,12 +29,13 @@ from state.model.envelope import TopicPartition
 from state.model.errors import MalformedRecordError
 from state.model.event import decode_event
 from state.model.registry import Registry
-from state.model.topics import RETRIES
+from state.model.topics import EVENTS, EVENTS_P1, EVENTS_P2, READS, RETRIES
 from state.sequence.placement import groups_in
 from state.sequence.store import SequenceState
 
-EVENTS = ("events.p1", "events.p2")
-RETAINED = (*EVENTS, "reads", RETRIES)
+ORDERED = (EVENTS_P1, EVENTS_P2)
+"""Events that `sequence` puts in order."""
+RETAINED = (*ORDERED, READS, RETRIES)
 """What `sequence` reads of topics that are not compacted."""
 _NOT_KEPT = b'"deliver_at":null'
 _MARGIN_MS = 3_600_000
@@ -60,7 +60,7 @@ def handled_positions(state: SequenceState, registry: Registry, log: Log, *, sta
 
 def ends_of_unread(state: SequenceState, log: Log) -> dict[TopicPartition, int]:
     """The ends of the partitions of events that are not read so far: below, a record may have been judged before."""
-    places = [(topic, partition) for topic in EVENTS for partition in range(log.partitions(topic))]
+    places = [(topic, partition) for topic in ORDERED for partition in range(log.partitions(topic))]
     ends = {place: log.end_offset(*place) for place in places}
     return {p: end for p, end in ends.items() if max(state.positions.get(p, 0), log.begin_offset(*p)) < end}
 
@@ -85,7 +85,7 @@ def releases_carried_out(log: Log, retained_since_ms: int) -> CarriedOut:
     """
     released: set[str] = set()
     before = 0
-    for place in ((topic, partition) for topic in EVENT_TOPICS.values() for partition in range(log.partitions(topic))):
+    for place in ((topic, partition) for topic in EVENTS.values() for partition in range(log.partitions(topic))):
         begin, end = log.begin_offset(*place), log.end_offset(*place)
         first: Record | None = None
         for record in _records(log, place, range(begin, end)):
@@ -142,7 +142,7 @@ def _first_unhandled(
 
 def _mark_again(state: SequenceState, registry: Registry, record: Record) -> None:
     """Whoever repeats the event, before a newer one of its kind came, meets it as it was then."""
-    if record.topic in EVENTS:
+    if record.topic in ORDERED:
         event, source = decode_event(record.value), (record.topic, record.partition, record.offset)
         then = state.recovered_registries.get(source, registry)
         state.repeats.put_all(entries_of_latest(state.repeats, then, event, record.timestamp_ms))
@@ -158,7 +158,7 @@ def _is_written(state: SequenceState, source: tuple[str, int, int]) -> bool:
 
 def _is_repeat(state: SequenceState, record: Record) -> bool:
     """As of the time at which the log took it; all marks of `work` are there, since none expires before reading."""
-    if record.topic not in EVENTS:
+    if record.topic not in ORDERED:
         return False
     try:
         event = decode_event(record.value)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from connectors.log import Log, NewRecord, Record
-from connectors.log.topics import EVENT_TOPICS
 from flows.recovery.rebuild import CarriedOut, releases_carried_out
 from flows.steps.dead_letters import RecordHandler, Unhandled, location_of, resume_offset
 from flows.steps.sources.owner import SoleSource
@@ -22,6 +21,7 @@ from state.model.envelope import refuse_other_versions
 from state.model.event import EVENT, Event, decode_event, encode_event, event_key
 from state.model.keys import key_group, partition_of_group
 from state.model.schedule import CANCEL, RELEASED, Released
+from state.model.topics import EVENTS
 from state.schedule.kept import KeptEvents
 from state.schedule.store import ScheduleStore
 
@@ -116,7 +116,7 @@ class Scheduler:
         """`carried_out` by those before, where the topic is read from its begin."""
         self.kept = kept
         self._clock, self._carried_out = clock, carried_out
-        self._partitions = log.partitions(EVENT_TOPICS["P1"])
+        self._partitions = log.partitions(EVENTS["P1"])
         self._handler = RecordHandler(STAGE, journal, log.partitions("dead_letters"))
         self._ordered: set[str] = set()
         """Releases that are in the topic but were not read yet, or could not be carried out."""
@@ -165,7 +165,7 @@ class Scheduler:
         key = event_key(event)
         partition = partition_of_group(key_group(key), self._partitions)
         headers = (*EVENT.headers, ("lane", event.priority.lower().encode()))
-        return NewRecord(EVENT_TOPICS[event.priority], partition, key.encode(), encode_event(event), headers)
+        return NewRecord(EVENTS[event.priority], partition, key.encode(), encode_event(event), headers)
 
     def _dead(self, record: Record, unhandled: Unhandled) -> NewRecord:
         """Set aside; a release that fails is not ordered again before the next start."""

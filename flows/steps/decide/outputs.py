@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET
 
 from connectors.log import NewRecord
-from connectors.log.topics import deliver_partition, deliver_topic
+from connectors.log.topics import deliver_partition
 from flows.steps.decide.slice_outputs import SliceRecord, slice_records
 from state.decide.group import GroupState
 from state.model.delivery import ChannelAddresses, DigestItem, ToDeliver
@@ -15,6 +15,7 @@ from state.model.event import Event
 from state.model.keys import KEY_GROUPS
 from state.model.ledger import CountsRecord, EmissionRecord
 from state.model.records import Emission, Outputs
+from state.model.topics import DELIVER
 
 _encode = msgspec.json.Encoder().encode
 SOURCE = "d"
@@ -62,7 +63,7 @@ class OutputWriter:
     def _slices(self, state: GroupState, out: Outputs, offset: int) -> list[NewRecord]:
         """Batches, numbered from the middle of the ordinals on: single records come before them."""
         encoded: list[tuple[SliceRecord, str]] = [
-            (record, part.event.priority) for part in out.slices for record in slice_records(state, part, deliver_topic)
+            (record, part.event.priority) for part in out.slices for record in slice_records(state, part)
         ]
         records = []
         for ordinal, (each, lane) in enumerate(encoded, start=_SLICE_ORDINALS):
@@ -78,7 +79,7 @@ class OutputWriter:
         for emission in out.emissions:
             lane = emission.event.priority if emission.type != "digest" else "P1"
             for entry in emission.devices:
-                topic = deliver_topic(entry.channel)
+                topic = DELIVER[entry.channel]
                 ordinal = ordinals[topic] = ordinals.get(topic, -1) + 1
                 partition = deliver_partition(lane, self._partition, self._partitions)
                 value = _encode(to_deliver(emission, entry, lane))

@@ -4,7 +4,7 @@ Columns that are the same for everybody, or nearly, are dictionary columns of on
 `payload` are text columns of JSON.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,6 +18,7 @@ from state.decide.group import GroupState
 from state.decide.users import UserTable
 from state.model.delivery import ChannelAddresses
 from state.model.keys import emission_base
+from state.model.topics import DELIVER
 
 pa: Any = pyarrow  # its stubs refuse NumPy buffers and boolean masks
 Column = Any  # an Arrow array of some type
@@ -38,11 +39,11 @@ class SliceRecord(NamedTuple):
     value: bytes
 
 
-def slice_records(state: GroupState, decided: Slice, deliver_topic: Callable[[str], str]) -> list[SliceRecord]:
+def slice_records(state: GroupState, decided: Slice) -> list[SliceRecord]:
     """Everything that a slice leaves behind: in parts, so that each record is one that the log takes."""
     rows = len(decided.rows)
     parts = [_part(decided, slice(first, first + PART_ROWS)) for first in range(0, rows, PART_ROWS)]
-    return [record for part in parts for record in _fitting(state, part, deliver_topic)]
+    return [record for part in parts for record in _fitting(state, part)]
 
 
 def _part(decided: Slice, of: slice) -> Slice:
@@ -51,16 +52,16 @@ def _part(decided: Slice, of: slice) -> Slice:
     )  # fmt: skip
 
 
-def _fitting(state: GroupState, decided: Slice, deliver_topic: Callable[[str], str]) -> list[SliceRecord]:
+def _fitting(state: GroupState, decided: Slice) -> list[SliceRecord]:
     """The records of a part; in halves where one of them is too large, as with many devices each."""
-    records, rows = _records(state, decided, deliver_topic), len(decided.rows)
+    records, rows = _records(state, decided), len(decided.rows)
     if rows == 1 or all(len(record.value) <= PART_MAX_BYTES for record in records):
         return records
     halves = _part(decided, slice(rows // 2)), _part(decided, slice(rows // 2, rows))
-    return [record for half in halves for record in _fitting(state, half, deliver_topic)]
+    return [record for half in halves for record in _fitting(state, half)]
 
 
-def _records(state: GroupState, decided: Slice, deliver_topic: Callable[[str], str]) -> list[SliceRecord]:
+def _records(state: GroupState, decided: Slice) -> list[SliceRecord]:
     users = state.users
     emitted = np.array([ending.route is not None for ending in decided.endings])[decided.ending]
     ids = _emission_ids(users, decided, decided.rows)
@@ -76,7 +77,7 @@ def _records(state: GroupState, decided: Slice, deliver_topic: Callable[[str], s
             rows, part_ids = decided.rows[part], ids.filter(pa.array(part))
             columns = _emission_columns(state, decided, ending.route, rows, part_ids)
             records.append(SliceRecord("ledger", "emission/1+arrow", _ipc(columns)))
-            records += _deliveries(state, decided, ending.route, rows, part_ids, deliver_topic)
+            records += _deliveries(state, decided, ending.route, rows, part_ids)
     return records
 
 
@@ -214,7 +215,6 @@ def _deliveries(
     route: ChannelRoute,
     rows: npt.NDArray[np.int32],
     ids: Column,
-    deliver_topic: Callable[[str], str],
 ) -> list[SliceRecord]:
     common = _common_delivery(state, decided, rows, ids)
     numbers = rows.tolist()
@@ -226,7 +226,7 @@ def _deliveries(
             "devices": pa.array(_devices(state, numbers, channel)),
             "rest": rest,
         }
-        records.append(SliceRecord(deliver_topic(channel), "emission/1+arrow", _ipc(columns)))
+        records.append(SliceRecord(DELIVER[channel], "emission/1+arrow", _ipc(columns)))
     return records
 
 
