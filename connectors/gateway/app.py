@@ -180,7 +180,7 @@ def _admission(
         clock=clock,
         lane=options.lane,
         append_deadline=options.append_deadline,
-        pending_max=options.pending_max,
+        pending_max=options.serving.pending_max,
     )
 
 

@@ -56,6 +56,20 @@ class UserTokens:
     """Whether a token without `exp`, which is a session for ever, is refused. Default: yes."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """Where a gateway listens, and how much it holds."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Default: this machine only."""
+    connections_max: int = 4096
+    """Connections and requests in flight; then 503. Default: 4096."""
+    pending_max: int = 20_000
+    """Events waiting for the log; then 503. Default: 20 000."""
+    drain_deadline: timedelta = timedelta(seconds=15)
+    """How long requests in flight are waited for at the end. Default: 15 s."""
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
     """One gateway process. The P0 gateway is the same program with lane `p0`, an own log handle and own stores."""
@@ -68,8 +82,6 @@ class GatewayOptions:
     """How users' tokens are checked."""
     lane: GatewayKind = "ordinary"
     """`p0` takes events of class P0 only, and no other calls than those of producers. Default: ordinary."""
-    host: str = "127.0.0.1"
-    """Address to listen on. Default: this machine only."""
     port: int = 0
     """Port to listen on. Default: any free one."""
     redis: RedisOptions | None = None
@@ -84,12 +96,8 @@ class GatewayOptions:
     """Longest time for a request's body to arrive; then 408. Default: 20 s."""
     head_deadline: timedelta = timedelta(seconds=10)
     """Longest time for a request's headers to arrive; then the connection is closed. Default: 10 s."""
-    drain_deadline: timedelta = timedelta(seconds=15)
-    """Longest wait at SIGTERM for requests in flight. Default: 15 s."""
-    connections_max: int = 4096
-    """Connections and requests in flight; then 503. Default: 4096."""
-    pending_max: int = 20_000
-    """Events waiting for the log; then 503. Default: 20000."""
+    serving: ServeOptions = field(default_factory=ServeOptions)
+    """Where it listens and how much it holds."""
     devices_max: int = 10
     """Devices of one user; the oldest goes (RULES 4). Default: 10."""
 

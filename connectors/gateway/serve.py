@@ -86,7 +86,7 @@ def serve(options: GatewayOptions, app: App, *, on_ready: Callable[[int], None] 
     `on_ready` gets the port once it listens. The application is started and closed here; the log is the caller's.
     """
     settings: dict[str, Any] = {
-        "host": options.host,
+        "host": options.serving.host,
         "port": options.port,
         "loop": "uvloop",
         "http": bounded_protocol(options),
@@ -97,9 +97,9 @@ def serve(options: GatewayOptions, app: App, *, on_ready: Callable[[int], None] 
         "server_header": False,
         "proxy_headers": False,
         "backlog": 2048,
-        "limit_concurrency": options.connections_max,
+        "limit_concurrency": options.serving.connections_max,
         "timeout_keep_alive": 75,
-        "timeout_graceful_shutdown": int(options.drain_deadline.total_seconds()),
+        "timeout_graceful_shutdown": int(options.serving.drain_deadline.total_seconds()),
     }
     server = _Server(uvicorn.Config(app, **settings), on_ready)
     server.run()

@@ -69,12 +69,9 @@ def gateway_options(settings: Settings, lane: Literal["ordinary", "p0"]) -> Gate
         keys=service_keys(settings),
         users=user_tokens(settings),
         lane=lane,
-        host=table.host,
         port=table.p0_port if lane == "p0" else table.port,
         redis=settings.redis,
         fallback_limit_per_s=settings.limits.fallback_per_s,
-        drain_deadline=table.drain_deadline,
-        connections_max=table.connections_max,
-        pending_max=table.pending_max,
+        serving=table,
         devices_max=settings.limits.devices_max,
     )

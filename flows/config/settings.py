@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from connectors.admission.options import RedisOptions
-from connectors.gateway.options import Role
+from connectors.gateway.options import Role, ServeOptions
 from connectors.log.embedded.log import EmbeddedOptions
 from connectors.log.kafka.log import KafkaOptions
 from connectors.providers.email.smtp import SmtpOptions
@@ -59,11 +59,9 @@ class SenderOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayTable:
+class GatewayTable(ServeOptions):
     """The HTTP API. The P0 gateway is a process of its own with a port of its own."""
 
-    host: str = "127.0.0.1"
-    """Address to listen on. Default: this machine only."""
     port: int = 0
     """Port of the ordinary gateway. Default 0: 8700 if it is free, any free one otherwise."""
     p0_port: int = 0
@@ -76,12 +74,6 @@ class GatewayTable:
     """`aud` of users' JWTs; one that carries another is refused. Default: carillon."""
     user_expiry_required: bool = True
     """Refuse users' JWTs without `exp`: such a one is a session for ever. Default: true."""
-    connections_max: int = 4096
-    """Connections and requests in flight; then 503. Default: 4096."""
-    pending_max: int = 20_000
-    """Events waiting for the log; then 503. Default: 20 000."""
-    drain_deadline: timedelta = timedelta(seconds=15)
-    """How long requests in flight are waited for at the end. Default: 15 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 Retention removes whole frames from the front, and `begin_offset` follows. Compaction keeps the newest record of each
 key:
 
-1. Read the keys of the frames not compacted yet, up to `_KEYS_MAX` of them, into a map from key to highest offset.
+1. Read the keys of the frames not compacted yet, up to `keys_max` of them, into a map from key to highest offset.
 2. Go through all frames up to there, oldest first, and rewrite those that hold a record which the map supersedes.
 3. Remember how far that was (`clean_to`).
 
@@ -28,9 +28,6 @@ _WITHOUT_BODY = """
 SELECT last_offset, first_offset, timestamp_ms, tombstones, offsets, keys, x'' FROM frames
 WHERE last_offset >= ? AND last_offset < ? ORDER BY last_offset LIMIT ?"""
 
-_KEYS_MAX = 500_000
-"""Keys that one run holds in memory, about 80 MB; the rest waits for the next run."""
-
 
 @dataclass(frozen=True, slots=True)
 class CompactionOptions:
@@ -42,6 +39,8 @@ class CompactionOptions:
     """A run starts when the records not compacted yet are at least this share of the compacted ones. Default: half."""
     tombstone_retention: timedelta = timedelta(days=1)
     """How long an empty value stays readable before its key disappears. Default: a day."""
+    keys_max: int = 500_000
+    """Keys that one run holds in memory; the rest waits for the next run. Default: 500 000, about 80 MB."""
 
 
 def retain(file: PartitionFile, oldest_ms: int, needed_from: int | None = None, patience: timedelta = _NONE) -> int:
@@ -63,7 +62,7 @@ def retain(file: PartitionFile, oldest_ms: int, needed_from: int | None = None, 
 def compact(file: PartitionFile, now_ms: int, options: CompactionOptions) -> int:
     """Remove superseded records and expired tombstones; gives how many records went."""
     clean_to, clean_records = file.query("SELECT clean_to, clean_records FROM log")[0]
-    newest, clean_end = _newest_keys(file, clean_to, now_ms - _ms(options.lag))
+    newest, clean_end = _newest_keys(file, clean_to, now_ms - _ms(options.lag), options.keys_max)
     if clean_end == clean_to or clean_end - clean_to < options.dirty_ratio * clean_records:
         return 0
     expired_ms = now_ms - _ms(options.tombstone_retention)
@@ -81,7 +80,7 @@ def compact(file: PartitionFile, now_ms: int, options: CompactionOptions) -> int
     return removed
 
 
-def _newest_keys(file: PartitionFile, start: int, until_ms: int) -> tuple[dict[bytes, int], int]:
+def _newest_keys(file: PartitionFile, start: int, until_ms: int, keys_max: int) -> tuple[dict[bytes, int], int]:
     """Map keys to their highest offset from `start` on; the second value is the offset at which the map ends."""
     newest: dict[bytes, int] = {}
     end = start
@@ -89,7 +88,7 @@ def _newest_keys(file: PartitionFile, start: int, until_ms: int) -> tuple[dict[b
     for frame in _frames(file, start, limit):
         newest.update(zip(decode_keys(frame.keys), decode_offsets(frame), strict=True))
         end = frame.last_offset + 1
-        if len(newest) >= _KEYS_MAX:
+        if len(newest) >= keys_max:
             break
     return newest, end
 
