@@ -34,7 +34,7 @@ _CHANGES = 1_000
 
 
 class CountedStore(GroupStore):
-    """Counts what an epoch writes: what is staged is what goes into the WAL, but for a few bytes a row."""
+    """Counts what an epoch writes: what is collected is what goes into the WAL, but for a few bytes a row."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -55,7 +55,7 @@ class CountedStore(GroupStore):
 class NoCheckpoint(GroupStore):
     """Stores nothing of what is decided."""
 
-    def stage(self, group: int, state: GroupState) -> None:
+    def collect(self, group: int, state: GroupState) -> None:
         """Nothing."""
 
 
@@ -98,7 +98,7 @@ def build(directory: Path, users: int) -> None:
         works = (work for user in members for work in _settings(user, group, choose, documents))
         for place, work in enumerate(works):
             apply(state, work, place)
-        store.stage(group, state)
+        store.collect(group, state)
         store.commit()
     store.close()
 
@@ -152,7 +152,7 @@ def measure_epochs(directory: Path, users: int, name: str) -> None:
             touched.add(group)
         begin = time.perf_counter()
         for group in touched:
-            store.stage(group, states[group])
+            store.collect(group, states[group])
         store.commit()
         seconds.append(time.perf_counter() - begin)
     store.close()

@@ -168,7 +168,7 @@ class DecideSlot:
         return min(published_offset(self._directory, self._layout, group) for group in groups)
 
     def close(self) -> None:
-        """Give the slot back, without committing what is staged."""
+        """Give the slot back, without committing what is collected."""
         self.store.close()
         self.journal.close()
         self._placement.close()

@@ -105,7 +105,7 @@ class PartitionReplay:
     def commit(self) -> None:
         """Make the store hold what was decided so far."""
         for decider in self._deciders.values():
-            decider.stage()
+            decider.collect()
         self._store.commit()
 
 

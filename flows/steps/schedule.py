@@ -92,7 +92,7 @@ class ScheduleLogic:
     def epoch_complete(self) -> None:
         """Store what is kept, and up to where that includes the topic."""
         if self._scheduler.kept.changed or self._next_offset != self._stored_offset:
-            self._parts.store.stage(self._scheduler.kept, self._next_offset)
+            self._parts.store.collect(self._scheduler.kept, self._next_offset)
             self._parts.store.commit()
             self._stored_offset = self._next_offset
 

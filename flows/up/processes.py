@@ -64,8 +64,8 @@ class ProcessSpec:
     """Program and arguments."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """The whole environment of the process."""
-    stage: int = 1
-    """Lower stages are drained first, and are over before the next begins."""
+    turn: int = 1
+    """Lower turns are drained first, and are over before the next begins."""
     nice: int = 0
     """What it gives way by, from `ProcessGroup.settle` on; a restart has it from its first moment."""
     unit: str = ""
@@ -228,10 +228,10 @@ class ProcessGroup:
         return not any(each.ending for each in self._unit(child))
 
     def drain(self, deadline: timedelta) -> list[str]:
-        """Stop all, stage by stage, by SIGTERM, at the stage's deadline by SIGKILL; names those it had to kill."""
+        """Stop all, turn by turn, by SIGTERM, at the turn's deadline by SIGKILL; names those it had to kill."""
         forced: list[str] = []
-        for stage in sorted({child.spec.stage for child in self._children.values()}):
-            children = [child for child in self._children.values() if child.spec.stage == stage]
+        for turn in sorted({child.spec.turn for child in self._children.values()}):
+            children = [child for child in self._children.values() if child.spec.turn == turn]
             for child in children:
                 _signal(child.process, signal.SIGTERM)
             end = time.monotonic() + deadline.total_seconds()

@@ -56,18 +56,18 @@ class FlowProcess:
 
     name: str
     flows: tuple[str, ...]
-    stage: int
+    turn: int
     """Order of draining: a process ends before those that read from it."""
     nice: bool = True
     """Whether it gives way to P0."""
 
 
 FLOW_PROCESSES = (
-    FlowProcess("transactional", ("transactional",), stage=4, nice=False),
-    FlowProcess("sequence", ("sequence", "schedule"), stage=2),
-    FlowProcess("decide", ("decide",), stage=3),
-    FlowProcess("deliver", ("deliver",), stage=4),
-    FlowProcess("inbox", ("inbox", "track"), stage=5),
+    FlowProcess("transactional", ("transactional",), turn=4, nice=False),
+    FlowProcess("sequence", ("sequence", "schedule"), turn=2),
+    FlowProcess("decide", ("decide",), turn=3),
+    FlowProcess("deliver", ("deliver",), turn=4),
+    FlowProcess("inbox", ("inbox", "track"), turn=5),
 )
 
 
@@ -171,7 +171,7 @@ class Supervisor:
         ports = self.settings.data_dir / "sandbox" / "ports.json"
         before = ports.stat().st_mtime_ns if ports.exists() else 0
         directory = str(self.settings.data_dir.absolute())
-        self._group.start(_spec(self.settings, SANDBOX, "module", "connectors.sandbox", "--dir", directory, stage=6))
+        self._group.start(_spec(self.settings, SANDBOX, "module", "connectors.sandbox", "--dir", directory, turn=6))
         return self._wait(lambda: ports.exists() and ports.stat().st_mtime_ns > before, stopping)
 
     def _wait(self, true: Callable[[], bool], stopping: Callable[[], bool]) -> bool:
@@ -221,28 +221,28 @@ def process_table(settings: Settings, cluster_ports: Sequence[int] = ()) -> list
     """
     return [
         *(spec for process in FLOW_PROCESSES for spec in _flow_specs(settings, process, cluster_ports)),
-        _spec(settings, "p0-gateway", "module", "flows.gateway", "p0", stage=1),
-        _spec(settings, "gateway", "module", "flows.gateway", "ordinary", stage=1, nice=_NICE),
+        _spec(settings, "p0-gateway", "module", "flows.gateway", "p0", turn=1),
+        _spec(settings, "gateway", "module", "flows.gateway", "ordinary", turn=1, nice=_NICE),
     ]
 
 
 def _flow_specs(settings: Settings, process: FlowProcess, cluster_ports: Sequence[int]) -> Iterator[ProcessSpec]:
     nice = _NICE if process.nice else 0
-    single = _spec(settings, process.name, "flows", *process.flows, stage=process.stage, nice=nice)
+    single = _spec(settings, process.name, "flows", *process.flows, turn=process.turn, nice=nice)
     if process.name != _CLUSTERED or not cluster_ports:
         yield replace(single, final=FENCED_EXIT)
         return
     addresses = ";".join(f"{_CLUSTER_HOST}:{port}" for port in cluster_ports)
     for number in range(len(cluster_ports)):
         name = f"{process.name}-{number}" if number else process.name
-        spec = _spec(settings, name, "flows", *process.flows, stage=process.stage, nice=nice)
+        spec = _spec(settings, name, "flows", *process.flows, turn=process.turn, nice=nice)
         place = {"BYTEWAX_PROCESS_ID": str(number), "BYTEWAX_ADDRESSES": addresses}
         yield replace(spec, environment={**spec.environment, **place}, unit=process.name, final=FENCED_EXIT)
 
 
-def _spec(settings: Settings, name: str, *arguments: str, stage: int, nice: int = 0) -> ProcessSpec:
+def _spec(settings: Settings, name: str, *arguments: str, turn: int, nice: int = 0) -> ProcessSpec:
     command = (sys.executable, "-m", "flows.up.launch", name, *arguments)
-    return ProcessSpec(name, command, child_environment(settings), stage, nice)
+    return ProcessSpec(name, command, child_environment(settings), turn, nice)
 
 
 def _patience(settings: Settings) -> timedelta:

@@ -41,7 +41,7 @@ class AudienceRows:
             audience.mark_stored(name)
         audience.changed.clear()
 
-    def stage(self, audience: Audience, put: Callable[[bytes, bytes], None], delete: Callable[[bytes], None]) -> None:
+    def collect(self, audience: Audience, put: Callable[[bytes, bytes], None], delete: Callable[[bytes], None]) -> None:
         """Write the sets that changed."""
         for name in sorted(audience.changed):
             encoded = name.encode("utf-8", "surrogatepass")

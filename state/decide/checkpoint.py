@@ -1,9 +1,9 @@
 """Decide's checkpoint in RocksDB: dirty rows of every key group of an epoch in one write batch, one WAL sync
 (DECISIONS, State one epoch behind).
 
-`stage` encodes what changed in a group, with the offset of `work` up to which the group is decided; `commit` writes it.
-An epoch is committed when its outputs are known to be in the log, which is one epoch later. So state is never ahead of
-outputs. After a crash the records beyond the stored offset are decided again, to the same outputs.
+`collect` encodes what changed in a group, with the offset of `work` up to which the group is decided; `commit` writes
+it. An epoch is committed when its outputs are known to be in the log, which is one epoch later. So state is never ahead
+of outputs. After a crash the records beyond the stored offset are decided again, to the same outputs.
 
 That a record is skipped as poison is stored at once, before anything is decided after it, so that deciding it again
 skips it again (DECISIONS, One ordered log). Layout of keys and values: `state.decide.codec`. One process opens a
@@ -42,8 +42,8 @@ class GroupStore:
         self._db = open_database(directory, FORMAT)
         self._tables: dict[int, PreferenceTable] = {}
         self._committing = threading.Lock()
-        self._staged = WriteBatch(raw_mode=True)
-        self._staged_rows = 0
+        self._collected = WriteBatch(raw_mode=True)
+        self._collected_rows = 0
         self._user_rows: dict[int, UserRows] = {}
         self._audience_rows: dict[tuple[int, bytes], AudienceRows] = {}
         self._event_uses: dict[int, dict[int, int]] = {}
@@ -80,10 +80,10 @@ class GroupStore:
         return state
 
     def reload(self, group: int, state: GroupState, registry: Registry) -> GroupState:
-        """The state as of the group's last `stage`, in place of one that a failed record may have left half changed.
+        """The state as of the group's last `collect`, in place of one that a failed record may have left half changed.
 
-        Commits what is staged. So it may be called only while a record is applied: what is staged belongs to earlier
-        epochs then, and these are complete.
+        Commits what is collected. So it may be called only while a record is applied: what is collected belongs to
+        earlier epochs then, and these are complete.
         """
         self.commit()
         for document in state.users.preference[: len(state.users)].tolist():
@@ -176,13 +176,13 @@ class GroupStore:
             state.emissions.restore(first, np.concatenate([p[1] for p in parts]), np.concatenate([p[2] for p in parts]))
         state.emissions.reserve_rows(len(state.users))
 
-    def stage(self, group: int, state: GroupState) -> None:
+    def collect(self, group: int, state: GroupState) -> None:
         """Encode what changed since the last call, with the offset it includes."""
-        self._users_of(group).stage(state.users, self._put, self._delete)
-        self._stage_pending(group, state)
-        self._stage_emissions(group, state)
+        self._users_of(group).collect(state.users, self._put, self._delete)
+        self._collect_pending(group, state)
+        self._collect_emissions(group, state)
         for kind, audience in ((b"F", state.followers), (b"S", state.segments)):
-            self._audiences_of(group, kind).stage(audience, self._put, self._delete)
+            self._audiences_of(group, kind).collect(audience, self._put, self._delete)
         totals = state.totals
         self._put(
             codec.checkpoint_key(b"M", group),
@@ -194,14 +194,14 @@ class GroupStore:
         )  # fmt: skip
 
     def _put(self, key: bytes, value: bytes) -> None:
-        self._staged.put(key, value)
-        self._staged_rows += 1
+        self._collected.put(key, value)
+        self._collected_rows += 1
 
     def _delete(self, key: bytes) -> None:
-        self._staged.delete(key)
-        self._staged_rows += 1
+        self._collected.delete(key)
+        self._collected_rows += 1
 
-    def _stage_pending(self, group: int, state: GroupState) -> None:
+    def _collect_pending(self, group: int, state: GroupState) -> None:
         uses = self._event_uses.setdefault(group, {})
         touched: dict[int, Event | None] = {}
         for row, key in state.pending.changed:
@@ -219,9 +219,9 @@ class GroupStore:
                 uses[item.place] = uses.get(item.place, 0) + 1
                 touched[item.place] = item.event
         state.pending.changed.clear()
-        self._stage_events(group, uses, touched)
+        self._collect_events(group, uses, touched)
 
-    def _stage_events(self, group: int, uses: dict[int, int], touched: dict[int, Event | None]) -> None:
+    def _collect_events(self, group: int, uses: dict[int, int], touched: dict[int, Event | None]) -> None:
         for place, event in touched.items():
             key = codec.checkpoint_key(b"V", group, u64(place))
             if uses.get(place, 0) <= 0:
@@ -230,7 +230,7 @@ class GroupStore:
             elif event is not None:
                 self._put(key, encode_stored_event(event))
 
-    def _stage_emissions(self, group: int, state: GroupState) -> None:
+    def _collect_emissions(self, group: int, state: GroupState) -> None:
         log = state.emissions
         stored = self._stored_emissions.get(group, 0)
         size = codec.BUCKET_ENTRIES
@@ -247,12 +247,12 @@ class GroupStore:
         self._stored_emissions[group] = log.next_entry
 
     def commit(self) -> None:
-        """Write everything staged in one batch with one WAL sync; workers that come together write it once."""
+        """Write everything collected in one batch with one WAL sync; workers that come together write it once."""
         with self._committing:
-            if self._staged_rows:
-                batch, self._staged, self._staged_rows = self._staged, WriteBatch(raw_mode=True), 0
+            if self._collected_rows:
+                batch, self._collected, self._collected_rows = self._collected, WriteBatch(raw_mode=True), 0
                 self._db.write(batch, write_opt=synced())
 
     def close(self) -> None:
-        """Close without committing what is staged."""
+        """Close without committing what is collected."""
         self._db.close()

@@ -41,7 +41,7 @@ class UserRows:
             for row, value in sorted(single.get(chunk, {}).items()):
                 codec.decode_users(users, row, value)
 
-    def stage(self, users: UserTable, put: Callable[[bytes, bytes], None], delete: Callable[[bytes], None]) -> None:
+    def collect(self, users: UserTable, put: Callable[[bytes, bytes], None], delete: Callable[[bytes], None]) -> None:
         """Write the users who changed, and fold the single rows of a chunk that has too many."""
         for chunk, rows in _by_chunk(users.changed).items():
             single = self._single.setdefault(chunk, set())

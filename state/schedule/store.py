@@ -18,15 +18,15 @@ FORMAT = b"carillon schedule 1"
 
 
 class ScheduleStore:
-    """`stage` encodes what changed; `commit` writes it in one batch with one WAL sync."""
+    """`collect` encodes what changed; `commit` writes it in one batch with one WAL sync."""
 
     def __init__(self, directory: Path) -> None:
         """:raises StateDamagedError: the directory holds something else or does not open."""
         self._db = open_database(directory, FORMAT)
-        self._staged = WriteBatch(raw_mode=True)
+        self._collected = WriteBatch(raw_mode=True)
         self._keys: dict[str, bytes] = {}
         self._old_keys: list[bytes] = []
-        """Rows from before the load; the first `stage` replaces them, in the same write."""
+        """Rows from before the load; the first `collect` replaces them, in the same write."""
 
     def load(self) -> KeptEvents:
         """The stored events in the order of acceptance."""
@@ -46,28 +46,28 @@ class ScheduleStore:
         value = stored_row(self._db, b"M")
         return 0 if value is None else int(unpack(value, "schedule"))
 
-    def stage(self, kept: KeptEvents, next_offset: int) -> None:
+    def collect(self, kept: KeptEvents, next_offset: int) -> None:
         """Encode what changed since the last call."""
         for key in self._old_keys:
-            self._staged.delete(key)
+            self._collected.delete(key)
         self._old_keys = []
         for event_id in kept.changed:
             before = self._keys.pop(event_id, None)
             if before is not None:
-                self._staged.delete(before)
+                self._collected.delete(before)
             found = kept.get(event_id)
             if found is not None:
                 key = self._keys[event_id] = b"K" + u64(found[0])
-                self._staged.put(key, encode_stored_event(found[1]))
+                self._collected.put(key, encode_stored_event(found[1]))
         kept.changed.clear()
-        self._staged.put(b"M", pack(next_offset))
+        self._collected.put(b"M", pack(next_offset))
 
     def commit(self) -> None:
-        """Write what was staged, if anything."""
-        if len(self._staged):
-            self._db.write(self._staged, write_opt=synced())
-            self._staged = WriteBatch(raw_mode=True)
+        """Write what was collected, if anything."""
+        if len(self._collected):
+            self._db.write(self._collected, write_opt=synced())
+            self._collected = WriteBatch(raw_mode=True)
 
     def close(self) -> None:
-        """Close without committing what is staged."""
+        """Close without committing what is collected."""
         self._db.close()

@@ -99,12 +99,12 @@ class SequenceState:
 
 
 class SequenceStore:
-    """`stage` encodes what changed; `commit` writes it in one batch with one WAL sync."""
+    """`collect` encodes what changed; `commit` writes it in one batch with one WAL sync."""
 
     def __init__(self, directory: Path) -> None:
         """:raises StateDamagedError: the directory holds something else or does not open."""
         self._db = open_database(directory, FORMAT)
-        self._staged = WriteBatch(raw_mode=True)
+        self._collected = WriteBatch(raw_mode=True)
 
     def load(self) -> SequenceState:
         """The stored state, or a new one."""
@@ -129,14 +129,14 @@ class SequenceStore:
         state.segment_chunks.changed.clear()
         return state
 
-    def stage(self, state: SequenceState) -> None:
+    def collect(self, state: SequenceState) -> None:
         """Encode what changed since the last call."""
-        batch = self._staged
+        batch = self._collected
         for key in state.repeats.changed:
             entry = state.repeats.stored(key)
             self._put_or_delete(b"R" + _pack_key(key), None if entry is None else pack(entry))
-        self._stage_bitmaps(b"F", state.placement.followees)
-        self._stage_bitmaps(b"S", state.placement.segments)
+        self._collect_bitmaps(b"F", state.placement.followees)
+        self._collect_bitmaps(b"S", state.placement.segments)
         for name in state.segment_chunks.changed:
             users = state.segment_chunks.get(*name)
             self._put_or_delete(b"C" + _pack_key(name), None if users is None else pack(users))
@@ -147,30 +147,30 @@ class SequenceStore:
             batch.put(b"W", pack(state.work_since))
         batch.put(b"M", pack([positions, sorted(state.work_ends.items()), state.stamp, state.versions]))
 
-    def _stage_bitmaps(self, prefix: bytes, bitmaps: GroupBitmaps) -> None:
+    def _collect_bitmaps(self, prefix: bytes, bitmaps: GroupBitmaps) -> None:
         for name in bitmaps.changed:
             value = bitmaps.of(name).to_bytes(_BITMAP_BYTES, "big")
-            self._staged.put(prefix + name.encode("utf-8", "surrogatepass"), pack(value))
+            self._collected.put(prefix + name.encode("utf-8", "surrogatepass"), pack(value))
         bitmaps.changed.clear()
 
     def _put_or_delete(self, key: bytes, value: bytes | None) -> None:
         if value is None:
-            self._staged.delete(key)
+            self._collected.delete(key)
         else:
-            self._staged.put(key, value)
+            self._collected.put(key, value)
 
     def commit(self) -> None:
-        """Write what was staged, if anything."""
-        if len(self._staged):
-            self._db.write(self._staged, write_opt=synced())
-            self._staged = WriteBatch(raw_mode=True)
+        """Write what was collected, if anything."""
+        if len(self._collected):
+            self._db.write(self._collected, write_opt=synced())
+            self._collected = WriteBatch(raw_mode=True)
 
     def export_source(self) -> ExportSource:
         """What an export of this store is made of."""
         return ExportSource("sequence", "partition", self._db.iter, included)
 
     def close(self) -> None:
-        """Close without committing what is staged."""
+        """Close without committing what is collected."""
         self._db.close()
 
 

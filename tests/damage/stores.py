@@ -53,7 +53,7 @@ def _write_sequence(directory: Path, commits: Iterable[int]) -> None:
     for number in commits:
         state.positions["events.p1", 0] = number
         state.repeats.put(("id", f"e{number:04}"), RepeatMark(TEXT, 1 << 50))
-        store.stage(state)
+        store.collect(state)
         store.commit()
 
 
@@ -78,7 +78,7 @@ def _write_schedule(directory: Path, commits: Iterable[int]) -> None:
     OPEN.append(store)
     for number in commits:
         kept.keep(Event(event_id=f"e{number:04}", type="mention", priority="P1", target=TEXT, deliver_at=1 << 50))
-        store.stage(kept, number)
+        store.collect(kept, number)
         store.commit()
 
 
@@ -100,7 +100,7 @@ def _write_decide(directory: Path, commits: Iterable[int]) -> None:
         for group, state in groups.items():
             state.users.set_preference(f"user{number:04}", {"locale": "en"}, number)
             state.place = number - 1
-            store.stage(group, state)
+            store.collect(group, state)
         store.commit()
 
 

@@ -159,7 +159,7 @@ def _inputs(bench: Bench) -> list[tuple[Record, bool]]:
 def _stored(directory: Path, state: SequenceState) -> scenario.Rows:
     """The rows of its checkpoint: everything that a restart goes by."""
     store = SequenceStore(directory)
-    store.stage(state)
+    store.collect(state)
     store.commit()
     rows = scenario.rows_of(store)
     store.close()

@@ -17,7 +17,7 @@ from state.disk.exports import write_export
 def export(directory: Path) -> dict[str, Any]:
     """The files of an export of decide's golden state, and the rows in it."""
     store = GroupStore(directory / "db")
-    store.stage(scenario.GROUP, scenario.decided()[0])
+    store.collect(scenario.GROUP, scenario.decided()[0])
     store.commit()
     written = write_export(directory / "exports", group_source(0, store.database), at=scenario.NOON)
     assert written is not None

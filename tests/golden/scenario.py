@@ -159,7 +159,7 @@ def decide_rows(directory: Path) -> Rows:
     """The checkpoint of the story."""
     store = GroupStore(directory)
     state, _ = decided()
-    store.stage(GROUP, state)
+    store.collect(GROUP, state)
     store.commit()
     for offset, letter in SKIPPED.items():
         store.skip(GROUP, offset, letter)
@@ -208,7 +208,7 @@ def tzdata() -> str:
 def sequence_rows(directory: Path) -> Rows:
     """The checkpoint of `sequence`."""
     store = SequenceStore(directory)
-    store.stage(sequence_state())
+    store.collect(sequence_state())
     store.commit()
     rows = rows_of(store)
     store.close()
@@ -221,7 +221,7 @@ def schedule_rows(directory: Path) -> Rows:
     kept = store.load()
     for number, name in enumerate(("k2", "k1")):
         kept.keep(event(name, "reminder", NOON, target="u1", deliver_at=NOON + 1000 - number, payload={"é": [1, None]}))
-    store.stage(kept, 12)
+    store.collect(kept, 12)
     store.commit()
     rows = rows_of(store)
     store.close()

@@ -142,7 +142,7 @@ def test_a_stored_state_of_decide_is_stored_again_as_it_was(rows: scenario.Rows,
     for audience in (state.followers, state.segments):
         audience.changed.update(audience.names())
     again = GroupStore(tmp_path / "new")
-    again.stage(scenario.GROUP, state)
+    again.collect(scenario.GROUP, state)
     again.commit()
     for offset, letter in scenario.SKIPPED.items():
         again.skip(scenario.GROUP, offset, letter)

@@ -154,7 +154,7 @@ class Bench:
         clock: Callable[[], int] | None = None,
         types: dict[str, dict[str, Any]] | None = None,
     ) -> None:
-        """Run `sequence` until it drains; what its last epoch staged is lost, as by a crash. `types` are configured."""
+        """Run `sequence` until it drains; what its last epoch collected is lost, as by a crash. Configured: `types`."""
         registry, store = load_registry(types), SequenceStore(self.directory / "state" / "sequence")
         journal = PoisonJournal.open(self.directory / "state" / "sequence.poison")
         parts = SequenceParts(
@@ -175,7 +175,7 @@ class Bench:
         budget: int = 1000,
         groups: Collection[int] = range(KEY_GROUPS),
     ) -> None:
-        """Run `decide` until it drains; what its last epoch staged is lost, as by a crash."""
+        """Run `decide` until it drains; what its last epoch collected is lost, as by a crash."""
         store = GroupStore(self.directory / "state" / "decide")
         journal = PoisonJournal.open(self.directory / "state" / "decide.poison")
         flow = decide.wire(
@@ -188,7 +188,7 @@ class Bench:
             store.close()
 
     def schedule(self, drain: Callable[[], bool]) -> None:
-        """Run `schedule` until it drains; what its last epoch staged is lost, as by a crash."""
+        """Run `schedule` until it drains; what its last epoch collected is lost, as by a crash."""
         store = ScheduleStore(self.directory / "state" / "schedule")
         journal = PoisonJournal.open(self.directory / "state" / "schedule.poison")
         parts = ScheduleParts(self.open_log, store, journal, self.clock, time.monotonic, drain)
@@ -270,7 +270,7 @@ def decide_all(bench: Bench, directory: Path) -> dict[int, GroupState]:
             out = apply(states[group], work, record.offset)
             OutputWriter(group, PARTITIONS).encode(states[group], out, record.offset)
     for group, state in states.items():
-        store.stage(group, state)
+        store.collect(group, state)
     store.commit()
     reloaded = {group: store.load(group, REGISTRY) for group in states}
     store.close()

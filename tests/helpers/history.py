@@ -86,7 +86,7 @@ class History:
         return EmbeddedLog(self.directory, clock=clock_ms)
 
     def decide(self, *, budget: int = 200) -> None:
-        """To the end of `work`; what the last epoch staged is lost, as by a crash."""
+        """To the end of `work`; what the last epoch collected is lost, as by a crash."""
         store, journal = self.store(), PoisonJournal.open(self.directory / "poison")
         flow = decide.wire(
             self.open_log, store, REGISTRY, journal, partitions=PARTITIONS, budget=budget, drain=calls(1)

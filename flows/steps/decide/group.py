@@ -68,10 +68,10 @@ class GroupDecider:
         self._state = self._watched(store.load(group, registry))
         self._skipped, self._given_up = store.skipped(group), store.given_up(group)
         self._applied: list[tuple[int, bytes]] = []
-        """Records since the last `stage`, to apply again when a later one fails."""
+        """Records since the last `collect`, to apply again when a later one fails."""
         self._advanced = self._staged = False
         self._idle_ticks = 0
-        """Since the last `stage`, ticks that changed nothing but the time."""
+        """Since the last `collect`, ticks that changed nothing but the time."""
         self._passed_to = 0
         """The time that they brought."""
 
@@ -116,13 +116,13 @@ class GroupDecider:
         """Nothing more comes: the last ticks count too."""
         self._advanced = self._advanced or self._idle_ticks > 0
 
-    def stage(self) -> None:
+    def collect(self) -> None:
         """The epoch ends: encode what it changed. Committed when its outputs are known to be in the log.
 
         A group that only saw time pass waits for a few seconds' ticks: a restart reads them again.
         """
         if self._advanced or self._idle_ticks >= _IDLE_TICKS_MAX:
-            self._store.stage(self.group, self._state)
+            self._store.collect(self.group, self._state)
             self._applied.clear()
             self._advanced, self._staged, self._idle_ticks = False, True, 0
 

@@ -77,7 +77,7 @@ class DecideGroup(StatefulBatchLogic[GroupRecords, tuple[str, NewRecord], None])
         """The epoch ends here: encode what it changed. It is committed when its outputs are known to be in the log."""
         if self._decider is not None:
             try:
-                self._decider.stage()
+                self._decider.collect()
             except Exception:
                 _logger.exception("flow_stops", **_FAILED)
                 raise

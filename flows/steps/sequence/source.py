@@ -104,7 +104,7 @@ class SequenceLogic:
         self._read_since_commit = False
         for partition in range(self._log.partitions("work")):
             self._state.work_ends[partition] = self._log.end_offset("work", partition)
-        self._store.stage(self._state)
+        self._store.collect(self._state)
         self._store.commit()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The supervisor's parts in isolation: restart with back-off, drain in stages, no orphan whatever happens."""
+"""The supervisor's parts in isolation: restart with back-off, drain in turns, no orphan whatever happens."""
 
 import os
 import signal
@@ -25,8 +25,8 @@ while True: time.sleep(0.02)
 DEAF = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
 
 
-def spec_of(name: str, program: str, stage: int = 1) -> ProcessSpec:
-    return ProcessSpec(name, (sys.executable, "-c", program), dict(os.environ), stage)
+def spec_of(name: str, program: str, turn: int = 1) -> ProcessSpec:
+    return ProcessSpec(name, (sys.executable, "-c", program), dict(os.environ), turn)
 
 
 def alive(pid: int) -> bool:
@@ -93,9 +93,9 @@ def test_back_off_grows_with_failures(group: ProcessGroup, events: list[ProcessE
 
 
 def test_stages_drain_in_order_and_the_deaf_are_killed(group: ProcessGroup) -> None:
-    group.start(spec_of("late", POLITE, stage=3))
-    group.start(spec_of("deaf", DEAF, stage=2))
-    group.start(spec_of("early", POLITE, stage=1))
+    group.start(spec_of("late", POLITE, turn=3))
+    group.start(spec_of("deaf", DEAF, turn=2))
+    group.start(spec_of("early", POLITE, turn=1))
     wait_for(lambda: all(is_up(group, name) for name in ("late", "deaf", "early")))
     pids = group.pids()
     assert group.drain(timedelta(seconds=1)) == ["deaf"]

@@ -46,7 +46,7 @@ def test_audiences_load_as_they_were(seed: int) -> None:
     for _ in range(1500):
         change(audience, choose)
         if choose.random() < 0.1:
-            rows.stage(audience, stored.put, stored.delete)
+            rows.collect(audience, stored.put, stored.delete)
             again, rows_again = loaded(stored)
             assert facts(again) == facts(audience)
             kinds |= {key[:1] for key in stored.rows}
@@ -58,13 +58,13 @@ def test_audiences_load_as_they_were(seed: int) -> None:
 def test_one_who_comes_costs_no_star_and_changes_are_folded() -> None:
     stored, audience, rows = StoredRows(), Audience(), AudienceRows(b"F", 3)
     audience.replace("star", np.arange(10_000, dtype=np.int64))
-    rows.stage(audience, stored.put, stored.delete)
+    rows.collect(audience, stored.put, stored.delete)
     whole, stored.written = stored.written, 0
     audience.add("star", 20_000)
-    rows.stage(audience, stored.put, stored.delete)
+    rows.collect(audience, stored.put, stored.delete)
     assert (len(stored.rows), stored.written < whole / 1_000) == (2, True)
     for row in range(30_000, 30_700):
         audience.add("star", row)
-    rows.stage(audience, stored.put, stored.delete)
+    rows.collect(audience, stored.put, stored.delete)
     assert len(stored.rows) == 1, "folded"
     assert facts(loaded(stored)[0]) == facts(audience)

@@ -52,10 +52,10 @@ def test_a_reloaded_state_decides_the_same(seed: int, tmp_path: Path) -> None:
         for place, record in records:
             assert _outputs(broken, place, record) == _outputs(whole, place, record)
             if choose.random() < 0.3:
-                store.stage(group, broken)
+                store.collect(group, broken)
                 store.commit()
             if choose.random() < 0.2:
-                store.stage(group, broken)
+                store.collect(group, broken)
                 store.commit()
                 assert store.next_offset(group) == place + 1
                 broken, reloads = store.load(group, REGISTRY), reloads + 1
@@ -97,7 +97,7 @@ def test_a_restart_deletes_old_emissions_once(tmp_path: Path) -> None:
         state.emissions.advance(now)
         for _ in range(200):
             state.emissions.add(0, now)
-        store.stage(3, state)
+        store.collect(3, state)
         store.commit()
     kept = [key for key, _ in store._rows(b"E", 3)]
     assert 5 <= len(kept) <= 7
@@ -106,14 +106,14 @@ def test_a_restart_deletes_old_emissions_once(tmp_path: Path) -> None:
     loaded = again.load(3, REGISTRY)
     assert loaded.emissions.next_entry == state.emissions.next_entry
     loaded.emissions.advance(now)
-    again.stage(3, loaded)
-    assert again._staged_rows < 8, "the meta row, and nothing for buckets that are gone"
+    again.collect(3, loaded)
+    assert again._collected_rows < 8, "the meta row, and nothing for buckets that are gone"
     again.commit()
     assert [key for key, _ in again._rows(b"E", 3)] == kept
     later = now + 25 * hour
     loaded.emissions.advance(later)
     loaded.emissions.add(0, later)
-    again.stage(3, loaded)
+    again.collect(3, loaded)
     again.commit()
     assert len(list(again._rows(b"E", 3))) == 1
     again.close()
@@ -125,7 +125,7 @@ def test_what_was_staged_but_not_committed_is_gone(tmp_path: Path) -> None:
     state, nothing = store.load(group, REGISTRY), GroupState(REGISTRY)
     for place, record in records:
         apply(state, record, place)
-    store.stage(group, state)
+    store.collect(group, state)
     store.close()
     reopened = GroupStore(tmp_path / "state")
     assert reopened.next_offset(group) == 0
@@ -164,7 +164,7 @@ def test_batches_are_the_same_bytes_after_a_restart_whatever_was_in_memory_befor
             if number % 4 == turn:
                 apply(live, news(turn * 10 + number + 1), place)
                 place += 1
-    store.stage(7, live)
+    store.collect(7, live)
     store.commit()
     store.close()
     restarted = GroupStore(tmp_path / "state").load(7, REGISTRY)

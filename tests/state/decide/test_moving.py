@@ -46,7 +46,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     deciders[key_group("u1")].decide(len(records), b"no record")
     for decider in deciders:
         decider.settle()
-        decider.stage()
+        decider.collect()
     store.commit()
     store.close()
     (directory / "poison").unlink()
@@ -231,5 +231,5 @@ def test_what_an_epoch_staged_is_committed_when_the_next_record_comes(tmp_path: 
         decider.decide(offset, tick.value)
         assert store.next_offset(0) == offset
         decider.settle()
-        decider.stage()
+        decider.collect()
     store.close()

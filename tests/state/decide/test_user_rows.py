@@ -1,4 +1,4 @@
-"""Users of a key group as they are stored, in chunks and one by one: whatever was staged when, they load the same."""
+"""Users of a key group as they are stored, in chunks and one by one: whatever was written when, they load the same."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_users_load_as_they_were(seed: int) -> None:
     for place in range(600):
         change(users, choose, place)
         if choose.random() < 0.2:
-            rows.stage(users, stored.put, stored.delete)
+            rows.collect(users, stored.put, stored.delete)
             again, rows_again = loaded(stored)
             assert facts(again) == facts(users)
             kinds |= {key[:1] for key in stored.rows}
@@ -75,18 +75,18 @@ def test_who_changes_is_stored_alone_until_many_did() -> None:
     stored, users, rows = StoredRows(), UserTable(PreferenceTable()), UserRows(GROUP)
     for number in range(codec.CHUNK_ROWS):
         users.set_preference(f"u{number}", DOCUMENTS[1], number)
-    rows.stage(users, stored.put, stored.delete)
+    rows.collect(users, stored.put, stored.delete)
     whole, stored.written = stored.written, 0
     assert len(stored.rows) == 1
     users.set_preference("u3", DOCUMENTS[3], 900)
-    rows.stage(users, stored.put, stored.delete)
+    rows.collect(users, stored.put, stored.delete)
     assert stored.written < whole / 20
     for number in range(SINGLE_MAX - 1):
         users.set_preference(f"u{10 + number}", DOCUMENTS[3], 901)
-    rows.stage(users, stored.put, stored.delete)
+    rows.collect(users, stored.put, stored.delete)
     assert (len(stored.of(b"U")), len(stored.of(b"D"))) == (1, SINGLE_MAX)
     users.set_preference("u9", DOCUMENTS[3], 902)
-    rows.stage(users, stored.put, stored.delete)
+    rows.collect(users, stored.put, stored.delete)
     assert len(stored.rows) == 1, "folded"
     assert facts(loaded(stored)[0]) == facts(users)
 
@@ -95,7 +95,7 @@ def test_a_missing_chunk_is_noticed() -> None:
     stored, users, rows = StoredRows(), UserTable(PreferenceTable()), UserRows(GROUP)
     for number in range(2 * codec.CHUNK_ROWS):
         users.row(f"u{number}")
-    rows.stage(users, stored.put, stored.delete)
+    rows.collect(users, stored.put, stored.delete)
     stored.delete(stored.of(b"U")[0][0])
     with pytest.raises(StateDamagedError, match="row 0 is missing"):
         loaded(stored)
