@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import jwt
 from cryptography.x509 import load_pem_x509_certificates
 
 from connectors.log.embedded.log import EmbeddedLog
-from flows.config.providers import ProvidersInForce, needs_sandbox, providers_in_force
+from connectors.providers.email.smtp import SmtpOptions
+from connectors.sandbox.options import sandbox_options
+from flows.config.credentials import FILE_NAME, development_credentials
+from flows.config.providers import ProviderConfig, new_channel
 from flows.config.settings import Settings
-from flows.process.opening import open_configured_log, system_topics
-from state.model.errors import CarillonError, UnknownTopicError
+from flows.process.opening import broker_addresses, open_configured_log, system_topics, unreachable
+from flows.up.ports import any_port
+from state.model.errors import CarillonError, ConfigurationError, UnknownTopicError
+from state.model.secret import Secret
 
 _DEADLINE = timedelta(seconds=15)
 _REDIS_WAIT = timedelta(seconds=2)
+_BROKER_WAIT = timedelta(seconds=2)
 _EXPIRES_SOON = timedelta(days=14)
 
 
@@ -35,7 +42,11 @@ class Finding:
 def check(settings: Settings) -> Iterator[Finding]:
     """Try everything configured, one after the other; nothing is sent or written."""
     yield from _check_types(settings)
+    yield from _check_credentials(settings)
+    yield _check_host(settings)
     yield _check_directory(settings.data_dir)
+    if settings.profile == "kafka":
+        yield from _check_brokers(settings)
     yield _check_log(settings)
     yield from _check_redis(settings)
     yield from _check_providers(settings)
@@ -44,8 +55,49 @@ def check(settings: Settings) -> Iterator[Finding]:
 def _check_types(settings: Settings) -> Iterator[Finding]:
     names = settings.registry().names()
     yield Finding("types", True, f"{len(names)} in the registry, {len(settings.types)} of them configured here")
-    who = ", ".join(sorted(settings.senders)) or "none configured: development credentials in the data directory"
-    yield Finding("senders", True, who)
+    if not settings.senders:
+        yield Finding("senders", True, "none configured: development credentials in the data directory")
+    for name, sender in settings.senders.items():
+        yield Finding(f"sender {name}", True, f"role {sender.role}, at most {sender.limit_per_s} events a second")
+
+
+def _check_credentials(settings: Settings) -> Iterator[Finding]:
+    """What users' sessions are checked with, and the development credentials where they count."""
+    table = settings.gateway
+    if (settings.data_dir / FILE_NAME).exists() and not (settings.senders and table.user_secret):
+        try:
+            development_credentials(settings.data_dir)
+            yield Finding("development credentials", True, str(settings.data_dir / FILE_NAME))
+        except (ConfigurationError, OSError) as error:
+            yield Finding("development credentials", False, str(error))
+    if table.user_secret is not None:
+        yield _check_user_key(table.user_secret, table.user_algorithms)
+
+
+def _check_user_key(secret: Secret, algorithms: Sequence[str]) -> Finding:
+    what = "gateway.user_secret"
+    for name in algorithms:
+        try:
+            jwt.get_algorithm_by_name(name).prepare_key(secret.reveal())
+        except (NotImplementedError, ValueError, jwt.PyJWTError):
+            return Finding(what, False, f"is no key for {name}: a public key in PEM, or a shared secret for HS256")
+    return Finding(what, True, f"checks {', '.join(algorithms)}")
+
+
+def _check_host(settings: Settings) -> Finding:
+    host = settings.gateway.host
+    try:
+        any_port(host)
+    except OSError as error:
+        said = error.strerror or "cannot be listened on"
+        return Finding("gateway.host", False, f"{host}: {said}; name an address of this machine")
+    return Finding("gateway.host", True, f"{host} is this machine's")
+
+
+def _check_brokers(settings: Settings) -> Iterator[Finding]:
+    for broker in broker_addresses(settings.kafka.bootstrap):
+        failure = unreachable(broker, within=_BROKER_WAIT)
+        yield Finding(f"broker {broker}", failure is None, failure or "answers")
 
 
 def _check_directory(directory: Path) -> Finding:
@@ -96,27 +148,30 @@ def _check_redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_providers(settings: Settings) -> Iterator[Finding]:
-    if needs_sandbox(settings) and not _sandbox_runs(settings):
-        given = settings.providers
-        for channel, options in (("push", given.apns), ("sms", given.twilio), ("email", given.smtp)):
-            if options is None:
-                yield Finding(
-                    f"provider {channel}", True, "no credential: the sandbox serves it while carillon up runs"
-                )
+    given = settings.providers
+    own = {"push": given.apns, "sms": given.twilio, "email": given.smtp}
+    for channel, options in own.items():
+        if options is None:
+            yield from _check_sandbox(settings, channel)
+            continue
+        yield asyncio.run(_try_provider(f"provider {channel}", options))
+        if options.ca_file is not None:
+            yield check_certificates(f"certificates {channel}", options.ca_file, datetime.now(UTC))
+
+
+def _check_sandbox(settings: Settings, channel: str) -> Iterator[Finding]:
+    """A channel without credentials; the sandbox that serves it is there while the system runs."""
+    what = f"sandbox {channel}"
+    if not _sandbox_runs(settings):
+        yield Finding(what, True, "no credential: the sandbox serves this channel while carillon up runs")
         return
     try:
-        providers = providers_in_force(settings)
-        yield from asyncio.run(_try_providers(providers))
+        sandbox = sandbox_options(settings.data_dir / "sandbox")
     except CarillonError as error:
-        yield Finding("providers", False, str(error))
+        yield Finding(what, False, str(error))
         return
-    for name, file in (
-        ("apns", providers.apns.ca_file),
-        ("twilio", providers.twilio.ca_file),
-        ("smtp", providers.smtp.ca_file),
-    ):
-        if file is not None:
-            yield check_certificates(f"certificates {name}", file, datetime.now(UTC))
+    served: dict[str, ProviderConfig] = {"push": sandbox.apns, "sms": sandbox.twilio, "email": sandbox.smtp}
+    yield asyncio.run(_try_provider(what, served[channel]))
 
 
 def _sandbox_runs(settings: Settings) -> bool:
@@ -126,21 +181,20 @@ def _sandbox_runs(settings: Settings) -> bool:
     return any(name == "sandbox" and lives(pid) for name, pid in read_processes(settings.data_dir).items())
 
 
-async def _try_providers(providers: ProvidersInForce) -> list[Finding]:
-    findings = []
-    for channel, connector in providers.channels().items():
-        name = f"provider {channel} ({connector.name})"
-        try:
-            await connector.connect()
-            result = await asyncio.wait_for(connector.check(), _DEADLINE.total_seconds())
-            findings.append(Finding(name, result.ok, result.detail))
-        except CarillonError as error:
-            findings.append(Finding(name, False, str(error)))
-        except TimeoutError:
-            findings.append(Finding(name, False, f"no answer within {_DEADLINE.total_seconds():.0f} s"))
-        finally:
-            await connector.close()
-    return findings
+async def _try_provider(what: str, options: ProviderConfig) -> Finding:
+    connector = new_channel(options)
+    name = f"{what} ({connector.name})"
+    address = f"{options.host}:{options.port}" if isinstance(options, SmtpOptions) else options.origin
+    try:
+        await connector.connect()
+        result = await asyncio.wait_for(connector.check(), _DEADLINE.total_seconds())
+        return Finding(name, result.ok, result.detail if result.ok else f"{address}: {result.detail}")
+    except CarillonError as error:
+        return Finding(name, False, str(error))
+    except TimeoutError:
+        return Finding(name, False, f"{address}: no answer within {_DEADLINE.total_seconds():.0f} s")
+    finally:
+        await connector.close()
 
 
 def check_certificates(what: str, file: Path, now: datetime) -> Finding:

@@ -45,39 +45,74 @@ class EnvironmentText(str):
     __slots__ = ()
 
 
+def configuration_error(faults: list[str]) -> ConfigurationError:
+    """One error for all faults."""
+    if len(faults) == 1:
+        return ConfigurationError(faults[0])
+    return ConfigurationError(f"{len(faults)} faults in the configuration:\n  " + "\n  ".join(faults))
+
+
 def load(cls: type[T], table: object, *, where: str) -> T:
     """The dataclass `cls` from a table; `where` is the table's own key, empty for the root.
 
-    :raises ConfigurationError: naming the key that is unknown, missing or of another kind.
+    :raises ConfigurationError: naming every key that is unknown, missing or of another kind.
     """
+    faults: list[str] = []
+    loaded = load_all(cls, table, where=where, faults=faults)
+    if loaded is None or faults:
+        raise configuration_error(faults)
+    return loaded
+
+
+def load_all(cls: type[T], table: object, *, where: str, faults: list[str]) -> T | None:
+    """As `load`, but what is wrong is added to `faults` and left out; None where something is missing without it."""
     if not isinstance(table, Mapping):
-        raise ConfigurationError(f"{where}: must be a table")
+        faults.append(f"{where}: must be a table")
+        return None
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]  # T is a dataclass
     values: dict[str, Any] = {}
     for name, value in table.items():
         key = f"{where}.{name}" if where else str(name)
         if name not in fields:
-            raise ConfigurationError(f"{key}: unknown key; known here are {', '.join(sorted(fields))}")
-        values[name] = _convert(hints[name], value, key)
-    for name, field in fields.items():
-        if name not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ConfigurationError(f"{where}.{name}: missing".lstrip("."))
-    return cls(**values)
+            faults.append(f"{key}: unknown key; known here are {', '.join(sorted(fields))}")
+            continue
+        with _kept(faults):
+            values[name] = _convert(hints[name], value, key, faults)
+    needed = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    faults += [f"{where}.{name}: missing".lstrip(".") for name in needed if name not in table]
+    return None if any(name not in values for name in needed) else cls(**values)
 
 
-def _convert(hint: Any, value: Any, key: str) -> Any:
+@contextlib.contextmanager
+def _kept(faults: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        if str(error):
+            faults.append(str(error))
+
+
+def _convert(hint: Any, value: Any, key: str, faults: list[str]) -> Any:
+    """:raises ConfigurationError: it does not fit; without text where the faults say so already."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
-        return _convert(next(part for part in typing.get_args(hint) if part is not type(None)), value, key)
+        return _convert(next(part for part in typing.get_args(hint) if part is not type(None)), value, key, faults)
     if origin is typing.Literal:
         return _choice(typing.get_args(hint), value, key)
     if origin is tuple:
         return _list(value, key)
     if origin in (Mapping, dict) or hint is Mapping:
-        return _named(hint, value, key)
+        return _named(hint, value, key, faults)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return load(hint, value, where=key)
+        loaded = load_all(hint, value, where=key, faults=faults)
+        if loaded is None:
+            raise ConfigurationError("")
+        return loaded
     return _scalar(hint, value, key)
 
 
@@ -95,11 +130,14 @@ def _list(value: Any, key: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _named(hint: Any, value: Any, key: str) -> dict[str, Any]:
+def _named(hint: Any, value: Any, key: str, faults: list[str]) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ConfigurationError(f"{key}: must hold one table per name, [{key}.NAME]")
-    inner = typing.get_args(hint)[1]
-    return {str(name): _convert(inner, entry, f"{key}.{name}") for name, entry in value.items()}
+    inner, found = typing.get_args(hint)[1], {}
+    for name, entry in value.items():
+        with _kept(faults):
+            found[str(name)] = _convert(inner, entry, f"{key}.{name}", faults)
+    return found
 
 
 def _scalar(hint: Any, value: Any, key: str) -> Any:

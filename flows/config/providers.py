@@ -12,7 +12,24 @@ from connectors.sandbox.options import sandbox_options
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
 
+ProviderConfig = ApnsOptions | TwilioOptions | SmtpOptions
 ConfiguredChannels = dict[str, ApnsChannel | TwilioChannel | SmtpChannel]
+
+
+def channel_of(options: ProviderConfig) -> str:
+    """The channel that a provider serves."""
+    return {ApnsOptions: "push", TwilioOptions: "sms", SmtpOptions: "email"}[type(options)]
+
+
+def new_channel(options: ProviderConfig) -> ApnsChannel | TwilioChannel | SmtpChannel:
+    """A connector of one provider, not connected yet."""
+    match options:
+        case ApnsOptions():
+            return ApnsChannel(options)
+        case TwilioOptions():
+            return TwilioChannel(options, clock_ms=clock_ms)
+        case SmtpOptions():
+            return SmtpChannel(options, clock_s=time.time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +42,7 @@ class ProvidersInForce:
 
     def channels(self) -> ConfiguredChannels:
         """A connector per channel, not connected yet; every call makes new ones with connections of their own."""
-        return {
-            "push": ApnsChannel(self.apns),
-            "sms": TwilioChannel(self.twilio, clock_ms=clock_ms),
-            "email": SmtpChannel(self.smtp, clock_s=time.time),
-        }
+        return {channel_of(options): new_channel(options) for options in (self.apns, self.twilio, self.smtp)}
 
 
 def needs_sandbox(settings: Settings) -> bool:

@@ -26,7 +26,8 @@ from connectors.log.kafka.log import KafkaOptions
 from connectors.providers.email.smtp import SmtpOptions
 from connectors.providers.push.apns import ApnsOptions
 from connectors.providers.sms.twilio import TwilioOptions
-from flows.config.options import EnvironmentText, load
+from flows.config.options import EnvironmentText, configuration_error, load_all
+from flows.config.validation import settings_faults
 from flows.recovery.export import ExportOptions
 from operators.brake import BrakeConfig
 from state.model.errors import ConfigurationError
@@ -38,8 +39,6 @@ _NOT_SETTINGS = ("CARILLON_CONFIG", "CARILLON_KAFKA", "CARILLON_REDIS")
 """Names with the prefix that mean something else: the file to read, and the services that the test suite uses."""
 CONFIG_VARIABLE = "CARILLON_CONFIG"
 FILE_NAME = "carillon.toml"
-_DECIDE_MAX = 60
-"""Four key groups each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,19 +197,10 @@ class Settings:
     """Types of your own, and changes to the default ones: klass, category, fan_out, ttl_ms, window_ms, policy, ..."""
 
     def validate(self) -> None:
-        """:raises ConfigurationError: naming the key and the remedy."""
-        registry = self.registry()
-        _validate_log(self.log)
-        if not 1 <= self.processes.decide <= _DECIDE_MAX:
-            raise ConfigurationError(f"processes.decide: must be from 1 to {_DECIDE_MAX}")
-        if self.limits.gone_per_h < 0 or not 0 <= self.limits.gone_share <= 1:
-            raise ConfigurationError("limits.gone_per_h: must be 0 or more; limits.gone_share: from 0 to 1")
-        _validate_windows(self.log.retention, registry)
-        _validate_exports(self.exports, self.log.retention)
-        _validate_senders(self.senders)
-        for options in (self.providers.apns, self.providers.twilio, self.providers.smtp):
-            if options is not None:
-                options.validate()
+        """:raises ConfigurationError: naming every key that is wrong, and the remedy."""
+        faults = list(settings_faults(self))
+        if faults:
+            raise configuration_error(faults)
 
     def registry(self) -> Registry:
         """The type registry in force.
@@ -225,55 +215,6 @@ def _version_of(tables: Mapping[str, Mapping[str, Any]]) -> int:
     return zlib.crc32(json.dumps(tables, sort_keys=True).encode()) if tables else 1
 
 
-def _validate_log(options: LogOptions) -> None:
-    if options.partitions < 1 or 240 % options.partitions:
-        raise ConfigurationError(
-            "log.partitions: 240 key groups must spread evenly; use 1, 2, 3, 4, 5, 6, 8, 10, 12 ..."
-        )
-    if options.retention <= timedelta(hours=25):
-        raise ConfigurationError("log.retention: must be longer than 25h, since caps and repeats look back one day")
-
-
-def _validate_windows(retention: timedelta, registry: Registry) -> None:
-    """What is open may have to be read again from the log, and lost repeats are recognised by it."""
-    for name, profile in registry.exact.items():
-        longest = timedelta(milliseconds=max(profile.ttl_ms, profile.window_ms, profile.repeat_window_ms))
-        if retention < longest:
-            raise ConfigurationError(
-                f"log.retention: must not be shorter than ttl and windows of type {name}, {longest}"
-            )
-
-
-def _validate_exports(options: ExportOptions, retention: timedelta) -> None:
-    if not timedelta(seconds=1) <= options.every < retention / 4:
-        raise ConfigurationError("exports.every: must be at least 1s, and less than a quarter of log.retention")
-    if options.keep < 1:
-        raise ConfigurationError("exports.keep: must be at least 1")
-    if options.archive_spacing < options.spacing:
-        raise ConfigurationError("exports.archive_spacing: must not be shorter than exports.spacing")
-    if not options.every <= options.spacing < retention:
-        raise ConfigurationError("exports.spacing: must be at least exports.every, and less than log.retention")
-
-
-def _validate_senders(senders: Mapping[str, SenderOptions]) -> None:
-    seen: dict[Secret, str] = {}
-    for name, sender in senders.items():
-        if len(sender.key.reveal()) < 16:
-            raise ConfigurationError(f"senders.{name}.key: must have at least 16 characters")
-        if "." in sender.key.reveal():
-            raise ConfigurationError(f"senders.{name}.key: must have no dot, which would make it look like a JWT")
-        if sender.key in seen:
-            raise ConfigurationError(
-                f"senders.{name}.key: is also the key of {seen[sender.key]}; every sender has its own"
-            )
-        unknown = [klass for klass in sender.classes if klass not in ("P0", "P1", "P2")]
-        if unknown:
-            raise ConfigurationError(f"senders.{name}.classes: {unknown} are none of P0, P1, P2")
-        if sender.limit_per_s <= 0:
-            raise ConfigurationError(f"senders.{name}.limit_per_s: must be more than 0")
-        seen[sender.key] = name
-
-
 def load_settings(
     *,
     data_dir: Path | None = None,
@@ -285,16 +226,22 @@ def load_settings(
 
     `environment` is the process's own unless given.
 
-    :raises ConfigurationError: naming the key and the remedy.
+    :raises ConfigurationError: naming every key that is wrong, and the remedy.
     """
     variables = os.environ if environment is None else environment
     table = _merged(_file_table(file, variables), _environment_table(variables))
-    settings = load(Settings, table, where="")
+    faults: list[str] = []
+    settings = load_all(Settings, table, where="", faults=faults)
+    if settings is None:
+        raise configuration_error(faults)
     if data_dir is not None:
         settings = replace(settings, data_dir=data_dir)
     if profile is not None:
         settings = replace(settings, profile=profile)
-    settings.validate()
+    named = {fault.partition(":")[0] for fault in faults}
+    faults += [fault for fault in settings_faults(settings) if fault.partition(":")[0] not in named]
+    if faults:
+        raise configuration_error(faults)
     return settings
 
 

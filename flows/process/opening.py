@@ -2,15 +2,62 @@
 
 from __future__ import annotations
 
+import socket
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from urllib.parse import urlsplit
+
 from connectors.log.interface import Log, TopicSpec
 from connectors.log.topics import topic_specs
 from flows.config.settings import Settings
 from flows.process.open import log_opener
+from state.model.errors import LogUnavailableError
+
+_WAIT = timedelta(seconds=2)
+_PAUSE_S = 0.1
 
 
 def open_configured_log(settings: Settings) -> Log:
-    """A log of this process's own; the caller closes it."""
+    """A log of this process's own; the caller closes it.
+
+    :raises LogUnavailableError: no broker can be reached; the client would ask in vain until its deadline.
+    """
+    brokers = broker_addresses(settings.kafka.bootstrap) if settings.profile == "kafka" else []
+    failures = [f"{broker}: {failure}" for broker, failure in _unreachable(brokers)]
+    if brokers and len(failures) == len(brokers):
+        raise LogUnavailableError(
+            f"no Kafka broker can be reached ({'; '.join(failures)}); start one, or name yours: "
+            "kafka.bootstrap in carillon.toml, or CARILLON_KAFKA__BOOTSTRAP=HOST:PORT"
+        )
     return log_opener(settings, patient=False)()
+
+
+def broker_addresses(bootstrap: str) -> list[str]:
+    """Each `host:port` of a list."""
+    return [broker.strip() for broker in bootstrap.split(",") if broker.strip()]
+
+
+def _unreachable(brokers: list[str]) -> Iterator[tuple[str, str]]:
+    """Those that do not answer, with the reason, as long as none did: one is enough."""
+    for broker in brokers:
+        failure = unreachable(broker, within=_WAIT / len(brokers))
+        if failure is None:
+            return
+        yield broker, failure
+
+
+def unreachable(broker: str, *, within: timedelta) -> str | None:
+    """Why nobody answers at an address; None: somebody does. One that refuses may be starting."""
+    address, give_up = urlsplit(f"kafka://{broker}"), time.monotonic() + within.total_seconds()
+    while True:
+        try:
+            with socket.create_connection((address.hostname, address.port), within.total_seconds()):
+                return None
+        except OSError as error:
+            if time.monotonic() >= give_up or isinstance(error, socket.gaierror):
+                return error.strerror or "no answer"
+            time.sleep(_PAUSE_S)
 
 
 def system_topics(settings: Settings) -> list[TopicSpec]:

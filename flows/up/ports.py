@@ -30,8 +30,12 @@ class ReservedPorts:
     def __init__(self, table: GatewayTable) -> None:
         """Take the configured ports; where none is, the preferred ones if they are free, otherwise any.
 
-        :raises PortError: a configured port is in use.
+        :raises PortError: a configured port is in use, or the address is another machine's.
         """
+        try:
+            any_port(table.host)
+        except OSError as error:
+            raise PortError(f"gateway.host: {table.host} is no address of this machine ({error.strerror})") from error
         self._descriptors: list[int] = []
         self.ordinary = self._take(table.host, table.port, PREFERRED[0], "gateway.port")
         self.p0 = self._take(table.host, table.p0_port, PREFERRED[1], "gateway.p0_port")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -69,16 +69,14 @@ class SmtpOptions:
         """The right side of Message-IDs."""
         return self.sender.rpartition("@")[2]
 
-    def validate(self) -> None:
-        """:raises ConfigurationError: naming the key and the remedy."""
+    def faults(self) -> Iterator[str]:
+        """What is wrong, each with its key and the remedy."""
         if not self.host:
-            raise ConfigurationError("providers.smtp.host: missing; name the relay")
+            yield "providers.smtp.host: missing; name the relay"
         if not is_mail_address(self.sender):
-            raise ConfigurationError("providers.smtp.sender: not a plain mail address")
+            yield "providers.smtp.sender: not a plain mail address"
         if self.security == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
-            raise ConfigurationError(
-                "providers.smtp.security: none is for a relay on this machine; use starttls or tls"
-            )
+            yield "providers.smtp.security: none is for a relay on this machine; use starttls or tls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +153,8 @@ class SmtpChannel:
 
         :raises ConfigurationError: an option is missing.
         """
-        self.options.validate()
+        if faults := list(self.options.faults()):
+            raise ConfigurationError("; ".join(faults))
         if self.options.security != "none":
             ca_file = self.options.ca_file
             self._tls = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))

@@ -11,6 +11,7 @@ import hashlib
 import random
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -58,15 +59,15 @@ class ApnsOptions:
     rate_per_s: float = 20_000.0
     """Sends per second; retries never exceed half of it (RULES 4). Default: 20 000."""
 
-    def validate(self) -> None:
-        """:raises ConfigurationError: naming the key and the remedy."""
+    def faults(self) -> Iterator[str]:
+        """What is wrong, each with its key and the remedy."""
         for name in ("team_id", "key_id", "topic"):
             if not getattr(self, name):
-                raise ConfigurationError(f"providers.apns.{name}: missing; find it in the developer account")
+                yield f"providers.apns.{name}: missing; find it in the developer account"
         if self.signing_key is None:
-            raise ConfigurationError("providers.apns.signing_key: missing; name the .p8 file of the key")
+            yield "providers.apns.signing_key: missing; name the .p8 file of the key"
         if not self.origin.startswith("https://"):
-            raise ConfigurationError("providers.apns.origin: APNs is reached by https:// only")
+            yield "providers.apns.origin: APNs is reached by https:// only"
 
 
 def apns_id(key: str) -> str:
@@ -222,7 +223,8 @@ class ApnsChannel:
 
         :raises ConfigurationError: an option is missing or the key cannot be read.
         """
-        self.options.validate()
+        if faults := list(self.options.faults()):
+            raise ConfigurationError("; ".join(faults))
         if self.options.signing_key is None:
             raise AssertionError("validate() requires it")
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -55,11 +55,11 @@ class TwilioOptions:
     def __repr__(self) -> str:
         return f"TwilioOptions(origin={self.origin!r}, account_sid={self.account_sid!r}, auth_token=***)"
 
-    def validate(self) -> None:
-        """:raises ConfigurationError: naming the key and the remedy."""
+    def faults(self) -> Iterator[str]:
+        """What is wrong, each with its key and the remedy."""
         for name in ("account_sid", "auth_token", "sender"):
             if not getattr(self, name):
-                raise ConfigurationError(f"providers.twilio.{name}: missing; find it in the account's console")
+                yield f"providers.twilio.{name}: missing; find it in the account's console"
 
 
 def message_key(key: str) -> str:
@@ -149,7 +149,8 @@ class TwilioChannel:
 
         :raises ConfigurationError: an option is missing.
         """
-        self.options.validate()
+        if faults := list(self.options.faults()):
+            raise ConfigurationError("; ".join(faults))
         self._transport = WreqTransport(
             self.options.origin,
             http2=False,

@@ -1,5 +1,6 @@
 """`carillon check`: every configured thing is tried, what does not answer is named, secrets are not."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,12 +9,14 @@ from helpers.up import carillon
 
 from connectors.admission.options import RedisOptions
 from connectors.log.kafka.log import KafkaOptions
+from connectors.providers.email.smtp import SmtpOptions
 from connectors.providers.sms.twilio import TwilioOptions
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from flows.commands.check import check, check_certificates
 from flows.config.options import masked
-from flows.config.settings import BrokerOptions, ProviderOptions, Settings
+from flows.config.settings import BrokerOptions, GatewayTable, ProviderOptions, SenderOptions, Settings
 from flows.up.ports import any_port
+from state.model.secret import Secret
 
 CANARY = "canary-secret-0123456789"
 
@@ -39,9 +42,65 @@ def test_redis_that_does_not_answer_is_named_without_its_password(tmp_path: Path
 def test_kafka_that_does_not_answer_is_named(tmp_path: Path) -> None:
     kafka = BrokerOptions(deadline=timedelta(seconds=1), bootstrap=f"127.0.0.1:{any_port('127.0.0.1')}")
     assert isinstance(kafka, KafkaOptions)
-    ok, detail = findings(Settings(data_dir=tmp_path, profile="kafka", kafka=kafka))["log"]
+    begun = time.monotonic()
+    found = findings(Settings(data_dir=tmp_path, profile="kafka", kafka=kafka))
+    assert found[f"broker {kafka.bootstrap}"] == (False, "Connection refused")
+    ok, detail = found["log"]
     assert not ok
-    assert detail.startswith("kafka: ")
+    assert detail.startswith("kafka: no Kafka broker can be reached")
+    assert time.monotonic() - begun < 8
+
+
+def test_a_command_without_brokers_names_the_address_and_the_remedy_quickly(tmp_path: Path) -> None:
+    broker = f"127.0.0.1:{any_port('127.0.0.1')}"
+    begun = time.monotonic()
+    done = carillon(
+        "topics", "create", "--data", str(tmp_path),
+        environment={"CARILLON_PROFILE": "kafka", "CARILLON_KAFKA__BOOTSTRAP": broker},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"{broker}: Connection refused" in done.stderr
+    assert "CARILLON_KAFKA__BOOTSTRAP=HOST:PORT" in done.stderr
+    assert "_TRANSPORT" not in done.stderr
+    assert time.monotonic() - begun < 8, "it was twelve seconds"
+
+
+def test_a_configured_provider_is_tried_also_while_the_sandbox_is_down(tmp_path: Path) -> None:
+    relay = SmtpOptions(host="127.0.0.1", port=any_port("127.0.0.1"), security="none", sender="a@example.com")
+    found = findings(Settings(data_dir=tmp_path, providers=ProviderOptions(smtp=relay)))
+    assert not found["provider email (smtp)"][0]
+    assert [what for what in found if what.startswith("sandbox")] == ["sandbox push", "sandbox sms"]
+
+
+def test_what_checks_sessions_and_who_may_send_has_a_line_each(tmp_path: Path) -> None:
+    senders = {name: SenderOptions(key=Secret(f"{CANARY}-{name}")) for name in ("shop", "blog")}
+    table = GatewayTable(user_secret=Secret(CANARY), user_algorithms=("RS256",), host="198.51.100.7")
+    found = findings(Settings(data_dir=tmp_path, senders=senders, gateway=table))
+    assert {what for what in found if what.startswith("sender ")} == {"sender shop", "sender blog"}
+    assert not found["gateway.user_secret"][0]
+    assert not found["gateway.host"][0]
+    assert CANARY not in str(found)
+    (tmp_path / "credentials.json").write_text("{}")
+    assert not findings(Settings(data_dir=tmp_path))["development credentials"][0]
+
+
+def test_all_faults_of_a_configuration_are_shown_at_once(tmp_path: Path) -> None:
+    wrong = {
+        "GATEWAY__PORT": "70000", "GATEWAY__P0_PORT": "-1", "GATEWAY__HOST": "300.1.1.1", "LOG__PARTITIONS": "7",
+        "KAFKA__BOOTSTRAP": "broker:99999", "REDIS__URL": "redis://x:99999", "NONSENSE": "1", "EXPORTS__EVERY": "soon",
+        "PROVIDERS__SMTP__PORT": "0", "PROVIDERS__TWILIO__ORIGIN": "https://x:70000", "SENDERS__SHOP__ROLE": "king",
+    }  # fmt: skip
+    for command in ("check", "up"):
+        done = carillon(
+            command, "--data", str(tmp_path), environment={f"CARILLON_{name}": value for name, value in wrong.items()}
+        )
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        keys = {line.strip().partition(":")[0] for line in done.stderr.splitlines()[1:]}
+        assert keys == {
+            *(name.lower().replace("__", ".") for name in wrong), "providers.smtp.host", "providers.smtp.sender",
+            *(f"providers.twilio.{name}" for name in ("account_sid", "auth_token", "sender")), "senders.shop.key",
+        }  # fmt: skip
 
 
 def test_a_provider_that_does_not_answer_is_named_without_its_secret(tmp_path: Path) -> None:

@@ -32,3 +32,8 @@ def test_a_port_in_use_is_named() -> None:
         assert not is_free("127.0.0.1", port)
         with pytest.raises(PortError, match=rf"gateway\.p0_port: port {port} is in use"):
             ReservedPorts(GatewayTable(p0_port=port))
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    with pytest.raises(PortError, match=r"gateway\.host: 198\.51\.100\.7 is no address of this machine"):
+        ReservedPorts(GatewayTable(host="198.51.100.7"))

@@ -1,0 +1,133 @@
+"""Everything that is wrong with the values of a configuration, each with its key and the remedy."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from state.model.errors import ConfigurationError
+from state.model.registry import Registry, load_registry
+from state.model.secret import Secret
+
+if TYPE_CHECKING:
+    from flows.config.settings import LogOptions, SenderOptions, Settings
+    from flows.recovery.export import ExportOptions
+
+_DECIDE_MAX = 60
+"""Four key groups each."""
+_PORT_MAX = 65_535
+
+
+def settings_faults(settings: Settings) -> Iterator[str]:
+    """Each begins with its key."""
+    yield from _log_faults(settings.log)
+    if not 1 <= settings.processes.decide <= _DECIDE_MAX:
+        yield f"processes.decide: must be from 1 to {_DECIDE_MAX}"
+    if settings.limits.gone_per_h < 0 or not 0 <= settings.limits.gone_share <= 1:
+        yield "limits.gone_per_h: must be 0 or more; limits.gone_share: from 0 to 1"
+    yield from _type_faults(settings)
+    yield from _export_faults(settings.exports, settings.log.retention)
+    yield from _sender_faults(settings.senders)
+    for options in (settings.providers.apns, settings.providers.twilio, settings.providers.smtp):
+        if options is not None:
+            yield from options.faults()
+    yield from _address_faults(settings)
+
+
+def _address_faults(settings: Settings) -> Iterator[str]:
+    table, given = settings.gateway, settings.providers
+    if not is_host(table.host):
+        yield f"gateway.host: {table.host!r} is no address; 127.0.0.1 is this machine, 0.0.0.0 every network"
+    for name, port in (("port", table.port), ("p0_port", table.p0_port)):
+        if not 0 <= port <= _PORT_MAX:
+            yield f"gateway.{name}: {port} is no port; choose one from 1 to {_PORT_MAX}, or 0 for any"
+    if table.port and table.port == table.p0_port:
+        yield f"gateway.p0_port: {table.port} is that of the ordinary gateway; choose another or 0 for any"
+    if given.smtp is not None and not 1 <= given.smtp.port <= _PORT_MAX:
+        yield f"providers.smtp.port: {given.smtp.port} is no port; choose one from 1 to {_PORT_MAX}"
+    for key, options in (("providers.apns.origin", given.apns), ("providers.twilio.origin", given.twilio)):
+        if options is not None and not is_origin(options.origin):
+            yield f"{key}: is no address; write https://HOST or https://HOST:PORT"
+    if settings.redis is not None and not is_origin(settings.redis.url):
+        yield "redis.url: is no address; write redis://HOST:PORT/0"
+    for broker in settings.kafka.bootstrap.split(","):
+        if not is_origin(f"kafka://{broker.strip()}") or ":" not in broker:
+            yield f"kafka.bootstrap: {broker.strip()!r} is no address; write HOST:PORT, several separated by commas"
+
+
+def is_host(name: str) -> bool:
+    """Whether it can be a name or an address; nobody is asked whether there is such a host."""
+    if re.fullmatch(r"[0-9.]+|\[?[0-9a-fA-F:.]*:[0-9a-fA-F:.]*\]?", name):
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return False
+        return True
+    return re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", name) is not None
+
+
+def is_origin(url: str) -> bool:
+    """Whether it names a host and, if it does, a port that there can be."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname is not None and is_host(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _log_faults(options: LogOptions) -> Iterator[str]:
+    if options.partitions < 1 or 240 % options.partitions:
+        yield "log.partitions: 240 key groups must spread evenly; use 1, 2, 3, 4, 5, 6, 8, 10, 12 ..."
+    if options.retention <= timedelta(hours=25):
+        yield "log.retention: must be longer than 25h, since caps and repeats look back one day"
+
+
+def _type_faults(settings: Settings) -> Iterator[str]:
+    tables: dict[str, Mapping[str, Any]] = {}
+    for name, table in settings.types.items():
+        try:
+            load_registry({name: table})
+            tables[name] = table
+        except ConfigurationError as error:
+            yield str(error)
+    yield from _window_faults(settings.log.retention, load_registry(tables))
+
+
+def _window_faults(retention: timedelta, registry: Registry) -> Iterator[str]:
+    """What is open may have to be read again from the log, and lost repeats are recognised by it."""
+    for name, profile in registry.exact.items():
+        longest = timedelta(milliseconds=max(profile.ttl_ms, profile.window_ms, profile.repeat_window_ms))
+        if retention < longest:
+            yield f"log.retention: must not be shorter than ttl and windows of type {name}, {longest}"
+
+
+def _export_faults(options: ExportOptions, retention: timedelta) -> Iterator[str]:
+    if not timedelta(seconds=1) <= options.every < retention / 4:
+        yield "exports.every: must be at least 1s, and less than a quarter of log.retention"
+    if options.keep < 1:
+        yield "exports.keep: must be at least 1"
+    if options.archive_spacing < options.spacing:
+        yield "exports.archive_spacing: must not be shorter than exports.spacing"
+    if not options.every <= options.spacing < retention:
+        yield "exports.spacing: must be at least exports.every, and less than log.retention"
+
+
+def _sender_faults(senders: Mapping[str, SenderOptions]) -> Iterator[str]:
+    seen: dict[Secret, str] = {}
+    for name, sender in senders.items():
+        if len(sender.key.reveal()) < 16:
+            yield f"senders.{name}.key: must have at least 16 characters"
+        if "." in sender.key.reveal():
+            yield f"senders.{name}.key: must have no dot, which would make it look like a JWT"
+        if sender.key in seen:
+            yield f"senders.{name}.key: is also the key of {seen[sender.key]}; every sender has its own"
+        unknown = [klass for klass in sender.classes if klass not in ("P0", "P1", "P2")]
+        if unknown:
+            yield f"senders.{name}.classes: {unknown} are none of P0, P1, P2"
+        if sender.limit_per_s <= 0:
+            yield f"senders.{name}.limit_per_s: must be more than 0"
+        seen[sender.key] = name
