@@ -59,11 +59,11 @@ class System:
             stop(process)
 
     def start(self, name: str, module: str = "flows.up.launch") -> subprocess.Popen[bytes]:
-        output = (self.directory / f"{name}.out").open("ab")
-        return subprocess.Popen(
-            [sys.executable, "-m", module, name, "flows", name],
-            stdin=subprocess.PIPE, stdout=output, stderr=output, env=self.environment(),
-        )  # fmt: skip
+        with (self.directory / f"{name}.out").open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", module, name, "flows", name],
+                stdin=subprocess.PIPE, stdout=output, stderr=output, env=self.environment(),
+            )  # fmt: skip
 
     def emission(self, user: str, channel: str, devices: Sequence[tuple[str, str]], **changes: Any) -> NewRecord:
         """The record that decide would write."""

@@ -17,8 +17,7 @@ from connectors.log.owners import Fence, FencedLog, OwnerRecord, claim_place
 from state.model.errors import StateFencedError
 
 FENCED = 4
-OPENED: list[FencedLog] = []
-"""What a test has opened, to be closed at its end."""
+_OPENED: list[FencedLog] = []
 
 
 def owner(lock: str, processes: int = 1) -> OwnerRecord:
@@ -35,8 +34,14 @@ def open_claimed(harness: Harness, log: Log, claim: Claim) -> tuple[FencedLog, l
     """A log under a claim, with a fence that only looks when it must, and what the fence said when it was lost."""
     lost: list[StateFencedError] = []
     fence = Fence(log, claim, on_lost=lost.append)
-    OPENED.append(FencedLog(under(harness, claim), fence))
-    return OPENED[-1], lost
+    _OPENED.append(FencedLog(under(harness, claim), fence))
+    return _OPENED[-1], lost
+
+
+def close_opened() -> None:
+    """Close what this test opened under claims."""
+    while _OPENED:
+        _OPENED.pop().close()
 
 
 def under(harness: Harness, claim: Claim) -> ClaimableLog:

@@ -22,6 +22,8 @@ class FlowProcesses:
 
     def start(self, name: str) -> None:
         """Start the process that runs the flow `name`."""
+        if (before := self._processes.get(name)) is not None and before.stdin is not None:
+            before.stdin.close()
         with (self._directory / f"{name}.out").open("ab") as output:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "flows.up.launch", name, "flows", name],

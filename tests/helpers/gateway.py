@@ -25,6 +25,8 @@ from connectors.log.interface import Record
 from connectors.log.topics import topic_specs
 
 PROGRAM = Path(__file__).with_name("gateway_process.py")
+IDLE_S = 60
+"""Less than the gateway allows a connection that nobody uses."""
 
 
 def now_ms() -> int:
@@ -60,6 +62,7 @@ class Gateway:
         self.log = EmbeddedLog(directory, clock=now_ms)
         self.log.ensure_topics(topic_specs(4, timedelta(days=1)))
         self._local = threading.local()
+        self._connections: list[http.client.HTTPConnection] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -109,6 +112,10 @@ class Gateway:
         known: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if known is None or known.port != self.port:
             known = self._local.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+            self._connections.append(known)
+        elif time.monotonic() - self._local.used > IDLE_S:
+            known.close()  # it connects again by itself
+        self._local.used = time.monotonic()
         return known
 
     def get(self, path: str, **options: Any) -> Reply:
@@ -133,7 +140,9 @@ class Gateway:
         return [msgspec.json.decode(record.value) for record in self.records(topic)]
 
     def close(self) -> None:
-        if self.process is not None and self.process.poll() is None:
+        for connection in self._connections:
+            connection.close()
+        if self.process is not None:
             self.stop()
         self.log.close()
 

@@ -1,5 +1,6 @@
 """Both logs behind one face, for laws that must hold for each of them; also for child processes."""
 
+import contextlib
 import json
 import socket
 import sqlite3
@@ -100,8 +101,12 @@ class Harness:
         return run_child("log_child.py", self, job, *arguments)
 
 
+_CHILDREN: list[subprocess.Popen[str]] = []
+
+
 def run_child(script: str, harness: Harness, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    """Start a process that is gone, with its pipes, when `end_children` is called."""
+    child = subprocess.Popen(
         [sys.executable, str(TESTS / "helpers" / script), json.dumps(asdict(harness)), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -109,6 +114,15 @@ def run_child(script: str, harness: Harness, *arguments: str) -> subprocess.Pope
         bufsize=1,
         env={"PYTHONPATH": f"{TESTS}:{TESTS.parent}"},
     )
+    _CHILDREN.append(child)
+    return child
+
+
+def end_children() -> None:
+    """Leave nothing behind of what this test started."""
+    while _CHILDREN:
+        with _CHILDREN.pop() as child, contextlib.suppress(BrokenPipeError):
+            child.kill()
 
 
 def take(reader: Reader, count: int, seconds: float = 15.0) -> list[Record]:

@@ -55,3 +55,5 @@ def running_sandbox(directory: Path) -> Iterator[Sandbox]:
     finally:
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(timeout=10) == 0
+        if process.stdout is not None:
+            process.stdout.close()

@@ -25,11 +25,14 @@ _WEEK = timedelta(days=7)
 
 
 @pytest.fixture
-def system(request: pytest.FixtureRequest, tmp_path: Path) -> System:
+def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
     """On the embedded log, unless the test asks for both."""
     if getattr(request, "param", "embedded") == "kafka":
-        return KafkaSystem(tmp_path, request.getfixturevalue("kafka_bootstrap"), f"fenced{time.time_ns()}.")
-    return System(tmp_path)
+        opened: System = KafkaSystem(tmp_path, request.getfixturevalue("kafka_bootstrap"), f"fenced{time.time_ns()}.")
+    else:
+        opened = System(tmp_path)
+    yield opened
+    opened.log.close()
 
 
 on_both = pytest.mark.parametrize("system", ["embedded", "kafka"], indirect=True)
@@ -204,6 +207,9 @@ def test_sequence_and_decide_stopped_under_load(system: System, tmp_path: Path) 
         for process in old.values():
             process.send_signal(signal.SIGCONT)
         assert [process.wait(20) for process in old.values()] == [FENCED_EXIT, FENCED_EXIT]
+        for process in old.values():
+            assert process.stdin is not None
+            process.stdin.close()
     written = [value["event"]["event_id"] for value in system.values("work") if value["k"] == "event"]
     assert sorted(written) == sorted(f"e{number}" for number in range(len(events))), (
         "an event was sequenced twice, or not at all"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from helpers.fence_child import FENCED, OPENED, claim, open_claimed, owner
+from helpers.fence_child import FENCED, claim, open_claimed, owner
 from helpers.log_harness import Harness, read_all, run_child
 from helpers.logs import captured_logs
 from helpers.waiting import wait_for
@@ -36,9 +36,6 @@ def log(harness: Harness) -> Iterator[ClaimableLog]:
     opened.ensure_topics([TopicSpec(TOPIC, 1, compacted=True)])
     yield opened
     opened.close()
-    for fenced in OPENED:
-        fenced.close()
-    OPENED.clear()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from helpers.places import GOLDEN, ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.disk.poison import STARTS_MAX, PoisonJournal, RecordLocation
+from state.disk.poison import SLOTS, STARTS_MAX, PoisonJournal, RecordLocation
 from state.model.errors import LogUnavailableError, StateError
 
 RECORD = ("work", 2, 7_000_000_000, 239)
@@ -38,17 +39,33 @@ print("done")
 """
 
 
+_OPENED: list[PoisonJournal] = []
+
+
+@pytest.fixture(autouse=True)
+def _all_are_closed() -> Iterator[None]:
+    yield
+    while _OPENED:
+        _OPENED.pop().close()
+
+
+def opened(path: Path, slots: int = SLOTS, *, unit: Path | None = None) -> PoisonJournal:
+    """A start's journal; the process of a test may have had several."""
+    _OPENED.append(PoisonJournal.open(path, slots, unit=unit))
+    return _OPENED[-1]
+
+
 def _died_in(path: Path, *records: tuple[str, int, int, int]) -> PoisonJournal:
     """A start that dies in the last of the records; the journal of the next one."""
-    journal = PoisonJournal.open(path)
+    journal = opened(path)
     for record in records:
         journal.begin(*record)
     journal.close()
-    return PoisonJournal.open(path)
+    return opened(path)
 
 
 def test_five_deaths_in_a_row_convict(tmp_path: Path) -> None:
-    journal = PoisonJournal.open(tmp_path / "poison")
+    journal = opened(tmp_path / "poison")
     for starts in range(1, STARTS_MAX + 1):
         journal = _died_in(tmp_path / "poison", ("work", 2, starts, 239), RECORD)
         assert journal.counts == {RecordLocation(*RECORD): starts}
@@ -70,17 +87,17 @@ def test_a_death_elsewhere_begins_the_count_anew(tmp_path: Path) -> None:
 
 def test_an_end_takes_the_note_back(tmp_path: Path) -> None:
     _died_in(tmp_path / "poison", RECORD)
-    journal = PoisonJournal.open(tmp_path / "poison")
+    journal = opened(tmp_path / "poison")
     journal.begin(*RECORD)
     journal.end()
-    assert PoisonJournal.open(tmp_path / "poison").counts == {}
+    assert opened(tmp_path / "poison").counts == {}
 
 
 def test_a_start_that_began_nothing_neither_counts_nor_forgets(tmp_path: Path) -> None:
     for _ in range(STARTS_MAX - 1):
         _died_in(tmp_path / "poison", RECORD)
     for _ in range(7):
-        assert PoisonJournal.open(tmp_path / "poison").counts == {RecordLocation(*RECORD): STARTS_MAX - 1}
+        assert opened(tmp_path / "poison").counts == {RecordLocation(*RECORD): STARTS_MAX - 1}
 
 
 def test_a_conviction_holds_for_good(tmp_path: Path) -> None:
@@ -92,20 +109,20 @@ def test_a_conviction_holds_for_good(tmp_path: Path) -> None:
 
 
 def test_an_error_that_leaves_the_process_alive_is_no_death(tmp_path: Path) -> None:
-    journal = PoisonJournal.open(tmp_path / "poison")
+    journal = opened(tmp_path / "poison")
     for error in (ValueError(), LogUnavailableError(), RecursionError()):
         with pytest.raises(type(error)), journal.processing(*RECORD):
             raise error
-        assert PoisonJournal.open(tmp_path / "poison").counts == {}
-        journal = PoisonJournal.open(tmp_path / "poison")
+        assert opened(tmp_path / "poison").counts == {}
+        journal = opened(tmp_path / "poison")
 
 
 @pytest.mark.parametrize("error", [MemoryError(), SystemExit(), KeyboardInterrupt()])
 def test_an_error_that_ends_the_process_is_one(tmp_path: Path, error: BaseException) -> None:
-    journal = PoisonJournal.open(tmp_path / "poison")
+    journal = opened(tmp_path / "poison")
     with pytest.raises(type(error)), journal.processing(*RECORD):
         raise error
-    assert PoisonJournal.open(tmp_path / "poison").counts == {RecordLocation(*RECORD): 1}
+    assert opened(tmp_path / "poison").counts == {RecordLocation(*RECORD): 1}
 
 
 def test_kill_9_in_the_same_record_five_times(tmp_path: Path) -> None:
@@ -140,7 +157,7 @@ def test_kill_9_at_random_moments_convicts_nobody(tmp_path: Path) -> None:
             time.sleep(choose.uniform(0.01, 0.1))
             child.kill()
         assert child.returncode == -signal.SIGKILL
-        counts = PoisonJournal.open(tmp_path / "poison").counts
+        counts = opened(tmp_path / "poison").counts
         felt += len(counts)
         assert max(counts.values(), default=0) < 3
     assert felt > 0, "no kill hit a record in the midst: the test proves nothing"
@@ -154,19 +171,19 @@ def test_counts_are_those_of_a_list(tmp_path_factory: pytest.TempPathFactory, st
     deaths: list[int] = []
     convicted: set[int] = set()
     for records in starts:
-        journal = PoisonJournal.open(path)
+        journal = opened(path)
         for record in records:
             journal.begin("t", 0, record)
         journal.close()
         deaths += records[-1:]
         if len(deaths) >= STARTS_MAX and len(set(deaths[-STARTS_MAX:])) == 1:
             convicted.add(deaths[-1])
-    journal = PoisonJournal.open(path)
+    journal = opened(path)
     assert {record for record in range(4) if journal.suspect("t", 0, record)} == convicted
 
 
 def test_every_thread_has_a_note_of_its_own(tmp_path: Path) -> None:
-    journal, together = PoisonJournal.open(tmp_path / "poison", slots=3), threading.Barrier(3)
+    journal, together = opened(tmp_path / "poison", slots=3), threading.Barrier(3)
 
     def note(number: int) -> None:
         journal.begin("t", 0, number)
@@ -179,15 +196,15 @@ def test_every_thread_has_a_note_of_its_own(tmp_path: Path) -> None:
         thread.join()
     with pytest.raises(StateError, match="3 threads"):
         journal.begin("t", 0, 9)
-    assert PoisonJournal.open(tmp_path / "poison").counts == {RecordLocation("t", 0, number): 1 for number in range(3)}
+    assert opened(tmp_path / "poison").counts == {RecordLocation("t", 0, number): 1 for number in range(3)}
 
 
 def test_only_what_a_start_died_in_waits_for_its_turn(tmp_path: Path) -> None:
     for name, offset in (("a", 1), ("b", 2)):
-        dead = PoisonJournal.open(tmp_path / name / "poison", unit=tmp_path)
+        dead = opened(tmp_path / name / "poison", unit=tmp_path)
         dead.begin("t", 0, offset)
         dead.close()
-    one, other = (PoisonJournal.open(tmp_path / name / "poison", unit=tmp_path) for name in "ab")
+    one, other = (opened(tmp_path / name / "poison", unit=tmp_path) for name in "ab")
     begun = threading.Event()
 
     def take_turn() -> None:
@@ -208,7 +225,7 @@ def test_only_what_a_start_died_in_waits_for_its_turn(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", [b"", b"CARPOISN", b"x" * 100_000, b"CARPOISN\x02\x00" + bytes(60)])
 def test_a_damaged_file_is_an_empty_one(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "poison").write_bytes(damage)
-    journal = PoisonJournal.open(tmp_path / "poison")
+    journal = opened(tmp_path / "poison")
     assert journal.counts == {}
     assert _died_in(tmp_path / "poison", RECORD).counts == {RecordLocation(*RECORD): 1}
 
@@ -218,7 +235,7 @@ def test_a_file_of_something_else_or_of_another_version_is_an_empty_one(tmp_path
     content = bytearray.fromhex(BYTES.read_text())
     content[place] += 1
     (tmp_path / "poison").write_bytes(content)
-    assert PoisonJournal.open(tmp_path / "poison").counts == {}
+    assert opened(tmp_path / "poison").counts == {}
 
 
 def test_long_names_are_cut_and_still_found(tmp_path: Path) -> None:
@@ -230,14 +247,14 @@ def test_long_names_are_cut_and_still_found(tmp_path: Path) -> None:
 def test_bytes_of_earlier_releases_are_read(tmp_path: Path) -> None:
     path = tmp_path / "poison"
     path.write_bytes(bytes.fromhex(BYTES.read_text()))
-    journal = PoisonJournal.open(path, slots=2)
+    journal = opened(path, slots=2)
     assert journal.counts == {RecordLocation(*RECORD): 5, RecordLocation("events.p1", 0, 12, -1): 3}
     journal.begin("events.p1", 0, 12)
     assert path.read_bytes() == bytes.fromhex(BYTES.with_name("poison_1_next.hex").read_text())
 
 
 def test_a_note_costs_next_to_nothing(tmp_path: Path) -> None:
-    journal = PoisonJournal.open(tmp_path / "poison")
+    journal = opened(tmp_path / "poison")
     best = 1.0
     for _ in range(5):
         began = time.process_time()

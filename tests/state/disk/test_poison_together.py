@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -105,11 +105,12 @@ def test_a_bystander_is_not_convicted(tmp_path: Path, unit: list[list[str]], slo
     highest = 0
     for _ in range(STARTS_MAX):
         assert start(tmp_path, *unit) == "", "it is skipped too early"
-        other = PoisonJournal.open(tmp_path / slots[1] / "poison") if slots[0] != slots[1] else None
-        highest = max(highest, other.counts.get(RecordLocation(*_BYSTANDER), 0) if other else 0)
+        if slots[0] != slots[1]:
+            with closing(PoisonJournal.open(tmp_path / slots[1] / "poison")) as other:
+                highest = max(highest, other.counts.get(RecordLocation(*_BYSTANDER), 0))
     assert start(tmp_path, *unit) == "skipped", "five deaths in a row do not convict"
     assert highest < 3, "what was in hand beside the culprit is blamed with it"
     for slot in slots:
-        journal = PoisonJournal.open(tmp_path / slot / "poison")
-        assert not journal.suspect(*_BYSTANDER)
-        assert slot != slots[0] or journal.suspect(*_CULPRIT)
+        with closing(PoisonJournal.open(tmp_path / slot / "poison")) as journal:
+            assert not journal.suspect(*_BYSTANDER)
+            assert slot != slots[0] or journal.suspect(*_CULPRIT)
