@@ -30,16 +30,16 @@ from operators.admit import Rules
 from state.disk.lock import StateLock
 
 
-def run(settings: Settings, lane: GatewayKind) -> None:
+def run(settings: Settings, kind: GatewayKind) -> None:
     """Serve until SIGTERM; owns the directory of its stores.
 
-    :raises StateLockedError: another gateway of this lane uses the data directory.
+    :raises StateLockedError: another gateway of this kind uses the data directory.
     """
-    options = gateway_options(settings, lane)
+    options = gateway_options(settings, kind)
     _await_log(settings)
-    with StateLock.acquire(options.store_directory(), f"gateway {lane}"):
+    with StateLock.acquire(options.store_directory(), f"gateway {kind}"):
         log = open_configured_log(settings)
-        inbox = _inbox(settings, log) if lane == "ordinary" else None
+        inbox = _inbox(settings, log) if kind == "ordinary" else None
         try:
             app = build_app(
                 options,
@@ -74,8 +74,8 @@ def _inbox(settings: Settings, log: Log) -> InboxReader:
 
 def main(arguments: Sequence[str]) -> None:
     """See the module's text."""
-    lane: GatewayKind = "p0" if list(arguments) == ["p0"] else "ordinary"
-    run(load_settings(), lane)
+    kind: GatewayKind = "p0" if list(arguments) == ["p0"] else "ordinary"
+    run(load_settings(), kind)
 
 
 if __name__ == "__main__":

@@ -82,21 +82,21 @@ class Admission:
         partitions: PartitionCount,
         *,
         clock: Callable[[], int],
-        lane: str,
+        kind: str,
         append_deadline: timedelta,
         pending_max: int,
     ) -> None:
         """Use store and appender, which stay the caller's to close; `clock` in milliseconds since 1970."""
         self._store, self._appender, self._partitions, self._clock = store, appender, partitions, clock
-        self._lane, self._deadline_s = lane, append_deadline.total_seconds()
+        self._kind, self._deadline_s = kind, append_deadline.total_seconds()
         self._guard = Guard("admission")
         self._pending_max = pending_max
         self._calls: deque[_AdmissionCall] = deque()
         self._pending = 0
         self._groups: set[asyncio.Task[None]] = set()
         self._appending: dict[str, asyncio.Future[bool]] = {}
-        self._counters = {outcome: ADMISSIONS.labels(lane, outcome.value) for outcome in ReserveOutcome}
-        self._refused = ADMISSIONS.labels(lane, "unavailable")
+        self._counters = {outcome: ADMISSIONS.labels(kind, outcome.value) for outcome in ReserveOutcome}
+        self._refused = ADMISSIONS.labels(kind, "unavailable")
         self._wakes = False
 
     async def admit(self, admitted: Sequence[Admitted], trace: Headers = ()) -> list[Outcome]:
@@ -211,7 +211,7 @@ class Admission:
             async with asyncio.timeout(self._deadline_s):
                 await self._appender.append(records)
         except (LogError, TimeoutError) as error:
-            _logger.warning("append_failed", lane=self._lane, error=type(error).__name__, records=len(records))
+            _logger.warning("append_failed", lane=self._kind, error=type(error).__name__, records=len(records))
             return False
         return True
 

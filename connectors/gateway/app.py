@@ -146,8 +146,8 @@ class Parts:
         self.authenticator = Authenticator(options.keys, options.users, text_errors=rules.text_errors)
         self.admission = _admission(options, self.store, self.appender, log, clock)
         self.watcher = ControlWatcher(log, process=options.process(), run_dir=options.directory / "run").start()
-        self.door = Door(log, self.watcher, {key.sender_id for key in options.keys}, lane=options.lane)
-        ordinary = options.lane == "ordinary"
+        self.door = Door(log, self.watcher, {key.sender_id for key in options.keys}, kind=options.kind)
+        ordinary = options.kind == "ordinary"
         others = {
             "schedule": (self.kept.on_record, None),
             "dead_letters": (self.door.on_record, clock() - WINDOW // _MILLISECOND),
@@ -178,7 +178,7 @@ def _admission(
         appender,
         log.partitions,
         clock=clock,
-        lane=options.lane,
+        kind=options.kind,
         append_deadline=options.append_deadline,
         pending_max=options.serving.pending_max,
     )
@@ -207,8 +207,8 @@ def build_app(
             parts.admission,
             GuardedLimit(parts.limit, fallback_limit_per_s=options.fallback_limit_per_s),
             parts.door,
-            DefinedSegments(log, parts.directory) if options.lane == "ordinary" else None,
-            lane=options.lane,
+            DefinedSegments(log, parts.directory) if options.kind == "ordinary" else None,
+            kind=options.kind,
             clock=clock,
             new_event_id=EventIds(clock, os.urandom),
         ),
@@ -216,7 +216,7 @@ def build_app(
         parts.kept,
     )
     routes = calls.producer_calls(producers)
-    if options.lane == "ordinary":
+    if options.kind == "ordinary":
         ordinary = _ordinary(options, parts, log, rules, clock, inbox)
         routes += calls.host_calls(ordinary.host, ordinary.segments)
         routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]

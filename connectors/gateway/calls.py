@@ -46,7 +46,7 @@ class ProducerHandlers:
 
 @dataclass(frozen=True, slots=True)
 class OrdinaryHandlers:
-    """What only the ordinary lane answers."""
+    """What only the ordinary gateway answers."""
 
     host: Host
     segments: Segments

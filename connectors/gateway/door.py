@@ -64,11 +64,11 @@ class RecentLetters:
 class Door:
     """Who may not post; `check` is for any thread, `on_record` for the follower's."""
 
-    def __init__(self, log: Log, watcher: ControlWatcher, senders: Collection[str], *, lane: str) -> None:
+    def __init__(self, log: Log, watcher: ControlWatcher, senders: Collection[str], *, kind: str) -> None:
         """Obey what `watcher` knows; it runs already, and stays the caller's."""
         self._log, self._watcher = log, watcher
         self._letters = RecentLetters(senders)
-        self._refused = GATEWAY_DOOR_REFUSED.labels(lane)
+        self._refused = GATEWAY_DOOR_REFUSED.labels(kind)
 
     def check(self, sender: str) -> None:
         """:raises ProblemError: 403: the door is closed; says why, and who opens it."""

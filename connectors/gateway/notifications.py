@@ -48,7 +48,7 @@ class Posts:
         door: Door,
         segments: DefinedSegments | None,
         *,
-        lane: str,
+        kind: str,
         clock: Callable[[], int],
         new_event_id: Callable[[], str],
     ) -> None:
@@ -57,9 +57,9 @@ class Posts:
         """
         self._rules, self._admission, self._limit, self._door = rules, admission, limit, door
         self._segments = segments
-        self._only_p0 = lane == "p0"
+        self._only_p0 = kind == "p0"
         self._clock, self._new_event_id = clock, new_event_id
-        self._limited = ADMISSIONS_LIMITED.labels(lane)
+        self._limited = ADMISSIONS_LIMITED.labels(kind)
 
     async def post(self, request: ApiRequest) -> ApiResponse:
         """One event. Door and limit come before the body is looked at: refusing must be cheap."""

@@ -72,7 +72,7 @@ class ServeOptions:
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """One gateway process. The P0 gateway is the same program with lane `p0`, an own log handle and own stores."""
+    """One gateway process. The P0 gateway is the same program, of kind `p0`, with its own log handle and stores."""
 
     directory: Path
     """DIR: stores go to DIR/state/gateway, the P0 gateway's to DIR/state/gateway-p0."""
@@ -80,7 +80,7 @@ class GatewayOptions:
     """All credentials of services."""
     users: UserTokens
     """How users' tokens are checked."""
-    lane: GatewayKind = "ordinary"
+    kind: GatewayKind = "ordinary"
     """`p0` takes events of class P0 only, and no other calls than those of producers. Default: ordinary."""
     port: int = 0
     """Port to listen on. Default: any free one."""
@@ -103,8 +103,8 @@ class GatewayOptions:
 
     def process(self) -> str:
         """The name under which this process reports what it obeys."""
-        return "p0-gateway" if self.lane == "p0" else "gateway"
+        return "p0-gateway" if self.kind == "p0" else "gateway"
 
     def store_directory(self) -> Path:
         """Where this process keeps its stores."""
-        return self.directory / "state" / ("gateway-p0" if self.lane == "p0" else "gateway")
+        return self.directory / "state" / ("gateway-p0" if self.kind == "p0" else "gateway")

@@ -103,4 +103,4 @@ def serve(options: GatewayOptions, app: App, *, on_ready: Callable[[int], None] 
     }
     server = _Server(uvicorn.Config(app, **settings), on_ready)
     server.run()
-    _logger.info("gateway_stopped", lane=options.lane)
+    _logger.info("gateway_stopped", lane=options.kind)

@@ -61,15 +61,15 @@ def user_tokens(settings: Settings) -> UserTokens:
     )
 
 
-def gateway_options(settings: Settings, lane: Literal["ordinary", "p0"]) -> GatewayOptions:
+def gateway_options(settings: Settings, kind: Literal["ordinary", "p0"]) -> GatewayOptions:
     """What one gateway process needs."""
     table = settings.gateway
     return GatewayOptions(
         directory=settings.data_dir,
         keys=service_keys(settings),
         users=user_tokens(settings),
-        lane=lane,
-        port=table.p0_port if lane == "p0" else table.port,
+        kind=kind,
+        port=table.p0_port if kind == "p0" else table.port,
         redis=settings.redis,
         fallback_limit_per_s=settings.limits.fallback_per_s,
         serving=table,

@@ -83,7 +83,7 @@ def main(config: dict[str, Any]) -> None:
         directory,
         keys=KEYS,
         users=UserTokens(USER_SECRET),
-        lane=config.get("lane", "ordinary"),
+        kind=config.get("kind", "ordinary"),
         redis=RedisOptions(config["redis"], prefix=config.get("prefix", str(directory)))
         if config.get("redis")
         else None,

@@ -66,9 +66,9 @@ class OutputWriter:
             (record, part.event.priority) for part in out.slices for record in slice_records(state, part)
         ]
         records = []
-        for ordinal, (each, lane) in enumerate(encoded, start=_SLICE_ORDINALS):
+        for ordinal, (each, priority) in enumerate(encoded, start=_SLICE_ORDINALS):
             in_lane = each.topic not in ("ledger", "inbox")
-            partition = deliver_partition(lane, self._partition, self._partitions) if in_lane else self._partition
+            partition = deliver_partition(priority, self._partition, self._partitions) if in_lane else self._partition
             record = self._record(each.topic, partition, self._key, each.value, each.schema, offset, ordinal)
             records.append(record)
         return records
@@ -77,16 +77,16 @@ class OutputWriter:
         ordinals: dict[str, int] = {}
         records = []
         for emission in out.emissions:
-            lane = emission.event.priority if emission.type != "digest" else "P1"
+            priority = emission.event.priority if emission.type != "digest" else "P1"
             for entry in emission.devices:
                 topic = DELIVER[entry.channel]
                 ordinal = ordinals[topic] = ordinals.get(topic, -1) + 1
-                partition = deliver_partition(lane, self._partition, self._partitions)
-                value = _encode(to_deliver(emission, entry, lane))
+                partition = deliver_partition(priority, self._partition, self._partitions)
+                value = _encode(to_deliver(emission, entry, priority))
                 record = self._record(
                     topic, partition, emission.user.encode(), value, "emission/1+json", offset, ordinal
                 )
-                records.append(record._replace(headers=(*record.headers, ("lane", lane.lower().encode()))))
+                records.append(record._replace(headers=(*record.headers, ("lane", priority.lower().encode()))))
         return records
 
     def _record(
@@ -111,7 +111,7 @@ def _digest_items(events: list[Event]) -> tuple[DigestItem, ...]:
     return tuple(items)
 
 
-def to_deliver(emission: Emission, entry: ChannelAddresses, lane: str) -> ToDeliver:
+def to_deliver(emission: Emission, entry: ChannelAddresses, priority: str) -> ToDeliver:
     """What the lane of one channel needs; `rest` are the channels to fall back to."""
     event = emission.event
     return ToDeliver(
@@ -124,7 +124,7 @@ def to_deliver(emission: Emission, entry: ChannelAddresses, lane: str) -> ToDeli
         actor_count=emission.actor_count,
         first=emission.first,
         first_event_id=emission.first_event_id,
-        priority=lane,
+        priority=priority,
         sender_id=event.sender_id,
         campaign=event.object if event.fan_out_type in ("SEGMENT", "BROADCAST") else None,
         category=emission.category,
@@ -139,5 +139,5 @@ def to_deliver(emission: Emission, entry: ChannelAddresses, lane: str) -> ToDeli
         ingested_at=event.ingested_at,
         valid_until=emission.valid_until,
         digest_items=_digest_items(emission.items) if emission.type == "digest" else None,
-        quiet=UNSET if lane == "P0" or emission.quiet is None else emission.quiet,
+        quiet=UNSET if priority == "P0" or emission.quiet is None else emission.quiet,
     )

@@ -170,7 +170,7 @@ def test_redis_down_is_accepted_counted_and_limited_by_a_lower_limit(tmp_path: P
 
 
 def test_p0_gateway_takes_p0_only_and_nothing_but_producers_calls(tmp_path: Path) -> None:
-    with running(tmp_path, lane="p0") as gateway:
+    with running(tmp_path, kind="p0") as gateway:
         assert gateway.post({"type": "otp", "target": "u", "payload": {"code": "1"}}, key="key-p0").status == 202
         assert gateway.post({"type": "like", "target": "u"}, key="key-all").paths == {"priority"}
         assert [one["type"] for one in gateway.values("events.p0")] == ["otp"]

@@ -48,7 +48,7 @@ def doors(gateway: Gateway) -> list[tuple[str, bool]]:
 
 
 def test_three_letters_of_one_sender_close_it_at_every_gateway_until_ops_lifts(tmp_path: Path) -> None:
-    with running(tmp_path) as one, running(tmp_path, lane="p0") as two:
+    with running(tmp_path) as one, running(tmp_path, kind="p0") as two:
         assert one.post(like()).status == 202
         one.log.append([letter("shop", 1), letter("shop", 2, partition=1), letter("shop", 2, partition=1)])
         one.log.append([letter("shop", 3, "failed"), letter(None, 4), letter("other", 5)])
