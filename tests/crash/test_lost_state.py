@@ -162,7 +162,7 @@ class System:
         newest = self.newest_exports()
         cut = clock_ms()
         while not all(self._begin_at(cut, place) <= place[2] for each in newest for place in _retained(each)):
-            cut -= 300
+            cut -= 50
         self.log.maintain(cut + WEEK_MS)
         assert all(self.log.begin_offset("work", part) > 0 for part in range(PARTITIONS)), "nothing was trimmed"
 
@@ -305,10 +305,17 @@ def _stopped_with_exports(system: System, name: str) -> None:
     system.wait_for_fresh_exports()
     system.feed(0.5)
     system.wait_for_fresh_exports()
+    wait_for(
+        lambda: all(offset for _, _, offset in _retained(_older_of_decide(system))), 60, "no group is at the start"
+    )
     for each in FLOWS:
         assert system.processes.stop(each) == 0, system.processes.output(each)
     wait_for(system.tap.has_all, 30, "the tap has everything")
     shutil.rmtree(system.directory / "state" / name)
+
+
+def _older_of_decide(system: System) -> Export:
+    return list_exports(system.directory / "exports", "decide/0")[1]
 
 
 def _refusal(system: System, name: str) -> str:
@@ -320,11 +327,12 @@ def _refusal(system: System, name: str) -> str:
 
 def test_damaged_exports_are_passed_over_and_none_at_all_is_refused(system: System) -> None:
     _stopped_with_exports(system, "decide")
-    older = list_exports(system.directory / "exports", "decide/0")[1]
+    older = _older_of_decide(system)
     cut = older.manifest.created_at
     while not all(system.log.offset_at("work", part, cut) <= offset for _, part, offset in _retained(older)):
-        cut -= 300
+        cut -= 1
     system.log.maintain(cut + WEEK_MS)
+    assert all(system.log.begin_offset("work", part) for part in range(PARTITIONS))
     damaged = _damage_newest(system, "decide/0")
     for name in ("sequence", "decide"):
         system.start(name)
