@@ -64,7 +64,9 @@ def test_deliver_in_a_cluster_sends_nothing_twice_and_loses_nothing(
     cluster.drain()
     outcomes = check(system, sandbox)
     print(Counter(outcome for outcome, _, _ in outcomes.values()))
-    assert Counter(outcome for outcome, _, _ in outcomes.values())["DELIVERED"] >= 40
+    assert Counter(outcome for outcome, _, _ in outcomes.values())["DELIVERED"] >= len(piece), (
+        "the last of them, which nobody killed"
+    )
 
 
 def test_p0_in_a_cluster_loses_nothing_and_repeats_carry_the_same_id(
