@@ -87,11 +87,11 @@ def test_a_cancel_before_the_order_wins_and_one_after_it_comes_too_late(bench: B
     bench.clock.now = due
     _until(bench, lambda: _released(bench) == ["late"])
     bench.append(bench.cancel("late"), bench.cancel("never"))
-    _until(bench, lambda: len(_answers(bench)) == 4)
-    assert set(_released(bench)) == {"late"}, "what a crash makes it release again, sequence knows by its event_id"
-    assert _answers(bench) == [
-        ("early", "cancelled"), ("late", "released"), ("late", "released"), ("never", "released"),
-    ]  # fmt: skip
+    _until(bench, lambda: ("never", "released") in _answers(bench))
+    assert set(_released(bench)) == {"late"}, "what a restart makes it release again, sequence knows by its event_id"
+    answers = _answers(bench)
+    assert list(dict.fromkeys(answers)) == [("early", "cancelled"), ("late", "released"), ("never", "released")]
+    assert answers.count(("late", "released")) >= 2, "the release, and the answer to the cancel"
 
 
 def test_a_cancel_that_stands_before_the_order_wins_although_the_order_was_given(bench: Bench) -> None:
