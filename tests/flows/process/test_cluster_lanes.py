@@ -21,6 +21,8 @@ from state.model.keys import KEY_GROUPS, key_group, partition_of_group
 
 STAGES = ((1, 1), (2, 1), (1, 2), (2, 2))
 """Processes and workers of each; the last one is drained."""
+PIECE = 30
+"""Emissions of each."""
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def test_deliver_in_a_cluster_sends_nothing_twice_and_loses_nothing(
     cluster = started["deliver"] = StockRunner("deliver", system.directory, system.environment())
     records: list[NewRecord] = []
     for stage, (processes, workers) in enumerate(STAGES):
-        piece = [emission(system, number) for number in range(stage * 30, stage * 30 + 30)]
+        piece = [emission(system, number) for number in range(stage * PIECE, stage * PIECE + PIECE)]
         records += piece
         before = len(system.read("attempts"))
         cluster.start(processes, workers)
