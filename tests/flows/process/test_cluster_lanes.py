@@ -66,7 +66,7 @@ def test_deliver_in_a_cluster_sends_nothing_twice_and_loses_nothing(
     cluster.drain()
     outcomes = check(system, sandbox)
     print(Counter(outcome for outcome, _, _ in outcomes.values()))
-    assert Counter(outcome for outcome, _, _ in outcomes.values())["DELIVERED"] >= len(piece), (
+    assert Counter(outcome for outcome, _, _ in outcomes.values())["DELIVERED"] >= PIECE, (
         "the last of them, which nobody killed"
     )
 
