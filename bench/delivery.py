@@ -60,13 +60,13 @@ def p0_idle(directory: Path) -> None:
         up = json.loads(process.stdout.readline())
         key = up["keys"]["producer"]
         for number in range(CODES):
-            device = {"platform": "ios", "address": f"p0{number:06}".ljust(64, "0")}
+            device = {"platform": "ios", "address": f"{number:064x}"}
             call(up["url"], f"/v1/users/p{number}/endpoints/push/d1", key, "PUT", device)
         time.sleep(3)
         accepted = [post_code(up, number) for number in range(CODES)]
         time.sleep(2)
         seen = {entry["to"]: entry["ts"] for entry in journal(directory, "apns")}
-    late = [seen[f"p0{number:06}".ljust(64, "0")] - at for number, at in enumerate(accepted)]
+    late = [seen[f"{number:064x}"] - at for number, at in enumerate(accepted)]
     late.sort()
     work = f"codes at {CODES_PER_S}/s through the P0 gateway, the whole system up and idle"
     for quantile in (50, 99):

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import structlog
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from connectors.log.following import LogFollower
 from connectors.log.interface import Log, Record
+from state.model.addresses import Served, canonical
 from state.model.errors import MalformedRecordError
 from state.model.event import EVENT
 from state.model.settings import ENDPOINT, PREFERENCE, EndpointRecord
@@ -44,7 +46,9 @@ class Retraction(NamedTuple):
 class Changes:
     """See the module. Answers from memory, for any thread."""
 
-    def __init__(self, log: Log, *, now_ms: int) -> None:
+    def __init__(self, log: Log, *, now_ms: int, served: Served | None = None) -> None:
+        """`served`: what providers reach, and so the form in which addresses are kept and asked for."""
+        self._served = served
         self._documents = _Newest[str, dict[str, Any]]()
         self._endpoints = _Newest[tuple[str, str, str], EndpointRecord]()
         self._owners = _Newest[tuple[str, str], str]()
@@ -109,6 +113,7 @@ class Changes:
             new = ENDPOINT.decode(record.value)
             if new.gone_at is not UNSET:
                 return  # a provider's verdict: the sender that heard it acts on it
+        new = replace(new, address=canonical(self._served, new.channel, new.platform, new.address))
         self._endpoints.put((new.user, new.channel, new.id), new)
         if new.state == "active" and new.address:
             self._owners.put((new.channel, new.address), new.user)

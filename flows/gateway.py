@@ -19,6 +19,7 @@ from connectors.inbox.interface import InboxReader
 from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log.interface import Log
 from flows.config.access import gateway_options
+from flows.config.served import served
 from flows.config.settings import Settings, load_settings
 from flows.inbox import DIRECTORY as INBOX_DIRECTORY
 from flows.process.collector import settle_collector
@@ -44,7 +45,11 @@ def run(settings: Settings, kind: GatewayKind) -> None:
             app = build_app(
                 options,
                 log=log,
-                rules=Rules(settings.registry(), keep_max_ms=settings.limits.keep_max // timedelta(milliseconds=1)),
+                rules=Rules(
+                    settings.registry(),
+                    keep_max_ms=settings.limits.keep_max // timedelta(milliseconds=1),
+                    served=served(settings),
+                ),
                 clock=clock_ms,
                 inbox=inbox,
                 progress=LedgerReader(settings.data_dir / ARCHIVE_DIRECTORY, log),

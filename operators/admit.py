@@ -19,9 +19,18 @@ import orjson
 from operators import identity, validate
 from operators.render import cut_values, missing_values
 from operators.validate import document_errors
-from state.model.addresses import address_complaint
+from state.model.addresses import Served, address_complaint, canonical, unserved
 from state.model.admission import Admitted, FieldError, RefusedRequest, RepeatCheck, Sender, child_path
-from state.model.documents import FAN_OUT_NEEDS, Document, KillSwitch, NewEndpoint, NewEvent, payload, unicode_text
+from state.model.documents import (
+    FAN_OUT_NEEDS,
+    Document,
+    KillSwitch,
+    NewDevice,
+    NewEndpoint,
+    NewEvent,
+    payload,
+    unicode_text,
+)
 from state.model.event import SCHEMA_VERSION, Event, RawEvent, event_class, resolve
 from state.model.registry import DAY_MS, Registry, TypeProfile
 
@@ -44,12 +53,14 @@ class Rules:
     """The types and what they may do."""
     keep_max_ms: int = KEEP_MAX_MS
     """How far ahead `deliver_at` may lie."""
+    served: Served | None = None
+    """What the configured providers serve; None: everything."""
 
     def judge(
         self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
     ) -> Admitted | RefusedRequest:
         """See `AdmissionRules.judge`."""
-        errors = field_errors(body, self.registry)
+        errors = field_errors(body, self.registry, self.served)
         errors += time_errors(body, self.registry, now_ms=now_ms, keep_max_ms=self.keep_max_ms)
         if errors:
             return RefusedRequest(400, tuple(errors))
@@ -62,6 +73,8 @@ class Rules:
         if not given:
             raw.event_id = new_event_id()
         raw.sender_id = sender.sender_id
+        if raw.to is not None:
+            raw.to = {channel: self.canonical_address(channel, None, address) for channel, address in raw.to.items()}
         event = resolve(raw, self.registry, ingested_at=now_ms)
         return Admitted(event, claim(event, given=given, repeat_window_ms=profile.repeat_window_ms))
 
@@ -72,7 +85,11 @@ class Rules:
     def document_errors(self, document: Any, kind: type[Document]) -> Sequence[FieldError]:
         """See `AdmissionRules.document_errors`."""
         errors = document_errors(document, kind)
-        return errors or _RELATIONS.get(kind, _no_relation)(document)
+        return errors or _RELATIONS.get(kind, _no_relation)(document, self.served)
+
+    def canonical_address(self, channel: str, platform: str | None, address: str | None) -> str | None:
+        """See `AdmissionRules.canonical_address`."""
+        return canonical(self.served, channel, platform, address)
 
     def text_errors(self, path: str, value: Any) -> Sequence[FieldError]:
         """See `validate.text_errors`."""
@@ -87,24 +104,38 @@ class Rules:
         return self.registry.profile(type_name)
 
 
-def _kill_errors(switch: dict[str, Any]) -> list[FieldError]:
+def _kill_errors(switch: dict[str, Any], _served: Served | None) -> list[FieldError]:
     if switch["scope"] != "all" and switch.get("value") is None:
         return [FieldError("value", "is missing", "name the sender, type, channel or campaign")]
     return []
 
 
-def _no_relation(_document: Any) -> list[FieldError]:
+def _no_relation(_document: Any, _served: Served | None) -> list[FieldError]:
     return []
 
 
-def _endpoint_errors(endpoint: dict[str, Any]) -> list[FieldError]:
-    complaint = address_complaint(endpoint["channel"], endpoint["address"])
-    return [] if complaint is None else [FieldError("address", *complaint)]
+def _endpoint_errors(endpoint: dict[str, Any], served: Served | None) -> list[FieldError]:
+    """What no provider serves or can send to; an address that is none any more may be whatever it was."""
+    channel, platform = endpoint["channel"], endpoint.get("platform")
+    lacking = unserved(served, channel, platform)
+    if lacking is not None:
+        return [FieldError(lacking[0], *lacking[1])]
+    complaint = address_complaint(served, channel, platform, endpoint["address"])
+    return [] if complaint is None or endpoint.get("state") == "invalid" else [FieldError("address", *complaint)]
 
 
-_RELATIONS: dict[type[Document], Callable[[Any], list[FieldError]]] = {
+def _device_errors(device: dict[str, Any], served: Served | None) -> list[FieldError]:
+    lacking = unserved(served, "push", device["platform"])
+    if lacking is not None:
+        return [FieldError("platform", *lacking[1])]
+    complaint = address_complaint(served, "push", device["platform"], device["token"])
+    return [] if complaint is None else [FieldError("token", *complaint)]
+
+
+_RELATIONS: dict[type[Document], Callable[[Any, Served | None], list[FieldError]]] = {
     KillSwitch: _kill_errors,
     NewEndpoint: _endpoint_errors,
+    NewDevice: _device_errors,
 }
 """What the members of a document ask of each other."""
 
@@ -127,7 +158,7 @@ def preference_warnings(document: dict[str, Any], registry: Registry) -> list[Fi
     return warnings[:WARNINGS_MAX]
 
 
-def field_errors(body: Any, registry: Registry) -> list[FieldError]:
+def field_errors(body: Any, registry: Registry, served: Served | None = None) -> list[FieldError]:
     """Everything that makes it 400: the fields, each for itself, then what fan-out and `to` ask of each other."""
     document = {name: body[name] for name in _FIELDS & body.keys()} if _is_newer(body) else body
     errors = [] if _is_plain(document) else document_errors(document, NewEvent)
@@ -139,7 +170,7 @@ def field_errors(body: Any, registry: Registry) -> list[FieldError]:
         fan_out = body.get("fan_out_type") or "DIRECT"
         errors += fan_out_errors(fan_out, body, profile)
         if profile is not None and not wrong & {"to", "priority"}:
-            errors += to_errors(body, fan_out, profile)
+            errors += to_errors(body, fan_out, profile, served)
     if profile is not None and not wrong & {"priority", "payload", "retracts"}:
         errors += text_errors(body, profile)
     return errors
@@ -223,8 +254,12 @@ def fan_out_errors(fan_out: str, body: dict[str, Any], profile: TypeProfile | No
     return errors
 
 
-def to_errors(body: dict[str, Any], fan_out: str, profile: TypeProfile) -> list[FieldError]:
-    """RULES 1: `to` for class P0 and DIRECT only, with channels that the type offers; one that names none is absent."""
+def to_errors(
+    body: dict[str, Any], fan_out: str, profile: TypeProfile, served: Served | None = None
+) -> list[FieldError]:
+    """RULES 1: `to` for class P0 and DIRECT only, with channels that the type offers and addresses that a provider can
+    send to; one that names none is absent.
+    """
     named = [channel for channel, address in (body.get("to") or {}).items() if address is not None]
     if not named or not profile.registered:
         return []
@@ -237,6 +272,11 @@ def to_errors(body: dict[str, Any], fan_out: str, profile: TypeProfile) -> list[
         for channel in named
         if channel not in profile.channels
     ]
+    for channel in named:
+        lacking = unserved(served, channel, None) if channel != "in_app" else None
+        complaint = lacking[1] if lacking else address_complaint(served, channel, None, body["to"][channel])
+        if complaint is not None and channel in profile.channels:
+            errors.append(FieldError(f"to.{channel}", *complaint))
     return errors
 
 

@@ -138,7 +138,7 @@ class Parts:
     def __init__(self, options: GatewayOptions, log: Log, rules: AdmissionRules, clock: Callable[[], int]) -> None:
         """Open the stores; the log stays the caller's to close."""
         directory = options.store_directory()
-        self.directory = Directory(directory / "directory.sqlite")
+        self.directory = Directory(directory / "directory.sqlite", rules.canonical_address)
         self.appender = BatchingAppender(log, down_after=_LOG_DOWN_AFTER)
         self.store, self.limit = _stores(options)
         self.overlay = ReadOverlay()
@@ -224,7 +224,7 @@ def build_app(
 
     @cache
     def document() -> ApiResponse:
-        return json_response(200, openapi.document(routes))
+        return json_response(200, openapi.document(routes, rules.served))
 
     async def describe(_request: ApiRequest) -> ApiResponse:
         return document()

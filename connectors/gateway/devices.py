@@ -63,7 +63,13 @@ class Devices:
         return ApiResponse(204, b"")
 
     async def put(self, user: str, channel: str, endpoint_id: str, endpoint: dict[str, Any]) -> tuple[int, list[str]]:
-        """Store an endpoint; gives its registered_at and the ids of the user's devices that had to go."""
+        """Store an endpoint; gives its registered_at and the ids of the user's devices that had to go.
+
+        Its address is stored in canonical form, so that a phone is known however its token is spelled.
+        """
+        platform = endpoint.get("platform")
+        address = self._rules.canonical_address(channel, platform, endpoint["address"]) or endpoint["address"]
+        endpoint = {**endpoint, "platform": platform and platform.lower(), "address": address}
         async with self._locked(user, endpoint["address"]):
             now_ms = self._clock()
             new = endpoint_record(user, channel, endpoint_id, endpoint, now_ms, self._writer.partitions)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,10 +21,11 @@ import msgspec
 
 from connectors.log.interface import Record
 from state.model.errors import MalformedRecordError, StateVersionError, StoreUnavailableError
-from state.model.settings import ENDPOINT, PREFERENCE
+from state.model.settings import ENDPOINT, PREFERENCE, EndpointRecord
 from state.model.topics import ENDPOINTS, PREFERENCES, SEGMENTS
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
+_BEFORE_CANONICAL = 1
 SEGMENTS_MAX = 20_000
 """Names that an answer about a misspelled one is looked for among."""
 _LAYOUT = """
@@ -37,6 +38,10 @@ CREATE TABLE IF NOT EXISTS endpoint (
 CREATE TABLE IF NOT EXISTS segment (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS owner ON endpoint (address_hash) WHERE active = 1;
 """
+
+
+CanonicalAddress = Callable[[str, str | None, str | None], str | None]
+"""`state.model.admission.AdmissionRules.canonical_address`."""
 
 
 class StoredPreference(NamedTuple):
@@ -68,18 +73,22 @@ def address_hash(address: str) -> bytes:
 class Directory:
     """The table. Every method may be called by any thread and takes well under a millisecond."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or begin it.
+    def __init__(self, path: Path, canonical_address: CanonicalAddress) -> None:
+        """Open or begin it. Addresses are remembered as `canonical_address` gives them.
 
         :raises StateVersionError: written by another version of this program; delete the file, it is read again.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._canonical_address = canonical_address
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, LAYOUT_VERSION):
+        if version == _BEFORE_CANONICAL:  # its hashes are of addresses as they were spelled; the log has them all
+            self._db.execute("DROP TABLE IF EXISTS endpoint")
+            self._db.execute("DELETE FROM position WHERE topic = ?", (ENDPOINTS,))
+        elif version not in (0, LAYOUT_VERSION):
             self._db.close()
             raise StateVersionError(f"directory of version {version}; delete {path.name} to read it again from the log")
         self._db.executescript(_LAYOUT)
@@ -154,10 +163,14 @@ class Directory:
             " SET place = excluded.place, address_hash = excluded.address_hash, platform = excluded.platform,"
             " active = excluded.active, registered_at = excluded.registered_at WHERE excluded.place > place",
             (
-                body.user, body.channel, body.id, record.offset, address_hash(body.address or ""), body.platform,
+                body.user, body.channel, body.id, record.offset, address_hash(self._canonical(body)), body.platform,
                 int(body.state == "active" and bool(body.address)), body.registered_at,
             ),
         )  # fmt: skip
+
+    def _canonical(self, body: EndpointRecord) -> str:
+        """An address that came another way than through a gateway may be spelled otherwise."""
+        return self._canonical_address(body.channel, body.platform, body.address) or body.address or ""
 
     def _take_segment(self, record: Record) -> None:
         """Only that it was defined; its members are of no concern here, and many."""

@@ -11,6 +11,7 @@ from connectors.gateway.answers import Problem
 from connectors.gateway.problems import MEDIA_TYPE
 from connectors.gateway.routes import Callers, Route
 from connectors.gateway.schemas import PATH_PARAMETERS, Schemas
+from state.model.addresses import Served
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _DESCRIPTION = """\
@@ -45,9 +46,9 @@ _MEANINGS = {
 }
 
 
-def document(routes: Sequence[Route]) -> dict[str, Any]:
-    """The whole document."""
-    schemas = Schemas(kind for route in routes for kind in _kinds(route))
+def document(routes: Sequence[Route], served: Served | None = None) -> dict[str, Any]:
+    """The whole document. `served`: see `Schemas`."""
+    schemas = Schemas((kind for route in routes for kind in _kinds(route)), served)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)

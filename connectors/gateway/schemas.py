@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from state.model.addresses import ANY, Served, token_pattern
 from state.model.documents import FAN_OUT_NEEDS, Interruptive, SegmentMembers, Text, Zone
 
 JsonSchema = Mapping[str, Any]
@@ -55,7 +56,8 @@ _SCALAR_DESCRIPTIONS = {"Text": "In Unicode form NFC, without control characters
 class Schemas:
     """The schemas of some types, and the components that they refer to."""
 
-    def __init__(self, types: Iterable[Any]) -> None:
+    def __init__(self, types: Iterable[Any], served: Served | None) -> None:
+        """`served`: what the configured providers reach; only that is accepted."""
         every = list(dict.fromkeys([*_SCALARS.values(), *types]))
         found, components = msgspec.json.schema_components(every, ref_template=_REFERENCE)
         self._scalars = dict(zip(_SCALARS, found, strict=False))
@@ -65,6 +67,8 @@ class Schemas:
         } | {name: self._tidy(components[name]) for name in sorted(components)}
         for name in self.components.keys() & _RELATIONS.keys():
             self.components[name]["anyOf"] = _RELATIONS[name]
+        if served is not None and "NewDevice" in self.components:
+            self.components["NewDevice"]["properties"] |= _device_members(served)
 
     def of(self, kind: Any) -> JsonSchema:
         """The schema of one of the types."""
@@ -80,6 +84,14 @@ class Schemas:
             if scalar.items() <= schema.items():
                 return {**_reference(name), **{key: schema[key] for key in schema.keys() - scalar.keys()}}
         return {name: self._tidy(one) for name, one in schema.items() if (name, one) != ("default", None)}
+
+
+def _device_members(served: Served) -> JsonSchema:
+    platforms = [name for name in served.get("push", {}) if name != ANY]
+    return {
+        "platform": {"enum": platforms, "description": "One that a configured provider serves."},
+        "token": {"type": "string", "pattern": rf"^(?:{token_pattern(served)})$(?!\n)"},
+    }
 
 
 def _fan_out(name: str) -> JsonSchema:

@@ -9,7 +9,7 @@ appends to `DIR/sandbox/<provider>.ndjson` before it answers (`connectors.sandbo
 | takes it and never answers | `hang-` | `hang-` | +1999000 |
 | takes it and breaks off | `rst-` | `drop-` | +1999001 |
 | refuses, always or M times | `500-`, `503x2-`, `429x1-` | `450x1-`, `552-` | +1999 status M (0: always) |
-| knows no such recipient | `gone` (410), `bad-` (400) | `550-` (5.1.1) | +15005550001 and Twilio's others |
+| knows no such recipient | `gone-` (410), `bad-` (400) | `550-` (5.1.1) | +15005550001 and Twilio's others |
 
 The directory holds what both sides need: `ca.pem` (to trust), `apns.p8` (the signing key), `ports.json` (kept, so that
 a restart serves at the same places).

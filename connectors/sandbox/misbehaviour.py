@@ -1,4 +1,7 @@
-"""Which misbehaviour a recipient asks for, and how often it already got it."""
+"""Which misbehaviour a recipient asks for, and how often it already got it.
+
+Every name has a dash, which no token has: none is misunderstood.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-_NAMED = re.compile(r"(hang|rst|drop|gone|bad)")
+_NAMED = re.compile(r"(hang|rst|drop|gone|bad)-")
 _SLOW = re.compile(r"slow([0-9]{1,5})-")
 _STATUS = re.compile(r"([45][0-9]{2})(?:x([0-9]{1,3}))?-")
 

@@ -11,6 +11,7 @@ from connectors.control import ControlWatcher
 from connectors.log.owners import FencedLog
 from connectors.log.topics import written_by
 from flows.config.providers import providers_in_force
+from flows.config.served import served
 from flows.config.settings import Settings
 from flows.process.cluster import cluster_place
 from flows.process.open import clock_ms
@@ -63,7 +64,7 @@ def _build_dispatcher(settings: Settings, log: FencedLog, watcher: ControlWatche
     }
     look = LastLook(
         is_stopped=lambda scope: watcher.stopped(scope) is not None,
-        changes=Changes(log, now_ms=clock_ms()).start(),
+        changes=Changes(log, now_ms=clock_ms(), served=served(settings)).start(),
         registry=settings.registry(),
     )
     dispatcher = Dispatcher(

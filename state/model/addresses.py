@@ -1,22 +1,174 @@
-"""What can be an address of each channel."""
+"""What can be an address, and the one form in which it is stored, compared and sent: one function per kind.
+
+| kind | of | canonical form |
+|---|---|---|
+| `apns` | device tokens of Apple's platforms | hexadecimal in lower case |
+| `apns_sandbox` | the same, where the simulator is the provider | the same, or the name of a misbehaviour, as it is |
+| `e164` | telephone numbers | E.164: plus sign, country, number, without the prefix of calls within a country |
+| `mail` | mailboxes | local part as it is, domain in lower case and, of other scripts, in IDNA's ASCII form |
+
+The gateway accepts by them what the channels can send, and decide and P0 use them on records that came another way. So
+one phone is one phone however it is spelled. A spelling that is no plain one (spaces, angle brackets) is none.
+
+Which kinds there are is a matter of the providers: `Served` says for each channel and platform which kind of address a
+provider serves. What it does not name can be reached by nobody. Platforms count in lower case; `*` stands for one that
+was not given.
+"""
 
 import re
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
+from importlib.metadata import version
+from typing import NamedTuple
+
+import idna
 
 from state.model.documents import Complaint
 
-_PHONE = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
-_MAIL = re.compile(r"[^@\s\"%!<>(),:;\\\[\]]{1,64}@[^@\s\"%!<>(),:;\\\[\]]{1,255}")
-_WEB = re.compile(r"https?://[^\s/?#]+[^\s]*")
-_FORMS = {
-    "email": (_MAIL, "mail address"),
-    "sms": (_PHONE, "phone number in international form: a plus sign and 7 to 15 digits, as +4915112345678"),
-    "webhook": (_WEB, "web address"),
+Served = Mapping[str, Mapping[str, str]]
+"""Channel to platform to kind."""
+ANY = "*"
+APPLE_PLATFORMS = ("ios", "ipados", "macos", "tvos", "visionos", "watchos")
+
+_HEX = r"(?:[0-9a-fA-F]{2}){32,100}"
+_NAMED = r"(?:hang|rst|drop|gone|bad|slow[0-9]{1,5}|[45][0-9]{2}(?:x[0-9]{1,3})?)-[A-Za-z0-9._-]{0,200}"
+_PHONE = r"\+[1-9][0-9]{6,14}"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
+_LOCAL = re.compile(r"[A-Za-z0-9.!#$&'*+/=?^_{|}~-]{1,64}")
+_MAIL_MAX = 254
+
+
+def device_token(address: str) -> str | None:
+    """The canonical form of a token of Apple's push service; None: it is none."""
+    return address.lower() if re.fullmatch(_HEX, address) else None
+
+
+def sandbox_token(address: str) -> str | None:
+    """As `device_token`, and the names by which the simulator is told to misbehave (`connectors.sandbox`)."""
+    return address if re.fullmatch(_NAMED, address) else device_token(address)
+
+
+@lru_cache(maxsize=4096)
+def mailbox(address: str) -> str | None:
+    """A plain addr-spec: no name, quotes, source routes or percent signs; None: it is none."""
+    local, at, domain = address.rpartition("@")
+    if not at or not _LOCAL.fullmatch(local):
+        return None
+    try:
+        ascii_domain = domain.lower() if domain.isascii() else idna.encode(domain, uts46=True, std3_rules=True).decode()
+    except idna.IDNAError:
+        return None
+    canonical = f"{local}@{ascii_domain}"
+    return canonical if len(canonical) <= _MAIL_MAX and _DOMAIN.fullmatch(ascii_domain) else None
+
+
+def phone(address: str) -> str | None:
+    """A number with as many digits as its country's numbers have; None: it is none, or not in international form."""
+    if not re.fullmatch(_PHONE, address, re.ASCII):
+        return None
+    for digits in (1, 2, 3):
+        country = _country(address[1 : 1 + digits])
+        if country is not None:
+            national = address[1 + digits :]
+            plain = len(national) in country.lengths and not country.prefix.match(national)
+            return address if plain else parsed_phone(address)
+    return None
+
+
+class _Country(NamedTuple):
+    """How a country's numbers look, so that most need not be parsed, which takes thirty times as long."""
+
+    lengths: frozenset[int]
+    """Digits of a number without the country's code."""
+    prefix: re.Pattern[str]
+    """What may be a prefix of calls within the country, to be dropped."""
+
+
+@lru_cache(maxsize=1200)
+def _country(code: str) -> _Country | None:
+    import phonenumbers  # heavy, and needed where there are numbers alone
+
+    region = phonenumbers.region_code_for_country_code(int(code or 0))
+    numbers = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(int(code or 0), region)
+    if numbers is None or numbers.general_desc is None:
+        return None
+    prefix = numbers.national_prefix_for_parsing
+    return _Country(frozenset(numbers.general_desc.possible_length), re.compile(f"0|{prefix}" if prefix else "0"))
+
+
+@lru_cache(maxsize=4096)
+def parsed_phone(address: str) -> str | None:
+    """As `phone`, of any text that looks like one."""
+    import phonenumbers
+
+    try:
+        number = phonenumbers.parse(address)
+    except phonenumbers.NumberParseException:
+        return None
+    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
+        return None
+    found = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    return found if found == address or phone(found) == found else None
+
+
+@cache
+def forms_version() -> str:
+    """Version of the data by which addresses are judged: which numbers a country has, which characters a domain."""
+    return f"phonenumbers {version('phonenumbers')}, idna {version('idna')}"
+
+
+_KINDS: dict[str, tuple[Callable[[str], str | None], str, str]] = {
+    "apns": (device_token, "device token: 64 to 200 hexadecimal digits", _HEX),
+    "apns_sandbox": (sandbox_token, "device token: 64 to 200 hexadecimal digits", f"{_HEX}|{_NAMED}"),
+    "e164": (phone, "telephone number in international form, as +4915112345678", _PHONE),
+    "mail": (mailbox, "plain mail address, as ann@example.org", ""),
 }
 
 
-def address_complaint(channel: str, address: str) -> Complaint | None:
-    """What is wrong with an address of a channel."""
-    if channel not in _FORMS:
+def kind_of(served: Served, channel: str, platform: str | None) -> str | None:
+    """The kind of address that a provider serves; None: nobody does."""
+    platforms = served.get(channel, {})
+    if len(platforms) == 1:  # of a channel without platforms, what a record says of one means nothing
+        return platforms.get(ANY)
+    return platforms.get((platform or ANY).lower())
+
+
+def canonical(served: Served | None, channel: str, platform: str | None, address: str | None) -> str | None:
+    """The form in which a provider is given the address; None: no provider can ever reach it.
+
+    Where nothing is known of providers (`served` is None: a simulation, a log of before) every address is as it is.
+    """
+    if served is None or not address or channel == "in_app":
+        return address or None
+    kind = kind_of(served, channel, platform)
+    return None if kind is None else _KINDS[kind][0](address)
+
+
+def address_complaint(served: Served | None, channel: str, platform: str | None, address: str) -> Complaint | None:
+    """What is wrong with an address of a channel and platform that a provider serves."""
+    if canonical(served, channel, platform, address) is not None or served is None:
         return None
-    pattern, form = _FORMS[channel]
-    return None if pattern.fullmatch(address) else (f"is no {form}", f"send a {form}")
+    kind = kind_of(served, channel, platform)
+    if kind is None:
+        return None
+    form = _KINDS[kind][1]
+    return f"is no {form}", f"send a {form}"
+
+
+def unserved(served: Served | None, channel: str, platform: str | None) -> tuple[str, Complaint] | None:
+    """What no configured provider serves, the platform or the whole channel, and what to do; None: one does."""
+    if served is None or kind_of(served, channel, platform) is not None:
+        return None
+    if channel not in served:
+        return "channel", (_UNSERVED, f"send {' or '.join(served)}, or configure a provider for {channel}")
+    platforms = ", ".join(name for name in served[channel] if name != ANY)
+    return "platform", (_UNSERVED, f"send one of {platforms}, or configure a provider that serves it")
+
+
+_UNSERVED = "is served by no configured provider"
+
+
+def token_pattern(served: Served) -> str:
+    """What tokens of any served platform look like, as a regular expression for schemas."""
+    return "|".join(sorted({_KINDS[kind][2] for kind in served.get("push", {}).values()}))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from state.model.addresses import Served
 from state.model.documents import Document
 from state.model.event import Event
 from state.model.registry import TypeProfile
@@ -84,6 +85,11 @@ class RefusedRequest(NamedTuple):
 class AdmissionRules(Protocol):
     """The pure rules that the gateway applies; `operators.admit.Rules` keeps them."""
 
+    @property
+    def served(self) -> Served | None:
+        """What the configured providers reach; None: nothing is known of them."""
+        ...
+
     def judge(
         self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
     ) -> Admitted | RefusedRequest:
@@ -96,6 +102,10 @@ class AdmissionRules(Protocol):
 
     def document_errors(self, document: Any, kind: type[Document]) -> Sequence[FieldError]:
         """Everything that is wrong with a document of a kind other than events; empty: it may be stored."""
+        ...
+
+    def canonical_address(self, channel: str, platform: str | None, address: str | None) -> str | None:
+        """The form in which an address is stored and sent; None: no configured provider can reach it."""
         ...
 
     def text_errors(self, path: str, value: Any) -> Sequence[FieldError]:

@@ -136,7 +136,7 @@ class Script:
     def _p0_event(self) -> Job:
         kind = self.choose.choice(("otp", "otp", "password_reset", "security_alert"))
         person = self.choose.choice(USERS)
-        to = {"sms": f"+1555300{self.number:04}"} if self.choose.random() < 0.2 else None
+        to = {"sms": f"+1555{3_000_000 + self.number}"} if self.choose.random() < 0.2 else None
         return self._event(
             {"type": kind, "target": person, "to": to, "payload": {"code": f"{self.number:06}"}}, p0=True
         )

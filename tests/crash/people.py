@@ -22,7 +22,7 @@ Call = tuple[str, str, Any]
 def push_token(number: int, device: int, choose: random.Random) -> str:
     """Mostly plain; some take their time, so that a kill finds sends under way; some refuse once, some are gone."""
     kind = choose.choices(("", f"slow{choose.randrange(20, 400)}-", "503x1-", "gone-"), (50, 40, 5, 5))[0]
-    return f"{kind}{number:03}x{device}"
+    return f"{kind}{number:03}x{device}" if kind else f"{number:062x}{device:02x}"
 
 
 def mail_address(number: int, choose: random.Random) -> str:
@@ -31,7 +31,7 @@ def mail_address(number: int, choose: random.Random) -> str:
 
 
 def phone(number: int, choose: random.Random) -> str:
-    return f"+19995031{number:04}" if choose.random() < 0.1 else f"+1555200{number:04}"
+    return f"+19995031{number:03}" if choose.random() < 0.1 else f"+1555200{number:04}"
 
 
 def endpoints(number: int, choose: random.Random) -> Iterator[Call]:

@@ -26,6 +26,7 @@ from state.model.work import EventWork, TickWork, decode_work
 
 PARTITIONS = 4
 REGISTRY = load_registry()
+ADDRESSES = {"push": "ab" * 32, "email": "u@example.org"}
 OUTPUTS = ("ledger", "inbox", "deliver.push", "deliver.email")
 
 
@@ -61,8 +62,8 @@ def _settings(choose: random.Random) -> Iterator[NewRecord]:
         user = f"u{number}"
         for channel in ("push", "email"):
             yield _setting("endpoints", user, {
-                "user": user, "channel": channel, "id": "d", "platform": "ios", "address": "x", "state": "active",
-                "registered_at": 1,
+                "user": user, "channel": channel, "id": "d", "platform": "ios",
+                "address": ADDRESSES[channel], "state": "active", "registered_at": 1,
             })  # fmt: skip
         yield _setting("preferences", user, {"user": user, "doc": {
             "frequency_cap": {"max_per_hour": choose.choice([2, 5, 50])},

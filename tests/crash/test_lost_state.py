@@ -39,6 +39,7 @@ from state.model.work import EventWork, decode_work
 PARTITIONS = 4
 REGISTRY = load_registry()
 FLOWS = ("sequence", "decide", "inbox")
+ADDRESSES = {"push": "ab" * 32, "email": "u@example.org"}
 OUTPUTS = ("ledger", "inbox", "deliver.push", "deliver.email")
 WEEK_MS = 7 * 86_400_000
 USERS = [f"u{number}" for number in range(20)]
@@ -89,8 +90,8 @@ class System:
         for user in USERS:
             devices = [
                 _setting("endpoints", user, {
-                    "user": user, "channel": channel, "id": "d", "platform": "ios", "address": "x", "state": "active",
-                    "registered_at": 1,
+                    "user": user, "channel": channel, "id": "d", "platform": "ios",
+                    "address": ADDRESSES[channel], "state": "active", "registered_at": 1,
                 }) for channel in ("push", "email")
             ]  # fmt: skip
             cap = {"max_per_hour": self._choose.choice([2, 5, 50])}

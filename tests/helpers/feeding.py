@@ -169,4 +169,4 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def token(number: int | str) -> str:
-    return f"t{number}".ljust(64, "0")
+    return str(number).encode().hex().ljust(64, "0")

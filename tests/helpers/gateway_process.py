@@ -23,9 +23,11 @@ from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
 from operators.admit import Rules
 from state.ledger import EventCounts
+from state.model.addresses import Served
 from state.model.errors import LogUnavailableError
 from state.model.registry import load_registry
 
+SERVED: Served = {"push": {"ios": "apns", "*": "apns"}, "sms": {"*": "e164"}, "email": {"*": "mail"}}
 USER_SECRET = "a secret of thirty-two bytes or more, for tests"
 KEYS = (
     ServiceKey(hash_key("key-shop"), "producer", "shop", limit_per_s=1_000_000),
@@ -94,7 +96,7 @@ def main(config: dict[str, Any]) -> None:
         fallback_limit_per_s=3,
     )
     inbox = RocksInboxReader(directory / "state" / "inbox", log.partitions("inbox"), directory / "run" / "inbox")
-    rules = Rules(load_registry())
+    rules = Rules(load_registry(), served=SERVED)
     progress = CountedProgress(directory / "progress.json")
     app = build_app(options, log=log, rules=rules, clock=clock, inbox=inbox, progress=progress)
     serve(options, app, on_ready=lambda port: print(port, flush=True))

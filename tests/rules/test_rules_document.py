@@ -12,6 +12,7 @@ import re
 from typing import Any, NamedTuple
 
 import pytest
+from helpers.gateway_process import SERVED
 from helpers.places import ROOT
 from reference.model import simulate
 from rules.writing import DAY, HOUR, MINUTE, SECOND
@@ -77,7 +78,7 @@ def test_model_gives_what_the_document_shows(pair: tuple[Block, Block]) -> None:
 
 @pytest.mark.parametrize("pair", POSTED, ids=named)
 def test_admission_answers_as_the_document_shows(pair: tuple[Block, Block]) -> None:
-    rules, sender = Rules(load_registry()), Sender("app", frozenset({"P1", "P2"}), ("*",))
+    rules, sender = Rules(load_registry(), served=SERVED), Sender("app", frozenset({"P1", "P2"}), ("*",))
     answers = []
     for body in pair[0].records:
         judged = rules.judge(body, sender, now_ms=0, new_event_id=lambda: "new")

@@ -75,7 +75,7 @@ def test_dead_letters_of_a_running_system(tmp_path: Path) -> None:
     skipped, never = (_skipped_by_decide(tmp_path, event_id) for event_id in ("skipped", "never"))
     with running(tmp_path) as system:
         path = f"/v1/users/{USER}/endpoints/push/phone"
-        assert system.call("PUT", path, {"platform": "ios", "address": "tok"})[0] in (200, 201, 204)
+        assert system.call("PUT", path, {"platform": "ios", "address": "ab" * 32})[0] in (200, 201, 204)
         with _log(tmp_path) as log:
             bad = b'{"event_id":"bad","type":"mention","sender_id":"s","target":"u1","ttl_ms":"soon"}'
             mine = partition_of_group(GROUP, log.partitions("events.p1"))

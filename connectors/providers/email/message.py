@@ -25,13 +25,12 @@ from email.header import decode_header, make_header
 from email.parser import BytesHeaderParser
 from email.utils import formatdate
 
+from state.model.addresses import mailbox
 from state.model.content import EmailContent
 from state.model.errors import CarillonError
 
 SUBJECT_MAX_CHARACTERS = 200
 _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_ADDRESS = re.compile(rf"[A-Za-z0-9.!#$&'*+/=?^_{{|}}~-]{{1,64}}@(?:{_LABEL}\.)*{_LABEL}")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _WORD_BYTES = 42
 """UTF-8 bytes in an encoded word: with its frame it stays below the 75 characters that RFC 2047 allows."""
@@ -45,11 +44,6 @@ class UnsafeMessageError(CarillonError):
 def message_id(key: str, domain: str) -> str:
     """The Message-ID of a delivery key: the same on every attempt."""
     return f"<{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}@{domain}>"
-
-
-def is_mail_address(address: str) -> bool:
-    """A plain addr-spec: no quotes, source routes, percent signs or non-ASCII characters."""
-    return len(address) <= 254 and _ADDRESS.fullmatch(address) is not None
 
 
 def header_text(name: str, value: str) -> str:
@@ -84,7 +78,7 @@ def build_message(
     :raises UnsafeMessageError: an address is not plain, or something would not arrive as the header it was meant to be.
     """
     for name, address in (("To", recipient), ("From", sender)):
-        if not is_mail_address(address):
+        if mailbox(address) is None or not address.isascii():
             raise UnsafeMessageError(f"{name}: not a plain address")
     subject = header_text("Subject", content.subject)[:SUBJECT_MAX_CHARACTERS].rstrip()
     boundary = "=_" + hashlib.sha256(identity.encode()).hexdigest()[:40]

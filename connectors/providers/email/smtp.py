@@ -11,7 +11,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,8 @@ from typing import Literal
 import aiosmtplib
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, building
-from connectors.providers.email.message import UnsafeMessageError, build_message, is_mail_address, message_id
+from connectors.providers.email.message import UnsafeMessageError, build_message, message_id
+from state.model.addresses import mailbox
 from state.model.content import EmailContent
 from state.model.errors import ConfigurationError
 
@@ -73,7 +74,7 @@ class SmtpOptions:
         """What is wrong, each with its key and the remedy."""
         if not self.host:
             yield "providers.smtp.host: missing; name the relay"
-        if not is_mail_address(self.sender):
+        if mailbox(self.sender) is None:
             yield "providers.smtp.sender: not a plain mail address"
         if self.security == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
             yield "providers.smtp.security: none is for a relay on this machine; use starttls or tls"
@@ -171,8 +172,10 @@ class SmtpChannel:
 
     async def send(self, delivery: Delivery) -> Result:
         """One message on a connection of its own for the time."""
-        if not is_mail_address(delivery.address):
+        address = mailbox(delivery.address)
+        if address is None:
             return Rejected("not a mail address", token_gone=delivery.registered_at)
+        delivery = replace(delivery, address=address)
         try:
             with building():
                 request = build_request(delivery, self.options, date_s=self._clock_s())

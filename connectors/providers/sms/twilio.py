@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -20,6 +20,7 @@ import orjson
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
+from state.model.addresses import phone
 from state.model.content import SmsContent
 from state.model.errors import ConfigurationError
 
@@ -169,6 +170,10 @@ class TwilioChannel:
 
     async def send(self, delivery: Delivery) -> Result:
         """One request."""
+        address = phone(delivery.address)
+        if address is None:
+            return Rejected("21211", token_gone=delivery.registered_at)
+        delivery = replace(delivery, address=address)
         with building():
             request = build_request(delivery, self.options, now_ms=self._clock_ms())
         try:

@@ -24,6 +24,10 @@ def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
     opened.close()
 
 
+def as_it_is(_channel: str, _platform: str | None, address: str | None) -> str | None:
+    return address
+
+
 def read_errors() -> float:
     return REGISTRY.get_sample_value("carillon_gateway_follow_errors_total", {"kind": "read"}) or 0.0
 
@@ -33,7 +37,7 @@ def preference(user: str) -> NewRecord:
 
 
 def test_a_log_that_ends_below_what_was_followed_is_an_error_and_no_silence(log: EmbeddedLog, tmp_path: Path) -> None:
-    directory = Directory(tmp_path / "directory.sqlite")
+    directory = Directory(tmp_path / "directory.sqlite", as_it_is)
     directory.follow([], [(("preferences", 0), 7)])
     follower = Follower(log, directory, ("preferences",), others={})
     before = read_errors()
@@ -45,7 +49,7 @@ def test_a_log_that_ends_below_what_was_followed_is_an_error_and_no_silence(log:
 
 
 def test_an_error_that_is_not_the_logs_ends_nothing_and_is_not_ready(log: EmbeddedLog, tmp_path: Path) -> None:
-    directory = Directory(tmp_path / "directory.sqlite")
+    directory = Directory(tmp_path / "directory.sqlite", as_it_is)
     follower = Follower(log, directory, ("preferences",), others={})
     follower.start()
     wait_for(lambda: follower.caught_up)
@@ -64,7 +68,7 @@ def test_an_error_that_is_not_the_logs_ends_nothing_and_is_not_ready(log: Embedd
 def test_a_tombstone_whose_key_names_no_endpoint_is_passed_over(log: EmbeddedLog, tmp_path: Path) -> None:
     log.append([NewRecord("endpoints", 0, key, b"", ()) for key in (b"", b"ada", b"ada\0push", b"ada\0push\0phone")])
     log.append([preference("ada")])
-    directory = Directory(tmp_path / "directory.sqlite")
+    directory = Directory(tmp_path / "directory.sqlite", as_it_is)
     follower = Follower(log, directory, ("endpoints", "preferences"), others={})
     follower.start()
     wait_for(lambda: follower.caught_up)

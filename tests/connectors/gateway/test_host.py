@@ -37,12 +37,33 @@ def test_endpoints_are_set_and_removed(gateway: Gateway) -> None:
         ("sms", {"address": "call me"}, {"address"}),
         ("push", {"state": "asleep", "user": "x"}, {"state", "user", "address"}),
         ("push", {"address": "t", "channel": "sms"}, {"address"}),
+        ("push", {"address": "ab" * 32, "channel": "sms"}, {"address"}),
+        ("push", {"address": "+15005550006", "channel": "sms"}, {"channel"}),
+        ("sms", {"address": "+49 151 12345678"}, {"address"}),
+        ("sms", {"address": "+1555123456"}, {"address"}),
+        ("email", {"address": "Ann <ann@x.example>"}, {"address"}),
+        ("webhook", {"address": "https://example.org/hook"}, {"channel"}),
+        ("chat", {"address": "C1"}, {"channel"}),
         ("email", [], {""}),
     ],
 )
 def test_wrong_endpoints_are_400(gateway: Gateway, channel: str, body: Any, paths: set[str]) -> None:
     reply = gateway.call("PUT", f"/v1/users/u/endpoints/{channel}/x", body)
     assert (reply.status, reply.paths) == (400, paths)
+
+
+@pytest.mark.parametrize(
+    ("channel", "address", "stored"),
+    [
+        ("email", "Ann@B\u00dcCHER.example", "Ann@xn--bcher-kva.example"),
+        ("sms", "+49015112345678", "+4915112345678"),
+        ("push", "AB" * 32, "ab" * 32),
+    ],
+)
+def test_addresses_are_stored_in_one_form(gateway: Gateway, channel: str, address: str, stored: str) -> None:
+    user = uuid4().hex
+    assert gateway.call("PUT", f"/v1/users/{user}/endpoints/{channel}/x", {"address": address}).status == 200
+    assert [one["address"] for one in gateway.values("endpoints") if one["user"] == user] == [stored]
 
 
 def test_profile_and_follows_reach_their_topics(gateway: Gateway) -> None:

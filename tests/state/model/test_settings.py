@@ -78,7 +78,7 @@ def _simulation(_: Path, topic: str, body: dict[str, Any]) -> Found:
 
 
 def _gateway(path: Path, topic: str, body: dict[str, Any]) -> Found:
-    with closing(Directory(path / "directory.sqlite")) as directory:
+    with closing(Directory(path / "directory.sqlite", lambda _channel, _platform, address: address)) as directory:
         if directory.follow([_record(topic, body)], ()):
             return MALFORMED
         if topic == "preferences":

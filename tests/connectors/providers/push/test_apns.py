@@ -96,12 +96,6 @@ def test_every_payload_fits(body: str) -> None:
     assert len(apns.fit_payload(content)) <= apns.PAYLOAD_MAX_BYTES
 
 
-@pytest.mark.parametrize("address", ["", "a" * 401, "a b", "a\r\nb" * 9, "ä" * 64])
-def test_what_is_no_token_never_reaches_a_path(address: str) -> None:
-    assert not apns.is_device_token(address)
-
-
 @pytest.mark.parametrize(("address", "path"), [("tok1", "tok1"), ("a/b?c:d#e", "a%2Fb%3Fc%3Ad%23e"), ("..", "..")])
 def test_a_token_is_one_segment_of_the_path(address: str, path: str) -> None:
-    assert apns.is_device_token(address)
     assert apns.device_path(address) == f"/3/device/{path}"
