@@ -18,6 +18,7 @@ from bytewax.dataflow import Dataflow
 from connectors.log.interface import Log
 from connectors.log.sink import LogSink
 from connectors.log.topics import written_by
+from flows.config.served import served
 from flows.config.settings import Settings, load_settings
 from flows.process.cluster import cluster_place
 from flows.process.drain import install_drain
@@ -63,7 +64,7 @@ def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[],
         store,
         PoisonJournal.open(directory / "poison", unit=directory.parent),
         registry,
-        versions_in_force(registry, settings.types),
+        versions_in_force(registry, settings.types, served(settings)),
         SequenceOptions(settings.lanes.p1_per_epoch, settings.lanes.p2_per_epoch),
         clock=clock_ms,
         drain=drain,

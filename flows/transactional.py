@@ -22,6 +22,7 @@ from connectors.log.sink import LogSink, keyed
 from connectors.log.source import LogSource, SourceBatch
 from connectors.log.topics import written_by
 from flows.config.lanes import build_lane_parts
+from flows.config.served import served
 from flows.config.settings import load_settings
 from flows.process.cluster import ClusterPlace, cluster_place
 from flows.process.drain import install_drain
@@ -91,5 +92,6 @@ def build() -> Dataflow:
     ensure_logs("transactional")
     settings = load_settings()
     open_log, parts = build_lane_parts(settings, "transactional", (TOPIC,), classes=1)
-    rules = DecisionRules(settings.registry(), retention_ms=settings.log.retention // timedelta(milliseconds=1))
+    retention_ms = settings.log.retention // timedelta(milliseconds=1)
+    rules = DecisionRules(settings.registry(), retention_ms, served(settings))
     return wire(open_log, parts, rules, drain=install_drain(), place=cluster_place())

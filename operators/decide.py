@@ -122,6 +122,7 @@ def apply_setting(state: GroupState, record: Work) -> None:
         case VersionsWork():
             state.registry = load_registry(record.types, version=record.registry)
             state.registry_tables = record.types
+            state.users.serve(record.served)
 
 
 def decide_event(writer: OutcomeWriter, event: Event, rows: npt.NDArray[np.int32]) -> None:

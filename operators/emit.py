@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from operators.context import FinalOutcome, OutcomeWriter, decision
-from operators.route import ChannelRoute, route
+from operators.route import ChannelRoute, given_address, route
 from state.decide.group import GroupState
 from state.decide.pending import Item
 from state.model.delivery import ChannelAddresses, DeviceAddress
@@ -40,9 +40,11 @@ def actors_of(items: Sequence[Item]) -> list[str]:
 
 
 def _addresses(state: GroupState, row: int, event: Event, channels: Sequence[str]) -> tuple[ChannelAddresses, ...]:
-    to = event.to
-    if to is not None:
-        return tuple(ChannelAddresses(c, (DeviceAddress("to", None, to[c], event.ingested_at),)) for c in channels)
+    if event.to is not None:
+        return tuple(
+            ChannelAddresses(c, (DeviceAddress("to", None, given_address(state, event, c), event.ingested_at),))
+            for c in channels
+        )
     return tuple(ChannelAddresses(c, state.users.devices(row, c)) for c in channels)
 
 

@@ -202,7 +202,8 @@ def _no_channel(case: _Explained) -> str:
     said = _channels(case.used)
     return (
         "no channel was left: none that the user allows for this type has a valid address "
-        f"(no active device, address or phone number, or unsubscribed{'; ' if said else ''}{said})"
+        "(no active device, address or phone number that a provider serves, or unsubscribed"
+        f"{'; ' if said else ''}{said})"
     )
 
 

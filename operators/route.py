@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from state.decide.group import GroupState
 from state.decide.users import CHANNEL_BIT
+from state.model.addresses import canonical
 from state.model.event import Event
 from state.model.preference import Preference
 from state.model.registry import TypeProfile
@@ -58,10 +59,15 @@ def usable(channel: str, usable_bits: int, event: Event, profile: TypeProfile) -
     return True
 
 
+def given_address(state: GroupState, event: Event, channel: str) -> str | None:
+    """What the event's own `to` names of a channel, if a provider reaches it."""
+    return canonical(state.users.served, channel, None, (event.to or {}).get(channel))
+
+
 def allowed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> AllowedChannels:
     """Rule B without writing the inbox row."""
     if event.to is not None:
-        listed: tuple[str, ...] = tuple(channel for channel in profile.channels if channel in event.to)
+        listed: tuple[str, ...] = tuple(c for c in profile.channels if given_address(state, event, c) is not None)
         kept = listed
     else:
         listed = ordered_channels(state.users.preference_of(row), profile)

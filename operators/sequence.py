@@ -13,6 +13,7 @@ import msgspec
 
 from operators.dedup import entries_of, entries_of_latest, original_of, remember, retry_entry
 from operators.plan import members_by_group, place_follow, place_segment, plan_event, plan_for_nobody, segment_records
+from state.model.addresses import Served, forms_version
 from state.model.envelope import LogPosition
 from state.model.event import Event
 from state.model.keys import KEY_GROUPS
@@ -175,10 +176,18 @@ def tick(state: SequenceState) -> TickWork:
     return TickWork(stamp=state.stamp)
 
 
-def versions_in_force(registry: Registry, tables: Mapping[str, Mapping[str, Any]]) -> VersionsWork:
+def versions_in_force(
+    registry: Registry, tables: Mapping[str, Mapping[str, Any]], served: Served | None = None
+) -> VersionsWork:
     """The record that says by which versions is decided from there on; its stamp is left 0."""
     types = {name: dict(table) for name, table in tables.items()}
-    return VersionsWork(stamp=0, registry=registry.version, tzdata=tzdata_version(), rules=RULES_VERSION, types=types)
+    versions = VersionsWork(
+        stamp=0, registry=registry.version, tzdata=tzdata_version(), rules=RULES_VERSION, types=types
+    )
+    if served is None:
+        return versions
+    reached = {channel: dict(platforms) for channel, platforms in served.items()}
+    return msgspec.structs.replace(versions, served=reached, forms=forms_version())
 
 
 def announce_versions(state: SequenceState, versions: VersionsWork) -> list[Work]:

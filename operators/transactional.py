@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from operators.decide import apply, apply_setting
 from state.decide.group import GroupState
+from state.model.addresses import Served
 from state.model.errors import MalformedRecordError
 from state.model.event import Event
 from state.model.records import Outputs
@@ -45,6 +46,7 @@ def decide_p0(
     switches: Mapping[tuple[str, str], int],
     *,
     registry: Registry,
+    served: Served | None = None,
     now: int,
     place: int,
 ) -> Outputs:
@@ -54,6 +56,7 @@ def decide_p0(
     is the event's own offset.
     """
     state = GroupState(registry)
+    state.users.served = served
     for setting in settings:
         state.place = setting.place
         apply_setting(state, setting.work)

@@ -21,6 +21,7 @@ from state.decide.checkpoint import GroupStore
 from state.decide.exports import newest_per_group, restore_groups
 from state.disk.exports import OnRefusedExport
 from state.disk.poison import PoisonJournal
+from state.model.addresses import forms_version
 from state.model.errors import MalformedRecordError
 from state.model.keys import groups_of_partition
 from state.model.registry import Registry
@@ -110,15 +111,17 @@ class PartitionReplay:
 
 
 def _warn_of_versions(record: Record) -> None:
-    """Say that other rules or other zones decided then: what comes out now may differ."""
+    """Say that other rules, zones or forms of addresses decided then: what comes out now may differ."""
     try:
         then = decode_work(record.value)
     except MalformedRecordError:
         return  # a dead letter says so
-    now = {"tzdata": tzdata_version(), "rules": RULES_VERSION}
-    if isinstance(then, VersionsWork) and (then.tzdata, then.rules) != tuple(now.values()):
+    if not isinstance(then, VersionsWork):
+        return
+    now = {"tzdata": tzdata_version(), "rules": RULES_VERSION, "forms": forms_version() if then.forms else ""}
+    if (then.tzdata, then.rules, then.forms) != tuple(now.values()):
         _logger.warning("decided_by_other_versions", partition=record.partition, offset=record.offset,
-                        tzdata=then.tzdata, rules=then.rules, now=now)  # fmt: skip
+                        tzdata=then.tzdata, rules=then.rules, forms=then.forms, now=now)  # fmt: skip
 
 
 @contextmanager

@@ -137,7 +137,8 @@ class GroupStore:
         return prefixed_rows(self._db, codec.checkpoint_key(kind, group))
 
     def _load_meta(self, state: GroupState, meta: list) -> None:  # type: ignore[type-arg]  # MessagePack array
-        next_offset, state.now, state.pending.next_timer, version, totals, counted, control, switches, tables = meta
+        next_offset, state.now, state.pending.next_timer, version, totals, counted, control, switches, tables = meta[:9]
+        state.users.served = meta[9] if len(meta) > 9 else None
         state.place = next_offset - 1
         state.totals.resolved, state.totals.emitted, state.totals.inbox_items = totals
         state.counted = tuple(counted)
@@ -183,13 +184,13 @@ class GroupStore:
         self._collect_emissions(group, state)
         for kind, audience in ((b"F", state.followers), (b"S", state.segments)):
             self._audiences_of(group, kind).collect(audience, self._put, self._delete)
-        totals = state.totals
+        totals, served = state.totals, state.users.served
         self._put(
             codec.checkpoint_key(b"M", group),
             pack([
                 state.place + 1, state.now, state.pending.next_timer, state.registry.version,
                 [totals.resolved, totals.emitted, totals.inbox_items], state.counted, state.kills.version,
-                sorted(state.kills.active, key=str), state.registry_tables,
+                sorted(state.kills.active, key=str), state.registry_tables, *([] if served is None else [served]),
             ]),
         )  # fmt: skip
 

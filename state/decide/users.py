@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from state.decide.preferences import EMPTY, PreferenceTable
+from state.model.addresses import Served, canonical
 from state.model.delivery import DeviceAddress
 from state.model.keys import user_hash, user_tag
 from state.model.preference import Preference, muted_names
@@ -64,6 +65,8 @@ class UserTable:
 
     def __init__(self, preferences: PreferenceTable) -> None:
         self.preferences = preferences
+        self.served: Served | None = None
+        """What providers reach; None: every active registration counts."""
         self.ids: list[str] = []
         self.row_of: dict[str, int] = {}
         self.preference: npt.NDArray[np.int32] = np.zeros(64, np.int32)
@@ -188,9 +191,27 @@ class UserTable:
     def assign_endpoints(self, row: int, packed: bytes) -> None:
         """Take over the registrations of a row as they are stored."""
         self.endpoints[row] = packed
-        active = [endpoint.channel for endpoint in _unpack(packed) if endpoint.active]
-        self.usable[row] = sum(CHANNEL_BIT.get(channel, 0) for channel in set(active))
-        self.push_devices[row] = active.count("push")
+        reached = [endpoint.channel for endpoint in _unpack(packed) if self._is_reached(endpoint)]
+        self.usable[row] = sum(CHANNEL_BIT.get(channel, 0) for channel in set(reached))
+        self.push_devices[row] = reached.count("push")
+
+    def serve(self, served: Served | None) -> None:
+        """From here on providers reach this; what is on file stays, and counts as far as it is reached."""
+        if served == self.served:
+            return
+        self.served = served
+        for row, packed in self.endpoints.items():
+            before = self.usable[row], self.push_devices[row]
+            self.assign_endpoints(row, packed)
+            if before != (self.usable[row], self.push_devices[row]):
+                self.changed.add(row)
+
+    def _is_reached(self, endpoint: Endpoint) -> bool:
+        return endpoint.active and (self.served is None or self.address_of(endpoint) is not None)
+
+    def address_of(self, endpoint: Endpoint) -> str | None:
+        """The registration's address in the form in which it is sent to."""
+        return canonical(self.served, endpoint.channel, endpoint.platform, endpoint.address)
 
     def retire_endpoint(self, user: str, channel: str, endpoint_id: str, gone_at: int, place: int) -> None:
         """A provider's verdict: inactive unless registered after it (RULES 4, Token)."""
@@ -207,10 +228,12 @@ class UserTable:
 
     def devices(self, row: int, channel: str) -> tuple[DeviceAddress, ...]:
         """Where a channel reaches the user: every active push device, else the address registered last."""
-        active = [each for each in self.endpoints_of(row) if each.channel == channel and each.active]
-        if channel != "push" and active:
-            active = [max(active, key=lambda endpoint: (endpoint.place, endpoint.id))]
-        return tuple(DeviceAddress(each.id, each.platform, each.address, each.registered_at) for each in sorted(active))
+        reached = [each for each in self.endpoints_of(row) if each.channel == channel and self._is_reached(each)]
+        if channel != "push" and reached:
+            reached = [max(reached, key=lambda endpoint: (endpoint.place, endpoint.id))]
+        return tuple(
+            DeviceAddress(each.id, each.platform, self.address_of(each), each.registered_at) for each in sorted(reached)
+        )
 
     def deliveries(self, rows: npt.NDArray[np.int32], channels: tuple[str, ...]) -> npt.NDArray[np.int64]:
         """Number of addresses that channels which can reach each of the rows come to: every push device, else one."""

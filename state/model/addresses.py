@@ -126,7 +126,7 @@ _KINDS: dict[str, tuple[Callable[[str], str | None], str, str]] = {
 }
 
 
-def kind_of(served: Served, channel: str, platform: str | None) -> str | None:
+def kind_reached(served: Served, channel: str, platform: str | None) -> str | None:
     """The kind of address that a provider serves; None: nobody does."""
     platforms = served.get(channel, {})
     if len(platforms) == 1:  # of a channel without platforms, what a record says of one means nothing
@@ -139,17 +139,17 @@ def canonical(served: Served | None, channel: str, platform: str | None, address
 
     Where nothing is known of providers (`served` is None: a simulation, a log of before) every address is as it is.
     """
-    if served is None or not address or channel == "in_app":
-        return address or None
-    kind = kind_of(served, channel, platform)
-    return None if kind is None else _KINDS[kind][0](address)
+    if served is None or channel == "in_app":
+        return address
+    kind = kind_reached(served, channel, platform)
+    return _KINDS[kind][0](address) if kind is not None and address else None
 
 
 def address_complaint(served: Served | None, channel: str, platform: str | None, address: str) -> Complaint | None:
     """What is wrong with an address of a channel and platform that a provider serves."""
     if canonical(served, channel, platform, address) is not None or served is None:
         return None
-    kind = kind_of(served, channel, platform)
+    kind = kind_reached(served, channel, platform)
     if kind is None:
         return None
     form = _KINDS[kind][1]
@@ -158,7 +158,7 @@ def address_complaint(served: Served | None, channel: str, platform: str | None,
 
 def unserved(served: Served | None, channel: str, platform: str | None) -> tuple[str, Complaint] | None:
     """What no configured provider serves, the platform or the whole channel, and what to do; None: one does."""
-    if served is None or kind_of(served, channel, platform) is not None:
+    if served is None or kind_reached(served, channel, platform) is not None:
         return None
     if channel not in served:
         return "channel", (_UNSERVED, f"send {' or '.join(served)}, or configure a provider for {channel}")

@@ -113,12 +113,17 @@ class TickWork(Work, tag="tick", frozen=True):
 
 
 class VersionsWork(Work, tag="versions", frozen=True):
-    """From here on these versions decide; `types` are the registry's tables."""
+    """From here on these versions decide; `types` are the registry's tables.
+
+    `served` is what providers reach (None: whatever is on file), `forms` the version of what tells addresses.
+    """
 
     registry: int
     tzdata: str
     rules: int
     types: dict[str, dict[str, Any]] = {}
+    served: dict[str, dict[str, str]] | None = None
+    forms: str = ""
 
 
 AnyWork = (

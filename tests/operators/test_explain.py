@@ -66,11 +66,11 @@ REASONS: dict[str, tuple[dict[str, Any], str, str]] = {
         {},
         (
             "no channel was left: none that the user allows for this type has a valid address "
-            f"(no active device, address or phone number, or unsubscribed; {CHANNELS})"
+            f"(no active device, address or phone number that a provider serves, or unsubscribed; {CHANNELS})"
         ),
         (
             "no channel was left: none that the user allows for this type has a valid address "
-            "(no active device, address or phone number, or unsubscribed)"
+            "(no active device, address or phone number that a provider serves, or unsubscribed)"
         ),
     ),
     "quiet_hours": (

@@ -34,6 +34,7 @@ from flows.steps.transactional.repeats import LaneRepeats
 from flows.steps.transactional.settings import LaneSettings
 from operators.transactional import HURRY_MS, decide_p0, recipient_of
 from state.disk.poison import PoisonJournal
+from state.model.addresses import Served
 from state.model.event import Event, decode_event
 from state.model.keys import key_group
 from state.model.ledger import CountsRecord
@@ -54,6 +55,8 @@ class DecisionRules:
     registry: Registry
     retention_ms: int
     """How long decisions that are done are kept for replays."""
+    served: Served | None = None
+    """What providers reach; None: whatever is on file."""
 
 
 @dataclass(slots=True)
@@ -143,7 +146,16 @@ class TransactionalStrategy:
         self, event: Event, user: str, switches: Mapping[tuple[str, str], int], now: int, place: int
     ) -> Outputs:
         settings = self._settings.of(user)
-        return decide_p0(event, user, settings, switches, registry=self._rules.registry, now=now, place=place)
+        return decide_p0(
+            event,
+            user,
+            settings,
+            switches,
+            registry=self._rules.registry,
+            served=self._rules.served,
+            now=now,
+            place=place,
+        )
 
     def refused(self, record: Record, error: Exception | None) -> None:
         return

@@ -126,5 +126,6 @@ def test_what_no_provider_serves_is_no_address() -> None:
 def test_where_nothing_is_known_of_providers_every_address_stays_as_it_is() -> None:
     assert canonical(None, "push", "toaster", "Any") == "Any"
     assert canonical(SERVED, "in_app", None, "x") == "x"
-    assert canonical(None, "push", "ios", "") is None
+    assert canonical(None, "push", "ios", "") == ""
+    assert canonical(SERVED, "push", "ios", "") is None
     assert unserved(None, "chat", None) is None
