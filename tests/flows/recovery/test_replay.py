@@ -36,18 +36,20 @@ SETTINGS = load_settings(environment={})
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
-    """Three days, decided in two runs of which the first was killed, with two poisonous records; archived."""
+    """Three days, decided in three runs and exported after the first, with two poisonous records; archived."""
     history = History(tmp_path_factory.mktemp("history"))
     records = work_records(works(11))
     stamps = [decode_work(record.value).stamp for record in records]
     noon = next(at for at, stamp in enumerate(stamps) if stamp > (stamps[0] + stamps[-1]) // 2)
     records.insert(noon, NewRecord("work", 1, b"70", b'{"k":"event","g":70,"stamp":%d}' % stamps[noon]))
-    history.log.append(records[: noon + 30])
-    _convict(history)
+    history.log.append(records[: noon // 2])
     history.decide()
     store = history.store()
     write_export(history.directory / "exports", group_source(0, store.database), at=clock_ms())
     store.close()
+    history.log.append(records[noon // 2 : noon + 30])
+    _convict(history)
+    history.decide()
     history.log.append(records[noon + 30 :])
     history.decide()
     history.track()
