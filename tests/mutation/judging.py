@@ -74,6 +74,8 @@ def _own_tests(file: str) -> str:
         _HERE_ONLY,
         "-p",
         "no:cacheprovider",
+        "-W",
+        "default::pytest.PytestAssertRewriteWarning",
         "-o",
         f"timeout={OWN_SECONDS}",
     ]
