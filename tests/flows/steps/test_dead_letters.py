@@ -1,6 +1,7 @@
 """The one way for a record that cannot be handled: what is set aside, what ends the flow, what stays noted."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -59,8 +60,8 @@ def test_an_error_of_log_store_or_memory_ends_the_flow(tmp_path: Path, error: Ex
 @pytest.mark.parametrize("ending", [MemoryError, SystemExit])
 def test_what_ends_the_process_at_five_starts_is_not_tried_again(tmp_path: Path, ending: type[BaseException]) -> None:
     for _ in range(STARTS_MAX):
-        with pytest.raises(ending):
-            handler(tmp_path).handle(location_of(RECORD), raising(ending()))
+        with closing(PoisonJournal.open(tmp_path / "poison")) as journal, pytest.raises(ending):
+            RecordHandler("sequence", journal, 2).handle(location_of(RECORD), raising(ending()))
     assert handler(tmp_path).handle(location_of(RECORD), lambda: pytest.fail("tried")) == Unhandled(None)
     assert handler(tmp_path).handle(location_of(RECORD, group=3), lambda: "another group") == "another group"
 
