@@ -4,8 +4,16 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = ["helpers.services"]
+_BUSY = (
+    "tests/brokers/",
+    "tests/crash/test_harness.py",
+    "tests/system/test_higgs_gateway.py",
+    "tests/system/test_up.py",
+)
+"""Files whose tests need the machine: one of them at a time."""
 _PRODUCERS: dict[threading.Thread, str] = {}
 """The thread of each producer of a Kafka log, to the test that first wrote with it."""
 
@@ -25,3 +33,16 @@ def _producers_are_noticed(request: pytest.FixtureRequest) -> Iterator[None]:
     for thread in threading.enumerate():
         if thread.name == "kafka-reports":
             _PRODUCERS.setdefault(thread, request.node.nodeid)
+
+
+class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # the library has no types
+    """A file's tests in one process, and those of all busy files in the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "busy" if nodeid.startswith(_BUSY) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Scheduling:
+    """Who runs what under `-n`."""
+    return _Scheduling(config, log)
