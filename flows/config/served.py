@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
 from flows.config.settings import Settings
 from state.model.addresses import ANY, APPLE_PLATFORMS, Served
 
@@ -10,11 +13,20 @@ def served(settings: Settings) -> Served:
     """What the providers in force can reach: the gateway accepts nothing else, and nothing else is decided on.
 
     The simulator of a channel without credentials serves what the provider would, and takes tokens that tell it how to
-    misbehave.
+    misbehave. So does one on this machine that is configured with credentials: Apple's service is never on loopback.
     """
-    kind = "apns_sandbox" if settings.providers.apns is None else "apns"
+    apns = settings.providers.apns
+    kind = "apns_sandbox" if apns is None or _is_loopback(apns.origin) else "apns"
     return {
         "push": dict.fromkeys((*APPLE_PLATFORMS, ANY), kind),
         "sms": {ANY: "e164"},
         "email": {ANY: "mail"},
     }
+
+
+def _is_loopback(origin: str) -> bool:
+    host = urlsplit(origin).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -45,7 +45,8 @@ def system(tmp_path: Path, sandbox: Sandbox) -> Iterator[System]:
 
 def phone(name: int | str) -> str:
     """An address of its own, also for a number that another one begins with."""
-    return f"{name}e".ljust(64, "0")
+    digits = name if isinstance(name, int) else name.encode().hex()
+    return f"{digits}e".ljust(64, "0")
 
 
 def write_work(system: System) -> ReplayRange:
