@@ -1,8 +1,8 @@
 """The Higgs log through the gateway of the whole system, on both profiles: every accepted event's recipients are
 accounted for, the three laws hold, and the figures are printed.
 
-Reads ../shared/data, 100 000 events, and 30 000 with Kafka, which takes most of the time (skipped only where that folder
-is absent); and everywhere a small made-up sample. HIGGS_EVENTS gives another number.
+Reads ../shared/data, 100 000 events, and 30 000 with Kafka, which takes longest (skipped only where that folder is
+absent); and everywhere a small made-up sample. HIGGS_EVENTS gives another number.
 """
 
 import json
