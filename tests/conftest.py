@@ -11,6 +11,7 @@ _BUSY = (
     "tests/brokers/",
     "tests/crash/test_harness.py",
     "tests/system/test_higgs_gateway.py",
+    "tests/system/test_unit.py",
     "tests/system/test_up.py",
 )
 """Files whose tests need the machine: one of them at a time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,8 +124,13 @@ def test_poison_changes_nothing_for_the_others(bench: Bench, seed: int, workers:
     skipped, letters = _fill(bench, choose, 28)
     expected = decided_in_one_go(bench, without=skipped)
     assert {len(expected[topic]) > 10 for topic in ("ledger", "inbox", "deliver.push")} == {True}
-    for _ in range(stops):
+    for stop in range(stops):
+        if stop == 1:  # a crash that the state on the disk is older than: what follows is decided twice
+            shutil.copytree(bench.directory / "state" / "decide", bench.directory / "before")
         bench.decide(calls(choose.randrange(20, 100)), workers=workers, budget=choose.choice([7, 60, 200]))
+        if stop == 1:
+            bench.lose("decide")
+            (bench.directory / "before").rename(bench.directory / "state" / "decide")
     bench.decide(complete(bench, expected), workers=workers)
     assert_complete(bench, expected)
     assert not stops or len(bench.read("ledger")) > len(expected["ledger"]), "nothing was decided twice"

@@ -31,7 +31,7 @@ def test_two_deciders_live_and_die_as_one(tmp_path: Path) -> None:
         )
         for user in users[20:]:
             up.post({"type": "mention", "actor": "ada", "target": user, "object": user})
-        wait_for(lambda: decided(up, 40), 40, "40 decisions")
+        wait_for(lambda: decided(up, 40), 40, "40 decisions", every_s=1)
         before = up.pids()
         os.kill(before["deliver"], signal.SIGSTOP)
         wait_for(lambda: up.pids()["deliver"] != before["deliver"], 60, "the restart of what hangs")
