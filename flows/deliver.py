@@ -37,7 +37,7 @@ _BUDGET = 2_000
 """Records of a partition that may enter an epoch."""
 _OPEN_MAX = 20_000
 """Deliveries open in a lane from which on no more is read; P2 gets half of it."""
-_TICK = timedelta(milliseconds=500)
+_TICK = timedelta(seconds=1)
 """How often a lane without work looks for counts to publish."""
 
 

@@ -34,7 +34,8 @@ from flows.steps.transactional.strategy import TOPIC, DecisionRules, Transaction
 from state.model.group_keys import GROUP_KEYS
 from state.transactional.store import read_start
 
-_TICK = timedelta(milliseconds=250)
+_TICK = timedelta(seconds=1)
+"""How often a lane without work looks for counts to publish."""
 OPEN_MAX = 20_000
 """Open decisions of a lane from which on no more of its partition are read.
 

@@ -20,7 +20,7 @@ from state.model.dead_letter import error_text
 from state.model.errors import UNDECODABLE, LogError, MalformedRecordError, OffsetOutOfRangeError
 
 _logger = structlog.get_logger(__name__)
-_WAIT = timedelta(milliseconds=250)
+_WAIT = timedelta(milliseconds=500)
 _BATCH_MAX = 2_000
 
 

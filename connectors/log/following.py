@@ -12,7 +12,7 @@ import structlog
 from connectors.log.interface import Log, Reader, Record
 from connectors.log.read_to_ends import read_to_ends
 
-_POLL = timedelta(milliseconds=250)
+_POLL = timedelta(milliseconds=500)
 _BATCH_MAX = 500
 _logger = structlog.get_logger(__name__)
 Positions = Mapping[tuple[str, int], int]

@@ -31,6 +31,11 @@ SHORT_WAIT = timedelta(milliseconds=10)
 """While other steps of the worker, or other workers, may need it."""
 LONG_WAIT = timedelta(milliseconds=100)
 """While nothing but a record or a tick can bring work."""
+REST_WAIT = timedelta(milliseconds=400)
+"""The same once nothing came for `_REST_AFTER` calls: the epochs of what came before are complete. A drain may be seen
+this much later.
+"""
+_REST_AFTER = 3
 _PAUSE = timedelta(milliseconds=2)
 """Between two questions whether a partition without room has some again."""
 _FETCH_MAX = 4096
@@ -158,7 +163,7 @@ class _Worker:
         self._reader: Reader | None = None
         self._ends: dict[tuple[str, int], int] | None = None
         self._deadline = self._due = 0.0
-        self._epoch = 0
+        self._epoch = self._empty_calls = 0
         self.users, self.awake = 0, AT_ONCE
 
     def join(self, number: int, starts: dict[tuple[str, int], int]) -> None:
@@ -210,6 +215,7 @@ class _Worker:
         else:  # no credit before the next epoch, or no room
             self.awake = soon
         portions = [portion for queue in may.values() if (portion := queue.portion())]
+        self._empty_calls = 0 if portions else self._empty_calls + 1
         return [*portions, *self._due_ticks()]
 
     def _open(self) -> Reader:
@@ -232,6 +238,8 @@ class _Worker:
 
     def _wait(self) -> timedelta:
         wait = self._told.wait()
+        if wait == LONG_WAIT and self._empty_calls >= _REST_AFTER:
+            wait = REST_WAIT
         if self._told.tick is None:
             return wait
         return max(timedelta(), min(wait, timedelta(seconds=self._due - time.monotonic())))

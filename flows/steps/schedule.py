@@ -29,6 +29,8 @@ STAGE = "schedule"
 TOPIC = "schedule"
 _LOOK_INTERVAL = timedelta(milliseconds=250)
 _WAIT = timedelta(milliseconds=40)
+_REST_WAIT = timedelta(milliseconds=250)
+"""While the state of all that was read is stored."""
 _BUDGET = 10_000
 """Records that enter an epoch."""
 _BATCH_MAX = 2_000
@@ -76,7 +78,8 @@ class ScheduleLogic:
         if self._parts.drain():
             raise StopIteration
         written: list[NewRecord] = []
-        for record in self._reader.poll(min(self._credit, _BATCH_MAX), _WAIT) if self._credit > 0 else ():
+        wait = _REST_WAIT if self._next_offset == self._stored_offset else _WAIT
+        for record in self._reader.poll(min(self._credit, _BATCH_MAX), wait) if self._credit > 0 else ():
             written += self._scheduler.one(record)
             self._credit -= 1
             self._next_offset = record.offset + 1

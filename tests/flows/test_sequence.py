@@ -274,6 +274,22 @@ def test_every_partition_has_ticks_idle_and_busy(bench: Bench) -> None:
     assert all(stamps == sorted(stamps) for stamps in stamps_of.values()), "time never falls"
 
 
+def test_at_rest_a_tick_comes_every_second_and_a_record_ends_the_rest(bench: Bench) -> None:
+    times = iter([0, 250, 500, *range(15_750, 18_000, 250), 18_000, 18_100, 18_350, 18_600])
+
+    def drain() -> bool:
+        after = next(times, None)
+        if after == 18_000:
+            bench.append(bench.event("e", target="u1"))
+        bench.clock.now = START + (20_000 if after is None else after)
+        return after is None
+
+    bench.sequence(drain)
+    stamps = [decode_work(r.value).stamp - START for r in bench.read("work") if r.partition == 0]
+    ticks = [0, 250, 500, 15_750, 16_750, 17_750, 18_350, 18_600]
+    assert sorted(set(stamps)) == [*ticks, 20_000], "the last one belongs to the drain"
+
+
 def test_time_does_not_fall_when_the_clock_does(bench: Bench) -> None:
     bench.append(bench.event("e1", target="u1"))
     bench.sequence()

@@ -29,7 +29,7 @@ RELIST = timedelta(milliseconds=100)
 RECHECK = timedelta(milliseconds=200)
 """How often a waiting reader looks without having been rung, while it is new: writers may not know it yet."""
 NEW_FOR = timedelta(seconds=5)
-RECHECK_LATER = timedelta(seconds=1)
+RECHECK_LATER = timedelta(seconds=3)
 """The same for a reader that every writer knows: it would only see what a writer on its way down did not ring."""
 
 _SLOT = struct.Struct("<I")

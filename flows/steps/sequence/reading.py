@@ -17,9 +17,14 @@ from state.model.settings import SETTINGS
 from state.model.topics import RETRIES
 
 TICK_INTERVAL = timedelta(milliseconds=250)
+REST_TICK_INTERVAL = timedelta(seconds=1)
+"""At rest: each tick wakes every key group, and what is still held then is held for longer than seconds."""
+_REST_AFTER = timedelta(seconds=15)
+"""Without a record."""
 _BATCH_MAX = 2_000
 _AWAKE = timedelta(milliseconds=20)
 _IDLE = timedelta(milliseconds=40)
+_REST_IDLE = timedelta(milliseconds=400)
 _NO_WAIT = timedelta()
 _RETRACTS = b'"retracts":true'
 
@@ -63,6 +68,7 @@ class SequenceReading:
         self._reader: Reader = log.reader({p: max(positions.get(p, 0), log.begin_offset(*p)) for p in places})
         self._p1_credit, self._p2_credit = options.p1_budget, options.p2_budget
         self._next_tick = 0
+        self._read_at = clock()
         self._ended = False
         self._events: list[Record] = []
         """Read, and handed on when the settings have been read to `_settings_until`."""
@@ -81,9 +87,12 @@ class SequenceReading:
         self._ended = self._drain()
         settings, events = self._read()
         now = self._clock()
+        if settings or events:
+            self._read_at = now
+            self._next_tick = min(self._next_tick, now + _ms(TICK_INTERVAL))
         ticks = now >= self._next_tick or self._ended  # the last thing is a tick: it lets decide count
         if ticks:
-            self._next_tick = now + TICK_INTERVAL // timedelta(milliseconds=1)
+            self._next_tick = now + _ms(REST_TICK_INTERVAL if self._rests(now) else TICK_INTERVAL)
         return SequenceBatch(settings, events, now, ticks) if settings or events or ticks else None
 
     def _read(self) -> tuple[list[Record], list[Record]]:
@@ -137,10 +146,14 @@ class SequenceReading:
         places = [*self._settings]
         places += self._p1 if self._p1_credit > 0 else ()
         places += self._p2 if self._p2_credit > 0 else ()
-        remaining = max(0, self._next_tick - self._clock())
-        arrived = self._reader.poll(1, min(timedelta(milliseconds=remaining), _IDLE), places)
+        now = self._clock()
+        remaining = timedelta(milliseconds=max(0, self._next_tick - now))
+        arrived = self._reader.poll(1, min(remaining, _REST_IDLE if self._rests(now) else _IDLE), places)
         for record in arrived:
             self._reader.seek(record.topic, record.partition, record.offset)
+
+    def _rests(self, now: int) -> bool:
+        return now - self._read_at > _ms(_REST_AFTER)
 
     def _poll(self, places: Container[TopicPartition], most: int, wait: timedelta) -> list[Record]:
         return self._reader.poll(min(most, _BATCH_MAX), wait, places) if most > 0 else []
@@ -152,6 +165,10 @@ class SequenceReading:
     def close(self) -> None:
         """Free the reader."""
         self._reader.close()
+
+
+def _ms(span: timedelta) -> int:
+    return span // timedelta(milliseconds=1)
 
 
 def _places(log: Log, topics: tuple[str, ...]) -> list[TopicPartition]:
