@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.dead_letters_arguments import dead_letters_app
+from flows.commands.followers_arguments import followers_app
 from flows.commands.output import Output, complain
 from flows.commands.shared import Data, Json, ProfileName, existing_log, named, settings_beside, settings_in_force
 from state.model.errors import CarillonError
@@ -31,6 +32,7 @@ topics_app = typer.Typer(no_args_is_help=True, help="The log's topics.")
 app.add_typer(topics_app, name="topics")
 
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(followers_app, name="followers")
 
 if TYPE_CHECKING:
     from flows.commands.kill import ObeyedAfter

@@ -34,9 +34,9 @@ class DistinctCount:
     ) -> None:
         self._file.close()
 
-    def add(self, text: str) -> None:
-        """Count a text."""
-        self._hashes.append(xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")))
+    def add(self, *texts: str) -> None:
+        """Count texts."""
+        self._hashes += [xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) for text in texts]
         if len(self._hashes) >= _BUFFER:
             self._spool()
 

@@ -66,8 +66,9 @@ class Host:
         errors = self._rules.document_errors(body, Profile)
         if errors:
             raise invalid(errors)
-        await self._writer.append([profile_record(user, body, self._writer.partitions)])
-        return json_response(200, ProfileStored(user, body.get("locale"), body.get("name")))
+        locale, name = body.get("locale"), body.get("name")
+        await self._writer.append([profile_record(user, locale, name, self._writer.partitions)])
+        return json_response(200, ProfileStored(user, locale, name))
 
     async def post_follows(self, request: ApiRequest) -> ApiResponse:
         """Who follows whom: a JSON array or NDJSON, stored as a whole or not at all."""
@@ -75,7 +76,10 @@ class Host:
         errors = [error for place, follow in enumerate(follows) for error in self._follow_errors(place, follow)]
         if errors:
             raise invalid(errors)
-        await self._writer.append([follow_record(follow, self._writer.partitions) for follow in follows])
+        partitions = self._writer.partitions
+        await self._writer.append(
+            [follow_record(each["followee"], each["follower"], each.get("on"), partitions) for each in follows]
+        )
         return json_response(200, FollowsStored(len(follows)))
 
     def _follow_errors(self, place: int, follow: Any) -> list[FieldError]:

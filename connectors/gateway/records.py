@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from connectors.log.interface import Headers, NewRecord
@@ -59,7 +60,13 @@ def event_records(event: Event, partitions: PartitionCount, *, kept: bool, trace
 
 
 def _partition(topic: str, key: str, partitions: PartitionCount) -> int:
-    return partition_of_group(key_group(key), partitions(topic))
+    return _partition_of_key(key, partitions(topic))
+
+
+@lru_cache(4096)
+def _partition_of_key(key: str, partitions: int) -> int:
+    """Kept for a while: a list of follows names the same followee many times."""
+    return partition_of_group(key_group(key), partitions)
 
 
 def _record(topic: str, key: Sequence[str], schema: Schema[Any], body: Any, partitions: PartitionCount) -> NewRecord:
@@ -78,10 +85,9 @@ def preference_record(user: str, document: dict[str, Any], partitions: Partition
     return _record(PREFERENCES, [user], PREFERENCE, PreferenceRecord(user, document), partitions)
 
 
-def profile_record(user: str, profile: dict[str, Any], partitions: PartitionCount) -> NewRecord:
+def profile_record(user: str, locale: str | None, name: str | None, partitions: PartitionCount) -> NewRecord:
     """A user's locale and name."""
-    body = ProfileRecord(user, profile.get("locale"), profile.get("name"))
-    return _record(PROFILES, [user], PROFILE, body, partitions)
+    return _record(PROFILES, [user], PROFILE, ProfileRecord(user, locale, name), partitions)
 
 
 def endpoint_record(
@@ -100,11 +106,10 @@ def endpoint_record(
     return _record(ENDPOINTS, [user, channel, endpoint_id], ENDPOINT, body, partitions)
 
 
-def follow_record(follow: dict[str, Any], partitions: PartitionCount) -> NewRecord:
-    """That someone follows someone, or no longer."""
-    on = follow.get("on")
-    body = FollowRecord(follow["followee"], follow["follower"], True if on is None else on)
-    return _record(FOLLOWS, [body.followee, body.follower], FOLLOW, body, partitions)
+def follow_record(followee: str, follower: str, on: bool | None, partitions: PartitionCount) -> NewRecord:
+    """That someone follows someone (also with None), or no longer."""
+    body = FollowRecord(followee, follower, on is not False)
+    return _record(FOLLOWS, [followee, follower], FOLLOW, body, partitions)
 
 
 def read_record(user: str, up_to: int | None, partitions: PartitionCount) -> NewRecord:

@@ -18,8 +18,6 @@ that was cut off or mislabelled would replace an audience by nobody.
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +32,7 @@ from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.records import PartitionCount, segment_chunk, segment_commit
 from connectors.gateway.writer import unavailable
 from connectors.log.interface import Log
+from connectors.tables import Form, TableError, read_rows
 from state.model.admission import AdmissionRules, FieldError
 from state.model.errors import LogError
 
@@ -112,7 +111,7 @@ class Segments:
                     break
                 if not errors:
                     distinct.add(user)
-        except (ValueError, KeyError, csv.Error, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise invalid([FieldError("", "is not of its media type", "see the document of this call")]) from error
 
 
@@ -148,49 +147,24 @@ def _from_json(file: File) -> Iterator[Any]:
     yield from users
 
 
-def _from_ndjson(file: File) -> Iterator[Any]:
-    file.seek(0)
-    empty = True
-    while line := file.readline(_LINE_BYTES_MAX):
-        if line.strip():
-            item, empty = msgspec.json.decode(line), False
-            yield item["user"] if isinstance(item, dict) else item
-    if empty:
-        raise _no_users("has no line")
-
-
 def _no_users(problem: str) -> ProblemError:
     return invalid([FieldError("", problem, "send a file of users; to empty a segment, send the list [] as JSON")])
 
 
-def _from_csv(file: File) -> Iterator[Any]:
-    file.seek(0)
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    try:
-        rows = csv.DictReader(text)
-        if "user" not in (rows.fieldnames or ()):
-            raise _no_users("has no header line with a column `user`")
-        for row in rows:
-            yield row["user"]
-    finally:
-        text.detach()
+def _from_table(form: Form) -> Callable[[File], Iterator[Any]]:
+    def users(file: File) -> Iterator[Any]:
+        try:
+            for rows in read_rows(file, form, ["user"]):
+                yield from rows.columns[0]
+        except TableError as error:
+            raise _no_users(str(error)) from error
 
-
-def _from_parquet(file: File) -> Iterator[Any]:
-    import pyarrow as pa  # heavy, and needed by this alone
-    import pyarrow.parquet as pq
-
-    file.seek(0)
-    try:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=_CHUNK_USERS, columns=["user"]):
-            yield from batch.column("user").to_pylist()
-    except pa.ArrowException as error:
-        raise ValueError("no Parquet file with a column user") from error
+    return users
 
 
 _READERS: dict[str, Callable[[File], Iterator[Any]]] = {
     "application/json": _from_json,
-    "application/x-ndjson": _from_ndjson,
-    "text/csv": _from_csv,
-    "application/vnd.apache.parquet": _from_parquet,
+    "application/x-ndjson": _from_table("ndjson"),
+    "text/csv": _from_table("csv"),
+    "application/vnd.apache.parquet": _from_table("parquet"),
 }

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flows.commands.ledger import show_table
 from flows.commands.output import Output
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
 from flows.recovery.replay import (
-    OnProgress,
     Rebuilt,
     ReplayRange,
     opened_origin,
@@ -36,7 +31,7 @@ _OTHERS = (
 
 def replay_decisions(log: str, settings: Settings, wanted: ReplayRange, out: Path | None, output: Output) -> int:
     """Print the decisions of the range, or write them to a file; gives how many."""
-    with opened_origin(log, settings) as origin, _progress(output) as told:
+    with opened_origin(log, settings) as origin, output.progress("deciding again") as told:
         table = replayed_decisions(origin, wanted, told)
     if out is None:
         return show_table(table, output)
@@ -50,7 +45,7 @@ def replay_decisions(log: str, settings: Settings, wanted: ReplayRange, out: Pat
 
 def replay_deliveries(log: str, settings: Settings, wanted: ReplayRange, output: Output) -> int:
     """Give the range's emissions to deliver once more; gives how many records were appended."""
-    with opened_origin(log, settings) as origin, _progress(output) as told:
+    with opened_origin(log, settings) as origin, output.progress("deciding again") as told:
         appended = redeliver(origin, wanted, told)
     for topic, records in sorted(appended.items()):
         output.show({"topic": topic, "appended": records}, f"{topic}: {records} records appended again")
@@ -63,7 +58,7 @@ def replay_deliveries(log: str, settings: Settings, wanted: ReplayRange, output:
 def replay_state(log: str, settings: Settings, output: Output, *, force: bool) -> None:
     """Build decide's state again and say what was done."""
     begun = time.monotonic()
-    with opened_origin(log, settings) as origin, _progress(output) as told:
+    with opened_origin(log, settings) as origin, output.progress("deciding again") as told:
         rebuilt = rebuild_state(origin, settings, force=force, at_ms=clock_ms(), progress=told)
     seconds = round(time.monotonic() - begun, 3)
     record = {
@@ -81,15 +76,3 @@ def _rebuilt_text(rebuilt: Rebuilt, seconds: float) -> str:
     if rebuilt.appended:
         lines.append(f"{rebuilt.appended} outputs that decide had not written yet were appended")
     return "\n".join([*lines, f"Start the system: decide goes on from there; {_OTHERS}."])
-
-
-@contextmanager
-def _progress(output: Output) -> Iterator[OnProgress]:
-    """A bar for a person who watches, on standard error."""
-    if not output.watched:
-        yield lambda _done, _all: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("deciding again", total=None)
-        yield lambda done, whole: bar.update(task, completed=done, total=whole)
