@@ -101,7 +101,7 @@ def check_command(data: Data = None, as_json: Json = False) -> None:
     from flows.commands.check import check
     from flows.config.options import masked
 
-    settings, output = settings_beside(data), Output(as_json)
+    settings, output = settings_beside(data, stopped=False), Output(as_json)
     output.show({"configuration": masked(settings)}, json.dumps(masked(settings), indent=2))
     bad = 0
     for finding in check(settings):

@@ -49,13 +49,15 @@ def settings_in_force(data: Path | None, profile: ProfileName | None = None) -> 
     return load_settings(data_dir=data, profile=None if profile is None else profile.value)
 
 
-def settings_beside(data: Path | None) -> Settings:
-    """The settings for a command that looks at a system: its log is where `up` put it."""
+def settings_beside(data: Path | None, *, stopped: bool = True) -> Settings:
+    """The settings for a command that looks at a system: its log is where `up` put it. `stopped`: also one that was."""
     from flows.process.run_files import read_running
 
     settings = settings_in_force(data)
     running = read_running(settings.data_dir)
-    return settings if running is None else replace(settings, profile=running.profile)
+    if running is None or not (running.processes or stopped):
+        return settings
+    return replace(settings, profile=running.profile)
 
 
 @contextmanager

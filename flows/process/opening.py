@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,7 +16,11 @@ from flows.process.open import log_opener
 from state.model.errors import LogUnavailableError
 
 _WAIT = timedelta(seconds=2)
+_ANSWERS_WITHIN = timedelta(seconds=5)
+"""Once it has taken the connection: a broker may be busy."""
 _PAUSE_S = 0.1
+_ASKS_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 0, -1)
+"""Kafka's first question, ApiVersions 0 without a client's name: all brokers answer it, also before a login."""
 
 
 def open_configured_log(settings: Settings) -> Log:
@@ -48,16 +53,29 @@ def _unreachable(brokers: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def unreachable(broker: str, *, within: timedelta) -> str | None:
-    """Why nobody answers at an address; None: somebody does. One that refuses may be starting."""
+    """Why nobody answers at an address; None: somebody does. One that refuses may be starting.
+
+    Somebody who hangs up answers too: what is wrong there (TLS, a login) the client's own words tell.
+    """
     address, give_up = urlsplit(f"kafka://{broker}"), time.monotonic() + within.total_seconds()
     while True:
         try:
-            with socket.create_connection((address.hostname, address.port), within.total_seconds()):
-                return None
+            with socket.create_connection((address.hostname, address.port), within.total_seconds()) as line:
+                return None if _says_something(line) else "takes connections and does not answer"
         except OSError as error:
             if time.monotonic() >= give_up or isinstance(error, socket.gaierror):
                 return error.strerror or "no answer"
             time.sleep(_PAUSE_S)
+
+
+def _says_something(line: socket.socket) -> bool:
+    line.settimeout(_ANSWERS_WITHIN.total_seconds())
+    try:
+        line.sendall(_ASKS_VERSIONS)
+        line.recv(1)
+    except TimeoutError:
+        return False
+    return True
 
 
 def system_topics(settings: Settings) -> list[TopicSpec]:

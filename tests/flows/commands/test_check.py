@@ -1,5 +1,6 @@
 """`carillon check`: every configured thing is tried, what does not answer is named, secrets are not."""
 
+import socket
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from flows.commands.check import check, check_certificates
 from flows.config.options import masked
 from flows.config.settings import BrokerOptions, GatewayTable, ProviderOptions, SenderOptions, Settings
+from flows.process.run_files import Running, write_running
 from flows.up.ports import any_port
 from state.model.secret import Secret
 
@@ -63,6 +65,25 @@ def test_a_command_without_brokers_names_the_address_and_the_remedy_quickly(tmp_
     assert "CARILLON_KAFKA__BOOTSTRAP=HOST:PORT" in done.stderr
     assert "_TRANSPORT" not in done.stderr
     assert time.monotonic() - begun < 8, "it was twelve seconds"
+
+
+def test_a_broker_that_takes_connections_and_says_nothing_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        broker = f"127.0.0.1:{silent.getsockname()[1]}"
+        environment = {"CARILLON_PROFILE": "kafka", "CARILLON_KAFKA__BOOTSTRAP": broker}
+        done = carillon("topics", "create", "--data", str(tmp_path), environment=environment)
+    assert done.returncode == 1
+    assert f"{broker}: takes connections and does not answer" in done.stderr
+    assert "_TRANSPORT" not in done.stderr
+
+
+def test_the_profile_is_that_of_the_configuration_once_the_system_was_stopped(tmp_path: Path) -> None:
+    write_running(tmp_path, Running("http://a", "http://b", "embedded", {}))
+    broker = f"127.0.0.1:{any_port('127.0.0.1')}"
+    environment = {"CARILLON_PROFILE": "kafka", "CARILLON_KAFKA__BOOTSTRAP": broker}
+    done = carillon("check", "--data", str(tmp_path), environment=environment)
+    assert done.returncode == 1
+    assert f"FAIL broker {broker}: Connection refused" in done.stdout
 
 
 def test_a_configured_provider_is_tried_also_while_the_sandbox_is_down(tmp_path: Path) -> None:
