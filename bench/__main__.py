@@ -15,6 +15,7 @@ TABLES = {
     "dedup": ["-m", "bench.dedup"],
     "admissions": ["-m", "bench.admissions"],
     "delivery": ["-m", "bench.delivery"],
+    "direct": ["-m", "bench.direct"],
 }
 ROOT = Path(__file__).resolve().parent.parent
 
