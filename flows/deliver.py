@@ -17,7 +17,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
 from connectors.log.interface import Log, NewRecord
-from connectors.log.sink import LogSink, keyed
+from connectors.log.sink import LogSink
 from connectors.log.source import LogSource, SourceBatch
 from connectors.log.topics import written_by
 from flows.config.lanes import build_lane_parts
@@ -69,7 +69,7 @@ def wire(open_log: Callable[[], Log], parts: LaneParts, *, drain: Callable[[], b
         "by_lane", emissions, lambda item: GROUP_KEYS[lane_number(item, parts)]
     )
     sent = op.stateful_batch("send", by_lane, lambda _: LaneLogic(lanes))
-    outcomes: KeyedStream[NewRecord] = op.map("to_partition", sent, lambda item: keyed(item[1]))
+    outcomes: KeyedStream[list[NewRecord]] = op.map("to_partition", sent, lambda item: item[1])
     op.output("outcomes", outcomes, LogSink(open_log, written_by("deliver")))
     return flow
 

@@ -18,7 +18,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
 from connectors.log.interface import Log, NewRecord
-from connectors.log.sink import LogSink, keyed
+from connectors.log.sink import LogSink
 from connectors.log.source import LogSource, SourceBatch
 from connectors.log.topics import written_by
 from flows.config.lanes import build_lane_parts
@@ -83,7 +83,7 @@ def wire(
     events = op.input("accepted", flow, source)
     by_lane: KeyedStream[SourceBatch] = op.key_on("by_lane", events, lambda item: GROUP_KEYS[lane_number(item, parts)])
     sent = op.stateful_batch("decide_and_send", by_lane, lambda _: LaneLogic(lanes))
-    outcomes: KeyedStream[NewRecord] = op.map("to_partition", sent, lambda item: keyed(item[1]))
+    outcomes: KeyedStream[list[NewRecord]] = op.map("to_partition", sent, lambda item: item[1])
     op.output("outcomes", outcomes, LogSink(open_log, written_by("transactional")))
     return flow
 

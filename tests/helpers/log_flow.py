@@ -25,11 +25,11 @@ class Copier:
     def start(self, _topic: str, partition: int) -> int:
         return self._next.get(str(partition), 0)
 
-    def copies(self, records: SourceBatch) -> list[tuple[str, NewRecord]]:
+    def copies(self, records: SourceBatch) -> list[tuple[str, list[NewRecord]]]:
         if isinstance(records, Tick):
             return []
         self._next[str(records[-1].partition)] = records[-1].offset + 1
-        return [keyed(NewRecord(self._destination, r.partition, r.key, r.value, r.headers)) for r in records]
+        return keyed(NewRecord(self._destination, r.partition, r.key, r.value, r.headers) for r in records)
 
     def commit(self) -> None:
         new = self._path.with_suffix(".new")

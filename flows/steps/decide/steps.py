@@ -48,16 +48,16 @@ def _concerned(record: Record, partitions: int) -> Iterable[int]:
     return (named if named in groups else groups[0],)
 
 
-class DecideGroup(StatefulBatchLogic[GroupRecords, tuple[str, NewRecord], None]):
+class DecideGroup(StatefulBatchLogic[GroupRecords, tuple[str, list[NewRecord]], None]):
     """One key group. Which one, it learns from its first batch."""
 
     def __init__(self, open_group: Callable[[int], GroupDecider]) -> None:
         self._open_group = open_group
         self._decider: GroupDecider | None = None
 
-    def on_batch(self, values: list[GroupRecords]) -> tuple[list[tuple[str, NewRecord]], bool]:
+    def on_batch(self, values: list[GroupRecords]) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
         try:
-            return [keyed(record) for record in self._decided(values)], False
+            return keyed(self._decided(values)), False
         except Exception:
             _logger.exception("flow_stops", **_FAILED)
             raise
@@ -68,7 +68,7 @@ class DecideGroup(StatefulBatchLogic[GroupRecords, tuple[str, NewRecord], None])
             for offset, value in entries:
                 yield from decider.decide(offset, value)
 
-    def on_eof(self) -> tuple[list[tuple[str, NewRecord]], bool]:
+    def on_eof(self) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
         if self._decider is not None:
             self._decider.settle()
         return [], False

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from bytewax.operators import StatefulBatchLogic
 
 from connectors.log.interface import NewRecord
+from connectors.log.sink import keyed
 from connectors.log.source import SourceBatch, Tick
 from flows.steps.lanes.lane import Lane, MakeStrategy
 from flows.steps.lanes.parts import LaneParts
@@ -58,29 +59,29 @@ class Lanes:
             self._lanes.clear()
 
 
-class LaneLogic(StatefulBatchLogic[SourceBatch, NewRecord, None]):
+class LaneLogic(StatefulBatchLogic[SourceBatch, tuple[str, list[NewRecord]], None]):
     """One lane as a keyed step; `None` as state: the lane's file has it."""
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
         self._lane: Lane | None = None
 
-    def on_batch(self, values: list[SourceBatch]) -> tuple[list[NewRecord], bool]:
+    def on_batch(self, values: list[SourceBatch]) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
         if self._lane is None:
             self._lane = self._lanes.lane(lane_number(values[0], self._lanes.parts))
         records = [record for value in values if isinstance(value, list) for record in value]
         outputs = self._lane.accept(records) if records else []
-        return [*outputs, *self._lane.collect()], False
+        return keyed([*outputs, *self._lane.collect()]), False
 
-    def on_notify(self) -> tuple[list[NewRecord], bool]:
-        return ([] if self._lane is None else self._lane.collect()), False
+    def on_notify(self) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
+        return ([] if self._lane is None else keyed(self._lane.collect())), False
 
-    def on_eof(self) -> tuple[list[NewRecord], bool]:
+    def on_eof(self) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
         """Finish what is under way, and leave the rest for the next start."""
         if self._lane is None:
             return [], False
         self._lanes.parts.dispatcher.drain(DRAIN_DEADLINE)
-        return self._lane.collect(last=True), False
+        return keyed(self._lane.collect(last=True)), False
 
     def notify_at(self) -> datetime | None:
         if self._lane is None or not self._lane.open:

@@ -77,7 +77,7 @@ class _SolePartition(StatefulSourcePartition[Keyed, None]):
             if self._new_epoch:
                 self._new_epoch = False
                 self._owner.epoch_complete()
-            return [keyed(record) for record in self._owner.work()]
+            return [*keyed(self._owner.work())]
         except StopIteration:
             raise
         except Exception:  # the engine loses the text when there are several processes

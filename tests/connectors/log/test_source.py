@@ -305,7 +305,7 @@ def test_a_failed_append_ends_the_flow_of_the_embedded_log(tmp_path: Path) -> No
     log = harness.open()
     topic = harness.topic(log)
     flow = Dataflow("write")
-    records = [keyed(NewRecord(topic, 0, b"", str(n).encode())) for n in range(5)]
+    records = keyed(NewRecord(topic, 0, b"", str(n).encode()) for n in range(5))
     with harness.held_up(topic, deadline_s=0.5) as stuck:
         op.output("write", op.input("records", flow, TestingSource(records)), LogSink(lambda: stuck, [topic]))
         with pytest.raises((LogUnavailableError, RuntimeError)):
