@@ -41,6 +41,7 @@ class InboxConfig:
 
 
 DEFAULT_CONFIG = InboxConfig()
+_MS = timedelta(milliseconds=1)
 
 
 def _hash(text: str | None) -> int:
@@ -139,7 +140,7 @@ class UserInbox:
 
     def retire(self, now_ms: int, config: InboxConfig = DEFAULT_CONFIG) -> int:
         """Retire rows by age and number. Gives the number of items that went with them."""
-        oldest_kept = now_ms - config.retention // timedelta(milliseconds=1)
+        oldest_kept = now_ms - config.retention // _MS
         excess = len(self._rows) - config.rows_max
         if excess <= 0 and (self._oldest_at is None or self._oldest_at >= oldest_kept):
             return 0

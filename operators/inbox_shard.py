@@ -7,7 +7,7 @@ latest `at` it has seen.
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from operators.inbox import InboxConfig, UserInbox
 from state.inbox.values import InboxHead, InboxTotals, Mark, ShardCommit, StoredRow
@@ -50,8 +50,11 @@ class InboxShard:
         self._load, self._config = load, config or ShardConfig()
         self._marks, self._totals = dict(marks), dict(totals)
         self._inboxes: OrderedDict[str, UserInbox] = OrderedDict()
+        self._cached_rows = 0
+        """Rows of these, and one for each of them: asking them all at every commit would cost more than the commit."""
         self._changed_users: set[str] = set()
         self._changed_marks: set[tuple[str, int]] = set()
+        self._changed_totals: set[int] = set()
         self._uncounted: set[int] = set(self._totals)
         self.now_ms = 0
         """The latest time of an item seen: the clock of retirement."""
@@ -84,7 +87,12 @@ class InboxShard:
 
     def sweep(self, group: int, users: Iterable[str]) -> int:
         """Retire old rows of these users of a group. Gives the items that went."""
-        retired = sum(self._retire(group, user, self._inbox(user)) for user in users)
+        retired = 0
+        for user in users:
+            inbox = self._inbox(user)
+            rows = len(inbox)
+            retired += self._retire(group, user, inbox)
+            self._cached_rows += len(inbox) - rows
         if retired:
             self._uncounted.add(group)
         return retired
@@ -94,7 +102,8 @@ class InboxShard:
         totals = self._totals.get(group, InboxTotals())
         if totals.items == items:
             return True
-        self._totals[group] = replace(totals, items=items)
+        self._totals[group] = totals._replace(items=items)
+        self._changed_totals.add(group)
         self._uncounted.add(group)
         return False
 
@@ -102,16 +111,15 @@ class InboxShard:
         """Everything that changed since the last call; the caller must commit it before it goes on."""
         users = {user: self._inboxes[user].take_changes() for user in self._changed_users}
         marks = {source: self._marks[source] for source in self._changed_marks}
-        commit = ShardCommit(users, marks, dict(self._totals), offset)
-        self._changed_users, self._changed_marks = set(), set()
-        return commit
+        totals = {group: self._totals[group] for group in self._changed_totals}
+        self._changed_users, self._changed_marks, self._changed_totals = set(), set(), set()
+        return ShardCommit(users, marks, totals, offset)
 
     def committed(self) -> None:
         """The commit is durable: memory beyond the bound may go."""
-        rows = sum(len(inbox) + 1 for inbox in self._inboxes.values())
-        while rows > self._config.cached_rows_max:
+        while self._cached_rows > self._config.cached_rows_max:
             _, inbox = self._inboxes.popitem(last=False)
-            rows -= len(inbox) + 1
+            self._cached_rows -= len(inbox) + 1
 
     def take_counts(self) -> list[ShardCounts]:
         """Counts of the groups that changed since they were last taken; all groups, the first time."""
@@ -127,6 +135,7 @@ class InboxShard:
         if inbox is None:
             head, rows = self._load(user)
             inbox = self._inboxes[user] = UserInbox(rows, head)
+            self._cached_rows += len(inbox) + 1
         else:
             self._inboxes.move_to_end(user)
         return inbox
@@ -134,6 +143,7 @@ class InboxShard:
     def _apply(self, group: int, operation: StoredOperation) -> None:
         inbox = self._inbox(operation.user)
         self._changed_users.add(operation.user)
+        rows = len(inbox)
         match operation.op:
             case "add":
                 self._add(group, operation, inbox)
@@ -142,6 +152,7 @@ class InboxShard:
             case _:
                 taken = int(take_items(inbox, operation))
                 self._count(group, items=-taken, taken_back=taken)
+        self._cached_rows += len(inbox) - rows
 
     def _add(self, group: int, operation: StoredOperation, inbox: UserInbox) -> None:
         inbox.add(
@@ -170,6 +181,7 @@ class InboxShard:
         self._totals[group] = InboxTotals(
             totals.items + items, totals.added + added, totals.taken_back + taken_back, totals.retired + retired
         )
+        self._changed_totals.add(group)
 
 
 def take_items(inbox: UserInbox, operation: InboxOperation) -> bool:

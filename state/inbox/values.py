@@ -104,8 +104,7 @@ class InboxRow:
     payload: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UserChanges:
+class UserChanges(NamedTuple):
     """What a store must do to hold a user's inbox as it is now."""
 
     head: InboxHead
@@ -117,8 +116,7 @@ Mark = tuple[int, int]
 """(offset, ordinal) of header `seq`: what was applied last of one source in one key group."""
 
 
-@dataclass(frozen=True, slots=True)
-class InboxTotals:
+class InboxTotals(NamedTuple):
     """Running totals of one key group, in items."""
 
     items: int = 0
