@@ -39,6 +39,7 @@ _AUDITED_GROUPS = 4
 """Groups whose rows are counted one by one per tick, in turn."""
 _SWEPT_USERS = 200
 """Users whose old rows are retired per tick, in turn."""
+_APPLIED, _REPEATED = INBOX_OPERATIONS.labels("applied"), INBOX_OPERATIONS.labels("repeated")
 _logger = structlog.get_logger(__name__)
 
 
@@ -139,7 +140,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
         sequence, operations = decoded
         with self._poison.processing(*where):
             applied = self._apply_once(record, sequence, operations)
-        INBOX_OPERATIONS.labels("applied" if applied else "repeated").inc(len(operations))
+        (_APPLIED if applied else _REPEATED).inc(len(operations))
         self._offset = record.offset + 1
 
     def _apply_once(self, record: Record, sequence: OutputHeader, operations: Sequence[StoredOperation]) -> bool:
@@ -232,7 +233,9 @@ class _Turns:
 def _given_back(record: Record) -> int | None:
     """The offset of the record that this one repeats, because an operator gave it back."""
     again = header(record.headers, AGAIN_HEADER)
-    name, _, offset = (again or b"").decode("ascii", "replace").rpartition("/")
+    if again is None:
+        return None
+    name, _, offset = again.decode("ascii", "replace").rpartition("/")
     return int(offset) if name == f"{STAGE}/{record.topic}/{record.partition}" and offset.isdecimal() else None
 
 

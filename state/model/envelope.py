@@ -14,7 +14,10 @@ LogPosition = tuple[str, int, int]
 
 def header(headers: Sequence[tuple[str, bytes]], name: str) -> bytes | None:
     """The last value of a header, None if it is absent."""
-    return next((value for key, value in reversed(headers) if key == name), None)
+    for key, value in reversed(headers):
+        if key == name:
+            return value
+    return None
 
 
 def schema_of(headers: Sequence[tuple[str, bytes]]) -> str:
