@@ -79,6 +79,8 @@ _FIELDS: dict[str, Fields] = {
     "counts": [("owner", _TEXT), ("totals", _TEXT)],
 }
 KINDS = tuple(_FIELDS)
+_SCHEMAS = {f"{kind}/1+{form}".encode(): (kind, form == "json") for kind in KINDS for form in ("json", "arrow")}
+"""By the header `schema`: kind, and whether it is a single record."""
 _COMMON: Fields = [("kind", _TEXT), ("key_group", pa.int16()), ("time", _LONG)]
 _COLUMNS: dict[str, pa.DataType] = dict(_COMMON + [field for each in _FIELDS.values() for field in each] + _PLACE)
 SCHEMA = pa.schema(list(_COLUMNS.items()))
@@ -188,10 +190,10 @@ def _record_of(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kind(record: LogRecord) -> tuple[str, bool]:
-    name, _, encoding = schema_of(record.headers).partition("/")
-    if name not in _FIELDS or encoding not in ("1+json", "1+arrow"):
+    known = _SCHEMAS.get(header(record.headers, "schema") or b"")
+    if known is None:
         raise MalformedRecordError(f"header schema: {schema_of(record.headers)!r} is no record of the ledger")
-    return name, encoding == "1+json"
+    return known
 
 
 def _placed(record: LogRecord) -> _Placed:

@@ -99,17 +99,22 @@ RAW = ArchiveForm(RAW_SCHEMA, "timestamp_ms", (), every_record, ordered=True)
 
 def raw_table(records: Sequence[Record]) -> pa.Table:
     """Records of one partition as columns."""
-    headers = [[{"name": name, "value": value} for name, value in record.headers] for record in records]
+    flat = [header for record in records for header in record.headers]
+    ends = itertools.accumulate((len(record.headers) for record in records), initial=0)
+    pairs = pa.StructArray.from_arrays(
+        [pa.array([name for name, _ in flat], pa.string()), pa.array([value for _, value in flat], pa.binary())],
+        ["name", "value"],
+    )
     columns: list[Any] = [
         [record.partition for record in records],
         [record.offset for record in records],
         [record.timestamp_ms for record in records],
         [record.key for record in records],
         [record.value for record in records],
-        headers,
     ]
-    arrays: list[Any] = [pa.array(column, field.type) for column, field in zip(columns, RAW_SCHEMA, strict=True)]
-    return pa.table(arrays, schema=RAW_SCHEMA)
+    arrays: list[Any] = [pa.array(column, field.type) for column, field in zip(columns, RAW_SCHEMA, strict=False)]
+    headers = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pairs)
+    return pa.table([*arrays, headers], schema=RAW_SCHEMA)
 
 
 def raw_records(topic: str, table: pa.Table) -> list[Record]:

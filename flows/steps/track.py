@@ -211,7 +211,7 @@ class _TopicArchive:
 
     def _converted(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
         """All at once; one by one where that raises, or where the process died while it did this before."""
-        convicted = [record for record in records if self._is_suspect(record)]
+        convicted = [record for record in records if self._is_suspect(record)] if self._journal.counts else []
         left = [record for record in records if record not in convicted] if convicted else list(records)
         found = None if self._careful else self._try_all(left)
         self._careful = False
