@@ -83,8 +83,7 @@ def give_up(writer: OutcomeWriter, given_up: GivenUp) -> None:
 def _apply_record(writer: OutcomeWriter, record: Work) -> None:
     match record:
         case EventWork():
-            rows = np.array([writer.state.users.row(user) for user in dict.fromkeys(record.users)], np.int32)
-            decide_event(writer, record.event, rows)
+            decide_event(writer, record.event, [writer.state.users.row(user) for user in dict.fromkeys(record.users)])
         case SliceWork():
             rows = audience_rows(writer.state, record.event)
             rows = in_hash_range(writer.state, rows, int(record.hash_from), int(record.hash_to))
@@ -125,20 +124,20 @@ def apply_setting(state: GroupState, record: Work) -> None:
             state.users.serve(record.served)
 
 
-def decide_event(writer: OutcomeWriter, event: Event, rows: npt.NDArray[np.int32]) -> None:
+def decide_event(writer: OutcomeWriter, event: Event, rows: npt.NDArray[np.int32] | list[int]) -> None:
     """Every recipient's decision, one by one."""
     state, now = writer.state, writer.state.now
     state.totals.resolved += len(rows)
     if event.retracts:
-        for row in rows.tolist():
+        for row in map(int, rows):
             retract(writer, row, Item(event, state.place, now, inbox=False), now)
         return
     profile = state.registry.profile(event.type)
     final = event_outcome(state, event, profile, now, 0)
     if decides_in_bulk(state, event, profile, len(rows)):
-        rows = _decide_bulk(writer, event, rows, final)
+        rows = _decide_bulk(writer, event, np.asarray(rows, np.int32), final)
     age = 0 if event.fan_out_type == "FOLLOWERS" else None
-    for row in rows.tolist():
+    for row in map(int, rows):
         item = Item(event, state.place, now, inbox=False, follower_age_ms=age)
         decide_one(writer, row, item, final or user_outcome(state, row, event, profile), now)
 

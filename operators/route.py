@@ -35,7 +35,9 @@ class ChannelRoute(NamedTuple):
 
 def ordered_channels(preference: Preference, profile: TypeProfile) -> tuple[str, ...]:
     """The user's list for the type, or the type's; of mandatory types the user's list only orders."""
-    offered = tuple(channel for channel in profile.channels if channel not in profile.to_only)
+    offered = profile.channels
+    if profile.to_only:
+        offered = tuple(channel for channel in offered if channel not in profile.to_only)
     setting = preference.types.get(profile.name)
     if setting is None or setting.channels is None:
         chosen = offered
@@ -43,7 +45,7 @@ def ordered_channels(preference: Preference, profile: TypeProfile) -> tuple[str,
         chosen = tuple(channel for channel in setting.channels if channel in offered)
         if profile.mandatory:
             chosen += tuple(channel for channel in offered if channel not in chosen)
-    if profile.mandatory:
+    if profile.mandatory or not preference.unsubscribed:
         return chosen
     return tuple(c for c in chosen if profile.category not in preference.unsubscribed.get(c, ()))
 

@@ -178,7 +178,7 @@ class GroupDecider:
         state, writer = self._state, self._writer
         record = decode_work(value)
         self._check(record)
-        given_up = dict(sorted(self._given_up.get(offset, {}).items()))
+        given_up = dict(sorted(self._given_up.get(offset, {}).items())) if self._given_up else {}
         letters = self._letters(offset, given_up) if given_up else []
         outputs = [*writer.encode(state, apply(state, record, offset, given_up.values()), offset), *letters]
         if isinstance(record, TickWork):

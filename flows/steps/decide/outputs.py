@@ -13,7 +13,7 @@ from state.model.delivery import ChannelAddresses, DigestItem, ToDeliver
 from state.model.envelope import output_headers
 from state.model.event import Event
 from state.model.keys import KEY_GROUPS
-from state.model.ledger import CountsRecord, EmissionRecord
+from state.model.ledger import CountsRecord, Decision, EmissionRecord
 from state.model.records import Emission, Outputs
 from state.model.topics import DELIVER
 
@@ -38,10 +38,11 @@ class OutputWriter:
     def encode(self, state: GroupState, out: Outputs, offset: int) -> list[NewRecord]:
         """Every output of the work record at `offset`."""
         records: list[NewRecord] = []
-        ledger = [("decision/1+json", record.user, _encode(record)) for record in out.decisions]
-        ledger += [("emission/1+json", record.user, _encode(emission_record(record))) for record in out.emissions]
-        for ordinal, (schema, user, value) in enumerate(ledger):
-            records.append(self._record("ledger", self._partition, user.encode(), value, schema, offset, ordinal))
+        ledger: list[tuple[str, Decision | EmissionRecord]] = [("decision/1+json", record) for record in out.decisions]
+        ledger += [("emission/1+json", emission_record(record)) for record in out.emissions]
+        for ordinal, (schema, each) in enumerate(ledger):
+            key = each.user.encode()
+            records.append(self._record("ledger", self._partition, key, _encode(each), schema, offset, ordinal))
         for ordinal, operation in enumerate(out.inbox):
             value = _encode(operation)
             records.append(
@@ -98,7 +99,11 @@ class OutputWriter:
 
 def emission_record(emission: Emission) -> EmissionRecord:
     """The emission on the ledger."""
-    return msgspec.convert(emission, EmissionRecord, from_attributes=True)
+    return EmissionRecord(
+        emission_id=emission.emission_id, first_event_id=emission.first_event_id, user=emission.user,
+        type=emission.type, object=emission.object, count=emission.count, actors=emission.actors,
+        channels=emission.channels, decided_at=emission.decided_at, deliveries=emission.deliveries,
+    )  # fmt: skip
 
 
 def _digest_items(events: list[Event]) -> tuple[DigestItem, ...]:
