@@ -25,7 +25,7 @@ from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
 from flows.process.place import keep_until_end, own_place
-from flows.recovery.prepare import export_decide, prepare_decide
+from flows.recovery.prepare_decide import export_decide, prepare_decide
 from flows.recovery.slots import DecideSlot
 from flows.steps.decide.epoch_credit import note_credit
 from flows.steps.decide.group import GroupDecider

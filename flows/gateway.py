@@ -10,8 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
-from connectors.archive.ledger import LedgerReader
 from connectors.gateway.app import build_app
 from connectors.gateway.options import GatewayKind
 from connectors.gateway.serve import serve
@@ -21,14 +22,14 @@ from connectors.log.interface import Log
 from flows.config.access import gateway_options
 from flows.config.served import served
 from flows.config.settings import Settings, load_settings
-from flows.inbox import DIRECTORY as INBOX_DIRECTORY
 from flows.process.collector import settle_collector
+from flows.process.directories import INBOX, LEDGER
 from flows.process.open import clock_ms, log_opener
 from flows.process.opening import open_configured_log
 from flows.process.run_files import mark_ready
-from flows.track import DIRECTORY as ARCHIVE_DIRECTORY
 from operators.admit import Rules
 from state.disk.lock import StateLock
+from state.model.ledger import EventCounts
 
 
 def run(settings: Settings, kind: GatewayKind) -> None:
@@ -52,7 +53,7 @@ def run(settings: Settings, kind: GatewayKind) -> None:
                 ),
                 clock=clock_ms,
                 inbox=inbox,
-                progress=LedgerReader(settings.data_dir / ARCHIVE_DIRECTORY, log),
+                progress=partial(_progress, settings.data_dir / LEDGER, log),
             )
             settle_collector()
             serve(options, app, on_ready=lambda _port: mark_ready(settings.data_dir, options.process()))
@@ -71,10 +72,16 @@ def _await_log(settings: Settings) -> None:
         log.close()
 
 
+def _progress(archive: Path, log: Log, event_id: str) -> EventCounts:
+    from connectors.archive.ledger import LedgerReader  # with pyarrow, which is heavy, and needed by this alone
+
+    return LedgerReader(archive, log).progress(event_id)
+
+
 def _inbox(settings: Settings, log: Log) -> InboxReader:
     """Read-only instances beside the owner's; their files are this process's own."""
     secondary = settings.data_dir / "run" / f"inbox-reader-{os.getpid()}"
-    return RocksInboxReader(settings.data_dir / INBOX_DIRECTORY, log.partitions("inbox"), secondary)
+    return RocksInboxReader(settings.data_dir / INBOX, log.partitions("inbox"), secondary)
 
 
 def main(arguments: Sequence[str]) -> None:

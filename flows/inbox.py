@@ -24,20 +24,20 @@ from connectors.log.source import LogSource, SourceBatch, Tick
 from connectors.log.topics import written_by
 from flows.config.settings import load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
+from flows.process.directories import INBOX
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
 from flows.process.place import own_place
+from flows.recovery.bounds import StoreHome, first_offset
 from flows.recovery.export import Exporter
 from flows.recovery.prepare import start_exporter
-from flows.recovery.restore import StoreHome, ensure_store, first_offset
+from flows.recovery.restore import ensure_store
 from flows.steps.inbox import InboxParts, InboxSink
 from state.disk.exports import ExportedOffset
 from state.disk.poison import PoisonJournal
 
 TOPIC = "inbox"
-DIRECTORY = Path("state") / "inbox"
-"""Where the stores lie under the data directory: one directory per partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class _Stores:
             log.close()
 
     def _home(self, partition: int) -> StoreHome:
-        path = shard_path(self._data_dir / DIRECTORY, partition)
+        path = shard_path(self._data_dir / INBOX, partition)
         return StoreHome(f"inbox/{partition}", path, self._data_dir)
 
     def _ensure(self, home: StoreHome, partition: int, log: Log) -> None:
@@ -127,7 +127,7 @@ def wire(
         InboxParts(
             open_store=stores.open,
             open_journal=lambda partition: PoisonJournal.open(
-                data_dir / DIRECTORY / f"poison-{partition:03}", unit=data_dir / DIRECTORY.parent
+                data_dir / INBOX / f"poison-{partition:03}", unit=data_dir / INBOX.parent
             ),
             open_log=open_log,
             partitions=partitions,

@@ -23,16 +23,13 @@ from connectors.log.interface import Log, Record
 from connectors.log.source import LogSource, SourceBatch, Tick
 from flows.config.settings import ArchiveTable, load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
+from flows.process.directories import ARCHIVE
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms, log_opener
 from flows.steps.track import ArchivedTopic, PartOptions, TrackParts, TrackSink
 from state.model.errors import StateDamagedError
 
-ARCHIVE = Path("archive")
-"""Where the archive lies under the data directory: one directory per topic, below it one per partition."""
-DIRECTORY = ARCHIVE / "ledger"
-"""The ledger's archive."""
 STATE = Path("state") / "track"
 _RAW_PARTS = PartOptions(interval=timedelta(minutes=1), bytes_max=16 << 20)
 """Nobody queries raw records while they are young: the log has them. Few parts cost less."""

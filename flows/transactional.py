@@ -27,7 +27,7 @@ from flows.config.settings import load_settings
 from flows.process.cluster import ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
-from flows.recovery.restore import StoreHome, first_offset
+from flows.recovery.bounds import StoreHome, first_offset
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
 from flows.steps.transactional.strategy import TOPIC, DecisionRules, TransactionalStrategy

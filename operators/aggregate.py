@@ -3,11 +3,12 @@
 A type without a window is a group of one item that exists only while it is held.
 """
 
-from operators.context import FinalOutcome, OutcomeWriter, group_name
+from operators.context import OutcomeWriter, group_name
 from operators.digest import digest_time, join_digest
 from operators.emit import emit, goes_to_digest, no_channel, route_first
 from operators.filter import filter_item
-from operators.gate import Hold, gate
+from operators.gate import gate
+from operators.outcomes import FinalOutcome, Hold
 from state.decide.pending import HELD, OPEN, Item, PendingGroup, PendingKey
 from state.model.event import Event
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.columns import PreferenceColumns
-from operators.context import FinalOutcome
 from operators.emit import goes_to_digest
+from operators.outcomes import FinalOutcome
 from operators.route import AllowedChannels, ChannelRoute, choose, usable
 from state.decide.group import GroupState
 from state.model.event import Event

@@ -1,19 +1,11 @@
-"""What the operators pass to each other: verdicts, and the writer of records."""
+"""What the operators pass to each other: the writer of records."""
 
-from typing import NamedTuple
-
+from operators.outcomes import FinalOutcome
 from state.decide.group import GroupState
 from state.decide.pending import HELD, Item, PendingGroup
 from state.model.inbox import InboxOperation
 from state.model.ledger import Decision
 from state.model.records import Outputs
-
-
-class FinalOutcome(NamedTuple):
-    """How something ends: an outcome of RULES 5 and, where SUPPRESSED, its reason."""
-
-    outcome: str
-    reason: str | None
 
 
 def decision(state: GroupState, row: int, item: Item, outcome: str, now: int, group: str | None) -> Decision:

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from operators.aggregate import arrive, end_all, group_key, time_comes
 from operators.bulk import decide_slice, decides_in_bulk
 from operators.columns import columns_of
-from operators.context import FinalOutcome, OutcomeWriter
+from operators.context import OutcomeWriter
 from operators.digest import digest_comes
 from operators.emit import no_channel
 from operators.fan_out import audience_rows, in_hash_range
 from operators.filter import event_outcome, user_outcome
+from operators.outcomes import FinalOutcome
 from operators.retract import read, retract
 from operators.route import AllowedChannels, allowed
 from state.decide.group import GroupState

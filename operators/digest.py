@@ -1,9 +1,10 @@
 """The daily digest: items whose only way out is a mail that the type marks so (RULES 3.E, last paragraph)."""
 
-from operators.context import FinalOutcome, OutcomeWriter, group_name
+from operators.context import OutcomeWriter, group_name
 from operators.emit import DIGEST_CHANNELS, emit, no_channel
 from operators.filter import filter_item
-from operators.gate import Hold, gate
+from operators.gate import gate
+from operators.outcomes import FinalOutcome, Hold
 from operators.quiet import next_digest
 from operators.route import ChannelRoute, allowed
 from state.decide.group import GroupState

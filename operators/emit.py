@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from operators.context import FinalOutcome, OutcomeWriter, decision
+from operators.context import OutcomeWriter, decision
+from operators.outcomes import FinalOutcome
 from operators.route import ChannelRoute, given_address, route
 from state.decide.group import GroupState
 from state.decide.pending import Item

@@ -1,6 +1,6 @@
 """Rule A: who is not told, whatever the channel (RULES 3.A)."""
 
-from operators.context import FinalOutcome
+from operators.outcomes import FinalOutcome
 from state.decide.group import GroupState
 from state.decide.pending import Item
 from state.decide.users import NO_MUTES

@@ -2,17 +2,10 @@
 
 from typing import NamedTuple
 
-from operators.context import FinalOutcome
+from operators.outcomes import FinalOutcome, Hold
 from operators.quiet import is_quiet, quiet_end
 from state.decide.emitted import HOUR_MS
 from state.decide.group import GroupState
-
-
-class Hold(NamedTuple):
-    """Parked until `until`; `own_wait` when it is for the user's own quiet hours (RULES 3.A.2)."""
-
-    until: int
-    own_wait: bool
 
 
 class GateResult(NamedTuple):

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from operators.context import FinalOutcome
-from operators.gate import Hold
+from operators.outcomes import FinalOutcome, Hold
 from operators.quiet import is_quiet, quiet_end
 from operators.route import ordered_channels
 from state.model.delivery import ToDeliver

@@ -1,6 +1,7 @@
 """Rule F and the user's reading: what takes pending items back (RULES 3.F, 3.G)."""
 
-from operators.context import FinalOutcome, OutcomeWriter, group_name
+from operators.context import OutcomeWriter, group_name
+from operators.outcomes import FinalOutcome
 from state.decide.pending import Item, PendingGroup
 from state.model.event import Event
 from state.model.inbox import InboxOperation

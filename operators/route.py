@@ -1,13 +1,16 @@
 """Rules B and E: which channels are allowed, and how many of them are used (RULES 3.B, 3.E)."""
 
-from typing import NamedTuple
+from __future__ import annotations
 
-from state.decide.group import GroupState
-from state.decide.users import CHANNEL_BIT
-from state.model.addresses import canonical
+from typing import TYPE_CHECKING, NamedTuple
+
+from state.model.addresses import CHANNEL_BIT, canonical
 from state.model.event import Event
 from state.model.preference import Preference
 from state.model.registry import TypeProfile
+
+if TYPE_CHECKING:
+    from state.decide.group import GroupState  # with columns, which are heavy: senders ask only for the order
 
 
 class AllowedChannels(NamedTuple):

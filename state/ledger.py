@@ -15,8 +15,7 @@ One table holds all kinds; what a kind does not have is null. Parquet parts of t
 The state of a key that holds has the highest (seq_offset, seq_ordinal); of equal ones it is the earliest appended.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -110,18 +109,6 @@ class LogRecord(Protocol):
     def value(self) -> bytes: ...
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class EventCounts:
-    """What the ledger holds of an event."""
-
-    outcomes: Mapping[str, int] = field(default_factory=dict)
-    """Recipients by the outcome of their decision."""
-    handed_out: int = 0
-    """Deliveries that the decisions led to, without fallbacks."""
-    deliveries: Mapping[str, int] = field(default_factory=dict)
-    """Those that have ended, fallbacks too, by outcome."""
 
 
 class RefusedRecord(NamedTuple):

@@ -19,8 +19,9 @@ import structlog
 from connectors.archive.manifest import ArchiveManifest, read_manifest
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_batches
-from state.ledger import SCHEMA, EventCounts, empty_table, latest, ledger_table, records_of
+from state.ledger import SCHEMA, empty_table, latest, ledger_table, records_of
 from state.model.keys import key_group, partition_of_group
+from state.model.ledger import EventCounts
 
 pc: Any = pyarrow.compute  # its stubs refuse expressions
 dataset: Any = pyarrow.dataset

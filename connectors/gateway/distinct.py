@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
 import xxhash
 
 _BUFFER = 65_536
@@ -41,6 +40,8 @@ class DistinctCount:
             self._spool()
 
     def _spool(self) -> None:
+        import numpy as np  # heavy, and needed by long ones alone
+
         self._file.write(np.array(self._hashes, "<u8").tobytes())
         self._written += len(self._hashes)
         self._hashes.clear()
@@ -49,6 +50,8 @@ class DistinctCount:
         """How many of the texts so far are different."""
         if not self._written:
             return len(set(self._hashes))
+        import numpy as np
+
         self._spool()
         self._file.flush()
         hashes = np.memmap(self._file, "<u8", "r+", shape=(self._written,))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Literal
 
 from connectors.admission.interface import AdmissionStore, Known
 from connectors.gateway.answers import EventProgress
 from connectors.gateway.auth import Principal
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, retry_later
-from state.ledger import EventCounts
 from state.model.errors import StoreUnavailableError
+from state.model.ledger import EventCounts
 
 _WAITING = ("HELD", "AGGREGATING")
 _AUDIENCES: Mapping[str, str] = {
@@ -23,12 +23,8 @@ _AUDIENCES: Mapping[str, str] = {
 }
 
 
-class ProgressReader(Protocol):
-    """Who counts what became of an event (the ledger)."""
-
-    def progress(self, event_id: str) -> EventCounts:
-        """May block on the disk."""
-        ...
+ProgressReader = Callable[[str], EventCounts]
+"""Counts what became of an event (the ledger); may block on the disk."""
 
 
 class ProgressCalls:
@@ -42,7 +38,7 @@ class ProgressCalls:
         """How far an event of this sender is, while its event_id is remembered."""
         event_id, now_ms = request.parameters["event_id"], self._clock()
         known = await find(self._store, event_id, request.caller(), now_ms)
-        counts = await asyncio.to_thread(self._reader.progress, event_id) if self._reader else EventCounts()
+        counts = await asyncio.to_thread(self._reader, event_id) if self._reader else EventCounts()
         return json_response(
             200,
             EventProgress(

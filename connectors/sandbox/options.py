@@ -7,9 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from connectors.providers.email.smtp import SmtpOptions
-from connectors.providers.push.apns import ApnsOptions
-from connectors.providers.sms.twilio import TwilioOptions
+from connectors.providers.options import ApnsOptions, SmtpOptions, TwilioOptions
 from connectors.sandbox.certificates import SandboxFiles
 from state.model.errors import ConfigurationError
 

@@ -13,7 +13,7 @@ import jwt
 from cryptography.x509 import load_pem_x509_certificates
 
 from connectors.log.embedded.log import EmbeddedLog
-from connectors.providers.email.smtp import SmtpOptions
+from connectors.providers.options import SmtpOptions
 from connectors.sandbox.options import sandbox_options
 from flows.config.credentials import FILE_NAME, development_credentials
 from flows.config.providers import ProviderConfig, new_channel

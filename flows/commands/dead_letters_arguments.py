@@ -127,8 +127,8 @@ def _named(ids: list[str] | None, stage: str | None, sender: str | None, *, ever
 @contextmanager
 def _opened(data: Path | None) -> Iterator[tuple[Log, DeadLetters]]:
     from connectors.dead_letters import DeadLetters
+    from flows.process.directories import ARCHIVE
     from flows.process.open import clock_ms
-    from flows.track import ARCHIVE
 
     settings = settings_beside(data)
     since_ms = clock_ms() - settings.log.retention // timedelta(milliseconds=1)  # as long as the log keeps letters

@@ -14,8 +14,8 @@ from flows.commands.circumstances import Finder
 from flows.commands.dead_letters import explain_letters
 from flows.commands.ledger import inbox_reader, ledger_reader
 from flows.commands.output import Output
+from flows.process.directories import ARCHIVE
 from flows.steps.schedule import TOPIC as SCHEDULE
-from flows.track import ARCHIVE
 from operators.circumstances import Circumstances
 from operators.explain import explain_decision, explain_emission, explain_row, used_values
 from operators.explain_deliveries import explain_delivery

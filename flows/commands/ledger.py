@@ -16,8 +16,7 @@ from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log.interface import Log
 from flows.commands.output import Output
-from flows.inbox import DIRECTORY as INBOX_DIRECTORY
-from flows.track import DIRECTORY as ARCHIVE_DIRECTORY
+from flows.process.directories import INBOX, LEDGER
 from operators.laws import COLUMNS, CountedRows, Gap, Law, LawReport, check_laws
 from state.ledger import records_of
 from state.model.errors import CarillonError
@@ -60,13 +59,13 @@ def parse_time(text: str) -> int:
 
 def ledger_reader(data_dir: Path, log: Log) -> LedgerReader:
     """The ledger of a data directory; the caller keeps the log open."""
-    return LedgerReader(data_dir / ARCHIVE_DIRECTORY, log)
+    return LedgerReader(data_dir / LEDGER, log)
 
 
 def inbox_reader(data_dir: Path, log: Log) -> RocksInboxReader:
     """The inboxes of a data directory, for this process; the caller closes it."""
     own = data_dir / "run" / f"inbox-reader-{os.getpid()}-{time.monotonic_ns()}"
-    return RocksInboxReader(data_dir / INBOX_DIRECTORY, log.partitions("inbox"), own)
+    return RocksInboxReader(data_dir / INBOX, log.partitions("inbox"), own)
 
 
 def show_ledger(data_dir: Path, log: Log, query: LedgerQuery, output: Output) -> int:
@@ -143,7 +142,7 @@ def _look(data_dir: Path, log: Log, reader: LedgerReader, settled: timedelta) ->
 
 def counted_rows(data_dir: Path, log: Log) -> dict[int, CountedRows] | None:
     """The inbox rows of every key group, counted one by one; None where the stores are not on this machine."""
-    if not (data_dir / INBOX_DIRECTORY).exists():
+    if not (data_dir / INBOX).exists():
         return None
     reader = inbox_reader(data_dir, log)
     try:

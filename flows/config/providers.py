@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from connectors.providers.email.smtp import SmtpChannel, SmtpOptions
-from connectors.providers.push.apns import ApnsChannel, ApnsOptions
-from connectors.providers.sms.twilio import TwilioChannel, TwilioOptions
+from connectors.providers.email.smtp import SmtpChannel
+from connectors.providers.options import ApnsOptions, SmtpOptions, TwilioOptions
+from connectors.providers.push.apns import ApnsChannel
+from connectors.providers.sms.twilio import TwilioChannel
 from connectors.sandbox.options import sandbox_options
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
@@ -43,12 +44,6 @@ class ProvidersInForce:
     def channels(self) -> ConfiguredChannels:
         """A connector per channel, not connected yet; every call makes new ones with connections of their own."""
         return {channel_of(options): new_channel(options) for options in (self.apns, self.twilio, self.smtp)}
-
-
-def needs_sandbox(settings: Settings) -> bool:
-    """Whether some channel has no credential of its own."""
-    given = settings.providers
-    return given.apns is None or given.twilio is None or given.smtp is None
 
 
 def providers_in_force(settings: Settings) -> ProvidersInForce:

@@ -24,6 +24,12 @@ def served(settings: Settings) -> Served:
     }
 
 
+def needs_sandbox(settings: Settings) -> bool:
+    """Whether some channel has no credential of its own."""
+    given = settings.providers
+    return given.apns is None or given.twilio is None or given.smtp is None
+
+
 def _is_loopback(origin: str) -> bool:
     host = urlsplit(origin).hostname or ""
     try:

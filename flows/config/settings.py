@@ -22,13 +22,11 @@ from typing import Any, Literal
 from connectors.admission.options import RedisOptions
 from connectors.gateway.options import Role, ServeOptions
 from connectors.log.embedded.log import EmbeddedOptions
-from connectors.log.kafka.log import KafkaOptions
-from connectors.providers.email.smtp import SmtpOptions
-from connectors.providers.push.apns import ApnsOptions
-from connectors.providers.sms.twilio import TwilioOptions
+from connectors.log.kafka.options import KafkaOptions
+from connectors.providers.options import ApnsOptions, SmtpOptions, TwilioOptions
 from flows.config.options import EnvironmentText, configuration_error, load_all
 from flows.config.validation import settings_faults
-from flows.recovery.export import ExportOptions
+from flows.recovery.options import ExportOptions
 from operators.brake import BrakeConfig
 from state.model.errors import ConfigurationError
 from state.model.registry import Registry, load_registry

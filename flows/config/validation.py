@@ -15,7 +15,7 @@ from state.model.secret import Secret
 
 if TYPE_CHECKING:
     from flows.config.settings import LogOptions, SenderOptions, Settings
-    from flows.recovery.export import ExportOptions
+    from flows.recovery.options import ExportOptions
 
 _DECIDE_MAX = 60
 """Four key groups each."""

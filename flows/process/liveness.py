@@ -13,6 +13,8 @@ from state.progress import made_by
 
 GETS_ON = b"."
 STANDS_STILL = b"-"
+FENCED_EXIT = 4
+"""Exit code of a process whose place was taken over: whoever restarts processes must not restart this one."""
 
 
 class Liveness:

@@ -15,12 +15,11 @@ import structlog
 from connectors.log.owners import Fence, FencedLog, claim_place, owner_record
 from flows.config.settings import Settings
 from flows.process.cluster import cluster_place
+from flows.process.liveness import FENCED_EXIT
 from flows.process.open import clock_ms, log_opener
 from state.disk.lock import FILE_NAME, StateLock
 from state.model.errors import StateFencedError
 
-FENCED_EXIT = 4
-"""Exit code of a process whose place was taken over: whoever restarts processes must not restart this one."""
 _logger = structlog.get_logger(__name__)
 
 

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -24,6 +23,7 @@ from connectors.archive.manifest import read_manifest
 from connectors.log.interface import Log
 from connectors.log.topics import COMPACTED_TOPICS
 from connectors.metrics import EXPORT_SECONDS, EXPORTS
+from flows.recovery.options import ExportOptions
 from state.disk.exports import (
     Export,
     ExportSource,
@@ -45,20 +45,6 @@ _REST = 4
 _REST_LONGEST_S = 0.1
 _WORK_SHORTEST_S = 0.001
 _logger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportOptions:
-    """When exports of the stores of decide, sequence and inbox are written to `DIR/exports`, and which are kept."""
-
-    every: timedelta = timedelta(hours=1)
-    """Time between two exports of a store. Less than a quarter of log.retention. Default: an hour."""
-    keep: int = 3
-    """Newest exports of a store that are kept. Default: three."""
-    spacing: timedelta = timedelta(days=1)
-    """Distance of older exports that are kept, as far back as the log goes, for replays. Default: a day."""
-    archive_spacing: timedelta = timedelta(days=7)
-    """Distance of still older exports of decide that are kept, as far back as the archive goes. Default: a week."""
 
 
 class Exporter:

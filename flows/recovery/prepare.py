@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -12,13 +12,10 @@ from pathlib import Path
 from connectors.log.interface import Log
 from flows.config.settings import Settings
 from flows.process.open import clock_ms, log_opener
+from flows.recovery.bounds import StoreHome
 from flows.recovery.export import Exporter
 from flows.recovery.rebuild import RETAINED, is_rebuildable
-from flows.recovery.restore import StoreHome, ensure_groups, ensure_store
-from flows.steps.decide.group import read_dead_letters, restore_skips
-from state.decide.checkpoint import GroupStore
-from state.decide.exports import STORE as DECIDE
-from state.decide.exports import group_source
+from flows.recovery.restore import ensure_store
 from state.disk.exports import ExportSource
 from state.model.settings import SETTINGS
 from state.sequence.store import stored_places
@@ -45,25 +42,6 @@ def start_exporter(settings: Settings, *sources: ExportSource, forget_after: tim
     return exporter.start()
 
 
-def prepare_decide(
-    settings: Settings, store: GroupStore, path: Path, groups: Iterable[int], open_log: Callable[[], Log]
-) -> list[int]:
-    """Restore what the store at `path` lacks of the key groups that this process decides; gives these groups.
-
-    :raises StateDamagedError: a group can neither go on nor be restored; the text says what to do.
-    """
-    home = StoreHome(DECIDE, path, settings.data_dir)
-    with closing(open_log()) as log:
-        stored = {group: store.next_offset(group) for group in groups}
-        anew = ensure_groups(home, store.database, stored, log, lambda wanted: _restore_skips(store, wanted, log))
-    store.forget_skips()  # exports bring skips of their own
-    return anew
-
-
-def _restore_skips(store: GroupStore, groups: Collection[int], log: Log) -> None:
-    restore_skips(store, groups, read_dead_letters(log))
-
-
 def prepare_sequence(settings: Settings, path: Path, open_log: Callable[[], Log]) -> None:
     """Before the store at `path` is opened: restore it, if it is lost or behind what the log retains.
 
@@ -76,9 +54,3 @@ def prepare_sequence(settings: Settings, path: Path, open_log: Callable[[], Log]
             home, lambda: stored_places(path), needed, log,
             rebuildable=lambda: is_rebuildable(log, registry, clock_ms()),
         )  # fmt: skip
-
-
-def export_decide(settings: Settings, store: GroupStore, slot: int) -> Exporter:
-    """Export the store of a process of decide; those of the others serve replays as far back as the archive goes."""
-    needed = 2 * settings.log.retention + settings.archive.work_retention + settings.exports.archive_spacing
-    return start_exporter(settings, group_source(slot, store.database), forget_after=needed)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from connectors.log.interface import Log, Record
 from connectors.log.read_to_ends import stored_records
-from flows.steps.decide.group import read_dead_letters
+from flows.steps.dead_letters import read_dead_letters
 from operators.dedup import EVENT_ID_WINDOW_MS, entries_of_latest, original_of
 from state.model.dead_letter import LETTER_SCHEMA, decode_letter
 from state.model.envelope import TopicPartition

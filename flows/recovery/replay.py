@@ -25,10 +25,10 @@ from connectors.archive.records import TopicRecords
 from connectors.log.interface import Log, NewRecord, Record
 from flows.config.settings import Settings
 from flows.decide import DIRECTORY as DECIDE
+from flows.process.directories import ARCHIVE
 from flows.process.opening import open_configured_log
 from flows.recovery.stretch import PartitionReplay, ReplaySource, offsets_of_time, temporary_replay
 from flows.steps.decide.epoch_credit import highest_credit
-from flows.track import ARCHIVE
 from state.decide.checkpoint import GroupStore
 from state.disk.files import rename_flushed
 from state.disk.lock import StateLock

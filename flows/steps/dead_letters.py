@@ -6,12 +6,13 @@ the record. An error of the log or of the store says nothing about the record: i
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 import structlog
 
 from connectors.log.interface import Log, NewRecord, Record
+from connectors.log.read_to_ends import stored_records
 from connectors.metrics import DEAD_LETTERS
 from state.disk.poison import PoisonJournal, RecordLocation
 from state.model.dead_letter import (
@@ -164,3 +165,12 @@ def dead_action(action: DeadAction, partition: int) -> NewRecord:
     """What an operator decided about a letter, for the partition of the letter."""
     headers = (("schema", ACTION_SCHEMA),)
     return NewRecord("dead_letters", partition, action.id.encode(), encode_action(action), headers)
+
+
+def read_dead_letters(log: Log) -> Iterator[Record]:
+    """All that `dead_letters` retains now, in order per partition.
+
+    :raises LogUnavailableError: nothing came for half a minute.
+    """
+    places = [("dead_letters", partition) for partition in range(log.partitions("dead_letters"))]
+    return stored_records(log, {place: log.begin_offset(*place) for place in places})

@@ -32,15 +32,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import structlog
-
 from flows.process.liveness import LIVENESS
-from flows.process.logs import configure_logs
 
 _SET_PARENT_DEATH_SIGNAL = 1
 BEAT = timedelta(seconds=1)
 """How often a sign of life is given."""
-_logger = structlog.get_logger(__name__)
 
 
 def end_with_parent() -> None:
@@ -113,15 +109,18 @@ def _runner(name: str, module: Any, epoch: timedelta) -> Callable[[], None]:
 def _guarded(
     name: str, run: Callable[[], None], stopping: Callable[[], bool], results: list[BaseException | None]
 ) -> None:
+    import structlog
+
+    logger = structlog.get_logger(__name__)
     try:
         run()
         if not stopping():
             raise RuntimeError(f"the flow {name} ended although nobody asked it to")
     except BaseException as error:  # the engine's panics are no Exception; any of them ends the process
-        _logger.exception("flow_failed", flow=name)
+        logger.exception("flow_failed", flow=name)
         results.append(error)
     else:
-        _logger.info("flow_drained", flow=name)
+        logger.info("flow_drained", flow=name)
         results.append(None)
 
 
@@ -136,6 +135,8 @@ def main(arguments: Sequence[str]) -> int:
     """See the module's text."""
     name, kind, *rest = arguments
     end_with_parent()
+    from flows.process.logs import configure_logs
+
     configure_logs(name)
     if kind == "module":
         return run_module(rest[0], rest[1:])
@@ -147,6 +148,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    # Nothing prints in colour here, for which structlog would load it: 4 MB in every process.
+    sys.modules["rich"] = None  # type: ignore[assignment]  # how Python is told that there is none
     code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()

@@ -29,10 +29,10 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from flows.config.providers import needs_sandbox
+from flows.config.served import needs_sandbox
 from flows.config.settings import Settings, child_environment
+from flows.process.liveness import FENCED_EXIT
 from flows.process.opening import open_configured_log, system_topics
-from flows.process.place import FENCED_EXIT
 from flows.process.run_files import Rebuild, Running, forget_processes, ready_file, take_rebuilds, write_running
 from flows.up.maintenance import maintain
 from flows.up.ports import ReservedPorts

@@ -6,20 +6,21 @@ columns grow by doubling; rows are never removed.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from state.decide.preferences import EMPTY, PreferenceTable
-from state.model.addresses import Served, canonical
+from state.model.addresses import CHANNEL_BIT, Served, canonical
 from state.model.delivery import DeviceAddress
 from state.model.keys import user_hash, user_tag
 from state.model.preference import Preference, muted_names
 
-CHANNEL_BIT = {"push": 1, "sms": 2, "email": 4, "webhook": 8, "chat": 16}
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 NO_VERSION = -1
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -83,7 +84,7 @@ class UserTable:
         self.object_muted_by: dict[str, set[int]] = {}
         self.profiles: dict[int, tuple[str | None, str | None]] = {}
         self.changed: set[int] = set()
-        self._ids_array: pa.Array[Any] = pa.array([], pa.string())
+        self._ids_array: pa.Array[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -123,10 +124,13 @@ class UserTable:
 
     def ids_array(self) -> "pa.Array[Any]":
         """All user ids by row, as Arrow text."""
-        known = len(self._ids_array)
-        if known < len(self.ids):
-            self._ids_array = pa.concat_arrays([self._ids_array, pa.array(self.ids[known:], pa.string())])
-        return self._ids_array
+        import pyarrow as pa  # heavy, and needed by large fan-outs alone
+
+        array = pa.array([], pa.string()) if self._ids_array is None else self._ids_array
+        if len(array) < len(self.ids):
+            array = pa.concat_arrays([array, pa.array(self.ids[len(array) :], pa.string())])
+        self._ids_array = array
+        return array
 
     def preference_of(self, row: int) -> Preference:
         """The compiled document of a row."""

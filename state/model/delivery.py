@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import orjson
-import pyarrow as pa
 from msgspec import UNSET, UnsetType
 
 from state.model.errors import UNDECODABLE, MalformedRecordError
@@ -113,13 +112,15 @@ def decode_to_deliver(schema: str, value: bytes) -> list[ToDeliver]:
             return [_to_deliver.decode(value)]
         if schema == EMISSION_ARROW:
             return [msgspec.convert(row, ToDeliver) for row in _rows(value)]
-    except (msgspec.MsgspecError, orjson.JSONDecodeError, pa.ArrowException) as error:
+    except (msgspec.MsgspecError, orjson.JSONDecodeError) as error:
         raise MalformedRecordError(f"emission: {error}") from error
     raise MalformedRecordError(f"header schema: {schema!r} is none of {EMISSION_JSON}, {EMISSION_ARROW}")
 
 
 def _rows(value: bytes) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pa.ipc.open_stream(value).read_all().to_pylist()
+    from state.model.arrow import read_rows  # with pyarrow, which is heavy: only large fan-outs come so
+
+    rows = read_rows(value, "emission")
     for row in rows:
         for name in _JSON_COLUMNS:
             if isinstance(row.get(name), str | bytes):

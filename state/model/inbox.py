@@ -7,7 +7,6 @@ throughout. The payload of a batch is a text column of JSON.
 from typing import Any, Literal
 
 import msgspec
-import pyarrow as pa
 
 from state.model.errors import MalformedRecordError
 from state.model.schema import Schema
@@ -63,10 +62,12 @@ def decode_operations(schema: str, value: bytes) -> list[StoredOperation]:
 
 
 def _decode_arrow(value: bytes) -> list[StoredOperation]:
+    from state.model.arrow import read_rows  # with pyarrow, which is heavy: only large fan-outs come so
+
+    rows = read_rows(value, "inbox")
     try:
-        rows = pa.ipc.open_stream(value).read_all().to_pylist()
         return msgspec.convert([_given(row) for row in rows], list[StoredOperation])
-    except (pa.ArrowInvalid, msgspec.ValidationError) as error:
+    except msgspec.ValidationError as error:
         raise MalformedRecordError(f"inbox: {error}") from error
 
 

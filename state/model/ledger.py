@@ -3,6 +3,8 @@
 Their field `kind` says which of them it is. Times are in ms UTC. `state.ledger` says how they become columns.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
@@ -125,3 +127,15 @@ def decode_ledger(value: bytes) -> LedgerRecord:
     except UNDECODABLE as error:
         raise MalformedRecordError(f"ledger: {error}") from error
     return record
+
+
+@dataclass(frozen=True, slots=True)
+class EventCounts:
+    """What the ledger holds of an event."""
+
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    """Recipients by the outcome of their decision."""
+    handed_out: int = 0
+    """Deliveries that the decisions led to, without fallbacks."""
+    deliveries: Mapping[str, int] = field(default_factory=dict)
+    """Those that have ended, fallbacks too, by outcome."""

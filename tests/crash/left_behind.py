@@ -18,8 +18,8 @@ from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.log.interface import Log, Record
 from flows.commands.ledger import inbox_reader
 from flows.config.settings import Settings, load_settings
+from flows.process.directories import LEDGER as ARCHIVE_DIRECTORY
 from flows.process.opening import open_configured_log
-from flows.track import DIRECTORY as ARCHIVE_DIRECTORY
 
 Line = dict[str, Any]
 TAKEN = (200, 201, 250)

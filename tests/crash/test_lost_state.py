@@ -25,7 +25,7 @@ from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log import NewRecord, Record
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.topics import topic_specs
-from flows.inbox import DIRECTORY as INBOX
+from flows.process.directories import INBOX
 from flows.process.open import clock_ms
 from operators.inbox_shard import InboxShard
 from state.disk.exports import Export, exported_stores, list_exports

@@ -19,7 +19,8 @@ from helpers.flow_bench import START, Bench, calls, decided_in_one_go
 from helpers.places import ROOT, TESTS
 from helpers.replacing import replaced
 
-from flows.steps.decide.group import read_dead_letters, restore_skips
+from flows.steps.dead_letters import read_dead_letters
+from flows.steps.decide.group import restore_skips
 from operators import decide as rules
 from operators.aggregate import time_comes
 from operators.context import OutcomeWriter

@@ -18,7 +18,8 @@ from helpers.flow_bench import PARTITIONS, START, Bench, calls, decided_in_one_g
 from helpers.places import ROOT, TESTS
 
 from connectors.log import NewRecord
-from flows.steps.decide.group import read_dead_letters, restore_skips
+from flows.steps.dead_letters import read_dead_letters
+from flows.steps.decide.group import restore_skips
 from state.decide.checkpoint import GroupStore
 from state.disk.poison import STARTS_MAX
 from state.model.dead_letter import DeadLetter, decode_letter

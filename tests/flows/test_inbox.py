@@ -11,7 +11,7 @@ from helpers.records import PARTITIONS, inbox_add, open_embedded, record
 from helpers.waiting import wait_for
 
 from connectors.inbox.rocksdb import RocksInboxReader
-from flows.inbox import DIRECTORY
+from flows.process.directories import INBOX as DIRECTORY
 from state.model.keys import KEY_GROUPS, key_group
 
 

@@ -12,7 +12,8 @@ from helpers.log_harness import SMALL_SEGMENTS, Harness, now_ms
 
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import Claim, ClaimableLog, Log, NewRecord
-from connectors.log.kafka.log import KafkaLog, KafkaOptions
+from connectors.log.kafka.log import KafkaLog
+from connectors.log.kafka.options import KafkaOptions
 from connectors.log.owners import Fence, FencedLog, OwnerRecord, claim_place
 from state.model.errors import StateFencedError
 

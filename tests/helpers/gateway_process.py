@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
 from operators.admit import Rules
-from state.ledger import EventCounts
 from state.model.addresses import Served
 from state.model.errors import LogUnavailableError
+from state.model.ledger import EventCounts
 from state.model.registry import load_registry
 
 SERVED: Served = {"push": {"ios": "apns", "*": "apns"}, "sms": {"*": "e164"}, "email": {"*": "mail"}}
@@ -62,15 +63,10 @@ class FaultyLog(EmbeddedLog):
         return offsets
 
 
-class CountedProgress:
+def progress_in(path: Path, event_id: str) -> EventCounts:
     """Progress from a file, as the ledger would give it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def progress(self, event_id: str) -> EventCounts:
-        counts: dict[str, dict[str, int]] = msgspec.json.decode(self._path.read_bytes()) if self._path.exists() else {}
-        return EventCounts(counts.get(event_id, {}))
+    counts: dict[str, dict[str, int]] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+    return EventCounts(counts.get(event_id, {}))
 
 
 def clock() -> int:
@@ -97,7 +93,7 @@ def main(config: dict[str, Any]) -> None:
     )
     inbox = RocksInboxReader(directory / "state" / "inbox", log.partitions("inbox"), directory / "run" / "inbox")
     rules = Rules(load_registry(), served=SERVED)
-    progress = CountedProgress(directory / "progress.json")
+    progress = partial(progress_in, directory / "progress.json")
     app = build_app(options, log=log, rules=rules, clock=clock, inbox=inbox, progress=progress)
     serve(options, app, on_ready=lambda port: print(port, flush=True))
     inbox.close()

@@ -21,7 +21,8 @@ from helpers.places import TESTS
 from connectors.log.embedded.compaction import CompactionOptions
 from connectors.log.embedded.log import EmbeddedLog, EmbeddedOptions
 from connectors.log.interface import ClaimableLog, Log, NewRecord, Reader, Record, TopicSpec
-from connectors.log.kafka.log import KafkaLog, KafkaOptions
+from connectors.log.kafka.log import KafkaLog
+from connectors.log.kafka.options import KafkaOptions
 
 RETENTION_MS = 3_600_000
 AT_ONCE = CompactionOptions(lag=timedelta(0), dirty_ratio=0.0, tombstone_retention=timedelta(0))

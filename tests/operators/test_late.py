@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from operators.context import FinalOutcome
-from operators.gate import Hold
 from operators.late import EmittedEvent, changed_outcome, is_retracted, sent_items
+from operators.outcomes import FinalOutcome, Hold
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.registry import load_registry
 

@@ -16,7 +16,7 @@ from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord
 from connectors.log.topics import topic_specs
-from flows.process.place import FENCED_EXIT
+from flows.process.liveness import FENCED_EXIT
 from state.model.event import Event, encode_event
 from state.model.keys import key_group, partition_of_group
 

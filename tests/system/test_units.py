@@ -20,7 +20,7 @@ from helpers.up import carillon
 from helpers.waiting import wait_for
 
 from flows.config.credentials import development_credentials
-from flows.process.place import FENCED_EXIT
+from flows.process.liveness import FENCED_EXIT
 from flows.up.ports import any_port
 from flows.up.supervisor import FLOW_PROCESSES
 from infra.services import require

@@ -22,7 +22,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -35,6 +34,7 @@ from connectors.log.kafka.errors import may_pass, named_errors, unless
 from connectors.log.kafka.fencing import owner_header
 from connectors.log.kafka.locating import locate
 from connectors.log.kafka.markers import Publications, lay_markers
+from connectors.log.kafka.options import KafkaOptions
 from connectors.log.kafka.reading import KafkaReader
 from state.model.errors import LogError, LogUnavailableError, UnknownTopicError
 
@@ -67,22 +67,6 @@ _QUESTIONS = {"socket.timeout.ms": int(_ASK.total_seconds() * 1000)}
 """Who asks questions may be connected to the broker that hangs alone: it turns to others when it gives that one up."""
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library lacks its annotation
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # same reason
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaOptions:
-    """How the Kafka log connects and creates topics."""
-
-    deadline: timedelta = timedelta(seconds=10)
-    """How long an append or a question of gateways and commands may take. Default: ten seconds."""
-    patience: timedelta = timedelta(minutes=2)
-    """How long flows wait for brokers before they end and are started again. Default: two minutes."""
-    replication: int = 0
-    """Copies of topics made here; -1: the brokers' default. Default 0: three, or one per broker there is or named."""
-    client_settings: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Settings of librdkafka for all clients, for example for TLS and SASL. Default: none."""
-    topic_settings: Mapping[str, str] = field(default_factory=dict)
-    """Settings for topics made here, for example min.insync.replicas. Default: none."""
 
 
 class KafkaLog:

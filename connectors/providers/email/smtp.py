@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from pathlib import Path
 from typing import Literal
 
 import aiosmtplib
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, building
 from connectors.providers.email.message import UnsafeMessageError, build_message, message_id
+from connectors.providers.options import SmtpOptions
 from state.model.addresses import mailbox
 from state.model.content import EmailContent
 from state.model.errors import ConfigurationError
@@ -29,55 +28,6 @@ _BAD_ADDRESS = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
 _NO_SUCH_USER = re.compile(r"(user|mailbox|recipient|address)\b.{0,40}\b(unknown|not found|does not exist|no such)|"
                            r"(no such|unknown) (user|mailbox|recipient|address)", re.IGNORECASE)  # fmt: skip
 _ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmtpOptions:
-    """One relay and how it is used."""
-
-    host: str = ""
-    """The relay's name."""
-    port: int = 587
-    """Default: 587, submission."""
-    security: Literal["starttls", "tls", "none"] = "starttls"
-    """`starttls` refuses a relay that does not offer it; `none` is for a relay on this machine. Default: starttls."""
-    username: str = ""
-    """Empty: no authentication."""
-    password: str = ""
-    """The account's secret."""
-    ca_file: Path | None = None
-    """A file of certificates to trust instead of the machine's. Default: the machine's."""
-    sender: str = ""
-    """The address in From and MAIL FROM."""
-    sender_name: str = "Carillon"
-    """The name shown with it."""
-    concurrency_max: int = 10
-    """Connections kept open, each with one message at a time. Default: ten."""
-    connect_timeout: timedelta = timedelta(seconds=10)
-    """How long a connection may take to open, with greeting, TLS and authentication. Default: ten seconds."""
-    timeout: timedelta = timedelta(seconds=30)
-    """For one message from MAIL FROM to the last answer. Default: 30 seconds."""
-    idle_max: timedelta = timedelta(seconds=60)
-    """A connection unused for longer is replaced. Default: one minute."""
-    rate_per_s: float = 5_000.0
-    """Sends per second; retries never exceed half of it (RULES 4). Default: 5 000."""
-
-    def __repr__(self) -> str:
-        return f"SmtpOptions(host={self.host!r}, port={self.port}, security={self.security!r}, password=***)"
-
-    @property
-    def domain(self) -> str:
-        """The right side of Message-IDs."""
-        return self.sender.rpartition("@")[2]
-
-    def faults(self) -> Iterator[str]:
-        """What is wrong, each with its key and the remedy."""
-        if not self.host:
-            yield "providers.smtp.host: missing; name the relay"
-        if mailbox(self.sender) is None:
-            yield "providers.smtp.sender: not a plain mail address"
-        if self.security == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
-            yield "providers.smtp.security: none is for a relay on this machine; use starttls or tls"
 
 
 @dataclass(frozen=True, slots=True)

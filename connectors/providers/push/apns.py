@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
+from connectors.providers.options import ApnsOptions
 from connectors.providers.push.apns_token import ProviderToken, load_signing_key
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
@@ -31,42 +30,6 @@ PAYLOAD_MAX_BYTES = 4096
 COLLAPSE_MAX_BYTES = 64
 _NAMESPACE = b"carillon/apns-id/"
 _PRIORITY = {"P0": "10", "P1": "10", "P2": "5"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApnsOptions:
-    """One APNs credential and how it is used."""
-
-    origin: str = "https://api.push.apple.com"
-    """Scheme, host and port. Default: Apple's production environment."""
-    team_id: str = ""
-    """Ten characters, from the developer account."""
-    key_id: str = ""
-    """Ten characters, the name of the signing key."""
-    signing_key: Path | None = None
-    """The .p8 file with the private key."""
-    topic: str = ""
-    """The application's bundle id."""
-    ca_file: Path | None = None
-    """A file of certificates to trust instead of the machine's. Default: the machine's."""
-    concurrency_max: int = 400
-    """Requests in flight at once. Default: 400."""
-    connect_timeout: timedelta = timedelta(seconds=5)
-    """How long a connection may take to open. Default: five seconds."""
-    timeout: timedelta = timedelta(seconds=10)
-    """How long a request may take, from its first byte to the last of the answer. Default: ten seconds."""
-    rate_per_s: float = 20_000.0
-    """Sends per second; retries never exceed half of it (RULES 4). Default: 20 000."""
-
-    def faults(self) -> Iterator[str]:
-        """What is wrong, each with its key and the remedy."""
-        for name in ("team_id", "key_id", "topic"):
-            if not getattr(self, name):
-                yield f"providers.apns.{name}: missing; find it in the developer account"
-        if self.signing_key is None:
-            yield "providers.apns.signing_key: missing; name the .p8 file of the key"
-        if not self.origin.startswith("https://"):
-            yield "providers.apns.origin: APNs is reached by https:// only"
 
 
 def apns_id(key: str) -> str:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import quote, urlencode
 
 import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
+from connectors.providers.options import TwilioOptions
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
 from state.model.addresses import phone
@@ -26,41 +25,6 @@ from state.model.errors import ConfigurationError
 
 BODY_MAX_CHARACTERS = 1600
 VALIDITY_MIN_S, VALIDITY_MAX_S = 1, 36_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwilioOptions:
-    """One Twilio account and how it is used."""
-
-    origin: str = "https://api.twilio.com"
-    """Scheme, host and port. Default: Twilio's own."""
-    account_sid: str = ""
-    """AC and 32 hexadecimal digits."""
-    auth_token: str = ""
-    """The account's secret."""
-    sender: str = ""
-    """The number the messages come from, in E.164 form."""
-    status_callback: str = ""
-    """Where Twilio reports receipts; the delivery's id is added as `?key=`. Empty: it is not asked to."""
-    ca_file: Path | None = None
-    """A file of certificates to trust instead of the machine's. Default: the machine's."""
-    concurrency_max: int = 50
-    """Requests in flight at once. Default: 50."""
-    connect_timeout: timedelta = timedelta(seconds=5)
-    """How long a connection may take to open. Default: five seconds."""
-    timeout: timedelta = timedelta(seconds=15)
-    """How long a request may take, from its first byte to the last of the answer. Default: 15 seconds."""
-    rate_per_s: float = 100.0
-    """Sends per second; retries never exceed half of it (RULES 4). Default: 100."""
-
-    def __repr__(self) -> str:
-        return f"TwilioOptions(origin={self.origin!r}, account_sid={self.account_sid!r}, auth_token=***)"
-
-    def faults(self) -> Iterator[str]:
-        """What is wrong, each with its key and the remedy."""
-        for name in ("account_sid", "auth_token", "sender"):
-            if not getattr(self, name):
-                yield f"providers.twilio.{name}: missing; find it in the account's console"
 
 
 def message_key(key: str) -> str:

@@ -12,13 +12,12 @@ and is applied. What waits is given up: it ends as SUPPRESSED, `dead_letter`, wi
 That too is stored at once and repeated in the same way.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import count
 
 import structlog
 
-from connectors.log import Log, NewRecord, Record
-from connectors.log.read_to_ends import stored_records
+from connectors.log import NewRecord, Record
 from connectors.metrics import DEAD_LETTERS
 from flows.steps.dead_letters import RecordHandler, Unhandled
 from flows.steps.decide.outputs import SOURCE, OutputWriter
@@ -269,12 +268,3 @@ def restore_skips(store: GroupStore, groups: Iterable[int], letters: Iterable[Re
 
 def _offset_in(seq: bytes) -> int:
     return int(seq.split(b":")[2])
-
-
-def read_dead_letters(log: Log) -> Iterator[Record]:
-    """All that `dead_letters` retains now, in order per partition.
-
-    :raises LogUnavailableError: nothing came for half a minute.
-    """
-    places = [("dead_letters", partition) for partition in range(log.partitions("dead_letters"))]
-    return stored_records(log, {place: log.begin_offset(*place) for place in places})

@@ -2,13 +2,15 @@
 again.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import msgspec
 from msgspec import UNSET
 
 from connectors.log import NewRecord
 from connectors.log.topics import deliver_partition
-from flows.steps.decide.slice_outputs import SliceRecord, slice_records
-from state.decide.group import GroupState
 from state.model.delivery import ChannelAddresses, DigestItem, ToDeliver
 from state.model.envelope import output_headers
 from state.model.event import Event
@@ -16,6 +18,9 @@ from state.model.keys import KEY_GROUPS
 from state.model.ledger import CountsRecord, Decision, EmissionRecord
 from state.model.records import Emission, Outputs
 from state.model.topics import DELIVER
+
+if TYPE_CHECKING:
+    from state.decide.group import GroupState  # with columns, which are heavy: transactional writes the same records
 
 _encode = msgspec.json.Encoder().encode
 SOURCE = "d"
@@ -63,9 +68,11 @@ class OutputWriter:
 
     def _slices(self, state: GroupState, out: Outputs, offset: int) -> list[NewRecord]:
         """Batches, numbered from the middle of the ordinals on: single records come before them."""
-        encoded: list[tuple[SliceRecord, str]] = [
-            (record, part.event.priority) for part in out.slices for record in slice_records(state, part)
-        ]
+        if not out.slices:
+            return []
+        from flows.steps.decide.slice_outputs import slice_records  # with pyarrow, which is heavy
+
+        encoded = [(record, part.event.priority) for part in out.slices for record in slice_records(state, part)]
         records = []
         for ordinal, (each, priority) in enumerate(encoded, start=_SLICE_ORDINALS):
             in_lane = each.topic not in ("ledger", "inbox")

@@ -12,8 +12,8 @@ import msgspec
 from connectors.changes import Changes
 from connectors.control import Scope
 from flows.steps.sending.task import Planned, SendTask
-from operators.gate import Hold
 from operators.late import GIVEN_ADDRESS, EmittedEvent, changed_outcome, is_retracted, quiet_outcome
+from operators.outcomes import Hold
 from state.model.registry import Registry
 
 _NO_ADDRESS = Planned("SUPPRESSED", "no_channel")

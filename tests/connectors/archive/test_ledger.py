@@ -17,10 +17,11 @@ from connectors.archive.manifest import read_manifest
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
-from flows.track import DIRECTORY
-from state.ledger import EventCounts, ledger_table
+from flows.process.directories import LEDGER as DIRECTORY
+from state.ledger import ledger_table
 from state.model.errors import StateDamagedError
 from state.model.keys import key_group, partition_of_group
+from state.model.ledger import EventCounts
 
 RUN = """
 import sys

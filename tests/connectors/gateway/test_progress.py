@@ -7,7 +7,7 @@ from helpers.gateway import Gateway, now_ms, running
 
 from connectors.admission.interface import Known
 from connectors.gateway.progress import State, state_of
-from state.ledger import EventCounts
+from state.model.ledger import EventCounts
 
 NOW = 1_000
 

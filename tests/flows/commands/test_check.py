@@ -9,9 +9,8 @@ from pathlib import Path
 from helpers.up import carillon
 
 from connectors.admission.options import RedisOptions
-from connectors.log.kafka.log import KafkaOptions
-from connectors.providers.email.smtp import SmtpOptions
-from connectors.providers.sms.twilio import TwilioOptions
+from connectors.log.kafka.options import KafkaOptions
+from connectors.providers.options import SmtpOptions, TwilioOptions
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from flows.commands.check import check, check_certificates
 from flows.config.options import masked

@@ -22,7 +22,7 @@ from connectors.log.interface import NewRecord
 from flows.commands.explain import explain
 from flows.commands.ledger import BadTimeError, ProofOptions, check_ledger, parse_time, show_ledger
 from flows.commands.output import Output
-from flows.inbox import DIRECTORY
+from flows.process.directories import INBOX as DIRECTORY
 from state.inbox.values import ShardCommit, UserChanges
 from state.model.event import EVENT, Event, encode_event
 from state.model.keys import key_group, partition_of_group

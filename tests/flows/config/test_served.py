@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.providers.push.apns import ApnsOptions
+from connectors.providers.options import ApnsOptions
 from flows.config.served import served
 from flows.config.settings import load_settings
 

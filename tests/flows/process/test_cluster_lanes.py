@@ -16,7 +16,7 @@ from helpers.waiting import wait_for
 
 from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log.interface import NewRecord
-from flows.inbox import DIRECTORY
+from flows.process.directories import INBOX as DIRECTORY
 from state.model.keys import KEY_GROUPS, key_group, partition_of_group
 
 STAGES = ((1, 1), (2, 1), (1, 2), (2, 2))

@@ -17,7 +17,8 @@ from rocksdict import Rdict
 
 from connectors.metrics import EXPORTS
 from flows.process.open import clock_ms
-from flows.recovery.export import Exporter, ExportOptions
+from flows.recovery.export import Exporter
+from flows.recovery.options import ExportOptions
 from state.disk.exports import (
     Export,
     ExportedOffset,

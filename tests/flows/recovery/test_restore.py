@@ -9,8 +9,10 @@ import pytest
 from helpers.flow_bench import START, Bench, seconds
 
 from connectors.log import NewRecord
-from flows.recovery.restore import StoreHome, ensure_groups
-from flows.steps.decide.group import read_dead_letters, restore_skips
+from flows.recovery.bounds import StoreHome
+from flows.recovery.prepare_decide import ensure_groups
+from flows.steps.dead_letters import read_dead_letters
+from flows.steps.decide.group import restore_skips
 from state.decide.checkpoint import GroupStore
 from state.decide.exports import group_source
 from state.disk.exports import write_export

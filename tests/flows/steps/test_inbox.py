@@ -18,7 +18,7 @@ from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_pa
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, Record
 from connectors.log.source import Tick
-from flows.inbox import DIRECTORY
+from flows.process.directories import INBOX as DIRECTORY
 from flows.steps.inbox import InboxParts, InboxSink
 from state.disk.poison import PoisonJournal
 from state.inbox.values import InboxHead, StoredRow

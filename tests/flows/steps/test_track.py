@@ -19,8 +19,9 @@ from connectors.archive.manifest import read_manifest
 from connectors.archive.records import TopicRecords
 from connectors.log.interface import NewRecord
 from connectors.log.source import Tick
+from flows.process.directories import LEDGER as DIRECTORY
 from flows.steps.track import ArchivedTopic, PartOptions, TrackParts, TrackSink
-from flows.track import DIRECTORY, start_offset
+from flows.track import start_offset
 from state.disk.poison import PoisonJournal
 from state.model.errors import StateDamagedError
 from state.model.keys import key_group, partition_of_group

@@ -21,7 +21,8 @@ from helpers.flow_bench import Bench
 from helpers.waiting import wait_for
 from rocksdict import Rdict, RdictIter, WriteBatch
 
-from flows.recovery.export import Exporter, ExportOptions
+from flows.recovery.export import Exporter
+from flows.recovery.options import ExportOptions
 from state.disk.exports import (
     FILE_BYTES,
     Export,

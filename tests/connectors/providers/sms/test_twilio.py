@@ -11,6 +11,7 @@ import pytest
 from helpers.deliveries import PUSH, REGISTERED, delivery
 
 from connectors.providers.channel import Failed, Rejected, Result, Sent, Throttled
+from connectors.providers.options import TwilioOptions
 from connectors.providers.sms import twilio
 from connectors.providers.transport import Response
 from state.model.content import SmsContent
@@ -47,7 +48,7 @@ def test_twilio_waits_as_long_as_it_is_told() -> None:
 
 
 def test_twilio_request() -> None:
-    options = twilio.TwilioOptions(
+    options = TwilioOptions(
         account_sid="AC1", auth_token="secret", sender="+1500", status_callback="https://x.example/cb?a=1"
     )
     sms = delivery(SmsContent("ü" * 2_000), address="+14155550100", channel="sms")

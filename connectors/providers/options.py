@@ -1,0 +1,131 @@
+"""How each provider is configured. Apart from what sends: every process reads the configuration, few of them send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from state.model.addresses import mailbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApnsOptions:
+    """One APNs credential and how it is used."""
+
+    origin: str = "https://api.push.apple.com"
+    """Scheme, host and port. Default: Apple's production environment."""
+    team_id: str = ""
+    """Ten characters, from the developer account."""
+    key_id: str = ""
+    """Ten characters, the name of the signing key."""
+    signing_key: Path | None = None
+    """The .p8 file with the private key."""
+    topic: str = ""
+    """The application's bundle id."""
+    ca_file: Path | None = None
+    """A file of certificates to trust instead of the machine's. Default: the machine's."""
+    concurrency_max: int = 400
+    """Requests in flight at once. Default: 400."""
+    connect_timeout: timedelta = timedelta(seconds=5)
+    """How long a connection may take to open. Default: five seconds."""
+    timeout: timedelta = timedelta(seconds=10)
+    """How long a request may take, from its first byte to the last of the answer. Default: ten seconds."""
+    rate_per_s: float = 20_000.0
+    """Sends per second; retries never exceed half of it (RULES 4). Default: 20 000."""
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, each with its key and the remedy."""
+        for name in ("team_id", "key_id", "topic"):
+            if not getattr(self, name):
+                yield f"providers.apns.{name}: missing; find it in the developer account"
+        if self.signing_key is None:
+            yield "providers.apns.signing_key: missing; name the .p8 file of the key"
+        if not self.origin.startswith("https://"):
+            yield "providers.apns.origin: APNs is reached by https:// only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwilioOptions:
+    """One Twilio account and how it is used."""
+
+    origin: str = "https://api.twilio.com"
+    """Scheme, host and port. Default: Twilio's own."""
+    account_sid: str = ""
+    """AC and 32 hexadecimal digits."""
+    auth_token: str = ""
+    """The account's secret."""
+    sender: str = ""
+    """The number the messages come from, in E.164 form."""
+    status_callback: str = ""
+    """Where Twilio reports receipts; the delivery's id is added as `?key=`. Empty: it is not asked to."""
+    ca_file: Path | None = None
+    """A file of certificates to trust instead of the machine's. Default: the machine's."""
+    concurrency_max: int = 50
+    """Requests in flight at once. Default: 50."""
+    connect_timeout: timedelta = timedelta(seconds=5)
+    """How long a connection may take to open. Default: five seconds."""
+    timeout: timedelta = timedelta(seconds=15)
+    """How long a request may take, from its first byte to the last of the answer. Default: 15 seconds."""
+    rate_per_s: float = 100.0
+    """Sends per second; retries never exceed half of it (RULES 4). Default: 100."""
+
+    def __repr__(self) -> str:
+        return f"TwilioOptions(origin={self.origin!r}, account_sid={self.account_sid!r}, auth_token=***)"
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, each with its key and the remedy."""
+        for name in ("account_sid", "auth_token", "sender"):
+            if not getattr(self, name):
+                yield f"providers.twilio.{name}: missing; find it in the account's console"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmtpOptions:
+    """One relay and how it is used."""
+
+    host: str = ""
+    """The relay's name."""
+    port: int = 587
+    """Default: 587, submission."""
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    """`starttls` refuses a relay that does not offer it; `none` is for a relay on this machine. Default: starttls."""
+    username: str = ""
+    """Empty: no authentication."""
+    password: str = ""
+    """The account's secret."""
+    ca_file: Path | None = None
+    """A file of certificates to trust instead of the machine's. Default: the machine's."""
+    sender: str = ""
+    """The address in From and MAIL FROM."""
+    sender_name: str = "Carillon"
+    """The name shown with it."""
+    concurrency_max: int = 10
+    """Connections kept open, each with one message at a time. Default: ten."""
+    connect_timeout: timedelta = timedelta(seconds=10)
+    """How long a connection may take to open, with greeting, TLS and authentication. Default: ten seconds."""
+    timeout: timedelta = timedelta(seconds=30)
+    """For one message from MAIL FROM to the last answer. Default: 30 seconds."""
+    idle_max: timedelta = timedelta(seconds=60)
+    """A connection unused for longer is replaced. Default: one minute."""
+    rate_per_s: float = 5_000.0
+    """Sends per second; retries never exceed half of it (RULES 4). Default: 5 000."""
+
+    def __repr__(self) -> str:
+        return f"SmtpOptions(host={self.host!r}, port={self.port}, security={self.security!r}, password=***)"
+
+    @property
+    def domain(self) -> str:
+        """The right side of Message-IDs."""
+        return self.sender.rpartition("@")[2]
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, each with its key and the remedy."""
+        if not self.host:
+            yield "providers.smtp.host: missing; name the relay"
+        if mailbox(self.sender) is None:
+            yield "providers.smtp.sender: not a plain mail address"
+        if self.security == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
+            yield "providers.smtp.security: none is for a relay on this machine; use starttls or tls"

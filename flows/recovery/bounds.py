@@ -1,0 +1,105 @@
+"""Whether state fits the log, which every flow asks at its start. What is done if not: `flows/recovery/restore.py`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from connectors.log.interface import Log
+from state.model.errors import StateDamagedError
+
+ACCEPT_LOSS = "accept-loss"
+_ACCEPTED_FOR = timedelta(hours=1)
+_logger = structlog.get_logger(__name__)
+
+
+class StoreHome(NamedTuple):
+    """Where a store lives, and its exports."""
+
+    store: str
+    """Name of its exports: `sequence`, `inbox/3`; of decide without the slot."""
+    path: Path
+    """Directory of its database."""
+    data_dir: Path
+
+    @property
+    def exports(self) -> Path:
+        """Directory of all exports."""
+        return self.data_dir / "exports"
+
+    @property
+    def flow(self) -> str:
+        """The flow it belongs to."""
+        return self.store.partition("/")[0]
+
+    @property
+    def flow_directory(self) -> Path:
+        """Where `accept-loss` is looked for."""
+        return self.data_dir / "state" / self.flow
+
+
+class PartitionBounds(NamedTuple):
+    """What a partition retains: offsets from `begin` on; the next record gets `end`."""
+
+    begin: int
+    end: int
+
+    def __contains__(self, offset: object) -> bool:
+        return isinstance(offset, int) and self.begin <= offset <= self.end
+
+
+def bounds_of(log: Log, topic: str, partition: int) -> PartitionBounds:
+    """As of now."""
+    return PartitionBounds(log.begin_offset(topic, partition), log.end_offset(topic, partition))
+
+
+def check_not_ahead(home: StoreHome, places: Iterable[tuple[str, int, int]], log: Log) -> None:
+    """:raises StateDamagedError: the state includes what the log does not have."""
+    for topic, partition, offset in places:
+        end = log.end_offset(topic, partition)
+        if offset > end:
+            raise StateDamagedError(ahead_text(home, f"{topic}/{partition}", offset, end))
+
+
+def ahead_text(home: StoreHome, place: str, offset: int, end: int) -> str:
+    """What to say of state that includes what the log does not have."""
+    return (
+        f"{home.path}: includes {place} up to offset {offset}, and the log ends at {end}: the log was lost, or is"
+        f" another one. Restore the log; for a new log, move {home.flow_directory} and {home.exports / home.flow} aside"
+    )
+
+
+def first_offset(home: StoreHome, stored: int | None, topic: str, partition: int, log: Log) -> int:
+    """Where a flow without exports goes on; `stored` is None where its state is new.
+
+    :raises StateDamagedError: the log lacks what it has not read, or ends before what it has read.
+    """
+    begin = log.begin_offset(topic, partition)
+    if stored is None:
+        return begin
+    check_not_ahead(home, [(topic, partition, stored)], log)
+    if stored >= begin:
+        return stored
+    accept_loss(home, [(topic, partition, stored, begin)])
+    return begin
+
+
+def accept_loss(home: StoreHome, gone: Sequence[tuple[str, int, int, int]]) -> None:
+    """Go on without records (topic, partition, from, until) that retention removed unread, if an operator said so.
+
+    :raises StateDamagedError: nobody did.
+    """
+    marker = home.flow_directory / ACCEPT_LOSS
+    places = ", ".join(f"{topic}/{partition} {first} to {until - 1}" for topic, partition, first, until in gone)
+    if marker.exists() and time.time() - marker.stat().st_mtime < _ACCEPTED_FOR.total_seconds():
+        _logger.error("records_given_up", store=home.store, places=places)
+        return
+    raise StateDamagedError(
+        f"{home.path}: retention has removed records that {home.flow} had not read: {places}. Restore them, or a newer"
+        f" state or export in {home.exports / home.store}; to go on without them: touch {marker}, and start again"
+    )

@@ -1,0 +1,18 @@
+"""Batches of records as Arrow IPC streams. Apart, since pyarrow is heavy: loaded by who meets a batch."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from state.model.errors import MalformedRecordError
+
+
+def read_rows(value: bytes, what: str) -> list[dict[str, Any]]:
+    """The rows of a stream by the names of its columns.
+
+    :raises MalformedRecordError: it is no such stream; the text begins with `what` it should be.
+    """
+    try:
+        return pa.ipc.open_stream(value).read_all().to_pylist()
+    except pa.ArrowException as error:
+        raise MalformedRecordError(f"{what}: {error}") from error
