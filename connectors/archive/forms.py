@@ -20,13 +20,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from connectors.log.interface import Headers, Record
 from state.ledger import SCHEMA, latest
 
-dataset: Any = pyarrow.dataset  # its stubs refuse expressions
 _RAW_FIELDS: list[tuple[str, pa.DataType]] = [
     ("partition", pa.int32()), ("offset", pa.int64()), ("timestamp_ms", pa.int64()), ("key", pa.binary()),
     ("value", pa.binary()), ("headers", pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))),
@@ -54,6 +52,9 @@ class ArchiveForm:
 
 def latest_states(files: Sequence[Path], rows_max: int) -> Iterator[pa.Table]:
     """The last state of each key; the states of a key are in one key group."""
+    import pyarrow.dataset  # 15 MB, and needed by this alone, once an hour has ended
+
+    dataset: Any = pyarrow.dataset  # its stubs refuse expressions
     source = dataset.dataset([str(file) for file in files], schema=SCHEMA, format="parquet")
     column = source.to_table(columns=["key_group"])["key_group"].to_numpy()
     groups = np.unique(column)
