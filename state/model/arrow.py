@@ -7,7 +7,7 @@ import pyarrow as pa
 from state.model.errors import MalformedRecordError
 
 
-def read_rows(value: bytes, what: str) -> list[dict[str, Any]]:
+def batch_rows(value: bytes, what: str) -> list[dict[str, Any]]:
     """The rows of a stream by the names of its columns.
 
     :raises MalformedRecordError: it is no such stream; the text begins with `what` it should be.

@@ -118,9 +118,9 @@ def decode_to_deliver(schema: str, value: bytes) -> list[ToDeliver]:
 
 
 def _rows(value: bytes) -> list[dict[str, Any]]:
-    from state.model.arrow import read_rows  # with pyarrow, which is heavy: only large fan-outs come so
+    from state.model.arrow import batch_rows  # with pyarrow, which is heavy: only large fan-outs come so
 
-    rows = read_rows(value, "emission")
+    rows = batch_rows(value, "emission")
     for row in rows:
         for name in _JSON_COLUMNS:
             if isinstance(row.get(name), str | bytes):

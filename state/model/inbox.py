@@ -62,9 +62,9 @@ def decode_operations(schema: str, value: bytes) -> list[StoredOperation]:
 
 
 def _decode_arrow(value: bytes) -> list[StoredOperation]:
-    from state.model.arrow import read_rows  # with pyarrow, which is heavy: only large fan-outs come so
+    from state.model.arrow import batch_rows  # with pyarrow, which is heavy: only large fan-outs come so
 
-    rows = read_rows(value, "inbox")
+    rows = batch_rows(value, "inbox")
     try:
         return msgspec.convert([_given(row) for row in rows], list[StoredOperation])
     except msgspec.ValidationError as error:
