@@ -31,6 +31,9 @@ def import_command(
         bool, typer.Option("--skip-bad", help="Leave out rows that cannot be stored: FILE.rejected.ndjson has them.")
     ] = False,
     from_begin: Annotated[bool, typer.Option("--from-begin", help="Also what was imported before.")] = False,
+    rate: Annotated[
+        float, typer.Option("--rate", metavar="N", min=1, help="Rows a second while the system runs. Default: 3000.")
+    ] = 3000,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -48,7 +51,9 @@ def import_command(
     content = USERS_ROWS if users else FOLLOWS_ROWS
     with existing_log(settings) as log:
         try:
-            FollowersImport(settings, log, content, output, skip_bad=skip_bad, from_begin=from_begin).run(files)
+            FollowersImport(settings, log, content, output, skip_bad=skip_bad, from_begin=from_begin, rate=rate).run(
+                files
+            )
         except KeyboardInterrupt:
             complain(f"stopped; the same command{' without --from-begin' if from_begin else ''} goes on from there")
             raise typer.Exit(1) from None
