@@ -33,5 +33,5 @@ def test_at_rest_the_system_sleeps_and_is_small(tmp_path: Path) -> None:
         time.sleep(LOOKED_FOR_S)
         a_second = (sum(map(wakes, pids)) - before) / LOOKED_FOR_S
         assert a_second < 190, "somebody polls"
-        assert sum(map(memory_mb, pids)) < 620
+        assert sum(map(memory_mb, pids)) < 550
         assert up.stop() == 0
