@@ -54,6 +54,7 @@ from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
 from state.model.admission import AdmissionRules
 from state.model.topics import ENDPOINTS, PREFERENCES, SEGMENTS
 
+_requests = cache(GATEWAY_REQUESTS.labels)
 _logger = structlog.get_logger(__name__)
 _MILLISECOND = timedelta(milliseconds=1)
 _LOG_DOWN_AFTER = timedelta(seconds=5)
@@ -117,7 +118,7 @@ class App:
         except Exception:
             _logger.exception("request_failed", operation=operation)
             answer = problem_response(ProblemError(500, "an error of ours; it was logged"))
-        GATEWAY_REQUESTS.labels(operation, str(answer.status)).inc()
+        _requests(operation, str(answer.status)).inc()
         await send_response(send, answer, head_only=scope["method"] == "HEAD")
 
     async def _answer(self, route: Route, request: ApiRequest) -> ApiResponse:

@@ -27,6 +27,7 @@ The dispatcher's loop also calls OpenRecord.rendering and killed_by, which write
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Protocol
 
 from connectors.log.interface import NewRecord, Record
@@ -41,6 +42,8 @@ from state.disk.poison import PoisonJournal
 from state.model.ledger import CountsRecord
 
 _FORGET_EVERY_MS = 600_000
+_ended = cache(DELIVERIES.labels)
+"""Looking a counter up by its labels costs more than counting."""
 
 
 class LaneStrategy(Protocol):
@@ -192,5 +195,5 @@ class Lane:
         self._strategy.ended(record, task, spawned)
         if task is None:
             return []
-        DELIVERIES.labels(task.channel, task.history.outcome).inc()
+        _ended(task.channel, task.history.outcome).inc()
         return self._writer.ended(task, (*record.place, record.offset))

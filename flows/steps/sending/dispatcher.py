@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import ParamSpec
 
 import structlog
@@ -49,6 +50,7 @@ from state.model.errors import UnsendableError
 
 _BATCH_MAX = 256
 _P = ParamSpec("_P")
+_seconds, _attempts = cache(DELIVERY_SEND_SECONDS.labels), cache(DELIVERY_ATTEMPTS.labels)
 _logger = structlog.get_logger(__name__)
 
 
@@ -300,8 +302,8 @@ class Dispatcher:
         except Exception:  # a programmer's error in one connector must not hold up the others
             _logger.exception("connector_failed", provider=channel.name)
             result = Failed("connector error", retryable=False, ambiguous=True)
-        DELIVERY_SEND_SECONDS.labels(channel.name).observe(time.perf_counter() - began)
-        DELIVERY_ATTEMPTS.labels(channel.name, result_name(result)).inc()
+        _seconds(channel.name).observe(time.perf_counter() - began)
+        _attempts(channel.name, result_name(result)).inc()
         self._answers.append((task, result, self._parts.now_ms()))
         if not self._storing:
             self._storing = True
