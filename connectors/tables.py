@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import accumulate, islice
+from operator import attrgetter
 from typing import IO, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -70,56 +72,71 @@ def read_rows(
     return _READERS[form](file, _Wanted(needed, optional, most))
 
 
-def _chunks(rows: Iterable[tuple[int, Sequence[Any]]], most: int) -> Iterator[TableRows]:
-    """Numbered rows, turned into columns."""
-    source = iter(rows)
-    while chunk := list(islice(source, most)):
-        numbers, values = zip(*chunk, strict=True)
-        yield TableRows(numbers, [list(column) for column in zip(*values, strict=True)])
+class _Objects:
+    """Reads lines of JSON objects: a chunk at once, or line by line where one is none."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        fields = {f"c{at}": name for at, name in enumerate(names)}
+        self._decoder = msgspec.json.Decoder(
+            msgspec.defstruct("row", [(field, Any, None) for field in fields], rename=fields)
+        )
+        self._values = [attrgetter(field) for field in fields]
+
+    def rows(self, lines: Sequence[bytes], first: int) -> TableRows:
+        """The first of the lines has the number `first`; a line that is too long comes in several pieces."""
+        try:
+            found = self._decoder.decode_lines(b"".join(lines))
+        except UNDECODABLE:
+            found = []
+        if len(found) == len(lines):
+            return TableRows(range(first, first + len(lines)), [list(map(each, found)) for each in self._values])
+        numbers = accumulate((line.endswith(b"\n") for line in lines), initial=first)
+        numbered = [(number, self._row(line)) for number, line in zip(numbers, lines, strict=False) if line.strip()]
+        return TableRows(
+            [number for number, _ in numbered], [[row[at] for _, row in numbered] for at in range(len(self._values))]
+        )
+
+    def _row(self, line: bytes) -> Sequence[Any]:
+        try:
+            found = self._decoder.decode(line)
+        except UNDECODABLE:
+            return (_alone(line),) if len(self._values) == 1 else (UNREADABLE,) * len(self._values)
+        return [value(found) for value in self._values]
+
+
+def _alone(line: bytes) -> Any:
+    """The only column's value without an object around it."""
+    try:
+        return msgspec.json.decode(line, type=str)
+    except UNDECODABLE:
+        return UNREADABLE
 
 
 def _ndjson(file: IO[bytes], wanted: _Wanted) -> Iterator[TableRows]:
-    empty = True
-    for rows in _chunks(_numbered_objects(file, wanted.columns), wanted.most):
-        empty = False
-        yield rows
+    objects, number, empty = _Objects(wanted.columns), 1, True
+    source = iter(partial(file.readline, _LINE_BYTES_MAX), b"")
+    while lines := list(islice(source, wanted.most)):
+        rows = objects.rows(lines, number)
+        number += sum(line.endswith(b"\n") for line in lines)
+        if rows.numbers:
+            empty = False
+            yield rows
     if empty:
         raise TableError("has no line")
-
-
-def _numbered_objects(file: IO[bytes], names: Sequence[str]) -> Iterator[tuple[int, Sequence[Any]]]:
-    row = msgspec.defstruct("row", [(f"c{at}", Any, None) for at in range(len(names))],
-                            rename={f"c{at}": name for at, name in enumerate(names)})  # fmt: skip
-    decode, values_of, number, ended = msgspec.json.Decoder(row).decode, msgspec.structs.astuple, 0, True
-    while line := file.readline(_LINE_BYTES_MAX):
-        number += ended
-        ended = line.endswith(b"\n")
-        if not line.strip():
-            continue
-        try:
-            yield number, values_of(decode(line))
-        except UNDECODABLE:
-            yield number, _alone(line) if len(names) == 1 else (UNREADABLE,) * len(names)
-
-
-def _alone(line: bytes) -> Sequence[Any]:
-    """The only column's value without an object around it."""
-    try:
-        return (msgspec.json.decode(line, type=str),)
-    except UNDECODABLE:
-        return (UNREADABLE,)
 
 
 def _csv(file: IO[bytes], wanted: _Wanted) -> Iterator[TableRows]:
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
-        reader = csv.reader(text)
-        header = next((row for _, row in _csv_rows(reader)), None) or ()
+        source = _csv_rows(csv.reader(text))
+        header = next((row for _, row in source), None) or ()
         missing = [name for name in wanted.needed if name not in header]
         if missing:
             raise TableError(f"has no header line with a column `{missing[0]}`")
         places = [header.index(name) if name in header else None for name in wanted.columns]
-        yield from _chunks(((number, _picked(row, places)) for number, row in _csv_rows(reader)), wanted.most)
+        while chunk := list(islice(source, wanted.most)):
+            rows = [row for _, row in chunk]
+            yield TableRows([number for number, _ in chunk], [_picked(rows, place) for place in places])
     finally:
         text.detach()
 
@@ -137,11 +154,14 @@ def _csv_rows(reader: Any) -> Iterator[tuple[int, Sequence[Any] | None]]:
             yield reader.line_num, row
 
 
-def _picked(row: Sequence[Any] | None, places: Sequence[int | None]) -> Sequence[Any]:
-    if row is None:
-        return (UNREADABLE,) * len(places)
-    width = len(row)
-    return [None if place is None or place >= width else row[place] for place in places]
+def _picked(rows: Sequence[Sequence[Any] | None], place: int | None) -> list[Any]:
+    """A column."""
+    try:
+        return [row[place] for row in rows]  # type: ignore[index]  # whatever is no whole row is looked at below
+    except (IndexError, TypeError):
+        return [
+            UNREADABLE if row is None else None if place is None or place >= len(row) else row[place] for row in rows
+        ]
 
 
 def _parquet(file: IO[bytes], wanted: _Wanted) -> Iterator[TableRows]:
