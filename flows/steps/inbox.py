@@ -10,7 +10,7 @@ count as retired meanwhile, so that the third law holds.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -36,7 +36,9 @@ _DECODING = -2
 """In the journal, in place of a key group: the record is being decoded."""
 _UNKNOWN = SetAside(-1, 0)
 _AUDITED_GROUPS = 4
-"""Groups whose rows are counted one by one per tick, in turn."""
+"""Groups whose rows are counted one by one per tick, in turn, at most."""
+_AUDITED_ITEMS = 4_000
+"""What is counted per tick, taken over many: after a large group the next ones wait."""
 _SWEPT_USERS = 200
 """Users whose old rows are retired per tick, in turn."""
 _APPLIED, _REPEATED = INBOX_OPERATIONS.labels("applied"), INBOX_OPERATIONS.labels("repeated")
@@ -82,7 +84,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
         self._load()
         self._ledger_partitions = self._log.partitions("ledger")
         self._handler = RecordHandler(STAGE, self._poison, self._log.partitions("dead_letters"))
-        self._turns = _Turns(groups_of_partition(partition, parts.partitions))
+        self._turns = HouseTurns(groups_of_partition(partition, parts.partitions))
 
     def write_batch(self, values: list[SourceBatch]) -> None:
         given = [record for value in values if isinstance(value, list) for record in value]
@@ -185,13 +187,15 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
         self._changed = {}
 
     def _keep_house(self) -> None:
-        wrong = [group for group in self._turns.audited(_AUDITED_GROUPS) if not self._audit(group)]
+        wrong = [group for group in self._turns.audited() if not self._audit(group)]
         group, users = self._turns.swept(self._store, _SWEPT_USERS)
         if self._shard.sweep(group, users) or wrong:
             self._commit()
 
     def _audit(self, group: int) -> bool:
-        fits = self._shard.audited(group, self._store.count_items(group))
+        counted = self._store.count_items(group)
+        self._turns.counted(counted)
+        fits = self._shard.audited(group, counted)
         if not fits:
             INBOX_AUDIT_MISMATCHES.inc()
             _logger.error("rows of a key group differ from its totals", group=group)
@@ -209,17 +213,25 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
             self._log.append(records)
 
 
-class _Turns:
+class HouseTurns:
     """Whose turn it is to be audited and swept: all groups, one after the other, for ever."""
 
     def __init__(self, groups: range) -> None:
         self._groups = list(groups)
-        self._audit = self._sweep = 0
+        self._audit = self._sweep = self._credit = 0
         self._after: str | None = None
 
-    def audited(self, count: int) -> list[int]:
-        first, self._audit = self._audit, (self._audit + count) % len(self._groups)
-        return [self._groups[(first + step) % len(self._groups)] for step in range(min(count, len(self._groups)))]
+    def audited(self) -> Iterator[int]:
+        """Those of this tick; after each the caller says what it counted."""
+        self._credit = min(self._credit + _AUDITED_ITEMS, _AUDITED_ITEMS)
+        for _ in range(min(_AUDITED_GROUPS, len(self._groups))):
+            if self._credit > 0:
+                self._audit = (self._audit + 1) % len(self._groups)
+                yield self._groups[self._audit]
+
+    def counted(self, items: int) -> None:
+        """So much was counted: the groups that come next wait for as many ticks as it takes."""
+        self._credit -= items
 
     def swept(self, store: InboxStore, count: int) -> tuple[int, list[str]]:
         group = self._groups[self._sweep]

@@ -1,6 +1,7 @@
 """Operations that cannot be applied: nothing of them stays, the others are exact, and each may be given back once."""
 
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -19,7 +20,7 @@ from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, Record
 from connectors.log.source import Tick
 from flows.process.directories import INBOX as DIRECTORY
-from flows.steps.inbox import InboxParts, InboxSink
+from flows.steps.inbox import HouseTurns, InboxParts, InboxSink
 from state.disk.poison import PoisonJournal
 from state.inbox.values import InboxHead, StoredRow
 from state.model.keys import key_group, partition_of_group
@@ -180,3 +181,15 @@ def test_what_kills_is_set_aside_after_five_starts(tmp_path: Path) -> None:
     assert last_counts(log)[key_group(USER)]["retired"] == 1
     reader.close()
     log.close()
+
+
+def test_what_is_counted_a_second_is_bounded_and_every_group_has_its_turn() -> None:
+    turns, items, counted = HouseTurns(range(0, 240, 4)), {0: 50_000, 4: 9_000}, Counter[int]()
+    for tick in range(200):
+        for group in turns.audited():
+            counted[group] += 1
+            turns.counted(items.get(group, 10))
+        in_all = sum(items.get(group, 10) * times for group, times in counted.items())
+        assert in_all <= 4_000 * (tick + 1) + 50_000, "a large group is counted at once, the next ones wait"
+    assert set(counted) == set(range(0, 240, 4))
+    assert len({counted[group] for group in counted}) <= 2, "in turn"
