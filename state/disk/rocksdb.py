@@ -11,14 +11,25 @@ whole while a newer one stays, since the binding does not offer RocksDB's `track
 one exists only for the moments until a full buffer is in its table.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rocksdict import AccessType, DBRecoveryMode, Options, Rdict, RdictIter, WriteOptions
+from rocksdict import (
+    AccessType,
+    BlockBasedIndexType,
+    BlockBasedOptions,
+    Cache,
+    DBRecoveryMode,
+    Options,
+    Rdict,
+    RdictIter,
+    WriteOptions,
+)
 
 from state.model.errors import CarillonError, StateDamagedError, StateError
 
+_LOOKUP_CACHE_BYTES = 64 << 20
 _FORMAT_KEY = b"\x00format"
 _REMEDY = "move it away, and the next start restores it from an export or from the log, or says what is missing"
 
@@ -34,8 +45,26 @@ def database_options() -> Options:
     return options
 
 
-def open_database(directory: Path, expected_format: bytes) -> Rdict:
-    """Open or create.
+def lookup_options() -> Options:
+    """For a store that is asked for single keys, most of which it does not have: a filter says so without reading.
+
+    Memory does not grow with the store: filters and indexes are in parts, and share the cache with what is read.
+    """
+    table = BlockBasedOptions()
+    table.set_bloom_filter(10, False)
+    table.set_index_type(BlockBasedIndexType.two_level_index_search())
+    table.set_partition_filters(True)
+    table.set_cache_index_and_filter_blocks(True)
+    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    table.set_pin_top_level_index_and_filter(True)
+    table.set_block_cache(Cache(_LOOKUP_CACHE_BYTES))
+    options = database_options()
+    options.set_block_based_table_factory(table)
+    return options
+
+
+def open_database(directory: Path, expected_format: bytes, options: Options | None = None) -> Rdict:
+    """Open or create; by `database_options` unless others are given.
 
     :raises StateDamagedError: the directory does not open or holds another format.
     :raises StateError: the directory cannot be written.
@@ -46,7 +75,7 @@ def open_database(directory: Path, expected_format: bytes) -> Rdict:
         raise StateError(f"{directory} cannot be written ({error.strerror}); make it writable, then restart") from error
     refuse_remains(directory)
     with named_damage(directory):
-        database = Rdict(str(directory), options=database_options(), access_type=AccessType.read_write())
+        database = Rdict(str(directory), options=options or database_options(), access_type=AccessType.read_write())
         found = database.get(_FORMAT_KEY)
     if found is None:
         database[_FORMAT_KEY] = expected_format
@@ -78,20 +107,36 @@ def named_damage(directory: Path | str) -> Iterator[None]:
     except CarillonError:
         raise
     except Exception as error:
-        if "No space left" in str(error) or "Read-only file system" in str(error) or "Permission denied" in str(error):
-            raise StateError(f"{directory}: {error}; free space or make it writable, then restart") from error
-        raise StateDamagedError(f"{directory}: RocksDB does not read it ({error}); {_REMEDY}") from error
+        raise _named(error, directory) from error
+
+
+def _named(error: Exception, directory: Path | str) -> StateError:
+    if "No space left" in str(error) or "Read-only file system" in str(error) or "Permission denied" in str(error):
+        return StateError(f"{directory}: {error}; free space or make it writable, then restart")
+    return StateDamagedError(f"{directory}: RocksDB does not read it ({error}); {_REMEDY}")
 
 
 def stored_row(database: Rdict, key: bytes) -> bytes | None:
-    """The value of a key.
+    """The value of a key. Without the block of `named_damage`, which would take as long as the look-up itself.
 
     :raises StateDamagedError: its block is damaged.
     """
-    with named_damage(database.path()):
+    try:
         value = database.get(key)
+    except Exception as error:  # rocksdict raises bare Exception for whatever RocksDB refuses
+        raise _named(error, database.path()) from error
     assert value is None or isinstance(value, bytes)  # raw mode
     return value
+
+
+def stored_rows(database: Rdict, keys: Iterable[bytes]) -> list[bytes | None]:
+    """The values of some keys, asked for at once.
+
+    :raises StateDamagedError: a block is damaged.
+    """
+    with named_damage(database.path()):
+        values: list[bytes | None] = database.get([*keys]) or []
+    return values
 
 
 def prefixed_rows(database: Rdict, prefix: bytes, start: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:

@@ -7,28 +7,44 @@ Rows (values begin with a version byte, then MessagePack, see `state.disk.packin
 | `M` | [positions [[topic, partition, next offset]], ends of work [[partition, next offset]], stamp, versions JSON] |
 | `W` | `work_since`; absent: 0 |
 | `R` + MessagePack of the entry's key | [event_id, expires, content] |
+| `X` | the time up to which entries expired; absent: written before there were rows `X` + hour |
+| `X` + hour of expiry, u32 big-endian + MessagePack of the entry's key | only the version byte |
 | `F` + followee, `S` + segment | bitmap of key groups, 30 bytes big-endian |
 | `C` + MessagePack [segment, version, chunk] | users |
 """
 
+from collections.abc import Callable
+from itertools import islice, takewhile
 from pathlib import Path
 
 import msgspec
 from rocksdict import AccessType, Rdict, RdictIter, WriteBatch
 
 from state.disk.exports import ExportedOffset, ExportSource, rows_from
-from state.disk.packing import pack, unpack
-from state.disk.rocksdb import database_options, named_damage, open_database, prefixed_rows, stored_row, synced
+from state.disk.packing import VERSION, pack, u32, unpack
+from state.disk.rocksdb import (
+    database_options,
+    lookup_options,
+    named_damage,
+    open_database,
+    prefixed_rows,
+    stored_row,
+    stored_rows,
+    synced,
+)
 from state.model.errors import StateDamagedError
 from state.model.keys import KEY_GROUPS
 from state.model.registry import Registry
 from state.sequence.placement import GroupBitmaps, Placement
-from state.sequence.repeats import RepeatEntry, RepeatIndex
+from state.sequence.repeats import RepeatEntry, RepeatIndex, RepeatKey
 
 FORMAT = b"carillon sequence 1"
 _pack_key = msgspec.msgpack.Encoder().encode
 _unpack_key = msgspec.msgpack.Decoder().decode
 _BITMAP_BYTES = KEY_GROUPS // 8
+_HOUR_MS = 3_600_000
+_HOUR_MAX = 2**32 - 1
+_ROWS_AT_ONCE = 1000
 
 
 class SegmentChunks:
@@ -63,8 +79,9 @@ class SegmentChunks:
 class SequenceState:
     """`stamp` is the time of the record being written and never falls."""
 
-    def __init__(self) -> None:
-        self.repeats = RepeatIndex()
+    def __init__(self, stored_mark: Callable[[RepeatKey], RepeatEntry | None] | None = None) -> None:
+        """`stored_mark`: see `RepeatIndex`."""
+        self.repeats = RepeatIndex(stored_mark)
         self.placement = Placement()
         self.segment_chunks = SegmentChunks()
         self.stamp = 0
@@ -101,14 +118,21 @@ class SequenceState:
 class SequenceStore:
     """`collect` encodes what changed; `commit` writes it in one batch with one WAL sync."""
 
-    def __init__(self, directory: Path) -> None:
-        """:raises StateDamagedError: the directory holds something else or does not open."""
-        self._db = open_database(directory, FORMAT)
+    def __init__(self, directory: Path, *, rows_at_once: int = _ROWS_AT_ONCE) -> None:
+        """At least `rows_at_once` expired marks are looked at in a commit; of a busy one, twice as many as it sets.
+
+        :raises StateDamagedError: the directory holds something else or does not open.
+        """
+        self._rows_at_once = rows_at_once
+        self._db = open_database(directory, FORMAT, lookup_options())
         self._collected = WriteBatch(raw_mode=True)
+        self._collected_marks: dict[RepeatKey, RepeatEntry | None] = {}
+        self._removed_to = b"X"
+        """Rows `X` up to this one are gone."""
 
     def load(self) -> SequenceState:
-        """The stored state, or a new one."""
-        state = SequenceState()
+        """The stored state, or a new one. Marks stay on disk."""
+        state = SequenceState(self._mark)
         meta = stored_row(self._db, b"M")
         if meta is not None:
             positions, ends, state.stamp, state.versions = unpack(meta, "sequence")
@@ -116,8 +140,11 @@ class SequenceStore:
             state.work_ends = dict(ends)
         since = stored_row(self._db, b"W")
         state.work_since = 0 if since is None else unpack(since, "sequence")
-        for key, value in prefixed_rows(self._db, b"R"):
-            state.repeats.put(tuple(_unpack_key(key[1:])), RepeatEntry(*unpack(value, "mark")))
+        expired = stored_row(self._db, b"X")
+        if expired is None:
+            self._index_marks()
+        else:
+            state.repeats.expire(unpack(expired, "mark"))
         for prefix, bitmaps in ((b"F", state.placement.followees), (b"S", state.placement.segments)):
             for key, value in prefixed_rows(self._db, prefix):
                 name = key[1:].decode("utf-8", "surrogatepass")
@@ -125,27 +152,75 @@ class SequenceStore:
         for key, value in prefixed_rows(self._db, b"C"):
             segment, version, chunk = _unpack_key(key[1:])
             state.segment_chunks.add(segment, version, chunk, unpack(value, "segment chunk"))
-        state.repeats.changed.clear()
         state.segment_chunks.changed.clear()
         return state
+
+    def _mark(self, key: RepeatKey) -> RepeatEntry | None:
+        """The entry that was collected last, committed or not."""
+        if key in self._collected_marks:
+            return self._collected_marks[key]
+        value = stored_row(self._db, b"R" + _pack_key(key))
+        return None if value is None else RepeatEntry(*unpack(value, "mark"))
+
+    def _index_marks(self) -> None:
+        """Of a store that was written before there were rows `X` + hour. The row `X` comes last: until then, this
+        begins anew.
+        """
+        marks = prefixed_rows(self._db, b"R")
+        while some := list(islice(marks, self._rows_at_once)):
+            batch = WriteBatch(raw_mode=True)
+            for key, value in some:
+                batch.put(_expiry_key(key[1:], RepeatEntry(*unpack(value, "mark")).expires), VERSION)
+            self._db.write(batch)
+        batch = WriteBatch(raw_mode=True)
+        batch.put(b"X", pack(0))
+        self._db.write(batch, write_opt=synced())
 
     def collect(self, state: SequenceState) -> None:
         """Encode what changed since the last call."""
         batch = self._collected
-        for key in state.repeats.changed:
-            entry = state.repeats.stored(key)
-            self._put_or_delete(b"R" + _pack_key(key), None if entry is None else pack(entry))
+        self._collect_marks(state.repeats)
         self._collect_bitmaps(b"F", state.placement.followees)
         self._collect_bitmaps(b"S", state.placement.segments)
         for name in state.segment_chunks.changed:
             users = state.segment_chunks.get(*name)
             self._put_or_delete(b"C" + _pack_key(name), None if users is None else pack(users))
-        state.repeats.changed.clear()
         state.segment_chunks.changed.clear()
         positions = [[topic, partition, offset] for (topic, partition), offset in sorted(state.positions.items())]
         if state.work_since:
             batch.put(b"W", pack(state.work_since))
         batch.put(b"M", pack([positions, sorted(state.work_ends.items()), state.stamp, state.versions]))
+
+    def _collect_marks(self, marks: RepeatIndex) -> None:
+        changed, until = marks.take_set(), marks.expired_until
+        if not len(self._collected):  # else it would not see all, and pass over some for good
+            self._remove_expired(until, max(self._rows_at_once, 2 * len(changed)))
+        for key, entry in changed.items():
+            packed = _pack_key(key)
+            if entry is None or entry.expires <= until:
+                self._collected.delete(b"R" + packed)
+            else:
+                self._collected.put(b"R" + packed, pack(entry))
+                self._collected.put(_expiry_key(packed, entry.expires), VERSION)
+        self._collected_marks.update(changed)
+        self._collected.put(b"X", pack(until))
+
+    def _remove_expired(self, until: int, limit: int) -> None:
+        """Of hours that are over, the next rows. A mark that was set anew since then has another row `X`.
+
+        What is put later in the same batch wins.
+        """
+        begin, end = self._removed_to + b"\0", b"X" + u32(until // _HOUR_MS)
+        due = takewhile(lambda row: row[0] < end, prefixed_rows(self._db, b"X", begin))
+        rows = [key for key, _ in islice(due, limit)]
+        if not rows:
+            return
+        self._removed_to = rows[-1]
+        marks = [b"R" + row[5:] for row in rows]
+        for row, mark, value in zip(rows, marks, stored_rows(self._db, marks), strict=True):
+            self._collected.delete(row)
+            if value is not None and RepeatEntry(*unpack(value, "mark")).expires <= until:
+                self._collected.delete(mark)
 
     def _collect_bitmaps(self, prefix: bytes, bitmaps: GroupBitmaps) -> None:
         for name in bitmaps.changed:
@@ -164,6 +239,7 @@ class SequenceStore:
         if len(self._collected):
             self._db.write(self._collected, write_opt=synced())
             self._collected = WriteBatch(raw_mode=True)
+            self._collected_marks = {}
 
     def export_source(self) -> ExportSource:
         """What an export of this store is made of."""
@@ -172,6 +248,10 @@ class SequenceStore:
     def close(self) -> None:
         """Close without committing what is collected."""
         self._db.close()
+
+
+def _expiry_key(packed: bytes, expires: int) -> bytes:
+    return b"X" + u32(min(expires // _HOUR_MS, _HOUR_MAX)) + packed
 
 
 def included(view: RdictIter) -> list[ExportedOffset]:

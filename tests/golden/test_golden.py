@@ -34,6 +34,16 @@ def _decide_rows() -> list[scenario.Rows]:
     return [stored("decide"), *(json.loads(path.read_text()) for path in EARLIER)]
 
 
+def _sequence_rows() -> list[scenario.Rows]:
+    """The checkpoint of today, and that of before marks lay by their hour of expiry."""
+    return [stored("sequence"), json.loads((HERE.parent / "earlier" / "sequence_1.json").read_text())]
+
+
+def _marks(rows: scenario.Rows) -> scenario.Rows:
+    """Of `sequence`, the rows of marks and those of their hours."""
+    return {key: row for key, row in rows.items() if key.startswith(("52", "58")) and key != "58"}
+
+
 def _database(directory: Path, rows: scenario.Rows) -> Path:
     """A database with exactly these rows."""
     database = Rdict(str(directory), options=database_options())
@@ -152,8 +162,9 @@ def test_a_stored_state_of_decide_is_stored_again_as_it_was(rows: scenario.Rows,
     store.close()
 
 
-def test_a_stored_state_of_sequence_is_what_it_was(tmp_path: Path) -> None:
-    store = SequenceStore(_database(tmp_path / "old", stored("sequence")))
+@pytest.mark.parametrize("rows", _sequence_rows())
+def test_a_stored_state_of_sequence_is_what_it_was(rows: scenario.Rows, tmp_path: Path) -> None:
+    store = SequenceStore(_database(tmp_path / "old", rows))
     loaded, fresh = store.load(), scenario.sequence_state()
     for name in ("stamp", "positions", "work_ends", "versions"):
         assert getattr(loaded, name) == getattr(fresh, name), name
@@ -165,7 +176,10 @@ def test_a_stored_state_of_sequence_is_what_it_was(tmp_path: Path) -> None:
     for repeat in ("e1", "e2", "e3"):
         event = scenario.event(repeat, "reply", scenario.NOON, target=two, object="something else")
         assert sequence_event(loaded, scenario.REGISTRY, event, ("events.p1", 0, 9)).works == []
-    assert len(loaded.repeats) == len(fresh.repeats) == 5
+    marks = fresh.repeats.take_set()
+    assert len(marks) == 5
+    assert {key: loaded.repeats.get(key, scenario.NOON) for key in marks} == marks
+    assert _marks(scenario.rows_of(store)) == _marks(stored("sequence"))
     store.close()
 
 
