@@ -134,7 +134,7 @@ class LaneOptions:
     p1_per_epoch: int = 20_000
     """P1 events that `sequence` takes per epoch and partition. Default: 20 000."""
     p2_per_epoch: int = 2_000
-    """P2 events, slices of fan-outs, bulk follows and segments per epoch and partition. Default: 2 000."""
+    """P2 events and slices of fan-outs per epoch; of follows, segments and profiles half as many. Default: 2 000."""
     epoch: timedelta = timedelta(milliseconds=200)
     """How often the flows commit. Default: 200 ms."""
 

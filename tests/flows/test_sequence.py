@@ -274,6 +274,30 @@ def test_every_partition_has_ticks_idle_and_busy(bench: Bench) -> None:
     assert all(stamps == sorted(stamps) for stamps in stamps_of.values()), "time never falls"
 
 
+def test_events_do_not_wait_for_an_import_but_for_what_one_call_posts(bench: Bench) -> None:
+    bench.append(*(bench.follow(f"u{number}", "star") for number in range(100)))
+    bench.append(bench.event("after a few", target="u1", object="a"))
+    bench.sequence()
+    before = bench.work()
+    [at] = [(partition, offset) for partition, offset, work in before if isinstance(work, EventWork)]
+    assert all(
+        (partition, offset) < at
+        for partition, offset, work in before
+        if partition == at[0] and not isinstance(work, EventWork)
+    )
+    assert sum(isinstance(work, FollowWork) for _, _, work in before) == 100
+
+    bench.append(*(bench.follow(f"v{number}", "star") for number in range(4_000)))
+    bench.append(bench.preference("u1", muted_users=["x"]), bench.event("beside many", target="u1", object="b"))
+    bench.sequence(lambda: len(bench.work()) >= 4_103, p2_budget=100)
+    after = [work for where, offset, work in bench.work() if where == at[0] and offset > at[1]]
+    event = next(place for place, work in enumerate(after) if isinstance(work, EventWork))
+    assert event < 200, "a few epochs' share comes first, and the rest behind"
+    assert any(isinstance(work, PreferenceWork) for work in after[:event])
+    assert len(after) - event > 300
+    assert sum(isinstance(work, FollowWork) for _, _, work in bench.work()) == 4_100, "none is left"
+
+
 def test_at_rest_a_tick_comes_every_second_and_a_record_ends_the_rest(bench: Bench) -> None:
     times = iter([0, 250, 500, *range(15_750, 18_000, 250), 18_000, 18_100, 18_350, 18_600])
 

@@ -1,8 +1,9 @@
 """What `sequence` reads, and in which order: settings before events, P1 before P2, all on credit.
 
 After each batch of events, the topics of settings are read to the ends that they have then, and handed on first. So a
-preference that was acknowledged before an event was accepted comes before it. A retraction waits until P2 is read up to
-the same point.
+preference that was acknowledged before an event was accepted comes before it. What comes in bulk (follows, segments,
+profiles) is read on credit, and waited for only if it takes no more than seconds: an import must not hold events up. A
+retraction waits until P2 is read up to the same point.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from connectors.log import Log, Reader, Record
 from state.model.envelope import TopicPartition
 from state.model.settings import SETTINGS
-from state.model.topics import RETRIES
+from state.model.topics import FOLLOWS, PROFILES, RETRIES, SEGMENTS
 
 TICK_INTERVAL = timedelta(milliseconds=250)
 REST_TICK_INTERVAL = timedelta(seconds=1)
@@ -27,6 +28,7 @@ _IDLE = timedelta(milliseconds=40)
 _REST_IDLE = timedelta(milliseconds=400)
 _NO_WAIT = timedelta()
 _RETRACTS = b'"retracts":true'
+_BULK = (FOLLOWS, SEGMENTS, PROFILES)
 
 
 class SequenceBatch(NamedTuple):
@@ -46,6 +48,16 @@ class SequenceOptions(NamedTuple):
     p2_budget: int
     """P2 events that enter an epoch."""
 
+    @property
+    def bulk_budget(self) -> int:
+        """Records of follows, segments and profiles that enter an epoch: 5 000 a second; decide takes 6 000."""
+        return self.p2_budget // 2
+
+    @property
+    def bulk_before_events(self) -> int:
+        """As many of them as events wait for: four seconds' worth by default."""
+        return self.p2_budget * 10
+
 
 class SequenceReading:
     """The reader of every topic that `sequence` owns. Closing it leaves the log open."""
@@ -63,10 +75,11 @@ class SequenceReading:
         self._log, self._options, self._clock, self._drain = log, options, clock, drain
         self._p1 = _places(log, ("events.p1",))
         self._p2 = _places(log, ("events.p2",))
-        self._settings = _places(log, (*SETTINGS, RETRIES))
-        places = (*self._p1, *self._p2, *self._settings)
+        self._settings = _places(log, (*(topic for topic in SETTINGS if topic not in _BULK), RETRIES))
+        self._bulk = _places(log, _BULK)
+        places = (*self._p1, *self._p2, *self._settings, *self._bulk)
         self._reader: Reader = log.reader({p: max(positions.get(p, 0), log.begin_offset(*p)) for p in places})
-        self._p1_credit, self._p2_credit = options.p1_budget, options.p2_budget
+        self.refill()
         self._next_tick = 0
         self._read_at = clock()
         self._ended = False
@@ -99,9 +112,8 @@ class SequenceReading:
         """A bounded batch of settings, and the events that wait for them once the last of them is in it."""
         if not self._events:
             self._events = self._next_events()
-            self._settings_until = self._ends(self._settings) if self._events else {}
-        wait = _AWAKE if self._behind(self._settings_until) else _NO_WAIT
-        settings = self._poll(self._settings, _BATCH_MAX, wait)
+            self._settings_until = self._ends_before_events() if self._events else {}
+        settings = self._next_settings(_AWAKE if self._behind(self._settings_until) else _NO_WAIT)
         if self._events:
             if self._behind(self._settings_until):
                 return settings, []
@@ -110,6 +122,17 @@ class SequenceReading:
         if not settings:
             self._wait()
         return settings, []
+
+    def _ends_before_events(self) -> dict[TopicPartition, int]:
+        """What must be read before the events: also what comes in bulk, unless there is too much of it."""
+        position, bulk = self._reader.position(), self._ends(self._bulk)
+        fits = sum(end - position[place] for place, end in bulk.items()) <= self._options.bulk_before_events
+        return self._ends(self._settings) | (bulk if fits else {})
+
+    def _next_settings(self, wait: timedelta) -> list[Record]:
+        bulk = self._poll(self._bulk, self._bulk_credit, _NO_WAIT)
+        self._bulk_credit -= len(bulk)
+        return self._poll(self._settings, _BATCH_MAX, _NO_WAIT if bulk else wait) + bulk
 
     def _next_events(self) -> list[Record]:
         """P1 before P2; a batch with a retraction after everything that was in P2 when it was read."""
@@ -146,6 +169,7 @@ class SequenceReading:
         places = [*self._settings]
         places += self._p1 if self._p1_credit > 0 else ()
         places += self._p2 if self._p2_credit > 0 else ()
+        places += self._bulk if self._bulk_credit > 0 else ()
         now = self._clock()
         remaining = timedelta(milliseconds=max(0, self._next_tick - now))
         arrived = self._reader.poll(1, min(remaining, _REST_IDLE if self._rests(now) else _IDLE), places)
@@ -160,7 +184,8 @@ class SequenceReading:
 
     def refill(self) -> None:
         """A new epoch begins: its credit."""
-        self._p1_credit, self._p2_credit = self._options.p1_budget, self._options.p2_budget
+        options = self._options
+        self._p1_credit, self._p2_credit, self._bulk_credit = options.p1_budget, options.p2_budget, options.bulk_budget
 
     def close(self) -> None:
         """Free the reader."""

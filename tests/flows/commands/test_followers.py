@@ -245,6 +245,7 @@ def test_a_post_reaches_exactly_the_imported_followers(bench: Bench, tmp_path: P
         {"follower": f"u{number}", "followee": STAR, "on": number % 10 != 0} for number in range(1500)
     ]
     told(run(bench, written(tmp_path / "f.parquet", rows)))
+    bench.sequence(lambda: len(bench.work()) >= len(rows))
     bench.append(bench.event("post", "new_post", actor=STAR, target=None, fan_out_type="FOLLOWERS"))
     bench.sequence(calls(20))
     bench.decide(complete(bench, decided_in_one_go(bench)))
