@@ -82,3 +82,18 @@ def test_without_a_store_marks_stay_when_they_are_taken() -> None:
     marks.put(("a",), RepeatEntry("a", 100))
     assert marks.take_set() == {("a",): RepeatEntry("a", 100)}
     assert marks.get(("a",), 99) == RepeatEntry("a", 100)
+
+
+def test_what_only_memory_has_is_swept_once_in_an_hour() -> None:
+    marks, hour = RepeatIndex(), 3_600_000
+    marks.put(("a",), RepeatEntry("a", hour))
+    marks.put(("d",), RepeatEntry("d", 9 * hour))
+    marks.expire(hour)
+    assert marks._set == {("d",): RepeatEntry("d", 9 * hour)}
+    marks.put(("b",), RepeatEntry("b", hour + 1))
+    marks.expire(hour + 2)
+    assert len(marks._set) == 2
+    stored = RepeatIndex({("c",): RepeatEntry("old", 9 * hour)}.get)
+    stored.put(("c",), RepeatEntry("new", hour))
+    stored.expire(2 * hour)
+    assert stored.get(("c",), 0) is None, "the one that was replaced does not come back"
