@@ -142,7 +142,7 @@ def _csv(file: IO[bytes], wanted: _Wanted) -> Iterator[TableRows]:
 
 
 def _csv_rows(reader: Any) -> Iterator[tuple[int, Sequence[Any] | None]]:
-    """TableRows with their last lines; None: what is no CSV."""
+    """Rows with their last lines; None: what is no CSV."""
     while True:
         try:
             row = next(reader)

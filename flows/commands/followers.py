@@ -57,9 +57,9 @@ class _Note(msgspec.Struct):
     """In the file."""
     refused: int
     twice: int
-    """TableRows about somebody or a pair that another row was about."""
+    """Rows about somebody or a pair that another row was about."""
     done: int = 0
-    """TableRows behind which the log has everything."""
+    """Rows behind which the log has everything."""
     last: tuple[int, int] | None = None
     """Partition and offset of a record of the last batch."""
 

@@ -1,9 +1,9 @@
 """How fast a command may append settings beside a running system.
 
-Before each batch of events, sequence reads what is in the topics of settings (`flows.steps.sequence.reading`), and it
-writes what it read before them. So what a command appends in bulk delays events of P1 by as long as sequence and decide
-need for it. Whoever appends much therefore stays only a little ahead of sequence, and takes only a share of what decide
-takes into an epoch. Where sequence is, the decision log tells: its records name their sources.
+Events wait until sequence has read what is in the topics of settings, for some seconds at most, and decide works in the
+order in which sequence writes (`flows.steps.sequence.reading`). So what a command appends in bulk delays events of P1.
+Whoever appends much therefore stays only a little ahead of sequence, and takes only a share of what decide can do.
+Where sequence is, the decision log tells: its records name their sources.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from state.model.errors import UNDECODABLE
 from state.model.topics import WORK
 
 _FIRST_SILENCE_S = 5.0
-"""While sequence runs, it writes four ticks a second; if there is none for so long, it does not run."""
+"""While sequence runs, it writes a tick a second at least; if there is none for so long, it does not run."""
 _SILENCE_S = 60.0
 """The same where it was heard before, and for ticks alone while it has records to read: it may be restarting, and would
 find a mountain.
