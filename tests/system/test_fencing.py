@@ -133,11 +133,16 @@ def _holds_a_lock(pid: int) -> bool:
     )
 
 
-def open_intents(system: System) -> set[str]:
+def under_way(system: System, devices: list[str]) -> set[str]:
+    """Of the users u0, u1, ..., the devices to which something is on its way."""
     found: set[str] = set()
     for value in system.values("attempts"):
         (found.add if value["state"] == "intent" else found.discard)(value["key"])
-    return found
+    return {devices[int(key.split("/")[1][1:])] for key in found}
+
+
+def at_provider(sandbox: Sandbox) -> set[str]:
+    return {str(entry["to"]) for entry in sandbox.journal("apns")}
 
 
 @on_both
@@ -147,18 +152,12 @@ def test_deliver_stopped_in_the_middle_of_sending(system: System, sandbox: Sandb
     old = system.start("deliver")
     system.feed(feed[: USERS // 2])
 
-    def under_way() -> set[str]:
-        return {devices[int(key.split("/")[1][1:])] for key in open_intents(system)}
-
-    def at_provider() -> set[str]:
-        return {str(entry["to"]) for entry in sandbox.journal("apns")}
-
     if isinstance(system, KafkaSystem):
         # A broker's answer is longer on its way, so a process that wakes up knows later that it was fenced.
-        stop_at_work(system, old, under_way)
-        may_send = under_way()
+        stop_at_work(system, old, lambda: under_way(system, devices))
+        may_send = under_way(system, devices)
     else:
-        stop_at_work(system, old, lambda: under_way() and under_way() <= at_provider())
+        stop_at_work(system, old, lambda: set() < under_way(system, devices) <= at_provider(sandbox))
         may_send = set()
     system.feed(feed[USERS // 2 :])
     after = other_host(system, tmp_path / "other")
@@ -172,12 +171,11 @@ def test_deliver_stopped_in_the_middle_of_sending(system: System, sandbox: Sandb
 
 
 def test_p0_stopped_in_the_middle_of_sending(system: System, sandbox: Sandbox, tmp_path: Path) -> None:
-    for number in range(20):
-        device = f"slow300-p0-{number:03}".ljust(40, "0")
-        system.feed([system.endpoint(f"u{number}", "push", "d1", device)])
+    devices = [f"slow300-p0-{number:03}".ljust(40, "0") for number in range(20)]
+    system.feed([system.endpoint(f"u{number}", "push", "d1", device) for number, device in enumerate(devices)])
     old = system.start("transactional")
     system.feed([system.p0(f"u{number}") for number in range(10)])
-    stop_at_work(system, old, lambda: open_intents(system))
+    stop_at_work(system, old, lambda: set() < under_way(system, devices) <= at_provider(sandbox))
     system.feed([system.p0(f"u{number}") for number in range(10, 20)])
     after = other_host(system, tmp_path / "other")
     with after.flow("transactional"):

@@ -265,4 +265,4 @@ def test_a_note_costs_next_to_nothing(tmp_path: Path) -> None:
             journal.begin("work", 1, offset, 3)
             journal.end()
         best = min(best, time.process_time() - began)
-    assert best / 10_000 < 2e-6
+    assert best / 10_000 < 1e-5, "on a quiet core it takes 1.5 us: no call of the system, let alone a flush"

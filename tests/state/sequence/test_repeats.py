@@ -93,7 +93,8 @@ def test_what_only_memory_has_is_swept_once_in_an_hour() -> None:
     marks.put(("b",), RepeatEntry("b", hour + 1))
     marks.expire(hour + 2)
     assert len(marks._set) == 2
-    stored = RepeatIndex({("c",): RepeatEntry("old", 9 * hour)}.get)
+    old: dict[RepeatKey, RepeatEntry] = {("c",): RepeatEntry("old", 9 * hour)}
+    stored = RepeatIndex(old.get)
     stored.put(("c",), RepeatEntry("new", hour))
     stored.expire(2 * hour)
     assert stored.get(("c",), 0) is None, "the one that was replaced does not come back"
