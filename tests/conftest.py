@@ -9,6 +9,7 @@ from xdist.scheduler import LoadFileScheduling
 pytest_plugins = ["helpers.services"]
 _BUSY = (
     "tests/brokers/",
+    "tests/connectors/log/kafka/test_log_brokers.py",
     "tests/crash/test_harness.py",
     "tests/system/test_higgs_gateway.py",
     "tests/system/test_unit.py",
