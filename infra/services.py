@@ -150,8 +150,10 @@ class Process:
         self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Stop it without ending it: connections stay open, nothing is answered."""
+        """Stop it without ending it: connections stay open, nothing is answered once this returns."""
         os.kill(self.pid, signal.SIGSTOP)
+        if self._child is not None:  # every thread has stopped, and none gives a last answer
+            os.waitid(os.P_PID, self._child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """Let it go on."""

@@ -129,11 +129,13 @@ def test_what_failed_is_never_stored_behind_what_followed(cluster: Kafka) -> Non
     append_patiently(log, topic, 0)
     for broker in cluster.brokers:
         broker.freeze()
-    for number in (1001, 1002, 1003):
-        with pytest.raises(LogUnavailableError):
-            log.append([NewRecord(topic, 0, b"", b"%d" % number)])
-    for broker in cluster.brokers:
-        broker.thaw()
+    try:
+        for number in (1001, 1002, 1003):
+            with pytest.raises(LogUnavailableError):
+                log.append([NewRecord(topic, 0, b"", b"%d" % number)])
+    finally:
+        for broker in cluster.brokers:
+            broker.thaw()
     last = append_patiently(log, topic, 1004)
     time.sleep(1)
     numbers = [int(value) for value in values(read_all(log, topic))]
