@@ -267,7 +267,7 @@ def test_every_partition_has_ticks_idle_and_busy(bench: Bench) -> None:
         gaps = [after - before for before, after in pairwise(stamps)]
         assert len(stamps) >= 6
         assert min(gaps) >= 250, str(gaps)
-        assert max(gaps) <= 1_500, gaps  # a busy machine is late at times
+        assert max(gaps) <= 700, gaps
     stamps_of: dict[int, list[int]] = {}
     for record in bench.read("work"):
         stamps_of.setdefault(record.partition, []).append(decode_work(record.value).stamp)

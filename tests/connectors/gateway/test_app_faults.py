@@ -66,7 +66,7 @@ def test_log_that_hangs_is_503_within_the_deadline_and_the_retry_keeps_the_id(ga
     with gateway.fault("hang"):
         begin = time.monotonic()
         assert gateway.post(event).status == 503
-        assert 0.9 < time.monotonic() - begin < 5
+        assert 0.9 < time.monotonic() - begin < 2
     deadline = time.monotonic() + 10
     while (retry := gateway.post(event)).status == 503 and time.monotonic() < deadline:
         time.sleep(0.2)  # the thread that appends still hangs
@@ -151,7 +151,7 @@ def test_redis_down_is_accepted_counted_and_limited_by_a_lower_limit(tmp_path: P
             event = like(idempotency_key=uuid4().hex)
             begin = time.monotonic()
             assert gateway.post(event).status == 202
-            assert time.monotonic() - begin < 4
+            assert time.monotonic() - begin < 1
             assert gateway.post(event, key="key-other").status == 202
             statuses = [gateway.post(like(), key="key-slow").status for _ in range(5)]
             assert statuses == [202] * 3 + [429] * 2
@@ -212,7 +212,7 @@ def test_clients_that_misbehave_are_bounded(gateway: Gateway) -> None:
     assert b"431" in exchange(gateway.port, endless)
     begin = time.monotonic()
     assert exchange(gateway.port, HEAD) == b"", "an unfinished head is closed"
-    assert 0.8 < time.monotonic() - begin < 8
+    assert 0.8 < time.monotonic() - begin < 4
     assert b" 408 " in exchange(gateway.port, HEAD + b"content-length: 100\r\n\r\n{")
     slow = [HEAD + b"content-length: 60\r\n\r\n", *[b" "] * 12]
     assert b" 408 " in exchange(gateway.port, *slow, pause_s=0.1)

@@ -156,7 +156,7 @@ def test_an_answer_that_never_comes_is_ambiguous_and_ends_at_the_deadline(case: 
     result = send_one(case, sandbox, case.hangs, deadline_s=0.4)
     assert isinstance(result, Failed)
     assert result.ambiguous
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 3
     assert len(sandbox.to(case.name, case.hangs)) == 1, "the fault did not bite"
 
 
