@@ -22,7 +22,7 @@ def written(bench: Bench, topics: tuple[str, ...] = TOPICS) -> dict[str, dict[st
     return found
 
 
-def complete(bench: Bench, expected: Written, deadline_s: float = 120) -> Callable[[], bool]:
+def complete(bench: Bench, expected: Written, deadline_s: float = 30) -> Callable[[], bool]:
     """A drain that says yes when as much is on the ledger as is expected."""
     end, looked = time.monotonic() + deadline_s, 0.0
 
