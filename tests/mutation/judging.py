@@ -26,7 +26,7 @@ CASE_CPU_SECONDS = 6
 STREAM_SEEDS = range(2000, 2090)
 OWN_SECONDS = 90
 """One test of a module's own, which takes a few on an idle machine; what waits for ever fails."""
-_HERE_ONLY = "not kill_9 and not costs_next_to_nothing"
+_HERE_ONLY = "not kill_9 and not four_writes"
 """A process that a test starts would load the module as it is, and figures are no decisions."""
 BULK_FROM = (64, 1)
 """Recipients from which columns decide: as shipped, and always."""
