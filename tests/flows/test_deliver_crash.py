@@ -46,14 +46,14 @@ def run_with_kills(system: System, rng: random.Random, kills: int) -> int:
     pieces = [records[start : start + size] for start in range(0, len(records), size)]
     interrupted = 0
     for piece in pieces[:-1]:
+        before = len(system.read("attempts"))
         process = system.start("deliver")
         system.feed(piece)
-        before = len(system.read("attempts"))
-        wait_for(lambda before=before: len(system.read("attempts")) > before)
+        wait_for(lambda before=before: len(system.read("attempts")) > before, 60, system.output("deliver"))
         if interrupted:
             time.sleep(rng.uniform(0.0, 0.25))
         else:  # a send must be under way at one kill at least
-            wait_for(lambda: bool(open_intents(system)))
+            wait_for(lambda: bool(open_intents(system)), 60, system.output("deliver"))
         kill(process)
         interrupted += len(open_intents(system))
     system.feed(pieces[-1])

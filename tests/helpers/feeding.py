@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -64,6 +64,10 @@ class System:
                 [sys.executable, "-m", module, name, "flows", name],
                 stdin=subprocess.PIPE, stdout=output, stderr=output, env=self.environment(),
             )  # fmt: skip
+
+    def output(self, name: str) -> Callable[[], str]:
+        """What a wait in vain has to say: the end of what the flow printed."""
+        return lambda: f"{name} to go on; it printed:\n{(self.directory / f'{name}.out').read_text()[-4_000:]}"
 
     def emission(self, user: str, channel: str, devices: Sequence[tuple[str, str]], **changes: Any) -> NewRecord:
         """The record that decide would write."""
