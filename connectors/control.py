@@ -9,7 +9,7 @@ Each watcher reports what it obeys, so that `carillon kill` can say when every p
 `control`: everything below is obeyed; `at` is Unix time in milliseconds.
 
 Scope `door` is no kill switch: it closes a sender's door at the gateways (`connectors/gateway/door.py`), and stops
-nothing that was accepted before.
+nothing that was accepted before. Neither is what stations say there of their load (`connectors/load.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import NamedTuple, Self
 import msgspec
 import structlog
 
+from connectors.load import LoadLevels, is_load
 from connectors.log.following import LogFollower, Positions
 from connectors.log.interface import Log, NewRecord, Record
 from state.disk.files import replace_file
@@ -172,6 +173,8 @@ class ControlWatcher:
         self._switches: frozenset[tuple[str, str]] = frozenset()
         self._doors: dict[str, DoorChange] = {}
         self._on: Mapping[tuple[str, str], SwitchOn] = {}
+        self.load = LoadLevels()
+        """How loaded the stations say they are."""
         self._offset = -1
         self._follower = LogFollower(log, [(TOPIC, 0)], self._take, name="control-watcher", moved=self._obey)
 
@@ -224,6 +227,8 @@ class ControlWatcher:
     def _take(self, records: Sequence[Record]) -> None:
         for record in records:
             try:
+                if is_load(record):
+                    self.load.note(record)
                 kill = decode_kill(record)
             except MalformedRecordError:
                 _logger.warning("control_record_malformed", process=self._process, offset=record.offset)

@@ -5,6 +5,14 @@ Names end in their unit or in `_total`. What may be retried is no failure and is
 
 from prometheus_client import Counter, Gauge, Histogram
 
+LOAD_SCORE = Gauge(
+    "carillon_load_score",
+    "How loaded a place is: the largest of its lanes' lag over what is allowed, and fullness",
+    ["place"],
+)
+LOAD_LEVEL = Gauge(
+    "carillon_load_level", "What that asks of others: 0 nothing, 1 P2 waits, 2 half of P1, 3 all", ["place"]
+)
 INBOX_OPERATIONS = Counter(
     "carillon_inbox_operations_total",
     "Operations on inbox rows, by result: applied, or repeated and dropped",
@@ -54,6 +62,9 @@ ADMISSIONS = Counter(
 )
 ADMISSIONS_LIMITED = Counter(
     "carillon_gateway_limited_total", "Events answered with 429: above the sender's limit", ["lane"]
+)
+ADMISSIONS_SHED = Counter(
+    "carillon_gateway_shed_total", "Events answered with 429: the system is loaded, by class", ["priority"]
 )
 ADMISSION_STORE_UNAVAILABLE = Counter(
     "carillon_gateway_store_unavailable_total",

@@ -16,6 +16,7 @@ from pathlib import Path
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
+from connectors.log.backlog import Backlog
 from connectors.log.interface import Log
 from connectors.log.sink import LogSink
 from connectors.log.source import LogSource
@@ -23,6 +24,7 @@ from connectors.log.topics import written_by
 from flows.config.settings import load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.drain import install_drain
+from flows.process.load import report_load
 from flows.process.logs import ensure_logs
 from flows.process.place import keep_until_end, own_place
 from flows.recovery.prepare_decide import export_decide, prepare_decide
@@ -53,8 +55,9 @@ def wire(
     groups: Collection[int] = range(KEY_GROUPS),
     start: Callable[[int], int] | None = None,
     place: ClusterPlace = ALONE,
+    backlog: Backlog | None = None,
 ) -> Dataflow:
-    """The flow over any log; `budget` records of a partition enter an epoch.
+    """The flow over any log; `budget` records of a partition enter an epoch. `backlog` is told how far it is behind.
 
     `groups` are those that this process decides, and `start` gives where the cluster reads a partition of `work`: both
     only where there are several processes.
@@ -70,6 +73,7 @@ def wire(
         drain_within=_DRAIN_WITHIN,
         mine=place.holds_partition,
         wait=place.wait,
+        backlog=backlog,
     )
 
     def open_group(group: int) -> GroupDecider:
@@ -119,6 +123,7 @@ def build() -> Dataflow:
         groups=slot.groups,
         start=partial(slot.first_offset, partitions=partitions),
         place=cluster_place(),
+        backlog=report_load(settings, "decide", open_log()),
     )
     keep_until_end(slot)
     return flow

@@ -62,6 +62,7 @@ def wire(open_log: Callable[[], Log], parts: LaneParts, *, drain: Callable[[], b
         ticks=lambda partition: partition < parts.lanes,
         has_room=lanes.has_room,
         wait=lambda: place.wait(busy=lanes.busy()),
+        backlog=parts.backlog,
     )
     flow = Dataflow("deliver")
     emissions = op.input("emissions", flow, source)

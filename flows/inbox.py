@@ -19,6 +19,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
 from connectors.inbox.rocksdb import RocksInboxStore, shard_path, stored_offset
+from connectors.log.backlog import Backlog
 from connectors.log.interface import Log, Record
 from connectors.log.source import LogSource, SourceBatch, Tick
 from connectors.log.topics import written_by
@@ -26,6 +27,7 @@ from flows.config.settings import load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.directories import INBOX
 from flows.process.drain import install_drain
+from flows.process.load import report_load
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
 from flows.process.place import own_place
@@ -105,8 +107,11 @@ def wire(
     options: InboxFlowOptions | None = None,
     exporter: Exporter | None = None,
     place: ClusterPlace = ALONE,
+    backlog: Backlog | None = None,
 ) -> Dataflow:
-    """The flow over any log; the stores are in `DIR/state/inbox`, their exports in `DIR/exports/inbox`."""
+    """The flow over any log; the stores are in `DIR/state/inbox`, their exports in `DIR/exports/inbox`. `backlog` is
+    told how far it is behind.
+    """
     given = options or InboxFlowOptions()
     stores = _Stores(data_dir, open_log, exporter)
     log = open_log()
@@ -122,6 +127,7 @@ def wire(
         tick=given.counts_interval,
         mine=place.holds_partition,
         wait=place.wait,
+        backlog=backlog,
     )
     sink = InboxSink(
         InboxParts(
@@ -147,4 +153,11 @@ def build() -> Dataflow:
     settings = load_settings()
     open_log = own_place(settings, "inbox", written_by("inbox"))
     exporter = start_exporter(settings)
-    return wire(open_log, settings.data_dir, drain=install_drain(), exporter=exporter, place=cluster_place())
+    return wire(
+        open_log,
+        settings.data_dir,
+        drain=install_drain(),
+        exporter=exporter,
+        place=cluster_place(),
+        backlog=report_load(settings, "inbox", open_log()),
+    )

@@ -22,6 +22,7 @@ from flows.config.served import served
 from flows.config.settings import Settings, load_settings
 from flows.process.cluster import cluster_place
 from flows.process.drain import install_drain
+from flows.process.load import report_load
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
 from flows.process.place import keep_until_end, own_place
@@ -68,4 +69,5 @@ def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[],
         SequenceOptions(settings.lanes.p1_per_epoch, settings.lanes.p2_per_epoch),
         clock=clock_ms,
         drain=drain,
+        backlog=report_load(settings, "sequence", open_log()),
     )

@@ -77,6 +77,7 @@ def wire(
         mine=place.holds_key,
         has_room=lanes.has_room,
         wait=lambda: place.wait(busy=lanes.busy()),
+        backlog=parts.backlog,
         fetch_max=_FETCH_MAX,
     )
     flow = Dataflow("transactional")

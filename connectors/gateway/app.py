@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -42,6 +43,7 @@ from connectors.gateway.notifications import Kept, Posts
 from connectors.gateway.ops import Probes, Switches
 from connectors.gateway.options import GatewayOptions
 from connectors.gateway.preferences import Preferences
+from connectors.gateway.pressure import Pressure
 from connectors.gateway.problems import ProblemError
 from connectors.gateway.progress import ProgressCalls, ProgressReader
 from connectors.gateway.routes import Callers, Route, Router
@@ -209,6 +211,7 @@ def build_app(
             GuardedLimit(parts.limit, fallback_limit_per_s=options.fallback_limit_per_s),
             parts.door,
             DefinedSegments(log, parts.directory) if options.kind == "ordinary" else None,
+            Pressure(parts.watcher.load, clock=clock, uniform=random.uniform),
             kind=options.kind,
             clock=clock,
             new_event_id=EventIds(clock, os.urandom),

@@ -21,6 +21,7 @@ from connectors.gateway.decoding import decode_json
 from connectors.gateway.door import Door
 from connectors.gateway.guard import GuardedLimit
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response, problem_response
+from connectors.gateway.pressure import Pressure
 from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.progress import find
 from connectors.gateway.records import cancel_record, trace_header
@@ -47,6 +48,7 @@ class Posts:
         limit: GuardedLimit,
         door: Door,
         segments: DefinedSegments | None,
+        pressure: Pressure,
         *,
         kind: str,
         clock: Callable[[], int],
@@ -56,7 +58,7 @@ class Posts:
         nothing is sent to segments: class P0 goes to one person each.
         """
         self._rules, self._admission, self._limit, self._door = rules, admission, limit, door
-        self._segments = segments
+        self._segments, self._pressure = segments, pressure
         self._only_p0 = kind == "p0"
         self._clock, self._new_event_id = clock, new_event_id
         self._limited = ADMISSIONS_LIMITED.labels(kind)
@@ -120,7 +122,7 @@ class Posts:
         if self._only_p0 and judged.event.priority != "P0":
             wrong = FieldError("priority", "this address takes class P0 only", "use the ordinary address")
             return ProblemError(403, "this address takes class P0 only", errors=(wrong,))
-        return judged
+        return self._pressure.refusal(judged.event) or judged
 
 
 def _segment_of(judged: Admitted | ProblemError) -> str | None:

@@ -25,6 +25,8 @@ A process may be stopped, frozen or cut off, and go on after another one has tak
   - `endpoints`: that a provider knows an address no more counts for what was registered before it, however late it is.
   - `followers`: the pair has an earlier state of `follows`. It is wrong until the pair's next record if a newer one was
     written meanwhile. No decision uses this topic: decide keeps its own.
+  - `control`: how loaded the old one was. The successor says its own level within seconds if it is loaded; if not, the
+    late one is forgotten after a minute.
   - `registry`: decide's note of its credit, which may be lower than its successor's. A rebuild uses the highest of all
     notes and of the configuration.
 - Sends follow the append of their intent, and need the same young look just before the first byte. A request that was

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from connectors.log.backlog import Backlog
 from connectors.log.interface import Log, Reader, Record
 from connectors.log.sharing import Partitions, SharedLog, logged
 
@@ -76,6 +77,7 @@ class LogSource(FixedPartitionedSource[SourceBatch, None]):
         has_room: Callable[[int], bool] = lambda _number: True,
         wait: Callable[[], timedelta] = lambda: SHORT_WAIT,
         fetch_max: int = _FETCH_MAX,
+        backlog: Backlog | None = None,
     ) -> None:
         """Describe the source; nothing is opened before a worker asks for its partitions.
 
@@ -91,11 +93,12 @@ class LogSource(FixedPartitionedSource[SourceBatch, None]):
         say so, the one that holds their state.
         `has_room(number)`: whether records of that number may be read now; a drain is never held up.
         `wait()`: how long a call may wait for a record; timers of the flow may be late by that much.
+        `backlog` is told at each call how far each partition number is behind: what was fetched, and this epoch.
         """
         self._shared, self._topics = SharedLog(open_log), list(topics)
         self._start, self._mine = start, mine
         self._partitions = Partitions(self._shared, topics)
-        self._told = _Told(drain, drain_within, tick, ticks, has_room, wait, budget, fetch_max)
+        self._told = _Told(drain, drain_within, tick, ticks, has_room, wait, budget, fetch_max, backlog)
         self._epochs = _Epochs(on_epoch)
         self._workers: dict[int, _Worker] = {}
 
@@ -123,6 +126,7 @@ class _Told(NamedTuple):
     wait: Callable[[], timedelta]
     budget: int
     fetch_max: int
+    backlog: Backlog | None
 
 
 class SourcePartition(StatefulSourcePartition[SourceBatch, None]):
@@ -163,7 +167,7 @@ class _Worker:
         self._reader: Reader | None = None
         self._ends: dict[tuple[str, int], int] | None = None
         self._deadline = self._due = 0.0
-        self._epoch = self._empty_calls = 0
+        self._epoch = self._begun = self._empty_calls = 0
         self.users, self.awake = 0, AT_ONCE
 
     def join(self, number: int, starts: dict[tuple[str, int], int]) -> None:
@@ -207,6 +211,10 @@ class _Worker:
         self.awake, soon = AT_ONCE, datetime.now(UTC) + _PAUSE
         reader, draining = self._open(), self._told.drain()
         self._epochs.announce(self._epoch)
+        if self._begun != self._epoch:
+            self._begun = self._epoch
+            for queue in self._queues.values():
+                queue.epoch_complete()
         if draining and self._drained(reader):
             return None
         may = {number: queue for number, queue in self._queues.items() if draining or self._told.has_room(number)}
@@ -216,6 +224,9 @@ class _Worker:
             self.awake = soon
         portions = [portion for queue in may.values() if (portion := queue.portion())]
         self._empty_calls = 0 if portions else self._empty_calls + 1
+        if self._told.backlog is not None:
+            for number, queue in self._queues.items():
+                self._told.backlog.tell(number, queue.oldest_ms())
         return [*portions, *self._due_ticks()]
 
     def _open(self) -> Reader:
@@ -273,6 +284,18 @@ class _Queue:
     def __init__(self, credit: int) -> None:
         self.credit = credit
         self.records: deque[Record] = deque()
+        self._in_hand_ms: int | None = None
+        """When the first record of this epoch was appended: the flow may still have all of them before it."""
+
+    def oldest_ms(self) -> int | None:
+        """When the oldest record was appended that was fetched, and whose epoch is not complete."""
+        if self._in_hand_ms is None and self.records:
+            return self.records[0].timestamp_ms
+        return self._in_hand_ms
+
+    def epoch_complete(self) -> None:
+        """Everything that was handed out is done with."""
+        self._in_hand_ms = None
 
     def is_hungry(self) -> bool:
         """Whether something should be fetched."""
@@ -290,6 +313,7 @@ class _Queue:
             portion.append(self.records.popleft())
             size += len(portion[-1].value)
             self.credit -= 1
+            self._in_hand_ms = self._in_hand_ms or portion[-1].timestamp_ms
         return portion
 
 

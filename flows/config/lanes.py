@@ -14,6 +14,7 @@ from flows.config.providers import providers_in_force
 from flows.config.served import served
 from flows.config.settings import Settings
 from flows.process.cluster import cluster_place
+from flows.process.load import report_load
 from flows.process.open import clock_ms
 from flows.process.place import keep_until_end, own_place
 from flows.steps.lanes.parts import LaneParts
@@ -41,16 +42,18 @@ def build_lane_parts(
     log = open_log()
     watcher = ControlWatcher(log, process=cluster_place().name(station), run_dir=settings.data_dir / "run").start()
     keep_until_end(watcher)
+    lanes = log.partitions(topics[0]) // classes
     parts = LaneParts(
         station=station,
         directory=settings.data_dir / "state" / station,
         log=log,
         dispatcher=_build_dispatcher(settings, log, watcher, station),
         topics=topics,
-        lanes=log.partitions(topics[0]) // classes,
+        lanes=lanes,
         now_ms=clock_ms,
         run_ms=clock_ms(),
         verdicts=Verdicts(settings.limits.brake()),
+        backlog=report_load(settings, station, log, lanes=lanes),
     )
     return open_log, parts
 

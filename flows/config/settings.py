@@ -121,6 +121,8 @@ class LimitOptions:
     """Addresses that the word of one provider ("gone") may retire in an hour, whatever their share. Default: 50."""
     gone_share: float = 0.1
     """Beyond that, only while such answers are no more than this part of the hour's. 1: always. Default: 0.1."""
+    lag_max: timedelta = timedelta(seconds=30)
+    """How far a flow may fall behind until P2, then P1 give way (RULES 1). P0: a tenth. 0: never. Default: 30 s."""
 
     def brake(self) -> BrakeConfig:
         """How far a provider's verdicts on addresses are believed."""

@@ -12,10 +12,13 @@ import orjson
 import pytest
 from helpers.flow_bench import START, Bench, calls, copy_inputs, decide_all, steady_clock, user_in_group
 
+from connectors.load import load_record
 from connectors.log import NewRecord, Record
+from connectors.log.backlog import Backlog
 from flows.process.open import clock_ms
 from flows.steps.sequence.reading import SequenceOptions, SequenceReading
 from state.model.keys import key_group, partition_of_group
+from state.model.load import LoadReport
 from state.model.work import (
     EventWork,
     FollowWork,
@@ -24,6 +27,7 @@ from state.model.work import (
     SegmentWork,
     SliceWork,
     TickWork,
+    VersionsWork,
     decode_work,
 )
 
@@ -403,3 +407,51 @@ def test_a_lost_state_begins_with_what_retention_left(bench: Bench) -> None:
     bench.sequence()
     assert "new" in _events(bench)
     assert len(_events(bench)) == len(set(_events(bench)))
+
+
+def _pay_out(bench: Bench, place: str, level: int) -> list[str]:
+    """What one epoch's credit of 4 brings of P1 and P2 under a report."""
+    bench.append(load_record(LoadReport(place, level, 0.9)))
+    now = clock_ms()
+    options = SequenceOptions(4, 4)
+    part = SequenceReading(bench.log, {}, options, clock=lambda: now, drain=lambda: False)
+    for _ in range(6):
+        part.next_batch()
+    part.refill()
+    taken = [batch for _ in range(8) if (batch := part.next_batch())]
+    part.close()
+    return [record.topic for batch in taken for record in batch.events]
+
+
+def test_p2_waits_and_p1_is_halved_while_another_station_is_loaded(bench: Bench) -> None:
+    for number in range(40):
+        bench.append(bench.event(f"p{number}", priority="P2", target="u1", object=f"o{number}"))
+        bench.append(bench.event(f"e{number}", target="u1", object=f"o{number}"))
+    every = ["events.p1"] * 4
+    assert _pay_out(bench, "decide/0", 0) == every + ["events.p2"] * 4
+    assert _pay_out(bench, "decide/0", 1) == every
+    assert _pay_out(bench, "decide/0", 2) == ["events.p1"] * 2
+    assert _pay_out(bench, "decide/0", 0) == every + ["events.p2"] * 4
+    assert _pay_out(bench, "sequence/0", 3) == every + ["events.p2"] * 4, "its own lag does not slow it down"
+
+
+def test_p1_is_behind_until_it_is_read(bench: Bench) -> None:
+    backlog, before = Backlog(), clock_ms()
+    bench.append(bench.event("e1", target="u1"))
+    part = SequenceReading(
+        bench.log, {}, SequenceOptions(4, 4), clock=clock_ms, drain=lambda: False, backlog=backlog
+    )  # fmt: skip
+    part.next_batch()
+    assert 0 < backlog.lags_ms(before + 60_000)[0] <= 60_000
+    part.next_batch()
+    assert backlog.lags_ms(before + 60_000) == [0]
+    part.close()
+
+
+def test_a_report_of_load_is_no_record_of_the_decision_log_and_a_broken_one_is_set_aside(bench: Bench) -> None:
+    report = load_record(LoadReport("decide/0", 1, 0.8))
+    bench.append(report, report._replace(value=b'{"level":9}'), bench.event("e1", target="u1"))
+    bench.sequence()
+    assert {type(work) for _, _, work in bench.work()} <= {TickWork, EventWork, VersionsWork}
+    assert _events(bench) == ["e1"]
+    assert len(bench.read("dead_letters")) == 1

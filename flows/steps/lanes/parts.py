@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from connectors.log.backlog import Backlog
 from connectors.log.interface import Log
 from flows.steps.lanes.verdicts import Verdicts
 from flows.steps.sending.dispatcher import Dispatcher
@@ -34,6 +35,8 @@ class LaneParts:
     """When the process started: it orders its ledger records after those of the run before."""
     verdicts: Verdicts = field(default_factory=Verdicts)
     """Which addresses are retired."""
+    backlog: Backlog | None = None
+    """Is told how far the station is behind."""
 
     def partitions(self, lane: int) -> range:
         """Those of a lane, in each topic and in `attempts`."""

@@ -29,6 +29,8 @@ class Lanes:
         self.parts, self._make, self._open_max = parts, make, open_max
         self._lanes: dict[int, Lane] = {}
         self._lock = threading.Lock()
+        if parts.backlog is not None:
+            parts.backlog.full = self.full
 
     def lane(self, number: int) -> Lane:
         """A lane, opened at the first call."""
@@ -45,6 +47,10 @@ class Lanes:
     def busy(self) -> bool:
         """Whether something is under way whose end the lanes should learn of soon."""
         return any(lane.open for lane in list(self._lanes.values()))
+
+    def full(self) -> float:
+        """The share of its room that the fullest lane uses."""
+        return max((lane.open for lane in list(self._lanes.values())), default=0) / self._open_max
 
     def epoch(self) -> None:
         """An epoch is complete."""

@@ -4,16 +4,24 @@ After each batch of events, the topics of settings are read to the ends that the
 preference that was acknowledged before an event was accepted comes before it. What comes in bulk (follows, segments,
 profiles) is read on credit, and waited for only if it takes no more than seconds: an import must not hold events up. A
 retraction waits until P2 is read up to the same point.
+
+While another station says that it is loaded there is no credit for P2, and then half of it for P1 (RULES 1, "Load").
+The lag of sequence itself does not count here: less credit would not make it smaller.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
 
+from connectors.load import LoadLevels, is_load
 from connectors.log import Log, Reader, Record
+from connectors.log.backlog import Backlog
 from state.model.envelope import TopicPartition
+from state.model.errors import MalformedRecordError
+from state.model.load import P1_HALVED, P2_WAITS
 from state.model.settings import SETTINGS
 from state.model.topics import FOLLOWS, PROFILES, RETRIES, SEGMENTS
 
@@ -70,9 +78,13 @@ class SequenceReading:
         *,
         clock: Callable[[], int],
         drain: Callable[[], bool],
+        backlog: Backlog | None = None,
     ) -> None:
-        """Begin at the positions, or with the oldest records; what is no longer there was given up before."""
+        """Begin at the positions, or with the oldest records; what is no longer there was given up before. `backlog` is
+        told how far P1 is behind.
+        """
         self._log, self._options, self._clock, self._drain = log, options, clock, drain
+        self._backlog, self._load = backlog or Backlog(), LoadLevels()
         self._p1 = _places(log, ("events.p1",))
         self._p2 = _places(log, ("events.p2",))
         self._settings = _places(log, (*(topic for topic in SETTINGS if topic not in _BULK), RETRIES))
@@ -132,13 +144,19 @@ class SequenceReading:
     def _next_settings(self, wait: timedelta) -> list[Record]:
         bulk = self._poll(self._bulk, self._bulk_credit, _NO_WAIT)
         self._bulk_credit -= len(bulk)
-        return self._poll(self._settings, _BATCH_MAX, _NO_WAIT if bulk else wait) + bulk
+        settings = self._poll(self._settings, _BATCH_MAX, _NO_WAIT if bulk else wait)
+        for record in filter(is_load, settings):
+            with suppress(MalformedRecordError):  # becomes a dead letter when it is sequenced
+                self._load.note(record)
+        return settings + bulk
 
     def _next_events(self) -> list[Record]:
         """P1 before P2; a batch with a retraction after everything that was in P2 when it was read."""
         if self._retracting:
             return self._p2_before_retractions()
         urgent = self._poll(self._p1, self._p1_credit, _NO_WAIT)
+        if urgent or self._p1_credit > 0:
+            self._backlog.tell(0, urgent[0].timestamp_ms if urgent else None)
         self._p1_credit -= len(urgent)
         if not urgent and self._p2_credit > 0:
             urgent = self._poll(self._p2, self._p2_credit, _NO_WAIT)
@@ -184,8 +202,10 @@ class SequenceReading:
 
     def refill(self) -> None:
         """A new epoch begins: its credit."""
-        options = self._options
-        self._p1_credit, self._p2_credit, self._bulk_credit = options.p1_budget, options.p2_budget, options.bulk_budget
+        options, level = self._options, self._load.level(self._clock(), but="sequence")
+        self._p1_credit = max(1, options.p1_budget // 2) if level >= P1_HALVED else options.p1_budget
+        self._p2_credit = 0 if level >= P2_WAITS else options.p2_budget
+        self._bulk_credit = options.bulk_budget
 
     def close(self) -> None:
         """Free the reader."""

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
+from connectors.load import is_load
 from connectors.log import Log, NewRecord, Record
+from connectors.log.backlog import Backlog
 from connectors.log.interface import RECORD_MAX_BYTES, Headers, Reader
 from connectors.log.read_to_ends import read_to_ends
 from flows.recovery.rebuild import ends_of_unread, handled_positions, oldest_work_ms
@@ -34,6 +36,7 @@ from state.model.envelope import refuse_other_versions
 from state.model.errors import MalformedRecordError
 from state.model.event import decode_event
 from state.model.keys import KEY_GROUPS, partition_of_group
+from state.model.load import LOAD
 from state.model.registry import Registry
 from state.model.settings import SETTINGS
 from state.model.topics import RETRIES
@@ -61,6 +64,8 @@ class SequenceParts:
     clock: Callable[[], int]
     """The wall clock in ms."""
     drain: Callable[[], bool]
+    backlog: Backlog | None = None
+    """Is told how far P1 is behind."""
 
 
 def sequence_source(parts: SequenceParts | None) -> SoleSource:
@@ -76,7 +81,12 @@ class SequenceLogic:
         self._sequencer = Sequencer(self._log, parts.journal, parts.registry, parts.versions)
         self._state = self._sequencer.restore(parts.store, parts.clock())
         self._reading = SequenceReading(
-            self._log, self._state.positions, parts.options, clock=parts.clock, drain=parts.drain
+            self._log,
+            self._state.positions,
+            parts.options,
+            clock=parts.clock,
+            drain=parts.drain,
+            backlog=parts.backlog,
         )
         self._read_since_commit = True
         self._idle_epochs = 0
@@ -146,6 +156,9 @@ class Sequencer:
 
     def _sequenced(self, state: SequenceState, record: Record, place: tuple[str, int, int]) -> Sequenced:
         refuse_other_versions(record.headers)
+        if is_load(record):
+            LOAD.decode(record.value)
+            return Sequenced([], lambda: None)  # the pace of reading is all that it changes
         if record.topic in SETTINGS:
             return sequence_setting(state, record.topic, record.value, place, record.timestamp_ms)
         if record.topic == RETRIES:

@@ -11,6 +11,7 @@ import pytest
 from helpers.feeding import System, now_ms, token
 from helpers.lanes_in_process import TOPICS
 
+from connectors.log.backlog import Backlog
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import Record
 from connectors.log.source import LogSource, SourceBatch, SourcePartition, Tick
@@ -38,7 +39,9 @@ def asked() -> Asked:
     return Asked()
 
 
-def source_of(system: System, asked: Asked, partitions: Sequence[int] = (0, 1)) -> SourcePartition:
+def source_of(
+    system: System, asked: Asked, partitions: Sequence[int] = (0, 1), backlog: Backlog | None = None
+) -> SourcePartition:
     """What a worker with these partitions is asked."""
     source = LogSource(
         lambda: EmbeddedLog(system.directory, clock=now_ms),
@@ -48,6 +51,7 @@ def source_of(system: System, asked: Asked, partitions: Sequence[int] = (0, 1)) 
         drain=lambda: asked.drain,
         tick=timedelta(hours=1),
         has_room=lambda partition: asked.room and partition != asked.full,
+        backlog=backlog,
     )
     first, *_ = [source.build_part("emissions", f"p{partition:03}", None) for partition in partitions]
     return first
@@ -149,4 +153,19 @@ def test_ticks_come_at_the_start_and_after_each_interval_for_those_that_tick(sys
     assert ticked[0][0] < 0.04
     assert ticked[3][0] >= 0.15
     assert ticked[3][0] < 2, "it slept past a tick"
+    part.close()
+
+
+def test_a_partition_is_behind_until_the_epoch_of_what_was_handed_out_is_complete(system: System, asked: Asked) -> None:
+    given = [system.emission("u1", "push", [("d1", token(n))], payload={"text": "a" * 600_000}) for n in range(2)]
+    backlog, before = Backlog(), now_ms()
+    system.feed(given)
+    part = source_of(system, asked, [given[0].partition], backlog)
+    for expected in (1, 1, 0):
+        assert len(records_of(part)) == expected
+        assert backlog.lags_ms(before + 60_000)[0] > 50_000
+    part.snapshot()
+    assert backlog.lags_ms(before + 60_000)[0] > 50_000, "the flow has not finished it yet"
+    assert records_of(part) == []
+    assert backlog.lags_ms(before + 60_000) == [0]
     part.close()

@@ -31,7 +31,7 @@ def test_every_topic_has_writers_and_readers() -> None:
         assert readers, topic
         assert writers <= known, topic
         assert readers <= known | {"others"}, topic
-    assert written_by("inbox") == ("ledger", "dead_letters")
+    assert written_by("inbox") == ("control", "ledger", "dead_letters")
     assert read_by("decide") == ("work",)
 
 

@@ -1,0 +1,51 @@
+"""Who has to wait at the door while the system is loaded: P2 first, then P1, never P0 (RULES 1, "Load").
+
+A retraction is let in, since it takes work away, and so is what is kept for later. Those who wait are told to come back
+at different times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from connectors.gateway.problems import ProblemError, retry_later
+from connectors.load import LoadLevels
+from connectors.metrics import ADMISSIONS_SHED
+from state.model.event import Event
+from state.model.load import P1_HALVED, P1_WAITS, P2_WAITS
+
+_RETRY_MS = 5_000
+"""For each level, times 1 to 3."""
+
+
+class Pressure:
+    """One gateway's; used by one event loop."""
+
+    def __init__(
+        self, levels: LoadLevels, *, clock: Callable[[], int], uniform: Callable[[float, float], float]
+    ) -> None:
+        """`clock` in milliseconds since 1970; `uniform` draws from a range."""
+        self._levels, self._clock, self._uniform = levels, clock, uniform
+        self._let_in = False
+        """Whether the last P1 event of a time of half the rate was let in."""
+
+    def refusal(self, event: Event) -> ProblemError | None:
+        """429 if the event has to wait."""
+        now = self._clock()
+        level = self._levels.level(now)
+        if (
+            level < P2_WAITS
+            or event.retracts
+            or (event.deliver_at or 0) > now
+            or not self._waits(event.priority, level)
+        ):
+            return None
+        ADMISSIONS_SHED.labels(event.priority).inc()
+        after = round(_RETRY_MS * level * self._uniform(1.0, 3.0))
+        return retry_later(429, f"the system is loaded, and {event.priority} waits; nothing was accepted", after)
+
+    def _waits(self, klass: str, level: int) -> bool:
+        if klass != "P1" or level != P1_HALVED:
+            return klass == "P2" or (klass == "P1" and level >= P1_WAITS)
+        self._let_in = not self._let_in
+        return not self._let_in

@@ -1,0 +1,89 @@
+"""A station tells how loaded it is: once a second its score is worked out, and each change of level goes to `control`.
+
+In a thread of its own, so that a flow that is stuck is told of too. A level above 0 is repeated: whoever reads it
+forgets a place that falls silent (`connectors/load.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Self
+
+import structlog
+
+from connectors.load import REPEATED_EVERY, load_record
+from connectors.log.backlog import Backlog
+from connectors.log.interface import Log
+from connectors.metrics import LOAD_LEVEL, LOAD_SCORE
+from flows.config.settings import Settings
+from flows.process.cluster import cluster_place
+from flows.process.open import clock_ms
+from flows.process.place import keep_until_end
+from operators.load import LoadLevel, load_score, next_level
+from state.model.errors import LogError
+from state.model.load import LoadReport
+
+_EVERY = timedelta(seconds=1)
+_MILLISECOND = timedelta(milliseconds=1)
+_REPEATED_MS = REPEATED_EVERY // _MILLISECOND
+_P0_SHARE = 10
+"""P0 may lag by this part of what the others may."""
+_logger = structlog.get_logger(__name__)
+
+
+class LoadReporter:
+    """Looks at one station's backlog; `look` is for one thread."""
+
+    def __init__(
+        self, log: Log, place: str, backlog: Backlog, *, allowed_ms: int, clock: Callable[[], int] = clock_ms
+    ) -> None:
+        """`allowed_ms`: the lag that makes a score of 1. The log stays the caller's to close."""
+        self._log, self._place, self._backlog = log, place, backlog
+        self._allowed_ms, self._clock = allowed_ms, clock
+        self._at, self._reported, self._reported_ms = LoadLevel(), 0, 0
+
+    def start(self) -> Self:
+        """Look from now on, until the process ends."""
+        threading.Thread(target=self._run, name="load-reporter", daemon=True).start()
+        return self
+
+    def look(self) -> None:
+        """Work the score out, and append the level if it changed or is to be repeated.
+
+        :raises LogError: it could not be appended; the next look tries again.
+        """
+        now = self._clock()
+        score = load_score(self._backlog.lags_ms(now), self._allowed_ms, self._backlog.full())
+        self._at = next_level(self._at, score, now)
+        level = self._at.level
+        LOAD_SCORE.labels(self._place).set(score)
+        LOAD_LEVEL.labels(self._place).set(level)
+        if level == self._reported and (level == 0 or now - self._reported_ms < _REPEATED_MS):
+            return
+        self._log.append([load_record(LoadReport(self._place, level, score))])
+        if level != self._reported:
+            _logger.warning("load_level", place=self._place, now=level, before=self._reported, score=score)
+        self._reported, self._reported_ms = level, now
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(_EVERY.total_seconds()):
+            try:
+                self.look()
+            except LogError as error:
+                _logger.warning("load_not_reported", place=self._place, error=type(error).__name__)
+
+
+def report_load(settings: Settings, flow: str, log: Log, *, lanes: int | None = None) -> Backlog:
+    """What the flow's sources are to tell; it is looked at for the life of the process, unless that is switched off.
+
+    With `lanes` only the first so many partition numbers count: those behind them are P2's, which may wait.
+    """
+    backlog = Backlog(lanes)
+    allowed_ms = settings.limits.lag_max // _MILLISECOND // (_P0_SHARE if flow == "transactional" else 1)
+    if allowed_ms > 0:
+        place = f"{flow}/{cluster_place().process}"
+        keep_until_end(LoadReporter(log, place, backlog, allowed_ms=allowed_ms).start())
+    return backlog

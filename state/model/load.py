@@ -1,0 +1,25 @@
+"""How loaded a station says it is (TOPICS.md, `control`), and what each level asks of the others (RULES 1, "Load")."""
+
+from typing import Annotated, Final
+
+import msgspec
+
+from state.model.schema import Schema
+
+P2_WAITS: Final = 1
+"""From this level on P2 is refused at the door, and waits before the decision log."""
+P1_HALVED: Final = 2
+"""From this level on every second P1 event is refused, and P1 enters the decision log at half its rate."""
+P1_WAITS: Final = 3
+"""At this level P1 is refused too. P0 never is."""
+
+
+class LoadReport(msgspec.Struct, frozen=True):
+    """The level of a place (`decide/0`) from here on, and the score that led to it."""
+
+    place: str
+    level: Annotated[int, msgspec.Meta(ge=0, le=P1_WAITS)]
+    score: float
+
+
+LOAD = Schema("load", LoadReport)

@@ -1,0 +1,59 @@
+"""A loaded system at the door: P2 is told to wait first, then half of P1, then all of it, never P0."""
+
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+from helpers.gateway import Gateway, now_ms, running
+
+from connectors.load import load_record
+from state.model.load import LoadReport
+
+_numbers = itertools.count()
+OTP = {"type": "otp", "target": "bob", "payload": {"code": "123456"}}
+
+
+def like(**fields: Any) -> dict[str, Any]:
+    return {"type": "like", "actor": "ann", "target": "bob", "object": f"photo{next(_numbers)}", **fields}
+
+
+def _loaded(gateway: Gateway, level: int) -> None:
+    """Say so, and wait until the gateway has read it."""
+    gateway.log.append([load_record(LoadReport("decide/0", level, 0.9))])
+    time.sleep(0.6)
+
+
+def _statuses(gateway: Gateway, event: dict[str, Any], posts: int = 4) -> list[int]:
+    return [gateway.post(event | {"object": f"o{next(_numbers)}"}).status for _ in range(posts)]
+
+
+def test_p2_waits_first_then_half_of_p1_then_all_of_it_and_never_p0(tmp_path: Path) -> None:
+    with running(tmp_path) as gateway:
+        low = like(priority="P2")
+        _loaded(gateway, 1)
+        refused = gateway.post(low)
+        assert refused.status == 429
+        assert refused.json["detail"].startswith("the system is loaded, and P2 waits")
+        assert 5 <= int(refused.headers["retry-after"]) <= 15
+        assert _statuses(gateway, like()) == [202] * 4
+        assert gateway.post(low | {"retracts": True}).status == 202, "it takes work away"
+        assert gateway.post(low | {"deliver_at": now_ms() + 600_000}).status == 202, "it comes later"
+
+        _loaded(gateway, 2)
+        assert sorted(_statuses(gateway, like())) == [202, 202, 429, 429]
+        batch = gateway.call("POST", "/v1/notifications/batch", [like(), low, like()]).json
+        assert sorted(answer["status"] for answer in batch) == [202, 429, 429]
+
+        _loaded(gateway, 3)
+        assert _statuses(gateway, like()) == [429] * 4
+        assert gateway.post(OTP, key="key-p0").status == 202
+
+        _loaded(gateway, 0)
+        assert _statuses(gateway, like()) + _statuses(gateway, low) == [202] * 8
+
+
+def test_those_who_wait_are_told_different_times(tmp_path: Path) -> None:
+    with running(tmp_path) as gateway:
+        _loaded(gateway, 1)
+        assert len({gateway.post(like(priority="P2")).json["retry_after_ms"] for _ in range(8)}) > 4
