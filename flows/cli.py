@@ -158,6 +158,24 @@ def explain_command(
     raise typer.Exit(0 if found else 1)
 
 
+@app.command("progress")
+def progress_command(
+    event: Annotated[str, typer.Argument(metavar="EVENT_ID", callback=named)],
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until every key group of a fan-out is done.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Say how far an event is: recipients by outcome, and key groups of a fan-out; exit 1 if nobody is decided."""
+    from flows.commands.ledger import ledger_reader
+    from flows.commands.progress import show_progress
+
+    settings = settings_beside(data)
+    with existing_log(settings) as log:
+        reader = ledger_reader(settings.data_dir, log)
+        found = show_progress(lambda: reader.progress(event), event, Output(as_json), follow=follow)
+    raise typer.Exit(0 if found else 1)
+
+
 @app.command("replay")
 def replay_command(
     log: Annotated[str, typer.Argument(metavar="LOG", help="A data directory, `kafka`, or an archive (DIR/archive).")],

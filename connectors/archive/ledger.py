@@ -6,7 +6,7 @@ together.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +18,11 @@ import structlog
 
 from connectors.archive.manifest import ArchiveManifest, read_manifest
 from connectors.log.interface import Log
-from connectors.log.read_to_ends import stored_batches
+from connectors.log.read_to_ends import stored_batches, stored_records
 from state.ledger import SCHEMA, empty_table, latest, ledger_table, records_of
 from state.model.keys import key_group, partition_of_group
 from state.model.ledger import EventCounts
+from state.model.work import SliceWork, decode_work
 
 pc: Any = pyarrow.compute  # its stubs refuse expressions
 dataset: Any = pyarrow.dataset
@@ -98,17 +99,33 @@ class LedgerReader:
         Of an event that went to many people, deliveries are counted that it shares with no earlier event.
         """
         decided = (pc.field("kind") == "decision") & (pc.field("event_id") == event)
-        decisions = latest(self._scan(decided, None, [*_VERSION, "event_id", "user", "outcome", "emission_id"]))
+        decisions = latest(
+            self._scan(decided, None, [*_VERSION, "event_id", "user", "outcome", "emission_id", "source"])
+        )
+        groups = len(pc.unique(decisions["key_group"]))
+        counts = EventCounts(_by_outcome(decisions), groups=groups, planned=self._planned(event, decisions.slice(0, 1)))
         emissions = pc.unique(decisions["emission_id"].drop_null())
         if not len(emissions):
-            return EventCounts(_by_outcome(decisions))
+            return counts
         condition = pc.field("first_event_id") == event
         if len(emissions) <= _EMISSIONS_NAMED_MAX:
             condition = pc.field("emission_id").isin(emissions)
         columns = [*_VERSION, "emission_id", "user", "channel", "device", "outcome", "deliveries"]
         found = latest(self._scan(condition & pc.field("kind").isin(["emission", "delivery"]), None, columns))
         deliveries = found.filter(pc.field("kind") == "delivery")
-        return EventCounts(_by_outcome(decisions), pc.sum(found["deliveries"]).as_py() or 0, _by_outcome(deliveries))
+        return replace(counts, handed_out=pc.sum(found["deliveries"]).as_py() or 0, deliveries=_by_outcome(deliveries))
+
+    def _planned(self, event: str, decisions: pa.Table) -> int | None:
+        """How many key groups the event has slices for, as the slice says that one of its decisions follows from."""
+        for row in decisions.to_pylist():
+            place, offset = ("work", partition_of_group(row["key_group"], self._partitions)), row["first_offset"]
+            if row["source"] != "d" or not self._log.begin_offset(*place) <= offset < self._log.end_offset(*place):
+                continue
+            for record in stored_records(self._log, {place: offset}, {place: offset + 1}, deadline=_WAIT):
+                work = decode_work(record.value)
+                if isinstance(work, SliceWork) and work.event.event_id == event and work.plan:
+                    return int(work.plan, 16).bit_count()
+        return None
 
     def undelivered(self, since_ms: int) -> list[dict[str, Any]]:
         """Deliveries that ended as DEAD_LETTER since then, with the place of the record and who sent the event."""

@@ -63,6 +63,13 @@ EventState = Annotated[
 ]
 
 
+class FanOutProgress(Reply):
+    """How far a fan-out is. A planned group in which nobody is left to notify is never decided."""
+
+    planned: Annotated[Count, Meta(description="Key groups, of 240, in which somebody may be a recipient.")]
+    decided: Annotated[Count, Meta(description="Those in which somebody has been decided.")]
+
+
 class EventProgress(Reply):
     """How far an event is."""
 
@@ -74,6 +81,9 @@ class EventProgress(Reply):
     outcomes: Annotated[dict[str, Count], Meta(description="Recipients by the outcome of their decision.")]
     deliveries: Annotated[
         dict[str, Count], Meta(description="What has been handed out, by the outcome of the delivery.")
+    ]
+    fan_out: Annotated[
+        FanOutProgress | None, Meta(description="Null: it goes to one person, or nobody has been decided yet.")
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from connectors.admission.interface import AdmissionStore, Known
-from connectors.gateway.answers import EventProgress
+from connectors.gateway.answers import EventProgress, FanOutProgress
 from connectors.gateway.auth import Principal
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, retry_later
@@ -49,6 +49,7 @@ class ProgressCalls:
                 recipients=sum(counts.outcomes.values()),
                 outcomes=dict(counts.outcomes),
                 deliveries=dict(counts.deliveries),
+                fan_out=None if counts.planned is None else FanOutProgress(counts.planned, counts.groups),
             ),
         )
 

@@ -139,3 +139,7 @@ class EventCounts:
     """Deliveries that the decisions led to, without fallbacks."""
     deliveries: Mapping[str, int] = field(default_factory=dict)
     """Those that have ended, fallbacks too, by outcome."""
+    groups: int = 0
+    """Key groups in which somebody was decided."""
+    planned: int | None = None
+    """Key groups that a fan-out has slices for; None: it is none, or the log does not say (any more)."""

@@ -18,10 +18,15 @@ from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
 from flows.process.directories import LEDGER as DIRECTORY
+from operators.plan import plan_event
 from state.ledger import ledger_table
 from state.model.errors import StateDamagedError
+from state.model.event import RawEvent, resolve
 from state.model.keys import key_group, partition_of_group
 from state.model.ledger import EventCounts
+from state.model.registry import load_registry
+from state.model.work import encode_work
+from state.sequence.placement import Placement
 
 RUN = """
 import sys
@@ -82,7 +87,7 @@ def test_a_query_reads_parts_and_tail_and_the_last_state_holds(log: EmbeddedLog,
     log.append([emission("mia", "em1", "e1", 1, ("d", 9, 1)), delivery("mia", "em1", "phone", "DELIVERED", 9100)])
     log.append([delivery("mia", "other", "phone", "UNKNOWN", 9200)])
     assert outcomes(reader, LedgerQuery(event="e1")) == [("e1", "INBOX"), ("e1", "EMITTED"), ("phone", "DELIVERED")]
-    assert reader.progress("e1") == EventCounts({"EMITTED": 1, "INBOX": 1}, 1, {"DELIVERED": 1})
+    assert reader.progress("e1") == EventCounts({"EMITTED": 1, "INBOX": 1}, 1, {"DELIVERED": 1}, groups=2)
     assert reader.progress("e2") == EventCounts()
     write(log, tmp_path)
     assert outcomes(reader, LedgerQuery(event="e1", user="mia")) == [("e1", "EMITTED"), ("phone", "DELIVERED")]
@@ -106,6 +111,30 @@ def test_progress_counts_what_an_event_led_to(log: EmbeddedLog, tmp_path: Path, 
         assert (counts.handed_out, counts.deliveries) == (5, {"DELIVERED": 1, "FELL_BACK": 1})
     else:
         assert counts.handed_out == 3
+
+
+def test_progress_says_in_how_many_of_the_planned_groups_a_fan_out_is_decided(log: EmbeddedLog, tmp_path: Path) -> None:
+    reader = LedgerReader(tmp_path / DIRECTORY, log)
+    users = [next(name for name in map("u{}".format, range(9_000)) if key_group(name) == group) for group in (7, 9)]
+    raw = RawEvent(event_id="e1", type="new_post", actor="a", fan_out_type="FOLLOWERS")
+    event = resolve(raw, load_registry(), ingested_at=5)
+    works = [*plan_event(placed([7, 9, 11]), event, 5)]
+    partition = partition_of_group(7, PARTITIONS)
+    log.append([NewRecord("work", partition, b"7", encode_work(work)) for work in works])
+    assert (reader.progress("e1").groups, reader.progress("e1").planned) == (0, None)
+    for done, user in enumerate(users, start=1):
+        log.append([decision(user, "e1", "INBOX", ("d", done - 1, 0))])
+        assert (reader.progress("e1").groups, reader.progress("e1").planned) == (done, 3)
+    log.append([decision(users[0], "e2", "INBOX", ("d", 2, 0)), decision(users[1], "e3", "INBOX", ("d", 99, 0))])
+    assert reader.progress("e2").planned is None, "that is another event's slice"
+    assert reader.progress("e3").planned is None, "the record is not there"
+
+
+def placed(groups: list[int]) -> Placement:
+    placement = Placement()
+    for group in groups:
+        placement.followees.add("a", group)
+    return placement
 
 
 def test_times_look_at_the_last_state_only(log: EmbeddedLog, tmp_path: Path) -> None:
