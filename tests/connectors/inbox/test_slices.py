@@ -249,7 +249,7 @@ def test_slices_are_as_good_as_rows(config: str, stream: list[tuple[Any, ...]]) 
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(stream=streams, fold=st.integers(2, 4), entries_max=st.sampled_from([1, 12, 10_000]))
 def test_so_they_are_on_rocksdb_however_they_are_folded(
     config: str, stream: list[tuple[Any, ...]], fold: int, entries_max: int
