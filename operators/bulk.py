@@ -1,10 +1,10 @@
 """RULES 3 for thousands of recipients of one event at once: the same decisions as `operators.decide`, as columns.
 
-Only types without a window come here, and only new items. A recipient who must wait (a hold, a digest) is handed back
-and decided alone, since waiting is state of his own. A test holds both ways against each other.
+Only types without a window come here. Recipients held until one time become a batch, which is decided here again when
+its time comes. Whose only way out is the digest is handed back and decided alone. A test holds both ways against each
+other.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,14 +12,19 @@ import numpy.typing as npt
 
 from operators.columns import PreferenceColumns
 from operators.emit import goes_to_digest
+from operators.filter import event_outcome
 from operators.outcomes import FinalOutcome
 from operators.route import AllowedChannels, ChannelRoute, choose, usable
+from state.decide.emitted import HOUR_MS
 from state.decide.group import GroupState
+from state.decide.held import HeldBatch, HeldMembers, Wait
 from state.model.event import Event
 from state.model.registry import TypeProfile
 
 RowNumbers = npt.NDArray[np.int32]
 Codes = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
+Times = npt.NDArray[np.int64]
 _CHANNEL_BITS = 32
 
 
@@ -37,7 +42,7 @@ class Ending(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """Decided recipients of one event: `ending[i]` numbers the ending of `rows[i]`."""
+    """Decided recipients of one event: `ending[i]` numbers the ending of `rows[i]`. HELD is an ending too."""
 
     event: Event
     now: int
@@ -48,14 +53,21 @@ class Slice(NamedTuple):
     hour: npt.NDArray[np.int32]
     day: npt.NDArray[np.int32]
     follower_age_ms: int | None
+    until: Times
+    """Where HELD; else 0."""
+    control_version: int
+    """As of the decision: the record that moved the time may change it before this is written."""
+    waited_ms: int = 0
+    is_new: bool = True
+    """Whether the recipients' inbox rows are written with it: not, where a hold ended."""
 
 
 class _RouteCase(NamedTuple):
     """What rules B and E say for one list of channels and one set of usable addresses."""
 
-    inbox: bool
-    interruptive: bool
-    ending: Ending
+    found: AllowedChannels
+    route: ChannelRoute | None
+    """Where a channel is left."""
     waits: bool
     """Whether passing the gate leads into the digest."""
 
@@ -73,6 +85,32 @@ class _Endings:
             found = self._number[ending] = len(self.list)
             self.list.append(ending)
         return found
+
+
+class _Deciding(NamedTuple):
+    """What is decided on: recipients of one event at one time, new ones or those of a hold that ends."""
+
+    state: GroupState
+    columns: PreferenceColumns
+    event: Event
+    profile: TypeProfile
+    now: int
+    is_new: bool
+    endings: _Endings
+
+    def gated(self, *, by_rule_d: bool) -> bool:
+        """Whether the counts of a gate are on the record: that of now, or else of the hold's beginning."""
+        return self.event.priority != "P0" and (by_rule_d or not self.is_new)
+
+
+class _Decided(NamedTuple):
+    """Of each row: the number of its ending, -1 for the digest; how long it is held, and whether by quiet hours."""
+
+    codes: Codes
+    until: Times
+    own_wait: Flags
+    passed: Flags
+    """Whom rule A let pass."""
 
 
 def decides_in_bulk(state: GroupState, event: Event, profile: TypeProfile, recipients: int) -> bool:
@@ -97,58 +135,114 @@ def decide_slice(
 ) -> tuple[Slice, RowNumbers]:
     """(the decided slice, the rows to decide one by one); `final` is what A.1 and A.2 said of the event.
 
-    Emissions are counted here.
+    Emissions are counted here, and whoever is held waits in a batch.
     """
-    profile = state.registry.profile(event.type)
-    endings = _Endings()
+    scope = _scope(state, columns, event, now, is_new=True)
+    found = _evaluate(scope, rows, np.zeros(len(rows), np.bool_), final)
+    age = 0 if event.fan_out_type == "FOLLOWERS" else None
+    decided = Slice(
+        event, now, state.place, rows, found.codes, scope.endings.list, state.emissions.hour[rows],
+        state.emissions.day[rows], age, found.until, state.kills.version,
+    )  # fmt: skip
+    return _concluded(scope, decided, found, joined_at=now)
+
+
+def release_slice(state: GroupState, columns: PreferenceColumns, batch: HeldBatch) -> tuple[Slice, RowNumbers]:
+    """The same where a hold ends: A, D and E again for whoever is in the batch, which the caller ends."""
+    wait, members = batch.wait, batch.members()
+    now, rows = wait.due, members.rows
+    scope = _scope(state, columns, wait.event, now, is_new=False)
+    waited_ms = wait.waited_ms + (now - wait.since if wait.own_wait else 0)
+    final = event_outcome(state, wait.event, scope.profile, now, waited_ms)
+    found = _evaluate(scope, rows, members.inbox, final)
+    decided = Slice(
+        wait.event, now, wait.place, rows, found.codes, scope.endings.list,
+        np.where(found.passed, state.emissions.hour[rows], members.hour),
+        np.where(found.passed, state.emissions.day[rows], members.day),
+        wait.follower_age_ms, found.until, state.kills.version, waited_ms, is_new=False,
+    )  # fmt: skip
+    return _concluded(scope, decided, found, joined_at=wait.joined_at)
+
+
+def _scope(state: GroupState, columns: PreferenceColumns, event: Event, now: int, *, is_new: bool) -> _Deciding:
     columns.refresh(now)
     state.emissions.reserve_rows(len(state.users))
-    codes = np.full(len(rows), -1, np.int32)
+    return _Deciding(state, columns, event, state.registry.profile(event.type), now, is_new, _Endings())
+
+
+def _concluded(scope: _Deciding, decided: Slice, found: _Decided, *, joined_at: int) -> tuple[Slice, RowNumbers]:
+    """Without those who are handed back. What follows from it for the caps and for what waits, is done."""
+    state, alone = scope.state, found.codes < 0
+    left, own_wait = decided.rows[alone], found.own_wait
+    if len(left):
+        own_wait = own_wait[~alone]
+        decided = decided._replace(
+            **{name: getattr(decided, name)[~alone] for name in ("rows", "ending", "hour", "day", "until")}
+        )
+    emitted = np.array([each.route is not None for each in decided.endings], np.bool_)
+    if scope.event.priority != "P0" and emitted.any():
+        state.emissions.add_rows(decided.rows[emitted[decided.ending]], scope.now)
+    if decided.until.any():
+        _hold(state, decided, own_wait, joined_at)
+    return decided, left
+
+
+def _hold(state: GroupState, decided: Slice, own_wait: Flags, joined_at: int) -> None:
+    """One batch for each time and reason, in this order, whatever the order of the rows."""
+    held = np.flatnonzero(decided.until)
+    kinds = decided.until[held] * 2 + own_wait[held]
+    order = np.lexsort((decided.rows[held], kinds))
+    in_row = np.array([each.inbox for each in decided.endings])
+    for part in np.split(held[order], np.flatnonzero(np.diff(kinds[order])) + 1):
+        wait = Wait(
+            decided.event, decided.place, int(decided.until[part[0]]), bool(own_wait[part[0]]), joined_at,
+            decided.waited_ms, decided.now, decided.follower_age_ms,
+        )  # fmt: skip
+        members = HeldMembers(decided.rows[part], in_row[decided.ending[part]], decided.hour[part], decided.day[part])
+        state.pending.hold_together(HeldBatch(wait, members))
+
+
+def _evaluate(scope: _Deciding, rows: RowNumbers, inbox: Flags, final: FinalOutcome | None) -> _Decided:
+    """`inbox`: who has an inbox row already."""
+    count = len(rows)
+    found = _Decided(
+        np.full(count, -1, np.int32), np.zeros(count, np.int64), np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    )
     if final is not None:
-        codes[:] = endings.number(Ending(final.outcome, final.reason, inbox=False, gated=False))
-    else:
-        _filter(state, columns, event, profile, rows, codes, endings)
-        open_ = np.flatnonzero(codes < 0)
-        codes[open_] = _route(state, columns, event, profile, rows[open_], endings, now)
-    return _split(state, event, rows, codes, endings, now)
+        _end(scope, found.codes, inbox, np.ones(count, np.bool_), final, by_rule_d=False)
+        return found
+    _filter(scope, rows, inbox, found.codes)
+    np.less(found.codes, 0, out=found.passed)
+    open_ = np.flatnonzero(found.passed)
+    _route(scope, rows[open_], inbox[open_], open_, found)
+    return found
 
 
-def _split(
-    state: GroupState, event: Event, rows: RowNumbers, codes: Codes, endings: _Endings, now: int
-) -> tuple[Slice, RowNumbers]:
-    decided = codes >= 0
-    kept, ending = rows[decided], codes[decided]
-    hour, day = state.emissions.hour[kept], state.emissions.day[kept]
-    emitted = np.array([each.route is not None for each in endings.list], np.bool_)
-    if event.priority != "P0" and emitted.any():
-        state.emissions.add_rows(kept[emitted[ending]], now)
-    age = 0 if event.fan_out_type == "FOLLOWERS" else None
-    return Slice(event, now, state.place, kept, ending, endings.list, hour, day, age), rows[~decided]
+def _end(scope: _Deciding, codes: Codes, inbox: Flags, mask: Flags, final: FinalOutcome, *, by_rule_d: bool) -> None:
+    """Number the endings of some."""
+    gated = scope.gated(by_rule_d=by_rule_d)
+    for in_row in (False, True):
+        part = mask & (inbox == in_row)
+        if part.any():
+            codes[part] = scope.endings.number(Ending(*final, in_row, gated, group="single" if gated else None))
 
 
-def _filter(
-    state: GroupState,
-    columns: PreferenceColumns,
-    event: Event,
-    profile: TypeProfile,
-    rows: RowNumbers,
-    codes: Codes,
-    endings: _Endings,
-) -> None:
+def _filter(scope: _Deciding, rows: RowNumbers, inbox: Flags, codes: Codes) -> None:
     """A.3 to A.6 in their order: the first that ends a recipient gives the reason."""
+    state, event, profile = scope.state, scope.event, scope.profile
     urgent = event.priority == "P0"
     numbers = state.users.preference[rows]
-    found: list[tuple[str, npt.NDArray[np.bool_]]] = []
+    found: list[tuple[str, Flags]] = []
     if event.actor is not None and not profile.notify_self:
         found.append(("self", rows == state.users.row_of.get(event.actor, -1)))
     if not urgent:
-        found.append(("master_off", ~columns.master[numbers]))
-    found.append(("type_off", ~columns.of_type(profile).enabled[numbers]))
+        found.append(("master_off", ~scope.columns.master[numbers]))
+    found.append(("type_off", ~scope.columns.of_type(profile).enabled[numbers]))
     muted = set() if urgent or profile.mandatory else _muted_rows(state, event)
     if muted:
         found.append(("muted", np.isin(rows, np.fromiter(muted, np.int32))))
     for reason, mask in reversed(found):
-        codes[mask] = endings.number(Ending("SUPPRESSED", reason, inbox=False, gated=False))
+        _end(scope, codes, inbox, mask, FinalOutcome("SUPPRESSED", reason), by_rule_d=False)
 
 
 def _muted_rows(state: GroupState, event: Event) -> set[int]:
@@ -158,107 +252,101 @@ def _muted_rows(state: GroupState, event: Event) -> set[int]:
     return actors | objects
 
 
-def _route(
-    state: GroupState,
-    columns: PreferenceColumns,
-    event: Event,
-    profile: TypeProfile,
-    rows: RowNumbers,
-    endings: _Endings,
-    now: int,
-) -> Codes:
-    """B, D and E for rows that A lets pass: numbers of endings, -1 for those who must wait."""
-    lists = columns.of_type(profile).channels[state.users.preference[rows]]
-    combined = lists * _CHANNEL_BITS + state.users.usable[rows]
-    cases = {key: _case(state, columns, event, profile, key) for key in _present(columns, combined)}
-    interruptive = _lookup(cases, combined, lambda case: int(case.interruptive)).astype(np.bool_)
-    codes = _lookup(cases, combined, lambda case: -1 if case.waits else endings.number(case.ending))
-    stopped = _gate(state, columns, event, rows, endings, now, _lookup(cases, combined, lambda c: int(c.inbox)))
-    return np.where(interruptive & (stopped != _PASSES), stopped, codes)
+def _route(scope: _Deciding, rows: RowNumbers, inbox: Flags, places: npt.NDArray[np.intp], found: _Decided) -> None:
+    """B, D and E for rows that A lets pass, which are at these places of what is found. When a hold ends, nobody
+    enters his inbox any more, and D comes before it is known whether a channel is left.
+    """
+    columns = scope.columns
+    lists = columns.of_type(scope.profile).channels[scope.state.users.preference[rows]]
+    combined = lists * _CHANNEL_BITS + scope.state.users.usable[rows]
+    cases = {key: _case(scope, key) for key in _present(columns, combined)}
+    if scope.is_new:
+        inbox = _lookup({key: case.found.in_app for key, case in cases.items()}, combined).astype(np.bool_)
+    combined = combined * 2 + inbox
+    numbers = {
+        key: _ending_number(scope, cases[key // 2], in_row=key % 2 > 0) for key in _present(columns, combined, 2)
+    }
+    codes = _lookup(numbers, combined)
+    stopped, until, own_wait = _gate(scope, rows, inbox)
+    stops = stopped != _PASSES
+    if scope.is_new:
+        stops &= _lookup({key: bool(cases[key // 2].found.interruptive) for key in numbers}, combined).astype(np.bool_)
+    found.codes[places] = np.where(stops, stopped, codes)
+    found.until[places] = np.where(stops, until, 0)
+    found.own_wait[places] = own_wait
 
 
-def _present(columns: PreferenceColumns, combined: Codes) -> list[int]:
+def _present(columns: PreferenceColumns, combined: Codes, parts: int = 1) -> list[int]:
     """Keys of the cases there are, in the order of their content. The numbers of lists differ from one start to the
     next, but the order of endings, and of the batches made of them, must not.
     """
     keys: list[int] = np.flatnonzero(np.bincount(combined, minlength=1)).tolist()
-    return sorted(keys, key=lambda key: (columns.channel_lists[key // _CHANNEL_BITS], key % _CHANNEL_BITS))
+    step = _CHANNEL_BITS * parts
+    return sorted(keys, key=lambda key: (columns.channel_lists[key // step], key % step))
 
 
 _PASSES = -2
 _WAITS = -1
 
 
-def _lookup(cases: dict[int, _RouteCase], combined: Codes, value: Callable[[_RouteCase], int]) -> Codes:
-    table = np.zeros(max(cases, default=0) + 1, np.int32)
-    for key, case in cases.items():
-        table[key] = value(case)
+def _lookup(values: dict[int, int], combined: Codes) -> Codes:
+    table = np.zeros(max(values, default=0) + 1, np.int32)
+    for key, value in values.items():
+        table[key] = value
     return table[combined]
 
 
-def _case(state: GroupState, columns: PreferenceColumns, event: Event, profile: TypeProfile, key: int) -> _RouteCase:
-    listed, bits = columns.channel_lists[key // _CHANNEL_BITS], key % _CHANNEL_BITS
-    kept = tuple(c for c in listed if c == "in_app" or usable(c, bits, event, profile))
-    inbox_killed = "in_app" in kept and state.kills.channel("in_app")
+def _case(scope: _Deciding, key: int) -> _RouteCase:
+    kills, profile = scope.state.kills, scope.profile
+    listed, bits = scope.columns.channel_lists[key // _CHANNEL_BITS], key % _CHANNEL_BITS
+    kept = tuple(c for c in listed if c == "in_app" or usable(c, bits, scope.event, profile))
+    inbox_killed = "in_app" in kept and kills.channel("in_app")
     found = AllowedChannels(tuple(c for c in kept if c != "in_app") if inbox_killed else kept, inbox_killed)
-    if not found.interruptive:
-        return _RouteCase(found.in_app, False, _without_interruption(found), waits=False)
-    left = tuple(channel for channel in found.interruptive if not state.kills.channel(channel))
+    left = tuple(channel for channel in found.interruptive if not kills.channel(channel))
     chosen = choose(profile.policy, left)
-    gated = event.priority != "P0"
     if not chosen:
-        return _RouteCase(found.in_app, True, _nothing_left(found, gated=gated), waits=False)
+        return _RouteCase(found, None, waits=False)
     route = ChannelRoute(chosen, tuple(channel for channel in left if channel not in chosen), False)
-    ending = Ending("EMITTED", None, found.in_app, gated, route, "single")
-    return _RouteCase(found.in_app, True, ending, waits=goes_to_digest(profile, chosen))
+    return _RouteCase(found, route, waits=goes_to_digest(profile, chosen))
 
 
-def _without_interruption(found: AllowedChannels) -> Ending:
-    if found.in_app:
-        return Ending("INBOX", None, inbox=True, gated=False)
-    return Ending("SUPPRESSED", "kill_switch" if found.inbox_killed else "no_channel", inbox=False, gated=False)
+def _ending_number(scope: _Deciding, case: _RouteCase, *, in_row: bool) -> int:
+    """How those end whom the gate lets pass, or whom it is not asked about since no channel of theirs interrupts."""
+    if case.waits:
+        return _WAITS
+    reached = bool(case.found.interruptive) or not scope.is_new
+    gated, group = scope.gated(by_rule_d=reached), "single" if reached else None
+    if case.route is not None:
+        return scope.endings.number(Ending("EMITTED", None, in_row, gated, case.route, group))
+    if in_row:
+        return scope.endings.number(Ending("INBOX", None, in_row, gated, group=group))
+    killed = bool(case.found.interruptive) if reached else case.found.inbox_killed
+    return scope.endings.number(
+        Ending("SUPPRESSED", "kill_switch" if killed else "no_channel", in_row, gated, group=group)
+    )
 
 
-def _nothing_left(found: AllowedChannels, *, gated: bool) -> Ending:
-    """Every interruptive channel is under a kill switch."""
-    if found.in_app:
-        return Ending("INBOX", None, inbox=True, gated=gated, group="single")
-    return Ending("SUPPRESSED", "kill_switch", inbox=False, gated=gated, group="single")
-
-
-def _gate(
-    state: GroupState,
-    columns: PreferenceColumns,
-    event: Event,
-    rows: RowNumbers,
-    endings: _Endings,
-    now: int,
-    inbox: Codes,
-) -> Codes:
-    """Rule D: `_PASSES`, `_WAITS`, or the number of the ending."""
-    state.emissions.advance(now)
-    codes = np.full(len(rows), _PASSES, np.int32)
-    if event.priority == "P0":
-        return codes
+def _gate(scope: _Deciding, rows: RowNumbers, inbox: Flags) -> tuple[Codes, Times, Flags]:
+    """Rule D: `_PASSES` or the number of the ending; where that is HELD, until when and whether for quiet hours."""
+    state, columns = scope.state, scope.columns
+    state.emissions.advance(scope.now)
+    codes, until = np.full(len(rows), _PASSES, np.int32), np.zeros(len(rows), np.int64)
     numbers = state.users.preference[rows]
-    later = event.priority == "P2"
+    quiet = columns.quiet[numbers]
+    if scope.event.priority == "P0":
+        return codes, until, quiet
+    later = scope.event.priority == "P2"
     max_hour = columns.max_per_hour[numbers]
     hour_full = state.emissions.hour[rows] >= max_hour
     day_full = state.emissions.day[rows] >= columns.max_per_day[numbers]
-    _set(codes, endings, inbox, hour_full & (later | (max_hour <= 0)), "cap_hour")
-    codes[hour_full & ~(later | (max_hour <= 0))] = _WAITS
-    _set(codes, endings, inbox, day_full, "cap_day")
-    quiet = columns.quiet[numbers]
+    never = hour_full & (later | (max_hour <= 0))
+    for reason, mask in (("cap_hour", never), ("cap_day", day_full)):
+        _end(scope, codes, inbox, mask, FinalOutcome("SUPPRESSED", reason), by_rule_d=True)
     if later:
-        _set(codes, endings, inbox, quiet, "quiet_hours")
-    else:
-        codes[quiet] = _WAITS
-    return codes
-
-
-def _set(codes: Codes, endings: _Endings, inbox: Codes, mask: npt.NDArray[np.bool_], reason: str) -> None:
-    for has_row in (0, 1):
-        part = mask & (inbox == has_row)
-        if part.any():
-            ending = Ending("SUPPRESSED", reason, inbox=bool(has_row), gated=True, group="single")
-            codes[part] = endings.number(ending)
+        _end(scope, codes, inbox, quiet, FinalOutcome("SUPPRESSED", "quiet_hours"), by_rule_d=True)
+        return codes, until, quiet
+    full = np.flatnonzero(hour_full & ~never & ~day_full & ~quiet)
+    until[full] = state.emissions.nth_latest_of(rows[full], max_hour[full]) + HOUR_MS
+    until[quiet] = columns.quiet_end[numbers[quiet]]
+    _end(scope, codes, inbox, until > 0, FinalOutcome("HELD", None), by_rule_d=True)
+    return codes, until, quiet

@@ -7,12 +7,10 @@ again when its number gets another document, and its quiet hours when they begin
 import numpy as np
 import numpy.typing as npt
 
-from operators.quiet import quiet_state
+from operators.quiet import quiet_end, quiet_state
 from operators.route import ordered_channels
 from state.decide.preferences import PreferenceTable
 from state.model.registry import TypeProfile
-
-_FAR = 1 << 62
 
 
 def columns_of(table: PreferenceTable) -> "PreferenceColumns":
@@ -40,10 +38,13 @@ class PreferenceColumns:
         self.max_per_hour: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.max_per_day: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.quiet: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self.quiet_end: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        """Where `quiet`: the first instant outside."""
         self.channel_lists: list[tuple[str, ...]] = []
         self._channel_list_number: dict[tuple[str, ...], int] = {}
+        self._quiet_from: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._quiet_until: npt.NDArray[np.int64] = np.zeros(0, np.int64)
-        self._quiet_checked = 0
+        """`quiet` holds from the one instant until before the other: clocks of groups differ."""
         self._renewed = table.register()
         self._types: dict[TypeProfile, _TypeColumns] = {}
 
@@ -55,17 +56,14 @@ class PreferenceColumns:
             for number in self._renewed:
                 self._renew(number)
             self._renewed.clear()
-        if now < self._quiet_checked or self._quiet_until.min(initial=_FAR) <= now:
-            self._refresh_quiet(now)
-        self._quiet_checked = now
+        self._refresh_quiet(now, size)
 
     def _resize(self, size: int) -> None:
-        for name in ("master", "max_per_hour", "max_per_day", "quiet", "_quiet_until"):
+        for name in ("master", "max_per_hour", "max_per_day", "quiet", "quiet_end", "_quiet_from", "_quiet_until"):
             column = getattr(self, name)
             if len(column) < size:
                 room = np.zeros(max(size, 2 * len(column)) - len(column), column.dtype)
                 setattr(self, name, np.concatenate([column, room]))
-        self._quiet_until[size:] = _FAR
 
     def _renew(self, number: int) -> None:
         preference = self._table.compiled[number]
@@ -74,12 +72,15 @@ class PreferenceColumns:
         self.max_per_day[number] = preference.max_per_day
         self._quiet_until[number] = 0
 
-    def _refresh_quiet(self, now: int) -> None:
-        """Where quiet hours began or ended, or this group's clock is behind the last one's."""
-        size = len(self._table.compiled)
-        stale = range(size) if now < self._quiet_checked else np.flatnonzero(self._quiet_until[:size] <= now).tolist()
-        for number in stale:
-            self.quiet[number], self._quiet_until[number] = quiet_state(self._table.compiled[number].quiet, now)
+    def _refresh_quiet(self, now: int, size: int) -> None:
+        """Where quiet hours began or ended since this was looked at, or between this group's clock and another's."""
+        stale = (self._quiet_from[:size] > now) | (self._quiet_until[:size] <= now)
+        for number in np.flatnonzero(stale).tolist() if stale.any() else ():
+            quiet = self._table.compiled[number].quiet
+            self.quiet[number], self._quiet_until[number] = quiet_state(quiet, now)
+            self._quiet_from[number] = now
+            if quiet is not None and self.quiet[number]:
+                self.quiet_end[number] = quiet_end(quiet, now)
 
     def of_type(self, profile: TypeProfile) -> _TypeColumns:
         """The columns of a type, up to date."""

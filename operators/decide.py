@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.aggregate import arrive, end_all, group_key, time_comes
-from operators.bulk import decide_slice, decides_in_bulk
+from operators.bulk import Slice, decide_slice, decides_in_bulk, release_slice
 from operators.columns import columns_of
 from operators.context import OutcomeWriter
 from operators.digest import digest_comes
@@ -21,7 +21,8 @@ from operators.outcomes import FinalOutcome
 from operators.retract import read, retract
 from operators.route import AllowedChannels, allowed
 from state.decide.group import GroupState
-from state.decide.pending import GivenUp, Item
+from state.decide.held import HeldBatch
+from state.decide.pending import BATCH, GivenUp, Item, PendingGroup
 from state.decide.users import Endpoint
 from state.model.event import Event
 from state.model.inbox import InboxOperation
@@ -53,6 +54,7 @@ def apply(state: GroupState, record: Work, place: int, given_up: Iterable[GivenU
     state.place = place
     for each in given_up:
         give_up(writer, each)
+    _separate(state, record)
     fire_timers(writer, state.now)
     _apply_record(writer, record)
     return out
@@ -61,22 +63,75 @@ def apply(state: GroupState, record: Work, place: int, given_up: Iterable[GivenU
 def fire_timers(writer: OutcomeWriter, now: int) -> None:
     """All timers due at or before `now`, in order, each with its due time as its clock."""
     pending = writer.state.pending
-    while (group := pending.pop_due(now)) is not None:
-        pending.firing = group
-        pending.watch(group)
-        if group.key.kind == "digest":
-            digest_comes(writer, group, group.due)
+    while (waiting := pending.pop_due(now)) is not None:
+        pending.firing = waiting
+        pending.watch(waiting)
+        if isinstance(waiting, HeldBatch):
+            _batch_comes(writer, waiting)
+        elif waiting.key.kind == "digest":
+            digest_comes(writer, waiting, waiting.due)
         else:
-            time_comes(writer, group, group.due)
+            time_comes(writer, waiting, waiting.due)
     if pending.firing is not None:
         pending.firing = None
         pending.watch(None)
 
 
+def _separate(state: GroupState, record: Work) -> None:
+    """Slices are written when the record is applied: whom it changes is not decided in a slice before it."""
+    if state.pending.next_due() > state.now:
+        return
+    match record:
+        case PreferenceWork() | EndpointWork() | ProfileWork():
+            row = state.users.row_of.get(record.user)
+            if row is not None:
+                state.take_out(row, lambda batch: batch.wait.due <= state.now)
+        case VersionsWork():
+            for batch in [each for each in state.pending.batches.values() if each.wait.due <= state.now]:
+                state.take_apart(batch)
+
+
+def _batch_comes(writer: OutcomeWriter, batch: HeldBatch) -> None:
+    """The time of a batch comes. Whoever leaves it here waits alone for the same time, and is handled next."""
+    state, pending = writer.state, writer.state.pending
+    for row in _overtaken(state, batch):
+        pending.take_out(batch, row, state.users.ids[row])
+    profile = state.registry.profile(batch.wait.event.type)
+    if len(batch) < state.bulk_from or not profile.registered:
+        state.take_apart(batch)
+        return
+    decided, left = release_slice(state, columns_of(state.users.preferences), batch)
+    _write_slice(writer, decided)
+    for row in left.tolist():
+        pending.take_out(batch, row, state.users.ids[row])
+    if len(batch):
+        pending.end(batch)
+
+
+def _overtaken(state: GroupState, batch: HeldBatch) -> list[int]:
+    """Members of whom something else waits for the same time and comes first (RULES 6)."""
+    wait, by_row = batch.wait, state.pending.by_row
+    rows = [row for row in batch.members().rows.tolist() if row in by_row]
+    return [row for row in rows if any(g.due == wait.due and g.place < wait.place for g in by_row[row].values())]
+
+
+def waiting_of(state: GroupState, given_up: GivenUp) -> PendingGroup | None:
+    """What is given up, alone; None if it is gone."""
+    row = state.users.row(given_up.user)
+    if given_up.key.kind == "single":
+        state.take_out(row, lambda batch: batch.wait.place == given_up.key.place)
+    return state.pending.get(row, given_up.key)
+
+
 def give_up(writer: OutcomeWriter, given_up: GivenUp) -> None:
-    """End what waits there: it cannot be handled."""
+    """End what waits there: it cannot be handled. Of a batch each member is tried alone."""
     state = writer.state
-    group = state.pending.get(state.users.row(given_up.user), given_up.key)
+    if given_up.key.kind == BATCH:
+        batch = state.pending.batches.get(given_up.key.place)
+        if batch is not None:
+            state.take_apart(batch)
+        return
+    group = waiting_of(state, given_up)
     if group is not None:
         end_all(writer, group, FinalOutcome("SUPPRESSED", "dead_letter"), state.now)
 
@@ -149,13 +204,18 @@ def _decide_bulk(
     """Decide most of the rows at once; returns those that must be decided one by one."""
     state = writer.state
     decided, left = decide_slice(state, columns_of(state.users.preferences), event, rows, state.now, final)
+    _write_slice(writer, decided)
+    return left
+
+
+def _write_slice(writer: OutcomeWriter, decided: Slice) -> None:
+    state = writer.state
     writer.out.slices.append(decided)
     for number, ending in enumerate(decided.endings):
         part = decided.rows[decided.ending == number]
-        state.totals.inbox_items += len(part) * ending.inbox
+        state.totals.inbox_items += len(part) * (ending.inbox and decided.is_new)
         if ending.route is not None:
             state.totals.emitted += int(state.users.deliveries(part, ending.route.chosen).sum())
-    return left
 
 
 def decide_one(writer: OutcomeWriter, row: int, item: Item, final: FinalOutcome | None, now: int) -> None:

@@ -15,6 +15,7 @@ def retract(writer: OutcomeWriter, row: int, item: Item, now: int) -> None:
     """Take back the latest pending item of the same type, actor and object, else the latest in an inbox row."""
     event = item.event
     user = writer.state.users.ids[row]
+    writer.state.take_out(row, lambda batch: _matches(batch.wait.event, event))
     found = _latest_pending(writer.state.pending.of(row), event)
     if found is None:
         writer.inbox(
@@ -71,6 +72,7 @@ def read(writer: OutcomeWriter, user: str, up_to: int, now: int) -> None:
     row = writer.state.users.row_of.get(user)
     if row is None:
         return
+    writer.state.take_out(row, lambda batch: batch.wait.joined_at <= up_to)
     for group in writer.state.pending.of(row):
         name = group_name(group)
         for item in [item for item in group.items if item.inbox and item.joined_at <= up_to]:

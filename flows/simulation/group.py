@@ -51,7 +51,8 @@ def slice_lines(
         decision = {
             "kind": "decision", "event_id": event.event_id, "user": user, "outcome": ending.outcome,
             "reason": ending.reason, "inbox": ending.inbox, "emission_id": emission and emission["emission_id"],
-            "channels": emission["channels"] if emission else [], "decided_at": decided.now, "until": None,
+            "channels": emission["channels"] if emission else [], "decided_at": decided.now,
+            "until": int(decided.until[index]) or None,
             "cap_hour": int(decided.hour[index]) if ending.gated else None,
             "cap_day": int(decided.day[index]) if ending.gated else None,
         }  # fmt: skip
@@ -59,7 +60,7 @@ def slice_lines(
             op="add", user=user, type=event.type, object=event.object, actor=event.actor, event_id=event.event_id,
             windowed=windowed, at=decided.now, place=decided.place,
         )  # fmt: skip
-        yield decision, emission, operation if ending.inbox else None
+        yield decision, emission, operation if ending.inbox and decided.is_new else None
 
 
 def _slice_emission(decided: Slice, route: ChannelRoute, user: str) -> OutputLine:

@@ -20,10 +20,11 @@ from rocksdict import Rdict, WriteBatch
 from state.decide import codec
 from state.decide.audience_rows import AudienceRows
 from state.decide.group import GroupState
+from state.decide.held_rows import HeldRows
 from state.decide.pending import GivenUp
 from state.decide.preferences import PreferenceTable
 from state.decide.user_rows import UserRows
-from state.disk.packing import VERSION, decode_stored_event, encode_stored_event, pack, u32, u64, unpack, unversioned
+from state.disk.packing import VERSION, decode_stored_event, encode_stored_event, u32, u64, unversioned
 from state.disk.rocksdb import open_database, prefixed_rows, stored_row, synced
 from state.model.event import Event
 from state.model.registry import Registry, load_registry
@@ -46,6 +47,7 @@ class GroupStore:
         self._collected_rows = 0
         self._user_rows: dict[int, UserRows] = {}
         self._audience_rows: dict[tuple[int, bytes], AudienceRows] = {}
+        self._held_rows: dict[int, HeldRows] = {}
         self._event_uses: dict[int, dict[int, int]] = {}
         self._group_places: dict[tuple[int, bytes], list[int]] = {}
         self._stored_emissions: dict[int, int] = {}
@@ -61,14 +63,14 @@ class GroupStore:
     def next_offset(self, group: int) -> int:
         """The first offset of `work` that the stored state of the group does not include; 0 for a new one."""
         value = stored_row(self._db, codec.checkpoint_key(b"M", group))
-        return 0 if value is None else int(unpack(value, "meta")[0])
+        return 0 if value is None else int(codec.decode_meta(value)[0])
 
     def load(self, group: int, registry: Registry) -> GroupState:
         """The stored state, or a new one."""
         state = GroupState(registry, self._preferences())
         meta = stored_row(self._db, codec.checkpoint_key(b"M", group))
         if meta is not None:
-            self._load_meta(state, unpack(meta, "meta"))
+            self._load_meta(state, codec.decode_meta(meta))
             self._load_users(state, group)
             self._load_pending(state, group)
             self._load_emissions(state, group)
@@ -153,6 +155,9 @@ class GroupStore:
     def _users_of(self, group: int) -> UserRows:
         return self._user_rows.setdefault(group, UserRows(group))
 
+    def _held_of(self, group: int) -> HeldRows:
+        return self._held_rows.setdefault(group, HeldRows(group))
+
     def _audiences_of(self, group: int, kind: bytes) -> AudienceRows:
         return self._audience_rows.setdefault((group, kind), AudienceRows(kind, group))
 
@@ -168,6 +173,9 @@ class GroupStore:
             places = self._group_places[group, key] = [item.place for item in loaded.items]
             for place in places:
                 uses[place] = uses.get(place, 0) + 1
+        for batch in self._held_of(group).load(self._rows(b"H", group), self._rows(b"h", group), events):
+            state.pending.keep(batch)
+            uses[batch.wait.place] = uses.get(batch.wait.place, 0) + 1
 
     def _load_emissions(self, state: GroupState, group: int) -> None:
         parts = [codec.decode_emissions(value) for _, value in self._rows(b"E", group)]
@@ -187,11 +195,11 @@ class GroupStore:
         totals, served = state.totals, state.users.served
         self._put(
             codec.checkpoint_key(b"M", group),
-            pack([
+            codec.encode_meta([
                 state.place + 1, state.now, state.pending.next_timer, state.registry.version,
                 [totals.resolved, totals.emitted, totals.inbox_items], state.counted, state.kills.version,
                 sorted(state.kills.active, key=str), state.registry_tables, *([] if served is None else [served]),
-            ]),
+            ], batches=bool(state.pending.batches)),
         )  # fmt: skip
 
     def _put(self, key: bytes, value: bytes) -> None:
@@ -220,6 +228,13 @@ class GroupStore:
                 uses[item.place] = uses.get(item.place, 0) + 1
                 touched[item.place] = item.event
         state.pending.changed.clear()
+
+        def use(place: int, event: Event | None) -> None:
+            uses[place] = uses.get(place, 0) + (-1 if event is None else 1)
+            if touched.get(place) is None:
+                touched[place] = event
+
+        self._held_of(group).collect(state.pending, self._put, self._delete, use)
         self._collect_events(group, uses, touched)
 
     def _collect_events(self, group: int, uses: dict[int, int], touched: dict[int, Event | None]) -> None:

@@ -1,5 +1,5 @@
-"""Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (1; U: 2), then
-MessagePack.
+"""Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (1; U: 2; M: 2
+where the group has rows of kind H, so that a program that would not read them refuses the group), then MessagePack.
 
 Key: kind byte (a letter), group byte, then what follows. Integers in keys are big-endian, so rows of a kind and group
 are neighbours.
@@ -15,6 +15,10 @@ are neighbours.
 - G: an open or held group. Rest: row u32, digest of its key 16 bytes. [kind, type, object, place (of the key), row,
   place, state, due, timer, own_wait, items [[event place, joined_at, waited_ms, inbox, cap_hour, cap_day,
   follower_age_ms, waits_from]]].
+- H: a batch: recipients of one event who are held together. Rest: its number u64. [event place, due, own_wait,
+  joined_at, waited_ms, waits_from, follower_age_ms, and of each member: rows (differences), inbox (bits, lowest first),
+  cap_hour, cap_day]. Columns of numbers take as many bytes each as their largest needs: 1, 2 or 4.
+- h: members who left a batch since it was written. Rest: its number u64, number u32. Rows i32.
 - V: the event of pending items. Rest: place u64. JSON as in topic `events`.
 - E: counted emissions. Rest: bucket u64, entries number bucket*1024 and following. [first number, times i64, rows i32].
 - F, S: followers of a followee, members of a segment. Rest: name utf-8. Rows i32, ascending.
@@ -23,14 +27,14 @@ are neighbours.
 - X: a record of `work` that the group skipped as poison. Rest: offset u64. Its dead letter as in topic `dead_letters`.
 - Y: an open or held group that was given up, since handling it raised an error when its time came. Rest: offset u64 of
   the record of `work` that moved the time, number u32 among its groups. [user, kind, type, object, place (of the key),
-  error].
+  error]. Of a batch, whose members are then handled alone: no user, kind `batch`, its number in place of the place.
 
 Arrays of numbers are little-endian bytes.
 
 A later version decodes every earlier one (golden files in tests/golden).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -39,6 +43,7 @@ import numpy.typing as npt
 import orjson
 import xxhash
 
+from state.decide.held import HeldBatch, HeldMembers, Numbers, Wait
 from state.decide.pending import GivenUp, Item, PendingGroup, PendingKey
 from state.decide.users import UserTable
 from state.disk.packing import VERSION, pack, unpack
@@ -46,6 +51,7 @@ from state.model.errors import StateDamagedError
 from state.model.event import Event
 
 USERS_VERSION = b"\x02"
+META_BATCHES_VERSION = b"\x02"
 KINDS = range(ord("A"), ord("z") + 1)
 """Where kind bytes are."""
 CHUNK_ROWS = 256
@@ -55,6 +61,18 @@ BUCKET_ENTRIES = 1024
 def checkpoint_key(kind: bytes, group: int, rest: bytes = b"") -> bytes:
     """Key of a row."""
     return kind + bytes((group,)) + rest
+
+
+def encode_meta(meta: list[Any], *, batches: bool) -> bytes:
+    """The group's meta; `batches`: whether it has any."""
+    return pack(meta, META_BATCHES_VERSION if batches else VERSION)
+
+
+def decode_meta(value: bytes) -> list[Any]:
+    """:raises StateVersionError: written by a later version."""
+    version = META_BATCHES_VERSION if value[:1] == META_BATCHES_VERSION else VERSION
+    meta: list[Any] = unpack(value, "meta", version)
+    return meta
 
 
 def encode_chunk(users: UserTable, chunk: int) -> bytes:
@@ -159,21 +177,65 @@ def encode_group(group: PendingGroup) -> bytes:
     return pack([*group.key, group.row, group.place, group.state, group.due, group.timer, group.own_wait, items])
 
 
-def decode_group(value: bytes, events: dict[int, Event]) -> PendingGroup:
+def _event_of(events: Mapping[int, Event], place: int) -> Event:
+    if place not in events:
+        raise StateDamagedError(f"group: no event is stored for place {place}; rebuild the state from the log")
+    return events[place]
+
+
+def decode_group(value: bytes, events: Mapping[int, Event]) -> PendingGroup:
     """:raises StateDamagedError: an item's event is missing."""
     kind, type_name, object_id, key_place, row, place, state, due, timer, own_wait, items = unpack(value, "group")
     group = PendingGroup(row, PendingKey(kind, type_name, object_id, key_place), place)
     group.state, group.due, group.timer, group.own_wait = state, due, timer, own_wait
     for event_place, joined_at, waited_ms, inbox, cap_hour, cap_day, age, since in items:
-        if event_place not in events:
-            raise StateDamagedError(
-                f"group: no event is stored for place {event_place}; rebuild the state from the log"
-            )
-        item = Item(events[event_place], event_place, joined_at, inbox=inbox, follower_age_ms=age)
+        item = Item(_event_of(events, event_place), event_place, joined_at, inbox=inbox, follower_age_ms=age)
         item.waited_ms, item.cap_hour, item.cap_day = waited_ms, cap_hour, cap_day
         group.items.append(item)
         group.waits_from.append(since)
     return group
+
+
+def encode_batch(batch: HeldBatch) -> bytes:
+    """A batch with those who are in it."""
+    rows, inbox, hour, day = batch.members()
+    columns = [
+        _encode_numbers(np.diff(rows, prepend=0)),
+        np.packbits(inbox, bitorder="little").tobytes(),
+        _encode_numbers(hour),
+        _encode_numbers(day),
+    ]
+    return pack([*batch.wait[1:], len(rows), *columns])
+
+
+def decode_batch(value: bytes, number: int, events: Mapping[int, Event]) -> HeldBatch:
+    """:raises StateDamagedError: its event is missing."""
+    place, due, own_wait, joined_at, waited_ms, since, age, count, rows, inbox, hour, day = unpack(value, "batch")
+    wait = Wait(_event_of(events, place), place, due, own_wait, joined_at, waited_ms, since, age)
+    bits = np.unpackbits(np.frombuffer(inbox, np.uint8), count=count, bitorder="little")
+    ascending = np.cumsum(_decode_numbers(rows, count), dtype=np.int32)
+    members = HeldMembers(ascending, bits.astype(np.bool_), _decode_numbers(hour, count), _decode_numbers(day, count))
+    return HeldBatch(wait, members, number)
+
+
+def _encode_numbers(numbers: Numbers) -> bytes:
+    """Not negative."""
+    most = int(numbers.max())
+    return numbers.astype("<u1" if most < 1 << 8 else "<u2" if most < 1 << 16 else "<u4").tobytes()
+
+
+def _decode_numbers(value: bytes, count: int) -> Numbers:
+    return np.frombuffer(value, f"<u{len(value) // count}").astype(np.int32)
+
+
+def encode_rows(rows: Sequence[int]) -> bytes:
+    """Rows in the order given."""
+    return pack(np.array(rows, "<i4").tobytes())
+
+
+def decode_rows(value: bytes) -> Numbers:
+    """What `encode_rows` was given."""
+    return np.frombuffer(unpack(value, "rows of a batch"), "<i4").astype(np.int32)
 
 
 def encode_given_up(given_up: GivenUp) -> bytes:

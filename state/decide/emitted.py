@@ -115,6 +115,14 @@ class EmissionLog:
             entry = int(self._previous[entry - self._base])
         return int(self._times[entry - self._base])
 
+    def nth_latest_of(self, rows: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """`nth_latest` of each row with its count."""
+        entries, left = self.last[rows], counts - 1
+        while (further := np.flatnonzero(left > 0)).size:
+            entries[further] = self._previous[entries[further] - self._base]
+            left[further] -= 1
+        return self._times[entries - self._base]
+
     def since(self, entry: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
         """(times, rows) of the entries from number `entry` on, for storing."""
         part = slice(max(self._start, entry - self._base), self._end)

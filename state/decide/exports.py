@@ -26,7 +26,6 @@ from state.disk.exports import (
     rows_from,
     verify_export,
 )
-from state.disk.packing import unpack
 from state.disk.rocksdb import named_damage, stored_row, synced
 from state.model.errors import StateDamagedError
 
@@ -44,7 +43,7 @@ def group_source(slot: int, database: Rdict) -> ExportSource:
 
 def _offsets(view: RdictIter) -> list[ExportedOffset]:
     metas = takewhile(lambda row: row[0][:1] == _META, rows_from(view, _META))
-    return [ExportedOffset(TOPIC, key[1], int(unpack(value, "meta")[0])) for key, value in metas]
+    return [ExportedOffset(TOPIC, key[1], int(codec.decode_meta(value)[0])) for key, value in metas]
 
 
 def newest_per_group(
@@ -122,7 +121,7 @@ def copy_group(source: Rdict, target: Rdict, group: int) -> int:
     meta = source[meta_key]
     assert isinstance(meta, bytes)  # raw mode; the manifest knows the group
     _write(target, [(meta_key, meta)])
-    return int(unpack(meta, "meta")[0])
+    return int(codec.decode_meta(meta)[0])
 
 
 def clear_group(database: Rdict, group: int) -> None:

@@ -1,9 +1,11 @@
 """Everything that the decisions of one key group depend on."""
 
+from collections.abc import Callable
 from typing import Any
 
 from state.decide.audience import Audience
 from state.decide.emitted import EmissionLog
+from state.decide.held import HeldBatch
 from state.decide.pending import HELD, OPEN, PendingTable
 from state.decide.preferences import PreferenceTable
 from state.decide.switches import KillSwitches
@@ -50,6 +52,17 @@ class GroupState:
         """What the last `counts` record said."""
         self.registry_tables: dict[str, dict[str, Any]] | None = None
         """The tables that a `versions` record brought; None: the registry this process was started with."""
+
+    def take_out(self, row: int, wanted: Callable[[HeldBatch], bool]) -> None:
+        """Let a user wait alone wherever he waits in such a batch."""
+        for batch in self.pending.batches_of(row):
+            if wanted(batch):
+                self.pending.take_out(batch, row, self.users.ids[row])
+
+    def take_apart(self, batch: HeldBatch) -> None:
+        """Let each member wait alone."""
+        for row in batch.members().rows.tolist():
+            self.pending.take_out(batch, row, self.users.ids[row])
 
     def count_terms(self) -> tuple[int, int, int, int, int]:
         """(resolved, held, aggregating, emitted, inbox items) as of now."""

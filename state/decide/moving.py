@@ -30,7 +30,6 @@ from state.decide.checkpoint import FORMAT
 from state.decide.exports import clear_group, copy_group
 from state.disk.files import rename_flushed, replace_file
 from state.disk.lock import StateLock
-from state.disk.packing import unpack
 from state.disk.rocksdb import open_database, stored_row
 from state.model.errors import ConfigurationError, StateDamagedError
 from state.model.keys import KEY_GROUPS
@@ -147,7 +146,7 @@ def _settle(databases: dict[int, Rdict], group: int, target: int) -> bool:
 
 def _next_offset(database: Rdict, group: int) -> int:
     meta = stored_row(database, codec.checkpoint_key(b"M", group))
-    return 0 if meta is None else int(unpack(meta, "meta")[0])
+    return 0 if meta is None else int(codec.decode_meta(meta)[0])
 
 
 def _remove(directory: Path, slot: int) -> None:

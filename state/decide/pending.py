@@ -1,14 +1,23 @@
 """What waits in one key group: aggregation groups, single holds and digests, with their timers (RULES 3.C, 3.D, 3.E).
 
 A group is open or held; closed groups are not stored. Timers fire in the order of RULES 6: due, user, log place of the
-event that found the group or the hold closed, then the one set first.
+event that found the group or the hold closed, then the one set first. A batch (`state.decide.held`) has one timer for
+all its members, before those of all users; whose order this would break is to be taken out of it first.
 """
+
+from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from state.model.event import Event
+
+if TYPE_CHECKING:
+    from state.decide.held import HeldBatch  # made of what is defined here
 
 OPEN = "AGGREGATING"
 HELD = "HELD"
@@ -24,6 +33,9 @@ class PendingKey(NamedTuple):
 
 
 DIGEST_KEY = PendingKey("digest")
+BATCH = "batch"
+"""Kind of the key that names a batch: by its number, in place of the place."""
+_NOBODY = -1
 
 
 class Item:
@@ -106,21 +118,25 @@ class GivenUp(NamedTuple):
 
 
 class PendingTable:
-    """All open and held groups of a key group, by row and key; `changed` collects (row, key) whose stored form is
-    stale.
+    """All open and held groups of a key group, by row and key, and all batches, by number. `changed` collects (row,
+    key) whose stored form is stale, `changed_batches` such numbers.
     """
 
     def __init__(self) -> None:
         self.by_row: dict[int, dict[PendingKey, PendingGroup]] = {}
+        self.batches: dict[int, HeldBatch] = {}
         self.changed: set[tuple[int, PendingKey]] = set()
+        self.changed_batches: set[int] = set()
         self.next_timer = 0
         self.counts = {OPEN: 0, HELD: 0}
         """Pending items by outcome: two terms of the first law (RULES 5)."""
-        self.firing: PendingGroup | None = None
+        self.firing: PendingGroup | HeldBatch | None = None
         """Whose time has come just now; still set after an error: its doing."""
-        self.watch: Callable[[PendingGroup | None], None] = lambda _group: None
+        self.watch: Callable[[PendingGroup | HeldBatch | None], None] = lambda _group: None
         """Told whose time comes now, and None when nothing more is due; may raise."""
         self._timers: list[Timer] = []
+        self._batches_of: npt.NDArray[np.int32] = np.zeros(64, np.int32)
+        """How many batches each row is in: most readers are in none."""
 
     def get(self, row: int, key: PendingKey) -> PendingGroup | None:
         """The group, if it is not closed."""
@@ -174,20 +190,71 @@ class PendingTable:
         """Earliest due time of a valid timer; far in the future if there is none."""
         while self._timers:
             timer = self._timers[0]
-            group = self.get(timer.row, timer.key)
-            if group is not None and group.timer == timer.number:
+            if self._waiting(timer) is not None:
                 return timer.due
             heapq.heappop(self._timers)
         return 1 << 62
 
-    def pop_due(self, now: int) -> PendingGroup | None:
-        """The next group whose time has come at or before `now`."""
+    def _waiting(self, timer: Timer) -> PendingGroup | HeldBatch | None:
+        """Whose timer it is, if it is valid."""
+        if timer.row == _NOBODY:
+            return self.batches.get(timer.number)
+        group = self.get(timer.row, timer.key)
+        return group if group is not None and group.timer == timer.number else None
+
+    def pop_due(self, now: int) -> PendingGroup | HeldBatch | None:
+        """The next group or batch whose time has come at or before `now`."""
         if self.next_due() > now:
             return None
-        timer = heapq.heappop(self._timers)
-        return self.get(timer.row, timer.key)
+        return self._waiting(heapq.heappop(self._timers))
 
     def groups(self) -> Iterator[PendingGroup]:
         """Every open or held group."""
         for groups in self.by_row.values():
             yield from groups.values()
+
+    # Batches ----------------------------------------------------------------------
+
+    def hold_together(self, batch: HeldBatch) -> None:
+        """Keep a new batch."""
+        batch.number = self.next_timer
+        self.next_timer += 1
+        self.keep(batch)
+        self.changed_batches.add(batch.number)
+
+    def keep(self, batch: HeldBatch) -> None:
+        """Enter a batch that has its number, with its timer."""
+        rows, wait = batch.members().rows, batch.wait
+        size = len(self._batches_of)
+        if rows[-1] >= size:
+            room = np.zeros(max(size, int(rows[-1]) + 1 - size), np.int32)
+            self._batches_of = np.concatenate([self._batches_of, room])
+        self._batches_of[rows] += 1
+        self.counts[HELD] += len(rows)
+        self.batches[batch.number] = batch
+        heapq.heappush(self._timers, Timer(wait.due, "", wait.place, batch.number, _NOBODY, PendingKey(BATCH)))
+
+    def end(self, batch: HeldBatch) -> None:
+        """Forget a batch: its members wait there no more."""
+        rows = batch.members().rows
+        self._batches_of[rows] -= 1
+        self.counts[HELD] -= len(rows)
+        del self.batches[batch.number]
+        self.changed_batches.add(batch.number)
+
+    def batches_of(self, row: int) -> list[HeldBatch]:
+        """In the order of their numbers."""
+        if row >= len(self._batches_of) or not self._batches_of[row]:
+            return []
+        return [batch for batch in self.batches.values() if row in batch]
+
+    def take_out(self, batch: HeldBatch, row: int, user: str) -> None:
+        """Let a member wait alone, until the same time."""
+        group = batch.take_out(row)
+        self.put(group)
+        self.set_timer(group, user, batch.wait.due)
+        self._batches_of[row] -= 1
+        self.counts[HELD] -= 1
+        self.changed_batches.add(batch.number)
+        if not len(batch):
+            self.end(batch)

@@ -242,16 +242,19 @@ def test_whoever_does_not_wait_is_decided_in_columns(lines: list[Line]) -> None:
 
 
 @pytest.mark.parametrize(
-    "lines",
+    ("lines", "until"),
     [
-        [PUSH, capped(hour=1, ts=1), mention("e0", NOON - 1), _broadcast(payload={"critical": True})],
-        [PUSH, prefer(1, quiet_hours={"enabled": True, "start": "11:00", "end": "13:00"}),
-         _broadcast(payload={"critical": True})],
+        ([PUSH, capped(hour=1, ts=1), mention("e0", NOON - 1)], NOON + HOUR - 1),
+        ([PUSH, prefer(1, quiet_hours={"enabled": True, "start": "11:00", "end": "13:00"})], NOON + HOUR),
     ],
-)  # fmt: skip
-def test_whoever_must_wait_is_decided_alone(lines: list[Line]) -> None:
-    decided = Decided(*lines, bulk_from=1)
-    assert groups(decided, "e1") == [("HELD", "single")]
+)
+def test_whoever_is_held_waits_in_a_batch(lines: list[Line], until: int) -> None:
+    decided = Decided(*lines, _broadcast(payload={"critical": True}), bulk_from=1)
+    first = next(part for out in decided.outputs for part in out.slices if part.event.event_id == "e1")
+    assert [first.endings[number].outcome for number in first.ending] == ["HELD"]
+    assert first.until.tolist() == [until]
+    assert groups(decided, "e1") == []
+    assert list(decided.state.pending.groups()) == []
 
 
 def test_what_fits_into_columns() -> None:

@@ -7,7 +7,7 @@ from helpers.flow_bench import REGISTRY, START
 
 from operators.decide import apply
 from state.decide.group import GroupState
-from state.decide.pending import GivenUp, PendingKey
+from state.decide.pending import GivenUp, PendingGroup, PendingKey
 from state.model.keys import key_group
 from state.model.work import EndpointWork, EventWork, PreferenceWork, TickWork
 
@@ -48,7 +48,7 @@ def test_what_is_gone_is_nothing() -> None:
 
 def test_whose_time_comes_is_known_only_while_it_is_handled() -> None:
     state, told = _waiting(), list[int | None]()
-    state.pending.watch = lambda group: told.append(None if group is None else group.place)
+    state.pending.watch = lambda group: told.append(group.place if isinstance(group, PendingGroup) else None)
     for place, hours in ((4, 7), (5, 8), (6, 9)):
         apply(state, TickWork(stamp=START + hours * 3_600_000), place)
     assert told[:2] == [2, None]

@@ -9,7 +9,7 @@ ordered log). If a record is for all groups, only the groups in which it fails s
 
 The same may happen when a timer comes, with what waits for a user. The record that moved the time is not at fault then,
 and is applied. What waits is given up: it ends as SUPPRESSED, `dead_letter`, with a dead letter for each of its events.
-That too is stored at once and repeated in the same way.
+That too is stored at once and repeated in the same way. Of a batch of held recipients each is then tried alone.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,11 +21,12 @@ from connectors.log import NewRecord, Record
 from connectors.metrics import DEAD_LETTERS
 from flows.steps.dead_letters import RecordHandler, Unhandled
 from flows.steps.decide.outputs import SOURCE, OutputWriter
-from operators.decide import apply
+from operators.decide import apply, waiting_of
 from state.decide import codec
 from state.decide.checkpoint import GroupStore
 from state.decide.group import GroupState
-from state.decide.pending import GivenUp, PendingGroup, PendingKey
+from state.decide.held import HeldBatch
+from state.decide.pending import BATCH, GivenUp, PendingGroup, PendingKey
 from state.disk.packing import u32
 from state.disk.poison import PoisonJournal, RecordLocation
 from state.model.dead_letter import (
@@ -49,6 +50,7 @@ GIVEN_UP_HEADER = "given_up"
 TOPIC = "work"
 _STAMP_MAX = 1 << 53
 _IDLE_TICKS_MAX = 20
+_BATCH_NOTES = 1 << 24
 
 _logger = structlog.get_logger(__name__)
 
@@ -145,12 +147,16 @@ class GroupDecider:
     def _watched(self, state: GroupState) -> GroupState:
         """Note what waits while it is handled: if that ends the process, it is not the record's doing."""
 
-        def watch(waiting: PendingGroup | None) -> None:
+        def watch(waiting: PendingGroup | HeldBatch | None) -> None:
             if waiting is None:
                 self._journal.begin(TOPIC, self._partition, state.place, self.group)
                 return
-            # Below -1: no key group, so no record's own note. An offset belongs to one key group already.
-            note = TOPIC, self._partition, waiting.place, -2 - waiting.row
+            # Below -1: no key group, so no record's own note. An offset belongs to one key group already. A batch goes
+            # by its number from the other end: rows do not come so far.
+            if isinstance(waiting, HeldBatch):
+                note = TOPIC, self._partition, waiting.wait.place, waiting.number % _BATCH_NOTES - (1 << 31)
+            else:
+                note = TOPIC, self._partition, waiting.place, -2 - waiting.row
             if self._journal.suspect(*note):
                 raise PoisonedError(KILLED)
             self._journal.begin(*note)
@@ -161,6 +167,8 @@ class GroupDecider:
     def _due(self) -> tuple[str, PendingKey] | None:
         """Whose time had come when the record failed: it is no fault of the record."""
         firing = self._state.pending.firing
+        if isinstance(firing, HeldBatch):
+            return "", PendingKey(BATCH, place=firing.number)
         return None if firing is None else (self._state.users.ids[firing.row], firing.key)
 
     def _give_up(self, offset: int, due: tuple[str, PendingKey], error: Exception) -> bool:
@@ -169,6 +177,11 @@ class GroupDecider:
             return False  # it was given up, and fails still
         number = next(each for each in count() if each not in before)  # letters tell only of those with items
         self._store.give_up(self.group, offset, number, GivenUp(*due, error_text(error)))
+        if due[1].kind == BATCH:
+            _logger.warning(
+                "batch_taken_apart", stage=STAGE, partition=self._partition, offset=offset, group=self.group
+            )
+            return True
         _logger.error("waiting_given_up", stage=STAGE, partition=self._partition, offset=offset, group=self.group)
         DEAD_LETTERS.labels(STAGE).inc()
         return True
@@ -221,7 +234,7 @@ class GroupDecider:
         """One for each event that waits in what is given up, with what a store needs to give it up again."""
         letters: list[NewRecord] = []
         for number, each in given_up.items():
-            waiting = self._state.pending.get(self._state.users.row(each.user), each.key)
+            waiting = waiting_of(self._state, each) if each.key.kind != BATCH else None
             again = u32(number) + codec.encode_given_up(each)
             for item in waiting.items if waiting is not None else ():
                 source = (TOPIC, self._partition, item.place)

@@ -29,6 +29,8 @@ DIGEST_PAYLOADS_MAX_BYTES = 3 << 20
 """Of all payloads of a digest as JSON: with the items themselves it stays below what the log takes as one record."""
 _SLICE_ORDINALS = 1 << 20
 """Ordinal of the first batch of a work record: above those of its single records."""
+_BEHIND_SLICES = 1 << 29
+"""Of single records of the ledger where a hold of many ended."""
 
 
 class OutputWriter:
@@ -42,20 +44,23 @@ class OutputWriter:
 
     def encode(self, state: GroupState, out: Outputs, offset: int) -> list[NewRecord]:
         """Every output of the work record at `offset`."""
-        records: list[NewRecord] = []
+        others = [
+            self._record("inbox", self._partition, each.user.encode(), _encode(each), "inbox/1+json", offset, ordinal)
+            for ordinal, each in enumerate(out.inbox)
+        ]
+        others += self._deliveries(out, offset) + self._slices(state, out, offset)
+        if all(part.is_new for part in out.slices):
+            return self._ledger(out, offset, 0) + others
+        # Who was held again in a slice may have ended alone since; never the other way round.
+        return others + self._ledger(out, offset, _BEHIND_SLICES)
+
+    def _ledger(self, out: Outputs, offset: int, first: int) -> list[NewRecord]:
         ledger: list[tuple[str, Decision | EmissionRecord]] = [("decision/1+json", record) for record in out.decisions]
         ledger += [("emission/1+json", emission_record(record)) for record in out.emissions]
-        for ordinal, (schema, each) in enumerate(ledger):
-            key = each.user.encode()
-            records.append(self._record("ledger", self._partition, key, _encode(each), schema, offset, ordinal))
-        for ordinal, operation in enumerate(out.inbox):
-            value = _encode(operation)
-            records.append(
-                self._record("inbox", self._partition, operation.user.encode(), value, "inbox/1+json", offset, ordinal)
-            )
-        records.extend(self._deliveries(out, offset))
-        records.extend(self._slices(state, out, offset))
-        return records
+        return [
+            self._record("ledger", self._partition, each.user.encode(), _encode(each), schema, offset, ordinal)
+            for ordinal, (schema, each) in enumerate(ledger, start=first)
+        ]
 
     def counts(self, terms: tuple[int, ...], offset: int) -> NewRecord:
         """The running totals of decide as of `offset`; a tick has no other output to the ledger after it."""

@@ -48,7 +48,8 @@ def slice_records(state: GroupState, decided: Slice) -> list[SliceRecord]:
 
 def _part(decided: Slice, of: slice) -> Slice:
     return decided._replace(
-        rows=decided.rows[of], ending=decided.ending[of], hour=decided.hour[of], day=decided.day[of]
+        rows=decided.rows[of], ending=decided.ending[of], hour=decided.hour[of], day=decided.day[of],
+        until=decided.until[of],
     )  # fmt: skip
 
 
@@ -67,7 +68,7 @@ def _records(state: GroupState, decided: Slice) -> list[SliceRecord]:
     ids = _emission_ids(users, decided, decided.rows)
     records = [SliceRecord("ledger", "decision/1+arrow", _ipc(_decision_columns(state, decided, emitted, ids)))]
     in_row = np.array([ending.inbox for ending in decided.endings])[decided.ending]
-    if in_row.any():
+    if decided.is_new and in_row.any():
         records.append(
             SliceRecord("inbox", "inbox/1+arrow", _ipc(_inbox_columns(state, decided, decided.rows[in_row])))
         )
@@ -139,6 +140,7 @@ def _decision_columns(
         "emission_id": pa.compute.if_else(pa.array(emitted), ids, pa.scalar(None, _TEXT)),
         "channels": channels.take(pa.array(decided.ending)),
         "decided_at": _constant(decided.now, count, pa.int64()),
+        **_until(decided),
         # Zeros below the nulls: the counts there are not shown, and may differ when the record is decided again.
         "cap_hour": pa.array(np.where(gated, decided.hour, 0), mask=~gated),
         "cap_day": pa.array(np.where(gated, decided.day, 0), mask=~gated),
@@ -151,11 +153,18 @@ def _decision_columns(
         "group": _coded(decided.ending, [ending.group for ending in endings]),
         "preference_version": pa.array(state.users.preference_version[rows]),
         "endpoint_version": pa.array(state.users.endpoint_version[rows]),
-        "control_version": _constant(state.kills.version, count, pa.int64()),
+        "control_version": _constant(decided.control_version, count, pa.int64()),
         "registry_version": _constant(state.registry.version, count, pa.int64()),
         "tzdata_version": _constant(state.tzdata_version, count),
         "follower_age_ms": _constant(decided.follower_age_ms, count, pa.int64()),
     }
+
+
+def _until(decided: Slice) -> dict[str, Column]:
+    """Where somebody is held: few times, so each is written once."""
+    if not decided.until.any():
+        return {}
+    return {"until": pa.array(decided.until, mask=decided.until == 0).dictionary_encode()}
 
 
 def _inbox_columns(state: GroupState, decided: Slice, rows: npt.NDArray[np.int32]) -> dict[str, Column]:
@@ -233,6 +242,7 @@ def _deliveries(
 def _common_delivery(state: GroupState, decided: Slice, rows: npt.NDArray[np.int32], ids: Column) -> dict[str, Column]:
     event, count = decided.event, len(rows)
     profile = state.registry.profile(event.type)
+    waited_ms = 0 if profile.absolute_ttl else decided.waited_ms
     names = [state.users.profiles.get(row, (None, None)) for row in rows.tolist()]
     return {
         "emission_id": ids,
@@ -254,7 +264,7 @@ def _common_delivery(state: GroupState, decided: Slice, rows: npt.NDArray[np.int
         "name": pa.array([name[1] for name in names], _TEXT),
         "decided_at": _constant(decided.now, count, pa.int64()),
         "ingested_at": _constant(event.ingested_at, count, pa.int64()),
-        "valid_until": _constant(event.ingested_at + event.ttl_ms, count, pa.int64()),
+        "valid_until": _constant(event.ingested_at + event.ttl_ms + waited_ms, count, pa.int64()),
         **({} if event.priority == "P0" else _quiet_hours(state, rows)),
     }
 

@@ -74,12 +74,13 @@ def test_timers_fire_by_time_user_place_and_number_once_each() -> None:
     assert table.pop_due(9) is None
     fired = []
     while (found := table.pop_due(10)) is not None:
+        assert isinstance(found, PendingGroup)
         fired.append(found.row)
         table.close(found)
     assert fired == [3, 2, 1]
     assert table.next_due() == 20
     last = table.pop_due(1 << 40)
-    assert last is not None
+    assert isinstance(last, PendingGroup)
     assert last.row == 0
 
 

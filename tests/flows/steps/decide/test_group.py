@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from helpers import work_log
 from helpers.flow_bench import PARTITIONS, REGISTRY, START, user_in_group
 from helpers.replacing import replaced
+from helpers.rows import rows_of
 
 from connectors.log import NewRecord, Record
 from flows.steps.decide.group import GIVEN_UP_HEADER, GroupDecider, restore_skips
 from operators import decide as rules
+from operators.aggregate import time_comes
+from operators.bulk import release_slice
 from operators.context import OutcomeWriter
 from state.decide.checkpoint import GroupStore
 from state.decide.pending import PendingGroup
 from state.disk.poison import PoisonJournal
-from state.model.work import EndpointWork, EventWork, TickWork, Work, encode_work
+from state.model.work import EndpointWork, EventWork, PreferenceWork, SliceWork, TickWork, Work, encode_work
 
 GROUP = 7
 USERS = [user_in_group(GROUP, number) for number in range(3)]
@@ -80,3 +84,64 @@ def test_what_the_letters_tell_of_keeps_its_number(tmp_path: Path) -> None:
         again, given_up_again = _decided(tmp_path / "again", letters)
     assert again == outputs
     assert given_up_again == given_up
+
+
+# A batch whose time comes ---------------------------------------------------------
+
+MANY = [user_in_group(GROUP, number) for number in range(70)]
+BAD = MANY[3]
+NIGHT_MS = 8 * 3_600_000
+
+
+@contextmanager
+def _bad_member() -> Iterator[None]:
+    """The rules raise wherever that user's time comes, alone or with others, when they have changed the state."""
+
+    def raising_together(*args: Any) -> Any:
+        release_slice(*args)
+        raise ZeroDivisionError
+
+    def raising(writer: OutcomeWriter, group: PendingGroup, now: int) -> None:
+        time_comes(writer, group, now)
+        if writer.state.users.ids[group.row] == BAD:
+            raise ZeroDivisionError
+
+    with replaced(rules, release_slice=raising_together, time_comes=raising):
+        yield
+
+
+def _night() -> list[Work]:
+    """Seventy wait for the morning."""
+    quiet = {"quiet_hours": {"enabled": True, "start": "00:00", "end": "08:00", "timezone": "UTC"}}
+    works: list[Work] = []
+    for user in MANY:
+        works.append(EndpointWork(g=GROUP, stamp=START, user=user, channel="push", id="d", address="x"))
+        works.append(PreferenceWork(g=GROUP, stamp=START, user=user, doc=quiet))
+    news = work_log.event("n", "announcement", START, fan_out_type="BROADCAST", payload={"critical": True})
+    return [*works, SliceWork(g=GROUP, stamp=START, event=news), TickWork(stamp=START + NIGHT_MS)]
+
+
+def _decide_night(directory: Path, *, stop_before_last: bool = False) -> tuple[list[NewRecord], list[tuple[str, str]]]:
+    store, journal = GroupStore(directory / "db"), PoisonJournal.open(directory / "poison")
+    decider = GroupDecider(GROUP, store, REGISTRY, journal, partitions=PARTITIONS)
+    works, outputs = _night(), list[NewRecord]()
+    for offset, work in enumerate(works[:-1] if stop_before_last else works):
+        outputs += decider.decide(offset, encode_work(work))
+    decider.collect()
+    if stop_before_last:
+        store.commit()
+    given_up = [(each.user, each.key.kind) for of in store.given_up(GROUP).values() for each in of.values()]
+    store.close()
+    journal.close()
+    return outputs, given_up
+
+
+def test_one_bad_member_of_a_batch_takes_down_no_other(tmp_path: Path) -> None:
+    _decide_night(tmp_path, stop_before_last=True)
+    with _bad_member():
+        outputs, given_up = _decide_night(tmp_path)
+    assert given_up == [("", "batch"), (BAD, "single")]
+    ends = {row["user"]: row["outcome"] for each in outputs for row in rows_of(each) if row.get("kind") == "decision"}
+    assert ends == dict.fromkeys(MANY, "EMITTED") | {BAD: "SUPPRESSED"}
+    assert len([each for each in outputs if each.topic == "dead_letters"]) == 1
+    assert _decide_night(tmp_path) == (outputs, given_up), "also when the defect is gone"
