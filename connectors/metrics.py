@@ -63,6 +63,9 @@ ADMISSIONS = Counter(
 ADMISSIONS_LIMITED = Counter(
     "carillon_gateway_limited_total", "Events answered with 429: above the sender's limit", ["lane"]
 )
+FAN_OUTS_LIMITED = Counter(
+    "carillon_gateway_fan_outs_limited_total", "Fan-outs answered with 429: above what an actor may send in an hour"
+)
 ADMISSIONS_SHED = Counter(
     "carillon_gateway_shed_total", "Events answered with 429: the system is loaded, by class", ["priority"]
 )

@@ -140,10 +140,10 @@ class UserInbox:
 
     def retire(self, now_ms: int, config: InboxConfig = DEFAULT_CONFIG) -> int:
         """Retire rows by age and number. Gives the number of items that went with them."""
+        if not self.is_due(now_ms, config, len(self._rows)):
+            return 0
         oldest_kept = now_ms - config.retention // _MS
         excess = len(self._rows) - config.rows_max
-        if excess <= 0 and (self._oldest_at is None or self._oldest_at >= oldest_kept):
-            return 0
         ordered = sorted(self._rows.values(), key=_order)
         retired = [row for index, row in enumerate(ordered) if index < excess or row.at < oldest_kept]
         for row in retired:
@@ -152,6 +152,11 @@ class UserInbox:
         self.items_retired += items
         self._oldest_at = min((row.at for row in self._rows.values()), default=None)
         return items
+
+    def is_due(self, now_ms: int, config: InboxConfig, rows: int) -> bool:
+        """Whether there may be something to retire, if it has this many rows."""
+        too_old = self._oldest_at is not None and self._oldest_at < now_ms - config.retention // _MS
+        return too_old or rows > config.rows_max
 
     # ---- what it holds
 

@@ -2,20 +2,24 @@
 
 `InboxShard` keeps the inboxes it touched in memory up to a bound, drops what is not above the mark of its (source, key
 group), counts items per key group, and gives what a store must hold. It reads no clock: its time for retirement is the
-latest `at` it has seen.
+latest `at` it has seen. What one event brings to many users it keeps as a slice (`operators/inbox_slices.py`).
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from operators.inbox import InboxConfig, UserInbox
+from operators.inbox_slices import ShardSlices, SliceSource
 from state.inbox.values import InboxHead, InboxTotals, Mark, ShardCommit, StoredRow
 from state.model.envelope import OutputHeader
-from state.model.inbox import InboxOperation, StoredOperation
+from state.model.inbox import AddedSlice, InboxOperation, StoredOperation
+from state.model.keys import key_group
 
 Load = Callable[[str], tuple[InboxHead, list[StoredRow]]]
 """Gives the stored head and rows of a user."""
+_MS = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,11 @@ class InboxShard:
         marks: Mapping[tuple[str, int], Mark],
         totals: Mapping[int, InboxTotals],
         config: ShardConfig | None = None,
+        slices: SliceSource | None = None,
     ) -> None:
+        """`slices` is where slices are stored; without it, all rows are those of single users."""
         self._load, self._config = load, config or ShardConfig()
+        self._slices = ShardSlices(slices)
         self._marks, self._totals = dict(marks), dict(totals)
         self._inboxes: OrderedDict[str, UserInbox] = OrderedDict()
         self._cached_rows = 0
@@ -56,10 +63,12 @@ class InboxShard:
         self._changed_marks: set[tuple[str, int]] = set()
         self._changed_totals: set[int] = set()
         self._uncounted: set[int] = set(self._totals)
-        self.now_ms = 0
+        self.now_ms = self._slices.now_ms()
         """The latest time of an item seen: the clock of retirement."""
 
-    def apply(self, place: OutputHeader, operations: Sequence[StoredOperation], *, again: bool = False) -> bool:
+    def apply(
+        self, place: OutputHeader, operations: Sequence[StoredOperation] | AddedSlice, *, again: bool = False
+    ) -> bool:
         """Apply the operations of one record, in order. False: they were applied before, nothing is done.
 
         `again`: the record was set aside, so its mark does not count. After an error it may be half applied: the caller
@@ -69,8 +78,11 @@ class InboxShard:
         mark = self._marks.get(source, (-1, -1))
         if place.mark <= mark and not again:
             return False
-        for operation in operations:
-            self._apply(place.group, operation)
+        if isinstance(operations, AddedSlice) and self._slices.accepts(place.group, operations):
+            self._add_slice(place.group, operations)
+        else:
+            for operation in operations:
+                self._apply(place.group, operation)
         self.pass_over(place)
         return True
 
@@ -86,16 +98,25 @@ class InboxShard:
         self._uncounted.add(group)
 
     def sweep(self, group: int, users: Iterable[str]) -> int:
-        """Retire old rows of these users of a group. Gives the items that went."""
-        retired = 0
+        """Retire old rows of these users of a group, and its old slices. Gives the items that went."""
+        before = self._totals.get(group, InboxTotals()).retired
+        retired = self._slices.retire(group, self.now_ms - self._config.inbox.retention // _MS)
+        if retired:
+            self._count(group, items=-retired, retired=retired)
         for user in users:
-            inbox = self._inbox(user)
-            rows = len(inbox)
-            retired += self._retire(group, user, inbox)
-            self._cached_rows += len(inbox) - rows
+            if self._is_due(group, user):
+                inbox = self._inbox(user)
+                rows = len(inbox)
+                self._retire(group, user, inbox, self.now_ms)
+                self._cached_rows += len(inbox) - rows
+        retired = self._totals.get(group, InboxTotals()).retired - before
         if retired:
             self._uncounted.add(group)
         return retired
+
+    def crowded(self, group: int) -> bool:
+        """Whether users who have no row of their own may have too many all the same."""
+        return self._slices.kept(group) > self._config.inbox.rows_max
 
     def audited(self, group: int, items: int) -> bool:
         """Take over what was counted row by row in the store as of the last commit. False: the totals differed."""
@@ -113,7 +134,7 @@ class InboxShard:
         marks = {source: self._marks[source] for source in self._changed_marks}
         totals = {group: self._totals[group] for group in self._changed_totals}
         self._changed_users, self._changed_marks, self._changed_totals = set(), set(), set()
-        return ShardCommit(users, marks, totals, offset)
+        return ShardCommit(users, marks, totals, offset, slices=self._slices.take_changes())
 
     def committed(self) -> None:
         """The commit is durable: memory beyond the bound may go."""
@@ -131,6 +152,7 @@ class InboxShard:
         return ShardCounts(group, marks, self._totals.get(group, InboxTotals()))
 
     def _inbox(self, user: str) -> UserInbox:
+        """A user's rows, with those of his slices, for whoever changes them."""
         inbox = self._inboxes.get(user)
         if inbox is None:
             head, rows = self._load(user)
@@ -138,7 +160,31 @@ class InboxShard:
             self._cached_rows += len(inbox) + 1
         else:
             self._inboxes.move_to_end(user)
+        if inbox.head.merged < (newest := self._slices.newest(user)):
+            self._merge(user, inbox, newest)
         return inbox
+
+    def _merge(self, user: str, inbox: UserInbox, newest: int) -> None:
+        """Each slice as if it had been added when it came; it is counted already."""
+        group, rows = key_group(user), len(inbox)
+        for event in self._slices.take(user, inbox.head.merged):
+            inbox.add(
+                type=event.type, object=event.object, windowed=False, event_id=event.event_id, actor=event.actor,
+                at=event.at, place=event.place, payload=event.payload,
+            )  # fmt: skip
+            self._retire(group, user, inbox, event.now_ms)
+            self._changed_users.add(user)
+        inbox.head.merged = newest
+        self._cached_rows += len(inbox) - rows
+
+    def _is_due(self, group: int, user: str) -> bool:
+        """Whether a sweep may find something: only then are his slices merged."""
+        inbox = self._inboxes.get(user)
+        if inbox is None:
+            head, rows = self._load(user)
+            inbox = UserInbox(rows, head)
+        rows_at_most = len(inbox) + self._slices.kept(group, inbox.head.merged)
+        return inbox.is_due(self.now_ms, self._config.inbox, rows_at_most)
 
     def _apply(self, group: int, operation: StoredOperation) -> None:
         inbox = self._inbox(operation.user)
@@ -167,10 +213,15 @@ class InboxShard:
         )
         self._count(group, items=1, added=1)
         self.now_ms = max(self.now_ms, operation.at)
-        self._retire(group, operation.user, inbox)
+        self._retire(group, operation.user, inbox, self.now_ms)
 
-    def _retire(self, group: int, user: str, inbox: UserInbox) -> int:
-        retired = inbox.retire(self.now_ms, self._config.inbox)
+    def _add_slice(self, group: int, added: AddedSlice) -> None:
+        self.now_ms = max(self.now_ms, added.operation.at)
+        self._slices.add(group, added, self.now_ms)
+        self._count(group, items=len(added), added=len(added))
+
+    def _retire(self, group: int, user: str, inbox: UserInbox, now_ms: int) -> int:
+        retired = inbox.retire(now_ms, self._config.inbox)
         if retired:
             self._changed_users.add(user)
             self._count(group, items=-retired, retired=retired)

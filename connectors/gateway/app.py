@@ -24,6 +24,7 @@ from connectors.gateway.cursor import Cursors, kept_secret
 from connectors.gateway.devices import Devices
 from connectors.gateway.directory import Directory
 from connectors.gateway.door import WINDOW, Door
+from connectors.gateway.fan_outs import FanOutLimit
 from connectors.gateway.follow import Follower
 from connectors.gateway.guard import GuardedLimit
 from connectors.gateway.host import Host
@@ -212,6 +213,7 @@ def build_app(
             parts.door,
             DefinedSegments(log, parts.directory) if options.kind == "ordinary" else None,
             Pressure(parts.watcher.load, clock=clock, uniform=random.uniform),
+            FanOutLimit(options.fan_outs_per_h, clock=clock),
             kind=options.kind,
             clock=clock,
             new_event_id=EventIds(clock, os.urandom),

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from connectors.gateway.audiences import DefinedSegments
 from connectors.gateway.auth import Principal
 from connectors.gateway.decoding import decode_json
 from connectors.gateway.door import Door
+from connectors.gateway.fan_outs import FanOutLimit
 from connectors.gateway.guard import GuardedLimit
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response, problem_response
 from connectors.gateway.pressure import Pressure
@@ -26,7 +28,7 @@ from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.progress import find
 from connectors.gateway.records import cancel_record, trace_header
 from connectors.gateway.writer import unavailable
-from connectors.log.interface import Record
+from connectors.log.interface import Headers, Record
 from connectors.metrics import ADMISSIONS_LIMITED
 from state.model.admission import AdmissionRules, Admitted, FieldError, RefusedRequest, Sender
 from state.model.errors import LogError, StoreUnavailableError
@@ -49,6 +51,7 @@ class Posts:
         door: Door,
         segments: DefinedSegments | None,
         pressure: Pressure,
+        fan_outs: FanOutLimit,
         *,
         kind: str,
         clock: Callable[[], int],
@@ -58,7 +61,7 @@ class Posts:
         nothing is sent to segments: class P0 goes to one person each.
         """
         self._rules, self._admission, self._limit, self._door = rules, admission, limit, door
-        self._segments, self._pressure = segments, pressure
+        self._segments, self._pressure, self._fan_outs = segments, pressure, fan_outs
         self._only_p0 = kind == "p0"
         self._clock, self._new_event_id = clock, new_event_id
         self._limited = ADMISSIONS_LIMITED.labels(kind)
@@ -70,11 +73,8 @@ class Posts:
         grant = await self._take(caller, 1)
         if grant.granted == 0:
             raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
-        (judged,) = await self._placed([self._judge(await request.json(), caller)])
-        if isinstance(judged, ProblemError):
-            return problem_response(judged)
-        trace = trace_header(request.header(b"traceparent"))
-        outcome = (await self._admission.admit((judged,), trace))[0]
+        judged = self._judge(await request.json(), caller)
+        (outcome,) = await self._admit([judged], trace_header(request.header(b"traceparent")))
         if isinstance(outcome, ProblemError):
             return problem_response(outcome)
         return json_response(outcome.status, outcome)
@@ -87,11 +87,8 @@ class Posts:
         grant = await self._take(caller, len(items))
         if items and grant.granted == 0:
             raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
-        judged = await self._placed([self._judge_item(item, caller) for item in items[: grant.granted]])
-        admitted = [one for one in judged if isinstance(one, Admitted)]
-        trace = trace_header(request.header(b"traceparent"))
-        accepted = iter(await self._admission.admit(admitted, trace) if admitted else [])
-        outcomes: list[Outcome] = [next(accepted) if isinstance(one, Admitted) else one for one in judged]
+        judged = [self._judge_item(item, caller) for item in items[: grant.granted]]
+        outcomes = await self._admit(judged, trace_header(request.header(b"traceparent")))
         late = retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
         outcomes += [late] * (len(items) - len(judged))
         return ApiResponse(200, _encoder.encode([_document(outcome) for outcome in outcomes]))
@@ -101,6 +98,20 @@ class Posts:
         if grant.granted < count:
             self._limited.inc(count - grant.granted)
         return grant
+
+    async def _admit(self, judged: list[Admitted | ProblemError], trace: Headers) -> list[Outcome]:
+        """What becomes of each; a fan-out that is no new event does not count for its actor."""
+        judged = [self._within_limit(one) for one in await self._placed(judged)]
+        admitted = [one for one in judged if isinstance(one, Admitted)]
+        accepted = await self._admission.admit(admitted, trace) if admitted else []
+        for one, outcome in zip(admitted, accepted, strict=True):
+            if outcome.status != HTTPStatus.ACCEPTED:
+                self._fan_outs.give_back(one.event)
+        rest = iter(accepted)
+        return [next(rest) if isinstance(one, Admitted) else one for one in judged]
+
+    def _within_limit(self, judged: Admitted | ProblemError) -> Admitted | ProblemError:
+        return judged if isinstance(judged, ProblemError) else self._fan_outs.refusal(judged.event) or judged
 
     async def _placed(self, judged: list[Admitted | ProblemError]) -> list[Admitted | ProblemError]:
         """With 404 in place of what goes to a segment that nobody ever defined."""

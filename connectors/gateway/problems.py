@@ -44,10 +44,10 @@ class ProblemError(CarillonError):
         )
 
 
-def retry_later(status: int, detail: str, retry_after_ms: int) -> ProblemError:
+def retry_later(status: int, detail: str, retry_after_ms: int, errors: Sequence[FieldError] = ()) -> ProblemError:
     """429 or 503 with Retry-After, which counts whole seconds: rounded up."""
-    seconds = max(1, -(-retry_after_ms // 1000))
-    return ProblemError(status, detail, headers=(("retry-after", str(seconds)),), retry_after_ms=max(1, retry_after_ms))
+    headers = (("retry-after", str(max(1, -(-retry_after_ms // 1000)))),)
+    return ProblemError(status, detail, errors=errors, headers=headers, retry_after_ms=max(1, retry_after_ms))
 
 
 def invalid(

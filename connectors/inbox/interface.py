@@ -4,6 +4,7 @@ One store holds the key groups of one partition of topic `inbox`: so it has one 
 says where that writer goes on. The laws that every implementation keeps are in `tests/connectors/inbox`:
 
 - A commit is all or nothing: rows, marks, totals and offset are those before it or those after it, also after kill -9.
+- Slices are as good as rows: a reader shows them as if each member had a row of his own from the start.
 - Pages are ordered by (time of the latest item, number), newest first, without gap or repeat while nothing changes.
 - A reader sees every commit that was complete when it was asked; what it showed does not go back.
 """
@@ -12,7 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from state.inbox.values import InboxHead, InboxRow, InboxTotals, Mark, SetAside, ShardCommit, StoredRow
+from state.inbox.values import (
+    InboxHead,
+    InboxRow,
+    InboxTotals,
+    Mark,
+    SetAside,
+    ShardCommit,
+    SliceEvent,
+    SliceRange,
+    StoredRow,
+)
 
 
 class RowPosition(NamedTuple):
@@ -34,12 +45,21 @@ class RowPage(NamedTuple):
     """The greatest `up_to` of a read that these rows already honour (ms UTC)."""
 
 
+class CountedItems(NamedTuple):
+    """The items of a group."""
+
+    rows: int
+    """In users' own rows, counted row by row."""
+    slices: int
+    """In slices alone, counted slice by slice."""
+
+
 @dataclass(frozen=True, slots=True)
 class InboxAudit:
     """What a group's rows are and what is said of them, as of one commit."""
 
     items_counted: int
-    """Items, counted row by row."""
+    """Items, counted row by row and slice by slice."""
     totals: InboxTotals
     """The running totals."""
     marks: Mapping[str, Mark]
@@ -50,7 +70,7 @@ class InboxStore(Protocol):
     """The owner's side. One thread at a time; every method may block on the disk."""
 
     def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:
-        """Give a user's head and all rows; an unknown user has an empty inbox."""
+        """Give a user's head and his own rows, without `slices`; an unknown user has an empty inbox."""
         ...
 
     def marks(self) -> dict[tuple[str, int], Mark]:
@@ -65,12 +85,27 @@ class InboxStore(Protocol):
         """Give the records that could not be applied, by offset."""
         ...
 
-    def count_items(self, group: int) -> int:
-        """Count the items in the rows of a group, row by row: what `totals` claims, counted independently."""
+    def slice_ranges(self) -> dict[int, SliceRange]:
+        """Give the slices that are kept, by group; groups that never had one may be left out."""
         ...
 
-    def users(self, group: int, after: str | None, limit: int) -> list[str]:
-        """Give up to `limit` users of a group in a stable order, beginning behind `after`."""
+    def slices(self, user: str, above: int) -> list[SliceEvent]:
+        """Give the kept slices that a user is in, numbered above `above`, in order."""
+        ...
+
+    def slices_before(self, group: int, at: int) -> list[tuple[int, int]]:
+        """Give (number, members who do not have it in their own rows) of the kept slices older than `at`, in order."""
+        ...
+
+    def count_items(self, group: int) -> CountedItems:
+        """Count the items of a group, row by row and slice by slice: what `totals` claims, counted independently."""
+        ...
+
+    def users(self, group: int, after: str | None, limit: int, *, in_slices: bool = False) -> list[str]:
+        """Give up to `limit` users of a group who have a head, in a stable order, beginning behind `after`.
+
+        `in_slices`: also those who are in slices alone.
+        """
         ...
 
     def offset(self) -> int:

@@ -2,11 +2,15 @@
 
 | key | value |
 |---|---|
-| `v` | u8 version of this layout (1) |
+| `v` | u8 version of this layout (2; in 1 there were no slices) |
 | `o` | u64: offset of topic `inbox` that is read next |
 | `m`, u8 group, source in ASCII | u64 offset, u64 ordinal of the last operation applied |
 | `t`, u8 group | i64 items in rows, added, taken back, retired |
 | `x`, u64 offset of topic `inbox` | i16 group (-1: unknown), u32 items: a record set aside, what it would have added |
+| `g`, u8 group | slices of the group and their blocks (`state/inbox/slices.py`, as the three below) |
+| `e`, u8 group, u64 number of a slice | its event |
+| `k`, u8 group, u64 number of a slice | u32: members who have it in their own rows |
+| `c`, u8 group, u8 tier, u64 last slice of a block, last name of the chunk | a chunk of the block's members |
 | `h`, u8 group, user in UTF-8 | head (`state/inbox/codec.py`) |
 | `r`, u8 group, u16 length of user, user in UTF-8, u64 of 2^63 - at, u64 of 2^63 - number | row |
 
@@ -16,10 +20,13 @@ The complements make a user's rows be read newest first.
 import struct
 
 from connectors.inbox.interface import RowPosition
+from state.inbox.slices import SliceBlock, name_of, user_of_name
 from state.inbox.values import InboxTotals, Mark, SetAside
 from state.model.keys import key_group
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
+WITHOUT_SLICES = 1
+"""The layout before it, of which all else is as now."""
 VERSION_KEY = b"v"
 OFFSET_KEY = b"o"
 _TOP = 1 << 63
@@ -27,10 +34,6 @@ _MARK = struct.Struct(">QQ")
 _TOTALS = struct.Struct(">qqqq")
 _POSITION = struct.Struct(">QQ")
 _SET_ASIDE = struct.Struct(">hI")
-
-
-def _utf8(user: str) -> bytes:
-    return user.encode("utf-8", "surrogatepass")
 
 
 def mark_key(source: str, group: int) -> bytes:
@@ -55,12 +58,12 @@ def head_prefix(group: int) -> bytes:
 
 def head_key(user: str) -> bytes:
     """Key of a user's head."""
-    return head_prefix(key_group(user)) + _utf8(user)
+    return head_prefix(key_group(user)) + name_of(user)
 
 
 def user_of_head(key: bytes) -> str:
     """The user of a head's key."""
-    return key[2:].decode("utf-8", "surrogatepass")
+    return user_of_name(key[2:])
 
 
 def group_rows_prefix(group: int) -> bytes:
@@ -70,7 +73,7 @@ def group_rows_prefix(group: int) -> bytes:
 
 def rows_prefix(user: str) -> bytes:
     """What the rows of a user begin with."""
-    name = _utf8(user)
+    name = name_of(user)
     return group_rows_prefix(key_group(user)) + len(name).to_bytes(2, "big") + name
 
 
@@ -83,6 +86,31 @@ def position_of_row(key: bytes) -> RowPosition:
     """Position of a row's key."""
     at, number = _POSITION.unpack(key[-_POSITION.size :])
     return RowPosition(_TOP - at, _TOP - number)
+
+
+def slices_key(group: int) -> bytes:
+    """Key of what is known of a group's slices."""
+    return b"g" + bytes([group])
+
+
+def slice_event_prefix(group: int) -> bytes:
+    """What the events of a group's slices begin with."""
+    return b"e" + bytes([group])
+
+
+def slice_event_key(group: int, number: int) -> bytes:
+    """Key of the event of a slice."""
+    return slice_event_prefix(group) + number.to_bytes(8, "big")
+
+
+def taken_key(group: int, number: int) -> bytes:
+    """Key of the number of members who took a slice into their rows."""
+    return b"k" + bytes([group]) + number.to_bytes(8, "big")
+
+
+def block_prefix(group: int, block: SliceBlock) -> bytes:
+    """What the chunks of a block begin with."""
+    return b"c" + bytes([group, block.tier]) + block.last.to_bytes(8, "big")
 
 
 def encode_mark(mark: Mark) -> bytes:

@@ -5,8 +5,11 @@ never apart. Other processes read through a secondary instance, which follows th
 Keys and values: `connectors/inbox/keys.py`, `state/inbox/codec.py`.
 """
 
+import heapq
 import shutil
 import threading
+from collections.abc import Iterator
+from itertools import islice, takewhile
 from pathlib import Path
 
 from rocksdict import (
@@ -21,10 +24,20 @@ from rocksdict import (
 )
 
 from connectors.inbox import keys
-from connectors.inbox.interface import InboxAudit, RowPage, RowPosition
+from connectors.inbox.interface import CountedItems, InboxAudit, RowPage, RowPosition
+from connectors.inbox.slices import (
+    fold_blocks,
+    fresh_rows,
+    slice_events,
+    slice_numbers,
+    slice_users,
+    untaken,
+    write_slices,
+)
 from state.disk.exports import ExportedOffset, ExportSource, rows_from
 from state.disk.rocksdb import named_damage, prefixed_rows, refuse_remains, stored_row, synced
 from state.inbox.codec import decode_head, decode_row, encode_head, encode_row, row_count
+from state.inbox.slices import BlockBounds, decode_group_slices, name_of
 from state.inbox.values import (
     InboxHead,
     InboxRow,
@@ -32,6 +45,8 @@ from state.inbox.values import (
     Mark,
     SetAside,
     ShardCommit,
+    SliceEvent,
+    SliceRange,
     StoredRow,
     UserChanges,
     row_view,
@@ -74,13 +89,16 @@ def _marks(database: Rdict) -> dict[tuple[str, int], Mark]:
     return {keys.parse_mark_key(key): keys.decode_mark(value) for key, value in prefixed_rows(database, b"m")}
 
 
-def _count_items(database: Rdict, group: int) -> int:
-    return sum(row_count(value) for _, value in prefixed_rows(database, keys.group_rows_prefix(group)))
+def _count_items(database: Rdict, group: int) -> CountedItems:
+    rows = sum(row_count(value) for _, value in prefixed_rows(database, keys.group_rows_prefix(group)))
+    return CountedItems(rows, sum(left for _, left in untaken(database, group)))
 
 
 def _check_layout(database: Rdict, path: Path) -> None:
     version = stored_row(database, keys.VERSION_KEY)
-    if version != bytes([keys.LAYOUT_VERSION]):
+    if version == bytes([keys.WITHOUT_SLICES]):
+        database.put(keys.VERSION_KEY, bytes([keys.LAYOUT_VERSION]))
+    elif version != bytes([keys.LAYOUT_VERSION]):
         raise StateVersionError(f"{path}: inbox layout {version!r}, this program knows {keys.LAYOUT_VERSION}")
 
 
@@ -92,12 +110,13 @@ def shard_path(directory: Path, partition: int) -> Path:
 class RocksInboxStore:
     """See `connectors.inbox.interface.InboxStore`. The caller holds the lock of the state directory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, bounds: BlockBounds | None = None) -> None:
         """Open or begin the store.
 
         :raises StateDamagedError: RocksDB cannot open it; restore it, or delete it to have it rebuilt from the log.
         :raises StateVersionError: it was written by a newer program.
         """
+        self._bounds = bounds or BlockBounds()
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             refuse_remains(path)
@@ -127,15 +146,31 @@ class RocksInboxStore:
         found = prefixed_rows(self._database, b"x")
         return {int.from_bytes(key[1:], "big"): keys.decode_set_aside(value) for key, value in found}
 
-    def count_items(self, group: int) -> int:
-        """Count the items in the rows of a group, row by row."""
+    def slice_ranges(self) -> dict[int, SliceRange]:
+        """Give the slices that are kept, by group."""
+        return {key[1]: decode_group_slices(value).range for key, value in prefixed_rows(self._database, b"g")}
+
+    def slices(self, user: str, above: int) -> list[SliceEvent]:
+        """Give the kept slices that a user is in, numbered above `above`, in order."""
+        return slice_events(self._database, key_group(user), slice_numbers(self._database, user, above))
+
+    def slices_before(self, group: int, at: int) -> list[tuple[int, int]]:
+        """Give (number, members left) of the kept slices older than `at`, in order."""
+        old = takewhile(lambda each: each[0].at < at, untaken(self._database, group))
+        return [(event.number, left) for event, left in old]
+
+    def count_items(self, group: int) -> CountedItems:
+        """Count the items in the rows of a group, row by row, and those in slices alone."""
         return _count_items(self._database, group)
 
-    def users(self, group: int, after: str | None, limit: int) -> list[str]:
+    def users(self, group: int, after: str | None, limit: int, *, in_slices: bool = False) -> list[str]:
         """Give up to `limit` users of a group in byte order, behind `after`."""
         start = None if after is None else keys.head_key(after) + b"\0"
         found = prefixed_rows(self._database, keys.head_prefix(group), start)
-        return [keys.user_of_head(key) for key, _ in zip((key for key, _ in found), range(limit), strict=False)]
+        users = [keys.user_of_head(key) for key, _ in islice(found, limit)]
+        if in_slices:
+            users = sorted({*users, *slice_users(self._database, group, after, limit)}, key=name_of)[:limit]
+        return users
 
     def offset(self) -> int:
         """Give the offset of the last commit."""
@@ -155,8 +190,10 @@ class RocksInboxStore:
                 batch.delete(keys.set_aside_key(offset))
             else:
                 batch.put(keys.set_aside_key(offset), keys.encode_set_aside(record))
+        write_slices(batch, self._database, commit.slices, self._bounds.chunk_names)
         batch.put(keys.OFFSET_KEY, commit.offset.to_bytes(8, "big"))
         self._database.write(batch, synced())
+        fold_blocks(self._database, commit.slices, self._bounds)
         for changes in commit.users.values():
             for row in changes.written:
                 row.stored_at = row.at
@@ -220,17 +257,20 @@ class RocksInboxReader:
             if database is None:
                 return RowPage((), None, 0, None)
             head = _load_head(database, user)
-            start = None if before is None else keys.inbox_row_key(user, before) + b"\0"
-            found = list(zip(prefixed_rows(database, keys.rows_prefix(user), start), range(limit + 1), strict=False))
-        rows = tuple(row_view(decode_row(value)) for (_, value), _ in found[:limit])
-        following = keys.position_of_row(found[limit - 1][0][0]) if len(found) > limit else None
-        return RowPage(rows, following, head.unread, head.read_up_to)
+            found = list(islice(_newest_first(database, user, head, before), limit + 1))
+            unread = head.unread + len(slice_numbers(database, user, head.merged))
+        rows = tuple(row_view(row) for _, row in found[:limit])
+        following = found[limit - 1][0] if len(found) > limit else None
+        return RowPage(rows, following, unread, head.read_up_to)
 
     def unread(self, user: str) -> int:
         """Give the number of unread rows."""
         with self._lock:
             database = self._current(key_group(user))
-            return 0 if database is None else _load_head(database, user).unread
+            if database is None:
+                return 0
+            head = _load_head(database, user)
+            return head.unread + len(slice_numbers(database, user, head.merged))
 
     def row(self, user: str, event_id: str) -> InboxRow | None:
         """Look through the user's rows, newest first."""
@@ -238,8 +278,7 @@ class RocksInboxReader:
             database = self._current(key_group(user))
             if database is None:
                 return None
-            for _, value in prefixed_rows(database, keys.rows_prefix(user)):
-                row = decode_row(value)
+            for _, row in _newest_first(database, user, _load_head(database, user), None):
                 if row.first_event_id == event_id or any(item.event_id == event_id for item in row.items):
                     return row_view(row)
         return None
@@ -258,7 +297,7 @@ class RocksInboxReader:
                 return InboxAudit(0, InboxTotals(), {})
             value = stored_row(database, keys.totals_key(group))
             totals = InboxTotals() if value is None else keys.decode_totals(value)
-            return InboxAudit(_count_items(database, group), totals, _applied(database, group))
+            return InboxAudit(sum(_count_items(database, group)), totals, _applied(database, group))
 
     def close(self) -> None:
         """Close the instances and remove their directory."""
@@ -293,6 +332,16 @@ class RocksInboxReader:
         database = Rdict(str(path), options, access_type=AccessType.secondary(str(own)))
         self._open[partition] = database
         return database
+
+
+def _newest_first(
+    database: Rdict, user: str, head: InboxHead, before: RowPosition | None
+) -> Iterator[tuple[RowPosition, StoredRow]]:
+    """A user's own rows and those of slices that are not among them."""
+    start = None if before is None else keys.inbox_row_key(user, before) + b"\0"
+    stored = prefixed_rows(database, keys.rows_prefix(user), start)
+    own = ((keys.position_of_row(key), decode_row(value)) for key, value in stored)
+    return heapq.merge(own, fresh_rows(database, user, head, before), key=lambda each: each[0], reverse=True)
 
 
 def _identity(path: Path) -> int | None:

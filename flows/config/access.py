@@ -74,4 +74,5 @@ def gateway_options(settings: Settings, kind: Literal["ordinary", "p0"]) -> Gate
         fallback_limit_per_s=settings.limits.fallback_per_s,
         serving=table,
         devices_max=settings.limits.devices_max,
+        fan_outs_per_h=settings.limits.fan_outs_per_h,
     )

@@ -115,6 +115,8 @@ class LimitOptions:
     """Limit of every sender while the limit store is down, if its own is not lower. Default: 50."""
     devices_max: int = 10
     """Devices of one user; the oldest goes (RULES 4). Default: 10."""
+    fan_outs_per_h: int = 1000
+    """Fan-outs of one actor in any hour, of a sender where none is named; more get 429. 0: no limit. Default: 1 000."""
     keep_max: timedelta = timedelta(days=366)
     """How far ahead the `deliver_at` of an event may lie; beyond it is 400. Default: 366 days."""
     gone_per_h: int = 50

@@ -30,6 +30,8 @@ def settings_faults(settings: Settings) -> Iterator[str]:
         yield f"processes.decide: must be from 1 to {_DECIDE_MAX}"
     if settings.limits.gone_per_h < 0 or not 0 <= settings.limits.gone_share <= 1:
         yield "limits.gone_per_h: must be 0 or more; limits.gone_share: from 0 to 1"
+    if settings.limits.fan_outs_per_h < 0:
+        yield "limits.fan_outs_per_h: must be 0 or more"
     if timedelta() < settings.limits.lag_max < _LAG_MIN:
         yield "limits.lag_max: must be 0 or at least 10 s: P0 may have a tenth of it, and an epoch lasts some of that"
     yield from _type_faults(settings)

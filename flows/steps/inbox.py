@@ -27,7 +27,7 @@ from state.inbox.values import SetAside
 from state.model.dead_letter import AGAIN_HEADER
 from state.model.envelope import OutputHeader, header, parse_output_header, schema_of
 from state.model.errors import MalformedRecordError
-from state.model.inbox import StoredOperation, decode_operations
+from state.model.inbox import AddedSlice, StoredOperation, decode_at_once
 from state.model.keys import groups_of_partition, partition_of_group
 from state.model.ledger import COUNTS, CountsRecord
 
@@ -107,7 +107,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
     def _load(self) -> None:
         """As the store has it."""
         store = self._store
-        self._shard = InboxShard(store.load, store.marks(), store.totals())
+        self._shard = InboxShard(store.load, store.marks(), store.totals(), slices=store)
         self._offset, self._set_aside = store.offset(), store.set_aside()
         self._changed: dict[int, SetAside | None] = {}
 
@@ -145,7 +145,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
         (_APPLIED if applied else _REPEATED).inc(len(operations))
         self._offset = record.offset + 1
 
-    def _apply_once(self, record: Record, sequence: OutputHeader, operations: Sequence[StoredOperation]) -> bool:
+    def _apply_once(self, record: Record, sequence: OutputHeader, operations: "_Operations") -> bool:
         original = _given_back(record)
         if original is None:
             return self._shard.apply(sequence, operations)
@@ -188,14 +188,14 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
 
     def _keep_house(self) -> None:
         wrong = [group for group in self._turns.audited() if not self._audit(group)]
-        group, users = self._turns.swept(self._store, _SWEPT_USERS)
+        group, users = self._turns.swept(self._store, _SWEPT_USERS, self._shard.crowded)
         if self._shard.sweep(group, users) or wrong:
             self._commit()
 
     def _audit(self, group: int) -> bool:
         counted = self._store.count_items(group)
-        self._turns.counted(counted)
-        fits = self._shard.audited(group, counted)
+        self._turns.counted(counted.rows)
+        fits = self._shard.audited(group, sum(counted))
         if not fits:
             INBOX_AUDIT_MISMATCHES.inc()
             _logger.error("rows of a key group differ from its totals", group=group)
@@ -233,9 +233,9 @@ class HouseTurns:
         """So much was counted: the groups that come next wait for as many ticks as it takes."""
         self._credit -= items
 
-    def swept(self, store: InboxStore, count: int) -> tuple[int, list[str]]:
+    def swept(self, store: InboxStore, count: int, crowded: Callable[[int], bool]) -> tuple[int, list[str]]:
         group = self._groups[self._sweep]
-        users = store.users(group, self._after, count)
+        users = store.users(group, self._after, count, in_slices=crowded(group))
         self._after = users[-1] if len(users) == count else None
         if self._after is None:
             self._sweep = (self._sweep + 1) % len(self._groups)
@@ -251,10 +251,13 @@ def _given_back(record: Record) -> int | None:
     return int(offset) if name == f"{STAGE}/{record.topic}/{record.partition}" and offset.isdecimal() else None
 
 
-def _decoded(record: Record) -> tuple[OutputHeader, Sequence[StoredOperation]]:
+_Operations = Sequence[StoredOperation] | AddedSlice
+
+
+def _decoded(record: Record) -> tuple[OutputHeader, _Operations]:
     """:raises MalformedRecordError: a header or the value does not fit."""
     sequence = parse_output_header(header(record.headers, "seq"))
-    return sequence, decode_operations(schema_of(record.headers), record.value)
+    return sequence, decode_at_once(schema_of(record.headers), record.value)
 
 
 def _sequence_of(record: Record) -> OutputHeader | None:

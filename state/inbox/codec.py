@@ -7,8 +7,8 @@
 | `flags` | bit 0: windowed, bit 1: read |
 | `items` | array of `[place, event_id, actor, at, payload]`, in the order of joining; payload is bin or nil |
 | `older` | bin: 24 bytes an item, little-endian: i64 place, u64 actor hash, u64 event hash; in the order of joining |
-| head | `[next_number, unread, rows, read_up_to]` |
-| whole inbox | `[head, [row, ..], [items_added, items_taken_back, items_retired]]`; a row is its fields |
+| head | `[next_number, unread, rows, read_up_to]`, then `merged` where it is not 0 |
+| whole inbox | `[head, [row, ..], [items_added, items_taken_back, items_retired]]`: no `merged`; a row is its fields |
 """
 
 import struct
@@ -74,7 +74,7 @@ def decode_row(value: bytes) -> StoredRow:
 
 def encode_head(head: InboxHead) -> bytes:
     """The head of a user's inbox."""
-    return pack(_head_fields(head))
+    return pack([*_head_fields(head), *([head.merged] if head.merged else [])])
 
 
 def decode_head(value: bytes) -> InboxHead:

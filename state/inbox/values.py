@@ -88,6 +88,8 @@ class InboxHead:
     rows: int = 0
     read_up_to: int | None = None
     """The greatest `up_to` of a read that was applied."""
+    merged: int = 0
+    """Number of the latest slice of the key group that is in the rows; what later ones bring, readers add."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,66 @@ class SetAside(NamedTuple):
     """Items that it would have added."""
 
 
+class SliceEvent(msgspec.Struct, frozen=True, array_like=True):
+    """A slice without its members: an event that starts a row for each of many users of one key group.
+
+    It is stored once, and gets into a user's own rows when something else happens to these.
+    """
+
+    number: int
+    """Serial number among the slices of the key group, from 1; `at` never falls as it rises."""
+    type: str
+    object: str | None
+    event_id: str
+    actor: str | None
+    at: int
+    place: int
+    payload: bytes | None
+    now_ms: int
+    """The clock of retirement when it came."""
+    members: int
+    """Users that it is for."""
+
+    def row(self, number: int) -> StoredRow:
+        """The row that it starts for a member."""
+        item = RowItem(self.place, self.event_id, self.actor, self.at, self.payload)
+        return StoredRow(
+            number, self.type, self.object, windowed=False, first_event_id=self.event_id, count=1, at=self.at,
+            items=deque([item]),
+        )  # fmt: skip
+
+
+class SliceRange(NamedTuple):
+    """Which slices of a key group are kept."""
+
+    kept_from: int = 1
+    """Number of the oldest."""
+    newest: int = 0
+    newest_at: int = 0
+    now_ms: int = 0
+    """The clock of retirement when the newest came."""
+
+
+class NewSlice(NamedTuple):
+    """A slice as it comes."""
+
+    group: int
+    event: SliceEvent
+    names: bytes
+    """Its members (`state/inbox/slices.py`)."""
+
+
+class SliceChanges(NamedTuple):
+    """What changed in the slices of a shard."""
+
+    new: Sequence[NewSlice] = ()
+    """In the order of their numbers."""
+    taken: Mapping[tuple[int, int], int] = {}
+    """(group, number) to the number of members who now have it in their own rows."""
+    retired: Mapping[int, int] = {}
+    """Group to the latest slice that is dropped, with all before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ShardCommit:
     """Everything that becomes true at once."""
@@ -147,6 +209,7 @@ class ShardCommit:
     """Offset in the partition of topic `inbox` that is read next."""
     set_aside: Mapping[int, SetAside | None] = field(default_factory=dict)
     """Offsets of records that are set aside from now on, or, with None, no more."""
+    slices: SliceChanges = field(default_factory=SliceChanges)
 
 
 def row_view(row: StoredRow) -> InboxRow:

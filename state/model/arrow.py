@@ -12,7 +12,12 @@ def batch_rows(value: bytes, what: str) -> list[dict[str, Any]]:
 
     :raises MalformedRecordError: it is no such stream; the text begins with `what` it should be.
     """
+    return read_table(value, what).to_pylist()
+
+
+def read_table(value: bytes, what: str) -> pa.Table:
+    """The columns of a stream. Raises as `batch_rows`."""
     try:
-        return pa.ipc.open_stream(value).read_all().to_pylist()
+        return pa.ipc.open_stream(value).read_all()
     except pa.ArrowException as error:
         raise MalformedRecordError(f"{what}: {error}") from error

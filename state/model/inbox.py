@@ -4,6 +4,8 @@ A batch is an Arrow IPC stream whose columns bear the names of the JSON fields; 
 throughout. The payload of a batch is a text column of JSON.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -45,6 +47,24 @@ class StoredOperation(InboxOperation, kw_only=True, frozen=True):
         return None if content in (b"", b"null") else content
 
 
+@dataclass(frozen=True, slots=True)
+class AddedSlice:
+    """The operations of a batch that adds one event, not windowed, to the rows of many users, once to each."""
+
+    operation: StoredOperation
+    """That of the first user; the others differ in the user alone."""
+    names: bytes
+    """All users, sorted (`state/inbox/slices.py`)."""
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[StoredOperation]:
+        for name in self.names[1:-1].split(b"\0"):
+            yield msgspec.structs.replace(self.operation, user=name.decode("utf-8"))
+
+
 INBOX = Schema("inbox", StoredOperation)
 _JSON, _ARROW = INBOX.json.decode(), INBOX.arrow.decode()
 
@@ -61,10 +81,28 @@ def decode_operations(schema: str, value: bytes) -> list[StoredOperation]:
     raise MalformedRecordError(f"header schema: {schema!r} is none of {_JSON}, {_ARROW}")
 
 
+def decode_at_once(schema: str, value: bytes) -> "list[StoredOperation] | AddedSlice":
+    """As `decode_operations`, but a batch that is one event for many users stays as it is."""
+    if schema == _ARROW:
+        from state.model.inbox_slice import added_slice  # with pyarrow
+
+        added = added_slice(value)
+        if added is not None:
+            return added
+    return decode_operations(schema, value)
+
+
 def _decode_arrow(value: bytes) -> list[StoredOperation]:
     from state.model.arrow import batch_rows  # with pyarrow, which is heavy: only large fan-outs come so
 
-    rows = batch_rows(value, "inbox")
+    return operations_of(batch_rows(value, "inbox"))
+
+
+def operations_of(rows: list[dict[str, Any]]) -> list[StoredOperation]:
+    """The operations of the rows of a batch.
+
+    :raises MalformedRecordError: naming the field that does not fit.
+    """
     try:
         return msgspec.convert([_given(row) for row in rows], list[StoredOperation])
     except msgspec.ValidationError as error:

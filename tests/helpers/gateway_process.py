@@ -90,6 +90,7 @@ def main(config: dict[str, Any]) -> None:
         body_deadline=timedelta(seconds=1),
         head_deadline=timedelta(seconds=1),
         fallback_limit_per_s=3,
+        fan_outs_per_h=config.get("fan_outs_per_h", 0),
     )
     inbox = RocksInboxReader(directory / "state" / "inbox", log.partitions("inbox"), directory / "run" / "inbox")
     rules = Rules(load_registry(), served=SERVED)

@@ -1,10 +1,23 @@
 """Inbox store in a dictionary: what the one on RocksDB must give, but for durability."""
 
+from collections import Counter
 from itertools import islice
 
-from connectors.inbox.interface import InboxAudit, RowPage, RowPosition
+from connectors.inbox.interface import CountedItems, InboxAudit, RowPage, RowPosition
 from state.inbox.codec import decode_head, decode_row, encode_head, encode_row
-from state.inbox.values import InboxHead, InboxRow, InboxTotals, Mark, SetAside, ShardCommit, StoredRow, row_view
+from state.inbox.values import (
+    InboxHead,
+    InboxRow,
+    InboxTotals,
+    Mark,
+    SetAside,
+    ShardCommit,
+    SliceChanges,
+    SliceEvent,
+    SliceRange,
+    StoredRow,
+    row_view,
+)
 from state.model.keys import key_group
 
 
@@ -18,6 +31,9 @@ class MemoryInboxStore:
         self._totals: dict[int, InboxTotals] = {}
         self._set_aside: dict[int, SetAside] = {}
         self._offset = 0
+        self._ranges: dict[int, SliceRange] = {}
+        self._slices: dict[int, dict[int, tuple[SliceEvent, set[str]]]] = {}
+        self._taken = Counter[tuple[int, int]]()
 
     def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:
         """Give a user's head and all rows."""
@@ -38,14 +54,33 @@ class MemoryInboxStore:
         """Give the records that could not be applied, by offset."""
         return dict(self._set_aside)
 
-    def count_items(self, group: int) -> int:
-        """Count the items in the rows of a group, row by row."""
-        users = [user for user in self._rows if key_group(user) == group]
-        return sum(row.count for user in users for row in self.load(user)[1])
+    def slice_ranges(self) -> dict[int, SliceRange]:
+        """Give the slices that are kept, by group."""
+        return dict(self._ranges)
 
-    def users(self, group: int, after: str | None, limit: int) -> list[str]:
+    def slices(self, user: str, above: int) -> list[SliceEvent]:
+        """Give the slices that a user is in."""
+        kept = self._slices.get(key_group(user), {})
+        return [event for number, (event, members) in sorted(kept.items()) if number > above and user in members]
+
+    def slices_before(self, group: int, at: int) -> list[tuple[int, int]]:
+        """Give (number, members left) of the slices older than `at`."""
+        kept = sorted(self._slices.get(group, {}).items())
+        return [(n, event.members - self._taken[group, n]) for n, (event, _) in kept if event.at < at]
+
+    def count_items(self, group: int) -> CountedItems:
+        """Count the items in the rows of a group, row by row, and whoever has a slice not yet in his rows."""
+        users = [user for user in self._rows if key_group(user) == group]
+        members = {user for _, names in self._slices.get(group, {}).values() for user in names}
+        rows = sum(row.count for user in users for row in self.load(user)[1])
+        return CountedItems(rows, sum(len(self._fresh(user)) for user in members))
+
+    def users(self, group: int, after: str | None, limit: int, *, in_slices: bool = False) -> list[str]:
         """Give up to `limit` users of a group in byte order, behind `after`."""
-        names = sorted((user for user in self._heads if key_group(user) == group), key=lambda user: user.encode())
+        known = {user for user in self._heads if key_group(user) == group}
+        if in_slices:
+            known |= {user for _, names in self._slices.get(group, {}).values() for user in names}
+        names = sorted(known, key=lambda user: user.encode())
         return list(islice((user for user in names if after is None or user.encode() > after.encode()), limit))
 
     def offset(self) -> int:
@@ -67,23 +102,24 @@ class MemoryInboxStore:
         after = {**self._set_aside, **commit.set_aside}
         self._set_aside = {offset: record for offset, record in after.items() if record is not None}
         self._offset = commit.offset
+        self._change_slices(commit.slices)
 
     def page(self, user: str, limit: int, before: RowPosition | None = None) -> RowPage:
         """Give up to `limit` rows, newest first."""
-        rows = sorted(self.load(user)[1], key=lambda row: (row.at, row.number), reverse=True)
+        rows = self._newest_first(user)
         rest = [row for row in rows if before is None or (row.at, row.number) < before]
         shown = rest[:limit]
         following = RowPosition(shown[-1].at, shown[-1].number) if len(rest) > limit else None
         head = self._head(user)
-        return RowPage(tuple(row_view(row) for row in shown), following, head.unread, head.read_up_to)
+        return RowPage(tuple(row_view(row) for row in shown), following, self.unread(user), head.read_up_to)
 
     def unread(self, user: str) -> int:
         """Give the number of unread rows."""
-        return self._head(user).unread
+        return self._head(user).unread + len(self._fresh(user))
 
     def row(self, user: str, event_id: str) -> InboxRow | None:
         """Look through the user's rows, newest first."""
-        for row in sorted(self.load(user)[1], key=lambda each: (each.at, each.number), reverse=True):
+        for row in self._newest_first(user):
             if row.first_event_id == event_id or any(item.event_id == event_id for item in row.items):
                 return row_view(row)
         return None
@@ -94,10 +130,30 @@ class MemoryInboxStore:
 
     def audit(self, group: int) -> InboxAudit:
         """Count the rows of a group one by one."""
-        return InboxAudit(self.count_items(group), self._totals.get(group, InboxTotals()), self.applied(group))
+        return InboxAudit(sum(self.count_items(group)), self._totals.get(group, InboxTotals()), self.applied(group))
 
     def close(self) -> None:
         """Nothing to free."""
+
+    def _change_slices(self, changes: SliceChanges) -> None:
+        for group, event, names in changes.new:
+            members = {name.decode() for name in names[1:-1].split(b"\0")}
+            self._slices.setdefault(group, {})[event.number] = event, members
+            kept = self._ranges.get(group, SliceRange())
+            self._ranges[group] = kept._replace(newest=event.number, newest_at=event.at, now_ms=event.now_ms)
+        self._taken.update(changes.taken)
+        for group, last in changes.retired.items():
+            self._ranges[group] = self._ranges[group]._replace(kept_from=last + 1)
+            for number in [number for number in self._slices[group] if number <= last]:
+                del self._slices[group][number]
+
+    def _fresh(self, user: str) -> list[StoredRow]:
+        head = self._head(user)
+        return [event.row(head.next_number + n) for n, event in enumerate(self.slices(user, head.merged))]
+
+    def _newest_first(self, user: str) -> list[StoredRow]:
+        rows = [*self.load(user)[1], *self._fresh(user)]
+        return sorted(rows, key=lambda row: (row.at, row.number), reverse=True)
 
     def _head(self, user: str) -> InboxHead:
         value = self._heads.get(user)

@@ -35,7 +35,7 @@ OWN_TESTS = {
     "operators.schedule": "operators/test_schedule.py",
     "operators.retry": "operators/test_retry.py",
     "operators.attempts": "operators/test_attempts.py",
-    "operators.inbox_shard": "connectors/inbox/test_inbox_store_laws.py",
+    "operators.inbox_shard": "connectors/inbox",
     "flows.recovery.slots": "flows/recovery/test_slots.py",
 }
 """What a simulation does not meet: judged by these tests of its own."""

@@ -3,7 +3,7 @@
 import signal
 from collections import Counter
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from connectors.log.source import Tick
 from flows.process.directories import INBOX as DIRECTORY
 from flows.steps.inbox import HouseTurns, InboxParts, InboxSink
 from state.disk.poison import PoisonJournal
-from state.inbox.values import InboxHead, StoredRow
+from state.inbox.values import InboxHead, ShardCommit, StoredRow
 from state.model.keys import key_group, partition_of_group
 
 USER = "mia"
@@ -41,7 +41,7 @@ InboxShard._apply = poisoned
 
 
 class FailingStore(RocksInboxStore):
-    """Cannot load some users: whatever concerns them raises."""
+    """Cannot load some users, nor store slices of events with such names: whatever concerns them raises."""
 
     bad = frozenset[str]()
 
@@ -49,6 +49,11 @@ class FailingStore(RocksInboxStore):
         if user in self.bad:
             raise KeyError("secret content")
         return super().load(user)
+
+    def commit(self, commit: ShardCommit) -> None:
+        if any(new.event.event_id in self.bad for new in commit.slices.new):
+            raise KeyError("secret content")
+        super().commit(commit)
 
 
 class Owner:
@@ -156,6 +161,30 @@ def test_what_cannot_be_applied_leaves_nothing_and_the_law_balances(owner: Owner
     owner.feed([given_back(bad, second), add(7), given_back(add(7), f"inbox/inbox/{PARTITION}/99")])
     assert owner.names() == ["e7", "e6", "e5", "e3", "e2", "e1"]
     assert owner.counts() == (7, 1)
+
+
+def fan_out(number: int, users: int, event_id: str | None = None) -> NewRecord:
+    """One event for many users of a group, as decide writes it."""
+    row = orjson.loads(inbox_add(USER, number).value) | {"payload": None, "type": "post", "windowed": False}
+    row["event_id"] = event_id or row["event_id"]
+    others = islice((name for n in count() if key_group(name := f"u{n}") == key_group(USER)), users - 1)
+    batch = pa.RecordBatch.from_pylist([row | {"user": user} for user in (USER, *others)])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    value = sink.getvalue().to_pybytes()
+    return add(number)._replace(value=value, headers=(("schema", b"inbox/1+arrow"), *add(number).headers[1:]))
+
+
+def test_a_fan_out_is_kept_once_and_one_that_fails_is_given_back_whole(owner: Owner) -> None:
+    bad = fan_out(2, 100, BAD)
+    owner.feed([fan_out(1, 100), bad, add(3)])
+    assert owner.names() == ["e3", "e1"]
+    assert owner.counts() == (101, 100)
+    owner.restart(mended=True)
+    owner.feed([given_back(bad, f"inbox/inbox/{PARTITION}/1"), fan_out(4, 70)])
+    assert owner.names() == ["e4", "e3", BAD, "e1"]
+    assert owner.counts() == (271, 0)
 
 
 def test_many_bad_ones_among_many_good_ones(owner: Owner) -> None:

@@ -1,0 +1,133 @@
+"""What the rows of a fan-out cost the inbox, one by one and as slices: `python -m bench.inbox`.
+
+Both ways apply the same records to a store on RocksDB, a commit for each, in one run: batches of 2 500 and 10 000 users
+of one key group, which has 41 666 (10 million users in 240). Then a million rows in 250 slices are read in pages.
+"""
+
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from rocksdict import Options, Rdict
+
+from bench.figures import record
+from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path
+from operators.inbox_shard import InboxShard
+from state.model.envelope import OutputHeader
+from state.model.inbox import AddedSlice, StoredOperation, decode_at_once, decode_operations
+from state.model.keys import key_group
+
+GROUP = 7
+Decode = Callable[[str, bytes], list[StoredOperation] | AddedSlice]
+
+
+def users_of_group(wanted: int) -> list[str]:
+    found: list[str] = []
+    number = 0
+    while len(found) < wanted:
+        if key_group(user := f"user{number:08}") == GROUP:
+            found.append(user)
+        number += 1
+    return found
+
+
+def fan_out(number: int, users: list[str]) -> bytes:
+    """A batch as decide writes it."""
+    row = {
+        "op": "add", "type": "new_post", "object": f"post{number}", "actor": f"actor{number}",
+        "event_id": f"ev_{number:032}", "windowed": False, "at": 1_700_000_000_000 + number, "place": number,
+        "priority": "P1", "payload": '{"title":"a post with a title of usual length"}',
+    }  # fmt: skip
+    same = np.zeros(len(users), np.int8)
+    columns = {name: pa.DictionaryArray.from_arrays(same, pa.array([value])) for name, value in row.items()}
+    batch = pa.record_batch([pa.array(users), *columns.values()], names=["user", *columns])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+def apply(directory: Path, records: list[bytes], decode: Decode) -> float:
+    """Seconds of processor."""
+    store = RocksInboxStore(shard_path(directory, 0))
+    shard = InboxShard(store.load, store.marks(), store.totals(), slices=store)
+    began = time.process_time()
+    for number, value in enumerate(records):
+        shard.apply(OutputHeader("d", GROUP, number, 0), decode("inbox/1+arrow", value))
+        store.commit(shard.take_commit(number + 1))
+        shard.committed()
+    used = time.process_time() - began
+    store.close()
+    return used
+
+
+def bytes_on_disk(directory: Path) -> int:
+    """Of its tables, once everything is in them."""
+    path = shard_path(directory, 0)
+    database = Rdict(str(path), Options(raw_mode=True))
+    database.flush()
+    database.compact_range(None, None)
+    database.close()
+    return sum(table.stat().st_size for table in path.glob("*.sst"))
+
+
+def compare(users: list[str], size: int, times: int) -> None:
+    """The same records both ways; at first in a directory that nobody measures."""
+    records = [fan_out(number, random.sample(users, size)) for number in range(times)]
+    found: dict[str, tuple[float, float]] = {}
+    ways: dict[str, Decode] = {"slices": decode_at_once, "rows": decode_operations}
+    for way, decode in ways.items():
+        with_rows = records if way == "slices" else records[: max(1, times // 8)]
+        for _ in range(2):
+            directory = Path(tempfile.mkdtemp())
+            used = apply(directory, with_rows, decode)
+            each = size * len(with_rows)
+            found[way] = used / each * 1e6, bytes_on_disk(directory) / each
+            shutil.rmtree(directory)
+    work = f"fan-outs to {size} users of a group, a commit each"
+    for way, (us, disk) in found.items():
+        record("inbox", f"{way}_us_{size}", us, "us/recipient", work=work, n=size * times)
+        record("inbox", f"{way}_disk_{size}", disk, "B/recipient", work=work, n=size * times)
+    against = "the same rows one by one"
+    record("inbox", f"ratio_{size}", found["rows"][0] / found["slices"][0], "x", work=work, against=against)
+
+
+def read(users: list[str], slices: int, size: int) -> None:
+    """Pages of users in the midst of a group with these slices."""
+    directory = Path(tempfile.mkdtemp())
+    records = [fan_out(number, random.sample(users, size)) for number in range(slices)]
+    seconds = apply(directory, records, decode_at_once)
+    work, n = f"{slices} slices of {size} users", slices * size
+    record("inbox", "million_us", seconds / n * 1e6, "us/recipient", work=work, n=n)
+    reader = RocksInboxReader(directory, 1, directory / "secondary")
+    asked = random.choices(users, k=3_000)
+    for name, ask in (("page_of_20", lambda user: reader.page(user, 20)), ("unread", reader.unread)):
+        took = []
+        for user in asked:
+            began = time.perf_counter()
+            ask(user)
+            took.append((time.perf_counter() - began) * 1e3)
+        p50, p99 = np.percentile(took[500:], [50, 99])
+        record("inbox", f"{name}_p50", p50, "ms", work=work, n=len(took))
+        record("inbox", f"{name}_p99", p99, "ms", work=work, n=len(took))
+    reader.close()
+    record("inbox", "million_disk", bytes_on_disk(directory) / n, "B/recipient", work=work, n=n)
+    shutil.rmtree(directory)
+
+
+def main(slices: int = 250) -> None:
+    random.seed(1)
+    users = users_of_group(41_666)
+    compare(users, 2_500, 40)
+    compare(users, 10_000, 16)
+    read(users, slices, 4_000)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,410 @@
+"""A slice is as good as a row for each of its members: streams of operations, against each user's rows kept apart."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from helpers.memory_inbox import MemoryInboxStore
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rocksdict import Options, Rdict
+
+from connectors.inbox import keys
+from connectors.inbox.interface import InboxReader, InboxStore, RowPosition
+from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path
+from operators.inbox import InboxConfig, UserInbox
+from operators.inbox_shard import InboxShard, ShardConfig, take_items
+from state.disk.exports import load_export, write_export
+from state.inbox.codec import encode_inbox
+from state.inbox.slices import BlockBounds
+from state.inbox.values import InboxRow, InboxTotals
+from state.model.envelope import OutputHeader
+from state.model.errors import MalformedRecordError
+from state.model.inbox import AddedSlice, StoredOperation, decode_at_once, decode_operations
+from state.model.keys import key_group
+
+GROUP = key_group("mia")
+USERS = sorted(islice((name for n in count() if key_group(name := f"u{n}") == GROUP), 6))
+
+
+@contextmanager
+def memory() -> Iterator[tuple[InboxStore, InboxReader, Callable[[], InboxStore]]]:
+    store = MemoryInboxStore()
+    yield store, store, lambda: store
+
+
+@contextmanager
+def rocksdb(bounds: BlockBounds | None = None) -> Iterator[tuple[InboxStore, InboxReader, Callable[[], InboxStore]]]:
+    with tempfile.TemporaryDirectory() as directory:
+        path = shard_path(Path(directory), 0)
+        opened = [RocksInboxStore(path, bounds)]
+
+        def reopen() -> InboxStore:
+            opened[-1].close()
+            opened.append(RocksInboxStore(path, bounds))
+            return opened[-1]
+
+        reader = RocksInboxReader(Path(directory), 1, Path(directory) / "secondary")
+        yield opened[0], reader, reopen
+        reader.close()
+        opened[-1].close()
+
+
+def add(event_id: str, at: int, place: int, *, user: str, windowed: bool = False, actor: str = "a") -> StoredOperation:
+    kind = "like" if windowed else "post"
+    return StoredOperation(
+        op="add", user=user, type=kind, object="o", windowed=windowed, event_id=event_id, actor=actor, at=at,
+        place=place,
+    )  # fmt: skip
+
+
+def added_slice(event_id: str, at: int, place: int, users: list[str]) -> AddedSlice:
+    names = b"\0" + b"\0".join(sorted(user.encode() for user in users)) + b"\0"
+    return AddedSlice(add(event_id, at, place, user=users[0]), names, len(users))
+
+
+class Apart:
+    """Every user's rows by themselves, each operation applied to them at once."""
+
+    def __init__(self, config: InboxConfig) -> None:
+        self.inboxes = {user: UserInbox() for user in USERS}
+        self.config, self.now_ms, self.retired = config, 0, 0
+
+    def apply(self, operation: StoredOperation) -> None:
+        inbox = self.inboxes[operation.user]
+        if operation.op == "read":
+            inbox.read(operation.up_to)
+        elif operation.op == "add":
+            inbox.add(
+                type=operation.type, object=operation.object, windowed=operation.windowed, actor=operation.actor,
+                event_id=operation.event_id, at=operation.at, place=operation.place,
+            )  # fmt: skip
+            self.now_ms = max(self.now_ms, operation.at)
+            inbox.retire(self.now_ms, self.config)
+        else:
+            take_items(inbox, operation)
+
+    def sweep(self) -> None:
+        for inbox in self.inboxes.values():
+            inbox.retire(self.now_ms, self.config)
+
+    def totals(self) -> InboxTotals:
+        each = self.inboxes.values()
+        return InboxTotals(
+            sum(inbox.items() for inbox in each), sum(inbox.items_added for inbox in each),
+            sum(inbox.items_taken_back for inbox in each), sum(inbox.items_retired for inbox in each),
+        )  # fmt: skip
+
+
+def bytes_of(inbox: UserInbox) -> bytes:
+    return encode_inbox(inbox.head, inbox._rows.values(), (0, 0, 0))
+
+
+def stored(store: InboxStore, user: str, config: InboxConfig) -> UserInbox:
+    """A user's rows as the store has them, with those of his slices."""
+    head, rows = store.load(user)
+    inbox = UserInbox(rows, head)
+    for each in store.slices(user, head.merged):
+        inbox.add(
+            type=each.type, object=each.object, windowed=False, event_id=each.event_id, actor=each.actor, at=each.at,
+            place=each.place, payload=each.payload,
+        )  # fmt: skip
+        inbox.retire(each.now_ms, config)
+    return inbox
+
+
+def all_pages(reader: InboxReader, user: str, size: int) -> list[InboxRow]:
+    rows: list[InboxRow] = []
+    before: RowPosition | None = None
+    while True:
+        page = reader.page(user, size, before)
+        rows += page.rows
+        if page.next is None:
+            return rows
+        assert len(page.rows) == size
+        before = page.next
+
+
+class Stream:
+    """Operations, applied to a shard over a store and to each user apart, and both compared at every commit."""
+
+    def __init__(self, opened: tuple[InboxStore, InboxReader, Callable[[], InboxStore]], config: InboxConfig) -> None:
+        self.store, self.reader, self.reopen = opened
+        self.config, self.apart = config, Apart(config)
+        self.number, self.at = 0, 100
+        self.begin()
+
+    def begin(self) -> None:
+        store = self.store
+        config = ShardConfig(self.config, cached_rows_max=6)
+        self.shard = InboxShard(store.load, store.marks(), store.totals(), config, slices=store)
+
+    def take(self, op: tuple[Any, ...]) -> None:
+        self.number += 1
+        match op:
+            case ("slice", users, passed):
+                self.at += passed
+                added = added_slice(f"e{self.number}", self.at, self.number, sorted(users))
+                self.apply(added)
+            case ("add", user, windowed, passed):
+                self.at += passed
+                self.apply([add(f"e{self.number}", self.at, self.number, user=user, windowed=windowed)])
+            case ("read", user, back):
+                self.apply([StoredOperation(op="read", user=user, up_to=self.at - back)])
+            case ("retract", user, kind, back):
+                parent = None if back is None else f"e{self.number - back}"
+                self.apply([StoredOperation(op="retract", user=user, type=kind, actor="a", object="o",
+                                            parent_event_id=parent)])  # fmt: skip
+            case ("take_back", user, kind, back):
+                self.apply([StoredOperation(op="take_back", user=user, type=kind, object="o",
+                                            event_id=f"e{self.number - back}")])  # fmt: skip
+            case ("sweep",):
+                self.commit()
+                users = self.store.users(GROUP, None, 1000, in_slices=self.shard.crowded(GROUP))
+                self.shard.sweep(GROUP, users)
+                self.apart.sweep()
+                self.commit(swept=True)
+            case ("reopen",):
+                self.commit()
+                self.store = self.reopen()
+                self.begin()
+                self.apart.now_ms = self.shard.now_ms
+            case _:
+                self.commit()
+
+    def apply(self, operations: list[StoredOperation] | AddedSlice) -> None:
+        assert self.shard.apply(OutputHeader("d", GROUP, self.number, 0), operations)
+        for operation in operations:
+            self.apart.apply(operation)
+
+    def commit(self, *, swept: bool = False) -> None:
+        self.store.commit(self.shard.take_commit(self.number))
+        self.shard.committed()
+        self.compare(swept=swept)
+
+    def compare(self, *, swept: bool) -> None:
+        audit = self.reader.audit(GROUP)
+        totals = audit.totals
+        assert audit.items_counted == totals.items == sum(self.store.count_items(GROUP))
+        assert totals.items == totals.added - totals.taken_back - totals.retired
+        lasting = self.config.retention > timedelta(days=1)
+        for user, inbox in self.apart.inboxes.items():
+            if lasting:
+                assert bytes_of(stored(self.store, user, self.config)) == bytes_of(inbox)
+            if swept or (lasting and self.config.rows_max > 100):
+                for size in (1, 3, 100):
+                    assert all_pages(self.reader, user, size) == inbox.rows()
+                page = self.reader.page(user, 2)
+                assert page.unread == self.reader.unread(user) == inbox.unread()
+                assert page.read_up_to == inbox.head.read_up_to
+                names = {row.first_event_id: row for row in inbox.rows()}
+                assert all(self.reader.row(user, name) == row for name, row in names.items())
+        if swept or (lasting and self.config.rows_max > 100):
+            assert totals == self.apart.totals()
+
+
+users = st.sampled_from(USERS)
+kinds = st.sampled_from(["post", "like"])
+passed = st.sampled_from([0, 0, 1, 7, -2])
+streams = st.lists(
+    st.one_of(
+        st.tuples(st.just("slice"), st.sets(users, min_size=1), passed),
+        st.tuples(st.just("slice"), st.sets(users, min_size=4), passed),
+        st.tuples(st.just("add"), users, st.booleans(), passed),
+        st.tuples(st.just("read"), users, st.integers(0, 6)),
+        st.tuples(st.just("retract"), users, kinds, st.one_of(st.none(), st.integers(1, 12))),
+        st.tuples(st.just("take_back"), users, kinds, st.integers(1, 12)),
+        st.tuples(st.just("sweep")),
+        st.tuples(st.just("commit")),
+        st.tuples(st.just("reopen")),
+    ),
+    max_size=40,
+)
+CONFIGS = {
+    "all rows stay": InboxConfig(),
+    "four rows stay": InboxConfig(rows_max=4),
+    "rows stay for ten milliseconds": InboxConfig(retention=timedelta(milliseconds=10)),
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@settings(max_examples=100, deadline=None)
+@given(stream=streams)
+def test_slices_are_as_good_as_rows(config: str, stream: list[tuple[Any, ...]]) -> None:
+    with memory() as opened:
+        run = Stream(opened, CONFIGS[config])
+        for op in stream:
+            run.take(op)
+        run.take(("sweep",))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@settings(max_examples=15, deadline=None)
+@given(stream=streams, fold=st.integers(2, 4), entries_max=st.sampled_from([1, 12, 10_000]))
+def test_so_they_are_on_rocksdb_however_they_are_folded(
+    config: str, stream: list[tuple[Any, ...]], fold: int, entries_max: int
+) -> None:
+    with (
+        rocksdb(BlockBounds(fold, entries_max, chunk_names=2)) as opened,
+    ):
+        run = Stream(opened, CONFIGS[config])
+        for op in stream:
+            run.take(op)
+        run.take(("sweep",))
+
+
+def test_an_arrow_batch_of_one_event_is_a_slice_and_others_are_not() -> None:
+    names = [f"ann{n}" for n in range(80)] + ["é", "ann"]
+    added = decode_at_once("inbox/1+arrow", batch(names))
+    assert isinstance(added, AddedSlice)
+    assert list(added) == sorted(decode_operations("inbox/1+arrow", batch(names)), key=lambda each: each.user.encode())
+    others = [
+        batch(names[:20]), batch([*names, "ann"]), batch([*names, "a\0b"]), batch(names, windowed=True),
+        batch(names, op="take_back"), batch(names, at=list(range(len(names)))),
+    ]  # fmt: skip
+    for value in others:
+        assert decode_at_once("inbox/1+arrow", value) == decode_operations("inbox/1+arrow", value)
+    for wrong in (batch(names, at="soon"), batch([*names, None]), b"nonsense"):
+        with pytest.raises(MalformedRecordError):
+            decode_at_once("inbox/1+arrow", wrong)
+
+
+def batch(names: Sequence[str | None], **changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "op": "add",
+        "type": "post",
+        "object": None,
+        "actor": "a",
+        "event_id": "e",
+        "windowed": False,
+        "at": 5,
+    }
+    fields |= {"place": 9, "priority": "P1", "payload": '{"n":1}'} | changes
+    columns = {name: value if isinstance(value, list) else [value] * len(names) for name, value in fields.items()}
+    made = pa.table({"user": pa.array(names, pa.string()), **columns})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, made.schema) as stream:
+        stream.write_table(made)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("opened", [memory, rocksdb])
+def test_only_members_are_shown_a_slice_and_users_of_slices_are_listed(opened: Callable[[], Any]) -> None:
+    members = sorted(
+        (user for n in range(250_000) if key_group(user := f"é{n}") == GROUP), key=lambda each: each.encode()
+    )
+    assert len(members) > 900
+    with opened() as (store, reader, _):
+        shard = InboxShard(store.load, {}, {}, ShardConfig(InboxConfig(rows_max=1)), slices=store)
+        for number in range(2):
+            shard.apply(OutputHeader("d", GROUP, number, 0), added_slice(f"e{number}", number, number, members[::2]))
+        store.commit(shard.take_commit(2))
+        assert [reader.unread(user) for user in members[:600]] == [2, 0] * 300
+        assert reader.page(members[0] + "0", 9).rows == ()
+        assert store.users(GROUP, None, 9) == []
+        assert shard.crowded(GROUP)
+        found: list[str] = []
+        while more := store.users(GROUP, found[-1] if found else None, 100, in_slices=True):
+            found += more
+        assert found == members[::2]
+        assert shard.sweep(GROUP, found) == len(found)
+        store.commit(shard.take_commit(2))
+        assert [reader.unread(user) for user in members[:10]] == [1, 0] * 5
+        assert reader.audit(GROUP).totals == InboxTotals(len(found), 2 * len(found), 0, len(found))
+
+
+def test_a_store_of_before_there_were_slices_goes_on(tmp_path: Path) -> None:
+    path = shard_path(tmp_path / "inbox", 0)
+    store = RocksInboxStore(path)
+    shard = InboxShard(store.load, {}, {}, slices=store)
+    shard.apply(OutputHeader("d", GROUP, 1, 0), [add("e1", 1, 1, user=USERS[0])])
+    store.commit(shard.take_commit(2))
+    store.close()
+    database = Rdict(str(path), Options(raw_mode=True))
+    assert database[keys.head_key(USERS[0])] == b"\x01\x94\x01\x01\x01\xc0", "as it was written before"
+    database[keys.VERSION_KEY] = b"\x01"
+    database.close()
+    store, reader = RocksInboxStore(path), RocksInboxReader(tmp_path / "inbox", 1, tmp_path / "secondary")
+    shard = InboxShard(store.load, store.marks(), store.totals(), slices=store)
+    shard.apply(OutputHeader("d", GROUP, 2, 0), added_slice("e2", 2, 2, USERS))
+    store.commit(shard.take_commit(3))
+    assert [row.first_event_id for row in reader.page(USERS[0], 9).rows] == ["e2", "e1"]
+    reader.close()
+    store.close()
+    store = RocksInboxStore(path)
+    assert store.slice_ranges()[GROUP].newest == 1
+    store.close()
+
+
+def test_an_export_has_the_slices(tmp_path: Path) -> None:
+    with rocksdb(BlockBounds(fold=3)) as (store, _, _):
+        shard = InboxShard(store.load, {}, {}, slices=store)
+        for number in range(8):
+            shard.apply(OutputHeader("d", GROUP, number, 0), added_slice(f"e{number}", number, number, USERS))
+            store.commit(shard.take_commit(number))
+        assert isinstance(store, RocksInboxStore)
+        export = write_export(tmp_path / "exports", store.export_source(0), at=1)
+    assert export is not None
+    load_export(export, shard_path(tmp_path / "inbox", 0))
+    reader = RocksInboxReader(tmp_path / "inbox", 1, tmp_path / "secondary")
+    assert [row.first_event_id for row in reader.page(USERS[1], 9).rows] == [f"e{n}" for n in range(7, -1, -1)]
+    assert reader.audit(GROUP).items_counted == reader.audit(GROUP).totals.items == 8 * len(USERS)
+    reader.close()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from connectors.inbox.rocksdb import RocksInboxStore, shard_path
+from operators.inbox_shard import InboxShard
+from state.model.envelope import OutputHeader
+from state.model.inbox import AddedSlice, StoredOperation
+from state.inbox.slices import BlockBounds
+group, users = int(sys.argv[2]), sys.argv[3:]
+names = b"\\0" + b"\\0".join(user.encode() for user in users) + b"\\0"
+store = RocksInboxStore(shard_path(Path(sys.argv[1]), 0), BlockBounds(fold=3))
+shard = InboxShard(store.load, store.marks(), store.totals(), slices=store)
+number = store.offset()
+while True:
+    for _ in range(3):
+        op = StoredOperation(op="add", user=users[0], type="post", event_id=f"e{number}", at=number, place=number)
+        back = StoredOperation(op="take_back", user=users[number % len(users)], type="post", event_id="none")
+        shard.apply(OutputHeader("d", group, number, 0), AddedSlice(op, names, len(users)))
+        shard.apply(OutputHeader("d", group, number, 1), [back])
+        number += 1
+    store.commit(shard.take_commit(number))
+    shard.committed()
+    print(number, flush=True)
+"""
+
+
+def test_kill_9_leaves_whole_commits_and_whole_folds(tmp_path: Path) -> None:
+    for _ in range(3):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), str(GROUP), *USERS], stdout=subprocess.PIPE
+        )
+        assert writer.stdout is not None
+        acknowledged = [int(writer.stdout.readline()) for _ in range(15)][-1]
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait(10)
+        writer.stdout.close()
+        store = RocksInboxStore(shard_path(tmp_path, 0))
+        reader = RocksInboxReader(tmp_path, 1, tmp_path / "secondary")
+        offset = store.offset()
+        assert offset >= acknowledged
+        for user in USERS:
+            names = [row.first_event_id for row in all_pages(reader, user, 50)]
+            assert names == [f"e{n}" for n in range(offset - 1, -1, -1)]
+        assert sum(store.count_items(GROUP)) == store.totals()[GROUP].items == offset * len(USERS)
+        reader.close()
+        store.close()
