@@ -16,6 +16,7 @@ TABLES = {
     "admissions": ["-m", "bench.admissions"],
     "delivery": ["-m", "bench.delivery"],
     "direct": ["-m", "bench.direct"],
+    "inbox": ["-m", "bench.inbox"],
 }
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -46,12 +46,12 @@ class RowPage(NamedTuple):
 
 
 class CountedItems(NamedTuple):
-    """The items of a group."""
+    """The items of a group, counted."""
 
-    rows: int
-    """In users' own rows, counted row by row."""
-    slices: int
-    """In slices alone, counted slice by slice."""
+    items: int
+    """In users' own rows, and in slices alone."""
+    effort: int
+    """What counting them took, in items of rows; a slice takes as long as some of these, whatever is in it."""
 
 
 @dataclass(frozen=True, slots=True)

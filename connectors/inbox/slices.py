@@ -26,7 +26,7 @@ from state.inbox.slices import (
     split_names,
     user_of_name,
 )
-from state.inbox.values import InboxHead, NewSlice, SliceChanges, SliceEvent, StoredRow
+from state.inbox.values import NewSlice, SliceChanges, SliceEvent, StoredRow
 from state.model.errors import StateDamagedError
 from state.model.keys import key_group
 
@@ -79,14 +79,13 @@ def _present(value: bytes | None, database: Rdict) -> bytes:
 
 
 def fresh_rows(
-    database: Rdict, user: str, head: InboxHead, before: RowPosition | None
+    database: Rdict, group: int, numbers: Sequence[int], next_number: int, before: RowPosition | None
 ) -> Iterator[tuple[RowPosition, StoredRow]]:
-    """The rows that slices bring to a user, which are not among his own yet; newest first, behind `before`."""
-    group, numbers = key_group(user), slice_numbers(database, user, head.merged)
+    """The rows that these slices bring to a user who has so many of his own; newest first, behind `before`."""
 
     def row(index: int) -> tuple[RowPosition, StoredRow]:
         (event,) = slice_events(database, group, [numbers[index]])
-        number = head.next_number + index
+        number = next_number + index
         return RowPosition(event.at, number), event.row(number)
 
     end = len(numbers)

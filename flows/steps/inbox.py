@@ -194,8 +194,8 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
 
     def _audit(self, group: int) -> bool:
         counted = self._store.count_items(group)
-        self._turns.counted(counted.rows)
-        fits = self._shard.audited(group, sum(counted))
+        self._turns.counted(counted.effort)
+        fits = self._shard.audited(group, counted.items)
         if not fits:
             INBOX_AUDIT_MISMATCHES.inc()
             _logger.error("rows of a key group differ from its totals", group=group)

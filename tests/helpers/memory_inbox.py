@@ -73,7 +73,7 @@ class MemoryInboxStore:
         users = [user for user in self._rows if key_group(user) == group]
         members = {user for _, names in self._slices.get(group, {}).values() for user in names}
         rows = sum(row.count for user in users for row in self.load(user)[1])
-        return CountedItems(rows, sum(len(self._fresh(user)) for user in members))
+        return CountedItems(rows + sum(len(self._fresh(user)) for user in members), rows)
 
     def users(self, group: int, after: str | None, limit: int, *, in_slices: bool = False) -> list[str]:
         """Give up to `limit` users of a group in byte order, behind `after`."""
@@ -130,7 +130,7 @@ class MemoryInboxStore:
 
     def audit(self, group: int) -> InboxAudit:
         """Count the rows of a group one by one."""
-        return InboxAudit(sum(self.count_items(group)), self._totals.get(group, InboxTotals()), self.applied(group))
+        return InboxAudit(self.count_items(group).items, self._totals.get(group, InboxTotals()), self.applied(group))
 
     def close(self) -> None:
         """Nothing to free."""

@@ -98,7 +98,7 @@ def test_a_commit_is_seen_whole_and_survives_reopening(both: Both) -> None:
         store = both.reopen()
         assert store.offset() == 3
         assert store.totals()[GROUP] == InboxTotals(items=3, added=3)
-        assert sum(store.count_items(GROUP)) == 3
+        assert store.count_items(GROUP).items == 3
 
 
 def test_what_was_applied_is_dropped_after_reopening(both: Both) -> None:
@@ -148,7 +148,7 @@ def test_retracted_and_retired_rows_leave_the_store(both: Both) -> None:
     audit = both.reader.audit(GROUP)
     assert audit.totals == InboxTotals(items=2, added=5, taken_back=1, retired=2)
     assert audit.items_counted == 2
-    assert sum(both.store.count_items(GROUP)) == 2
+    assert both.store.count_items(GROUP).items == 2
 
 
 def test_reads_are_seen_with_the_time_they_reach(both: Both) -> None:
@@ -202,8 +202,8 @@ def test_totals_that_claim_more_than_the_rows_are_found(both: Both) -> None:
     put(both.store, shard, [add("e1", 1), add("r1", 2, windowed=False)])
     head, rows = both.store.load("mia")
     both.store.commit(ShardCommit({"mia": UserChanges(head, [], [rows[0]])}, {}, {}, 2))
-    assert sum(both.store.count_items(GROUP)) == 1
-    assert not shard.audited(GROUP, sum(both.store.count_items(GROUP)))
+    assert both.store.count_items(GROUP).items == 1
+    assert not shard.audited(GROUP, both.store.count_items(GROUP).items)
     assert shard.take_counts()[0].totals == InboxTotals(items=1, added=2)
 
 
