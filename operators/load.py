@@ -3,9 +3,10 @@
 The score is the largest of: how far each of its lanes is behind, over the lag that is allowed; and how full its fullest
 lane is. At most 1. A provider that is away or slow fills the lanes that wait for it, and they read no further.
 
-A level is reached and left one at a time. It takes `RISE_MS` of a score above the next threshold to go up, so that the
-backlog of a restart, which is gone in a second or two, sheds nothing. It takes `FALL_MS` of a score clearly below the
-level's own threshold to come down, so that senders who were told to wait do not all come back at once.
+A level is reached and left one at a time. It takes `RISE_MS` of a score above the next threshold to go up, without
+catching up meanwhile: the backlog of a restart or an outage sheds nothing as long as it shrinks fast. It takes
+`FALL_MS` of a score clearly below the level's own threshold to come down, so that senders who were told to wait do not
+all come back at once.
 """
 
 from collections.abc import Iterable
@@ -35,10 +36,10 @@ class LoadLevel(NamedTuple):
     """Since when it asks for that, or the last step there."""
 
 
-def next_level(before: LoadLevel, score: float, now_ms: int) -> LoadLevel:
+def next_level(before: LoadLevel, score: float, now_ms: int, *, catching_up: bool = False) -> LoadLevel:
     """After another look at the score."""
     level, heading = before.level, 0
-    if level < len(THRESHOLDS) and score > THRESHOLDS[level]:
+    if level < len(THRESHOLDS) and score > THRESHOLDS[level] and not catching_up:
         heading = 1
     elif level > 0 and score < THRESHOLDS[level - 1] - CLEARANCE:
         heading = -1

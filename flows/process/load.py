@@ -28,6 +28,8 @@ from state.model.load import LoadReport
 _EVERY = timedelta(seconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
 _REPEATED_MS = REPEATED_EVERY // _MILLISECOND
+_CATCHING_UP_MS = 500
+"""A lag that shrank by so much since the last look, a second ago, goes away by itself."""
 _P0_SHARE = 10
 """P0 may lag by this part of what the others may."""
 _logger = structlog.get_logger(__name__)
@@ -42,7 +44,7 @@ class LoadReporter:
         """`allowed_ms`: the lag that makes a score of 1. The log stays the caller's to close."""
         self._log, self._place, self._backlog = log, place, backlog
         self._allowed_ms, self._clock = allowed_ms, clock
-        self._at, self._reported, self._reported_ms = LoadLevel(), 0, 0
+        self._at, self._lag_ms, self._reported, self._reported_ms = LoadLevel(), 0, 0, 0
 
     def start(self) -> Self:
         """Look from now on, until the process ends."""
@@ -52,14 +54,20 @@ class LoadReporter:
     def look(self) -> None:
         """Work the score out, and append the level if it changed or is to be repeated.
 
-        :raises LogError: it could not be appended; the next look tries again.
+        :raises LogError: it could not be appended. The level is as before, and the next look tries again: while the
+            log is away everything waits, which is no load.
         """
-        now = self._clock()
-        score = load_score(self._backlog.lags_ms(now), self._allowed_ms, self._backlog.full())
-        self._at = next_level(self._at, score, now)
-        level = self._at.level
+        now, lag_before = self._clock(), self._lag_ms
+        lags = self._backlog.lags_ms(now)
+        self._lag_ms = max(lags, default=0)
+        score = load_score(lags, self._allowed_ms, self._backlog.full())
+        at = next_level(self._at, score, now, catching_up=lag_before - self._lag_ms >= _CATCHING_UP_MS)
         LOAD_SCORE.labels(self._place).set(score)
-        LOAD_LEVEL.labels(self._place).set(level)
+        self._report(at.level, score, now)
+        self._at = at
+        LOAD_LEVEL.labels(self._place).set(at.level)
+
+    def _report(self, level: int, score: float, now: int) -> None:
         if level == self._reported and (level == 0 or now - self._reported_ms < _REPEATED_MS):
             return
         self._log.append([load_record(LoadReport(self._place, level, score))])

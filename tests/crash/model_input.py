@@ -189,5 +189,5 @@ def _p0_setting(settings: Settings, record: Record, ts: int) -> list[Line]:
         return [settings.preference(body, ts)]
     if record.topic == "endpoints":
         return [settings.endpoint(body, ts)]
-    is_switch = record.topic == "control" and body["scope"] in ("all", "sender", "type", "channel", "campaign")
+    is_switch = record.topic == "control" and body.get("scope") in ("all", "sender", "type", "channel", "campaign")
     return [settings.kill(body, ts)] if is_switch else []

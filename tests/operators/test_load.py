@@ -34,6 +34,14 @@ def test_a_backlog_that_is_gone_within_two_seconds_sheds_nothing() -> None:
     assert next_level(at, 1.0, RISE_MS).level == 1
 
 
+def test_a_backlog_that_shrinks_fast_leads_to_no_higher_level_and_keeps_none() -> None:
+    at = next_level(LoadLevel(), 1.0, 0)
+    at = next_level(at, 1.0, RISE_MS, catching_up=True)
+    assert at == LoadLevel(0, 0, RISE_MS), "it begins to count anew"
+    falling = next_level(LoadLevel(1, 0, 0), 0.1, 0, catching_up=True)
+    assert next_level(falling, 0.1, FALL_MS, catching_up=True).level == 0
+
+
 def test_levels_are_left_one_by_one_and_only_well_below_their_thresholds() -> None:
     three = LoadLevel(3, 0, 0)
     assert next_level(three, 0.86, FALL_MS * 2).heading == 0, "not clearly below"

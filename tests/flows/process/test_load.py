@@ -1,13 +1,18 @@
 """A station tells its level once, repeats it while it is loaded, and tells when it is not."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import orjson
 from helpers.flow_bench import Bench, Clock
 
 from connectors.log.backlog import Backlog
+from connectors.log.interface import Log, NewRecord
 from flows.process.load import LoadReporter
 from operators.load import FALL_MS, RISE_MS
+from state.model.errors import LogUnavailableError
 
 
 def _told(bench: Bench) -> list[int]:
@@ -29,7 +34,7 @@ def test_changes_are_told_once_and_a_level_is_repeated(tmp_path: Path) -> None:
     assert _told(bench) == [], "nothing waits in the lanes that count"
     backlog.tell(0, clock.now - 8_000)
     look_for(RISE_MS)
-    backlog.tell(0, clock.now - 8_000)
+    assert _told(bench) == []
     look_for(1_000)
     assert _told(bench) == [1]
     backlog.tell(0, None)
@@ -42,3 +47,36 @@ def test_changes_are_told_once_and_a_level_is_repeated(tmp_path: Path) -> None:
     look_for(40_000)
     assert _told(bench) == [1, 1, 0]
     bench.close()
+
+
+class AwayLog:
+    """Takes nothing while it is away."""
+
+    away = True
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+
+    def append(self, records: Sequence[NewRecord]) -> list[int]:
+        if self.away:
+            raise LogUnavailableError("away")
+        self.taken += [orjson.loads(record.value)["level"] for record in records]
+        return [len(self.taken)]
+
+
+def test_an_outage_leads_to_the_first_level_at_most_when_the_backlog_then_shrinks() -> None:
+    log, clock, backlog = AwayLog(), Clock(), Backlog()
+    reporter = LoadReporter(cast("Log", log), "decide/0", backlog, allowed_ms=30_000, clock=clock)
+    backlog.tell(0, clock.now)
+    for _ in range(60):
+        with suppress(LogUnavailableError):
+            reporter.look()
+        clock.now += 1_000
+    log.away = False
+    reporter.look()
+    assert log.taken == [1]
+    for lag_s in range(54, 0, -6):
+        clock.now += 1_000
+        backlog.tell(0, clock.now - lag_s * 1_000)
+        reporter.look()
+    assert log.taken == [1]
