@@ -26,6 +26,7 @@ import pyarrow.compute
 import pyarrow.json
 from msgspec import inspect
 
+from state import slices
 from state.model.envelope import header, parse_output_header, schema_of
 from state.model.errors import MalformedRecordError
 from state.model.keys import key_group
@@ -140,6 +141,9 @@ def ledger_table(records: Sequence[LogRecord]) -> tuple[pa.Table, list[RefusedRe
     tables: list[pa.Table] = []
     for record in records:
         try:
+            if header(record.headers, "schema") == slices.SCHEMA:
+                tables += _from_slice(_placed(record))
+                continue
             kind, is_json = _kind(record)
             placed = _placed(record)
             if is_json:
@@ -228,6 +232,12 @@ def _from_arrow(kind: str, placed: _Placed) -> pa.Table:
         return _complete(kind, table, [placed] * len(table))
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise MalformedRecordError(f"{kind}: {error}") from error
+
+
+def _from_slice(placed: _Placed) -> list[pa.Table]:
+    decisions, emissions = slices.expand(placed.record.value)
+    found = [_complete("decision", decisions, [placed] * len(decisions))]
+    return found if emissions is None else [*found, _complete("emission", emissions, [placed] * len(emissions))]
 
 
 def _complete(kind: str, table: pa.Table, group: list[_Placed]) -> pa.Table:

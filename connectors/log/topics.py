@@ -52,7 +52,7 @@ TOPICS = (
     Topic(names.OWNERS, "owner fences", "place", "no", True, "flows", "flows"),
     Topic(names.WORK, "work", "key group", "groups", False, "sequence", "decide track commands"),
     Topic(names.RETRIES, "work", "key group", "groups", False, "commands", "sequence"),
-    Topic(names.LEDGER, "decision emission delivery counts", "user or key group", "groups", False,
+    Topic(names.LEDGER, "decision slice emission delivery counts", "user or key group", "groups", False,
           f"decide {_LANES} inbox", "gateway track commands"),
     Topic(names.INBOX, "inbox", "user or key group", "groups", False, "decide transactional", "inbox"),
     Topic(names.ATTEMPTS, "attempt", "delivery", "classes", False, _LANES, _LANES),

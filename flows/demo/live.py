@@ -13,11 +13,12 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
-import pyarrow
 
 from connectors.log.interface import Log, Record
 from connectors.sandbox.watch import Taken, Watcher
 from flows.demo.people import people, star
+from state import slices
+from state.model.arrow import batch_rows
 
 _CHANNELS = {"apns": "push", "twilio": "sms", "smtp": "email"}
 _KEPT_MAX = 50_000
@@ -157,8 +158,10 @@ def rows_of(record: Record) -> list[dict[str, Any]]:
     """The rows of a record: one of JSON, many of an Arrow stream."""
     schema = dict(record.headers).get("schema", b"")
     if schema.endswith(b"+arrow"):
-        with pyarrow.ipc.open_stream(record.value) as stream:
-            return list(stream.read_all().to_pylist())
+        if schema == slices.SCHEMA:
+            decisions: list[dict[str, Any]] = slices.expand(record.value).decisions.to_pylist()
+            return decisions
+        return batch_rows(record.value, record.topic)
     return [orjson.loads(record.value)]
 
 

@@ -232,12 +232,12 @@ class UserTable:
 
     def devices(self, row: int, channel: str) -> tuple[DeviceAddress, ...]:
         """Where a channel reaches the user: every active push device, else the address registered last."""
-        reached = [each for each in self.endpoints_of(row) if each.channel == channel and self._is_reached(each)]
-        if channel != "push" and reached:
-            reached = [max(reached, key=lambda endpoint: (endpoint.place, endpoint.id))]
-        return tuple(
-            DeviceAddress(each.id, each.platform, self.address_of(each), each.registered_at) for each in sorted(reached)
-        )
+        found = [each for each in self.endpoints_of(row) if each.channel == channel and each.active]
+        if self.served is not None:
+            found = [each._replace(address=address) for each in found if (address := self.address_of(each)) is not None]
+        if channel != "push" and len(found) > 1:
+            found = [max(found, key=lambda endpoint: (endpoint.place, endpoint.id))]
+        return tuple(DeviceAddress(each.id, each.platform, each.address, each.registered_at) for each in sorted(found))
 
     def deliveries(self, rows: npt.NDArray[np.int32], channels: tuple[str, ...]) -> npt.NDArray[np.int64]:
         """Number of addresses that channels which can reach each of the rows come to: every push device, else one."""

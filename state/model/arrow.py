@@ -1,23 +1,89 @@
 """Batches of records as Arrow IPC streams. Apart, since pyarrow is heavy: loaded by who meets a batch."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow
 
 from state.model.errors import MalformedRecordError
 
+pa: Any = pyarrow  # its stubs refuse NumPy buffers and boolean masks
+Column = Any  # an Arrow array of some type
+TEXT = pa.string()
+COMMON = b"common"
+"""Key of the schema's metadata under which lies, as JSON, what all rows have in common (TOPICS.md)."""
+_encode = msgspec.json.Encoder().encode
 
-def batch_rows(value: bytes, what: str) -> list[dict[str, Any]]:
-    """The rows of a stream by the names of its columns.
+
+def batch_bytes(columns: Mapping[str, Column], common: object = None) -> bytes:
+    """One record batch as a stream; `common` is what all of its rows share, as a struct or a mapping."""
+    metadata = None if common is None else {COMMON: _encode(common)}
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns), metadata=metadata)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    value: bytes = sink.getvalue().to_pybytes()
+    return value
+
+
+def batch_table(value: bytes, what: str) -> pyarrow.Table:
+    """The stream as a table.
 
     :raises MalformedRecordError: it is no such stream; the text begins with `what` it should be.
     """
-    return read_table(value, what).to_pylist()
-
-
-def read_table(value: bytes, what: str) -> pa.Table:
-    """The columns of a stream. Raises as `batch_rows`."""
     try:
-        return pa.ipc.open_stream(value).read_all()
+        table: pyarrow.Table = pa.ipc.open_stream(value).read_all()
     except pa.ArrowException as error:
         raise MalformedRecordError(f"{what}: {error}") from error
+    return table
+
+
+def batch_rows(value: bytes, what: str) -> list[dict[str, Any]]:
+    """The rows of a stream by the names of its columns. Raises as `batch_table`."""
+    return batch_table(value, what).to_pylist()
+
+
+def common_json(table: pyarrow.Table, what: str) -> bytes:
+    """What all rows have in common, as JSON.
+
+    :raises MalformedRecordError: the stream does not say.
+    """
+    found = (table.schema.metadata or {}).get(COMMON)
+    if found is None:
+        raise MalformedRecordError(f"{what}: the schema's metadata have no {COMMON.decode()!r}")
+    return bytes(found)
+
+
+def integers(values: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = None) -> Column:
+    """Integers of any type, null where missing. `pyarrow.array` takes ten times as long for a short column."""
+    held = missing is not None and missing.any()
+    valid = pa.py_buffer(np.packbits(~missing, bitorder="little")) if held and missing is not None else None
+    kind = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(kind, len(values), [valid, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def narrow(values: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = None) -> Column:
+    """Integers in the smallest type that holds all; zero below the nulls, so that equal columns are equal bytes."""
+    shown = values if missing is None else np.where(missing, 0, values)
+    ends = (shown.min(initial=0), shown.max(initial=0))
+    return integers(shown.astype(np.result_type(*(np.min_scalar_type(end) for end in ends))), missing)
+
+
+def same(value: object, rows: int, kind: Any = TEXT) -> Column:
+    """The same value in every row, one byte each."""
+    return pa.DictionaryArray.from_arrays(integers(np.zeros(rows, np.int8)), pa.array([value], kind))
+
+
+def coded(codes: npt.NDArray[Any], values: Sequence[object]) -> Column:
+    """Of few texts one for each row, by number."""
+    kind = np.int8 if len(values) <= 1 << 7 else np.int32
+    return pa.DictionaryArray.from_arrays(integers(codes.astype(kind)), pa.array(values, TEXT))
+
+
+def repeated_list(values: Sequence[str], rows: int) -> Column:
+    """The same list of texts in every row."""
+    offsets = integers(np.arange(rows + 1, dtype=np.int32) * len(values))
+    return pa.ListArray.from_arrays(offsets, pa.array(list(values) * rows, TEXT))

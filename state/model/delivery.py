@@ -1,7 +1,8 @@
 """What the sending side reads and writes (TOPICS.md): emissions to deliver, attempts, delivery records, verdicts.
 
-`emission/1+arrow` is an Arrow IPC stream of one record batch whose columns bear the JSON names; columns that hold lists
-or maps may be text columns of JSON.
+`emission/2+arrow` is an Arrow IPC stream of one record batch whose columns bear the JSON names; columns that hold lists
+or maps are text columns of JSON. What is the same in every row is in the schema's metadata, and an emission's id is the
+shared `emission_base` and the row's `tag` in hex. Earlier releases wrote `emission/1+arrow`, with a column for each.
 """
 
 from typing import Any
@@ -15,6 +16,7 @@ from state.model.preference import QuietRange
 
 EMISSION_JSON = "emission/1+json"
 EMISSION_ARROW = "emission/1+arrow"
+EMISSION_SLICE = "emission/2+arrow"
 ATTEMPT_JSON = "attempt/1+json"
 
 
@@ -112,15 +114,31 @@ def decode_to_deliver(schema: str, value: bytes) -> list[ToDeliver]:
             return [_to_deliver.decode(value)]
         if schema == EMISSION_ARROW:
             return [msgspec.convert(row, ToDeliver) for row in _rows(value)]
+        if schema == EMISSION_SLICE:
+            return [msgspec.convert(row, ToDeliver) for row in _slice_rows(value)]
     except (msgspec.MsgspecError, orjson.JSONDecodeError) as error:
         raise MalformedRecordError(f"emission: {error}") from error
-    raise MalformedRecordError(f"header schema: {schema!r} is none of {EMISSION_JSON}, {EMISSION_ARROW}")
+    known = f"{EMISSION_JSON}, {EMISSION_ARROW}, {EMISSION_SLICE}"
+    raise MalformedRecordError(f"header schema: {schema!r} is none of {known}")
 
 
 def _rows(value: bytes) -> list[dict[str, Any]]:
     from state.model.arrow import batch_rows  # with pyarrow, which is heavy: only large fan-outs come so
 
-    rows = batch_rows(value, "emission")
+    return _without_json(batch_rows(value, "emission"))
+
+
+def _slice_rows(value: bytes) -> list[dict[str, Any]]:
+    from state.model.arrow import batch_table, common_json  # with pyarrow, as above
+
+    table = batch_table(value, "emission")
+    common: dict[str, Any] = msgspec.json.decode(common_json(table, "emission"), type=dict[str, Any])
+    base = common.pop("emission_base", "")
+    rows = _without_json(table.to_pylist())
+    return [{"emission_id": f"{base}{row.pop('tag', b'').hex()}", **common, **row} for row in rows]
+
+
+def _without_json(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         for name in _JSON_COLUMNS:
             if isinstance(row.get(name), str | bytes):

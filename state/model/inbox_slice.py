@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow
 import pyarrow.compute
 
-from state.model.arrow import read_table
+from state.model.arrow import batch_table
 from state.model.inbox import AddedSlice, operations_of
 
 pa: Any = pyarrow  # its stubs do not know all that is used here
@@ -22,7 +22,7 @@ def added_slice(value: bytes) -> AddedSlice | None:
 
     :raises MalformedRecordError: it is no batch at all, or a field does not fit.
     """
-    table = read_table(value, "inbox")
+    table = batch_table(value, "inbox")
     if table.num_rows < SLICE_USERS_MIN or "user" not in table.column_names:
         return None
     try:

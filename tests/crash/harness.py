@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crash.killer import NAMES, Killer
-from crash.left_behind import Follower, headers_of, key_of, log_of, p0_decisions, read_topic, rows_of
+from crash.left_behind import Follower, headers_of, key_of, log_of, p0_decisions, read_topic
 from crash.load import Load
 from crash.truth import Truth, TruthWriter
 from crash.verdict import judge
 from crash.verdict_admission import must_be_there
 from crash.whole_system import System, running_system
+from helpers.rows import rows_of
 
 from connectors.log.interface import Record
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
+from helpers.rows import rows_of
 
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.log.interface import Log, Record
@@ -84,14 +84,6 @@ def headers_of(record: Record) -> dict[str, str]:
     return {name: value.decode() for name, value in record.headers}
 
 
-def rows_of(record: Record) -> list[Line]:
-    """The JSON object, or the rows of an Arrow batch."""
-    if headers_of(record)["schema"].endswith("+arrow"):
-        rows: list[Line] = pa.ipc.open_stream(record.value).read_all().to_pylist()
-        return rows
-    return [json.loads(record.value)]
-
-
 def sequence_of(record: Record) -> tuple[str, int, int]:
     """(source, offset, ordinal) of header `seq`."""
     source, _, offset, ordinal = headers_of(record)["seq"].split(":")
@@ -103,12 +95,12 @@ def last_states(records: list[Record]) -> dict[tuple[str, ...], Line]:
     found: dict[tuple[str, ...], tuple[tuple[int, int], Line]] = {}
     for record in records:
         kind = headers_of(record)["schema"].partition("/")[0]
-        if kind not in ("decision", "emission", "delivery"):
+        if kind not in ("decision", "emission", "delivery", "slice"):
             continue
         source, *place = sequence_of(record)
         version = (place[0], place[1])
         for row in rows_of(record):
-            line = row | {"kind": kind, "source": source}
+            line = row | {"source": source}
             key = key_of(line)
             if key not in found or found[key][0] < version:
                 found[key] = (version, line)

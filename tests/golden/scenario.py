@@ -231,4 +231,8 @@ def schedule_rows(directory: Path) -> Rows:
 def arrow_rows(value: bytes) -> tuple[str, list[dict[str, Any]]]:
     """(schema as text, rows) of a batch."""
     table = pyarrow.ipc.open_stream(io.BytesIO(value)).read_all()
-    return table.schema.to_string(), table.to_pylist()
+    shown = [
+        {name: each.hex() if isinstance(each, bytes) else each for name, each in row.items()}
+        for row in table.to_pylist()
+    ]
+    return table.schema.to_string(truncate_metadata=False), shown

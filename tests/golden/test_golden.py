@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from golden import dead_letters, exports, scenario
 from golden.files import HERE, NAMES, content, output, stored
 from rocksdict import Rdict
 
+from connectors.log.interface import NewRecord, Record
 from operators.sequence import sequence_event
 from state.decide.checkpoint import GroupStore
 from state.disk.exports import load_export, read_export, verify_export
 from state.disk.rocksdb import database_options
+from state.ledger import ledger_table, records_of
 from state.model.dead_letter import decode_action, decode_letter
+from state.model.delivery import decode_to_deliver
 from state.model.event import decode_event, encode_event
 from state.model.records import Outputs
 from state.model.work import EventWork, TickWork, decode_work, encode_work
@@ -78,7 +82,7 @@ def test_outputs_are_the_same_records_and_batches_of_the_same_rows() -> None:
     schemas = {record["headers"]["schema"] for record in expected}
     assert schemas == {
         *(f"{name}/1+json" for name in ("decision", "emission", "inbox", "counts")),
-        *(f"{name}/1+arrow" for name in ("decision", "emission", "inbox")),
+        *("slice/1+arrow", "inbox/1+arrow", "emission/2+arrow"),
     }
 
 
@@ -88,6 +92,40 @@ def test_batches_of_earlier_releases_are_read() -> None:
     for record in batches:
         schema, rows = scenario.arrow_rows(b64decode(record["bytes"]))
         assert (schema, rows) == (record["schema"], record["rows"])
+
+
+def _outputs_1() -> list[Record]:
+    """What decide wrote before there were slices: a batch had a column for everything."""
+    found = json.loads((HERE.parent / "earlier" / "outputs_1.json").read_text())
+    return [
+        Record(
+            each["topic"], each["partition"], number, 0, each["key"].encode(),
+            b64decode(each["bytes"]) if "bytes" in each else each["value"].encode(),
+            tuple((name, value.encode()) for name, value in each["headers"].items()),
+        )
+        for number, each in enumerate(found)
+    ]  # fmt: skip
+
+
+def _meaning(records: Sequence[Record | NewRecord]) -> tuple[list[Any], list[Any]]:
+    """(of the ledger, of what is to be delivered), whatever its form."""
+    logged = [Record(each.topic, each.partition, 0, 0, each.key, each.value, each.headers) for each in records]
+    table, refused = ledger_table([each for each in logged if each.topic == "ledger"])
+    assert not refused
+    lanes = [each for each in logged if each.topic.startswith("deliver.")]
+    to_deliver = [decode_to_deliver(dict(each.headers)["schema"].decode(), each.value) for each in lanes]
+    ledger = sorted(records_of(table), key=lambda row: json.dumps(row, sort_keys=True))
+    return ledger, sorted((each for of in to_deliver for each in of), key=lambda each: (each.emission_id, each.channel))
+
+
+def test_a_slice_says_what_the_batches_of_earlier_releases_said() -> None:
+    earlier = _outputs_1()
+    schemas = {dict(record.headers)["schema"] for record in earlier}
+    assert {b"decision/1+arrow", b"emission/1+arrow"} <= schemas
+    ledger, to_deliver = _meaning(scenario.decided()[1])
+    assert len(ledger) > 10
+    assert len(to_deliver) > 3
+    assert _meaning(earlier) == (ledger, to_deliver)
 
 
 def test_work_is_read_to_the_same_meaning() -> None:

@@ -80,6 +80,8 @@ class OutputWriter:
         encoded = [(record, part.event.priority) for part in out.slices for record in slice_records(state, part)]
         records = []
         for ordinal, (each, priority) in enumerate(encoded, start=_SLICE_ORDINALS):
+            if each is None:
+                continue
             in_lane = each.topic not in ("ledger", "inbox")
             partition = deliver_partition(priority, self._partition, self._partitions) if in_lane else self._partition
             record = self._record(each.topic, partition, self._key, each.value, each.schema, offset, ordinal)

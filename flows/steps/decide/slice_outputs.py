@@ -1,10 +1,9 @@
 """A decided slice as Arrow batches of its topics (TOPICS.md): one record per topic and slice, not one per recipient.
 
-Columns that are the same for everybody, or nearly, are dictionary columns of one byte a row. `devices`, `rest` and
-`payload` are text columns of JSON.
+What all recipients share is said once, in the schema's metadata. `devices` and `rest` are text columns of JSON.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,18 +15,19 @@ from operators.bulk import Ending, Slice
 from operators.route import ChannelRoute
 from state.decide.group import GroupState
 from state.decide.users import UserTable
-from state.model.delivery import ChannelAddresses
+from state.model.arrow import TEXT, Column, batch_bytes, integers, same
+from state.model.delivery import EMISSION_SLICE, ChannelAddresses
+from state.model.event import Event
+from state.model.inbox import INBOX
 from state.model.keys import emission_base
 from state.model.topics import DELIVER
+from state.slices import SCHEMA, Recipients, SliceEnding, SliceFacts, encode_slice, tag_column
 
 pa: Any = pyarrow  # its stubs refuse NumPy buffers and boolean masks
-Column = Any  # an Arrow array of some type
 PART_ROWS = 10_000
 """The most recipients in a record: a reader has to hold them all at once."""
 PART_MAX_BYTES = 4 << 20
 """Of a record; the log takes twice that (`connectors.log.interface.RECORD_MAX_BYTES`)."""
-_HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
-_TEXT = pa.string()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -39,8 +39,12 @@ class SliceRecord(NamedTuple):
     value: bytes
 
 
-def slice_records(state: GroupState, decided: Slice) -> list[SliceRecord]:
-    """Everything that a slice leaves behind: in parts, so that each record is one that the log takes."""
+def slice_records(state: GroupState, decided: Slice) -> list[SliceRecord | None]:
+    """Everything that a slice leaves behind: in parts, so that each record is one that the log takes.
+
+    None stands for a batch that earlier releases wrote: its number stays free. So what a crash makes us write again has
+    the number that it had, also if a new release does it.
+    """
     rows = len(decided.rows)
     parts = [_part(decided, slice(first, first + PART_ROWS)) for first in range(0, rows, PART_ROWS)]
     return [record for part in parts for record in _fitting(state, part)]
@@ -53,111 +57,64 @@ def _part(decided: Slice, of: slice) -> Slice:
     )  # fmt: skip
 
 
-def _fitting(state: GroupState, decided: Slice) -> list[SliceRecord]:
+def _fitting(state: GroupState, decided: Slice) -> list[SliceRecord | None]:
     """The records of a part; in halves where one of them is too large, as with many devices each."""
     records, rows = _records(state, decided), len(decided.rows)
-    if rows == 1 or all(len(record.value) <= PART_MAX_BYTES for record in records):
+    if rows == 1 or all(record is None or len(record.value) <= PART_MAX_BYTES for record in records):
         return records
     halves = _part(decided, slice(rows // 2)), _part(decided, slice(rows // 2, rows))
     return [record for half in halves for record in _fitting(state, half)]
 
 
-def _records(state: GroupState, decided: Slice) -> list[SliceRecord]:
-    users = state.users
-    emitted = np.array([ending.route is not None for ending in decided.endings])[decided.ending]
-    ids = _emission_ids(users, decided, decided.rows)
-    records = [SliceRecord("ledger", "decision/1+arrow", _ipc(_decision_columns(state, decided, emitted, ids)))]
+def _records(state: GroupState, decided: Slice) -> list[SliceRecord | None]:
+    records: list[SliceRecord | None] = [SliceRecord("ledger", SCHEMA.decode(), _ledger(state, decided))]
     in_row = np.array([ending.inbox for ending in decided.endings])[decided.ending]
     if decided.is_new and in_row.any():
-        records.append(
-            SliceRecord("inbox", "inbox/1+arrow", _ipc(_inbox_columns(state, decided, decided.rows[in_row])))
-        )
+        value = batch_bytes(_inbox_columns(state, decided, decided.rows[in_row]))
+        records.append(SliceRecord("inbox", INBOX.arrow.decode(), value))
     for number, ending in enumerate(decided.endings):
         part = decided.ending == number
         if ending.route is not None and part.any():
-            rows, part_ids = decided.rows[part], ids.filter(pa.array(part))
-            columns = _emission_columns(state, decided, ending.route, rows, part_ids)
-            records.append(SliceRecord("ledger", "emission/1+arrow", _ipc(columns)))
-            records += _deliveries(state, decided, ending.route, rows, part_ids)
+            records.append(None)
+            records += _deliveries(state, decided, ending.route, decided.rows[part])
     return records
 
 
-def _ipc(columns: dict[str, Column]) -> bytes:
-    batch = pa.record_batch(list(columns.values()), names=list(columns))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    value: bytes = sink.getvalue().to_pybytes()
-    return value
+def _ledger(state: GroupState, decided: Slice) -> bytes:
+    event, rows, users = decided.event, decided.rows, state.users
+    facts = SliceFacts(
+        event_id=event.event_id, type=event.type, priority=event.priority, sender_id=event.sender_id, actor=event.actor,
+        object=event.object, ingested_at=event.ingested_at, decided_at=decided.now, place=decided.place,
+        control_version=decided.control_version, registry_version=state.registry.version,
+        tzdata_version=state.tzdata_version, follower_age_ms=decided.follower_age_ms,
+        endings=tuple(_ending(each) for each in decided.endings),
+    )  # fmt: skip
+    recipients = Recipients(
+        _users(users, rows), users.tag[rows], decided.ending, decided.hour, decided.day,
+        users.preference_version[rows], users.endpoint_version[rows], _addresses(users, decided), decided.until,
+    )  # fmt: skip
+    return encode_slice(facts, recipients)
 
 
-def _constant(value: object, rows: int, kind: Any = _TEXT) -> Column:
-    """The same value in every row, one byte each."""
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([value], kind))
+def _ending(ending: Ending) -> SliceEnding:
+    channels = () if ending.route is None else ending.route.chosen
+    return SliceEnding(
+        ending.outcome, ending.reason, ending.inbox, ending.group, channels, ending.route is not None, ending.gated
+    )
 
 
-def _coded(codes: npt.NDArray[np.int32], values: Sequence[object]) -> Column:
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8)), pa.array(values, _TEXT))
-
-
-def _repeated_list(values: Sequence[str], rows: int) -> Column:
-    offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * len(values))
-    return pa.ListArray.from_arrays(offsets, pa.array(list(values) * rows, _TEXT))
-
-
-def _emission_ids(users: UserTable, decided: Slice, rows: npt.NDArray[np.int32]) -> Column:
-    """`state.model.keys.emission_id` for all rows: the shared part, then each user's tag in hex."""
-    event = decided.event
-    base = np.frombuffer(emission_base(event.type, event.object, event.event_id).encode(), np.uint8)
-    tags = _HEX[users.tag[rows].view(np.uint8).reshape(-1, 8)].view(np.uint8)
-    width = len(base) + 16
-    text = np.empty((len(rows), width), np.uint8)
-    text[:, : len(base)] = base
-    text[:, len(base) :] = tags
-    offsets = np.arange(len(rows) + 1, dtype=np.int32) * width
-    return pa.StringArray.from_buffers(len(rows), pa.py_buffer(offsets), pa.py_buffer(text))
+def _addresses(users: UserTable, decided: Slice) -> npt.NDArray[np.int64]:
+    """How many each emission goes to."""
+    counts = np.zeros(len(decided.rows), np.int64)
+    for number, ending in enumerate(decided.endings):
+        if ending.route is not None:
+            part = decided.ending == number
+            counts[part] = users.deliveries(decided.rows[part], ending.route.chosen)
+    return counts
 
 
 def _users(users: UserTable, rows: npt.NDArray[np.int32]) -> Column:
-    return users.ids_array().take(pa.array(rows))
-
-
-def _decision_columns(
-    state: GroupState, decided: Slice, emitted: npt.NDArray[np.bool_], ids: Column
-) -> dict[str, Column]:
-    event, count, rows = decided.event, len(decided.rows), decided.rows
-    endings: list[Ending] = decided.endings
-    gated = np.array([ending.gated for ending in endings])[decided.ending]
-    profile = state.registry.profile(event.type)
-    channels = pa.array([list(e.route.chosen) if e.route else [] for e in endings], pa.list_(_TEXT))
-    return {
-        "kind": _constant("decision", count),
-        "event_id": _constant(event.event_id, count),
-        "user": _users(state.users, rows),
-        "outcome": _coded(decided.ending, [ending.outcome for ending in endings]),
-        "reason": _coded(decided.ending, [ending.reason for ending in endings]),
-        "inbox": pa.array(np.array([ending.inbox for ending in endings])[decided.ending]),
-        "emission_id": pa.compute.if_else(pa.array(emitted), ids, pa.scalar(None, _TEXT)),
-        "channels": channels.take(pa.array(decided.ending)),
-        "decided_at": _constant(decided.now, count, pa.int64()),
-        **_until(decided),
-        # Zeros below the nulls: the counts there are not shown, and may differ when the record is decided again.
-        "cap_hour": pa.array(np.where(gated, decided.hour, 0), mask=~gated),
-        "cap_day": pa.array(np.where(gated, decided.day, 0), mask=~gated),
-        "type": _constant(profile.name, count),
-        "priority": _constant(event.priority, count),
-        "sender_id": _constant(event.sender_id, count),
-        "actor": _constant(event.actor, count),
-        "object": _constant(event.object, count),
-        "ingested_at": _constant(event.ingested_at, count, pa.int64()),
-        "group": _coded(decided.ending, [ending.group for ending in endings]),
-        "preference_version": pa.array(state.users.preference_version[rows]),
-        "endpoint_version": pa.array(state.users.endpoint_version[rows]),
-        "control_version": _constant(decided.control_version, count, pa.int64()),
-        "registry_version": _constant(state.registry.version, count, pa.int64()),
-        "tzdata_version": _constant(state.tzdata_version, count),
-        "follower_age_ms": _constant(decided.follower_age_ms, count, pa.int64()),
-    }
+    return users.ids_array().take(integers(rows))
 
 
 def _until(decided: Slice) -> dict[str, Column]:
@@ -170,42 +127,23 @@ def _until(decided: Slice) -> dict[str, Column]:
 def _inbox_columns(state: GroupState, decided: Slice, rows: npt.NDArray[np.int32]) -> dict[str, Column]:
     event, count = decided.event, len(rows)
     return {
-        "op": _constant("add", count),
+        "op": same("add", count),
         "user": _users(state.users, rows),
-        "type": _constant(event.type, count),
-        "object": _constant(event.object, count),
-        "actor": _constant(event.actor, count),
-        "event_id": _constant(event.event_id, count),
-        "windowed": _constant(state.registry.profile(event.type).window_ms > 0, count, pa.bool_()),
-        "at": _constant(decided.now, count, pa.int64()),
-        "place": _constant(decided.place, count, pa.int64()),
-        "priority": _constant(event.priority, count),
-        "payload": _constant(_json(event.payload), count),
+        "type": same(event.type, count),
+        "object": same(event.object, count),
+        "actor": same(event.actor, count),
+        "event_id": same(event.event_id, count),
+        "windowed": same(state.registry.profile(event.type).window_ms > 0, count, pa.bool_()),
+        "at": same(decided.now, count, pa.int64()),
+        "place": same(decided.place, count, pa.int64()),
+        "priority": same(event.priority, count),
+        "payload": same(_json(event.payload), count),
     }
 
 
 def _json(value: object) -> str | None:
     """Any JSON value, integers of any size too."""
     return None if value is None else _encode(value).decode()
-
-
-def _emission_columns(
-    state: GroupState, decided: Slice, route: ChannelRoute, rows: npt.NDArray[np.int32], ids: Column
-) -> dict[str, Column]:
-    event, count = decided.event, len(rows)
-    return {
-        "kind": _constant("emission", count),
-        "emission_id": ids,
-        "first_event_id": _constant(event.event_id, count),
-        "user": _users(state.users, rows),
-        "type": _constant(event.type, count),
-        "object": _constant(event.object, count),
-        "count": _constant(1, count, pa.int64()),
-        "actors": _repeated_list([] if event.actor is None else [event.actor], count),
-        "channels": _repeated_list(route.chosen, count),
-        "decided_at": _constant(decided.now, count, pa.int64()),
-        "deliveries": pa.array(state.users.deliveries(rows, route.chosen)),
-    }
 
 
 def _devices(state: GroupState, rows: list[int], channel: str) -> list[str]:
@@ -219,54 +157,53 @@ def _rest(state: GroupState, rows: list[int], channels: Sequence[str]) -> list[s
 
 
 def _deliveries(
-    state: GroupState,
-    decided: Slice,
-    route: ChannelRoute,
-    rows: npt.NDArray[np.int32],
-    ids: Column,
+    state: GroupState, decided: Slice, route: ChannelRoute, rows: npt.NDArray[np.int32]
 ) -> list[SliceRecord]:
-    common = _common_delivery(state, decided, rows, ids)
+    common, own = _common_delivery(state, decided), _own_delivery(state, decided.event, rows)
     numbers = rows.tolist()
-    rest = pa.array(_rest(state, numbers, route.rest)) if route.rest else _constant("[]", len(rows))
+    if route.rest:
+        own["rest"] = pa.array(_rest(state, numbers, route.rest))
     records = []
     for channel in route.chosen:
-        columns = common | {
-            "channel": _constant(channel, len(rows)),
-            "devices": pa.array(_devices(state, numbers, channel)),
-            "rest": rest,
-        }
-        records.append(SliceRecord(DELIVER[channel], "emission/1+arrow", _ipc(columns)))
+        columns = own | {"devices": pa.array(_devices(state, numbers, channel))}
+        value = batch_bytes(columns, {**common, "channel": channel})
+        records.append(SliceRecord(DELIVER[channel], EMISSION_SLICE, value))
     return records
 
 
-def _common_delivery(state: GroupState, decided: Slice, rows: npt.NDArray[np.int32], ids: Column) -> dict[str, Column]:
-    event, count = decided.event, len(rows)
-    profile = state.registry.profile(event.type)
+def _common_delivery(state: GroupState, decided: Slice) -> Mapping[str, object]:
+    """Of what `flows.steps.decide.outputs.to_deliver` gives, all that is the same for every recipient."""
+    event, profile = decided.event, state.registry.profile(decided.event.type)
     waited_ms = 0 if profile.absolute_ttl else decided.waited_ms
-    names = [state.users.profiles.get(row, (None, None)) for row in rows.tolist()]
     return {
-        "emission_id": ids,
-        "user": _users(state.users, rows),
-        "type": _constant(event.type, count),
-        "object": _constant(event.object, count),
-        "count": _constant(1, count, pa.int64()),
-        "actors": _constant(_json([] if event.actor is None else [event.actor]), count),
-        "actor_count": _constant(0 if event.actor is None else 1, count, pa.int64()),
-        "first": _constant(True, count, pa.bool_()),
-        "first_event_id": _constant(event.event_id, count),
-        "priority": _constant(event.priority, count),
-        "sender_id": _constant(event.sender_id, count),
-        "campaign": _constant(event.object if event.fan_out_type in ("SEGMENT", "BROADCAST") else None, count),
-        "category": _constant(profile.category, count),
-        "policy": _constant(profile.policy, count),
-        "payload": _constant(_json(event.payload), count),
-        "locale": pa.array([name[0] for name in names], _TEXT),
-        "name": pa.array([name[1] for name in names], _TEXT),
-        "decided_at": _constant(decided.now, count, pa.int64()),
-        "ingested_at": _constant(event.ingested_at, count, pa.int64()),
-        "valid_until": _constant(event.ingested_at + event.ttl_ms + waited_ms, count, pa.int64()),
-        **({} if event.priority == "P0" else _quiet_hours(state, rows)),
+        "emission_base": emission_base(event.type, event.object, event.event_id),
+        "type": event.type,
+        "object": event.object,
+        "count": 1,
+        "actors": [] if event.actor is None else [event.actor],
+        "actor_count": 0 if event.actor is None else 1,
+        "first": True,
+        "first_event_id": event.event_id,
+        "priority": event.priority,
+        "sender_id": event.sender_id,
+        "campaign": event.object if event.fan_out_type in ("SEGMENT", "BROADCAST") else None,
+        "category": profile.category,
+        "policy": profile.policy,
+        "payload": event.payload,
+        "decided_at": decided.now,
+        "ingested_at": event.ingested_at,
+        "valid_until": event.ingested_at + event.ttl_ms + waited_ms,
     }
+
+
+def _own_delivery(state: GroupState, event: Event, rows: npt.NDArray[np.int32]) -> dict[str, Column]:
+    columns = {"tag": tag_column(state.users.tag[rows]), "user": _users(state.users, rows)}
+    profiles = state.users.profiles
+    if profiles:
+        found = [profiles.get(row, (None, None)) for row in rows.tolist()]
+        columns |= {"locale": pa.array([each[0] for each in found], TEXT)}
+        columns |= {"name": pa.array([each[1] for each in found], TEXT)}
+    return columns if event.priority == "P0" else columns | _quiet_hours(state, rows)
 
 
 def _quiet_hours(state: GroupState, rows: npt.NDArray[np.int32]) -> dict[str, Column]:
@@ -275,5 +212,5 @@ def _quiet_hours(state: GroupState, rows: npt.NDArray[np.int32]) -> dict[str, Co
     quiet = [state.users.preferences.compiled[number].quiet for number in numbers.tolist()]
     if not any(quiet):
         return {}
-    texts = pa.array([None if each is None else _json(each) for each in quiet], _TEXT)
-    return {"quiet": pa.DictionaryArray.from_arrays(pa.array(places.astype(np.int32)), texts)}
+    texts = pa.array([None if each is None else _json(each) for each in quiet], TEXT)
+    return {"quiet": pa.DictionaryArray.from_arrays(integers(places.astype(np.int32)), texts)}

@@ -36,9 +36,8 @@ def _written(records: list[tuple[int, Work]], bulk_from: int) -> tuple[Rows, tup
                 full = {name: value for name, value in row.items() if value is not None}
                 full["windowed"] = bool(row.get("windowed"))  # left out of the JSON where false
                 full |= {"partition": record.partition, "from": place}
-                rows[record.topic, schema.partition("+")[0]].append(
-                    orjson.dumps(full, option=orjson.OPT_SORT_KEYS).decode()
-                )
+                kind = row.get("kind", "") if record.topic == "ledger" else record.topic
+                rows[record.topic, kind].append(orjson.dumps(full, option=orjson.OPT_SORT_KEYS).decode())
     return {key: sorted(each) for key, each in rows.items()}, state.count_terms(), batches
 
 

@@ -11,13 +11,15 @@ from flows.steps.decide.outputs import OutputWriter
 from flows.steps.decide.slice_outputs import PART_ROWS
 from operators.decide import apply
 from state.decide.group import GroupState
-from state.ledger import ledger_table
-from state.model.delivery import ToDeliver, decode_to_deliver
+from state.ledger import ledger_table, records_of
+from state.model.arrow import batch_bytes, same
+from state.model.delivery import EMISSION_SLICE, ToDeliver, decode_to_deliver
 from state.model.event import Event
 from state.model.inbox import INBOX, decode_operations
 from state.model.ledger import DECISION, EMISSION
 from state.model.registry import load_registry
-from state.model.work import EndpointWork, FollowWork, SliceWork
+from state.model.work import EndpointWork, FollowWork, PreferenceWork, SliceWork
+from state.slices import SCHEMA as SLICE
 
 NOW = 1_767_225_600_000
 
@@ -48,13 +50,14 @@ def test_every_part_is_taken_by_the_log(users: int, devices: int, parts: int) ->
     assert max(len(record.value) for record in written) < RECORD_MAX_BYTES
     sequences = [dict(record.headers)["seq"] for record in written]
     assert len(set(sequences)) == len(sequences)
-    for topic, schema in (("ledger", b"decision/1+arrow"), ("deliver.push", b"emission/1+arrow")):
+    for topic, schema in (("ledger", b"slice/1+arrow"), ("deliver.push", b"emission/2+arrow")):
         records = [each for each in written if each.topic == topic and dict(each.headers)["schema"] == schema]
         if topic == "deliver.push" and not devices:
             assert not records
             continue
         assert len(records) == parts
-        found = [row["user"] for record in records for row in rows_of(record)]
+        rows = [row for record in records for row in rows_of(record)]
+        found = [row["user"] for row in rows if row.get("kind") != "emission"]
         assert sorted(found) == sorted(f"u{number}" for number in range(users))
 
 
@@ -63,19 +66,46 @@ def test_the_columns_of_a_batch_are_fields_of_the_struct_that_a_single_record_is
     state = _followed(100, 1)
     event = Event(event_id="e", type="new_post", priority="P1", fan_out_type="FOLLOWERS", actor="star", ttl_ms=NOW)
     written = OutputWriter(0, 4).encode(state, apply(state, SliceWork(g=0, stamp=NOW, event=event), 1), 1)
-    structs: dict[tuple[str, bytes], type[msgspec.Struct]] = {
-        ("ledger", DECISION.arrow): DECISION.struct,
-        ("ledger", EMISSION.arrow): EMISSION.struct,
-        ("inbox", INBOX.arrow): INBOX.struct,
-        ("deliver.push", EMISSION.arrow): ToDeliver,
+    structs: dict[tuple[str, bytes], list[type[msgspec.Struct]]] = {
+        ("ledger", SLICE): [DECISION.struct, EMISSION.struct],
+        ("inbox", INBOX.arrow): [INBOX.struct],
+        ("deliver.push", EMISSION_SLICE.encode()): [ToDeliver],
     }
     found = {(each.topic, dict(each.headers)["schema"]): each for each in written}
     assert found.keys() == structs.keys()
     for key, record in found.items():
-        names = {field.encode_name for field in msgspec.structs.fields(structs[key])}
-        assert rows_of(record)[0].keys() <= names | {"kind"}
+        rows = rows_of(record)
+        for struct, row in zip(structs[key], (rows[0], rows[-1]), strict=False):
+            names = {field.encode_name for field in msgspec.structs.fields(struct)}
+            assert row.keys() <= names | {"kind"}
     ledger = [Record(each.topic, 0, 0, 0, *each[2:]) for each in written if each.topic == "ledger"]
     table, refused = ledger_table(ledger)
     assert (len(table), refused) == (200, [])
-    assert len(decode_operations("inbox/1+arrow", found["inbox", INBOX.arrow].value)) == 100
-    assert len(decode_to_deliver("emission/1+arrow", found["deliver.push", EMISSION.arrow].value)) == 100
+    assert len(decode_operations(INBOX.arrow.decode(), found["inbox", INBOX.arrow].value)) == 100
+    assert len(decode_to_deliver(EMISSION_SLICE, found["deliver.push", EMISSION_SLICE.encode()].value)) == 100
+
+
+def test_the_ledger_says_of_a_slice_what_it_holds() -> None:
+    """The table that is made of a slice is, row by row, what TOPICS.md says of it."""
+    state = _followed(100, 1)
+    for number in range(0, 100, 3):
+        preference = {"types": {"new_post": {"enabled": number % 2 == 0}}, "frequency_cap": {"max_per_day": 0}}
+        apply(state, PreferenceWork(g=0, stamp=NOW, user=f"u{number}", doc=preference), 300 + number)
+    event = Event(event_id="e", type="new_post", priority="P2", fan_out_type="FOLLOWERS", actor="star", ttl_ms=NOW)
+    written = OutputWriter(0, 4).encode(state, apply(state, SliceWork(g=0, stamp=NOW, event=event), 70_000), 70_000)
+    [record] = [each for each in written if each.topic == "ledger"]
+    expected = rows_of(record)
+    table, _ = ledger_table([Record("ledger", 0, 0, 0, *record[2:])])
+    found = {(row["kind"], row["user"]): row for row in records_of(table)}
+    assert len(found) == len(expected) > 100
+    assert {row["outcome"] for row in expected if row["kind"] == "decision"} == {"EMITTED", "SUPPRESSED"}
+    for row in expected:
+        assert found[row["kind"], row["user"]] == row
+
+
+@pytest.mark.parametrize("damaged", [b"", b"nonsense", batch_bytes({"user": same("u", 1)}), batch_bytes({}, {"a": 1})])
+def test_what_is_no_slice_is_refused_by_name(damaged: bytes) -> None:
+    headers = (("schema", SLICE), ("seq", b"d:7:5:0"))
+    table, refused = ledger_table([Record("ledger", 0, 0, 0, b"", damaged, headers)])
+    assert len(table) == 0
+    assert [str(each.error).partition(":")[0] for each in refused] == ["slice"]
