@@ -17,7 +17,7 @@ THRESHOLDS = (0.7, 0.85, 0.95)
 CLEARANCE = 0.1
 """How far below its threshold the score must be for a level to be left."""
 RISE_MS = 2_000
-FALL_MS = 10_000
+FALL_MS = 3_000
 
 
 def load_score(lags_ms: Iterable[int], allowed_ms: int, full: float) -> float:
