@@ -23,21 +23,26 @@ def added_slice(value: bytes) -> AddedSlice | None:
     :raises MalformedRecordError: it is no batch at all, or a field does not fit.
     """
     table = batch_table(value, "inbox")
-    if table.num_rows < SLICE_USERS_MIN or "user" not in table.column_names:
+    if table.num_rows < SLICE_USERS_MIN:
         return None
     try:
-        names = _sorted_names(table["user"].combine_chunks()) if _alike(table.drop_columns(["user"])) else None
+        columns = {
+            name: column.combine_chunks() for name, column in zip(table.column_names, table.columns, strict=True)
+        }
+        users: Any = columns.pop("user", None)
+        names = None if users is None or not all(map(_is_one_value, columns.values())) else _sorted_names(users)
     except pa.ArrowException:
         return None
     if names is None:
         return None
-    (first,) = operations_of(table.slice(0, 1).to_pylist())
-    return AddedSlice(first, names, table.num_rows) if first.op == "add" and not first.windowed else None
+    (first,) = operations_of([{"user": users[0].as_py()} | {name: each[0].as_py() for name, each in columns.items()}])
+    return AddedSlice(first, names, len(users)) if first.op == "add" and not first.windowed else None
 
 
-def _alike(table: Any) -> bool:
-    """Whether all rows are the same."""
-    return all(len(column.unique()) == 1 for column in table.columns)
+def _is_one_value(column: Any) -> bool:
+    """Whether it is the same in all rows; at once for a dictionary of one value, as decide writes them."""
+    coded = pa.types.is_dictionary(column.type) and len(column.dictionary) == 1 and not column.null_count
+    return coded or len(column.unique()) == 1
 
 
 def _sorted_names(users: Any) -> bytes | None:
