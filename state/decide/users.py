@@ -38,6 +38,8 @@ class Endpoint(NamedTuple):
 
 
 _unpack = msgspec.msgpack.Decoder(list[Endpoint]).decode
+_unpack_many = msgspec.msgpack.Decoder(list[list[Endpoint]]).decode
+_NONE = _pack([])
 
 
 class Mutes(NamedTuple):
@@ -232,12 +234,21 @@ class UserTable:
 
     def devices(self, row: int, channel: str) -> tuple[DeviceAddress, ...]:
         """Where a channel reaches the user: every active push device, else the address registered last."""
-        found = [each for each in self.endpoints_of(row) if each.channel == channel and each.active]
+        return self._devices(self.endpoints_of(row), channel)
+
+    def devices_of(self, rows: npt.NDArray[np.int32], channel: str) -> list[tuple[DeviceAddress, ...]]:
+        """The same for many users."""
+        packed = [self.endpoints.get(row, _NONE) for row in rows.tolist()]
+        array = b"\xdd" + len(packed).to_bytes(4, "big")  # the head of a MessagePack array: all are read in one call
+        return [self._devices(each, channel) for each in _unpack_many(array + b"".join(packed))]
+
+    def _devices(self, endpoints: list[Endpoint], channel: str) -> tuple[DeviceAddress, ...]:
+        found = [each for each in endpoints if each.channel == channel and each.active]
         if self.served is not None:
             found = [each._replace(address=address) for each in found if (address := self.address_of(each)) is not None]
-        if channel != "push" and len(found) > 1:
-            found = [max(found, key=lambda endpoint: (endpoint.place, endpoint.id))]
-        return tuple(DeviceAddress(each.id, each.platform, each.address, each.registered_at) for each in sorted(found))
+        if len(found) > 1:
+            found = sorted(found) if channel == "push" else [max(found, key=lambda each: (each.place, each.id))]
+        return tuple([DeviceAddress(each.id, each.platform, each.address, each.registered_at) for each in found])
 
     def deliveries(self, rows: npt.NDArray[np.int32], channels: tuple[str, ...]) -> npt.NDArray[np.int64]:
         """Number of addresses that channels which can reach each of the rows come to: every push device, else one."""

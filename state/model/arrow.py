@@ -15,12 +15,12 @@ Column = Any  # an Arrow array of some type
 TEXT = pa.string()
 COMMON = b"common"
 """Key of the schema's metadata under which lies, as JSON, what all rows have in common (TOPICS.md)."""
-_encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
 
 
 def batch_bytes(columns: Mapping[str, Column], common: object = None) -> bytes:
     """One record batch as a stream; `common` is what all of its rows share, as a struct or a mapping."""
-    metadata = None if common is None else {COMMON: _encode(common)}
+    metadata = None if common is None else {COMMON: _encoder.encode(common)}
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns), metadata=metadata)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
@@ -87,3 +87,11 @@ def repeated_list(values: Sequence[str], rows: int) -> Column:
     """The same list of texts in every row."""
     offsets = integers(np.arange(rows + 1, dtype=np.int32) * len(values))
     return pa.ListArray.from_arrays(offsets, pa.array(list(values) * rows, TEXT))
+
+
+def json_column(values: Sequence[object]) -> Column:
+    """Each value as JSON, in a text column."""
+    lines = _encoder.encode_lines(values)
+    ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) - np.arange(len(values))
+    offsets = np.concatenate([np.zeros(1, np.int32), ends.astype(np.int32)])
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(lines.replace(b"\n", b"")))

@@ -15,7 +15,7 @@ from operators.bulk import Ending, Slice
 from operators.route import ChannelRoute
 from state.decide.group import GroupState
 from state.decide.users import UserTable
-from state.model.arrow import TEXT, Column, batch_bytes, integers, same
+from state.model.arrow import TEXT, Column, batch_bytes, integers, json_column, same
 from state.model.delivery import EMISSION_SLICE, ChannelAddresses
 from state.model.event import Event
 from state.model.inbox import INBOX
@@ -146,26 +146,20 @@ def _json(value: object) -> str | None:
     return None if value is None else _encode(value).decode()
 
 
-def _devices(state: GroupState, rows: list[int], channel: str) -> list[str]:
-    devices = state.users.devices
-    return [_encode(devices(row, channel)).decode() for row in rows]
-
-
-def _rest(state: GroupState, rows: list[int], channels: Sequence[str]) -> list[str]:
-    devices = state.users.devices
-    return [_encode([ChannelAddresses(c, devices(row, c)) for c in channels]).decode() for row in rows]
+def _rest(users: UserTable, rows: npt.NDArray[np.int32], channels: Sequence[str]) -> Column:
+    by_channel = [users.devices_of(rows, channel) for channel in channels]
+    return json_column([list(map(ChannelAddresses, channels, each)) for each in zip(*by_channel, strict=True)])
 
 
 def _deliveries(
     state: GroupState, decided: Slice, route: ChannelRoute, rows: npt.NDArray[np.int32]
 ) -> list[SliceRecord]:
     common, own = _common_delivery(state, decided), _own_delivery(state, decided.event, rows)
-    numbers = rows.tolist()
     if route.rest:
-        own["rest"] = pa.array(_rest(state, numbers, route.rest))
+        own["rest"] = _rest(state.users, rows, route.rest)
     records = []
     for channel in route.chosen:
-        columns = own | {"devices": pa.array(_devices(state, numbers, channel))}
+        columns = own | {"devices": json_column(state.users.devices_of(rows, channel))}
         value = batch_bytes(columns, {**common, "channel": channel})
         records.append(SliceRecord(DELIVER[channel], EMISSION_SLICE, value))
     return records
