@@ -1,7 +1,9 @@
 """How loaded a station is, and from that its level (RULES 1, "Load"; DECISIONS, Load). Pure.
 
 The score is the largest of: how far each of its lanes is behind, over the lag that is allowed; and how full its fullest
-lane is. At most 1. A provider that is away or slow fills the lanes that wait for it, and they read no further.
+lane is. At most 1. A provider that is away or slow fills the lanes that wait for it, and they read no further. But to
+refuse P1 would not help a provider, and would keep it from the inbox and from other channels: stations that send ask
+for the first level at most.
 
 A level is reached and left one at a time. It takes `RISE_MS` of a score above the next threshold to go up, without
 catching up meanwhile: the backlog of a restart or an outage sheds nothing as long as it shrinks fast. It takes
@@ -36,10 +38,12 @@ class LoadLevel(NamedTuple):
     """Since when it asks for that, or the last step there."""
 
 
-def next_level(before: LoadLevel, score: float, now_ms: int, *, catching_up: bool = False) -> LoadLevel:
-    """After another look at the score."""
+def next_level(
+    before: LoadLevel, score: float, now_ms: int, *, highest: int = len(THRESHOLDS), catching_up: bool = False
+) -> LoadLevel:
+    """After another look at the score; no level above `highest` is asked for."""
     level, heading = before.level, 0
-    if level < len(THRESHOLDS) and score > THRESHOLDS[level] and not catching_up:
+    if level < highest and score > THRESHOLDS[level] and not catching_up:
         heading = 1
     elif level > 0 and score < THRESHOLDS[level - 1] - CLEARANCE:
         heading = -1

@@ -23,7 +23,7 @@ from flows.process.open import clock_ms
 from flows.process.place import keep_until_end
 from operators.load import LoadLevel, load_score, next_level
 from state.model.errors import LogError
-from state.model.load import LoadReport
+from state.model.load import P1_WAITS, P2_WAITS, LoadReport
 
 _EVERY = timedelta(seconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -39,11 +39,20 @@ class LoadReporter:
     """Looks at one station's backlog; `look` is for one thread."""
 
     def __init__(
-        self, log: Log, place: str, backlog: Backlog, *, allowed_ms: int, clock: Callable[[], int] = clock_ms
+        self,
+        log: Log,
+        place: str,
+        backlog: Backlog,
+        *,
+        allowed_ms: int,
+        highest: int = P1_WAITS,
+        clock: Callable[[], int] = clock_ms,
     ) -> None:
-        """`allowed_ms`: the lag that makes a score of 1. The log stays the caller's to close."""
+        """`allowed_ms`: the lag that makes a score of 1; `highest`: the level that is told at most. The log stays the
+        caller's to close.
+        """
         self._log, self._place, self._backlog = log, place, backlog
-        self._allowed_ms, self._clock = allowed_ms, clock
+        self._allowed_ms, self._highest, self._clock = allowed_ms, highest, clock
         self._at, self._lag_ms, self._reported, self._reported_ms = LoadLevel(), 0, 0, 0
 
     def start(self) -> Self:
@@ -61,7 +70,8 @@ class LoadReporter:
         lags = self._backlog.lags_ms(now)
         self._lag_ms = max(lags, default=0)
         score = load_score(lags, self._allowed_ms, self._backlog.full())
-        at = next_level(self._at, score, now, catching_up=lag_before - self._lag_ms >= _CATCHING_UP_MS)
+        shrinks = lag_before - self._lag_ms >= _CATCHING_UP_MS
+        at = next_level(self._at, score, now, highest=self._highest, catching_up=shrinks)
         LOAD_SCORE.labels(self._place).set(score)
         self._report(at.level, score, now)
         self._at = at
@@ -87,11 +97,13 @@ class LoadReporter:
 def report_load(settings: Settings, flow: str, log: Log, *, lanes: int | None = None) -> Backlog:
     """What the flow's sources are to tell; it is looked at for the life of the process, unless that is switched off.
 
-    With `lanes` only the first so many partition numbers count: those behind them are P2's, which may wait.
+    A station that sends names its `lanes`: only the first so many partition numbers count, since those behind them are
+    P2's, which may wait; and P2 is all that has to give way for it (`operators/load.py`).
     """
     backlog = Backlog(lanes)
     allowed_ms = settings.limits.lag_max // _MILLISECOND // (_P0_SHARE if flow == "transactional" else 1)
     if allowed_ms > 0:
         place = f"{flow}/{cluster_place().process}"
-        keep_until_end(LoadReporter(log, place, backlog, allowed_ms=allowed_ms).start())
+        highest = P1_WAITS if lanes is None else P2_WAITS
+        keep_until_end(LoadReporter(log, place, backlog, allowed_ms=allowed_ms, highest=highest).start())
     return backlog

@@ -42,6 +42,14 @@ def test_a_backlog_that_shrinks_fast_leads_to_no_higher_level_and_keeps_none() -
     assert next_level(falling, 0.1, FALL_MS, catching_up=True).level == 0
 
 
+def test_a_station_that_waits_for_providers_asks_for_the_first_level_at_most() -> None:
+    at = LoadLevel()
+    for now in range(0, 20_000, 1_000):
+        at = next_level(at, 1.0, now, highest=1)
+    assert at.level == 1
+    assert next_level(LoadLevel(1, -1, 0), 0.1, FALL_MS, highest=1).level == 0
+
+
 def test_levels_are_left_one_by_one_and_only_well_below_their_thresholds() -> None:
     three = LoadLevel(3, 0, 0)
     assert next_level(three, 0.86, FALL_MS * 2).heading == 0, "not clearly below"
