@@ -172,6 +172,7 @@ class Stream:
                 self.commit()
                 users = self.store.users(GROUP, None, 1000, in_slices=self.shard.crowded(GROUP))
                 self.shard.sweep(GROUP, users)
+                assert self.shard.sweep(GROUP, users) == 0
                 self.apart.sweep()
                 self.commit(swept=True)
             case ("reopen",):
@@ -351,8 +352,9 @@ def test_an_export_has_the_slices(tmp_path: Path) -> None:
     with rocksdb(BlockBounds(fold=3)) as (store, _, _):
         shard = InboxShard(store.load, {}, {}, slices=store)
         for number in range(8):
-            shard.apply(OutputHeader("d", GROUP, number, 0), added_slice(f"e{number}", number, number, USERS))
+            shard.apply(OutputHeader("d", GROUP, number, 0), added_slice(f"e{number}", number // 2, number, USERS))
             store.commit(shard.take_commit(number))
+        assert store.slice_ranges()[GROUP].newest == 8
         assert isinstance(store, RocksInboxStore)
         export = write_export(tmp_path / "exports", store.export_source(0), at=1)
     assert export is not None
