@@ -31,7 +31,7 @@ for replays.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -53,6 +53,8 @@ _CHECKED = (
     "SELECT * FROM total ORDER BY grp",
 )
 _DECISION = 'SELECT "offset", now, event, deliveries, outputs, used, checksum FROM decision'
+FORGET_ROWS = 1_000
+"""Looked at by one `forget`: about a millisecond."""
 _pack = msgspec.msgpack.Encoder().encode
 _SCHEMA = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
@@ -129,6 +131,8 @@ class TransactionalStore:
         :raises StateVersionError: a newer program wrote it.
         """
         self._file = SqliteFile(path, version=VERSION, schema=_SCHEMA, checked=_CHECKED, upgrades=_UPGRADES)
+        self._swept: dict[str, tuple[Any, ...] | None] = {}
+        """Up to which key a table was looked at by `forget`; None: to its end."""
         self._run, self._first = self._file.run, self._file.first
 
     def places(self) -> dict[TopicPartition, int]:
@@ -244,10 +248,29 @@ class TransactionalStore:
             self._put_totals(totals)
             self._run("REPLACE INTO meta VALUES ('attempts', ?)", (attempts_from,))
 
-    def forget(self, now: int, retention_ms: int) -> None:
-        """Drop marks that hold no more, and decisions that are done and older than the log retains."""
-        self._run("DELETE FROM mark WHERE expires <= ?", (now,))
-        self._run("DELETE FROM decision WHERE done = 1 AND now < ?", (now - retention_ms,))
+    def forget(self, now: int, retention_ms: int) -> bool:
+        """Drop marks that hold no more, and decisions that are done and older than the log retains, among the next
+        `FORGET_ROWS` of each: P0 waits meanwhile. True: all were looked at, and the next call begins again.
+        """
+        self._sweep("mark", "kind, scope, name", "expires <= ?", now)
+        self._sweep("decision", '"offset"', "done = 1 AND now < ?", now - retention_ms)
+        if any(self._swept.values()):
+            return False
+        self._swept.clear()
+        return True
+
+    def _sweep(self, table: str, key: str, ended: str, time_ms: int) -> None:
+        after = self._swept.get(table, ())
+        if after is None:
+            return
+        values = f"({', '.join('?' for _ in key.split(', '))})"
+        part = f"({key}) > {values}" if after else "TRUE"
+        steps = f"SELECT {key} FROM {table} WHERE {part} ORDER BY {key} LIMIT 1 OFFSET {FORGET_ROWS - 1}"  # noqa: S608 - ours
+        last = self._file.first(steps, after) or ()
+        if last:
+            part += f" AND ({key}) <= {values}"
+        self._run(f"DELETE FROM {table} WHERE {part} AND {ended}", (*after, *last, time_ms))  # noqa: S608 - our words
+        self._swept[table] = last or None
 
     def close(self) -> None:
         """Close the file."""

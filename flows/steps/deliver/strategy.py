@@ -217,8 +217,9 @@ class DeliverStrategy:
         )
         self._keys.difference_update(sent)
 
-    def forget(self) -> None:
+    def forget(self) -> bool:
         self._store.forget_sent(self._parts.now_ms())
+        return True
 
     def close(self) -> None:
         self._store.close()

@@ -92,8 +92,8 @@ class LaneStrategy(Protocol):
         """Store that these are closed, and what else is to be stored by epoch."""
         ...
 
-    def forget(self) -> None:
-        """Drop what is remembered for a time only."""
+    def forget(self) -> bool:
+        """Drop what is remembered for a time only. False: call again at the next epoch, there may be more."""
         ...
 
     def close(self) -> None:
@@ -173,9 +173,9 @@ class Lane:
             self._in_hand.forget_histories()
             self._strategy.commit(self._in_hand.close_over())
             now = self._parts.now_ms()
-            if not self._in_hand.catch_up and now - self._forgot_at >= _FORGET_EVERY_MS:
+            due = not self._in_hand.catch_up and now - self._forgot_at >= _FORGET_EVERY_MS
+            if due and self._strategy.forget():
                 self._forgot_at = now
-                self._strategy.forget()
 
     def close(self) -> None:
         """Give the lane back."""

@@ -269,9 +269,9 @@ class TransactionalStrategy:
         attempts_from = self.in_hand.lowest_attempts()[self._number]
         self._store.close_decisions([record.offset for record in closing], totals, attempts_from)
 
-    def forget(self) -> None:
+    def forget(self) -> bool:
         self._before = LedgerHistory()  # everything that it may tell of was read
-        self._store.forget(self._now, self._rules.retention_ms)
+        return self._store.forget(self._now, self._rules.retention_ms)
 
     def close(self) -> None:
         self._settings.close()
