@@ -15,7 +15,7 @@ from state.ledger import ledger_table, records_of
 from state.model.arrow import batch_bytes, same
 from state.model.delivery import EMISSION_SLICE, ToDeliver, decode_to_deliver
 from state.model.event import Event
-from state.model.inbox import INBOX, decode_operations
+from state.model.inbox import INBOX, AddedSlice, decode_at_once, decode_operations
 from state.model.ledger import DECISION, EMISSION
 from state.model.registry import load_registry
 from state.model.work import EndpointWork, FollowWork, PreferenceWork, SliceWork
@@ -82,6 +82,8 @@ def test_the_columns_of_a_batch_are_fields_of_the_struct_that_a_single_record_is
     table, refused = ledger_table(ledger)
     assert (len(table), refused) == (200, [])
     assert len(decode_operations(INBOX.arrow.decode(), found["inbox", INBOX.arrow].value)) == 100
+    at_once = decode_at_once(INBOX.arrow.decode(), found["inbox", INBOX.arrow].value)
+    assert isinstance(at_once, AddedSlice), "the inbox keeps it once"
     assert len(decode_to_deliver(EMISSION_SLICE, found["deliver.push", EMISSION_SLICE.encode()].value)) == 100
 
 
