@@ -221,7 +221,7 @@ def _evaluate(scope: _Deciding, rows: RowNumbers, inbox: Flags, final: FinalOutc
 def _end(scope: _Deciding, codes: Codes, inbox: Flags, mask: Flags, final: FinalOutcome, *, by_rule_d: bool) -> None:
     """Number the endings of some."""
     gated = scope.gated(by_rule_d=by_rule_d)
-    for in_row in (False, True):
+    for in_row in (False, True) if mask.any() else ():
         part = mask & (inbox == in_row)
         if part.any():
             codes[part] = scope.endings.number(Ending(*final, in_row, gated, group="single" if gated else None))

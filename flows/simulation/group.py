@@ -108,11 +108,11 @@ class SimulatedGroup(StatefulBatchLogic[GroupBatch, OutputLine, None]):
 
     def _apply(self, place: int, work: Work) -> None:
         out = apply(self._state, work, place)
+        for decided in out.slices:  # first: who was held again in a slice may have ended alone since
+            self._slice(decided)
         for record in out.decisions:
             self._decisions[record.event_id, record.user] = decision_line(record)
         self._emissions.extend(map(emission_line, out.emissions))
-        for decided in out.slices:
-            self._slice(decided)
         if self._with_inbox:
             for operation in out.inbox:
                 apply_inbox(self._inboxes.setdefault(operation.user, UserInbox()), operation)

@@ -21,6 +21,7 @@ _FILES = (
     "state/decide/test_switches",
     "state/decide/test_emitted",
     "state/decide/test_checkpoint",
+    "state/decide/test_held",
     "operators/test_decide_given_up",
     "operators/test_decide",
     "flows/steps/decide/test_outputs_two_ways",
