@@ -17,6 +17,7 @@ TABLES = {
     "delivery": ["-m", "bench.delivery"],
     "direct": ["-m", "bench.direct"],
     "inbox": ["-m", "bench.inbox"],
+    "track": ["-m", "bench.track"],
 }
 ROOT = Path(__file__).resolve().parent.parent
 

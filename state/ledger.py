@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute
@@ -32,12 +33,14 @@ from state.model.errors import MalformedRecordError
 from state.model.keys import key_group
 from state.model.ledger import COUNTS, DECISION, DELIVERY, EMISSION, CountsRecord
 from state.model.schema import Schema
+from state.packed import PACKED_TEXT, key_numbers, packed, repeated, row_numbers
 
 pc: Any = pyarrow.compute  # its stubs refuse chunked arrays of text beside scalars
 pa_json: Any = pyarrow.json  # its stubs refuse buffers
 Fields = list[tuple[str, pa.DataType]]
 _TEXT = pa.string()
 _LONG = pa.int64()
+_Rows = npt.NDArray[np.int64]
 
 
 def _arrow_type(kind: inspect.Type) -> pa.DataType:
@@ -80,10 +83,20 @@ _FIELDS: dict[str, Fields] = {
 }
 KINDS = tuple(_FIELDS)
 _SCHEMAS = {f"{kind}/1+{form}".encode(): (kind, form == "json") for kind in KINDS for form in ("json", "arrow")}
+_SLICE = "slice"
+_SCHEMAS[slices.SCHEMA] = (_SLICE, False)
 """By the header `schema`: kind, and whether it is a single record."""
 _COMMON: Fields = [("kind", _TEXT), ("key_group", pa.int16()), ("time", _LONG)]
 _COLUMNS: dict[str, pa.DataType] = dict(_COMMON + [field for each in _FIELDS.values() for field in each] + _PLACE)
 SCHEMA = pa.schema(list(_COLUMNS.items()))
+DISTINCT = ("emission_id", "provider_id", "totals")
+"""Texts that nearly every row has of its own."""
+PACKED = pa.schema(
+    [(name, PACKED_TEXT if kind == _TEXT and name not in DISTINCT else kind) for name, kind in _COLUMNS.items()]
+)
+"""The same columns, texts that repeat as dictionaries: what is made of records, merged and written to Parquet."""
+COLUMNS_OF = {kind: [name for name, _ in dict(_COMMON + fields + _PLACE).items()] for kind, fields in _FIELDS.items()}
+"""By kind, the columns in which its records are not null."""
 _JSON_SCHEMAS = {kind: pa.schema(fields) for kind, fields in _FIELDS.items()}
 _TIMES = {"decision": "decided_at", "emission": "decided_at", "delivery": "at"}
 _REQUIRED = {
@@ -136,31 +149,41 @@ def empty_table() -> pa.Table:
 
 def ledger_table(records: Sequence[LogRecord]) -> tuple[pa.Table, list[RefusedRecord]]:
     """The records as columns, by kind and in order within a kind, and those that cannot be read."""
+    table, refused = packed_ledger(records)
+    return table.cast(SCHEMA), refused
+
+
+def packed_ledger(records: Sequence[LogRecord]) -> tuple[pa.Table, list[RefusedRecord]]:
+    """The same with the types of `PACKED`: a batch of a fan-out costs little more than its distinct texts."""
     refused: list[RefusedRecord] = []
-    json: dict[str, list[_Placed]] = {}
-    tables: list[pa.Table] = []
+    groups: dict[tuple[str, bool], list[_Placed]] = {}
     for record in records:
         try:
-            if header(record.headers, "schema") == slices.SCHEMA:
-                tables += _from_slice(_placed(record))
-                continue
-            kind, is_json = _kind(record)
-            placed = _placed(record)
-            if is_json:
-                json.setdefault(kind, []).append(placed)
-            else:
-                tables.append(_from_arrow(kind, placed))
+            groups.setdefault(_kind(record), []).append(_placed(record))
         except MalformedRecordError as error:
             refused.append(RefusedRecord(record, error))
-    for kind, group in json.items():
-        tables.append(_from_json(kind, group, refused))
-    return pa.concat_tables([empty_table(), *tables]), refused
+    tables = [table for (kind, is_json), group in groups.items() for table in _tables(kind, is_json, group, refused)]
+    return pa.concat_tables([PACKED.empty_table(), *tables]), refused
+
+
+def all_columns(table: pa.Table) -> pa.Table:
+    """A packed table of some columns with the others too, which are null."""
+    return _table({name: table[name] for name in table.column_names}, len(table))
 
 
 def latest(table: pa.Table) -> pa.Table:
-    """The state of each key that holds; `first_offset` and `first_log_offset` are the lowest of all its states."""
-    parts = [_latest_of(kind, table.filter(pc.field("kind") == kind)) for kind in KINDS]
-    return pa.concat_tables(parts)
+    """The state of each key that holds, in the order of the table; `first_offset` and `first_log_offset` are the lowest
+    of all its states.
+    """
+    kinds = table["kind"].cast(_TEXT)
+    lowest = {name: table[name].to_numpy().copy() for name in ("first_offset", "first_log_offset")}
+    kept = [_holding(kind, table, np.flatnonzero(pc.equal(kinds, kind)), lowest) for kind in KINDS]
+    rows = np.sort(np.concatenate(kept))
+    if len(rows) == len(table):
+        return table
+    for name, values in lowest.items():
+        table = table.set_column(table.column_names.index(name), name, pa.array(values, _LONG))
+    return table.take(row_numbers(rows))
 
 
 def records_of(table: pa.Table) -> list[dict[str, Any]]:
@@ -195,23 +218,23 @@ def _placed(record: LogRecord) -> _Placed:
     return _Placed(record, sequence.source, sequence.group, sequence.offset, sequence.ordinal)
 
 
-def _from_json(kind: str, group: list[_Placed], refused: list[RefusedRecord]) -> pa.Table:
-    if kind == "counts":
-        return _counts_table(group, refused)
+def _tables(kind: str, is_json: bool, group: list[_Placed], refused: list[RefusedRecord]) -> list[pa.Table]:
+    """All records at once; one by one, where one of them does not fit."""
+    if kind == "counts" and is_json:
+        return [_counts_table(group, refused)]
+    read = _from_json if is_json else _from_arrow
     try:
-        return _complete(kind, _parse(kind, [placed.record.value for placed in group]), group)
-    except (MalformedRecordError, pa.ArrowInvalid):
-        return pa.concat_tables([empty_table(), *_one_by_one(kind, group, refused)])
+        return read(kind, group)
+    except (MalformedRecordError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        if len(group) > 1:
+            return [table for placed in group for table in _tables(kind, is_json, [placed], refused)]
+        refused.append(RefusedRecord(group[0].record, MalformedRecordError(f"{kind}: {error}")))
+        return []
 
 
-def _one_by_one(kind: str, group: list[_Placed], refused: list[RefusedRecord]) -> list[pa.Table]:
-    tables = []
-    for placed in group:
-        try:
-            tables.append(_complete(kind, _parse(kind, [placed.record.value]), [placed]))
-        except (MalformedRecordError, pa.ArrowInvalid) as error:
-            refused.append(RefusedRecord(placed.record, MalformedRecordError(f"{kind}: {error}")))
-    return tables
+def _from_json(kind: str, group: list[_Placed]) -> list[pa.Table]:
+    table = _parse(kind, [placed.record.value for placed in group])
+    return [_complete(kind, table, group, np.ones(len(group), np.int64))]
 
 
 def _parse(kind: str, values: list[bytes]) -> pa.Table:
@@ -224,38 +247,57 @@ def _parse(kind: str, values: list[bytes]) -> pa.Table:
     return table
 
 
-def _from_arrow(kind: str, placed: _Placed) -> pa.Table:
+def _from_arrow(kind: str, group: list[_Placed]) -> list[pa.Table]:
+    """Records with the same columns become one table."""
+    alike: dict[tuple[str, pa.Schema], list[tuple[_Placed, pa.Table]]] = {}
+    for placed in sorted(group, key=lambda placed: -1 if placed.group is None else placed.group):
+        for of, table in _batches(kind, placed.record.value):
+            alike.setdefault((of, table.schema), []).append((placed, table))
+    return [
+        _complete(
+            of, pa.concat_tables([table for _, table in each]), [placed for placed, _ in each],
+            np.array([len(table) for _, table in each], np.int64),
+        )
+        for (of, _), each in alike.items()
+    ]  # fmt: skip
+
+
+def _batches(kind: str, value: bytes) -> list[tuple[str, pa.Table]]:
+    """What a record holds, by kind: a slice has decisions, and emissions where there are any."""
     if kind == "counts":
-        raise MalformedRecordError("counts are JSON")
-    try:
-        table = pa.ipc.open_stream(placed.record.value).read_all()
-        return _complete(kind, table, [placed] * len(table))
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise MalformedRecordError(f"{kind}: {error}") from error
+        raise MalformedRecordError("they are JSON")
+    if kind == _SLICE:
+        return [
+            (name, table)
+            for name, table in zip(("decision", "emission"), slices.expand(value), strict=True)
+            if table is not None
+        ]
+    return [(kind, pa.ipc.open_stream(value).read_all())]
 
 
-def _from_slice(placed: _Placed) -> list[pa.Table]:
-    decisions, emissions = slices.expand(placed.record.value)
-    found = [_complete("decision", decisions, [placed] * len(decisions))]
-    return found if emissions is None else [*found, _complete("emission", emissions, [placed] * len(emissions))]
-
-
-def _complete(kind: str, table: pa.Table, group: list[_Placed]) -> pa.Table:
-    """All columns of the ledger, from those of a kind and the places of its records.
+def _complete(kind: str, table: pa.Table, group: list[_Placed], rows: _Rows) -> pa.Table:
+    """All columns of the ledger, from those of a kind, the places of its records, and how many rows each of them has.
 
     :raises MalformedRecordError: a field that every record of the kind has is null.
     """
     for name in _REQUIRED[kind]:
         if name not in table.column_names or table[name].null_count:
             raise MalformedRecordError(f"{kind}.{name}: missing")
-    columns: dict[str, Any] = {name: table[name] for name, _ in _FIELDS[kind] if name in table.column_names}
-    columns["kind"] = pa.array([kind] * len(group), _TEXT)
-    columns["time"] = table[_TIMES[kind]]
-    users: list[Any] = table["user"].to_pylist()
-    groups = [
-        key_group(user) if placed.group is None else placed.group for user, placed in zip(users, group, strict=True)
-    ]
-    return _table(columns | _place_columns(group) | {"key_group": pa.array(groups, pa.int16())}, len(group))
+    columns: dict[str, Any] = {
+        name: packed(table[name], PACKED.field(name).type) for name, _ in _FIELDS[kind] if name in table.column_names
+    }
+    columns["kind"] = repeated([kind], PACKED_TEXT, np.array([len(table)]))
+    columns["time"] = columns[_TIMES[kind]]
+    columns["key_group"] = _key_groups(columns["user"], group, rows)
+    return _table(columns | _place_columns(group, rows), len(table))
+
+
+def _key_groups(users: Any, group: list[_Placed], rows: _Rows) -> Any:
+    """As the header `seq` says; else, the user's."""
+    found = np.repeat([-1 if placed.group is None else placed.group for placed in group], rows)
+    unknown = np.flatnonzero(found < 0)
+    found[unknown] = [key_group(user) for user in users.take(pa.array(unknown)).to_pylist()]
+    return pa.array(found, pa.int16())
 
 
 def _counts_table(group: list[_Placed], refused: list[RefusedRecord]) -> pa.Table:
@@ -269,13 +311,14 @@ def _counts_table(group: list[_Placed], refused: list[RefusedRecord]) -> pa.Tabl
         version = placed if placed.source else placed._replace(offset=counts.offset, ordinal=placed.record.offset)
         rows.append((version, counts))
     columns = {
-        "kind": pa.array(["counts"] * len(rows), _TEXT),
+        "kind": repeated(["counts"], PACKED_TEXT, np.array([len(rows)])),
         "time": pa.array([placed.record.timestamp_ms for placed, _ in rows], _LONG),
         "key_group": pa.array([counts.group for _, counts in rows], pa.int16()),
-        "owner": pa.array([counts.owner for _, counts in rows], _TEXT),
+        "owner": pa.array([counts.owner for _, counts in rows], _TEXT).dictionary_encode(),
         "totals": pa.array([_totals(counts) for _, counts in rows], _TEXT),
     }
-    return _table(columns | _place_columns([placed for placed, _ in rows]), len(rows))
+    places = _place_columns([placed for placed, _ in rows], np.ones(len(rows), np.int64))
+    return _table(columns | places, len(rows))
 
 
 def _totals(counts: CountsRecord) -> str:
@@ -284,44 +327,37 @@ def _totals(counts: CountsRecord) -> str:
     return orjson.dumps({name: fields[name] for name in fields if name not in ("kind", "owner", "group")}).decode()
 
 
-def _place_columns(group: Sequence[_Placed]) -> dict[str, Any]:
-    offsets = pa.array([placed.offset for placed in group], _LONG)
-    places = pa.array([placed.record.offset for placed in group], _LONG)
+def _place_columns(group: Sequence[_Placed], rows: _Rows) -> dict[str, Any]:
+    offsets = repeated([placed.offset for placed in group], _LONG, rows)
+    places = repeated([placed.record.offset for placed in group], _LONG, rows)
     return {
-        "source": pa.array([placed.source for placed in group], _TEXT),
+        "source": repeated([placed.source for placed in group], PACKED_TEXT, rows),
         "seq_offset": offsets,
         "first_offset": offsets,
-        "seq_ordinal": pa.array([placed.ordinal for placed in group], _LONG),
+        "seq_ordinal": repeated([placed.ordinal for placed in group], _LONG, rows),
         "log_offset": places,
         "first_log_offset": places,
-        "log_ms": pa.array([placed.record.timestamp_ms for placed in group], _LONG),
+        "log_ms": repeated([placed.record.timestamp_ms for placed in group], _LONG, rows),
     }
 
 
 def _table(columns: dict[str, Any], rows: int) -> pa.Table:
-    arrays = []
-    for name, kind in _COLUMNS.items():
-        column = columns.get(name)
-        arrays.append(pa.array([None] * rows, kind) if column is None else column.cast(kind))
-    return pa.table(arrays, schema=SCHEMA)
+    return pa.table([columns.get(field.name, pa.nulls(rows, field.type)) for field in PACKED], schema=PACKED)
 
 
-def _latest_of(kind: str, table: pa.Table) -> pa.Table:
-    if len(table) < 2:
-        return table
-    parts = [pc.coalesce(table[name].cast(_TEXT), pa.scalar("")) for name in _KEYS[kind]]
-    keys = pc.binary_join_element_wise(*parts, "\0")
-    order = pc.sort_indices(
-        pa.table({
-            "key": keys, "offset": table["seq_offset"], "ordinal": table["seq_ordinal"], "log": table["log_offset"],
-        }),
-        sort_keys=[("key", "ascending"), ("offset", "descending"), ("ordinal", "descending"), ("log", "ascending")],
-    )  # fmt: skip
-    ordered, keys = table.take(order), keys.take(order).combine_chunks()
-    is_first = np.concatenate([[True], pc.not_equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)])
-    starts = np.flatnonzero(is_first)
-    holding = ordered.take(starts)
-    for name in ("first_offset", "first_log_offset"):
-        lowest = np.minimum.reduceat(ordered[name].to_numpy(), starts)
-        holding = holding.set_column(holding.column_names.index(name), name, pa.array(lowest, _LONG))
-    return holding
+def _holding(kind: str, table: pa.Table, rows: _Rows, lowest: dict[str, _Rows]) -> _Rows:
+    """The rows of a kind that hold; the lowest offsets of all states of a key are set in these rows."""
+    if len(rows) < 2:
+        return rows
+    mine = table if len(rows) == len(table) else table.select(_KEYS[kind]).take(row_numbers(rows))
+    key = key_numbers([mine[name] for name in _KEYS[kind]])
+    again = np.bincount(key)[key] > 1
+    several, key = rows[again], key[again]
+    if not len(several):
+        return rows
+    log, ordinal, offset = (table[name].to_numpy()[several] for name in ("log_offset", "seq_ordinal", "seq_offset"))
+    order = np.lexsort((log, -ordinal, -offset, key))
+    several, starts = several[order], np.flatnonzero(np.diff(key[order], prepend=-1))
+    for values in lowest.values():
+        values[several[starts]] = np.minimum.reduceat(values[several], starts)
+    return np.concatenate([rows[~again], several[starts]])

@@ -1,6 +1,7 @@
 """What the parts of an archived topic hold, and how the parts of an hour become one.
 
-`LEDGER`: the columns of `state/ledger.py`, rows by (key group, user, time); a merge keeps the last state of each key.
+`LEDGER`: the columns of `state/ledger.py`. The parts of some seconds have the batches of fan-outs by key group. A merge
+keeps the last state of each key, and puts the rows in order: by kind, key group, user and time.
 `RAW`: the topic's records as they are, every one of them, in the order of their offsets:
 
 | column | type | is |
@@ -16,23 +17,39 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from connectors.log.interface import Headers, Record
-from state.ledger import SCHEMA, latest
+from state.ledger import COLUMNS_OF, DISTINCT, KINDS, PACKED, SCHEMA, all_columns, latest
+from state.packed import PACKED_TEXT, order_numbers, packed_rows, taken, without_large_dictionaries
 
+pc: Any = pyarrow.compute  # its stubs refuse dictionaries
 _RAW_FIELDS: list[tuple[str, pa.DataType]] = [
     ("partition", pa.int32()), ("offset", pa.int64()), ("timestamp_ms", pa.int64()), ("key", pa.binary()),
     ("value", pa.binary()), ("headers", pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))),
 ]  # fmt: skip
 RAW_SCHEMA = pa.schema(_RAW_FIELDS)
-Sorting = tuple[tuple[str, Literal["ascending", "descending"]], ...]
+_PACKED_NAMES = [field.name for field in PACKED if field.type == PACKED_TEXT]
 _MERGED_BYTES_MAX = 64 << 20
 """Raw records merged at a time: what a merge holds in memory."""
+
+
+WriteOptions = dict[str, Any]
+_LEDGER_OPTIONS: WriteOptions = {
+    "use_dictionary": [
+        *(name for name in SCHEMA.names if name not in (*DISTINCT, "user")),
+        "channels.list.element",
+        "actors.list.element",
+    ],
+    "write_statistics": ["kind", "key_group", "user", "time", "event_id", "first_event_id"],
+    "store_schema": False,
+}
+"""No dictionaries of what hardly repeats, bounds only of what queries ask for, and plain types for every reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +59,10 @@ class ArchiveForm:
     schema: pa.Schema
     log_time: str
     """Column of the log's time in ms: it says to which hour a part belongs."""
-    sorting: Sorting
-    """Order of the rows of a part; none: as they come."""
+    written: WriteOptions
+    """How Parquet stores the columns."""
+    unfolded: Callable[[pa.Table], pa.Table]
+    """The table as it is handed to Parquet."""
     merged: Callable[[Sequence[Path], int], Iterator[pa.Table]]
     """The parts of an hour as tables, at most about so many rows each."""
     ordered: bool
@@ -52,15 +71,49 @@ class ArchiveForm:
 
 def latest_states(files: Sequence[Path], rows_max: int) -> Iterator[pa.Table]:
     """The last state of each key; the states of a key are in one key group."""
-    import pyarrow.dataset  # 15 MB, and needed by this alone, once an hour has ended
+    groups, rows = np.array([], np.int16), 0
+    for file in files:
+        with pq.ParquetFile(file) as part:
+            column = part.read(columns=["key_group"], use_threads=False)["key_group"].to_numpy()
+        groups, rows = np.union1d(groups, column), rows + len(column)
+    for piece in np.array_split(groups, min(-(-rows // rows_max), len(groups))):
+        low, high = int(piece[0]), int(piece[-1])
+        yield pa.concat_tables([_latest_of(_rows(files, kind, low, high)) for kind in KINDS])
 
-    dataset: Any = pyarrow.dataset  # its stubs refuse expressions
-    source = dataset.dataset([str(file) for file in files], schema=SCHEMA, format="parquet")
-    column = source.to_table(columns=["key_group"])["key_group"].to_numpy()
-    groups = np.unique(column)
-    for piece in np.array_split(groups, min(-(-len(column) // rows_max), len(groups))):
-        chosen = (dataset.field("key_group") >= int(piece[0])) & (dataset.field("key_group") <= int(piece[-1]))
-        yield latest(source.to_table(filter=chosen))
+
+def _rows(files: Sequence[Path], kind: str, low: int, high: int) -> pa.Table:
+    """Of one kind and the key groups from `low` to `high`. A data set of Arrow takes three times as long."""
+    found = []
+    for file in files:
+        with pq.ParquetFile(file, read_dictionary=_PACKED_NAMES) as part:
+            of = part.schema_arrow.names.index("kind"), part.schema_arrow.names.index("key_group")
+            chosen = [
+                n for n in range(part.num_row_groups) if _may_hold(part.metadata.row_group(n), of, kind, low, high)
+            ]
+            found.append(part.read_row_groups(chosen, columns=COLUMNS_OF[kind], use_threads=False))
+    table = pa.concat_tables(found)
+    group = table["key_group"]
+    fits = pc.and_(
+        pc.equal(table["kind"].cast(pa.string()), kind),
+        pc.and_(pc.greater_equal(group, low), pc.less_equal(group, high)),
+    )
+    return table if pc.all(fits).as_py() else table.filter(fits)
+
+
+def _may_hold(group: Any, of: tuple[int, int], kind: str, low: int, high: int) -> bool:
+    """Whether a row group may have such rows, by its bounds."""
+    kinds, groups = (group.column(number).statistics for number in of)
+    return bool(kinds.min <= kind <= kinds.max and groups.min <= high and low <= groups.max)
+
+
+def _latest_of(table: pa.Table) -> pa.Table:
+    """Of records of one kind, by key group, user, time and offset: what a query of one user reads lies together."""
+    held = latest(packed_rows(table, PACKED)).combine_chunks()
+    if not len(held):
+        return PACKED.empty_table()
+    users, groups = order_numbers(held["user"]), held["key_group"].to_numpy().astype(np.int64)
+    keys = (held["log_offset"].to_numpy(), held["time"].to_numpy(), (groups << 32) + users)
+    return all_columns(taken(held, np.lexsort(keys)))
 
 
 def every_record(files: Sequence[Path], rows_max: int) -> Iterator[pa.Table]:
@@ -88,14 +141,8 @@ def row_groups(file: Path, first: int = 0, end: int | None = None) -> Iterator[p
                 yield part.read_row_group(number, use_threads=False)
 
 
-LEDGER = ArchiveForm(
-    SCHEMA,
-    "log_ms",
-    (("key_group", "ascending"), ("user", "ascending"), ("time", "ascending"), ("log_offset", "ascending")),
-    latest_states,
-    ordered=False,
-)
-RAW = ArchiveForm(RAW_SCHEMA, "timestamp_ms", (), every_record, ordered=True)
+LEDGER = ArchiveForm(PACKED, "log_ms", _LEDGER_OPTIONS, without_large_dictionaries, latest_states, ordered=False)
+RAW = ArchiveForm(RAW_SCHEMA, "timestamp_ms", {}, lambda table: table, every_record, ordered=True)
 
 
 def raw_table(records: Sequence[Record]) -> pa.Table:

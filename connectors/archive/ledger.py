@@ -69,7 +69,7 @@ class LedgerReader:
     def records(self, query: LedgerQuery) -> list[dict[str, Any]]:
         """The records that match, as they were written, by time, user and kind."""
         table = self.table(query)
-        return records_of(table.sort_by([("time", "ascending"), ("user", "ascending"), ("kind", "ascending")]))
+        return records_of(table.sort_by([(name, "ascending") for name in ("time", "user", "kind", "log_offset")]))
 
     def table(self, query: LedgerQuery) -> pa.Table:
         """The records that match, each key's last state, in the columns of `state/ledger.py`."""

@@ -136,8 +136,8 @@ class ArchiveWriter:
     ) -> ArchiveManifest:
         name = f"{manifest.serial:010}{_SUFFIX}"
         path = self._directory / name
-        ordered = table.sort_by(list(self._form.sorting)) if self._form.sorting else table
-        pq.write_table(ordered, path, compression="zstd", row_group_size=self._options.row_group_rows)
+        options, size = self._form.written, self._options.row_group_rows
+        pq.write_table(self._form.unfolded(table), path, compression="zstd", row_group_size=size, **options)
         flush(path)
         ARCHIVE_PARTS.labels("written").inc()
         part = Part(name, hour, len(table), path.stat().st_size, compacted, *span)

@@ -71,7 +71,7 @@ def inbox_reader(data_dir: Path, log: Log) -> RocksInboxReader:
 def show_ledger(data_dir: Path, log: Log, query: LedgerQuery, output: Output) -> int:
     """Print the records that match, by time; gives how many."""
     table = ledger_reader(data_dir, log).table(query)
-    return show_table(table.sort_by([("time", "ascending"), ("user", "ascending"), ("kind", "ascending")]), output)
+    return show_table(table.sort_by([(name, "ascending") for name in ("time", "user", "kind", "log_offset")]), output)
 
 
 def show_table(table: pa.Table, output: Output) -> int:

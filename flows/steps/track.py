@@ -24,7 +24,7 @@ from connectors.metrics import ARCHIVE_BEHIND_SECONDS
 from flows.steps.dead_letters import RecordHandler, Unhandled, location_of
 from state.disk.lock import StateLock
 from state.disk.poison import STARTS_MAX, PoisonJournal
-from state.ledger import ledger_table
+from state.ledger import packed_ledger
 
 Refusals = list[tuple[Record, Exception | None]]
 """Records that are no part of the archive, with what they raised; None: they ended the process."""
@@ -61,7 +61,7 @@ class ArchivedTopic:
         """The rows of records, and what does not fit."""
         if self.name != "ledger":
             return raw_table(records), []
-        table, refused = ledger_table(records)
+        table, refused = packed_ledger(records)
         places = {record.offset: record for record in records} if refused else {}
         return table, [(places[each.record.offset], each.error) for each in refused]
 

@@ -2,16 +2,20 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import orjson
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from helpers.programs import drain, running
 from helpers.records import PARTITIONS, decision, delivery, emission, open_embedded, record
 from helpers.waiting import wait_for
 
+from connectors.archive.forms import LEDGER
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.archive.manifest import read_manifest
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
@@ -19,7 +23,7 @@ from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
 from flows.process.directories import LEDGER as DIRECTORY
 from operators.plan import plan_event
-from state.ledger import ledger_table
+from state.ledger import SCHEMA, packed_ledger
 from state.model.errors import StateDamagedError
 from state.model.event import RawEvent, resolve
 from state.model.keys import key_group, partition_of_group
@@ -69,7 +73,7 @@ def write(log: EmbeddedLog, tmp_path: Path, *, log_ms: int | None = None) -> Non
         if log_ms is not None:
             records = [each._replace(timestamp_ms=log_ms) for each in records]
         if records:
-            writer.write(ledger_table(records)[0], records[-1].offset + 1)
+            writer.write(packed_ledger(records)[0], records[-1].offset + 1)
 
 
 def outcomes(reader: LedgerReader, query: LedgerQuery) -> list[tuple[str, str]]:
@@ -190,6 +194,53 @@ def test_a_big_hour_is_merged_piece_by_piece(log: EmbeddedLog, tmp_path: Path) -
     assert reader.records(LedgerQuery()) == before
     assert len(before) == 300
     assert writer.merge_hours(HOUR + 2 * HOUR_MS) == 0
+
+
+def batch(outcomes: list[tuple[str, str]], place: int) -> NewRecord:
+    """Decisions of an event as decide writes a fan-out to key group 0, texts as dictionaries."""
+    rows = [orjson.loads(decision(user, "e1", outcome, ("d", place, 0)).value) for user, outcome in outcomes]
+    table = pa.Table.from_pylist(rows)
+    texts = [name for name in table.column_names if table[name].type == pa.string() and name != "user"]
+    for name in texts:
+        table = table.set_column(table.column_names.index(name), name, table[name].dictionary_encode())
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    headers = (("schema", b"decision/1+arrow"), ("seq", b"d:0:%d:1048576" % place))
+    return NewRecord("ledger", 0, b"0", sink.getvalue().to_pybytes(), headers)
+
+
+@pytest.mark.parametrize("as_before", [True, False], ids=["parts of an older release", "parts of this one"])
+def test_a_merge_drops_batches_that_a_crash_repeated(log: EmbeddedLog, tmp_path: Path, *, as_before: bool) -> None:
+    """Many users, so that their texts are no dictionary in Parquet; single records before and after the batches."""
+    users = [f"u{n}" for n in range(600)]
+    first = batch([(user, "HELD" if n % 3 else "INBOX") for n, user in enumerate(users)], 5)
+    log.append([first, first, batch([(user, "EXPIRED") for user in users[::2]], 7), first])
+    old = replace(LEDGER, written={}, unfolded=lambda table: table.cast(SCHEMA).sort_by([("user", "ascending")]))
+    writer = ArchiveWriter(tmp_path / DIRECTORY / "0", form=old if as_before else LEDGER)
+    records = log.reader({("ledger", 0): 0}).poll(10, timedelta())
+    for each in records:
+        writer.write(packed_ledger([each._replace(timestamp_ms=HOUR)])[0], each.offset + 1)
+    reader = LedgerReader(tmp_path / DIRECTORY, log)
+    before = reader.records(LedgerQuery())
+    assert [each["outcome"] for each in sorted(before, key=lambda row: int(row["user"][1:]))] == [
+        "EXPIRED" if n % 2 == 0 else "HELD" if n % 3 else "INBOX" for n in range(600)
+    ]
+    assert archive(tmp_path, 0).merge_hours(HOUR + 2 * HOUR_MS) == 1
+    [merged] = read_manifest(tmp_path / DIRECTORY / "0").parts
+    assert merged.rows == 600
+    assert reader.records(LedgerQuery()) == before
+    states = reader.everything([]).sort_by([("user", "ascending")])
+    assert set(states["first_offset"].to_pylist()) == {5}
+    assert set(states["first_log_offset"].to_pylist()) == {0}
+
+
+def test_any_reader_of_parquet_finds_plain_columns(log: EmbeddedLog, tmp_path: Path) -> None:
+    writer = ArchiveWriter(tmp_path / DIRECTORY / "0")
+    log.append([batch([(f"u{n}", "INBOX") for n in range(600)], 5)])
+    writer.write(packed_ledger(log.reader({("ledger", 0): 0}).poll(10, timedelta()))[0], 1)
+    [part] = (tmp_path / DIRECTORY / "0").glob("*.parquet")
+    assert pq.read_schema(part).equals(SCHEMA)
 
 
 def test_files_a_crash_left_unnamed_are_removed(log: EmbeddedLog, tmp_path: Path) -> None:
