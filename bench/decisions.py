@@ -6,6 +6,7 @@ come to the same outcomes. Ours reads `work`; its checkpoint is RocksDB. The pla
 
 import random
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pyarrow as pa
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSource, cluster_main
 
@@ -27,8 +27,10 @@ from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.sink import LogSink
 from connectors.log.topics import topic_specs
 from flows import decide
+from state import slices
 from state.decide.checkpoint import GroupStore
 from state.disk.poison import PoisonJournal
+from state.model.arrow import batch_table
 from state.model.event import Event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
@@ -138,7 +140,7 @@ def _decisions_in(found: Record) -> int:
     schema = dict(found.headers)["schema"]
     if schema == b"decision/1+json":
         return 1
-    return pa.ipc.open_stream(found.value).read_all().num_rows if schema == b"decision/1+arrow" else 0
+    return batch_table(found.value, "slice").num_rows if schema == slices.SCHEMA else 0
 
 
 def _run_decide(
@@ -170,8 +172,8 @@ def _outcomes(log: EmbeddedLog) -> Counter[str]:
     counted: Counter[str] = Counter()
     for record_ in _ledger(log):
         schema = dict(record_.headers)["schema"]
-        if schema == b"decision/1+arrow":
-            counted.update(map(str, pa.ipc.open_stream(record_.value).read_all()["outcome"].to_pylist()))
+        if schema == slices.SCHEMA:
+            counted.update(map(str, slices.expand(record_.value).decisions["outcome"].to_pylist()))
         elif schema == b"decision/1+json":
             counted[orjson.loads(record_.value)["outcome"]] += 1
     return counted
@@ -281,4 +283,4 @@ def main(*, users: int = 60_000, posts: int = 5, rounds: int = 1) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(users=int(sys.argv[1]) if len(sys.argv) > 1 else 60_000)

@@ -49,11 +49,11 @@ def run_with_kills(system: System, rng: random.Random, kills: int) -> int:
         before = len(system.read("attempts"))
         process = system.start("deliver")
         system.feed(piece)
-        wait_for(lambda before=before: len(system.read("attempts")) > before, 60, system.output("deliver"))
+        wait_for(lambda before=before: len(system.read("attempts")) > before, 120, system.output("deliver"))
         if interrupted:
             time.sleep(rng.uniform(0.0, 0.25))
         else:  # a send must be under way at one kill at least
-            wait_for(lambda: bool(open_intents(system)), 60, system.output("deliver"))
+            wait_for(lambda: bool(open_intents(system)), 120, system.output("deliver"))
         kill(process)
         interrupted += len(open_intents(system))
     system.feed(pieces[-1])

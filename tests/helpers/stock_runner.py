@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -11,6 +12,20 @@ import sys
 from pathlib import Path
 
 from helpers.places import ROOT
+
+_NOT_GIVEN_OUT = range(20_000, 32_000)
+"""Below the ports that the kernel gives to whoever connects: one of those could be taken before a process listens."""
+
+
+def _free_ports(count: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.ExitStack() as held:
+        while len(found) < count:
+            port, tried = random.choice(_NOT_GIVEN_OUT), held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                tried.bind(("127.0.0.1", port))
+                found.append(port)
+    return found
 
 
 class StockRunner:
@@ -23,11 +38,7 @@ class StockRunner:
 
     def start(self, processes: int, workers: int = 1) -> None:
         """Start them all; they find each other."""
-        with contextlib.ExitStack() as held:
-            free = [held.enter_context(socket.socket()) for _ in range(processes)]
-            for each in free:
-                each.bind(("127.0.0.1", 0))
-            addresses = ";".join(f"127.0.0.1:{each.getsockname()[1]}" for each in free)
+        addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
         for number in range(processes):
             several = ["-i", str(number), "-a", addresses] if processes > 1 else []
             command = [sys.executable, "-m", "bytewax.run", f"flows.{self._flow}:build()", "-s", "1", *several]

@@ -36,6 +36,10 @@ class ConfirmingProducer:
         self._prefix, self._deadline_s = prefix, deadline.total_seconds()
         settings = {
             "enable.idempotence": True,
+            # One request at a time: a broker that knows nothing of the producer (a new partition, or a day without a
+            # record) takes a second batch whose first it refused, and then calls the first, sent again, a repeat. The
+            # client counts it as stored. So two records of a new topic were lost, at a busy broker.
+            "max.in.flight.requests.per.connection": 1,
             "acks": "all",
             "delivery.timeout.ms": int((deadline + _LATER).total_seconds() * 1000),
             "request.timeout.ms": 4_000,  # a hanging follower is out of sync by then, or the request is sent again

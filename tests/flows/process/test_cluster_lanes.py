@@ -59,7 +59,7 @@ def test_deliver_in_a_cluster_sends_nothing_twice_and_loses_nothing(
         before = len(system.read("attempts"))
         cluster.start(processes, workers)
         system.feed(piece)
-        wait_for(lambda before=before: len(system.read("attempts")) > before + 10, 60)
+        wait_for(lambda before=before: len(system.read("attempts")) > before + 10, 120, cluster.output)
         if stage + 1 < len(STAGES):
             kill_all_alive(cluster)
     wait_for(lambda: settled(system, records), 60)
@@ -85,7 +85,7 @@ def test_p0_in_a_cluster_loses_nothing_and_repeats_carry_the_same_id(
         before = len(system.read("attempts"))
         cluster.start(processes, workers)
         system.feed(piece)
-        wait_for(lambda before=before: len(system.read("attempts")) > before + 4, 60)
+        wait_for(lambda before=before: len(system.read("attempts")) > before + 4, 120, cluster.output)
         if stage + 1 < len(STAGES):
             kill_all_alive(cluster)
     wait_for(lambda: {v["first_event_id"] for v in system.deliveries().values()} == set(fed), 60)
