@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench import charts
+
 TABLES = {
     "log": ["-m", "bench.log"],
     "decisions": ["-m", "bench.decisions"],
@@ -31,6 +33,7 @@ def main(wanted: list[str]) -> int:
     codes = [
         subprocess.run([sys.executable, *TABLES[name]], cwd=ROOT, check=False).returncode for name in wanted or TABLES
     ]
+    charts.main()
     return 1 if any(codes) else 0
 
 
