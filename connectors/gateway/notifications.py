@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
 from http import HTTPStatus
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -103,10 +104,13 @@ class Posts:
         """What becomes of each; a fan-out that is no new event does not count for its actor."""
         judged = [self._within_limit(one) for one in await self._placed(judged)]
         admitted = [one for one in judged if isinstance(one, Admitted)]
-        accepted = await self._admission.admit(admitted, trace) if admitted else []
-        for one, outcome in zip(admitted, accepted, strict=True):
-            if outcome.status != HTTPStatus.ACCEPTED:
-                self._fan_outs.give_back(one.event)
+        accepted: list[Outcome] = []
+        try:
+            accepted = await self._admission.admit(admitted, trace) if admitted else []
+        finally:
+            for one, outcome in zip_longest(admitted, accepted):
+                if outcome is None or outcome.status != HTTPStatus.ACCEPTED:
+                    self._fan_outs.give_back(one.event)
         rest = iter(accepted)
         return [next(rest) if isinstance(one, Admitted) else one for one in judged]
 

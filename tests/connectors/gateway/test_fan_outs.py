@@ -1,12 +1,17 @@
 """How many fan-outs an actor may send in an hour: any hour, new events only, and each actor for itself."""
 
+import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
+import pytest
 from helpers.gateway import running
 
 from connectors.gateway.fan_outs import HOUR_MS, FanOutLimit
+from connectors.gateway.notifications import Posts
+from connectors.gateway.problems import ProblemError, retry_later
+from state.model.admission import Admitted
 from state.model.event import Event, RawEvent, resolve
 from state.model.registry import load_registry
 
@@ -64,6 +69,25 @@ def test_memory_holds_the_actors_of_the_last_hour_only() -> None:
 def test_0_is_no_limit() -> None:
     limit = FanOutLimit(0, clock=lambda: 0)
     assert [limit.refusal(_event()) for _ in range(50)] == [None] * 50
+
+
+class _Full:
+    """An admission for which too many wait already."""
+
+    async def admit(self, *_: object) -> list[Any]:
+        raise retry_later(503, "too many events wait", 1_000)
+
+
+def test_what_found_no_room_does_not_count() -> None:
+    limit, nothing = FanOutLimit(1, clock=lambda: 0), cast("Any", None)
+    posts = Posts(
+        nothing, cast("Any", _Full()), nothing, nothing, None, nothing, limit, kind="ordinary", clock=lambda: 0,
+        new_event_id=nothing,
+    )  # fmt: skip
+    for _ in range(3):
+        with pytest.raises(ProblemError) as refused:
+            asyncio.run(posts._admit([Admitted(_event(), nothing)], ()))
+        assert refused.value.status == 503
 
 
 def test_posts_and_batches_share_the_hour_and_repeats_take_nothing_of_it(tmp_path: Path) -> None:
