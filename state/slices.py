@@ -12,13 +12,24 @@ import numpy.typing as npt
 import pyarrow
 import pyarrow.compute
 
-from state.model.arrow import TEXT, batch_bytes, batch_table, coded, common_json, narrow, repeated_list, same
+from state.model.arrow import (
+    TEXT,
+    batch_bytes,
+    batch_table,
+    coded,
+    common_json,
+    emission_ids,
+    narrow,
+    numbers_of,
+    repeated_list,
+    same,
+    tag_column,
+)
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.keys import emission_base
 
 pa: Any = pyarrow  # its stubs refuse NumPy buffers and boolean masks
 SCHEMA = b"slice/1+arrow"
-_HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
 _LONG = pa.int64()
 
 
@@ -109,12 +120,6 @@ def encode_slice(facts: SliceFacts, recipients: Recipients) -> bytes:
     return batch_bytes(columns, facts)
 
 
-def tag_column(tags: npt.NDArray[np.uint64]) -> Any:
-    """The users' part of emission ids, eight bytes each."""
-    value = pa.py_buffer(np.ascontiguousarray(tags, "<u8"))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(8), len(tags), [None, value])
-
-
 def _age(place: int, versions: npt.NDArray[np.int64]) -> Any:
     return narrow(place - versions, versions < 0)
 
@@ -127,17 +132,6 @@ def _until(facts: SliceFacts, columns: dict[str, Any]) -> dict[str, Any]:
     if "held_ms" not in columns:
         return {}
     return {"until": pa.compute.add(columns["held_ms"].cast(_LONG), pa.scalar(facts.decided_at, _LONG))}
-
-
-def emission_ids(base: str, tags: npt.NDArray[np.uint64]) -> Any:
-    """`state.model.keys.emission_id` of many: the shared part, then each user's tag in hex."""
-    shared = np.frombuffer(base.encode(), np.uint8)
-    width = len(shared) + 16
-    text = np.empty((len(tags), width), np.uint8)
-    text[:, : len(shared)] = shared
-    text[:, len(shared) :] = _HEX[tags.astype("<u8").view(np.uint8).reshape(-1, 8)].view(np.uint8)
-    offsets = np.arange(len(tags) + 1, dtype=np.int32) * width
-    return pa.StringArray.from_buffers(len(tags), pa.py_buffer(offsets), pa.py_buffer(text))
 
 
 def expand(value: bytes) -> Expanded:
@@ -159,13 +153,14 @@ def _only_chunk(table: Any, name: str) -> Any:
 
 
 def _expanded(facts: SliceFacts, columns: dict[str, Any]) -> Expanded:
-    ending = columns["ending"].to_numpy(zero_copy_only=False).astype(np.int32)
+    ending = numbers_of(columns["ending"], "slice: ending").astype(np.int32)
+    if len(ending) and not 0 <= ending.min() <= ending.max() < len(facts.endings):
+        raise MalformedRecordError("slice: ending: names one that is not in the list")
     emitted = _has(facts, "emitted")[ending]
     ids = pa.nulls(len(ending), TEXT)
     emissions = None
     if emitted.any():
-        tags = np.frombuffer(columns["tag"].buffers()[1], "<u8", len(ending), columns["tag"].offset * 8)
-        every = emission_ids(emission_base(facts.type, facts.object, facts.event_id), tags)
+        every = emission_ids(emission_base(facts.type, facts.object, facts.event_id), columns["tag"], "slice: tag")
         ids = pa.compute.if_else(pa.array(emitted), every, pa.scalar(None, TEXT))
         mask = pa.array(emitted)
         of = {name: columns[name].filter(mask) for name in ("user", "deliveries")}
@@ -188,8 +183,8 @@ def _decisions(facts: SliceFacts, columns: dict[str, Any], ids: Any, ending: npt
         "channels": channels.take(pa.array(ending)),
         "decided_at": same(facts.decided_at, count, _LONG),
         **_until(facts, columns),
-        "cap_hour": pa.array(columns["cap_hour"].to_numpy().astype(np.int64), mask=uncounted),
-        "cap_day": pa.array(columns["cap_day"].to_numpy().astype(np.int64), mask=uncounted),
+        "cap_hour": pa.array(numbers_of(columns["cap_hour"], "slice: cap_hour"), mask=uncounted),
+        "cap_day": pa.array(numbers_of(columns["cap_day"], "slice: cap_day"), mask=uncounted),
         "type": same(facts.type, count),
         "priority": same(facts.priority, count),
         "sender_id": same(facts.sender_id, count),

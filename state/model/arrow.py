@@ -16,6 +16,7 @@ TEXT = pa.string()
 COMMON = b"common"
 """Key of the schema's metadata under which lies, as JSON, what all rows have in common (TOPICS.md)."""
 _encoder = msgspec.json.Encoder()
+_HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
 
 
 def batch_bytes(columns: Mapping[str, Column], common: object = None) -> bytes:
@@ -95,3 +96,37 @@ def json_column(values: Sequence[object]) -> Column:
     ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) - np.arange(len(values))
     offsets = np.concatenate([np.zeros(1, np.int32), ends.astype(np.int32)])
     return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(lines.replace(b"\n", b"")))
+
+
+def numbers_of(column: Column, what: str) -> npt.NDArray[np.int64]:
+    """A column of integers.
+
+    :raises MalformedRecordError: it is none, or has a null; the text begins with `what` it should be.
+    """
+    if not pa.types.is_integer(column.type) or column.null_count:
+        raise MalformedRecordError(f"{what}: not integers throughout")
+    numbers: npt.NDArray[np.int64] = column.to_numpy().astype(np.int64)
+    return numbers
+
+
+def tag_column(tags: npt.NDArray[np.uint64]) -> Any:
+    """The users' part of emission ids, eight bytes each."""
+    value = pa.py_buffer(np.ascontiguousarray(tags, "<u8"))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(8), len(tags), [None, value])
+
+
+def emission_ids(base: str, tags: Column, what: str) -> Column:
+    """`state.model.keys.emission_id` of many: the shared part, then each user's tag in hex, from a column of tags.
+
+    :raises MalformedRecordError: it is none; the text begins with `what` it should be.
+    """
+    if tags.type != pa.binary(8) or tags.null_count:
+        raise MalformedRecordError(f"{what}: not eight bytes throughout")
+    own = np.frombuffer(tags.buffers()[1], np.uint8)[tags.offset * 8 :][: len(tags) * 8]
+    shared = np.frombuffer(base.encode(), np.uint8)
+    width = len(shared) + 16
+    text = np.empty((len(tags), width), np.uint8)
+    text[:, : len(shared)] = shared
+    text[:, len(shared) :] = _HEX[own.reshape(-1, 8)].view(np.uint8)
+    offsets = np.arange(len(tags) + 1, dtype=np.int32) * width
+    return pa.StringArray.from_buffers(len(tags), pa.py_buffer(offsets), pa.py_buffer(text))

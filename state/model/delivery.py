@@ -129,13 +129,17 @@ def _rows(value: bytes) -> list[dict[str, Any]]:
 
 
 def _slice_rows(value: bytes) -> list[dict[str, Any]]:
-    from state.model.arrow import batch_table, common_json  # with pyarrow, as above
+    from state.model.arrow import batch_table, common_json, emission_ids  # with pyarrow, as above
 
-    table = batch_table(value, "emission")
+    table = batch_table(value, "emission").combine_chunks()
     common: dict[str, Any] = msgspec.json.decode(common_json(table, "emission"), type=dict[str, Any])
-    base = common.pop("emission_base", "")
-    rows = _without_json(table.to_pylist())
-    return [{"emission_id": f"{base}{row.pop('tag', b'').hex()}", **common, **row} for row in rows]
+    if "tag" not in table.column_names:
+        raise MalformedRecordError("emission: tag: missing")
+    if not len(table):
+        return []
+    ids = emission_ids(str(common.pop("emission_base", "")), table["tag"].chunk(0), "emission: tag").to_pylist()
+    rows = _without_json(table.drop_columns(["tag"]).to_pylist())
+    return [{"emission_id": each, **common, **row} for each, row in zip(ids, rows, strict=True)]
 
 
 def _without_json(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

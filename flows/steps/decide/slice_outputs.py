@@ -15,13 +15,13 @@ from operators.bulk import Ending, Slice
 from operators.route import ChannelRoute
 from state.decide.group import GroupState
 from state.decide.users import UserTable
-from state.model.arrow import TEXT, Column, batch_bytes, integers, json_column, same
+from state.model.arrow import TEXT, Column, batch_bytes, integers, json_column, same, tag_column
 from state.model.delivery import EMISSION_SLICE, ChannelAddresses
 from state.model.event import Event
 from state.model.inbox import INBOX
 from state.model.keys import emission_base
 from state.model.topics import DELIVER
-from state.slices import SCHEMA, Recipients, SliceEnding, SliceFacts, encode_slice, tag_column
+from state.slices import SCHEMA, Recipients, SliceEnding, SliceFacts, encode_slice
 
 pa: Any = pyarrow  # its stubs refuse NumPy buffers and boolean masks
 PART_ROWS = 10_000

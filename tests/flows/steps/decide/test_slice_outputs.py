@@ -12,7 +12,6 @@ from flows.steps.decide.slice_outputs import PART_ROWS
 from operators.decide import apply
 from state.decide.group import GroupState
 from state.ledger import ledger_table, records_of
-from state.model.arrow import batch_bytes, same
 from state.model.delivery import EMISSION_SLICE, ToDeliver, decode_to_deliver
 from state.model.event import Event
 from state.model.inbox import INBOX, AddedSlice, decode_at_once, decode_operations
@@ -103,11 +102,3 @@ def test_the_ledger_says_of_a_slice_what_it_holds() -> None:
     assert {row["outcome"] for row in expected if row["kind"] == "decision"} == {"EMITTED", "SUPPRESSED"}
     for row in expected:
         assert found[row["kind"], row["user"]] == row
-
-
-@pytest.mark.parametrize("damaged", [b"", b"nonsense", batch_bytes({"user": same("u", 1)}), batch_bytes({}, {"a": 1})])
-def test_what_is_no_slice_is_refused_by_name(damaged: bytes) -> None:
-    headers = (("schema", SLICE), ("seq", b"d:7:5:0"))
-    table, refused = ledger_table([Record("ledger", 0, 0, 0, b"", damaged, headers)])
-    assert len(table) == 0
-    assert [str(each.error).partition(":")[0] for each in refused] == ["slice"]

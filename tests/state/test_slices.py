@@ -1,0 +1,75 @@
+"""Whatever a foreign writer puts into a batch of many, it is read, or refused by the name of what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from golden import scenario
+
+from connectors.log import NewRecord
+from connectors.log.interface import Record
+from state.ledger import ledger_table
+from state.model.arrow import batch_bytes, batch_table, common_json, same
+from state.model.delivery import EMISSION_SLICE, decode_to_deliver
+from state.model.errors import MalformedRecordError
+from state.slices import SCHEMA, expand
+
+Parts = tuple[str, dict[str, Any], Any]
+BATCHES = [
+    record for record in scenario.decided()[1] if dict(record.headers)["schema"] in (SCHEMA, EMISSION_SLICE.encode())
+]
+
+
+def damaged(record: NewRecord) -> Iterator[Parts]:
+    """(what was done to it, columns, what they have in common): each is gone or something else for once."""
+    table = batch_table(record.value, "batch")
+    common = json.loads(common_json(table, "batch"))
+    columns: dict[str, Any] = {name: table[name].combine_chunks() for name in table.column_names}
+    rows = len(table)
+    values: list[object] = ["x", 1.5, b"ab", 300, -5, [1], True]
+    others: list[Any] = [pa.nulls(rows), pa.array([b"ab"] * rows, pa.binary(2))]
+    others += [pa.array([value] * rows) for value in values]
+    for name in columns:
+        yield f"no {name}", {each: column for each, column in columns.items() if each != name}, common
+        for other in others:
+            yield f"{name}: {other.type}", {**columns, name: other}, common
+    for name in common:
+        yield f"no common {name}", columns, {each: value for each, value in common.items() if each != name}
+        for wrong in json.loads('[null, 5, "x", [], {}, [{"outcome": "EMITTED"}]]'):
+            yield f"common {name}: {wrong}", columns, {**common, name: wrong}
+    yield "a list in common", columns, [1]
+
+
+def test_a_damaged_batch_is_read_or_refused() -> None:
+    refused = read = 0
+    for record in BATCHES:
+        for _, columns, common in damaged(record):
+            value = batch_bytes(columns, common)
+            try:
+                expand(value) if record.topic == "ledger" else decode_to_deliver(EMISSION_SLICE, value)
+                read += 1
+            except MalformedRecordError:
+                refused += 1
+    assert refused > read > 50
+
+
+@pytest.mark.parametrize("value", [b"", b"nonsense", batch_bytes({"user": same("u", 1)}), batch_bytes({}, {"a": 1})])
+def test_what_is_no_slice_is_refused_by_name(value: bytes) -> None:
+    headers = (("schema", SCHEMA), ("seq", b"d:7:5:0"))
+    table, refused = ledger_table([Record("ledger", 0, 0, 0, b"", value, headers)])
+    assert len(table) == 0
+    assert [str(each.error).partition(":")[0] for each in refused] == ["slice"]
+
+
+def test_an_ending_that_is_not_in_the_list_is_refused() -> None:
+    record = next(each for each in BATCHES if each.topic == "ledger")
+    table = batch_table(record.value, "batch")
+    columns: dict[str, Any] = {name: table[name].combine_chunks() for name in table.column_names}
+    for beyond in (-1, 200):
+        columns["ending"] = pa.array([beyond] * len(table))
+        with pytest.raises(MalformedRecordError, match="ending"):
+            expand(batch_bytes(columns, json.loads(common_json(table, "batch"))))
