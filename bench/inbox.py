@@ -19,6 +19,7 @@ from rocksdict import Options, Rdict
 from bench.figures import record
 from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path
 from operators.inbox_shard import InboxShard
+from state.model.arrow import batch_bytes, same
 from state.model.envelope import OutputHeader
 from state.model.inbox import AddedSlice, StoredOperation, decode_at_once, decode_operations
 from state.model.keys import key_group
@@ -44,13 +45,8 @@ def fan_out(number: int, users: list[str]) -> bytes:
         "event_id": f"ev_{number:032}", "windowed": False, "at": 1_700_000_000_000 + number, "place": number,
         "priority": "P1", "payload": '{"title":"a post with a title of usual length"}',
     }  # fmt: skip
-    same = np.zeros(len(users), np.int8)
-    columns = {name: pa.DictionaryArray.from_arrays(same, pa.array([value])) for name, value in row.items()}
-    batch = pa.record_batch([pa.array(users), *columns.values()], names=["user", *columns])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as stream:
-        stream.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    columns = {name: same(value, len(users), pa.array([value]).type) for name, value in row.items()}
+    return batch_bytes({"user": pa.array(users), **columns})
 
 
 def apply(directory: Path, records: list[bytes], decode: Decode) -> float:
