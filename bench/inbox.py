@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +41,7 @@ def users_of_group(wanted: int) -> list[str]:
 
 def fan_out(number: int, users: list[str]) -> bytes:
     """A batch as decide writes it."""
-    row = {
+    row: dict[str, Any] = {
         "op": "add", "type": "new_post", "object": f"post{number}", "actor": f"actor{number}",
         "event_id": f"ev_{number:032}", "windowed": False, "at": 1_700_000_000_000 + number, "place": number,
         "priority": "P1", "payload": '{"title":"a post with a title of usual length"}',
