@@ -80,11 +80,11 @@ def test_decisions_of_p0_by_the_rules(system: System, sandbox: Sandbox) -> None:
     with system.flow("transactional"):
         system.feed(list(given.values()))
         wait_for(lambda: len(system.decisions()) == 6)
+        wait_for(lambda: len(system.deliveries()) == 3)  # a switch stops also what is decided and not yet sent
         system.kill_switch("sender", "accounts")
         stopped = system.p0("u3")
         system.feed([stopped])
         wait_for(lambda: len(system.decisions()) == 7)
-        wait_for(lambda: len(system.deliveries()) == 3)
         wait_for(lambda: system.values("dead_letters"))
     found = outcomes(system)
     assert found[event_id(given["sent"])] == ("EMITTED", None)
@@ -95,6 +95,7 @@ def test_decisions_of_p0_by_the_rules(system: System, sandbox: Sandbox) -> None:
     assert event_id(given["keyed again"]) not in found
     assert found[event_id(given["retraction"])] == ("SUPPRESSED", "retraction")
     assert found[event_id(stopped)] == ("SUPPRESSED", "kill_switch")
+    assert {record["outcome"] for record in system.deliveries().values()} == {"DELIVERED"}
     assert len(sandbox.to("apns", token("rules1"))) == 2
     assert len(sandbox.to("smtp", "new@example.com")) == 1
     (letter,) = system.values("dead_letters")
