@@ -19,6 +19,8 @@ from state.model.arrow import (
     coded,
     common_json,
     emission_ids,
+    flags,
+    integers,
     narrow,
     numbers_of,
     repeated_list,
@@ -161,8 +163,8 @@ def _expanded(facts: SliceFacts, columns: dict[str, Any]) -> Expanded:
     emissions = None
     if emitted.any():
         every = emission_ids(emission_base(facts.type, facts.object, facts.event_id), columns["tag"], "slice: tag")
-        ids = pa.compute.if_else(pa.array(emitted), every, pa.scalar(None, TEXT))
-        mask = pa.array(emitted)
+        mask = flags(emitted)
+        ids = pa.compute.if_else(mask, every, pa.scalar(None, TEXT))
         of = {name: columns[name].filter(mask) for name in ("user", "deliveries")}
         emissions = _emissions(facts, of, ids.filter(mask), ending[emitted])
     return Expanded(_decisions(facts, columns, ids, ending), emissions)
@@ -178,13 +180,13 @@ def _decisions(facts: SliceFacts, columns: dict[str, Any], ids: Any, ending: npt
         "user": columns["user"],
         "outcome": coded(ending, [each.outcome for each in endings]),
         "reason": coded(ending, [each.reason for each in endings]),
-        "inbox": pa.array(_has(facts, "inbox")[ending]),
+        "inbox": flags(_has(facts, "inbox")[ending]),
         "emission_id": ids,
-        "channels": channels.take(pa.array(ending)),
+        "channels": channels.take(integers(ending)),
         "decided_at": same(facts.decided_at, count, _LONG),
         **_until(facts, columns),
-        "cap_hour": pa.array(numbers_of(columns["cap_hour"], "slice: cap_hour"), mask=uncounted),
-        "cap_day": pa.array(numbers_of(columns["cap_day"], "slice: cap_day"), mask=uncounted),
+        "cap_hour": integers(numbers_of(columns["cap_hour"], "slice: cap_hour"), uncounted),
+        "cap_day": integers(numbers_of(columns["cap_day"], "slice: cap_day"), uncounted),
         "type": same(facts.type, count),
         "priority": same(facts.priority, count),
         "sender_id": same(facts.sender_id, count),
@@ -213,7 +215,7 @@ def _emissions(facts: SliceFacts, of: dict[str, Any], ids: Any, ending: npt.NDAr
         "object": same(facts.object, count),
         "count": same(1, count, _LONG),
         "actors": repeated_list([] if facts.actor is None else [facts.actor], count),
-        "channels": channels.take(pa.array(ending)),
+        "channels": channels.take(integers(ending)),
         "decided_at": same(facts.decided_at, count, _LONG),
         "deliveries": of["deliveries"].cast(_LONG),
     })  # fmt: skip

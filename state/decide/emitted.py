@@ -12,6 +12,7 @@ import numpy.typing as npt
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 NONE = -1
+_ONE = np.int32(1)  # of the counts' type: with a plain 1 `subtract.at` takes ten times as long
 
 
 class EmissionLog:
@@ -61,7 +62,7 @@ class EmissionLog:
     def _leave(self, counts: npt.NDArray[np.int32], start: int, horizon: int) -> int:
         end = start + int(np.searchsorted(self._times[start : self._end], horizon, side="right"))
         if end > start:
-            np.subtract.at(counts, self._rows[start:end], 1)
+            np.subtract.at(counts, self._rows[start:end], _ONE)
         return end
 
     def _leave_time(self, start: int, window_ms: int) -> int:

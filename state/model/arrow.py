@@ -1,6 +1,7 @@
 """Batches of records as Arrow IPC streams. Apart, since pyarrow is heavy: loaded by who meets a batch."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -15,7 +16,10 @@ Column = Any  # an Arrow array of some type
 TEXT = pa.string()
 COMMON = b"common"
 """Key of the schema's metadata under which lies, as JSON, what all rows have in common (TOPICS.md)."""
+_OPTIONS = pa.ipc.IpcWriteOptions()  # without them each stream looks into the environment
 _encoder = msgspec.json.Encoder()
+_INTEGER_TYPES = {np.dtype(name): pa.from_numpy_dtype(np.dtype(name)) for name in np.typecodes["AllInteger"]}
+_UNSIGNED = [(1 << np.dtype(kind).itemsize * 8, np.dtype(kind)) for kind in (np.uint8, np.uint16, np.uint32)]
 _HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
 
 
@@ -24,7 +28,7 @@ def batch_bytes(columns: Mapping[str, Column], common: object = None) -> bytes:
     metadata = None if common is None else {COMMON: _encoder.encode(common)}
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns), metadata=metadata)
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
+    with pa.ipc.RecordBatchStreamWriter(sink, batch.schema, options=_OPTIONS) as writer:
         writer.write_batch(batch)
     value: bytes = sink.getvalue().to_pybytes()
     return value
@@ -61,21 +65,43 @@ def common_json(table: pyarrow.Table, what: str) -> bytes:
 def integers(values: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = None) -> Column:
     """Integers of any type, null where missing. `pyarrow.array` takes ten times as long for a short column."""
     held = missing is not None and missing.any()
-    valid = pa.py_buffer(np.packbits(~missing, bitorder="little")) if held and missing is not None else None
-    kind = pa.from_numpy_dtype(values.dtype)
+    valid = _bits(~missing) if held and missing is not None else None
+    kind = _INTEGER_TYPES[values.dtype]
     return pa.Array.from_buffers(kind, len(values), [valid, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def flags(values: npt.NDArray[np.bool_]) -> Column:
+    """Flags, and a mask for a filter; the same is true of `pyarrow.array` here."""
+    return pa.Array.from_buffers(pa.bool_(), len(values), [None, _bits(values)])
+
+
+def _bits(values: npt.NDArray[np.bool_]) -> Any:
+    return pa.py_buffer(np.packbits(values, bitorder="little"))
 
 
 def narrow(values: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = None) -> Column:
     """Integers in the smallest type that holds all; zero below the nulls, so that equal columns are equal bytes."""
     shown = values if missing is None else np.where(missing, 0, values)
-    ends = (shown.min(initial=0), shown.max(initial=0))
-    return integers(shown.astype(np.result_type(*(np.min_scalar_type(end) for end in ends))), missing)
+    return integers(shown.astype(_narrowest(int(shown.min(initial=0)), int(shown.max(initial=0)))), missing)
+
+
+def _narrowest(lowest: int, highest: int) -> np.dtype[Any]:
+    if lowest >= 0:
+        for above, kind in _UNSIGNED:
+            if highest < above:
+                return kind
+    return np.result_type(np.min_scalar_type(lowest), np.min_scalar_type(highest))
 
 
 def same(value: object, rows: int, kind: Any = TEXT) -> Column:
     """The same value in every row, one byte each."""
-    return pa.DictionaryArray.from_arrays(integers(np.zeros(rows, np.int8)), pa.array([value], kind))
+    return pa.DictionaryArray.from_arrays(integers(np.zeros(rows, np.int8)), _only(value, kind))
+
+
+@lru_cache(maxsize=100)
+def _only(value: object, kind: Any) -> Column:
+    """The slices of an event have most of their values in common."""
+    return pa.array([value], kind)
 
 
 def coded(codes: npt.NDArray[Any], values: Sequence[object]) -> Column:

@@ -15,7 +15,7 @@ from operators.bulk import Ending, Slice
 from operators.route import ChannelRoute
 from state.decide.group import GroupState
 from state.decide.users import UserTable
-from state.model.arrow import TEXT, Column, batch_bytes, integers, json_column, same, tag_column
+from state.model.arrow import TEXT, Column, batch_bytes, flags, integers, json_column, same, tag_column
 from state.model.delivery import EMISSION_SLICE, ChannelAddresses
 from state.model.event import Event
 from state.model.inbox import INBOX
@@ -67,20 +67,26 @@ def _fitting(state: GroupState, decided: Slice) -> list[SliceRecord | None]:
 
 
 def _records(state: GroupState, decided: Slice) -> list[SliceRecord | None]:
-    records: list[SliceRecord | None] = [SliceRecord("ledger", SCHEMA.decode(), _ledger(state, decided))]
+    users = state.users.ids_array().take(integers(decided.rows))
+    records: list[SliceRecord | None] = [SliceRecord("ledger", SCHEMA.decode(), _ledger(state, decided, users))]
     in_row = np.array([ending.inbox for ending in decided.endings])[decided.ending]
     if decided.is_new and in_row.any():
-        value = batch_bytes(_inbox_columns(state, decided, decided.rows[in_row]))
+        value = batch_bytes(_inbox_columns(state, decided, _only(users, in_row)))
         records.append(SliceRecord("inbox", INBOX.arrow.decode(), value))
     for number, ending in enumerate(decided.endings):
         part = decided.ending == number
         if ending.route is not None and part.any():
             records.append(None)
-            records += _deliveries(state, decided, ending.route, decided.rows[part])
+            own = _own_delivery(state, decided.event, decided.rows[part], _only(users, part))
+            records += _deliveries(state, decided, ending.route, decided.rows[part], own)
     return records
 
 
-def _ledger(state: GroupState, decided: Slice) -> bytes:
+def _only(users: Column, mask: npt.NDArray[np.bool_]) -> Column:
+    return users if mask.all() else users.filter(flags(mask))
+
+
+def _ledger(state: GroupState, decided: Slice, names: Column) -> bytes:
     event, rows, users = decided.event, decided.rows, state.users
     facts = SliceFacts(
         event_id=event.event_id, type=event.type, priority=event.priority, sender_id=event.sender_id, actor=event.actor,
@@ -90,7 +96,7 @@ def _ledger(state: GroupState, decided: Slice) -> bytes:
         endings=tuple(_ending(each) for each in decided.endings),
     )  # fmt: skip
     recipients = Recipients(
-        _users(users, rows), users.tag[rows], decided.ending, decided.hour, decided.day,
+        names, users.tag[rows], decided.ending, decided.hour, decided.day,
         users.preference_version[rows], users.endpoint_version[rows], _addresses(users, decided), decided.until,
     )  # fmt: skip
     return encode_slice(facts, recipients)
@@ -113,22 +119,11 @@ def _addresses(users: UserTable, decided: Slice) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _users(users: UserTable, rows: npt.NDArray[np.int32]) -> Column:
-    return users.ids_array().take(integers(rows))
-
-
-def _until(decided: Slice) -> dict[str, Column]:
-    """Where somebody is held: few times, so each is written once."""
-    if not decided.until.any():
-        return {}
-    return {"until": pa.array(decided.until, mask=decided.until == 0).dictionary_encode()}
-
-
-def _inbox_columns(state: GroupState, decided: Slice, rows: npt.NDArray[np.int32]) -> dict[str, Column]:
-    event, count = decided.event, len(rows)
+def _inbox_columns(state: GroupState, decided: Slice, users: Column) -> dict[str, Column]:
+    event, count = decided.event, len(users)
     return {
         "op": same("add", count),
-        "user": _users(state.users, rows),
+        "user": users,
         "type": same(event.type, count),
         "object": same(event.object, count),
         "actor": same(event.actor, count),
@@ -152,9 +147,9 @@ def _rest(users: UserTable, rows: npt.NDArray[np.int32], channels: Sequence[str]
 
 
 def _deliveries(
-    state: GroupState, decided: Slice, route: ChannelRoute, rows: npt.NDArray[np.int32]
+    state: GroupState, decided: Slice, route: ChannelRoute, rows: npt.NDArray[np.int32], own: dict[str, Column]
 ) -> list[SliceRecord]:
-    common, own = _common_delivery(state, decided), _own_delivery(state, decided.event, rows)
+    common = _common_delivery(state, decided)
     if route.rest:
         own["rest"] = _rest(state.users, rows, route.rest)
     records = []
@@ -190,8 +185,8 @@ def _common_delivery(state: GroupState, decided: Slice) -> Mapping[str, object]:
     }
 
 
-def _own_delivery(state: GroupState, event: Event, rows: npt.NDArray[np.int32]) -> dict[str, Column]:
-    columns = {"tag": tag_column(state.users.tag[rows]), "user": _users(state.users, rows)}
+def _own_delivery(state: GroupState, event: Event, rows: npt.NDArray[np.int32], users: Column) -> dict[str, Column]:
+    columns = {"tag": tag_column(state.users.tag[rows]), "user": users}
     profiles = state.users.profiles
     if profiles:
         found = [profiles.get(row, (None, None)) for row in rows.tolist()]
