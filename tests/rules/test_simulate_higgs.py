@@ -37,8 +37,8 @@ def both(data: Path, events: int, until: int | None = None) -> tuple[list[bytes]
 @pytest.mark.parametrize(
     ("data", "events", "until", "workers", "batch"),
     [
-        pytest.param(DATA, WHOLE, None, 1, 1000, marks=REAL),
         pytest.param(DATA, WHOLE, None, 4, 1000, marks=REAL),
+        pytest.param(DATA, REDUCED, None, 1, 1000, marks=REAL),
         pytest.param(DATA, REDUCED, None, 1, 1, marks=REAL),
         pytest.param(DATA, REDUCED, None, 2, 7, marks=REAL),
         pytest.param(DATA, REDUCED, CUT, 4, 1, marks=REAL),

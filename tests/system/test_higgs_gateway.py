@@ -1,7 +1,7 @@
 """The Higgs log through the gateway of the whole system, on both profiles: every accepted event's recipients are
 accounted for, the three laws hold, and the figures are printed.
 
-Reads ../shared/data, 100 000 events, and 30 000 with Kafka, which takes longest (skipped only where that folder is
+Reads ../shared/data, 40 000 events, and 20 000 with Kafka, which takes longest (skipped only where that folder is
 absent); and everywhere a small made-up sample. HIGGS_EVENTS gives another number.
 """
 
@@ -20,8 +20,8 @@ from helpers.waiting import wait_for
 from rules.higgs import DATA, REAL
 from rules.higgs_sample import SAMPLE
 
-EVENTS = int(os.environ.get("HIGGS_EVENTS", "100000"))
-KAFKA_EVENTS = int(os.environ.get("HIGGS_EVENTS", "30000"))
+EVENTS = int(os.environ.get("HIGGS_EVENTS", "40000"))
+KAFKA_EVENTS = int(os.environ.get("HIGGS_EVENTS", "20000"))
 BATCH = 500
 REACHABLE = 2_000
 TYPES = {"retweet": "share", "mention": "mention", "reply": "reply"}
