@@ -166,7 +166,7 @@ class TransactionalStrategy:
         self._store.commit(BatchCommit(places, batch.decisions, marks, self._counts.to_store(), batch.lost))
         for decision in batch.decisions:
             self._open(decision)
-        return batch.outputs
+        return [*self.go_on(), *batch.outputs]  # a batch may come first: in a group, readers need the older ones before
 
     def _open(self, decision: StoredDecision) -> None:
         """Begin the deliveries of a decision that is stored."""

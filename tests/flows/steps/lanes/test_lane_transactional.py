@@ -82,6 +82,20 @@ def answered(system: System) -> int:
     return sum(value["state"] == "answer" for value in system.values("attempts"))
 
 
+def test_after_a_kill_the_records_of_what_is_open_come_before_those_of_new_events(system: System) -> None:
+    """Readers drop what is not above the mark of its group: what came late would be lost."""
+    system.feed([system.endpoint(USER, "push", "d1", token("a"))])
+    lanes, push = Lanes(system), Provider(never)
+    with lanes.started(push=push) as lane:
+        system.feed([system.p0(USER, "password_reset")])
+        lane.accept(lanes.new_events())  # killed before its records were in the log
+    with lanes.started(push=push) as lane:
+        system.feed([system.p0(USER, "password_reset")])
+        records = [*lane.accept(lanes.new_events()), *lane.collect()]
+    rows = [record for record in records if record.topic == "inbox"]
+    assert [json.loads(row.value)["place"] for row in rows] == [0, 1]
+
+
 def test_what_was_answered_is_not_sent_again_however_the_epochs_fell(system: System) -> None:
     """The row of the last event is open yet when the one before it is closed."""
     system.feed([system.endpoint(USER, "push", "d1", token("a"))])
