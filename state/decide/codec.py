@@ -20,7 +20,8 @@ are neighbours.
   cap_hour, cap_day]. Columns of numbers take as many bytes each as their largest needs: 1, 2 or 4.
 - h: members who left a batch since it was written. Rest: its number u64, number u32. Rows i32.
 - V: the event of pending items. Rest: place u64. JSON as in topic `events`.
-- E: counted emissions. Rest: bucket u64, entries number bucket*1024 and following. [first number, times i64, rows i32].
+- E: counted emissions. Rest: bucket u64, entries number bucket*1024 and following. [first number, times i64, rows
+  i32, entries of each time i32]; without the last there is a time for each.
 - F, S: followers of a followee, members of a segment. Rest: name utf-8. Rows i32, ascending.
 - f, s: what changed of a large F or S since that was written. Rest: name utf-8, number u32, in whose order they apply.
   [rows i32, members (one byte each)].
@@ -251,13 +252,19 @@ def decode_given_up(value: bytes) -> GivenUp:
 
 def encode_emissions(first: int, times: npt.NDArray[np.int64], rows: npt.NDArray[np.int32]) -> bytes:
     """Entries from number `first` on."""
-    return pack([first, times.astype("<i8").tobytes(), rows.astype("<i4").tobytes()])
+    starts = np.flatnonzero(np.diff(times, prepend=times[:1] - 1))
+    counts = [] if 2 * len(starts) > len(times) else [np.diff(starts, append=len(times)).astype("<i4").tobytes()]
+    stored = times[starts] if counts else times
+    return pack([first, stored.astype("<i8").tobytes(), rows.astype("<i4").tobytes(), *counts])
 
 
 def decode_emissions(value: bytes) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int32]]:
     """(first number, times, rows)."""
-    first, times, rows = unpack(value, "emissions")
-    return first, np.frombuffer(times, "<i8").astype(np.int64), np.frombuffer(rows, "<i4").astype(np.int32)
+    first, times, rows, *counts = unpack(value, "emissions")
+    entries = np.frombuffer(times, "<i8").astype(np.int64)
+    if counts:
+        entries = np.repeat(entries, np.frombuffer(counts[0], "<i4"))
+    return first, entries, np.frombuffer(rows, "<i4").astype(np.int32)
 
 
 def encode_changes(changes: Mapping[int, bool]) -> bytes:

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from state.decide.codec import decode_emissions, encode_emissions
 from state.decide.emitted import DAY_MS, HOUR_MS, EmissionLog
 
 ROWS = 5
@@ -43,12 +44,15 @@ def _check(log: EmissionLog, naive: Naive, now: int) -> None:
         times = naive.times(row)
         for nth in {1, 2, day // 2, day - 1, day} & set(range(1, day + 1)):
             assert log.nth_latest(row, nth) == times[-nth]
+    counted = np.flatnonzero(log.day[:ROWS]).astype(np.int32)
+    for counts in (log.day[counted], np.ones(len(counted), np.int64)):
+        expected = [naive.times(row)[-nth] for row, nth in zip(counted.tolist(), counts.tolist(), strict=True)]
+        assert log.nth_latest_of(counted, counts.astype(np.int64)).tolist() == expected
 
 
 def _restarted(log: EmissionLog) -> EmissionLog:
-    times, rows = log.since(log.first_entry)
     again = EmissionLog()
-    again.restore(log.first_entry, times, rows)
+    again.restore(*decode_emissions(encode_emissions(log.first_entry, *log.since(log.first_entry))))
     again.reserve_rows(ROWS)
     assert again.next_entry == log.next_entry
     return again
@@ -95,15 +99,16 @@ def test_memory_is_that_of_a_day() -> None:
     for day in range(60):
         log.advance(day * DAY_MS)
         log.add_rows(np.arange(1000, dtype=np.int32), day * DAY_MS)
-    assert len(log._times) <= 4096
+    assert len(log._rows) <= 4096
+    assert len(log._run_times) == 64
 
 
 def test_an_hour_after_the_columns_were_filled_to_the_brim() -> None:
     log = EmissionLog()
-    size = len(log._times)
+    size = len(log._rows)
     for number in range(size):
         log.add(number % 3, number)
-    assert len(log._times) == size
+    assert len(log._rows) == size
     log.advance(HOUR_MS + size)
     assert (int(log.hour[0]), int(log.day[0])) == (0, -(-size // 3))
     log.advance(DAY_MS + size)
@@ -115,7 +120,26 @@ def test_more_rows_than_reserved_at_first() -> None:
     log.reserve_rows(64)
     assert len(log.hour) == 64
     log.reserve_rows(65)
-    assert len(log.hour) == len(log.day) == len(log.last) == 128
+    assert len(log.hour) == len(log.day) == 128
     log.add(127, 5)
     log.advance(5)
     assert (int(log.hour[127]), int(log.hour[126]), log.nth_latest(127, 1)) == (1, 0, 5)
+
+
+def test_the_latest_of_one_who_had_none_for_long() -> None:
+    """Behind more entries than are searched at first."""
+    log = EmissionLog()
+    log.reserve_rows(50_000)
+    log.add(49_999, 1)
+    log.add(49_999, 2)
+    for now in (3, 4):
+        log.add_rows(np.arange(45_000, dtype=np.int32), now)
+    assert (log.nth_latest(44_999, 1), log.nth_latest(44_999, 2), log.nth_latest(49_999, 2)) == (4, 3, 1)
+    assert log.nth_latest_of(np.array([7, 49_999], np.int32), np.array([2, 1])).tolist() == [3, 2]
+
+
+def test_a_slice_is_stored_with_its_time_once() -> None:
+    rows = np.arange(1_000, dtype=np.int32)
+    assert len(encode_emissions(7, np.full(1_000, 5), rows)) < 4_100
+    first, times, again = decode_emissions(encode_emissions(7, np.repeat([5, 6], 500), rows))
+    assert (first, times.tolist(), again.tolist()) == (7, [5] * 500 + [6] * 500, rows.tolist())
