@@ -112,29 +112,30 @@ class EmissionLog:
 
     def nth_latest(self, row: int, count: int) -> int:
         """Time of the `count`-th latest counted emission of a row that has at least so many in the last day."""
-        upper, left, look_back = self._end, count, _LOOK_BACK
-        while True:
-            lower = max(self._start, upper - look_back)
-            found = np.flatnonzero(self._rows[lower:upper] == row)
-            if lower == self._start or len(found) >= left:
-                return int(self._times_at(lower + found[-left]))
-            upper, left, look_back = lower, left - len(found), look_back * 8
+        for lower in self._look_back():
+            found = np.flatnonzero(self._rows[lower : self._end] == row)
+            if len(found) >= count:
+                return int(self._times_at(lower + found[-count]))
+        raise AssertionError("asked for more than are counted")
+
+    def _look_back(self) -> tuple[int, int]:
+        """From where to search: most that are asked for are among the latest."""
+        return max(self._start, self._end - _LOOK_BACK), self._start
 
     def nth_latest_of(self, rows: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """`nth_latest` of each of distinct rows with its count."""
         wanted = np.zeros(len(self.hour), np.bool_)
         wanted[rows] = True
-        look_back = _LOOK_BACK
-        while True:
-            lower = max(self._start, self._end - look_back)
+        latest_first, found = self._rows[:0], np.zeros(0, np.intp)
+        for lower in self._look_back():
             latest_first = self._rows[lower : self._end][::-1]
             found = np.flatnonzero(wanted[latest_first])
-            by_row = found[np.argsort(latest_first[found], kind="stable")]
-            firsts = np.searchsorted(latest_first[by_row], rows)
-            if lower == self._start or (np.bincount(latest_first[found], minlength=len(wanted))[rows] >= counts).all():
-                times: npt.NDArray[np.int64] = self._times_at(self._end - 1 - by_row[firsts + counts - 1])
-                return times
-            look_back *= 8
+            if (np.bincount(latest_first[found], minlength=len(wanted))[rows] >= counts).all():
+                break
+        by_row = found[np.argsort(latest_first[found], kind="stable")]
+        firsts = np.searchsorted(latest_first[by_row], rows)
+        times: npt.NDArray[np.int64] = self._times_at(self._end - 1 - by_row[firsts + counts - 1])
+        return times
 
     def _times_at(self, places: Any) -> Any:
         """Of entries by their places among the rows."""
