@@ -14,7 +14,7 @@ from operators.columns import PreferenceColumns
 from operators.emit import goes_to_digest
 from operators.filter import event_outcome
 from operators.outcomes import FinalOutcome
-from operators.route import AllowedChannels, ChannelRoute, choose, usable
+from operators.route import AllowedChannels, ChannelRoute, carrying, routed
 from state.decide.emitted import HOUR_MS
 from state.decide.group import GroupState
 from state.decide.held import HeldBatch, HeldMembers, Wait
@@ -297,17 +297,12 @@ def _lookup(values: dict[int, int], combined: Codes) -> Codes:
 
 
 def _case(scope: _Deciding, key: int) -> _RouteCase:
-    kills, profile = scope.state.kills, scope.profile
     listed, bits = scope.columns.channel_lists[key // _CHANNEL_BITS], key % _CHANNEL_BITS
-    kept = tuple(c for c in listed if c == "in_app" or usable(c, bits, scope.event, profile))
-    inbox_killed = "in_app" in kept and kills.channel("in_app")
-    found = AllowedChannels(tuple(c for c in kept if c != "in_app") if inbox_killed else kept, inbox_killed)
-    left = tuple(channel for channel in found.interruptive if not kills.channel(channel))
-    chosen = choose(profile.policy, left)
-    if not chosen:
+    profile, killed = scope.profile, scope.state.kills.channels()
+    found, route = routed(listed, carrying(bits, scope.event, profile), profile.policy, killed)
+    if not route.chosen:
         return _RouteCase(found, None, waits=False)
-    route = ChannelRoute(chosen, tuple(channel for channel in left if channel not in chosen), False)
-    return _RouteCase(found, route, waits=goes_to_digest(profile, chosen))
+    return _RouteCase(found, route, waits=goes_to_digest(profile, route.chosen))
 
 
 def _ending_number(scope: _Deciding, case: _RouteCase, *, in_row: bool) -> int:

@@ -8,7 +8,7 @@ integers, milliseconds UTC and positions in the decision log. Nothing here reads
 # ruff: noqa: A002 - the arguments of operations bear the names of the fields of topic `inbox`
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import xxhash
@@ -38,10 +38,15 @@ class InboxConfig:
     """Rows whose latest item is older than this are retired."""
     rows_max: int = 10_000
     """The oldest rows of a user beyond this number are retired."""
+    retention_ms: int = field(init=False)
+    """`retention` in milliseconds."""
+
+    def __post_init__(self) -> None:
+        """Asked for with every item: to divide each time would cost more than the answer."""
+        object.__setattr__(self, "retention_ms", self.retention // timedelta(milliseconds=1))
 
 
 DEFAULT_CONFIG = InboxConfig()
-_MS = timedelta(milliseconds=1)
 
 
 def _hash(text: str | None) -> int:
@@ -142,7 +147,7 @@ class UserInbox:
         """Retire rows by age and number. Gives the number of items that went with them."""
         if not self.is_due(now_ms, config, len(self._rows)):
             return 0
-        oldest_kept = now_ms - config.retention // _MS
+        oldest_kept = now_ms - config.retention_ms
         excess = len(self._rows) - config.rows_max
         ordered = sorted(self._rows.values(), key=_order)
         retired = [row for index, row in enumerate(ordered) if index < excess or row.at < oldest_kept]
@@ -155,7 +160,7 @@ class UserInbox:
 
     def is_due(self, now_ms: int, config: InboxConfig, rows: int) -> bool:
         """Whether there may be something to retire, if it has this many rows."""
-        too_old = self._oldest_at is not None and self._oldest_at < now_ms - config.retention // _MS
+        too_old = self._oldest_at is not None and self._oldest_at < now_ms - config.retention_ms
         return too_old or rows > config.rows_max
 
     # ---- what it holds

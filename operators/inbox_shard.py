@@ -8,7 +8,6 @@ latest `at` it has seen. What one event brings to many users it keeps as a slice
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from operators.inbox import InboxConfig, UserInbox
 from operators.inbox_slices import ShardSlices, SliceSource
@@ -19,7 +18,6 @@ from state.model.keys import key_group
 
 Load = Callable[[str], tuple[InboxHead, list[StoredRow]]]
 """Gives the stored head and rows of a user."""
-_MS = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ class InboxShard:
     def sweep(self, group: int, users: Iterable[str]) -> int:
         """Retire old rows of these users of a group, and its old slices. Gives the items that went."""
         before = self._totals.get(group, InboxTotals()).retired
-        retired = self._slices.retire(group, self.now_ms - self._config.inbox.retention // _MS)
+        retired = self._slices.retire(group, self.now_ms - self._config.inbox.retention_ms)
         if retired:
             self._count(group, items=-retired, retired=retired)
         for user in users:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from state.model.addresses import CHANNEL_BIT, canonical
@@ -13,19 +14,18 @@ if TYPE_CHECKING:
     from state.decide.group import GroupState  # with columns, which are heavy: senders ask only for the order
 
 
+_CASES_MAX = 4096
+_ALL_BITS = sum(CHANNEL_BIT.values())
+
+
 class AllowedChannels(NamedTuple):
     """`channels` in the user's order; `inbox_killed` when a switch took in_app away."""
 
     channels: tuple[str, ...]
     inbox_killed: bool
-
-    @property
-    def in_app(self) -> bool:
-        return "in_app" in self.channels
-
-    @property
-    def interruptive(self) -> tuple[str, ...]:
-        return tuple(channel for channel in self.channels if channel != "in_app")
+    in_app: bool
+    interruptive: tuple[str, ...]
+    """All but in_app."""
 
 
 class ChannelRoute(NamedTuple):
@@ -53,15 +53,13 @@ def ordered_channels(preference: Preference, profile: TypeProfile) -> tuple[str,
     return tuple(c for c in chosen if profile.category not in preference.unsubscribed.get(c, ()))
 
 
-def usable(channel: str, usable_bits: int, event: Event, profile: TypeProfile) -> bool:
-    """Whether an interruptive channel can carry the event to an active address."""
-    if not usable_bits & CHANNEL_BIT[channel]:
-        return False
-    if channel == "sms":
-        return event.priority == "P0"
-    if channel == "push" and profile.critical_push:
-        return (event.payload or {}).get("critical") is True
-    return True
+def carrying(usable_bits: int, event: Event, profile: TypeProfile) -> int:
+    """Of the interruptive channels with an active address, as bits, those that can carry the event."""
+    if event.priority != "P0":
+        usable_bits &= ~CHANNEL_BIT["sms"]
+    if profile.critical_push and (event.payload or {}).get("critical") is not True:
+        usable_bits &= ~CHANNEL_BIT["push"]
+    return usable_bits
 
 
 def given_address(state: GroupState, event: Event, channel: str) -> str | None:
@@ -71,25 +69,37 @@ def given_address(state: GroupState, event: Event, channel: str) -> str | None:
 
 def allowed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> AllowedChannels:
     """Rule B without writing the inbox row."""
-    if event.to is not None:
-        listed: tuple[str, ...] = tuple(c for c in profile.channels if given_address(state, event, c) is not None)
-        kept = listed
-    else:
-        listed = ordered_channels(state.users.preference_of(row), profile)
-        bits = int(state.users.usable[row])
-        kept = tuple(c for c in listed if c == "in_app" or usable(c, bits, event, profile))
-    killed = "in_app" in kept and state.kills.channel("in_app")
-    return AllowedChannels(tuple(c for c in kept if c != "in_app") if killed else kept, killed)
+    return _routed(state, row, event, profile)[0]
 
 
 def route(state: GroupState, row: int, event: Event, profile: TypeProfile) -> ChannelRoute:
     """Rule E for the first pending item: what is allowed now, less killed channels, as many as the policy says."""
-    interruptive = allowed(state, row, event, profile).interruptive
-    left = tuple(channel for channel in interruptive if not state.kills.channel(channel))
-    chosen = choose(profile.policy, left)
-    return ChannelRoute(
-        chosen, tuple(channel for channel in left if channel not in chosen), bool(interruptive) and not left
-    )
+    return _routed(state, row, event, profile)[1]
+
+
+def _routed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> tuple[AllowedChannels, ChannelRoute]:
+    if event.to is not None:
+        listed: tuple[str, ...] = tuple(c for c in profile.channels if given_address(state, event, c) is not None)
+        return routed(listed, _ALL_BITS, profile.policy, state.kills.channels())
+    listed = ordered_channels(state.users.preference_of(row), profile)
+    bits = carrying(int(state.users.usable[row]), event, profile)
+    return routed(listed, bits, profile.policy, state.kills.channels())
+
+
+@lru_cache(_CASES_MAX)
+def routed(
+    listed: tuple[str, ...], bits: int, policy: str, killed: frozenset[str]
+) -> tuple[AllowedChannels, ChannelRoute]:
+    """Rules B and E for a user's list and the channels that can carry the event: few cases, each worked out once."""
+    kept = tuple(channel for channel in listed if channel == "in_app" or bits & CHANNEL_BIT[channel])
+    interruptive = tuple(channel for channel in kept if channel != "in_app")
+    inbox_killed = "in_app" in kept and "in_app" in killed
+    channels = interruptive if inbox_killed else kept
+    left = tuple(channel for channel in interruptive if channel not in killed)
+    chosen = choose(policy, left)
+    rest = tuple(channel for channel in left if channel not in chosen)
+    found = AllowedChannels(channels, inbox_killed, "in_app" in channels, interruptive)
+    return found, ChannelRoute(chosen, rest, bool(interruptive) and not left)
 
 
 def choose(policy: str, channels: tuple[str, ...]) -> tuple[str, ...]:

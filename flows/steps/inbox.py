@@ -110,6 +110,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
         self._shard = InboxShard(store.load, store.marks(), store.totals(), slices=store)
         self._offset, self._set_aside = store.offset(), store.set_aside()
         self._changed: dict[int, SetAside | None] = {}
+        self._counted = [0, 0]
 
     def _take(self, records: Sequence[Record]) -> None:
         """Apply and commit them; one among them that cannot be is found by halves, and nothing of it stays."""
@@ -142,7 +143,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
         sequence, operations = decoded
         with self._poison.processing(*where):
             applied = self._apply_once(record, sequence, operations)
-        (_APPLIED if applied else _REPEATED).inc(len(operations))
+        self._counted[applied] += len(operations)
         self._offset = record.offset + 1
 
     def _apply_once(self, record: Record, sequence: OutputHeader, operations: "_Operations") -> bool:
@@ -185,6 +186,9 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
         self._store.commit(replace(self._shard.take_commit(self._offset), set_aside=self._changed))
         self._shard.committed()
         self._changed = {}
+        for result, operations in zip((_REPEATED, _APPLIED), self._counted, strict=True):
+            result.inc(operations)
+        self._counted = [0, 0]
 
     def _keep_house(self) -> None:
         wrong = [group for group in self._turns.audited() if not self._audit(group)]

@@ -3,6 +3,7 @@
 from state.model.event import Event
 
 SCOPES = ("all", "sender", "type", "channel", "campaign")
+_NONE: frozenset[str] = frozenset()
 
 
 class KillSwitches:
@@ -37,3 +38,9 @@ class KillSwitches:
     def channel(self, name: str) -> bool:
         """Whether a switch is on the channel."""
         return bool(self.active) and ("channel", name) in self.active
+
+    def channels(self) -> frozenset[str]:
+        """The channels that a switch is on."""
+        if not self.active:
+            return _NONE
+        return frozenset(value for scope, value in self.active if scope == "channel" and value is not None)
