@@ -28,6 +28,10 @@ from state.ledger import packed_ledger
 
 Refusals = list[tuple[Record, Exception | None]]
 """Records that are no part of the archive, with what they raised; None: they ended the process."""
+_CAREFUL_RECORDS = 256
+"""Converted together after a death among many, before it is one by one: most deaths are no record's fault."""
+_TOGETHER = -2
+"""In the journal, in place of a key group: the record and those after it are converted together."""
 _WARN_EVERY_MS = HOUR_MS
 _logger = structlog.get_logger(__name__)
 
@@ -142,10 +146,12 @@ class _TopicArchive:
         self._archive = ArchiveWriter(parts.directory / topic.name / str(partition), topic.archive, topic.form)
         self._journal = journal
         self._handler = RecordHandler("track", journal, log.partitions("dead_letters"))
-        self._careful = any(
-            (place.topic, place.partition) == (topic.name, partition) and starts < STARTS_MAX
-            for place, starts in journal.counts.items()
-        )
+        died_in = [
+            place for place, starts in journal.counts.items()
+            if (place.topic, place.partition) == (topic.name, partition) and starts < STARTS_MAX
+        ]  # fmt: skip
+        self._careful = bool(died_in)
+        self._died_in = {place.offset for place in died_in if place.group == _TOGETHER}
         self._gathered: list[Record] = []
         self._bytes = 0
         self._since_ms = self._warned_ms = 0
@@ -210,30 +216,34 @@ class _TopicArchive:
             self._archive.skip_to(begin)
 
     def _converted(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
-        """All at once; one by one where that raises, or where the process died while it did this before."""
+        """All at once; in small parts where that raises, or where the process died while it did this before."""
         convicted = [record for record in records if self._is_suspect(record)] if self._journal.counts else []
         left = [record for record in records if record not in convicted] if convicted else list(records)
-        found = None if self._careful else self._try_all(left)
+        size = _CAREFUL_RECORDS if self._careful else max(len(left), 1)
         self._careful = False
-        table, refused = self._one_by_one(left) if found is None else found
-        return table, [*refused, *((record, None) for record in convicted)]
+        found = [self._part(left[first : first + size]) for first in range(0, len(left), size)]
+        tables = [self._topic.form.schema.empty_table(), *(table for table, _ in found)]
+        refused = [each for _, some in found for each in some]
+        return pa.concat_tables(tables), [*refused, *((record, None) for record in convicted)]
 
-    def _try_all(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals] | None:
-        if not records:
-            return self._topic.form.schema.empty_table(), []
-        found = self._handler.handle(location_of(records[0]), lambda: self._topic.table(records))
-        return None if isinstance(found, Unhandled) else found  # which record it was, the next step finds out
+    def _part(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
+        """Together; where that fails, as before or now, in smaller parts, and in the end one by one."""
+        if len(records) == 1:
+            return self._alone(records[0])
+        if records[0].offset not in self._died_in:
+            where = location_of(records[0], _TOGETHER)
+            found = self._handler.handle(where, partial(self._topic.table, records))
+            if not isinstance(found, Unhandled):
+                return found
+        size = _CAREFUL_RECORDS if len(records) > _CAREFUL_RECORDS else 1
+        parts = [self._part(records[first : first + size]) for first in range(0, len(records), size)]
+        return pa.concat_tables([table for table, _ in parts]), [each for _, some in parts for each in some]
 
-    def _one_by_one(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
-        tables, refused = [self._topic.form.schema.empty_table()], Refusals()
-        for record in records:
-            found = self._handler.handle(location_of(record), partial(self._topic.table, [record]))
-            if isinstance(found, Unhandled):
-                refused.append((record, found.error))
-            else:
-                tables.append(found[0])
-                refused += found[1]
-        return pa.concat_tables(tables), refused
+    def _alone(self, record: Record) -> tuple[pa.Table, Refusals]:
+        found = self._handler.handle(location_of(record), partial(self._topic.table, [record]))
+        if isinstance(found, Unhandled):
+            return self._topic.form.schema.empty_table(), [(record, found.error)]
+        return found
 
     def _is_suspect(self, record: Record) -> bool:
         return self._journal.suspect(*location_of(record))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
+import pyarrow as pa
 import pytest
 from helpers.flow_bench import PARTITIONS
 from helpers.history import History, read_all
@@ -17,10 +19,11 @@ from helpers.records import counts, decision
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.archive.manifest import read_manifest
 from connectors.archive.records import TopicRecords
-from connectors.log.interface import NewRecord
+from connectors.log.interface import NewRecord, Record
 from connectors.log.source import Tick
 from flows.process.directories import LEDGER as DIRECTORY
-from flows.steps.track import ArchivedTopic, PartOptions, TrackParts, TrackSink
+from flows.process.open import clock_ms
+from flows.steps.track import ArchivedTopic, PartOptions, Refusals, TrackParts, TrackSink
 from flows.track import start_offset
 from state.disk.poison import PoisonJournal
 from state.model.errors import StateDamagedError
@@ -72,6 +75,36 @@ def test_a_record_that_ended_the_process_five_times_is_set_aside(history: Histor
     history.track()
     assert letters(history) == [("track", "killed", ["ledger", partition, 4])]
     assert archived_decisions(history) == {"e0", "e1", "e2", "e3", "e5"}
+
+
+class Noting(ArchivedTopic):
+    """Knows how many records it was given each time."""
+
+    given: ClassVar[list[int]] = []
+
+    def table(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
+        self.given.append(len(records))
+        return ArchivedTopic.table(self, records)
+
+
+def test_after_a_death_in_many_records_they_are_not_all_converted_one_by_one(history: History) -> None:
+    """It took so long that a stop in time killed the process again, and so on for ever."""
+    history.log.append([NewRecord("work", 1, b"70", b"{}")] * 1_000)
+    parts = TrackParts(
+        history.directory / "archive", history.directory / "state" / "track", [Noting("work")], history.open_log,
+        PARTITIONS, clock_ms, timedelta(days=7),
+    )  # fmt: skip
+    for first, conversions in ((0, [*[1] * 256, 256, 256, 232]), (512, [256, 256, *[1] * 256, 232])):
+        journal = PoisonJournal.open(parts.state / "p001" / "processing.journal")
+        journal.begin("work", 1, first, -2)
+        journal.close()
+        shutil.rmtree(parts.directory, ignore_errors=True)
+        Noting.given.clear()
+        partition = TrackSink(parts).build_part("parts", "1", None)
+        partition.write_batch([read_all(history.log, "work", 1)])
+        partition.close()
+        assert Noting.given == conversions
+    assert read_manifest(parts.directory / "work" / "1").offset == 1_000
 
 
 def test_what_the_log_dropped_before_it_was_archived_is_a_hole_and_no_end(history: History) -> None:
