@@ -20,6 +20,7 @@ TABLES = {
     "slices": ["-m", "bench.slices"],
     "direct": ["-m", "bench.direct"],
     "inbox": ["-m", "bench.inbox"],
+    "users": ["-m", "bench.users"],
     "track": ["-m", "bench.track"],
 }
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,0 +1,120 @@
+"""What decide's users cost in memory and at a start: `python -m bench.users [GROUPS]`.
+
+Each key group has 41 666 users, as with 10 million in 240: ids of 12 to 20 characters, a phone for 60 % and a second one
+for 10 %, mail for 20 %, one of 50 preference documents for 30 %, and four follows each, of a million followees of whom few
+have many followers. One process stores them, another loads them.
+"""
+
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.decisions import NOW, _document
+from bench.figures import ROOT, record
+from operators.decide import apply
+from state.decide.checkpoint import GroupStore
+from state.model.registry import load_registry
+from state.model.work import EndpointWork, FollowWork, PreferenceWork, Work
+
+TABLE = "users"
+USERS = 41_666
+"""Of a group."""
+FOLLOWS = 4
+FOLLOWEES = 1_000_000
+
+
+def _addresses(user: str, group: int, choose: random.Random) -> Iterator[Work]:
+    share = choose.random()
+    for device in range((share < 0.6) + (share < 0.1)):
+        yield EndpointWork(
+            g=group, stamp=NOW, user=user, channel="push", id=f"device{device}", platform="ios",
+            address=choose.randbytes(32).hex(), registered_at=NOW,
+        )  # fmt: skip
+    if choose.random() < 0.2:
+        yield EndpointWork(
+            g=group, stamp=NOW, user=user, channel="email", id="mail", address=f"{user}@example.org", registered_at=NOW
+        )
+
+
+def _follows(user: str, group: int, choose: random.Random) -> Iterator[Work]:
+    for _ in range(FOLLOWS):
+        followee = f"author{int(FOLLOWEES * choose.random() ** 3):08}"
+        yield FollowWork(g=group, stamp=NOW, follower=user, followee=followee, on=True)
+
+
+def _works(group: int, documents: list[dict[str, Any]]) -> Iterator[Work]:
+    choose = random.Random(group)
+    for number in range(USERS):
+        user = f"{group:03}u{number:06}" + "x" * choose.randrange(2, 11)
+        if choose.random() < 0.3:
+            yield PreferenceWork(g=group, stamp=NOW, user=user, doc=choose.choice(documents))
+        yield from _addresses(user, group, choose)
+        yield from _follows(user, group, choose)
+
+
+def build(directory: Path, groups: int) -> None:
+    """What the first process does."""
+    choose, registry = random.Random(7), load_registry()
+    documents = [_document(choose) for _ in range(50)]
+    store, works, used = GroupStore(directory), 0, 0.0
+    for group in range(groups):
+        state, records = store.load(group, registry), list(_works(group, documents))
+        began = time.process_time()
+        for place, work in enumerate(records):
+            apply(state, work, place)
+        used, works = used + time.process_time() - began, works + len(records)
+        store.collect(group, state)
+        store.commit()
+    store.close()
+    print(used / works * 1e6)
+
+
+def load(directory: Path, groups: int) -> None:
+    """What the second process does."""
+    store, registry = GroupStore(directory), load_registry()
+    before, began = _resident_bytes(), time.process_time()
+    states = [store.load(group, registry) for group in range(groups)]
+    used, users = time.process_time() - began, sum(len(state.users) for state in states)
+    print((_resident_bytes() - before) / users, used / users * 1e6)
+    store.close()
+
+
+def _resident_bytes() -> int:
+    """Now, where the system says it; else the most so far."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _child(step: str, directory: Path, groups: int) -> list[float]:
+    command = [sys.executable, "-m", "bench.users", step, str(directory), str(groups)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return [float(each) for each in done.stdout.split()]
+
+
+def main(groups: int = 5) -> None:
+    directory = Path(tempfile.mkdtemp())
+    try:
+        (apply_us,) = _child("build", directory, groups)
+        resident, load_us = _child("load", directory, groups)
+    finally:
+        shutil.rmtree(directory)
+    work, n = f"{groups} key groups of {USERS} users, {FOLLOWS} follows each", groups * USERS
+    record(TABLE, "resident", resident, "B/user", work=work, n=n)
+    record(TABLE, "load_us", load_us, "us/user", work=f"{work}: processor time of a start", n=n)
+    record(TABLE, "apply_us", apply_us, "us/record", work="settings and follows, applied one by one", n=n)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] in (["build"], ["load"]):
+        {"build": build, "load": load}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        main(*map(int, sys.argv[1:]))
