@@ -1,8 +1,8 @@
 """What decide's users cost in memory and at a start: `python -m bench.users [GROUPS]`.
 
-Each key group has 41 666 users, as with 10 million in 240: ids of 12 to 20 characters, a phone for 60 % and a second one
-for 10 %, mail for 20 %, one of 50 preference documents for 30 %, and four follows each, of a million followees of whom few
-have many followers. One process stores them, another loads them.
+Each key group has 41 666 users, as with 10 million in 240: ids of 12 to 20 characters, a phone for 60 % and a second
+one for 10 %, mail for 20 %, one of 50 preference documents for 30 %, and four follows each, of a million followees of
+whom few have many followers. One process stores them, another loads them.
 """
 
 import random

@@ -234,7 +234,8 @@ def _filter(scope: _Deciding, rows: RowNumbers, inbox: Flags, codes: Codes) -> N
     numbers = state.users.preference[rows]
     found: list[tuple[str, Flags]] = []
     if event.actor is not None and not profile.notify_self:
-        found.append(("self", rows == state.users.row_of.get(event.actor, -1)))
+        himself = state.users.ids.find(event.actor)
+        found.append(("self", rows == (-1 if himself is None else himself)))
     if not urgent:
         found.append(("master_off", ~scope.columns.master[numbers]))
     found.append(("type_off", ~scope.columns.of_type(profile).enabled[numbers]))

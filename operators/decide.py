@@ -83,7 +83,7 @@ def _separate(state: GroupState, record: Work) -> None:
         return
     match record:
         case PreferenceWork() | EndpointWork() | ProfileWork():
-            row = state.users.row_of.get(record.user)
+            row = state.users.ids.find(record.user)
             if row is not None:
                 state.take_out(row, lambda batch: batch.wait.due <= state.now)
         case VersionsWork():

@@ -69,7 +69,7 @@ def _after_leaving(writer: OutcomeWriter, group: PendingGroup) -> None:
 def read(writer: OutcomeWriter, user: str, up_to: int, now: int) -> None:
     """His rows are read; pending items that entered a row not later than `up_to` need not interrupt any more."""
     writer.inbox(InboxOperation(op="read", user=user, up_to=up_to))
-    row = writer.state.users.row_of.get(user)
+    row = writer.state.users.ids.find(user)
     if row is None:
         return
     writer.state.take_out(row, lambda batch: batch.wait.joined_at <= up_to)

@@ -1,15 +1,18 @@
 """Followers of each followee and members of each segment within one key group, as sets of rows.
 
-Most sets are tiny, since a followee's followers are spread over all key groups: a small set is one packed array, only a
-large one is an object that gathers changes.
+Most sets are tiny, since a followee's followers are spread over all key groups: a set of one row is a number, a small
+one a stretch of a common buffer, and only a large one is an object that gathers changes. Names are packed too.
 """
 
 import sys
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from state.decide.packed_texts import PackedTexts
 
 Rows = npt.NDArray[np.int64]
 PACKED_MAX = 512
@@ -52,42 +55,136 @@ class RowSet:
         return self._rows
 
 
+_EMPTY = -1
+_FIRST = -2
+"""At and below it: the place of a stretch, negated."""
+_KEPT_WASTE = 1 << 14
+_HEAD = 2
+
+
+class SmallSets:
+    """Sorted rows by number of the set, in one buffer: [rows, room, row ...]. One row alone is not in the buffer."""
+
+    def __init__(self, kept_waste: int = _KEPT_WASTE) -> None:
+        self._kept_waste = kept_waste
+        self._of = array("i")
+        self._buffer = array("i")
+        self._waste = 0
+
+    def append(self) -> None:
+        """One more set, empty."""
+        self._of.append(_EMPTY)
+
+    def rows(self, number: int) -> "array[int]":
+        """A copy of a set."""
+        found = self._of[number]
+        if found >= 0:
+            return array("i", (found,))
+        if found == _EMPTY:
+            return array("i")
+        at = _FIRST - found
+        return self._buffer[at + _HEAD : at + _HEAD + self._buffer[at]]
+
+    def put(self, number: int, rows: "array[int]") -> None:
+        """Let a set be these rows."""
+        found, size = self._of[number], len(rows)
+        at = _FIRST - found
+        if size > 1 and at >= 0 and size <= self._buffer[at + 1]:
+            self._buffer[at] = size
+            self._buffer[at + _HEAD : at + _HEAD + size] = rows
+            return
+        if at >= 0:
+            self._waste += _HEAD + self._buffer[at + 1]
+        self._of[number] = rows[0] if size == 1 else _FIRST - len(self._buffer) if size else _EMPTY
+        if size > 1:
+            room = size + size // 4
+            self._buffer.extend((size, room))
+            self._buffer.extend(rows)
+            self._buffer.extend([0] * (room - size))
+        if self._waste > max(self._kept_waste, len(self._buffer) // 3):
+            self._compact()
+
+    def fill(self, sets: Sequence[bytes]) -> None:
+        """Sets in place of none, of sorted little-endian i32."""
+        rows = np.frombuffer(b"".join(sets), "<i4").astype(np.int32)
+        sizes = np.fromiter(map(len, sets), np.int64, len(sets)) // rows.itemsize
+        several, one = sizes > 1, sizes == 1
+        stretches = np.where(several, sizes + _HEAD, 0)
+        places = (np.cumsum(stretches) - stretches)[several]
+        of, buffer = np.full(len(sets), _EMPTY, np.int32), np.empty(stretches.sum(), np.int32)
+        of[one] = rows[(np.cumsum(sizes) - sizes)[one]]
+        of[several] = _FIRST - places
+        is_row = np.ones(len(buffer), np.bool_)
+        for head in range(_HEAD):
+            buffer[places + head] = sizes[several]
+            is_row[places + head] = False
+        buffer[is_row] = rows[np.repeat(several, sizes)]
+        self._of, self._buffer = array("i", of.tobytes()), array("i", buffer.tobytes())
+
+    def _compact(self) -> None:
+        kept = SmallSets()
+        for number in range(len(self._of)):
+            kept.append()
+            kept.put(number, self.rows(number))
+        self._of, self._buffer, self._waste = kept._of, kept._buffer, 0
+
+
 class Audience:
     """Named row sets; `changed` collects names whose stored form is stale."""
 
     def __init__(self) -> None:
-        self._sets: dict[str, array[int] | RowSet] = {}
+        self._names = PackedTexts()
+        self._small = SmallSets()
+        self._large: dict[int, RowSet] = {}
         self.changed: set[str] = set()
 
+    def _number(self, name: str) -> int:
+        known = len(self._names)
+        number = self._names.add(name)
+        if number == known:
+            self._small.append()
+        return number
+
     def add(self, name: str, row: int) -> None:
-        found = self._sets.get(name)
+        number = self._number(name)
+        found = self._large.get(number)
         if found is None:
-            self._sets[name] = array("i", (row,))
-        elif isinstance(found, RowSet):
-            found.put(row, member=True)
+            self._insert(number, row)
         else:
-            self._insert(name, found, row)
+            found.put(row, member=True)
         self.changed.add(name)
 
-    def _insert(self, name: str, packed: "array[int]", row: int) -> None:
+    def _insert(self, number: int, row: int) -> None:
+        packed = self._small.rows(number)
         at = bisect_left(packed, row)
         if at < len(packed) and packed[at] == row:
             return
         packed.insert(at, row)
-        if len(packed) > PACKED_MAX:
-            self._sets[name] = RowSet(_unpacked(packed))
+        self._keep(number, packed)
+
+    def _keep(self, number: int, rows: "array[int]") -> None:
+        """Whatever the set was."""
+        if len(rows) > PACKED_MAX:
+            self._large[number] = RowSet(np.array(rows, np.int32))
+            self._small.put(number, array("i"))
+        else:
+            self._large.pop(number, None)
+            self._small.put(number, rows)
 
     def discard(self, name: str, row: int) -> None:
-        found = self._sets.get(name)
-        if found is None:
+        number = self._names.find(name)
+        if number is None:
             return
         self.changed.add(name)
-        if isinstance(found, RowSet):
+        found = self._large.get(number)
+        if found is not None:
             found.put(row, member=False)
             return
-        at = bisect_left(found, row)
-        if at < len(found) and found[at] == row:
-            del found[at]
+        packed = self._small.rows(number)
+        at = bisect_left(packed, row)
+        if at < len(packed) and packed[at] == row:
+            del packed[at]
+            self._small.put(number, packed)
 
     def replace(self, name: str, rows: Rows) -> None:
         """Exactly these rows from now on."""
@@ -96,26 +193,31 @@ class Audience:
 
     def rows(self, name: str) -> npt.NDArray[np.int32]:
         """Rows of a name, ascending; empty for an unknown one."""
-        found = self._sets.get(name)
-        if found is None:
+        number = self._names.find(name)
+        if number is None:
             return np.empty(0, np.int32)
-        return found.rows() if isinstance(found, RowSet) else _unpacked(found)
+        found = self._large.get(number)
+        return np.array(self._small.rows(number), np.int32) if found is None else found.rows()
+
+    def _large_of(self, name: str) -> RowSet | None:
+        number = self._names.find(name)
+        return None if number is None else self._large.get(number)
 
     def unstored(self, name: str, changes_max_share: float, stored_changes: int) -> dict[int, bool] | None:
         """The changes of a large set since `mark_stored`, or None: store the whole.
 
         So too where they and the changes stored before come to more than the share of what the set held at last.
         """
-        found = self._sets[name]
-        if not isinstance(found, RowSet) or found.unstored is None:
+        found = self._large_of(name)
+        if found is None or found.unstored is None:
             return None
         changes = stored_changes + len(found.unstored)
         return found.unstored if changes <= changes_max_share * found.merged else None
 
     def mark_stored(self, name: str) -> None:
         """Gather changes from now on."""
-        found = self._sets[name]
-        if isinstance(found, RowSet):
+        found = self._large_of(name)
+        if found is not None:
             found.unstored = {}
 
     def stored(self, name: str) -> bytes:
@@ -124,17 +226,24 @@ class Audience:
 
     def restore(self, name: str, stored: bytes) -> None:
         """Take over what `stored` gave."""
-        if len(stored) > 4 * PACKED_MAX:
-            self._sets[name] = RowSet(np.frombuffer(stored, "<i4").astype(np.int32))
-            return
-        packed = array("i", stored)
-        if sys.byteorder == "big":
-            packed.byteswap()
-        self._sets[name] = packed
+        self._keep(self._number(name), _unpacked(stored))
+
+    def restore_all(self, names: Sequence[bytes], stored: Sequence[bytes]) -> None:
+        """Fill an empty audience, all at once: names in UTF-8, and what `stored` gave of each, stored as it is."""
+        self._names.extend(names)
+        small = list(stored)
+        for number, rows in enumerate(stored):
+            if len(rows) > 4 * PACKED_MAX:
+                found = self._large[number] = RowSet(np.array(_unpacked(rows), np.int32))
+                found.unstored, small[number] = {}, b""
+        self._small.fill(small)
 
     def names(self) -> list[str]:
-        return list(self._sets)
+        return list(self._names)
 
 
-def _unpacked(packed: "array[int]") -> npt.NDArray[np.int32]:
-    return np.array(packed, np.int32)
+def _unpacked(stored: bytes) -> "array[int]":
+    rows = array("i", stored)
+    if sys.byteorder == "big":
+        rows.byteswap()
+    return rows

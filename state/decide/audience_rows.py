@@ -28,10 +28,8 @@ class AudienceRows:
         :raises StateDamagedError: rows do not decode.
         """
         self._changes.clear()
-        for key, value in wholes:
-            name = key[2:].decode("utf-8", "surrogatepass")
-            audience.restore(name, unpack(value, "rows"))
-            audience.mark_stored(name)
+        whole = [(key[2:], unpack(value, "rows")) for key, value in wholes]
+        audience.restore_all([name for name, _ in whole], [rows for _, rows in whole])
         for key, value in changes:
             name = key[2:-4].decode("utf-8", "surrogatepass")
             changed = codec.decode_changes(value)

@@ -87,7 +87,7 @@ def encode_users(users: UserTable, rows: range) -> bytes:
     documents: dict[bytes, int] = {}
     numbers = [documents.setdefault(_document(users, row), len(documents)) for row in rows]
     columns = [
-        users.ids[part],
+        [users.ids[row] for row in rows],
         list(documents),
         numbers,
         users.known[part].tobytes(),

@@ -1,25 +1,25 @@
 """Columns over the users of one key group: settings, endpoints and mutes, one row per user that was ever named.
 
 Preference documents repeat, so each distinct one (without mutes) is compiled once and a row holds its number
-(`state.decide.preferences`). Registrations are packed bytes per row, decoded when needed. Row numbers are stable;
-columns grow by doubling; rows are never removed.
+(`state.decide.preferences`). Ids and registrations are in one buffer each (`state.decide.packed_texts`,
+`state.decide.packed_values`), the latter decoded when needed. So a user costs his id, some 60 bytes of columns, and
+what he has set. Row numbers are stable; rows are never removed.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from state.decide.packed_texts import PackedTexts, encoded, grown
+from state.decide.packed_values import PackedValues
 from state.decide.preferences import EMPTY, PreferenceTable
 from state.model.addresses import CHANNEL_BIT, Served, canonical
 from state.model.delivery import DeviceAddress
-from state.model.keys import user_hash, user_tag
+from state.model.keys import user_tag
 from state.model.preference import Preference, muted_names
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 NO_VERSION = -1
 _pack = msgspec.msgpack.Encoder().encode
@@ -59,7 +59,7 @@ def mutes_of(document: Mapping[str, Any]) -> Mutes:
     return Mutes(muted_names(document, "actors"), muted_names(document, "objects"))
 
 
-_ZEROED = ("preference", "usable", "push_devices", "known", "hash", "tag")
+_ZEROED = ("preference", "usable", "push_devices", "known", "tag")
 _VERSIONS = ("preference_version", "endpoint_version")
 
 
@@ -70,37 +70,36 @@ class UserTable:
         self.preferences = preferences
         self.served: Served | None = None
         """What providers reach; None: every active registration counts."""
-        self.ids: list[str] = []
-        self.row_of: dict[str, int] = {}
+        self.ids = PackedTexts()
         self.preference: npt.NDArray[np.int32] = np.zeros(64, np.int32)
         self.usable: npt.NDArray[np.uint8] = np.zeros(64, np.uint8)
-        self.push_devices: npt.NDArray[np.int64] = np.zeros(64, np.int64)
+        self.push_devices: npt.NDArray[np.int32] = np.zeros(64, np.int32)
         self.known: npt.NDArray[np.bool_] = np.zeros(64, np.bool_)
         self.preference_version: npt.NDArray[np.int64] = np.full(64, NO_VERSION, np.int64)
         self.endpoint_version: npt.NDArray[np.int64] = np.full(64, NO_VERSION, np.int64)
-        self.hash: npt.NDArray[np.uint64] = np.zeros(64, np.uint64)
         self.tag: npt.NDArray[np.uint64] = np.zeros(64, np.uint64)
-        self.endpoints: dict[int, bytes] = {}
+        self.endpoints = PackedValues()
         self.mutes: dict[int, Mutes] = {}
         self.actor_muted_by: dict[str, set[int]] = {}
         self.object_muted_by: dict[str, set[int]] = {}
         self.profiles: dict[int, tuple[str | None, str | None]] = {}
         self.changed: set[int] = set()
-        self._ids_array: pa.Array[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def hash(self) -> npt.NDArray[np.uint64]:
+        """`state.model.keys.user_hash` of each row."""
+        return self.ids.hash
+
     def row(self, user: str) -> int:
         """The row of a user; a user not seen before gets the next one."""
-        row = self.row_of.get(user)
-        if row is None:
-            row = len(self.ids)
-            self.row_of[user] = row
-            self.ids.append(user)
+        known = len(self.ids)
+        row = self.ids.add(user)
+        if row == known:
             if row == len(self.preference):
-                self._grow()
-            self.hash[row] = user_hash(user)
+                self._grow(row + 1)
             self.tag[row] = int.from_bytes(user_tag(user), "little")
             self.changed.add(row)
         return row
@@ -108,31 +107,20 @@ class UserTable:
     def extend(self, ids: list[str], hashes: npt.NDArray[np.uint64], tags: npt.NDArray[np.uint64]) -> None:
         """Rows for users not seen before, with what was derived of their ids."""
         first = len(self.ids)
-        self.ids += ids
-        self.row_of.update(zip(ids, range(first, len(self.ids)), strict=True))
-        while len(self.preference) < len(self.ids):
-            self._grow()
-        part = slice(first, len(self.ids))
-        self.hash[part], self.tag[part] = hashes, tags
-        self.changed.update(range(part.start, part.stop))
+        self.ids.extend([encoded(user) for user in ids], hashes)
+        if len(self.ids) > len(self.preference):
+            self._grow(len(self.ids))
+        self.tag[first : len(self.ids)] = tags
+        self.changed.update(range(first, len(self.ids)))
 
-    def _grow(self) -> None:
+    def _grow(self, wanted: int) -> None:
         size = len(self.preference)
         for name in _ZEROED:
-            column = getattr(self, name)
-            setattr(self, name, np.concatenate([column, np.zeros(size, column.dtype)]))
+            setattr(self, name, grown(getattr(self, name), size, wanted))
         for name in _VERSIONS:
-            setattr(self, name, np.concatenate([getattr(self, name), np.full(size, NO_VERSION, np.int64)]))
-
-    def ids_array(self) -> "pa.Array[Any]":
-        """All user ids by row, as Arrow text."""
-        import pyarrow as pa  # heavy, and needed by large fan-outs alone
-
-        array = pa.array([], pa.string()) if self._ids_array is None else self._ids_array
-        if len(array) < len(self.ids):
-            array = pa.concat_arrays([array, pa.array(self.ids[len(array) :], pa.string())])
-        self._ids_array = array
-        return array
+            column = grown(getattr(self, name), size, wanted)
+            column[size:] = NO_VERSION
+            setattr(self, name, column)
 
     def preference_of(self, row: int) -> Preference:
         """The compiled document of a row."""
@@ -196,7 +184,11 @@ class UserTable:
 
     def assign_endpoints(self, row: int, packed: bytes) -> None:
         """Take over the registrations of a row as they are stored."""
-        self.endpoints[row] = packed
+        self.endpoints.put(row, packed)
+        self._judge(row, packed)
+
+    def _judge(self, row: int, packed: bytes) -> None:
+        """Which channels reach the user."""
         reached = [endpoint.channel for endpoint in _unpack(packed) if self._is_reached(endpoint)]
         self.usable[row] = sum(CHANNEL_BIT.get(channel, 0) for channel in set(reached))
         self.push_devices[row] = reached.count("push")
@@ -208,7 +200,7 @@ class UserTable:
         self.served = served
         for row, packed in self.endpoints.items():
             before = self.usable[row], self.push_devices[row]
-            self.assign_endpoints(row, packed)
+            self._judge(row, packed)
             if before != (self.usable[row], self.push_devices[row]):
                 self.changed.add(row)
 
@@ -221,7 +213,7 @@ class UserTable:
 
     def retire_endpoint(self, user: str, channel: str, endpoint_id: str, gone_at: int, place: int) -> None:
         """A provider's verdict: inactive unless registered after it (RULES 4, Token)."""
-        row = self.row_of.get(user)
+        row = self.ids.find(user)
         for endpoint in self.endpoints_of(row) if row is not None else ():
             if endpoint[:2] == (channel, endpoint_id) and endpoint.registered_at <= gone_at:
                 self.set_endpoint(user, endpoint._replace(active=False, place=place))
@@ -238,7 +230,7 @@ class UserTable:
 
     def devices_of(self, rows: npt.NDArray[np.int32], channel: str) -> list[tuple[DeviceAddress, ...]]:
         """The same for many users."""
-        packed = [self.endpoints.get(row, _NONE) for row in rows.tolist()]
+        packed = [self.endpoints.get(row) or _NONE for row in rows.tolist()]
         array = b"\xdd" + len(packed).to_bytes(4, "big")  # the head of a MessagePack array: all are read in one call
         return [self._devices(each, channel) for each in _unpack_many(array + b"".join(packed))]
 

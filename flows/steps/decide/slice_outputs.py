@@ -67,7 +67,7 @@ def _fitting(state: GroupState, decided: Slice) -> list[SliceRecord | None]:
 
 
 def _records(state: GroupState, decided: Slice) -> list[SliceRecord | None]:
-    users = state.users.ids_array().take(integers(decided.rows))
+    users = state.users.ids.array().take(integers(decided.rows))
     records: list[SliceRecord | None] = [SliceRecord("ledger", SCHEMA.decode(), _ledger(state, decided, users))]
     in_row = np.array([ending.inbox for ending in decided.endings])[decided.ending]
     if decided.is_new and in_row.any():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from array import array
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from state.decide.audience import PACKED_MAX, Audience
+from state.decide.audience import PACKED_MAX, Audience, SmallSets
 
 
 @pytest.mark.parametrize(("seed", "rows_max"), [(seed, 12) for seed in range(6)] + [(6, 3000), (7, 900)])
@@ -80,3 +83,34 @@ def test_changes_are_stored_alone_up_to_their_share_of_the_set() -> None:
         audience.discard("a", row)
     changes = dict.fromkeys(range(4), False)
     assert [audience.unstored("a", 1 / 16, before) for before in (0, 60, 61)] == [changes, changes, None]
+
+
+ROWS = st.sets(st.integers(0, 40), max_size=9)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), ROWS), max_size=120), st.lists(ROWS, max_size=9))
+def test_small_sets_are_those_of_a_list(stream: list[tuple[int, set[int]]], filled: list[set[int]]) -> None:
+    """Some of them filled in at once; waste goes at once, so that a short stream meets it."""
+    packed, plain = SmallSets(kept_waste=8), [sorted(rows) for rows in filled] + [list[int]()] * 6
+    packed.fill([np.array(rows, "<i4").tobytes() for rows in plain[: len(filled)]])
+    for _ in range(6):
+        packed.append()
+    for number, rows in stream:
+        plain[number] = sorted(rows)
+        packed.put(number, array("i", plain[number]))
+        assert packed.rows(number).tolist() == plain[number]
+    assert [packed.rows(number).tolist() for number in range(len(plain))] == plain
+
+
+def test_a_filled_audience_is_stored_as_it_is() -> None:
+    audience, again = Audience(), Audience()
+    for name, size in (("none", 0), ("one", 1), ("few", 5), ("star", PACKED_MAX + 1)):
+        audience.replace(name, np.arange(size, dtype=np.int64))
+    names = audience.names()
+    again.restore_all([name.encode() for name in names], [audience.stored(name) for name in names])
+    assert {name: again.stored(name) for name in again.names()} == {name: audience.stored(name) for name in names}
+    for name in names:
+        again.add(name, 9_000)
+        assert again.rows(name).tolist() == [*audience.rows(name).tolist(), 9_000]
+        assert again.unstored(name, 1.0, 0) == ({9_000: True} if name == "star" else None)

@@ -34,7 +34,8 @@ def facts(users: UserTable) -> list[Any]:
     columns = [getattr(users, name)[:size].tolist() for name in COLUMNS]
     documents = [users.preferences.documents[number] for number in users.preference[:size].tolist()]
     return [
-        users.ids, users.row_of, columns, documents, users.endpoints, users.profiles, users.mutes,
+        [(users.ids.find(user), user) for user in users.ids], columns, documents, [*users.endpoints.items()],
+        users.profiles, users.mutes,
         {name: rows for name, rows in users.actor_muted_by.items() if rows},
     ]  # fmt: skip
 

@@ -1,0 +1,144 @@
+"""Distinct texts, numbered as they come, in one buffer of bytes: user ids, and names of followees and segments.
+
+A Python string with its place in a list and a dictionary costs about 140 bytes; here it is its bytes and some 20. A
+hash table of numbers finds them: open addressing, at most two thirds full. Texts are never removed. The buffers are
+those of an Arrow array of texts, so such an array costs nothing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_HOME = 32
+"""Where a text's place in the table begins in its hash: in the lower bits the users of one key group are alike."""
+_FREE = -1
+_SMALL = 1024
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8; lone surrogates, which no valid id has, as they are."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def grown(column: npt.NDArray[Any], used: int, wanted: int) -> npt.NDArray[Any]:
+    """A longer column with the same beginning, zeros behind it: twice as long while it is short, then a quarter."""
+    longer = np.zeros(max(wanted, len(column) * 2 if len(column) < _SMALL else len(column) * 5 // 4), column.dtype)
+    longer[:used] = column[:used]
+    return longer
+
+
+class PackedTexts:
+    """`hash` has the texts' 64-bit hashes by number, and perhaps some zeros behind them."""
+
+    def __init__(self, digest: Callable[[bytes], int] = xxhash.xxh3_64_intdigest) -> None:
+        """`digest` is the hash of a text in UTF-8."""
+        self._digest = digest
+        self._count = 0
+        self._most = 20
+        """So many texts the table may have; -1: it lacks some."""
+        self._bytes: npt.NDArray[np.uint8] = np.zeros(256, np.uint8)
+        self._ends: npt.NDArray[np.int32] = np.zeros(17, np.int32)
+        self.hash: npt.NDArray[np.uint64] = np.zeros(16, np.uint64)
+        self._slots: npt.NDArray[np.int32] = np.full(32, _FREE, np.int32)
+        self._view()
+
+    def _view(self) -> None:
+        """Single numbers are read three times as fast through these."""
+        self._byte, self._end, self._hashes, self._slot = (
+            column.data for column in (self._bytes, self._ends, self.hash, self._slots)
+        )
+        self._mask = len(self._slots) - 1
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int) -> str:
+        return str(self._byte[self._end[number] : self._end[number + 1]], "utf-8", "surrogatepass")
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.__getitem__, range(self._count))
+
+    def find(self, text: str) -> int | None:
+        """The number of a text, if it has one."""
+        content = text.encode("utf-8", "surrogatepass")
+        place = self._place(content, self._digest(content))
+        number = self._slot[place]  # not before: looking may build the table anew
+        return None if number == _FREE else number
+
+    def add(self, text: str) -> int:
+        """The number of a text, which is `len` of before if it is new."""
+        content = text.encode("utf-8", "surrogatepass")
+        hashed = self._digest(content)
+        place = self._place(content, hashed)
+        number = self._slot[place]
+        if number != _FREE:
+            return number
+        number = self._count
+        self._append(content, [len(content)], [hashed])
+        self._slot[place] = number
+        return number
+
+    def extend(self, contents: Sequence[bytes], hashes: npt.NDArray[np.uint64] | None = None) -> None:
+        """Texts that are not there yet, in UTF-8."""
+        if len(contents):
+            known = list(map(self._digest, contents)) if hashes is None else hashes
+            self._append(b"".join(contents), list(map(len, contents)), known)
+            self._most = -1
+
+    def _append(self, content: bytes, lengths: Sequence[int], hashes: Sequence[int] | npt.NDArray[np.uint64]) -> None:
+        first, count, used = self._count, self._count + len(lengths), self._end[self._count]
+        if used + len(content) > len(self._bytes) or count > len(self.hash):
+            self._grow(count, used + len(content))
+        self._byte[used : used + len(content)] = content
+        if len(lengths) == 1:
+            self._end[count], self._hashes[first] = used + lengths[0], int(hashes[0])
+        else:
+            self._ends[first + 1 : count + 1] = used + np.cumsum(lengths)
+            self.hash[first:count] = np.asarray(hashes, np.uint64)
+        self._count = count
+
+    def _grow(self, count: int, size: int) -> None:
+        if size > len(self._bytes):
+            self._bytes = grown(self._bytes, self._end[self._count], size)
+        if count > len(self.hash):
+            self.hash = grown(self.hash, self._count, count)
+            self._ends = grown(self._ends, self._count + 1, len(self.hash) + 1)
+        self._view()
+
+    def _place(self, content: bytes, hashed: int) -> int:
+        """Where the table has the text, or the free place where it belongs."""
+        if self._count > self._most:
+            self._index()
+        slots, mask, end = self._slot, self._mask, self._end
+        place = hashed >> _HOME & mask
+        while (number := slots[place]) != _FREE:
+            if self._hashes[number] == hashed and self._byte[end[number] : end[number + 1]] == content:
+                break
+            place = place + 1 & mask
+        return place
+
+    def _index(self) -> None:
+        """Build the table anew, all texts at once."""
+        size = max(32, 1 << (self._count * 3 // 2).bit_length())
+        slots, mask = np.full(size, _FREE, np.int32), size - 1
+        numbers = np.arange(self._count, dtype=np.int32)
+        places = (self.hash[: self._count] >> np.uint64(_HOME) & np.uint64(mask)).astype(np.int64)
+        while len(numbers):
+            free = slots[places] == _FREE
+            slots[places[free]] = numbers[free]  # of several the last one stays
+            left = slots[places] != numbers
+            numbers, places = numbers[left], places[left] + 1 & mask
+        self._slots, self._most = slots, size * 2 // 3 - 1
+        self._view()
+
+    def array(self) -> "pa.Array[Any]":
+        """All texts, as Arrow text that shares the bytes."""
+        import pyarrow as pa  # heavy, and needed by large fan-outs alone
+
+        return pa.StringArray.from_buffers(self._count, pa.py_buffer(self._end), pa.py_buffer(self._byte))

@@ -1,0 +1,54 @@
+"""Bytes of some rows, in one buffer: a row without any costs four bytes at most, and those behind the last none."""
+
+from array import array
+from collections.abc import Iterable, Iterator
+
+_LENGTH = 4
+_KEPT_WASTE = 1 << 16
+"""So many bytes are not worth a pass over all rows."""
+
+
+class PackedValues:
+    """A value that was replaced stays in the buffer until a third of it is such waste."""
+
+    def __init__(self, kept_waste: int = _KEPT_WASTE) -> None:
+        self._kept_waste = kept_waste
+        self._bytes = bytearray(_LENGTH)
+        """Each value behind its length; no value begins at 0."""
+        self._starts = array("I")
+        self._waste = 0
+
+    def get(self, row: int) -> bytes | None:
+        """The value of a row."""
+        start = self._starts[row] if row < len(self._starts) else 0
+        return self._value(start) if start else None
+
+    def _value(self, start: int) -> bytes:
+        begin = start + _LENGTH
+        return bytes(self._bytes[begin : begin + int.from_bytes(self._bytes[start:begin], "little")])
+
+    def put(self, row: int, value: bytes) -> None:
+        """Let this be the value of a row."""
+        missing = row + 1 - len(self._starts)
+        if missing > 0:
+            self._starts.extend(bytes(missing))
+        elif self._starts[row]:
+            self._waste += _LENGTH + len(self._value(self._starts[row]))
+        self._starts[row] = len(self._bytes)
+        self._bytes += len(value).to_bytes(_LENGTH, "little") + value
+        if self._waste > max(self._kept_waste, len(self._bytes) // 3):
+            self._compact()
+
+    def update(self, values: Iterable[tuple[int, bytes]]) -> None:
+        """The values of many rows."""
+        for row, value in values:
+            self.put(row, value)
+
+    def _compact(self) -> None:
+        kept = PackedValues()
+        kept.update(self.items())
+        self._bytes, self._starts, self._waste = kept._bytes, kept._starts, 0
+
+    def items(self) -> Iterator[tuple[int, bytes]]:
+        """Rows that have one, ascending; none may change meanwhile."""
+        return ((row, self._value(start)) for row, start in enumerate(self._starts) if start)

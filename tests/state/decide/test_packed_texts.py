@@ -1,0 +1,38 @@
+"""Packed texts against a dictionary."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from state.decide.packed_texts import PackedTexts, encoded
+from state.model.keys import user_hash
+
+NAMES = st.text(st.sampled_from("ab\0é\U0001f514\ud800"), max_size=3)
+
+
+def alike(content: bytes) -> int:
+    """A hash that many texts share."""
+    return len(content) % 2 << 63
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(NAMES, st.lists(NAMES, max_size=60)), max_size=60), st.booleans())
+def test_texts_have_the_numbers_of_a_dictionary(stream: list[str | list[str]], collide: bool) -> None:
+    """One by one, and many at once; also where hashes are alike."""
+    packed, plain = PackedTexts(alike) if collide else PackedTexts(), dict[str, int]()
+    for step in stream:
+        if isinstance(step, str):
+            assert packed.find(step) == plain.get(step)
+            assert packed.add(step) == plain.setdefault(step, len(plain))
+            continue
+        new = [name for name in dict.fromkeys(step) if name not in plain]
+        packed.extend([encoded(name) for name in new])
+        plain |= {name: number for number, name in enumerate(new, len(plain))}
+    assert (list(packed), len(packed)) == (list(plain), len(plain))
+    assert [packed.find(name) for name in plain] == list(plain.values())
+    assert packed.find("absent") is None
+    if "\ud800" not in "".join(plain):
+        assert packed.array().to_pylist() == list(plain)
+    if not collide:
+        assert packed.hash[: len(packed)].tolist() == [user_hash(name) for name in plain]

@@ -1,0 +1,23 @@
+"""Packed values against a dictionary."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from state.decide.packed_values import PackedValues
+
+ROWS = st.integers(0, 40)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(ROWS, st.binary(max_size=30)), max_size=120))
+def test_values_are_those_of_a_dictionary(stream: list[tuple[int, bytes]]) -> None:
+    """Waste goes at once, so that a short stream meets it."""
+    packed, plain = PackedValues(kept_waste=16), dict[int, bytes]()
+    for row, value in stream:
+        packed.put(row, value)
+        plain[row] = value
+        assert packed.get(row) == value
+    assert list(packed.items()) == sorted(plain.items())
+    assert [packed.get(row) for row in range(45)] == [plain.get(row) for row in range(45)]
