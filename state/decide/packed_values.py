@@ -3,6 +3,9 @@
 from array import array
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 _LENGTH = 4
 _KEPT_WASTE = 1 << 16
 """So many bytes are not worth a pass over all rows."""
@@ -11,10 +14,11 @@ _KEPT_WASTE = 1 << 16
 class PackedValues:
     """A value that was replaced stays in the buffer until a third of it is such waste."""
 
-    def __init__(self, kept_waste: int = _KEPT_WASTE) -> None:
-        self._kept_waste = kept_waste
-        self._bytes = bytearray(_LENGTH)
-        """Each value behind its length; no value begins at 0."""
+    def __init__(self, none: bytes = b"", kept_waste: int = _KEPT_WASTE) -> None:
+        """`none` stands for the value of a row without one where many are read."""
+        self._none, self._kept_waste = none, kept_waste
+        self._bytes = bytearray(len(none).to_bytes(_LENGTH, "little") + none)
+        """Each value behind its length; that of no row at 0."""
         self._starts = array("I")
         self._waste = 0
 
@@ -26,6 +30,16 @@ class PackedValues:
     def _value(self, start: int) -> bytes:
         begin = start + _LENGTH
         return bytes(self._bytes[begin : begin + int.from_bytes(self._bytes[start:begin], "little")])
+
+    def joined(self, rows: npt.NDArray[np.int32]) -> bytes:
+        """The values of rows, one behind the other."""
+        starts = np.zeros(len(rows), np.int64)
+        stored = rows < len(self._starts)
+        starts[stored] = np.frombuffer(self._starts, np.uint32)[rows[stored]]
+        content = np.frombuffer(self._bytes, np.uint8)
+        sizes = content[starts[:, None] + np.arange(_LENGTH)].view("<u4")[:, 0].astype(np.int64)
+        firsts = np.repeat(starts + _LENGTH - (np.cumsum(sizes) - sizes), sizes)
+        return content[firsts + np.arange(len(firsts))].tobytes()
 
     def put(self, row: int, value: bytes) -> None:
         """Let this be the value of a row."""
@@ -45,7 +59,7 @@ class PackedValues:
             self.put(row, value)
 
     def _compact(self) -> None:
-        kept = PackedValues()
+        kept = PackedValues(self._none)
         kept.update(self.items())
         self._bytes, self._starts, self._waste = kept._bytes, kept._starts, 0
 

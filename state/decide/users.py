@@ -78,7 +78,7 @@ class UserTable:
         self.preference_version: npt.NDArray[np.int64] = np.full(64, NO_VERSION, np.int64)
         self.endpoint_version: npt.NDArray[np.int64] = np.full(64, NO_VERSION, np.int64)
         self.tag: npt.NDArray[np.uint64] = np.zeros(64, np.uint64)
-        self.endpoints = PackedValues()
+        self.endpoints = PackedValues(none=_NONE)
         self.mutes: dict[int, Mutes] = {}
         self.actor_muted_by: dict[str, set[int]] = {}
         self.object_muted_by: dict[str, set[int]] = {}
@@ -230,11 +230,16 @@ class UserTable:
 
     def devices_of(self, rows: npt.NDArray[np.int32], channel: str) -> list[tuple[DeviceAddress, ...]]:
         """The same for many users."""
-        packed = [self.endpoints.get(row) or _NONE for row in rows.tolist()]
-        array = b"\xdd" + len(packed).to_bytes(4, "big")  # the head of a MessagePack array: all are read in one call
-        return [self._devices(each, channel) for each in _unpack_many(array + b"".join(packed))]
+        array = b"\xdd" + len(rows).to_bytes(4, "big")  # the head of a MessagePack array: all are read in one call
+        return [self._devices(each, channel) for each in _unpack_many(array + self.endpoints.joined(rows))]
 
     def _devices(self, endpoints: list[Endpoint], channel: str) -> tuple[DeviceAddress, ...]:
+        if len(endpoints) == 1:  # as nearly all users have
+            (only,) = endpoints
+            address = only.address if self.served is None else self.address_of(only)
+            if only.channel != channel or not only.active or (address is None and self.served is not None):
+                return ()
+            return (DeviceAddress(only.id, only.platform, address, only.registered_at),)
         found = [each for each in endpoints if each.channel == channel and each.active]
         if self.served is not None:
             found = [each._replace(address=address) for each in found if (address := self.address_of(each)) is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,10 +15,13 @@ ROWS = st.integers(0, 40)
 @given(st.lists(st.tuples(ROWS, st.binary(max_size=30)), max_size=120))
 def test_values_are_those_of_a_dictionary(stream: list[tuple[int, bytes]]) -> None:
     """Waste goes at once, so that a short stream meets it."""
-    packed, plain = PackedValues(kept_waste=16), dict[int, bytes]()
+    packed, plain = PackedValues(none=b"-", kept_waste=16), dict[int, bytes]()
     for row, value in stream:
         packed.put(row, value)
         plain[row] = value
         assert packed.get(row) == value
     assert list(packed.items()) == sorted(plain.items())
     assert [packed.get(row) for row in range(45)] == [plain.get(row) for row in range(45)]
+    wanted = np.array([44, 3, 3, *plain, 41], np.int32)
+    assert packed.joined(wanted) == b"".join(plain.get(row, b"-") for row in wanted.tolist())
+    assert packed.joined(wanted[:0]) == b""
