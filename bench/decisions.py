@@ -34,7 +34,7 @@ from state.model.arrow import batch_table
 from state.model.event import Event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
-from state.model.work import EndpointWork, FollowWork, PreferenceWork, SliceWork, TickWork, Work, encode_work
+from state.model.work import EndpointWork, FollowWork, KillWork, PreferenceWork, SliceWork, Work, encode_work
 
 PARTITIONS = 4
 EPOCH = timedelta(milliseconds=200)
@@ -195,7 +195,8 @@ def measure_ours(
         log = _open(directory)
         log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
         _append(log, _settings(work))
-        log.append([NewRecord("work", p, b"", encode_work(TickWork(stamp=NOW))) for p in range(PARTITIONS)])
+        last = encode_work(KillWork(stamp=NOW, scope="type", value="none", on=False))  # a tick alone is not stored
+        log.append([NewRecord("work", p, b"", last) for p in range(PARTITIONS)])
         _run_decide(directory, log, 0)
         _append(log, _slices(work))
         seconds, cpu = _run_decide(directory, log, work.decisions, deciding_store)

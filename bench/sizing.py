@@ -1,7 +1,8 @@
 """From the committed figures to a size: `python -m bench.sizing` prints what many users need, every assumption named.
 
 Processor time is what a direct event, a recipient and a send cost in each station. Figures come from a busy machine of
-two cores, and nothing of this size was ever run: this says what to try first, and what breaks first.
+two cores, and nothing of this size was ever run: this says what to try first, and what breaks first. Left out are the
+topics `work` and `attempts`, what a fan-out costs `sequence` more than a direct event, and brokers.
 """
 
 import json
@@ -38,7 +39,7 @@ class Assumptions:
     gb_disk_price: float = 0.08
     gb_archive_price: float = 0.023
     provider_connection_s: int = 1_000
-    """Sends a second that a provider answers on one connection."""
+    """Sends a second that a provider answers on one connection. A guess, as the prices and the shares are."""
 
 
 def figures() -> dict[str, float]:
@@ -85,9 +86,9 @@ def sizes(found: dict[str, float], given: Assumptions) -> list[tuple[str, float,
         ("bought", bought, f"cores, {given.busy:.0%} busy"),
         ("sequence, which has one owner", sequence, "cores; it can use one"),
         ("users in memory", memory_gb, "GB"),
-        ("written to the log", written / 1e6, "MB/s before copies"),
-        ("partitions, at least", math.ceil(written / 1e6 / given.partition_mb_s), "of 240 at most"),
-        ("log on disk", log_gb / 1e3, f"TB, {given.log_days} days, {given.copies} copies"),
+        ("written to ledger, inbox and deliver", written / 1e6, "MB/s before copies"),
+        ("their partitions together, at least", math.ceil(written / 1e6 / given.partition_mb_s), ""),
+        ("these topics on disk", log_gb / 1e3, f"TB, {given.log_days} days, {given.copies} copies"),
         ("archive", archive_gb / 1e3, f"TB, {given.archive_days} days"),
         ("connections to providers", math.ceil(given.deliveries_per_s / given.provider_connection_s), ""),
         ("a month, without providers' fees", round(cost), "USD"),
