@@ -189,7 +189,8 @@ class Kept:
         self._clock = clock
         self._waiting: defaultdict[str, list[asyncio.Queue[tuple[str, int]]]] = defaultdict(list)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._telling: dict[str, asyncio.Task[None]] = {}
+        """By event_id, the last record that is not told yet."""
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Name the loop in which answers are waited for."""
@@ -205,19 +206,26 @@ class Kept:
             self._loop.call_soon_threadsafe(self._begin_release, released, record.offset)
 
     def _begin_release(self, released: Released, offset: int) -> None:
-        if released.how != "cancelled":
-            self._tell(released, offset)
-            return
-        task = asyncio.ensure_future(self._forget(released, offset))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        event_id = released.event_id
+        task = asyncio.ensure_future(self._tell_behind(self._telling.get(event_id), released, offset))
+        self._telling[event_id] = task
+        task.add_done_callback(lambda done: self._told(event_id, done))
 
-    async def _forget(self, released: Released, offset: int) -> None:
-        """A cancelled event frees its key and event_id (RULES 1); then those who wait are told."""
-        try:
-            await self._store.forget(released.event_id)
-        except StoreUnavailableError as error:
-            _logger.warning("cancelled_not_forgotten", error=str(error))
+    def _told(self, event_id: str, done: asyncio.Task[None]) -> None:
+        if self._telling.get(event_id) is done:
+            del self._telling[event_id]
+
+    async def _tell_behind(self, before: asyncio.Task[None] | None, released: Released, offset: int) -> None:
+        """In the order of the topic: to forget takes a while, and who waits goes by what comes first. A cancelled event
+        frees its key and event_id (RULES 1).
+        """
+        if before is not None:
+            await asyncio.wait([before])
+        if released.how == "cancelled":
+            try:
+                await self._store.forget(released.event_id)
+            except StoreUnavailableError as error:
+                _logger.warning("cancelled_not_forgotten", error=str(error))
         self._tell(released, offset)
 
     def _tell(self, released: Released, offset: int) -> None:
