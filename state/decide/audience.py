@@ -107,11 +107,14 @@ class SmallSets:
     def fill(self, sets: Sequence[bytes]) -> None:
         """Sets in place of none, of sorted little-endian i32."""
         rows = np.frombuffer(b"".join(sets), "<i4").astype(np.int32)
-        sizes = np.fromiter(map(len, sets), np.int64, len(sets)) // rows.itemsize
+        self._lay(rows, np.fromiter(map(len, sets), np.int64, len(sets)) // rows.itemsize)
+
+    def _lay(self, rows: npt.NDArray[np.int32], sizes: npt.NDArray[np.int64]) -> None:
+        """All sets one behind the other, without waste."""
         several, one = sizes > 1, sizes == 1
         stretches = np.where(several, sizes + _HEAD, 0)
         places = (np.cumsum(stretches) - stretches)[several]
-        of, buffer = np.full(len(sets), _EMPTY, np.int32), np.empty(stretches.sum(), np.int32)
+        of, buffer = np.full(len(sizes), _EMPTY, np.int32), np.empty(stretches.sum(), np.int32)
         of[one] = rows[(np.cumsum(sizes) - sizes)[one]]
         of[several] = _FIRST - places
         is_row = np.ones(len(buffer), np.bool_)
@@ -122,11 +125,18 @@ class SmallSets:
         self._of, self._buffer = array("i", of.tobytes()), array("i", buffer.tobytes())
 
     def _compact(self) -> None:
-        kept = SmallSets()
-        for number in range(len(self._of)):
-            kept.append()
-            kept.put(number, self.rows(number))
-        self._of, self._buffer, self._waste = kept._of, kept._buffer, 0
+        """At once, in columns: one by one it costs more than all the changes that made the waste."""
+        of, buffer = np.array(self._of, np.int32), np.array(self._buffer, np.int32)
+        one, several = of >= 0, of <= _FIRST
+        places, sizes = _FIRST - of[several], one.astype(np.int64)
+        sizes[several] = buffer[places]
+        rows, ends = np.empty(sizes.sum(), np.int32), np.cumsum(sizes)
+        rows[ends[one] - 1] = of[one]
+        inside = np.repeat(several, sizes)
+        firsts = np.repeat(places + _HEAD - (ends - sizes)[several], sizes[several])
+        rows[inside] = buffer[firsts + np.flatnonzero(inside)]
+        self._lay(rows, sizes)
+        self._waste = 0
 
 
 class Audience:
