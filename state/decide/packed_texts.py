@@ -66,14 +66,14 @@ class PackedTexts:
 
     def find(self, text: str) -> int | None:
         """The number of a text, if it has one."""
-        content = text.encode("utf-8", "surrogatepass")
+        content = encoded(text)
         place = self._place(content, self._digest(content))
-        number = self._slot[place]  # not before: looking may build the table anew
+        number = self._slot[place]  # not before: looking may build another table
         return None if number == _FREE else number
 
     def add(self, text: str) -> int:
         """The number of a text, which is `len` of before if it is new."""
-        content = text.encode("utf-8", "surrogatepass")
+        content = encoded(text)
         hashed = self._digest(content)
         place = self._place(content, hashed)
         number = self._slot[place]
@@ -124,7 +124,7 @@ class PackedTexts:
         return place
 
     def _index(self) -> None:
-        """Build the table anew, all texts at once."""
+        """Build the table again, all texts at once."""
         size = max(32, 1 << (self._count * 3 // 2).bit_length())
         slots, mask = np.full(size, _FREE, np.int32), size - 1
         numbers = np.arange(self._count, dtype=np.int32)
