@@ -104,7 +104,7 @@ def key_digest(key: str) -> bytes:
 
 
 def read_start(path: Path, place: TopicPartition) -> int | None:
-    """The first offset that the lane at `path` needs of a topic; None where it knows nothing. Writes nothing."""
+    """The first offset that the lane at `path` needs of a topic; None where it knows nothing."""
     row = read_first(path, "SELECT next, open FROM place WHERE topic = ? AND partition = ?", place)
     return None if row is None else min([row[0], *(offset & ~_HELD_BIT for offset in _unpack(row[1]))])
 

@@ -17,6 +17,8 @@ import xxhash
 from state.model.errors import StateDamagedError, StateError, StateVersionError
 
 _pack = msgspec.msgpack.Encoder().encode
+_MADE = "SELECT 1 FROM sqlite_master WHERE name = 'meta'"
+"""Gives a row once the tables are there: they are made in one transaction."""
 _OF_THE_DISK = (
     sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY,
 )  # fmt: skip
@@ -55,7 +57,7 @@ class SqliteFile:
         with self.named_refusals():
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
-            self.fresh = not self.run("SELECT 1 FROM sqlite_master WHERE name = 'meta'")
+            self.fresh = not self.run(_MADE)
             """It was created now."""
             if self.fresh:
                 self.script(f"BEGIN; {schema}")
@@ -132,14 +134,18 @@ class SqliteFile:
 
 
 def read_first(path: Path, statement: str, parameters: Sequence[object]) -> tuple[Any, ...] | None:
-    """The first row of a file that another process may have open; None without a file. Writes nothing.
+    """The first row of a file that another process may have open; None without a file, or where a kill came before its
+    tables were made. Changes no row.
 
     :raises StateError: see `refusal`.
     """
     if not path.exists():
         return None
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    # Not read-only: what a kill left half-written could not be rolled back then.
+    connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=10)
     try:
+        if connection.execute(_MADE).fetchone() is None:
+            return None
         row: tuple[Any, ...] | None = connection.execute(statement, parameters).fetchone()
     except sqlite3.DatabaseError as error:
         raise refusal(path, error) from error

@@ -116,7 +116,7 @@ class BatchCommit:
 
 
 def read_start(path: Path, place: TopicPartition) -> int | None:
-    """Where the lane at `path` goes on; None where it knows nothing. Writes nothing."""
+    """Where the lane at `path` goes on; None where it knows nothing."""
     row = read_first(path, "SELECT next FROM place WHERE topic = ? AND partition = ?", place)
     return None if row is None else int(row[0])
 
