@@ -109,7 +109,8 @@ class LogSource(FixedPartitionedSource[SourceBatch, None]):
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> SourcePartition:
         """Let the worker, which is a thread of its own, read the partition too, from its first offset on."""
         number = int(for_part[1:])
-        starts = {(topic, number): self._start(topic, number) for topic in self._partitions.topics_with(number)}
+        with logged("source"):
+            starts = {(topic, number): self._start(topic, number) for topic in self._partitions.topics_with(number)}
         worker = self._workers.setdefault(threading.get_ident(), _Worker(self._shared, self._told, self._epochs))
         worker.join(number, starts)
         return SourcePartition(worker)

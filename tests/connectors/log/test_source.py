@@ -21,7 +21,7 @@ from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.sink import LogSink, keyed, sink_key
 from connectors.log.source import LogSource, SourceBatch, SourcePartition
 from infra.services import start_kafka
-from state.model.errors import LogUnavailableError, OffsetOutOfRangeError
+from state.model.errors import LogUnavailableError, OffsetOutOfRangeError, StateDamagedError
 
 PARTITIONS = 4
 EPOCH = timedelta(milliseconds=50)
@@ -259,6 +259,20 @@ def test_an_offset_that_is_gone_ends_the_flow(log: Log, harness: Harness) -> Non
     with pytest.raises((OffsetOutOfRangeError, RuntimeError)):
         flow.run(40)
     assert flow.batches == []
+
+
+def test_a_lane_that_cannot_say_where_to_start_says_why(
+    log: Log, harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With several processes the engine loses the text."""
+
+    def start(_topic: str, _partition: int) -> int:
+        raise StateDamagedError("the file is not what was written")
+
+    flow = Collected(harness, [harness.topic(log, PARTITIONS)], start=start)
+    with pytest.raises((StateDamagedError, RuntimeError)):
+        flow.run(1)
+    assert "the file is not what was written" in caplog.text
 
 
 def test_records_arrive_soon_and_timers_stay_alive(log: Log, harness: Harness) -> None:
