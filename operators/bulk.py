@@ -13,7 +13,7 @@ import numpy.typing as npt
 from operators.columns import PreferenceColumns
 from operators.emit import goes_to_digest
 from operators.filter import event_outcome
-from operators.outcomes import FinalOutcome
+from operators.outcomes import SHED, FinalOutcome
 from operators.route import AllowedChannels, ChannelRoute, carrying, routed
 from state.decide.emitted import HOUR_MS
 from state.decide.group import GroupState
@@ -338,10 +338,12 @@ def _gate(scope: _Deciding, rows: RowNumbers, inbox: Flags) -> tuple[Codes, Time
     never = hour_full & (later | (max_hour <= 0))
     for reason, mask in (("cap_hour", never), ("cap_day", day_full)):
         _end(scope, codes, inbox, mask, FinalOutcome("SUPPRESSED", reason), by_rule_d=True)
+    shed = state.users.dormant(rows, scope.now) if state.kills.under_load else np.zeros(len(rows), np.bool_)
+    _end(scope, codes, inbox, shed, SHED, by_rule_d=True)
     if later:
         _end(scope, codes, inbox, quiet, FinalOutcome("SUPPRESSED", "quiet_hours"), by_rule_d=True)
         return codes, until, quiet
-    full = np.flatnonzero(hour_full & ~never & ~day_full & ~quiet)
+    full = np.flatnonzero(hour_full & ~never & ~day_full & ~quiet & ~shed)
     until[full] = state.emissions.nth_latest_of(rows[full], max_hour[full]) + HOUR_MS
     until[quiet] = columns.quiet_end[numbers[quiet]]
     _end(scope, codes, inbox, until > 0, FinalOutcome("HELD", None), by_rule_d=True)

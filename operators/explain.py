@@ -21,6 +21,7 @@ from operators.words import (
 )
 from state.inbox.values import InboxRow
 from state.model.event import Event
+from state.model.load import DORMANT_AFTER_MS, SHED_BELOW_TTL_MS
 from state.model.preference import muted_names
 from state.model.registry import TypeProfile
 from state.model.work import EventWork, ReadWork, SliceWork
@@ -127,6 +128,17 @@ def _expired(case: _Explained) -> str:
     return f"Not sent: {limit_text(case.used)} had passed when its turn came, {age} after it was {since}{own}."
 
 
+def _shed(case: _Explained) -> str:
+    short, long = duration_text(SHED_BELOW_TTL_MS), duration_text(DORMANT_AFTER_MS)
+    if case.used.event is None:
+        why = f"what had a time to live under {short}, and people whose phones were all registered over {long} before"
+    elif case.used.event.ttl_ms < SHED_BELOW_TTL_MS:
+        why = f"what had a time to live under {short}: this had {duration_text(case.used.event.ttl_ms)}"
+    else:
+        why = f"people whose phones were all registered over {long} before"
+    return f"Not sent: the system was overloaded and left out {why}."
+
+
 def _held(case: _Explained) -> str:
     until = when_text(case.record["until"], case.used)
     if case.record["cap_hour"] is None:
@@ -156,7 +168,7 @@ _OUTCOMES: dict[str, _Sentence] = {
     "MERGED": _merged,
     "INBOX": _inbox,
     "EXPIRED": _expired,
-    "SHED": "Not sent: the system was overloaded and put more urgent notifications first.",
+    "SHED": _shed,
     "HELD": _held,
     "AGGREGATING": _aggregating,
     "SUPPRESSED": _suppressed,

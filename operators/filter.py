@@ -1,21 +1,24 @@
 """Rule A: who is not told, whatever the channel (RULES 3.A)."""
 
-from operators.outcomes import FinalOutcome
+from operators.outcomes import SHED, FinalOutcome
 from state.decide.group import GroupState
 from state.decide.pending import Item
 from state.decide.users import NO_MUTES
 from state.model.event import Event
+from state.model.load import SHED_BELOW_TTL_MS
 from state.model.registry import TypeProfile
 
 
 def event_outcome(
     state: GroupState, event: Event, profile: TypeProfile, now: int, waited_ms: int
 ) -> FinalOutcome | None:
-    """A.1 and A.2, which need no user: kill switches and the ttl; equal is still in time."""
+    """A.1 and A.2, which need no user: kill switches and the ttl (equal is still in time); then the load (RULES 1)."""
     if state.kills.stops(event):
         return FinalOutcome("SUPPRESSED", "kill_switch")
     if now - event.ingested_at - (0 if profile.absolute_ttl else waited_ms) > event.ttl_ms:
         return FinalOutcome("EXPIRED", None)
+    if state.kills.under_load and event.priority != "P0" and event.ttl_ms < SHED_BELOW_TTL_MS:
+        return SHED
     return None
 
 

@@ -1,8 +1,10 @@
-"""Rule D: quiet hours and exact rolling caps, for interruptive channels (RULES 3.D)."""
+"""Rule D: quiet hours and exact rolling caps, for interruptive channels (RULES 3.D); and the load (RULES 1)."""
 
 from typing import NamedTuple
 
-from operators.outcomes import FinalOutcome, Hold
+import numpy as np
+
+from operators.outcomes import SHED, FinalOutcome, Hold
 from operators.quiet import is_quiet, quiet_end
 from state.decide.emitted import HOUR_MS
 from state.decide.group import GroupState
@@ -39,6 +41,8 @@ def _stop(state: GroupState, row: int, priority: str, now: int, hour: int, day: 
             if priority == "P2"
             else Hold(quiet_end(quiet, now), own_wait=True)
         )
+    if state.kills.under_load and state.users.dormant(np.array([row], np.int32), now)[0]:
+        return SHED
     if day >= preference.max_per_day:
         return FinalOutcome("SUPPRESSED", "cap_day")
     if hour < preference.max_per_hour:

@@ -10,6 +10,9 @@ class FinalOutcome(NamedTuple):
     reason: str | None
 
 
+SHED = FinalOutcome("SHED", None)
+
+
 class Hold(NamedTuple):
     """Parked until `until`; `own_wait` when it is for the user's own quiet hours (RULES 3.A.2)."""
 

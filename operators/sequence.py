@@ -17,12 +17,14 @@ from state.model.addresses import Served, forms_version
 from state.model.envelope import LogPosition
 from state.model.event import Event
 from state.model.keys import KEY_GROUPS
+from state.model.load import UNDER_LOAD
 from state.model.registry import Registry, load_registry
 from state.model.settings import SETTINGS, SegmentRecord, Setting
 from state.model.work import (
     AnyWork,
     EventWork,
     FollowWork,
+    KillWork,
     SliceWork,
     TickWork,
     VersionsWork,
@@ -199,6 +201,14 @@ def announce_versions(state: SequenceState, versions: VersionsWork) -> list[Work
     return [msgspec.structs.replace(versions, stamp=state.stamp)]
 
 
+def announce_load(state: SequenceState, *, under_load: bool) -> list[Work]:
+    """The record from which on what is least missed gives way, or does so no more; if the log says otherwise."""
+    if under_load == state.under_load:
+        return []
+    state.under_load = under_load
+    return [KillWork(stamp=state.stamp, scope=UNDER_LOAD, on=under_load)]
+
+
 def recover_record(
     state: SequenceState, registry: Registry, record: AnyWork, partition: int, again: tuple[str, str] | None = None
 ) -> None:
@@ -213,6 +223,8 @@ def recover_record(
     if isinstance(record, VersionsWork):
         state.registries[partition] = _registry_then(registry, record)
         state.recovered_versions[partition] = encode_work(msgspec.structs.replace(record, stamp=0))
+    if isinstance(record, KillWork) and record.scope == UNDER_LOAD:
+        state.under_load = None  # the end of the process may have kept it from other partitions
     state.stamp = max(state.stamp, record.stamp)
     if record.src is None:
         return

@@ -1,13 +1,17 @@
-"""Kill switches that are on (RULES 3.A.1): everything, a sender, a type, a channel, a campaign."""
+"""Kill switches that are on (RULES 3.A.1): everything, a sender, a type, a channel, a campaign. And the one that
+`sequence` sets while the system is overloaded (RULES 1, "Load").
+"""
 
 from state.model.event import Event
+from state.model.load import UNDER_LOAD
 
 SCOPES = ("all", "sender", "type", "channel", "campaign")
 _NONE: frozenset[str] = frozenset()
+_LOAD = (UNDER_LOAD, None)
 
 
 class KillSwitches:
-    """The set of active switches; `version` is the log place of the last change."""
+    """The set of active switches; `version` is the log place of the last change that a person made."""
 
     def __init__(self) -> None:
         self.active: set[tuple[str, str | None]] = set()
@@ -15,12 +19,18 @@ class KillSwitches:
 
     def set(self, scope: str, value: str | None, *, on: bool, place: int) -> None:
         """Switch on, or lift."""
-        key = (scope, None if scope == "all" else value)
+        key = (scope, None if scope in ("all", UNDER_LOAD) else value)
         if on:
             self.active.add(key)
         else:
             self.active.discard(key)
-        self.version = place
+        if scope != UNDER_LOAD:
+            self.version = place
+
+    @property
+    def under_load(self) -> bool:
+        """Whether what is least missed gives way."""
+        return bool(self.active) and _LOAD in self.active
 
     def stops(self, event: Event) -> bool:
         """Whether a switch ends this event for everybody; channels are not looked at."""

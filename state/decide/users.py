@@ -19,6 +19,7 @@ from state.decide.preferences import EMPTY, PreferenceTable
 from state.model.addresses import CHANNEL_BIT, Served, canonical
 from state.model.delivery import DeviceAddress
 from state.model.keys import user_tag
+from state.model.load import DORMANT_AFTER_MS
 from state.model.preference import Preference, muted_names
 
 NO_VERSION = -1
@@ -230,8 +231,11 @@ class UserTable:
 
     def devices_of(self, rows: npt.NDArray[np.int32], channel: str) -> list[tuple[DeviceAddress, ...]]:
         """The same for many users."""
+        return [self._devices(each, channel) for each in self._endpoints_of_all(rows)]
+
+    def _endpoints_of_all(self, rows: npt.NDArray[np.int32]) -> list[list[Endpoint]]:
         array = b"\xdd" + len(rows).to_bytes(4, "big")  # the head of a MessagePack array: all are read in one call
-        return [self._devices(each, channel) for each in _unpack_many(array + self.endpoints.joined(rows))]
+        return _unpack_many(array + self.endpoints.joined(rows))
 
     def _devices(self, endpoints: list[Endpoint], channel: str) -> tuple[DeviceAddress, ...]:
         if len(endpoints) == 1:  # as nearly all users have
@@ -246,6 +250,14 @@ class UserTable:
         if len(found) > 1:
             found = sorted(found) if channel == "push" else [max(found, key=lambda each: (each.place, each.id))]
         return tuple([DeviceAddress(each.id, each.platform, each.address, each.registered_at) for each in found])
+
+    def dormant(self, rows: npt.NDArray[np.int32], now_ms: int) -> npt.NDArray[np.bool_]:
+        """Who has phones that push reaches, all of them registered longer than DORMANT_AFTER_MS ago."""
+        latest = [
+            max([each.registered_at for each in endpoints if each.channel == "push" and each.active], default=now_ms)
+            for endpoints in self._endpoints_of_all(rows)
+        ]
+        return np.array(latest, np.int64) < now_ms - DORMANT_AFTER_MS
 
     def deliveries(self, rows: npt.NDArray[np.int32], channels: tuple[str, ...]) -> npt.NDArray[np.int64]:
         """Number of addresses that channels which can reach each of the rows come to: every push device, else one."""

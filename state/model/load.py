@@ -11,7 +11,15 @@ P2_WAITS: Final = 1
 P1_HALVED: Final = 2
 """From this level on every second P1 event is refused, and P1 enters the decision log at half its rate."""
 P1_WAITS: Final = 3
-"""At this level P1 is refused too. P0 never is."""
+"""At this level P1 is refused too, and of what was accepted the least missed is SHED. P0 never is."""
+UNDER_LOAD: Final = "load"
+"""The scope of the switch that `sequence` writes to the decision log while a place is at that level."""
+
+
+SHED_BELOW_TTL_MS: Final = 600_000
+"""Under load, what is worth nothing after so short a time would come too late for most."""
+DORMANT_AFTER_MS: Final = 30 * 86_400_000
+"""Since the last registration of any of the user's phones: an app registers whenever it starts."""
 
 
 class LoadReport(msgspec.Struct, frozen=True):

@@ -1,10 +1,11 @@
 """What `sequence` remembers, and its checkpoint in RocksDB.
 
-Rows (values begin with a version byte, then MessagePack, see `state.disk.packing`):
+Rows (values begin with a version byte, then MessagePack, see `state.disk.packing`;
+`versions` are JSON, `load` is left out where it is false):
 
 | key | value |
 |---|---|
-| `M` | [positions [[topic, partition, next offset]], ends of work [[partition, next offset]], stamp, versions JSON] |
+| `M` | [positions [[topic, partition, next offset]], ends of work [[partition, next offset]], stamp, versions, load] |
 | `W` | `work_since`; absent: 0 |
 | `R` + MessagePack of the entry's key | [event_id, expires, content] |
 | `X` | the time up to which entries expired; absent: written before there were rows `X` + hour |
@@ -87,6 +88,8 @@ class SequenceState:
         self.stamp = 0
         self.versions = b""
         """The `versions` record that counts since it was written, as stored JSON; empty: none yet."""
+        self.under_load: bool | None = False
+        """What the decision log says of the load; None: not the same in all partitions, perhaps."""
         self.positions: dict[tuple[str, int], int] = {}
         self.work_ends: dict[int, int] = {}
         self.work_since = 0
@@ -135,7 +138,8 @@ class SequenceStore:
         state = SequenceState(self._mark)
         meta = stored_row(self._db, b"M")
         if meta is not None:
-            positions, ends, state.stamp, state.versions = unpack(meta, "sequence")
+            positions, ends, state.stamp, state.versions, *under_load = unpack(meta, "sequence")
+            state.under_load = under_load[0] if under_load else False
             state.positions = {(topic, partition): offset for topic, partition, offset in positions}
             state.work_ends = dict(ends)
         since = stored_row(self._db, b"W")
@@ -189,7 +193,8 @@ class SequenceStore:
         positions = [[topic, partition, offset] for (topic, partition), offset in sorted(state.positions.items())]
         if state.work_since:
             batch.put(b"W", pack(state.work_since))
-        batch.put(b"M", pack([positions, sorted(state.work_ends.items()), state.stamp, state.versions]))
+        meta = [positions, sorted(state.work_ends.items()), state.stamp, state.versions]
+        batch.put(b"M", pack(meta if state.under_load is False else [*meta, state.under_load]))
 
     def _collect_marks(self, marks: RepeatIndex) -> None:
         changed, until = marks.take_set(), marks.expired_until

@@ -18,10 +18,11 @@ from connectors.log.backlog import Backlog
 from flows.process.open import clock_ms
 from flows.steps.sequence.reading import SequenceOptions, SequenceReading
 from state.model.keys import key_group, partition_of_group
-from state.model.load import LoadReport
+from state.model.load import UNDER_LOAD, LoadReport
 from state.model.work import (
     EventWork,
     FollowWork,
+    KillWork,
     PreferenceWork,
     ReadWork,
     SegmentWork,
@@ -433,6 +434,38 @@ def test_p2_waits_and_p1_is_halved_while_another_station_is_loaded(bench: Bench)
     assert _pay_out(bench, "decide/0", 2) == ["events.p1"] * 2
     assert _pay_out(bench, "decide/0", 0) == every + ["events.p2"] * 4
     assert _pay_out(bench, "sequence/0", 3) == every + ["events.p2"] * 4, "its own lag does not slow it down"
+
+
+def _switched(bench: Bench) -> list[tuple[int, bool]]:
+    """Partition and state of each switch of the load, in order."""
+    works = bench.work()
+    return [(place, work.on) for place, _, work in works if isinstance(work, KillWork) and work.scope == UNDER_LOAD]
+
+
+def test_the_decision_log_says_from_where_on_it_sheds(bench: Bench) -> None:
+    everywhere = range(bench.log.partitions("work"))
+    bench.append(load_record(LoadReport("decide/0", 2, 0.9)))
+    bench.sequence()
+    assert _switched(bench) == []
+    bench.append(load_record(LoadReport("decide/0", 3, 1.0)))
+    bench.sequence()
+    bench.append(load_record(LoadReport("decide/0", 3, 1.0)))
+    bench.sequence()
+    assert _switched(bench) == [(partition, True) for partition in everywhere]
+    bench.append(load_record(LoadReport("decide/0", 2, 0.9)))
+    bench.sequence()
+    assert sorted(_switched(bench)) == sorted((p, on) for p in everywhere for on in (True, False))
+
+
+def test_after_a_loss_of_state_it_is_said_again_whether_it_sheds(bench: Bench) -> None:
+    bench.append(load_record(LoadReport("decide/0", 3, 1.0)))
+    bench.sequence()
+    bench.append(load_record(LoadReport("decide/0", 0, 0.1)))
+    bench.lose("sequence")
+    bench.sequence()
+    everywhere = range(bench.log.partitions("work"))
+    assert [each for each in _switched(bench) if each[0] == 0][-1] == (0, False)
+    assert len(_switched(bench)) == 2 * len(everywhere)
 
 
 def test_p1_is_behind_until_it_is_read(bench: Bench) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from helpers.flow_bench import REGISTRY, user_in_group
 
 from state.model.event import RawEvent, resolve
+from state.model.load import UNDER_LOAD
 from state.model.work import (
     EndpointWork,
     EventWork,
@@ -80,7 +81,10 @@ class _Night:
     def _endpoint(self, user: str, *, active: bool) -> Work:
         channel = self._choose.choice(["push", "push", "push", "email"])
         state = "active" if active else "invalid"
-        return self._work(EndpointWork, user=user, channel=channel, id="d", address="x", state=state)
+        seen = self._choose.choice([START - 40 * 24 * HOUR_MS, self._now])
+        return self._work(
+            EndpointWork, user=user, channel=channel, id="d", address="x", state=state, registered_at=seen
+        )
 
     def _preference(self, user: str) -> Work:
         choose = self._choose
@@ -112,7 +116,7 @@ class _Night:
             "payload": {"critical": choose.random() < 0.9},
         }  # fmt: skip
         self._posts.append(fields)
-        ttl = {"ttl_ms": choose.choice([HOUR_MS // 2, 3 * HOUR_MS])} if choose.random() < 0.2 else {}
+        ttl = {"ttl_ms": choose.choice([HOUR_MS // 10, HOUR_MS // 2, 3 * HOUR_MS])} if choose.random() < 0.2 else {}
         return self._work(SliceWork, event=self._event(**fields, **ttl))
 
     def _retraction(self) -> Work:
@@ -130,7 +134,7 @@ class _Night:
 
     def _kill(self) -> Work:
         scope, value = self._choose.choice(
-            [("type", "new_post"), ("channel", "push"), ("channel", "in_app"), ("all", "")]
+            [("type", "new_post"), ("channel", "push"), ("channel", "in_app"), ("all", ""), (UNDER_LOAD, "")]
         )
         return KillWork(stamp=self._now, scope=scope, value=value, on=self._choose.random() < 0.4)
 

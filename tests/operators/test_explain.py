@@ -119,7 +119,13 @@ OUTCOMES: dict[str, tuple[dict[str, Any], str]] = {
             "1 hour 1 minute 1 second after it was accepted."
         ),
     ),
-    "SHED": ({}, "Not sent: the system was overloaded and put more urgent notifications first."),
+    "SHED": (
+        {},
+        (
+            "Not sent: the system was overloaded and left out what had a time to live under 10 minutes: "
+            "this had 29.5 seconds."
+        ),
+    ),
     "HELD": (
         {"until": MORNING, "cap_hour": 0},
         "Not sent yet: the user's quiet hours (21:15-07:45 Asia/Kathmandu) are on, so it is held until " + LATER + ".",

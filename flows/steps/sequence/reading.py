@@ -21,7 +21,7 @@ from connectors.log import Log, Reader, Record
 from connectors.log.backlog import Backlog
 from state.model.envelope import TopicPartition
 from state.model.errors import MalformedRecordError
-from state.model.load import P1_HALVED, P2_WAITS
+from state.model.load import P1_HALVED, P1_WAITS, P2_WAITS
 from state.model.settings import SETTINGS
 from state.model.topics import FOLLOWS, PROFILES, RETRIES, SEGMENTS
 
@@ -46,6 +46,8 @@ class SequenceBatch(NamedTuple):
     events: list[Record]
     now: int
     ticks: bool
+    under_load: bool = False
+    """Whether a place is at the level at which what was accepted is shed."""
 
 
 class SequenceOptions(NamedTuple):
@@ -118,7 +120,10 @@ class SequenceReading:
         ticks = now >= self._next_tick or self._ended  # the last thing is a tick: it lets decide count
         if ticks:
             self._next_tick = now + _ms(REST_TICK_INTERVAL if self._rests(now) else TICK_INTERVAL)
-        return SequenceBatch(settings, events, now, ticks) if settings or events or ticks else None
+        if not (settings or events or ticks):
+            return None
+        under_load = self._load.level(now, but="sequence") >= P1_WAITS
+        return SequenceBatch(settings, events, now, ticks, under_load)
 
     def _read(self) -> tuple[list[Record], list[Record]]:
         """A bounded batch of settings, and the events that wait for them once the last of them is in it."""

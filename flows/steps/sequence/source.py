@@ -21,6 +21,7 @@ from flows.steps.sequence.reading import SequenceBatch, SequenceOptions, Sequenc
 from flows.steps.sources.owner import SoleSource
 from operators.sequence import (
     Sequenced,
+    announce_load,
     announce_versions,
     recover_record,
     sequence_event,
@@ -137,6 +138,8 @@ class Sequencer:
         written: list[NewRecord] = []
         for versions in announce_versions(state, self._versions):
             written += self._work(state, versions)
+        for switch in announce_load(state, under_load=batch.under_load):
+            written += self._work(state, switch)
         for record in (*batch.settings, *batch.events):
             written += self._one(state, record)
             state.include(record.topic, record.partition, record.offset)

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-import state.deliver.store as deliver
-import state.transactional.store as transactional
+from state.deliver.store import SendingStore
+from state.deliver.store import read_start as read_deliver
+from state.transactional.store import TransactionalStore
+from state.transactional.store import read_start as read_transactional
 
 PLACE = ("deliver.push", 0)
 
@@ -51,7 +53,7 @@ def _copied_open(path: Path, *statements: str) -> None:
 @pytest.mark.parametrize("left", [empty, named_wal, tables_not_committed, to_be_rolled_back])
 @pytest.mark.parametrize(
     ("read_start", "store"),
-    [(deliver.read_start, deliver.SendingStore), (transactional.read_start, transactional.TransactionalStore)],
+    [(read_deliver, SendingStore), (read_transactional, TransactionalStore)],
 )
 def test_killed_while_it_is_made(
     tmp_path: Path, left: Callable[[Path], None], read_start: Callable[..., int | None], store: Callable[[Path], Any]
