@@ -8,6 +8,7 @@ import hashlib
 import time
 
 from helpers.feeding import System, addresses, now_ms, token
+from helpers.obeying import wait_until_obeyed
 from helpers.sandbox_process import Sandbox
 from helpers.waiting import wait_for
 
@@ -106,19 +107,21 @@ def test_a_kill_switch_that_was_on_before_the_start_stops_everything_it_names(sy
 def test_a_kill_switch_stops_sends_while_they_wait_and_its_lifting_lets_them_go(
     system: System, sandbox: Sandbox
 ) -> None:
-    """One delivery waits for its retry when the switch comes; another comes after it was lifted."""
+    """One delivery waits for its second retry when the switch comes, which is seconds away; another comes after it was
+    lifted.
+    """
     with system.flow("deliver"):
         system.feed([system.emission("u1", "push", [("d1", "503-" + "a" * 30)])])
-        wait_for(lambda: sandbox.to("apns", "503-" + "a" * 30))
+        wait_for(lambda: len(sandbox.to("apns", "503-" + "a" * 30)) == 2)
         system.kill_switch("channel", "push")
         wait_for(system.deliveries)
         system.kill_switch("channel", "push", on=False)
-        time.sleep(0.5)
+        wait_until_obeyed(system.directory, system.log)
         system.feed([system.emission("u2", "push", [("d1", token(2))])])
         wait_for(lambda: len(system.deliveries()) == 2)
     outcomes = {r["user"]: (r["outcome"], r["reason"]) for r in system.deliveries().values()}
     assert outcomes == {"u1": ("SUPPRESSED", "kill_switch"), "u2": ("DELIVERED", None)}
-    assert len(sandbox.to("apns", "503-" + "a" * 30)) == 1
+    assert len(sandbox.to("apns", "503-" + "a" * 30)) == 2
 
 
 def test_repeated_records_and_keys_are_sent_once(system: System, sandbox: Sandbox) -> None:

@@ -9,7 +9,8 @@ from helpers.feeding import PARTITIONS, System, now_ms, token
 from helpers.sandbox_process import Sandbox
 from helpers.waiting import wait_for
 
-TTL_MS = 1_500
+TTL_MS = 4_000
+"""Longer than an emission is on its way to its intent; with the pause, less than the log waits for a lock."""
 
 
 def test_what_expires_while_its_intent_waits_for_the_log_is_not_sent(system: System, sandbox: Sandbox) -> None:

@@ -15,6 +15,7 @@ from helpers.sandbox_process import Sandbox
 from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord
+from flows.process.run_files import ready_file
 from operators.laws import check_laws
 from state.ledger import latest, ledger_table
 
@@ -44,7 +45,7 @@ def start_until_it_stays(system: System, name: str, alive: Any) -> int:
     while True:
         process = system.start(name, MODULE)
         try:
-            wait_for(lambda process=process: process.poll() is not None or alive(), 30)
+            wait_for(lambda process=process: process.poll() is not None or alive())
             if process.poll() is None:
                 return deaths
         finally:
@@ -80,6 +81,7 @@ def test_what_raises_in_deliver_is_set_aside_and_the_others_go_on(system: System
         good(system, 2),
     ]
     with system.flow("deliver", MODULE):
+        wait_for(ready_file(system.directory, "deliver").exists)
         began = time.monotonic()
         system.feed(batch)
         wait_for(lambda: all(sandbox.to("apns", token(f"g{number}")) for number in range(3)))

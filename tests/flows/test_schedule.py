@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import orjson
-from helpers.flow_bench import Bench, seconds
+from helpers.flow_bench import Bench, seconds, until
 from helpers.flow_processes import FlowProcesses
 from helpers.waiting import wait_for
 
@@ -34,20 +34,9 @@ def _answers(bench: Bench) -> list[tuple[str, str]]:
     return [(value["event_id"], value["how"]) for value in values if "how" in value]
 
 
-def _until(bench: Bench, true: Callable[[], bool], seconds: float = 20) -> None:
+def _until(bench: Bench, true: Callable[[], bool]) -> None:
     """Run the flow until something holds."""
-    end = time.monotonic() + seconds
-    looked = 0.0
-
-    def drain() -> bool:
-        nonlocal looked
-        now = time.monotonic()
-        if now - looked < 0.05:
-            return False
-        looked = now
-        return true() or now > end
-
-    bench.schedule(drain)
+    bench.schedule(until(true))
     assert true()
 
 

@@ -6,6 +6,8 @@ import json
 import shutil
 import sqlite3
 import time
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from helpers.feeding import System, kill, now_ms, token
@@ -224,15 +226,17 @@ def test_push_first_sends_the_text_only_when_no_provider_takes_the_push_in_time(
     never, soon, gone = "503-" + "v" * 30, token("soon"), "gone-" + "w" * 30
     for user, device, phone in (("n", never, "+14155550111"), ("s", soon, "+14155550112"), ("g", gone, "+14155550113")):
         system.feed([system.endpoint(user, "push", "d1", device), system.endpoint(user, "sms", "s", phone)])
-    began = now_ms()
     process = system.start("transactional")
+    system.feed([system.p0("first")])
+    wait_for(system.decisions)  # it has started
+    began = now_ms()
     system.feed([system.p0("n"), system.p0("s"), system.p0("g")])
     wait_for(lambda: sandbox.to("twilio", "+14155550113"))
-    assert now_ms() - began < 9_000, "a dead token is no reason to wait"
     wait_for(lambda: len(sandbox.to("apns", never)) >= 2)
     kill(process)
+    assert not sandbox.to("twilio", "+14155550111"), "a dead token is no reason to wait"
     with system.flow("transactional"):
-        wait_for(lambda: sandbox.to("twilio", "+14155550111"), 25)
+        wait_for(lambda: sandbox.to("twilio", "+14155550111"))
         time.sleep(0.5)
     sms = {record["user"]: record for record in system.deliveries().values() if record["channel"] == "sms"}
     assert sms.keys() == {"n", "g"}
@@ -242,21 +246,25 @@ def test_push_first_sends_the_text_only_when_no_provider_takes_the_push_in_time(
     assert len(sandbox.to("twilio", "+14155550111")) == 1
 
 
+def kept_decisions(path: Path) -> list[tuple[bytes, bytes, bytes, int]]:
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as file:
+        tables = file.execute("SELECT 1 FROM sqlite_master WHERE name = 'decision'").fetchall()
+        return file.execute("SELECT event, deliveries, used, done FROM decision").fetchall() if tables else []
+
+
 def test_the_decision_log_keeps_event_addresses_and_what_was_read(system: System, sandbox: Sandbox) -> None:
     system.feed([system.endpoint("u1", "push", "d1", token("kept"))])
     record = system.p0("u1")
     with system.flow("transactional"):
         system.feed([record])
-        wait_for(system.deliveries)
-        time.sleep(1.0)
-    path = system.directory / "state" / "transactional" / f"p{record.partition:03}" / "lane.sqlite"
-    ((event, deliveries, used, done),) = sqlite3.connect(path).execute(
-        "SELECT event, deliveries, used, done FROM decision"
-    )
+        path = system.directory / "state" / "transactional" / f"p{record.partition:03}" / "lane.sqlite"
+        wait_for(lambda: [done for *_, done in kept_decisions(path)] == [1], what="the decision to be kept as done")
+    ((event, deliveries, used, _),) = kept_decisions(path)
     assert event == record.value
     assert token("kept").encode() in deliveries
     assert f'"endpoints/{record.partition}":1'.encode() in used
-    assert done == 1
 
 
 def test_p0_is_fast_enough_to_be_sane(system: System, sandbox: Sandbox) -> None:

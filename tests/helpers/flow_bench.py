@@ -78,9 +78,28 @@ def calls(most: int, then: Callable[[int], None] = lambda _call: None) -> Callab
 
 
 def seconds(most: float) -> Callable[[], bool]:
-    """A drain that says yes after so many seconds."""
-    end = time.monotonic() + most
-    return lambda: time.monotonic() > end
+    """A drain that says yes so many seconds after the first question: a start may take long."""
+    began: list[float] = []
+
+    def drain() -> bool:
+        began[:] = began or [time.monotonic()]
+        return time.monotonic() - began[0] > most
+
+    return drain
+
+
+def until(true: Callable[[], bool], within_s: float = 60) -> Callable[[], bool]:
+    """A drain that says yes when something holds, or after so long; it looks every 50 ms."""
+    too_long, pause = seconds(within_s), seconds(0.05)
+
+    def drain() -> bool:
+        nonlocal pause
+        if not pause():
+            return False
+        pause = seconds(0.05)
+        return true() or too_long()
+
+    return drain
 
 
 def user_in_group(group: int, number: int = 0) -> str:

@@ -72,13 +72,13 @@ class Gateway:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
-        wait_for(lambda: self.get("/readyz").status == 200, 10, "the gateway is ready", every_s=0.02)
+        wait_for(lambda: self.get("/readyz").status == 200, what="the gateway is ready", every_s=0.02)
 
     def stop(self) -> int:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.terminate()
-        status = self.process.wait(20)
+        status = self.process.wait(40)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return status
@@ -111,7 +111,7 @@ class Gateway:
     def _connection(self) -> http.client.HTTPConnection:
         known: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if known is None or known.port != self.port:
-            known = self._local.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+            known = self._local.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
             self._connections.append(known)
         elif time.monotonic() - self._local.used > IDLE_S:
             known.close()  # it connects again by itself

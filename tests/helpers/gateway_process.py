@@ -1,7 +1,8 @@
 """A gateway in a process of its own, over the embedded log, with named misbehaviours of the log.
 
 Misbehaviours are files in DIR/faults, looked for at every append of an event: `refuse` (the log does not acknowledge),
-`crash_before` and `crash_after` (the process ends at once, before or after the append), `hang` (no answer for a while).
+`crash_before` and `crash_after` (the process ends at once, before or after the append), `hang` (no answer while it is
+there).
 """
 
 import os
@@ -53,8 +54,8 @@ class FaultyLog(EmbeddedLog):
             return super().append(records)
         if (self.faults / "refuse").exists():
             raise LogUnavailableError("refused on order")
-        if (self.faults / "hang").exists():
-            time.sleep(2)
+        while (self.faults / "hang").exists():
+            time.sleep(0.05)
         if (self.faults / "crash_before").exists():
             os._exit(42)
         offsets = super().append(records)
@@ -82,11 +83,11 @@ def main(config: dict[str, Any]) -> None:
         keys=KEYS,
         users=UserTokens(USER_SECRET),
         kind=config.get("kind", "ordinary"),
-        redis=RedisOptions(config["redis"], prefix=config.get("prefix", str(directory)))
+        redis=RedisOptions(config["redis"], prefix=config.get("prefix", str(directory)), deadline=timedelta(seconds=2))
         if config.get("redis")
         else None,
         append_deadline=timedelta(seconds=1),
-        cancel_deadline=timedelta(seconds=2),
+        cancel_deadline=timedelta(seconds=config.get("cancel_deadline_s", 20)),
         body_deadline=timedelta(seconds=1),
         head_deadline=timedelta(seconds=1),
         fallback_limit_per_s=3,

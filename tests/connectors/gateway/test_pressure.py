@@ -1,11 +1,11 @@
 """A loaded system at the door: P2 is told to wait first, then half of P1, then all of it, never P0."""
 
 import itertools
-import time
 from pathlib import Path
 from typing import Any
 
 from helpers.gateway import Gateway, now_ms, running
+from helpers.obeying import wait_until_obeyed
 
 from connectors.load import load_record
 from state.model.load import LoadReport
@@ -21,7 +21,7 @@ def like(**fields: Any) -> dict[str, Any]:
 def _loaded(gateway: Gateway, level: int) -> None:
     """Say so, and wait until the gateway has read it."""
     gateway.log.append([load_record(LoadReport("decide/0", level, 0.9))])
-    time.sleep(0.6)
+    wait_until_obeyed(gateway.directory, gateway.log)
 
 
 def _statuses(gateway: Gateway, event: dict[str, Any], posts: int = 4) -> list[int]:

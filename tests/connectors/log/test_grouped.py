@@ -1,6 +1,7 @@
 """Group commit: coroutines share appends, and each gets its own answer."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.log_harness import Harness, read_all, values
+from helpers.waiting import wait_for
 
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.grouped import QUEUE_MAX, BatchingAppender
@@ -22,11 +24,20 @@ class Counting(EmbeddedLog):
     appends = 0
     broken = False
     gate: threading.Event | None = None
+    at_gate = threading.Event()
+    """Whether an append has come to the gate since `hold_up`."""
+
+    def hold_up(self) -> threading.Event:
+        """From now on appends wait until this gate is set."""
+        self.at_gate = threading.Event()
+        self.gate = threading.Event()
+        return self.gate
 
     def append(self, records: Sequence[NewRecord]) -> list[int]:
         self.appends += 1
         if self.gate:
-            assert self.gate.wait(10)
+            self.at_gate.set()
+            assert self.gate.wait(40)
         if self.broken:
             raise LogUnavailableError("broken on purpose")
         return super().append(records)
@@ -111,15 +122,21 @@ def test_while_the_log_is_down_callers_are_refused_soon(log: Counting, topic: st
     async def outage() -> None:
         log.broken = True
         await caller(b"first")
-        log.broken, log.gate = False, threading.Event()
+        log.broken = False
+        gate = log.hold_up()
         probing = asyncio.ensure_future(caller(b"probe"))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(log.at_gate.wait, 40)
         waits = await asyncio.gather(*(caller(b"refused") for _ in range(20)))
-        assert max(waits) < 2.0
-        assert await probing < 2.0
-        log.gate.set()
-        await asyncio.sleep(0.2)
-        assert await group.append([NewRecord(topic, 0, b"", b"after")]) == [1]
+        assert max(waits) < 4.5
+        assert await probing < 4.5, "it is told before it is known whether it is stored"
+        gate.set()
+        assert await once_it_is_up() == [1]
+
+    async def once_it_is_up() -> list[int]:
+        while True:
+            with contextlib.suppress(LogUnavailableError):
+                return await group.append([NewRecord(topic, 0, b"", b"after")])
+            await asyncio.sleep(0.05)
 
     asyncio.run(outage())
     group.close()
@@ -131,10 +148,11 @@ def test_an_append_that_takes_long_refuses_others_only_where_asked(log: Counting
     group = BatchingAppender(log, down_after=timedelta(milliseconds=50) if refuses else None)
 
     async def scenario() -> list[object]:
-        log.gate = threading.Event()
+        gate = log.hold_up()
         under_way = asyncio.ensure_future(group.append([NewRecord(topic, 0, b"", b"long")]))
+        await asyncio.to_thread(log.at_gate.wait, 40)
         await asyncio.sleep(0.1)
-        asyncio.get_running_loop().call_later(1.5, log.gate.set)
+        asyncio.get_running_loop().call_later(1.5, gate.set)
         other = group.append([NewRecord(topic, 0, b"", b"other")])
         return list(await asyncio.gather(under_way, other, return_exceptions=True))
 
@@ -177,16 +195,16 @@ def test_closing_stores_what_waits_and_refuses_the_rest(log: Counting, topic: st
     appender = BatchingAppender(log)
 
     async def scenario() -> None:
-        log.gate = threading.Event()
+        gate = log.hold_up()
         under_way = asyncio.ensure_future(appender.append([NewRecord(topic, 0, b"", b"x")]))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(log.at_gate.wait, 40)
         waiting = asyncio.ensure_future(appender.append([NewRecord(topic, 0, b"", b"x")]))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
         closing = asyncio.ensure_future(asyncio.to_thread(appender.close))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(wait_for, lambda: not appender._open)
         with pytest.raises(LogUnavailableError):
             await appender.append([NewRecord(topic, 0, b"", b"y")])
-        log.gate.set()
+        gate.set()
         await closing
         assert (await under_way, await waiting) == ([0], [1])
 

@@ -304,7 +304,7 @@ def test_waiting_for_nothing_costs_no_processor_time(log: Log, harness: Harness)
     reader.poll(1, SECOND)
     started, used = time.monotonic(), time.thread_time()
     assert reader.poll(1, SECOND) == []
-    assert 0.9 < time.monotonic() - started < 3
+    assert 0.9 < time.monotonic() - started < 10
     assert time.thread_time() - used < 0.1
     reader.close()
 

@@ -140,7 +140,7 @@ def test_a_stopped_owner_that_wakes_up_appends_nothing(log: ClaimableLog, harnes
     try:
         assert child.stdout
         assert any(line == "claimed\n" for line in child.stdout)
-        wait_for(lambda: log.end_offset(topic, 0) >= 50, 20, "appends of the child", every_s=0.02)
+        wait_for(lambda: log.end_offset(topic, 0) >= 50, what="appends of the child", every_s=0.02)
         stop(harness, topic, child.pid)
         mine, _ = open_claimed(harness, log, claim(log, topic, flow, "mine"))
         left = len(read_all(log, topic))
@@ -148,7 +148,7 @@ def test_a_stopped_owner_that_wakes_up_appends_nothing(log: ClaimableLog, harnes
             append(mine, topic, str(number).encode())
         found = read_all(log, topic)
         os.kill(child.pid, signal.SIGCONT)
-        assert child.wait(20) == FENCED
+        assert child.wait(40) == FENCED
         assert f"{flow}/0" in child.stdout.read()
     finally:
         if child.poll() is None:

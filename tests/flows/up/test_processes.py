@@ -98,9 +98,9 @@ def test_stages_drain_in_order_and_the_deaf_are_killed(group: ProcessGroup) -> N
     group.start(spec_of("early", POLITE, turn=1))
     wait_for(lambda: all(is_up(group, name) for name in ("late", "deaf", "early")))
     pids = group.pids()
-    assert group.drain(timedelta(seconds=1)) == ["deaf"]
+    assert group.drain(timedelta(seconds=4)) == ["deaf"]
     moments = {name: float(group.log_file(name).read_text().split()[-1]) for name in ("early", "late")}
-    assert moments["late"] - moments["early"] >= 0.9
+    assert moments["late"] - moments["early"] >= 3.5
     assert not any(alive(pid) for pid in pids.values())
 
 
@@ -186,16 +186,21 @@ def test_nobody_waits_for_a_process_that_sigkill_does_not_end(group: ProcessGrou
     group.start(spec_of("other", POLITE))
     wait_for(lambda: all(is_up(group, name) for name in ("one", "two", "other")))
     pids, looks = group.pids(), []
+
+    def other_is_back() -> bool:
+        began = time.monotonic()
+        group.watch()
+        looks.append(time.monotonic() - began)
+        if [event.event for event in events].count("exit") == 1 and alive(pids["other"]):
+            os.kill(pids["other"], signal.SIGKILL)
+        return events[-1].event == "restart"
+
     try:
-        end = time.monotonic() + 3.5
-        while time.monotonic() < end:
-            began = time.monotonic()
-            group.watch()
-            looks.append(time.monotonic() - began)
-            if [event.event for event in events].count("exit") == 1 and alive(pids["other"]):
-                os.kill(pids["other"], signal.SIGKILL)
+        wait_for(other_is_back)
+        for _ in range(20):  # "two" would be due
+            other_is_back()
             time.sleep(0.05)
-        assert max(looks) < 1
+        assert max(looks) < 2.5, "it waits for three seconds where it waits"
         told = [(event.event, event.name) for event in events[3:]]
         assert told == [("hung", "two"), ("exit", "one"), ("exit", "other"), ("restart", "other")]
     finally:
@@ -208,8 +213,8 @@ def test_nobody_waits_for_a_process_that_sigkill_does_not_end(group: ProcessGrou
     again = group.pids()["two"]
     began = time.monotonic()
     try:
-        assert group.drain(timedelta(seconds=0.1)) == ["two"]
-        assert time.monotonic() - began < 6
+        assert group.drain(timedelta(seconds=3)) == ["two"]
+        assert time.monotonic() - began < 20, "it sleeps for a minute"
     finally:
         os.kill(again, signal.SIGKILL)
 

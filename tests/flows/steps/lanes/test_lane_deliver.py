@@ -43,7 +43,7 @@ def test_what_is_handed_out_again_beyond_the_bound_before_a_start_does_not_hold_
             lane.epoch()
             return len(provider.keys) == 12 and not lane.open
 
-        wait_for(turn, 5)
+        wait_for(turn)
 
 
 async def does_not_answer(_delivery: Delivery) -> Result:
@@ -58,7 +58,7 @@ def collected(lane: Lane) -> list[NewRecord]:
         told.extend(record for record in lane.collect() if schema_of(record.headers) != "counts/1+json")
         return bool(told)
 
-    wait_for(ended, 5)
+    wait_for(ended)
     return told
 
 
@@ -86,7 +86,7 @@ def test_a_search_takes_an_answer_behind_its_end_for_no_new_delivery(system: Sys
     ended: list[str] = []
     partition = next(record.partition for record in system.read("attempts"))
     search = AttemptSearch(system.log, partition, 0, now_ms(), ended.extend)
-    wait_for(search.ready, 5)
+    wait_for(search.ready)
     assert (ended, search.histories) == ([stored[0].key], {})
 
 
@@ -106,12 +106,12 @@ class StaleFence:
 @pytest.mark.parametrize("outcome", ["EXPIRED", "SUPPRESSED", "DELIVERED"])
 def test_a_send_after_a_pause_is_judged_as_of_its_end(system: System, outcome: str) -> None:
     switches: list[str] = []
+    ttl_ms = 3_000 if outcome == "EXPIRED" else 60_000
     pauses = {
-        "EXPIRED": lambda: time.sleep(0.6),
+        "EXPIRED": lambda: time.sleep(ttl_ms / 1000 + 0.1),
         "SUPPRESSED": lambda: switches.append("on"),
         "DELIVERED": lambda: None,
     }
-    ttl_ms = 500 if outcome == "EXPIRED" else 60_000
     emission = system.emission("u1", "push", [("d1", token("a"))], valid_until=now_ms() + ttl_ms)
     system.feed([emission])
     provider, fence = Provider(takes), StaleFence(pauses[outcome])
@@ -158,9 +158,9 @@ def test_all_lanes_of_a_process_drain_within_one_deadline(system: System) -> Non
     with running_lanes(system, channels={"push": provider}) as (lanes, dispatcher):
         for partition in partitions:
             lanes.lane(partition).accept(read(system, partition))
-        wait_for(lambda: len(provider.keys) == 4, 5)
+        wait_for(lambda: len(provider.keys) == 4)
         began = time.monotonic()
         for _ in partitions:  # as each lane does at its end
-            assert not dispatcher.drain(timedelta(seconds=1.5))
-        assert 1.4 < time.monotonic() - began < 2.8
+            assert not dispatcher.drain(timedelta(seconds=4))
+        assert 3.9 < time.monotonic() - began < 7.5
         assert dispatcher.in_flight == 4

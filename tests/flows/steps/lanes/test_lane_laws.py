@@ -117,7 +117,7 @@ class OneLane:
             self.collect(lane)
             return not lane.open
 
-        wait_for(over, 10, lambda: f"{lane.open} open", every_s=0.005)
+        wait_for(over, what=lambda: f"{lane.open} open", every_s=0.005)
         self.collect(lane, last=True)
         for _ in range(3):
             self.epoch(lane)
@@ -214,7 +214,7 @@ def test_what_ended_and_is_not_closed_is_told_again_in_the_same_way_and_not_sent
     lane_of.feed(3, *headers)
     with lane_of.started() as lane:
         lane_of.accept(lane)
-        wait_for(lambda: lane.collect() and not lane.open, 10, every_s=0.005)  # all that is handed out is lost
+        wait_for(lambda: lane.collect() and not lane.open, every_s=0.005)  # all that is handed out is lost
         for _ in range(epochs):
             lane.epoch()
     sent = lane_of.sent
@@ -281,7 +281,7 @@ def test_an_intent_without_an_answer_is_sent_again_if_it_is_p0_and_unknown_if_no
     with lane_of.started() as lane:
         lane_of.accept(lane)
         lane_of.epoch(lane)
-        wait_for(lambda: lane_of.push.keys, 10, every_s=0.005)
+        wait_for(lambda: lane_of.push.keys, every_s=0.005)
     (key,) = lane_of.push.keys
     lane_of.push = Provider(lane_of._answer)
     lane_of.run()
@@ -384,5 +384,5 @@ def test_where_attempts_cannot_be_appended_to_nothing_is_sent_and_the_lane_ends(
             return False
 
         with pytest.raises(LogUnavailableError):
-            wait_for(collected, 5, every_s=0.005)
+            wait_for(collected, every_s=0.005)
     assert not lane_of.sent

@@ -73,7 +73,7 @@ def settle(lane: Lane) -> list[NewRecord]:
         records.extend(lane.collect())
         return not lane.open
 
-    wait_for(over, 10)
+    wait_for(over)
     return records
 
 
