@@ -203,7 +203,7 @@ def _killed(offset: int, group: int) -> bytes:
 _DECIDE = """
 import sys
 from pathlib import Path
-from helpers.flow_bench import Bench, seconds
+from helpers.flow_bench import Bench, calls
 import flows.steps.decide.group as deciding
 import os, signal
 
@@ -215,13 +215,13 @@ def deadly(state, record, *rest):
 deciding.apply = deadly
 bench = Bench.__new__(Bench)
 bench.directory = Path(sys.argv[1])
-bench.decide(seconds(float(sys.argv[2])))
+bench.decide(calls(int(sys.argv[2])))
 """
 
 
-def _decide_process(bench: Bench, seconds: float) -> subprocess.CompletedProcess[bytes]:
+def _decide_process(bench: Bench, most: int) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}"}
-    arguments = [sys.executable, "-c", _DECIDE, str(bench.directory), str(seconds)]
+    arguments = [sys.executable, "-c", _DECIDE, str(bench.directory), str(most)]
     return subprocess.run(arguments, env=environment, capture_output=True, timeout=60, check=False)
 
 
@@ -237,13 +237,13 @@ def test_a_record_that_ends_the_process_is_skipped_after_five_starts(bench: Benc
     bench.append(*records[middle:])
     expected = decided_in_one_go(bench, without={(killer.partition, offset)})
     for _ in range(STARTS_MAX):
-        dead = _decide_process(bench, 20)
+        dead = _decide_process(bench, 250)
         assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()[-2000:]
         assert _letters(bench) == []
-    alive = _decide_process(bench, 4)
+    alive = _decide_process(bench, 250)
     assert alive.returncode == 0, alive.stderr.decode()[-2000:]
     assert_complete(bench, expected)
     [letter] = _letters(bench)
     assert (letter.kind, letter.event_id, letter.source) == ("killed", "killer", ("work", killer.partition, offset))
     (bench.directory / "state" / "decide.poison").unlink()
-    assert _decide_process(bench, 1).returncode == 0, "that it is skipped is part of the checkpoint"
+    assert _decide_process(bench, 20).returncode == 0, "that it is skipped is part of the checkpoint"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from helpers.flow_bench import START, Bench, calls, copy_inputs, decide_all, steady_clock, user_in_group
+from helpers.flow_bench import START, Bench, calls, copy_inputs, decide_all, steady_clock, until, user_in_group
 
 from connectors.load import load_record
 from connectors.log import NewRecord, Record
@@ -61,8 +61,7 @@ def test_a_preference_acknowledged_before_an_event_precedes_it_while_both_stream
 
     writer = threading.Thread(target=write)
     writer.start()
-    deadline = time.monotonic() + 30
-    bench.sequence(lambda: (done.is_set() and len(_events(bench)) >= rounds) or time.monotonic() > deadline)
+    bench.sequence(until(lambda: done.is_set() and len(_events(bench)) >= rounds, within_s=120))
     writer.join()
     latest, seen = -1, 0
     for _, _, work in sorted(bench.work(), key=lambda entry: entry[1]):
@@ -252,11 +251,11 @@ def test_every_partition_has_ticks_idle_and_busy(bench: Bench) -> None:
 
     def drain() -> bool:
         begun[:] = begun or [time.monotonic()]
-        return runs_for() > 2.5
+        return runs_for() > 4.5
 
     def feed() -> None:
         number = 0
-        while runs_for() < 1.3:
+        while runs_for() < 3:
             bench.append(*(bench.event(f"e{number}-{n}", target=f"u{n}", object=f"{number}") for n in range(50)))
             number += 1
             time.sleep(0.002)
@@ -272,7 +271,7 @@ def test_every_partition_has_ticks_idle_and_busy(bench: Bench) -> None:
         gaps = [after - before for before, after in pairwise(stamps)]
         assert len(stamps) >= 6
         assert min(gaps) >= 250, str(gaps)
-        assert max(gaps) <= 700, gaps
+        assert max(gaps) <= 1_500, "while it is busy it has none, or it stands still"
     stamps_of: dict[int, list[int]] = {}
     for record in bench.read("work"):
         stamps_of.setdefault(record.partition, []).append(decode_work(record.value).stamp)

@@ -70,13 +70,13 @@ class Up:
         """Kill -9 one process and wait until the supervisor has started it again."""
         before = self.pids()[name]
         os.kill(before, signal.SIGKILL)
-        wait_for(lambda: self.pids()[name] != before, 30, f"the restart of {name}")
+        wait_for(lambda: self.pids()[name] != before, 60, f"the restart of {name}")
 
     def stop(self) -> int:
         """SIGTERM; gives the exit code when everything has drained."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(STOP_S)
-        self._reader.join(5)
+        self._reader.join(40)
         return code
 
     def call(
@@ -158,7 +158,7 @@ def running(directory: Path, *arguments: str, environment: Mapping[str, str] | N
         if up.process.poll() is None:
             up.process.kill()
             up.process.wait(10)
-        wait_for(lambda: not any(alive(pid) for pid in up.pids().values()), 20, "the end of all processes")
+        wait_for(lambda: not any(alive(pid) for pid in up.pids().values()), what="the end of all processes")
         for stream in (up.process.stdout, up.process.stderr):
             if stream is not None:
                 stream.close()

@@ -17,7 +17,7 @@ def test_a_sample_of_mutants_dies() -> None:
         [sys.executable, str(RUN), "--sample", "15", "--seed", "7"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=550,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -100,7 +100,7 @@ def wakes_up_fenced(
     ends = settled(system)
     journals = {name: sandbox.journal(name) for name in providers if sandbox is not None}
     process.send_signal(signal.SIGCONT)
-    assert process.wait(20) == FENCED_EXIT
+    assert process.wait(40) == FENCED_EXIT
     assert process.stdin is not None
     process.stdin.close()
     time.sleep(0.3)
@@ -214,7 +214,7 @@ def test_sequence_and_decide_stopped_under_load(system: System, tmp_path: Path) 
         time.sleep(0.5)
         for process in old.values():
             process.send_signal(signal.SIGCONT)
-        assert [process.wait(20) for process in old.values()] == [FENCED_EXIT, FENCED_EXIT]
+        assert [process.wait(40) for process in old.values()] == [FENCED_EXIT, FENCED_EXIT]
         for process in old.values():
             assert process.stdin is not None
             process.stdin.close()

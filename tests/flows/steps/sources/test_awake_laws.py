@@ -23,8 +23,8 @@ from connectors.log.interface import NewRecord, TopicSpec
 from connectors.log.source import LogSource
 from flows.steps.sources.owner import SoleSource
 
-HELD_UP = timedelta(seconds=1)
-AT_MOST = timedelta(milliseconds=400)
+HELD_UP = timedelta(seconds=2)
+AT_MOST = timedelta(milliseconds=1_200)
 """What a busy machine may add."""
 TOPIC = "events"
 EPOCH = timedelta(milliseconds=20)
