@@ -22,6 +22,7 @@ TABLES = {
     "inbox": ["-m", "bench.inbox"],
     "users": ["-m", "bench.users"],
     "track": ["-m", "bench.track"],
+    "post": ["-m", "bench.post"],
 }
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -33,7 +33,7 @@ from state.model.keys import KEY_GROUPS
 TABLE = "post"
 _LOOK = timedelta(milliseconds=50)
 _TOPICS = ("work", "ledger", "inbox", "deliver.push")
-_AT_REST_S = 5
+AT_REST_S = 5.0
 """So long after a post everything of it is done but what waits for a time."""
 
 
@@ -86,7 +86,9 @@ class _Watch:
                     at["inbox_readable"] = time.monotonic() - began
                 if "on_parts" not in at and self._is_archived():
                     at["on_parts"] = time.monotonic() - began
-            assert seconds < self._give_up_s, f"given up after {seconds:.0f} s: {self._left} decisions are missing; {at}"
+            assert seconds < self._give_up_s, (
+                f"given up after {seconds:.0f} s: {self._left} decisions are missing; {at}"
+            )
         return Seen(**at)
 
     def close(self) -> None:
@@ -139,22 +141,22 @@ def _endings(schema: bytes, value: bytes, event_id: str) -> Counter[tuple[str, b
     return found
 
 
-def measure(directory: Path, followers: int) -> Cost:
+def measure(directory: Path, followers: int, at_rest_s: float = AT_REST_S) -> Cost:
     """One post, in a system that has done one small post and rests."""
     _in_process_of_its_own(directory, followers)
     with running(directory) as site:
         _post(site, EARLY_AUTHOR, groups_of(followers))
-        time.sleep(_AT_REST_S)
+        time.sleep(at_rest_s)
         idle = site.processor_s()
-        time.sleep(_AT_REST_S)
+        time.sleep(at_rest_s)
         before, starts = site.processor_s(), site.ends(*_TOPICS)
         site.forget_peaks()
         resident, began = site.peaks_mb(), time.monotonic()
         seen, outcomes = _post(site, AUTHOR, followers)
-        time.sleep(_AT_REST_S)
+        time.sleep(at_rest_s)
         seconds, after, peaks = time.monotonic() - began, site.processor_s(), site.peaks_mb()
-        at_rest = {name: (before[name] - idle[name]) / _AT_REST_S for name in before}
-        processor = {name: after[name] - before[name] - seconds * at_rest[name] for name in before}
+        at_rest = {name: (before[name] - idle[name]) / at_rest_s for name in before}
+        processor = {name: max(0.0, after[name] - before[name] - seconds * at_rest[name]) for name in before}
         extra = {name: peaks[name] - resident[name] for name in peaks}
         return Cost(seen, outcomes, processor, peaks["decide"], extra, _written(site, starts))
 
@@ -201,9 +203,7 @@ def publish(followers: int, cost: Cost) -> float:
     work = f"one post to {followers} followers in {KEY_GROUPS} key groups, {held:.0%} held, nothing sent"
 
     def note(figure: str, value: float, unit: str) -> None:
-        record(
-            TABLE, figure, value, unit, work=work, n=followers, seconds=cost.seen.on_parts, peak_rss_mb=cost.peak_mb
-        )
+        record(TABLE, figure, value, unit, work=work, n=followers, seconds=cost.seen.on_parts, peak_rss_mb=cost.peak_mb)
 
     for which, seconds in cost.seen._asdict().items():
         note(f"{name}_{which}_s", seconds, "s")

@@ -211,6 +211,4 @@ def running(directory: Path) -> Iterator[Site]:
 
 def _start(command: list[str], output: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     with output.open("ab") as file:
-        return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=file, stderr=file
-        )
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=file, stderr=file)
