@@ -9,19 +9,21 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import os
 import secrets
 import struct
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 from connectors.gateway.problems import ProblemError, invalid
 from connectors.inbox.interface import RowPosition
+from state.disk.files import PRIVATE, publish_file
 from state.model.admission import FieldError
 
 _LAYOUT = struct.Struct(">BqQ")
 _VERSION = 1
 _MAC_BYTES = 16
+_SECRET_BYTES = 32
 
 
 class Cursors:
@@ -59,12 +61,14 @@ def _refused() -> ProblemError:
 
 
 def kept_secret(path: Path) -> bytes:
-    """A secret of this installation, made at first use; readable by its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(32))
+    """A secret of this installation, made at first use; readable by its owner only.
+
+    Processes that start together agree on one. A file that is too short is what a kill left of an older program, which
+    would go on with it; a new one takes its place.
+    """
+    with suppress(FileNotFoundError):
+        if path.stat().st_size < _SECRET_BYTES:
+            path.unlink()
+    if not path.exists():
+        publish_file(path, secrets.token_bytes(_SECRET_BYTES), mode=PRIVATE)
     return path.read_bytes()

@@ -31,6 +31,7 @@ from state.model.errors import CarillonError, StateDamagedError, StateError
 
 _LOOKUP_CACHE_BYTES = 64 << 20
 _FORMAT_KEY = b"\x00format"
+_FIRST_MANIFEST = "MANIFEST-000001"
 _REMEDY = "move it away, and the next start restores it from an export or from the log, or says what is missing"
 
 
@@ -88,9 +89,16 @@ def open_database(directory: Path, expected_format: bytes, options: Options | No
 def refuse_remains(directory: Path) -> None:
     """Call before opening: without the file that names the current state RocksDB removes the rest and starts empty.
 
+    The first manifest alone is no remains: who is killed while a database is made leaves it. The first opening, which
+    comes before the first row, begins another one.
+
     :raises StateDamagedError: there are remains of a database without that file.
     """
-    remains = [path.name for path in directory.iterdir() if path.suffix == ".sst" or path.name.startswith("MANIFEST")]
+    remains = [
+        path.name
+        for path in directory.iterdir()
+        if path.suffix == ".sst" or (path.name.startswith("MANIFEST") and path.name != _FIRST_MANIFEST)
+    ]
     if remains and not (directory / "CURRENT").exists():
         raise StateDamagedError(f"{directory}: the file CURRENT is missing beside {len(remains)} others; {_REMEDY}")
 

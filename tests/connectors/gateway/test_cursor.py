@@ -1,0 +1,40 @@
+"""The secret of the cursors: one for all gateways of an installation, whole or not there."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from connectors.gateway.cursor import kept_secret
+
+
+def test_it_is_kept_and_readable_by_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "gateway" / "cursor.key"
+    assert kept_secret(path) == kept_secret(path)
+    assert (len(kept_secret(path)), path.stat().st_mode & 0o777) == (32, 0o600)
+
+
+def test_those_who_start_together_have_one(tmp_path: Path) -> None:
+    for number in range(20):
+        path, together = tmp_path / f"{number}.key", Barrier(8)
+
+        def start(path: Path = path, together: Barrier = together) -> bytes:
+            together.wait()
+            return kept_secret(path)
+
+        with ThreadPoolExecutor(8) as pool:
+            found = {each.result() for each in [pool.submit(start) for _ in range(8)]}
+        assert [len(secret) for secret in found] == [32]
+
+
+@pytest.mark.parametrize("left", [b"", b"short"])
+def test_what_a_kill_left_unwritten_is_no_secret(tmp_path: Path, left: bytes) -> None:
+    """Cursors signed with nothing could be made by anybody."""
+    path = tmp_path / "cursor.key"
+    path.write_bytes(left)
+    secret = kept_secret(path)
+    assert len(secret) == 32
+    assert kept_secret(path) == secret
