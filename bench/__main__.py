@@ -23,6 +23,7 @@ TABLES = {
     "users": ["-m", "bench.users"],
     "track": ["-m", "bench.track"],
     "post": ["-m", "bench.post"],
+    "flood": ["-m", "bench.flood"],
 }
 ROOT = Path(__file__).resolve().parent.parent
 

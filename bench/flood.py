@@ -1,0 +1,209 @@
+"""Whether codes notice a rush: `python -m bench.flood [--rounds N] [--followers N]`.
+
+The whole system (`carillon up`, embedded, its sandbox as provider). In each round codes and mentions are posted for ten
+seconds while nothing else happens, and for ten seconds from the moment at which a star's post to all followers (P1,
+pushed) and a campaign (P2, pushed) were accepted. The next phase begins when nothing is sent any more. A latency runs
+from the answer 202 to the line that the provider writes before it answers, in whole milliseconds of the same clock.
+Codes and mentions come at fixed rates, each in a thread of its own, whatever the system takes.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from bench.delivery import call, journal, now_ms, started
+from bench.figures import record
+from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.interface import NewRecord
+from state.model.keys import key_group, partition_of_group
+from state.model.settings import SETTINGS
+
+TABLE = "flood"
+ROUNDS, FOLLOWERS, MEMBERS = 9, 20_000, 5_000
+"""A follower hears of one post in each round, and of ten in an hour at most."""
+SECONDS = 10
+PER_S = {"p0": 50, "p1": 10}
+FIRST = "first"
+"""Is called before anything is measured."""
+_QUANTILES = (50, 99)
+_AT_REST_S = 2.0
+_AT_REST_WITHIN_S = 180.0
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure, and record medians over the rounds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--followers", type=int, default=FOLLOWERS)
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name) / "site"
+        with started([sys.executable, "-m", "flows.cli", "up", "--json", "--data", str(directory)]) as process:
+            assert process.stdout is not None
+            up = json.loads(process.stdout.readline())
+            threading.Thread(target=process.stdout.read, daemon=True).start()
+            people(directory, given.rounds, given.followers)
+            phases = run(directory, up, given.rounds)
+    tell(phases, given.followers)
+
+
+Phases = dict[str, list[dict[str, list[float]]]]
+"""`idle` and `flood`, of each round: latencies in milliseconds of `p0` and `p1`, sorted."""
+
+
+def run(directory: Path, up: dict[str, Any], rounds: int) -> Phases:
+    """The rounds, one after the other."""
+    phases: Phases = {"idle": [], "flood": []}
+    _one(up, {}, "p1", FIRST, 0.0)  # it comes behind all settings
+    wait_for(directory, {address(FIRST)})
+    for number in range(rounds):
+        for phase, found in phases.items():
+            if phase == "flood":
+                rush(up, number)
+            posted = post_all(up, f"{phase}{number}")
+            seen = wait_for(directory, {to for each in posted.values() for to in each})
+            found.append({kind: sorted(seen[to] - at for to, at in posted[kind].items()) for kind in PER_S})
+            print(number, phase, {kind: _quantiles(each) for kind, each in found[-1].items()}, file=sys.stderr)
+    return phases
+
+
+def tell(phases: Phases, followers: int) -> None:
+    """Record the medians over the rounds, and the ratios."""
+    work = f"beside a post to {followers} and a campaign to {MEMBERS}, all pushed"
+    seconds = len(phases["idle"]) * SECONDS
+    for kind, per_s in PER_S.items():
+        for place, quantile in enumerate(_QUANTILES):
+            idle, flood = (
+                statistics.median(_quantiles(each[kind])[place] for each in phases[phase])
+                for phase in ("idle", "flood")
+            )
+            name, n = f"p{quantile}", seconds * per_s
+            record(TABLE, f"{kind}_quiet_{name}_ms", idle, "ms", work="nothing else happens", n=n, seconds=seconds)
+            record(TABLE, f"{kind}_flood_{name}_ms", flood, "ms", work=work, n=n, seconds=seconds)
+            record(
+                TABLE, f"{kind}_flood_{name}_ratio", flood / max(idle, 1.0), "x",
+                work=work, n=n, seconds=seconds, against="nothing else happens",
+            )  # fmt: skip
+
+
+def _quantiles(latencies: list[float]) -> list[float]:
+    return [max(0.0, latencies[len(latencies) * quantile // 100]) for quantile in _QUANTILES]
+
+
+# what is posted
+
+
+def rush(up: dict[str, Any], number: int) -> None:
+    """A post and a campaign."""
+    for event in (
+        {"type": "new_post", "fan_out_type": "FOLLOWERS", "actor": "star", "object": f"post{number}"},
+        {"type": "promotion", "fan_out_type": "SEGMENT", "segment": "buyers", "object": f"sale{number}"},
+    ):
+        call(up["url"], "/v1/notifications", up["keys"]["producer"], "POST", event)
+
+
+def post_all(up: dict[str, Any], phase: str) -> dict[str, dict[str, float]]:
+    """Codes and mentions at their rates; of each kind, when the answer was read in ms, by address."""
+    accepted: dict[str, dict[str, float]] = {kind: {} for kind in PER_S}
+    threads = [
+        threading.Thread(target=_one, args=(up, accepted[kind], kind, name_of(phase, kind, number), number / per_s))
+        for kind, per_s in PER_S.items()
+        for number in range(SECONDS * per_s)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return accepted
+
+
+def _one(up: dict[str, Any], accepted: dict[str, float], kind: str, user: str, after_s: float) -> None:
+    time.sleep(after_s)
+    body: dict[str, Any] = {"type": "mention", "actor": "ann", "target": user, "object": user}
+    url, key = "url", "producer"
+    if kind == "p0":
+        url, key, body = "p0_url", "p0_producer", {"type": "otp", "target": user, "payload": {"code": "123456"}}
+    call(up[url], "/v1/notifications", up["keys"][key], "POST", body)
+    accepted[address(user)] = time.time() * 1000
+
+
+def wait_for(directory: Path, called: set[str]) -> dict[str, float]:
+    """When the provider noted each address, once all who were called are among them and nothing is sent any more."""
+    seen: dict[str, float] = {}
+    begun = changed = time.monotonic()
+    while called - seen.keys() or time.monotonic() - changed < _AT_REST_S:
+        assert time.monotonic() - begun < _AT_REST_WITHIN_S, f"{len(called - seen.keys())} were not called"
+        time.sleep(0.5)
+        now_seen = {entry["to"]: entry["ts"] for entry in journal(directory, "apns")}
+        if len(now_seen) != len(seen):
+            seen, changed = now_seen, time.monotonic()
+    return seen
+
+
+# who is there
+
+
+def name_of(phase: str, kind: str, number: int) -> str:
+    """Everybody is called once: mentions count for the caps."""
+    return f"{kind}-{phase}-{number}"
+
+
+def address(user: str) -> str:
+    """The token of his phone."""
+    return sha256(user.encode()).hexdigest()
+
+
+def people(directory: Path, rounds: int, followers: int) -> None:
+    """Followers of the star, members of the segment, and those who are called; all have a phone."""
+    fans, members = [f"f{number}" for number in range(followers)], [f"m{number}" for number in range(MEMBERS)]
+    phases = [f"{phase}{number}" for number in range(rounds) for phase in ("idle", "flood")]
+    to_call = [
+        name_of(phase, kind, number)
+        for phase in phases
+        for kind, per_s in PER_S.items()
+        for number in range(SECONDS * per_s)
+    ]
+    on = {"types": {"promotion": {"enabled": True, "channels": ["push"]}}}
+    buyers: list[tuple[str, dict[str, Any]]] = [
+        ("buyers\0" + "0", {"segment": "buyers", "version": 1, "chunk": 0, "users": members}),
+        ("buyers\0commit", {"segment": "buyers", "version": 1, "chunks": 1}),
+    ]
+    log = EmbeddedLog(directory, clock=now_ms)
+    _append(log, "endpoints", ((f"{user}\0push\0d", user, _phone(user)) for user in [*fans, *members, *to_call, FIRST]))
+    _append(log, "preferences", ((user, user, {"user": user, "doc": on}) for user in members))
+    follows = ((fan, {"followee": "star", "follower": fan, "on": True}) for fan in fans)
+    _append(log, "follows", ((f"star\0{fan}", "star", value) for fan, value in follows))
+    _append(log, "segments", ((key, "buyers", value) for key, value in buyers))
+    log.close()
+
+
+def _phone(user: str) -> dict[str, Any]:
+    return {
+        "user": user, "channel": "push", "id": "d", "platform": "ios", "address": address(user), "state": "active",
+        "registered_at": now_ms(),
+    }  # fmt: skip
+
+
+def _append(log: EmbeddedLog, topic: str, records: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
+    """Of each record its key, what places it, and its value."""
+    partitions, headers = log.partitions(topic), SETTINGS[topic].headers
+    waiting: list[NewRecord] = []
+    for key, placed_by, value in records:
+        partition = partition_of_group(key_group(placed_by), partitions)
+        waiting.append(NewRecord(topic, partition, key.encode(), json.dumps(value).encode(), headers))
+        if len(waiting) == 1000:
+            log.append(waiting)
+            waiting = []
+    log.append(waiting)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
