@@ -62,7 +62,12 @@ class OpenRecord:
 
     def siblings(self, emissions: Iterable[ToDeliver], find: FindHistory) -> list[Siblings]:
         """The first channel of each emission; the others follow from it."""
-        return [Siblings(each, each.channel, each.devices, each.rest, self.place[1], find, self) for each in emissions]
+        whole = list(emissions)
+        many = len({each.user for each in whole}) > 1
+        return [
+            Siblings(each, each.channel, each.devices, each.rest, self.place[1], find, self, for_many=many)
+            for each in whole
+        ]
 
 
 class Note(NamedTuple):

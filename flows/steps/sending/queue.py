@@ -1,4 +1,7 @@
-"""What waits for one provider, the most urgent first, and how many requests it has in flight."""
+"""What waits for one provider, the most urgent first, and how many requests it has in flight.
+
+Within a class what is for one person goes in turn with what is for many: a mention does not wait behind a star's post.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,24 @@ class ProviderBounds:
     rate_per_s: float
 
 
+class _InTurn:
+    """What waits in a class. What is for one person and what is for many take turns while there is some of both."""
+
+    def __init__(self) -> None:
+        self._one, self._many = deque[SendTask](), deque[SendTask]()
+        self._many_next = False
+
+    def put(self, task: SendTask) -> None:
+        (self._many if task.siblings.for_many else self._one).append(task)
+
+    def take(self) -> SendTask | None:
+        chosen = self._many if self._many and (self._many_next or not self._one) else self._one
+        if not chosen:
+            return None
+        self._many_next = chosen is self._one
+        return chosen.popleft()
+
+
 class ProviderQueue:
     """For one event loop. Its length is bounded by what the lanes of the flow keep open."""
 
@@ -29,20 +50,20 @@ class ProviderQueue:
         self.bounds = bounds
         self.share = RetryShare(bounds.rate_per_s)
         self.in_flight = 0
-        self._waiting: dict[str, deque[SendTask]] = {priority: deque() for priority in PRIORITIES}
+        self._waiting = {priority: _InTurn() for priority in PRIORITIES}
         DELIVERIES_IN_FLIGHT.labels(bounds.channel.name).set_function(lambda: self.in_flight)
 
     def put(self, task: SendTask) -> None:
         """Let a task wait for its turn."""
-        self._waiting[task.emission.priority].append(task)
+        self._waiting[task.emission.priority].put(task)
 
     def take(self, count_max: int) -> list[SendTask]:
         """The next tasks, as many as the bound allows; each is in flight until `done`."""
         room = min(count_max, self.bounds.concurrency_max - self.in_flight)
         taken: list[SendTask] = []
         for waiting in self._waiting.values():
-            while waiting and len(taken) < room:
-                taken.append(waiting.popleft())
+            while len(taken) < room and (task := waiting.take()):
+                taken.append(task)
         self.in_flight += len(taken)
         return taken
 

@@ -86,6 +86,8 @@ class Siblings:
     tasks: list[SendTask] = field(default_factory=list)
     advanced: bool = False
     """The next channel was started already."""
+    for_many: bool = False
+    """The event went to others too, in the same record."""
 
     def make_tasks(self) -> list[SendTask]:
         """A task per device."""
