@@ -34,6 +34,9 @@ APPLE_PLATFORMS = ("ios", "ipados", "macos", "tvos", "visionos", "watchos")
 
 _HEX = r"(?:[0-9a-fA-F]{2}){32,100}"
 _NAMED = r"(?:hang|rst|drop|gone|bad|slow[0-9]{1,5}|[45][0-9]{2}(?:x[0-9]{1,3})?)-[A-Za-z0-9._-]{0,200}"
+_is_hex = re.compile(r"[0-9a-fA-F]{64,200}").fullmatch
+"""Five times as fast as `_HEX`: a fan-out asks it of every device."""
+_is_named = re.compile(_NAMED).fullmatch
 _PHONE = r"\+[1-9][0-9]{6,14}"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
@@ -43,12 +46,13 @@ _MAIL_MAX = 254
 
 def device_token(address: str) -> str | None:
     """The canonical form of a token of Apple's push service; None: it is none."""
-    return address.lower() if re.fullmatch(_HEX, address) else None
+    return address.lower() if len(address) % 2 == 0 and _is_hex(address) else None
 
 
 def sandbox_token(address: str) -> str | None:
     """As `device_token`, and the names by which the simulator is told to misbehave (`connectors.sandbox`)."""
-    return address if re.fullmatch(_NAMED, address) else device_token(address)
+    token = device_token(address)  # no name is one
+    return address if token is None and _is_named(address) else token
 
 
 @lru_cache(maxsize=4096)

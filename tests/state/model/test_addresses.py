@@ -25,9 +25,10 @@ SERVED: Served = {"push": {"ios": "apns", "*": "apns"}, "sms": {"*": "e164"}, "e
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (HEX, HEX), (HEX.upper(), HEX), (HEX * 3, HEX * 3),
+        (HEX, HEX), (HEX.upper(), HEX), (HEX * 3, HEX * 3), ("a" * 200, "a" * 200),
         *((text, None) for text in (
-            "", HEX[:62], HEX + "0", HEX * 4, f" {HEX}", f"<{HEX}>", f"{HEX}\n", f"p\u00e9{HEX}", "not hex", "x" * 64,
+            "", HEX[:62], HEX + "0", "a" * 199, "a" * 202, HEX * 4, f" {HEX}",
+            f"<{HEX}>", f"{HEX}\n", f"p\u00e9{HEX}", "not hex", "x" * 64,
             f"{HEX[:32]} {HEX[32:]}", "e" * 500, "\u0661" * 64, "503-" + HEX,
         )),
     ],
