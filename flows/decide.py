@@ -17,9 +17,9 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from connectors.log.backlog import Backlog
-from connectors.log.interface import Log
+from connectors.log.interface import Log, Record
 from connectors.log.sink import LogSink
-from connectors.log.source import LogSource
+from connectors.log.source import PORTION_BYTES, LogSource
 from connectors.log.topics import written_by
 from flows.config.settings import load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
@@ -39,6 +39,9 @@ from state.model.keys import KEY_GROUPS, groups_of_partition
 from state.model.registry import Registry
 
 DIRECTORY = Path("state") / "decide"
+_SLICE = b'{"k":"slice",'
+_SLICES_AT_ONCE = 4
+"""Of a partition, whose outputs are held in memory together: the first pushes of a post do not wait for its last."""
 _DRAIN_WITHIN = timedelta(seconds=5)
 """A drain decides what is in `work` already, so that the counts are on the ledger when the system has stopped."""
 
@@ -66,6 +69,7 @@ def wire(
     source = LogSource(
         open_log,
         ["work"],
+        weigh=_weigh,
         start=lambda _topic, partition: first(partition),
         budget=budget,
         drain=drain,
@@ -93,6 +97,11 @@ def wire(
         LogSink(open_log, written_by("decide")),
     )
     return flow
+
+
+def _weigh(record: Record) -> int:
+    """A slice leads to outputs for all of its recipients, and is short itself."""
+    return PORTION_BYTES // _SLICES_AT_ONCE if record.value.startswith(_SLICE) else len(record.value)
 
 
 def read_from(store: GroupStore, partition: int, *, partitions: int) -> int:

@@ -40,8 +40,8 @@ _REST_AFTER = 3
 _PAUSE = timedelta(milliseconds=2)
 """Between two questions whether a partition without room has some again."""
 _FETCH_MAX = 4096
-_PORTION_BYTES = 1_000_000
-"""Values of records handed out at once, unless a single one is larger."""
+PORTION_BYTES = 1_000_000
+"""Records handed out at once weigh no more, unless a single one does."""
 
 
 class Tick(NamedTuple):
@@ -76,6 +76,7 @@ class LogSource(FixedPartitionedSource[SourceBatch, None]):
         mine: Callable[[int], bool] = lambda _number: True,
         has_room: Callable[[int], bool] = lambda _number: True,
         wait: Callable[[], timedelta] = lambda: SHORT_WAIT,
+        weigh: Callable[[Record], int] = lambda record: len(record.value),
         fetch_max: int = _FETCH_MAX,
         backlog: Backlog | None = None,
     ) -> None:
@@ -93,12 +94,14 @@ class LogSource(FixedPartitionedSource[SourceBatch, None]):
         say so, the one that holds their state.
         `has_room(number)`: whether records of that number may be read now; a drain is never held up.
         `wait()`: how long a call may wait for a record; timers of the flow may be late by that much.
+        `weigh(record)`: what the record counts for in a portion, in bytes. What a portion leads to is all made before
+        any of it is written.
         `backlog` is told at each call how far each partition number is behind: what was fetched, and this epoch.
         """
         self._shared, self._topics = SharedLog(open_log), list(topics)
         self._start, self._mine = start, mine
         self._partitions = Partitions(self._shared, topics)
-        self._told = _Told(drain, drain_within, tick, ticks, has_room, wait, budget, fetch_max, backlog)
+        self._told = _Told(drain, drain_within, tick, ticks, has_room, wait, weigh, budget, fetch_max, backlog)
         self._epochs = _Epochs(on_epoch)
         self._workers: dict[int, _Worker] = {}
 
@@ -125,6 +128,7 @@ class _Told(NamedTuple):
     ticks: Callable[[int], bool]
     has_room: Callable[[int], bool]
     wait: Callable[[], timedelta]
+    weigh: Callable[[Record], int]
     budget: int
     fetch_max: int
     backlog: Backlog | None
@@ -178,7 +182,7 @@ class _Worker:
             self._close()
         self.users += 1
         self._starts |= starts
-        self._queues[number] = _Queue(self._told.budget)
+        self._queues[number] = _Queue(self._told.budget, self._told.weigh)
 
     def leave(self) -> None:
         """The last one closes what was opened."""
@@ -282,8 +286,8 @@ class _Worker:
 class _Queue:
     """What was fetched of one partition number and not handed out yet, and how much more may enter the epoch."""
 
-    def __init__(self, credit: int) -> None:
-        self.credit = credit
+    def __init__(self, credit: int, weigh: Callable[[Record], int]) -> None:
+        self.credit, self._weigh = credit, weigh
         self.records: deque[Record] = deque()
         self._in_hand_ms: int | None = None
         """When the first record of this epoch was appended: the flow may still have all of them before it."""
@@ -310,9 +314,9 @@ class _Queue:
         """The next records to hand out."""
         portion: list[Record] = []
         size = 0
-        while self.serves() and (not portion or size + len(self.records[0].value) <= _PORTION_BYTES):
+        while self.serves() and (not portion or size + self._weigh(self.records[0]) <= PORTION_BYTES):
             portion.append(self.records.popleft())
-            size += len(portion[-1].value)
+            size += self._weigh(portion[-1])
             self.credit -= 1
             self._in_hand_ms = self._in_hand_ms or portion[-1].timestamp_ms
         return portion
