@@ -141,11 +141,13 @@ def _endings(schema: bytes, value: bytes, event_id: str) -> Counter[tuple[str, b
     return found
 
 
-def measure(directory: Path, followers: int, at_rest_s: float = AT_REST_S) -> Cost:
-    """One post, in a system that has done one small post and rests."""
+def measure(directory: Path, followers: int, at_rest_s: float = AT_REST_S, *, exported: bool = True) -> Cost:
+    """One post, in a system that has done one small post and rests; `exported`: its first exports are written too."""
     _in_process_of_its_own(directory, followers)
     with running(directory) as site:
         _post(site, EARLY_AUTHOR, groups_of(followers))
+        while exported and not any((directory / "exports" / "decide").glob("*/*/manifest.json")):
+            time.sleep(1)
         time.sleep(at_rest_s)
         idle = site.processor_s()
         time.sleep(at_rest_s)
