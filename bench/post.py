@@ -62,11 +62,11 @@ class Cost(NamedTuple):
 class _Watch:
     """Follows the ledger and the topics behind it, until everything of a post is where it belongs."""
 
-    def __init__(self, site: Site, event_id: str, recipients: int) -> None:
+    def __init__(self, site: Site, event_id: str, recipients: int, give_up_s: float) -> None:
         self._site, self._event_id, self._left = site, event_id, recipients
         self._reader = site.log.reader(site.ends("ledger", "inbox", "deliver.push"))
         self._inbox = RocksInboxReader(site.directory / INBOX, site.partitions, site.directory / "reader")
-        self._give_up_s = 60 + recipients / 8_000
+        self._give_up_s = give_up_s
         self._rows = 0
         """Rows of the inbox that decisions announce, less those that came."""
         self._marks: dict[int, tuple[int, int]] = {}
@@ -143,9 +143,10 @@ def _endings(schema: bytes, value: bytes, event_id: str) -> Counter[tuple[str, b
 
 def measure(directory: Path, followers: int, at_rest_s: float = AT_REST_S, *, exported: bool = True) -> Cost:
     """One post, in a system that has done one small post and rests; `exported`: its first exports are written too."""
+    give_up_s = 60 + followers / 8_000  # the first post waits until decide has loaded everybody
     _in_process_of_its_own(directory, followers)
     with running(directory) as site:
-        _post(site, EARLY_AUTHOR, groups_of(followers))
+        _post(site, EARLY_AUTHOR, groups_of(followers), give_up_s)
         while exported and not any((directory / "exports" / "decide").glob("*/*/manifest.json")):
             time.sleep(1)
         time.sleep(at_rest_s)
@@ -154,7 +155,7 @@ def measure(directory: Path, followers: int, at_rest_s: float = AT_REST_S, *, ex
         before, starts = site.processor_s(), site.ends(*_TOPICS)
         site.forget_peaks()
         resident, began = site.peaks_mb(), time.monotonic()
-        seen, outcomes = _post(site, AUTHOR, followers)
+        seen, outcomes = _post(site, AUTHOR, followers, give_up_s)
         time.sleep(at_rest_s)
         seconds, after, peaks = time.monotonic() - began, site.processor_s(), site.peaks_mb()
         at_rest = {name: (before[name] - idle[name]) / at_rest_s for name in before}
@@ -171,8 +172,8 @@ def _in_process_of_its_own(directory: Path, followers: int) -> None:
     assert not process.exitcode, "the users could not be stored"
 
 
-def _post(site: Site, author: str, recipients: int) -> tuple[Seen, Counter[str]]:
-    with closing(_Watch(site, f"post_of_{author}", recipients)) as watch:
+def _post(site: Site, author: str, recipients: int, give_up_s: float) -> tuple[Seen, Counter[str]]:
+    with closing(_Watch(site, f"post_of_{author}", recipients, give_up_s)) as watch:
         print(f"post of {author}; processes: {site.pids}", flush=True)
         began = time.monotonic()
         site.post(author)
