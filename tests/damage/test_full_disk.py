@@ -152,9 +152,9 @@ def test_a_system_on_a_full_disk_refuses_and_then_misses_nothing(tmp_path: Path)
         assert answers.count(503) >= 20, f"the full disk was not felt: {answers}"
         # A 202 in between found room in a file that had it already; like every other it must not be missing below.
         ballast.unlink()
-        wait_for(lambda: post(up, 1000) in (200, 202), 60, "the return of the gateway")
+        wait_for(lambda: post(up, 1000) in (200, 202), what="the return of the gateway")
         accepted.append(1000)
-        wait_for(lambda: post(up, 1000) == 200, 30, "the admission store, which knows repeats again")
+        wait_for(lambda: post(up, 1000) == 200, what="the admission store, which knows repeats again")
 
         def decided() -> set[str]:
             return {value["event_id"] for value in up.ledger() if value["kind"] == "decision"}

@@ -87,7 +87,7 @@ def test_kill_9_during_a_feed(tmp_path: Path, seed: int) -> None:
 def finish(system: System, sandbox: Sandbox) -> dict[Key, Outcome]:
     """Run until everything has ended."""
     with system.flow("deliver"):
-        wait_for(lambda: settled(system, emissions(System(system.directory))), 60)
+        wait_for(lambda: settled(system, emissions(System(system.directory))))
     return check(system, sandbox)
 
 
@@ -108,7 +108,7 @@ def test_a_lost_state_directory_doubles_nothing(tmp_path: Path) -> None:
         records = emissions(system)
         system.feed(records[: USERS // 2])
         process = system.start("deliver")
-        wait_for(lambda: len(taken(sandbox)) > 20, 60)
+        wait_for(lambda: len(taken(sandbox)) > 20)
         kill(process)
         shutil.rmtree(tmp_path / "state")
         system.feed(records[USERS // 2 :])

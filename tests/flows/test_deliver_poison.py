@@ -57,7 +57,7 @@ def start_until_it_stays(system: System, name: str, alive: Any) -> int:
 def end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
-    process.wait(30)
+    process.wait(90)
     assert process.stdin is not None
     process.stdin.close()
 

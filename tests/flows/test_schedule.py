@@ -148,13 +148,13 @@ def test_kill_9_across_the_due_time_decides_one_release(bench: Bench, tmp_path: 
             time.sleep(0.45)
             processes.kill("schedule")
             processes.start("schedule")
-        wait_for(lambda: len(set(_released(bench))) == 20, 60, "every kept event is released")
+        wait_for(lambda: len(set(_released(bench))) == 20, what="every kept event is released")
         assert min(r.timestamp_ms for r in bench.read("events.p1")) >= due
 
         def decided() -> list[str]:
             return [work.event.event_id for _, _, work in bench.work() if isinstance(work, EventWork)]
 
-        wait_for(lambda: len(decided()) >= 20, 60, "every release is in the decision log")
+        wait_for(lambda: len(decided()) >= 20, what="every release is in the decision log")
         time.sleep(0.5)
         assert sorted(decided()) == sorted(f"e{number}" for number in range(20))
     finally:

@@ -160,14 +160,14 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     """Drain; it must end by itself, with 0."""
     if process.poll() is None:
         os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=90) == 0
     assert process.stdin is not None
     process.stdin.close()
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     os.kill(process.pid, signal.SIGKILL)
-    assert process.wait(timeout=10) == -signal.SIGKILL, "the kill did not bite"
+    assert process.wait(timeout=40) == -signal.SIGKILL, "the kill did not bite"
     assert process.stdin is not None
     process.stdin.close()
 

@@ -44,12 +44,12 @@ class FlowProcesses:
         """SIGTERM to all; their exit codes."""
         for process in self._processes.values():
             process.send_signal(signal.SIGTERM)
-        return [process.wait(30) for process in self._processes.values()]
+        return [process.wait(90) for process in self._processes.values()]
 
     def stop(self, name: str) -> int:
         """SIGTERM to one; its exit code."""
         self._processes[name].send_signal(signal.SIGTERM)
-        return self._processes[name].wait(30)
+        return self._processes[name].wait(90)
 
     def ended(self, name: str, within_s: float) -> int:
         """Wait until it ends by itself; its exit code."""

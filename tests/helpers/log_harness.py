@@ -126,7 +126,7 @@ def end_children() -> None:
             child.kill()
 
 
-def take(reader: Reader, count: int, seconds: float = 15.0) -> list[Record]:
+def take(reader: Reader, count: int, seconds: float = 60.0) -> list[Record]:
     """Read exactly this many records, or fail."""
     taken: list[Record] = []
     give_up = time.monotonic() + seconds

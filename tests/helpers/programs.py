@@ -28,4 +28,4 @@ def running(program: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 def drain(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM, and the clean end that must follow."""
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(90) == 0

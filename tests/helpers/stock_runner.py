@@ -62,7 +62,7 @@ class StockRunner:
         """kill -9 all that are left, as a process manager does when one of them died; their exit codes."""
         for process in self.processes:
             process.kill()
-        codes = [process.wait(20) for process in self.processes]
+        codes = [process.wait(60) for process in self.processes]
         self.processes.clear()
         return codes
 

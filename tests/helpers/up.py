@@ -70,7 +70,7 @@ class Up:
         """Kill -9 one process and wait until the supervisor has started it again."""
         before = self.pids()[name]
         os.kill(before, signal.SIGKILL)
-        wait_for(lambda: self.pids()[name] != before, 60, f"the restart of {name}")
+        wait_for(lambda: self.pids()[name] != before, what=f"the restart of {name}")
 
     def stop(self) -> int:
         """SIGTERM; gives the exit code when everything has drained."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def wait_for(
-    true: Callable[..., object], seconds: float = 40, what: str | Callable[[], str] = "it", *, every_s: float = 0.05
+    true: Callable[..., object], seconds: float = 90, what: str | Callable[[], str] = "it", *, every_s: float = 0.05
 ) -> None:
     """Ask until the answer is yes; `what` names it, or says at the end all there is to say.
 

@@ -82,7 +82,7 @@ def test_dead_letters_of_a_running_system(tmp_path: Path) -> None:
             log.append([NewRecord("events.p1", mine, b"u1", bad, EVENT) for _ in range(2)])
             first, second = (f"sequence/events.p1/{mine}/{offset}" for offset in (2, 3))
         system.post({"event_id": "good", "type": "mention", "actor": "y", "target": USER, "object": "g"})
-        wait_for(lambda: bool(_decided(system, "good")), 30, "the decision of a sound event")
+        wait_for(lambda: bool(_decided(system, "good")), what="the decision of a sound event")
         found = {letter["id"]: letter for letter in _letters(system)}
         assert sorted(found) == [skipped, never, first, second]
         assert _decided(system, "skipped") == []
@@ -93,11 +93,11 @@ def test_dead_letters_of_a_running_system(tmp_path: Path) -> None:
         _letters(system, "discard", first)
         (given,) = _letters(system, "retry", skipped)
         assert given["to"][0] == "retries"
-        wait_for(lambda: bool(_decided(system, "skipped")), 30, "the decision of what was given back")
-        wait_for(lambda: len(system.provider("apns")) == 2, 30, "its push")
+        wait_for(lambda: bool(_decided(system, "skipped")), what="the decision of what was given back")
+        wait_for(lambda: len(system.provider("apns")) == 2, what="its push")
         (again,) = _letters(system, "retry", "--all", "--stage", "sequence")
         assert again["id"] == second
-        wait_for(lambda: any(each["source"] == again["to"] for each in _letters(system)), 30, "the second letter")
+        wait_for(lambda: any(each["source"] == again["to"] for each in _letters(system)), what="the second letter")
 
         kinds = [each["kind"] for each in _explained(system, "skipped")]
         assert kinds[:2] == ["dead_letter", "decision"]

@@ -12,7 +12,7 @@ def test_the_sentence_that_people_come_for_is_shown_as_the_phone_got_it(tmp_path
     with running(tmp_path, "--demo", environment={"CARILLON_TYPES__LIKE__WINDOW_MS": "2000"}) as up:
         lines = up.lines
         wait_for(lambda: any(SENTENCE in line.get("text", "") for line in list(lines)), 90, "the sentence")
-        wait_for(lambda: {"phone", "push", "sms", "email"} <= {line.get("event") for line in list(lines)}, 60, "all")
+        wait_for(lambda: {"phone", "push", "sms", "email"} <= {line.get("event") for line in list(lines)}, what="all")
         codes = [line["text"] for line in list(lines) if line.get("event") == "sms"]
         assert up.stop() == 0
     assert {line["user"] for line in lines if SENTENCE in line.get("text", "")} == {"grace"}

@@ -49,7 +49,7 @@ def test_the_first_notification_goes_as_written(tmp_path: Path) -> None:
         ):  # fmt: skip
             assert said in done.stdout, (said, done.stdout)
         assert up.post({"type": "order_shipped", "target": "grace", "payload": {"title": "On its way"}}) == 202
-        wait_for(lambda: [row["to"] for row in up.provider("twilio")] == ["+15005550006"], 20, "the text message")
+        wait_for(lambda: [row["to"] for row in up.provider("twilio")] == ["+15005550006"], what="the text message")
 
 
 def test_the_records_for_simulate_are_decided(tmp_path: Path) -> None:

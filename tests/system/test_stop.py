@@ -40,6 +40,6 @@ def test_a_stop_during_a_burst_balances(tmp_path: Path) -> None:
         def decided() -> bool:
             return accepted <= {record["event_id"] for record in system.ledger() if record["kind"] == "decision"}
 
-        wait_for(decided, 60, "a decision for every accepted event")
+        wait_for(decided, what="a decision for every accepted event")
         assert system.stop() == 0
         assert system.carillon("ledger", "--check").returncode == 0

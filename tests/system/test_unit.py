@@ -31,10 +31,10 @@ def test_two_deciders_live_and_die_as_one(tmp_path: Path) -> None:
         )
         for user in users[20:]:
             up.post({"type": "mention", "actor": "ada", "target": user, "object": user})
-        wait_for(lambda: decided(up, 40), 40, "40 decisions", every_s=1)
+        wait_for(lambda: decided(up, 40), what="40 decisions", every_s=1)
         before = up.pids()
         os.kill(before["deliver"], signal.SIGSTOP)
-        wait_for(lambda: up.pids()["deliver"] != before["deliver"], 60, "the restart of what hangs")
+        wait_for(lambda: up.pids()["deliver"] != before["deliver"], what="the restart of what hangs")
         events = [(line["event"], line["name"]) for line in up.lines[1:] if line.get("name") == "deliver"]
         assert events[-3:] == [("hung", "deliver"), ("exit", "deliver"), ("restart", "deliver")]
         assert up.stop() == 0
@@ -54,7 +54,7 @@ def test_a_system_whose_place_is_taken_ends_and_says_by_whom(tmp_path: Path) -> 
                 stdin=subprocess.PIPE, stdout=output, stderr=output,
             )  # fmt: skip
         try:
-            wait_for(lambda: up.process.poll() is not None, 60, "its end")
+            wait_for(lambda: up.process.poll() is not None, what="its end")
         finally:
             thief.kill()
             thief.wait(10)

@@ -140,7 +140,7 @@ def test_the_command_lines_of_the_units_are_a_system(tmp_path: Path) -> None:
             running[name] = stack.enter_context(started(command(found[name]), environment, output))
             if name == "topics":
                 assert running[name].wait(60) == 0, output.read_text()
-        wait_for(lambda: ask(port, "GET", "/readyz") == ask(p0_port, "GET", "/readyz") == 200, 60, "both gateways")
+        wait_for(lambda: ask(port, "GET", "/readyz") == ask(p0_port, "GET", "/readyz") == 200, what="both gateways")
         keys = development_credentials(tmp_path / "data").keys
         mention = {"type": "mention", "actor": "ada", "target": "grace", "object": "thread1"}
         otp = {"type": "otp", "target": "grace", "payload": {"code": "123456"}}
@@ -151,7 +151,7 @@ def test_the_command_lines_of_the_units_are_a_system(tmp_path: Path) -> None:
             done = carillon("ledger", "--json", "--data", str(tmp_path / "data"))
             return {json.loads(line).get("type", "") for line in done.stdout.splitlines()}
 
-        wait_for(lambda: {"mention", "otp"} <= decided(), 60, "both decisions")
+        wait_for(lambda: {"mention", "otp"} <= decided(), what="both decisions")
         for name in reversed(starting_order()):
             if name == "topics":
                 continue
@@ -191,7 +191,7 @@ def entrypoint(program: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(("ends_with", "told"), [(0, 0), (1, 1), (2, 2), (FENCED_EXIT, 0), (137, 137)])
 def test_only_a_fenced_container_says_that_all_is_well(ends_with: int, told: int) -> None:
     with entrypoint(f"raise SystemExit({ends_with})") as process:
-        assert process.wait(20) == told
+        assert process.wait(60) == told
 
 
 @pytest.mark.parametrize("ends_with", [0, 3])
@@ -206,4 +206,4 @@ def test_a_container_that_is_stopped_drains(ends_with: int) -> None:
         assert process.stdout.readline() == "up\n"
         process.terminate()
         assert process.stdout.readline() == "drained\n"
-        assert process.wait(20) == ends_with
+        assert process.wait(60) == ends_with

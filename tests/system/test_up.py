@@ -92,7 +92,7 @@ def simulated(events: list[dict[str, Any]], directory: Path) -> dict[tuple[str, 
 def assert_laws_hold(up: Up) -> None:
     """The laws as the command proves them; a moment later if something was still on its way."""
     check = ("ledger", "--check")
-    wait_for(lambda: not up.carillon(*check).returncode, 60, lambda: up.carillon(*check).stdout, every_s=1)
+    wait_for(lambda: not up.carillon(*check).returncode, what=lambda: up.carillon(*check).stdout, every_s=1)
 
 
 def assert_a_kill_switch_is_obeyed(up: Up) -> None:
@@ -106,7 +106,7 @@ def assert_a_kill_switch_is_obeyed(up: Up) -> None:
         event = f"share-{outcome}"
         posted = {"event_id": event, "type": "share", "actor": "friend", "target": "open", "object": event}
         assert up.post(posted) in (200, 202)
-        wait_for(lambda event=event: (event, "open") in decided(up.ledger()), 30, "the decision")
+        wait_for(lambda event=event: (event, "open") in decided(up.ledger()), what="the decision")
         assert decided(up.ledger())[(event, "open")][:2] == (outcome, reason)
 
 
@@ -120,7 +120,7 @@ def test_events_become_notifications_on_every_channel_and_a_second_start_goes_on
         assert up.post(mention(0)) == 200
         reset = {"event_id": "reset-1", "type": "password_reset", "target": "open", "payload": {"code": "123456"}}
         assert up.post(reset, p0=True) in (200, 202)
-        wait_for(lambda: all(up.provider(name) for name in ("apns", "twilio", "smtp")), 30, "a send on every channel")
+        wait_for(lambda: all(up.provider(name) for name in ("apns", "twilio", "smtp")), what="a send on every channel")
         later = {
             "event_id": "later-1",
             "type": "reminder",
@@ -135,7 +135,7 @@ def test_events_become_notifications_on_every_channel_and_a_second_start_goes_on
         assert not any(alive(pid) for pid in pids.values())
         seen = len(up.provider("apns"))
     with running(tmp_path) as again:
-        wait_for(lambda: len(again.provider("apns")) > seen, 60, "the kept event's release")
+        wait_for(lambda: len(again.provider("apns")) > seen, what="the kept event's release")
         found = decided(again.ledger())
         assert found[("mention-0", "open")][0] == "EMITTED"
         assert found[("later-1", "open")][0] == "EMITTED"
@@ -173,7 +173,7 @@ def test_kill_9_of_the_supervisor_leaves_no_orphan_and_loses_nothing(tmp_path: P
         up.process.wait(10)
         wait_for(lambda: not any(alive(pid) for pid in pids.values()), what="the end of every child")
     with running(tmp_path) as again:
-        wait_for(lambda: ("mention-0", "open") in decided(again.ledger()), 60, "the decision")
+        wait_for(lambda: ("mention-0", "open") in decided(again.ledger()), what="the decision")
         assert again.stop() == 0
 
 
@@ -182,7 +182,7 @@ def test_a_lost_state_directory_is_rebuilt_from_the_log_and_nothing_is_sent_twic
         settle_in(up)
         for number in range(24):
             assert up.post(mention(number)) in (200, 202)
-        wait_for(lambda: len(decided(up.ledger())) == 24, 60, "every decision")
+        wait_for(lambda: len(decided(up.ledger())) == 24, what="every decision")
         before = decided(up.ledger())
         assert up.stop() == 0
     shutil.rmtree(tmp_path / "state")
@@ -190,7 +190,7 @@ def test_a_lost_state_directory_is_rebuilt_from_the_log_and_nothing_is_sent_twic
         wait_for(lambda: any(line.get("event") == "rebuild" for line in again.lines), what="the word of it")
         for number in range(18, 30):
             assert again.post(mention(number)) in (200, 202)
-        wait_for(lambda: len(decided(again.ledger())) == 30, 60, "every decision, the old ones too")
+        wait_for(lambda: len(decided(again.ledger())) == 30, what="every decision, the old ones too")
         after = decided(again.ledger())
         assert {pair: after[pair] for pair in before} == before
         assert_laws_hold(again)

@@ -159,7 +159,7 @@ def test_what_was_acknowledged_survives_kill_9(log: Log, harness: Harness, after
     time.sleep(after_s)
     child.send_signal(signal.SIGKILL)
     rest = child.stdout.read()
-    assert child.wait(20) == -signal.SIGKILL
+    assert child.wait(60) == -signal.SIGKILL
     for line in rest.splitlines(keepends=True):
         told += json.loads(line) if line.endswith("\n") else []
     stored = {record.offset: record.value for record in read_all(log, topic)}
@@ -233,7 +233,7 @@ def test_polls_without_waiting_reach_what_is_asked_for_past_what_is_not(log: Log
     reader.poll(1, SECOND, {(topic, 1)})  # what is not asked for has arrived by now
     log.append(numbered(topic, 20, 1))
     chosen: list[Record] = []
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while len(chosen) < 20 and time.monotonic() < end:
         chosen += reader.poll(10, NOW, {(topic, 1)})
     assert [record.offset for record in chosen] == list(range(20))
@@ -292,7 +292,7 @@ def test_a_blocked_reader_wakes_soon_after_another_process_appends(log: Log, har
         (record,) = take(reader, 1)
         delays.append(time.monotonic() - float(record.value))
     child.stdin.close()
-    child.wait(20)
+    child.wait(60)
     reader.close()
     assert statistics.median(delays) < 0.15
     assert max(delays) < 1.5

@@ -62,7 +62,7 @@ def test_deliver_in_a_cluster_sends_nothing_twice_and_loses_nothing(
         wait_for(lambda before=before: len(system.read("attempts")) > before + 10, 120, cluster.output)
         if stage + 1 < len(STAGES):
             kill_all_alive(cluster)
-    wait_for(lambda: settled(system, records), 60)
+    wait_for(lambda: settled(system, records))
     cluster.drain()
     outcomes = check(system, sandbox)
     print(Counter(outcome for outcome, _, _ in outcomes.values()))
@@ -88,7 +88,7 @@ def test_p0_in_a_cluster_loses_nothing_and_repeats_carry_the_same_id(
         wait_for(lambda before=before: len(system.read("attempts")) > before + 4, 120, cluster.output)
         if stage + 1 < len(STAGES):
             kill_all_alive(cluster)
-    wait_for(lambda: {v["first_event_id"] for v in system.deliveries().values()} == set(fed), 60)
+    wait_for(lambda: {v["first_event_id"] for v in system.deliveries().values()} == set(fed))
     cluster.drain()
     deliveries = system.deliveries()
     assert len(deliveries) == len(fed) == len(system.decisions())
@@ -109,10 +109,10 @@ def test_inbox_in_a_cluster_holds_every_item_once(system: System, started: dict[
         fed += len(adds)
         cluster.start(processes, workers)
         system.feed([each._replace(partition=each.partition * PARTITIONS // 4) for each in adds])
-        wait_for(lambda fed=fed: items() > fed - 300, 60)
+        wait_for(lambda fed=fed: items() > fed - 300)
         if stage + 1 < len(STAGES):
             kill_all_alive(cluster)
-    wait_for(lambda: items() == fed, 60)
+    wait_for(lambda: items() == fed)
     cluster.drain()
     for user in range(40):
         names = [row.first_event_id for row in reader.page(f"u{user}", 1_000).rows]

@@ -186,7 +186,7 @@ def test_kill_9_at_any_moment_of_a_move_loses_nothing(directory: Path) -> None:
                     assert child.stdout.readline() == b"begins\n"
                 time.sleep(choose.uniform(0, 0.002))
                 child.kill()
-                assert child.wait(20) == -signal.SIGKILL
+                assert child.wait(60) == -signal.SIGKILL
             assert read_layout(directory) is None
         with _move(directory, target) as last:
             assert last.communicate(timeout=60)[0]

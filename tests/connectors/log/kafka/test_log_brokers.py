@@ -110,7 +110,7 @@ def test_a_frozen_cluster_refuses_in_time_and_goes_on_after_it_thaws(cluster: Ka
 
 def append_patiently(log: Log, topic: str, number: int) -> int:
     """Append the number, or the next one where it is refused; gives the number that was acknowledged."""
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 60
     while True:
         try:
             log.append([NewRecord(topic, 0, b"", b"%d" % number)])
@@ -146,7 +146,7 @@ def test_what_failed_is_never_stored_behind_what_followed(cluster: Kafka) -> Non
 
 def patiently(question: Callable[[], Any]) -> Any:
     """The answer; a broker may not know yet of a topic that another one has made."""
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while True:
         try:
             return question()

@@ -365,7 +365,7 @@ def _rest_of_an_append_came_late(flow: str) -> bool:
         with contextlib.closing(under(harness, claim)) as mine:
             mine.append([NewRecord(topic, 0, b"", str(number).encode()) for number in range(left, 1000)])
         os.kill(child.pid, signal.SIGCONT)
-        assert child.wait(30) == FENCED
+        assert child.wait(90) == FENCED
         late = [r for r in raw(log, topic)[left + 2 :] if r.headers[-1][1] != f"{flow}/0:{claim.epoch}".encode()]
         assert {record.value for record in late} <= {b"%d" % number for number in range(left, 1000)}
         for start in (0, left, *(record.offset for record in late[:1] + late[-1:])):

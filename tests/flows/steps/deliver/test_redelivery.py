@@ -155,7 +155,7 @@ def test_kill_9_while_old_and_lost_ones_come_again(system: System, sandbox: Sand
         kill(process)
         system.feed(part)
     with system.flow("deliver"):
-        wait_for(lambda: len(system.deliveries()) == 80 and accepted(system) == 80 and idle(system), 40)
+        wait_for(lambda: len(system.deliveries()) == 80 and accepted(system) == 80 and idle(system))
         time.sleep(0.5)
     assert len(system.deliveries()) == 80
     times = sent(sandbox)
