@@ -127,13 +127,13 @@ def test_a_send_after_a_pause_is_judged_as_of_its_end(system: System, outcome: s
 
 
 async def refuses_for_now(_delivery: Delivery) -> Result:
-    return Failed("ServiceUnavailable", retryable=True)
+    return Failed("ServiceUnavailable", retryable=True, retry_after=timedelta(minutes=1))
 
 
 @pytest.mark.parametrize(("priority", "outcome"), [("P1", "EXPIRED"), ("P0", "DEAD_LETTER")])
 def test_what_fails_with_no_time_left_for_its_retry_expires(system: System, priority: str, outcome: str) -> None:
     """It is no dead letter: giving it back could not bring it to anybody. P0 is always told."""
-    emission = system.emission("u1", "push", [("d1", token("a"))], valid_until=now_ms() + 500, priority=priority)
+    emission = system.emission("u1", "push", [("d1", token("a"))], valid_until=now_ms() + 30_000, priority=priority)
     system.feed([emission])
     provider = Provider(refuses_for_now)
     with running_lanes(system, channels={"push": provider}) as (lanes, _):
