@@ -40,7 +40,7 @@ from state.model.registry import Registry
 
 DIRECTORY = Path("state") / "decide"
 _SLICE = b'{"k":"slice",'
-_SLICES_AT_ONCE = 4
+_SLICES_AT_ONCE = 15
 """Of a partition, whose outputs are held in memory together: the first pushes of a post do not wait for its last."""
 _DRAIN_WITHIN = timedelta(seconds=5)
 """A drain decides what is in `work` already, so that the counts are on the ledger when the system has stopped."""

@@ -19,7 +19,7 @@ from flows import decide
 from state.decide.checkpoint import GroupStore
 from state.disk.poison import PoisonJournal
 
-AT_ONCE = 4
+AT_ONCE = 15
 
 
 class Noting(EmbeddedLog):
