@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from crash.harness import crash_run
-from crash.killer import FIRST_SECOND, NAMES, RECOVERY, STEADY, SUPERVISOR
+from crash.killer import FIRST_SECOND, NAMES, RECOVERY, SENDING, STEADY, SUPERVISOR
 
 KILLS = {"embedded": 34, "kafka": 20}
 SEEDS = {"embedded": 1, "kafka": 2}
@@ -25,5 +25,5 @@ def test_nothing_is_lost_doubled_or_decided_otherwise(
     outcome.assert_exact()
     assert outcome.felt.total() >= KILLS[profile]
     assert {name for name, _ in outcome.felt} == {*NAMES, SUPERVISOR}, "somebody was never killed"
-    assert {when for _, when in outcome.felt} >= {STEADY, FIRST_SECOND, RECOVERY}
-    assert outcome.counts["delivery UNKNOWN"] + outcome.counts["taken twice, P0"], "no kill met a send under way"
+    # That a send was under way is all that can be asked for: whether its answer was stored before the kill is luck.
+    assert {when for _, when in outcome.felt} >= {STEADY, FIRST_SECOND, RECOVERY, SENDING}
