@@ -252,7 +252,7 @@ class UserTable:
         return tuple([DeviceAddress(each.id, each.platform, each.address, each.registered_at) for each in found])
 
     def dormant(self, rows: npt.NDArray[np.int32], now_ms: int) -> npt.NDArray[np.bool_]:
-        """Who has phones that push reaches, all of them registered longer than DORMANT_AFTER_MS ago."""
+        """Who has active phones, all of them registered longer than DORMANT_AFTER_MS ago."""
         latest = [
             max([each.registered_at for each in endpoints if each.channel == "push" and each.active], default=now_ms)
             for endpoints in self._endpoints_of_all(rows)

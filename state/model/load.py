@@ -14,8 +14,6 @@ P1_WAITS: Final = 3
 """At this level P1 is refused too, and of what was accepted the least missed is SHED. P0 never is."""
 UNDER_LOAD: Final = "load"
 """The scope of the switch that `sequence` writes to the decision log while a place is at that level."""
-
-
 SHED_BELOW_TTL_MS: Final = 600_000
 """Under load, what is worth nothing after so short a time would come too late for most."""
 DORMANT_AFTER_MS: Final = 30 * 86_400_000

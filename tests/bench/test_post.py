@@ -1,13 +1,10 @@
 from pathlib import Path
 
-import pytest
-
 from bench.post import label, measure
 
 FOLLOWERS = 1_200
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory of processes is read from /proc")
 def test_a_post_is_followed_until_all_of_it_is_in_inboxes_and_archive(tmp_path: Path) -> None:
     cost = measure(tmp_path, FOLLOWERS, at_rest_s=0.3, exported=False)
     assert cost.outcomes.total() == FOLLOWERS

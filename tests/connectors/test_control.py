@@ -45,10 +45,10 @@ def test_a_switch_is_obeyed_and_reported(log: EmbeddedLog, watcher: ControlWatch
     watcher.start()
     assert watcher.stopped(Scope(sender="shop")) is None
     (offset,) = log.append([kill_record(Kill("all"))])
-    wait_for(lambda: watcher.stopped(Scope(sender="shop")) == ("all", ""))
+    wait_for(lambda: watcher.stopped(Scope(sender="shop")) == ("all", ""), 5)
     wait_for(lambda: [report.offset for report in read_obeyed(tmp_path / "run")] == [offset + 1])
     log.append([kill_record(Kill("all", on=False))])
-    wait_for(lambda: watcher.stopped(Scope(sender="shop")) is None)
+    wait_for(lambda: watcher.stopped(Scope(sender="shop")) is None, 5)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from helpers.places import ROOT
 from helpers.records import decision, delivery, emission
+from msgspec import structs
 
 from operators.circumstances import Circumstances
 from operators.explain import explain_decision, explain_emission, explain_row, used_values
@@ -218,6 +219,16 @@ def test_the_other_side_of_what_decided() -> None:
     assert "next daily digest" in explain_decision(decided("AGGREGATING", group="digest"), USED)
     assert explain_decision(decided("DREAMT"), USED) == "Its outcome is DREAMT."
     assert explain_decision(decided("SUPPRESSED", reason="odd"), USED) == "Not sent: odd."
+
+
+def test_why_the_system_let_go_of_it_under_load() -> None:
+    assert USED.event is not None
+    lasting = replace(USED, event=structs.replace(USED.event, ttl_ms=600_000))
+    dormant = "people whose phones were all registered over 30 days before"
+    assert explain_decision(decided("SHED"), lasting) == f"Not sent: the system was overloaded and left out {dormant}."
+    assert explain_decision(decided("SHED"), UNKNOWN) == (
+        f"Not sent: the system was overloaded and left out what had a time to live under 10 minutes, and {dormant}."
+    )
 
 
 def test_why_it_stayed_in_the_inbox() -> None:
