@@ -23,7 +23,7 @@ from operators.route import AllowedChannels, allowed
 from state.decide.group import GroupState
 from state.decide.held import HeldBatch
 from state.decide.pending import BATCH, GivenUp, Item, PendingGroup
-from state.decide.users import Endpoint
+from state.model.delivery import Endpoint
 from state.model.event import Event
 from state.model.inbox import InboxOperation
 from state.model.records import Outputs

@@ -1,4 +1,4 @@
-"""Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (1; U: 2; M: 2
+"""Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (1; U: 3; M: 2
 where the group has rows of kind H, so that a program that would not read them refuses the group), then MessagePack.
 
 Key: kind byte (a letter), group byte, then what follows. Integers in keys are big-endian, so rows of a kind and group
@@ -10,7 +10,8 @@ are neighbours.
 - U: users. Rest: chunk u32, rows chunk*256 and following. [ids, distinct documents, document number per row, known
   flags (one byte each), preference versions i64, endpoint versions i64, per row null or MessagePack bytes of [[channel,
   id, platform, address, active, registered_at, place]], per row [locale, name] or null, hashes u64, tags u64, usable
-  channels (one byte each), active push devices i64]. Version 1 ends before the hashes; they follow from the rest.
+  channels (one byte each), active push devices i64, whether what is sent to is exactly what is registered (one byte
+  each)]. Version 2 lacks the last, version 1 all from the hashes on; they follow from the rest.
 - D: a user who changed since the chunk was written, in place of his row there. Rest: row u32. As U, for that one row.
 - G: an open or held group. Rest: row u32, digest of its key 16 bytes. [kind, type, object, place (of the key), row,
   place, state, due, timer, own_wait, items [[event place, joined_at, waited_ms, inbox, cap_hour, cap_day,
@@ -51,7 +52,8 @@ from state.disk.packing import VERSION, pack, unpack
 from state.model.errors import StateDamagedError
 from state.model.event import Event
 
-USERS_VERSION = b"\x02"
+USERS_VERSION = b"\x03"
+_USERS_WITHOUT_REACHED = b"\x02"
 META_BATCHES_VERSION = b"\x02"
 KINDS = range(ord("A"), ord("z") + 1)
 """Where kind bytes are."""
@@ -99,6 +101,7 @@ def encode_users(users: UserTable, rows: range) -> bytes:
         users.tag[part].astype("<u8").tobytes(),
         users.usable[part].tobytes(),
         users.push_devices[part].astype("<i8").tobytes(),
+        users.as_stored(part).tobytes(),
     ]
     return pack(columns, USERS_VERSION)
 
@@ -124,10 +127,11 @@ def decode_users(users: UserTable, first: int, value: bytes) -> None:
     if value[:1] == VERSION:
         _decode_users_1(users, value)
         return
+    version = _USERS_WITHOUT_REACHED if value[:1] == _USERS_WITHOUT_REACHED else USERS_VERSION
     (
         ids, documents, numbers, known, preference_versions, endpoint_versions, endpoints, profiles, hashes, tags,
-        usable, push_devices,
-    ) = unpack(value, "users", USERS_VERSION)  # fmt: skip
+        usable, push_devices, *as_stored,
+    ) = unpack(value, "users", version)  # fmt: skip
     part = slice(first, first + len(ids))
     if first == len(users):
         users.extend(ids, np.frombuffer(hashes, "<u8"), np.frombuffer(tags, "<u8"))
@@ -135,6 +139,7 @@ def decode_users(users: UserTable, first: int, value: bytes) -> None:
     users.endpoints.update(_given(first, endpoints))
     users.usable[part] = np.frombuffer(usable, np.uint8)
     users.push_devices[part] = np.frombuffer(push_devices, "<i8")
+    users.set_as_stored(part, np.frombuffer(as_stored[0] if as_stored else bytes(len(ids)), np.bool_))
     users.profiles.update((row, tuple(profile)) for row, profile in _given(first, profiles))
     _decode_versions(users, part, known, preference_versions, endpoint_versions)
 

@@ -7,7 +7,7 @@ what he has set. Row numbers are stable; rows are never removed.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,30 +17,23 @@ from state.decide.packed_texts import PackedTexts, encoded, grown
 from state.decide.packed_values import PackedValues
 from state.decide.preferences import EMPTY, PreferenceTable
 from state.model.addresses import CHANNEL_BIT, Served, canonical
-from state.model.delivery import DeviceAddress
+from state.model.delivery import DeviceAddress, Endpoint, addresses_of
 from state.model.keys import user_tag
 from state.model.load import DORMANT_AFTER_MS
 from state.model.preference import Preference, muted_names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NO_VERSION = -1
 _pack = msgspec.msgpack.Encoder().encode
 
 
-class Endpoint(NamedTuple):
-    """A stored registration; `place` is the offset in `work` that set it."""
-
-    channel: str
-    id: str
-    platform: str | None
-    address: str | None
-    active: bool
-    registered_at: int
-    place: int
-
-
 _unpack = msgspec.msgpack.Decoder(list[Endpoint]).decode
 _unpack_many = msgspec.msgpack.Decoder(list[list[Endpoint]]).decode
 _NONE = _pack([])
+_NOT_JUDGED, _AS_STORED, _DERIVED = 0, 1, 2
+"""Of a row: whether what is sent to is exactly what is stored."""
 
 
 class Mutes(NamedTuple):
@@ -60,7 +53,7 @@ def mutes_of(document: Mapping[str, Any]) -> Mutes:
     return Mutes(muted_names(document, "actors"), muted_names(document, "objects"))
 
 
-_ZEROED = ("preference", "usable", "push_devices", "known", "tag")
+_ZEROED = ("preference", "usable", "push_devices", "reached", "known", "tag")
 _VERSIONS = ("preference_version", "endpoint_version")
 
 
@@ -75,11 +68,15 @@ class UserTable:
         self.preference: npt.NDArray[np.int32] = np.zeros(64, np.int32)
         self.usable: npt.NDArray[np.uint8] = np.zeros(64, np.uint8)
         self.push_devices: npt.NDArray[np.int32] = np.zeros(64, np.int32)
+        self.reached: npt.NDArray[np.uint8] = np.zeros(64, np.uint8)
+        """Whether what is sent to is in `endpoints` or in `_derived`; 0: not known yet."""
         self.known: npt.NDArray[np.bool_] = np.zeros(64, np.bool_)
         self.preference_version: npt.NDArray[np.int64] = np.full(64, NO_VERSION, np.int64)
         self.endpoint_version: npt.NDArray[np.int64] = np.full(64, NO_VERSION, np.int64)
         self.tag: npt.NDArray[np.uint64] = np.zeros(64, np.uint64)
         self.endpoints = PackedValues(none=_NONE)
+        self._derived = PackedValues(none=_NONE)
+        """Of rows of which not all is sent to, or in another spelling."""
         self.mutes: dict[int, Mutes] = {}
         self.actor_muted_by: dict[str, set[int]] = {}
         self.object_muted_by: dict[str, set[int]] = {}
@@ -177,7 +174,7 @@ class UserTable:
         row = self.row(user)
         name = endpoint[:2]
         kept = [each for each in self.endpoints_of(row) if each[:2] != name]
-        self.assign_endpoints(row, _pack([*kept, endpoint]))
+        self.assign_endpoints(row, _pack(sorted([*kept, endpoint])))
         self.endpoint_version[row] = endpoint.place
         self.known[row] = True
         self.changed.add(row)
@@ -190,9 +187,32 @@ class UserTable:
 
     def _judge(self, row: int, packed: bytes) -> None:
         """Which channels reach the user."""
-        reached = [endpoint.channel for endpoint in _unpack(packed) if self._is_reached(endpoint)]
-        self.usable[row] = sum(CHANNEL_BIT.get(channel, 0) for channel in set(reached))
-        self.push_devices[row] = reached.count("push")
+        channels = [endpoint.channel for endpoint in self._note_reached(row, packed)]
+        self.usable[row] = sum(CHANNEL_BIT.get(channel, 0) for channel in set(channels))
+        self.push_devices[row] = channels.count("push")
+
+    def _note_reached(self, row: int, packed: bytes) -> list[Endpoint]:
+        stored = _unpack(packed)
+        reached = self._reached(stored)
+        self.reached[row] = _AS_STORED if reached == stored else _DERIVED
+        if reached != stored:
+            self._derived.put(row, _pack(reached))
+        return reached
+
+    def _reached(self, endpoints: list[Endpoint]) -> list[Endpoint]:
+        """What is sent to: every active push device, of other channels the address registered last; in one order."""
+        found = [each for each in endpoints if each.active]
+        if self.served is not None:
+            found = [each._replace(address=known) for each in found if (known := self._address_of(each)) is not None]
+        latest: dict[str, Endpoint] = {}
+        for each in found:
+            if each.channel != "push":
+                latest[each.channel] = max(each, latest.get(each.channel, each), key=lambda one: (one.place, one.id))
+        return sorted([*(each for each in found if each.channel == "push"), *latest.values()])
+
+    def _address_of(self, endpoint: Endpoint) -> str | None:
+        """The registration's address in the form in which it is sent to."""
+        return canonical(self.served, endpoint.channel, endpoint.platform, endpoint.address)
 
     def serve(self, served: Served | None) -> None:
         """From here on providers reach this; what is on file stays, and counts as far as it is reached."""
@@ -200,17 +220,10 @@ class UserTable:
             return
         self.served = served
         for row, packed in self.endpoints.items():
-            before = self.usable[row], self.push_devices[row]
+            before = self.usable[row], self.push_devices[row], self.reached[row]
             self._judge(row, packed)
-            if before != (self.usable[row], self.push_devices[row]):
+            if before != (self.usable[row], self.push_devices[row], self.reached[row]):
                 self.changed.add(row)
-
-    def _is_reached(self, endpoint: Endpoint) -> bool:
-        return endpoint.active and (self.served is None or self.address_of(endpoint) is not None)
-
-    def address_of(self, endpoint: Endpoint) -> str | None:
-        """The registration's address in the form in which it is sent to."""
-        return canonical(self.served, endpoint.channel, endpoint.platform, endpoint.address)
 
     def retire_endpoint(self, user: str, channel: str, endpoint_id: str, gone_at: int, place: int) -> None:
         """A provider's verdict: inactive unless registered after it (RULES 4, Token)."""
@@ -227,29 +240,40 @@ class UserTable:
 
     def devices(self, row: int, channel: str) -> tuple[DeviceAddress, ...]:
         """Where a channel reaches the user: every active push device, else the address registered last."""
-        return self._devices(self.endpoints_of(row), channel)
+        self._know_reached(np.array([row], np.int32))
+        packed = (self._derived if self.reached[row] == _DERIVED else self.endpoints).get(row)
+        return () if packed is None else addresses_of(_unpack(packed), channel)
 
-    def devices_of(self, rows: npt.NDArray[np.int32], channel: str) -> list[tuple[DeviceAddress, ...]]:
-        """The same for many users."""
-        return [self._devices(each, channel) for each in self._endpoints_of_all(rows)]
+    def reached_of(self, rows: npt.NDArray[np.int32]) -> "pa.Array[Any]":
+        """Where users are reached on any channel: of each, MessagePack of a list of endpoints."""
+        self._know_reached(rows)
+        derived = self.reached[rows] == _DERIVED
+        if not derived.any():
+            return self.endpoints.column(rows)
+        import pyarrow as pa  # heavy, and needed by large fan-outs alone
+
+        both = pa.concat_arrays([self.endpoints.column(rows[~derived]), self._derived.column(rows[derived])])
+        return both.take(np.argsort(np.argsort(derived, kind="stable")))
+
+    def as_stored(self, part: slice) -> npt.NDArray[np.bool_]:
+        """Of neighbouring rows: whether what is sent to is exactly what is registered."""
+        self._know_reached(np.arange(part.start, part.stop, dtype=np.int32))
+        as_stored: npt.NDArray[np.bool_] = self.reached[part] == _AS_STORED
+        return as_stored
+
+    def set_as_stored(self, part: slice, as_stored: npt.NDArray[np.bool_]) -> None:
+        """What `as_stored` gave; of others it is looked up when it is needed."""
+        self.reached[part] = np.where(as_stored, _AS_STORED, _NOT_JUDGED)
+
+    def _know_reached(self, rows: npt.NDArray[np.int32]) -> None:
+        """Of rows as they were loaded."""
+        for row in rows[self.reached[rows] == _NOT_JUDGED].tolist():
+            self._note_reached(row, self.endpoints.get(row) or _NONE)
 
     def _endpoints_of_all(self, rows: npt.NDArray[np.int32]) -> list[list[Endpoint]]:
+        values = self.endpoints.column(rows).buffers()[2]
         array = b"\xdd" + len(rows).to_bytes(4, "big")  # the head of a MessagePack array: all are read in one call
-        return _unpack_many(array + self.endpoints.joined(rows))
-
-    def _devices(self, endpoints: list[Endpoint], channel: str) -> tuple[DeviceAddress, ...]:
-        if len(endpoints) == 1:  # as nearly all users have
-            (only,) = endpoints
-            address = only.address if self.served is None else self.address_of(only)
-            if only.channel != channel or not only.active or (address is None and self.served is not None):
-                return ()
-            return (DeviceAddress(only.id, only.platform, address, only.registered_at),)
-        found = [each for each in endpoints if each.channel == channel and each.active]
-        if self.served is not None:
-            found = [each._replace(address=address) for each in found if (address := self.address_of(each)) is not None]
-        if len(found) > 1:
-            found = sorted(found) if channel == "push" else [max(found, key=lambda each: (each.place, each.id))]
-        return tuple([DeviceAddress(each.id, each.platform, each.address, each.registered_at) for each in found])
+        return _unpack_many(array + (b"" if values is None else values))
 
     def dormant(self, rows: npt.NDArray[np.int32], now_ms: int) -> npt.NDArray[np.bool_]:
         """Who has active phones, all of them registered longer than DORMANT_AFTER_MS ago."""

@@ -116,14 +116,6 @@ def repeated_list(values: Sequence[str], rows: int) -> Column:
     return pa.ListArray.from_arrays(offsets, pa.array(list(values) * rows, TEXT))
 
 
-def json_column(values: Sequence[object]) -> Column:
-    """Each value as JSON, in a text column."""
-    lines = _encoder.encode_lines(values)
-    ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) - np.arange(len(values))
-    offsets = np.concatenate([np.zeros(1, np.int32), ends.astype(np.int32)])
-    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(lines.replace(b"\n", b"")))
-
-
 def numbers_of(column: Column, what: str) -> npt.NDArray[np.int64]:
     """A column of integers.
 

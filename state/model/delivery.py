@@ -1,11 +1,13 @@
 """What the sending side reads and writes (TOPICS.md): emissions to deliver, attempts, delivery records, verdicts.
 
-`emission/2+arrow` is an Arrow IPC stream of one record batch whose columns bear the JSON names; columns that hold lists
-or maps are text columns of JSON. What is the same in every row is in the schema's metadata, and an emission's id is the
-shared `emission_base` and the row's `tag` in hex. Earlier releases wrote `emission/1+arrow`, with a column for each.
+`emission/3+arrow` is an Arrow IPC stream of one record batch. What is the same in every row is in the schema's
+metadata, an emission's id is the shared `emission_base` and the row's `tag` in hex, and `endpoints` are all addresses
+of a user as decide stores them. Earlier releases wrote `emission/2+arrow`, with `devices` and `rest` as columns of
+JSON, and `emission/1+arrow`, with a column for each field.
 """
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -16,7 +18,8 @@ from state.model.preference import QuietRange
 
 EMISSION_JSON = "emission/1+json"
 EMISSION_ARROW = "emission/1+arrow"
-EMISSION_SLICE = "emission/2+arrow"
+EMISSION_SLICE_2 = "emission/2+arrow"
+EMISSION_SLICE = "emission/3+arrow"
 ATTEMPT_JSON = "attempt/1+json"
 
 
@@ -27,6 +30,27 @@ class DeviceAddress(msgspec.Struct, frozen=True):
     platform: str | None = None
     address: str | None = None
     registered_at: int = 0
+
+
+class Endpoint(NamedTuple):
+    """A stored registration; `place` is the offset in `work` that set it."""
+
+    channel: str
+    id: str
+    platform: str | None
+    address: str | None
+    active: bool
+    registered_at: int
+    place: int
+
+
+def addresses_of(endpoints: Sequence[Endpoint], channel: str) -> tuple[DeviceAddress, ...]:
+    """Those of one channel, as it is told them."""
+    return tuple([
+        DeviceAddress(each.id, each.platform, each.address, each.registered_at)
+        for each in endpoints
+        if each.channel == channel
+    ])  # fmt: skip
 
 
 class ChannelAddresses(msgspec.Struct, frozen=True):
@@ -100,6 +124,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _to_deliver = msgspec.json.Decoder(ToDeliver)
+_endpoints = msgspec.msgpack.Decoder(list[Endpoint]).decode
 _attempt = msgspec.json.Decoder(Attempt)
 _JSON_COLUMNS = ("devices", "rest", "payload", "digest_items", "actors", "quiet")
 
@@ -109,37 +134,53 @@ def decode_to_deliver(schema: str, value: bytes) -> list[ToDeliver]:
 
     :raises MalformedRecordError: naming the schema or the field that does not fit.
     """
+    read = _READERS.get(schema)
+    if read is None:
+        raise MalformedRecordError(f"header schema: {schema!r} is none of {', '.join(_READERS)}")
     try:
-        if schema == EMISSION_JSON:
-            return [_to_deliver.decode(value)]
-        if schema == EMISSION_ARROW:
-            return [msgspec.convert(row, ToDeliver) for row in _rows(value)]
-        if schema == EMISSION_SLICE:
-            return [msgspec.convert(row, ToDeliver) for row in _slice_rows(value)]
+        return read(value)
     except (msgspec.MsgspecError, orjson.JSONDecodeError) as error:
         raise MalformedRecordError(f"emission: {error}") from error
-    known = f"{EMISSION_JSON}, {EMISSION_ARROW}, {EMISSION_SLICE}"
-    raise MalformedRecordError(f"header schema: {schema!r} is none of {known}")
 
 
-def _rows(value: bytes) -> list[dict[str, Any]]:
+def _batch(value: bytes) -> list[ToDeliver]:
     from state.model.arrow import batch_rows  # with pyarrow, which is heavy: only large fan-outs come so
 
-    return _without_json(batch_rows(value, "emission"))
+    return msgspec.convert(_without_json(batch_rows(value, "emission")), list[ToDeliver])
 
 
-def _slice_rows(value: bytes) -> list[dict[str, Any]]:
+def _slice(value: bytes) -> list[ToDeliver]:
+    common, rows = _slice_rows(value)
+    channel, rest = str(common.get("channel")), msgspec.convert(common.pop("rest", []), list[str])
+    for row in rows:
+        packed = row.pop("endpoints", None)
+        if not isinstance(packed, bytes):
+            raise MalformedRecordError("emission: endpoints: missing, or no bytes")
+        endpoints = _endpoints(packed)
+        row["devices"] = addresses_of(endpoints, channel)
+        row["rest"] = [ChannelAddresses(each, addresses_of(endpoints, each)) for each in rest]
+    return msgspec.convert([common | row for row in rows], list[ToDeliver])
+
+
+def _slice_2(value: bytes) -> list[ToDeliver]:
+    common, rows = _slice_rows(value)
+    return msgspec.convert([common | row for row in rows], list[ToDeliver])
+
+
+def _slice_rows(value: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What all emissions have in common, and what each of them has."""
     from state.model.arrow import batch_table, common_json, emission_ids  # with pyarrow, as above
 
     table = batch_table(value, "emission").combine_chunks()
     common: dict[str, Any] = msgspec.json.decode(common_json(table, "emission"), type=dict[str, Any])
     if "tag" not in table.column_names:
         raise MalformedRecordError("emission: tag: missing")
+    base = str(common.pop("emission_base", ""))
     if not len(table):
-        return []
-    ids = emission_ids(str(common.pop("emission_base", "")), table["tag"].chunk(0), "emission: tag").to_pylist()
+        return common, []
+    ids = emission_ids(base, table["tag"].chunk(0), "emission: tag").to_pylist()
     rows = _without_json(table.drop_columns(["tag"]).to_pylist())
-    return [{"emission_id": each, **common, **row} for each, row in zip(ids, rows, strict=True)]
+    return common, [{"emission_id": each, **row} for each, row in zip(ids, rows, strict=True)]
 
 
 def _without_json(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -148,6 +189,14 @@ def _without_json(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if isinstance(row.get(name), str | bytes):
                 row[name] = orjson.loads(row[name])
     return rows
+
+
+_READERS: Mapping[str, Callable[[bytes], list[ToDeliver]]] = {
+    EMISSION_JSON: lambda value: [_to_deliver.decode(value)],
+    EMISSION_ARROW: _batch,
+    EMISSION_SLICE_2: _slice_2,
+    EMISSION_SLICE: _slice,
+}
 
 
 def decode_attempt(value: bytes) -> Attempt:

@@ -6,6 +6,7 @@ import hashlib
 import io
 from typing import Any
 
+import msgspec
 import orjson
 import pyarrow.ipc
 
@@ -33,10 +34,23 @@ def rows_of(record: NewRecord | Record) -> list[Row]:
         for name in (*JSON_COLUMNS, *(["actors"] if record.topic.startswith("deliver") else [])):
             if isinstance(row.get(name), str):
                 row[name] = orjson.loads(row[name])
-    if schema == b"emission/2+arrow":
+    if schema in {b"emission/2+arrow", b"emission/3+arrow"}:
         base = common.pop("emission_base")
+        rest = common.pop("rest", []) if schema == b"emission/3+arrow" else []
         rows = [{"emission_id": base + row.pop("tag").hex(), "rest": [], **common, **row} for row in rows]
+        for row in rows if schema == b"emission/3+arrow" else []:
+            endpoints = msgspec.msgpack.decode(row.pop("endpoints"))
+            row["devices"] = _addresses(endpoints, row["channel"])
+            row["rest"] = [{"channel": channel, "devices": _addresses(endpoints, channel)} for channel in rest]
     return rows
+
+
+def _addresses(endpoints: list[list[Any]], channel: str) -> list[Row]:
+    return [
+        {"id": each[1], "platform": each[2], "address": each[3], "registered_at": each[5]}
+        for each in endpoints
+        if each[0] == channel
+    ]
 
 
 def _emitted(common: Row, row: Row) -> bool:

@@ -1,9 +1,9 @@
 """A decided slice as Arrow batches of its topics (TOPICS.md): one record per topic and slice, not one per recipient.
 
-What all recipients share is said once, in the schema's metadata. `devices` and `rest` are text columns of JSON.
+What all recipients share is said once, in the schema's metadata. Their addresses are copied as they are stored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,8 +15,8 @@ from operators.bulk import Ending, Slice
 from operators.route import ChannelRoute
 from state.decide.group import GroupState
 from state.decide.users import UserTable
-from state.model.arrow import TEXT, Column, batch_bytes, flags, integers, json_column, same, tag_column
-from state.model.delivery import EMISSION_SLICE, ChannelAddresses
+from state.model.arrow import TEXT, Column, batch_bytes, flags, integers, same, tag_column
+from state.model.delivery import EMISSION_SLICE
 from state.model.event import Event
 from state.model.inbox import INBOX
 from state.model.keys import emission_base
@@ -141,23 +141,15 @@ def _json(value: object) -> str | None:
     return None if value is None else _encode(value).decode()
 
 
-def _rest(users: UserTable, rows: npt.NDArray[np.int32], channels: Sequence[str]) -> Column:
-    by_channel = [users.devices_of(rows, channel) for channel in channels]
-    return json_column([list(map(ChannelAddresses, channels, each)) for each in zip(*by_channel, strict=True)])
-
-
 def _deliveries(
     state: GroupState, decided: Slice, route: ChannelRoute, rows: npt.NDArray[np.int32], own: dict[str, Column]
 ) -> list[SliceRecord]:
-    common = _common_delivery(state, decided)
-    if route.rest:
-        own["rest"] = _rest(state.users, rows, route.rest)
-    records = []
-    for channel in route.chosen:
-        columns = own | {"devices": json_column(state.users.devices_of(rows, channel))}
-        value = batch_bytes(columns, {**common, "channel": channel})
-        records.append(SliceRecord(DELIVER[channel], EMISSION_SLICE, value))
-    return records
+    common = {**_common_delivery(state, decided), "rest": route.rest}
+    columns = own | {"endpoints": state.users.reached_of(rows)}
+    return [
+        SliceRecord(DELIVER[channel], EMISSION_SLICE, batch_bytes(columns, {**common, "channel": channel}))
+        for channel in route.chosen
+    ]
 
 
 def _common_delivery(state: GroupState, decided: Slice) -> Mapping[str, object]:

@@ -23,5 +23,5 @@ def test_values_are_those_of_a_dictionary(stream: list[tuple[int, bytes]]) -> No
     assert list(packed.items()) == sorted(plain.items())
     assert [packed.get(row) for row in range(45)] == [plain.get(row) for row in range(45)]
     wanted = np.array([44, 3, 3, *plain, 41], np.int32)
-    assert packed.joined(wanted) == b"".join(plain.get(row, b"-") for row in wanted.tolist())
-    assert packed.joined(wanted[:0]) == b""
+    assert packed.column(wanted).to_pylist() == [plain.get(row, b"-") for row in wanted.tolist()]
+    assert packed.column(wanted[:0]).to_pylist() == []

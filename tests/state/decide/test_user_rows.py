@@ -11,7 +11,8 @@ from helpers.stored_rows import StoredRows
 from state.decide import codec
 from state.decide.preferences import PreferenceTable
 from state.decide.user_rows import SINGLE_MAX, UserRows
-from state.decide.users import Endpoint, UserTable
+from state.decide.users import UserTable
+from state.model.delivery import Endpoint
 from state.model.errors import StateDamagedError
 
 GROUP = 7

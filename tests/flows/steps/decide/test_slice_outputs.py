@@ -49,7 +49,7 @@ def test_every_part_is_taken_by_the_log(users: int, devices: int, parts: int) ->
     assert max(len(record.value) for record in written) < RECORD_MAX_BYTES
     sequences = [dict(record.headers)["seq"] for record in written]
     assert len(set(sequences)) == len(sequences)
-    for topic, schema in (("ledger", b"slice/1+arrow"), ("deliver.push", b"emission/2+arrow")):
+    for topic, schema in (("ledger", b"slice/1+arrow"), ("deliver.push", b"emission/3+arrow")):
         records = [each for each in written if each.topic == topic and dict(each.headers)["schema"] == schema]
         if topic == "deliver.push" and not devices:
             assert not records
