@@ -49,7 +49,7 @@ def change(users: UserTable, registered: Registered, choose: random.Random, plac
         if (user, channel, name) in registered:
             registered[user, channel, name] = registered[user, channel, name]._replace(active=False, place=place)
         return
-    endpoint = Endpoint(channel, name, platform, choose.choice(ADDRESSES[channel]), True, place - 1, place)  # noqa: FBT003
+    endpoint = Endpoint(channel, name, platform, choose.choice(ADDRESSES[channel]), True, place - 1, place)
     users.set_endpoint(user, endpoint)
     registered[user, channel, name] = endpoint
 
