@@ -16,7 +16,10 @@ Column = Any  # an Arrow array of some type
 TEXT = pa.string()
 COMMON = b"common"
 """Key of the schema's metadata under which lies, as JSON, what all rows have in common (TOPICS.md)."""
-_OPTIONS = pa.ipc.IpcWriteOptions()  # without them each stream looks into the environment
+_PLAIN = pa.ipc.IpcWriteOptions(use_threads=False)  # without any each stream looks into the environment
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+_COMPRESSED_FROM = 2_500
+"""Rows. Above, the bytes that are saved take longer to be stored; below, each column costs more than it saves."""
 _encoder = msgspec.json.Encoder()
 _INTEGER_TYPES = {np.dtype(name): pa.from_numpy_dtype(np.dtype(name)) for name in np.typecodes["AllInteger"]}
 _UNSIGNED = [(1 << np.dtype(kind).itemsize * 8, np.dtype(kind)) for kind in (np.uint8, np.uint16, np.uint32)]
@@ -27,8 +30,8 @@ def batch_bytes(columns: Mapping[str, Column], common: object = None) -> bytes:
     """One record batch as a stream; `common` is what all of its rows share, as a struct or a mapping."""
     metadata = None if common is None else {COMMON: _encoder.encode(common)}
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns), metadata=metadata)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.RecordBatchStreamWriter(sink, batch.schema, options=_OPTIONS) as writer:
+    sink, options = pa.BufferOutputStream(), _COMPRESSED if len(batch) >= _COMPRESSED_FROM else _PLAIN
+    with pa.ipc.RecordBatchStreamWriter(sink, batch.schema, options=options) as writer:
         writer.write_batch(batch)
     value: bytes = sink.getvalue().to_pybytes()
     return value

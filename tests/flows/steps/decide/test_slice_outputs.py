@@ -12,6 +12,7 @@ from flows.steps.decide.slice_outputs import PART_ROWS
 from operators.decide import apply
 from state.decide.group import GroupState
 from state.ledger import ledger_table, records_of
+from state.model.arrow import batch_table
 from state.model.delivery import EMISSION_SLICE, ToDeliver, decode_to_deliver
 from state.model.event import Event
 from state.model.inbox import INBOX, AddedSlice, decode_at_once, decode_operations
@@ -102,3 +103,21 @@ def test_the_ledger_says_of_a_slice_what_it_holds() -> None:
     assert {row["outcome"] for row in expected if row["kind"] == "decision"} == {"EMITTED", "SUPPRESSED"}
     for row in expected:
         assert found[row["kind"], row["user"]] == row
+
+
+def test_a_large_slice_is_compressed_and_a_small_one_is_not() -> None:
+    """What the columns of a small one would save costs more than it brings."""
+    event = Event(
+        event_id="e", type="new_post", priority="P1", fan_out_type="FOLLOWERS", sender_id="s", actor="star",
+        object="o", ttl_ms=21_600_000, ingested_at=NOW,
+    )  # fmt: skip
+    for users, share in ((200, 1.0), (4_000, 0.6)):
+        state = _followed(users, 1)
+        written = OutputWriter(0, 4).encode(state, apply(state, SliceWork(g=0, stamp=NOW, event=event), 1), 1)
+        [record] = [each for each in written if each.topic == "deliver.push"]
+        names = b"".join(b"u%d" % number for number in range(users))
+        table = batch_table(record.value, "batch")
+        assert len(table) == users
+        assert (names[:400] in record.value) == (share == 1.0)
+        assert (len(record.value) < share * table.nbytes) == (share < 1.0)
+        assert len(rows_of(record)) == users
