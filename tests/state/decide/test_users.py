@@ -6,6 +6,7 @@ What is expected is said here a second time, over a dictionary of what was regis
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -64,7 +65,8 @@ def reloaded(users: UserTable) -> UserTable:
 def check(users: UserTable, registered: Registered, served: Served | None, choose: random.Random) -> int:
     """Gives how many rows are not sent to as they are registered."""
     rows = np.array(choose.sample(range(len(USERS)), choose.randrange(1, len(USERS) + 1)), np.int32)
-    many = [msgspec.msgpack.decode(each, type=list[Endpoint]) for each in users.reached_of(rows).to_pylist()]
+    packed: list[Any] = users.reached_of(rows).to_pylist()
+    many = [msgspec.msgpack.decode(each, type=list[Endpoint]) for each in packed]
     for row, endpoints in zip(rows.tolist(), many, strict=True):
         usable = set()
         for channel in ADDRESSES:
