@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from state.model.addresses import mailbox
+
+_DNS_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +105,12 @@ class SmtpOptions:
     """The address in From and MAIL FROM."""
     sender_name: str = "Carillon"
     """The name shown with it."""
+    dkim_key: Path | None = None
+    """The PEM file with the private key that signs mails: RSA of 2048 bits or more, or Ed25519. Default: unsigned."""
+    dkim_selector: str = ""
+    """The name of that key in DNS: its public half is the TXT record at SELECTOR._domainkey.DOMAIN."""
+    dkim_domain: str = ""
+    """The domain that vouches for mails. Default: that of `sender`, as DMARC wants it."""
     concurrency_max: int = 10
     """Connections kept open, each with one message at a time. Default: ten."""
     connect_timeout: timedelta = timedelta(seconds=10)
@@ -121,6 +130,11 @@ class SmtpOptions:
         """The right side of Message-IDs."""
         return self.sender.rpartition("@")[2]
 
+    @property
+    def signing_domain(self) -> str:
+        """Who vouches for mails."""
+        return self.dkim_domain or self.domain
+
     def faults(self) -> Iterator[str]:
         """What is wrong, each with its key and the remedy."""
         if not self.host:
@@ -129,3 +143,14 @@ class SmtpOptions:
             yield "providers.smtp.sender: not a plain mail address"
         if self.security == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
             yield "providers.smtp.security: none is for a relay on this machine; use starttls or tls"
+        yield from self._dkim_faults()
+
+    def _dkim_faults(self) -> Iterator[str]:
+        if self.dkim_key is None:
+            if self.dkim_selector or self.dkim_domain:
+                yield "providers.smtp.dkim_key: missing; name the file of the private key, or no selector and domain"
+            return
+        if not _DNS_NAME.fullmatch(self.dkim_selector):
+            yield "providers.smtp.dkim_selector: no name for DNS; choose one such as mail1"
+        if not _DNS_NAME.fullmatch(self.signing_domain):
+            yield "providers.smtp.dkim_domain: no domain; write it in ASCII, such as example.com"

@@ -13,6 +13,7 @@ import jwt
 from cryptography.x509 import load_pem_x509_certificates
 
 from connectors.log.embedded.log import EmbeddedLog
+from connectors.providers.email.smtp import dkim_signer
 from connectors.providers.options import SmtpOptions
 from connectors.sandbox.options import sandbox_options
 from flows.config.credentials import FILE_NAME, development_credentials
@@ -155,8 +156,23 @@ def _check_providers(settings: Settings) -> Iterator[Finding]:
             yield from _check_sandbox(settings, channel)
             continue
         yield asyncio.run(_try_provider(f"provider {channel}", options))
+        if isinstance(options, SmtpOptions):
+            yield _check_signature(options)
         if options.ca_file is not None:
             yield check_certificates(f"certificates {channel}", options.ca_file, datetime.now(UTC))
+
+
+def _check_signature(options: SmtpOptions) -> Finding:
+    """With which key mails are signed, and what DNS must say of it; nobody is asked whether it does."""
+    what = "signature email"
+    try:
+        signer = dkim_signer(options)
+    except ConfigurationError as error:
+        return Finding(what, False, str(error))
+    if signer is None:
+        return Finding(what, True, "mails are not signed by DKIM unless the relay does it; see providers.smtp.dkim_key")
+    name, text = signer.dns_record()
+    return Finding(what, True, f"DNS must have at {name} the TXT record {text}")
 
 
 def _check_sandbox(settings: Settings, channel: str) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from typing import Literal
 import aiosmtplib
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, building
+from connectors.providers.email.dkim import DkimSigner, load_dkim_key
 from connectors.providers.email.message import UnsafeMessageError, build_message, message_id
 from connectors.providers.options import SmtpOptions
 from state.model.addresses import mailbox
@@ -48,8 +49,10 @@ class SmtpResponse:
     text: str = ""
 
 
-def build_request(delivery: Delivery, options: SmtpOptions, *, date_s: float) -> SmtpRequest:
-    """The envelope and the mail; pure.
+def build_request(
+    delivery: Delivery, options: SmtpOptions, *, date_s: float, signer: DkimSigner | None = None
+) -> SmtpRequest:
+    """The envelope and the mail, signed where there is a signer; pure.
 
     :raises UnsafeMessageError: it cannot be sent as meant.
     """
@@ -63,6 +66,8 @@ def build_request(delivery: Delivery, options: SmtpOptions, *, date_s: float) ->
         identity=delivery.provider_id,
         date_s=date_s,
     )
+    if signer is not None:
+        message = signer.sign(message, now_s=int(date_s))
     return SmtpRequest(options.sender, delivery.address, message)
 
 
@@ -82,6 +87,17 @@ def parse_response(response: SmtpResponse, delivery: Delivery) -> Result:
     return Failed(reason, ambiguous=response.command == "data")
 
 
+def dkim_signer(options: SmtpOptions) -> DkimSigner | None:
+    """What signs the relay's mails; None: nothing does.
+
+    :raises ConfigurationError: the key cannot be read.
+    """
+    if options.dkim_key is None:
+        return None
+    key = load_dkim_key(options.dkim_key)
+    return DkimSigner(key, domain=options.signing_domain, selector=options.dkim_selector)
+
+
 class SmtpChannel:
     """See `connectors.providers.channel.Channel`."""
 
@@ -93,6 +109,7 @@ class SmtpChannel:
         self._idle: list[tuple[aiosmtplib.SMTP, float]] = []
         self._permits = asyncio.Semaphore(options.concurrency_max)
         self._tls: ssl.SSLContext | None = None
+        self._signer: DkimSigner | None = None
         self._closed = False
 
     def provider_id(self, key: str) -> str:
@@ -100,12 +117,13 @@ class SmtpChannel:
         return message_id(key, self.options.domain)
 
     async def connect(self) -> None:
-        """Prepare TLS; connections open with the first sends.
+        """Prepare TLS and read the key of the signatures; connections open with the first sends.
 
-        :raises ConfigurationError: an option is missing.
+        :raises ConfigurationError: an option is missing, or the key cannot be read.
         """
         if faults := list(self.options.faults()):
             raise ConfigurationError("; ".join(faults))
+        self._signer = dkim_signer(self.options)
         if self.options.security != "none":
             ca_file = self.options.ca_file
             self._tls = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
@@ -128,7 +146,7 @@ class SmtpChannel:
         delivery = replace(delivery, address=address)
         try:
             with building():
-                request = build_request(delivery, self.options, date_s=self._clock_s())
+                request = build_request(delivery, self.options, date_s=self._clock_s(), signer=self._signer)
         except UnsafeMessageError as error:
             return Rejected(str(error))
         async with self._permits:

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from helpers.dkim import verifies
 from helpers.sandbox_process import Sandbox, running_sandbox
 from helpers.waiting import wait_for
 
 from connectors.providers.channel import Channel, Delivery, Failed, Rejected, Result, Sent, Throttled
-from connectors.providers.email.smtp import SmtpChannel
+from connectors.providers.email.smtp import SmtpChannel, dkim_signer
 from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.sms.twilio import TwilioChannel
 from connectors.sandbox.watch import Taken, Watcher
@@ -276,9 +279,27 @@ def test_smtp_the_mail_arrives_as_two_parts_under_its_message_id(sandbox: Sandbo
     key = "em_parts/u/email/d"
     assert isinstance(send_one(CASES["smtp"], sandbox, "parts@example.com", key=key), Sent)
     (entry,) = sandbox.to("smtp", "parts@example.com")
-    name = hashlib.sha256(str(entry["id"]).encode()).hexdigest()[:40]
-    raw = Path(sandbox.directory / "sandbox" / "mail" / f"{name}.eml").read_bytes()
+    raw = _received(sandbox, entry)
     assert hashlib.sha256(raw).hexdigest() == entry["body_sha256"]
     assert b"text/plain" in raw
     assert b"text/html" in raw
     assert b"List-Unsubscribe" not in raw
+    assert b"DKIM-Signature" not in raw
+
+
+def test_smtp_a_signature_is_still_good_when_the_mail_arrives(sandbox: Sandbox, tmp_path: Path) -> None:
+    file, key = tmp_path / "key.pem", Ed25519PrivateKey.generate()
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    options = dataclasses.replace(sandbox.options.smtp, dkim_key=file, dkim_selector="mail1")
+    signing = dataclasses.replace(CASES["smtp"], make=lambda *_: SmtpChannel(options, clock_s=time.time))
+    content = EmailContent("Grüße", ".\n..\nfrom here on\n\n\n", "<p>.</p>", "https://x.example/u")
+    assert isinstance(send_one(signing, sandbox, "signed@example.com", content=content), Sent)
+    (entry,) = sandbox.to("smtp", "signed@example.com")
+    signer = dkim_signer(options)
+    assert signer is not None
+    assert verifies(_received(sandbox, entry), signer.dns_record()[1])
+
+
+def _received(sandbox: Sandbox, entry: dict[str, Any]) -> bytes:
+    name = hashlib.sha256(str(entry["id"]).encode()).hexdigest()[:40]
+    return Path(sandbox.directory / "sandbox" / "mail" / f"{name}.eml").read_bytes()

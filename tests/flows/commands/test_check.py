@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from helpers.up import carillon
 
 from connectors.admission.options import RedisOptions
@@ -92,6 +94,36 @@ def test_a_configured_provider_is_tried_also_while_the_sandbox_is_down(tmp_path:
     found = findings(Settings(data_dir=tmp_path, providers=ProviderOptions(smtp=relay)))
     assert not found["provider email (smtp)"][0]
     assert [what for what in found if what.startswith("sandbox")] == ["sandbox push", "sandbox sms"]
+
+
+def test_what_signs_mails_is_named_with_what_dns_must_say(tmp_path: Path) -> None:
+    relay = SmtpOptions(host="127.0.0.1", port=any_port("127.0.0.1"), security="none", sender="a@example.com")
+    file = tmp_path / "key.pem"
+    signing = replace(relay, dkim_key=file, dkim_selector="mail1")
+
+    def signature(smtp: SmtpOptions) -> tuple[bool, str]:
+        return findings(Settings(data_dir=tmp_path, providers=ProviderOptions(smtp=smtp)))["signature email"]
+
+    assert signature(relay)[0]
+    assert "not signed" in signature(relay)[1]
+    assert not signature(signing)[0]
+    assert signature(signing)[1].startswith(f"providers.smtp.dkim_key: {file} cannot be read")
+    file.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    assert signature(signing)[0]
+    assert "mail1._domainkey.example.com the TXT record v=DKIM1; k=ed25519; p=" in signature(signing)[1]
+
+
+def test_a_key_without_a_name_in_dns_is_a_fault() -> None:
+    relay = SmtpOptions(host="127.0.0.1", security="none", sender="a@example.com")
+    assert not list(relay.faults())
+    for wrong, key in (
+        (replace(relay, dkim_key=Path("key.pem")), "dkim_selector"),
+        (replace(relay, dkim_key=Path("key.pem"), dkim_selector="a; b"), "dkim_selector"),
+        (replace(relay, dkim_key=Path("key.pem"), dkim_selector="a", dkim_domain="b c"), "dkim_domain"),
+        (replace(relay, dkim_selector="a"), "dkim_key"),
+    ):
+        (fault,) = wrong.faults()
+        assert fault.startswith(f"providers.smtp.{key}: ")
 
 
 def test_what_checks_sessions_and_who_may_send_has_a_line_each(tmp_path: Path) -> None:
