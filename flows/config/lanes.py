@@ -1,4 +1,4 @@
-"""Lanes as configured: what those of a station share, with a dispatcher for every channel and its provider."""
+"""Lanes as configured: what those of a station share, with a dispatcher for every provider."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _build_dispatcher(settings: Settings, log: FencedLog, watcher: ControlWatche
     """With connections of its own."""
     channels = providers_in_force(settings).channels()
     providers = {
-        name: ProviderBounds(channel, channel.options.concurrency_max, channel.options.rate_per_s)
-        for name, channel in channels.items()
+        place: ProviderBounds(channel, channel.options.concurrency_max, channel.options.rate_per_s)
+        for place, channel in channels.items()
     }
     look = LastLook(
         is_stopped=lambda scope: watcher.stopped(scope) is not None,

@@ -12,17 +12,19 @@ from connectors.providers.sms.twilio import TwilioChannel
 from connectors.sandbox.options import sandbox_options
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
+from state.model.addresses import ANY, Place
 
 ProviderConfig = ApnsOptions | TwilioOptions | SmtpOptions
-ConfiguredChannels = dict[str, ApnsChannel | TwilioChannel | SmtpChannel]
+ProviderChannel = ApnsChannel | TwilioChannel | SmtpChannel
 
 
-def channel_of(options: ProviderConfig) -> str:
-    """The channel that a provider serves."""
-    return {ApnsOptions: "push", TwilioOptions: "sms", SmtpOptions: "email"}[type(options)]
+PLACES: dict[type[ProviderConfig], Place] = {
+    ApnsOptions: ("push", ANY), TwilioOptions: ("sms", ANY), SmtpOptions: ("email", ANY),
+}  # fmt: skip
+"""What each provider serves."""
 
 
-def new_channel(options: ProviderConfig) -> ApnsChannel | TwilioChannel | SmtpChannel:
+def new_channel(options: ProviderConfig) -> ProviderChannel:
     """A connector of one provider, not connected yet."""
     match options:
         case ApnsOptions():
@@ -35,15 +37,15 @@ def new_channel(options: ProviderConfig) -> ApnsChannel | TwilioChannel | SmtpCh
 
 @dataclass(frozen=True, slots=True)
 class ProvidersInForce:
-    """One provider per channel."""
+    """One provider for each channel and platform."""
 
     apns: ApnsOptions
     twilio: TwilioOptions
     smtp: SmtpOptions
 
-    def channels(self) -> ConfiguredChannels:
-        """A connector per channel, not connected yet; every call makes new ones with connections of their own."""
-        return {channel_of(options): new_channel(options) for options in (self.apns, self.twilio, self.smtp)}
+    def channels(self) -> dict[Place, ProviderChannel]:
+        """A connector of each, not connected yet; every call makes new ones with connections of their own."""
+        return {PLACES[type(options)]: new_channel(options) for options in (self.apns, self.twilio, self.smtp)}
 
 
 def providers_in_force(settings: Settings) -> ProvidersInForce:

@@ -28,6 +28,8 @@ from state.model.documents import Complaint
 Served = Mapping[str, Mapping[str, str]]
 """Channel to platform to kind."""
 ANY = "*"
+Place = tuple[str, str]
+"""Channel and platform of which a provider has charge; `*`: every platform of the channel that no other one has."""
 CHANNEL_BIT = {"push": 1, "sms": 2, "email": 4, "webhook": 8, "chat": 16}
 """Channels that interrupt, each a bit of which of them reach a user."""
 APPLE_PLATFORMS = ("ios", "ipados", "macos", "tvos", "visionos", "watchos")

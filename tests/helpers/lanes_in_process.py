@@ -23,6 +23,7 @@ from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.queue import ProviderBounds
 from flows.steps.transactional.strategy import DecisionRules, TransactionalStrategy
+from state.model.addresses import ANY, Place
 from state.model.registry import Registry
 
 Station = Literal["deliver", "transactional"]
@@ -78,6 +79,10 @@ def strategy_of(system: System, station: Station) -> MakeStrategy:
     return partial(TransactionalStrategy, rules=DecisionRules(registry_of(system), retention_ms=86_400_000))
 
 
+def _place(name: str | Place) -> Place:
+    return (name, ANY) if isinstance(name, str) else name
+
+
 @contextmanager
 def running_lanes(
     system: System,
@@ -85,13 +90,13 @@ def running_lanes(
     station: Station = "deliver",
     open_max: int = 100,
     lane_clock: Callable[[], int] = now_ms,
-    channels: Mapping[str, Provider],
+    channels: Mapping[str, Provider] | Mapping[Place, Provider],
     **parts: Any,
 ) -> Iterator[tuple[Lanes, Dispatcher]]:
     """Lanes over a dispatcher with these channels. What was not handed out at the end is lost, as after a kill."""
     given: dict[str, Any] = {
         "log": system.log,
-        "providers": {name: ProviderBounds(each, 50, 1_000.0) for name, each in channels.items()},
+        "providers": {_place(name): ProviderBounds(each, 50, 1_000.0) for name, each in channels.items()},
         "last_look": last_look(system), "now_ms": now_ms, "uniform": lambda low, _high: low,
     }  # fmt: skip
     dispatcher = Dispatcher(DispatcherParts(**(given | parts)))

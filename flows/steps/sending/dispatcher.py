@@ -22,7 +22,6 @@ from typing import ParamSpec
 import structlog
 import uvloop
 
-from connectors.control import Scope
 from connectors.log.grouped import BatchingAppender
 from connectors.log.interface import Log
 from connectors.log.owners import Fence
@@ -31,7 +30,7 @@ from connectors.providers.channel import Channel, Failed, Rejected, Result, Sent
 from flows.steps.sending.attempts import AttemptLog
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.message import message_or_end
-from flows.steps.sending.queue import ProviderBounds, ProviderQueue
+from flows.steps.sending.queue import ProviderBounds, ProviderQueue, queue_of
 from flows.steps.sending.records import (
     RAISED,
     answer_record,
@@ -44,6 +43,7 @@ from flows.steps.sending.records import (
 from flows.steps.sending.task import Planned, SendTask, Siblings, out_of_time
 from operators.attempts import INTERRUPTED, UNKNOWN, resume
 from operators.retry import BUDGETS, JITTER, retry_at
+from state.model.addresses import ANY, Place
 from state.model.content import Content
 from state.model.delivery import Attempt, ChannelAddresses
 from state.model.errors import UnsendableError
@@ -59,8 +59,8 @@ class DispatcherParts:
     """What a dispatcher is built from; clocks and chance are arguments."""
 
     log: Log
-    providers: Mapping[str, ProviderBounds]
-    """By channel name: push, sms, email."""
+    providers: Mapping[Place, ProviderBounds]
+    """By channel (push, sms, email) and platform."""
     last_look: LastLook
     """Asked just before each send."""
     now_ms: Callable[[], int]
@@ -79,7 +79,7 @@ class Dispatcher:
         self._loop = uvloop.new_event_loop()
         self._appender = BatchingAppender(parts.log)
         self.attempts = AttemptLog(self._appender, parts.log.partitions("attempts"))
-        self._queues = {name: ProviderQueue(provider) for name, provider in parts.providers.items()}
+        self._queues = {place: ProviderQueue(provider) for place, provider in parts.providers.items()}
         self._answers: list[tuple[SendTask, Result, int]] = []
         self._storing = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,9 +126,8 @@ class Dispatcher:
         self._take(tasks)
 
     def _can_use(self, siblings: Siblings, entry: ChannelAddresses) -> bool:
-        emission = siblings.emission
-        scope = Scope(emission.sender_id, emission.type, entry.channel, emission.campaign)
-        return bool(entry.devices) and entry.channel in self._queues and not self._parts.last_look.is_stopped(scope)
+        served = (entry.channel, ANY) in self._queues
+        return bool(entry.devices) and served and not self._parts.last_look.is_stopped(siblings.scope(entry.channel))
 
     def drain(self, deadline: timedelta) -> bool:
         """Begin no further try and wait for those under way; false if some had no answer in time.
@@ -223,7 +222,7 @@ class Dispatcher:
         self._pump_all()
 
     def _enqueue(self, task: SendTask) -> None:
-        queue = self._queues.get(task.channel)
+        queue = queue_of(self._queues, task)
         if queue is None or task.device.address is None:
             reason = "no provider" if queue is None else "no address"
             self._spawn(self._end, [(task, self._failed(task, reason, self._parts.now_ms()))])
@@ -360,7 +359,8 @@ class Dispatcher:
         if at is None:
             return None
         last = min(history.first_at + BUDGETS[emission.priority].within_ms, emission.valid_until)
-        share_at = self._queues[task.channel].share.reserve(now, last)
+        queue = queue_of(self._queues, task)
+        share_at = None if queue is None else queue.share.reserve(now, last)
         return None if share_at is None else max(at, share_at)
 
     def _failed(self, task: SendTask, reason: str, now: int) -> Planned:

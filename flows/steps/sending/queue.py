@@ -6,12 +6,14 @@ Within a class what is for one person goes in turn with what is for many: a ment
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from connectors.metrics import DELIVERIES_IN_FLIGHT
 from connectors.providers.channel import Channel
 from flows.steps.sending.task import SendTask
 from operators.retry import RetryShare
+from state.model.addresses import ANY, Place
 
 PRIORITIES = ("P0", "P1", "P2")
 
@@ -75,3 +77,9 @@ class ProviderQueue:
     def has_room(self) -> bool:
         """Whether so many may start that it is worth to append their intents as a group."""
         return self.bounds.concurrency_max - self.in_flight >= max(1, self.bounds.concurrency_max // 8)
+
+
+def queue_of(queues: Mapping[Place, ProviderQueue], task: SendTask) -> ProviderQueue | None:
+    """That of the provider that serves the device's platform; None: nobody serves the channel."""
+    platform = (task.device.platform or ANY).lower()
+    return queues.get((task.channel, platform)) or queues.get((task.channel, ANY))

@@ -46,8 +46,7 @@ class SendTask:
     @property
     def scope(self) -> Scope:
         """What kill switches may name."""
-        emission = self.siblings.emission
-        return Scope(emission.sender_id, emission.type, self.siblings.channel, emission.campaign)
+        return self.siblings.scope(self.siblings.channel)
 
 
 class SendListener(Protocol):
@@ -88,6 +87,10 @@ class Siblings:
     """The next channel was started already."""
     for_many: bool = False
     """The event went to others too, in the same record."""
+
+    def scope(self, channel: str) -> Scope:
+        """What kill switches may name of a delivery on that channel."""
+        return Scope(self.emission.sender_id, self.emission.type, channel, self.emission.campaign)
 
     def make_tasks(self) -> list[SendTask]:
         """A task per device."""

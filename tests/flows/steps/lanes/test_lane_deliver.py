@@ -21,6 +21,7 @@ from connectors.providers.channel import Delivery, Failed, Result, Sent
 from flows.steps.deliver.redelivery import AttemptSearch
 from flows.steps.lanes.lane import Lane
 from operators.attempts import resume
+from state.model.addresses import ANY
 from state.model.delivery import Attempt, decode_attempt
 from state.model.envelope import schema_of
 
@@ -44,6 +45,22 @@ def test_what_is_handed_out_again_beyond_the_bound_before_a_start_does_not_hold_
             return len(provider.keys) == 12 and not lane.open
 
         wait_for(turn)
+
+
+def test_each_device_is_sent_to_by_the_provider_of_its_platform(system: System) -> None:
+    emission = system.emission("u1", "push", [(name, token(name)) for name in ("phone", "tablet", "old", "tv")])
+    value = json.loads(emission.value)
+    for device, platform in zip(value["devices"], ("ios", "Android", None, "tvos"), strict=True):
+        device["platform"] = platform
+    android, other = Provider(takes), Provider(takes)
+    with running_lanes(system, channels={("push", ANY): other, ("push", "android"): android}) as (lanes, _):
+        system.feed([emission._replace(value=json.dumps(value).encode())])
+        lane = lanes.lane(emission.partition)
+        lane.accept(read(system, emission.partition))
+        wait_for(lambda: len(other.keys) + len(android.keys) == 4)
+    prefix = f"{value['emission_id']}/u1/push"
+    assert android.keys == [f"{prefix}/tablet"]
+    assert sorted(other.keys) == [f"{prefix}/old", f"{prefix}/phone", f"{prefix}/tv"]
 
 
 async def does_not_answer(_delivery: Delivery) -> Result:
