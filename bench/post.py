@@ -215,6 +215,7 @@ def publish(followers: int, cost: Cost) -> float:
     for topic, number in sorted(cost.topic_bytes.items()):
         note(f"{name}_{topic}_bytes", number / followers, "B/recipient")
     note(f"{short}_extra_rss_mb", cost.extra_mb["decide"], "MB")
+    note(f"{name}_inbox_extra_rss_mb", cost.extra_mb["inbox"], "MB")
     for process, processor in cost.processor_s.items():
         note(f"{name}_{process}_us", processor / followers * 1e6, "us/recipient")
     each = sum(cost.processor_s.values()) / followers * 1e6

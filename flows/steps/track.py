@@ -44,8 +44,8 @@ class PartOptions:
     """At the latest this long after the first was gathered."""
     records_max: int = 50_000
     """As soon as so many were gathered."""
-    bytes_max: int = 64 << 20
-    """As soon as so many bytes were gathered."""
+    bytes_max: int = 2 << 20
+    """As soon as so many bytes were gathered: of slices some 130 000 rows, which take 100 MB as columns."""
 
 
 @dataclass(frozen=True, slots=True)

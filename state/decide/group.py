@@ -13,7 +13,7 @@ from state.decide.users import UserTable
 from state.model.registry import Registry
 from state.model.zones import tzdata_version
 
-BULK_FROM = 64
+BULK_FROM = 32
 
 
 class DecideTotals:

@@ -13,7 +13,7 @@ from state.model.arrow import batch_table
 from state.model.inbox import AddedSlice, operations_of
 
 pa: Any = pyarrow  # its stubs do not know all that is used here
-SLICE_USERS_MIN = 64
+SLICE_USERS_MIN = 32
 """Fewer users are as quick one by one."""
 
 

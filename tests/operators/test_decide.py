@@ -264,11 +264,11 @@ def test_what_fits_into_columns() -> None:
         given = Event(event_id="e", **({"type": type_name, "priority": "P1"} | fields))  # type: ignore[arg-type]  # fields by name
         return decides_in_bulk(state, given, state.registry.profile(type_name), recipients)
 
-    assert (fitting(64), fitting(63)) == (True, False)
-    assert fitting(64, "like") is False
-    assert fitting(64, "like", priority="P0") is True
-    assert fitting(64, to={"sms": "+1"}) is False
-    assert fitting(64, retracts=True) is False
+    assert (fitting(32), fitting(31)) == (True, False)
+    assert fitting(32, "like") is False
+    assert fitting(32, "like", priority="P0") is True
+    assert fitting(32, to={"sms": "+1"}) is False
+    assert fitting(32, retracts=True) is False
 
 
 def test_columns_follow_a_group_whose_clock_is_behind() -> None:
