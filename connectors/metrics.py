@@ -106,6 +106,14 @@ VERDICTS = Counter(
     ["provider", "result"],
 )
 DELIVERIES_IN_FLIGHT = Gauge("carillon_deliveries_in_flight", "Requests at a provider right now", ["provider"])
+BREAKER_STATE = Gauge(
+    "carillon_breaker_state",
+    "A provider's breaker: 0 closed, 1 reduced (a fifth of the rate), 2 half-open (a tenth), 3 open (only probes)",
+    ["provider"],
+)
+DELIVERIES_WAITING = Gauge(
+    "carillon_deliveries_waiting", "Deliveries that wait for their turn at a provider, its backlog too", ["provider"]
+)
 DELIVERIES_OPEN = Gauge("carillon_deliveries_open", "Deliveries accepted and not ended, by lane", ["lane"])
 P0_ACCEPTED_TO_PROVIDER_SECONDS = Histogram(
     "carillon_p0_accepted_to_provider_seconds",

@@ -77,6 +77,8 @@ class Throttled:
 
     retry_after: timedelta | None = None
     reason: str = "throttled"
+    of_address: bool = False
+    """It concerns this address alone, and says nothing of the provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Failed:
     ambiguous: bool = False
     """The provider may have taken it all the same."""
     retry_after: timedelta | None = None
+    of_address: bool = False
+    """It concerns this address alone, and says nothing of the provider."""
 
 
 Result = Sent | Rejected | Throttled | Failed

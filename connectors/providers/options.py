@@ -37,7 +37,9 @@ class ApnsOptions:
     timeout: timedelta = timedelta(seconds=10)
     """How long a request may take, from its first byte to the last of the answer. Default: ten seconds."""
     rate_per_s: float = 20_000.0
-    """Sends per second; retries never exceed half of it (RULES 4). Default: 20 000."""
+    """Sends per second; retries, breaker and backlog get shares of it (RULES 4). Default: 20 000."""
+    backlog_share: float = 0.5
+    """The part of it for what waited while the provider was away; above 0, at most 1. Default: a half."""
 
     def faults(self) -> Iterator[str]:
         """What is wrong, each with its key and the remedy."""
@@ -48,6 +50,7 @@ class ApnsOptions:
             yield "providers.apns.signing_key: missing; name the .p8 file of the key"
         if not self.origin.startswith("https://"):
             yield "providers.apns.origin: APNs is reached by https:// only"
+        yield from _backlog_faults("apns", self.backlog_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,9 @@ class TwilioOptions:
     timeout: timedelta = timedelta(seconds=15)
     """How long a request may take, from its first byte to the last of the answer. Default: 15 seconds."""
     rate_per_s: float = 100.0
-    """Sends per second; retries never exceed half of it (RULES 4). Default: 100."""
+    """Sends per second; retries, breaker and backlog get shares of it (RULES 4). Default: 100."""
+    backlog_share: float = 0.5
+    """The part of it for what waited while the provider was away; above 0, at most 1. Default: a half."""
 
     def __repr__(self) -> str:
         return f"TwilioOptions(origin={self.origin!r}, account_sid={self.account_sid!r}, auth_token=***)"
@@ -83,6 +88,7 @@ class TwilioOptions:
         for name in ("account_sid", "auth_token", "sender"):
             if not getattr(self, name):
                 yield f"providers.twilio.{name}: missing; find it in the account's console"
+        yield from _backlog_faults("twilio", self.backlog_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +126,9 @@ class SmtpOptions:
     idle_max: timedelta = timedelta(seconds=60)
     """A connection unused for longer is replaced. Default: one minute."""
     rate_per_s: float = 5_000.0
-    """Sends per second; retries never exceed half of it (RULES 4). Default: 5 000."""
+    """Sends per second; retries, breaker and backlog get shares of it (RULES 4). Default: 5 000."""
+    backlog_share: float = 0.5
+    """The part of it for what waited while the provider was away; above 0, at most 1. Default: a half."""
 
     def __repr__(self) -> str:
         return f"SmtpOptions(host={self.host!r}, port={self.port}, security={self.security!r}, password=***)"
@@ -144,6 +152,7 @@ class SmtpOptions:
         if self.security == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
             yield "providers.smtp.security: none is for a relay on this machine; use starttls or tls"
         yield from self._dkim_faults()
+        yield from _backlog_faults("smtp", self.backlog_share)
 
     def _dkim_faults(self) -> Iterator[str]:
         if self.dkim_key is None:
@@ -154,3 +163,8 @@ class SmtpOptions:
             yield "providers.smtp.dkim_selector: no name for DNS; choose one such as mail1"
         if not _DNS_NAME.fullmatch(self.signing_domain):
             yield "providers.smtp.dkim_domain: no domain; write it in ASCII, such as example.com"
+
+
+def _backlog_faults(provider: str, share: float) -> Iterator[str]:
+    if not 0 < share <= 1:
+        yield f"providers.{provider}.backlog_share: a part of rate_per_s, above 0, at most 1"

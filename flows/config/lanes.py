@@ -23,6 +23,9 @@ from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.queue import ProviderBounds
 
+_WAITING_MAX = 8_000
+"""For each lane, what may wait for a provider that is away: less than a lane has room for, so the others go on."""
+
 
 def build_lane_parts(
     settings: Settings,
@@ -47,7 +50,7 @@ def build_lane_parts(
         station=station,
         directory=settings.data_dir / "state" / station,
         log=log,
-        dispatcher=_build_dispatcher(settings, log, watcher, station),
+        dispatcher=_build_dispatcher(settings, log, watcher, station, waiting_max=lanes * _WAITING_MAX),
         topics=topics,
         lanes=lanes,
         now_ms=clock_ms,
@@ -58,11 +61,19 @@ def build_lane_parts(
     return open_log, parts
 
 
-def _build_dispatcher(settings: Settings, log: FencedLog, watcher: ControlWatcher, station: str) -> Dispatcher:
+def _build_dispatcher(
+    settings: Settings, log: FencedLog, watcher: ControlWatcher, station: str, *, waiting_max: int
+) -> Dispatcher:
     """With connections of its own."""
     channels = providers_in_force(settings).channels()
     providers = {
-        place: ProviderBounds(channel, channel.options.concurrency_max, channel.options.rate_per_s)
+        place: ProviderBounds(
+            channel,
+            channel.options.concurrency_max,
+            channel.options.rate_per_s,
+            channel.options.backlog_share,
+            waiting_max,
+        )
         for place, channel in channels.items()
     }
     look = LastLook(

@@ -33,6 +33,7 @@ OWN_TESTS = {
     "state.decide.audience_rows": "state/decide/test_audience_rows.py",
     "state.decide.exports": "state/decide/test_exports.py",
     "operators.schedule": "operators/test_schedule.py",
+    "operators.breaker": "operators/test_breaker.py",
     "operators.retry": "operators/test_retry.py",
     "operators.attempts": "operators/test_attempts.py",
     "operators.inbox_shard": "connectors/inbox",

@@ -26,6 +26,8 @@ from state.model.errors import ConfigurationError
 
 _BAD_ADDRESS = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
 """RFC 3463: unknown or malformed mailbox, no such host, moved, takes no mail, disabled."""
+_OF_ADDRESS = ("4.1.", "4.2.")
+"""RFC 3463: what begins the status of a soft refusal of one address or mailbox."""
 _NO_SUCH_USER = re.compile(r"(user|mailbox|recipient|address)\b.{0,40}\b(unknown|not found|does not exist|no such)|"
                            r"(no such|unknown) (user|mailbox|recipient|address)", re.IGNORECASE)  # fmt: skip
 _ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
@@ -79,7 +81,7 @@ def parse_response(response: SmtpResponse, delivery: Delivery) -> Result:
     status = found.group(1) if found else ""
     reason = f"{response.command} {response.code} {status}".strip()
     if response.command == "connect" or response.code in (421, 530, 535) or 400 <= response.code < 500:
-        return Failed(reason)
+        return Failed(reason, of_address=response.command == "rcpt" and status.startswith(_OF_ADDRESS))
     if response.command == "rcpt" and (status in _BAD_ADDRESS or (not status and _NO_SUCH_USER.search(response.text))):
         return Rejected(reason, token_gone=delivery.registered_at)
     if response.code >= 500:

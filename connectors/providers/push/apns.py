@@ -138,7 +138,7 @@ def _by_status(status: int, refusal: _Refusal, delivery: Delivery, wait: timedel
     if status == 410:
         return Rejected(reason, token_gone=refusal.timestamp or delivery.registered_at)
     if status == 429:
-        return Throttled(wait, reason)
+        return Throttled(wait, reason, of_address=refusal.reason == "TooManyRequests")
     if status == 403:
         return Failed(reason)
     if 400 <= status < 500:

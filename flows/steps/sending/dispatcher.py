@@ -16,7 +16,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from typing import ParamSpec
 
 import structlog
@@ -25,32 +24,23 @@ import uvloop
 from connectors.log.grouped import BatchingAppender
 from connectors.log.interface import Log
 from connectors.log.owners import Fence
-from connectors.metrics import DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
 from connectors.providers.channel import Channel, Failed, Rejected, Result, Sent, Throttled
 from flows.steps.sending.attempts import AttemptLog
+from flows.steps.sending.call import call
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.message import message_or_end
+from flows.steps.sending.outage import CanUse, leaving
 from flows.steps.sending.queue import ProviderBounds, ProviderQueue, queue_of
-from flows.steps.sending.records import (
-    RAISED,
-    answer_record,
-    answered_records,
-    closed_record,
-    delivery_of,
-    result_name,
-    why,
-)
+from flows.steps.sending.records import answer_record, answered_records, closed_record, why
 from flows.steps.sending.task import Planned, SendTask, Siblings, out_of_time
 from operators.attempts import INTERRUPTED, UNKNOWN, resume
 from operators.retry import BUDGETS, JITTER, retry_at
 from state.model.addresses import ANY, Place
 from state.model.content import Content
 from state.model.delivery import Attempt, ChannelAddresses
-from state.model.errors import UnsendableError
 
 _BATCH_MAX = 256
 _P = ParamSpec("_P")
-_seconds, _attempts = cache(DELIVERY_SEND_SECONDS.labels), cache(DELIVERY_ATTEMPTS.labels)
 _logger = structlog.get_logger(__name__)
 
 
@@ -128,6 +118,11 @@ class Dispatcher:
     def _can_use(self, siblings: Siblings, entry: ChannelAddresses) -> bool:
         served = (entry.channel, ANY) in self._queues
         return bool(entry.devices) and served and not self._parts.last_look.is_stopped(siblings.scope(entry.channel))
+
+    def _can_go_on(self, siblings: Siblings, entry: ChannelAddresses) -> bool:
+        """Whether it may take over from a provider that is away: not if its own is away too."""
+        queues = [queue for (channel, _), queue in self._queues.items() if channel == entry.channel]
+        return self._can_use(siblings, entry) and any(queue.state != "open" for queue in queues)
 
     def drain(self, deadline: timedelta) -> bool:
         """Begin no further try and wait for those under way; false if some had no answer in time.
@@ -227,16 +222,31 @@ class Dispatcher:
             reason = "no provider" if queue is None else "no address"
             self._spawn(self._end, [(task, self._failed(task, reason, self._parts.now_ms()))])
             return
-        queue.put(task)
+        queue.put(task, self._parts.now_ms())
 
     def _pump_all(self) -> None:
         for queue in self._queues.values():
             self._pump(queue)
 
     def _pump(self, queue: ProviderQueue) -> None:
-        """Start as many tries as the provider's bound allows, the most urgent first."""
-        while not self._draining and (batch := queue.take(_BATCH_MAX)):
+        """Start as many tries as the provider's bounds allow, the most urgent first."""
+        now = self._parts.now_ms()
+        while not self._draining and (batch := queue.take(_BATCH_MAX, now)):
             self._spawn(self._dispatch, queue, batch)
+        if queue.troubled and not self._draining:
+            self._attend(queue, now)
+
+    def _attend(self, queue: ProviderQueue, now: int) -> None:
+        """Let go what leaves a provider that is away, and look again soon (RULES 4)."""
+        if left := leaving(queue, now, self._failed, self._can_go_on, self._parts.last_look):
+            self._spawn(self._end, left)
+        if not queue.attended:
+            queue.attended = True
+            self._loop.call_later(queue.look_in_s(), self._look_again, queue)
+
+    def _look_again(self, queue: ProviderQueue) -> None:
+        queue.attended = False
+        self._pump(queue)
 
     async def _dispatch(self, queue: ProviderQueue, batch: list[SendTask]) -> None:
         """The checks, the intents, the checks again, the sends."""
@@ -250,7 +260,7 @@ class Dispatcher:
         for (task, content), record in zip(ready, records, strict=True):
             task.history.apply(record)
             if (planned := self._parts.last_look(task, now)) is not None:
-                queue.done()
+                queue.done(task)
                 ending.append((task, planned))
             else:
                 self._spawn(self._send, queue, task, content)
@@ -266,7 +276,7 @@ class Dispatcher:
         for task in batch:
             found = message_or_end(task, now, last_look=self._parts.last_look, failed=self._failed)
             if isinstance(found, Planned):
-                queue.done()
+                queue.done(task)
                 ending.append((task, found))
             else:
                 ready.append((task, found))
@@ -284,30 +294,20 @@ class Dispatcher:
         )
 
     async def _send(self, queue: ProviderQueue, task: SendTask, content: Content) -> None:
-        channel, fence = queue.bounds.channel, self._parts.fence
+        fence = self._parts.fence
         if fence is not None and not fence.is_fresh():  # stopped since the intent was appended, perhaps for long
             await asyncio.to_thread(fence.check)
             if (planned := self._parts.last_look(task, self._parts.now_ms())) is not None:
-                queue.done()
+                queue.done(task)
                 await self._end([(task, planned)])
                 self._pump(queue)
                 return
-        began = time.perf_counter()
-        try:
-            result = await channel.send(delivery_of(task, content))
-        except UnsendableError as error:
-            _logger.warning("message_unsendable", provider=channel.name, error=str(error))
-            result = Failed(f"{RAISED}{error}", retryable=False)
-        except Exception:  # a programmer's error in one connector must not hold up the others
-            _logger.exception("connector_failed", provider=channel.name)
-            result = Failed("connector error", retryable=False, ambiguous=True)
-        _seconds(channel.name).observe(time.perf_counter() - began)
-        _attempts(channel.name, result_name(result)).inc()
+        result = await call(queue, task, content, self._parts.now_ms)
         self._answers.append((task, result, self._parts.now_ms()))
         if not self._storing:
             self._storing = True
             self._spawn(self._store_answers)
-        queue.done()
+        queue.done(task)
         if queue.has_room:  # else the answers' storing lets the next ones go, in a group
             self._pump(queue)
 
@@ -353,19 +353,20 @@ class Dispatcher:
         emission, history = task.emission, task.history
         wait_ms = None if result.retry_after is None else result.retry_after // timedelta(milliseconds=1)
         at = retry_at(
-            emission.priority, history.attempts, first_at=history.first_at, now=now,
+            emission.priority, history.attempts, first_at=task.budget_from, now=now,
             jitter=self._parts.uniform(*JITTER), retry_after_ms=wait_ms, valid_until=emission.valid_until,
         )  # fmt: skip
         if at is None:
             return None
-        last = min(history.first_at + BUDGETS[emission.priority].within_ms, emission.valid_until)
+        last = min(task.budget_from + BUDGETS[emission.priority].within_ms, emission.valid_until)
         queue = queue_of(self._queues, task)
         share_at = None if queue is None else queue.share.reserve(now, last)
         return None if share_at is None else max(at, share_at)
 
-    def _failed(self, task: SendTask, reason: str, now: int) -> Planned:
+    def _failed(self, task: SendTask, reason: str, now: int, can_use: CanUse | None = None) -> Planned:
         """The end of a task that failed for good: the next channel, or DEAD_LETTER."""
-        end = task.siblings.failed_end(task, now=now, usable=lambda entry: self._can_use(task.siblings, entry))
+        usable = can_use or self._can_use
+        end = task.siblings.failed_end(task, now=now, usable=lambda entry: usable(task.siblings, entry))
         task.ending = end.outcome
         return Planned(end.outcome, reason, end.fell_back_to)
 

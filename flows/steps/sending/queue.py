@@ -1,21 +1,32 @@
 """What waits for one provider, the most urgent first, and how many requests it has in flight.
 
 Within a class what is for one person goes in turn with what is for many: a mention does not wait behind a star's post.
+
+Its breaker (RULES 4) says how much may go: everything, a part of the rate, or nothing but a probe. What waits when the
+breaker closes is the backlog: it goes at a rate of its own, behind new P0 and P1
+and before new P2.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from connectors.metrics import DELIVERIES_IN_FLIGHT
-from connectors.providers.channel import Channel
+import structlog
+
+from connectors.metrics import BREAKER_STATE, DELIVERIES_IN_FLIGHT, DELIVERIES_WAITING
+from connectors.providers.channel import Channel, Failed, Result, Throttled
 from flows.steps.sending.task import SendTask
+from operators.breaker import MOVE_AFTER_MS, SHARES, Breaker, BreakerState, Pace
 from operators.retry import RetryShare
 from state.model.addresses import ANY, Place
 
 PRIORITIES = ("P0", "P1", "P2")
+_LEVELS: dict[BreakerState, int] = {"closed": 0, "reduced": 1, "half_open": 2, "open": 3}
+_SOON_MS, _LATER_MS = 50, 1_000
+_JUDGE_ALL_EVERY_MS = 5_000
+_logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +36,10 @@ class ProviderBounds:
     channel: Channel
     concurrency_max: int
     rate_per_s: float
+    backlog_share: float = 0.5
+    """Of the rate, for what waited while the provider was away."""
+    waiting_max: int = 10_000
+    """So many wait for a provider that is away."""
 
 
 class _InTurn:
@@ -44,6 +59,38 @@ class _InTurn:
         self._many_next = chosen is self._one
         return chosen.popleft()
 
+    def empty(self) -> list[SendTask]:
+        """Take everything out."""
+        tasks = [*self._one, *self._many]
+        self._one.clear()
+        self._many.clear()
+        return tasks
+
+
+class _Line:
+    """All classes."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._classes = {priority: _InTurn() for priority in PRIORITIES}
+
+    def put(self, task: SendTask) -> None:
+        self.size += 1
+        self._classes[task.emission.priority].put(task)
+
+    def take(self, of: ProviderQueue, priorities: tuple[str, ...] = PRIORITIES) -> Iterator[SendTask]:
+        """The most urgent first; not those that left the queue meanwhile."""
+        for priority in priorities:
+            while (task := self._classes[priority].take()) is not None:
+                self.size -= 1
+                if task.queue is of:
+                    yield task
+
+    def empty(self) -> list[SendTask]:
+        """Take everything out."""
+        self.size = 0
+        return [task for waiting in self._classes.values() for task in waiting.empty()]
+
 
 class ProviderQueue:
     """For one event loop. Its length is bounded by what the lanes of the flow keep open."""
@@ -52,31 +99,164 @@ class ProviderQueue:
         self.bounds = bounds
         self.share = RetryShare(bounds.rate_per_s)
         self.in_flight = 0
-        self._waiting = {priority: _InTurn() for priority in PRIORITIES}
+        self.state: BreakerState = "closed"
+        self.attended = False
+        """The dispatcher has a timer for it."""
+        self._breaker = Breaker()
+        self._probe: SendTask | None = None
+        self._pace, self._backlog_pace = Pace(bounds.rate_per_s), Pace(bounds.rate_per_s)
+        self._waiting, self._backlog = _Line(), _Line()
+        self._come: list[SendTask] = []
+        """Came while the breaker is open, and may leave at once."""
+        self._since: int | None = None
+        """When the trouble began."""
+        self._judged_at, self._moving = 0, False
         DELIVERIES_IN_FLIGHT.labels(bounds.channel.name).set_function(lambda: self.in_flight)
+        DELIVERIES_WAITING.labels(bounds.channel.name).set_function(lambda: self.size)
+        self._show()
 
-    def put(self, task: SendTask) -> None:
+    def put(self, task: SendTask, now: int) -> None:
         """Let a task wait for its turn."""
-        self._waiting[task.emission.priority].put(task)
+        task.waits(self, now)
+        if self.state == "open":
+            self._come.append(task)
+        else:
+            self._waiting.put(task)
 
-    def take(self, count_max: int) -> list[SendTask]:
-        """The next tasks, as many as the bound allows; each is in flight until `done`."""
-        room = min(count_max, self.bounds.concurrency_max - self.in_flight)
-        taken: list[SendTask] = []
-        for waiting in self._waiting.values():
-            while len(taken) < room and (task := waiting.take()):
-                taken.append(task)
+    def take(self, count_max: int, now: int) -> list[SendTask]:
+        """The next tasks, as many as the bounds allow; each is in flight until `done`."""
+        self.look(now)
+        taken = self._take_probe() if self.state == "open" else self._take_in_turn(count_max, now)
+        for task in taken:
+            task.goes(now, self._since)
         self.in_flight += len(taken)
         return taken
 
-    def done(self) -> None:
-        """One request less in flight."""
+    def answered(self, task: SendTask, result: Result, now: int) -> None:
+        """What the provider said, or that it said nothing in time. A refusal of the address is no failure of its."""
+        failed = isinstance(result, Failed | Throttled) and not result.of_address
+        self._breaker.answered(now, failed=failed, probe=task is self._probe)
+        if task is self._probe:
+            self._probe = None
+        self.look(now)
+
+    def done(self, task: SendTask) -> None:
+        """One request less in flight; a probe that was not answered was not sent."""
         self.in_flight -= 1
+        if task is self._probe:
+            self._probe = None
+            self._breaker.probe_lost()
 
     @property
     def has_room(self) -> bool:
         """Whether so many may start that it is worth to append their intents as a group."""
         return self.bounds.concurrency_max - self.in_flight >= max(1, self.bounds.concurrency_max // 8)
+
+    @property
+    def size(self) -> int:
+        """How many wait."""
+        return self._waiting.size + self._backlog.size + len(self._come)
+
+    @property
+    def troubled(self) -> bool:
+        """The breaker is not closed, or what waited meanwhile is not sent yet."""
+        return self._since is not None
+
+    def moves(self, priority: str) -> bool:
+        """Whether what waits here should go on with its next channel, as of the last look (RULES 4)."""
+        return self.state == "open" and (
+            priority == "P0" or (priority == "P1" and self._breaker.open_ms() >= MOVE_AFTER_MS)
+        )
+
+    def look_in_s(self) -> float:
+        """When a queue in trouble is to be looked at again."""
+        if self.state == "open":
+            return min(_LATER_MS, max(_SOON_MS, self._breaker.probe_in_ms())) / 1000
+        return _SOON_MS / 1000
+
+    def judge(self, now: int) -> list[SendTask]:
+        """Take out what came while the breaker is open, every few seconds all, to see who leaves; `keep` follows."""
+        tasks, self._come = self._come, []
+        due = now - self._judged_at >= _JUDGE_ALL_EVERY_MS or self._moving != self.moves("P1")
+        if due and self.state == "open":
+            self._judged_at, self._moving = now, self.moves("P1")
+            tasks = [*self._backlog.empty(), *self._waiting.empty(), *tasks]
+        return tasks
+
+    def keep(self, tasks: list[SendTask]) -> None:
+        """Those of them that did not leave wait on."""
+        for task in tasks:
+            if task.queue is self:
+                self._waiting.put(task)
+
+    def look(self, now: int) -> None:
+        """Follow the breaker's state, and say so where it changed."""
+        before, self.state = self.state, self._breaker.look(now)
+        if self.state != before:
+            self._changed(before, now)
+        if self.state == "closed" and not self._backlog.size:
+            self._since = None
+
+    def _changed(self, before: BreakerState, now: int) -> None:
+        found, rate = self._breaker.judged, self.bounds.rate_per_s
+        self._since = now if self._since is None else self._since
+        self._pace = Pace(rate * SHARES[self.state])
+        self._judged_at = 0
+        if self.state != "open":
+            self.keep(self._come)
+            self._come = []
+        if self.state == "closed" and before == "half_open":
+            waiting = self._waiting.empty()
+            self._backlog_pace = Pace(rate * self.bounds.backlog_share)
+            for task in waiting:
+                self._backlog.put(task)
+        self._show()
+        _logger.warning(
+            "breaker", provider=self.bounds.channel.name, now=self.state, before=before, calls=found.calls,
+            failed=found.failed, backlog=self._backlog.size,
+        )  # fmt: skip
+
+    def _show(self) -> None:
+        BREAKER_STATE.labels(self.bounds.channel.name).set(_LEVELS[self.state])
+
+    def _take_probe(self) -> list[SendTask]:
+        """The most urgent of what waits, when it is time for a probe; else of what came."""
+        if self._probe is not None or self._breaker.probe_in_ms():
+            return []
+        for line in (self._waiting, self._backlog):
+            self._probe = self._probe or next(line.take(self), None)
+        if self._probe is None and self._come:
+            self._probe = min(self._come, key=lambda task: task.emission.priority)
+            self._come.remove(self._probe)
+        if self._probe is None:
+            return []
+        self._breaker.probe()
+        return [self._probe]
+
+    def _take_in_turn(self, count_max: int, now: int) -> list[SendTask]:
+        share = SHARES[self.state]
+        room = min(count_max, max(1, int(self.bounds.concurrency_max * share)) - self.in_flight)
+        if share < 1:
+            room = min(room, self._pace.room(now))
+        taken: list[SendTask] = []
+        _fill(taken, room, self._waiting.take(self, ("P0", "P1")))
+        if self._backlog.size:
+            self._take_backlog(taken, room, now)
+        if not self._backlog.size:
+            _fill(taken, room, self._waiting.take(self, ("P2",)))
+        if share < 1:
+            self._pace.take(len(taken))
+        return taken
+
+    def _take_backlog(self, taken: list[SendTask], room: int, now: int) -> None:
+        before = len(taken)
+        _fill(taken, min(room, before + self._backlog_pace.room(now)), self._backlog.take(self))
+        self._backlog_pace.take(len(taken) - before)
+
+
+def _fill(taken: list[SendTask], room: int, waiting: Iterator[SendTask]) -> None:
+    while len(taken) < room and (task := next(waiting, None)) is not None:
+        taken.append(task)
 
 
 def queue_of(queues: Mapping[Place, ProviderQueue], task: SendTask) -> ProviderQueue | None:

@@ -17,6 +17,15 @@ from operators.fall_back import DEAD, FailedEnd, end_of_failed
 from operators.retry import expires_first
 from state.model.delivery import ChannelAddresses, DeviceAddress, ToDeliver, delivery_key
 
+
+class WaitingPlace(Protocol):
+    """The queue of a provider."""
+
+    def moves(self, priority: str) -> bool:
+        """Whether what waits there should go on with its next channel (RULES 4)."""
+        ...
+
+
 FindHistory = Callable[[str], DeliveryHistory | None]
 
 
@@ -34,6 +43,29 @@ class SendTask:
     """Outcome and reason with which it ends without being sent."""
     ending: str | None = None
     """The outcome that is decided, perhaps not stored yet."""
+    queue: WaitingPlace | None = None
+    """Where it waits for its turn."""
+    came_at: int = 0
+    """When it first waited."""
+    waits_since: int = 0
+    waited_ms: int = 0
+    """Between tries, for a provider that was away: this does not count against the time of its budget."""
+
+    def waits(self, queue: WaitingPlace, now: int) -> None:
+        """It waits for its turn there."""
+        self.queue, self.waits_since = queue, now
+        self.came_at = self.came_at or now
+
+    def goes(self, now: int, trouble_since: int | None) -> None:
+        """Its turn has come; since when the provider is in trouble, if it is. P0 has its 60 s and no more."""
+        self.queue = None
+        if trouble_since is not None and self.history.attempts and self.emission.priority != "P0":
+            self.waited_ms += max(0, now - max(self.waits_since, trouble_since))
+
+    @property
+    def budget_from(self) -> int:
+        """From when on the time of its budget counts."""
+        return self.history.first_at + self.waited_ms
 
     @property
     def emission(self) -> ToDeliver:
@@ -112,6 +144,14 @@ class Siblings:
             usable=usable,
         )
 
+    def can_move(self, now: int, usable: Callable[[ChannelAddresses], bool]) -> bool:
+        """Whether there is a channel to go on with, once no device of this one is tried any more."""
+        emission = self.emission
+        end = end_of_failed(
+            (), self.rest, policy=emission.policy, now=now, valid_until=emission.valid_until, usable=usable
+        )
+        return end.fell_back_to is not None
+
     def next_channel(self, channel: str) -> Siblings:
         """The siblings on the channel fallen back to, with the channels after it; `advanced` from now on."""
         for position, entry in enumerate(self.rest):
@@ -143,6 +183,6 @@ def out_of_time(task: SendTask, planned: Planned) -> Planned:
     """The end of a task that gets no further try: EXPIRED instead of DEAD_LETTER where only its time was too short."""
     history, emission = task.history, task.emission
     expires = expires_first(
-        emission.priority, history.attempts, first_at=history.first_at, valid_until=emission.valid_until
+        emission.priority, history.attempts, first_at=task.budget_from, valid_until=emission.valid_until
     )
     return replace(planned, outcome="EXPIRED") if expires and planned.outcome == DEAD.outcome else planned

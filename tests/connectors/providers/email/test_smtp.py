@@ -20,6 +20,7 @@ from connectors.providers.email import smtp
         ("rcpt", 552, "5.2.2 mailbox full", Rejected("rcpt 552 5.2.2")),
         ("rcpt", 550, "5.7.1 blocked", Rejected("rcpt 550 5.7.1")),
         ("rcpt", 451, "4.7.1 greylisted", Failed("rcpt 451 4.7.1")),
+        ("rcpt", 452, "4.2.2 mailbox full", Failed("rcpt 452 4.2.2", of_address=True)),
         ("data", 554, "5.7.1 spam", Rejected("data 554 5.7.1")),
         ("data", 452, "4.3.1 full", Failed("data 452 4.3.1")),
         ("mail", 421, "4.3.2 closing", Failed("mail 421 4.3.2")),

@@ -42,7 +42,7 @@ def apns_answer(status: int, reason: str | None, **more: Any) -> Result:
         (405, "MethodNotAllowed", Rejected("MethodNotAllowed")),
         (410, "ExpiredToken", Rejected("ExpiredToken", token_gone=REGISTERED)),
         (413, "PayloadTooLarge", Rejected("PayloadTooLarge")),
-        (429, "TooManyRequests", Throttled(None, "TooManyRequests")),
+        (429, "TooManyRequests", Throttled(None, "TooManyRequests", of_address=True)),
         (429, "TooManyProviderTokenUpdates", Throttled(timedelta(minutes=20), "TooManyProviderTokenUpdates")),
         (500, "InternalServerError", Failed("InternalServerError")),
         (503, "Shutdown", Failed("Shutdown")),

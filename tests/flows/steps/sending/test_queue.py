@@ -5,8 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from connectors.providers.channel import Failed, Rejected, Result, Sent, Throttled
 from flows.steps.sending.queue import ProviderBounds, ProviderQueue
 from flows.steps.sending.task import SendTask
+from operators.attempts import DeliveryHistory
+from state.model.delivery import DeviceAddress
 
 
 def queue(concurrency_max: int) -> ProviderQueue:
@@ -15,35 +20,104 @@ def queue(concurrency_max: int) -> ProviderQueue:
 
 
 def task(name: str, priority: str, *, for_many: bool) -> SendTask:
-    found = SimpleNamespace(
-        name=name, emission=SimpleNamespace(priority=priority), siblings=SimpleNamespace(for_many=for_many)
-    )
-    return cast("SendTask", found)
+    emission = SimpleNamespace(priority=priority)
+    siblings = cast("Any", SimpleNamespace(emission=emission, for_many=for_many))
+    return SendTask(siblings, DeviceAddress("d"), name, DeliveryHistory(), known=False)
 
 
 def names(tasks: list[SendTask]) -> list[str]:
-    return [cast("Any", each).name for each in tasks]
+    return [each.key for each in tasks]
 
 
 def test_a_mention_waits_for_one_of_a_post_and_the_post_goes_on() -> None:
     waiting = queue(100)
     for number in range(5):
-        waiting.put(task(f"post{number}", "P1", for_many=True))
-    assert names(waiting.take(1)) == ["post0"]
+        waiting.put(task(f"post{number}", "P1", for_many=True), 0)
+    assert names(waiting.take(1, 0)) == ["post0"]
     for number in range(3):
-        waiting.put(task(f"mention{number}", "P1", for_many=False))
-    assert names(waiting.take(6)) == ["mention0", "post1", "mention1", "post2", "mention2", "post3"]
-    assert names(waiting.take(6)) == ["post4"]
-    assert waiting.take(6) == []
+        waiting.put(task(f"mention{number}", "P1", for_many=False), 0)
+    assert names(waiting.take(6, 0)) == ["mention0", "post1", "mention1", "post2", "mention2", "post3"]
+    assert names(waiting.take(6, 0)) == ["post4"]
+    assert waiting.take(6, 0) == []
 
 
 def test_classes_come_first_and_the_bound_holds() -> None:
     waiting = queue(3)
-    waiting.put(task("campaign", "P2", for_many=False))
-    waiting.put(task("post", "P1", for_many=True))
-    waiting.put(task("code", "P0", for_many=False))
-    waiting.put(task("mention", "P1", for_many=False))
-    assert names(waiting.take(9)) == ["code", "mention", "post"]
-    assert waiting.take(9) == [], "three are in flight"
-    waiting.done()
-    assert names(waiting.take(9)) == ["campaign"]
+    waiting.put(task("campaign", "P2", for_many=False), 0)
+    waiting.put(task("post", "P1", for_many=True), 0)
+    waiting.put(task("code", "P0", for_many=False), 0)
+    waiting.put(task("mention", "P1", for_many=False), 0)
+    assert names(waiting.take(9, 0)) == ["code", "mention", "post"]
+    assert waiting.take(9, 0) == [], "three are in flight"
+    waiting.done(task("code", "P0", for_many=False))
+    assert names(waiting.take(9, 0)) == ["campaign"]
+
+
+@pytest.mark.parametrize(
+    ("result", "state"),
+    [
+        (Failed("ServiceUnavailable"), "open"),
+        (Failed("no answer", ambiguous=True), "open"),
+        (Failed("Forbidden", retryable=False), "open"),
+        (Throttled(reason="20429"), "open"),
+        (Throttled(reason="TooManyRequests", of_address=True), "closed"),
+        (Failed("rcpt 452 4.2.2", of_address=True), "closed"),
+        (Rejected("Unregistered", token_gone=1), "closed"),
+        (Sent("id"), "closed"),
+    ],
+)
+def test_what_says_nothing_of_the_provider_opens_no_breaker(result: Result, state: str) -> None:
+    calls = queue(100)
+    for _ in range(20):
+        calls.answered(task("t", "P1", for_many=False), result, 0)
+    assert calls.state == state
+
+
+def in_trouble(failed: int) -> ProviderQueue:
+    """A hundred calls a second, fifty at once; this many of forty failed."""
+    calls = queue(50)
+    for number in range(40):
+        result = Failed("503") if number < failed else Sent("id")
+        calls.answered(task("t", "P1", for_many=False), result, 0)
+    return calls
+
+
+def test_a_reduced_provider_gets_a_fifth_of_rate_and_of_requests_and_p0_first() -> None:
+    calls = in_trouble(2)
+    assert calls.state == "reduced"
+    for number in range(30):
+        calls.put(task(f"like{number}", "P1", for_many=False), 0)
+    assert len(calls.take(99, 0)) == 2, "a tenth of a second's worth"
+    calls.put(task("code", "P0", for_many=False), 0)
+    taken = [name for now in range(0, 1_000, 50) for name in names(calls.take(99, now))]
+    assert (taken[0], len(taken)) == ("code", 8), "ten requests in flight"
+
+
+def test_a_probe_that_was_not_sent_makes_room_for_another() -> None:
+    calls = in_trouble(40)
+    for name in ("a", "b"):
+        calls.put(task(name, "P1", for_many=False), 0)
+    (probe,) = calls.take(9, 30_000)
+    assert calls.take(9, 30_001) == []
+    calls.done(probe)
+    (other,) = calls.take(9, 30_002)
+    calls.answered(other, Sent("id"), 30_003)
+    calls.done(other)
+    assert (probe.key, other.key, calls.state, calls.in_flight) == ("a", "b", "half_open", 0)
+
+
+def test_what_came_meanwhile_is_kept_when_the_breaker_closes() -> None:
+    calls = in_trouble(40)
+    for priority in ("P2", "P1", "P0"):
+        calls.put(task(priority, priority, for_many=False), 0)
+    (probe,) = calls.take(9, 30_000)
+    calls.answered(probe, Sent("id"), 30_000)
+    calls.done(probe)
+    assert calls.size == 2
+    calls.look(40_000)
+    calls.put(task("new P2", "P2", for_many=False), 40_000)
+    calls.put(task("new P1", "P1", for_many=False), 40_000)
+    assert (probe.key, calls.troubled) == ("P0", True)
+    assert names(calls.take(9, 40_000)) == ["new P1", "P1", "P2", "new P2"]
+    calls.look(40_000)
+    assert not calls.troubled

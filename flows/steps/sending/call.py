@@ -1,0 +1,39 @@
+"""One call of a provider: the message goes out, and its result is counted, in metrics and by the provider's breaker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache
+
+import structlog
+
+from connectors.metrics import DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
+from connectors.providers.channel import Failed, Result
+from flows.steps.sending.queue import ProviderQueue
+from flows.steps.sending.records import RAISED, delivery_of, result_name
+from flows.steps.sending.task import SendTask
+from state.model.content import Content
+from state.model.errors import UnsendableError
+
+_seconds, _attempts = cache(DELIVERY_SEND_SECONDS.labels), cache(DELIVERY_ATTEMPTS.labels)
+_logger = structlog.get_logger(__name__)
+
+
+async def call(queue: ProviderQueue, task: SendTask, content: Content, now_ms: Callable[[], int]) -> Result:
+    """Whatever happens gives a result; an error of ours says nothing of the provider."""
+    channel, own = queue.bounds.channel, False
+    began = time.perf_counter()
+    try:
+        result = await channel.send(delivery_of(task, content))
+    except UnsendableError as error:
+        _logger.warning("message_unsendable", provider=channel.name, error=str(error))
+        result, own = Failed(f"{RAISED}{error}", retryable=False), True
+    except Exception:  # a programmer's error in one connector must not hold up the others
+        _logger.exception("connector_failed", provider=channel.name)
+        result, own = Failed("connector error", retryable=False, ambiguous=True), True
+    _seconds(channel.name).observe(time.perf_counter() - began)
+    _attempts(channel.name, result_name(result)).inc()
+    if not own:
+        queue.answered(task, result, now_ms())
+    return result

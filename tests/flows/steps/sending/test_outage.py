@@ -1,0 +1,265 @@
+"""A provider is away for a while: real servers fail, time is the test's, and the simulators' journals say what came.
+
+Pushes to `503-` fail always, to `503x1-` the first time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from helpers.feeding import PARTITIONS, System, addresses, now_ms, token
+from helpers.lanes_in_process import TOPICS, Station, read, running_lanes
+from helpers.sandbox_process import Sandbox
+from helpers.waiting import wait_for
+from prometheus_client import REGISTRY
+
+from connectors.log.interface import NewRecord
+from connectors.providers.channel import Channel
+from connectors.providers.email.smtp import SmtpChannel
+from connectors.providers.push.apns import ApnsChannel
+from connectors.providers.sms.twilio import TwilioChannel
+from flows.steps.lanes.lane import Lane
+from flows.steps.sending.outage import PROVIDER_AWAY
+from flows.steps.sending.queue import ProviderBounds
+from state.model.addresses import ANY
+from state.model.envelope import schema_of
+from state.model.keys import key_group, partition_of_group
+
+USER = "u1"
+LANE = partition_of_group(key_group(USER), PARTITIONS)
+RATE, IN_FLIGHT, WAITING_MAX = 1_000.0, 50, 150
+MAILBOX = [{"channel": "email", "devices": addresses([("m", "ann@example.org")])}]
+STATES = {"closed": 0.0, "reduced": 1.0, "half_open": 2.0, "open": 3.0}
+
+
+class Outage:
+    """One lane, the providers of the sandbox, and a clock that stands still."""
+
+    def __init__(self, system: System, sandbox: Sandbox, station: Station = "deliver") -> None:
+        self.system, self.sandbox, self.station = system, sandbox, station
+        self.now, self._next = now_ms(), dict[tuple[str, int], int]()
+        self._given = self.now  # the simulators remember whom they refused
+        self.told: list[dict[str, Any]] = []
+        (system.directory / "carillon.toml").write_text('[types.otp]\npolicy = "first"\n')
+
+    @contextmanager
+    def running(self) -> Iterator[Lane]:
+        options = self.sandbox.options
+        channels: dict[str, Channel] = {
+            "push": ApnsChannel(options.apns),
+            "sms": TwilioChannel(options.twilio, clock_ms=now_ms),
+            "email": SmtpChannel(options.smtp, clock_s=lambda: now_ms() / 1_000),
+        }
+        parts: dict[str, Any] = {
+            "providers": {
+                (name, ANY): ProviderBounds(each, IN_FLIGHT, RATE, waiting_max=WAITING_MAX)
+                for name, each in channels.items()
+            },
+            "now_ms": lambda: self.now,
+        }
+        self._next.clear()
+        with running_lanes(self.system, station=self.station, channels={}, **parts) as (lanes, _):
+            yield lanes.lane(LANE)
+
+    def give(self, lane: Lane, records: Sequence[NewRecord] = ()) -> None:
+        """Hand them to the lane, with all that it has not read."""
+        self.system.feed(records)
+        for topic in TOPICS[self.station]:
+            for partition in range(LANE, self.system.log.partitions(topic), PARTITIONS):
+                place = (topic, partition)
+                lane.accept(read(self.system, partition, topic, self._next.get(place, 0)))
+                self._next[place] = self.system.log.end_offset(*place)
+
+    def pushes(self, number: int, kind: str, **changes: Any) -> list[NewRecord]:
+        """Emissions to so many phones, each behaving as its token says."""
+        numbers = range(self._given, self._given + number)
+        self._given += number
+        values = {"valid_until": self.now + 600_000} | changes
+        return [
+            self.system.emission(USER, "push", [("d1", kind + f"{n}".zfill(64 - len(kind)))], **values) for n in numbers
+        ]
+
+    def calls(self, provider: str = "apns") -> list[dict[str, object]]:
+        return self.sandbox.journal(provider)
+
+    def until_called(self, times: int, provider: str = "apns") -> None:
+        wait_for(lambda: len(self.calls(provider)) >= times, what=lambda: f"{provider}: {len(self.calls(provider))}")
+        assert len(self.calls(provider)) == times
+
+    def until(self, state: str) -> None:
+        wait_for(lambda: REGISTRY.get_sample_value("carillon_breaker_state", {"provider": "apns"}) == STATES[state])
+
+    def until_waiting(self, number: int) -> None:
+        wait_for(lambda: REGISTRY.get_sample_value("carillon_deliveries_waiting", {"provider": "apns"}) == number)
+
+    def settle(self, lane: Lane) -> None:
+        """Until everything has ended; time passes now."""
+
+        def over() -> bool:
+            self.now += 500
+            self.told += [
+                json.loads(each.value) for each in lane.collect() if schema_of(each.headers) == "delivery/1+json"
+            ]
+            return not lane.open
+
+        wait_for(over, what=lambda: f"{lane.open} open")
+
+    def outcomes(self) -> Counter[tuple[str, str]]:
+        return Counter((each["channel"], each["outcome"]) for each in self.told)
+
+    def marker(self, lane: Lane) -> None:
+        """Something for a provider that works has gone its way: what was to be called before was."""
+        before = len(self.calls("twilio"))
+        self.give(lane, [self.system.emission(USER, "sms", [("s", "+14155550199")], valid_until=self.now + 600_000)])
+        self.until_called(before + 1, "twilio")
+
+
+@pytest.fixture
+def outage(system: System, sandbox: Sandbox) -> Outage:
+    return Outage(system, sandbox)
+
+
+def test_an_open_breaker_lets_probes_through_and_p1_goes_on_by_mail_after_a_minute(outage: Outage) -> None:
+    with outage.running() as lane:
+        outage.give(lane, outage.pushes(20, "503-", rest=MAILBOX))
+        outage.until("open")
+        outage.give(
+            lane, outage.pushes(30, "503-", rest=MAILBOX) + outage.pushes(1, "503-", rest=MAILBOX, priority="P2")
+        )
+        outage.marker(lane)
+        assert len(outage.calls()) == 20, "nothing is sent to it"
+        outage.now += 30_000
+        outage.until_called(21)
+        outage.marker(lane)
+        assert len(outage.calls("smtp")) == 0
+        outage.now += 29_999
+        outage.marker(lane)
+        assert (len(outage.calls()), len(outage.calls("smtp"))) == (21, 0)
+        outage.now += 1
+        outage.until_called(50, "smtp")
+        outage.give(lane, outage.pushes(1, "503-", rest=MAILBOX))
+        outage.until_called(51, "smtp")
+        assert len(outage.calls()) == 22
+        outage.now += 600_000
+        outage.settle(lane)
+    assert outage.outcomes() == {
+        ("push", "FELL_BACK"): 51, ("email", "DELIVERED"): 51, ("sms", "DELIVERED"): 3, ("push", "EXPIRED"): 1,
+    }  # fmt: skip
+    assert max(Counter(each["id"] for each in outage.calls("smtp")).values()) == 1
+    assert {each["reason"] for each in outage.told if each["outcome"] == "FELL_BACK"} == {PROVIDER_AWAY}
+
+
+def test_the_backlog_goes_at_its_rate_once_the_provider_is_back_and_new_ones_overtake_it(outage: Outage) -> None:
+    with outage.running() as lane:
+        outage.give(lane, outage.pushes(20, "503x1-"))
+        outage.until("open")
+        outage.give(lane, outage.pushes(120, ""))
+        outage.now += 30_000
+        outage.until("half_open")
+        outage.until_called(20 + 1 + 10)
+        outage.marker(lane)
+        assert len(outage.calls()) == 31, "a tenth of the rate, a tenth of a second's worth at once"
+        outage.now += 10_000
+        outage.until_called(31 + 50)
+        outage.give(lane, outage.pushes(1, "feed"))
+        outage.until_called(31 + 51)
+        assert str(outage.calls()[-1]["to"]).startswith("feed"), "it does not wait behind the backlog"
+        outage.now += 40
+        outage.until_called(31 + 51 + 20)
+        outage.now += 10_000
+        outage.settle(lane)
+    outage.until("closed")
+    assert outage.outcomes() == {("push", "DELIVERED"): 141, ("sms", "DELIVERED"): 1}
+    taken = Counter(each["id"] for each in outage.calls() if each["status"] == 200)
+    assert (len(taken), max(taken.values())) == (141, 1)
+
+
+def test_the_time_of_an_outage_uses_up_no_retry(outage: Outage) -> None:
+    """Its provider is away for longer than the two minutes in which a P1 may be tried again."""
+    with outage.running() as lane:
+        outage.give(lane, outage.pushes(19, "503x1-") + outage.pushes(1, "503x2-"))
+        outage.until_waiting(20)
+        outage.now += 180_000
+        outage.settle(lane)
+    assert outage.outcomes() == {("push", "DELIVERED"): 20}
+
+
+def test_what_waits_at_a_kill_is_sent_by_the_next_start(outage: Outage) -> None:
+    with outage.running() as lane:
+        outage.give(lane, outage.pushes(20, "503x1-"))
+        outage.until("open")
+        outage.give(lane, outage.pushes(30, ""))
+        outage.marker(lane)
+    with outage.running() as lane:
+        outage.give(lane)
+        outage.settle(lane)
+    assert outage.outcomes() == {("push", "DELIVERED"): 50, ("sms", "DELIVERED"): 1}
+    taken = Counter(each["id"] for each in outage.calls() if each["status"] == 200)
+    assert (len(taken), max(taken.values())) == (50, 1)
+
+
+def test_both_phones_wait_and_leave_together_and_one_that_was_reached_needs_no_other_channel(outage: Outage) -> None:
+    def to_two(*tokens: str) -> NewRecord:
+        devices = [(f"d{n}", each) for n, each in enumerate(tokens)]
+        return outage.system.emission(USER, "push", devices, rest=MAILBOX, valid_until=outage.now + 600_000)
+
+    reached = to_two(token("c"), "503-" + "0" * 60)
+    with outage.running() as lane:
+        outage.give(lane, [reached, *outage.pushes(45, "503-", valid_until=outage.now + 70_000)])
+        outage.until("open")
+        outage.until_waiting(46)
+        two = to_two("503-" + "1" * 60, "503-" + "2" * 60)
+        outage.give(lane, [two])
+        outage.until_waiting(48)
+        outage.now += 60_000
+        outage.until_called(1, "smtp")
+        outage.now += 600_000
+        outage.settle(lane)
+    told = {(each["emission_id"], each["device"]): each["outcome"] for each in outage.told if each["channel"] == "push"}
+    ids = [json.loads(each.value)["emission_id"] for each in (two, reached)]
+    assert sorted(told[ids[0], device] for device in ("d0", "d1")) == ["DEAD_LETTER", "FELL_BACK"]
+    assert [told[ids[1], device] for device in ("d0", "d1")] == ["DELIVERED", "EXPIRED"]
+
+
+def test_more_than_may_wait_for_it_ends_as_after_its_last_retry(outage: Outage) -> None:
+    """So the lane goes on to serve other providers."""
+    with outage.running() as lane:
+        outage.give(lane, outage.pushes(20, "503x1-"))
+        outage.until_waiting(20)
+        outage.give(lane, outage.pushes(WAITING_MAX, "") + outage.pushes(10, "", rest=MAILBOX))
+        outage.until_waiting(WAITING_MAX)
+        outage.until_called(10, "smtp")
+        outage.now += 30_000
+        outage.settle(lane)
+    assert outage.outcomes() == {
+        ("push", "DELIVERED"): WAITING_MAX, ("push", "DEAD_LETTER"): 20, ("push", "FELL_BACK"): 10,
+        ("email", "DELIVERED"): 10,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("has_phone_number", [True, False])
+def test_p0_goes_on_by_text_message_at_once_or_ends_after_its_minute(
+    system: System, sandbox: Sandbox, has_phone_number: bool
+) -> None:
+    outage = Outage(system, sandbox, "transactional")
+    system.feed([system.endpoint(USER, "push", "d1", "503-" + "0" * 60)])
+    if has_phone_number:
+        system.feed([system.endpoint(USER, "sms", "s", "+14155550101")])
+    with outage.running() as lane:
+        outage.give(lane, [system.p0(USER) for _ in range(20)])
+        outage.until("open")
+        before = len(outage.calls())
+        outage.give(lane, [system.p0(USER) for _ in range(10)])
+        if has_phone_number:
+            outage.until_called(30, "twilio")
+            assert len(outage.calls()) == before
+        else:
+            outage.now += 60_000
+        outage.settle(lane)
+    expected = {("push", "FELL_BACK"): 30, ("sms", "DELIVERED"): 30}
+    assert outage.outcomes() == (expected if has_phone_number else {("push", "DEAD_LETTER"): 30})
