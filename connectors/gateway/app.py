@@ -49,6 +49,7 @@ from connectors.gateway.problems import ProblemError
 from connectors.gateway.progress import ProgressCalls, ProgressReader
 from connectors.gateway.routes import Callers, Route, Router
 from connectors.gateway.segments import Segments
+from connectors.gateway.unsubscribe import Unsubscribe
 from connectors.gateway.writer import SettingWriter
 from connectors.inbox.interface import InboxReader
 from connectors.log.grouped import BatchingAppender
@@ -56,6 +57,7 @@ from connectors.log.interface import Log
 from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
 from state.model.admission import AdmissionRules
 from state.model.topics import ENDPOINTS, PREFERENCES, SEGMENTS
+from state.model.unsubscribe import LinkKeys
 
 _requests = cache(GATEWAY_REQUESTS.labels)
 _logger = structlog.get_logger(__name__)
@@ -226,6 +228,7 @@ def build_app(
         ordinary = _ordinary(options, parts, log, rules, clock, inbox)
         routes += calls.host_calls(ordinary.host, ordinary.segments)
         routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
+        routes += calls.link_calls(ordinary.unsubscribe)
     health = Probes({"log_read": lambda: parts.follower.caught_up})
 
     @cache
@@ -249,14 +252,16 @@ def _ordinary(
 ) -> calls.OrdinaryHandlers:
     writer = SettingWriter(parts.appender, parts.directory, log.partitions, deadline=options.append_deadline)
     devices = Devices(rules, writer, parts.directory, devices_max=options.devices_max, clock=clock)
+    preferences = Preferences(rules, writer, parts.directory)
     spool = options.store_directory() / "spool"
     return calls.OrdinaryHandlers(
         host=Host(rules, writer, devices),
         segments=Segments(rules, log, log.partitions, spool=spool, clock=clock),
         inbox=None if inbox is None else _inbox(options, parts, writer, rules, clock, inbox),
-        preferences=Preferences(rules, writer, parts.directory),
+        preferences=preferences,
         devices=devices,
         switches=Switches(rules, writer, parts.watcher, log, senders=[key.sender_id for key in options.keys]),
+        unsubscribe=Unsubscribe(LinkKeys(options.unsubscribe_keys), preferences, clock=clock),
     )
 
 

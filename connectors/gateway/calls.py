@@ -17,6 +17,7 @@ from connectors.gateway.preferences import IF_MATCH, Preferences
 from connectors.gateway.progress import ProgressCalls
 from connectors.gateway.routes import Callers, Handler, Route
 from connectors.gateway.segments import Segments
+from connectors.gateway.unsubscribe import Unsubscribe
 from state.model.documents import (
     Follow,
     KillSwitch,
@@ -54,6 +55,7 @@ class OrdinaryHandlers:
     preferences: Preferences
     devices: Devices
     switches: Switches
+    unsubscribe: Unsubscribe
 
 
 def producer_calls(handlers: ProducerHandlers) -> list[Route]:
@@ -137,7 +139,8 @@ def user_calls(handlers: OrdinaryHandlers) -> list[Route]:
         ),
         Route(
             "putPreferences", "PUT", "/v1/preferences", Callers.USER, "Replace one's preferences",
-            "Whole documents are stored. With If-Match only the version named is replaced.",
+            "Whole documents are stored. With If-Match only the version named is replaced. Without, what a link in "
+            "a mail unsubscribed stays so, and a warning says it.",
             preferences.put, {200: answers.PreferencesStored}, (412,), body={_JSON: PreferenceDocument},
             headers=if_match, needs_directory=True, answer_headers=etag,
         ),
@@ -194,6 +197,24 @@ def ops_calls(switches: Switches) -> list[Route]:
             "getKillSwitches", "GET", "/v1/ops/kill", OPS, "Which kill switches and doors are set",
             "Each since when, by whom and why.",
             switches.show, {200: answers.SwitchesInForce}, (503,),
+        ),
+    ]  # fmt: skip
+
+
+def link_calls(unsubscribe: Unsubscribe) -> list[Route]:
+    """What anyone may call who holds a link from a mail; they answer with a page for people."""
+    path, page = "/v1/unsubscribe/{token}", {200: None, 404: None}
+    return [
+        Route(
+            "getUnsubscribe", "GET", path, Callers.PUBLIC, "Show what a link in a mail unsubscribes from",
+            "A page with a button. Nothing changes, however often it is fetched. 404: no link of ours.",
+            unsubscribe.show, page, (429,),
+        ),
+        Route(
+            "postUnsubscribe", "POST", path, Callers.PUBLIC, "Unsubscribe by a link in a mail (RFC 8058)",
+            "What the link names is merged into `unsubscribed` of its user's preferences. Again, it changes nothing.",
+            unsubscribe.act, page, (429, 503), body=schemas.ONE_CLICK_BODIES, body_required=False,
+            needs_directory=True,
         ),
     ]  # fmt: skip
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,13 +24,16 @@ from state.model.errors import MalformedRecordError, StateVersionError, StoreUna
 from state.model.settings import ENDPOINT, PREFERENCE, EndpointRecord
 from state.model.topics import ENDPOINTS, PREFERENCES, SEGMENTS
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 _BEFORE_CANONICAL = 1
+_BEFORE_LINKS = 2
 SEGMENTS_MAX = 20_000
 """Names that an answer about a misspelled one is looked for among."""
 _LAYOUT = """
 CREATE TABLE IF NOT EXISTS position (topic TEXT, part INTEGER, next INTEGER, PRIMARY KEY (topic, part)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS preference (user TEXT PRIMARY KEY, place INTEGER, document BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS preference (
+    user TEXT PRIMARY KEY, place INTEGER, document BLOB, by_link BLOB
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS endpoint (
     user TEXT, channel TEXT, id TEXT, place INTEGER, address_hash BLOB, platform TEXT, active INTEGER,
     registered_at INTEGER, PRIMARY KEY (user, channel, id)
@@ -50,6 +53,8 @@ class StoredPreference(NamedTuple):
     place: int
     """Its offset in the log, which names this version; -1: none is stored."""
     document: Any
+    by_link: Mapping[str, Sequence[str]]
+    """Of `unsubscribed`, what a link in a mail switched off."""
 
 
 class ActiveEndpoint(NamedTuple):
@@ -85,14 +90,23 @@ class Directory:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == _BEFORE_CANONICAL:  # its hashes are of addresses as they were spelled; the log has them all
-            self._db.execute("DROP TABLE IF EXISTS endpoint")
-            self._db.execute("DELETE FROM position WHERE topic = ?", (ENDPOINTS,))
+        if version in (_BEFORE_CANONICAL, _BEFORE_LINKS):
+            self._upgrade(version)
         elif version not in (0, LAYOUT_VERSION):
             self._db.close()
             raise StateVersionError(f"directory of version {version}; delete {path.name} to read it again from the log")
         self._db.executescript(_LAYOUT)
         self._db.execute(f"PRAGMA user_version={LAYOUT_VERSION}")
+
+    def _upgrade(self, version: int) -> None:
+        """As a whole or not at all."""
+        self._db.execute("BEGIN")
+        self._db.execute("ALTER TABLE preference ADD COLUMN by_link BLOB")  # no record has any yet
+        if version == _BEFORE_CANONICAL:  # its hashes are of addresses as they were spelled; the log has them all
+            self._db.execute("DROP TABLE IF EXISTS endpoint")
+            self._db.execute("DELETE FROM position WHERE topic = ?", (ENDPOINTS,))
+        self._db.execute(f"PRAGMA user_version={LAYOUT_VERSION}")
+        self._db.execute("COMMIT")
 
     def position(self, topic: str, partition: int) -> int | None:
         """Where to go on reading; None: from the beginning."""
@@ -130,14 +144,15 @@ class Directory:
 
     def _take_preference(self, record: Record) -> None:
         if not record.value:
-            user, document = record.key.decode(), b"null"
+            user, document, by_link = record.key.decode(), b"null", None
         else:
             body = PREFERENCE.decode(record.value)
             user, document = body.user, _json.encode(body.doc)
+            by_link = _json.encode(body.by_link) if body.by_link else None
         self._db.execute(
-            "INSERT INTO preference VALUES (?, ?, ?) ON CONFLICT (user) DO UPDATE"
-            " SET place = excluded.place, document = excluded.document WHERE excluded.place > place",
-            (user, record.offset, document),
+            "INSERT INTO preference VALUES (?, ?, ?, ?) ON CONFLICT (user) DO UPDATE SET place = excluded.place,"
+            " document = excluded.document, by_link = excluded.by_link WHERE excluded.place > place",
+            (user, record.offset, document, by_link),
         )
 
     def _take_endpoint(self, record: Record) -> None:
@@ -188,11 +203,12 @@ class Directory:
 
     def preference(self, user: str) -> StoredPreference:
         """Give a user's document; none stored: the empty document."""
-        row = self._one("SELECT place, document FROM preference WHERE user = ?", (user,))
+        row = self._one("SELECT place, document, by_link FROM preference WHERE user = ?", (user,))
         if row is None:
-            return StoredPreference(-1, {})
+            return StoredPreference(-1, {}, {})
         document = _json.decode(row[1])
-        return StoredPreference(int(row[0]), {} if document is None else document)
+        by_link = {} if row[2] is None else _json.decode(row[2])
+        return StoredPreference(int(row[0]), {} if document is None else document, by_link)
 
     def devices(self, user: str, channel: str) -> list[ActiveEndpoint]:
         """Give a user's active endpoints of a channel, oldest registration first."""

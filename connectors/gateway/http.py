@@ -87,6 +87,11 @@ class ApiRequest:
                 return text
         return None
 
+    def client(self) -> str:
+        """The address of who is connected: a proxy's where there is one."""
+        client = self._scope.get("client")
+        return client[0] if client else ""
+
     def query(self, allowed: Sequence[str]) -> dict[str, str]:
         """The query parameters; unknown and repeated ones are refused.
 
@@ -180,7 +185,9 @@ def too_large(bytes_max: int) -> ProblemError:
 
 async def send_response(send: Send, answer: ApiResponse, *, head_only: bool = False) -> None:
     """Send it, with the headers that every answer bears."""
-    headers = [*_SAFETY, *((name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers)]
+    own = [(name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers]
+    named = {name for name, _ in own}
+    headers = [*(header for header in _SAFETY if header[0] not in named), *own] if own else list(_SAFETY)
     if answer.status != 204:
         headers.append((b"content-type", answer.media_type.encode()))
         headers.append((b"content-length", str(len(answer.body)).encode()))

@@ -2,18 +2,23 @@
 
 One writer per user: this process serialises a user's changes, and a change is read back by the next request, so that
 two devices of one person cannot bring back what one of them switched off. The ETag is the document's offset in the log.
+
+What a link in a mail switched off is merged in and remembered as such (`by_link` of the record). It stays off unless a
+later write says so by itself: a PATCH that names `unsubscribed` of that channel, or a PUT whose If-Match names the
+version that has it. A PUT that names no version may come from a device that never saw it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
 from connectors.gateway.directory import Directory, StoredPreference
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
+from connectors.gateway.opt_outs import OptOuts, joined, kept_warnings, named_channels, still_off, without
 from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.records import preference_record
 from connectors.gateway.writer import SettingWriter
@@ -71,11 +76,37 @@ class Preferences:
             if errors:
                 raise invalid(errors)
             _require_match(if_match, stored)
-            offsets = await self._writer.append([preference_record(user, document, self._writer.partitions)])
-        return _answer(StoredPreference(offsets[0], document), self._rules.preference_warnings(document))
+            lifted = named_channels(body) if merge else _seen(if_match, stored)
+            kept = {channel: names for channel, names in stored.by_link.items() if channel not in lifted}
+            warnings = [*kept_warnings(document, kept), *self._rules.preference_warnings(document)]
+            document = without(document, kept)
+            written = await self._write(user, document, still_off(stored.by_link, document))
+        return _answer(written, warnings)
+
+    async def unsubscribe(self, user: str, channel: str, categories: Sequence[str]) -> None:
+        """Merge into a user's document what he left by a link; nothing is written where it says so already.
+
+        :raises ProblemError: 503: not acknowledged; it may be sent again.
+        """
+        lock = self._locks.setdefault(user, asyncio.Lock())
+        async with lock:
+            stored = await self._load(user)
+            document = without(stored.document, {channel: categories})
+            by_link = {**stored.by_link, channel: joined(stored.by_link.get(channel), categories)}
+            if (document, by_link) != (stored.document, stored.by_link):
+                await self._write(user, document, by_link)
+
+    async def _write(self, user: str, document: dict[str, Any], by_link: OptOuts) -> StoredPreference:
+        record = preference_record(user, document, by_link, self._writer.partitions)
+        return StoredPreference((await self._writer.append([record]))[0], document, by_link)
 
     async def _load(self, user: str) -> StoredPreference:
         return await asyncio.to_thread(self._directory.preference, user)
+
+
+def _seen(if_match: str | None, stored: StoredPreference) -> Collection[str]:
+    """Channels of which a whole document says by itself what is unsubscribed: all, if it names what it replaces."""
+    return () if if_match in (None, "*") else stored.by_link
 
 
 def _etag(preference: StoredPreference) -> str:

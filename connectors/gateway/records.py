@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
+
+from msgspec import UNSET
 
 from connectors.log.interface import Headers, NewRecord
 from state.model.event import EVENT, Event, event_key
@@ -80,9 +82,12 @@ def cancel_record(event_id: str) -> NewRecord:
     return NewRecord(SCHEDULE, 0, event_id.encode(), CANCEL.encode(Cancel(event_id)), CANCEL.headers)
 
 
-def preference_record(user: str, document: dict[str, Any], partitions: PartitionCount) -> NewRecord:
-    """A user's whole preference document."""
-    return _record(PREFERENCES, [user], PREFERENCE, PreferenceRecord(user, document), partitions)
+def preference_record(
+    user: str, document: dict[str, Any], by_link: Mapping[str, Sequence[str]], partitions: PartitionCount
+) -> NewRecord:
+    """A user's whole preference document, and what in it a link in a mail switched off."""
+    links = {channel: list(names) for channel, names in by_link.items()} or UNSET
+    return _record(PREFERENCES, [user], PREFERENCE, PreferenceRecord(user, document, links), partitions)
 
 
 def profile_record(user: str, locale: str | None, name: str | None, partitions: PartitionCount) -> NewRecord:

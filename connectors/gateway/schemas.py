@@ -40,12 +40,18 @@ SEGMENT_BODIES: dict[str, Any] = {
     "text/csv": Annotated[str, Meta(description="UTF-8 with a header line that has a column `user`.")],
     "application/vnd.apache.parquet": Annotated[str, Meta(description="A file with a column `user` of strings.")],
 }
+_ONE_CLICK = Annotated[
+    dict[str, str],
+    Meta(description="`List-Unsubscribe=One-Click`, as mail programs post it; the link alone decides."),
+]
+ONE_CLICK_BODIES: dict[str, Any] = {"application/x-www-form-urlencoded": _ONE_CLICK, "multipart/form-data": _ONE_CLICK}
 PATH_PARAMETERS: dict[str, Any] = {
     "event_id": Annotated[Text, Meta(description="As the answer to the post named it.")],
     "user": Annotated[Text, Meta(description="The host application's name of the user.", examples=["grace"])],
     "channel": Interruptive,
     "id": Annotated[Text, Meta(description="Names this address among the user's.", examples=["home"])],
     "segment": Annotated[Text, Meta(examples=["beta-testers"])],
+    "token": Annotated[str, Meta(description="From the link in the mail.")],
     "device_id": Annotated[Text, Meta(description="As it was registered.")],
 }
 _SCALARS: dict[str, Any] = {"Text": Text, "TimeZone": Zone}

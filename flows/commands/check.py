@@ -16,6 +16,7 @@ from connectors.log.embedded.log import EmbeddedLog
 from connectors.providers.email.smtp import dkim_signer
 from connectors.providers.options import SmtpOptions
 from connectors.sandbox.options import sandbox_options
+from flows.config.access import LINK_KEY_FILE
 from flows.config.credentials import FILE_NAME, development_credentials
 from flows.config.providers import ProviderConfig, new_channel
 from flows.config.settings import Settings
@@ -44,6 +45,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     """Try everything configured, one after the other; nothing is sent or written."""
     yield from _check_types(settings)
     yield from _check_credentials(settings)
+    yield _check_links(settings)
     yield _check_host(settings)
     yield _check_directory(settings.data_dir)
     if settings.profile == "kafka":
@@ -93,6 +95,19 @@ def _check_host(settings: Settings) -> Finding:
         said = error.strerror or "cannot be listened on"
         return Finding("gateway.host", False, f"{host}: {said}; name an address of this machine")
     return Finding("gateway.host", True, f"{host} is this machine's")
+
+
+def _check_links(settings: Settings) -> Finding:
+    """Whether people can leave what they get by mail."""
+    what, table = "links to unsubscribe", settings.gateway
+    if not table.public_url:
+        if settings.providers.smtp is not None:
+            text = "gateway.public_url is not set: mails bear none, and mail of class P2 is not sent"
+            return Finding(what, False, text)
+        return Finding(what, True, "gateway.public_url is not set: mails, which the sandbox takes, bear none")
+    key = f"a key that is kept as {settings.data_dir / LINK_KEY_FILE}, for all machines the same"
+    signed = key if table.unsubscribe_secret is None else "gateway.unsubscribe_secret"
+    return Finding(what, True, f"below {table.public_url.rstrip('/')}/v1/unsubscribe/, signed by {signed}")
 
 
 def _check_brokers(settings: Settings) -> Iterator[Finding]:

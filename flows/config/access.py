@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+from connectors.gateway.cursor import kept_secret
 from connectors.gateway.options import GatewayOptions, Role, ServiceKey, UserTokens, hash_key
 from flows.config.credentials import development_credentials
 from flows.config.settings import SenderOptions, Settings
 from state.model.secret import Secret
 
+LINK_KEY_FILE = "unsubscribe.key"
+"""In the data directory."""
 DEVELOPMENT_LIMIT_PER_S = 20_000
 """Raised for the development senders: they are for trying, measuring and tests. A configured sender begins with 100."""
 _DEVELOPMENT_ROLES: dict[str, Role] = {
@@ -53,6 +56,20 @@ def user_secret(settings: Settings) -> Secret:
     return Secret(development_credentials(settings.data_dir).user_secret)
 
 
+def link_keys(settings: Settings) -> tuple[bytes, ...]:
+    """What signs links to unsubscribe, the present key first, and what signed those that are in mailboxes already.
+
+    Without a configured secret it is one kept in the data directory, which then all processes must share.
+    """
+    kept = settings.data_dir / LINK_KEY_FILE
+    given = [
+        secret.reveal().encode()
+        for secret in (settings.gateway.unsubscribe_secret, settings.gateway.unsubscribe_secret_before)
+        if secret is not None
+    ]
+    return (*given, kept_secret(kept)) if kept.exists() or not given else tuple(given)
+
+
 def user_tokens(settings: Settings) -> UserTokens:
     """How users' JWTs are checked."""
     table = settings.gateway
@@ -74,5 +91,6 @@ def gateway_options(settings: Settings, kind: Literal["ordinary", "p0"]) -> Gate
         fallback_limit_per_s=settings.limits.fallback_per_s,
         serving=table,
         devices_max=settings.limits.devices_max,
+        unsubscribe_keys=() if kind == "p0" else link_keys(settings),
         fan_outs_per_h=settings.limits.fan_outs_per_h,
     )

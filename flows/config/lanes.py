@@ -10,6 +10,7 @@ from connectors.changes import Changes
 from connectors.control import ControlWatcher
 from connectors.log.owners import FencedLog
 from connectors.log.topics import written_by
+from flows.config.access import link_keys
 from flows.config.providers import providers_in_force
 from flows.config.served import served
 from flows.config.settings import Settings
@@ -21,7 +22,9 @@ from flows.steps.lanes.parts import LaneParts
 from flows.steps.lanes.verdicts import Verdicts
 from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
 from flows.steps.sending.late import LastLook
+from flows.steps.sending.message import MailLinks
 from flows.steps.sending.queue import ProviderBounds
+from state.model.unsubscribe import LinkKeys
 
 _WAITING_MAX = 8_000
 """For each lane, what may wait for a provider that is away: less than a lane has room for, so the others go on."""
@@ -89,8 +92,16 @@ def _build_dispatcher(
             now_ms=clock_ms,
             uniform=random.uniform,
             station=station,
+            links=mail_links(settings),
             fence=log.fence,
         )
     )
     dispatcher.start()
     return dispatcher
+
+
+def mail_links(settings: Settings) -> MailLinks:
+    """Links to the gateway as people reach it. A relay of one's own sends no bulk mail that cannot be left."""
+    url = settings.gateway.public_url.rstrip("/")
+    keys = LinkKeys(link_keys(settings) if url else ())
+    return MailLinks(settings.registry(), keys, url, needed=settings.providers.smtp is not None)

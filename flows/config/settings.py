@@ -63,6 +63,12 @@ class GatewayTable(ServeOptions):
     """Port of the ordinary gateway. Default 0: 8700 if it is free, any free one otherwise."""
     p0_port: int = 0
     """Port of the P0 gateway. Default 0: 8701 if it is free, any free one otherwise."""
+    public_url: str = ""
+    """Where people reach the ordinary gateway, https://HOST. Mails link there to unsubscribe. Default: no links."""
+    unsubscribe_secret: Secret | None = None
+    """Signs these links; at least 32 characters. Default: a secret kept in the data directory (unsubscribe.key)."""
+    unsubscribe_secret_before: Secret | None = None
+    """The one before: links that it signed stay good. Default: none."""
     user_secret: Secret | None = None
     """Checks users' JWTs: a shared secret, or a public key in PEM. Default: a secret kept in the data directory."""
     user_algorithms: tuple[str, ...] = ("HS256",)

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 from state.model.errors import ConfigurationError
 from state.model.registry import Registry, load_registry
 from state.model.secret import Secret
+from state.model.unsubscribe import KEY_BYTES_MIN
 
 if TYPE_CHECKING:
-    from flows.config.settings import LogOptions, SenderOptions, Settings
+    from flows.config.settings import GatewayTable, LogOptions, SenderOptions, Settings
     from flows.recovery.options import ExportOptions
 
 _DECIDE_MAX = 60
@@ -41,6 +42,7 @@ def settings_faults(settings: Settings) -> Iterator[str]:
         if options is not None:
             yield from options.faults()
     yield from _address_faults(settings)
+    yield from _link_faults(settings.gateway)
 
 
 def _address_faults(settings: Settings) -> Iterator[str]:
@@ -62,6 +64,16 @@ def _address_faults(settings: Settings) -> Iterator[str]:
     for broker in settings.kafka.bootstrap.split(","):
         if not is_origin(f"kafka://{broker.strip()}") or ":" not in broker:
             yield f"kafka.bootstrap: {broker.strip()!r} is no address; write HOST:PORT, several separated by commas"
+
+
+def _link_faults(table: GatewayTable) -> Iterator[str]:
+    parts = urlsplit(table.public_url) if is_origin(table.public_url) else None
+    if table.public_url and (parts is None or parts.scheme != "https" or parts.query or parts.fragment):
+        yield f"gateway.public_url: {table.public_url!r} is no address of https; write https://HOST"
+    for name in ("unsubscribe_secret", "unsubscribe_secret_before"):
+        secret: Secret | None = getattr(table, name)
+        if secret is not None and len(secret.reveal().encode()) < KEY_BYTES_MIN:
+            yield f"gateway.{name}: must have at least {KEY_BYTES_MIN} characters"
 
 
 def is_host(name: str) -> bool:

@@ -19,6 +19,8 @@ class PreferenceRecord(msgspec.Struct, frozen=True):
 
     user: str
     doc: dict[str, Any] = {}
+    by_link: dict[str, list[str]] | msgspec.UnsetType = msgspec.UNSET
+    """Of `doc.unsubscribed`, what a link in a mail switched off: channel to categories."""
 
 
 class EndpointRecord(msgspec.Struct, frozen=True):

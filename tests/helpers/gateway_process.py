@@ -31,6 +31,7 @@ from state.model.registry import load_registry
 
 SERVED: Served = {"push": {"ios": "apns", "*": "apns"}, "sms": {"*": "e164"}, "email": {"*": "mail"}}
 USER_SECRET = "a secret of thirty-two bytes or more, for tests"
+LINK_KEYS = (b"the present key of links, for tests", b"the key before, for tests; longer")
 KEYS = (
     ServiceKey(hash_key("key-shop"), "producer", "shop", limit_per_s=1_000_000),
     ServiceKey(hash_key("key-other"), "producer", "other", limit_per_s=1_000_000),
@@ -90,6 +91,7 @@ def main(config: dict[str, Any]) -> None:
         cancel_deadline=timedelta(seconds=config.get("cancel_deadline_s", 20)),
         body_deadline=timedelta(seconds=1),
         head_deadline=timedelta(seconds=1),
+        unsubscribe_keys=LINK_KEYS,
         fallback_limit_per_s=3,
         fan_outs_per_h=config.get("fan_outs_per_h", 0),
     )

@@ -34,6 +34,7 @@ _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _WORD_BYTES = 42
 """UTF-8 bytes in an encoded word: with its frame it stays below the 75 characters that RFC 2047 allows."""
+_URL_LINE = 900
 _parser = BytesHeaderParser(policy=policy.compat32)
 
 
@@ -105,7 +106,9 @@ def _unsubscribe(url: str | None) -> list[tuple[str, str]]:
     header_text("List-Unsubscribe", url)
     if not url.startswith("https://") or not url.isascii() or any(character in url for character in "<> ,"):
         raise UnsafeMessageError("List-Unsubscribe: not an https address")
-    return [("List-Unsubscribe", f"<{url}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
+    # RFC 2369 ignores blanks within the brackets, and RFC 5322 allows no line of 1 000 characters.
+    folded = "\r\n ".join(url[start : start + _URL_LINE] for start in range(0, len(url), _URL_LINE))
+    return [("List-Unsubscribe", f"<{folded}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
 
 
 def _encoded(text: str, *, phrase: bool = False) -> str:

@@ -28,7 +28,7 @@ from connectors.providers.channel import Channel, Failed, Rejected, Result, Sent
 from flows.steps.sending.attempts import AttemptLog
 from flows.steps.sending.call import call
 from flows.steps.sending.late import LastLook
-from flows.steps.sending.message import message_or_end
+from flows.steps.sending.message import MailLinks, message_or_end
 from flows.steps.sending.outage import CanUse, leaving
 from flows.steps.sending.queue import ProviderBounds, ProviderQueue, queue_of
 from flows.steps.sending.records import answer_record, answered_records, closed_record, why
@@ -57,6 +57,8 @@ class DispatcherParts:
     uniform: Callable[[float, float], float]
     station: str = "deliver"
     """Who sends, for logs."""
+    links: MailLinks | None = None
+    """What gives mails their link to unsubscribe; None: they have none."""
     fence: Fence | None = None
     """Whether the dispatcher still owns its place; None: nobody can take it over."""
 
@@ -274,7 +276,7 @@ class Dispatcher:
         ending: list[tuple[SendTask, Planned]] = []
         ready: list[tuple[SendTask, Content]] = []
         for task in batch:
-            found = message_or_end(task, now, last_look=self._parts.last_look, failed=self._failed)
+            found = message_or_end(task, now, self._parts.last_look, self._failed, self._parts.links)
             if isinstance(found, Planned):
                 queue.done(task)
                 ending.append((task, found))

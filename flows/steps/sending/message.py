@@ -1,8 +1,9 @@
-"""Before every try: the checks of RULES 4, and the message itself."""
+"""Before every try: the checks of RULES 4, and the message itself, a mail with its link to unsubscribe (RFC 8058)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -10,25 +11,65 @@ from flows.steps.dead_letters import environment_failed
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.records import TEMPLATE, raised_reason
 from flows.steps.sending.task import Planned, SendTask
+from operators.late import GIVEN_ADDRESS
+from operators.links import unsubscription
 from operators.render import render
 from state.model.content import Content
 from state.model.dead_letter import KILLED, error_text
 from state.model.errors import TemplateError
+from state.model.registry import Registry
+from state.model.unsubscribe import LinkKeys, Unsubscription
 
 EndOfFailed = Callable[[SendTask, str, int], Planned]
 """The end of a task that fails for good, for a reason, now."""
+NO_LINK = "no unsubscribe link"
+"""Reason of a bulk mail that could not bear one."""
 _logger = structlog.get_logger(__name__)
 
 
-def message_or_end(task: SendTask, now: int, *, last_look: LastLook, failed: EndOfFailed) -> Content | Planned:
+@dataclass(frozen=True, slots=True)
+class MailLinks:
+    """Makes links for the mails of one process."""
+
+    registry: Registry
+    keys: LinkKeys
+    base_url: str
+    """Where the gateway is reached from outside, without a slash at the end; empty: mails bear no link."""
+    needed: bool
+    """Whether mail of class P2 must not go without one."""
+
+    def url(self, task: SendTask) -> str | None:
+        """The link for one message; None: it has none, since it is no mail, or nothing in it can be switched off.
+
+        An address that the event itself names is nobody's on file, so no setting of the user is opened to it.
+        """
+        link = self._switches_off(task)
+        return f"{self.base_url}/v1/unsubscribe/{self.keys.sign(link)}" if link and self.base_url else None
+
+    def is_missing(self, task: SendTask) -> bool:
+        """Whether the mail must not go, because its reader could not leave."""
+        needed = self.needed and not self.base_url and task.emission.priority == "P2"
+        return needed and self._switches_off(task) is not None
+
+    def _switches_off(self, task: SendTask) -> Unsubscription | None:
+        if task.channel != "email" or task.device.id == GIVEN_ADDRESS:
+            return None
+        return unsubscription(task.emission, task.channel, self.registry)
+
+
+def message_or_end(
+    task: SendTask, now: int, last_look: LastLook, failed: EndOfFailed, links: MailLinks | None
+) -> Content | Planned:
     """What a try says, or the end of the task without one; whatever one payload brings about, the others go on."""
     if (planned := last_look(task, now)) is not None:
         return planned
     if task.siblings.listener.killed_by():
         return Planned("DEAD_LETTER", KILLED)
+    if links is not None and links.is_missing(task):
+        return failed(task, NO_LINK, now)
     try:
         with task.siblings.listener.rendering():
-            return render(task.emission, task.channel)
+            return render(task.emission, task.channel, unsubscribe_url=None if links is None else links.url(task))
     except TemplateError as error:
         _logger.warning("template_failed", type=task.emission.type, error=str(error))
         return failed(task, TEMPLATE, now)

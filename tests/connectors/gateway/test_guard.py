@@ -10,7 +10,7 @@ import pytest
 from helpers.gateway import Gateway, Reply, now_ms, running, token
 from helpers.gateway_process import USER_SECRET
 
-PUBLIC = {"/healthz", "/readyz", "/metrics", "/openapi.json"}
+PUBLIC = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/unsubscribe/{token}"}
 KEYS = {
     "producer": "key-shop",
     "p0": "key-p0",

@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -111,6 +112,25 @@ def test_what_signs_mails_is_named_with_what_dns_must_say(tmp_path: Path) -> Non
     file.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     assert signature(signing)[0]
     assert "mail1._domainkey.example.com the TXT record v=DKIM1; k=ed25519; p=" in signature(signing)[1]
+
+
+def test_mails_that_nobody_could_leave_are_a_finding(tmp_path: Path) -> None:
+    relay = SmtpOptions(host="127.0.0.1", port=any_port("127.0.0.1"), security="none", sender="a@example.com")
+    table = GatewayTable(public_url="https://notify.example/")
+
+    def links(**changes: Any) -> tuple[bool, str]:
+        return findings(Settings(data_dir=tmp_path, **changes))["links to unsubscribe"]
+
+    assert links()[0]
+    assert "the sandbox" in links()[1]
+    assert not links(providers=ProviderOptions(smtp=relay))[0]
+    assert links(providers=ProviderOptions(smtp=relay), gateway=table)[0]
+    assert str(tmp_path / "unsubscribe.key") in links(gateway=table)[1]
+    given = replace(table, unsubscribe_secret=Secret(CANARY * 2))
+    assert (
+        links(gateway=given)[1] == "below https://notify.example/v1/unsubscribe/, signed by gateway.unsubscribe_secret"
+    )
+    assert not (tmp_path / "unsubscribe.key").exists()
 
 
 def test_a_key_without_a_name_in_dns_is_a_fault() -> None:

@@ -98,3 +98,11 @@ def test_unsubscribe_as_rfc_8058_asks_and_only_then() -> None:
 
 def test_the_same_key_gives_the_same_mail_on_every_attempt() -> None:
     assert mail() == mail()
+
+
+def test_a_link_of_any_length_is_one_header_with_lines_that_mail_allows() -> None:
+    url = "https://x.example/" + "a" * 2_500
+    raw = mail(unsubscribe=url)
+    assert max(map(len, raw.partition(b"\r\n\r\n")[0].split(b"\r\n"))) < 998
+    message = email.message_from_bytes(raw, policy=email.policy.compat32)
+    assert "".join(message["List-Unsubscribe"].split()) == f"<{url}>"

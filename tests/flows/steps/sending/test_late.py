@@ -106,6 +106,18 @@ def test_an_opt_out_binds_what_waits(late: Late) -> None:
     assert late.look(task_of(user="u2"), now_ms()) is None
 
 
+def test_an_unsubscription_binds_a_mail_that_waits_and_nothing_else(late: Late) -> None:
+    waiting = task_of(channel="email", type="newsletter", priority="P2")
+    waiting.siblings.channel = "email"
+    push, urgent = task_of(), task_of(type="security_alert", priority="P0")
+    urgent.siblings.channel = "email"
+    wanted = {"types": {"newsletter": {"enabled": True}}, "unsubscribed": {"email": ["marketing", "security"]}}
+    late.tell(preference(late.system, "u1", wanted))
+    late.until(lambda: late.look(waiting, now_ms()) == NO_ADDRESS)
+    assert late.look(push, now_ms()) is None
+    assert late.look(urgent, now_ms()) is None
+
+
 NOON = 1_767_268_800_000  # 2026-01-01 12:00 UTC
 NEARLY_MIDNIGHT = 1_767_311_940_000  # 23:59
 

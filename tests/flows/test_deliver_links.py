@@ -1,0 +1,93 @@
+"""Mails of the deliver flow as a process: the link to unsubscribe that they bear, and what becomes of those without."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import hashlib
+from email.message import EmailMessage
+
+from helpers.feeding import System, addresses
+from helpers.sandbox_process import Sandbox
+from helpers.waiting import wait_for
+
+from flows.config.access import LINK_KEY_FILE
+from state.model.unsubscribe import LinkKeys
+
+URL = "https://notify.example/app"
+
+
+def configure(system: System, text: str) -> None:
+    (system.directory / "carillon.toml").write_text(text)
+
+
+def mail_to(sandbox: Sandbox, address: str) -> EmailMessage:
+    (entry,) = sandbox.to("smtp", address)
+    name = hashlib.sha256(str(entry["id"]).encode()).hexdigest()[:40]
+    raw = (sandbox.directory / "sandbox" / "mail" / f"{name}.eml").read_bytes()
+    message = email.message_from_bytes(raw, policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def text_of(message: EmailMessage, kind: str) -> str:
+    part = message.get_body((kind,))
+    assert part is not None
+    return str(part.get_content())
+
+
+def test_a_mail_that_can_be_left_bears_a_signed_link_and_others_none(system: System, sandbox: Sandbox) -> None:
+    configure(system, f'[gateway]\npublic_url = "{URL}/"\n')
+    bulk = {"type": "newsletter", "priority": "P2", "category": "marketing"}
+    items = [{"event_id": f"e{n}", "type": name, "actor": "ann"} for n, name in enumerate(["reply", "comment"])]
+    system.feed([
+        system.emission("u1", "email", [("m", "u1@example.com")], locale="de", **bulk),
+        system.emission("ü" * 256, "email", [("m", "long@example.com")], **bulk),
+        system.emission("u3", "email", [("m", "u3@example.com")], type="digest", object=None, digest_items=items),
+        system.emission("u4", "email", [("m", "u4@example.com")], type="security_alert", payload={"text": "x"}),
+    ])  # fmt: skip
+    with system.flow("deliver"):
+        wait_for(lambda: len(system.deliveries()) == 4)
+    keys = LinkKeys([(system.directory / LINK_KEY_FILE).read_bytes()])
+    for user, address, category in (
+        ("u1", "u1@example.com", "marketing"),
+        ("ü" * 256, "long@example.com", "marketing"),
+        ("u3", "u3@example.com", "social"),
+    ):
+        message = mail_to(sandbox, address)
+        link = "".join(str(message["List-Unsubscribe"]).split()).strip("<>")
+        assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+        assert link.startswith(f"{URL}/v1/unsubscribe/")
+        found = keys.read(link.rpartition("/")[2])
+        assert found is not None
+        assert (found.user, found.channel, found.categories) == (user, "email", (category,))
+        assert link in text_of(message, "plain")
+        assert f'<a href="{link}">' in text_of(message, "html")
+    mandatory = mail_to(sandbox, "u4@example.com")
+    assert not [name for name in mandatory.keys() if name.startswith("List-")]  # noqa: SIM118  # a mail's are no dict's
+    assert "/v1/unsubscribe/" not in mandatory.as_string()
+
+
+def test_bulk_mail_that_could_not_be_left_does_not_go_out_by_a_relay_of_ones_own(
+    system: System, sandbox: Sandbox
+) -> None:
+    port = sandbox.options.smtp.port
+    configure(
+        system, f'[providers.smtp]\nhost = "127.0.0.1"\nport = {port}\nsecurity = "none"\nsender = "a@example.com"\n'
+    )
+    rest = [{"channel": "push", "devices": addresses([("d", "ab" * 32)])}]
+    bulk = {"type": "newsletter", "priority": "P2", "category": "marketing"}
+    system.feed([
+        system.emission("u1", "email", [("m", "u1@example.com")], **bulk),
+        system.emission("u2", "email", [("m", "u2@example.com")], rest=rest, **bulk),
+        system.emission("u3", "email", [("m", "u3@example.com")], type="mention"),
+    ])  # fmt: skip
+    with system.flow("deliver"):
+        wait_for(lambda: len(system.deliveries()) == 4)
+    ended = {
+        (each["user"], each["channel"]): (each["outcome"], each["reason"]) for each in system.deliveries().values()
+    }
+    assert ended["u1", "email"] == ("DEAD_LETTER", "no unsubscribe link")
+    assert ended["u2", "email"][0] == "FELL_BACK"
+    assert ended["u2", "push"][0] == ended["u3", "email"][0] == "DELIVERED"
+    assert [entry["to"] for entry in sandbox.journal("smtp")] == ["u3@example.com"]
