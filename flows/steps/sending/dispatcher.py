@@ -287,13 +287,9 @@ class Dispatcher:
     def _intent(self, queue: ProviderQueue, task: SendTask, now: int) -> Attempt:
         channel = queue.bounds.channel
         return Attempt(
-            state="intent",
-            key=task.key,
-            attempt=task.history.attempts + 1,
-            provider=channel.name,
-            provider_id=channel.provider_id(task.key),
-            at=now,
-        )
+            state="intent", key=task.key, attempt=task.history.attempts + 1, provider=channel.name,
+            provider_id=channel.provider_id(task.key), at=now,
+        )  # fmt: skip
 
     async def _send(self, queue: ProviderQueue, task: SendTask, content: Content) -> None:
         fence = self._parts.fence
