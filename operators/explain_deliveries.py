@@ -63,5 +63,6 @@ _DELIVERY_REASONS = {
     "template": "its template could not be filled in",
     "no provider": "no provider is configured for the channel",
     "no address": "the address was missing",
+    "provider away": "the provider was away",
     "interrupted": "the sending process stopped in the middle",
 }

@@ -152,6 +152,7 @@ DELIVERY_REASONS = {
     "template": "its template could not be filled in",
     "no provider": "no provider is configured for the channel",
     "no address": "the address was missing",
+    "provider away": "the provider was away",
     "interrupted": "the sending process stopped in the middle",
 }
 

@@ -266,7 +266,7 @@ def test_apns_gone_carries_the_providers_time(sandbox: Sandbox) -> None:
 
 def test_apns_too_many_requests_is_throttled_with_its_wait(sandbox: Sandbox) -> None:
     result = send_one(CASES["apns"], sandbox, "429-" + "b" * 20)
-    assert result == Throttled(timedelta(seconds=1), "TooManyRequests")
+    assert result == Throttled(timedelta(seconds=1), "TooManyRequests", of_address=True)
 
 
 def test_apns_a_long_body_is_cut_to_what_apns_takes(sandbox: Sandbox) -> None:
