@@ -54,6 +54,40 @@ class ApnsOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FcmOptions:
+    """One service account of a Firebase project and how it is used."""
+
+    origin: str = "https://fcm.googleapis.com"
+    """Scheme, host and port. Default: Google's own."""
+    service_account: Path | None = None
+    """The JSON file with the account's private key, from the project's settings; it names the project."""
+    token_url: str = ""
+    """Where access tokens are granted. Default: where the file says."""
+    ca_file: Path | None = None
+    """A file of certificates to trust instead of the machine's. Default: the machine's."""
+    concurrency_max: int = 100
+    """Requests in flight at once. Default: 100."""
+    connect_timeout: timedelta = timedelta(seconds=5)
+    """How long a connection may take to open. Default: five seconds."""
+    timeout: timedelta = timedelta(seconds=10)
+    """How long a message may take until its answer, with an access token where one is needed. Default: ten seconds."""
+    rate_per_s: float = 10_000.0
+    """Sends per second; retries, breaker and backlog get shares of it (RULES 4). Default: 10 000, a project's quota."""
+    backlog_share: float = 0.5
+    """The part of it for what waited while the provider was away; above 0, at most 1. Default: a half."""
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, each with its key and the remedy."""
+        if self.service_account is None:
+            yield "providers.fcm.service_account: missing; name the JSON file of the account's key"
+        if not self.origin.startswith("https://"):
+            yield "providers.fcm.origin: FCM is reached by https:// only"
+        if not self.token_url.startswith("https://") and self.token_url:
+            yield "providers.fcm.token_url: tokens are granted by https:// only"
+        yield from _backlog_faults("fcm", self.backlog_share)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TwilioOptions:
     """One Twilio account and how it is used."""
 

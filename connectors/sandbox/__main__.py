@@ -1,7 +1,7 @@
 """`python -m connectors.sandbox --dir DIR`: all sandbox providers in one process.
 
-Prints `{"apns","twilio","smtp","ca"}` (ports on 127.0.0.1 and the path of the certificate to trust) on one line once
-all of them serve, and exits 0 on SIGTERM or SIGINT.
+Prints `{"apns","twilio","smtp","ca","fcm"}` (ports on 127.0.0.1 and the path of the certificate to trust) on one line
+once all of them serve, and exits 0 on SIGTERM or SIGINT.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ import msgspec
 import uvloop
 
 from connectors.providers.push.apns_token import load_signing_key
+from connectors.providers.push.fcm_token import load_service_account
 from connectors.sandbox.apns import ApnsServer
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
+from connectors.sandbox.fcm import FcmServer
+from connectors.sandbox.http2 import start_http2
 from connectors.sandbox.journal import Journal
 from connectors.sandbox.options import ACCOUNT_SID, AUTH_TOKEN, TOPIC, Ports, read_ports
 from connectors.sandbox.smtp import Mailbox, start_smtp
@@ -58,16 +61,19 @@ def _former_ports(directory: Path) -> Ports:
 async def _start(files: SandboxFiles, former: Ports, servers: list[asyncio.Server]) -> Ports:
     """Start the servers, at the ports of the last time where these are free."""
     key = load_signing_key(files.signing_key.read_bytes(), key=str(files.signing_key)).public_key()
+    account = load_service_account(files.service_account.read_bytes(), key=str(files.service_account))
     apns = ApnsServer(Journal(files.directory, "apns"), key, TOPIC)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.server)
+    fcm = FcmServer(Journal(files.directory, "fcm"), account)
     twilio = TwilioServer(Journal(files.directory, "twilio"), ACCOUNT_SID, AUTH_TOKEN)
     mailbox = Mailbox(Journal(files.directory, "smtp"), files.directory / "mail")
     return Ports(
-        await _listen(lambda port: apns.start(port, context), former.apns, servers),
+        await _listen(lambda port: start_http2(apns, port, context), former.apns, servers),
         await _listen(twilio.start, former.twilio, servers),
         await _listen(lambda port: start_smtp(port, mailbox), former.smtp, servers),
         str(files.ca.absolute()),
+        await _listen(lambda port: start_http2(fcm, port, context), former.fcm, servers),
     )
 
 

@@ -1,7 +1,7 @@
 """Keys and certificates of the sandbox, made at its first start.
 
-A CA, a server certificate for this machine, and the P-256 key with which our side signs its tokens for APNs. Private
-keys have mode 0600.
+A CA, a server certificate for this machine, the P-256 key with which our side signs its tokens for APNs, and a service
+account for FCM. Private keys have mode 0600.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -44,6 +45,11 @@ class SandboxFiles:
         return self.directory / "apns.p8"
 
     @property
+    def service_account(self) -> Path:
+        """Who sends to FCM, in the form of Google's files."""
+        return self.directory / "fcm.json"
+
+    @property
     def ports(self) -> Path:
         """Where the servers listen."""
         return self.directory / "ports.json"
@@ -53,8 +59,22 @@ def make_certificates(files: SandboxFiles) -> None:
     """Make what is missing; what exists stays."""
     if not files.signing_key.exists():
         replace_file(files.signing_key, _pem(ec.generate_private_key(ec.SECP256R1())), mode=PRIVATE)
+    if not files.service_account.exists():
+        replace_file(files.service_account, _service_account(), mode=PRIVATE)
     if not (files.ca.exists() and files.server.exists()):
         _make_chain(files)
+
+
+def _service_account() -> bytes:
+    account = {
+        "type": "service_account",
+        "project_id": "carillon-sandbox",
+        "private_key_id": "sandbox",
+        "private_key": _pem(rsa.generate_private_key(public_exponent=65_537, key_size=2048)).decode(),
+        "client_email": "sandbox@carillon-sandbox.iam.gserviceaccount.com",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }
+    return orjson.dumps(account, option=orjson.OPT_INDENT_2)
 
 
 def _make_chain(files: SandboxFiles) -> None:
@@ -91,5 +111,5 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
     )
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

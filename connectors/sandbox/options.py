@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from connectors.providers.options import ApnsOptions, SmtpOptions, TwilioOptions
+from connectors.providers.options import ApnsOptions, FcmOptions, SmtpOptions, TwilioOptions
 from connectors.sandbox.certificates import SandboxFiles
 from state.model.errors import ConfigurationError
 
@@ -27,6 +27,7 @@ class Ports(msgspec.Struct, frozen=True):
     twilio: int
     smtp: int
     ca: str = ""
+    fcm: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,9 @@ class SandboxOptions:
     """The options of each connector."""
 
     apns: ApnsOptions
-    """Push."""
+    """Push to Apple devices."""
+    fcm: FcmOptions
+    """Push to Android devices."""
     twilio: TwilioOptions
     """Text messages."""
     smtp: SmtpOptions
@@ -64,6 +67,10 @@ def sandbox_options(directory: Path) -> SandboxOptions:
         ApnsOptions(
             origin=f"https://127.0.0.1:{ports.apns}", team_id=TEAM_ID, key_id=KEY_ID, topic=TOPIC,
             signing_key=files.signing_key, ca_file=files.ca,
+        ),
+        FcmOptions(
+            origin=f"https://127.0.0.1:{ports.fcm}", token_url=f"https://127.0.0.1:{ports.fcm}/token",
+            service_account=files.service_account, ca_file=files.ca,
         ),
         TwilioOptions(
             origin=f"http://127.0.0.1:{ports.twilio}", account_sid=ACCOUNT_SID, auth_token=AUTH_TOKEN,

@@ -24,7 +24,7 @@ class Taken(msgspec.Struct, frozen=True):
     """One message that a provider took."""
 
     provider: str
-    """apns, twilio or smtp."""
+    """apns, fcm, twilio or smtp."""
     to: str
     text: str
     """What the person reads; of a mail the subject and then the text."""
@@ -37,6 +37,8 @@ def text_of(provider: str, body: bytes) -> str:
     """What a person reads of a message as it came."""
     if provider == "apns":
         return str(msgspec.json.decode(body)["aps"]["alert"]["body"])
+    if provider == "fcm":
+        return str(msgspec.json.decode(body)["message"]["notification"]["body"])
     if provider == "twilio":
         return parse_qs(body.decode())["Body"][0]
     mail = message_from_bytes(body, policy=policy.default)

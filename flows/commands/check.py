@@ -165,16 +165,16 @@ def _check_redis(settings: Settings) -> Iterator[Finding]:
 
 def _check_providers(settings: Settings) -> Iterator[Finding]:
     given = settings.providers
-    own = {"push": given.apns, "sms": given.twilio, "email": given.smtp}
-    for channel, options in own.items():
+    own = {"push": given.apns, "push to Android": given.fcm, "sms": given.twilio, "email": given.smtp}
+    for what, options in own.items():
         if options is None:
-            yield from _check_sandbox(settings, channel)
+            yield from _check_sandbox(settings, what)
             continue
-        yield asyncio.run(_try_provider(f"provider {channel}", options))
+        yield asyncio.run(_try_provider(f"provider {what}", options))
         if isinstance(options, SmtpOptions):
             yield _check_signature(options)
         if options.ca_file is not None:
-            yield check_certificates(f"certificates {channel}", options.ca_file, datetime.now(UTC))
+            yield check_certificates(f"certificates {what}", options.ca_file, datetime.now(UTC))
 
 
 def _check_signature(options: SmtpOptions) -> Finding:
@@ -190,19 +190,21 @@ def _check_signature(options: SmtpOptions) -> Finding:
     return Finding(what, True, f"DNS must have at {name} the TXT record {text}")
 
 
-def _check_sandbox(settings: Settings, channel: str) -> Iterator[Finding]:
-    """A channel without credentials; the sandbox that serves it is there while the system runs."""
-    what = f"sandbox {channel}"
+def _check_sandbox(settings: Settings, which: str) -> Iterator[Finding]:
+    """What has no credentials; the sandbox that serves it is there while the system runs."""
+    what = f"sandbox {which}"
     if not _sandbox_runs(settings):
-        yield Finding(what, True, "no credential: the sandbox serves this channel while carillon up runs")
+        yield Finding(what, True, "no credential: the sandbox serves it while carillon up runs")
         return
     try:
         sandbox = sandbox_options(settings.data_dir / "sandbox")
     except CarillonError as error:
         yield Finding(what, False, str(error))
         return
-    served: dict[str, ProviderConfig] = {"push": sandbox.apns, "sms": sandbox.twilio, "email": sandbox.smtp}
-    yield asyncio.run(_try_provider(what, served[channel]))
+    served: dict[str, ProviderConfig] = {
+        "push": sandbox.apns, "push to Android": sandbox.fcm, "sms": sandbox.twilio, "email": sandbox.smtp
+    }  # fmt: skip
+    yield asyncio.run(_try_provider(what, served[which]))
 
 
 def _sandbox_runs(settings: Settings) -> bool:

@@ -1,4 +1,4 @@
-"""The providers in force: those that the configuration gives credentials for, the sandbox for every other channel."""
+"""The providers in force: those that the configuration gives credentials for, the sandbox for all others."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import time
 from dataclasses import dataclass
 
 from connectors.providers.email.smtp import SmtpChannel
-from connectors.providers.options import ApnsOptions, SmtpOptions, TwilioOptions
+from connectors.providers.options import ApnsOptions, FcmOptions, SmtpOptions, TwilioOptions
 from connectors.providers.push.apns import ApnsChannel
+from connectors.providers.push.fcm import FcmChannel
 from connectors.providers.sms.twilio import TwilioChannel
 from connectors.sandbox.options import sandbox_options
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
-from state.model.addresses import ANY, Place
+from state.model.addresses import ANDROID, ANY, Place
 
-ProviderConfig = ApnsOptions | TwilioOptions | SmtpOptions
-ProviderChannel = ApnsChannel | TwilioChannel | SmtpChannel
+ProviderConfig = ApnsOptions | FcmOptions | TwilioOptions | SmtpOptions
+ProviderChannel = ApnsChannel | FcmChannel | TwilioChannel | SmtpChannel
 
 
 PLACES: dict[type[ProviderConfig], Place] = {
-    ApnsOptions: ("push", ANY), TwilioOptions: ("sms", ANY), SmtpOptions: ("email", ANY),
+    ApnsOptions: ("push", ANY), FcmOptions: ("push", ANDROID), TwilioOptions: ("sms", ANY), SmtpOptions: ("email", ANY),
 }  # fmt: skip
 """What each provider serves."""
 
@@ -29,6 +30,8 @@ def new_channel(options: ProviderConfig) -> ProviderChannel:
     match options:
         case ApnsOptions():
             return ApnsChannel(options)
+        case FcmOptions():
+            return FcmChannel(options, clock_ms=clock_ms)
         case TwilioOptions():
             return TwilioChannel(options, clock_ms=clock_ms)
         case SmtpOptions():
@@ -40,21 +43,26 @@ class ProvidersInForce:
     """One provider for each channel and platform."""
 
     apns: ApnsOptions
+    fcm: FcmOptions
     twilio: TwilioOptions
     smtp: SmtpOptions
 
     def channels(self) -> dict[Place, ProviderChannel]:
         """A connector of each, not connected yet; every call makes new ones with connections of their own."""
-        return {PLACES[type(options)]: new_channel(options) for options in (self.apns, self.twilio, self.smtp)}
+        return {
+            PLACES[type(options)]: new_channel(options) for options in (self.apns, self.fcm, self.twilio, self.smtp)
+        }
 
 
 def providers_in_force(settings: Settings) -> ProvidersInForce:
     """The options of every provider.
 
-    :raises ConfigurationError: a channel has no credential and no sandbox ever ran in this data directory.
+    :raises ConfigurationError: a provider has no credential and no sandbox ever ran in this data directory.
     """
     given = settings.providers
-    if given.apns is not None and given.twilio is not None and given.smtp is not None:
-        return ProvidersInForce(given.apns, given.twilio, given.smtp)
+    if given.apns is not None and given.fcm is not None and given.twilio is not None and given.smtp is not None:
+        return ProvidersInForce(given.apns, given.fcm, given.twilio, given.smtp)
     sandbox = sandbox_options(settings.data_dir / "sandbox")
-    return ProvidersInForce(given.apns or sandbox.apns, given.twilio or sandbox.twilio, given.smtp or sandbox.smtp)
+    return ProvidersInForce(
+        given.apns or sandbox.apns, given.fcm or sandbox.fcm, given.twilio or sandbox.twilio, given.smtp or sandbox.smtp
+    )

@@ -23,7 +23,7 @@ from connectors.admission.options import RedisOptions
 from connectors.gateway.options import Role, ServeOptions
 from connectors.log.embedded.log import EmbeddedOptions
 from connectors.log.kafka.options import KafkaOptions
-from connectors.providers.options import ApnsOptions, SmtpOptions, TwilioOptions
+from connectors.providers.options import ApnsOptions, FcmOptions, SmtpOptions, TwilioOptions
 from flows.config.options import EnvironmentText, configuration_error, load_all
 from flows.config.validation import settings_faults
 from flows.recovery.options import ExportOptions
@@ -159,10 +159,12 @@ class ProcessOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderOptions:
-    """The providers with credentials; a channel without one is served by the sandbox of `carillon up`."""
+    """The providers with credentials; the sandbox of `carillon up` stands in for every other one."""
 
     apns: ApnsOptions | None = None
     """Push to Apple devices."""
+    fcm: FcmOptions | None = None
+    """Push to Android devices."""
     twilio: TwilioOptions | None = None
     """Text messages."""
     smtp: SmtpOptions | None = None
@@ -198,7 +200,7 @@ class Settings:
     processes: ProcessOptions = field(default_factory=ProcessOptions)
     """How many processes of a kind `carillon up` starts."""
     providers: ProviderOptions = field(default_factory=ProviderOptions)
-    """Providers with credentials; a channel without one is served by the sandbox."""
+    """Providers with credentials; the sandbox stands in for every other one."""
     senders: Mapping[str, SenderOptions] = field(default_factory=dict)
     """Who may call, by sender_id. None at all: development credentials, kept in the data directory."""
     types: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

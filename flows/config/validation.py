@@ -38,7 +38,8 @@ def settings_faults(settings: Settings) -> Iterator[str]:
     yield from _type_faults(settings)
     yield from _export_faults(settings.exports, settings.log.retention)
     yield from _sender_faults(settings.senders)
-    for options in (settings.providers.apns, settings.providers.twilio, settings.providers.smtp):
+    given = settings.providers
+    for options in (given.apns, given.fcm, given.twilio, given.smtp):
         if options is not None:
             yield from options.faults()
     yield from _address_faults(settings)
@@ -56,9 +57,9 @@ def _address_faults(settings: Settings) -> Iterator[str]:
         yield f"gateway.p0_port: {table.port} is that of the ordinary gateway; choose another or 0 for any"
     if given.smtp is not None and not 1 <= given.smtp.port <= _PORT_MAX:
         yield f"providers.smtp.port: {given.smtp.port} is no port; choose one from 1 to {_PORT_MAX}"
-    for key, options in (("providers.apns.origin", given.apns), ("providers.twilio.origin", given.twilio)):
+    for name, options in (("apns", given.apns), ("fcm", given.fcm), ("twilio", given.twilio)):
         if options is not None and not is_origin(options.origin):
-            yield f"{key}: is no address; write https://HOST or https://HOST:PORT"
+            yield f"providers.{name}.origin: is no address; write https://HOST or https://HOST:PORT"
     if settings.redis is not None and not is_origin(settings.redis.url):
         yield "redis.url: is no address; write redis://HOST:PORT/0"
     for broker in settings.kafka.bootstrap.split(","):

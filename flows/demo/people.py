@@ -37,11 +37,12 @@ class Person:
         return self.name.lower()
 
     def endpoints(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """(channel, id, document) of phones, devices and mailboxes; every seventh person has no device."""
+        """(channel, id, document) of what reaches the person; every seventh has no device, second ones are Androids."""
         if self.rank % 7 != 6:
             for device in range(1 + (self.rank % 5 == 0)):
                 token = f"{self.user.encode().hex():0<40}{device:024x}"
-                yield "push", f"phone{device + 1}", {"platform": "ios", "address": token}
+                platform, address = ("android", f"demo:{token}") if device else ("ios", token)
+                yield "push", f"phone{device + 1}", {"platform": platform, "address": address}
         yield "sms", "mobile", {"address": f"+1555{2_000_000 + self.rank:07}"}
         yield "email", "mailbox", {"address": f"{self.user}@example.com"}
 

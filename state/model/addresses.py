@@ -4,6 +4,8 @@
 |---|---|---|
 | `apns` | device tokens of Apple's platforms | hexadecimal in lower case |
 | `apns_sandbox` | the same, where the simulator is the provider | the same, or the name of a misbehaviour, as it is |
+| `fcm` | registration tokens of Firebase Cloud Messaging | as it is: Google names no form |
+| `fcm_sandbox` | the same, where the simulator is the provider | the same, or the name of a misbehaviour, as it is |
 | `e164` | telephone numbers | E.164: plus sign, country, number, without the prefix of calls within a country |
 | `mail` | mailboxes | local part as it is, domain in lower case and, of other scripts, in IDNA's ASCII form |
 
@@ -32,12 +34,15 @@ Place = tuple[str, str]
 """Channel and platform of which a provider has charge; `*`: every platform of the channel that no other one has."""
 CHANNEL_BIT = {"push": 1, "sms": 2, "email": 4, "webhook": 8, "chat": 16}
 """Channels that interrupt, each a bit of which of them reach a user."""
+ANDROID = "android"
 APPLE_PLATFORMS = ("ios", "ipados", "macos", "tvos", "visionos", "watchos")
 
 _HEX = r"(?:[0-9a-fA-F]{2}){32,100}"
 _NAMED = r"(?:hang|rst|drop|gone|bad|slow[0-9]{1,5}|[45][0-9]{2}(?:x[0-9]{1,3})?)-[A-Za-z0-9._-]{0,200}"
 _is_hex = re.compile(r"[0-9a-fA-F]{64,200}").fullmatch
 """Five times as fast as `_HEX`: a fan-out asks it of every device."""
+_FCM = r"[A-Za-z0-9_:-]{32,1024}"
+_is_fcm = re.compile(_FCM).fullmatch
 _is_named = re.compile(_NAMED).fullmatch
 _PHONE = r"\+[1-9][0-9]{6,14}"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -55,6 +60,16 @@ def sandbox_token(address: str) -> str | None:
     """As `device_token`, and the names by which the simulator is told to misbehave (`connectors.sandbox`)."""
     token = device_token(address)  # no name is one
     return address if token is None and _is_named(address) else token
+
+
+def fcm_token(address: str) -> str | None:
+    """The canonical form of a registration token of Firebase Cloud Messaging; None: it is none."""
+    return address if _is_fcm(address) else None
+
+
+def sandbox_fcm_token(address: str) -> str | None:
+    """As `fcm_token`, and the names by which the simulator is told to misbehave, which have no colon."""
+    return address if _is_fcm(address) or _is_named(address) else None
 
 
 @lru_cache(maxsize=4096)
@@ -129,6 +144,8 @@ def forms_version() -> str:
 _KINDS: dict[str, tuple[Callable[[str], str | None], str, str]] = {
     "apns": (device_token, "device token: 64 to 200 hexadecimal digits", _HEX),
     "apns_sandbox": (sandbox_token, "device token: 64 to 200 hexadecimal digits", f"{_HEX}|{_NAMED}"),
+    "fcm": (fcm_token, "registration token: 32 to 1024 letters, digits, _ - :", _FCM),
+    "fcm_sandbox": (sandbox_fcm_token, "registration token: 32 to 1024 letters, digits, _ - :", f"{_FCM}|{_NAMED}"),
     "e164": (phone, "telephone number in international form, as +4915112345678", _PHONE),
     "mail": (mailbox, "plain mail address, as ann@example.org", ""),
 }

@@ -7,7 +7,7 @@ import email.policy
 import hashlib
 import time
 
-from helpers.feeding import System, addresses, now_ms, token
+from helpers.feeding import Device, System, addresses, now_ms, token
 from helpers.obeying import wait_until_obeyed
 from helpers.sandbox_process import Sandbox
 from helpers.waiting import wait_for
@@ -38,6 +38,29 @@ def test_push_sms_and_mail_arrive_and_stand_on_the_ledger(system: System, sandbo
     assert "Newsletter" in str(message["Subject"])
     for counts in system.counts("deliver").values():
         assert counts["in_flight"] == 0
+
+
+def test_each_device_of_a_user_is_reached_by_the_provider_of_its_platform(system: System, sandbox: Sandbox) -> None:
+    android = "f:" + "A" * 140
+    devices: list[Device] = [
+        ("d1", token(1)),
+        ("d2", android, "android"),
+        ("d3", "gone-f", "Android"),
+        ("d4", token(4), None),
+    ]
+    system.feed([system.emission("u1", "push", devices)])
+    with system.flow("deliver"):
+        wait_for(lambda: len(system.deliveries()) == 4)
+        wait_for(lambda: system.read("endpoints"))
+    found = {r["device"]: (r["provider"], r["outcome"], r["reason"]) for r in system.deliveries().values()}
+    assert found == {
+        "d1": ("apns", "DELIVERED", None), "d2": ("fcm", "DELIVERED", None),
+        "d3": ("fcm", "DEAD_LETTER", "UNREGISTERED"), "d4": ("apns", "DELIVERED", None),
+    }  # fmt: skip
+    assert {entry["to"] for entry in sandbox.journal("apns")} == {token(1), token(4)}
+    assert {entry["to"] for entry in sandbox.journal("fcm")} == {android, "gone-f"}
+    (verdict,) = system.values("endpoints")
+    assert (verdict["id"], verdict["state"]) == ("d3", "invalid")
 
 
 def test_failures_are_tried_again_within_the_budget_then_fall_back(system: System, sandbox: Sandbox) -> None:

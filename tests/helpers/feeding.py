@@ -32,6 +32,10 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+Device = tuple[str, str] | tuple[str, str, str | None]
+"""Name, address and platform (ios unless given)."""
+
+
 class System:
     """One data directory. Every process is started, and killed, by its pid."""
 
@@ -69,7 +73,7 @@ class System:
         """What a wait in vain has to say: the end of what the flow printed."""
         return lambda: f"{name} to go on; it printed:\n{(self.directory / f'{name}.out').read_text()[-4_000:]}"
 
-    def emission(self, user: str, channel: str, devices: Sequence[tuple[str, str]], **changes: Any) -> NewRecord:
+    def emission(self, user: str, channel: str, devices: Sequence[Device], **changes: Any) -> NewRecord:
         """The record that decide would write."""
         self._work_offset += 1
         group, now = key_group(user), now_ms()
@@ -152,8 +156,11 @@ class System:
         }
 
 
-def addresses(devices: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    return [{"id": name, "platform": "ios", "address": address, "registered_at": 1_000} for name, address in devices]
+def addresses(devices: Sequence[Device]) -> list[dict[str, Any]]:
+    return [
+        {"id": name, "platform": platform[0] if platform else "ios", "address": address, "registered_at": 1_000}
+        for name, address, *platform in devices
+    ]
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -20,6 +20,7 @@ import orjson
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
 from connectors.providers.options import ApnsOptions
 from connectors.providers.push.apns_token import ProviderToken, load_signing_key
+from connectors.providers.push.fitting import fitted
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
 from state.model.addresses import sandbox_token
@@ -50,13 +51,8 @@ def build_payload(content: PushContent) -> bytes:
 
 
 def fit_payload(content: PushContent) -> bytes:
-    """The payload, its body cut with an ellipsis where the whole would be too long (a title is short by template)."""
-    payload = build_payload(content)
-    body = content.body
-    while len(payload) > PAYLOAD_MAX_BYTES and body:
-        body = body[: max(0, len(body) - 1 - (len(payload) - PAYLOAD_MAX_BYTES) // 6)]
-        payload = build_payload(PushContent(content.title, body + "…", content.data))
-    return payload
+    """The payload, its body cut where the whole would be too long."""
+    return build_payload(fitted(content, size=lambda some: len(build_payload(some)), limit=PAYLOAD_MAX_BYTES))
 
 
 def build_request(delivery: Delivery, *, topic: str, token: str) -> Request:

@@ -23,11 +23,12 @@ from helpers.waiting import wait_for
 from connectors.providers.channel import Channel, Delivery, Failed, Rejected, Result, Sent, Throttled
 from connectors.providers.email.smtp import SmtpChannel, dkim_signer
 from connectors.providers.push.apns import ApnsChannel
+from connectors.providers.push.fcm import FcmChannel
 from connectors.providers.sms.twilio import TwilioChannel
 from connectors.sandbox.watch import Taken, Watcher
 from state.model.content import Content, EmailContent, PushContent, SmsContent
 
-NAMES = ["apns", "twilio", "smtp"]
+NAMES = ["apns", "fcm", "twilio", "smtp"]
 PUSH = PushContent("Carillon", "Ann liked your photo", (("event_id", "e1"),))
 SMS = SmsContent("Your code is 123456")
 MAIL = EmailContent("Your code", "Your code is 123456\n", "<p>Your code is <b>123456</b></p>")
@@ -53,9 +54,17 @@ def _apns(sandbox: Sandbox, deadline: timedelta) -> Channel:
     return ApnsChannel(dataclasses.replace(sandbox.options.apns, timeout=deadline))
 
 
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _fcm(sandbox: Sandbox, deadline: timedelta) -> Channel:
+    return FcmChannel(dataclasses.replace(sandbox.options.fcm, timeout=deadline), clock_ms=_now_ms)
+
+
 def _twilio(sandbox: Sandbox, deadline: timedelta) -> Channel:
     options = dataclasses.replace(sandbox.options.twilio, timeout=deadline)
-    return TwilioChannel(options, clock_ms=lambda: time.time_ns() // 1_000_000)
+    return TwilioChannel(options, clock_ms=_now_ms)
 
 
 def _smtp(sandbox: Sandbox, deadline: timedelta) -> Channel:
@@ -66,6 +75,10 @@ CASES = {
     "apns": Case(
         "apns", _apns, "push", PUSH, "a" * 64, "hang-" + "a" * 20, "rst-" + "a" * 20, "500-" + "a" * 20,
         "503x1-" + "a" * 20, "bad-" + "a" * 20,
+    ),
+    "fcm": Case(
+        "fcm", _fcm, "push", PUSH, "f:" + "A" * 60, "hang-" + "f" * 20, "rst-" + "f" * 20, "500-" + "f" * 20,
+        "503x1-" + "f" * 20, "bad-" + "f" * 20,
     ),
     "twilio": Case(
         "twilio", _twilio, "sms", SMS, "+14155550100", "+19990000001", "+19990010001", "+19995000001", "+19995031001",
@@ -144,9 +157,9 @@ def test_a_watcher_is_shown_what_was_taken_and_the_journal_keeps_its_hash(case: 
         shown = watcher.take()
     finally:
         watcher.close()
-    said = {"apns": "Ann liked your photo", "twilio": "Your code is 123456", "smtp": "Your code | Your code is 123456"}
-    assert shown == [Taken(case.name, case.good, said[case.name])]
-    assert said[case.name] not in (sandbox.directory / "sandbox" / f"{case.name}.ndjson").read_text()
+    said = {"push": "Ann liked your photo", "sms": "Your code is 123456", "email": "Your code | Your code is 123456"}
+    assert shown == [Taken(case.name, case.good, said[case.kind])]
+    assert said[case.kind] not in (sandbox.directory / "sandbox" / f"{case.name}.ndjson").read_text()
     send_one(case, sandbox, case.good)  # and nobody watches
 
 
@@ -201,7 +214,7 @@ def test_a_provider_that_is_down_is_an_unambiguous_failure(case: Case, sandbox: 
     if case.name == "smtp":
         options.options = dataclasses.replace(options.options, port=1)
     else:
-        scheme = "https" if case.name == "apns" else "http"
+        scheme = "https" if case.kind == "push" else "http"
         options.options = dataclasses.replace(options.options, origin=f"{scheme}://127.0.0.1:1")
 
     async def run() -> Result:
@@ -246,8 +259,9 @@ def test_sends_in_progress_end_as_ambiguous_when_the_channel_closes(case: Case, 
     async def run() -> Result:
         channel = case.make(sandbox, timedelta(seconds=40))
         await channel.connect()
+        before = len(sandbox.to(case.name, case.hangs))
         sending = asyncio.create_task(channel.send(delivery(case, channel, case.hangs)))
-        await asyncio.to_thread(wait_for, lambda: sandbox.to(case.name, case.hangs))
+        await asyncio.to_thread(wait_for, lambda: len(sandbox.to(case.name, case.hangs)) > before)
         await channel.close()
         return await sending
 
@@ -273,6 +287,63 @@ def test_apns_a_long_body_is_cut_to_what_apns_takes(sandbox: Sandbox) -> None:
     for body in ("ü" * 5000, '"' * 6000, "x" * 10_000, "\u2028" * 4000):
         content = PushContent("title", body)
         assert isinstance(send_one(CASES["apns"], sandbox, "c" * 64, content=content), Sent)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gone", Rejected("UNREGISTERED", token_gone=1_000)),
+        ("429", Throttled(timedelta(seconds=12), "QUOTA_EXCEEDED")),
+        ("403", Rejected("SENDER_ID_MISMATCH", token_gone=1_000)),
+        ("401", Failed("THIRD_PARTY_AUTH_ERROR")),
+        ("404", Failed("NOT_FOUND")),
+        ("400", Rejected("INVALID_ARGUMENT")),
+        ("503", Failed("UNAVAILABLE")),
+        ("502", Failed("status 502")),
+    ],
+)
+def test_fcm_answers_of_the_simulator(sandbox: Sandbox, name: str, expected: Result) -> None:
+    assert send_one(CASES["fcm"], sandbox, f"{name}-{'g' * 20}") == expected
+    assert len(sandbox.to("fcm", f"{name}-{'g' * 20}")) == 1
+
+
+def test_fcm_a_long_body_is_cut_to_what_fcm_takes(sandbox: Sandbox) -> None:
+    for body in ("ü" * 5000, '"' * 6000, "x" * 10_000, "\u2028" * 4000):
+        content = PushContent("title", body)
+        assert isinstance(send_one(CASES["fcm"], sandbox, "f:" + "C" * 60, content=content), Sent)
+
+
+def test_fcm_a_token_that_google_has_forgotten_is_renewed_and_the_message_sent_again(tmp_path: Path) -> None:
+    """A second sandbox in the same directory has the same keys and ports, and knows no token that the first granted."""
+    case = CASES["fcm"]
+
+    async def run() -> list[Result]:
+        with running_sandbox(tmp_path) as first:
+            channel = case.make(first, timedelta(seconds=10))
+            await channel.connect()
+            results = [await channel.send(delivery(case, channel, case.good))]
+        with running_sandbox(tmp_path):
+            results += await asyncio.gather(*(channel.send(delivery(case, channel, case.good)) for _ in range(20)))
+            assert len(first.to("fcm", case.good)) == 21
+        await channel.close()
+        return results
+
+    assert all(isinstance(result, Sent) for result in asyncio.run(run()))
+
+
+def test_fcm_without_an_access_token_nothing_was_sent(sandbox: Sandbox) -> None:
+    options = dataclasses.replace(sandbox.options.fcm, token_url="https://127.0.0.1:1/token")
+
+    async def run() -> tuple[Result, bool]:
+        channel = FcmChannel(options, clock_ms=_now_ms)
+        await channel.connect()
+        result = await channel.send(delivery(CASES["fcm"], channel, "f:" + "D" * 60))
+        checked = (await channel.check()).ok
+        await channel.close()
+        return result, checked
+
+    assert asyncio.run(run()) == (Failed("access token: no connection"), False)
+    assert not sandbox.to("fcm", "f:" + "D" * 60)
 
 
 def test_smtp_the_mail_arrives_as_two_parts_under_its_message_id(sandbox: Sandbox) -> None:

@@ -94,7 +94,11 @@ def test_a_configured_provider_is_tried_also_while_the_sandbox_is_down(tmp_path:
     relay = SmtpOptions(host="127.0.0.1", port=any_port("127.0.0.1"), security="none", sender="a@example.com")
     found = findings(Settings(data_dir=tmp_path, providers=ProviderOptions(smtp=relay)))
     assert not found["provider email (smtp)"][0]
-    assert [what for what in found if what.startswith("sandbox")] == ["sandbox push", "sandbox sms"]
+    assert [what for what in found if what.startswith("sandbox")] == [
+        "sandbox push",
+        "sandbox push to Android",
+        "sandbox sms",
+    ]
 
 
 def test_what_signs_mails_is_named_with_what_dns_must_say(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from state.model.addresses import (
     address_complaint,
     canonical,
     device_token,
+    fcm_token,
     mailbox,
     parsed_phone,
     phone,
+    sandbox_fcm_token,
     sandbox_token,
     unserved,
 )
@@ -37,6 +39,28 @@ def test_device_tokens(text: str, found: str | None) -> None:
     assert device_token(text) == found
     if found:
         assert sandbox_token(text) == found
+
+
+FCM = "dGhpcyBpcyBhIHRva2Vu:APA91b" + "A-_z" * 30
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (FCM, FCM), (FCM.lower(), FCM.lower()), ("a" * 32, "a" * 32), ("a" * 1024, "a" * 1024),
+        *((text, None) for text in ("", "a" * 31, "a" * 1025, f" {FCM}", f"{FCM}\n", f"{FCM}/x", f"{FCM}\u00e9")),
+    ],
+)  # fmt: skip
+def test_registration_tokens_are_as_they_are(text: str, found: str | None) -> None:
+    assert fcm_token(text) == sandbox_fcm_token(text) == found
+
+
+def test_a_device_counts_by_the_kind_of_its_platform() -> None:
+    both: Served = {**SERVED, "push": {**SERVED["push"], "android": "fcm"}}
+    assert canonical(both, "push", "Android", FCM) == FCM
+    assert canonical(both, "push", "ios", FCM) is None
+    assert canonical(both, "push", "android", "503-x") is None
+    assert canonical({"push": {"android": "fcm_sandbox", "*": "apns"}}, "push", "android", "503-x") == "503-x"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,178 @@
+"""The access token of FCM: bought with a JWT that the service account signs (OAuth 2.0, RFC 7523), good for an hour.
+
+It is renewed five minutes before it ends, beside the sends, which go on with the old one meanwhile. One renewal at a
+time: whoever needs the token waits for the same one, and hears of the same failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from urllib.parse import urlencode
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from connectors.providers.retry_after import parse_retry_after
+from connectors.providers.transport import Request, Response, Transport, TransportError
+from state.model.errors import CarillonError, ConfigurationError
+
+AUDIENCE = "https://oauth2.googleapis.com/token"
+"""Who the assertion is for, wherever it is sent."""
+SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+ASSERTION_LIFE_S = 3600
+RENEW_BEFORE_S = 5 * 60
+_LAST_S = 10
+"""So long before its end nothing is sent with it any more: the request may take a while."""
+_PAUSE_S = 0.5
+"""After a failure the next renewal waits so long; who needs a token meanwhile hears of that failure again."""
+_WORDS_MAX = 64
+
+
+class AccessTokenError(CarillonError):
+    """There is no access token now; nothing was sent to anybody. The cause has no secret in it."""
+
+    def __init__(self, cause: str, retry_after: timedelta | None = None) -> None:
+        super().__init__(cause)
+        self.cause, self.retry_after = cause, retry_after
+
+
+class _AccountFile(msgspec.Struct, frozen=True):
+    """What is needed of the file that Google gives for a service account."""
+
+    project_id: str
+    private_key_id: str
+    private_key: str
+    client_email: str
+    token_uri: str = AUDIENCE
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    """Who sends."""
+
+    project: str
+    email: str
+    key_id: str
+    token_url: str
+    key: RSAPrivateKey = field(repr=False)
+
+
+def load_service_account(content: bytes, *, key: str) -> ServiceAccount:
+    """The service account in the file that Google gives for it.
+
+    :raises ConfigurationError: naming the configuration key.
+    """
+    try:
+        file = msgspec.json.decode(content, type=_AccountFile)
+        loaded = load_pem_private_key(file.private_key.encode(), password=None)
+    except (msgspec.MsgspecError, ValueError, TypeError):
+        raise ConfigurationError(f"{key}: not the JSON file of a service account's key") from None  # it would be quoted
+    if not isinstance(loaded, RSAPrivateKey):
+        raise ConfigurationError(f"{key}: its private_key is not an RSA key")
+    return ServiceAccount(file.project_id, file.client_email, file.private_key_id, file.token_uri, loaded)
+
+
+def build_grant(account: ServiceAccount, path: str, *, now_s: float) -> Request:
+    """The request that buys an access token; pure."""
+    issued = int(now_s)
+    claims = {
+        "iss": account.email, "aud": AUDIENCE, "scope": SCOPE, "iat": issued, "exp": issued + ASSERTION_LIFE_S
+    }  # fmt: skip
+    assertion = jwt.encode(claims, account.key, algorithm="RS256", headers={"kid": account.key_id})
+    form = urlencode({"grant_type": GRANT_TYPE, "assertion": assertion})
+    return Request(path, {"content-type": "application/x-www-form-urlencoded"}, form.encode())
+
+
+class _Granted(msgspec.Struct, frozen=True):
+    access_token: str
+    expires_in: int
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    error: str
+
+
+def parse_grant(response: Response) -> tuple[str, int]:
+    """The access token, and for how many seconds it is good.
+
+    :raises AccessTokenError: it was not granted.
+    """
+    try:
+        if response.status == 200:
+            granted = msgspec.json.decode(response.body, type=_Granted)
+            return granted.access_token, granted.expires_in
+        word = msgspec.json.decode(response.body, type=_Refused).error
+    except msgspec.MsgspecError:
+        word = ""
+    known = word[:_WORDS_MAX] if word.replace("_", "").isalnum() else f"status {response.status}"
+    raise AccessTokenError(f"access token: {known}", parse_retry_after(response.headers.get("retry-after")))
+
+
+class AccessToken:
+    """The present access token of one service account, for one event loop."""
+
+    def __init__(
+        self,
+        account: ServiceAccount,
+        transport: Transport,
+        path: str,
+        *,
+        timeout: timedelta,
+        clock_s: Callable[[], float],
+    ) -> None:
+        self._account, self._transport, self._path = account, transport, path
+        self._timeout, self._clock_s = timeout, clock_s
+        self._token, self._ends_s, self._pause_until_s = "", 0.0, 0.0
+        self._failure: AccessTokenError | None = None
+        self._renewal: asyncio.Task[str] | None = None
+
+    def held(self) -> str | None:
+        """The token to send with now; None: there is none. Near its end a renewal is begun."""
+        left = self._ends_s - self._clock_s()
+        if left <= RENEW_BEFORE_S and self._renewal is None and not self._pausing():
+            self._begin()
+        return self._token if left > _LAST_S else None
+
+    async def renewed(self, refused: str | None = None) -> str:
+        """A token, and another one than the one that was refused.
+
+        :raises AccessTokenError: there is none.
+        """
+        if refused is not None and refused == self._token:
+            self._ends_s = 0.0
+        held = self.held()
+        if held is not None:
+            return held
+        if self._renewal is None:
+            raise self._failure or AccessTokenError("access token: none")
+        return await asyncio.shield(self._renewal)
+
+    def _pausing(self) -> bool:
+        return 0 < self._pause_until_s - self._clock_s() <= _PAUSE_S
+
+    def _begin(self) -> None:
+        self._renewal = asyncio.get_running_loop().create_task(self._renew())
+        self._renewal.add_done_callback(self._over)
+
+    def _over(self, renewal: asyncio.Task[str]) -> None:
+        self._renewal = None
+        if not renewal.cancelled() and isinstance(failure := renewal.exception(), AccessTokenError):
+            self._failure, self._pause_until_s = failure, self._clock_s() + _PAUSE_S
+
+    async def _renew(self) -> str:
+        began_s = self._clock_s()
+        try:
+            response = await self._transport.request(
+                build_grant(self._account, self._path, now_s=began_s), self._timeout
+            )
+        except TransportError as error:
+            raise AccessTokenError(f"access token: {error.cause}") from error
+        self._token, life_s = parse_grant(response)
+        self._ends_s = began_s + life_s
+        return self._token
