@@ -123,8 +123,8 @@ class Dispatcher:
 
     def _can_go_on(self, siblings: Siblings, entry: ChannelAddresses) -> bool:
         """Whether it may take over from a provider that is away: not if its own is away too."""
-        queues = [queue for (channel, _), queue in self._queues.items() if channel == entry.channel]
-        return self._can_use(siblings, entry) and any(queue.state != "open" for queue in queues)
+        queues = [queue_of(self._queues, entry.channel, device) for device in entry.devices]
+        return self._can_use(siblings, entry) and any(queue is not None and queue.state != "open" for queue in queues)
 
     def drain(self, deadline: timedelta) -> bool:
         """Begin no further try and wait for those under way; false if some had no answer in time.
@@ -219,7 +219,7 @@ class Dispatcher:
         self._pump_all()
 
     def _enqueue(self, task: SendTask) -> None:
-        queue = queue_of(self._queues, task)
+        queue = queue_of(self._queues, task.channel, task.device)
         if queue is None or task.device.address is None:
             reason = "no provider" if queue is None else "no address"
             self._spawn(self._end, [(task, self._failed(task, reason, self._parts.now_ms()))])
@@ -357,7 +357,7 @@ class Dispatcher:
         if at is None:
             return None
         last = min(task.budget_from + BUDGETS[emission.priority].within_ms, emission.valid_until)
-        queue = queue_of(self._queues, task)
+        queue = queue_of(self._queues, task.channel, task.device)
         share_at = None if queue is None else queue.share.reserve(now, last)
         return None if share_at is None else max(at, share_at)
 

@@ -21,6 +21,7 @@ from flows.steps.sending.task import SendTask
 from operators.breaker import MOVE_AFTER_MS, SHARES, Breaker, BreakerState, Pace
 from operators.retry import RetryShare
 from state.model.addresses import ANY, Place
+from state.model.delivery import DeviceAddress
 
 PRIORITIES = ("P0", "P1", "P2")
 _LEVELS: dict[BreakerState, int] = {"closed": 0, "reduced": 1, "half_open": 2, "open": 3}
@@ -259,7 +260,7 @@ def _fill(taken: list[SendTask], room: int, waiting: Iterator[SendTask]) -> None
         taken.append(task)
 
 
-def queue_of(queues: Mapping[Place, ProviderQueue], task: SendTask) -> ProviderQueue | None:
+def queue_of(queues: Mapping[Place, ProviderQueue], channel: str, device: DeviceAddress) -> ProviderQueue | None:
     """That of the provider that serves the device's platform; None: nobody serves the channel."""
-    platform = (task.device.platform or ANY).lower()
-    return queues.get((task.channel, platform)) or queues.get((task.channel, ANY))
+    platform = (device.platform or ANY).lower()
+    return queues.get((channel, platform)) or queues.get((channel, ANY))
