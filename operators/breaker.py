@@ -15,6 +15,7 @@ SHARES: dict[BreakerState, float] = {"closed": 1.0, "reduced": 0.2, "half_open":
 """The part of the rate, and of the requests in flight, that a state allows."""
 PROBE_EVERY_MS = 30_000
 HALF_OPEN_MS = 10_000
+REDUCED_MIN_MS = 10_000
 MOVE_AFTER_MS = 60_000
 """Open for so long, P1 moves to its next channel."""
 CALLS_MIN = 20
@@ -71,12 +72,7 @@ class Breaker:
         if self._state == "half_open":
             self._look_half_open()
         elif self._state != "open":
-            found = self.answers()
-            enough = found.calls >= CALLS_MIN
-            if enough and found.reach(_OPEN_PERCENT):
-                self._enter("open")
-            else:
-                self._become("reduced" if enough and found.reach(_REDUCE_PERCENT) else "closed")
+            self._look_at_all()
         return self._state
 
     def answers(self) -> Answers:
@@ -101,6 +97,16 @@ class Breaker:
     def open_ms(self) -> int:
         """For how long it has not been closed, as of the last look; 0 while it lets anything but probes through."""
         return self._now - self._opened_at if self._state == "open" and self._opened_at is not None else 0
+
+    def _look_at_all(self) -> None:
+        found = self.answers()
+        enough = found.calls >= CALLS_MIN
+        if enough and found.reach(_OPEN_PERCENT):
+            self._enter("open")
+        elif enough and found.reach(_REDUCE_PERCENT):
+            self._become("reduced")
+        elif self._now - self._since >= REDUCED_MIN_MS:  # a share about the bound would change it at each answer
+            self._become("closed")
 
     def _look_half_open(self) -> None:
         found, over = self.answers(), self._now - self._since >= HALF_OPEN_MS

@@ -64,6 +64,14 @@ def test_what_is_older_than_thirty_seconds_does_not_count() -> None:
     assert breaker.look(START + 30_000) == "closed", "each second is forgotten by itself"
 
 
+def test_a_share_about_the_bound_does_not_change_the_rate_at_each_answer() -> None:
+    breaker = Breaker()
+    assert answer(breaker, START, taken=19, failed=1) == "reduced"
+    assert answer(breaker, START + 9_999, taken=1) == "reduced"
+    assert breaker.look(START + 10_000) == "closed"
+    assert answer(breaker, START + 10_000, failed=1) == "reduced"
+
+
 def test_an_open_one_lets_a_probe_through_every_thirty_seconds() -> None:
     breaker = opened()
     assert breaker.probe_in_ms() == 30_000
@@ -138,8 +146,10 @@ class PlainBreaker:
             self.open()
         elif ending:
             self.state, self.first_opened = "closed", -1
-        elif self.state in ("closed", "reduced"):
-            self.state = "reduced" if percent >= 5 and count >= 20 else "closed"
+        elif self.state == "closed" and percent >= 5 and count >= 20:
+            self.state, self.since = "reduced", self.clock
+        elif self.state == "reduced" and self.clock >= self.since + 10_000 and not (percent >= 5 and count >= 20):
+            self.state = "closed"
         return self.state
 
     def answered(self, now: int, bad: bool, probe: bool) -> None:
