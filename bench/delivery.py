@@ -1,4 +1,4 @@
-"""Sends and mails per core, and P0 from acceptance to the provider: `python bench/delivery.py [p0|push|mail]`.
+"""Sends and mails per core, and P0 from acceptance to the provider: `python bench/delivery.py [p0|push|mail|signed]`.
 
 P0: the whole system (`carillon up`) with nothing else to do; codes are posted at 50/s, each on its own; from the moment
 at which the 202 was read to the moment at which the provider noted the message, before it answered (its journal, in
@@ -6,7 +6,8 @@ whole milliseconds of the same clock).
 
 Push and mail: the deliver flow as a process pinned to one core, the sandbox on another; emissions wait in the log, one
 record each; every send has its intent and answer in `attempts` and its record on the ledger when the clock stops. The
-sandbox is Python and may be what is slow: `cpu_us` is what the deliver process itself spent per send.
+sandbox is Python and may be what is slow: `cpu_us` is what the deliver process itself spent per send. Signed: the same
+mails with a link to unsubscribe and a DKIM signature by an RSA key of 2048 bits.
 """
 
 import json
@@ -26,10 +27,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key  # noqa: E402 - the path comes first
+from cryptography.hazmat.primitives.serialization import (  # noqa: E402 - as above
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+
 from bench.figures import record  # noqa: E402 - the path comes first
 from connectors.log.embedded.log import EmbeddedLog  # noqa: E402 - as above
 from connectors.log.interface import NewRecord  # noqa: E402 - as above
 from connectors.log.topics import topic_specs  # noqa: E402 - as above
+from connectors.sandbox.options import sandbox_options  # noqa: E402 - as above
 from state.model.keys import key_group, partition_of_group  # noqa: E402 - as above
 
 PARTITIONS = 4
@@ -49,6 +58,8 @@ def main(wanted: list[str]) -> None:
             sends(Path(directory) / "push", "push", PUSHES)
         if "mail" in wanted:
             sends(Path(directory) / "mail", "email", MAILS)
+        if "signed" in wanted:
+            sends(Path(directory) / "signed", "email", MAILS, signed=True)
 
 
 # P0
@@ -92,7 +103,7 @@ def call(url: str, path: str, key: str, method: str, body: object) -> None:
 # push and mail
 
 
-def sends(directory: Path, channel: str, count: int) -> None:
+def sends(directory: Path, channel: str, count: int, *, signed: bool = False) -> None:
     directory.mkdir()
     log = EmbeddedLog(directory, clock=now_ms)
     log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
@@ -103,12 +114,27 @@ def sends(directory: Path, channel: str, count: int) -> None:
     with started(sandbox, core=1) as provider:
         assert provider.stdout is not None
         provider.stdout.readline()
-        with started(launch, core=0, environment={"CARILLON_DATA_DIR": str(directory)}) as process:
-            measure(log, channel, count, process.pid)
+        environment = {"CARILLON_DATA_DIR": str(directory), **(signing(directory) if signed else {})}
+        with started(launch, core=0, environment=environment) as process:
+            measure(log, channel, count, process.pid, signed=signed)
     log.close()
 
 
-def measure(log: EmbeddedLog, channel: str, count: int, pid: int) -> None:
+def signing(directory: Path) -> dict[str, str]:
+    """The configuration by which mails are signed and bear a link."""
+    file = directory / "dkim.pem"
+    key = generate_private_key(public_exponent=65537, key_size=2048)
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    relay = sandbox_options(directory / "sandbox").smtp
+    smtp = {
+        "HOST": relay.host, "PORT": str(relay.port), "SECURITY": relay.security, "SENDER": relay.sender,
+        "DKIM_KEY": str(file), "DKIM_SELECTOR": "bench",
+    }  # fmt: skip
+    named = {f"CARILLON_PROVIDERS__SMTP__{name}": value for name, value in smtp.items()}
+    return {"CARILLON_GATEWAY__PUBLIC_URL": "https://notify.example", **named}
+
+
+def measure(log: EmbeddedLog, channel: str, count: int, pid: int, *, signed: bool) -> None:
     ledger = log.reader({("ledger", partition): 0 for partition in range(PARTITIONS)})
     told = count_deliveries(ledger.poll(10_000, timedelta(seconds=60)))
     first, began, cpu = told, time.perf_counter(), cpu_seconds(pid)
@@ -116,8 +142,10 @@ def measure(log: EmbeddedLog, channel: str, count: int, pid: int) -> None:
         told += count_deliveries(ledger.poll(10_000, timedelta(seconds=30)))
     seconds, spent = time.perf_counter() - began, cpu_seconds(pid) - cpu
     done = count - first
-    figure = "push_sends_per_core" if channel == "push" else "mails_per_core"
-    work = "over HTTP/2 to the sandbox" if channel == "push" else "over SMTP to the sandbox, unsigned, two parts"
+    mails = "mails_signed_per_core" if signed else "mails_per_core"
+    figure = "push_sends_per_core" if channel == "push" else mails
+    dress = "DKIM by RSA of 2048 bits, with a link" if signed else "unsigned"
+    work = "over HTTP/2 to the sandbox" if channel == "push" else f"over SMTP to the sandbox, {dress}, two parts"
     record(
         "delivery", figure, done / seconds, "sends/s", work=f"{work}; intents, answers and ledger durable", n=done,
         seconds=seconds, peak_rss_mb=peak_rss_mb(pid), cpu_us=round(spent / done * 1e6, 1),
@@ -181,4 +209,4 @@ def peak_rss_mb(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["p0", "push", "mail"])
+    main(sys.argv[1:] or ["p0", "push", "mail", "signed"])
