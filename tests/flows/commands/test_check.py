@@ -137,14 +137,17 @@ def test_mails_that_nobody_could_leave_are_a_finding(tmp_path: Path) -> None:
     assert not (tmp_path / "unsubscribe.key").exists()
 
 
-def test_a_key_without_a_name_in_dns_is_a_fault() -> None:
+def test_a_key_without_a_name_in_dns_and_a_backlog_that_would_never_go_are_faults() -> None:
     relay = SmtpOptions(host="127.0.0.1", security="none", sender="a@example.com")
     assert not list(relay.faults())
+    assert not list(replace(relay, backlog_share=1).faults())
     for wrong, key in (
         (replace(relay, dkim_key=Path("key.pem")), "dkim_selector"),
         (replace(relay, dkim_key=Path("key.pem"), dkim_selector="a; b"), "dkim_selector"),
         (replace(relay, dkim_key=Path("key.pem"), dkim_selector="a", dkim_domain="b c"), "dkim_domain"),
         (replace(relay, dkim_selector="a"), "dkim_key"),
+        (replace(relay, backlog_share=0), "backlog_share"),
+        (replace(relay, backlog_share=1.01), "backlog_share"),
     ):
         (fault,) = wrong.faults()
         assert fault.startswith(f"providers.smtp.{key}: ")
