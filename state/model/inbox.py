@@ -1,7 +1,8 @@
 """The operations of topic `inbox` (TOPICS.md). Times in ms UTC.
 
-A batch is an Arrow IPC stream whose columns bear the names of the JSON fields; a column that is missing is null
-throughout. The payload of a batch is a text column of JSON.
+`inbox/2+arrow` is one operation for many users: an Arrow IPC stream with a column of users, and the operation in the
+schema's metadata. Earlier releases wrote `inbox/1+arrow`, with a column for each field, null where it is missing; the
+payload was a text column of JSON.
 """
 
 from collections.abc import Iterator
@@ -66,6 +67,7 @@ class AddedSlice:
 
 
 INBOX = Schema("inbox", StoredOperation)
+INBOX_SLICE = "inbox/2+arrow"
 _JSON, _ARROW = INBOX.json.decode(), INBOX.arrow.decode()
 
 
@@ -78,15 +80,19 @@ def decode_operations(schema: str, value: bytes) -> list[StoredOperation]:
         return [INBOX.decode(value)]
     if schema == _ARROW:
         return _decode_arrow(value)
-    raise MalformedRecordError(f"header schema: {schema!r} is none of {_JSON}, {_ARROW}")
+    if schema == INBOX_SLICE:
+        from state.model.inbox_slice import shared_operations  # with pyarrow
+
+        return shared_operations(value)
+    raise MalformedRecordError(f"header schema: {schema!r} is none of {_JSON}, {_ARROW}, {INBOX_SLICE}")
 
 
 def decode_at_once(schema: str, value: bytes) -> "list[StoredOperation] | AddedSlice":
     """As `decode_operations`, but a batch that is one event for many users stays as it is."""
-    if schema == _ARROW:
-        from state.model.inbox_slice import added_slice  # with pyarrow
+    if schema in (_ARROW, INBOX_SLICE):
+        from state.model.inbox_slice import added_slice, shared_slice  # with pyarrow
 
-        added = added_slice(value)
+        added = added_slice(value) if schema == _ARROW else shared_slice(value)
         if added is not None:
             return added
     return decode_operations(schema, value)

@@ -5,12 +5,14 @@ Apart, since NumPy and pyarrow are heavy. Whatever is not surely such a batch is
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow
 import pyarrow.compute
 
-from state.model.arrow import batch_table
-from state.model.inbox import AddedSlice, operations_of
+from state.model.arrow import batch_table, common_json
+from state.model.errors import MalformedRecordError
+from state.model.inbox import INBOX, AddedSlice, StoredOperation, operations_of
 
 pa: Any = pyarrow  # its stubs do not know all that is used here
 SLICE_USERS_MIN = 32
@@ -37,6 +39,37 @@ def added_slice(value: bytes) -> AddedSlice | None:
         return None
     (first,) = operations_of([{"user": users[0].as_py()} | {name: each[0].as_py() for name, each in columns.items()}])
     return AddedSlice(first, names, len(users)) if first.op == "add" and not first.windowed else None
+
+
+def shared_slice(value: bytes) -> AddedSlice | None:
+    """The same of an `inbox/2+arrow`. Raises as `added_slice`."""
+    operation, users = _shared(value)
+    if len(users) < SLICE_USERS_MIN or operation.op != "add" or operation.windowed:
+        return None
+    try:
+        names = _sorted_names(users)
+    except pa.ArrowException:
+        return None
+    first = msgspec.structs.replace(operation, user=users[0].as_py())
+    return None if names is None else AddedSlice(first, names, len(users))
+
+
+def shared_operations(value: bytes) -> list[StoredOperation]:
+    """The operations of an `inbox/2+arrow`, in order. Raises as `added_slice`."""
+    operation, users = _shared(value)
+    found = users.to_pylist()
+    if not all(isinstance(user, str) for user in found):
+        raise MalformedRecordError("inbox: user: no text, or missing")
+    return [msgspec.structs.replace(operation, user=user) for user in found]
+
+
+def _shared(value: bytes) -> tuple[StoredOperation, Any]:
+    """The operation without its user, and the users."""
+    table = batch_table(value, "inbox")
+    operation = INBOX.decode(common_json(table, "inbox"))
+    if "user" not in table.column_names:
+        raise MalformedRecordError("inbox: user: missing")
+    return operation, table["user"].combine_chunks()
 
 
 def _is_one_value(column: Any) -> bool:

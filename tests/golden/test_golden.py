@@ -23,6 +23,7 @@ from state.ledger import ledger_table, records_of
 from state.model.dead_letter import decode_action, decode_letter
 from state.model.delivery import decode_to_deliver
 from state.model.event import decode_event, encode_event
+from state.model.inbox import decode_operations
 from state.model.records import Outputs
 from state.model.work import EventWork, TickWork, decode_work, encode_work
 from state.schedule.store import ScheduleStore
@@ -82,7 +83,7 @@ def test_outputs_are_the_same_records_and_batches_of_the_same_rows() -> None:
     schemas = {record["headers"]["schema"] for record in expected}
     assert schemas == {
         *(f"{name}/1+json" for name in ("decision", "emission", "inbox", "counts")),
-        *("slice/1+arrow", "inbox/1+arrow", "emission/3+arrow"),
+        *("slice/1+arrow", "inbox/2+arrow", "emission/3+arrow"),
     }
 
 
@@ -106,15 +107,19 @@ def _outputs(name: str) -> list[Record]:
     ]  # fmt: skip
 
 
-def _meaning(records: Sequence[Record | NewRecord]) -> tuple[list[Any], list[Any]]:
-    """(of the ledger, of what is to be delivered), whatever its form."""
+def _meaning(records: Sequence[Record | NewRecord]) -> tuple[list[Any], list[Any], list[Any]]:
+    """(of the ledger, of what is to be delivered, of inboxes), whatever its form."""
     logged = [Record(each.topic, each.partition, 0, 0, each.key, each.value, each.headers) for each in records]
     table, refused = ledger_table([each for each in logged if each.topic == "ledger"])
     assert not refused
     lanes = [each for each in logged if each.topic.startswith("deliver.")]
     to_deliver = [decode_to_deliver(dict(each.headers)["schema"].decode(), each.value) for each in lanes]
     ledger = sorted(records_of(table), key=lambda row: json.dumps(row, sort_keys=True))
-    return ledger, sorted((each for of in to_deliver for each in of), key=lambda each: (each.emission_id, each.channel))
+    inbox = [(dict(each.headers)["schema"].decode(), each.value) for each in logged if each.topic == "inbox"]
+    operations = [each for schema, value in inbox for each in decode_operations(schema, value)]
+    delivered = sorted((each for of in to_deliver for each in of), key=lambda each: (each.emission_id, each.channel))
+    plain = [(msgspec.structs.replace(each, payload=msgspec.Raw()), each.payload_json()) for each in operations]
+    return ledger, delivered, plain
 
 
 def _numbers(records: Sequence[Record | NewRecord]) -> list[tuple[str, bytes]]:
@@ -127,17 +132,18 @@ def _numbers(records: Sequence[Record | NewRecord]) -> list[tuple[str, bytes]]:
     ("name", "forms"),
     [
         ("outputs_1.json", {b"decision/1+arrow", b"emission/1+arrow"}),  # a column for everything
-        ("outputs_2.json", {b"slice/1+arrow", b"emission/2+arrow"}),  # addresses as JSON
+        ("outputs_2.json", {b"slice/1+arrow", b"inbox/1+arrow", b"emission/2+arrow"}),  # addresses as JSON
     ],
 )
 def test_a_slice_says_what_the_batches_of_earlier_releases_said(name: str, forms: set[bytes]) -> None:
     earlier = _outputs(name)
     schemas = {dict(record.headers)["schema"] for record in earlier}
     assert forms <= schemas
-    ledger, to_deliver = _meaning(scenario.decided()[1])
+    ledger, to_deliver, inbox = _meaning(scenario.decided()[1])
     assert len(ledger) > 10
     assert len(to_deliver) > 3
-    assert _meaning(earlier) == (ledger, to_deliver)
+    assert len(inbox) > 3
+    assert _meaning(earlier) == (ledger, to_deliver, inbox)
     assert _numbers(scenario.decided()[1]) == _numbers(earlier), "what a new release writes again is known again"
 
 

@@ -34,6 +34,8 @@ def rows_of(record: NewRecord | Record) -> list[Row]:
         for name in (*JSON_COLUMNS, *(["actors"] if record.topic.startswith("deliver") else [])):
             if isinstance(row.get(name), str):
                 row[name] = orjson.loads(row[name])
+    if schema == b"inbox/2+arrow":
+        return [common | row for row in rows]
     if schema in {b"emission/2+arrow", b"emission/3+arrow"}:
         base = common.pop("emission_base")
         rest = common.pop("rest", []) if schema == b"emission/3+arrow" else []

@@ -15,10 +15,10 @@ from operators.bulk import Ending, Slice
 from operators.route import ChannelRoute
 from state.decide.group import GroupState
 from state.decide.users import UserTable
-from state.model.arrow import TEXT, Column, batch_bytes, flags, integers, same, tag_column
+from state.model.arrow import TEXT, Column, batch_bytes, flags, integers, tag_column
 from state.model.delivery import EMISSION_SLICE
 from state.model.event import Event
-from state.model.inbox import INBOX
+from state.model.inbox import INBOX_SLICE, InboxOperation
 from state.model.keys import emission_base
 from state.model.topics import DELIVER
 from state.slices import SCHEMA, Recipients, SliceEnding, SliceFacts, encode_slice
@@ -71,8 +71,7 @@ def _records(state: GroupState, decided: Slice) -> list[SliceRecord | None]:
     records: list[SliceRecord | None] = [SliceRecord("ledger", SCHEMA.decode(), _ledger(state, decided, users))]
     in_row = np.array([ending.inbox for ending in decided.endings])[decided.ending]
     if decided.is_new and in_row.any():
-        value = batch_bytes(_inbox_columns(state, decided, _only(users, in_row)))
-        records.append(SliceRecord("inbox", INBOX.arrow.decode(), value))
+        records.append(SliceRecord("inbox", INBOX_SLICE, _inbox(state, decided, _only(users, in_row))))
     for number, ending in enumerate(decided.endings):
         part = decided.ending == number
         if ending.route is not None and part.any():
@@ -119,21 +118,14 @@ def _addresses(users: UserTable, decided: Slice) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _inbox_columns(state: GroupState, decided: Slice, users: Column) -> dict[str, Column]:
-    event, count = decided.event, len(users)
-    return {
-        "op": same("add", count),
-        "user": users,
-        "type": same(event.type, count),
-        "object": same(event.object, count),
-        "actor": same(event.actor, count),
-        "event_id": same(event.event_id, count),
-        "windowed": same(state.registry.profile(event.type).window_ms > 0, count, pa.bool_()),
-        "at": same(decided.now, count, pa.int64()),
-        "place": same(decided.place, count, pa.int64()),
-        "priority": same(event.priority, count),
-        "payload": same(_json(event.payload), count),
-    }
+def _inbox(state: GroupState, decided: Slice, users: Column) -> bytes:
+    event = decided.event
+    operation = InboxOperation(
+        op="add", user="", type=event.type, object=event.object, actor=event.actor, event_id=event.event_id,
+        windowed=state.registry.profile(event.type).window_ms > 0, at=decided.now, place=decided.place,
+        priority=event.priority, payload=event.payload,
+    )  # fmt: skip
+    return batch_bytes({"user": users}, operation)
 
 
 def _json(value: object) -> str | None:

@@ -28,9 +28,10 @@ from state.disk.exports import load_export, write_export
 from state.inbox.codec import encode_inbox
 from state.inbox.slices import BlockBounds
 from state.inbox.values import InboxRow, InboxTotals
+from state.model.arrow import batch_bytes
 from state.model.envelope import OutputHeader
 from state.model.errors import MalformedRecordError
-from state.model.inbox import AddedSlice, StoredOperation, decode_at_once, decode_operations
+from state.model.inbox import INBOX_SLICE, AddedSlice, StoredOperation, decode_at_once, decode_operations
 from state.model.keys import key_group
 
 GROUP = key_group("mia")
@@ -280,6 +281,39 @@ def test_an_arrow_batch_of_one_event_is_a_slice_and_others_are_not() -> None:
             decode_at_once("inbox/1+arrow", wrong)
 
 
+def test_a_batch_says_once_what_is_added_to_all() -> None:
+    names = [f"ann{n}" for n in range(80)] + ["é", "ann"]
+    added = decode_at_once(INBOX_SLICE, shared(names))
+    earlier = decode_at_once("inbox/1+arrow", batch(names))
+    assert isinstance(added, AddedSlice)
+    assert isinstance(earlier, AddedSlice)
+    assert (added.names, added.operation) == (earlier.names, earlier.operation)
+    assert decode_operations(INBOX_SLICE, shared(names)) == decode_operations("inbox/1+arrow", batch(names))
+    others = [
+        shared(names[:20]), shared([*names, "ann"]), shared([*names, "a\0b"]), shared(names, windowed=True),
+        shared(names, op="take_back"), shared([]),
+    ]  # fmt: skip
+    for value in others:
+        assert decode_at_once(INBOX_SLICE, value) == decode_operations(INBOX_SLICE, value)
+    wrongs = [
+        shared(names, at="soon"), shared([*names, None]), shared(names, op="dance"), b"nonsense", batch(names),
+        batch_bytes({"name": pa.array(names)}, SHARED), batch_bytes({"user": pa.array([5] * 90)}, SHARED),
+    ]  # fmt: skip
+    for wrong in wrongs:
+        with pytest.raises(MalformedRecordError, match="inbox"):
+            decode_at_once(INBOX_SLICE, wrong)
+
+
+SHARED: dict[str, Any] = {
+    "op": "add", "user": "", "type": "post", "actor": "a", "event_id": "e", "at": 5, "place": 9, "priority": "P1",
+    "payload": {"n": 1},
+}  # fmt: skip
+
+
+def shared(names: Sequence[str | None], **changes: Any) -> bytes:
+    return batch_bytes({"user": pa.array(names, pa.string())}, SHARED | changes)
+
+
 def batch(names: Sequence[str | None], **changes: Any) -> bytes:
     fields: dict[str, Any] = {
         "op": "add",
@@ -371,7 +405,7 @@ from pathlib import Path
 from connectors.inbox.rocksdb import RocksInboxStore, shard_path
 from operators.inbox_shard import InboxShard
 from state.model.envelope import OutputHeader
-from state.model.inbox import AddedSlice, StoredOperation
+from state.model.inbox import INBOX_SLICE, AddedSlice, StoredOperation
 from state.inbox.slices import BlockBounds
 group, users = int(sys.argv[2]), sys.argv[3:]
 names = b"\\0" + b"\\0".join(user.encode() for user in users) + b"\\0"

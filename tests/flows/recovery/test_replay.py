@@ -197,6 +197,6 @@ def test_the_history_is_a_rich_one(whole: History) -> None:
     schemas = {dict(r.headers)["schema"] for topic in ("ledger", "inbox", "deliver.push") for p in range(PARTITIONS)
                for r in read_all(whole.log, topic, p)}  # fmt: skip
     assert {b"decision/1+json", b"slice/1+arrow", b"emission/1+json", b"emission/3+arrow", b"counts/1+json",
-            b"inbox/1+json", b"inbox/1+arrow"} <= schemas  # fmt: skip
+            b"inbox/1+json", b"inbox/2+arrow"} <= schemas  # fmt: skip
     letters = [json.loads(r.value) for p in range(PARTITIONS) for r in read_all(whole.log, "dead_letters", p)]
     assert {letter["kind"] for letter in letters} == {"malformed", "killed"}

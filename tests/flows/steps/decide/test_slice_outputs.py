@@ -15,7 +15,7 @@ from state.ledger import ledger_table, records_of
 from state.model.arrow import batch_table
 from state.model.delivery import EMISSION_SLICE, ToDeliver, decode_to_deliver
 from state.model.event import Event
-from state.model.inbox import INBOX, AddedSlice, decode_at_once, decode_operations
+from state.model.inbox import INBOX, INBOX_SLICE, AddedSlice, decode_at_once, decode_operations
 from state.model.ledger import DECISION, EMISSION
 from state.model.registry import load_registry
 from state.model.work import EndpointWork, FollowWork, PreferenceWork, SliceWork
@@ -68,7 +68,7 @@ def test_the_columns_of_a_batch_are_fields_of_the_struct_that_a_single_record_is
     written = OutputWriter(0, 4).encode(state, apply(state, SliceWork(g=0, stamp=NOW, event=event), 1), 1)
     structs: dict[tuple[str, bytes], list[type[msgspec.Struct]]] = {
         ("ledger", SLICE): [DECISION.struct, EMISSION.struct],
-        ("inbox", INBOX.arrow): [INBOX.struct],
+        ("inbox", INBOX_SLICE.encode()): [INBOX.struct],
         ("deliver.push", EMISSION_SLICE.encode()): [ToDeliver],
     }
     found = {(each.topic, dict(each.headers)["schema"]): each for each in written}
@@ -81,8 +81,8 @@ def test_the_columns_of_a_batch_are_fields_of_the_struct_that_a_single_record_is
     ledger = [Record(each.topic, 0, 0, 0, *each[2:]) for each in written if each.topic == "ledger"]
     table, refused = ledger_table(ledger)
     assert (len(table), refused) == (200, [])
-    assert len(decode_operations(INBOX.arrow.decode(), found["inbox", INBOX.arrow].value)) == 100
-    at_once = decode_at_once(INBOX.arrow.decode(), found["inbox", INBOX.arrow].value)
+    assert len(decode_operations(INBOX_SLICE, found["inbox", INBOX_SLICE.encode()].value)) == 100
+    at_once = decode_at_once(INBOX_SLICE, found["inbox", INBOX_SLICE.encode()].value)
     assert isinstance(at_once, AddedSlice), "the inbox keeps it once"
     assert len(decode_to_deliver(EMISSION_SLICE, found["deliver.push", EMISSION_SLICE.encode()].value)) == 100
 
