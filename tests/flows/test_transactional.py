@@ -34,6 +34,21 @@ def event_id(record: Any) -> str:
     return str(json.loads(record.value)["event_id"])
 
 
+def test_a_code_reaches_each_phone_by_the_provider_of_its_platform(system: System, sandbox: Sandbox) -> None:
+    android = "f:" + "A" * 140
+    system.feed([
+        system.endpoint("u9", "push", "d1", token("iphone")),
+        system.endpoint("u9", "push", "d2", android, platform="android"),
+    ])  # fmt: skip
+    with system.flow("transactional"):
+        system.feed([system.p0("u9")])
+        wait_for(lambda: len(system.deliveries()) == 2)
+    assert {(r["provider"], r["outcome"]) for r in system.deliveries().values()} == {
+        ("apns", "DELIVERED"), ("fcm", "DELIVERED"),
+    }  # fmt: skip
+    assert (len(sandbox.to("apns", token("iphone"))), len(sandbox.to("fcm", android))) == (1, 1)
+
+
 def test_a_code_goes_to_push_and_sms_together_and_stands_on_ledger_and_inbox(system: System, sandbox: Sandbox) -> None:
     system.feed([
         system.endpoint("u1", "push", "d1", token("p0a")),

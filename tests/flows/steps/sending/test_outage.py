@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from helpers.feeding import PARTITIONS, System, addresses, now_ms, token
+from helpers.feeding import PARTITIONS, Device, System, addresses, now_ms, token
 from helpers.lanes_in_process import TOPICS, Station, read, running_lanes
 from helpers.sandbox_process import Sandbox
 from helpers.waiting import wait_for
@@ -22,11 +22,12 @@ from connectors.log.interface import NewRecord
 from connectors.providers.channel import Channel
 from connectors.providers.email.smtp import SmtpChannel
 from connectors.providers.push.apns import ApnsChannel
+from connectors.providers.push.fcm import FcmChannel
 from connectors.providers.sms.twilio import TwilioChannel
 from flows.steps.lanes.lane import Lane
 from flows.steps.sending.outage import PROVIDER_AWAY
 from flows.steps.sending.queue import ProviderBounds
-from state.model.addresses import ANY
+from state.model.addresses import ANDROID, ANY, Place
 from state.model.envelope import schema_of
 from state.model.keys import key_group, partition_of_group
 
@@ -50,15 +51,16 @@ class Outage:
     @contextmanager
     def running(self) -> Iterator[Lane]:
         options = self.sandbox.options
-        channels: dict[str, Channel] = {
-            "push": ApnsChannel(options.apns),
-            "sms": TwilioChannel(options.twilio, clock_ms=now_ms),
-            "email": SmtpChannel(options.smtp, clock_s=lambda: now_ms() / 1_000),
+        channels: dict[Place, Channel] = {
+            ("push", ANY): ApnsChannel(options.apns),
+            ("push", ANDROID): FcmChannel(options.fcm, clock_ms=now_ms),
+            ("sms", ANY): TwilioChannel(options.twilio, clock_ms=now_ms),
+            ("email", ANY): SmtpChannel(options.smtp, clock_s=lambda: now_ms() / 1_000),
         }
         parts: dict[str, Any] = {
             "providers": {
-                (name, ANY): ProviderBounds(each, IN_FLIGHT, RATE, waiting_max=WAITING_MAX)
-                for name, each in channels.items()
+                place: ProviderBounds(each, IN_FLIGHT, RATE, waiting_max=WAITING_MAX)
+                for place, each in channels.items()
             },
             "now_ms": lambda: self.now,
         }
@@ -91,8 +93,8 @@ class Outage:
         wait_for(lambda: len(self.calls(provider)) >= times, what=lambda: f"{provider}: {len(self.calls(provider))}")
         assert len(self.calls(provider)) == times
 
-    def until(self, state: str) -> None:
-        wait_for(lambda: REGISTRY.get_sample_value("carillon_breaker_state", {"provider": "apns"}) == STATES[state])
+    def until(self, state: str, provider: str = "apns") -> None:
+        wait_for(lambda: REGISTRY.get_sample_value("carillon_breaker_state", {"provider": provider}) == STATES[state])
 
     def until_waiting(self, number: int) -> None:
         wait_for(lambda: REGISTRY.get_sample_value("carillon_deliveries_waiting", {"provider": "apns"}) == number)
@@ -224,6 +226,33 @@ def test_both_phones_wait_and_leave_together_and_one_that_was_reached_needs_no_o
     ids = [json.loads(each.value)["emission_id"] for each in (two, reached)]
     assert sorted(told[ids[0], device] for device in ("d0", "d1")) == ["DEAD_LETTER", "FELL_BACK"]
     assert [told[ids[1], device] for device in ("d0", "d1")] == ["DELIVERED", "EXPIRED"]
+
+
+def test_android_phones_are_reached_while_the_provider_of_iphones_is_away(outage: Outage) -> None:
+    """Also by what moves away from another channel; what would move to an iPhone waits."""
+
+    def mail(number: int, *devices: Device) -> NewRecord:
+        rest = [{"channel": "push", "devices": addresses(devices)}] if devices else []
+        to = [("m", f"451-{outage.now}-{number}@example.org")]
+        return outage.system.emission(USER, "email", to, type="reply", rest=rest, valid_until=outage.now + 600_000)
+
+    android: list[Device] = [("d2", "f:" + "A" * 60, "android"), ("d3", "f:" + "B" * 60, "Android")]
+    with outage.running() as lane:
+        outage.give(lane, outage.pushes(20, "503-"))
+        outage.until("open")
+        outage.give(lane, [outage.system.emission(USER, "push", android[:1], valid_until=outage.now + 600_000)])
+        outage.until_called(1, "fcm")
+        outage.give(lane, [mail(number) for number in range(20)])
+        outage.until("open", "smtp")
+        outage.give(lane, [mail(20, ("d1", token("waits"))), mail(21, *android[1:])])
+        outage.marker(lane)
+        outage.now += 60_000
+        outage.until_called(2, "fcm")
+        outage.now += 600_000
+        outage.settle(lane)
+    assert [each["to"] for each in outage.calls("fcm")] == [address for _, address, *_ in android]
+    assert not outage.sandbox.to("apns", token("waits"))
+    assert outage.outcomes()["email", "FELL_BACK"] == 1
 
 
 def test_more_than_may_wait_for_it_ends_as_after_its_last_retry(outage: Outage) -> None:
