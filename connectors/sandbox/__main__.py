@@ -18,7 +18,7 @@ import msgspec
 import uvloop
 
 from connectors.providers.push.apns_token import load_signing_key
-from connectors.providers.push.fcm_token import load_service_account
+from connectors.providers.push.service_account import load_service_account
 from connectors.sandbox.apns import ApnsServer
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from connectors.sandbox.fcm import FcmServer

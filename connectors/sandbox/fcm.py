@@ -19,7 +19,7 @@ import jwt
 import msgspec
 import orjson
 
-from connectors.providers.push.fcm_token import (
+from connectors.providers.push.service_account import (
     ASSERTION_LIFE_S,
     AUDIENCE,
     GRANT_TYPE,

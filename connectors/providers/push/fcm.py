@@ -20,8 +20,9 @@ import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
 from connectors.providers.options import FcmOptions
-from connectors.providers.push.fcm_token import AccessToken, AccessTokenError, load_service_account
+from connectors.providers.push.fcm_token import AccessToken, AccessTokenError
 from connectors.providers.push.fitting import fitted
+from connectors.providers.push.service_account import load_service_account
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
 from state.model.addresses import sandbox_fcm_token

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import jwt
 import pytest
 
-from connectors.providers.push.fcm_token import AUDIENCE, GRANT_TYPE, SCOPE, ServiceAccount, load_service_account
+from connectors.providers.push.service_account import AUDIENCE, GRANT_TYPE, SCOPE, ServiceAccount, load_service_account
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from connectors.sandbox.fcm import TOKEN_LIFE_S, FcmServer
 from connectors.sandbox.http2 import Answer

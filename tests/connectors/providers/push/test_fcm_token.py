@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from connectors.providers.push.fcm_token import AccessToken, AccessTokenError, load_service_account, parse_grant
+from connectors.providers.push.fcm_token import AccessToken, AccessTokenError, parse_grant
+from connectors.providers.push.service_account import load_service_account
 from connectors.providers.transport import Request, Response, TransportError
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from connectors.sandbox.fcm import TOKEN_LIFE_S, FcmServer
 from connectors.sandbox.journal import Journal
-from state.model.errors import ConfigurationError
 
 TIMEOUT = timedelta(seconds=5)
 Holding = Callable[["Wire", AccessToken], Coroutine[Any, Any, None]]
@@ -151,17 +150,3 @@ def test_a_token_endpoint_that_is_busy_says_when_to_come_back() -> None:
     with pytest.raises(AccessTokenError) as caught:
         parse_grant(Response(503, {"retry-after": "7"}))
     assert caught.value.retry_after == timedelta(seconds=7)
-
-
-def test_what_is_no_service_account_is_refused_by_its_key_and_not_quoted(tmp_path: Path) -> None:
-    files = SandboxFiles(tmp_path)
-    make_certificates(files)
-    good = json.loads(files.service_account.read_bytes())
-    for content in (b"?", b"{}", json.dumps(good | {"private_key": "secret"}).encode()):
-        with pytest.raises(ConfigurationError, match=r"^providers\.fcm: not the JSON file") as caught:
-            load_service_account(content, key="providers.fcm")
-        assert "secret" not in str(caught.value)
-    elliptic = json.dumps(good | {"private_key": files.signing_key.read_text()}).encode()
-    with pytest.raises(ConfigurationError, match="not an RSA key"):
-        load_service_account(elliptic, key="providers.fcm")
-    assert "PRIVATE" not in repr(load_service_account(files.service_account.read_bytes(), key="k"))
