@@ -102,8 +102,8 @@ def _check_links(settings: Settings) -> Finding:
     what, table = "links to unsubscribe", settings.gateway
     if not table.public_url:
         if settings.providers.smtp is not None:
-            text = "gateway.public_url is not set: mails bear none, and mail of class P2 is not sent"
-            return Finding(what, False, text)
+            text = "gateway.public_url is not set: mails bear none; set it before you send newsletters"
+            return Finding(what, True, text)
         return Finding(what, True, "gateway.public_url is not set: mails, which the sandbox takes, bear none")
     key = f"a key that is kept as {settings.data_dir / LINK_KEY_FILE}, for all machines the same"
     signed = key if table.unsubscribe_secret is None else "gateway.unsubscribe_secret"

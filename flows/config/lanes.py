@@ -101,7 +101,7 @@ def _build_dispatcher(
 
 
 def mail_links(settings: Settings) -> MailLinks:
-    """Links to the gateway as people reach it. A relay of one's own sends no bulk mail that cannot be left."""
+    """Links to the gateway as people reach it."""
     url = settings.gateway.public_url.rstrip("/")
     keys = LinkKeys(link_keys(settings) if url else ())
-    return MailLinks(settings.registry(), keys, url, needed=settings.providers.smtp is not None)
+    return MailLinks(settings.registry(), keys, url)

@@ -22,8 +22,6 @@ from state.model.unsubscribe import LinkKeys, Unsubscription
 
 EndOfFailed = Callable[[SendTask, str, int], Planned]
 """The end of a task that fails for good, for a reason, now."""
-NO_LINK = "no unsubscribe link"
-"""Reason of a bulk mail that could not bear one."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -35,8 +33,6 @@ class MailLinks:
     keys: LinkKeys
     base_url: str
     """Where the gateway is reached from outside, without a slash at the end; empty: mails bear no link."""
-    needed: bool
-    """Whether mail of class P2 must not go without one."""
 
     def url(self, task: SendTask) -> str | None:
         """The link for one message; None: it has none, since it is no mail, or nothing in it can be switched off.
@@ -45,11 +41,6 @@ class MailLinks:
         """
         link = self._switches_off(task)
         return f"{self.base_url}/v1/unsubscribe/{self.keys.sign(link)}" if link and self.base_url else None
-
-    def is_missing(self, task: SendTask) -> bool:
-        """Whether the mail must not go, because its reader could not leave."""
-        needed = self.needed and not self.base_url and task.emission.priority == "P2"
-        return needed and self._switches_off(task) is not None
 
     def _switches_off(self, task: SendTask) -> Unsubscription | None:
         if task.channel != "email" or task.device.id == GIVEN_ADDRESS:
@@ -65,8 +56,6 @@ def message_or_end(
         return planned
     if task.siblings.listener.killed_by():
         return Planned("DEAD_LETTER", KILLED)
-    if links is not None and links.is_missing(task):
-        return failed(task, NO_LINK, now)
     try:
         with task.siblings.listener.rendering():
             return render(task.emission, task.channel, unsubscribe_url=None if links is None else links.url(task))

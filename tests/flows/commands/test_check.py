@@ -118,7 +118,7 @@ def test_what_signs_mails_is_named_with_what_dns_must_say(tmp_path: Path) -> Non
     assert "mail1._domainkey.example.com the TXT record v=DKIM1; k=ed25519; p=" in signature(signing)[1]
 
 
-def test_mails_that_nobody_could_leave_are_a_finding(tmp_path: Path) -> None:
+def test_mails_that_nobody_could_leave_are_told(tmp_path: Path) -> None:
     relay = SmtpOptions(host="127.0.0.1", port=any_port("127.0.0.1"), security="none", sender="a@example.com")
     table = GatewayTable(public_url="https://notify.example/")
 
@@ -127,7 +127,7 @@ def test_mails_that_nobody_could_leave_are_a_finding(tmp_path: Path) -> None:
 
     assert links()[0]
     assert "the sandbox" in links()[1]
-    assert not links(providers=ProviderOptions(smtp=relay))[0]
+    assert "set it before you send newsletters" in links(providers=ProviderOptions(smtp=relay))[1]
     assert links(providers=ProviderOptions(smtp=relay), gateway=table)[0]
     assert str(tmp_path / "unsubscribe.key") in links(gateway=table)[1]
     given = replace(table, unsubscribe_secret=Secret(CANARY * 2))
