@@ -19,6 +19,7 @@ from connectors.sandbox.options import sandbox_options
 from flows.config.access import LINK_KEY_FILE
 from flows.config.credentials import FILE_NAME, development_credentials
 from flows.config.providers import ProviderConfig, new_channel
+from flows.config.served import has_push
 from flows.config.settings import Settings
 from flows.process.opening import broker_addresses, open_configured_log, system_topics, unreachable
 from flows.up.ports import any_port
@@ -167,6 +168,9 @@ def _check_providers(settings: Settings) -> Iterator[Finding]:
     given = settings.providers
     own = {"push": given.apns, "push to Android": given.fcm, "sms": given.twilio, "email": given.smtp}
     for what, options in own.items():
+        if options is None and what.startswith("push") and has_push(settings):
+            yield Finding(f"provider {what}", True, "none: the gateway refuses devices of its platforms")
+            continue
         if options is None:
             yield from _check_sandbox(settings, what)
             continue

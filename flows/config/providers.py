@@ -1,4 +1,4 @@
-"""The providers in force: those that the configuration gives credentials for, the sandbox for all others."""
+"""The providers in force: those that the configuration gives credentials for, the sandbox for every other channel."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.push.fcm import FcmChannel
 from connectors.providers.sms.twilio import TwilioChannel
 from connectors.sandbox.options import sandbox_options
+from flows.config.served import has_push
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
 from state.model.addresses import ANDROID, ANY, Place
@@ -40,29 +41,27 @@ def new_channel(options: ProviderConfig) -> ProviderChannel:
 
 @dataclass(frozen=True, slots=True)
 class ProvidersInForce:
-    """One provider for each channel and platform."""
+    """One provider for each channel and platform; None: nobody serves it."""
 
-    apns: ApnsOptions
-    fcm: FcmOptions
+    apns: ApnsOptions | None
+    fcm: FcmOptions | None
     twilio: TwilioOptions
     smtp: SmtpOptions
 
     def channels(self) -> dict[Place, ProviderChannel]:
         """A connector of each, not connected yet; every call makes new ones with connections of their own."""
-        return {
-            PLACES[type(options)]: new_channel(options) for options in (self.apns, self.fcm, self.twilio, self.smtp)
-        }
+        found = (self.apns, self.fcm, self.twilio, self.smtp)
+        return {PLACES[type(options)]: new_channel(options) for options in found if options is not None}
 
 
 def providers_in_force(settings: Settings) -> ProvidersInForce:
     """The options of every provider.
 
-    :raises ConfigurationError: a provider has no credential and no sandbox ever ran in this data directory.
+    :raises ConfigurationError: a channel has no credential and no sandbox ever ran in this data directory.
     """
     given = settings.providers
-    if given.apns is not None and given.fcm is not None and given.twilio is not None and given.smtp is not None:
+    if has_push(settings) and given.twilio is not None and given.smtp is not None:
         return ProvidersInForce(given.apns, given.fcm, given.twilio, given.smtp)
     sandbox = sandbox_options(settings.data_dir / "sandbox")
-    return ProvidersInForce(
-        given.apns or sandbox.apns, given.fcm or sandbox.fcm, given.twilio or sandbox.twilio, given.smtp or sandbox.smtp
-    )
+    push = (given.apns, given.fcm) if has_push(settings) else (sandbox.apns, sandbox.fcm)
+    return ProvidersInForce(*push, given.twilio or sandbox.twilio, given.smtp or sandbox.smtp)

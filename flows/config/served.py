@@ -12,23 +12,27 @@ from state.model.addresses import ANDROID, ANY, APPLE_PLATFORMS, Served
 def served(settings: Settings) -> Served:
     """What the providers in force can reach: the gateway accepts nothing else, and nothing else is decided on.
 
-    The simulator of a provider without credentials serves what the provider would, and takes tokens that tell it how to
-    misbehave. So does one on this machine that is configured with credentials: Apple and Google are never on loopback.
+    The simulators of a channel without credentials serve what the providers would, and take tokens that tell them how
+    to misbehave. So does one on this machine that is configured with credentials: Apple and Google are never on
+    loopback. Where one provider of push has credentials, no simulator stands in for the other one.
     """
-    given = settings.providers
-    apple = "apns_sandbox" if given.apns is None or _is_loopback(given.apns.origin) else "apns"
-    google = "fcm_sandbox" if given.fcm is None or _is_loopback(given.fcm.origin) else "fcm"
-    return {
-        "push": {**dict.fromkeys((*APPLE_PLATFORMS, ANY), apple), ANDROID: google},
-        "sms": {ANY: "e164"},
-        "email": {ANY: "mail"},
-    }
+    given, push = settings.providers, dict[str, str]()
+    if given.apns is not None or not has_push(settings):
+        apple = "apns_sandbox" if given.apns is None or _is_loopback(given.apns.origin) else "apns"
+        push |= dict.fromkeys((*APPLE_PLATFORMS, ANY), apple)
+    if given.fcm is not None or not has_push(settings):
+        push[ANDROID] = "fcm_sandbox" if given.fcm is None or _is_loopback(given.fcm.origin) else "fcm"
+    return {"push": push, "sms": {ANY: "e164"}, "email": {ANY: "mail"}}
+
+
+def has_push(settings: Settings) -> bool:
+    """Whether a provider of push has credentials."""
+    return settings.providers.apns is not None or settings.providers.fcm is not None
 
 
 def needs_sandbox(settings: Settings) -> bool:
-    """Whether some provider has no credential of its own."""
-    given = settings.providers
-    return None in (given.apns, given.fcm, given.twilio, given.smtp)
+    """Whether some channel has no credential of its own."""
+    return not has_push(settings) or settings.providers.twilio is None or settings.providers.smtp is None
 
 
 def _is_loopback(origin: str) -> bool:

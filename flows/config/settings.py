@@ -159,7 +159,7 @@ class ProcessOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderOptions:
-    """The providers with credentials; the sandbox of `carillon up` stands in for every other one."""
+    """The providers with credentials; the sandbox of `carillon up` stands in for every other channel."""
 
     apns: ApnsOptions | None = None
     """Push to Apple devices."""

@@ -154,7 +154,7 @@ _KINDS: dict[str, tuple[Callable[[str], str | None], str, str]] = {
 def kind_reached(served: Served, channel: str, platform: str | None) -> str | None:
     """The kind of address that a provider serves; None: nobody does."""
     platforms = served.get(channel, {})
-    if len(platforms) == 1:  # of a channel without platforms, what a record says of one means nothing
+    if [*platforms] == [ANY]:  # of a channel without platforms, what a record says of one means nothing
         return platforms.get(ANY)
     return platforms.get((platform or ANY).lower())
 
