@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class ApnsOptions:
             yield "providers.apns.signing_key: missing; name the .p8 file of the key"
         if not self.origin.startswith("https://"):
             yield "providers.apns.origin: APNs is reached by https:// only"
-        yield from _backlog_faults("apns", self.backlog_share)
+        yield from _rate_faults("apns", self.rate_per_s, self.backlog_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ class FcmOptions:
             yield "providers.fcm.origin: FCM is reached by https:// only"
         if not self.token_url.startswith("https://") and self.token_url:
             yield "providers.fcm.token_url: tokens are granted by https:// only"
-        yield from _backlog_faults("fcm", self.backlog_share)
+        yield from _rate_faults("fcm", self.rate_per_s, self.backlog_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +123,7 @@ class TwilioOptions:
         for name in ("account_sid", "auth_token", "sender"):
             if not getattr(self, name):
                 yield f"providers.twilio.{name}: missing; find it in the account's console"
-        yield from _backlog_faults("twilio", self.backlog_share)
+        yield from _rate_faults("twilio", self.rate_per_s, self.backlog_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +187,7 @@ class SmtpOptions:
         if self.security == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
             yield "providers.smtp.security: none is for a relay on this machine; use starttls or tls"
         yield from self._dkim_faults()
-        yield from _backlog_faults("smtp", self.backlog_share)
+        yield from _rate_faults("smtp", self.rate_per_s, self.backlog_share)
 
     def _dkim_faults(self) -> Iterator[str]:
         if self.dkim_key is None:
@@ -199,6 +200,8 @@ class SmtpOptions:
             yield "providers.smtp.dkim_domain: no domain; write it in ASCII, such as example.com"
 
 
-def _backlog_faults(provider: str, share: float) -> Iterator[str]:
+def _rate_faults(provider: str, rate: float, share: float) -> Iterator[str]:
+    if not 0 < rate < math.inf:
+        yield f"providers.{provider}.rate_per_s: a number above 0, since after an outage what waits goes at it"
     if not 0 < share <= 1:
         yield f"providers.{provider}.backlog_share: a part of rate_per_s, above 0, at most 1"

@@ -35,7 +35,7 @@ from flows.steps.sending.records import answer_record, answered_records, closed_
 from flows.steps.sending.task import Planned, SendTask, Siblings, out_of_time
 from operators.attempts import INTERRUPTED, UNKNOWN, resume
 from operators.retry import BUDGETS, JITTER, retry_at
-from state.model.addresses import ANY, Place
+from state.model.addresses import Place
 from state.model.content import Content
 from state.model.delivery import Attempt, ChannelAddresses
 
@@ -118,8 +118,8 @@ class Dispatcher:
         self._take(tasks)
 
     def _can_use(self, siblings: Siblings, entry: ChannelAddresses) -> bool:
-        served = (entry.channel, ANY) in self._queues
-        return bool(entry.devices) and served and not self._parts.last_look.is_stopped(siblings.scope(entry.channel))
+        served = any(queue_of(self._queues, entry.channel, device) for device in entry.devices)
+        return served and not self._parts.last_look.is_stopped(siblings.scope(entry.channel))
 
     def _can_go_on(self, siblings: Siblings, entry: ChannelAddresses) -> bool:
         """Whether it may take over from a provider that is away: not if its own is away too."""

@@ -226,8 +226,8 @@ class ProviderQueue:
             return []
         for line in (self._waiting, self._backlog):
             self._probe = self._probe or next(line.take(self), None)
-        if self._probe is None and self._come:
-            self._probe = min(self._come, key=lambda task: task.emission.priority)
+        if self._probe is None and (here := [task for task in self._come if task.queue is self]):
+            self._probe = min(here, key=lambda task: task.emission.priority)
             self._come.remove(self._probe)
         if self._probe is None:
             return []

@@ -148,6 +148,8 @@ def test_a_key_without_a_name_in_dns_and_a_backlog_that_would_never_go_are_fault
         (replace(relay, dkim_selector="a"), "dkim_key"),
         (replace(relay, backlog_share=0), "backlog_share"),
         (replace(relay, backlog_share=1.01), "backlog_share"),
+        (replace(relay, rate_per_s=0.0), "rate_per_s"),
+        (replace(relay, rate_per_s=float("inf")), "rate_per_s"),
     ):
         (fault,) = wrong.faults()
         assert fault.startswith(f"providers.smtp.{key}: ")

@@ -11,13 +11,13 @@ from itertools import accumulate
 from typing import Any
 
 import pytest
-from helpers.feeding import System, now_ms, token
+from helpers.feeding import System, addresses, now_ms, token
 from helpers.histories import fold
 from helpers.lanes_in_process import Provider, last_look, read, running_lanes
 from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord
-from connectors.providers.channel import Delivery, Failed, Result, Sent
+from connectors.providers.channel import Delivery, Failed, Rejected, Result, Sent
 from flows.steps.deliver.redelivery import AttemptSearch
 from flows.steps.lanes.lane import Lane
 from operators.attempts import resume
@@ -61,6 +61,22 @@ def test_each_device_is_sent_to_by_the_provider_of_its_platform(system: System) 
     prefix = f"{value['emission_id']}/u1/push"
     assert android.keys == [f"{prefix}/tablet"]
     assert sorted(other.keys) == [f"{prefix}/old", f"{prefix}/phone", f"{prefix}/tv"]
+
+
+def test_what_fails_by_mail_goes_on_to_an_android_phone_where_no_other_push_is_served(system: System) -> None:
+    rest = [{"channel": "push", "devices": addresses([("d1", token("a"), "android")])}]
+    emission = system.emission("u1", "email", [("m", "ann@example.org")], rest=rest)
+    mail, android = Provider(refuses), Provider(takes)
+    with running_lanes(system, channels={("email", ANY): mail, ("push", "android"): android}) as (lanes, _):
+        system.feed([emission])
+        lane = lanes.lane(emission.partition)
+        lane.accept(read(system, emission.partition, emission.topic))
+        wait_for(lambda: len(android.keys) == 1)
+    assert len(mail.keys) == 1
+
+
+async def refuses(_delivery: Delivery) -> Result:
+    return Rejected("data 550")
 
 
 async def does_not_answer(_delivery: Delivery) -> Result:

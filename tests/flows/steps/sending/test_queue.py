@@ -106,6 +106,16 @@ def test_a_probe_that_was_not_sent_makes_room_for_another() -> None:
     assert (probe.key, other.key, calls.state, calls.in_flight) == ("a", "b", "half_open", 0)
 
 
+def test_who_left_with_the_other_devices_is_no_probe() -> None:
+    """Their queue let them go together, before it was this one's turn to look."""
+    calls = in_trouble(40)
+    gone, other = task("gone", "P0", for_many=False), task("other", "P1", for_many=False)
+    for each in (gone, other):
+        calls.put(each, 0)
+    gone.queue = None
+    assert names(calls.take(9, 30_000)) == ["other"]
+
+
 def test_what_came_meanwhile_is_kept_when_the_breaker_closes() -> None:
     calls = in_trouble(40)
     for priority in ("P2", "P1", "P0"):
