@@ -42,11 +42,11 @@ class _Second(NamedTuple):
 
 
 class Breaker:
-    """Times are milliseconds; one that goes back stands still."""
+    """Times are milliseconds. Where the clock steps back, its time goes on from where it stood."""
 
     def __init__(self) -> None:
         self._state: BreakerState = "closed"
-        self._now = self._since = self._probe_at = 0
+        self._now = self._since = self._probe_at = self._stepped_back = 0
         self._opened_at: int | None = None
         self.judged = Answers(0, 0)
         """What the last change of state was made by."""
@@ -68,7 +68,8 @@ class Breaker:
 
     def look(self, now: int) -> BreakerState:
         """The state, as of now."""
-        self._now = max(self._now, now)
+        self._stepped_back = max(self._stepped_back, self._now - now)
+        self._now = now + self._stepped_back
         if self._state == "half_open":
             self._look_half_open()
         elif self._state != "open":

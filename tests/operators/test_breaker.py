@@ -122,12 +122,20 @@ def test_how_long_it_has_been_open_counts_from_the_last_time_it_was_closed() -> 
     assert breaker.open_ms() == 0
 
 
+def test_a_clock_that_steps_back_by_an_hour_holds_no_probe_up() -> None:
+    breaker = opened()
+    assert breaker.look(START - 3_600_000) == "open"
+    assert breaker.probe_in_ms() == 30_000
+    breaker.look(START - 3_600_000 + 30_000)
+    assert (breaker.probe_in_ms(), breaker.open_ms()) == (0, 30_000)
+
+
 class PlainBreaker:
     """Every answer is kept, and every look counts them all."""
 
     def __init__(self) -> None:
         self.state, self.clock, self.since, self.first_opened, self.next_probe = "closed", 0, 0, -1, 0
-        self.all: list[tuple[int, bool]] = []
+        self.last, self.all = 0, list[tuple[int, bool]]()
 
     def share(self) -> tuple[int, float]:
         counted = [bad for at, bad in self.all if at // 1000 + 30 > self.clock // 1000]
@@ -139,7 +147,8 @@ class PlainBreaker:
             self.first_opened = self.clock
 
     def look(self, now: int) -> str:
-        self.clock = max(self.clock, now)
+        self.clock += max(0, now - self.last)
+        self.last = now
         count, percent = self.share()
         ending = self.state == "half_open" and self.clock >= self.since + 10_000
         if self.state != "open" and percent >= 30 and (count >= 20 or ending):

@@ -178,7 +178,8 @@ class ProviderQueue:
     def judge(self, now: int) -> list[SendTask]:
         """Take out what came while the breaker is open, every few seconds all, to see who leaves; `keep` follows."""
         tasks, self._come = self._come, []
-        due = now - self._judged_at >= _JUDGE_ALL_EVERY_MS or self._moving != self.moves("P1")
+        recently = 0 <= now - self._judged_at < _JUDGE_ALL_EVERY_MS  # a clock may step back
+        due = not recently or self._moving != self.moves("P1")
         if due and self.state == "open":
             self._judged_at, self._moving = now, self.moves("P1")
             tasks = [*self._backlog.empty(), *self._waiting.empty(), *tasks]

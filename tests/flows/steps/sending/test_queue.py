@@ -116,6 +116,14 @@ def test_who_left_with_the_other_devices_is_no_probe() -> None:
     assert names(calls.take(9, 30_000)) == ["other"]
 
 
+def test_a_clock_that_steps_back_hides_nobody_who_leaves() -> None:
+    calls = in_trouble(40)
+    calls.put(task("waits", "P2", for_many=False), 7_200_000)
+    calls.keep(calls.judge(7_200_000))
+    assert calls.judge(7_200_100) == []
+    assert names(calls.judge(3_600_000)) == ["waits"]
+
+
 def test_what_came_meanwhile_is_kept_when_the_breaker_closes() -> None:
     calls = in_trouble(40)
     for priority in ("P2", "P1", "P0"):
