@@ -280,6 +280,9 @@ class Dispatcher:
             if isinstance(found, Planned):
                 queue.done(task)
                 ending.append((task, found))
+            elif queue_of(self._queues, task.channel, task.device) is not queue:  # it is another phone now
+                queue.done(task)
+                self._retry(task)
             else:
                 ready.append((task, found))
         return ending, ready

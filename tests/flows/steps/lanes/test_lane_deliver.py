@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from itertools import accumulate
 from typing import Any
@@ -16,12 +17,13 @@ from helpers.histories import fold
 from helpers.lanes_in_process import Provider, last_look, read, running_lanes
 from helpers.waiting import wait_for
 
+from connectors.changes import Changes
 from connectors.log.interface import NewRecord
 from connectors.providers.channel import Delivery, Failed, Rejected, Result, Sent
 from flows.steps.deliver.redelivery import AttemptSearch
 from flows.steps.lanes.lane import Lane
 from operators.attempts import resume
-from state.model.addresses import ANY
+from state.model.addresses import ANY, Place
 from state.model.delivery import Attempt, decode_attempt
 from state.model.envelope import schema_of
 
@@ -73,6 +75,24 @@ def test_what_fails_by_mail_goes_on_to_an_android_phone_where_no_other_push_is_s
         lane.accept(read(system, emission.partition, emission.topic))
         wait_for(lambda: len(android.keys) == 1)
     assert len(mail.keys) == 1
+
+
+def test_a_device_that_is_another_phone_now_is_sent_to_by_the_provider_of_that_one(system: System) -> None:
+    emission = system.emission("u1", "push", [("d1", token("a"))])
+    system.feed([system.endpoint("u1", "push", "d1", "f:" + "A" * 60, platform="android")])
+    changes = Changes(system.log, now_ms=now_ms()).start()
+    apple, android = Provider(takes), Provider(takes)
+    providers: dict[Place, Provider] = {("push", ANY): apple, ("push", "android"): android}
+    look = replace(last_look(system), changes=changes)
+    try:
+        wait_for(lambda: changes.endpoint("u1", "push", "d1"))
+        with running_lanes(system, channels=providers, last_look=look) as (lanes, _):
+            system.feed([emission])
+            lanes.lane(emission.partition).accept(read(system, emission.partition))
+            wait_for(lambda: apple.keys or android.keys)
+    finally:
+        changes.close()
+    assert (len(apple.keys), len(android.keys)) == (0, 1)
 
 
 async def refuses(_delivery: Delivery) -> Result:
