@@ -1,10 +1,11 @@
 """Whether codes notice a rush: `python -m bench.flood [--rounds N] [--followers N]`.
 
-The whole system (`carillon up`, embedded, its sandbox as provider). In each round codes and mentions are posted for ten
-seconds while nothing else happens, and for ten seconds from the moment at which a star's post to all followers (P1,
-pushed) and a campaign (P2, pushed) were accepted. The next phase begins when nothing is sent any more. A latency runs
-from the answer 202 to the line that the provider writes before it answers, in whole milliseconds of the same clock.
-Codes and mentions come at fixed rates, each in a thread of its own, whatever the system takes.
+The whole system (`carillon up`, embedded). Simulators are the providers. That of Android phones takes codes alone, in a
+process of its own: a rush at a simulator in Python delays what else it takes. In each round codes and mentions are
+posted for ten seconds while nothing else happens, and for ten seconds from the moment at which a star's post to all
+followers (P1, pushed) and a campaign (P2, pushed) were accepted. The next phase begins when nothing is sent any more. A
+latency runs from the answer 202 to the line that the provider writes before it answers, in whole milliseconds of the
+same clock. Codes and mentions come at fixed rates, each in a thread of its own, whatever the system takes.
 """
 
 import argparse
@@ -14,7 +15,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from bench.delivery import call, journal, now_ms, started
 from bench.figures import record
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
+from connectors.sandbox.options import SandboxOptions, sandbox_options
 from state.model.keys import key_group, partition_of_group
 from state.model.settings import SETTINGS
 
@@ -44,15 +47,34 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--followers", type=int, default=FOLLOWERS)
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name) / "site"
-        with started([sys.executable, "-m", "flows.cli", "up", "--json", "--data", str(directory)]) as process:
+    with tempfile.TemporaryDirectory() as name, provider(Path(name) / "p1") as many, provider(Path(name) / "p0") as one:
+        directory, environment = Path(name) / "site", _environment(many, one)
+        command = [sys.executable, "-m", "flows.cli", "up", "--json", "--data", str(directory)]
+        with started(command, environment=environment) as process:
             assert process.stdout is not None
             up = json.loads(process.stdout.readline())
             threading.Thread(target=process.stdout.read, daemon=True).start()
             people(directory, given.rounds, given.followers)
-            phases = run(directory, up, given.rounds)
+            phases = run(Path(name), up, given.rounds)
     tell(phases, given.followers)
+
+
+@contextmanager
+def provider(directory: Path) -> Iterator[SandboxOptions]:
+    """Simulators in a process of their own."""
+    with started([sys.executable, "-m", "connectors.sandbox", "--dir", str(directory)]) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield sandbox_options(directory / "sandbox")
+
+
+def _environment(many: SandboxOptions, one: SandboxOptions) -> dict[str, str]:
+    """The settings by which iPhones are one simulator's and Android phones another's."""
+    apns = ("origin", "team_id", "key_id", "topic", "signing_key", "ca_file")
+    fcm = ("origin", "token_url", "service_account", "ca_file")
+    given = {f"APNS__{name.upper()}": str(getattr(many.apns, name)) for name in apns}
+    given |= {f"FCM__{name.upper()}": str(getattr(one.fcm, name)) for name in fcm}
+    return {f"CARILLON_PROVIDERS__{name}": value for name, value in given.items()}
 
 
 Phases = dict[str, list[dict[str, list[float]]]]
@@ -142,7 +164,8 @@ def wait_for(directory: Path, called: set[str]) -> dict[str, float]:
     while called - seen.keys() or time.monotonic() - changed < _AT_REST_S:
         assert time.monotonic() - begun < _AT_REST_WITHIN_S, f"{len(called - seen.keys())} were not called"
         time.sleep(0.5)
-        now_seen = {entry["to"]: entry["ts"] for entry in journal(directory, "apns")}
+        entries = [*journal(directory / "p1", "apns"), *journal(directory / "p0", "fcm")]
+        now_seen = {entry["to"]: entry["ts"] for entry in entries}
         if len(now_seen) != len(seen):
             seen, changed = now_seen, time.monotonic()
     return seen
@@ -187,8 +210,8 @@ def people(directory: Path, rounds: int, followers: int) -> None:
 
 def _phone(user: str) -> dict[str, Any]:
     return {
-        "user": user, "channel": "push", "id": "d", "platform": "ios", "address": address(user), "state": "active",
-        "registered_at": now_ms(),
+        "user": user, "channel": "push", "id": "d", "platform": "android" if user.startswith("p0-") else "ios",
+        "address": address(user), "state": "active", "registered_at": now_ms(),
     }  # fmt: skip
 
 
