@@ -247,18 +247,23 @@ class ProviderQueue:
         if not self._backlog.size:
             _fill(taken, room, self._waiting.take(self, ("P2",)))
         if share < 1:
-            self._pace.take(len(taken))
+            self._pace.take(_in_time(taken, now))
         return taken
 
     def _take_backlog(self, taken: list[SendTask], room: int, now: int) -> None:
         before = len(taken)
         _fill(taken, min(room, before + self._backlog_pace.room(now)), self._backlog.take(self))
-        self._backlog_pace.take(len(taken) - before)
+        self._backlog_pace.take(_in_time(taken[before:], now))
 
 
 def _fill(taken: list[SendTask], room: int, waiting: Iterator[SendTask]) -> None:
     while len(taken) < room and (task := next(waiting, None)) is not None:
         taken.append(task)
+
+
+def _in_time(taken: list[SendTask], now: int) -> int:
+    """How many will be sent: what is too late ends without a call, and takes nothing of the rate."""
+    return sum(task.emission.valid_until >= now for task in taken)
 
 
 def queue_of(queues: Mapping[Place, ProviderQueue], channel: str, device: DeviceAddress) -> ProviderQueue | None:

@@ -19,8 +19,8 @@ def queue(concurrency_max: int) -> ProviderQueue:
     return ProviderQueue(ProviderBounds(cast("Any", channel), concurrency_max, 100.0))
 
 
-def task(name: str, priority: str, *, for_many: bool) -> SendTask:
-    emission = SimpleNamespace(priority=priority)
+def task(name: str, priority: str, *, for_many: bool, valid_until: int = 10**9) -> SendTask:
+    emission = SimpleNamespace(priority=priority, valid_until=valid_until)
     siblings = cast("Any", SimpleNamespace(emission=emission, for_many=for_many))
     return SendTask(siblings, DeviceAddress("d"), name, DeliveryHistory(), known=False)
 
@@ -114,6 +114,25 @@ def test_who_left_with_the_other_devices_is_no_probe() -> None:
         calls.put(each, 0)
     gone.queue = None
     assert names(calls.take(9, 30_000)) == ["other"]
+
+
+@pytest.mark.parametrize("at", [35_000, 40_000])
+def test_what_is_too_late_takes_nothing_of_the_rate(at: int) -> None:
+    """In half-open, and of the backlog: what can still be sent would become too late behind it."""
+    calls = in_trouble(40)
+    calls.put(task("probe", "P0", for_many=False), 0)
+    (probe,) = calls.take(9, 30_000)
+    calls.answered(probe, Sent("id"), 30_000)
+    calls.done(probe)
+    for number in range(30):
+        calls.put(task(f"late{number}", "P1", for_many=False, valid_until=at - 1), 30_000)
+    calls.put(task("in time", "P1", for_many=False, valid_until=at), 30_000)
+    taken: list[str] = []
+    while batch := calls.take(9, at):
+        taken += names(batch)
+        for each in batch:
+            calls.done(each)
+    assert (len(taken), taken[-1]) == (31, "in time")
 
 
 def test_a_clock_that_steps_back_hides_nobody_who_leaves() -> None:
