@@ -11,12 +11,29 @@ from pathlib import Path
 from typing import Literal
 
 from state.model.addresses import mailbox
+from state.model.errors import ConfigurationError
 
 _DNS_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApnsOptions:
+class _OfAll:
+    """What the options of every provider have."""
+
+    ca_file: Path | None = None
+    """A file of certificates to trust instead of the machine's. Default: the machine's."""
+    backlog_share: float = 0.5
+    """The part of `rate_per_s` for what waited while the provider was away; above 0, at most 1. Default: a half."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OverHttp(_OfAll):
+    connect_timeout: timedelta = timedelta(seconds=5)
+    """How long a connection may take to open. Default: five seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApnsOptions(_OverHttp):
     """One APNs credential and how it is used."""
 
     origin: str = "https://api.push.apple.com"
@@ -29,18 +46,12 @@ class ApnsOptions:
     """The .p8 file with the private key."""
     topic: str = ""
     """The application's bundle id."""
-    ca_file: Path | None = None
-    """A file of certificates to trust instead of the machine's. Default: the machine's."""
     concurrency_max: int = 400
     """Requests in flight at once. Default: 400."""
-    connect_timeout: timedelta = timedelta(seconds=5)
-    """How long a connection may take to open. Default: five seconds."""
     timeout: timedelta = timedelta(seconds=10)
     """How long a request may take, from its first byte to the last of the answer. Default: ten seconds."""
     rate_per_s: float = 20_000.0
     """Sends per second; retries, breaker and backlog get shares of it (RULES 4). Default: 20 000."""
-    backlog_share: float = 0.5
-    """The part of it for what waited while the provider was away; above 0, at most 1. Default: a half."""
 
     def faults(self) -> Iterator[str]:
         """What is wrong, each with its key and the remedy."""
@@ -55,7 +66,7 @@ class ApnsOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FcmOptions:
+class FcmOptions(_OverHttp):
     """One service account of a Firebase project and how it is used."""
 
     origin: str = "https://fcm.googleapis.com"
@@ -64,18 +75,12 @@ class FcmOptions:
     """The JSON file with the account's private key, from the project's settings; it names the project."""
     token_url: str = ""
     """Where access tokens are granted. Default: where the file says."""
-    ca_file: Path | None = None
-    """A file of certificates to trust instead of the machine's. Default: the machine's."""
     concurrency_max: int = 100
     """Requests in flight at once. Default: 100."""
-    connect_timeout: timedelta = timedelta(seconds=5)
-    """How long a connection may take to open. Default: five seconds."""
     timeout: timedelta = timedelta(seconds=10)
     """How long a message may take until its answer, with an access token where one is needed. Default: ten seconds."""
     rate_per_s: float = 10_000.0
     """Sends per second; retries, breaker and backlog get shares of it (RULES 4). Default: 10 000, a project's quota."""
-    backlog_share: float = 0.5
-    """The part of it for what waited while the provider was away; above 0, at most 1. Default: a half."""
 
     def faults(self) -> Iterator[str]:
         """What is wrong, each with its key and the remedy."""
@@ -89,7 +94,7 @@ class FcmOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TwilioOptions:
+class TwilioOptions(_OverHttp):
     """One Twilio account and how it is used."""
 
     origin: str = "https://api.twilio.com"
@@ -102,18 +107,12 @@ class TwilioOptions:
     """The number the messages come from, in E.164 form."""
     status_callback: str = ""
     """Where Twilio reports receipts; the delivery's id is added as `?key=`. Empty: it is not asked to."""
-    ca_file: Path | None = None
-    """A file of certificates to trust instead of the machine's. Default: the machine's."""
     concurrency_max: int = 50
     """Requests in flight at once. Default: 50."""
-    connect_timeout: timedelta = timedelta(seconds=5)
-    """How long a connection may take to open. Default: five seconds."""
     timeout: timedelta = timedelta(seconds=15)
     """How long a request may take, from its first byte to the last of the answer. Default: 15 seconds."""
     rate_per_s: float = 100.0
     """Sends per second; retries, breaker and backlog get shares of it (RULES 4). Default: 100."""
-    backlog_share: float = 0.5
-    """The part of it for what waited while the provider was away; above 0, at most 1. Default: a half."""
 
     def __repr__(self) -> str:
         return f"TwilioOptions(origin={self.origin!r}, account_sid={self.account_sid!r}, auth_token=***)"
@@ -127,7 +126,7 @@ class TwilioOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SmtpOptions:
+class SmtpOptions(_OfAll):
     """One relay and how it is used."""
 
     host: str = ""
@@ -140,8 +139,6 @@ class SmtpOptions:
     """Empty: no authentication."""
     password: str = ""
     """The account's secret."""
-    ca_file: Path | None = None
-    """A file of certificates to trust instead of the machine's. Default: the machine's."""
     sender: str = ""
     """The address in From and MAIL FROM."""
     sender_name: str = "Carillon"
@@ -162,8 +159,6 @@ class SmtpOptions:
     """A connection unused for longer is replaced. Default: one minute."""
     rate_per_s: float = 5_000.0
     """Sends per second; retries, breaker and backlog get shares of it (RULES 4). Default: 5 000."""
-    backlog_share: float = 0.5
-    """The part of it for what waited while the provider was away; above 0, at most 1. Default: a half."""
 
     def __repr__(self) -> str:
         return f"SmtpOptions(host={self.host!r}, port={self.port}, security={self.security!r}, password=***)"
@@ -205,3 +200,18 @@ def _rate_faults(provider: str, rate: float, share: float) -> Iterator[str]:
         yield f"providers.{provider}.rate_per_s: a number above 0, since after an outage what waits goes at it"
     if not 0 < share <= 1:
         yield f"providers.{provider}.backlog_share: a part of rate_per_s, above 0, at most 1"
+
+
+def credential(options: ApnsOptions | FcmOptions, name: str) -> bytes:
+    """The content of the file that an option names.
+
+    :raises ConfigurationError: an option is missing or does not fit, or the file cannot be read.
+    """
+    if faults := list(options.faults()):
+        raise ConfigurationError("; ".join(faults))
+    path: Path = getattr(options, name)  # `faults` names one that is missing
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        provider = "apns" if isinstance(options, ApnsOptions) else "fcm"
+        raise ConfigurationError(f"providers.{provider}.{name}: cannot be read") from error

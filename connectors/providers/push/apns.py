@@ -18,14 +18,13 @@ from urllib.parse import quote
 import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
-from connectors.providers.options import ApnsOptions
+from connectors.providers.options import ApnsOptions, credential
 from connectors.providers.push.apns_token import ProviderToken, load_signing_key
 from connectors.providers.push.fitting import fitted
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
 from state.model.addresses import sandbox_token
 from state.model.content import PushContent
-from state.model.errors import ConfigurationError
 
 PAYLOAD_MAX_BYTES = 4096
 COLLAPSE_MAX_BYTES = 64
@@ -174,14 +173,7 @@ class ApnsChannel:
 
         :raises ConfigurationError: an option is missing or the key cannot be read.
         """
-        if faults := list(self.options.faults()):
-            raise ConfigurationError("; ".join(faults))
-        if self.options.signing_key is None:
-            raise AssertionError("validate() requires it")
-        try:
-            pem = self.options.signing_key.read_bytes()
-        except OSError as error:
-            raise ConfigurationError("providers.apns.signing_key: cannot be read") from error
+        pem = credential(self.options, "signing_key")
         self._token = ProviderToken(
             load_signing_key(pem, key="providers.apns.signing_key"),
             team_id=self.options.team_id,

@@ -19,7 +19,7 @@ import msgspec
 import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
-from connectors.providers.options import FcmOptions
+from connectors.providers.options import FcmOptions, credential
 from connectors.providers.push.fcm_token import AccessToken, AccessTokenError
 from connectors.providers.push.fitting import fitted
 from connectors.providers.push.service_account import load_service_account
@@ -178,14 +178,7 @@ class FcmChannel:
 
         :raises ConfigurationError: an option is missing or the key cannot be read.
         """
-        if faults := list(self.options.faults()):
-            raise ConfigurationError("; ".join(faults))
-        if self.options.service_account is None:
-            raise AssertionError("faults() names it")
-        try:
-            content = self.options.service_account.read_bytes()
-        except OSError as error:
-            raise ConfigurationError("providers.fcm.service_account: cannot be read") from error
+        content = credential(self.options, "service_account")
         account = load_service_account(content, key="providers.fcm.service_account")
         self._project = account.project
         place = urlsplit(self.options.token_url or account.token_url)
