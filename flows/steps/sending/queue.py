@@ -3,8 +3,7 @@
 Within a class what is for one person goes in turn with what is for many: a mention does not wait behind a star's post.
 
 Its breaker (RULES 4) says how much may go: everything, a part of the rate, or nothing but a probe. What waits when the
-breaker closes is the backlog: it goes at a rate of its own, behind new P0 and P1
-and before new P2.
+breaker closes is the backlog: it goes at a rate of its own, behind new P0 and P1 and before new P2.
 """
 
 from __future__ import annotations
