@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
 from state.model.addresses import mailbox
 from state.model.errors import ConfigurationError
+from state.model.web_address import PORTS
 
 _DNS_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 
@@ -193,6 +195,35 @@ class SmtpOptions(_OfAll):
             yield "providers.smtp.dkim_selector: no name for DNS; choose one such as mail1"
         if not _DNS_NAME.fullmatch(self.signing_domain):
             yield "providers.smtp.dkim_domain: no domain; write it in ASCII, such as example.com"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressOptions:
+    """Where requests to addresses that users gave may go: nowhere but to public servers, unless this says otherwise."""
+
+    ports: tuple[int, ...] = PORTS
+    """Ports that may be reached. Default: 443 and 8443."""
+    plain_http: bool = False
+    """Take http:// as well as https://. For tests on one machine: whoever is between reads all. Default: false."""
+    private_networks: tuple[str, ...] = ()
+    """Networks that may be reached though they are not public, such as 10.7.0.0/16. Default: none."""
+    refused_networks: tuple[str, ...] = ()
+    """Networks that may not be reached though they are public: those of your own services. Default: none."""
+    ca_file: Path | None = None
+    """A file of certificates to trust instead of the machine's. Default: the machine's."""
+    connect_timeout: timedelta = timedelta(seconds=5)
+    """How long a connection may take to open. Default: five seconds."""
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, each with its key and the remedy."""
+        if not self.ports or not all(0 < port < 65_536 for port in self.ports):
+            yield "egress.ports: name ports from 1 to 65535"
+        for name in ("private_networks", "refused_networks"):
+            for text in getattr(self, name):
+                try:
+                    ip_network(text)
+                except ValueError:
+                    yield f"egress.{name}: {text!r} is no network; write it as 10.7.0.0/16"
 
 
 def _rate_faults(provider: str, rate: float, share: float) -> Iterator[str]:

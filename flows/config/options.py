@@ -105,7 +105,7 @@ def _convert(hint: Any, value: Any, key: str, faults: list[str]) -> Any:
     if origin is typing.Literal:
         return _choice(typing.get_args(hint), value, key)
     if origin is tuple:
-        return _list(value, key)
+        return _list(typing.get_args(hint)[0], value, key)
     if origin in (Mapping, dict) or hint is Mapping:
         return _named(hint, value, key, faults)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
@@ -122,12 +122,14 @@ def _choice(words: tuple[Any, ...], value: Any, key: str) -> Any:
     return str(value)
 
 
-def _list(value: Any, key: str) -> tuple[str, ...]:
+def _list(kind: type[str] | type[int], value: Any, key: str) -> tuple[str | int, ...]:
     if isinstance(value, EnvironmentText):
-        value = [part.strip() for part in value.split(",") if part.strip()]
+        value = [EnvironmentText(part.strip()) for part in value.split(",") if part.strip()]
+    if isinstance(value, list) and kind is int:
+        return tuple(int(_number(int, part, key)) for part in value)
     if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
         raise ConfigurationError(f"{key}: must be a list of text")
-    return tuple(value)
+    return tuple(map(str, value))
 
 
 def _named(hint: Any, value: Any, key: str, faults: list[str]) -> dict[str, Any]:
@@ -307,5 +309,5 @@ def _toml(value: Any) -> str:
     if isinstance(plain, int | float):
         return str(plain)
     if isinstance(plain, list):
-        return "[" + ", ".join(f'"{entry}"' for entry in plain) + "]"
+        return "[" + ", ".join(map(_toml, plain)) + "]"
     return f'"{plain}"'

@@ -23,7 +23,7 @@ from connectors.admission.options import RedisOptions
 from connectors.gateway.options import Role, ServeOptions
 from connectors.log.embedded.log import EmbeddedOptions
 from connectors.log.kafka.options import KafkaOptions
-from connectors.providers.options import ApnsOptions, FcmOptions, SmtpOptions, TwilioOptions
+from connectors.providers.options import ApnsOptions, EgressOptions, FcmOptions, SmtpOptions, TwilioOptions
 from flows.config.options import EnvironmentText, configuration_error, load_all
 from flows.config.validation import settings_faults
 from flows.recovery.options import ExportOptions
@@ -201,6 +201,8 @@ class Settings:
     """How many processes of a kind `carillon up` starts."""
     providers: ProviderOptions = field(default_factory=ProviderOptions)
     """Providers with credentials; the sandbox stands in for every other one."""
+    egress: EgressOptions = field(default_factory=EgressOptions)
+    """Where requests to addresses that users gave may go: the public Internet, by https."""
     senders: Mapping[str, SenderOptions] = field(default_factory=dict)
     """Who may call, by sender_id. None at all: development credentials, kept in the data directory."""
     types: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

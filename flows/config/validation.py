@@ -44,6 +44,7 @@ def settings_faults(settings: Settings) -> Iterator[str]:
     for options in (given.apns, given.fcm, given.twilio, given.smtp):
         if options is not None:
             yield from options.faults()
+    yield from settings.egress.faults()
     yield from _address_faults(settings)
     yield from _link_faults(settings.gateway)
 

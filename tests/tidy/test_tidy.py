@@ -48,6 +48,10 @@ BAD = {
         File("flows/x.py", "try:\n    f()\nexcept KeyError:\n    pass\n"),
         File("flows/x.py", "for x in y:\n    try:\n        f()\n    except Exception:\n        continue  # a reason\n"),
     ],
+    "way_out": [
+        File("connectors/x.py", "import urllib.request\n"), File("operators/x.py", "wreq.Client()\n"),
+        File("connectors/providers/x.py", "await loop.create_connection(f)\n"),
+    ],
     "exception_tree": [File("flows/x.py", "class X(ValueError): ..."), File("state/x.py", "class X(Exception): ...")],
     "package_marker": [File("tests/flows/__init__.py", "")],
     "private_import": [File("flows/x.py", "from state.ledger import _rows")],
