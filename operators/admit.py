@@ -23,6 +23,7 @@ from state.model.addresses import Served, address_complaint, canonical, unserved
 from state.model.admission import Admitted, FieldError, RefusedRequest, RepeatCheck, Sender, child_path
 from state.model.documents import (
     FAN_OUT_NEEDS,
+    Complaint,
     Document,
     KillSwitch,
     NewDevice,
@@ -33,6 +34,7 @@ from state.model.documents import (
 )
 from state.model.event import SCHEMA_VERSION, Event, RawEvent, event_class, resolve
 from state.model.registry import DAY_MS, Registry, TypeProfile
+from state.model.subscriptions import address_text
 
 EVENT_ID_WINDOW_MS = DAY_MS
 """A repeated event_id is recognised this long after acceptance (RULES 1)."""
@@ -120,16 +122,22 @@ def _endpoint_errors(endpoint: dict[str, Any], served: Served | None) -> list[Fi
     lacking = unserved(served, channel, platform)
     if lacking is not None:
         return [FieldError(lacking[0], *lacking[1])]
-    complaint = address_complaint(served, channel, platform, endpoint["address"])
-    return [] if complaint is None or endpoint.get("state") == "invalid" else [FieldError("address", *complaint)]
+    if endpoint.get("state") == "invalid":
+        return []
+    return _address_errors("address", address_complaint(served, channel, platform, address_text(endpoint["address"])))
 
 
 def _device_errors(device: dict[str, Any], served: Served | None) -> list[FieldError]:
     lacking = unserved(served, "push", device["platform"])
     if lacking is not None:
         return [FieldError("platform", *lacking[1])]
-    complaint = address_complaint(served, "push", device["platform"], device["token"])
-    return [] if complaint is None else [FieldError("token", *complaint)]
+    found = address_complaint(served, "push", device["platform"], address_text(device["token"]))
+    return _address_errors("token", found)
+
+
+def _address_errors(path: str, found: tuple[str, Complaint] | None) -> list[FieldError]:
+    """Of a subscription, the member that is wrong is named."""
+    return [] if found is None else [FieldError(f"{path}.{found[0]}".rstrip("."), *found[1])]
 
 
 _RELATIONS: dict[type[Document], Callable[[Any, Served | None], list[FieldError]]] = {
@@ -274,9 +282,9 @@ def to_errors(
     ]
     for channel in named:
         lacking = unserved(served, channel, None) if channel != "in_app" else None
-        complaint = lacking[1] if lacking else address_complaint(served, channel, None, body["to"][channel])
-        if complaint is not None and channel in profile.channels:
-            errors.append(FieldError(f"to.{channel}", *complaint))
+        found = lacking or address_complaint(served, channel, None, body["to"][channel])
+        if found is not None and channel in profile.channels:
+            errors.append(FieldError(f"to.{channel}", *found[1]))
     return errors
 
 

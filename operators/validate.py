@@ -42,7 +42,7 @@ def _look(info: inspect.Type, extra: dict[str, Any]) -> Look:
     if isinstance(info, inspect.Metadata):
         return _look(info.type, {**extra, **(info.extra or {})})
     if isinstance(info, inspect.UnionType):
-        return _nullable(next(one for one in info.types if not isinstance(one, inspect.NoneType)), extra)
+        return _union([one for one in info.types if not isinstance(one, inspect.NoneType)], extra)
     if isinstance(info, inspect.StructType):
         return _struct(info)
     if isinstance(info, inspect.ListType):
@@ -52,12 +52,14 @@ def _look(info: inspect.Type, extra: dict[str, Any]) -> Look:
     return _leaf(_LEAVES[type(info)](info, extra), extra)
 
 
-def _nullable(info: inspect.Type, extra: dict[str, Any]) -> Look:
-    look = _look(info, extra)
+def _union(kinds: list[inspect.Type], extra: dict[str, Any]) -> Look:
+    """Null is absent; of a text and a struct, an object is judged as the struct."""
+    looks = [_look(kind, extra) for kind in kinds]
+    of_object = looks[[isinstance(kind, inspect.StructType) for kind in kinds].index(True)] if len(kinds) > 1 else None
 
     def errors(value: Any, path: str) -> Iterator[FieldError]:
         if value is not None:
-            yield from look(value, path)
+            yield from (of_object if of_object is not None and isinstance(value, dict) else looks[0])(value, path)
 
     return errors
 

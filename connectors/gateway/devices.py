@@ -24,6 +24,7 @@ from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import NewRecord
 from state.model.admission import AdmissionRules
 from state.model.documents import NewDevice
+from state.model.subscriptions import address_text
 
 _logger = structlog.get_logger(__name__)
 _STRIPES = 64
@@ -67,8 +68,8 @@ class Devices:
 
         Its address is stored in canonical form, so that a phone is known however its token is spelled.
         """
-        platform = endpoint.get("platform")
-        address = self._rules.canonical_address(channel, platform, endpoint["address"]) or endpoint["address"]
+        platform, address = endpoint.get("platform"), address_text(endpoint["address"])
+        address = self._rules.canonical_address(channel, platform, address) or address
         endpoint = {**endpoint, "platform": platform and platform.lower(), "address": address}
         async with self._locked(user, endpoint["address"]):
             now_ms = self._clock()

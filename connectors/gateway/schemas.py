@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from state.model.addresses import ANY, Served, token_pattern
+from state.model.addresses import ANY, WEB, Served, token_pattern
 from state.model.documents import FAN_OUT_NEEDS, Interruptive, SegmentMembers, Text, Zone
 
 JsonSchema = Mapping[str, Any]
@@ -94,9 +94,10 @@ class Schemas:
 
 def _device_members(served: Served) -> JsonSchema:
     platforms = [name for name in served.get("push", {}) if name != ANY]
+    token = {"type": "string", "pattern": rf"^(?:{token_pattern(served)})$(?!\n)"}
     return {
         "platform": {"enum": platforms, "description": "One that a configured provider serves."},
-        "token": {"type": "string", "pattern": rf"^(?:{token_pattern(served)})$(?!\n)"},
+        "token": {"anyOf": [token, _reference("Subscription")]} if WEB in platforms else token,
     }
 
 

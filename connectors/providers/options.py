@@ -13,9 +13,15 @@ from typing import Literal
 
 from state.model.addresses import mailbox
 from state.model.errors import ConfigurationError
+from state.model.subscriptions import HOST_PATTERN
 from state.model.web_address import PORTS
 
 _DNS_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
+_SUBJECT = re.compile(r"(?:mailto:[^@\s<>]+@[^@\s<>]+|https://[^\s<>]+)")
+PUSH_SERVICES = (
+    "fcm.googleapis.com", "updates.push.services.mozilla.com", "*.push.apple.com", "*.notify.windows.com",
+)  # fmt: skip
+"""Of Chrome and what is made of it, Firefox, Safari, Edge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +99,43 @@ class FcmOptions(_OverHttp):
         if not self.token_url.startswith("https://") and self.token_url:
             yield "providers.fcm.token_url: tokens are granted by https:// only"
         yield from _rate_faults("fcm", self.rate_per_s, self.backlog_share)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebPushOptions(_OverHttp):
+    """One VAPID key and how it is used."""
+
+    signing_key: Path | None = None
+    """The PEM file with the private key, on P-256, whose public half web pages subscribe with (`carillon check`)."""
+    subject: str = ""
+    """Whom a push service may tell of trouble: `mailto:` and an address of yours, or an https:// page."""
+    hosts: tuple[str, ...] = PUSH_SERVICES
+    """Push services that subscriptions may be at: `HOST`, or `*.DOMAIN` for all below it, perhaps with `:PORT`. No
+    other host is ever called, since the addresses come from users. Default: those of Chrome, Firefox, Safari, Edge."""
+    concurrency_max: int = 100
+    """Requests in flight at once. Default: 100."""
+    timeout: timedelta = timedelta(seconds=10)
+    """How long a request may take, from its first byte to the last of the answer. Default: ten seconds."""
+    rate_per_s: float = 5_000.0
+    """Sends per second; retries, breaker and backlog get shares of it (RULES 4). Default: 5 000."""
+
+    @property
+    def origin(self) -> str:
+        """The first service of the list that has a name."""
+        return next((f"https://{host}" for host in self.hosts if "*" not in host), "")
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, each with its key and the remedy."""
+        if self.signing_key is None:
+            yield "providers.webpush.signing_key: missing; name the PEM file of a private key on P-256"
+        if not _SUBJECT.fullmatch(self.subject):
+            yield "providers.webpush.subject: must be mailto:YOU@YOUR.DOMAIN or https://YOUR.DOMAIN/..."
+        for host in self.hosts:
+            if not HOST_PATTERN.fullmatch(host):
+                yield f"providers.webpush.hosts: {host!r} is no host; write push.example.com or *.push.example.com"
+        if not self.origin:
+            yield "providers.webpush.hosts: names no host without a star"
+        yield from _rate_faults("webpush", self.rate_per_s, self.backlog_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +276,7 @@ def _rate_faults(provider: str, rate: float, share: float) -> Iterator[str]:
         yield f"providers.{provider}.backlog_share: a part of rate_per_s, above 0, at most 1"
 
 
-def credential(options: ApnsOptions | FcmOptions, name: str) -> bytes:
+def credential(options: ApnsOptions | FcmOptions | WebPushOptions, name: str) -> bytes:
     """The content of the file that an option names.
 
     :raises ConfigurationError: an option is missing or does not fit, or the file cannot be read.
@@ -244,5 +287,5 @@ def credential(options: ApnsOptions | FcmOptions, name: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        provider = "apns" if isinstance(options, ApnsOptions) else "fcm"
+        provider = {ApnsOptions: "apns", FcmOptions: "fcm", WebPushOptions: "webpush"}[type(options)]
         raise ConfigurationError(f"providers.{provider}.{name}: cannot be read") from error

@@ -3,7 +3,7 @@
 They speak the protocols that the connectors speak to real providers. What they took outlives a crash of ours: each
 appends to `DIR/sandbox/<provider>.ndjson` before it answers (`connectors.sandbox.journal`).
 
-| the provider | push token (apns, fcm) | mail (smtp, in the local part) | number (twilio) |
+| the provider | push token (apns, fcm), browser (webpush) | mail (smtp, in the local part) | number (twilio) |
 |---|---|---|---|
 | takes it and answers after N ms | `slowN-` | `slowN-` | |
 | takes it and never answers | `hang-` | `hang-` | +1999000 |
@@ -11,6 +11,6 @@ appends to `DIR/sandbox/<provider>.ndjson` before it answers (`connectors.sandbo
 | refuses, always or M times | `500-`, `503x2-`, `429x1-` | `450x1-`, `552-` | +1999 status M (0: always) |
 | knows no such recipient | `gone-`, `bad-` | `550-` (5.1.1) | +15005550001 and Twilio's others |
 
-The directory holds what both sides need: `ca.pem` (to trust), `apns.p8` and `fcm.json` (the credentials), `ports.json`
-(kept, so that a restart serves at the same places).
+The directory holds what both sides need: `ca.pem` (to trust), `apns.p8`, `fcm.json` and `vapid.pem` (the credentials),
+`browsers.key`, `ports.json` (kept, so that a restart serves at the same places).
 """

@@ -1,7 +1,7 @@
 """`python -m connectors.sandbox --dir DIR`: all sandbox providers in one process.
 
-Prints `{"apns","twilio","smtp","ca","fcm"}` (ports on 127.0.0.1 and the path of the certificate to trust) on one line
-once all of them serve, and exits 0 on SIGTERM or SIGINT.
+Prints `{"apns","twilio","smtp","ca","fcm","webpush"}` (ports on 127.0.0.1 and the path of the certificate to trust) on
+one line once all of them serve, and exits 0 on SIGTERM or SIGINT.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import uvloop
 from connectors.providers.push.apns_token import load_signing_key
 from connectors.providers.push.service_account import load_service_account
 from connectors.sandbox.apns import ApnsServer
+from connectors.sandbox.browsers import Browsers
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from connectors.sandbox.fcm import FcmServer
 from connectors.sandbox.http2 import start_http2
@@ -27,6 +28,7 @@ from connectors.sandbox.journal import Journal
 from connectors.sandbox.options import ACCOUNT_SID, AUTH_TOKEN, TOPIC, Ports, read_ports
 from connectors.sandbox.smtp import Mailbox, start_smtp
 from connectors.sandbox.twilio import TwilioServer
+from connectors.sandbox.webpush import WebPushServer
 from state.disk.files import replace_file
 from state.model.errors import ConfigurationError
 
@@ -67,6 +69,8 @@ async def _start(files: SandboxFiles, former: Ports, servers: list[asyncio.Serve
     context.load_cert_chain(files.server)
     fcm = FcmServer(Journal(files.directory, "fcm"), account)
     twilio = TwilioServer(Journal(files.directory, "twilio"), ACCOUNT_SID, AUTH_TOKEN)
+    vapid = load_signing_key(files.vapid_key.read_bytes(), key=str(files.vapid_key)).public_key()
+    webpush = WebPushServer(Journal(files.directory, "webpush"), vapid, Browsers(files.browsers.read_bytes()))
     mailbox = Mailbox(Journal(files.directory, "smtp"), files.directory / "mail")
     return Ports(
         await _listen(lambda port: start_http2(apns, port, context), former.apns, servers),
@@ -74,6 +78,7 @@ async def _start(files: SandboxFiles, former: Ports, servers: list[asyncio.Serve
         await _listen(lambda port: start_smtp(port, mailbox), former.smtp, servers),
         str(files.ca.absolute()),
         await _listen(lambda port: start_http2(fcm, port, context), former.fcm, servers),
+        await _listen(lambda port: start_http2(webpush, port, context), former.webpush, servers),
     )
 
 

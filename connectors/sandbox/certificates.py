@@ -1,12 +1,13 @@
 """Keys and certificates of the sandbox, made at its first start.
 
-A CA, a server certificate for this machine, the P-256 key with which our side signs its tokens for APNs, and a service
-account for FCM. Private keys have mode 0600.
+A CA, a server certificate for this machine, the P-256 keys with which our side signs its tokens for APNs and for push
+services of browsers, a service account for FCM, and what browsers' keys are made of. Private keys have mode 0600.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,6 +51,16 @@ class SandboxFiles:
         return self.directory / "fcm.json"
 
     @property
+    def vapid_key(self) -> Path:
+        """The key that browsers subscribed with, of the tokens for their push service."""
+        return self.directory / "vapid.pem"
+
+    @property
+    def browsers(self) -> Path:
+        """Of which the keys of browsers are made."""
+        return self.directory / "browsers.key"
+
+    @property
     def ports(self) -> Path:
         """Where the servers listen."""
         return self.directory / "ports.json"
@@ -57,8 +68,11 @@ class SandboxFiles:
 
 def make_certificates(files: SandboxFiles) -> None:
     """Make what is missing; what exists stays."""
-    if not files.signing_key.exists():
-        replace_file(files.signing_key, _pem(ec.generate_private_key(ec.SECP256R1())), mode=PRIVATE)
+    for file in (files.signing_key, files.vapid_key):
+        if not file.exists():
+            replace_file(file, _pem(ec.generate_private_key(ec.SECP256R1())), mode=PRIVATE)
+    if not files.browsers.exists():
+        replace_file(files.browsers, secrets.token_bytes(32), mode=PRIVATE)
     if not files.service_account.exists():
         replace_file(files.service_account, _service_account(), mode=PRIVATE)
     if not (files.ca.exists() and files.server.exists()):

@@ -39,6 +39,8 @@ class Answer:
     """Of a message, for the journal; empty: it was none."""
     identity: str = ""
     """The message's own id, for the journal."""
+    shown: bytes | None = None
+    """What a watcher is shown; None: the body as it came."""
 
 
 class Http2Server(Protocol):
@@ -125,7 +127,7 @@ class _Connection(asyncio.Protocol):
         if judged:
             self._server.journal.write(
                 [
-                    Entry(one.answer.to, one.answer.identity, one.answer.status, one.body)
+                    Entry(one.answer.to, one.answer.identity, one.answer.status, one.body, one.answer.shown)
                     for one in judged
                     if one.answer.to
                 ]

@@ -1,9 +1,9 @@
 """What a provider saw, one JSON object per line, written before it answers.
 
-`{"ts","provider","to","id","status","body_sha256"}`: `ts` in milliseconds, `id` the apns-id, FCM's `carillon_id`, the
-`key` of a status callback or the Message-ID, `status` the provider's code as it answers, also where it then breaks off
-instead (200, 201 and 250 mean that it took the message), `body_sha256` of the body as it came. What it said is shown to
-a watcher only (`connectors.sandbox.watch`), and in the last mails (`connectors.sandbox.smtp`).
+`{"ts","provider","to","id","status","body_sha256"}`: `ts` in milliseconds, `id` the apns-id, the `carillon_id` of
+data, the `key` of a status callback or the Message-ID, `status` the provider's code as it answers, also where it then
+breaks off instead (200, 201 and 250 mean that it took the message), `body_sha256` of the body as it came. What it said
+is shown to a watcher only (`connectors.sandbox.watch`), and in the last mails (`connectors.sandbox.smtp`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Entry:
     identity: str
     status: int
     body: bytes = b""
+    shown: bytes | None = None
+    """The body as its receiver reads it, where that is not as it came."""
 
 
 class Journal:
@@ -47,7 +49,7 @@ class Journal:
             left = left[os.write(self._fd, left) :]
         for message in messages:
             if message.status in _TAKEN:
-                tell(self._pipe, self._provider, message.to, message.body)
+                tell(self._pipe, self._provider, message.to, message.body if message.shown is None else message.shown)
 
     def _line(self, message: Entry) -> bytes:
         record = {

@@ -12,7 +12,7 @@ from typing import Literal
 
 _NAMED = re.compile(r"(hang|rst|drop|gone|bad)-")
 _SLOW = re.compile(r"slow([0-9]{1,5})-")
-_STATUS = re.compile(r"([45][0-9]{2})(?:x([0-9]{1,3}))?-")
+_STATUS = re.compile(r"([345][0-9]{2})(?:x([0-9]{1,3}))?-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Misbehaviours:
 
     def of(self, name: str) -> Behaviour:
         """The behaviour that this name asks for, this time."""
-        if not name or name[0] not in "hrdgbs45":
+        if not name or name[0] not in "hrdgbs345":
             return _TAKE
         if named := _NAMED.match(name):
             return Behaviour(named.group(1))  # type: ignore[arg-type]  # the expression has these words only

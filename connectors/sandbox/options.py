@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from connectors.providers.options import ApnsOptions, FcmOptions, SmtpOptions, TwilioOptions
+from connectors.providers.options import ApnsOptions, FcmOptions, SmtpOptions, TwilioOptions, WebPushOptions
+from connectors.sandbox.browsers import Browsers
 from connectors.sandbox.certificates import SandboxFiles
 from state.model.errors import ConfigurationError
 
@@ -28,6 +29,7 @@ class Ports(msgspec.Struct, frozen=True):
     smtp: int
     ca: str = ""
     fcm: int = 0
+    webpush: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class SandboxOptions:
     """Push to Apple devices."""
     fcm: FcmOptions
     """Push to Android devices."""
+    webpush: WebPushOptions
+    """Push to browsers."""
     twilio: TwilioOptions
     """Text messages."""
     smtp: SmtpOptions
@@ -72,9 +76,22 @@ def sandbox_options(directory: Path) -> SandboxOptions:
             origin=f"https://127.0.0.1:{ports.fcm}", token_url=f"https://127.0.0.1:{ports.fcm}/token",
             service_account=files.service_account, ca_file=files.ca,
         ),
+        WebPushOptions(
+            hosts=(f"127.0.0.1:{ports.webpush}",), subject=f"mailto:{SENDER_ADDRESS}", signing_key=files.vapid_key,
+            ca_file=files.ca,
+        ),
         TwilioOptions(
             origin=f"http://127.0.0.1:{ports.twilio}", account_sid=ACCOUNT_SID, auth_token=AUTH_TOKEN,
             sender=SENDER_NUMBER, status_callback="https://carillon.example/v1/callbacks/twilio",
         ),
         SmtpOptions(host="127.0.0.1", port=ports.smtp, security="none", sender=SENDER_ADDRESS),
     )  # fmt: skip
+
+
+def browser_address(directory: Path, name: str) -> str:
+    """The subscription of the browser with this name, of the sandbox whose files are in `directory`.
+
+    :raises ConfigurationError: it never ran there.
+    """
+    origin = f"https://127.0.0.1:{read_ports(directory).webpush}"
+    return Browsers(SandboxFiles(directory).browsers.read_bytes()).address(name, origin)

@@ -24,7 +24,7 @@ class Taken(msgspec.Struct, frozen=True):
     """One message that a provider took."""
 
     provider: str
-    """apns, fcm, twilio or smtp."""
+    """apns, fcm, webpush, twilio or smtp."""
     to: str
     text: str
     """What the person reads; of a mail the subject and then the text."""
@@ -39,6 +39,8 @@ def text_of(provider: str, body: bytes) -> str:
         return str(msgspec.json.decode(body)["aps"]["alert"]["body"])
     if provider == "fcm":
         return str(msgspec.json.decode(body)["message"]["notification"]["body"])
+    if provider == "webpush":
+        return str(msgspec.json.decode(body)["body"])
     if provider == "twilio":
         return parse_qs(body.decode())["Body"][0]
     mail = message_from_bytes(body, policy=policy.default)

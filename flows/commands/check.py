@@ -14,7 +14,9 @@ from cryptography.x509 import load_pem_x509_certificates
 
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.providers.email.smtp import dkim_signer
-from connectors.providers.options import SmtpOptions
+from connectors.providers.options import SmtpOptions, WebPushOptions, credential
+from connectors.providers.push.apns_token import load_signing_key
+from connectors.providers.push.webpush_token import application_key
 from connectors.sandbox.options import sandbox_options
 from flows.config.access import LINK_KEY_FILE
 from flows.config.credentials import FILE_NAME, development_credentials
@@ -166,7 +168,10 @@ def _check_redis(settings: Settings) -> Iterator[Finding]:
 
 def _check_providers(settings: Settings) -> Iterator[Finding]:
     given = settings.providers
-    own = {"push": given.apns, "push to Android": given.fcm, "sms": given.twilio, "email": given.smtp}
+    own = {
+        "push": given.apns, "push to Android": given.fcm, "push to browsers": given.webpush, "sms": given.twilio,
+        "email": given.smtp,
+    }  # fmt: skip
     for what, options in own.items():
         if options is None and what.startswith("push") and has_push(settings):
             yield Finding(f"provider {what}", True, "none: the gateway refuses devices of its platforms")
@@ -177,6 +182,8 @@ def _check_providers(settings: Settings) -> Iterator[Finding]:
         yield asyncio.run(_try_provider(f"provider {what}", options))
         if isinstance(options, SmtpOptions):
             yield _check_signature(options)
+        if isinstance(options, WebPushOptions):
+            yield _check_application_key(options)
         if options.ca_file is not None:
             yield check_certificates(f"certificates {what}", options.ca_file, datetime.now(UTC))
 
@@ -194,6 +201,16 @@ def _check_signature(options: SmtpOptions) -> Finding:
     return Finding(what, True, f"DNS must have at {name} the TXT record {text}")
 
 
+def _check_application_key(options: WebPushOptions) -> Finding:
+    """The public half of the key, which web pages must subscribe with."""
+    what = "key push to browsers"
+    try:
+        key = load_signing_key(credential(options, "signing_key"), key="providers.webpush.signing_key")
+    except ConfigurationError as error:
+        return Finding(what, False, str(error))
+    return Finding(what, True, f"web pages must subscribe with the applicationServerKey {application_key(key)}")
+
+
 def _check_sandbox(settings: Settings, which: str) -> Iterator[Finding]:
     """What has no credentials; the sandbox that serves it is there while the system runs."""
     what = f"sandbox {which}"
@@ -206,7 +223,8 @@ def _check_sandbox(settings: Settings, which: str) -> Iterator[Finding]:
         yield Finding(what, False, str(error))
         return
     served: dict[str, ProviderConfig] = {
-        "push": sandbox.apns, "push to Android": sandbox.fcm, "sms": sandbox.twilio, "email": sandbox.smtp
+        "push": sandbox.apns, "push to Android": sandbox.fcm, "push to browsers": sandbox.webpush,
+        "sms": sandbox.twilio, "email": sandbox.smtp,
     }  # fmt: skip
     yield asyncio.run(_try_provider(what, served[which]))
 

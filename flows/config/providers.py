@@ -6,22 +6,24 @@ import time
 from dataclasses import dataclass
 
 from connectors.providers.email.smtp import SmtpChannel
-from connectors.providers.options import ApnsOptions, FcmOptions, SmtpOptions, TwilioOptions
+from connectors.providers.options import ApnsOptions, FcmOptions, SmtpOptions, TwilioOptions, WebPushOptions
 from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.push.fcm import FcmChannel
+from connectors.providers.push.webpush import WebPushChannel
 from connectors.providers.sms.twilio import TwilioChannel
 from connectors.sandbox.options import sandbox_options
 from flows.config.served import has_push
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
-from state.model.addresses import ANDROID, ANY, Place
+from state.model.addresses import ANDROID, ANY, WEB, Place
 
-ProviderConfig = ApnsOptions | FcmOptions | TwilioOptions | SmtpOptions
-ProviderChannel = ApnsChannel | FcmChannel | TwilioChannel | SmtpChannel
+ProviderConfig = ApnsOptions | FcmOptions | WebPushOptions | TwilioOptions | SmtpOptions
+ProviderChannel = ApnsChannel | FcmChannel | WebPushChannel | TwilioChannel | SmtpChannel
 
 
 PLACES: dict[type[ProviderConfig], Place] = {
-    ApnsOptions: ("push", ANY), FcmOptions: ("push", ANDROID), TwilioOptions: ("sms", ANY), SmtpOptions: ("email", ANY),
+    ApnsOptions: ("push", ANY), FcmOptions: ("push", ANDROID), WebPushOptions: ("push", WEB),
+    TwilioOptions: ("sms", ANY), SmtpOptions: ("email", ANY),
 }  # fmt: skip
 """What each provider serves."""
 
@@ -33,6 +35,8 @@ def new_channel(options: ProviderConfig) -> ProviderChannel:
             return ApnsChannel(options)
         case FcmOptions():
             return FcmChannel(options, clock_ms=clock_ms)
+        case WebPushOptions():
+            return WebPushChannel(options, clock_ms=clock_ms)
         case TwilioOptions():
             return TwilioChannel(options, clock_ms=clock_ms)
         case SmtpOptions():
@@ -45,12 +49,13 @@ class ProvidersInForce:
 
     apns: ApnsOptions | None
     fcm: FcmOptions | None
+    webpush: WebPushOptions | None
     twilio: TwilioOptions
     smtp: SmtpOptions
 
     def channels(self) -> dict[Place, ProviderChannel]:
         """A connector of each, not connected yet; every call makes new ones with connections of their own."""
-        found = (self.apns, self.fcm, self.twilio, self.smtp)
+        found = (self.apns, self.fcm, self.webpush, self.twilio, self.smtp)
         return {PLACES[type(options)]: new_channel(options) for options in found if options is not None}
 
 
@@ -61,7 +66,8 @@ def providers_in_force(settings: Settings) -> ProvidersInForce:
     """
     given = settings.providers
     if has_push(settings) and given.twilio is not None and given.smtp is not None:
-        return ProvidersInForce(given.apns, given.fcm, given.twilio, given.smtp)
+        return ProvidersInForce(given.apns, given.fcm, given.webpush, given.twilio, given.smtp)
     sandbox = sandbox_options(settings.data_dir / "sandbox")
-    push = (given.apns, given.fcm) if has_push(settings) else (sandbox.apns, sandbox.fcm)
+    of_push = given if has_push(settings) else sandbox
+    push = (of_push.apns, of_push.fcm, of_push.webpush)
     return ProvidersInForce(*push, given.twilio or sandbox.twilio, given.smtp or sandbox.smtp)

@@ -6,7 +6,11 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from flows.config.settings import Settings
-from state.model.addresses import ANDROID, ANY, APPLE_PLATFORMS, Served
+from state.model.addresses import ANDROID, ANY, APPLE_PLATFORMS, WEB, Served
+from state.model.subscriptions import subscription_kind
+
+_SANDBOX_HOSTS = ("127.0.0.1:*",)
+"""Its port may be another after a restart; who sends calls that one only."""
 
 
 def served(settings: Settings) -> Served:
@@ -14,7 +18,7 @@ def served(settings: Settings) -> Served:
 
     The simulators of a channel without credentials serve what the providers would, and take tokens that tell them how
     to misbehave. So does one on this machine that is configured with credentials: Apple and Google are never on
-    loopback. Where one provider of push has credentials, no simulator stands in for the other one.
+    loopback. Where one provider of push has credentials, no simulator stands in for the others.
     """
     given, push = settings.providers, dict[str, str]()
     if given.apns is not None or not has_push(settings):
@@ -22,12 +26,15 @@ def served(settings: Settings) -> Served:
         push |= dict.fromkeys((*APPLE_PLATFORMS, ANY), apple)
     if given.fcm is not None or not has_push(settings):
         push[ANDROID] = "fcm_sandbox" if given.fcm is None or _is_loopback(given.fcm.origin) else "fcm"
+    if given.webpush is not None or not has_push(settings):
+        push[WEB] = subscription_kind(_SANDBOX_HOSTS if given.webpush is None else given.webpush.hosts)
     return {"push": push, "sms": {ANY: "e164"}, "email": {ANY: "mail"}}
 
 
 def has_push(settings: Settings) -> bool:
     """Whether a provider of push has credentials."""
-    return settings.providers.apns is not None or settings.providers.fcm is not None
+    given = settings.providers
+    return any(options is not None for options in (given.apns, given.fcm, given.webpush))
 
 
 def needs_sandbox(settings: Settings) -> bool:

@@ -23,7 +23,14 @@ from connectors.admission.options import RedisOptions
 from connectors.gateway.options import Role, ServeOptions
 from connectors.log.embedded.log import EmbeddedOptions
 from connectors.log.kafka.options import KafkaOptions
-from connectors.providers.options import ApnsOptions, EgressOptions, FcmOptions, SmtpOptions, TwilioOptions
+from connectors.providers.options import (
+    ApnsOptions,
+    EgressOptions,
+    FcmOptions,
+    SmtpOptions,
+    TwilioOptions,
+    WebPushOptions,
+)
 from flows.config.options import EnvironmentText, configuration_error, load_all
 from flows.config.validation import settings_faults
 from flows.recovery.options import ExportOptions
@@ -165,6 +172,8 @@ class ProviderOptions:
     """Push to Apple devices."""
     fcm: FcmOptions | None = None
     """Push to Android devices."""
+    webpush: WebPushOptions | None = None
+    """Push to web browsers."""
     twilio: TwilioOptions | None = None
     """Text messages."""
     smtp: SmtpOptions | None = None

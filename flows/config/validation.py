@@ -41,7 +41,7 @@ def settings_faults(settings: Settings) -> Iterator[str]:
     yield from _export_faults(settings.exports, settings.log.retention)
     yield from _sender_faults(settings.senders)
     given = settings.providers
-    for options in (given.apns, given.fcm, given.twilio, given.smtp):
+    for options in (given.apns, given.fcm, given.webpush, given.twilio, given.smtp):
         if options is not None:
             yield from options.faults()
     yield from settings.egress.faults()

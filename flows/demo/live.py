@@ -20,7 +20,7 @@ from flows.demo.people import people, star
 from state import slices
 from state.model.arrow import batch_rows
 
-_CHANNELS = {"apns": "push", "fcm": "push", "twilio": "sms", "smtp": "email"}
+_CHANNELS = {"apns": "push", "fcm": "push", "webpush": "push", "twilio": "sms", "smtp": "email"}
 _KEPT_MAX = 50_000
 _SAMPLES_MAX = 2_000
 _LINES_MAX = 50

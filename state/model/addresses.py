@@ -6,6 +6,7 @@
 | `apns_sandbox` | the same, where the simulator is the provider | the same, or the name of a misbehaviour, as it is |
 | `fcm` | registration tokens of Firebase Cloud Messaging | as it is: Google names no form |
 | `fcm_sandbox` | the same, where the simulator is the provider | the same, or the name of a misbehaviour, as it is |
+| `webpush HOST ...` | browsers' push subscriptions at these hosts | JSON (`state/model/subscriptions.py`) |
 | `e164` | telephone numbers | E.164: plus sign, country, number, without the prefix of calls within a country |
 | `mail` | mailboxes | local part as it is, domain in lower case and, of other scripts, in IDNA's ASCII form |
 
@@ -18,7 +19,7 @@ was not given.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from typing import NamedTuple
 import idna
 
 from state.model.documents import Complaint
+from state.model.subscriptions import SubscriptionFault, hosts_of, read_subscription
 
 Served = Mapping[str, Mapping[str, str]]
 """Channel to platform to kind."""
@@ -35,6 +37,7 @@ Place = tuple[str, str]
 CHANNEL_BIT = {"push": 1, "sms": 2, "email": 4, "webhook": 8, "chat": 16}
 """Channels that interrupt, each a bit of which of them reach a user."""
 ANDROID = "android"
+WEB = "web"
 APPLE_PLATFORMS = ("ios", "ipados", "macos", "tvos", "visionos", "watchos")
 
 _HEX = r"(?:[0-9a-fA-F]{2}){32,100}"
@@ -167,18 +170,28 @@ def canonical(served: Served | None, channel: str, platform: str | None, address
     if served is None or channel == "in_app":
         return address
     kind = kind_reached(served, channel, platform)
-    return _KINDS[kind][0](address) if kind is not None and address else None
+    if kind is None or not address:
+        return None
+    return _KINDS[kind][0](address) if kind in _KINDS else subscription(address, hosts_of(kind))
 
 
-def address_complaint(served: Served | None, channel: str, platform: str | None, address: str) -> Complaint | None:
-    """What is wrong with an address of a channel and platform that a provider serves."""
-    if canonical(served, channel, platform, address) is not None or served is None:
+def subscription(address: str, hosts: Sequence[str]) -> str | None:
+    """The canonical form of a browser's subscription at one of these hosts; None: it is none."""
+    found = read_subscription(address, hosts)
+    return None if isinstance(found, SubscriptionFault) else found.text()
+
+
+def address_complaint(
+    served: Served | None, channel: str, platform: str | None, address: str
+) -> tuple[str, Complaint] | None:
+    """What is wrong with an address of a channel and platform that a provider serves, and with which member of it."""
+    if served is None or (kind := kind_reached(served, channel, platform)) is None:
         return None
-    kind = kind_reached(served, channel, platform)
-    if kind is None:
-        return None
+    if kind not in _KINDS:
+        found = read_subscription(address, hosts_of(kind))
+        return found if isinstance(found, SubscriptionFault) else None
     form = _KINDS[kind][1]
-    return f"is no {form}", f"send a {form}"
+    return None if _KINDS[kind][0](address) is not None else ("", (f"is no {form}", f"send a {form}"))
 
 
 def unserved(served: Served | None, channel: str, platform: str | None) -> tuple[str, Complaint] | None:
@@ -196,4 +209,5 @@ _UNSERVED = "is served by no configured provider"
 
 def token_pattern(served: Served) -> str:
     """What tokens of any served platform look like, as a regular expression for schemas."""
-    return "|".join(sorted({_KINDS[kind][2] for kind in served.get("push", {}).values()}))
+    kinds = set(served.get("push", {}).values())
+    return "|".join(sorted({_KINDS[kind][2] if kind in _KINDS else r"\{.*\}" for kind in kinds}))

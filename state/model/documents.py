@@ -154,21 +154,41 @@ class NewEvent(Document):
     parent_event_id: Annotated[Text | None, Meta(description="Of a retraction: only items of this event.")] = None
 
 
+class SubscriptionKeys(Document):
+    """The keys of a push subscription, in base64url."""
+
+    p256dh: Annotated[Address, Meta(description="The browser's public key, a point on P-256.")]
+    auth: Annotated[Address, Meta(description="16 bytes.")]
+
+
+class Subscription(Document):
+    """A browser's push subscription, as `subscription.toJSON()` gives it (W3C Push API)."""
+
+    endpoint: Annotated[Address, Meta(description="At a push service that the operator allows.")]
+    keys: SubscriptionKeys
+    expiration_time: Annotated[
+        Any, Meta(description="Has no effect: the push service says when the subscription is over.")
+    ] = msgspec.field(default=None, name="expirationTime")
+
+
+Reached = Address | Subscription
+
+
 class NewEndpoint(Document):
     """An address of a user on a channel."""
 
-    address: Annotated[Address, Meta(description="Token, phone number, mail address or web address.")]
+    address: Annotated[Reached, Meta(description="Token, phone number, mail address, web address or subscription.")]
     channel: Annotated[Interruptive | None, Meta(description="The one of the path, or absent.")] = None
     platform: Annotated[Text | None, Meta(description="Of a push token.", examples=["ios"])] = None
     state: Annotated[Literal["active", "invalid"] | None, Meta(description="Absent: active.")] = None
 
 
 class NewDevice(Document):
-    """A push token of the session's user."""
+    """A push token of the session's user, or a browser's subscription."""
 
     device_id: Annotated[Text, Meta(description="The installation; registered again, it is replaced.")]
     platform: Annotated[Text, Meta(examples=["ios"])]
-    token: Address
+    token: Reached
 
 
 class Profile(Document):

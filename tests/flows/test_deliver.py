@@ -12,6 +12,8 @@ from helpers.obeying import wait_until_obeyed
 from helpers.sandbox_process import Sandbox
 from helpers.waiting import wait_for
 
+from connectors.sandbox.options import browser_address
+
 
 def test_push_sms_and_mail_arrive_and_stand_on_the_ledger(system: System, sandbox: Sandbox) -> None:
     system.feed([
@@ -47,20 +49,24 @@ def test_each_device_of_a_user_is_reached_by_the_provider_of_its_platform(system
         ("d2", android, "android"),
         ("d3", "gone-f", "Android"),
         ("d4", token(4), None),
+        ("d5", browser_address(sandbox.directory / "sandbox", "laptop"), "web"),
+        ("d6", browser_address(sandbox.directory / "sandbox", "gone-w"), "web"),
     ]
     system.feed([system.emission("u1", "push", devices)])
     with system.flow("deliver"):
-        wait_for(lambda: len(system.deliveries()) == 4)
-        wait_for(lambda: system.read("endpoints"))
+        wait_for(lambda: len(system.deliveries()) == 6)
+        wait_for(lambda: len(system.read("endpoints")) == 2)
     found = {r["device"]: (r["provider"], r["outcome"], r["reason"]) for r in system.deliveries().values()}
     assert found == {
         "d1": ("apns", "DELIVERED", None), "d2": ("fcm", "DELIVERED", None),
         "d3": ("fcm", "DEAD_LETTER", "UNREGISTERED"), "d4": ("apns", "DELIVERED", None),
+        "d5": ("webpush", "DELIVERED", None), "d6": ("webpush", "DEAD_LETTER", "status 410"),
     }  # fmt: skip
     assert {entry["to"] for entry in sandbox.journal("apns")} == {token(1), token(4)}
     assert {entry["to"] for entry in sandbox.journal("fcm")} == {android, "gone-f"}
-    (verdict,) = system.values("endpoints")
-    assert (verdict["id"], verdict["state"]) == ("d3", "invalid")
+    assert {entry["to"] for entry in sandbox.journal("webpush")} == {"laptop", "gone-w"}
+    verdicts = {(verdict["id"], verdict["state"]) for verdict in system.values("endpoints")}
+    assert verdicts == {("d3", "invalid"), ("d6", "invalid")}
 
 
 def test_failures_are_tried_again_within_the_budget_then_fall_back(system: System, sandbox: Sandbox) -> None:

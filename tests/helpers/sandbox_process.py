@@ -29,7 +29,7 @@ class Sandbox:
 
     def begin(self) -> None:
         """From here on only new entries count."""
-        self.seen = {name: self._lines(name) for name in ("apns", "fcm", "twilio", "smtp")}
+        self.seen = {name: self._lines(name) for name in ("apns", "fcm", "webpush", "twilio", "smtp")}
 
     def journal(self, provider: str) -> list[dict[str, object]]:
         lines = (self.directory / "sandbox" / f"{provider}.ndjson").read_text().splitlines()

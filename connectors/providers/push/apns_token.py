@@ -22,7 +22,7 @@ NEVER_WITHIN_S = 20 * 60
 
 
 def load_signing_key(pem: bytes, *, key: str) -> EllipticCurvePrivateKey:
-    """The P-256 key in a .p8 file.
+    """The P-256 key in a PEM file, such as Apple's .p8.
 
     :raises ConfigurationError: naming the configuration key.
     """
@@ -31,7 +31,7 @@ def load_signing_key(pem: bytes, *, key: str) -> EllipticCurvePrivateKey:
     except (ValueError, TypeError) as error:
         raise ConfigurationError(f"{key}: not a PEM private key without a password") from error
     if not isinstance(loaded, EllipticCurvePrivateKey) or loaded.curve.name != "secp256r1":
-        raise ConfigurationError(f"{key}: not an elliptic-curve key on P-256, as APNs wants")
+        raise ConfigurationError(f"{key}: not an elliptic-curve key on P-256")
     return loaded
 
 

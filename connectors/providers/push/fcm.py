@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +21,7 @@ from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected
 from connectors.providers.options import FcmOptions, credential
 from connectors.providers.push.fcm_token import AccessToken, AccessTokenError
 from connectors.providers.push.fitting import fitted
+from connectors.providers.push.identity import ID_KEY, carillon_id
 from connectors.providers.push.service_account import load_service_account
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
@@ -33,18 +33,12 @@ SHOWN_MAX_BYTES = 4096
 """Of notification and data together."""
 TTL_MAX_S = 2_419_200
 """28 days."""
-ID_KEY = "carillon_id"
 _PRIORITY = {"P0": "high", "P1": "high", "P2": "normal"}
 _WAIT = timedelta(seconds=60)
 """Until the next try after a 429 that names no time."""
 _WAIT_MIN = timedelta(seconds=10)
 _NAME_MAX = 200
 _CHECK = {"validate_only": True, "message": {"topic": "carillon-check"}}
-
-
-def carillon_id(key: str) -> str:
-    """The id under which a delivery key travels: 32 hexadecimal digits, since the key itself names a person."""
-    return hashlib.sha256(b"carillon/fcm/" + key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def build_shown(content: PushContent, provider_id: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The calls of users about their devices, on a real gateway process."""
 
+import json
 from hashlib import sha256
 from typing import Any
 from uuid import uuid4
@@ -7,6 +8,7 @@ from uuid import uuid4
 import pytest
 from helpers.callers import BOB, user_call
 from helpers.gateway import Gateway, Reply
+from helpers.subscriptions import stored, subscription
 
 
 def token(name: str) -> str:
@@ -55,7 +57,7 @@ def test_one_phone_is_one_phone_however_its_token_is_spelled(gateway: Gateway) -
     assert (active(gateway, one), active(gateway, two)) == ({"tablet": shared}, {})
 
 
-@pytest.mark.parametrize("platform", ["android", "toaster", "web", "ios ", "windows"])
+@pytest.mark.parametrize("platform", ["android", "toaster", "web ", "ios ", "windows"])
 def test_a_platform_that_no_provider_serves_is_400(gateway: Gateway, platform: str) -> None:
     reply = register(gateway, uuid4().hex, "phone", token(platform), platform)
     assert (reply.status, reply.paths) == (400, {"platform"})
@@ -75,6 +77,54 @@ def test_a_token_that_is_never_sendable_is_400(gateway: Gateway, wrong: str) -> 
     assert gateway.call("PUT", path, {**body, "state": "invalid"}).status == 200, (
         "what is none any more may be anything"
     )
+
+
+def browser(user: str) -> dict[str, Any]:
+    """As its page hands it in, spelled as nobody stores it."""
+    return subscription(f"https://FCM.googleapis.com:443/fcm/send/{user}")
+
+
+def test_a_browser_is_registered_by_the_subscription_it_has(gateway: Gateway) -> None:
+    one, two = uuid4().hex, uuid4().hex
+    body = {"address": browser(one), "platform": "Web"}
+    assert gateway.call("PUT", f"/v1/users/{one}/endpoints/push/laptop", body).status == 200
+    address = stored(f"https://fcm.googleapis.com/fcm/send/{one}")
+    assert active(gateway, one) == {"laptop": address}
+    own = {"device_id": "laptop", "platform": "web", "token": browser(one)}
+    assert user_call(gateway, "POST", "/v1/devices/register", own, user=two).status == 200
+    assert (active(gateway, one), active(gateway, two)) == ({}, {"laptop": address}), "one browser is one person's"
+    as_text = {**own, "token": json.dumps(browser(one))}
+    assert user_call(gateway, "POST", "/v1/devices/register", as_text, user=one).status == 200
+    assert (active(gateway, one), active(gateway, two)) == ({"laptop": address}, {})
+
+
+@pytest.mark.parametrize(
+    ("member", "wrong"),
+    [
+        (".endpoint", subscription("https://169.254.169.254/latest/meta-data")),
+        (".endpoint", subscription("https://user@fcm.googleapis.com/x")),
+        (".endpoint", {"keys": subscription()["keys"]}),
+        (".keys", {"endpoint": "https://fcm.googleapis.com/x"}),
+        (".keys.p256dh", subscription(p256dh="A" * 87)),
+        (".keys.p256dh", subscription(p256dh="")),
+        (".keys.auth", subscription(auth="AAAA")),
+        (".keys.more", subscription(more="x")),
+        ("", "a" * 64),
+    ],
+)
+def test_what_is_wrong_with_a_subscription_is_named(gateway: Gateway, member: str, wrong: Any) -> None:
+    path = f"/v1/users/{uuid4().hex}/endpoints/push/laptop"
+    reply = gateway.call("PUT", path, {"address": wrong, "platform": "web"})
+    assert (reply.status, reply.paths) == (400, {f"address{member}"})
+    body = {"device_id": "laptop", "platform": "web", "token": wrong}
+    assert user_call(gateway, "POST", "/v1/devices/register", body).paths == {f"token{member}"}
+
+
+def test_a_subscription_is_no_address_of_anything_else(gateway: Gateway) -> None:
+    user = uuid4().hex
+    path = f"/v1/users/{user}/endpoints"
+    assert gateway.call("PUT", f"{path}/push/phone", {"address": browser(user), "platform": "ios"}).paths == {"address"}
+    assert gateway.call("PUT", f"{path}/email/home", {"address": browser(user)}).paths == {"address"}
 
 
 def test_device_is_deleted_by_its_user_only(gateway: Gateway) -> None:

@@ -24,11 +24,14 @@ from connectors.providers.channel import Channel, Delivery, Failed, Rejected, Re
 from connectors.providers.email.smtp import SmtpChannel, dkim_signer
 from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.push.fcm import FcmChannel
+from connectors.providers.push.webpush import WebPushChannel
 from connectors.providers.sms.twilio import TwilioChannel
+from connectors.sandbox.browsers import Browsers
+from connectors.sandbox.options import browser_address
 from connectors.sandbox.watch import Taken, Watcher
 from state.model.content import Content, EmailContent, PushContent, SmsContent
 
-NAMES = ["apns", "fcm", "twilio", "smtp"]
+NAMES = ["apns", "fcm", "webpush", "twilio", "smtp"]
 PUSH = PushContent("Carillon", "Ann liked your photo", (("event_id", "e1"),))
 SMS = SmsContent("Your code is 123456")
 MAIL = EmailContent("Your code", "Your code is 123456\n", "<p>Your code is <b>123456</b></p>")
@@ -48,6 +51,8 @@ class Case:
     refuses: str
     fails_once: str
     unknown: str
+    address: Callable[[Any, str], str] = lambda _channel, name: name
+    """What a recipient is called at our side; the journal has the names above."""
 
 
 def _apns(sandbox: Sandbox, deadline: timedelta) -> Channel:
@@ -60,6 +65,17 @@ def _now_ms() -> int:
 
 def _fcm(sandbox: Sandbox, deadline: timedelta) -> Channel:
     return FcmChannel(dataclasses.replace(sandbox.options.fcm, timeout=deadline), clock_ms=_now_ms)
+
+
+def _webpush(sandbox: Sandbox, deadline: timedelta) -> Channel:
+    return WebPushChannel(dataclasses.replace(sandbox.options.webpush, timeout=deadline), clock_ms=_now_ms)
+
+
+def _browser(channel: WebPushChannel, name: str) -> str:
+    """Its subscription at the first host of the channel's options."""
+    options = channel.options
+    assert options.signing_key is not None
+    return Browsers(options.signing_key.with_name("browsers.key").read_bytes()).address(name, options.origin)
 
 
 def _twilio(sandbox: Sandbox, deadline: timedelta) -> Channel:
@@ -79,6 +95,9 @@ CASES = {
     "fcm": Case(
         "fcm", _fcm, "push", PUSH, "f:" + "A" * 60, "hang-" + "f" * 20, "rst-" + "f" * 20, "500-" + "f" * 20,
         "503x1-" + "f" * 20, "bad-" + "f" * 20,
+    ),
+    "webpush": Case(
+        "webpush", _webpush, "push", PUSH, "ann's laptop", "hang-w", "rst-w", "500-w", "503x1-w", "bad-w", _browser
     ),
     "twilio": Case(
         "twilio", _twilio, "sms", SMS, "+14155550100", "+19990000001", "+19990010001", "+19995000001", "+19995031001",
@@ -109,8 +128,8 @@ def delivery(case: Case, channel: Channel, address: str, **changes: Any) -> Deli
     key = changes.pop("key", f"em_{next(_count)}/u1/{case.kind}/d1")
     values: dict[str, Any] = {
         "key": key, "attempt": 1, "provider_id": channel.provider_id(key), "user": "u1", "channel": case.kind,
-        "device": "d1", "platform": "ios", "address": address, "registered_at": 1_000, "content": case.content,
-        "priority": "P1", "expires_at": time.time_ns() // 1_000_000 + 3_600_000,
+        "device": "d1", "platform": "ios", "address": case.address(channel, address), "registered_at": 1_000,
+        "content": case.content, "priority": "P1", "expires_at": time.time_ns() // 1_000_000 + 3_600_000,
     }  # fmt: skip
     return Delivery(**(values | changes))
 
@@ -213,6 +232,8 @@ def test_a_provider_that_is_down_is_an_unambiguous_failure(case: Case, sandbox: 
     options: Any = channel
     if case.name == "smtp":
         options.options = dataclasses.replace(options.options, port=1)
+    elif case.name == "webpush":
+        options.options = dataclasses.replace(options.options, hosts=("127.0.0.1:1",))
     else:
         scheme = "https" if case.kind == "push" else "http"
         options.options = dataclasses.replace(options.options, origin=f"{scheme}://127.0.0.1:1")
@@ -344,6 +365,59 @@ def test_fcm_without_an_access_token_nothing_was_sent(sandbox: Sandbox) -> None:
 
     assert asyncio.run(run()) == (Failed("access token: no connection"), False)
     assert not sandbox.to("fcm", "f:" + "D" * 60)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gone", Rejected("status 410", token_gone=1_000)),
+        ("404", Rejected("status 404", token_gone=1_000)),
+        ("429", Throttled(timedelta(seconds=12), "status 429", of_address=True)),
+        ("403", Failed("status 403")),
+        ("401", Failed("status 401")),
+        ("400", Rejected("status 400")),
+        ("413", Rejected("status 413")),
+        ("503", Failed("status 503")),
+    ],
+)
+def test_webpush_answers_of_the_simulator(sandbox: Sandbox, name: str, expected: Result) -> None:
+    assert send_one(CASES["webpush"], sandbox, f"{name}-w") == expected
+    assert len(sandbox.to("webpush", f"{name}-w")) == 1
+
+
+def test_webpush_a_redirect_is_not_followed(sandbox: Sandbox) -> None:
+    """S44. Where it points, the message would have been taken."""
+    assert send_one(CASES["webpush"], sandbox, "307-w") == Rejected("status 307")
+    assert len(sandbox.to("webpush", "307-w")) == 1
+    assert not sandbox.to("webpush", "moved")
+    assert isinstance(send_one(CASES["webpush"], sandbox, "moved"), Sent)
+
+
+def test_webpush_a_long_body_is_cut_to_what_a_browser_takes(sandbox: Sandbox) -> None:
+    for body in ("ü" * 5000, '"' * 6000, "x" * 10_000, "\u2028" * 4000):
+        content = PushContent("title", body)
+        assert isinstance(send_one(CASES["webpush"], sandbox, "long", content=content, collapse="c"), Sent)
+
+
+def test_webpush_a_place_that_is_not_on_the_list_is_never_called(sandbox: Sandbox) -> None:
+    """S41 and S44. The simulator is there and would take the message."""
+    options = dataclasses.replace(sandbox.options.webpush, hosts=("push.example.com",))
+
+    async def run() -> Result:
+        channel = WebPushChannel(options, clock_ms=_now_ms)
+        await channel.connect()
+        try:
+            address = browser_address(sandbox.directory / "sandbox", "unlisted")
+            return await channel.send(
+                dataclasses.replace(delivery(CASES["apns"], channel, address), channel="push", platform="web")
+            )
+        finally:
+            await channel.close()
+
+    result = asyncio.run(run())
+    assert isinstance(result, Rejected)
+    assert result.token_gone is None, "a list that became shorter costs no address"
+    assert not sandbox.to("webpush", "unlisted")
 
 
 def test_smtp_the_mail_arrives_as_two_parts_under_its_message_id(sandbox: Sandbox) -> None:

@@ -97,6 +97,7 @@ def test_a_configured_provider_is_tried_also_while_the_sandbox_is_down(tmp_path:
     assert [what for what in found if what.startswith("sandbox")] == [
         "sandbox push",
         "sandbox push to Android",
+        "sandbox push to browsers",
         "sandbox sms",
     ]
 

@@ -2,13 +2,21 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from connectors.providers.options import ApnsOptions, FcmOptions, SmtpOptions, TwilioOptions
+from connectors.providers.options import (
+    PUSH_SERVICES,
+    ApnsOptions,
+    FcmOptions,
+    SmtpOptions,
+    TwilioOptions,
+    WebPushOptions,
+)
 from flows.config.providers import providers_in_force
 from flows.config.served import needs_sandbox, served
-from flows.config.settings import ProviderOptions, load_settings
+from flows.config.settings import ProviderOptions, Settings, load_settings
 from state.model.addresses import kind_reached
 from state.model.errors import ConfigurationError
 
@@ -54,14 +62,49 @@ def test_each_platform_is_served_by_its_provider_and_no_simulator_beside_a_real_
     assert tuple(kind_reached(found, "push", platform) for platform in ("android", "iOS", None)) == kinds
 
 
+@pytest.mark.parametrize(
+    ("push", "kind"),
+    [
+        ({}, "webpush 127.0.0.1:*"),
+        ({"apns": ApnsOptions()}, None),
+        ({"webpush": WebPushOptions()}, f"webpush {' '.join(PUSH_SERVICES)}"),
+        ({"webpush": WebPushOptions(hosts=("push.example.com",))}, "webpush push.example.com"),
+    ],
+)
+def test_browsers_are_served_at_the_hosts_of_the_configuration(
+    tmp_path: Path, push: dict[str, Any], kind: str | None
+) -> None:
+    found = served(Settings(data_dir=tmp_path, providers=ProviderOptions(**push)))
+    assert found["push"].get("web") == kind
+    assert ("apns" in push or not push) == ("*" in found["push"]), "beside a real provider no simulator stands in"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key"),
+    [
+        ({"subject": "ops@example.com"}, "subject"), ({"subject": "mailto: <ops@example.com>"}, "subject"),
+        ({"subject": ""}, "subject"), ({"hosts": ("x.example", "*")}, "hosts"),
+        ({"hosts": ("https://x.example",)}, "hosts"),
+        ({"hosts": ("*.example.com",)}, "hosts"), ({"hosts": ()}, "hosts"), ({"signing_key": None}, "signing_key"),
+        ({"rate_per_s": 0.0}, "rate_per_s"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_the_options_of_web_push(wrong: dict[str, Any], key: str) -> None:
+    right: dict[str, Any] = {"subject": "mailto:ops@example.com", "signing_key": Path("vapid.pem")}
+    assert not [*WebPushOptions(**right).faults()]
+    (fault,) = WebPushOptions(**right | wrong).faults()
+    assert fault.startswith(f"providers.webpush.{key}: ")
+
+
 def test_flows_need_no_sandbox_where_every_channel_has_a_provider(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path, environment={})
     others = {"twilio": TwilioOptions(), "smtp": SmtpOptions()}
-    for push in ({"apns": ApnsOptions()}, {"fcm": FcmOptions()}):
+    for push in ({"apns": ApnsOptions()}, {"fcm": FcmOptions()}, {"webpush": WebPushOptions()}):
         given = replace(settings, providers=ProviderOptions(**push, **others))  # type: ignore[arg-type]  # by name
         assert not needs_sandbox(given)
         in_force = providers_in_force(given)
-        assert {"apns": in_force.apns, "fcm": in_force.fcm} == {"apns": None, "fcm": None} | push
+        found = {"apns": in_force.apns, "fcm": in_force.fcm, "webpush": in_force.webpush}
+        assert found == dict.fromkeys(found) | push
     only_push = replace(settings, providers=ProviderOptions(apns=ApnsOptions()))
     assert needs_sandbox(only_push)
     with pytest.raises(ConfigurationError):

@@ -1,0 +1,169 @@
+"""Push to web browsers (RFC 8030), whose addresses are URLs at the push services of their makers.
+
+`POST` to the endpoint of a subscription, encrypted for the browser. What arrives there is JSON as the page's service
+worker shows it: `title`, `body`, `tag`, `data`. The protocol has no id of ours: it travels as `carillon_id` among the
+data. What was not answered is ambiguous. Endpoints come from users, so only those at listed hosts are called.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import orjson
+
+from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
+from connectors.providers.options import WebPushOptions, credential
+from connectors.providers.push.apns_token import load_signing_key
+from connectors.providers.push.fitting import fitted
+from connectors.providers.push.identity import ID_KEY, carillon_id
+from connectors.providers.push.webpush_encryption import MESSAGE_MAX_BYTES, sealed
+from connectors.providers.push.webpush_token import VapidTokens
+from connectors.providers.retry_after import parse_retry_after
+from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
+from state.model.content import PushContent
+from state.model.subscriptions import PushAddress, SubscriptionFault, read_subscription
+
+TTL_MAX_S = 2_419_200
+"""28 days: what every known service keeps."""
+_URGENCY = {"P0": "high", "P1": "normal", "P2": "low"}
+"""RFC 8030 5.3: high is for what cannot wait for power, normal for messages of people, low for topics."""
+_GONE = (404, 410)
+_REASON_MAX = 64
+
+
+def topic(collapse: str) -> str:
+    """A collapse key as a Topic: 32 characters of base64url. What waits under it for a browser is replaced."""
+    return urlsafe_b64encode(sha256(collapse.encode("utf-8", "surrogatepass")).digest()[:24]).decode()
+
+
+def build_notification(content: PushContent, delivery: Delivery) -> bytes:
+    """What the service worker gets: the title, and options of `showNotification`."""
+    message: dict[str, Any] = {"title": content.title, "body": content.body}
+    if delivery.collapse is not None:
+        message["tag"] = delivery.collapse
+    return orjson.dumps({**message, "data": {**dict(content.data), ID_KEY: delivery.provider_id}})
+
+
+def build_request(delivery: Delivery, address: PushAddress, *, authorization: str, now_ms: int) -> Request:
+    """The request for one delivery. What is left of its life becomes the TTL, in whole seconds."""
+    if not isinstance(delivery.content, PushContent):
+        raise TypeError("a push is sent to browsers")
+    content = fitted(
+        delivery.content, size=lambda some: len(build_notification(some, delivery)), limit=MESSAGE_MAX_BYTES
+    )
+    headers = {
+        "authorization": authorization,
+        "content-encoding": "aes128gcm",
+        "content-type": "application/octet-stream",
+        "ttl": str(min(max((delivery.expires_at - now_ms) // 1000, 0), TTL_MAX_S)),
+        "urgency": _URGENCY.get(delivery.priority, "normal"),
+    }
+    if delivery.collapse is not None:
+        headers["topic"] = topic(delivery.collapse)
+    body = sealed(build_notification(content, delivery), key=address.key, secret=address.secret)
+    return Request(address.endpoint, headers, body)
+
+
+_CREDENTIAL = re.compile(rb"vapid|jwt|authoriz", re.IGNORECASE)
+"""What services say in a 400 that is about our key or token: VapidPkHashMismatch, UnauthorizedRegistration."""
+
+
+class _RefusalBody(msgspec.Struct, frozen=True):
+    """As Apple and Mozilla say why; the others say it in words."""
+
+    reason: Any = None
+    errno: Any = None
+
+
+def parse_response(response: Response, delivery: Delivery) -> Result:
+    """What an answer means; pure. Where our key or token is refused (400, 401, 403) no subscription is retired."""
+    status, reason = response.status, _reason(response)
+    wait = parse_retry_after(response.headers.get("retry-after"))
+    if 200 <= status < 300:
+        return Sent(delivery.provider_id)  # the Location has the subscription in it
+    if status in _GONE:
+        return Rejected(reason, token_gone=delivery.registered_at)
+    if status == 429:  # RFC 8030 8.4: of this subscription
+        return Throttled(wait, reason, of_address=True)
+    if status in (401, 403) or (status == 400 and _CREDENTIAL.search(response.body)):
+        return Failed(reason)
+    return Rejected(reason) if status < 500 else Failed(reason, retry_after=wait)
+
+
+def _reason(response: Response) -> str:
+    try:
+        body = msgspec.json.decode(response.body, type=_RefusalBody)
+    except msgspec.MsgspecError:
+        body = _RefusalBody()
+    if isinstance(body.reason, str) and len(body.reason) <= _REASON_MAX and body.reason.isalpha():
+        return body.reason
+    return f"status {response.status}" + (f", errno {body.errno}" if type(body.errno) is int else "")
+
+
+class WebPushChannel:
+    """See `connectors.providers.channel.Channel`."""
+
+    name = "webpush"
+
+    def __init__(self, options: WebPushOptions, *, clock_ms: Callable[[], int]) -> None:
+        self.options = options
+        self._clock_ms = clock_ms
+        self._transport: Transport | None = None
+        self._tokens: VapidTokens | None = None
+
+    def provider_id(self, key: str) -> str:
+        """The `carillon_id` of the data."""
+        return carillon_id(key)
+
+    async def connect(self) -> None:
+        """Load the key; connections open with the first sends.
+
+        :raises ConfigurationError: an option is missing or the key cannot be read.
+        """
+        options = self.options
+        key = load_signing_key(credential(options, "signing_key"), key="providers.webpush.signing_key")
+        self._tokens = VapidTokens(key, options.subject, clock_s=lambda: self._clock_ms() / 1000)
+        self._transport = WreqTransport(
+            "", http2=None, connect_timeout=options.connect_timeout, ca_file=options.ca_file
+        )
+
+    async def check(self) -> CheckResult:
+        """Reach the first service of the list; without a subscription, none can be asked for more."""
+        try:
+            response = await self._connected()[0].request(
+                Request(f"{self.options.origin}/", {}, method="GET"), self.options.timeout
+            )
+        except TransportError as error:
+            return CheckResult(False, error.cause)
+        return CheckResult(True, f"{self.options.origin} answers (status {response.status})")
+
+    async def send(self, delivery: Delivery) -> Result:
+        """One request, if the subscription is at a host of the list: the one it was registered under may be gone."""
+        transport, tokens = self._connected()
+        address = read_subscription(delivery.address, self.options.hosts)
+        if isinstance(address, SubscriptionFault):
+            return Rejected(f"subscription: {address.complaint[0]}")
+        with building():
+            request = build_request(
+                delivery, address, authorization=tokens.authorization(address.origin), now_ms=self._clock_ms()
+            )
+        try:
+            response = await transport.request(request, self.options.timeout)
+        except TransportError as error:
+            return Failed(error.cause, ambiguous=error.ambiguous)
+        return parse_response(response, delivery)
+
+    async def close(self) -> None:
+        """See `Channel.close`."""
+        if self._transport is not None:
+            await self._transport.close()
+
+    def _connected(self) -> tuple[Transport, VapidTokens]:
+        if self._transport is None or self._tokens is None:
+            raise AssertionError("connect() comes before everything else")
+        return self._transport, self._tokens
