@@ -22,24 +22,29 @@ from flows.up.supervisor import Supervisor, directory_of
 
 _LOOK = timedelta(milliseconds=100)
 _TROUBLES_MAX = 10
+_SAME_REQUEST = timedelta(seconds=1)
 
 
 class _Asked:
-    """Whether the person asked to stop; the second time nothing is waited for."""
+    """Whether the person asked to stop; the second time nothing is waited for.
+
+    One request may come as two signals: make and timeout pass on the one that their whole process group got.
+    """
 
     def __init__(self) -> None:
-        self.times = 0
+        self._asked_at: float | None = None
         signal.signal(signal.SIGTERM, self._take)
         signal.signal(signal.SIGINT, self._take)
         signal.signal(signal.SIGHUP, self._take)  # the terminal was closed
 
     def __call__(self) -> bool:
-        return self.times > 0
+        return self._asked_at is not None
 
     def _take(self, _signal: int, _frame: FrameType | None) -> None:
-        self.times += 1
-        if self.times > 1:
+        now = time.monotonic()
+        if self._asked_at is not None and now - self._asked_at > _SAME_REQUEST.total_seconds():
             os._exit(1)  # children end with their parent (flows.up.launch)
+        self._asked_at = self._asked_at or now
 
 
 def up(settings: Settings, output: Output, *, demo: bool) -> int:

@@ -46,9 +46,24 @@ def missing(up: Up, load: Load) -> int:
     return sum(max(0, accepted[user] - taken[user]) for user in users)
 
 
+def what_is_missing(up: Up, load: Load, log: Log) -> str:
+    """Accepted events without a message: their answers, what each topic says of them, and how the processes fared."""
+    delivered = delivered_at(up, log)
+    late = [posted for posted in load.posted if posted.accepted_s and posted.event["event_id"] not in delivered]
+    said = [f"a message for every accepted event; {len(late)} without one"]
+    for posted in late[:3]:
+        said.append(f"{posted.event} due {posted.due_s:.2f} accepted {posted.accepted_s:.2f} {posted.answers[-4:]}")
+        words = (posted.event["event_id"].encode() + b'"', posted.user.encode() + b'"')
+        for topic in ("events.p0", "events.p1", "work", "deliver.push", "attempts", "ledger"):
+            found = [r for r in records_of(log, topic) if any(word in r.value for word in words)]
+            said += [f"{topic} {r.partition}/{r.offset} {dict(r.headers)} {r.value[:600]!r}" for r in found[-6:]]
+    said += [str(line) for line in up.lines[1:]]
+    return "\n".join(said)
+
+
 def assert_nothing_lost_nothing_doubled(up: Up, load: Load, log: Log, *, within_s: float) -> None:
     """Every accepted event was decided once and sent once; P0 may repeat under the same name."""
-    wait_for(lambda: missing(up, load) == 0, within_s, "a message for every accepted event", every_s=0.25)
+    wait_for(lambda: missing(up, load) == 0, within_s, lambda: what_is_missing(up, load, log), every_s=0.25)
     users = {posted.user for posted in load.posted}
     for user, messages in sent(up, users).items():
         mine = [posted for posted in load.posted if posted.user == user]

@@ -46,7 +46,7 @@ class Up:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         wait_for(lambda: bool(self.lines) or self.process.poll() is not None, START_S, "the first line")
-        assert self.lines, self._errors()
+        assert self.lines, self.errors()
         self.first = self.lines[0]
 
     def _read(self) -> None:
@@ -54,7 +54,8 @@ class Up:
         for line in self.process.stdout:
             self.lines.append(json.loads(line))
 
-    def _errors(self) -> str:
+    def errors(self) -> str:
+        """What it said on standard error; after its end."""
         assert self.process.stderr is not None
         return self.process.stderr.read()
 
