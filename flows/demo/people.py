@@ -36,6 +36,11 @@ class Person:
         """The user id."""
         return self.name.lower()
 
+    @property
+    def has_browser(self) -> bool:
+        """Every third person also reads in a web browser."""
+        return self.rank % 3 == 1
+
     def endpoints(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """(channel, id, document) of what reaches the person; every seventh has no device, second ones are Androids."""
         if self.rank % 7 != 6:

@@ -21,7 +21,9 @@ import orjson
 import structlog
 
 from connectors.gateway.auth import user_token
+from connectors.sandbox.options import browser_address
 from flows.config.access import senders_in_force, user_tokens
+from flows.config.served import has_push
 from flows.config.settings import Settings
 from flows.demo.people import Person, follows, people, pick, star
 from flows.process.open import clock_ms
@@ -107,6 +109,8 @@ class Feeder:
         window_s = settings.registry().profile("like").window_ms // 1000
         self._quiet = f"likes of one photo are joined for {window_s} s"
         self._url, self._p0_url = url, p0_url
+        self._sandbox = None if has_push(settings) else settings.data_dir / "sandbox"
+        """Who has the keys of browsers; None: no browser can be made up."""
         self._run = clock_ms() // 1000 % 10_000_000
         """Another one at every start: what was sent an hour ago would be a repeat (RULES 1)."""
         self._rng = random.Random(self._run)
@@ -173,6 +177,9 @@ class Feeder:
         api.must("PUT", f"/v1/users/{person.user}", {"locale": person.locale, "name": person.name})
         for channel, identity, document in person.endpoints():
             api.must("PUT", f"/v1/users/{person.user}/endpoints/{channel}/{identity}", document)
+        if person.has_browser and self._sandbox is not None:
+            document = {"platform": "web", "address": browser_address(self._sandbox, person.user)}
+            api.must("PUT", f"/v1/users/{person.user}/endpoints/push/browser", document)
         api.close()
 
     def _events_of(self, beat: int) -> Iterator[dict[str, Any]]:

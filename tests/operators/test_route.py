@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
+from helpers.subscriptions import stored, subscription
 
 from operators.decide import apply
 from operators.transactional import CurrentSetting, decide_p0
@@ -96,6 +98,18 @@ def test_an_address_is_sent_to_in_its_one_form() -> None:
     log.versions(SERVED)
     after = log.mention()[1][0]
     assert [each.address for each in after.devices[0].devices] == [TOKEN]
+
+
+def test_a_browser_counts_while_its_push_service_is_allowed() -> None:
+    """Beside a phone, and in the form that goes into the record of the emission."""
+    log = Log()
+    log.endpoint("push", "ios", TOKEN, "phone")
+    log.endpoint("push", "web", json.dumps(subscription()), "laptop")
+    for hosts, reached in (("fcm.googleapis.com", [TOKEN, stored()]), ("push.example.com", [TOKEN])):
+        log.versions({**SERVED, "push": {**SERVED["push"], "web": f"webpush {hosts}"}})
+        outcome, (emission,) = log.mention()
+        assert outcome == "EMITTED"
+        assert sorted(str(each.address) for each in emission.devices[0].devices) == sorted(reached)
 
 
 def test_recipients_decided_at_once_are_decided_alike() -> None:

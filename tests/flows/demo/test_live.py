@@ -87,6 +87,7 @@ def test_a_message_is_shown_once_however_many_devices_and_apart_on_the_watched_p
     seen = LiveState()
     seen.show([Taken("apns", ada["address"], "Eve follows you"), Taken("apns", ada["address"], "Eve follows you")])
     seen.show([Taken("apns", grace["address"], "Ada and 48 others liked your photo"), Taken("twilio", "+1", "Hello")])
+    seen.show([Taken("webpush", "grace", "Ada and 48 others liked your photo")])
     assert seen.take_fresh() == [
         LiveLine("push", "ada", "Eve follows you"),
         LiveLine("phone", "grace", "Ada and 48 others liked your photo"),
