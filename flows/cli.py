@@ -271,6 +271,20 @@ def token_command(
     Output(as_json).show({"user": user, "token": token}, token)
 
 
+@app.command("webhook-secret")
+def webhook_secret_command(
+    user: Annotated[str, typer.Argument(metavar="USER", callback=named)],
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", callback=named)],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Print what the receiver of a user's webhook checks signatures with; two lines while the secret is changed."""
+    from flows.commands.webhook_secret import webhook_secrets
+
+    secrets = webhook_secrets(settings_in_force(data), user, endpoint)
+    Output(as_json).show({"user": user, "endpoint": endpoint, "secrets": secrets}, "\n".join(secrets))
+
+
 @topics_app.command("create")
 def topics_create_command(data: Data = None, as_json: Json = False) -> None:
     """Create the topics that are missing."""

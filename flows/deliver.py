@@ -1,6 +1,6 @@
 """Deliver flow: emissions of P1 and P2 go to the providers, and the results to the ledger (RULES 4).
 
-    deliver.push, deliver.sms, deliver.email ─► by lane ─► send (attempts, providers) ─► ledger, endpoints, dead_letters
+    deliver.CHANNEL ─► by lane ─► send (attempts, providers) ─► ledger, endpoints, dead_letters
 
 Lanes keep their own offsets (`DIR/state/deliver`), so the flow needs no recovery store of Bytewax. A lane whose file is
 lost finds in `attempts` what was sent. The flow runs with any number of workers that divides 240; more workers than

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from operators.templates import LANGUAGES, load_language
 from operators.text import clean, clip, is_blank, shorten
-from state.model.content import Content, EmailContent, PushContent, SmsContent
+from state.model.content import ChatContent, Content, EmailContent, PushContent, SmsContent, WebhookContent
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.errors import TemplateError
 
@@ -225,7 +225,22 @@ def render(emission: ToDeliver, channel: str, *, unsubscribe_url: str | None = N
         return SmsContent(clip(rendered.headline, SMS_MAX))
     if channel == "email":
         return _email(emission, rendered, unsubscribe_url)
+    if channel == "webhook":
+        return WebhookContent(emission.type, emission.decided_at, _document(emission, rendered))
+    if channel == "chat":
+        lines = (rendered.headline, _detail(rendered))
+        return ChatContent(shorten("\n".join(line for line in lines if not is_blank(line)), DETAIL_MAX))
     raise TemplateError(f"no template serves the channel {channel}")
+
+
+def _document(emission: ToDeliver, rendered: _Rendered) -> dict[str, Any]:
+    """What a webhook gets of a notification, but for whom (TOPICS.md)."""
+    return {
+        "emission_id": emission.emission_id, "event_id": emission.first_event_id, "priority": emission.priority,
+        "object": emission.object, "count": emission.count, "actors": emission.actors,
+        "actor_count": emission.actor_count or len(emission.actors),
+        "title": rendered.title, "text": rendered.headline, "payload": emission.payload,
+    }  # fmt: skip
 
 
 def missing_values(type_name: str, payload: Mapping[str, Any] | None, klass: str) -> list[str]:
@@ -295,7 +310,7 @@ def _email(emission: ToDeliver, rendered: _Rendered, unsubscribe_url: str | None
 
 
 def _detail(rendered: _Rendered) -> str:
-    """What a mail says besides, if the payload has it."""
+    """What a mail or a chat says besides, if the payload has it."""
     try:
         return _said(rendered.words.type.get("detail", ""), rendered.context)
     except MissingValueError:

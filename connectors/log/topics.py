@@ -58,9 +58,10 @@ TOPICS = (
     Topic(names.ATTEMPTS, "attempt", "delivery", "classes", False, _LANES, _LANES),
     Topic(names.DEAD_LETTERS, "dead dead_action", "that of the record, or a letter's id", "groups", False,
           f"{STATIONS} commands", "gateway track commands"),
-    Topic(names.DELIVER_PUSH, "emission", "user or key group", "classes", False, "decide", "deliver"),
-    Topic(names.DELIVER_SMS, "emission", "user or key group", "classes", False, "decide", "deliver"),
-    Topic(names.DELIVER_EMAIL, "emission", "user or key group", "classes", False, "decide", "deliver"),
+    *(
+        Topic(name, "emission", "user or key group", "classes", False, "decide", "deliver")
+        for name in names.DELIVER.values()
+    ),
 )  # fmt: skip
 """Every topic."""
 COMPACTED_TOPICS = frozenset(topic.name for topic in TOPICS if topic.compacted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -16,6 +16,7 @@ from state.model.errors import ConfigurationError
 from state.model.subscriptions import HOST_PATTERN
 from state.model.web_address import PORTS
 
+WEBHOOK_SECRET_MIN = 32
 _DNS_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _SUBJECT = re.compile(r"(?:mailto:[^@\s<>]+@[^@\s<>]+|https://[^\s<>]+)")
 PUSH_SERVICES = (
@@ -241,6 +242,50 @@ class SmtpOptions(_OfAll):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookOptions:
+    """How webhooks are signed and sent. Where they may go is in [egress]."""
+
+    secret: str = field(default="", repr=False)
+    """At least 32 characters; each endpoint's own secret is made of it (carillon webhook-secret)."""
+    secret_before: str = field(default="", repr=False)
+    """The one before: messages are signed by both, until every receiver has its new secret. Default: none."""
+    concurrency_max: int = 200
+    """Requests in flight at once. Default: 200."""
+    timeout: timedelta = timedelta(seconds=15)
+    """How long a request may take, from the name's resolution to the last of the answer. Default: 15 seconds."""
+    rate_per_s: float = 1_000.0
+    """Sends per second; retries and backlog get shares of it (RULES 4). Default: 1 000."""
+    backlog_share: float = 0.5
+    """The part of `rate_per_s` for what waited while the provider was away; above 0, at most 1. Default: a half."""
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, each with its key and the remedy."""
+        if len(self.secret.encode()) < WEBHOOK_SECRET_MIN:
+            yield f"providers.webhook.secret: must have at least {WEBHOOK_SECRET_MIN} characters, by chance"
+        if self.secret_before and len(self.secret_before.encode()) < WEBHOOK_SECRET_MIN:
+            yield f"providers.webhook.secret_before: must have at least {WEBHOOK_SECRET_MIN} characters, or be absent"
+        yield from _rate_faults("webhook", self.rate_per_s, self.backlog_share)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatOptions:
+    """How messages go to chats' incoming webhooks. Where they may go is in [egress]."""
+
+    concurrency_max: int = 50
+    """Requests in flight at once. Default: 50."""
+    timeout: timedelta = timedelta(seconds=15)
+    """How long a request may take, from the name's resolution to the last of the answer. Default: 15 seconds."""
+    rate_per_s: float = 200.0
+    """Sends per second; retries and backlog get shares of it (RULES 4). Default: 200."""
+    backlog_share: float = 0.5
+    """The part of `rate_per_s` for what waited while the provider was away; above 0, at most 1. Default: a half."""
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, each with its key and the remedy."""
+        yield from _rate_faults("chat", self.rate_per_s, self.backlog_share)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EgressOptions:
     """Where requests to addresses that users gave may go: nowhere but to public servers, unless this says otherwise."""
 
@@ -256,6 +301,11 @@ class EgressOptions:
     """A file of certificates to trust instead of the machine's. Default: the machine's."""
     connect_timeout: timedelta = timedelta(seconds=5)
     """How long a connection may take to open. Default: five seconds."""
+
+    @property
+    def makes_exceptions(self) -> bool:
+        """Whether more than public servers at the usual ports can be reached."""
+        return self.plain_http or bool(self.private_networks) or not set(self.ports) <= set(PORTS)
 
     def faults(self) -> Iterator[str]:
         """What is wrong, each with its key and the remedy."""

@@ -3,7 +3,7 @@
 They speak the protocols that the connectors speak to real providers. What they took outlives a crash of ours: each
 appends to `DIR/sandbox/<provider>.ndjson` before it answers (`connectors.sandbox.journal`).
 
-| the provider | push token (apns, fcm), browser (webpush) | mail (smtp, in the local part) | number (twilio) |
+| the provider | token, browser (webpush), end of the path (webhook, chat) | mail, local part | number (twilio) |
 |---|---|---|---|
 | takes it and answers after N ms | `slowN-` | `slowN-` | |
 | takes it and never answers | `hang-` | `hang-` | +1999000 |

@@ -1,7 +1,7 @@
 """`python -m connectors.sandbox --dir DIR`: all sandbox providers in one process.
 
-Prints `{"apns","twilio","smtp","ca","fcm","webpush"}` (ports on 127.0.0.1 and the path of the certificate to trust) on
-one line once all of them serve, and exits 0 on SIGTERM or SIGINT.
+Prints `{"apns","twilio","smtp","ca","fcm","webpush","webhook","chat"}` (ports on 127.0.0.1 and the path of the
+certificate to trust) on one line once all of them serve, and exits 0 on SIGTERM or SIGINT.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from connectors.sandbox.apns import ApnsServer
 from connectors.sandbox.browsers import Browsers
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from connectors.sandbox.fcm import FcmServer
+from connectors.sandbox.http1 import start_http1
 from connectors.sandbox.http2 import start_http2
 from connectors.sandbox.journal import Journal
-from connectors.sandbox.options import ACCOUNT_SID, AUTH_TOKEN, TOPIC, Ports, read_ports
+from connectors.sandbox.options import ACCOUNT_SID, AUTH_TOKEN, TOPIC, WEBHOOK_SECRET, Ports, read_ports
 from connectors.sandbox.smtp import Mailbox, start_smtp
 from connectors.sandbox.twilio import TwilioServer
+from connectors.sandbox.web import ChatServer, WebhookServer
 from connectors.sandbox.webpush import WebPushServer
 from state.disk.files import replace_file
 from state.model.errors import ConfigurationError
@@ -65,20 +67,25 @@ async def _start(files: SandboxFiles, former: Ports, servers: list[asyncio.Serve
     key = load_signing_key(files.signing_key.read_bytes(), key=str(files.signing_key)).public_key()
     account = load_service_account(files.service_account.read_bytes(), key=str(files.service_account))
     apns = ApnsServer(Journal(files.directory, "apns"), key, TOPIC)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(files.server)
+    context, web_context = (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in range(2))
+    for each in (context, web_context):
+        each.load_cert_chain(files.server)
     fcm = FcmServer(Journal(files.directory, "fcm"), account)
+    webhook = WebhookServer(Journal(files.directory, "webhook"), [WEBHOOK_SECRET])
+    chat = ChatServer(Journal(files.directory, "chat"))
     twilio = TwilioServer(Journal(files.directory, "twilio"), ACCOUNT_SID, AUTH_TOKEN)
     vapid = load_signing_key(files.vapid_key.read_bytes(), key=str(files.vapid_key)).public_key()
     webpush = WebPushServer(Journal(files.directory, "webpush"), vapid, Browsers(files.browsers.read_bytes()))
     mailbox = Mailbox(Journal(files.directory, "smtp"), files.directory / "mail")
     return Ports(
         await _listen(lambda port: start_http2(apns, port, context), former.apns, servers),
-        await _listen(twilio.start, former.twilio, servers),
+        await _listen(lambda port: start_http1(twilio, port), former.twilio, servers),
         await _listen(lambda port: start_smtp(port, mailbox), former.smtp, servers),
         str(files.ca.absolute()),
         await _listen(lambda port: start_http2(fcm, port, context), former.fcm, servers),
         await _listen(lambda port: start_http2(webpush, port, context), former.webpush, servers),
+        await _listen(lambda port: start_http1(webhook, port, web_context), former.webhook, servers),
+        await _listen(lambda port: start_http1(chat, port, web_context), former.chat, servers),
     )
 
 

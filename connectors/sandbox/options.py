@@ -7,16 +7,27 @@ from pathlib import Path
 
 import msgspec
 
-from connectors.providers.options import ApnsOptions, FcmOptions, SmtpOptions, TwilioOptions, WebPushOptions
+from connectors.providers.options import (
+    ApnsOptions,
+    ChatOptions,
+    EgressOptions,
+    FcmOptions,
+    SmtpOptions,
+    TwilioOptions,
+    WebhookOptions,
+    WebPushOptions,
+)
 from connectors.sandbox.browsers import Browsers
 from connectors.sandbox.certificates import SandboxFiles
 from state.model.errors import ConfigurationError
+from state.model.web_address import PORTS
 
 TEAM_ID = "SANDBOXTEA"
 KEY_ID = "SANDBOXKEY"
 TOPIC = "example.carillon"
 ACCOUNT_SID = "AC" + "0" * 32
 AUTH_TOKEN = "sandbox"  # noqa: S105  # opens nothing but the server beside it
+WEBHOOK_SECRET = "sandbox-sandbox-sandbox-sandbox-"  # noqa: S105  # as above
 SENDER_NUMBER = "+15005550006"
 SENDER_ADDRESS = "notifications@carillon.example"
 
@@ -30,6 +41,8 @@ class Ports(msgspec.Struct, frozen=True):
     ca: str = ""
     fcm: int = 0
     webpush: int = 0
+    webhook: int = 0
+    chat: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,12 @@ class SandboxOptions:
     """Text messages."""
     smtp: SmtpOptions
     """Mail."""
+    webhook: WebhookOptions
+    """Webhooks."""
+    chat: ChatOptions
+    """Chats."""
+    egress: EgressOptions
+    """Web addresses: nothing but the receivers beside it can be reached."""
 
 
 def read_ports(directory: Path) -> Ports:
@@ -85,6 +104,12 @@ def sandbox_options(directory: Path) -> SandboxOptions:
             sender=SENDER_NUMBER, status_callback="https://carillon.example/v1/callbacks/twilio",
         ),
         SmtpOptions(host="127.0.0.1", port=ports.smtp, security="none", sender=SENDER_ADDRESS),
+        WebhookOptions(secret=WEBHOOK_SECRET),
+        ChatOptions(),
+        EgressOptions(
+            ports=tuple(filter(None, (ports.webhook, ports.chat))) or PORTS, private_networks=("127.0.0.1/32",),
+            ca_file=files.ca,
+        ),
     )  # fmt: skip
 
 

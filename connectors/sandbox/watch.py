@@ -11,6 +11,7 @@ import contextlib
 import os
 import select
 from email import message_from_bytes, policy
+from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -24,7 +25,7 @@ class Taken(msgspec.Struct, frozen=True):
     """One message that a provider took."""
 
     provider: str
-    """apns, fcm, webpush, twilio or smtp."""
+    """apns, fcm, webpush, twilio, smtp, webhook or chat."""
     to: str
     text: str
     """What the person reads; of a mail the subject and then the text."""
@@ -41,6 +42,10 @@ def text_of(provider: str, body: bytes) -> str:
         return str(msgspec.json.decode(body)["message"]["notification"]["body"])
     if provider == "webpush":
         return str(msgspec.json.decode(body)["body"])
+    if provider == "webhook":
+        return str(msgspec.json.decode(body)["data"]["text"])
+    if provider == "chat":
+        return unescape(str(msgspec.json.decode(body)["text"]))
     if provider == "twilio":
         return parse_qs(body.decode())["Body"][0]
     mail = message_from_bytes(body, policy=policy.default)

@@ -17,11 +17,10 @@ from connectors.providers.email.smtp import dkim_signer
 from connectors.providers.options import SmtpOptions, WebPushOptions, credential
 from connectors.providers.push.apns_token import load_signing_key
 from connectors.providers.push.webpush_token import application_key
-from connectors.sandbox.options import sandbox_options
 from flows.config.access import LINK_KEY_FILE
 from flows.config.credentials import FILE_NAME, development_credentials
-from flows.config.providers import ProviderConfig, new_channel
-from flows.config.served import has_push
+from flows.config.providers import PROVIDERS, InForce, providers_in_force
+from flows.config.served import TO_ADDRESSES, simulated
 from flows.config.settings import Settings
 from flows.process.opening import broker_addresses, open_configured_log, system_topics, unreachable
 from flows.up.ports import any_port
@@ -167,25 +166,23 @@ def _check_redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_providers(settings: Settings) -> Iterator[Finding]:
-    given = settings.providers
-    own = {
-        "push": given.apns, "push to Android": given.fcm, "push to browsers": given.webpush, "sms": given.twilio,
-        "email": given.smtp,
-    }  # fmt: skip
-    for what, options in own.items():
-        if options is None and what.startswith("push") and has_push(settings):
-            yield Finding(f"provider {what}", True, "none: the gateway refuses devices of its platforms")
+    stand_ins = simulated(settings)
+    for name, provider in PROVIDERS.items():
+        what, options = provider.what, getattr(settings.providers, name)
+        if options is None and name not in stand_ins:
+            yield Finding(f"provider {what}", True, "none: the gateway refuses its addresses")
             continue
         if options is None:
-            yield from _check_sandbox(settings, what)
+            yield from _check_sandbox(settings, name)
             continue
-        yield asyncio.run(_try_provider(f"provider {what}", options))
+        yield asyncio.run(_try_provider(f"provider {what}", InForce(provider, options, settings.egress)))
         if isinstance(options, SmtpOptions):
             yield _check_signature(options)
         if isinstance(options, WebPushOptions):
             yield _check_application_key(options)
-        if options.ca_file is not None:
-            yield check_certificates(f"certificates {what}", options.ca_file, datetime.now(UTC))
+        file = settings.egress.ca_file if name in TO_ADDRESSES else options.ca_file
+        if file is not None:
+            yield check_certificates(f"certificates {what}", file, datetime.now(UTC))
 
 
 def _check_signature(options: SmtpOptions) -> Finding:
@@ -211,22 +208,16 @@ def _check_application_key(options: WebPushOptions) -> Finding:
     return Finding(what, True, f"web pages must subscribe with the applicationServerKey {application_key(key)}")
 
 
-def _check_sandbox(settings: Settings, which: str) -> Iterator[Finding]:
+def _check_sandbox(settings: Settings, name: str) -> Iterator[Finding]:
     """What has no credentials; the sandbox that serves it is there while the system runs."""
-    what = f"sandbox {which}"
+    what = f"sandbox {PROVIDERS[name].what}"
     if not _sandbox_runs(settings):
         yield Finding(what, True, "no credential: the sandbox serves it while carillon up runs")
         return
     try:
-        sandbox = sandbox_options(settings.data_dir / "sandbox")
+        yield asyncio.run(_try_provider(what, providers_in_force(settings)[name]))
     except CarillonError as error:
         yield Finding(what, False, str(error))
-        return
-    served: dict[str, ProviderConfig] = {
-        "push": sandbox.apns, "push to Android": sandbox.fcm, "push to browsers": sandbox.webpush,
-        "sms": sandbox.twilio, "email": sandbox.smtp,
-    }  # fmt: skip
-    yield asyncio.run(_try_provider(what, served[which]))
 
 
 def _sandbox_runs(settings: Settings) -> bool:
@@ -236,10 +227,10 @@ def _sandbox_runs(settings: Settings) -> bool:
     return any(name == "sandbox" and lives(pid) for name, pid in read_processes(settings.data_dir).items())
 
 
-async def _try_provider(what: str, options: ProviderConfig) -> Finding:
-    connector = new_channel(options)
+async def _try_provider(what: str, found: InForce) -> Finding:
+    connector, options = found.channel(), found.options
     name = f"{what} ({connector.name})"
-    address = f"{options.host}:{options.port}" if isinstance(options, SmtpOptions) else options.origin
+    address = f"{options.host}:{options.port}" if isinstance(options, SmtpOptions) else getattr(options, "origin", "")
     try:
         await connector.connect()
         result = await asyncio.wait_for(connector.check(), _DEADLINE.total_seconds())

@@ -21,6 +21,7 @@ import msgspec
 from connectors.log.topics import read_by, topic_table, written_by
 from flows.commands.graph import GraphError, existing_flows, prepare_directory
 from flows.config.settings import Settings, child_environment
+from state.model.topics import DELIVER
 
 BEGIN, END = "<!-- picture: begin, by `make graph` -->", "<!-- picture: end -->"
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +78,7 @@ def _topic(name: str) -> str:
     if name in SETTINGS:
         return 'settings[("' + "<br/>".join(SETTINGS) + '")]'
     if name.startswith("deliver."):
-        return 'lanes[("deliver.push<br/>deliver.sms<br/>deliver.email")]'
+        return 'lanes[("' + "<br/>".join(DELIVER.values()) + '")]'
     return f'topic_{name.replace(".", "_")}[("{name}")]'
 
 

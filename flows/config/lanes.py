@@ -68,16 +68,15 @@ def _build_dispatcher(
     settings: Settings, log: FencedLog, watcher: ControlWatcher, station: str, *, waiting_max: int
 ) -> Dispatcher:
     """With connections of its own."""
-    channels = providers_in_force(settings).channels()
     providers = {
-        place: ProviderBounds(
-            channel,
-            channel.options.concurrency_max,
-            channel.options.rate_per_s,
-            channel.options.backlog_share,
+        each.provider.place: ProviderBounds(
+            each.channel(),
+            each.options.concurrency_max,
+            each.options.rate_per_s,
+            each.options.backlog_share,
             waiting_max,
         )
-        for place, channel in channels.items()
+        for each in providers_in_force(settings).values()
     }
     look = LastLook(
         is_stopped=lambda scope: watcher.stopped(scope) is not None,

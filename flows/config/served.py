@@ -12,6 +12,9 @@ from state.model.subscriptions import subscription_kind
 _SANDBOX_HOSTS = ("127.0.0.1:*",)
 """Its port may be another after a restart; who sends calls that one only."""
 
+TO_ADDRESSES = ("webhook", "chat")
+"""Providers, each of its channel, that send to the addresses themselves."""
+
 
 def served(settings: Settings) -> Served:
     """What the providers in force can reach: the gateway accepts nothing else, and nothing else is decided on.
@@ -28,7 +31,20 @@ def served(settings: Settings) -> Served:
         push[ANDROID] = "fcm_sandbox" if given.fcm is None or _is_loopback(given.fcm.origin) else "fcm"
     if given.webpush is not None or not has_push(settings):
         push[WEB] = subscription_kind(_SANDBOX_HOSTS if given.webpush is None else given.webpush.hosts)
-    return {"push": push, "sms": {ANY: "e164"}, "email": {ANY: "mail"}}
+    web = {channel: {ANY: _web_kind(settings, channel)} for channel in _has_web(settings)}
+    return {"push": push, "sms": {ANY: "e164"}, "email": {ANY: "mail"}, **web}
+
+
+def _has_web(settings: Settings) -> list[str]:
+    return [
+        name for name in TO_ADDRESSES if getattr(settings.providers, name) is not None or name in simulated(settings)
+    ]
+
+
+def _web_kind(settings: Settings, channel: str) -> str:
+    if getattr(settings.providers, channel) is None:
+        return "web_sandbox"
+    return "web_private" if settings.egress.makes_exceptions else "web"
 
 
 def has_push(settings: Settings) -> bool:
@@ -37,9 +53,19 @@ def has_push(settings: Settings) -> bool:
     return any(options is not None for options in (given.apns, given.fcm, given.webpush))
 
 
+def simulated(settings: Settings) -> frozenset[str]:
+    """The providers that simulators stand in for. Webhooks and chats need no account, so they do not call for one:
+    there are simulated receivers beside other simulators only.
+    """
+    absent = {name for name in ("twilio", "smtp", *TO_ADDRESSES) if getattr(settings.providers, name) is None}
+    if not has_push(settings):
+        absent |= {"apns", "fcm", "webpush"}
+    return frozenset(absent if absent - set(TO_ADDRESSES) else ())
+
+
 def needs_sandbox(settings: Settings) -> bool:
     """Whether some channel has no credential of its own."""
-    return not has_push(settings) or settings.providers.twilio is None or settings.providers.smtp is None
+    return bool(simulated(settings))
 
 
 def _is_loopback(origin: str) -> bool:

@@ -25,10 +25,12 @@ from connectors.log.embedded.log import EmbeddedOptions
 from connectors.log.kafka.options import KafkaOptions
 from connectors.providers.options import (
     ApnsOptions,
+    ChatOptions,
     EgressOptions,
     FcmOptions,
     SmtpOptions,
     TwilioOptions,
+    WebhookOptions,
     WebPushOptions,
 )
 from flows.config.options import EnvironmentText, configuration_error, load_all
@@ -178,6 +180,10 @@ class ProviderOptions:
     """Text messages."""
     smtp: SmtpOptions | None = None
     """Mail through a relay."""
+    webhook: WebhookOptions | None = None
+    """Signed webhooks to the addresses of users."""
+    chat: ChatOptions | None = None
+    """Messages to users' chats: incoming webhooks as Slack has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,8 @@ def settings_faults(settings: Settings) -> Iterator[str]:
     yield from _export_faults(settings.exports, settings.log.retention)
     yield from _sender_faults(settings.senders)
     given = settings.providers
-    for options in (given.apns, given.fcm, given.webpush, given.twilio, given.smtp):
+    found = (given.apns, given.fcm, given.webpush, given.twilio, given.smtp, given.webhook, given.chat)
+    for options in found:
         if options is not None:
             yield from options.faults()
     yield from settings.egress.faults()

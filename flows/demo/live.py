@@ -19,6 +19,7 @@ from connectors.sandbox.watch import Taken, Watcher
 from flows.demo.people import people, star
 from state import slices
 from state.model.arrow import batch_rows
+from state.model.event import INTERRUPTIVE
 
 _CHANNELS = {"apns": "push", "fcm": "push", "webpush": "push", "twilio": "sms", "smtp": "email"}
 _KEPT_MAX = 50_000
@@ -66,9 +67,7 @@ class LiveState:
     """(channel, outcome) of deliveries."""
     inbox_items: int = 0
     latest: dict[str, deque[LiveLine]] = field(
-        default_factory=lambda: {
-            kind: deque(maxlen=_LINES_MAX) for kind in ("phone", "push", "sms", "email", "suppressed")
-        }
+        default_factory=lambda: {kind: deque(maxlen=_LINES_MAX) for kind in ("phone", *INTERRUPTIVE, "suppressed")}
     )
     fresh: deque[LiveLine] = field(default_factory=lambda: deque(maxlen=500))
     """Lines since somebody last took them."""
@@ -94,7 +93,7 @@ class LiveState:
     def show(self, messages: Iterable[Taken]) -> None:
         """Take messages that providers took; of addresses that the demo does not know the address is shown."""
         for message in messages:
-            kind, user = _CHANNELS[message.provider], self._users.get(message.to, message.to)
+            kind, user = _CHANNELS.get(message.provider, message.provider), self._users.get(message.to, message.to)
             self._say("phone" if kind == "push" and user == star().user else kind, user, message.text)
 
     def _ledger(self, row: Mapping[str, Any]) -> None:

@@ -8,6 +8,9 @@
 | `fcm_sandbox` | the same, where the simulator is the provider | the same, or the name of a misbehaviour, as it is |
 | `webpush HOST ...` | browsers' push subscriptions at these hosts | JSON (`state/model/subscriptions.py`) |
 | `e164` | telephone numbers | E.164: plus sign, country, number, without the prefix of calls within a country |
+| `web` | web addresses of public servers | `https`, host in lower case and IDNA's ASCII form (`web_address.py`) |
+| `web_private` | the same, where `[egress]` makes exceptions | the same, of any server; the connector decides |
+| `web_sandbox` | the same, where the simulators are the receivers | the same, of this machine alone |
 | `mail` | mailboxes | local part as it is, domain in lower case and, of other scripts, in IDNA's ASCII form |
 
 The gateway accepts by them what the channels can send, and decide and P0 use them on records that came another way. So
@@ -28,6 +31,7 @@ import idna
 
 from state.model.documents import Complaint
 from state.model.subscriptions import SubscriptionFault, hosts_of, read_subscription
+from state.model.web_address import any_url, parse_url, public_url
 
 Served = Mapping[str, Mapping[str, str]]
 """Channel to platform to kind."""
@@ -73,6 +77,12 @@ def fcm_token(address: str) -> str | None:
 def sandbox_fcm_token(address: str) -> str | None:
     """As `fcm_token`, and the names by which the simulator is told to misbehave, which have no colon."""
     return address if _is_fcm(address) or _is_named(address) else None
+
+
+def sandbox_url(address: str) -> str | None:
+    """The canonical form of a URL that leads to this machine."""
+    found = parse_url(address)
+    return found.url if found is not None and found.scheme == "https" and found.host == "127.0.0.1" else None
 
 
 @lru_cache(maxsize=4096)
@@ -144,12 +154,16 @@ def forms_version() -> str:
     return f"phonenumbers {version('phonenumbers')}, idna {version('idna')}"
 
 
+_WEB = "web address of a public server by https, at port 443 or 8443, as https://hooks.example.org/carillon"
 _KINDS: dict[str, tuple[Callable[[str], str | None], str, str]] = {
     "apns": (device_token, "device token: 64 to 200 hexadecimal digits", _HEX),
     "apns_sandbox": (sandbox_token, "device token: 64 to 200 hexadecimal digits", f"{_HEX}|{_NAMED}"),
     "fcm": (fcm_token, "registration token: 32 to 1024 letters, digits, _ - :", _FCM),
     "fcm_sandbox": (sandbox_fcm_token, "registration token: 32 to 1024 letters, digits, _ - :", f"{_FCM}|{_NAMED}"),
     "e164": (phone, "telephone number in international form, as +4915112345678", _PHONE),
+    "web": (public_url, _WEB, "https://.+"),
+    "web_private": (any_url, "web address, as https://hooks.example.org/carillon", "https?://.+"),
+    "web_sandbox": (sandbox_url, "address of the simulated receiver, as https://127.0.0.1:PORT/NAME", "https://.+"),
     "mail": (mailbox, "plain mail address, as ann@example.org", ""),
 }
 

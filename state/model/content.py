@@ -1,6 +1,8 @@
 """What a person gets to see, rendered for one channel. Plain values: connectors carry them, operators make them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,4 +33,22 @@ class EmailContent:
     unsubscribe_url: str | None = None
 
 
-Content = PushContent | SmsContent | EmailContent
+@dataclass(frozen=True, slots=True)
+class WebhookContent:
+    """A notification for a program: what a person would read, and what it is about."""
+
+    type: str
+    at: int
+    """When it was decided, in milliseconds UTC."""
+    data: Mapping[str, Any]
+    """As TOPICS.md describes it, without user and endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatContent:
+    """A line in a chat, as it is: not escaped."""
+
+    text: str
+
+
+Content = PushContent | SmsContent | EmailContent | WebhookContent | ChatContent

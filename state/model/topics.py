@@ -25,8 +25,12 @@ DEAD_LETTERS: Final = "dead_letters"
 DELIVER_PUSH: Final = "deliver.push"
 DELIVER_SMS: Final = "deliver.sms"
 DELIVER_EMAIL: Final = "deliver.email"
+DELIVER_WEBHOOK: Final = "deliver.webhook"
+DELIVER_CHAT: Final = "deliver.chat"
 
 EVENTS: Final = {"P0": EVENTS_P0, "P1": EVENTS_P1, "P2": EVENTS_P2}
 """Where accepted events go, by class."""
-DELIVER: Final = {"push": DELIVER_PUSH, "sms": DELIVER_SMS, "email": DELIVER_EMAIL}
+DELIVER: Final = {
+    "push": DELIVER_PUSH, "sms": DELIVER_SMS, "email": DELIVER_EMAIL, "webhook": DELIVER_WEBHOOK, "chat": DELIVER_CHAT,
+}  # fmt: skip
 """Where emissions go, by channel."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 
@@ -71,6 +72,7 @@ class WebAddress(NamedTuple):
         return f"{self.scheme}://{self.authority}{self.target}"
 
 
+@lru_cache(maxsize=4096)
 def parse_url(text: str) -> WebAddress | None:
     """The parts of an `https` or `http` URL; None: it is none, or has something that no address of ours needs.
 

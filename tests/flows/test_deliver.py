@@ -12,7 +12,7 @@ from helpers.obeying import wait_until_obeyed
 from helpers.sandbox_process import Sandbox
 from helpers.waiting import wait_for
 
-from connectors.sandbox.options import browser_address
+from connectors.sandbox.options import browser_address, read_ports
 
 
 def test_push_sms_and_mail_arrive_and_stand_on_the_ledger(system: System, sandbox: Sandbox) -> None:
@@ -67,6 +67,30 @@ def test_each_device_of_a_user_is_reached_by_the_provider_of_its_platform(system
     assert {entry["to"] for entry in sandbox.journal("webpush")} == {"laptop", "gone-w"}
     verdicts = {(verdict["id"], verdict["state"]) for verdict in system.values("endpoints")}
     assert verdicts == {("d3", "invalid"), ("d6", "invalid")}
+
+
+def test_webhooks_and_chats_arrive_and_one_that_is_gone_is_retired(system: System, sandbox: Sandbox) -> None:
+    ports = read_ports(sandbox.directory / "sandbox")
+    hooks, chats = f"https://127.0.0.1:{ports.webhook}/", f"https://127.0.0.1:{ports.chat}/T/B/"
+    system.feed([
+        system.emission("u1", "webhook", [("h1", hooks + "a"), ("h2", hooks + "gone-a"), ("h3", hooks + "503x1-a")]),
+        system.emission("u2", "chat", [("c1", chats + "x")], priority="P2"),
+        system.emission("u3", "webhook", [("h1", "https://169.254.169.254/latest")]),
+    ])  # fmt: skip
+    with system.flow("deliver"):
+        wait_for(lambda: len(system.deliveries()) == 5)
+        wait_for(lambda: system.read("endpoints"))
+    found = {(r["user"], r["device"]): (r["provider"], r["outcome"], r["reason"]) for r in system.deliveries().values()}
+    assert found == {
+        ("u1", "h1"): ("webhook", "DELIVERED", None), ("u1", "h2"): ("webhook", "DEAD_LETTER", "status 410"),
+        ("u1", "h3"): ("webhook", "DELIVERED", None), ("u2", "c1"): ("chat", "DELIVERED", None),
+        ("u3", "h1"): ("webhook", "DEAD_LETTER", "address not allowed"),
+    }  # fmt: skip
+    (verdict,) = system.values("endpoints")
+    assert (verdict["user"], verdict["id"], verdict["state"]) == ("u1", "h2", "invalid")
+    first, second = sandbox.to("webhook", hooks + "503x1-a")
+    assert (first["id"], first["body_sha256"]) == (second["id"], second["body_sha256"])
+    assert len(sandbox.to("chat", chats + "x")) == 1
 
 
 def test_failures_are_tried_again_within_the_budget_then_fall_back(system: System, sandbox: Sandbox) -> None:

@@ -31,7 +31,7 @@ from state.model.registry import load_registry
 
 SERVED: Served = {
     "push": {"ios": "apns", "web": "webpush fcm.googleapis.com", "*": "apns"}, "sms": {"*": "e164"},
-    "email": {"*": "mail"},
+    "email": {"*": "mail"}, "webhook": {"*": "web"},
 }  # fmt: skip
 USER_SECRET = "a secret of thirty-two bytes or more, for tests"
 LINK_KEYS = (b"the present key of links, for tests", b"the key before, for tests; longer")

@@ -25,10 +25,11 @@ from flows.steps.sending.queue import ProviderBounds
 from flows.steps.transactional.strategy import DecisionRules, TransactionalStrategy
 from state.model.addresses import ANY, Place
 from state.model.registry import Registry
+from state.model.topics import DELIVER
 
 Station = Literal["deliver", "transactional"]
 TOPICS: Mapping[Station, tuple[str, ...]] = {
-    "deliver": ("deliver.push", "deliver.sms", "deliver.email"),
+    "deliver": tuple(DELIVER.values()),
     "transactional": ("events.p0",),
 }
 Answer = Callable[[Delivery], Awaitable[Result]]

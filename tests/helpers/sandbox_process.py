@@ -14,6 +14,8 @@ from pathlib import Path
 
 from connectors.sandbox.options import SandboxOptions, sandbox_options
 
+NAMES = ("apns", "fcm", "webpush", "twilio", "smtp", "webhook", "chat")
+
 
 @dataclass
 class Sandbox:
@@ -29,7 +31,7 @@ class Sandbox:
 
     def begin(self) -> None:
         """From here on only new entries count."""
-        self.seen = {name: self._lines(name) for name in ("apns", "fcm", "webpush", "twilio", "smtp")}
+        self.seen = {name: self._lines(name) for name in NAMES}
 
     def journal(self, provider: str) -> list[dict[str, object]]:
         lines = (self.directory / "sandbox" / f"{provider}.ndjson").read_text().splitlines()

@@ -21,7 +21,7 @@ from operators.render import (
     run_template,
 )
 from operators.templates import LANGUAGES, load_language
-from state.model.content import EmailContent, PushContent, SmsContent
+from state.model.content import ChatContent, EmailContent, PushContent, SmsContent, WebhookContent
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.errors import TemplateError
 from state.model.registry import load_registry
@@ -249,3 +249,24 @@ def test_templates_that_load_or_loop_too_deep_are_refused(source: str) -> None:
 def test_templates_cannot_escape_or_grow(source: str) -> None:
     with pytest.raises(TemplateError):
         run_template(source, {"p": {}, "x": list(string.printable * 3)})
+
+
+def test_a_webhook_gets_what_it_is_about_and_what_a_person_would_read() -> None:
+    content = render(emission("like", object="photo", payload={"object_label": "photo", "deep": {"a": [1]}}), "webhook")
+    assert isinstance(content, WebhookContent)
+    assert (content.type, content.at) == ("like", emission("like").decided_at)
+    assert content.data["object"] == "photo"
+    assert content.data["payload"] == {"object_label": "photo", "deep": {"a": [1]}}
+    assert content.data["text"] == push_body("like", payload={"object_label": "photo"})
+    assert set(content.data) == {
+        "emission_id", "event_id", "priority", "object", "count", "actors", "actor_count", "title", "text", "payload",
+    }  # fmt: skip
+
+
+def test_a_chat_gets_what_a_mail_says_and_no_more_than_it_shows() -> None:
+    for text, length in (("a < b " + "x" * 1_000, 1_000), ("x" * 50_000, 0), ("", 0)):
+        content = render(emission("mention", payload={"text": text}), "chat")
+        assert isinstance(content, ChatContent)
+        assert content.text.startswith(push_body("mention", payload={"text": text}))
+        assert text[:20] in content.text
+        assert length < len(content.text) <= 4_000

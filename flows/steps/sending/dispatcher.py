@@ -50,7 +50,7 @@ class DispatcherParts:
 
     log: Log
     providers: Mapping[Place, ProviderBounds]
-    """By channel (push, sms, email) and platform."""
+    """By channel and platform."""
     last_look: LastLook
     """Asked just before each send."""
     now_ms: Callable[[], int]

@@ -42,8 +42,14 @@ def test_endpoints_are_set_and_removed(gateway: Gateway) -> None:
         ("sms", {"address": "+49 151 12345678"}, {"address"}),
         ("sms", {"address": "+1555123456"}, {"address"}),
         ("email", {"address": "Ann <ann@x.example>"}, {"address"}),
-        ("webhook", {"address": "https://example.org/hook"}, {"channel"}),
-        ("chat", {"address": "C1"}, {"channel"}),
+        ("webhook", {"address": "http://example.org/hook"}, {"address"}),
+        ("webhook", {"address": "https://example.org:6379/hook"}, {"address"}),
+        ("webhook", {"address": "https://ann:pw@example.org/hook"}, {"address"}),
+        ("webhook", {"address": "https://0x7f.1/hook"}, {"address"}),
+        ("webhook", {"address": "https://[::ffff:10.0.0.1]/hook"}, {"address"}),
+        ("webhook", {"address": "https://169.254.169.254/latest/meta-data"}, {"address"}),
+        ("webhook", {"address": "https://example.org/hook", "secret": "whsec_x"}, {"secret"}),
+        ("chat", {"address": "https://example.org/hook"}, {"channel"}),
         ("email", [], {""}),
     ],
 )
@@ -58,6 +64,7 @@ def test_wrong_endpoints_are_400(gateway: Gateway, channel: str, body: Any, path
         ("email", "Ann@B\u00dcCHER.example", "Ann@xn--bcher-kva.example"),
         ("sms", "+49015112345678", "+4915112345678"),
         ("push", "AB" * 32, "ab" * 32),
+        ("webhook", "HTTPS://Hooks.Example.ORG.:443?a=b", "https://hooks.example.org/?a=b"),
     ],
 )
 def test_addresses_are_stored_in_one_form(gateway: Gateway, channel: str, address: str, stored: str) -> None:

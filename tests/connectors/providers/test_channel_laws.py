@@ -26,14 +26,19 @@ from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.push.fcm import FcmChannel
 from connectors.providers.push.webpush import WebPushChannel
 from connectors.providers.sms.twilio import TwilioChannel
+from connectors.providers.web.chat import ChatChannel
+from connectors.providers.web.posting import PostingChannel
+from connectors.providers.web.webhook import WebhookChannel
 from connectors.sandbox.browsers import Browsers
-from connectors.sandbox.options import browser_address
+from connectors.sandbox.options import browser_address, read_ports
 from connectors.sandbox.watch import Taken, Watcher
-from state.model.content import Content, EmailContent, PushContent, SmsContent
+from state.model.content import ChatContent, Content, EmailContent, PushContent, SmsContent, WebhookContent
 
-NAMES = ["apns", "fcm", "webpush", "twilio", "smtp"]
+NAMES = ["apns", "fcm", "webpush", "twilio", "smtp", "webhook", "chat"]
 PUSH = PushContent("Carillon", "Ann liked your photo", (("event_id", "e1"),))
 SMS = SmsContent("Your code is 123456")
+HOOK = WebhookContent("otp", 1_700_000_000_000, {"event_id": "e1", "text": "Your code is 123456"})
+CHAT = ChatContent("Your code is <123456> & no more")
 MAIL = EmailContent("Your code", "Your code is 123456\n", "<p>Your code is <b>123456</b></p>")
 
 
@@ -87,6 +92,27 @@ def _smtp(sandbox: Sandbox, deadline: timedelta) -> Channel:
     return SmtpChannel(dataclasses.replace(sandbox.options.smtp, timeout=deadline), clock_s=time.time)
 
 
+def _webhook(sandbox: Sandbox, deadline: timedelta) -> Channel:
+    options = dataclasses.replace(sandbox.options.webhook, timeout=deadline)
+    return WebhookChannel(options, sandbox.options.egress, clock_ms=_now_ms)
+
+
+def _chat(sandbox: Sandbox, deadline: timedelta) -> Channel:
+    return ChatChannel(dataclasses.replace(sandbox.options.chat, timeout=deadline), sandbox.options.egress)
+
+
+def web(sandbox: Sandbox, name: str, path: str) -> str:
+    """The address of a simulated receiver."""
+    return f"https://127.0.0.1:{getattr(read_ports(sandbox.directory / 'sandbox'), name)}/hooks/{path}"
+
+
+def _at(sandbox: Sandbox, case: Case) -> Case:
+    """With whole addresses in place of names."""
+    names = ("good", "hangs", "breaks", "refuses", "fails_once", "unknown")
+    whole: dict[str, Any] = {name: web(sandbox, case.name, getattr(case, name)) for name in names}
+    return dataclasses.replace(case, **whole)
+
+
 CASES = {
     "apns": Case(
         "apns", _apns, "push", PUSH, "a" * 64, "hang-" + "a" * 20, "rst-" + "a" * 20, "500-" + "a" * 20,
@@ -107,6 +133,8 @@ CASES = {
         "smtp", _smtp, "email", MAIL, "ann@example.com", "hang-a@example.com", "drop-a@example.com",
         "450-a@example.com", "451x1-a@example.com", "550-a@example.com",
     ),
+    "webhook": Case("webhook", _webhook, "webhook", HOOK, "a", "hang-a", "rst-a", "500-a", "503x1-a", "gone-a"),
+    "chat": Case("chat", _chat, "chat", CHAT, "T0/B0/x", "hang-a", "rst-a", "500-a", "503x1-a", "gone-a"),
 }  # fmt: skip
 
 
@@ -117,8 +145,9 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 
 @pytest.fixture(params=NAMES)
-def case(request: pytest.FixtureRequest) -> Case:
-    return CASES[request.param]
+def case(request: pytest.FixtureRequest, sandbox: Sandbox) -> Case:
+    found = CASES[request.param]
+    return _at(sandbox, found) if found.kind in ("webhook", "chat") else found
 
 
 _count = iter(range(1_000_000))
@@ -177,6 +206,7 @@ def test_a_watcher_is_shown_what_was_taken_and_the_journal_keeps_its_hash(case: 
     finally:
         watcher.close()
     said = {"push": "Ann liked your photo", "sms": "Your code is 123456", "email": "Your code | Your code is 123456"}
+    said |= {"webhook": "Your code is 123456", "chat": CHAT.text}
     assert shown == [Taken(case.name, case.good, said[case.kind])]
     assert said[case.kind] not in (sandbox.directory / "sandbox" / f"{case.name}.ndjson").read_text()
     send_one(case, sandbox, case.good)  # and nobody watches
@@ -216,7 +246,7 @@ def test_after_a_refusal_the_same_channel_goes_on(case: Case, sandbox: Sandbox) 
             return [first, await channel.send(delivery(case, channel, case.fails_once))]
 
     first, second = asyncio.run(run())
-    assert isinstance(first, Failed)
+    assert isinstance(first, Failed | Throttled)
     assert isinstance(second, Sent)
 
 
@@ -234,6 +264,9 @@ def test_a_provider_that_is_down_is_an_unambiguous_failure(case: Case, sandbox: 
         options.options = dataclasses.replace(options.options, port=1)
     elif case.name == "webpush":
         options.options = dataclasses.replace(options.options, hosts=("127.0.0.1:1",))
+    elif isinstance(channel, PostingChannel):
+        channel.egress = dataclasses.replace(channel.egress, ports=(1,))
+        case = dataclasses.replace(case, good="https://127.0.0.1:1/hooks/a")
     else:
         scheme = "https" if case.kind == "push" else "http"
         options.options = dataclasses.replace(options.options, origin=f"{scheme}://127.0.0.1:1")
@@ -418,6 +451,55 @@ def test_webpush_a_place_that_is_not_on_the_list_is_never_called(sandbox: Sandbo
     assert isinstance(result, Rejected)
     assert result.token_gone is None, "a list that became shorter costs no address"
     assert not sandbox.to("webpush", "unlisted")
+
+
+@pytest.mark.parametrize(
+    ("case_name", "path", "expected"),
+    [
+        ("webhook", "gone-b", Rejected("status 410", token_gone=1_000)),
+        ("webhook", "429-b", Throttled(timedelta(seconds=1), "status 429", of_address=True)),
+        ("webhook", "504-b", Throttled(None, "status 504", of_address=True)),
+        ("webhook", "bad-b", Failed("status 400", of_address=True)),
+        ("webhook", "slow300-b", Sent("")),
+        ("chat", "gone-b", Rejected("no_service", token_gone=1_000)),
+        ("chat", "bad-b", Rejected("action_prohibited")),
+        ("chat", "429-b", Throttled(timedelta(seconds=1), "status 429", of_address=True)),
+        ("chat", "500-b", Failed("rollup_error", of_address=True)),
+    ],
+)
+def test_web_answers_of_the_simulators(sandbox: Sandbox, case_name: str, path: str, expected: Result) -> None:
+    address = web(sandbox, case_name, path)
+    result = send_one(CASES[case_name], sandbox, address)
+    assert result == expected or (isinstance(result, Sent) and isinstance(expected, Sent))
+    assert len(sandbox.to(case_name, address)) == 1
+
+
+def test_webhook_a_receiver_takes_what_one_of_two_secrets_signed_and_nothing_else(sandbox: Sandbox) -> None:
+    good, options = sandbox.options.webhook.secret, sandbox.options.webhook
+    address = web(sandbox, "webhook", "signed")
+
+    def result(clock_ms: Callable[[], int] = _now_ms, **secrets: Any) -> Result:
+        case = dataclasses.replace(
+            CASES["webhook"],
+            make=lambda box, _: WebhookChannel(
+                dataclasses.replace(options, **secrets), box.options.egress, clock_ms=clock_ms
+            ),
+        )
+        return send_one(case, sandbox, address)
+
+    assert isinstance(result(secret="n" * 40, secret_before=good), Sent)
+    assert result(secret="n" * 40) == Failed("status 401", of_address=True)
+    assert result(lambda: _now_ms() - 301_000) == Failed("status 401", of_address=True)
+    assert result(lambda: _now_ms() + 301_000) == Failed("status 401", of_address=True)
+
+
+def test_web_an_address_that_is_none_or_leads_to_us_is_rejected_and_nothing_is_sent(sandbox: Sandbox) -> None:
+    for name in ("webhook", "chat"):
+        assert send_one(CASES[name], sandbox, "a phone") == Rejected("no web address", token_gone=1_000)
+        port = read_ports(sandbox.directory / "sandbox").webhook
+        for place in (f"127.0.0.2:{port}", f"[::1]:{port}", "127.0.0.1:443", "169.254.169.254"):
+            result = send_one(CASES[name], sandbox, f"https://{place}/hooks/a")
+            assert result == Rejected("address not allowed")
 
 
 def test_smtp_the_mail_arrives_as_two_parts_under_its_message_id(sandbox: Sandbox) -> None:

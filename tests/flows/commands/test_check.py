@@ -99,6 +99,8 @@ def test_a_configured_provider_is_tried_also_while_the_sandbox_is_down(tmp_path:
         "sandbox push to Android",
         "sandbox push to browsers",
         "sandbox sms",
+        "sandbox webhook",
+        "sandbox chat",
     ]
 
 

@@ -9,9 +9,11 @@ import pytest
 from connectors.providers.options import (
     PUSH_SERVICES,
     ApnsOptions,
+    EgressOptions,
     FcmOptions,
     SmtpOptions,
     TwilioOptions,
+    WebhookOptions,
     WebPushOptions,
 )
 from flows.config.providers import providers_in_force
@@ -96,6 +98,27 @@ def test_what_is_wrong_with_the_options_of_web_push(wrong: dict[str, Any], key: 
     assert fault.startswith(f"providers.webpush.{key}: ")
 
 
+@pytest.mark.parametrize(
+    ("others", "webhook", "egress", "kind"),
+    [
+        (False, False, {}, "web_sandbox"), (True, False, {}, None), (False, True, {}, "web"), (True, True, {}, "web"),
+        (True, True, {"ports": (443,)}, "web"), (True, True, {"ports": (9000,)}, "web_private"),
+        (True, True, {"plain_http": True}, "web_private"),
+        (True, True, {"private_networks": ("10.7.0.0/16",)}, "web_private"),
+    ],
+)  # fmt: skip
+def test_webhooks_are_simulated_beside_other_simulators_only(
+    tmp_path: Path, others: bool, webhook: bool, egress: dict[str, Any], kind: str | None
+) -> None:
+    settings = load_settings(data_dir=tmp_path, environment={})
+    real: dict[str, Any] = {"apns": ApnsOptions(), "twilio": TwilioOptions(), "smtp": SmtpOptions()} if others else {}
+    given = ProviderOptions(**real, webhook=WebhookOptions(secret="s" * 32) if webhook else None)
+    settings = replace(settings, providers=given, egress=EgressOptions(**egress))
+    assert kind_reached(served(settings), "webhook", None) == kind
+    assert kind_reached(served(settings), "chat", None) == (None if others else "web_sandbox")
+    assert needs_sandbox(settings) is not others
+
+
 def test_flows_need_no_sandbox_where_every_channel_has_a_provider(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path, environment={})
     others = {"twilio": TwilioOptions(), "smtp": SmtpOptions()}
@@ -103,8 +126,7 @@ def test_flows_need_no_sandbox_where_every_channel_has_a_provider(tmp_path: Path
         given = replace(settings, providers=ProviderOptions(**push, **others))  # type: ignore[arg-type]  # by name
         assert not needs_sandbox(given)
         in_force = providers_in_force(given)
-        found = {"apns": in_force.apns, "fcm": in_force.fcm, "webpush": in_force.webpush}
-        assert found == dict.fromkeys(found) | push
+        assert {name: each.options for name, each in in_force.items()} == push | others
     only_push = replace(settings, providers=ProviderOptions(apns=ApnsOptions()))
     assert needs_sandbox(only_push)
     with pytest.raises(ConfigurationError):

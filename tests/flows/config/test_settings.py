@@ -63,12 +63,23 @@ def test_a_value_of_a_type_in_the_environment_is_read_as_in_the_file() -> None:
         ('[senders.a]\nkey = "0123456789abcdef"\n[senders.b]\nkey = "0123456789abcdef"', "senders.b.key"),
         ("[log]\npartitions = 7", "log.partitions"),
         ('[providers.apns]\nteam_id = "ABCDEFGHIJ"', "providers.apns"),
+        ('[providers.webhook]\nsecret = "short"', "providers.webhook.secret"),
+        ('[providers.webhook]\nsecret_before = "short"', "providers.webhook.secret_before"),
+        ("[providers.chat]\nrate_per_s = 0", "providers.chat.rate_per_s"),
+        ('[egress]\nprivate_networks = ["10.0.0.7/8"]', "egress.private_networks"),
+        ("[egress]\nports = [443, true]", "egress.ports"),
         ("[lanes", "TOML"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(named)):
         settings_of(tmp_path, text)
+
+
+def test_a_list_of_numbers_is_read_from_the_environment_too(tmp_path: Path) -> None:
+    assert settings_of(tmp_path, "", CARILLON_EGRESS__PORTS="443, 9000").egress.ports == (443, 9000)
+    with pytest.raises(ConfigurationError, match=r"egress\.ports"):
+        settings_of(tmp_path, "", CARILLON_EGRESS__PORTS="443,http")
 
 
 def test_an_unknown_variable_is_named(tmp_path: Path) -> None:
@@ -92,6 +103,9 @@ url = "redis://:{CANARY}@127.0.0.1/0"
 account_sid = "AC1"
 auth_token = "{CANARY}"
 sender = "+15005550006"
+[providers.webhook]
+secret = "{CANARY}{CANARY}"
+secret_before = "{CANARY}{CANARY}"
 [providers.smtp]
 host = "127.0.0.1"
 username = "carillon"

@@ -148,6 +148,23 @@ def test_what_no_provider_serves_is_no_address() -> None:
     assert canonical(SERVED, "email", "ios", "a@b.c") == "a@b.c", "a channel without platforms asks for none"
 
 
+@pytest.mark.parametrize(
+    ("kind", "taken", "refused"),
+    [
+        ("web", "https://hooks.example.org/a", "https://10.7.0.1:9000/a"),
+        ("web_private", "http://10.7.0.1:9000/a", "ftp://10.7.0.1/a"),
+        ("web_sandbox", "https://127.0.0.1:9000/a", "https://hooks.example.org/a"),
+    ],
+)
+def test_what_a_web_address_is_depends_on_where_requests_may_go(kind: str, taken: str, refused: str) -> None:
+    served = {"webhook": {"*": kind}}
+    assert canonical(served, "webhook", None, taken.replace("example", "EXAMPLE")) == taken
+    assert canonical(served, "webhook", None, refused) is None
+    complaint = address_complaint(served, "webhook", None, refused)
+    assert complaint is not None
+    assert "web address" in complaint[1][0] or "simulated" in complaint[1][0]
+
+
 def test_where_nothing_is_known_of_providers_every_address_stays_as_it_is() -> None:
     assert canonical(None, "push", "toaster", "Any") == "Any"
     assert canonical(SERVED, "in_app", None, "x") == "x"

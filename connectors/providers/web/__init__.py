@@ -1,0 +1,1 @@
+"""Messages to web addresses that users gave: signed webhooks, and chats."""

@@ -1,0 +1,77 @@
+"""What webhooks and chats share: a POST of JSON to the address itself, through the guarded way out.
+
+Every failure concerns that address alone, so a receiver that is dead opens no breaker and stops no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+
+from connectors.providers.channel import Delivery, Failed, Rejected, Result, building
+from connectors.providers.egress import Egress, RefusedError
+from connectors.providers.options import ChatOptions, EgressOptions, WebhookOptions
+from connectors.providers.transport import Request, Response, TransportError
+from state.model.errors import ConfigurationError
+from state.model.web_address import parse_url
+
+
+class PostingChannel:
+    """All of a `Channel` but its name, its check, and what requests and answers say."""
+
+    name: str
+
+    def __init__(self, options: WebhookOptions | ChatOptions, egress: EgressOptions) -> None:
+        self.options, self.egress = options, egress
+        self._way_out: Egress | None = None
+
+    @abstractmethod
+    def request(self, delivery: Delivery) -> Request:
+        """The request for one delivery, now."""
+
+    @abstractmethod
+    def result(self, response: Response, delivery: Delivery) -> Result:
+        """What an answer means."""
+
+    def provider_id(self, key: str) -> str:
+        """A hash: the key itself names a person."""
+        return "msg_" + hashlib.sha256(f"{self.name}/{key}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    async def connect(self) -> None:
+        """Prepare; connections open with the sends.
+
+        :raises ConfigurationError: an option is missing or is none.
+        """
+        if faults := list(self.options.faults()):
+            raise ConfigurationError("; ".join(faults))
+        self._way_out = Egress(self.egress)
+
+    async def send(self, delivery: Delivery) -> Result:
+        """One request."""
+        if self._way_out is None:
+            raise AssertionError("connect() comes before everything else")
+        url = parse_url(delivery.address)
+        if url is None:
+            return Rejected("no web address", token_gone=delivery.registered_at)
+        with building():
+            request = self.request(delivery)
+        try:
+            response = await self._way_out.request(url, request, self.options.timeout)
+        except RefusedError as error:
+            return Rejected(error.cause)
+        except TransportError as error:
+            return Failed(error.cause, ambiguous=error.ambiguous, of_address=True)
+        return self.result(response, delivery)
+
+    async def close(self) -> None:
+        """See `Channel.close`."""
+        if self._way_out is not None:
+            await self._way_out.close()
+
+
+def path_of(delivery: Delivery) -> str:
+    """Path and query of the address."""
+    url = parse_url(delivery.address)
+    if url is None:
+        raise TypeError("a message of this channel is sent to a web address")
+    return url.target

@@ -1,0 +1,98 @@
+"""What the simulated providers that speak HTTP/1.1 share: connections on httptools, plain or over TLS.
+
+A server judges a request as a whole. What its answer says of a message is in the journal before it goes out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from http import HTTPStatus
+from typing import Protocol, cast
+
+import httptools
+
+from connectors.sandbox.http2 import Answer
+from connectors.sandbox.journal import Entry, Journal
+
+_BODY_MAX_BYTES = 65_536
+
+
+class Http1Server(Protocol):
+    """What all connections of a server share."""
+
+    journal: Journal
+
+    def judge(self, target: str, headers: dict[str, str], body: bytes) -> Answer:
+        """The answer to one request; header names are lower case."""
+        ...
+
+
+async def start_http1(server: Http1Server, port: int, context: ssl.SSLContext | None = None) -> asyncio.Server:
+    """Listen on 127.0.0.1."""
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(lambda: _Http1Connection(server), "127.0.0.1", port, ssl=context, backlog=256)
+
+
+class _Http1Connection(asyncio.Protocol):
+    """One connection of a client; answers keep it open."""
+
+    def __init__(self, server: Http1Server) -> None:
+        self._server = server
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._url, self._body, self._headers = b"", bytearray(), dict[str, str]()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # the fast loop's transports have no common class
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._close()
+
+    def on_message_begin(self) -> None:
+        self._begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        if len(self._body) <= _BODY_MAX_BYTES:
+            self._body += body
+
+    def on_message_complete(self) -> None:
+        body = bytes(self._body)
+        answer = self._server.judge(self._url.decode("latin-1"), self._headers, body)
+        if answer.to:
+            self._server.journal.write([Entry(answer.to, answer.identity, answer.status, body)])
+        if answer.behaviour.kind in ("drop", "rst"):
+            self._close()
+        elif answer.behaviour.delay_ms:
+            asyncio.get_running_loop().call_later(answer.behaviour.delay_ms / 1000, self._answer, answer)
+        elif answer.behaviour.kind != "hang":
+            self._answer(answer)
+
+    def _answer(self, answer: Answer) -> None:
+        lines = [f"HTTP/1.1 {answer.status} {_reason(answer.status)}", f"content-length: {len(answer.content)}"]
+        lines += [f"{name}: {value}" for name, value in answer.headers]
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write("\r\n".join([*lines, "", ""]).encode() + answer.content)
+
+    def _close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _reason(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Status"
