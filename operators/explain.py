@@ -56,7 +56,7 @@ def explain_emission(record: LedgerRow, used: Circumstances) -> str:
 def explain_row(row: InboxRow | None, *, had_row: bool, used: Circumstances) -> str:
     """One sentence on the inbox."""
     if row is None and had_row:
-        return "It was put into the inbox and is no longer there: taken back, or retired by age or number."
+        return "It was put into the inbox and is no longer there: taken back, retired by age or number, or erased."
     if row is None:
         return "It is not in the inbox."
     state = "read" if row.read else "unread"
@@ -256,6 +256,7 @@ _REASONS: dict[str, _Sentence] = {
     "cap_day": _cap_day,
     "cap_hour": _cap_hour,
     "dead_letter": "it could not be handled when its time came; it is among the dead letters",
+    "erased": "the user was erased while it waited",
     "retracted": _retracted,
     "retraction": "this event takes back an earlier one and is no notification itself",
 }

@@ -143,6 +143,15 @@ class UserInbox:
             self._dirty[row.number] = row
         return len(seen)
 
+    def erase(self) -> int:
+        """Every row goes. Gives the number of items that went with them; they count as retired."""
+        items = self.items()
+        for row in list(self._rows.values()):
+            self._drop(row)
+        self.items_retired += items
+        self._oldest_at = None
+        return items
+
     def retire(self, now_ms: int, config: InboxConfig = DEFAULT_CONFIG) -> int:
         """Retire rows by age and number. Gives the number of items that went with them."""
         if not self.is_due(now_ms, config, len(self._rows)):

@@ -193,6 +193,9 @@ class InboxShard:
                 self._add(group, operation, inbox)
             case "read":
                 inbox.read(operation.up_to)
+            case "erase":
+                erased = inbox.erase()
+                self._count(group, items=-erased, retired=erased)
             case _:
                 taken = int(take_items(inbox, operation))
                 self._count(group, items=-taken, taken_back=taken)

@@ -9,6 +9,7 @@ from state.model.inbox import InboxOperation
 RETRACTED = FinalOutcome("SUPPRESSED", "retracted")
 RETRACTION = FinalOutcome("SUPPRESSED", "retraction")
 READ = FinalOutcome("INBOX", None)
+ERASED = FinalOutcome("SUPPRESSED", "erased")
 
 
 def retract(writer: OutcomeWriter, row: int, item: Item, now: int) -> None:
@@ -69,13 +70,25 @@ def _after_leaving(writer: OutcomeWriter, group: PendingGroup) -> None:
 def read(writer: OutcomeWriter, user: str, up_to: int, now: int) -> None:
     """His rows are read; pending items that entered a row not later than `up_to` need not interrupt any more."""
     writer.inbox(InboxOperation(op="read", user=user, up_to=up_to))
+    _end_pending(writer, user, up_to, READ, now)
+
+
+def erase(writer: OutcomeWriter, user: str, now: int) -> None:
+    """His rows go, and all that waits for him ends (RULES 3.G)."""
+    writer.inbox(InboxOperation(op="erase", user=user))
+    _end_pending(writer, user, now, ERASED, now)
+
+
+def _end_pending(writer: OutcomeWriter, user: str, up_to: int, outcome: FinalOutcome, now: int) -> None:
+    """Those that joined by then; who reads has seen only what is in a row."""
     row = writer.state.users.ids.find(user)
     if row is None:
         return
     writer.state.take_out(row, lambda batch: batch.wait.joined_at <= up_to)
     for group in writer.state.pending.of(row):
         name = group_name(group)
-        for item in [item for item in group.items if item.inbox and item.joined_at <= up_to]:
+        seen = [item for item in group.items if item.joined_at <= up_to and (item.inbox or outcome is ERASED)]
+        for item in seen:
             group.remove(group.items.index(item))
-            writer.end(row, item, READ, now, name)
+            writer.end(row, item, outcome, now, name)
         _after_leaving(writer, group)

@@ -95,6 +95,21 @@ class EndpointStored(Reply):
     removed: Annotated[list[Text], Meta(description="Devices of this user that had to go: he may have ten.")]
 
 
+class EndpointEntry(Reply):
+    """Where a user is reached; the address itself is never shown."""
+
+    channel: Text
+    id: Text
+    platform: Text | None
+    registered_at: Exact
+
+
+class Endpoints(Reply):
+    """All that are in use, the oldest first."""
+
+    endpoints: list[EndpointEntry]
+
+
 class DeviceStored(Reply):
     """A device as it was registered."""
 

@@ -255,7 +255,7 @@ def _ordinary(
     preferences = Preferences(rules, writer, parts.directory)
     spool = options.store_directory() / "spool"
     return calls.OrdinaryHandlers(
-        host=Host(rules, writer, devices),
+        host=Host(rules, writer, devices, preferences),
         segments=Segments(rules, log, log.partitions, spool=spool, clock=clock),
         inbox=None if inbox is None else _inbox(options, parts, writer, rules, clock, inbox),
         preferences=preferences,

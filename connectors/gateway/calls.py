@@ -103,6 +103,17 @@ def host_calls(host: Host, segments: Segments) -> list[Route]:
             host.delete_endpoint, {204: None}, (404,), needs_directory=True,
         ),
         Route(
+            "getEndpoints", "GET", "/v1/users/{user}/endpoints", HOST, "Where a user is reached",
+            "His addresses in use, by channel and id. The addresses themselves are never shown.",
+            host.get_endpoints, {200: answers.Endpoints}, needs_directory=True,
+        ),
+        Route(
+            "deleteUser", "DELETE", "/v1/users/{user}", HOST, "Erase a user",
+            "His addresses, name, locale, inbox and preferences go, and what waits for him ends unsent. What he "
+            "unsubscribed from is kept, with everything switched off. Take him out of follows and segments as well.",
+            host.delete_user, {204: None}, (503,), needs_directory=True,
+        ),
+        Route(
             "putUser", "PUT", "/v1/users/{user}", HOST, "Set a user's locale and name",
             "As a whole: what is absent is forgotten. Texts are in the language of the locale, or in English.",
             host.put_user, {200: answers.ProfileStored}, body={_JSON: Profile},
@@ -155,6 +166,11 @@ def user_calls(handlers: OrdinaryHandlers) -> list[Route]:
             "registerDevice", "POST", "/v1/devices/register", Callers.USER, "Register a push token",
             "The device is the session's user's from then on, and nobody else's. The oldest of more than ten goes.",
             devices.register, {200: answers.DeviceStored}, body={_JSON: NewDevice}, needs_directory=True,
+        ),
+        Route(
+            "getDevices", "GET", "/v1/devices", Callers.USER, "Where one is reached",
+            "One's addresses in use, on all channels. The addresses themselves are never shown.",
+            devices.own, {200: answers.Endpoints}, needs_directory=True,
         ),
         Route(
             "deleteDevice", "DELETE", "/v1/devices/{device_id}", Callers.USER, "Remove a device",

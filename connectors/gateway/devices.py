@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 import xxhash
 
-from connectors.gateway.answers import DeviceStored
+from connectors.gateway.answers import DeviceStored, EndpointEntry, Endpoints
 from connectors.gateway.directory import ActiveEndpoint, Directory, address_hash
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
@@ -104,6 +104,23 @@ class Devices:
             if device is None:
                 raise ProblemError(404, "no such endpoint of this user")
             await self._writer.append([self._gone(device)])
+
+    async def remove_all(self, user: str) -> None:
+        """Remove every address of a user, on all channels."""
+        async with self._locked(user, ""):
+            found = await asyncio.to_thread(self._directory.devices, user)
+            await self._writer.append([self._gone(device) for device in found])
+
+    async def listed(self, user: str) -> ApiResponse:
+        """Every active address of a user, without the address itself."""
+        found = await asyncio.to_thread(self._directory.devices, user)
+        return json_response(
+            200, Endpoints([EndpointEntry(each.channel, each.id, each.platform, each.registered_at) for each in found])
+        )
+
+    async def own(self, request: ApiRequest) -> ApiResponse:
+        """`GET /v1/devices`: of the session's user."""
+        return await self.listed(request.caller().name)
 
     @asynccontextmanager
     async def _locked(self, user: str, address: str) -> AsyncIterator[None]:

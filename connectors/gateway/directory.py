@@ -210,9 +210,10 @@ class Directory:
         by_link = {} if row[2] is None else _json.decode(row[2])
         return StoredPreference(int(row[0]), {} if document is None else document, by_link)
 
-    def devices(self, user: str, channel: str) -> list[ActiveEndpoint]:
-        """Give a user's active endpoints of a channel, oldest registration first."""
-        return self._devices("user = ? AND channel = ? AND active = 1 ORDER BY registered_at, place", (user, channel))
+    def devices(self, user: str, channel: str | None = None) -> list[ActiveEndpoint]:
+        """Give a user's active endpoints of a channel, or of all, oldest registration first."""
+        where, of = ("", ()) if channel is None else ("channel = ? AND ", (channel,))
+        return self._devices(f"user = ? AND {where}active = 1 ORDER BY registered_at, place", (user, *of))
 
     def device(self, user: str, channel: str, endpoint_id: str) -> ActiveEndpoint | None:
         """Give one endpoint of a user if it is active."""

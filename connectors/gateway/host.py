@@ -10,8 +10,9 @@ from connectors.gateway.answers import EndpointStored, FollowsStored, ProfileSto
 from connectors.gateway.devices import Devices
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.notifications import batch_items
+from connectors.gateway.preferences import Preferences
 from connectors.gateway.problems import ProblemError, invalid
-from connectors.gateway.records import follow_record, profile_record
+from connectors.gateway.records import erase_record, follow_record, profile_record
 from connectors.gateway.writer import SettingWriter
 from state.model.admission import AdmissionRules, FieldError
 from state.model.documents import Follow, NewEndpoint, Profile
@@ -22,9 +23,11 @@ _NOTHING = ApiResponse(204, b"")
 class Host:
     """Calls with a service key of the host application."""
 
-    def __init__(self, rules: AdmissionRules, writer: SettingWriter, devices: Devices) -> None:
+    def __init__(
+        self, rules: AdmissionRules, writer: SettingWriter, devices: Devices, preferences: Preferences
+    ) -> None:
         """Write through `writer`; addresses go through `devices`, which keeps their limits."""
-        self._rules, self._writer, self._devices = rules, writer, devices
+        self._rules, self._writer, self._devices, self._preferences = rules, writer, devices, preferences
 
     def _named(self, request: ApiRequest, *names: str) -> list[str]:
         """Path parameters that are identifiers.
@@ -69,6 +72,21 @@ class Host:
         locale, name = body.get("locale"), body.get("name")
         await self._writer.append([profile_record(user, locale, name, self._writer.partitions)])
         return json_response(200, ProfileStored(user, locale, name))
+
+    async def delete_user(self, request: ApiRequest) -> ApiResponse:
+        """Erase a user; again, it changes nothing. What could bring something new to him goes first."""
+        (user,) = self._named(request, "user")
+        partitions = self._writer.partitions
+        await self._preferences.leave(user)
+        await self._devices.remove_all(user)
+        await self._writer.append([profile_record(user, None, None, partitions)])
+        await self._writer.append([erase_record(user, partitions)])
+        return _NOTHING
+
+    async def get_endpoints(self, request: ApiRequest) -> ApiResponse:
+        """Where a user is reached."""
+        (user,) = self._named(request, "user")
+        return await self._devices.listed(user)
 
     async def post_follows(self, request: ApiRequest) -> ApiResponse:
         """Who follows whom: a JSON array or NDJSON, stored as a whole or not at all."""

@@ -96,6 +96,18 @@ class Preferences:
             if (document, by_link) != (stored.document, stored.by_link):
                 await self._write(user, document, by_link)
 
+    async def leave(self, user: str) -> None:
+        """Put an end to a user's notifications, and to all that his document says but what he unsubscribed from.
+
+        :raises ProblemError: 503: not acknowledged; it may be sent again.
+        """
+        lock = self._locks.setdefault(user, asyncio.Lock())
+        async with lock:
+            stored = await self._load(user)
+            unsubscribed = stored.document.get("unsubscribed")
+            document = {"master": False} | ({"unsubscribed": unsubscribed} if unsubscribed else {})
+            await self._write(user, document, stored.by_link)
+
     async def _write(self, user: str, document: dict[str, Any], by_link: OptOuts) -> StoredPreference:
         record = preference_record(user, document, by_link, self._writer.partitions)
         return StoredPreference((await self._writer.append([record]))[0], document, by_link)

@@ -122,6 +122,11 @@ def read_record(user: str, up_to: int | None, partitions: PartitionCount) -> New
     return _record(READS, [user], READ, ReadRecord(user, up_to), partitions)
 
 
+def erase_record(user: str, partitions: PartitionCount) -> NewRecord:
+    """That a user's rows and all that waits for him are to go."""
+    return _record(READS, [user], READ, ReadRecord(user, erase=True), partitions)
+
+
 def segment_chunk(segment: str, version: int, chunk: int, users: list[str], partitions: PartitionCount) -> NewRecord:
     """Some members of a segment; they count when the commit record follows."""
     body = SegmentRecord(segment, version, chunk, users)

@@ -82,6 +82,8 @@ def apply_inbox(inbox: UserInbox, operation: InboxOperation) -> None:
         )  # fmt: skip
     elif operation.op == "read":
         inbox.read(operation.up_to or 0)
+    elif operation.op == "erase":
+        inbox.erase()
     else:
         take_items(inbox, operation)
 

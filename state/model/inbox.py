@@ -18,7 +18,7 @@ from state.model.schema import Schema
 class InboxOperation(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """One operation on a user's rows; `place` is a position in the decision log."""
 
-    op: Literal["add", "take_back", "retract", "read"]
+    op: Literal["add", "take_back", "retract", "read", "erase"]
     user: str
     type: str = ""
     object: str | None = None

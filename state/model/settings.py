@@ -73,10 +73,11 @@ class SegmentRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ReadRecord(msgspec.Struct, frozen=True):
-    """A user read his inbox up to a time; null: everything."""
+    """A user read his inbox up to a time; null: everything. With `erase` he and all that he has there are gone."""
 
     user: str
     up_to: SafeInt | None = None
+    erase: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Kill(msgspec.Struct, frozen=True):

@@ -102,10 +102,11 @@ class KillWork(Work, tag="kill", frozen=True):
 
 
 class ReadWork(Work, tag="read", frozen=True):
-    """The user read his inbox up to a time; absent: all."""
+    """The user read his inbox up to a time; absent: all. With `erase` his rows and what waits for him are gone."""
 
     user: str
     up_to: int | None = None
+    erase: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class TickWork(Work, tag="tick", frozen=True):
@@ -168,7 +169,8 @@ def _follow(it: FollowRecord, stamp: int) -> Work:
 
 def _read(it: ReadRecord, stamp: int) -> Work:
     """Without a time it is a reading of everything so far."""
-    return ReadWork(g=key_group(it.user), stamp=stamp, user=it.user, up_to=stamp if it.up_to is None else it.up_to)
+    up_to = stamp if it.up_to is None else it.up_to
+    return ReadWork(g=key_group(it.user), stamp=stamp, user=it.user, up_to=up_to, erase=it.erase)
 
 
 def _kill(it: Kill, stamp: int) -> Work | None:

@@ -67,6 +67,7 @@ class _Night:
         makers = {
             self._fan_out: 40, self._retraction: 6, self._direct: 12, self._tick: 10,
             lambda: self._work(ReadWork, user=user, up_to=choose.choice([None, None, self._now - 1000])): 8,
+            lambda: self._work(ReadWork, user=user, erase=True): 1,
             lambda: self._preference(user): 12,
             lambda: self._endpoint(user, active=choose.random() < 0.7): 5,
             lambda: self._work(ProfileWork, user=user, locale=choose.choice(["de", "fr"]), name=None): 2,

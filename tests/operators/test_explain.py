@@ -89,6 +89,7 @@ REASONS: dict[str, tuple[dict[str, Any], str, str]] = {
         "4 notifications in the hour before, and the user's limit is 3 an hour",
         "4 notifications in the hour before, which reaches the user's limit an hour",
     ),
+    "erased": ({}, "the user was erased while it waited", "the user was erased while it waited"),
     "dead_letter": (
         {},
         "it could not be handled when its time came; it is among the dead letters",

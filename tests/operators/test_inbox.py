@@ -175,6 +175,7 @@ operations = st.lists(
         st.tuples(st.just("retract"), kinds, actors, st.one_of(st.none(), st.integers(0, 40))),
         st.tuples(st.just("take_back"), kinds, st.integers(0, 40)),
         st.tuples(st.just("read"), st.integers(0, 60)),
+        st.tuples(st.just("erase")),
         st.tuples(st.just("store")),
     ),
     max_size=60,
@@ -204,9 +205,12 @@ def test_agrees_with_a_model_that_remembers_everything(ops: list[tuple[object, .
                 inbox.read(up_to)
                 for row in model.rows:
                     row.read = row.read or row.items[-1][3] <= up_to
+            case ("erase",):
+                inbox.erase()
+                model.rows.clear()
             case _:
                 inbox = UserInbox.decode(inbox.encode())
         view = {(r.first_event_id, r.type, r.count, r.actors, r.at, r.read) for r in inbox.rows()}
         assert view == model.view()
         assert inbox.unread() == sum(not row.read for row in model.rows)
-        assert inbox.items() == inbox.items_added - inbox.items_taken_back
+        assert inbox.items() == inbox.items_added - inbox.items_taken_back - inbox.items_retired

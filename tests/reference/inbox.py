@@ -43,6 +43,16 @@ def latest_in_row(user: User, retraction: Event) -> Item | None:
     return max(mine, key=lambda item: item.event.place, default=None)
 
 
+def erase(user: User) -> None:
+    """Every row goes; no later retraction finds an item in one."""
+    for row in user.rows:
+        for item in row.items:
+            item.row = None
+    user.rows.clear()
+    user.unread.clear()
+    user.in_rows.clear()
+
+
 def mark_read(user: User, up_to: int) -> None:
     """Rows whose latest item is not later become read; the next item of their kind starts a new row."""
     for row in user.rows:

@@ -114,7 +114,10 @@ class _Simulation:
         self._world.set_kill(record)
 
     def _on_read(self, record: Record) -> None:
-        self._pipeline.read(record["user"], record.get("up_to"), record["ts"])
+        if record.get("erase"):
+            self._pipeline.erase(record["user"], record["ts"])
+        else:
+            self._pipeline.read(record["user"], record.get("up_to"), record["ts"])
 
     def _on_tick(self, record: Record) -> None:
         """Only moves time."""

@@ -321,6 +321,13 @@ class Pipeline:
             if item.inbox and item.event.ingested_at <= limit:
                 self._end(item, "INBOX", now)
 
+    def erase(self, name: str, now: int) -> None:
+        """RULES 3.G: the user is erased."""
+        user = self.user(name)
+        inbox.erase(user)
+        for item in list(user.pending):
+            self._end(item, "SUPPRESSED", now, "erased")
+
     # The end of an item -------------------------------------------------------
 
     def _end(self, item: Item, outcome: str, now: int, reason: str | None = None) -> None:

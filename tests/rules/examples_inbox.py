@@ -409,6 +409,28 @@ ROWS = [
         ],
     ),
     Example(
+        "who_is_erased_keeps_no_row_and_nothing_waits_for_him",
+        "3.G",
+        [
+            PUSH,
+            quiet(),
+            like("e1", NOON),
+            mention("e2", NIGHT),
+            mention("e3", NIGHT, target="v"),
+            read(NIGHT + 1) | {"erase": True},
+            like("r1", NIGHT + 2, retracts=True),
+        ],
+        [
+            emitted("e1", NOON),
+            liked("e1", NOON),
+            suppressed("e2", NIGHT + 1, "erased", caps=(0, 1), inbox=True),
+            inboxed("e3", NIGHT, user="v"),
+            row("e3", NIGHT, "mention", "post-e3", user="v"),
+            retraction("r1", NIGHT + 2),
+        ],
+        inbox=True,
+    ),
+    Example(
         "a_read_is_of_one_user",
         "3.G",
         [like("e1", NOON), read(NOON + 1, user="v"), like("e2", NOON + 2, "b")],

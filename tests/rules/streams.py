@@ -101,7 +101,8 @@ kills = st.one_of(
     ]
 )
 reads = st.fixed_dictionaries(
-    {"kind": st.just("read"), "user": users}, optional={"back": st.sampled_from([0, 1, -5, 1_000, 30_000])}
+    {"kind": st.just("read"), "user": users, "erase": st.sampled_from([False] * 9 + [True])},
+    optional={"back": st.sampled_from([0, 1, -5, 1_000, 30_000])},
 )
 cancels = st.fixed_dictionaries({"kind": st.just("cancel"), "of": st.integers(1, 6)})
 ticks = st.just({"kind": "tick"})

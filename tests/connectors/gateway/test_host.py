@@ -5,9 +5,11 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from helpers.gateway import Gateway
+from helpers.gateway import Gateway, token
 
 from state.model.keys import key_group, partition_of_group
+
+_TOPICS = ("endpoints", "preferences", "profiles", "reads")
 
 
 def test_endpoints_are_set_and_removed(gateway: Gateway) -> None:
@@ -84,3 +86,28 @@ def test_profile_and_follows_reach_their_topics(gateway: Gateway) -> None:
     wrong = gateway.call("POST", "/v1/follows", [follows[0], {"followee": "x"}, 3])
     assert (wrong.status, wrong.paths) == (400, {"[1].follower", "[2]"})
     assert gateway.call("PUT", "/v1/users/anne", {"locale": "not a tag"}).paths == {"locale"}
+
+
+def test_a_user_who_is_erased_keeps_only_his_opt_outs(gateway: Gateway) -> None:
+    user, other = uuid4().hex, uuid4().hex
+    gateway.call("PUT", f"/v1/users/{user}/endpoints/email/home", {"address": "anne@example.org"})
+    gateway.call("PUT", f"/v1/users/{user}/endpoints/push/phone", {"platform": "ios", "address": (user + other)})
+    gateway.call("PUT", f"/v1/users/{other}/endpoints/email/home", {"address": "otto@example.org"})
+    document = {"muted": {"actors": ["bob"]}, "unsubscribed": {"email": ["marketing"]}}
+    assert gateway.call("PUT", "/v1/preferences", document, key=token(user)).status == 200
+    listed = gateway.call("GET", f"/v1/users/{user}/endpoints").json["endpoints"]
+    assert [(one["channel"], one["id"], one["platform"]) for one in listed] == [
+        ("email", "home", None), ("push", "phone", "ios"),
+    ]  # fmt: skip
+    assert gateway.call("GET", "/v1/devices", key=token(user)).json["endpoints"] == listed
+    for _ in range(2):
+        assert gateway.call("DELETE", f"/v1/users/{user}").status == 204
+        assert gateway.call("GET", f"/v1/users/{user}/endpoints").json == {"endpoints": []}
+    assert len(gateway.call("GET", f"/v1/users/{other}/endpoints").json["endpoints"]) == 1
+    mine = {topic: [one for one in gateway.values(topic) if one["user"] == user] for topic in _TOPICS}
+    assert {(one["id"], one["state"], one["address"]) for one in mine["endpoints"][2:]} == {
+        ("home", "invalid", ""), ("phone", "invalid", ""),
+    }  # fmt: skip
+    assert mine["preferences"][-1]["doc"] == {"master": False, "unsubscribed": {"email": ["marketing"]}}
+    assert mine["profiles"][-1] == {"user": user, "locale": None, "name": None}
+    assert mine["reads"][-1] == {"user": user, "up_to": None, "erase": True}
