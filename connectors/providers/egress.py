@@ -1,4 +1,4 @@
-"""Requests to addresses that strangers gave us (webhooks, chats), which reach nothing of ours (SSRF).
+"""Requests to addresses that strangers gave us (webhooks, chats, browsers), which reach nothing of ours (SSRF).
 
 The one way out for such URLs (tests/tidy holds the tree to it). For each connection the host is resolved once, every
 answer must be public or allowed by `EgressOptions`, and the connection is opened to a checked address: what DNS says a

@@ -20,7 +20,8 @@ WEBHOOK_SECRET_MIN = 32
 _DNS_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _SUBJECT = re.compile(r"(?:mailto:[^@\s<>]+@[^@\s<>]+|https://[^\s<>]+)")
 PUSH_SERVICES = (
-    "fcm.googleapis.com", "updates.push.services.mozilla.com", "*.push.apple.com", "*.notify.windows.com",
+    "fcm.googleapis.com", "updates.push.services.mozilla.com", "web.push.apple.com", "*.push.apple.com",
+    "*.notify.windows.com",
 )  # fmt: skip
 """Of Chrome and what is made of it, Firefox, Safari, Edge."""
 
@@ -103,8 +104,8 @@ class FcmOptions(_OverHttp):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WebPushOptions(_OverHttp):
-    """One VAPID key and how it is used."""
+class WebPushOptions:
+    """One VAPID key and how it is used. The rules of [egress] hold too."""
 
     signing_key: Path | None = None
     """The PEM file with the private key, on P-256, whose public half web pages subscribe with (`carillon check`)."""
@@ -112,13 +113,15 @@ class WebPushOptions(_OverHttp):
     """Whom a push service may tell of trouble: `mailto:` and an address of yours, or an https:// page."""
     hosts: tuple[str, ...] = PUSH_SERVICES
     """Push services that subscriptions may be at: `HOST`, or `*.DOMAIN` for all below it, perhaps with `:PORT`. No
-    other host is ever called, since the addresses come from users. Default: those of Chrome, Firefox, Safari, Edge."""
+    other host is ever called, since users choose the addresses. Default: those of Chrome, Firefox, Safari and Edge."""
     concurrency_max: int = 100
     """Requests in flight at once. Default: 100."""
     timeout: timedelta = timedelta(seconds=10)
-    """How long a request may take, from its first byte to the last of the answer. Default: ten seconds."""
+    """How long a request may take, from the name's resolution to the last of the answer. Default: ten seconds."""
     rate_per_s: float = 5_000.0
     """Sends per second; retries, breaker and backlog get shares of it (RULES 4). Default: 5 000."""
+    backlog_share: float = 0.5
+    """The part of `rate_per_s` for what waited while the provider was away; above 0, at most 1. Default: a half."""
 
     @property
     def origin(self) -> str:

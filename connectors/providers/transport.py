@@ -38,7 +38,7 @@ class TransportError(CarillonError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request; `path` is relative to the transport's origin, if it has one, and may have a query."""
+    """One request; `path` is relative to the transport's origin and may have a query."""
 
     path: str
     headers: dict[str, str]
@@ -71,27 +71,23 @@ class Transport(Protocol):
 
 
 class WreqTransport:
-    """HTTP over `wreq`: one origin, connections kept open, no redirects, no proxy from the environment.
+    """HTTP over `wreq`: one origin, connections kept open, no redirects, no proxy from the environment."""
 
-    Without an origin, each request has a whole URL as its path. `http2` None: as the server prefers.
-    """
-
-    def __init__(
-        self, origin: str, *, http2: bool | None, connect_timeout: timedelta, ca_file: Path | None = None
-    ) -> None:
+    def __init__(self, origin: str, *, http2: bool, connect_timeout: timedelta, ca_file: Path | None = None) -> None:
         self._origin = origin.rstrip("/")
         options: dict[str, Any] = {
             "connect_timeout": connect_timeout,
             "no_proxy": True,
             "runtime": wreq.Runtime(workers=1, thread_name="carillon-http"),
         }
-        if http2 is not None:
-            options["http2_only" if http2 else "http1_only"] = True
-        if http2 is not False:
+        if http2:
+            options["http2_only"] = True
             options["pool_idle_timeout"] = _HTTP2_IDLE  # fast opening and closing looks like an attack to APNs
             options["http2_options"] = wreq.Http2Options(
                 keep_alive_interval=_PING_EVERY, keep_alive_timeout=connect_timeout, keep_alive_while_idle=True
             )
+        else:
+            options["http1_only"] = True
         if ca_file is not None:
             options["tls_verify"] = ca_file
         self._client = wreq.Client(**options)

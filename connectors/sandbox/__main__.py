@@ -83,7 +83,7 @@ async def _start(files: SandboxFiles, former: Ports, servers: list[asyncio.Serve
         await _listen(lambda port: start_smtp(port, mailbox), former.smtp, servers),
         str(files.ca.absolute()),
         await _listen(lambda port: start_http2(fcm, port, context), former.fcm, servers),
-        await _listen(lambda port: start_http2(webpush, port, context), former.webpush, servers),
+        await _listen(lambda port: start_http1(webpush, port, web_context), former.webpush, servers),
         await _listen(lambda port: start_http1(webhook, port, web_context), former.webhook, servers),
         await _listen(lambda port: start_http1(chat, port, web_context), former.chat, servers),
     )

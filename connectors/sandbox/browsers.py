@@ -9,6 +9,7 @@ import hmac
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from state.model.errors import CarillonError
-from state.model.subscriptions import PushAddress
+from state.model.subscriptions import unpadded
 
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """Of P-256: how many private keys there are."""
@@ -37,8 +38,8 @@ class Browsers:
 
     def address(self, name: str, origin: str) -> str:
         """The subscription of a browser at the push service that is at `origin`, as text."""
-        endpoint = f"{origin}/push/{quote(name, safe='')}"
-        return PushAddress(origin, endpoint, self._public(name), self._shared(name)).text()
+        keys = {"auth": unpadded(self._shared(name)), "p256dh": unpadded(self._public(name))}
+        return orjson.dumps({"endpoint": f"{origin}/push/{quote(name, safe='')}", "keys": keys}).decode()
 
     def decrypt(self, name: str, body: bytes) -> bytes:
         """What the browser reads (RFC 8291).

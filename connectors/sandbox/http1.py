@@ -72,7 +72,7 @@ class _Http1Connection(asyncio.Protocol):
         body = bytes(self._body)
         answer = self._server.judge(self._url.decode("latin-1"), self._headers, body)
         if answer.to:
-            self._server.journal.write([Entry(answer.to, answer.identity, answer.status, body)])
+            self._server.journal.write([Entry(answer.to, answer.identity, answer.status, body, answer.shown)])
         if answer.behaviour.kind in ("drop", "rst"):
             self._close()
         elif answer.behaviour.delay_ms:

@@ -127,7 +127,7 @@ class _Connection(asyncio.Protocol):
         if judged:
             self._server.journal.write(
                 [
-                    Entry(one.answer.to, one.answer.identity, one.answer.status, one.body, one.answer.shown)
+                    Entry(one.answer.to, one.answer.identity, one.answer.status, one.body)
                     for one in judged
                     if one.answer.to
                 ]

@@ -97,7 +97,6 @@ def sandbox_options(directory: Path) -> SandboxOptions:
         ),
         WebPushOptions(
             hosts=(f"127.0.0.1:{ports.webpush}",), subject=f"mailto:{SENDER_ADDRESS}", signing_key=files.vapid_key,
-            ca_file=files.ca,
         ),
         TwilioOptions(
             origin=f"http://127.0.0.1:{ports.twilio}", account_sid=ACCOUNT_SID, auth_token=AUTH_TOKEN,
@@ -107,8 +106,8 @@ def sandbox_options(directory: Path) -> SandboxOptions:
         WebhookOptions(secret=WEBHOOK_SECRET),
         ChatOptions(),
         EgressOptions(
-            ports=tuple(filter(None, (ports.webhook, ports.chat))) or PORTS, private_networks=("127.0.0.1/32",),
-            ca_file=files.ca,
+            ports=tuple(filter(None, (ports.webhook, ports.chat, ports.webpush))) or PORTS,
+            private_networks=("127.0.0.1/32",), ca_file=files.ca,
         ),
     )  # fmt: skip
 

@@ -1,10 +1,9 @@
-"""A server that speaks the protocol of push services for browsers (RFC 8030): HTTP/2 over TLS.
+"""A server that speaks the protocol of push services for browsers (RFC 8030): HTTPS (`connectors.sandbox.http1`).
 
-`GET /subscription/NAME` gives the subscription of a made-up browser, as JSON, and `POST /push/NAME` takes messages for
-it. Checked are the sender's token (RFC 8292: signature, key, audience, life, subject), TTL, Urgency, Topic, the size,
-and the body, which the browser decrypts (RFC 8291). The journal's `to` is the browser's name, its `id` the
-`carillon_id` of the data. Misbehaviours: `connectors.sandbox`; a name such as `301-` is answered with a redirect to
-the browser `moved`.
+`/subscription/NAME` gives the subscription of a made-up browser, as JSON, and `/push/NAME` takes messages for it.
+Checked are the sender's token (RFC 8292: signature, key, audience, life, subject), TTL, Urgency, Topic, the size, and
+the body, which the browser decrypts (RFC 8291). The journal's `to` is the browser's name, its `id` the `carillon_id` of
+the data. Misbehaviours: `connectors.sandbox`; a name such as `301-` is answered with a redirect to the browser `moved`.
 """
 
 from __future__ import annotations
@@ -46,9 +45,7 @@ class _Pushed(msgspec.Struct, frozen=True):
 
 
 class WebPushServer:
-    """See `connectors.sandbox.http2.Http2Server`: the journal, the misbehaviours' memory, who sends, the browsers."""
-
-    streams_first = 100
+    """See `connectors.sandbox.http1.Http1Server`: the journal, the misbehaviours' memory, who sends, the browsers."""
 
     def __init__(
         self,
@@ -62,13 +59,13 @@ class WebPushServer:
         self.journal, self._key, self._browsers, self._clock_s = journal, key, browsers, clock_s
         self._misbehaviours = Misbehaviours()
 
-    def judge(self, headers: dict[str, str], body: bytes) -> Answer:
+    def judge(self, target: str, headers: dict[str, str], body: bytes) -> Answer:
         """A subscription, or everything that is checked of a message and then what the browser's name asks for."""
-        asked, path = headers.get(":method"), _PATH.fullmatch(headers.get(":path", ""))
-        if path is None or asked != {"push": "POST", "subscription": "GET"}[path[1]]:
+        path, origin = _PATH.fullmatch(target), f"https://{headers.get('host', '')}"
+        if path is None:
             return _refusal(404, "no such resource")
-        name, origin = unquote(path[2]), f"https://{headers.get(':authority', '')}"
-        if asked == "GET":
+        name = unquote(path[2])
+        if path[1] == "subscription":
             return Answer(200, self._browsers.address(name, origin).encode(), (("content-type", "application/json"),))
         refusal = self._sender_refusal(headers.get("authorization", ""), origin) or _headers_refusal(headers)
         answer = refusal or self._take(name, origin, body)

@@ -20,7 +20,7 @@ from connectors.providers.push.webpush_token import application_key
 from flows.config.access import LINK_KEY_FILE
 from flows.config.credentials import FILE_NAME, development_credentials
 from flows.config.providers import PROVIDERS, InForce, providers_in_force
-from flows.config.served import TO_ADDRESSES, simulated
+from flows.config.served import simulated
 from flows.config.settings import Settings
 from flows.process.opening import broker_addresses, open_configured_log, system_topics, unreachable
 from flows.up.ports import any_port
@@ -180,7 +180,7 @@ def _check_providers(settings: Settings) -> Iterator[Finding]:
             yield _check_signature(options)
         if isinstance(options, WebPushOptions):
             yield _check_application_key(options)
-        file = settings.egress.ca_file if name in TO_ADDRESSES else options.ca_file
+        file = getattr(options, "ca_file", settings.egress.ca_file)
         if file is not None:
             yield check_certificates(f"certificates {what}", file, datetime.now(UTC))
 

@@ -47,7 +47,7 @@ PROVIDERS: Mapping[str, Provider] = {
     "apns": Provider(("push", ANY), "push", lambda options, _: ApnsChannel(options)),
     "fcm": Provider(("push", ANDROID), "push to Android", lambda options, _: FcmChannel(options, clock_ms=clock_ms)),
     "webpush": Provider(
-        ("push", WEB), "push to browsers", lambda options, _: WebPushChannel(options, clock_ms=clock_ms)
+        ("push", WEB), "push to browsers", lambda options, egress: WebPushChannel(options, egress, clock_ms=clock_ms)
     ),
     "twilio": Provider(("sms", ANY), "sms", lambda options, _: TwilioChannel(options, clock_ms=clock_ms)),
     "smtp": Provider(("email", ANY), "email", lambda options, _: SmtpChannel(options, clock_s=time.time)),

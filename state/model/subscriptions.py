@@ -1,8 +1,8 @@
 """How a browser is addressed: a push subscription (W3C Push API), and the one form in which it is stored and compared.
 
-That form is its JSON without white space: `{"endpoint":URL,"keys":{"auth":A,"p256dh":P}}`, with the host in lower
-case, without port 443, the keys in base64url without padding. The endpoint is a URL that users hand in and that we
-then call. So its host must be one of a list, and nothing is taken that two readers of URLs could read in two ways.
+That form is its JSON without white space: `{"endpoint":URL,"keys":{"auth":A,"p256dh":P}}`, the URL in its one spelling
+(`state/model/web_address.py`), the keys in base64url without padding. Users hand the endpoint in, and we then call it:
+so its host must be one of a list.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ import msgspec
 import orjson
 
 from state.model.documents import Complaint, Subscription
+from state.model.web_address import WebAddress, parse_url
 
-ENDPOINT_MAX = 2048
 KEY_BYTES = 65
 """An uncompressed point on P-256."""
 SECRET_BYTES = 16
 HOST_PATTERN = re.compile(r"(?:\*\.)?(?:[a-z0-9-]{1,63}\.)+[a-z0-9-]{1,63}(?::(?:\*|[0-9]{1,5}))?")
 """One entry of a list of hosts: `HOST`, `*.DOMAIN` for all below a domain; `:PORT` where it is not 443, or `:*`."""
 
-_ENDPOINT = re.compile(r"https://([A-Za-z0-9.-]{1,253})(?::([1-9][0-9]{0,4}))?(/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 _PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
 _B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
@@ -36,19 +35,22 @@ _AS_GIVEN = "send what subscription.toJSON() gave in the browser"
 class PushAddress(NamedTuple):
     """A subscription that was checked."""
 
-    origin: str
-    """`https://HOST` or `https://HOST:PORT`: the push service."""
-    endpoint: str
-    """The whole URL."""
+    url: WebAddress
+    """The endpoint."""
     key: bytes
     """The browser's public key, an uncompressed point on P-256 (`p256dh`)."""
     secret: bytes
     """16 bytes that the browser shares with us alone (`auth`)."""
 
+    @property
+    def origin(self) -> str:
+        """The push service: `https://HOST`, with the port where it is not 443."""
+        return f"https://{self.url.authority}"
+
     def text(self) -> str:
         """The one form."""
         keys = {"auth": unpadded(self.secret), "p256dh": unpadded(self.key)}
-        return orjson.dumps({"endpoint": self.endpoint, "keys": keys}).decode()
+        return orjson.dumps({"endpoint": self.url.url, "keys": keys}).decode()
 
 
 class SubscriptionFault(NamedTuple):
@@ -71,30 +73,28 @@ def read_subscription(text: str, hosts: Sequence[str]) -> PushAddress | Subscrip
         given = msgspec.json.decode(text, type=Subscription)
     except (msgspec.MsgspecError, UnicodeEncodeError):
         return SubscriptionFault("", ("is no push subscription", _AS_GIVEN))
-    place = _ENDPOINT.fullmatch(given.endpoint)
-    if place is None or len(given.endpoint) > ENDPOINT_MAX:
+    url = parse_url(given.endpoint)
+    if url is None or url.scheme != "https":
         return SubscriptionFault("endpoint", ("is no https:// URL as push services have it", _AS_GIVEN))
-    host, port = place[1].lower(), place[2] or "443"
-    if not any(_fits(host, port, pattern) for pattern in hosts):
+    if not any(_fits(url, pattern) for pattern in hosts):
         return SubscriptionFault("endpoint", _elsewhere(hosts))
     key, secret = _bytes(given.keys.p256dh), _bytes(given.keys.auth)
     if not _is_point(key):
         return SubscriptionFault("keys.p256dh", ("is no point on P-256, 65 bytes in base64url", _AS_GIVEN))
     if len(secret) != SECRET_BYTES:
         return SubscriptionFault("keys.auth", ("is not 16 bytes in base64url", _AS_GIVEN))
-    origin = f"https://{host}" if port == "443" else f"https://{host}:{port}"
-    return PushAddress(origin, origin + place[3], key, secret)
+    return PushAddress(url, key, secret)
 
 
 def _elsewhere(hosts: Sequence[str]) -> Complaint:
     return "is at no push service that is allowed here", f"allowed are {', '.join(hosts)} (providers.webpush.hosts)"
 
 
-def _fits(host: str, port: str, pattern: str) -> bool:
-    name, given, allowed = pattern.partition(":")
-    if (given and allowed not in ("*", port)) or (not given and port != "443"):
+def _fits(url: WebAddress, pattern: str) -> bool:
+    name, _, port = pattern.partition(":")
+    if port != "*" and url.port != int(port or 443):
         return False
-    return host.endswith(name[1:]) and len(host) >= len(name) if name.startswith("*.") else host == name
+    return url.host.endswith(name[1:]) and len(url.host) >= len(name) if name.startswith("*.") else url.host == name
 
 
 def _bytes(text: str) -> bytes:

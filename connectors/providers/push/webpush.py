@@ -2,7 +2,8 @@
 
 `POST` to the endpoint of a subscription, encrypted for the browser. What arrives there is JSON as the page's service
 worker shows it: `title`, `body`, `tag`, `data`. The protocol has no id of ours: it travels as `carillon_id` among the
-data. What was not answered is ambiguous. Endpoints come from users, so only those at listed hosts are called.
+data. What was not answered is ambiguous. Users choose the endpoints, so only those at listed hosts are called, and by
+the guarded way out (`connectors/providers/egress.py`).
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ import msgspec
 import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
-from connectors.providers.options import WebPushOptions, credential
+from connectors.providers.egress import Egress, RefusedError
+from connectors.providers.options import EgressOptions, WebPushOptions, credential
 from connectors.providers.push.apns_token import load_signing_key
 from connectors.providers.push.fitting import fitted
 from connectors.providers.push.identity import ID_KEY, carillon_id
 from connectors.providers.push.webpush_encryption import MESSAGE_MAX_BYTES, sealed
 from connectors.providers.push.webpush_token import VapidTokens
 from connectors.providers.retry_after import parse_retry_after
-from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
+from connectors.providers.transport import Request, Response, TransportError
 from state.model.content import PushContent
 from state.model.subscriptions import PushAddress, SubscriptionFault, read_subscription
+from state.model.web_address import parse_url
 
 TTL_MAX_S = 2_419_200
 """28 days: what every known service keeps."""
@@ -66,7 +69,7 @@ def build_request(delivery: Delivery, address: PushAddress, *, authorization: st
     if delivery.collapse is not None:
         headers["topic"] = topic(delivery.collapse)
     body = sealed(build_notification(content, delivery), key=address.key, secret=address.secret)
-    return Request(address.endpoint, headers, body)
+    return Request(address.url.target, headers, body)
 
 
 _CREDENTIAL = re.compile(rb"vapid|jwt|authoriz", re.IGNORECASE)
@@ -110,10 +113,10 @@ class WebPushChannel:
 
     name = "webpush"
 
-    def __init__(self, options: WebPushOptions, *, clock_ms: Callable[[], int]) -> None:
-        self.options = options
+    def __init__(self, options: WebPushOptions, egress: EgressOptions, *, clock_ms: Callable[[], int]) -> None:
+        self.options, self.egress = options, egress
         self._clock_ms = clock_ms
-        self._transport: Transport | None = None
+        self._way_out: Egress | None = None
         self._tokens: VapidTokens | None = None
 
     def provider_id(self, key: str) -> str:
@@ -125,26 +128,24 @@ class WebPushChannel:
 
         :raises ConfigurationError: an option is missing or the key cannot be read.
         """
-        options = self.options
-        key = load_signing_key(credential(options, "signing_key"), key="providers.webpush.signing_key")
-        self._tokens = VapidTokens(key, options.subject, clock_s=lambda: self._clock_ms() / 1000)
-        self._transport = WreqTransport(
-            "", http2=None, connect_timeout=options.connect_timeout, ca_file=options.ca_file
-        )
+        key = load_signing_key(credential(self.options, "signing_key"), key="providers.webpush.signing_key")
+        self._tokens = VapidTokens(key, self.options.subject, clock_s=lambda: self._clock_ms() / 1000)
+        self._way_out = Egress(self.egress)
 
     async def check(self) -> CheckResult:
         """Reach the first service of the list; without a subscription, none can be asked for more."""
+        origin = self.options.origin
+        if (url := parse_url(origin)) is None:
+            return CheckResult(False, "no address")
         try:
-            response = await self._connected()[0].request(
-                Request(f"{self.options.origin}/", {}, method="GET"), self.options.timeout
-            )
+            response = await self._connected()[0].request(url, Request("/", {}, method="GET"), self.options.timeout)
         except TransportError as error:
             return CheckResult(False, error.cause)
-        return CheckResult(True, f"{self.options.origin} answers (status {response.status})")
+        return CheckResult(True, f"{origin} answers (status {response.status})")
 
     async def send(self, delivery: Delivery) -> Result:
-        """One request, if the subscription is at a host of the list: the one it was registered under may be gone."""
-        transport, tokens = self._connected()
+        """One request, if the subscription is at a host of the list: when it was registered, the list was another."""
+        way_out, tokens = self._connected()
         address = read_subscription(delivery.address, self.options.hosts)
         if isinstance(address, SubscriptionFault):
             return Rejected(f"subscription: {address.complaint[0]}")
@@ -153,17 +154,20 @@ class WebPushChannel:
                 delivery, address, authorization=tokens.authorization(address.origin), now_ms=self._clock_ms()
             )
         try:
-            response = await transport.request(request, self.options.timeout)
-        except TransportError as error:
-            return Failed(error.cause, ambiguous=error.ambiguous)
+            response = await way_out.request(address.url, request, self.options.timeout)
+        except RefusedError as error:
+            return Rejected(error.cause)
+        except TransportError as error:  # below a domain of the list, a user may have named what never was there
+            unnamed = address.url.authority not in self.options.hosts
+            return Failed(error.cause, ambiguous=error.ambiguous, of_address=unnamed)
         return parse_response(response, delivery)
 
     async def close(self) -> None:
         """See `Channel.close`."""
-        if self._transport is not None:
-            await self._transport.close()
+        if self._way_out is not None:
+            await self._way_out.close()
 
-    def _connected(self) -> tuple[Transport, VapidTokens]:
-        if self._transport is None or self._tokens is None:
+    def _connected(self) -> tuple[Egress, VapidTokens]:
+        if self._way_out is None or self._tokens is None:
             raise AssertionError("connect() comes before everything else")
-        return self._transport, self._tokens
+        return self._way_out, self._tokens

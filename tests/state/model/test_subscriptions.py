@@ -33,7 +33,9 @@ def fault(given: dict[str, Any] | str) -> str:
 
 def test_what_a_browser_gives_is_read_and_has_one_form() -> None:
     found = read(subscription())
-    assert found == PushAddress(f"https://{HOST}", ENDPOINT, octets(RFC_KEY), octets(RFC_SECRET))
+    assert isinstance(found, PushAddress)
+    assert (found.origin, found.url.url) == (f"https://{HOST}", ENDPOINT)
+    assert (found.key, found.secret) == (octets(RFC_KEY), octets(RFC_SECRET))
     assert found.text() == stored()
     assert read(found.text()) == found
 
@@ -43,6 +45,8 @@ def test_what_a_browser_gives_is_read_and_has_one_form() -> None:
     [
         subscription("https://FCM.googleapis.com/fcm/send/dGhp:APA91b-x_y"),
         subscription("https://fcm.googleapis.com:443/fcm/send/dGhp:APA91b-x_y"),
+        subscription("HTTPS://fcm.googleapis.com./fcm/send/dGhp:APA91b-x_y"),
+        subscription("https://\uff46cm.googleapis\u3002com/fcm/send/dGhp:APA91b-x_y"),
         subscription(p256dh=RFC_KEY + "=", auth=RFC_SECRET + "=="),
         {"keys": {"auth": RFC_SECRET, "p256dh": RFC_KEY}, "endpoint": ENDPOINT},
         {**subscription(), "expirationTime": 1_700_000_000_000.5},
@@ -66,7 +70,7 @@ def test_however_it_is_spelled_it_is_the_same(same: dict[str, Any]) -> None:
 def test_hosts_that_are_allowed(endpoint: str, origin: str) -> None:
     found = read(subscription(endpoint))
     assert isinstance(found, PushAddress)
-    assert (found.origin, found.endpoint) == (origin, endpoint)
+    assert (found.origin, found.url.url) == (origin, endpoint)
 
 
 @pytest.mark.parametrize(
@@ -74,15 +78,15 @@ def test_hosts_that_are_allowed(endpoint: str, origin: str) -> None:
     [
         "http://fcm.googleapis.com/x", "https://example.com/x", "https://fcm.googleapis.com.example.com/x",
         "https://example.com/fcm.googleapis.com", "https://xfcm.googleapis.com/x", "https://push.apple.com/x",
-        "https://.push.apple.com.evil.example/x", "https://evilpush.apple.com/x", "https://fcm.googleapis.com./x",
-        "https://user@fcm.googleapis.com/x", "https://fcm.googleapis.com@evil.example/x", "https://fcm.googleapis.com",
+        "https://.push.apple.com.evil.example/x", "https://evilpush.apple.com/x",
+        "https://user@fcm.googleapis.com/x", "https://fcm.googleapis.com@evil.example/x",
         "https://fcm.googleapis.com\\@evil.example/x", "https://fcm.googleapis.com/x#y", "https://evil.example#.fcm/x",
         "https://fcm.googleapis.com/\tx", "https://fcm.googleapis.com/x\n", " https://fcm.googleapis.com/x",
-        "https://fcm.googleapis.com:80/x", "https://fcm.googleapis.com:0443/x", "https://push.example.com/x",
-        "https://127.0.0.2/x", "https://2130706433/x", "https://0x7f000001/x", "https://127.1:40001/x",
+        "https://fcm.googleapis.com:80/x", "https://fcm.googleapis.com:8443/x", "https://push.example.com/x",
+        "https://127.0.0.2/x", "https://2130706434/x", "https://0x7f000002/x", "https://127.2:40001/x",
         "https://[::1]/x", "https://[::ffff:127.0.0.1]:40001/x", "https://169.254.169.254/latest", "https://localhost/x",
-        "https://fcm.googleapis\u3002com/x", "https://\uff46cm.googleapis.com/x", "file:///etc/passwd", "gopher://x/y",
-        "HTTPS://fcm.googleapis.com/x", "https://fcm.googleapis.com/\u00e9", "https://fcm.googleapis.com/" + "x" * 2048,
+        "https://evil\u3002example/x", "https://fcm.g\u043e\u043egleapis.com/x", "file:///etc/passwd", "gopher://x/y",
+        "https://fcm.googleapis.com/\u00e9", "https://fcm.googleapis.com/" + "x" * 2048,
         "",
     ],
 )  # fmt: skip
@@ -94,7 +98,7 @@ def test_no_other_place_is_taken(endpoint: str) -> None:
 @given(st.text(max_size=80), st.text("@\\/:#?.%\t ", max_size=4))
 def test_whatever_stands_before_the_path_is_a_host_of_the_list(host: str, between: str) -> None:
     found = read(subscription(f"https://{host}{between}/x"))
-    assert isinstance(found, SubscriptionFault) or found.origin.startswith("https://127.0.0.1:") or "apple" in host
+    assert isinstance(found, SubscriptionFault) or found.url.host in (HOST, "127.0.0.1") or "apple" in found.url.host
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def shown(made: Request) -> Any:
 
 def test_the_request() -> None:
     made = request(content=PushContent("t", "b", (("event_id", "e1"),)))
-    assert made.path == "https://push.example.com/push/b"
+    assert made.path == "/push/b"
     assert made.headers == {
         "authorization": "vapid t=x, k=y", "content-encoding": "aes128gcm", "content-type": "application/octet-stream",
         "ttl": "1000", "urgency": "normal", "topic": webpush.topic("c"),
