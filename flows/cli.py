@@ -16,6 +16,7 @@ import typer
 
 from flows.commands.dead_letters_arguments import dead_letters_app
 from flows.commands.followers_arguments import followers_app
+from flows.commands.mail_arguments import mail_app
 from flows.commands.output import Output, complain
 from flows.commands.shared import Data, Json, ProfileName, existing_log, named, settings_beside, settings_in_force
 from state.model.errors import CarillonError
@@ -33,6 +34,7 @@ app.add_typer(topics_app, name="topics")
 
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(followers_app, name="followers")
+app.add_typer(mail_app, name="mail")
 
 if TYPE_CHECKING:
     from flows.commands.kill import ObeyedAfter

@@ -1,0 +1,86 @@
+"""A mail that came back, as what it means: a bounce (hard or soft), a complaint, an answering machine, or none of them.
+
+A report that machines can read is believed first (RFC 5965, RFC 3464, RFC 8098), then the fields of mail that say that
+a machine answered (RFC 3834), then the words of who looks like a mail server. Nothing here fails on any bytes, and its
+time grows with them alone. What was not understood is said, not guessed (`Returned.doubts`).
+"""
+
+from __future__ import annotations
+
+import re
+
+from connectors.providers.email.returned.addresses import address_in
+from connectors.providers.email.returned.automatic import answered, receipt
+from connectors.providers.email.returned.mime import read_mail
+from connectors.providers.email.returned.notices import reported_recipient, room, told, worst
+from connectors.providers.email.returned.reports import delivery_report, feedback_report
+from connectors.providers.email.returned.seen import Seen, take_apart
+from connectors.providers.email.returned.texts import RECIPIENTS_MAX
+from connectors.providers.email.returned.values import Recipient, Returned
+
+
+def classify(raw: bytes) -> Returned:
+    """What a mail says; of any bytes, without errors."""
+    seen = take_apart(read_mail(raw))
+    found = _complaint(seen) or _reported(seen) or receipt(seen) or answered(seen) or told(seen) or Returned("none", "")
+    doubts = [*found.doubts, *(["only its begin was read"] if seen.mail.cut else [])]
+    if found.kind != "none" and not found.recipients:
+        doubts.append("no recipient found")
+    if any(each.cause == "other" for each in found.recipients):
+        doubts.append("no cause found")
+    return Returned(
+        found.kind,
+        found.form,
+        found.recipients,
+        found.feedback,
+        seen.field("message-id") or None,
+        seen.returned,
+        tuple(doubts),
+    )
+
+
+def _complaint(seen: Seen) -> Returned | None:
+    reports = seen.feedback
+    if not reports and "feedback-report" in seen.field("content-type").lower():
+        reports = tuple(part.text for part in seen.mail.parts if "feedback-type:" in part.text.lower()) or ("",)
+    marked = address_in(seen.field("x-hmxmroriginalrecipient") or seen.sent.get("x-hmxmroriginalrecipient", ""))
+    if not reports and marked is None and not _says_complaint(seen):
+        return None
+    kind, who = feedback_report("\n\n".join(reports))
+    if kind == "not-spam":
+        return Returned("none", "rfc5965", feedback=kind)
+    who = who or [address for address in (marked, address_in(seen.sent.get("to", ""))) if address is not None][:1]
+    recipients = tuple(Recipient(address, "complaint", None, cause=kind or "abuse") for address in who)
+    return Returned("complaint", "rfc5965" if reports else "text", recipients, kind or "abuse")
+
+
+def _says_complaint(seen: Seen) -> bool:
+    """The reports of providers that keep to nothing."""
+    subject, sender = seen.field("subject").lower(), seen.sender.lower()
+    local, _, domain = sender.rpartition("@")
+    told = re.search(
+        r"(?i)(?:e-?mail |spam |abuse )(?:abuse |feedback )?(?:report|complaint) (?:for|about|from)|"
+        r"feedback[- ]loop|complaint about message from",
+        f"{subject}\n{seen.notice[:1000]}",
+    )
+    return bool(told) and (
+        local in ("scomp", "fbl", "feedback", "feedbackloop", "fbl-no-reply", "abuse", "complaints", "staff", "arf")
+        or "fbl" in domain
+        or "feedback" in domain
+        or "complaint" in subject
+    )
+
+
+def _reported(seen: Seen) -> Returned | None:
+    reported = [each for text in seen.statuses for each in delivery_report(text)]
+    if not reported:
+        return None
+    failed = [each for each in reported if each.action in ("failed", "delayed")][:RECIPIENTS_MAX]
+    if not failed:
+        return Returned("none", "rfc3464")
+    recipients: dict[str, Recipient] = {}
+    for each in failed:
+        around = seen.notice if len(failed) == 1 else ""
+        if each.address.lower() not in recipients:
+            recipients[each.address.lower()] = reported_recipient(each, around, room(len(failed)))
+    return Returned(worst(recipients.values()), "rfc3464", tuple(recipients.values()))

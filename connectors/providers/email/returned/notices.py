@@ -1,0 +1,159 @@
+"""The words of who looks like a mail server, as recipients with causes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from connectors.providers.email.returned.addresses import address_in, addresses_in
+from connectors.providers.email.returned.automatic import BOUNCE_SUBJECT
+from connectors.providers.email.returned.cause import Cause, code_in, find_cause, status_in
+from connectors.providers.email.returned.reports import Reported
+from connectors.providers.email.returned.seen import Seen, from_server
+from connectors.providers.email.returned.texts import Named, named_in
+from connectors.providers.email.returned.values import Recipient, Returned
+
+_DIAGNOSTIC_MAX = 500
+_ROOM = 20_000
+_DELAYED = re.compile(
+    r"(?:delayed|delay\b|warning: (?:message|could not send|mail).{0,60}|"
+    r"still (?:being )?(?:retri|tr(?:y|ied))|will (?:be )?(?:continue|keep|retr)|"
+    r"you do not need to (?:resend|do)|not yet (?:been )?delivered|has not yet been delivered|"
+    r"no action is required)",
+    re.IGNORECASE,
+)
+_GIVEN_UP = re.compile(
+    r"permanent|giv(?:en|ing|e) up|gave up|could not be delivered|undeliverable|(?:delivery|has|"
+    r"have) failed|returned to sender|couldn't be delivered",
+    re.IGNORECASE,
+)
+_REPLY = re.compile(
+    r"(?:said:|responded|<<<|server (?:said|response)|remote|error was|>>>|reason|diagnostic|"
+    r"\b[45]\d\d[ \-#]|\b[45]\.\d{1,3}\.\d{1,3}\b)",
+    re.IGNORECASE,
+)
+_SUBJECT = re.compile(r"(?im)^[ \t>]{0,20}(?:subject|betreff|objet|asunto|oggetto|assunto|onderwerp)[ \t]{0,5}:.*$")
+"""Of the mail that is returned: words of the sender's own."""
+_VAGUE = ("other", "policy", "system", "network", "expired")
+
+
+def told(seen: Seen) -> Returned | None:
+    """The words of who looks like a mail server."""
+    marked = addresses_in(seen.field("x-failed-recipients"))
+    if not marked and not _likely(seen):
+        return None
+    ours = _ours(seen, marked)
+    named = [Named(address, seen.notice) for address in marked] or _named(seen, ours)
+    if len(marked) > 1:
+        apart = {each.address: each for each in named_in(seen.notice, ours)}
+        named = [apart.get(each.address, each) for each in named]
+    late = _DELAYED.search(f"{seen.field('subject')}\n{seen.notice}") is not None and not _GIVEN_UP.search(seen.notice)
+    recipients = tuple(
+        _from_words(each._replace(words=each.words[: room(len(named))]), late, seen.notice) for each in named
+    )
+    if not recipients and _cause(None, _replies(seen.notice), seen.notice).name == "other":
+        return None
+    kind = worst(recipients) if recipients else _anonymous(seen.notice, late)
+    return Returned(kind, "fields" if marked else "text", recipients)
+
+
+def _likely(seen: Seen) -> bool:
+    """Whether it looks like a mail server's."""
+    if from_server(seen) or seen.field("return-path").strip() == "<>":
+        return True
+    return bool(BOUNCE_SUBJECT.search(seen.field("subject"))) or "delivery-status" in seen.field("content-type").lower()
+
+
+def _named(seen: Seen, ours: frozenset[str]) -> list[Named]:
+    """By the notice, else by its subject, else by whom the mail was sent to; who wrote to himself is the last."""
+    subject = seen.field("subject")
+    sent_to = address_in(seen.sent.get("to", ""))
+    fallen_back = [Named(sent_to, seen.notice)] if sent_to is not None and sent_to.lower() not in ours else []
+    told = named_in(seen.notice, ours) or [
+        each._replace(words=f"{subject}\n{seen.notice}") for each in named_in(subject, ours)
+    ]
+    return (
+        told
+        or fallen_back
+        or named_in(seen.notice, frozenset((seen.sender, (address_in(seen.field("to")) or "").lower())))
+    )
+
+
+def _anonymous(notice: str, late: bool) -> str:
+    return "hard" if not late and _cause(None, _replies(notice), notice).hard else "soft"
+
+
+def _ours(seen: Seen, marked: list[str]) -> frozenset[str]:
+    """Addresses that a notice names, but not as those who were not reached."""
+    fields = (
+        seen.field("to"),
+        seen.field("from"),
+        seen.field("return-path"),
+        seen.sent.get("from", ""),
+        seen.sent.get("return-path", ""),
+        seen.sent.get("sender", ""),
+    )
+    return frozenset(address.lower() for field in fields for address in addresses_in(field)) - frozenset(
+        map(str.lower, marked)
+    )
+
+
+def _from_words(named: Named, late: bool, notice: str) -> Recipient:
+    replies = _replies(named.words)
+    cause = _cause(None, replies, named.words, notice)
+    status = status_in(replies) or status_in(named.words)
+    hard = cause.hard and not late
+    code = code_in(replies)
+    said = replies or named.words.strip()
+    return Recipient(
+        named.address,
+        "hard" if hard else "soft",
+        status or (f"{code[0]}.0.0" if code else None),
+        "delayed" if late else "failed",
+        cause.name,
+        " ".join(said.split())[:_DIAGNOSTIC_MAX],
+    )
+
+
+def room(recipients: int) -> int:
+    """Characters that are read of what is said of each, so that many take no longer than one."""
+    return max(200, _ROOM // recipients)
+
+
+def reported_recipient(reported: Reported, around: str, room: int) -> Recipient:
+    """A recipient of a report, with the notice around it where that is about nobody else."""
+    cause = _cause(reported.status, reported.diagnostic[:room], _replies(around), around)
+    hard = cause.hard and reported.action == "failed"
+    said = status_in(reported.diagnostic)
+    status = reported.status if reported.status and not reported.status.endswith(".0.0") else said or reported.status
+    return Recipient(
+        reported.address,
+        "hard" if hard else "soft",
+        status,
+        reported.action,
+        cause.name,
+        reported.diagnostic[:_DIAGNOSTIC_MAX],
+    )
+
+
+def worst(recipients: Iterable[Recipient]) -> str:
+    """The kind of a mail that is about some."""
+    return "hard" if any(each.kind == "hard" for each in recipients) else "soft"
+
+
+def _cause(status: str | None, *told: str) -> Cause:
+    """By the first of some texts that says anything, the nearest to the refusal first."""
+    found = find_cause(status, told[0])
+    for text in told[1:]:
+        if found.name in _VAGUE:
+            better = find_cause(status, told[0], _SUBJECT.sub("", text))
+            found = better if better.name not in _VAGUE or found.name == "other" else found
+    return found
+
+
+def _replies(words: str) -> str:
+    """The lines of a notice in which a server's answer is quoted, each with the one below it."""
+    lines = words.split("\n")
+    quoted = [number for number, line in enumerate(lines) if _REPLY.search(line[:1000])]
+    wanted = sorted({each for number in quoted for each in (number, number + 1) if each < len(lines)})
+    return "\n".join(lines[number][:1000] for number in wanted)

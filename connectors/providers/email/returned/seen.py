@@ -1,0 +1,97 @@
+"""A mail that came back, taken apart: reports for machines, the notice for people, and the mail that was sent."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from connectors.providers.email.returned.addresses import address_in
+from connectors.providers.email.returned.mime import Mail, MailFields, read_fields
+from connectors.providers.email.returned.reports import looks_like_report
+from connectors.providers.email.returned.texts import SERVERS, before_returned, plain_text
+
+_STATUS_TYPES = (
+    "message/delivery-status",
+    "message/global-delivery-status",
+    "text/delivery-status",
+    "message/x-delivery-status",
+)
+_RETURNED_TYPES = (
+    "message/rfc822",
+    "message/global",
+    "text/rfc822-headers",
+    "message/global-headers",
+    "text/rfc822",
+    "message/rfc822-headers",
+    "message/partial",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A mail taken apart."""
+
+    mail: Mail
+    notice: str
+    """For people, without the mail that is returned."""
+    returned: str
+    sent: MailFields
+    """Of the mail that is returned."""
+    statuses: tuple[str, ...]
+    """What looks like a delivery report."""
+    feedback: tuple[str, ...]
+
+    def field(self, name: str) -> str:
+        return self.mail.fields.get(name, "")
+
+    @property
+    def sender(self) -> str:
+        return address_in(self.field("from")) or self.field("from").strip().lower()
+
+
+def take_apart(mail: Mail) -> Seen:
+    """Its parts by what they are for."""
+    statuses = [part.text for part in mail.parts if part.content_type in _STATUS_TYPES]
+    feedback = [part.text for part in mail.parts if part.content_type == "message/feedback-report"]
+    texts = [
+        part
+        for part in mail.parts
+        if part.content_type.startswith("text/") and part.content_type not in _RETURNED_TYPES + _STATUS_TYPES
+    ]
+    shown = [part.text for part in texts if part.content_type != "text/html"] or [
+        plain_text(part.text) for part in texts
+    ]
+    if not any(map(str.strip, shown)):
+        shown = [plain_text(part.text) for part in texts]
+    notice, behind = before_returned("\n\n".join(shown))
+    returned = next(
+        (part.text for part in mail.parts if part.content_type in _RETURNED_TYPES and part.text.strip()), behind
+    )
+    statuses = [text for text in statuses if looks_like_report(text) or "recipient:" in text.lower()]
+    if not statuses:
+        statuses = [part.text for part in mail.parts if looks_like_report(part.text)][:1]
+    return Seen(mail, notice, returned, _fields_of(returned), tuple(statuses), tuple(feedback))
+
+
+def _fields_of(returned: str) -> MailFields:
+    """Of the mail behind a notice: where its first field stands, other lines may come before it."""
+    text = re.sub(r"(?m)^[>| \t]+(?=[A-Za-z][\w-]{1,60}:)", "", returned[:40_000].lstrip())
+    begin = re.search(
+        r"(?m)^(?:received|return-path|from|date|to|subject|message-id|dkim-signature|mime-version):",
+        text,
+        re.IGNORECASE,
+    )
+    return read_fields(text[begin.start() :]) if begin else {}
+
+
+def from_server(seen: Seen) -> bool:
+    """Whether a mail server says that it wrote this."""
+    local = seen.sender.lower().partition("@")[0].strip('"')
+    said = seen.field("from").lower()
+    return (
+        local in SERVERS
+        or "mailer-daemon" in said
+        or "postmaster" in said
+        or "mail delivery" in said
+        or "mail administrator" in said
+    )
