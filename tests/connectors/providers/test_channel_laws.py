@@ -460,15 +460,63 @@ def test_webpush_a_host_that_the_list_does_not_name_says_nothing_of_the_others(s
     """Below a domain of the list, a user may have named a host that never was there."""
     options = dataclasses.replace(sandbox.options.webpush, hosts=("push.example.com", host))
     egress = dataclasses.replace(sandbox.options.egress, ports=(1,))
-    address = browser_address(sandbox.directory / "sandbox", "x").replace(
-        sandbox.options.webpush.hosts[0], "127.0.0.1:1"
-    )
+    (place,) = sandbox.options.webpush.hosts
+    address = browser_address(sandbox.directory / "sandbox", "x").replace(place, "127.0.0.1:1")
     case = dataclasses.replace(
         CASES["webpush"],
         make=lambda *_: WebPushChannel(options, egress, clock_ms=_now_ms),
         address=lambda *_: address,
     )
     assert send_one(case, sandbox, "") == Failed("no connection", of_address="*" in host)
+
+
+@pytest.mark.parametrize(
+    ("case_name", "path", "expected"),
+    [
+        ("webhook", "gone-b", Rejected("status 410", token_gone=1_000)),
+        ("webhook", "429-b", Throttled(timedelta(seconds=1), "status 429", of_address=True)),
+        ("webhook", "504-b", Throttled(None, "status 504", of_address=True)),
+        ("webhook", "bad-b", Failed("status 400", of_address=True)),
+        ("webhook", "slow300-b", Sent("")),
+        ("chat", "gone-b", Rejected("no_service", token_gone=1_000)),
+        ("chat", "bad-b", Rejected("action_prohibited")),
+        ("chat", "429-b", Throttled(timedelta(seconds=1), "status 429", of_address=True)),
+        ("chat", "500-b", Failed("rollup_error", of_address=True)),
+    ],
+)
+def test_web_answers_of_the_simulators(sandbox: Sandbox, case_name: str, path: str, expected: Result) -> None:
+    address = web(sandbox, case_name, path)
+    result = send_one(CASES[case_name], sandbox, address)
+    assert result == expected or (isinstance(result, Sent) and isinstance(expected, Sent))
+    assert len(sandbox.to(case_name, address)) == 1
+
+
+def test_webhook_a_receiver_takes_what_one_of_two_secrets_signed_and_nothing_else(sandbox: Sandbox) -> None:
+    good, options = sandbox.options.webhook.secret, sandbox.options.webhook
+    address = web(sandbox, "webhook", "signed")
+
+    def result(clock_ms: Callable[[], int] = _now_ms, **secrets: Any) -> Result:
+        case = dataclasses.replace(
+            CASES["webhook"],
+            make=lambda box, _: WebhookChannel(
+                dataclasses.replace(options, **secrets), box.options.egress, clock_ms=clock_ms
+            ),
+        )
+        return send_one(case, sandbox, address)
+
+    assert isinstance(result(secret="n" * 40, secret_before=good), Sent)
+    assert result(secret="n" * 40) == Failed("status 401", of_address=True)
+    assert result(lambda: _now_ms() - 301_000) == Failed("status 401", of_address=True)
+    assert result(lambda: _now_ms() + 301_000) == Failed("status 401", of_address=True)
+
+
+def test_web_an_address_that_is_none_or_leads_to_us_is_rejected_and_nothing_is_sent(sandbox: Sandbox) -> None:
+    for name in ("webhook", "chat"):
+        assert send_one(CASES[name], sandbox, "a phone") == Rejected("no web address", token_gone=1_000)
+        port = read_ports(sandbox.directory / "sandbox").webhook
+        for place in (f"127.0.0.2:{port}", f"[::1]:{port}", "127.0.0.1:443", "169.254.169.254"):
+            result = send_one(CASES[name], sandbox, f"https://{place}/hooks/a")
+            assert result == Rejected("address not allowed")
 
 
 def test_smtp_the_mail_arrives_as_two_parts_under_its_message_id(sandbox: Sandbox) -> None:
