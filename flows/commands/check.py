@@ -19,6 +19,7 @@ from connectors.providers.push.apns_token import load_signing_key
 from connectors.providers.push.webpush_token import application_key
 from flows.config.access import LINK_KEY_FILE
 from flows.config.credentials import FILE_NAME, development_credentials
+from flows.config.installed import installed_providers
 from flows.config.providers import PROVIDERS, InForce, providers_in_force
 from flows.config.served import simulated
 from flows.config.settings import Settings
@@ -183,6 +184,8 @@ def _check_providers(settings: Settings) -> Iterator[Finding]:
         file = getattr(options, "ca_file", settings.egress.ca_file)
         if file is not None:
             yield check_certificates(f"certificates {what}", file, datetime.now(UTC))
+    for provider, options in installed_providers(settings).values():
+        yield asyncio.run(_try_provider(f"provider {provider.what}", InForce(provider, options, settings.egress)))
 
 
 def _check_signature(options: SmtpOptions) -> Finding:

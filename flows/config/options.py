@@ -164,6 +164,7 @@ def _any(value: Any) -> Any:
     if isinstance(value, EnvironmentText):
         with contextlib.suppress(tomllib.TOMLDecodeError):
             return tomllib.loads(f"value = {value}")["value"]
+        return str(value)  # plain text, which encoders know
     return value
 
 

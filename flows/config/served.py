@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from connectors.providers.provider import PLACES
+from flows.config.installed import installed_providers
 from flows.config.settings import Settings
 from state.model.addresses import ANDROID, ANY, APPLE_PLATFORMS, WEB, Served
 from state.model.subscriptions import subscription_kind
@@ -32,7 +34,11 @@ def served(settings: Settings) -> Served:
     if given.webpush is not None or not has_push(settings):
         push[WEB] = subscription_kind(_SANDBOX_HOSTS if given.webpush is None else given.webpush.hosts)
     web = {channel: {ANY: _web_kind(settings, channel)} for channel in _has_web(settings)}
-    return {"push": push, "sms": {ANY: "e164"}, "email": {ANY: "mail"}, **web}
+    found = {"push": push, "sms": {ANY: "e164"}, "email": {ANY: "mail"}, **web}
+    for provider, _ in installed_providers(settings).values():
+        channel, platform = provider.place
+        found[channel] = found.get(channel, {}) | {platform: provider.kind}
+    return found
 
 
 def _has_web(settings: Settings) -> list[str]:
@@ -60,6 +66,8 @@ def simulated(settings: Settings) -> frozenset[str]:
     absent = {name for name in ("twilio", "smtp", *TO_ADDRESSES) if getattr(settings.providers, name) is None}
     if not has_push(settings):
         absent |= {"apns", "fcm", "webpush"}
+    elsewhere = {provider.place for provider, _ in installed_providers(settings).values()}
+    absent = {name for name in absent if PLACES[name] not in elsewhere}
     return frozenset(absent if absent - set(TO_ADDRESSES) else ())
 
 

@@ -11,6 +11,7 @@
 | `web` | web addresses of public servers | `https`, host in lower case and IDNA's ASCII form (`web_address.py`) |
 | `web_private` | the same, where `[egress]` makes exceptions | the same, of any server; the connector decides |
 | `web_sandbox` | the same, where the simulators are the receivers | the same, of this machine alone |
+| `text` | what a provider of another package takes | as it is |
 | `mail` | mailboxes | local part as it is, domain in lower case and, of other scripts, in IDNA's ASCII form |
 
 The gateway accepts by them what the channels can send, and decide and P0 use them on records that came another way. So
@@ -164,8 +165,14 @@ _KINDS: dict[str, tuple[Callable[[str], str | None], str, str]] = {
     "web": (public_url, _WEB, "https://.+"),
     "web_private": (any_url, "web address, as https://hooks.example.org/carillon", "https?://.+"),
     "web_sandbox": (sandbox_url, "address of the simulated receiver, as https://127.0.0.1:PORT/NAME", "https://.+"),
+    "text": (str, "text", ""),
     "mail": (mailbox, "plain mail address, as ann@example.org", ""),
 }
+
+
+def is_kind(name: str) -> bool:
+    """Whether there is such a kind of address."""
+    return name in _KINDS
 
 
 def kind_reached(served: Served, channel: str, platform: str | None) -> str | None:

@@ -110,8 +110,22 @@ def assert_a_kill_switch_is_obeyed(up: Up) -> None:
         assert decided(up.ledger())[(event, "open")][:2] == (outcome, reason)
 
 
+def register_web_addresses(up: Up, user: str) -> None:
+    """A webhook and a chat, at the simulated receivers."""
+    ports = json.loads((up.directory / "sandbox" / "ports.json").read_text())
+    for channel in ("webhook", "chat"):
+        whole = {"address": f"https://127.0.0.1:{ports[channel]}/of/{user}"}
+        status, answer = up.call("PUT", f"/v1/users/{user}/endpoints/{channel}/{channel}1", whole)
+        assert status == 200, answer
+        assert "address" not in answer
+
+
+DEPLOYED = {"CARILLON_TYPES__DEPLOYED__CHANNELS": '["webhook", "chat"]', "CARILLON_TYPES__DEPLOYED__POLICY": "all"}
+"""A type of our own."""
+
+
 def test_events_become_notifications_on_every_channel_and_a_second_start_goes_on(tmp_path: Path) -> None:
-    with running(tmp_path) as up:
+    with running(tmp_path, environment=DEPLOYED) as up:
         assert set(up.first) >= {"url", "p0_url", "console", "keys", "user_secret", "processes"}
         assert set(up.first["keys"]) == {"producer", "p0_producer", "ops", "marketing", "support"}
         assert len(up.first["processes"]) <= 8
@@ -120,7 +134,11 @@ def test_events_become_notifications_on_every_channel_and_a_second_start_goes_on
         assert up.post(mention(0)) == 200
         reset = {"event_id": "reset-1", "type": "password_reset", "target": "open", "payload": {"code": "123456"}}
         assert up.post(reset, p0=True) in (200, 202)
-        wait_for(lambda: all(up.provider(name) for name in ("apns", "twilio", "smtp")), what="a send on every channel")
+        register_web_addresses(up, "open")
+        deployed = {"event_id": "deployed-1", "type": "deployed", "target": "open", "payload": {"title": "Version 2"}}
+        assert up.post(deployed) in (200, 202)
+        channels = ("apns", "twilio", "smtp", "webhook", "chat")
+        wait_for(lambda: all(up.provider(name) for name in channels), what="a send on every channel")
         later = {
             "event_id": "later-1",
             "type": "reminder",
@@ -139,6 +157,7 @@ def test_events_become_notifications_on_every_channel_and_a_second_start_goes_on
         found = decided(again.ledger())
         assert found[("mention-0", "open")][0] == "EMITTED"
         assert found[("later-1", "open")][0] == "EMITTED"
+        assert found[("deployed-1", "open")][3] == ("webhook", "chat")
         assert_laws_hold(again)
         assert again.stop() == 0
     assert "123456" not in "".join(path.read_text() for path in (tmp_path / "run" / "logs").glob("*.log"))

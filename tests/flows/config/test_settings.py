@@ -43,6 +43,7 @@ def test_a_value_of_a_type_in_the_environment_is_read_as_in_the_file() -> None:
     settings = load_settings(environment={f"CARILLON_TYPES__LIKE__{key}": text for key, text in variables.items()})
     assert settings.types["like"] == {"window_ms": 5000, "channels": ["push"], "category": "social"}
     assert settings.registry().profile("like").window_ms == 5000
+    assert type(settings.types["like"]["category"]) is str, "it goes into the decision log"
 
 
 @pytest.mark.parametrize(
