@@ -25,12 +25,16 @@ class DeliveryHistory:
 
     made: list[AttemptMade] = field(default_factory=list)
     attempts: int = 0
+    tries: int = 0
+    """Of the attempts, those that count against the budget: since the provider was changed because it was spent."""
     first_at: int = 0
+    """When the first of the tries was made."""
     open: bool = False
     retry_at: int | None = None
     gone_at: int | None = None
     """As of when the provider called the address dead."""
     provider: str | None = None
+    """The last that was tried, or that goes on."""
     provider_id: str | None = None
     outcome: str | None = None
     reason: str | None = None
@@ -49,6 +53,7 @@ class DeliveryHistory:
             self.ended_at = record.at
 
     def _intent(self, record: Attempt) -> None:
+        self.tries += max(0, record.attempt - self.attempts)
         self.attempts = max(self.attempts, record.attempt)
         self.first_at = self.first_at or record.at
         self.provider, self.provider_id = record.provider, record.provider_id
@@ -61,6 +66,8 @@ class DeliveryHistory:
         self.gone_at = record.gone_at if record.gone_at is not None else self.gone_at
         if self.made:
             self.made[-1] = AttemptMade(self.made[-1].provider, self.made[-1].at, answer_text(record))
+        if record.moved_to is not None:
+            self.provider, self.tries, self.first_at = record.moved_to, 0, 0
         if record.result == "sent" and self.outcome is None:
             self.outcome, self.ended_at = DELIVERED, record.at
 
@@ -87,5 +94,5 @@ def resume(history: DeliveryHistory | None, priority: str) -> Resume:
     if history.open:
         if priority != "P0":
             return "unknown"
-        return "send" if history.attempts <= BUDGETS[priority].retries + STARTS_MAX else "spent"
+        return "send" if history.tries <= BUDGETS[priority].retries + STARTS_MAX else "spent"
     return "wait" if history.retry_at is not None else "send"

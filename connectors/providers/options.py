@@ -30,14 +30,20 @@ PUSH_SERVICES = (
 class _OfAll:
     """What the options of every provider have."""
 
-    ca_file: Path | None = None
-    """A file of certificates to trust instead of the machine's. Default: the machine's."""
     backlog_share: float = 0.5
     """The part of `rate_per_s` for what waited while the provider was away; above 0, at most 1. Default: a half."""
+    standby: bool = False
+    """Of several providers of one channel, go behind those that are not on standby (RULES 4). Default: false."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _OverHttp(_OfAll):
+class _Trusting(_OfAll):
+    ca_file: Path | None = None
+    """A file of certificates to trust instead of the machine's. Default: the machine's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OverHttp(_Trusting):
     connect_timeout: timedelta = timedelta(seconds=5)
     """How long a connection may take to open. Default: five seconds."""
 
@@ -104,7 +110,7 @@ class FcmOptions(_OverHttp):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WebPushOptions:
+class WebPushOptions(_OfAll):
     """One VAPID key and how it is used. The rules of [egress] hold too."""
 
     signing_key: Path | None = None
@@ -120,8 +126,6 @@ class WebPushOptions:
     """How long a request may take, from the name's resolution to the last of the answer. Default: ten seconds."""
     rate_per_s: float = 5_000.0
     """Sends per second; retries, breaker and backlog get shares of it (RULES 4). Default: 5 000."""
-    backlog_share: float = 0.5
-    """The part of `rate_per_s` for what waited while the provider was away; above 0, at most 1. Default: a half."""
 
     @property
     def origin(self) -> str:
@@ -175,7 +179,7 @@ class TwilioOptions(_OverHttp):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SmtpOptions(_OfAll):
+class SmtpOptions(_Trusting):
     """One relay and how it is used."""
 
     host: str = ""
@@ -245,7 +249,7 @@ class SmtpOptions(_OfAll):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookOptions:
+class WebhookOptions(_OfAll):
     """How webhooks are signed and sent. Where they may go is in [egress]."""
 
     secret: str = field(default="", repr=False)
@@ -258,8 +262,6 @@ class WebhookOptions:
     """How long a request may take, from the name's resolution to the last of the answer. Default: 15 seconds."""
     rate_per_s: float = 1_000.0
     """Sends per second; retries and backlog get shares of it (RULES 4). Default: 1 000."""
-    backlog_share: float = 0.5
-    """The part of `rate_per_s` for what waited while the provider was away; above 0, at most 1. Default: a half."""
 
     def faults(self) -> Iterator[str]:
         """What is wrong, each with its key and the remedy."""
@@ -271,7 +273,7 @@ class WebhookOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChatOptions:
+class ChatOptions(_OfAll):
     """How messages go to chats' incoming webhooks. Where they may go is in [egress]."""
 
     concurrency_max: int = 50
@@ -280,8 +282,6 @@ class ChatOptions:
     """How long a request may take, from the name's resolution to the last of the answer. Default: 15 seconds."""
     rate_per_s: float = 200.0
     """Sends per second; retries and backlog get shares of it (RULES 4). Default: 200."""
-    backlog_share: float = 0.5
-    """The part of `rate_per_s` for what waited while the provider was away; above 0, at most 1. Default: a half."""
 
     def faults(self) -> Iterator[str]:
         """What is wrong, each with its key and the remedy."""

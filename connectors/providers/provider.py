@@ -45,6 +45,11 @@ class ProviderTable(Protocol):
         """The part of the rate for what waited while the provider was away."""
         ...
 
+    @property
+    def standby(self) -> bool:
+        """Whether it goes behind the other providers of its channel (RULES 4)."""
+        ...
+
     def faults(self) -> Iterator[str]:
         """What is wrong, each with its key and the remedy."""
         ...

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, NamedTuple
 
-from connectors.providers.provider import GROUP, PLACES, Provider, ProviderTable
+from connectors.providers.provider import GROUP, Provider, ProviderTable
 from flows.config.options import load_all
 from state.model.addresses import is_kind
 from state.model.errors import ConfigurationError
@@ -38,16 +38,12 @@ def installed_providers(settings: Settings) -> dict[str, InstalledProvider]:
 
 def installed_faults(settings: Settings) -> Iterator[str]:
     """What is wrong with them, each with its key and the remedy."""
-    taken = {place: f"providers.{name}" for name, place in PLACES.items() if getattr(settings.providers, name)}
     for name, table in settings.providers.installed.items():
         faults: list[str] = []
-        found, key = _loaded(name, table, faults), f"providers.installed.{name}"
+        found = _loaded(name, table, faults)
         yield from faults
-        if found is None or faults:
-            continue
-        yield from found.options.faults()
-        if (other := taken.setdefault(found.provider.place, key)) != key:
-            yield f"{key}: serves {found.provider.what}, and so does {other}; configure one of them"
+        if found is not None and not faults:
+            yield from found.options.faults()
 
 
 def _loaded(name: str, table: object, faults: list[str]) -> InstalledProvider | None:

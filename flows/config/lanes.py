@@ -24,6 +24,7 @@ from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.message import MailLinks
 from flows.steps.sending.queue import ProviderBounds
+from state.model.addresses import Place
 from state.model.unsubscribe import LinkKeys
 
 _WAITING_MAX = 8_000
@@ -68,16 +69,13 @@ def _build_dispatcher(
     settings: Settings, log: FencedLog, watcher: ControlWatcher, station: str, *, waiting_max: int
 ) -> Dispatcher:
     """With connections of its own."""
-    providers = {
-        each.provider.place: ProviderBounds(
-            each.channel(),
-            each.options.concurrency_max,
-            each.options.rate_per_s,
-            each.options.backlog_share,
-            waiting_max,
+    providers: dict[Place, list[ProviderBounds]] = {}
+    for each in sorted(providers_in_force(settings).values(), key=lambda each: each.options.standby):
+        options = each.options
+        bounds = ProviderBounds(
+            each.channel(), options.concurrency_max, options.rate_per_s, options.backlog_share, waiting_max
         )
-        for each in providers_in_force(settings).values()
-    }
+        providers.setdefault(each.provider.place, []).append(bounds)
     look = LastLook(
         is_stopped=lambda scope: watcher.stopped(scope) is not None,
         changes=Changes(log, now_ms=clock_ms(), served=served(settings)).start(),

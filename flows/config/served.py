@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from connectors.providers.provider import PLACES
 from flows.config.installed import installed_providers
-from flows.config.settings import Settings
 from state.model.addresses import ANDROID, ANY, APPLE_PLATFORMS, WEB, Served
 from state.model.subscriptions import subscription_kind
+
+if TYPE_CHECKING:
+    from flows.config.settings import Settings
 
 _SANDBOX_HOSTS = ("127.0.0.1:*",)
 """Its port may be another after a restart; who sends calls that one only."""
@@ -25,6 +29,29 @@ def served(settings: Settings) -> Served:
     to misbehave. So does one on this machine that is configured with credentials: Apple and Google are never on
     loopback. Where one provider of push has credentials, no simulator stands in for the others.
     """
+    found = _own(settings)
+    for provider, _ in installed_providers(settings).values():
+        channel, platform = provider.place
+        found[channel] = found.get(channel, {}) | {platform: provider.kind}
+    return found
+
+
+def kind_faults(settings: Settings) -> Iterator[str]:
+    """Providers of one place whose addresses differ: none could go on where another is away."""
+    own = _own(settings)
+    kinds = {
+        (channel, platform): (f"providers.{name}", own[channel][platform])
+        for name, (channel, platform) in PLACES.items()
+        if getattr(settings.providers, name) is not None
+    }
+    for name, (provider, _) in installed_providers(settings).items():
+        key = f"providers.installed.{name}"
+        other, kind = kinds.setdefault(provider.place, (key, provider.kind))
+        if kind != provider.kind:
+            yield f"{key}: serves {provider.what} with other addresses than {other}; configure one of them"
+
+
+def _own(settings: Settings) -> dict[str, dict[str, str]]:
     given, push = settings.providers, dict[str, str]()
     if given.apns is not None or not has_push(settings):
         apple = "apns_sandbox" if given.apns is None or _is_loopback(given.apns.origin) else "apns"
@@ -34,11 +61,7 @@ def served(settings: Settings) -> Served:
     if given.webpush is not None or not has_push(settings):
         push[WEB] = subscription_kind(_SANDBOX_HOSTS if given.webpush is None else given.webpush.hosts)
     web = {channel: {ANY: _web_kind(settings, channel)} for channel in _has_web(settings)}
-    found = {"push": push, "sms": {ANY: "e164"}, "email": {ANY: "mail"}, **web}
-    for provider, _ in installed_providers(settings).values():
-        channel, platform = provider.place
-        found[channel] = found.get(channel, {}) | {platform: provider.kind}
-    return found
+    return {"push": push, "sms": {ANY: "e164"}, "email": {ANY: "mail"}, **web}
 
 
 def _has_web(settings: Settings) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flows.config.installed import installed_faults
+from flows.config.served import kind_faults
 from state.model.errors import ConfigurationError
 from state.model.registry import Registry, load_registry
 from state.model.secret import Secret
@@ -46,7 +47,7 @@ def settings_faults(settings: Settings) -> Iterator[str]:
     for options in found:
         if options is not None:
             yield from options.faults()
-    yield from installed_faults(settings)
+    yield from [*installed_faults(settings)] or kind_faults(settings)
     yield from settings.egress.faults()
     yield from _address_faults(settings)
     yield from _link_faults(settings.gateway)

@@ -121,6 +121,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str | None = None
     reason: str | None = None
     fell_back_to: str | None = None
+    moved_to: str | None = None
+    """Of an answer: the provider of the same channel that goes on."""
 
 
 _to_deliver = msgspec.json.Decoder(ToDeliver)

@@ -97,7 +97,7 @@ def running_lanes(
     """Lanes over a dispatcher with these channels. What was not handed out at the end is lost, as after a kill."""
     given: dict[str, Any] = {
         "log": system.log,
-        "providers": {_place(name): ProviderBounds(each, 50, 1_000.0) for name, each in channels.items()},
+        "providers": {_place(name): [ProviderBounds(each, 50, 1_000.0)] for name, each in channels.items()},
         "last_look": last_look(system), "now_ms": now_ms, "uniform": lambda low, _high: low,
     }  # fmt: skip
     dispatcher = Dispatcher(DispatcherParts(**(given | parts)))

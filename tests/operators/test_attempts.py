@@ -51,6 +51,14 @@ def test_a_code_without_an_answer_has_three_retries_and_one_for_each_start_that_
     assert resume(history(*(intent(number) for number in range(1, tries + 1))), "P0") == then
 
 
+def test_the_next_provider_goes_on_with_a_budget_of_its_own() -> None:
+    moved = msgspec.structs.replace(answer(2, "failed", retry=99), moved_to="fcm")
+    found = history(intent(1), answer(1, "failed", retry=15), intent(2), moved)
+    assert (found.provider, found.tries, found.attempts, resume(found, "P1")) == ("fcm", 0, 2, "wait")
+    found.apply(intent(3, at=120))
+    assert (found.tries, found.attempts, found.first_at) == (1, 3, 120)
+
+
 def test_that_an_address_was_called_dead_stays_known() -> None:
     dead = msgspec.structs.replace(answer(1, "rejected"), gone_at=15)
     assert history(intent(1), dead).gone_at == 15

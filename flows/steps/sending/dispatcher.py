@@ -24,17 +24,17 @@ import uvloop
 from connectors.log.grouped import BatchingAppender
 from connectors.log.interface import Log
 from connectors.log.owners import Fence
-from connectors.providers.channel import Channel, Failed, Rejected, Result, Sent, Throttled
+from connectors.providers.channel import Channel, Result
+from flows.steps.sending.answered import AfterAnswer
 from flows.steps.sending.attempts import AttemptLog
 from flows.steps.sending.call import call
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.message import MailLinks, message_or_end
 from flows.steps.sending.outage import CanUse, leaving
-from flows.steps.sending.queue import ProviderBounds, ProviderQueue, queue_of
-from flows.steps.sending.records import answer_record, answered_records, closed_record, why
-from flows.steps.sending.task import Planned, SendTask, Siblings, out_of_time
+from flows.steps.sending.queue import ProviderBounds, ProviderQueue, ProviderQueues
+from flows.steps.sending.records import answer_record, answered_records, closed_record
+from flows.steps.sending.task import Planned, SendTask, Siblings
 from operators.attempts import INTERRUPTED, UNKNOWN, resume
-from operators.retry import BUDGETS, JITTER, retry_at
 from state.model.addresses import Place
 from state.model.content import Content
 from state.model.delivery import Attempt, ChannelAddresses
@@ -49,8 +49,8 @@ class DispatcherParts:
     """What a dispatcher is built from; clocks and chance are arguments."""
 
     log: Log
-    providers: Mapping[Place, ProviderBounds]
-    """By channel and platform."""
+    providers: Mapping[Place, Sequence[ProviderBounds]]
+    """By channel and platform, in the order in which they are tried."""
     last_look: LastLook
     """Asked just before each send."""
     now_ms: Callable[[], int]
@@ -71,7 +71,8 @@ class Dispatcher:
         self._loop = uvloop.new_event_loop()
         self._appender = BatchingAppender(parts.log)
         self.attempts = AttemptLog(self._appender, parts.log.partitions("attempts"))
-        self._queues = {place: ProviderQueue(provider) for place, provider in parts.providers.items()}
+        self._queues = ProviderQueues(parts.providers)
+        self._answered = AfterAnswer(self._queues, self._failed, parts.uniform)
         self._answers: list[tuple[SendTask, Result, int]] = []
         self._storing = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -118,13 +119,13 @@ class Dispatcher:
         self._take(tasks)
 
     def _can_use(self, siblings: Siblings, entry: ChannelAddresses) -> bool:
-        served = any(queue_of(self._queues, entry.channel, device) for device in entry.devices)
+        served = any(self._queues.of(entry.channel, device) for device in entry.devices)
         return served and not self._parts.last_look.is_stopped(siblings.scope(entry.channel))
 
     def _can_go_on(self, siblings: Siblings, entry: ChannelAddresses) -> bool:
         """Whether it may take over from a provider that is away: not if its own is away too."""
-        queues = [queue_of(self._queues, entry.channel, device) for device in entry.devices]
-        return self._can_use(siblings, entry) and any(queue is not None and queue.state != "open" for queue in queues)
+        queues = (queue for device in entry.devices for queue in self._queues.of(entry.channel, device))
+        return self._can_use(siblings, entry) and any(queue.state != "open" for queue in queues)
 
     def drain(self, deadline: timedelta) -> bool:
         """Begin no further try and wait for those under way; false if some had no answer in time.
@@ -144,16 +145,16 @@ class Dispatcher:
     @property
     def in_flight(self) -> int:
         """Tries under way."""
-        return sum(queue.in_flight for queue in self._queues.values())
+        return sum(queue.in_flight for queue in self._queues.all)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
     async def _connect(self) -> None:
-        for provider in self._parts.providers.values():
-            await provider.channel.connect()
-            self._spawn(self._warm, provider.channel)
+        for queue in self._queues.all:
+            await queue.bounds.channel.connect()
+            self._spawn(self._warm, queue.bounds.channel)
 
     async def _warm(self, channel: Channel) -> None:
         """Open a connection ahead of the first message; a provider that is down now is no reason not to start."""
@@ -164,8 +165,8 @@ class Dispatcher:
     async def _close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        for provider in self._parts.providers.values():
-            await provider.channel.close()
+        for queue in self._queues.all:
+            await queue.bounds.channel.close()
 
     async def _drain(self, deadline: timedelta) -> bool:
         self._draining = True
@@ -219,7 +220,7 @@ class Dispatcher:
         self._pump_all()
 
     def _enqueue(self, task: SendTask) -> None:
-        queue = queue_of(self._queues, task.channel, task.device)
+        queue = self._queues.choose(task)
         if queue is None or task.device.address is None:
             reason = "no provider" if queue is None else "no address"
             self._spawn(self._end, [(task, self._failed(task, reason, self._parts.now_ms()))])
@@ -227,7 +228,7 @@ class Dispatcher:
         queue.put(task, self._parts.now_ms())
 
     def _pump_all(self) -> None:
-        for queue in self._queues.values():
+        for queue in self._queues.all:
             self._pump(queue)
 
     def _pump(self, queue: ProviderQueue) -> None:
@@ -240,11 +241,20 @@ class Dispatcher:
 
     def _attend(self, queue: ProviderQueue, now: int) -> None:
         """Let go what leaves a provider that is away, and look again soon (RULES 4)."""
-        if left := leaving(queue, now, self._failed, self._can_go_on, self._parts.last_look):
+        if left := leaving(queue, now, self._failed, self._can_go_on, self._parts.last_look, self._elsewhere):
             self._spawn(self._end, left)
         if not queue.attended:
             queue.attended = True
             self._loop.call_later(queue.look_in_s(), self._look_again, queue)
+
+    def _elsewhere(self, task: SendTask) -> bool:
+        """Let it wait for another provider of its channel, if one is not away."""
+        queue = self._queues.choose(task)
+        if queue is None or queue is task.queue:
+            return False
+        queue.put(task, self._parts.now_ms())
+        self._loop.call_soon(self._pump, queue)
+        return True
 
     def _look_again(self, queue: ProviderQueue) -> None:
         queue.attended = False
@@ -280,7 +290,7 @@ class Dispatcher:
             if isinstance(found, Planned):
                 queue.done(task)
                 ending.append((task, found))
-            elif queue_of(self._queues, task.channel, task.device) is not queue:  # it is another phone now
+            elif queue not in self._queues.of(task.channel, task.device):  # it is another phone now
                 queue.done(task)
                 self._retry(task)
             else:
@@ -330,39 +340,9 @@ class Dispatcher:
 
     def _judge(self, task: SendTask, result: Result, now: int) -> tuple[Attempt, Planned]:
         """The answer as it is stored, and what follows from it."""
-        planned = self._planned(task, result, now)
+        planned = self._answered(task, result, now)
         task.ending = planned.outcome
         return answer_record(task, result, planned, now), planned
-
-    def _planned(self, task: SendTask, result: Result, now: int) -> Planned:
-        if isinstance(result, Sent):
-            return Planned("DELIVERED")
-        if isinstance(result, Rejected):
-            return self._failed(task, result.reason, now)
-        if isinstance(result, Failed):
-            if result.ambiguous and task.emission.priority != "P0":
-                return Planned(UNKNOWN, result.cause)
-            if not result.retryable:
-                return self._failed(task, result.cause, now)
-        at = self._next_try(task, result, now)
-        if at is not None:
-            return Planned(retry_at=at)
-        return out_of_time(task, self._failed(task, why(result) or "", now))
-
-    def _next_try(self, task: SendTask, result: Throttled | Failed, now: int) -> int | None:
-        """When it is tried again, within its budget and the provider's share of retries; None: not at all."""
-        emission, history = task.emission, task.history
-        wait_ms = None if result.retry_after is None else result.retry_after // timedelta(milliseconds=1)
-        at = retry_at(
-            emission.priority, history.attempts, first_at=task.budget_from, now=now,
-            jitter=self._parts.uniform(*JITTER), retry_after_ms=wait_ms, valid_until=emission.valid_until,
-        )  # fmt: skip
-        if at is None:
-            return None
-        last = min(task.budget_from + BUDGETS[emission.priority].within_ms, emission.valid_until)
-        queue = queue_of(self._queues, task.channel, task.device)
-        share_at = None if queue is None else queue.share.reserve(now, last)
-        return None if share_at is None else max(at, share_at)
 
     def _failed(self, task: SendTask, reason: str, now: int, can_use: CanUse | None = None) -> Planned:
         """The end of a task that failed for good: the next channel, or DEAD_LETTER."""

@@ -1,8 +1,9 @@
 """Who leaves the queue of a provider whose breaker is open (RULES 4).
 
-What waits there keeps its place, its tries and its ttl. It leaves it when its ttl is over; when it may go on with its
-next channel, together with the other devices of its channel. So that a provider that stays away fills no lane, P0 also
-leaves it when the time of its budget is over, and nothing more comes into a queue that is full.
+What waits there keeps its place, its tries and its ttl. It leaves it when another provider serves its channel; when its
+ttl is over; when it may go on with its next channel, together with the other devices of its channel. So that a provider
+that stays away fills no lane, P0 also leaves it when the time of its budget is over, and nothing more comes into a
+queue that is full.
 """
 
 from __future__ import annotations
@@ -29,13 +30,24 @@ class Fail(Protocol):
     def __call__(self, task: SendTask, reason: str, now: int, can_use: CanUse | None = None) -> Planned: ...
 
 
-def leaving(queue: ProviderQueue, now: int, fail: Fail, can_use: CanUse, last_look: LastLook) -> Left:
-    """Take out of the queue whoever leaves it; `can_use` says which channels may be gone on with."""
+def leaving(
+    queue: ProviderQueue,
+    now: int,
+    fail: Fail,
+    can_use: CanUse,
+    last_look: LastLook,
+    elsewhere: Callable[[SendTask], bool],
+) -> Left:
+    """Take out of the queue whoever leaves it, and give those that end; `can_use` says which channels may be gone on
+    with, and `elsewhere` lets a task wait for another provider of its channel, if one is not away.
+    """
     left: Left = []
     tasks = queue.judge(now)
     kept = queue.size
     for task in tasks:
-        if task.queue is queue:
+        if task.queue is queue and elsewhere(task):
+            kept -= 1
+        elif task.queue is queue:
             full = kept >= queue.bounds.waiting_max
             gone = _over(task, now, last_look) or _moved(task, now, fail, can_use) or _given_up(task, now, fail, full)
             kept += not gone

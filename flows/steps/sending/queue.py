@@ -9,7 +9,7 @@ breaker closes is the backlog: it goes at a rate of its own, behind new P0 and P
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -265,7 +265,33 @@ def _in_time(taken: list[SendTask], now: int) -> int:
     return sum(task.emission.valid_until >= now for task in taken)
 
 
-def queue_of(queues: Mapping[Place, ProviderQueue], channel: str, device: DeviceAddress) -> ProviderQueue | None:
-    """That of the provider that serves the device's platform; None: nobody serves the channel."""
-    platform = (device.platform or ANY).lower()
-    return queues.get((channel, platform)) or queues.get((channel, ANY))
+class ProviderQueues:
+    """Those of all providers. Where several serve a platform of a channel, the first goes first (RULES 4)."""
+
+    def __init__(self, providers: Mapping[Place, Sequence[ProviderBounds]]) -> None:
+        self._at = {place: tuple(map(ProviderQueue, bounds)) for place, bounds in providers.items()}
+        self.all = tuple(queue for queues in self._at.values() for queue in queues)
+
+    def of(self, channel: str, device: DeviceAddress) -> Sequence[ProviderQueue]:
+        """Those that serve the device's platform; empty: nobody does."""
+        platform = (device.platform or ANY).lower()
+        return self._at.get((channel, platform)) or self._at.get((channel, ANY), ())
+
+    def choose(self, task: SendTask) -> ProviderQueue | None:
+        """The first whose breaker is not open, from the one on that the task has come to; else that one."""
+        queues = self._left(task)
+        return next((queue for queue in queues if queue.state != "open"), queues[0] if queues else None)
+
+    def last(self, task: SendTask) -> ProviderQueue | None:
+        """That of the provider that was tried last."""
+        return next(iter(self._left(task)), None)
+
+    def after(self, task: SendTask) -> ProviderQueue | None:
+        """The next that is not away, for a task that has used up its tries at the one before."""
+        return next((queue for queue in self._left(task)[1:] if queue.state != "open"), None)
+
+    def _left(self, task: SendTask) -> Sequence[ProviderQueue]:
+        queues = self.of(task.channel, task.device)
+        names = [queue.bounds.channel.name for queue in queues]
+        provider = task.history.provider
+        return queues[names.index(provider) :] if provider in names else queues

@@ -70,6 +70,7 @@ def answer_record(task: SendTask, result: Result, planned: Planned, now: int) ->
         provider_id=result.provider_id if isinstance(result, Sent) else None,
         detail=why(result),
         retry_at=planned.retry_at,
+        moved_to=planned.moved_to,
         gone_at=result.token_gone if isinstance(result, Rejected) else None,
         at=now,
     )

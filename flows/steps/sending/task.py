@@ -59,7 +59,7 @@ class SendTask:
     def goes(self, now: int, trouble_since: int | None) -> None:
         """Its turn has come; since when the provider is in trouble, if it is. P0 has its 60 s and no more."""
         self.queue = None
-        if trouble_since is not None and self.history.attempts and self.emission.priority != "P0":
+        if trouble_since is not None and self.history.tries and self.emission.priority != "P0":
             self.waited_ms += max(0, now - max(self.waits_since, trouble_since))
 
     @property
@@ -177,12 +177,14 @@ class Planned:
     reason: str | None = None
     fell_back_to: str | None = None
     retry_at: int | None = None
+    moved_to: str | None = None
+    """The provider of the same channel that goes on."""
 
 
 def out_of_time(task: SendTask, planned: Planned) -> Planned:
     """The end of a task that gets no further try: EXPIRED instead of DEAD_LETTER where only its time was too short."""
     history, emission = task.history, task.emission
     expires = expires_first(
-        emission.priority, history.attempts, first_at=task.budget_from, valid_until=emission.valid_until
+        emission.priority, history.tries, first_at=task.budget_from, valid_until=emission.valid_until
     )
     return replace(planned, outcome="EXPIRED") if expires and planned.outcome == DEAD.outcome else planned

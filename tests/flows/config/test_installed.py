@@ -44,6 +44,7 @@ class PigeonOptions:
     concurrency_max: int = 2
     rate_per_s: float = 10.0
     backlog_share: float = 0.5
+    standby: bool = False
 
     def faults(self):
         if not self.loft.parent.exists():
@@ -145,7 +146,7 @@ def test_check_tries_it_in_place_of_the_simulator_and_shows_no_secret(tmp_path: 
         (("[providers.installed.pigeon]", 'loft = "no/where/x"'), "providers.installed.pigeon.loft: there is no such"),
         (
             ("[providers.chat]", "[providers.installed.pigeon]", 'loft = "loft"'),
-            "providers.installed.pigeon: serves chat by pigeon, and so does providers.chat",
+            "providers.installed.pigeon: serves chat by pigeon with other addresses than providers.chat",
         ),
     ],
 )

@@ -21,12 +21,14 @@ from prometheus_client import REGISTRY
 from connectors.log.interface import NewRecord
 from connectors.providers.channel import Channel
 from connectors.providers.email.smtp import SmtpChannel
+from connectors.providers.options import SmtpOptions
 from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.push.fcm import FcmChannel
 from connectors.providers.sms.twilio import TwilioChannel
 from flows.steps.lanes.lane import Lane
 from flows.steps.sending.outage import PROVIDER_AWAY
 from flows.steps.sending.queue import ProviderBounds
+from infra.services import free_port
 from state.model.addresses import ANDROID, ANY, Place
 from state.model.envelope import schema_of
 from state.model.keys import key_group, partition_of_group
@@ -46,6 +48,8 @@ class Outage:
         self.now, self._next = now_ms(), dict[tuple[str, int], int]()
         self._given = self.now  # the simulators remember whom they refused
         self.told: list[dict[str, Any]] = []
+        self.first: Sequence[Channel] = ()
+        """Providers of mail that are tried before the simulator's."""
         (system.directory / "carillon.toml").write_text('[types.otp]\npolicy = "first"\n')
 
     @contextmanager
@@ -59,8 +63,11 @@ class Outage:
         }
         parts: dict[str, Any] = {
             "providers": {
-                place: ProviderBounds(each, IN_FLIGHT, RATE, waiting_max=WAITING_MAX)
-                for place, each in channels.items()
+                place: [
+                    ProviderBounds(each, IN_FLIGHT, RATE, waiting_max=WAITING_MAX)
+                    for each in ([*self.first, channel] if place[0] == "email" else [channel])
+                ]
+                for place, channel in channels.items()
             },
             "now_ms": lambda: self.now,
         }
@@ -85,6 +92,11 @@ class Outage:
         return [
             self.system.emission(USER, "push", [("d1", kind + f"{n}".zfill(64 - len(kind)))], **values) for n in numbers
         ]
+
+    def mails(self, number: int, **changes: Any) -> list[NewRecord]:
+        """Emissions to so many mailboxes that take what comes."""
+        values = {"type": "reply", "valid_until": self.now + 600_000} | changes
+        return [self.system.emission(USER, "email", [("m", f"ann{n}@example.org")], **values) for n in range(number)]
 
     def calls(self, provider: str = "apns") -> list[dict[str, object]]:
         return self.sandbox.journal(provider)
@@ -295,3 +307,50 @@ def test_p0_goes_on_by_text_message_at_once_or_ends_after_its_minute(
         outage.settle(lane)
     expected = {("push", "FELL_BACK"): 30, ("sms", "DELIVERED"): 30}
     assert outage.outcomes() == (expected if has_phone_number else {("push", "DEAD_LETTER"): 30})
+
+
+class _Closed(SmtpChannel):
+    """A relay at which nobody listens."""
+
+    name = "closed"
+
+    def __init__(self) -> None:
+        options = SmtpOptions(host="127.0.0.1", port=free_port(), security="none", sender="news@example.org")
+        super().__init__(options, clock_s=lambda: now_ms() / 1_000)
+
+
+def test_the_next_provider_goes_on_when_one_has_used_up_its_tries(outage: Outage) -> None:
+    outage.first = [_Closed()]
+    with outage.running() as lane:
+        outage.give(lane, outage.mails(1))
+        outage.until_called(1, "smtp")
+        outage.settle(lane)
+    [told] = outage.told
+    assert [each["provider"] for each in told["attempts"]] == ["closed", "closed", "closed", "smtp"]
+    assert (told["outcome"], told["provider"]) == ("DELIVERED", "smtp")
+
+
+def test_what_waits_for_a_provider_that_is_away_goes_to_the_next_at_once(outage: Outage) -> None:
+    """Also a like of class P2, which never waits a minute for another channel."""
+    outage.first = [_Closed()]
+    with outage.running() as lane:
+        outage.give(lane, outage.mails(20))
+        outage.until("open", "closed")
+        outage.until_called(20, "smtp")
+        outage.give(lane, outage.mails(5, priority="P2"))
+        outage.until_called(25, "smtp")
+        outage.settle(lane)
+    assert outage.outcomes() == {("email", "DELIVERED"): 25}
+    assert {len(each["attempts"]) for each in outage.told[-5:]} == {1}
+
+
+def test_where_every_provider_is_away_it_is_as_with_one(outage: Outage) -> None:
+    outage.first = [_Closed()]
+    with outage.running() as lane:
+        refused = [("m", f"451-{outage.now}@example.org")]
+        rest = [{"channel": "sms", "devices": addresses([("s", "+14155550199")])}]
+        values = {"type": "reply", "valid_until": outage.now + 600_000, "rest": rest}
+        outage.give(lane, [outage.system.emission(USER, "email", refused, **values)])
+        outage.until_called(1, "twilio")
+        outage.settle(lane)
+    assert outage.outcomes() == {("email", "FELL_BACK"): 1, ("sms", "DELIVERED"): 1}

@@ -8,9 +8,10 @@ from typing import Any, cast
 import pytest
 
 from connectors.providers.channel import Failed, Rejected, Result, Sent, Throttled
-from flows.steps.sending.queue import ProviderBounds, ProviderQueue
+from flows.steps.sending.queue import ProviderBounds, ProviderQueue, ProviderQueues
 from flows.steps.sending.task import SendTask
 from operators.attempts import DeliveryHistory
+from state.model.addresses import ANY
 from state.model.delivery import DeviceAddress
 
 
@@ -158,3 +159,21 @@ def test_what_came_meanwhile_is_kept_when_the_breaker_closes() -> None:
     assert names(calls.take(9, 40_000)) == ["new P1", "P1", "P2", "new P2"]
     calls.look(40_000)
     assert not calls.troubled
+
+
+def test_a_delivery_goes_on_with_the_provider_that_it_has_come_to() -> None:
+    """And with a later one where that is away; never back to one that is spent."""
+    bounds = [ProviderBounds(cast("Any", SimpleNamespace(name=name)), 10, 100.0) for name in "abc"]
+    queues = ProviderQueues({("email", ANY): bounds})
+    first, second, third = queues.all
+    mail = task("mail", "P1", for_many=False)
+    mail.siblings.channel = "email"
+    assert queues.choose(mail) is first
+    assert queues.after(mail) is second
+    second.state = "open"
+    assert queues.after(mail) is third
+    mail.history.provider = "b"
+    assert queues.choose(mail) is third
+    third.state = "open"
+    assert queues.choose(mail) is second, "it waits where it is"
+    assert queues.after(mail) is None
