@@ -1,17 +1,20 @@
 """What webhooks and chats share: a POST of JSON to the address itself, through the guarded way out.
 
-Every failure concerns that address alone, so a receiver that is dead opens no breaker and stops no other.
+Every failure concerns that address alone, so a receiver that is dead opens no breaker. One that is silent is left alone
+for a while, so that its requests, each until its deadline, do not keep the places of others'.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from abc import abstractmethod
 
-from connectors.providers.channel import Delivery, Failed, Rejected, Result, building
+from connectors.providers.channel import Delivery, Failed, Rejected, Result, Throttled, building
 from connectors.providers.egress import Egress, RefusedError
 from connectors.providers.options import ChatOptions, EgressOptions, WebhookOptions
 from connectors.providers.transport import Request, Response, TransportError
+from connectors.providers.web.silence import SilentReceivers
 from state.model.errors import ConfigurationError
 from state.model.web_address import parse_url
 
@@ -24,6 +27,7 @@ class PostingChannel:
     def __init__(self, options: WebhookOptions | ChatOptions, egress: EgressOptions) -> None:
         self.options, self.egress = options, egress
         self._way_out: Egress | None = None
+        self._receivers = SilentReceivers(time.monotonic)
 
     @abstractmethod
     def request(self, delivery: Delivery) -> Request:
@@ -55,12 +59,16 @@ class PostingChannel:
             return Rejected("no web address", token_gone=delivery.registered_at)
         with building():
             request = self.request(delivery)
+        if delivery.priority != "P0" and (wait := self._receivers.pause(url[:3])) is not None:
+            return Throttled(wait, "receiver silent", of_address=True)
         try:
             response = await self._way_out.request(url, request, self.options.timeout)
         except RefusedError as error:
             return Rejected(error.cause)
         except TransportError as error:
+            self._receivers.silent(url[:3])
             return Failed(error.cause, ambiguous=error.ambiguous, of_address=True)
+        self._receivers.answered(url[:3])
         return self.result(response, delivery)
 
     async def close(self) -> None:

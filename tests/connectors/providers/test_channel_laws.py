@@ -104,7 +104,11 @@ def _chat(sandbox: Sandbox, deadline: timedelta) -> Channel:
 
 def web(sandbox: Sandbox, name: str, path: str) -> str:
     """The address of a simulated receiver."""
-    return f"https://127.0.0.1:{getattr(read_ports(sandbox.directory / 'sandbox'), name)}/hooks/{path}"
+    return f"https://127.0.0.1:{web_port(sandbox, name)}/hooks/{path}"
+
+
+def web_port(sandbox: Sandbox, name: str) -> int:
+    return int(getattr(read_ports(sandbox.directory / "sandbox"), name))
 
 
 def _at(sandbox: Sandbox, case: Case) -> Case:
@@ -508,6 +512,30 @@ def test_webhook_a_receiver_takes_what_one_of_two_secrets_signed_and_nothing_els
     assert result(secret="n" * 40) == Failed("status 401", of_address=True)
     assert result(lambda: _now_ms() - 301_000) == Failed("status 401", of_address=True)
     assert result(lambda: _now_ms() + 301_000) == Failed("status 401", of_address=True)
+
+
+@pytest.mark.parametrize("name", ["webhook", "chat"])
+def test_web_a_receiver_that_is_silent_takes_no_request_away_from_others(sandbox: Sandbox, name: str) -> None:
+    case = CASES[name]
+    hangs, good = web(sandbox, name, "hang-silent"), f"https://localhost:{web_port(sandbox, name)}/hooks/a"
+
+    async def run() -> list[Result]:
+        async with connected(case, sandbox, timedelta(seconds=1)) as channel:
+            before = await asyncio.gather(*(channel.send(delivery(case, channel, hangs)) for _ in range(5)))
+            assert all(isinstance(result, Failed) and result.ambiguous for result in before)
+            return [
+                await channel.send(delivery(case, channel, hangs)),
+                await channel.send(delivery(case, channel, good)),
+                await channel.send(delivery(case, channel, hangs, priority="P0")),
+            ]
+
+    paused, other, urgent = asyncio.run(run())
+    assert isinstance(paused, Throttled)
+    assert paused.of_address
+    assert paused.retry_after is not None
+    assert isinstance(other, Sent)
+    assert isinstance(urgent, Failed)
+    assert len(sandbox.to(name, hangs)) == 6
 
 
 def test_web_an_address_that_is_none_or_leads_to_us_is_rejected_and_nothing_is_sent(sandbox: Sandbox) -> None:
