@@ -14,6 +14,7 @@ from helpers.feeding import System, kill, now_ms, token
 from helpers.sandbox_process import Sandbox
 from helpers.waiting import wait_for
 
+from connectors.sandbox.options import browser_address
 from operators.laws import check_laws
 from state.ledger import latest, ledger_table
 
@@ -34,19 +35,21 @@ def event_id(record: Any) -> str:
     return str(json.loads(record.value)["event_id"])
 
 
-def test_a_code_reaches_each_phone_by_the_provider_of_its_platform(system: System, sandbox: Sandbox) -> None:
-    android = "f:" + "A" * 140
+def test_a_code_reaches_each_device_by_the_provider_of_its_platform(system: System, sandbox: Sandbox) -> None:
+    android, laptop = "f:" + "A" * 140, browser_address(sandbox.directory / "sandbox", "laptop")
     system.feed([
         system.endpoint("u9", "push", "d1", token("iphone")),
         system.endpoint("u9", "push", "d2", android, platform="android"),
+        system.endpoint("u9", "push", "d3", laptop, platform="web"),
     ])  # fmt: skip
     with system.flow("transactional"):
         system.feed([system.p0("u9")])
-        wait_for(lambda: len(system.deliveries()) == 2)
+        wait_for(lambda: len(system.deliveries()) == 3)
     assert {(r["provider"], r["outcome"]) for r in system.deliveries().values()} == {
-        ("apns", "DELIVERED"), ("fcm", "DELIVERED"),
+        ("apns", "DELIVERED"), ("fcm", "DELIVERED"), ("webpush", "DELIVERED"),
     }  # fmt: skip
-    assert (len(sandbox.to("apns", token("iphone"))), len(sandbox.to("fcm", android))) == (1, 1)
+    reached = [("apns", token("iphone")), ("fcm", android), ("webpush", "laptop")]
+    assert [len(sandbox.to(provider, name)) for provider, name in reached] == [1, 1, 1]
 
 
 def test_a_code_goes_to_push_and_sms_together_and_stands_on_ledger_and_inbox(system: System, sandbox: Sandbox) -> None:
