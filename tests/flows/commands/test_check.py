@@ -7,13 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from helpers.up import carillon
 
 from connectors.admission.options import RedisOptions
 from connectors.log.kafka.options import KafkaOptions
-from connectors.providers.options import SmtpOptions, TwilioOptions
+from connectors.providers.options import SmtpOptions, TwilioOptions, WebPushOptions
+from connectors.providers.push.webpush_token import application_key
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from flows.commands.check import check, check_certificates
 from flows.config.options import masked
@@ -102,6 +104,19 @@ def test_a_configured_provider_is_tried_also_while_the_sandbox_is_down(tmp_path:
         "sandbox webhook",
         "sandbox chat",
     ]
+
+
+def test_what_browsers_subscribe_with_is_named(tmp_path: Path) -> None:
+    file, key = tmp_path / "vapid.pem", ec.generate_private_key(ec.SECP256R1())
+    options = WebPushOptions(signing_key=file, subject="mailto:ops@example.com", hosts=("127.0.0.1:1",))
+    settings = Settings(data_dir=tmp_path, providers=ProviderOptions(webpush=options))
+    assert findings(settings)["key push to browsers"] == (False, "providers.webpush.signing_key: cannot be read")
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    found = findings(settings)
+    ok, detail = found["key push to browsers"]
+    assert ok
+    assert detail.endswith(f"the applicationServerKey {application_key(key)}")
+    assert found["provider push to browsers (webpush)"] == (False, "https://127.0.0.1:1: address not allowed")
 
 
 def test_what_signs_mails_is_named_with_what_dns_must_say(tmp_path: Path) -> None:
