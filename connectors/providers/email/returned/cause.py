@@ -113,10 +113,11 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
         "takes_no_mail",
         _any(
             r"(?:does|do|will)(?: ?not|n't)(?: currently)? accept (?:any |"
-            r"e-?)?(?:incoming )?(?:e-?mails?|messages?|smtp)(?! from| with| that| larger| contain)",
+            r"e-?)?(?:incoming )?(?:mails?|messages?|smtp)(?! from| with| that| larger| contain)",
             r"null ?mx",
             r"\bno (?:mail|smtp) (?:service|server) here",
             r"(?:domain|host|server)[^.\n]{0,60}?accepts no (?:e-?)?mail",
+            r"(?:does|do|will) not accept (?:any )?e-?mails?(?! from| with)",
             r"no one (?:reads|is reading) (?:this|mail)",
             r"(?:not|never|no longer) (?:be )?(?:receiv|accept)(?:e|es|"
             r"ing) (?:any )?(?:e-?)?mails?(?! from| with)",
@@ -201,7 +202,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:all relevant )?mx records? (?:point|resolve)[^\n]{0,40}?(?:non-?existent|invalid|local)",
             r"\bnxdomain\b|host or domain name not found(?!.{0,200}?try again)",
             r"no (?:valid )?(?:mx|dns|mail exchange\w*)[^.\n]{0,30}?(?:records?|hosts?|found|entr)",
-            r"name or service not known|no mail (?:hosts?|exchangers?|servers?) (?:for|found)",
+            r"name or service not known|(?:no|find a|find any) mail (?:hosts?|exchangers?|servers?) (?:for|found|or)",
             r"no route to (?:the )?domain",
             r"domain (?:name )?(?:is )?(?:expired|misspelled|not (?:hosted|local|handled))",
             r"(?:bad|wrong) domain",
@@ -214,7 +215,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"she)\b[^.\n]{0,30}?(?:has|have|had)? ?moved (?:to|away|permanently|\.|;)",
             r"(?:e-?mail|mail) ?address[^.\n]{0,40}?(?:has |been )*(?:changed|moved)",
             r"changed? (?:his|her|its|their|my) (?:e-?mail )?address",
-            r"new (?:e-?mail )?address (?:is|:)",
+            r"new (?:e-?mail )?address (?:is|:)|recipient's (?:e-?mail )?address has changed",
             r"user not local[;,] please (?:try|forward)",
             r"has left (?:the )?(?:company|organi[sz]ation|us)|no longer (?:works|employed)",
         ),
@@ -238,6 +239,8 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:no|not) (?:such|a|our) (?:\w+ )?(?:user|person|customer|address|mail ?box|account|"
             r"recipient)\b",
             r"mail ?box (?:is |was )?(?:not (?:available|accessible)|unavailable)",
+            r"[\w.+-]{1,64}@[\w.-]{1,253}[^\n]{0,20} (?:does(?: not|n't) exist|is (?:unknown|invalid|not known))",
+            r"(?:receiver|local[- ]part) (?:not found|unknown)|unknown local[- ]part|unbekannte[rn]? \w+|(?:bad|malformed|invalid) address",
             r"final e-?mail delivery point|no matches to nameserver",
             r"recipient address rejected: access denied",
             r"recipient (?:is |was )?(?:not (?:accepted|ok|verified)|no longer on)",
