@@ -17,12 +17,14 @@ from state.model.schema import Schema
 from state.model.settings import (
     ENDPOINT,
     FOLLOW,
+    GONE,
     PREFERENCE,
     PROFILE,
     READ,
     SEGMENT,
     EndpointRecord,
     FollowRecord,
+    GoneRecord,
     PreferenceRecord,
     ProfileRecord,
     ReadRecord,
@@ -109,6 +111,12 @@ def endpoint_record(
         registered_at=registered_at,
     )
     return _record(ENDPOINTS, [user, channel, endpoint_id], ENDPOINT, body, partitions)
+
+
+def gone_record(user: str, channel: str, endpoint_id: str, gone_at: int, partitions: PartitionCount) -> NewRecord:
+    """That an address is dead, unless it was registered after `gone_at`; a key of its own, as a lane writes it."""
+    body = GoneRecord(user=user, channel=channel, id=endpoint_id, gone_at=gone_at)
+    return _record(ENDPOINTS, [user, channel, endpoint_id, "gone"], GONE, body, partitions)
 
 
 def follow_record(followee: str, follower: str, on: bool | None, partitions: PartitionCount) -> NewRecord:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from state.model.addresses import mailbox
+from state.model.bounce_address import LOCAL_MAX
 from state.model.errors import ConfigurationError
 from state.model.subscriptions import HOST_PATTERN
 from state.model.web_address import PORTS
@@ -193,9 +194,13 @@ class SmtpOptions(_Trusting):
     password: str = ""
     """The account's secret."""
     sender: str = ""
-    """The address in From and MAIL FROM."""
+    """The address in From and, without `bounce_address`, in MAIL FROM."""
     sender_name: str = "Carillon"
     """The name shown with it."""
+    bounce_address: str = ""
+    """Where bounces go, as bounce@example.com: each mail gets bounce+TOKEN@example.com as MAIL FROM, which says to what
+    it was sent, so that mailbox must take all of these (`carillon mail intake`). Default: `sender`, without a token.
+    """
     dkim_key: Path | None = None
     """The PEM file with the private key that signs mails: RSA of 2048 bits or more, or Ed25519. Default: unsigned."""
     dkim_selector: str = ""
@@ -232,6 +237,8 @@ class SmtpOptions(_Trusting):
             yield "providers.smtp.host: missing; name the relay"
         if mailbox(self.sender) is None:
             yield "providers.smtp.sender: not a plain mail address"
+        if self.bounce_address and (mailbox(self.bounce_address) is None or self.bounce_address.index("@") > LOCAL_MAX):
+            yield f"providers.smtp.bounce_address: a plain mail address of at most {LOCAL_MAX} characters before the @"
         if self.security == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
             yield "providers.smtp.security: none is for a relay on this machine; use starttls or tls"
         yield from self._dkim_faults()

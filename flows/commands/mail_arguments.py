@@ -8,9 +8,15 @@ from typing import Annotated
 import typer
 
 from flows.commands.output import Output
-from flows.commands.shared import Json
+from flows.commands.shared import Data, Json, existing_log, settings_beside
 
 mail_app = typer.Typer(no_args_is_help=True, help="Mails that came back.")
+
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE...", help="A mail, an mbox, a directory or Maildir, or - for standard input."),
+]
 
 
 @mail_app.callback()
@@ -20,10 +26,7 @@ def mail_command() -> None:
 
 @mail_app.command("classify")
 def classify_command(
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="A mail, an mbox, a directory or Maildir, or - for standard input."),
-    ],
+    files: Files,
     as_json: Json = False,
 ) -> None:
     """Say of each mail who was not reached, and whether the address is to blame: hard, soft, complaint, auto_reply.
@@ -32,7 +35,44 @@ def classify_command(
     """
     from flows.commands.mail import show_returned
 
+    _require(files)
+    show_returned(files, Output(as_json))
+
+
+@mail_app.command("intake")
+def intake_command(
+    files: Files,
+    believe_all: Annotated[
+        bool, typer.Option("--believe-all", help="Retire also what limits.gone_per_h withholds: you have looked.")
+    ] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Retire the addresses of hard bounces and unsubscribe who complained; exit 1 if some of it could not be done.
+
+    Mails that are read again change nothing more.
+    """
+    from flows.commands.mail_intake import MailIntake
+    from flows.config.access import link_keys
+    from flows.config.providers import bounce_addresses
+    from flows.process.run_files import read_running
+    from state.model.errors import ConfigurationError
+    from state.model.unsubscribe import LinkKeys
+
+    _require(files)
+    settings = settings_beside(data)
+    addresses, running = bounce_addresses(settings), read_running(settings.data_dir)
+    if addresses is None:
+        raise ConfigurationError("providers.smtp.bounce_address: missing; without it no bounce says whose it is")
+    url = running.url if running is not None and running.processes else None
+    with existing_log(settings) as log:
+        links = LinkKeys(link_keys(settings))
+        intake = MailIntake(settings, log, addresses, links, Output(as_json), url, believe_all)
+        complete = intake.run(files)
+    raise typer.Exit(0 if complete else 1)
+
+
+def _require(files: list[Path]) -> None:
     for file in files:
         if str(file) != "-" and not file.exists():
             raise typer.BadParameter(f"{file}: there is no such file or directory", param_hint="FILE")
-    show_returned(files, Output(as_json))

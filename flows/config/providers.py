@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from connectors.providers.channel import Channel
 from connectors.providers.email.smtp import SmtpChannel
@@ -26,10 +26,12 @@ from connectors.providers.sms.twilio import TwilioChannel
 from connectors.providers.web.chat import ChatChannel
 from connectors.providers.web.webhook import WebhookChannel
 from connectors.sandbox.options import sandbox_options
+from flows.config.access import link_keys
 from flows.config.installed import installed_providers
 from flows.config.served import simulated
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
+from state.model.bounce_address import BounceAddresses
 
 PROVIDERS: Mapping[str, Provider] = {
     "apns": Provider(PLACES["apns"], "push", ApnsOptions, lambda options, _: ApnsChannel(options)),
@@ -76,15 +78,29 @@ def providers_in_force(settings: Settings) -> dict[str, InForce]:
     :raises ConfigurationError: a table of an installed provider does not fit, or a channel has no credential and no
         sandbox ever ran in this data directory.
     """
-    stand_ins = simulated(settings)
+    stand_ins, addresses = simulated(settings), bounce_addresses(settings)
     sandbox = sandbox_options(settings.data_dir / "sandbox") if stand_ins else None
     found = {}
     for name, provider in PROVIDERS.items():
         options = getattr(settings.providers, name)
         if options is not None:
-            found[name] = InForce(provider, options, settings.egress)
+            made = _bouncing_to(addresses, provider) if name == "smtp" and addresses is not None else provider
+            found[name] = InForce(made, options, settings.egress)
         elif sandbox is not None and name in stand_ins:
             found[name] = InForce(provider, getattr(sandbox, name), sandbox.egress)
     for name, (provider, options) in installed_providers(settings).items():
         found[f"installed.{name}"] = InForce(provider, options, settings.egress)
     return found
+
+
+def _bouncing_to(addresses: BounceAddresses, provider: Provider) -> Provider:
+    """A relay whose mails come back to these; its options alone do not hold the key."""
+    return replace(provider, make=lambda options, _: SmtpChannel(options, clock_s=time.time, bounces=addresses))
+
+
+def bounce_addresses(settings: Settings) -> BounceAddresses | None:
+    """What makes and reads the addresses to which mails bounce; None: they bounce to their sender."""
+    smtp = settings.providers.smtp
+    if smtp is None or not smtp.bounce_address:
+        return None
+    return BounceAddresses(smtp.bounce_address, link_keys(settings))

@@ -21,6 +21,7 @@ from connectors.providers.email.dkim import DkimSigner, load_dkim_key
 from connectors.providers.email.message import UnsafeMessageError, build_message, message_id
 from connectors.providers.options import SmtpOptions
 from state.model.addresses import mailbox
+from state.model.bounce_address import BounceAddresses
 from state.model.content import EmailContent
 from state.model.errors import ConfigurationError
 
@@ -52,7 +53,12 @@ class SmtpResponse:
 
 
 def build_request(
-    delivery: Delivery, options: SmtpOptions, *, date_s: float, signer: DkimSigner | None = None
+    delivery: Delivery,
+    options: SmtpOptions,
+    *,
+    date_s: float,
+    signer: DkimSigner | None = None,
+    bounces: BounceAddresses | None = None,
 ) -> SmtpRequest:
     """The envelope and the mail, signed where there is a signer; pure.
 
@@ -70,7 +76,10 @@ def build_request(
     )
     if signer is not None:
         message = signer.sign(message, now_s=int(date_s))
-    return SmtpRequest(options.sender, delivery.address, message)
+    sender = options.sender
+    if bounces is not None:
+        sender = bounces.of(delivery.user, delivery.device, delivery.registered_at)
+    return SmtpRequest(sender, delivery.address, message)
 
 
 def parse_response(response: SmtpResponse, delivery: Delivery) -> Result:
@@ -105,8 +114,12 @@ class SmtpChannel:
 
     name = "smtp"
 
-    def __init__(self, options: SmtpOptions, *, clock_s: Callable[[], float]) -> None:
+    def __init__(
+        self, options: SmtpOptions, *, clock_s: Callable[[], float], bounces: BounceAddresses | None = None
+    ) -> None:
+        """Bounces go to the addresses that `bounces` makes, or to the sender."""
         self.options = options
+        self._bounces = bounces
         self._clock_s = clock_s
         self._idle: list[tuple[aiosmtplib.SMTP, float]] = []
         self._permits = asyncio.Semaphore(options.concurrency_max)
@@ -148,7 +161,9 @@ class SmtpChannel:
         delivery = replace(delivery, address=address)
         try:
             with building():
-                request = build_request(delivery, self.options, date_s=self._clock_s(), signer=self._signer)
+                request = build_request(
+                    delivery, self.options, date_s=self._clock_s(), signer=self._signer, bounces=self._bounces
+                )
         except UnsafeMessageError as error:
             return Rejected(str(error))
         async with self._permits:

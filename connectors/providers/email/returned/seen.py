@@ -70,10 +70,10 @@ def take_apart(mail: Mail) -> Seen:
     statuses = [text for text in statuses if looks_like_report(text) or "recipient:" in text.lower()]
     if not statuses:
         statuses = [part.text for part in mail.parts if looks_like_report(part.text)][:1]
-    return Seen(mail, notice, returned, _fields_of(returned), tuple(statuses), tuple(feedback))
+    return Seen(mail, notice, returned, fields_of(returned), tuple(statuses), tuple(feedback))
 
 
-def _fields_of(returned: str) -> MailFields:
+def fields_of(returned: str) -> MailFields:
     """Of the mail behind a notice: where its first field stands, other lines may come before it."""
     text = re.sub(r"(?m)^[>| \t]+(?=[A-Za-z][\w-]{1,60}:)", "", returned[:40_000].lstrip())
     begin = re.search(

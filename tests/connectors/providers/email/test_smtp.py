@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ from helpers.deliveries import PUSH, REGISTERED
 
 from connectors.providers.channel import Failed, Rejected, Result, Sent
 from connectors.providers.email import smtp
+from connectors.providers.options import SmtpOptions
+from state.model.bounce_address import BounceAddresses, endpoint_name
+from state.model.content import EmailContent
 
 
 @pytest.mark.parametrize(
@@ -30,3 +34,23 @@ from connectors.providers.email import smtp
 )
 def test_smtp_codes(command: Any, code: int, text: str, expected: Result) -> None:
     assert smtp.parse_response(smtp.SmtpResponse(command, code, text), PUSH) == expected
+
+
+def test_bounces_come_back_to_an_address_that_names_what_was_sent_to() -> None:
+    options = SmtpOptions(host="localhost", sender="news@ours.example", bounce_address="bounce@ours.example")
+    mail = replace(PUSH, content=EmailContent("s", "t", "<p>h</p>", None), address="a@b.example")
+    mail = replace(mail, user="ann", device="m", provider_id="<1@x.example>")
+    addresses = BounceAddresses(options.bounce_address, [b"k" * 32])
+    request = smtp.build_request(mail, options, date_s=0, bounces=addresses)
+    (found,) = addresses.read(request.sender)
+    assert (found.name, found.registered_at) == (endpoint_name(b"k" * 32, "ann", "m"), REGISTERED)
+    assert b"<news@ours.example>" in request.message
+    assert smtp.build_request(mail, options, date_s=0).sender == "news@ours.example"
+
+
+@pytest.mark.parametrize(
+    ("address", "good"), [("", True), ("b@ours.example", True), ("b" * 25 + "@ours.example", False), ("<b@x>", False)]
+)
+def test_an_address_for_bounces_leaves_room_for_what_it_names(address: str, good: bool) -> None:
+    options = SmtpOptions(host="localhost", sender="news@ours.example", security="none", bounce_address=address)
+    assert good == (not [fault for fault in options.faults() if "bounce_address" in fault])

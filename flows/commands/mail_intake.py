@@ -1,0 +1,214 @@
+"""`carillon mail intake`: what mails that came back say, where the rest of the system reads it.
+
+A hard bounce retires the address to which its mail was sent, as a push provider's "gone" does: by a record in
+`endpoints`, which holds only for the registration of then. A complaint switches off by the gateway what the mail's own
+link would, or marketing where the mail is not in it. Neither is believed of anybody: the envelope sender or the link
+must be one that this installation signed, which beats whatever else the mail says. Soft bounces, delays and answers of
+machines change nothing.
+
+All of it may be done again: a mail that is read twice, after a crash or by two at once, finds its work done. Of one
+hour no more than `limits.gone_per_h` addresses are retired, all counted that the log says bounced or were refused: a
+mailbox full of forged or mistaken bounces retires no more until a person has looked.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from msgspec import UNSET
+
+from connectors.gateway.records import gone_record
+from connectors.log.interface import Log
+from connectors.log.read_to_ends import stored_records
+from connectors.providers.email.mailboxes import StoredMail, stored_mails
+from connectors.providers.email.returned.classify import classify
+from connectors.providers.email.returned.seen import fields_of
+from connectors.providers.email.returned.values import Returned
+from flows.commands.output import Output
+from flows.config.settings import Settings
+from flows.process.open import clock_ms
+from state.model.bounce_address import BounceAddresses, SentTo, endpoint_name
+from state.model.settings import ENDPOINT, EndpointRecord
+from state.model.topics import ENDPOINTS
+from state.model.unsubscribe import LinkKeys, Unsubscription
+
+_CHANNEL = "email"
+_HOUR_MS = 3_600_000
+_LINK = re.compile(r"/v1/unsubscribe/([A-Za-z0-9_-]{40,2000})")
+_PEOPLES = frozenset({"abuse", "fraud", "opt-out", "opt-out-list", "virus", "miscategorized", "other"})
+"""Types of complaints that a reader makes; others are of servers (RFC 6591)."""
+_PATIENCE_S = 30
+_TRIES = 10
+"""While the gateway asks for patience."""
+
+
+class _Finding(NamedTuple):
+    """A mail, and what of ours it is about."""
+
+    file: str
+    number: int
+    kind: str
+    complains: bool
+    sent_to: SentTo | None
+    link: Unsubscription | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """An address on file to which one of the mails was sent."""
+
+    user: str
+    id: str
+    registered_at: int
+    active: bool
+
+
+@dataclass(frozen=True)
+class MailIntake:
+    """Reads mails into a system, running or not; complaints need its gateway."""
+
+    settings: Settings
+    log: Log
+    addresses: BounceAddresses
+    links: LinkKeys
+    output: Output
+    url: str | None
+    """Of the gateway; None: it does not run."""
+    believe_all: bool = False
+    """Somebody has looked: no limit holds."""
+
+    def run(self, paths: Sequence[Path]) -> bool:
+        """Say for each mail what became of it; true if nothing is left to do."""
+        findings = [self._finding(mail) for path in paths for mail in stored_mails(path)]
+        endpoints, retired = self._endpoints({finding.sent_to for finding in findings if finding.sent_to is not None})
+        room = self.settings.limits.gone_per_h - retired
+        complete = True
+        for finding in findings:
+            endpoint = None if finding.sent_to is None else endpoints.get(finding.sent_to)
+            if finding.complains:
+                done = self._complained(finding, endpoint)
+            elif finding.kind == "hard":
+                done = self._bounced(finding, endpoint, room=self.believe_all or room > 0)
+            else:
+                done = "nothing"
+            if done == "retired" and finding.sent_to is not None and endpoint is not None:
+                room -= 1
+                endpoints[finding.sent_to] = replace(endpoint, active=False)
+            complete = complete and done not in ("withheld", "no_gateway")
+            self._tell(finding, done)
+        return complete
+
+    def _finding(self, mail: StoredMail) -> _Finding:
+        returned = classify(mail.raw)
+        text = mail.raw.decode("latin-1")
+        sent_to = next(self.addresses.read(f"{text}\n{returned.returned}"), None)
+        complains = returned.kind == "complaint" and returned.feedback in _PEOPLES
+        return _Finding(mail.file, mail.number, returned.kind, complains, sent_to, self._link(returned))
+
+    def _link(self, returned: Returned) -> Unsubscription | None:
+        """The link that the mail bore about which somebody complains."""
+        header = "".join(fields_of(returned.returned).get("list-unsubscribe", "").split())
+        tokens = _LINK.findall(header) or _LINK.findall(returned.returned)[:10]
+        return next(filter(None, map(self.links.read, tokens)), None)
+
+    def _endpoints(self, wanted: Iterable[SentTo]) -> tuple[dict[SentTo, _Endpoint], int]:
+        """The addresses on file to which mails were sent, and how many were retired within the hour."""
+        by_name: dict[bytes, list[SentTo]] = {}
+        for sent_to in wanted:
+            by_name.setdefault(sent_to.name, []).append(sent_to)
+        keys = {sent_to.key for each in by_name.values() for sent_to in each}
+        found: dict[SentTo, _Endpoint] = {}
+        retired, since = 0, clock_ms() - _HOUR_MS
+        for at, record in self._records():
+            retired += record.gone_at is not UNSET and at > since
+            for key in keys:
+                for sent_to in by_name.get(endpoint_name(key, record.user, record.id), ()):
+                    if sent_to.key == key and (merged := _merged(found.get(sent_to), record)) is not None:
+                        found[sent_to] = merged
+        return found, retired
+
+    def _records(self) -> Iterator[tuple[int, EndpointRecord]]:
+        places = [(ENDPOINTS, partition) for partition in range(self.log.partitions(ENDPOINTS))]
+        for record in stored_records(self.log, {place: self.log.begin_offset(*place) for place in places}):
+            if record.value:
+                endpoint = ENDPOINT.decode(record.value)
+                if endpoint.channel == _CHANNEL:
+                    yield record.timestamp_ms, endpoint
+
+    def _bounced(self, finding: _Finding, endpoint: _Endpoint | None, *, room: bool) -> str:
+        if finding.sent_to is None or endpoint is None:
+            return "not_ours"
+        if not endpoint.active or endpoint.registered_at > finding.sent_to.registered_at:
+            return "gone_before"
+        if not room:
+            return "withheld"
+        gone_at = finding.sent_to.registered_at
+        self.log.append([gone_record(endpoint.user, _CHANNEL, endpoint.id, gone_at, self.log.partitions)])
+        return "retired"
+
+    def _complained(self, finding: _Finding, endpoint: _Endpoint | None) -> str:
+        link = finding.link
+        if link is None and endpoint is not None:
+            link = Unsubscription(endpoint.user, _CHANNEL, self._marketing(), endpoint.registered_at)
+        if link is None:
+            return "not_ours"
+        return "unsubscribed" if self._post(self.links.sign(link)) else "no_gateway"
+
+    def _marketing(self) -> tuple[str, ...]:
+        """What bulk mail is, of what a person may switch off."""
+        registry = self.settings.registry()
+        bulk = [registry.profile(name) for name in registry.names()]
+        return tuple(sorted({each.category for each in bulk if each.klass == "P2" and not each.mandatory}))
+
+    def _post(self, token: str) -> bool:
+        """As a mail program does whose reader pressed the button (RFC 8058)."""
+        for _ in range(_TRIES if self.url is not None else 0):
+            status = _posted(urlsplit(self.url or ""), f"/v1/unsubscribe/{token}")
+            if status != http.client.TOO_MANY_REQUESTS:
+                return status == http.client.OK
+            time.sleep(1)
+        return False
+
+    def _tell(self, finding: _Finding, done: str) -> None:
+        record = {"file": finding.file, "message": finding.number, "kind": finding.kind, "done": done}
+        self.output.show(record, f"{finding.file}: {finding.kind}, {_DONE[done]}")
+
+
+_DONE = {
+    "nothing": "changes nothing",
+    "not_ours": "names no mail that was sent from here to an address on file",
+    "gone_before": "its address is retired or registered again already",
+    "retired": "its address is retired",
+    "withheld": "NOT done: too many in an hour; look at them, then go on with --believe-all",
+    "unsubscribed": "its reader is unsubscribed",
+    "no_gateway": "NOT done: the gateway does not answer; start the system and do it again",
+}
+
+
+def _posted(gateway: SplitResult, path: str) -> int | None:
+    """The status of the answer; None: there was none."""
+    connection = http.client.HTTPConnection(gateway.hostname or "", gateway.port, timeout=_PATIENCE_S)
+    try:
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        connection.request("POST", path, b"List-Unsubscribe=One-Click", headers)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def _merged(known: _Endpoint | None, record: EndpointRecord) -> _Endpoint | None:
+    """What is on file after one more record; the word of a provider holds for registrations not newer than it."""
+    if record.gone_at is UNSET:
+        return _Endpoint(record.user, record.id, record.registered_at, record.state == "active")
+    if known is None or known.registered_at > int(record.gone_at):
+        return known
+    return replace(known, active=False)

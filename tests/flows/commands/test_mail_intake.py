@@ -1,0 +1,166 @@
+"""`carillon mail intake`: what a returned mail says reaches the log once, and only if we sent the mail it is about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from helpers.callers import user_call
+from helpers.flow_bench import PARTITIONS, Bench
+from helpers.gateway import Gateway, running
+from helpers.gateway_process import LINK_KEYS
+from typer.testing import CliRunner, Result
+
+from connectors.gateway.records import endpoint_record
+from connectors.log import NewRecord
+from flows.cli import app
+from flows.commands.mail_intake import MailIntake
+from flows.commands.output import Output
+from flows.config.access import LINK_KEY_FILE
+from flows.config.settings import Settings
+from state.model.bounce_address import BounceAddresses
+from state.model.unsubscribe import LinkKeys, Unsubscription
+
+
+@pytest.fixture
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running(tmp_path_factory.mktemp("gateway")) as gateway:
+        yield gateway
+
+
+KEY, BASE, REGISTERED = b"k" * 32, "bounce@ours.example", 1_700_000_000_000
+ADDRESSES = BounceAddresses(BASE, [KEY])
+
+
+def registered(user: str, at: int = REGISTERED, state: str = "active") -> NewRecord:
+    endpoint = {"address": f"{user}@there.example", "state": state}
+    return endpoint_record(user, "email", "m", endpoint, at, lambda _topic: PARTITIONS)
+
+
+def bounce(to: str, said: str = "550 5.1.1 no such user") -> str:
+    head = f"From: MAILER-DAEMON@mx.there.example\nTo: {to}\nSubject: failure notice\n\n"
+    return f"{head}<other@there.example>:\n{said}\n"
+
+
+def to(user: str, at: int = REGISTERED, key: bytes = KEY) -> str:
+    return BounceAddresses(BASE, [key]).of(user, "m", at)
+
+
+@pytest.fixture
+def system(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.chdir(bench.directory)
+    (bench.directory / LINK_KEY_FILE).write_bytes(KEY)
+    (bench.directory / "carillon.toml").write_text(
+        '[providers.smtp]\nhost = "localhost"\nsender = "news@ours.example"\n'
+        f'bounce_address = "{BASE}"\n[limits]\ngone_per_h = 3\n'
+    )
+    return bench
+
+
+def run(system: Bench, *arguments: str) -> Result:
+    data = ["--data", str(system.directory), "--json"]
+    return CliRunner().invoke(app, ["mail", "intake", *arguments, *data], catch_exceptions=False)
+
+
+def done(result: Result) -> list[str]:
+    return [json.loads(line)["done"] for line in result.output.splitlines()]
+
+
+def gone(system: Bench) -> list[dict[str, Any]]:
+    bodies = [json.loads(record.value) for record in system.read("endpoints")]
+    return [body for body in bodies if "gone_at" in body]
+
+
+def test_a_hard_bounce_retires_what_its_mail_was_sent_to_once(system: Bench, tmp_path: Path) -> None:
+    system.log.append([registered("ann"), registered("bob")])
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "1").write_text(bounce(to("ann")))
+    (tmp_path / "new" / "2").write_text(bounce(to("bob"), "552 5.2.2 mailbox full"))
+    (tmp_path / "new" / "3").write_text(bounce(to("ann")))
+    first, second = run(system, str(tmp_path)), run(system, str(tmp_path))
+    assert (first.exit_code, done(first)) == (0, ["retired", "nothing", "gone_before"])
+    assert (second.exit_code, done(second)) == (0, ["gone_before", "nothing", "gone_before"])
+    assert gone(system) == [
+        {"user": "ann", "channel": "email", "id": "m", "state": "invalid", "gone_at": REGISTERED}
+    ]  # fmt: skip
+
+
+def test_who_registered_again_stays(system: Bench, tmp_path: Path) -> None:
+    system.log.append([registered("ann"), registered("ann", REGISTERED + 1)])
+    (tmp_path / "1.eml").write_text(bounce(to("ann")))
+    assert done(run(system, str(tmp_path / "1.eml"))) == ["gone_before"]
+    assert gone(system) == []
+
+
+@pytest.mark.parametrize(
+    "address", ["ann@there.example", BASE, to("ann", key=b"x" * 32), to("cas"), to("ann")[:-20] + "@other.example"]
+)
+def test_a_bounce_of_what_was_not_sent_changes_nothing(address: str, system: Bench, tmp_path: Path) -> None:
+    system.log.append([registered("ann")])
+    (tmp_path / "1.eml").write_text(bounce(address))
+    assert done(run(system, str(tmp_path / "1.eml"))) == ["not_ours"]
+    assert gone(system) == []
+
+
+def test_more_in_an_hour_than_the_limit_wait_for_somebody_who_looks(system: Bench, tmp_path: Path) -> None:
+    users = [f"u{number}" for number in range(5)]
+    system.log.append([registered(user) for user in users])
+    box = tmp_path / "box"
+    box.write_text("\n".join(f"From x Sat Nov 28 10:00:00 2026\n{bounce(to(user))}" for user in users))
+    first, second = run(system, str(box)), run(system, str(box))
+    assert (first.exit_code, done(first)) == (1, ["retired"] * 3 + ["withheld"] * 2)
+    assert (second.exit_code, done(second)) == (1, ["gone_before"] * 3 + ["withheld"] * 2)
+    assert done(run(system, str(box), "--believe-all")) == ["gone_before"] * 3 + ["retired"] * 2
+    assert sorted(each["user"] for each in gone(system)) == users
+
+
+def test_without_an_address_for_bounces_it_refuses(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "1.eml").write_text(bounce(to("ann")))
+    result = CliRunner().invoke(app, ["mail", "intake", str(tmp_path), "--data", str(bench.directory)])
+    assert result.exit_code == 1
+    assert "providers.smtp.bounce_address" in str(result.exception)
+
+
+def complaint(sent: str, kind: str = "abuse") -> str:
+    head = 'From: fbl@there.example\nSubject: complaint\nContent-Type: multipart/report; boundary="b"'
+    report = f"Content-Type: message/feedback-report\n\nFeedback-Type: {kind}\nVersion: 1\nUser-Agent: x\n"
+    return f"{head}\n\n--b\n\nA complaint.\n--b\n{report}\n--b\nContent-Type: message/rfc822\n\n{sent}\n\nHi\n--b--\n"
+
+
+def unsubscribed(gateway: Gateway, user: str) -> Any:
+    return user_call(gateway, "GET", "/v1/preferences", user=user).json.get("unsubscribed")
+
+
+def intake(gateway: Gateway, url: str | None, path: Path) -> bool:
+    addresses = BounceAddresses(BASE, LINK_KEYS)
+    settings = Settings(data_dir=gateway.directory)
+    return MailIntake(settings, gateway.log, addresses, LinkKeys(LINK_KEYS), Output(as_json=True), url).run([path])
+
+
+def test_a_complaint_switches_off_what_the_link_of_its_mail_would(gateway: Gateway, tmp_path: Path) -> None:
+    user, file = uuid4().hex, tmp_path / "1.eml"
+    token = LinkKeys(LINK_KEYS).sign(Unsubscription(user, "email", ("social",), 1))
+    folded = f"List-Unsubscribe: <https://notify.example/v1/unsubscribe/{token[:50]}\n {token[50:]}>"
+    file.write_text(complaint(f"From: news@ours.example\n{folded}"))
+    assert not intake(gateway, None, file)
+    assert not intake(gateway, "http://127.0.0.1:9", file)
+    assert unsubscribed(gateway, user) is None
+    assert intake(gateway, f"http://127.0.0.1:{gateway.port}", file)
+    assert intake(gateway, f"http://127.0.0.1:{gateway.port}", file)
+    assert unsubscribed(gateway, user) == {"email": ["social"]}
+
+
+def test_a_complaint_without_a_link_ends_marketing_and_those_of_servers_end_nothing(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    user, file = uuid4().hex, tmp_path / "1.eml"
+    gateway.log.append([endpoint_record(user, "email", "m", {"address": "a@b.example"}, 7, gateway.log.partitions)])
+    address = BounceAddresses(BASE, LINK_KEYS).of(user, "m", 7)
+    for kind, expected in (("auth-failure", None), ("not-spam", None), ("abuse", {"email": ["marketing"]})):
+        file.write_text(complaint(f"Return-Path: <{address}>\nFrom: news@ours.example", kind))
+        assert intake(gateway, f"http://127.0.0.1:{gateway.port}", file)
+        assert unsubscribed(gateway, user) == expected
