@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from connectors.providers.provider import PLACES
 from flows.config.installed import installed_faults
 from flows.config.served import kind_faults
 from state.model.errors import ConfigurationError
@@ -42,10 +43,8 @@ def settings_faults(settings: Settings) -> Iterator[str]:
     yield from _type_faults(settings)
     yield from _export_faults(settings.exports, settings.log.retention)
     yield from _sender_faults(settings.senders)
-    given = settings.providers
-    found = (given.apns, given.fcm, given.webpush, given.twilio, given.smtp, given.webhook, given.chat)
-    for options in found:
-        if options is not None:
+    for name in PLACES:
+        if (options := getattr(settings.providers, name)) is not None:
             yield from options.faults()
     yield from [*installed_faults(settings)] or kind_faults(settings)
     yield from settings.egress.faults()
