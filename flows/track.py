@@ -21,6 +21,7 @@ from connectors.archive.manifest import ARCHIVED, read_manifest
 from connectors.archive.parquet import ArchiveOptions
 from connectors.log.interface import Log, Record
 from connectors.log.source import LogSource, SourceBatch, Tick
+from connectors.metric_files import METRICS, keep_writing
 from flows.config.settings import ArchiveTable, load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
 from flows.process.directories import ARCHIVE
@@ -126,6 +127,7 @@ def build() -> Dataflow:
     """The flow as configured; drains on SIGTERM."""
     ensure_logs("track")
     settings = load_settings()
+    keep_writing(settings.data_dir / METRICS, cluster_place().name("track"))
     options = TrackFlowOptions(topics=archived_topics(settings.archive), hot=settings.log.retention)
     return wire(
         log_opener(settings),

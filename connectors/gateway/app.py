@@ -54,6 +54,7 @@ from connectors.gateway.writer import SettingWriter
 from connectors.inbox.interface import InboxReader
 from connectors.log.grouped import BatchingAppender
 from connectors.log.interface import Log
+from connectors.metric_files import METRICS
 from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
 from state.model.admission import AdmissionRules
 from state.model.topics import ENDPOINTS, PREFERENCES, SEGMENTS
@@ -229,7 +230,8 @@ def build_app(
         routes += calls.host_calls(ordinary.host, ordinary.segments)
         routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
         routes += calls.link_calls(ordinary.unsubscribe)
-    health = Probes({"log_read": lambda: parts.follower.caught_up})
+    of_others = None if options.kind == "p0" else options.directory / METRICS
+    health = Probes({"log_read": lambda: parts.follower.caught_up}, of_others)
 
     @cache
     def document() -> ApiResponse:

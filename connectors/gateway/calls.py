@@ -248,7 +248,8 @@ def monitor_calls(health: Probes, openapi: Handler) -> list[Route]:
             health.readyz, {200: answers.Readiness, 503: answers.Readiness},
         ),
         Route(
-            "getMetrics", "GET", "/metrics", public, "Metrics", "Every metric of this process, as Prometheus reads it.",
+            "getMetrics", "GET", "/metrics", public, "Metrics",
+            "Every metric as Prometheus reads it; those of flows have the label `process`.",
             health.metrics, {200: None},
         ),
         Route(

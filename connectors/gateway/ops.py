@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import prometheus_client
 
@@ -15,6 +16,7 @@ from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import Log
+from connectors.metric_files import all_metrics
 from state.model.admission import AdmissionRules, FieldError
 from state.model.documents import KillSwitch
 from state.model.settings import Kill, SwitchOn
@@ -72,9 +74,9 @@ class Switches:
 class Probes:
     """`/healthz`, `/readyz`, `/metrics`."""
 
-    def __init__(self, checks: Mapping[str, Callable[[], bool]]) -> None:
-        """`checks`: what must hold before this process should be given work."""
-        self._checks = checks
+    def __init__(self, checks: Mapping[str, Callable[[], bool]], metric_files: Path | None) -> None:
+        """`checks`: what must hold before this process should be given work. `metric_files`: the metrics of others."""
+        self._checks, self._metric_files = checks, metric_files
 
     async def healthz(self, _request: ApiRequest) -> ApiResponse:
         """The process lives and its loop turns."""
@@ -86,5 +88,6 @@ class Probes:
         return json_response(200 if all(results.values()) else 503, Readiness(all(results.values()), results))
 
     async def metrics(self, _request: ApiRequest) -> ApiResponse:
-        """Every metric of this process, as Prometheus reads them."""
-        return ApiResponse(200, prometheus_client.generate_latest(), (), prometheus_client.CONTENT_TYPE_LATEST)
+        """Every metric of this process, and of those that write theirs to files, as Prometheus reads them."""
+        text = await asyncio.to_thread(all_metrics, self._metric_files)
+        return ApiResponse(200, text, (), prometheus_client.CONTENT_TYPE_LATEST)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from connectors.log.owners import Fence, FencedLog, claim_place, owner_record
+from connectors.metric_files import METRICS, keep_writing
 from flows.config.settings import Settings
 from flows.process.cluster import cluster_place
 from flows.process.liveness import FENCED_EXIT
@@ -40,6 +41,7 @@ def own_place(settings: Settings, flow: str, topics: Sequence[str]) -> Callable[
     fence.look()
     fence.start()
     keep_until_end(lock, fence)
+    keep_writing(settings.data_dir / METRICS, cluster_place().name(flow))
     opener = log_opener(settings, claim=claim)
     return lambda: FencedLog(opener(), fence)
 
