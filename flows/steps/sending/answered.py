@@ -8,7 +8,7 @@ from datetime import timedelta
 from connectors.providers.channel import Failed, Rejected, Result, Sent, Throttled
 from flows.steps.sending.message import EndOfFailed
 from flows.steps.sending.queue import ProviderQueues
-from flows.steps.sending.records import why
+from flows.steps.sending.records import REJECTED, why
 from flows.steps.sending.task import Planned, SendTask, out_of_time
 from operators.attempts import UNKNOWN
 from operators.retry import BUDGETS, JITTER, retry_at
@@ -17,14 +17,24 @@ from operators.retry import BUDGETS, JITTER, retry_at
 class AfterAnswer:
     """For one dispatcher."""
 
-    def __init__(self, queues: ProviderQueues, failed: EndOfFailed, uniform: Callable[[float, float], float]) -> None:
-        """`failed` ends a task for good; `uniform` draws the jitter of retries."""
-        self._queues, self._failed, self._uniform = queues, failed, uniform
+    def __init__(
+        self,
+        queues: ProviderQueues,
+        failed: EndOfFailed,
+        renewed: Callable[[SendTask], bool],
+        uniform: Callable[[float, float], float],
+    ) -> None:
+        """`failed` ends a task for good; `renewed` says whether its address is another by now; `uniform` draws the
+        jitter of retries.
+        """
+        self._queues, self._failed, self._renewed, self._uniform = queues, failed, renewed, uniform
 
     def __call__(self, task: SendTask, result: Result, now: int) -> Planned:
         if isinstance(result, Sent):
             return Planned("DELIVERED")
         if isinstance(result, Rejected):
+            if result.token_gone is not None and not _was_rejected(task) and self._renewed(task):
+                return Planned(retry_at=now)  # registered again while the try was under way
             return self._failed(task, result.reason, now)
         if isinstance(result, Failed):
             if result.ambiguous and task.emission.priority != "P0":
@@ -58,3 +68,7 @@ class AfterAnswer:
         queue = self._queues.last(task)
         share_at = None if queue is None else queue.share.reserve(now, last)
         return None if share_at is None else max(at, share_at)
+
+
+def _was_rejected(task: SendTask) -> bool:
+    return any((made.answer or "").startswith(REJECTED) for made in task.history.made)

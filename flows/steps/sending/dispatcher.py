@@ -72,7 +72,7 @@ class Dispatcher:
         self._appender = BatchingAppender(parts.log)
         self.attempts = AttemptLog(self._appender, parts.log.partitions("attempts"))
         self._queues = ProviderQueues(parts.providers)
-        self._answered = AfterAnswer(self._queues, self._failed, parts.uniform)
+        self._answered = AfterAnswer(self._queues, self._failed, parts.last_look.renewed, parts.uniform)
         self._answers: list[tuple[SendTask, Result, int]] = []
         self._storing = False
         self._tasks: set[asyncio.Task[None]] = set()

@@ -39,6 +39,11 @@ class LastLook:
             or (Planned("EXPIRED") if now > task.emission.valid_until else None)
         )
 
+    def renewed(self, task: SendTask) -> bool:
+        """Whether the device has another address by now than was tried; the task learns of it."""
+        tried = task.device.address
+        return self._address(task) is None and task.device.address != tried
+
     def _address(self, task: SendTask) -> Planned | None:
         """The address must still be this person's."""
         user, device = task.emission.user, task.device

@@ -21,6 +21,10 @@ RAISED = "raised: "
 """What begins the reason of a delivery whose making raised an error."""
 
 
+REJECTED = "rejected"
+"""The result of a try whose message or address the provider refuses."""
+
+
 def raised_reason(error: Exception) -> str:
     """The reason, with the class of the error and the place in our code."""
     return f"{RAISED}{error_text(error)}"
@@ -71,7 +75,7 @@ def answer_record(task: SendTask, result: Result, planned: Planned, now: int) ->
         detail=why(result),
         retry_at=planned.retry_at,
         moved_to=planned.moved_to,
-        gone_at=result.token_gone if isinstance(result, Rejected) else None,
+        gone_at=result.token_gone if isinstance(result, Rejected) and planned.retry_at is None else None,
         at=now,
     )
 
@@ -141,7 +145,7 @@ def why(result: Result) -> str | None:
 
 def stored_name(result: Result) -> str:
     """The result's name in `attempts`."""
-    return {Sent: "sent", Rejected: "rejected", Throttled: "throttled", Failed: "failed"}[type(result)]
+    return {Sent: "sent", Rejected: REJECTED, Throttled: "throttled", Failed: "failed"}[type(result)]
 
 
 def result_name(result: Result) -> str:
