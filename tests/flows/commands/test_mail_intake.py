@@ -24,6 +24,7 @@ from flows.config.access import LINK_KEY_FILE
 from flows.config.settings import Settings
 from state.model.bounce_address import BounceAddresses
 from state.model.unsubscribe import LinkKeys, Unsubscription
+from state.model.work import EndpointWork
 
 
 @pytest.fixture
@@ -87,6 +88,17 @@ def test_a_hard_bounce_retires_what_its_mail_was_sent_to_once(system: Bench, tmp
     assert gone(system) == [
         {"user": "ann", "channel": "email", "id": "m", "state": "invalid", "gone_at": REGISTERED}
     ]  # fmt: skip
+
+
+def test_sequence_hands_the_verdict_on(system: Bench, tmp_path: Path) -> None:
+    system.log.append([registered("ann")])
+    (tmp_path / "1.eml").write_text(bounce(to("ann")))
+    assert done(run(system, str(tmp_path / "1.eml"))) == ["retired"]
+    system.sequence()
+    endpoints = [work for _, _, work in system.work() if isinstance(work, EndpointWork)]
+    assert [(work.user, work.channel, work.id, work.gone_at) for work in endpoints][-1] == (
+        "ann", "email", "m", REGISTERED,
+    )  # fmt: skip
 
 
 def test_who_registered_again_stays(system: Bench, tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ HARD = frozenset({"user_unknown", "host_unknown", "moved", "takes_no_mail"})
 """Causes that are the address's own: a mail to it can never arrive."""
 
 _WHO = (
-    r"(?:users?|mail ?box(?:es)?|recipients?|addressee|addresse?s?|accounts?|e-?mail|alias|"
+    r"(?:users?|direcci[oó]n|correo|compte|konto|account|casella|endere[cç]o|conta|adres\w*|bo[iî]te|"
+    r"mail ?box(?:es)?|recipients?|addressee|addresse?s?|accounts?|e-?mail|alias|"
     r"local ?part|persons?|inbox|customer"
     r"|mail drop|login|utilisateur|destinataire|adresse|usuario|destinatario|utente|indirizzo|"
     r"empf(?:ä|ae)nger\w*|benutzer\w*"
@@ -50,7 +51,7 @@ _NOT_THERE = (
     r"|discontinued|expired account|undeliverable|unrout\w+|inconnue?|n'existe pas|no existe|"
     r"desconocid[oa]|sconosciut[oa]"
     r"|non esiste|unbekannt|nicht gefunden|existiert nicht|n[aã]o existe|inexist\w+|"
-    r"n'a pas [ée]t[ée] trouv|niet gevonden)"
+    r"n'a pas [ée]t[ée] trouv|niet gevonden|no (?:se )?encontr|non (?:è stat\w )?trovat|n[aã]o (?:foi )?encontrad)"
 )
 
 
@@ -89,7 +90,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"mail ?box (?:size )?limit",
             r"storage (?:limit|quota|allocation)",
             r"disk ?(?:quota|full)|disk space",
-            r"bo[iî]te[^.\n]{0,40}?pleine|postfach[^.\n]{0,40}?(?:voll|[üu]ber)",
+            r"いっぱい|一杯|容量|已满|空间不足|переполнен|bo[iî]te[^.\n]{0,40}?pleine|postfach[^.\n]{0,40}?(?:voll|[üu]ber)",
             r"buz[oó]n[^.\n]{0,40}?llen|casella[^.\n]{0,40}?piena|caixa[^.\n]{0,40}?cheia",
             r"\bmail ?box full|full mail ?box",
             r"too (?:many|much) (?:messages|mail) (?:in|on) (?:the |this )?mail ?box",
@@ -195,7 +196,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:host|domain|hostname)(?: name)?[^\n:<>@#]{0,50}?\b(?:not found|does(?:n't| not) exist|"
             r"unknown|no such|non-?exist|nxdomain|invalid|cannot be resolved|could ?n[o']t be (?:found|"
             r"resolved)|not resolve|isn't valid|has no (?:mx|mail|address))(?!,? try again)(?! in)",
-            r"(?:unknown|no such|bad destination|illegal|invalid|unable to (?:resolve|find|lookup)|"
+            r"(?:unknown|no such|bad destination|illegal|invalid|non-?existent|unable to (?:resolve|find|lookup)|"
             r"could ?n[o']t find (?:any )?|cannot (?:find|resolve)|unresolvable)(?: \w+){0,2} (?:host|"
             r"domain|destination system|server name)",
             r"unrouteable (?:mail )?domain",
@@ -240,6 +241,9 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"recipient)\b",
             r"mail ?box (?:is |was )?(?:not (?:available|accessible)|unavailable)",
             r"[\w.+-]{1,64}@[\w.-]{1,253}[^\n]{0,20} (?:does(?: not|n't) exist|is (?:unknown|invalid|not known))",
+            r"存在しま|宛先不明|ユーザー?不明|見つかりません|不存在|не (?:существует|найден)",
+            r"nie istnieje|bestaat niet|finns inte",
+            r"findes ikke|eksisterer ikke|ei ole olemassa",
             r"(?:receiver|local[- ]part) (?:not found|unknown)|unknown local[- ]part",
             r"unbekannte[rn]? \w+|(?:bad|malformed|invalid) address",
             r"final e-?mail delivery point|no matches to nameserver",
@@ -302,11 +306,12 @@ _DETAIL = {
     "1.10": "takes_no_mail", "1.7": "sender_refused", "1.8": "sender_refused", "1.9": "policy", "2.1": "suspended",
     "2.2": "full", "2.3": "too_big", "2.4": "system", "3.1": "full", "3.2": "system", "3.3": "system", "3.4": "too_big",
     "3.5": "system", "3.6": "system", "4.1": "network", "4.2": "network", "4.3": "network", "4.4": "network",
-    "4.5": "rate", "4.6": "loop", "4.7": "expired", "4.8": "policy", "6.0": "content", "6.1": "content",
+    "4.5": "rate", "4.6": "loop", "4.7": "expired", "4.8": "policy", "4.310": "host_unknown",
+    "6.0": "content", "6.1": "content",
 }  # fmt: skip
 """Subject and detail of RFC 3463 to what they name; of 5.7.x everything is policy."""
-_VAGUE = frozenset({"1.0", "1.1", "2.0", "2.1", "3.0", "4.0", "4.1", "4.4", "4.7", "5.0", "6.0"})
-"""Details that servers send for whatever they refuse: clear words are believed before them."""
+_UNCLEAR = (None, "policy", "system", "expired", "network")
+"""Words that are said of anything; the status tells more."""
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
 _CODE = re.compile(r"(?<![\d.])([45]\d\d)(?=[\s\-#])")
 
@@ -334,18 +339,18 @@ def find_cause(status: str | None, diagnostic: str, around: str = "") -> Cause:
     detail = _detail(said) or _detail(status)
     code = code_in(diagnostic)
     words = _words(diagnostic)
-    if words in (None, "policy", "system", "expired", "network") and detail is None:
+    if words in _UNCLEAR and detail not in _DETAIL:
         words = _words(around) or words
-    name = _judged(words, detail, said or status or "", code)
+    name = _judged(words, detail or "", code)
     return Cause(name in HARD and not _passing(name, said or status, code), name)
 
 
-def _judged(words: str | None, detail: str | None, status: str, code: str | None) -> str:
-    if status[1:].startswith(".7.") and words != "user_unknown":
+def _judged(words: str | None, detail: str, code: str | None) -> str:
+    if detail.startswith("7.") and words != "user_unknown":
         return words if words not in HARD and words is not None else "policy"
-    if words is not None and words not in ("policy", "system", "expired", "network"):
+    if words is not None and words not in _UNCLEAR:
         return words
-    if detail in _DETAIL:
+    if detail in _DETAIL and not (words in ("expired", "network") and detail.startswith("1.")):
         return _DETAIL[detail]
     if code in ("521", "556"):
         return "takes_no_mail"

@@ -14,16 +14,17 @@ from connectors.providers.email.returned.automatic import answered, receipt
 from connectors.providers.email.returned.mime import read_mail
 from connectors.providers.email.returned.notices import reported_recipient, room, told, worst
 from connectors.providers.email.returned.reports import delivery_report, feedback_report
-from connectors.providers.email.returned.seen import Seen, take_apart
+from connectors.providers.email.returned.seen import Seen, from_server, take_apart
 from connectors.providers.email.returned.texts import RECIPIENTS_MAX
 from connectors.providers.email.returned.values import Recipient, Returned
 
 
 def classify(raw: bytes) -> Returned:
     """What a mail says; of any bytes, without errors."""
-    seen = take_apart(read_mail(raw))
+    outer = take_apart(read_mail(raw))
+    seen = _enclosed(outer) or outer
     found = _complaint(seen) or _reported(seen) or receipt(seen) or answered(seen) or told(seen) or Returned("none", "")
-    doubts = [*found.doubts, *(["only its begin was read"] if seen.mail.cut else [])]
+    doubts = [*found.doubts, *(["only its begin was read"] if outer.mail.cut else [])]
     if found.kind != "none" and not found.recipients:
         doubts.append("no recipient found")
     if any(each.cause == "other" for each in found.recipients):
@@ -33,10 +34,19 @@ def classify(raw: bytes) -> Returned:
         found.form,
         found.recipients,
         found.feedback,
-        seen.field("message-id") or None,
+        outer.field("message-id") or None,
         seen.returned,
         tuple(doubts),
     )
+
+
+def _enclosed(seen: Seen) -> Seen | None:
+    """A report that somebody handed on: a mail of no server, without a report of its own, that holds one."""
+    if seen.statuses or seen.feedback or from_server(seen):
+        return None
+    if "report-type" not in seen.sent.get("content-type", "").lower():
+        return None
+    return take_apart(read_mail(seen.returned.encode("utf-8", "replace")))
 
 
 def _complaint(seen: Seen) -> Returned | None:

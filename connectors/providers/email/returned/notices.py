@@ -27,6 +27,11 @@ _GIVEN_UP = re.compile(
     r"have) failed|returned to sender|couldn't be delivered",
     re.IGNORECASE,
 )
+_ARRIVED = re.compile(
+    r"\bsuccess(?:ful|fully)?\b.{0,60}(?:deliver|relay)|(?:deliver|relay)\w*.{0,60}\bsuccess|has been delivered",
+    re.IGNORECASE,
+)
+_FAILED = re.compile(r"fail|could ?n[o']t|unable|undeliver|error|reject|not (?:yet )?(?:be )?deliver", re.IGNORECASE)
 _REPLY = re.compile(
     r"(?:said:|responded|<<<|server (?:said|response)|remote|error was|>>>|reason|diagnostic|"
     r"\b[45]\d\d[ \-#]|\b[45]\.\d{1,3}\.\d{1,3}\b)",
@@ -42,6 +47,8 @@ def told(seen: Seen) -> Returned | None:
     marked = addresses_in(seen.field("x-failed-recipients"))
     if not marked and not _likely(seen):
         return None
+    if _ARRIVED.search(f"{seen.field('subject')}\n{seen.notice[:2000]}") and not _FAILED.search(seen.notice):
+        return Returned("none", "text")
     ours = _ours(seen, marked)
     named = [Named(address, seen.notice) for address in marked] or _named(seen, ours)
     if len(marked) > 1:

@@ -108,6 +108,15 @@ def test_a_report_is_found_where_its_parts_are_broken() -> None:
         assert blamed(classify(broken)) == [(ANN, "hard", "5.1.1")]
 
 
+def test_a_report_that_somebody_handed_on_is_read() -> None:
+    inner = report(f"Final-Recipient: rfc822; {ANN}\nAction: failed\nStatus: 5.1.1")
+    head = (
+        b"From: ops@ours.example\nSubject: Fwd\nMessage-ID: <2@ours.example>\nContent-Type: multipart/mixed; boundary=m"
+    )
+    found = classify(head + b"\n\n--m\n\nSee below.\n--m\nContent-Type: message/rfc822\n\n" + inner + b"\n--m--\n")
+    assert (blamed(found), found.message_id) == ([(ANN, "hard", "5.1.1")], "<2@ours.example>")
+
+
 def test_a_complaint_says_whose_it_is() -> None:
     feedback = f"Feedback-Type: abuse\nUser-Agent: x/1\nVersion: 1\nOriginal-Rcpt-To: <{BOB}>"
     found = classify(report(feedback, kind="feedback-report"))
@@ -236,6 +245,11 @@ def test_mails_of_people_and_receipts_are_none() -> None:
     )
     seen = "Final-Recipient: rfc822; ann@there.example\nDisposition: manual-action/MDN-sent-manually; displayed"
     assert classify(report(seen, "It was shown.", kind="disposition-notification")).kind == "none"
+
+
+def test_news_of_success_is_no_bounce() -> None:
+    head = "From: postmaster@mx.there.example\nSubject: Delivery Status Notification (Success)"
+    assert classify(mail(head, f"Your message has been delivered to:\n\n  {ANN}\n")).kind == "none"
 
 
 def test_what_is_not_understood_is_said() -> None:
