@@ -26,8 +26,8 @@ class Cause(NamedTuple):
     """`user_unknown`, `full`, ...; `other`: nothing that is known."""
 
 
-HARD = frozenset({"user_unknown", "host_unknown", "moved", "takes_no_mail"})
-"""Causes that are the address's own: a mail to it can never arrive."""
+HARD = frozenset({"user_unknown", "recipient_refused", "host_unknown", "moved", "takes_no_mail"})
+"""Causes that are the address's own: a mail to it can never arrive. `recipient_refused` says so without a reason."""
 
 _WHO = (
     r"(?:users?|direcci[oó]n|correo|compte|konto|account|casella|endere[cç]o|conta|adres\w*|bo[iî]te|"
@@ -37,10 +37,14 @@ _WHO = (
     r"empf(?:ä|ae)nger\w*|benutzer\w*"
     r"|postfach|usu[aá]rio|gebruiker|directory entry)"
 )
+_UNKNOWN = r"unknown(?! (?:error|reason|problem|mailer|failure|status))"
 _NOT_THERE = (
-    r"(?:unknown|unkown|not? ?found|(?:does|do|did)(?:n'?t| ?not) (?:\w+ )?(?:exist|appear)|"
+    rf"(?:{_UNKNOWN}|"
+    r"unkown|not? ?found|(?:does|do|did)(?:n'?t| ?not) (?:\w+ )?(?:exist|appear)|"
     r"not exist\w*|non-?exist\w*"
-    r"|no such|(?:is|are|was|be) invalid|invalid|not (?:a |an )?(?:\w+ )?(?:known|valid|listed|"
+    r"|no such|(?:is|are|was|be) invalid|"
+    r"invalid(?! (?:helo|ehlo|sender|content|command|header|message|certificate|response))|"
+    r"not (?:a |an )?(?:\w+ )?(?:known|valid|listed|"
     r"local|registered|recognized"
     r"|recognised|active)|(?:is|are)n't (?:a )?(?:known|valid|listed)|(?:could|can|was|"
     r"were)(?: ?n[o']t|not) (?:be )?"
@@ -48,7 +52,7 @@ _NOT_THERE = (
     r"in service|used|here|with)"
     r"|ha(?:s|ve) been (?:deleted|removed|closed|terminated|cancell?ed)|(?:is|was|"
     r"been) (?:deleted|closed|terminated)"
-    r"|discontinued|expired account|undeliverable|unrout\w+|inconnue?|n'existe pas|no existe|"
+    r"|discontinued|expired account|unrout\w+|inconnue?|n'existe pas|no existe|"
     r"desconocid[oa]|sconosciut[oa]"
     r"|non esiste|unbekannt|nicht gefunden|existiert nicht|n[aã]o existe|inexist\w+|"
     r"n'a pas [ée]t[ée] trouv|niet gevonden|no (?:se )?encontr|non (?:è stat\w )?trovat|n[aã]o (?:foi )?encontrad)"
@@ -225,11 +229,11 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
         "user_unknown",
         _any(
             _WHO + r"\b[^.\n]{0,60}?\b" + _NOT_THERE,
-            _WHO + r"[^\n]{0,90}?" + r"(?:unknown|not found|does(?:n't| not) exist|no such|no longer (?:exists?|valid)|"
-            r"has been (?:deleted|removed))",
+            _WHO + r"[^\n]{0,90}?" + rf"(?:{_UNKNOWN}|not found|does(?:n't| not) exist|no such|"
+            r"no longer (?:exists?|valid)|has been (?:deleted|removed))",
             r"\b(?:unknown|unkown|no such|no valid|no known|invalid|incorrect|non-?exist\w*|nonexistent|"
-            r"bad destination|unrout\w+|undeliverable|illegal|wrong|unresolvable|undefined|obsolete|"
-            r"not? matching|no)[ -](?:local |e-?mail |mail |final |virtual |destination |delivery |the )*" + _WHO,
+            r"bad destination|unrout\w+|undeliverable(?= address)|illegal|wrong|unresolvable|undefined|obsolete|"
+            r"not? matching)[ -](?:local |e-?mail |mail |final |virtual |destination |delivery |the )*" + _WHO,
             r"(?:not|n't) (?:\w+ ){0,3}?(?:listed in|in my|in our|in the)[^\n]{0,30}?(?:address book|"
             r"control files|directory|list of users)",
             r"recip(?:ient)?not ?found|nosuchuser|userunknown|unknown_?user|resolver\.adr\.(?:ex)?recip",
@@ -239,23 +243,27 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"n[o']t have an? [^\n]{0,60}?account",
             r"(?:no|not) (?:such|a|our) (?:\w+ )?(?:user|person|customer|address|mail ?box|account|"
             r"recipient)\b",
-            r"mail ?box (?:is |was )?(?:not (?:available|accessible)|unavailable)",
             r"[\w.+-]{1,64}@[\w.-]{1,253}[^\n]{0,20} (?:does(?: not|n't) exist|is (?:unknown|invalid|not known))",
             r"存在しま|宛先不明|ユーザー?不明|見つかりません|不存在|не (?:существует|найден)",
             r"nie istnieje|bestaat niet|finns inte",
             r"findes ikke|eksisterer ikke|ei ole olemassa",
             r"(?:receiver|local[- ]part) (?:not found|unknown)|unknown local[- ]part",
-            r"unbekannte[rn]? \w+|(?:bad|malformed|invalid) address",
+            r"unbekannte[rn]? (?:empf|benutzer|adress|nutzer)|(?:bad|malformed|invalid) address",
             r"final e-?mail delivery point|no matches to nameserver",
-            r"recipient address rejected: access denied",
             r"recipient (?:is |was )?(?:not (?:accepted|ok|verified)|no longer on)",
-            r"not on this (?:server|system)|couldn't be delivered to|user doesn't",
-            r"that user (?:does|is)",
+            r"not on this (?:server|system)",
             r"address (?:couldn't|could not|wasn't|was not|cannot) be found",
-            r"unable to find (?:the )?(?:recipient|user)|who does not|lookup of [^\n]{0,80}?failed",
+            r"unable to find (?:the )?(?:recipient|user)",
             r"not known (?:here|at this)|mail ?box[^\n]{0,30}?not here",
+            r"no (?:local )?(?:user|recipient|mailbox)\b|out-?of-?date address",
+        ),
+    ),
+    (
+        "recipient_refused",
+        _any(
+            r"mail ?box (?:is |was )?(?:not (?:available|accessible)|unavailable)",
+            r"recipient address rejected: access denied",
             r"(?:recipient|address|rcpt)(?: to)?:? (?:address )?reject(?:ed)?\b(?![^\n]{0,120}?polic)",
-            r"no user\b|no recipient\b|out-?of-?date address",
         ),
     ),
     (
@@ -312,7 +320,7 @@ _DETAIL = {
 """Subject and detail of RFC 3463 to what they name; of 5.7.x everything is policy."""
 _UNCLEAR = (None, "policy", "system", "expired", "network")
 """Words that are said of anything; the status tells more."""
-_STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
+_STATUS = re.compile(r"(?<![\d.])([45]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
 _CODE = re.compile(r"(?<![\d.])([45]\d\d)(?=[\s\-#])")
 
 
