@@ -91,6 +91,7 @@ def _reported(seen: Seen) -> Returned | None:
     recipients: dict[str, Recipient] = {}
     for each in failed:
         around = seen.notice if len(failed) == 1 else ""
-        if each.address.lower() not in recipients:
+        known = recipients.get(each.address.lower())
+        if known is None or (known.action, each.action) == ("delayed", "failed"):  # what failed in the end counts
             recipients[each.address.lower()] = reported_recipient(each, around, room(len(failed)))
     return Returned(worst(recipients.values()), "rfc3464", tuple(recipients.values()))

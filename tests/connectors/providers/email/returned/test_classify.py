@@ -70,6 +70,14 @@ def test_what_is_delayed_has_not_failed_and_blames_nobody() -> None:
     assert blamed(found) == [(ANN, "soft", "5.1.1")]
 
 
+def test_of_two_words_on_one_recipient_the_final_one_counts() -> None:
+    late, failed = (
+        f"Final-Recipient: rfc822; {ANN}\nAction: {action}\nStatus: 5.1.1" for action in ("delayed", "failed")
+    )
+    for both in (f"{late}\n\n{failed}", f"{failed}\n\n{late}"):
+        assert blamed(classify(report(both))) == [(ANN, "hard", "5.1.1")]
+
+
 @pytest.mark.parametrize("action", ["delivered", "relayed (to a server that reports nothing)", "expanded"])
 def test_what_arrived_is_no_bounce(action: str) -> None:
     assert classify(report(f"Final-Recipient: rfc822; {ANN}\nAction: {action}\nStatus: 2.1.5")).kind == "none"
