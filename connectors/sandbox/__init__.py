@@ -9,6 +9,7 @@ appends to `DIR/sandbox/<provider>.ndjson` before it answers (`connectors.sandbo
 | takes it and never answers | `hang-` | `hang-` | +1999000 |
 | takes it and breaks off | `rst-` | `drop-` | +1999001 |
 | refuses, always or M times | `500-`, `503x2-`, `429x1-` | `450x1-`, `552-` | +1999 status M (0: always) |
+| as SES refuses | | `rejected-`, `quota-` and others (`connectors.sandbox.ses`) | |
 | knows no such recipient | `gone-`, `bad-` | `550-` (5.1.1) | +15005550001 and Twilio's others |
 
 The directory holds what both sides need: `ca.pem` (to trust), `apns.p8`, `fcm.json` and `vapid.pem` (the credentials),

@@ -1,6 +1,6 @@
 """`python -m connectors.sandbox --dir DIR`: all sandbox providers in one process.
 
-Prints `{"apns","twilio","smtp","ca","fcm","webpush","webhook","chat"}` (ports on 127.0.0.1 and the path of the
+Prints `{"apns","twilio","smtp","ca","fcm","webpush","webhook","chat","ses"}` (ports on 127.0.0.1 and the path of the
 certificate to trust) on one line once all of them serve, and exits 0 on SIGTERM or SIGINT.
 """
 
@@ -11,12 +11,14 @@ import asyncio
 import signal
 import ssl
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 import uvloop
 
+from connectors.providers.email.sigv4 import Credential
 from connectors.providers.push.apns_token import load_signing_key
 from connectors.providers.push.service_account import load_service_account
 from connectors.sandbox.apns import ApnsServer
@@ -26,7 +28,19 @@ from connectors.sandbox.fcm import FcmServer
 from connectors.sandbox.http1 import start_http1
 from connectors.sandbox.http2 import start_http2
 from connectors.sandbox.journal import Journal
-from connectors.sandbox.options import ACCOUNT_SID, AUTH_TOKEN, TOPIC, WEBHOOK_SECRET, Ports, read_ports
+from connectors.sandbox.options import (
+    ACCOUNT_SID,
+    AUTH_TOKEN,
+    SENDER_ADDRESS,
+    SES_KEY_ID,
+    SES_REGION,
+    SES_SECRET,
+    TOPIC,
+    WEBHOOK_SECRET,
+    Ports,
+    read_ports,
+)
+from connectors.sandbox.ses import SesServer
 from connectors.sandbox.smtp import Mailbox, start_smtp
 from connectors.sandbox.twilio import TwilioServer
 from connectors.sandbox.web import ChatServer, WebhookServer
@@ -76,6 +90,8 @@ async def _start(files: SandboxFiles, former: Ports, servers: list[asyncio.Serve
     twilio = TwilioServer(Journal(files.directory, "twilio"), ACCOUNT_SID, AUTH_TOKEN)
     vapid = load_signing_key(files.vapid_key.read_bytes(), key=str(files.vapid_key)).public_key()
     webpush = WebPushServer(Journal(files.directory, "webpush"), vapid, Browsers(files.browsers.read_bytes()))
+    amazon = Credential(SES_KEY_ID, SES_SECRET, SES_REGION, "ses")
+    ses = SesServer(Journal(files.directory, "ses"), amazon, SENDER_ADDRESS, clock_s=time.time)
     mailbox = Mailbox(Journal(files.directory, "smtp"), files.directory / "mail")
     return Ports(
         await _listen(lambda port: start_http2(apns, port, context), former.apns, servers),
@@ -86,6 +102,7 @@ async def _start(files: SandboxFiles, former: Ports, servers: list[asyncio.Serve
         await _listen(lambda port: start_http1(webpush, port, web_context), former.webpush, servers),
         await _listen(lambda port: start_http1(webhook, port, web_context), former.webhook, servers),
         await _listen(lambda port: start_http1(chat, port, web_context), former.chat, servers),
+        await _listen(lambda port: start_http1(ses, port, web_context), former.ses, servers),
     )
 
 

@@ -15,7 +15,7 @@ import httptools
 from connectors.sandbox.http2 import Answer
 from connectors.sandbox.journal import Entry, Journal
 
-_BODY_MAX_BYTES = 65_536
+_BODY_MAX_BYTES = 2_000_000
 
 
 class Http1Server(Protocol):

@@ -12,6 +12,7 @@ from connectors.providers.options import (
     ChatOptions,
     EgressOptions,
     FcmOptions,
+    SesOptions,
     SmtpOptions,
     TwilioOptions,
     WebhookOptions,
@@ -28,6 +29,9 @@ TOPIC = "example.carillon"
 ACCOUNT_SID = "AC" + "0" * 32
 AUTH_TOKEN = "sandbox"  # noqa: S105  # opens nothing but the server beside it
 WEBHOOK_SECRET = "sandbox-sandbox-sandbox-sandbox-"  # noqa: S105  # as above
+SES_REGION = "eu-west-1"
+SES_KEY_ID = "AKIDSANDBOX"
+SES_SECRET = "sandbox"  # noqa: S105  # as above
 SENDER_NUMBER = "+15005550006"
 SENDER_ADDRESS = "notifications@carillon.example"
 
@@ -43,6 +47,7 @@ class Ports(msgspec.Struct, frozen=True):
     webpush: int = 0
     webhook: int = 0
     chat: int = 0
+    ses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class SandboxOptions:
     """Text messages."""
     smtp: SmtpOptions
     """Mail."""
+    ses: SesOptions
+    """Mail, for who configures it: `smtp` is what stands in."""
     webhook: WebhookOptions
     """Webhooks."""
     chat: ChatOptions
@@ -103,6 +110,10 @@ def sandbox_options(directory: Path) -> SandboxOptions:
             sender=SENDER_NUMBER, status_callback="https://carillon.example/v1/callbacks/twilio",
         ),
         SmtpOptions(host="127.0.0.1", port=ports.smtp, security="none", sender=SENDER_ADDRESS),
+        SesOptions(
+            endpoint=f"https://127.0.0.1:{ports.ses}", region=SES_REGION, access_key_id=SES_KEY_ID,
+            secret_access_key=SES_SECRET, sender=SENDER_ADDRESS, ca_file=files.ca,
+        ),
         WebhookOptions(secret=WEBHOOK_SECRET),
         ChatOptions(),
         EgressOptions(

@@ -25,7 +25,7 @@ class Taken(msgspec.Struct, frozen=True):
     """One message that a provider took."""
 
     provider: str
-    """apns, fcm, webpush, twilio, smtp, webhook or chat."""
+    """apns, fcm, webpush, twilio, smtp, ses, webhook or chat."""
     to: str
     text: str
     """What the person reads; of a mail the subject and then the text."""

@@ -13,9 +13,10 @@ import jwt
 from cryptography.x509 import load_pem_x509_certificates
 
 from connectors.log.embedded.log import EmbeddedLog
-from connectors.providers.email.smtp import dkim_signer
-from connectors.providers.options import SmtpOptions, WebPushOptions, credential
+from connectors.providers.email.mail import dkim_signer
+from connectors.providers.options import MailOptions, SmtpOptions, WebPushOptions
 from connectors.providers.push.apns_token import load_signing_key
+from connectors.providers.push.credential import credential
 from connectors.providers.push.webpush_token import application_key
 from flows.config.access import LINK_KEY_FILE
 from flows.config.credentials import FILE_NAME, development_credentials
@@ -25,6 +26,7 @@ from flows.config.served import simulated
 from flows.config.settings import Settings
 from flows.process.opening import broker_addresses, open_configured_log, system_topics, unreachable
 from flows.up.ports import any_port
+from state.model.addresses import Place
 from state.model.errors import CarillonError, ConfigurationError, UnknownTopicError
 from state.model.secret import Secret
 
@@ -167,18 +169,19 @@ def _check_redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_providers(settings: Settings) -> Iterator[Finding]:
-    stand_ins = simulated(settings)
+    stand_ins, reached = simulated(settings), _places(settings)
     for name, provider in PROVIDERS.items():
         what, options = provider.what, getattr(settings.providers, name)
         if options is None and name not in stand_ins:
-            yield Finding(f"provider {what}", True, "none: the gateway refuses its addresses")
+            if provider.place not in reached:
+                yield Finding(f"provider {what}", True, "none: the gateway refuses its addresses")
             continue
         if options is None:
             yield from _check_sandbox(settings, name)
             continue
         yield asyncio.run(_try_provider(f"provider {what}", InForce(provider, options, settings.egress)))
-        if isinstance(options, SmtpOptions):
-            yield _check_signature(options)
+        if isinstance(options, MailOptions):
+            yield _check_signature(options, f"signature {what}")
         if isinstance(options, WebPushOptions):
             yield _check_application_key(options)
         file = getattr(options, "ca_file", settings.egress.ca_file)
@@ -188,15 +191,27 @@ def _check_providers(settings: Settings) -> Iterator[Finding]:
         yield asyncio.run(_try_provider(f"provider {provider.what}", InForce(provider, options, settings.egress)))
 
 
-def _check_signature(options: SmtpOptions) -> Finding:
+def _places(settings: Settings) -> set[Place]:
+    """What some provider serves, or a simulator."""
+    stand_ins = simulated(settings)
+    own = {
+        provider.place
+        for name, provider in PROVIDERS.items()
+        if name in stand_ins or getattr(settings.providers, name) is not None
+    }
+    return own | {provider.place for provider, _ in installed_providers(settings).values()}
+
+
+def _check_signature(options: MailOptions, what: str) -> Finding:
     """With which key mails are signed, and what DNS must say of it; nobody is asked whether it does."""
-    what = "signature email"
     try:
         signer = dkim_signer(options)
     except ConfigurationError as error:
         return Finding(what, False, str(error))
     if signer is None:
-        return Finding(what, True, "mails are not signed by DKIM unless the relay does it; see providers.smtp.dkim_key")
+        return Finding(
+            what, True, f"mails are not signed unless {options.table} does it; see providers.{options.table}.dkim_key"
+        )
     name, text = signer.dns_record()
     return Finding(what, True, f"DNS must have at {name} the TXT record {text}")
 

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from connectors.providers.channel import Channel
+from connectors.providers.email.ses import SesChannel
 from connectors.providers.email.smtp import SmtpChannel
 from connectors.providers.options import (
     ApnsOptions,
     ChatOptions,
     EgressOptions,
     FcmOptions,
+    SesOptions,
     SmtpOptions,
     TwilioOptions,
     WebhookOptions,
@@ -48,6 +50,9 @@ PROVIDERS: Mapping[str, Provider] = {
         PLACES["twilio"], "sms", TwilioOptions, lambda options, _: TwilioChannel(options, clock_ms=clock_ms)
     ),
     "smtp": Provider(PLACES["smtp"], "email", SmtpOptions, lambda options, _: SmtpChannel(options, clock_s=time.time)),
+    "ses": Provider(
+        PLACES["ses"], "email by SES", SesOptions, lambda options, _: SesChannel(options, clock_s=time.time)
+    ),
     "webhook": Provider(
         PLACES["webhook"],
         "webhook",

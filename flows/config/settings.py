@@ -28,6 +28,7 @@ from connectors.providers.options import (
     ChatOptions,
     EgressOptions,
     FcmOptions,
+    SesOptions,
     SmtpOptions,
     TwilioOptions,
     WebhookOptions,
@@ -180,6 +181,8 @@ class ProviderOptions:
     """Text messages."""
     smtp: SmtpOptions | None = None
     """Mail through a relay."""
+    ses: SesOptions | None = None
+    """Mail through Amazon SES."""
     webhook: WebhookOptions | None = None
     """Signed webhooks to the addresses of users."""
     chat: ChatOptions | None = None

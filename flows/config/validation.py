@@ -66,6 +66,8 @@ def _address_faults(settings: Settings) -> Iterator[str]:
     for name, options in (("apns", given.apns), ("fcm", given.fcm), ("twilio", given.twilio)):
         if options is not None and not is_origin(options.origin):
             yield f"providers.{name}.origin: is no address; write https://HOST or https://HOST:PORT"
+    if given.ses is not None and given.ses.endpoint and not is_origin(given.ses.endpoint):
+        yield "providers.ses.endpoint: is no address; write https://HOST or https://HOST:PORT"
     if settings.redis is not None and not is_origin(settings.redis.url):
         yield "redis.url: is no address; write redis://HOST:PORT/0"
     for broker in settings.kafka.bootstrap.split(","):

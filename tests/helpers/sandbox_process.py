@@ -14,7 +14,7 @@ from pathlib import Path
 
 from connectors.sandbox.options import SandboxOptions, sandbox_options
 
-NAMES = ("apns", "fcm", "webpush", "twilio", "smtp", "webhook", "chat")
+NAMES = ("apns", "fcm", "webpush", "twilio", "smtp", "ses", "webhook", "chat")
 
 
 @dataclass

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections.abc import Set
 from hashlib import sha256
 from pathlib import Path
 
@@ -30,41 +31,42 @@ SIGNED = (
 """RFC 8058 wants the last two among them."""
 RSA_BITS_MIN = 2048
 """Receivers may take a shorter key for no signature (RFC 8301: below 1024 bits they must)."""
-_KEY = "providers.smtp.dkim_key"
 _LINE_CHARACTERS = 70
 _blanks = re.compile(rb"[ \t]+")
 SigningKey = RSAPrivateKey | Ed25519PrivateKey
 
 
-def load_dkim_key(file: Path) -> SigningKey:
-    """The private key in a PEM file.
+def load_dkim_key(file: Path, *, name: str) -> SigningKey:
+    """The private key in a PEM file, which the configuration's key `name` gives.
 
     :raises ConfigurationError: naming the configuration key and what to do.
     """
     try:
         key = load_pem_private_key(file.read_bytes(), password=None)
     except OSError as error:
-        raise ConfigurationError(f"{_KEY}: {file} cannot be read ({error.strerror})") from error
+        raise ConfigurationError(f"{name}: {file} cannot be read ({error.strerror})") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigurationError(f"{_KEY}: {file} holds no PEM private key without a password") from error
+        raise ConfigurationError(f"{name}: {file} holds no PEM private key without a password") from error
     if isinstance(key, RSAPrivateKey) and key.key_size < RSA_BITS_MIN:
-        raise ConfigurationError(f"{_KEY}: an RSA key of {key.key_size} bits; make one of at least {RSA_BITS_MIN}")
+        raise ConfigurationError(f"{name}: an RSA key of {key.key_size} bits; make one of at least {RSA_BITS_MIN}")
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
-        raise ConfigurationError(f"{_KEY}: {file} is neither an RSA key nor an Ed25519 key")
+        raise ConfigurationError(f"{name}: {file} is neither an RSA key nor an Ed25519 key")
     return key
 
 
 class DkimSigner:
     """Signs for one domain under one selector. It holds no state, so any thread may use it."""
 
-    def __init__(self, key: SigningKey, *, domain: str, selector: str) -> None:
+    def __init__(self, key: SigningKey, *, domain: str, selector: str, rewritten: Set[str] = frozenset()) -> None:
+        """Headers in `rewritten` are not signed: who carries the mail puts its own in their place."""
         self._key, self._domain, self._selector = key, domain, selector
+        self._signed = tuple(header for header in SIGNED if header not in rewritten)
 
     def sign(self, message: bytes, *, now_s: int) -> bytes:
         """The mail with its signature in front. `message` has CRLF between its lines, as `build_message` gives it."""
         head, _, body = message.partition(b"\r\n\r\n")
         present = [_relaxed_header(field) for field in _unfolded(head)]
-        names = [name for name in SIGNED for _ in range(1 + _count(present, name))]
+        names = [name for name in self._signed for _ in range(1 + _count(present, name))]
         tags = (
             f"v=1; a={self._algorithm()}; c=relaxed/relaxed; d={self._domain}; s={self._selector}; t={now_s};"
             f" h={':'.join(names)}; bh={_base64(sha256(_relaxed_body(body)).digest())}; b="

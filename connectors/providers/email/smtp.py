@@ -17,12 +17,12 @@ from typing import Literal
 import aiosmtplib
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, building
-from connectors.providers.email.dkim import DkimSigner, load_dkim_key
-from connectors.providers.email.message import UnsafeMessageError, build_message, message_id
+from connectors.providers.email.dkim import DkimSigner
+from connectors.providers.email.mail import build_mail, dkim_signer
+from connectors.providers.email.message import UnsafeMessageError, message_id
 from connectors.providers.options import SmtpOptions
 from state.model.addresses import mailbox
 from state.model.bounce_address import BounceAddresses
-from state.model.content import EmailContent
 from state.model.errors import ConfigurationError
 
 _BAD_ADDRESS = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
@@ -64,18 +64,7 @@ def build_request(
 
     :raises UnsafeMessageError: it cannot be sent as meant.
     """
-    if not isinstance(delivery.content, EmailContent):
-        raise TypeError("a mail is sent to a relay")
-    message = build_message(
-        delivery.content,
-        recipient=delivery.address,
-        sender=options.sender,
-        sender_name=options.sender_name,
-        identity=delivery.provider_id,
-        date_s=date_s,
-    )
-    if signer is not None:
-        message = signer.sign(message, now_s=int(date_s))
+    message = build_mail(delivery, options, date_s=date_s, signer=signer)
     sender = options.sender
     if bounces is not None:
         sender = bounces.of(delivery.user, delivery.device, delivery.registered_at)
@@ -96,17 +85,6 @@ def parse_response(response: SmtpResponse, delivery: Delivery) -> Result:
     if response.code >= 500:
         return Rejected(reason)
     return Failed(reason, ambiguous=response.command == "data")
-
-
-def dkim_signer(options: SmtpOptions) -> DkimSigner | None:
-    """What signs the relay's mails; None: nothing does.
-
-    :raises ConfigurationError: the key cannot be read.
-    """
-    if options.dkim_key is None:
-        return None
-    key = load_dkim_key(options.dkim_key)
-    return DkimSigner(key, domain=options.signing_domain, selector=options.dkim_selector)
 
 
 class SmtpChannel:

@@ -18,8 +18,9 @@ from urllib.parse import quote
 import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
-from connectors.providers.options import ApnsOptions, credential
+from connectors.providers.options import ApnsOptions
 from connectors.providers.push.apns_token import ProviderToken, load_signing_key
+from connectors.providers.push.credential import credential
 from connectors.providers.push.fitting import fitted
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport

@@ -18,7 +18,8 @@ import msgspec
 import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
-from connectors.providers.options import FcmOptions, credential
+from connectors.providers.options import FcmOptions
+from connectors.providers.push.credential import credential
 from connectors.providers.push.fcm_token import AccessToken, AccessTokenError
 from connectors.providers.push.fitting import fitted
 from connectors.providers.push.identity import ID_KEY, carillon_id

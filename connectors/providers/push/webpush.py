@@ -19,8 +19,9 @@ import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
 from connectors.providers.egress import Egress, RefusedError
-from connectors.providers.options import EgressOptions, WebPushOptions, credential
+from connectors.providers.options import EgressOptions, WebPushOptions
 from connectors.providers.push.apns_token import load_signing_key
+from connectors.providers.push.credential import credential
 from connectors.providers.push.fitting import fitted
 from connectors.providers.push.identity import ID_KEY, carillon_id
 from connectors.providers.push.webpush_encryption import MESSAGE_MAX_BYTES, sealed

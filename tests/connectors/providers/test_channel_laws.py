@@ -21,7 +21,9 @@ from helpers.sandbox_process import Sandbox, running_sandbox
 from helpers.waiting import wait_for
 
 from connectors.providers.channel import Channel, Delivery, Failed, Rejected, Result, Sent, Throttled
-from connectors.providers.email.smtp import SmtpChannel, dkim_signer
+from connectors.providers.email.mail import dkim_signer
+from connectors.providers.email.ses import SesChannel
+from connectors.providers.email.smtp import SmtpChannel
 from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.push.fcm import FcmChannel
 from connectors.providers.push.webpush import WebPushChannel
@@ -34,7 +36,7 @@ from connectors.sandbox.options import browser_address, read_ports
 from connectors.sandbox.watch import Taken, Watcher
 from state.model.content import ChatContent, Content, EmailContent, PushContent, SmsContent, WebhookContent
 
-NAMES = ["apns", "fcm", "webpush", "twilio", "smtp", "webhook", "chat"]
+NAMES = ["apns", "fcm", "webpush", "twilio", "smtp", "ses", "webhook", "chat"]
 PUSH = PushContent("Carillon", "Ann liked your photo", (("event_id", "e1"),))
 SMS = SmsContent("Your code is 123456")
 HOOK = WebhookContent("otp", 1_700_000_000_000, {"event_id": "e1", "text": "Your code is 123456"})
@@ -93,6 +95,10 @@ def _smtp(sandbox: Sandbox, deadline: timedelta) -> Channel:
     return SmtpChannel(dataclasses.replace(sandbox.options.smtp, timeout=deadline), clock_s=time.time)
 
 
+def _ses(sandbox: Sandbox, deadline: timedelta) -> Channel:
+    return SesChannel(dataclasses.replace(sandbox.options.ses, timeout=deadline), clock_s=time.time)
+
+
 def _webhook(sandbox: Sandbox, deadline: timedelta) -> Channel:
     options = dataclasses.replace(sandbox.options.webhook, timeout=deadline)
     return WebhookChannel(options, sandbox.options.egress, clock_ms=_now_ms)
@@ -137,6 +143,10 @@ CASES = {
     "smtp": Case(
         "smtp", _smtp, "email", MAIL, "ann@example.com", "hang-a@example.com", "drop-a@example.com",
         "450-a@example.com", "451x1-a@example.com", "550-a@example.com",
+    ),
+    "ses": Case(
+        "ses", _ses, "email", MAIL, "ann@example.com", "hang-a@example.com", "drop-a@example.com",
+        "500-a@example.com", "429x1-a@example.com", "no mailbox",
     ),
     "webhook": Case("webhook", _webhook, "webhook", HOOK, "a", "hang-a", "rst-a", "500-a", "503x1-a", "gone-a"),
     "chat": Case("chat", _chat, "chat", CHAT, "T0/B0/x", "hang-a", "rst-a", "500-a", "503x1-a", "gone-a"),
@@ -267,6 +277,8 @@ def test_a_provider_that_is_down_is_an_unambiguous_failure(case: Case, sandbox: 
     options: Any = channel
     if case.name == "smtp":
         options.options = dataclasses.replace(options.options, port=1)
+    elif case.name == "ses":
+        options.options = dataclasses.replace(options.options, endpoint="https://127.0.0.1:1")
     elif case.name == "webpush":
         options.options = dataclasses.replace(options.options, hosts=("127.0.0.1:1",))
         options.egress = dataclasses.replace(options.egress, ports=(1,))

@@ -14,7 +14,7 @@ from helpers.up import carillon
 
 from connectors.admission.options import RedisOptions
 from connectors.log.kafka.options import KafkaOptions
-from connectors.providers.options import SmtpOptions, TwilioOptions, WebPushOptions
+from connectors.providers.options import SesOptions, SmtpOptions, TwilioOptions, WebPushOptions
 from connectors.providers.push.webpush_token import application_key
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from flows.commands.check import check, check_certificates
@@ -241,3 +241,14 @@ def test_exit_codes(tmp_path: Path) -> None:
     wrong = carillon("check", "--data", str(tmp_path), environment={"CARILLON_REDIS__ADRESS": "x"})
     assert wrong.returncode == 1
     assert "redis.adress" in wrong.stderr
+
+
+def test_mail_by_ses_alone_is_mail_and_nothing_stands_in_for_a_relay(tmp_path: Path) -> None:
+    amazon = SesOptions(
+        region="eu-west-1", access_key_id="AKID", secret_access_key="secret", sender="a@example.com",
+        endpoint=f"https://127.0.0.1:{any_port('127.0.0.1')}",
+    )  # fmt: skip
+    found = findings(Settings(data_dir=tmp_path, providers=ProviderOptions(ses=amazon)))
+    assert found["provider email by SES (ses)"] == (False, f"{amazon.origin}: no connection")
+    assert "providers.ses.dkim_key" in found["signature email by SES"][1]
+    assert not {"provider email", "sandbox email"} & found.keys()

@@ -11,13 +11,14 @@ from connectors.providers.options import (
     ApnsOptions,
     EgressOptions,
     FcmOptions,
+    SesOptions,
     SmtpOptions,
     TwilioOptions,
     WebhookOptions,
     WebPushOptions,
 )
 from flows.config.providers import providers_in_force
-from flows.config.served import needs_sandbox, served
+from flows.config.served import kind_faults, needs_sandbox, served
 from flows.config.settings import ProviderOptions, Settings, load_settings
 from state.model.addresses import kind_reached
 from state.model.errors import ConfigurationError
@@ -127,6 +128,11 @@ def test_flows_need_no_sandbox_where_every_channel_has_a_provider(tmp_path: Path
         assert not needs_sandbox(given)
         in_force = providers_in_force(given)
         assert {name: each.options for name, each in in_force.items()} == push | others
+    for mail in ({"ses": SesOptions()}, {"smtp": SmtpOptions(standby=True), "ses": SesOptions()}):
+        given = replace(settings, providers=ProviderOptions(apns=ApnsOptions(), twilio=TwilioOptions(), **mail))
+        assert not needs_sandbox(given)
+        assert providers_in_force(given).keys() == {"apns", "twilio"} | mail.keys()
+        assert not list(kind_faults(given))
     only_push = replace(settings, providers=ProviderOptions(apns=ApnsOptions()))
     assert needs_sandbox(only_push)
     with pytest.raises(ConfigurationError):

@@ -94,7 +94,7 @@ def test_a_mail_that_nobody_can_leave_cannot_be_given_a_link_behind_our_back(kin
 def test_a_key_comes_from_its_file_and_says_what_dns_must_hold(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "key.pem"
     file.write_bytes(KEYS[kind].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    loaded = DkimSigner(load_dkim_key(file), domain="example.com", selector="mail1")
+    loaded = DkimSigner(load_dkim_key(file, name="providers.smtp.dkim_key"), domain="example.com", selector="mail1")
     assert loaded.dns_record() == ("mail1._domainkey.example.com", published(kind))
     assert tags(published(kind))["k"] == kind
 
@@ -108,6 +108,6 @@ def test_what_is_no_key_is_refused_by_its_option(tmp_path: Path) -> None:
     for content in wrong:
         file.write_bytes(content)
         with pytest.raises(ConfigurationError, match=r"^providers\.smtp\.dkim_key: "):
-            load_dkim_key(file)
+            load_dkim_key(file, name="providers.smtp.dkim_key")
     with pytest.raises(ConfigurationError, match=r"^providers\.smtp\.dkim_key: .* cannot be read"):
-        load_dkim_key(tmp_path / "nothing")
+        load_dkim_key(tmp_path / "nothing", name="providers.smtp.dkim_key")

@@ -1,0 +1,196 @@
+"""Mail through Amazon SES, by its HTTP interface (API v2): `POST /v2/email/outbound-emails` with the whole mail.
+
+SES knows no idempotency key: an answer that never came is ambiguous. It puts a Message-ID and a Date of its own in the
+place of ours, so neither is signed by DKIM, and a mail that went out twice has two Message-IDs. The `MessageId` of the
+answer is SES's name for the mail. It answers before it looks for the recipient: no answer retires an address.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import orjson
+
+from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
+from connectors.providers.email.dkim import DkimSigner
+from connectors.providers.email.mail import build_mail, dkim_signer
+from connectors.providers.email.message import UnsafeMessageError, message_id
+from connectors.providers.email.sigv4 import Credential, host_of, signed
+from connectors.providers.options import SesOptions
+from connectors.providers.retry_after import parse_retry_after
+from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
+from state.model.addresses import mailbox
+from state.model.errors import ConfigurationError
+
+REWRITTEN = frozenset({"Date", "Message-ID"})
+"""Headers that SES puts its own in the place of; its guide says not to sign them."""
+QUOTA_WAIT = timedelta(hours=1)
+"""The daily quota counts the last 24 hours, so some of it comes back within this; a retry in seconds meets it again."""
+MESSAGE_ID_MAX = 100
+
+
+def build_request(
+    delivery: Delivery, options: SesOptions, *, now_s: float, signer: DkimSigner | None = None
+) -> Request:
+    """The signed request for one delivery; pure.
+
+    :raises UnsafeMessageError: the mail cannot be sent as meant.
+    """
+    mail = build_mail(delivery, options, date_s=now_s, signer=signer)
+    content: dict[str, object] = {
+        "FromEmailAddress": options.sender,
+        "Destination": {"ToAddresses": [delivery.address]},
+        "Content": {"Raw": {"Data": b64encode(mail).decode()}},
+    }
+    if options.configuration_set:
+        content["ConfigurationSetName"] = options.configuration_set
+    headers = {"content-type": "application/json"}
+    return _signed(Request("/v2/email/outbound-emails", headers, orjson.dumps(content)), options, now_s)
+
+
+def _signed(request: Request, options: SesOptions, now_s: float) -> Request:
+    credential = Credential(
+        options.access_key_id, options.secret_access_key, options.region, "ses", options.session_token
+    )
+    return signed(request, credential, host=host_of(options.origin), now_s=now_s)
+
+
+_THROTTLED = frozenset({"TooManyRequestsException", "ThrottlingException", "Throttling"})
+"""The rate, or the daily quota: the message tells which."""
+_MESSAGE = frozenset({"MessageRejected", "BadRequestException", "ValidationException"})
+"""This mail: its content, or an address that is none to SES."""
+_ACCOUNT = frozenset({
+    "AccountSuspendedException", "SendingPausedException", "MailFromDomainNotVerifiedException", "NotFoundException",
+    "SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature", "IncompleteSignatureException",
+    "MissingAuthenticationToken", "MissingAuthenticationTokenException", "UnrecognizedClientException",
+    "InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "RequestExpired", "AccessDenied",
+    "AccessDeniedException", "OptInRequired", "NotAuthorized",
+})  # fmt: skip
+"""Our account, key, sender, configuration set or clock: nothing to do with the recipient."""
+_KNOWN = _THROTTLED | _MESSAGE | _ACCOUNT | {"LimitExceededException"}
+_UNCERTAIN = frozenset({502, 504})
+"""Said by what stands before SES, which does not know whether SES took the mail."""
+
+
+def parse_response(response: Response, delivery: Delivery) -> Result:
+    """What an answer means; pure. A name that is not known falls to a class by the status."""
+    body = _body(response)
+    if response.status == 200:
+        name = body.get("MessageId")
+        known = isinstance(name, str) and 0 < len(name) <= MESSAGE_ID_MAX and name.isascii() and name.isprintable()
+        return Sent(str(name) if known else delivery.provider_id)
+    error, said = _error(response, body), str(body.get("message") or body.get("Message") or "").lower()
+    reason = error or f"status {response.status}"
+    wait = parse_retry_after(response.headers.get("retry-after"))
+    if error == "LimitExceededException" or (_throttles(response, error) and "quota" in said):
+        return Throttled(QUOTA_WAIT, f"{reason}: daily quota")
+    if _throttles(response, error):
+        return Throttled(wait, reason)
+    if error == "MessageRejected" and "not verified" in said:
+        return Failed(f"{reason}: not verified")
+    if error in _ACCOUNT or response.status in (401, 403):
+        return Failed(f"{reason}: clock" if "signature expired" in said or "not yet current" in said else reason)
+    if error in _MESSAGE or response.status in (400, 413):
+        return Rejected(reason)
+    return Failed(reason, ambiguous=response.status in _UNCERTAIN, retry_after=wait)
+
+
+def _throttles(response: Response, error: str) -> bool:
+    return response.status == 429 or error in _THROTTLED
+
+
+def _error(response: Response, body: dict[str, object]) -> str:
+    """The name of an error that is known; empty: it is not. A service's namespace and an address may surround it."""
+    named = response.headers.get("x-amzn-errortype") or body.get("__type") or body.get("code") or ""
+    name = str(named).partition(":")[0].rpartition("#")[2]
+    return name if name in _KNOWN else ""
+
+
+def _body(response: Response) -> dict[str, object]:
+    try:
+        body = orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+class SesChannel:
+    """See `connectors.providers.channel.Channel`."""
+
+    name = "ses"
+
+    def __init__(self, options: SesOptions, *, clock_s: Callable[[], float]) -> None:
+        """The clock must be right within five minutes: SES refuses what was signed at another time."""
+        self.options = options
+        self._clock_s = clock_s
+        self._transport: Transport | None = None
+        self._signer: DkimSigner | None = None
+
+    def provider_id(self, key: str) -> str:
+        """The Message-ID that the mail has when it is handed over."""
+        return message_id(key, self.options.domain)
+
+    async def connect(self) -> None:
+        """Prepare the client and read the key of the signatures; connections open with the first sends.
+
+        :raises ConfigurationError: an option is missing, or the key cannot be read.
+        """
+        if faults := list(self.options.faults()):
+            raise ConfigurationError("; ".join(faults))
+        self._signer = dkim_signer(self.options, rewritten=REWRITTEN)
+        self._transport = WreqTransport(
+            self.options.origin,
+            http2=False,
+            connect_timeout=self.options.connect_timeout,
+            ca_file=self.options.ca_file,
+        )
+
+    async def check(self) -> CheckResult:
+        """Read the account with the key: may it send, and to whom."""
+        request = _signed(Request("/v2/email/account", {}, method="GET"), self.options, self._clock_s())
+        try:
+            response = await self._connected().request(request, self.options.timeout)
+        except TransportError as error:
+            return CheckResult(False, error.cause)
+        return _account(response)
+
+    async def send(self, delivery: Delivery) -> Result:
+        """One request."""
+        address = mailbox(delivery.address)
+        if address is None:
+            return Rejected("not a mail address", token_gone=delivery.registered_at)
+        delivery = replace(delivery, address=address)
+        try:
+            with building():
+                request = build_request(delivery, self.options, now_s=self._clock_s(), signer=self._signer)
+        except UnsafeMessageError as error:
+            return Rejected(str(error))
+        try:
+            response = await self._connected().request(request, self.options.timeout)
+        except TransportError as error:
+            return Failed(error.cause, ambiguous=error.ambiguous)
+        return parse_response(response, delivery)
+
+    async def close(self) -> None:
+        """See `Channel.close`."""
+        if self._transport is not None:
+            await self._transport.close()
+
+    def _connected(self) -> Transport:
+        if self._transport is None:
+            raise AssertionError("connect() comes before everything else")
+        return self._transport
+
+
+def _account(response: Response) -> CheckResult:
+    body = _body(response)
+    if response.status != 200:
+        return CheckResult(False, f"status {response.status} {_error(response, body)}".strip())
+    if body.get("SendingEnabled") is not True:
+        return CheckResult(False, "the account may not send")
+    if body.get("ProductionAccessEnabled") is not True:
+        return CheckResult(True, "the account is in SES's sandbox: it reaches verified recipients only")
+    return CheckResult(True, "status 200")
