@@ -6,9 +6,12 @@ Pushes to `503-` fail always, to `503x1-` the first time.
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +23,7 @@ from prometheus_client import REGISTRY
 
 from connectors.log.interface import NewRecord
 from connectors.providers.channel import Channel
+from connectors.providers.email.ses import SesChannel
 from connectors.providers.email.smtp import SmtpChannel
 from connectors.providers.options import SmtpOptions
 from connectors.providers.push.apns import ApnsChannel
@@ -328,6 +332,30 @@ def test_the_next_provider_goes_on_when_one_has_used_up_its_tries(outage: Outage
     [told] = outage.told
     assert [each["provider"] for each in told["attempts"]] == ["closed", "closed", "closed", "smtp"]
     assert (told["outcome"], told["provider"]) == ("DELIVERED", "smtp")
+
+
+@pytest.mark.parametrize(
+    ("name", "by_ses", "by_smtp", "outcome"),
+    [
+        ("ann", 1, 0, "DELIVERED"),
+        ("quota", 1, 1, "DELIVERED"),
+        ("paused", 3, 1, "DELIVERED"),
+        ("hang", 1, 0, "UNKNOWN"),
+    ],
+)
+def test_a_relay_goes_on_for_ses_but_not_where_ses_may_have_taken_the_mail(
+    outage: Outage, name: str, by_ses: int, by_smtp: int, outcome: str
+) -> None:
+    """SES knows no idempotency key: of class P1 what had no answer is sent once. A day's quota needs no more tries."""
+    options = replace(outage.sandbox.options.ses, timeout=timedelta(seconds=2))
+    outage.first = [SesChannel(options, clock_s=time.time)]
+    mailbox = [("m", f"{name}-a@example.org" if name != "ann" else "ann@example.org")]
+    with outage.running() as lane:
+        outage.give(lane, [outage.system.emission(USER, "email", mailbox, type="reply")])
+        wait_for(lambda: len(outage.calls("ses")) == by_ses and len(outage.calls("smtp")) == by_smtp)
+        outage.settle(lane)
+    assert (len(outage.calls("ses")), len(outage.calls("smtp"))) == (by_ses, by_smtp)
+    assert outage.outcomes() == {("email", outcome): 1}
 
 
 def test_what_waits_for_a_provider_that_is_away_goes_to_the_next_at_once(outage: Outage) -> None:
