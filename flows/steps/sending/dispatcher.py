@@ -236,7 +236,7 @@ class Dispatcher:
         now = self._parts.now_ms()
         while not self._draining and (batch := queue.take(_BATCH_MAX, now)):
             self._spawn(self._dispatch, queue, batch)
-        if queue.troubled and not self._draining:
+        if queue.trouble_since is not None and not self._draining:
             self._attend(queue, now)
 
     def _attend(self, queue: ProviderQueue, now: int) -> None:
@@ -248,7 +248,7 @@ class Dispatcher:
             self._loop.call_later(queue.look_in_s(), self._look_again, queue)
 
     def _elsewhere(self, task: SendTask) -> bool:
-        """Let it wait for another provider of its channel, if one is not away."""
+        """Let it wait for another provider of its channel, if one is not away or lacks a probe."""
         queue = self._queues.choose(task)
         if queue is None or queue is task.queue:
             return False

@@ -45,9 +45,7 @@ def leaving(
     tasks = queue.judge(now)
     kept = queue.size
     for task in tasks:
-        if task.queue is queue and elsewhere(task):
-            kept -= 1
-        elif task.queue is queue:
+        if task.queue is queue and not elsewhere(task):
             full = kept >= queue.bounds.waiting_max
             gone = _over(task, now, last_look) or _moved(task, now, fail, can_use) or _given_up(task, now, fail, full)
             kept += not gone

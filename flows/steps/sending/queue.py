@@ -128,7 +128,7 @@ class ProviderQueue:
         self.look(now)
         taken = self._take_probe() if self.state == "open" else self._take_in_turn(count_max, now)
         for task in taken:
-            task.goes(now, self._since)
+            task.goes(now)
         self.in_flight += len(taken)
         return taken
 
@@ -158,9 +158,9 @@ class ProviderQueue:
         return self._waiting.size + self._backlog.size + len(self._come)
 
     @property
-    def troubled(self) -> bool:
-        """The breaker is not closed, or what waited meanwhile is not sent yet."""
-        return self._since is not None
+    def trouble_since(self) -> int | None:
+        """Since when the breaker is not closed, or what waited meanwhile is not sent yet; None: all is well."""
+        return self._since
 
     def moves(self, priority: str) -> bool:
         """Whether what waits here should go on with its next channel, as of the last look (RULES 4)."""
@@ -168,10 +168,14 @@ class ProviderQueue:
             priority == "P0" or (priority == "P1" and self._breaker.open_ms() >= MOVE_AFTER_MS)
         )
 
+    def probe_in_ms(self) -> int:
+        """For an open breaker, as of the last look: how long until a probe may go."""
+        return self._breaker.probe_in_ms()
+
     def look_in_s(self) -> float:
         """When a queue in trouble is to be looked at again."""
         if self.state == "open":
-            return min(_LATER_MS, max(_SOON_MS, self._breaker.probe_in_ms())) / 1000
+            return min(_LATER_MS, max(_SOON_MS, self.probe_in_ms())) / 1000
         return _SOON_MS / 1000
 
     def judge(self, now: int) -> list[SendTask]:
@@ -222,7 +226,7 @@ class ProviderQueue:
 
     def _take_probe(self) -> list[SendTask]:
         """The most urgent of what waits, when it is time for a probe; else of what came."""
-        if self._probe is not None or self._breaker.probe_in_ms():
+        if self._probe is not None or self.probe_in_ms():
             return []
         for line in (self._waiting, self._backlog):
             self._probe = self._probe or next(line.take(self), None)
@@ -278,9 +282,15 @@ class ProviderQueues:
         return self._at.get((channel, platform)) or self._at.get((channel, ANY), ())
 
     def choose(self, task: SendTask) -> ProviderQueue | None:
-        """The first whose breaker is not open, from the one on that the task has come to; else that one."""
+        """The first whose breaker is not open, from the one on that the task has come to.
+
+        Where all are open, one for which nothing waits and whose probe is due first: a provider for which nothing waits
+        is never asked whether it is back.
+        """
         queues = self._left(task)
-        return next((queue for queue in queues if queue.state != "open"), queues[0] if queues else None)
+        working = next((queue for queue in queues if queue.state != "open"), None)
+        unasked = (queue for queue in queues if not queue.size)
+        return working or min(unasked, key=ProviderQueue.probe_in_ms, default=next(iter(queues), None))
 
     def last(self, task: SendTask) -> ProviderQueue | None:
         """That of the provider that was tried last."""

@@ -25,6 +25,11 @@ class WaitingPlace(Protocol):
         """Whether what waits there should go on with its next channel (RULES 4)."""
         ...
 
+    @property
+    def trouble_since(self) -> int | None:
+        """When the provider's trouble began; None: it is in none."""
+        ...
+
 
 FindHistory = Callable[[str], DeliveryHistory | None]
 
@@ -52,12 +57,15 @@ class SendTask:
     """Between tries, for a provider that was away: this does not count against the time of its budget."""
 
     def waits(self, queue: WaitingPlace, now: int) -> None:
-        """It waits for its turn there."""
+        """It waits for its turn there, perhaps after another provider that is away."""
+        if self.queue is not None:
+            self.goes(now)
         self.queue, self.waits_since = queue, now
         self.came_at = self.came_at or now
 
-    def goes(self, now: int, trouble_since: int | None) -> None:
-        """Its turn has come; since when the provider is in trouble, if it is. P0 has its 60 s and no more."""
+    def goes(self, now: int) -> None:
+        """It waits there no longer. The time of a provider's trouble is none of its budget; P0 has 60 s in all."""
+        trouble_since = None if self.queue is None else self.queue.trouble_since
         self.queue = None
         if trouble_since is not None and self.history.tries and self.emission.priority != "P0":
             self.waited_ms += max(0, now - max(self.waits_since, trouble_since))

@@ -372,6 +372,23 @@ def test_what_waits_for_a_provider_that_is_away_goes_to_the_next_at_once(outage:
     assert {len(each["attempts"]) for each in outage.told[-5:]} == {1}
 
 
+def test_a_provider_is_asked_whether_it_is_back_while_the_one_before_it_is_away(outage: Outage) -> None:
+    """Both were away; what comes then waits for the first, which stays away."""
+    outage.first = [_Closed()]
+    with outage.running() as lane:
+        outage.give(lane, outage.mails(20))
+        outage.until("open", "closed")
+        outage.until_called(20, "smtp")
+        refused = {"type": "reply", "valid_until": outage.now + 20_000, "priority": "P2"}
+        to = [[("m", f"451-{outage.now}-{number}@example.org")] for number in range(20)]
+        outage.give(lane, [outage.system.emission(USER, "email", each, **refused) for each in to])
+        outage.until("open", "smtp")
+        outage.now += 29_000
+        outage.give(lane, outage.mails(5, priority="P2"))
+        outage.settle(lane)
+    assert outage.outcomes() == {("email", "DELIVERED"): 25, ("email", "EXPIRED"): 20}
+
+
 def test_where_every_provider_is_away_it_is_as_with_one(outage: Outage) -> None:
     outage.first = [_Closed()]
     with outage.running() as lane:

@@ -155,10 +155,10 @@ def test_what_came_meanwhile_is_kept_when_the_breaker_closes() -> None:
     calls.look(40_000)
     calls.put(task("new P2", "P2", for_many=False), 40_000)
     calls.put(task("new P1", "P1", for_many=False), 40_000)
-    assert (probe.key, calls.troubled) == ("P0", True)
+    assert (probe.key, calls.trouble_since) == ("P0", 0)
     assert names(calls.take(9, 40_000)) == ["new P1", "P1", "P2", "new P2"]
     calls.look(40_000)
-    assert not calls.troubled
+    assert calls.trouble_since is None
 
 
 def test_a_delivery_goes_on_with_the_provider_that_it_has_come_to() -> None:
@@ -177,3 +177,27 @@ def test_a_delivery_goes_on_with_the_provider_that_it_has_come_to() -> None:
     third.state = "open"
     assert queues.choose(mail) is second, "it waits where it is"
     assert queues.after(mail) is None
+
+
+def test_a_provider_for_which_nothing_waits_is_probed_while_another_is_away_too() -> None:
+    bounds = [ProviderBounds(cast("Any", SimpleNamespace(name=name)), 10, 100.0) for name in "ab"]
+    queues = ProviderQueues({("email", ANY): bounds})
+    for each in queues.all:
+        each.state = "open"
+    mails = [task(f"mail{number}", "P1", for_many=False) for number in range(3)]
+    for mail in mails:
+        mail.siblings.channel = "email"
+        chosen = queues.choose(mail)
+        assert chosen is not None
+        chosen.put(mail, 0)
+    assert [mail.queue for mail in mails] == [queues.all[0], queues.all[1], queues.all[0]]
+
+
+def test_the_time_of_an_outage_uses_up_no_retry_of_what_goes_on_with_another_provider() -> None:
+    away, other = in_trouble(40), queue(10)
+    mail = task("mail", "P1", for_many=False)
+    mail.history.tries = 1
+    away.put(mail, 1_000)
+    other.put(mail, 181_000)
+    assert names(other.take(9, 182_000)) == ["mail"]
+    assert mail.waited_ms == 180_000
