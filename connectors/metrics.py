@@ -49,6 +49,7 @@ GATEWAY_REQUESTS = Counter(
     "Answered requests, by operation of the OpenAPI document and status",
     ["operation", "status"],
 )
+GATEWAY_STREAMS = Gauge("carillon_gateway_streams", "Open streams of inboxes")
 GATEWAY_REQUEST_SECONDS = Histogram(
     "carillon_gateway_request_seconds",
     "Time from the head of a request to its answer",

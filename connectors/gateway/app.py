@@ -34,12 +34,15 @@ from connectors.gateway.http import (
     Message,
     Receive,
     Send,
+    StreamResponse,
     json_response,
     problem_response,
     send_response,
+    send_stream,
 )
 from connectors.gateway.identifiers import EventIds
 from connectors.gateway.inbox_calls import Inbox, ReadOverlay
+from connectors.gateway.inbox_stream import InboxStreams
 from connectors.gateway.notifications import Kept, Posts
 from connectors.gateway.ops import Probes, Switches
 from connectors.gateway.options import GatewayOptions
@@ -72,9 +75,11 @@ _READS_SINCE = timedelta(hours=1)
 class App:
     """One gateway process's application. `start` and `close` belong to the serving loop."""
 
-    def __init__(self, options: GatewayOptions, parts: Parts, routes: Sequence[Route]) -> None:
+    def __init__(
+        self, options: GatewayOptions, parts: Parts, routes: Sequence[Route], streams: InboxStreams | None = None
+    ) -> None:
         """Serve `routes`, with the long-lived `parts`."""
-        self._options, self._parts, self._router = options, parts, Router(routes)
+        self._options, self._parts, self._router, self._streams = options, parts, Router(routes), streams
         self._authenticator = parts.authenticator
         self._seconds = {route.operation: GATEWAY_REQUEST_SECONDS.labels(route.operation) for route in routes}
         self._serving = False
@@ -85,9 +90,16 @@ class App:
         self._parts.follower.start()
         self._serving = True
 
+    def end_streams(self) -> None:
+        """The server is asked to stop; whatever would not end by itself ends. From any thread."""
+        if self._streams is not None:
+            self._streams.end()
+
     async def close(self) -> None:
         """Wait for admissions under way, then free everything but the log."""
         self._serving = False
+        if self._streams is not None:
+            await asyncio.to_thread(self._streams.close)
         await self._parts.admission.drain()
         await asyncio.to_thread(self._parts.follower.close)
         await asyncio.to_thread(self._parts.watcher.close)
@@ -117,7 +129,7 @@ class App:
         try:
             route, request.parameters = self._router.find(scope["method"], scope["path"], scope["raw_path"])
             operation = route.operation
-            answer = await self._answer(route, request)
+            answer: ApiResponse | StreamResponse = await self._answer(route, request)
             self._seconds[operation].observe(time.perf_counter() - begin)
         except ProblemError as problem:
             answer = problem_response(problem)
@@ -125,9 +137,12 @@ class App:
             _logger.exception("request_failed", operation=operation)
             answer = problem_response(ProblemError(500, "an error of ours; it was logged"))
         _requests(operation, str(answer.status)).inc()
+        if isinstance(answer, StreamResponse):
+            await send_stream(send, receive, answer)
+            return
         await send_response(send, answer, head_only=scope["method"] == "HEAD")
 
-    async def _answer(self, route: Route, request: ApiRequest) -> ApiResponse:
+    async def _answer(self, route: Route, request: ApiRequest) -> ApiResponse | StreamResponse:
         if route.callers is not Callers.PUBLIC:
             principal = self._authenticator.recognise(request.header(b"authorization"))
             if not route.allows(principal):
@@ -224,12 +239,13 @@ def build_app(
         ProgressCalls(parts.store, progress, clock=clock),
         parts.kept,
     )
-    routes = calls.producer_calls(producers)
+    routes, streams = calls.producer_calls(producers), None
     if options.kind == "ordinary":
         ordinary = _ordinary(options, parts, log, rules, clock, inbox)
         routes += calls.host_calls(ordinary.host, ordinary.segments)
         routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
         routes += calls.link_calls(ordinary.unsubscribe)
+        streams = ordinary.streams
     of_others = None if options.kind == "p0" else options.directory / METRICS
     health = Probes({"log_read": lambda: parts.follower.caught_up}, of_others)
 
@@ -241,7 +257,7 @@ def build_app(
         return document()
 
     routes += calls.monitor_calls(health, describe)
-    return App(options, parts, routes)
+    return App(options, parts, routes, streams)
 
 
 def _ordinary(
@@ -256,10 +272,13 @@ def _ordinary(
     devices = Devices(rules, writer, parts.directory, devices_max=options.devices_max, clock=clock)
     preferences = Preferences(rules, writer, parts.directory)
     spool = options.store_directory() / "spool"
+    calls_of_inbox = None if inbox is None else _inbox(options, parts, writer, rules, clock, inbox)
+    streams_max = options.serving.connections_max // 2
     return calls.OrdinaryHandlers(
         host=Host(rules, writer, devices, preferences),
         segments=Segments(rules, log, log.partitions, spool=spool, clock=clock),
-        inbox=None if inbox is None else _inbox(options, parts, writer, rules, clock, inbox),
+        inbox=calls_of_inbox,
+        streams=None if calls_of_inbox is None else InboxStreams(log, calls_of_inbox.page, streams_max=streams_max),
         preferences=preferences,
         devices=devices,
         switches=Switches(rules, writer, parts.watcher, log, senders=[key.sender_id for key in options.keys]),

@@ -11,6 +11,7 @@ from connectors.gateway import answers, schemas
 from connectors.gateway.devices import Devices
 from connectors.gateway.host import Host
 from connectors.gateway.inbox_calls import LIMIT_DEFAULT, LIMIT_MAX, Inbox
+from connectors.gateway.inbox_stream import InboxStreams
 from connectors.gateway.notifications import NDJSON, Kept, Posts
 from connectors.gateway.ops import Probes, Switches
 from connectors.gateway.preferences import IF_MATCH, Preferences
@@ -52,6 +53,7 @@ class OrdinaryHandlers:
     host: Host
     segments: Segments
     inbox: Inbox | None
+    streams: InboxStreams | None
     preferences: Preferences
     devices: Devices
     switches: Switches
@@ -178,10 +180,12 @@ def user_calls(handlers: OrdinaryHandlers) -> list[Route]:
             devices.unregister, {204: None}, (404,), needs_directory=True,
         ),
     ]  # fmt: skip
-    return calls if handlers.inbox is None else [*inbox_calls(handlers.inbox), *calls]
+    if handlers.inbox is None or handlers.streams is None:
+        return calls
+    return [*inbox_calls(handlers.inbox, handlers.streams), *calls]
 
 
-def inbox_calls(inbox: Inbox) -> list[Route]:
+def inbox_calls(inbox: Inbox, streams: InboxStreams) -> list[Route]:
     """The inbox, where this process has its store to read."""
     query: dict[str, Any] = {
         "limit": Annotated[int, Meta(ge=1, le=LIMIT_MAX, description=f"Rows of a page. Absent: {LIMIT_DEFAULT}.")],
@@ -192,6 +196,13 @@ def inbox_calls(inbox: Inbox) -> list[Route]:
             "getInbox", "GET", "/v1/notifications/inbox", Callers.USER, "A page of one's inbox",
             "Rows newest first, and how many of the whole inbox are unread.",
             inbox.get, {200: answers.InboxPage}, (503,), query=query, needs_directory=True,
+        ),
+        Route(
+            "streamInbox", "GET", "/v1/notifications/inbox/stream", Callers.USER, "One's inbox, live",
+            "Server-Sent Events. Each `inbox` event has as its data the newest page as GET gives it, whole, whenever "
+            "it differs. With Last-Event-ID, nothing comes before it differs from what that event showed. Ends after "
+            "ten minutes, or when the process stops: come back then. 429: too many streams of this user.",
+            streams.open, {200: None}, (429, 503), query={"limit": query["limit"]}, needs_directory=True,
         ),
         Route(
             "readInbox", "POST", "/v1/notifications/inbox/read", Callers.USER, "Mark one's inbox as read",

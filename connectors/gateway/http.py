@@ -17,7 +17,8 @@ cost a third, and its router could not also be the list of policies that `connec
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -35,6 +36,8 @@ Send = Callable[[Message], Awaitable[None]]
 _encoder = msgspec.json.Encoder()
 BODY_BYTES_MAX = 256 * 1024
 """The largest body (RULES 1); beyond it 413."""
+_PART_DEADLINE_S = 10
+"""Who takes longer to read what he was sent is cut off; he comes back to what is true then."""
 _SAFETY = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -49,6 +52,15 @@ class ApiResponse(NamedTuple):
     body: bytes
     headers: Sequence[tuple[str, str]] = ()
     media_type: str = "application/json"
+
+
+class StreamResponse(NamedTuple):
+    """An answer whose end is not known: parts of an event stream as they come."""
+
+    parts: Callable[[], AsyncGenerator[bytes]]
+    ended: asyncio.Event
+    """Set when the process stops."""
+    status: int = 200
 
 
 def json_response(status: int, value: Any, headers: Sequence[tuple[str, str]] = ()) -> ApiResponse:
@@ -193,3 +205,30 @@ async def send_response(send: Send, answer: ApiResponse, *, head_only: bool = Fa
         headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head_only else answer.body})
+
+
+async def send_stream(send: Send, receive: Receive, answer: StreamResponse) -> None:
+    """Send parts until they end, the client is gone or reads too slowly, or the process stops."""
+    headers = [*_SAFETY, (b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    ends = [asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(answer.ended.wait())]
+    sending = asyncio.ensure_future(_send_parts(send, answer))
+    try:
+        await asyncio.wait([sending, *ends], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, *ends):
+            task.cancel()
+        await asyncio.gather(sending, *ends, return_exceptions=True)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_parts(send: Send, answer: StreamResponse) -> None:
+    async with aclosing(answer.parts()) as parts:
+        async for part in parts:
+            async with asyncio.timeout(_PART_DEADLINE_S):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -95,6 +95,13 @@ class Inbox:
 
     async def get(self, request: ApiRequest) -> ApiResponse:
         """A page, newest first, with the unread count of the whole inbox."""
+        return json_response(200, await self.page(request))
+
+    async def page(self, request: ApiRequest) -> answers.InboxPage:
+        """The page that the query asks for.
+
+        :raises ProblemError: 400: there is no such page; 503: the store cannot be read.
+        """
         user = request.caller().name
         query = request.query(("limit", "cursor"))
         before = self._cursors.decode(user, query["cursor"]) if "cursor" in query else None
@@ -105,7 +112,7 @@ class Inbox:
             unread = page.unread if read_up_to is None else await asyncio.to_thread(self._unread, user, read_up_to)
         except (StateError, StoreUnavailableError) as error:
             raise retry_later(503, "the inbox cannot be read just now", 1000) from error
-        return json_response(200, self._page(user, page, unread, read_up_to))
+        return self._page(user, page, unread, read_up_to)
 
     def _page(self, user: str, page: RowPage, unread: int, read_up_to: int | None) -> answers.InboxPage:
         return answers.InboxPage(

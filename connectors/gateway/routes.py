@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from connectors.gateway.auth import Principal
-from connectors.gateway.http import ApiRequest, ApiResponse
+from connectors.gateway.http import ApiRequest, ApiResponse, StreamResponse
 from connectors.gateway.problems import ProblemError
 
-Handler = Callable[[ApiRequest], Awaitable[ApiResponse]]
+Handler = Callable[[ApiRequest], Awaitable[ApiResponse | StreamResponse]]
 BodyType = Any
 """A type of `state.model.documents` or `connectors.gateway.answers`, or made of them."""
 

@@ -7,6 +7,7 @@ import contextlib
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -61,9 +62,13 @@ def bounded_protocol(options: GatewayOptions) -> type[asyncio.Protocol]:
 class _Server(uvicorn.Server):
     """Uvicorn's server, but one whose process ends with status 0 after SIGTERM, not by the signal."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[int], None] | None) -> None:
+    def __init__(self, config: uvicorn.Config, app: App, on_ready: Callable[[int], None] | None) -> None:
         super().__init__(config)
-        self._on_ready = on_ready
+        self._app, self._on_ready = app, on_ready
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._app.end_streams()
+        super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -101,6 +106,6 @@ def serve(options: GatewayOptions, app: App, *, on_ready: Callable[[int], None] 
         "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": int(options.serving.drain_deadline.total_seconds()),
     }
-    server = _Server(uvicorn.Config(app, **settings), on_ready)
+    server = _Server(uvicorn.Config(app, **settings), app, on_ready)
     server.run()
     _logger.info("gateway_stopped", lane=options.kind)
