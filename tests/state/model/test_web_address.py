@@ -71,7 +71,8 @@ def test_numbers_of_every_base_have_the_verdict_of_their_address(number: int, fo
         "https://hooks.example.com:0/", "https://hooks.example.com:65536/", "https://hooks.example.com:+443/",
         "https://256.1.1.1/", "https://1.2.3.4.5/", "https://hooks.09/", "https://1.2.3.256/", "https://0x1ffffffff/",
         "https://hooks.example.com/%zz", "https://hooks.example.com/ü", "https://hooks.example.com/" + "a" * 2048,
-        f"https://{'a' * 64}.example.com/", f"https://{'a.' * 127}com/",
+        "http\u017f://hooks.example.com/", "https://hooks.example.com/\u017f", "https://hooks.example.com/\u0130",
+        "https://hooks.example\u3000.com/", f"https://{'a' * 64}.example.com/", f"https://{'a.' * 127}com/",
     ],
 )  # fmt: skip
 def test_what_parsers_disagree_about_is_no_address(text: str) -> None:
