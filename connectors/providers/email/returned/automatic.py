@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from connectors.providers.email.returned.addresses import address_in
-from connectors.providers.email.returned.seen import Seen, from_server
+from connectors.providers.email.returned.seen import Seen, from_server, null_path
 from connectors.providers.email.returned.values import Recipient, Returned
 
 BOUNCE_SUBJECT = re.compile(
@@ -34,6 +34,7 @@ _AUTO_SUBJECT = re.compile(
     r"自動返信|不在|自动回复|自動回覆|автоответ)",
     re.IGNORECASE,
 )
+REPLY_SUBJECT = re.compile(r"\s*(?:re|aw|sv|antw|odp|vs)\s*:", re.IGNORECASE)
 _CHALLENGE = re.compile(
     r"confirm (?:your|that you|you are)|verify (?:your|that you|yourself|you are)|"
     r"challenge.{0,20}response|spam ?arrest|please (?:confirm|verify)|sender (?:verification|"
@@ -71,6 +72,7 @@ def answered(seen: Seen) -> Returned | None:
             and not BOUNCE_SUBJECT.search(seen.field("subject"))
         )
     )
+    marked = marked or (null_path(seen) and REPLY_SUBJECT.match(seen.field("subject")) is not None)
     challenge = _CHALLENGE.search(seen.field("subject")) is not None
     if not marked and not challenge and not _AUTO_SUBJECT.match(seen.field("subject")):
         return None

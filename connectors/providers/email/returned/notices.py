@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable
 
 from connectors.providers.email.returned.addresses import address_in, addresses_in
-from connectors.providers.email.returned.automatic import BOUNCE_SUBJECT
+from connectors.providers.email.returned.automatic import BOUNCE_SUBJECT, REPLY_SUBJECT
 from connectors.providers.email.returned.cause import Cause, code_in, find_cause, status_in
 from connectors.providers.email.returned.reports import Reported
-from connectors.providers.email.returned.seen import Seen, from_server
-from connectors.providers.email.returned.texts import Named, named_in
+from connectors.providers.email.returned.seen import Seen, from_list, from_server, null_path
+from connectors.providers.email.returned.texts import Named, lists_anybody, named_in
 from connectors.providers.email.returned.values import Recipient, Returned
 
 _DIAGNOSTIC_MAX = 500
@@ -65,10 +65,18 @@ def told(seen: Seen) -> Returned | None:
 
 
 def _likely(seen: Seen) -> bool:
-    """Whether it looks like a mail server's."""
-    if from_server(seen) or seen.field("return-path").strip() == "<>":
-        return True
-    return bool(BOUNCE_SUBJECT.search(seen.field("subject"))) or "delivery-status" in seen.field("content-type").lower()
+    """Whether it looks like a mail server's: by its sender, or by its form and what servers say in their notices.
+
+    The form alone is a vacation note's, too, and the subject alone a parcel service's.
+    """
+    subject = seen.field("subject")
+    if from_server(seen) or from_list(seen.mail):
+        return not from_list(seen.mail)
+    formed = null_path(seen) or bool(BOUNCE_SUBJECT.search(subject))
+    if not formed and "delivery-status" not in seen.field("content-type").lower():
+        return False
+    quoted = seen.sent or code_in(seen.notice) or status_in(seen.notice)
+    return bool(quoted or lists_anybody(seen.notice) or addresses_in(subject)) and not REPLY_SUBJECT.match(subject)
 
 
 def _named(seen: Seen, ours: frozenset[str]) -> list[Named]:
@@ -87,7 +95,9 @@ def _named(seen: Seen, ours: frozenset[str]) -> list[Named]:
 
 
 def _anonymous(notice: str, late: bool) -> str:
-    return "hard" if not late and _cause(None, _replies(notice), notice).hard else "soft"
+    """A mail that names nobody blames somebody only where it quotes a server."""
+    quoted = code_in(notice) or status_in(notice)
+    return "hard" if quoted and not late and _cause(None, _replies(notice), notice).hard else "soft"
 
 
 def _ours(seen: Seen, marked: list[str]) -> frozenset[str]:

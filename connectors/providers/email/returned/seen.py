@@ -68,7 +68,7 @@ def take_apart(mail: Mail) -> Seen:
         (part.text for part in mail.parts if part.content_type in _RETURNED_TYPES and part.text.strip()), behind
     )
     statuses = [text for text in statuses if looks_like_report(text) or "recipient:" in text.lower()]
-    if not statuses:
+    if not statuses and not from_list(mail):
         statuses = [part.text for part in mail.parts if looks_like_report(part.text)][:1]
     return Seen(mail, notice, returned, fields_of(returned), tuple(statuses), tuple(feedback))
 
@@ -82,6 +82,16 @@ def fields_of(returned: str) -> MailFields:
         re.IGNORECASE,
     )
     return read_fields(text[begin.start() :]) if begin else {}
+
+
+def from_list(mail: Mail) -> bool:
+    """Whether it is a newsletter or of a mailing list (RFC 2369, RFC 2919), where people may write of returned mail."""
+    return any(name in mail.fields for name in ("list-id", "list-unsubscribe", "list-post"))
+
+
+def null_path(seen: Seen) -> bool:
+    """Whether it came without an envelope sender, as what machines answer does (RFC 3834, RFC 5321)."""
+    return seen.field("return-path").strip() == "<>"
 
 
 def from_server(seen: Seen) -> bool:

@@ -49,6 +49,9 @@ _ANNOUNCED = re.compile(
     r"recipient)|受信者|收件人|получател",
     re.IGNORECASE,
 )
+_WENT_TO = re.compile(
+    r"\b(?:the|this|your) (?:e-?mail|mail|message)\b[^.\n]{0,80}\bto:?[ \n]{1,3}[<\"']?[^\s<>@]{1,64}@", re.IGNORECASE
+)
 _SESSION = re.compile(r"transcript|session follows|errors follow|said:|delivery attempt", re.IGNORECASE)
 _ALONE = re.compile(
     r"[\s>*•\-]{0,40}(?:<|&lt;|\"|'|\(|smtp:|mailto:|"
@@ -130,6 +133,15 @@ def named_in(notice: str, ours: frozenset[str]) -> list[Named]:
     lines = [line[:_LINE_MAX] for line in notice.split("\n")[:_LINES_MAX]]
     begin = next((number for number, line in enumerate(lines) if _ANNOUNCED.search(line)), 0)
     return _named(lines, begin, ours) or (_named(lines, 0, ours) if begin else [])
+
+
+def lists_anybody(notice: str) -> bool:
+    """Whether an address stands by itself below words that announce who was not reached, or a mail went to it."""
+    if _WENT_TO.search(notice):
+        return True
+    lines = [line[:_LINE_MAX] for line in notice.split("\n")[:_LINES_MAX]]
+    begin = next((number for number, line in enumerate(lines) if _ANNOUNCED.search(line)), len(lines))
+    return any(_at_begin(line) or _labelled(line) for line in lines[begin:])
 
 
 def _named(lines: list[str], begin: int, ours: frozenset[str]) -> list[Named]:

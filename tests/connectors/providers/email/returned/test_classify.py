@@ -255,6 +255,56 @@ def test_mails_of_people_and_receipts_are_none() -> None:
     assert classify(report(seen, "It was shown.", kind="disposition-notification")).kind == "none"
 
 
+MACHINES_AND_PEOPLE = {
+    "a vacation note, as it came": ("Return-Path: <>\nSubject: Ferien", "The mailbox of Bob does not exist any more."),
+    "one of a new address": (
+        "Return-Path: <>\nSubject: Re: News",
+        "I have moved to Rome. My new address is b@x.example",
+    ),
+    "a newsletter": (
+        "List-Unsubscribe: <https://x.example/>\nSubject: How to avoid bounced mail",
+        "550 5.1.1 user unknown is what servers say of\n\nbob@there.example",
+    ),
+    "a talk about reports": (
+        "List-Id: <postfix.there.example>\nSubject: What is this?",
+        "Final-Recipient: rfc822; bob@there.example\nAction: failed\nStatus: 5.1.1",
+    ),
+    "a parcel": (
+        "Subject: Delivery failed: your parcel could not be delivered",
+        "Your address does not exist. Ask help@there.example.",
+    ),
+    "a bill": ("Subject: Failed mail order", "Your account has been closed. Contact bills@there.example."),
+    "an answer": ("Subject: Re: Your mail was rejected", "What user unknown? 550?\n\nbob@there.example"),
+}
+
+
+@pytest.mark.parametrize("name", MACHINES_AND_PEOPLE)
+def test_what_no_server_wrote_is_no_bounce_whatever_its_words(name: str) -> None:
+    head, body = MACHINES_AND_PEOPLE[name]
+    assert classify(mail(f"From: Ann <{ANN}>\n{head}", body)).kind in ("none", "auto_reply")
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        ("Return-Path: <>\nSubject: News", f"550 5.1.1 <{BOB}>: no such user"),
+        ("Subject: Undeliverable: News", f"It could not be delivered to:\n\n  {BOB}\n\nThere is no such user."),
+        ("Subject: Mail delivery failed", f"Your message to {BOB} could not be delivered: no such user."),
+        (f"Subject: Undeliverable mail to {BOB}", "There is no such user."),
+    ],
+)
+def test_a_server_of_another_name_is_known_by_what_it_says(head: str, body: str) -> None:
+    assert [each[:2] for each in blamed(classify(mail(f"From: Robot <robot@there.example>\n{head}", body)))] == [
+        (BOB, "hard")
+    ]
+
+
+def test_who_names_nobody_blames_nobody_without_a_servers_words() -> None:
+    head = "From: postmaster@there.example\nSubject: Re: News"
+    assert classify(mail(head, "I am on holiday. The user Bob is not found here.")).kind == "soft"
+    assert classify(mail(head, "550 5.1.1 The user is not found here.")).kind == "hard"
+
+
 def test_news_of_success_is_no_bounce() -> None:
     head = "From: postmaster@mx.there.example\nSubject: Delivery Status Notification (Success)"
     assert classify(mail(head, f"Your message has been delivered to:\n\n  {ANN}\n")).kind == "none"
