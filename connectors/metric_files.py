@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from copy import copy
 from datetime import timedelta
 from pathlib import Path
 
@@ -44,9 +45,14 @@ def _text(metrics: Iterable[Metric]) -> bytes:
     return prometheus_client.generate_latest(_Given(metrics))
 
 
+def _own() -> list[Metric]:
+    """Those of this process, as copies: some collectors give the same object each time."""
+    return [copy(metric) for metric in prometheus_client.REGISTRY.collect()]
+
+
 def write_metrics(directory: Path, process: str) -> None:
     """Replace the process's file with all that it counts now."""
-    metrics = [*prometheus_client.REGISTRY.collect()]
+    metrics = _own()
     for metric in metrics:
         metric.samples = [sample._replace(labels={"process": process, **sample.labels}) for sample in metric.samples]
     replace_file(directory / f"{process}.prom", _text(metrics))
@@ -73,11 +79,11 @@ _THREAD = "metric-file"
 
 def all_metrics(directory: Path | None) -> bytes:
     """Those of this process, and those in the files of others that are not stale, as text."""
-    found: dict[str, Metric] = {metric.name: metric for metric in prometheus_client.REGISTRY.collect()}
+    found: dict[str, Metric] = {metric.name: metric for metric in _own()}
     for metric in () if directory is None else _written(directory):
         known = found.setdefault(metric.name, metric)
         if known is not metric:
-            known.samples += metric.samples
+            known.samples = [*known.samples, *metric.samples]
     return _text(found.values())
 
 
@@ -87,6 +93,11 @@ def _written(directory: Path) -> Iterator[Metric]:
     oldest = time.time() - STALE_AFTER.total_seconds()
     for file in sorted(directory.glob("*.prom")):
         with suppress(FileNotFoundError):  # a file is removed by hand while we look
-            if file.stat().st_mtime >= oldest:
-                families = text_string_to_metric_families(file.read_text())
-                yield from (family for family in families if not family.name.endswith(_CREATED))
+            if file.stat().st_mtime < oldest:
+                continue
+            try:
+                families = [*text_string_to_metric_families(file.read_text())]
+            except ValueError:  # somebody else's; the others are shown
+                _logger.warning("metrics_not_read", file=file.name)
+                continue
+            yield from (family for family in families if not family.name.endswith(_CREATED))
