@@ -106,9 +106,9 @@ class Devices:
             await self._writer.append([self._gone(device)])
 
     async def remove_all(self, user: str) -> None:
-        """Remove every address of a user, on all channels."""
+        """Remove every address of a user, on all channels; also those that a provider or a bounce called gone."""
         async with self._locked(user, ""):
-            found = await asyncio.to_thread(self._directory.devices, user)
+            found = await asyncio.to_thread(self._directory.addresses, user)
             await self._writer.append([self._gone(device) for device in found])
 
     async def listed(self, user: str) -> ApiResponse:

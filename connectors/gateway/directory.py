@@ -215,6 +215,10 @@ class Directory:
         where, of = ("", ()) if channel is None else ("channel = ? AND ", (channel,))
         return self._devices(f"user = ? AND {where}active = 1 ORDER BY registered_at, place", (user, *of))
 
+    def addresses(self, user: str) -> list[ActiveEndpoint]:
+        """Give all endpoints of a user of which the log holds an address, those that are out of use, too."""
+        return self._devices("user = ? AND address_hash IS NOT NULL AND address_hash != ?", (user, address_hash("")))
+
     def device(self, user: str, channel: str, endpoint_id: str) -> ActiveEndpoint | None:
         """Give one endpoint of a user if it is active."""
         found = self._devices("user = ? AND channel = ? AND id = ? AND active = 1", (user, channel, endpoint_id))

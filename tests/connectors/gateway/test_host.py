@@ -92,6 +92,8 @@ def test_a_user_who_is_erased_keeps_only_his_opt_outs(gateway: Gateway) -> None:
     user, other = uuid4().hex, uuid4().hex
     gateway.call("PUT", f"/v1/users/{user}/endpoints/email/home", {"address": "anne@example.org"})
     gateway.call("PUT", f"/v1/users/{user}/endpoints/push/phone", {"platform": "ios", "address": (user + other)})
+    out_of_use = {"address": "old@example.org", "state": "invalid"}
+    gateway.call("PUT", f"/v1/users/{user}/endpoints/email/old", out_of_use)
     gateway.call("PUT", f"/v1/users/{other}/endpoints/email/home", {"address": "otto@example.org"})
     document = {"muted": {"actors": ["bob"]}, "unsubscribed": {"email": ["marketing"]}}
     assert gateway.call("PUT", "/v1/preferences", document, key=token(user)).status == 200
@@ -105,8 +107,8 @@ def test_a_user_who_is_erased_keeps_only_his_opt_outs(gateway: Gateway) -> None:
         assert gateway.call("GET", f"/v1/users/{user}/endpoints").json == {"endpoints": []}
     assert len(gateway.call("GET", f"/v1/users/{other}/endpoints").json["endpoints"]) == 1
     mine = {topic: [one for one in gateway.values(topic) if one["user"] == user] for topic in _TOPICS}
-    assert {(one["id"], one["state"], one["address"]) for one in mine["endpoints"][2:]} == {
-        ("home", "invalid", ""), ("phone", "invalid", ""),
+    assert {(one["id"], one["state"], one["address"]) for one in mine["endpoints"][3:]} == {
+        ("home", "invalid", ""), ("phone", "invalid", ""), ("old", "invalid", ""),
     }  # fmt: skip
     assert mine["preferences"][-1]["doc"] == {"master": False, "unsubscribed": {"email": ["marketing"]}}
     assert mine["profiles"][-1] == {"user": user, "locale": None, "name": None}
