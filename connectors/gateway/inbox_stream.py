@@ -174,8 +174,11 @@ class InboxStreams:
 
 
 def _concerned(record: Record, watched: Collection[str]) -> Iterable[str]:
-    """Whose rows it changes, of those watched."""
-    found = decode_at_once(schema_of(record.headers), record.value)
+    """Whose rows it changes, of those watched; the key of a single operation is its user."""
+    schema = schema_of(record.headers)
+    if schema.endswith("+json"):
+        return {record.key.decode("utf-8", "replace")} & set(watched)
+    found = decode_at_once(schema, record.value)
     if isinstance(found, AddedSlice):
         return [user for user in watched if b"\0%s\0" % user.encode() in found.names]
     return {operation.user for operation in found} & set(watched)
