@@ -17,9 +17,11 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_address, ip_network
-from typing import cast
+from typing import Any, cast
 
 import httptools
 
@@ -34,6 +36,8 @@ IDLE_MAX = timedelta(seconds=4)
 AGE_MAX = timedelta(minutes=1)
 _TRIED_MAX = 4
 """Addresses of a host that are tried for one connection."""
+_RESOLVED_MAX = 32
+"""Names that are asked for at once."""
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Gives all IP addresses of a host."""
 _Origin = tuple[str, str, int]
@@ -46,10 +50,21 @@ class RefusedError(TransportError):
         super().__init__("address not allowed", ambiguous=False)
 
 
-async def resolve_host(host: str, port: int) -> Sequence[str]:
-    """All addresses that the machine's resolver knows."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+class Resolver:
+    """Gives all addresses that the machine's resolver knows.
+
+    In threads of its own: the loop's few are also those of our providers, and a stranger's name may get no answer.
+    """
+
+    def __init__(self, lookup: Callable[..., Sequence[tuple[Any, ...]]] = socket.getaddrinfo) -> None:
+        """`lookup` blocks."""
+        self._lookup = lookup
+        self._threads = ThreadPoolExecutor(_RESOLVED_MAX, thread_name_prefix="resolve")
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        asked = partial(self._lookup, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, asked)
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class EgressRules:
@@ -79,9 +94,9 @@ class EgressRules:
 class Egress:
     """Sends requests by the rules; for use on one event loop."""
 
-    def __init__(self, options: EgressOptions, *, resolve: Resolve = resolve_host) -> None:
+    def __init__(self, options: EgressOptions, *, resolve: Resolve | None = None) -> None:
         """:raises ConfigurationError: an option is none, or the certificates cannot be read."""
-        self._rules, self._resolve = EgressRules(options), resolve
+        self._rules, self._resolve = EgressRules(options), resolve or Resolver()
         self._connect_s = options.connect_timeout.total_seconds()
         try:
             self._tls = ssl.create_default_context(cafile=options.ca_file)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 from helpers.waiting import wait_for
 
-from connectors.providers.egress import AGE_MAX, IDLE_MAX, Egress, Resolve
+from connectors.providers.egress import AGE_MAX, IDLE_MAX, Egress, Resolve, Resolver
 from connectors.providers.options import EgressOptions
 from connectors.providers.transport import ANSWER_MAX_BYTES, Request, Response, TransportError
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
@@ -119,6 +121,28 @@ def test_a_name_that_moves_to_this_machine_after_the_check_reaches_nothing_of_it
             await egress.close()
             assert results == [200, NOT_ALLOWED] * 500
             assert (good.connections, canary.connections) == (500, 0)
+
+    asyncio.run(run())
+
+
+def test_names_that_get_no_answer_hold_up_no_other_connection() -> None:
+    """Those of our providers are resolved by the loop, which has few threads for it."""
+    over = threading.Event()
+
+    def unanswered(*_asked: object, **_how: object) -> Sequence[tuple[object, ...]]:
+        assert over.wait(60)
+        raise socket.gaierror
+
+    async def run() -> None:
+        egress, loop = Egress(EgressOptions(), resolve=Resolver(unanswered)), asyncio.get_running_loop()
+        asked = [asyncio.create_task(outcome(egress, f"https://n{n}.silent.example/")) for n in range(100)]
+        try:
+            await asyncio.sleep(0)  # they begin
+            async with asyncio.timeout(8):
+                assert await loop.getaddrinfo("localhost", 443)
+        finally:
+            over.set()
+        assert set(await asyncio.gather(*asked)) == {("no such host", False)}
 
     asyncio.run(run())
 
