@@ -8,7 +8,7 @@ breaker closes is the backlog: it goes at a rate of its own, behind new P0 and P
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from operators.breaker import MOVE_AFTER_MS, SHARES, Breaker, BreakerState, Pace
 from operators.retry import RetryShare
 from state.model.addresses import ANY, Place
 from state.model.delivery import DeviceAddress
+from state.model.errors import ConfigurationError
 
 PRIORITIES = ("P0", "P1", "P2")
 _LEVELS: dict[BreakerState, int] = {"closed": 0, "reduced": 1, "half_open": 2, "open": 3}
@@ -273,6 +274,11 @@ class ProviderQueues:
     """Those of all providers. Where several serve a platform of a channel, the first goes first (RULES 4)."""
 
     def __init__(self, providers: Mapping[Place, Sequence[ProviderBounds]]) -> None:
+        """:raises ConfigurationError: two connectors of one place have one name, so nothing tells them apart."""
+        for (channel, _), bounds in providers.items():
+            names = Counter(each.channel.name for each in bounds)
+            if twice := [name for name, times in names.items() if times > 1]:
+                raise ConfigurationError(f"providers of {channel}: {twice[0]} is the name of two of them; rename one")
         self._at = {place: tuple(map(ProviderQueue, bounds)) for place, bounds in providers.items()}
         self.all = tuple(queue for queues in self._at.values() for queue in queues)
 

@@ -13,6 +13,7 @@ from flows.steps.sending.task import SendTask
 from operators.attempts import DeliveryHistory
 from state.model.addresses import ANY
 from state.model.delivery import DeviceAddress
+from state.model.errors import ConfigurationError
 
 
 def queue(concurrency_max: int) -> ProviderQueue:
@@ -177,6 +178,13 @@ def test_a_delivery_goes_on_with_the_provider_that_it_has_come_to() -> None:
     third.state = "open"
     assert queues.choose(mail) is second, "it waits where it is"
     assert queues.after(mail) is None
+
+
+def test_two_providers_of_one_channel_have_two_names() -> None:
+    """One that is made of another's class inherits its name: it would be handed its own failures again and again."""
+    bounds = [ProviderBounds(cast("Any", SimpleNamespace(name="smtp")), 10, 100.0) for _ in range(2)]
+    with pytest.raises(ConfigurationError, match="smtp"):
+        ProviderQueues({("email", ANY): bounds})
 
 
 def test_a_provider_for_which_nothing_waits_is_probed_while_another_is_away_too() -> None:
