@@ -17,6 +17,7 @@ import msgspec
 import orjson
 
 from state.model.documents import Complaint, Subscription
+from state.model.errors import UNDECODABLE
 from state.model.web_address import WebAddress, parse_url
 
 KEY_BYTES = 65
@@ -71,7 +72,7 @@ def read_subscription(text: str, hosts: Sequence[str]) -> PushAddress | Subscrip
     """The subscription in a text, if it is one at these hosts."""
     try:
         given = msgspec.json.decode(text, type=Subscription)
-    except (msgspec.MsgspecError, UnicodeEncodeError):
+    except (*UNDECODABLE, UnicodeEncodeError):
         return SubscriptionFault("", ("is no push subscription", _AS_GIVEN))
     url = parse_url(given.endpoint)
     if url is None or url.scheme != "https":

@@ -29,6 +29,7 @@ from connectors.providers.push.webpush_token import VapidTokens
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Request, Response, TransportError
 from state.model.content import PushContent
+from state.model.errors import UNDECODABLE
 from state.model.subscriptions import PushAddress, SubscriptionFault, read_subscription
 from state.model.web_address import parse_url
 
@@ -102,7 +103,7 @@ def parse_response(response: Response, delivery: Delivery) -> Result:
 def _reason(response: Response) -> str:
     try:
         body = msgspec.json.decode(response.body, type=_RefusalBody)
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         body = _RefusalBody()
     if isinstance(body.reason, str) and len(body.reason) <= _REASON_MAX and body.reason.isalpha():
         return body.reason

@@ -117,6 +117,7 @@ def test_whatever_stands_before_the_path_is_a_host_of_the_list(host: str, betwee
         ("", '{"endpoint":"x"}'),
         ("", {**subscription(), "p256dh": RFC_KEY}),
         ("", "\ud800"),
+        ("", json.dumps(subscription())[:-1] + ',"expirationTime":' + "[" * 1_500 + "]" * 1_500 + "}"),
     ],
 )
 def test_the_member_that_is_wrong_is_named(member: str, given: dict[str, Any] | str) -> None:
