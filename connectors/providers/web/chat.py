@@ -6,6 +6,7 @@ of ours: it travels as Idempotency-Key, for whoever cares.
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 import orjson
@@ -25,16 +26,18 @@ _REFUSED = frozenset({"action_prohibited", "posting_to_general_channel_denied", 
 """This message is not taken."""
 _OTHER = frozenset({"rollup_error", "rate_limited"})
 _GONE = (404, 410)
+_MENTION = re.compile(r"(?<!\w)@(?=\w)")
+"""Mattermost notifies a whole channel by @channel, where Slack needs `<!channel>`. A mail address has none."""
 
 
 def build_request(delivery: Delivery) -> Request:
-    """The request for one delivery; pure. `&`, `<` and `>` are escaped, so no text of a user names a channel or a link,
-    and marks such as `*` mean nothing.
+    """The request for one delivery; pure. `&`, `<` and `>` are escaped and a zero-width space follows an @, so no text
+    of a user names a channel, a person or a link, and marks such as `*` mean nothing.
     """
     content = delivery.content
     if not isinstance(content, ChatContent):
         raise TypeError("a line of text is sent to a chat")
-    body = orjson.dumps({"text": escape(content.text, quote=False), "mrkdwn": False})
+    body = orjson.dumps({"text": _MENTION.sub("@\u200b", escape(content.text, quote=False)), "mrkdwn": False})
     headers = {"content-type": "application/json", "idempotency-key": delivery.provider_id}
     return Request(path_of(delivery), headers, body)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -56,3 +57,6 @@ def test_no_text_of_a_user_names_a_channel_or_a_link() -> None:
         "mrkdwn": False,
     }
     assert request.headers["idempotency-key"] == "pid"
+    ours = ChatContent("@channel (@here) ask ann@x.example @ 5")
+    text = json.loads(chat.build_request(replace(LINE, content=ours)).body)["text"]
+    assert text == "@\u200bchannel (@\u200bhere) ask ann@x.example @ 5"
