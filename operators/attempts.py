@@ -35,6 +35,8 @@ class DeliveryHistory:
     """As of when the provider called the address dead."""
     provider: str | None = None
     """The last that was tried, or that goes on."""
+    moved_to: str | None = None
+    """The provider to which it was handed on last: those before it gave up."""
     provider_id: str | None = None
     outcome: str | None = None
     reason: str | None = None
@@ -67,7 +69,8 @@ class DeliveryHistory:
         if self.made:
             self.made[-1] = AttemptMade(self.made[-1].provider, self.made[-1].at, answer_text(record))
         if record.moved_to is not None:
-            self.provider, self.tries, self.first_at = record.moved_to, 0, 0
+            self.provider = self.moved_to = record.moved_to
+            self.tries, self.first_at = 0, 0
         if record.result == "sent" and self.outcome is None:
             self.outcome, self.ended_at = DELIVERED, record.at
 

@@ -288,15 +288,16 @@ class ProviderQueues:
         return self._at.get((channel, platform)) or self._at.get((channel, ANY), ())
 
     def choose(self, task: SendTask) -> ProviderQueue | None:
-        """The first whose breaker is not open, from the one on that the task has come to.
+        """The first whose breaker is not open, from the one on that was tried last; else from the one on that did not
+        give it up.
 
         Where all are open, one for which nothing waits and whose probe is due first: a provider for which nothing waits
         is never asked whether it is back.
         """
-        queues = self._left(task)
-        working = next((queue for queue in queues if queue.state != "open"), None)
+        queues, untried = self._from(task, task.history.moved_to), self._left(task)
+        working = next((queue for queue in (*untried, *queues) if queue.state != "open"), None)
         unasked = (queue for queue in queues if not queue.size)
-        return working or min(unasked, key=ProviderQueue.probe_in_ms, default=next(iter(queues), None))
+        return working or min(unasked, key=ProviderQueue.probe_in_ms, default=next(iter(untried), None))
 
     def last(self, task: SendTask) -> ProviderQueue | None:
         """That of the provider that was tried last."""
@@ -307,7 +308,10 @@ class ProviderQueues:
         return next((queue for queue in self._left(task)[1:] if queue.state != "open"), None)
 
     def _left(self, task: SendTask) -> Sequence[ProviderQueue]:
+        return self._from(task, task.history.provider)
+
+    def _from(self, task: SendTask, provider: str | None) -> Sequence[ProviderQueue]:
+        """From this provider on; all, where it is none of them."""
         queues = self.of(task.channel, task.device)
         names = [queue.bounds.channel.name for queue in queues]
-        provider = task.history.provider
         return queues[names.index(provider) :] if provider in names else queues

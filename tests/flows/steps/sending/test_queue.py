@@ -173,11 +173,24 @@ def test_a_delivery_goes_on_with_the_provider_that_it_has_come_to() -> None:
     assert queues.after(mail) is second
     second.state = "open"
     assert queues.after(mail) is third
-    mail.history.provider = "b"
+    mail.history.provider = mail.history.moved_to = "b"
     assert queues.choose(mail) is third
     third.state = "open"
     assert queues.choose(mail) is second, "it waits where it is"
     assert queues.after(mail) is None
+
+
+def test_who_asked_whether_one_is_back_goes_by_the_one_before_it_where_that_is_back_first() -> None:
+    """That one did not give it up: it was away."""
+    bounds = [ProviderBounds(cast("Any", SimpleNamespace(name=name)), 10, 100.0) for name in "ab"]
+    queues = ProviderQueues({("email", ANY): bounds})
+    first, second = queues.all
+    mail = task("mail", "P2", for_many=False)
+    mail.siblings.channel = "email"
+    mail.history.provider = "b"
+    assert queues.choose(mail) is second
+    second.state = "open"
+    assert queues.choose(mail) is first
 
 
 def test_two_providers_of_one_channel_have_two_names() -> None:
