@@ -107,7 +107,7 @@ class Egress:
         self._closed = False
 
     async def request(self, url: WebAddress, request: Request, deadline: timedelta) -> Response:
-        """Send to the host of `url`, with the request's own path, and wait for the whole answer.
+        """Send to the host of `url`, with the request's own path, and wait for the whole answer, until the deadline.
 
         :raises RefusedError: the rules forbid it.
         :raises TransportError: no answer within the deadline, or none at all.
@@ -118,7 +118,9 @@ class Egress:
                 connection = await self._connection(url)
                 response = await connection.exchange(head + request.body)
         except TimeoutError:
-            raise TransportError("no answer within the deadline", ambiguous=connection is not None) from None
+            if connection is None or (told := connection.told) is None:
+                raise TransportError("no answer within the deadline", ambiguous=connection is not None) from None
+            return told
         finally:
             if connection is not None:
                 self._release(url, connection)
@@ -252,6 +254,13 @@ class _EgressConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @property
+    def told(self) -> Response | None:
+        """What came of the answer; None: its headers did not."""
+        if not self._has_headers:
+            return None
+        return Response(self._parser.get_status_code(), self._headers, bytes(self._body))
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # the fast loop's transports have no common class
         self._all.add(self)
@@ -268,7 +277,7 @@ class _EgressConnection(asyncio.Protocol):
         self._seen += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._end()
             self.close()
             return
@@ -295,8 +304,8 @@ class _EgressConnection(asyncio.Protocol):
         """Give what there is: an answer whose headers came is one, however its body ended."""
         if self._answer is None or self._answer.done():
             return
-        if self._has_headers:
-            self._answer.set_result(Response(self._parser.get_status_code(), self._headers, bytes(self._body)))
+        if (told := self.told) is not None:
+            self._answer.set_result(told)
         else:
             self._answer.set_exception(TransportError("connection lost before the answer", ambiguous=True))
 

@@ -280,6 +280,15 @@ async def _body_cut(writer: asyncio.StreamWriter, _request: bytes) -> None:
     writer.close()
 
 
+async def _body_too_late(writer: asyncio.StreamWriter, _request: bytes) -> None:
+    writer.write(b"HTTP/1.1 201 Created\r\ncontent-length: 9\r\n\r\nno")
+    await asyncio.sleep(60)
+
+
+async def _another_protocol(writer: asyncio.StreamWriter, _request: bytes) -> None:
+    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n")
+
+
 async def _until_the_end(writer: asyncio.StreamWriter, _request: bytes) -> None:
     writer.write(b"HTTP/1.0 201 Created\r\n\r\nok")
     await writer.drain()
@@ -294,11 +303,15 @@ async def _first_something_else(writer: asyncio.StreamWriter, _request: bytes) -
     ("answer", "expected"),
     [
         (_nothing, TOO_LATE), (_byte_by_byte, TOO_LATE), (_hang_up, LOST), (_nonsense, LOST), (_headers_for_ever, LOST),
-        (_body_cut, 410), (_until_the_end, 201), (_first_something_else, 200),
+        (_another_protocol, LOST), (_body_cut, 410), (_body_too_late, 201), (_until_the_end, 201),
+        (_first_something_else, 200),
     ],
 )  # fmt: skip
 def test_whatever_the_other_side_does_the_request_ends(answer: Answer, expected: object) -> None:
+    errors: list[dict[str, Any]] = []
+
     async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, error: errors.append(error))
         async with receiver(answer) as server:
             egress = Egress(options(server.port))
             began = time.monotonic()
@@ -308,6 +321,7 @@ def test_whatever_the_other_side_does_the_request_ends(answer: Answer, expected:
             await egress.close()
 
     asyncio.run(run())
+    assert not [error for error in errors if "_EgressConnection" in str(error)], "nothing of it is an error of ours"
 
 
 def test_without_a_connection_nothing_was_sent() -> None:
