@@ -70,7 +70,7 @@ class DeliveryHistory:
             self.made[-1] = AttemptMade(self.made[-1].provider, self.made[-1].at, answer_text(record))
         if record.moved_to is not None:
             self.provider = self.moved_to = record.moved_to
-            self.tries, self.first_at = 0, 0
+            self.tries, self.first_at, self.provider_id = 0, 0, None
         if record.result == "sent" and self.outcome is None:
             self.outcome, self.ended_at = DELIVERED, record.at
 

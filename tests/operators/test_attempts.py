@@ -55,6 +55,7 @@ def test_the_next_provider_goes_on_with_a_budget_of_its_own() -> None:
     moved = msgspec.structs.replace(answer(2, "failed", retry=99), moved_to="fcm")
     found = history(intent(1), answer(1, "failed", retry=15), intent(2), moved)
     assert (found.provider, found.tries, found.attempts, resume(found, "P1")) == ("fcm", 0, 2, "wait")
+    assert found.provider_id is None, "the id is that of the one before"
     found.apply(intent(3, at=120))
     assert (found.tries, found.attempts, found.first_at) == (1, 3, 120)
 
