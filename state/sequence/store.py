@@ -110,6 +110,14 @@ class SequenceState:
         self.recovered_registries: dict[tuple[str, int, int], Registry] = {}
         """Of events among them, by which their marks were made, if repeats do not count for as long now."""
 
+    def awaits_rereading(self) -> bool:
+        """Whether the source of a record that was recovered is not read again; if not, what was recovered is gone."""
+        if any(offset >= self.positions.get((topic, part), 0) for topic, part, offset in self.recovered_sources):
+            return True
+        for found in (self.recovered, self.recovered_sources, self.recovered_plans, self.recovered_registries):
+            found.clear()
+        return False
+
     def include(self, topic: str, partition: int, offset: int) -> None:
         """The record was sequenced, and all before it."""
         place = topic, partition

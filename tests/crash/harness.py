@@ -3,10 +3,12 @@
 crash_run(directory, seed=1, kills=35, environment={...}) -> Outcome
 """
 
+import json
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from crash.killer import NAMES, Killer
@@ -18,7 +20,8 @@ from crash.verdict_admission import must_be_there
 from crash.whole_system import System, running_system
 from helpers.rows import rows_of
 
-from connectors.log.interface import Record
+from connectors.log.interface import Log, Record
+from connectors.log.kafka.log import KafkaLog
 
 _REST_S = 150
 _STOPS_MAX = 3
@@ -147,7 +150,23 @@ def rest(system: System, truth: Truth) -> list[str]:
         finally:
             work.close()
             ledger.close()
-    return [f"after {_REST_S} s {len(missing)} events are not decided and {balance.open()} deliveries have not ended"]
+        _keep_topics(system.directory, log)
+    named = f"{len(missing)} events ({sorted(missing)[:9]}) are not decided"
+    return [f"after {_REST_S} s {named} and {balance.open()} deliveries have not ended"]
+
+
+def _keep_topics(directory: Path, log: Log) -> None:
+    """What the log holds of the ways to a decision, also what is void, for whoever looks for what was not decided."""
+    with (directory / "topics.ndjson").open("w") as file:
+        for topic in ("schedule", "events.p0", "events.p1", "events.p2", "owners"):
+            places = {(topic, number): log.begin_offset(topic, number) for number in range(log.partitions(topic))}
+            reader = log.raw_reader(places) if isinstance(log, KafkaLog) else log.reader(places)
+            while records := reader.poll(10_000, timedelta(seconds=3)):
+                for each in records:
+                    headers = {name: value.decode("utf-8", "replace") for name, value in each.headers}
+                    line = [topic, each.partition, each.offset, each.timestamp_ms, headers, each.value.decode()]
+                    file.write(json.dumps(line) + "\n")
+            reader.close()
 
 
 class _Balance:

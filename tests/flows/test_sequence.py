@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import orjson
 import pytest
 from helpers.flow_bench import START, Bench, calls, copy_inputs, decide_all, steady_clock, until, user_in_group
+from helpers.replacing import replaced
 
 from connectors.load import load_record
 from connectors.log import NewRecord, Record
 from connectors.log.backlog import Backlog
 from flows.process.open import clock_ms
-from flows.steps.sequence.reading import SequenceOptions, SequenceReading
+from flows.steps.sequence import source
+from flows.steps.sequence.reading import SequenceBatch, SequenceOptions, SequenceReading
 from state.model.keys import key_group, partition_of_group
 from state.model.load import UNDER_LOAD, LoadReport
 from state.model.work import (
@@ -158,6 +161,52 @@ def test_a_fan_out_that_a_crash_cut_off_is_completed(bench: Bench, tmp_path: Pat
     assert cut.sources() == bench.sources()
     assert sorted(_events(cut)) == sorted(_events(bench))
     cut.close()
+
+
+class _SlowReading(SequenceReading):
+    """Brokers that take their time: some epochs have nothing but ticks, then the process is killed."""
+
+    _batches = 8
+
+    def next_batch(self) -> SequenceBatch | None:
+        self._batches -= 1
+        if self._batches < 0:
+            raise StopIteration
+        time.sleep(0.02)
+        return SequenceBatch([], [], now=0, ticks=True)
+
+
+@pytest.mark.parametrize("kept", [1, 3, 8])
+def test_a_start_that_ends_before_it_read_anything_again_loses_nothing(bench: Bench, tmp_path: Path, kept: int) -> None:
+    """A crash cut a batch off between partitions; the next start finds that, and is killed too."""
+    bench.append(bench.preference("u1", master=True))
+    bench.sequence()
+    cut = Bench(tmp_path / "cut")
+    copy_inputs(bench, cut, ["preferences"])
+    cut.sequence()
+    ends = {partition: cut.log.end_offset("work", partition) for partition in range(4)}
+    before = {partition: bench.log.end_offset("work", partition) for partition in range(4)}
+    assert any(work for _, _, work in cut.work() if not isinstance(work, TickWork))
+    _fill(bench)
+    bench.sequence()
+    topics = ["preferences", "follows", "segments", "control", "events.p1"]
+    cut.append(*[r for r in _inputs(bench, topics) if r not in _inputs(cut, topics)])
+    for partition in range(3):  # of the last one nothing
+        mine = [r for r in bench.read("work") if r.partition == partition and r.offset >= before[partition]]
+        written = sorted(mine, key=lambda record: record.offset)[: 4 * kept]
+        cut.log.append([NewRecord("work", partition, r.key, r.value, r.headers) for r in written])
+    with replaced(source, SequenceReading=_SlowReading):
+        cut.sequence()
+    assert all(cut.log.end_offset("work", partition) > end for partition, end in ends.items()), "it began to work"
+    cut.sequence()
+    assert cut.sources() == bench.sources()
+    assert sorted(_events(cut)) == sorted(_events(bench))
+    cut.close()
+
+
+def _inputs(bench: Bench, topics: Sequence[str]) -> list[NewRecord]:
+    records = [r for topic in topics for r in sorted(bench.read(topic), key=lambda each: (each.partition, each.offset))]
+    return [NewRecord(r.topic, r.partition, r.key, r.value, r.headers) for r in records]
 
 
 def test_a_completed_fan_out_does_not_grow_when_the_state_is_lost(bench: Bench) -> None:

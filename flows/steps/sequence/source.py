@@ -107,8 +107,12 @@ class SequenceLogic:
     def epoch_complete(self) -> None:
         """The decision log ends where the state does: what a crash leaves beyond these ends is recovered.
 
-        Of epochs with nothing but ticks one in some seconds is stored: a start takes ticks over too.
+        Of epochs with nothing but ticks one in some seconds is stored: a start takes ticks over too. None is stored
+        while something that was recovered has a source that is not read again: what of it is in the log is known to
+        this process alone, and the next start must find it there.
         """
+        if self._state.awaits_rereading():
+            return
         self._idle_epochs = 0 if self._read_since_commit else self._idle_epochs + 1
         if self._idle_epochs % _STORED_IDLE_EPOCHS:
             return
