@@ -58,6 +58,8 @@ class KafkaReader:
         }
         self._consumer = Consumer({**settings, **common})
         self._position = dict(start)
+        self._only_given: Record | None = None
+        """What the last call gave, where it was a single record."""
         self._held: dict[TopicPartition, list[Record]] = {}
         self._gone: dict[TopicPartition, str] = {}
         self._paused: set[TopicPartition] = set()
@@ -74,6 +76,7 @@ class KafkaReader:
             taken = self._take(max_records, only)
             moved = self._move_on(only) or moved
             if taken or (moved and not arrived):
+                self._only_given = taken[0] if len(taken) == 1 else None
                 return taken
             self._raise_gone(only)
             left = give_up - time.monotonic()
@@ -86,9 +89,21 @@ class KafkaReader:
         return dict(self._position)
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
-        """Go on at this offset; what was fetched for other partitions is fetched again."""
+        """Go on at this offset; what was fetched for other partitions is fetched again.
+
+        To give back the one record that was just taken fetches nothing again: while the client waits for the answer to
+        its question before, which takes half a second where nothing comes, it asks no other. Who takes a record only to
+        see that there is one would lose it over and over.
+        """
         if (topic, partition) not in self._position:
             raise KeyError((topic, partition))
+        given = self._only_given
+        if given is not None and (given.topic, given.partition, given.offset) == (topic, partition, offset):
+            if (behind := self._position[topic, partition]) > offset + 1:  # it moved on past what was dropped
+                self._skipped[topic, partition] = max(behind, self._skipped.get((topic, partition), 0))
+            self._only_given, self._position[topic, partition] = None, offset
+            self._held[topic, partition] = [given, *self._held.get((topic, partition), ())]
+            return
         if self._sieve is not None:
             self._sieve.go_to((topic, partition), self._position[topic, partition], offset)
         self._position[topic, partition] = offset
@@ -99,6 +114,7 @@ class KafkaReader:
         self._consumer.close()
 
     def _assign(self) -> None:
+        self._only_given = None
         self._held, self._gone, self._paused, self._skipped = {}, {}, set(), {}
         if self._sieve is not None:
             self._sieve.begin_at(self._position)

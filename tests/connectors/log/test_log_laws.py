@@ -209,6 +209,21 @@ def test_seek_goes_back_and_forth(log: Log, harness: Harness) -> None:
     reader.close()
 
 
+def test_a_record_that_is_given_back_is_there_at_once(log: Log, harness: Harness) -> None:
+    """Who only wants to know whether there is one, as a flow that rests, must not lose it for a while each time."""
+    topic = harness.topic(log, 2)
+    log.append(numbered(topic, 2) + numbered(topic, 1, partition=1))
+    reader = log.reader({(topic, 0): 0, (topic, 1): 1})
+    for _ in range(20):
+        [record] = take(reader, 1)
+        reader.seek(topic, 0, record.offset)
+        assert reader.position() == {(topic, 0): 0, (topic, 1): 1}
+        assert reader.poll(1, NOW) == [record]
+        reader.seek(topic, 0, record.offset)
+    assert [record.offset for record in take(reader, 2)] == [0, 1]
+    reader.close()
+
+
 def test_only_restricts_a_poll_and_loses_nothing(log: Log, harness: Harness) -> None:
     topic = harness.topic(log, 3)
     for partition in range(3):
