@@ -103,7 +103,11 @@ class Gateway:
         try:
             connection.request(method, path, data, sent)
             response = connection.getresponse()
-            return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+            received = {k.lower(): v for k, v in response.getheaders()}
+            if received.get("content-type") == "text/event-stream":  # it has no end
+                connection.close()
+                return Reply(response.status, received, b"")
+            return Reply(response.status, received, response.read())
         except (OSError, http.client.HTTPException):
             connection.close()
             raise
