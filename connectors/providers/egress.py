@@ -26,7 +26,8 @@ from typing import Any, cast
 import httptools
 
 from connectors.providers.options import EgressOptions
-from connectors.providers.transport import ANSWER_MAX_BYTES, Request, Response, TransportError
+from connectors.providers.request import Request
+from connectors.providers.transport import ANSWER_MAX_BYTES, Response, TransportError
 from state.model.errors import ConfigurationError
 from state.model.web_address import WebAddress, is_public, literal
 

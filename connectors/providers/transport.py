@@ -16,6 +16,7 @@ import wreq
 from wreq import Method
 from wreq import exceptions as wreq_errors
 
+from connectors.providers.request import Request
 from state.model.errors import CarillonError
 
 ANSWER_MAX_BYTES = 65_536
@@ -34,16 +35,6 @@ class TransportError(CarillonError):
         super().__init__(cause)
         self.cause = cause
         self.ambiguous = ambiguous
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request; `path` is relative to the transport's origin and may have a query."""
-
-    path: str
-    headers: dict[str, str]
-    body: bytes = b""
-    method: str = "POST"
 
 
 @dataclass(frozen=True, slots=True)

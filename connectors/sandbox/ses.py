@@ -20,7 +20,7 @@ from email.utils import parseaddr
 import orjson
 
 from connectors.providers.email.sigv4 import ALGORITHM, Credential, canonical_request, signature
-from connectors.providers.transport import Request
+from connectors.providers.request import Request
 from connectors.sandbox.http2 import Answer
 from connectors.sandbox.journal import Journal
 from connectors.sandbox.misbehaviour import Misbehaviours

@@ -20,8 +20,9 @@ from connectors.providers.email.mail import build_mail, dkim_signer
 from connectors.providers.email.message import UnsafeMessageError, message_id
 from connectors.providers.email.sigv4 import Credential, host_of, signed
 from connectors.providers.options import SesOptions
+from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
-from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
+from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
 from state.model.addresses import mailbox
 from state.model.errors import ConfigurationError
 

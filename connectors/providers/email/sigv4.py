@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from connectors.providers.transport import Request
+from connectors.providers.request import Request
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 _DEFAULT_PORTS = {"https": 443, "http": 80}

@@ -22,8 +22,9 @@ from connectors.providers.options import ApnsOptions
 from connectors.providers.push.apns_token import ProviderToken, load_signing_key
 from connectors.providers.push.credential import credential
 from connectors.providers.push.fitting import fitted
+from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
-from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
+from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
 from state.model.addresses import sandbox_token
 from state.model.content import PushContent
 

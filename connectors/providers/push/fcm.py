@@ -24,8 +24,9 @@ from connectors.providers.push.fcm_token import AccessToken, AccessTokenError
 from connectors.providers.push.fitting import fitted
 from connectors.providers.push.identity import ID_KEY, carillon_id
 from connectors.providers.push.service_account import load_service_account
+from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
-from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
+from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
 from state.model.addresses import sandbox_fcm_token
 from state.model.content import PushContent
 from state.model.errors import ConfigurationError

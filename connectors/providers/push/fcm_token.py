@@ -15,8 +15,9 @@ import jwt
 import msgspec
 
 from connectors.providers.push.service_account import ASSERTION_LIFE_S, AUDIENCE, GRANT_TYPE, SCOPE, ServiceAccount
+from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
-from connectors.providers.transport import Request, Response, Transport, TransportError
+from connectors.providers.transport import Response, Transport, TransportError
 from state.model.errors import CarillonError
 
 RENEW_BEFORE_S = 5 * 60

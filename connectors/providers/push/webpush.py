@@ -26,8 +26,9 @@ from connectors.providers.push.fitting import fitted
 from connectors.providers.push.identity import ID_KEY, carillon_id
 from connectors.providers.push.webpush_encryption import MESSAGE_MAX_BYTES, sealed
 from connectors.providers.push.webpush_token import VapidTokens
+from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
-from connectors.providers.transport import Request, Response, TransportError
+from connectors.providers.transport import Response, TransportError
 from state.model.content import PushContent
 from state.model.errors import UNDECODABLE
 from state.model.subscriptions import PushAddress, SubscriptionFault, read_subscription

@@ -17,8 +17,9 @@ import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
 from connectors.providers.options import TwilioOptions
+from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
-from connectors.providers.transport import Request, Response, Transport, TransportError, WreqTransport
+from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
 from state.model.addresses import phone
 from state.model.content import SmsContent
 from state.model.errors import ConfigurationError

@@ -13,7 +13,8 @@ from abc import abstractmethod
 from connectors.providers.channel import Delivery, Failed, Rejected, Result, Throttled, building
 from connectors.providers.egress import Egress, RefusedError
 from connectors.providers.options import ChatOptions, EgressOptions, WebhookOptions
-from connectors.providers.transport import Request, Response, TransportError
+from connectors.providers.request import Request
+from connectors.providers.transport import Response, TransportError
 from connectors.providers.web.silence import SilentReceivers
 from state.model.errors import ConfigurationError
 from state.model.web_address import parse_url

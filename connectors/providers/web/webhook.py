@@ -12,8 +12,9 @@ import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled
 from connectors.providers.options import EgressOptions, WebhookOptions
+from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
-from connectors.providers.transport import Request, Response
+from connectors.providers.transport import Response
 from connectors.providers.web.posting import PostingChannel, path_of
 from connectors.providers.web.signature import endpoint_secret, sign
 from state.model.content import WebhookContent

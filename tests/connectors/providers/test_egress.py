@@ -20,7 +20,8 @@ from helpers.waiting import wait_for
 
 from connectors.providers.egress import AGE_MAX, IDLE_MAX, Egress, Resolve, Resolver
 from connectors.providers.options import EgressOptions
-from connectors.providers.transport import ANSWER_MAX_BYTES, Request, Response, TransportError
+from connectors.providers.request import Request
+from connectors.providers.transport import ANSWER_MAX_BYTES, Response, TransportError
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from state.model.errors import ConfigurationError
 from state.model.web_address import parse_url

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connectors.providers.email.sigv4 import Credential, host_of, signed
-from connectors.providers.transport import Request
+from connectors.providers.request import Request
 
 KEY = Credential("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "us-east-1", "service")
 AT = 1_440_938_160  # 20150830T123600Z

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from connectors.providers.channel import Failed, Rejected, Result, Sent, Throttled
 from connectors.providers.push import fcm
-from connectors.providers.transport import Request, Response
+from connectors.providers.request import Request
+from connectors.providers.transport import Response
 from state.model.content import PushContent
 
 FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"

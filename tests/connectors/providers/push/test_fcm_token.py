@@ -12,7 +12,8 @@ import pytest
 
 from connectors.providers.push.fcm_token import AccessToken, AccessTokenError, parse_grant
 from connectors.providers.push.service_account import load_service_account
-from connectors.providers.transport import Request, Response, TransportError
+from connectors.providers.request import Request
+from connectors.providers.transport import Response, TransportError
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from connectors.sandbox.fcm import TOKEN_LIFE_S, FcmServer
 from connectors.sandbox.journal import Journal

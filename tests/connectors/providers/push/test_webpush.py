@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from connectors.providers.channel import Failed, Rejected, Result, Sent, Throttled
 from connectors.providers.push import webpush
 from connectors.providers.push.webpush_encryption import BODY_MAX_BYTES
-from connectors.providers.transport import Request, Response
+from connectors.providers.request import Request
+from connectors.providers.transport import Response
 from connectors.sandbox.browsers import Browsers
 from state.model.content import PushContent
 from state.model.subscriptions import PushAddress, read_subscription
