@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+import orjson
 import wreq
 from wreq import Method
 from wreq import exceptions as wreq_errors
@@ -44,6 +45,14 @@ class Response:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+
+    def document(self) -> dict[str, object]:
+        """The body as a JSON object; empty where it is none."""
+        try:
+            document = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return {}
+        return document if isinstance(document, dict) else {}
 
 
 class Transport(Protocol):

@@ -78,7 +78,7 @@ _UNCERTAIN = frozenset({502, 504})
 
 def parse_response(response: Response, delivery: Delivery) -> Result:
     """What an answer means; pure. A name that is not known falls to a class by the status."""
-    body = _body(response)
+    body = response.document()
     if response.status == 200:
         name = body.get("MessageId")
         known = isinstance(name, str) and 0 < len(name) <= MESSAGE_ID_MAX and name.isascii() and name.isprintable()
@@ -108,14 +108,6 @@ def _error(response: Response, body: dict[str, object]) -> str:
     named = response.headers.get("x-amzn-errortype") or body.get("__type") or body.get("code") or ""
     name = str(named).partition(":")[0].rpartition("#")[2]
     return name if name in _KNOWN else ""
-
-
-def _body(response: Response) -> dict[str, object]:
-    try:
-        body = orjson.loads(response.body)
-    except orjson.JSONDecodeError:
-        return {}
-    return body if isinstance(body, dict) else {}
 
 
 class SesChannel:
@@ -187,7 +179,7 @@ class SesChannel:
 
 
 def _account(response: Response) -> CheckResult:
-    body = _body(response)
+    body = response.document()
     if response.status != 200:
         return CheckResult(False, f"status {response.status} {_error(response, body)}".strip())
     if body.get("SendingEnabled") is not True:

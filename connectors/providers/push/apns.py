@@ -144,12 +144,7 @@ def _by_status(status: int, refusal: _Refusal, delivery: Delivery, wait: timedel
 
 
 def _refusal(response: Response) -> _Refusal:
-    try:
-        body = orjson.loads(response.body)
-    except orjson.JSONDecodeError:
-        return _Refusal("")
-    if not isinstance(body, dict):
-        return _Refusal("")
+    body = response.document()
     reason, timestamp = body.get("reason"), body.get("timestamp")
     return _Refusal(
         reason[:64] if isinstance(reason, str) and reason.isalnum() else "",

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import quote, urlencode
 
-import orjson
-
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
 from connectors.providers.options import TwilioOptions
 from connectors.providers.request import Request
@@ -69,7 +67,7 @@ _CREDENTIAL = frozenset({20003, 20005, 21606, 21608, 21659})
 
 def parse_response(response: Response, delivery: Delivery) -> Result:
     """What an answer means; pure. An unknown code falls to a class by the status."""
-    body = _body(response)
+    body = response.document()
     if response.status in (200, 201):
         sid = body.get("sid")
         return Sent(sid if isinstance(sid, str) and len(sid) <= 64 else delivery.provider_id)
@@ -86,14 +84,6 @@ def parse_response(response: Response, delivery: Delivery) -> Result:
     if number in _ADDRESS_REFUSED or 400 <= response.status < 500:
         return Rejected(reason)
     return Failed(reason, retry_after=wait)
-
-
-def _body(response: Response) -> dict[str, object]:
-    try:
-        body = orjson.loads(response.body)
-    except orjson.JSONDecodeError:
-        return {}
-    return body if isinstance(body, dict) else {}
 
 
 class TwilioChannel:
