@@ -225,6 +225,9 @@ class Sequencer:
             state.work_since = oldest_work_ms(log) or 0
             state.positions.update(handled_positions(state, self._registry, log, stage=STAGE))
         state.reread_until = ends_of_unread(state, log)
+        # What retention removed is not read again: it must not keep the checkpoint waiting for ever.
+        begins = {place: log.begin_offset(*place) for place in {each[:2] for each in state.recovered_sources}}
+        state.recovered_sources = {each for each in state.recovered_sources if each[2] >= begins[each[:2]]}
         return state
 
     def _mark_ends(self, state: SequenceState, now: int) -> None:
