@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -17,11 +19,15 @@ from helpers.replacing import replaced
 from connectors.load import load_record
 from connectors.log import NewRecord, Record
 from connectors.log.backlog import Backlog
+from connectors.log.interface import Log
 from flows.process.open import clock_ms
 from flows.steps.sequence import source
 from flows.steps.sequence.reading import SequenceBatch, SequenceOptions, SequenceReading
+from operators.sequence import versions_in_force
+from state.disk.poison import PoisonJournal
 from state.model.keys import key_group, partition_of_group
 from state.model.load import UNDER_LOAD, LoadReport
+from state.model.registry import load_registry
 from state.model.work import (
     EventWork,
     FollowWork,
@@ -34,6 +40,7 @@ from state.model.work import (
     VersionsWork,
     decode_work,
 )
+from state.sequence.store import SequenceStore
 
 GROUPS = (3, 70, 150, 239)
 
@@ -202,6 +209,40 @@ def test_a_start_that_ends_before_it_read_anything_again_loses_nothing(bench: Be
     assert cut.sources() == bench.sources()
     assert sorted(_events(cut)) == sorted(_events(bench))
     cut.close()
+
+
+class _Emptied:
+    """A log of whose P1 events retention left nothing."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def begin_offset(self, topic: str, partition: int) -> int:
+        log = self._log
+        return log.end_offset(topic, partition) if topic == "events.p1" else log.begin_offset(topic, partition)
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_the_checkpoint_waits_for_what_will_be_read_again_and_for_nothing_else(bench: Bench, removed: bool) -> None:
+    bench.append(bench.preference("u1", master=True))
+    bench.sequence()
+    state, earlier = bench.directory / "state" / "sequence", bench.directory / "earlier"
+    shutil.copytree(state, earlier)
+    bench.append(bench.event("e1", target="u1"))
+    bench.sequence()
+    log: Any = _Emptied(bench.log) if removed else bench.log
+    store, journal = SequenceStore(earlier), PoisonJournal.open(bench.directory / "poison")
+    sequencer = source.Sequencer(log, journal, load_registry(), versions_in_force(load_registry(), {}))
+    restored = sequencer.restore(store, clock_ms())
+    assert restored.awaits_rereading() is not removed
+    restored.include("events.p1", partition_of_group(key_group("u1"), 4), 0)
+    assert not restored.awaits_rereading()
+    assert not restored.recovered
+    store.close()
+    journal.close()
 
 
 def _inputs(bench: Bench, topics: Sequence[str]) -> list[NewRecord]:
