@@ -187,7 +187,7 @@ def test_faults_of_brokers_lose_nothing_and_double_nothing(tmp_path: Path) -> No
                     story.tell(fault)
             load.stop(within_s=60)
             log = KafkaLog(brokers.kafka.bootstrap, prefix=PREFIX)
-            assert_nothing_lost_nothing_doubled(up, load, log, within_s=150)
+            assert_nothing_lost_nothing_doubled(up, load, log, within_s=60)
             outcomes = _outcomes(story, log)
             for outcome in outcomes:
                 outcome.show()
