@@ -2,61 +2,38 @@
 
 Decide's word on an emission is of the moment of the emission. What the topics say since is followed by every process
 that sends, in a thread of its own, and kept in memory: documents of preferences, addresses, retractions. A process
-reads back for `LOOK_BACK` when it starts. Kept are the newest `KEPT_MAX` of each kind; older ones count as unchanged.
+reads back for `LOOK_BACK` when it starts, and keeps the newest `KEPT_MAX` of each kind. So it knows all that changed
+after `complete_since`. What an older emission needs is read again (`connectors/recall.py`).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple, Self, TypeVar
-
-import structlog
-from msgspec import UNSET
-from msgspec.structs import replace
+from typing import Any, Self, TypeVar
 
 from connectors.log.following import LogFollower
-from connectors.log.interface import Log, Record
-from state.model.addresses import Served, canonical
-from state.model.errors import MalformedRecordError
-from state.model.event import EVENT
-from state.model.settings import ENDPOINT, PREFERENCE, EndpointRecord
-from state.model.topics import ENDPOINTS, EVENTS, PREFERENCES
+from connectors.log.interface import Log
+from connectors.recall import Question, Recall
+from connectors.said import TOPICS, Action, Retraction, Said
+from state.model.addresses import Served
+from state.model.settings import EndpointRecord
 
 LOOK_BACK = timedelta(hours=1)
 KEPT_MAX = 50_000
-_OF_ONE_OBJECT_MAX = 50
-_RETRACTS = b'"retracts":true'
-_logger = structlog.get_logger(__name__)
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class Retraction(NamedTuple):
-    """An event that takes others back, as far as it names them (RULES 3.F)."""
-
-    at: int
-    """When it came in, in milliseconds."""
-    target: str | None
-    actor: str | None
-    parent_event_id: str | None
+T = TypeVar("T")
 
 
 class Changes:
     """See the module. Answers from memory, for any thread."""
 
-    def __init__(self, log: Log, *, now_ms: int, served: Served | None = None) -> None:
+    def __init__(self, log: Log, *, now_ms: int, served: Served | None = None, kept_max: int = KEPT_MAX) -> None:
         """`served`: what providers reach, and so the form in which addresses are kept and asked for."""
-        self._served = served
-        self._documents = _Newest[str, dict[str, Any]]()
-        self._endpoints = _Newest[tuple[str, str, str], EndpointRecord]()
-        self._owners = _Newest[tuple[str, str], str]()
-        self._retractions = _Newest[tuple[str, str | None], list[Retraction]]()
-        topics = (PREFERENCES, ENDPOINTS, *EVENTS.values())
-        places = [(topic, partition) for topic in topics for partition in range(log.partitions(topic))]
         since_ms = now_ms - LOOK_BACK // timedelta(milliseconds=1)
-        self._follower = LogFollower(log, places, self._take, name="changes", since_ms=since_ms)
+        self._said = Said(served, since_ms, kept_max=kept_max)
+        places = [(topic, partition) for topic in TOPICS for partition in range(log.partitions(topic))]
+        self._follower = LogFollower(log, places, self._said.take, name="changes", since_ms=since_ms)
+        self._recall = Recall(log, places, served, read_to_ms=lambda: self._said.newest_ms)
 
     def start(self) -> Self:
         """Read back, and follow from then on.
@@ -64,67 +41,40 @@ class Changes:
         :raises LogError: the log cannot be read.
         """
         self._follower.start()
+        self._recall.start()
         return self
 
     def close(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._follower.close()
+        self._recall.close()
+
+    def knows(self, question: Question) -> bool:
+        """Whether nothing is missing for an answer. If something is, it is read, and known a little later."""
+        complete_since = self._said.complete_since
+        return question.since_ms >= complete_since or self._recall.has(question, complete_since)
 
     def document(self, user: str) -> dict[str, Any] | None:
         """The preference document that the user stored lately; None: no change."""
-        return self._documents.get(user)
+        return self._newest(lambda said: said.document(user))
 
     def endpoint(self, user: str, channel: str, endpoint_id: str) -> EndpointRecord | None:
         """The endpoint as it was written lately; None: no change."""
-        return self._endpoints.get((user, channel, endpoint_id))
+        return self._newest(lambda said: said.endpoint(user, channel, endpoint_id))
 
     def owner(self, channel: str, address: str) -> str | None:
         """Who registered the address lately; None: nobody."""
-        return self._owners.get((channel, address))
+        return self._newest(lambda said: said.owner(channel, address))
 
-    def retractions(self, type_name: str, object_name: str | None) -> Sequence[Retraction]:
-        """What was taken back lately of this type and object, in the order of acceptance."""
-        return self._retractions.get((type_name, object_name)) or ()
+    def retractions(self, action: Action) -> Iterator[Retraction]:
+        """Which of them were taken back lately; one may come more than once."""
+        for said in (self._said, *self._recalled()):
+            yield from said.retractions(action)
 
-    def _take(self, records: Sequence[Record]) -> None:
-        for record in records:
-            try:
-                self._take_one(record)
-            except MalformedRecordError:
-                _logger.warning("change_malformed", topic=record.topic, offset=record.offset)
+    def _newest(self, ask: Callable[[Said], T | None]) -> T | None:
+        if (found := ask(self._said)) is not None:
+            return found
+        return next((answer for said in self._recalled() if (answer := ask(said)) is not None), None)
 
-    def _take_one(self, record: Record) -> None:
-        if record.topic == PREFERENCES:
-            document = PREFERENCE.decode(record.value).doc if record.value else {}
-            self._documents.put(record.key.decode("utf-8", "surrogatepass"), document)
-        elif record.topic == ENDPOINTS:
-            self._take_endpoint(record)
-        elif _RETRACTS in record.value:
-            event = EVENT.decode(record.value)
-            key = event.type, event.object
-            taken = Retraction(event.ingested_at, event.target, event.actor, event.parent_event_id)
-            self._retractions.put(key, [*self.retractions(*key), taken][-_OF_ONE_OBJECT_MAX:])
-
-    def _take_endpoint(self, record: Record) -> None:
-        if not record.value:
-            user, channel, endpoint_id = record.key.decode("utf-8", "surrogatepass").split("\0")[:3]
-            new = EndpointRecord(user, channel, endpoint_id, state="invalid")
-        else:
-            new = ENDPOINT.decode(record.value)
-            if new.gone_at is not UNSET:
-                return  # a provider's verdict: the sender that heard it acts on it
-        new = replace(new, address=canonical(self._served, new.channel, new.platform, new.address))
-        self._endpoints.put((new.user, new.channel, new.id), new)
-        if new.state == "active" and new.address:
-            self._owners.put((new.channel, new.address), new.user)
-
-
-class _Newest(OrderedDict[K, V]):
-    """At most KEPT_MAX entries; the one that was not written for the longest time goes."""
-
-    def put(self, key: K, value: V) -> None:
-        """Write an entry."""
-        self[key] = value
-        self.move_to_end(key)
-        if len(self) > KEPT_MAX:
-            self.popitem(last=False)
+    def _recalled(self) -> Sequence[Said]:
+        return self._recall.answers(self._said.complete_since)

@@ -11,12 +11,19 @@ import msgspec
 
 from connectors.changes import Changes
 from connectors.control import Scope
+from connectors.recall import Question
+from connectors.said import Action
 from flows.steps.sending.task import Planned, SendTask
-from operators.late import GIVEN_ADDRESS, EmittedEvent, changed_outcome, is_retracted, quiet_outcome
+from operators.late import GIVEN_ADDRESS, EmittedEvent, changed_outcome, is_retracted, quiet_outcome, sent_items
 from operators.outcomes import Hold
 from state.model.registry import Registry
 
 _NO_ADDRESS = Planned("SUPPRESSED", "no_channel")
+_LATE_MS = 60_000
+"""From this age on a delivery waits for whatever is not known."""
+_ASK_AGAIN_MS = 3_000
+_SEQUENCED_WITHIN_MS = 600_000
+"""A change may be on the log for so long before decide knows of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +40,25 @@ class LastLook:
         if self.is_stopped(task.scope):
             return Planned("SUPPRESSED", "kill_switch")
         return (
-            self._address(task)
+            self._unknown(task, now)
+            or self._address(task)
             or self._retraction(task)
             or self._setting(task, now)
             or (Planned("EXPIRED") if now > task.emission.valid_until else None)
         )
+
+    def _unknown(self, task: SendTask, now: int) -> Planned | None:
+        """Later, where it has waited for so long that what changed since must be read again."""
+        emission = task.emission
+        if now - emission.decided_at < _LATE_MS or now > emission.valid_until:
+            return None
+        question = Question(
+            emission.user,
+            emission.decided_at - _SEQUENCED_WITHIN_MS,
+            [(task.channel, task.device.address)] if task.device.address else [],
+            [Action(item.type, item.object, item.actor) for item in sent_items(emission) or ()],
+        )
+        return None if self.changes.knows(question) else Planned(retry_at=now + _ASK_AGAIN_MS)
 
     def renewed(self, task: SendTask) -> bool:
         """Whether the device has another address by now than was tried; the task learns of it."""
@@ -66,9 +87,8 @@ class LastLook:
             return any(
                 each.at >= emission.ingested_at
                 and each.target in (None, emission.user)
-                and each.actor == item.actor
                 and each.parent_event_id in (None, item.event_id)
-                for each in self.changes.retractions(item.type, item.object)
+                for each in self.changes.retractions(Action(item.type, item.object, item.actor))
             )
 
         return Planned("SUPPRESSED", "retracted") if is_retracted(emission, takes_back) else None

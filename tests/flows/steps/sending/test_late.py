@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +10,9 @@ from helpers.feeding import System, now_ms, token
 from helpers.waiting import wait_for
 
 from connectors.changes import Changes
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
+from connectors.said import Action
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.task import FindHistory, Planned, SendTask, Siblings
 from state.model.delivery import DeviceAddress, ToDeliver
@@ -167,5 +169,100 @@ def test_what_was_taken_back_does_not_go(late: Late, changes: dict[str, Any], ex
     late.tell(retraction(late.system, **changes))
     late.tell(late.system.endpoint("u7", "push", "d", token("c")))
     late.until(lambda: late.changes.endpoint("u7", "push", "d"))
-    late.until(lambda: late.changes.retractions("mention", changes.get("object", "t")))
+    action = Action("mention", changes.get("object", "t"), changes.get("actor", "ada"))
+    late.until(lambda: list(late.changes.retractions(action)))
     assert late.look(task, now_ms()) == expected
+
+
+HOUR_MS = 3_600_000
+
+
+def waited(hours: int, device: str = "d1", address: str = "a", **changes: Any) -> SendTask:
+    then = now_ms() - hours * HOUR_MS
+    times = {"decided_at": then, "ingested_at": then, "valid_until": now_ms() + HOUR_MS}
+    return task_of(device, address, **(times | changes))
+
+
+def tell_hours_ago(system: System, hours: int, *records: NewRecord) -> None:
+    log = EmbeddedLog(system.directory, clock=lambda: now_ms() - hours * HOUR_MS)
+    log.append(records)
+    log.close()
+
+
+def looked(changes: Changes, task: SendTask) -> Planned | None:
+    """What it is to do once everything is known."""
+    look, found = LastLook(lambda _scope: False, changes, load_registry()), list[Planned | None]()
+
+    def known() -> bool:
+        found[:] = [look(task, now_ms())]
+        return found[0] is None or found[0].outcome is not None
+
+    wait_for(known)
+    return found[0]
+
+
+@pytest.fixture(params=["started since", "more changed than is kept"])
+def forgetful(request: pytest.FixtureRequest, system: System) -> Iterator[Callable[[Sequence[NewRecord]], Changes]]:
+    """Changes that forgot what the records say, two hours ago."""
+    made: list[Changes] = []
+
+    def make(records: Sequence[NewRecord]) -> Changes:
+        if request.param == "started since":
+            tell_hours_ago(system, 2, *records)
+            made.append(Changes(system.log, now_ms=now_ms()).start())
+            return made[0]
+        made.append(Changes(system.log, now_ms=now_ms() - 9 * HOUR_MS, kept_max=1).start())
+        tell_hours_ago(system, 2, *records)
+        others = [
+            preference(system, "u8", {}), system.endpoint("u8", "push", "d8", token("8")),
+            retraction(system, actor="eve"), preference(system, "u9", {}),
+        ]  # fmt: skip
+        system.feed(others)
+        wait_for(lambda: made[0].document("u9") is not None)
+        wait_for(lambda: list(made[0].retractions(Action("mention", "t", "eve"))))
+        wait_for(lambda: made[0].endpoint("u8", "push", "d8"))
+        return made[0]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+Forgetful = Callable[[Sequence[NewRecord]], Changes]
+
+
+def test_an_opt_out_that_is_forgotten_is_read_again(system: System, forgetful: Forgetful) -> None:
+    changes = forgetful([preference(system, "u1", {"types": {"mention": {"enabled": False}}})])
+    assert looked(changes, waited(3)) == Planned("SUPPRESSED", "type_off")
+    assert looked(changes, waited(3, user="u2")) is None
+
+
+def test_a_phone_of_another_person_by_now_gets_nothing_however_long_ago(system: System, forgetful: Forgetful) -> None:
+    changes = forgetful([system.endpoint("u2", "push", "d9", token("a"))])
+    assert looked(changes, waited(3)) == NO_ADDRESS
+
+
+def test_a_newer_address_from_long_ago_is_used_unless_it_moved_on(system: System, forgetful: Forgetful) -> None:
+    moved = [system.endpoint("u3", "push", "d3", token("c")), system.endpoint("u2", "push", "d9", token("c"))]
+    changes = forgetful([system.endpoint("u1", "push", "d1", token("b")), *moved])
+    task = waited(3)
+    assert looked(changes, task) is None
+    assert task.device.address == token("b")
+    assert looked(changes, waited(3, "d3", "q", user="u3")) == NO_ADDRESS
+
+
+def test_what_was_taken_back_long_ago_does_not_go(system: System, forgetful: Forgetful) -> None:
+    changes = forgetful([retraction(system, ingested_at=now_ms() - 2 * HOUR_MS)])
+    assert looked(changes, waited(3)) == RETRACTED
+    assert looked(changes, waited(1)) is None
+
+
+def test_what_waits_asks_again_and_loses_none_of_its_time(system: System) -> None:
+    changes = Changes(system.log, now_ms=now_ms())  # its thread is not started: nothing is ever known
+    look, task, now = LastLook(lambda _scope: False, changes, load_registry()), waited(3), now_ms()
+    found = look(task, now)
+    assert found is not None
+    assert found.outcome is None
+    assert found.retry_at is not None
+    assert now < found.retry_at < now + 10_000
+    assert look(task, task.emission.valid_until + 1) == Planned("EXPIRED")
