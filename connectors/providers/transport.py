@@ -7,6 +7,7 @@ answer is one bit: may the server have processed a request that got none?
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -108,6 +109,8 @@ class WreqTransport:
         except (wreq_errors.TimeoutError, TimeoutError) as error:
             raise TransportError("no answer within the deadline", ambiguous=True) from error
         except _ANSWER_LOST as error:
+            if _UNREAD.search(str(error)):
+                raise TransportError("not read by the server", ambiguous=False) from error
             raise TransportError("connection lost before the answer", ambiguous=True) from error
 
     async def _exchange(self, request: Request, deadline: timedelta) -> Response:
@@ -137,6 +140,10 @@ _ANSWER_LOST = (
     wreq_errors.StatusError,
     wreq_errors.RedirectError,
 )
+_UNREAD = re.compile(r"kind: (GoAway\(.*, NO_ERROR|Reset\(StreamId\(\d+\), REFUSED_STREAM), Remote\)")
+"""How the library tells what RFC 9113 (6.8, 8.7) promises: a stream behind the last of a GOAWAY, or refused, was not
+processed. It sends such requests again by itself, but not for ever. No URL has a blank, so none is mistaken for this.
+"""
 
 
 def _text(value: memoryview) -> str:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from connectors.sandbox.http2 import Answer
 from connectors.sandbox.journal import Journal
-from connectors.sandbox.misbehaviour import Misbehaviours
+from connectors.sandbox.misbehaviour import OF_HTTP2, Misbehaviours
 
 PAYLOAD_MAX_BYTES = 4096
 TOKEN_AGE_MAX_S = 3600
@@ -36,7 +36,7 @@ class ApnsServer:
 
     def __init__(self, journal: Journal, key: EllipticCurvePublicKey, topic: str) -> None:
         self.journal, self._topic, self._key = journal, topic, key
-        self._misbehaviours = Misbehaviours()
+        self.misbehaviours = Misbehaviours(OF_HTTP2)
         self._issued_s: dict[str, int] = {}
 
     def judge(self, headers: dict[str, str], body: bytes) -> Answer:
@@ -94,14 +94,16 @@ class ApnsServer:
 
     def _behave(self, answer: Answer) -> Answer:
         """What the token asks for."""
-        answer.behaviour = behaviour = self._misbehaviours.of(answer.to)
+        answer.behaviour = behaviour = self.misbehaviours.of(answer.to)
         if behaviour.kind == "gone":
             return _refuse(answer, 410, "Unregistered", timestamp=time.time_ns() // 1_000_000)
         if behaviour.kind == "bad":
             return _refuse(answer, 400, "BadDeviceToken")
+        if behaviour.kind == "credential":
+            return _refuse(answer, 403, "ExpiredProviderToken")
         if behaviour.kind == "refuse":
-            if behaviour.status == 429:
-                answer.headers += (("retry-after", "1"),)
+            if behaviour.status == 429 or behaviour.retry_after_s is not None:
+                answer.headers += (("retry-after", behaviour.wait_s(1)),)
             return _refuse(answer, behaviour.status, _BAD_STATUS_REASON.get(behaviour.status, "Unknown"))
         return answer
 

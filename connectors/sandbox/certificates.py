@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from connectors.sandbox.ports import FILE_NAME
 from state.disk.files import PRIVATE, replace_file
 
 _VALIDITY = timedelta(days=3650)
@@ -39,6 +40,11 @@ class SandboxFiles:
     def server(self) -> Path:
         """The server's certificate and key."""
         return self.directory / "server.pem"
+
+    @property
+    def expired(self) -> Path:
+        """The same, of a certificate that ended long ago (`certificate` of `connectors.sandbox.misbehaviour`)."""
+        return self.directory / "expired.pem"
 
     @property
     def signing_key(self) -> Path:
@@ -63,7 +69,7 @@ class SandboxFiles:
     @property
     def ports(self) -> Path:
         """Where the servers listen."""
-        return self.directory / "ports.json"
+        return self.directory / FILE_NAME
 
 
 def make_certificates(files: SandboxFiles) -> None:
@@ -75,7 +81,7 @@ def make_certificates(files: SandboxFiles) -> None:
         replace_file(files.browsers, secrets.token_bytes(32), mode=PRIVATE)
     if not files.service_account.exists():
         replace_file(files.service_account, _service_account(), mode=PRIVATE)
-    if not (files.ca.exists() and files.server.exists()):
+    if not (files.ca.exists() and files.server.exists() and files.expired.exists()):
         _make_chain(files)
 
 
@@ -95,25 +101,31 @@ def _make_chain(files: SandboxFiles) -> None:
     ca_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Carillon sandbox CA")])
     authority = (
-        _builder(ca_name, ca_name, ca_key.public_key())
+        _builder(ca_name, ca_name, ca_key.public_key(), datetime.now(UTC))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    places = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    server = (
-        _builder(name, ca_name, server_key.public_key())
-        .add_extension(x509.SubjectAlternativeName(places), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .sign(ca_key, hashes.SHA256())
-    )
-    replace_file(files.server, _pem(server_key) + server.public_bytes(Encoding.PEM), mode=PRIVATE)
+    now = datetime.now(UTC)
+    for file, at in ((files.expired, now - _VALIDITY - timedelta(days=30)), (files.server, now)):
+        server = _server_certificate(ca_name, server_key.public_key(), at).sign(ca_key, hashes.SHA256())
+        replace_file(file, _pem(server_key) + server.public_bytes(Encoding.PEM), mode=PRIVATE)
     replace_file(files.ca, authority.public_bytes(Encoding.PEM), mode=PRIVATE)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+def _server_certificate(issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime) -> x509.CertificateBuilder:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    places = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    return (
+        _builder(name, issuer, key, now)
+        .add_extension(x509.SubjectAlternativeName(places), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    )
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -28,7 +28,7 @@ from connectors.providers.push.service_account import (
 )
 from connectors.sandbox.http2 import Answer
 from connectors.sandbox.journal import Journal
-from connectors.sandbox.misbehaviour import Behaviour, Misbehaviours
+from connectors.sandbox.misbehaviour import OF_HTTP2, Behaviour, Misbehaviours
 from state.model.addresses import sandbox_fcm_token
 
 SHOWN_MAX_BYTES = 4096
@@ -94,7 +94,7 @@ class FcmServer:
 
     def __init__(self, journal: Journal, account: ServiceAccount, *, clock_s: Callable[[], float] = time.time) -> None:
         self.journal, self._account, self._clock_s = journal, account, clock_s
-        self._misbehaviours = Misbehaviours()
+        self.misbehaviours = Misbehaviours(OF_HTTP2)
         self._granted: dict[str, float] = {}
         """Access token to its end."""
 
@@ -163,7 +163,7 @@ class FcmServer:
         if sandbox_fcm_token(message.token) is None:
             return _error(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", _NOT_REGISTERED)
         name = "" if ":" in message.token else message.token  # Google's tokens have a colon, names have none
-        behaviour = self._misbehaviours.of(name)
+        behaviour = self.misbehaviours.of(name, message.token)
         answer = self._behave(behaviour)
         answer.behaviour = behaviour
         return answer
@@ -175,20 +175,21 @@ class FcmServer:
         if behaviour.kind == "gone":
             return _error(404, "NOT_FOUND", "UNREGISTERED", "Requested entity was not found.")
         if behaviour.kind == "refuse":
-            return _refusal(behaviour.status)
+            return _refusal(behaviour)
         if behaviour.kind == "bad":
             return _error(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", _NOT_REGISTERED)
-        return self._take()
+        return _error(401, "UNAUTHENTICATED", "") if behaviour.kind == "credential" else self._take()
 
 
-def _refusal(status: int) -> Answer:
+def _refusal(behaviour: Behaviour) -> Answer:
+    status = behaviour.status
     if status == 400:
         return _violation("message.android", "Invalid value")
     if status not in _REFUSALS:
         return Answer(status, _HTML, (("content-type", "text/html"),))
     answer = _error(status, *_REFUSALS[status])
-    if status == 429:
-        answer.headers += (("retry-after", "12"),)
+    if status == 429 or behaviour.retry_after_s is not None:
+        answer.headers += (("retry-after", behaviour.wait_s(12)),)
     return answer
 
 

@@ -6,13 +6,13 @@ A server judges a request as a whole. What its answer says of a message is in th
 from __future__ import annotations
 
 import asyncio
-import ssl
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol, cast
 
 import httptools
 
-from connectors.sandbox.http2 import Answer
+from connectors.sandbox.http2 import BYTE_EVERY_S, Answer
 from connectors.sandbox.journal import Entry, Journal
 
 _BODY_MAX_BYTES = 2_000_000
@@ -21,20 +21,17 @@ _BODY_MAX_BYTES = 2_000_000
 class Http1Server(Protocol):
     """What all connections of a server share."""
 
-    journal: Journal
+    @property
+    def journal(self) -> Journal | None:
+        """None: no answer is one to a message."""
+        ...
 
     def judge(self, target: str, headers: dict[str, str], body: bytes) -> Answer:
-        """The answer to one request; header names are lower case."""
+        """The answer to one request; header names are lower case, and `:method` is one of them."""
         ...
 
 
-async def start_http1(server: Http1Server, port: int, context: ssl.SSLContext | None = None) -> asyncio.Server:
-    """Listen on 127.0.0.1."""
-    loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: _Http1Connection(server), "127.0.0.1", port, ssl=context, backlog=256)
-
-
-class _Http1Connection(asyncio.Protocol):
+class Http1Connection(asyncio.Protocol):
     """One connection of a client; answers keep it open."""
 
     def __init__(self, server: Http1Server) -> None:
@@ -53,7 +50,7 @@ class _Http1Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            self._close()
+            self.abort()
 
     def on_message_begin(self) -> None:
         self._begin()
@@ -70,23 +67,42 @@ class _Http1Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         body = bytes(self._body)
-        answer = self._server.judge(self._url.decode("latin-1"), self._headers, body)
-        if answer.to:
+        headers = {**self._headers, ":method": self._parser.get_method().decode("latin-1")}
+        answer = self._server.judge(self._url.decode("latin-1"), headers, body)
+        answer.garble()
+        if answer.to and self._server.journal is not None:
             self._server.journal.write([Entry(answer.to, answer.identity, answer.status, body, answer.shown)])
         if answer.behaviour.kind in ("drop", "rst"):
-            self._close()
+            self.abort()
+        elif answer.behaviour.kind in ("stall", "trickle"):
+            self._write_part(self._bytes_of(answer), whole=answer.behaviour.kind == "trickle")
         elif answer.behaviour.delay_ms:
             asyncio.get_running_loop().call_later(answer.behaviour.delay_ms / 1000, self._answer, answer)
         elif answer.behaviour.kind != "hang":
             self._answer(answer)
 
     def _answer(self, answer: Answer) -> None:
+        self._write(self._bytes_of(answer))
+
+    def _bytes_of(self, answer: Answer) -> bytes:
         lines = [f"HTTP/1.1 {answer.status} {_reason(answer.status)}", f"content-length: {len(answer.content)}"]
         lines += [f"{name}: {value}" for name, value in answer.headers]
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write("\r\n".join([*lines, "", ""]).encode() + answer.content)
+        return "\r\n".join([*lines, "", ""]).encode() + answer.content
 
-    def _close(self) -> None:
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _write_part(self, data: bytes, *, whole: bool) -> None:
+        """Half of it, or all of it by and by."""
+        if not whole:
+            self._write(data[: len(data) // 2])
+        elif data:
+            self._write(data[:1])
+            asyncio.get_running_loop().call_later(BYTE_EVERY_S, partial(self._write_part, data[1:], whole=True))
+
+    def abort(self) -> None:
+        """Break off at once, whatever is under way."""
         if self._transport is not None:
             self._transport.abort()
 

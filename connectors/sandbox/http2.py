@@ -2,12 +2,14 @@
 
 A server judges a request as a whole. What its answers say of messages is in the journal before the first of them goes
 out. At first a connection may have as many streams as the server says, and 1000 once an answer trusts it.
+
+`goaway` ends a connection with the request that meets it unread, as APNs does in the midst of many: what came before is
+answered, and what comes behind is for another connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -22,7 +24,14 @@ from connectors.sandbox.journal import Entry, Journal
 from connectors.sandbox.misbehaviour import Behaviour
 
 STREAMS_MAX = 1000
+GARBLED = b"<html><body>upstream error"
+"""What an answer says that means nothing."""
+BYTE_EVERY_S = 1.0
 _BODY_MAX_BYTES = 65_536
+_GOAWAY = bytes((0, 0, 8, 7, 0, 0, 0, 0, 0))
+"""The head of a frame that `h2` would write only at the end of a connection: eight bytes, of type 7, of stream 0."""
+_GOES_WITHIN_S = 2.0
+"""A connection that said GOAWAY."""
 
 
 @dataclass(slots=True)
@@ -42,6 +51,11 @@ class Answer:
     shown: bytes | None = None
     """What a watcher is shown; None: the body as it came."""
 
+    def garble(self) -> None:
+        """Make nothing of what is said, where that is asked for."""
+        if self.behaviour.kind == "garbled":
+            self.content, self.headers = GARBLED, (("content-type", "text/html"),)
+
 
 class Http2Server(Protocol):
     """What all connections of a server share."""
@@ -53,13 +67,6 @@ class Http2Server(Protocol):
     def judge(self, headers: dict[str, str], body: bytes) -> Answer:
         """The answer to one request; the pseudo-headers are among the headers."""
         ...
-
-
-async def start_http2(server: Http2Server, port: int, context: ssl.SSLContext) -> asyncio.Server:
-    """Listen on 127.0.0.1."""
-    context.set_alpn_protocols(["h2"])
-    loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: _Connection(server), "127.0.0.1", port, ssl=context, backlog=256)
 
 
 @dataclass(slots=True)
@@ -91,7 +98,7 @@ class _Advertised(Settings):
         self[SettingCodes.MAX_CONCURRENT_STREAMS] = value
 
 
-class _Connection(asyncio.Protocol):
+class Http2Connection(asyncio.Protocol):
     """One connection of a client."""
 
     def __init__(self, server: Http2Server) -> None:
@@ -104,6 +111,8 @@ class _Connection(asyncio.Protocol):
         self._streams: dict[int, _Stream] = {}
         self._transport: asyncio.Transport | None = None
         self._streams_max = server.streams_first
+        self._last_read: int | None = None
+        """The last stream that is read, once GOAWAY was said."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # the fast loop's transports have no common class
@@ -124,6 +133,7 @@ class _Connection(asyncio.Protocol):
             self._close()
             return
         judged = [found for event in events if (found := self._take(event)) is not None]
+        judged = [one for one in judged if not self._turns_away(one)]
         if judged:
             self._server.journal.write(
                 [
@@ -139,6 +149,8 @@ class _Connection(asyncio.Protocol):
     def _take(self, event: Event) -> _Judged | None:
         if isinstance(event, RequestReceived):
             headers: list[Any] = list(event.headers)  # text, as header_encoding says; h2's type allows bytes too
+            if self._last_read is not None:
+                return None  # behind the GOAWAY: the client sends it on another connection
             if len(self._streams) >= self._streams_max:
                 self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)  # opened before it saw our settings
             else:
@@ -164,11 +176,23 @@ class _Connection(asyncio.Protocol):
             self._h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS_MAX})
         return _Judged(number, body, answer)
 
+    def _turns_away(self, one: _Judged) -> bool:
+        """Whether it is not read any more, because it meets a GOAWAY or comes behind one."""
+        if self._last_read is None and one.answer.behaviour.kind == "goaway" and self._transport is not None:
+            self._last_read = max(0, one.stream - 2)
+            self._flush()
+            self._transport.write(_GOAWAY + self._last_read.to_bytes(4, "big") + bytes(4))
+            asyncio.get_running_loop().call_later(_GOES_WITHIN_S, self._close)
+        return self._last_read is not None and one.stream > self._last_read
+
     def _carry_out(self, stream: int, answer: Answer) -> None:
         kind = answer.behaviour.kind
+        answer.garble()
         if kind == "hang":
             return
-        if kind in ("rst", "drop"):
+        if kind in ("stall", "trickle"):
+            self._begin_answer(stream, answer)
+        elif kind in ("rst", "drop"):
             self._h2.reset_stream(stream, ErrorCodes.INTERNAL_ERROR)
         elif answer.behaviour.delay_ms:
             asyncio.get_running_loop().call_later(answer.behaviour.delay_ms / 1000, self._answer_late, stream, answer)
@@ -189,6 +213,34 @@ class _Connection(asyncio.Protocol):
                 self._h2.send_data(stream, answer.content, end_stream=True)
         except ProtocolError:
             return  # the client has given this stream up
+
+    def _begin_answer(self, stream: int, answer: Answer) -> None:
+        """The head, and of the body (an empty one is some blanks) half or a byte at a time."""
+        content = answer.content or b" " * 20
+        try:
+            self._h2.send_headers(stream, [(":status", str(answer.status)), *answer.headers])
+            if answer.behaviour.kind == "stall":
+                self._h2.send_data(stream, content[: len(content) // 2])
+            else:
+                self._trickle(stream, content)
+        except ProtocolError:
+            return  # the client has given this stream up
+
+    def _trickle(self, stream: int, content: bytes) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        try:
+            self._h2.send_data(stream, content[:1], end_stream=len(content) == 1)
+        except ProtocolError:
+            return  # the client has given this stream up
+        self._flush()
+        if len(content) > 1:
+            asyncio.get_running_loop().call_later(BYTE_EVERY_S, self._trickle, stream, content[1:])
+
+    def abort(self) -> None:
+        """Break off at once, whatever is under way."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def _flush(self) -> None:
         data = self._h2.data_to_send()

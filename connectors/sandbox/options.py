@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from connectors.providers.options import (
     ApnsOptions,
     ChatOptions,
@@ -20,7 +18,7 @@ from connectors.providers.options import (
 )
 from connectors.sandbox.browsers import Browsers
 from connectors.sandbox.certificates import SandboxFiles
-from state.model.errors import ConfigurationError
+from connectors.sandbox.ports import read_ports
 from state.model.web_address import PORTS
 
 TEAM_ID = "SANDBOXTEA"
@@ -34,20 +32,6 @@ SES_KEY_ID = "AKIDSANDBOX"
 SES_SECRET = "sandbox"  # noqa: S105  # as above
 SENDER_NUMBER = "+15005550006"
 SENDER_ADDRESS = "notifications@carillon.example"
-
-
-class Ports(msgspec.Struct, frozen=True):
-    """Where the servers listen on 127.0.0.1; `ca` is the certificate to trust."""
-
-    apns: int
-    twilio: int
-    smtp: int
-    ca: str = ""
-    fcm: int = 0
-    webpush: int = 0
-    webhook: int = 0
-    chat: int = 0
-    ses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +56,6 @@ class SandboxOptions:
     """Chats."""
     egress: EgressOptions
     """Web addresses: nothing but the receivers beside it can be reached."""
-
-
-def read_ports(directory: Path) -> Ports:
-    """The places of the sandbox whose files are in `directory`.
-
-    :raises ConfigurationError: it never ran there.
-    """
-    try:
-        return msgspec.json.decode(SandboxFiles(directory).ports.read_bytes(), type=Ports)
-    except FileNotFoundError:
-        raise ConfigurationError(
-            "providers: none is configured, and no sandbox runs; start one or configure them"
-        ) from None
 
 
 def sandbox_options(directory: Path) -> SandboxOptions:

@@ -23,7 +23,7 @@ from connectors.providers.email.sigv4 import ALGORITHM, Credential, canonical_re
 from connectors.providers.request import Request
 from connectors.sandbox.http2 import Answer
 from connectors.sandbox.journal import Journal
-from connectors.sandbox.misbehaviour import Misbehaviours
+from connectors.sandbox.misbehaviour import OF_ADDRESSES, OF_TLS, Behaviour, Misbehaviours
 
 CLOCK_APART_S = 300
 NAMED = {
@@ -60,7 +60,7 @@ class SesServer:
         """`sender` is the one address that the account may send from."""
         self.journal = journal
         self._credential, self._sender, self._clock_s = credential, sender, clock_s
-        self.misbehaviours = Misbehaviours()
+        self.misbehaviours = Misbehaviours(OF_TLS - OF_ADDRESSES)  # it takes any address
 
     def judge(self, target: str, headers: dict[str, str], body: bytes) -> Answer:
         """See `connectors.sandbox.http1.Http1Server`."""
@@ -113,8 +113,8 @@ class SesServer:
         except (ValueError, LookupError, TypeError):
             return _refusal(400, "BadRequestException", "The request is no mail.")
         mail = message_from_bytes(raw, policy=policy.default)
-        behaviour = self.misbehaviours.of(local)
-        answer = _judged(local, behaviour.status if behaviour.kind == "refuse" else 200)
+        behaviour = self.misbehaviours.of(local, str(to))
+        answer = _judged(local, behaviour)
         if not mail["From"] or mail["To"] != to or mail.defects or b"\r\n\r\n" not in raw:
             answer = _refusal(400, "BadRequestException", "The mail is not what its request says.")
         elif {sender, parseaddr(str(mail["From"]))[1]} != {self._sender}:
@@ -124,11 +124,16 @@ class SesServer:
         return answer
 
 
-def _judged(local: str, status: int) -> Answer:
+def _judged(local: str, behaviour: Behaviour) -> Answer:
     if named := NAMED.get(local.partition("-")[0] if "-" in local else ""):
         return _refusal(*named)
-    if status != 200:
-        return _refusal(status, *_BY_STATUS.get(status, ("", "")))
+    if behaviour.kind == "credential":
+        return _refusal(403, "ExpiredTokenException", "The security token included in the request is expired.")
+    if behaviour.kind == "refuse":
+        answer = _refusal(behaviour.status, *_BY_STATUS.get(behaviour.status, ("", "")))
+        if behaviour.retry_after_s is not None:
+            answer.headers += (("retry-after", behaviour.wait_s(0)),)
+        return answer
     return Answer(200, orjson.dumps({"MessageId": f"sandbox-{uuid.uuid4()}-000000"}), (_JSON,))
 
 

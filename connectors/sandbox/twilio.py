@@ -16,7 +16,7 @@ import orjson
 
 from connectors.sandbox.http2 import Answer
 from connectors.sandbox.journal import Journal
-from connectors.sandbox.misbehaviour import Behaviour, Misbehaviours
+from connectors.sandbox.misbehaviour import TAKE, Behaviour, Misbehaviours
 
 _PATH = re.compile(r"/2010-04-01/Accounts/([A-Za-z0-9]+)(/Messages)?\.json")
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -24,6 +24,8 @@ _CHOSEN = re.compile(r"\+1999([0-9]{3})([0-9])")
 _TEST_NUMBERS = {
     "+15005550001": 21211, "+15005550002": 21612, "+15005550003": 21408, "+15005550004": 21610, "+15005550009": 21614,
 }  # fmt: skip
+
+_OF_KIND = {"gone": 21211, "bad": 21614}
 
 
 class TwilioServer:
@@ -39,7 +41,7 @@ class TwilioServer:
         """What the number asks for."""
         chosen = _CHOSEN.match(number)
         if chosen is None:
-            return Behaviour("take")
+            return TAKE if number in _TEST_NUMBERS else self.misbehaviours.of("", number)
         status, times = chosen.group(1), int(chosen.group(2))
         if status == "000":
             return Behaviour("hang")
@@ -64,19 +66,22 @@ class TwilioServer:
         behaviour = self.behaviour(to)
         answer = _answer(*_judge(to, text, form, behaviour))
         answer.behaviour, answer.to = behaviour, to
+        if answer.status == 429 or behaviour.retry_after_s is not None:
+            answer.headers += (("retry-after", behaviour.wait_s(1)),)
         answer.identity = parse_qs(urlsplit(form.get("StatusCallback", "")).query).get("key", [""])[0]
         return answer
 
 
 def _answer(status: int, content: dict[str, object]) -> Answer:
-    retry = (("retry-after", "1"),) if status == 429 else ()
-    return Answer(status, orjson.dumps(content), (("content-type", "application/json"), *retry))
+    return Answer(status, orjson.dumps(content), (("content-type", "application/json"),))
 
 
 def _judge(to: str, text: str, form: dict[str, str], behaviour: Behaviour) -> tuple[int, dict[str, object]]:
     if behaviour.kind == "refuse":
         return behaviour.status, _error(behaviour.status, 20429 if behaviour.status == 429 else 20500)
-    if code := _TEST_NUMBERS.get(to):
+    if behaviour.kind == "credential":
+        return 401, _error(401, 20003)
+    if code := _TEST_NUMBERS.get(to) or _OF_KIND.get(behaviour.kind):
         return 400, _error(400, code)
     if not _NUMBER.fullmatch(to):
         return 400, _error(400, 21211)

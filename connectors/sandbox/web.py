@@ -15,7 +15,7 @@ import msgspec
 from connectors.providers.web.signature import endpoint_secret, is_genuine
 from connectors.sandbox.http2 import Answer
 from connectors.sandbox.journal import Journal
-from connectors.sandbox.misbehaviour import Behaviour, Misbehaviours
+from connectors.sandbox.misbehaviour import OF_TLS, Behaviour, Misbehaviours
 
 
 class _For(msgspec.Struct, frozen=True):
@@ -38,11 +38,11 @@ class WebhookServer:
 
     def __init__(self, journal: Journal, secrets: Sequence[str]) -> None:
         """`secrets` are those of `providers.webhook`, of which endpoints' own are made."""
-        self.journal, self._secrets, self._misbehaviours = journal, secrets, Misbehaviours()
+        self.journal, self._secrets, self.misbehaviours = journal, secrets, Misbehaviours(OF_TLS)
 
     def judge(self, target: str, headers: dict[str, str], body: bytes) -> Answer:
         """See `connectors.sandbox.http1.Http1Server`."""
-        behaviour = self._misbehaviours.of(_name(target))
+        behaviour = self.misbehaviours.of(_name(target), target)
         return _message(self._judged(behaviour, headers, body), behaviour, target, headers, "webhook-id")
 
     def _judged(self, behaviour: Behaviour, headers: dict[str, str], body: bytes) -> Answer:
@@ -53,20 +53,22 @@ class WebhookServer:
         own = [endpoint_secret(secret, place.user, place.endpoint) for secret in self._secrets]
         if not is_genuine(own, headers, body, now_s=int(time.time())):
             return Answer(401)
-        return {"gone": Answer(410), "bad": Answer(400), "refuse": Answer(behaviour.status)}.get(
-            behaviour.kind, Answer(200)
-        )
+        status = {"gone": 410, "bad": 400, "credential": 401, "refuse": behaviour.status}.get(behaviour.kind, 200)
+        return Answer(status)
 
 
 class ChatServer:
     """What all connections share."""
 
     def __init__(self, journal: Journal) -> None:
-        self.journal, self._misbehaviours = journal, Misbehaviours()
+        self.journal, self.misbehaviours = (
+            journal,
+            Misbehaviours(OF_TLS - {"credential"}),
+        )  # its address is the credential
 
     def judge(self, target: str, headers: dict[str, str], body: bytes) -> Answer:
         """See `connectors.sandbox.http1.Http1Server`."""
-        behaviour = self._misbehaviours.of(_name(target))
+        behaviour = self.misbehaviours.of(_name(target), target)
         return _message(_said(behaviour, body), behaviour, target, headers, "idempotency-key")
 
 
@@ -78,16 +80,15 @@ def _said(behaviour: Behaviour, body: bytes) -> Answer:
         return Answer(400, b"invalid_payload")
     if behaviour.kind == "refuse":
         return Answer(behaviour.status, b"rollup_error" if behaviour.status == 500 else b"")
-    return {"gone": Answer(404, b"no_service"), "bad": Answer(403, b"action_prohibited")}.get(
-        behaviour.kind, Answer(200, b"ok")
-    )
+    refused = {"gone": (404, b"no_service"), "bad": (403, b"action_prohibited")}
+    return Answer(*refused.get(behaviour.kind, (200, b"ok")))
 
 
 def _message(answer: Answer, behaviour: Behaviour, target: str, headers: dict[str, str], identity: str) -> Answer:
     answer.behaviour = behaviour
     answer.to, answer.identity = f"https://{headers.get('host', '')}{target}", headers.get(identity, "")
-    if answer.status == 429:
-        answer.headers += (("retry-after", "1"),)
+    if answer.status == 429 or behaviour.retry_after_s is not None:
+        answer.headers += (("retry-after", behaviour.wait_s(1)),)
     return answer
 
 

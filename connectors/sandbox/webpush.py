@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from connectors.sandbox.browsers import Browsers, UndecryptableError
 from connectors.sandbox.http2 import Answer
 from connectors.sandbox.journal import Journal
-from connectors.sandbox.misbehaviour import Behaviour, Misbehaviours
+from connectors.sandbox.misbehaviour import OF_TLS, Behaviour, Misbehaviours
 from state.model.subscriptions import unpadded
 
 BODY_MAX_BYTES = 4096
@@ -57,7 +57,7 @@ class WebPushServer:
     ) -> None:
         """`key`: with which all browsers subscribed."""
         self.journal, self._key, self._browsers, self._clock_s = journal, key, browsers, clock_s
-        self._misbehaviours = Misbehaviours()
+        self.misbehaviours = Misbehaviours(OF_TLS)
 
     def judge(self, target: str, headers: dict[str, str], body: bytes) -> Answer:
         """A subscription, or everything that is checked of a message and then what the browser's name asks for."""
@@ -97,7 +97,7 @@ class WebPushServer:
             return _refusal(400, str(error))
         if body[21:86] == _point(self._key):
             return _refusal(400, "encrypted by the VAPID key")
-        behaviour = self._misbehaviours.of(name)
+        behaviour = self.misbehaviours.of(name)
         answer = _behave(behaviour, origin)
         answer.behaviour, answer.identity, answer.shown = behaviour, _identity(message), message
         return answer
@@ -106,11 +106,13 @@ class WebPushServer:
 def _behave(behaviour: Behaviour, origin: str) -> Answer:
     if behaviour.kind in ("gone", "bad"):
         return _refusal(410 if behaviour.kind == "gone" else 404, "no such subscription")
+    if behaviour.kind == "credential":
+        return _refusal(403, "VAPID token not signed by the subscription's key")
     if behaviour.kind != "refuse":
         return Answer(201, headers=(("location", f"{origin}/message/{uuid.uuid4().hex}"), ("ttl", "0")))
     answer = _refusal(behaviour.status, "as the name asks")
-    if behaviour.status == 429:
-        answer.headers += (("retry-after", "12"),)
+    if behaviour.status == 429 or behaviour.retry_after_s is not None:
+        answer.headers += (("retry-after", behaviour.wait_s(12)),)
     if behaviour.status < 400:
         answer.headers += (("location", f"{origin}/push/moved"),)
     return answer

@@ -57,7 +57,7 @@ def mermaid(name: str) -> str:
 def prepare_directory(settings: Settings) -> None:
     """What flows find in a system's directory: topics, and where the sandbox would be."""
     from connectors.sandbox.certificates import SandboxFiles, make_certificates
-    from connectors.sandbox.options import Ports
+    from connectors.sandbox.ports import Ports
     from flows.process.opening import open_configured_log, system_topics
 
     log = open_configured_log(settings)

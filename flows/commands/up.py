@@ -148,6 +148,7 @@ class _Reporter:
 def _announce(supervisor: Supervisor, output: Output) -> None:
     settings = supervisor.settings
     record: dict[str, Any] = {"url": supervisor.url, "p0_url": supervisor.p0_url, "console": None}
+    record["steering_url"] = supervisor.steering_url or None
     if settings.senders:
         record |= {"keys": {}}  # real credentials are printed nowhere
     else:

@@ -1,7 +1,7 @@
 """What a running system says of itself in `DIR/run/`, for commands that work beside it.
 
-- `processes.json`: `{"url", "p0_url", "profile", "processes": {name: pid}}`, replaced atomically at every start and
-  restart; without processes after a drain.
+- `processes.json`: `{"url", "p0_url", "profile", "processes": {name: pid}, "steering_url"}`, replaced atomically at
+  every start and restart; without processes after a drain.
 - `ready/<process>`: there once the flows of a process are built and run.
 - `rebuilds.ndjson`: a line `{"store", "origin"}` for each store that a flow restored or rebuilds; `up` reports it. Half
   a line, as a full disk leaves it, is passed over.
@@ -30,6 +30,8 @@ class Running(msgspec.Struct, frozen=True):
     profile: Literal["embedded", "kafka"]
     """Where its log is, as given to `up`; other commands look there."""
     processes: dict[str, int]
+    steering_url: str = ""
+    """Where the simulated providers are told to misbehave (`connectors.sandbox.steering`); empty: none runs."""
 
 
 def write_running(directory: Path, running: Running) -> None:
@@ -100,4 +102,4 @@ def forget_processes(directory: Path) -> None:
     """Nothing runs here any more."""
     running = read_running(directory)
     if running is not None:
-        write_running(directory, Running(running.url, running.p0_url, running.profile, {}))
+        write_running(directory, msgspec.structs.replace(running, processes={}, steering_url=""))

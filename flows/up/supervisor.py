@@ -29,6 +29,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from connectors.sandbox.ports import read_ports
 from flows.config.served import needs_sandbox
 from flows.config.settings import Settings, child_environment
 from flows.process.liveness import FENCED_EXIT
@@ -82,7 +83,7 @@ class Supervisor:
         self._report = on_event
         self._lock = StateLock.acquire(settings.data_dir / "run", "carillon up")
         self.settings = settings
-        self.url = self.p0_url = ""
+        self.url = self.p0_url = self.steering_url = ""
         self.rebuilds = not (settings.data_dir / "state").exists() and (settings.data_dir / "log").exists()
         """Whether the state is missing and the log is not: then the flows read it from its begin."""
         stands_for = STANDS_FOR + _patience(settings)
@@ -172,7 +173,10 @@ class Supervisor:
         before = ports.stat().st_mtime_ns if ports.exists() else 0
         directory = str(self.settings.data_dir.absolute())
         self._group.start(_spec(self.settings, SANDBOX, "module", "connectors.sandbox", "--dir", directory, turn=6))
-        return self._wait(lambda: ports.exists() and ports.stat().st_mtime_ns > before, stopping)
+        if not self._wait(lambda: ports.exists() and ports.stat().st_mtime_ns > before, stopping):
+            return False
+        self.steering_url = f"http://127.0.0.1:{read_ports(ports.parent).steering}"
+        return True
 
     def _wait(self, true: Callable[[], bool], stopping: Callable[[], bool]) -> bool:
         """Until it is true; false when asked to stop."""
@@ -206,7 +210,8 @@ class Supervisor:
 
     def _happened(self, event: ProcessEvent) -> None:
         if event.event != "exit":
-            running = Running(self.url, self.p0_url, self.settings.profile, self._group.pids())
+            pids = self._group.pids()
+            running = Running(self.url, self.p0_url, self.settings.profile, pids, self.steering_url)
             try:
                 write_running(self.settings.data_dir, running)
             except OSError as error:  # a full disk: the system goes on, commands beside it see the older file

@@ -46,7 +46,10 @@ WEB = "web"
 APPLE_PLATFORMS = ("ios", "ipados", "macos", "tvos", "visionos", "watchos")
 
 _HEX = r"(?:[0-9a-fA-F]{2}){32,100}"
-_NAMED = r"(?:hang|rst|drop|gone|bad|slow[0-9]{1,5}|[45][0-9]{2}(?:x[0-9]{1,3})?)-[A-Za-z0-9._-]{0,200}"
+_NAMED = (
+    r"(?:hang|rst|drop|stall|trickle|garbled|goaway|gone|bad|credential|slow[0-9]{1,5}|[45][0-9]{2}(?:x[0-9]{1,3})?)"
+    r"-[A-Za-z0-9._-]{0,200}"
+)
 _is_hex = re.compile(r"[0-9a-fA-F]{64,200}").fullmatch
 """Five times as fast as `_HEX`: a fan-out asks it of every device."""
 _FCM = r"[A-Za-z0-9_:-]{32,1024}"

@@ -12,7 +12,8 @@ from helpers.obeying import wait_until_obeyed
 from helpers.sandbox_process import Sandbox
 from helpers.waiting import wait_for
 
-from connectors.sandbox.options import browser_address, read_ports
+from connectors.sandbox.options import browser_address
+from connectors.sandbox.ports import read_ports
 
 
 def test_push_sms_and_mail_arrive_and_stand_on_the_ledger(system: System, sandbox: Sandbox) -> None:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from helpers.steering import Steering, steering_of
+
 from connectors.sandbox.options import SandboxOptions, sandbox_options
 
 NAMES = ("apns", "fcm", "webpush", "twilio", "smtp", "ses", "webhook", "chat")
@@ -25,6 +27,10 @@ class Sandbox:
     @property
     def options(self) -> SandboxOptions:
         return sandbox_options(self.directory / "sandbox")
+
+    def steering(self) -> Steering:
+        """With the development credentials of its directory, which are made if there are none."""
+        return steering_of(self.directory)
 
     seen: dict[str, int] = field(default_factory=dict)
     """Lines of each journal that belong to tests before this one."""

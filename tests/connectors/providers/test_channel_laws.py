@@ -32,7 +32,8 @@ from connectors.providers.web.chat import ChatChannel
 from connectors.providers.web.posting import PostingChannel
 from connectors.providers.web.webhook import WebhookChannel
 from connectors.sandbox.browsers import Browsers
-from connectors.sandbox.options import browser_address, read_ports
+from connectors.sandbox.options import browser_address
+from connectors.sandbox.ports import read_ports
 from connectors.sandbox.watch import Taken, Watcher
 from state.model.content import ChatContent, Content, EmailContent, PushContent, SmsContent, WebhookContent
 

@@ -14,7 +14,7 @@ from helpers.deliveries import PUSH
 from connectors.providers.channel import Sent
 from connectors.providers.options import SmtpOptions
 from connectors.sandbox.certificates import SandboxFiles
-from connectors.sandbox.options import Ports
+from connectors.sandbox.ports import Ports
 from flows.config.providers import bounce_addresses, providers_in_force
 from flows.config.settings import ProviderOptions, Settings
 from state.model.content import EmailContent
