@@ -10,10 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from connectors.gateway.app import build_app
+from connectors.gateway.backstage import Backstage
 from connectors.gateway.options import GatewayKind
 from connectors.gateway.serve import serve
 from connectors.inbox.interface import InboxReader
@@ -54,6 +55,7 @@ def run(settings: Settings, kind: GatewayKind) -> None:
                 clock=clock_ms,
                 inbox=inbox,
                 progress=partial(_progress, settings.data_dir / LEDGER, log),
+                backstage=None if kind == "p0" else cache(partial(_backstage, settings, log)),
             )
             settle_collector()
             serve(options, app, on_ready=lambda _port: mark_ready(settings.data_dir, options.process()))
@@ -76,6 +78,12 @@ def _progress(archive: Path, log: Log, event_id: str) -> EventCounts:
     from connectors.archive.ledger import LedgerReader  # with pyarrow, which is heavy, and needed by this alone
 
     return LedgerReader(archive, log).progress(event_id)
+
+
+def _backstage(settings: Settings, log: Log) -> Backstage:
+    from flows.commands.backstage import LogBackstage  # with pyarrow again
+
+    return LogBackstage(settings.data_dir, log, settings.registry())
 
 
 def _inbox(settings: Settings, log: Log) -> InboxReader:

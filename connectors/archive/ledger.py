@@ -5,8 +5,8 @@ offset to the end that the log had when the query began. Nothing is missing or d
 together.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +44,8 @@ class LedgerQuery:
     from_ms: int | None = None
     to_ms: int | None = None
     kinds: tuple[str, ...] = ("decision", "delivery")
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Further columns and the values that they must have, in the last state of a record."""
 
 
 class HistoryState(NamedTuple):
@@ -74,9 +76,18 @@ class LedgerReader:
     def table(self, query: LedgerQuery) -> pa.Table:
         """The records that match, each key's last state, in the columns of `state/ledger.py`."""
         found = latest(self._matching(query))
+        for name, value in query.columns.items():  # only now, as with the time below
+            found = found.filter(pc.field(name) == value)
         if query.to_ms is not None:  # only now: an earlier state must not take the place of a later one
             found = found.filter(pc.field("time") < query.to_ms)
         return found
+
+    def newest(self, query: LedgerQuery, limit: int) -> list[dict[str, Any]]:
+        """Those of the records that match which were written last, the newest first."""
+        table = self.table(query)
+        columns = ("time", "log_offset", "kind", "event_id", "emission_id", "channel", "device")
+        order = [(name, "descending") for name in columns]
+        return records_of(table.take(pc.select_k_unstable(table, limit, order)))
 
     def history(self, event: str, user: str) -> list[HistoryState]:
         """Every state of the decisions and deliveries of (event, user) that is still kept, in order of time.

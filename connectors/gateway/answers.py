@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from state.model.admission import FieldError
+from state.model.audit import AuditRecord
 from state.model.documents import Exact, PreferenceDocument, Text
 
 Count = Annotated[int, Meta(ge=0)]
@@ -199,6 +200,31 @@ class SwitchesInForce(Reply):
     """What is stopped now."""
 
     switches: Annotated[list[SwitchSet], Meta(description="The oldest first.")]
+
+
+class Explanation(Reply):
+    """Every record of an event for a user."""
+
+    event: Text
+    user: Text
+    records: Annotated[
+        list[dict[str, Any]], Meta(description="In order of time, as on the ledger, each in words in `explanation`.")
+    ]
+
+
+class History(Reply):
+    """What was decided for a user, and delivered to him."""
+
+    user: Text
+    records: Annotated[list[dict[str, Any]], Meta(description="As on the ledger, the newest first.")]
+    cursor: Annotated[str | None, Meta(description="Of the next page; null: this is the last one.")]
+
+
+class AuditPage(Reply):
+    """Acts of people, the newest first."""
+
+    acts: list[AuditRecord]
+    cursor: Annotated[str | None, Meta(description="Of the next page; null: this is the last one.")]
 
 
 class Health(Reply):

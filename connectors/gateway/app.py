@@ -17,9 +17,11 @@ from connectors.admission.limits import LocalSenderLimit, SenderLimit
 from connectors.admission.rocksdb import RocksAdmissionStore
 from connectors.control import ControlWatcher
 from connectors.gateway import calls, openapi
+from connectors.gateway.acts import Acts
 from connectors.gateway.admission import Admission
 from connectors.gateway.audiences import DefinedSegments
 from connectors.gateway.auth import Authenticator
+from connectors.gateway.backstage import OpenBackstage
 from connectors.gateway.cursor import Cursors, kept_secret
 from connectors.gateway.devices import Devices
 from connectors.gateway.directory import Directory
@@ -52,6 +54,7 @@ from connectors.gateway.problems import ProblemError
 from connectors.gateway.progress import ProgressCalls, ProgressReader
 from connectors.gateway.routes import Callers, Route, Router
 from connectors.gateway.segments import Segments
+from connectors.gateway.support import Support
 from connectors.gateway.unsubscribe import Unsubscribe
 from connectors.gateway.writer import SettingWriter
 from connectors.inbox.interface import InboxReader
@@ -214,11 +217,13 @@ def build_app(
     clock: Callable[[], int],
     inbox: InboxReader | None = None,
     progress: ProgressReader | None = None,
+    backstage: OpenBackstage | None = None,
 ) -> App:
     """Build the application of one process.
 
     `log` stays the caller's to close, after the application. `clock` gives milliseconds since 1970 in UTC. Without
-    `inbox` the inbox calls do not exist, without `progress` no outcome is counted.
+    `inbox` the inbox calls do not exist, without `progress` no outcome is counted, without `backstage` nobody is told
+    why.
 
     :raises StateError: a store cannot be opened.
     """
@@ -245,6 +250,8 @@ def build_app(
         routes += calls.host_calls(ordinary.host, ordinary.segments)
         routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
         routes += calls.link_calls(ordinary.unsubscribe)
+        if backstage is not None:
+            routes += calls.support_calls(Support(backstage, ordinary.acts, log))
         streams = ordinary.streams
     of_others = None if options.kind == "p0" else options.directory / METRICS
     health = Probes({"log_read": lambda: parts.follower.caught_up}, of_others)
@@ -269,6 +276,7 @@ def _ordinary(
     inbox: InboxReader | None,
 ) -> calls.OrdinaryHandlers:
     writer = SettingWriter(parts.appender, parts.directory, log.partitions, deadline=options.append_deadline)
+    acts = Acts(writer, clock=clock)
     devices = Devices(rules, writer, parts.directory, devices_max=options.devices_max, clock=clock)
     preferences = Preferences(rules, writer, parts.directory)
     spool = options.store_directory() / "spool"
@@ -281,7 +289,10 @@ def _ordinary(
         streams=None if calls_of_inbox is None else InboxStreams(log, calls_of_inbox.page, streams_max=streams_max),
         preferences=preferences,
         devices=devices,
-        switches=Switches(rules, writer, parts.watcher, log, senders=[key.sender_id for key in options.keys]),
+        switches=Switches(
+            rules, writer, parts.watcher, log, senders=[key.sender_id for key in options.keys], acts=acts
+        ),
+        acts=acts,
         unsubscribe=Unsubscribe(LinkKeys(options.unsubscribe_keys), preferences, clock=clock),
     )
 

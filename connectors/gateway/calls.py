@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from connectors.gateway import answers, schemas
+from connectors.gateway.acts import Acts
 from connectors.gateway.devices import Devices
 from connectors.gateway.host import Host
 from connectors.gateway.inbox_calls import LIMIT_DEFAULT, LIMIT_MAX, Inbox
@@ -18,6 +19,7 @@ from connectors.gateway.preferences import IF_MATCH, Preferences
 from connectors.gateway.progress import ProgressCalls
 from connectors.gateway.routes import Callers, Handler, Route
 from connectors.gateway.segments import Segments
+from connectors.gateway.support import PAGE_DEFAULT, PAGE_MAX, Support
 from connectors.gateway.unsubscribe import Unsubscribe
 from state.model.documents import (
     Follow,
@@ -32,7 +34,8 @@ from state.model.documents import (
 
 PRODUCERS = frozenset(("producer", "p0"))
 HOST = frozenset(("producer",))
-OPS = frozenset(("ops",))
+OPS = frozenset(("ops", "admin"))
+SUPPORT = frozenset(("support", "admin"))
 _JSON = "application/json"
 _MERGE = "application/merge-patch+json"
 
@@ -57,6 +60,7 @@ class OrdinaryHandlers:
     preferences: Preferences
     devices: Devices
     switches: Switches
+    acts: Acts
     unsubscribe: Unsubscribe
 
 
@@ -224,6 +228,36 @@ def ops_calls(switches: Switches) -> list[Route]:
             "getKillSwitches", "GET", "/v1/ops/kill", OPS, "Which kill switches and doors are set",
             "Each since when, by whom and why.",
             switches.show, {200: answers.SwitchesInForce}, (503,),
+        ),
+    ]  # fmt: skip
+
+
+def support_calls(support: Support) -> list[Route]:
+    """Why somebody got something or did not, and who looked."""
+    reason = {"reason": Annotated[str, Meta(max_length=500, description="Why you look. It is noted with your name.")]}
+    page: dict[str, Any] = {
+        "limit": Annotated[int, Meta(ge=1, le=PAGE_MAX, description=f"Absent: {PAGE_DEFAULT}.")],
+        "cursor": Annotated[str, Meta(description="Of the page before.")],
+    }
+    pair: dict[str, Any] = {"event": Annotated[str, Meta(description="event_id")], "user": str, **reason}
+    return [
+        Route(
+            "explain", "GET", "/v1/explain", SUPPORT, "Why a user got an event, or did not",
+            "Every record of the pair, with the values that the decision used. No content. The look is noted in "
+            "topic `audit`.",
+            support.explain, {200: answers.Explanation}, (404, 503), query=pair,
+        ),
+        Route(
+            "getHistory", "GET", "/v1/support/users/{user}/history", SUPPORT, "What became of a user's notifications",
+            "Decisions and deliveries, the newest first. No content. The look is noted in topic `audit`.",
+            support.history, {200: answers.History}, (503,), query={**reason, **page},
+        ),
+        Route(
+            "getAudit", "GET", "/v1/audit", OPS, "Who did what",
+            "Kill switches, look-ups, dead letters: every act of a person, the newest first.",
+            support.audit, {200: answers.AuditPage}, (503,),
+            query={**page, "by": Annotated[str, Meta(description="Whose acts.")],
+                   "user": Annotated[str, Meta(description="About whom.")]},
         ),
     ]  # fmt: skip
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import prometheus_client
 
+from connectors.audit import audit_record
 from connectors.control import TOPIC, ControlWatcher, KnownNames, kill_record
 from connectors.gateway import answers
+from connectors.gateway.acts import Acts
 from connectors.gateway.answers import Readiness, SwitchesInForce, SwitchSet, SwitchStored
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid, retry_later
@@ -35,9 +37,11 @@ class Switches:
         log: Log,
         *,
         senders: Sequence[str],
+        acts: Acts,
     ) -> None:
         """Write to `control` through `writer`, and tell what `watcher` read there."""
         self._rules, self._writer, self._watcher, self._log = rules, writer, watcher, log
+        self._acts = acts
         self._known = KnownNames(rules.profile, rules.type_names(), senders)
 
     async def kill(self, request: ApiRequest) -> ApiResponse:
@@ -53,7 +57,13 @@ class Switches:
         if refusal is not None and kill.switch not in {(each.scope, each.value) for each in await self._in_force()}:
             error = FieldError("value", refusal, "name what exists, or set force for what does not exist yet")
             raise ProblemError(404, "it would stop nothing; nothing was stored", errors=[error])
-        offsets = await self._writer.append([kill_record(kill)])
+        noted = self._acts.record(
+            request.caller(),
+            "kill" if kill.on else "lift",
+            {"scope": kill.scope, "value": kill.value},
+            reason=kill.reason,
+        )
+        _, *offsets = await self._writer.append([audit_record(noted), kill_record(kill)])
         return json_response(200, SwitchStored(kill.scope, kill.value, kill.on, offsets[0]))
 
     async def show(self, _request: ApiRequest) -> ApiResponse:

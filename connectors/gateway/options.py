@@ -11,7 +11,7 @@ from typing import Literal
 from connectors.admission.options import RedisOptions
 from state.model.admission import Sender
 
-Role = Literal["producer", "p0", "ops", "marketing", "support"]
+Role = Literal["producer", "p0", "ops", "marketing", "support", "admin"]
 GatewayKind = Literal["ordinary", "p0"]
 
 

@@ -27,7 +27,7 @@ class Topic(NamedTuple):
     divided: Literal["groups", "classes", "no"]
     """By key group; so for P1, and behind that once more for P2; or one partition."""
     compacted: bool
-    """It keeps the newest record of each key for ever. Others keep everything for a time."""
+    """It keeps the newest record of each key for ever. Others keep everything, most of them for a time."""
     writers: str
     """Stations, or `commands`, or `flows`: whoever owns a place."""
     readers: str
@@ -58,12 +58,15 @@ TOPICS = (
     Topic(names.ATTEMPTS, "attempt", "delivery", "classes", False, _LANES, _LANES),
     Topic(names.DEAD_LETTERS, "dead dead_action", "that of the record, or a letter's id", "groups", False,
           f"{STATIONS} commands", "gateway track commands"),
+    Topic(names.AUDIT, "audit", "person", "no", False, "gateway commands", "gateway commands"),
     *(
         Topic(name, "emission", "user or key group", "classes", False, "decide", "deliver")
         for name in names.DELIVER.values()
     ),
 )  # fmt: skip
 """Every topic."""
+KEPT_FOR_EVER = frozenset({names.AUDIT})
+"""Topics whose records all stay."""
 COMPACTED_TOPICS = frozenset(topic.name for topic in TOPICS if topic.compacted)
 
 
@@ -86,7 +89,13 @@ def topic_specs(partitions: int, retention: timedelta) -> list[TopicSpec]:
     """Every topic, as it is created."""
     keep, number = int(retention.total_seconds() * 1000), {"groups": partitions, "classes": 2 * partitions, "no": 1}
     return [
-        TopicSpec(each.name, number[each.divided], each.compacted, None if each.compacted else keep) for each in TOPICS
+        TopicSpec(
+            each.name,
+            number[each.divided],
+            each.compacted,
+            None if each.compacted or each.name in KEPT_FOR_EVER else keep,
+        )
+        for each in TOPICS
     ]
 
 
@@ -97,6 +106,7 @@ def topic_table() -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for topic in TOPICS:
         kept = "newest of each key" if topic.compacted else "`log.retention`"
+        kept = "for ever" if topic.name in KEPT_FOR_EVER else kept
         schemas, writers, readers = (
             ", ".join(words.split()) for words in (topic.schemas, topic.writers, topic.readers)
         )

@@ -13,11 +13,14 @@ from typing import Any, Literal
 
 import msgspec
 
+from connectors.audit import COMMAND_LINE, audit_record
 from connectors.dead_letters import OPEN, DeadLetters, FiledLetter
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.topics import COMPACTED_TOPICS
+from flows.commands.kill import user_name
 from flows.commands.output import Output
 from flows.steps.dead_letters import dead_action
+from state.model.audit import AuditRecord
 from state.model.dead_letter import (
     AGAIN_HEADER,
     ATTEMPT_HEADER,
@@ -42,6 +45,10 @@ _MEANING_OF_A_DELIVERY = _MEANING | {
     "raised": "a delivery on which our code raised; it has ended, which is final: its producer posts again",
     "killed": "a delivery that ended the process five times in a row, which is final: its producer posts again",
 }
+
+
+Person = tuple[str, str]
+"""A name and a role."""
 
 
 class RetryRefusedError(CarillonError):
@@ -119,9 +126,19 @@ def _meaning(letter: DeadLetter) -> str:
 
 
 def retry_letters(
-    log: Log, letters: DeadLetters, selection: Selection, output: Output, *, now_ms: Callable[[], int], again: bool
+    log: Log,
+    letters: DeadLetters,
+    selection: Selection,
+    output: Output,
+    *,
+    now_ms: Callable[[], int],
+    again: bool,
+    by: Person | None = None,
 ) -> bool:
-    """Give records back to where they failed; False: something that was asked for was refused."""
+    """Give records back to where they failed; False: something that was asked for was refused.
+
+    `by`: who decided so; None: whoever types.
+    """
     fine = True
     for each in _chosen(letters, selection, output, repeatable=again):
         if isinstance(each, str):
@@ -134,7 +151,7 @@ def retry_letters(
             fine = False
             continue
         (offset,) = log.append([given])
-        log.append([_noted(each, "retried", now_ms())])
+        log.append(_noted(each, "retried", now_ms(), by))
         place = [given.topic, given.partition, offset]
         output.show(
             {"id": each.letter.id, "retried": True, "to": place}, f"{each.letter.id} retried, now {_plain(place)}"
@@ -143,7 +160,13 @@ def retry_letters(
 
 
 def discard_letters(
-    log: Log, letters: DeadLetters, selection: Selection, output: Output, *, now_ms: Callable[[], int]
+    log: Log,
+    letters: DeadLetters,
+    selection: Selection,
+    output: Output,
+    *,
+    now_ms: Callable[[], int],
+    by: Person | None = None,
 ) -> bool:
     """Note that nothing will be done; False: something that was asked for was refused."""
     fine = True
@@ -151,7 +174,7 @@ def discard_letters(
         if isinstance(each, str):
             fine = False
             continue
-        log.append([_noted(each, "discarded", now_ms())])
+        log.append(_noted(each, "discarded", now_ms(), by))
         output.show({"id": each.letter.id, "discarded": True}, f"{each.letter.id} discarded")
     return fine
 
@@ -249,8 +272,15 @@ def _refused(output: Output, letter_id: str, reason: str) -> str:
     return letter_id
 
 
-def _noted(filed: FiledLetter, action: Literal["retried", "discarded"], now_ms: int) -> NewRecord:
-    return dead_action(DeadAction(filed.letter.id, action, now_ms), filed.partition)
+def _noted(
+    filed: FiledLetter, action: Literal["retried", "discarded"], now_ms: int, by: Person | None
+) -> list[NewRecord]:
+    name, role = by or (user_name(), COMMAND_LINE)
+    act = AuditRecord(
+        at=now_ms, by=name, role=role, act="retry_letter" if action == "retried" else "discard_letter",
+        about={"letter": filed.letter.id}, before={"status": filed.status}, after={"status": action},
+    )  # fmt: skip
+    return [audit_record(act), dead_action(DeadAction(filed.letter.id, action, now_ms), filed.partition)]
 
 
 def _record(filed: FiledLetter) -> dict[str, Any]:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from connectors.audit import COMMAND_LINE, audit_record
 from connectors.control import TOPIC, KnownNames, Obeyed, kill_record, read_obeyed, switches_on
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_records
 from flows.commands.output import Output
 from flows.config.access import senders_in_force
 from flows.config.settings import Settings
+from state.model.audit import AuditRecord
 from state.model.errors import ConfigurationError
 from state.model.settings import DOOR, Kill, SwitchOn
 
@@ -83,7 +85,11 @@ def kill(log: Log, run_dir: Path, switch: Kill, *, deadline: timedelta) -> Itera
     A process that starts meanwhile reads the switch before it sends anything.
     """
     begun_ms = time.time_ns() // 1_000_000
-    (offset,) = log.append([kill_record(switch)])
+    noted = AuditRecord(
+        at=begun_ms, by=switch.by or user_name(), role=COMMAND_LINE, act="kill" if switch.on else "lift",
+        about={"scope": switch.scope, "value": switch.switch[1]}, reason=switch.reason,
+    )  # fmt: skip
+    _, offset = log.append([audit_record(noted), kill_record(switch)])
     waiting = {report.process: report for report in read_obeyed(run_dir)}
     end = time.monotonic() + deadline.total_seconds()
     while waiting and time.monotonic() < end:

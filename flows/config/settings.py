@@ -56,7 +56,7 @@ class SenderOptions:
     key: Secret
     """The service key, sent as `Authorization: Bearer KEY`. At least 16 characters, no dot."""
     role: Role = "producer"
-    """producer (sends, calls for the host application), p0 (sends P0), ops, marketing, support. Default: producer."""
+    """producer (sends; calls for the application), p0 (sends P0), ops, marketing, support, admin. Default: producer."""
     classes: tuple[str, ...] = ()
     """Classes of the types it may send. Default: P0 for role p0, otherwise P1 and P2."""
     types: tuple[str, ...] = ("*",)

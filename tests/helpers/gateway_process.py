@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from connectors.gateway.serve import serve
 from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
+from flows.commands.backstage import LogBackstage
 from operators.admit import Rules
 from state.model.addresses import Served
 from state.model.errors import LogUnavailableError
@@ -45,6 +46,7 @@ KEYS = (
     ServiceKey(hash_key("key-ops"), "ops", "ops"),
     ServiceKey(hash_key("key-marketing"), "marketing", "marketing"),
     ServiceKey(hash_key("key-support"), "support", "support"),
+    ServiceKey(hash_key("key-admin"), "admin", "admin"),
 )
 
 
@@ -101,7 +103,8 @@ def main(config: dict[str, Any]) -> None:
     inbox = RocksInboxReader(directory / "state" / "inbox", log.partitions("inbox"), directory / "run" / "inbox")
     rules = Rules(load_registry(), served=SERVED)
     progress = partial(progress_in, directory / "progress.json")
-    app = build_app(options, log=log, rules=rules, clock=clock, inbox=inbox, progress=progress)
+    backstage = cache(partial(LogBackstage, directory, log, load_registry()))
+    app = build_app(options, log=log, rules=rules, clock=clock, inbox=inbox, progress=progress, backstage=backstage)
     serve(options, app, on_ready=lambda port: print(port, flush=True))
     inbox.close()
     log.close()

@@ -1,0 +1,60 @@
+"""Acts of people: noted in topic `audit` before anything is shown or changed, so that none goes unnoted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from connectors.audit import audit_record
+from connectors.gateway.auth import Principal
+from connectors.gateway.problems import invalid
+from connectors.gateway.writer import SettingWriter
+from state.model.admission import FieldError
+from state.model.audit import Act, AuditRecord
+
+REASON_MAX = 500
+_REMEDY = "say in a few words why you look, for instance a ticket's number"
+
+
+class Acts:
+    """Notes acts."""
+
+    def __init__(self, writer: SettingWriter, *, clock: Callable[[], int]) -> None:
+        self._writer, self._clock = writer, clock
+
+    def record(
+        self,
+        person: Principal,
+        act: Act,
+        about: Mapping[str, str | None],
+        *,
+        reason: str | None = None,
+        before: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
+    ) -> AuditRecord:
+        """The record of an act of now."""
+        named = {name: value for name, value in about.items() if value is not None}
+        return AuditRecord(
+            at=self._clock(), by=person.name, role=person.role or "user", act=act, about=named, reason=reason,
+            before=None if before is None else dict(before), after=None if after is None else dict(after),
+        )  # fmt: skip
+
+    async def note(self, record: AuditRecord) -> None:
+        """Store it durably.
+
+        :raises ProblemError: 503: the log did not acknowledge it, so the act must not happen.
+        """
+        await self._writer.append([audit_record(record)])
+
+
+def reason_of(given: Mapping[str, str]) -> str:
+    """Why somebody looks at what concerns a user.
+
+    :raises ProblemError: 400: he does not say.
+    """
+    reason = given.get("reason", "").strip()
+    if not reason:
+        raise invalid([FieldError("reason", "is missing", _REMEDY)])
+    if len(reason) > REASON_MAX:
+        raise invalid([FieldError("reason", f"has more than {REASON_MAX} characters", _REMEDY)])
+    return reason

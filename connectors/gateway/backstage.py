@@ -1,0 +1,58 @@
+"""What the gateway shows to people who operate the system and help its users; all of it is read from log and archive.
+
+The implementation is given to the gateway, since it knows the operators (`flows/commands/backstage.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from state.model.ledger import EventCounts
+
+Fields = dict[str, Any]
+"""A record as `carillon ... --json` prints it; never content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which records of the ledger are looked for; None: any. Times in ms UTC, `from_ms` included."""
+
+    user: str | None = None
+    event: str | None = None
+    sender: str | None = None
+    type: str | None = None
+    object: str | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+
+class Backstage(Protocol):
+    """Its methods block on disk and log, and may be called by any thread."""
+
+    def explain(self, event: str, user: str) -> Sequence[Fields]:
+        """Every record of the pair in order of time, each with `explanation`; empty: nothing is known of it."""
+        ...
+
+    def records(self, wanted: Wanted, limit: int) -> Sequence[Fields]:
+        """Decisions and deliveries that match, the newest first."""
+        ...
+
+    def counts(self, event: str) -> EventCounts:
+        """What became of the event, over all its recipients."""
+        ...
+
+    def letters(self) -> Sequence[Fields]:
+        """Dead letters, each with its status, the newest first."""
+        ...
+
+    def decide_letter(self, letter: str, by: tuple[str, str], *, retry: bool) -> Fields:
+        """By a name and a role: give it back, or note that nothing is done; what came of it, perhaps `refused`."""
+        ...
+
+
+OpenBackstage = Callable[[], Backstage]
+"""Gives it; what it needs is loaded with the first call, which may block."""

@@ -1,0 +1,106 @@
+"""`/v1/explain` and `/v1/support`: why somebody got something or did not. Each look needs a reason and is noted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from connectors.audit import newest_acts
+from connectors.gateway import answers
+from connectors.gateway.acts import Acts, reason_of
+from connectors.gateway.backstage import Backstage, Fields, OpenBackstage, Wanted
+from connectors.gateway.http import ApiRequest, ApiResponse, json_response
+from connectors.gateway.problems import ProblemError, invalid
+from connectors.log.interface import Log
+from state.model.admission import FieldError
+
+PAGE_DEFAULT: Final = 50
+PAGE_MAX: Final = 500
+
+
+class Support:
+    """Handlers."""
+
+    def __init__(self, backstage: OpenBackstage, acts: Acts, log: Log) -> None:
+        self._backstage, self._acts, self._log = backstage, acts, log
+
+    async def explain(self, request: ApiRequest) -> ApiResponse:
+        """Every record of an event for a user, each in words."""
+        given = request.query(("event", "user", "reason"))
+        event, user = _needed(given, "event"), _needed(given, "user")
+        about = {"event": event, "user": user}
+        await self._acts.note(self._acts.record(request.caller(), "explain", about, reason=reason_of(given)))
+        records = await asyncio.to_thread(lambda: self._backstage().explain(event, user))
+        if not records:
+            raise ProblemError(404, "nothing is known of this event for this user: he was none of its recipients")
+        return json_response(200, answers.Explanation(event, user, list(records)))
+
+    async def history(self, request: ApiRequest) -> ApiResponse:
+        """What was decided for a user and what was delivered to him, the newest first."""
+        user, given = request.parameters["user"], request.query(("reason", "limit", "cursor"))
+        limit, place = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX), Place.of(given.get("cursor"))
+        await self._acts.note(self._acts.record(request.caller(), "history", {"user": user}, reason=reason_of(given)))
+        found, behind = await asyncio.to_thread(lambda: page_of(self._backstage(), Wanted(user=user), place, limit))
+        return json_response(200, answers.History(user, list(found), behind))
+
+    async def audit(self, request: ApiRequest) -> ApiResponse:
+        """Who did what, the newest first."""
+        given = request.query(("limit", "cursor", "by", "user"))
+        limit = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX)
+        before = whole_number(given, "cursor", 0, 2**53) if "cursor" in given else None
+        by, user = given.get("by"), given.get("user")
+        acts = await asyncio.to_thread(lambda: newest_acts(self._log, limit, before=before, by=by, user=user))
+        cursor = str(acts[-1].offset) if len(acts) == limit else None
+        return json_response(200, answers.AuditPage([kept.record for kept in acts], cursor))
+
+
+class Place(NamedTuple):
+    """Where a page of records begins: below a time, of which so many were shown already."""
+
+    to_ms: int | None = None
+    shown: int = 0
+
+    @classmethod
+    def of(cls, cursor: str | None) -> Place:
+        """:raises ProblemError: 400: no page ended there."""
+        if cursor is None:
+            return cls()
+        time, _, shown = cursor.partition("-")
+        if not all(part.isascii() and part.isdigit() and len(part) < 16 for part in (time, shown)):
+            raise invalid([FieldError("cursor", "was not given by this call", "begin without a cursor")])
+        return cls(int(time), int(shown))
+
+
+def page_of(backstage: Backstage, wanted: Wanted, place: Place, limit: int) -> tuple[Sequence[Fields], str | None]:
+    """Records from a place on, and the cursor of those behind them."""
+    given = backstage.records(replace(wanted, to_ms=place.to_ms), limit + place.shown)
+    found = given[place.shown :]
+    if len(found) < limit:
+        return found, None
+    last = time_of(found[-1])
+    return found, f"{last + 1}-{sum(time_of(record) == last for record in given)}"
+
+
+def time_of(record: Fields) -> int:
+    """When a record of the ledger was written."""
+    at = record.get("decided_at") or record.get("at")
+    return at if isinstance(at, int) else 0
+
+
+def _needed(given: dict[str, str], name: str) -> str:
+    if not given.get(name):
+        raise invalid([FieldError(name, "is missing", f"name the {name}")])
+    return given[name]
+
+
+def whole_number(given: dict[str, str], name: str, default: int, most: int) -> int:
+    """A number of a query.
+
+    :raises ProblemError: 400.
+    """
+    text = given.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or len(text) > 16 or not 0 < int(text) <= most:
+        raise invalid([FieldError(name, "is no number that is allowed here", f"1 to {most}")])
+    return int(text)

@@ -1,0 +1,84 @@
+"""What the gateway shows to operators and support, by the same code as the commands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from connectors.archive.ledger import LedgerQuery, LedgerReader
+from connectors.dead_letters import DeadLetters
+from connectors.gateway.backstage import Fields, Wanted
+from connectors.log.interface import Log
+from flows.commands.dead_letters import Person, Selection, discard_letters, list_letters, retry_letters
+from flows.commands.explain import explain
+from flows.commands.output import Output
+from flows.process.directories import ARCHIVE, LEDGER
+from state.model.ledger import EventCounts
+from state.model.registry import Registry
+
+_COLUMNS = {"sender": "sender_id", "type": "type", "object": "object", "outcome": "outcome", "reason": "reason"}
+
+
+@dataclass(frozen=True, slots=True)
+class Collected(Output):
+    """Keeps what a command would print."""
+
+    as_json: bool = True
+    records: list[Fields] = field(default_factory=list)
+
+    def show(self, record: Mapping[str, Any], text: str) -> None:
+        """Keep the record; its `text` is what people read at the terminal."""
+        self.records.append({**record, "text": text})
+
+
+@dataclass(frozen=True, slots=True)
+class LogBackstage:
+    """See `connectors.gateway.backstage.Backstage`."""
+
+    data_dir: Path
+    log: Log
+    registry: Registry
+
+    def explain(self, event: str, user: str) -> Sequence[Fields]:
+        """By `carillon explain`."""
+        output = Collected()
+        known = explain(self.data_dir, self.log, self.registry, event=event, user=user, output=output)
+        return output.records if known else []
+
+    def records(self, wanted: Wanted, limit: int) -> Sequence[Fields]:
+        """By the ledger's query."""
+        columns = {_COLUMNS[name]: value for name in _COLUMNS if (value := getattr(wanted, name)) is not None}
+        query = LedgerQuery(wanted.event, wanted.user, wanted.from_ms, wanted.to_ms, columns=columns)
+        return self._ledger().newest(query, limit)
+
+    def counts(self, event: str) -> EventCounts:
+        """By `carillon progress`."""
+        return self._ledger().progress(event)
+
+    def letters(self) -> Sequence[Fields]:
+        """By `carillon dead-letters list --all`."""
+        output = Collected()
+        list_letters(self._letters(), Selection(everything=True), output)
+        return output.records[::-1]
+
+    def decide_letter(self, letter: str, by: Person, *, retry: bool) -> Fields:
+        """By `carillon dead-letters retry` and `discard`."""
+        output, chosen = Collected(), Selection(ids=[letter])
+        if retry:
+            retry_letters(self.log, self._letters(), chosen, output, now_ms=_now_ms, again=False, by=by)
+        else:
+            discard_letters(self.log, self._letters(), chosen, output, now_ms=_now_ms, by=by)
+        return output.records[-1]
+
+    def _ledger(self) -> LedgerReader:
+        return LedgerReader(self.data_dir / LEDGER, self.log)
+
+    def _letters(self) -> DeadLetters:
+        return DeadLetters(self.log, self.data_dir / ARCHIVE)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
