@@ -14,7 +14,7 @@ _LOOK = 2_000
 """Records that are read at a time, from the newest back."""
 
 
-class Kept(NamedTuple):
+class NotedAct(NamedTuple):
     """A record and its place."""
 
     offset: int
@@ -38,18 +38,19 @@ def newest_acts(
     by: str | None = None,
     user: str | None = None,
     act: str | None = None,
-) -> Sequence[Kept]:
+) -> Sequence[NotedAct]:
     """The newest acts that match, the newest first: below the offset `before`, of this person, about this user.
 
     :raises LogError: the log cannot be read.
     :raises MalformedRecordError: a record is of another version.
     """
-    place, found = (TOPIC, 0), list[Kept]()
+    place, found = (TOPIC, 0), list[NotedAct]()
     begin, end = log.begin_offset(*place), log.end_offset(*place) if before is None else before
     while end > begin and len(found) < limit:
         first = max(begin, end - _LOOK)
         acts = [
-            Kept(each.offset, AUDIT.decode(each.value)) for each in stored_records(log, {place: first}, {place: end})
+            NotedAct(each.offset, AUDIT.decode(each.value))
+            for each in stored_records(log, {place: first}, {place: end})
         ]
         found += [kept for kept in reversed(acts) if _matches(kept.record, by, user, act)]
         end = first

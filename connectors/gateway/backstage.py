@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 from state.model.ledger import EventCounts
 
-Fields = dict[str, Any]
+Shown = dict[str, Any]
 """A record as `carillon ... --json` prints it; never content."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LedgerSearch:
     """Which records of the ledger are looked for; None: any. Times in ms UTC, `from_ms` included."""
 
     user: str | None = None
@@ -33,11 +33,11 @@ class Wanted:
 class Backstage(Protocol):
     """Its methods block on disk and log, and may be called by any thread."""
 
-    def explain(self, event: str, user: str) -> Sequence[Fields]:
+    def explain(self, event: str, user: str) -> Sequence[Shown]:
         """Every record of the pair in order of time, each with `explanation`; empty: nothing is known of it."""
         ...
 
-    def records(self, wanted: Wanted, limit: int) -> Sequence[Fields]:
+    def records(self, wanted: LedgerSearch, limit: int) -> Sequence[Shown]:
         """Decisions and deliveries that match, the newest first."""
         ...
 
@@ -45,11 +45,11 @@ class Backstage(Protocol):
         """What became of the event, over all its recipients."""
         ...
 
-    def letters(self) -> Sequence[Fields]:
+    def letters(self) -> Sequence[Shown]:
         """Dead letters, each with its status, the newest first."""
         ...
 
-    def decide_letter(self, letter: str, by: tuple[str, str], *, retry: bool) -> Fields:
+    def decide_letter(self, letter: str, by: tuple[str, str], *, retry: bool) -> Shown:
         """By a name and a role: give it back, or note that nothing is done; what came of it, perhaps `refused`."""
         ...
 

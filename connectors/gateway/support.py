@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from connectors.audit import newest_acts
 from connectors.gateway import answers
 from connectors.gateway.acts import Acts, reason_of
-from connectors.gateway.backstage import Backstage, Fields, OpenBackstage, Wanted
+from connectors.gateway.backstage import Backstage, LedgerSearch, OpenBackstage, Shown
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
 from connectors.log.interface import Log
@@ -40,9 +40,11 @@ class Support:
     async def history(self, request: ApiRequest) -> ApiResponse:
         """What was decided for a user and what was delivered to him, the newest first."""
         user, given = request.parameters["user"], request.query(("reason", "limit", "cursor"))
-        limit, place = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX), Place.of(given.get("cursor"))
+        limit, place = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX), PageStart.of(given.get("cursor"))
         await self._acts.note(self._acts.record(request.caller(), "history", {"user": user}, reason=reason_of(given)))
-        found, behind = await asyncio.to_thread(lambda: page_of(self._backstage(), Wanted(user=user), place, limit))
+        found, behind = await asyncio.to_thread(
+            lambda: page_of(self._backstage(), LedgerSearch(user=user), place, limit)
+        )
         return json_response(200, answers.History(user, list(found), behind))
 
     async def audit(self, request: ApiRequest) -> ApiResponse:
@@ -56,14 +58,14 @@ class Support:
         return json_response(200, answers.AuditPage([kept.record for kept in acts], cursor))
 
 
-class Place(NamedTuple):
+class PageStart(NamedTuple):
     """Where a page of records begins: below a time, of which so many were shown already."""
 
     to_ms: int | None = None
     shown: int = 0
 
     @classmethod
-    def of(cls, cursor: str | None) -> Place:
+    def of(cls, cursor: str | None) -> PageStart:
         """:raises ProblemError: 400: no page ended there."""
         if cursor is None:
             return cls()
@@ -73,7 +75,9 @@ class Place(NamedTuple):
         return cls(int(time), int(shown))
 
 
-def page_of(backstage: Backstage, wanted: Wanted, place: Place, limit: int) -> tuple[Sequence[Fields], str | None]:
+def page_of(
+    backstage: Backstage, wanted: LedgerSearch, place: PageStart, limit: int
+) -> tuple[Sequence[Shown], str | None]:
     """Records from a place on, and the cursor of those behind them."""
     given = backstage.records(replace(wanted, to_ms=place.to_ms), limit + place.shown)
     found = given[place.shown :]
@@ -83,7 +87,7 @@ def page_of(backstage: Backstage, wanted: Wanted, place: Place, limit: int) -> t
     return found, f"{last + 1}-{sum(time_of(record) == last for record in given)}"
 
 
-def time_of(record: Fields) -> int:
+def time_of(record: Shown) -> int:
     """When a record of the ledger was written."""
     at = record.get("decided_at") or record.get("at")
     return at if isinstance(at, int) else 0

@@ -10,9 +10,9 @@ from typing import Any
 
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.dead_letters import DeadLetters
-from connectors.gateway.backstage import Fields, Wanted
+from connectors.gateway.backstage import LedgerSearch, Shown
 from connectors.log.interface import Log
-from flows.commands.dead_letters import Person, Selection, discard_letters, list_letters, retry_letters
+from flows.commands.dead_letters import Decider, Selection, discard_letters, list_letters, retry_letters
 from flows.commands.explain import explain
 from flows.commands.output import Output
 from flows.process.directories import ARCHIVE, LEDGER
@@ -27,7 +27,7 @@ class Collected(Output):
     """Keeps what a command would print."""
 
     as_json: bool = True
-    records: list[Fields] = field(default_factory=list)
+    records: list[Shown] = field(default_factory=list)
 
     def show(self, record: Mapping[str, Any], text: str) -> None:
         """Keep the record; its `text` is what people read at the terminal."""
@@ -42,13 +42,13 @@ class LogBackstage:
     log: Log
     registry: Registry
 
-    def explain(self, event: str, user: str) -> Sequence[Fields]:
+    def explain(self, event: str, user: str) -> Sequence[Shown]:
         """By `carillon explain`."""
         output = Collected()
         known = explain(self.data_dir, self.log, self.registry, event=event, user=user, output=output)
         return output.records if known else []
 
-    def records(self, wanted: Wanted, limit: int) -> Sequence[Fields]:
+    def records(self, wanted: LedgerSearch, limit: int) -> Sequence[Shown]:
         """By the ledger's query."""
         columns = {_COLUMNS[name]: value for name in _COLUMNS if (value := getattr(wanted, name)) is not None}
         query = LedgerQuery(wanted.event, wanted.user, wanted.from_ms, wanted.to_ms, columns=columns)
@@ -58,13 +58,13 @@ class LogBackstage:
         """By `carillon progress`."""
         return self._ledger().progress(event)
 
-    def letters(self) -> Sequence[Fields]:
+    def letters(self) -> Sequence[Shown]:
         """By `carillon dead-letters list --all`."""
         output = Collected()
         list_letters(self._letters(), Selection(everything=True), output)
         return output.records[::-1]
 
-    def decide_letter(self, letter: str, by: Person, *, retry: bool) -> Fields:
+    def decide_letter(self, letter: str, by: Decider, *, retry: bool) -> Shown:
         """By `carillon dead-letters retry` and `discard`."""
         output, chosen = Collected(), Selection(ids=[letter])
         if retry:

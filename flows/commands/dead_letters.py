@@ -47,7 +47,7 @@ _MEANING_OF_A_DELIVERY = _MEANING | {
 }
 
 
-Person = tuple[str, str]
+Decider = tuple[str, str]
 """A name and a role."""
 
 
@@ -133,7 +133,7 @@ def retry_letters(
     *,
     now_ms: Callable[[], int],
     again: bool,
-    by: Person | None = None,
+    by: Decider | None = None,
 ) -> bool:
     """Give records back to where they failed; False: something that was asked for was refused.
 
@@ -166,7 +166,7 @@ def discard_letters(
     output: Output,
     *,
     now_ms: Callable[[], int],
-    by: Person | None = None,
+    by: Decider | None = None,
 ) -> bool:
     """Note that nothing will be done; False: something that was asked for was refused."""
     fine = True
@@ -273,7 +273,7 @@ def _refused(output: Output, letter_id: str, reason: str) -> str:
 
 
 def _noted(
-    filed: FiledLetter, action: Literal["retried", "discarded"], now_ms: int, by: Person | None
+    filed: FiledLetter, action: Literal["retried", "discarded"], now_ms: int, by: Decider | None
 ) -> list[NewRecord]:
     name, role = by or (user_name(), COMMAND_LINE)
     act = AuditRecord(
