@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from state.model.admission import FieldError
-from state.model.audit import AuditRecord
+from state.model.audit import Act
 from state.model.documents import Exact, PreferenceDocument, Text
 
 Count = Annotated[int, Meta(ge=0)]
@@ -220,10 +220,23 @@ class History(Reply):
     cursor: Annotated[str | None, Meta(description="Of the next page; null: this is the last one.")]
 
 
+class AuditedAct(Reply):
+    """What a person did."""
+
+    at: Exact
+    by: Annotated[Text, Meta(description="The name of his credential.")]
+    role: Text
+    act: Act
+    about: Annotated[dict[str, str], Meta(description="To what: user, event, scope and value, letter.")]
+    reason: Annotated[str | None, Meta(description="In his words.")]
+    before: Annotated[dict[str, Any] | None, Meta(description="What was so before.")]
+    after: dict[str, Any] | None
+
+
 class AuditPage(Reply):
     """Acts of people, the newest first."""
 
-    acts: list[AuditRecord]
+    acts: list[AuditedAct]
     cursor: Annotated[str | None, Meta(description="Of the next page; null: this is the last one.")]
 
 

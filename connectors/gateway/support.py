@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+import msgspec
+
 from connectors.audit import newest_acts
 from connectors.gateway import answers
 from connectors.gateway.acts import Acts, reason_of
@@ -15,6 +17,7 @@ from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
 from connectors.log.interface import Log
 from state.model.admission import FieldError
+from state.model.audit import AuditRecord
 
 PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 500
@@ -55,7 +58,11 @@ class Support:
         by, user = given.get("by"), given.get("user")
         acts = await asyncio.to_thread(lambda: newest_acts(self._log, limit, before=before, by=by, user=user))
         cursor = str(acts[-1].offset) if len(acts) == limit else None
-        return json_response(200, answers.AuditPage([kept.record for kept in acts], cursor))
+        return json_response(200, answers.AuditPage([_told(noted.record) for noted in acts], cursor))
+
+
+def _told(record: AuditRecord) -> answers.AuditedAct:
+    return msgspec.convert(record, answers.AuditedAct, from_attributes=True)
 
 
 class PageStart(NamedTuple):
