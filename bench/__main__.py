@@ -17,6 +17,7 @@ TABLES = {
     "dedup": ["-m", "bench.dedup"],
     "admissions": ["-m", "bench.admissions"],
     "delivery": ["-m", "bench.delivery"],
+    "rates": ["-m", "bench.rates"],
     "slices": ["-m", "bench.slices"],
     "direct": ["-m", "bench.direct"],
     "inbox": ["-m", "bench.inbox"],

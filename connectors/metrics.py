@@ -112,6 +112,11 @@ BREAKER_STATE = Gauge(
     "A provider's breaker: 0 closed, 1 reduced (a fifth of the rate), 2 half-open (a tenth), 3 open (only probes)",
     ["provider"],
 )
+RATE_SHARED = Gauge(
+    "carillon_rate_shared",
+    "Whether processes share a provider's rate through Redis: 1, or 0 while Redis is away and each has its own part",
+    ["provider"],
+)
 DELIVERIES_WAITING = Gauge(
     "carillon_deliveries_waiting", "Deliveries that wait for their turn at a provider, its backlog too", ["provider"]
 )

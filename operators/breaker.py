@@ -7,6 +7,7 @@ process, closed, and takes a few numbers for each second.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Literal, NamedTuple
 
@@ -137,10 +138,15 @@ class Pace:
     """
 
     def __init__(self, rate_per_s: float) -> None:
+        self._level = math.inf
+        self._at = 0
+        self.change(rate_per_s)
+
+    def change(self, rate_per_s: float) -> None:
+        """From now on this rate; what was in the bucket stays, as far as there is room for it."""
         self._per_ms = rate_per_s / 1000
         self._size = max(1.0, rate_per_s / 10)
-        self._level = self._size
-        self._at = 0
+        self._level = min(self._size, self._level)
 
     def room(self, now: int) -> int:
         """How many may go now."""

@@ -22,14 +22,10 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any, cast
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
 from connectors.admission.interface import Known, RepeatReason, Reservation, ReserveOutcome
 from connectors.admission.limits import WINDOW_MS, Grant
 from connectors.admission.options import RedisOptions
+from connectors.redis_client import RedisClient
 from state.model.admission import RepeatCheck
 from state.model.errors import StoreUnavailableError
 
@@ -112,36 +108,12 @@ return {granted, first and (first + window - now) or window}
 """
 
 
-class _Client:
-    """One connection pool and the deadline of its calls."""
-
-    def __init__(self, options: RedisOptions) -> None:
-        seconds = options.deadline.total_seconds()
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
-            options.url,
-            max_connections=options.connections_max,
-            timeout=seconds,
-            socket_timeout=seconds,
-            socket_connect_timeout=seconds,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-        )
-        self.redis = redis.asyncio.Redis(connection_pool=pool)
-        self.prefix = options.prefix
-
-    async def answer(self, call: Awaitable[Any]) -> Any:
-        try:
-            return await call
-        except (RedisError, OSError, TimeoutError) as error:
-            raise StoreUnavailableError(f"redis: {type(error).__name__}") from error
-
-
 class RedisAdmissionStore:
     """`AdmissionStore` in Redis."""
 
     def __init__(self, options: RedisOptions) -> None:
         """Connect at the first call."""
-        self._client = _Client(options)
+        self._client = RedisClient(options)
         self._reserve = self._client.redis.register_script(_RESERVE)
         self._commit = self._client.redis.register_script(_COMMIT)
         self._forget = self._client.redis.register_script(_FORGET)
@@ -197,8 +169,7 @@ class RedisAdmissionStore:
 
     async def close(self) -> None:
         """See `AdmissionStore`."""
-        await self._client.redis.aclose()
-        await self._client.redis.connection_pool.disconnect()
+        await self._client.close()
 
 
 def _reservation(name: bytes, event_id: bytes, committed: int, *by: bytes) -> Reservation:
@@ -214,7 +185,7 @@ class RedisSenderLimit:
 
     def __init__(self, options: RedisOptions) -> None:
         """Connect at the first call."""
-        self._client = _Client(options)
+        self._client = RedisClient(options)
         self._take = self._client.redis.register_script(_TAKE)
         self._waiting: dict[tuple[str, int], list[tuple[int, asyncio.Future[Grant]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -250,8 +221,7 @@ class RedisSenderLimit:
 
     async def close(self) -> None:
         """See `SenderLimit`."""
-        await self._client.redis.aclose()
-        await self._client.redis.connection_pool.disconnect()
+        await self._client.close()
 
 
 def _share(grant: Grant, waiting: Sequence[tuple[int, asyncio.Future[Grant]]]) -> None:

@@ -25,6 +25,7 @@ PUSH_SERVICES = (
     "*.notify.windows.com",
 )  # fmt: skip
 """Of Chrome and what is made of it, Firefox, Safari, Edge."""
+_P0_SHARE_MAX = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,8 @@ class _OfAll:
 
     backlog_share: float = 0.5
     """The part of `rate_per_s` for what waited while the provider was away; above 0, at most 1. Default: a half."""
+    p0_share: float = 0.2
+    """The part of `rate_per_s` that P1 and P2 leave to P0; from 0 to 0.9. Default: a fifth."""
     standby: bool = False
     """Of several providers of one channel, go behind those that are not on standby (RULES 4). Default: false."""
 
@@ -79,7 +82,7 @@ class ApnsOptions(_OverHttp):
             yield "providers.apns.signing_key: missing; name the .p8 file of the key"
         if not self.origin.startswith("https://"):
             yield "providers.apns.origin: APNs is reached by https:// only"
-        yield from _rate_faults("apns", self.rate_per_s, self.backlog_share)
+        yield from _rate_faults("apns", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,7 @@ class FcmOptions(_OverHttp):
             yield "providers.fcm.origin: FCM is reached by https:// only"
         if not self.token_url.startswith("https://") and self.token_url:
             yield "providers.fcm.token_url: tokens are granted by https:// only"
-        yield from _rate_faults("fcm", self.rate_per_s, self.backlog_share)
+        yield from _rate_faults("fcm", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +147,7 @@ class WebPushOptions(_OfAll):
                 yield f"providers.webpush.hosts: {host!r} is no host; write push.example.com or *.push.example.com"
         if not self.origin:
             yield "providers.webpush.hosts: names no host without a star"
-        yield from _rate_faults("webpush", self.rate_per_s, self.backlog_share)
+        yield from _rate_faults("webpush", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +179,7 @@ class TwilioOptions(_OverHttp):
         for name in ("account_sid", "auth_token", "sender"):
             if not getattr(self, name):
                 yield f"providers.twilio.{name}: missing; find it in the account's console"
-        yield from _rate_faults("twilio", self.rate_per_s, self.backlog_share)
+        yield from _rate_faults("twilio", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,7 +267,7 @@ class SmtpOptions(MailOptions):
         if self.security == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
             yield "providers.smtp.security: none is for a relay on this machine; use starttls or tls"
         yield from self.mail_faults()
-        yield from _rate_faults("smtp", self.rate_per_s, self.backlog_share)
+        yield from _rate_faults("smtp", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +313,7 @@ class SesOptions(MailOptions):
         if not self.origin.startswith("https://"):
             yield "providers.ses.endpoint: SES is reached by https:// only"
         yield from self.mail_faults()
-        yield from _rate_faults("ses", self.rate_per_s, self.backlog_share)
+        yield from _rate_faults("ses", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,7 +337,7 @@ class WebhookOptions(_OfAll):
             yield f"providers.webhook.secret: must have at least {WEBHOOK_SECRET_MIN} characters, by chance"
         if self.secret_before and len(self.secret_before.encode()) < WEBHOOK_SECRET_MIN:
             yield f"providers.webhook.secret_before: must have at least {WEBHOOK_SECRET_MIN} characters, or be absent"
-        yield from _rate_faults("webhook", self.rate_per_s, self.backlog_share)
+        yield from _rate_faults("webhook", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,7 +353,7 @@ class ChatOptions(_OfAll):
 
     def faults(self) -> Iterator[str]:
         """What is wrong, each with its key and the remedy."""
-        yield from _rate_faults("chat", self.rate_per_s, self.backlog_share)
+        yield from _rate_faults("chat", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,8 +390,10 @@ class EgressOptions:
                     yield f"egress.{name}: {text!r} is no network; write it as 10.7.0.0/16"
 
 
-def _rate_faults(provider: str, rate: float, share: float) -> Iterator[str]:
-    if not 0 < rate < math.inf:
-        yield f"providers.{provider}.rate_per_s: a number above 0, since after an outage what waits goes at it"
-    if not 0 < share <= 1:
+def _rate_faults(provider: str, given: _OfAll, rate_per_s: float) -> Iterator[str]:
+    if not 0 < rate_per_s < math.inf:
+        yield f"providers.{provider}.rate_per_s: a number above 0, the most that the provider gets in a second"
+    if not 0 <= given.p0_share <= _P0_SHARE_MAX:
+        yield f"providers.{provider}.p0_share: a part of rate_per_s, from 0 to {_P0_SHARE_MAX}"
+    if not 0 < given.backlog_share <= 1:
         yield f"providers.{provider}.backlog_share: a part of rate_per_s, above 0, at most 1"

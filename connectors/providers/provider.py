@@ -46,6 +46,11 @@ class ProviderTable(Protocol):
         ...
 
     @property
+    def p0_share(self) -> float:
+        """The part of the rate that is kept for P0."""
+        ...
+
+    @property
     def standby(self) -> bool:
         """Whether it goes behind the other providers of its channel (RULES 4)."""
         ...

@@ -153,7 +153,7 @@ def _check_log(settings: Settings) -> Finding:
 
 def _check_redis(settings: Settings) -> Iterator[Finding]:
     if settings.redis is None:
-        yield Finding("redis", True, "not configured: repeats and sender limits are kept embedded")
+        yield Finding("redis", True, "not configured: each process keeps repeats, sender limits and rates by itself")
         return
     import redis
 

@@ -11,7 +11,7 @@ from connectors.control import ControlWatcher
 from connectors.log.owners import FencedLog
 from connectors.log.topics import written_by
 from flows.config.access import link_keys
-from flows.config.providers import providers_in_force
+from flows.config.providers import InForce, providers_in_force
 from flows.config.served import served
 from flows.config.settings import Settings
 from flows.process.cluster import cluster_place
@@ -24,6 +24,7 @@ from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.message import MailLinks
 from flows.steps.sending.queue import ProviderBounds
+from flows.steps.sending.rate import SendRate
 from state.model.addresses import Place
 from state.model.unsubscribe import LinkKeys
 
@@ -71,10 +72,9 @@ def _build_dispatcher(
     """With connections of its own."""
     providers: dict[Place, list[ProviderBounds]] = {}
     for each in sorted(providers_in_force(settings).values(), key=lambda each: each.options.standby):
-        options = each.options
-        bounds = ProviderBounds(
-            each.channel(), options.concurrency_max, options.rate_per_s, options.backlog_share, waiting_max
-        )
+        options, channel = each.options, each.channel()
+        rate = _send_rate(settings, each, channel.name, urgent=station == "transactional")
+        bounds = ProviderBounds(channel, options.concurrency_max, rate, options.backlog_share, waiting_max)
         providers.setdefault(each.provider.place, []).append(bounds)
     look = LastLook(
         is_stopped=lambda scope: watcher.stopped(scope) is not None,
@@ -95,6 +95,18 @@ def _build_dispatcher(
     )
     dispatcher.start()
     return dispatcher
+
+
+def _send_rate(settings: Settings, provider: InForce, name: str, *, urgent: bool) -> SendRate:
+    """What this process may send to it: with the others through Redis, or its part. P0 may always use all of it."""
+    options, shared = provider.options, None
+    if settings.redis is not None:
+        from connectors.rates.redis import RedisBucket  # heavy, and rarely configured
+
+        place = provider.provider.place
+        shared = RedisBucket(settings.redis, place, name, rate_per_s=options.rate_per_s, p0_share=options.p0_share)
+    part = (1.0 if urgent else 1.0 - options.p0_share) / cluster_place().processes
+    return SendRate(name, options.rate_per_s, part=part, shared=shared, urgent=urgent)
 
 
 def mail_links(settings: Settings) -> MailLinks:

@@ -212,7 +212,7 @@ class Settings:
     kafka: BrokerOptions = field(default_factory=BrokerOptions)
     """The brokers of the profile kafka."""
     redis: RedisOptions | None = None
-    """Admission's repeats and sender limits in Redis, for several gateways. Default: embedded."""
+    """Repeats and sender limits of gateways, and the rates of providers, for several processes. Default: none."""
     limits: LimitOptions = field(default_factory=LimitOptions)
     """What protects the system from its senders."""
     lanes: LaneOptions = field(default_factory=LaneOptions)

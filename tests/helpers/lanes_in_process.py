@@ -22,6 +22,7 @@ from flows.steps.lanes.steps import Lanes
 from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.queue import ProviderBounds
+from flows.steps.sending.rate import SendRate
 from flows.steps.transactional.strategy import DecisionRules, TransactionalStrategy
 from state.model.addresses import ANY, Place
 from state.model.registry import Registry
@@ -97,7 +98,9 @@ def running_lanes(
     """Lanes over a dispatcher with these channels. What was not handed out at the end is lost, as after a kill."""
     given: dict[str, Any] = {
         "log": system.log,
-        "providers": {_place(name): [ProviderBounds(each, 50, 1_000.0)] for name, each in channels.items()},
+        "providers": {
+            _place(name): [ProviderBounds(each, 50, SendRate(each.name, 1_000.0))] for name, each in channels.items()
+        },
         "last_look": last_look(system), "now_ms": now_ms, "uniform": lambda low, _high: low,
     }  # fmt: skip
     dispatcher = Dispatcher(DispatcherParts(**(given | parts)))

@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import ParamSpec
 
 import structlog
@@ -153,6 +154,7 @@ class Dispatcher:
 
     async def _connect(self) -> None:
         for queue in self._queues.all:
+            queue.rate.more = partial(self._pump, queue)
             await queue.bounds.channel.connect()
             self._spawn(self._warm, queue.bounds.channel)
 
@@ -166,6 +168,7 @@ class Dispatcher:
         for task in self._tasks:
             task.cancel()
         for queue in self._queues.all:
+            await queue.rate.close()
             await queue.bounds.channel.close()
 
     async def _drain(self, deadline: timedelta) -> bool:
@@ -236,12 +239,14 @@ class Dispatcher:
         now = self._parts.now_ms()
         while not self._draining and (batch := queue.take(_BATCH_MAX, now)):
             self._spawn(self._dispatch, queue, batch)
-        if queue.trouble_since is not None and not self._draining:
+        if queue.to_be_looked_at and not self._draining:
             self._attend(queue, now)
 
     def _attend(self, queue: ProviderQueue, now: int) -> None:
         """Let go what leaves a provider that is away, and look again soon (RULES 4)."""
-        if left := leaving(queue, now, self._failed, self._can_go_on, self._parts.last_look, self._elsewhere):
+        if queue.trouble_since is not None and (
+            left := leaving(queue, now, self._failed, self._can_go_on, self._parts.last_look, self._elsewhere)
+        ):
             self._spawn(self._end, left)
         if not queue.attended:
             queue.attended = True

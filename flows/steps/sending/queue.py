@@ -16,6 +16,7 @@ import structlog
 
 from connectors.metrics import BREAKER_STATE, DELIVERIES_IN_FLIGHT, DELIVERIES_WAITING
 from connectors.providers.channel import Channel, Failed, Result, Throttled
+from flows.steps.sending.rate import SendRate
 from flows.steps.sending.task import SendTask
 from operators.breaker import MOVE_AFTER_MS, SHARES, Breaker, BreakerState, Pace
 from operators.retry import RetryShare
@@ -36,7 +37,7 @@ class ProviderBounds:
 
     channel: Channel
     concurrency_max: int
-    rate_per_s: float
+    rate: SendRate
     backlog_share: float = 0.5
     """Of the rate, for what waited while the provider was away."""
     waiting_max: int = 10_000
@@ -98,14 +99,15 @@ class ProviderQueue:
 
     def __init__(self, bounds: ProviderBounds) -> None:
         self.bounds = bounds
-        self.share = RetryShare(bounds.rate_per_s)
+        self.rate = bounds.rate
+        self.share = RetryShare(self.rate.own_per_s)
         self.in_flight = 0
         self.state: BreakerState = "closed"
         self.attended = False
         """The dispatcher has a timer for it."""
         self._breaker = Breaker()
         self._probe: SendTask | None = None
-        self._pace, self._backlog_pace = Pace(bounds.rate_per_s), Pace(bounds.rate_per_s)
+        self._backlog_pace = Pace(self.rate.own_per_s)
         self._waiting, self._backlog = _Line(), _Line()
         self._come: list[SendTask] = []
         """Came while the breaker is open, and may leave at once."""
@@ -173,8 +175,13 @@ class ProviderQueue:
         """For an open breaker, as of the last look: how long until a probe may go."""
         return self._breaker.probe_in_ms()
 
+    @property
+    def to_be_looked_at(self) -> bool:
+        """Whether something goes on with time alone: the provider is in trouble, or what waits waits for its rate."""
+        return self._since is not None or (self.size > 0 and self.in_flight < self.bounds.concurrency_max)
+
     def look_in_s(self) -> float:
-        """When a queue in trouble is to be looked at again."""
+        """When that is."""
         if self.state == "open":
             return min(_LATER_MS, max(_SOON_MS, self.probe_in_ms())) / 1000
         return _SOON_MS / 1000
@@ -204,16 +211,16 @@ class ProviderQueue:
             self._since = None
 
     def _changed(self, before: BreakerState, now: int) -> None:
-        found, rate = self._breaker.judged, self.bounds.rate_per_s
+        found = self._breaker.judged
         self._since = now if self._since is None else self._since
-        self._pace = Pace(rate * SHARES[self.state])
+        self.rate.slow(SHARES[self.state])
         self._judged_at = 0
         if self.state != "open":
             self.keep(self._come)
             self._come = []
         if self.state == "closed" and before == "half_open":
             waiting = self._waiting.empty()
-            self._backlog_pace = Pace(rate * self.bounds.backlog_share)
+            self._backlog_pace = Pace(self.rate.own_per_s * self.bounds.backlog_share)
             for task in waiting:
                 self._backlog.put(task)
         self._show()
@@ -240,18 +247,17 @@ class ProviderQueue:
         return [self._probe]
 
     def _take_in_turn(self, count_max: int, now: int) -> list[SendTask]:
-        share = SHARES[self.state]
-        room = min(count_max, max(1, int(self.bounds.concurrency_max * share)) - self.in_flight)
-        if share < 1:
-            room = min(room, self._pace.room(now))
+        room = min(count_max, max(1, int(self.bounds.concurrency_max * SHARES[self.state])) - self.in_flight)
+        if room <= 0 or not self.size:
+            return []
+        room = min(room, self.rate.room(now))
         taken: list[SendTask] = []
         _fill(taken, room, self._waiting.take(self, ("P0", "P1")))
         if self._backlog.size:
             self._take_backlog(taken, room, now)
         if not self._backlog.size:
             _fill(taken, room, self._waiting.take(self, ("P2",)))
-        if share < 1:
-            self._pace.take(_in_time(taken, now))
+        self.rate.take(_in_time(taken, now))
         return taken
 
     def _take_backlog(self, taken: list[SendTask], room: int, now: int) -> None:

@@ -44,6 +44,7 @@ class PigeonOptions:
     concurrency_max: int = 2
     rate_per_s: float = 10.0
     backlog_share: float = 0.5
+    p0_share: float = 0.2
     standby: bool = False
 
     def faults(self):

@@ -32,6 +32,7 @@ from connectors.providers.sms.twilio import TwilioChannel
 from flows.steps.lanes.lane import Lane
 from flows.steps.sending.outage import PROVIDER_AWAY
 from flows.steps.sending.queue import ProviderBounds
+from flows.steps.sending.rate import SendRate
 from infra.services import free_port
 from state.model.addresses import ANDROID, ANY, Place
 from state.model.envelope import schema_of
@@ -68,7 +69,7 @@ class Outage:
         parts: dict[str, Any] = {
             "providers": {
                 place: [
-                    ProviderBounds(each, IN_FLIGHT, RATE, waiting_max=WAITING_MAX)
+                    ProviderBounds(each, IN_FLIGHT, SendRate(each.name, RATE), waiting_max=WAITING_MAX)
                     for each in ([*self.first, channel] if place[0] == "email" else [channel])
                 ]
                 for place, channel in channels.items()

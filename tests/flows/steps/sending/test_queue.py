@@ -9,6 +9,7 @@ import pytest
 
 from connectors.providers.channel import Failed, Rejected, Result, Sent, Throttled
 from flows.steps.sending.queue import ProviderBounds, ProviderQueue, ProviderQueues
+from flows.steps.sending.rate import SendRate
 from flows.steps.sending.task import SendTask
 from operators.attempts import DeliveryHistory
 from state.model.addresses import ANY
@@ -18,7 +19,11 @@ from state.model.errors import ConfigurationError
 
 def queue(concurrency_max: int) -> ProviderQueue:
     channel = SimpleNamespace(name="push")
-    return ProviderQueue(ProviderBounds(cast("Any", channel), concurrency_max, 100.0))
+    return ProviderQueue(ProviderBounds(cast("Any", channel), concurrency_max, SendRate("push", 100.0)))
+
+
+def bounds_of(name: str) -> ProviderBounds:
+    return ProviderBounds(cast("Any", SimpleNamespace(name=name)), 10, SendRate(name, 100.0))
 
 
 def task(name: str, priority: str, *, for_many: bool, valid_until: int = 10**9) -> SendTask:
@@ -164,7 +169,7 @@ def test_what_came_meanwhile_is_kept_when_the_breaker_closes() -> None:
 
 def test_a_delivery_goes_on_with_the_provider_that_it_has_come_to() -> None:
     """And with a later one where that is away; never back to one that is spent."""
-    bounds = [ProviderBounds(cast("Any", SimpleNamespace(name=name)), 10, 100.0) for name in "abc"]
+    bounds = [bounds_of(name) for name in "abc"]
     queues = ProviderQueues({("email", ANY): bounds})
     first, second, third = queues.all
     mail = task("mail", "P1", for_many=False)
@@ -182,7 +187,7 @@ def test_a_delivery_goes_on_with_the_provider_that_it_has_come_to() -> None:
 
 def test_who_asked_whether_one_is_back_goes_by_the_one_before_it_where_that_is_back_first() -> None:
     """That one did not give it up: it was away."""
-    bounds = [ProviderBounds(cast("Any", SimpleNamespace(name=name)), 10, 100.0) for name in "ab"]
+    bounds = [bounds_of(name) for name in "ab"]
     queues = ProviderQueues({("email", ANY): bounds})
     first, second = queues.all
     mail = task("mail", "P2", for_many=False)
@@ -195,13 +200,13 @@ def test_who_asked_whether_one_is_back_goes_by_the_one_before_it_where_that_is_b
 
 def test_two_providers_of_one_channel_have_two_names() -> None:
     """One that is made of another's class inherits its name: it would be handed its own failures again and again."""
-    bounds = [ProviderBounds(cast("Any", SimpleNamespace(name="smtp")), 10, 100.0) for _ in range(2)]
+    bounds = [bounds_of("smtp") for _ in range(2)]
     with pytest.raises(ConfigurationError, match="smtp"):
         ProviderQueues({("email", ANY): bounds})
 
 
 def test_a_provider_for_which_nothing_waits_is_probed_while_another_is_away_too() -> None:
-    bounds = [ProviderBounds(cast("Any", SimpleNamespace(name=name)), 10, 100.0) for name in "ab"]
+    bounds = [bounds_of(name) for name in "ab"]
     queues = ProviderQueues({("email", ANY): bounds})
     for each in queues.all:
         each.state = "open"

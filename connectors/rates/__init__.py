@@ -1,0 +1,1 @@
+"""The rate of a provider, where several processes share it."""
