@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from rocksdict import Options, Rdict
@@ -20,9 +21,18 @@ from rocksdict import Options, Rdict
 from bench.figures import record
 from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path
 from operators.inbox_shard import InboxShard
-from state.model.arrow import batch_bytes, same
+from operators.render import render_row
+from state.inbox.values import InboxRow
+from state.model.arrow import batch_bytes, coded, same
 from state.model.envelope import OutputHeader
-from state.model.inbox import AddedSlice, StoredOperation, decode_at_once, decode_operations
+from state.model.inbox import (
+    INBOX_SLICE,
+    AddedSlice,
+    InboxOperation,
+    StoredOperation,
+    decode_at_once,
+    decode_operations,
+)
 from state.model.keys import key_group
 
 GROUP = 7
@@ -50,13 +60,28 @@ def fan_out(number: int, users: list[str]) -> bytes:
     return batch_bytes({"user": pa.array(users), **columns})
 
 
-def apply(directory: Path, records: list[bytes], decode: Decode) -> float:
+def in_languages(number: int, users: list[str], languages: list[str | None]) -> bytes:
+    """The same in the form of today, to users of these languages in turn."""
+    operation = InboxOperation(
+        op="add", user="", type="new_post", object=f"post{number}", actor=f"actor{number}", event_id=f"ev_{number:032}",
+        at=1_700_000_000_000 + number, place=number, priority="P1",
+        payload={"title": "a post with a title of usual length"}, language=languages[0],
+    )  # fmt: skip
+    columns: dict[str, Any] = {"user": pa.array(users)}
+    if len(languages) > 1:
+        codes = np.arange(len(users)) % len(languages)
+        columns["language"] = coded(codes, languages)
+        operation = msgspec.structs.replace(operation, language=None)
+    return batch_bytes(columns, operation)
+
+
+def apply(directory: Path, records: list[bytes], decode: Decode, schema: str = "inbox/1+arrow") -> float:
     """Seconds of processor."""
     store = RocksInboxStore(shard_path(directory, 0))
     shard = InboxShard(store.load, store.marks(), store.totals(), slices=store)
     began = time.process_time()
     for number, value in enumerate(records):
-        shard.apply(OutputHeader("d", GROUP, number, 0), decode("inbox/1+arrow", value))
+        shard.apply(OutputHeader("d", GROUP, number, 0), decode(schema, value))
         store.commit(shard.take_commit(number + 1))
         shard.committed()
     used = time.process_time() - began
@@ -95,6 +120,33 @@ def compare(users: list[str], size: int, times: int) -> None:
     record("inbox", f"ratio_{size}", found["rows"][0] / found["slices"][0], "x", work=work, against=against)
 
 
+def compare_languages(users: list[str], size: int, times: int) -> None:
+    """What it costs that recipients read different languages; at first in a directory that nobody measures."""
+    work = f"fan-outs to {size} users of a group, a commit each"
+    ways: dict[str, list[str | None]] = {"one_language": [None], "three_languages": [None, "de", "fr"]}
+    for name, languages in ways.items():
+        records = [in_languages(number, random.sample(users, size), languages) for number in range(times)]
+        each, used, disk = size * times, 0.0, 0.0
+        for _ in range(2):
+            directory = Path(tempfile.mkdtemp())
+            used = apply(directory, records, decode_at_once, INBOX_SLICE)
+            disk = bytes_on_disk(directory) / each
+            shutil.rmtree(directory)
+        record("inbox", f"{name}_us_{size}", used / each * 1e6, "us/recipient", work=work, n=each)
+        record("inbox", f"{name}_disk_{size}", disk, "B/recipient", work=work, n=each)
+
+
+def say(times: int) -> None:
+    """What the text of a row costs whoever reads it."""
+    payload = b'{"title":"a post with a title of usual length"}'
+    row = InboxRow("new_post", "post1", "ev_1", 1, ("actor1",), 1, False, payload, 1, "de")
+    render_row(row)
+    began = time.process_time()
+    for _ in range(times):
+        render_row(row)
+    record("inbox", "text_of_a_row", (time.process_time() - began) / times * 1e6, "us/row", work="rendered", n=times)
+
+
 def read(users: list[str], slices: int, size: int) -> None:
     """Pages of users in the midst of a group with these slices."""
     directory = Path(tempfile.mkdtemp())
@@ -123,6 +175,8 @@ def main(slices: int = 250) -> None:
     users = users_of_group(41_666)
     compare(users, 2_500, 40)
     compare(users, 10_000, 16)
+    compare_languages(users, 10_000, 16)
+    say(20_000)
     read(users, slices, 4_000)
 
 

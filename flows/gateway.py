@@ -15,6 +15,7 @@ from pathlib import Path
 
 from connectors.gateway.app import build_app
 from connectors.gateway.backstage import Backstage
+from connectors.gateway.inbox_calls import ReadableInbox
 from connectors.gateway.options import GatewayKind
 from connectors.gateway.serve import serve
 from connectors.inbox.interface import InboxReader
@@ -29,6 +30,7 @@ from flows.process.open import clock_ms, log_opener
 from flows.process.opening import open_configured_log
 from flows.process.run_files import mark_ready
 from operators.admit import Rules
+from operators.render import render_row
 from state.disk.lock import StateLock
 from state.model.ledger import EventCounts
 
@@ -53,7 +55,7 @@ def run(settings: Settings, kind: GatewayKind) -> None:
                     served=served(settings),
                 ),
                 clock=clock_ms,
-                inbox=inbox,
+                inbox=None if inbox is None else ReadableInbox(inbox, render_row),
                 progress=partial(_progress, settings.data_dir / LEDGER, log),
                 backstage=None if kind == "p0" else cache(partial(_backstage, settings, log)),
             )

@@ -20,6 +20,7 @@ from operators.filter import event_outcome, user_outcome
 from operators.outcomes import FinalOutcome
 from operators.retract import erase, read, retract
 from operators.route import AllowedChannels, allowed
+from operators.templates import other_language
 from state.decide.group import GroupState
 from state.decide.held import HeldBatch
 from state.decide.pending import BATCH, GivenUp, Item, PendingGroup
@@ -242,12 +243,13 @@ def _enter_inbox(writer: OutcomeWriter, row: int, item: Item, found: AllowedChan
     if not found.in_app:
         return
     event = item.event
+    locale, _ = writer.state.users.profiles.get(row, (None, None))
     item.inbox = True
     writer.state.totals.inbox_items += 1
     writer.inbox(
         InboxOperation(
             op="add", user=writer.state.users.ids[row], type=event.type, object=event.object, actor=event.actor,
             event_id=event.event_id, windowed=windowed, at=writer.state.now, place=item.place,
-            priority=event.priority, payload=event.payload,
+            priority=event.priority, payload=event.payload, language=other_language(locale),
         )
     )  # fmt: skip

@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-import xxhash
-
 from state.inbox.codec import decode_inbox, encode_inbox
 from state.inbox.values import (
     IDENTITIES_MAX,
@@ -24,6 +22,7 @@ from state.inbox.values import (
     RowItem,
     StoredRow,
     UserChanges,
+    identity_hash,
     row_view,
 )
 
@@ -47,10 +46,6 @@ class InboxConfig:
 
 
 DEFAULT_CONFIG = InboxConfig()
-
-
-def _hash(text: str | None) -> int:
-    return 0 if text is None else xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
 
 
 @dataclass(slots=True)
@@ -90,7 +85,7 @@ class UserInbox:
 
     def add(
         self, *, type: str, object: str | None, windowed: bool, event_id: str, actor: str | None, at: int, place: int,
-        payload: bytes | None = None,
+        payload: bytes | None = None, language: str | None = None,
     ) -> None:  # fmt: skip
         """An item arrives: it joins the unread row of its subject (windowed types), or starts a row."""
         row = self._open.get((type, object)) if windowed else None
@@ -98,6 +93,7 @@ class UserInbox:
             row = self._start(type, object, windowed, event_id, at)
         row.items.append(RowItem(place, event_id, actor, at, payload))
         row.count += 1
+        row.language = language
         self._move(row, at)
         self.items_added += 1
         if len(row.items) > PAYLOADS_MAX:
@@ -107,7 +103,7 @@ class UserInbox:
 
     def take_back(self, *, type: str, object: str | None, event_id: str) -> bool:
         """An item that was pending is retracted: it leaves its row. False: it is in none."""
-        event_hash = _hash(event_id)
+        event_hash = identity_hash(event_id)
         for row in reversed(self._subjects.get((type, object), ())):
             for index in range(len(row.items) - 1, -1, -1):
                 if row.items[index].event_id == event_id:
@@ -237,7 +233,7 @@ class UserInbox:
 
     def _forget_oldest(self, row: StoredRow) -> None:
         item = row.items.popleft()
-        row.older.append(OlderItem(item.place, _hash(item.actor), _hash(item.event_id)))
+        row.older.append(OlderItem(item.place, identity_hash(item.actor), identity_hash(item.event_id)))
         if len(row.older) > IDENTITIES_MAX:
             del row.older[0]
 
@@ -293,7 +289,7 @@ def _latest_exact(row: StoredRow, actor: str | None, event_id: str | None) -> _F
 def _latest_older(row: StoredRow, actor: str | None, event_id: str | None) -> _Found | None:
     if not row.older:
         return None
-    actor_hash, event_hash = _hash(actor), None if event_id is None else _hash(event_id)
+    actor_hash, event_hash = identity_hash(actor), None if event_id is None else identity_hash(event_id)
     for index in range(len(row.older) - 1, -1, -1):
         item = row.older[index]
         if item.actor_hash == actor_hash and event_hash in (None, item.event_hash):

@@ -76,13 +76,17 @@ class InboxShard:
         mark = self._marks.get(source, (-1, -1))
         if place.mark <= mark and not again:
             return False
-        if isinstance(operations, AddedSlice) and self._slices.accepts(place.group, operations):
-            self._add_slice(place.group, operations)
-        else:
-            for operation in operations:
-                self._apply(place.group, operation)
+        for part in operations.parts() if isinstance(operations, AddedSlice) else [operations]:
+            self._apply_part(place.group, part)
         self.pass_over(place)
         return True
+
+    def _apply_part(self, group: int, part: Sequence[StoredOperation] | AddedSlice) -> None:
+        if isinstance(part, AddedSlice) and self._slices.accepts(group, part):
+            self._add_slice(group, part)
+        else:
+            for operation in part:
+                self._apply(group, operation)
 
     def pass_over(self, place: OutputHeader) -> None:
         """Everything up to this record of its source is dealt with."""
@@ -168,7 +172,7 @@ class InboxShard:
         for event in self._slices.take(user, inbox.head.merged):
             inbox.add(
                 type=event.type, object=event.object, windowed=False, event_id=event.event_id, actor=event.actor,
-                at=event.at, place=event.place, payload=event.payload,
+                at=event.at, place=event.place, payload=event.payload, language=event.language,
             )  # fmt: skip
             self._retire(group, user, inbox, event.now_ms)
             self._changed_users.add(user)
@@ -211,6 +215,7 @@ class InboxShard:
             at=operation.at,
             place=operation.place,
             payload=operation.payload_json(),
+            language=operation.language,
         )
         self._count(group, items=1, added=1)
         self.now_ms = max(self.now_ms, operation.at)

@@ -78,7 +78,7 @@ class ShardSlices:
         number, each = known.range.newest + 1, added.operation
         event = SliceEvent(
             number, each.type, each.object, each.event_id, each.actor, each.at, each.place, each.payload_json(), now_ms,
-            len(added),
+            len(added), each.language,
         )  # fmt: skip
         known.range = known.range._replace(newest=number, newest_at=each.at, now_ms=now_ms)
         self._new.append(NewSlice(group, event, added.names))

@@ -11,14 +11,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from jinja2 import Template, Undefined, nodes
 from jinja2 import TemplateError as JinjaError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
 
-from operators.templates import LANGUAGES, load_language
+from operators.templates import LANGUAGES, language_of, load_language
 from operators.text import clean, clip, is_blank, shorten
-from state.model.content import ChatContent, Content, EmailContent, PushContent, SmsContent, WebhookContent
+from state.inbox.values import InboxRow
+from state.model.content import (
+    ChatContent,
+    Content,
+    EmailContent,
+    InAppContent,
+    PushContent,
+    SmsContent,
+    WebhookContent,
+)
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.errors import TemplateError
 
@@ -28,6 +38,7 @@ OUTPUT_MAX = 20_000
 """Characters that one template may produce before it is refused."""
 DIGEST_ITEMS_MAX = 50
 _LOOPS_MAX = 2
+_GENERIC = "other"
 _VALUE_MAX = 2_000
 
 
@@ -100,12 +111,6 @@ def run_template(source: str, context: Mapping[str, Any]) -> str:
     return "".join(pieces)
 
 
-def language_of(locale: str | None) -> str:
-    """The language whose words are used: fr-CA and fr_CA give fr, an unknown one en."""
-    primary = (locale or "").replace("_", "-").partition("-")[0].lower()
-    return primary if primary in LANGUAGES else "en"
-
-
 TemplateSource = str | list[str]
 """One template, or one per sentence."""
 
@@ -126,7 +131,7 @@ def words_for(type_name: str, language: str) -> Words:
     found = types.get(type_name)
     if found is None:
         prefixes = [name for name in types if name.endswith("*") and type_name.startswith(name[:-1])]
-        found = types[max(prefixes, key=len)] if prefixes else types["other"]
+        found = types[max(prefixes, key=len)] if prefixes else types[_GENERIC]
     return Words(tables["words"][""], found)
 
 
@@ -231,6 +236,23 @@ def render(emission: ToDeliver, channel: str, *, unsubscribe_url: str | None = N
         lines = (rendered.headline, _detail(rendered))
         return ChatContent(shorten("\n".join(line for line in lines if not is_blank(line)), DETAIL_MAX))
     raise TemplateError(f"no template serves the channel {channel}")
+
+
+def render_row(row: InboxRow) -> InAppContent:
+    """What a row of an inbox says: generic words where its payload lacks what those of its type need."""
+    payload = None if row.payload is None else msgspec.json.decode(row.payload)
+    for type_name in (row.type, _GENERIC):
+        words = words_for(type_name, language_of(row.language))
+        context = _context(
+            words, type_name=row.type, actors=row.actors, actor_count=row.actor_count, count=row.count,
+            payload=payload, name=None,
+        )  # fmt: skip
+        try:
+            title, body = _said(words.type["title"], context), _headline(words, context, first=True)
+        except TemplateError:  # a page must not fail for one row
+            continue
+        return InAppContent(clip(title, TITLE_MAX), clip(body, BODY_MAX))
+    raise TemplateError("the generic words do not render")
 
 
 def _document(emission: ToDeliver, rendered: _Rendered) -> dict[str, Any]:

@@ -159,6 +159,9 @@ class InboxItem(Reply):
     actors: Annotated[tuple[Text, ...], Meta(max_length=3, description="The latest distinct ones, newest first.")]
     at: Annotated[Exact, Meta(description="Of its latest event.")]
     read: bool
+    title: Annotated[str, Meta(description="Plain text, in the language that the user had when the event came.")]
+    body: Annotated[str, Meta(description="What happened, as plain text of at most 240 characters.")]
+    url: Annotated[str | None, Meta(description="The payload's, if it is a web address.")]
     payload: dict[str, Any] | Raw | None
 
 

@@ -43,7 +43,7 @@ from connectors.gateway.http import (
     send_stream,
 )
 from connectors.gateway.identifiers import EventIds
-from connectors.gateway.inbox_calls import Inbox, ReadOverlay
+from connectors.gateway.inbox_calls import Inbox, ReadableInbox, ReadOverlay
 from connectors.gateway.inbox_stream import InboxStreams
 from connectors.gateway.notifications import Kept, Posts
 from connectors.gateway.ops import Probes, Switches
@@ -57,7 +57,6 @@ from connectors.gateway.segments import Segments
 from connectors.gateway.support import Support
 from connectors.gateway.unsubscribe import Unsubscribe
 from connectors.gateway.writer import SettingWriter
-from connectors.inbox.interface import InboxReader
 from connectors.log.grouped import BatchingAppender
 from connectors.log.interface import Log
 from connectors.metric_files import METRICS
@@ -215,7 +214,7 @@ def build_app(
     log: Log,
     rules: AdmissionRules,
     clock: Callable[[], int],
-    inbox: InboxReader | None = None,
+    inbox: ReadableInbox | None = None,
     progress: ProgressReader | None = None,
     backstage: OpenBackstage | None = None,
 ) -> App:
@@ -273,7 +272,7 @@ def _ordinary(
     log: Log,
     rules: AdmissionRules,
     clock: Callable[[], int],
-    inbox: InboxReader | None,
+    inbox: ReadableInbox | None,
 ) -> calls.OrdinaryHandlers:
     writer = SettingWriter(parts.appender, parts.directory, log.partitions, deadline=options.append_deadline)
     acts = Acts(writer, clock=clock)
@@ -303,7 +302,7 @@ def _inbox(
     writer: SettingWriter,
     rules: AdmissionRules,
     clock: Callable[[], int],
-    reader: InboxReader,
+    inbox: ReadableInbox,
 ) -> Inbox:
     cursors = Cursors(kept_secret(options.store_directory() / "cursor.key"))
-    return Inbox(rules, writer, reader, parts.overlay, cursors, clock=clock)
+    return Inbox(rules, writer, inbox.reader, parts.overlay, cursors, row_text=inbox.row_text, clock=clock)

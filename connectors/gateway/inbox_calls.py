@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,6 +26,7 @@ from connectors.inbox.interface import InboxReader, RowPage
 from connectors.log.interface import Record
 from state.inbox.values import InboxRow
 from state.model.admission import AdmissionRules, FieldError
+from state.model.content import InAppContent
 from state.model.documents import ReadUpTo
 from state.model.errors import StateError, StoreUnavailableError
 
@@ -40,7 +42,16 @@ class _ReadRecord(msgspec.Struct, frozen=True):
     up_to: int | None = None
 
 
+RowText = Callable[[InboxRow], InAppContent]
+"""What a row says."""
 _read_decoder = msgspec.json.Decoder(_ReadRecord)
+
+
+class ReadableInbox(NamedTuple):
+    """What the calls need besides the gateway's own."""
+
+    reader: InboxReader
+    row_text: RowText
 
 
 class ReadOverlay:
@@ -87,11 +98,12 @@ class Inbox:
         overlay: ReadOverlay,
         cursors: Cursors,
         *,
+        row_text: RowText,
         clock: Callable[[], int],
     ) -> None:
         """Pages come from `reader`; `clock` in milliseconds since 1970 says up to when "all" was read."""
         self._rules, self._writer, self._reader, self._overlay = rules, writer, reader, overlay
-        self._cursors, self._clock = cursors, clock
+        self._cursors, self._row_text, self._clock = cursors, row_text, clock
 
     async def get(self, request: ApiRequest) -> ApiResponse:
         """A page, newest first, with the unread count of the whole inbox."""
@@ -116,10 +128,26 @@ class Inbox:
 
     def _page(self, user: str, page: RowPage, unread: int, read_up_to: int | None) -> answers.InboxPage:
         return answers.InboxPage(
-            items=[_item(row, read_up_to) for row in page.rows],
+            items=[self._item(row, read_up_to) for row in page.rows],
             unread=unread,
             up_to=max((row.at for row in page.rows), default=None),
             cursor=None if page.next is None else self._cursors.encode(user, page.next),
+        )
+
+    def _item(self, row: InboxRow, read_up_to: int | None) -> InboxItem:
+        text = self._row_text(row)
+        return InboxItem(
+            type=row.type,
+            object=row.object,
+            first_event_id=row.first_event_id,
+            count=row.count,
+            actors=row.actors,
+            at=row.at,
+            read=row.read or (read_up_to is not None and row.at <= read_up_to),
+            title=text.title,
+            body=text.body,
+            url=_url(row.payload),
+            payload=None if row.payload is None else msgspec.Raw(row.payload),
         )
 
     def _unread(self, user: str, read_up_to: int) -> int:
@@ -150,17 +178,12 @@ class Inbox:
         return json_response(200, ReadStored(up_to))
 
 
-def _item(row: InboxRow, read_up_to: int | None) -> InboxItem:
-    return InboxItem(
-        type=row.type,
-        object=row.object,
-        first_event_id=row.first_event_id,
-        count=row.count,
-        actors=row.actors,
-        at=row.at,
-        read=row.read or (read_up_to is not None and row.at <= read_up_to),
-        payload=None if row.payload is None else msgspec.Raw(row.payload),
-    )
+def _url(payload: bytes | None) -> str | None:
+    """A web address in the payload; nothing else may become a link in a page."""
+    if payload is None or b'"url"' not in payload:
+        return None
+    url = msgspec.json.decode(payload).get("url")
+    return url if isinstance(url, str) and url.startswith(("https://", "http://")) else None
 
 
 def _limit(text: str | None) -> int:

@@ -2,7 +2,7 @@
 
 | key | value |
 |---|---|
-| `v` | u8 version of this layout (2; in 1 there were no slices) |
+| `v` | u8 version of this layout (3; in 2 there were no languages, in 1 no slices either) |
 | `o` | u64: offset of topic `inbox` that is read next |
 | `m`, u8 group, source in ASCII | u64 offset, u64 ordinal of the last operation applied |
 | `t`, u8 group | i64 items in rows, added, taken back, retired |
@@ -24,9 +24,9 @@ from state.inbox.slices import SliceBlock, name_of, user_of_name
 from state.inbox.values import InboxTotals, Mark, SetAside
 from state.model.keys import key_group
 
-LAYOUT_VERSION = 2
-WITHOUT_SLICES = 1
-"""The layout before it, of which all else is as now."""
+LAYOUT_VERSION = 3
+EARLIER_LAYOUTS = (1, 2)
+"""Those before it, of which all that they have is as now."""
 VERSION_KEY = b"v"
 OFFSET_KEY = b"o"
 _TOP = 1 << 63

@@ -100,7 +100,7 @@ def _count_items(database: Rdict, group: int) -> CountedItems:
 
 def _check_layout(database: Rdict, path: Path) -> None:
     version = stored_row(database, keys.VERSION_KEY)
-    if version == bytes([keys.WITHOUT_SLICES]):
+    if version in [bytes([earlier]) for earlier in keys.EARLIER_LAYOUTS]:
         database.put(keys.VERSION_KEY, bytes([keys.LAYOUT_VERSION]))
     elif version != bytes([keys.LAYOUT_VERSION]):
         raise StateVersionError(f"{path}: inbox layout {version!r}, this program knows {keys.LAYOUT_VERSION}")

@@ -3,7 +3,7 @@
 | value | after the version byte |
 |---|---|
 | row | u32 little-endian: count (what an audit reads without decoding the rest), then the fields |
-| fields of a row | `[number, type, object, flags, first_event_id, count, at, items, older]` |
+| fields of a row | `[number, type, object, flags, first_event_id, count, at, items, older]`, then a language if any |
 | `flags` | bit 0: windowed, bit 1: read |
 | `items` | array of `[place, event_id, actor, at, payload]`, in the order of joining; payload is bin or nil |
 | `older` | bin: 24 bytes an item, little-endian: i64 place, u64 actor hash, u64 event hash; in the order of joining |
@@ -33,15 +33,16 @@ def _row_fields(row: StoredRow) -> list[Any]:
     items = [(item.place, item.event_id, item.actor, item.at, item.payload) for item in row.items]
     flags = int(row.windowed) | int(row.read) << 1
     older = _older_bytes(row.older)
-    return [row.number, row.type, row.object, flags, row.first_event_id, row.count, row.at, items, older]
+    fields = [row.number, row.type, row.object, flags, row.first_event_id, row.count, row.at, items, older]
+    return fields if row.language is None else [*fields, row.language]
 
 
 def _row_of(fields: list[Any]) -> StoredRow:
-    number, type_name, object_id, flags, first_event_id, count, at, items, older = fields
+    number, type_name, object_id, flags, first_event_id, count, at, items, older, *language = fields
     return StoredRow(
         number=number, type=type_name, object=object_id, windowed=bool(flags & 1), read=bool(flags & 2),
         first_event_id=first_event_id, count=count, at=at, items=deque(RowItem(*item) for item in items),
-        older=[OlderItem(*each) for each in _OLDER.iter_unpack(older)],
+        older=[OlderItem(*each) for each in _OLDER.iter_unpack(older)], language=language[0] if language else None,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
+import xxhash
 
 ITEMS_EXACT_MAX = 1_000
 """Items of a row, latest joined, for which `actors`, `at` and retractions are exact (RULES 3.G)."""
@@ -17,6 +18,11 @@ IDENTITIES_MAX = 9_000
 """Older items of a row whose identity is remembered, so that only what was in the row lowers its count."""
 PAYLOADS_MAX = 3
 """Latest items of a row whose payload is kept: the row shows the newest that is left."""
+
+
+def identity_hash(text: str | None) -> int:
+    """What is remembered of an actor or an event_id of long ago: xxh3_64 of it in UTF-8; 0 for none."""
+    return 0 if text is None else xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
 
 
 @dataclass(slots=True)
@@ -37,9 +43,9 @@ class OlderItem(msgspec.Struct, frozen=True, array_like=True):
 
     place: int
     actor_hash: int
-    """xxh3_64 of the actor in UTF-8; 0 for none."""
+    """`identity_hash` of the actor."""
     event_hash: int
-    """xxh3_64 of the event_id in UTF-8."""
+    """The same of the event_id."""
 
 
 @dataclass(slots=True)
@@ -58,6 +64,8 @@ class StoredRow:
     read: bool = False
     items: deque[RowItem] = field(default_factory=deque)
     """In the order in which they joined."""
+    language: str | None = None
+    """Of the user when the latest item joined; None: the first of the templates' languages."""
     older: list[OlderItem] = field(default_factory=list)
     stored_at: int | None = None
     """The `at` under which a store holds the row; None: it does not yet."""
@@ -76,6 +84,14 @@ class StoredRow:
                 if len(found) == 3:
                     break
         return tuple(found)
+
+    def actor_count(self) -> int:
+        """Distinct actors, as far as they are remembered."""
+        actors = {item.actor for item in self.items if item.actor is not None}
+        if not self.older:
+            return len(actors)
+        hashes = {identity_hash(actor) for actor in actors} | {item.actor_hash for item in self.older}
+        return len(hashes - {0})
 
 
 @dataclass(slots=True)
@@ -104,6 +120,10 @@ class InboxRow:
     at: int
     read: bool
     payload: bytes | None = None
+    actor_count: int = 0
+    """Distinct actors, as far as they are remembered."""
+    language: str | None = None
+    """Of the words that it is shown in."""
 
 
 class UserChanges(NamedTuple):
@@ -156,13 +176,15 @@ class SliceEvent(msgspec.Struct, frozen=True, array_like=True):
     """The clock of retirement when it came."""
     members: int
     """Users that it is for."""
+    language: str | None = None
+    """Of these."""
 
     def row(self, number: int) -> StoredRow:
         """The row that it starts for a member."""
         item = RowItem(self.place, self.event_id, self.actor, self.at, self.payload)
         return StoredRow(
             number, self.type, self.object, windowed=False, first_event_id=self.event_id, count=1, at=self.at,
-            items=deque([item]),
+            items=deque([item]), language=self.language,
         )  # fmt: skip
 
 
@@ -215,5 +237,6 @@ class ShardCommit:
 def row_view(row: StoredRow) -> InboxRow:
     """The row as others see it."""
     return InboxRow(
-        row.type, row.object, row.first_event_id, row.count, row.actors(), row.at, row.read, row.payload
+        row.type, row.object, row.first_event_id, row.count, row.actors(), row.at, row.read, row.payload,
+        row.actor_count(), row.language,
     )  # fmt: skip

@@ -51,4 +51,12 @@ class ChatContent:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class InAppContent:
+    """A row of an inbox: plain text."""
+
+    title: str
+    body: str
+
+
 Content = PushContent | SmsContent | EmailContent | WebhookContent | ChatContent

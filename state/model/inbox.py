@@ -1,12 +1,12 @@
 """The operations of topic `inbox` (TOPICS.md). Times in ms UTC.
 
-`inbox/2+arrow` is one operation for many users: an Arrow IPC stream with a column of users, and the operation in the
-schema's metadata. Earlier releases wrote `inbox/1+arrow`, with a column for each field, null where it is missing; the
-payload was a text column of JSON.
+`inbox/2+arrow` is one operation for many users: an Arrow IPC stream with a column of users, one of their languages
+where these differ, and the operation in the schema's metadata. Earlier releases wrote `inbox/1+arrow`, with a column
+for each field, null where it is missing; the payload was a text column of JSON.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -32,6 +32,8 @@ class InboxOperation(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     priority: str | None = None
     payload: Any = None
     """The event's map."""
+    language: str | None = None
+    """Of the words that the row is shown in; None: the first of `operators.templates`."""
 
 
 class StoredOperation(InboxOperation, kw_only=True, frozen=True):
@@ -57,13 +59,27 @@ class AddedSlice:
     names: bytes
     """All users, sorted (`state/inbox/slices.py`)."""
     count: int
+    languages: Mapping[str | None, bytes] = field(default_factory=dict)
+    """Where users differ in it: each language's users, sorted."""
+
+    def parts(self) -> "list[AddedSlice]":
+        """One for each language."""
+        if not self.languages:
+            return [self]
+        return [self._part(language, names) for language, names in self.languages.items()]
+
+    def _part(self, language: str | None, names: bytes) -> "AddedSlice":
+        first, *_ = users = names[1:-1].split(b"\0")
+        operation = msgspec.structs.replace(self.operation, user=first.decode("utf-8"), language=language)
+        return AddedSlice(operation, names, len(users))
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[StoredOperation]:
-        for name in self.names[1:-1].split(b"\0"):
-            yield msgspec.structs.replace(self.operation, user=name.decode("utf-8"))
+        for part in self.parts():
+            for name in part.names[1:-1].split(b"\0"):
+                yield msgspec.structs.replace(part.operation, user=name.decode("utf-8"))
 
 
 INBOX = Schema("inbox", StoredOperation)

@@ -43,33 +43,59 @@ def added_slice(value: bytes) -> AddedSlice | None:
 
 def shared_slice(value: bytes) -> AddedSlice | None:
     """The same of an `inbox/2+arrow`. Raises as `added_slice`."""
-    operation, users = _shared(value)
+    operation, users, languages = _shared(value)
     if len(users) < SLICE_USERS_MIN or operation.op != "add" or operation.windowed:
         return None
     try:
         names = _sorted_names(users)
+        by_language = {} if names is None or languages is None else _by_language(users, languages)
     except pa.ArrowException:
         return None
     first = msgspec.structs.replace(operation, user=users[0].as_py())
-    return None if names is None else AddedSlice(first, names, len(users))
+    return None if names is None else AddedSlice(first, names, len(users), by_language)
+
+
+def _by_language(users: Any, languages: Any) -> dict[str | None, bytes]:
+    """The users of each language, sorted."""
+    plain = languages.cast(pa.string())
+    found = {}
+    for language in plain.unique():
+        known = pa.compute.equal(plain, language) if language.is_valid else pa.compute.is_null(plain)
+        own = users.filter(known)
+        ordered = own.take(pa.compute.sort_indices(own))
+        found[language.as_py()] = joined_names(ordered.cast(pa.binary()))
+    return found
 
 
 def shared_operations(value: bytes) -> list[StoredOperation]:
     """The operations of an `inbox/2+arrow`, in order. Raises as `added_slice`."""
-    operation, users = _shared(value)
+    operation, users, languages = _shared(value)
     found = users.to_pylist()
     if not all(isinstance(user, str) for user in found):
         raise MalformedRecordError("inbox: user: no text, or missing")
-    return [msgspec.structs.replace(operation, user=user) for user in found]
+    if languages is None:
+        return [msgspec.structs.replace(operation, user=user) for user in found]
+    return [
+        msgspec.structs.replace(operation, user=user, language=language)
+        for user, language in zip(found, languages.to_pylist(), strict=True)
+    ]
 
 
-def _shared(value: bytes) -> tuple[StoredOperation, Any]:
-    """The operation without its user, and the users."""
+def _shared(value: bytes) -> tuple[StoredOperation, Any, Any]:
+    """The operation without its user, the users, and their languages if these differ."""
     table = batch_table(value, "inbox")
     operation = INBOX.decode(common_json(table, "inbox"))
     if "user" not in table.column_names:
         raise MalformedRecordError("inbox: user: missing")
-    return operation, table["user"].combine_chunks()
+    languages = table["language"].combine_chunks() if "language" in table.column_names else None
+    if languages is not None and not _is_text(languages):
+        raise MalformedRecordError("inbox: language: no text")
+    return operation, table["user"].combine_chunks(), languages
+
+
+def _is_text(column: Any) -> bool:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    return bool(kind == pa.string())
 
 
 def _is_one_value(column: Any) -> bool:

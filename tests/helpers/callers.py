@@ -31,10 +31,11 @@ def rows() -> list[StoredRow]:
     return found
 
 
-def fill_inbox(directory: Path, user: str) -> None:
+def fill_inbox(directory: Path, user: str, own: list[StoredRow] | None = None) -> None:
+    found = own or rows()
     partition = partition_of_group(key_group(user), 4)
     path = shard_path(directory / "state" / "inbox", partition)
     store = RocksInboxStore(path)
-    head = InboxHead(next_number=ROWS, unread=ROWS, rows=ROWS)
-    store.commit(ShardCommit({user: UserChanges(head, rows(), ())}, {}, {}, 1))
+    head = InboxHead(next_number=len(found), unread=len(found), rows=len(found))
+    store.commit(ShardCommit({user: UserChanges(head, found, ())}, {}, {}, 1))
     store.close()

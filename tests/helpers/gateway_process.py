@@ -18,6 +18,7 @@ import msgspec
 
 from connectors.admission.options import RedisOptions
 from connectors.gateway.app import build_app
+from connectors.gateway.inbox_calls import ReadableInbox
 from connectors.gateway.options import GatewayOptions, ServiceKey, UserTokens, hash_key
 from connectors.gateway.serve import serve
 from connectors.inbox.rocksdb import RocksInboxReader
@@ -25,6 +26,7 @@ from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
 from flows.commands.backstage import LogBackstage
 from operators.admit import Rules
+from operators.render import render_row
 from state.model.addresses import Served
 from state.model.errors import LogUnavailableError
 from state.model.ledger import EventCounts
@@ -104,7 +106,8 @@ def main(config: dict[str, Any]) -> None:
     rules = Rules(load_registry(), served=SERVED)
     progress = partial(progress_in, directory / "progress.json")
     backstage = cache(partial(LogBackstage, directory, log, load_registry()))
-    app = build_app(options, log=log, rules=rules, clock=clock, inbox=inbox, progress=progress, backstage=backstage)
+    readable = ReadableInbox(inbox, render_row)
+    app = build_app(options, log=log, rules=rules, clock=clock, inbox=readable, progress=progress, backstage=backstage)
     serve(options, app, on_ready=lambda port: print(port, flush=True))
     inbox.close()
     log.close()

@@ -31,6 +31,21 @@ def test_items_join_the_unread_row_and_move_it_to_the_top() -> None:
     assert rows[0].actors == ("b", "a")
 
 
+def test_a_row_knows_its_actors_and_the_language_of_its_latest_item() -> None:
+    inbox = UserInbox()
+    for number in range(ITEMS_EXACT_MAX + 40):
+        actor = None if number == 3 else f"a{number % (ITEMS_EXACT_MAX + 20)}"
+        inbox.add(
+            type="like", object="photo", windowed=True, event_id=f"e{number}", actor=actor, at=number, place=number,
+            language="de" if number < ITEMS_EXACT_MAX else "fr",
+        )  # fmt: skip
+    [row] = UserInbox.decode(inbox.encode()).rows()
+    assert (row.count, row.actor_count, row.language) == (ITEMS_EXACT_MAX + 40, ITEMS_EXACT_MAX + 20, "fr")
+    assert inbox.retract(type="like", actor="a10", object="photo", parent_event_id=None)
+    assert inbox.retract(type="like", actor="a10", object="photo", parent_event_id=None)
+    assert inbox.rows()[0].actor_count == ITEMS_EXACT_MAX + 19
+
+
 def test_types_without_a_window_have_a_row_per_event() -> None:
     inbox = UserInbox()
     like(inbox, "r1", "a", 1, kind="reply", windowed=False)

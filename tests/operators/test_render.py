@@ -15,12 +15,13 @@ from operators.render import (
     TITLE_MAX,
     compile_template,
     cut_values,
-    language_of,
     missing_values,
     render,
+    render_row,
     run_template,
 )
-from operators.templates import LANGUAGES, load_language
+from operators.templates import LANGUAGES, language_of, load_language, other_language
+from state.inbox.values import InboxRow
 from state.model.content import ChatContent, EmailContent, PushContent, SmsContent, WebhookContent
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.errors import TemplateError
@@ -41,6 +42,47 @@ def push_body(type_name: str, **changes: Any) -> str:
     content = render(emission(type_name, **changes), "push")
     assert isinstance(content, PushContent)
     return content.body
+
+
+def row_text(type_name: str, payload: bytes | None = None, **changes: Any) -> tuple[str, str]:
+    values: dict[str, Any] = {"count": 1, "actors": ("A",), "actor_count": 1, "language": None} | changes
+    content = render_row(InboxRow(type_name, "photo1", "e1", at=1, read=False, payload=payload, **values))
+    return content.title, content.body
+
+
+def test_a_row_says_what_is_in_it() -> None:
+    assert row_text("like") == ("New like", "A liked your photo")
+    many = {"count": 60, "actors": ("B", "C", "D"), "actor_count": 49}
+    assert row_text("like", b'{"object_label":"reel"}', **many)[1] == "B and 48 others liked your reel"
+    assert (
+        row_text("like", b'{"actor_name":"Ada"}', **many, language="de")[1] == "Ada und 48 weiteren gefällt dein Foto"
+    )
+    assert row_text("security_alert", b'{"text":"\\u202esee\\n this {{ p }}"}')[1].endswith("see this {{ p }}")
+
+
+def test_a_row_without_what_its_words_need_says_something_all_the_same() -> None:
+    assert row_text("security_alert", b"{}")[1] == "There was a new sign-in to your account."
+    assert row_text("otp") == ("Verification code", "Do not share it with anyone.")
+    assert row_text("reply", b'{"text":7}', actors=(), actor_count=0)[1].startswith("Someone")
+    assert row_text("never_registered") == ("Notification", "New notification: never registered")
+    assert row_text("never_registered", b'{"title":"Shop","body":"Your order is here"}') == (
+        "Shop",
+        "Your order is here",
+    )
+
+
+def test_a_row_whose_words_do_not_render_has_the_generic_ones() -> None:
+    types = load_language("en")["types"]
+    types["needy"] = {"title": "Needy", "one": "{{ p.needed }}"}
+    try:
+        assert row_text("needy") == ("Notification", "New notification: needy")
+        assert row_text("needy", b'{"needed":"It is here"}') == ("Needy", "It is here")
+    finally:
+        del types["needy"]
+
+
+def test_rows_keep_a_language_only_where_it_is_not_the_first() -> None:
+    assert [other_language(locale) for locale in (None, "en-GB", "xx", "fr_CA", "de")] == [None, None, None, "fr", "de"]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ import pyarrow
 
 from operators.bulk import Ending, Slice
 from operators.route import ChannelRoute
+from operators.templates import other_language
 from state.decide.group import GroupState
 from state.decide.users import UserTable
-from state.model.arrow import TEXT, Column, batch_bytes, flags, integers, tag_column
+from state.model.arrow import TEXT, Column, batch_bytes, coded, flags, integers, tag_column
 from state.model.delivery import EMISSION_SLICE
 from state.model.event import Event
 from state.model.inbox import INBOX_SLICE, InboxOperation
@@ -71,7 +72,9 @@ def _records(state: GroupState, decided: Slice) -> list[SliceRecord | None]:
     records: list[SliceRecord | None] = [SliceRecord("ledger", SCHEMA.decode(), _ledger(state, decided, users))]
     in_row = np.array([ending.inbox for ending in decided.endings])[decided.ending]
     if decided.is_new and in_row.any():
-        records.append(SliceRecord("inbox", INBOX_SLICE, _inbox(state, decided, _only(users, in_row))))
+        records.append(
+            SliceRecord("inbox", INBOX_SLICE, _inbox(state, decided, decided.rows[in_row], _only(users, in_row)))
+        )
     for number, ending in enumerate(decided.endings):
         part = decided.ending == number
         if ending.route is not None and part.any():
@@ -118,14 +121,29 @@ def _addresses(users: UserTable, decided: Slice) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _inbox(state: GroupState, decided: Slice, users: Column) -> bytes:
-    event = decided.event
+def _inbox(state: GroupState, decided: Slice, rows: npt.NDArray[np.int32], users: Column) -> bytes:
+    event, languages = decided.event, _languages(state, rows)
+    alike = len(set(languages)) == 1
     operation = InboxOperation(
         op="add", user="", type=event.type, object=event.object, actor=event.actor, event_id=event.event_id,
         windowed=state.registry.profile(event.type).window_ms > 0, at=decided.now, place=decided.place,
-        priority=event.priority, payload=event.payload,
+        priority=event.priority, payload=event.payload, language=languages[0] if alike else None,
     )  # fmt: skip
-    return batch_bytes({"user": users}, operation)
+    columns = {"user": users}
+    return batch_bytes(columns if alike else columns | {"language": _language_column(languages)}, operation)
+
+
+def _languages(state: GroupState, rows: npt.NDArray[np.int32]) -> list[str | None]:
+    """Of each recipient, or of all if they have the same."""
+    profiles = state.users.profiles
+    if not profiles:
+        return [None]
+    return [other_language(profiles[row][0]) if row in profiles else None for row in rows.tolist()]
+
+
+def _language_column(languages: list[str | None]) -> Column:
+    codes = {language: code for code, language in enumerate(dict.fromkeys(languages))}
+    return coded(np.fromiter(map(codes.__getitem__, languages), np.int8), [*codes])
 
 
 def _json(value: object) -> str | None:

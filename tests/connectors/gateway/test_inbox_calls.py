@@ -1,11 +1,14 @@
 """The calls of users about their inbox, on a real gateway process."""
 
 import base64
+from collections import deque
 from pathlib import Path
 
 import pytest
 from helpers.callers import ANNE, BOB, ROWS, fill_inbox, user_call
 from helpers.gateway import Gateway, running
+
+from state.inbox.values import RowItem, StoredRow
 
 
 def test_pages_have_no_gap_and_no_repeat(gateway: Gateway) -> None:
@@ -19,6 +22,20 @@ def test_pages_have_no_gap_and_no_repeat(gateway: Gateway) -> None:
         cursor = f"&cursor={page['cursor']}"
     assert seen == [f"e{number}" for number in reversed(range(ROWS))]
     assert (pages, page["items"][0]["payload"]) == (3, {"text": "canary"})
+
+
+def test_a_row_says_what_a_person_reads(tmp_path: Path) -> None:
+    payload = b'{"object_label":"reel","actor_name":"Ada","url":"https://example.org/reel"}'
+    wrong = b'{"url":"javascript:alert(1)"}'
+    found = [RowItem(number, f"e{number}", f"a{number}", number, payload) for number in range(49)]
+    row = StoredRow(0, "like", "o0", True, "e0", 49, 48, False, deque(found), language="de")
+    other = StoredRow(1, "like", "o1", True, "f0", 1, 5, False, deque([RowItem(50, "f0", "eve", 5, wrong)]))
+    fill_inbox(tmp_path, ANNE, [row, other])
+    with running(tmp_path) as gateway:
+        first, second = user_call(gateway, "GET", "/v1/notifications/inbox").json["items"]
+    assert (first["title"], first["body"]) == ("Gefällt mir", "Ada und 48 weiteren gefällt reel")
+    assert first["url"] == "https://example.org/reel"
+    assert (second["body"], second["url"]) == ("eve liked your photo", None)
 
 
 def test_cursor_is_bound_to_its_user_and_signed(gateway: Gateway) -> None:

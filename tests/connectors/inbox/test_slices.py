@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count, islice
 from pathlib import Path
@@ -279,6 +280,30 @@ def test_an_arrow_batch_of_one_event_is_a_slice_and_others_are_not() -> None:
     for wrong in (batch(names, at="soon"), batch([*names, None]), b"nonsense"):
         with pytest.raises(MalformedRecordError):
             decode_at_once("inbox/1+arrow", wrong)
+
+
+def test_each_member_of_a_slice_has_his_language() -> None:
+    languages = {user: (None, "de", "fr")[number % 3] for number, user in enumerate(USERS)}
+    names = {
+        language: b"\0" + b"\0".join(sorted(user.encode() for user in USERS if languages[user] == language)) + b"\0"
+        for language in (None, "de", "fr")
+    }
+    group = key_group(USERS[0])
+    mixed = replace(added_slice("e1", 5, 1, USERS), languages=names)
+    with tempfile.TemporaryDirectory() as directory:
+        store = RocksInboxStore(shard_path(Path(directory), 0))
+        shard = InboxShard(store.load, store.marks(), store.totals(), slices=store)
+        shard.apply(OutputHeader("d", group, 1, 0), mixed)
+        shard.apply(OutputHeader("d", group, 2, 0), [StoredOperation(op="read", user=USERS[1], up_to=5)])
+        store.commit(shard.take_commit(1))
+        reader = RocksInboxReader(Path(directory), 1, Path(directory) / "secondary")
+        pages = {user: reader.page(user, 5).rows for user in USERS}
+        reader.close()
+        store.close()
+    assert {user: [row.language for row in rows] for user, rows in pages.items()} == {
+        user: [language] for user, language in languages.items()
+    }
+    assert [row.read for row in pages[USERS[1]]] == [True], "also once it is in his own rows"
 
 
 def test_a_batch_says_once_what_is_added_to_all() -> None:

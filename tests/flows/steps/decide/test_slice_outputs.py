@@ -18,7 +18,7 @@ from state.model.event import Event
 from state.model.inbox import INBOX, INBOX_SLICE, AddedSlice, decode_at_once, decode_operations
 from state.model.ledger import DECISION, EMISSION
 from state.model.registry import load_registry
-from state.model.work import EndpointWork, FollowWork, PreferenceWork, SliceWork
+from state.model.work import EndpointWork, FollowWork, PreferenceWork, ProfileWork, SliceWork
 from state.slices import SCHEMA as SLICE
 
 NOW = 1_767_225_600_000
@@ -85,6 +85,34 @@ def test_the_columns_of_a_batch_are_fields_of_the_struct_that_a_single_record_is
     at_once = decode_at_once(INBOX_SLICE, found["inbox", INBOX_SLICE.encode()].value)
     assert isinstance(at_once, AddedSlice), "the inbox keeps it once"
     assert len(decode_to_deliver(EMISSION_SLICE, found["deliver.push", EMISSION_SLICE.encode()].value)) == 100
+
+
+def test_a_slice_says_its_recipients_languages_where_they_differ() -> None:
+    state = _followed(100, 0)
+    event = Event(event_id="e", type="new_post", priority="P1", fan_out_type="FOLLOWERS", actor="star", ttl_ms=NOW)
+
+    def inbox(place: int) -> bytes:
+        decided = apply(state, SliceWork(g=0, stamp=NOW, event=event), place)
+        [record] = [each for each in OutputWriter(0, 4).encode(state, decided, place) if each.topic == "inbox"]
+        return record.value
+
+    for number in range(100):
+        apply(state, ProfileWork(g=0, stamp=NOW, user=f"u{number}", locale="fr-CA", name=None), 500 + number)
+    alike = decode_at_once(INBOX_SLICE, inbox(1_000))
+    assert isinstance(alike, AddedSlice)
+    assert ([part.operation.language for part in alike.parts()], len(alike)) == (["fr"], 100)
+
+    expected: dict[str, str | None] = {}
+    for number, locale in enumerate(["de", "en-GB", None, "fr"] * 20):
+        apply(state, ProfileWork(g=0, stamp=NOW, user=f"u{number}", locale=locale, name=None), 1_001 + number)
+        expected[f"u{number}"] = locale if locale in ("de", "fr") else None
+    expected |= {f"u{number}": "fr" for number in range(80, 100)}
+    value = inbox(2_000)
+    assert {each.user: each.language for each in decode_operations(INBOX_SLICE, value)} == expected
+    mixed = decode_at_once(INBOX_SLICE, value)
+    assert isinstance(mixed, AddedSlice)
+    assert (len(mixed), sorted(len(part) for part in mixed.parts())) == (100, [20, 40, 40])
+    assert {each.user: each.language for each in mixed} == expected
 
 
 def test_the_ledger_says_of_a_slice_what_it_holds() -> None:
