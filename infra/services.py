@@ -4,9 +4,9 @@
     python infra/services.py start kafka --brokers 3
     python infra/services.py stop
 
-Each service runs on free loopback ports with its data in a temporary folder, and is ended by its own pid. Java, Maven
-and Redis are installed from Debian's packages where they are missing, by root or through sudo without a password;
-otherwise the error says what to type. The jars of Kafka are fetched once into `.services/`.
+Each service runs on free loopback ports with its data in a temporary folder, and is ended by its own pid. Java, Maven,
+Redis, Chromium and npm are installed from Debian's packages where they are missing, by root or through sudo without a
+password; otherwise the error says what to type. The jars of Kafka are fetched once into `.services/`.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ JARS = CACHE / "kafka-3.9.1"
 RUNNING = CACHE / "running.json"
 START_DEADLINE = timedelta(seconds=60)
 
-_PACKAGES = {
-    "java": "openjdk-17-jre-headless", "mvn": "maven", "redis-server": "redis-server", "systemd-analyze": "systemd",
-}  # fmt: skip
+_PACKAGES = {"java": "openjdk-17-jre-headless", "mvn": "maven", "systemd-analyze": "systemd"}
+"""Of programs that a package of another name brings."""
 _PR_SET_PDEATHSIG = 1
 _ALONE = ("-Xms256m", "-Xmx512m")
 _ONE_OF_MANY = ("-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -72,10 +71,10 @@ def wait_port(port: int, process: subprocess.Popen[bytes] | None = None, deadlin
 def require(program: str) -> str:
     """Give the path of a program, after installing its package if it is missing."""
     if not shutil.which(program):
-        _install(_PACKAGES[program])
+        _install(_PACKAGES.get(program, program))
     path = shutil.which(program)
     if not path:
-        raise ServiceError(f"{program} is missing; type: sudo apt-get install -y {_PACKAGES[program]}")
+        raise ServiceError(f"{program} is missing; type: sudo apt-get install -y {_PACKAGES.get(program, program)}")
     return path
 
 

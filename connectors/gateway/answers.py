@@ -243,6 +243,13 @@ class AuditPage(Reply):
     cursor: Annotated[str | None, Meta(description="Of the next page; null: this is the last one.")]
 
 
+class ComponentFile(Reply):
+    """A file for pages of the host application."""
+
+    path: Annotated[str, Meta(description="Names these very contents: a browser keeps them for a year.")]
+    integrity: Annotated[str, Meta(description="As the attribute of this name takes it.")]
+
+
 class Health(Reply):
     """The process lives."""
 

@@ -22,6 +22,7 @@ from connectors.gateway.admission import Admission
 from connectors.gateway.audiences import DefinedSegments
 from connectors.gateway.auth import Authenticator
 from connectors.gateway.backstage import OpenBackstage
+from connectors.gateway.components import Components
 from connectors.gateway.cursor import Cursors, kept_secret
 from connectors.gateway.devices import Devices
 from connectors.gateway.directory import Directory
@@ -251,6 +252,7 @@ def build_app(
         routes += calls.link_calls(ordinary.unsubscribe)
         if backstage is not None:
             routes += calls.support_calls(Support(backstage, ordinary.acts, log))
+        routes += calls.component_calls(Components())
         streams = ordinary.streams
     of_others = None if options.kind == "p0" else options.directory / METRICS
     health = Probes({"log_read": lambda: parts.follower.caught_up}, of_others)

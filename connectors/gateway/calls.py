@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from connectors.gateway import answers, schemas
 from connectors.gateway.acts import Acts
+from connectors.gateway.components import Components
 from connectors.gateway.devices import Devices
 from connectors.gateway.host import Host
 from connectors.gateway.inbox_calls import LIMIT_DEFAULT, LIMIT_MAX, Inbox
@@ -276,6 +277,22 @@ def link_calls(unsubscribe: Unsubscribe) -> list[Route]:
             "What the link names is merged into `unsubscribed` of its user's preferences. Again, it changes nothing.",
             unsubscribe.act, page, (429, 503), body=schemas.ONE_CLICK_BODIES, body_required=False,
             needs_directory=True,
+        ),
+    ]  # fmt: skip
+
+
+def component_calls(components: Components) -> list[Route]:
+    """Files for pages of the host application; they are the same for everybody."""
+    return [
+        Route(
+            "getComponents", "GET", "/components/index.json", Callers.PUBLIC, "Files for pages",
+            "Each with the path that names its contents, and its hash.",
+            components.index, {200: dict[str, answers.ComponentFile]},
+        ),
+        Route(
+            "getComponent", "GET", "/components/{file}", Callers.PUBLIC, "A file for pages",
+            "`carillon-inbox.js` is the web component of the inbox. 304 for If-None-Match.",
+            components.get, {200: None, 304: None}, (404,),
         ),
     ]  # fmt: skip
 

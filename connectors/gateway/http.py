@@ -200,7 +200,7 @@ async def send_response(send: Send, answer: ApiResponse, *, head_only: bool = Fa
     own = [(name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers]
     named = {name for name, _ in own}
     headers = [*(header for header in _SAFETY if header[0] not in named), *own] if own else list(_SAFETY)
-    if answer.status != 204:
+    if answer.status not in (204, 304):  # these have no body
         headers.append((b"content-type", answer.media_type.encode()))
         headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

@@ -52,6 +52,9 @@ PATH_PARAMETERS: dict[str, Any] = {
     "id": Annotated[Text, Meta(description="Names this address among the user's.", examples=["home"])],
     "segment": Annotated[Text, Meta(examples=["beta-testers"])],
     "token": Annotated[str, Meta(description="From the link in the mail.")],
+    "file": Annotated[
+        str, Meta(description="A file's name, or the same with its hash.", examples=["carillon-inbox.js"])
+    ],
     "device_id": Annotated[Text, Meta(description="As it was registered.")],
 }
 _SCALARS: dict[str, Any] = {"Text": Text, "TimeZone": Zone}

@@ -40,9 +40,9 @@ def said(source: File) -> Iterator[str]:
 
 
 def missing_paths(text: str) -> list[str]:
-    """Paths are named from the top."""
+    """Paths are named from the top; a document in a folder says how to get there."""
     found = {path for path in PATH.findall(text) if not path.startswith(MADE_WHILE_RUNNING)} - NO_FILES
-    return [path for path in found if not (ROOT / path).exists()]
+    return [path for path in found if not (ROOT / path.removeprefix("../")).exists()]
 
 
 def missing_documents(text: str) -> list[str]:

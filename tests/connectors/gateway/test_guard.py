@@ -10,7 +10,15 @@ import pytest
 from helpers.gateway import Gateway, Reply, now_ms, running, token
 from helpers.gateway_process import USER_SECRET
 
-PUBLIC = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/unsubscribe/{token}"}
+PUBLIC = {
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/v1/unsubscribe/{token}",
+    "/components/index.json",
+    "/components/{file}",
+}
 KEYS = {
     "producer": "key-shop",
     "p0": "key-p0",

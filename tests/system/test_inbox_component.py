@@ -1,0 +1,255 @@
+"""The bell and its list in a real browser, on pages of a host application, over a whole system."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jwt
+import pytest
+from helpers.browser import SOON_MS, serious_faults, started_browser
+from helpers.host_site import HostSite, serving
+from helpers.up import Up, running
+from helpers.waiting import wait_for
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+PAGE = """<!doctype html>
+<html lang="{lang}"><head><meta charset="utf-8"><title>Host</title>
+<script type="module" src="/components/carillon-inbox.js"></script>
+<script type="module" src="/host.js"></script></head>
+<body><header><h1>A shop</h1><carillon-inbox limit="20"></carillon-inbox></header>
+<main><p>Goods</p></main></body></html>
+"""
+SCRIPT = """
+window.heard = [];
+for (const name of ["unread", "rows", "select", "read", "toggle", "trouble"])
+  addEventListener(`carillon-${name}`, (event) => window.heard.push([name, event.detail]));
+const inbox = document.querySelector("carillon-inbox");
+const user = location.search.slice(1);
+inbox.tokenProvider = async () => (await fetch(`/token?${user}`)).text();
+"""
+STRICT = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+expect.set_options(timeout=SOON_MS)
+
+
+@dataclass
+class Host:
+    system: Up
+    site: HostSite
+    browser: Browser
+
+    def mention(self, user: str, *numbers: int, **more: Any) -> None:
+        for number in numbers:
+            event = {"event_id": f"{user}{number}", "type": "mention", "target": user, "object": f"o{number}"}
+            self.system.post({**event, "actor": "bob", "payload": {"actor_name": f"number {number}", **more}})
+
+    def page(self, user: str, *, path: str = "/", context: BrowserContext | None = None, **options: Any) -> Page:
+        page = (context or self.browser.new_context(**options)).new_page()
+        page.on("console", lambda message: print("console:", message.text))
+        page.goto(f"{self.site.url}{path}?{user}")
+        return page
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    with ExitStack() as stack:
+        system = stack.enter_context(running(tmp_path_factory.mktemp("system")))
+
+        def token(user: str) -> str:
+            return jwt.encode({"sub": user, "exp": int(time.time()) + 3600}, system.first["user_secret"], "HS256")
+
+        pages = {"/": PAGE.format(lang="en"), "/ar": PAGE.format(lang="ar"), "/host.js": SCRIPT}
+        site = HostSite(system.first["url"].removeprefix("http://").removesuffix("/v1"), token, pages)
+        stack.enter_context(serving(site))
+        yield Host(system, site, stack.enter_context(started_browser()))
+
+
+def test_the_bell_shows_what_is_unread_and_the_list_what_it_is(host: Host) -> None:
+    host.mention("ann", 1, 2, 3)
+    page = host.page("ann")
+    bell = page.get_by_role("button", name="Notifications, 3 unread")
+    expect(bell).to_have_attribute("aria-expanded", "false")
+    expect(page.locator("[part=badge]")).to_have_text("3")
+    bell.click()
+    expect(page.get_by_role("dialog", name="Notifications")).to_be_visible()
+    expect(page.get_by_role("listitem")).to_have_count(3)
+    assert serious_faults(page) == []
+    host.mention("ann", 4)
+    expect(page.locator("[part=badge]")).to_have_text("4")
+    expect(page.get_by_role("listitem").first).to_contain_text("number 4")
+    page.get_by_role("button", name="Mark all as read").click()
+    expect(page.locator("[part=badge]")).to_be_hidden()
+    expect(page.locator("[part~=unread]")).to_have_count(0)
+
+
+def test_tabs_of_a_browser_agree_and_share_one_stream(host: Host) -> None:
+    context = host.browser.new_context()
+    host.mention("eve", 1)
+    host.site.calls.clear()
+    first, second, third = (host.page("eve", context=context) for _ in range(3))
+    tabs = [first, second, third]
+
+    def all_show(count: str) -> None:
+        for tab in tabs:
+            expect(tab.locator("[part=badge]")).to_have_text(count)
+
+    all_show("1")
+    host.mention("eve", 2)
+    all_show("2")
+    streams = [call for call in host.site.calls if "/stream" in call]
+    assert len(streams) == 1, "one stream for all"
+    first.close()
+    tabs.remove(first)
+    host.mention("eve", 3)
+    all_show("3")
+    third.locator("[part=bell]").click()
+    third.get_by_role("button", name="Mark all as read").click()
+    for tab in tabs:
+        expect(tab.locator("[part=badge]")).to_be_hidden()
+    context.close()
+
+
+def test_what_was_missed_while_the_network_was_away_is_there_when_it_is_back(host: Host) -> None:
+    host.mention("kim", 1)
+    page = host.page("kim")
+    expect(page.locator("[part=badge]")).to_have_text("1")
+    host.site.cut()
+    page.locator("[part=bell]").click()
+    expect(page.locator("[part=trouble]")).to_be_visible()
+    host.mention("kim", 2, 3)
+    assert page.locator("[part=badge]").text_content() == "1"
+    host.site.mend()
+    expect(page.locator("[part=badge]")).to_have_text("3")
+    expect(page.locator("[part=trouble]")).to_be_hidden()
+    expect(page.get_by_role("listitem")).to_have_count(3)
+
+
+def test_a_gateway_that_starts_again_is_heard_again(host: Host) -> None:
+    page = host.page("lee")
+    page.locator("[part=bell]").click()
+    expect(page.get_by_text("Nothing here yet.")).to_be_visible()
+    host.system.kill("gateway")
+    host.mention("lee", 1)
+    expect(page.locator("[part=badge]")).to_have_text("1")
+    expect(page.get_by_role("listitem")).to_have_count(1)
+
+
+def test_older_rows_come_as_one_goes_down_and_stay(host: Host) -> None:
+    host.mention("max", *range(1, 61))
+    page = host.page("max")
+    expect(page.locator("[part=badge]")).to_have_text("60")
+    page.locator("[part=bell]").click()
+    rows = page.get_by_role("listitem")
+    expect(rows.first).to_contain_text("number 60")
+
+    def all_came() -> bool:
+        page.keyboard.press("End")
+        return rows.count() == 60
+
+    wait_for(all_came, SOON_MS / 1000, "all rows")
+    texts = rows.locator("[part=row-body]").all_text_contents()
+    assert [text.split()[1] for text in texts] == [str(number) for number in range(60, 0, -1)]
+    expect(page.locator("[part=older]")).to_be_hidden()
+    expect(rows.last.locator("[part=link]")).to_be_focused()
+    host.mention("max", 61)
+    expect(rows).to_have_count(61)
+    expect(rows.last.locator("[part=link]")).to_be_focused()
+    page.get_by_role("button", name="Mark all as read").click()
+    expect(page.locator("[part~=unread]")).to_have_count(0)
+    assert rows.count() == 61
+
+
+def test_a_keyboard_is_enough(host: Host) -> None:
+    host.mention("pat", 1, 2)
+    page = host.page("pat")
+    expect(page.locator("[part=badge]")).to_have_text("2")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    links = page.locator("[part=link]")
+    expect(links.nth(0)).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(links.nth(1)).to_be_focused()
+    page.keyboard.press("Home")
+    expect(links.nth(0)).to_be_focused()
+    page.keyboard.press("Enter")
+    selected = page.evaluate("heard.filter(([name]) => name === 'select').map(([, {row}]) => row.first_event_id)")
+    assert selected == ["pat2"]
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.locator("[part=bell]")).to_be_focused()
+
+
+def test_a_strict_policy_without_inline_script_or_style_is_enough(host: Host) -> None:
+    host.mention("sam", 1)
+    strict = HostSite(host.site.gateway, host.site.token, host.site.pages, {"content-security-policy": STRICT})
+    with serving(strict) as site:
+        page = replace(host, site=site).page("sam")
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        expect(page.locator("[part=badge]")).to_have_text("1")
+        assert page.locator("[part=badge]").evaluate("node => getComputedStyle(node).position") == "absolute"
+        page.locator("[part=bell]").click()
+        expect(page.get_by_role("listitem")).to_have_count(1)
+        assert complaints == []
+
+
+def test_it_speaks_the_language_of_the_page_in_its_direction(host: Host) -> None:
+    host.mention("nur", 1)
+    page = host.page("nur", path="/ar")
+    page.get_by_role("button", name="الإشعارات").click()
+    expect(page.get_by_role("heading", name="الإشعارات")).to_be_visible()
+    row = page.get_by_role("listitem")
+    expect(row).to_be_visible()
+    assert row.evaluate("node => getComputedStyle(node).direction") == "rtl"
+    assert serious_faults(page) == []
+    page.evaluate("document.querySelector('carillon-inbox').lang = 'de'")
+    expect(page.get_by_role("heading", name="Benachrichtigungen")).to_be_visible()
+    assert row.evaluate("node => getComputedStyle(node).direction") == "ltr"
+
+
+def test_a_page_renders_rows_itself_and_hears_of_everything(host: Host) -> None:
+    host.mention("ray", 1)
+    page = host.page("ray")
+    page.evaluate("""() => {
+        inbox = document.querySelector('carillon-inbox');
+        inbox.renderRow = ({first_event_id: name}) =>
+            Object.assign(document.createElement('b'), {textContent: `own ${name}`});
+        inbox.words = {title: 'Messages'};
+        inbox.style.setProperty('--carillon-badge', 'rgb(1, 2, 3)');
+    }""")
+    page.get_by_role("button", name="Messages, 1 unread").click()
+    expect(page.locator("carillon-inbox > b")).to_have_text("own ray1")
+    expect(page.locator("carillon-inbox > b")).to_be_visible()
+    colour = "node => getComputedStyle(node).backgroundColor"
+    assert page.locator("[part=badge]").evaluate(colour) == "rgb(1, 2, 3)"
+    host.mention("ray", 2)
+    expect(page.locator("carillon-inbox > b")).to_have_text(["own ray1", "own ray2"])
+    page.get_by_role("button", name="Mark all as read").click()
+    expect(page.locator("[part=badge]")).to_be_hidden()
+    heard = page.evaluate("heard.map(([name, detail]) => [name, detail.unread ?? detail.open ?? null])")
+    assert [one for one in heard if one[0] == "unread"] == [["unread", 1], ["unread", 2], ["unread", 0]]
+    assert ["toggle", True] in heard
+    assert ["read", None] in heard
+    page.evaluate("inbox.tokenProvider = async () => null")
+    expect(page.locator("carillon-inbox > b")).to_have_count(0)
+
+
+def test_a_token_that_is_refused_is_asked_for_anew(host: Host) -> None:
+    host.mention("tom", 1)
+    page = host.page("tom")
+    page.evaluate("""() => {
+        inbox = document.querySelector('carillon-inbox');
+        asked = [];
+        inbox.tokenProvider = async ({refused}) => {
+            asked.push(refused);
+            return refused ? (await fetch('/token?tom')).text() : 'old';
+        };
+    }""")
+    expect(page.locator("[part=badge]")).to_have_text("1")
+    assert {True, False} == set(page.evaluate("asked"))
