@@ -149,6 +149,13 @@ class PreferencesStored(PreferenceDocument):
     ] = UNSET
 
 
+class PageLinkMade(Reply):
+    """Where a user's page of preferences is, for a while."""
+
+    url: Annotated[str, Meta(description="Where gateway.public_url is not set, its path only.")]
+    ends_at: Annotated[Exact, Meta(description="The first moment at which it opens nothing any more.")]
+
+
 class InboxItem(Reply):
     """A row of an inbox."""
 

@@ -46,10 +46,13 @@ from connectors.gateway.http import (
 from connectors.gateway.identifiers import EventIds
 from connectors.gateway.inbox_calls import Inbox, ReadableInbox, ReadOverlay
 from connectors.gateway.inbox_stream import InboxStreams
+from connectors.gateway.link_calls import link_calls
+from connectors.gateway.link_limits import LinkLimits
 from connectors.gateway.notifications import Kept, Posts
 from connectors.gateway.ops import Probes, Switches
 from connectors.gateway.options import GatewayOptions
 from connectors.gateway.preferences import Preferences
+from connectors.gateway.preferences_page import PreferencesPage
 from connectors.gateway.pressure import Pressure
 from connectors.gateway.problems import ProblemError
 from connectors.gateway.progress import ProgressCalls, ProgressReader
@@ -63,6 +66,7 @@ from connectors.log.interface import Log
 from connectors.metric_files import METRICS
 from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
 from state.model.admission import AdmissionRules
+from state.model.page_link import PageKeys
 from state.model.topics import ENDPOINTS, PREFERENCES, SEGMENTS
 from state.model.unsubscribe import LinkKeys
 
@@ -247,9 +251,9 @@ def build_app(
     routes, streams = calls.producer_calls(producers), None
     if options.kind == "ordinary":
         ordinary = _ordinary(options, parts, log, rules, clock, inbox)
-        routes += calls.host_calls(ordinary.host, ordinary.segments)
+        routes += calls.host_calls(ordinary)
         routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
-        routes += calls.link_calls(ordinary.unsubscribe)
+        routes += link_calls(ordinary.unsubscribe, ordinary.page)
         if backstage is not None:
             routes += calls.support_calls(Support(backstage, ordinary.acts, log))
         routes += calls.component_calls(Components())
@@ -280,7 +284,7 @@ def _ordinary(
     acts = Acts(writer, clock=clock)
     devices = Devices(rules, writer, parts.directory, devices_max=options.devices_max, clock=clock)
     preferences = Preferences(rules, writer, parts.directory)
-    spool = options.store_directory() / "spool"
+    spool, limits = options.store_directory() / "spool", LinkLimits(clock)
     calls_of_inbox = None if inbox is None else _inbox(options, parts, writer, rules, clock, inbox)
     streams_max = options.serving.connections_max // 2
     return calls.OrdinaryHandlers(
@@ -294,7 +298,16 @@ def _ordinary(
             rules, writer, parts.watcher, log, senders=[key.sender_id for key in options.keys], acts=acts
         ),
         acts=acts,
-        unsubscribe=Unsubscribe(LinkKeys(options.unsubscribe_keys), preferences, clock=clock),
+        unsubscribe=Unsubscribe(LinkKeys(options.link_keys), preferences, limits),
+        page=PreferencesPage(
+            rules,
+            PageKeys(options.link_keys),
+            preferences,
+            devices,
+            limits,
+            origin=options.public_url,
+            clock=clock,
+        ),
     )
 
 

@@ -17,6 +17,7 @@ from connectors.gateway.inbox_stream import InboxStreams
 from connectors.gateway.notifications import NDJSON, Kept, Posts
 from connectors.gateway.ops import Probes, Switches
 from connectors.gateway.preferences import IF_MATCH, Preferences
+from connectors.gateway.preferences_page import PreferencesPage
 from connectors.gateway.progress import ProgressCalls
 from connectors.gateway.routes import Callers, Handler, Route
 from connectors.gateway.segments import Segments
@@ -28,6 +29,8 @@ from state.model.documents import (
     NewDevice,
     NewEndpoint,
     NewEvent,
+    NewOwnPageLink,
+    NewPageLink,
     PreferenceDocument,
     Profile,
     ReadUpTo,
@@ -63,6 +66,7 @@ class OrdinaryHandlers:
     switches: Switches
     acts: Acts
     unsubscribe: Unsubscribe
+    page: PreferencesPage
 
 
 def producer_calls(handlers: ProducerHandlers) -> list[Route]:
@@ -96,8 +100,9 @@ def producer_calls(handlers: ProducerHandlers) -> list[Route]:
     ]  # fmt: skip
 
 
-def host_calls(host: Host, segments: Segments) -> list[Route]:
+def host_calls(handlers: OrdinaryHandlers) -> list[Route]:
     """What the host application says of its users."""
+    host, segments = handlers.host, handlers.segments
     return [
         Route(
             "putEndpoint", "PUT", "/v1/users/{user}/endpoints/{channel}/{id}", HOST, "Set an address of a user",
@@ -137,12 +142,17 @@ def host_calls(host: Host, segments: Segments) -> list[Route]:
             "accepted from then on.",
             segments.put, {200: answers.SegmentStored}, body=schemas.SEGMENT_BODIES,
         ),
+        Route(
+            "linkPreferences", "POST", "/v1/users/{user}/preferences-link", HOST, "Make a link to a user's preferences",
+            "Whoever has it sees and changes them on a page, until it ends. Give it to this user only.",
+            handlers.page.link, {200: answers.PageLinkMade}, body={_JSON: NewPageLink}, body_required=False,
+        ),
     ]  # fmt: skip
 
 
 def user_calls(handlers: OrdinaryHandlers) -> list[Route]:
     """What users say and see of themselves."""
-    preferences, devices = handlers.preferences, handlers.devices
+    preferences, devices, preferences_page = handlers.preferences, handlers.devices, handlers.page
     if_match = {
         "If-Match": Annotated[
             str, Meta(pattern=IF_MATCH, examples=['"1"', "*"], description="ETags of versions, or *.")
@@ -168,6 +178,11 @@ def user_calls(handlers: OrdinaryHandlers) -> list[Route]:
             preferences.patch, {200: answers.PreferencesStored}, (412,),
             body={_MERGE: PreferenceDocument, _JSON: PreferenceDocument},
             headers=if_match, needs_directory=True, answer_headers=etag,
+        ),
+        Route(
+            "linkOwnPreferences", "POST", "/v1/preferences/link", Callers.USER, "Make a link to one's preferences",
+            "A page on which to see and change them, for 15 minutes. No token of the session is in it.",
+            preferences_page.own_link, {200: answers.PageLinkMade}, body={_JSON: NewOwnPageLink}, body_required=False,
         ),
         Route(
             "registerDevice", "POST", "/v1/devices/register", Callers.USER, "Register a push token",
@@ -259,24 +274,6 @@ def support_calls(support: Support) -> list[Route]:
             support.audit, {200: answers.AuditPage}, (503,),
             query={**page, "by": Annotated[str, Meta(description="Whose acts.")],
                    "user": Annotated[str, Meta(description="About whom.")]},
-        ),
-    ]  # fmt: skip
-
-
-def link_calls(unsubscribe: Unsubscribe) -> list[Route]:
-    """What anyone may call who holds a link from a mail; they answer with a page for people."""
-    path, page = "/v1/unsubscribe/{token}", {200: None, 404: None}
-    return [
-        Route(
-            "getUnsubscribe", "GET", path, Callers.PUBLIC, "Show what a link in a mail unsubscribes from",
-            "A page with a button. Nothing changes, however often it is fetched. 404: no link of ours.",
-            unsubscribe.show, page, (429,),
-        ),
-        Route(
-            "postUnsubscribe", "POST", path, Callers.PUBLIC, "Unsubscribe by a link in a mail (RFC 8058)",
-            "What the link names is merged into `unsubscribed` of its user's preferences. Again, it changes nothing.",
-            unsubscribe.act, page, (429, 503), body=schemas.ONE_CLICK_BODIES, body_required=False,
-            needs_directory=True,
         ),
     ]  # fmt: skip
 

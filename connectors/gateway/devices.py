@@ -113,10 +113,14 @@ class Devices:
 
     async def listed(self, user: str) -> ApiResponse:
         """Every active address of a user, without the address itself."""
-        found = await asyncio.to_thread(self._directory.devices, user)
+        found = await self.active(user)
         return json_response(
             200, Endpoints([EndpointEntry(each.channel, each.id, each.platform, each.registered_at) for each in found])
         )
+
+    async def active(self, user: str) -> list[ActiveEndpoint]:
+        """A user's addresses in use."""
+        return await asyncio.to_thread(self._directory.devices, user)
 
     async def own(self, request: ApiRequest) -> ApiResponse:
         """`GET /v1/devices`: of the session's user."""

@@ -100,8 +100,10 @@ class GatewayOptions:
     """Where it listens and how much it holds."""
     devices_max: int = 10
     """Devices of one user; the oldest goes (RULES 4). Default: 10."""
-    unsubscribe_keys: tuple[bytes, ...] = field(default=(), repr=False)
-    """What signed the links to unsubscribe, the present key first. Default: none, so no link is good."""
+    link_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    """What signs links to pages for people, the present key first. Default: none, so no link is good."""
+    public_url: str = ""
+    """Where people reach this gateway, https://HOST. Default: not known; links are given as paths."""
     fan_outs_per_h: int = 1000
     """Fan-outs of one actor in any hour; more get 429. 0: no limit. Default: 1 000."""
 

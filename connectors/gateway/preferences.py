@@ -53,7 +53,7 @@ class Preferences:
 
     async def get(self, request: ApiRequest) -> ApiResponse:
         """The stored document; `{}` if there is none."""
-        return _answer(await self._load(request.caller().name))
+        return _answer(await self.stored(request.caller().name))
 
     async def put(self, request: ApiRequest) -> ApiResponse:
         """Replace the document."""
@@ -67,10 +67,18 @@ class Preferences:
         return await self._change(request, patch, merge=True)
 
     async def _change(self, request: ApiRequest, body: Any, *, merge: bool) -> ApiResponse:
-        user, if_match = request.caller().name, request.header(b"if-match")
+        return _answer(*await self.write(request.caller().name, body, request.header(b"if-match"), merge=merge))
+
+    async def write(
+        self, user: str, body: Any, if_match: str | None, *, merge: bool
+    ) -> tuple[StoredPreference, Sequence[FieldError]]:
+        """Replace a user's document or merge into it; gives what is stored, and what in it has no effect.
+
+        :raises ProblemError: 400 with every error, 412 if it is not the version of `if_match`, 503 as `unsubscribe`.
+        """
         lock = self._locks.setdefault(user, asyncio.Lock())
         async with lock:
-            stored = await self._load(user)
+            stored = await self.stored(user)
             document = merge_patch(stored.document, body) if merge else body
             errors = [*_match_errors(if_match), *self._rules.document_errors(document, PreferenceDocument)]
             if errors:
@@ -81,7 +89,7 @@ class Preferences:
             warnings = [*kept_warnings(document, kept), *self._rules.preference_warnings(document)]
             document = without(document, kept)
             written = await self._write(user, document, still_off(stored.by_link, document))
-        return _answer(written, warnings)
+        return written, warnings
 
     async def unsubscribe(self, user: str, channel: str, categories: Sequence[str]) -> None:
         """Merge into a user's document what he left by a link; nothing is written where it says so already.
@@ -90,7 +98,7 @@ class Preferences:
         """
         lock = self._locks.setdefault(user, asyncio.Lock())
         async with lock:
-            stored = await self._load(user)
+            stored = await self.stored(user)
             document = without(stored.document, {channel: categories})
             by_link = {**stored.by_link, channel: joined(stored.by_link.get(channel), categories)}
             if (document, by_link) != (stored.document, stored.by_link):
@@ -103,7 +111,7 @@ class Preferences:
         """
         lock = self._locks.setdefault(user, asyncio.Lock())
         async with lock:
-            stored = await self._load(user)
+            stored = await self.stored(user)
             unsubscribed = stored.document.get("unsubscribed")
             document = {"master": False} | ({"unsubscribed": unsubscribed} if unsubscribed else {})
             await self._write(user, document, stored.by_link)
@@ -112,7 +120,8 @@ class Preferences:
         record = preference_record(user, document, by_link, self._writer.partitions)
         return StoredPreference((await self._writer.append([record]))[0], document, by_link)
 
-    async def _load(self, user: str) -> StoredPreference:
+    async def stored(self, user: str) -> StoredPreference:
+        """A user's document as it is now."""
         return await asyncio.to_thread(self._directory.preference, user)
 
 
@@ -121,14 +130,15 @@ def _seen(if_match: str | None, stored: StoredPreference) -> Collection[str]:
     return () if if_match in (None, "*") else stored.by_link
 
 
-def _etag(preference: StoredPreference) -> str:
+def etag(preference: StoredPreference) -> str:
+    """What names this version of a document."""
     return f'"{preference.place + 1}"'
 
 
 def _answer(preference: StoredPreference, warnings: Sequence[FieldError] = ()) -> ApiResponse:
     """The document as it is stored, and what in it has no effect as far as the registry knows."""
     body = {**preference.document, "warnings": warnings} if warnings else preference.document
-    return json_response(200, body, (("etag", _etag(preference)),))
+    return json_response(200, body, (("etag", etag(preference)),))
 
 
 def _match_errors(if_match: str | None) -> list[FieldError]:
@@ -145,6 +155,6 @@ def _require_match(if_match: str | None, stored: StoredPreference) -> None:
     if if_match is None:
         return
     wanted = [tag.strip() for tag in if_match.split(",")]
-    if _etag(stored) in wanted or ("*" in wanted and stored.place >= 0):
+    if etag(stored) in wanted or ("*" in wanted and stored.place >= 0):
         return
-    raise ProblemError(412, "the document has changed; read it again", headers=(("etag", _etag(stored)),))
+    raise ProblemError(412, "the document has changed; read it again", headers=(("etag", etag(stored)),))

@@ -45,13 +45,16 @@ _ONE_CLICK = Annotated[
     Meta(description="`List-Unsubscribe=One-Click`, as mail programs post it; the link alone decides."),
 ]
 ONE_CLICK_BODIES: dict[str, Any] = {"application/x-www-form-urlencoded": _ONE_CLICK, "multipart/form-data": _ONE_CLICK}
+PAGE_FORM: dict[str, Any] = {
+    "application/x-www-form-urlencoded": Annotated[dict[str, str], Meta(description="The fields of the page's form.")]
+}
 PATH_PARAMETERS: dict[str, Any] = {
     "event_id": Annotated[Text, Meta(description="As the answer to the post named it.")],
     "user": Annotated[Text, Meta(description="The host application's name of the user.", examples=["grace"])],
     "channel": Interruptive,
     "id": Annotated[Text, Meta(description="Names this address among the user's.", examples=["home"])],
     "segment": Annotated[Text, Meta(examples=["beta-testers"])],
-    "token": Annotated[str, Meta(description="From the link in the mail.")],
+    "token": Annotated[str, Meta(description="From the link.")],
     "file": Annotated[
         str, Meta(description="A file's name, or the same with its hash.", examples=["carillon-inbox.js"])
     ],

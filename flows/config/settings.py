@@ -74,7 +74,7 @@ class GatewayTable(ServeOptions):
     p0_port: int = 0
     """Port of the P0 gateway. Default 0: 8701 if it is free, any free one otherwise."""
     public_url: str = ""
-    """Where people reach the ordinary gateway, https://HOST. Mails link there to unsubscribe. Default: no links."""
+    """Where people reach the ordinary gateway, https://HOST: links lie below it. Default: mails bear no links."""
     unsubscribe_secret: Secret | None = None
     """Signs these links; at least 32 characters. Default: a secret kept in the data directory (unsubscribe.key)."""
     unsubscribe_secret_before: Secret | None = None

@@ -264,6 +264,20 @@ class PreferenceDocument(Document):
     muted: Muted | None = None
 
 
+class NewOwnPageLink(Document):
+    """A link to one's page of preferences."""
+
+    locale: Annotated[LanguageTag | None, Meta(description="Of the page. Absent: the browser's.")] = None
+
+
+class NewPageLink(NewOwnPageLink):
+    """A link to a user's page of preferences."""
+
+    lifetime_s: Annotated[
+        Annotated[int, Meta(ge=60, le=2_592_000)] | None, Meta(description="Seconds, to 30 days. Absent: an hour.")
+    ] = None
+
+
 class KillSwitch(Document):
     """What must not be sent until it is lifted."""
 

@@ -49,6 +49,8 @@ class TypeProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     repeat_window_ms: int = HOUR_MS
     owners: tuple[str, ...] = ()
     """Senders that may send it; empty: every sender that is configured for its class."""
+    names: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """What people call it, by language ("en"), on the page of preferences."""
     registered: bool = True
 
 

@@ -1,6 +1,7 @@
 """A gateway in a process of its own, over the embedded log, with named misbehaviours of the log.
 
-Misbehaviours are files in DIR/faults, looked for at every append of an event: `refuse` (the log does not acknowledge),
+Misbehaviours are files in DIR/faults. `refuse_preferences`: the log acknowledges no document of preferences. Others are
+looked for at every append of an event: `refuse` (the log does not acknowledge),
 `crash_before` and `crash_after` (the process ends at once, before or after the append), `hang` (no answer while it is
 there).
 """
@@ -58,6 +59,8 @@ class FaultyLog(EmbeddedLog):
     faults: Path
 
     def append(self, records: Sequence[NewRecord]) -> list[int]:
+        if (self.faults / "refuse_preferences").exists() and any(record.topic == "preferences" for record in records):
+            raise LogUnavailableError("refused on order")
         if not any(record.topic.startswith("events.") for record in records):
             return super().append(records)
         if (self.faults / "refuse").exists():
@@ -98,7 +101,7 @@ def main(config: dict[str, Any]) -> None:
         cancel_deadline=timedelta(seconds=config.get("cancel_deadline_s", 20)),
         body_deadline=timedelta(seconds=1),
         head_deadline=timedelta(seconds=1),
-        unsubscribe_keys=LINK_KEYS,
+        link_keys=LINK_KEYS,
         fallback_limit_per_s=3,
         fan_outs_per_h=config.get("fan_outs_per_h", 0),
     )

@@ -18,6 +18,8 @@ PUBLIC = {
     "/v1/unsubscribe/{token}",
     "/components/index.json",
     "/components/{file}",
+    "/preferences/{token}",
+    "/preferences/zone.js",
 }
 KEYS = {
     "producer": "key-shop",

@@ -12,7 +12,7 @@ from helpers.callers import user_call
 from helpers.gateway import Gateway, Reply, running
 from helpers.gateway_process import LINK_KEYS
 
-from connectors.gateway.unsubscribe import PER_USER_PER_S
+from connectors.gateway.link_limits import PER_USER_PER_S
 from state.model.unsubscribe import LinkKeys, Unsubscription
 
 KEYS = LinkKeys(LINK_KEYS)

@@ -41,9 +41,9 @@ def test_a_configured_secret_signs_and_every_earlier_one_still_counts(tmp_path: 
 
 def test_only_the_ordinary_gateway_knows_them(tmp_path: Path) -> None:
     given = settings(tmp_path)
-    assert gateway_options(given, "p0").unsubscribe_keys == ()
+    assert gateway_options(given, "p0").link_keys == ()
     ordinary = gateway_options(given, "ordinary")
-    assert ordinary.unsubscribe_keys == link_keys(given)
+    assert ordinary.link_keys == link_keys(given)
     assert repr(link_keys(given)[0]) not in repr(ordinary)
 
 

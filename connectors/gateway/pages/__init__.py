@@ -1,0 +1,1 @@
+"""Pages for people: how they look, what they say in each language, and how they are sent."""
