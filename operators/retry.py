@@ -1,10 +1,16 @@
 """The retry budget (RULES 4): how often and how long one delivery is tried again. Time and chance are arguments."""
 
+from collections import deque
 from dataclasses import dataclass
 
 DELAYS_MS = (1_000, 5_000, 30_000)
 """Before the first, second and third retry, each times a uniform number of JITTER."""
 JITTER = (0.6, 1.4)
+SHARE = 0.5
+"""Retries for each first try."""
+FEW, FEW_PER_S = 10.0, 1.0
+"""Retries that may be made beside these: at once, and a second."""
+_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +57,69 @@ def expires_first(priority: str, attempts: int, *, first_at: int, valid_until: i
     return priority != "P0" and attempts <= budget.retries and valid_until < first_at + budget.within_ms
 
 
-class RetryShare:
-    """Retries to one provider never exceed half of its normal rate (RULES 4): a bucket that fills at that speed.
+class _Bucket:
+    """What may be taken before it is there: who does gets the time at which it will be.
 
-    A retry that finds the bucket empty gets a later time, and with it a place in the queue. One whose time would be too
-    late takes no place. Where the clock steps back, the bucket goes on filling from there.
+    Where the clock steps back, it goes on filling from there.
+    """
+
+    def __init__(self, per_s: float, size: float) -> None:
+        self._per_ms = per_s / 1000
+        self._at = 0
+        self.size = self.level = size
+
+    def due(self, now: int) -> int:
+        """When one more may be had."""
+        self.level = min(self.size, self.level + max(0, now - self._at) * self._per_ms)
+        self._at = now
+        missing = 1 - self.level
+        return now if missing <= 0 else now + int(missing / self._per_ms)
+
+
+class RetryShare:
+    """Retries to one provider never exceed half of its normal rate (RULES 4), whatever its breaker says.
+
+    Normal is `rate_per_s` at most. For P1 and P2 it is also what is tried for the first time: two such tries earn a
+    retry, void when it is not used within 30 s (whole seconds, now's and the 29 before it), and a few more are free, so
+    that who is rarely called is tried again too. A retry that would be too many gets a later time, and with it a place
+    in the queue. One whose time would be too late takes no place.
     """
 
     def __init__(self, rate_per_s: float) -> None:
-        self._per_ms = rate_per_s / 2 / 1000
-        self._size = max(1.0, self._per_ms * 1000)
-        self._level = self._size
-        self._at = 0
+        half = rate_per_s * SHARE
+        self._of_rate = _Bucket(half, max(1.0, half))
+        self._earned = _Bucket(min(FEW_PER_S, half), FEW)
+        self._seconds: deque[tuple[int, int]] = deque([(0, 0)])
+        self._first = 0
 
-    def reserve(self, now: int, last: int) -> int | None:
-        """Take one retry out of the bucket and give the time from which it may be made: `now` or later.
+    def first(self, now: int) -> None:
+        """A message was tried for the first time."""
+        self._look(now)
+        number, count = self._seconds.pop()
+        self._seconds.append((number, count + 1))
+        self._first += 1
+        self._earned.size += SHARE
+        self._earned.level += SHARE
 
-        None, and nothing is taken, if that is after `last`.
+    def reserve(self, now: int, last: int, *, urgent: bool = False) -> int | None:
+        """Count one retry, and give the time from which it may be made: `now` or later; `urgent`: it is of P0.
+
+        None, and nothing is counted, if that is after `last`.
         """
-        self._level = min(self._size, self._level + max(0, now - self._at) * self._per_ms)
-        self._at = now
-        missing = 1 - self._level
-        at = now if missing <= 0 else now + int(missing / self._per_ms)
+        self._look(now)
+        buckets = (self._of_rate,) if urgent else (self._of_rate, self._earned)
+        at = max(bucket.due(now) for bucket in buckets)
         if at > last:
             return None
-        self._level -= 1
+        for bucket in buckets:
+            bucket.level -= 1
         return at
+
+    def _look(self, now: int) -> None:
+        number = max(now // 1000, self._seconds[-1][0])
+        if number > self._seconds[-1][0]:
+            self._seconds.append((number, 0))
+        while self._seconds[0][0] <= number - _SECONDS:
+            self._first -= self._seconds.popleft()[1]
+        self._earned.size = FEW + SHARE * self._first
+        self._earned.level = min(self._earned.size, self._earned.level)

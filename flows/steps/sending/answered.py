@@ -66,7 +66,7 @@ class AfterAnswer:
             return None
         last = min(task.budget_from + BUDGETS[emission.priority].within_ms, emission.valid_until)
         queue = self._queues.last(task)
-        share_at = None if queue is None else queue.share.reserve(now, last)
+        share_at = None if queue is None else queue.share.reserve(now, last, urgent=emission.priority == "P0")
         return None if share_at is None else max(at, share_at)
 
 

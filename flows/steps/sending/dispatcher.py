@@ -25,7 +25,7 @@ import uvloop
 from connectors.log.grouped import BatchingAppender
 from connectors.log.interface import Log
 from connectors.log.owners import Fence
-from connectors.providers.channel import Channel, Result
+from connectors.providers.channel import Channel, Failed, Result
 from flows.steps.sending.answered import AfterAnswer
 from flows.steps.sending.attempts import AttemptLog
 from flows.steps.sending.call import call
@@ -208,7 +208,7 @@ class Dispatcher:
         elif verb == "unknown":
             self._spawn(self._end, [(task, Planned(UNKNOWN, INTERRUPTED))])
         elif verb == "spent":
-            self._spawn(self._end, [(task, self._failed(task, INTERRUPTED, self._parts.now_ms()))])
+            self._hear(task, Failed(INTERRUPTED, retryable=False, ambiguous=True))
         elif verb == "wait":
             self._wait(task, task.history.retry_at or 0)
         else:
@@ -276,6 +276,8 @@ class Dispatcher:
         now = self._parts.now_ms()  # the log may have been away for minutes
         for (task, content), record in zip(ready, records, strict=True):
             task.history.apply(record)
+            if task.history.tries == 1:
+                queue.share.first(now)
             if (planned := self._parts.last_look(task, now)) is not None:
                 queue.done(task)
                 ending.append((task, planned))
@@ -318,14 +320,16 @@ class Dispatcher:
                 await self._end([(task, planned)])
                 self._pump(queue)
                 return
-        result = await call(queue, task, content, self._parts.now_ms)
+        self._hear(task, await call(queue, task, content, self._parts.now_ms))
+        queue.done(task)
+        if queue.has_room:  # else the answers' storing lets the next ones go, in a group
+            self._pump(queue)
+
+    def _hear(self, task: SendTask, result: Result) -> None:
         self._answers.append((task, result, self._parts.now_ms()))
         if not self._storing:
             self._storing = True
             self._spawn(self._store_answers)
-        queue.done(task)
-        if queue.has_room:  # else the answers' storing lets the next ones go, in a group
-            self._pump(queue)
 
     async def _store_answers(self) -> None:
         """Store what was answered in groups, then let each answer have its consequence."""

@@ -29,11 +29,13 @@ from connectors.providers.options import SmtpOptions
 from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.push.fcm import FcmChannel
 from connectors.providers.sms.twilio import TwilioChannel
+from connectors.providers.web.webhook import WebhookChannel
 from flows.steps.lanes.lane import Lane
 from flows.steps.sending.outage import PROVIDER_AWAY
 from flows.steps.sending.queue import ProviderBounds
 from flows.steps.sending.rate import SendRate
 from infra.services import free_port
+from operators.retry import FEW, FEW_PER_S
 from state.model.addresses import ANDROID, ANY, Place
 from state.model.envelope import schema_of
 from state.model.keys import key_group, partition_of_group
@@ -65,6 +67,7 @@ class Outage:
             ("push", ANDROID): FcmChannel(options.fcm, clock_ms=now_ms),
             ("sms", ANY): TwilioChannel(options.twilio, clock_ms=now_ms),
             ("email", ANY): SmtpChannel(options.smtp, clock_s=lambda: now_ms() / 1_000),
+            ("webhook", ANY): WebhookChannel(options.webhook, options.egress, clock_ms=now_ms),
         }
         parts: dict[str, Any] = {
             "providers": {
@@ -289,6 +292,32 @@ def test_more_than_may_wait_for_it_ends_as_after_its_last_retry(outage: Outage) 
         ("push", "DELIVERED"): WAITING_MAX, ("push", "DEAD_LETTER"): 20, ("push", "FELL_BACK"): 10,
         ("email", "DELIVERED"): 10,
     }  # fmt: skip
+
+
+def test_receivers_that_all_fail_see_no_storm_of_retries(outage: Outage) -> None:
+    """They open no breaker, and each message has two retries; nothing is lost."""
+    number, seconds = 80, 12
+    origin = f"https://127.0.0.1:{outage.sandbox.options.egress.ports[0]}"
+    hooks = [
+        outage.system.emission(
+            USER, "webhook", [("h", f"{origin}/503-{n}")], valid_until=outage.now + 1_000 * seconds
+        )
+        for n in range(number)
+    ]  # fmt: skip
+    with outage.running() as lane:
+        outage.give(lane, hooks)
+
+        def over() -> bool:
+            outage.now = max(outage.now, now_ms())
+            outage.told += [json.loads(each.value) for each in lane.collect() if each.topic == "ledger"]
+            return not lane.open
+
+        wait_for(over)
+    ends = Counter(each["outcome"] for each in outage.told if "outcome" in each)
+    assert sum(ends.values()) == number
+    assert set(ends) <= {"EXPIRED", "DEAD_LETTER"}
+    tries = len(outage.calls("webhook"))
+    assert number + number // 2 <= tries <= number + number // 2 + FEW + FEW_PER_S * seconds
 
 
 @pytest.mark.parametrize("has_phone_number", [True, False])
