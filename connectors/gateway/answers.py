@@ -187,6 +187,13 @@ class ReadStored(Reply):
     up_to: Exact | None
 
 
+class StreamTicket(Reply):
+    """What opens the stream of one's inbox without a header."""
+
+    ticket: Annotated[str, Meta(description="For the query of the stream's address. It opens nothing else.")]
+    expires_at: Annotated[Exact, Meta(description="The first moment at which it opens nothing any more.")]
+
+
 class SwitchStored(Reply):
     """A kill switch as it is set."""
 

@@ -20,7 +20,7 @@ from connectors.gateway import calls, openapi
 from connectors.gateway.acts import Acts
 from connectors.gateway.admission import Admission
 from connectors.gateway.audiences import DefinedSegments
-from connectors.gateway.auth import Authenticator
+from connectors.gateway.auth import Authenticator, Principal
 from connectors.gateway.backstage import OpenBackstage
 from connectors.gateway.components import Components
 from connectors.gateway.cursor import Cursors, kept_secret
@@ -51,6 +51,7 @@ from connectors.gateway.link_limits import LinkLimits
 from connectors.gateway.notifications import Kept, Posts
 from connectors.gateway.ops import Probes, Switches
 from connectors.gateway.options import GatewayOptions
+from connectors.gateway.origins import AnswerHeaders, Origins
 from connectors.gateway.preferences import Preferences
 from connectors.gateway.preferences_page import PreferencesPage
 from connectors.gateway.pressure import Pressure
@@ -59,6 +60,7 @@ from connectors.gateway.progress import ProgressCalls, ProgressReader
 from connectors.gateway.routes import Callers, Route, Router
 from connectors.gateway.segments import Segments
 from connectors.gateway.support import Support
+from connectors.gateway.tickets import Tickets
 from connectors.gateway.unsubscribe import Unsubscribe
 from connectors.gateway.writer import SettingWriter
 from connectors.log.grouped import BatchingAppender
@@ -87,7 +89,7 @@ class App:
     ) -> None:
         """Serve `routes`, with the long-lived `parts`."""
         self._options, self._parts, self._router, self._streams = options, parts, Router(routes), streams
-        self._authenticator = parts.authenticator
+        self._authenticator, self._origins = parts.authenticator, Origins(options.allowed_origins)
         self._seconds = {route.operation: GATEWAY_REQUEST_SECONDS.labels(route.operation) for route in routes}
         self._serving = False
 
@@ -132,18 +134,22 @@ class App:
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         begin, operation = time.perf_counter(), "none"
+        cross_origin: AnswerHeaders = ()
         request = ApiRequest(scope, receive, body_deadline=self._options.body_deadline)
         try:
-            route, request.parameters = self._router.find(scope["method"], scope["path"], scope["raw_path"])
-            operation = route.operation
-            answer: ApiResponse | StreamResponse = await self._answer(route, request)
-            self._seconds[operation].observe(time.perf_counter() - begin)
+            route, request.parameters = self._find(scope, request)
+            operation, cross_origin = route.operation, self._origins.headers(route, request)
+            answer = await self._answer(route, request)
+            if operation in self._seconds:
+                self._seconds[operation].observe(time.perf_counter() - begin)
         except ProblemError as problem:
             answer = problem_response(problem)
         except Exception:
             _logger.exception("request_failed", operation=operation)
             answer = problem_response(ProblemError(500, "an error of ours; it was logged"))
         _requests(operation, str(answer.status)).inc()
+        if cross_origin:
+            answer = answer._replace(headers=(*answer.headers, *cross_origin))
         if isinstance(answer, StreamResponse):
             await send_stream(send, receive, answer)
             return
@@ -151,7 +157,7 @@ class App:
 
     async def _answer(self, route: Route, request: ApiRequest) -> ApiResponse | StreamResponse:
         if route.callers is not Callers.PUBLIC:
-            principal = self._authenticator.recognise(request.header(b"authorization"))
+            principal = self._recognise(route, request)
             if not route.allows(principal):
                 raise ProblemError(403, "this credential may not make this call")
             request.principal = principal
@@ -159,6 +165,20 @@ class App:
         if route.needs_directory and not self._parts.follower.caught_up:
             raise ProblemError(503, "starting: what is true now is still being read", headers=(("retry-after", "1"),))
         return await route.handler(request)
+
+    def _find(self, scope: Message, request: ApiRequest) -> tuple[Route, dict[str, str]]:
+        if scope["method"] == "OPTIONS" and (asked := self._origins.asked_method(request)):
+            route, _ = self._router.find(asked, scope["path"], scope["raw_path"])
+            if route.callers is Callers.USER:
+                return self._origins.preflight(route), {}
+        return self._router.find(scope["method"], scope["path"], scope["raw_path"])
+
+    def _recognise(self, route: Route, request: ApiRequest) -> Principal:
+        authorization, tickets = request.header(b"authorization"), self._parts.tickets
+        ticket = request.take_query("ticket") if route.by_ticket else None
+        if ticket is None or authorization is not None or tickets is None:
+            return self._authenticator.recognise(authorization)
+        return Principal(None, tickets.user(ticket))
 
 
 class Parts:
@@ -177,6 +197,7 @@ class Parts:
         self.watcher = ControlWatcher(log, process=options.process(), run_dir=options.directory / "run").start()
         self.door = Door(log, self.watcher, {key.sender_id for key in options.keys}, kind=options.kind)
         ordinary = options.kind == "ordinary"
+        self.tickets = Tickets(kept_secret(directory / "ticket.key"), clock=clock) if ordinary else None
         others = {
             "schedule": (self.kept.on_record, None),
             "dead_letters": (self.door.on_record, clock() - WINDOW // _MILLISECOND),
@@ -291,6 +312,7 @@ def _ordinary(
         host=Host(rules, writer, devices, preferences),
         segments=Segments(rules, log, log.partitions, spool=spool, clock=clock),
         inbox=calls_of_inbox,
+        tickets=parts.tickets,
         streams=None if calls_of_inbox is None else InboxStreams(log, calls_of_inbox.page, streams_max=streams_max),
         preferences=preferences,
         devices=devices,

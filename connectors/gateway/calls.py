@@ -22,6 +22,7 @@ from connectors.gateway.progress import ProgressCalls
 from connectors.gateway.routes import Callers, Handler, Route
 from connectors.gateway.segments import Segments
 from connectors.gateway.support import PAGE_DEFAULT, PAGE_MAX, Support
+from connectors.gateway.tickets import Tickets
 from connectors.gateway.unsubscribe import Unsubscribe
 from state.model.documents import (
     Follow,
@@ -61,6 +62,7 @@ class OrdinaryHandlers:
     segments: Segments
     inbox: Inbox | None
     streams: InboxStreams | None
+    tickets: Tickets | None
     preferences: Preferences
     devices: Devices
     switches: Switches
@@ -200,12 +202,12 @@ def user_calls(handlers: OrdinaryHandlers) -> list[Route]:
             devices.unregister, {204: None}, (404,), needs_directory=True,
         ),
     ]  # fmt: skip
-    if handlers.inbox is None or handlers.streams is None:
+    if handlers.inbox is None or handlers.streams is None or handlers.tickets is None:
         return calls
-    return [*inbox_calls(handlers.inbox, handlers.streams), *calls]
+    return [*inbox_calls(handlers.inbox, handlers.streams, handlers.tickets), *calls]
 
 
-def inbox_calls(inbox: Inbox, streams: InboxStreams) -> list[Route]:
+def inbox_calls(inbox: Inbox, streams: InboxStreams, tickets: Tickets) -> list[Route]:
     """The inbox, where this process has its store to read."""
     query: dict[str, Any] = {
         "limit": Annotated[int, Meta(ge=1, le=LIMIT_MAX, description=f"Rows of a page. Absent: {LIMIT_DEFAULT}.")],
@@ -221,8 +223,16 @@ def inbox_calls(inbox: Inbox, streams: InboxStreams) -> list[Route]:
             "streamInbox", "GET", "/v1/notifications/inbox/stream", Callers.USER, "One's inbox, live",
             "Server-Sent Events. Each `inbox` event has as its data the newest page as GET gives it, whole, whenever "
             "it differs. With Last-Event-ID, nothing comes before it differs from what that event showed. Ends after "
-            "ten minutes, or when the process stops: come back then. 429: too many streams of this user.",
+            "ten minutes, or when the process stops: come back then. 429: too many streams of this user. A browser's "
+            "EventSource, which can send no header, comes with a ticket.",
             streams.open, {200: None}, (429, 503), query={"limit": query["limit"]}, needs_directory=True,
+            by_ticket=True,
+        ),
+        Route(
+            "getStreamTicket", "POST", "/v1/notifications/inbox/stream/ticket", Callers.USER,
+            "A ticket for one's inbox, live",
+            "For a minute, `stream?ticket=` opens this user's stream without a header. It does nothing else.",
+            tickets.give, {200: answers.StreamTicket},
         ),
         Route(
             "readInbox", "POST", "/v1/notifications/inbox/read", Callers.USER, "Mark one's inbox as read",

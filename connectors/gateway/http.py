@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping,
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
@@ -61,6 +61,7 @@ class StreamResponse(NamedTuple):
     ended: asyncio.Event
     """Set when the process stops."""
     status: int = 200
+    headers: Sequence[tuple[str, str]] = ()
 
 
 def json_response(status: int, value: Any, headers: Sequence[tuple[str, str]] = ()) -> ApiResponse:
@@ -104,12 +105,30 @@ class ApiRequest:
         client = self._scope.get("client")
         return client[0] if client else ""
 
+    def take_query(self, name: str) -> str | None:
+        """A query parameter that nothing after this sees any more; None if it is not there.
+
+        :raises ProblemError: 400: it is there several times.
+        """
+        pairs = self._query_pairs()
+        found = [value for key, value in pairs if key == name]
+        if len(found) > 1:
+            raise invalid([FieldError("query", "has repeated parameters", f"send {name} once")])
+        self._scope["query_string"] = urlencode([pair for pair in pairs if pair[0] != name]).encode()
+        return found[0] if found else None
+
+    def _query_pairs(self) -> list[tuple[str, str]]:
+        try:
+            return parse_qsl(self._scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=20)
+        except ValueError as error:
+            raise invalid([FieldError("query", "has too many parameters", "send 20 at most")]) from error
+
     def query(self, allowed: Sequence[str]) -> dict[str, str]:
         """The query parameters; unknown and repeated ones are refused.
 
         :raises ProblemError: 400.
         """
-        pairs = parse_qsl(self._scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=20)
+        pairs = self._query_pairs()
         found = dict(pairs)
         if len(found) != len(pairs) or not found.keys() <= set(allowed):
             names = " and ".join(allowed) or "none"
@@ -197,7 +216,7 @@ def too_large(bytes_max: int) -> ProblemError:
 
 async def send_response(send: Send, answer: ApiResponse, *, head_only: bool = False) -> None:
     """Send it, with the headers that every answer bears."""
-    own = [(name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers]
+    own = _own(answer)
     named = {name for name, _ in own}
     headers = [*(header for header in _SAFETY if header[0] not in named), *own] if own else list(_SAFETY)
     if answer.status not in (204, 304):  # these have no body
@@ -207,9 +226,13 @@ async def send_response(send: Send, answer: ApiResponse, *, head_only: bool = Fa
     await send({"type": "http.response.body", "body": b"" if head_only else answer.body})
 
 
+def _own(answer: ApiResponse | StreamResponse) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers]
+
+
 async def send_stream(send: Send, receive: Receive, answer: StreamResponse) -> None:
     """Send parts until they end, the client is gone or reads too slowly, or the process stops."""
-    headers = [*_SAFETY, (b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")]
+    headers = [*_SAFETY, (b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no"), *_own(answer)]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     ends = [asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(answer.ended.wait())]
     sending = asyncio.ensure_future(_send_parts(send, answer))

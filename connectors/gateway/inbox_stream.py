@@ -72,7 +72,7 @@ class InboxStreams:
         :raises ProblemError: 400 for a limit that is none; 429: the user has as many as he may; 503: the process has.
         """
         user = request.caller().name
-        request.query(("limit",))
+        request.query(("limit",))  # a ticket was taken out of it
         page = await self._load_page(request)
         if len(self._streams.get(user, ())) >= PER_USER_MAX:
             raise retry_later(429, f"a user has at most {PER_USER_MAX} streams at a time", _RETRY_MS)

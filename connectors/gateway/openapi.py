@@ -27,6 +27,12 @@ _SECURITY = {
         "bearerFormat": "JWT",
         "description": "The host application's JWT for a user: `sub` is the user, `exp` its end.",
     },
+    "streamTicket": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "ticket",
+        "description": "Of a user, from getStreamTicket; good for a minute.",
+    },
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
 _CHALLENGE = {"WWW-Authenticate": {"description": "Bearer.", "schema": {"type": "string"}}}
@@ -97,7 +103,9 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
 def _security(route: Route) -> list[dict[str, list[str]]]:
     if route.callers is Callers.PUBLIC:
         return []
-    return [{"userToken" if route.callers is Callers.USER else "serviceKey": []}]
+    named = "userToken" if route.callers is Callers.USER else "serviceKey"
+    ways = [named, "streamTicket"] if route.by_ticket else [named]
+    return [{way: []} for way in ways]
 
 
 def _parameters(route: Route, schemas: Schemas) -> Iterator[dict[str, Any]]:

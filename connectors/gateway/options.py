@@ -104,6 +104,8 @@ class GatewayOptions:
     """What signs links to pages for people, the present key first. Default: none, so no link is good."""
     public_url: str = ""
     """Where people reach this gateway, https://HOST. Default: not known; links are given as paths."""
+    allowed_origins: tuple[str, ...] = ()
+    """Sites whose pages may make the calls of users. Default: none."""
     fan_outs_per_h: int = 1000
     """Fan-outs of one actor in any hour; more get 429. 0: no limit. Default: 1 000."""
 

@@ -55,6 +55,8 @@ class Route:
     """Of the answers of success."""
     needs_directory: bool = False
     """Whether what is true now must have been read first."""
+    by_ticket: bool = False
+    """Whether a ticket in the query serves in place of a user's token."""
 
     def media_type(self, content_type: str | None) -> str:
         """Of a body that is said to be of this type; none said: the first one that the call takes.

@@ -93,5 +93,6 @@ def gateway_options(settings: Settings, kind: Literal["ordinary", "p0"]) -> Gate
         devices_max=settings.limits.devices_max,
         link_keys=() if kind == "p0" else link_keys(settings),
         public_url=table.public_url,
+        allowed_origins=table.allowed_origins,
         fan_outs_per_h=settings.limits.fan_outs_per_h,
     )

@@ -75,6 +75,8 @@ class GatewayTable(ServeOptions):
     """Port of the P0 gateway. Default 0: 8701 if it is free, any free one otherwise."""
     public_url: str = ""
     """Where people reach the ordinary gateway, https://HOST: links lie below it. Default: mails bear no links."""
+    allowed_origins: tuple[str, ...] = ()
+    """Sites whose pages may make the calls of users from a browser, https://HOST each. Default: none."""
     unsubscribe_secret: Secret | None = None
     """Signs these links; at least 32 characters. Default: a secret kept in the data directory (unsubscribe.key)."""
     unsubscribe_secret_before: Secret | None = None

@@ -25,6 +25,7 @@ _DECIDE_MAX = 60
 """Four key groups each."""
 _PORT_MAX = 65_535
 _LAG_MIN = timedelta(seconds=10)
+_SITE = re.compile(r"https?://[a-z0-9.:\[\]-]+")
 _LINK_BASE = re.compile(r"https://(?:(?![<>,?#])[!-~])+")
 """What the connector of mails puts into a header; anything else would make a dead letter of every mail with a link."""
 
@@ -78,6 +79,9 @@ def _address_faults(settings: Settings) -> Iterator[str]:
 def _link_faults(table: GatewayTable) -> Iterator[str]:
     if table.public_url and not (is_origin(table.public_url) and _LINK_BASE.fullmatch(table.public_url)):
         yield f"gateway.public_url: {table.public_url!r} is no address of https; write https://HOST"
+    for origin in table.allowed_origins:
+        if not (is_origin(origin) and _SITE.fullmatch(origin)):
+            yield f"gateway.allowed_origins: {origin!r} is no origin; write https://host, or https://host:PORT"
     for name in ("unsubscribe_secret", "unsubscribe_secret_before"):
         secret: Secret | None = getattr(table, name)
         if secret is not None and len(secret.reveal().encode()) < KEY_BYTES_MIN:

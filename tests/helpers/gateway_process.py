@@ -103,6 +103,7 @@ def main(config: dict[str, Any]) -> None:
         head_deadline=timedelta(seconds=1),
         link_keys=LINK_KEYS,
         fallback_limit_per_s=3,
+        allowed_origins=tuple(config.get("allowed_origins", ())),
         fan_outs_per_h=config.get("fan_outs_per_h", 0),
     )
     inbox = RocksInboxReader(directory / "state" / "inbox", log.partitions("inbox"), directory / "run" / "inbox")
