@@ -320,7 +320,7 @@ def _ordinary(
             rules, writer, parts.watcher, log, senders=[key.sender_id for key in options.keys], acts=acts
         ),
         acts=acts,
-        unsubscribe=Unsubscribe(LinkKeys(options.link_keys), preferences, limits),
+        unsubscribe=Unsubscribe(rules, LinkKeys(options.link_keys), preferences, limits, clock=clock),
         page=PreferencesPage(
             rules,
             PageKeys(options.link_keys),

@@ -25,6 +25,11 @@ def link_calls(unsubscribe: Unsubscribe, preferences: PreferencesPage) -> list[R
             needs_directory=True,
         ),
         Route(
+            "postLess", "POST", f"{path}/less", Callers.PUBLIC, "Choose less by a link in a mail",
+            "Some types of the link's categories less or not at all, fewer a day. Nothing ever becomes more.",
+            unsubscribe.less, page, (429,), body=schemas.PAGE_FORM, needs_directory=True,
+        ),
+        Route(
             "getPreferencesPage", "GET", own_path, Callers.PUBLIC, "Show a user's preferences to people",
             "A page with a form. 404: no link of ours, or its time is over.",
             preferences.show, page, (429,), needs_directory=True,

@@ -74,11 +74,14 @@ class Preferences:
     ) -> tuple[StoredPreference, Sequence[FieldError]]:
         """Replace a user's document or merge into it; gives what is stored, and what in it has no effect.
 
+        `body` may be a function of the document that is stored, for a patch that follows from it.
+
         :raises ProblemError: 400 with every error, 412 if it is not the version of `if_match`, 503 as `unsubscribe`.
         """
         lock = self._locks.setdefault(user, asyncio.Lock())
         async with lock:
             stored = await self.stored(user)
+            body = body(stored.document) if callable(body) else body
             document = merge_patch(stored.document, body) if merge else body
             errors = [*_match_errors(if_match), *self._rules.document_errors(document, PreferenceDocument)]
             if errors:

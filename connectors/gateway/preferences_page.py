@@ -22,14 +22,13 @@ from connectors.gateway.link_limits import LinkLimits
 from connectors.gateway.pages.choices import Choices, TypeChoice, offered_types
 from connectors.gateway.pages.form import SentForm, wish
 from connectors.gateway.pages.html import file_text, page_response
-from connectors.gateway.pages.words import PageWords, words_wished
+from connectors.gateway.pages.words import PageWords, said_moment, words_wished
 from connectors.gateway.preferences import Preferences, etag, merge_patch
 from connectors.gateway.problems import ProblemError, invalid
 from state.model.admission import AdmissionRules, FieldError
 from state.model.documents import Document, NewOwnPageLink, NewPageLink
 from state.model.page_link import PageKeys, PageLink
 from state.model.preference import compile_preference
-from state.model.zones import offset_at
 
 OWN_LIFETIME = timedelta(minutes=15)
 """Of a link that a user's session made: it shall not outlive the session by much."""
@@ -201,7 +200,7 @@ class PreferencesPage:
             "wrong": {error.field: error.text for error in shown if error.field},
             "devices": [_device(each, words) for each in await self._devices.active(user)],
         }  # fmt: skip
-        return page_response(status, _PAGE, values)
+        return page_response(status, _PAGE, values, script=True)
 
     def _stored_note(
         self, words: PageWords, before: dict[str, Any], after: dict[str, Any], removed: list[str], left: list[str]
@@ -218,7 +217,7 @@ class PreferencesPage:
             (words.page("removed"), removed),
             (words.page("not_removed"), left),
         )
-        moment = _next_second(self._clock(), compile_preference(after).zone)
+        moment = said_moment(self._clock(), compile_preference(after).zone)
         return PageNote(words.page("stored"), words.page("from_then", at=moment), lists=lists)
 
 
@@ -240,13 +239,6 @@ def _page_error(error: FieldError, view: Choices, words: PageWords) -> PageError
 
 def _type_error(choice: TypeChoice, words: PageWords) -> PageError:
     return PageError(choice.field, choice.title, words.error("channels"))
-
-
-def _next_second(moment_ms: int, zone: str) -> str:
-    """On the zone's clocks; never earlier than it was."""
-    second = -(-moment_ms // 1000)
-    shown = datetime.fromtimestamp(second + offset_at(zone, second * 1000) // 1000, UTC)
-    return f"{shown:%Y-%m-%d %H:%M:%S} ({zone})"
 
 
 def _device(each: ActiveEndpoint, words: PageWords) -> dict[str, Any]:

@@ -59,8 +59,8 @@ class TypeChoice:
 
     @property
     def field(self) -> str:
-        """Its field's name in the page: names of types may hold what an id must not."""
-        return "type-" + self.name.encode("utf-8", "surrogatepass").hex()
+        """Its id in the page."""
+        return field_of(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,9 @@ class Choices:
         self._preference = compile_preference(document)
         self.profiles = offered_types(rules, document)
         self.master = self._preference.master
-        self.categories = tuple(self._categories())
+        found = sorted(self._categories(), key=lambda category: not category.types)
+        self.categories = tuple(found)
+        """Those in which there is nothing to choose come last."""
 
     def _categories(self) -> Iterator[CategoryChoice]:
         for name in dict.fromkeys(profile.category for profile in self.profiles):
@@ -190,6 +192,11 @@ class Choices:
                     found["type", each.name, way.name] = (f"{each.title}: {way.title}", way.on)
         found["quiet",] = (self._words.page("quiet"), self.quiet["on"])
         return found
+
+
+def field_of(type_name: str) -> str:
+    """An id in the page: names of types may hold what an id must not."""
+    return "type-" + type_name.encode("utf-8", "surrogatepass").hex()
 
 
 def or_default(value: Any, default: Any) -> Any:

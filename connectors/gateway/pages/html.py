@@ -37,7 +37,7 @@ def page_headers(style: str, *, script: bool = False) -> tuple[tuple[str, str], 
 
 @cache
 def _environment() -> Environment:
-    names = ("preferences.html",)
+    names = ("preferences.html", "unsubscribe.html")
     environment = Environment(
         loader=DictLoader({name: file_text(name) for name in names}), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -46,8 +46,8 @@ def _environment() -> Environment:
     return environment
 
 
-def page_response(status: int, name: str, values: dict[str, Any]) -> ApiResponse:
-    """A page made of a template of this package."""
+def page_response(status: int, name: str, values: dict[str, Any], *, script: bool = False) -> ApiResponse:
+    """A page made of a template of this package, with a script or without."""
     html = _environment().get_template(name).render(values)
-    headers = page_headers(file_text("style.css"), script=True)
+    headers = page_headers(file_text("style.css"), script=script)
     return ApiResponse(status, html.encode("utf-8", "replace"), headers, MEDIA_TYPE)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 
 from state.model.registry import TypeProfile
+from state.model.zones import offset_at
 
 LANGUAGES = ("en", "de", "fr")
 
@@ -24,6 +26,10 @@ class PageWords:
     def page(self, key: str, **values: object) -> str:
         """A sentence of the page."""
         return self._tables["page"][key].format(**values)
+
+    def unsubscribe(self, key: str, **values: object) -> str:
+        """A sentence of the page behind a link to unsubscribe."""
+        return self._tables["unsubscribe"][key].format(**values)
 
     def error(self, kind: str) -> str:
         """What is wrong with a field, and what to do."""
@@ -54,6 +60,13 @@ def words_wished(*wishes: str | None) -> PageWords:
     entries = (entry for wish in wishes for entry in (wish or "").split(","))
     named = (entry.partition(";")[0].strip().lower()[:2] for entry in entries)
     return words_of(next((language for language in named if language in LANGUAGES), "en"))
+
+
+def said_moment(moment_ms: int, zone: str) -> str:
+    """The moment, or the next whole second, on the zone's clocks."""
+    second = -(-moment_ms // 1000)
+    shown = datetime.fromtimestamp(second + offset_at(zone, second * 1000) // 1000, UTC)
+    return f"{shown:%Y-%m-%d %H:%M:%S} ({zone})"
 
 
 def _spelled(name: str) -> str:

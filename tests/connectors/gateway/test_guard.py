@@ -16,6 +16,7 @@ PUBLIC = {
     "/metrics",
     "/openapi.json",
     "/v1/unsubscribe/{token}",
+    "/v1/unsubscribe/{token}/less",
     "/components/index.json",
     "/components/{file}",
     "/preferences/{token}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from helpers.callers import user_call
+from helpers.forms import Page, opened, sent
 from helpers.gateway import Gateway, Reply, running
 from helpers.gateway_process import LINK_KEYS
 
@@ -76,7 +78,7 @@ def test_the_page_has_a_button_and_neither_script_nor_anything_from_elsewhere(ga
     assert '<html lang="fr">' in text
     assert '<form method="post">' in text
     assert '<input type="hidden" name="List-Unsubscribe" value="One-Click">' in text
-    assert "&lt;b&gt;, x &amp; y" in text
+    assert "&lt;b&gt;, X &amp; y" in text
     assert not [word for word in ("<script", "http:", "https:", "<link", "<img", "ann") if word in text]
     policy = reply.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
@@ -108,8 +110,10 @@ def test_a_token_opens_nothing_else(gateway: Gateway) -> None:
 def test_a_user_who_is_known_and_one_who_is_not_are_answered_alike(gateway: Gateway) -> None:
     known, unknown = uuid4().hex, uuid4().hex
     user_call(gateway, "PUT", "/v1/preferences", {"master": True}, user=known)
-    answers = [click(gateway, link(user)) for user in (known, unknown)]
-    assert answers[0].body == answers[1].body
+    links = [link(user) for user in (known, unknown)]
+    answers = [click(gateway, path) for path in links]
+    bodies = [answer.body.replace(path.encode(), b"") for answer, path in zip(answers, links, strict=True)]
+    assert bodies[0] == bodies[1]
     assert answers[0].status == answers[1].status
 
 
@@ -158,3 +162,77 @@ def test_a_restart_and_a_lost_directory_remember_what_links_switched_off(tmp_pat
     with running(tmp_path) as gateway:
         user_call(gateway, "PUT", "/v1/preferences", {}, user="ann")
         assert document(gateway, "ann") == {"unsubscribed": {"email": ["marketing"]}}
+
+
+SHOWN_LESS = {"type:mention": [""], "type:like": [""], "most": [""]}
+
+
+def less(gateway: Gateway, path: str, **chosen: str) -> Page:
+    page = opened(gateway, path)
+    for name, value in chosen.items():
+        page.put("most" if name == "most" else f"type:{name}", value)
+    page.fields.pop("List-Unsubscribe")
+    return sent(gateway, f"{path}/less", page)
+
+
+def test_who_wants_less_and_not_nothing_chooses_on_the_page(gateway: Gateway) -> None:
+    user = uuid4().hex
+    path = link(user, "social")
+    page = opened(gateway, path)
+    assert "Or choose less" in page.texts
+    assert SHOWN_LESS.items() <= page.fields.items()
+    assert "type:newsletter" not in page.fields
+    done = less(gateway, path, like="app", mention="without", reply="off", most="3")
+    assert done.reply.status == 200
+    lines = ["Likes: only in the app", "Replies: not at all", "Mentions: without E-mail"]
+    assert [text for text in done.texts if text in lines] == lines
+    assert "At most a day, of all kinds: 3" in done.texts
+    assert re.search(r"This holds from \S+ \S+ \(UTC\) on", done.text)
+    assert document(gateway, user) == {
+        "types": {
+            "like": {"channels": ["in_app"]},
+            "reply": {"enabled": False},
+            "mention": {"channels": ["push", "in_app"]},
+        },
+        "frequency_cap": {"max_per_day": 3},
+    }
+
+
+def test_less_is_never_more_and_tells_nothing(gateway: Gateway) -> None:
+    user, other = uuid4().hex, uuid4().hex
+    stored: dict[str, Any] = {
+        "types": {"like": {"enabled": False, "channels": ["push"]}, "mention": {"channels": []}},
+        "frequency_cap": {"max_per_day": 2, "max_per_hour": 1},
+        "unsubscribed": {"email": ["social"]},
+        "master": False,
+    }
+    user_call(gateway, "PUT", "/v1/preferences", stored, user=user)
+    paths = [link(each, "social") for each in (user, other)]
+    texts = [opened(gateway, path).text for path in paths]
+    assert texts[0] == texts[1]
+    assert less(gateway, paths[0], like="app", mention="without", most="10").reply.status == 200
+    like = {"enabled": False, "channels": []}
+    assert document(gateway, user) == {**stored, "types": {**stored["types"], "like": like}}
+
+
+def test_less_takes_what_the_page_offers_and_nothing_else(gateway: Gateway) -> None:
+    for body in (b"", b"type%3Aotp=off&most=7", b"type%3Anewsletter=off", b"type%3Alike=x", b"master=", b"most=0"):
+        user = uuid4().hex
+        reply = click(gateway, f"{link(user, 'social', 'security')}/less", body)
+        assert reply.status == 200
+        assert b"Or choose less" in reply.body
+        assert document(gateway, user) == {}
+    path = link(uuid4().hex, "social")
+    assert click(gateway, f"{path}A/less", b"most=1").status == 404
+    assert click(gateway, f"{path}/less", b"{}", {"content-type": "application/json"}).status == 415
+
+
+def test_after_unsubscribing_less_of_the_rest_may_be_chosen_and_what_is_off_stays_off(gateway: Gateway) -> None:
+    user = uuid4().hex
+    path = link(user, "marketing")
+    done = Page(click(gateway, path))
+    assert "Choose less of the rest, too" in done.texts
+    assert sent(gateway, f"{path}/less", done.put("type:promotion", "off")).reply.status == 200
+    off = {"unsubscribed": {"email": ["marketing"]}, "types": {"promotion": {"enabled": False}}}
+    assert document(gateway, user) == off
+    assert user_call(gateway, "PUT", "/v1/preferences", {}, user=user).json["unsubscribed"] == off["unsubscribed"]
