@@ -15,6 +15,9 @@ import structlog
 from connectors.admission.interface import AdmissionStore
 from connectors.admission.limits import LocalSenderLimit, SenderLimit
 from connectors.admission.rocksdb import RocksAdmissionStore
+from connectors.console.handlers import ConsoleParts
+from connectors.console.routes import console_routes
+from connectors.console.sessions import LIFETIME, Sessions
 from connectors.control import ControlWatcher
 from connectors.gateway import calls, openapi
 from connectors.gateway.acts import Acts
@@ -69,7 +72,7 @@ from connectors.metric_files import METRICS
 from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
 from state.model.admission import AdmissionRules
 from state.model.page_link import PageKeys
-from state.model.topics import ENDPOINTS, PREFERENCES, SEGMENTS
+from state.model.topics import AUDIT, ENDPOINTS, PREFERENCES, SEGMENTS
 from state.model.unsubscribe import LinkKeys
 
 _requests = cache(GATEWAY_REQUESTS.labels)
@@ -88,6 +91,7 @@ class App:
         self, options: GatewayOptions, parts: Parts, routes: Sequence[Route], streams: InboxStreams | None = None
     ) -> None:
         """Serve `routes`, with the long-lived `parts`."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._options, self._parts, self._router, self._streams = options, parts, Router(routes), streams
         self._authenticator, self._origins = parts.authenticator, Origins(options.allowed_origins)
         self._seconds = {route.operation: GATEWAY_REQUEST_SECONDS.labels(route.operation) for route in routes}
@@ -95,7 +99,8 @@ class App:
 
     async def start(self) -> None:
         """Begin to follow the log; calls that need what is true now are answered once it was read."""
-        self._parts.kept.bind(asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
+        self._parts.kept.bind(self._loop)
         self._parts.follower.start()
         self._serving = True
 
@@ -103,6 +108,8 @@ class App:
         """The server is asked to stop; whatever would not end by itself ends. From any thread."""
         if self._streams is not None:
             self._streams.end()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._parts.ending.set)
 
     async def close(self) -> None:
         """Wait for admissions under way, then free everything but the log."""
@@ -191,6 +198,10 @@ class Parts:
         self.appender = BatchingAppender(log, down_after=_LOG_DOWN_AFTER)
         self.store, self.limit = _stores(options)
         self.overlay = ReadOverlay()
+        self.ending = asyncio.Event()
+        self.sessions = Sessions(
+            kept_secret(directory / "console.key"), clock=clock, secure=options.public_url.startswith("https:")
+        )
         self.kept = Kept(self.store, self.appender, deadline=options.cancel_deadline, clock=clock)
         self.authenticator = Authenticator(options.keys, options.users, text_errors=rules.text_errors)
         self.admission = _admission(options, self.store, self.appender, log, clock)
@@ -203,6 +214,7 @@ class Parts:
             "dead_letters": (self.door.on_record, clock() - WINDOW // _MILLISECOND),
         }
         if ordinary:
+            others[AUDIT] = self.sessions.on_record, clock() - LIFETIME // _MILLISECOND
             others["reads"] = (self.overlay.on_record, clock() - _READS_SINCE // _MILLISECOND)
         self.follower = Follower(
             log,
@@ -270,6 +282,7 @@ def build_app(
         parts.kept,
     )
     routes, streams = calls.producer_calls(producers), None
+    pages: list[Route] = []
     if options.kind == "ordinary":
         ordinary = _ordinary(options, parts, log, rules, clock, inbox)
         routes += calls.host_calls(ordinary)
@@ -277,6 +290,7 @@ def build_app(
         routes += link_calls(ordinary.unsubscribe, ordinary.page)
         if backstage is not None:
             routes += calls.support_calls(Support(backstage, ordinary.acts, log))
+            pages = console_routes(_console(options, parts, rules, log, backstage, ordinary))
         routes += calls.component_calls(Components())
         streams = ordinary.streams
     of_others = None if options.kind == "p0" else options.directory / METRICS
@@ -290,7 +304,7 @@ def build_app(
         return document()
 
     routes += calls.monitor_calls(health, describe)
-    return App(options, parts, routes, streams)
+    return App(options, parts, [*routes, *pages], streams)
 
 
 def _ordinary(
@@ -330,6 +344,32 @@ def _ordinary(
             origin=options.public_url,
             clock=clock,
         ),
+    )
+
+
+def _console(
+    options: GatewayOptions,
+    parts: Parts,
+    rules: AdmissionRules,
+    log: Log,
+    backstage: OpenBackstage,
+    ordinary: calls.OrdinaryHandlers,
+) -> ConsoleParts:
+    return ConsoleParts(
+        sessions=parts.sessions,
+        authenticator=parts.authenticator,
+        backstage=backstage,
+        acts=ordinary.acts,
+        switches=ordinary.switches,
+        log=log,
+        run_dir=options.directory / "run",
+        metrics=options.directory / METRICS,
+        keys=options.keys,
+        types=lambda: [rules.profile(name) for name in rules.type_names()],
+        doors=lambda sender: (
+            None if (change := parts.watcher.door(sender)) is None or not change.closed else change.reason
+        ),
+        ending=parts.ending,
     )
 
 

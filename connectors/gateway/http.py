@@ -110,25 +110,36 @@ class ApiRequest:
 
         :raises ProblemError: 400: it is there several times.
         """
-        pairs = self._query_pairs()
+        pairs = self.pairs()
         found = [value for key, value in pairs if key == name]
         if len(found) > 1:
             raise invalid([FieldError("query", "has repeated parameters", f"send {name} once")])
         self._scope["query_string"] = urlencode([pair for pair in pairs if pair[0] != name]).encode()
         return found[0] if found else None
 
-    def _query_pairs(self) -> list[tuple[str, str]]:
+    @property
+    def path(self) -> str:
+        """Of the address, decoded."""
+        path: str = self._scope["path"]
+        return path
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """The query parameters as they are.
+
+        :raises ProblemError: 400: there are too many.
+        """
         try:
-            return parse_qsl(self._scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=20)
+            text = self._scope["query_string"].decode("latin-1")
+            return parse_qsl(text, keep_blank_values=True, max_num_fields=20)
         except ValueError as error:
-            raise invalid([FieldError("query", "has too many parameters", "send 20 at most")]) from error
+            raise invalid([FieldError("query", "has more than 20 parameters", "send fewer")]) from error
 
     def query(self, allowed: Sequence[str]) -> dict[str, str]:
         """The query parameters; unknown and repeated ones are refused.
 
         :raises ProblemError: 400.
         """
-        pairs = self._query_pairs()
+        pairs = self.pairs()
         found = dict(pairs)
         if len(found) != len(pairs) or not found.keys() <= set(allowed):
             names = " and ".join(allowed) or "none"

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import prometheus_client
 
@@ -14,6 +15,7 @@ from connectors.control import TOPIC, ControlWatcher, KnownNames, kill_record
 from connectors.gateway import answers
 from connectors.gateway.acts import Acts
 from connectors.gateway.answers import Readiness, SwitchesInForce, SwitchSet, SwitchStored
+from connectors.gateway.auth import Principal
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.writer import SettingWriter
@@ -46,33 +48,42 @@ class Switches:
 
     async def kill(self, request: ApiRequest) -> ApiResponse:
         """Set (`on`, the default) or lift a switch; the answer's offset is what processes report as obeyed."""
-        body = await request.json()
+        return json_response(200, await self.set(await request.json(), request.caller()))
+
+    async def set(self, body: Any, person: Principal) -> SwitchStored:
+        """Set or lift the switch of a document, in the name of a person.
+
+        :raises ProblemError: 400; 404: it would stop nothing; 503.
+        """
         errors = self._rules.document_errors(body, KillSwitch)
         if errors:
             raise invalid(errors)
         on = body.get("on")
-        by = None if request.principal is None else request.principal.name
-        kill = Kill(body["scope"], body.get("value"), True if on is None else on, body.get("reason"), by)
+        kill = Kill(body["scope"], body.get("value"), True if on is None else on, body.get("reason"), person.name)
         refusal = None if body.get("force") else self._known.refusal(kill.scope, kill.value)
-        if refusal is not None and kill.switch not in {(each.scope, each.value) for each in await self._in_force()}:
+        if refusal is not None and kill.switch not in {(each.scope, each.value) for each in await self.in_force()}:
             error = FieldError("value", refusal, "name what exists, or set force for what does not exist yet")
             raise ProblemError(404, "it would stop nothing; nothing was stored", errors=[error])
-        noted = self._acts.record(
-            request.caller(),
-            "kill" if kill.on else "lift",
-            {"scope": kill.scope, "value": kill.value},
-            reason=kill.reason,
-        )
-        _, *offsets = await self._writer.append([audit_record(noted), kill_record(kill)])
-        return json_response(200, SwitchStored(kill.scope, kill.value, kill.on, offsets[0]))
+        about = {"scope": kill.scope, "value": kill.value}
+        noted = self._acts.record(person, "kill" if kill.on else "lift", about, reason=kill.reason)
+        _, offset = await self._writer.append([audit_record(noted), kill_record(kill)])
+        return SwitchStored(kill.scope, kill.value, kill.on, offset)
+
+    @property
+    def on(self) -> Sequence[SwitchOn]:
+        """What this process knows to be set."""
+        return self._watcher.on
 
     async def show(self, _request: ApiRequest) -> ApiResponse:
         """Everything that is set in `control` at this moment."""
-        found = [SwitchSet(on.scope, on.value or None, on.since_ms, on.by, on.reason) for on in await self._in_force()]
+        found = [SwitchSet(on.scope, on.value or None, on.since_ms, on.by, on.reason) for on in await self.in_force()]
         return json_response(200, SwitchesInForce(found))
 
-    async def _in_force(self) -> Sequence[SwitchOn]:
-        """:raises ProblemError: 503: the topic is not read to its end."""
+    async def in_force(self) -> Sequence[SwitchOn]:
+        """What is set at this moment.
+
+        :raises ProblemError: 503: the topic is not read to its end.
+        """
         if not await asyncio.to_thread(self._read_to_the_end):
             raise retry_later(503, "the switches are still being read", 1000)
         return self._watcher.on

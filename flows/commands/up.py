@@ -147,7 +147,11 @@ class _Reporter:
 
 def _announce(supervisor: Supervisor, output: Output) -> None:
     settings = supervisor.settings
-    record: dict[str, Any] = {"url": supervisor.url, "p0_url": supervisor.p0_url, "console": None}
+    record: dict[str, Any] = {
+        "url": supervisor.url,
+        "p0_url": supervisor.p0_url,
+        "console": f"{supervisor.url}/console",
+    }
     record["steering_url"] = supervisor.steering_url or None
     if settings.senders:
         record |= {"keys": {}}  # real credentials are printed nowhere
@@ -167,6 +171,7 @@ def _welcome(record: dict[str, Any], directory: str) -> str:
 Carillon is up; everything it knows is in {directory}
   API       {url}/v1     (OpenAPI at {url}/openapi.json, metrics at {url}/metrics)
   P0 API    {record["p0_url"]}/v1
+  Console   {record["console"]}     (sign in with a key of credentials.json, of ops or support)
 Try it, in another terminal:
   curl -sS {url}/v1/notifications -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
     -d '{{"type":"mention","actor":"ada","target":"grace","object":"thread1"}}'

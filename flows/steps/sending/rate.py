@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from connectors.metrics import RATE_SHARED
-from connectors.rates.redis import RedisBucket
 from operators.breaker import Pace
 from state.model.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from connectors.rates.redis import RedisBucket  # with the client of Redis, which is heavy, and rarely needed
 
 _BATCHES_PER_S = 20
 _LEASE_S = 1.0

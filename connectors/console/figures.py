@@ -1,0 +1,200 @@
+"""The figures of the page *Now*, from the metrics of all processes."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from connectors.metric_files import all_metrics
+
+_RATE_OVER_S = 60
+_BREAKERS = ("closed", "reduced", "half-open", "open")
+_LEVELS = ("nothing", "P2 waits", "half of P1 waits", "only P0 goes")
+Labels = tuple[tuple[str, str], ...]
+
+
+class Counted(NamedTuple):
+    """Something that only grows."""
+
+    name: str
+    total: float
+    per_s: float | None
+    """Over the last minute; None: it is not known yet."""
+
+
+class ProviderNow(NamedTuple):
+    """One provider."""
+
+    name: str
+    breaker: str
+    in_flight: float
+    waiting: float
+    tries: Sequence[Counted]
+
+
+class PlaceNow(NamedTuple):
+    """One flow or lane."""
+
+    name: str
+    score: float
+    asks: str
+    """What its load asks of others."""
+
+
+class Latency(NamedTuple):
+    """From the acceptance of a P0 event to the provider's answer, in seconds, since the start."""
+
+    events: float
+    p50_s: float | None
+    p99_s: float | None
+    bars: Sequence[tuple[str, float]]
+    """Upper ends of ranges, and the share of events in each."""
+
+
+@dataclass(frozen=True, slots=True)
+class FiguresNow:
+    """What the page shows."""
+
+    admitted: Sequence[Counted]
+    refused: Sequence[Counted]
+    delivered: Sequence[Counted]
+    providers: Sequence[ProviderNow]
+    places: Sequence[PlaceNow]
+    p0: Latency
+    dead_letters: Sequence[Counted]
+    behind_s: float
+
+
+_Samples = Mapping[tuple[str, Labels], float]
+
+
+@dataclass(slots=True)
+class Figures:
+    """Reads the metrics, and remembers a minute of them for rates. For any thread that has the page's turn."""
+
+    directory: Path | None
+    """Where other processes write theirs."""
+    _before: deque[tuple[float, _Samples]] = field(default_factory=deque)
+
+    def read(self) -> FiguresNow:
+        """What is so now."""
+        now, samples = time.monotonic(), _samples(all_metrics(self.directory).decode())
+        self._before.append((now, samples))
+        while len(self._before) > 1 and now - self._before[0][0] > _RATE_OVER_S:
+            self._before.popleft()
+        counted = _Counting(samples, *self._before[0], now).counted
+        return FiguresNow(
+            admitted=counted("carillon_gateway_admissions_total", "lane", "verdict"),
+            refused=[
+                *counted("carillon_gateway_limited_total", "lane", words="above the sender's limit"),
+                *counted("carillon_gateway_shed_total", "priority", words="the system is loaded"),
+                *counted("carillon_gateway_door_refused_total", "lane", words="the sender's door is closed"),
+                *counted("carillon_gateway_fan_outs_limited_total", words="too many fan-outs of an actor"),
+            ],
+            delivered=counted("carillon_deliveries_total", "channel", "outcome"),
+            providers=_providers(samples, counted),
+            places=_places(samples),
+            p0=_latency(samples),
+            dead_letters=counted("carillon_dead_letters_total", "stage"),
+            behind_s=max(_of(samples, "carillon_archive_behind_seconds").values(), default=0.0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counting:
+    samples: _Samples
+    then: float
+    earlier: _Samples
+    now: float
+
+    def counted(self, metric: str, *labels: str, words: str = "") -> list[Counted]:
+        """By these labels, over all processes."""
+        totals, before = _by(self.samples, metric, labels), _by(self.earlier, metric, labels)
+        return [
+            Counted(" ".join((*names, words)).strip(), total, self._rate(total - before.get(names, 0.0)))
+            for names, total in sorted(totals.items())
+            if total
+        ]
+
+    def _rate(self, more: float) -> float | None:
+        return max(0.0, more) / (self.now - self.then) if self.now - self.then >= 1 else None
+
+
+def _samples(text: str) -> _Samples:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def _of(samples: _Samples, metric: str) -> dict[Labels, float]:
+    return {labels: value for (name, labels), value in samples.items() if name == metric}
+
+
+def _by(samples: _Samples, metric: str, wanted: Iterable[str]) -> dict[tuple[str, ...], float]:
+    sums: dict[tuple[str, ...], float] = {}
+    for labels, value in _of(samples, metric).items():
+        names = tuple(dict(labels).get(name, "") for name in wanted)
+        sums[names] = sums.get(names, 0.0) + value
+    return sums
+
+
+def _providers(samples: _Samples, counted: Callable[..., list[Counted]]) -> list[ProviderNow]:
+    states: dict[str, float] = {}
+    for labels, value in _of(samples, "carillon_breaker_state").items():
+        name = dict(labels)["provider"]
+        states[name] = max(value, states.get(name, 0.0))
+    flying = _by(samples, "carillon_deliveries_in_flight", ["provider"])
+    waiting = _by(samples, "carillon_deliveries_waiting", ["provider"])
+    tries = counted("carillon_delivery_attempts_total", "provider", "result")
+    return [
+        ProviderNow(
+            name, _BREAKERS[int(state)], flying.get((name,), 0.0), waiting.get((name,), 0.0),
+            [_without(f"{name} ", each) for each in tries if each.name.startswith(f"{name} ")],
+        )
+        for name, state in sorted(states.items())
+    ]  # fmt: skip
+
+
+def _without(prefix: str, counted: Counted) -> Counted:
+    return counted._replace(name=counted.name.removeprefix(prefix))
+
+
+def _places(samples: _Samples) -> list[PlaceNow]:
+    levels = _by(samples, "carillon_load_level", ["place"])
+    return [
+        PlaceNow(place, score, _LEVELS[int(levels.get((place,), 0.0))])
+        for (place,), score in sorted(_by(samples, "carillon_load_score", ["place"]).items())
+    ]
+
+
+def _latency(samples: _Samples) -> Latency:
+    metric = "carillon_p0_accepted_to_provider_seconds_bucket"
+    up_to = sorted((float(end), count) for (end,), count in _by(samples, metric, ["le"]).items())
+    count = up_to[-1][1] if up_to else 0.0
+    if not count:
+        return Latency(0, None, None, ())
+    ends = [end for end, _ in up_to]
+    counts = [count for _, count in up_to]
+    inside = [(more - less) / count for less, more in zip([0.0, *counts], counts, strict=False)]
+    names = [f"{end * 1000:g} ms" if end < 1 else "more" if end == float("inf") else f"{end:g} s" for end in ends]
+    return Latency(
+        count, _percentile(ends, counts, 0.5), _percentile(ends, counts, 0.99), [*zip(names, inside, strict=True)]
+    )
+
+
+def _percentile(ends: Sequence[float], counts: Sequence[float], share: float) -> float | None:
+    """Within its range as if all were spread evenly; None: above the last end."""
+    wanted, below, begin = share * counts[-1], 0.0, 0.0
+    for end, count in zip(ends, counts, strict=True):
+        if count >= wanted:
+            return None if end == float("inf") else begin + (end - begin) * (wanted - below) / max(1.0, count - below)
+        begin, below = end, count
+    return None

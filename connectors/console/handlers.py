@@ -1,0 +1,208 @@
+"""The pages of the console."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from connectors.audit import newest_acts
+from connectors.console.figures import Figures
+from connectors.console.funnel import funnel
+from connectors.console.pages import PEOPLE, SIGN_IN, Visit, answer_page, redirect, render_template
+from connectors.console.pages import form_of as read_form
+from connectors.console.sessions import Sessions, is_from_here
+from connectors.control import read_obeyed
+from connectors.gateway.acts import Acts, reason_of
+from connectors.gateway.auth import Authenticator
+from connectors.gateway.backstage import LedgerSearch, OpenBackstage, Shown
+from connectors.gateway.http import ApiRequest, ApiResponse, StreamResponse
+from connectors.gateway.ops import Switches
+from connectors.gateway.options import ServiceKey
+from connectors.gateway.problems import ProblemError
+from connectors.gateway.support import PageStart, page_of
+from connectors.log.interface import Log
+from state.model.registry import TypeProfile
+
+_LIVE_EVERY_S = 2.0
+_FOR_PROGRAMS = (
+    "This key is for a program, which sends events. People have keys of the roles ops, support, marketing or admin."
+)
+_ROWS = 50
+_SEARCH = tuple(each.name for each in dataclasses.fields(LedgerSearch) if each.name not in ("user", "from_ms", "to_ms"))
+"""What a search of events may name; who looks for a user says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleParts:
+    """What the pages are made of."""
+
+    sessions: Sessions
+    authenticator: Authenticator
+    backstage: OpenBackstage
+    acts: Acts
+    switches: Switches
+    log: Log
+    run_dir: Path
+    metrics: Path
+    keys: Sequence[ServiceKey]
+    types: Callable[[], Sequence[TypeProfile]]
+    doors: Callable[[str], str | None]
+    """Since when and why a sender's door is closed, in words; None: it is open."""
+    ending: asyncio.Event
+    """Set when the process stops."""
+
+
+class Console:
+    """Handlers, for one process."""
+
+    def __init__(self, parts: ConsoleParts) -> None:
+        self._parts, self._figures = parts, Figures(parts.metrics)
+
+    async def sign_in_page(self, request: ApiRequest) -> ApiResponse:
+        """Asks for a key."""
+        return answer_page("sign_in.html", None, next=_inside(dict(request.pairs()).get("next")), problem=None)
+
+    async def sign_in(self, request: ApiRequest) -> ApiResponse:
+        """Begin a session for the holder of a key of a person's role."""
+        form = await read_form(request)
+        onward = _inside(form.get("next"))
+        try:
+            if not is_from_here(request):
+                raise ProblemError(403, "the form was sent by another site")
+            person = self._parts.authenticator.recognise(f"Bearer {form.get('key', '').strip()}")
+        except ProblemError:
+            return answer_page("sign_in.html", None, status=401, next=onward, problem="This key is not known here.")
+        if person.role not in PEOPLE:
+            return answer_page("sign_in.html", None, status=403, next=onward, problem=_FOR_PROGRAMS)
+        await self._parts.acts.note(self._parts.acts.record(person, "sign_in", {}))
+        return redirect(onward, ("set-cookie", self._parts.sessions.open(person.name, person.role)))
+
+    async def sign_out(self, visit: Visit) -> ApiResponse:
+        """End this session, or all of this person's."""
+        if visit.form.get("everywhere"):
+            act = self._parts.acts.record(visit.session.person, "sign_out_everywhere", {})
+            await self._parts.acts.note(act)
+            self._parts.sessions.end(act.by, act.at)
+        return redirect(SIGN_IN, ("set-cookie", self._parts.sessions.closed()))
+
+    async def now(self, visit: Visit) -> ApiResponse:
+        """What goes on."""
+        return answer_page("now.html", visit, **await self._now())
+
+    async def _now(self) -> dict[str, Any]:
+        figures = await asyncio.to_thread(self._figures.read)
+        return {"figures": figures, "switches": self._parts.switches.on}
+
+    async def now_stream(self, visit: Visit) -> StreamResponse:
+        """The same as it changes; ends with the session's process."""
+
+        async def parts() -> AsyncGenerator[bytes]:
+            while True:
+                lines = render_template("now_figures.html", **await self._now()).splitlines()
+                yield "".join(["event: now\n", *(f"data: {line}\n" for line in lines), "\n"]).encode()
+                await asyncio.sleep(_LIVE_EVERY_S)
+
+        return StreamResponse(parts, self._parts.ending)
+
+    async def events(self, visit: Visit) -> ApiResponse:
+        """One event, or a search for some."""
+        given = {name: value for name, value in visit.query.items() if name in _SEARCH}
+        if not given:
+            return answer_page("events.html", visit, given={}, records=None, counts=None, steps=())
+        await self._note(visit, "search", given)
+        search = msgspec.convert(given, LedgerSearch)
+        records = await self._ask(lambda backstage: backstage.records(search, _ROWS))
+        counts = None
+        if "event" in given:
+            counts = await self._ask(lambda backstage: backstage.counts(given["event"]))
+        steps = () if counts is None else funnel(counts)
+        return answer_page("events.html", visit, given=given, records=records, counts=counts, steps=steps)
+
+    async def people(self, visit: Visit) -> ApiResponse:
+        """A user's history."""
+        given = visit.query
+        if "user" not in given:
+            return answer_page("people.html", visit, user=None, reason="", records=(), cursor=None)
+        user, reason = given["user"], reason_of(given)
+        start = PageStart.of(given.get("cursor"))
+        await self._note(visit, "history", {"user": user}, reason)
+        records, cursor = await self._ask(lambda backstage: page_of(backstage, LedgerSearch(user=user), start, _ROWS))
+        return answer_page("people.html", visit, user=user, reason=reason, records=records, cursor=cursor)
+
+    async def explain(self, visit: Visit) -> ApiResponse:
+        """Every record of an event for a user."""
+        user, event, reason = visit.query.get("user", ""), visit.query.get("event", ""), reason_of(visit.query)
+        await self._note(visit, "explain", {"user": user, "event": event}, reason)
+        records = await self._ask(lambda backstage: backstage.explain(event, user))
+        return answer_page("explain.html", visit, user=user, event=event, reason=reason, records=records)
+
+    async def senders(self, visit: Visit) -> ApiResponse:
+        """Who sends."""
+        rows = [(key, self._parts.doors(key.sender_id)) for key in self._parts.keys if key.role in ("producer", "p0")]
+        return answer_page("senders.html", visit, senders=rows)
+
+    async def types(self, visit: Visit) -> ApiResponse:
+        """What is sent."""
+        return answer_page("types.html", visit, types=self._parts.types())
+
+    async def letters(self, visit: Visit) -> ApiResponse:
+        """What could not be handled."""
+        return await self._letters(visit, None)
+
+    async def _letters(self, visit: Visit, answer: Shown | None) -> ApiResponse:
+        letters = await self._ask(lambda backstage: backstage.letters())
+        return answer_page("letters.html", visit, letters=letters[:_ROWS], more=len(letters) > _ROWS, answer=answer)
+
+    async def decide_letter(self, visit: Visit) -> ApiResponse:
+        """Retry or discard one."""
+        person, letter, retry = visit.session.person, visit.form.get("letter", ""), visit.form.get("act") == "retry"
+        by = person.name, person.role or ""
+        answer = await self._ask(lambda backstage: backstage.decide_letter(letter, by, retry=retry))
+        return await self._letters(visit, answer)
+
+    async def switches(self, visit: Visit) -> ApiResponse:
+        """What is stopped, and who obeys."""
+        obeyed = await asyncio.to_thread(read_obeyed, self._parts.run_dir)
+        return answer_page("switches.html", visit, switches=await self._parts.switches.in_force(), obeyed=obeyed)
+
+    async def set_switch(self, visit: Visit) -> ApiResponse:
+        """Stop something, or let it go on."""
+        wanted = {name: visit.form[name].strip() for name in ("scope", "value", "reason") if visit.form.get(name)}
+        await self._parts.switches.set({**wanted, "on": visit.form.get("act") != "lift"}, visit.session.person)
+        return redirect("/console/switches")
+
+    async def audit(self, visit: Visit) -> ApiResponse:
+        """Who did what."""
+        by, user, before = (visit.query.get(name) for name in ("by", "user", "before"))
+        below = int(before) if before and before.isdigit() and len(before) < 16 else None
+        acts = await asyncio.to_thread(partial(newest_acts, self._parts.log, _ROWS, before=below, by=by, user=user))
+        older = acts[-1].offset if len(acts) == _ROWS else None
+        return answer_page("audit.html", visit, acts=acts, by=by or "", user=user or "", older=older)
+
+    async def _ask(self, question: Callable[[Any], Any]) -> Any:
+        return await asyncio.to_thread(lambda: question(self._parts.backstage()))
+
+    async def _note(
+        self,
+        visit: Visit,
+        act: Literal["search", "history", "explain"],
+        about: Mapping[str, str],
+        reason: str | None = None,
+    ) -> None:
+        await self._parts.acts.note(self._parts.acts.record(visit.session.person, act, about, reason=reason))
+
+
+def _inside(path: str | None) -> str:
+    """Where to go on; never to another site."""
+    return (
+        path
+        if path is not None and path.startswith("/console") and "//" not in path and "\\" not in path
+        else "/console"
+    )

@@ -1,0 +1,184 @@
+"""The one way to answer with a page, and the policy of every page: nothing foreign, no script or style inside."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+import jinja2
+
+from connectors.console.sessions import Session, Sessions, is_from_here, is_signed
+from connectors.gateway.http import ApiRequest, ApiResponse, StreamResponse
+from connectors.gateway.options import Role
+from connectors.gateway.problems import ProblemError
+
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = (("content-security-policy", _POLICY), ("referrer-policy", "no-referrer"), ("x-robots-tag", "noindex"))
+HTML = "text/html; charset=utf-8"
+SIGN_IN = "/console/sign-in"
+_FILES = files("connectors.console")
+_TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+_MENU = (
+    ("Now", "/console", None), ("Events", "/console/events", frozenset(("ops", "support", "admin"))),
+    ("People", "/console/people", frozenset(("support", "admin"))), ("Senders", "/console/senders", None),
+    ("Types", "/console/types", None), ("Dead letters", "/console/letters", frozenset(("ops", "admin"))),
+    ("Kill switches", "/console/switches", frozenset(("ops", "admin"))),
+    ("Audit", "/console/audit", frozenset(("ops", "admin"))),
+)  # fmt: skip
+"""Name, address, and who has it; None: everybody who can sign in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A person's request for a page, or a form that he sent."""
+
+    request: ApiRequest
+    session: Session
+    form: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The parameters of its address; empty fields of a form are left out."""
+        return {name: value.strip() for name, value in self.request.pairs() if value.strip()}
+
+
+PageHandler = Callable[[Visit], Awaitable[ApiResponse | StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One address and who may see it."""
+
+    method: str
+    path: str
+    roles: frozenset[str]
+    handler: PageHandler
+
+
+def shown_time(at_ms: float | None) -> str:
+    """A time for people: UTC, to the second."""
+    if not at_ms:
+        return "-"
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def shown_number(value: float) -> str:
+    """A number with thin spaces between thousands."""
+    shown = f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
+    return shown.replace(",", "\u202f")
+
+
+def link(path: str, **query: Any) -> str:
+    """An address within the console; what is None is left out."""
+    given = {name: value for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(given, quote_via=quote)}" if given else path
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: (_FILES / "templates" / name).read_text("utf-8")),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters |= {"time": shown_time, "number": shown_number}
+    made.globals |= {"link": link, "style": f"/console/files/{_named('console.css')}",
+                     "script": f"/console/files/{_named('console.js')}"}  # fmt: skip
+    return made
+
+
+def render_template(template: str, **values: Any) -> str:
+    """A template's text."""
+    return _environment().get_template(template).render(**values)
+
+
+def answer_page(template: str, visit: Visit | None, *, status: int = 200, **values: Any) -> ApiResponse:
+    """A page for whoever is signed in."""
+    session = None if visit is None else visit.session
+    role = None if session is None else session.person.role
+    menu = [(name, path) for name, path, roles in _MENU if roles is None or role in roles]
+    here = "" if visit is None else visit.request.path
+    text = render_template(template, session=session, menu=menu, here=here, **values)
+    return ApiResponse(status, text.encode("utf-8", "replace"), HEADERS, HTML)
+
+
+def redirect(path: str, *headers: tuple[str, str]) -> ApiResponse:
+    """To another page, after a form."""
+    return ApiResponse(303, b"", (*HEADERS, ("location", path), *headers), HTML)
+
+
+@cache
+def _static() -> Mapping[str, tuple[str, bytes]]:
+    return {
+        f"{name.rpartition('.')[0]}-{sha256(body).hexdigest()[:12]}.{name.rpartition('.')[2]}": (name, body)
+        for name in ("console.css", "console.js")
+        for body in ((_FILES / "static" / name).read_bytes(),)
+    }
+
+
+def _named(name: str) -> str:
+    return next(hashed for hashed, (plain, _) in _static().items() if plain == name)
+
+
+async def static_file(request: ApiRequest) -> ApiResponse:
+    """A style or a script, under a name that changes with it."""
+    found = _static().get(request.parameters["name"])
+    if found is None:
+        raise ProblemError(404, "no such file")
+    plain, body = found
+    kept = ("cache-control", "public, max-age=31536000, immutable")
+    return ApiResponse(200, body, (*HEADERS, kept), _TYPES[plain.rpartition(".")[2]])
+
+
+class Gatekeeper:
+    """Lets people in: who he is, whether he may, and whether he meant it."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def serve(self, shown: Page, request: ApiRequest) -> ApiResponse | StreamResponse:
+        """The page, or one that says why not."""
+        session = self._sessions.of(request)
+        if session is None:
+            return redirect(link(SIGN_IN, next=request.path))
+        visit = Visit(request, session)
+        try:
+            if session.person.role not in shown.roles:
+                raise ProblemError(403, f"This page is not for the role {session.person.role}.")
+            if shown.method == "POST":
+                visit = Visit(request, session, await form_of(request))
+                if not (is_from_here(request) and is_signed(session, visit.form)):
+                    raise ProblemError(
+                        403, "The form is not of this session. Go back, reload the page, and send it again."
+                    )
+            return await shown.handler(visit)
+        except ProblemError as problem:
+            return error_page(visit, problem)
+
+
+def error_page(visit: Visit | None, problem: ProblemError) -> ApiResponse:
+    """What went wrong, and what to do."""
+    return answer_page("error.html", visit, status=problem.status, problem=problem.document())
+
+
+async def form_of(request: ApiRequest) -> dict[str, str]:
+    """The fields of a form.
+
+    :raises ProblemError: 400, 408, 413.
+    """
+    try:
+        return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=20))
+    except ValueError as error:
+        raise ProblemError(400, "The form does not decode.") from error
+
+
+PEOPLE: tuple[Role, ...] = ("ops", "support", "marketing", "admin")
+"""The roles that sign in."""

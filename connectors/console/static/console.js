@@ -1,0 +1,13 @@
+// The page Now, live. Without this script it shows what was so when it was loaded.
+const now = document.querySelector("[data-stream]");
+if (now) {
+  const live = document.getElementById("live");
+  const source = new EventSource(now.dataset.stream);
+  source.addEventListener("now", (event) => {
+    now.innerHTML = event.data; // rendered and escaped by the gateway, from which this page came
+    live.textContent = "";
+  });
+  source.addEventListener("error", () => {
+    live.textContent = "The connection is lost; it is tried again.";
+  });
+}

@@ -1,0 +1,173 @@
+"""The console on a real gateway with a small ledger: who sees what, and what a form brings about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jwt
+import pytest
+from helpers.console import Browser
+from helpers.gateway import Gateway, running
+from helpers.healthy_ledger import MIA, healthy
+from helpers.waiting import wait_for
+
+PAGES = {
+    "/console": {"ops", "support", "marketing", "admin"},
+    "/console/senders": {"ops", "support", "marketing", "admin"},
+    "/console/types": {"ops", "support", "marketing", "admin"},
+    "/console/events": {"ops", "support", "admin"},
+    "/console/events?event=e2": {"ops", "support", "admin"},
+    f"/console/people?user={MIA}&reason=ticket": {"support", "admin"},
+    f"/console/explain?user={MIA}&event=e2&reason=ticket": {"support", "admin"},
+    "/console/letters": {"ops", "admin"},
+    "/console/switches": {"ops", "admin"},
+    "/console/audit": {"ops", "admin"},
+}
+
+
+@pytest.fixture(scope="module")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running(tmp_path_factory.mktemp("console")) as gateway:
+        gateway.log.append(healthy())
+        yield gateway
+
+
+def signed_in(gateway: Gateway, role: str) -> Browser:
+    browser = Browser(gateway)
+    assert browser.sign_in(f"key-{role}").status == 303
+    return browser
+
+
+@pytest.mark.parametrize("role", ["ops", "support", "marketing", "admin"])
+def test_every_page_is_for_some_and_says_so_to_the_others(console: Gateway, role: str) -> None:
+    browser = signed_in(console, role)
+    for path, roles in PAGES.items():
+        seen = browser.get(path)
+        assert seen.status == (200 if role in roles else 403), path
+        assert role in roles or f"not for the role {role}" in seen.words
+        assert "script-src 'self'" in seen.headers["content-security-policy"]
+        assert "style=" not in seen.text
+        assert "<script>" not in seen.text
+
+
+def test_who_is_not_signed_in_gets_to_the_page_for_it_and_on_from_there(console: Gateway) -> None:
+    browser = Browser(console)
+    for path in PAGES:
+        seen = browser.get(path)
+        assert seen.status == 303
+        assert seen.headers["location"].startswith("/console/sign-in?next=")
+    assert browser.sign_in("key-ops", "/console/audit").headers["location"] == "/console/audit"
+    for elsewhere in ("https://evil.example/", "//evil.example", "/console//evil.example", "\\\\evil", "/v1/audit"):
+        assert Browser(console).sign_in("key-ops", elsewhere).headers["location"] == "/console"
+
+
+@pytest.mark.parametrize(("key", "status"), [("wrong", 401), ("", 401), ("key-shop", 403), ("key-p0", 403)])
+def test_no_session_without_a_key_of_a_person(console: Gateway, key: str, status: int) -> None:
+    browser = Browser(console)
+    seen = browser.sign_in(key)
+    assert (seen.status, browser.cookie) == (status, "")
+    assert 'role="alert"' in seen.text
+    assert browser.get("/console").status == 303
+
+
+def test_the_cookie_is_for_the_browser_alone_and_bears_no_key(console: Gateway) -> None:
+    seen = Browser(console).sign_in("key-ops")
+    assert {"HttpOnly", "SameSite=Strict", "Path=/console"} <= set(seen.headers["set-cookie"].split("; "))
+    assert "key-ops" not in seen.headers["set-cookie"]
+
+
+def test_a_cookie_that_was_made_elsewhere_is_none(console: Gateway) -> None:
+    browser = signed_in(console, "support")
+    name, _, value = browser.cookie.partition("=")
+    claims = jwt.decode(value, options={"verify_signature": False})
+    for forged in (
+        jwt.encode({**claims, "role": "admin"}, "another secret, thirty-two bytes long", "HS256"),
+        jwt.encode({**claims, "role": "admin"}, "", "none"), value[:-4] + "AAAA", "", "a.b.c",
+    ):  # fmt: skip
+        browser.cookie = f"{name}={forged}"
+        assert browser.get("/console").status == 303
+
+
+def test_another_site_cannot_act_in_a_persons_name(console: Gateway) -> None:
+    browser, before = signed_in(console, "ops"), len(console.values("control"))
+    stop = {"scope": "type", "value": "like", "reason": "spam"}
+    assert browser.send("/console/switches", stop).status == 403, "no token"
+    assert browser.send("/console/switches", {**stop, "token": "0" * 64}).status == 403
+    other = signed_in(console, "ops")
+    browser.headers = {"sec-fetch-site": "cross-site"}
+    assert browser.submit("/console/switches", "/console/switches", stop).status == 403
+    browser.headers = {}
+    token = browser.get("/console/switches").text.partition('name="token" value="')[2][:64]
+    assert other.send("/console/switches", {**stop, "token": token}).status == 403, "of another session"
+    assert len(console.values("control")) == before
+
+
+def test_a_switch_is_set_and_lifted_by_forms(console: Gateway) -> None:
+    browser = signed_in(console, "ops")
+    form = {"scope": "type", "value": "like", "reason": "wrong <b>link</b>"}
+    assert browser.submit("/console/switches", "/console/switches", form).status == 303
+    shown = browser.get("/console/switches")
+    assert "type like since" in shown.words
+    assert "&lt;b&gt;link" in shown.text
+    wait_for(lambda: "type like since" in browser.get("/console").words)
+    assert console.values("control")[-1]["by"] == "ops"
+    lifted = browser.submit("/console/switches", "/console/switches", {**form, "act": "lift"})
+    assert lifted.status == 303
+    assert "Nothing is stopped" in browser.get("/console/switches").words
+    mistaken = browser.submit("/console/switches", "/console/switches", {**form, "value": "lik"})
+    assert mistaken.status == 404
+    assert "like" in mistaken.words
+    audit = browser.get("/console/audit").words
+    assert "kill scope type, value like wrong <b>link</b>" in audit
+
+
+def test_an_event_is_shown_from_its_recipients_to_deliveries(console: Gateway) -> None:
+    seen = signed_in(console, "support").get("/console/events?event=e2")
+    assert "recipients" in seen.words
+    assert "1 FELL_BACK" in seen.words
+    assert MIA in seen.words
+    assert MIA not in signed_in(console, "ops").get("/console/events?event=e2").words, "whose it is concerns support"
+    found = signed_in(console, "ops").get("/console/events?outcome=SUPPRESSED").words
+    assert "muted" in found
+    assert "EMITTED" not in found
+    assert "no such record" in signed_in(console, "ops").get("/console/events?event=nothing").words
+
+
+def test_a_look_at_a_person_needs_a_reason_and_is_noted(console: Gateway) -> None:
+    browser = signed_in(console, "support")
+    before = len(console.values("audit"))
+    for path in (f"/console/people?user={MIA}", f"/console/explain?user={MIA}&event=e2"):
+        seen = browser.get(path)
+        assert seen.status == 400
+        assert "reason" in seen.words
+    assert len(console.values("audit")) == before
+    assert "e3" in browser.get(f"/console/people?user={MIA}&reason=ticket").words
+    why = browser.get(f"/console/explain?user={MIA}&event=e2&reason=ticket").words
+    assert "Sent to push" in why
+    acts = [(act["act"], act["about"], act["reason"]) for act in console.values("audit")[before:]]
+    assert acts == [
+        ("history", {"user": MIA}, "ticket"), ("explain", {"user": MIA, "event": "e2"}, "ticket"),
+    ]  # fmt: skip
+
+
+def test_sign_out_ends_this_session_or_all(console: Gateway) -> None:
+    here, there, other = signed_in(console, "ops"), signed_in(console, "ops"), signed_in(console, "admin")
+    kept = here.cookie
+    assert here.submit("/console", "/console/sign-out", {}).status == 303
+    assert here.get("/console").status == 303
+    assert there.get("/console").status == 200
+    here.cookie = kept
+    assert here.submit("/console", "/console/sign-out", {"everywhere": "yes"}).status == 303
+    assert there.get("/console").status == 303
+    assert other.get("/console").status == 200
+    wait_for(lambda: signed_in(console, "ops").get("/console").status == 200)
+
+
+def test_styles_and_scripts_come_under_names_that_change_with_them(console: Gateway) -> None:
+    page = Browser(console).get("/console/sign-in").text
+    for after in ('href="', 'src="'):
+        path = next(part.partition('"')[0] for part in page.split(after)[1:] if part.startswith("/console/files/"))
+        seen = Browser(console).get(path)
+        assert seen.status == 200
+        assert "immutable" in seen.headers["cache-control"]
+    assert Browser(console).get("/console/files/console.css").status == 404

@@ -1,0 +1,62 @@
+"""A person's browser, as far as the console needs one: cookies, forms, redirects."""
+
+import http.client
+import re
+from dataclasses import dataclass, field
+from html import unescape
+from urllib.parse import urlencode
+
+from helpers.gateway import Gateway
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A page that was answered."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+
+    @property
+    def words(self) -> str:
+        """What a person reads."""
+        return " ".join(unescape(re.sub(r"<[^>]*>", " ", self.text)).split())
+
+
+@dataclass
+class Browser:
+    """One person's, signed in by a key."""
+
+    gateway: Gateway
+    cookie: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def sign_in(self, key: str, onward: str = "/console") -> Seen:
+        return self.send("/console/sign-in", {"key": key, "next": onward})
+
+    def get(self, path: str) -> Seen:
+        return self._call("GET", path, None)
+
+    def send(self, path: str, form: dict[str, str]) -> Seen:
+        """A form, as it is."""
+        return self._call("POST", path, urlencode(form))
+
+    def submit(self, page: str, path: str, form: dict[str, str]) -> Seen:
+        """A form of a page, with what the page put into it."""
+        found = re.search(r'name="token" value="([0-9a-f]+)"', self.get(page).text)
+        assert found is not None, "the page has no form"
+        return self.send(path, {"token": found[1], **form})
+
+    def _call(self, method: str, path: str, body: str | None) -> Seen:
+        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=30)
+        sent = {"cookie": self.cookie, **self.headers}
+        if body is not None:
+            sent = {"content-type": "application/x-www-form-urlencoded", "sec-fetch-site": "same-origin"} | sent
+        connection.request(method, path, body, sent)
+        answer = connection.getresponse()
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        seen = Seen(answer.status, headers, answer.read().decode())
+        connection.close()
+        if "set-cookie" in headers:
+            self.cookie = headers["set-cookie"].partition(";")[0]
+        return seen
