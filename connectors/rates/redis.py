@@ -1,6 +1,6 @@
 """The token bucket of one provider in Redis, for processes that share its rate (RULES 4, "Rate").
 
-    PREFIX:r:<channel>:<platform>:<provider>    hash: l tokens, a when that was so
+    PREFIX:r:<channel>:<platform>:<provider>[:<service>]    hash: l tokens, a when that was so
 
 A token is one message. Tokens come at the provider's rate, and a tenth of a second's worth of them is kept, one at
 least. Who sends P1 and P2 leases tokens in batches and leaves the part that is reserved; who sends P0 asks nobody and
@@ -13,6 +13,7 @@ bucket unused for a minute is full. Every call ends within its deadline (`connec
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 from connectors.admission.options import RedisOptions
@@ -47,14 +48,29 @@ class Lease(NamedTuple):
 class RedisBucket:
     """See the module. For one event loop."""
 
-    def __init__(self, options: RedisOptions, place: Place, name: str, *, rate_per_s: float, p0_share: float) -> None:
+    def __init__(
+        self,
+        options: RedisOptions,
+        place: Place,
+        name: str,
+        *,
+        rate_per_s: float,
+        p0_share: float,
+        client: RedisClient | None = None,
+    ) -> None:
         """`p0_share` is the part of the bucket that leases leave; connects at the first call."""
-        self._client = RedisClient(options)
+        self._client = client or RedisClient(options)
+        self._again = partial(RedisBucket, options, place, rate_per_s=rate_per_s, p0_share=p0_share)
+        self._name = name
         self._move = self._client.redis.register_script(_MOVE)
         self._key = f"{options.prefix}:r:{place[0]}:{place[1]}:{name}"
         size = max(1.0, rate_per_s / 10)
         self._bucket = (rate_per_s, size, min(size * p0_share, size - 1))
         self._debt = rate_per_s
+
+    def of(self, service: str) -> RedisBucket:
+        """That of one of the provider's services, over the same connections."""
+        return self._again(f"{self._name}:{service}", client=self._client)
 
     async def lease(self, count: int) -> Lease:
         """Take so many tokens, or as many as there are beyond the reserve.

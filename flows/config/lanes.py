@@ -10,6 +10,7 @@ from connectors.changes import Changes
 from connectors.control import ControlWatcher
 from connectors.log.owners import FencedLog
 from connectors.log.topics import written_by
+from connectors.providers.provider import PLACES
 from flows.config.access import link_keys
 from flows.config.providers import InForce, providers_in_force
 from flows.config.served import served
@@ -26,6 +27,7 @@ from flows.steps.sending.message import MailLinks
 from flows.steps.sending.queue import ProviderBounds
 from flows.steps.sending.rate import SendRate
 from state.model.addresses import Place
+from state.model.subscriptions import service_of_subscription
 from state.model.unsubscribe import LinkKeys
 
 _WAITING_MAX = 8_000
@@ -74,7 +76,8 @@ def _build_dispatcher(
     for each in sorted(providers_in_force(settings).values(), key=lambda each: each.options.standby):
         options, channel = each.options, each.channel()
         rate = _send_rate(settings, each, channel.name, urgent=station == "transactional")
-        bounds = ProviderBounds(channel, options.concurrency_max, rate, options.backlog_share, waiting_max)
+        service_of = service_of_subscription if each.provider.place == PLACES["webpush"] else None
+        bounds = ProviderBounds(channel, options.concurrency_max, rate, options.backlog_share, waiting_max, service_of)
         providers.setdefault(each.provider.place, []).append(bounds)
     look = LastLook(
         is_stopped=lambda scope: watcher.stopped(scope) is not None,

@@ -87,6 +87,15 @@ def read_subscription(text: str, hosts: Sequence[str]) -> PushAddress | Subscrip
     return PushAddress(url, key, secret)
 
 
+def service_of_subscription(text: str) -> str:
+    """The push service, as host and, where it is not 443, port; empty where the text is no subscription."""
+    try:
+        url = parse_url(msgspec.json.decode(text, type=Subscription).endpoint)
+    except (*UNDECODABLE, UnicodeEncodeError):
+        return ""
+    return "" if url is None else url.authority
+
+
 def _elsewhere(hosts: Sequence[str]) -> Complaint:
     return "is at no push service that is allowed here", f"allowed are {', '.join(hosts)} (providers.webpush.hosts)"
 

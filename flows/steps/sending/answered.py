@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from connectors.providers.channel import Failed, Rejected, Result, Sent, Throttled
 from flows.steps.sending.message import EndOfFailed
-from flows.steps.sending.queue import ProviderQueues
+from flows.steps.sending.queues import ProviderQueues
 from flows.steps.sending.records import REJECTED, why
 from flows.steps.sending.task import Planned, SendTask, out_of_time
 from operators.attempts import UNKNOWN

@@ -32,7 +32,8 @@ from flows.steps.sending.call import call
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.message import MailLinks, message_or_end
 from flows.steps.sending.outage import CanUse, leaving
-from flows.steps.sending.queue import ProviderBounds, ProviderQueue, ProviderQueues
+from flows.steps.sending.queue import ProviderBounds, ProviderQueue
+from flows.steps.sending.queues import ProviderQueues
 from flows.steps.sending.records import answer_record, answered_records, closed_record
 from flows.steps.sending.task import Planned, SendTask, Siblings
 from operators.attempts import INTERRUPTED, UNKNOWN, resume
@@ -72,7 +73,7 @@ class Dispatcher:
         self._loop = uvloop.new_event_loop()
         self._appender = BatchingAppender(parts.log)
         self.attempts = AttemptLog(self._appender, parts.log.partitions("attempts"))
-        self._queues = ProviderQueues(parts.providers)
+        self._queues = ProviderQueues(parts.providers, self._made)
         self._answered = AfterAnswer(self._queues, self._failed, parts.last_look.renewed, parts.uniform)
         self._answers: list[tuple[SendTask, Result, int]] = []
         self._storing = False
@@ -146,17 +147,16 @@ class Dispatcher:
     @property
     def in_flight(self) -> int:
         """Tries under way."""
-        return sum(queue.in_flight for queue in self._queues.all)
+        return sum(queue.in_flight for queue in self._queues)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
     async def _connect(self) -> None:
-        for queue in self._queues.all:
-            queue.rate.more = partial(self._pump, queue)
-            await queue.bounds.channel.connect()
-            self._spawn(self._warm, queue.bounds.channel)
+        for channel in self._queues.channels:
+            await channel.connect()
+            self._spawn(self._warm, channel)
 
     async def _warm(self, channel: Channel) -> None:
         """Open a connection ahead of the first message; a provider that is down now is no reason not to start."""
@@ -167,9 +167,10 @@ class Dispatcher:
     async def _close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        for queue in self._queues.all:
+        for queue in self._queues:
             await queue.rate.close()
-            await queue.bounds.channel.close()
+        for channel in self._queues.channels:
+            await channel.close()
 
     async def _drain(self, deadline: timedelta) -> bool:
         self._draining = True
@@ -231,8 +232,11 @@ class Dispatcher:
         queue.put(task, self._parts.now_ms())
 
     def _pump_all(self) -> None:
-        for queue in self._queues.all:
+        for queue in self._queues:
             self._pump(queue)
+
+    def _made(self, queue: ProviderQueue) -> None:
+        queue.rate.more = partial(self._pump, queue)
 
     def _pump(self, queue: ProviderQueue) -> None:
         """Start as many tries as the provider's bounds allow, the most urgent first."""

@@ -43,7 +43,7 @@ def leaving(
     """
     left: Left = []
     tasks = queue.judge(now)
-    kept = queue.size
+    kept = queue.of_provider()
     for task in tasks:
         if task.queue is queue and not elsewhere(task):
             full = kept >= queue.bounds.waiting_max

@@ -8,24 +8,19 @@ breaker closes is the backlog: it goes at a rate of its own, behind new P0 and P
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import structlog
 
-from connectors.metrics import BREAKER_STATE, DELIVERIES_IN_FLIGHT, DELIVERIES_WAITING
 from connectors.providers.channel import Channel, Failed, Result, Throttled
 from flows.steps.sending.rate import SendRate
 from flows.steps.sending.task import SendTask
 from operators.breaker import MOVE_AFTER_MS, SHARES, Breaker, BreakerState, Pace
 from operators.retry import RetryShare
-from state.model.addresses import ANY, Place
-from state.model.delivery import DeviceAddress
-from state.model.errors import ConfigurationError
 
 PRIORITIES = ("P0", "P1", "P2")
-_LEVELS: dict[BreakerState, int] = {"closed": 0, "reduced": 1, "half_open": 2, "open": 3}
 _SOON_MS, _LATER_MS = 50, 1_000
 _JUDGE_ALL_EVERY_MS = 5_000
 _logger = structlog.get_logger(__name__)
@@ -42,6 +37,8 @@ class ProviderBounds:
     """Of the rate, for what waited while the provider was away."""
     waiting_max: int = 10_000
     """So many wait for a provider that is away."""
+    service_of: Callable[[str], str] | None = None
+    """Which of its services takes an address, where each has a breaker and a rate of its own."""
 
 
 class _InTurn:
@@ -97,14 +94,16 @@ class _Line:
 class ProviderQueue:
     """For one event loop. Its length is bounded by what the lanes of the flow keep open."""
 
-    def __init__(self, bounds: ProviderBounds) -> None:
-        self.bounds = bounds
-        self.rate = bounds.rate
+    def __init__(self, bounds: ProviderBounds, service: str = "") -> None:
+        self.bounds, self.service = bounds, service
+        self.rate = bounds.rate.of(service) if service else bounds.rate
         self.share = RetryShare(self.rate.own_per_s)
         self.in_flight = 0
         self.state: BreakerState = "closed"
         self.attended = False
         """The dispatcher has a timer for it."""
+        self.of_provider: Callable[[], int] = lambda: self.size
+        """How many wait for any service of the provider."""
         self._breaker = Breaker()
         self._probe: SendTask | None = None
         self._backlog_pace = Pace(self.rate.own_per_s)
@@ -114,9 +113,6 @@ class ProviderQueue:
         self._since: int | None = None
         """When the trouble began."""
         self._judged_at, self._moving = 0, False
-        DELIVERIES_IN_FLIGHT.labels(bounds.channel.name).set_function(lambda: self.in_flight)
-        DELIVERIES_WAITING.labels(bounds.channel.name).set_function(lambda: self.size)
-        self._show()
 
     def put(self, task: SendTask, now: int) -> None:
         """Let a task wait for its turn."""
@@ -180,6 +176,15 @@ class ProviderQueue:
         """Whether something goes on with time alone: the provider is in trouble, or what waits waits for its rate."""
         return self._since is not None or (self.size > 0 and self.in_flight < self.bounds.concurrency_max)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is in flight."""
+        return not self.size and not self.in_flight
+
+    def drop(self) -> None:
+        """It is idle, and nobody will ask for it any more."""
+        self._since = None
+
     def look_in_s(self) -> float:
         """When that is."""
         if self.state == "open":
@@ -223,14 +228,11 @@ class ProviderQueue:
             self._backlog_pace = Pace(self.rate.own_per_s * self.bounds.backlog_share)
             for task in waiting:
                 self._backlog.put(task)
-        self._show()
+        of_service = {"service": self.service} if self.service else {}
         _logger.warning(
             "breaker", provider=self.bounds.channel.name, now=self.state, before=before, calls=found.calls,
-            failed=found.failed, backlog=self._backlog.size,
+            failed=found.failed, backlog=self._backlog.size, **of_service,
         )  # fmt: skip
-
-    def _show(self) -> None:
-        BREAKER_STATE.labels(self.bounds.channel.name).set(_LEVELS[self.state])
 
     def _take_probe(self) -> list[SendTask]:
         """The most urgent of what waits, when it is time for a probe; else of what came."""
@@ -274,50 +276,3 @@ def _fill(taken: list[SendTask], room: int, waiting: Iterator[SendTask]) -> None
 def _in_time(taken: list[SendTask], now: int) -> int:
     """How many will be sent: what is too late ends without a call, and takes nothing of the rate."""
     return sum(task.emission.valid_until >= now for task in taken)
-
-
-class ProviderQueues:
-    """Those of all providers. Where several serve a platform of a channel, the first goes first (RULES 4)."""
-
-    def __init__(self, providers: Mapping[Place, Sequence[ProviderBounds]]) -> None:
-        """:raises ConfigurationError: two connectors of one place have one name, so nothing tells them apart."""
-        for (channel, _), bounds in providers.items():
-            names = Counter(each.channel.name for each in bounds)
-            if twice := [name for name, times in names.items() if times > 1]:
-                raise ConfigurationError(f"providers of {channel}: {twice[0]} is the name of two of them; rename one")
-        self._at = {place: tuple(map(ProviderQueue, bounds)) for place, bounds in providers.items()}
-        self.all = tuple(queue for queues in self._at.values() for queue in queues)
-
-    def of(self, channel: str, device: DeviceAddress) -> Sequence[ProviderQueue]:
-        """Those that serve the device's platform; empty: nobody does."""
-        platform = (device.platform or ANY).lower()
-        return self._at.get((channel, platform)) or self._at.get((channel, ANY), ())
-
-    def choose(self, task: SendTask) -> ProviderQueue | None:
-        """The first whose breaker is not open, from the one on that was tried last; else from the one on that did not
-        give it up.
-
-        Where all are open, one for which nothing waits and whose probe is due first: a provider for which nothing waits
-        is never asked whether it is back.
-        """
-        queues, untried = self._from(task, task.history.moved_to), self._left(task)
-        working = next((queue for queue in (*untried, *queues) if queue.state != "open"), None)
-        unasked = (queue for queue in queues if not queue.size)
-        return working or min(unasked, key=ProviderQueue.probe_in_ms, default=next(iter(untried), None))
-
-    def last(self, task: SendTask) -> ProviderQueue | None:
-        """That of the provider that was tried last."""
-        return next(iter(self._left(task)), None)
-
-    def after(self, task: SendTask) -> ProviderQueue | None:
-        """The next that is not away, for a task that has used up its tries at the one before."""
-        return next((queue for queue in self._left(task)[1:] if queue.state != "open"), None)
-
-    def _left(self, task: SendTask) -> Sequence[ProviderQueue]:
-        return self._from(task, task.history.provider)
-
-    def _from(self, task: SendTask, provider: str | None) -> Sequence[ProviderQueue]:
-        """From this provider on; all, where it is none of them."""
-        queues = self.of(task.channel, task.device)
-        names = [queue.bounds.channel.name for queue in queues]
-        return queues[names.index(provider) :] if provider in names else queues

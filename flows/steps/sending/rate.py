@@ -60,6 +60,11 @@ class SendRate:
         if shared is not None:
             RATE_SHARED.labels(name).set(1)
 
+    def of(self, service: str) -> SendRate:
+        """That of one of the provider's services, which has as much."""
+        shared = None if self._shared is None else self._shared.of(service)
+        return SendRate(self._name, self._rate, part=self._part, shared=shared, urgent=self._urgent)
+
     @property
     def own_per_s(self) -> float:
         """What this process may send by itself, without regard to the breaker."""

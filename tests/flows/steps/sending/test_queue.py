@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from connectors.providers.channel import Failed, Rejected, Result, Sent, Throttled
-from flows.steps.sending.queue import ProviderBounds, ProviderQueue, ProviderQueues
+from flows.steps.sending.queue import ProviderBounds, ProviderQueue
+from flows.steps.sending.queues import ProviderQueues
 from flows.steps.sending.rate import SendRate
 from flows.steps.sending.task import SendTask
 from operators.attempts import DeliveryHistory
@@ -171,7 +172,7 @@ def test_a_delivery_goes_on_with_the_provider_that_it_has_come_to() -> None:
     """And with a later one where that is away; never back to one that is spent."""
     bounds = [bounds_of(name) for name in "abc"]
     queues = ProviderQueues({("email", ANY): bounds})
-    first, second, third = queues.all
+    first, second, third = queues
     mail = task("mail", "P1", for_many=False)
     mail.siblings.channel = "email"
     assert queues.choose(mail) is first
@@ -189,7 +190,7 @@ def test_who_asked_whether_one_is_back_goes_by_the_one_before_it_where_that_is_b
     """That one did not give it up: it was away."""
     bounds = [bounds_of(name) for name in "ab"]
     queues = ProviderQueues({("email", ANY): bounds})
-    first, second = queues.all
+    first, second = queues
     mail = task("mail", "P2", for_many=False)
     mail.siblings.channel = "email"
     mail.history.provider = "b"
@@ -208,15 +209,15 @@ def test_two_providers_of_one_channel_have_two_names() -> None:
 def test_a_provider_for_which_nothing_waits_is_probed_while_another_is_away_too() -> None:
     bounds = [bounds_of(name) for name in "ab"]
     queues = ProviderQueues({("email", ANY): bounds})
-    for each in queues.all:
-        each.state = "open"
+    first, second = queues
+    first.state = second.state = "open"
     mails = [task(f"mail{number}", "P1", for_many=False) for number in range(3)]
     for mail in mails:
         mail.siblings.channel = "email"
         chosen = queues.choose(mail)
         assert chosen is not None
         chosen.put(mail, 0)
-    assert [mail.queue for mail in mails] == [queues.all[0], queues.all[1], queues.all[0]]
+    assert [mail.queue for mail in mails] == [first, second, first]
 
 
 def test_the_time_of_an_outage_uses_up_no_retry_of_what_goes_on_with_another_provider() -> None:
