@@ -28,6 +28,7 @@ from state.model.content import (
     PushContent,
     SmsContent,
     WebhookContent,
+    link_of,
 )
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.errors import TemplateError
@@ -224,8 +225,7 @@ def render(emission: ToDeliver, channel: str, *, unsubscribe_url: str | None = N
     """
     rendered = _render(emission)
     if channel == "push":
-        data = (("event_id", emission.first_event_id), ("type", clip(clean(emission.type), 128)))
-        return PushContent(clip(rendered.title, TITLE_MAX), clip(rendered.headline, BODY_MAX), data)
+        return PushContent(clip(rendered.title, TITLE_MAX), clip(rendered.headline, BODY_MAX), _push_data(emission))
     if channel == "sms":
         return SmsContent(clip(rendered.headline, SMS_MAX))
     if channel == "email":
@@ -253,6 +253,12 @@ def render_row(row: InboxRow) -> InAppContent:
             continue
         return InAppContent(clip(title, TITLE_MAX), clip(body, BODY_MAX))
     raise TemplateError("the generic words do not render")
+
+
+def _push_data(emission: ToDeliver) -> tuple[tuple[str, str], ...]:
+    url = link_of(emission.payload)
+    data = (("event_id", emission.first_event_id), ("type", clip(clean(emission.type), 128)))
+    return data if url is None else (*data, ("url", url))
 
 
 def _document(emission: ToDeliver, rendered: _Rendered) -> dict[str, Any]:

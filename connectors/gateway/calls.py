@@ -298,7 +298,8 @@ def component_calls(components: Components) -> list[Route]:
         ),
         Route(
             "getComponent", "GET", "/components/{file}", Callers.PUBLIC, "A file for pages",
-            "`carillon-inbox.js` is the web component of the inbox. 304 for If-None-Match.",
+            "`carillon-inbox.js` is the web component of the inbox, `carillon-worker.js` the service worker of Web "
+            "Push. 304 for If-None-Match.",
             components.get, {200: None, 304: None}, (404,),
         ),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What pages of the host application load from us: the inbox component.
+"""What pages of the host application load from us: the inbox component and the service worker of Web Push.
 
 Each file is there under a fixed path, where a browser asks each time whether it has changed (ETag), and under a path
 with its hash, which it keeps for a year. `/components/index.json` names the second, with a hash as the attribute
@@ -29,6 +29,10 @@ _ANYWHERE = (
     ("cross-origin-resource-policy", "cross-origin"),
     ("vary", "Accept-Encoding"),
 )
+_WORKER = (
+    ("service-worker-allowed", "/"),
+    ("content-security-policy", "default-src 'none'; connect-src *"),  # a worker's own policy comes with its script
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Component:
     name: str
     """Of the contents: hex digits of SHA-256."""
     integrity: str
+    headers: tuple[tuple[str, str], ...]
 
 
 def load_components(directory: Path = FILES) -> dict[str, Component]:
@@ -55,6 +60,7 @@ def _component(path: Path) -> Component:
         gzip.compress(content, mtime=0),
         sha256(content).hexdigest()[:_HASH_LENGTH],
         f"sha384-{b64encode(sha384(content).digest()).decode()}",
+        _WORKER if path.stem.endswith("-worker") else (),
     )
 
 
@@ -76,7 +82,7 @@ class Components:
             raise ProblemError(404, "there is no such component")
         etag = f'W/"{found.name}"'
         kept = f"public, max-age={_YEAR_S}, immutable" if asked[2] == found.name else "no-cache"
-        headers = (*_ANYWHERE, ("etag", etag), ("cache-control", kept))
+        headers = (*_ANYWHERE, *found.headers, ("etag", etag), ("cache-control", kept))
         if etag in (request.header(b"if-none-match") or ""):
             return ApiResponse(304, b"", headers)
         if "gzip" in (request.header(b"accept-encoding") or ""):

@@ -26,7 +26,7 @@ from connectors.inbox.interface import InboxReader, RowPage
 from connectors.log.interface import Record
 from state.inbox.values import InboxRow
 from state.model.admission import AdmissionRules, FieldError
-from state.model.content import InAppContent
+from state.model.content import InAppContent, link_of
 from state.model.documents import ReadUpTo
 from state.model.errors import StateError, StoreUnavailableError
 
@@ -182,8 +182,7 @@ def _url(payload: bytes | None) -> str | None:
     """A web address in the payload; nothing else may become a link in a page."""
     if payload is None or b'"url"' not in payload:
         return None
-    url = msgspec.json.decode(payload).get("url")
-    return url if isinstance(url, str) and url.startswith(("https://", "http://")) else None
+    return link_of(msgspec.json.decode(payload))
 
 
 def _limit(text: str | None) -> int:

@@ -1,8 +1,18 @@
 """What a person gets to see, rendered for one channel. Plain values: connectors carry them, operators make them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+_LINK = re.compile(r"https?://[^\s\x00-\x1f\x7f]{1,1000}")
+"""Short enough to leave room for words in a push of 4 096 bytes."""
+
+
+def link_of(payload: Mapping[str, Any] | None) -> str | None:
+    """The payload's `url` if it is a web address of at most 1 008 characters: nothing else may become a link."""
+    url = (payload or {}).get("url")
+    return url if isinstance(url, str) and _LINK.fullmatch(url) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,23 @@ def push_body(type_name: str, **changes: Any) -> str:
     return content.body
 
 
+@pytest.mark.parametrize("url", ["https://a.example/o/7?x=1", "http://a.example"])
+def test_a_push_takes_a_web_address_along(url: str) -> None:
+    content = render(emission("like", payload={"url": url}), "push")
+    assert isinstance(content, PushContent)
+    assert dict(content.data) == {"event_id": "e1", "type": "like", "url": url}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["javascript:alert(1)", "ftp://a.example", "/o/7", "https://a.example/a b", "https://a/" + "x" * 1_000, 7, None],
+)
+def test_what_is_no_web_address_or_too_long_stays_behind(url: Any) -> None:
+    content = render(emission("like", payload={"url": url}), "push")
+    assert isinstance(content, PushContent)
+    assert dict(content.data) == {"event_id": "e1", "type": "like"}
+
+
 def row_text(type_name: str, payload: bytes | None = None, **changes: Any) -> tuple[str, str]:
     values: dict[str, Any] = {"count": 1, "actors": ("A",), "actor_count": 1, "language": None} | changes
     content = render_row(InboxRow(type_name, "photo1", "e1", at=1, read=False, payload=payload, **values))

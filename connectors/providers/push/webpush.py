@@ -1,9 +1,9 @@
 """Push to web browsers (RFC 8030), whose addresses are URLs at the push services of their makers.
 
 `POST` to the endpoint of a subscription, encrypted for the browser. What arrives there is JSON as the page's service
-worker shows it: `title`, `body`, `tag`, `data`. The protocol has no id of ours: it travels as `carillon_id` among the
-data. What was not answered is ambiguous. Users choose the endpoints, so only those at listed hosts are called, and by
-the guarded way out (`connectors/providers/egress.py`).
+worker shows it: `title`, `body`, `tag`, `data`; one that does is `connectors/gateway/web/carillon-worker.js`. The
+protocol has no id of ours: it travels as `carillon_id` among the data. What was not answered is ambiguous. Users choose
+the endpoints, so only those at listed hosts are called, and by the guarded way out (`connectors/providers/egress.py`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,59 @@
+/**
+ * The service worker of Web Push: it shows what Carillon sends, replaces what has the same tag, takes back what is
+ * withdrawn, opens what is clicked, and says what people did. Messages of others are left alone.
+ *
+ * A page registers it as it is, or names it in a worker of its own by importScripts, after setting `self.carillon`;
+ * docs/frontend.md says what that may hold.
+ */
+{
+  const ours = () => self.carillon ?? {};
+
+  const messageOf = (event) => {
+    try {
+      return event.data.json();
+    } catch {
+      return null; // nothing that we sent
+    }
+  };
+
+  const shown = (tag) => self.registration.getNotifications({ tag });
+
+  const receive = async (message) => {
+    if (message.withdraw) {
+      for (const one of await shown(message.tag)) one.close();
+      return;
+    }
+    const { title, body, data } = message;
+    const tag = message.tag ?? data.carillon_id; // what is sent a second time has the id of the first
+    await self.registration.showNotification(title, { ...ours().options, body, tag, data });
+  };
+
+  const open = async (data) => {
+    const url = new URL(data.url ?? self.registration.scope, self.registration.scope).href;
+    const pages = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
+    const page = pages.find((one) => one.url === url);
+    await (page ? page.focus() : self.clients.openWindow(url));
+  };
+
+  const report = async (kind, data) => {
+    await ours().report?.({ kind, ...data });
+  };
+
+  const isOurs = (notification) => Boolean(notification.data?.carillon_id);
+
+  self.addEventListener("push", (event) => {
+    const message = messageOf(event);
+    if (message?.data?.carillon_id || (message?.withdraw && message.tag)) event.waitUntil(receive(message));
+  });
+
+  self.addEventListener("notificationclick", (event) => {
+    const { notification } = event;
+    if (!isOurs(notification)) return;
+    notification.close();
+    event.waitUntil(Promise.allSettled([open(notification.data), report("opened", notification.data)]));
+  });
+
+  self.addEventListener("notificationclose", (event) => {
+    if (isOurs(event.notification)) event.waitUntil(report("dismissed", event.notification.data));
+  });
+}

@@ -1,0 +1,151 @@
+"""The service worker of Web Push in a real browser, which hands it messages as the provider makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+import pytest
+from helpers.browser import started_browser
+from helpers.gateway import Gateway
+from helpers.host_site import HostSite, serving
+from helpers.waiting import wait_for
+from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, Worker
+
+from connectors.providers.channel import Delivery
+from connectors.providers.push.webpush import build_notification
+from state.model.content import PushContent
+
+PAGE = "<!doctype html><title>Host</title>"
+OWN_WORKER = """
+self.reports = [];
+self.carillon = {options: {icon: "/icon.png"}, report: async (report) => { self.reports.push(report); }};
+importScripts("/components/carillon-worker.js");
+"""
+CLICK = """async (kind) => {
+  const waited = [], opened = [];
+  ExtendableEvent.prototype.waitUntil = (work) => waited.push(work);  // events of scripts may not wait
+  Clients.prototype.openWindow = async (url) => opened.push(url);     // nor open anything: nobody clicked
+  const [notification] = await self.registration.getNotifications();
+  self.dispatchEvent(new NotificationEvent(kind, {notification}));
+  await Promise.all(waited);
+  return {opened, reports: self.reports, left: (await self.registration.getNotifications()).length};
+}"""
+LINK = "https://shop.example.com/orders/7"
+
+
+class Pushed:
+    """A page with a registered worker, and the browser's own way of handing a message to it."""
+
+    def __init__(self, browser: Browser, site: HostSite, script: str, scope: str = "/") -> None:
+        self.context: BrowserContext = browser.new_context()
+        self.context.grant_permissions(["notifications"], origin=site.url)
+        self.page: Page = self.context.new_page()
+        self.page.goto(site.url)
+        self._origin = site.url
+        self._session: CDPSession = self.context.new_cdp_session(self.page)
+        self._numbers: dict[str, str] = {}
+        self._session.on("ServiceWorker.workerRegistrationUpdated", self._registered)
+        self._session.send("ServiceWorker.enable")
+        with self.context.expect_event("serviceworker") as started:
+            self.page.evaluate(
+                "async ([path, scope]) => { await navigator.serviceWorker.register(path, {scope});"
+                " await navigator.serviceWorker.ready; }", [script, scope],
+            )  # fmt: skip
+        self.worker: Worker = started.value
+
+    def _registered(self, event: dict[str, Any]) -> None:
+        self._numbers.update({each["scopeURL"]: each["registrationId"] for each in event["registrations"]})
+
+    def push(self, data: bytes) -> None:
+        message = {"origin": self._origin, "registrationId": self._numbers[f"{self._origin}/"], "data": data.decode()}
+        self._session.send("ServiceWorker.deliverPushMessage", message)
+
+    def shown(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.worker.evaluate(
+            "async () => (await self.registration.getNotifications())"
+            ".map(({title, body, tag, icon, data}) => ({title, body, tag, icon, data}))"
+        )
+        return found
+
+    def shows(self, *bodies: str) -> None:
+        """Wait for these, in the order of their texts; what else was seen meanwhile is said at the end."""
+        seen: list[list[str]] = []
+
+        def right() -> bool:
+            now = sorted(one["body"] for one in self.shown())
+            if now not in seen:
+                seen.append(now)
+            return now == [*bodies]
+
+        wait_for(right, 30, lambda: str(seen))
+
+
+def message(body: str, *, key: str = "k1", collapse: str | None = None, **data: str) -> bytes:
+    content = PushContent("Shop", body, (("event_id", "e1"), *data.items()))
+    delivery = Delivery(
+        key=key, attempt=1, provider_id=key, user="ann", channel="push", device="browser", platform="web", address="",
+        registered_at=0, content=content, priority="P1", expires_at=0, collapse=collapse,
+    )  # fmt: skip
+    return build_notification(content, delivery)
+
+
+@pytest.fixture(scope="module")
+def place(gateway: Gateway) -> Iterator[tuple[Browser, HostSite]]:
+    with ExitStack() as stack:
+        pages = {"/": PAGE, "/worker.js": OWN_WORKER}
+        site = stack.enter_context(serving(HostSite(f"127.0.0.1:{gateway.port}", str, pages)))
+        yield stack.enter_context(started_browser()), site
+
+
+def test_it_shows_replaces_and_takes_back(place: tuple[Browser, HostSite]) -> None:
+    pushed = Pushed(*place, "/components/carillon-worker.js")
+    pushed.push(message("Ada liked it", collapse="photo1"))
+    pushed.shows("Ada liked it")
+    assert pushed.shown()[0]["title"] == "Shop"
+    pushed.push(message("Ada and Eve liked it", key="k2", collapse="photo1"))
+    pushed.shows("Ada and Eve liked it")
+    pushed.push(msgspec.json.encode({"withdraw": True, "tag": "another"}))
+    pushed.push(message("A code", key="k3"))
+    pushed.push(message("A code", key="k3"))
+    pushed.shows("A code", "Ada and Eve liked it")
+    pushed.push(msgspec.json.encode({"withdraw": True, "tag": "photo1"}))
+    pushed.shows("A code")
+    pushed.context.close()
+
+
+def test_what_others_sent_is_left_alone(place: tuple[Browser, HostSite]) -> None:
+    pushed = Pushed(*place, "/components/carillon-worker.js")
+    for other in (b"no JSON", b"null", b'{"title":"Theirs","data":{}}', b'{"withdraw":true}'):
+        pushed.push(other)
+    pushed.push(message("Ours"))
+    pushed.shows("Ours")
+    pushed.context.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "opened"), [("notificationclick", "opened", [LINK]), ("notificationclose", "dismissed", [])]
+)
+def test_a_worker_of_the_hosts_hears_what_became_of_it(
+    place: tuple[Browser, HostSite], kind: str, said: str, opened: list[str]
+) -> None:
+    pushed = Pushed(*place, "/worker.js")
+    pushed.push(message("It was sent", url=LINK))
+    pushed.shows("It was sent")
+    assert pushed.shown()[0]["icon"] == f"{place[1].url}/icon.png"
+    done = pushed.worker.evaluate(CLICK, kind)
+    assert done["opened"] == opened
+    assert done["reports"] == [{"kind": said, "event_id": "e1", "url": LINK, "carillon_id": "k1"}]
+    assert done["left"] == (0 if opened else 1)
+    pushed.context.close()
+
+
+def test_a_click_without_an_address_opens_the_site(place: tuple[Browser, HostSite]) -> None:
+    pushed = Pushed(*place, "/worker.js")
+    pushed.push(message("Hello"))
+    pushed.shows("Hello")
+    pushed.page.goto(f"{place[1].url}/worker.js")  # elsewhere on it
+    assert pushed.worker.evaluate(CLICK, "notificationclick")["opened"] == [f"{place[1].url}/"]
+    pushed.context.close()
