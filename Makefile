@@ -1,6 +1,6 @@
 # What a person types. Needs make and Python 3.11 or 3.12; `make install` gets the rest from the lock.
 .POSIX:
-.PHONY: help install run test check check-format check-lint check-types check-layers check-tidy coverage bench lock graph mutation crash brokers clean
+.PHONY: help install run test check check-format check-lint check-types check-layers check-tidy coverage bench lock graph sdk mutation crash brokers clean
 PYTHON =
 PY = .venv/bin/python
 DATA = carillon-data
@@ -11,6 +11,7 @@ help:
 	@echo "make test     all tests     make check  format, lint, types, layers, tidy"
 	@echo "make coverage branches of operators/ and state/ that tests take"
 	@echo "make bench    the figures   make lock   requirements.lock from pyproject.toml"
+	@echo "make sdk      types and calls of the clients in infra/sdk, from the OpenAPI document"
 
 install:
 	@PYTHON="$(PYTHON)" infra/venv.sh
@@ -76,6 +77,10 @@ lock: install
 
 graph: install
 	@$(PY) -m flows.commands.picture
+
+# Types and calls of the SDKs, from the OpenAPI document.
+sdk: install
+	@$(PY) -m infra.sdk.generate
 
 clean:
 	rm -rf .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
