@@ -1,11 +1,10 @@
 """Starts and stops the real services that tests need: Apache Kafka (KRaft, one or three brokers) and Redis.
 
-    python infra/services.py start kafka redis        prints {"kafka": "127.0.0.1:...", "redis": "redis://..."}
-    python infra/services.py start kafka --brokers 3
+    python infra/services.py start kafka redis --brokers 3      prints {"kafka": "127.0.0.1:...", "redis": "redis://..."}
     python infra/services.py stop
 
 Each service runs on free loopback ports with its data in a temporary folder, and is ended by its own pid. Java, Maven,
-Redis, Chromium and npm are installed from Debian's packages where they are missing, by root or through sudo without a
+Redis, Chromium, Node and npm are installed from Debian's packages where they are missing, by root or through sudo without a
 password; otherwise the error says what to type. The jars of Kafka are fetched once into `.services/`.
 """
 
@@ -37,7 +36,7 @@ JARS = CACHE / "kafka-3.9.1"
 RUNNING = CACHE / "running.json"
 START_DEADLINE = timedelta(seconds=60)
 
-_PACKAGES = {"java": "openjdk-17-jre-headless", "mvn": "maven", "systemd-analyze": "systemd"}
+_PACKAGES = {"java": "openjdk-17-jre-headless", "mvn": "maven", "systemd-analyze": "systemd", "node": "nodejs"}
 """Of programs that a package of another name brings."""
 _PR_SET_PDEATHSIG = 1
 _ALONE = ("-Xms256m", "-Xmx512m")

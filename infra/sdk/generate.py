@@ -21,11 +21,13 @@ from typing import Any
 
 from connectors.gateway.app import build_app
 from connectors.gateway.http import Message
+from connectors.gateway.inbox_calls import ReadableInbox
 from connectors.gateway.options import GatewayOptions, UserTokens
 from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.topics import topic_specs
 from operators.admit import Rules
+from operators.render import render_row
 from state.model.registry import load_registry
 
 SDK = Path(__file__).resolve().parent
@@ -49,6 +51,7 @@ def _array(*kinds: str) -> Schema:
     return {"type": "array", "items": {"anyOf": [_reference(kind) for kind in kinds]}}
 
 
+_ROLES = {"producer", "p0"}
 _NAMES = {
     "getNotification": "progress", "cancelNotification": "cancel", "getEndpoints": "endpoints", "getInbox": "inbox",
     "readInbox": "read", "getPreferences": "preferences", "getDevices": "devices",
@@ -149,8 +152,9 @@ async def _document(directory: Path) -> dict[str, Any]:
     log = EmbeddedLog(directory, clock=lambda: 0)
     log.ensure_topics(topic_specs(1, timedelta(days=1)))
     inbox = RocksInboxReader(directory / "inbox", log.partitions("inbox"), directory / "run")
+    readable = ReadableInbox(inbox, render_row)
     options = GatewayOptions(directory, keys=(), users=UserTokens("nobody is let in, and nothing is served"))
-    app = build_app(options, log=log, rules=Rules(load_registry()), clock=lambda: 0, inbox=inbox)
+    app = build_app(options, log=log, rules=Rules(load_registry()), clock=lambda: 0, inbox=readable)
     sent: list[Message] = []
     path = "/openapi.json"
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": []}
@@ -180,8 +184,13 @@ def operations(described: Mapping[str, Any]) -> list[Operation]:
     """The calls that the SDKs have, in the order of the document."""
     return [
         _operation(path, method, one) for path, on in described["paths"].items() for method, one in on.items()
-        if one["security"] and one.get("x-roles") != ["ops"] and one["operationId"] != "streamInbox"
+        if _is_ours(one)
     ]  # fmt: skip
+
+
+def _is_ours(described: Mapping[str, Any]) -> bool:
+    of_users = {"userToken": []} in described["security"] and described["operationId"] != "streamInbox"
+    return of_users or not _ROLES.isdisjoint(described.get("x-roles", ()))
 
 
 def _operation(path: str, method: str, described: Mapping[str, Any]) -> Operation:

@@ -203,6 +203,12 @@ export interface InboxItem {
   /** Of its latest event. */
   at: number;
   read: boolean;
+  /** Plain text, in the language that the user had when the event came. */
+  title: string;
+  /** What happened, as plain text of at most 240 characters. */
+  body: string;
+  /** The payload's, if it is a web address. */
+  url: string | null;
   payload: unknown;
 }
 

@@ -146,6 +146,12 @@ class InboxItem(TypedDict):
     at: int
     """Of its latest event."""
     read: bool
+    title: str
+    """Plain text, in the language that the user had when the event came."""
+    body: str
+    """What happened, as plain text of at most 240 characters."""
+    url: str | None
+    """The payload's, if it is a web address."""
     payload: Any
 
 
