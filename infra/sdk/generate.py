@@ -33,6 +33,7 @@ from state.model.registry import load_registry
 SDK = Path(__file__).resolve().parent
 TYPES = SDK / "python/carillon_client/types.py"
 CLIENTS = SDK / "python/carillon_client/clients.py"
+MODULE = SDK / "javascript/carillon.js"
 DECLARATIONS = SDK / "javascript/carillon.d.ts"
 _WIDTH = 120
 _ENUM_MAX = 20
@@ -140,6 +141,11 @@ class Operation:
     query: Mapping[str, Schema]
     answer: Schema | None
     is_by_hand: bool
+
+    @property
+    def name_in_javascript(self) -> str:
+        """In camel case."""
+        return re.sub("_(.)", lambda letter: letter[1].upper(), self.name)
 
 
 def document() -> dict[str, Any]:
@@ -347,8 +353,10 @@ def _typescript_call(call: Operation) -> list[str]:
         query = "; ".join(f"{name}?: {_TYPESCRIPT.of(schema)}" for name, schema in call.query.items())
         taken.append(f"query?: {{ {query} }}")
     answer = "void" if call.answer is None else _TYPESCRIPT.of(call.answer)
-    name = re.sub("_(.)", lambda letter: letter[1].upper(), call.name)
-    return [*_comment({"description": call.text}, "  "), f"  {name}({', '.join(taken)}): Promise<{answer}>;"]
+    return [
+        *_comment({"description": call.text}, "  "),
+        f"  {call.name_in_javascript}({', '.join(taken)}): Promise<{answer}>;",
+    ]
 
 
 def _comment(part: Schema, indent: str) -> list[str]:

@@ -50,6 +50,11 @@ export class Client {
   putFollows(follows: Iterable<Follow>): Promise<number>;
   /** Replace the members of a segment. It counts as a whole, for events accepted from then on. */
   putSegment(segment: string, users: Iterable<string>): Promise<SegmentStored>;
+  /**
+   * Make a link to a user's preferences. Whoever has it sees and changes them on a page, until it ends. Give it to
+   * this user only.
+   */
+  linkPreferences(user: string, document?: NewPageLink): Promise<PageLinkMade>;
   /** A page of one's inbox. Rows newest first, and how many of the whole inbox are unread. */
   inbox(query?: { limit?: number; cursor?: string }): Promise<InboxPage>;
   /** Mark one's inbox as read. Up to the position of a page that was shown, or everything. The next page shows it. */
@@ -63,6 +68,11 @@ export class Client {
    * as a whole.
    */
   patchPreferences(document: PreferenceDocument): Promise<PreferencesStored>;
+  /**
+   * Make a link to one's preferences. A page on which to see and change them, for 15 minutes. No token of the
+   * session is in it.
+   */
+  linkOwnPreferences(document?: NewOwnPageLink): Promise<PageLinkMade>;
   /**
    * Register a push token. The device is the session's user's from then on, and nobody else's. The oldest of more
    * than ten goes.
@@ -289,6 +299,28 @@ export interface NewEvent {
   retracts?: boolean | null;
   /** Of a retraction: only items of this event. */
   parent_event_id?: Text | null;
+}
+
+/** A link to one's page of preferences. */
+export interface NewOwnPageLink {
+  /** Of the page. Absent: the browser's. */
+  locale?: string | null;
+}
+
+/** A link to a user's page of preferences. */
+export interface NewPageLink {
+  /** Of the page. Absent: the browser's. */
+  locale?: string | null;
+  /** Seconds, to 30 days. Absent: an hour. */
+  lifetime_s?: number | null;
+}
+
+/** Where a user's page of preferences is, for a while. */
+export interface PageLinkMade {
+  /** Where gateway.public_url is not set, its path only. */
+  url: string;
+  /** The first moment at which it opens nothing any more. */
+  ends_at: number;
 }
 
 /** A user's preferences, as a whole; whatever is absent has its default. */

@@ -94,6 +94,8 @@ export class Client {
   preferences = () => this.#ask("GET", ["preferences"]);
   putPreferences = (body) => this.#ask("PUT", ["preferences"], { body });
   patchPreferences = (body) => this.#ask("PATCH", ["preferences"], { body });
+  linkPreferences = (user, body) => this.#ask("POST", ["users", user, "preferences-link"], { body });
+  linkOwnPreferences = (body) => this.#ask("POST", ["preferences", "link"], { body });
   registerDevice = (body) => this.#ask("POST", ["devices", "register"], { body });
   devices = () => this.#ask("GET", ["devices"]);
   deleteDevice = (deviceId) => this.#ask("DELETE", ["devices", deviceId]);

@@ -191,6 +191,7 @@ def test_what_a_host_application_says_of_users(make: Make, gateway: Gateway, bef
     assert client.put_user(user, {"locale": "fr", "name": "Zoé"}) == {"user": user, "locale": "fr", "name": "Zoé"}
     assert client.put_endpoint(user, "email", "a/b", {"address": "z@example.com"})["removed"] == []
     assert [one["id"] for one in client.endpoints(user)["endpoints"]] == ["a/b"]
+    assert client.link_preferences(user, {"lifetime_s": 60})["ends_at"] > 0
     assert client.delete_endpoint(user, "email", "a/b") is None
     with pytest.raises(CarillonError, match="404"):
         client.delete_endpoint(user, "email", "a/b")
@@ -212,6 +213,7 @@ def test_what_users_see_and_say(make: Make) -> None:
     assert anne.read() == {"up_to": None}
     bob = make(token(uuid4().hex))
     assert bob.put_preferences({"master": True, "muted": {"actors": ["max"]}})["master"] is True
+    assert "/preferences/" in bob.link_own_preferences({"locale": "fr"})["url"]
     bob.patch_preferences({"muted": None, "frequency_cap": {"max_per_day": 3}})
     assert bob.preferences() == {"master": True, "frequency_cap": {"max_per_day": 3}}
     device = {"device_id": "phone", "platform": "ios", "token": "0" * 64}

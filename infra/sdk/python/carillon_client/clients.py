@@ -69,6 +69,12 @@ class Client(Waiting, AbstractContextManager["Client"]):
         """Replace the members of a segment. It counts as a whole, for events accepted from then on."""
         return self.run(self._put_segment(segment, users))
 
+    def link_preferences(self, user: str, document: types.NewPageLink | None = None) -> types.PageLinkMade:
+        """Make a link to a user's preferences. Whoever has it sees and changes them on a page, until it ends. Give
+        it to this user only.
+        """
+        return self.run(self._ask("POST", "users/{}/preferences-link", user, body=document))
+
     def inbox(self, *, limit: int | None = None, cursor: str | None = None) -> types.InboxPage:
         """A page of one's inbox. Rows newest first, and how many of the whole inbox are unread."""
         return self.run(self._ask("GET", "notifications/inbox", limit=limit, cursor=cursor))
@@ -92,6 +98,12 @@ class Client(Waiting, AbstractContextManager["Client"]):
         valid as a whole.
         """
         return self.run(self._ask("PATCH", "preferences", body=document))
+
+    def link_own_preferences(self, document: types.NewOwnPageLink | None = None) -> types.PageLinkMade:
+        """Make a link to one's preferences. A page on which to see and change them, for 15 minutes. No token of the
+        session is in it.
+        """
+        return self.run(self._ask("POST", "preferences/link", body=document))
 
     def register_device(self, document: types.NewDevice) -> types.DeviceStored:
         """Register a push token. The device is the session's user's from then on, and nobody else's. The oldest of
@@ -168,6 +180,12 @@ class AsyncClient(Awaiting, AbstractAsyncContextManager["AsyncClient"]):
         """Replace the members of a segment. It counts as a whole, for events accepted from then on."""
         return await self.run(self._put_segment(segment, users))
 
+    async def link_preferences(self, user: str, document: types.NewPageLink | None = None) -> types.PageLinkMade:
+        """Make a link to a user's preferences. Whoever has it sees and changes them on a page, until it ends. Give
+        it to this user only.
+        """
+        return await self.run(self._ask("POST", "users/{}/preferences-link", user, body=document))
+
     async def inbox(self, *, limit: int | None = None, cursor: str | None = None) -> types.InboxPage:
         """A page of one's inbox. Rows newest first, and how many of the whole inbox are unread."""
         return await self.run(self._ask("GET", "notifications/inbox", limit=limit, cursor=cursor))
@@ -191,6 +209,12 @@ class AsyncClient(Awaiting, AbstractAsyncContextManager["AsyncClient"]):
         valid as a whole.
         """
         return await self.run(self._ask("PATCH", "preferences", body=document))
+
+    async def link_own_preferences(self, document: types.NewOwnPageLink | None = None) -> types.PageLinkMade:
+        """Make a link to one's preferences. A page on which to see and change them, for 15 minutes. No token of the
+        session is in it.
+        """
+        return await self.run(self._ask("POST", "preferences/link", body=document))
 
     async def register_device(self, document: types.NewDevice) -> types.DeviceStored:
         """Register a push token. The device is the session's user's from then on, and nobody else's. The oldest of

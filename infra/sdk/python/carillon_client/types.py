@@ -238,6 +238,31 @@ class NewEvent(TypedDict):
     """Of a retraction: only items of this event."""
 
 
+class NewOwnPageLink(TypedDict):
+    """A link to one's page of preferences."""
+
+    locale: NotRequired[str | None]
+    """Of the page. Absent: the browser's."""
+
+
+class NewPageLink(TypedDict):
+    """A link to a user's page of preferences."""
+
+    locale: NotRequired[str | None]
+    """Of the page. Absent: the browser's."""
+    lifetime_s: NotRequired[int | None]
+    """Seconds, to 30 days. Absent: an hour."""
+
+
+class PageLinkMade(TypedDict):
+    """Where a user's page of preferences is, for a while."""
+
+    url: str
+    """Where gateway.public_url is not set, its path only."""
+    ends_at: int
+    """The first moment at which it opens nothing any more."""
+
+
 class PreferenceDocument(TypedDict):
     """A user's preferences, as a whole; whatever is absent has its default."""
 
