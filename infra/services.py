@@ -4,8 +4,8 @@
     python infra/services.py stop
 
 Each service runs on free loopback ports with its data in a temporary folder, and is ended by its own pid. Java, Maven,
-Redis, Chromium, Node and npm are installed from Debian's packages where they are missing, by root or through sudo without a
-password; otherwise the error says what to type. The jars of Kafka are fetched once into `.services/`.
+Redis, Chromium, Node and npm are installed from Debian's packages where they are missing, by root or through sudo
+without a password; otherwise the error says what to type. The jars of Kafka are fetched once into `.services/`.
 """
 
 from __future__ import annotations
