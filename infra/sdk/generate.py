@@ -56,6 +56,7 @@ _ROLES = {"producer", "p0"}
 _NAMES = {
     "getNotification": "progress", "cancelNotification": "cancel", "getEndpoints": "endpoints", "getInbox": "inbox",
     "readInbox": "read", "getPreferences": "preferences", "getDevices": "devices",
+    "getStreamTicket": "stream_ticket",
 }  # fmt: skip
 """Of the calls that are not named after their operation."""
 _TEXTS = {"putPreferences": "As a whole. To change a part of them, patch them."}

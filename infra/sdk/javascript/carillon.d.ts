@@ -57,6 +57,11 @@ export class Client {
   linkPreferences(user: string, document?: NewPageLink): Promise<PageLinkMade>;
   /** A page of one's inbox. Rows newest first, and how many of the whole inbox are unread. */
   inbox(query?: { limit?: number; cursor?: string }): Promise<InboxPage>;
+  /**
+   * A ticket for one's inbox, live. For a minute, `stream?ticket=` opens this user's stream without a header. It
+   * does nothing else.
+   */
+  streamTicket(): Promise<StreamTicket>;
   /** Mark one's inbox as read. Up to the position of a page that was shown, or everything. The next page shows it. */
   read(document?: ReadUpTo): Promise<ReadStored>;
   /** One's preferences. The document as it is stored: what is absent has its default. */
@@ -406,6 +411,14 @@ export interface SegmentStored {
   segment: Text;
   version: number;
   users: number;
+}
+
+/** What opens the stream of one's inbox without a header. */
+export interface StreamTicket {
+  /** For the query of the stream's address. It opens nothing else. */
+  ticket: string;
+  /** The first moment at which it opens nothing any more. */
+  expires_at: number;
 }
 
 /** A browser's push subscription, as `subscription.toJSON()` gives it (W3C Push API). */

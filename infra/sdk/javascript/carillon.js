@@ -90,6 +90,7 @@ export class Client {
   deleteEndpoint = (user, channel, id) => this.#ask("DELETE", ["users", user, "endpoints", channel, id]);
   endpoints = (user) => this.#ask("GET", ["users", user, "endpoints"]);
   inbox = (query) => this.#ask("GET", ["notifications", "inbox"], { query });
+  streamTicket = () => this.#ask("POST", ["notifications", "inbox", "stream", "ticket"]);
   read = (body) => this.#ask("POST", ["notifications", "inbox", "read"], { body });
   preferences = () => this.#ask("GET", ["preferences"]);
   putPreferences = (body) => this.#ask("PUT", ["preferences"], { body });

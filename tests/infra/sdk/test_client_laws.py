@@ -210,6 +210,7 @@ def test_what_users_see_and_say(make: Make) -> None:
     assert len(page["items"]) == ROWS - 5
     assert len(anne.inbox(cursor=page["cursor"])["items"]) == 5
     assert anne.read({"up_to": page["items"][-1]["at"]})["up_to"] == page["items"][-1]["at"]
+    assert anne.stream_ticket()["ticket"]
     assert anne.read() == {"up_to": None}
     bob = make(token(uuid4().hex))
     assert bob.put_preferences({"master": True, "muted": {"actors": ["max"]}})["master"] is True

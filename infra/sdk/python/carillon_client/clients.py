@@ -79,6 +79,12 @@ class Client(Waiting, AbstractContextManager["Client"]):
         """A page of one's inbox. Rows newest first, and how many of the whole inbox are unread."""
         return self.run(self._ask("GET", "notifications/inbox", limit=limit, cursor=cursor))
 
+    def stream_ticket(self) -> types.StreamTicket:
+        """A ticket for one's inbox, live. For a minute, `stream?ticket=` opens this user's stream without a header.
+        It does nothing else.
+        """
+        return self.run(self._ask("POST", "notifications/inbox/stream/ticket"))
+
     def read(self, document: types.ReadUpTo | None = None) -> types.ReadStored:
         """Mark one's inbox as read. Up to the position of a page that was shown, or everything. The next page shows
         it.
@@ -189,6 +195,12 @@ class AsyncClient(Awaiting, AbstractAsyncContextManager["AsyncClient"]):
     async def inbox(self, *, limit: int | None = None, cursor: str | None = None) -> types.InboxPage:
         """A page of one's inbox. Rows newest first, and how many of the whole inbox are unread."""
         return await self.run(self._ask("GET", "notifications/inbox", limit=limit, cursor=cursor))
+
+    async def stream_ticket(self) -> types.StreamTicket:
+        """A ticket for one's inbox, live. For a minute, `stream?ticket=` opens this user's stream without a header.
+        It does nothing else.
+        """
+        return await self.run(self._ask("POST", "notifications/inbox/stream/ticket"))
 
     async def read(self, document: types.ReadUpTo | None = None) -> types.ReadStored:
         """Mark one's inbox as read. Up to the position of a page that was shown, or everything. The next page shows

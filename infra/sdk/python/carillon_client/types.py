@@ -357,6 +357,15 @@ class SegmentStored(TypedDict):
     users: int
 
 
+class StreamTicket(TypedDict):
+    """What opens the stream of one's inbox without a header."""
+
+    ticket: str
+    """For the query of the stream's address. It opens nothing else."""
+    expires_at: int
+    """The first moment at which it opens nothing any more."""
+
+
 class Subscription(TypedDict):
     """A browser's push subscription, as `subscription.toJSON()` gives it (W3C Push API)."""
 
