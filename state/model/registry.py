@@ -53,6 +53,10 @@ class TypeProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What people call it, by language ("en"), on the page of preferences."""
     registered: bool = True
 
+    def __hash__(self) -> int:
+        """By the name: what else it says makes it differ, and `names` has no hash."""
+        return hash(self.name)
+
 
 def _types(names: str, **fields: Any) -> list[TypeProfile]:
     return [TypeProfile(name=name, **fields) for name in names.split()]
