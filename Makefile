@@ -1,6 +1,6 @@
 # What a person types. Needs make and Python 3.11 or 3.12; `make install` gets the rest from the lock.
 .POSIX:
-.PHONY: help install run test check check-format check-lint check-types check-layers check-tidy coverage bench lock graph sdk mutation crash brokers clean
+.PHONY: help install run test check check-format check-lint check-types check-layers check-tidy coverage bench lock graph sdk mutation crash brokers drill clean
 PYTHON =
 PY = .venv/bin/python
 DATA = carillon-data
@@ -10,6 +10,7 @@ help:
 	@echo "make install  .venv from requirements.lock; the command is then .venv/bin/carillon"
 	@echo "make test     all tests     make check  format, lint, types, layers, tidy"
 	@echo "make coverage branches of operators/ and state/ that tests take"
+	@echo "make drill    incidents     make crash  kill -9     make brokers  Kafka's outages"
 	@echo "make bench    the figures   make lock   requirements.lock from pyproject.toml"
 	@echo "make sdk      types and calls of the clients in infra/sdk, from the OpenAPI document"
 
@@ -67,6 +68,11 @@ crash: install
 ROUNDS = 3
 brokers: install
 	@BROKERS_SEED="$${SEED:-$$(date +%s)}" BROKERS_ROUNDS="$(ROUNDS)" BROKERS_OUTAGE_S=60 $(PY) -m pytest -q -s tests/brokers $(ARGS)
+
+# Incidents on a real system with simulated providers that are steered, each judged (a quarter of an hour for all of them).
+# DRILL: one or several with commas; SCALE: of times and people; SEED.
+drill: install
+	@$(PY) tests/drills/run.py --drill "$(DRILL)" --scale "$(SCALE)" --seed "$(SEED)"
 
 # Universal: every platform and both Python versions, with hashes and without any registry's address.
 lock: install

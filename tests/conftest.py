@@ -11,6 +11,7 @@ _BUSY = (
     "tests/brokers/",
     "tests/connectors/log/kafka/test_log_brokers.py",
     "tests/crash/test_harness.py",
+    "tests/drills/test_incidents.py",
     "tests/system/test_higgs_gateway.py",
     "tests/system/test_unit.py",
     "tests/system/test_up.py",

@@ -84,7 +84,7 @@ def crash_run(
         load.finish()
         writer.close()
         truth = Truth(directory / TRUTH)
-        outcome.problems += _come_to_rest(system, truth)
+        outcome.problems += come_to_rest(system, truth)
         outcome.seconds["coming to rest"] = _since(began)
     began = time.monotonic()
     verdict = judge(directory, system.environment, truth)
@@ -98,7 +98,7 @@ def _since(began: float) -> int:
     return round(time.monotonic() - began)
 
 
-def _come_to_rest(system: System, truth: Truth) -> list[str]:
+def come_to_rest(system: System, truth: Truth) -> list[str]:
     """Rest, a stop in order, and the three laws.
 
     A hold may end while the system stops: what is emitted then is sent after the next start, so there is one. So there

@@ -8,7 +8,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -215,11 +215,22 @@ class Script:
         return Job("POST", "/v1/ops/kill", body, role="ops")
 
 
+class Schedule(Protocol):
+    """What is called, one after the other; `Script` is one."""
+
+    def next(self, progress: float) -> Job: ...
+
+    def rest(self) -> Iterable[Job]: ...
+
+
 class Load:
     """Runs a script on some threads. `settle_in`, `start`, `finish`."""
 
-    def __init__(self, seed: int, call: Caller, truth: TruthWriter, *, rate_per_s: float) -> None:
+    def __init__(
+        self, seed: int, call: Caller, truth: TruthWriter, *, rate_per_s: float, script: Schedule | None = None
+    ) -> None:
         self._choose = random.Random(f"load {seed}")
+        self._script = script
         self._call, self._truth, self._rate = call, truth, rate_per_s
         self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=400)
         self._ending = threading.Event()
@@ -229,9 +240,13 @@ class Load:
 
     def settle_in(self) -> None:
         """Everybody's settings, acknowledged."""
+        self.do(Job(*call, user=user) for user, call in settle_in(self._choose))
+
+    def do(self, jobs: Iterable[Job]) -> None:
+        """These calls, as fast as they are answered; returns when all were."""
         self._begin()
-        for user, (method, path, body) in settle_in(self._choose):
-            self._jobs.put(Job(method, path, body, user=user))
+        for job in jobs:
+            self._hand_over(job)
         self._end()
 
     def start(self) -> None:
@@ -261,7 +276,7 @@ class Load:
         assert not self.problems, self.problems[:5]
 
     def _feed(self) -> None:
-        script, began, count = Script(self._choose), time.monotonic(), 0
+        script, began, count = self._script or Script(self._choose), time.monotonic(), 0
         while not self._ending.wait(max(0.0, began + count / self._rate - time.monotonic())):
             self._hand_over(script.next(count / self._rate))
             count += 1

@@ -24,7 +24,7 @@ from reference.registry import REGISTRY, spec_of
 from connectors.log.interface import Record
 from state.model.keys import groups_of_partition
 
-_TYPE_FIELDS = {"window_ms": "window", "ttl_ms": "ttl"}
+_TYPE_FIELDS = {"window_ms": "window", "ttl_ms": "ttl", "channels": "channels", "policy": "policy"}
 _EVENT_FIELDS = (
     "event_id", "type", "priority", "actor", "target", "fan_out_type", "object", "segment", "payload", "to",
     "sender_id", "retracts", "parent_event_id",
@@ -33,11 +33,13 @@ WHOLE = (0, 1 << 64)
 
 
 @contextmanager
-def registry_of(tables: Mapping[str, Mapping[str, int]]) -> Iterator[None]:
+def registry_of(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
     """The model decides by the default registry with these tables laid over it."""
     before = dict(REGISTRY)
     for name, table in tables.items():
-        fields: dict[str, Any] = {_TYPE_FIELDS[key]: value for key, value in table.items()}
+        fields: dict[str, Any] = {
+            _TYPE_FIELDS[key]: tuple(given) if key == "channels" else given for key, given in table.items()
+        }
         REGISTRY[name] = replace(spec_of(name), **fields)
     try:
         yield

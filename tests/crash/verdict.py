@@ -6,6 +6,7 @@ The system must be stopped. `Verdict.problems` is empty when everything is exact
 figures. The ledger is taken from its topic and, once more, from the archive.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -82,8 +83,8 @@ class Expected:
     p0_emissions: set[str]
 
 
-def judge(directory: Path, environment: Mapping[str, str], truth: Truth) -> Verdict:
-    """See the module."""
+def judge(directory: Path, environment: Mapping[str, str], truth: Truth, *, may_fail: bool = False) -> Verdict:
+    """See the module. `may_fail`: deliveries may have ended as DEAD_LETTER and have left dead letters."""
     verdict = Verdict()
     with log_of(directory, environment) as (_, log):
         decisions = DecisionLog(read_topic(log, "work"), log.partitions("work"))
@@ -101,10 +102,21 @@ def judge(directory: Path, environment: Mapping[str, str], truth: Truth) -> Verd
         verdict.found(check_bindings(truth, decisions, p0))
         sends = check_sends(directory, log, states, expected.p0_emissions)
         verdict.found(sends.problems)
-        verdict.found([f"dead letter: {record.value[:300]!r}" for record in read_topic(log, "dead_letters")])
+        failed = sends.counts["delivery DEAD_LETTER"] if may_fail else 0
+        verdict.found(_check_dead_letters(log, failed))
         verdict.counts.update(_counts(truth, expected, rows))
         verdict.counts.update(sends.counts)
     return verdict
+
+
+def _check_dead_letters(log: Log, failed: int) -> list[str]:
+    """At most one for each delivery that failed (an address that is gone leaves none), and no other."""
+    letters = [json.loads(record.value) for record in read_topic(log, "dead_letters")]
+    others = [letter for letter in letters if not (failed and letter["kind"] == "failed")]
+    problems = [f"dead letter: {str(letter)[:300]}" for letter in others]
+    if len(letters) - len(others) > failed:
+        problems.append(f"{failed} deliveries are DEAD_LETTER, and {len(letters) - len(others)} dead letters say so")
+    return problems
 
 
 def expect(log: Log, decisions: DecisionLog, p0: list[P0Decision]) -> Expected:

@@ -28,6 +28,7 @@ from helpers.waiting import wait_for
 from connectors.sandbox.options import SandboxOptions
 
 _TIMEOUT_S = 8
+SHORT_WINDOWS = {f"types.{name}": table for name, table in TYPE_TABLES.items()}
 
 
 class System:
@@ -125,8 +126,12 @@ class System:
         wait_for(lambda: not any(alive(pid) for pid in self.up.pids().values()), 20, "the end of all processes")
 
 
-def configuration(directory: Path, options: SandboxOptions) -> Path:
-    """`carillon.toml`: the sandbox as providers, short windows, nothing compacted (the judge reads everything)."""
+Tables = Mapping[str, Mapping[str, object]]
+"""Of `carillon.toml`, by name."""
+
+
+def configuration(directory: Path, options: SandboxOptions, more: Tables) -> Path:
+    """`carillon.toml`: the sandbox as providers, nothing compacted (the judge reads everything), and `more`."""
     apns, twilio, smtp = options.apns, options.twilio, options.smtp
     tables: dict[str, Mapping[str, object]] = {
         "embedded.compaction": {"lag": "1h"},
@@ -139,8 +144,8 @@ def configuration(directory: Path, options: SandboxOptions) -> Path:
             "sender": twilio.sender, "status_callback": twilio.status_callback,
         },
         "providers.smtp": {"host": smtp.host, "port": smtp.port, "security": smtp.security, "sender": smtp.sender},
-        **{f"types.{name}": table for name, table in TYPE_TABLES.items()},
     }  # fmt: skip
+    tables |= {name: {**tables.get(name, {}), **table} for name, table in more.items()}
     lines = [
         line
         for name, table in tables.items()
@@ -152,10 +157,10 @@ def configuration(directory: Path, options: SandboxOptions) -> Path:
 
 
 @contextmanager
-def running_system(directory: Path, environment: Mapping[str, str]) -> Iterator[System]:
-    """A system with its sandbox; both are gone afterwards."""
+def running_system(directory: Path, environment: Mapping[str, str], tables: Tables = SHORT_WINDOWS) -> Iterator[System]:
+    """A system with its sandbox, and these tables in its configuration; both are gone afterwards."""
     with running_sandbox(directory) as sandbox:
-        file = configuration(directory, sandbox.options)
+        file = configuration(directory, sandbox.options, tables)
         system = System(directory, {**environment, "CARILLON_CONFIG": str(file)})
         try:
             yield system

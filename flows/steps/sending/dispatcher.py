@@ -35,6 +35,7 @@ from flows.steps.sending.outage import CanUse, leaving
 from flows.steps.sending.queue import ProviderBounds, ProviderQueue
 from flows.steps.sending.queues import ProviderQueues
 from flows.steps.sending.records import answer_record, answered_records, closed_record
+from flows.steps.sending.retries import Retries
 from flows.steps.sending.task import Planned, SendTask, Siblings
 from operators.attempts import INTERRUPTED, UNKNOWN, resume
 from state.model.addresses import Place
@@ -77,6 +78,7 @@ class Dispatcher:
         self._answered = AfterAnswer(self._queues, self._failed, parts.last_look.renewed, parts.uniform)
         self._answers: list[tuple[SendTask, Result, int]] = []
         self._storing = False
+        self._retries = Retries(self._loop, self._retry)
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._drain_until: float | None = None
@@ -216,8 +218,7 @@ class Dispatcher:
             self._enqueue(task)
 
     def _wait(self, task: SendTask, at: int) -> None:
-        delay = max(0, at - self._parts.now_ms())
-        self._loop.call_later(delay / 1000, self._retry, task)
+        self._retries.wait(task, at - self._parts.now_ms())
 
     def _retry(self, task: SendTask) -> None:
         self._enqueue(task)
@@ -247,7 +248,9 @@ class Dispatcher:
             self._attend(queue, now)
 
     def _attend(self, queue: ProviderQueue, now: int) -> None:
-        """Let go what leaves a provider that is away, and look again soon (RULES 4)."""
+        """Let go what leaves a provider that is away, P0 that waits for a retry too, and look again soon (RULES 4)."""
+        for task in self._retries.take_p0(lambda each: self._queues.last(each) is queue) if queue.moves("P0") else ():
+            self._enqueue(task)
         if queue.trouble_since is not None and (
             left := leaving(queue, now, self._failed, self._can_go_on, self._parts.last_look, self._elsewhere)
         ):

@@ -343,6 +343,22 @@ def test_p0_goes_on_by_text_message_at_once_or_ends_after_its_minute(
     assert outage.outcomes() == (expected if has_phone_number else {("push", "DEAD_LETTER"): 30})
 
 
+def test_p0_that_waits_for_its_retry_goes_on_too_when_the_breaker_opens(system: System, sandbox: Sandbox) -> None:
+    outage = Outage(system, sandbox, "transactional")
+    system.feed([system.endpoint(USER, "push", "d1", "0" * 64), system.endpoint(USER, "sms", "s", "+14155550101")])
+    sandbox.steering().put("apns", "503", retry_after_s=50)
+    try:
+        with outage.running() as lane:
+            outage.give(lane, [system.p0(USER) for _ in range(20)])
+            outage.until("open")
+            wait_for(lambda: len(outage.calls("twilio")) == 20, 25, "twenty text messages, long before their retries")
+            outage.settle(lane)
+    finally:
+        sandbox.steering().lift()
+    assert len(outage.calls()) == 20
+    assert outage.outcomes() == {("push", "FELL_BACK"): 20, ("sms", "DELIVERED"): 20}
+
+
 class _Closed(SmtpChannel):
     """A relay at which nobody listens."""
 
