@@ -34,7 +34,7 @@ from state.model.delivery import DigestItem, ToDeliver
 from state.model.errors import TemplateError
 
 TITLE_MAX, BODY_MAX, SMS_MAX, SUBJECT_MAX, DETAIL_MAX = 65, 240, 480, 150, 4_000
-"""As `operators.text.units` counts; what is longer is cut."""
+"""As `state.model.gsm.units` counts; what is longer is cut."""
 OUTPUT_MAX = 20_000
 """Characters that one template may produce before it is refused."""
 DIGEST_ITEMS_MAX = 50

@@ -7,9 +7,9 @@ table of the pinned library decides, so that every Python sends the same.
 
 from __future__ import annotations
 
-import re
-
 import regex
+
+from state.model.gsm import is_gsm, units
 
 _SEPARATORS = "\t\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029"
 _HARMFUL = (
@@ -25,16 +25,6 @@ _VISIBLE = regex.compile(r"[^\p{Z}\p{Cc}\p{Cf}\p{M}\u115f\u1160\u2800\u3164\uffa
 """Not spaces, controls, marks without a letter, and letters that fill a place."""
 _GRAPHEME = regex.compile(r"\X")
 
-GSM_BASIC = (
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ ÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
-    "abcdefghijklmnopqrstuvwxyzäöñüà"
-)
-"""The basic table of GSM 03.38, without its escape: one septet each."""
-GSM_EXTENDED = "\f^{}\\[~]|€"
-"""The extension table: an escape and a character, two septets each."""
-_GSM_TEXT = re.compile(f"[{re.escape(GSM_BASIC + GSM_EXTENDED)}]*")
-_EXTENDED = re.compile(f"[{re.escape(GSM_EXTENDED)}]")
-
 
 def clean(text: str) -> str:
     """Without controls and what turns the direction of the text that follows; separators become spaces, lines stay."""
@@ -46,18 +36,6 @@ def clean(text: str) -> str:
 def is_blank(text: str) -> bool:
     """Whether a person sees nothing of it."""
     return _VISIBLE.search(text) is None
-
-
-def is_gsm(text: str) -> bool:
-    """Whether a text message can carry it in septets."""
-    return _GSM_TEXT.fullmatch(text) is not None
-
-
-def units(text: str) -> int:
-    """How long it is in a text message: septets, or UTF-16 units if one character is outside of GSM 03.38."""
-    if is_gsm(text):
-        return len(text) + len(_EXTENDED.findall(text))
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def clip(text: str, limit: int) -> str:

@@ -24,7 +24,6 @@ PUSH_SERVICES = (
     "fcm.googleapis.com", "updates.push.services.mozilla.com", "web.push.apple.com", "*.push.apple.com",
     "*.notify.windows.com",
 )  # fmt: skip
-"""Of Chrome and what is made of it, Firefox, Safari, Edge."""
 _P0_SHARE_MAX = 0.9
 
 
@@ -41,13 +40,15 @@ class _OfAll:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Trusting(_OfAll):
+class Trusting(_OfAll):
+    """What the options of providers at a fixed address have."""
+
     ca_file: Path | None = None
     """A file of certificates to trust instead of the machine's. Default: the machine's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _OverHttp(_Trusting):
+class _OverHttp(Trusting):
     connect_timeout: timedelta = timedelta(seconds=5)
     """How long a connection may take to open. Default: five seconds."""
 
@@ -82,7 +83,7 @@ class ApnsOptions(_OverHttp):
             yield "providers.apns.signing_key: missing; name the .p8 file of the key"
         if not self.origin.startswith("https://"):
             yield "providers.apns.origin: APNs is reached by https:// only"
-        yield from _rate_faults("apns", self, self.rate_per_s)
+        yield from rate_faults("apns", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,7 @@ class FcmOptions(_OverHttp):
             yield "providers.fcm.origin: FCM is reached by https:// only"
         if not self.token_url.startswith("https://") and self.token_url:
             yield "providers.fcm.token_url: tokens are granted by https:// only"
-        yield from _rate_faults("fcm", self, self.rate_per_s)
+        yield from rate_faults("fcm", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +148,7 @@ class WebPushOptions(_OfAll):
                 yield f"providers.webpush.hosts: {host!r} is no host; write push.example.com or *.push.example.com"
         if not self.origin:
             yield "providers.webpush.hosts: names no host without a star"
-        yield from _rate_faults("webpush", self, self.rate_per_s)
+        yield from rate_faults("webpush", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,11 +180,11 @@ class TwilioOptions(_OverHttp):
         for name in ("account_sid", "auth_token", "sender"):
             if not getattr(self, name):
                 yield f"providers.twilio.{name}: missing; find it in the account's console"
-        yield from _rate_faults("twilio", self, self.rate_per_s)
+        yield from rate_faults("twilio", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MailOptions(_Trusting):
+class MailOptions(Trusting):
     """What mails say of their sender and who signs them, whoever carries them."""
 
     table: ClassVar[str]
@@ -242,8 +243,7 @@ class SmtpOptions(MailOptions):
     """The account's secret."""
     bounce_address: str = ""
     """Where bounces go, as bounce@example.com: each mail gets bounce+TOKEN@example.com as MAIL FROM, which says to what
-    it was sent, so that mailbox must take all of these (`carillon mail intake`). Default: `sender`, without a token.
-    """
+    it was sent, so that mailbox must take all of these (`carillon mail intake`). Default: `sender`, no token."""
     concurrency_max: int = 10
     """Connections kept open, each with one message at a time. Default: ten."""
     connect_timeout: timedelta = timedelta(seconds=10)
@@ -267,7 +267,7 @@ class SmtpOptions(MailOptions):
         if self.security == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
             yield "providers.smtp.security: none is for a relay on this machine; use starttls or tls"
         yield from self.mail_faults()
-        yield from _rate_faults("smtp", self, self.rate_per_s)
+        yield from rate_faults("smtp", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,7 +313,7 @@ class SesOptions(MailOptions):
         if not self.origin.startswith("https://"):
             yield "providers.ses.endpoint: SES is reached by https:// only"
         yield from self.mail_faults()
-        yield from _rate_faults("ses", self, self.rate_per_s)
+        yield from rate_faults("ses", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,7 +337,7 @@ class WebhookOptions(_OfAll):
             yield f"providers.webhook.secret: must have at least {WEBHOOK_SECRET_MIN} characters, by chance"
         if self.secret_before and len(self.secret_before.encode()) < WEBHOOK_SECRET_MIN:
             yield f"providers.webhook.secret_before: must have at least {WEBHOOK_SECRET_MIN} characters, or be absent"
-        yield from _rate_faults("webhook", self, self.rate_per_s)
+        yield from rate_faults("webhook", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,7 +353,7 @@ class ChatOptions(_OfAll):
 
     def faults(self) -> Iterator[str]:
         """What is wrong, each with its key and the remedy."""
-        yield from _rate_faults("chat", self, self.rate_per_s)
+        yield from rate_faults("chat", self, self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -390,7 +390,8 @@ class EgressOptions:
                     yield f"egress.{name}: {text!r} is no network; write it as 10.7.0.0/16"
 
 
-def _rate_faults(provider: str, given: _OfAll, rate_per_s: float) -> Iterator[str]:
+def rate_faults(provider: str, given: _OfAll, rate_per_s: float) -> Iterator[str]:
+    """What is wrong with the shares and the rate of a provider."""
     if not 0 < rate_per_s < math.inf:
         yield f"providers.{provider}.rate_per_s: a number above 0, the most that the provider gets in a second"
     if not 0 <= given.p0_share <= _P0_SHARE_MAX:

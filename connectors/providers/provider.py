@@ -22,7 +22,8 @@ from state.model.addresses import ANDROID, ANY, WEB, Place
 GROUP = "carillon.providers"
 PLACES: Mapping[str, Place] = {
     "apns": ("push", ANY), "fcm": ("push", ANDROID), "webpush": ("push", WEB), "twilio": ("sms", ANY),
-    "smtp": ("email", ANY), "ses": ("email", ANY), "webhook": ("webhook", ANY), "chat": ("chat", ANY),
+    "smpp": ("sms", ANY), "smtp": ("email", ANY), "ses": ("email", ANY), "webhook": ("webhook", ANY),
+    "chat": ("chat", ANY),
 }  # fmt: skip
 """What each provider of Carillon serves."""
 

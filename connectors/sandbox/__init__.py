@@ -17,8 +17,8 @@ appends to `DIR/sandbox/<provider>.ndjson` before it answers (`connectors.sandbo
 
 A word is asked for by a recipient whose name begins with it and a dash, but for the last line's: a token of APNs or
 FCM, a browser, the end of a web address, the local part of a mail address (at SES also `rejected-`, `quota-` and
-others). Numbers have other words (`connectors.sandbox.twilio`). Or it is asked for while all runs, for a share of
-everybody else's messages: `connectors.sandbox.steering`.
+others). Numbers have other words (`connectors.sandbox.twilio`, `connectors.sandbox.smsc`). Or it is asked for while all
+runs, for a share of everybody else's messages: `connectors.sandbox.steering`.
 
 The directory holds what both sides need: `ca.pem` (to trust), `apns.p8`, `fcm.json` and `vapid.pem` (the credentials),
 `browsers.key`, `ports.json` (kept, so that a restart serves at the same places).

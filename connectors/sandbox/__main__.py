@@ -1,6 +1,6 @@
 """`python -m connectors.sandbox --dir DIR`: all sandbox providers in one process.
 
-Prints `{"apns","twilio","smtp","ca","fcm","webpush","webhook","chat","ses","steering"}` (ports on 127.0.0.1, the
+Prints `{"apns","twilio","smtp","ca","fcm","webpush","webhook","chat","ses","smpp","steering"}` (ports on 127.0.0.1, the
 path of the certificate to trust) on one line once all of them serve, and exits 0 on SIGTERM or SIGINT.
 """
 
@@ -37,11 +37,14 @@ from connectors.sandbox.options import (
     SES_KEY_ID,
     SES_REGION,
     SES_SECRET,
+    SMPP_PASSWORD,
+    SMPP_SYSTEM_ID,
     TOPIC,
     WEBHOOK_SECRET,
 )
 from connectors.sandbox.ports import Ports, read_ports
 from connectors.sandbox.ses import SesServer
+from connectors.sandbox.smsc import Smsc, SmscConnection
 from connectors.sandbox.smtp import Mailbox, SmtpConnection
 from connectors.sandbox.steering import SteeringServer
 from connectors.sandbox.twilio import TwilioServer
@@ -91,6 +94,7 @@ def _providers(files: SandboxFiles) -> dict[str, Listener]:
         Browsers(files.browsers.read_bytes()),
         Mailbox(_journal(files, "smtp"), files.directory / "mail"),
     )
+    smsc = Smsc(_journal(files, "smpp"), SMPP_SYSTEM_ID, SMPP_PASSWORD)
     twilio = TwilioServer(_journal(files, "twilio"), ACCOUNT_SID, AUTH_TOKEN)
     http2: dict[str, ApnsServer | FcmServer] = {
         "apns": ApnsServer(_journal(files, "apns"), _public_key(files.signing_key), TOPIC),
@@ -106,6 +110,8 @@ def _providers(files: SandboxFiles) -> dict[str, Listener]:
         "twilio": Listener(lambda: Http1Connection(twilio), twilio.misbehaviours),
         "smtp": Listener(lambda: SmtpConnection(mailbox), mailbox.misbehaviours),
     }
+    context = tls_context(files.server, files.expired, smsc.misbehaviours, http2=False)
+    listeners["smpp"] = Listener(lambda: SmscConnection(smsc), smsc.misbehaviours, context)
     for name, two in http2.items():
         context = tls_context(files.server, files.expired, two.misbehaviours, http2=True)
         listeners[name] = Listener(partial(Http2Connection, two), two.misbehaviours, context)

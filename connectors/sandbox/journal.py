@@ -1,10 +1,10 @@
 """What a provider saw, one JSON object per line, written before it answers.
 
 `{"ts","provider","to","id","status","body_sha256"}`: `ts` in milliseconds, `id` the apns-id, the `carillon_id` of
-data, the `key` of a status callback, the Message-ID, the webhook-id or a chat's Idempotency-Key, `status` the
-provider's code as it answers, also where it then breaks off instead (200, 201 and 250 mean that it took the message),
-`body_sha256` of the body as it came. What it said is shown to a watcher only (`connectors.sandbox.watch`), and in the
-last mails (`connectors.sandbox.smtp`).
+data, the `key` of a status callback, an optional field of SMPP, the Message-ID, the webhook-id or a chat's
+Idempotency-Key, `status` the provider's code as it answers, also where it then breaks off instead (200, 201 and 250
+mean that it took the message), `body_sha256` of the body as it came. What it said is shown to a watcher only
+(`connectors.sandbox.watch`), and in the last mails (`connectors.sandbox.smtp`).
 """
 
 from __future__ import annotations

@@ -16,9 +16,11 @@ from connectors.providers.options import (
     WebhookOptions,
     WebPushOptions,
 )
+from connectors.providers.sms.smpp_options import SmppOptions
 from connectors.sandbox.browsers import Browsers
 from connectors.sandbox.certificates import SandboxFiles
 from connectors.sandbox.ports import read_ports
+from connectors.sandbox.smsc import ID_TAG
 from state.model.web_address import PORTS
 
 TEAM_ID = "SANDBOXTEA"
@@ -30,6 +32,8 @@ WEBHOOK_SECRET = "sandbox-sandbox-sandbox-sandbox-"  # noqa: S105  # as above
 SES_REGION = "eu-west-1"
 SES_KEY_ID = "AKIDSANDBOX"
 SES_SECRET = "sandbox"  # noqa: S105  # as above
+SMPP_SYSTEM_ID = "sandbox"
+SMPP_PASSWORD = "sandbox"  # noqa: S105  # as above
 SENDER_NUMBER = "+15005550006"
 SENDER_ADDRESS = "notifications@carillon.example"
 
@@ -50,6 +54,8 @@ class SandboxOptions:
     """Mail."""
     ses: SesOptions
     """Mail, for who configures it: `smtp` is what stands in."""
+    smpp: SmppOptions
+    """Text messages, for who configures it: `twilio` is what stands in."""
     webhook: WebhookOptions
     """Webhooks."""
     chat: ChatOptions
@@ -84,6 +90,10 @@ def sandbox_options(directory: Path) -> SandboxOptions:
         SesOptions(
             endpoint=f"https://127.0.0.1:{ports.ses}", region=SES_REGION, access_key_id=SES_KEY_ID,
             secret_access_key=SES_SECRET, sender=SENDER_ADDRESS, ca_file=files.ca,
+        ),
+        SmppOptions(
+            host="127.0.0.1", port=ports.smpp, system_id=SMPP_SYSTEM_ID, password=SMPP_PASSWORD, sender=SENDER_NUMBER,
+            id_tag=ID_TAG, ca_file=files.ca,
         ),
         WebhookOptions(secret=WEBHOOK_SECRET),
         ChatOptions(),

@@ -24,6 +24,7 @@ class Ports(msgspec.Struct, frozen=True):
     webhook: int = 0
     chat: int = 0
     ses: int = 0
+    smpp: int = 0
     steering: int = 0
     """Where misbehaviours are asked for (`connectors.sandbox.steering`)."""
 

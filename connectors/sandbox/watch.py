@@ -25,7 +25,7 @@ class Taken(msgspec.Struct, frozen=True):
     """One message that a provider took."""
 
     provider: str
-    """apns, fcm, webpush, twilio, smtp, ses, webhook or chat."""
+    """apns, fcm, webpush, twilio, smpp, smtp, ses, webhook or chat."""
     to: str
     text: str
     """What the person reads; of a mail the subject and then the text."""
@@ -48,6 +48,8 @@ def text_of(provider: str, body: bytes) -> str:
         return unescape(str(msgspec.json.decode(body)["text"]))
     if provider == "twilio":
         return parse_qs(body.decode())["Body"][0]
+    if provider == "smpp":
+        return body.decode()
     mail = message_from_bytes(body, policy=policy.default)
     plain = mail.get_body(("plain",))
     return f"{mail['Subject']} | {plain.get_content() if plain else ''}"

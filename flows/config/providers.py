@@ -24,6 +24,8 @@ from connectors.providers.provider import PLACES, Provider, ProviderTable
 from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.push.fcm import FcmChannel
 from connectors.providers.push.webpush import WebPushChannel
+from connectors.providers.sms.smpp import SmppChannel
+from connectors.providers.sms.smpp_options import SmppOptions
 from connectors.providers.sms.twilio import TwilioChannel
 from connectors.providers.web.chat import ChatChannel
 from connectors.providers.web.webhook import WebhookChannel
@@ -48,6 +50,9 @@ PROVIDERS: Mapping[str, Provider] = {
     ),
     "twilio": Provider(
         PLACES["twilio"], "sms", TwilioOptions, lambda options, _: TwilioChannel(options, clock_ms=clock_ms)
+    ),
+    "smpp": Provider(
+        PLACES["smpp"], "sms by SMPP", SmppOptions, lambda options, _: SmppChannel(options, clock_ms=clock_ms)
     ),
     "smtp": Provider(PLACES["smtp"], "email", SmtpOptions, lambda options, _: SmtpChannel(options, clock_s=time.time)),
     "ses": Provider(

@@ -90,8 +90,7 @@ def simulated(settings: Settings) -> frozenset[str]:
     if not has_push(settings):
         absent |= {"apns", "fcm", "webpush"}
     elsewhere = {provider.place for provider, _ in installed_providers(settings).values()}
-    if settings.providers.ses is not None:
-        elsewhere.add(PLACES["ses"])
+    elsewhere |= {PLACES[name] for name in ("ses", "smpp") if getattr(settings.providers, name) is not None}
     absent = {name for name in absent if PLACES[name] not in elsewhere}
     return frozenset(absent if absent - set(TO_ADDRESSES) else ())
 

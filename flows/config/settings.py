@@ -34,6 +34,7 @@ from connectors.providers.options import (
     WebhookOptions,
     WebPushOptions,
 )
+from connectors.providers.sms.smpp_options import SmppOptions
 from flows.config.options import EnvironmentText, configuration_error, load_all
 from flows.config.validation import settings_faults
 from flows.recovery.options import ExportOptions
@@ -181,6 +182,8 @@ class ProviderOptions:
     """Push to web browsers."""
     twilio: TwilioOptions | None = None
     """Text messages."""
+    smpp: SmppOptions | None = None
+    """Text messages through an SMSC, by SMPP."""
     smtp: SmtpOptions | None = None
     """Mail through a relay."""
     ses: SesOptions | None = None

@@ -18,7 +18,7 @@ from state.model.secret import Secret
 from state.model.unsubscribe import KEY_BYTES_MIN
 
 if TYPE_CHECKING:
-    from flows.config.settings import GatewayTable, LogOptions, SenderOptions, Settings
+    from flows.config.settings import GatewayTable, LogOptions, ProviderOptions, SenderOptions, Settings
     from flows.recovery.options import ExportOptions
 
 _DECIDE_MAX = 60
@@ -62,18 +62,23 @@ def _address_faults(settings: Settings) -> Iterator[str]:
             yield f"gateway.{name}: {port} is no port; choose one from 1 to {_PORT_MAX}, or 0 for any"
     if table.port and table.port == table.p0_port:
         yield f"gateway.p0_port: {table.port} is that of the ordinary gateway; choose another or 0 for any"
-    if given.smtp is not None and not 1 <= given.smtp.port <= _PORT_MAX:
-        yield f"providers.smtp.port: {given.smtp.port} is no port; choose one from 1 to {_PORT_MAX}"
-    for name, options in (("apns", given.apns), ("fcm", given.fcm), ("twilio", given.twilio)):
-        if options is not None and not is_origin(options.origin):
-            yield f"providers.{name}.origin: is no address; write https://HOST or https://HOST:PORT"
-    if given.ses is not None and given.ses.endpoint and not is_origin(given.ses.endpoint):
-        yield "providers.ses.endpoint: is no address; write https://HOST or https://HOST:PORT"
+    yield from _place_faults(given)
     if settings.redis is not None and not is_origin(settings.redis.url):
         yield "redis.url: is no address; write redis://HOST:PORT/0"
     for broker in settings.kafka.bootstrap.split(","):
         if not is_origin(f"kafka://{broker.strip()}") or ":" not in broker:
             yield f"kafka.bootstrap: {broker.strip()!r} is no address; write HOST:PORT, several separated by commas"
+
+
+def _place_faults(given: ProviderOptions) -> Iterator[str]:
+    for name, server in (("smtp", given.smtp), ("smpp", given.smpp)):
+        if server is not None and not 1 <= server.port <= _PORT_MAX:
+            yield f"providers.{name}.port: {server.port} is no port; choose one from 1 to {_PORT_MAX}"
+    for name, options in (("apns", given.apns), ("fcm", given.fcm), ("twilio", given.twilio)):
+        if options is not None and not is_origin(options.origin):
+            yield f"providers.{name}.origin: is no address; write https://HOST or https://HOST:PORT"
+    if given.ses is not None and given.ses.endpoint and not is_origin(given.ses.endpoint):
+        yield "providers.ses.endpoint: is no address; write https://HOST or https://HOST:PORT"
 
 
 def _link_faults(table: GatewayTable) -> Iterator[str]:

@@ -21,7 +21,9 @@ from state import slices
 from state.model.arrow import batch_rows
 from state.model.event import INTERRUPTIVE
 
-_CHANNELS = {"apns": "push", "fcm": "push", "webpush": "push", "twilio": "sms", "smtp": "email", "ses": "email"}
+_CHANNELS = {
+    "apns": "push", "fcm": "push", "webpush": "push", "twilio": "sms", "smpp": "sms", "smtp": "email", "ses": "email",
+}  # fmt: skip
 _KEPT_MAX = 50_000
 _SAMPLES_MAX = 2_000
 _LINES_MAX = 50

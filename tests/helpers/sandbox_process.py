@@ -16,7 +16,7 @@ from helpers.steering import Steering, steering_of
 
 from connectors.sandbox.options import SandboxOptions, sandbox_options
 
-NAMES = ("apns", "fcm", "webpush", "twilio", "smtp", "ses", "webhook", "chat")
+NAMES = ("apns", "fcm", "webpush", "twilio", "smpp", "smtp", "ses", "webhook", "chat")
 
 
 @dataclass

@@ -1,20 +1,13 @@
-"""Texts keep what languages, names and flags are made of, and are cut where a person would cut them.
-
-Reads ../shared/data (skipped only where that folder is absent).
-"""
+"""Texts keep what languages, names and flags are made of, and are cut where a person would cut them."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.text import GSM_BASIC, GSM_EXTENDED, clean, clip, is_gsm, shorten, units
-
-VECTORS = Path(__file__).resolve().parents[3] / "shared/data/vectors"
+from operators.text import clean, clip, shorten
+from state.model.gsm import is_gsm, units
 
 
 @pytest.mark.parametrize(
@@ -84,14 +77,3 @@ def test_a_cut_text_is_within_its_limit_and_keeps_its_encoding(text: str, limit:
 def test_a_text_message_that_was_cut_has_no_more_parts_than_a_full_one() -> None:
     assert units(clip("a" * 481, 480)) == 480
     assert units(clip("😀" * 480, 480)) == 479
-
-
-@pytest.mark.skipif(not VECTORS.exists(), reason="../shared/data is absent")
-def test_lengths_are_those_of_a_provider_s_own_calculator() -> None:
-    charset = json.loads((VECTORS / "gsm_charset.json").read_text())
-    assert {ord(c) for c in GSM_BASIC + GSM_EXTENDED} == set(charset["gsm7"])
-    assert {ord(c) for c in GSM_EXTENDED} == set(charset["two_septets"])
-    for case in json.loads((VECTORS / "gsm_segments.json").read_text()):
-        if "\r" not in case["text"]:
-            assert is_gsm(case["text"]) == (case["encoding"] == "GSM-7"), case["name"]
-            assert units(case["text"]) * (7 if is_gsm(case["text"]) else 16) == case["messageSize"], case["name"]

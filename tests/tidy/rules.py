@@ -41,6 +41,7 @@ WAYS_OUT = {
     "connectors/providers/egress.py": "the guarded one, to addresses that strangers gave",
     "connectors/providers/transport.py": "to the origin of a provider that is configured",
     "connectors/providers/email/smtp.py": "to the relay that is configured",
+    "connectors/providers/sms/smpp_session.py": "to the SMSC that is configured",
 }
 BUILT_IN_ERRORS = {"Exception", "RuntimeError", "ValueError", "OSError", "KeyError", "TypeError"}
 ERRORS = "state/model/errors.py"

@@ -13,8 +13,8 @@ MADE_WHILE_RUNNING = ("DIR/", "carillon-data/")
 """How paths in a data directory begin."""
 NO_FILES = {"application/vnd.apache"}
 """What only looks like a path: media types."""
-NO_DOCUMENTS = {"STALE", "EXPIRED", "PENDING", "NORMAL", "FULL"}
-"""Capitals before a number that name no document: states of tokens and events, settings of SQLite."""
+NO_DOCUMENTS = {"STALE", "EXPIRED", "PENDING", "NORMAL", "FULL", "SMPP"}
+"""Capitals before a number that name no document: states of tokens and events, settings of SQLite, a protocol."""
 
 PATH = re.compile(r"(?<![\w./<>{}:*$-])((?:[\w.-]+/)+[\w.-]+\.[a-z]{2,6})\b")
 MODULE = re.compile(r"(?<!\.)\b(?:flows|operators|connectors|state)(?:\.\w+)+")

@@ -27,6 +27,7 @@ from connectors.providers.email.smtp import SmtpChannel
 from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.push.fcm import FcmChannel
 from connectors.providers.push.webpush import WebPushChannel
+from connectors.providers.sms.smpp import SmppChannel
 from connectors.providers.sms.twilio import TwilioChannel
 from connectors.providers.web.chat import ChatChannel
 from connectors.providers.web.posting import PostingChannel
@@ -37,7 +38,7 @@ from connectors.sandbox.ports import read_ports
 from connectors.sandbox.watch import Taken, Watcher
 from state.model.content import ChatContent, Content, EmailContent, PushContent, SmsContent, WebhookContent
 
-NAMES = ["apns", "fcm", "webpush", "twilio", "smtp", "ses", "webhook", "chat"]
+NAMES = ["apns", "fcm", "webpush", "twilio", "smpp", "smtp", "ses", "webhook", "chat"]
 PUSH = PushContent("Carillon", "Ann liked your photo", (("event_id", "e1"),))
 SMS = SmsContent("Your code is 123456")
 HOOK = WebhookContent("otp", 1_700_000_000_000, {"event_id": "e1", "text": "Your code is 123456"})
@@ -92,6 +93,10 @@ def _twilio(sandbox: Sandbox, deadline: timedelta) -> Channel:
     return TwilioChannel(options, clock_ms=_now_ms)
 
 
+def _smpp(sandbox: Sandbox, deadline: timedelta) -> Channel:
+    return SmppChannel(dataclasses.replace(sandbox.options.smpp, timeout=deadline), clock_ms=_now_ms)
+
+
 def _smtp(sandbox: Sandbox, deadline: timedelta) -> Channel:
     return SmtpChannel(dataclasses.replace(sandbox.options.smtp, timeout=deadline), clock_s=time.time)
 
@@ -139,6 +144,10 @@ CASES = {
     ),
     "twilio": Case(
         "twilio", _twilio, "sms", SMS, "+14155550100", "+19990000001", "+19990010001", "+19995000001", "+19995031001",
+        "+15005550001",
+    ),
+    "smpp": Case(
+        "smpp", _smpp, "sms", SMS, "+14155550100", "+19990000001", "+19990010001", "+19995000001", "+19995031001",
         "+15005550001",
     ),
     "smtp": Case(
@@ -276,7 +285,7 @@ def test_a_provider_that_is_down_is_an_unambiguous_failure(case: Case, sandbox: 
     """Nothing listens at the port: certainly nothing was taken."""
     channel = case.make(sandbox, timedelta(seconds=2))
     options: Any = channel
-    if case.name == "smtp":
+    if case.name in ("smtp", "smpp"):
         options.options = dataclasses.replace(options.options, port=1)
     elif case.name == "ses":
         options.options = dataclasses.replace(options.options, endpoint="https://127.0.0.1:1")

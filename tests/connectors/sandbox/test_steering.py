@@ -21,6 +21,7 @@ from connectors.providers.email.smtp import SmtpChannel
 from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.push.fcm import FcmChannel
 from connectors.providers.push.webpush import WebPushChannel
+from connectors.providers.sms.smpp import SmppChannel
 from connectors.providers.sms.twilio import TwilioChannel
 from connectors.providers.web.chat import ChatChannel
 from connectors.providers.web.webhook import WebhookChannel
@@ -28,8 +29,8 @@ from connectors.sandbox.options import browser_address
 from connectors.sandbox.ports import read_ports
 from state.model.content import ChatContent, EmailContent, PushContent, SmsContent, WebhookContent
 
-NAMES = ["apns", "fcm", "webpush", "twilio", "smtp", "ses", "webhook", "chat"]
-TLS = ["apns", "fcm", "webpush", "ses", "webhook", "chat"]
+NAMES = ["apns", "fcm", "webpush", "twilio", "smpp", "smtp", "ses", "webhook", "chat"]
+TLS = ["apns", "fcm", "webpush", "smpp", "ses", "webhook", "chat"]
 WAIT, SHORT = timedelta(seconds=20), timedelta(seconds=1)
 
 
@@ -64,6 +65,7 @@ def _channel(sandbox: Sandbox, name: str, deadline: timedelta) -> Channel:
         "fcm": lambda: FcmChannel(options, clock_ms=_now_ms),
         "webpush": lambda: WebPushChannel(options, egress, clock_ms=_now_ms),
         "twilio": lambda: TwilioChannel(options, clock_ms=_now_ms),
+        "smpp": lambda: SmppChannel(options, clock_ms=_now_ms),
         "smtp": lambda: SmtpChannel(options, clock_s=time.time),
         "ses": lambda: SesChannel(options, clock_s=time.time),
         "webhook": lambda: WebhookChannel(options, egress, clock_ms=_now_ms),
@@ -82,6 +84,7 @@ def _to(sandbox: Sandbox, name: str, number: int) -> dict[str, Any]:
         "fcm": ("push", push, "f:" + f"{number:060}"),
         "webpush": ("push", push, browser_address(sandbox.directory / "sandbox", f"browser {number}")),
         "twilio": ("sms", SmsContent("Hello"), f"+1415555{number:04}"),
+        "smpp": ("sms", SmsContent("Hello"), f"+1415555{number:04}"),
         "smtp": ("email", EmailContent("Hello", "Hello\n", "<p>Hello</p>"), f"ann{number}@example.com"),
         "ses": ("email", EmailContent("Hello", "Hello\n", "<p>Hello</p>"), f"ann{number}@example.com"),
         "webhook": ("webhook", hook, f"https://127.0.0.1:{ports.webhook}/hooks/a{number}"),
@@ -153,7 +156,10 @@ def test_a_refused_credential_blames_no_address(sandbox: Sandbox, steering: Stee
 
 @pytest.mark.parametrize(
     ("name", "word"),
-    [*((name, "stall") for name in NAMES), *((name, "trickle") for name in ("apns", "webpush", "twilio", "smtp"))],
+    [
+        *((name, "stall") for name in NAMES),
+        *((name, "trickle") for name in ("apns", "webpush", "twilio", "smpp", "smtp")),
+    ],
 )
 def test_an_answer_that_does_not_end_is_given_up_in_time(
     sandbox: Sandbox, steering: Steering, name: str, word: str
@@ -236,7 +242,7 @@ def test_a_throttling_provider_says_how_long_to_wait(sandbox: Sandbox, steering:
 
 
 def test_who_is_gone_is_told_for_good(sandbox: Sandbox, steering: Steering) -> None:
-    for name in ("apns", "fcm", "webpush", "twilio", "smtp", "webhook", "chat"):
+    for name in ("apns", "fcm", "webpush", "twilio", "smpp", "smtp", "webhook", "chat"):
         steering.put(name, "gone")
         (result,) = send(sandbox, name)
         assert isinstance(result, Rejected), name

@@ -17,6 +17,7 @@ from connectors.providers.options import (
     WebhookOptions,
     WebPushOptions,
 )
+from connectors.providers.sms.smpp_options import SmppOptions
 from flows.config.providers import providers_in_force
 from flows.config.served import kind_faults, needs_sandbox, served
 from flows.config.settings import ProviderOptions, Settings, load_settings
@@ -133,6 +134,10 @@ def test_flows_need_no_sandbox_where_every_channel_has_a_provider(tmp_path: Path
         assert not needs_sandbox(given)
         assert providers_in_force(given).keys() == {"apns", "twilio"} | mail.keys()
         assert not list(kind_faults(given))
+    for texts in ({"smpp": SmppOptions()}, {"twilio": TwilioOptions(standby=True), "smpp": SmppOptions()}):
+        given = replace(settings, providers=ProviderOptions(apns=ApnsOptions(), smtp=SmtpOptions(), **texts))
+        assert not needs_sandbox(given)
+        assert providers_in_force(given).keys() == {"apns", "smtp"} | texts.keys()
     only_push = replace(settings, providers=ProviderOptions(apns=ApnsOptions()))
     assert needs_sandbox(only_push)
     with pytest.raises(ConfigurationError):

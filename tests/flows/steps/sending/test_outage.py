@@ -22,12 +22,13 @@ from helpers.waiting import wait_for
 from prometheus_client import REGISTRY
 
 from connectors.log.interface import NewRecord
-from connectors.providers.channel import Channel
+from connectors.providers.channel import Channel, Delivery, Result
 from connectors.providers.email.ses import SesChannel
 from connectors.providers.email.smtp import SmtpChannel
 from connectors.providers.options import SmtpOptions
 from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.push.fcm import FcmChannel
+from connectors.providers.sms.smpp import SmppChannel
 from connectors.providers.sms.twilio import TwilioChannel
 from connectors.providers.web.webhook import WebhookChannel
 from flows.steps.lanes.lane import Lane
@@ -57,6 +58,9 @@ class Outage:
         self.told: list[dict[str, Any]] = []
         self.first: Sequence[Channel] = ()
         """Providers of mail that are tried before the simulator's."""
+        self.next_texts: Sequence[Channel] = ()
+        """Providers of text messages on standby."""
+        self.texts: Channel = TwilioChannel(sandbox.options.twilio, clock_ms=now_ms)
         (system.directory / "carillon.toml").write_text('[types.otp]\npolicy = "first"\n')
 
     @contextmanager
@@ -65,7 +69,7 @@ class Outage:
         channels: dict[Place, Channel] = {
             ("push", ANY): ApnsChannel(options.apns),
             ("push", ANDROID): FcmChannel(options.fcm, clock_ms=now_ms),
-            ("sms", ANY): TwilioChannel(options.twilio, clock_ms=now_ms),
+            ("sms", ANY): self.texts,
             ("email", ANY): SmtpChannel(options.smtp, clock_s=lambda: now_ms() / 1_000),
             ("webhook", ANY): WebhookChannel(options.webhook, options.egress, clock_ms=now_ms),
         }
@@ -73,7 +77,7 @@ class Outage:
             "providers": {
                 place: [
                     ProviderBounds(each, IN_FLIGHT, SendRate(each.name, RATE), waiting_max=WAITING_MAX)
-                    for each in ([*self.first, channel] if place[0] == "email" else [channel])
+                    for each in self._with_others(place[0], channel)
                 ]
                 for place, channel in channels.items()
             },
@@ -82,6 +86,9 @@ class Outage:
         self._next.clear()
         with running_lanes(self.system, station=self.station, channels={}, **parts) as (lanes, _):
             yield lanes.lane(LANE)
+
+    def _with_others(self, kind: str, channel: Channel) -> Sequence[Channel]:
+        return {"email": [*self.first, channel], "sms": [channel, *self.next_texts]}.get(kind, [channel])
 
     def give(self, lane: Lane, records: Sequence[NewRecord] = ()) -> None:
         """Hand them to the lane, with all that it has not read."""
@@ -445,3 +452,44 @@ def test_where_every_provider_is_away_it_is_as_with_one(outage: Outage) -> None:
         outage.until_called(1, "twilio")
         outage.settle(lane)
     assert outage.outcomes() == {("email", "FELL_BACK"): 1, ("sms", "DELIVERED"): 1}
+
+
+@pytest.mark.parametrize(
+    ("number", "by_twilio", "attempts"),
+    [("+19995000007", 4, ["failed"] * 4), ("+19990010007", 4, ["failed"] * 4), ("+14155550107", 1, [])],
+)
+def test_an_smsc_on_standby_goes_on_for_a_code_that_twilio_fails(
+    system: System, sandbox: Sandbox, number: str, by_twilio: int, attempts: list[str]
+) -> None:
+    """Also where it is not known whether Twilio took it: two codes beat none."""
+    outage = Outage(system, sandbox, "transactional")
+    outage.next_texts = [_TakesAll(sandbox.options.smpp, clock_ms=now_ms)]
+    system.feed([system.endpoint(USER, "sms", "s", number)])
+    with outage.running() as lane:
+        outage.give(lane, [system.p0(USER)])
+        outage.settle(lane)
+    [told] = outage.told
+    assert [each["provider"] for each in told["attempts"]] == ["twilio"] * by_twilio + ["smpp"] * bool(attempts)
+    assert (told["outcome"], told["provider"]) == ("DELIVERED", "smpp" if attempts else "twilio")
+    assert [each["answer"].split(":")[0] for each in told["attempts"]][: len(attempts)] == attempts
+
+
+class _TakesAll(SmppChannel):
+    """The simulated SMSC, to which all goes as to a number that asks for nothing."""
+
+    async def send(self, delivery: Delivery) -> Result:
+        return await super().send(replace(delivery, address="+14155550188"))
+
+
+def test_twilio_on_standby_takes_over_from_an_smsc_that_is_away(system: System, sandbox: Sandbox) -> None:
+    outage = Outage(system, sandbox, "transactional")
+    away = replace(sandbox.options.smpp, port=free_port())
+    outage.next_texts = [TwilioChannel(sandbox.options.twilio, clock_ms=now_ms)]
+    outage.texts = SmppChannel(away, clock_ms=now_ms)
+    system.feed([system.endpoint(USER, "sms", "s", "+14155550109")])
+    with outage.running() as lane:
+        outage.give(lane, [system.p0(USER) for _ in range(20)])
+        outage.until("open", "smpp")
+        outage.settle(lane)
+    assert outage.outcomes() == {("sms", "DELIVERED"): 20}
+    assert {each["provider"] for each in outage.told} == {"twilio"}

@@ -1,0 +1,209 @@
+"""One session for all messages: opened with the first, again whenever it ended, unbound at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from helpers.deliveries import delivery
+
+from connectors.providers.channel import Failed, Result, Sent
+from connectors.providers.sms.smpp import SmppChannel
+from connectors.providers.sms.smpp_options import SmppOptions
+from connectors.providers.sms.smpp_pdu import (
+    ANSWER,
+    BIND_TRANSCEIVER,
+    ENQUIRE_LINK,
+    GENERIC_NACK,
+    SUBMIT_SM,
+    UNBIND,
+    Pdu,
+    PduReader,
+)
+from state.model.content import SmsContent
+
+Judge = Callable[["Peer", Pdu], int | None]
+"""The status to answer; None: nothing."""
+OPTIONS = SmppOptions(
+    host="127.0.0.1",
+    security="none",
+    system_id="me",
+    password="pw",
+    sender="72404",
+    timeout=timedelta(seconds=5),  # no secret
+)
+WAIT_S = 60
+
+
+class Peer:
+    """An SMSC that does as it is told, and counts what it read."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge, self.read, self.writers = judge, Counter[int](), list[asyncio.StreamWriter]()
+        self.came = asyncio.Condition()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        pdus = PduReader()
+        while data := await reader.read(65_536):
+            for pdu in pdus.feed(data):
+                status = self.judge(self, pdu)
+                if status is not None:
+                    writer.write(Pdu(pdu.command | ANSWER, status, pdu.sequence, b"id\0").encode())
+                async with self.came:
+                    self.read[pdu.command] += 1
+                    self.came.notify_all()
+        writer.close()
+
+    async def until(self, command: int, times: int) -> None:
+        async with asyncio.timeout(WAIT_S), self.came:
+            await self.came.wait_for(lambda: self.read[command] >= times)
+
+
+def takes_all(_peer: Peer, _pdu: Pdu) -> int | None:
+    return 0
+
+
+@asynccontextmanager
+async def peer_and_channel(judge: Judge, **changes: Any) -> AsyncIterator[tuple[Peer, SmppChannel]]:
+    peer = Peer(judge)
+    server = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
+    options = replace(OPTIONS, port=server.sockets[0].getsockname()[1], **changes)
+    channel = SmppChannel(options, clock_ms=lambda: 1_700_000_000_000)
+    await channel.connect()
+    try:
+        yield peer, channel
+    finally:
+        await channel.close()
+        server.close()
+
+
+def send(channel: SmppChannel, text: str = "Hello") -> Awaitable[Result]:
+    return channel.send(delivery(SmsContent(text), address="+14155550100"))
+
+
+def test_many_messages_share_a_session_and_never_exceed_the_window() -> None:
+    most, open_now = 0, 0
+
+    def judge(peer: Peer, pdu: Pdu) -> int | None:
+        nonlocal most, open_now
+        if pdu.command != SUBMIT_SM:
+            return 0
+        open_now += 1
+        most = max(most, open_now)
+        asyncio.get_running_loop().call_later(0.01, answer, peer, pdu)
+        return None
+
+    def answer(peer: Peer, pdu: Pdu) -> None:
+        nonlocal open_now
+        open_now -= 1
+        peer.writers[0].write(Pdu(pdu.command | ANSWER, 0, pdu.sequence, b"id\0").encode())
+
+    async def run() -> tuple[Peer, list[Result]]:
+        async with peer_and_channel(judge, concurrency_max=4) as (peer, channel):
+            return peer, await asyncio.gather(*(send(channel) for _ in range(30)))
+
+    peer, results = asyncio.run(run())
+    assert (set(results), most) == ({Sent("id")}, 4)
+    assert peer.read == {BIND_TRANSCEIVER: 1, SUBMIT_SM: 30, UNBIND: 1}
+
+
+def test_a_session_that_ends_is_opened_again_though_nothing_is_sent() -> None:
+    async def run() -> Peer:
+        async with peer_and_channel(takes_all) as (peer, channel):
+            assert await send(channel) == Sent("id")
+            peer.writers[0].close()
+            await peer.until(BIND_TRANSCEIVER, 2)
+            assert await send(channel) == Sent("id")
+            peer.writers[1].write(Pdu(UNBIND, 0, 7).encode())
+            await peer.until(UNBIND | ANSWER, 1)
+            await peer.until(BIND_TRANSCEIVER, 3)
+            return peer
+
+    asyncio.run(run())
+
+
+def test_an_smsc_that_falls_silent_is_found_out_and_bound_to_again() -> None:
+    def judge(peer: Peer, pdu: Pdu) -> int | None:
+        return None if pdu.command == ENQUIRE_LINK and len(peer.writers) == 1 else 0
+
+    async def run() -> None:
+        short = {"enquire_every": timedelta(milliseconds=50), "timeout": timedelta(milliseconds=500)}
+        async with peer_and_channel(judge, **short) as (peer, channel):
+            assert await send(channel) == Sent("id")
+            await peer.until(ENQUIRE_LINK, 1)
+            await peer.until(BIND_TRANSCEIVER, 2)
+            await peer.until(ENQUIRE_LINK, 4)
+
+    asyncio.run(run())
+
+
+def test_a_late_answer_is_dropped_and_harms_no_other() -> None:
+    held: list[Pdu] = []
+
+    def judge(peer: Peer, pdu: Pdu) -> int | None:
+        if pdu.command == SUBMIT_SM and not held:
+            held.append(pdu)
+            return None
+        for late in held[:1]:
+            peer.writers[0].write(Pdu(late.command | ANSWER, 0x45, late.sequence, b"").encode())
+        return 0
+
+    async def run() -> list[Result]:
+        async with peer_and_channel(judge, timeout=timedelta(milliseconds=300)) as (_, channel):
+            return [await send(channel), await send(channel)]
+
+    assert asyncio.run(run()) == [Failed("no answer in time", ambiguous=True), Sent("id")]
+
+
+def test_what_the_smsc_asks_is_answered() -> None:
+    async def run() -> None:
+        async with peer_and_channel(takes_all) as (peer, channel):
+            await send(channel)
+            peer.writers[0].write(Pdu(ENQUIRE_LINK, 0, 11).encode() + Pdu(0x103, 0, 12).encode())
+            await peer.until(ENQUIRE_LINK | ANSWER, 1)
+            await peer.until(GENERIC_NACK, 1)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("refused", [0x0E, 0x05])
+def test_who_may_not_bind_sends_nothing_and_tries_again_later(refused: int) -> None:
+    def judge(peer: Peer, pdu: Pdu) -> int | None:
+        return refused if pdu.command == BIND_TRANSCEIVER and len(peer.writers) == 1 else 0
+
+    async def run() -> list[Result]:
+        async with peer_and_channel(judge) as (peer, channel):
+            results = [await send(channel), await send(channel)]
+            peer.judge = takes_all
+            async with asyncio.timeout(WAIT_S):
+                while (result := await send(channel)) == results[0]:  # noqa: ASYNC110 - time itself is waited for
+                    await asyncio.sleep(0.05)
+            assert peer.read[BIND_TRANSCEIVER] == 2
+            return [*results, result]
+
+    why = Failed(f"bind {refused:#x}")
+    assert asyncio.run(run()) == [why, why, Sent("id")]
+
+
+def test_no_place_in_the_window_is_a_failure_of_which_nothing_was_written() -> None:
+    def judge(_peer: Peer, pdu: Pdu) -> int | None:
+        return None if pdu.command == SUBMIT_SM else 0
+
+    async def run() -> list[Result]:
+        async with peer_and_channel(judge, concurrency_max=1, timeout=timedelta(milliseconds=400)) as (peer, channel):
+            first = asyncio.ensure_future(send(channel))
+            await peer.until(SUBMIT_SM, 1)
+            second = asyncio.ensure_future(send(channel))
+            third = asyncio.ensure_future(send(channel))
+            return [await first, await second, await third]
+
+    results = asyncio.run(run())
+    assert results[0] == Failed("no answer in time", ambiguous=True)
+    assert Failed("no place in the window") in results[1:]
