@@ -81,6 +81,9 @@ GATEWAY_DOOR_REFUSED = Counter(
 DOORS_CLOSED = Counter(
     "carillon_doors_closed_total", "Senders closed by this process, for records that nothing can process"
 )
+TOKENS_EXPIRED = Counter(
+    "carillon_tokens_expired_total", "Push tokens that this gateway retired since no app had registered them for long"
+)
 GATEWAY_FOLLOW_ERRORS = Counter(
     "carillon_gateway_follow_errors_total",
     "Reads of a followed topic that failed and are retried, and its records that do not decode and are passed over",

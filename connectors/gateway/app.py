@@ -22,6 +22,7 @@ from connectors.control import ControlWatcher
 from connectors.gateway import calls, openapi
 from connectors.gateway.acts import Acts
 from connectors.gateway.admission import Admission
+from connectors.gateway.ageing import Ageing
 from connectors.gateway.audiences import DefinedSegments
 from connectors.gateway.auth import Authenticator, Principal
 from connectors.gateway.backstage import OpenBackstage
@@ -93,6 +94,7 @@ class App:
         """Serve `routes`, with the long-lived `parts`."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._options, self._parts, self._router, self._streams = options, parts, Router(routes), streams
+        self._ageing: asyncio.Task[None] | None = None
         self._authenticator, self._origins = parts.authenticator, Origins(options.allowed_origins)
         self._seconds = {route.operation: GATEWAY_REQUEST_SECONDS.labels(route.operation) for route in routes}
         self._serving = False
@@ -102,6 +104,8 @@ class App:
         self._loop = asyncio.get_running_loop()
         self._parts.kept.bind(self._loop)
         self._parts.follower.start()
+        if self._parts.ageing is not None:
+            self._ageing = asyncio.create_task(self._parts.ageing.run(lambda: self._parts.follower.caught_up))
         self._serving = True
 
     def end_streams(self) -> None:
@@ -114,6 +118,8 @@ class App:
     async def close(self) -> None:
         """Wait for admissions under way, then free everything but the log."""
         self._serving = False
+        if self._ageing is not None:
+            self._ageing.cancel()
         if self._streams is not None:
             await asyncio.to_thread(self._streams.close)
         await self._parts.admission.drain()
@@ -209,6 +215,9 @@ class Parts:
         self.door = Door(log, self.watcher, {key.sender_id for key in options.keys}, kind=options.kind)
         ordinary = options.kind == "ordinary"
         self.tickets = Tickets(kept_secret(directory / "ticket.key"), clock=clock) if ordinary else None
+        self.writer = SettingWriter(self.appender, self.directory, log.partitions, deadline=options.append_deadline)
+        age_max = options.token_age_max if ordinary else timedelta()
+        self.ageing = Ageing(self.directory, self.writer, age_max=age_max, clock=clock) if age_max else None
         others = {
             "schedule": (self.kept.on_record, None),
             "dead_letters": (self.door.on_record, clock() - WINDOW // _MILLISECOND),
@@ -315,7 +324,7 @@ def _ordinary(
     clock: Callable[[], int],
     inbox: ReadableInbox | None,
 ) -> calls.OrdinaryHandlers:
-    writer = SettingWriter(parts.appender, parts.directory, log.partitions, deadline=options.append_deadline)
+    writer = parts.writer
     acts = Acts(writer, clock=clock)
     devices = Devices(rules, writer, parts.directory, devices_max=options.devices_max, clock=clock)
     preferences = Preferences(rules, writer, parts.directory)

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS endpoint (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS segment (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS owner ON endpoint (address_hash) WHERE active = 1;
+CREATE INDEX IF NOT EXISTS age ON endpoint (registered_at) WHERE active = 1 AND channel = 'push';
 """
 
 
@@ -223,6 +224,11 @@ class Directory:
         """Give one endpoint of a user if it is active."""
         found = self._devices("user = ? AND channel = ? AND id = ? AND active = 1", (user, channel, endpoint_id))
         return found[0] if found else None
+
+    def aged(self, until_ms: int, count: int) -> list[ActiveEndpoint]:
+        """Give active push tokens registered by then, oldest first; one without a time has no age."""
+        where = "active = 1 AND channel = 'push' AND registered_at > 0 AND registered_at <= ?"
+        return self._devices(f"{where} ORDER BY registered_at LIMIT ?", (until_ms, count))
 
     def owners(self, channel: str, address: str) -> list[ActiveEndpoint]:
         """Give the active endpoints that bear this address: one, but for what older writers left."""

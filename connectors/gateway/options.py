@@ -100,6 +100,8 @@ class GatewayOptions:
     """Where it listens and how much it holds."""
     devices_max: int = 10
     """Devices of one user; the oldest goes (RULES 4). Default: 10."""
+    token_age_max: timedelta = timedelta(days=90)
+    """How long a push token lives without being registered again (RULES 4); 0: for ever. Default: 90 days."""
     link_keys: tuple[bytes, ...] = field(default=(), repr=False)
     """What signs links to pages for people, the present key first. Default: none, so no link is good."""
     public_url: str = ""

@@ -91,6 +91,7 @@ def gateway_options(settings: Settings, kind: Literal["ordinary", "p0"]) -> Gate
         fallback_limit_per_s=settings.limits.fallback_per_s,
         serving=table,
         devices_max=settings.limits.devices_max,
+        token_age_max=settings.limits.token_age_max,
         link_keys=() if kind == "p0" else link_keys(settings),
         public_url=table.public_url,
         allowed_origins=table.allowed_origins,

@@ -134,6 +134,8 @@ class LimitOptions:
     """Limit of every sender while the limit store is down, if its own is not lower. Default: 50."""
     devices_max: int = 10
     """Devices of one user; the oldest goes (RULES 4). Default: 10."""
+    token_age_max: timedelta = timedelta(days=90)
+    """How long a push token lives that no app registers again (RULES 4). 0: for ever. Default: 90 days."""
     fan_outs_per_h: int = 1000
     """Fan-outs of one actor in any hour, of a sender where none is named; more get 429. 0: no limit. Default: 1 000."""
     keep_max: timedelta = timedelta(days=366)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _DECIDE_MAX = 60
 """Four key groups each."""
 _PORT_MAX = 65_535
-_LAG_MIN = timedelta(seconds=10)
+_LAG_MIN, _TOKEN_AGE_MIN = timedelta(seconds=10), timedelta(days=30)
 _SITE = re.compile(r"https?://[a-z0-9.:\[\]-]+")
 _LINK_BASE = re.compile(r"https://(?:(?![<>,?#])[!-~])+")
 """What the connector of mails puts into a header; anything else would make a dead letter of every mail with a link."""
@@ -41,6 +41,8 @@ def settings_faults(settings: Settings) -> Iterator[str]:
         yield "limits.fan_outs_per_h: must be 0 or more"
     if timedelta() < settings.limits.lag_max < _LAG_MIN:
         yield "limits.lag_max: must be 0 or at least 10 s: P0 may have a tenth of it, and an epoch lasts some of that"
+    if settings.limits.token_age_max and settings.limits.token_age_max < _TOKEN_AGE_MIN:
+        yield "limits.token_age_max: must be 0 or at least 30 days: apps that are in use may register that rarely"
     yield from _type_faults(settings)
     yield from _export_faults(settings.exports, settings.log.retention)
     yield from _sender_faults(settings.senders)

@@ -67,6 +67,8 @@ def test_a_value_of_a_type_in_the_environment_is_read_as_in_the_file() -> None:
         ('[providers.webhook]\nsecret = "short"', "providers.webhook.secret"),
         ('[providers.webhook]\nsecret_before = "short"', "providers.webhook.secret_before"),
         ("[providers.chat]\nrate_per_s = 0", "providers.chat.rate_per_s"),
+        ("[providers.chat]\np0_share = 0.95", "providers.chat.p0_share"),
+        ('[limits]\ntoken_age_max = "7d"', "limits.token_age_max"),
         ('[egress]\nprivate_networks = ["10.0.0.7/8"]', "egress.private_networks"),
         ("[egress]\nports = [443, true]", "egress.ports"),
         ("[lanes", "TOML"),
