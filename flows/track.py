@@ -1,7 +1,8 @@
-"""Track flow: the ledger becomes Parquet files in the archive. Queries read them together with the topic's newest part.
+"""Track flow: the ledger, and what was heard after the sends, become Parquet files in the archive. Queries read them
+together with the newest part of the topics.
 The decision log and the dead letters are archived too, record by record, longer than the log keeps them.
 
-    ledger, work, dead_letters ─► by partition ─► parts and manifests (DIR/archive/<topic>)
+    ledger, outcomes, work, dead_letters ─► by partition ─► parts and manifests (DIR/archive/<topic>)
 
 It never delays deciding or sending: nothing waits for it. After a crash or an outage it catches up from the offsets in
 its manifests, with or without a recovery store of Bytewax.
@@ -17,7 +18,7 @@ import structlog
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
-from connectors.archive.manifest import ARCHIVED, read_manifest
+from connectors.archive.manifest import ARCHIVED, COLUMNAR, read_manifest
 from connectors.archive.parquet import ArchiveOptions
 from connectors.log.interface import Log, Record
 from connectors.log.source import LogSource, SourceBatch, Tick
@@ -55,11 +56,12 @@ def archived_topics(table: ArchiveTable) -> tuple[ArchivedTopic, ...]:
     """The archived topics as configured."""
     kept = {
         "ledger": table.ledger_retention,
+        "outcomes": table.ledger_retention,
         "work": table.work_retention,
         "dead_letters": table.dead_letters_retention,
     }
     return tuple(
-        ArchivedTopic(name, PartOptions() if name == "ledger" else _RAW_PARTS, ArchiveOptions(retention=kept[name]))
+        ArchivedTopic(name, PartOptions() if name in COLUMNAR else _RAW_PARTS, ArchiveOptions(retention=kept[name]))
         for name in ARCHIVED
     )
 

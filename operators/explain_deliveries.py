@@ -24,6 +24,15 @@ def explain_delivery(record: LedgerRow, used: Circumstances, *, items: int = 1) 
     return f"{capital(where)}: {text}, at {when_text(record['at'], used)}.{_attempts(record['attempts'], used)}"
 
 
+def explain_outcome(record: LedgerRow, used: Circumstances) -> str:
+    """One sentence on what a provider or the user said afterwards."""
+    sentence = _OUTCOMES.get(record["outcome"], str(record["outcome"]))
+    who = record["provider"] or "the user"
+    why = f" ({record['reason']})" if record["reason"] else ""
+    where = CHANNELS.get(record["channel"], str(record["channel"]))
+    return f"{capital(where)}: {sentence.format(who=who)}{why}, at {when_text(record['at'], used)}."
+
+
 def _why(record: LedgerRow, used: Circumstances) -> str:
     reason = record["reason"]
     if reason == "kill_switch":
@@ -52,6 +61,17 @@ _DELIVERIES = {
     "SHED": "not sent, the system was overloaded",
     "FELL_BACK": "not delivered this way{why}, sent by {other} instead",
     "UNKNOWN": "unknown whether {provider} took it{why}; it was not sent again, to avoid a second one",
+}
+_OUTCOMES = {
+    "delivered": "{who} says that it arrived",
+    "undelivered": "{who} says that it did not arrive",
+    "failed": "{who} says that it could not be sent on",
+    "bounced": "{who} says that it came back, since the address takes no mail",
+    "soft_bounced": "{who} says that it came back, for a cause that may pass",
+    "complained": "{who} says that the user calls it unwanted",
+    "opened": "{who} opened it",
+    "clicked": "{who} followed its link",
+    "dismissed": "{who} put it away",
 }
 _DELIVERY_REASONS = {
     "type_off": "the user had switched off the type",

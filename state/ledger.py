@@ -4,15 +4,16 @@ One table holds all kinds; what a kind does not have is null. Parquet parts of t
 
 | columns | of |
 |---|---|
-| `kind` | all: decision, emission, delivery, counts |
+| `kind` | all: decision, emission, delivery, counts; in topic `outcomes` outcome |
 | `key_group`, `user`, `time` (ms: decided_at, at, or the log's time) | all |
-| the fields of TOPICS.md by their names, `attempts` as a list of structs | decision, emission, delivery |
+| the fields of TOPICS.md by their names, `attempts` as a list of structs | decision, emission, delivery, outcome |
 | `owner`, `totals` (JSON of the running totals) | counts |
-| `source`, `seq_offset`, `seq_ordinal` | header `seq`; without one: empty, the log's offset, 0 |
-| `log_offset`, `log_ms` | place in topic `ledger` and the log's time |
+| `source`, `seq_offset`, `seq_ordinal` | header `seq`; without one: empty, the log's offset (of an outcome 0), 0 |
+| `log_offset`, `log_ms` | place in the topic and the log's time |
 | `first_offset`, `first_log_offset` | the lowest seq_offset and log_offset of any state of the same key |
 
 The state of a key that holds has the highest (seq_offset, seq_ordinal); of equal ones it is the earliest appended.
+Of outcomes it is the earliest appended: what is heard first of a question holds.
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ from state.model.envelope import header, parse_output_header, schema_of
 from state.model.errors import MalformedRecordError
 from state.model.keys import key_group
 from state.model.ledger import COUNTS, DECISION, DELIVERY, EMISSION, CountsRecord
+from state.model.outcome import OUTCOME
 from state.model.schema import Schema
 from state.packed import PACKED_TEXT, key_numbers, packed, repeated, row_numbers
 
@@ -80,6 +82,7 @@ _FIELDS: dict[str, Fields] = {
     "emission": _columns_of(EMISSION),
     "delivery": _columns_of(DELIVERY),
     "counts": [("owner", _TEXT), ("totals", _TEXT)],
+    "outcome": _columns_of(OUTCOME),
 }
 KINDS = tuple(_FIELDS)
 _SCHEMAS = {f"{kind}/1+{form}".encode(): (kind, form == "json") for kind in KINDS for form in ("json", "arrow")}
@@ -98,22 +101,24 @@ PACKED = pa.schema(
 COLUMNS_OF = {kind: [name for name, _ in dict(_COMMON + fields + _PLACE).items()] for kind, fields in _FIELDS.items()}
 """By kind, the columns in which its records are not null."""
 _JSON_SCHEMAS = {kind: pa.schema(fields) for kind, fields in _FIELDS.items()}
-_TIMES = {"decision": "decided_at", "emission": "decided_at", "delivery": "at"}
+_TIMES = {"decision": "decided_at", "emission": "decided_at", "delivery": "at", "outcome": "at"}
 _REQUIRED = {
     "decision": ("event_id", "user", "outcome", "decided_at"),
     "emission": ("emission_id", "user", "decided_at"),
     "delivery": ("emission_id", "user", "channel", "outcome", "at"),
+    "outcome": ("user", "channel", "outcome", "question", "at"),
 }
 _KEYS = {
     "decision": ("event_id", "user"),
     "emission": ("emission_id", "user"),
     "delivery": ("emission_id", "user", "channel", "device"),
     "counts": ("owner", "key_group"),
+    "outcome": ("event_id", "emission_id", "user", "channel", "device", "question"),
 }
 
 
 class LogRecord(Protocol):
-    """What is needed of a record of topic `ledger`."""
+    """What is needed of a record of topic `ledger` or `outcomes`."""
 
     @property
     def offset(self) -> int: ...
@@ -159,7 +164,7 @@ def packed_ledger(records: Sequence[LogRecord]) -> tuple[pa.Table, list[RefusedR
     groups: dict[tuple[str, bool], list[_Placed]] = {}
     for record in records:
         try:
-            groups.setdefault(_kind(record), []).append(_placed(record))
+            groups.setdefault(kind := _kind(record), []).append(_placed(record, kind[0]))
         except MalformedRecordError as error:
             refused.append(RefusedRecord(record, error))
     tables = [table for (kind, is_json), group in groups.items() for table in _tables(kind, is_json, group, refused)]
@@ -210,10 +215,10 @@ def _kind(record: LogRecord) -> tuple[str, bool]:
     return known
 
 
-def _placed(record: LogRecord) -> _Placed:
+def _placed(record: LogRecord, kind: str) -> _Placed:
     value = header(record.headers, "seq")
     if value is None:
-        return _Placed(record, "", None, record.offset, 0)
+        return _Placed(record, "", None, 0 if kind == "outcome" else record.offset, 0)
     sequence = parse_output_header(value)
     return _Placed(record, sequence.source, sequence.group, sequence.offset, sequence.ordinal)
 

@@ -1,7 +1,8 @@
 """What the parts of an archived topic hold, and how the parts of an hour become one.
 
-`LEDGER`: the columns of `state/ledger.py`. The parts of some seconds have the batches of fan-outs by key group. A merge
-keeps the last state of each key, and puts the rows in order: by kind, key group, user and time.
+`LEDGER`, also of topic `outcomes`: the columns of `state/ledger.py`. The parts of some seconds have the batches of
+fan-outs by key group. A merge keeps the last state of each key, and puts the rows in order: by kind, key group, user
+and time.
 `RAW`: the topic's records as they are, every one of them, in the order of their offsets:
 
 | column | type | is |
@@ -34,7 +35,9 @@ _RAW_FIELDS: list[tuple[str, pa.DataType]] = [
     ("value", pa.binary()), ("headers", pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))),
 ]  # fmt: skip
 RAW_SCHEMA = pa.schema(_RAW_FIELDS)
-_PACKED_NAMES = [field.name for field in PACKED if field.type == PACKED_TEXT]
+_YOUNGER = ("question",)
+"""Columns that parts of earlier releases lack; a reader of Parquet must not be asked for their dictionaries."""
+_PACKED_NAMES = [field.name for field in PACKED if field.type == PACKED_TEXT and field.name not in _YOUNGER]
 _MERGED_BYTES_MAX = 64 << 20
 """Raw records merged at a time: what a merge holds in memory."""
 
@@ -91,7 +94,7 @@ def _rows(files: Sequence[Path], kind: str, low: int, high: int) -> pa.Table:
                 n for n in range(part.num_row_groups) if _may_hold(part.metadata.row_group(n), of, kind, low, high)
             ]
             found.append(part.read_row_groups(chosen, columns=COLUMNS_OF[kind], use_threads=False))
-    table = pa.concat_tables(found)
+    table = pa.concat_tables(found, promote_options="default")
     group = table["key_group"]
     fits = pc.and_(
         pc.equal(table["kind"].cast(pa.string()), kind),

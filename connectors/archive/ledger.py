@@ -1,11 +1,13 @@
 """Queries over the ledger: the archive's parts and the tail of topic `ledger` behind them, the last state of each key.
+What was heard later lies beside it: topic `outcomes`, archived in the same columns.
 
 Works while the system runs and from any process. A query takes the manifest, then reads the log from the manifest's
 offset to the end that the log had when the query began. Nothing is missing or double, since parts and offset change
 together.
 """
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,12 +18,13 @@ import pyarrow.compute
 import pyarrow.dataset
 import structlog
 
-from connectors.archive.manifest import ArchiveManifest, read_manifest
+from connectors.archive.manifest import COLUMNAR, ArchiveManifest, read_manifest
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_batches, stored_records
 from state.ledger import SCHEMA, empty_table, latest, ledger_table, records_of
 from state.model.keys import key_group, partition_of_group
 from state.model.ledger import EventCounts
+from state.model.topics import OUTCOMES
 from state.model.work import SliceWork, decode_work
 
 pc: Any = pyarrow.compute  # its stubs refuse expressions
@@ -94,8 +97,10 @@ class LedgerReader:
 
         Hours that were merged hold the last state only.
         """
-        kinds = ("decision", "emission", "delivery")
+        kinds = ("decision", "emission", "delivery", "outcome")
         found = self._matching(LedgerQuery(event=event, user=user, kinds=kinds))
+        heard = pc.field("kind") == "outcome"
+        found = pa.concat_tables([found.filter(~heard), latest(found.filter(heard))])
         ordered = found.sort_by([("time", "ascending"), ("seq_offset", "ascending"), ("seq_ordinal", "ascending")])
         places = (ordered[name].to_pylist() for name in ("source", "seq_offset", "first_offset"))
         distinct: list[HistoryState] = []
@@ -116,11 +121,16 @@ class LedgerReader:
         groups = len(pc.unique(decisions["key_group"]))
         counts = EventCounts(_by_outcome(decisions), groups=groups, planned=self._planned(event, decisions.slice(0, 1)))
         emissions = pc.unique(decisions["emission_id"].drop_null())
-        if not len(emissions):
-            return counts
         condition = pc.field("first_event_id") == event
         if len(emissions) <= _EMISSIONS_NAMED_MAX:
             condition = pc.field("emission_id").isin(emissions)
+        about = condition | (pc.field("event_id") == event)
+        heard = latest(
+            self._scan(about, None, [*dict.fromkeys([*_VERSION, *_KEY]), "question", "outcome"], (OUTCOMES,))
+        )
+        counts = replace(counts, heard=_by_outcome(heard))
+        if not len(emissions):
+            return counts
         columns = [*_VERSION, "emission_id", "user", "channel", "device", "outcome", "deliveries"]
         found = latest(self._scan(condition & pc.field("kind").isin(["emission", "delivery"]), None, columns))
         deliveries = found.filter(pc.field("kind") == "delivery")
@@ -168,16 +178,19 @@ class LedgerReader:
         if query.from_ms is not None:  # a state before it is either not the last, or does not match
             condition &= pc.field("time") >= query.from_ms
         group = None if query.user is None else key_group(query.user)
+        topics = COLUMNAR if "outcome" in query.kinds else (TOPIC,)
         if query.event is None:
-            return self._scan(condition, group)
+            return self._scan(condition, group, topics=topics)
         decisions = (pc.field("kind") == "decision") & (pc.field("event_id") == query.event)
         if query.user is not None:
             decisions &= pc.field("user") == query.user
         ids = pc.unique(self._scan(decisions, group)["emission_id"].drop_null()).to_pylist()
         related = pc.field("emission_id").isin(pa.array(ids, pa.string())) & (pc.field("kind") != "decision")
-        return self._scan(condition & (related | (pc.field("event_id") == query.event)), group)
+        return self._scan(condition & (related | (pc.field("event_id") == query.event)), group, topics=topics)
 
-    def _scan(self, condition: Any, group: int | None, columns: list[str] | None = None) -> pa.Table:
+    def _scan(
+        self, condition: Any, group: int | None, columns: list[str] | None = None, topics: Sequence[str] = (TOPIC,)
+    ) -> pa.Table:
         """All states that match, of one key group or of all."""
         if group is not None:
             condition = (pc.field("key_group") == group) & condition
@@ -185,13 +198,18 @@ class LedgerReader:
         else:
             partitions = list(range(self._partitions))
         names = columns or SCHEMA.names
-        tables = [table for partition in partitions for table in self._partition(partition, condition, names)]
+        tables = [
+            table
+            for place in itertools.product(topics, partitions)
+            for table in self._partition(place, condition, names)
+        ]
         return pa.concat_tables([empty_table().select(names), *tables])
 
-    def _partition(self, partition: int, condition: Any, names: list[str]) -> Iterator[pa.Table]:
-        manifest, parts = self._parts(self._directory / str(partition), condition, names)
+    def _partition(self, place: tuple[str, int], condition: Any, names: list[str]) -> Iterator[pa.Table]:
+        topic, partition = place
+        manifest, parts = self._parts(self._directory.parent / topic / str(partition), condition, names)
         yield parts
-        yield from self._tail(partition, manifest.offset, condition, names)
+        yield from self._tail(place, manifest.offset, condition, names)
 
     def _parts(self, directory: Path, condition: Any, names: list[str]) -> tuple[ArchiveManifest, pa.Table]:
         for _ in range(_TRIES - 1):
@@ -203,8 +221,7 @@ class LedgerReader:
         manifest = read_manifest(directory)
         return manifest, _read_parts(directory, manifest, condition, names)
 
-    def _tail(self, partition: int, offset: int, condition: Any, names: list[str]) -> Iterator[pa.Table]:
-        place = TOPIC, partition
+    def _tail(self, place: tuple[str, int], offset: int, condition: Any, names: list[str]) -> Iterator[pa.Table]:
         offset = offset or self._log.begin_offset(*place)
         for records in stored_batches(self._log, {place: offset}, deadline=_WAIT):
             table, _ = ledger_table(records)

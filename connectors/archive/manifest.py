@@ -23,7 +23,9 @@ from state.model.errors import StateDamagedError, StateVersionError
 
 VERSION = 1
 FILE = "manifest.json"
-ARCHIVED = ("ledger", "work", "dead_letters")
+COLUMNAR = ("ledger", "outcomes")
+"""The topics that are archived as columns."""
+ARCHIVED = (*COLUMNAR, "work", "dead_letters")
 """The topics that are archived."""
 
 

@@ -47,7 +47,7 @@ class RecordAppender(Protocol):
         ...
 
 
-Outcome = Accepted | ProblemError
+Admittance = Accepted | ProblemError
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class _AdmissionCall:
 
     admitted: Sequence[Admitted]
     trace: Headers
-    answer: asyncio.Future[list[Outcome]]
+    answer: asyncio.Future[list[Admittance]]
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class _AppendGroup:
 
     records: list[NewRecord] = field(default_factory=list)
     appended: list[str] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[Admittance] = field(default_factory=list)
     depends: list[bool] = field(default_factory=list)
     """Whether each outcome holds only if the append succeeds."""
     waits_for: set[asyncio.Future[bool]] = field(default_factory=set)
@@ -99,7 +99,7 @@ class Admission:
         self._refused = ADMISSIONS.labels(kind, "unavailable")
         self._wakes = False
 
-    async def admit(self, admitted: Sequence[Admitted], trace: Headers = ()) -> list[Outcome]:
+    async def admit(self, admitted: Sequence[Admitted], trace: Headers = ()) -> list[Admittance]:
         """Accept the events, in order; an outcome for each.
 
         :raises ProblemError: 503 at once when too many wait already.
@@ -149,7 +149,7 @@ class Admission:
                 call.answer.set_result(outcomes[position : position + len(call.admitted)])
             position += len(call.admitted)
 
-    async def _admit_group(self, calls: list[_AdmissionCall]) -> list[Outcome]:
+    async def _admit_group(self, calls: list[_AdmissionCall]) -> list[Admittance]:
         reservations = await self._reserve([admitted for call in calls for admitted in call.admitted])
         group, position = _AppendGroup(), 0
         for call in calls:
@@ -228,7 +228,7 @@ class Admission:
             await asyncio.wait(self._groups)
 
 
-def _outcome(reservation: Reservation) -> Outcome:
+def _outcome(reservation: Reservation) -> Admittance:
     event_id, reason = reservation.event_id, reservation.reason
     if reservation.outcome is ReserveOutcome.CONFLICT:
         return ProblemError(409, "this key was used with another body; use a new key", event_id=event_id)

@@ -83,6 +83,13 @@ class EventProgress(Reply):
     deliveries: Annotated[
         dict[str, Count], Meta(description="What has been handed out, by the outcome of the delivery.")
     ]
+    heard: Annotated[
+        dict[str, Count],
+        Meta(
+            description="What was heard afterwards, each once for a delivery or an item. Of providers: delivered, "
+            "undelivered, failed, bounced, soft_bounced, complained. Of people: opened, clicked, dismissed."
+        ),
+    ]
     fan_out: Annotated[
         FanOutProgress | None, Meta(description="Null: it goes to one person, or nobody has been decided yet.")
     ]
@@ -192,6 +199,14 @@ class StreamTicket(Reply):
 
     ticket: Annotated[str, Meta(description="For the query of the stream's address. It opens nothing else.")]
     expires_at: Annotated[Exact, Meta(description="The first moment at which it opens nothing any more.")]
+
+
+class FeedbackStored(Reply):
+    """What counts from now on; again, it changes nothing."""
+
+    event_id: Text
+    outcome: Text
+    channel: Text
 
 
 class SwitchStored(Reply):

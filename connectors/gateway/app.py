@@ -32,6 +32,7 @@ from connectors.gateway.devices import Devices
 from connectors.gateway.directory import Directory
 from connectors.gateway.door import WINDOW, Door
 from connectors.gateway.fan_outs import FanOutLimit
+from connectors.gateway.feedback import Feedback
 from connectors.gateway.follow import Follower
 from connectors.gateway.guard import GuardedLimit
 from connectors.gateway.host import Host
@@ -337,6 +338,7 @@ def _ordinary(
         inbox=calls_of_inbox,
         tickets=parts.tickets,
         streams=None if calls_of_inbox is None else InboxStreams(log, calls_of_inbox.page, streams_max=streams_max),
+        feedback=None if inbox is None else Feedback(rules, writer, inbox.reader, clock=clock),
         preferences=preferences,
         devices=devices,
         switches=Switches(

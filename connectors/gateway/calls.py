@@ -11,6 +11,7 @@ from connectors.gateway import answers, schemas
 from connectors.gateway.acts import Acts
 from connectors.gateway.components import Components
 from connectors.gateway.devices import Devices
+from connectors.gateway.feedback import Feedback
 from connectors.gateway.host import Host
 from connectors.gateway.inbox_calls import LIMIT_DEFAULT, LIMIT_MAX, Inbox
 from connectors.gateway.inbox_stream import InboxStreams
@@ -30,6 +31,7 @@ from state.model.documents import (
     NewDevice,
     NewEndpoint,
     NewEvent,
+    NewFeedback,
     NewOwnPageLink,
     NewPageLink,
     PreferenceDocument,
@@ -63,6 +65,7 @@ class OrdinaryHandlers:
     inbox: Inbox | None
     streams: InboxStreams | None
     tickets: Tickets | None
+    feedback: Feedback | None
     preferences: Preferences
     devices: Devices
     switches: Switches
@@ -202,12 +205,13 @@ def user_calls(handlers: OrdinaryHandlers) -> list[Route]:
             devices.unregister, {204: None}, (404,), needs_directory=True,
         ),
     ]  # fmt: skip
-    if handlers.inbox is None or handlers.streams is None or handlers.tickets is None:
+    inbox, streams, tickets, feedback = handlers.inbox, handlers.streams, handlers.tickets, handlers.feedback
+    if inbox is None or streams is None or tickets is None or feedback is None:
         return calls
-    return [*inbox_calls(handlers.inbox, handlers.streams, handlers.tickets), *calls]
+    return [*inbox_calls(inbox, streams, tickets, feedback), *calls]
 
 
-def inbox_calls(inbox: Inbox, streams: InboxStreams, tickets: Tickets) -> list[Route]:
+def inbox_calls(inbox: Inbox, streams: InboxStreams, tickets: Tickets, feedback: Feedback) -> list[Route]:
     """The inbox, where this process has its store to read."""
     query: dict[str, Any] = {
         "limit": Annotated[int, Meta(ge=1, le=LIMIT_MAX, description=f"Rows of a page. Absent: {LIMIT_DEFAULT}.")],
@@ -238,6 +242,12 @@ def inbox_calls(inbox: Inbox, streams: InboxStreams, tickets: Tickets) -> list[R
             "readInbox", "POST", "/v1/notifications/inbox/read", Callers.USER, "Mark one's inbox as read",
             "Up to the position of a page that was shown, or everything. The next page shows it.",
             inbox.read, {200: answers.ReadStored}, body={_JSON: ReadUpTo}, body_required=False,
+        ),
+        Route(
+            "postFeedback", "POST", "/v1/notifications/feedback", Callers.USER, "Say what one did with a notification",
+            "That it was opened, followed or put away, each once for an event and a channel. 404: the event is in "
+            "none of one's inbox rows.",
+            feedback.post, {200: answers.FeedbackStored}, (404, 503), body={_JSON: NewFeedback},
         ),
     ]  # fmt: skip
 

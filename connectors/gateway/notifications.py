@@ -15,7 +15,7 @@ import structlog
 
 from connectors.admission.interface import AdmissionStore
 from connectors.admission.limits import Grant
-from connectors.gateway.admission import Admission, Outcome, RecordAppender
+from connectors.gateway.admission import Admission, Admittance, RecordAppender
 from connectors.gateway.answers import Accepted, Cancelled, Problem
 from connectors.gateway.audiences import DefinedSegments
 from connectors.gateway.auth import Principal
@@ -100,11 +100,11 @@ class Posts:
             self._limited.inc(count - grant.granted)
         return grant
 
-    async def _admit(self, judged: list[Admitted | ProblemError], trace: Headers) -> list[Outcome]:
+    async def _admit(self, judged: list[Admitted | ProblemError], trace: Headers) -> list[Admittance]:
         """What becomes of each; a fan-out that is no new event does not count for its actor."""
         judged = [self._within_limit(one) for one in await self._placed(judged)]
         admitted = [one for one in judged if isinstance(one, Admitted)]
-        accepted: list[Outcome] = []
+        accepted: list[Admittance] = []
         try:
             accepted = await self._admission.admit(admitted, trace) if admitted else []
         finally:
@@ -146,7 +146,7 @@ def _segment_of(judged: Admitted | ProblemError) -> str | None:
     return judged.event.segment
 
 
-def _document(outcome: Outcome) -> Accepted | Problem:
+def _document(outcome: Admittance) -> Accepted | Problem:
     return outcome if isinstance(outcome, Accepted) else outcome.document()
 
 

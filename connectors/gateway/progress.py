@@ -49,6 +49,7 @@ class ProgressCalls:
                 recipients=sum(counts.outcomes.values()),
                 outcomes=dict(counts.outcomes),
                 deliveries=dict(counts.deliveries),
+                heard=dict(counts.heard),
                 fan_out=None if counts.planned is None else FanOutProgress(counts.planned, counts.groups),
             ),
         )

@@ -18,7 +18,7 @@ from flows.process.directories import ARCHIVE
 from flows.steps.schedule import TOPIC as SCHEDULE
 from operators.circumstances import Circumstances
 from operators.explain import explain_decision, explain_emission, explain_row, used_values
-from operators.explain_deliveries import explain_delivery
+from operators.explain_deliveries import explain_delivery, explain_outcome
 from operators.words import time_text
 from state.inbox.values import InboxRow
 from state.model.envelope import schema_of
@@ -79,6 +79,8 @@ def _show_sends(records: list[dict[str, Any]], finder: Finder, used: Circumstanc
         elif record["kind"] == "delivery":
             then = finder.of_delivery(record, used)
             _show(output, record, explain_delivery(record, then, items=items.get(record["emission_id"], 1)))
+        elif record["kind"] == "outcome":
+            _show(output, record, explain_outcome(record, used))
 
 
 def _inbox_row(data_dir: Path, log: Log, user: str, event: str) -> InboxRow | None:

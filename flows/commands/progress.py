@@ -30,9 +30,11 @@ def show_progress(
     text = f"Event {event}: {recipients} recipients decided"
     if planned is not None:
         text += f", in {counts.groups} of {planned} key groups"
-    for title, named in (("outcomes", counts.outcomes), ("deliveries", counts.deliveries)):
+    told = ("outcomes", counts.outcomes), ("deliveries", counts.deliveries), ("heard since", counts.heard)
+    for title, named in told:
         text += f"\n  {title}: " + (", ".join(f"{name} {number}" for name, number in sorted(named.items())) or "none")
-    output.show(record | {"deliveries": dict(counts.deliveries), "fan_out": fan_out}, text)
+    deliveries, heard = dict(counts.deliveries), dict(counts.heard)
+    output.show(record | {"deliveries": deliveries, "heard": heard, "fan_out": fan_out}, text)
     return recipients > 0
 
 

@@ -109,7 +109,7 @@ class ArchiveTable:
     """How long the archive (`DIR/archive`, Parquet by hour) keeps what the log has dropped."""
 
     ledger_retention: timedelta = timedelta(days=365)
-    """Decisions and deliveries: no address, no content. Default: a year."""
+    """Decisions, deliveries and what was heard of them: no address, no content. Default: a year."""
     work_retention: timedelta = timedelta(days=90)
     """The decision log, with payloads and addresses: what can be replayed. Default: 90 days."""
     dead_letters_retention: timedelta = timedelta(days=90)

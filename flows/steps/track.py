@@ -17,6 +17,7 @@ import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.archive.forms import LEDGER, RAW, ArchiveForm, raw_table
+from connectors.archive.manifest import COLUMNAR
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
 from connectors.log.interface import Log, Record
 from connectors.log.source import SourceBatch, Tick
@@ -58,12 +59,12 @@ class ArchivedTopic:
 
     @property
     def form(self) -> ArchiveForm:
-        """The ledger is archived as columns, every other topic as it is."""
-        return LEDGER if self.name == "ledger" else RAW
+        """The ledger and what was heard later are archived as columns, every other topic as it is."""
+        return LEDGER if self.name in COLUMNAR else RAW
 
     def table(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
         """The rows of records, and what does not fit."""
-        if self.name != "ledger":
+        if self.name not in COLUMNAR:
             return raw_table(records), []
         table, refused = packed_ledger(records)
         places = {record.offset: record for record in records} if refused else {}

@@ -294,6 +294,14 @@ class ReadUpTo(Document):
     up_to: Annotated[Exact | None, Meta(description="`up_to` of the page shown. Absent: everything.")] = None
 
 
+class NewFeedback(Document):
+    """What the user did with a notification or an item of his inbox."""
+
+    event_id: Annotated[Text, Meta(description="Of an event whose item is in the inbox.")]
+    outcome: Literal["opened", "clicked", "dismissed"]
+    channel: Annotated[Literal["in_app", "push"], Meta(description="Where he met it.")] = "in_app"
+
+
 FAN_OUT_NEEDS: dict[str, tuple[str, ...]] = {
     "DIRECT": ("target",), "FOLLOWERS": ("actor",), "SEGMENT": ("segment",), "BROADCAST": (),
 }  # fmt: skip

@@ -13,7 +13,7 @@ from state.model.keys import key_group, partition_of_group
 
 PARTITIONS = 4
 TOPICS = [
-    *(TopicSpec(name, PARTITIONS) for name in ("inbox", "ledger", "dead_letters", "work", "events.p0")),
+    *(TopicSpec(name, PARTITIONS) for name in ("inbox", "ledger", "outcomes", "dead_letters", "work", "events.p0")),
     TopicSpec("preferences", PARTITIONS, compacted=True),
     *(TopicSpec(name, 1, compacted=True) for name in ("control", "schedule")),
 ]

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from operators.circumstances import Circumstances
 from operators.explain import explain_decision, explain_emission, explain_row, used_values
-from operators.explain_deliveries import explain_delivery
+from operators.explain_deliveries import explain_delivery, explain_outcome
 from state.inbox.values import InboxRow
 from state.model.event import Event
 from state.model.ledger import TERMINAL_DECISIONS, TERMINAL_DELIVERIES
@@ -278,6 +278,13 @@ def test_every_end_of_a_delivery(outcome: str, fields: dict[str, Any], sentence:
     text = explain_delivery(delivered(outcome, **fields), USED)
     assert text.startswith(sentence)
     assert text.endswith(f"1 try: apns at {NOW}: 200.")
+
+
+def test_what_was_heard_later() -> None:
+    heard = {"outcome": "undelivered", "channel": "sms", "provider": "twilio", "reason": "30005", "at": NIGHT}
+    assert explain_outcome(heard, USED) == f"SMS: twilio says that it did not arrive (30005), at {NOW}."
+    done = {"outcome": "opened", "channel": "in_app", "provider": None, "reason": None, "at": NIGHT}
+    assert explain_outcome(done, USED).endswith(f": the user opened it, at {NOW}.")
 
 
 @pytest.mark.parametrize("reason", DELIVERY_REASONS)

@@ -179,6 +179,19 @@ def test_an_ended_hour_is_merged_once_and_slow_readers_keep_their_files(log: Emb
     assert (merged_state["first_offset"], merged_state["seq_offset"]) == (0, 4)
 
 
+def test_parts_of_a_release_with_fewer_columns_are_merged_with_younger_ones(log: EmbeddedLog, tmp_path: Path) -> None:
+    partition = partition_of_group(key_group("mia"), PARTITIONS)
+    log.append([decision("mia", "e1", "HELD", ("d", 1, 0))])
+    write(log, tmp_path, log_ms=HOUR)
+    [old] = (tmp_path / DIRECTORY / str(partition)).glob("*.parquet")
+    pq.write_table(pq.read_table(old).drop_columns(["question"]), old)
+    log.append([decision("mia", "e1", "INBOX", ("d", 2, 0))])
+    write(log, tmp_path, log_ms=HOUR)
+    assert archive(tmp_path, partition).merge_hours(HOUR + 2 * HOUR_MS) == 1
+    [row] = LedgerReader(tmp_path / DIRECTORY, log).records(LedgerQuery())
+    assert (row["event_id"], row["outcome"]) == ("e1", "INBOX")
+
+
 def test_a_big_hour_is_merged_piece_by_piece(log: EmbeddedLog, tmp_path: Path) -> None:
     users = [f"u{n}" for n in range(300)]
     for outcome, offset in (("HELD", 1), ("INBOX", 2)):
