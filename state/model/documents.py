@@ -299,7 +299,9 @@ class NewFeedback(Document):
 
     event_id: Annotated[Text, Meta(description="Of an event whose item is in the inbox.")]
     outcome: Literal["opened", "clicked", "dismissed"]
-    channel: Annotated[Literal["in_app", "push"], Meta(description="Where he met it.")] = "in_app"
+    channel: Annotated[Literal["in_app", "push"] | None, Meta(description="Where he met it. Absent: in the app.")] = (
+        None
+    )
 
 
 FAN_OUT_NEEDS: dict[str, tuple[str, ...]] = {

@@ -64,6 +64,11 @@ export class Client {
   streamTicket(): Promise<StreamTicket>;
   /** Mark one's inbox as read. Up to the position of a page that was shown, or everything. The next page shows it. */
   read(document?: ReadUpTo): Promise<ReadStored>;
+  /**
+   * Say what one did with a notification. That it was opened, followed or put away, each once for an event and a
+   * channel. 404: the event is in none of one's inbox rows.
+   */
+  postFeedback(document: NewFeedback): Promise<FeedbackStored>;
   /** One's preferences. The document as it is stored: what is absent has its default. */
   preferences(): Promise<PreferenceDocument>;
   /** Replace one's preferences. As a whole. To change a part of them, patch them. */
@@ -170,6 +175,11 @@ export interface EventProgress {
   outcomes: Record<string, number>;
   /** What has been handed out, by the outcome of the delivery. */
   deliveries: Record<string, number>;
+  /**
+   * What was heard afterwards, each once for a delivery or an item. Of providers: delivered, undelivered, failed,
+   * bounced, soft_bounced, complained. Of people: opened, clicked, dismissed.
+   */
+  heard: Record<string, number>;
   /** Null: it goes to one person, or nobody has been decided yet. */
   fan_out: FanOutProgress | null;
 }
@@ -180,6 +190,13 @@ export interface FanOutProgress {
   planned: number;
   /** Those in which somebody has been decided. */
   decided: number;
+}
+
+/** What counts from now on; again, it changes nothing. */
+export interface FeedbackStored {
+  event_id: Text;
+  outcome: Text;
+  channel: Text;
 }
 
 /** One thing wrong with a document; it never repeats a value, which could be a secret. */
@@ -304,6 +321,15 @@ export interface NewEvent {
   retracts?: boolean | null;
   /** Of a retraction: only items of this event. */
   parent_event_id?: Text | null;
+}
+
+/** What the user did with a notification or an item of his inbox. */
+export interface NewFeedback {
+  /** Of an event whose item is in the inbox. */
+  event_id: Text;
+  outcome: "clicked" | "dismissed" | "opened";
+  /** Where he met it. Absent: in the app. */
+  channel?: "in_app" | "push" | null;
 }
 
 /** A link to one's page of preferences. */

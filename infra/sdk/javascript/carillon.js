@@ -92,6 +92,7 @@ export class Client {
   inbox = (query) => this.#ask("GET", ["notifications", "inbox"], { query });
   streamTicket = () => this.#ask("POST", ["notifications", "inbox", "stream", "ticket"]);
   read = (body) => this.#ask("POST", ["notifications", "inbox", "read"], { body });
+  postFeedback = (body) => this.#ask("POST", ["notifications", "feedback"], { body });
   preferences = () => this.#ask("GET", ["preferences"]);
   putPreferences = (body) => this.#ask("PUT", ["preferences"], { body });
   patchPreferences = (body) => this.#ask("PATCH", ["preferences"], { body });

@@ -211,6 +211,8 @@ def test_what_users_see_and_say(make: Make) -> None:
     assert len(anne.inbox(cursor=page["cursor"])["items"]) == 5
     assert anne.read({"up_to": page["items"][-1]["at"]})["up_to"] == page["items"][-1]["at"]
     assert anne.stream_ticket()["ticket"]
+    opened = anne.post_feedback({"event_id": page["items"][-1]["first_event_id"], "outcome": "opened"})
+    assert opened["channel"] == "in_app"
     assert anne.read() == {"up_to": None}
     bob = make(token(uuid4().hex))
     assert bob.put_preferences({"master": True, "muted": {"actors": ["max"]}})["master"] is True

@@ -91,6 +91,12 @@ class Client(Waiting, AbstractContextManager["Client"]):
         """
         return self.run(self._ask("POST", "notifications/inbox/read", body=document))
 
+    def post_feedback(self, document: types.NewFeedback) -> types.FeedbackStored:
+        """Say what one did with a notification. That it was opened, followed or put away, each once for an event and
+        a channel. 404: the event is in none of one's inbox rows.
+        """
+        return self.run(self._ask("POST", "notifications/feedback", body=document))
+
     def preferences(self) -> types.PreferenceDocument:
         """One's preferences. The document as it is stored: what is absent has its default."""
         return self.run(self._ask("GET", "preferences"))
@@ -207,6 +213,12 @@ class AsyncClient(Awaiting, AbstractAsyncContextManager["AsyncClient"]):
         it.
         """
         return await self.run(self._ask("POST", "notifications/inbox/read", body=document))
+
+    async def post_feedback(self, document: types.NewFeedback) -> types.FeedbackStored:
+        """Say what one did with a notification. That it was opened, followed or put away, each once for an event and
+        a channel. 404: the event is in none of one's inbox rows.
+        """
+        return await self.run(self._ask("POST", "notifications/feedback", body=document))
 
     async def preferences(self) -> types.PreferenceDocument:
         """One's preferences. The document as it is stored: what is absent has its default."""

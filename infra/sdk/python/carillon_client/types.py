@@ -93,6 +93,10 @@ class EventProgress(TypedDict):
     """Recipients by the outcome of their decision."""
     deliveries: dict[str, int]
     """What has been handed out, by the outcome of the delivery."""
+    heard: dict[str, int]
+    """What was heard afterwards, each once for a delivery or an item. Of providers: delivered, undelivered, failed,
+    bounced, soft_bounced, complained. Of people: opened, clicked, dismissed.
+    """
     fan_out: FanOutProgress | None
     """Null: it goes to one person, or nobody has been decided yet."""
 
@@ -104,6 +108,14 @@ class FanOutProgress(TypedDict):
     """Key groups, of 240, in which somebody may be a recipient."""
     decided: int
     """Those in which somebody has been decided."""
+
+
+class FeedbackStored(TypedDict):
+    """What counts from now on; again, it changes nothing."""
+
+    event_id: Text
+    outcome: Text
+    channel: Text
 
 
 class FieldError(TypedDict):
@@ -236,6 +248,16 @@ class NewEvent(TypedDict):
     """Takes back what the same fields without it have sent."""
     parent_event_id: NotRequired[Text | None]
     """Of a retraction: only items of this event."""
+
+
+class NewFeedback(TypedDict):
+    """What the user did with a notification or an item of his inbox."""
+
+    event_id: Text
+    """Of an event whose item is in the inbox."""
+    outcome: Literal["clicked", "dismissed", "opened"]
+    channel: NotRequired[Literal["in_app", "push"] | None]
+    """Where he met it. Absent: in the app."""
 
 
 class NewOwnPageLink(TypedDict):
