@@ -156,6 +156,27 @@ class PreferencesStored(PreferenceDocument):
     ] = UNSET
 
 
+class PreferenceType(Reply):
+    """A type of events, as people see it."""
+
+    name: Text
+    title: Annotated[str, Meta(description="What people call it.")]
+    category: Text
+    channels: Annotated[list[Text], Meta(description="Among which one may choose, in the type's order.")]
+    enabled: Annotated[bool, Meta(description="Whether it is on where the preferences say nothing of it.")]
+    mandatory: Annotated[bool, Meta(description="It cannot be switched off.")]
+
+
+class PreferenceTypes(Reply):
+    """What a user may choose."""
+
+    language: Annotated[str, Meta(description="Of all titles and texts.")]
+    categories: Annotated[dict[str, str], Meta(description="Their titles, by name. In the order to show them.")]
+    channels: Annotated[dict[str, str], Meta(description="Their titles, by name.")]
+    types: list[PreferenceType]
+    texts: Annotated[dict[str, str], Meta(description="What a page of preferences says besides, by key.")]
+
+
 class PageLinkMade(Reply):
     """Where a user's page of preferences is, for a while."""
 

@@ -57,6 +57,7 @@ from connectors.gateway.notifications import Kept, Posts
 from connectors.gateway.ops import Probes, Switches
 from connectors.gateway.options import GatewayOptions
 from connectors.gateway.origins import AnswerHeaders, Origins
+from connectors.gateway.preference_types import TypesCall
 from connectors.gateway.preferences import Preferences
 from connectors.gateway.preferences_page import PreferencesPage
 from connectors.gateway.pressure import Pressure
@@ -346,6 +347,7 @@ def _ordinary(
         ),
         acts=acts,
         unsubscribe=Unsubscribe(rules, LinkKeys(options.link_keys), preferences, limits, clock=clock),
+        types=TypesCall(rules, preferences),
         page=PreferencesPage(
             rules,
             PageKeys(options.link_keys),

@@ -17,6 +17,7 @@ from connectors.gateway.inbox_calls import LIMIT_DEFAULT, LIMIT_MAX, Inbox
 from connectors.gateway.inbox_stream import InboxStreams
 from connectors.gateway.notifications import NDJSON, Kept, Posts
 from connectors.gateway.ops import Probes, Switches
+from connectors.gateway.preference_types import TypesCall
 from connectors.gateway.preferences import IF_MATCH, Preferences
 from connectors.gateway.preferences_page import PreferencesPage
 from connectors.gateway.progress import ProgressCalls
@@ -72,6 +73,7 @@ class OrdinaryHandlers:
     acts: Acts
     unsubscribe: Unsubscribe
     page: PreferencesPage
+    types: TypesCall
 
 
 def producer_calls(handlers: ProducerHandlers) -> list[Route]:
@@ -183,6 +185,12 @@ def user_calls(handlers: OrdinaryHandlers) -> list[Route]:
             preferences.patch, {200: answers.PreferencesStored}, (412,),
             body={_MERGE: PreferenceDocument, _JSON: PreferenceDocument},
             headers=if_match, needs_directory=True, answer_headers=etag,
+        ),
+        Route(
+            "getPreferenceTypes", "GET", "/v1/preferences/types", Callers.USER, "What one may choose",
+            "Types with their titles, and all words of a page of preferences, in English, French or German.",
+            handlers.types.get, {200: answers.PreferenceTypes}, needs_directory=True,
+            query={"locale": Annotated[str, Meta(description="A language tag. Absent: the browser's.")]},
         ),
         Route(
             "linkOwnPreferences", "POST", "/v1/preferences/link", Callers.USER, "Make a link to one's preferences",
@@ -308,7 +316,7 @@ def component_calls(components: Components) -> list[Route]:
         ),
         Route(
             "getComponent", "GET", "/components/{file}", Callers.PUBLIC, "A file for pages",
-            "`carillon-inbox.js` is the web component of the inbox, `carillon-worker.js` the service worker of Web "
+            "`carillon-inbox.js`, `carillon-preferences.js`: web components; `carillon-worker.js`: the worker of Web "
             "Push. 304 for If-None-Match.",
             components.get, {200: None, 304: None}, (404,),
         ),

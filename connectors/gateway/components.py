@@ -1,4 +1,4 @@
-"""What pages of the host application load from us: the inbox component and the service worker of Web Push.
+"""What pages of the host application load from us: the components of inbox and preferences, the worker of Web Push.
 
 Each file is there under a fixed path, where a browser asks each time whether it has changed (ETag), and under a path
 with its hash, which it keeps for a year. `/components/index.json` names the second, with a hash as the attribute

@@ -56,7 +56,7 @@ _ROLES = {"producer", "p0"}
 _NAMES = {
     "getNotification": "progress", "cancelNotification": "cancel", "getEndpoints": "endpoints", "getInbox": "inbox",
     "readInbox": "read", "getPreferences": "preferences", "getDevices": "devices",
-    "getStreamTicket": "stream_ticket",
+    "getStreamTicket": "stream_ticket", "getPreferenceTypes": "preference_types",
 }  # fmt: skip
 """Of the calls that are not named after their operation."""
 _TEXTS = {"putPreferences": "As a whole. To change a part of them, patch them."}

@@ -23,6 +23,11 @@ class PageWords:
         self.language = language
         self._tables: Mapping[str, Mapping[str, str]] = tomllib.loads(text)
 
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """What the page of preferences says, by key; what is wrong with a field begins with `error_`."""
+        return {**self._tables["page"], **{f"error_{kind}": text for kind, text in self._tables["errors"].items()}}
+
     def page(self, key: str, **values: object) -> str:
         """A sentence of the page."""
         return self._tables["page"][key].format(**values)

@@ -79,6 +79,11 @@ export class Client {
    */
   patchPreferences(document: PreferenceDocument): Promise<PreferencesStored>;
   /**
+   * What one may choose. Types with their titles, and all words of a page of preferences, in English, French or
+   * German.
+   */
+  preferenceTypes(query?: { locale?: string }): Promise<PreferenceTypes>;
+  /**
    * Make a link to one's preferences. A page on which to see and change them, for 15 minutes. No token of the
    * session is in it.
    */
@@ -363,6 +368,33 @@ export interface PreferenceDocument {
   types?: Record<string, TypeSetting | null> | null;
   unsubscribed?: Unsubscribed | null;
   muted?: Muted | null;
+}
+
+/** A type of events, as people see it. */
+export interface PreferenceType {
+  name: Text;
+  /** What people call it. */
+  title: string;
+  category: Text;
+  /** Among which one may choose, in the type's order. */
+  channels: Array<Text>;
+  /** Whether it is on where the preferences say nothing of it. */
+  enabled: boolean;
+  /** It cannot be switched off. */
+  mandatory: boolean;
+}
+
+/** What a user may choose. */
+export interface PreferenceTypes {
+  /** Of all titles and texts. */
+  language: string;
+  /** Their titles, by name. In the order to show them. */
+  categories: Record<string, string>;
+  /** Their titles, by name. */
+  channels: Record<string, string>;
+  types: Array<PreferenceType>;
+  /** What a page of preferences says besides, by key. */
+  texts: Record<string, string>;
 }
 
 /** The document as it is stored, and what in it has no effect today. */

@@ -94,6 +94,7 @@ export class Client {
   read = (body) => this.#ask("POST", ["notifications", "inbox", "read"], { body });
   postFeedback = (body) => this.#ask("POST", ["notifications", "feedback"], { body });
   preferences = () => this.#ask("GET", ["preferences"]);
+  preferenceTypes = (query) => this.#ask("GET", ["preferences", "types"], { query });
   putPreferences = (body) => this.#ask("PUT", ["preferences"], { body });
   patchPreferences = (body) => this.#ask("PATCH", ["preferences"], { body });
   linkPreferences = (user, body) => this.#ask("POST", ["users", user, "preferences-link"], { body });

@@ -10,13 +10,14 @@ from base64 import b64encode
 from hashlib import sha384
 from pathlib import Path
 
+import pytest
 from helpers.gateway import Gateway, Reply
 from helpers.places import ROOT
 
 from connectors.gateway.components import FILES
 
 PACKED_BYTES_MAX = 12_000
-"""What the inbox may cost a page."""
+"""What a component may cost a page."""
 INBOX = "/components/carillon-inbox.js"
 
 
@@ -24,12 +25,13 @@ def get(gateway: Gateway, path: str, **headers: str) -> Reply:
     return gateway.get(path, key=None, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def test_the_inbox_is_small_and_needs_nothing_else(gateway: Gateway) -> None:
-    packed = get(gateway, INBOX, accept_encoding="br, gzip")
+@pytest.mark.parametrize("name", ["carillon-inbox.js", "carillon-preferences.js"])
+def test_a_component_is_small_and_needs_nothing_else(gateway: Gateway, name: str) -> None:
+    packed = get(gateway, f"/components/{name}", accept_encoding="br, gzip")
     assert packed.headers["content-encoding"] == "gzip"
     assert len(packed.body) <= PACKED_BYTES_MAX
     content = gzip.decompress(packed.body)
-    assert content == get(gateway, INBOX).body == (FILES / "carillon-inbox.js").read_bytes()
+    assert content == get(gateway, f"/components/{name}").body == (FILES / name).read_bytes()
     assert b"\nimport " not in content
     assert b"import(" not in content
 

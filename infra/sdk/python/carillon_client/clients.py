@@ -111,6 +111,12 @@ class Client(Waiting, AbstractContextManager["Client"]):
         """
         return self.run(self._ask("PATCH", "preferences", body=document))
 
+    def preference_types(self, *, locale: str | None = None) -> types.PreferenceTypes:
+        """What one may choose. Types with their titles, and all words of a page of preferences, in English, French
+        or German.
+        """
+        return self.run(self._ask("GET", "preferences/types", locale=locale))
+
     def link_own_preferences(self, document: types.NewOwnPageLink | None = None) -> types.PageLinkMade:
         """Make a link to one's preferences. A page on which to see and change them, for 15 minutes. No token of the
         session is in it.
@@ -233,6 +239,12 @@ class AsyncClient(Awaiting, AbstractAsyncContextManager["AsyncClient"]):
         valid as a whole.
         """
         return await self.run(self._ask("PATCH", "preferences", body=document))
+
+    async def preference_types(self, *, locale: str | None = None) -> types.PreferenceTypes:
+        """What one may choose. Types with their titles, and all words of a page of preferences, in English, French
+        or German.
+        """
+        return await self.run(self._ask("GET", "preferences/types", locale=locale))
 
     async def link_own_preferences(self, document: types.NewOwnPageLink | None = None) -> types.PageLinkMade:
         """Make a link to one's preferences. A page on which to see and change them, for 15 minutes. No token of the

@@ -297,6 +297,35 @@ class PreferenceDocument(TypedDict):
     muted: NotRequired[Muted | None]
 
 
+class PreferenceType(TypedDict):
+    """A type of events, as people see it."""
+
+    name: Text
+    title: str
+    """What people call it."""
+    category: Text
+    channels: list[Text]
+    """Among which one may choose, in the type's order."""
+    enabled: bool
+    """Whether it is on where the preferences say nothing of it."""
+    mandatory: bool
+    """It cannot be switched off."""
+
+
+class PreferenceTypes(TypedDict):
+    """What a user may choose."""
+
+    language: str
+    """Of all titles and texts."""
+    categories: dict[str, str]
+    """Their titles, by name. In the order to show them."""
+    channels: dict[str, str]
+    """Their titles, by name."""
+    types: list[PreferenceType]
+    texts: dict[str, str]
+    """What a page of preferences says besides, by key."""
+
+
 class PreferencesStored(TypedDict):
     """The document as it is stored, and what in it has no effect today."""
 
