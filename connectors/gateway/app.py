@@ -19,7 +19,7 @@ from connectors.console.handlers import ConsoleParts
 from connectors.console.routes import console_routes
 from connectors.console.sessions import LIFETIME, Sessions
 from connectors.control import ControlWatcher
-from connectors.gateway import calls, openapi
+from connectors.gateway import calls
 from connectors.gateway.acts import Acts
 from connectors.gateway.admission import Admission
 from connectors.gateway.ageing import Ageing
@@ -30,6 +30,7 @@ from connectors.gateway.components import Components
 from connectors.gateway.cursor import Cursors, kept_secret
 from connectors.gateway.devices import Devices
 from connectors.gateway.directory import Directory
+from connectors.gateway.docs import Docs
 from connectors.gateway.door import WINDOW, Door
 from connectors.gateway.fan_outs import FanOutLimit
 from connectors.gateway.feedback import Feedback
@@ -43,7 +44,6 @@ from connectors.gateway.http import (
     Receive,
     Send,
     StreamResponse,
-    json_response,
     problem_response,
     send_response,
     send_stream,
@@ -307,14 +307,7 @@ def build_app(
     of_others = None if options.kind == "p0" else options.directory / METRICS
     health = Probes({"log_read": lambda: parts.follower.caught_up}, of_others)
 
-    @cache
-    def document() -> ApiResponse:
-        return json_response(200, openapi.document(routes, rules.served))
-
-    async def describe(_request: ApiRequest) -> ApiResponse:
-        return document()
-
-    routes += calls.monitor_calls(health, describe)
+    routes += calls.monitor_calls(health, Docs(routes, rules.served))
     return App(options, parts, [*routes, *pages], streams)
 
 

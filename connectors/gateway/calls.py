@@ -11,6 +11,7 @@ from connectors.gateway import answers, schemas
 from connectors.gateway.acts import Acts
 from connectors.gateway.components import Components
 from connectors.gateway.devices import Devices
+from connectors.gateway.docs import Docs
 from connectors.gateway.feedback import Feedback
 from connectors.gateway.host import Host
 from connectors.gateway.inbox_calls import LIMIT_DEFAULT, LIMIT_MAX, Inbox
@@ -21,7 +22,7 @@ from connectors.gateway.preference_types import TypesCall
 from connectors.gateway.preferences import IF_MATCH, Preferences
 from connectors.gateway.preferences_page import PreferencesPage
 from connectors.gateway.progress import ProgressCalls
-from connectors.gateway.routes import Callers, Handler, Route
+from connectors.gateway.routes import Callers, Route
 from connectors.gateway.segments import Segments
 from connectors.gateway.support import PAGE_DEFAULT, PAGE_MAX, Support
 from connectors.gateway.tickets import Tickets
@@ -323,7 +324,7 @@ def component_calls(components: Components) -> list[Route]:
     ]  # fmt: skip
 
 
-def monitor_calls(health: Probes, openapi: Handler) -> list[Route]:
+def monitor_calls(health: Probes, docs: Docs) -> list[Route]:
     """The explicit list of what needs no credential."""
     public = Callers.PUBLIC
     return [
@@ -342,6 +343,10 @@ def monitor_calls(health: Probes, openapi: Handler) -> list[Route]:
         ),
         Route(
             "getOpenApi", "GET", "/openapi.json", public, "This document", "OpenAPI 3.1.",
-            openapi, {200: dict[str, Any]},
+            docs.document, {200: dict[str, Any]},
+        ),
+        Route(
+            "getDocs", "GET", "/docs", public, "This document for people", "A page of all calls, with examples.",
+            docs.page, {200: None},
         ),
     ]  # fmt: skip

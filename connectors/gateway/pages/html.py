@@ -37,17 +37,18 @@ def page_headers(style: str, *, script: bool = False) -> tuple[tuple[str, str], 
 
 @cache
 def _environment() -> Environment:
-    names = ("preferences.html", "unsubscribe.html")
-    environment = Environment(
+    names = ("docs.html", "preferences.html", "unsubscribe.html")
+    return Environment(
         loader=DictLoader({name: file_text(name) for name in names}), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.globals["style"] = Markup(file_text("style.css"))  # noqa: S704  # our own text
-    return environment
 
 
-def page_response(status: int, name: str, values: dict[str, Any], *, script: bool = False) -> ApiResponse:
-    """A page made of a template of this package, with a script or without."""
-    html = _environment().get_template(name).render(values)
-    headers = page_headers(file_text("style.css"), script=script)
+def page_response(
+    status: int, name: str, values: dict[str, Any], *, script: bool = False, style: str = "style.css"
+) -> ApiResponse:
+    """A page made of a template and a style of this package, with a script or without."""
+    text = file_text(style)
+    html = _environment().get_template(name).render(values, style=Markup(text))  # noqa: S704  # our own text
+    headers = page_headers(text, script=script)
     return ApiResponse(status, html.encode("utf-8", "replace"), headers, MEDIA_TYPE)

@@ -27,7 +27,7 @@ def example(up: Up, package: str, language: str) -> str:
     (text,) = re.findall(rf"```{language}\n(.*?)```", (SDK / package / "README.md").read_text(), re.DOTALL)
     token = up.carillon("token", "ada").stdout.strip()
     for said, here in (
-        ("http://127.0.0.1:8700", up.first["url"].removesuffix("/v1")),
+        ("http://127.0.0.1:8700", up.first["url"]),
         ("the key of a producer", up.first["keys"]["producer"]),
         ("a token of ada", token),
     ):
