@@ -1,6 +1,6 @@
 # What a person types. Needs make and Python 3.11 or 3.12; `make install` gets the rest from the lock.
 .POSIX:
-.PHONY: help install run test check check-format check-lint check-types check-layers check-tidy coverage bench lock graph sdk mutation crash brokers drill clean
+.PHONY: help install run test check check-format check-lint check-types check-layers check-tidy coverage bench lock graph pictures sdk mutation crash brokers drill clean
 PYTHON =
 PY = .venv/bin/python
 DATA = carillon-data
@@ -87,6 +87,10 @@ graph: install
 # Types and calls of the SDKs, from the OpenAPI document.
 sdk: install
 	@$(PY) -m infra.sdk.generate
+
+# Pictures of pages for the documents, as the tests see them in a browser.
+pictures: install
+	@PICTURES=1 $(PY) -m pytest -q -k "picture" tests/system/test_inbox_component.py
 
 clean:
 	rm -rf .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

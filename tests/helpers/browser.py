@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
+from helpers.places import ROOT
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from infra.services import require
@@ -34,6 +36,11 @@ def serious_faults(page: Page) -> list[dict[str, Any]]:
     """What axe-core finds in the page that keeps people out: impact serious or critical."""
     found = Axe().run(page).response["violations"]
     return [fault for fault in found if fault["impact"] in ("serious", "critical")]
+
+
+def pictures(otherwise: Path) -> Path:
+    """Where pictures go: into the documents, if `make pictures` asks for them."""
+    return ROOT / "docs" if os.environ.get("PICTURES") else otherwise
 
 
 def save_picture(page: Page, path: Path) -> None:

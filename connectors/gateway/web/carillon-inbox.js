@@ -10,6 +10,7 @@ const PATH = "/v1/notifications/inbox";
 const SILENCE_MS = 40_000; // the gateway says something every 15 s: who hears nothing for so long has no network
 const WAIT_MS = 1_000;
 const WAIT_MAX_MS = 30_000;
+const WOKEN = new Error("a new connection was asked for");
 const WORDS = {
   en: {
     title: "Notifications", unread: "{n} unread", isUnread: "Unread", all: "Mark all as read", older: "Show older",
@@ -155,6 +156,7 @@ class Inbox {
   #version = 0;
   #lastId = "";
   #retryMs = 3_000;
+  #failed = false;
   #wake = () => {};
 
   constructor(api, limit, tokenProvider, told) {
@@ -162,7 +164,7 @@ class Inbox {
   }
 
   async start() {
-    const token = await this.tokenProvider({ refused: false });
+    const token = await this.#firstToken();
     if (!token || this.#ended.signal.aborted) return;
     const name = `carillon-inbox ${this.api} ${this.limit} ${userOf(token)}`;
     this.#channel = new BroadcastChannel(name);
@@ -172,6 +174,18 @@ class Inbox {
     const signal = this.#ended.signal;
     if (navigator.locks) navigator.locks.request(name, { signal }, listen).catch(() => {}); // ended while it waited
     else listen();
+  }
+
+  async #firstToken() {
+    for (let waitMs = WAIT_MS; !this.#ended.signal.aborted; waitMs = Math.min(waitMs * 2, WAIT_MAX_MS)) {
+      try {
+        return await this.tokenProvider({ refused: false });
+      } catch (error) {
+        this.#fail(error);
+        await this.#pause(waitMs);
+      }
+    }
+    return null;
   }
 
   end() {
@@ -255,6 +269,7 @@ class Inbox {
       try {
         await this.#stream(() => (waitMs = WAIT_MS)); // it ends as it should every ten minutes
       } catch (error) {
+        if (error === WOKEN) continue;
         this.#fail(error);
         pauseMs = Math.max(waitMs * (0.5 + Math.random()), error.waitMs || 0);
         waitMs = Math.min(waitMs * 2, WAIT_MAX_MS);
@@ -278,12 +293,12 @@ class Inbox {
       timer = setTimeout(() => silent.abort(), SILENCE_MS);
       heard();
     };
-    this.#wake = () => silent.abort(); // the network came back: this connection may be one of before
+    this.#wake = () => silent.abort(WOKEN); // the network came back: this connection may be one of before
     try {
       const headers = { accept: "text/event-stream", ...(this.#lastId && { "last-event-id": this.#lastId }) };
       const signal = AbortSignal.any([this.#ended.signal, silent.signal]);
       for await (const event of eventsOf(await this.#call(`/stream?limit=${this.limit}`, { headers, signal }), alive)) {
-        this.told.trouble(null);
+        this.#recover();
         if (event.retry) this.#retryMs = Number(event.retry) || this.#retryMs;
         if (event.event !== "inbox") continue;
         const page = JSON.parse(event.data);
@@ -296,7 +311,16 @@ class Inbox {
   }
 
   #fail(error) {
-    if (!this.#ended.signal.aborted) this.told.trouble(error);
+    if (this.#ended.signal.aborted) return;
+    this.#failed = true;
+    this.told.trouble(error);
+  }
+
+  /** The stream is there again; the other tabs may have failed at the same time. */
+  #recover() {
+    if (this.#failed) this.#channel?.postMessage({});
+    this.#failed = false;
+    this.told.trouble(null);
   }
 
   /** The newest page is as it says; of older rows those stay that still follow it without a gap. */
@@ -315,9 +339,10 @@ class Inbox {
     if (!older.length) this.cursor = page.cursor;
     this.unread = page.unread;
     const fresh = page.items.filter((row) => !row.read && before.get(nameOf(row))?.at !== row.at);
-    this.told.trouble(null);
-    this.told.changed(this.known ? fresh : []);
+    const first = !this.known;
     this.known = true;
+    this.told.trouble(null);
+    this.told.changed(first ? [] : fresh); // what was there before is no news
   }
 }
 
@@ -498,8 +523,7 @@ export class CarillonInbox extends HTMLElement {
 
   async markAllRead() {
     const upTo = this.rows[0]?.at;
-    await this.#attempt(() => this.#inbox?.readAll());
-    this.#tell("read", { upTo });
+    if (await this.#attempt(() => this.#inbox?.readAll())) this.#tell("read", { upTo });
   }
 
   #restart() {
@@ -510,7 +534,7 @@ export class CarillonInbox extends HTMLElement {
     if (this.#tokenProvider) {
       const api = (this.getAttribute("api") ?? new URL("..", import.meta.url).href).replace(/\/+$/, "");
       const told = { changed: (fresh) => this.#changed(fresh), trouble: (error) => this.#say(error) };
-      const limit = Number(this.getAttribute("limit")) || 20;
+      const limit = Math.min(Number(this.getAttribute("limit")) || 20, 100);
       this.#inbox = new Inbox(api, limit, this.#tokenProvider, told);
       this.#attempt(() => this.#inbox.start());
     }
@@ -520,8 +544,10 @@ export class CarillonInbox extends HTMLElement {
   async #attempt(action) {
     try {
       await action();
+      return true;
     } catch (error) {
-      this.#say(error);
+      if (error.name !== "AbortError") this.#say(error);
+      return false;
     }
   }
 
@@ -576,6 +602,7 @@ export class CarillonInbox extends HTMLElement {
 
   #show() {
     const { badge, bell, all, empty, older } = this.#parts;
+    const focused = this.shadowRoot.activeElement;
     badge.hidden = !this.unread;
     badge.textContent = this.unread.toLocaleString(this.#language());
     bell.setAttribute("aria-label", `${this.#word("title")}, ${this.#count()}`);
@@ -583,6 +610,7 @@ export class CarillonInbox extends HTMLElement {
     empty.hidden = !this.#inbox?.known || this.rows.length > 0;
     older.hidden = !this.#inbox?.cursor;
     this.#showRows();
+    if (focused?.hidden) this.#focusAgain(focused); // its work is done
   }
 
   /** The list as the rows are, with as few moves as can be: a row that has the focus keeps it. */
@@ -603,7 +631,8 @@ export class CarillonInbox extends HTMLElement {
   }
 
   #focusAgain(control) {
-    (this.#parts.list.contains(control) ? control : (this.#controls()[0] ?? this.#parts.panel)).focus();
+    const { list, panel } = this.#parts;
+    (list.contains(control) ? control : (this.#controls()[0] ?? panel)).focus();
   }
 
   #item(row) {
