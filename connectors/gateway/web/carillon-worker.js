@@ -35,8 +35,17 @@
     await (page ? page.focus() : self.clients.openWindow(url));
   };
 
+  /** What people did is told to the page's own function, and to the gateway; what does not get through is lost. */
   const report = async (kind, data) => {
-    await ours().report?.({ kind, ...data });
+    const { api, report: told, tokenProvider } = ours();
+    const token = await tokenProvider?.({ refused: false });
+    const body = JSON.stringify({ event_id: data.event_id, outcome: kind, channel: "push" });
+    const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+    const url = `${api ?? self.location.origin}/v1/notifications/feedback`;
+    await Promise.allSettled([
+      told?.({ kind, ...data }),
+      token && fetch(url, { method: "POST", body, headers, credentials: "omit" }),
+    ]);
   };
 
   const isOurs = (notification) => Boolean(notification.data?.carillon_id);

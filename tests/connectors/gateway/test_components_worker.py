@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 from helpers.browser import started_browser
-from helpers.gateway import Gateway
+from helpers.callers import ANNE
+from helpers.gateway import Gateway, token
 from helpers.host_site import HostSite, serving
 from helpers.waiting import wait_for
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, Worker
@@ -21,7 +22,11 @@ from state.model.content import PushContent
 PAGE = "<!doctype html><title>Host</title>"
 OWN_WORKER = """
 self.reports = [];
-self.carillon = {options: {icon: "/icon.png"}, report: async (report) => { self.reports.push(report); }};
+self.carillon = {
+  options: {icon: "/icon.png"},
+  report: async (report) => { self.reports.push(report); },
+  tokenProvider: async () => (await fetch("/token?anne")).text(),
+};
 importScripts("/components/carillon-worker.js");
 """
 CLICK = """async (kind) => {
@@ -96,7 +101,7 @@ def message(body: str, *, key: str = "k1", collapse: str | None = None, **data: 
 def place(gateway: Gateway) -> Iterator[tuple[Browser, HostSite]]:
     with ExitStack() as stack:
         pages = {"/": PAGE, "/worker.js": OWN_WORKER}
-        site = stack.enter_context(serving(HostSite(f"127.0.0.1:{gateway.port}", str, pages)))
+        site = stack.enter_context(serving(HostSite(f"127.0.0.1:{gateway.port}", token, pages)))
         yield stack.enter_context(started_browser()), site
 
 
@@ -129,7 +134,7 @@ def test_what_others_sent_is_left_alone(place: tuple[Browser, HostSite]) -> None
     ("kind", "said", "opened"), [("notificationclick", "opened", [LINK]), ("notificationclose", "dismissed", [])]
 )
 def test_a_worker_of_the_hosts_hears_what_became_of_it(
-    place: tuple[Browser, HostSite], kind: str, said: str, opened: list[str]
+    place: tuple[Browser, HostSite], gateway: Gateway, kind: str, said: str, opened: list[str]
 ) -> None:
     pushed = Pushed(*place, "/worker.js")
     pushed.push(message("It was sent", url=LINK))
@@ -139,6 +144,8 @@ def test_a_worker_of_the_hosts_hears_what_became_of_it(
     assert done["opened"] == opened
     assert done["reports"] == [{"kind": said, "event_id": "e1", "url": LINK, "carillon_id": "k1"}]
     assert done["left"] == (0 if opened else 1)
+    last = gateway.values("outcomes")[-1]
+    assert (last["user"], last["event_id"], last["outcome"], last["channel"]) == (ANNE, "e1", said, "push")
     pushed.context.close()
 
 
