@@ -15,16 +15,17 @@ import msgspec
 from connectors.audit import newest_acts
 from connectors.console.figures import Figures
 from connectors.console.funnel import funnel
-from connectors.console.pages import PEOPLE, SIGN_IN, Visit, answer_page, redirect, render_template
+from connectors.console.openid import START, OpenId
+from connectors.console.pages import SIGN_IN, Visit, answer_page, link, redirect, render_template
 from connectors.console.pages import form_of as read_form
 from connectors.console.sessions import Sessions, is_from_here
 from connectors.control import read_obeyed
 from connectors.gateway.acts import Acts, reason_of
-from connectors.gateway.auth import Authenticator
+from connectors.gateway.auth import Authenticator, Principal
 from connectors.gateway.backstage import LedgerSearch, OpenBackstage, Shown
 from connectors.gateway.http import ApiRequest, ApiResponse, StreamResponse
 from connectors.gateway.ops import Switches
-from connectors.gateway.options import ServiceKey
+from connectors.gateway.options import PEOPLE, ServiceKey
 from connectors.gateway.problems import ProblemError
 from connectors.gateway.support import PageStart, page_of
 from connectors.log.interface import Log
@@ -53,6 +54,9 @@ class ConsoleParts:
     metrics: Path
     keys: Sequence[ServiceKey]
     types: Callable[[], Sequence[TypeProfile]]
+    openid: OpenId | None
+    """None: people sign in by keys."""
+    public_url: str
     doors: Callable[[str], str | None]
     """Since when and why a sender's door is closed, in words; None: it is open."""
     ending: asyncio.Event
@@ -67,22 +71,74 @@ class Console:
 
     async def sign_in_page(self, request: ApiRequest) -> ApiResponse:
         """Asks for a key."""
-        return answer_page("sign_in.html", None, next=_inside(dict(request.pairs()).get("next")), problem=None)
+        onward = _inside(dict(request.pairs()).get("next"))
+        return answer_page("sign_in.html", None, next=onward, problem=None, openid=self._openid(onward))
+
+    def _openid(self, onward: str) -> str | None:
+        return None if self._parts.openid is None else link(START, next=onward)
+
+    async def openid_begin(self, request: ApiRequest) -> ApiResponse:
+        """On to the provider of accounts."""
+        assert self._parts.openid is not None
+        onward = _inside(dict(request.pairs()).get("next"))
+        try:
+            url, cookie = await self._parts.openid.begin(onward, self._base_url(request))
+        except ProblemError as problem:
+            return self._refused(problem, onward)
+        return redirect(url, ("set-cookie", cookie))
+
+    async def openid_end(self, request: ApiRequest) -> ApiResponse:
+        """Back from there: begin a session. The page goes on by itself, since a browser that comes from another site
+        sends a strict cookie only with the next page.
+        """
+        assert self._parts.openid is not None
+        try:
+            found = await self._parts.openid.end(request, self._base_url(request))
+        except ProblemError as problem:
+            return self._refused(problem, "/console")
+        person = Principal(found.role, found.name)
+        await self._parts.acts.note(self._parts.acts.record(person, "sign_in", {}))
+        seen = answer_page("signed_in.html", None, onward=found.onward)
+        session = self._parts.sessions.open(person)
+        cookies = (("set-cookie", session), ("set-cookie", self._parts.openid.over()))
+        return seen._replace(headers=(*seen.headers, *cookies))
+
+    def _refused(self, problem: ProblemError, onward: str) -> ApiResponse:
+        said = problem.document().detail
+        return answer_page(
+            "sign_in.html", None, status=problem.status, next=onward, problem=said, openid=self._openid(onward)
+        )
+
+    def _base_url(self, request: ApiRequest) -> str:
+        return self._parts.public_url.rstrip("/") or f"http://{request.header(b'host')}"
 
     async def sign_in(self, request: ApiRequest) -> ApiResponse:
         """Begin a session for the holder of a key of a person's role."""
         form = await read_form(request)
         onward = _inside(form.get("next"))
         try:
-            if not is_from_here(request):
-                raise ProblemError(403, "the form was sent by another site")
-            person = self._parts.authenticator.recognise(f"Bearer {form.get('key', '').strip()}")
-        except ProblemError:
-            return answer_page("sign_in.html", None, status=401, next=onward, problem="This key is not known here.")
-        if person.role not in PEOPLE:
-            return answer_page("sign_in.html", None, status=403, next=onward, problem=_FOR_PROGRAMS)
+            person = self._holder(request, form)
+        except ProblemError as problem:
+            return self._refused(problem, onward)
         await self._parts.acts.note(self._parts.acts.record(person, "sign_in", {}))
-        return redirect(onward, ("set-cookie", self._parts.sessions.open(person.name, person.role)))
+        return redirect(onward, ("set-cookie", self._parts.sessions.open(person)))
+
+    def _holder(self, request: ApiRequest, form: Mapping[str, str]) -> Principal:
+        """Whose key it is.
+
+        :raises ProblemError: 401, 403.
+        """
+        if self._parts.openid is not None:
+            raise ProblemError(403, "People sign in with their account here.")
+        if not is_from_here(request):
+            raise ProblemError(403, "The form was sent by another site.")
+        try:
+            person = self._parts.authenticator.recognise(f"Bearer {form.get('key', '').strip()}")
+        except ProblemError as problem:
+            raise ProblemError(401, "This key is not known here.") from problem
+        if person.role not in PEOPLE:
+            raise ProblemError(403, _FOR_PROGRAMS)
+        return person
 
     async def sign_out(self, visit: Visit) -> ApiResponse:
         """End this session, or all of this person's."""

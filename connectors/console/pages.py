@@ -15,7 +15,6 @@ import jinja2
 
 from connectors.console.sessions import Session, Sessions, is_from_here, is_signed
 from connectors.gateway.http import ApiRequest, ApiResponse, StreamResponse
-from connectors.gateway.options import Role
 from connectors.gateway.problems import ProblemError
 
 _POLICY = (
@@ -178,7 +177,3 @@ async def form_of(request: ApiRequest) -> dict[str, str]:
         return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=20))
     except ValueError as error:
         raise ProblemError(400, "The form does not decode.") from error
-
-
-PEOPLE: tuple[Role, ...] = ("ops", "support", "marketing", "admin")
-"""The roles that sign in."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from connectors.console.handlers import Console, ConsoleParts
-from connectors.console.pages import PEOPLE, Gatekeeper, Page, PageHandler, static_file
+from connectors.console.openid import CALLBACK, START
+from connectors.console.pages import Gatekeeper, Page, PageHandler, static_file
+from connectors.gateway.options import PEOPLE
 from connectors.gateway.routes import Callers, Route
 
 _ALL = frozenset[str](PEOPLE)
@@ -21,7 +23,12 @@ def console_routes(parts: ConsoleParts) -> list[Route]:
         serve = partial(gatekeeper.serve, Page(method, path, roles, handler))
         return Route(operation, method, path, Callers.PUBLIC, "", "", serve, {})
 
+    openid = [
+        Route("consoleOpenId", "GET", START, Callers.PUBLIC, "", "", console.openid_begin, {}),
+        Route("consoleOpenIdAnswer", "GET", CALLBACK, Callers.PUBLIC, "", "", console.openid_end, {}),
+    ]
     return [
+        *(openid if parts.openid is not None else ()),
         Route("consoleSignInPage", "GET", "/console/sign-in", Callers.PUBLIC, "", "", console.sign_in_page, {}),
         Route("consoleSignIn", "POST", "/console/sign-in", Callers.PUBLIC, "", "", console.sign_in, {}),
         Route("consoleFile", "GET", "/console/files/{name}", Callers.PUBLIC, "", "", static_file, {}),

@@ -19,7 +19,6 @@ import jwt
 
 from connectors.gateway.auth import Principal
 from connectors.gateway.http import ApiRequest
-from connectors.gateway.options import Role
 from connectors.log.interface import Record
 from state.model.audit import AUDIT
 
@@ -46,12 +45,12 @@ class Sessions:
         self._secret, self._clock, self._secure = secret, clock, secure
         self._ended: dict[str, int] = {}
 
-    def open(self, name: str, role: Role) -> str:
+    def open(self, person: Principal) -> str:
         """The value of `Set-Cookie` for a person who has signed in."""
         now_ms = self._clock()
         claims = {
-            "sub": name, "role": role, "aud": _AUDIENCE, "began": now_ms, "jti": secrets.token_urlsafe(16),
-            "exp": (now_ms + LIFETIME // _MS) // 1000,
+            "sub": person.name, "role": person.role, "aud": _AUDIENCE, "began": now_ms,
+            "jti": secrets.token_urlsafe(16), "exp": (now_ms + LIFETIME // _MS) // 1000,
         }  # fmt: skip
         return self._cookie(jwt.encode(claims, self._secret, "HS256"), int(LIFETIME.total_seconds()))
 

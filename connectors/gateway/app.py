@@ -16,6 +16,7 @@ from connectors.admission.interface import AdmissionStore
 from connectors.admission.limits import LocalSenderLimit, SenderLimit
 from connectors.admission.rocksdb import RocksAdmissionStore
 from connectors.console.handlers import ConsoleParts
+from connectors.console.openid import OpenId
 from connectors.console.routes import console_routes
 from connectors.console.sessions import LIFETIME, Sessions
 from connectors.control import ControlWatcher
@@ -207,9 +208,10 @@ class Parts:
         self.store, self.limit = _stores(options)
         self.overlay = ReadOverlay()
         self.ending = asyncio.Event()
-        self.sessions = Sessions(
-            kept_secret(directory / "console.key"), clock=clock, secure=options.public_url.startswith("https:")
-        )
+        secret = kept_secret(directory / "console.key")
+        secure = options.public_url.startswith("https:")
+        self.sessions = Sessions(secret, clock=clock, secure=secure)
+        self.openid = None if options.openid is None else OpenId(options.openid, secret, clock=clock, secure=secure)
         self.kept = Kept(self.store, self.appender, deadline=options.cancel_deadline, clock=clock)
         self.authenticator = Authenticator(options.keys, options.users, text_errors=rules.text_errors)
         self.admission = _admission(options, self.store, self.appender, log, clock)
@@ -375,6 +377,8 @@ def _console(
         doors=lambda sender: (
             None if (change := parts.watcher.door(sender)) is None or not change.closed else change.reason
         ),
+        openid=parts.openid,
+        public_url=options.public_url,
         ending=parts.ending,
     )
 

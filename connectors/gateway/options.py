@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
@@ -10,9 +11,12 @@ from typing import Literal
 
 from connectors.admission.options import RedisOptions
 from state.model.admission import Sender
+from state.model.secret import Secret
 
 Role = Literal["producer", "p0", "ops", "marketing", "support", "admin"]
 GatewayKind = Literal["ordinary", "p0"]
+PEOPLE: tuple[Role, ...] = ("admin", "ops", "support", "marketing")
+"""The roles of people, who sign in at the console; whoever has several has the first of them."""
 
 
 def hash_key(key: str) -> str:
@@ -70,6 +74,24 @@ class ServeOptions:
     """How long requests in flight are waited for at the end. Default: 15 s."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenIdOptions:
+    """Who says who somebody is. With this, people do not sign in by keys."""
+
+    issuer: str
+    """The provider's issuer, https://HOST/... (http only on this machine); it tells the rest by itself."""
+    client_id: str
+    """What the provider calls this system."""
+    client_secret: Secret
+    """What proves it."""
+    role_claim: str = "roles"
+    """The claim of the ID token that lists roles. Default: roles."""
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """A value of that claim to ops, support, marketing or admin. Default: a role's own name."""
+    name_claim: str = "email"
+    """The claim that names people, in the audit for instance. Default: email; where it is absent, sub."""
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
     """One gateway process. The P0 gateway is the same program, of kind `p0`, with its own log handle and stores."""
@@ -108,6 +130,8 @@ class GatewayOptions:
     """Where people reach this gateway, https://HOST. Default: not known; links are given as paths."""
     allowed_origins: tuple[str, ...] = ()
     """Sites whose pages may make the calls of users. Default: none."""
+    openid: OpenIdOptions | None = None
+    """Who says who a person is. Default: nobody, so people sign in by keys."""
     fan_outs_per_h: int = 1000
     """Fan-outs of one actor in any hour; more get 429. 0: no limit. Default: 1 000."""
 

@@ -94,6 +94,7 @@ def gateway_options(settings: Settings, kind: Literal["ordinary", "p0"]) -> Gate
         token_age_max=settings.limits.token_age_max,
         link_keys=() if kind == "p0" else link_keys(settings),
         public_url=table.public_url,
+        openid=settings.openid,
         allowed_origins=table.allowed_origins,
         fan_outs_per_h=settings.limits.fan_outs_per_h,
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from connectors.admission.options import RedisOptions
-from connectors.gateway.options import Role, ServeOptions
+from connectors.gateway.options import OpenIdOptions, Role, ServeOptions
 from connectors.log.embedded.log import EmbeddedOptions
 from connectors.log.kafka.options import KafkaOptions
 from connectors.providers.options import (
@@ -218,6 +218,8 @@ class Settings:
     """The log as files (profile embedded)."""
     kafka: BrokerOptions = field(default_factory=BrokerOptions)
     """The brokers of the profile kafka."""
+    openid: OpenIdOptions | None = None
+    """Who says who a person at the console is. Default: none; people sign in by keys of [senders]."""
     redis: RedisOptions | None = None
     """Repeats and sender limits of gateways, and the rates of providers, for several processes. Default: none."""
     limits: LimitOptions = field(default_factory=LimitOptions)

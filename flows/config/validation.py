@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from connectors.gateway.options import PEOPLE
 from connectors.providers.provider import PLACES
 from flows.config.installed import installed_faults
 from flows.config.served import kind_faults
@@ -53,6 +54,7 @@ def settings_faults(settings: Settings) -> Iterator[str]:
     yield from settings.egress.faults()
     yield from _address_faults(settings)
     yield from _link_faults(settings.gateway)
+    yield from _openid_faults(settings)
 
 
 def _address_faults(settings: Settings) -> Iterator[str]:
@@ -81,6 +83,21 @@ def _place_faults(given: ProviderOptions) -> Iterator[str]:
             yield f"providers.{name}.origin: is no address; write https://HOST or https://HOST:PORT"
     if given.ses is not None and given.ses.endpoint and not is_origin(given.ses.endpoint):
         yield "providers.ses.endpoint: is no address; write https://HOST or https://HOST:PORT"
+
+
+def _openid_faults(settings: Settings) -> Iterator[str]:
+    given = settings.openid
+    if given is None:
+        return
+    parts = urlsplit(given.issuer)
+    near = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if not is_origin(given.issuer) or not (parts.scheme == "https" or near):
+        yield f"openid.issuer: {given.issuer!r} is no address of https; write the provider's issuer, https://HOST/..."
+    for value, role in given.roles.items():
+        if role not in PEOPLE:
+            yield f"openid.roles.{value}: {role!r} is no role of people; write {', '.join(PEOPLE)}"
+    if not settings.gateway.public_url and not near:
+        yield "gateway.public_url: is not set, so the provider cannot send people back; write https://HOST"
 
 
 def _link_faults(table: GatewayTable) -> Iterator[str]:

@@ -55,8 +55,14 @@ class Browser:
         connection.request(method, path, body, sent)
         answer = connection.getresponse()
         headers = {name.lower(): value for name, value in answer.getheaders()}
+        for name, value in answer.getheaders():
+            if name.lower() == "set-cookie":
+                self._keep(*value.partition(";")[0].partition("=")[::2])
         seen = Seen(answer.status, headers, answer.read().decode())
         connection.close()
-        if "set-cookie" in headers:
-            self.cookie = headers["set-cookie"].partition(";")[0]
         return seen
+
+    def _keep(self, name: str, value: str) -> None:
+        kept = dict(each.partition("=")[::2] for each in self.cookie.split("; ") if each)
+        kept[name] = value
+        self.cookie = "; ".join(f"{name}={value}" for name, value in kept.items() if value)

@@ -20,7 +20,7 @@ import msgspec
 from connectors.admission.options import RedisOptions
 from connectors.gateway.app import build_app
 from connectors.gateway.inbox_calls import ReadableInbox
-from connectors.gateway.options import GatewayOptions, ServiceKey, UserTokens, hash_key
+from connectors.gateway.options import GatewayOptions, OpenIdOptions, ServiceKey, UserTokens, hash_key
 from connectors.gateway.serve import serve
 from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log.embedded.log import EmbeddedLog
@@ -32,6 +32,7 @@ from state.model.addresses import Served
 from state.model.errors import LogUnavailableError
 from state.model.ledger import EventCounts
 from state.model.registry import load_registry
+from state.model.secret import Secret
 
 SERVED: Served = {
     "push": {"ios": "apns", "web": "webpush fcm.googleapis.com", "*": "apns"}, "sms": {"*": "e164"},
@@ -105,6 +106,9 @@ def main(config: dict[str, Any]) -> None:
         fallback_limit_per_s=3,
         allowed_origins=tuple(config.get("allowed_origins", ())),
         fan_outs_per_h=config.get("fan_outs_per_h", 0),
+        openid=msgspec.convert(config["openid"], OpenIdOptions, dec_hook=lambda _type, text: Secret(text))
+        if config.get("openid")
+        else None,
     )
     inbox = RocksInboxReader(directory / "state" / "inbox", log.partitions("inbox"), directory / "run" / "inbox")
     rules = Rules(load_registry(), served=SERVED)

@@ -1,0 +1,144 @@
+"""Sign-in by a real OpenID provider, which is no code of ours, on loopback."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+import pytest
+from helpers.console import Browser
+from helpers.gateway import Gateway, running
+from helpers.waiting import wait_for
+
+from infra.services import free_port
+
+PEOPLE: dict[str, dict[str, Any]] = {
+    "ada": {"email": "ada@firm.example", "roles": ["staff", "ops"]},
+    "bea": {"email": "bea@firm.example", "roles": "helpdesk"},
+    "cem": {"email": "cem@firm.example", "roles": ["staff"]},
+    "dan": {"roles": ["marketing", "admin"]},
+}
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    port = free_port()
+    users = [f"--user-claims={msgspec.json.encode({'sub': sub, **claims}).decode()}" for sub, claims in PEOPLE.items()]
+    program = Path(sys.executable).with_name("oidc-provider-mock")
+    quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    command = [str(program), "--port", str(port), "--require-nonce", "true", *users]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=quiet)
+    try:
+        wait_for(lambda: _asked(port) == 200, what="the provider")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _asked(port: int) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/.well-known/openid-configuration")
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def console(issuer: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    openid = {"issuer": issuer, "client_id": "carillon", "client_secret": "s", "roles": {"helpdesk": "support"}}
+    with running(tmp_path_factory.mktemp("openid"), openid=openid) as gateway:
+        yield gateway
+
+
+def provider_signs_in(url: str, sub: str) -> str:
+    """What a person does at the provider; gives the address that his browser is sent back to."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=20)
+    path = f"{parts.path}?{parts.query}"
+    connection.request("POST", path, urlencode({"sub": sub}), {"content-type": "application/x-www-form-urlencoded"})
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status in (302, 303), answer.status
+    connection.close()
+    return answer.headers["location"]
+
+
+def begun(gateway: Gateway, onward: str = "/console/audit") -> tuple[Browser, str]:
+    browser = Browser(gateway)
+    offered = browser.get(f"/console/sign-in?{urlencode({'next': onward})}").text
+    assert 'name="key"' not in offered, "no keys where people have accounts"
+    start = re.search(r'class="button" href="([^"]+)"', offered)
+    assert start is not None
+    sent = browser.get(start[1].replace("&amp;", "&"))
+    assert sent.status == 303
+    return browser, sent.headers["location"]
+
+
+def come_back(browser: Browser, address: str) -> tuple[int, str]:
+    parts = urlsplit(address)
+    seen = browser.get(f"{parts.path}?{parts.query}")
+    return seen.status, seen.words
+
+
+def test_a_person_signs_in_with_his_account_and_his_name_is_in_the_audit(console: Gateway) -> None:
+    browser, url = begun(console)
+    assert "code_challenge_method=S256" in url
+    status, words = come_back(browser, provider_signs_in(url, "ada"))
+    assert (status, "You are signed in" in words) == (200, True)
+    assert "ada@firm.example" in browser.get("/console").words
+    assert browser.get("/console/people").status == 403
+    act = console.values("audit")[-1]
+    assert (act["by"], act["role"], act["act"]) == ("ada@firm.example", "ops", "sign_in")
+
+
+@pytest.mark.parametrize(("sub", "name", "page"), [("bea", "bea@firm.example", "people"), ("dan", "dan", "audit")])
+def test_the_role_is_that_of_the_claim(console: Gateway, sub: str, name: str, page: str) -> None:
+    browser, url = begun(console)
+    assert come_back(browser, provider_signs_in(url, sub))[0] == 200
+    seen = browser.get(f"/console/{page}")
+    assert (seen.status, name in seen.words) == (200, True)
+
+
+def test_who_has_no_role_stays_outside(console: Gateway) -> None:
+    browser, url = begun(console)
+    status, words = come_back(browser, provider_signs_in(url, "cem"))
+    assert (status, "no role here" in words) == (403, True)
+    assert browser.get("/console").status == 303
+
+
+def test_an_answer_is_good_for_the_browser_that_asked_and_once(console: Gateway) -> None:
+    browser, url = begun(console)
+    address = provider_signs_in(url, "ada")
+    stranger, _ = begun(console)
+    assert come_back(stranger, address)[0] == 400, "the answer of another browser's question"
+    assert come_back(Browser(console), address)[0] == 400
+    assert come_back(browser, re.sub(r"code=[^&]+", "code=forged", address))[0] == 401
+    kept = browser.cookie
+    assert come_back(browser, address)[0] == 200
+    browser.cookie = kept
+    assert come_back(browser, address)[0] == 401, "a code is good once"
+
+
+def test_a_key_opens_nothing_where_people_have_accounts(console: Gateway) -> None:
+    browser = Browser(console)
+    assert browser.sign_in("key-ops").status == 403
+    assert browser.get("/console").status == 303
+
+
+def test_a_provider_that_is_away_is_said_so(tmp_path: Path) -> None:
+    openid = {"issuer": f"http://127.0.0.1:{free_port()}", "client_id": "carillon", "client_secret": "s"}
+    with running(tmp_path, openid=openid) as gateway:
+        seen = Browser(gateway).get("/console/openid?next=/console")
+        assert (seen.status, "does not answer" in seen.words) == (503, True)
