@@ -25,6 +25,7 @@ from connectors.sandbox.apns import ApnsServer
 from connectors.sandbox.browsers import Browsers
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from connectors.sandbox.fcm import FcmServer
+from connectors.sandbox.http import ALPN, HttpConnection
 from connectors.sandbox.http1 import Http1Connection
 from connectors.sandbox.http2 import Http2Connection
 from connectors.sandbox.journal import Journal
@@ -96,10 +97,8 @@ def _providers(files: SandboxFiles) -> dict[str, Listener]:
     )
     smsc = Smsc(_journal(files, "smpp"), SMPP_SYSTEM_ID, SMPP_PASSWORD)
     twilio = TwilioServer(_journal(files, "twilio"), ACCOUNT_SID, AUTH_TOKEN)
-    http2: dict[str, ApnsServer | FcmServer] = {
-        "apns": ApnsServer(_journal(files, "apns"), _public_key(files.signing_key), TOPIC),
-        "fcm": FcmServer(_journal(files, "fcm"), account),
-    }
+    apns = ApnsServer(_journal(files, "apns"), _public_key(files.signing_key), TOPIC)
+    fcm = FcmServer(_journal(files, "fcm"), account)
     https: dict[str, WebPushServer | WebhookServer | ChatServer | SesServer] = {
         "webpush": WebPushServer(_journal(files, "webpush"), _public_key(files.vapid_key), browsers),
         "webhook": WebhookServer(_journal(files, "webhook"), [WEBHOOK_SECRET]),
@@ -110,13 +109,14 @@ def _providers(files: SandboxFiles) -> dict[str, Listener]:
         "twilio": Listener(lambda: Http1Connection(twilio), twilio.misbehaviours),
         "smtp": Listener(lambda: SmtpConnection(mailbox), mailbox.misbehaviours),
     }
-    context = tls_context(files.server, files.expired, smsc.misbehaviours, http2=False)
+    context = tls_context(files.server, files.expired, smsc.misbehaviours)
     listeners["smpp"] = Listener(lambda: SmscConnection(smsc), smsc.misbehaviours, context)
-    for name, two in http2.items():
-        context = tls_context(files.server, files.expired, two.misbehaviours, http2=True)
-        listeners[name] = Listener(partial(Http2Connection, two), two.misbehaviours, context)
+    context = tls_context(files.server, files.expired, apns.misbehaviours, ALPN[:1])
+    listeners["apns"] = Listener(lambda: Http2Connection(apns), apns.misbehaviours, context)
+    context = tls_context(files.server, files.expired, fcm.misbehaviours, ALPN)
+    listeners["fcm"] = Listener(lambda: HttpConnection(fcm), fcm.misbehaviours, context)
     for name, one in https.items():
-        context = tls_context(files.server, files.expired, one.misbehaviours, http2=False)
+        context = tls_context(files.server, files.expired, one.misbehaviours)
         listeners[name] = Listener(partial(Http1Connection, one), one.misbehaviours, context)
     return listeners
 

@@ -22,6 +22,10 @@ from connectors.sandbox.misbehaviour import OF_HTTP2, Misbehaviours
 
 PAYLOAD_MAX_BYTES = 4096
 TOKEN_AGE_MAX_S = 3600
+_PUSH_TYPES = (
+    "alert", "background", "voip", "complication", "fileprovider", "mdm", "location", "liveactivity", "pushtotalk",
+    "widgets", "controls",
+)  # fmt: skip
 _PATH = re.compile(r"/3/device/([!-.0-~]{1,1200})")  # one segment, perhaps escaped
 _BAD_STATUS_REASON = {
     400: "BadDeviceToken", 403: "InvalidProviderToken", 404: "BadPath", 405: "MethodNotAllowed", 410: "Unregistered",
@@ -84,7 +88,7 @@ class ApnsServer:
             return (400, "MissingDeviceToken") if headers.get(":path") == "/3/device/" else (404, "BadPath")
         if headers.get("apns-topic") != self._topic:
             return 400, "BadTopic" if "apns-topic" in headers else "MissingTopic"
-        if headers.get("apns-push-type") != "alert":
+        if headers.get("apns-push-type", "alert") not in _PUSH_TYPES:  # a watch needs it, other devices do not
             return 400, "InvalidPushType"
         if not headers.get("apns-expiration", "0").isdigit():
             return 400, "BadExpirationDate"

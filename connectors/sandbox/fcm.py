@@ -1,4 +1,4 @@
-"""A server that speaks FCM's protocol (HTTP v1) and grants its access tokens: HTTP/2 over TLS.
+"""A server that speaks FCM's protocol (HTTP v1) and grants its access tokens: HTTP/2 or HTTP/1.1, over TLS.
 
 `POST /token` takes an assertion that the sandbox's service account signed, and grants a token for an hour.
 `POST /v1/projects/<project>/messages:send` takes a message by such a token. Checked are the assertion (signature, key,

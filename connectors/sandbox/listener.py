@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import ssl
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,13 +96,13 @@ class Listener:
         return connection
 
 
-def tls_context(server: Path, expired: Path, misbehaviours: Misbehaviours, *, http2: bool) -> ssl.SSLContext:
-    """Of a provider whose certificate has ended for the connections that meet this."""
+def tls_context(server: Path, expired: Path, misbehaviours: Misbehaviours, alpn: Sequence[str] = ()) -> ssl.SSLContext:
+    """Of a provider whose certificate has ended for the connections that meet this; `alpn`: what it speaks."""
     usual, ended = (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in range(2))
     for context, file in ((usual, server), (ended, expired)):
         context.load_cert_chain(file)
-        if http2:
-            context.set_alpn_protocols(["h2"])
+        if alpn:
+            context.set_alpn_protocols(alpn)
     numbers = itertools.count()
 
     def choose(handshake: ssl.SSLObject | ssl.SSLSocket, _name: str, _context: ssl.SSLContext) -> None:

@@ -1,6 +1,7 @@
 """A server that speaks Amazon SES's interface (API v2) over TLS: it checks signatures and reads the mails.
 
-`POST /v2/email/outbound-emails` with the whole mail (`Content.Raw`), `GET /v2/email/account`. A request is judged as
+`POST /v2/email/outbound-emails` with the whole mail (`Content.Raw`) or its parts (`Content.Simple`), and `GET
+/v2/email/account`. A request is judged as
 SES does: the signature over all that was sent, within five minutes of now; then the JSON; then the mail, which must be
 from the account's address. The journal's `id` is the Message-ID as it came. The local part of the recipient chooses a
 misbehaviour: those of `connectors.sandbox`, of which 400, 403, 429 and 500 have SES's names, and `NAMED` before a dash.
@@ -15,7 +16,9 @@ from base64 import b64decode
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from email.message import EmailMessage
 from email.utils import parseaddr
+from typing import Any
 
 import orjson
 
@@ -107,8 +110,8 @@ class SesServer:
         try:
             content = orjson.loads(body)
             (to,) = content["Destination"]["ToAddresses"]
-            raw = b64decode(content["Content"]["Raw"]["Data"], validate=True)
             sender = content["FromEmailAddress"]
+            raw = _raw(content["Content"], sender, to)
             local = str(to).partition("@")[0]
         except (ValueError, LookupError, TypeError):
             return _refusal(400, "BadRequestException", "The request is no mail.")
@@ -122,6 +125,18 @@ class SesServer:
         answer.behaviour, answer.to, answer.shown = behaviour, str(to), raw
         answer.identity = str(mail.get("Message-ID", ""))
         return answer
+
+
+def _raw(content: Any, sender: str, to: str) -> bytes:
+    """The whole mail."""
+    if "Raw" in content:
+        return b64decode(content["Raw"]["Data"], validate=True)
+    mail, body = EmailMessage(policy=policy.SMTP), content["Simple"]["Body"]
+    mail["From"], mail["To"], mail["Subject"] = sender, to, content["Simple"]["Subject"]["Data"]
+    mail.set_content(body.get("Text", {}).get("Data", ""))
+    if "Html" in body:
+        mail.add_alternative(body["Html"]["Data"], subtype="html")
+    return mail.as_bytes()
 
 
 def _judged(local: str, behaviour: Behaviour) -> Answer:

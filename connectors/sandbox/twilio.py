@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import uuid
 from base64 import b64encode
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
@@ -89,7 +91,12 @@ def _judge(to: str, text: str, form: dict[str, str], behaviour: Behaviour) -> tu
         return 400, _error(400, 21603)
     if not text or len(text) > 1600:
         return 400, _error(400, 21602 if not text else 21617)
-    return 201, {"sid": f"SM{uuid.uuid4().hex}", "status": "queued", "num_segments": "1", "error_code": None}
+    now = format_datetime(datetime.now(UTC))
+    return 201, {
+        "sid": f"SM{uuid.uuid4().hex}", "status": "queued", "to": to, "from": form["From"], "body": text,
+        "num_segments": "1", "num_media": "0", "direction": "outbound-api", "error_code": None, "error_message": None,
+        "date_created": now, "date_updated": now, "date_sent": None, "price": None, "price_unit": "USD",
+    }  # fmt: skip
 
 
 def _error(status: int, code: int) -> dict[str, object]:

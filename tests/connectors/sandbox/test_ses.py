@@ -8,9 +8,11 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -21,7 +23,10 @@ from helpers.sandbox_process import Sandbox, running_sandbox
 from connectors.providers.channel import Delivery, Failed, Rejected, Result, Throttled
 from connectors.providers.email.mail import build_mail, dkim_signer
 from connectors.providers.email.ses import REWRITTEN, SesChannel
+from connectors.providers.email.sigv4 import Credential
 from connectors.providers.options import SesOptions
+from connectors.sandbox.journal import Journal
+from connectors.sandbox.ses import SesServer
 from state.model.content import EmailContent
 
 MAIL = EmailContent("Your code", "Your code is 123456\n", "<p>Your code is <b>123456</b></p>")
@@ -106,3 +111,15 @@ def test_a_signature_of_the_mail_is_still_good_when_ses_has_put_in_its_own_heade
     assert signer is not None
     assert verifies(theirs, signer.dns_record()[1])
     assert not verifies(theirs.replace(b"To: b@", b"To: c@"), signer.dns_record()[1])
+
+
+def test_a_mail_may_come_in_parts(tmp_path: Path) -> None:
+    server = SesServer(Journal(tmp_path, "ses"), Credential("k", "s", "eu-west-1", "ses"), "a@b.c", clock_s=time.time)
+    part = {"Subject": {"Data": "Hello"}, "Body": {"Text": {"Data": "plain"}, "Html": {"Data": "<p>rich</p>"}}}
+    content = {"FromEmailAddress": "a@b.c", "Destination": {"ToAddresses": ["d@e.f"]}, "Content": {"Simple": part}}
+    answer = server._mail(orjson.dumps(content))
+    assert (answer.status, answer.to) == (200, "d@e.f")
+    assert answer.shown is not None
+    mail = message_from_bytes(answer.shown, policy=policy.default)
+    assert (mail["From"], mail["To"], mail["Subject"]) == ("a@b.c", "d@e.f", "Hello")
+    assert [each.get_content().strip() for each in mail.iter_parts()] == ["plain", "<p>rich</p>"]
