@@ -98,6 +98,19 @@ DELIVERY_ATTEMPTS = Counter(
     "Tries at a provider, by result: sent, rejected, throttled, failed, or ambiguous: failed, and maybe taken",
     ["provider", "result"],
 )
+SMS_PARTS = Counter(
+    "carillon_sms_parts_total",
+    "Parts of text messages that a provider took, by destination of [sms] (a text of up to 160 letters has one)",
+    ["provider", "destination"],
+)
+SMS_COST = Counter(
+    "carillon_sms_cost_total", "What these parts cost, by the prices of [sms]", ["provider", "destination"]
+)
+SMS_REFUSED = Counter(
+    "carillon_sms_refused_total",
+    "Text messages that were not sent, by destination and reason: sms_destination (shut), sms_limit (of the hour)",
+    ["destination", "reason"],
+)
 DELIVERY_SEND_SECONDS = Histogram(
     "carillon_delivery_send_seconds",
     "Time from handing a message to a provider's connector to its result",

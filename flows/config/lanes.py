@@ -26,6 +26,8 @@ from flows.steps.sending.late import LastLook
 from flows.steps.sending.message import MailLinks
 from flows.steps.sending.queue import ProviderBounds
 from flows.steps.sending.rate import SendRate
+from flows.steps.sending.texts import TextMessages
+from operators.sms_limits import SmsGuard
 from state.model.addresses import Place
 from state.model.subscriptions import service_of_subscription
 from state.model.unsubscribe import LinkKeys
@@ -93,6 +95,7 @@ def _build_dispatcher(
             uniform=random.uniform,
             station=station,
             links=mail_links(settings),
+            texts=TextMessages(SmsGuard(settings.sms.rules())),
             fence=log.fence,
         )
     )

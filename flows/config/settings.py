@@ -39,6 +39,7 @@ from flows.config.options import EnvironmentText, configuration_error, load_all
 from flows.config.validation import settings_faults
 from flows.recovery.options import ExportOptions
 from operators.brake import BrakeConfig
+from operators.sms_limits import Destination, SmsRules
 from state.model.errors import ConfigurationError
 from state.model.registry import Registry, load_registry
 from state.model.secret import Secret
@@ -153,6 +154,47 @@ class LimitOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SmsDestination:
+    """Telephone numbers that begin alike."""
+
+    price: float = 0.0
+    """Of one part, in the currency of the invoice; counted as it is. Default: 0."""
+    per_h: int = 0
+    """The most messages in an hour. Default: 0, no limit."""
+    allowed: bool = True
+    """Whether text messages go there. Default: true."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmsOptions:
+    """Where text messages may go, how many, and what they cost (RULES 4). Each process that sends counts for itself."""
+
+    destinations: Mapping[str, SmsDestination] = field(default_factory=dict)
+    """By what numbers begin with, such as [sms.destinations."+49"]; the longest that fits counts."""
+    others_allowed: bool = True
+    """Whether text messages go to numbers that no destination fits. Default: true."""
+    others_price: float = 0.0
+    """Of one part to such a number. Default: 0."""
+    others_per_h: int = 0
+    """The most messages in an hour to all such numbers together. Default: 0, no limit."""
+    block_per_h: int = 0
+    """The most in an hour to numbers that differ in their last three digits only. Default: 0, no limit."""
+    sender_per_h: int = 0
+    """The most in an hour of one type from one sender. Default: 0, no limit."""
+
+    def rules(self) -> SmsRules:
+        """As the sending side goes by them."""
+        of_each = {
+            prefix: Destination(price=each.price, per_h=each.per_h, allowed=each.allowed)
+            for prefix, each in self.destinations.items()
+        }
+        others = Destination(price=self.others_price, per_h=self.others_per_h, allowed=self.others_allowed)
+        return SmsRules(
+            destinations=of_each, others=others, block_per_h=self.block_per_h, sender_per_h=self.sender_per_h
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaneOptions:
     """How much of each lane enters an epoch: what keeps P1 ahead of P2 and fan-outs."""
 
@@ -230,6 +272,8 @@ class Settings:
     """How many processes of a kind `carillon up` starts."""
     providers: ProviderOptions = field(default_factory=ProviderOptions)
     """Providers with credentials; the sandbox stands in for every other one."""
+    sms: SmsOptions = field(default_factory=SmsOptions)
+    """Where text messages may go, how many, and what they cost."""
     egress: EgressOptions = field(default_factory=EgressOptions)
     """Where requests to addresses that users gave may go: the public Internet, by https."""
     senders: Mapping[str, SenderOptions] = field(default_factory=dict)

@@ -19,12 +19,13 @@ from state.model.secret import Secret
 from state.model.unsubscribe import KEY_BYTES_MIN
 
 if TYPE_CHECKING:
-    from flows.config.settings import GatewayTable, LogOptions, ProviderOptions, SenderOptions, Settings
+    from flows.config.settings import GatewayTable, LogOptions, ProviderOptions, SenderOptions, Settings, SmsOptions
     from flows.recovery.options import ExportOptions
 
 _DECIDE_MAX = 60
 """Four key groups each."""
 _PORT_MAX = 65_535
+_PREFIX = re.compile(r"\+[1-9][0-9]{0,10}")
 _LAG_MIN, _TOKEN_AGE_MIN = timedelta(seconds=10), timedelta(days=30)
 _SITE = re.compile(r"https?://[a-z0-9.:\[\]-]+")
 _LINK_BASE = re.compile(r"https://(?:(?![<>,?#])[!-~])+")
@@ -52,9 +53,21 @@ def settings_faults(settings: Settings) -> Iterator[str]:
             yield from options.faults()
     yield from [*installed_faults(settings)] or kind_faults(settings)
     yield from settings.egress.faults()
+    yield from _sms_faults(settings.sms)
     yield from _address_faults(settings)
     yield from _link_faults(settings.gateway)
     yield from _openid_faults(settings)
+
+
+def _sms_faults(table: SmsOptions) -> Iterator[str]:
+    for prefix, each in table.destinations.items():
+        if not _PREFIX.fullmatch(prefix):
+            yield f"sms.destinations: {prefix!r} begins no number; write it as +49 or +1242"
+        if each.price < 0 or each.per_h < 0:
+            yield f"sms.destinations.{prefix}: price and per_h must be 0 or more"
+    for name in ("others_price", "others_per_h", "block_per_h", "sender_per_h"):
+        if getattr(table, name) < 0:
+            yield f"sms.{name}: must be 0 or more"
 
 
 def _address_faults(settings: Settings) -> Iterator[str]:

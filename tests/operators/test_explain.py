@@ -150,6 +150,8 @@ DELIVERY_REASONS = {
     "retracted": "it was taken back by its sender",
     "quiet_hours": "the user's quiet hours had begun, and this class is not held for later",
     "no_channel": "the address was no longer the user's, or the user had switched off the channel",
+    "sms_destination": "text messages to numbers that begin like this one are switched off",
+    "sms_limit": "too many text messages had gone to numbers like this one, or from this sender, in the hour",
     "template": "its template could not be filled in",
     "no provider": "no provider is configured for the channel",
     "no address": "the address was missing",

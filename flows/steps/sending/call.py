@@ -9,10 +9,11 @@ from functools import cache
 import structlog
 
 from connectors.metrics import DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
-from connectors.providers.channel import Failed, Result
+from connectors.providers.channel import Failed, Result, Sent
 from flows.steps.sending.queue import ProviderQueue
 from flows.steps.sending.records import RAISED, delivery_of, result_name
 from flows.steps.sending.task import SendTask
+from flows.steps.sending.texts import TextMessages
 from state.model.content import Content
 from state.model.errors import UnsendableError
 
@@ -20,7 +21,9 @@ _seconds, _attempts = cache(DELIVERY_SEND_SECONDS.labels), cache(DELIVERY_ATTEMP
 _logger = structlog.get_logger(__name__)
 
 
-async def call(queue: ProviderQueue, task: SendTask, content: Content, now_ms: Callable[[], int]) -> Result:
+async def call(
+    queue: ProviderQueue, task: SendTask, content: Content, now_ms: Callable[[], int], texts: TextMessages | None = None
+) -> Result:
     """Whatever happens gives a result; an error of ours says nothing of the provider."""
     channel, own = queue.bounds.channel, False
     began = time.perf_counter()
@@ -34,6 +37,8 @@ async def call(queue: ProviderQueue, task: SendTask, content: Content, now_ms: C
         result, own = Failed("connector error", retryable=False, ambiguous=True), True
     _seconds(channel.name).observe(time.perf_counter() - began)
     _attempts(channel.name, result_name(result)).inc()
+    if texts is not None and isinstance(result, Sent):
+        texts.taken(channel.name, task, content)
     if not own:
         queue.answered(task, result, now_ms())
     return result

@@ -37,6 +37,7 @@ from flows.steps.sending.queues import ProviderQueues
 from flows.steps.sending.records import answer_record, answered_records, closed_record
 from flows.steps.sending.retries import Retries
 from flows.steps.sending.task import Planned, SendTask, Siblings
+from flows.steps.sending.texts import TextMessages
 from operators.attempts import INTERRUPTED, UNKNOWN, resume
 from state.model.addresses import Place
 from state.model.content import Content
@@ -62,6 +63,8 @@ class DispatcherParts:
     """Who sends, for logs."""
     links: MailLinks | None = None
     """What gives mails their link to unsubscribe; None: they have none."""
+    texts: TextMessages | None = None
+    """What goes for text messages alone; None: nothing does."""
     fence: Fence | None = None
     """Whether the dispatcher still owns its place; None: nobody can take it over."""
 
@@ -299,8 +302,9 @@ class Dispatcher:
         """Which of the batch end without a try, and what the others say."""
         ending: list[tuple[SendTask, Planned]] = []
         ready: list[tuple[SendTask, Content]] = []
+        parts = self._parts
         for task in batch:
-            found = message_or_end(task, now, self._parts.last_look, self._failed, self._parts.links)
+            found = message_or_end(task, now, parts.last_look, self._failed, parts.links, parts.texts)
             if isinstance(found, Planned):
                 queue.done(task)
                 ending.append((task, found))
@@ -327,7 +331,7 @@ class Dispatcher:
                 await self._end([(task, planned)])
                 self._pump(queue)
                 return
-        self._hear(task, await call(queue, task, content, self._parts.now_ms))
+        self._hear(task, await call(queue, task, content, self._parts.now_ms, self._parts.texts))
         queue.done(task)
         if queue.has_room:  # else the answers' storing lets the next ones go, in a group
             self._pump(queue)

@@ -11,6 +11,7 @@ from flows.steps.dead_letters import environment_failed
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.records import TEMPLATE, raised_reason
 from flows.steps.sending.task import Planned, SendTask
+from flows.steps.sending.texts import TextMessages
 from operators.late import GIVEN_ADDRESS
 from operators.links import unsubscription
 from operators.render import render
@@ -49,13 +50,20 @@ class MailLinks:
 
 
 def message_or_end(
-    task: SendTask, now: int, last_look: LastLook, failed: EndOfFailed, links: MailLinks | None
+    task: SendTask,
+    now: int,
+    last_look: LastLook,
+    failed: EndOfFailed,
+    links: MailLinks | None,
+    texts: TextMessages | None = None,
 ) -> Content | Planned:
     """What a try says, or the end of the task without one; whatever one payload brings about, the others go on."""
     if (planned := last_look(task, now)) is not None:
         return planned
     if task.siblings.listener.killed_by():
         return Planned("DEAD_LETTER", KILLED)
+    if texts is not None and (planned := texts.refused(task, now, failed)) is not None:
+        return planned
     try:
         with task.siblings.listener.rendering():
             return render(task.emission, task.channel, unsubscribe_url=None if links is None else links.url(task))
