@@ -56,7 +56,9 @@ TOPICS = (
           f"decide {_LANES} inbox", "gateway track commands"),
     Topic(names.INBOX, "inbox", "user or key group", "groups", False, "decide transactional", "gateway inbox"),
     Topic(names.ATTEMPTS, "attempt", "delivery", "classes", False, _LANES, _LANES),
-    Topic(names.OUTCOMES, "outcome", "user", "groups", False, "gateway", "gateway track commands"),
+    Topic(
+        names.OUTCOMES, "outcome", "user", "groups", False, "gateway transactional deliver", "gateway track commands"
+    ),
     Topic(names.DEAD_LETTERS, "dead dead_action", "that of the record, or a letter's id", "groups", False,
           f"{STATIONS} commands", "gateway track commands"),
     Topic(names.AUDIT, "audit", "person", "no", False, "gateway commands", "gateway commands"),

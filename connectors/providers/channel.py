@@ -52,6 +52,8 @@ class Delivery:
     """After this the provider must not show it any more."""
     collapse: str | None = None
     """Notifications with the same value replace each other on the screen; at most 64 bytes."""
+    first_event_id: str = ""
+    """The event that began the emission, for what is heard of it later."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,23 +13,43 @@ choose the answer: those that are no telephone number, `+15005550001` (invalid),
 | `502` | 0x45, the submit failed |
 | `400` | 0x43, invalid esm_class |
 | any other | 0xff, unknown error |
+
+Who asks for a receipt gets DELIVRD right behind the answer, but for numbers `+1997K...`:
+
+| K | the receipt |
+|---|---|
+| `0` | never comes |
+| `1` | says UNDELIV, code 001 |
+| `2` | comes twice |
+| `3` | comes two seconds late |
+| `4` | comes before the answer |
+| `5` | says UNDELIV behind one that said DELIVRD |
+| `6` | has the number of the message as decimal digits, in its text only |
+
+Without a connection that is bound it waits for the next.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import time
+from collections import deque
 from collections.abc import Iterator
-from typing import cast
+from typing import NamedTuple, cast
 
 from connectors.providers.sms.smpp_pdu import (
     ANSWER,
     BIND_RECEIVER,
     BIND_TRANSCEIVER,
     BIND_TRANSMITTER,
+    DELIVER_SM,
     ENQUIRE_LINK,
     GENERIC_NACK,
+    MESSAGE_STATE,
     OK,
+    RECEIPT,
+    RECEIPTED_MESSAGE_ID,
     SUBMIT_SM,
     UCS2_CODING,
     UDH,
@@ -50,6 +70,7 @@ from state.model.gsm import GSM_BASIC
 ID_TAG = 0x1400
 NAME = "sandbox"
 _INVALID = "+15005550001"
+_RECEIPTS = re.compile(r"1997([0-9])")
 _CHOSEN = re.compile(r"\+1999([0-9]{3})([0-9])")
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _BAD_COMMAND, _NOT_BOUND, _BAD_PASSWORD, _BAD_ADDRESS, _UNKNOWN = 0x03, 0x04, 0x0E, 0x0B, 0xFF
@@ -65,10 +86,30 @@ class Smsc:
         self.system_id, self.password = system_id, password
         self.misbehaviours = Misbehaviours(OF_TLS)
         self._numbers = iter(range(1, 1 << 62))
+        self._bound: list[SmscConnection] = []
+        self._undelivered = deque[bytes](maxlen=1_000)
 
     def next_id(self) -> str:
         """The name of a message that was taken."""
         return f"{next(self._numbers):010x}"
+
+    def bound(self, connection: SmscConnection) -> None:
+        """It may be given receipts, and is given those that wait."""
+        self._bound.append(connection)
+        while self._undelivered:
+            connection.deliver(self._undelivered.popleft())
+
+    def unbound(self, connection: SmscConnection) -> None:
+        """No more."""
+        if connection in self._bound:
+            self._bound.remove(connection)
+
+    def deliver(self, receipt: bytes) -> None:
+        """To whoever is bound."""
+        if self._bound:
+            self._bound[-1].deliver(receipt)
+        else:
+            self._undelivered.append(receipt)
 
     def behaviour(self, number: str) -> Behaviour:
         """What the number asks for."""
@@ -89,6 +130,14 @@ class SmscConnection(asyncio.Protocol):
     def __init__(self, smsc: Smsc) -> None:
         self._smsc, self._reader, self._bound = smsc, PduReader(), False
         self._transport: asyncio.Transport | None = None
+        self._sequences = iter(range(1, 1 << 31))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._smsc.unbound(self)
+
+    def deliver(self, receipt: bytes) -> None:
+        """Hand it to the client."""
+        self._write(Pdu(DELIVER_SM, OK, next(self._sequences), receipt).encode())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # the fast loop's transports have no common class
@@ -121,6 +170,8 @@ class SmscConnection(asyncio.Protocol):
         bind = read_bind(pdu.body)
         self._bound = (bind.system_id, bind.password) == (self._smsc.system_id, self._smsc.password)
         self._write(_answer(pdu, OK if self._bound else _BAD_PASSWORD, c_text(NAME)))
+        if self._bound and pdu.command != BIND_TRANSMITTER:
+            self._smsc.bound(self)
 
     def _submit(self, pdu: Pdu) -> None:
         message = read_message(pdu.body)
@@ -129,8 +180,13 @@ class SmscConnection(asyncio.Protocol):
         journaled, status = _judged(behaviour)
         identity = message.tlvs.get(ID_TAG, b"").decode("latin-1")
         self._smsc.journal.write([Entry(to, identity, journaled, message.text, shown_text(message).encode())])
-        body = c_text(self._smsc.next_id()) if status == OK else b""
-        self._reply(_answer(pdu, status, body), behaviour)
+        name = self._smsc.next_id()
+        receipts = receipts_of(message, name) if status == OK else []
+        for receipt in (each.body for each in receipts if each.after_s < 0):
+            self._smsc.deliver(receipt)
+        self._reply(_answer(pdu, status, c_text(name) if status == OK else b""), behaviour)
+        for late in (each for each in receipts if each.after_s >= 0):
+            asyncio.get_running_loop().call_later(late.after_s, self._smsc.deliver, late.body)
 
     def _reply(self, answer: bytes, behaviour: Behaviour) -> None:
         if behaviour.kind in ("drop", "rst"):
@@ -169,6 +225,36 @@ def _judged(behaviour: Behaviour) -> tuple[int, int]:
     if behaviour.kind in ("gone", "bad"):
         return 404, _BAD_ADDRESS
     return 200, OK
+
+
+class _Receipt(NamedTuple):
+    body: bytes
+    after_s: float = 0.0
+    """Behind the answer; below 0: before it."""
+
+
+def receipts_of(message: ShortMessage, name: str) -> list[_Receipt]:
+    """Those that its number asks for, if it asks for any."""
+    if not message.registered_delivery & 1:
+        return []
+    chosen = _RECEIPTS.match(message.destination.address)
+    kind = chosen[1] if chosen else ""
+    arrived = _receipt(message, name, "DELIVRD")
+    if kind == "6":
+        return [_Receipt(_receipt(message, str(int(name, 16)), "DELIVRD", tagged=False))]
+    lost = _receipt(message, name, "UNDELIV", "001")
+    return {
+        "0": [], "1": [_Receipt(lost)], "2": [_Receipt(arrived)] * 2, "3": [_Receipt(arrived, 2.0)],
+        "4": [_Receipt(arrived, -1.0)], "5": [_Receipt(arrived), _Receipt(lost, 0.1)],
+    }.get(kind, [_Receipt(arrived)])  # fmt: skip
+
+
+def _receipt(message: ShortMessage, name: str, state: str, code: str = "000", *, tagged: bool = True) -> bytes:
+    now = time.strftime("%y%m%d%H%M", time.gmtime())
+    text = f"id:{name} sub:001 dlvrd:001 submit date:{now} done date:{now} stat:{state} err:{code} text:"
+    tlvs = {RECEIPTED_MESSAGE_ID: c_text(name), MESSAGE_STATE: bytes([{"DELIVRD": 2}.get(state, 5)])} if tagged else {}
+    receipt = ShortMessage(message.destination, message.source, text.encode(), esm_class=RECEIPT, tlvs=tlvs)
+    return receipt.encode()
 
 
 def shown_text(message: ShortMessage) -> str:

@@ -11,6 +11,7 @@ from connectors.control import ControlWatcher
 from connectors.log.owners import FencedLog
 from connectors.log.topics import written_by
 from connectors.providers.provider import PLACES
+from connectors.providers.sms.smpp import SmppChannel
 from flows.config.access import link_keys
 from flows.config.providers import InForce, providers_in_force
 from flows.config.served import served
@@ -26,6 +27,7 @@ from flows.steps.sending.late import LastLook
 from flows.steps.sending.message import MailLinks
 from flows.steps.sending.queue import ProviderBounds
 from flows.steps.sending.rate import SendRate
+from flows.steps.sending.receipts import ReceiptNotes
 from flows.steps.sending.texts import TextMessages
 from operators.sms_limits import SmsGuard
 from state.model.addresses import Place
@@ -99,6 +101,10 @@ def _build_dispatcher(
             fence=log.fence,
         )
     )
+    notes = ReceiptNotes(dispatcher.appender, log.partitions, now_ms=clock_ms)
+    for bounds in (each for of_place in providers.values() for each in of_place):
+        if isinstance(bounds.channel, SmppChannel):
+            bounds.channel.heard = notes
     dispatcher.start()
     return dispatcher
 

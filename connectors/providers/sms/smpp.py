@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+
+import structlog
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
 from connectors.providers.sms.smpp_links import NoSession, SmscLink
@@ -26,18 +28,26 @@ from connectors.providers.sms.smpp_pdu import (
     Party,
     Pdu,
     ShortMessage,
+    read_message,
     relative_time,
 )
+from connectors.providers.sms.smpp_receipts import Receipt, SentMessages, read_receipt
 from connectors.providers.sms.smpp_session import SessionEnded
 from connectors.providers.sms.smpp_window import SmscWindow
 from connectors.providers.sms.twilio import message_key
 from state.model.addresses import phone
 from state.model.content import SmsContent
-from state.model.errors import ConfigurationError, MalformedRecordError
+from state.model.errors import ConfigurationError, LogError, MalformedRecordError
 from state.model.gsm import sms_parts
 
 _INTERNATIONAL, _NATIONAL_OR_SHORT, _NAME = Party(1, 1, ""), Party(0, 1, ""), Party(5, 0, "")
 _ID_MAX = 64
+_BAD_MESSAGE, _LATER = 0x02, 0x08
+"""ESME_RINVCMDLEN; ESME_RSYSERR, after which the SMSC says it again."""
+_NO_TEXT = SmsContent("")
+Heard = Callable[[str, Delivery, Receipt], Awaitable[None]]
+"""Notes a receipt durably: of which provider, of what, and what it says. A LogError: not noted."""
+_logger = structlog.get_logger(__name__)
 
 THROTTLED = frozenset({0x14, 0x58})
 """ESME_RMSGQFUL, ESME_RTHROTTLED."""
@@ -55,21 +65,24 @@ def build_request(delivery: Delivery, options: SmppOptions, *, now_ms: int) -> l
     if not isinstance(delivery.content, SmsContent):
         raise TypeError("a text message is sent by SMPP")
     text = sms_parts(delivery.content.text)
+    count = len(text.parts)
     message = ShortMessage(
         source=_party(options.sender),
         destination=replace(_INTERNATIONAL, address=delivery.address.removeprefix("+")),
         text=text.parts[0],
         data_coding=GSM_CODING if text.gsm else UCS2_CODING,
         validity=relative_time((delivery.expires_at - now_ms) // 1000),
+        registered_delivery=int(options.receipts and count == 1),
         tlvs={options.id_tag: delivery.provider_id.encode()} if options.id_tag else {},
     )
-    count = len(text.parts)
     if count == 1:
         return [message.encode()]
     reference = hashlib.sha256(delivery.provider_id.encode()).digest()[0]
     headers = [bytes((5, 0, 3, reference, count, number)) for number in range(1, count + 1)]
     return [
-        replace(message, text=header + part, esm_class=UDH).encode()
+        replace(
+            message, text=header + part, esm_class=UDH, registered_delivery=int(options.receipts and header[5] == count)
+        ).encode()
         for header, part in zip(headers, text.parts, strict=True)
     ]
 
@@ -119,6 +132,9 @@ class SmppChannel:
     def __init__(self, options: SmppOptions, *, clock_ms: Callable[[], int]) -> None:
         self.options = options
         self._clock_ms = clock_ms
+        self.heard: Heard | None = None
+        """Takes what receipts say; None: nobody asks for them."""
+        self._sent = SentMessages(options.receipt_ids)
         self._window = SmscWindow(options.concurrency_max)
         self._link: SmscLink | None = None
 
@@ -137,7 +153,7 @@ class SmppChannel:
         if self.options.security == "tls":
             ca_file = self.options.ca_file
             tls = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-        self._link = SmscLink(self.options, tls, _no_message)
+        self._link = SmscLink(self.options, tls, self._message)
 
     async def check(self) -> CheckResult:
         """Connect, bind and say enquire_link."""
@@ -156,12 +172,41 @@ class SmppChannel:
         delivery = replace(delivery, address=address)
         with building():
             bodies = build_request(delivery, self.options, now_ms=self._clock_ms())
-        return of_all_parts(await asyncio.gather(*(self._submit(body, delivery) for body in bodies)))
+        result = of_all_parts(await asyncio.gather(*(self._submit(body, delivery) for body in bodies)))
+        if isinstance(result, Sent) and self.options.receipts:
+            await self._remember(result.provider_id, delivery)
+        return result
 
     async def close(self) -> None:
         """See `Channel.close`."""
         if self._link is not None:
             await self._link.close()
+
+    async def _remember(self, message_id: str, delivery: Delivery) -> None:
+        early = self._sent.sent(message_id, replace(delivery, content=_NO_TEXT, address=""))
+        if early is not None:
+            await self._hear(early, delivery)
+
+    async def _message(self, body: bytes) -> int:
+        """What the SMSC hands to us; receipts are taken once they are noted, and all else is not read."""
+        try:
+            receipt = read_receipt(read_message(body))
+        except MalformedRecordError:
+            return _BAD_MESSAGE
+        delivery = None if receipt is None else self._sent.find(receipt)
+        if receipt is None or delivery is None:
+            return OK
+        return await self._hear(receipt, delivery)
+
+    async def _hear(self, receipt: Receipt, delivery: Delivery) -> int:
+        if self.heard is None:
+            return OK
+        try:
+            await self.heard(self.name, delivery, receipt)
+        except LogError as error:
+            _logger.warning("receipt_not_noted", provider=self.name, error=str(error))
+            return _LATER
+        return OK
 
     async def _submit(self, body: bytes, delivery: Delivery) -> Result:
         try:
@@ -191,8 +236,3 @@ class SmppChannel:
         if self._link is None:
             raise AssertionError("connect() comes before everything else")
         return self._link
-
-
-async def _no_message(_body: bytes) -> int:
-    """Messages to us are not read."""
-    return OK

@@ -37,6 +37,10 @@ class SmppOptions(Trusting):
     """Where messages come from: a number as +15005550006, a short code, or up to 11 letters and digits."""
     id_tag: int = 0
     """The optional field, from 0x1400 on, in which this vendor takes an id of ours. Default: 0, none."""
+    receipts: bool = True
+    """Ask for receipts, which say whether a message arrived (topic `outcomes`). Default: true."""
+    receipt_ids: Literal["same", "decimal", "hex"] = "same"
+    """How receipts name messages: as answers do, or the same number as decimal or hex digits. Default: same."""
     concurrency_max: int = 10
     """Messages without an answer at once: the window that the vendor allows. Default: ten."""
     connect_timeout: timedelta = timedelta(seconds=10)

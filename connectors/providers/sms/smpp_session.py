@@ -116,7 +116,7 @@ class SmscSession:
     def abort(self) -> None:
         """End at once."""
         self._end()
-        for task in self._tasks:
+        for task in list(self._tasks):
             task.cancel()
 
     def _end(self, *, politely: bool = False) -> None:
@@ -147,7 +147,9 @@ class SmscSession:
             if answer is not None and not answer.done():
                 answer.set_result(pdu)
         elif pdu.command == DELIVER_SM:
-            self._answer(pdu, await self._on_message(pdu.body), c_text(""))
+            task = asyncio.create_task(self._take(pdu))  # answers to our own requests do not wait for it
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         elif pdu.command == ENQUIRE_LINK:
             self._answer(pdu)
         elif pdu.command == UNBIND:
@@ -155,6 +157,9 @@ class SmscSession:
             self._end(politely=True)
         else:
             self._writer.write(Pdu(GENERIC_NACK, _UNKNOWN_COMMAND, pdu.sequence).encode())
+
+    async def _take(self, pdu: Pdu) -> None:
+        self._answer(pdu, await self._on_message(pdu.body), c_text(""))
 
     def _answer(self, pdu: Pdu, status: int = OK, body: bytes = b"") -> None:
         if not self._writer.is_closing():

@@ -75,8 +75,8 @@ class Dispatcher:
     def __init__(self, parts: DispatcherParts) -> None:
         self._parts = parts
         self._loop = uvloop.new_event_loop()
-        self._appender = BatchingAppender(parts.log)
-        self.attempts = AttemptLog(self._appender, parts.log.partitions("attempts"))
+        self.appender = BatchingAppender(parts.log)
+        self.attempts = AttemptLog(self.appender, parts.log.partitions("attempts"))
         self._queues = ProviderQueues(parts.providers, self._made)
         self._answered = AfterAnswer(self._queues, self._failed, parts.last_look.renewed, parts.uniform)
         self._answers: list[tuple[SendTask, Result, int]] = []
@@ -147,7 +147,7 @@ class Dispatcher:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(timeout=30)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=30)
-        self._appender.close()
+        self.appender.close()
 
     @property
     def in_flight(self) -> int:

@@ -123,6 +123,7 @@ def delivery_of(task: SendTask, content: Content) -> Delivery:
         priority=emission.priority,
         expires_at=emission.valid_until,
         collapse=collapse_key(emission),
+        first_event_id=emission.first_event_id,
     )
 
 
