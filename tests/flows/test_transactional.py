@@ -302,3 +302,34 @@ def test_p0_is_fast_enough_to_be_sane(system: System, sandbox: Sandbox) -> None:
     latencies = sorted(sent[event] - accepted[event] for event in sent)
     print(f"accepted to intent, ms: {latencies}")
     assert latencies[len(latencies) // 2] < 500
+
+
+def test_a_code_goes_through_an_smsc_whose_receipt_is_heard_and_too_many_do_not_go(
+    system: System, sandbox: Sandbox
+) -> None:
+    """[providers.smpp] and [sms] in the configuration are all that it takes."""
+    smpp = sandbox.options.smpp
+    (system.directory / "carillon.toml").write_text(
+        f'[providers.smpp]\nhost = "127.0.0.1"\nport = {smpp.port}\nca_file = "{smpp.ca_file}"\n'
+        f'system_id = "{smpp.system_id}"\npassword = "{smpp.password}"\nsender = "{smpp.sender}"\n'
+        '[sms]\nothers_allowed = false\n[sms.destinations."+1415"]\nprice = 0.01\nper_h = 1\n'
+    )
+    for user, number in (("s1", "+14155550181"), ("s2", "+14155550182"), ("s3", "+16505550183")):
+        system.feed([system.endpoint(user, "sms", "s", number)])
+    first, others = system.p0("s1"), [system.p0("s2"), system.p0("s3")]
+    with system.flow("transactional"):
+        system.feed([first])
+        wait_for(lambda: len(system.deliveries()) == 1, what=system.output("transactional"))
+        system.feed(others)
+        wait_for(lambda: len(system.deliveries()) == 3, what=system.output("transactional"))
+        wait_for(lambda: system.values("outcomes"), what=system.output("transactional"))
+    ends = {(record["user"], record["outcome"], record["reason"]) for record in system.deliveries().values()}
+    assert ends == {
+        ("s1", "DELIVERED", None), ("s2", "SUPPRESSED", "sms_limit"), ("s3", "SUPPRESSED", "sms_destination"),
+    }  # fmt: skip
+    (heard,) = system.values("outcomes")
+    (sent,) = (record for record in system.deliveries().values() if record["user"] == "s1")
+    assert (heard["outcome"], heard["provider"], heard["user"]) == ("delivered", "smpp", "s1")
+    assert (heard["emission_id"], heard["first_event_id"]) == (sent["emission_id"], event_id(first))
+    assert [entry["to"] for entry in sandbox.journal("smpp")] == ["+14155550181"]
+    assert sandbox.journal("twilio") == []
