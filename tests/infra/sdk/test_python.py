@@ -27,6 +27,14 @@ def test_the_clients_are_closed_by_their_blocks(gateway: Gateway) -> None:
         assert client.send(LIKE)["status"] == asyncio.run(send()) == 202
 
 
+def test_a_thousand_calls_at_once_are_answered(gateway: Gateway) -> None:
+    async def send() -> set[int]:
+        async with AsyncClient(f"http://127.0.0.1:{gateway.port}/v1", "key-shop") as client:
+            return {answer["status"] for answer in await asyncio.gather(*(client.send(LIKE) for _ in range(1_000)))}
+
+    assert asyncio.run(send()) == {202}
+
+
 def test_it_is_a_package_of_its_own(tmp_path: Path) -> None:
     place = shutil.copytree(PACKAGE, tmp_path / "python")
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=place, check=True, timeout=60)
