@@ -117,7 +117,7 @@ class RetryShare:
 
     def _look(self, now: int) -> None:
         number = max(now // 1000, self._seconds[-1][0])
-        if number > self._seconds[-1][0]:
+        if number != self._seconds[-1][0]:
             self._seconds.append((number, 0))
         while self._seconds[0][0] <= number - _SECONDS:
             self._first -= self._seconds.popleft()[1]
