@@ -18,7 +18,7 @@ from operators.emit import no_channel
 from operators.fan_out import audience_rows, in_hash_range
 from operators.filter import event_outcome, user_outcome
 from operators.outcomes import FinalOutcome
-from operators.retract import erase, read, retract
+from operators.retract import erase, read, retract, set_status
 from operators.route import AllowedChannels, allowed
 from operators.templates import other_language
 from state.decide.group import GroupState
@@ -146,10 +146,12 @@ def _apply_record(writer: OutcomeWriter, record: Work) -> None:
             rows = in_hash_range(writer.state, rows, int(record.hash_from), int(record.hash_to))
             decide_event(writer, record.event, rows)
         case ReadWork(erase=True):
-            erase(writer, record.user, writer.state.now)
+            erase(writer, record.user, writer.state.now, record.logged())
+        case ReadWork(status=str()):
+            set_status(writer, record, writer.state.now)
         case ReadWork():
             up_to = writer.state.now if record.up_to is None else record.up_to
-            read(writer, record.user, up_to, writer.state.now)
+            read(writer, record.user, up_to, writer.state.now, record.logged())
         case _:
             apply_setting(writer.state, record)
 

@@ -7,11 +7,12 @@ integers, milliseconds UTC and positions in the decision log. Nothing here reads
 
 # ruff: noqa: A002 - the arguments of operations bear the names of the fields of topic `inbox`
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from state.inbox.codec import decode_inbox, encode_inbox
+from state.inbox.statuses import changed_rows
 from state.inbox.values import (
     IDENTITIES_MAX,
     ITEMS_EXACT_MAX,
@@ -25,6 +26,7 @@ from state.inbox.values import (
     identity_hash,
     row_view,
 )
+from state.model.row_status import NamedRow, RowStatus
 
 _Subject = tuple[str, str | None]
 
@@ -130,14 +132,17 @@ class UserInbox:
     def read(self, up_to: int) -> int:
         """The user read: rows whose latest item is not later become read. Gives how many did."""
         self.head.read_up_to = up_to if self.head.read_up_to is None else max(up_to, self.head.read_up_to)
-        seen = [row for row in self._rows.values() if not row.read and row.at <= up_to]
-        for row in seen:
-            row.read = True
-            self.head.unread -= 1
-            if row.windowed:
-                self._open.pop((row.type, row.object), None)
+        return self.set_status("read", None, up_to)
+
+    def set_status(self, status: RowStatus, rows: Sequence[NamedRow] | None, up_to: int = 0) -> int:
+        """The user says this of these rows, or with None of all up to a time. Gives how many changed."""
+        changed = list(changed_rows(self._rows.values(), status, rows, up_to))
+        for row in changed:
             self._dirty[row.number] = row
-        return len(seen)
+            if self._open.get((row.type, row.object)) is row:
+                del self._open[row.type, row.object]
+        self.head.unread = sum(not row.read for row in self._rows.values())
+        return len(changed)
 
     def erase(self) -> int:
         """Every row goes. Gives the number of items that went with them; they count as retired."""
@@ -221,7 +226,7 @@ class UserInbox:
         subject = row.type, row.object
         self._rows[row.number] = row
         self._subjects.setdefault(subject, []).append(row)
-        if row.windowed and not row.read:
+        if row.windowed and not row.read and not row.reopened:
             self._open[subject] = row
         self._oldest_at = row.at if self._oldest_at is None else min(self._oldest_at, row.at)
 

@@ -195,14 +195,16 @@ class InboxShard:
         match operation.op:
             case "add":
                 self._add(group, operation, inbox)
-            case "read":
-                inbox.read(operation.up_to)
+            case "read" | "status":
+                change_rows(inbox, operation)
             case "erase":
                 erased = inbox.erase()
                 self._count(group, items=-erased, retired=erased)
             case _:
                 taken = int(take_items(inbox, operation))
                 self._count(group, items=-taken, taken_back=taken)
+        if operation.logged is not None:
+            inbox.head.logged = operation.logged
         self._cached_rows += len(inbox) - rows
 
     def _add(self, group: int, operation: StoredOperation, inbox: UserInbox) -> None:
@@ -239,6 +241,14 @@ class InboxShard:
             totals.items + items, totals.added + added, totals.taken_back + taken_back, totals.retired + retired
         )
         self._changed_totals.add(group)
+
+
+def change_rows(inbox: UserInbox, operation: InboxOperation) -> None:
+    """What the user himself did with his rows."""
+    if operation.status is None:
+        inbox.read(operation.up_to or 0)
+    else:
+        inbox.set_status(operation.status, operation.rows, operation.up_to or 0)
 
 
 def take_items(inbox: UserInbox, operation: InboxOperation) -> bool:

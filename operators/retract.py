@@ -1,11 +1,20 @@
 """Rule F and the user's reading: what takes pending items back (RULES 3.F, 3.G)."""
 
+from collections.abc import Callable, Sequence
+
+import msgspec
+
 from operators.context import OutcomeWriter, group_name
 from operators.outcomes import FinalOutcome
 from state.decide.pending import Item, PendingGroup
 from state.model.event import Event
 from state.model.inbox import InboxOperation
+from state.model.registry import Registry
+from state.model.row_status import NamedRow
+from state.model.work import ReadWork
 
+_Concerned = Callable[[Event, int], bool]
+"""Whether an item of this event, that joined at this time, is concerned."""
 RETRACTED = FinalOutcome("SUPPRESSED", "retracted")
 RETRACTION = FinalOutcome("SUPPRESSED", "retraction")
 READ = FinalOutcome("INBOX", None)
@@ -67,27 +76,55 @@ def _after_leaving(writer: OutcomeWriter, group: PendingGroup) -> None:
         writer.state.pending.touch(group)
 
 
-def read(writer: OutcomeWriter, user: str, up_to: int, now: int) -> None:
+def read(writer: OutcomeWriter, user: str, up_to: int, now: int, logged: int | None = None) -> None:
     """His rows are read; pending items that entered a row not later than `up_to` need not interrupt any more."""
-    writer.inbox(InboxOperation(op="read", user=user, up_to=up_to))
-    _end_pending(writer, user, up_to, READ, now)
+    writer.inbox(InboxOperation(op="read", user=user, up_to=up_to, logged=logged))
+    _end_pending(writer, user, lambda _event, joined_at: joined_at <= up_to, READ, now)
 
 
-def erase(writer: OutcomeWriter, user: str, now: int) -> None:
+def set_status(writer: OutcomeWriter, work: ReadWork, now: int) -> None:
+    """Rows are read, unread or archived; what he read or archived need not interrupt any more."""
+    rows = None if work.rows is msgspec.UNSET else work.rows
+    until = None if work.until is msgspec.UNSET else work.until
+    assert work.status is not msgspec.UNSET
+    writer.inbox(
+        InboxOperation(op="status", user=work.user, status=work.status, rows=rows, up_to=until, logged=work.logged())
+    )
+    if rows is not None and work.status != "unread":
+        _end_pending(writer, work.user, _seen(writer.state.registry, rows), READ, now)
+
+
+def erase(writer: OutcomeWriter, user: str, now: int, logged: int | None = None) -> None:
     """His rows go, and all that waits for him ends (RULES 3.G)."""
-    writer.inbox(InboxOperation(op="erase", user=user))
-    _end_pending(writer, user, now, ERASED, now)
+    writer.inbox(InboxOperation(op="erase", user=user, logged=logged))
+    _end_pending(writer, user, lambda _event, joined_at: joined_at <= now, ERASED, now)
 
 
-def _end_pending(writer: OutcomeWriter, user: str, up_to: int, outcome: FinalOutcome, now: int) -> None:
-    """Those that joined by then; who reads has seen only what is in a row."""
+def _seen(registry: Registry, rows: Sequence[NamedRow]) -> _Concerned:
+    """Whether an item is in one of these rows as they were seen: a row has all of its type and object, or one event."""
+    names: dict[tuple[str, str | None], list[NamedRow]] = {}
+    for row in rows:
+        names.setdefault((row.type, row.object), []).append(row)
+
+    def concerned(event: Event, joined_at: int) -> bool:
+        collects = registry.profile(event.type).window_ms > 0
+        found = names.get((event.type, event.object), ())
+        return any(joined_at <= row.at and (collects or row.event_id == event.event_id) for row in found)
+
+    return concerned
+
+
+def _end_pending(writer: OutcomeWriter, user: str, concerned: _Concerned, outcome: FinalOutcome, now: int) -> None:
+    """Those concerned; who reads has seen only what is in a row."""
     row = writer.state.users.ids.find(user)
     if row is None:
         return
-    writer.state.take_out(row, lambda batch: batch.wait.joined_at <= up_to)
+    writer.state.take_out(row, lambda batch: concerned(batch.wait.event, batch.wait.joined_at))
     for group in writer.state.pending.of(row):
         name = group_name(group)
-        seen = [item for item in group.items if item.joined_at <= up_to and (item.inbox or outcome is ERASED)]
+        seen = [
+            item for item in group.items if concerned(item.event, item.joined_at) and (item.inbox or outcome is ERASED)
+        ]
         for item in seen:
             group.remove(group.items.index(item))
             writer.end(row, item, outcome, now, name)

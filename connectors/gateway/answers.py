@@ -194,6 +194,7 @@ class InboxItem(Reply):
     actors: Annotated[tuple[Text, ...], Meta(max_length=3, description="The latest distinct ones, newest first.")]
     at: Annotated[Exact, Meta(description="Of its latest event.")]
     read: bool
+    archived: bool
     title: Annotated[str, Meta(description="Plain text, in the language that the user had when the event came.")]
     body: Annotated[str, Meta(description="What happened, as plain text of at most 240 characters.")]
     url: Annotated[str | None, Meta(description="The payload's, if it is a web address.")]
@@ -213,6 +214,13 @@ class ReadStored(Reply):
     """Up to when it was read; null: everything."""
 
     up_to: Exact | None
+    ids: Annotated[list[Text] | UnsetType, Meta(description="Of single rows: those that there are.")] = UNSET
+
+
+class RowsMarked(Reply):
+    """Rows that were marked."""
+
+    ids: Annotated[list[Text] | None, Meta(description="Null: all that are read. Otherwise those that there are.")]
 
 
 class StreamTicket(Reply):

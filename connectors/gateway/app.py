@@ -50,7 +50,7 @@ from connectors.gateway.http import (
     send_stream,
 )
 from connectors.gateway.identifiers import EventIds
-from connectors.gateway.inbox_calls import Inbox, ReadableInbox, ReadOverlay
+from connectors.gateway.inbox_calls import Inbox, ReadableInbox
 from connectors.gateway.inbox_stream import InboxStreams
 from connectors.gateway.link_calls import link_calls
 from connectors.gateway.link_limits import LinkLimits
@@ -64,6 +64,7 @@ from connectors.gateway.preferences_page import PreferencesPage
 from connectors.gateway.pressure import Pressure
 from connectors.gateway.problems import ProblemError
 from connectors.gateway.progress import ProgressCalls, ProgressReader
+from connectors.gateway.read_overlay import ReadOverlay
 from connectors.gateway.routes import Callers, Route, Router
 from connectors.gateway.segments import Segments
 from connectors.gateway.support import Support

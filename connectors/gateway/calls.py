@@ -28,8 +28,10 @@ from connectors.gateway.support import PAGE_DEFAULT, PAGE_MAX, Support
 from connectors.gateway.tickets import Tickets
 from connectors.gateway.unsubscribe import Unsubscribe
 from state.model.documents import (
+    ArchivedRows,
     Follow,
     KillSwitch,
+    MarkedRows,
     NewDevice,
     NewEndpoint,
     NewEvent,
@@ -225,6 +227,7 @@ def inbox_calls(inbox: Inbox, streams: InboxStreams, tickets: Tickets, feedback:
     query: dict[str, Any] = {
         "limit": Annotated[int, Meta(ge=1, le=LIMIT_MAX, description=f"Rows of a page. Absent: {LIMIT_DEFAULT}.")],
         "cursor": Annotated[str, Meta(description="Of the page before.")],
+        "archived": Annotated[bool, Meta(description="Whether to show the archived rows, and these alone.")],
     }
     return [
         Route(
@@ -249,8 +252,18 @@ def inbox_calls(inbox: Inbox, streams: InboxStreams, tickets: Tickets, feedback:
         ),
         Route(
             "readInbox", "POST", "/v1/notifications/inbox/read", Callers.USER, "Mark one's inbox as read",
-            "Up to the position of a page that was shown, or everything. The next page shows it.",
+            "Up to the position of a page that was shown, or everything, or some rows. The next page shows it.",
             inbox.read, {200: answers.ReadStored}, body={_JSON: ReadUpTo}, body_required=False,
+        ),
+        Route(
+            "unreadInbox", "POST", "/v1/notifications/inbox/unread", Callers.USER, "Mark rows as unread",
+            "Archived ones are back in the inbox then. What comes later does not join such a row.",
+            inbox.unread, {200: answers.RowsMarked}, body={_JSON: MarkedRows},
+        ),
+        Route(
+            "archiveInbox", "POST", "/v1/notifications/inbox/archive", Callers.USER, "Put rows away",
+            "Some, or all that are read. They are read then, and neither shown nor counted but with `archived=true`.",
+            inbox.archive, {200: answers.RowsMarked}, body={_JSON: ArchivedRows}, body_required=False,
         ),
         Route(
             "postFeedback", "POST", "/v1/notifications/feedback", Callers.USER, "Say what one did with a notification",

@@ -7,44 +7,36 @@ gateway follows `reads` and shows rows up to the latest read as read, whatever t
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from connectors.gateway import answers
-from connectors.gateway.answers import InboxItem, ReadStored
+from connectors.gateway.answers import InboxItem, ReadStored, RowsMarked
 from connectors.gateway.cursor import Cursors
 from connectors.gateway.decoding import decode_json
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import invalid, retry_later
+from connectors.gateway.read_overlay import ReadOverlay
 from connectors.gateway.records import read_record
 from connectors.gateway.writer import SettingWriter
-from connectors.inbox.interface import InboxReader, RowPage
-from connectors.log.interface import Record
+from connectors.inbox.interface import InboxReader, LoggedRead, RowPage
 from state.inbox.values import InboxRow
 from state.model.admission import AdmissionRules, FieldError
 from state.model.content import InAppContent, link_of
-from state.model.documents import ReadUpTo
+from state.model.documents import ArchivedRows, Document, MarkedRows, ReadUpTo
 from state.model.errors import StateError, StoreUnavailableError
+from state.model.row_status import NamedRow, RowStatus
+from state.model.settings import ReadRecord
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
-_USERS_MAX = 200_000
-_COUNT_MAX = 10_000
-"""Rows a user may have (RULES 3.G): the bound of a count under the overlay."""
-
-
-class _ReadRecord(msgspec.Struct, frozen=True):
-    user: str
-    up_to: int | None = None
+T = TypeVar("T")
 
 
 RowText = Callable[[InboxRow], InAppContent]
 """What a row says."""
-_read_decoder = msgspec.json.Decoder(_ReadRecord)
 
 
 class ReadableInbox(NamedTuple):
@@ -52,39 +44,6 @@ class ReadableInbox(NamedTuple):
 
     reader: InboxReader
     row_text: RowText
-
-
-class ReadOverlay:
-    """User to the latest time read up to, for reads that the store may not hold yet. Any thread."""
-
-    def __init__(self) -> None:
-        """Begin empty; the users longest unheard of go when there are too many."""
-        self._reads: OrderedDict[str, int] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def add(self, user: str, up_to: int) -> None:
-        """A read that was acknowledged."""
-        with self._lock:
-            self._reads[user] = max(up_to, self._reads.pop(user, up_to))
-            if len(self._reads) > _USERS_MAX:
-                self._reads.popitem(last=False)
-
-    def on_record(self, record: Record) -> None:
-        """A record of `reads`; without a time it is everything up to its own.
-
-        :raises msgspec.MsgspecError: it does not decode.
-        """
-        read = _read_decoder.decode(record.value)
-        self.add(read.user, record.timestamp_ms if read.up_to is None else read.up_to)
-
-    def beyond(self, user: str, applied: int | None) -> int | None:
-        """What the user read up to, if the store does not hold it yet; forgotten once it does."""
-        with self._lock:
-            up_to = self._reads.get(user)
-            if up_to is not None and applied is not None and applied >= up_to:
-                del self._reads[user]
-                return None
-            return up_to
 
 
 class Inbox:
@@ -115,26 +74,29 @@ class Inbox:
         :raises ProblemError: 400: there is no such page; 503: the store cannot be read.
         """
         user = request.caller().name
-        query = request.query(("limit", "cursor"))
+        query = request.query(("limit", "cursor", "archived"))
         before = self._cursors.decode(user, query["cursor"]) if "cursor" in query else None
-        limit = _limit(query.get("limit"))
+        limit, archived = _limit(query.get("limit")), _flag("archived", query.get("archived"))
+        said = self._overlay.of(user)
+        page = await self._read_store(lambda: self._reader.page(user, limit, before, archived=archived, said=said))
+        self._overlay.forget(user, page)
+        return self._page(user, page)
+
+    async def _read_store(self, ask: Callable[[], T]) -> T:
         try:
-            page = await asyncio.to_thread(self._reader.page, user, limit, before)
-            read_up_to = self._overlay.beyond(user, page.read_up_to)
-            unread = page.unread if read_up_to is None else await asyncio.to_thread(self._unread, user, read_up_to)
+            return await asyncio.to_thread(ask)
         except (StateError, StoreUnavailableError) as error:
             raise retry_later(503, "the inbox cannot be read just now", 1000) from error
-        return self._page(user, page, unread, read_up_to)
 
-    def _page(self, user: str, page: RowPage, unread: int, read_up_to: int | None) -> answers.InboxPage:
+    def _page(self, user: str, page: RowPage) -> answers.InboxPage:
         return answers.InboxPage(
-            items=[self._item(row, read_up_to) for row in page.rows],
-            unread=unread,
+            items=[self._item(row) for row in page.rows],
+            unread=page.unread,
             up_to=max((row.at for row in page.rows), default=None),
             cursor=None if page.next is None else self._cursors.encode(user, page.next),
         )
 
-    def _item(self, row: InboxRow, read_up_to: int | None) -> InboxItem:
+    def _item(self, row: InboxRow) -> InboxItem:
         text = self._row_text(row)
         return InboxItem(
             type=row.type,
@@ -143,39 +105,70 @@ class Inbox:
             count=row.count,
             actors=row.actors,
             at=row.at,
-            read=row.read or (read_up_to is not None and row.at <= read_up_to),
+            read=row.read,
+            archived=row.archived,
             title=text.title,
             body=text.body,
             url=_url(row.payload),
             payload=None if row.payload is None else msgspec.Raw(row.payload),
         )
 
-    def _unread(self, user: str, read_up_to: int) -> int:
-        """Unread rows newer than the read: the newest ones, so few pages."""
-        count, seen, before = 0, 0, None
-        while seen < _COUNT_MAX:
-            page = self._reader.page(user, LIMIT_MAX, before)
-            newer = [row for row in page.rows if row.at > read_up_to]
-            count += sum(not row.read for row in newer)
-            seen += len(page.rows)
-            before = page.next
-            if before is None or len(newer) < len(page.rows):
-                break
-        return count
-
     async def read(self, request: ApiRequest) -> ApiResponse:
-        """Everything up to the shown position is read, or (without one) everything; acknowledged once it is logged."""
-        user = request.caller().name
+        """Everything up to the shown position is read, or everything, or some rows; acknowledged once it is logged."""
+        user, body = request.caller().name, await self._body(request, ReadUpTo)
+        up_to = None if body.get("up_to") is None else min(body["up_to"], self._clock())  # what comes later is not read
+        if body.get("ids") is None:
+            await self._say(ReadRecord(user, up_to))
+            return json_response(200, ReadStored(up_to))
+        return json_response(200, ReadStored(up_to, await self._set_status(user, "read", body["ids"], up_to)))
+
+    async def unread(self, request: ApiRequest) -> ApiResponse:
+        """Some rows are unread again."""
+        user, body = request.caller().name, await self._body(request, MarkedRows)
+        return json_response(200, RowsMarked(await self._set_status(user, "unread", body["ids"])))
+
+    async def archive(self, request: ApiRequest) -> ApiResponse:
+        """Some rows are put away, or all that are read."""
+        user, body = request.caller().name, await self._body(request, ArchivedRows)
+        if body.get("ids") is not None:
+            return json_response(
+                200, RowsMarked(await self._set_status(user, "archived", body["ids"], body.get("up_to")))
+            )
+        until = min(body["up_to"], self._clock()) if body.get("up_to") is not None else self._clock()
+        await self._say(ReadRecord(user, 0, status="archived", until=until))
+        return json_response(200, RowsMarked(None))
+
+    async def _body(self, request: ApiRequest, kind: type[Document]) -> dict[str, Any]:
         raw = await request.body()
-        body = decode_json(raw) if raw.strip() else {}
-        errors = self._rules.document_errors(body, ReadUpTo)
+        body: dict[str, Any] = decode_json(raw) if raw.strip() else {}
+        errors = self._rules.document_errors(body, kind)
         if errors:
             raise invalid(errors)
+        return body
+
+    async def _set_status(self, user: str, status: RowStatus, ids: list[str], up_to: int | None = None) -> list[str]:
+        """Of these rows those that there are, as the user saw them. Gives their ids."""
+        found = await self._read_store(lambda: self._reader.named(user, frozenset(ids)))
+        rows = tuple(
+            NamedRow(row.type, row.first_event_id, row.at, row.object)
+            for row in found
+            if up_to is None or row.at <= up_to
+        )
+        if rows:
+            await self._say(ReadRecord(user, 0, status=status, rows=rows))
+        return [row.event_id for row in rows]
+
+    async def _say(self, record: ReadRecord) -> None:
+        """Acknowledged by the log, and honoured by every page from then on."""
         now_ms = self._clock()
-        up_to = None if body.get("up_to") is None else min(body["up_to"], now_ms)  # what comes later is not read
-        await self._writer.append([read_record(user, up_to, self._writer.partitions)])
-        self._overlay.add(user, now_ms if up_to is None else up_to)
-        return json_response(200, ReadStored(up_to))
+        (offset,) = await self._writer.append([read_record(record, self._writer.partitions)])
+        self._overlay.add(LoggedRead(offset, now_ms, record))
+
+
+def _flag(name: str, text: str | None) -> bool:
+    if text not in (None, "true", "false"):
+        raise invalid([FieldError(name, "is neither true nor false", "send true or false")], "no such page")
+    return text == "true"
 
 
 def _url(payload: bytes | None) -> str | None:

@@ -125,9 +125,9 @@ def follow_record(followee: str, follower: str, on: bool | None, partitions: Par
     return _record(FOLLOWS, [followee, follower], FOLLOW, body, partitions)
 
 
-def read_record(user: str, up_to: int | None, partitions: PartitionCount) -> NewRecord:
-    """That a user read everything up to a time; None: everything."""
-    return _record(READS, [user], READ, ReadRecord(user, up_to), partitions)
+def read_record(read: ReadRecord, partitions: PartitionCount) -> NewRecord:
+    """What a user says of his rows."""
+    return _record(READS, [read.user], READ, read, partitions)
 
 
 def erase_record(user: str, partitions: PartitionCount) -> NewRecord:

@@ -9,7 +9,7 @@ says where that writer goes on. The laws that every implementation keeps are in 
 - A reader sees every commit that was complete when it was asked; what it showed does not go back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -24,6 +24,7 @@ from state.inbox.values import (
     SliceRange,
     StoredRow,
 )
+from state.model.settings import ReadRecord
 
 
 class RowPosition(NamedTuple):
@@ -42,7 +43,19 @@ class RowPage(NamedTuple):
     unread: int
     """Unread rows of the whole inbox."""
     read_up_to: int | None
-    """The greatest `up_to` of a read that these rows already honour (ms UTC)."""
+    """The greatest `up_to` of a read that the store already honours (ms UTC)."""
+    logged: int = -1
+    """Offset in `reads` of the latest record that it honours; -1: not known."""
+
+
+class LoggedRead(NamedTuple):
+    """What a user said of his rows, as the log has it."""
+
+    offset: int
+    """In `reads`, in the partition of his key group."""
+    at: int
+    """When (ms UTC): what "everything" means."""
+    record: ReadRecord
 
 
 class CountedItems(NamedTuple):
@@ -124,8 +137,19 @@ class InboxStore(Protocol):
 class InboxReader(Protocol):
     """The reading side, for any number of processes. Methods may be called by any thread and block for milliseconds."""
 
-    def page(self, user: str, limit: int, before: RowPosition | None = None) -> RowPage:
-        """Give up to `limit` rows, newest first, with the payload of each row's newest item as JSON."""
+    def page(
+        self, user: str, limit: int, before: RowPosition | None = None, *, archived: bool = False,
+        said: Sequence[LoggedRead] = (),
+    ) -> RowPage:  # fmt: skip
+        """Give up to `limit` rows, newest first, with the payload of each row's newest item as JSON.
+
+        Archived ones alone, or none of them. What the user `said`, in log order, is honoured also where the store does
+        not do so yet; that takes as long as reading all of his rows.
+        """
+        ...
+
+    def named(self, user: str, event_ids: Collection[str]) -> list[InboxRow]:
+        """Give the rows that these events began, archived ones too."""
         ...
 
     def unread(self, user: str) -> int:

@@ -9,7 +9,7 @@ import heapq
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice, takewhile
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from rocksdict import (
 )
 
 from connectors.inbox import keys
-from connectors.inbox.interface import CountedItems, InboxAudit, RowPage, RowPosition
+from connectors.inbox.interface import CountedItems, InboxAudit, LoggedRead, RowPage, RowPosition
+from connectors.inbox.pages import first_rows, honouring
 from connectors.inbox.slices import (
     fold_blocks,
     fresh_rows,
@@ -255,18 +256,35 @@ class RocksInboxReader:
         self._caught_up: dict[int, frozenset[tuple[str, int]]] = {}
         self._lock = threading.Lock()
 
-    def page(self, user: str, limit: int, before: RowPosition | None = None) -> RowPage:
-        """One seek, then as many steps as rows."""
+    def page(
+        self, user: str, limit: int, before: RowPosition | None = None, *, archived: bool = False,
+        said: Sequence[LoggedRead] = (),
+    ) -> RowPage:  # fmt: skip
+        """One seek, then as many steps as rows, and as archived ones between them."""
         with self._lock:
             database = self._current(key_group(user))
             if database is None:
                 return RowPage((), None, 0, None)
             head = _load_head(database, user)
             fresh = slice_numbers(database, user, head.merged)
-            found = list(islice(_newest_first(database, user, head, fresh, before), limit + 1))
-        rows = tuple(row_view(row) for _, row in found[:limit])
-        following = found[limit - 1][0] if len(found) > limit else None
-        return RowPage(rows, following, head.unread + len(fresh), head.read_up_to)
+            later = [each for each in said if each.offset > head.logged]
+            if not later:
+                rows = _newest_first(database, user, head, fresh, before)
+                return first_rows(rows, head, head.unread + len(fresh), limit, archived=archived)
+            placed, unread = honouring(_newest_first(database, user, head, fresh, None), later)
+        rest = (each for each in placed if before is None or each[0] < before)
+        return first_rows(rest, head, unread, limit, archived=archived)
+
+    def named(self, user: str, event_ids: Collection[str]) -> list[InboxRow]:
+        """Look through the user's rows, newest first."""
+        with self._lock:
+            database = self._current(key_group(user))
+            if database is None:
+                return []
+            head = _load_head(database, user)
+            fresh = slice_numbers(database, user, head.merged)
+            rows = _newest_first(database, user, head, fresh, None)
+            return [row_view(row) for _, row in rows if row.first_event_id in event_ids]
 
     def unread(self, user: str) -> int:
         """Give the number of unread rows."""

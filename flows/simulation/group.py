@@ -8,7 +8,7 @@ from bytewax.operators import StatefulBatchLogic
 from operators.bulk import Slice
 from operators.decide import apply
 from operators.inbox import UserInbox
-from operators.inbox_shard import take_items
+from operators.inbox_shard import change_rows, take_items
 from operators.route import ChannelRoute
 from state.decide.group import GroupState
 from state.model.inbox import InboxOperation
@@ -80,8 +80,8 @@ def apply_inbox(inbox: UserInbox, operation: InboxOperation) -> None:
             type=operation.type, object=operation.object, windowed=operation.windowed, event_id=operation.event_id,
             actor=operation.actor, at=operation.at or 0, place=operation.place or 0,
         )  # fmt: skip
-    elif operation.op == "read":
-        inbox.read(operation.up_to or 0)
+    elif operation.op in ("read", "status"):
+        change_rows(inbox, operation)
     elif operation.op == "erase":
         inbox.erase()
     else:

@@ -4,10 +4,10 @@
 |---|---|
 | row | u32 little-endian: count (what an audit reads without decoding the rest), then the fields |
 | fields of a row | `[number, type, object, flags, first_event_id, count, at, items, older]`, then a language if any |
-| `flags` | bit 0: windowed, bit 1: read |
+| `flags` | bit 0: windowed, bit 1: read, bit 2: archived, bit 3: was read, and marked unread |
 | `items` | array of `[place, event_id, actor, at, payload]`, in the order of joining; payload is bin or nil |
 | `older` | bin: 24 bytes an item, little-endian: i64 place, u64 actor hash, u64 event hash; in the order of joining |
-| head | `[next_number, unread, rows, read_up_to]`, then `merged` where it is not 0 |
+| head | `[next_number, unread, rows, read_up_to]`, then `merged` and `logged` as far as one of them is set |
 | whole inbox | `[head, [row, ..], [items_added, items_taken_back, items_retired]]`: no `merged`; a row is its fields |
 """
 
@@ -31,7 +31,7 @@ def _older_bytes(older: Iterable[OlderItem]) -> bytes:
 
 def _row_fields(row: StoredRow) -> list[Any]:
     items = [(item.place, item.event_id, item.actor, item.at, item.payload) for item in row.items]
-    flags = int(row.windowed) | int(row.read) << 1
+    flags = int(row.windowed) | int(row.read) << 1 | int(row.archived) << 2 | int(row.reopened) << 3
     older = _older_bytes(row.older)
     fields = [row.number, row.type, row.object, flags, row.first_event_id, row.count, row.at, items, older]
     return fields if row.language is None else [*fields, row.language]
@@ -41,6 +41,7 @@ def _row_of(fields: list[Any]) -> StoredRow:
     number, type_name, object_id, flags, first_event_id, count, at, items, older, *language = fields
     return StoredRow(
         number=number, type=type_name, object=object_id, windowed=bool(flags & 1), read=bool(flags & 2),
+        archived=bool(flags & 4), reopened=bool(flags & 8),
         first_event_id=first_event_id, count=count, at=at, items=deque(RowItem(*item) for item in items),
         older=[OlderItem(*each) for each in _OLDER.iter_unpack(older)], language=language[0] if language else None,
     )  # fmt: skip
@@ -75,7 +76,8 @@ def decode_row(value: bytes) -> StoredRow:
 
 def encode_head(head: InboxHead) -> bytes:
     """The head of a user's inbox."""
-    return pack([*_head_fields(head), *([head.merged] if head.merged else [])])
+    fields = [*_head_fields(head), head.merged, head.logged]
+    return pack(fields if head.logged >= 0 else fields[: 5 if head.merged else 4])
 
 
 def decode_head(value: bytes) -> InboxHead:

@@ -62,6 +62,10 @@ class StoredRow:
     at: int = 0
     """Time of the latest item."""
     read: bool = False
+    archived: bool = False
+    """It is read then, and shown only where it is asked for."""
+    reopened: bool = False
+    """It was read, and marked unread: no further item joins it."""
     items: deque[RowItem] = field(default_factory=deque)
     """In the order in which they joined."""
     language: str | None = None
@@ -106,6 +110,8 @@ class InboxHead:
     """The greatest `up_to` of a read that was applied."""
     merged: int = 0
     """Number of the latest slice of the key group that is in the rows; what later ones bring, readers add."""
+    logged: int = -1
+    """Offset in `reads` of the user's latest record that was applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,7 @@ class InboxRow:
     """Distinct actors, as far as they are remembered."""
     language: str | None = None
     """Of the words that it is shown in."""
+    archived: bool = False
 
 
 class UserChanges(NamedTuple):
@@ -238,5 +245,5 @@ def row_view(row: StoredRow) -> InboxRow:
     """The row as others see it."""
     return InboxRow(
         row.type, row.object, row.first_event_id, row.count, row.actors(), row.at, row.read, row.payload,
-        row.actor_count(), row.language,
+        row.actor_count(), row.language, row.archived,
     )  # fmt: skip

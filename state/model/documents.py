@@ -288,10 +288,30 @@ class KillSwitch(Document):
     force: Annotated[bool | None, Meta(description="Also a name that is not known yet.")] = None
 
 
+RowIds = Annotated[
+    list[Text],
+    Meta(max_length=100, description="`first_event_id` of each row; unknown ones are ignored."),
+]
+
+
 class ReadUpTo(Document):
     """What the user has seen."""
 
     up_to: Annotated[Exact | None, Meta(description="`up_to` of the page shown. Absent: everything.")] = None
+    ids: Annotated[RowIds | None, Meta(description="These rows alone.")] = None
+
+
+class MarkedRows(Document):
+    """Rows of one's inbox."""
+
+    ids: RowIds
+
+
+class ArchivedRows(Document):
+    """Rows that are done with."""
+
+    ids: Annotated[RowIds | None, Meta(description="Absent: all that are read.")] = None
+    up_to: Annotated[Exact | None, Meta(description="`up_to` of the page shown: later rows stay.")] = None
 
 
 class NewFeedback(Document):

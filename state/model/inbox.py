@@ -12,13 +12,14 @@ from typing import Any, Literal
 import msgspec
 
 from state.model.errors import MalformedRecordError
+from state.model.row_status import NamedRow, RowStatus
 from state.model.schema import Schema
 
 
 class InboxOperation(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """One operation on a user's rows; `place` is a position in the decision log."""
 
-    op: Literal["add", "take_back", "retract", "read", "erase"]
+    op: Literal["add", "take_back", "retract", "read", "status", "erase"]
     user: str
     type: str = ""
     object: str | None = None
@@ -29,6 +30,10 @@ class InboxOperation(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     place: int | None = None
     parent_event_id: str | None = None
     up_to: int | None = None
+    status: RowStatus | None = None
+    rows: tuple[NamedRow, ...] | None = None
+    logged: int | None = None
+    """Of what the user himself does: the offset of his record in `reads`."""
     priority: str | None = None
     payload: Any = None
     """The event's map."""

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from state.model.event import SafeInt
+from state.model.row_status import NamedRow, RowStatus
 from state.model.schema import Schema
 from state.model.topics import CONTROL, ENDPOINTS, FOLLOWS, PREFERENCES, PROFILES, READS, SEGMENTS
 
@@ -73,11 +74,23 @@ class SegmentRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ReadRecord(msgspec.Struct, frozen=True):
-    """A user read his inbox up to a time; null: everything. With `erase` he and all that he has there are gone."""
+    """A user read his inbox up to a time; null: everything. With `erase` he and all that he has there are gone.
+
+    With `status` these `rows` have it; without `rows` all that he read `until` a time are archived. `up_to` is then 0:
+    a program that knows no status does nothing.
+    """
 
     user: str
     up_to: SafeInt | None = None
     erase: bool | msgspec.UnsetType = msgspec.UNSET
+    status: RowStatus | msgspec.UnsetType = msgspec.UNSET
+    rows: tuple[NamedRow, ...] | msgspec.UnsetType = msgspec.UNSET
+    until: SafeInt | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        """:raises ValueError: it does not say which rows."""
+        if self.status not in (msgspec.UNSET, "archived") and self.rows is msgspec.UNSET:
+            raise ValueError(f"status {self.status} needs rows")
 
 
 class Kill(msgspec.Struct, frozen=True):

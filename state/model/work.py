@@ -13,6 +13,7 @@ import msgspec
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import Event
 from state.model.keys import key_group
+from state.model.row_status import NamedRow, RowStatus
 from state.model.settings import (
     DOOR,
     EndpointRecord,
@@ -23,6 +24,7 @@ from state.model.settings import (
     ReadRecord,
     Setting,
 )
+from state.model.topics import READS
 
 
 class Work(msgspec.Struct, kw_only=True, frozen=True, tag_field="k", omit_defaults=True):
@@ -102,11 +104,21 @@ class KillWork(Work, tag="kill", frozen=True):
 
 
 class ReadWork(Work, tag="read", frozen=True):
-    """The user read his inbox up to a time; absent: all. With `erase` his rows and what waits for him are gone."""
+    """The user read his inbox up to a time; absent: all. With `erase` his rows and what waits for him are gone.
+
+    With `status` some rows have it (`ReadRecord`).
+    """
 
     user: str
     up_to: int | None = None
     erase: bool | msgspec.UnsetType = msgspec.UNSET
+    status: RowStatus | msgspec.UnsetType = msgspec.UNSET
+    rows: tuple[NamedRow, ...] | msgspec.UnsetType = msgspec.UNSET
+    until: int | msgspec.UnsetType = msgspec.UNSET
+
+    def logged(self) -> int | None:
+        """The offset of the user's record in `reads`; None: it came another way."""
+        return self.src[2] if self.src is not None and self.src[0] == READS else None
 
 
 class TickWork(Work, tag="tick", frozen=True):
@@ -170,7 +182,12 @@ def _follow(it: FollowRecord, stamp: int) -> Work:
 def _read(it: ReadRecord, stamp: int) -> Work:
     """Without a time it is a reading of everything so far."""
     up_to = stamp if it.up_to is None else it.up_to
-    return ReadWork(g=key_group(it.user), stamp=stamp, user=it.user, up_to=up_to, erase=it.erase)
+    everything = it.status is not msgspec.UNSET and it.rows is msgspec.UNSET and it.until is msgspec.UNSET
+    until = stamp if everything else it.until
+    return ReadWork(
+        g=key_group(it.user), stamp=stamp, user=it.user, up_to=up_to, erase=it.erase, status=it.status, rows=it.rows,
+        until=until,
+    )  # fmt: skip
 
 
 def _kill(it: Kill, stamp: int) -> Work | None:

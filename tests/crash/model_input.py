@@ -115,7 +115,8 @@ class _Group:
             case "kill":
                 return self._settings.kill(work, ts)
             case "read":
-                return {"kind": "read", "ts": ts, "user": work["user"], "up_to": work.get("up_to", ts)}
+                said = {name: work[name] for name in ("status", "rows", "until") if name in work}
+                return {"kind": "read", "ts": ts, "user": work["user"], "up_to": work.get("up_to", ts)} | said
             case "profile" | "tick" | "versions":
                 return None
             case kind:

@@ -118,7 +118,7 @@ def _meaning(records: Sequence[Record | NewRecord]) -> tuple[list[Any], list[Any
     inbox = [(dict(each.headers)["schema"].decode(), each.value) for each in logged if each.topic == "inbox"]
     operations = [each for schema, value in inbox for each in decode_operations(schema, value)]
     delivered = sorted((each for of in to_deliver for each in of), key=lambda each: (each.emission_id, each.channel))
-    bare = {"payload": msgspec.Raw(), "language": None}  # a language came later
+    bare = {"payload": msgspec.Raw(), "language": None, "logged": None}  # these two came later
     plain = [(msgspec.structs.replace(each, **bare), each.payload_json()) for each in operations]
     return ledger, delivered, plain
 

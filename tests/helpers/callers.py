@@ -26,7 +26,7 @@ def rows() -> list[StoredRow]:
     for number in range(ROWS):
         item = RowItem(number, f"e{number}", "actor", 1_000 + number, b'{"text":"canary"}')
         found.append(
-            StoredRow(number, "like", f"o{number}", True, f"e{number}", 1, 1_000 + number, False, deque([item]))
+            StoredRow(number, "like", f"o{number}", True, f"e{number}", 1, 1_000 + number, items=deque([item]))
         )
     return found
 

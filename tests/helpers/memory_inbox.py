@@ -1,10 +1,12 @@
 """Inbox store in a dictionary: what the one on RocksDB must give, but for durability."""
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from itertools import islice
 
-from connectors.inbox.interface import CountedItems, InboxAudit, RowPage, RowPosition
+from connectors.inbox.interface import CountedItems, InboxAudit, LoggedRead, RowPage, RowPosition
 from state.inbox.codec import decode_head, decode_row, encode_head, encode_row
+from state.inbox.statuses import apply_record
 from state.inbox.values import (
     InboxHead,
     InboxRow,
@@ -104,14 +106,24 @@ class MemoryInboxStore:
         self._offset = commit.offset
         self._change_slices(commit.slices)
 
-    def page(self, user: str, limit: int, before: RowPosition | None = None) -> RowPage:
+    def page(
+        self, user: str, limit: int, before: RowPosition | None = None, *, archived: bool = False,
+        said: Sequence[LoggedRead] = (),
+    ) -> RowPage:  # fmt: skip
         """Give up to `limit` rows, newest first."""
-        rows = self._newest_first(user)
-        rest = [row for row in rows if before is None or (row.at, row.number) < before]
+        head, rows = self._head(user), self._newest_first(user)
+        for each in said:
+            if each.offset > head.logged:
+                rows = list(apply_record(rows, each.record, each.at))
+        rest = [row for row in rows if row.archived is archived and (before is None or (row.at, row.number) < before)]
         shown = rest[:limit]
         following = RowPosition(shown[-1].at, shown[-1].number) if len(rest) > limit else None
-        head = self._head(user)
-        return RowPage(tuple(row_view(row) for row in shown), following, self.unread(user), head.read_up_to)
+        unread = sum(not row.read for row in rows)
+        return RowPage(tuple(row_view(row) for row in shown), following, unread, head.read_up_to, head.logged)
+
+    def named(self, user: str, event_ids: Collection[str]) -> list[InboxRow]:
+        """Look through the user's rows, newest first."""
+        return [row_view(row) for row in self._newest_first(user) if row.first_event_id in event_ids]
 
     def unread(self, user: str) -> int:
         """Give the number of unread rows."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from reference.events import Event
 from reference.items import Item, Row, User
 
@@ -58,5 +60,30 @@ def mark_read(user: User, up_to: int) -> None:
     for row in user.rows:
         if not row.read and row.at() <= up_to:
             row.read = True
-            if user.unread.get((row.type, row.object)) is row:
-                del user.unread[row.type, row.object]
+            _close(user, row)
+
+
+def _close(user: User, row: Row) -> None:
+    """What was read once takes no further item."""
+    if user.unread.get((row.type, row.object)) is row:
+        del user.unread[row.type, row.object]
+
+
+def set_status(user: User, what: str, named: list[dict[str, Any]]) -> None:
+    """The rows named become read, unread or archived; read and archived only as far as they were seen."""
+    for row in user.rows:
+        for name in named:
+            if (name["type"], name.get("object"), name["event_id"]) != (row.type, row.object, row.first_event_id):
+                continue
+            if what == "unread":
+                row.read = row.archived = False
+            elif row.at() <= name["at"]:
+                row.read, row.archived = True, row.archived or what == "archived"
+                _close(user, row)
+
+
+def archive_read(user: User, until: int) -> None:
+    """Whatever is read and not later is archived."""
+    for row in user.rows:
+        if row.read and row.at() <= until:
+            row.archived = True

@@ -81,6 +81,7 @@ class Row:
     items: list[Item] = field(default_factory=list)
     joined: int = 0
     read: bool = False
+    archived: bool = False
 
     def at(self) -> int:
         return self.items[-1].event.ingested_at

@@ -116,6 +116,9 @@ class _Simulation:
     def _on_read(self, record: Record) -> None:
         if record.get("erase"):
             self._pipeline.erase(record["user"], record["ts"])
+        elif record.get("status"):
+            until = record["ts"] if record.get("until") is None else record["until"]
+            self._pipeline.mark(record["user"], record["status"], record.get("rows"), until, record["ts"])
         else:
             self._pipeline.read(record["user"], record.get("up_to"), record["ts"])
 

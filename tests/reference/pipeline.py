@@ -321,6 +321,17 @@ class Pipeline:
             if item.inbox and item.event.ingested_at <= limit:
                 self._end(item, "INBOX", now)
 
+    def mark(self, name: str, what: str, rows: list[dict[str, Any]] | None, until: int, now: int) -> None:
+        """RULES 3.G: the user marks rows; without any he archives what he read."""
+        user = self.user(name)
+        if rows is None:
+            inbox.archive_read(user, until)
+            return
+        inbox.set_status(user, what, rows)
+        for item in list(user.pending):
+            if what != "unread" and item.inbox and any(_in_row(item.event, row) for row in rows):
+                self._end(item, "INBOX", now)
+
     def erase(self, name: str, now: int) -> None:
         """RULES 3.G: the user is erased."""
         user = self.user(name)
@@ -341,6 +352,12 @@ class Pipeline:
             group.pending.remove(item)
         if group.kind == "single":
             self._close(group)
+
+
+def _in_row(event: Event, row: dict[str, Any]) -> bool:
+    """Whether it entered a row of that name, as the user saw it."""
+    alike = (event.type, event.object) == (row["type"], row.get("object")) and event.ingested_at <= row["at"]
+    return alike and (event.spec.window > 0 or event.event_id == row["event_id"])
 
 
 def interruptive(channels: list[str]) -> list[str]:

@@ -200,7 +200,20 @@ class _Writer:
         user = rng.choice(self.users)
         recent = [event["ts"] for event in self.events[-10:]] or [self.now]
         moment = rng.choice([None, None, self.now, self.now - 1, self.now + 5, *recent])
-        self.records.append(read(self.now, moment, user))
+        if self.events and rng.random() < 0.4:
+            self._mark()
+        else:
+            self.records.append(read(self.now, moment, user))
+
+    def _mark(self) -> None:
+        """Rows of late events are marked: of those that began one, and of others."""
+        rng = self.rng
+        event = rng.choice(self.events[-20:])
+        row = {"type": event["type"], "event_id": event["event_id"], "at": rng.choice([event["ts"], self.now])}
+        if event.get("object") is not None:
+            row["object"] = event["object"]
+        said = {"up_to": 0, "status": rng.choice(["read", "read", "unread", "archived"]), "rows": [row]}
+        self.records.append(read(self.now, None, event.get("target") or rng.choice(self.users)) | said)
 
     def _tick(self) -> None:
         self.records.append(tick(self.now))

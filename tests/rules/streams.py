@@ -104,6 +104,19 @@ reads = st.fixed_dictionaries(
     {"kind": st.just("read"), "user": users, "erase": st.sampled_from([False] * 9 + [True])},
     optional={"back": st.sampled_from([0, 1, -5, 1_000, 30_000])},
 )
+marks = st.fixed_dictionaries(
+    {
+        "kind": st.just("read"),
+        "user": users,
+        "up_to": st.just(0),
+        "status": st.sampled_from(["read", "read", "unread", "archived"]),
+        "rows_of": st.lists(st.tuples(st.integers(1, 6), st.sampled_from([0, 0, 1, -1, 1_000])), max_size=3),
+    }
+)
+archivings = st.fixed_dictionaries(
+    {"kind": st.just("read"), "user": users, "up_to": st.just(0), "status": st.just("archived")},
+    optional={"until_back": st.sampled_from([0, 1, 1_000])},
+)
 cancels = st.fixed_dictionaries({"kind": st.just("cancel"), "of": st.integers(1, 6)})
 ticks = st.just({"kind": "tick"})
 
@@ -141,7 +154,8 @@ again = st.fixed_dictionaries(
 )
 """An earlier event once more: taken back, or repeated; `of` and `parent` count backwards."""
 
-drafts = st.one_of(*[events] * 6, again, again, preferences, endpoints, reads, kills, follows, segments, cancels, ticks)
+said = st.one_of(reads, marks, marks, archivings)
+drafts = st.one_of(*[events] * 6, again, again, preferences, endpoints, said, kills, follows, segments, cancels, ticks)
 
 
 @st.composite
@@ -186,9 +200,25 @@ class _Log:
         record = dict(draft)
         if "back" in record:
             record["up_to"] = self.now - record.pop("back")
+        if "until_back" in record:
+            record["until"] = self.now - record.pop("until_back")
+        if "rows_of" in record:
+            record["rows"] = [self._row(back, off) for back, off in record.pop("rows_of")]
         if "of" in record:
             record["event_id"] = self._id(record.pop("of"))
         return record
+
+    def _row(self, back: int, off: int) -> Line:
+        """Named by a late event, which may have begun it; seen at that time, or now."""
+        if not self.events:
+            return {"type": "like", "event_id": "nobody", "at": self.now}
+        event = self.events[-min(back, len(self.events))]
+        row = {
+            "type": event["type"],
+            "event_id": event["event_id"],
+            "at": self.now if off == 1_000 else event["ts"] + off,
+        }
+        return row if event.get("object") is None else row | {"object": event["object"]}
 
     def _event(self, fields: Line) -> None:
         ahead, parent = fields.pop("ahead"), fields.pop("parent")

@@ -115,6 +115,12 @@ def read(ts: int, up_to: int | None = None, user: str = "u") -> Line:
     return record if up_to is None else record | {"up_to": up_to}
 
 
+def marked(ts: int, mark: str, *rows: tuple[str, str, str, int], user: str = "u") -> Line:
+    """Rows by type, object, first event and the time at which they were seen."""
+    named = [dict(zip(("type", "object", "event_id", "at"), each, strict=True)) for each in rows]
+    return {"kind": "read", "ts": ts, "user": user, "up_to": 0, "status": mark, "rows": named}
+
+
 def cancel(ts: int, event_id: str) -> Line:
     return {"kind": "cancel", "ts": ts, "event_id": event_id}
 

@@ -3,6 +3,7 @@
 import base64
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.callers import ANNE, BOB, ROWS, fill_inbox, user_call
@@ -28,8 +29,8 @@ def test_a_row_says_what_a_person_reads(tmp_path: Path) -> None:
     payload = b'{"object_label":"reel","actor_name":"Ada","url":"https://example.org/reel"}'
     wrong = b'{"url":"javascript:alert(1)"}'
     found = [RowItem(number, f"e{number}", f"a{number}", number, payload) for number in range(49)]
-    row = StoredRow(0, "like", "o0", True, "e0", 49, 48, False, deque(found), language="de")
-    other = StoredRow(1, "like", "o1", True, "f0", 1, 5, False, deque([RowItem(50, "f0", "eve", 5, wrong)]))
+    row = StoredRow(0, "like", "o0", True, "e0", 49, 48, items=deque(found), language="de")
+    other = StoredRow(1, "like", "o1", True, "f0", 1, 5, items=deque([RowItem(50, "f0", "eve", 5, wrong)]))
     fill_inbox(tmp_path, ANNE, [row, other])
     with running(tmp_path) as gateway:
         first, second = user_call(gateway, "GET", "/v1/notifications/inbox").json["items"]
@@ -52,7 +53,17 @@ def test_cursor_is_bound_to_its_user_and_signed(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "limit=x", "limit=1&limit=2", "user=bob", "cursor=x%00", "&".join(["a=1"] * 21)]
+    "query",
+    [
+        "limit=0",
+        "limit=101",
+        "limit=x",
+        "limit=1&limit=2",
+        "archived=yes",
+        "user=bob",
+        "cursor=x%00",
+        "&".join(["a=1"] * 21),
+    ],
 )
 def test_wrong_queries_are_400(gateway: Gateway, query: str) -> None:
     assert user_call(gateway, "GET", f"/v1/notifications/inbox?{query}").status == 400
@@ -77,6 +88,48 @@ def test_reading_counts_at_once_and_is_on_the_log(tmp_path: Path) -> None:
         assert gateway.values("reads")[-1] == {"user": ANNE, "up_to": None}
         future = {"up_to": 2**52}
         assert user_call(gateway, "POST", f"{path}/read", future).json["up_to"] < 2**51, "never beyond now"
+
+
+def test_rows_are_read_unread_and_archived_by_their_ids(tmp_path: Path) -> None:
+    fill_inbox(tmp_path, ANNE)
+    path = "/v1/notifications/inbox"
+    with running(tmp_path) as gateway:
+
+        def said(what: str, **body: Any) -> Any:
+            reply = user_call(gateway, "POST", f"{path}/{what}", body)
+            assert reply.status == 200, reply.body
+            return reply.json
+
+        def shown(query: str = "") -> tuple[list[str], int]:
+            page = user_call(gateway, "GET", f"{path}?limit=100{query}").json
+            states = {(False, False): "", (True, False): "r", (True, True): "a"}
+            rows = [item["first_event_id"] + states[item["read"], item["archived"]] for item in page["items"]]
+            return rows[-4:], page["unread"]
+
+        assert said("read", ids=["e0", "e2", "nothing"]) == {"up_to": None, "ids": ["e2", "e0"]}
+        assert shown() == (["e3", "e2r", "e1", "e0r"], ROWS - 2)
+        assert said("read", ids=["e0", "e3"], up_to=1_001)["ids"] == ["e0"], "e3 is of a later page"
+        assert said("unread", ids=["e2"]) == {"ids": ["e2"]}
+        assert said("archive", ids=["e1"]) == {"ids": ["e1"]}
+        assert shown() == (["e4", "e3", "e2", "e0r"], ROWS - 2)
+        assert shown("&archived=true") == (["e1a"], ROWS - 2)
+        assert said("archive", up_to=1_000) == {"ids": None}
+        assert shown("&archived=true") == (["e1a", "e0a"], ROWS - 2)
+        gateway.stop()
+        gateway.start()
+        assert shown() == (["e5", "e4", "e3", "e2"], ROWS - 2), "what was acknowledged is not taken back"
+        assert said("unread", ids=["e1"]) == {"ids": ["e1"]}
+        assert (shown(), shown("&archived=true")) == ((["e4", "e3", "e2", "e1"], ROWS - 1), (["e0a"], ROWS - 1))
+        assert said("read")["up_to"] is None
+        assert said("archive") == {"ids": None}
+        assert shown() == ([], 0)
+        assert said("unread", ids=["nothing"]) == said("archive", ids=[]) == {"ids": []}
+        first = gateway.values("reads")[0]
+        assert first["rows"][0] == {"type": "like", "event_id": "e2", "at": 1_002, "object": "o2"}
+        assert (first["status"], first["up_to"]) == ("read", 0)
+        wrong: list[tuple[str, Any]] = [("unread", {}), ("archive", {"ids": ["x"] * 101})]
+        for what, body in [*wrong, ("read", {"ids": "e1"})]:
+            assert user_call(gateway, "POST", f"{path}/{what}", body).status == 400
 
 
 def _second_page_cursor(gateway: Gateway) -> str:

@@ -162,6 +162,27 @@ def test_reads_are_seen_with_the_time_they_reach(both: Both) -> None:
     assert both.reader.row("mia", "e9") is None
 
 
+def test_ten_thousand_rows_stay_for_ninety_days_and_are_counted_exactly(both: Both) -> None:
+    shard, most, day_ms = shard_of(both.store), 10_000, 86_400_000
+    put(both.store, shard, [add(f"r{n}", n, windowed=False) for n in range(most + 5)])
+    seen = StoredOperation(op="read", user="mia", up_to=104)
+    done = StoredOperation(op="status", user="mia", status="archived", up_to=54)
+    put(both.store, shard, [seen, done], first=most + 5)
+    page = both.reader.page("mia", 3)
+    assert [row.first_event_id for row in page.rows] == ["r10004", "r10003", "r10002"]
+    assert page.unread == both.reader.unread("mia") == most - 100
+    archived = both.reader.page("mia", 100, archived=True)
+    assert [row.first_event_id for row in archived.rows] == [f"r{n}" for n in range(54, 4, -1)]
+    put(both.store, shard, [add("late", 90 * day_ms + 5_000, windowed=False)], first=most + 7)
+    audit = both.reader.audit(GROUP)
+    assert audit.items_counted == audit.totals.items == 5_006
+    page = both.reader.page("mia", 100, archived=True)
+    assert (page.rows, page.unread, both.reader.unread("mia")) == ((), 5_006, 5_006)
+    put(both.store, shard, [add("last", 181 * day_ms, windowed=False)], first=most + 8)
+    assert [row.first_event_id for row in both.reader.page("mia", 100).rows] == ["last"]
+    assert both.reader.audit(GROUP).totals == InboxTotals(items=1, added=most + 7, retired=most + 6)
+
+
 def test_users_are_listed_in_order(both: Both) -> None:
     names = [name for name in (f"u{n}" for n in range(3000)) if key_group(name) == GROUP]
     put(both.store, shard_of(both.store), [add(f"e{n}", n, user=name) for n, name in enumerate(names)])

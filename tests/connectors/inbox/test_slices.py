@@ -18,13 +18,14 @@ import pytest
 from helpers.memory_inbox import MemoryInboxStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UnsetType
 from rocksdict import Options, Rdict
 
 from connectors.inbox import keys
-from connectors.inbox.interface import InboxReader, InboxStore, RowPosition
+from connectors.inbox.interface import InboxReader, InboxStore, LoggedRead, RowPosition
 from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path
 from operators.inbox import InboxConfig, UserInbox
-from operators.inbox_shard import InboxShard, ShardConfig, take_items
+from operators.inbox_shard import InboxShard, ShardConfig, change_rows, take_items
 from state.disk.exports import load_export, write_export
 from state.inbox.codec import encode_inbox
 from state.inbox.slices import BlockBounds
@@ -34,6 +35,8 @@ from state.model.envelope import OutputHeader
 from state.model.errors import MalformedRecordError
 from state.model.inbox import INBOX_SLICE, AddedSlice, StoredOperation, decode_at_once, decode_operations
 from state.model.keys import key_group
+from state.model.row_status import NamedRow
+from state.model.settings import ReadRecord
 
 GROUP = key_group("mia")
 USERS = sorted(islice((name for n in count() if key_group(name := f"u{n}") == GROUP), 6))
@@ -84,8 +87,8 @@ class Apart:
 
     def apply(self, operation: StoredOperation) -> None:
         inbox = self.inboxes[operation.user]
-        if operation.op == "read":
-            inbox.read(operation.up_to)
+        if operation.op in ("read", "status"):
+            change_rows(inbox, operation)
         elif operation.op == "add":
             inbox.add(
                 type=operation.type, object=operation.object, windowed=operation.windowed, actor=operation.actor,
@@ -125,11 +128,11 @@ def stored(store: InboxStore, user: str, config: InboxConfig) -> UserInbox:
     return inbox
 
 
-def all_pages(reader: InboxReader, user: str, size: int) -> list[InboxRow]:
+def all_pages(reader: InboxReader, user: str, size: int, *, archived: bool = False) -> list[InboxRow]:
     rows: list[InboxRow] = []
     before: RowPosition | None = None
     while True:
-        page = reader.page(user, size, before)
+        page = reader.page(user, size, before, archived=archived)
         rows += page.rows
         if page.next is None:
             return rows
@@ -162,7 +165,14 @@ class Stream:
                 self.at += passed
                 self.apply([add(f"e{self.number}", self.at, self.number, user=user, windowed=windowed)])
             case ("read", user, back):
-                self.apply([StoredOperation(op="read", user=user, up_to=self.at - back)])
+                self.say(ReadRecord(user, self.at - back))
+            case ("archive", user, back):
+                self.say(ReadRecord(user, 0, status="archived", until=self.at - back))
+            case ("status", user, mark, places, back):
+                own = self.apart.inboxes[user].rows()
+                named = [own[place] for place in places if place < len(own)]
+                rows = tuple(NamedRow(row.type, row.first_event_id, row.at - back, row.object) for row in named)
+                self.say(ReadRecord(user, 0, status=mark, rows=rows))
             case ("retract", user, kind, back):
                 parent = None if back is None else f"e{self.number - back}"
                 self.apply([StoredOperation(op="retract", user=user, type=kind, actor="a", object="o",
@@ -185,6 +195,27 @@ class Stream:
             case _:
                 self.commit()
 
+    def say(self, record: ReadRecord) -> None:
+        """A reader who knows what a user said shows what the store shows once it has applied it."""
+        self.commit()
+        user, number, exact = record.user, self.number, self.config.retention > timedelta(days=1)
+        said = [LoggedRead(number, self.at, record)]
+        early = [self.reader.page(user, 100, archived=archived, said=said) for archived in (False, True)]
+        if isinstance(record.status, UnsetType):
+            operation = StoredOperation(op="read", user=user, up_to=record.up_to or 0, logged=number)
+        else:
+            rows = None if isinstance(record.rows, UnsetType) else record.rows
+            until = 0 if isinstance(record.until, UnsetType) else record.until
+            operation = StoredOperation(
+                op="status", user=user, status=record.status, rows=rows, up_to=until, logged=number
+            )
+        self.apply([operation])
+        self.commit()
+        late = [self.reader.page(user, 100, archived=archived, said=said) for archived in (False, True)]
+        assert [page.logged for page in late] == [number, number]
+        if exact and self.config.rows_max > 100:
+            assert [page[:3] for page in early] == [page[:3] for page in late]
+
     def apply(self, operations: list[StoredOperation] | AddedSlice) -> None:
         assert self.shard.apply(OutputHeader("d", GROUP, self.number, 0), operations)
         for operation in operations:
@@ -206,9 +237,12 @@ class Stream:
                 assert bytes_of(stored(self.store, user, self.config)) == bytes_of(inbox)
             if swept or (lasting and self.config.rows_max > 100):
                 for size in (1, 3, 100):
-                    assert all_pages(self.reader, user, size) == inbox.rows()
+                    for archived in (False, True):
+                        shown = [row for row in inbox.rows() if row.archived is archived]
+                        assert all_pages(self.reader, user, size, archived=archived) == shown
                 page = self.reader.page(user, 2)
                 assert page.unread == self.reader.unread(user) == inbox.unread()
+                assert inbox.unread() == sum(not row.read for row in inbox.rows())
                 assert page.read_up_to == inbox.head.read_up_to
                 names = {row.first_event_id: row for row in inbox.rows()}
                 assert all(self.reader.row(user, name) == row for name, row in names.items())
@@ -218,6 +252,7 @@ class Stream:
 
 users = st.sampled_from(USERS)
 kinds = st.sampled_from(["post", "like"])
+marks = st.sampled_from(["read", "unread", "archived"])
 passed = st.sampled_from([0, 0, 1, 7, -2])
 streams = st.lists(
     st.one_of(
@@ -225,6 +260,10 @@ streams = st.lists(
         st.tuples(st.just("slice"), st.sets(users, min_size=4), passed),
         st.tuples(st.just("add"), users, st.booleans(), passed),
         st.tuples(st.just("read"), users, st.integers(0, 6)),
+        st.tuples(
+            st.just("status"), users, marks, st.sets(st.integers(0, 5), max_size=3), st.sampled_from([0, 0, 0, 1])
+        ),
+        st.tuples(st.just("archive"), users, st.integers(0, 6)),
         st.tuples(st.just("retract"), users, kinds, st.one_of(st.none(), st.integers(1, 12))),
         st.tuples(st.just("take_back"), users, kinds, st.integers(1, 12)),
         st.tuples(st.just("sweep")),
