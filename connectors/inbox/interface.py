@@ -144,12 +144,12 @@ class InboxReader(Protocol):
         """Give up to `limit` rows, newest first, with the payload of each row's newest item as JSON.
 
         Archived ones alone, or none of them. What the user `said`, in log order, is honoured also where the store does
-        not do so yet; that takes as long as reading all of his rows.
+        not do so yet; that takes as long as reading his rows down to the oldest one named.
         """
         ...
 
     def named(self, user: str, event_ids: Collection[str]) -> list[InboxRow]:
-        """Give the rows that these events began, archived ones too."""
+        """Give the rows that these events began, the newest of each, archived ones too."""
         ...
 
     def unread(self, user: str) -> int:

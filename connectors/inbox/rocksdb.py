@@ -26,7 +26,7 @@ from rocksdict import (
 
 from connectors.inbox import keys
 from connectors.inbox.interface import CountedItems, InboxAudit, LoggedRead, RowPage, RowPosition
-from connectors.inbox.pages import first_rows, honouring
+from connectors.inbox.pages import first_rows, honouring, unread_after
 from connectors.inbox.slices import (
     fold_blocks,
     fresh_rows,
@@ -268,12 +268,11 @@ class RocksInboxReader:
             head = _load_head(database, user)
             fresh = slice_numbers(database, user, head.merged)
             later = [each for each in said if each.offset > head.logged]
-            if not later:
-                rows = _newest_first(database, user, head, fresh, before)
-                return first_rows(rows, head, head.unread + len(fresh), limit, archived=archived)
-            placed, unread = honouring(_newest_first(database, user, head, fresh, None), later)
-        rest = (each for each in placed if before is None or each[0] < before)
-        return first_rows(rest, head, unread, limit, archived=archived)
+            unread = head.unread + len(fresh)
+            if later:
+                unread = unread_after(_newest_first(database, user, head, fresh, None), unread, later)
+            rows = honouring(_newest_first(database, user, head, fresh, before), later)
+            return first_rows(rows, head, unread, limit, archived=archived)
 
     def named(self, user: str, event_ids: Collection[str]) -> list[InboxRow]:
         """Look through the user's rows, newest first."""
@@ -283,8 +282,14 @@ class RocksInboxReader:
                 return []
             head = _load_head(database, user)
             fresh = slice_numbers(database, user, head.merged)
-            rows = _newest_first(database, user, head, fresh, None)
-            return [row_view(row) for _, row in rows if row.first_event_id in event_ids]
+            missing, found = set(event_ids), []
+            for _, row in _newest_first(database, user, head, fresh, None):
+                if row.first_event_id in missing:
+                    missing.discard(row.first_event_id)
+                    found.append(row_view(row))
+                if not missing:
+                    break
+            return found
 
     def unread(self, user: str) -> int:
         """Give the number of unread rows."""

@@ -38,15 +38,14 @@ def _set(row: StoredRow, status: RowStatus, until: int, *, whole: bool) -> bool:
     return True
 
 
-def apply_record(rows: Sequence[StoredRow], record: ReadRecord, now_ms: int) -> Sequence[StoredRow]:
-    """The rows as they are after a user's record, written at `now_ms`."""
+def honour(row: StoredRow, record: ReadRecord, now_ms: int) -> bool:
+    """Make the row what it is after a user's record, written at `now_ms`. False: it is gone."""
     if record.erase is True:
-        return []
+        return False
     if record.status is msgspec.UNSET:
-        changed = changed_rows(rows, "read", None, now_ms if record.up_to is None else record.up_to)
+        changed = changed_rows([row], "read", None, now_ms if record.up_to is None else record.up_to)
     else:
         until = now_ms if record.until is msgspec.UNSET else record.until
-        changed = changed_rows(rows, record.status, None if record.rows is msgspec.UNSET else record.rows, until)
-    for _ in changed:
-        pass  # they change as they are given
-    return rows
+        changed = changed_rows([row], record.status, None if record.rows is msgspec.UNSET else record.rows, until)
+    next(changed, None)
+    return True

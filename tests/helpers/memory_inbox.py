@@ -6,7 +6,7 @@ from itertools import islice
 
 from connectors.inbox.interface import CountedItems, InboxAudit, LoggedRead, RowPage, RowPosition
 from state.inbox.codec import decode_head, decode_row, encode_head, encode_row
-from state.inbox.statuses import apply_record
+from state.inbox.statuses import honour
 from state.inbox.values import (
     InboxHead,
     InboxRow,
@@ -114,7 +114,7 @@ class MemoryInboxStore:
         head, rows = self._head(user), self._newest_first(user)
         for each in said:
             if each.offset > head.logged:
-                rows = list(apply_record(rows, each.record, each.at))
+                rows = [row for row in rows if honour(row, each.record, each.at)]
         rest = [row for row in rows if row.archived is archived and (before is None or (row.at, row.number) < before)]
         shown = rest[:limit]
         following = RowPosition(shown[-1].at, shown[-1].number) if len(rest) > limit else None

@@ -89,6 +89,8 @@ class Apart:
         inbox = self.inboxes[operation.user]
         if operation.op in ("read", "status"):
             change_rows(inbox, operation)
+        elif operation.op == "erase":
+            inbox.erase()
         elif operation.op == "add":
             inbox.add(
                 type=operation.type, object=operation.object, windowed=operation.windowed, actor=operation.actor,
@@ -166,6 +168,8 @@ class Stream:
                 self.apply([add(f"e{self.number}", self.at, self.number, user=user, windowed=windowed)])
             case ("read", user, back):
                 self.say(ReadRecord(user, self.at - back))
+            case ("erase", user):
+                self.say(ReadRecord(user, erase=True))
             case ("archive", user, back):
                 self.say(ReadRecord(user, 0, status="archived", until=self.at - back))
             case ("status", user, mark, places, back):
@@ -201,7 +205,9 @@ class Stream:
         user, number, exact = record.user, self.number, self.config.retention > timedelta(days=1)
         said = [LoggedRead(number, self.at, record)]
         early = [self.reader.page(user, 100, archived=archived, said=said) for archived in (False, True)]
-        if isinstance(record.status, UnsetType):
+        if record.erase is True:
+            operation = StoredOperation(op="erase", user=user, logged=number)
+        elif isinstance(record.status, UnsetType):
             operation = StoredOperation(op="read", user=user, up_to=record.up_to or 0, logged=number)
         else:
             rows = None if isinstance(record.rows, UnsetType) else record.rows
@@ -264,6 +270,7 @@ streams = st.lists(
             st.just("status"), users, marks, st.sets(st.integers(0, 5), max_size=3), st.sampled_from([0, 0, 0, 1])
         ),
         st.tuples(st.just("archive"), users, st.integers(0, 6)),
+        st.tuples(st.just("erase"), users),
         st.tuples(st.just("retract"), users, kinds, st.one_of(st.none(), st.integers(1, 12))),
         st.tuples(st.just("take_back"), users, kinds, st.integers(1, 12)),
         st.tuples(st.just("sweep")),
