@@ -7,7 +7,7 @@ from msgspec import UnsetType
 
 from connectors.inbox.interface import LoggedRead, RowPage, RowPosition
 from state.inbox.statuses import honour
-from state.inbox.values import InboxHead, StoredRow, row_view
+from state.inbox.values import InboxHead, InboxRow, StoredRow, row_view
 
 PlacedRow = tuple[RowPosition, StoredRow]
 
@@ -36,6 +36,18 @@ def unread_after(rows: Iterable[PlacedRow], unread: int, said: Sequence[LoggedRe
         names.discard((row.type, row.object, row.first_event_id))
         after += all(honour(row, each.record, each.at) for each in said) and not row.read
     return after
+
+
+def rows_named(rows: Iterable[PlacedRow], event_ids: Iterable[str]) -> list[InboxRow]:
+    """The newest row that each of these events began; looks no further than it must."""
+    missing, found = set(event_ids), []
+    for _, row in rows:
+        if not missing:
+            break
+        if row.first_event_id in missing:
+            missing.discard(row.first_event_id)
+            found.append(row_view(row))
+    return found
 
 
 def _named(said: Iterable[LoggedRead]) -> set[tuple[str, str | None, str]]:

@@ -26,7 +26,7 @@ from rocksdict import (
 
 from connectors.inbox import keys
 from connectors.inbox.interface import CountedItems, InboxAudit, LoggedRead, RowPage, RowPosition
-from connectors.inbox.pages import first_rows, honouring, unread_after
+from connectors.inbox.pages import first_rows, honouring, rows_named, unread_after
 from connectors.inbox.slices import (
     fold_blocks,
     fresh_rows,
@@ -282,14 +282,7 @@ class RocksInboxReader:
                 return []
             head = _load_head(database, user)
             fresh = slice_numbers(database, user, head.merged)
-            missing, found = set(event_ids), []
-            for _, row in _newest_first(database, user, head, fresh, None):
-                if row.first_event_id in missing:
-                    missing.discard(row.first_event_id)
-                    found.append(row_view(row))
-                if not missing:
-                    break
-            return found
+            return rows_named(_newest_first(database, user, head, fresh, None), event_ids)
 
     def unread(self, user: str) -> int:
         """Give the number of unread rows."""

@@ -56,14 +56,24 @@ export class Client {
    */
   linkPreferences(user: string, document?: NewPageLink): Promise<PageLinkMade>;
   /** A page of one's inbox. Rows newest first, and how many of the whole inbox are unread. */
-  inbox(query?: { limit?: number; cursor?: string }): Promise<InboxPage>;
+  inbox(query?: { limit?: number; cursor?: string; archived?: boolean }): Promise<InboxPage>;
   /**
    * A ticket for one's inbox, live. For a minute, `stream?ticket=` opens this user's stream without a header. It
    * does nothing else.
    */
   streamTicket(): Promise<StreamTicket>;
-  /** Mark one's inbox as read. Up to the position of a page that was shown, or everything. The next page shows it. */
+  /**
+   * Mark one's inbox as read. Up to the position of a page that was shown, or everything, or some rows. The next
+   * page shows it.
+   */
   read(document?: ReadUpTo): Promise<ReadStored>;
+  /** Mark rows as unread. Archived ones are back in the inbox then. What comes later does not join such a row. */
+  unreadInbox(document: MarkedRows): Promise<RowsMarked>;
+  /**
+   * Put rows away. Some, or all that are read. They are read then, and neither shown nor counted but with
+   * `archived=true`.
+   */
+  archiveInbox(document?: ArchivedRows): Promise<RowsMarked>;
   /**
    * Say what one did with a notification. That it was opened, followed or put away, each once for an event and a
    * channel. 404: the event is in none of one's inbox rows.
@@ -124,6 +134,14 @@ export interface Addresses {
   webhook?: string | null;
   chat?: string | null;
   in_app?: string | null;
+}
+
+/** Rows that are done with. */
+export interface ArchivedRows {
+  /** Absent: all that are read. */
+  ids?: Array<Text> | null;
+  /** `up_to` of the page shown: later rows stay. */
+  up_to?: number | null;
 }
 
 /** An event kept for later that will not be released. */
@@ -240,6 +258,7 @@ export interface InboxItem {
   /** Of its latest event. */
   at: number;
   read: boolean;
+  archived: boolean;
   /** Plain text, in the language that the user had when the event came. */
   title: string;
   /** What happened, as plain text of at most 240 characters. */
@@ -258,6 +277,12 @@ export interface InboxPage {
   up_to: number | null;
   /** Of the next page; null: this is the last one. */
   cursor: string | null;
+}
+
+/** Rows of one's inbox. */
+export interface MarkedRows {
+  /** `first_event_id` of each row; unknown ones are ignored. */
+  ids: Array<Text>;
 }
 
 /** Whom and what the user does not want to hear of. */
@@ -456,12 +481,22 @@ export interface QuietHours {
 /** Up to when it was read; null: everything. */
 export interface ReadStored {
   up_to: number | null;
+  /** Of single rows: those that there are. */
+  ids?: Array<Text>;
 }
 
 /** What the user has seen. */
 export interface ReadUpTo {
   /** `up_to` of the page shown. Absent: everything. */
   up_to?: number | null;
+  /** These rows alone. */
+  ids?: Array<Text> | null;
+}
+
+/** Rows that were marked. */
+export interface RowsMarked {
+  /** Null: all that are read. Otherwise those that there are. */
+  ids: Array<Text> | null;
 }
 
 /** The version of a segment that counts from now on. */

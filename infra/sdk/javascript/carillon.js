@@ -92,6 +92,8 @@ export class Client {
   inbox = (query) => this.#ask("GET", ["notifications", "inbox"], { query });
   streamTicket = () => this.#ask("POST", ["notifications", "inbox", "stream", "ticket"]);
   read = (body) => this.#ask("POST", ["notifications", "inbox", "read"], { body });
+  unreadInbox = (body) => this.#ask("POST", ["notifications", "inbox", "unread"], { body });
+  archiveInbox = (body) => this.#ask("POST", ["notifications", "inbox", "archive"], { body });
   postFeedback = (body) => this.#ask("POST", ["notifications", "feedback"], { body });
   preferences = () => this.#ask("GET", ["preferences"]);
   preferenceTypes = (query) => this.#ask("GET", ["preferences", "types"], { query });

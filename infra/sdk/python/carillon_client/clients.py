@@ -75,9 +75,11 @@ class Client(Waiting, AbstractContextManager["Client"]):
         """
         return self.run(self._ask("POST", "users/{}/preferences-link", user, body=document))
 
-    def inbox(self, *, limit: int | None = None, cursor: str | None = None) -> types.InboxPage:
+    def inbox(
+        self, *, limit: int | None = None, cursor: str | None = None, archived: bool | None = None
+    ) -> types.InboxPage:
         """A page of one's inbox. Rows newest first, and how many of the whole inbox are unread."""
-        return self.run(self._ask("GET", "notifications/inbox", limit=limit, cursor=cursor))
+        return self.run(self._ask("GET", "notifications/inbox", limit=limit, cursor=cursor, archived=archived))
 
     def stream_ticket(self) -> types.StreamTicket:
         """A ticket for one's inbox, live. For a minute, `stream?ticket=` opens this user's stream without a header.
@@ -86,10 +88,20 @@ class Client(Waiting, AbstractContextManager["Client"]):
         return self.run(self._ask("POST", "notifications/inbox/stream/ticket"))
 
     def read(self, document: types.ReadUpTo | None = None) -> types.ReadStored:
-        """Mark one's inbox as read. Up to the position of a page that was shown, or everything. The next page shows
-        it.
+        """Mark one's inbox as read. Up to the position of a page that was shown, or everything, or some rows. The
+        next page shows it.
         """
         return self.run(self._ask("POST", "notifications/inbox/read", body=document))
+
+    def unread_inbox(self, document: types.MarkedRows) -> types.RowsMarked:
+        """Mark rows as unread. Archived ones are back in the inbox then. What comes later does not join such a row."""
+        return self.run(self._ask("POST", "notifications/inbox/unread", body=document))
+
+    def archive_inbox(self, document: types.ArchivedRows | None = None) -> types.RowsMarked:
+        """Put rows away. Some, or all that are read. They are read then, and neither shown nor counted but with
+        `archived=true`.
+        """
+        return self.run(self._ask("POST", "notifications/inbox/archive", body=document))
 
     def post_feedback(self, document: types.NewFeedback) -> types.FeedbackStored:
         """Say what one did with a notification. That it was opened, followed or put away, each once for an event and
@@ -204,9 +216,11 @@ class AsyncClient(Awaiting, AbstractAsyncContextManager["AsyncClient"]):
         """
         return await self.run(self._ask("POST", "users/{}/preferences-link", user, body=document))
 
-    async def inbox(self, *, limit: int | None = None, cursor: str | None = None) -> types.InboxPage:
+    async def inbox(
+        self, *, limit: int | None = None, cursor: str | None = None, archived: bool | None = None
+    ) -> types.InboxPage:
         """A page of one's inbox. Rows newest first, and how many of the whole inbox are unread."""
-        return await self.run(self._ask("GET", "notifications/inbox", limit=limit, cursor=cursor))
+        return await self.run(self._ask("GET", "notifications/inbox", limit=limit, cursor=cursor, archived=archived))
 
     async def stream_ticket(self) -> types.StreamTicket:
         """A ticket for one's inbox, live. For a minute, `stream?ticket=` opens this user's stream without a header.
@@ -215,10 +229,20 @@ class AsyncClient(Awaiting, AbstractAsyncContextManager["AsyncClient"]):
         return await self.run(self._ask("POST", "notifications/inbox/stream/ticket"))
 
     async def read(self, document: types.ReadUpTo | None = None) -> types.ReadStored:
-        """Mark one's inbox as read. Up to the position of a page that was shown, or everything. The next page shows
-        it.
+        """Mark one's inbox as read. Up to the position of a page that was shown, or everything, or some rows. The
+        next page shows it.
         """
         return await self.run(self._ask("POST", "notifications/inbox/read", body=document))
+
+    async def unread_inbox(self, document: types.MarkedRows) -> types.RowsMarked:
+        """Mark rows as unread. Archived ones are back in the inbox then. What comes later does not join such a row."""
+        return await self.run(self._ask("POST", "notifications/inbox/unread", body=document))
+
+    async def archive_inbox(self, document: types.ArchivedRows | None = None) -> types.RowsMarked:
+        """Put rows away. Some, or all that are read. They are read then, and neither shown nor counted but with
+        `archived=true`.
+        """
+        return await self.run(self._ask("POST", "notifications/inbox/archive", body=document))
 
     async def post_feedback(self, document: types.NewFeedback) -> types.FeedbackStored:
         """Say what one did with a notification. That it was opened, followed or put away, each once for an event and

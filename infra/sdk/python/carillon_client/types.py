@@ -34,6 +34,15 @@ class Addresses(TypedDict):
     in_app: NotRequired[str | None]
 
 
+class ArchivedRows(TypedDict):
+    """Rows that are done with."""
+
+    ids: NotRequired[list[Text] | None]
+    """Absent: all that are read."""
+    up_to: NotRequired[int | None]
+    """`up_to` of the page shown: later rows stay."""
+
+
 class Cancelled(TypedDict):
     """An event kept for later that will not be released."""
 
@@ -158,6 +167,7 @@ class InboxItem(TypedDict):
     at: int
     """Of its latest event."""
     read: bool
+    archived: bool
     title: str
     """Plain text, in the language that the user had when the event came."""
     body: str
@@ -177,6 +187,13 @@ class InboxPage(TypedDict):
     """What to say when this page was read."""
     cursor: str | None
     """Of the next page; null: this is the last one."""
+
+
+class MarkedRows(TypedDict):
+    """Rows of one's inbox."""
+
+    ids: list[Text]
+    """`first_event_id` of each row; unknown ones are ignored."""
 
 
 class Muted(TypedDict):
@@ -391,6 +408,8 @@ class ReadStored(TypedDict):
     """Up to when it was read; null: everything."""
 
     up_to: int | None
+    ids: NotRequired[list[Text]]
+    """Of single rows: those that there are."""
 
 
 class ReadUpTo(TypedDict):
@@ -398,6 +417,15 @@ class ReadUpTo(TypedDict):
 
     up_to: NotRequired[int | None]
     """`up_to` of the page shown. Absent: everything."""
+    ids: NotRequired[list[Text] | None]
+    """These rows alone."""
+
+
+class RowsMarked(TypedDict):
+    """Rows that were marked."""
+
+    ids: list[Text] | None
+    """Null: all that are read. Otherwise those that there are."""
 
 
 class SegmentStored(TypedDict):
