@@ -36,6 +36,8 @@ class Receipt:
     """In the words of `state.model.outcome`; None: nothing that is final."""
     reason: str | None = None
     """The state and the SMSC's own code, where it did not arrive."""
+    by_text: bool = False
+    """It names the message in its text, perhaps in another form than the answer did."""
 
 
 def read_receipt(message: ShortMessage) -> Receipt | None:
@@ -44,16 +46,17 @@ def read_receipt(message: ShortMessage) -> Receipt | None:
         return None
     fields = _FIELD.findall(message.text.decode("latin-1"))
     said = {name.lower(): value for name, value in reversed(fields)}  # the first counts: our own text is the last
-    named = message.tlvs.get(RECEIPTED_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1") or said.get("id", "")
+    tagged = message.tlvs.get(RECEIPTED_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1")
+    named, by_text = tagged or said.get("id", ""), not tagged
     if not named:
         return None
     coded = message.tlvs.get(MESSAGE_STATE, b"")
     state = _STATES.get(coded[0], "") if coded else said.get("stat", "").upper()[:7]
     outcome, code = _OUTCOMES.get(state), said.get("err", "")
     if outcome in (None, DELIVERED):
-        return Receipt(named, outcome)
+        return Receipt(named, outcome, by_text=by_text)
     known = _REASON.fullmatch(code) is not None and code.strip("0") != ""
-    return Receipt(named, outcome, f"{state} {code}" if known else state)
+    return Receipt(named, outcome, f"{state} {code}" if known else state, by_text)
 
 
 class SentMessages:
@@ -74,7 +77,7 @@ class SentMessages:
 
     def find(self, receipt: Receipt) -> Delivery | None:
         """Whose it is; None: of nobody who is remembered, so the receipt waits for a while."""
-        name = self._as_answered(receipt.message_id)
+        name = self._as_answered(receipt.message_id) if receipt.by_text else _plain(receipt.message_id)
         found = self._deliveries.get(name)
         if found is None and receipt.outcome is not None:
             self._early[name] = receipt

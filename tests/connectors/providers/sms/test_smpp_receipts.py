@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from helpers.deliveries import delivery
 from hypothesis import given
@@ -62,8 +64,18 @@ def test_no_bytes_crash_it(text: bytes, tlvs: dict[int, bytes]) -> None:
 def test_a_message_is_found_by_its_number_in_either_form(form: IdForm, answered: str, said: str) -> None:
     sent = SentMessages(form)
     assert sent.sent(answered, TO) is None
-    assert sent.find(Receipt(said, "delivered")) == TO
+    assert sent.find(Receipt(said, "delivered", by_text=True)) == TO
     assert sent.find(Receipt("another", "delivered")) is None
+
+
+def test_a_number_of_digits_in_the_optional_field_is_in_the_form_of_the_answer() -> None:
+    sent, other = SentMessages("decimal"), replace(TO, user="bob")
+    sent.sent("0010", TO)
+    sent.sent("000a", other)
+    for tlvs, whose in (({0x1E: b"0010\0"}, TO), ({}, other)):
+        receipt = read_receipt(message(name="10", tlvs=tlvs))
+        assert receipt is not None
+        assert sent.find(receipt) == whose
 
 
 def test_a_receipt_that_comes_before_the_answer_is_given_with_it_once() -> None:
