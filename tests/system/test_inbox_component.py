@@ -91,15 +91,20 @@ class Host:
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     with ExitStack() as stack:
-        system = stack.enter_context(running(tmp_path_factory.mktemp("system")))
+        site = stack.enter_context(serving(HostSite("", str, {})))
+        environment = {"CARILLON_GATEWAY__ALLOWED_ORIGINS": site.url}
+        system = stack.enter_context(running(tmp_path_factory.mktemp("system"), environment=environment))
 
         def token(user: str) -> str:
             return jwt.encode({"sub": user, "exp": int(time.time()) + 3600}, system.first["user_secret"], "HS256")
 
-        pages = {"/": PAGE.format(lang="en"), "/ar": PAGE.format(lang="ar"), "/host.js": SCRIPT,
-                 "/react": REACT_PAGE, "/app.js": REACT_SCRIPT, **react_scripts()}  # fmt: skip
-        site = HostSite(system.first["url"].removeprefix("http://").removesuffix("/v1"), token, pages)
-        stack.enter_context(serving(site))
+        gateway = system.first["url"].removesuffix("/v1")
+        site.gateway, site.token = gateway.removeprefix("http://"), token
+        site.pages = {
+            "/": PAGE.format(lang="en"), "/ar": PAGE.format(lang="ar"), "/host.js": SCRIPT,
+            "/far": PAGE.format(lang="en").replace("/components/", f"{gateway}/components/"),
+            "/react": REACT_PAGE, "/app.js": REACT_SCRIPT, **react_scripts(),
+        }  # fmt: skip
         yield Host(system, site, stack.enter_context(started_browser()))
 
 
@@ -359,3 +364,17 @@ def test_a_picture_of_it_is_in_the_documents(host: Host, tmp_path: Path) -> None
     page.add_style_tag(content="header { display: flex; justify-content: space-between; padding: 0 1rem }")
     page.evaluate("document.activeElement.shadowRoot.activeElement.blur()")
     save_picture(page, pictures(tmp_path) / "inbox.png")
+
+
+def test_a_gateway_on_another_site_is_used_directly(host: Host) -> None:
+    host.mention("kat", 1)
+    page = host.page("kat", path="/far")
+    expect(page.locator("[part=badge]")).to_have_text("1")
+    host.mention("kat", 2)
+    expect(page.locator("[part=badge]")).to_have_text("2")
+    page.locator("[part=bell]").click()
+    page.get_by_role("button", name="Mark all as read").click()
+    expect(page.locator("[part=badge]")).to_be_hidden()
+    asked = page.evaluate("performance.getEntriesByType('resource').map(({name}) => name)")
+    assert len([url for url in asked if "/v1/" in url and url.startswith(f"http://{host.site.gateway}/")]) >= 2
+    assert [url for url in asked if url.startswith(f"{host.site.url}/v1/")] == []
