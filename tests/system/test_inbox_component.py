@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -149,6 +150,10 @@ def test_tabs_of_a_browser_agree_and_share_one_stream(host: Host) -> None:
     host.mention("eve", 3)
     all_show("3")
     third.locator("[part=bell]").click()
+    third.locator("[part=link]").last.click()
+    all_show("2")
+    second.locator("[part=bell]").click()
+    expect(second.locator("[part~=unread]")).to_have_text([re.compile("number 3"), re.compile("number 2")])
     third.get_by_role("button", name="Mark all as read").click()
     for tab in tabs:
         expect(tab.locator("[part=badge]")).to_be_hidden()
@@ -258,6 +263,8 @@ def test_a_keyboard_is_enough(host: Host) -> None:
     page.keyboard.press("Enter")
     selected = page.evaluate("heard.filter(([name]) => name === 'select').map(([, {row}]) => row.first_event_id)")
     assert selected == ["pat2"]
+    expect(page.locator("[part=badge]")).to_have_text("1")
+    expect(page.locator("[part~=unread]")).to_have_text(re.compile("number 1"))
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(page.locator("[part=bell]")).to_be_focused()

@@ -168,7 +168,11 @@ class Inbox {
     if (!token || this.#ended.signal.aborted) return;
     const name = `carillon-inbox ${this.api} ${this.limit} ${userOf(token)}`;
     this.#channel = new BroadcastChannel(name);
-    this.#channel.onmessage = ({ data }) => (data.page ? this.#take(data.page, data.id) : this.refresh());
+    this.#channel.onmessage = ({ data: { page, id, read } }) => {
+      if (read) this.#markRead(read);
+      if (page) this.#take(page, id);
+      else this.refresh();
+    };
     this.refresh();
     const listen = () => this.#listen();
     const signal = this.#ended.signal;
@@ -234,13 +238,25 @@ class Inbox {
 
   /** Everything that this page shows is read, here and everywhere. */
   async readAll() {
-    const upTo = this.rows[0]?.at;
-    if (upTo === undefined) return;
-    await this.#call("/read", { method: "POST", body: JSON.stringify({ up_to: upTo }) });
-    this.rows = this.rows.map((row) => (row.at <= upTo ? { ...row, read: true } : row));
-    this.#version++;
-    this.#channel?.postMessage({});
+    if (this.rows.length) await this.#read({ up_to: this.rows[0].at });
+  }
+
+  /** This row is read, unless more has joined it. */
+  async readRow(row) {
+    await this.#read({ ids: [nameOf(row)], up_to: row.at });
+  }
+
+  async #read(read) {
+    await this.#call("/read", { method: "POST", keepalive: true, body: JSON.stringify(read) }); // a link may be followed
+    this.#markRead(read);
+    this.#channel?.postMessage({ read });
     await this.refresh();
+  }
+
+  #markRead({ ids, up_to: upTo }) {
+    const isMeant = (row) => row.at <= upTo && (!ids || ids.includes(nameOf(row)));
+    this.rows = this.rows.map((row) => (isMeant(row) ? { ...row, read: true } : row));
+    this.#version++; // a page that is under way may not know it
   }
 
   async #page(query) {
@@ -522,8 +538,11 @@ export class CarillonInbox extends HTMLElement {
   }
 
   async markAllRead() {
-    const upTo = this.rows[0]?.at;
-    if (await this.#attempt(() => this.#inbox?.readAll())) this.#tell("read", { upTo });
+    if (await this.#attempt(() => this.#inbox?.readAll())) this.#tell("read", { rows: this.rows });
+  }
+
+  async markRead(row) {
+    if (await this.#attempt(() => this.#inbox?.readRow(row))) this.#tell("read", { rows: [row] });
   }
 
   #restart() {
@@ -737,7 +756,9 @@ export class CarillonInbox extends HTMLElement {
   #select(event) {
     const control = event.composedPath().find((node) => node.dataset?.name);
     const row = this.rows.find((one) => nameOf(one) === control?.dataset.name);
-    if (row && !this.#tell("select", { row }, { cancelable: true })) event.preventDefault();
+    if (!row) return;
+    if (!this.#tell("select", { row }, { cancelable: true })) event.preventDefault();
+    if (!row.read) this.markRead(row);
   }
 
   #showPanel() {
