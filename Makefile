@@ -90,7 +90,7 @@ sdk: install
 
 # Pictures of pages for the documents, as the tests see them in a browser.
 pictures: install
-	@PICTURES=1 $(PY) -m pytest -q -k "picture" tests/system/test_inbox_component.py
+	@PICTURES=1 $(PY) -m pytest -q -k "picture" tests/system
 
 clean:
 	rm -rf .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from rich.console import Console
 
 _LINE_EVERY_S = 10.0
 
@@ -27,6 +26,8 @@ class Output:
             sys.stdout.write(orjson.dumps(record).decode() + "\n")
             sys.stdout.flush()
         else:
+            from rich.console import Console  # here alone, since the gateway collects what commands would print
+
             Console(highlight=False, soft_wrap=True).print(text, markup=False)
 
     @property
@@ -40,11 +41,12 @@ class Output:
 
         For others nothing, or with `lines` a line every ten seconds.
         """
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
         if not self.watched:
             yield self._lines(doing) if lines else lambda _done, _all: None
             return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(doing, total=None)

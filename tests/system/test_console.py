@@ -1,0 +1,100 @@
+"""The console in a real browser, on a running system: from sign-in to effects on the ledger, in each person's role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers.browser import SOON_MS, pictures, save_picture, serious_faults, started_browser
+from helpers.up import Up, running
+from helpers.waiting import wait_for
+from playwright.sync_api import Browser, Page, expect
+
+PAGES = {
+    "ops": ("", "/events", "/events?event=e1", "/senders", "/types", "/letters", "/switches", "/audit"),
+    "support": ("/people", "/people?user=ann&reason=ticket%204711", "/explain?user=ann&event=e1&reason=ticket%204711"),
+}
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    with running(tmp_path_factory.mktemp("console")) as started:
+        phone = {"platform": "ios", "address": "0123456789abcdef" * 4}
+        assert started.call("PUT", "/v1/users/ann/endpoints/push/phone", phone)[0] == 200
+        for event, kind in (("e1", "mention"), ("e2", "reply")):
+            started.post({"event_id": event, "type": kind, "actor": "bob", "target": "ann", "object": "thread"})
+        for event in ("e1", "e2"):
+            wait_for(lambda event=event: started.call("GET", f"/v1/notifications/{event}")[1]["state"] == "delivered")
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with started_browser() as started:
+        yield started
+
+
+def signed_in(browser: Browser, system: Up, role: str, *, dark: bool = False, width: int = 1100) -> Page:
+    context = browser.new_context(color_scheme="dark" if dark else "light", viewport={"width": width, "height": 800})
+    context.set_default_timeout(SOON_MS)
+    page = context.new_page()
+    page.goto(system.first["console"])
+    page.get_by_label("Your key").fill(system.first["keys"][role])
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Now")).to_be_visible(timeout=SOON_MS)
+    return page
+
+
+@pytest.mark.parametrize("role", PAGES)
+@pytest.mark.parametrize(("dark", "width"), [(False, 1100), (True, 390)])
+def test_pages_keep_nobody_out(browser: Browser, system: Up, role: str, dark: bool, width: int) -> None:
+    page = signed_in(browser, system, role, dark=dark, width=width)
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    for path in PAGES[role]:
+        page.goto(system.first["console"] + path)
+        assert serious_faults(page) == [], path
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is wider than the screen"
+    assert complaints == [], "nothing that the page's own policy refuses"
+    page.context.close()
+
+
+def test_now_is_live_and_a_switch_stops_a_type_until_it_is_lifted(browser: Browser, system: Up) -> None:
+    watching, acting = signed_in(browser, system, "ops"), signed_in(browser, system, "ops")
+    acting.get_by_role("link", name="Kill switches").click()
+    acting.get_by_label("Its name").fill("mention")
+    acting.get_by_label("Why").fill("wrong link")
+    acting.get_by_role("button", name="Stop").click()
+    expect(acting.get_by_text("type mention")).to_be_visible(timeout=SOON_MS)
+    expect(watching.get_by_text("type mention since")).to_be_visible(timeout=SOON_MS)
+    system.post({"event_id": "e3", "type": "mention", "actor": "bob", "target": "ann", "object": "other"})
+    wait_for(lambda: system.call("GET", "/v1/notifications/e3")[1]["outcomes"] == {"SUPPRESSED": 1})
+    acting.goto(system.first["console"] + "/events?event=e3")
+    expect(acting.get_by_text("kill_switch")).to_be_visible(timeout=SOON_MS)
+    acting.get_by_role("link", name="Kill switches").click()
+    acting.get_by_role("button", name="Lift").click()
+    expect(acting.get_by_text("Nothing is stopped.")).to_be_visible(timeout=SOON_MS)
+    expect(watching.get_by_text("type mention since")).to_be_hidden(timeout=SOON_MS)
+    acting.get_by_role("link", name="Audit").click()
+    expect(acting.get_by_role("cell", name="wrong link").first).to_be_visible(timeout=SOON_MS)
+    watching.context.close()
+    acting.context.close()
+
+
+def test_support_finds_out_why_and_this_is_its_picture(browser: Browser, system: Up, tmp_path: Path) -> None:
+    page = signed_in(browser, system, "support")
+    page.get_by_role("link", name="People").click()
+    page.get_by_label("User").fill("ann")
+    page.get_by_label("Why you look").fill("ticket 4711")
+    page.get_by_role("button", name="Show").click()
+    page.get_by_role("row").filter(has_text="reply").get_by_role("link", name="why?").click()
+    expect(page.get_by_text("Sent to push")).to_be_visible(timeout=SOON_MS)
+    expect(page.get_by_text("bob liked")).to_be_hidden()
+    page.goto(system.first["console"] + "/events?event=e1")
+    save_picture(page, pictures(tmp_path) / "console.png")
+    page.get_by_role("button", name="Sign out").click()
+    page.go_back()
+    page.reload()
+    expect(page.get_by_label("Your key")).to_be_visible(timeout=SOON_MS)
+    page.context.close()
