@@ -22,7 +22,7 @@ from connectors.archive.manifest import COLUMNAR, ArchiveManifest, read_manifest
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_batches, stored_records
 from state.ledger import SCHEMA, empty_table, latest, ledger_table, records_of
-from state.model.keys import key_group, partition_of_group
+from state.model.keys import emission_base, key_group, partition_of_group
 from state.model.ledger import EventCounts
 from state.model.topics import OUTCOMES
 from state.model.work import SliceWork, decode_work
@@ -116,25 +116,30 @@ class LedgerReader:
         """
         decided = (pc.field("kind") == "decision") & (pc.field("event_id") == event)
         decisions = latest(
-            self._scan(decided, None, [*_VERSION, "event_id", "user", "outcome", "emission_id", "source"])
+            self._scan(
+                decided, None, [*_VERSION, "event_id", "user", "outcome", "emission_id", "source", "type", "object"]
+            )
         )
         groups = len(pc.unique(decisions["key_group"]))
         counts = EventCounts(_by_outcome(decisions), groups=groups, planned=self._planned(event, decisions.slice(0, 1)))
         emissions = pc.unique(decisions["emission_id"].drop_null())
-        condition = pc.field("first_event_id") == event
-        if len(emissions) <= _EMISSIONS_NAMED_MAX:
-            condition = pc.field("emission_id").isin(emissions)
-        about = condition | (pc.field("event_id") == event)
-        heard = latest(
-            self._scan(about, None, [*dict.fromkeys([*_VERSION, *_KEY]), "question", "outcome"], (OUTCOMES,))
-        )
-        counts = replace(counts, heard=_by_outcome(heard))
+        named = pc.field("emission_id").isin(emissions)
+        few = len(emissions) <= _EMISSIONS_NAMED_MAX
+        counts = replace(counts, heard=self._heard(event, named if few else _begun_by(event, decisions)))
         if not len(emissions):
             return counts
+        condition = named if few else pc.field("first_event_id") == event
         columns = [*_VERSION, "emission_id", "user", "channel", "device", "outcome", "deliveries"]
         found = latest(self._scan(condition & pc.field("kind").isin(["emission", "delivery"]), None, columns))
         deliveries = found.filter(pc.field("kind") == "delivery")
         return replace(counts, handed_out=pc.sum(found["deliveries"]).as_py() or 0, deliveries=_by_outcome(deliveries))
+
+    def _heard(self, event: str, of_emissions: Any) -> dict[str, int]:
+        """What was heard of the event's items, and of these emissions, by outcome."""
+        columns = list(dict.fromkeys([*_VERSION, *_KEY, "question", "outcome"]))
+        return _by_outcome(
+            latest(self._scan(of_emissions | (pc.field("event_id") == event), None, columns, (OUTCOMES,)))
+        )
 
     def _planned(self, event: str, decisions: pa.Table) -> int | None:
         """How many key groups the event has slices for, as the slice says that one of its decisions follows from."""
@@ -226,6 +231,12 @@ class LedgerReader:
         for records in stored_batches(self._log, {place: offset}, deadline=_WAIT):
             table, _ = ledger_table(records)
             yield (table if condition is None else table.filter(condition)).select(names)
+
+
+def _begun_by(event: str, decisions: pa.Table) -> Any:
+    """The emissions that the event began: it gives the beginning of their ids."""
+    [decided] = decisions.slice(0, 1).to_pylist()
+    return pc.starts_with(pc.field("emission_id"), emission_base(decided["type"], decided["object"], event))
 
 
 def _by_outcome(table: pa.Table) -> dict[str, int]:

@@ -27,6 +27,7 @@ from connectors.gateway.ageing import Ageing
 from connectors.gateway.audiences import DefinedSegments
 from connectors.gateway.auth import Authenticator, Principal
 from connectors.gateway.backstage import OpenBackstage
+from connectors.gateway.callbacks import Callbacks, callback_calls, receipt_readers
 from connectors.gateway.components import Components
 from connectors.gateway.cursor import Cursors, kept_secret
 from connectors.gateway.devices import Devices
@@ -301,7 +302,7 @@ def build_app(
         ordinary = _ordinary(options, parts, log, rules, clock, inbox)
         routes += calls.host_calls(ordinary)
         routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
-        routes += link_calls(ordinary.unsubscribe, ordinary.page)
+        routes += [*link_calls(ordinary.unsubscribe, ordinary.page), *callback_calls(ordinary.callbacks)]
         if backstage is not None:
             routes += calls.support_calls(Support(backstage, ordinary.acts, log))
             pages = console_routes(_console(options, parts, rules, log, backstage, ordinary))
@@ -336,6 +337,7 @@ def _ordinary(
         tickets=parts.tickets,
         streams=None if calls_of_inbox is None else InboxStreams(log, calls_of_inbox.page, streams_max=streams_max),
         feedback=None if inbox is None else Feedback(rules, writer, inbox.reader, clock=clock),
+        callbacks=Callbacks(receipt_readers(options.callbacks), options, rules, writer, preferences, clock=clock),
         preferences=preferences,
         devices=devices,
         switches=Switches(

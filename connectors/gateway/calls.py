@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from connectors.gateway import answers, schemas
 from connectors.gateway.acts import Acts
+from connectors.gateway.callbacks import Callbacks
 from connectors.gateway.components import Components
 from connectors.gateway.devices import Devices
 from connectors.gateway.docs import Docs
@@ -70,6 +71,7 @@ class OrdinaryHandlers:
     streams: InboxStreams | None
     tickets: Tickets | None
     feedback: Feedback | None
+    callbacks: Callbacks
     preferences: Preferences
     devices: Devices
     switches: Switches

@@ -134,6 +134,11 @@ class ApiRequest:
         except ValueError as error:
             raise invalid([FieldError("query", "has more than 20 parameters", "send fewer")]) from error
 
+    def query_string(self) -> str:
+        """The query as it came."""
+        raw: bytes = self._scope["query_string"]
+        return raw.decode("latin-1")
+
     def query(self, allowed: Sequence[str]) -> dict[str, str]:
         """The query parameters; unknown and repeated ones are refused.
 

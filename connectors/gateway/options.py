@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from connectors.admission.options import RedisOptions
+from connectors.providers.options import EgressOptions
 from state.model.admission import Sender
 from state.model.secret import Secret
 
@@ -93,6 +94,22 @@ class OpenIdOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class CallbackOptions:
+    """Whose word on sent messages is taken, and what proves that it is theirs."""
+
+    twilio_auth_token: str = field(default="", repr=False)
+    """The account's secret."""
+    twilio_url: str = ""
+    """Where Twilio was told to report. Default: nothing is taken of it."""
+    ses_topic: str = ""
+    """The topic of Amazon SNS to which SES tells its events. Default: nothing is taken of it."""
+    egress: EgressOptions = field(default_factory=EgressOptions)
+    """How Amazon is asked for its certificates."""
+    gone_per_h: int = 50
+    """Addresses that are retired in an hour at most. Default: 50."""
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayOptions:
     """One gateway process. The P0 gateway is the same program, of kind `p0`, with its own log handle and stores."""
 
@@ -132,6 +149,8 @@ class GatewayOptions:
     """Sites whose pages may make the calls of users. Default: none."""
     openid: OpenIdOptions | None = None
     """Who says who a person is. Default: nobody, so people sign in by keys."""
+    callbacks: CallbackOptions = field(default_factory=CallbackOptions)
+    """What providers may say of sent messages. Default: nothing."""
     fan_outs_per_h: int = 1000
     """Fan-outs of one actor in any hour; more get 429. 0: no limit. Default: 1 000."""
 

@@ -48,6 +48,10 @@ ONE_CLICK_BODIES: dict[str, Any] = {"application/x-www-form-urlencoded": _ONE_CL
 PAGE_FORM: dict[str, Any] = {
     "application/x-www-form-urlencoded": Annotated[dict[str, str], Meta(description="The fields of the page's form.")]
 }
+CALLBACK_BODIES: dict[str, Any] = {
+    "application/x-www-form-urlencoded": Annotated[dict[str, str], Meta(description="The form of a StatusCallback.")],
+    "text/plain": Annotated[str, Meta(description="A message of Amazon SNS: JSON, sent as this type.")],
+}
 PATH_PARAMETERS: dict[str, Any] = {
     "event_id": Annotated[Text, Meta(description="As the answer to the post named it.")],
     "user": Annotated[Text, Meta(description="The host application's name of the user.", examples=["grace"])],
@@ -55,6 +59,7 @@ PATH_PARAMETERS: dict[str, Any] = {
     "id": Annotated[Text, Meta(description="Names this address among the user's.", examples=["home"])],
     "segment": Annotated[Text, Meta(examples=["beta-testers"])],
     "token": Annotated[str, Meta(description="From the link.")],
+    "provider": Annotated[str, Meta(description="Its name in the configuration.", examples=["twilio"])],
     "file": Annotated[
         str, Meta(description="A file's name, or the same with its hash.", examples=["carillon-inbox.js"])
     ],

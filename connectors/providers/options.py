@@ -123,8 +123,7 @@ class WebPushOptions(_OfAll):
     subject: str = ""
     """Whom a push service may tell of trouble: `mailto:` and an address of yours, or an https:// page."""
     hosts: tuple[str, ...] = PUSH_SERVICES
-    """Push services that subscriptions may be at: `HOST`, or `*.DOMAIN` for all below it, perhaps with `:PORT`. No
-    other host is ever called, since users choose the addresses. Default: those of Chrome, Firefox, Safari and Edge."""
+    """Push services that may be called: `HOST`, or `*.DOMAIN` for all below it. Default: those of common browsers."""
     concurrency_max: int = 100
     """Requests in flight at once. Default: 100."""
     timeout: timedelta = timedelta(seconds=10)
@@ -164,7 +163,7 @@ class TwilioOptions(_OverHttp):
     sender: str = ""
     """The number the messages come from, in E.164 form."""
     status_callback: str = ""
-    """Where Twilio reports receipts; the delivery's id is added as `?key=`. Empty: it is not asked to."""
+    """Where Twilio reports receipts. Default: below gateway.public_url, if that is set."""
     concurrency_max: int = 50
     """Requests in flight at once. Default: 50."""
     timeout: timedelta = timedelta(seconds=15)
@@ -288,6 +287,8 @@ class SesOptions(MailOptions):
     """Of a temporary key, which is not renewed: restart with the next before it ends. Default: the key is lasting."""
     configuration_set: str = ""
     """What SES shall apply to the mails. Default: what the account says."""
+    events_topic: str = ""
+    """The ARN of the topic of Amazon SNS to which SES tells what became of mails. Default: nobody's word is taken."""
     concurrency_max: int = 50
     """Requests in flight at once. Default: 50."""
     connect_timeout: timedelta = timedelta(seconds=5)
@@ -295,8 +296,7 @@ class SesOptions(MailOptions):
     timeout: timedelta = timedelta(seconds=15)
     """How long a request may take, from its first byte to the last of the answer. Default: 15 seconds."""
     rate_per_s: float = 14.0
-    """Sends per second; retries, breaker and backlog get shares of it (RULES 4). Set what the account's quota allows.
-    Default: 14, which accounts often start with."""
+    """Sends per second, with shares (RULES 4): what the account's quota allows. Default: 14, as new accounts have."""
 
     @property
     def origin(self) -> str:

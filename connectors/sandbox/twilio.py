@@ -1,8 +1,9 @@
 """A server that speaks Twilio's message interface, over HTTP/1.1.
 
 `POST /2010-04-01/Accounts/{sid}/Messages.json` with basic auth and a form; 201 with a sid. The journal's `id` is the
-`key` in the query of StatusCallback. Numbers choose the answer: Twilio's own test numbers (+15005550001 and so on), and
-`+1999SSSM...`: HTTP status SSS, the first M times (0: always); status 000 hangs, 001 breaks off after taking it.
+`key` in the query of StatusCallback, to which it reports (`connectors.sandbox.receipts`). Numbers choose the answer:
+Twilio's own test numbers (+15005550001 and so on), and `+1999SSSM...`: HTTP status SSS, the first M times (0: always);
+status 000 hangs, 001 breaks off after taking it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import orjson
 from connectors.sandbox.http2 import Answer
 from connectors.sandbox.journal import Journal
 from connectors.sandbox.misbehaviour import TAKE, Behaviour, Misbehaviours
+from connectors.sandbox.receipts import Receipts
 
+_CREATED = 201
 _PATH = re.compile(r"/2010-04-01/Accounts/([A-Za-z0-9]+)(/Messages)?\.json")
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _CHOSEN = re.compile(r"\+1999([0-9]{3})([0-9])")
@@ -38,6 +41,7 @@ class TwilioServer:
         self.account_sid = account_sid
         self.authorization = "Basic " + b64encode(f"{account_sid}:{auth_token}".encode()).decode()
         self.misbehaviours = Misbehaviours()
+        self._receipts = Receipts(account_sid, auth_token)
 
     def behaviour(self, number: str) -> Behaviour:
         """What the number asks for."""
@@ -66,11 +70,14 @@ class TwilioServer:
         form = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
         to, text = form.get("To", ""), form.get("Body", "")
         behaviour = self.behaviour(to)
-        answer = _answer(*_judge(to, text, form, behaviour))
+        status, said = _judge(to, text, form, behaviour)
+        answer, callback = _answer(status, said), form.get("StatusCallback", "")
+        if status == _CREATED:
+            self._receipts.begin(to, str(said["sid"]), callback)
         answer.behaviour, answer.to = behaviour, to
         if answer.status == 429 or behaviour.retry_after_s is not None:
             answer.headers += (("retry-after", behaviour.wait_s(1)),)
-        answer.identity = parse_qs(urlsplit(form.get("StatusCallback", "")).query).get("key", [""])[0]
+        answer.identity = parse_qs(urlsplit(callback).query).get("key", [""])[0]
         return answer
 
 

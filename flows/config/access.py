@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from connectors.gateway.cursor import kept_secret
-from connectors.gateway.options import GatewayOptions, Role, ServiceKey, UserTokens, hash_key
+from connectors.gateway.options import CallbackOptions, GatewayOptions, Role, ServiceKey, UserTokens, hash_key
 from flows.config.credentials import development_credentials
 from flows.config.settings import SenderOptions, Settings
 from state.model.secret import Secret
@@ -78,6 +78,24 @@ def user_tokens(settings: Settings) -> UserTokens:
     )
 
 
+def callback_url(settings: Settings, provider: str) -> str:
+    """Where a provider reports of what it took; empty: the gateway has no address that is known outside."""
+    origin = settings.gateway.public_url.rstrip("/")
+    return f"{origin}/v1/callbacks/{provider}" if origin else ""
+
+
+def callback_options(settings: Settings) -> CallbackOptions:
+    """Whose word on sent messages is taken."""
+    twilio, ses = settings.providers.twilio, settings.providers.ses
+    return CallbackOptions(
+        twilio_auth_token="" if twilio is None else twilio.auth_token,
+        twilio_url="" if twilio is None else twilio.status_callback or callback_url(settings, "twilio"),
+        ses_topic="" if ses is None else ses.events_topic,
+        egress=settings.egress,
+        gone_per_h=settings.limits.gone_per_h,
+    )
+
+
 def gateway_options(settings: Settings, kind: Literal["ordinary", "p0"]) -> GatewayOptions:
     """What one gateway process needs."""
     table = settings.gateway
@@ -96,5 +114,6 @@ def gateway_options(settings: Settings, kind: Literal["ordinary", "p0"]) -> Gate
         public_url=table.public_url,
         openid=settings.openid,
         allowed_origins=table.allowed_origins,
+        callbacks=CallbackOptions() if kind == "p0" else callback_options(settings),
         fan_outs_per_h=settings.limits.fan_outs_per_h,
     )

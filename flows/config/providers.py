@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from connectors.providers.channel import Channel
 from connectors.providers.email.ses import SesChannel
@@ -30,12 +31,13 @@ from connectors.providers.sms.twilio import TwilioChannel
 from connectors.providers.web.chat import ChatChannel
 from connectors.providers.web.webhook import WebhookChannel
 from connectors.sandbox.options import sandbox_options
-from flows.config.access import link_keys
+from flows.config.access import callback_url, link_keys
 from flows.config.installed import installed_providers
 from flows.config.served import simulated
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
 from state.model.bounce_address import BounceAddresses
+from state.model.receipt import ReferenceKeys
 
 PROVIDERS: Mapping[str, Provider] = {
     "apns": Provider(PLACES["apns"], "push", ApnsOptions, lambda options, _: ApnsChannel(options)),
@@ -88,24 +90,35 @@ def providers_in_force(settings: Settings) -> dict[str, InForce]:
     :raises ConfigurationError: a table of an installed provider does not fit, or a channel has no credential and no
         sandbox ever ran in this data directory.
     """
-    stand_ins, addresses = simulated(settings), bounce_addresses(settings)
+    stand_ins, made = simulated(settings), _reporting(settings)
     sandbox = sandbox_options(settings.data_dir / "sandbox") if stand_ins else None
     found = {}
     for name, provider in PROVIDERS.items():
         options = getattr(settings.providers, name)
         if options is not None:
-            made = _bouncing_to(addresses, provider) if name == "smtp" and addresses is not None else provider
-            found[name] = InForce(made, options, settings.egress)
+            found[name] = InForce(made.get(name, provider), options, settings.egress)
         elif sandbox is not None and name in stand_ins:
-            found[name] = InForce(provider, getattr(sandbox, name), sandbox.egress)
+            found[name] = InForce(made.get(name, provider), getattr(sandbox, name), sandbox.egress)
     for name, (provider, options) in installed_providers(settings).items():
         found[f"installed.{name}"] = InForce(provider, options, settings.egress)
     return found
 
 
-def _bouncing_to(addresses: BounceAddresses, provider: Provider) -> Provider:
-    """A relay whose mails come back to these; its options alone do not hold the key."""
-    return replace(provider, make=lambda options, _: SmtpChannel(options, clock_s=time.time, bounces=addresses))
+def _reporting(settings: Settings) -> dict[str, Provider]:
+    """Providers that hear of what they sent later, with what signs its names; their options do not hold the key."""
+    references, addresses = ReferenceKeys(link_keys(settings)), bounce_addresses(settings)
+    url = callback_url(settings, "twilio")
+    made: dict[str, Callable[[Any, EgressOptions], Channel]] = {
+        "twilio": lambda options, _: TwilioChannel(
+            replace(options, status_callback=options.status_callback or url), clock_ms=clock_ms, references=references
+        ),
+        "ses": lambda options, _: SesChannel(
+            options, clock_s=time.time, references=references if options.events_topic else None
+        ),
+    }
+    if addresses is not None and settings.providers.smtp is not None:
+        made["smtp"] = lambda options, _: SmtpChannel(options, clock_s=time.time, bounces=addresses)
+    return {name: replace(PROVIDERS[name], make=make) for name, make in made.items()}
 
 
 def bounce_addresses(settings: Settings) -> BounceAddresses | None:

@@ -15,6 +15,7 @@ from connectors.outcomes import outcome_record
 from flows.process.directories import ARCHIVE
 from flows.process.directories import LEDGER as DIRECTORY
 from state.ledger import packed_ledger
+from state.model.keys import emission_id
 
 
 def heard(outcome: str, user: str = "mia", at: int = 1, **fields: str) -> NewRecord:
@@ -26,7 +27,7 @@ DECIDED = [
     decision("mia", "e1", "EMITTED", ("d", 1, 0), emission_id="em1"),
     emission("mia", "em1", "e1", 1, ("d", 1, 0)),
 ]
-OF_ANOTHER = heard("delivered", emission_id="em9", first_event_id="e9")
+OF_ANOTHER = heard("delivered", emission_id="em9")
 
 
 @pytest.mark.parametrize("order", list(permutations(("delivered", "undelivered", "delivered", "bounced"))))
@@ -41,6 +42,18 @@ def test_the_first_receipt_holds_and_a_bounce_stands_beside_it(order: tuple[str,
         first: order.index(first),
         "bounced": order.index("bounced"),
     }
+    log.close()
+
+
+def test_of_a_large_audience_the_emissions_that_the_event_began_count(tmp_path: Path) -> None:
+    log, users = open_embedded(tmp_path), [f"u{number}" for number in range(1_200)]
+    ids = {user: emission_id(user, "like", "photo", "e1") for user in users}
+    log.append([decision(user, "e1", "EMITTED", ("d", 1, n), emission_id=ids[user]) for n, user in enumerate(users)])
+    log.append([heard("delivered", user, emission_id=ids[user]) for user in users[:700]])
+    log.append([heard("delivered", "u1", emission_id=emission_id("u1", "like", "photo", "e2"))])
+    reader = LedgerReader(tmp_path / DIRECTORY, log)
+    assert reader.progress("e1").heard == {"delivered": 700}
+    assert reader.progress("e3").heard == {}
     log.close()
 
 

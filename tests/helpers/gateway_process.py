@@ -20,7 +20,14 @@ import msgspec
 from connectors.admission.options import RedisOptions
 from connectors.gateway.app import build_app
 from connectors.gateway.inbox_calls import ReadableInbox
-from connectors.gateway.options import GatewayOptions, OpenIdOptions, ServiceKey, UserTokens, hash_key
+from connectors.gateway.options import (
+    CallbackOptions,
+    GatewayOptions,
+    OpenIdOptions,
+    ServiceKey,
+    UserTokens,
+    hash_key,
+)
 from connectors.gateway.serve import serve
 from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log.embedded.log import EmbeddedLog
@@ -104,6 +111,8 @@ def main(config: dict[str, Any]) -> None:
         head_deadline=timedelta(seconds=1),
         link_keys=LINK_KEYS,
         fallback_limit_per_s=3,
+        port=config.get("port", 0),
+        callbacks=CallbackOptions(**config.get("callbacks", {})),
         allowed_origins=tuple(config.get("allowed_origins", ())),
         fan_outs_per_h=config.get("fan_outs_per_h", 0),
         openid=msgspec.convert(config["openid"], OpenIdOptions, dec_hook=lambda _type, text: Secret(text))

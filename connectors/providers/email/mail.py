@@ -11,7 +11,9 @@ from connectors.providers.options import MailOptions
 from state.model.content import EmailContent
 
 
-def build_mail(delivery: Delivery, options: MailOptions, *, date_s: float, signer: DkimSigner | None = None) -> bytes:
+def build_mail(
+    delivery: Delivery, options: MailOptions, *, date_s: float, signer: DkimSigner | None = None, reference: str = ""
+) -> bytes:
     """The mail, signed where there is a signer; pure. The Message-ID is the delivery's `provider_id`.
 
     :raises UnsafeMessageError: it cannot be sent as meant.
@@ -25,6 +27,7 @@ def build_mail(delivery: Delivery, options: MailOptions, *, date_s: float, signe
         sender_name=options.sender_name,
         identity=delivery.provider_id,
         date_s=date_s,
+        reference=reference,
     )
     return message if signer is None else signer.sign(message, now_s=int(date_s))
 

@@ -30,6 +30,7 @@ from state.model.content import EmailContent
 from state.model.errors import CarillonError
 
 SUBJECT_MAX_CHARACTERS = 200
+REFERENCE_HEADER = "X-Carillon-Reference"
 _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _WORD_BYTES = 42
@@ -72,9 +73,16 @@ def _decoded(value: str) -> str:
 
 
 def build_message(
-    content: EmailContent, *, recipient: str, sender: str, sender_name: str, identity: str, date_s: float
+    content: EmailContent,
+    *,
+    recipient: str,
+    sender: str,
+    sender_name: str,
+    identity: str,
+    date_s: float,
+    reference: str = "",
 ) -> bytes:
-    """The whole mail.
+    """The whole mail; `reference` is what its carrier tells again when it reports of the mail.
 
     :raises UnsafeMessageError: an address is not plain, or something would not arrive as the header it was meant to be.
     """
@@ -90,6 +98,7 @@ def build_message(
         ("Message-ID", identity),
         ("Date", formatdate(date_s)),
         *_unsubscribe(content.unsubscribe_url),
+        *([(REFERENCE_HEADER, _folded(reference))] if reference else []),
         ("MIME-Version", "1.0"),
         ("Content-Type", f'multipart/alternative; boundary="{boundary}"'),
     ]
@@ -106,9 +115,13 @@ def _unsubscribe(url: str | None) -> list[tuple[str, str]]:
     header_text("List-Unsubscribe", url)
     if not url.startswith("https://") or not url.isascii() or any(character in url for character in "<> ,"):
         raise UnsafeMessageError("List-Unsubscribe: not an https address")
-    # RFC 2369 ignores blanks within the brackets, and RFC 5322 allows no line of 1 000 characters.
-    folded = "\r\n ".join(url[start : start + _URL_LINE] for start in range(0, len(url), _URL_LINE))
-    return [("List-Unsubscribe", f"<{folded}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
+    # RFC 2369 ignores blanks within the brackets
+    return [("List-Unsubscribe", f"<{_folded(url)}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
+
+
+def _folded(text: str) -> str:
+    """RFC 5322 allows no line of 1 000 characters."""
+    return "\r\n ".join(text[start : start + _URL_LINE] for start in range(0, len(text), _URL_LINE))
 
 
 def _encoded(text: str, *, phrase: bool = False) -> str:

@@ -20,11 +20,13 @@ from connectors.providers.email.mail import build_mail, dkim_signer
 from connectors.providers.email.message import UnsafeMessageError, message_id
 from connectors.providers.email.sigv4 import Credential, host_of, signed
 from connectors.providers.options import SesOptions
+from connectors.providers.receipts import reference_of
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
 from state.model.addresses import mailbox
 from state.model.errors import ConfigurationError
+from state.model.receipt import ReferenceKeys
 
 REWRITTEN = frozenset({"Date", "Message-ID"})
 """Headers that SES puts its own in the place of; its guide says not to sign them."""
@@ -34,13 +36,13 @@ MESSAGE_ID_MAX = 100
 
 
 def build_request(
-    delivery: Delivery, options: SesOptions, *, now_s: float, signer: DkimSigner | None = None
+    delivery: Delivery, options: SesOptions, *, now_s: float, signer: DkimSigner | None = None, reference: str = ""
 ) -> Request:
-    """The signed request for one delivery; pure.
+    """The signed request for one delivery; pure. `reference` comes back with the events of the mail.
 
     :raises UnsafeMessageError: the mail cannot be sent as meant.
     """
-    mail = build_mail(delivery, options, date_s=now_s, signer=signer)
+    mail = build_mail(delivery, options, date_s=now_s, signer=signer, reference=reference)
     content: dict[str, object] = {
         "FromEmailAddress": options.sender,
         "Destination": {"ToAddresses": [delivery.address]},
@@ -115,10 +117,12 @@ class SesChannel:
 
     name = "ses"
 
-    def __init__(self, options: SesOptions, *, clock_s: Callable[[], float]) -> None:
+    def __init__(
+        self, options: SesOptions, *, clock_s: Callable[[], float], references: ReferenceKeys | None = None
+    ) -> None:
         """The clock must be right within five minutes: SES refuses what was signed at another time."""
         self.options = options
-        self._clock_s = clock_s
+        self._clock_s, self._references = clock_s, references
         self._transport: Transport | None = None
         self._signer: DkimSigner | None = None
 
@@ -158,7 +162,9 @@ class SesChannel:
         delivery = replace(delivery, address=address)
         try:
             with building():
-                request = build_request(delivery, self.options, now_s=self._clock_s(), signer=self._signer)
+                reference = "" if self._references is None else reference_of(delivery, self._references)
+                now_s = self._clock_s()
+                request = build_request(delivery, self.options, now_s=now_s, signer=self._signer, reference=reference)
         except UnsafeMessageError as error:
             return Rejected(str(error))
         try:

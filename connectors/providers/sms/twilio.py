@@ -15,12 +15,15 @@ from urllib.parse import quote, urlencode
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
 from connectors.providers.options import TwilioOptions
+from connectors.providers.receipts import reference_of
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
+from connectors.providers.sms.twilio_receipts import REFERENCE
 from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
 from state.model.addresses import phone
 from state.model.content import SmsContent
 from state.model.errors import ConfigurationError
+from state.model.receipt import ReferenceKeys
 
 BODY_MAX_CHARACTERS = 1600
 VALIDITY_MIN_S, VALIDITY_MAX_S = 1, 36_000
@@ -31,8 +34,11 @@ def message_key(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def build_request(delivery: Delivery, options: TwilioOptions, *, now_ms: int) -> Request:
-    """The request for one delivery; pure. What is left of its life becomes ValidityPeriod, in whole seconds."""
+def build_request(delivery: Delivery, options: TwilioOptions, *, now_ms: int, reference: str = "") -> Request:
+    """The request for one delivery; pure. What is left of its life becomes ValidityPeriod, in whole seconds.
+
+    `reference` comes back with the receipts of the message.
+    """
     if not isinstance(delivery.content, SmsContent):
         raise TypeError("a text message is sent to Twilio")
     left_s = (delivery.expires_at - now_ms) // 1000
@@ -44,7 +50,8 @@ def build_request(delivery: Delivery, options: TwilioOptions, *, now_ms: int) ->
     }
     if options.status_callback:
         separator = "&" if "?" in options.status_callback else "?"
-        form["StatusCallback"] = f"{options.status_callback}{separator}key={quote(delivery.provider_id)}"
+        query = {"key": delivery.provider_id} | ({REFERENCE: reference} if reference else {})
+        form["StatusCallback"] = f"{options.status_callback}{separator}{urlencode(query)}"
     return Request(_path(options, "/Messages.json"), _headers(options), urlencode(form).encode())
 
 
@@ -91,9 +98,12 @@ class TwilioChannel:
 
     name = "twilio"
 
-    def __init__(self, options: TwilioOptions, *, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, options: TwilioOptions, *, clock_ms: Callable[[], int], references: ReferenceKeys | None = None
+    ) -> None:
+        """`references` sign what comes back with the receipts."""
         self.options = options
-        self._clock_ms = clock_ms
+        self._clock_ms, self._references = clock_ms, references
         self._transport: Transport | None = None
 
     def provider_id(self, key: str) -> str:
@@ -130,7 +140,8 @@ class TwilioChannel:
             return Rejected("21211", token_gone=delivery.registered_at)
         delivery = replace(delivery, address=address)
         with building():
-            request = build_request(delivery, self.options, now_ms=self._clock_ms())
+            reference = "" if self._references is None else reference_of(delivery, self._references)
+            request = build_request(delivery, self.options, now_ms=self._clock_ms(), reference=reference)
         try:
             response = await self._connected().request(request, self.options.timeout)
         except TransportError as error:

@@ -12,11 +12,13 @@ from aiosmtpd.smtp import SMTP
 from helpers.deliveries import PUSH
 
 from connectors.providers.channel import Sent
-from connectors.providers.options import SmtpOptions
+from connectors.providers.options import SmtpOptions, TwilioOptions
+from connectors.providers.sms.twilio import TwilioChannel
 from connectors.sandbox.certificates import SandboxFiles
 from connectors.sandbox.ports import Ports
+from flows.config.access import callback_options
 from flows.config.providers import bounce_addresses, providers_in_force
-from flows.config.settings import ProviderOptions, Settings
+from flows.config.settings import GatewayTable, ProviderOptions, Settings
 from state.model.content import EmailContent
 
 MAIL = replace(
@@ -66,3 +68,22 @@ def test_mails_leave_with_the_address_that_their_bounces_are_recognised_by(tmp_p
     (found,) = addresses.read(sender)
     assert found.registered_at == MAIL.registered_at
     assert bounce_addresses(Settings(data_dir=tmp_path)) is None
+
+
+def test_twilio_is_asked_to_report_below_the_public_url(tmp_path: Path) -> None:
+    twilio = TwilioOptions(account_sid="AC1", auth_token="t", sender="+14155550100")
+    ports = SandboxFiles(tmp_path / "sandbox").ports
+    ports.parent.mkdir()
+    ports.write_bytes(msgspec.json.encode(Ports(1, 1, 1)))
+    for public_url, given, expected in (
+        ("https://n.example", "", "https://n.example/v1/callbacks/twilio"),
+        ("https://n.example", "https://other.example/x", "https://other.example/x"),
+        ("", "", ""),
+    ):
+        settings = Settings(
+            data_dir=tmp_path, providers=ProviderOptions(twilio=replace(twilio, status_callback=given)),
+            gateway=GatewayTable(public_url=public_url),
+        )  # fmt: skip
+        channel = providers_in_force(settings)["twilio"].channel()
+        assert isinstance(channel, TwilioChannel)
+        assert channel.options.status_callback == callback_options(settings).twilio_url == expected
