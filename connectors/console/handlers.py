@@ -171,7 +171,7 @@ class Console:
         """One event, or a search for some."""
         given = {name: value for name, value in visit.query.items() if name in _SEARCH}
         if not given:
-            return answer_page("events.html", visit, given={}, records=None, counts=None, steps=())
+            return answer_page("event.html", visit, given={}, records=None, counts=None, steps=())
         await self._note(visit, "search", given)
         search = msgspec.convert(given, LedgerSearch)
         records = await self._ask(lambda backstage: backstage.records(search, _ROWS))
@@ -179,7 +179,7 @@ class Console:
         if "event" in given:
             counts = await self._ask(lambda backstage: backstage.counts(given["event"]))
         steps = () if counts is None else funnel(counts)
-        return answer_page("events.html", visit, given=given, records=records, counts=counts, steps=steps)
+        return answer_page("event.html", visit, given=given, records=records, counts=counts, steps=steps)
 
     async def people(self, visit: Visit) -> ApiResponse:
         """A user's history."""
