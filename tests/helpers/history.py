@@ -37,7 +37,7 @@ Outputs = dict[tuple[str, str], bytes]
 def works(seed: int, length: int = 700) -> Iterator[Work]:
     """Records of `work`: users of all kinds, and a crowd in one key group that is decided in columns."""
     simulation = Simulation(REGISTRY)
-    lines = random_stream(seed, length)
+    lines = random_stream(seed, length, statuses=False)
     crowd = [name for name in map("fan{}".format, range(30_000)) if key_group(name) == CROWD_GROUP][:90]
     start = lines[0]["ts"]
     scene = [{"kind": "segment", "ts": start, "segment": "crowd", "users": crowd}]

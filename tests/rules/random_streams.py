@@ -10,9 +10,9 @@ from rules import vocabulary as words
 from rules.writing import DAY, HOUR, Line, cancel, endpoint, follow, kill, prefer, read, segment, tick
 
 
-def random_stream(seed: int, length: int | None = None) -> list[Line]:
-    """About 40 to 300 records; the same for the same seed."""
-    return _Writer(random.Random(seed)).write(length)
+def random_stream(seed: int, length: int | None = None, *, statuses: bool = True) -> list[Line]:
+    """About 40 to 300 records; the same for the same seed. `statuses`: rows are read, unread and archived by name."""
+    return _Writer(random.Random(seed), statuses=statuses).write(length)
 
 
 @dataclass(slots=True)
@@ -25,6 +25,7 @@ class _Writer:
     users: list[str] = field(default_factory=list)
     pace: float = 0.5
     zone: str = "UTC"
+    statuses: bool = True
     scheduling: float = 0.05
 
     def write(self, length: int | None) -> list[Line]:
@@ -200,7 +201,7 @@ class _Writer:
         user = rng.choice(self.users)
         recent = [event["ts"] for event in self.events[-10:]] or [self.now]
         moment = rng.choice([None, None, self.now, self.now - 1, self.now + 5, *recent])
-        if self.events and rng.random() < 0.4:
+        if self.statuses and self.events and rng.random() < 0.4:
             self._mark()
         else:
             self.records.append(read(self.now, moment, user))
