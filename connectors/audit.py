@@ -45,7 +45,8 @@ def newest_acts(
     :raises MalformedRecordError: a record is of another version.
     """
     place, found = (TOPIC, 0), list[NotedAct]()
-    begin, end = log.begin_offset(*place), log.end_offset(*place) if before is None else before
+    begin, end = log.begin_offset(*place), log.end_offset(*place)
+    end = end if before is None else min(end, before)
     while end > begin and len(found) < limit:
         first = max(begin, end - _LOOK)
         acts = [

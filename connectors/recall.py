@@ -22,7 +22,11 @@ from state.model.envelope import TopicPartition
 
 ASK_MAX = 50_000
 """Of one pass; who asks beyond it is told later to ask again."""
-_KEPT_PASSES = 3
+_GATHER_S = 1.0
+"""Before a pass: whoever asks meanwhile has it too."""
+_KEPT_PASSES = 120
+_KEPT_USERS = 4 * ASK_MAX
+"""In the passes that are kept, but for the newest: they ask some at a time, and must find their answer."""
 _PAUSE_AFTER_FAILURE_S = 5.0
 _logger = structlog.get_logger(__name__)
 
@@ -75,6 +79,16 @@ class _Pass:
         return action in self.actions
 
 
+def _kept(passes: Sequence[tuple[_Pass, Said]]) -> tuple[tuple[_Pass, Said], ...]:
+    users, kept = 0, passes[:1]
+    for each in passes[1:_KEPT_PASSES]:
+        users += len(each[0].since_ms)
+        if users > _KEPT_USERS:
+            break
+        kept = [*kept, each]
+    return tuple(kept)
+
+
 class Recall:
     """See the module. Any thread may ask."""
 
@@ -120,6 +134,7 @@ class Recall:
         while not self._ending.is_set():
             self._something.wait()
             self._something.clear()
+            self._ending.wait(_GATHER_S)
             with self._lock:
                 asked, self._asked = self._asked, _Pass()
             if asked.since_ms and not self._ending.is_set():
@@ -135,7 +150,7 @@ class Recall:
         else:
             if self._ending.is_set():
                 return
-            self._done = ((asked, said), *self._done[: _KEPT_PASSES - 1])
+            self._done = _kept([(asked, said), *self._done])
             _logger.info("changes_recalled", users=len(asked.since_ms), since_ms=min(asked.since_ms.values()))
 
     def _read(self, asked: _Pass) -> Said:

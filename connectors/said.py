@@ -97,7 +97,7 @@ class Said:
         for record in records:
             try:
                 self._take_one(record)
-            except MalformedRecordError:
+            except (MalformedRecordError, ValueError):  # or a key that is no text
                 _logger.warning("change_malformed", topic=record.topic, offset=record.offset)
         self.newest_ms = max(self.newest_ms, max((record.timestamp_ms for record in records), default=0))
 

@@ -79,12 +79,17 @@ class SmsGuard:
             ("block", number[:-BLOCK_DIGITS]): self.rules.block_per_h,
             ("sender", sender, type_name): self.rules.sender_per_h,
         }
-        hours = [(self._hour(key, now), most) for key, most in limits.items() if most]
-        if any(hour.count >= most for hour, most in hours):
+        kept = {key: most for key, most in limits.items() if most}
+        if any(self._count(key, now) >= most for key, most in kept.items()):
             return SMS_LIMIT
-        for hour, _ in hours:
-            hour.count += 1
+        for key in kept:
+            self._hour(key, now).count += 1
         return None
+
+    def _count(self, key: Hashable, now: int) -> int:
+        """Without an entry for it: what is refused must not push out what counts."""
+        hour = self._hours.get(key)
+        return hour.count if hour is not None and now < hour.began + HOUR_MS else 0
 
     def _rule(self, name: str) -> Destination:
         return self.rules.destinations.get(name, self.rules.others)
@@ -95,6 +100,7 @@ class SmsGuard:
             return hour
         self._hours.pop(key, None)
         if len(self._hours) >= self.rules.hours_max:
-            del self._hours[next(iter(self._hours))]
+            oldest = next((each for each in self._hours if isinstance(each, tuple) and each[0] != "destination"), None)
+            self._hours.pop(oldest, None)  # destinations are configured, so they are few, and stay
         hour = self._hours[key] = _Hour(now)
         return hour

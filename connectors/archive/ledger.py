@@ -180,6 +180,8 @@ class LedgerReader:
         condition = pc.field("kind").isin(list(query.kinds))
         if query.user is not None:
             condition &= pc.field("user") == query.user
+        for name in _NEVER_CHANGES.intersection(query.columns):
+            condition &= pc.field(name) == query.columns[name]
         if query.from_ms is not None:  # a state before it is either not the last, or does not match
             condition &= pc.field("time") >= query.from_ms
         group = None if query.user is None else key_group(query.user)
@@ -244,6 +246,8 @@ def _by_outcome(table: pa.Table) -> dict[str, int]:
     return {row["outcome"]: row["kind_count"] for row in rows}
 
 
+_NEVER_CHANGES = frozenset({"sender_id", "type", "object"})
+"""Columns that every state of a record has alike."""
 _KEY = ["kind", "event_id", "user", "emission_id", "channel", "device", "owner", "key_group"]
 _VERSION = [
     "kind", "key_group", "seq_offset", "seq_ordinal", "log_offset", "first_offset", "first_log_offset",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from connectors.metric_files import all_metrics
 
 _RATE_OVER_S = 60
+_GOOD_FOR_S = 2.0
 _BREAKERS = ("closed", "reduced", "half-open", "open")
 _LEVELS = ("nothing", "P2 waits", "half of P1 waits", "only P0 goes")
 Labels = tuple[tuple[str, str], ...]
@@ -76,14 +78,22 @@ _Samples = Mapping[tuple[str, Labels], float]
 
 @dataclass(slots=True)
 class Figures:
-    """Reads the metrics, and remembers a minute of them for rates. For any thread that has the page's turn."""
+    """Reads the metrics, and remembers a minute of them for rates. For any thread ."""
 
     directory: Path | None
     """Where other processes write theirs."""
     _before: deque[tuple[float, _Samples]] = field(default_factory=deque)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _last: FiguresNow | None = None
 
     def read(self) -> FiguresNow:
-        """What is so now."""
+        """What is so now, for all who look within two seconds."""
+        with self._lock:
+            if self._last is None or time.monotonic() - self._before[-1][0] >= _GOOD_FOR_S:
+                self._last = self._read()
+            return self._last
+
+    def _read(self) -> FiguresNow:
         now, samples = time.monotonic(), _samples(all_metrics(self.directory).decode())
         self._before.append((now, samples))
         while len(self._before) > 1 and now - self._before[0][0] > _RATE_OVER_S:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,20 +22,27 @@ from connectors.console.sessions import Sessions, is_from_here
 from connectors.control import read_obeyed
 from connectors.gateway.acts import Acts, reason_of
 from connectors.gateway.auth import Authenticator, Principal
-from connectors.gateway.backstage import LedgerSearch, OpenBackstage, Shown
+from connectors.gateway.backstage import LedgerSearch, Questions, Shown
 from connectors.gateway.http import ApiRequest, ApiResponse, StreamResponse
+from connectors.gateway.link_limits import LinkLimits
 from connectors.gateway.ops import Switches
 from connectors.gateway.options import PEOPLE, ServiceKey
-from connectors.gateway.problems import ProblemError
+from connectors.gateway.problems import ProblemError, retry_later
 from connectors.gateway.support import PageStart, page_of
 from connectors.log.interface import Log
 from state.model.registry import TypeProfile
 
 _LIVE_EVERY_S = 2.0
+_STREAM_S = 120.0
+"""Then the session is looked at again."""
+_STREAMS_MAX = 64
 _FOR_PROGRAMS = (
     "This key is for a program, which sends events. People have keys of the roles ops, support, marketing or admin."
 )
 _ROWS = 50
+_INSIDE = re.compile(r"/console(?:/?[!-.0-\[\]-~])*/?")
+"""An address of ours: no second slash behind a first, no backslash."""
+_DAY_MS = 86_400_000
 _SEARCH = tuple(each.name for each in dataclasses.fields(LedgerSearch) if each.name not in ("user", "from_ms", "to_ms"))
 """What a search of events may name; who looks for a user says why."""
 
@@ -46,7 +53,7 @@ class ConsoleParts:
 
     sessions: Sessions
     authenticator: Authenticator
-    backstage: OpenBackstage
+    questions: Questions
     acts: Acts
     switches: Switches
     log: Log
@@ -56,6 +63,8 @@ class ConsoleParts:
     types: Callable[[], Sequence[TypeProfile]]
     openid: OpenId | None
     """None: people sign in by keys."""
+    limits: LinkLimits
+    """How often an address may try to sign in."""
     public_url: str
     doors: Callable[[str], str | None]
     """Since when and why a sender's door is closed, in words; None: it is open."""
@@ -68,6 +77,7 @@ class Console:
 
     def __init__(self, parts: ConsoleParts) -> None:
         self._parts, self._figures = parts, Figures(parts.metrics)
+        self._open = 0
 
     async def sign_in_page(self, request: ApiRequest) -> ApiResponse:
         """Asks for a key."""
@@ -82,6 +92,7 @@ class Console:
         assert self._parts.openid is not None
         onward = _inside(dict(request.pairs()).get("next"))
         try:
+            self._parts.limits.take_address(request.client())
             url, cookie = await self._parts.openid.begin(onward, self._base_url(request))
         except ProblemError as problem:
             return self._refused(problem, onward)
@@ -93,6 +104,7 @@ class Console:
         """
         assert self._parts.openid is not None
         try:
+            self._parts.limits.take_address(request.client())
             found = await self._parts.openid.end(request, self._base_url(request))
         except ProblemError as problem:
             return self._refused(problem, "/console")
@@ -117,6 +129,7 @@ class Console:
         form = await read_form(request)
         onward = _inside(form.get("next"))
         try:
+            self._parts.limits.take_address(request.client())
             person = self._holder(request, form)
         except ProblemError as problem:
             return self._refused(problem, onward)
@@ -146,6 +159,7 @@ class Console:
             act = self._parts.acts.record(visit.session.person, "sign_out_everywhere", {})
             await self._parts.acts.note(act)
             self._parts.sessions.end(act.by, act.at)
+        self._parts.sessions.sign_out(visit.session)
         return redirect(SIGN_IN, ("set-cookie", self._parts.sessions.closed()))
 
     async def now(self, visit: Visit) -> ApiResponse:
@@ -158,12 +172,21 @@ class Console:
 
     async def now_stream(self, visit: Visit) -> StreamResponse:
         """The same as it changes; ends with the session's process."""
+        if self._open >= _STREAMS_MAX:
+            raise retry_later(503, "too many people watch; load the page again for what is so now", 5_000)
 
         async def parts() -> AsyncGenerator[bytes]:
-            while True:
-                lines = render_template("now_figures.html", **await self._now()).splitlines()
-                yield "".join(["event: now\n", *(f"data: {line}\n" for line in lines), "\n"]).encode()
-                await asyncio.sleep(_LIVE_EVERY_S)
+            self._open += 1
+            try:
+                async with asyncio.timeout(_STREAM_S):
+                    while True:
+                        lines = render_template("now_figures.html", **await self._now()).splitlines()
+                        yield "".join(["event: now\n", *(f"data: {line}\n" for line in lines), "\n"]).encode()
+                        await asyncio.sleep(_LIVE_EVERY_S)
+            except TimeoutError:
+                return  # the browser comes back, if its session still holds
+            finally:
+                self._open -= 1
 
         return StreamResponse(parts, self._parts.ending)
 
@@ -173,7 +196,8 @@ class Console:
         if not given:
             return answer_page("event.html", visit, given={}, records=None, counts=None, steps=())
         await self._note(visit, "search", given)
-        search = msgspec.convert(given, LedgerSearch)
+        since = None if "event" in given else self._parts.acts.now_ms() - _DAY_MS
+        search = msgspec.convert({**given, "from_ms": since}, LedgerSearch)
         records = await self._ask(lambda backstage: backstage.records(search, _ROWS))
         counts = None
         if "event" in given:
@@ -218,7 +242,10 @@ class Console:
 
     async def decide_letter(self, visit: Visit) -> ApiResponse:
         """Retry or discard one."""
-        person, letter, retry = visit.session.person, visit.form.get("letter", ""), visit.form.get("act") == "retry"
+        person, letter, act = visit.session.person, visit.form.get("letter", ""), visit.form.get("act")
+        if act not in ("retry", "discard"):
+            raise ProblemError(400, "The form does not say whether to retry or to discard.")
+        retry = act == "retry"
         by = person.name, person.role or ""
         answer = await self._ask(lambda backstage: backstage.decide_letter(letter, by, retry=retry))
         return await self._letters(visit, answer)
@@ -238,12 +265,13 @@ class Console:
         """Who did what."""
         by, user, before = (visit.query.get(name) for name in ("by", "user", "before"))
         below = int(before) if before and before.isdigit() and len(before) < 16 else None
-        acts = await asyncio.to_thread(partial(newest_acts, self._parts.log, _ROWS, before=below, by=by, user=user))
+        log = self._parts.log
+        acts = await self._ask(lambda _: newest_acts(log, _ROWS, before=below, by=by, user=user))
         older = acts[-1].offset if len(acts) == _ROWS else None
         return answer_page("audit.html", visit, acts=acts, by=by or "", user=user or "", older=older)
 
     async def _ask(self, question: Callable[[Any], Any]) -> Any:
-        return await asyncio.to_thread(lambda: question(self._parts.backstage()))
+        return await self._parts.questions.ask(question)
 
     async def _note(
         self,
@@ -257,8 +285,4 @@ class Console:
 
 def _inside(path: str | None) -> str:
     """Where to go on; never to another site."""
-    return (
-        path
-        if path is not None and path.startswith("/console") and "//" not in path and "\\" not in path
-        else "/console"
-    )
+    return path if path is not None and _INSIDE.fullmatch(path) else "/console"

@@ -6,16 +6,15 @@ minutes, so a gateway keeps nothing of a sign-in that is never finished.
 
 from __future__ import annotations
 
-import hmac
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from http.cookies import SimpleCookie
 from typing import Any, NamedTuple
 
 import jwt
 import structlog
 
+from connectors.console.sessions import cookie_of, is_same
 from connectors.gateway.http import ApiRequest
 from connectors.gateway.options import PEOPLE, OpenIdOptions, Role
 from connectors.gateway.problems import ProblemError
@@ -25,6 +24,7 @@ START = "/console/openid"
 _COOKIE = "carillon_openid"
 _AUDIENCE = "carillon-openid"
 _WAIT = timedelta(minutes=10)
+_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 _DEADLINE_S = 10.0
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 _logger = structlog.get_logger(__name__)
@@ -67,12 +67,12 @@ class OpenId:
         """
         given = dict(request.pairs())
         kept = self._kept(request)
-        if kept is None or not hmac.compare_digest(kept["state"], given.get("state", "")):
+        if kept is None or not is_same(kept["state"], given.get("state", "")):
             raise ProblemError(400, "This sign-in did not begin in this browser, or too long ago. Begin again.")
         if "code" not in given:
             raise ProblemError(401, "The provider of your account did not sign you in.")
         claims = await self._asked().claims(given["code"], kept["verifier"], base_url + CALLBACK)
-        if not hmac.compare_digest(str(claims.get("nonce", "")), kept["nonce"]):
+        if not is_same(str(claims.get("nonce", "")), kept["nonce"]):
             raise ProblemError(401, "The provider's answer is of another sign-in. Begin again.")
         role = self._role(claims)
         if role is None:
@@ -93,10 +93,9 @@ class OpenId:
         return f"{_COOKIE}={value}; Path={START}; Max-Age={int(life.total_seconds())}; HttpOnly; SameSite=Lax{secure}"
 
     def _kept(self, request: ApiRequest) -> Mapping[str, str] | None:
-        given = SimpleCookie(request.header(b"cookie") or "").get(_COOKIE)
         try:
             found: Mapping[str, Any] = jwt.decode(
-                "" if given is None else given.value, self._secret, algorithms=["HS256"], audience=_AUDIENCE,
+                cookie_of(request, _COOKIE) or "", self._secret, algorithms=["HS256"], audience=_AUDIENCE,
                 options={"verify_exp": False},
             )  # fmt: skip
         except jwt.PyJWTError:
@@ -105,8 +104,9 @@ class OpenId:
 
     def _role(self, claims: Mapping[str, Any]) -> Role | None:
         listed = claims.get(self._options.role_claim)
-        values: Collection[Any] = listed.split() if isinstance(listed, str) else listed or ()
-        has = {self._options.roles.get(value, value) for value in values if isinstance(value, str)}
+        values = listed.split() if isinstance(listed, str) else listed if isinstance(listed, list) else []
+        roles = self._options.roles or {role: role for role in PEOPLE}
+        has = {roles[value] for value in values if isinstance(value, str) and value in roles}
         return next((role for role in PEOPLE if role in has), None)
 
 
@@ -151,7 +151,9 @@ class AccountProvider:
         """OpenID Connect Core 1.0, 3.1.3.7."""
         known = jwt.PyJWKSet.from_dict(dict(keys)).keys
         name = jwt.get_unverified_header(id_token).get("kid")
-        key = next(key for key in known if name is None or key.key_id == name)
+        key = next((key for key in known if name is None or key.key_id == name), None)
+        if key is None:
+            raise jwt.InvalidKeyError("the provider lists no such key")
         claims: dict[str, Any] = jwt.decode(
             id_token, key, algorithms=_ALGORITHMS, audience=self._options.client_id,
             issuer=self._metadata["issuer"], leeway=60, options={"require": ["exp", "iat", "iss", "aud", "sub"]},
@@ -171,6 +173,8 @@ class AccountProvider:
             if str(found.get("issuer", "")).rstrip("/") != self._options.issuer.rstrip("/"):
                 _logger.error("openid_issuer_differs", configured=self._options.issuer)
                 raise ProblemError(503, "The provider is another one than configured. Tell an administrator.")
+            if not all(isinstance(found.get(name), str) for name in _ENDPOINTS):
+                raise ProblemError(503, "The provider does not say where it signs people in. Tell an administrator.")
             self._metadata = found
         return self._metadata
 

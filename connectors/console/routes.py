@@ -21,7 +21,8 @@ def console_routes(parts: ConsoleParts) -> list[Route]:
 
     def shown(operation: str, method: str, path: str, roles: frozenset[str], handler: PageHandler) -> Route:
         serve = partial(gatekeeper.serve, Page(method, path, roles, handler))
-        return Route(operation, method, path, Callers.PUBLIC, "", "", serve, {})
+        # Public for the router: the gatekeeper knows who is signed in, and answers with pages.
+        return Route(operation, method, path, Callers.PUBLIC, "", "", serve, {}, needs_directory=True)
 
     openid = [
         Route("consoleOpenId", "GET", START, Callers.PUBLIC, "", "", console.openid_begin, {}),

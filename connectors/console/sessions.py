@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from hashlib import sha256
-from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import jwt
 
 from connectors.gateway.auth import Principal
 from connectors.gateway.http import ApiRequest
+from connectors.gateway.options import Role
 from connectors.log.interface import Record
 from state.model.audit import AUDIT
 
@@ -35,22 +34,35 @@ class Session(NamedTuple):
     person: Principal
     token: str
     """What his forms carry."""
+    name: str
+    """Which of his sessions it is."""
 
 
 class Sessions:
     """Of one process. Those of others are good here if they share the secret."""
 
-    def __init__(self, secret: bytes, *, clock: Callable[[], int], secure: bool) -> None:
-        """`secure`: people come by HTTPS, so the cookie is never sent otherwise."""
-        self._secret, self._clock, self._secure = secret, clock, secure
+    def __init__(
+        self,
+        secret: bytes,
+        *,
+        clock: Callable[[], int],
+        secure: bool,
+        keys: Collection[tuple[str, Role]] | None,
+    ) -> None:
+        """`secure`: people come by HTTPS, so the cookie is never sent otherwise. `keys`: names and roles of those who
+        sign in by key, which end the sessions of all others; None: people sign in by OpenID.
+        """
+        self._secret, self._clock, self._secure, self._keys = secret, clock, secure, keys
         self._ended: dict[str, int] = {}
+        self._signed_out: dict[str, int] = {}
 
     def open(self, person: Principal) -> str:
         """The value of `Set-Cookie` for a person who has signed in."""
         now_ms = self._clock()
         claims = {
             "sub": person.name, "role": person.role, "aud": _AUDIENCE, "began": now_ms,
-            "jti": secrets.token_urlsafe(16), "exp": (now_ms + LIFETIME // _MS) // 1000,
+            "by": "openid" if self._keys is None else "key", "jti": secrets.token_urlsafe(16),
+            "exp": (now_ms + LIFETIME // _MS) // 1000,
         }  # fmt: skip
         return self._cookie(jwt.encode(claims, self._secret, "HS256"), int(LIFETIME.total_seconds()))
 
@@ -65,19 +77,31 @@ class Sessions:
     def of(self, request: ApiRequest) -> Session | None:
         """Whose request it is; None: he must sign in."""
         try:
-            given = SimpleCookie(request.header(b"cookie") or "").get(COOKIE)
-            if given is None:
-                return None
             claims = jwt.decode(
-                given.value, self._secret, algorithms=["HS256"], audience=_AUDIENCE,
+                cookie_of(request, COOKIE) or "", self._secret, algorithms=["HS256"], audience=_AUDIENCE,
                 options={"require": ["exp", "sub", "jti"], "verify_exp": False},
             )  # fmt: skip
-        except (CookieError, jwt.PyJWTError):
+        except jwt.PyJWTError:
             return None
         if claims["exp"] * 1000 <= self._clock() or claims["began"] <= self._ended.get(claims["sub"], -1):
             return None
+        person = Principal(claims["role"], claims["sub"])
+        if claims["jti"] in self._signed_out or not self._still(person, claims.get("by")):
+            return None
         token = hmac.new(self._secret, b"form/" + claims["jti"].encode(), sha256).hexdigest()
-        return Session(Principal(claims["role"], claims["sub"]), token)
+        return Session(person, token, claims["jti"])
+
+    def _still(self, person: Principal, by: str | None) -> bool:
+        """Whether he could sign in now as he did then."""
+        if self._keys is None:
+            return by == "openid"
+        return by == "key" and (person.name, person.role) in self._keys
+
+    def sign_out(self, session: Session) -> None:
+        """This one is over, on this gateway also for a copy of its cookie."""
+        now_ms = self._clock()
+        self._signed_out = {name: end for name, end in self._signed_out.items() if end > now_ms}
+        self._signed_out[session.name] = now_ms + LIFETIME // _MS
 
     def on_record(self, record: Record) -> None:
         """Take a record of `audit`: somebody ended all of his sessions.
@@ -98,9 +122,23 @@ def is_from_here(request: ApiRequest) -> bool:
     site, origin = request.header(b"sec-fetch-site"), request.header(b"origin")
     if site is not None:
         return site == "same-origin"
-    return origin is None or urlsplit(origin).netloc == request.header(b"host")
+    return origin is None or origin.partition("://")[2] == request.header(b"host")
 
 
 def is_signed(session: Session, form: Mapping[str, str]) -> bool:
     """Whether the form was made for this session."""
-    return hmac.compare_digest(session.token, form.get("token", ""))
+    return is_same(session.token, form.get("token", ""))
+
+
+def is_same(one: str, other: str) -> bool:
+    """Compares in a time that tells nothing."""
+    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
+
+
+def cookie_of(request: ApiRequest, name: str) -> str | None:
+    """The value of a cookie, whatever the host's other cookies look like."""
+    for part in (request.header(b"cookie") or "").split(";"):
+        found, _, value = part.strip().partition("=")
+        if found == name:
+            return value
+    return None

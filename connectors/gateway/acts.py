@@ -39,6 +39,10 @@ class Acts:
             before=None if before is None else dict(before), after=None if after is None else dict(after),
         )  # fmt: skip
 
+    def now_ms(self) -> int:
+        """The time, in milliseconds."""
+        return self._clock()
+
     async def note(self, record: AuditRecord) -> None:
         """Store it durably.
 

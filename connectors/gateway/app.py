@@ -26,7 +26,7 @@ from connectors.gateway.admission import Admission
 from connectors.gateway.ageing import Ageing
 from connectors.gateway.audiences import DefinedSegments
 from connectors.gateway.auth import Authenticator, Principal
-from connectors.gateway.backstage import OpenBackstage
+from connectors.gateway.backstage import OpenBackstage, Questions
 from connectors.gateway.callbacks import Callbacks, callback_calls, receipt_readers
 from connectors.gateway.components import Components
 from connectors.gateway.cursor import Cursors, kept_secret
@@ -57,7 +57,7 @@ from connectors.gateway.link_calls import link_calls
 from connectors.gateway.link_limits import LinkLimits
 from connectors.gateway.notifications import Kept, Posts
 from connectors.gateway.ops import Probes, Switches
-from connectors.gateway.options import GatewayOptions
+from connectors.gateway.options import PEOPLE, GatewayOptions
 from connectors.gateway.origins import AnswerHeaders, Origins
 from connectors.gateway.preference_types import TypesCall
 from connectors.gateway.preferences import Preferences
@@ -212,7 +212,9 @@ class Parts:
         self.ending = asyncio.Event()
         secret = kept_secret(directory / "console.key")
         secure = options.public_url.startswith("https:")
-        self.sessions = Sessions(secret, clock=clock, secure=secure)
+        people = {(key.sender_id, key.role) for key in options.keys if key.role in PEOPLE}
+        keys = None if options.openid is not None else people
+        self.sessions = Sessions(secret, clock=clock, secure=secure, keys=keys)
         self.openid = None if options.openid is None else OpenId(options.openid, secret, clock=clock, secure=secure)
         self.kept = Kept(self.store, self.appender, deadline=options.cancel_deadline, clock=clock)
         self.authenticator = Authenticator(options.keys, options.users, text_errors=rules.text_errors)
@@ -304,8 +306,9 @@ def build_app(
         routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
         routes += [*link_calls(ordinary.unsubscribe, ordinary.page), *callback_calls(ordinary.callbacks)]
         if backstage is not None:
-            routes += calls.support_calls(Support(backstage, ordinary.acts, log))
-            pages = console_routes(_console(options, parts, rules, log, backstage, ordinary))
+            questions = Questions(backstage)
+            routes += calls.support_calls(Support(questions, ordinary.acts, log))
+            pages = console_routes(_console(options, parts, rules, log, questions, ordinary))
         routes += calls.component_calls(Components())
         streams = ordinary.streams
     of_others = None if options.kind == "p0" else options.directory / METRICS
@@ -363,13 +366,13 @@ def _console(
     parts: Parts,
     rules: AdmissionRules,
     log: Log,
-    backstage: OpenBackstage,
+    questions: Questions,
     ordinary: calls.OrdinaryHandlers,
 ) -> ConsoleParts:
     return ConsoleParts(
         sessions=parts.sessions,
         authenticator=parts.authenticator,
-        backstage=backstage,
+        questions=questions,
         acts=ordinary.acts,
         switches=ordinary.switches,
         log=log,
@@ -377,10 +380,9 @@ def _console(
         metrics=options.directory / METRICS,
         keys=options.keys,
         types=lambda: [rules.profile(name) for name in rules.type_names()],
-        doors=lambda sender: (
-            None if (change := parts.watcher.door(sender)) is None or not change.closed else change.reason
-        ),
+        doors=parts.door.why_closed,
         openid=parts.openid,
+        limits=LinkLimits(ordinary.acts.now_ms),
         public_url=options.public_url,
         ending=parts.ending,
     )

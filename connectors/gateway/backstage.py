@@ -5,11 +5,21 @@ The implementation is given to the gateway, since it knows the operators (`flows
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+import structlog
+
+from connectors.gateway.problems import retry_later
+from state.model.errors import CarillonError
 from state.model.ledger import EventCounts
+
+_AT_ONCE = 2
+_logger = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 Shown = dict[str, Any]
 """A record as `carillon ... --json` prints it; never content."""
@@ -56,3 +66,22 @@ class Backstage(Protocol):
 
 OpenBackstage = Callable[[], Backstage]
 """Gives it; what it needs is loaded with the first call, which may block."""
+
+
+class Questions:
+    """Asks it, two questions at a time, in threads of their own: whoever asks for much holds up no other call."""
+
+    def __init__(self, open_backstage: OpenBackstage) -> None:
+        self._open = open_backstage
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "backstage")
+
+    async def ask(self, question: Callable[[Backstage], T]) -> T:
+        """The answer.
+
+        :raises ProblemError: 503: log or archive cannot be read just now.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: question(self._open()))
+        except CarillonError as error:
+            _logger.warning("question_failed", error=type(error).__name__)
+            raise retry_later(503, "log or archive cannot be read just now; ask again", 2_000) from error

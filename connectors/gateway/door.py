@@ -84,6 +84,11 @@ class Door:
             closed_at=change.at,
         )
 
+    def why_closed(self, sender: str) -> str | None:
+        """The reason; None: it is open."""
+        change = self._watcher.door(sender)
+        return None if change is None or not change.closed else change.reason or "by ops"
+
     def on_record(self, record: Record) -> None:
         """Take a record of `dead_letters`, and close a door if it is the one too many.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -12,7 +11,7 @@ import msgspec
 from connectors.audit import newest_acts
 from connectors.gateway import answers
 from connectors.gateway.acts import Acts, reason_of
-from connectors.gateway.backstage import Backstage, LedgerSearch, OpenBackstage, Shown
+from connectors.gateway.backstage import Backstage, LedgerSearch, Questions, Shown
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
 from connectors.log.interface import Log
@@ -26,8 +25,8 @@ PAGE_MAX: Final = 500
 class Support:
     """Handlers."""
 
-    def __init__(self, backstage: OpenBackstage, acts: Acts, log: Log) -> None:
-        self._backstage, self._acts, self._log = backstage, acts, log
+    def __init__(self, questions: Questions, acts: Acts, log: Log) -> None:
+        self._questions, self._acts, self._log = questions, acts, log
 
     async def explain(self, request: ApiRequest) -> ApiResponse:
         """Every record of an event for a user, each in words."""
@@ -35,7 +34,7 @@ class Support:
         event, user = _needed(given, "event"), _needed(given, "user")
         about = {"event": event, "user": user}
         await self._acts.note(self._acts.record(request.caller(), "explain", about, reason=reason_of(given)))
-        records = await asyncio.to_thread(lambda: self._backstage().explain(event, user))
+        records = await self._questions.ask(lambda backstage: backstage.explain(event, user))
         if not records:
             raise ProblemError(404, "nothing is known of this event for this user: he was none of its recipients")
         return json_response(200, answers.Explanation(event, user, list(records)))
@@ -45,9 +44,8 @@ class Support:
         user, given = request.parameters["user"], request.query(("reason", "limit", "cursor"))
         limit, place = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX), PageStart.of(given.get("cursor"))
         await self._acts.note(self._acts.record(request.caller(), "history", {"user": user}, reason=reason_of(given)))
-        found, behind = await asyncio.to_thread(
-            lambda: page_of(self._backstage(), LedgerSearch(user=user), place, limit)
-        )
+        wanted = LedgerSearch(user=user)
+        found, behind = await self._questions.ask(lambda backstage: page_of(backstage, wanted, place, limit))
         return json_response(200, answers.History(user, list(found), behind))
 
     async def audit(self, request: ApiRequest) -> ApiResponse:
@@ -56,8 +54,8 @@ class Support:
         limit = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX)
         before = whole_number(given, "cursor", 0, 2**53) if "cursor" in given else None
         by, user = given.get("by"), given.get("user")
-        acts = await asyncio.to_thread(lambda: newest_acts(self._log, limit, before=before, by=by, user=user))
-        cursor = str(acts[-1].offset) if len(acts) == limit else None
+        acts = await self._questions.ask(lambda _: newest_acts(self._log, limit, before=before, by=by, user=user))
+        cursor = str(acts[-1].offset) if len(acts) == limit and acts[-1].offset else None
         return json_response(200, answers.AuditPage([_told(noted.record) for noted in acts], cursor))
 
 

@@ -150,8 +150,9 @@ def retry_letters(
             _refused(output, each.letter.id, str(error))
             fine = False
             continue
-        (offset,) = log.append([given])
-        log.append(_noted(each, "retried", now_ms(), by))
+        act, done = _noted(each, "retried", now_ms(), by)
+        _, offset = log.append([act, given])
+        log.append([done])
         place = [given.topic, given.partition, offset]
         output.show(
             {"id": each.letter.id, "retried": True, "to": place}, f"{each.letter.id} retried, now {_plain(place)}"

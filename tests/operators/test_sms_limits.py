@@ -81,3 +81,12 @@ def test_no_hour_of_a_block_has_more_than_its_limit_and_the_memory_is_bounded(
         for times in taken.values():
             assert all(sum(first <= at < first + HOUR_MS for at in times) <= 2 * most for first in times)
             assert len(times) <= most * (2 + (max(times) - min(times)) // HOUR_MS)
+
+
+def test_what_is_refused_pushes_out_nothing_that_counts() -> None:
+    """Numbers of other blocks each: the hour of their destination stays, however many they are."""
+    limits = guard({"+44": Destination(per_h=100)}, block_per_h=2, hours_max=1_000)
+    sent = sum(
+        limits.refusal(f"+44{number:010}", "s", "t", number // 100) is None for number in range(0, 5_000_000, 1_000)
+    )
+    assert sent == 100

@@ -253,7 +253,7 @@ class Dispatcher:
     def _attend(self, queue: ProviderQueue, now: int) -> None:
         """Let go what leaves a provider that is away, P0 that waits for a retry too, and look again soon (RULES 4)."""
         for task in self._retries.take_p0(lambda each: self._queues.last(each) is queue) if queue.moves("P0") else ():
-            self._enqueue(task)
+            self._loop.call_soon(self._retry, task)  # which also asks the provider that it comes to
         if queue.trouble_since is not None and (
             left := leaving(queue, now, self._failed, self._can_go_on, self._parts.last_look, self._elsewhere)
         ):
@@ -288,7 +288,7 @@ class Dispatcher:
             task.history.apply(record)
             if task.history.tries == 1:
                 queue.share.first(now)
-            if (planned := self._parts.last_look(task, now)) is not None:
+            if (planned := self._parts.last_look.again(task, now)) is not None:
                 queue.done(task)
                 ending.append((task, planned))
             else:
@@ -326,7 +326,7 @@ class Dispatcher:
         fence = self._parts.fence
         if fence is not None and not fence.is_fresh():  # stopped since the intent was appended, perhaps for long
             await asyncio.to_thread(fence.check)
-            if (planned := self._parts.last_look(task, self._parts.now_ms())) is not None:
+            if (planned := self._parts.last_look.again(task, self._parts.now_ms())) is not None:
                 queue.done(task)
                 await self._end([(task, planned)])
                 self._pump(queue)

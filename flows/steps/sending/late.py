@@ -39,9 +39,16 @@ class LastLook:
         """How the task ends, or until when it waits; None: it may go. A task learns of its device's newer address."""
         if self.is_stopped(task.scope):
             return Planned("SUPPRESSED", "kill_switch")
+        return self._unknown(task, now) or self.again(task, now)
+
+    def again(self, task: SendTask, now: int) -> Planned | None:
+        """The same once more, where the intent is stored and the first byte comes next: what was known shortly before
+        is enough, since an intent that leads to no send is a doubt for whoever finds it.
+        """
+        if self.is_stopped(task.scope):
+            return Planned("SUPPRESSED", "kill_switch")
         return (
-            self._unknown(task, now)
-            or self._address(task)
+            self._address(task)
             or self._retraction(task)
             or self._setting(task, now)
             or (Planned("EXPIRED") if now > task.emission.valid_until else None)
@@ -108,8 +115,10 @@ class LastLook:
         """Until his quiet hours are over, which does not count against the ttl (RULES 3.A.2)."""
         if now > task.emission.valid_until:
             return Planned("EXPIRED")
-        if not self.registry.profile(task.emission.type).absolute_ttl:
-            task.siblings.emission = msgspec.structs.replace(
-                task.emission, valid_until=task.emission.valid_until + until - now
+        siblings, held_until = task.siblings, max(now, task.siblings.held_until)
+        if until > held_until and not self.registry.profile(task.emission.type).absolute_ttl:
+            siblings.held_until = until  # its other devices wait for the same end
+            siblings.emission = msgspec.structs.replace(
+                task.emission, valid_until=task.emission.valid_until + until - held_until
             )
         return Planned(retry_at=until)

@@ -16,6 +16,7 @@ import structlog
 
 from connectors.metrics import RATE_SHARED
 from operators.breaker import Pace
+from state.model.dead_letter import error_text
 from state.model.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -124,8 +125,8 @@ class SendRate:
         """One question; the next one comes with the next look for room."""
         try:
             lease = await bucket.lease(self._batch)
-        except StoreUnavailableError as error:
-            self._turn(alone=True, error=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, this process goes on with its own part
+            self._turn(alone=True, error=error_text(error))
             self.more()
             await asyncio.sleep(_ALONE_S)
         else:

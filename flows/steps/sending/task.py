@@ -125,6 +125,8 @@ class Siblings:
     tasks: list[SendTask] = field(default_factory=list)
     advanced: bool = False
     """The next channel was started already."""
+    held_until: int = 0
+    """The end of quiet hours that its ttl was prolonged by."""
     for_many: bool = False
     """The event went to others too, in the same record."""
 

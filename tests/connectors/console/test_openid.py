@@ -21,10 +21,11 @@ from helpers.waiting import wait_for
 from infra.services import free_port
 
 PEOPLE: dict[str, dict[str, Any]] = {
-    "ada": {"email": "ada@firm.example", "roles": ["staff", "ops"]},
+    "ada": {"email": "ada@firm.example", "roles": ["staff", "oncall"]},
     "bea": {"email": "bea@firm.example", "roles": "helpdesk"},
-    "cem": {"email": "cem@firm.example", "roles": ["staff"]},
-    "dan": {"roles": ["marketing", "admin"]},
+    "cem": {"email": "cem@firm.example", "roles": ["staff", "admin"]},
+    "dan": {"roles": ["helpdesk", "root"]},
+    "eve": {"email": "eve@firm.example", "roles": 7},
 }
 
 
@@ -57,7 +58,12 @@ def _asked(port: int) -> int:
 
 @pytest.fixture(scope="module")
 def console(issuer: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    openid = {"issuer": issuer, "client_id": "carillon", "client_secret": "s", "roles": {"helpdesk": "support"}}
+    openid = {
+        "issuer": issuer,
+        "client_id": "carillon",
+        "client_secret": "s",
+        "roles": {"helpdesk": "support", "oncall": "ops", "root": "admin"},
+    }
     with running(tmp_path_factory.mktemp("openid"), openid=openid) as gateway:
         yield gateway
 
@@ -111,9 +117,11 @@ def test_the_role_is_that_of_the_claim(console: Gateway, sub: str, name: str, pa
     assert (seen.status, name in seen.words) == (200, True)
 
 
-def test_who_has_no_role_stays_outside(console: Gateway) -> None:
+@pytest.mark.parametrize("sub", ["cem", "eve"])
+def test_who_has_no_role_stays_outside(console: Gateway, sub: str) -> None:
+    """Also who has a group that only is called like a role."""
     browser, url = begun(console)
-    status, words = come_back(browser, provider_signs_in(url, "cem"))
+    status, words = come_back(browser, provider_signs_in(url, sub))
     assert (status, "no role here" in words) == (403, True)
     assert browser.get("/console").status == 303
 
@@ -123,12 +131,23 @@ def test_an_answer_is_good_for_the_browser_that_asked_and_once(console: Gateway)
     address = provider_signs_in(url, "ada")
     stranger, _ = begun(console)
     assert come_back(stranger, address)[0] == 400, "the answer of another browser's question"
+    assert come_back(stranger, re.sub(r"state=[^&]+", "state=%C3%A9", address))[0] == 400
     assert come_back(Browser(console), address)[0] == 400
     assert come_back(browser, re.sub(r"code=[^&]+", "code=forged", address))[0] == 401
     kept = browser.cookie
     assert come_back(browser, address)[0] == 200
     browser.cookie = kept
     assert come_back(browser, address)[0] == 401, "a code is good once"
+
+
+def test_sessions_of_keys_end_where_people_get_accounts(console: Gateway, tmp_path: Path) -> None:
+    with running(tmp_path) as before:
+        by_key = Browser(before)
+        assert by_key.sign_in("key-ops").status == 303
+    openid = {"issuer": "http://127.0.0.1:1", "client_id": "carillon", "client_secret": "s"}
+    with running(tmp_path, openid=openid) as after:
+        by_key.gateway = after
+        assert by_key.get("/console").status == 303
 
 
 def test_a_key_opens_nothing_where_people_have_accounts(console: Gateway) -> None:

@@ -21,6 +21,8 @@ PUBLIC = {
     "/components/{file}",
     "/preferences/{token}",
     "/preferences/zone.js",
+    "/v1/callbacks/{provider}",
+    "/docs",
 }
 KEYS = {
     "producer": "key-shop",

@@ -88,6 +88,9 @@ def test_the_audit_is_read_by_operators_the_newest_first(told: Gateway) -> None:
     assert [act["act"] for act in shown["acts"]] == ["lift", "history"]
     older = told.get(f"/v1/audit?limit=500&cursor={shown['cursor']}", key="key-admin").json["acts"]
     assert len(older) == len(acts(told)) - 2
+    assert told.get("/v1/audit?cursor=1000000", key="key-ops").status == 200, "beyond the newest"
+    first = told.get("/v1/audit?limit=1&cursor=1", key="key-ops").json
+    assert (len(first["acts"]), first["cursor"]) == (1, None), "there is nothing before the first"
     about_mia = told.get(f"/v1/audit?user={MIA}", key="key-ops").json["acts"]
     assert {act["about"]["user"] for act in about_mia} == {MIA}
     assert {act["by"] for act in told.get("/v1/audit?by=support", key="key-ops").json["acts"]} == {"support"}

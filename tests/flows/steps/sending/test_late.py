@@ -270,3 +270,45 @@ def test_what_waits_asks_again_and_loses_none_of_its_time(system: System) -> Non
     assert found.retry_at is not None
     assert now < found.retry_at < now + 10_000
     assert look(task, task.emission.valid_until + 1) == Planned("EXPIRED")
+
+
+def test_many_that_ask_a_few_at_a_time_all_find_their_answer(system: System) -> None:
+    """A provider that is back takes some a second: an answer must last until the next of them ask."""
+    changes = Changes(system.log, now_ms=now_ms()).start()
+    look = LastLook(lambda _scope: False, changes, load_registry())
+    waiting = [(0, waited(3, user=f"u{number}")) for number in range(60)]
+    asked = 0
+
+    def all_went() -> bool:
+        nonlocal asked
+        for _ in range(3):
+            if waiting and waiting[0][0] <= now_ms():
+                _, task = waiting.pop(0)
+                asked += 1
+                planned = look(task, now_ms())
+                if planned is not None:
+                    assert planned.retry_at is not None
+                    waiting.append((planned.retry_at, task))
+        return not waiting
+
+    wait_for(all_went)
+    changes.close()
+    assert asked <= 4 * 60
+
+
+def test_right_before_the_first_byte_nothing_is_asked_again(system: System) -> None:
+    """An intent is stored by then: one without a send would end as a doubt."""
+    changes = Changes(system.log, now_ms=now_ms())  # its thread is not started: nothing is ever known
+    look, task = LastLook(lambda _scope: False, changes, load_registry()), waited(3)
+    assert look(task, now_ms()) is not None
+    assert look.again(task, now_ms()) is None
+
+
+def test_a_hold_prolongs_the_time_of_all_devices_once(late: Late) -> None:
+    devices = tuple(DeviceAddress(f"d{number}", "ios", token("a"), 1) for number in range(10))
+    values: dict[str, Any] = {"quiet": QuietRange(0, 86_340_000, "UTC"), "valid_until": NOON + 1, "ingested_at": NOON}
+    siblings = task_of(devices=devices, **values).siblings
+    assert len(siblings.tasks) == len(devices)
+    for task in siblings.tasks:
+        assert late.look(task, NOON) == Planned(retry_at=NEARLY_MIDNIGHT)
+    assert siblings.emission.valid_until == NEARLY_MIDNIGHT + 1

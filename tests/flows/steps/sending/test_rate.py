@@ -16,6 +16,7 @@ import pytest
 import redis
 from helpers.feeding import System, token
 from helpers.lanes_in_process import Provider, read, running_lanes
+from helpers.logs import captured_logs
 from helpers.waiting import wait_for
 
 from connectors.admission.options import RedisOptions
@@ -218,9 +219,7 @@ async def shows(rate: SendRate, *, alone: bool) -> None:
         await asyncio.sleep(0.01)
 
 
-def test_without_an_answer_of_redis_each_has_its_part_until_it_is_back(
-    own_redis: Redis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_an_answer_of_redis_each_has_its_part_until_it_is_back(own_redis: Redis, tmp_path: Path) -> None:
     """It is stopped, so that connections stand and nothing answers."""
     rate = shared(own_redis.url, tmp_path, parts=2, deadline_s=0.1)
     urgent = shared(own_redis.url, tmp_path, urgent=True, deadline_s=0.1)
@@ -237,5 +236,6 @@ def test_without_an_answer_of_redis_each_has_its_part_until_it_is_back(
             os.kill(own_redis.process.pid, signal.SIGCONT)
         await shows(rate, alone=False)
 
-    run(main(), rate, urgent)
-    assert "rate_alone" in capsys.readouterr().out
+    with captured_logs() as logs:
+        run(main(), rate, urgent)
+    assert "rate_alone" in {line["event"] for line in logs}

@@ -1,0 +1,76 @@
+"""The dispatcher with two providers of one place, in this process."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+from helpers.feeding import System, now_ms, token
+from helpers.lanes_in_process import Provider
+from helpers.waiting import wait_for
+
+from connectors.changes import Changes
+from connectors.providers.channel import Failed, Result, Sent
+from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
+from flows.steps.sending.late import LastLook
+from flows.steps.sending.queue import ProviderBounds
+from flows.steps.sending.rate import SendRate
+from flows.steps.sending.task import SendTask, Siblings
+from state.model.addresses import ANY
+from state.model.delivery import DeviceAddress, ToDeliver
+from state.model.registry import load_registry
+
+
+class Ends:
+    """A listener that counts."""
+
+    count = 0
+
+    def ended(self, _task: SendTask, _spawned: int) -> None:
+        self.count += 1
+
+    def hurried(self, spawned: int) -> None: ...
+
+    def rendering(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def killed_by(self) -> bool:
+        return False
+
+
+def codes(count: int, ends: Ends) -> list[SendTask]:
+    """Password codes for so many people."""
+    tasks = []
+    for number in range(count):
+        emission = ToDeliver(
+            emission_id=f"em{number}", user=f"u{number}", type="otp", object=None, first_event_id=f"e{number}",
+            priority="P0", channel="push", devices=(DeviceAddress("d", "ios", token(str(number)), 1),), actors=("ada",),
+            actor_count=1, decided_at=now_ms(), ingested_at=now_ms(), valid_until=now_ms() + 300_000,
+            payload={"code": "123456"},
+        )  # fmt: skip
+        tasks += Siblings(emission, "push", emission.devices, (), 0, lambda _key: None, ends).make_tasks()
+    return tasks
+
+
+async def fails(_delivery: object) -> Result:
+    return Failed("503")
+
+
+async def takes(_delivery: object) -> Result:
+    return Sent("x")
+
+
+def test_codes_that_wait_for_their_retry_go_to_the_next_provider_though_nothing_else_comes(system: System) -> None:
+    away, well, ends = Provider(fails), Provider(takes), Ends()
+    away.name, well.name = "away", "well"
+    bounds = [ProviderBounds(each, 50, SendRate(each.name, 1000.0)) for each in (away, well)]
+    parts = DispatcherParts(
+        log=system.log, providers={("push", ANY): bounds}, now_ms=now_ms, uniform=lambda _low, high: high,
+        last_look=LastLook(lambda _scope: False, Changes(system.log, now_ms=now_ms()), load_registry()),
+        station="transactional",
+    )  # fmt: skip
+    dispatcher = Dispatcher(parts)
+    dispatcher.start()
+    dispatcher.submit(codes(20, ends))
+    wait_for(lambda: ends.count == 20, 20, lambda: f"20 ends; there are {ends.count}, {len(well.keys)} were asked for")
+    assert len(well.keys) == 20
+    dispatcher.close()
