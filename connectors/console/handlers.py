@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import structlog
 
 from connectors.audit import newest_acts
 from connectors.console.figures import Figures
@@ -32,6 +33,7 @@ from connectors.gateway.support import PageStart, page_of
 from connectors.log.interface import Log
 from state.model.registry import TypeProfile
 
+_logger = structlog.get_logger(__name__)
 _LIVE_EVERY_S = 2.0
 _STREAM_S = 120.0
 """Then the session is looked at again."""
@@ -67,7 +69,7 @@ class ConsoleParts:
     """How often an address may try to sign in."""
     public_url: str
     doors: Callable[[str], str | None]
-    """Since when and why a sender's door is closed, in words; None: it is open."""
+    """Why a sender's door is closed; None: it is open."""
     ending: asyncio.Event
     """Set when the process stops."""
 
@@ -117,6 +119,7 @@ class Console:
 
     def _refused(self, problem: ProblemError, onward: str) -> ApiResponse:
         said = problem.document().detail
+        _logger.warning("sign_in_refused", status=problem.status)
         return answer_page(
             "sign_in.html", None, status=problem.status, next=onward, problem=said, openid=self._openid(onward)
         )
@@ -171,7 +174,7 @@ class Console:
         return {"figures": figures, "switches": self._parts.switches.on}
 
     async def now_stream(self, visit: Visit) -> StreamResponse:
-        """The same as it changes; ends with the session's process."""
+        """The same as it changes, for two minutes; then the browser asks again, and is let in again or not."""
         if self._open >= _STREAMS_MAX:
             raise retry_later(503, "too many people watch; load the page again for what is so now", 5_000)
 

@@ -84,7 +84,7 @@ class OpenId:
         return self._cookie("", timedelta())
 
     def _asked(self) -> AccountProvider:
-        self._provider = self._provider or AccountProvider(self._options, self._clock)
+        self._provider = self._provider or AccountProvider(self._options)
         return self._provider
 
     def _cookie(self, value: str, life: timedelta) -> str:
@@ -113,8 +113,8 @@ class OpenId:
 class AccountProvider:
     """The provider's answers, by its own description of itself, which is read once."""
 
-    def __init__(self, options: OpenIdOptions, clock: Callable[[], int]) -> None:
-        self._options, self._clock = options, clock
+    def __init__(self, options: OpenIdOptions) -> None:
+        self._options = options
         self._metadata: dict[str, Any] = {}
 
     async def page(self, callback: str, state: str, nonce: str, verifier: str) -> str:

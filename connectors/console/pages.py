@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
@@ -26,14 +26,6 @@ HTML = "text/html; charset=utf-8"
 SIGN_IN = "/console/sign-in"
 _FILES = files("connectors.console")
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
-_MENU = (
-    ("Now", "/console", None), ("Events", "/console/events", frozenset(("ops", "support", "admin"))),
-    ("People", "/console/people", frozenset(("support", "admin"))), ("Senders", "/console/senders", None),
-    ("Types", "/console/types", None), ("Dead letters", "/console/letters", frozenset(("ops", "admin"))),
-    ("Kill switches", "/console/switches", frozenset(("ops", "admin"))),
-    ("Audit", "/console/audit", frozenset(("ops", "admin"))),
-)  # fmt: skip
-"""Name, address, and who has it; None: everybody who can sign in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +34,8 @@ class Visit:
 
     request: ApiRequest
     session: Session
+    menu: Sequence[tuple[str, str]]
+    """Names and addresses of the pages that he may see."""
     form: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -57,10 +51,14 @@ PageHandler = Callable[[Visit], Awaitable[ApiResponse | StreamResponse]]
 class Page:
     """One address and who may see it."""
 
+    operation: str
+    """Label of its metrics."""
     method: str
     path: str
     roles: frozenset[str]
     handler: PageHandler
+    title: str | None = None
+    """Its name in the menu; None: it is not there."""
 
 
 def shown_time(at_ms: float | None) -> str:
@@ -101,9 +99,7 @@ def render_template(template: str, **values: Any) -> str:
 
 def answer_page(template: str, visit: Visit | None, *, status: int = 200, **values: Any) -> ApiResponse:
     """A page for whoever is signed in."""
-    session = None if visit is None else visit.session
-    role = None if session is None else session.person.role
-    menu = [(name, path) for name, path, roles in _MENU if roles is None or role in roles]
+    session, menu = (None, ()) if visit is None else (visit.session, visit.menu)
     here = "" if visit is None else visit.request.path
     text = render_template(template, session=session, menu=menu, here=here, **values)
     return ApiResponse(status, text.encode("utf-8", "replace"), HEADERS, HTML)
@@ -140,32 +136,31 @@ async def static_file(request: ApiRequest) -> ApiResponse:
 class Gatekeeper:
     """Lets people in: who he is, whether he may, and whether he meant it."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, sessions: Sessions, pages: Sequence[Page]) -> None:
+        """`pages`: all that there are."""
+        self._sessions, self._pages = sessions, pages
 
     async def serve(self, shown: Page, request: ApiRequest) -> ApiResponse | StreamResponse:
         """The page, or one that says why not."""
         session = self._sessions.of(request)
         if session is None:
-            return redirect(link(SIGN_IN, next=request.path))
-        visit = Visit(request, session)
+            return redirect(link(SIGN_IN, next=link(request.path, **dict(request.pairs())) if shown.title else None))
+        role = session.person.role
+        visit = Visit(
+            request, session, [(each.title, each.path) for each in self._pages if each.title and role in each.roles]
+        )
         try:
-            if session.person.role not in shown.roles:
-                raise ProblemError(403, f"This page is not for the role {session.person.role}.")
+            if role not in shown.roles:
+                raise ProblemError(403, f"This page is not for the role {role}.")
             if shown.method == "POST":
-                visit = Visit(request, session, await form_of(request))
+                visit = replace(visit, form=await form_of(request))
                 if not (is_from_here(request) and is_signed(session, visit.form)):
                     raise ProblemError(
                         403, "The form is not of this session. Go back, reload the page, and send it again."
                     )
             return await shown.handler(visit)
         except ProblemError as problem:
-            return error_page(visit, problem)
-
-
-def error_page(visit: Visit | None, problem: ProblemError) -> ApiResponse:
-    """What went wrong, and what to do."""
-    return answer_page("error.html", visit, status=problem.status, problem=problem.document())
+            return answer_page("error.html", visit, status=problem.status, problem=problem.document())
 
 
 async def form_of(request: ApiRequest) -> dict[str, str]:

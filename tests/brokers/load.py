@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import jwt
 from helpers.up import Up
 
 P1_USERS = 24
@@ -67,7 +66,7 @@ class Load:
     def settle_in(self) -> None:
         """Everybody's settings and device, by the calls of people and of the host application."""
         for user in [f"reader{n}" for n in range(P1_USERS)] + [f"holder{n}" for n in range(P0_USERS)]:
-            token = jwt.encode({"sub": user, "exp": int(time.time()) + 3600}, self._up.first["user_secret"], "HS256")
+            token = self._up.session(user)
             _ok(self._up.call("PUT", "/v1/preferences", OPEN, bearer=token))
             device = {"platform": "ios", "address": device_of(user)}
             _ok(self._up.call("PUT", f"/v1/users/{user}/endpoints/push/phone", device))

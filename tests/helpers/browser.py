@@ -10,12 +10,13 @@ from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from helpers.places import ROOT
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from infra.services import require
 
 SOON_MS = 30_000
 """How long a page may take to show what it should."""
+expect.set_options(timeout=SOON_MS)
 
 
 @contextmanager

@@ -14,6 +14,11 @@ from typing import Any
 _PASSED_ON = ("/v1/", "/components/")
 _NOT_PASSED = {"host", "connection", "transfer-encoding", "keep-alive"}
 _MEDIA = {"js": "text/javascript", "html": "text/html; charset=utf-8"}
+STRICT = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+"""The policy of a careful site."""
 
 
 @dataclass

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jwt
 from helpers.places import ROOT
 from helpers.waiting import wait_for
 
@@ -58,6 +59,10 @@ class Up:
         """What it said on standard error; after its end."""
         assert self.process.stderr is not None
         return self.process.stderr.read()
+
+    def session(self, user: str) -> str:
+        """A user's token, as the host application makes it."""
+        return jwt.encode({"sub": user, "exp": int(time.time()) + 3600}, self.first["user_secret"], "HS256")
 
     def pids(self) -> dict[str, int]:
         """The processes as the printed lines have them now."""

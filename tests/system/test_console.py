@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.browser import SOON_MS, pictures, save_picture, serious_faults, started_browser
+from helpers.browser import SOON_MS, pictures, save_picture, serious_faults
 from helpers.up import Up, running
 from helpers.waiting import wait_for
 from playwright.sync_api import Browser, Page, expect
@@ -29,12 +29,6 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with started_browser() as started:
-        yield started
-
-
 def signed_in(browser: Browser, system: Up, role: str, *, dark: bool = False, width: int = 1100) -> Page:
     context = browser.new_context(color_scheme="dark" if dark else "light", viewport={"width": width, "height": 800})
     context.set_default_timeout(SOON_MS)
@@ -42,7 +36,7 @@ def signed_in(browser: Browser, system: Up, role: str, *, dark: bool = False, wi
     page.goto(system.first["console"])
     page.get_by_label("Your key").fill(system.first["keys"][role])
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="Now")).to_be_visible(timeout=SOON_MS)
+    expect(page.get_by_role("heading", name="Now")).to_be_visible()
     return page
 
 
@@ -66,18 +60,18 @@ def test_now_is_live_and_a_switch_stops_a_type_until_it_is_lifted(browser: Brows
     acting.get_by_label("Its name").fill("mention")
     acting.get_by_label("Why").fill("wrong link")
     acting.get_by_role("button", name="Stop").click()
-    expect(acting.get_by_text("type mention")).to_be_visible(timeout=SOON_MS)
-    expect(watching.get_by_text("type mention since")).to_be_visible(timeout=SOON_MS)
+    expect(acting.get_by_text("type mention")).to_be_visible()
+    expect(watching.get_by_text("type mention since")).to_be_visible()
     system.post({"event_id": "e3", "type": "mention", "actor": "bob", "target": "ann", "object": "other"})
     wait_for(lambda: system.call("GET", "/v1/notifications/e3")[1]["outcomes"] == {"SUPPRESSED": 1})
     acting.goto(system.first["console"] + "/events?event=e3")
-    expect(acting.get_by_text("kill_switch")).to_be_visible(timeout=SOON_MS)
+    expect(acting.get_by_text("kill_switch")).to_be_visible()
     acting.get_by_role("link", name="Kill switches").click()
     acting.get_by_role("button", name="Lift").click()
-    expect(acting.get_by_text("Nothing is stopped.")).to_be_visible(timeout=SOON_MS)
-    expect(watching.get_by_text("type mention since")).to_be_hidden(timeout=SOON_MS)
+    expect(acting.get_by_text("Nothing is stopped.")).to_be_visible()
+    expect(watching.get_by_text("type mention since")).to_be_hidden()
     acting.get_by_role("link", name="Audit").click()
-    expect(acting.get_by_role("cell", name="wrong link").first).to_be_visible(timeout=SOON_MS)
+    expect(acting.get_by_role("cell", name="wrong link").first).to_be_visible()
     watching.context.close()
     acting.context.close()
 
@@ -89,12 +83,12 @@ def test_support_finds_out_why_and_this_is_its_picture(browser: Browser, system:
     page.get_by_label("Why you look").fill("ticket 4711")
     page.get_by_role("button", name="Show").click()
     page.get_by_role("row").filter(has_text="reply").get_by_role("link", name="why?").click()
-    expect(page.get_by_text("Sent to push")).to_be_visible(timeout=SOON_MS)
+    expect(page.get_by_text("Sent to push")).to_be_visible()
     expect(page.get_by_text("bob liked")).to_be_hidden()
     page.goto(system.first["console"] + "/events?event=e1")
     save_picture(page, pictures(tmp_path) / "console.png")
     page.get_by_role("button", name="Sign out").click()
     page.go_back()
     page.reload()
-    expect(page.get_by_label("Your key")).to_be_visible(timeout=SOON_MS)
+    expect(page.get_by_label("Your key")).to_be_visible()
     page.context.close()

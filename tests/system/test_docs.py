@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.browser import SOON_MS, save_picture, serious_faults, started_browser
+from helpers.browser import save_picture, serious_faults
 from helpers.places import ROOT
 from helpers.up import Up, running
 from playwright.sync_api import Browser, Page, expect
@@ -23,18 +23,11 @@ from infra.services import require
 PHONE: Any = {"width": 320, "height": 640}
 SOURCE = re.compile(r'<h4 id="[\w-]+">(\w+)</h4>\s*<pre [^>]*><code>(.*?)</code></pre>', re.DOTALL)
 SDK = ROOT / "infra/sdk"
-expect.set_options(timeout=SOON_MS)
 
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     with running(tmp_path_factory.mktemp("system")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with started_browser() as started:
         yield started
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
 from helpers.browser import SOON_MS, pictures, save_picture, serious_faults, started_browser
-from helpers.host_site import HostSite, serving
+from helpers.host_site import STRICT, HostSite, serving
 from helpers.react import react_scripts
 from helpers.up import Up, running
 from helpers.waiting import wait_for
@@ -64,11 +62,6 @@ inbox.tokenProvider = async () => (await fetch(`/token?${user}`)).text();
 PICTURED: list[tuple[str, str, dict[str, str]]] = [
     ("comment", "Grace", {"object_label": "photo"}), ("reply", "Eve", {}), ("like", "Max", {"object_label": "photo"}),
 ]  # fmt: skip
-STRICT = (
-    "default-src 'none'; script-src 'self'; connect-src 'self'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'"
-)
-expect.set_options(timeout=SOON_MS)
 
 
 @dataclass
@@ -96,11 +89,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         environment = {"CARILLON_GATEWAY__ALLOWED_ORIGINS": site.url}
         system = stack.enter_context(running(tmp_path_factory.mktemp("system"), environment=environment))
 
-        def token(user: str) -> str:
-            return jwt.encode({"sub": user, "exp": int(time.time()) + 3600}, system.first["user_secret"], "HS256")
-
         gateway = system.first["url"].removesuffix("/v1")
-        site.gateway, site.token = gateway.removeprefix("http://"), token
+        site.gateway, site.token = gateway.removeprefix("http://"), system.session
         site.pages = {
             "/": PAGE.format(lang="en"), "/ar": PAGE.format(lang="ar"), "/host.js": SCRIPT,
             "/far": PAGE.format(lang="en").replace("/components/", f"{gateway}/components/"),

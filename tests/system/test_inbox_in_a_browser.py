@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 
-import jwt
 from helpers.browser import started_browser
 from helpers.host_site import HostSite, serving
 from helpers.places import ROOT
@@ -25,7 +23,7 @@ def documented() -> str:
 
 
 def page_of(system: Up, user: str) -> str:
-    token = jwt.encode({"sub": user, "exp": int(time.time()) + 3600}, system.first["user_secret"], "HS256")
+    token = system.session(user)
     known = f"const gateway = {json.dumps(system.first['url'])}, token = {json.dumps(token)}"
     shown = "page => document.body.textContent = page.unread + ': ' + page.items.map(row => row.body).join('; ')"
     script = f"{documented()}\n{known}\ninbox(gateway, async () => token, {shown})"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
-import jwt
 from helpers.up import Up, running
 from helpers.waiting import wait_for
 
@@ -21,7 +19,7 @@ def _like(system: Up, number: int, actor: str) -> None:
 
 def test_rows_are_read_unread_and_archived_everywhere(tmp_path: Path) -> None:
     with running(tmp_path) as system:
-        token = jwt.encode({"sub": "ann", "exp": int(time.time()) + 3600}, system.first["user_secret"], "HS256")
+        token = system.session("ann")
 
         def call(method: str, path: str, body: Any = None) -> Any:
             status, answer = system.call(method, f"{PATH}{path}", body, bearer=token)

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jwt
 from helpers.flow_bench import user_in_group
 from helpers.up import Up, running
 from helpers.waiting import wait_for
@@ -58,17 +57,13 @@ class Page:
         self._thread.join(10)
 
 
-def _token(system: Up, user: str) -> str:
-    return jwt.encode({"sub": user, "exp": int(time.time()) + 3600}, system.first["user_secret"], "HS256")
-
-
 def _mention(system: Up, number: int) -> None:
     system.post({"event_id": f"e{number}", "type": "mention", "actor": "bob", "target": "ann", "object": f"o{number}"})
 
 
 def test_a_page_that_stays_open_shows_what_a_new_one_would(tmp_path: Path) -> None:
     with running(tmp_path) as system:
-        token, stranger = _token(system, "ann"), _token(system, "eve")
+        token, stranger = system.session("ann"), system.session("eve")
         page, other = Page(system, token), Page(system, stranger)
         assert (page.status, page.media_type) == (200, "text/event-stream")
         wait_for(lambda: page.events and other.events)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import jwt
 import pytest
-from helpers.browser import SOON_MS, serious_faults, started_browser
-from helpers.host_site import HostSite, serving
+from helpers.browser import serious_faults, started_browser
+from helpers.host_site import STRICT, HostSite, serving
 from helpers.up import Up, running
 from helpers.waiting import wait_for
 from playwright.sync_api import Browser, Page, expect
@@ -28,11 +26,6 @@ addEventListener("carillon-preferences", (event) => window.heard.push(event.deta
 const user = location.search.slice(1);
 document.querySelector("carillon-preferences").tokenProvider = async () => (await fetch(`/token?${user}`)).text();
 """
-STRICT = (
-    "default-src 'none'; script-src 'self'; connect-src 'self'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'"
-)
-expect.set_options(timeout=SOON_MS)
 
 
 @dataclass
@@ -59,12 +52,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     with ExitStack() as stack:
         system = stack.enter_context(running(tmp_path_factory.mktemp("system")))
 
-        def token(user: str) -> str:
-            return jwt.encode({"sub": user, "exp": int(time.time()) + 3600}, system.first["user_secret"], "HS256")
-
         gateway = system.first["url"].removeprefix("http://").removesuffix("/v1")
         headers = {"content-security-policy": STRICT}
-        site = HostSite(gateway, token, {"/": PAGE, "/host.js": SCRIPT}, headers)
+        site = HostSite(gateway, system.session, {"/": PAGE, "/host.js": SCRIPT}, headers)
         stack.enter_context(serving(site))
         yield Host(system, site, stack.enter_context(started_browser()))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.browser import SOON_MS, save_picture, serious_faults, started_browser
+from helpers.browser import save_picture, serious_faults
 from helpers.up import Up, running
 from helpers.waiting import wait_for
 from playwright.sync_api import Browser, Page, ViewportSize, expect
@@ -17,18 +17,11 @@ from flows.config.access import LINK_KEY_FILE
 from state.model.unsubscribe import LinkKeys, Unsubscription
 
 PHONE = ViewportSize(width=360, height=740)
-expect.set_options(timeout=SOON_MS)
 
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     with running(tmp_path_factory.mktemp("system")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with started_browser() as started:
         yield started
 
 

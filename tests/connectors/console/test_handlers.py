@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import pytest
@@ -55,7 +56,10 @@ def test_who_is_not_signed_in_gets_to_the_page_for_it_and_on_from_there(console:
     for path in PAGES:
         seen = browser.get(path)
         assert seen.status == 303
-        assert seen.headers["location"].startswith("/console/sign-in?next=")
+        assert seen.headers["location"].startswith("/console/sign-in")
+    asked = browser.get("/console/events?event=e2&outcome=INBOX").headers["location"]
+    onward = parse_qs(urlsplit(asked).query)["next"][0]
+    assert browser.sign_in("key-ops", onward).headers["location"] == "/console/events?event=e2&outcome=INBOX"
     assert browser.sign_in("key-ops", "/console/audit").headers["location"] == "/console/audit"
     for elsewhere in (
         "https://evil.example/",
@@ -211,5 +215,5 @@ def test_a_letter_is_not_discarded_by_a_form_that_does_not_say_so(console: Gatew
 def test_a_door_that_was_closed_without_a_reason_is_shown_as_closed(console: Gateway) -> None:
     body = {"scope": "door", "value": "shop"}
     assert console.call("POST", "/v1/ops/kill", body, key="key-ops").status == 200
-    wait_for(lambda: "closed by ops" in signed_in(console, "ops").get("/console/senders").words)
+    wait_for(lambda: "closed: by ops" in signed_in(console, "ops").get("/console/senders").words)
     assert console.call("POST", "/v1/ops/kill", {**body, "on": False}, key="key-ops").status == 200
