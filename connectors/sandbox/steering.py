@@ -28,6 +28,8 @@ from connectors.sandbox.misbehaviour import Steered, SteeringError
 PATH = "/misbehaviours"
 _JSON = (("content-type", "application/json"),)
 
+_FIELDS = f"a document has {', '.join(Steered.__struct_fields__)}"
+
 
 class _Credentials(msgspec.Struct, frozen=True):
     """What counts here of `flows.config.credentials`."""
@@ -78,7 +80,7 @@ class SteeringServer:
             steered = msgspec.json.decode(body, type=Steered)
         except msgspec.MsgspecError as error:
             text, _, place = str(error).partition(" - at `$.")
-            raise SteeringError(place.rstrip("`") or "body", text) from None
+            raise SteeringError(place.rstrip("`") or "body", f"{text}; {_FIELDS}") from None
         listener = self._listener(steered.provider)
         listener.misbehaviours.steer(steered)
         listener.obey()

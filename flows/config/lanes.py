@@ -101,10 +101,12 @@ def _build_dispatcher(
             fence=log.fence,
         )
     )
-    notes = ReceiptNotes(dispatcher.appender, log.partitions, now_ms=clock_ms)
-    for bounds in (each for of_place in providers.values() for each in of_place):
-        if isinstance(bounds.channel, SmppChannel):
-            bounds.channel.heard = notes
+    # Texts are P0's (RULES 3.B), and an SMSC may hand a receipt to whoever asks for any.
+    if station == "transactional":
+        notes = ReceiptNotes(dispatcher.appender, log.partitions, now_ms=clock_ms)
+        for bounds in (each for of_place in providers.values() for each in of_place):
+            if isinstance(bounds.channel, SmppChannel):
+                bounds.channel.heard = notes
     dispatcher.start()
     return dispatcher
 

@@ -11,6 +11,7 @@ import hashlib
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import structlog
 
@@ -133,7 +134,7 @@ class SmppChannel:
         self.options = options
         self._clock_ms = clock_ms
         self.heard: Heard | None = None
-        """Takes what receipts say; None: nobody asks for them."""
+        """Takes what receipts say, and is set before `connect`; None: nothing is sent that asks for one."""
         self._sent = SentMessages(options.receipt_ids)
         self._window = SmscWindow(options.concurrency_max)
         self._link: SmscLink | None = None
@@ -149,6 +150,8 @@ class SmppChannel:
         """
         if faults := list(self.options.faults()):
             raise ConfigurationError("; ".join(faults))
+        if self.heard is None:
+            self.options = replace(self.options, receipts=False)
         tls = None
         if self.options.security == "tls":
             ca_file = self.options.ca_file
@@ -209,24 +212,31 @@ class SmppChannel:
         return OK
 
     async def _submit(self, body: bytes, delivery: Delivery) -> Result:
+        """One part, within the options' timeout: its place in the window, a session, and the answer."""
+        end_s = asyncio.get_running_loop().time() + self.options.timeout.total_seconds()
         try:
-            async with asyncio.timeout(self.options.timeout.total_seconds()):
+            async with asyncio.timeout_at(end_s):
                 await self._window.enter()
         except TimeoutError:
             return Failed("no place in the window")
         result: Result | None = None
         try:
-            result = await self._exchange(body, delivery)
+            result = await self._exchange(body, delivery, end_s)
         finally:
             self._window.leave(throttled=isinstance(result, Throttled), taken=isinstance(result, Sent))
         return result
 
-    async def _exchange(self, body: bytes, delivery: Delivery) -> Result:
+    async def _exchange(self, body: bytes, delivery: Delivery, end_s: float) -> Result:
         try:
-            session = await self._connected().session()
-            return parse_response(await session.request(SUBMIT_SM, body, self.options.timeout), delivery)
+            async with asyncio.timeout_at(end_s):
+                session = await self._connected().session()
         except NoSession as error:
             return Failed(str(error))
+        except TimeoutError:
+            return Failed("no session in time")
+        try:
+            within = timedelta(seconds=end_s - asyncio.get_running_loop().time())
+            return parse_response(await session.request(SUBMIT_SM, body, within), delivery)
         except SessionEnded as error:
             return Failed(str(error), ambiguous=error.written)
         except TimeoutError:

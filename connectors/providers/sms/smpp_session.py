@@ -16,6 +16,7 @@ from connectors.providers.sms.smpp_options import SmppOptions
 from connectors.providers.sms.smpp_pdu import (
     ANSWER,
     BIND_TRANSCEIVER,
+    BIND_TRANSMITTER,
     DELIVER_SM,
     ENQUIRE_LINK,
     GENERIC_NACK,
@@ -52,16 +53,18 @@ class BindRefused(CarillonError):  # noqa: N818 - as above
 
 
 async def open_session(options: SmppOptions, tls: ssl.SSLContext | None, on_message: OnMessage) -> SmscSession:
-    """Connect and bind as a transceiver, within the options' connect_timeout.
+    """Connect and bind, within the options' connect_timeout: as a transceiver where receipts are asked for, which the
+    SMSC may hand to anybody who is bound so; otherwise as a transmitter, to whom it hands nothing.
 
     :raises BindRefused, SessionEnded, OSError, TimeoutError: there is no session.
     """
+    kind = BIND_TRANSCEIVER if options.receipts else BIND_TRANSMITTER
     async with asyncio.timeout(options.connect_timeout.total_seconds()):
         reader, writer = await asyncio.open_connection(options.host, options.port, ssl=tls)
         session = SmscSession(reader, writer, on_message)
         try:
             bind = Bind(options.system_id, options.password, options.system_type)
-            answer = await session.request(BIND_TRANSCEIVER, bind.encode(), options.connect_timeout)
+            answer = await session.request(kind, bind.encode(), options.connect_timeout)
             if answer.status != OK:
                 raise BindRefused(answer.status)
         except BaseException:

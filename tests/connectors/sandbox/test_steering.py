@@ -262,6 +262,7 @@ def test_who_is_gone_is_told_for_good(sandbox: Sandbox, steering: Steering) -> N
         ("PUT", PATH, {"name": "503"}, 400, "body", "provider"),
         ("PUT", PATH, {"provider": "apns", "name": "away", "share": 0.5}, 400, "share", "leave the share out"),
         ("PUT", PATH, "no json", 400, "body", "JSON"),
+        ("PUT", PATH, {"provider": "apns", "word": "503"}, 400, "body", "a document has provider, name"),
         ("DELETE", f"{PATH}?what=1", None, 400, "what", "`provider` and `name`"),
         ("DELETE", f"{PATH}?name=503", None, 400, "name", "GET"),
         ("POST", PATH, None, 404, "path", PATH),

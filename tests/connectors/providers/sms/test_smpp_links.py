@@ -13,19 +13,22 @@ from typing import Any
 import pytest
 from helpers.deliveries import delivery
 
-from connectors.providers.channel import Failed, Result, Sent
-from connectors.providers.sms.smpp import SmppChannel
+from connectors.providers.channel import Delivery, Failed, Result, Sent
+from connectors.providers.sms.smpp import Heard, SmppChannel
 from connectors.providers.sms.smpp_options import SmppOptions
 from connectors.providers.sms.smpp_pdu import (
     ANSWER,
     BIND_TRANSCEIVER,
+    BIND_TRANSMITTER,
     ENQUIRE_LINK,
     GENERIC_NACK,
     SUBMIT_SM,
     UNBIND,
     Pdu,
     PduReader,
+    read_message,
 )
+from connectors.providers.sms.smpp_receipts import Receipt
 from state.model.content import SmsContent
 
 Judge = Callable[["Peer", Pdu], int | None]
@@ -70,12 +73,19 @@ def takes_all(_peer: Peer, _pdu: Pdu) -> int | None:
     return 0
 
 
+async def notes(_provider: str, _delivery: Delivery, _receipt: Receipt) -> None:
+    """Takes what receipts say."""
+
+
 @asynccontextmanager
-async def peer_and_channel(judge: Judge, **changes: Any) -> AsyncIterator[tuple[Peer, SmppChannel]]:
+async def peer_and_channel(
+    judge: Judge, listener: Heard | None = notes, **changes: Any
+) -> AsyncIterator[tuple[Peer, SmppChannel]]:
     peer = Peer(judge)
     server = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
     options = replace(OPTIONS, port=server.sockets[0].getsockname()[1], **changes)
     channel = SmppChannel(options, clock_ms=lambda: 1_700_000_000_000)
+    channel.heard = listener
     await channel.connect()
     try:
         yield peer, channel
@@ -134,7 +144,7 @@ def test_an_smsc_that_falls_silent_is_found_out_and_bound_to_again() -> None:
         return None if pdu.command == ENQUIRE_LINK and len(peer.writers) == 1 else 0
 
     async def run() -> None:
-        short = {"enquire_every": timedelta(milliseconds=50), "timeout": timedelta(milliseconds=500)}
+        short: dict[str, Any] = {"enquire_every": timedelta(milliseconds=50), "timeout": timedelta(milliseconds=500)}
         async with peer_and_channel(judge, **short) as (peer, channel):
             assert await send(channel) == Sent("id")
             await peer.until(ENQUIRE_LINK, 1)
@@ -207,3 +217,44 @@ def test_no_place_in_the_window_is_a_failure_of_which_nothing_was_written() -> N
     results = asyncio.run(run())
     assert results[0] == Failed("no answer in time", ambiguous=True)
     assert Failed("no place in the window") in results[1:]
+
+
+@pytest.mark.parametrize(("listener", "receipts", "kind"), [
+    (notes, True, BIND_TRANSCEIVER), (notes, False, BIND_TRANSMITTER), (None, True, BIND_TRANSMITTER),
+])  # fmt: skip
+def test_who_notes_no_receipts_asks_for_none_and_is_handed_none(
+    listener: Heard | None, receipts: bool, kind: int
+) -> None:
+    """An SMSC may hand another's receipts to whoever is bound to hear of any."""
+    wanted: list[int] = []
+
+    def judge(_peer: Peer, pdu: Pdu) -> int | None:
+        if pdu.command == SUBMIT_SM:
+            wanted.append(read_message(pdu.body).registered_delivery)
+        return 0
+
+    async def run() -> None:
+        async with peer_and_channel(judge, listener, receipts=receipts) as (peer, channel):
+            assert await send(channel) == Sent("id")
+            assert peer.read[kind] == 1
+
+    asyncio.run(run())
+    assert wanted == [int(kind == BIND_TRANSCEIVER)]
+
+
+def test_a_try_takes_no_longer_than_its_timeout_whatever_the_smsc_is_slow_with() -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # takes the connection, and answers no bind
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(slow, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        channel = SmppChannel(replace(OPTIONS, port=port, timeout=timedelta(seconds=0.5)), clock_ms=lambda: 0)
+        await channel.connect()
+        async with asyncio.timeout(5):  # less than its 10 s to connect
+            assert await send(channel) == Failed("no session in time")
+        await channel.close()
+        server.close()
+
+    asyncio.run(run())
