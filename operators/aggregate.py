@@ -4,11 +4,11 @@ A type without a window is a group of one item that exists only while it is held
 """
 
 from operators.context import OutcomeWriter, group_name
-from operators.digest import digest_time, join_digest
-from operators.emit import emit, goes_to_digest, no_channel, route_first
+from operators.emit import emit, no_channel, route_first, waits_as_mail
 from operators.filter import filter_item
-from operators.gate import gate
+from operators.gate import gate, most_urgent
 from operators.outcomes import FinalOutcome, Hold
+from operators.waiting_mail import mail_waits
 from state.decide.pending import HELD, OPEN, Item, PendingGroup, PendingKey
 from state.model.event import Event
 
@@ -18,11 +18,6 @@ def group_key(event: Event, window_ms: int, place: int) -> PendingKey:
     if window_ms > 0 and event.priority != "P0":
         return PendingKey("window", event.type, event.object)
     return PendingKey("single", place=place)
-
-
-def most_urgent(items: list[Item]) -> str:
-    """The class of a group: the most urgent of its pending items."""
-    return min(item.event.priority for item in items)
 
 
 def arrive(writer: OutcomeWriter, row: int, item: Item, key: PendingKey, window_ms: int, now: int) -> None:
@@ -82,7 +77,7 @@ def hold(writer: OutcomeWriter, group: PendingGroup, stop: Hold, now: int) -> No
     """The group is held until the hold's time with all that is pending."""
     pending = writer.state.pending
     group.state = HELD
-    group.own_wait = stop.own_wait or group.key.kind == "digest"
+    group.own_wait = stop.own_wait
     pending.put(group)
     pending.set_timer(group, writer.state.users.ids[group.row], stop.until)
     for item in group.items:
@@ -108,9 +103,8 @@ def _release(writer: OutcomeWriter, group: PendingGroup, window_ms: int, now: in
             writer.end(row, item, no_channel(item, killed=found.killed), now, name)
         state.pending.close(group)
         return
-    if goes_to_digest(profile, found.chosen):
-        for item in items:
-            join_digest(writer, row, item, digest_time(state, row, now), now)
+    if waits_as_mail(profile, items[0].event, found.chosen, in_row=items[0].inbox):
+        mail_waits(writer, row, items, profile, now)
     else:
         emit(writer, row, items, found, now, group=name, first=was_closed or group.key.kind == "single")
     _reopen(writer, group, window_ms, now)

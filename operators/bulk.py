@@ -1,8 +1,8 @@
 """RULES 3 for thousands of recipients of one event at once: the same decisions as `operators.decide`, as columns.
 
 Only types without a window come here. Recipients held until one time become a batch, which is decided here again when
-its time comes. Whose only way out is the digest is handed back and decided alone. A test holds both ways against each
-other.
+its time comes. Whose only way out is a mail that waits is handed back and decided alone. A test holds both ways against
+each other.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.columns import PreferenceColumns
-from operators.emit import goes_to_digest
+from operators.emit import waits_as_mail
 from operators.filter import event_outcome
 from operators.outcomes import SHED, FinalOutcome
 from operators.route import AllowedChannels, ChannelRoute, carrying, routed
@@ -68,8 +68,6 @@ class _RouteCase(NamedTuple):
     found: AllowedChannels
     route: ChannelRoute | None
     """Where a channel is left."""
-    waits: bool
-    """Whether passing the gate leads into the digest."""
 
 
 class _Endings:
@@ -104,7 +102,9 @@ class _Deciding(NamedTuple):
 
 
 class _Decided(NamedTuple):
-    """Of each row: the number of its ending, -1 for the digest; how long it is held, and whether by quiet hours."""
+    """Of each row: the number of its ending, -1 for a mail that waits; how long it is held, and whether by quiet
+    hours.
+    """
 
     codes: Codes
     until: Times
@@ -301,19 +301,18 @@ def _case(scope: _Deciding, key: int) -> _RouteCase:
     listed, bits = scope.columns.channel_lists[key // _CHANNEL_BITS], key % _CHANNEL_BITS
     profile, killed = scope.profile, scope.state.kills.channels()
     found, route = routed(listed, carrying(bits, scope.event, profile), profile.policy, killed)
-    if not route.chosen:
-        return _RouteCase(found, None, waits=False)
-    return _RouteCase(found, route, waits=goes_to_digest(profile, route.chosen))
+    return _RouteCase(found, route if route.chosen else None)
 
 
 def _ending_number(scope: _Deciding, case: _RouteCase, *, in_row: bool) -> int:
     """How those end whom the gate lets pass, or whom it is not asked about since no channel of theirs interrupts."""
-    if case.waits:
+    route = case.route
+    if route is not None and waits_as_mail(scope.profile, scope.event, route.chosen, in_row=in_row):
         return _WAITS
     reached = bool(case.found.interruptive) or not scope.is_new
     gated, group = scope.gated(by_rule_d=reached), "single" if reached else None
-    if case.route is not None:
-        return scope.endings.number(Ending("EMITTED", None, in_row, gated, case.route, group))
+    if route is not None:
+        return scope.endings.number(Ending("EMITTED", None, in_row, gated, route, group))
     if in_row:
         return scope.endings.number(Ending("INBOX", None, in_row, gated, group=group))
     killed = bool(case.found.interruptive) if reached else case.found.inbox_killed

@@ -13,7 +13,6 @@ from operators.aggregate import arrive, end_all, group_key, time_comes
 from operators.bulk import Slice, decide_slice, decides_in_bulk, release_slice
 from operators.columns import columns_of
 from operators.context import OutcomeWriter
-from operators.digest import digest_comes
 from operators.emit import no_channel
 from operators.fan_out import audience_rows, in_hash_range
 from operators.filter import event_outcome, user_outcome
@@ -21,6 +20,7 @@ from operators.outcomes import FinalOutcome
 from operators.retract import erase, read, retract, set_status
 from operators.route import AllowedChannels, allowed
 from operators.templates import other_language
+from operators.waiting_mail import MAIL_KINDS, mail_comes
 from state.decide.group import GroupState
 from state.decide.held import HeldBatch
 from state.decide.pending import BATCH, GivenUp, Item, PendingGroup
@@ -69,8 +69,8 @@ def fire_timers(writer: OutcomeWriter, now: int) -> None:
         pending.watch(waiting)
         if isinstance(waiting, HeldBatch):
             _batch_comes(writer, waiting)
-        elif waiting.key.kind == "digest":
-            digest_comes(writer, waiting, waiting.due)
+        elif waiting.key.kind in MAIL_KINDS:
+            mail_comes(writer, waiting, waiting.due)
         else:
             time_comes(writer, waiting, waiting.due)
     if pending.firing is not None:

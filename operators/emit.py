@@ -30,9 +30,10 @@ def route_first(state: GroupState, row: int, items: Sequence[Item]) -> ChannelRo
     return route(state, row, event, state.registry.profile(event.type))
 
 
-def goes_to_digest(profile: TypeProfile, chosen: tuple[str, ...]) -> bool:
-    """Whether the channel so found is an email that the type marks as digest."""
-    return profile.digest and chosen == DIGEST_CHANNELS
+def waits_as_mail(profile: TypeProfile, event: Event, chosen: tuple[str, ...], *, in_row: bool) -> bool:
+    """Whether the channel so found is an email that waits: for the digest, or for its row to be read."""
+    waits_unread = profile.mail_wait_ms > 0 and in_row and event.priority != "P0"
+    return chosen == DIGEST_CHANNELS and (profile.digest or waits_unread)
 
 
 def actors_of(items: Sequence[Item]) -> list[str]:

@@ -123,8 +123,10 @@ def _expired(case: _Explained) -> str:
     profile = case.used.profile
     since = "released" if _is_released(case.used) else "accepted"
     age = duration_text(case.record["decided_at"] - case.record["ingested_at"])
-    waits = case.record["group"] in ("held", "single", "digest") and (profile is None or not profile.absolute_ttl)
-    own = " (waiting for the user's quiet hours or digest does not count)" if waits else ""
+    waits = case.record["group"] in ("held", "single", "digest", "unread") and (
+        profile is None or not profile.absolute_ttl
+    )
+    own = " (waiting for the user's quiet hours or reading, or for the digest, does not count)" if waits else ""
     return f"Not sent: {limit_text(case.used)} had passed when its turn came, {age} after it was {since}{own}."
 
 
@@ -153,6 +155,9 @@ def _held(case: _Explained) -> str:
 def _aggregating(case: _Explained) -> str:
     if case.record["group"] == "digest":
         return "Not sent yet: it waits for the user's next daily digest by email."
+    if case.record["group"] == "unread":
+        wait = "" if case.used.profile is None else f" within {duration_text(case.used.profile.mail_wait_ms)}"
+        return f"Not sent yet: its mail goes only if the user does not read it in the inbox{wait}."
     window = "" if case.used.profile is None else f" of {duration_text(case.used.profile.window_ms)}"
     return f"Not sent yet: the user has just heard of this, so it is collected until the window{window} ends."
 
@@ -267,6 +272,7 @@ _GROUPS = {
     "open": "joined others while the window was open",
     "held": "joined others that were held",
     "digest": "the daily digest",
+    "unread": "a mail that waited for its row to be read",
 }
 
 

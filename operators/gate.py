@@ -1,5 +1,6 @@
 """Rule D: quiet hours and exact rolling caps, for interruptive channels (RULES 3.D); and the load (RULES 1)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,12 @@ from operators.outcomes import SHED, FinalOutcome, Hold
 from operators.quiet import is_quiet, quiet_end
 from state.decide.emitted import HOUR_MS
 from state.decide.group import GroupState
+from state.decide.pending import Item
+
+
+def most_urgent(items: Sequence[Item]) -> str:
+    """The class of a group: the most urgent of its pending items."""
+    return min(item.event.priority for item in items)
 
 
 class GateResult(NamedTuple):

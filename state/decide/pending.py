@@ -1,4 +1,4 @@
-"""What waits in one key group: aggregation groups, single holds and digests, with their timers (RULES 3.C, 3.D, 3.E).
+"""What waits in one key group: aggregation groups, single holds and mails, with their timers (RULES 3.C, 3.D, 3.E).
 
 A group is open or held; closed groups are not stored. Timers fire in the order of RULES 6: due, user, log place of the
 event that found the group or the hold closed, then the one set first. A batch (`state.decide.held`) has one timer for
@@ -24,7 +24,9 @@ HELD = "HELD"
 
 
 class PendingKey(NamedTuple):
-    """`kind`: window (type, object), digest, or single (one held item of a type without a window, by its place)."""
+    """`kind`: window (type, object), digest, unread (type and object, or place: a mail that waits for its row to be
+    read), or single (one held item of a type without a window, by its place).
+    """
 
     kind: str
     type: str = ""
@@ -32,7 +34,8 @@ class PendingKey(NamedTuple):
     place: int = -1
 
 
-DIGEST_KEY = PendingKey("digest")
+DIGEST, UNREAD = "digest", "unread"
+DIGEST_KEY = PendingKey(DIGEST)
 BATCH = "batch"
 """Kind of the key that names a batch: by its number, in place of the place."""
 _NOBODY = -1
@@ -52,7 +55,7 @@ class Item:
         """When it entered its inbox row and was first evaluated."""
         self.inbox = inbox
         self.waited_ms = 0
-        """Own waiting (quiet hours, digest) that does not count against the ttl."""
+        """Own waiting (quiet hours, mails) that does not count against the ttl."""
         self.cap_hour: int | None = None
         self.cap_day: int | None = None
         self.follower_age_ms = follower_age_ms
@@ -73,7 +76,7 @@ class PendingGroup:
         self.timer = 0
         """Number of the timer that is valid."""
         self.own_wait = False
-        """Whether waiting here is the user's own (quiet hours or digest)."""
+        """Whether waiting here is the user's own (quiet hours or a mail's)."""
         self.items: list[Item] = []
         self.waits_from: list[int] = []
         """Parallel to items: since when each waits in the present state."""

@@ -38,6 +38,8 @@ class TypeProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Channels among `channels` that are used only when the event's `to` names them."""
     digest: bool = False
     """Its email goes to the daily digest."""
+    mail_wait_ms: int = 0
+    """Its email goes only if its row in the inbox is still unread after so long (RULES 3.E); 0: at once."""
     pinned: bool = False
     mandatory: bool = False
     notify_self: bool = False
@@ -113,8 +115,15 @@ def check_profile(profile: TypeProfile) -> None:
         )
     if profile.pinned and profile.klass != "P0":
         raise ConfigurationError(f"{where}.klass: a pinned type is P0 and can be reclassified by nothing")
-    if profile.ttl_ms < 0 or profile.window_ms < 0 or profile.repeat_window_ms < 0:
-        raise ConfigurationError(f"{where}: ttl_ms, window_ms and repeat_window_ms are not negative")
+    for name in ("ttl_ms", "window_ms", "repeat_window_ms", "mail_wait_ms"):
+        if getattr(profile, name) < 0:
+            raise ConfigurationError(f"{where}.{name}: is not negative")
+    if profile.mail_wait_ms and (
+        profile.digest or profile.klass == "P0" or not {"in_app", "email"} <= {*profile.channels}
+    ):
+        raise ConfigurationError(
+            f"{where}.mail_wait_ms: for types of class P1 and P2 with the channels in_app and email, and without digest"
+        )
 
 
 class Registry:

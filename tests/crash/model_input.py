@@ -24,7 +24,10 @@ from reference.registry import REGISTRY, spec_of
 from connectors.log.interface import Record
 from state.model.keys import groups_of_partition
 
-_TYPE_FIELDS = {"window_ms": "window", "ttl_ms": "ttl", "channels": "channels", "policy": "policy"}
+_TYPE_FIELDS = {
+    "window_ms": "window", "ttl_ms": "ttl", "channels": "channels", "policy": "policy", "digest": "email_digest",
+    "mail_wait_ms": "mail_wait",
+}  # fmt: skip
 _EVENT_FIELDS = (
     "event_id", "type", "priority", "actor", "target", "fan_out_type", "object", "segment", "payload", "to",
     "sender_id", "retracts", "parent_event_id",

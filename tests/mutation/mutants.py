@@ -17,7 +17,7 @@ SIMULATED = [
     *(
         f"operators.{name}"
         for name in (
-            *("decide", "filter", "gate", "route", "aggregate", "digest", "emit", "retract", "quiet", "fan_out"),
+            *("decide", "filter", "gate", "route", "aggregate", "waiting_mail", "emit", "retract", "quiet", "fan_out"),
             *("bulk", "columns", "context", "dedup", "plan"),
         )
     ),

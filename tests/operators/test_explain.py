@@ -221,6 +221,7 @@ def test_the_other_side_of_what_decided() -> None:
     assert joined == f"Not sent yet: it joined others of its kind, which are held until {LATER}."
     assert "settings no longer on the log" in explain_decision(decided("HELD", until=MORNING, cap_hour=1), UNKNOWN)
     assert "next daily digest" in explain_decision(decided("AGGREGATING", group="digest"), USED)
+    assert "only if the user does not read it" in explain_decision(decided("AGGREGATING", group="unread"), USED)
     assert explain_decision(decided("DREAMT"), USED) == "Its outcome is DREAMT."
     assert explain_decision(decided("SUPPRESSED", reason="odd"), USED) == "Not sent: odd."
 
@@ -249,7 +250,7 @@ def test_what_waited_for_the_user_or_was_kept_for_later_says_so() -> None:
     fields = {"ingested_at": NIGHT - 60_000, "group": "single"}
     assert explain_decision(decided("EXPIRED", **fields), UNKNOWN) == (
         "Not sent: its time to live had passed when its turn came, 1 minute after it was accepted "
-        "(waiting for the user's quiet hours or digest does not count)."
+        "(waiting for the user's quiet hours or reading, or for the digest, does not count)."
     )
     kept = Event(event_id="e1", type="reminder", ttl_ms=30_000, ingested_at=NIGHT - 60_000, deliver_at=NIGHT - 60_000)
     of_type = TypeProfile(name="reminder", absolute_ttl=True)

@@ -25,7 +25,7 @@ class Item:
     cap_day: int | None = None
     waited: int = 0
     quiet_since: int | None = None
-    digest_since: int | None = None
+    mail_since: int | None = None
     group: Group | None = None
     row: Row | None = None
     row_number: int = -1
@@ -54,7 +54,7 @@ class Item:
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """An open or held group; `kind` is window, single (one item of a type without a window) or digest.
+    """An open or held group; `kind` is window, single (one item of a type without a window), digest or unread.
 
     `place` is the log position of the event that found it closed (RULES 6).
     """
@@ -111,6 +111,7 @@ class User:
 
     groups: dict[tuple[str, str | None], Group] = field(default_factory=dict)
     digest: Group | None = None
+    unread_mails: dict[tuple[str, str | None], Group] = field(default_factory=dict)
     pending: dict[Item, None] = field(default_factory=dict)
     counted: list[int] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)

@@ -28,6 +28,7 @@ class Verdict:
 
 
 PASS = Verdict("pass")
+WAITING_MAIL = ("digest", "unread")
 
 
 class Pipeline:
@@ -68,8 +69,8 @@ class Pipeline:
         """RULES 3.A.2, which comes after 3.A.1 only."""
         if read.killed(self.world, item.event):
             return False
-        digest = 0 if item.digest_since is None else now - item.digest_since
-        waited = 0 if item.event.spec.absolute_ttl else item.waited + digest
+        mail = 0 if item.mail_since is None else now - item.mail_since
+        waited = 0 if item.event.spec.absolute_ttl else item.waited + mail
         if now - item.event.ingested_at - waited <= item.event.ttl:
             return False
         self._end(item, "EXPIRED", now)
@@ -122,10 +123,10 @@ class Pipeline:
         item.group = group
         group.pending.append(item)
         self.user(item.user).pending[item] = None
-        if group.kind == "digest" and item.digest_since is None:
-            item.digest_since = now
+        if group.kind in WAITING_MAIL and item.mail_since is None:
+            item.mail_since = now
         if group.state == "held":
-            item.quiet_since = now if group.quiet and group.kind != "digest" else None
+            item.quiet_since = now if group.quiet and group.kind not in WAITING_MAIL else None
             item.decide("HELD", now, until=group.due)
         else:
             item.decide("AGGREGATING", now)
@@ -138,7 +139,7 @@ class Pipeline:
                 item.waited += now - item.quiet_since
                 item.quiet_since = None
         left = [item for item in items if self._passes_filter(item, now)]
-        if group.kind == "digest":
+        if group.kind in WAITING_MAIL:
             left = [item for item in left if self._keeps_email(item, now)]
         group.pending = []
         if left:
@@ -169,6 +170,8 @@ class Pipeline:
             self.user(group.user).groups[group.name] = group
         elif group.kind == "digest":
             self.user(group.user).digest = group
+        elif group.kind == "unread":
+            self.user(group.user).unread_mails[group.name] = group
 
     def _close(self, group: Group) -> None:
         group.state, group.timer = "closed", -1
@@ -177,6 +180,8 @@ class Pipeline:
             del user.groups[group.name]
         if user.digest is group:
             user.digest = None
+        if user.unread_mails.get(group.name) is group:
+            del user.unread_mails[group.name]
 
     def next_timer(self) -> int | None:
         """When the next timer is due."""
@@ -230,6 +235,10 @@ class Pipeline:
             self._close(group)
             self._emit(items, "digest", None, ["email"], now)
             return
+        if group.kind == "unread":
+            self._close(group)
+            self._emit(items, first.type, first.object, ["email"], now)
+            return
         found = interruptive(read.allowed(self.world, group.user, first))
         left = [channel for channel in found if not read.channel_killed(self.world, channel)]
         if not left:
@@ -240,6 +249,8 @@ class Pipeline:
         channels = left if first.spec.policy == "all" else left[:1]
         if channels == ["email"] and first.spec.email_digest:
             self._to_digest(items, now)
+        elif channels == ["email"] and first.spec.mail_wait and items[0].inbox and first.cls != "P0":
+            self._wait_to_be_read(items, now)
         else:
             self._emit(items, first.type, first.object, channels, now)
         if group.kind == "window":
@@ -286,6 +297,17 @@ class Pipeline:
             self._set(digest, "open", clock.next_nine(read.zone_of(self.world, name), now))
         for item in items:
             self._join(digest, item, now)
+
+    def _wait_to_be_read(self, items: list[Item], now: int) -> None:
+        """RULES 3.E: their mail goes only if they are still unread then; without a window each waits by itself."""
+        for item in items:
+            event, user = item.event, self.user(item.user)
+            name = (event.type, event.object)
+            group = user.unread_mails.get(name) if event.spec.window else None
+            if group is None:
+                group = Group("unread", item.user, event.place, name if event.spec.window else ("", str(event.place)))
+                self._set(group, "open", now + event.spec.mail_wait)
+            self._join(group, item, now)
 
     def _keeps_email(self, item: Item, now: int) -> bool:
         """RULES 3.E: what has no email left, or finds email under a kill switch, ends."""

@@ -25,6 +25,7 @@ class TypeSpec:
     notify_self: bool = False
     absolute_ttl: bool = False
     email_digest: bool = False
+    mail_wait: int = 0
     critical_push: bool = False
     opt_in: bool = False
 
