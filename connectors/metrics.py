@@ -84,6 +84,11 @@ DOORS_CLOSED = Counter(
 TOKENS_EXPIRED = Counter(
     "carillon_tokens_expired_total", "Push tokens that this gateway retired since no app had registered them for long"
 )
+CALLBACKS_REFUSED = Counter(
+    "carillon_callbacks_refused_total",
+    "Callbacks of providers that changed nothing: signature, or old (signed longer ago than Amazon repeats a message)",
+    ["provider", "reason"],
+)
 GATEWAY_FOLLOW_ERRORS = Counter(
     "carillon_gateway_follow_errors_total",
     "Reads of a followed topic that failed and are retried, and its records that do not decode and are passed over",

@@ -340,7 +340,7 @@ def _ordinary(
         tickets=parts.tickets,
         streams=None if calls_of_inbox is None else InboxStreams(log, calls_of_inbox.page, streams_max=streams_max),
         feedback=None if inbox is None else Feedback(rules, writer, inbox.reader, clock=clock),
-        callbacks=Callbacks(receipt_readers(options.callbacks), options, rules, writer, preferences, clock=clock),
+        callbacks=Callbacks(receipt_readers(options.callbacks, clock), options, rules, writer, preferences, clock),
         preferences=preferences,
         devices=devices,
         switches=Switches(

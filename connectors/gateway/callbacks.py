@@ -22,6 +22,7 @@ from connectors.gateway.receipt_reader import ForgedError, ReceiptReader
 from connectors.gateway.records import gone_record
 from connectors.gateway.routes import Callers, Route
 from connectors.gateway.writer import SettingWriter
+from connectors.metrics import CALLBACKS_REFUSED
 from connectors.outcomes import outcome_record
 from connectors.providers.receipts import ProviderReport
 from connectors.providers.sms.twilio_receipts import REFERENCE, is_twilios, posted_form, read_status
@@ -63,7 +64,6 @@ class Callbacks:
         rules: AdmissionRules,
         writer: SettingWriter,
         preferences: Preferences,
-        *,
         clock: Callable[[], int],
     ) -> None:
         """`readers` by provider. The keys of links sign references, too; `clock` in milliseconds since 1970."""
@@ -80,7 +80,11 @@ class Callbacks:
         reader = self._readers.get(request.parameters["provider"])
         if reader is None:
             raise ProblemError(404, "no provider of this name reports here")
-        receipt = await reader.read(request)
+        try:
+            receipt = await reader.read(request)
+        except ForgedError as error:
+            CALLBACKS_REFUSED.labels(request.parameters["provider"], error.reason).inc()
+            raise
         sent = None if receipt is None else self._references.read(receipt.reference)
         if receipt is not None and sent is not None:
             await self._note(receipt, sent)
@@ -122,15 +126,15 @@ class Callbacks:
         return True
 
 
-def receipt_readers(options: CallbackOptions) -> dict[str, ReceiptReader]:
-    """Those of the providers whose word is taken."""
+def receipt_readers(options: CallbackOptions, clock: Callable[[], int]) -> dict[str, ReceiptReader]:
+    """Those of the providers whose word is taken; `clock` in milliseconds since 1970."""
     readers: dict[str, ReceiptReader] = {}
     if options.twilio_url:
         readers["twilio"] = TwilioReceipts(options.twilio_auth_token, options.twilio_url)
     if options.ses_topic:
         from connectors.gateway.ses_callbacks import SesReceipts, fetch_by  # heavy, and rarely configured
 
-        readers["ses"] = SesReceipts(options.ses_topic, fetch_by(options.egress))
+        readers["ses"] = SesReceipts(options.ses_topic, fetch_by(options.egress), clock)
     return readers
 
 
@@ -140,7 +144,7 @@ def callback_calls(callbacks: Callbacks) -> list[Route]:
         Route(
             "postCallback", "POST", "/v1/callbacks/{provider}", Callers.PUBLIC, "Say what became of a message",
             "For providers: `twilio` posts receipts of text messages, `ses` events of mails through Amazon SNS. "
-            "401: the provider did not sign it. What is about no delivery of ours is taken and changes nothing.",
+            "401: the provider did not sign it, or too long ago. What is about no delivery of ours changes nothing.",
             callbacks.post, {204: None}, (401, 404, 503), body=schemas.CALLBACK_BODIES, needs_directory=True,
         ),
     ]  # fmt: skip

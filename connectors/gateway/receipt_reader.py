@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from connectors.gateway.http import ApiRequest
 from connectors.gateway.problems import ProblemError
 from connectors.providers.receipts import ProviderReport
 
+_REFUSED = {
+    "signature": "the signature is missing or does not fit",
+    "old": "it was written longer ago than it is repeated",
+}
+
 
 class ForgedError(ProblemError):
-    """401: the provider did not sign it."""
+    """401: the provider did not sign it, or too long ago. `reason` is a label of CALLBACKS_REFUSED."""
 
-    def __init__(self) -> None:
-        super().__init__(401, "the signature is missing or does not fit; nothing was noted")
+    def __init__(self, reason: Literal["signature", "old"] = "signature") -> None:
+        super().__init__(401, f"{_REFUSED[reason]}; nothing was noted")
+        self.reason = reason
 
 
 class ReceiptReader(Protocol):

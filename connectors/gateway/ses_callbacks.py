@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
@@ -11,7 +12,15 @@ from connectors.gateway.problems import retry_later
 from connectors.gateway.receipt_reader import ForgedError
 from connectors.providers.egress import Egress
 from connectors.providers.email.ses_events import read_event
-from connectors.providers.email.sns import CONFIRMATION, Fetch, SnsMessage, SnsSignatures, amazon_address, decode_sns
+from connectors.providers.email.sns import (
+    CONFIRMATION,
+    Fetch,
+    SnsMessage,
+    SnsSignatures,
+    amazon_address,
+    decode_sns,
+    is_old,
+)
 from connectors.providers.options import EgressOptions
 from connectors.providers.receipts import ProviderReport
 from connectors.providers.request import Request
@@ -40,8 +49,9 @@ def fetch_by(options: EgressOptions) -> Fetch:
 class SesReceipts:
     """Those of one topic of SNS; its subscription is confirmed when it is made."""
 
-    def __init__(self, topic_arn: str, fetch: Fetch) -> None:
-        self._signatures, self._fetch = SnsSignatures(topic_arn, fetch), fetch
+    def __init__(self, topic_arn: str, fetch: Fetch, clock: Callable[[], int]) -> None:
+        """`clock` in milliseconds since 1970."""
+        self._signatures, self._fetch, self._clock = SnsSignatures(topic_arn, fetch), fetch, clock
 
     async def read(self, request: ApiRequest) -> ProviderReport | None:
         """See `ReceiptReader`.
@@ -52,6 +62,8 @@ class SesReceipts:
         try:
             if message is None or not await self._signatures.is_good(message):
                 raise ForgedError
+            if is_old(message, self._clock()):  # Amazon repeats nothing that is answered with 401
+                raise ForgedError("old")
             if message.type != CONFIRMATION:
                 return read_event(message.message)
             await self._confirm(message)

@@ -10,6 +10,7 @@ import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -23,6 +24,8 @@ from state.model.web_address import WebAddress, parse_url
 
 NOTIFICATION: Final = "Notification"
 CONFIRMATION: Final = "SubscriptionConfirmation"
+AGE_MAX: Final = timedelta(hours=1, minutes=5)
+"""Amazon repeats a message for an hour at most, and keeps its time; clocks differ a little."""
 CERTIFICATES_MAX = 8
 """Kept at a time: a region has one, and a new one for some time beside it."""
 _HOST = re.compile(r"sns\.[a-z0-9-]{1,30}\.amazonaws\.com(\.cn)?")
@@ -76,6 +79,15 @@ def amazon_address(url: str | None, *, certificate: bool = False) -> WebAddress 
     if address is None or (address.scheme, address.port) != ("https", 443) or not _HOST.fullmatch(address.host):
         return None
     return address if not certificate or _CERTIFICATE.fullmatch(address.target) else None
+
+
+def is_old(message: SnsMessage, now_ms: int) -> bool:
+    """Whether Amazon wrote it longer ago than it repeats it, or it does not say when: somebody kept it."""
+    try:
+        age_s = now_ms / 1000 - datetime.fromisoformat(message.timestamp).timestamp()
+    except (ValueError, OverflowError):
+        return True
+    return age_s > AGE_MAX.total_seconds()
 
 
 class SnsSignatures:

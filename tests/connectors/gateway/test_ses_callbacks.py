@@ -26,6 +26,8 @@ from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.grouped import BatchingAppender
 from connectors.log.read_to_ends import stored_records
 from connectors.log.topics import topic_specs
+from connectors.metrics import CALLBACKS_REFUSED
+from connectors.providers.email.sns import AGE_MAX
 from connectors.providers.transport import TransportError
 from operators.admit import Rules
 from state.model.receipt import ReferenceKeys, SentDelivery
@@ -33,6 +35,8 @@ from state.model.registry import load_registry
 from state.model.unsubscribe import LinkKeys, Unsubscription
 from state.model.web_address import WebAddress
 
+WRITTEN = 1_795_899_600_000
+"""When Amazon wrote what it plays here."""
 KEYS = (b"k" * 32,)
 SENT = SentDelivery("zoe", "em_1", "email", "home", 5_000)
 Post = Callable[[dict[str, Any]], Coroutine[Any, Any, int]]
@@ -56,14 +60,14 @@ class Site:
     """A gateway's part that takes callbacks, over a log."""
 
     def __init__(self, directory: Path) -> None:
-        self.log, self.amazon = EmbeddedLog(directory, clock=now_ms), Amazon()
+        self.log, self.amazon, self.now = EmbeddedLog(directory, clock=now_ms), Amazon(), WRITTEN
         self.log.ensure_topics(topic_specs(4, timedelta(days=1)))
         rules = Rules(load_registry())
         self._directory = Directory(directory / "directory.sqlite", rules.canonical_address)
         self._appender = BatchingAppender(self.log)
         writer = SettingWriter(self._appender, self._directory, self.log.partitions, deadline=timedelta(seconds=10))
         options = GatewayOptions(directory, keys=(), users=UserTokens("s"), link_keys=KEYS)
-        readers = {"ses": SesReceipts(TOPIC, self.amazon.fetch)}
+        readers = {"ses": SesReceipts(TOPIC, self.amazon.fetch, lambda: self.now)}
         preferences = Preferences(rules, writer, self._directory)
         self._callbacks = Callbacks(readers, options, rules, writer, preferences, clock=lambda: 9_000)
 
@@ -144,6 +148,24 @@ def test_an_event_about_no_mail_of_ours_is_taken_and_a_forged_one_is_401(tmp_pat
             assert await site.post(event("Bounce", HARD, OURS) | {"Message": "{}"}) == 401
             assert await site.post({"Type": "Notification"}) == 401
             assert (site.values("outcomes"), site.values("endpoints")) == ([], [])
+
+    asyncio.run(run())
+
+
+def test_a_message_is_good_while_amazon_repeats_it_and_no_longer(tmp_path: Path) -> None:
+    async def run() -> None:
+        refused = CALLBACKS_REFUSED.labels("ses", "old")
+        before = refused._value.get()
+        async with site_in(tmp_path) as site:
+            site.now = WRITTEN + AGE_MAX // timedelta(milliseconds=1)
+            assert await site.post(event("Bounce", HARD, OURS)) == 204
+            site.now += 1
+            assert await site.post(event("Bounce", HARD, OURS)) == 401
+            assert await site.post(confirmation()) == 401
+            assert await site.post(confirmation(Timestamp="yesterday")) == 401
+            assert len(site.values("outcomes")) == 1
+            assert CONFIRM not in site.amazon.asked
+        assert refused._value.get() - before == 3
 
     asyncio.run(run())
 
