@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from connectors.log.interface import Log, NewRecord
-from connectors.log.read_to_ends import stored_records
+from connectors.log.interface import NewRecord
 from state.model.audit import AUDIT, AuditRecord
 from state.model.topics import AUDIT as TOPIC
+
+if TYPE_CHECKING:
+    from connectors.archive.records import TopicRecords  # with pyarrow, which is heavy; the caller has it
 
 _LOOK = 2_000
 """Records that are read at a time, from the newest back."""
@@ -30,33 +32,35 @@ COMMAND_LINE = "command line"
 """The role of whoever types commands beside the data directory."""
 
 
-def newest_acts(
-    log: Log,
-    limit: int,
-    *,
-    before: int | None = None,
-    by: str | None = None,
-    user: str | None = None,
-    act: str | None = None,
-) -> Sequence[NotedAct]:
-    """The newest acts that match, the newest first: below the offset `before`, of this person, about this user.
+class ActQuery(NamedTuple):
+    """Which acts are meant; None: any."""
 
-    :raises LogError: the log cannot be read.
+    by: str | None = None
+    """Whose."""
+    user: str | None = None
+    """About this user."""
+    before: int | None = None
+    """Below this offset."""
+
+
+def newest_acts(records: TopicRecords, wanted: ActQuery, limit: int) -> Sequence[NotedAct]:
+    """The newest acts that match, the newest first, wherever they still are: in the log, in the archive, or in both.
+
+    :raises LogError: they cannot be read, or some are in neither.
     :raises MalformedRecordError: a record is of another version.
     """
-    place, found = (TOPIC, 0), list[NotedAct]()
-    begin, end = log.begin_offset(*place), log.end_offset(*place)
-    end = end if before is None else min(end, before)
+    found = list[NotedAct]()
+    begin, end = records.begin(0), records.end(0)
+    end = end if wanted.before is None else min(end, wanted.before)
     while end > begin and len(found) < limit:
         first = max(begin, end - _LOOK)
         acts = [
-            NotedAct(each.offset, AUDIT.decode(each.value))
-            for each in stored_records(log, {place: first}, {place: end})
+            NotedAct(each.offset, AUDIT.decode(each.value)) for batch in records.read(0, first, end) for each in batch
         ]
-        found += [kept for kept in reversed(acts) if _matches(kept.record, by, user, act)]
+        found += [kept for kept in reversed(acts) if _matches(kept.record, wanted)]
         end = first
     return found[:limit]
 
 
-def _matches(record: AuditRecord, by: str | None, user: str | None, act: str | None) -> bool:
-    return by in (None, record.by) and user in (None, record.about.get("user")) and act in (None, record.act)
+def _matches(record: AuditRecord, wanted: ActQuery) -> bool:
+    return wanted.by in (None, record.by) and wanted.user in (None, record.about.get("user"))

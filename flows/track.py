@@ -1,8 +1,8 @@
 """Track flow: the ledger, and what was heard after the sends, become Parquet files in the archive. Queries read them
 together with the newest part of the topics.
-The decision log and the dead letters are archived too, record by record, longer than the log keeps them.
+The decision log, the dead letters and the audit are archived too, record by record, longer than the log keeps them.
 
-    ledger, outcomes, work, dead_letters ─► by partition ─► parts and manifests (DIR/archive/<topic>)
+    ledger, outcomes, work, dead_letters, audit ─► by partition ─► parts and manifests (DIR/archive/<topic>)
 
 It never delays deciding or sending: nothing waits for it. After a crash or an outage it catches up from the offsets in
 its manifests, with or without a recovery store of Bytewax.
@@ -59,6 +59,7 @@ def archived_topics(table: ArchiveTable) -> tuple[ArchivedTopic, ...]:
         "outcomes": table.ledger_retention,
         "work": table.work_retention,
         "dead_letters": table.dead_letters_retention,
+        "audit": None,  # for ever, as in the log
     }
     return tuple(
         ArchivedTopic(name, PartOptions() if name in COLUMNAR else _RAW_PARTS, ArchiveOptions(retention=kept[name]))

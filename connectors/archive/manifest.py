@@ -25,7 +25,7 @@ VERSION = 1
 FILE = "manifest.json"
 COLUMNAR = ("ledger", "outcomes")
 """The topics that are archived as columns."""
-ARCHIVED = (*COLUMNAR, "work", "dead_letters")
+ARCHIVED = (*COLUMNAR, "work", "dead_letters", "audit")
 """The topics that are archived."""
 
 

@@ -177,7 +177,7 @@ class App:
         if route.callers is not Callers.PUBLIC:
             principal = self._recognise(route, request)
             if not route.allows(principal):
-                raise ProblemError(403, "this credential may not make this call")
+                raise ProblemError(403, route.refusal(principal))
             request.principal = principal
         request.media_type = route.media_type(request.header(b"content-type"))
         if route.needs_directory and not self._parts.follower.caught_up:
@@ -307,8 +307,8 @@ def build_app(
         routes += [*link_calls(ordinary.unsubscribe, ordinary.page), *callback_calls(ordinary.callbacks)]
         if backstage is not None:
             questions = Questions(backstage)
-            routes += calls.support_calls(Support(questions, ordinary.acts, log))
-            pages = console_routes(_console(options, parts, rules, log, questions, ordinary))
+            routes += calls.support_calls(Support(questions, ordinary.acts))
+            pages = console_routes(_console(options, parts, rules, questions, ordinary))
         routes += calls.component_calls(Components())
         streams = ordinary.streams
     of_others = None if options.kind == "p0" else options.directory / METRICS
@@ -365,7 +365,6 @@ def _console(
     options: GatewayOptions,
     parts: Parts,
     rules: AdmissionRules,
-    log: Log,
     questions: Questions,
     ordinary: calls.OrdinaryHandlers,
 ) -> ConsoleParts:
@@ -375,7 +374,6 @@ def _console(
         questions=questions,
         acts=ordinary.acts,
         switches=ordinary.switches,
-        log=log,
         run_dir=options.directory / "run",
         metrics=options.directory / METRICS,
         keys=options.keys,

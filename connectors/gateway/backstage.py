@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from connectors.audit import ActQuery, NotedAct
 from connectors.gateway.problems import retry_later
 from state.model.errors import CarillonError
 from state.model.ledger import EventCounts
@@ -53,6 +54,10 @@ class Backstage(Protocol):
 
     def counts(self, event: str) -> EventCounts:
         """What became of the event, over all its recipients."""
+        ...
+
+    def acts(self, wanted: ActQuery, limit: int) -> Sequence[NotedAct]:
+        """What people did, the newest first."""
         ...
 
     def letters(self) -> Sequence[Shown]:

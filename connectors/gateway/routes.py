@@ -79,6 +79,13 @@ class Route:
             return self.callers is Callers.PUBLIC or principal.role is None
         return principal.role in self.callers
 
+    def refusal(self, principal: Principal) -> str:
+        """Why it does not."""
+        whose = "a user's token" if principal.role is None else f"a key of role {principal.role}"
+        if isinstance(self.callers, Callers):
+            return f"users make this call, each with a token of his own; this is {whose}"
+        return f"this call is for keys of role {' or '.join(sorted(self.callers))}; this is {whose}"
+
 
 class Router:
     """Finds the route of a method and path."""

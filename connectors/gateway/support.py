@@ -8,13 +8,12 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from connectors.audit import newest_acts
+from connectors.audit import ActQuery
 from connectors.gateway import answers
 from connectors.gateway.acts import Acts, reason_of
 from connectors.gateway.backstage import Backstage, LedgerSearch, Questions, Shown
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
-from connectors.log.interface import Log
 from state.model.admission import FieldError
 from state.model.audit import AuditRecord
 
@@ -25,8 +24,8 @@ PAGE_MAX: Final = 500
 class Support:
     """Handlers."""
 
-    def __init__(self, questions: Questions, acts: Acts, log: Log) -> None:
-        self._questions, self._acts, self._log = questions, acts, log
+    def __init__(self, questions: Questions, acts: Acts) -> None:
+        self._questions, self._acts = questions, acts
 
     async def explain(self, request: ApiRequest) -> ApiResponse:
         """Every record of an event for a user, each in words."""
@@ -53,8 +52,8 @@ class Support:
         given = request.query(("limit", "cursor", "by", "user"))
         limit = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX)
         before = whole_number(given, "cursor", 0, 2**53) if "cursor" in given else None
-        by, user = given.get("by"), given.get("user")
-        acts = await self._questions.ask(lambda _: newest_acts(self._log, limit, before=before, by=by, user=user))
+        wanted = ActQuery(given.get("by"), given.get("user"), before)
+        acts = await self._questions.ask(lambda backstage: backstage.acts(wanted, limit))
         cursor = str(acts[-1].offset) if len(acts) == limit and acts[-1].offset else None
         return json_response(200, answers.AuditPage([_told(noted.record) for noted in acts], cursor))
 

@@ -61,7 +61,7 @@ TOPICS = (
     ),
     Topic(names.DEAD_LETTERS, "dead dead_action", "that of the record, or a letter's id", "groups", False,
           f"{STATIONS} commands", "gateway track commands"),
-    Topic(names.AUDIT, "audit", "person", "no", False, "gateway commands", "gateway commands"),
+    Topic(names.AUDIT, "audit", "person", "no", False, "gateway commands", "gateway track commands"),
     *(
         Topic(name, "emission", "user or key group", "classes", False, "decide", "deliver")
         for name in names.DELIVER.values()

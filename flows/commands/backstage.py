@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from connectors.archive.ledger import LedgerQuery, LedgerReader
+from connectors.archive.records import TopicRecords
+from connectors.audit import ActQuery, NotedAct, newest_acts
 from connectors.dead_letters import DeadLetters
 from connectors.gateway.backstage import LedgerSearch, Shown
 from connectors.log.interface import Log
@@ -18,6 +20,7 @@ from flows.commands.output import Output
 from flows.process.directories import ARCHIVE, LEDGER
 from state.model.ledger import EventCounts
 from state.model.registry import Registry
+from state.model.topics import AUDIT
 
 _COLUMNS = {"sender": "sender_id", "type": "type", "object": "object", "outcome": "outcome", "reason": "reason"}
 
@@ -57,6 +60,10 @@ class LogBackstage:
     def counts(self, event: str) -> EventCounts:
         """By `carillon progress`."""
         return self._ledger().progress(event)
+
+    def acts(self, wanted: ActQuery, limit: int) -> Sequence[NotedAct]:
+        """Out of log and archive."""
+        return newest_acts(TopicRecords(AUDIT, archive=self.data_dir / ARCHIVE, log=self.log), wanted, limit)
 
     def letters(self) -> Sequence[Shown]:
         """By `carillon dead-letters list --all`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,6 +12,9 @@ from helpers.console import Browser
 from helpers.gateway import Gateway, running
 from helpers.healthy_ledger import MIA, healthy
 from helpers.waiting import wait_for
+
+from connectors.console.handlers import Console
+from connectors.console.routes import console_pages
 
 PAGES = {
     "/console": {"ops", "support", "marketing", "admin"},
@@ -23,6 +27,11 @@ PAGES = {
     "/console/letters": {"ops", "admin"},
     "/console/switches": {"ops", "admin"},
     "/console/audit": {"ops", "admin"},
+}
+FORMS = {
+    "/console/letters": {"ops", "admin"},
+    "/console/switches": {"ops", "admin"},
+    "/console/sign-out": {"ops", "support", "marketing", "admin"},
 }
 
 
@@ -49,6 +58,32 @@ def test_every_page_is_for_some_and_says_so_to_the_others(console: Gateway, role
         assert "script-src 'self'" in seen.headers["content-security-policy"]
         assert "style=" not in seen.text
         assert "<script>" not in seen.text
+    for path, roles in FORMS.items():
+        seen = browser.send(path, {})
+        assert seen.status == 403, "the form bears no token"
+        assert ("form is not of this session" in seen.words) == (role in roles), path
+        assert role in roles or f"not for the role {role}" in seen.words
+
+
+def test_marketing_sees_no_number_below_ten(console: Gateway) -> None:
+    event = {"type": "like", "actor": "bob", "target": "ann", "object": "thread"}
+    assert console.post({**event, "event_id": "few"}).status == 202
+    ops, marketing = signed_in(console, "ops"), signed_in(console, "marketing")
+    wait_for(lambda: re.search(r"ordinary new \S+ 1\b", ops.get("/console").words))
+    assert "ordinary new … fewer than 10" in marketing.get("/console").words
+
+
+def test_no_page_is_left_out_of_these_tables() -> None:
+    pages = console_pages(Console.__new__(Console))  # which is asked for the names of its methods alone
+    without_end = {"/console/now/stream"}
+    assert {page.path for page in pages if page.method == "GET"} == {
+        path.partition("?")[0] for path in PAGES
+    } | without_end
+    assert {page.path for page in pages if page.method == "POST"} == set(FORMS)
+    expected = {path.partition("?")[0]: roles for path, roles in PAGES.items()}
+    for page in pages:
+        table = expected if page.method == "GET" else FORMS
+        assert page.roles == table.get(page.path, page.roles)
 
 
 def test_who_is_not_signed_in_gets_to_the_page_for_it_and_on_from_there(console: Gateway) -> None:
