@@ -1,7 +1,8 @@
 """What the rows of a fan-out cost the inbox, one by one and as slices: `python -m bench.inbox`.
 
 Both ways apply the same records to a store on RocksDB, a commit for each, in one run: batches of 2 500 and 10 000 users
-of one key group, which has 41 666 (10 million users in 240). Then a million rows in 250 slices are read in pages.
+of one key group, which has 41 666 (10 million users in 240). Then a million rows in 250 slices are read in pages. Last,
+the same work goes to a store on RocksDB and to one in a Redis of this machine that writes its log each second.
 """
 
 import random
@@ -19,7 +20,12 @@ import pyarrow as pa
 from rocksdict import Options, Rdict
 
 from bench.figures import record
+from connectors.inbox.options import InboxRedisOptions
+from connectors.inbox.reader import TableInboxReader
+from connectors.inbox.redis import RedisInboxReader, RedisInboxStore
 from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path
+from connectors.inbox.store import TableInboxStore
+from infra.services import start_redis
 from operators.inbox_shard import InboxShard
 from operators.render import render_row
 from state.inbox.values import InboxRow
@@ -170,6 +176,61 @@ def read(users: list[str], slices: int, size: int) -> None:
     shutil.rmtree(directory)
 
 
+def compare_stores(users: list[str], rows: int, slices: int) -> None:
+    """Rows one by one as the flow commits them, then fan-outs to 4 000 users of the group, then pages of users."""
+    server = start_redis("--appendonly", "yes")
+    directory = Path(tempfile.mkdtemp())
+    options = InboxRedisOptions(server.url)
+    kinds: list[tuple[str, TableInboxStore, TableInboxReader]] = [
+        ("rocksdb", RocksInboxStore(shard_path(directory, 0)), RocksInboxReader(directory, 1, directory / "secondary")),
+        ("redis", RedisInboxStore(options, 0), RedisInboxReader(options, 1)),
+    ]
+    for name, store, reader in kinds:
+        shard = InboxShard(store.load, {}, {}, slices=store)
+        took = _single_rows(store, shard, users, rows)
+        record("inbox", f"{name}_rows_per_s", rows / took, "rows/s", work="rows one by one, commits of 2 000", n=rows)
+        began = time.perf_counter()
+        for number in range(slices):
+            value = fan_out(rows + number, random.sample(users, 4_000))
+            shard.apply(OutputHeader("d", GROUP, rows + number, 0), decode_at_once("inbox/1+arrow", value))
+            store.commit(shard.take_commit(number))
+            shard.committed()
+        took, n = time.perf_counter() - began, slices * 4_000
+        record("inbox", f"{name}_slices_us", took / n * 1e6, "us/recipient", work=f"{slices} slices of 4 000", n=n)
+        times = [_page_ms(reader, user, 20) for user in random.choices(users, k=3_000)]
+        for figure, value in zip(("p50", "p99"), np.percentile(times[500:], [50, 99]), strict=True):
+            record("inbox", f"{name}_page_of_20_{figure}", value, "ms", work="pages of 20 rows", n=len(times))
+        reader.close()
+        store.close()
+    server.stop()
+    shutil.rmtree(directory)
+
+
+def _single_rows(store: TableInboxStore, shard: InboxShard, users: list[str], rows: int) -> float:
+    """Seconds."""
+    began = time.perf_counter()
+    for first in range(0, rows, 500):
+        to = [random.choice(users) for _ in range(500)]
+        store.prepare(shard.absent(to))
+        for number, user in enumerate(to, start=first):
+            op = StoredOperation(
+                op="add", user=user, type="reply", object=f"post{number}", actor=f"actor{number}", place=number,
+                event_id=f"ev_{number:032}", at=1_700_000_000_000 + number,
+                payload=msgspec.Raw(b'{"text":"a reply with a text of usual length"}'),
+            )  # fmt: skip
+            shard.apply(OutputHeader("d", GROUP, number, 0), [op])
+        if first % 2_000 == 1_500:
+            store.commit(shard.take_commit(first))
+            shard.committed()
+    return time.perf_counter() - began
+
+
+def _page_ms(reader: TableInboxReader, user: str, size: int) -> float:
+    began = time.perf_counter()
+    reader.page(user, size)
+    return (time.perf_counter() - began) * 1e3
+
+
 def main(slices: int = 250) -> None:
     random.seed(1)
     users = users_of_group(41_666)
@@ -178,6 +239,7 @@ def main(slices: int = 250) -> None:
     compare_languages(users, 10_000, 16)
     say(20_000)
     read(users, slices, 4_000)
+    compare_stores(users, 40_000, 100)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""The client of Redis: no retries, short deadlines, a bounded pool, so that no call can hold up who makes it."""
+"""The clients of Redis: no retries, short deadlines, a bounded pool, so that no call can hold up who makes it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from datetime import timedelta
 from typing import Any
 
+import redis
 import redis.asyncio
+import redis.retry
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -18,15 +21,8 @@ class RedisClient:
     """One connection pool and the deadline of its calls. For one event loop; connects at the first call."""
 
     def __init__(self, options: RedisOptions) -> None:
-        seconds = options.deadline.total_seconds()
         pool = redis.asyncio.BlockingConnectionPool.from_url(
-            options.url,
-            max_connections=options.connections_max,
-            timeout=seconds,
-            socket_timeout=seconds,
-            socket_connect_timeout=seconds,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
+            options.url, retry=Retry(NoBackoff(), 0), **_pool(options, options.deadline)
         )
         self.redis = redis.asyncio.Redis(connection_pool=pool)
         self.prefix = options.prefix
@@ -45,3 +41,26 @@ class RedisClient:
         """Free all connections."""
         await self.redis.aclose()
         await self.redis.connection_pool.disconnect()
+
+
+def blocking_redis(options: RedisOptions, deadline: timedelta | None = None) -> redis.Redis:
+    """The same for threads; whoever calls it names what it raises. `deadline`: in place of that of the options."""
+    pool = redis.BlockingConnectionPool.from_url(
+        options.url, retry=redis.retry.Retry(NoBackoff(), 0), **_pool(options, deadline or options.deadline)
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+def eviction(memory: Mapping[str, Any]) -> str | None:
+    """What is wrong with a Redis that may drop keys, by its `INFO memory`; None: it keeps them."""
+    if memory.get("maxmemory") and memory.get("maxmemory_policy") != "noeviction":
+        return "redis: may evict keys; set maxmemory-policy noeviction"
+    return None
+
+
+def _pool(options: RedisOptions, deadline: timedelta) -> dict[str, Any]:
+    seconds = deadline.total_seconds()
+    return {
+        "max_connections": options.connections_max, "timeout": seconds, "socket_timeout": seconds,
+        "socket_connect_timeout": seconds, "health_check_interval": 0,
+    }  # fmt: skip

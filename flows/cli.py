@@ -127,7 +127,7 @@ def ledger_command(
 ) -> None:
     """Query the ledger, also while the system runs, or prove that nothing is unaccounted for."""
     from connectors.archive.ledger import LedgerQuery
-    from flows.commands.ledger import BadTimeError, check_ledger, parse_time, show_ledger
+    from flows.commands.ledger import BadTimeError, ProofOptions, check_ledger, parse_time, show_ledger
 
     if check and any((event, user, since, until)):
         raise typer.BadParameter("--check looks at everything; leave the other options out")
@@ -140,7 +140,7 @@ def ledger_command(
     with existing_log(settings) as log:
         if not check:
             show_ledger(settings.data_dir, log, query, output)
-        elif not check_ledger(settings.data_dir, log, output):
+        elif not check_ledger(settings.data_dir, log, output, ProofOptions(redis=settings.inbox.in_redis())):
             raise typer.Exit(1)
 
 
@@ -156,7 +156,10 @@ def explain_command(
 
     settings = settings_beside(data)
     with existing_log(settings) as log:
-        found = explain(settings.data_dir, log, settings.registry(), event=event, user=user, output=Output(as_json))
+        found = explain(
+            settings.data_dir, log, settings.registry(), event=event, user=user, output=Output(as_json),
+            redis=settings.inbox.in_redis(),
+        )  # fmt: skip
     raise typer.Exit(0 if found else 1)
 
 

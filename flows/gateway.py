@@ -6,7 +6,6 @@ takes events of class P0 and nothing else, so that nothing else can delay them.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -18,14 +17,13 @@ from connectors.gateway.backstage import Backstage
 from connectors.gateway.inbox_calls import ReadableInbox
 from connectors.gateway.options import GatewayKind
 from connectors.gateway.serve import serve
-from connectors.inbox.interface import InboxReader
-from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log.interface import Log
 from flows.config.access import gateway_options
 from flows.config.served import served
 from flows.config.settings import Settings, load_settings
 from flows.process.collector import settle_collector
-from flows.process.directories import INBOX, LEDGER
+from flows.process.directories import LEDGER
+from flows.process.inboxes import inbox_reader
 from flows.process.open import clock_ms, log_opener
 from flows.process.opening import open_configured_log
 from flows.process.run_files import mark_ready
@@ -44,7 +42,7 @@ def run(settings: Settings, kind: GatewayKind) -> None:
     _await_log(settings)
     with StateLock.acquire(options.store_directory(), f"gateway {kind}"):
         log = open_configured_log(settings)
-        inbox = _inbox(settings, log) if kind == "ordinary" else None
+        inbox = inbox_reader(settings.data_dir, log, settings.inbox.in_redis()) if kind == "ordinary" else None
         try:
             app = build_app(
                 options,
@@ -85,13 +83,7 @@ def _progress(archive: Path, log: Log, event_id: str) -> EventCounts:
 def _backstage(settings: Settings, log: Log) -> Backstage:
     from flows.commands.backstage import LogBackstage  # with pyarrow again
 
-    return LogBackstage(settings.data_dir, log, settings.registry())
-
-
-def _inbox(settings: Settings, log: Log) -> InboxReader:
-    """Read-only instances beside the owner's; their files are this process's own."""
-    secondary = settings.data_dir / "run" / f"inbox-reader-{os.getpid()}"
-    return RocksInboxReader(settings.data_dir / INBOX, log.partitions("inbox"), secondary)
+    return LogBackstage(settings.data_dir, log, settings.registry(), settings.inbox.in_redis())
 
 
 def main(arguments: Sequence[str]) -> None:

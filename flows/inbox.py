@@ -1,6 +1,6 @@
 """Inbox flow: operations of topic `inbox` become rows in the inbox stores, and their counts go to the ledger.
 
-    inbox ─► by partition ─► rows (RocksDB) ─► counts ─► ledger
+    inbox ─► by partition ─► rows (RocksDB or Redis) ─► counts ─► ledger
 
 The stores keep their own offsets (`flows/steps/inbox.py`), so the flow needs no recovery store of Bytewax and is exact
 after kill -9 at any instant. It runs as one process or as several (`-i/-a`): the worker that has a partition opens the
@@ -18,7 +18,9 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
+from connectors.inbox.options import InboxRedisOptions
 from connectors.inbox.rocksdb import RocksInboxStore, shard_path, stored_offset
+from connectors.inbox.store import TableInboxStore
 from connectors.log.backlog import Backlog
 from connectors.log.interface import Log, Record
 from connectors.log.source import LogSource, SourceBatch, Tick
@@ -36,7 +38,7 @@ from flows.recovery.export import Exporter
 from flows.recovery.prepare import start_exporter
 from flows.recovery.restore import ensure_store
 from flows.steps.inbox import InboxParts, InboxSink
-from state.disk.exports import ExportedOffset
+from state.disk.exports import Export, ExportedOffset
 from state.disk.poison import PoisonJournal
 
 TOPIC = "inbox"
@@ -57,20 +59,20 @@ def _by_partition(item: list[Record] | Tick) -> str:
 
 
 class _Stores:
-    """The stores under `DIR/state/inbox`: fit for use before they are opened, exported from then on."""
+    """The stores: fit for use before they are opened, exported from then on. These are under `DIR/state/inbox`."""
 
     def __init__(self, data_dir: Path, open_log: Callable[[], Log], exporter: Exporter | None) -> None:
         self._data_dir, self._open_log, self._exporter = data_dir, open_log, exporter
         self._ensuring = threading.Lock()
 
-    def open(self, partition: int) -> RocksInboxStore:
+    def open(self, partition: int) -> TableInboxStore:
         """For the worker that owns the partition."""
         home, log = self._home(partition), self._open_log()
         try:
             self._ensure(home, partition, log)
         finally:
             log.close()
-        store = RocksInboxStore(home.path)
+        store = self._opened(home, partition)
         if self._exporter is not None:
             self._exporter.add(store.export_source(partition))
         return store
@@ -80,7 +82,7 @@ class _Stores:
         home, log = self._home(partition), self._open_log()
         try:
             self._ensure(home, partition, log)
-            return first_offset(home, stored_offset(home.path) or None, topic, partition, log)
+            return first_offset(home, self._offset(home, partition) or None, topic, partition, log)
         finally:
             log.close()
 
@@ -90,13 +92,55 @@ class _Stores:
 
     def _ensure(self, home: StoreHome, partition: int, log: Log) -> None:
         def stored() -> list[ExportedOffset]:
-            offset = stored_offset(home.path)
+            offset = self._offset(home, partition)
             return [ExportedOffset(TOPIC, partition, offset)] if offset else []
 
         with self._ensuring:  # the source's worker and the sink's may be two
             ensure_store(
-                home, stored, [(TOPIC, partition)], log, rebuildable=lambda: log.begin_offset(TOPIC, partition) == 0
-            )
+                home, stored, [(TOPIC, partition)], log, rebuildable=lambda: log.begin_offset(TOPIC, partition) == 0,
+                put=self._put(home, partition),
+            )  # fmt: skip
+
+    def _opened(self, home: StoreHome, _partition: int) -> TableInboxStore:
+        return RocksInboxStore(home.path)
+
+    def _offset(self, home: StoreHome, _partition: int) -> int:
+        return stored_offset(home.path)
+
+    def _put(self, _home: StoreHome, _partition: int) -> Callable[[Export], None] | None:
+        return None
+
+
+class _RedisStores(_Stores):
+    """Those in Redis; their locks are under `DIR/state/inbox`."""
+
+    def __init__(
+        self, data_dir: Path, open_log: Callable[[], Log], exporter: Exporter | None, redis: InboxRedisOptions
+    ) -> None:
+        super().__init__(data_dir, open_log, exporter)
+        self._redis = redis
+
+    def _home(self, partition: int) -> StoreHome:
+        from connectors.inbox.redis import redis_keys
+
+        return super()._home(partition)._replace(keys=redis_keys(self._redis, partition))
+
+    def _opened(self, _home: StoreHome, partition: int) -> TableInboxStore:
+        from connectors.inbox.redis import RedisInboxStore
+
+        return RedisInboxStore(self._redis, partition)
+
+    def _offset(self, _home: StoreHome, partition: int) -> int:
+        from connectors.inbox.redis import redis_offset
+
+        return redis_offset(self._redis, partition)
+
+    def _put(self, home: StoreHome, partition: int) -> Callable[[Export], None]:
+        from connectors.inbox.redis import load_into_redis
+
+        return lambda export: load_into_redis(
+            self._redis, partition, export, home.path.with_name(f".{partition}.loading")
+        )
 
 
 def wire(
@@ -108,12 +152,15 @@ def wire(
     exporter: Exporter | None = None,
     place: ClusterPlace = ALONE,
     backlog: Backlog | None = None,
+    redis: InboxRedisOptions | None = None,
 ) -> Dataflow:
-    """The flow over any log; the stores are in `DIR/state/inbox`, their exports in `DIR/exports/inbox`. `backlog` is
-    told how far it is behind.
+    """The flow over any log; the stores are in `DIR/state/inbox` or in `redis`, their exports in `DIR/exports/inbox`.
+    `backlog` is told how far it is behind.
     """
     given = options or InboxFlowOptions()
     stores = _Stores(data_dir, open_log, exporter)
+    if redis is not None:
+        stores = _RedisStores(data_dir, open_log, exporter, redis)
     log = open_log()
     partitions = log.partitions(TOPIC)
     log.close()
@@ -160,4 +207,5 @@ def build() -> Dataflow:
         exporter=exporter,
         place=cluster_place(),
         backlog=report_load(settings, "inbox", open_log()),
+        redis=settings.inbox.in_redis(),
     )

@@ -130,6 +130,10 @@ class InboxShard:
         self._uncounted.add(group)
         return False
 
+    def absent(self, users: Iterable[str]) -> list[str]:
+        """Those of them whose rows are not in memory."""
+        return [user for user in dict.fromkeys(users) if user not in self._inboxes]
+
     def take_commit(self, offset: int) -> ShardCommit:
         """Everything that changed since the last call; the caller must commit it before it goes on."""
         users = {user: self._inboxes[user].take_changes() for user in self._changed_users}

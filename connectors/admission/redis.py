@@ -25,7 +25,7 @@ from typing import Any, cast
 from connectors.admission.interface import Known, RepeatReason, Reservation, ReserveOutcome
 from connectors.admission.limits import WINDOW_MS, Grant
 from connectors.admission.options import RedisOptions
-from connectors.redis_client import RedisClient
+from connectors.redis_client import RedisClient, eviction
 from state.model.admission import RepeatCheck
 from state.model.errors import StoreUnavailableError
 
@@ -164,8 +164,8 @@ class RedisAdmissionStore:
         :raises StoreUnavailableError: no answer, or Redis may evict keys: set `maxmemory-policy noeviction`.
         """
         memory = await self._client.answer(self._client.redis.info("memory"))
-        if memory.get("maxmemory") and memory.get("maxmemory_policy") != "noeviction":
-            raise StoreUnavailableError("redis: may evict keys; set maxmemory-policy noeviction")
+        if fault := eviction(memory):
+            raise StoreUnavailableError(fault)
 
     async def close(self) -> None:
         """See `AdmissionStore`."""

@@ -82,6 +82,10 @@ class InboxAudit:
 class InboxStore(Protocol):
     """The owner's side. One thread at a time; every method may block on the disk."""
 
+    def prepare(self, users: Collection[str]) -> None:
+        """Read at once what `load` will be asked for, up to the next commit; without this it reads them one by one."""
+        ...
+
     def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:
         """Give a user's head and his own rows, without `slices`; an unknown user has an empty inbox."""
         ...

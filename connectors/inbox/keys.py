@@ -103,9 +103,14 @@ def slice_event_key(group: int, number: int) -> bytes:
     return slice_event_prefix(group) + number.to_bytes(8, "big")
 
 
+def taken_prefix(group: int) -> bytes:
+    """What the keys of `taken_key` begin with."""
+    return b"k" + bytes([group])
+
+
 def taken_key(group: int, number: int) -> bytes:
     """Key of the number of members who took a slice into their rows."""
-    return b"k" + bytes([group]) + number.to_bytes(8, "big")
+    return taken_prefix(group) + number.to_bytes(8, "big")
 
 
 def block_prefix(group: int, block: SliceBlock) -> bytes:

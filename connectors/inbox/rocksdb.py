@@ -5,13 +5,12 @@ never apart. Other processes read through a secondary instance, which follows th
 Keys and values: `connectors/inbox/keys.py`, `state/inbox/codec.py`.
 """
 
-import heapq
 import os
 import shutil
 import threading
-from collections.abc import Collection, Iterator, Sequence
-from itertools import islice, takewhile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from rocksdict import (
     AccessType,
@@ -25,43 +24,20 @@ from rocksdict import (
 )
 
 from connectors.inbox import keys
-from connectors.inbox.interface import CountedItems, InboxAudit, LoggedRead, RowPage, RowPosition
-from connectors.inbox.pages import first_rows, honouring, rows_named, unread_after
-from connectors.inbox.slices import (
-    fold_blocks,
-    fresh_rows,
-    slice_events,
-    slice_numbers,
-    slice_users,
-    untaken,
-    write_slices,
-)
-from state.disk.exports import ExportedOffset, ExportSource, rows_from
-from state.disk.rocksdb import named_damage, prefixed_rows, refuse_remains, stored_row, synced
-from state.inbox.codec import decode_head, decode_row, encode_head, encode_row, row_count
-from state.inbox.slices import BlockBounds, decode_group_slices, name_of
-from state.inbox.values import (
-    InboxHead,
-    InboxRow,
-    InboxTotals,
-    Mark,
-    SetAside,
-    ShardCommit,
-    SliceEvent,
-    SliceRange,
-    StoredRow,
-    UserChanges,
-    row_view,
-)
-from state.model.errors import StateVersionError
-from state.model.keys import key_group, partition_of_group
+from connectors.inbox.reader import TableInboxReader
+from connectors.inbox.store import TableInboxStore, inbox_export
+from connectors.inbox.table import InboxTable, KeyedBytes, TableBatch
+from state.disk.exports import ExportSource
+from state.disk.rocksdb import named_damage, prefixed_rows, refuse_remains, stored_row, stored_rows, synced
+from state.inbox.slices import BlockBounds
+from state.model.keys import partition_of_group
 
+T = TypeVar("T")
+_SYNCED = synced()
 _BLOCK_CACHE_BYTES = 32 << 20
 """Blocks of rows kept in memory."""
 _WRITE_BUFFER_BYTES = 16 << 20
 """Rows kept in memory before they are written as a file."""
-_SLICE_EFFORT = 8
-"""To count a slice takes as long as so many items of rows (measured)."""
 
 
 def _options() -> Options:
@@ -78,33 +54,58 @@ def _options() -> Options:
     return options
 
 
-def _load_head(database: Rdict, user: str) -> InboxHead:
-    value = stored_row(database, keys.head_key(user))
-    return InboxHead() if value is None else decode_head(value)
+class RocksTable:
+    """See `connectors.inbox.table.InboxTable`."""
+
+    def __init__(self, database: Rdict) -> None:
+        self.database = database
+
+    @property
+    def name(self) -> str:
+        """The directory."""
+        return self.database.path()
+
+    def values(self, wanted: Sequence[bytes]) -> list[bytes | None]:
+        """Look them up."""
+        if len(wanted) == 1:
+            return [stored_row(self.database, wanted[0])]
+        return stored_rows(self.database, wanted)
+
+    def rows(self, prefix: bytes, start: bytes | None = None) -> Iterator[KeyedBytes]:
+        """Read on from one seek."""
+        return prefixed_rows(self.database, prefix, start)
+
+    def rows_of_each(self, prefixes: Sequence[bytes]) -> list[list[KeyedBytes]]:
+        """One after the other."""
+        return [[*prefixed_rows(self.database, prefix)] for prefix in prefixes]
+
+    def firsts(self, ranges: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+        """A seek for each."""
+        with named_damage(self.name):
+            cursor: RdictIter = self.database.iter()
+            return [_first(cursor, prefix, start) for prefix, start in ranges]
+
+    def write(self, batch: TableBatch, *, synced: bool = True) -> None:
+        """One write batch."""
+        written = WriteBatch(raw_mode=True)
+        for prefix in batch.prefixes:
+            written.delete_range(prefix, prefix + b"\xff")  # no name begins with this byte: it is not in UTF-8
+        for key, value in batch.rows.items():
+            if value is None:
+                written.delete(key)
+            else:
+                written.put(key, value)
+        self.database.write(written, _SYNCED if synced else None)
 
 
-def _stored(value: bytes) -> StoredRow:
-    row = decode_row(value)
-    row.stored_at = row.at
-    return row
-
-
-def _marks(database: Rdict) -> dict[tuple[str, int], Mark]:
-    return {keys.parse_mark_key(key): keys.decode_mark(value) for key, value in prefixed_rows(database, b"m")}
-
-
-def _count_items(database: Rdict, group: int) -> CountedItems:
-    rows = sum(row_count(value) for _, value in prefixed_rows(database, keys.group_rows_prefix(group)))
-    slices = [left for _, left in untaken(database, group)]
-    return CountedItems(rows + sum(slices), rows + _SLICE_EFFORT * len(slices))
-
-
-def _check_layout(database: Rdict, path: Path) -> None:
-    version = stored_row(database, keys.VERSION_KEY)
-    if version in [bytes([earlier]) for earlier in keys.EARLIER_LAYOUTS]:
-        database.put(keys.VERSION_KEY, bytes([keys.LAYOUT_VERSION]))
-    elif version != bytes([keys.LAYOUT_VERSION]):
-        raise StateVersionError(f"{path}: inbox layout {version!r}, this program knows {keys.LAYOUT_VERSION}")
+def _first(cursor: RdictIter, prefix: bytes, start: bytes) -> bytes:
+    cursor.seek(start)
+    if not cursor.valid():
+        cursor.status()
+        return b""
+    key: bytes = cursor.key()
+    value: bytes = cursor.value()
+    return value if key.startswith(prefix) else b""
 
 
 def shard_path(directory: Path, partition: int) -> Path:
@@ -112,7 +113,7 @@ def shard_path(directory: Path, partition: int) -> Path:
     return directory / str(partition)
 
 
-class RocksInboxStore:
+class RocksInboxStore(TableInboxStore):
     """See `connectors.inbox.interface.InboxStore`. The caller holds the lock of the state directory."""
 
     def __init__(self, path: Path, bounds: BlockBounds | None = None) -> None:
@@ -121,116 +122,20 @@ class RocksInboxStore:
         :raises StateDamagedError: RocksDB cannot open it; restore it, or delete it to have it rebuilt from the log.
         :raises StateVersionError: it was written by a newer program.
         """
-        self._bounds = bounds or BlockBounds()
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             refuse_remains(path)
         with named_damage(path):
             self._database = Rdict(str(path), _options())
-        if stored_row(self._database, keys.VERSION_KEY) is None:
-            self._database.put(keys.VERSION_KEY, bytes([keys.LAYOUT_VERSION]))
-        _check_layout(self._database, path)
-
-    def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:
-        """Give a user's head and all rows."""
-        head = _load_head(self._database, user)
-        if head.rows == 0:
-            return head, []
-        return head, [_stored(value) for _, value in prefixed_rows(self._database, keys.rows_prefix(user))]
-
-    def marks(self) -> dict[tuple[str, int], Mark]:
-        """Give the marks per (source, group)."""
-        return _marks(self._database)
-
-    def totals(self) -> dict[int, InboxTotals]:
-        """Give the running totals per group."""
-        return {key[1]: keys.decode_totals(value) for key, value in prefixed_rows(self._database, b"t")}
-
-    def set_aside(self) -> dict[int, SetAside]:
-        """Give the records that could not be applied, by offset."""
-        found = prefixed_rows(self._database, b"x")
-        return {int.from_bytes(key[1:], "big"): keys.decode_set_aside(value) for key, value in found}
-
-    def slice_ranges(self) -> dict[int, SliceRange]:
-        """Give the slices that are kept, by group."""
-        return {key[1]: decode_group_slices(value).range for key, value in prefixed_rows(self._database, b"g")}
-
-    def slices(self, user: str, above: int) -> list[SliceEvent]:
-        """Give the kept slices that a user is in, numbered above `above`, in order."""
-        return slice_events(self._database, key_group(user), slice_numbers(self._database, user, above))
-
-    def slices_before(self, group: int, at: int) -> list[tuple[int, int]]:
-        """Give (number, members left) of the kept slices older than `at`, in order."""
-        old = takewhile(lambda each: each[0].at < at, untaken(self._database, group))
-        return [(event.number, left) for event, left in old]
-
-    def count_items(self, group: int) -> CountedItems:
-        """Count the items in the rows of a group, row by row, and those in slices alone."""
-        return _count_items(self._database, group)
-
-    def users(self, group: int, after: str | None, limit: int, *, in_slices: bool = False) -> list[str]:
-        """Give up to `limit` users of a group in byte order, behind `after`."""
-        start = None if after is None else keys.head_key(after) + b"\0"
-        found = prefixed_rows(self._database, keys.head_prefix(group), start)
-        users = [keys.user_of_head(key) for key, _ in islice(found, limit)]
-        if in_slices:
-            users = sorted({*users, *slice_users(self._database, group, after, limit)}, key=name_of)[:limit]
-        return users
-
-    def offset(self) -> int:
-        """Give the offset of the last commit."""
-        return int.from_bytes(stored_row(self._database, keys.OFFSET_KEY) or b"", "big")
-
-    def commit(self, commit: ShardCommit) -> None:
-        """One write batch, flushed."""
-        batch = WriteBatch(raw_mode=True)
-        for user, changes in commit.users.items():
-            _write_user(batch, user, changes)
-        for (source, group), mark in commit.marks.items():
-            batch.put(keys.mark_key(source, group), keys.encode_mark(mark))
-        for group, totals in commit.totals.items():
-            batch.put(keys.totals_key(group), keys.encode_totals(totals))
-        for offset, record in commit.set_aside.items():
-            if record is None:
-                batch.delete(keys.set_aside_key(offset))
-            else:
-                batch.put(keys.set_aside_key(offset), keys.encode_set_aside(record))
-        write_slices(batch, self._database, commit.slices, self._bounds.chunk_names)
-        batch.put(keys.OFFSET_KEY, commit.offset.to_bytes(8, "big"))
-        self._database.write(batch, synced())
-        fold_blocks(self._database, commit.slices, self._bounds)
-        for changes in commit.users.values():
-            for row in changes.written:
-                row.stored_at = row.at
+        super().__init__(RocksTable(self._database), bounds)
 
     def export_source(self, partition: int) -> ExportSource:
         """What an export of this store is made of."""
-        return ExportSource(
-            f"inbox/{partition}", "partition", self._database.iter, lambda view: _included(view, partition)
-        )
+        return inbox_export(partition, self._database.iter)
 
     def close(self) -> None:
         """Close the database."""
         self._database.close()
-
-
-def _included(view: RdictIter, partition: int) -> list[ExportedOffset]:
-    """Nothing before the first commit."""
-    found = next(rows_from(view, keys.OFFSET_KEY), None)
-    if found is None or found[0] != keys.OFFSET_KEY:
-        return []
-    return [ExportedOffset("inbox", partition, int.from_bytes(found[1], "big"))]
-
-
-def _write_user(batch: WriteBatch, user: str, changes: UserChanges) -> None:
-    batch.put(keys.head_key(user), encode_head(changes.head))
-    for row in changes.removed:
-        if row.stored_at is not None:
-            batch.delete(keys.inbox_row_key(user, RowPosition(row.stored_at, row.number)))
-    for row in changes.written:
-        if row.stored_at not in (None, row.at):
-            batch.delete(keys.inbox_row_key(user, RowPosition(row.stored_at or 0, row.number)))
-        batch.put(keys.inbox_row_key(user, RowPosition(row.at, row.number)), encode_row(row))
 
 
 def stored_offset(path: Path) -> int:
@@ -245,7 +150,7 @@ def stored_offset(path: Path) -> int:
         database.close()
 
 
-class RocksInboxReader:
+class RocksInboxReader(TableInboxReader):
     """See `connectors.inbox.interface.InboxReader`: secondary instances over all partitions' stores."""
 
     def __init__(self, directory: Path, partitions: int, secondary: Path) -> None:
@@ -256,71 +161,11 @@ class RocksInboxReader:
         self._caught_up: dict[int, frozenset[tuple[str, int]]] = {}
         self._lock = threading.Lock()
 
-    def page(
-        self, user: str, limit: int, before: RowPosition | None = None, *, archived: bool = False,
-        said: Sequence[LoggedRead] = (),
-    ) -> RowPage:  # fmt: skip
-        """One seek, then as many steps as rows, and as archived ones between them."""
-        with self._lock:
-            database = self._current(key_group(user))
-            if database is None:
-                return RowPage((), None, 0, None)
-            head = _load_head(database, user)
-            fresh = slice_numbers(database, user, head.merged)
-            later = [each for each in said if each.offset > head.logged]
-            unread = head.unread + len(fresh)
-            if later:
-                unread = unread_after(_newest_first(database, user, head, fresh, None), unread, later)
-            rows = honouring(_newest_first(database, user, head, fresh, before), later)
-            return first_rows(rows, head, unread, limit, archived=archived)
-
-    def named(self, user: str, event_ids: Collection[str]) -> list[InboxRow]:
-        """Look through the user's rows, newest first."""
-        with self._lock:
-            database = self._current(key_group(user))
-            if database is None:
-                return []
-            head = _load_head(database, user)
-            fresh = slice_numbers(database, user, head.merged)
-            return rows_named(_newest_first(database, user, head, fresh, None), event_ids)
-
-    def unread(self, user: str) -> int:
-        """Give the number of unread rows."""
-        with self._lock:
-            database = self._current(key_group(user))
-            if database is None:
-                return 0
-            head = _load_head(database, user)
-            return head.unread + len(slice_numbers(database, user, head.merged))
-
-    def row(self, user: str, event_id: str) -> InboxRow | None:
-        """Look through the user's rows, newest first."""
-        with self._lock:
-            database = self._current(key_group(user))
-            if database is None:
-                return None
-            head = _load_head(database, user)
-            fresh = slice_numbers(database, user, head.merged)
-            for _, row in _newest_first(database, user, head, fresh, None):
-                if row.first_event_id == event_id or any(item.event_id == event_id for item in row.items):
-                    return row_view(row)
-        return None
-
-    def applied(self, group: int) -> dict[str, Mark]:
-        """Give the mark of each source for a group."""
+    def _ask(self, group: int, question: Callable[[InboxTable], T], nothing: T) -> T:
+        """Nothing catches up meanwhile, so all of it is of one commit."""
         with self._lock:
             database = self._current(group)
-            return {} if database is None else _applied(database, group)
-
-    def audit(self, group: int) -> InboxAudit:
-        """Count the rows of a group one by one; nothing catches up meanwhile, so all of it is of one commit."""
-        with self._lock:
-            database = self._current(group)
-            if database is None:
-                return InboxAudit(0, InboxTotals(), {})
-            value = stored_row(database, keys.totals_key(group))
-            totals = InboxTotals() if value is None else keys.decode_totals(value)
-            return InboxAudit(_count_items(database, group).items, totals, _applied(database, group))
+            return nothing if database is None else question(RocksTable(database))
 
     def close(self) -> None:
         """Close the instances and remove their directory."""
@@ -361,17 +206,6 @@ class RocksInboxReader:
         return database
 
 
-def _newest_first(
-    database: Rdict, user: str, head: InboxHead, fresh: Sequence[int], before: RowPosition | None
-) -> Iterator[tuple[RowPosition, StoredRow]]:
-    """A user's own rows, and those of slices (`fresh`) that are not among them yet."""
-    start = None if before is None else keys.inbox_row_key(user, before) + b"\0"
-    stored = prefixed_rows(database, keys.rows_prefix(user), start)
-    own = ((keys.position_of_row(key), decode_row(value)) for key, value in stored)
-    added = fresh_rows(database, key_group(user), fresh, head.next_number, before)
-    return heapq.merge(own, added, key=lambda each: each[0], reverse=True)
-
-
 def _identity(path: Path) -> int | None:
     """Of the database in a directory; None while there is none."""
     try:
@@ -388,8 +222,3 @@ def _written_files(path: Path) -> frozenset[tuple[str, int]]:
             return frozenset((each.name, each.stat().st_size) for each in written)
     except FileNotFoundError:  # removed while we look
         return frozenset()
-
-
-def _applied(database: Rdict, group: int) -> dict[str, Mark]:
-    found = prefixed_rows(database, b"m" + bytes([group]))
-    return {keys.parse_mark_key(key)[0]: keys.decode_mark(value) for key, value in found}

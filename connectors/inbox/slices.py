@@ -1,17 +1,15 @@
-"""Slices in an inbox store on RocksDB, as both the owner and readers look them up (`state/inbox/slices.py`).
+"""Slices in the table of an inbox store, as both the owner and readers look them up (`state/inbox/slices.py`).
 
 A look-up costs one seek for each block of the group. So blocks are folded: never is anything written for each user.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, groupby, islice
-
-from rocksdict import Rdict, RdictIter, WriteBatch
 
 from connectors.inbox import keys
 from connectors.inbox.interface import RowPosition
-from state.disk.rocksdb import named_damage, prefixed_rows, stored_row, stored_rows
+from connectors.inbox.table import InboxTable, TableBatch, value_of
 from state.inbox.slices import (
     BlockBounds,
     GroupSlices,
@@ -31,111 +29,112 @@ from state.model.errors import StateDamagedError
 from state.model.keys import key_group
 
 _NUMBERS_MAX = 0xFFFF
+_EVENTS_AT_ONCE = 24
+"""A little more than a page."""
 
 
-def group_slices(database: Rdict, group: int) -> GroupSlices:
+def group_slices(table: InboxTable, group: int) -> GroupSlices:
     """What is known of a group's slices."""
-    value = stored_row(database, keys.slices_key(group))
+    return known_slices(value_of(table, keys.slices_key(group)))
+
+
+def known_slices(value: bytes | None) -> GroupSlices:
+    """What a row says of a group's slices; no row: there never were any."""
     return GroupSlices() if value is None else decode_group_slices(value)
 
 
-def slice_numbers(database: Rdict, user: str, above: int) -> list[int]:
-    """The kept slices that a user is in, above this number, in order."""
+def slice_numbers(table: InboxTable, user: str, slices: GroupSlices, above: int) -> list[int]:
+    """The kept slices that a user is in, above this number, in order; `slices` are those of his group."""
     group, name = key_group(user), name_of(user)
-    slices = group_slices(database, group)
     least = max(above + 1, slices.range.kept_from)
     blocks = [block for block in slices.blocks if block.last >= least]
     if not blocks:
         return []
+    prefixes = [keys.block_prefix(group, block) for block in blocks]
+    chunks = table.firsts([(prefix, prefix + name) for prefix in prefixes])  # each ends with the name, or behind it
     found: list[int] = []
-    with named_damage(database.path()):
-        cursor: RdictIter = database.iter()
-        for block in blocks:
-            found += chunk_slices(block, _chunk(cursor, keys.block_prefix(group, block), name), name)
+    for block, chunk in zip(blocks, chunks, strict=True):
+        found += chunk_slices(block, chunk, name)
     return found[bisect_left(found, least) :]
 
 
-def _chunk(cursor: RdictIter, prefix: bytes, name: bytes) -> bytes:
-    """The chunk of a block that has the name if any has: the first that ends with it, or behind it."""
-    cursor.seek(prefix + name)
-    if not cursor.valid():
-        cursor.status()
-        return b""
-    key: bytes = cursor.key()
-    value: bytes = cursor.value()
-    return value if key.startswith(prefix) else b""
-
-
-def slice_events(database: Rdict, group: int, numbers: Sequence[int]) -> list[SliceEvent]:
+def slice_events(table: InboxTable, group: int, numbers: Sequence[int]) -> list[SliceEvent]:
     """The events of slices."""
-    values = stored_rows(database, [keys.slice_event_key(group, number) for number in numbers])
-    return [decode_slice_event(_present(value, database)) for value in values]
+    values = table.values([keys.slice_event_key(group, number) for number in numbers])
+    return [decode_slice_event(_present(value, table)) for value in values]
 
 
-def _present(value: bytes | None, database: Rdict) -> bytes:
+def _present(value: bytes | None, table: InboxTable) -> bytes:
     if value is None:
-        raise StateDamagedError(f"{database.path()}: the event of a slice is missing; restore the store")
+        raise StateDamagedError(f"{table.name}: the event of a slice is missing; restore the store")
     return value
 
 
 def fresh_rows(
-    database: Rdict, group: int, numbers: Sequence[int], next_number: int, before: RowPosition | None
+    table: InboxTable, group: int, numbers: Sequence[int], next_number: int, before: RowPosition | None
 ) -> Iterator[tuple[RowPosition, StoredRow]]:
     """The rows that these slices bring to a user who has so many of his own; newest first, behind `before`."""
 
-    def row(index: int) -> tuple[RowPosition, StoredRow]:
-        (event,) = slice_events(database, group, [numbers[index]])
-        number = next_number + index
-        return RowPosition(event.at, number), event.row(number)
+    def position(index: int) -> RowPosition:
+        (event,) = slice_events(table, group, [numbers[index]])
+        return RowPosition(event.at, next_number + index)
 
     end = len(numbers)
     if before is not None:  # `at` never falls as numbers rise
-        end = bisect_left(range(end), before, key=lambda index: row(index)[0])
-    for index in range(end - 1, -1, -1):
-        yield row(index)
+        end = bisect_left(range(end), before, key=position)
+    for last in range(end, 0, -_EVENTS_AT_ONCE):
+        first = max(0, last - _EVENTS_AT_ONCE)
+        events = slice_events(table, group, numbers[first:last])
+        for number, event in reversed([*enumerate(events, start=next_number + first)]):
+            yield RowPosition(event.at, number), event.row(number)
 
 
-def untaken(database: Rdict, group: int) -> Iterator[tuple[SliceEvent, int]]:
+def untaken(table: InboxTable, group: int) -> Iterator[tuple[SliceEvent, int]]:
     """The kept slices in order, and how many members do not have them in their own rows."""
-    for key, value in prefixed_rows(database, keys.slice_event_prefix(group)):
+    taken = {key[2:]: _count(value) for key, value in table.rows(keys.taken_prefix(group))}
+    for key, value in table.rows(keys.slice_event_prefix(group)):
         event = decode_slice_event(value)
-        yield event, event.members - _taken(database, keys.taken_key(group, int.from_bytes(key[2:], "big")))
+        yield event, event.members - taken.get(key[2:], 0)
 
 
-def _taken(database: Rdict, key: bytes) -> int:
-    return int.from_bytes(stored_row(database, key) or b"", "big")
+def _count(value: bytes | None) -> int:
+    return int.from_bytes(value or b"", "big")
 
 
-def slice_users(database: Rdict, group: int, after: str | None, limit: int) -> list[str]:
+def slice_users(table: InboxTable, group: int, after: str | None, limit: int) -> list[str]:
     """Up to `limit` members of a group's slices in byte order, behind `after`."""
     least, found = b"" if after is None else name_of(after), set[bytes]()
-    for block in group_slices(database, group).blocks:
-        found.update(islice(_names_behind(database, group, block, least), limit))
+    for block in group_slices(table, group).blocks:
+        found.update(islice(_names_behind(table, group, block, least), limit))
     return [user_of_name(name) for name in sorted(found)[:limit]]
 
 
-def _names_behind(database: Rdict, group: int, block: SliceBlock, least: bytes) -> Iterator[bytes]:
+def _names_behind(table: InboxTable, group: int, block: SliceBlock, least: bytes) -> Iterator[bytes]:
     prefix = keys.block_prefix(group, block)
-    for _, chunk in prefixed_rows(database, prefix, prefix + least):
+    for _, chunk in table.rows(prefix, prefix + least):
         yield from (name for name in chunk_names(block, chunk)[1:-1].split(b"\0") if name > least)
 
 
-def write_slices(batch: WriteBatch, database: Rdict, changes: SliceChanges, chunk_names_max: int) -> None:
-    """What changed, into the write batch of a commit."""
-    groups: dict[int, GroupSlices] = {}
+def write_slices(
+    batch: TableBatch, table: InboxTable, changes: SliceChanges, chunk_names_max: int
+) -> dict[int, GroupSlices]:
+    """What changed, into the batch of a commit; gives the groups of which there are other slices now."""
+    changed = sorted({*(new.group for new in changes.new), *changes.retired})
+    before = table.values([keys.slices_key(group) for group in changed]) if changed else []
+    groups = {group: known_slices(value) for group, value in zip(changed, before, strict=True)}
     for group, new in groupby(changes.new, key=lambda each: each.group):
-        before = groups.get(group) or group_slices(database, group)
-        groups[group] = _add(batch, before, list(new), chunk_names_max)
-    for (group, number), count in changes.taken.items():
-        key = keys.taken_key(group, number)
-        batch.put(key, (_taken(database, key) + count).to_bytes(4, "big"))
+        groups[group] = _add(batch, groups[group], list(new), chunk_names_max)
+    taken = [keys.taken_key(*each) for each in changes.taken]
+    for key, had, count in zip(taken, table.values(taken) if taken else [], changes.taken.values(), strict=True):
+        batch.put(key, (_count(had) + count).to_bytes(4, "big"))
     for group, last in changes.retired.items():
-        groups[group] = _retire(batch, group, groups.get(group) or group_slices(database, group), last)
+        groups[group] = _retire(batch, group, groups[group], last)
     for group, slices in groups.items():
         batch.put(keys.slices_key(group), encode_group_slices(slices))
+    return groups
 
 
-def _add(batch: WriteBatch, slices: GroupSlices, new: list[NewSlice], chunk_names_max: int) -> GroupSlices:
+def _add(batch: TableBatch, slices: GroupSlices, new: list[NewSlice], chunk_names_max: int) -> GroupSlices:
     kept, blocks = slices.range, [*slices.blocks]
     for group, event, names in new:
         block = SliceBlock(0, event.number, event.number, event.members)
@@ -148,28 +147,22 @@ def _add(batch: WriteBatch, slices: GroupSlices, new: list[NewSlice], chunk_name
     return GroupSlices(kept, tuple(blocks))
 
 
-def _retire(batch: WriteBatch, group: int, slices: GroupSlices, last: int) -> GroupSlices:
+def _retire(batch: TableBatch, group: int, slices: GroupSlices, last: int) -> GroupSlices:
     """Without the slices up to `last`; a block stays until all of its slices are gone."""
     for number in range(slices.range.kept_from, last + 1):
         batch.delete(keys.slice_event_key(group, number))
         batch.delete(keys.taken_key(group, number))
     gone = [block for block in slices.blocks if block.last <= last]
     for block in gone:
-        _delete_block(batch, group, block)
+        batch.delete_prefix(keys.block_prefix(group, block))
     return GroupSlices(slices.range._replace(kept_from=last + 1), slices.blocks[len(gone) :])
 
 
-def _delete_block(batch: WriteBatch, group: int, block: SliceBlock) -> None:
-    """All chunks of a block."""
-    prefix = keys.block_prefix(group, block)
-    batch.delete_range(prefix, prefix + b"\xff")  # no name begins with this byte: it is not in UTF-8
-
-
-def fold_blocks(database: Rdict, changes: SliceChanges, bounds: BlockBounds) -> None:
-    """Fold what is due after a commit of these changes. Not synced: what is lost is folded at the next commit."""
-    for group in {group for group, _, _ in changes.new}:
-        while due := _due(group_slices(database, group).blocks, bounds):
-            _fold(database, group, due, bounds.chunk_names)
+def fold_blocks(table: InboxTable, groups: Mapping[int, GroupSlices], bounds: BlockBounds) -> None:
+    """Fold what is due after a commit, of these groups. Not synced: what is lost is folded at the next commit."""
+    for group, slices in groups.items():
+        while due := _due(slices.blocks, bounds):
+            slices = _fold(table, group, slices, due, bounds.chunk_names)  # noqa: PLW2901 - one after the other
 
 
 def _due(blocks: Sequence[SliceBlock], bounds: BlockBounds) -> list[SliceBlock]:
@@ -187,21 +180,21 @@ def _due(blocks: Sequence[SliceBlock], bounds: BlockBounds) -> list[SliceBlock]:
     return fitting or latest[:1]
 
 
-def _fold(database: Rdict, group: int, due: list[SliceBlock], names_max: int) -> None:
+def _fold(table: InboxTable, group: int, slices: GroupSlices, due: list[SliceBlock], names_max: int) -> GroupSlices:
     from state.inbox.folding import StoredBlock, fold  # with NumPy and pyarrow
 
-    slices, batch = group_slices(database, group), WriteBatch(raw_mode=True)
+    batch, prefixes = TableBatch(), [keys.block_prefix(group, block) for block in due]
     stored = [
-        StoredBlock(block, [chunk for _, chunk in prefixed_rows(database, keys.block_prefix(group, block))])
-        for block in due
+        StoredBlock(block, [chunk for _, chunk in rows])
+        for block, rows in zip(due, table.rows_of_each(prefixes), strict=True)
     ]
     folded, chunks = fold(stored, slices.range.kept_from, names_max)
-    prefix = keys.block_prefix(group, folded)
+    for prefix in prefixes:
+        batch.delete_prefix(prefix)
     for last, chunk in chunks:
-        batch.put(prefix + last, chunk)
-    for block in due:
-        _delete_block(batch, group, block)
+        batch.put(keys.block_prefix(group, folded) + last, chunk)
     at = slices.blocks.index(due[0])
-    blocks = (*slices.blocks[:at], folded, *slices.blocks[at + len(due) :])
-    batch.put(keys.slices_key(group), encode_group_slices(slices._replace(blocks=blocks)))
-    database.write(batch)
+    after = slices._replace(blocks=(*slices.blocks[:at], folded, *slices.blocks[at + len(due) :]))
+    batch.put(keys.slices_key(group), encode_group_slices(after))
+    table.write(batch, synced=False)
+    return after

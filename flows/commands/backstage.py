@@ -13,6 +13,7 @@ from connectors.archive.records import TopicRecords
 from connectors.audit import ActQuery, NotedAct, newest_acts
 from connectors.dead_letters import DeadLetters
 from connectors.gateway.backstage import LedgerSearch, Shown
+from connectors.inbox.options import InboxRedisOptions
 from connectors.log.interface import Log
 from flows.commands.dead_letters import Decider, Selection, discard_letters, list_letters, retry_letters
 from flows.commands.explain import explain
@@ -44,11 +45,13 @@ class LogBackstage:
     data_dir: Path
     log: Log
     registry: Registry
+    redis: InboxRedisOptions | None = None
+    """Where inboxes are, if not in the data directory."""
 
     def explain(self, event: str, user: str) -> Sequence[Shown]:
         """By `carillon explain`."""
         output = Collected()
-        known = explain(self.data_dir, self.log, self.registry, event=event, user=user, output=output)
+        known = explain(self.data_dir, self.log, self.registry, event=event, user=user, output=output, redis=self.redis)
         return output.records if known else []
 
     def records(self, wanted: LedgerSearch, limit: int) -> Sequence[Shown]:

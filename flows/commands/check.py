@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import jwt
 from cryptography.x509 import load_pem_x509_certificates
 
+from connectors.admission.options import RedisOptions
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.providers.email.mail import dkim_signer
 from connectors.providers.options import MailOptions, SmtpOptions, WebPushOptions
@@ -24,6 +26,7 @@ from flows.config.installed import installed_providers
 from flows.config.providers import PROVIDERS, InForce, providers_in_force
 from flows.config.served import simulated
 from flows.config.settings import Settings
+from flows.process.directories import INBOX
 from flows.process.opening import broker_addresses, open_configured_log, system_topics, unreachable
 from flows.up.ports import any_port
 from state.model.addresses import Place
@@ -57,6 +60,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield from _check_brokers(settings)
     yield _check_log(settings)
     yield from _check_redis(settings)
+    yield from _check_inbox(settings)
     yield from _check_providers(settings)
 
 
@@ -155,15 +159,30 @@ def _check_redis(settings: Settings) -> Iterator[Finding]:
     if settings.redis is None:
         yield Finding("redis", True, "not configured: each process keeps repeats, sender limits and rates by itself")
         return
-    import redis
+    yield _ask_redis("redis", settings.redis, "answers")
 
-    wait_s = _REDIS_WAIT.total_seconds()
-    client = redis.Redis.from_url(settings.redis.url, socket_timeout=wait_s, socket_connect_timeout=wait_s, retry=None)
+
+def _check_inbox(settings: Settings) -> Iterator[Finding]:
+    given = settings.inbox.in_redis()
+    if given is None:
+        yield Finding("inbox", True, f"kept in {settings.data_dir / INBOX}")
+    else:
+        yield _ask_redis("inbox", given, "kept in Redis, which answers")
+
+
+def _ask_redis(what: str, options: RedisOptions, fine: str) -> Finding:
+    """Whether it answers, and keeps what it is given."""
+    from redis import RedisError
+
+    from connectors.redis_client import blocking_redis, eviction
+
+    client = blocking_redis(options, _REDIS_WAIT)
     try:
-        client.ping()
-        yield Finding("redis", True, "answers")
-    except redis.RedisError as error:
-        yield Finding("redis", False, type(error).__name__)
+        memory: Any = client.info("memory")
+        fault = eviction(memory)
+        return Finding(what, fault is None, fault or fine)
+    except (RedisError, OSError) as error:
+        return Finding(what, False, type(error).__name__)
     finally:
         client.close()
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from connectors.dead_letters import DeadLetters
+from connectors.inbox.options import InboxRedisOptions
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_records
 from flows.commands.circumstances import Finder
 from flows.commands.dead_letters import explain_letters
-from flows.commands.ledger import inbox_reader, ledger_reader
+from flows.commands.ledger import ledger_reader
 from flows.commands.output import Output
 from flows.process.directories import ARCHIVE
+from flows.process.inboxes import inbox_reader
 from flows.steps.schedule import TOPIC as SCHEDULE
 from operators.circumstances import Circumstances
 from operators.explain import explain_decision, explain_emission, explain_row, used_values
@@ -27,7 +30,10 @@ from state.model.registry import Registry
 from state.model.schedule import RELEASED
 
 
-def explain(data_dir: Path, log: Log, registry: Registry, *, event: str, user: str, output: Output) -> bool:
+def explain(
+    data_dir: Path, log: Log, registry: Registry, *, event: str, user: str, output: Output,
+    redis: InboxRedisOptions | None = None,
+) -> bool:  # fmt: skip
     """Print the page; False where neither the ledger nor a dead letter knows of the pair."""
     history = ledger_reader(data_dir, log).history(event, user)
     decisions = [state for state in history if state.record["kind"] == "decision"]
@@ -49,7 +55,8 @@ def explain(data_dir: Path, log: Log, registry: Registry, *, event: str, user: s
         _show(output, state.record, sentence, dict(values), latest=state is decisions[-1])
     used = circumstances[-1]
     _show_sends([state.record for state in history], finder, used, output)
-    row = _inbox_row(data_dir, log, user, event)
+    with closing(inbox_reader(data_dir, log, redis)) as reader:
+        row = reader.row(user, event)
     sentence = explain_row(row, had_row=any(state.record["inbox"] for state in decisions), used=used)
     output.show({"kind": "inbox", "explanation": sentence, **_row_record(row)}, f"Inbox    {sentence}")
     return True
@@ -81,14 +88,6 @@ def _show_sends(records: list[dict[str, Any]], finder: Finder, used: Circumstanc
             _show(output, record, explain_delivery(record, then, items=items.get(record["emission_id"], 1)))
         elif record["kind"] == "outcome":
             _show(output, record, explain_outcome(record, used))
-
-
-def _inbox_row(data_dir: Path, log: Log, user: str, event: str) -> InboxRow | None:
-    reader = inbox_reader(data_dir, log)
-    try:
-        return reader.row(user, event)
-    finally:
-        reader.close()
 
 
 def _row_record(row: InboxRow | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from connectors.archive.ledger import LedgerQuery, LedgerReader
-from connectors.inbox.rocksdb import RocksInboxReader
+from connectors.inbox.options import InboxRedisOptions
 from connectors.log.interface import Log
 from flows.commands.output import Output
 from flows.process.directories import INBOX, LEDGER
+from flows.process.inboxes import inbox_reader
 from operators.laws import COLUMNS, CountedRows, Gap, Law, LawReport, check_laws
 from state.ledger import records_of
 from state.model.errors import CarillonError
@@ -40,6 +40,8 @@ class ProofOptions:
     """How long a violation may last without any change before it counts as one."""
     deadline: timedelta = timedelta(minutes=5)
     """How long it waits in all, as long as owners go on counting."""
+    redis: InboxRedisOptions | None = None
+    """Where the inboxes are, if not in the data directory."""
 
 
 def parse_time(text: str) -> int:
@@ -60,12 +62,6 @@ def parse_time(text: str) -> int:
 def ledger_reader(data_dir: Path, log: Log) -> LedgerReader:
     """The ledger of a data directory; the caller keeps the log open."""
     return LedgerReader(data_dir / LEDGER, log)
-
-
-def inbox_reader(data_dir: Path, log: Log) -> RocksInboxReader:
-    """The inboxes of a data directory, for this process; the caller closes it."""
-    own = data_dir / "run" / f"inbox-reader-{os.getpid()}-{time.monotonic_ns()}"
-    return RocksInboxReader(data_dir / INBOX, log.partitions("inbox"), own)
 
 
 def show_ledger(data_dir: Path, log: Log, query: LedgerQuery, output: Output) -> int:
@@ -123,7 +119,7 @@ def prove(data_dir: Path, log: Log, options: ProofOptions) -> LawReport:
     before: LawReport | None = None
     while True:
         waited = timedelta(seconds=time.monotonic() - started)
-        report = _look(data_dir, log, reader, options.settled if waited >= options.settled else timedelta())
+        report = _look(data_dir, log, reader, options, options.settled if waited >= options.settled else timedelta())
         now = time.monotonic()
         if report != before:
             changed, before = now, report
@@ -134,17 +130,19 @@ def prove(data_dir: Path, log: Log, options: ProofOptions) -> LawReport:
         time.sleep(_PAUSE.total_seconds())
 
 
-def _look(data_dir: Path, log: Log, reader: LedgerReader, settled: timedelta) -> LawReport:
-    rows = counted_rows(data_dir, log)  # before the ledger, which then knows at least what the rows include
+def _look(data_dir: Path, log: Log, reader: LedgerReader, options: ProofOptions, settled: timedelta) -> LawReport:
+    rows = counted_rows(
+        data_dir, log, options.redis
+    )  # before the ledger, which then knows at least what the rows include
     settled_ms = time.time_ns() // 1_000_000 - settled // timedelta(milliseconds=1) + 1
     return check_laws(reader.everything(COLUMNS), rows, settled_ms=settled_ms)
 
 
-def counted_rows(data_dir: Path, log: Log) -> dict[int, CountedRows] | None:
+def counted_rows(data_dir: Path, log: Log, redis: InboxRedisOptions | None) -> dict[int, CountedRows] | None:
     """The inbox rows of every key group, counted one by one; None where the stores are not on this machine."""
-    if not (data_dir / INBOX).exists():
+    if redis is None and not (data_dir / INBOX).exists():
         return None
-    reader = inbox_reader(data_dir, log)
+    reader = inbox_reader(data_dir, log, redis)
     try:
         audits = {group: reader.audit(group) for group in range(KEY_GROUPS)}
     finally:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from connectors.admission.options import RedisOptions
 from connectors.gateway.options import OpenIdOptions, Role, ServeOptions
+from connectors.inbox.options import InboxRedisOptions
 from connectors.log.embedded.log import EmbeddedOptions
 from connectors.log.kafka.options import KafkaOptions
 from connectors.providers.options import (
@@ -91,6 +92,20 @@ class GatewayTable(ServeOptions):
     """`aud` of users' JWTs; one that carries another is refused. Default: carillon."""
     user_expiry_required: bool = True
     """Refuse users' JWTs without `exp`: such a one is a session for ever. Default: true."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxOptions:
+    """Where inboxes are kept."""
+
+    store: Literal["rocksdb", "redis"] = "rocksdb"
+    """rocksdb: files beside the flow; redis: where gateways on other machines read them, too. Default: rocksdb."""
+    redis: InboxRedisOptions | None = None
+    """The Redis of store = redis. It must keep what it is given, and may be the one of [redis]. Default: none."""
+
+    def in_redis(self) -> InboxRedisOptions | None:
+        """Where they are, if in Redis."""
+        return self.redis if self.store == "redis" else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +279,8 @@ class Settings:
     """Who says who a person at the console is. Default: none; people sign in by keys of [senders]."""
     redis: RedisOptions | None = None
     """Repeats and sender limits of gateways, and the rates of providers, for several processes. Default: none."""
+    inbox: InboxOptions = field(default_factory=InboxOptions)
+    """Where inboxes are kept."""
     limits: LimitOptions = field(default_factory=LimitOptions)
     """What protects the system from its senders."""
     lanes: LaneOptions = field(default_factory=LaneOptions)

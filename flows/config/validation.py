@@ -82,6 +82,11 @@ def _address_faults(settings: Settings) -> Iterator[str]:
     yield from _place_faults(given)
     if settings.redis is not None and not is_origin(settings.redis.url):
         yield "redis.url: is no address; write redis://HOST:PORT/0"
+    in_redis = settings.inbox.redis
+    if settings.inbox.store == "redis" and in_redis is None:
+        yield "inbox.redis.url: is not set, and inbox.store is redis; write redis://HOST:PORT/0"
+    if in_redis is not None and not is_origin(in_redis.url):
+        yield "inbox.redis.url: is no address; write redis://HOST:PORT/0"
     for broker in settings.kafka.bootstrap.split(","):
         if not is_origin(f"kafka://{broker.strip()}") or ":" not in broker:
             yield f"kafka.bootstrap: {broker.strip()!r} is no address; write HOST:PORT, several separated by commas"

@@ -26,6 +26,8 @@ class StoreHome(NamedTuple):
     path: Path
     """Directory of its database."""
     data_dir: Path
+    keys: str = ""
+    """Where it is if it is in Redis; then `path` is no more than a name for locks."""
 
     @property
     def exports(self) -> Path:
@@ -41,6 +43,18 @@ class StoreHome(NamedTuple):
     def flow_directory(self) -> Path:
         """Where `accept-loss` is looked for."""
         return self.data_dir / "state" / self.flow
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return self.keys or str(self.path)
+
+    @property
+    def removal(self) -> str:
+        """How it goes together with its exports."""
+        if self.keys:
+            return f"delete {self.keys} and move {self.exports / self.flow} aside"
+        return f"move {self.flow_directory} and {self.exports / self.flow} aside"
 
 
 class PartitionBounds(NamedTuple):
@@ -69,8 +83,8 @@ def check_not_ahead(home: StoreHome, places: Iterable[tuple[str, int, int]], log
 def ahead_text(home: StoreHome, place: str, offset: int, end: int) -> str:
     """What to say of state that includes what the log does not have."""
     return (
-        f"{home.path}: includes {place} up to offset {offset}, and the log ends at {end}: the log was lost, or is"
-        f" another one. Restore the log; for a new log, move {home.flow_directory} and {home.exports / home.flow} aside"
+        f"{home.where}: includes {place} up to offset {offset}, and the log ends at {end}: the log was lost, or is"
+        f" another one. Restore the log; for a new log, {home.removal}"
     )
 
 
@@ -100,6 +114,6 @@ def accept_loss(home: StoreHome, gone: Sequence[tuple[str, int, int, int]]) -> N
         _logger.error("records_given_up", store=home.store, places=places)
         return
     raise StateDamagedError(
-        f"{home.path}: retention has removed records that {home.flow} had not read: {places}. Restore them, or a newer"
+        f"{home.where}: retention has removed records that {home.flow} had not read: {places}. Restore them, or a newer"
         f" state or export in {home.exports / home.store}; to go on without them: touch {marker}, and start again"
     )

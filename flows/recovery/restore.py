@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -28,7 +29,7 @@ import structlog
 from connectors.log.interface import Log
 from flows.process.run_files import note_rebuild
 from flows.recovery.bounds import PartitionBounds, StoreHome, accept_loss, bounds_of, check_not_ahead
-from state.disk.exports import ExportedOffset, load_export, newest_export
+from state.disk.exports import Export, ExportedOffset, load_export, newest_export
 from state.disk.files import rename_flushed
 from state.model.errors import StateError, StateLockedError
 
@@ -42,12 +43,13 @@ _logger = structlog.get_logger(__name__)
 
 def ensure_store(
     home: StoreHome, stored: Callable[[], list[ExportedOffset]], needed: Sequence[tuple[str, int]], log: Log,
-    *, rebuildable: Callable[[], bool],
+    *, rebuildable: Callable[[], bool], put: Callable[[Export], None] | None = None,
 ) -> None:  # fmt: skip
     """Before a store of whole partitions is opened: it is there and fits the log, or is restored, or is refused.
 
     `stored` reads what the database on disk includes; `needed` are the partitions that it reads; `rebuildable` says
-    whether the log retains enough to begin without any state. Processes that share the store may all ask.
+    whether the log retains enough to begin without any state; `put` takes an export for a store that is no directory.
+    Processes that share the store may all ask.
 
     :raises StateDamagedError: naming the remedy.
     """
@@ -63,7 +65,7 @@ def ensure_store(
             return
         if not places and all(end == 0 for _, end in bounds.values()):
             return  # the first start of all
-        if _restore(home, bounds):
+        if _restore(home, bounds, put or partial(_put, home)):
             return
         if not places and rebuildable():
             if any(has_history(log, *place) for place in needed):
@@ -79,7 +81,7 @@ def has_history(log: Log, topic: str, partition: int) -> bool:
     return log.offset_at(topic, partition, before) > 0
 
 
-def _restore(home: StoreHome, bounds: dict[tuple[str, int], PartitionBounds]) -> bool:
+def _restore(home: StoreHome, bounds: dict[tuple[str, int], PartitionBounds], put: Callable[[Export], None]) -> bool:
     def fits(places: Iterable[ExportedOffset]) -> bool:
         known = {(topic, number): offset for topic, number, offset in places}
         return all(known.get(place, 0) in limits for place, limits in bounds.items())
@@ -87,6 +89,14 @@ def _restore(home: StoreHome, bounds: dict[tuple[str, int], PartitionBounds]) ->
     export = newest_export(home.exports, home.store, lambda each: fits(each.manifest.offsets), report_refused)
     if export is None:
         return False
+    put(export)
+    note_rebuild(home.data_dir, home.store, f"export {export.number}")
+    _logger.warning("restored", store=home.store, export=export.number, rows=export.manifest.rows)
+    return True
+
+
+def _put(home: StoreHome, export: Export) -> None:
+    """As the directory of the store; what is there is kept."""
     fresh, aside = (home.path.with_name(f"{before}{home.path.name}{after}") for before, after in _BESIDE)
     shutil.rmtree(fresh, ignore_errors=True)
     load_export(export, fresh)
@@ -94,9 +104,6 @@ def _restore(home: StoreHome, bounds: dict[tuple[str, int], PartitionBounds]) ->
         shutil.rmtree(aside, ignore_errors=True)
         rename_flushed(home.path, aside)
     rename_flushed(fresh, home.path)  # readers miss the store for an instant, not for the time of loading
-    note_rebuild(home.data_dir, home.store, f"export {export.number}")
-    _logger.warning("restored", store=home.store, export=export.number, rows=export.manifest.rows)
-    return True
 
 
 def report_refused(path: Path, error: StateError) -> None:

@@ -28,7 +28,13 @@ from state.model.dead_letter import (
     letter_id,
     names_in,
 )
-from state.model.errors import LogError, MalformedRecordError, StateDamagedError, StateError
+from state.model.errors import (
+    LogError,
+    MalformedRecordError,
+    StateDamagedError,
+    StateError,
+    StoreUnavailableError,
+)
 
 _KEY_LENGTH_MAX = 1024
 """Of a letter: poison may have a key of any length."""
@@ -158,7 +164,9 @@ def environment_failed(error: Exception) -> bool:
     and is found by the journal of records in hand.
     """
     damaged = type(error) is sqlite3.DatabaseError
-    return damaged or isinstance(error, LogError | StateError | MemoryError | sqlite3.OperationalError)
+    return damaged or isinstance(
+        error, LogError | StateError | StoreUnavailableError | MemoryError | sqlite3.OperationalError
+    )
 
 
 def dead_action(action: DeadAction, partition: int) -> NewRecord:

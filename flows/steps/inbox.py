@@ -42,6 +42,8 @@ _AUDITED_ITEMS = 4_000
 _SWEPT_USERS = 200
 """Users whose old rows are retired per tick, in turn."""
 _APPLIED, _REPEATED = INBOX_OPERATIONS.labels("applied"), INBOX_OPERATIONS.labels("repeated")
+_PREPARED_RECORDS = 500
+"""Records whose users are read from the store at once."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -115,8 +117,11 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
     def _take(self, records: Sequence[Record]) -> None:
         """Apply and commit them; one among them that cannot be is found by halves, and nothing of it stays."""
         try:
-            for record in records:
-                self._apply(record)
+            for first in range(0, len(records), _PREPARED_RECORDS):
+                part = records[first : first + _PREPARED_RECORDS]
+                self._store.prepare(self._shard.absent(_single_users(part)))
+                for record in part:
+                    self._apply(record)
             self._commit()
         except Exception as error:
             if environment_failed(error) or type(error) is Exception:  # so RocksDB's errors come
@@ -193,6 +198,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
     def _keep_house(self) -> None:
         wrong = [group for group in self._turns.audited() if not self._audit(group)]
         group, users = self._turns.swept(self._store, _SWEPT_USERS, self._shard.crowded)
+        self._store.prepare(self._shard.absent(users))
         if self._shard.sweep(group, users) or wrong:
             self._commit()
 
@@ -244,6 +250,13 @@ class HouseTurns:
         if self._after is None:
             self._sweep = (self._sweep + 1) % len(self._groups)
         return group, users
+
+
+def _single_users(records: Sequence[Record]) -> Iterator[str]:
+    """Those of records that are one operation each: the key of such a one is its user."""
+    for record in records:
+        if schema_of(record.headers).endswith("+json"):
+            yield record.key.decode("utf-8", "replace")
 
 
 def _given_back(record: Record) -> int | None:

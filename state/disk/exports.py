@@ -26,10 +26,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
-from rocksdict import IngestExternalFileOptions, Rdict, RdictIter, SstFileWriter
+from rocksdict import IngestExternalFileOptions, Rdict, SstFileWriter
 
 from state.disk.files import flush, rename_flushed, replace_file
 from state.disk.rocksdb import database_options
@@ -86,14 +86,46 @@ class Export(NamedTuple):
         return next(found, None)
 
 
+class RowView(Protocol):
+    """A cursor over a store's rows as they were when it was made: RocksDB's own, or one that does the same."""
+
+    def seek_to_first(self) -> None:
+        """Go to the first row."""
+        ...
+
+    def seek(self, key: Any) -> None:
+        """Go to the first row from a key on."""
+        ...
+
+    def valid(self) -> bool:
+        """Say whether there is a row here."""
+        ...
+
+    def key(self) -> Any:
+        """Give its key."""
+        ...
+
+    def value(self) -> Any:
+        """Give its value."""
+        ...
+
+    def next(self) -> None:
+        """Go to the next one."""
+        ...
+
+    def status(self) -> None:
+        """Raise what made it end before the last row."""
+        ...
+
+
 class ExportSource(NamedTuple):
     """A store that can be exported."""
 
     store: str
     by: Literal["group", "partition"]
-    view: Callable[[], RdictIter]
+    view: Callable[[], RowView]
     """Gives a cursor: what was committed when it was made, whatever is written later (`Snapshot.items` is not that)."""
-    offsets: Callable[[RdictIter], list[ExportedOffset]]
+    offsets: Callable[[Any], list[ExportedOffset]]
     """What that view includes; empty: nothing yet, and there is no export."""
 
 
@@ -140,7 +172,7 @@ def write_export(
     return Export(directory, number, manifest)
 
 
-def _write_tables(directory: Path, view: RdictIter, pause: Callable[[], None]) -> list[ExportFile]:
+def _write_tables(directory: Path, view: RowView, pause: Callable[[], None]) -> list[ExportFile]:
     files: list[ExportFile] = []
     view.seek_to_first()
     while view.valid():
@@ -152,7 +184,7 @@ def _write_tables(directory: Path, view: RdictIter, pause: Callable[[], None]) -
     return files
 
 
-def _write_table(path: Path, view: RdictIter, pause: Callable[[], None]) -> int:
+def _write_table(path: Path, view: RowView, pause: Callable[[], None]) -> int:
     """Write rows until the table is large enough; gives how many."""
     options = database_options()
     options.set_bytes_per_sync(1 << 20)
@@ -174,7 +206,7 @@ def _write_table(path: Path, view: RdictIter, pause: Callable[[], None]) -> int:
     return count
 
 
-def rows_from(view: RdictIter, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+def rows_from(view: RowView, first: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The rows from a key on, in order."""
     view.seek(first)
     while view.valid():

@@ -16,9 +16,9 @@ from helpers.rows import rows_of
 
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.log.interface import Log, Record
-from flows.commands.ledger import inbox_reader
 from flows.config.settings import Settings, load_settings
 from flows.process.directories import LEDGER as ARCHIVE_DIRECTORY
+from flows.process.inboxes import inbox_reader
 from flows.process.opening import open_configured_log
 
 Line = dict[str, Any]
@@ -146,7 +146,7 @@ def journal(directory: Path, provider: str) -> list[Line]:
 
 def inbox_rows(directory: Path, log: Log, users: list[str]) -> list[Line]:
     """Every row of these users, read ones too, as a simulation prints them."""
-    reader = inbox_reader(directory, log)
+    reader = inbox_reader(directory, log, None)
     lines = []
     try:
         for user in users:

@@ -6,7 +6,10 @@ from typing import Any
 
 from helpers.gateway import Gateway, Reply, token
 
+from connectors.inbox.options import InboxRedisOptions
+from connectors.inbox.redis import RedisInboxStore
 from connectors.inbox.rocksdb import RocksInboxStore, shard_path
+from connectors.inbox.store import TableInboxStore
 from state.inbox.values import InboxHead, RowItem, ShardCommit, StoredRow, UserChanges
 from state.model.keys import key_group, partition_of_group
 
@@ -31,11 +34,16 @@ def rows() -> list[StoredRow]:
     return found
 
 
-def fill_inbox(directory: Path, user: str, own: list[StoredRow] | None = None) -> None:
+def fill_inbox(
+    directory: Path, user: str, own: list[StoredRow] | None = None, *, redis: InboxRedisOptions | None = None
+) -> None:
     found = own or rows()
     partition = partition_of_group(key_group(user), 4)
-    path = shard_path(directory / "state" / "inbox", partition)
-    store = RocksInboxStore(path)
+    store: TableInboxStore
+    if redis is None:
+        store = RocksInboxStore(shard_path(directory / "state" / "inbox", partition))
+    else:
+        store = RedisInboxStore(redis, partition)
     head = InboxHead(next_number=len(found), unread=len(found), rows=len(found))
     store.commit(ShardCommit({user: UserChanges(head, found, ())}, {}, {}, 1))
     store.close()

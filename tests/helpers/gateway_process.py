@@ -29,10 +29,11 @@ from connectors.gateway.options import (
     hash_key,
 )
 from connectors.gateway.serve import serve
-from connectors.inbox.rocksdb import RocksInboxReader
+from connectors.inbox.options import InboxRedisOptions
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
 from flows.commands.backstage import LogBackstage
+from flows.process.inboxes import inbox_reader
 from operators.admit import Rules
 from operators.render import render_row
 from state.model.addresses import Served
@@ -119,7 +120,8 @@ def main(config: dict[str, Any]) -> None:
         if config.get("openid")
         else None,
     )
-    inbox = RocksInboxReader(directory / "state" / "inbox", log.partitions("inbox"), directory / "run" / "inbox")
+    in_redis = InboxRedisOptions(config["inbox_redis"]) if config.get("inbox_redis") else None
+    inbox = inbox_reader(directory, log, in_redis)
     rules = Rules(load_registry(), served=SERVED)
     progress = partial(progress_in, directory / "progress.json")
     backstage = cache(partial(LogBackstage, directory, log, load_registry()))

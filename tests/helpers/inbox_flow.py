@@ -15,10 +15,12 @@ from pathlib import Path
 from bytewax.testing import cluster_main
 from flows.process.drain import install_drain
 from flows.inbox import InboxFlowOptions, wire
+from connectors.inbox.options import InboxRedisOptions
 from helpers.records import open_embedded
 data = Path(sys.argv[1])
 options = InboxFlowOptions(budget=200, counts_interval=timedelta(milliseconds=200))
-flow = wire(lambda: open_embedded(data), data, drain=install_drain(), options=options)
+redis = InboxRedisOptions(sys.argv[3], sys.argv[4]) if len(sys.argv) > 3 else None
+flow = wire(lambda: open_embedded(data), data, drain=install_drain(), options=options, redis=redis)
 print("ready", flush=True)
 cluster_main(flow, [], 0, worker_count_per_proc=int(sys.argv[2]), epoch_interval=timedelta(milliseconds=50))
 """

@@ -37,6 +37,9 @@ class MemoryInboxStore:
         self._slices: dict[int, dict[int, tuple[SliceEvent, set[str]]]] = {}
         self._taken = Counter[tuple[int, int]]()
 
+    def prepare(self, users: Collection[str]) -> None:
+        """All is in memory."""
+
     def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:
         """Give a user's head and all rows."""
         rows = [decode_row(value) for value in self._rows.get(user, {}).values()]

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from helpers.up import Up, running
+import pytest
+from helpers.up import Up, carillon, running
 from helpers.waiting import wait_for
 
-from connectors.inbox.rocksdb import RocksInboxReader
+from connectors.inbox.options import InboxRedisOptions
+from flows.config.settings import Settings
+from flows.process.inboxes import inbox_reader
+from flows.process.opening import open_configured_log
 
 PATH = "/v1/notifications/inbox"
 
@@ -17,8 +21,16 @@ def _like(system: Up, number: int, actor: str) -> None:
     system.post({"event_id": f"e{number}", "type": "like", "actor": actor, "target": "ann", "object": "photo"})
 
 
-def test_rows_are_read_unread_and_archived_everywhere(tmp_path: Path) -> None:
-    with running(tmp_path) as system:
+@pytest.mark.parametrize("store", ["rocksdb", "redis"])
+def test_rows_are_read_unread_and_archived_everywhere(
+    store: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    redis = InboxRedisOptions(request.getfixturevalue("redis_url"), str(tmp_path)) if store == "redis" else None
+    given = {} if redis is None else {
+        "CARILLON_INBOX__STORE": "redis", "CARILLON_INBOX__REDIS__URL": redis.url,
+        "CARILLON_INBOX__REDIS__PREFIX": redis.prefix,
+    }  # fmt: skip
+    with running(tmp_path, environment=given) as system:
         token = system.session("ann")
 
         def call(method: str, path: str, body: Any = None) -> Any:
@@ -51,7 +63,8 @@ def test_rows_are_read_unread_and_archived_everywhere(tmp_path: Path) -> None:
         assert call("GET", "")["items"] == []
         call("POST", "/unread", {"ids": [first]})
 
-        reader = RocksInboxReader(tmp_path / "state" / "inbox", 4, tmp_path / "secondary")
+        log = open_configured_log(Settings(data_dir=tmp_path))
+        reader = inbox_reader(tmp_path, log, redis)
 
         def stored() -> tuple[list[str], list[str], int]:
             pages = [reader.page("ann", 9, archived=archived) for archived in (False, True)]
@@ -60,5 +73,8 @@ def test_rows_are_read_unread_and_archived_everywhere(tmp_path: Path) -> None:
 
         wait_for(lambda: stored() == ([first], [later], 1), what=lambda: str(stored()))
         reader.close()
+        log.close()
         assert call("GET", "?archived=true")["items"][0]["archived"]
+        proof = carillon("ledger", "--check", "--data", str(tmp_path), environment=given)
+        assert proof.returncode == 0, proof.stdout
         assert system.stop() == 0

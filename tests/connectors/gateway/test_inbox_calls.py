@@ -2,13 +2,19 @@
 
 import base64
 from collections import deque
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.callers import ANNE, BOB, ROWS, fill_inbox, user_call
 from helpers.gateway import Gateway, running
+from helpers.waiting import wait_for
 
+from connectors.inbox.options import InboxRedisOptions
+from connectors.inbox.redis import RedisInboxReader
+from connectors.inbox.redis_table import RowsMissingError
+from infra.services import start_redis
 from state.inbox.values import RowItem, StoredRow
 
 
@@ -130,6 +136,36 @@ def test_rows_are_read_unread_and_archived_by_their_ids(tmp_path: Path) -> None:
         wrong: list[tuple[str, Any]] = [("unread", {}), ("archive", {"ids": ["x"] * 101})]
         for what, body in [*wrong, ("read", {"ids": "e1"})]:
             assert user_call(gateway, "POST", f"{path}/{what}", body).status == 400
+
+
+def test_inboxes_in_redis_are_read_there_and_are_all_that_is_missing_without_it(tmp_path: Path) -> None:
+    server, path = start_redis(), "/v1/notifications/inbox"
+    try:
+        fill_inbox(tmp_path, ANNE, redis=InboxRedisOptions(server.url))
+        with running(tmp_path, inbox_redis=server.url) as gateway:
+            page = user_call(gateway, "GET", f"{path}?limit=100").json
+            assert (len(page["items"]), page["unread"]) == (ROWS, ROWS)
+            assert user_call(gateway, "POST", f"{path}/read", {"ids": ["e0"]}).json["ids"] == ["e0"]
+            server.process.kill()
+            calls: list[tuple[str, str, Any]] = [
+                ("GET", "", None), ("GET", "/stream", None), ("POST", "/unread", {"ids": ["e0"]}),
+            ]  # fmt: skip
+            for method, what, body in calls:
+                reply = user_call(gateway, method, path + what, body)
+                assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+            assert user_call(gateway, "POST", f"{path}/read").status == 200, "which needs the log alone"
+            assert user_call(gateway, "GET", "/v1/preferences").status == 200
+            event = {"type": "like", "actor": "bob", "target": ANNE, "object": "o"}
+            assert gateway.post(event).status == 202
+            server.process.start()
+            with closing(RedisInboxReader(InboxRedisOptions(server.url), 4)) as reader, pytest.raises(RowsMissingError):
+                reader.page(ANNE, 1)  # it came back empty
+            assert user_call(gateway, "GET", path).status == 503
+            fill_inbox(tmp_path, ANNE, redis=InboxRedisOptions(server.url))
+            wait_for(lambda: user_call(gateway, "GET", path).status == 200)
+            assert len(user_call(gateway, "GET", f"{path}?limit=100").json["items"]) == ROWS
+    finally:
+        server.stop()
 
 
 def _second_page_cursor(gateway: Gateway) -> str:

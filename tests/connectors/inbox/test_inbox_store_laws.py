@@ -1,4 +1,4 @@
-"""Laws of every inbox store (connectors/inbox/interface.py), over the one in memory and the one on RocksDB."""
+"""Laws of every inbox store (connectors/inbox/interface.py): the one in memory, those on RocksDB and in Redis."""
 
 import os
 import signal
@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from helpers.inbox_stores import OpenedStore, StoreKind
 from helpers.memory_inbox import MemoryInboxStore
 
 from connectors.inbox.interface import InboxReader, InboxStore, RowPosition
-from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path, stored_offset
 from operators.inbox import InboxConfig
 from operators.inbox_shard import InboxShard, ShardConfig
-from state.disk.exports import load_export, write_export
+from state.disk.exports import write_export
+from state.inbox.codec import encode_inbox
 from state.inbox.values import InboxHead, InboxTotals, ShardCommit, StoredRow, UserChanges
 from state.model.envelope import OutputHeader
 from state.model.inbox import StoredOperation
@@ -32,24 +33,20 @@ class Both(NamedTuple):
     reopen: Callable[[], InboxStore]
 
 
-@pytest.fixture(params=["memory", "rocksdb"])
+@pytest.fixture(params=["rocksdb", "redis"])
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> StoreKind:
+    return StoreKind(tmp_path, request.getfixturevalue("redis_url") if request.param == "redis" else "")
+
+
+@pytest.fixture(params=["memory", "rocksdb", "redis"])
 def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Both]:
     if request.param == "memory":
         memory = MemoryInboxStore()
         yield Both(memory, memory, lambda: memory)
         return
-    inboxes = tmp_path / "inbox"
-    opened = [RocksInboxStore(shard_path(inboxes, 0))]
-
-    def reopen() -> InboxStore:
-        opened[-1].close()
-        opened.append(RocksInboxStore(shard_path(inboxes, 0)))
-        return opened[-1]
-
-    reader = RocksInboxReader(inboxes, 1, tmp_path / "secondary")
-    yield Both(opened[0], reader, reopen)
-    reader.close()
-    opened[-1].close()
+    redis = request.getfixturevalue("redis_url") if request.param == "redis" else ""
+    with OpenedStore(StoreKind(tmp_path, redis)) as opened:
+        yield Both(opened.store, opened.reader, opened.reopen)
     assert not (tmp_path / "secondary").exists()
 
 
@@ -230,13 +227,13 @@ def test_totals_that_claim_more_than_the_rows_are_found(both: Both) -> None:
 
 WRITER = """
 import sys
-from pathlib import Path
-from connectors.inbox.rocksdb import RocksInboxStore, shard_path
+sys.path.insert(0, "tests")
+from helpers.inbox_stores import of_arguments
 from operators.inbox_shard import InboxShard
 from state.model.envelope import OutputHeader
 from state.model.inbox import StoredOperation
 from state.model.keys import key_group
-store = RocksInboxStore(shard_path(Path(sys.argv[1]), 0))
+store = of_arguments(sys.argv[1:]).open()
 shard = InboxShard(store.load, store.marks(), store.totals())
 number = store.offset()
 while True:
@@ -251,18 +248,17 @@ while True:
 """
 
 
-def test_kill_9_between_any_two_instructions_leaves_a_whole_commit(tmp_path: Path) -> None:
-    inboxes = tmp_path / "inbox"
+def test_kill_9_between_any_two_instructions_leaves_a_whole_commit(kind: StoreKind) -> None:
     for _ in range(3):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(inboxes)], stdout=subprocess.PIPE)
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, *kind.arguments()], stdout=subprocess.PIPE)
         assert writer.stdout is not None
         acknowledged = [int(writer.stdout.readline()) for _ in range(15)][-1]
         os.kill(writer.pid, signal.SIGKILL)
         writer.wait(10)
         writer.stdout.close()
-        offset = stored_offset(shard_path(inboxes, 0))
+        offset = kind.offset()
         assert offset >= acknowledged
-        store = RocksInboxStore(shard_path(inboxes, 0))
+        store = kind.open()
         names = [row.first_event_id for n in range(50) for row in store.load(f"u{n}")[1]]
         assert sorted(names, key=lambda name: int(name[1:])) == [f"e{n}" for n in range(offset)]
         assert sum(totals.items for totals in store.totals().values()) == offset
@@ -270,26 +266,45 @@ def test_kill_9_between_any_two_instructions_leaves_a_whole_commit(tmp_path: Pat
         store.close()
 
 
-def test_a_reader_sees_the_store_that_takes_the_place_of_another(tmp_path: Path) -> None:
+def test_what_is_prepared_is_what_is_loaded(kind: StoreKind) -> None:
+    store = kind.open()
+    shard = shard_of(store)
+    put(store, shard, [add(f"r{n}", n, windowed=False) for n in range(200)] + [add("n1", 1, user="noah")])
+    users = ["mia", "noah", "nobody"]
+    apart = [store.load(user) for user in users]
+    store.prepare(users)
+    assert [encoded(store.load(user)) for user in users] == [encoded(each) for each in apart]
+    store.prepare(["mia"])
+    put(store, shard, [add("r200", 200, windowed=False)], first=201)
+    assert len(store.load("mia")[1]) == 201, "what was prepared before a commit is forgotten"
+    store.close()
+
+
+def encoded(loaded: tuple[InboxHead, list[StoredRow]]) -> bytes:
+    head, rows = loaded
+    return encode_inbox(head, rows, (0, 0, 0))
+
+
+def test_a_reader_sees_the_store_that_takes_the_place_of_another(kind: StoreKind, tmp_path: Path) -> None:
     """As when a store that was lost is restored from an export, while the gateway serves pages."""
-    inboxes, path = tmp_path / "inbox", shard_path(tmp_path / "inbox", 0)
-    exports = tmp_path / "exports"
-    store = RocksInboxStore(path)
+    store = kind.open()
     shard = shard_of(store)
     shard.apply(OutputHeader("d", GROUP, 1, 0), [add("e1", 1)])
     store.commit(shard.take_commit(5))
-    export = write_export(exports, store.export_source(0), at=1)
+    export = write_export(tmp_path / "exports", store.export_source(0), at=1)
     assert export is not None
     shard.apply(OutputHeader("d", GROUP, 2, 0), [add("e2", 2)])
     store.commit(shard.take_commit(6))
-    reader = RocksInboxReader(inboxes, 1, tmp_path / "secondary")
+    reader = kind.reader()
     assert [row.count for row in reader.page("mia", 9).rows] == [2]
     store.close()
-    path.rename(path.with_name("0.aside"))
-    assert reader.page("mia", 9).rows == ()
-    load_export(export, path)
+    if not kind.redis:
+        kind.path.rename(kind.path.with_name("0.aside"))
+        assert reader.page("mia", 9).rows == ()
+    kind.load(export)
     assert [row.count for row in reader.page("mia", 9).rows] == [1]
-    restored = RocksInboxStore(path)
+    assert kind.offset() == 5
+    restored = kind.open()
     assert restored.offset() == 5
     shard = shard_of(restored)
     shard.apply(OutputHeader("d", GROUP, 2, 0), [add("e2", 2)])
@@ -297,3 +312,29 @@ def test_a_reader_sees_the_store_that_takes_the_place_of_another(tmp_path: Path)
     assert [row.count for row in reader.page("mia", 9).rows] == [2]
     reader.close()
     restored.close()
+
+
+def test_an_export_is_of_one_moment_whatever_is_written_meanwhile(kind: StoreKind, tmp_path: Path) -> None:
+    users, store = [f"u{n}" for n in range(400)], kind.open()
+    shard = shard_of(store)
+    put(store, shard, [add(f"e{n}", n, user=user) for n, user in enumerate(users * 3)])
+    number, source = 1200, store.export_source(0)
+
+    def pause() -> None:
+        nonlocal number
+        erase = StoredOperation(op="erase", user=users[number % 400])
+        put(store, shard, [add(f"e{number}", number, user=users[-number % 400]), erase], first=number)
+        number += 2
+
+    before = [encoded(store.load(user)) for user in users]
+    export = write_export(tmp_path / "exports", source, at=1, pause=pause)
+    assert export is not None
+    assert number > 1200
+    assert export.offset("inbox", 0) == 1200
+    store.close()
+    restored = StoreKind(tmp_path / "restored", kind.redis)
+    restored.directory.mkdir()
+    restored.load(export)
+    store = restored.open()
+    assert [encoded(store.load(user)) for user in users] == before
+    store.close()

@@ -15,8 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from helpers.inbox_stores import OpenedStore, StoreKind
 from helpers.memory_inbox import MemoryInboxStore
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UnsetType
 from rocksdict import Options, Rdict
@@ -24,9 +25,10 @@ from rocksdict import Options, Rdict
 from connectors.inbox import keys
 from connectors.inbox.interface import InboxReader, InboxStore, LoggedRead, RowPosition
 from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path
+from connectors.inbox.store import TableInboxStore
 from operators.inbox import InboxConfig, UserInbox
 from operators.inbox_shard import InboxShard, ShardConfig, change_rows, take_items
-from state.disk.exports import load_export, write_export
+from state.disk.exports import write_export
 from state.inbox.codec import encode_inbox
 from state.inbox.slices import BlockBounds
 from state.inbox.values import InboxRow, InboxTotals
@@ -42,27 +44,26 @@ GROUP = key_group("mia")
 USERS = sorted(islice((name for n in count() if key_group(name := f"u{n}") == GROUP), 6))
 
 
+Opened = tuple[InboxStore, InboxReader, Callable[[], InboxStore]]
+
+
 @contextmanager
-def memory() -> Iterator[tuple[InboxStore, InboxReader, Callable[[], InboxStore]]]:
+def memory() -> Iterator[Opened]:
     store = MemoryInboxStore()
     yield store, store, lambda: store
 
 
 @contextmanager
-def rocksdb(bounds: BlockBounds | None = None) -> Iterator[tuple[InboxStore, InboxReader, Callable[[], InboxStore]]]:
-    with tempfile.TemporaryDirectory() as directory:
-        path = shard_path(Path(directory), 0)
-        opened = [RocksInboxStore(path, bounds)]
+def kept(redis: str, bounds: BlockBounds | None = None) -> Iterator[Opened]:
+    """On RocksDB, or in the Redis of this URL."""
+    with tempfile.TemporaryDirectory() as directory, OpenedStore(StoreKind(Path(directory), redis, bounds)) as opened:
+        yield opened.store, opened.reader, opened.reopen
 
-        def reopen() -> InboxStore:
-            opened[-1].close()
-            opened.append(RocksInboxStore(path, bounds))
-            return opened[-1]
 
-        reader = RocksInboxReader(Path(directory), 1, Path(directory) / "secondary")
-        yield opened[0], reader, reopen
-        reader.close()
-        opened[-1].close()
+@pytest.fixture(params=["rocksdb", "redis"])
+def redis(request: pytest.FixtureRequest) -> str:
+    """Where stores are kept: the URL, empty for RocksDB."""
+    return str(request.getfixturevalue("redis_url")) if request.param == "redis" else ""
 
 
 def add(event_id: str, at: int, place: int, *, user: str, windowed: bool = False, actor: str = "a") -> StoredOperation:
@@ -298,14 +299,12 @@ def test_slices_are_as_good_as_rows(config: str, stream: list[tuple[Any, ...]]) 
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stream=streams, fold=st.integers(2, 4), entries_max=st.sampled_from([1, 12, 10_000]))
-def test_so_they_are_on_rocksdb_however_they_are_folded(
-    config: str, stream: list[tuple[Any, ...]], fold: int, entries_max: int
+def test_so_they_are_in_both_stores_however_they_are_folded(
+    redis: str, config: str, stream: list[tuple[Any, ...]], fold: int, entries_max: int
 ) -> None:
-    with (
-        rocksdb(BlockBounds(fold, entries_max, chunk_names=2)) as opened,
-    ):
+    with kept(redis, BlockBounds(fold, entries_max, chunk_names=2)) as opened:
         run = Stream(opened, CONFIGS[config])
         for op in stream:
             run.take(op)
@@ -328,7 +327,7 @@ def test_an_arrow_batch_of_one_event_is_a_slice_and_others_are_not() -> None:
             decode_at_once("inbox/1+arrow", wrong)
 
 
-def test_each_member_of_a_slice_has_his_language() -> None:
+def test_each_member_of_a_slice_has_his_language(redis: str) -> None:
     languages = {user: (None, "de", "fr")[number % 3] for number, user in enumerate(USERS)}
     names = {
         language: b"\0" + b"\0".join(sorted(user.encode() for user in USERS if languages[user] == language)) + b"\0"
@@ -336,16 +335,12 @@ def test_each_member_of_a_slice_has_his_language() -> None:
     }
     group = key_group(USERS[0])
     mixed = replace(added_slice("e1", 5, 1, USERS), languages=names)
-    with tempfile.TemporaryDirectory() as directory:
-        store = RocksInboxStore(shard_path(Path(directory), 0))
+    with kept(redis) as (store, reader, _):
         shard = InboxShard(store.load, store.marks(), store.totals(), slices=store)
         shard.apply(OutputHeader("d", group, 1, 0), mixed)
         shard.apply(OutputHeader("d", group, 2, 0), [StoredOperation(op="read", user=USERS[1], up_to=5)])
         store.commit(shard.take_commit(1))
-        reader = RocksInboxReader(Path(directory), 1, Path(directory) / "secondary")
         pages = {user: reader.page(user, 5).rows for user in USERS}
-        reader.close()
-        store.close()
     assert {user: [row.language for row in rows] for user, rows in pages.items()} == {
         user: [language] for user, language in languages.items()
     }
@@ -404,13 +399,16 @@ def batch(names: Sequence[str | None], **changes: Any) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-@pytest.mark.parametrize("opened", [memory, rocksdb])
-def test_only_members_are_shown_a_slice_and_users_of_slices_are_listed(opened: Callable[[], Any]) -> None:
+@pytest.mark.parametrize("where", ["memory", "rocksdb", "redis"])
+def test_only_members_are_shown_a_slice_and_users_of_slices_are_listed(
+    where: str, request: pytest.FixtureRequest
+) -> None:
+    redis = request.getfixturevalue("redis_url") if where == "redis" else ""
     members = sorted(
         (user for n in range(250_000) if key_group(user := f"é{n}") == GROUP), key=lambda each: each.encode()
     )
     assert len(members) > 900
-    with opened() as (store, reader, _):
+    with memory() if where == "memory" else kept(redis) as (store, reader, _):
         shard = InboxShard(store.load, {}, {}, ShardConfig(InboxConfig(rows_max=1)), slices=store)
         for number in range(2):
             assert not shard.crowded(GROUP)
@@ -453,18 +451,19 @@ def test_a_store_of_before_there_were_slices_goes_on(tmp_path: Path) -> None:
     store.close()
 
 
-def test_an_export_has_the_slices(tmp_path: Path) -> None:
-    with rocksdb(BlockBounds(fold=3)) as (store, _, _):
+def test_an_export_has_the_slices(redis: str, tmp_path: Path) -> None:
+    with kept(redis, BlockBounds(fold=3)) as (store, _, _):
         shard = InboxShard(store.load, {}, {}, slices=store)
         for number in range(8):
             shard.apply(OutputHeader("d", GROUP, number, 0), added_slice(f"e{number}", number // 2, number, USERS))
             store.commit(shard.take_commit(number))
         assert store.slice_ranges()[GROUP].newest == 8
-        assert isinstance(store, RocksInboxStore)
+        assert isinstance(store, TableInboxStore)
         export = write_export(tmp_path / "exports", store.export_source(0), at=1)
     assert export is not None
-    load_export(export, shard_path(tmp_path / "inbox", 0))
-    reader = RocksInboxReader(tmp_path / "inbox", 1, tmp_path / "secondary")
+    kind = StoreKind(tmp_path, redis)
+    kind.load(export)
+    reader = kind.reader()
     assert [row.first_event_id for row in reader.page(USERS[1], 9).rows] == [f"e{n}" for n in range(7, -1, -1)]
     assert reader.audit(GROUP).items_counted == reader.audit(GROUP).totals.items == 8 * len(USERS)
     reader.close()
@@ -472,15 +471,15 @@ def test_an_export_has_the_slices(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from pathlib import Path
-from connectors.inbox.rocksdb import RocksInboxStore, shard_path
+sys.path.insert(0, "tests")
+from helpers.inbox_stores import of_arguments
 from operators.inbox_shard import InboxShard
 from state.model.envelope import OutputHeader
 from state.model.inbox import INBOX_SLICE, AddedSlice, StoredOperation
 from state.inbox.slices import BlockBounds
-group, users = int(sys.argv[2]), sys.argv[3:]
+group, users = int(sys.argv[4]), sys.argv[5:]
 names = b"\\0" + b"\\0".join(user.encode() for user in users) + b"\\0"
-store = RocksInboxStore(shard_path(Path(sys.argv[1]), 0), BlockBounds(fold=3))
+store = of_arguments(sys.argv[1:4], BlockBounds(fold=3)).open()
 shard = InboxShard(store.load, store.marks(), store.totals(), slices=store)
 number = store.offset()
 while True:
@@ -496,18 +495,18 @@ while True:
 """
 
 
-def test_kill_9_leaves_whole_commits_and_whole_folds(tmp_path: Path) -> None:
+def test_kill_9_leaves_whole_commits_and_whole_folds(redis: str, tmp_path: Path) -> None:
+    kind = StoreKind(tmp_path, redis)
     for _ in range(3):
         writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path), str(GROUP), *USERS], stdout=subprocess.PIPE
+            [sys.executable, "-c", WRITER, *kind.arguments(), str(GROUP), *USERS], stdout=subprocess.PIPE
         )
         assert writer.stdout is not None
         acknowledged = [int(writer.stdout.readline()) for _ in range(15)][-1]
         os.kill(writer.pid, signal.SIGKILL)
         writer.wait(10)
         writer.stdout.close()
-        store = RocksInboxStore(shard_path(tmp_path, 0))
-        reader = RocksInboxReader(tmp_path, 1, tmp_path / "secondary")
+        store, reader = kind.open(), kind.reader()
         offset = store.offset()
         assert offset >= acknowledged
         for user in USERS:

@@ -13,15 +13,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from helpers.up import carillon
 
 from connectors.admission.options import RedisOptions
+from connectors.inbox.options import InboxRedisOptions
 from connectors.log.kafka.options import KafkaOptions
 from connectors.providers.options import SesOptions, SmtpOptions, TwilioOptions, WebPushOptions
 from connectors.providers.push.webpush_token import application_key
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from flows.commands.check import check, check_certificates
 from flows.config.options import masked
-from flows.config.settings import BrokerOptions, GatewayTable, ProviderOptions, SenderOptions, Settings
+from flows.config.settings import BrokerOptions, GatewayTable, InboxOptions, ProviderOptions, SenderOptions, Settings
 from flows.process.run_files import Running, write_running
 from flows.up.ports import any_port
+from infra.services import start_redis
 from state.model.secret import Secret
 
 CANARY = "canary-secret-0123456789"
@@ -43,6 +45,20 @@ def test_redis_that_does_not_answer_is_named_without_its_password(tmp_path: Path
     ok, detail = findings(settings)["redis"]
     assert not ok
     assert CANARY not in detail + str(masked(settings))
+
+
+def test_a_redis_that_keeps_inboxes_must_answer_and_evict_nothing(tmp_path: Path, redis_url: str) -> None:
+    def found(url: str) -> tuple[bool, str]:
+        table = InboxOptions(store="redis", redis=InboxRedisOptions(url))
+        return findings(Settings(data_dir=tmp_path, inbox=table))["inbox"]
+
+    assert found(redis_url) == (True, "kept in Redis, which answers")
+    assert found(f"redis://:{CANARY}@127.0.0.1:{any_port('127.0.0.1')}/0") == (False, "ConnectionError")
+    server = start_redis("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+    try:
+        assert found(server.url) == (False, "redis: may evict keys; set maxmemory-policy noeviction")
+    finally:
+        server.stop()
 
 
 def test_kafka_that_does_not_answer_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""Both kinds of inbox store, for the laws that hold for each (`connectors/inbox/interface.py`)."""
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from connectors.inbox.options import InboxRedisOptions
+from connectors.inbox.reader import TableInboxReader
+from connectors.inbox.redis import RedisInboxReader, RedisInboxStore, load_into_redis, redis_offset
+from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path, stored_offset
+from connectors.inbox.store import TableInboxStore
+from state.disk.exports import Export, load_export
+from state.inbox.slices import BlockBounds
+
+
+@dataclass
+class StoreKind:
+    """Opens stores of partition 0 and readers of it; `redis` is the URL of a server, empty for RocksDB."""
+
+    directory: Path
+    redis: str = ""
+    bounds: BlockBounds | None = None
+    prefix: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def options(self) -> InboxRedisOptions:
+        return InboxRedisOptions(self.redis, self.prefix, timedelta(seconds=20))
+
+    @property
+    def path(self) -> Path:
+        return shard_path(self.directory / "inbox", 0)
+
+    def open(self) -> TableInboxStore:
+        if self.redis:
+            return RedisInboxStore(self.options, 0, self.bounds)
+        return RocksInboxStore(self.path, self.bounds)
+
+    def reader(self) -> TableInboxReader:
+        if self.redis:
+            return RedisInboxReader(self.options, 1)
+        return RocksInboxReader(self.directory / "inbox", 1, self.directory / "secondary")
+
+    def offset(self) -> int:
+        return redis_offset(self.options, 0) if self.redis else stored_offset(self.path)
+
+    def load(self, export: Export) -> None:
+        """In place of whatever store there is."""
+        if self.redis:
+            load_into_redis(self.options, 0, export, self.directory / "scratch")
+        else:
+            load_export(export, self.path)
+
+    def arguments(self) -> list[str]:
+        """For `of_arguments` in another process."""
+        return [str(self.directory), self.redis, self.prefix]
+
+
+def of_arguments(arguments: list[str], bounds: BlockBounds | None = None) -> StoreKind:
+    """The same kind."""
+    directory, redis, prefix = arguments
+    return StoreKind(Path(directory), redis, bounds, prefix)
+
+
+@dataclass
+class OpenedStore:
+    """A store and a reader of it."""
+
+    kind: StoreKind
+    store: TableInboxStore = field(init=False)
+    reader: TableInboxReader = field(init=False)
+
+    def __enter__(self) -> "OpenedStore":
+        self.store, self.reader = self.kind.open(), self.kind.reader()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.reader.close()
+        self.store.close()
+
+    def reopen(self) -> TableInboxStore:
+        self.store.close()
+        self.store = self.kind.open()
+        return self.store
