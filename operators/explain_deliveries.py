@@ -72,6 +72,7 @@ _OUTCOMES = {
     "opened": "{who} opened it",
     "clicked": "{who} followed its link",
     "dismissed": "{who} put it away",
+    "withdrawn": "its sender took it back, and {who} took the message that removes it from the screen",
 }
 _DELIVERY_REASONS = {
     "type_off": "the user had switched off the type",

@@ -50,6 +50,13 @@ def is_retracted(emission: ToDeliver, takes_back: Callable[[EmittedEvent], bool]
     return bool(items) and all(takes_back(item) for item in items or ())
 
 
+def remaining_items(
+    items: Sequence[tuple[str, str | None]], actor: str | None, parent_event_id: str | None
+) -> tuple[tuple[str, str | None], ...]:
+    """Those of the items (event_id, actor) of one type and object that a retraction leaves (RULES 3.F)."""
+    return tuple(each for each in items if each[1] != actor or parent_event_id not in (None, each[0]))
+
+
 def changed_outcome(
     emission: ToDeliver, channel: str, document: Mapping[str, Any], registry: Registry, now: int
 ) -> FinalOutcome | Hold | None:

@@ -7,6 +7,7 @@ import msgspec
 from operators.context import OutcomeWriter, group_name
 from operators.outcomes import FinalOutcome
 from state.decide.pending import Item, PendingGroup
+from state.model.delivery import Withdrawal
 from state.model.event import Event
 from state.model.inbox import InboxOperation
 from state.model.registry import Registry
@@ -34,6 +35,7 @@ def retract(writer: OutcomeWriter, row: int, item: Item, now: int) -> None:
                 parent_event_id=event.parent_event_id,
             )
         )  # fmt: skip
+        _withdraw(writer, row, event, now)
     else:
         group, index = found
         taken = group.remove(index)
@@ -42,6 +44,19 @@ def retract(writer: OutcomeWriter, row: int, item: Item, now: int) -> None:
         writer.end(row, taken, RETRACTED, now, group_name(group))
         _after_leaving(writer, group)
     writer.end(row, item, RETRACTION, now, None)
+
+
+def _withdraw(writer: OutcomeWriter, row: int, event: Event, now: int) -> None:
+    """It may be on a screen: deliver knows."""
+    devices = writer.state.users.devices(row, "push")
+    if devices:
+        writer.out.withdrawals.append(
+            Withdrawal(
+                event_id=event.event_id, user=writer.state.users.ids[row], type=event.type, object=event.object,
+                actor=event.actor, parent_event_id=event.parent_event_id, priority=event.priority,
+                sender_id=event.sender_id, devices=devices, decided_at=now,
+            )
+        )  # fmt: skip
 
 
 def _leave_row(writer: OutcomeWriter, user: str, taken: Item) -> None:

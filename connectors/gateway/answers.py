@@ -87,7 +87,7 @@ class EventProgress(Reply):
         dict[str, Count],
         Meta(
             description="What was heard afterwards, each once for a delivery or an item. Of providers: delivered, "
-            "undelivered, failed, bounced, soft_bounced, complained. Of people: opened, clicked, dismissed."
+            "undelivered, failed, bounced, soft_bounced, complained, withdrawn. Of people: opened, clicked, dismissed."
         ),
     ]
     fan_out: Annotated[

@@ -63,7 +63,10 @@ TOPICS = (
           f"{STATIONS} commands", "gateway track commands"),
     Topic(names.AUDIT, "audit", "person", "no", False, "gateway commands", "gateway track commands"),
     *(
-        Topic(name, "emission", "user or key group", "classes", False, "decide", "deliver")
+        Topic(
+            name, "emission withdrawal" if name == names.DELIVER["push"] else "emission",
+            "user or key group", "classes", False, "decide", "deliver",
+        )
         for name in names.DELIVER.values()
     ),
 )  # fmt: skip

@@ -90,6 +90,8 @@ class ApnsServer:
             return 400, "BadTopic" if "apns-topic" in headers else "MissingTopic"
         if headers.get("apns-push-type", "alert") not in _PUSH_TYPES:  # a watch needs it, other devices do not
             return 400, "InvalidPushType"
+        if headers.get("apns-push-type") == "background" and headers.get("apns-priority") != "5":
+            return 400, "BadPriority"
         if not headers.get("apns-expiration", "0").isdigit():
             return 400, "BadExpirationDate"
         if len(headers.get("apns-collapse-id", "")) > 64:

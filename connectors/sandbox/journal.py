@@ -3,8 +3,9 @@
 `{"ts","provider","to","id","status","body_sha256"}`: `ts` in milliseconds, `id` the apns-id, the `carillon_id` of
 data, the `key` of a status callback, an optional field of SMPP, the Message-ID, the webhook-id or a chat's
 Idempotency-Key, `status` the provider's code as it answers, also where it then breaks off instead (200, 201 and 250
-mean that it took the message), `body_sha256` of the body as it came. What it said is shown to a watcher only
-(`connectors.sandbox.watch`), and in the last mails (`connectors.sandbox.smtp`).
+mean that it took the message), `body_sha256` of the body as it came, `withdraws` true of a push that removes another
+one from the screen. What it said is shown to a watcher only (`connectors.sandbox.watch`), and in the last mails
+(`connectors.sandbox.smtp`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from connectors.sandbox.watch import pipe_of, tell
 
 _TAKEN = (200, 201, 250)
+_PUSH = ("apns", "fcm", "webpush")
+_WITHDRAWS = b'"withdraw":'
+"""No text says so: in JSON its quotes are escaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class Journal:
                 tell(self._pipe, self._provider, message.to, message.body if message.shown is None else message.shown)
 
     def _line(self, message: Entry) -> bytes:
-        record = {
+        record: dict[str, Any] = {
             "ts": time.time_ns() // 1_000_000,
             "provider": self._provider,
             "to": message.to,
@@ -61,4 +66,6 @@ class Journal:
             "status": message.status,
             "body_sha256": hashlib.sha256(message.body).hexdigest(),
         }
+        if self._provider in _PUSH and _WITHDRAWS in (message.body if message.shown is None else message.shown):
+            record["withdraws"] = True
         return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)

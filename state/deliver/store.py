@@ -15,6 +15,9 @@ SQLite file `lane.sqlite` in WAL mode, one commit per epoch, one epoch behind wh
                                               the last `seq` taken (TOPICS.md)
     sent(key BLOB, until INTEGER)             SHA-256/128 of delivery keys that ended, not to be sent until then
     total(grp INTEGER, accepted INTEGER, fallbacks INTEGER)
+    shown(about BLOB, screen TEXT, until INTEGER, value BLOB)
+                                              what pushes show on devices (`state/deliver/shown.py`), until their life
+                                              ends; no digest covers it: what is lost is not withdrawn
 
 The file may be older than the topic `attempts`, which is read from `attempts:` on before anything is sent. A commit
 survives the kill of the process. After a loss of power the file may be older; then more is read again.
@@ -27,6 +30,7 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
+from state.deliver.shown import ShownAt, ShownPush, decode_shown, encode_shown
 from state.disk.sqlite import SqliteFile, read_first, refusal
 from state.model.envelope import TopicPartition
 
@@ -40,7 +44,7 @@ _CHECKED = (
     "SELECT * FROM mark ORDER BY topic, source, grp",
     "SELECT * FROM total ORDER BY grp",
 )
-"""All but `sent`, which is too large to be read with every commit."""
+"""All but `sent` and `shown`, which are too large to be read with every commit."""
 _SENT_SUM = "SELECT coalesce(sum(65536 + until % 65536), 0) FROM sent"
 """Tells whether rows of `sent` are missing, as `integrity_check` whether they are in order: 0.5 s for a million at each
 start. A key that is another one lets one delivery through that is asked for again within its day, if `attempts` no
@@ -52,6 +56,11 @@ CREATE TEMP TRIGGER sent_more AFTER INSERT ON main.sent
 CREATE TEMP TRIGGER sent_less AFTER DELETE ON main.sent
   BEGIN UPDATE meta SET value = value - 65536 - old.until % 65536 WHERE name = 'sent_sum'; END;
 """
+_SHOWN = (
+    "CREATE TABLE IF NOT EXISTS "
+    "shown(about BLOB, screen TEXT, until INTEGER, value BLOB, PRIMARY KEY(about, screen)) WITHOUT ROWID"
+)
+"""Files of earlier releases have none."""
 MarkKey = tuple[str, str, int]
 """Topic, source, key group."""
 
@@ -96,6 +105,8 @@ class LaneCommit:
     """Digests of keys that ended."""
     now: int
     held_offsets: Mapping[TopicPartition, Iterable[int]] = field(default_factory=dict)
+    shown: Mapping[ShownAt, ShownPush | None] = field(default_factory=dict)
+    """None: no more."""
 
 
 def key_digest(key: str) -> bytes:
@@ -123,6 +134,7 @@ class SendingStore:
             if not self._has_all_sent():
                 raise refusal(path, None)
             self._file.script(_KEEP_SENT_SUM)
+            self._file.run(_SHOWN)
 
     def load(self) -> LaneState:
         """Everything but the sent keys.
@@ -162,14 +174,20 @@ class SendingStore:
         with self._file.transaction(digest=False):
             self._file.many("INSERT OR REPLACE INTO sent VALUES (?, ?)", rows)
 
+    def shown(self, about: bytes) -> dict[ShownAt, ShownPush]:
+        """What is shown about it, and where."""
+        rows = self._file.run("SELECT screen, value FROM shown WHERE about = ?", (about,))
+        return {ShownAt(about, screen): decode_shown(value) for screen, value in rows}
+
     def commit(self, change: LaneCommit) -> None:
         """Store a change as one transaction."""
         with self._file.transaction():
             self._write(change)
 
     def forget_sent(self, now: int) -> int:
-        """Drop keys whose day is over; gives how many."""
+        """Drop keys whose day is over, and what is shown no longer; gives how many keys."""
         with self._file.transaction(digest=False):
+            self._file.run("DELETE FROM shown WHERE until <= ?", (now,))
             self._file.run("DELETE FROM sent WHERE until <= ?", (now,))
             return int(self._file.run("SELECT changes()")[0][0])
 
@@ -197,6 +215,9 @@ class SendingStore:
         many("INSERT OR REPLACE INTO total VALUES (?, ?, ?)", [(group, *v) for group, v in change.totals.items()])
         until = change.now + SENT_FOR_MS
         many("INSERT OR REPLACE INTO sent VALUES (?, ?)", [(digest, until) for digest in change.sent])
+        kept = [(*at, each.until, encode_shown(each)) for at, each in change.shown.items() if each is not None]
+        many("DELETE FROM shown WHERE about = ? AND screen = ?", [at for at, each in change.shown.items() if not each])
+        many("INSERT OR REPLACE INTO shown VALUES (?, ?, ?, ?)", kept)
 
 
 def batched(digests: Collection[bytes], size: int) -> Iterator[tuple[bytes, ...]]:

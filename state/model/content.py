@@ -25,6 +25,11 @@ class PushContent:
 
 
 @dataclass(frozen=True, slots=True)
+class WithdrawalContent:
+    """Nothing to show: what a device shows under the delivery's collapse key leaves its screen, without a sound."""
+
+
+@dataclass(frozen=True, slots=True)
 class SmsContent:
     """A text message, without control characters."""
 
@@ -69,4 +74,4 @@ class InAppContent:
     body: str
 
 
-Content = PushContent | SmsContent | EmailContent | WebhookContent | ChatContent
+Content = PushContent | WithdrawalContent | SmsContent | EmailContent | WebhookContent | ChatContent

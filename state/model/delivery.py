@@ -21,6 +21,7 @@ EMISSION_ARROW = "emission/1+arrow"
 EMISSION_SLICE_2 = "emission/2+arrow"
 EMISSION_SLICE = "emission/3+arrow"
 ATTEMPT_JSON = "attempt/1+json"
+WITHDRAWAL_JSON = "withdrawal/1+json"
 
 
 class DeviceAddress(msgspec.Struct, frozen=True):
@@ -101,6 +102,23 @@ class ToDeliver(msgspec.Struct, frozen=True, kw_only=True):
     """The user's quiet hours as of the emission; absent where he has none, and for P0."""
 
 
+class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
+    """A retraction that found nothing pending: what shows nothing else may leave the user's screens (RULES 3.F)."""
+
+    event_id: str
+    """Of the retraction."""
+    user: str
+    type: str
+    object: str | None = None
+    actor: str | None = None
+    parent_event_id: str | None = None
+    priority: str
+    sender_id: str = ""
+    devices: tuple[DeviceAddress, ...]
+    """Those that take push now."""
+    decided_at: int
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One record of topic `attempts`: the sender's own log, from which outcomes and attempt counts derive.
 
@@ -128,6 +146,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 _to_deliver = msgspec.json.Decoder(ToDeliver)
 _endpoints = msgspec.msgpack.Decoder(list[Endpoint]).decode
 _attempt = msgspec.json.Decoder(Attempt)
+_withdrawal = msgspec.json.Decoder(Withdrawal)
 _JSON_COLUMNS = ("devices", "rest", "payload", "digest_items", "actors", "quiet")
 
 
@@ -201,6 +220,17 @@ _READERS: Mapping[str, Callable[[bytes], list[ToDeliver]]] = {
 }
 
 
+def decode_withdrawal(value: bytes) -> Withdrawal:
+    """One record `withdrawal/1+json` of `deliver.push`.
+
+    :raises MalformedRecordError: naming the field that does not fit.
+    """
+    try:
+        return _withdrawal.decode(value)
+    except UNDECODABLE as error:
+        raise MalformedRecordError(f"withdrawal: {error}") from error
+
+
 def decode_attempt(value: bytes) -> Attempt:
     """One record of topic `attempts`.
 
@@ -215,3 +245,7 @@ def decode_attempt(value: bytes) -> Attempt:
 def delivery_key(emission_id: str, user: str, channel: str, device: str) -> str:
     """What is sent once within 24 h (RULES 4). The emission's id fixes the user, so no two pairs share a key."""
     return f"{emission_id}/{user}/{channel}/{device}"
+
+
+WITHDRAWAL_PREFIX = "withdraw/"
+"""Before the key of a delivery, it is the key of its withdrawal: no emission's id begins like that."""

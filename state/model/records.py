@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from state.model.delivery import ChannelAddresses
+from state.model.delivery import ChannelAddresses, Withdrawal
 from state.model.event import Event
 from state.model.inbox import InboxOperation
 from state.model.ledger import Decision
@@ -48,11 +48,12 @@ class Emission(msgspec.Struct, kw_only=True):
 class Outputs:
     """Everything that applying one record of the decision log produced, in order."""
 
-    __slots__ = ("decisions", "emissions", "inbox", "slices")
+    __slots__ = ("decisions", "emissions", "inbox", "slices", "withdrawals")
 
     def __init__(self) -> None:
         self.decisions: list[Decision] = []
         self.emissions: list[Emission] = []
         self.inbox: list[InboxOperation] = []
+        self.withdrawals: list[Withdrawal] = []
         self.slices: list[Any] = []
         """`operators.bulk.Slice`: recipients decided together."""

@@ -13,6 +13,7 @@ from crash.left_behind import PROVIDERS, TAKEN, Line, journal, read_topic
 from connectors.log.interface import Log
 
 States = dict[tuple[str, ...], Line]
+WITHDRAWAL = "withdraw/"
 NEVER_SENT = ("EXPIRED", "SUPPRESSED", "SHED")
 
 
@@ -78,17 +79,26 @@ def _key(line: Line) -> str:
 
 
 def _taken(directory: Path, attempts: Attempts, sends: Sends) -> Counter[str]:
-    """How often each delivery was taken; what no intent stands for is a phantom."""
+    """How often each delivery was taken; what no intent stands for is a phantom.
+
+    A withdrawal is no delivery: it goes once at most, after the delivery that it is of.
+    """
     taken: Counter[str] = Counter()
+    withdrawn: Counter[str] = Counter()
     for provider in PROVIDERS:
         for line in journal(directory, provider):
             key = attempts.key_of_id.get(line["id"])
-            if line["status"] not in TAKEN:
+            if key is not None and key.startswith(WITHDRAWAL):
+                withdrawn[key] += line["status"] in TAKEN
+            elif line["status"] not in TAKEN:
                 sends.counts["refused by providers"] += 1
             elif key is None:
                 sends.problems.append(f"{provider} took a message without an intent: {line}")
             else:
                 taken[key] += 1
+    sends.problems += [f"{key} was sent {times} times" for key, times in withdrawn.items() if times > 1]
+    sends.problems += [f"{key}: that was never sent" for key in withdrawn if not taken[key.removeprefix(WITHDRAWAL)]]
+    sends.counts["withdrawals"] = sum(withdrawn.values())
     return taken
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,50 @@ def test_kill_9_during_a_feed(tmp_path: Path, seed: int) -> None:
         key: calm[key] for key in outcomes.keys() - unknown
     }
     assert all(calm[key[0], "push", "d1"][0] == "FELL_BACK" for key in calm.keys() - outcomes.keys())
+
+
+def test_kill_9_while_messages_are_withdrawn(tmp_path: Path) -> None:
+    system, rng = System(tmp_path), random.Random(3)
+    names = [f"slow40-{number:03}".ljust(40, "0") for number in range(60)]
+    shown = [system.emission(f"u{name}", "push", [("d1", name)]) for name in names]
+    asked = [system.withdrawal(f"u{name}", [("d1", name)]) for name in names]
+    interrupted = 0
+    with running_sandbox(tmp_path) as sandbox:
+        system.feed(shown)
+        with system.flow("deliver"):
+            wait_for(lambda: settled(system, shown), 120, system.output("deliver"))
+        for piece in (asked[:20], asked[20:40]):
+            before = len(withdrawn(sandbox))
+            process = system.start("deliver")
+            system.feed(piece)
+            wait_for(lambda before=before: len(withdrawn(sandbox)) > before, 120, system.output("deliver"))
+            time.sleep(rng.uniform(0.0, 0.05))
+            kill(process)
+            interrupted += len(open_intents(system))
+        system.feed(asked[40:])
+        with system.flow("deliver"):
+            wait_for(lambda: told(system) + len(closed(system)) == 60, 120, system.output("deliver"))
+        check(system, sandbox)
+        assert settled(system, shown)
+        seen = withdrawn(sandbox)
+    print(f"under way at kills {interrupted}, taken {len(seen)}, told {told(system)}")
+    assert [identity for identity, times in seen.items() if times > 1] == []
+    assert {each["outcome"] for each in closed(system)} <= {"UNKNOWN"}
+    assert len(closed(system)) <= interrupted
+    assert told(system) <= len(seen) <= 60
+
+
+def withdrawn(sandbox: Sandbox) -> Counter[str]:
+    return Counter(str(entry["id"]) for entry in sandbox.journal("apns") if entry.get("withdraws"))
+
+
+def told(system: System) -> int:
+    return len({value["user"] for value in system.values("outcomes") if value["outcome"] == "withdrawn"})
+
+
+def closed(system: System) -> list[dict[str, Any]]:
+    """Withdrawals that ended in another way than by `sent`."""
+    return [value for value in system.values("attempts") if value["state"] == "closed"]
 
 
 def finish(system: System, sandbox: Sandbox) -> dict[Key, Outcome]:

@@ -15,8 +15,9 @@ from connectors.providers.email.message import message_id
 from connectors.providers.push.apns import apns_id
 from connectors.providers.sms.twilio import message_key
 from flows.steps.transactional.outputs import pack_records, unpack_records
+from state.deliver.shown import ShownAt, ShownPush, encode_shown
 from state.deliver.store import LaneCommit, SendingStore, key_digest
-from state.model.delivery import decode_attempt, decode_to_deliver, delivery_key
+from state.model.delivery import decode_attempt, decode_to_deliver, decode_withdrawal, delivery_key
 from state.transactional.store import StoredDecision, StoredSetting, TransactionalStore
 
 BYTES = GOLDEN / "delivery"
@@ -30,6 +31,24 @@ def test_the_lanes_files_have_the_tables_of_their_version(tmp_path: Path, store:
     connection = sqlite3.connect(path)
     rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name").fetchall()
     assert "\n".join(row[0] for row in rows) + "\n" == (BYTES / f"{name}.sql").read_text()
+
+
+def test_a_lane_from_before_withdrawals_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "lane.sqlite"
+    SendingStore(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE shown")
+    store, at = SendingStore(path), ShownAt(b"a" * 16, "d1")
+    assert store.shown(at.about) == {}
+    shown = ShownPush("em_1", "e1", "d1", 7, 9_000, (("e1", "ann"), ("", None)))
+    store.commit(LaneCommit({}, {}, {}, {}, {}, (), 1_000, shown={at: shown}))
+    store.forget_sent(8_999)
+    assert store.shown(at.about) == {at: shown}
+    assert encode_shown(shown) == bytes.fromhex("96a4656d5f31a26531a2643107cd23289292a26531a3616e6e92a0c0")
+    store.commit(LaneCommit({}, {}, {}, {}, {}, (), 1_000, shown={at: None, ShownAt(at.about, "d2"): shown}))
+    assert list(store.shown(at.about)) == [ShownAt(at.about, "d2")]
+    store.forget_sent(9_000)
+    assert store.shown(at.about) == {}
 
 
 def test_a_lane_of_p0_of_version_1_is_taken_over(tmp_path: Path) -> None:
@@ -79,6 +98,12 @@ def test_attempts_of_version_1_fold_to_what_they_meant() -> None:
 def test_emissions_of_version_1_are_understood() -> None:
     (emission,) = decode_to_deliver("emission/1+json", (BYTES / "emission_1.json").read_bytes())
     assert (emission.user, emission.devices[0].address, emission.rest[0].channel) == ("u1", "t" * 8, "email")
+
+
+def test_withdrawals_of_version_1_are_understood() -> None:
+    asked = decode_withdrawal((BYTES / "withdrawal_1.json").read_bytes())
+    assert (asked.event_id, asked.user, asked.type, asked.object, asked.actor) == ("r1", "u1", "like", "photo1", "ann")
+    assert [device.address for device in asked.devices] == ["a1"]
 
 
 def test_names_at_the_providers_never_change() -> None:

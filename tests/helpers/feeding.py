@@ -90,6 +90,19 @@ class System:
         headers = (("schema", b"emission/1+json"), ("seq", sequence))
         return NewRecord(f"deliver.{channel}", partition, user.encode(), json.dumps(value).encode(), headers)
 
+    def withdrawal(self, user: str, to: Sequence[Device], **changes: Any) -> NewRecord:
+        """What decide would write for a retraction that found nothing pending."""
+        self._work_offset += 1
+        group = key_group(user)
+        value: dict[str, Any] = {
+            "event_id": f"r{self._work_offset}", "user": user, "type": "like", "object": "photo1", "actor": "ann",
+            "parent_event_id": None, "priority": "P1", "sender_id": "social", "devices": addresses(to),
+            "decided_at": now_ms(),
+        } | changes  # fmt: skip
+        headers = (("schema", b"withdrawal/1+json"), ("seq", f"d:{group}:{self._work_offset}:0".encode()))
+        partition = partition_of_group(group, PARTITIONS)
+        return NewRecord("deliver.push", partition, user.encode(), json.dumps(value).encode(), headers)
+
     def p0(self, target: str, type_name: str = "otp", **changes: Any) -> NewRecord:
         """An accepted P0 event, as the gateway would append it."""
         self._work_offset += 1

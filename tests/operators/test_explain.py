@@ -288,6 +288,10 @@ def test_what_was_heard_later() -> None:
     assert explain_outcome(heard, USED) == f"SMS: twilio says that it did not arrive (30005), at {NOW}."
     done = {"outcome": "opened", "channel": "in_app", "provider": None, "reason": None, "at": NIGHT}
     assert explain_outcome(done, USED).endswith(f": the user opened it, at {NOW}.")
+    gone = {"outcome": "withdrawn", "channel": "push", "provider": "apns", "reason": None, "at": NIGHT}
+    assert explain_outcome(gone, USED) == (
+        f"Push: its sender took it back, and apns took the message that removes it from the screen, at {NOW}."
+    )
 
 
 @pytest.mark.parametrize("reason", DELIVERY_REASONS)

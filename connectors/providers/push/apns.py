@@ -26,7 +26,7 @@ from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
 from state.model.addresses import sandbox_token
-from state.model.content import PushContent
+from state.model.content import PushContent, WithdrawalContent
 
 PAYLOAD_MAX_BYTES = 4096
 COLLAPSE_MAX_BYTES = 64
@@ -51,6 +51,12 @@ def build_payload(content: PushContent) -> bytes:
     return orjson.dumps(payload)
 
 
+def build_background(delivery: Delivery) -> bytes:
+    """What wakes the application without a sound: it removes what is shown under this tag, the apns-collapse-id."""
+    withdrawn = {"withdraw": True, "tag": delivery.collapse}
+    return orjson.dumps({"aps": {"content-available": 1}, "carillon": withdrawn})
+
+
 def fit_payload(content: PushContent) -> bytes:
     """The payload, its body cut where the whole would be too long."""
     return build_payload(fitted(content, size=lambda some: len(build_payload(some)), limit=PAYLOAD_MAX_BYTES))
@@ -58,19 +64,22 @@ def fit_payload(content: PushContent) -> bytes:
 
 def build_request(delivery: Delivery, *, topic: str, token: str) -> Request:
     """The request for one delivery; pure."""
-    if not isinstance(delivery.content, PushContent):
+    content = delivery.content
+    if not isinstance(content, PushContent | WithdrawalContent):
         raise TypeError("a push is sent to APNs")
+    withdraws = isinstance(content, WithdrawalContent)
     headers = {
         "authorization": f"bearer {token}",
         "apns-id": delivery.provider_id,
         "apns-topic": topic,
-        "apns-push-type": "alert",
-        "apns-priority": _PRIORITY.get(delivery.priority, "10"),
+        "apns-push-type": "background" if withdraws else "alert",
+        "apns-priority": "5" if withdraws else _PRIORITY.get(delivery.priority, "10"),
         "apns-expiration": str(delivery.expires_at // 1000),
     }
     if delivery.collapse is not None and len(delivery.collapse.encode()) <= COLLAPSE_MAX_BYTES:
         headers["apns-collapse-id"] = delivery.collapse
-    return Request(device_path(delivery.address), headers, fit_payload(delivery.content))
+    payload = build_background(delivery) if isinstance(content, WithdrawalContent) else fit_payload(content)
+    return Request(device_path(delivery.address), headers, payload)
 
 
 def device_path(address: str) -> str:

@@ -28,7 +28,7 @@ from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
 from state.model.addresses import sandbox_fcm_token
-from state.model.content import PushContent
+from state.model.content import PushContent, WithdrawalContent
 from state.model.errors import ConfigurationError
 
 SHOWN_MAX_BYTES = 4096
@@ -53,14 +53,18 @@ def build_request(delivery: Delivery, *, project: str, token: str, now_ms: int) 
     """The request for one delivery; pure. What is left of its life becomes the ttl, in whole seconds.
 
     A notification without a collapse key takes the place of any other that waits for a device that is away. FCM keeps
-    those of at most four keys.
+    those of at most four keys. A withdrawal is data alone, so nothing is shown: the application removes the tag.
     """
-    if not isinstance(delivery.content, PushContent):
+    if not isinstance(delivery.content, PushContent | WithdrawalContent):
         raise TypeError("a push is sent to FCM")
     left_s = (delivery.expires_at - now_ms) // 1000
     android: dict[str, Any] = {
         "ttl": f"{min(max(left_s, 0), TTL_MAX_S)}s", "priority": _PRIORITY.get(delivery.priority, "high")
     }  # fmt: skip
+    if isinstance(delivery.content, WithdrawalContent):
+        data = {"withdraw": "true", "tag": delivery.collapse or "", ID_KEY: delivery.provider_id}
+        android |= {"priority": "normal", "collapse_key": delivery.collapse or ""}
+        return _request(project, token, {"message": {"token": delivery.address, "data": data, "android": android}})
     if delivery.collapse is not None:
         android |= {"collapse_key": delivery.collapse, "notification": {"tag": delivery.collapse}}
     content = fitted(

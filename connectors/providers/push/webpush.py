@@ -29,7 +29,7 @@ from connectors.providers.push.webpush_token import VapidTokens
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Response, TransportError
-from state.model.content import PushContent
+from state.model.content import PushContent, WithdrawalContent
 from state.model.errors import UNDECODABLE
 from state.model.subscriptions import PushAddress, SubscriptionFault, read_subscription
 from state.model.web_address import parse_url
@@ -55,23 +55,34 @@ def build_notification(content: PushContent, delivery: Delivery) -> bytes:
     return orjson.dumps({**message, "data": {**dict(content.data), ID_KEY: delivery.provider_id}})
 
 
-def build_request(delivery: Delivery, address: PushAddress, *, authorization: str, now_ms: int) -> Request:
-    """The request for one delivery. What is left of its life becomes the TTL, in whole seconds."""
+def build_withdrawal(delivery: Delivery) -> bytes:
+    """What has the service worker close the notification with this tag."""
+    return orjson.dumps({"withdraw": True, "tag": delivery.collapse, "data": {ID_KEY: delivery.provider_id}})
+
+
+def _fit_notification(delivery: Delivery) -> bytes:
     if not isinstance(delivery.content, PushContent):
         raise TypeError("a push is sent to browsers")
     content = fitted(
         delivery.content, size=lambda some: len(build_notification(some, delivery)), limit=MESSAGE_MAX_BYTES
     )
+    return build_notification(content, delivery)
+
+
+def build_request(delivery: Delivery, address: PushAddress, *, authorization: str, now_ms: int) -> Request:
+    """The request for one delivery. What is left of its life becomes the TTL, in whole seconds."""
+    withdraws = isinstance(delivery.content, WithdrawalContent)
     headers = {
         "authorization": authorization,
         "content-encoding": "aes128gcm",
         "content-type": "application/octet-stream",
         "ttl": str(min(max((delivery.expires_at - now_ms) // 1000, 0), TTL_MAX_S)),
-        "urgency": _URGENCY.get(delivery.priority, "normal"),
+        "urgency": "low" if withdraws else _URGENCY.get(delivery.priority, "normal"),
     }
     if delivery.collapse is not None:
         headers["topic"] = topic(delivery.collapse)
-    body = sealed(build_notification(content, delivery), key=address.key, secret=address.secret)
+    message = build_withdrawal(delivery) if withdraws else _fit_notification(delivery)
+    body = sealed(message, key=address.key, secret=address.secret)
     return Request(address.url.target, headers, body)
 
 

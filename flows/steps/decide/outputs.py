@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from connectors.log import NewRecord
 from connectors.log.topics import deliver_partition
-from state.model.delivery import ChannelAddresses, DigestItem, ToDeliver
+from state.model.delivery import WITHDRAWAL_JSON, ChannelAddresses, DigestItem, ToDeliver
 from state.model.envelope import output_headers
 from state.model.event import Event
 from state.model.keys import KEY_GROUPS
@@ -102,7 +102,17 @@ class OutputWriter:
                     topic, partition, emission.user.encode(), value, "emission/1+json", offset, ordinal
                 )
                 records.append(record._replace(headers=(*record.headers, ("lane", priority.lower().encode()))))
-        return records
+        return records + self._withdrawals(out, offset, ordinals.get(DELIVER["push"], -1) + 1)
+
+    def _withdrawals(self, out: Outputs, offset: int, first: int) -> list[NewRecord]:
+        """Behind the emissions that came before them."""
+        return [
+            self._record(
+                DELIVER["push"], deliver_partition(each.priority, self._partition, self._partitions),
+                each.user.encode(), _encode(each), WITHDRAWAL_JSON, offset, ordinal,
+            )
+            for ordinal, each in enumerate(out.withdrawals, start=first)
+        ]  # fmt: skip
 
     def _record(
         self, topic: str, partition: int, key: bytes, value: bytes, schema: str, offset: int, ordinal: int

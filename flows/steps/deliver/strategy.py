@@ -9,7 +9,7 @@ what happened since.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from connectors.metrics import DELIVERIES_OPEN
 from flows.steps.deliver.counts import DeliverCounts
 from flows.steps.deliver.marks import LaneMarks
 from flows.steps.deliver.redelivery import AttemptSearch, Held, Redeliveries, delivery_keys_of
+from flows.steps.deliver.withdrawals import Withdrawals
 from flows.steps.lanes.in_hand import InHand, OpenRecord
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.sending.task import FindHistory, SendTask
@@ -25,7 +26,7 @@ from operators.attempts import UNKNOWN, DeliveryHistory
 from state.deliver.store import LaneCommit, SendingStore, key_digest
 from state.disk.poison import PoisonJournal
 from state.model.dead_letter import AGAIN_HEADER
-from state.model.delivery import ToDeliver, decode_to_deliver
+from state.model.delivery import WITHDRAWAL_JSON, ToDeliver, decode_to_deliver, decode_withdrawal
 from state.model.envelope import TopicPartition, header, parse_output_header, schema_of
 from state.model.errors import MalformedRecordError
 from state.model.ledger import CountsRecord
@@ -62,12 +63,13 @@ class DeliverStrategy:
             parts, number, poison,
             next_offsets=state.next_offsets, reopen=self._reopen, attempts_from=state.attempts_from,
         )  # fmt: skip
+        self._withdrawals = Withdrawals(self._store, self.in_hand.recovered.values())
         self._waiting = Redeliveries(parts.log, parts.now_ms, self.in_hand.begun, self._remember_ended)
 
     @property
     def open(self) -> int:
-        """Deliveries accepted and not ended, and those that wait to be."""
-        return self._counts.open + self._waiting.size
+        """Deliveries accepted and not ended, those that wait to be, and withdrawals."""
+        return self._counts.open + self._waiting.size + self._withdrawals.open
 
     def has_room(self, open_max: int) -> bool:
         """What waits for the lane to have read on as far as it must does not count."""
@@ -89,6 +91,11 @@ class DeliverStrategy:
         if not (resumed or again or is_new):
             return
         opened = OpenRecord(self.in_hand, place, offset, sequence.group, sequence.offset)
+        if schema_of(record.headers) == WITHDRAWAL_JSON:
+            self._withdrawals.hold(opened, decode_withdrawal(record.value))
+            if is_new:
+                self._marks.take(place, sequence)
+            return
         counted = resumed and offset not in self._uncounted.get(place, ())
         emissions = decode_to_deliver(schema_of(record.headers), record.value)
         if not again:
@@ -118,17 +125,19 @@ class DeliverStrategy:
 
     def _open_all(self, taken: Sequence[_Taken], search: AttemptSearch | None = None) -> None:
         """Open the records; a key that is open already, or ended within its day, is left out."""
-        sent = self._store.sent_among(
-            {key_digest(task.key) for each in taken for task in each.tasks}, self._parts.now_ms()
-        )
+        sent = self._sent_among(task for each in taken for task in each.tasks)
         for record, all_tasks, counted in taken:
-            tasks = [task for task in all_tasks if self._is_unsent(task, sent)]
-            if tasks:
-                record.attempts_from = self.in_hand.attempts_begin(
-                    record.place[1], tasks, search.start if search else None
-                )
-                self.in_hand.open(record, tasks)
+            self._open(record, [task for task in all_tasks if self._is_unsent(task, sent)], search)
             self._counts.accept(record, again=counted)
+
+    def _open(self, record: OpenRecord, tasks: Sequence[SendTask], search: AttemptSearch | None = None) -> None:
+        if tasks:
+            record.attempts_from = self.in_hand.attempts_begin(record.place[1], tasks, search.start if search else None)
+            self.in_hand.open(record, tasks)
+            self._withdrawals.opened(record, tasks)
+
+    def _sent_among(self, tasks: Iterable[SendTask]) -> set[bytes]:
+        return self._store.sent_among({key_digest(task.key) for task in tasks}, self._parts.now_ms())
 
     def _is_unsent(self, task: SendTask, sent: Collection[bytes]) -> bool:
         if task.key in self._keys or (sent and key_digest(task.key) in sent):
@@ -146,6 +155,10 @@ class DeliverStrategy:
             if not search.reaches_back(held.since_ms, self._parts.now_ms()):
                 tasks = _without_attempts(tasks, is_new=held.is_new)
             self._open_all([_Taken(held.record, tasks, held.counted)], search)
+            self._dirty = True
+        for record, tasks in self._withdrawals.ready(self._parts.now_ms()):
+            sent = self._sent_among(tasks)
+            self._open(record, [task for task in tasks if self._is_unsent(task, sent)])
             self._dirty = True
         return []
 
@@ -168,7 +181,9 @@ class DeliverStrategy:
 
     def ended(self, record: OpenRecord, task: SendTask | None, spawned: int) -> None:
         assert task is not None, "deliver hurries nothing"
-        self._counts.ended(record.group, spawned)
+        self._withdrawals.ended(record, task, spawned)
+        if not task.siblings.withdraws:
+            self._counts.ended(record.group, spawned)
         record.ended_keys.append(task.key)
 
     def counts(self, *, last: bool) -> list[CountsRecord]:
@@ -213,6 +228,7 @@ class DeliverStrategy:
                 totals=self._counts.totals(),
                 sent=map(key_digest, sent),
                 now=self._parts.now_ms(),
+                shown=self._withdrawals.take_changed(),
             )
         )
         self._keys.difference_update(sent)
@@ -228,7 +244,8 @@ class DeliverStrategy:
         """What is open, and what was before the restart and has not been read again."""
         reached, uncounted = self.in_hand.reached[place], self._uncounted.get(place, ())
         before = {o for o in self._reopen.get(place, ()) if o >= reached and o not in uncounted}
-        return self.in_hand.records.get(place, {}).keys() | self._waiting.offsets(place, counted=True) | before
+        waiting = self._waiting.offsets(place, counted=True) | self._withdrawals.offsets(place)
+        return self.in_hand.records.get(place, {}).keys() | waiting | before
 
     def _held_offsets(self, place: TopicPartition) -> set[int]:
         before = {offset for offset in self._uncounted.get(place, ()) if offset >= self.in_hand.reached[place]}

@@ -195,5 +195,7 @@ class Lane:
         self._strategy.ended(record, task, spawned)
         if task is None:
             return []
+        if task.siblings.withdraws:
+            return self._writer.withdrawn(task)
         _ended(task.channel, task.history.outcome).inc()
         return self._writer.ended(task, (*record.place, record.offset))

@@ -49,8 +49,7 @@ class LastLook:
             return Planned("SUPPRESSED", "kill_switch")
         return (
             self._address(task)
-            or self._retraction(task)
-            or self._setting(task, now)
+            or (None if task.siblings.withdraws else self._retraction(task) or self._setting(task, now))
             or (Planned("EXPIRED") if now > task.emission.valid_until else None)
         )
 

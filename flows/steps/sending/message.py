@@ -15,7 +15,7 @@ from flows.steps.sending.texts import TextMessages
 from operators.late import GIVEN_ADDRESS
 from operators.links import unsubscription
 from operators.render import render
-from state.model.content import Content
+from state.model.content import Content, WithdrawalContent
 from state.model.dead_letter import KILLED, error_text
 from state.model.errors import TemplateError
 from state.model.registry import Registry
@@ -62,6 +62,8 @@ def message_or_end(
         return planned
     if task.siblings.listener.killed_by():
         return Planned("DEAD_LETTER", KILLED)
+    if task.siblings.withdraws:
+        return WithdrawalContent()
     if texts is not None and (planned := texts.refused(task, now, failed)) is not None:
         return planned
     try:

@@ -15,7 +15,7 @@ from connectors.control import Scope
 from operators.attempts import DeliveryHistory
 from operators.fall_back import DEAD, FailedEnd, end_of_failed
 from operators.retry import expires_first
-from state.model.delivery import ChannelAddresses, DeviceAddress, ToDeliver, delivery_key
+from state.model.delivery import WITHDRAWAL_PREFIX, ChannelAddresses, DeviceAddress, ToDeliver, delivery_key
 
 
 class WaitingPlace(Protocol):
@@ -129,6 +129,8 @@ class Siblings:
     """The end of quiet hours that its ttl was prolonged by."""
     for_many: bool = False
     """The event went to others too, in the same record."""
+    withdraws: bool = False
+    """Takes from the screen what was sent before (RULES 3.F): nothing on the ledger ends with it."""
 
     def scope(self, channel: str) -> Scope:
         """What kill switches may name of a delivery on that channel."""
@@ -138,6 +140,7 @@ class Siblings:
         """A task per device."""
         for device in self.devices:
             key = delivery_key(self.emission.emission_id, self.emission.user, self.channel, device.id)
+            key = WITHDRAWAL_PREFIX + key if self.withdraws else key
             found = self.find(key)
             self.tasks.append(SendTask(self, device, key, found or DeliveryHistory(), found is not None))
         return self.tasks

@@ -200,7 +200,7 @@ export interface EventProgress {
   deliveries: Record<string, number>;
   /**
    * What was heard afterwards, each once for a delivery or an item. Of providers: delivered, undelivered, failed,
-   * bounced, soft_bounced, complained. Of people: opened, clicked, dismissed.
+   * bounced, soft_bounced, complained, withdrawn. Of people: opened, clicked, dismissed.
    */
   heard: Record<string, number>;
   /** Null: it goes to one person, or nobody has been decided yet. */

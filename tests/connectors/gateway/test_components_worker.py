@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import msgspec
 import pytest
 from helpers.browser import started_browser
 from helpers.callers import ANNE
+from helpers.deliveries import delivery
 from helpers.gateway import Gateway, token
 from helpers.host_site import HostSite, serving
 from helpers.waiting import wait_for
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, Worker
 
-from connectors.providers.channel import Delivery
-from connectors.providers.push.webpush import build_notification
-from state.model.content import PushContent
+from connectors.providers.push.webpush import build_notification, build_withdrawal
+from state.model.content import PushContent, WithdrawalContent
 
 PAGE = "<!doctype html><title>Host</title>"
 OWN_WORKER = """
@@ -90,11 +89,11 @@ class Pushed:
 
 def message(body: str, *, key: str = "k1", collapse: str | None = None, **data: str) -> bytes:
     content = PushContent("Shop", body, (("event_id", "e1"), *data.items()))
-    delivery = Delivery(
-        key=key, attempt=1, provider_id=key, user="ann", channel="push", device="browser", platform="web", address="",
-        registered_at=0, content=content, priority="P1", expires_at=0, collapse=collapse,
-    )  # fmt: skip
-    return build_notification(content, delivery)
+    return build_notification(content, delivery(content, provider_id=key, collapse=collapse))
+
+
+def withdrawal(collapse: str) -> bytes:
+    return build_withdrawal(delivery(WithdrawalContent(), collapse=collapse))
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +111,11 @@ def test_it_shows_replaces_and_takes_back(place: tuple[Browser, HostSite]) -> No
     assert pushed.shown()[0]["title"] == "Shop"
     pushed.push(message("Ada and Eve liked it", key="k2", collapse="photo1"))
     pushed.shows("Ada and Eve liked it")
-    pushed.push(msgspec.json.encode({"withdraw": True, "tag": "another"}))
+    pushed.push(withdrawal("another"))
     pushed.push(message("A code", key="k3"))
     pushed.push(message("A code", key="k3"))
     pushed.shows("A code", "Ada and Eve liked it")
-    pushed.push(msgspec.json.encode({"withdraw": True, "tag": "photo1"}))
+    pushed.push(withdrawal("photo1"))
     pushed.shows("A code")
     pushed.context.close()
 

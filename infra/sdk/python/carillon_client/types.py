@@ -104,7 +104,7 @@ class EventProgress(TypedDict):
     """What has been handed out, by the outcome of the delivery."""
     heard: dict[str, int]
     """What was heard afterwards, each once for a delivery or an item. Of providers: delivered, undelivered, failed,
-    bounced, soft_bounced, complained. Of people: opened, clicked, dismissed.
+    bounced, soft_bounced, complained, withdrawn. Of people: opened, clicked, dismissed.
     """
     fan_out: FanOutProgress | None
     """Null: it goes to one person, or nobody has been decided yet."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from connectors.providers.channel import Failed, Rejected, Result, Sent, Throttled
 from connectors.providers.push import apns
 from connectors.providers.transport import Response
-from state.model.content import PushContent
+from state.model.content import PushContent, WithdrawalContent
 
 
 def apns_answer(status: int, reason: str | None, **more: Any) -> Result:
@@ -81,6 +81,18 @@ def test_apns_request() -> None:
     ] == "5"  # fmt: skip
     long = dataclasses.replace(PUSH, collapse="x" * 65)
     assert "apns-collapse-id" not in apns.build_request(long, topic="a", token="t").headers
+
+
+def test_a_withdrawal_wakes_the_application_without_a_sound() -> None:
+    withdrawal = dataclasses.replace(PUSH, content=WithdrawalContent())
+    request = apns.build_request(withdrawal, topic="app", token="jwt")
+    assert request.headers == {
+        "authorization": "bearer jwt", "apns-id": "pid", "apns-topic": "app", "apns-push-type": "background",
+        "apns-priority": "5", "apns-expiration": "1700000000", "apns-collapse-id": "c",
+    }  # fmt: skip
+    assert json.loads(request.body) == {
+        "aps": {"content-available": 1}, "carillon": {"withdraw": True, "tag": "c"}
+    }  # fmt: skip
 
 
 def test_apns_id_is_a_canonical_uuid_of_the_key() -> None:

@@ -16,7 +16,7 @@ from connectors.providers.channel import Failed, Rejected, Result, Sent, Throttl
 from connectors.providers.push import fcm
 from connectors.providers.request import Request
 from connectors.providers.transport import Response
-from state.model.content import PushContent
+from state.model.content import PushContent, WithdrawalContent
 
 FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 VIOLATION = {
@@ -103,6 +103,14 @@ def test_fcm_request() -> None:
         "token": "a" * 64, "notification": {"title": "t", "body": "b"},
         "data": {"event_id": "e1", "carillon_id": "pid"},
         "android": {"ttl": "1000s", "priority": "high", "collapse_key": "c", "notification": {"tag": "c"}},
+    }}  # fmt: skip
+
+
+def test_a_withdrawal_shows_nothing() -> None:
+    made = request(content=WithdrawalContent())
+    assert json.loads(made.body) == {"message": {
+        "token": "a" * 64, "data": {"withdraw": "true", "tag": "c", "carillon_id": "pid"},
+        "android": {"ttl": "1000s", "priority": "normal", "collapse_key": "c"},
     }}  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from connectors.providers.push.webpush_encryption import BODY_MAX_BYTES
 from connectors.providers.request import Request
 from connectors.providers.transport import Response
 from connectors.sandbox.browsers import Browsers
-from state.model.content import PushContent
+from state.model.content import PushContent, WithdrawalContent
 from state.model.subscriptions import PushAddress, read_subscription
 
 BROWSERS = Browsers(b"s" * 32)
@@ -100,6 +100,13 @@ def test_the_request() -> None:
     assert shown(made) == {
         "title": "t", "body": "b", "tag": "c", "data": {"event_id": "e1", "carillon_id": "pid"}
     }  # fmt: skip
+
+
+def test_a_withdrawal_takes_the_place_of_what_was_not_fetched_yet() -> None:
+    made = request(content=WithdrawalContent())
+    assert (made.headers["topic"], made.headers["ttl"]) == (webpush.topic("c"), "1000")
+    assert made.headers["urgency"] == "low"
+    assert shown(made) == {"withdraw": True, "tag": "c", "data": {"carillon_id": "pid"}}
 
 
 def test_without_a_collapse_key_nothing_is_replaced() -> None:

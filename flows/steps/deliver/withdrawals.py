@@ -1,0 +1,172 @@
+"""What pushes show on screens, and what is withdrawn from there when its sender takes it back (RULES 3.F).
+
+A lane remembers what its pushes show (`state/deliver/shown.py`). decide hands a retraction that found nothing pending
+to the lane, as a `Withdrawal`. It waits until all that was decided before about the same has ended here: what is not
+sent by then is stopped by the last look. Where every item of a shown notification was taken back, its device gets a
+message that removes it. That is a task like any other, with an intent and an answer of its own in `attempts`, but
+nothing on the ledger ends with it, and nothing counts it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from flows.steps.lanes.in_hand import OpenRecord
+from flows.steps.sending.attempts import Recovered
+from flows.steps.sending.task import SendTask, Siblings
+from operators.attempts import DeliveryHistory
+from operators.late import remaining_items, sent_items
+from state.deliver.shown import ShownAt, ShownPush, about_digest
+from state.deliver.store import SendingStore
+from state.model.delivery import WITHDRAWAL_PREFIX, DeviceAddress, ToDeliver, Withdrawal
+from state.model.envelope import TopicPartition
+
+PUSH = "push"
+_About = tuple[str, str, str | None]
+"""User, type and object."""
+
+
+class _Waiting(NamedTuple):
+    record: OpenRecord
+    withdrawal: Withdrawal
+
+
+class Withdrawals:
+    """Of one lane; for one thread at a time."""
+
+    def __init__(self, store: SendingStore, recovered: Iterable[Recovered]) -> None:
+        """Takes over what `attempts` says of withdrawals."""
+        self._store = store
+        self._begun = dict[str, DeliveryHistory]()
+        for each in recovered:
+            for key in [key for key in each.histories if key.startswith(WITHDRAWAL_PREFIX)]:
+                self._begun[key] = each.histories.pop(key)
+        self._under_way = defaultdict[_About, Counter[int]](Counter)
+        """Deliveries that have not ended, by the places at which they were decided."""
+        self._waiting: list[_Waiting] = []
+        self._changed = defaultdict[bytes, dict[ShownAt, ShownPush | None]](dict)
+        """Since the last commit, by what it is about."""
+        self._sending = 0
+        self._stirred = False
+        """Something was added or ended since those that wait were looked at."""
+
+    @property
+    def open(self) -> int:
+        """Those that wait, and messages that have not ended."""
+        return len(self._waiting) + self._sending
+
+    def opened(self, record: OpenRecord, tasks: Iterable[SendTask]) -> None:
+        """These are under way."""
+        for task in tasks:
+            if task.siblings.withdraws:
+                self._sending += 1
+            else:
+                self._under_way[_about(task.emission)][record.work_offset] += 1
+
+    def ended(self, record: OpenRecord, task: SendTask, spawned: int) -> None:
+        """One has ended: what a provider took is on a screen from now on, or no longer."""
+        emission, self._stirred = task.emission, True
+        if task.siblings.withdraws:
+            self._sending -= 1
+            self._leaves(emission, task.device.id)
+            return
+        about = _about(emission)
+        places = self._under_way[about]
+        places[record.work_offset] += spawned - 1
+        if places[record.work_offset] <= 0:
+            del places[record.work_offset]
+            if not places:
+                del self._under_way[about]
+        if task.channel == PUSH and task.history.outcome == "DELIVERED":
+            self._keep(_at(emission, task.device.id), _shown(task, record.work_offset))
+
+    def hold(self, record: OpenRecord, withdrawal: Withdrawal) -> None:
+        """Let it wait for what was decided before."""
+        self._waiting.append(_Waiting(record, withdrawal))
+        self._stirred = True
+
+    def offsets(self, place: TopicPartition) -> set[int]:
+        """What waits of a topic's partition."""
+        return {each.record.offset for each in self._waiting if each.record.place == place}
+
+    def ready(self, now: int) -> Iterator[tuple[OpenRecord, list[SendTask]]]:
+        """Those that need not wait any more, with the messages that they come to."""
+        if not self._stirred:
+            return
+        waiting, self._waiting, self._stirred = self._waiting, [], False
+        for each in waiting:
+            if self._waits(each):
+                self._waiting.append(each)
+            else:
+                yield each.record, self._tasks(each, now)
+
+    def take_changed(self) -> Mapping[ShownAt, ShownPush | None]:
+        """What is to be stored."""
+        changed = {at: shown for each in self._changed.values() for at, shown in each.items()}
+        self._changed.clear()
+        return changed
+
+    def _keep(self, at: ShownAt, shown: ShownPush | None) -> None:
+        self._changed[at.about][at] = shown
+
+    def _waits(self, waiting: _Waiting) -> bool:
+        asked = waiting.withdrawal
+        places = self._under_way.get((asked.user, asked.type, asked.object), ())
+        return any(place <= waiting.record.work_offset for place in places)
+
+    def _tasks(self, waiting: _Waiting, now: int) -> list[SendTask]:
+        """One for each device that shows nothing else, if it is still the user's."""
+        record, asked = waiting
+        devices, tasks = {each.id: each for each in asked.devices}, list[SendTask]()
+        for at, shown in self._shown(about_digest(asked.user, asked.type, asked.object)).items():
+            if shown.items is None or shown.place > record.work_offset or shown.until < now:
+                continue
+            left = remaining_items(shown.items, asked.actor, asked.parent_event_id)
+            device = devices.get(shown.device)
+            if left or device is None:
+                self._keep(at, msgspec.structs.replace(shown, items=left) if left else None)
+            else:
+                tasks += self._siblings(record, asked, shown, device).make_tasks()
+        return tasks
+
+    def _siblings(self, record: OpenRecord, asked: Withdrawal, shown: ShownPush, device: DeviceAddress) -> Siblings:
+        emission = ToDeliver(
+            emission_id=shown.emission_id, user=asked.user, type=asked.type, object=asked.object, actors=(),
+            first_event_id=shown.first_event_id, priority=asked.priority, sender_id=asked.sender_id, channel=PUSH,
+            devices=(device,), decided_at=asked.decided_at, ingested_at=asked.decided_at, valid_until=shown.until,
+        )  # fmt: skip
+        return Siblings(emission, PUSH, (device,), (), record.place[1], self._find, record, withdraws=True)
+
+    def _find(self, key: str) -> DeliveryHistory | None:
+        return self._begun.pop(key, None)
+
+    def _leaves(self, emission: ToDeliver, device: str) -> None:
+        """Unless something newer has taken its place."""
+        at = _at(emission, device)
+        shown = self._shown(at.about).get(at)
+        if shown is not None and shown.emission_id == emission.emission_id:
+            self._keep(at, None)
+
+    def _shown(self, about: bytes) -> dict[ShownAt, ShownPush]:
+        found = self._store.shown(about) | self._changed.get(about, {})
+        return {at: shown for at, shown in found.items() if shown is not None}
+
+
+def _about(emission: ToDeliver) -> _About:
+    return emission.user, emission.type, emission.object
+
+
+def _at(emission: ToDeliver, device: str) -> ShownAt:
+    screen = device if emission.object is not None else f"{emission.emission_id}/{device}"
+    return ShownAt(about_digest(*_about(emission)), screen)
+
+
+def _shown(task: SendTask, place: int) -> ShownPush:
+    emission = task.emission
+    items = sent_items(emission)
+    named = None if items is None else tuple((item.event_id, item.actor) for item in items)
+    return ShownPush(emission.emission_id, emission.first_event_id, task.device.id, place, emission.valid_until, named)

@@ -1,0 +1,45 @@
+"""What a push shows on a device, as a lane remembers it for as long as its notification lives (RULES 3.F).
+
+A row's value is the MessagePack array `[emission_id, first_event_id, device, place, until, items]`; `items` are those
+that nobody took back, as `[event_id, actor]`, or nil where they are not all known.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+
+class ShownAt(NamedTuple):
+    """Where something is shown: one place shows one notification, the latest."""
+
+    about: bytes
+    """`about_digest` of what it is about."""
+    screen: str
+    """The device, and for what is of no object the emission: such notifications stand side by side."""
+
+
+class ShownPush(msgspec.Struct, frozen=True, array_like=True):
+    """A notification that a provider took for a device."""
+
+    emission_id: str
+    first_event_id: str
+    device: str
+    place: int
+    """In `work`: where it was decided."""
+    until: int
+    """The end of its life, in ms UTC."""
+    items: tuple[tuple[str, str | None], ...] | None
+    """(event_id, actor) of each; an event_id that is not known is empty."""
+
+
+encode_shown = msgspec.msgpack.Encoder().encode
+decode_shown = msgspec.msgpack.Decoder(ShownPush).decode
+
+
+def about_digest(user: str, type_name: str, object_id: str | None) -> bytes:
+    """16 bytes in place of what a notification is about."""
+    named = f"{user}\0{type_name}" if object_id is None else f"{user}\0{type_name}\0{object_id}"
+    return sha256(named.encode("utf-8", "surrogatepass")).digest()[:16]

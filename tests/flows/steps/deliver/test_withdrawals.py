@@ -1,0 +1,256 @@
+"""What was sent leaves the screen again, by RULES 3.F: a lane of deliver and its dispatcher by themselves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from helpers.feeding import Device, System, now_ms, token
+from helpers.lanes_in_process import Provider, read, running_lanes
+from helpers.waiting import wait_for
+
+from connectors.log.interface import NewRecord
+from connectors.providers.channel import Delivery, Failed, Rejected, Result, Sent
+from flows.steps.lanes.lane import Lane
+from state.model.content import PushContent, WithdrawalContent
+
+PHONE: Device = ("phone", token("phone"))
+TABLET: Device = ("tablet", token("tablet"))
+
+
+@dataclass
+class Screens:
+    """A provider that takes every message, but for those that `answers` has another word for, by device."""
+
+    answers: dict[str, Result] = field(default_factory=dict)
+    shown: list[Delivery] = field(default_factory=list)
+    withdrawn: list[Delivery] = field(default_factory=list)
+
+    def provider(self) -> Provider:
+        return Provider(self._answer)
+
+    async def _answer(self, delivery: Delivery) -> Result:
+        if isinstance(delivery.content, WithdrawalContent):
+            self.withdrawn.append(delivery)
+            return self.answers.get("withdrawal", Sent("taken"))
+        assert isinstance(delivery.content, PushContent)
+        self.shown.append(delivery)
+        return self.answers.get(delivery.device, Sent("taken"))
+
+
+@dataclass
+class Feeding:
+    """A lane that takes records one after another, each when all before it has ended."""
+
+    system: System
+    partition: int
+    lane: Lane
+    told: list[NewRecord] = field(default_factory=list)
+    begun: int = 0
+
+    def __call__(self, *records: NewRecord) -> None:
+        self.system.feed(records)
+        self.take()
+        wait_for(self.is_still)
+
+    def take(self) -> None:
+        """Read on."""
+        found = read(self.system, self.partition, start=self.begun)
+        self.begun += len(found)
+        self.lane.accept(found)
+
+    def is_still(self) -> bool:
+        self.told += self.lane.collect()
+        self.lane.epoch()
+        return not self.lane.open
+
+    def topic(self, name: str) -> list[dict[str, Any]]:
+        """What was told there, without counts."""
+        values = [json.loads(record.value) for record in self.told if record.topic == name]
+        return [value for value in values if value.get("kind") != "counts"]
+
+
+USER = "u1"
+
+
+def feeding(system: System, lanes: Any, begun: int = 0) -> Feeding:
+    partition = system.emission(USER, "push", [PHONE]).partition
+    return Feeding(system, partition, lanes.lane(partition), begun=begun)
+
+
+def shows(system: System, *devices: Device, **changes: Any) -> NewRecord:
+    return system.emission(USER, "push", devices or [PHONE], **changes)
+
+
+def takes_back(system: System, *devices: Device, **changes: Any) -> NewRecord:
+    return system.withdrawal(USER, devices or [PHONE], **changes)
+
+
+def test_what_its_sender_takes_back_leaves_each_screen_that_it_is_on(system: System) -> None:
+    screens = Screens({"tablet": Rejected("BadDeviceToken", token_gone=1)})
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows(system, PHONE, TABLET))
+        feed(takes_back(system, PHONE, TABLET))
+    (shown,) = [each for each in screens.shown if each.device == "phone"]
+    (withdrawn,) = screens.withdrawn
+    assert withdrawn.device == "phone"
+    assert (withdrawn.collapse, withdrawn.expires_at, withdrawn.address) == (
+        shown.collapse, shown.expires_at, shown.address
+    )  # fmt: skip
+    assert withdrawn.provider_id != shown.provider_id
+
+
+def test_the_ledger_knows_nothing_of_a_withdrawal_and_the_outcomes_do(system: System) -> None:
+    screens = Screens()
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows(system))
+        assert counts(feed) == [(1, 0, 0)]
+        ledger = feed.topic("ledger")
+        feed(takes_back(system))
+        assert (feed.topic("ledger"), counts(feed)) == (ledger, [])
+        feed(shows(system, object="another"))
+        assert counts(feed) == [(2, 0, 0)]
+    (outcome,) = feed.topic("outcomes")
+    assert (outcome["outcome"], outcome["user"], outcome["device"]) == ("withdrawn", USER, "phone")
+    assert outcome["emission_id"] == screens.shown[0].key.partition("/")[0]
+    assert outcome["first_event_id"] == screens.shown[0].first_event_id
+
+
+def counts(feed: Feeding) -> list[tuple[int, int, int]]:
+    """accepted, fallbacks and in_flight as they are told at the end of the flow."""
+    told = [json.loads(record.value) for record in feed.lane.collect(last=True)]
+    return [(each["accepted"], each["fallbacks"], each["in_flight"]) for each in told if each["kind"] == "counts"]
+
+
+def test_it_stays_while_one_of_its_events_does(system: System) -> None:
+    screens = Screens()
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows(system, actors=["ann", "bob"], actor_count=2, count=2))
+        feed(takes_back(system, actor="ann"))
+        assert not screens.withdrawn
+        feed(takes_back(system, actor="ann"))
+        feed(takes_back(system, actor="bob", object="another"))
+        assert not screens.withdrawn
+        feed(takes_back(system, actor="bob"))
+    assert len(screens.withdrawn) == 1
+
+
+def test_what_a_newer_one_has_replaced_takes_nothing_away(system: System) -> None:
+    screens = Screens()
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows(system))
+        feed(shows(system, actors=["bob"], first=False))
+        feed(takes_back(system))
+        assert not screens.withdrawn
+        feed(takes_back(system, actor="bob"))
+    assert len(screens.withdrawn) == 1
+
+
+def test_what_is_of_no_object_stands_side_by_side(system: System) -> None:
+    screens = Screens()
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows(system, type="follow", object=None))
+        feed(shows(system, type="follow", object=None, actors=["bob"]))
+        feed(takes_back(system, type="follow", object=None))
+    (withdrawn,) = screens.withdrawn
+    assert withdrawn.collapse == screens.shown[0].collapse != screens.shown[1].collapse
+
+
+@pytest.mark.parametrize(
+    ("shown", "asked"),
+    [
+        pytest.param({"count": 9, "actors": ["ann"], "actor_count": 1}, {}, id="not all of its events are known"),
+        pytest.param({"valid_until": 1}, {}, id="its life is over, so it was never sent"),
+        pytest.param({}, {"devices": [{"id": "new", "address": "b"}]}, id="the device is no longer his"),
+        pytest.param({}, {"parent_event_id": "another"}, id="another event is taken back"),
+        pytest.param({}, {"actor": None}, id="by somebody else"),
+    ],
+)
+def test_it_stays_where(system: System, shown: dict[str, Any], asked: dict[str, Any]) -> None:
+    screens = Screens()
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows(system, **shown))
+        feed(takes_back(system, **asked))
+    assert not screens.withdrawn
+
+
+def test_what_has_outlived_its_time_is_left_alone(system: System) -> None:
+    screens, until = Screens(), now_ms() + 1_500
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows(system, valid_until=until))
+        assert len(screens.shown) == 1
+        wait_for(lambda: now_ms() > until)
+        feed(takes_back(system))
+    assert not screens.withdrawn
+
+
+def test_a_withdrawal_that_fails_alerts_nobody(system: System) -> None:
+    screens = Screens({"withdrawal": Rejected("PayloadTooLarge")})
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows(system))
+        feed(takes_back(system))
+        feed(takes_back(system))
+    assert len(screens.withdrawn) == 1
+    assert (feed.topic("dead_letters"), feed.topic("outcomes")) == ([], [])
+
+
+def test_a_withdrawal_that_was_perhaps_taken_is_not_sent_again(system: System) -> None:
+    screens = Screens({"withdrawal": Failed("no answer within the deadline", ambiguous=True)})
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows(system))
+        feed(takes_back(system))
+    assert len(screens.withdrawn) == 1
+
+
+def test_it_waits_for_what_is_under_way_and_is_not_for_what_was_decided_later(system: System) -> None:
+    screens = Screens({"phone": Failed("away", retryable=True)})
+    first, taken, again = shows(system), takes_back(system), shows(system)
+    with running_lanes(system, channels={"push": screens.provider()}, uniform=lambda _low, high: high) as (lanes, _):
+        feed = feeding(system, lanes)
+        system.feed([first, taken, again])
+        feed.take()
+        wait_for(lambda: not feed.is_still() and len(screens.shown) >= 2)
+        assert not screens.withdrawn
+        del screens.answers["phone"]
+        wait_for(feed.is_still)
+    emissions = {json.loads(first.value)["emission_id"], json.loads(again.value)["emission_id"]}
+    assert {each.key.partition("/")[0] for each in screens.shown} == emissions
+    assert {each.key.split("/")[1] for each in screens.withdrawn} <= {json.loads(first.value)["emission_id"]}
+
+
+def test_a_lane_that_starts_again_knows_what_is_shown_and_withdraws_it_once(system: System) -> None:
+    screens = Screens()
+    record = shows(system)
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(record)
+        ending(feed, 3)
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes, begun=1)
+        feed(takes_back(system))  # and is killed before it commits
+    assert len(screens.withdrawn) == 1
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed.take()
+        wait_for(feed.is_still)
+        ending(feed, 3)
+        assert [each["outcome"] for each in feed.topic("outcomes")] == ["withdrawn"]
+        feed(takes_back(system))
+    assert (len(screens.shown), len(screens.withdrawn)) == (1, 1)
+
+
+def ending(feed: Feeding, epochs: int) -> None:
+    """Let what has ended be committed."""
+    for _ in range(epochs):
+        feed.lane.epoch()
