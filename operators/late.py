@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from msgspec import UNSET
+
 from operators.outcomes import FinalOutcome, Hold
 from operators.quiet import is_quiet, quiet_end
 from operators.route import ordered_channels
@@ -33,15 +35,13 @@ class EmittedEvent(NamedTuple):
 def sent_items(emission: ToDeliver) -> list[EmittedEvent] | None:
     """Its events; None where the record does not name all of them."""
     if emission.digest_items is not None:
-        return [EmittedEvent(item.event_id, item.type, item.object, item.actor) for item in emission.digest_items]
-    if emission.count > max(1, len(emission.actors)):
-        return None
-    actors = emission.actors or (None,)
-    ids = (emission.first_event_id, *[""] * (len(actors) - 1))
-    return [
-        EmittedEvent(event_id, emission.type, emission.object, actor)
-        for event_id, actor in zip(ids, actors, strict=True)
-    ]
+        items = [EmittedEvent(item.event_id, item.type, item.object, item.actor) for item in emission.digest_items]
+    elif emission.items is not UNSET:
+        items = [EmittedEvent(event_id, emission.type, emission.object, actor) for event_id, actor in emission.items]
+    else:
+        actor = emission.actors[0] if emission.actors else None
+        items = [EmittedEvent(emission.first_event_id, emission.type, emission.object, actor)]
+    return items if len(items) == emission.count else None
 
 
 def is_retracted(emission: ToDeliver, takes_back: Callable[[EmittedEvent], bool]) -> bool:

@@ -32,7 +32,7 @@ class ShownPush(msgspec.Struct, frozen=True, array_like=True):
     until: int
     """The end of its life, in ms UTC."""
     items: tuple[tuple[str, str | None], ...] | None
-    """(event_id, actor) of each; an event_id that is not known is empty."""
+    """(event_id, actor) of each."""
 
 
 encode_shown = msgspec.msgpack.Encoder().encode

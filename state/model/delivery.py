@@ -100,6 +100,8 @@ class ToDeliver(msgspec.Struct, frozen=True, kw_only=True):
     digest_items: tuple[DigestItem, ...] | None = None
     quiet: QuietRange | UnsetType | None = UNSET
     """The user's quiet hours as of the emission; absent where he has none, and for P0."""
+    items: tuple[tuple[str, str | None], ...] | UnsetType = UNSET
+    """(event_id, actor) of each event, in order; absent where there is one, of a digest, and of more than 1,000."""
 
 
 class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):

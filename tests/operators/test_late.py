@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from operators.late import EmittedEvent, changed_outcome, is_retracted, sent_items
+from operators.late import EmittedEvent, changed_outcome, is_retracted, remaining_items, sent_items
 from operators.outcomes import FinalOutcome, Hold
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.registry import load_registry
@@ -72,10 +73,10 @@ def test_a_digest_goes_while_one_of_its_items_may() -> None:
 
 
 def test_an_emission_is_retracted_when_all_of_its_events_are() -> None:
-    asked = emission(actors=("ada", "bob"), actor_count=2, count=2)
+    asked = emission(actors=("ada", "bob"), actor_count=2, count=2, items=(("e1", "ada"), ("e2", "bob")))
     assert sent_items(asked) == [
         EmittedEvent("e1", "mention", "thread1", "ada"),
-        EmittedEvent("", "mention", "thread1", "bob"),
+        EmittedEvent("e2", "mention", "thread1", "bob"),
     ]
     assert is_retracted(asked, lambda _item: True)
     assert not is_retracted(asked, lambda item: item.actor == "ada")
@@ -84,6 +85,29 @@ def test_an_emission_is_retracted_when_all_of_its_events_are() -> None:
 def test_an_emission_whose_record_does_not_name_all_of_its_events_goes() -> None:
     assert sent_items(emission(count=5)) is None
     assert not is_retracted(emission(count=5), lambda _item: True)
+
+
+def test_a_digest_that_names_only_some_of_its_events_goes() -> None:
+    items = (DigestItem("e1", "mention", "ada", "thread1"),)
+    digest = emission(type="digest", object=None, digest_items=items)
+    assert sent_items(digest) == [EmittedEvent("e1", "mention", "thread1", "ada")]
+    assert sent_items(msgspec.structs.replace(digest, count=4_001)) is None
+
+
+@pytest.mark.parametrize(
+    ("actor", "parent", "left"),
+    [
+        ("ada", None, [("e2", "bob"), ("e4", None)]),
+        ("ada", "e3", [("e1", "ada"), ("e2", "bob"), ("e4", None)]),
+        ("bob", "e3", [("e1", "ada"), ("e2", "bob"), ("e3", "ada"), ("e4", None)]),
+        (None, None, [("e1", "ada"), ("e2", "bob"), ("e3", "ada")]),
+    ],
+)
+def test_what_a_retraction_leaves_on_a_screen(
+    actor: str | None, parent: str | None, left: list[tuple[str, str | None]]
+) -> None:
+    shown = (("e1", "ada"), ("e2", "bob"), ("e3", "ada"), ("e4", None))
+    assert list(remaining_items(shown, actor, parent)) == left
 
 
 def test_an_event_without_an_actor_can_be_taken_back() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from connectors.log import NewRecord
 from connectors.log.topics import deliver_partition
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _encode = msgspec.json.Encoder().encode
 SOURCE = "d"
+ITEMS_MAX = 1_000
+"""Of a notification that is no digest: as exact as inbox rows are (RULES 3.G)."""
 DIGEST_ITEMS_MAX = 4_000
 DIGEST_PAYLOADS_MAX_BYTES = 3 << 20
 """Of all payloads of a digest as JSON: with the items themselves it stays below what the log takes as one record."""
@@ -140,6 +142,13 @@ def _digest_items(events: list[Event]) -> tuple[DigestItem, ...]:
     return tuple(items)
 
 
+def _items(emission: Emission) -> tuple[tuple[str, str | None], ...] | UnsetType:
+    """What tells deliver whether all of it was taken back (RULES 3.F)."""
+    if emission.type == "digest" or not 1 < emission.count <= ITEMS_MAX:
+        return UNSET
+    return tuple((event.event_id, event.actor) for event in emission.items)
+
+
 def to_deliver(emission: Emission, entry: ChannelAddresses, priority: str) -> ToDeliver:
     """What the lane of one channel needs; `rest` are the channels to fall back to."""
     event = emission.event
@@ -169,4 +178,5 @@ def to_deliver(emission: Emission, entry: ChannelAddresses, priority: str) -> To
         valid_until=emission.valid_until,
         digest_items=_digest_items(emission.items) if emission.type == "digest" else None,
         quiet=UNSET if priority == "P0" or emission.quiet is None else emission.quiet,
+        items=_items(emission),
     )

@@ -21,6 +21,23 @@ def digest(events: list[Event]) -> Emission:
     )  # fmt: skip
 
 
+def likes(count: int) -> Emission:
+    actors = [None, *(f"a{number}" for number in range(1, count))]
+    events = [
+        Event(event_id=f"e{number}", type="like", target="u1", object="photo", actor=actor)
+        for number, actor in enumerate(actors)
+    ]
+    return msgspec.structs.replace(digest(events), type="like", object="photo")
+
+
+def test_deliver_is_told_each_event_of_a_notification_as_far_as_rows_are_exact() -> None:
+    told = {count: to_deliver(likes(count), ChannelAddresses("push"), "P1").items for count in (1, 3, 1_000, 1_001)}
+    assert (told[1], told[1_001]) == (msgspec.UNSET, msgspec.UNSET)
+    assert told[3] == (("e0", None), ("e1", "a1"), ("e2", "a2"))
+    assert len(told[1_000] or ()) == 1_000
+    assert b'"items"' not in msgspec.json.encode(to_deliver(likes(1), ChannelAddresses("push"), "P1"))
+
+
 def newsletter(number: int, text: str | None, name: str = "") -> Event:
     payload = None if text is None else {"text": text}
     return Event(event_id=f"e{number}{name}", type="newsletter", target="u1", priority="P2", payload=payload)

@@ -130,7 +130,7 @@ def test_it_stays_while_one_of_its_events_does(system: System) -> None:
     screens = Screens()
     with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
         feed = feeding(system, lanes)
-        feed(shows(system, actors=["ann", "bob"], actor_count=2, count=2))
+        feed(shows(system, actors=["ann", "bob"], actor_count=2, count=2, items=[["a", "ann"], ["b", "bob"]]))
         feed(takes_back(system, actor="ann"))
         assert not screens.withdrawn
         feed(takes_back(system, actor="ann"))
