@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from connectors.log.interface import NewRecord
-from state.model.audit import AUDIT, AuditRecord
+from connectors.log.interface import Log, NewRecord, Record
+from connectors.log.read_to_ends import stored_records
+from state.model.audit import APPROVAL, AUDIT, ApprovalRecord, AuditRecord, PendingAct, pending_acts
 from state.model.topics import AUDIT as TOPIC
 
 if TYPE_CHECKING:
     from connectors.archive.records import TopicRecords  # with pyarrow, which is heavy; the caller has it
 
+_WAIT = timedelta(seconds=5)
 _LOOK = 2_000
 """Records that are read at a time, from the newest back."""
 
@@ -25,7 +28,27 @@ class NotedAct(NamedTuple):
 
 def audit_record(record: AuditRecord) -> NewRecord:
     """What is appended."""
-    return NewRecord(TOPIC, 0, record.by.encode("utf-8", "surrogatepass"), AUDIT.encode(record), AUDIT.headers)
+    schema = APPROVAL if isinstance(record, ApprovalRecord) else AUDIT
+    return NewRecord(TOPIC, 0, record.by.encode("utf-8", "surrogatepass"), AUDIT.encode(record), schema.headers)
+
+
+def decode_act(record: Record) -> AuditRecord:
+    """What a record says.
+
+    :raises MalformedRecordError: it is of another version.
+    """
+    schema = APPROVAL if dict(record.headers).get("schema") == APPROVAL.json else AUDIT
+    return schema.decode(record.value)
+
+
+def recent_pending(log: Log, since_ms: int) -> list[PendingAct]:
+    """Acts that need a second person and were proposed since then, the oldest first.
+
+    :raises LogError: the log cannot be read.
+    :raises MalformedRecordError: a record is of another version.
+    """
+    records = stored_records(log, {(TOPIC, 0): log.offset_at(TOPIC, 0, since_ms)}, deadline=_WAIT)
+    return pending_acts((each.offset, each.timestamp_ms, decode_act(each)) for each in records)
 
 
 COMMAND_LINE = "command line"
@@ -54,9 +77,7 @@ def newest_acts(records: TopicRecords, wanted: ActQuery, limit: int) -> Sequence
     end = end if wanted.before is None else min(end, wanted.before)
     while end > begin and len(found) < limit:
         first = max(begin, end - _LOOK)
-        acts = [
-            NotedAct(each.offset, AUDIT.decode(each.value)) for batch in records.read(0, first, end) for each in batch
-        ]
+        acts = [NotedAct(each.offset, decode_act(each)) for batch in records.read(0, first, end) for each in batch]
         found += [kept for kept in reversed(acts) if _matches(kept.record, wanted)]
         end = first
     return found[:limit]

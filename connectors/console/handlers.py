@@ -22,14 +22,17 @@ from connectors.console.pages import form_of as read_form
 from connectors.console.sessions import Sessions, is_from_here
 from connectors.control import read_obeyed
 from connectors.gateway.acts import Acts, reason_of
+from connectors.gateway.approvals import Approvals, subject_of
 from connectors.gateway.auth import Authenticator, Principal
 from connectors.gateway.backstage import LedgerSearch, Questions, Shown
 from connectors.gateway.http import ApiRequest, ApiResponse, StreamResponse
+from connectors.gateway.letters import Letters
 from connectors.gateway.link_limits import LinkLimits
 from connectors.gateway.ops import Switches
 from connectors.gateway.options import PEOPLE, ServiceKey
 from connectors.gateway.problems import ProblemError, retry_later
 from connectors.gateway.support import PageStart, page_of
+from state.model.audit import PendingAct
 from state.model.registry import TypeProfile
 
 _logger = structlog.get_logger(__name__)
@@ -41,6 +44,7 @@ _FOR_PROGRAMS = (
     "This key is for a program, which sends events. People have keys of the roles ops, support, marketing or admin."
 )
 _ROWS = 50
+_APPROVALS = "/console/approvals"
 _LEAST = 10
 """Marketing sees no smaller number: behind it could be one person."""
 _INSIDE = re.compile(r"/console(?:/?[!-.0-\[\]-~])*/?")
@@ -59,6 +63,8 @@ class ConsoleParts:
     questions: Questions
     acts: Acts
     switches: Switches
+    approvals: Approvals
+    letters: Letters
     run_dir: Path
     metrics: Path
     keys: Sequence[ServiceKey]
@@ -110,7 +116,7 @@ class Console:
             found = await self._parts.openid.end(request, self._base_url(request))
         except ProblemError as problem:
             return self._refused(problem, "/console")
-        person = Principal(found.role, found.name)
+        person = Principal(found.role, found.name, account=found.account)
         await self._parts.acts.note(self._parts.acts.record(person, "sign_in", {}))
         seen = answer_page("signed_in.html", None, onward=found.onward)
         session = self._parts.sessions.open(person)
@@ -250,10 +256,8 @@ class Console:
         person, letter, act = visit.session.person, visit.form.get("letter", ""), visit.form.get("act")
         if act not in ("retry", "discard"):
             raise ProblemError(400, "The form does not say whether to retry or to discard.")
-        retry = act == "retry"
-        by = person.name, person.role or ""
-        answer = await self._ask(lambda backstage: backstage.decide_letter(letter, by, retry=retry))
-        return await self._letters(visit, answer)
+        answer = await self._parts.letters.decide(letter, person, retry=act == "retry", reason=visit.form.get("reason"))
+        return redirect(_APPROVALS) if isinstance(answer, PendingAct) else await self._letters(visit, answer)
 
     async def switches(self, visit: Visit) -> ApiResponse:
         """What is stopped, and who obeys."""
@@ -263,8 +267,23 @@ class Console:
     async def set_switch(self, visit: Visit) -> ApiResponse:
         """Stop something, or let it go on."""
         wanted = {name: visit.form[name].strip() for name in ("scope", "value", "reason") if visit.form.get(name)}
-        await self._parts.switches.set({**wanted, "on": visit.form.get("act") != "lift"}, visit.session.person)
-        return redirect("/console/switches")
+        done = await self._parts.switches.set({**wanted, "on": visit.form.get("act") != "lift"}, visit.session.person)
+        return redirect(_APPROVALS if isinstance(done, PendingAct) else "/console/switches")
+
+    async def approvals(self, visit: Visit) -> ApiResponse:
+        """What waits for a second person, and what became of the rest."""
+        found, now_ms = await self._parts.approvals.lately(), self._parts.acts.now_ms()
+        rows = [(each, each.state(now_ms)) for each in found]
+        return answer_page("approvals.html", visit, rows=rows, mine=subject_of(visit.session.person))
+
+    async def decide_approval(self, visit: Visit) -> ApiResponse:
+        """Confirm or refuse one."""
+        name, act = visit.form.get("approval", ""), visit.form.get("act")
+        if act not in ("confirm", "refuse"):
+            raise ProblemError(400, "The form does not say whether to confirm or to refuse.")
+        reason = visit.form.get("reason", "").strip() or None
+        await self._parts.approvals.decide(name, visit.session.person, confirm=act == "confirm", reason=reason)
+        return redirect(_APPROVALS)
 
     async def audit(self, visit: Visit) -> ApiResponse:
         """Who did what."""

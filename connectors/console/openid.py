@@ -36,6 +36,7 @@ class Stranger(NamedTuple):
     name: str
     role: Role
     onward: str
+    account: str
 
 
 class OpenId:
@@ -77,7 +78,8 @@ class OpenId:
         role = self._role(claims)
         if role is None:
             raise ProblemError(403, "Your account has no role here. Ask an administrator for one.")
-        return Stranger(str(claims.get(self._options.name_claim) or claims["sub"]), role, kept["onward"])
+        name = str(claims.get(self._options.name_claim) or claims["sub"])
+        return Stranger(name, role, kept["onward"], str(claims["sub"]))
 
     def over(self) -> str:
         """The value of `Set-Cookie` that ends the waiting."""

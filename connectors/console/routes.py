@@ -25,11 +25,13 @@ def console_pages(console: Console) -> list[Page]:
         Page("consoleTypes", "GET", "/console/types", _ALL, console.types, "Types"),
         Page("consoleLetters", "GET", "/console/letters", _OPS, console.letters, "Dead letters"),
         Page("consoleSwitches", "GET", "/console/switches", _OPS, console.switches, "Kill switches"),
+        Page("consoleApprovals", "GET", "/console/approvals", _OPS, console.approvals, "Approvals"),
         Page("consoleAudit", "GET", "/console/audit", _OPS, console.audit, "Audit"),
         Page("consoleExplain", "GET", "/console/explain", _SUPPORT, console.explain),
         Page("consoleNowStream", "GET", "/console/now/stream", _ALL, console.now_stream),
         Page("consoleDecideLetter", "POST", "/console/letters", _OPS, console.decide_letter),
         Page("consoleSetSwitch", "POST", "/console/switches", _OPS, console.set_switch),
+        Page("consoleDecideApproval", "POST", "/console/approvals", _OPS, console.decide_approval),
         Page("consoleSignOut", "POST", "/console/sign-out", _ALL, console.sign_out),
     ]
 

@@ -62,7 +62,7 @@ class Sessions:
         claims = {
             "sub": person.name, "role": person.role, "aud": _AUDIENCE, "began": now_ms,
             "by": "openid" if self._keys is None else "key", "jti": secrets.token_urlsafe(16),
-            "exp": (now_ms + LIFETIME // _MS) // 1000,
+            "exp": (now_ms + LIFETIME // _MS) // 1000, "account": person.account,
         }  # fmt: skip
         return self._cookie(jwt.encode(claims, self._secret, "HS256"), int(LIFETIME.total_seconds()))
 
@@ -85,7 +85,7 @@ class Sessions:
             return None
         if claims["exp"] * 1000 <= self._clock() or claims["began"] <= self._ended.get(claims["sub"], -1):
             return None
-        person = Principal(claims["role"], claims["sub"])
+        person = Principal(claims["role"], claims["sub"], account=claims.get("account"))
         if claims["jti"] in self._signed_out or not self._still(person, claims.get("by")):
             return None
         token = hmac.new(self._secret, b"form/" + claims["jti"].encode(), sha256).hexdigest()

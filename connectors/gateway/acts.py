@@ -43,12 +43,12 @@ class Acts:
         """The time, in milliseconds."""
         return self._clock()
 
-    async def note(self, record: AuditRecord) -> None:
-        """Store it durably.
+    async def note(self, record: AuditRecord) -> int:
+        """Store it durably, and give its offset.
 
         :raises ProblemError: 503: the log did not acknowledge it, so the act must not happen.
         """
-        await self._writer.append([audit_record(record)])
+        return (await self._writer.append([audit_record(record)]))[0]
 
 
 def reason_of(given: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from state.model.admission import FieldError
-from state.model.audit import Act
+from state.model.audit import Act, ApprovalStep
 from state.model.documents import Exact, PreferenceDocument, Text
 
 Count = Annotated[int, Meta(ge=0)]
@@ -263,6 +263,33 @@ class SwitchesInForce(Reply):
     switches: Annotated[list[SwitchSet], Meta(description="The oldest first.")]
 
 
+class Approval(Reply):
+    """An act that needs a second person."""
+
+    id: Text
+    state: Annotated[ApprovalStep, Meta(description="proposed: it waits for a second person.")]
+    act: Act
+    about: Annotated[dict[str, str], Meta(description="To what: scope and value, letter.")]
+    reason: Annotated[str | None, Meta(description="Of who proposed it, in his words.")]
+    before: Annotated[dict[str, Any] | None, Meta(description="What is so while it is not done.")]
+    after: dict[str, Any] | None
+    by: Annotated[Text, Meta(description="Who proposed it.")]
+    role: Text
+    at: Exact
+    until: Annotated[Exact, Meta(description="The first moment at which it can be confirmed no more.")]
+    may_confirm: Annotated[list[Text], Meta(description="Another person of one of these roles.")]
+    decided_by: Annotated[str | None, Meta(description="Who confirmed or refused it.")]
+    decided_at: Exact | None
+    decided_reason: str | None
+    done: Annotated[bool, Meta(description="Whether it is carried out.")]
+
+
+class ApprovalsLately(Reply):
+    """Acts that need a second person."""
+
+    approvals: Annotated[list[Approval], Meta(description="Of the last hour, the newest first.")]
+
+
 class Explanation(Reply):
     """Every record of an event for a user."""
 
@@ -292,6 +319,11 @@ class AuditedAct(Reply):
     reason: Annotated[str | None, Meta(description="In his words.")]
     before: Annotated[dict[str, Any] | None, Meta(description="What was so before.")]
     after: dict[str, Any] | None
+    step: Annotated[
+        ApprovalStep | UnsetType, Meta(description="Of an act that needs a second person; else it is done.")
+    ] = UNSET
+    approval: Annotated[str | UnsetType | None, Meta(description="The id of what it is a step of.")] = UNSET
+    until: Annotated[Exact | UnsetType, Meta(description="When its time ends.")] = UNSET
 
 
 class AuditPage(Reply):

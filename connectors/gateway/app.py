@@ -7,36 +7,26 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from functools import cache
 
 import structlog
 
-from connectors.admission.interface import AdmissionStore
-from connectors.admission.limits import LocalSenderLimit, SenderLimit
-from connectors.admission.rocksdb import RocksAdmissionStore
 from connectors.console.handlers import ConsoleParts
-from connectors.console.openid import OpenId
 from connectors.console.routes import console_routes
-from connectors.console.sessions import LIFETIME, Sessions
-from connectors.control import ControlWatcher
 from connectors.gateway import calls
 from connectors.gateway.acts import Acts
-from connectors.gateway.admission import Admission
-from connectors.gateway.ageing import Ageing
+from connectors.gateway.approval_calls import ApprovalCalls, approval_calls
+from connectors.gateway.approvals import Approvals
 from connectors.gateway.audiences import DefinedSegments
-from connectors.gateway.auth import Authenticator, Principal
+from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import OpenBackstage, Questions
 from connectors.gateway.callbacks import Callbacks, callback_calls, receipt_readers
 from connectors.gateway.components import Components
 from connectors.gateway.cursor import Cursors, kept_secret
 from connectors.gateway.devices import Devices
-from connectors.gateway.directory import Directory
 from connectors.gateway.docs import Docs
-from connectors.gateway.door import WINDOW, Door
 from connectors.gateway.fan_outs import FanOutLimit
 from connectors.gateway.feedback import Feedback
-from connectors.gateway.follow import Follower
 from connectors.gateway.guard import GuardedLimit
 from connectors.gateway.host import Host
 from connectors.gateway.http import (
@@ -53,41 +43,34 @@ from connectors.gateway.http import (
 from connectors.gateway.identifiers import EventIds
 from connectors.gateway.inbox_calls import Inbox, ReadableInbox
 from connectors.gateway.inbox_stream import InboxStreams
+from connectors.gateway.letters import Letters
 from connectors.gateway.link_calls import link_calls
 from connectors.gateway.link_limits import LinkLimits
-from connectors.gateway.notifications import Kept, Posts
+from connectors.gateway.notifications import Posts
 from connectors.gateway.ops import Probes, Switches
-from connectors.gateway.options import PEOPLE, GatewayOptions
+from connectors.gateway.options import GatewayOptions
 from connectors.gateway.origins import AnswerHeaders, Origins
+from connectors.gateway.parts import Parts
 from connectors.gateway.preference_types import TypesCall
 from connectors.gateway.preferences import Preferences
 from connectors.gateway.preferences_page import PreferencesPage
 from connectors.gateway.pressure import Pressure
 from connectors.gateway.problems import ProblemError
 from connectors.gateway.progress import ProgressCalls, ProgressReader
-from connectors.gateway.read_overlay import ReadOverlay
 from connectors.gateway.routes import Callers, Route, Router
 from connectors.gateway.segments import Segments
 from connectors.gateway.support import Support
-from connectors.gateway.tickets import Tickets
 from connectors.gateway.unsubscribe import Unsubscribe
 from connectors.gateway.writer import SettingWriter
-from connectors.log.grouped import BatchingAppender
 from connectors.log.interface import Log
 from connectors.metric_files import METRICS
 from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
 from state.model.admission import AdmissionRules
 from state.model.page_link import PageKeys
-from state.model.topics import AUDIT, ENDPOINTS, PREFERENCES, SEGMENTS
 from state.model.unsubscribe import LinkKeys
 
 _requests = cache(GATEWAY_REQUESTS.labels)
 _logger = structlog.get_logger(__name__)
-_MILLISECOND = timedelta(milliseconds=1)
-_LOG_DOWN_AFTER = timedelta(seconds=5)
-"""An append that takes longer says that the log is down: those who come then hear so within a second."""
-_READS_SINCE = timedelta(hours=1)
-"""How far back a starting gateway looks for reads that the inbox may not hold yet."""
 
 
 class App:
@@ -99,7 +82,7 @@ class App:
         """Serve `routes`, with the long-lived `parts`."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._options, self._parts, self._router, self._streams = options, parts, Router(routes), streams
-        self._ageing: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._authenticator, self._origins = parts.authenticator, Origins(options.allowed_origins)
         self._seconds = {route.operation: GATEWAY_REQUEST_SECONDS.labels(route.operation) for route in routes}
         self._serving = False
@@ -109,8 +92,7 @@ class App:
         self._loop = asyncio.get_running_loop()
         self._parts.kept.bind(self._loop)
         self._parts.follower.start()
-        if self._parts.ageing is not None:
-            self._ageing = asyncio.create_task(self._parts.ageing.run(lambda: self._parts.follower.caught_up))
+        self._tasks = [asyncio.create_task(each()) for each in self._parts.background]
         self._serving = True
 
     def end_streams(self) -> None:
@@ -123,8 +105,8 @@ class App:
     async def close(self) -> None:
         """Wait for admissions under way, then free everything but the log."""
         self._serving = False
-        if self._ageing is not None:
-            self._ageing.cancel()
+        for task in self._tasks:
+            task.cancel()
         if self._streams is not None:
             await asyncio.to_thread(self._streams.close)
         await self._parts.admission.drain()
@@ -199,70 +181,6 @@ class App:
         return Principal(None, tickets.user(ticket))
 
 
-class Parts:
-    """What lives as long as the process: stores, the appender, the follower, the credentials."""
-
-    def __init__(self, options: GatewayOptions, log: Log, rules: AdmissionRules, clock: Callable[[], int]) -> None:
-        """Open the stores; the log stays the caller's to close."""
-        directory = options.store_directory()
-        self.directory = Directory(directory / "directory.sqlite", rules.canonical_address)
-        self.appender = BatchingAppender(log, down_after=_LOG_DOWN_AFTER)
-        self.store, self.limit = _stores(options)
-        self.overlay = ReadOverlay()
-        self.ending = asyncio.Event()
-        secret = kept_secret(directory / "console.key")
-        secure = options.public_url.startswith("https:")
-        people = {(key.sender_id, key.role) for key in options.keys if key.role in PEOPLE}
-        keys = None if options.openid is not None else people
-        self.sessions = Sessions(secret, clock=clock, secure=secure, keys=keys)
-        self.openid = None if options.openid is None else OpenId(options.openid, secret, clock=clock, secure=secure)
-        self.kept = Kept(self.store, self.appender, deadline=options.cancel_deadline, clock=clock)
-        self.authenticator = Authenticator(options.keys, options.users, text_errors=rules.text_errors)
-        self.admission = _admission(options, self.store, self.appender, log, clock)
-        self.watcher = ControlWatcher(log, process=options.process(), run_dir=options.directory / "run").start()
-        self.door = Door(log, self.watcher, {key.sender_id for key in options.keys}, kind=options.kind)
-        ordinary = options.kind == "ordinary"
-        self.tickets = Tickets(kept_secret(directory / "ticket.key"), clock=clock) if ordinary else None
-        self.writer = SettingWriter(self.appender, self.directory, log.partitions, deadline=options.append_deadline)
-        age_max = options.token_age_max if ordinary else timedelta()
-        self.ageing = Ageing(self.directory, self.writer, age_max=age_max, clock=clock) if age_max else None
-        others = {
-            "schedule": (self.kept.on_record, None),
-            "dead_letters": (self.door.on_record, clock() - WINDOW // _MILLISECOND),
-        }
-        if ordinary:
-            others[AUDIT] = self.sessions.on_record, clock() - LIFETIME // _MILLISECOND
-            others["reads"] = (self.overlay.on_record, clock() - _READS_SINCE // _MILLISECOND)
-        self.follower = Follower(
-            log,
-            self.directory,
-            (PREFERENCES, ENDPOINTS, SEGMENTS) if ordinary else (),
-            others=others,
-        )
-
-
-def _stores(options: GatewayOptions) -> tuple[AdmissionStore, SenderLimit]:
-    if options.redis is not None:
-        from connectors.admission.redis import RedisAdmissionStore, RedisSenderLimit  # heavy, and rarely configured
-
-        return RedisAdmissionStore(options.redis), RedisSenderLimit(options.redis)
-    return RocksAdmissionStore(options.store_directory() / "admission"), LocalSenderLimit()
-
-
-def _admission(
-    options: GatewayOptions, store: AdmissionStore, appender: BatchingAppender, log: Log, clock: Callable[[], int]
-) -> Admission:
-    return Admission(
-        store,
-        appender,
-        log.partitions,
-        clock=clock,
-        kind=options.kind,
-        append_deadline=options.append_deadline,
-        pending_max=options.serving.pending_max,
-    )
-
-
 def build_app(
     options: GatewayOptions,
     *,
@@ -304,6 +222,7 @@ def build_app(
         ordinary = _ordinary(options, parts, log, rules, clock, inbox)
         routes += calls.host_calls(ordinary)
         routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
+        routes += approval_calls(ApprovalCalls(rules, ordinary.approvals))
         routes += [*link_calls(ordinary.unsubscribe, ordinary.page), *callback_calls(ordinary.callbacks)]
         if backstage is not None:
             questions = Questions(backstage)
@@ -328,6 +247,8 @@ def _ordinary(
 ) -> calls.OrdinaryHandlers:
     writer = parts.writer
     acts = Acts(writer, clock=clock)
+    approvals = Approvals(acts, log, accounts=options.openid is not None)
+    parts.background.append(approvals.run)
     devices = Devices(rules, writer, parts.directory, devices_max=options.devices_max, clock=clock)
     preferences = Preferences(rules, writer, parts.directory)
     spool, limits = options.store_directory() / "spool", LinkLimits(clock)
@@ -343,10 +264,9 @@ def _ordinary(
         callbacks=Callbacks(receipt_readers(options.callbacks, clock), options, rules, writer, preferences, clock),
         preferences=preferences,
         devices=devices,
-        switches=Switches(
-            rules, writer, parts.watcher, log, senders=[key.sender_id for key in options.keys], acts=acts
-        ),
+        switches=Switches(rules, writer, parts.watcher, log, senders=options.keys, acts=acts, approvals=approvals),
         acts=acts,
+        approvals=approvals,
         unsubscribe=Unsubscribe(rules, LinkKeys(options.link_keys), preferences, limits, clock=clock),
         types=TypesCall(rules, preferences),
         page=PreferencesPage(
@@ -374,6 +294,8 @@ def _console(
         questions=questions,
         acts=ordinary.acts,
         switches=ordinary.switches,
+        approvals=ordinary.approvals,
+        letters=Letters(questions, ordinary.approvals, rules.profile),
         run_dir=options.directory / "run",
         metrics=options.directory / METRICS,
         keys=options.keys,

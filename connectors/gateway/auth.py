@@ -29,6 +29,8 @@ class Principal(NamedTuple):
     """The sender_id, or the user."""
     sender: Sender | None = None
     limit_per_s: int = 0
+    account: str | None = None
+    """Of a person who signed in by OpenID: the provider's subject, which never changes."""
 
 
 class Authenticator:

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from connectors.gateway import answers, schemas
 from connectors.gateway.acts import Acts
+from connectors.gateway.approvals import Approvals
 from connectors.gateway.callbacks import Callbacks
 from connectors.gateway.components import Components
 from connectors.gateway.devices import Devices
@@ -76,6 +77,7 @@ class OrdinaryHandlers:
     devices: Devices
     switches: Switches
     acts: Acts
+    approvals: Approvals
     unsubscribe: Unsubscribe
     page: PreferencesPage
     types: TypesCall
@@ -281,8 +283,9 @@ def ops_calls(switches: Switches) -> list[Route]:
     return [
         Route(
             "setKillSwitch", "POST", "/v1/ops/kill", OPS, "Set or lift a kill switch",
-            "Decisions obey from its place in the log on, sends within seconds. Scope door closes a sender's door.",
-            switches.kill, {200: answers.SwitchStored}, (404, 503), body={_JSON: KillSwitch},
+            "Decisions obey from its place in the log on, sends within seconds. Scope door closes a sender's door. "
+            "202: it would stop P0, and waits for a second person.",
+            switches.kill, {200: answers.SwitchStored, 202: answers.Approval}, (404, 503), body={_JSON: KillSwitch},
         ),
         Route(
             "getKillSwitches", "GET", "/v1/ops/kill", OPS, "Which kill switches and doors are set",

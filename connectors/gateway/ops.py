@@ -15,15 +15,19 @@ from connectors.control import TOPIC, ControlWatcher, KnownNames, kill_record
 from connectors.gateway import answers
 from connectors.gateway.acts import Acts
 from connectors.gateway.answers import Readiness, SwitchesInForce, SwitchSet, SwitchStored
+from connectors.gateway.approval_calls import told_approval
+from connectors.gateway.approvals import Approvals
 from connectors.gateway.auth import Principal
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
+from connectors.gateway.options import ServiceKey
 from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import Log
 from connectors.metric_files import all_metrics
 from state.model.admission import AdmissionRules, FieldError
+from state.model.audit import ApprovalRecord, PendingAct
 from state.model.documents import KillSwitch
-from state.model.settings import Kill, SwitchOn
+from state.model.settings import KILL, Kill, SwitchOn
 
 _READ_DEADLINE = timedelta(seconds=2)
 
@@ -38,20 +42,28 @@ class Switches:
         watcher: ControlWatcher,
         log: Log,
         *,
-        senders: Sequence[str],
+        senders: Sequence[ServiceKey],
         acts: Acts,
+        approvals: Approvals,
     ) -> None:
         """Write to `control` through `writer`, and tell what `watcher` read there."""
         self._rules, self._writer, self._watcher, self._log = rules, writer, watcher, log
-        self._acts = acts
-        self._known = KnownNames(rules.profile, rules.type_names(), senders)
+        self._acts, self._approvals = acts, approvals
+        approvals.does("kill", self._confirmed)
+        self._known = KnownNames(rules.profile, rules.type_names(), [key.sender_id for key in senders])
+        self._p0_senders = {key.sender_id for key in senders if key.role == "p0" or "P0" in key.classes}
+        kinds = [profile for profile in map(rules.profile, rules.type_names()) if profile.klass == "P0"]
+        self._p0_channels = {channel for profile in kinds for channel in profile.channels}
 
     async def kill(self, request: ApiRequest) -> ApiResponse:
         """Set (`on`, the default) or lift a switch; the answer's offset is what processes report as obeyed."""
-        return json_response(200, await self.set(await request.json(), request.caller()))
+        done = await self.set(await request.json(), request.caller())
+        if isinstance(done, PendingAct):
+            return json_response(202, told_approval(done, self._acts.now_ms()))
+        return json_response(200, done)
 
-    async def set(self, body: Any, person: Principal) -> SwitchStored:
-        """Set or lift the switch of a document, in the name of a person.
+    async def set(self, body: Any, person: Principal) -> SwitchStored | PendingAct:
+        """Set or lift the switch of a document, in the name of a person. One that stops P0 waits for a second person.
 
         :raises ProblemError: 400; 404: it would stop nothing; 503.
         """
@@ -65,9 +77,30 @@ class Switches:
             error = FieldError("value", refusal, "name what exists, or set force for what does not exist yet")
             raise ProblemError(404, "it would stop nothing; nothing was stored", errors=[error])
         about = {"scope": kill.scope, "value": kill.value}
+        if kill.on and self._stops_p0(kill):
+            return await self._approvals.propose(
+                person, "kill", about, reason=kill.reason, before={"on": False}, after={"on": True}
+            )
         noted = self._acts.record(person, "kill" if kill.on else "lift", about, reason=kill.reason)
         _, offset = await self._writer.append([audit_record(noted), kill_record(kill)])
         return SwitchStored(kill.scope, kill.value, kill.on, offset)
+
+    def _stops_p0(self, kill: Kill) -> bool:
+        value = kill.value or ""
+        match kill.scope:
+            case "type":
+                return self._rules.profile(value).klass == "P0"
+            case "sender" | "door":
+                return value in self._p0_senders
+            case "channel":
+                return value in self._p0_channels
+        return kill.scope == "all"
+
+    async def _confirmed(self, asked: ApprovalRecord) -> Mapping[str, Any]:
+        kill = KILL.of({**asked.about, "reason": asked.reason, "by": asked.by})
+        if kill.switch not in {(each.scope, each.value) for each in await self.in_force()}:
+            await self._writer.append([kill_record(kill)])
+        return {"on": True}
 
     @property
     def on(self) -> Sequence[SwitchOn]:

@@ -64,6 +64,7 @@ PATH_PARAMETERS: dict[str, Any] = {
         str, Meta(description="A file's name, or the same with its hash.", examples=["carillon-inbox.js"])
     ],
     "device_id": Annotated[Text, Meta(description="As it was registered.")],
+    "approval": Annotated[Text, Meta(description="Its id.", examples=["4711"])],
 }
 _SCALARS: dict[str, Any] = {"Text": Text, "TimeZone": Zone}
 """Types that are no class, and components all the same."""

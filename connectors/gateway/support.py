@@ -8,14 +8,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from connectors.audit import ActQuery
+from connectors.audit import ActQuery, NotedAct
 from connectors.gateway import answers
 from connectors.gateway.acts import Acts, reason_of
 from connectors.gateway.backstage import Backstage, LedgerSearch, Questions, Shown
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
 from state.model.admission import FieldError
-from state.model.audit import AuditRecord
 
 PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 500
@@ -55,11 +54,12 @@ class Support:
         wanted = ActQuery(given.get("by"), given.get("user"), before)
         acts = await self._questions.ask(lambda backstage: backstage.acts(wanted, limit))
         cursor = str(acts[-1].offset) if len(acts) == limit and acts[-1].offset else None
-        return json_response(200, answers.AuditPage([_told(noted.record) for noted in acts], cursor))
+        return json_response(200, answers.AuditPage([_told(noted) for noted in acts], cursor))
 
 
-def _told(record: AuditRecord) -> answers.AuditedAct:
-    return msgspec.convert(record, answers.AuditedAct, from_attributes=True)
+def _told(noted: NotedAct) -> answers.AuditedAct:
+    told = msgspec.convert(noted.record, answers.AuditedAct, from_attributes=True)
+    return msgspec.structs.replace(told, approval=str(noted.offset)) if told.step == "proposed" else told
 
 
 class PageStart(NamedTuple):

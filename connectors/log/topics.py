@@ -61,7 +61,7 @@ TOPICS = (
     ),
     Topic(names.DEAD_LETTERS, "dead dead_action", "that of the record, or a letter's id", "groups", False,
           f"{STATIONS} commands", "gateway track commands"),
-    Topic(names.AUDIT, "audit", "person", "no", False, "gateway commands", "gateway track commands"),
+    Topic(names.AUDIT, "audit approval", "person", "no", False, "gateway commands", "gateway track commands"),
     *(
         Topic(
             name, "emission withdrawal" if name == names.DELIVER["push"] else "emission",

@@ -74,13 +74,13 @@ class LogBackstage:
         list_letters(self._letters(), Selection(everything=True), output)
         return output.records[::-1]
 
-    def decide_letter(self, letter: str, by: Decider, *, retry: bool) -> Shown:
+    def decide_letter(self, letter: str, by: Decider | None, *, retry: bool) -> Shown:
         """By `carillon dead-letters retry` and `discard`."""
         output, chosen = Collected(), Selection(ids=[letter])
         if retry:
             retry_letters(self.log, self._letters(), chosen, output, now_ms=_now_ms, again=False, by=by)
         else:
-            discard_letters(self.log, self._letters(), chosen, output, now_ms=_now_ms, by=by)
+            discard_letters(self.log, self._letters(), chosen, output, now_ms=_now_ms, by=by, note=by is not None)
         return output.records[-1]
 
     def _ledger(self) -> LedgerReader:

@@ -168,14 +168,19 @@ def discard_letters(
     *,
     now_ms: Callable[[], int],
     by: Decider | None = None,
+    note: bool = True,
 ) -> bool:
-    """Note that nothing will be done; False: something that was asked for was refused."""
+    """Note that nothing will be done; False: something that was asked for was refused.
+
+    Without `note` it is in the audit already that somebody does so.
+    """
     fine = True
     for each in _chosen(letters, selection, output, repeatable=False):
         if isinstance(each, str):
             fine = False
             continue
-        log.append(_noted(each, "discarded", now_ms(), by))
+        act, done = _noted(each, "discarded", now_ms(), by)
+        log.append([act, done] if note else [done])
         output.show({"id": each.letter.id, "discarded": True}, f"{each.letter.id} discarded")
     return fine
 

@@ -20,17 +20,19 @@ _DEVELOPMENT_ROLES: dict[str, Role] = {
     "ops": "ops",
     "marketing": "marketing",
     "support": "support",
+    "admin": "admin",
 }
 
 
 def senders_in_force(settings: Settings) -> dict[str, SenderOptions]:
-    """The configured senders, or the five of the development credentials."""
+    """The configured senders, or those of the development credentials."""
     if settings.senders:
         return dict(settings.senders)
     credentials = development_credentials(settings.data_dir)
     return {
         name: SenderOptions(key=credentials.key(name), role=role, limit_per_s=DEVELOPMENT_LIMIT_PER_S)
         for name, role in _DEVELOPMENT_ROLES.items()
+        if name in credentials.keys
     }
 
 

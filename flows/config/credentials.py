@@ -1,7 +1,8 @@
 """Development credentials: what a system needs to be tried at once, made at the first start and kept in DIR.
 
 File `DIR/credentials.json`, mode 0600:
-`{"keys": {"producer", "p0_producer", "ops", "marketing", "support"}, "user_secret"}`.
+`{"keys": {"producer", "p0_producer", "ops", "marketing", "support", "admin"}, "user_secret"}`; files of earlier
+versions have no `admin`, the second person of whoever tries the system alone.
 They are used only where the configuration names no sender (or no user secret) of its own.
 """
 
@@ -18,6 +19,8 @@ from state.model.secret import Secret
 
 FILE_NAME = "credentials.json"
 ROLES = ("producer", "p0_producer", "ops", "marketing", "support")
+"""Those that `up` prints."""
+SECOND = "admin"
 
 
 class DevelopmentCredentials(msgspec.Struct, frozen=True):
@@ -51,6 +54,6 @@ def development_credentials(directory: Path) -> DevelopmentCredentials:
 
 def _make(path: Path) -> None:
     fresh = DevelopmentCredentials(
-        {role: f"dev_{secrets.token_urlsafe(24)}" for role in ROLES}, secrets.token_urlsafe(48)
+        {role: f"dev_{secrets.token_urlsafe(24)}" for role in (*ROLES, SECOND)}, secrets.token_urlsafe(48)
     )
     publish_file(path, msgspec.json.encode(fresh), mode=PRIVATE)

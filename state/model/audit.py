@@ -1,6 +1,11 @@
-"""What people did to the system, as topic `audit` keeps it for ever (TOPICS.md)."""
+"""What people did to the system, as topic `audit` keeps it for ever (TOPICS.md), and acts that need two of them.
 
-from typing import Any, Literal
+What destroys or touches P0 is first a proposal. Its name is the proposal's offset. The first step behind it that holds
+decides it, in the order of the topic; so all who read the topic agree, however many confirm at once.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -23,7 +28,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     role: str
     act: Act
     about: dict[str, str] = {}
-    """What it was done to: `user`, `event`, `scope` and `value`, `letter`."""
+    """What it was done to: `user`, `event`, `scope` and `value`, `letter`; `approval`, if a second person confirmed."""
     reason: str | None = None
     """In his words."""
     before: dict[str, Any] | None = None
@@ -31,4 +36,72 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     after: dict[str, Any] | None = None
 
 
+ApprovalStep = Literal["proposed", "confirmed", "refused", "expired"]
+
+
+class ApprovalRecord(AuditRecord, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of an act that needs a second person."""
+
+    step: ApprovalStep
+    until: SafeInt
+    """The first moment, in milliseconds, at which it can be confirmed no more."""
+    subject: str = ""
+    """Who that is: two names can be one person's, and one name can be two people's."""
+    approval: str | None = None
+    """The offset of the proposal in the topic, in decimal; None: this is the proposal."""
+
+
+class PendingAct(NamedTuple):
+    """An act from its proposal on."""
+
+    offset: int
+    """Of its proposal."""
+    asked: ApprovalRecord
+    decided: ApprovalRecord | None = None
+    """The step that holds."""
+    decided_at: int = -1
+    """The offset of that step."""
+    done: bool = False
+    """Whether it is noted that it was carried out."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return str(self.offset)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it is confirmed, and not known to be carried out."""
+        return self.decided is not None and self.decided.step == "confirmed" and not self.done
+
+    def state(self, now_ms: int) -> ApprovalStep:
+        """How far it is."""
+        if self.decided is not None:
+            return self.decided.step
+        return "proposed" if now_ms < self.asked.until else "expired"
+
+
+def pending_acts(records: Iterable[tuple[int, int, AuditRecord]]) -> list[PendingAct]:
+    """What the records of topic `audit` (offset, the log's time in milliseconds, record) come to, the oldest first."""
+    found: dict[str, PendingAct] = {}
+    for offset, time_ms, record in records:
+        if not isinstance(record, ApprovalRecord):
+            name = record.about.get("approval")
+            if name in found:
+                found[name] = found[name]._replace(done=True)
+        elif record.approval is None:
+            found[str(offset)] = PendingAct(offset, record)
+        elif (pending := found.get(record.approval)) is not None and _holds(pending, record, time_ms):
+            found[record.approval] = pending._replace(decided=record, decided_at=offset)
+    return list(found.values())
+
+
+def _holds(pending: PendingAct, record: ApprovalRecord, time_ms: int) -> bool:
+    if pending.decided is not None:
+        return False
+    in_time = max(time_ms, record.at) < pending.asked.until
+    return record.step != "confirmed" or (in_time and record.subject != pending.asked.subject)
+
+
 AUDIT = Schema("audit", AuditRecord)
+APPROVAL = Schema("approval", ApprovalRecord)

@@ -288,6 +288,13 @@ class KillSwitch(Document):
     force: Annotated[bool | None, Meta(description="Also a name that is not known yet.")] = None
 
 
+class ApprovalDecision(Document):
+    """What a second person says to an act that was proposed."""
+
+    decision: Literal["confirm", "refuse"]
+    reason: Annotated[Text | None, Meta(description="Why, in his words.")] = None
+
+
 RowIds = Annotated[
     list[Text],
     Meta(max_length=100, description="`first_event_id` of each row; unknown ones are ignored."),

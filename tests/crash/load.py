@@ -21,6 +21,8 @@ _PATIENCE_S = 240.0
 """Longer than a busy machine needs to start everything after the supervisor was killed, with its back-off."""
 _NO_ANSWER = (0, 429, 500, 503)
 _SOCIAL = ("like", "like", "like", "like", "comment", "comment", "comment", "follow", "reply", "mention", "share")
+_STOPPED = (("type", "share"), ("campaign", "newsletter1"), ("channel", "push"), ("channel", "in_app"), ("all", None))
+"""Switches that are set for a while; where they stop P0 a second person confirms."""
 
 
 class Caller(Protocol):
@@ -69,8 +71,10 @@ class Script:
         return self.choose.choices(list(kinds), list(kinds.values()))[0]()
 
     def rest(self) -> Iterator[Job]:
-        """What must still come when the time is over: switches are lifted."""
-        yield from (self._switch(body) for _, body in self.lifts)
+        """What must still come when the time is over: switches are lifted, also one whose gateway died and that was set
+        behind its lift.
+        """
+        yield from (self._switch({"scope": scope, "value": value, "on": False}) for scope, value in _STOPPED)
 
     # Events --------------------------------------------------------------------
 
@@ -205,9 +209,7 @@ class Script:
         return Job("PUT", f"/v1/segments/{self.choose.choice(SEGMENTS)}", self.choose.sample(USERS, 25))
 
     def _kill(self, progress: float) -> Job:
-        scope, value = self.choose.choice(
-            (("type", "share"), ("campaign", "newsletter1"), ("channel", "push"), ("channel", "in_app"), ("all", None))
-        )
+        scope, value = self.choose.choice(_STOPPED)
         self.lifts.append((progress + 1.5, {"scope": scope, "value": value, "on": False}))
         return self._switch({"scope": scope, "value": value, "on": True})
 
@@ -307,6 +309,8 @@ class Load:
             assert time.monotonic() < end, f"no answer to {job.method} {job.path} for {_PATIENCE_S} s"
             time.sleep(0.15)
         assert status in (200, 202, 204, 404, 409, *_NO_ANSWER), (status, answer, job)
+        if status == 202 and job.path == "/v1/ops/kill":
+            self._do(Job("POST", f"/v1/approvals/{answer['id']}", {"decision": "confirm"}, role="admin"))
 
     def _note(self, job: Job, status: int, answer: Any, headers: dict[str, str]) -> None:
         if job.number is not None and job.method == "POST":

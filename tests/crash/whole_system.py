@@ -26,6 +26,7 @@ from helpers.up import Up, alive
 from helpers.waiting import wait_for
 
 from connectors.sandbox.options import SandboxOptions
+from flows.config.credentials import development_credentials
 
 _TIMEOUT_S = 8
 SHORT_WINDOWS = {f"types.{name}": table for name, table in TYPE_TABLES.items()}
@@ -82,7 +83,7 @@ class System:
     ) -> tuple[int, Any, dict[str, str]]:
         """One request; status 0 when no answer came."""
         url = str(self.up.first["p0_url" if role == "p0_producer" else "url"])
-        bearer = self._token(user) if user is not None else self.up.first["keys"][role]
+        bearer = self._token(user) if user is not None else development_credentials(self.directory).keys[role]
         headers = {"authorization": f"Bearer {bearer}", "content-type": "application/json"}
         content = None if body is None else json.dumps(body)
         connection = self._connection(url)

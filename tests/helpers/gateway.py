@@ -59,7 +59,7 @@ class Gateway:
     def __init__(self, directory: Path, **config: Any) -> None:
         self.directory, self._config = directory, {"directory": str(directory), **config}
         (directory / "faults").mkdir(exist_ok=True)
-        self.log = EmbeddedLog(directory, clock=now_ms)
+        self.log = EmbeddedLog(Path(config.get("log", directory)), clock=now_ms)
         self.log.ensure_topics(topic_specs(4, timedelta(days=1)))
         self._local = threading.local()
         self._connections: list[http.client.HTTPConnection] = []

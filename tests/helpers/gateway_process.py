@@ -1,6 +1,7 @@
 """A gateway in a process of its own, over the embedded log, with named misbehaviours of the log.
 
-Misbehaviours are files in DIR/faults. `refuse_preferences`: the log acknowledges no document of preferences. Others are
+Misbehaviours are files in DIR/faults. `refuse_preferences`: the log acknowledges no document of preferences.
+`crash_confirmed`: the process ends at once when the log has a second person's confirmation. Others are
 looked for at every append of an event: `refuse` (the log does not acknowledge),
 `crash_before` and `crash_after` (the process ends at once, before or after the append), `hang` (no answer while it is
 there).
@@ -70,6 +71,10 @@ class FaultyLog(EmbeddedLog):
     def append(self, records: Sequence[NewRecord]) -> list[int]:
         if (self.faults / "refuse_preferences").exists() and any(record.topic == "preferences" for record in records):
             raise LogUnavailableError("refused on order")
+        confirmed = any(b'"step":"confirmed"' in record.value for record in records)
+        if confirmed and (self.faults / "crash_confirmed").exists():
+            super().append(records)
+            os._exit(44)
         if not any(record.topic.startswith("events.") for record in records):
             return super().append(records)
         if (self.faults / "refuse").exists():
@@ -96,7 +101,7 @@ def clock() -> int:
 
 def main(config: dict[str, Any]) -> None:
     directory = Path(config["directory"])
-    log = FaultyLog(directory, clock=clock)
+    log = FaultyLog(Path(config.get("log", directory)), clock=clock)
     log.faults = directory / "faults"
     options = GatewayOptions(
         directory,

@@ -11,8 +11,10 @@ from helpers.up import Up, running
 from helpers.waiting import wait_for
 from playwright.sync_api import Browser, Page, expect
 
+from flows.config.credentials import development_credentials
+
 PAGES = {
-    "ops": ("", "/events", "/events?event=e1", "/senders", "/types", "/letters", "/switches", "/audit"),
+    "ops": ("", "/events", "/events?event=e1", "/senders", "/types", "/letters", "/switches", "/approvals", "/audit"),
     "support": ("/people", "/people?user=ann&reason=ticket%204711", "/explain?user=ann&event=e1&reason=ticket%204711"),
 }
 
@@ -34,7 +36,7 @@ def signed_in(browser: Browser, system: Up, role: str, *, dark: bool = False, wi
     context.set_default_timeout(SOON_MS)
     page = context.new_page()
     page.goto(system.first["console"])
-    page.get_by_label("Your key").fill(system.first["keys"][role])
+    page.get_by_label("Your key").fill(development_credentials(system.directory).keys[role])
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Now")).to_be_visible()
     return page
@@ -74,6 +76,31 @@ def test_now_is_live_and_a_switch_stops_a_type_until_it_is_lifted(browser: Brows
     expect(acting.get_by_role("cell", name="wrong link").first).to_be_visible()
     watching.context.close()
     acting.context.close()
+
+
+def test_to_stop_p0_one_person_asks_in_his_window_and_another_confirms_in_hers(browser: Browser, system: Up) -> None:
+    asking, confirming = signed_in(browser, system, "ops"), signed_in(browser, system, "admin")
+    asking.get_by_role("link", name="Kill switches").click()
+    asking.get_by_label("What", exact=True).select_option("all")
+    asking.get_by_label("Why").fill("codes of a stranger")
+    asking.get_by_role("button", name="Stop").click()
+    expect(asking.get_by_text("Stop everything: codes of a stranger")).to_be_visible()
+    expect(asking.get_by_role("button", name="Confirm")).to_be_hidden()
+    assert serious_faults(asking) == []
+    confirming.get_by_role("link", name="Approvals").click()
+    confirming.get_by_role("button", name="Confirm: Stop everything").click()
+    expect(confirming.get_by_text("Confirmed by admin")).to_be_visible()
+    code = {"event_id": "code", "type": "otp", "target": "ann", "payload": {"code": "123456"}}
+    system.post(code, p0=True)
+    of_p0 = "/v1/notifications/code"
+    wait_for(lambda: system.call("GET", of_p0, key="p0_producer", p0=True)[1]["outcomes"] == {"SUPPRESSED": 1})
+    asking.get_by_role("link", name="Kill switches").click()
+    asking.get_by_role("button", name="Lift").click()
+    expect(asking.get_by_text("Nothing is stopped.")).to_be_visible()
+    asking.get_by_role("link", name="Audit").click()
+    expect(asking.get_by_text("kill: confirmed").first).to_be_visible()
+    asking.context.close()
+    confirming.context.close()
 
 
 def test_support_finds_out_why_and_this_is_its_picture(browser: Browser, system: Up, tmp_path: Path) -> None:

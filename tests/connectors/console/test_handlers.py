@@ -26,11 +26,13 @@ PAGES = {
     f"/console/explain?user={MIA}&event=e2&reason=ticket": {"support", "admin"},
     "/console/letters": {"ops", "admin"},
     "/console/switches": {"ops", "admin"},
+    "/console/approvals": {"ops", "admin"},
     "/console/audit": {"ops", "admin"},
 }
 FORMS = {
     "/console/letters": {"ops", "admin"},
     "/console/switches": {"ops", "admin"},
+    "/console/approvals": {"ops", "admin"},
     "/console/sign-out": {"ops", "support", "marketing", "admin"},
 }
 

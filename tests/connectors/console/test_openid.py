@@ -25,6 +25,7 @@ PEOPLE: dict[str, dict[str, Any]] = {
     "bea": {"email": "bea@firm.example", "roles": "helpdesk"},
     "cem": {"email": "cem@firm.example", "roles": ["staff", "admin"]},
     "dan": {"roles": ["helpdesk", "root"]},
+    "max": {"roles": ["oncall"]},
     "eve": {"email": "eve@firm.example", "roles": 7},
 }
 
@@ -154,6 +155,30 @@ def test_a_key_opens_nothing_where_people_have_accounts(console: Gateway) -> Non
     browser = Browser(console)
     assert browser.sign_in("key-ops").status == 403
     assert browser.get("/console").status == 303
+
+
+def test_two_accounts_are_two_people_and_a_key_is_none(console: Gateway) -> None:
+    people = {}
+    for name in ("ada", "ada again", "max"):
+        people[name], url = begun(console)
+        come_back(people[name], provider_signs_in(url, name.partition(" ")[0]))
+    page = "/console/approvals"
+    form = {"scope": "type", "value": "otp", "reason": "drill"}
+    assert people["ada"].submit("/console/switches", "/console/switches", form).headers["location"] == page
+    name = people["ada"].get(page).text.partition('name="approval" value="')[2].partition('"')[0]
+    confirm = {"approval": name, "act": "confirm"}
+    for same in ("ada", "ada again"):
+        assert people[same].submit(page, page, confirm).status == 403
+    for path, body in (("/v1/ops/kill", form), (f"/v1/approvals/{name}", {"decision": "confirm"})):
+        by_key = console.call("POST", path, body, key="key-ops")
+        assert by_key.status == 403
+        assert "a key is no person" in by_key.json["detail"]
+    assert people["max"].submit(page, page, confirm).status == 303
+    steps = [(act.get("step"), act["by"], act.get("subject")) for act in console.values("audit")[-3:]]
+    assert steps == [
+        ("proposed", "ada@firm.example", "account ada"), ("confirmed", "max", "account max"),
+        (None, "ada@firm.example", None),
+    ]  # fmt: skip
 
 
 def test_a_provider_that_is_away_is_said_so(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def test_what_is_in_force_is_shown_since_when_by_whom_and_why(gateway: Gateway) 
     asked = now_ms()
     for body in (
         {"scope": "campaign", "value": "spring", "reason": "wrong link"}, {"scope": "door", "value": "shop"},
-        {"scope": "campaign", "value": "spring"}, {"scope": "all"}, {"scope": "all", "on": False},
+        {"scope": "campaign", "value": "spring"}, {"scope": "type", "value": "like"},
+        {"scope": "type", "value": "like", "on": False},
     ):  # fmt: skip
         assert gateway.call("POST", "/v1/ops/kill", body, key="key-ops").status == 200
     shown = gateway.get("/v1/ops/kill", key="key-ops").json["switches"]

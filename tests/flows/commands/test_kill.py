@@ -23,7 +23,7 @@ def kill(data: Path, *arguments: str) -> Result:
     ("option", "name", "nearest"),
     [
         ("--type", "lik", "nearest: like"), ("--sender", "suport", "nearest: support"), ("--channel", "psh", "push"),
-        ("--door", "nobody", "there are: marketing, ops, p0_producer, producer, support"),
+        ("--door", "nobody", "there are: admin, marketing, ops, p0_producer, producer, support"),
     ],
 )  # fmt: skip
 def test_a_name_that_nothing_has_is_refused(data: Path, option: str, name: str, nearest: str) -> None:

@@ -1,6 +1,7 @@
 """The configuration: strict, documented, secrets never printed."""
 
 import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from helpers.places import ROOT
 
+from flows.config.access import senders_in_force
 from flows.config.credentials import development_credentials
 from flows.config.options import example, format_duration, masked, parse_duration
 from flows.config.settings import Settings, load_settings
@@ -213,8 +215,16 @@ def test_credentials_are_made_once_and_private(tmp_path: Path) -> None:
     first = development_credentials(tmp_path)
     assert development_credentials(tmp_path) == first
     assert (tmp_path / "credentials.json").stat().st_mode & 0o777 == 0o600
-    assert len(set(first.keys.values())) == 5
+    assert len(set(first.keys.values())) == 6
     assert [path.name for path in tmp_path.iterdir()] == ["credentials.json"]
+
+
+def test_credentials_of_an_earlier_version_go_on_without_a_second_person(tmp_path: Path) -> None:
+    first = development_credentials(tmp_path)
+    earlier = {name: key for name, key in first.keys.items() if name != "admin"}
+    content = json.dumps({"keys": earlier, "user_secret": first.user_secret})
+    (tmp_path / "credentials.json").write_text(content)
+    assert set(senders_in_force(Settings(data_dir=tmp_path))) == set(earlier)
 
 
 def test_damaged_credentials_are_named(tmp_path: Path) -> None:

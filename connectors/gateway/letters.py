@@ -1,0 +1,56 @@
+"""What people decide about dead letters by the console. To discard one of P0 needs a second person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from connectors.gateway.approvals import Approvals
+from connectors.gateway.auth import Principal
+from connectors.gateway.backstage import Questions, Shown
+from connectors.gateway.problems import ProblemError
+from state.model.audit import ApprovalRecord, PendingAct
+from state.model.registry import TypeProfile
+from state.model.topics import EVENTS_P0
+
+
+class Letters:
+    """Decides."""
+
+    def __init__(self, questions: Questions, approvals: Approvals, profile: Callable[[str], TypeProfile]) -> None:
+        self._questions, self._approvals, self._profile = questions, approvals, profile
+        approvals.does("discard_letter", self._discard)
+
+    async def decide(self, letter: str, person: Principal, *, retry: bool, reason: str | None) -> Shown | PendingAct:
+        """Give it back or discard it: what came of it, or what waits for a second person.
+
+        :raises ProblemError: 403, 404, 503.
+        """
+        if not retry:
+            found = await self._found(letter)
+            if found.get("status") == "open" and self._is_p0(found):
+                return await self._approvals.propose(
+                    person, "discard_letter", {"letter": letter}, reason=reason, before={"status": "open"},
+                    after={"status": "discarded"},
+                )  # fmt: skip
+        by = person.name, person.role or ""
+        return await self._questions.ask(lambda backstage: backstage.decide_letter(letter, by, retry=retry))
+
+    async def _found(self, letter: str) -> Shown:
+        for each in await self._questions.ask(lambda backstage: backstage.letters()):
+            if each.get("id") == letter:
+                return each
+        raise ProblemError(404, "There is no such dead letter in the log.")
+
+    def _is_p0(self, letter: Shown) -> bool:
+        name = letter.get("type")
+        return (
+            letter["stage"] == "transactional"
+            or letter["source"][0] == EVENTS_P0
+            or (name is not None and self._profile(name).klass == "P0")
+        )
+
+    async def _discard(self, asked: ApprovalRecord) -> Mapping[str, Any]:
+        letter = asked.about["letter"]
+        shown = await self._questions.ask(lambda backstage: backstage.decide_letter(letter, None, retry=False))
+        return {"refused": shown["reason"]} if shown.get("refused") else {"status": "discarded"}
