@@ -1,6 +1,6 @@
 """What stations say of their load in `control`, for those who give way: gateways and `sequence`.
 
-A report is repeated while the level is above 0, and forgotten when it was not: a place that is gone holds nobody up.
+A report is repeated while it says anything, and forgotten when it was not: a place that is gone holds nobody up.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LoadLevels:
     """The last report of each place. One thread notes, any may ask."""
 
     def __init__(self) -> None:
-        self._reports: dict[str, tuple[int, int]] = {}
+        self._reports: dict[str, tuple[LoadReport, int]] = {}
 
     def note(self, record: Record) -> None:
         """Take a report, as of the time at which the log took it.
@@ -39,15 +39,18 @@ class LoadLevels:
         """
         if record.value:
             report = LOAD.decode(record.value)
-            self._reports = self._reports | {report.place: (report.level, record.timestamp_ms)}
+            self._reports = self._reports | {report.place: (report, record.timestamp_ms)}
 
     def level(self, now_ms: int, *, but: str = "") -> int:
         """The highest that holds, of all places but those of one flow."""
         return max(
-            (
-                level
-                for place, (level, at) in self._reports.items()
-                if now_ms - at < _FORGOTTEN_MS and place.partition("/")[0] != but
-            ),
+            (each.level for each in self._holding(now_ms) if each.place.partition("/")[0] != but),
             default=0,
         )
+
+    def away(self, now_ms: int) -> frozenset[str]:
+        """What cannot be sent by one place at least."""
+        return frozenset(name for each in self._holding(now_ms) for name in each.away)
+
+    def _holding(self, now_ms: int) -> list[LoadReport]:
+        return [report for report, at in self._reports.values() if now_ms - at < _FORGOTTEN_MS]

@@ -1,8 +1,8 @@
 """RULES 3 for thousands of recipients of one event at once: the same decisions as `operators.decide`, as columns.
 
 Only types without a window come here. Recipients held until one time become a batch, which is decided here again when
-its time comes. Whose only way out is a mail that waits is handed back and decided alone. A test holds both ways against
-each other.
+its time comes. Whose only way out is a mail that waits, or whose first channel may be passed over, is handed back and
+decided alone. A test holds both ways against each other.
 """
 
 from typing import NamedTuple
@@ -102,7 +102,7 @@ class _Deciding(NamedTuple):
 
 
 class _Decided(NamedTuple):
-    """Of each row: the number of its ending, -1 for a mail that waits; how long it is held, and whether by quiet
+    """Of each row: the number of its ending, -1 for who is handed back; how long it is held, and whether by quiet
     hours.
     """
 
@@ -287,7 +287,7 @@ def _present(columns: PreferenceColumns, combined: Codes, parts: int = 1) -> lis
 
 
 _PASSES = -2
-_WAITS = -1
+_ALONE = -1
 
 
 def _lookup(values: dict[int, int], combined: Codes) -> Codes:
@@ -307,8 +307,10 @@ def _case(scope: _Deciding, key: int) -> _RouteCase:
 def _ending_number(scope: _Deciding, case: _RouteCase, *, in_row: bool) -> int:
     """How those end whom the gate lets pass, or whom it is not asked about since no channel of theirs interrupts."""
     route = case.route
-    if route is not None and waits_as_mail(scope.profile, scope.event, route.chosen, in_row=in_row):
-        return _WAITS
+    if route is not None and (
+        waits_as_mail(scope.profile, scope.event, route.chosen, in_row=in_row) or _may_pass_over(scope, route)
+    ):
+        return _ALONE
     reached = bool(case.found.interruptive) or not scope.is_new
     gated, group = scope.gated(by_rule_d=reached), "single" if reached else None
     if route is not None:
@@ -319,6 +321,13 @@ def _ending_number(scope: _Deciding, case: _RouteCase, *, in_row: bool) -> int:
     return scope.endings.number(
         Ending("SUPPRESSED", "kill_switch" if killed else "no_channel", in_row, gated, group=group)
     )
+
+
+def _may_pass_over(scope: _Deciding, route: ChannelRoute) -> bool:
+    """Whether the devices of each recipient must be looked at: another channel is left, and this one's are away."""
+    away = scope.state.kills.away
+    first = scope.profile.policy == "first" and bool(route.rest)
+    return bool(away) and first and any(place.startswith(route.chosen[0] + "/") for place in away)
 
 
 def _gate(scope: _Deciding, rows: RowNumbers, inbox: Flags) -> tuple[Codes, Times, Flags]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from state.model.addresses import CHANNEL_BIT, canonical
+from state.model.addresses import ANY, CHANNEL_BIT, canonical
 from state.model.event import Event
 from state.model.preference import Preference
 from state.model.registry import TypeProfile
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 _CASES_MAX = 4096
+_NONE: frozenset[str] = frozenset()
 _ALL_BITS = sum(CHANNEL_BIT.values())
 
 
@@ -83,20 +84,31 @@ def _routed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> 
         return routed(listed, _ALL_BITS, profile.policy, state.kills.channels())
     listed = ordered_channels(state.users.preference_of(row), profile)
     bits = carrying(int(state.users.usable[row]), event, profile)
-    return routed(listed, bits, profile.policy, state.kills.channels())
+    away = state.kills.away
+    passed = frozenset(channel for channel in listed if _is_away(state, row, channel, away)) if away else _NONE
+    return routed(listed, bits, profile.policy, state.kills.channels(), passed)
+
+
+def _is_away(state: GroupState, row: int, channel: str, away: frozenset[str]) -> bool:
+    """Whether the providers of all the user's devices of a channel are away."""
+    platforms = {(device.platform or ANY).lower() for device in state.users.devices(row, channel)}
+    return bool(platforms) and all(not away.isdisjoint((f"{channel}/{each}", f"{channel}/{ANY}")) for each in platforms)
 
 
 @lru_cache(_CASES_MAX)
 def routed(
-    listed: tuple[str, ...], bits: int, policy: str, killed: frozenset[str]
+    listed: tuple[str, ...], bits: int, policy: str, killed: frozenset[str], passed: frozenset[str] = _NONE
 ) -> tuple[AllowedChannels, ChannelRoute]:
-    """Rules B and E for a user's list and the channels that can carry the event: few cases, each worked out once."""
+    """Rules B and E for a user's list and the channels that can carry the event, of which those `passed` are away: few
+    cases, each worked out once.
+    """
     kept = tuple(channel for channel in listed if channel == "in_app" or bits & CHANNEL_BIT[channel])
     interruptive = tuple(channel for channel in kept if channel != "in_app")
     inbox_killed = "in_app" in kept and "in_app" in killed
     channels = interruptive if inbox_killed else kept
     left = tuple(channel for channel in interruptive if channel not in killed)
-    chosen = choose(policy, left)
+    present = tuple(channel for channel in left if channel not in passed)
+    chosen = choose(policy, present or left) if policy == "first" else choose(policy, left)
     rest = tuple(channel for channel in left if channel not in chosen)
     found = AllowedChannels(channels, inbox_killed, "in_app" in channels, interruptive)
     return found, ChannelRoute(chosen, rest, bool(interruptive) and not left)

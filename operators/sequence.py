@@ -17,7 +17,7 @@ from state.model.addresses import Served, forms_version
 from state.model.envelope import LogPosition
 from state.model.event import Event
 from state.model.keys import KEY_GROUPS
-from state.model.load import UNDER_LOAD
+from state.model.load import AWAY, UNDER_LOAD
 from state.model.registry import Registry, load_registry
 from state.model.settings import SETTINGS, SegmentRecord, Setting
 from state.model.work import (
@@ -201,12 +201,21 @@ def announce_versions(state: SequenceState, versions: VersionsWork) -> list[Work
     return [msgspec.structs.replace(versions, stamp=state.stamp)]
 
 
-def announce_load(state: SequenceState, *, under_load: bool) -> list[Work]:
-    """The record from which on what is least missed gives way, or does so no more; if the log says otherwise."""
-    if under_load == state.under_load:
-        return []
-    state.under_load = under_load
-    return [KillWork(stamp=state.stamp, scope=UNDER_LOAD, on=under_load)]
+def announce_load(state: SequenceState, *, under_load: bool, away: frozenset[str] = frozenset()) -> list[Work]:
+    """Where the log says otherwise: the records from which on what is least missed gives way, or does so no more; and
+    from which on channels are passed over, or no more.
+    """
+    changed: list[Work] = []
+    if under_load != state.under_load:
+        state.under_load = under_load
+        changed.append(KillWork(stamp=state.stamp, scope=UNDER_LOAD, on=under_load))
+    changed += [
+        KillWork(stamp=state.stamp, scope=AWAY, value=place, on=place in away)
+        for place in sorted(away | state.away.keys())
+        if state.away.get(place, False) is not (place in away)
+    ]
+    state.away = dict.fromkeys(away, True)
+    return changed
 
 
 def recover_record(
@@ -225,6 +234,8 @@ def recover_record(
         state.recovered_versions[partition] = encode_work(msgspec.structs.replace(record, stamp=0))
     if isinstance(record, KillWork) and record.scope == UNDER_LOAD:
         state.under_load = None  # the end of the process may have kept it from other partitions
+    if isinstance(record, KillWork) and record.scope == AWAY and record.value is not None:
+        state.away[record.value] = None  # likewise
     state.stamp = max(state.stamp, record.stamp)
     if record.src is None:
         return

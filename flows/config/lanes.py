@@ -57,17 +57,18 @@ def build_lane_parts(
     watcher = ControlWatcher(log, process=cluster_place().name(station), run_dir=settings.data_dir / "run").start()
     keep_until_end(watcher)
     lanes = log.partitions(topics[0]) // classes
+    dispatcher = _build_dispatcher(settings, log, watcher, station, waiting_max=lanes * _WAITING_MAX)
     parts = LaneParts(
         station=station,
         directory=settings.data_dir / "state" / station,
         log=log,
-        dispatcher=_build_dispatcher(settings, log, watcher, station, waiting_max=lanes * _WAITING_MAX),
+        dispatcher=dispatcher,
         topics=topics,
         lanes=lanes,
         now_ms=clock_ms,
         run_ms=clock_ms(),
         verdicts=Verdicts(settings.limits.brake()),
-        backlog=report_load(settings, station, log, lanes=lanes),
+        backlog=report_load(settings, station, log, lanes=lanes, away=dispatcher.queues.away),
     )
     return open_log, parts
 

@@ -1,7 +1,8 @@
 """A station tells how loaded it is: once a second its score is worked out, and each change of level goes to `control`.
 
-In a thread of its own, so that a flow that is stuck is told of too. A level above 0 is repeated: whoever reads it
-forgets a place that falls silent (`connectors/load.py`).
+In a thread of its own, so that a flow that is stuck is told of too. A station that sends also tells which channels are
+away. While there is something to tell it is repeated, for whoever reads it forgets a place that falls silent
+(`connectors/load.py`).
 """
 
 from __future__ import annotations
@@ -46,14 +47,16 @@ class LoadReporter:
         *,
         allowed_ms: int,
         highest: int = P1_WAITS,
+        away: Callable[[int], tuple[str, ...]] = lambda _now: (),
         clock: Callable[[], int] = clock_ms,
     ) -> None:
-        """`allowed_ms`: the lag that makes a score of 1; `highest`: the level that is told at most. The log stays the
-        caller's to close.
+        """`allowed_ms`: the lag that makes a score of 1; `highest`: the level that is told at most; `away`: what cannot
+        be sent at a time. The log stays the caller's to close.
         """
         self._log, self._place, self._backlog = log, place, backlog
         self._allowed_ms, self._highest, self._clock = allowed_ms, highest, clock
-        self._at, self._lag_ms, self._reported, self._reported_ms = LoadLevel(), 0, 0, 0
+        self._at, self._lag_ms, self._away = LoadLevel(), 0, away
+        self._reported, self._reported_ms = LoadReport(place, 0, 0.0), 0
 
     def start(self) -> Self:
         """Look from now on, until the process ends."""
@@ -73,17 +76,22 @@ class LoadReporter:
         shrinks = lag_before - self._lag_ms >= _CATCHING_UP_MS
         at = next_level(self._at, score, now, highest=self._highest, catching_up=shrinks)
         LOAD_SCORE.labels(self._place).set(score)
-        self._report(at.level, score, now)
+        self._report(LoadReport(self._place, at.level, score, self._away(now)), now)
         self._at = at
         LOAD_LEVEL.labels(self._place).set(at.level)
 
-    def _report(self, level: int, score: float, now: int) -> None:
-        if level == self._reported and (level == 0 or now - self._reported_ms < _REPEATED_MS):
+    def _report(self, report: LoadReport, now: int) -> None:
+        before = self._reported
+        same = (report.level, report.away) == (before.level, before.away)
+        nothing = not (report.level or report.away)
+        if same and (nothing or now - self._reported_ms < _REPEATED_MS):
             return
-        self._log.append([load_record(LoadReport(self._place, level, score))])
-        if level != self._reported:
-            _logger.warning("load_level", place=self._place, now=level, before=self._reported, score=score)
-        self._reported, self._reported_ms = level, now
+        self._log.append([load_record(report)])
+        if report.level != before.level:
+            _logger.warning("load_level", place=self._place, now=report.level, before=before.level, score=report.score)
+        if report.away != before.away:
+            _logger.warning("channels_away", place=self._place, now=report.away, before=before.away)
+        self._reported, self._reported_ms = report, now
 
     def _run(self) -> None:
         pause = threading.Event()
@@ -94,16 +102,23 @@ class LoadReporter:
                 _logger.warning("load_not_reported", place=self._place, error=type(error).__name__)
 
 
-def report_load(settings: Settings, flow: str, log: Log, *, lanes: int | None = None) -> Backlog:
+def report_load(
+    settings: Settings,
+    flow: str,
+    log: Log,
+    *,
+    lanes: int | None = None,
+    away: Callable[[int], tuple[str, ...]] = lambda _now: (),
+) -> Backlog:
     """What the flow's sources are to tell; it is looked at for the life of the process, unless that is switched off.
 
     A station that sends names its `lanes`: only the first so many partition numbers count, since those behind them are
-    P2's, which may wait; and P2 is all that has to give way for it (`operators/load.py`).
+    P2's, which may wait; and P2 is all that has to give way for it (`operators/load.py`). It also says what is `away`.
     """
     backlog = Backlog(lanes)
     allowed_ms = settings.limits.lag_max // _MILLISECOND // (_P0_SHARE if flow == "transactional" else 1)
     if allowed_ms > 0:
         place = f"{flow}/{cluster_place().process}"
         highest = P1_WAITS if lanes is None else P2_WAITS
-        keep_until_end(LoadReporter(log, place, backlog, allowed_ms=allowed_ms, highest=highest).start())
+        keep_until_end(LoadReporter(log, place, backlog, allowed_ms=allowed_ms, highest=highest, away=away).start())
     return backlog

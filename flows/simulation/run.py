@@ -77,9 +77,8 @@ class _CollectSink(DynamicSink[OutputLine]):
         return _Collected(self._into)
 
 
-def _sequencer(registry: Registry) -> Callable[[list[tuple[int, bytes]]], Iterator[KeyedBatch]]:
+def _sequencer(simulation: Simulation) -> Callable[[list[tuple[int, bytes]]], Iterator[KeyedBatch]]:
     """Lines to batches by key group, in order; the empty batch ends every group."""
-    simulation = Simulation(registry)
 
     def sequence(lines: list[tuple[int, bytes]]) -> Iterator[KeyedBatch]:
         groups: dict[int, list[tuple[int, Work]]] = {}
@@ -116,11 +115,12 @@ def wire(
     inbox: bool,
     batch: int,
     bulk_from: int = BULK_FROM,
+    reads: type[Simulation] = Simulation,
 ) -> Dataflow:
     """read -> sequence -> (by key group) decide -> collect."""
     flow = Dataflow("simulate")
     read = op.input("read", flow, _LineSource(lines, batch))
-    sequenced = op.flat_map("sequence", read, _sequencer(registry))
+    sequenced = op.flat_map("sequence", read, _sequencer(reads(registry)))
     decided = op.stateful_batch(
         "decide", sequenced, lambda _resume: SimulatedGroup(registry, inbox=inbox, bulk_from=bulk_from)
     )
@@ -150,6 +150,7 @@ def run_simulation(
     batch: int = 1000,
     registry: Registry | None = None,
     bulk_from: int = BULK_FROM,
+    reads: type[Simulation] = Simulation,
 ) -> list[OutputLine]:
     """The output lines in their final order.
 
@@ -157,10 +158,12 @@ def run_simulation(
     :param workers: Bytewax workers (threads of this process).
     :param batch: records that travel through the flow together; it changes nothing but the speed.
     :param bulk_from: recipients in a key group from which an event is decided in columns; it changes only the speed.
+    :param reads: what makes records of the decision log of lines; another one may know more kinds.
     :raises MalformedRecordError: with the number of the line, the field and what is wrong.
     """
     collected: list[OutputLine] = []
-    flow = wire(lines, collected, registry or load_registry(), inbox=inbox, batch=batch, bulk_from=bulk_from)
+    registry = registry or load_registry()
+    flow = wire(lines, collected, registry, inbox=inbox, batch=batch, bulk_from=bulk_from, reads=reads)
     try:
         cluster_main(flow, [], 0, worker_count_per_proc=workers)
     except BytewaxRuntimeError as error:

@@ -1,9 +1,9 @@
 """Kill switches that are on (RULES 3.A.1): everything, a sender, a type, a channel, a campaign. And the one that
-`sequence` sets while the system is overloaded (RULES 1, "Load").
+`sequence` sets while the system is overloaded (RULES 1, "Load"), and those for what is away (RULES 3.E).
 """
 
 from state.model.event import Event
-from state.model.load import UNDER_LOAD
+from state.model.load import AWAY, UNDER_LOAD
 
 SCOPES = ("all", "sender", "type", "channel", "campaign")
 _NONE: frozenset[str] = frozenset()
@@ -11,7 +11,7 @@ _LOAD = (UNDER_LOAD, None)
 
 
 class KillSwitches:
-    """The set of active switches; `version` is the log place of the last change that a person made."""
+    """The set of active switches; `version` is the log place of the last change, but for the one of the load."""
 
     def __init__(self) -> None:
         self.active: set[tuple[str, str | None]] = set()
@@ -31,6 +31,13 @@ class KillSwitches:
     def under_load(self) -> bool:
         """Whether what is least missed gives way."""
         return bool(self.active) and _LOAD in self.active
+
+    @property
+    def away(self) -> frozenset[str]:
+        """Channels with the platforms whose providers are away: `push/ios`, `email/*`."""
+        if not self.active:
+            return _NONE
+        return frozenset(value for scope, value in self.active if scope == AWAY and value is not None)
 
     def stops(self, event: Event) -> bool:
         """Whether a switch ends this event for everybody; channels are not looked at."""

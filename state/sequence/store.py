@@ -89,6 +89,7 @@ class SequenceState:
         self.versions = b""
         """The `versions` record that counts since it was written, as stored JSON; empty: none yet."""
         self.under_load: bool | None = False
+        self.away: dict[str, bool | None] = {}
         """What the decision log says of the load; None: not the same in all partitions, perhaps."""
         self.positions: dict[tuple[str, int], int] = {}
         self.work_ends: dict[int, int] = {}
@@ -146,8 +147,9 @@ class SequenceStore:
         state = SequenceState(self._mark)
         meta = stored_row(self._db, b"M")
         if meta is not None:
-            positions, ends, state.stamp, state.versions, *under_load = unpack(meta, "sequence")
-            state.under_load = under_load[0] if under_load else False
+            positions, ends, state.stamp, state.versions, *load = unpack(meta, "sequence")
+            state.under_load = load[0] if load else False
+            state.away = load[1] if len(load) > 1 else {}
             state.positions = {(topic, partition): offset for topic, partition, offset in positions}
             state.work_ends = dict(ends)
         since = stored_row(self._db, b"W")
@@ -202,7 +204,9 @@ class SequenceStore:
         if state.work_since:
             batch.put(b"W", pack(state.work_since))
         meta = [positions, sorted(state.work_ends.items()), state.stamp, state.versions]
-        batch.put(b"M", pack(meta if state.under_load is False else [*meta, state.under_load]))
+        batch.put(
+            b"M", pack([*meta, state.under_load, state.away] if state.under_load is not False or state.away else meta)
+        )
 
     def _collect_marks(self, marks: RepeatIndex) -> None:
         changed, until = marks.take_set(), marks.expired_until

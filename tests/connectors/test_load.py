@@ -31,3 +31,19 @@ def test_a_report_is_told_from_a_switch_and_has_to_fit() -> None:
     assert not is_load(record._replace(headers=(("schema", b"kill/1+json"),)))
     with pytest.raises(MalformedRecordError, match="load"):
         LoadLevels().note(record._replace(value=b'{"place":"decide/0","level":4,"score":1}'))
+
+
+def test_what_one_place_cannot_send_is_away_until_that_place_says_otherwise_or_falls_silent() -> None:
+    levels = LoadLevels()
+
+    def says(place: str, at: int, *away: str) -> None:
+        new = load_record(LoadReport(place, 0, 0.0, away))
+        levels.note(Record(new.topic, 0, 0, at, new.key, new.value, new.headers))
+
+    says("deliver/0", 0, "push/ios", "email/*")
+    says("deliver/1", 0, "push/ios")
+    says("deliver/0", 1_000)
+    assert levels.away(2_000) == {"push/ios"}
+    says("deliver/1", 30_000, "push/ios")
+    assert levels.away(60_000) == {"push/ios"}
+    assert levels.away(90_000) == frozenset()

@@ -26,7 +26,7 @@ from flows.steps.sequence.reading import SequenceBatch, SequenceOptions, Sequenc
 from operators.sequence import versions_in_force
 from state.disk.poison import PoisonJournal
 from state.model.keys import key_group, partition_of_group
-from state.model.load import UNDER_LOAD, LoadReport
+from state.model.load import AWAY, UNDER_LOAD, LoadReport
 from state.model.registry import load_registry
 from state.model.work import (
     EventWork,
@@ -555,6 +555,27 @@ def test_after_a_loss_of_state_it_is_said_again_whether_it_sheds(bench: Bench) -
     everywhere = range(bench.log.partitions("work"))
     assert [each for each in _switched(bench) if each[0] == 0][-1] == (0, False)
     assert len(_switched(bench)) == 2 * len(everywhere)
+
+
+def _away(bench: Bench) -> list[tuple[str, bool]]:
+    """What the first partition of the decision log says of channels."""
+    works = [work for place, _, work in bench.work() if place == 0]
+    return [(work.value or "", work.on) for work in works if isinstance(work, KillWork) and work.scope == AWAY]
+
+
+def test_the_decision_log_says_from_where_on_channels_are_away(bench: Bench) -> None:
+    bench.append(load_record(LoadReport("deliver/0", 0, 0.0, ("email/*", "push/ios"))))
+    bench.sequence()
+    bench.append(load_record(LoadReport("deliver/0", 0, 0.0, ("email/*", "push/ios"))))
+    bench.sequence()
+    assert _away(bench) == [("email/*", True), ("push/ios", True)], "a store remembers it"
+    bench.append(load_record(LoadReport("deliver/0", 0, 0.0, ("push/ios",))))
+    bench.sequence()
+    assert _away(bench)[2:] == [("email/*", False)]
+    bench.append(load_record(LoadReport("deliver/0", 0, 0.0)))
+    bench.lose("sequence")
+    bench.sequence()
+    assert dict(_away(bench)) == {"email/*": False, "push/ios": False}, "after a loss of state it is said again"
 
 
 def test_p1_is_behind_until_it_is_read(bench: Bench) -> None:

@@ -226,6 +226,12 @@ def test_the_other_side_of_what_decided() -> None:
     assert explain_decision(decided("SUPPRESSED", reason="odd"), USED) == "Not sent: odd."
 
 
+def test_what_was_passed_over_is_among_the_values() -> None:
+    values = dict(used_values(decided("EMITTED"), replace(USED, away="push/ios")))
+    assert "push/ios" in values["away"]
+    assert "away" not in dict(used_values(decided("EMITTED"), USED))
+
+
 def test_why_the_system_let_go_of_it_under_load() -> None:
     assert USED.event is not None
     lasting = replace(USED, event=structs.replace(USED.event, ttl_ms=600_000))

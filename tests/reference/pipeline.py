@@ -246,7 +246,8 @@ class Pipeline:
             for item in items:
                 self._nothing_left(item, now, by_switch=bool(found))
             return
-        channels = left if first.spec.policy == "all" else left[:1]
+        present = [channel for channel in left if first.to or not read.away(self.world, group.user, channel)]
+        channels = left if first.spec.policy == "all" else (present or left)[:1]
         if channels == ["email"] and first.spec.email_digest:
             self._to_digest(items, now)
         elif channels == ["email"] and first.spec.mail_wait and items[0].inbox and first.cls != "P0":

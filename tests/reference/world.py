@@ -16,6 +16,7 @@ class World:
 
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     endpoints: dict[tuple[str, str], dict[Any, str | None]] = field(default_factory=dict)
+    platforms: dict[tuple[str, str, Any], str] = field(default_factory=dict)
     followers: dict[str, set[str]] = field(default_factory=dict)
     segments: dict[str, list[str]] = field(default_factory=dict)
     kills: set[tuple[str, Any]] = field(default_factory=set)
@@ -28,6 +29,7 @@ class World:
     def set_endpoint(self, record: dict[str, Any]) -> None:
         place = record["user"], record["channel"]
         self.endpoints.setdefault(place, {})[record.get("id")] = record.get("state") or "active"
+        self.platforms[*place, record.get("id")] = record.get("platform") or "*"
         self.users.add(record["user"])
 
     def set_follow(self, record: dict[str, Any]) -> None:
@@ -80,6 +82,14 @@ def killed(world: World, event: Event) -> bool:
 
 def channel_killed(world: World, channel: str) -> bool:
     return ("channel", channel) in world.kills
+
+
+def away(world: World, user: str, channel: str) -> bool:
+    """RULES 3.E: no provider of any of his devices of the channel can send now."""
+    devices = world.endpoints.get((user, channel), {})
+    platforms = [world.platforms[user, channel, name] for name, state in devices.items() if state == "active"]
+    names = [{("away", f"{channel}/{platform}"), ("away", f"{channel}/*")} for platform in platforms]
+    return bool(names) and all(each & world.kills for each in names)
 
 
 def type_enabled(world: World, user: str, event: Event) -> bool:

@@ -77,8 +77,8 @@ class Dispatcher:
         self._loop = uvloop.new_event_loop()
         self.appender = BatchingAppender(parts.log)
         self.attempts = AttemptLog(self.appender, parts.log.partitions("attempts"))
-        self._queues = ProviderQueues(parts.providers, self._made)
-        self._answered = AfterAnswer(self._queues, self._failed, parts.last_look.renewed, parts.uniform)
+        self.queues = ProviderQueues(parts.providers, self._made)
+        self._answered = AfterAnswer(self.queues, self._failed, parts.last_look.renewed, parts.uniform)
         self._answers: list[tuple[SendTask, Result, int]] = []
         self._storing = False
         self._retries = Retries(self._loop, self._retry)
@@ -126,12 +126,12 @@ class Dispatcher:
         self._take(tasks)
 
     def _can_use(self, siblings: Siblings, entry: ChannelAddresses) -> bool:
-        served = any(self._queues.of(entry.channel, device) for device in entry.devices)
+        served = any(self.queues.of(entry.channel, device) for device in entry.devices)
         return served and not self._parts.last_look.is_stopped(siblings.scope(entry.channel))
 
     def _can_go_on(self, siblings: Siblings, entry: ChannelAddresses) -> bool:
         """Whether it may take over from a provider that is away: not if its own is away too."""
-        queues = (queue for device in entry.devices for queue in self._queues.of(entry.channel, device))
+        queues = (queue for device in entry.devices for queue in self.queues.of(entry.channel, device))
         return self._can_use(siblings, entry) and any(queue.state != "open" for queue in queues)
 
     def drain(self, deadline: timedelta) -> bool:
@@ -152,14 +152,14 @@ class Dispatcher:
     @property
     def in_flight(self) -> int:
         """Tries under way."""
-        return sum(queue.in_flight for queue in self._queues)
+        return sum(queue.in_flight for queue in self.queues)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
     async def _connect(self) -> None:
-        for channel in self._queues.channels:
+        for channel in self.queues.channels:
             await channel.connect()
             self._spawn(self._warm, channel)
 
@@ -172,9 +172,9 @@ class Dispatcher:
     async def _close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        for queue in self._queues:
+        for queue in self.queues:
             await queue.rate.close()
-        for channel in self._queues.channels:
+        for channel in self.queues.channels:
             await channel.close()
 
     async def _drain(self, deadline: timedelta) -> bool:
@@ -228,7 +228,7 @@ class Dispatcher:
         self._pump_all()
 
     def _enqueue(self, task: SendTask) -> None:
-        queue = self._queues.choose(task)
+        queue = self.queues.choose(task)
         if queue is None or task.device.address is None:
             reason = "no provider" if queue is None else "no address"
             self._spawn(self._end, [(task, self._failed(task, reason, self._parts.now_ms()))])
@@ -236,7 +236,7 @@ class Dispatcher:
         queue.put(task, self._parts.now_ms())
 
     def _pump_all(self) -> None:
-        for queue in self._queues:
+        for queue in self.queues:
             self._pump(queue)
 
     def _made(self, queue: ProviderQueue) -> None:
@@ -252,7 +252,7 @@ class Dispatcher:
 
     def _attend(self, queue: ProviderQueue, now: int) -> None:
         """Let go what leaves a provider that is away, P0 that waits for a retry too, and look again soon (RULES 4)."""
-        for task in self._retries.take_p0(lambda each: self._queues.last(each) is queue) if queue.moves("P0") else ():
+        for task in self._retries.take_p0(lambda each: self.queues.last(each) is queue) if queue.moves("P0") else ():
             self._loop.call_soon(self._retry, task)  # which also asks the provider that it comes to
         if queue.trouble_since is not None and (
             left := leaving(queue, now, self._failed, self._can_go_on, self._parts.last_look, self._elsewhere)
@@ -264,7 +264,7 @@ class Dispatcher:
 
     def _elsewhere(self, task: SendTask) -> bool:
         """Let it wait for another provider of its channel, if one is not away or lacks a probe."""
-        queue = self._queues.choose(task)
+        queue = self.queues.choose(task)
         if queue is None or queue is task.queue:
             return False
         queue.put(task, self._parts.now_ms())
@@ -308,7 +308,7 @@ class Dispatcher:
             if isinstance(found, Planned):
                 queue.done(task)
                 ending.append((task, found))
-            elif queue not in self._queues.of(task.channel, task.device):  # it is another phone now
+            elif queue not in self.queues.of(task.channel, task.device):  # it is another phone now
                 queue.done(task)
                 self._retry(task)
             else:

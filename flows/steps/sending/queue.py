@@ -21,6 +21,8 @@ from operators.breaker import MOVE_AFTER_MS, SHARES, Breaker, BreakerState, Pace
 from operators.retry import RetryShare
 
 PRIORITIES = ("P0", "P1", "P2")
+PASSED_OVER_AFTER_MS = 30_000
+"""A load score of 1 (RULES 3.E)."""
 _SOON_MS, _LATER_MS = 50, 1_000
 _JUDGE_ALL_EVERY_MS = 5_000
 _logger = structlog.get_logger(__name__)
@@ -58,6 +60,10 @@ class _InTurn:
         self._many_next = chosen is self._one
         return chosen.popleft()
 
+    def oldest(self, of: ProviderQueue) -> SendTask | None:
+        """Of what is for one person and still waits there, what came first; may be asked by any thread."""
+        return next((task for task in tuple(self._one) if task.queue is of), None)
+
     def empty(self) -> list[SendTask]:
         """Take everything out."""
         tasks = [*self._one, *self._many]
@@ -84,6 +90,11 @@ class _Line:
                 self.size -= 1
                 if task.queue is of:
                     yield task
+
+    def longest_wait_ms(self, of: ProviderQueue, now: int) -> int:
+        """How long a mention waits for its turn: a P1 that is for one person."""
+        oldest = self._classes["P1"].oldest(of)
+        return 0 if oldest is None else now - oldest.waits_since
 
     def empty(self) -> list[SendTask]:
         """Take everything out."""
@@ -112,7 +123,7 @@ class ProviderQueue:
         """Came while the breaker is open, and may leave at once."""
         self._since: int | None = None
         """When the trouble began."""
-        self._judged_at, self._moving = 0, False
+        self._judged_at, self._moving, self._slow = 0, False, False
 
     def put(self, task: SendTask, now: int) -> None:
         """Let a task wait for its turn."""
@@ -166,6 +177,14 @@ class ProviderQueue:
         return self.state == "open" and (
             priority == "P0" or (priority == "P1" and self._breaker.open_ms() >= MOVE_AFTER_MS)
         )
+
+    def is_away(self, now: int) -> bool:
+        """Whether what comes now had better go another way: the breaker is open, or what came before has waited for
+        long, and since then not for half as long again. May be asked by any one thread.
+        """
+        limit_ms = PASSED_OVER_AFTER_MS // 2 if self._slow else PASSED_OVER_AFTER_MS
+        self._slow = self._waiting.longest_wait_ms(self, now) >= limit_ms
+        return self.state == "open" or self._slow
 
     def probe_in_ms(self) -> int:
         """For an open breaker, as of the last look: how long until a probe may go."""

@@ -90,6 +90,16 @@ class ProviderQueues:
         """All that there are now."""
         return iter([queue for providers in self._at.values() for each in providers for queue in each.queues()])
 
+    def away(self, now: int) -> tuple[str, ...]:
+        """What no provider sends in time, as `push/ios`, sorted; may be asked by any one thread (RULES 3.E)."""
+        return tuple(
+            sorted(
+                "/".join(place)
+                for place, providers in self._at.items()
+                if all(queue.is_away(now) for each in providers for queue in each.queues())
+            )
+        )
+
     def of(self, channel: str, device: DeviceAddress) -> Sequence[ProviderQueue]:
         """Those that serve the device's platform; empty: nobody does."""
         platform = (device.platform or ANY).lower()

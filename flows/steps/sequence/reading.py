@@ -48,6 +48,8 @@ class SequenceBatch(NamedTuple):
     ticks: bool
     under_load: bool = False
     """Whether a place is at the level at which what was accepted is shed."""
+    away: frozenset[str] = frozenset()
+    """What cannot be sent now (RULES 3.E)."""
 
 
 class SequenceOptions(NamedTuple):
@@ -123,7 +125,7 @@ class SequenceReading:
         if not (settings or events or ticks):
             return None
         under_load = self._load.level(now, but="sequence") >= P1_WAITS
-        return SequenceBatch(settings, events, now, ticks, under_load)
+        return SequenceBatch(settings, events, now, ticks, under_load, self._load.away(now))
 
     def _read(self) -> tuple[list[Record], list[Record]]:
         """A bounded batch of settings, and the events that wait for them once the last of them is in it."""

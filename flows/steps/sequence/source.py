@@ -142,7 +142,7 @@ class Sequencer:
         written: list[NewRecord] = []
         for versions in announce_versions(state, self._versions):
             written += self._work(state, versions)
-        for switch in announce_load(state, under_load=batch.under_load):
+        for switch in announce_load(state, under_load=batch.under_load, away=batch.away):
             written += self._work(state, switch)
         for record in (*batch.settings, *batch.events):
             written += self._one(state, record)

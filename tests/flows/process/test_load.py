@@ -49,6 +49,26 @@ def test_changes_are_told_once_and_a_level_is_repeated(tmp_path: Path) -> None:
     bench.close()
 
 
+def test_what_is_away_is_told_when_it_changes_and_repeated_until_it_is_back(tmp_path: Path) -> None:
+    bench, clock, away = Bench(tmp_path), Clock(), list[str]()
+    reporter = LoadReporter(
+        bench.log, "deliver/0", Backlog(), allowed_ms=10_000, away=lambda _now: tuple(away), clock=clock
+    )  # fmt: skip
+
+    def look_for(span_ms: int) -> list[list[str]]:
+        for _ in range(span_ms // 1_000):
+            reporter.look()
+            clock.now += 1_000
+        return [orjson.loads(record.value)["away"] for record in bench.read("control")]
+
+    assert look_for(20_000) == []
+    away.append("push/ios")
+    assert look_for(16_000) == [["push/ios"]] * 2
+    away.clear()
+    assert look_for(40_000) == [["push/ios"]] * 2 + [[]]
+    bench.close()
+
+
 class AwayLog:
     """Takes nothing while it is away."""
 

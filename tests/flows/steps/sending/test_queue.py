@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from connectors.providers.channel import Failed, Rejected, Result, Sent, Throttled
-from flows.steps.sending.queue import ProviderBounds, ProviderQueue
+from flows.steps.sending.queue import PASSED_OVER_AFTER_MS, ProviderBounds, ProviderQueue
 from flows.steps.sending.queues import ProviderQueues
 from flows.steps.sending.rate import SendRate
 from flows.steps.sending.task import SendTask
@@ -228,3 +228,39 @@ def test_the_time_of_an_outage_uses_up_no_retry_of_what_goes_on_with_another_pro
     other.put(mail, 181_000)
     assert names(other.take(9, 182_000)) == ["mail"]
     assert mail.waited_ms == 180_000
+
+
+def test_a_queue_is_away_while_its_breaker_is_open_or_mentions_wait_for_long() -> None:
+    waiting = queue(1)
+    waiting.put(task("post", "P1", for_many=True), 0)
+    assert not waiting.is_away(PASSED_OVER_AFTER_MS), "what is for many may wait"
+    waiting.put(task("mention", "P1", for_many=False), 0)
+    waiting.put(task("later", "P1", for_many=False), 20_000)
+    assert not waiting.is_away(PASSED_OVER_AFTER_MS - 1)
+    assert waiting.is_away(PASSED_OVER_AFTER_MS)
+    waiting.take(1, PASSED_OVER_AFTER_MS)
+    assert not waiting.is_away(PASSED_OVER_AFTER_MS)
+    assert waiting.is_away(20_000 + PASSED_OVER_AFTER_MS), "the next has waited for as long"
+    assert waiting.is_away(20_000 + PASSED_OVER_AFTER_MS // 2), "it stays so until they wait for half as long"
+    assert not waiting.is_away(19_999 + PASSED_OVER_AFTER_MS // 2)
+    for _ in range(20):
+        waiting.answered(task("t", "P1", for_many=False), Failed("503"), 40_000)
+    assert waiting.is_away(40_000)
+
+
+def test_a_platform_is_away_when_all_its_providers_are() -> None:
+    queues = ProviderQueues(
+        {("push", "ios"): [bounds_of("apns"), bounds_of("spare")], ("email", ANY): [bounds_of("smtp")]}
+    )
+
+    def fails(channel: str, number: int) -> None:
+        device = DeviceAddress("d", "ios" if channel == "push" else None, "a")
+        for _ in range(20):
+            queues.of(channel, device)[number].answered(task("t", "P1", for_many=False), Failed("503"), 0)
+
+    fails("push", 0)
+    assert queues.away(0) == ()
+    fails("push", 1)
+    assert queues.away(0) == ("push/ios",)
+    fails("email", 0)
+    assert queues.away(0) == ("email/*", "push/ios")
