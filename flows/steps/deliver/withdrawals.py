@@ -50,20 +50,24 @@ class Withdrawals:
         self._waiting: list[_Waiting] = []
         self._changed = defaultdict[bytes, dict[ShownAt, ShownPush | None]](dict)
         """Since the last commit, by what it is about."""
-        self._sending = 0
+        self._sending = defaultdict[ShownAt, list[SendTask]](list)
+        """Messages that have not ended, by what they remove."""
+        self._unended = 0
+        """How many: sources ask from their own threads."""
         self._stirred = False
         """Something was added or ended since those that wait were looked at."""
 
     @property
     def open(self) -> int:
         """Those that wait, and messages that have not ended."""
-        return len(self._waiting) + self._sending
+        return len(self._waiting) + self._unended
 
     def opened(self, record: OpenRecord, tasks: Iterable[SendTask]) -> None:
         """These are under way."""
         for task in tasks:
             if task.siblings.withdraws:
-                self._sending += 1
+                self._sending[_at(task.emission, task.device.id)].append(task)
+                self._unended += 1
             else:
                 self._under_way[_about(task.emission)][record.work_offset] += 1
 
@@ -71,8 +75,7 @@ class Withdrawals:
         """One has ended: what a provider took is on a screen from now on, or no longer."""
         emission, self._stirred = task.emission, True
         if task.siblings.withdraws:
-            self._sending -= 1
-            self._leaves(emission, task.device.id)
+            self._leaves(task)
             return
         about = _about(emission)
         places = self._under_way[about]
@@ -82,7 +85,10 @@ class Withdrawals:
             if not places:
                 del self._under_way[about]
         if task.channel == PUSH and task.history.outcome == "DELIVERED":
-            self._keep(_at(emission, task.device.id), _shown(task, record.work_offset))
+            at = _at(emission, task.device.id)
+            self._keep(at, _shown(task, record.work_offset))
+            for withdrawing in self._sending.get(at, ()):
+                withdrawing.siblings.overtaken = True
 
     def hold(self, record: OpenRecord, withdrawal: Withdrawal) -> None:
         """Let it wait for what was decided before."""
@@ -144,11 +150,15 @@ class Withdrawals:
     def _find(self, key: str) -> DeliveryHistory | None:
         return self._begun.pop(key, None)
 
-    def _leaves(self, emission: ToDeliver, device: str) -> None:
+    def _leaves(self, task: SendTask) -> None:
         """Unless something newer has taken its place."""
-        at = _at(emission, device)
+        at = _at(task.emission, task.device.id)
+        self._sending[at].remove(task)
+        self._unended -= 1
+        if not self._sending[at]:
+            del self._sending[at]
         shown = self._shown(at.about).get(at)
-        if shown is not None and shown.emission_id == emission.emission_id:
+        if shown is not None and shown.emission_id == task.emission.emission_id:
             self._keep(at, None)
 
     def _shown(self, about: bytes) -> dict[ShownAt, ShownPush]:

@@ -49,7 +49,7 @@ class LastLook:
             return Planned("SUPPRESSED", "kill_switch")
         return (
             self._address(task)
-            or (None if task.siblings.withdraws else self._retraction(task) or self._setting(task, now))
+            or (_overtaken(task) if task.siblings.withdraws else self._retraction(task) or self._setting(task, now))
             or (Planned("EXPIRED") if now > task.emission.valid_until else None)
         )
 
@@ -121,3 +121,8 @@ class LastLook:
                 task.emission, valid_until=task.emission.valid_until + until - held_until
             )
         return Planned(retry_at=until)
+
+
+def _overtaken(task: SendTask) -> Planned | None:
+    """What is withdrawn is not on the screen any more: its tag is another's there."""
+    return Planned("EXPIRED", "overtaken") if task.siblings.overtaken else None

@@ -1,7 +1,8 @@
 """One delivery on its way: what is sent to whom, what is known of it, and the other devices of its channel.
 
 Siblings are the deliveries of one emission on one channel, one for each device. When they fall back, the next channel
-has siblings of its own. Only the dispatcher's event loop changes tasks and siblings; their listener hears of each end.
+has siblings of its own. But for `overtaken`, only the dispatcher's event loop changes tasks and siblings; their
+listener hears of each end.
 """
 
 from __future__ import annotations
@@ -131,6 +132,8 @@ class Siblings:
     """The event went to others too, in the same record."""
     withdraws: bool = False
     """Takes from the screen what was sent before (RULES 3.F): nothing on the ledger ends with it."""
+    overtaken: bool = False
+    """Of what withdraws: something newer is shown in its place by now. The lane says so, from its own thread."""
 
     def scope(self, channel: str) -> Scope:
         """What kill switches may name of a delivery on that channel."""

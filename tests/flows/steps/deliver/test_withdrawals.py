@@ -22,7 +22,7 @@ TABLET: Device = ("tablet", token("tablet"))
 
 @dataclass
 class Screens:
-    """A provider that takes every message, but for those that `answers` has another word for, by device."""
+    """A provider that takes every message, but for those that `answers` has another word for, by event or device."""
 
     answers: dict[str, Result] = field(default_factory=dict)
     shown: list[Delivery] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Screens:
             return self.answers.get("withdrawal", Sent("taken"))
         assert isinstance(delivery.content, PushContent)
         self.shown.append(delivery)
-        return self.answers.get(delivery.device, Sent("taken"))
+        return self.answers.get(delivery.first_event_id) or self.answers.get(delivery.device, Sent("taken"))
 
 
 @dataclass
@@ -213,20 +213,54 @@ def test_a_withdrawal_that_was_perhaps_taken_is_not_sent_again(system: System) -
     assert len(screens.withdrawn) == 1
 
 
-def test_it_waits_for_what_is_under_way_and_is_not_for_what_was_decided_later(system: System) -> None:
-    screens = Screens({"phone": Failed("away", retryable=True)})
-    first, taken, again = shows(system), takes_back(system), shows(system)
-    with running_lanes(system, channels={"push": screens.provider()}, uniform=lambda _low, high: high) as (lanes, _):
+def test_it_waits_for_what_was_decided_before_and_spares_what_was_decided_later(system: System) -> None:
+    first, taken_back, again = shows(system), takes_back(system), shows(system)
+    name = json.loads(first.value)["first_event_id"]
+    screens = Screens({name: Failed("away")})
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
         feed = feeding(system, lanes)
-        system.feed([first, taken, again])
+        system.feed([first, taken_back, again])
         feed.take()
         wait_for(lambda: not feed.is_still() and len(screens.shown) >= 2)
-        assert not screens.withdrawn
-        del screens.answers["phone"]
+        screens.answers[name] = Rejected("BadDeviceToken")
         wait_for(feed.is_still)
-    emissions = {json.loads(first.value)["emission_id"], json.loads(again.value)["emission_id"]}
-    assert {each.key.partition("/")[0] for each in screens.shown} == emissions
-    assert {each.key.split("/")[1] for each in screens.withdrawn} <= {json.loads(first.value)["emission_id"]}
+        assert len(screens.shown) >= 3
+        assert not screens.withdrawn
+        feed(takes_back(system))
+    assert [each.first_event_id for each in screens.withdrawn] == [json.loads(again.value)["first_event_id"]]
+
+
+def test_it_does_not_wait_for_what_was_decided_later(system: System) -> None:
+    first, taken_back, again = shows(system), takes_back(system), shows(system)
+    name = json.loads(again.value)["first_event_id"]
+    screens = Screens({name: Failed("away")})
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(first)
+        system.feed([taken_back, again])
+        feed.take()
+        wait_for(lambda: bool(feed.is_still() or screens.withdrawn))
+        assert len(screens.withdrawn) == 1
+        assert feed.lane.open
+        screens.answers[name] = Rejected("BadDeviceToken")
+        wait_for(feed.is_still)
+
+
+def test_a_withdrawal_that_comes_late_spares_what_is_shown_in_its_place(system: System) -> None:
+    screens = Screens({"withdrawal": Failed("away")})
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows(system))
+        system.feed([takes_back(system)])
+        feed.take()
+        wait_for(lambda: not feed.is_still() and len(screens.withdrawn) == 1)
+        newer = shows(system)
+        feed(newer)
+        assert len(screens.withdrawn) == 1
+        assert {each["outcome"] for each in feed.topic("ledger")} == {"DELIVERED"}
+        screens.answers.clear()
+        feed(takes_back(system))
+    assert screens.withdrawn[1].first_event_id == json.loads(newer.value)["first_event_id"]
 
 
 def test_a_lane_that_starts_again_knows_what_is_shown_and_withdraws_it_once(system: System) -> None:

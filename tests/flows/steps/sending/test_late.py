@@ -101,6 +101,19 @@ def preference(system: System, user: str, document: dict[str, Any]) -> NewRecord
     return NewRecord("preferences", partition, user.encode(), value, PREFERENCE.headers)
 
 
+def test_what_is_withdrawn_asks_no_setting_but_whose_the_address_is(late: Late) -> None:
+    task = task_of()
+    task.siblings.withdraws = True
+    late.tell(preference(late.system, "u1", {"master": False}))
+    late.until(lambda: late.look(task_of(), now_ms()) == Planned("SUPPRESSED", "master_off"))
+    assert late.look(task, now_ms()) is None
+    assert late.look(task, task.emission.valid_until + 1) == Planned("EXPIRED")
+    task.siblings.overtaken = True
+    assert late.look(task, now_ms()) == Planned("EXPIRED", "overtaken")
+    late.tell(late.system.endpoint("u2", "push", "d9", token("a")))
+    late.until(lambda: late.look(task, now_ms()) == NO_ADDRESS)
+
+
 def test_an_opt_out_binds_what_waits(late: Late) -> None:
     task = task_of()
     late.tell(preference(late.system, "u1", {"types": {"mention": {"enabled": False}}}))
