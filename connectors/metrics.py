@@ -67,6 +67,22 @@ ADMISSIONS_LIMITED = Counter(
 FAN_OUTS_LIMITED = Counter(
     "carillon_gateway_fan_outs_limited_total", "Fan-outs answered with 429: above what an actor may send in an hour"
 )
+SENDER_EVENTS = Counter(
+    "carillon_gateway_sender_events_total",
+    "Events of a sender by what was answered: accepted, repeated, or why not; a batch refused unread counts as one",
+    ["sender", "answer"],
+)
+SENDER_SECONDS = Histogram(
+    "carillon_gateway_sender_seconds",
+    "Time from the head of a sender's post to its answer",
+    ["sender"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+SENDER_FULLEST = Gauge(
+    "carillon_gateway_sender_fullest_second",
+    "Events that a sender was granted within one second, at most, in the last minute: its limit is for these",
+    ["sender"],
+)
 ADMISSIONS_SHED = Counter(
     "carillon_gateway_shed_total", "Events answered with 429: the system is loaded, by class", ["priority"]
 )

@@ -18,6 +18,7 @@ from connectors.gateway.inbox_calls import ReadableInbox
 from connectors.gateway.options import GatewayKind
 from connectors.gateway.serve import serve
 from connectors.log.interface import Log
+from connectors.metric_files import METRICS, keep_writing
 from flows.config.access import gateway_options
 from flows.config.served import served
 from flows.config.settings import Settings, load_settings
@@ -41,6 +42,8 @@ def run(settings: Settings, kind: GatewayKind) -> None:
     options = gateway_options(settings, kind)
     _await_log(settings)
     with StateLock.acquire(options.store_directory(), f"gateway {kind}"):
+        if kind == "p0":
+            keep_writing(settings.data_dir / METRICS, options.process())  # for the console, which the other one shows
         log = open_configured_log(settings)
         inbox = inbox_reader(settings.data_dir, log, settings.inbox.in_redis()) if kind == "ordinary" else None
         try:

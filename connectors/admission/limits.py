@@ -19,6 +19,8 @@ class Grant(NamedTuple):
     granted: int
     retry_after_ms: int
     """0 where everything was granted."""
+    in_second: int = 0
+    """Granted in the second that ends with these."""
 
 
 class SenderLimit(Protocol):
@@ -57,8 +59,8 @@ class Window:
             entries.append((now_ms, earlier + granted))
             self._total += granted
         if granted == count:
-            return Grant(granted, 0)
-        return Grant(granted, entries[0][0] + WINDOW_MS - now_ms if entries else WINDOW_MS)
+            return Grant(granted, 0, self._total)
+        return Grant(granted, entries[0][0] + WINDOW_MS - now_ms if entries else WINDOW_MS, self._total)
 
 
 class LocalSenderLimit:

@@ -103,8 +103,8 @@ if granted > 0 then
   first = first or now
 end
 redis.call('SET', sum_key, string.format('%.0f', total + granted), 'PX', window + 120000)
-if granted == count then return {granted, 0} end
-return {granted, first and (first + window - now) or window}
+local retry = granted == count and 0 or first and (first + window - now) or window
+return {granted, retry, total + granted}
 """
 
 
@@ -216,8 +216,8 @@ class RedisSenderLimit:
     async def _call(self, sender_id: str, count: int, limit: int, now_ms: int) -> Grant:
         keys = [f"{self._client.prefix}:{kind}:{sender_id}" for kind in ("l", "m")]
         call = self._take(keys=keys, args=[now_ms, count, limit, WINDOW_MS])
-        granted, retry_after_ms = await self._client.answer(call)
-        return Grant(int(granted), int(retry_after_ms))
+        granted, retry_after_ms, in_second = await self._client.answer(call)
+        return Grant(int(granted), int(retry_after_ms), int(in_second))
 
     async def close(self) -> None:
         """See `SenderLimit`."""
@@ -231,7 +231,9 @@ def _share(grant: Grant, waiting: Sequence[tuple[int, asyncio.Future[Grant]]]) -
         granted = min(count, left)
         left -= granted
         if not future.done():
-            future.set_result(Grant(granted, 0 if granted == count else grant.retry_after_ms))
+            future.set_result(
+                grant._replace(granted=granted, retry_after_ms=0 if granted == count else grant.retry_after_ms)
+            )
 
 
 def _fail(future: asyncio.Future[Grant], error: StoreUnavailableError) -> None:

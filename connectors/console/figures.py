@@ -17,6 +17,7 @@ from connectors.metric_files import all_metrics
 _RATE_OVER_S = 60
 _GOOD_FOR_S = 2.0
 _BREAKERS = ("closed", "reduced", "half-open", "open")
+_ACCEPTED = ("accepted", "repeated")
 _LEVELS = ("nothing", "P2 waits", "half of P1 waits", "only P0 goes")
 Labels = tuple[tuple[str, str], ...]
 
@@ -50,13 +51,26 @@ class PlaceNow(NamedTuple):
 
 
 class Latency(NamedTuple):
-    """From the acceptance of a P0 event to the provider's answer, in seconds, since the start."""
+    """How long something took, in seconds, since the start."""
 
     events: float
     p50_s: float | None
     p99_s: float | None
     bars: Sequence[tuple[str, float]]
     """Upper ends of ranges, and the share of events in each."""
+
+
+class SenderNow(NamedTuple):
+    """One sender, since the start."""
+
+    accepted: Sequence[Counted]
+    """Events, and repeats of such."""
+    refused: Sequence[Counted]
+    """By why."""
+    answers: Latency
+    """From the head of a post to its answer."""
+    fullest: float
+    """Events granted within one second, at most, in the last minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,8 @@ class FiguresNow:
     providers: Sequence[ProviderNow]
     places: Sequence[PlaceNow]
     p0: Latency
+    """From the acceptance of an event to the provider's answer."""
+    senders: Mapping[str, SenderNow]
     dead_letters: Sequence[Counted]
     behind_s: float
 
@@ -110,7 +126,8 @@ class Figures:
             delivered=counted("carillon_deliveries_total", "channel", "outcome"),
             providers=_providers(samples, counted),
             places=_places(samples),
-            p0=_latency(samples),
+            p0=_latency(_by(samples, "carillon_p0_accepted_to_provider_seconds_bucket", ["le"])),
+            senders=_senders(samples, counted),
             dead_letters=counted("carillon_dead_letters_total", "stage"),
             behind_s=max(_of(samples, "carillon_archive_behind_seconds").values(), default=0.0),
         )
@@ -185,9 +202,24 @@ def _places(samples: _Samples) -> list[PlaceNow]:
     ]
 
 
-def _latency(samples: _Samples) -> Latency:
-    metric = "carillon_p0_accepted_to_provider_seconds_bucket"
-    up_to = sorted((float(end), count) for (end,), count in _by(samples, metric, ["le"]).items())
+def _senders(samples: _Samples, counted: Callable[..., list[Counted]]) -> dict[str, SenderNow]:
+    answered = counted("carillon_gateway_sender_events_total", "sender", "answer")
+    took = _by(samples, "carillon_gateway_sender_seconds_bucket", ["sender", "le"])
+    fullest = _by(samples, "carillon_gateway_sender_fullest_second", ["sender"])
+    found: dict[str, SenderNow] = {}
+    for name in {sender for sender, _ in took}:
+        own = [_without(f"{name} ", each) for each in answered if each.name.startswith(f"{name} ")]
+        found[name] = SenderNow(
+            [each for each in own if each.name in _ACCEPTED],
+            [each for each in own if each.name not in _ACCEPTED],
+            _latency({(end,): count for (sender, end), count in took.items() if sender == name}),
+            fullest.get((name,), 0.0),
+        )
+    return found
+
+
+def _latency(buckets: Mapping[tuple[str, ...], float]) -> Latency:
+    up_to = sorted((float(end), count) for (end,), count in buckets.items())
     count = up_to[-1][1] if up_to else 0.0
     if not count:
         return Latency(0, None, None, ())

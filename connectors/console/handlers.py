@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,9 +236,16 @@ class Console:
         return answer_page("explain.html", visit, user=user, event=event, reason=reason, records=records)
 
     async def senders(self, visit: Visit) -> ApiResponse:
-        """Who sends."""
-        rows = [(key, self._parts.doors(key.sender_id)) for key in self._parts.keys if key.role in ("producer", "p0")]
-        return answer_page("senders.html", visit, senders=rows)
+        """Who sends, and what became of it."""
+        now = await self._now(visit.session.person)
+        letters = await self._ask(lambda backstage: backstage.letters())
+        dead = Counter(letter.get("sender_id") for letter in letters)
+        rows = [
+            (key, self._parts.doors(key.sender_id), now["figures"].senders.get(key.sender_id), dead[key.sender_id])
+            for key in self._parts.keys
+            if key.role in ("producer", "p0")
+        ]
+        return answer_page("senders.html", visit, senders=rows, least=now["least"])
 
     async def types(self, visit: Visit) -> ApiResponse:
         """What is sent."""

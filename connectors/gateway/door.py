@@ -80,6 +80,7 @@ class Door:
             403,
             "this sender is closed, nothing was accepted; mend what it sends, then ask ops to open it again "
             f"(carillon kill --door {sender} --lift)",
+            why="door_closed",
             reason=change.reason or "closed by ops",
             closed_at=change.at,
         )

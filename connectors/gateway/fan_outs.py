@@ -41,7 +41,9 @@ class FanOutLimit:
         FAN_OUTS_LIMITED.inc()
         error = FieldError(who[0], f"has sent {self._per_h} fan-outs within an hour", _REMEDY)
         after_ms = taken[0] + HOUR_MS - now
-        return retry_later(429, "the fan-out limit is reached; nothing was accepted", after_ms, (error,))
+        return retry_later(
+            429, "the fan-out limit is reached; nothing was accepted", after_ms, (error,), why="too_many_fan_outs"
+        )
 
     def give_back(self, event: Event) -> None:
         """It was not accepted as a new event."""

@@ -28,6 +28,7 @@ from connectors.gateway.pressure import Pressure
 from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.progress import find
 from connectors.gateway.records import cancel_record, trace_header
+from connectors.gateway.sender_figures import FullestSeconds, PostAnswer
 from connectors.gateway.writer import unavailable
 from connectors.log.interface import Headers, Record
 from connectors.metrics import ADMISSIONS_LIMITED
@@ -65,17 +66,19 @@ class Posts:
         self._segments, self._pressure, self._fan_outs = segments, pressure, fan_outs
         self._only_p0 = kind == "p0"
         self._clock, self._new_event_id = clock, new_event_id
-        self._limited = ADMISSIONS_LIMITED.labels(kind)
+        self._limited, self._fullest = ADMISSIONS_LIMITED.labels(kind), FullestSeconds()
 
     async def post(self, request: ApiRequest) -> ApiResponse:
         """One event. Door and limit come before the body is looked at: refusing must be cheap."""
         caller = request.caller()
-        self._door.check(caller.name)
-        grant = await self._take(caller, 1)
-        if grant.granted == 0:
-            raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
-        judged = self._judge(await request.json(), caller)
-        (outcome,) = await self._admit([judged], trace_header(request.header(b"traceparent")))
+        with PostAnswer(caller.name) as answer:
+            self._door.check(caller.name)
+            grant = await self._take(caller, 1)
+            if grant.granted == 0:
+                raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
+            judged = self._judge(await request.json(), caller)
+            (outcome,) = await self._admit([judged], trace_header(request.header(b"traceparent")))
+            answer.count(outcome)
         if isinstance(outcome, ProblemError):
             return problem_response(outcome)
         return json_response(outcome.status, outcome)
@@ -83,19 +86,25 @@ class Posts:
     async def post_batch(self, request: ApiRequest) -> ApiResponse:
         """Many events, each answered for itself, in order; a closed sender gets one answer for all."""
         caller = request.caller()
-        self._door.check(caller.name)
-        items = batch_items(await request.body(), request.media_type)
-        grant = await self._take(caller, len(items))
-        if items and grant.granted == 0:
-            raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
-        judged = [self._judge_item(item, caller) for item in items[: grant.granted]]
-        outcomes = await self._admit(judged, trace_header(request.header(b"traceparent")))
-        late = retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
-        outcomes += [late] * (len(items) - len(judged))
+        with PostAnswer(caller.name) as answer:
+            self._door.check(caller.name)
+            items = batch_items(await request.body(), request.media_type)
+            answer.events = len(items)
+            grant = await self._take(caller, len(items))
+            late = retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
+            if items and grant.granted == 0:
+                raise late
+            judged = [self._judge_item(item, caller) for item in items[: grant.granted]]
+            outcomes = await self._admit(judged, trace_header(request.header(b"traceparent")))
+            outcomes += [late] * (len(items) - len(judged))
+            for outcome in outcomes:
+                answer.count(outcome)
         return ApiResponse(200, _encoder.encode([_document(outcome) for outcome in outcomes]))
 
     async def _take(self, caller: Principal, count: int) -> Grant:
-        grant = await self._limit.take(caller.name, count, limit=caller.limit_per_s, now_ms=self._clock())
+        now_ms = self._clock()
+        grant = await self._limit.take(caller.name, count, limit=caller.limit_per_s, now_ms=now_ms)
+        self._fullest.note(caller.name, grant.in_second, now_ms)
         if grant.granted < count:
             self._limited.inc(count - grant.granted)
         return grant

@@ -42,7 +42,9 @@ class Pressure:
             return None
         ADMISSIONS_SHED.labels(event.priority).inc()
         after = round(_RETRY_MS * level * self._uniform(1.0, 3.0))
-        return retry_later(429, f"the system is loaded, and {event.priority} waits; nothing was accepted", after)
+        return retry_later(
+            429, f"the system is loaded, and {event.priority} waits; nothing was accepted", after, why="system_loaded"
+        )
 
     def _waits(self, klass: str, level: int) -> bool:
         if klass != "P1" or level != P1_HALVED:

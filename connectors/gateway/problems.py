@@ -25,11 +25,12 @@ class ProblemError(CarillonError):
         *,
         errors: Sequence[FieldError] = (),
         headers: Sequence[tuple[str, str]] = (),
+        why: str = "",
         **members: Any,
     ) -> None:
-        """`members` are extension members such as `event_id`."""
+        """`members` are extension members such as `event_id`; `why` is for metrics, beside the status."""
         super().__init__(detail)
-        self.status = status
+        self.status, self.why = status, why
         self.headers = tuple(headers)
         self._detail, self._errors, self._members = detail, errors, members
 
@@ -44,10 +45,12 @@ class ProblemError(CarillonError):
         )
 
 
-def retry_later(status: int, detail: str, retry_after_ms: int, errors: Sequence[FieldError] = ()) -> ProblemError:
+def retry_later(
+    status: int, detail: str, retry_after_ms: int, errors: Sequence[FieldError] = (), *, why: str = ""
+) -> ProblemError:
     """429 or 503 with Retry-After, which counts whole seconds: rounded up."""
     headers = (("retry-after", str(max(1, -(-retry_after_ms // 1000)))),)
-    return ProblemError(status, detail, errors=errors, headers=headers, retry_after_ms=max(1, retry_after_ms))
+    return ProblemError(status, detail, errors=errors, headers=headers, why=why, retry_after_ms=max(1, retry_after_ms))
 
 
 def invalid(

@@ -78,6 +78,20 @@ def test_now_is_live_and_a_switch_stops_a_type_until_it_is_lifted(browser: Brows
     acting.context.close()
 
 
+def test_senders_are_shown_with_what_the_p0_gateway_answered_theirs(browser: Browser, system: Up) -> None:
+    code = {"type": "otp", "target": "ann", "payload": {"code": "654321"}}
+    assert system.post({**code, "event_id": "e4"}, p0=True) == 202
+    page = signed_in(browser, system, "ops")
+
+    def shown() -> bool:
+        page.goto(system.first["console"] + "/senders")
+        row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="p0_producer", exact=True))
+        return "1 accepted" in row.inner_text()
+
+    wait_for(shown)
+    page.context.close()
+
+
 def test_to_stop_p0_one_person_asks_in_his_window_and_another_confirms_in_hers(browser: Browser, system: Up) -> None:
     asking, confirming = signed_in(browser, system, "ops"), signed_in(browser, system, "admin")
     asking.get_by_role("link", name="Kill switches").click()
@@ -115,6 +129,7 @@ def test_support_finds_out_why_and_this_is_its_picture(browser: Browser, system:
     page.goto(system.first["console"] + "/events?event=e1")
     save_picture(page, pictures(tmp_path) / "console.png")
     page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Your key")).to_be_visible()
     page.go_back()
     page.reload()
     expect(page.get_by_label("Your key")).to_be_visible()

@@ -343,12 +343,12 @@ def test_any_second_holds_at_most_the_limit(open_limit: Callable[[], SenderLimit
 def test_retry_after_is_when_the_oldest_leaves(open_limit: Callable[[], SenderLimit]) -> None:
     async def main() -> None:
         limit = open_limit()
-        assert await limit.take("s", 3, limit=3, now_ms=NOW) == (3, 0)
-        assert await limit.take("s", 2, limit=3, now_ms=NOW + 400) == (0, 600)
-        assert await limit.take("s", 1, limit=3, now_ms=NOW + 999) == (0, 1)
-        assert await limit.take("s", 5, limit=3, now_ms=NOW + 1000) == (3, 1000)
-        assert await limit.take("other", 1, limit=3, now_ms=NOW + 1000) == (1, 0)
-        assert await limit.take("s", 1, limit=3, now_ms=NOW) == (0, 1000)  # a clock that goes back stands still
+        assert await limit.take("s", 3, limit=3, now_ms=NOW) == (3, 0, 3)
+        assert await limit.take("s", 2, limit=3, now_ms=NOW + 400) == (0, 600, 3)
+        assert await limit.take("s", 1, limit=3, now_ms=NOW + 999) == (0, 1, 3)
+        assert await limit.take("s", 5, limit=3, now_ms=NOW + 1000) == (3, 1000, 3)
+        assert await limit.take("other", 1, limit=3, now_ms=NOW + 1000) == (1, 0, 1)
+        assert await limit.take("s", 1, limit=3, now_ms=NOW) == (0, 1000, 3)  # a clock that goes back stands still
         await limit.close()
 
     run(main())
@@ -357,7 +357,7 @@ def test_retry_after_is_when_the_oldest_leaves(open_limit: Callable[[], SenderLi
 def test_limit_of_zero_grants_nothing(open_limit: Callable[[], SenderLimit]) -> None:
     async def main() -> None:
         limit = open_limit()
-        assert await limit.take("s", 1, limit=0, now_ms=NOW) == (0, 1000)
+        assert await limit.take("s", 1, limit=0, now_ms=NOW) == (0, 1000, 0)
         await limit.close()
 
     run(main())

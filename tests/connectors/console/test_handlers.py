@@ -11,6 +11,7 @@ import pytest
 from helpers.console import Browser
 from helpers.gateway import Gateway, running
 from helpers.healthy_ledger import MIA, healthy
+from helpers.letters import letter
 from helpers.waiting import wait_for
 
 from connectors.console.handlers import Console
@@ -73,6 +74,31 @@ def test_marketing_sees_no_number_below_ten(console: Gateway) -> None:
     ops, marketing = signed_in(console, "ops"), signed_in(console, "marketing")
     wait_for(lambda: re.search(r"ordinary new \S+ 1\b", ops.get("/console").words))
     assert "ordinary new … fewer than 10" in marketing.get("/console").words
+
+
+def test_senders_have_what_they_posted_and_what_became_of_it(console: Gateway) -> None:
+    event = {"type": "like", "actor": "bob", "target": "ann", "object": "thread"}
+    while [console.post(event, key="key-slow").status for _ in range(7)].count(429) == 0:
+        pass  # until six fall into one second, on a busy machine too
+    assert console.post({"type": "like"}, key="key-likes").status == 400
+    assert console.post({**event, "type": "comment"}, key="key-likes").status == 403
+    for _ in range(2):
+        console.post({**event, "event_id": "once"}, key="key-likes")
+    batch = [{**event, "object": f"o{number}"} for number in range(12)]
+    assert console.call("POST", "/v1/notifications/batch", batch, key="key-likes").status == 200
+    console.log.append([letter("likes", 901, "failed"), letter("likes", 902, "failed"), letter("other", 903, "failed")])
+    ops, marketing = signed_in(console, "ops"), signed_in(console, "marketing")
+
+    def row(browser: Browser, sender: str) -> str:
+        words = browser.get("/console/senders").words
+        found = re.search(rf"\b{sender} P1.*? 99 of 100 \d+ ", words)
+        return "" if found is None else found[0]
+
+    counted = re.compile(r"13 accepted( \S+/s )?, 1 repeated.* 1 not allowed( \S+/s )?, 1 not valid.* 2 $")
+    wait_for(lambda: counted.search(row(ops, "likes")), what=lambda: row(ops, "likes"))
+    assert re.search(r"open 5 5 0 \d+ accepted.* above limit", row(ops, "slow")), row(ops, "slow")
+    seen = marketing.get("/console/senders").words
+    assert re.search(r"13 accepted( \S+/s )?, fewer than 10 repeated fewer than 10 not allowed", seen), seen
 
 
 def test_no_page_is_left_out_of_these_tables() -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.gateway import Gateway, Reply, now_ms, running
+from helpers.gateway import Gateway, Reply, running
+from helpers.letters import letter
 from helpers.waiting import wait_for
 
 from connectors.gateway.door import RecentLetters
-from connectors.log.interface import NewRecord
 from flows.commands.kill import kill
-from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, Kind, encode_letter, letter_id
 from state.model.settings import Kill
 
 _numbers = itertools.count()
@@ -24,15 +23,6 @@ def like() -> dict[str, Any]:
 
 
 OTP = {"type": "otp", "target": "bob", "payload": {"code": "123456"}}
-
-
-def letter(sender: str | None, offset: int, kind: Kind = "raised", *, age_ms: int = 0, partition: int = 0) -> NewRecord:
-    source = ("work", partition, offset)
-    value = DeadLetter(
-        id=letter_id("decide", source, 7), source=source, group=7, kind=kind, error="KeyError in operators.gate:1",
-        event_id=f"e{offset}", sender_id=sender, type="like", stage="decide", at=now_ms() - age_ms,
-    )  # fmt: skip
-    return NewRecord("dead_letters", partition, b"x", encode_letter(value), (("schema", LETTER_SCHEMA),))
 
 
 def answered(gateway: Gateway, status: int, key: str = "key-shop") -> Reply:
