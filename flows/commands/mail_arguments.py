@@ -13,10 +13,8 @@ from flows.commands.shared import Data, Json, existing_log, settings_beside
 mail_app = typer.Typer(no_args_is_help=True, help="Mails that came back.")
 
 
-Files = Annotated[
-    list[Path],
-    typer.Argument(metavar="FILE...", help="A mail, an mbox, a directory or Maildir, or - for standard input."),
-]
+_FILES = "A mail, an mbox, a directory or Maildir, or - for standard input."
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help=_FILES)]
 
 
 @mail_app.callback()
@@ -41,7 +39,20 @@ def classify_command(
 
 @mail_app.command("intake")
 def intake_command(
-    files: Files,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE...]", help=_FILES)] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Take them as a mail server does, until SIGTERM, instead of reading files."
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", help="With --listen: offer STARTTLS by this certificate and its chain."),
+    ] = None,
+    certificate_key: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="The key of the certificate, where it is in a file of its own.")
+    ] = None,
     believe_all: Annotated[
         bool, typer.Option("--believe-all", help="Retire also what limits.gone_per_h withholds: you have looked.")
     ] = False,
@@ -59,7 +70,9 @@ def intake_command(
     from state.model.errors import ConfigurationError
     from state.model.unsubscribe import LinkKeys
 
-    _require(files)
+    if bool(files) == (listen is not None):
+        raise typer.BadParameter("give files, or --listen", param_hint="FILE")
+    _require(files or [])
     settings = settings_beside(data)
     addresses, running = bounce_addresses(settings), read_running(settings.data_dir)
     if addresses is None:
@@ -68,7 +81,15 @@ def intake_command(
     with existing_log(settings) as log:
         links = LinkKeys(link_keys(settings))
         intake = MailIntake(settings, log, addresses, links, Output(as_json), url, believe_all)
-        complete = intake.run(files)
+        if listen is not None:
+            import asyncio
+
+            from flows.commands.mail_listen import listen as take_mails
+            from flows.commands.mail_listen import mail_server_options
+
+            asyncio.run(take_mails(intake, mail_server_options(listen, certificate, certificate_key)))
+            return
+        complete = intake.run(files or [])
     raise typer.Exit(0 if complete else 1)
 
 

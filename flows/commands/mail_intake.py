@@ -86,10 +86,17 @@ class MailIntake:
 
     def run(self, paths: Sequence[Path]) -> bool:
         """Say for each mail what became of it; true if nothing is left to do."""
-        findings = [self._finding(mail) for path in paths for mail in stored_mails(path)]
+        return all(self.take(mail for path in paths for mail in stored_mails(path)))
+
+    def take(self, mails: Iterable[StoredMail]) -> list[bool]:
+        """Do what each mail says, and tell it; whether nothing of it is left to do. Durable when it returns.
+
+        :raises LogError: of some it may be done; all may come again.
+        """
+        findings = [self._finding(mail) for mail in mails]
         endpoints, retired = self._endpoints({finding.sent_to for finding in findings if finding.sent_to is not None})
         room = self.settings.limits.gone_per_h - retired
-        complete = True
+        complete = []
         for finding in findings:
             endpoint = None if finding.sent_to is None else endpoints.get(finding.sent_to)
             if finding.complains:
@@ -101,7 +108,7 @@ class MailIntake:
             if done == "retired" and finding.sent_to is not None and endpoint is not None:
                 room -= 1
                 endpoints[finding.sent_to] = replace(endpoint, active=False)
-            complete = complete and done not in ("withheld", "no_gateway")
+            complete.append(done not in ("withheld", "no_gateway"))
             self._tell(finding, done)
         return complete
 

@@ -68,6 +68,11 @@ class BounceAddresses:
             if sent_to is not None:
                 yield sent_to
 
+    def is_one(self, address: str) -> bool:
+        """Whether this is such an address, and nothing beside it."""
+        found = self._found.fullmatch(address)
+        return found is not None and self._signed(found[1].lower()) is not None
+
     def _signed(self, token: str) -> SentTo | None:
         try:
             raw = base64.b32decode(token.upper() + "=")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import smtplib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +22,12 @@ from connectors.gateway.records import endpoint_record
 from connectors.log import NewRecord
 from flows.cli import app
 from flows.commands.mail_intake import MailIntake
+from flows.commands.mail_listen import mail_server_options
 from flows.commands.output import Output
 from flows.config.access import LINK_KEY_FILE
 from flows.config.settings import Settings
 from state.model.bounce_address import BounceAddresses
+from state.model.errors import ConfigurationError
 from state.model.unsubscribe import LinkKeys, Unsubscription
 from state.model.work import EndpointWork
 
@@ -128,6 +133,52 @@ def test_more_in_an_hour_than_the_limit_wait_for_somebody_who_looks(system: Benc
     assert (second.exit_code, done(second)) == (1, ["gone_before"] * 3 + ["withheld"] * 2)
     assert done(run(system, str(box), "--believe-all")) == ["gone_before"] * 3 + ["retired"] * 2
     assert sorted(each["user"] for each in gone(system)) == users
+
+
+def test_as_a_mail_server_it_answers_what_is_on_the_log_and_sends_the_rest_away(system: Bench) -> None:
+    users = [f"u{number}" for number in range(5)]
+    system.log.append([registered(user) for user in users])
+    command = [sys.executable, "-m", "flows.cli", "mail", "intake", "--listen", "127.0.0.1:0", "--json"]
+    started = subprocess.Popen([*command, "--data", str(system.directory)], stdout=subprocess.PIPE, text=True)
+    with started as process:
+        assert process.stdout is not None
+        try:
+            port = int(json.loads(process.stdout.readline())["listening"].rpartition(":")[2])
+            with smtplib.SMTP("127.0.0.1", port, timeout=90) as client:
+                client.ehlo()
+                said = []
+                for user in users:
+                    client.mail("")
+                    assert client.rcpt(to(user))[0] == 250
+                    said.append(client.data(bounce("news@ours.example"))[0])  # only the envelope says whose it is
+                client.mail("")
+                said.append(client.rcpt(to("ann", key=b"x" * 32))[0])
+        finally:
+            process.terminate()
+        output, _ = process.communicate(timeout=90)
+    assert (process.returncode, said) == (0, [250] * 3 + [451] * 2 + [550])
+    assert [each["user"] for each in gone(system)] == users[:3]
+    assert [json.loads(line)["done"] for line in output.splitlines()] == ["retired"] * 3 + ["withheld"] * 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["x.eml", "--listen", "127.0.0.1:0"]])
+def test_it_reads_files_or_listens(arguments: list[str], system: Bench) -> None:
+    result = run(system, *arguments)
+    assert result.exit_code == 2
+    assert "--listen" in result.output
+
+
+@pytest.mark.parametrize("address", ["2525", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:99999", ":25"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="host and a port"):
+        mail_server_options(address, None, None)
+
+
+def test_a_certificate_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("")
+    for name in ("empty.pem", "none.pem"):
+        with pytest.raises(ConfigurationError, match=name):
+            mail_server_options("127.0.0.1:0", tmp_path / name, None)
 
 
 def test_without_an_address_for_bounces_it_refuses(bench: Bench, tmp_path: Path) -> None:
