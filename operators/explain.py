@@ -88,7 +88,7 @@ def used_values(record: LedgerRow, used: Circumstances) -> list[tuple[str, str]]
     if used.event is not None:
         values.append(("time to live", duration_text(used.event.ttl_ms)))
     if used.away is not None:
-        values.append(("away", f"no provider could send to {used.away} then: `first` passes it over"))
+        values.append(("away", f"no provider could send to {used.away} then, so `first` passes it over"))
     if record["follower_age_ms"] is not None:
         values.append(("age of the follower list", duration_text(record["follower_age_ms"])))
     return values

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from state.model.addresses import ANY, CHANNEL_BIT, canonical
+from state.model.addresses import CHANNEL_BIT, canonical, is_served_by
 from state.model.event import Event
 from state.model.preference import Preference
 from state.model.registry import TypeProfile
@@ -91,8 +91,9 @@ def _routed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> 
 
 def _is_away(state: GroupState, row: int, channel: str, away: frozenset[str]) -> bool:
     """Whether the providers of all the user's devices of a channel are away."""
-    platforms = {(device.platform or ANY).lower() for device in state.users.devices(row, channel)}
-    return bool(platforms) and all(not away.isdisjoint((f"{channel}/{each}", f"{channel}/{ANY}")) for each in platforms)
+    devices = state.users.devices(row, channel)
+    served = state.users.served
+    return bool(devices) and all(is_served_by(served, channel, each.platform, away) for each in devices)
 
 
 @lru_cache(_CASES_MAX)

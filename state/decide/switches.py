@@ -34,7 +34,7 @@ class KillSwitches:
 
     @property
     def away(self) -> frozenset[str]:
-        """Channels with the platforms whose providers are away: `push/ios`, `email/*`."""
+        """Channels with the platforms whose providers are away: `push/android`, `email/*`."""
         if not self.active:
             return _NONE
         return frozenset(value for scope, value in self.active if scope == AWAY and value is not None)

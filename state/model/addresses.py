@@ -23,7 +23,7 @@ was not given.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import NamedTuple
@@ -184,6 +184,17 @@ def kind_reached(served: Served, channel: str, platform: str | None) -> str | No
     if [*platforms] == [ANY]:  # of a channel without platforms, what a record says of one means nothing
         return platforms.get(ANY)
     return platforms.get((platform or ANY).lower())
+
+
+def is_served_by(served: Served | None, channel: str, platform: str | None, places: Collection[str]) -> bool:
+    """Whether a device is one for the providers of these places: `push/android`, or `push/*` for those that have the
+    rest of the channel.
+    """
+    if f"{channel}/{(platform or ANY).lower()}" in places:
+        return True
+    if served is None or f"{channel}/{ANY}" not in places:
+        return False
+    return kind_reached(served, channel, platform) == kind_reached(served, channel, ANY)
 
 
 def canonical(served: Served | None, channel: str, platform: str | None, address: str | None) -> str | None:

@@ -15,7 +15,7 @@ P1_WAITS: Final = 3
 UNDER_LOAD: Final = "load"
 """The scope of the switch that `sequence` writes to the decision log while a place is at that level."""
 AWAY: Final = "away"
-"""The scope of such a switch for what cannot be sent now: `push/ios`, or `email/*` (RULES 3.E)."""
+"""The scope of such a switch for what cannot be sent now: `push/android`, or `email/*` (RULES 3.E)."""
 SHED_BELOW_TTL_MS: Final = 600_000
 """Under load, what is worth nothing after so short a time would come too late for most."""
 DORMANT_AFTER_MS: Final = 30 * 86_400_000

@@ -88,8 +88,7 @@ def away(world: World, user: str, channel: str) -> bool:
     """RULES 3.E: no provider of any of his devices of the channel can send now."""
     devices = world.endpoints.get((user, channel), {})
     platforms = [world.platforms[user, channel, name] for name, state in devices.items() if state == "active"]
-    names = [{("away", f"{channel}/{platform}"), ("away", f"{channel}/*")} for platform in platforms]
-    return bool(names) and all(each & world.kills for each in names)
+    return bool(platforms) and all(("away", f"{channel}/{platform}") in world.kills for platform in platforms)
 
 
 def type_enabled(world: World, user: str, event: Event) -> bool:

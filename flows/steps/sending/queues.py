@@ -91,7 +91,7 @@ class ProviderQueues:
         return iter([queue for providers in self._at.values() for each in providers for queue in each.queues()])
 
     def away(self, now: int) -> tuple[str, ...]:
-        """What no provider sends in time, as `push/ios`, sorted; may be asked by any one thread (RULES 3.E)."""
+        """What no provider sends in time, as `push/android`, sorted; may be asked by any one thread (RULES 3.E)."""
         return tuple(
             sorted(
                 "/".join(place)

@@ -12,6 +12,7 @@ from state.model.addresses import (
     canonical,
     device_token,
     fcm_token,
+    is_served_by,
     mailbox,
     parsed_phone,
     phone,
@@ -171,3 +172,14 @@ def test_where_nothing_is_known_of_providers_every_address_stays_as_it_is() -> N
     assert canonical(None, "push", "ios", "") == ""
     assert canonical(SERVED, "push", "ios", "") is None
     assert unserved(None, "chat", None) is None
+
+
+def test_a_device_is_in_the_charge_of_its_platform_or_of_who_has_the_rest() -> None:
+    served = {"push": {"*": "apns", "ios": "apns", "android": "fcm"}, "email": {"*": "mail"}}
+    assert is_served_by(served, "push", "iOS", {"push/*"})
+    assert is_served_by(served, "push", None, {"push/*"})
+    assert not is_served_by(served, "push", "android", {"push/*"})
+    assert is_served_by(served, "push", "Android", {"push/android"})
+    assert not is_served_by(served, "push", "ios", {"push/android", "email/*"})
+    assert is_served_by(served, "email", None, {"email/*"})
+    assert not is_served_by(None, "push", "ios", {"push/*"}), "where nothing is known of providers"
