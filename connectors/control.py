@@ -5,8 +5,9 @@ process ask `ControlWatcher.stopped` instead, just before they act (RULES 4; DEC
 Decisions do not use it: for them the switch counts from its place in the decision log.
 
 Each watcher reports what it obeys, so that `carillon kill` can say when every process has obeyed:
-`DIR/run/obeyed/<process>.json`, replaced atomically, `{"process","pid","offset","at"}`; `offset` is the next offset of
-`control`: everything below is obeyed; `at` is Unix time in milliseconds.
+`DIR/run/obeyed/<process>.json`, replaced atomically, `{"process","pid","offset","at","switches"}`; `offset` is the next
+offset of `control`: everything below is obeyed; `at` is Unix time in milliseconds. `switches` has since when each
+switch or door that is set is obeyed there, by `<scope>/<value>`.
 
 Scope `door` is no kill switch: it closes a sender's door at the gateways (`connectors/gateway/door.py`), and stops
 nothing that was accepted before. Neither is what stations say there of their load (`connectors/load.py`).
@@ -57,6 +58,12 @@ class Obeyed(msgspec.Struct, frozen=True):
     pid: int
     offset: int
     at: int
+    switches: dict[str, int] = {}
+    """Scope, slash and value of what is set, and since when it is obeyed there: its set, or the process's start."""
+
+    def since(self, switch: SwitchOn) -> int | None:
+        """When it obeyed; None: not yet."""
+        return self.switches.get(f"{switch.scope}/{switch.value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +180,7 @@ class ControlWatcher:
         self._switches: frozenset[tuple[str, str]] = frozenset()
         self._doors: dict[str, DoorChange] = {}
         self._on: Mapping[tuple[str, str], SwitchOn] = {}
+        self._since: dict[str, int] = {}
         self.load = LoadLevels()
         """How loaded the stations say they are."""
         self._offset = -1
@@ -241,11 +249,13 @@ class ControlWatcher:
                 self._switches = apply_kill(self._switches, kill)
 
     def _obey(self, positions: Positions) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        self._since = {name: self._since.get(name, now_ms) for name in map("/".join, self._on)}
         self._offset = positions[TOPIC, 0]
         if self._report is None:
             return
         try:
-            obeyed = Obeyed(self._process, os.getpid(), self._offset, time.time_ns() // 1_000_000)
+            obeyed = Obeyed(self._process, os.getpid(), self._offset, now_ms, self._since)
             replace_file(self._report, _encoder.encode(obeyed))
         except OSError:
             _logger.exception("control_report_failed", process=self._process, offset=self._offset)

@@ -87,17 +87,27 @@ def all_metrics(directory: Path | None) -> bytes:
     return _text(found.values())
 
 
-def _written(directory: Path) -> Iterator[Metric]:
-    from prometheus_client.parser import text_string_to_metric_families
+def written_lines(directory: Path, begins: tuple[str, ...]) -> str:
+    """The lines of other processes that begin so: for who looks often, and needs few."""
+    lines = (line for _, text in _fresh(directory) for line in text.splitlines(keepends=True))
+    return "".join(line for line in lines if line.startswith(begins))
 
+
+def _fresh(directory: Path) -> Iterator[tuple[Path, str]]:
     oldest = time.time() - STALE_AFTER.total_seconds()
     for file in sorted(directory.glob("*.prom")):
         with suppress(FileNotFoundError):  # a file is removed by hand while we look
-            if file.stat().st_mtime < oldest:
-                continue
-            try:
-                families = [*text_string_to_metric_families(file.read_text())]
-            except ValueError:  # somebody else's; the others are shown
-                _logger.warning("metrics_not_read", file=file.name)
-                continue
-            yield from (family for family in families if not family.name.endswith(_CREATED))
+            if file.stat().st_mtime >= oldest:
+                yield file, file.read_text()
+
+
+def _written(directory: Path) -> Iterator[Metric]:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    for file, text in _fresh(directory):
+        try:
+            families = [*text_string_to_metric_families(text)]
+        except ValueError:  # somebody else's; the others are shown
+            _logger.warning("metrics_not_read", file=file.name)
+            continue
+        yield from (family for family in families if not family.name.endswith(_CREATED))

@@ -89,7 +89,9 @@ class FiguresNow:
     behind_s: float
 
 
-_Samples = Mapping[tuple[str, Labels], float]
+Samples = Mapping[tuple[str, Labels], float]
+P0_SECONDS = "carillon_p0_accepted_to_provider_seconds_bucket"
+LOAD_SCORE = "carillon_load_score"
 
 
 @dataclass(slots=True)
@@ -98,7 +100,7 @@ class Figures:
 
     directory: Path | None
     """Where other processes write theirs."""
-    _before: deque[tuple[float, _Samples]] = field(default_factory=deque)
+    _before: deque[tuple[float, Samples]] = field(default_factory=deque)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _last: FiguresNow | None = None
 
@@ -110,7 +112,7 @@ class Figures:
             return self._last
 
     def _read(self) -> FiguresNow:
-        now, samples = time.monotonic(), _samples(all_metrics(self.directory).decode())
+        now, samples = time.monotonic(), samples_of(all_metrics(self.directory).decode())
         self._before.append((now, samples))
         while len(self._before) > 1 and now - self._before[0][0] > _RATE_OVER_S:
             self._before.popleft()
@@ -126,7 +128,7 @@ class Figures:
             delivered=counted("carillon_deliveries_total", "channel", "outcome"),
             providers=_providers(samples, counted),
             places=_places(samples),
-            p0=_latency(_by(samples, "carillon_p0_accepted_to_provider_seconds_bucket", ["le"])),
+            p0=_latency(summed(samples, P0_SECONDS, ["le"])),
             senders=_senders(samples, counted),
             dead_letters=counted("carillon_dead_letters_total", "stage"),
             behind_s=max(_of(samples, "carillon_archive_behind_seconds").values(), default=0.0),
@@ -135,14 +137,14 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class _Counting:
-    samples: _Samples
+    samples: Samples
     then: float
-    earlier: _Samples
+    earlier: Samples
     now: float
 
     def counted(self, metric: str, *labels: str, words: str = "") -> list[Counted]:
         """By these labels, over all processes."""
-        totals, before = _by(self.samples, metric, labels), _by(self.earlier, metric, labels)
+        totals, before = summed(self.samples, metric, labels), summed(self.earlier, metric, labels)
         return [
             Counted(" ".join((*names, words)).strip(), total, self._rate(total - before.get(names, 0.0)))
             for names, total in sorted(totals.items())
@@ -153,7 +155,8 @@ class _Counting:
         return max(0.0, more) / (self.now - self.then) if self.now - self.then >= 1 else None
 
 
-def _samples(text: str) -> _Samples:
+def samples_of(text: str) -> Samples:
+    """What lines of metrics say, by name and labels."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -161,11 +164,12 @@ def _samples(text: str) -> _Samples:
     }
 
 
-def _of(samples: _Samples, metric: str) -> dict[Labels, float]:
+def _of(samples: Samples, metric: str) -> dict[Labels, float]:
     return {labels: value for (name, labels), value in samples.items() if name == metric}
 
 
-def _by(samples: _Samples, metric: str, wanted: Iterable[str]) -> dict[tuple[str, ...], float]:
+def summed(samples: Samples, metric: str, wanted: Iterable[str]) -> dict[tuple[str, ...], float]:
+    """The sums of a metric over all labels but these."""
     sums: dict[tuple[str, ...], float] = {}
     for labels, value in _of(samples, metric).items():
         names = tuple(dict(labels).get(name, "") for name in wanted)
@@ -173,13 +177,13 @@ def _by(samples: _Samples, metric: str, wanted: Iterable[str]) -> dict[tuple[str
     return sums
 
 
-def _providers(samples: _Samples, counted: Callable[..., list[Counted]]) -> list[ProviderNow]:
+def _providers(samples: Samples, counted: Callable[..., list[Counted]]) -> list[ProviderNow]:
     states: dict[str, float] = {}
     for labels, value in _of(samples, "carillon_breaker_state").items():
         name = dict(labels)["provider"]
         states[name] = max(value, states.get(name, 0.0))
-    flying = _by(samples, "carillon_deliveries_in_flight", ["provider"])
-    waiting = _by(samples, "carillon_deliveries_waiting", ["provider"])
+    flying = summed(samples, "carillon_deliveries_in_flight", ["provider"])
+    waiting = summed(samples, "carillon_deliveries_waiting", ["provider"])
     tries = counted("carillon_delivery_attempts_total", "provider", "result")
     return [
         ProviderNow(
@@ -194,18 +198,18 @@ def _without(prefix: str, counted: Counted) -> Counted:
     return counted._replace(name=counted.name.removeprefix(prefix))
 
 
-def _places(samples: _Samples) -> list[PlaceNow]:
-    levels = _by(samples, "carillon_load_level", ["place"])
+def _places(samples: Samples) -> list[PlaceNow]:
+    levels = summed(samples, "carillon_load_level", ["place"])
     return [
         PlaceNow(place, score, _LEVELS[int(levels.get((place,), 0.0))])
-        for (place,), score in sorted(_by(samples, "carillon_load_score", ["place"]).items())
+        for (place,), score in sorted(summed(samples, LOAD_SCORE, ["place"]).items())
     ]
 
 
-def _senders(samples: _Samples, counted: Callable[..., list[Counted]]) -> dict[str, SenderNow]:
+def _senders(samples: Samples, counted: Callable[..., list[Counted]]) -> dict[str, SenderNow]:
     answered = counted("carillon_gateway_sender_events_total", "sender", "answer")
-    took = _by(samples, "carillon_gateway_sender_seconds_bucket", ["sender", "le"])
-    fullest = _by(samples, "carillon_gateway_sender_fullest_second", ["sender"])
+    took = summed(samples, "carillon_gateway_sender_seconds_bucket", ["sender", "le"])
+    fullest = summed(samples, "carillon_gateway_sender_fullest_second", ["sender"])
     found: dict[str, SenderNow] = {}
     for name in {sender for sender, _ in took}:
         own = [_without(f"{name} ", each) for each in answered if each.name.startswith(f"{name} ")]
@@ -228,12 +232,12 @@ def _latency(buckets: Mapping[tuple[str, ...], float]) -> Latency:
     inside = [(more - less) / count for less, more in zip([0.0, *counts], counts, strict=False)]
     names = [f"{end * 1000:g} ms" if end < 1 else "more" if end == float("inf") else f"{end:g} s" for end in ends]
     return Latency(
-        count, _percentile(ends, counts, 0.5), _percentile(ends, counts, 0.99), [*zip(names, inside, strict=True)]
+        count, percentile_s(ends, counts, 0.5), percentile_s(ends, counts, 0.99), [*zip(names, inside, strict=True)]
     )
 
 
-def _percentile(ends: Sequence[float], counts: Sequence[float], share: float) -> float | None:
-    """Within its range as if all were spread evenly; None: above the last end."""
+def percentile_s(ends: Sequence[float], counts: Sequence[float], share: float) -> float | None:
+    """Of counts up to these ends, within its range as if all were spread evenly; None: above the last end."""
     wanted, below, begin = share * counts[-1], 0.0, 0.0
     for end, count in zip(ends, counts, strict=True):
         if count >= wanted:

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from connectors.audit import ActQuery
+from connectors.console.course import Course
 from connectors.console.figures import Figures
 from connectors.console.funnel import funnel
 from connectors.console.openid import START, OpenId
@@ -68,6 +69,7 @@ class ConsoleParts:
     letters: Letters
     run_dir: Path
     metrics: Path
+    course: Course
     keys: Sequence[ServiceKey]
     types: Callable[[], Sequence[TypeProfile]]
     openid: OpenId | None
@@ -179,7 +181,8 @@ class Console:
     async def _now(self, person: Principal) -> dict[str, Any]:
         figures = await asyncio.to_thread(self._figures.read)
         least = _LEAST if person.role == "marketing" else 0
-        return {"figures": figures, "switches": self._parts.switches.on, "least": least}
+        course = self._parts.course.drawn()
+        return {"figures": figures, "switches": self._parts.switches.on, "least": least, "course": course}
 
     async def now_stream(self, visit: Visit) -> StreamResponse:
         """The same as it changes, for two minutes; then the browser asks again, and is let in again or not."""

@@ -68,6 +68,11 @@ def shown_time(at_ms: float | None) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def shown_moment(at_ms: int) -> str:
+    """A time for people who count milliseconds: UTC."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
 def shown_number(value: float) -> str:
     """A number with thin spaces between thousands."""
     shown = f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
@@ -86,7 +91,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FunctionLoader(lambda name: (_FILES / "templates" / name).read_text("utf-8")),
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters |= {"time": shown_time, "number": shown_number}
+    made.filters |= {"time": shown_time, "moment": shown_moment, "number": shown_number}
     made.globals |= {"link": link, "style": f"/console/files/{_named('console.css')}",
                      "script": f"/console/files/{_named('console.js')}"}  # fmt: skip
     return made

@@ -11,6 +11,7 @@ from functools import cache
 
 import structlog
 
+from connectors.console.course import Course
 from connectors.console.handlers import ConsoleParts
 from connectors.console.routes import console_routes
 from connectors.gateway import calls
@@ -288,6 +289,8 @@ def _console(
     questions: Questions,
     ordinary: calls.OrdinaryHandlers,
 ) -> ConsoleParts:
+    course = Course(options.directory / METRICS, ordinary.acts.now_ms)
+    parts.background.append(course.run)
     return ConsoleParts(
         sessions=parts.sessions,
         authenticator=parts.authenticator,
@@ -298,6 +301,7 @@ def _console(
         letters=Letters(questions, ordinary.approvals, rules.profile),
         run_dir=options.directory / "run",
         metrics=options.directory / METRICS,
+        course=course,
         keys=options.keys,
         types=lambda: [rules.profile(name) for name in rules.type_names()],
         doors=parts.door.why_closed,

@@ -51,6 +51,27 @@ def test_a_switch_is_obeyed_and_reported(log: EmbeddedLog, watcher: ControlWatch
     wait_for(lambda: watcher.stopped(Scope(sender="shop")) is None, 5)
 
 
+def test_a_report_says_since_when_each_switch_is_obeyed(
+    log: EmbeddedLog, watcher: ControlWatcher, tmp_path: Path
+) -> None:
+    log.append([kill_record(Kill("type", "like"))])
+    before = time.time_ns() // 1_000_000
+    watcher.start()
+    (first,) = read_obeyed(tmp_path / "run")
+    assert list(first.switches) == ["type/like"]
+    assert before <= first.switches["type/like"] <= first.at
+    for kill, names in (
+        (Kill("all"), ["type/like", "all/"]), (Kill("type", "like"), ["type/like", "all/"]),
+        (Kill("all", on=False), ["type/like"]),
+    ):  # fmt: skip
+        (offset,) = log.append([kill_record(kill)])
+        wait_for(lambda offset=offset: read_obeyed(tmp_path / "run")[0].offset == offset + 1)
+        (report,) = read_obeyed(tmp_path / "run")
+        assert sorted(report.switches) == sorted(names)
+        assert report.switches["type/like"] == first.switches["type/like"]
+        assert [report.since(switch) for switch in watcher.on] == [report.switches[name] for name in names]
+
+
 @pytest.mark.parametrize(
     ("kill", "scope"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,10 @@ def test_pages_keep_nobody_out(browser: Browser, system: Up, role: str, dark: bo
     page.context.close()
 
 
+def words(page: Page) -> str:
+    return page.get_by_role("main").inner_text()
+
+
 def test_now_is_live_and_a_switch_stops_a_type_until_it_is_lifted(browser: Browser, system: Up) -> None:
     watching, acting = signed_in(browser, system, "ops"), signed_in(browser, system, "ops")
     acting.get_by_role("link", name="Kill switches").click()
@@ -63,6 +68,9 @@ def test_now_is_live_and_a_switch_stops_a_type_until_it_is_lifted(browser: Brows
     acting.get_by_label("Why").fill("wrong link")
     acting.get_by_role("button", name="Stop").click()
     expect(acting.get_by_text("type mention")).to_be_visible()
+    wait_for(lambda: acting.reload() and re.search(r"Obeyed by .*\btransactional \d\d:\d\d:\d\d\.\d{3}", words(acting)))
+    expect(watching.get_by_role("img", name="Latency of P0 over the last hour")).to_be_visible()
+    expect(watching.get_by_role("img", name=re.compile(r"score over the last hour: \d\.\d\d at"))).to_be_visible()
     expect(watching.get_by_text("type mention since")).to_be_visible()
     system.post({"event_id": "e3", "type": "mention", "actor": "bob", "target": "ann", "object": "other"})
     wait_for(lambda: system.call("GET", "/v1/notifications/e3")[1]["outcomes"] == {"SUPPRESSED": 1})

@@ -1,0 +1,131 @@
+"""How the last hour went: latency of P0 and load, a point every ten seconds, kept in this process alone.
+
+A gateway that starts begins with nothing. The figures are those that other processes write to their files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from math import inf
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from connectors.console.figures import LOAD_SCORE, P0_SECONDS, percentile_s, samples_of, summed
+from connectors.metric_files import written_lines
+
+EVERY = timedelta(seconds=10)
+KEPT = timedelta(hours=1)
+_SCALES_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Upper ends of the drawing; the last is that of the metric's last range."""
+_WIDTH, _HEIGHT = 600, 100
+_logger = structlog.get_logger(__name__)
+
+
+class CoursePoint(NamedTuple):
+    """What was so in the time before; None: there was nothing."""
+
+    at_ms: int
+    p50_s: float | None
+    """Infinite: above the last range of the metric."""
+    p99_s: float | None
+    load: float | None
+    """The highest score of a station."""
+
+
+class DrawnCourse(NamedTuple):
+    """Paths of SVG, 600 by 100."""
+
+    minutes: int
+    """How far back they begin: an hour, or less while the process is young."""
+    p50: str
+    p99: str
+    load: str
+    top_s: float
+    """What the height is in seconds."""
+    worst_s: float | None
+    """The highest 99th percentile; None: there was no P0."""
+    highest: float | None
+    """The highest load score."""
+
+
+@dataclass(slots=True)
+class Course:
+    """Gathers points; for one thread at a time but for `drawn`, which any may ask."""
+
+    directory: Path
+    """Where other processes write their metrics."""
+    clock: Callable[[], int]
+    """Milliseconds since 1970."""
+    _points: deque[CoursePoint] = field(default_factory=lambda: deque(maxlen=KEPT // EVERY))
+    _before: Mapping[float, float] | None = None
+
+    async def run(self) -> None:
+        """Take a point every ten seconds until cancelled."""
+        while True:
+            try:
+                await asyncio.to_thread(self.take)
+            except (OSError, ValueError) as error:  # no such directory yet, or a file of somebody else
+                _logger.warning("course_not_taken", error=type(error).__name__)
+            await asyncio.sleep(EVERY.total_seconds())
+
+    def take(self) -> None:
+        """Add a point.
+
+        :raises OSError: a file cannot be read.
+        :raises ValueError: a file is none of ours.
+        """
+        samples = samples_of(written_lines(self.directory, (P0_SECONDS, LOAD_SCORE)))
+        counts = {float(end): count for (end,), count in summed(samples, P0_SECONDS, ["le"]).items()}
+        before, self._before = self._before, counts
+        latency = _latency_since(before, counts) if before else (None, None)
+        load = max(summed(samples, LOAD_SCORE, ["place"]).values(), default=None)
+        self._points.append(CoursePoint(self.clock(), *latency, load))
+
+    def drawn(self) -> DrawnCourse | None:
+        """The last hour; None: there are not two points yet."""
+        points, now_ms = list(self._points), self.clock()
+        if len(points) < 2:
+            return None
+        worst = max((point.p99_s for point in points if point.p99_s is not None), default=None)
+        top = next((end for end in _SCALES_S if worst is not None and worst <= end), _SCALES_S[-1])
+
+        minutes = min(60, max(5, -((points[0].at_ms - now_ms) // 60_000)))
+
+        def path(values: Iterable[float | None], height: float) -> str:
+            placed = ((1 - (now_ms - point.at_ms) / (minutes * 60_000)) for point in points)
+            return _path(zip(placed, values, strict=True), height)
+
+        return DrawnCourse(
+            minutes, path((point.p50_s for point in points), top), path((point.p99_s for point in points), top),
+            path((point.load for point in points), 1.0), top, worst,
+            max((point.load for point in points if point.load is not None), default=None),
+        )  # fmt: skip
+
+
+def _latency_since(before: Mapping[float, float], counts: Mapping[float, float]) -> tuple[float | None, float | None]:
+    """Of what came since; nothing where a process began again, so that its counts fell."""
+    ends = sorted(counts)
+    more = [counts[end] - before.get(end, 0.0) for end in ends]
+    if not more or more[-1] <= 0 or min(more) < 0:
+        return None, None
+    found = [percentile_s(ends, more, share) for share in (0.5, 0.99)]
+    return (inf if found[0] is None else found[0], inf if found[1] is None else found[1])
+
+
+def _path(values: Iterable[tuple[float, float | None]], top: float) -> str:
+    """A line of (share of the width, value): broken where there is no value; a value without neighbours is a dot."""
+    drawn, broken = list[str](), True
+    for share, value in values:
+        if value is None or share < 0:
+            broken = True
+            continue
+        x, y = _WIDTH * share, _HEIGHT * (1 - min(value, top) / top)
+        drawn.append(f"M{x:.1f} {y:.1f}h1" if broken else f"L{x:.1f} {y:.1f}")
+        broken = False
+    return "".join(drawn)
