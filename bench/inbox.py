@@ -197,6 +197,8 @@ def compare_stores(users: list[str], rows: int, slices: int) -> None:
             shard.committed()
         took, n = time.perf_counter() - began, slices * 4_000
         record("inbox", f"{name}_slices_us", took / n * 1e6, "us/recipient", work=f"{slices} slices of 4 000", n=n)
+        took, n = _single_rows(store, shard, users, 4_000, begin=2 * rows), 4_000
+        record("inbox", f"{name}_slice_users_per_s", n / took, "rows/s", work="rows of users in 10 slices each", n=n)
         times = [_page_ms(reader, user, 20) for user in random.choices(users, k=3_000)]
         for figure, value in zip(("p50", "p99"), np.percentile(times[500:], [50, 99]), strict=True):
             record("inbox", f"{name}_page_of_20_{figure}", value, "ms", work="pages of 20 rows", n=len(times))
@@ -206,12 +208,12 @@ def compare_stores(users: list[str], rows: int, slices: int) -> None:
     shutil.rmtree(directory)
 
 
-def _single_rows(store: TableInboxStore, shard: InboxShard, users: list[str], rows: int) -> float:
+def _single_rows(store: TableInboxStore, shard: InboxShard, users: list[str], rows: int, begin: int = 0) -> float:
     """Seconds."""
     began = time.perf_counter()
-    for first in range(0, rows, 500):
+    for first in range(begin, begin + rows, 500):
         to = [random.choice(users) for _ in range(500)]
-        store.prepare(shard.absent(to))
+        store.prepare(shard.missing(to))
         for number, user in enumerate(to, start=first):
             op = StoredOperation(
                 op="add", user=user, type="reply", object=f"post{number}", actor=f"actor{number}", place=number,

@@ -130,9 +130,14 @@ class InboxShard:
         self._uncounted.add(group)
         return False
 
-    def absent(self, users: Iterable[str]) -> list[str]:
-        """Those of them whose rows are not in memory."""
-        return [user for user in dict.fromkeys(users) if user not in self._inboxes]
+    def missing(self, users: Iterable[str]) -> dict[str, int | None]:
+        """Those of whom something is not in memory: the number above which it is slices, None where it is all."""
+        found: dict[str, int | None] = {}
+        for user in users:
+            inbox = self._inboxes.get(user)
+            if inbox is None or inbox.head.merged < self._slices.newest(user):
+                found[user] = None if inbox is None else inbox.head.merged
+        return found
 
     def take_commit(self, offset: int) -> ShardCommit:
         """Everything that changed since the last call; the caller must commit it before it goes on."""

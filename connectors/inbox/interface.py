@@ -82,8 +82,11 @@ class InboxAudit:
 class InboxStore(Protocol):
     """The owner's side. One thread at a time; every method may block on the disk."""
 
-    def prepare(self, users: Collection[str]) -> None:
-        """Read at once what `load` will be asked for, up to the next commit; without this it reads them one by one."""
+    def prepare(self, users: Mapping[str, int | None], *, slices: bool = True) -> None:
+        """Read at once what `load` and `slices` will be asked for before the next commit; they work without it, too.
+
+        With a number only the slices above it will be asked for, without `slices` none at all.
+        """
         ...
 
     def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:

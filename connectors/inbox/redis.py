@@ -35,13 +35,12 @@ from connectors.inbox.redis_table import (
     RowsMissingError,
     TablePlace,
     ask_rows,
-    in_parts,
     patiently,
     put_rows,
 )
 from connectors.inbox.redis_view import RedisView
 from connectors.inbox.store import TableInboxStore, inbox_export
-from connectors.inbox.table import InboxTable
+from connectors.inbox.table import InboxTable, in_parts
 from connectors.redis_client import blocking_redis, eviction
 from state.disk.exports import Export, ExportSource, opened_export
 from state.inbox.slices import BlockBounds

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import redis
@@ -17,7 +17,7 @@ import structlog
 from redis.commands.core import Script
 from redis.exceptions import RedisError
 
-from connectors.inbox.table import KeyedBytes, TableBatch
+from connectors.inbox.table import KeyedBytes, TableBatch, in_parts
 from state.model.errors import StoreUnavailableError
 
 _READ = """
@@ -197,13 +197,6 @@ def put_rows(pipeline: Any, place: TablePlace, rows: Sequence[KeyedBytes]) -> No
     for part in in_parts(rows, _WRITTEN_AT_ONCE):
         pipeline.execute_command("HSET", place.rows, *chain.from_iterable(part))
         pipeline.execute_command("ZADD", place.order, *chain.from_iterable((0, key) for key, _ in part))
-
-
-def in_parts(things: Iterable[T], size: int) -> Iterator[list[T]]:
-    """So many at a time, in order."""
-    rest = iter(things)
-    while part := [*islice(rest, size)]:
-        yield part
 
 
 def patiently(ask: Callable[[], T], patience: timedelta) -> T:

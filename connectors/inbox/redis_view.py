@@ -6,7 +6,7 @@ the view has not come to, it looks up what the row was, and the view shows that.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -37,9 +37,10 @@ class RedisView:
         """Called by the owner, who holds the lock."""
         passed = self._passed
         fresh = [key for key in keys if key not in self._were and (passed is None or key > passed)]
-        for key, value in zip(fresh, table.values(fresh) if fresh else [], strict=True):
-            self._were[key] = value
-            insort(self._changed, key)
+        if fresh:
+            self._were.update(zip(fresh, table.values(fresh), strict=True))
+            self._changed += sorted(fresh)
+            self._changed.sort()  # two runs, which are merged
 
     def seek_to_first(self) -> None:
         """From here on rows are only passed."""

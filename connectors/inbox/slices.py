@@ -9,7 +9,7 @@ from itertools import accumulate, groupby, islice
 
 from connectors.inbox import keys
 from connectors.inbox.interface import RowPosition
-from connectors.inbox.table import InboxTable, TableBatch, value_of
+from connectors.inbox.table import InboxTable, TableBatch, in_parts, value_of
 from state.inbox.slices import (
     BlockBounds,
     GroupSlices,
@@ -31,6 +31,7 @@ from state.model.keys import key_group
 _NUMBERS_MAX = 0xFFFF
 _EVENTS_AT_ONCE = 24
 """A little more than a page."""
+_CHUNKS_AT_ONCE = 500
 
 
 def group_slices(table: InboxTable, group: int) -> GroupSlices:
@@ -45,17 +46,45 @@ def known_slices(value: bytes | None) -> GroupSlices:
 
 def slice_numbers(table: InboxTable, user: str, slices: GroupSlices, above: int) -> list[int]:
     """The kept slices that a user is in, above this number, in order; `slices` are those of his group."""
-    group, name = key_group(user), name_of(user)
-    least = max(above + 1, slices.range.kept_from)
-    blocks = [block for block in slices.blocks if block.last >= least]
-    if not blocks:
-        return []
-    prefixes = [keys.block_prefix(group, block) for block in blocks]
-    chunks = table.firsts([(prefix, prefix + name) for prefix in prefixes])  # each ends with the name, or behind it
-    found: list[int] = []
-    for block, chunk in zip(blocks, chunks, strict=True):
-        found += chunk_slices(block, chunk, name)
-    return found[bisect_left(found, least) :]
+    return _numbers_of_each(table, [(user, slices, above)])[0]
+
+
+def _numbers_of_each(table: InboxTable, wanted: Sequence[tuple[str, GroupSlices, int]]) -> list[list[int]]:
+    """The same for some users, each with the slices of his group and a number."""
+    places: list[tuple[int, SliceBlock, bytes, bytes]] = []
+    for index, (user, slices, above) in enumerate(wanted):
+        group, name, least = key_group(user), name_of(user), _least(slices, above)
+        places += [
+            (index, block, name, keys.block_prefix(group, block)) for block in slices.blocks if block.last >= least
+        ]
+    found: list[list[int]] = [[] for _ in wanted]
+    for part in in_parts(places, _CHUNKS_AT_ONCE):
+        chunks = table.firsts([(prefix, prefix + name) for _, _, name, prefix in part])  # that end there or behind
+        for (index, block, name, _), chunk in zip(part, chunks, strict=True):
+            found[index] += chunk_slices(block, chunk, name)
+    return [
+        numbers[bisect_left(numbers, _least(slices, above)) :]
+        for numbers, (_, slices, above) in zip(found, wanted, strict=True)
+    ]
+
+
+def _least(slices: GroupSlices, above: int) -> int:
+    return max(above + 1, slices.range.kept_from)
+
+
+def slices_of_each(table: InboxTable, above: Mapping[str, int]) -> dict[tuple[str, int], list[SliceEvent]]:
+    """By (user, number) as given: the kept slices that the user is in, above the number, in order."""
+    groups = sorted({key_group(user) for user in above})
+    known = dict(zip(groups, map(known_slices, table.values([*map(keys.slices_key, groups)])), strict=True))
+    wanted = [(user, known[key_group(user)], number) for user, number in above.items()]
+    numbers = _numbers_of_each(table, wanted)
+    places = {(key_group(user), each) for (user, _, _), found in zip(wanted, numbers, strict=True) for each in found}
+    values = table.values([keys.slice_event_key(*place) for place in places]) if places else []
+    events = {place: decode_slice_event(_present(value, table)) for place, value in zip(places, values, strict=True)}
+    return {
+        (user, number): [events[key_group(user), each] for each in found]
+        for (user, _, number), found in zip(wanted, numbers, strict=True)
+    }
 
 
 def slice_events(table: InboxTable, group: int, numbers: Sequence[int]) -> list[SliceEvent]:

@@ -1,7 +1,7 @@
 """The owner's side of an inbox store, on whatever table it lies (`connectors/inbox/table.py`)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice, takewhile
 
 from connectors.inbox import keys
@@ -12,6 +12,7 @@ from connectors.inbox.slices import (
     slice_events,
     slice_numbers,
     slice_users,
+    slices_of_each,
     untaken,
     write_slices,
 )
@@ -47,6 +48,7 @@ class TableInboxStore(ABC):
         """
         self._table, self._bounds = table, bounds or BlockBounds()
         self._prepared: dict[str, tuple[InboxHead, list[StoredRow]]] = {}
+        self._prepared_slices: dict[tuple[str, int], list[SliceEvent]] = {}
         version, now = value_of(table, keys.VERSION_KEY), bytes([keys.LAYOUT_VERSION])
         if version is None or version in [bytes([earlier]) for earlier in keys.EARLIER_LAYOUTS]:
             batch = TableBatch()
@@ -63,15 +65,17 @@ class TableInboxStore(ABC):
     def close(self) -> None:
         """Free the store."""
 
-    def prepare(self, users: Collection[str]) -> None:
-        """Read what `load` will be asked for, all at once."""
-        if not users:
-            return
-        heads = [decoded_head(value) for value in self._table.values([keys.head_key(user) for user in users])]
-        known = [(user, head) for user, head in zip(users, heads, strict=True) if head.rows]
-        rows = self._table.rows_of_each([keys.rows_prefix(user) for user, _ in known])
-        self._prepared |= {user: (head, []) for user, head in zip(users, heads, strict=True)}
-        self._prepared |= {user: (head, _stored(each)) for (user, head), each in zip(known, rows, strict=True)}
+    def prepare(self, users: Mapping[str, int | None], *, slices: bool = True) -> None:
+        """Read all heads, then all rows, then all slices."""
+        absent = [user for user, above in users.items() if above is None]
+        values = self._table.values([keys.head_key(user) for user in absent]) if absent else []
+        heads = {user: decoded_head(value) for user, value in zip(absent, values, strict=True)}
+        known = [user for user, head in heads.items() if head.rows]
+        rows = self._table.rows_of_each([keys.rows_prefix(user) for user in known]) if known else []
+        self._prepared |= {user: (head, []) for user, head in heads.items()}
+        self._prepared |= {user: (heads[user], _stored(each)) for user, each in zip(known, rows, strict=True)}
+        above = {user: heads[user].merged if given is None else given for user, given in users.items()}
+        self._prepared_slices |= slices_of_each(self._table, above) if slices and above else {}
 
     def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:
         """Give a user's head and all rows."""
@@ -98,6 +102,8 @@ class TableInboxStore(ABC):
 
     def slices(self, user: str, above: int) -> list[SliceEvent]:
         """Give the kept slices that a user is in, numbered above `above`, in order."""
+        if (prepared := self._prepared_slices.pop((user, above), None)) is not None:
+            return prepared
         group = key_group(user)
         numbers = slice_numbers(self._table, user, group_slices(self._table, group), above)
         return slice_events(self._table, group, numbers) if numbers else []
@@ -127,7 +133,7 @@ class TableInboxStore(ABC):
     def commit(self, commit: ShardCommit) -> None:
         """One batch, durable."""
         batch = TableBatch()
-        self._prepared = {}
+        self._prepared, self._prepared_slices = {}, {}
         for user, changes in commit.users.items():
             _write_user(batch, user, changes)
         for (source, group), mark in commit.marks.items():

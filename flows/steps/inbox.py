@@ -119,7 +119,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
         try:
             for first in range(0, len(records), _PREPARED_RECORDS):
                 part = records[first : first + _PREPARED_RECORDS]
-                self._store.prepare(self._shard.absent(_single_users(part)))
+                self._store.prepare(self._shard.missing(_single_users(part)))
                 for record in part:
                     self._apply(record)
             self._commit()
@@ -198,7 +198,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
     def _keep_house(self) -> None:
         wrong = [group for group in self._turns.audited() if not self._audit(group)]
         group, users = self._turns.swept(self._store, _SWEPT_USERS, self._shard.crowded)
-        self._store.prepare(self._shard.absent(users))
+        self._store.prepare(self._shard.missing(users), slices=False)
         if self._shard.sweep(group, users) or wrong:
             self._commit()
 

@@ -1,7 +1,7 @@
 """Inbox store in a dictionary: what the one on RocksDB must give, but for durability."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 
 from connectors.inbox.interface import CountedItems, InboxAudit, LoggedRead, RowPage, RowPosition
@@ -37,7 +37,7 @@ class MemoryInboxStore:
         self._slices: dict[int, dict[int, tuple[SliceEvent, set[str]]]] = {}
         self._taken = Counter[tuple[int, int]]()
 
-    def prepare(self, users: Collection[str]) -> None:
+    def prepare(self, users: Mapping[str, int | None], *, slices: bool = True) -> None:
         """All is in memory."""
 
     def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:

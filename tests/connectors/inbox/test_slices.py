@@ -192,6 +192,8 @@ class Stream:
                 assert self.shard.sweep(GROUP, users) == 0
                 self.apart.sweep()
                 self.commit(swept=True)
+            case ("prepare", users, slices):
+                self.store.prepare(self.shard.missing(users), slices=slices)
             case ("reopen",):
                 self.commit()
                 self.store = self.reopen()
@@ -277,6 +279,7 @@ streams = st.lists(
         st.tuples(st.just("sweep")),
         st.tuples(st.just("commit")),
         st.tuples(st.just("reopen")),
+        st.tuples(st.just("prepare"), st.sets(users), st.booleans()),
     ),
     max_size=40,
 )
