@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from shutil import rmtree
+from shutil import copytree, rmtree
 
 import orjson
 import pytest
@@ -150,6 +150,33 @@ def test_the_flow_waits_for_a_redis_that_is_away(tmp_path: Path) -> None:
             server.process.thaw()
             wait_for(lambda: _applied_in_redis(redis, "mia", log) == 300)
             assert process.poll() is None, "it ended, though Redis came back in time"
+            drain(process)
+    finally:
+        server.stop()
+
+
+def test_a_redis_that_comes_back_as_it_was_before_gets_the_rest_from_the_log(tmp_path: Path) -> None:
+    """As after a crash whose last second was not on the disk, or when a replica takes over that lacks the end."""
+    server = start_redis("--appendonly", "yes")
+    kept, earlier = server.process.directory / "appendonlydir", tmp_path / "earlier"
+    log, redis = open_embedded(tmp_path), [server.url, "inbox"]
+    try:
+        log.append([inbox_add("mia", number) for number in range(100)])
+        with running(RUN, str(tmp_path), "1", *redis) as process:
+            wait_for(lambda: _applied_in_redis(redis, "mia", log) == 100)
+            server.process.stop()
+            copytree(kept, earlier)
+            server.process.start()
+            log.append([inbox_add("mia", number) for number in range(100, 200)])
+            wait_for(lambda: _applied_in_redis(redis, "mia", log) == 200)
+            server.process.kill()
+            rmtree(kept)
+            copytree(earlier, kept)
+            server.process.start()
+            log.append([inbox_add("mia", 200)])
+            assert process.wait(60) != 0, "it goes on over rows of another commit"
+        with running(RUN, str(tmp_path), "1", *redis) as process:
+            wait_for(lambda: _applied_in_redis(redis, "mia", log) == 201)
             drain(process)
     finally:
         server.stop()
