@@ -23,7 +23,7 @@ from connectors.console.pages import SIGN_IN, Visit, answer_page, link, redirect
 from connectors.console.pages import form_of as read_form
 from connectors.console.sessions import Sessions, is_from_here
 from connectors.control import read_obeyed
-from connectors.gateway.acts import Acts, reason_of
+from connectors.gateway.acts import Acts, reason_if_any, reason_of
 from connectors.gateway.approvals import Approvals, subject_of
 from connectors.gateway.auth import Authenticator, Principal
 from connectors.gateway.backstage import LedgerSearch, Questions, Shown
@@ -267,7 +267,8 @@ class Console:
         person, letter, act = visit.session.person, visit.form.get("letter", ""), visit.form.get("act")
         if act not in ("retry", "discard"):
             raise ProblemError(400, "The form does not say whether to retry or to discard.")
-        answer = await self._parts.letters.decide(letter, person, retry=act == "retry", reason=visit.form.get("reason"))
+        reason = reason_if_any(visit.form)
+        answer = await self._parts.letters.decide(letter, person, retry=act == "retry", reason=reason)
         return redirect(_APPROVALS) if isinstance(answer, PendingAct) else await self._letters(visit, answer)
 
     async def switches(self, visit: Visit) -> ApiResponse:
@@ -292,7 +293,7 @@ class Console:
         name, act = visit.form.get("approval", ""), visit.form.get("act")
         if act not in ("confirm", "refuse"):
             raise ProblemError(400, "The form does not say whether to confirm or to refuse.")
-        reason = visit.form.get("reason", "").strip() or None
+        reason = reason_if_any(visit.form)
         await self._parts.approvals.decide(name, visit.session.person, confirm=act == "confirm", reason=reason)
         return redirect(_APPROVALS)
 

@@ -13,7 +13,7 @@ from state.model.admission import FieldError
 from state.model.audit import Act, AuditRecord
 
 REASON_MAX = 500
-_REMEDY = "say in a few words why you look, for instance a ticket's number"
+_REMEDY = "say in a few words why, for instance a ticket's number"
 
 
 class Acts:
@@ -56,9 +56,17 @@ def reason_of(given: Mapping[str, str]) -> str:
 
     :raises ProblemError: 400: he does not say.
     """
-    reason = given.get("reason", "").strip()
-    if not reason:
+    if (reason := reason_if_any(given)) is None:
         raise invalid([FieldError("reason", "is missing", _REMEDY)])
+    return reason
+
+
+def reason_if_any(given: Mapping[str, str]) -> str | None:
+    """Why somebody does something, if he says so.
+
+    :raises ProblemError: 400: it is too long.
+    """
+    reason = given.get("reason", "").strip()
     if len(reason) > REASON_MAX:
         raise invalid([FieldError("reason", f"has more than {REASON_MAX} characters", _REMEDY)])
-    return reason
+    return reason or None

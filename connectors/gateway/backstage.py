@@ -64,9 +64,9 @@ class Backstage(Protocol):
         """Dead letters, each with its status, the newest first."""
         ...
 
-    def decide_letter(self, letter: str, by: tuple[str, str] | None, *, retry: bool) -> Shown:
-        """By a name and a role: give it back, or note that nothing is done; what came of it, perhaps `refused`. Without
-        a name whoever calls puts a discard into the audit.
+    def decide_letter(self, letter: str, by: tuple[str, str, str | None] | None, *, retry: bool) -> Shown:
+        """By a name, a role and why: give it back, or note that nothing is done; what came of it, perhaps `refused`.
+        Without a name whoever calls puts a discard into the audit.
         """
         ...
 

@@ -33,7 +33,7 @@ class Letters:
                     person, "discard_letter", {"letter": letter}, reason=reason, before={"status": "open"},
                     after={"status": "discarded"},
                 )  # fmt: skip
-        by = person.name, person.role or ""
+        by = person.name, person.role or "", reason
         return await self._questions.ask(lambda backstage: backstage.decide_letter(letter, by, retry=retry))
 
     async def _found(self, letter: str) -> Shown:

@@ -47,8 +47,13 @@ _MEANING_OF_A_DELIVERY = _MEANING | {
 }
 
 
-Decider = tuple[str, str]
-"""A name and a role."""
+Decider = tuple[str, str, str | None]
+"""A name, a role, and why."""
+
+
+def typed(reason: str | None) -> Decider:
+    """Whoever types."""
+    return user_name(), COMMAND_LINE, reason
 
 
 class RetryRefusedError(CarillonError):
@@ -281,10 +286,10 @@ def _refused(output: Output, letter_id: str, reason: str) -> str:
 def _noted(
     filed: FiledLetter, action: Literal["retried", "discarded"], now_ms: int, by: Decider | None
 ) -> list[NewRecord]:
-    name, role = by or (user_name(), COMMAND_LINE)
+    name, role, reason = by or typed(None)
     act = AuditRecord(
         at=now_ms, by=name, role=role, act="retry_letter" if action == "retried" else "discard_letter",
-        about={"letter": filed.letter.id}, before={"status": filed.status}, after={"status": action},
+        about={"letter": filed.letter.id}, reason=reason, before={"status": filed.status}, after={"status": action},
     )  # fmt: skip
     return [audit_record(act), dead_action(DeadAction(filed.letter.id, action, now_ms), filed.partition)]
 

@@ -27,6 +27,7 @@ SenderOption = Annotated[
 ]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="As `list` prints them.")]
 Done = Annotated[bool, typer.Option("--all", help="Also what was retried or discarded.")]
+Reason = Annotated[str | None, typer.Option(help="Why, for the record.")]
 Every = Annotated[bool, typer.Option("--all", help="Every open letter, of a --stage or --sender if named.")]
 
 
@@ -83,16 +84,17 @@ def retry_command(
     stage: StageOption = None,
     sender: SenderOption = None,
     again: Annotated[bool, typer.Option("--again", help="Also what was retried or discarded before.")] = False,
+    reason: Reason = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Give records back to where they failed; exit 1 if one was refused."""
-    from flows.commands.dead_letters import Selection, retry_letters
+    from flows.commands.dead_letters import Selection, retry_letters, typed
     from flows.process.open import clock_ms
 
     selection = Selection(_named(ids, stage, sender, everything=everything), stage, sender)
     with _opened(data) as (log, letters):
-        if not retry_letters(log, letters, selection, Output(as_json), now_ms=clock_ms, again=again):
+        if not retry_letters(log, letters, selection, Output(as_json), now_ms=clock_ms, again=again, by=typed(reason)):
             raise typer.Exit(1)
 
 
@@ -102,16 +104,17 @@ def discard_command(
     everything: Every = False,
     stage: StageOption = None,
     sender: SenderOption = None,
+    reason: Reason = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Note that nothing will be done about them; exit 1 if one was refused."""
-    from flows.commands.dead_letters import Selection, discard_letters
+    from flows.commands.dead_letters import Selection, discard_letters, typed
     from flows.process.open import clock_ms
 
     selection = Selection(_named(ids, stage, sender, everything=everything), stage, sender)
     with _opened(data) as (log, letters):
-        if not discard_letters(log, letters, selection, Output(as_json), now_ms=clock_ms):
+        if not discard_letters(log, letters, selection, Output(as_json), now_ms=clock_ms, by=typed(reason)):
             raise typer.Exit(1)
 
 

@@ -197,13 +197,15 @@ def test_to_discard_a_letter_of_p0_needs_two_people_at_the_console(gateway: Gate
         found: str = next(each["status"] for each in listed(gateway) if each["id"] == name)
         return found
 
-    assert ops.submit("/console/letters", "/console/letters", {"letter": of_p1, "act": "discard"}).status == 200
+    form = {"act": "discard", "reason": "its sender is gone"}
+    assert ops.submit("/console/letters", "/console/letters", {"letter": of_p1, **form}).status == 200
     assert status(of_p1) == "discarded"
-    sent = ops.submit("/console/letters", "/console/letters", {"letter": of_p0, "act": "discard"})
+    assert gateway.values("audit")[-1]["reason"] == "its sender is gone"
+    sent = ops.submit("/console/letters", "/console/letters", {"letter": of_p0, **form})
     assert sent.headers["location"] == "/console/approvals"
     assert status(of_p0) == "open"
     page = ops.get("/console/approvals")
-    assert f"Discard letter {of_p0}" in page.words
+    assert f"Discard letter {of_p0} : its sender is gone" in page.words
     assert "Another person" in page.words
     name = page.text.partition('name="approval" value="')[2].partition('"')[0]
     own = ops.submit("/console/approvals", "/console/approvals", {"approval": name, "act": "confirm"})

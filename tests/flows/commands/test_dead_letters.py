@@ -16,6 +16,7 @@ from helpers.places import ROOT
 from helpers.records import decision, delivery
 from typer.testing import CliRunner
 
+from connectors.audit import decode_act
 from connectors.log import NewRecord
 from flows.cli import app
 from flows.process.open import clock_ms
@@ -118,7 +119,11 @@ def test_a_malformed_one_fails_again_and_is_a_letter_of_its_own(bench: Bench) ->
     assert dict(again.headers) == {
         "schema": b"event/1+json", "lane": b"p1", "again": letter["id"].encode(),
     }  # fmt: skip
-    asked(bench, "discard", second["id"])
+    asked(bench, "discard", second["id"], "--reason", "its sender is gone")
+    noted = [decode_act(record) for record in bench.read("audit")]
+    assert [(act.act, act.role, act.reason) for act in noted] == [
+        ("retry_letter", "command line", None), ("discard_letter", "command line", "its sender is gone"),
+    ]  # fmt: skip
     assert asked(bench) == []
     (refused,) = asked(bench, "discard", second["id"], code=1)
     assert "already" in refused["reason"]
