@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 
-_LOCAL = r"(?:\"[^\"\s@]{1,64}\"|[^\s<>()\[\]\\,;:\"@|]{1,64})"
-_DOMAIN = r"(?:[^\s<>()\[\]\\,;:\"'@|/=?*&`{}!#$%^+~]{1,253}|\[[0-9a-fA-F.:]{3,45}\])"
-ADDRESS = re.compile(rf"(?<![^\s<>()\[\]\\,;:\"'|=/]){_LOCAL}@{_DOMAIN}")
+_WIDE = (
+    "\uff1a\uff0c\uff1b\u3002\u3001\uff08\uff09\u300c\u300d\u300e\u300f\u3010\u3011"
+    "\u300a\u300b\u3008\u3009\uff3b\uff3d\uff1c\uff1e\u201c\u201d"
+)
+"""How East Asian texts set what they quote apart."""
+_LOCAL = rf"(?:\"[^\"\s@]{{1,64}}\"|[^\s<>()\[\]\\,;:\"@|{_WIDE}]{{1,64}})"
+_DOMAIN = rf"(?:[^\s<>()\[\]\\,;:\"'@|/=?*&`{{}}!#$%^+~{_WIDE}]{{1,253}}|\[[0-9a-fA-F.:]{{3,45}}\])"
+ADDRESS = re.compile(rf"(?<![^\s<>()\[\]\\,;:\"'|=/{_WIDE}]){_LOCAL}@{_DOMAIN}")
 """An address in a text; what may follow it (a full stop, a colon) is taken off by `tidy`."""
 _TYPED = re.compile(r"\s*[A-Za-z0-9-]{1,20}\s*;\s*")
 _COMMENT = re.compile(r"\([^()]{0,200}\)")
-_ROUTE = re.compile(r"<?\s*@[^\s:<>]{1,300}:")
+_ROUTE = re.compile(r"(?<![^\s<;,:(])<?\s*@[^\s:<>]{1,300}:")
 _XTEXT = re.compile(r"\+([0-9A-F]{2})|\\x\{([0-9A-Fa-f]{2,6})\}")
 _SCHEME = re.compile(r"^(?:mailto|smtp|rfc822|to|rcpt)[:=]", re.IGNORECASE)
 

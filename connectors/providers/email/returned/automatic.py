@@ -31,7 +31,11 @@ _AUTO_SUBJECT = re.compile(
     r"|i'm (?:away|out|on)|abwesen|(?:urlaub|au(?:ß|ss)er haus)|r[ée]ponse automatique|absence|"
     r"absent|en vacances|respuesta autom|fuera de la oficina|risposta automatic|fuori ufficio|"
     r"assente|resposta autom|fora do escrit|automatisch antwoord|afwezig|autosvar|frånvaro|自動応答|"
-    r"自動返信|不在|自动回复|自動回覆|автоответ)",
+    r"自動返信|不在|自动(?:回复|答复)|自動(?:回覆|回復)|автоответ|автоматическ|automatisk (?:svar|besked)|fravær|"
+    r"autoodpowied|odpowiedź automatyczna|automatická odpov|automaattinen vast|poissa|otomatik yan|"
+    r"자동 ?(?:회신|응답)|부재|"
+    r"automatikus v[áa]l|αυτόματη απ|răspuns automat|samodejni odg|תשובה אוטומטית|رد تلقائي|trả lời tự động|"
+    r"(?:balasan|jawaban) otomatis)",
     re.IGNORECASE,
 )
 REPLY_SUBJECT = re.compile(r"\s*(?:re|aw|sv|antw|odp|vs)\s*:", re.IGNORECASE)

@@ -55,7 +55,10 @@ _NOT_THERE = (
     r"|discontinued|expired account|unrout\w+|inconnue?|n'existe pas|no existe|"
     r"desconocid[oa]|sconosciut[oa]"
     r"|non esiste|unbekannt|nicht gefunden|existiert nicht|n[aã]o existe|inexist\w+|"
-    r"n'a pas [ée]t[ée] trouv|niet gevonden|no (?:se )?encontr|non (?:è stat\w )?trovat|n[aã]o (?:foi )?encontrad)"
+    r"n'a pas [ée]t[ée] trouv|niet gevonden|no (?:se )?encontr|non (?:è stat\w )?trovat|n[aã]o (?:foi )?encontrad"
+    r"|introuvables?|n[aã]o p[oôu]de ser (?:encontrad|localizad)|(?:ikke|inte) (?:fundet|funnet|hittas?)|"
+    r"(?:nie zosta\w+ |nie |nebyl\w* )(?:znaleziono|znalezion\w|nalezen\w)|ei (?:löyt\w+|ole olemassa)|"
+    r"nem (?:található|létezik)|bulunamad\w|tidak ditemukan|nu (?:a fost găsit|există)|δεν (?:βρέθηκε|υπάρχει))"
 )
 
 
@@ -94,7 +97,8 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"mail ?box (?:size )?limit",
             r"storage (?:limit|quota|allocation)",
             r"disk ?(?:quota|full)|disk space",
-            r"いっぱい|一杯|容量|已满|空间不足|переполнен|bo[iî]te[^.\n]{0,40}?pleine|postfach[^.\n]{0,40}?(?:voll|[üu]ber)",
+            r"いっぱい|一杯|容量|已满|已滿|空间不足|空間不足|용량|가득|przepełnion|skrzynk\w+ (?:\w+ )?pełn|переполнен",
+            r"bo[iî]te[^.\n]{0,40}?pleine|postfach[^.\n]{0,40}?(?:voll|[üu]ber)",
             r"buz[oó]n[^.\n]{0,40}?llen|casella[^.\n]{0,40}?piena|caixa[^.\n]{0,40}?cheia",
             r"\bmail ?box full|full mail ?box",
             r"too (?:many|much) (?:messages|mail) (?:in|on) (?:the |this )?mail ?box",
@@ -199,7 +203,8 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
         _any(
             r"(?:host|domain|hostname)(?: name)?[^\n:<>@#]{0,50}?\b(?:not found|does(?:n't| not) exist|"
             r"unknown|no such|non-?exist|nxdomain|invalid|cannot be resolved|could ?n[o']t be (?:found|"
-            r"resolved)|not resolve|isn't valid|has no (?:mx|mail|address))(?!,? try again)(?! in)",
+            r"resolved)|not resolve|isn't valid|has no (?:mx|mail|address))(?!,? try again)(?! in)"
+            r"(?![^<>@]{0,200}?not found, try again)",
             r"(?:unknown|no such|bad destination|illegal|invalid|non-?existent|unable to (?:resolve|find|lookup)|"
             r"could ?n[o']t find (?:any )?|cannot (?:find|resolve)|unresolvable)(?: \w+){0,2} (?:host|"
             r"domain|destination system|server name)",
@@ -244,8 +249,12 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:no|not) (?:such|a|our) (?:\w+ )?(?:user|person|customer|address|mail ?box|account|"
             r"recipient)\b",
             r"[\w.+-]{1,64}@[\w.-]{1,253}[^\n]{0,20} (?:does(?: not|n't) exist|is (?:unknown|invalid|not known))",
-            r"存在しま|宛先不明|ユーザー?不明|見つかりません|不存在|не (?:существует|найден)",
-            r"nie istnieje|bestaat niet|finns inte",
+            r"存在しま|宛先不明|ユーザー?不明|見つかりません|不存在|找不到|无此|無此|查无|没有此|(?:帐号|账号|用户|地址)无效|"
+            r"존재하지|찾을 수 없|없는 (?:사용자|주소)|không tồn tại|не (?:существует|найден|удалось найти)",
+            r"no se (?:\w+ )?encontr\w+[^.\n]{0,40}?(?:direcci|usuario|destinatari|correo)",
+            r"(?:det gick inte|gick ej) att hitta[^.\n]{0,40}?(?:adress|mottagar)",
+            r"nie istnieje|nie znaleziono[^.\n]{0,40}?adres|bestaat niet|finns inte",
+            r"(?:is|are) (?:unknown|not known) to this (?:mail )?(?:system|server|host)",
             r"findes ikke|eksisterer ikke|ei ole olemassa",
             r"(?:receiver|local[- ]part) (?:not found|unknown)|unknown local[- ]part",
             r"unbekannte[rn]? (?:empf|benutzer|adress|nutzer)|(?:bad|malformed|invalid) address",
