@@ -94,7 +94,7 @@ class FcmServer:
 
     def __init__(self, journal: Journal, account: ServiceAccount, *, clock_s: Callable[[], float] = time.time) -> None:
         self.journal, self._account, self._clock_s = journal, account, clock_s
-        self.misbehaviours = Misbehaviours(OF_HTTP2)
+        self.misbehaviours = Misbehaviours(OF_HTTP2 | {"inside"})
         self._granted: dict[str, float] = {}
         """Access token to its end."""
 
@@ -174,7 +174,7 @@ class FcmServer:
     def _behave(self, behaviour: Behaviour) -> Answer:
         if behaviour.kind == "gone":
             return _error(404, "NOT_FOUND", "UNREGISTERED", "Requested entity was not found.")
-        if behaviour.kind == "refuse":
+        if behaviour.refuses:
             return _refusal(behaviour)
         if behaviour.kind == "bad":
             return _error(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", _NOT_REGISTERED)

@@ -12,10 +12,10 @@ from typing import Protocol, cast
 
 import httptools
 
-from connectors.sandbox.http2 import BYTE_EVERY_S, Answer
+from connectors.sandbox.http2 import BYTE_EVERY_S, ENDLESS_EVERY_S, Answer
 from connectors.sandbox.journal import Entry, Journal
 
-_BODY_MAX_BYTES = 2_000_000
+_BODY_MAX_BYTES, _CHUNK_BYTES = 2_000_000, 65_536
 
 
 class Http1Server(Protocol):
@@ -76,6 +76,9 @@ class Http1Connection(asyncio.Protocol):
             self.abort()
         elif answer.behaviour.kind in ("stall", "trickle"):
             self._write_part(self._bytes_of(answer), whole=answer.behaviour.kind == "trickle")
+        elif answer.behaviour.kind == "endless":
+            self._write(f"HTTP/1.1 {answer.status} {_reason(answer.status)}\r\nconnection: close\r\n\r\n".encode())
+            self._go_on()
         elif answer.behaviour.delay_ms:
             asyncio.get_running_loop().call_later(answer.behaviour.delay_ms / 1000, self._answer, answer)
         elif answer.behaviour.kind != "hang":
@@ -92,6 +95,14 @@ class Http1Connection(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+    def _go_on(self) -> None:
+        """A body without end, as fast as the client reads, until it has had enough."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if not self._transport.get_write_buffer_size():
+            self._write(bytes(_CHUNK_BYTES))
+        asyncio.get_running_loop().call_later(ENDLESS_EVERY_S, self._go_on)
 
     def _write_part(self, data: bytes, *, whole: bool) -> None:
         """Half of it, or all of it by and by."""

@@ -27,10 +27,11 @@ STREAMS_MAX = 1000
 GARBLED = b"<html><body>upstream error"
 """What an answer says that means nothing."""
 BYTE_EVERY_S = 1.0
+ENDLESS_EVERY_S = 0.002
 _BODY_MAX_BYTES = 65_536
 _GOAWAY = bytes((0, 0, 8, 7, 0, 0, 0, 0, 0))
 """The head of a frame that `h2` would write only at the end of a connection: eight bytes, of type 7, of stream 0."""
-_GOES_WITHIN_S = 2.0
+_GOES_WITHIN_S = 5.0
 """A connection that said GOAWAY."""
 
 
@@ -52,9 +53,11 @@ class Answer:
     """What a watcher is shown; None: the body as it came."""
 
     def garble(self) -> None:
-        """Make nothing of what is said, where that is asked for."""
+        """Make nothing of what is said, or a success, where that is asked for."""
         if self.behaviour.kind == "garbled":
             self.content, self.headers = GARBLED, (("content-type", "text/html"),)
+        elif self.behaviour.kind == "inside":
+            self.status = 200
 
 
 class Http2Server(Protocol):
@@ -134,6 +137,8 @@ class Http2Connection(asyncio.Protocol):
             return
         judged = [found for event in events if (found := self._take(event)) is not None]
         judged = [one for one in judged if not self._turns_away(one)]
+        for one in judged:
+            one.answer.garble()
         if judged:
             self._server.journal.write(
                 [
@@ -187,10 +192,9 @@ class Http2Connection(asyncio.Protocol):
 
     def _carry_out(self, stream: int, answer: Answer) -> None:
         kind = answer.behaviour.kind
-        answer.garble()
         if kind == "hang":
             return
-        if kind in ("stall", "trickle"):
+        if kind in ("stall", "trickle", "endless"):
             self._begin_answer(stream, answer)
         elif kind in ("rst", "drop"):
             self._h2.reset_stream(stream, ErrorCodes.INTERNAL_ERROR)
@@ -215,16 +219,30 @@ class Http2Connection(asyncio.Protocol):
             return  # the client has given this stream up
 
     def _begin_answer(self, stream: int, answer: Answer) -> None:
-        """The head, and of the body (an empty one is some blanks) half or a byte at a time."""
+        """The head, and of the body (an empty one is some blanks) half or a byte at a time; or one without end."""
         content = answer.content or b" " * 20
         try:
             self._h2.send_headers(stream, [(":status", str(answer.status)), *answer.headers])
             if answer.behaviour.kind == "stall":
                 self._h2.send_data(stream, content[: len(content) // 2])
+            elif answer.behaviour.kind == "endless":
+                self._go_on(stream)
             else:
                 self._trickle(stream, content)
         except ProtocolError:
             return  # the client has given this stream up
+
+    def _go_on(self, stream: int) -> None:
+        """As fast as the client reads, until it has had enough."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        try:
+            room = min(self._h2.local_flow_control_window(stream), self._h2.max_outbound_frame_size)
+            self._h2.send_data(stream, bytes(max(0, room)))
+        except ProtocolError:
+            return  # the client has given this stream up
+        self._flush()
+        asyncio.get_running_loop().call_later(ENDLESS_EVERY_S, self._go_on, stream)
 
     def _trickle(self, stream: int, content: bytes) -> None:
         if self._transport is None or self._transport.is_closing():

@@ -18,8 +18,8 @@ import msgspec
 from state.model.errors import CarillonError
 
 Misdeed = Literal[
-    "take", "refuse", "gone", "bad", "credential", "hang", "rst", "drop", "stall", "trickle", "garbled", "goaway",
-    "away", "certificate",
+    "take", "refuse", "gone", "bad", "credential", "hang", "rst", "drop", "stall", "trickle", "garbled", "inside",
+    "endless", "goaway", "away", "certificate",
 ]  # fmt: skip
 _OF_MESSAGES: frozenset[Misdeed] = frozenset({"refuse", "gone", "bad", "credential", "take", "hang", "rst", "drop"})
 """What every provider can do about a message; `take` is a late answer."""
@@ -29,16 +29,18 @@ OF_CONNECTIONS: frozenset[Misdeed] = frozenset({"away", "certificate"})
 """No recipient can ask for them: they come before his name is known."""
 EVERY: frozenset[Misdeed] = _OF_MESSAGES | {"stall", "trickle", "garbled", "away"}
 OF_TLS: frozenset[Misdeed] = EVERY | {"certificate"}
-OF_HTTP2: frozenset[Misdeed] = OF_TLS | {"goaway"}
+OF_HTTP: frozenset[Misdeed] = EVERY | {"endless"}
+OF_HTTPS: frozenset[Misdeed] = OF_TLS | {"endless"}
+OF_HTTP2: frozenset[Misdeed] = OF_HTTPS | {"goaway"}
 WORDS = "500, 503x2 (twice), slow800 (ms), " + ", ".join(
     each for each in get_args(Misdeed) if each not in ("take", "refuse")
 )
 """For messages to people."""
 
-_NAMED = re.compile(r"(gone|bad|credential|hang|rst|drop|stall|trickle|garbled|goaway|away|certificate)")
+_NAMED = re.compile(r"(gone|bad|credential|hang|rst|drop|stall|trickle|garbled|endless|goaway|away|certificate)")
 _SLOW = re.compile(r"slow([0-9]{1,5})")
 _STATUS = re.compile(r"([345][0-9]{2})(?:x([0-9]{1,3}))?")
-_FIRST_LETTERS = "abcdghrst345"
+_FIRST_LETTERS = "abcdeghirst345"
 
 
 class SteeringError(CarillonError):
@@ -62,6 +64,11 @@ class Behaviour:
     """How often the same recipient is refused; 0: always."""
     retry_after_s: int | None = None
     """What a refusal asks to wait; None: what this provider says by itself."""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether its answer is an error, whatever its status says."""
+        return self.kind in ("refuse", "inside")
 
     def wait_s(self, own: int) -> str:
         """For the header of that name; `own` is what the provider says by itself."""
@@ -89,6 +96,8 @@ def named_behaviour(word: str) -> Behaviour | None:
         return Behaviour(named[1])  # type: ignore[arg-type]  # the expression has these words only
     if slow := _SLOW.fullmatch(word):
         return Behaviour("take", delay_ms=int(slow[1]))
+    if word == "inside":
+        return Behaviour("inside", 500)
     if status := _STATUS.fullmatch(word):
         return Behaviour("refuse", int(status[1]), times=int(status[2] or 0))
     return None

@@ -26,7 +26,7 @@ from connectors.providers.email.sigv4 import ALGORITHM, Credential, canonical_re
 from connectors.providers.request import Request
 from connectors.sandbox.http2 import Answer
 from connectors.sandbox.journal import Journal
-from connectors.sandbox.misbehaviour import OF_ADDRESSES, OF_TLS, Behaviour, Misbehaviours
+from connectors.sandbox.misbehaviour import OF_ADDRESSES, OF_HTTPS, Behaviour, Misbehaviours
 
 CLOCK_APART_S = 300
 NAMED = {
@@ -63,7 +63,7 @@ class SesServer:
         """`sender` is the one address that the account may send from."""
         self.journal = journal
         self._credential, self._sender, self._clock_s = credential, sender, clock_s
-        self.misbehaviours = Misbehaviours(OF_TLS - OF_ADDRESSES)  # it takes any address
+        self.misbehaviours = Misbehaviours(OF_HTTPS - OF_ADDRESSES | {"inside"})  # it takes any address
 
     def judge(self, target: str, headers: dict[str, str], body: bytes) -> Answer:
         """See `connectors.sandbox.http1.Http1Server`."""
@@ -144,7 +144,7 @@ def _judged(local: str, behaviour: Behaviour) -> Answer:
         return _refusal(*named)
     if behaviour.kind == "credential":
         return _refusal(403, "ExpiredTokenException", "The security token included in the request is expired.")
-    if behaviour.kind == "refuse":
+    if behaviour.refuses:
         answer = _refusal(behaviour.status, *_BY_STATUS.get(behaviour.status, ("", "")))
         if behaviour.retry_after_s is not None:
             answer.headers += (("retry-after", behaviour.wait_s(0)),)

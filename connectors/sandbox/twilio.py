@@ -19,7 +19,7 @@ import orjson
 
 from connectors.sandbox.http2 import Answer
 from connectors.sandbox.journal import Journal
-from connectors.sandbox.misbehaviour import TAKE, Behaviour, Misbehaviours
+from connectors.sandbox.misbehaviour import OF_HTTP, TAKE, Behaviour, Misbehaviours
 from connectors.sandbox.receipts import Receipts
 
 _CREATED = 201
@@ -40,7 +40,7 @@ class TwilioServer:
         self.journal = journal
         self.account_sid = account_sid
         self.authorization = "Basic " + b64encode(f"{account_sid}:{auth_token}".encode()).decode()
-        self.misbehaviours = Misbehaviours()
+        self.misbehaviours = Misbehaviours(OF_HTTP | {"inside"})
         self._receipts = Receipts(account_sid, auth_token)
 
     def behaviour(self, number: str) -> Behaviour:
@@ -86,7 +86,7 @@ def _answer(status: int, content: dict[str, object]) -> Answer:
 
 
 def _judge(to: str, text: str, form: dict[str, str], behaviour: Behaviour) -> tuple[int, dict[str, object]]:
-    if behaviour.kind == "refuse":
+    if behaviour.refuses:
         return behaviour.status, _error(behaviour.status, 20429 if behaviour.status == 429 else 20500)
     if behaviour.kind == "credential":
         return 401, _error(401, 20003)

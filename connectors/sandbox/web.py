@@ -15,7 +15,7 @@ import msgspec
 from connectors.providers.web.signature import endpoint_secret, is_genuine
 from connectors.sandbox.http2 import Answer
 from connectors.sandbox.journal import Journal
-from connectors.sandbox.misbehaviour import OF_TLS, Behaviour, Misbehaviours
+from connectors.sandbox.misbehaviour import OF_HTTPS, Behaviour, Misbehaviours
 
 
 class _For(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class WebhookServer:
 
     def __init__(self, journal: Journal, secrets: Sequence[str]) -> None:
         """`secrets` are those of `providers.webhook`, of which endpoints' own are made."""
-        self.journal, self._secrets, self.misbehaviours = journal, secrets, Misbehaviours(OF_TLS)
+        self.journal, self._secrets, self.misbehaviours = journal, secrets, Misbehaviours(OF_HTTPS)
 
     def judge(self, target: str, headers: dict[str, str], body: bytes) -> Answer:
         """See `connectors.sandbox.http1.Http1Server`."""
@@ -63,7 +63,7 @@ class ChatServer:
     def __init__(self, journal: Journal) -> None:
         self.journal, self.misbehaviours = (
             journal,
-            Misbehaviours(OF_TLS - {"credential"}),
+            Misbehaviours(OF_HTTPS - {"credential"} | {"inside"}),
         )  # its address is the credential
 
     def judge(self, target: str, headers: dict[str, str], body: bytes) -> Answer:
@@ -78,7 +78,7 @@ def _said(behaviour: Behaviour, body: bytes) -> Answer:
             return Answer(400, b"no_text")
     except msgspec.MsgspecError:
         return Answer(400, b"invalid_payload")
-    if behaviour.kind == "refuse":
+    if behaviour.refuses:
         return Answer(behaviour.status, b"rollup_error" if behaviour.status == 500 else b"")
     refused = {"gone": (404, b"no_service"), "bad": (403, b"action_prohibited")}
     return Answer(*refused.get(behaviour.kind, (200, b"ok")))

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from connectors.sandbox.browsers import Browsers, UndecryptableError
 from connectors.sandbox.http2 import Answer
 from connectors.sandbox.journal import Journal
-from connectors.sandbox.misbehaviour import OF_TLS, Behaviour, Misbehaviours
+from connectors.sandbox.misbehaviour import OF_HTTPS, Behaviour, Misbehaviours
 from state.model.subscriptions import unpadded
 
 BODY_MAX_BYTES = 4096
@@ -57,7 +57,7 @@ class WebPushServer:
     ) -> None:
         """`key`: with which all browsers subscribed."""
         self.journal, self._key, self._browsers, self._clock_s = journal, key, browsers, clock_s
-        self.misbehaviours = Misbehaviours(OF_TLS)
+        self.misbehaviours = Misbehaviours(OF_HTTPS)
 
     def judge(self, target: str, headers: dict[str, str], body: bytes) -> Answer:
         """A subscription, or everything that is checked of a message and then what the browser's name asks for."""

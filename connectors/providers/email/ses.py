@@ -81,11 +81,11 @@ _UNCERTAIN = frozenset({502, 504})
 def parse_response(response: Response, delivery: Delivery) -> Result:
     """What an answer means; pure. A name that is not known falls to a class by the status."""
     body = response.document()
-    if response.status == 200:
-        name = body.get("MessageId")
+    error, name = _error(response, body), body.get("MessageId")
+    if response.status == 200 and (name or not _names_error(response, body)):
         known = isinstance(name, str) and 0 < len(name) <= MESSAGE_ID_MAX and name.isascii() and name.isprintable()
         return Sent(str(name) if known else delivery.provider_id)
-    error, said = _error(response, body), str(body.get("message") or body.get("Message") or "").lower()
+    said = str(body.get("message") or body.get("Message") or "").lower()
     reason = error or f"status {response.status}"
     wait = parse_retry_after(response.headers.get("retry-after"))
     if error == "LimitExceededException" or (_throttles(response, error) and "quota" in said):
@@ -103,6 +103,11 @@ def parse_response(response: Response, delivery: Delivery) -> Result:
 
 def _throttles(response: Response, error: str) -> bool:
     return response.status == 429 or error in _THROTTLED
+
+
+def _names_error(response: Response, body: dict[str, object]) -> bool:
+    """Whether it is an answer of an error, known or not."""
+    return "x-amzn-errortype" in response.headers or "__type" in body
 
 
 def _error(response: Response, body: dict[str, object]) -> str:

@@ -115,7 +115,7 @@ class _Body(msgspec.Struct, frozen=True):
 def parse_response(response: Response, delivery: Delivery) -> Result:
     """What an answer means; pure. An FcmError's code comes first, then the status, then HTTP's number."""
     body = _body(response)
-    if response.status == 200:
+    if response.status == 200 and (body.name or not body.error.status):
         return Sent(body.name if 0 < len(body.name) <= _NAME_MAX else delivery.provider_id)
     wait = parse_retry_after(response.headers.get("retry-after"))
     code = next((detail.error_code for detail in body.error.details if detail.error_code), "")

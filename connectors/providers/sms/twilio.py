@@ -75,10 +75,9 @@ _CREDENTIAL = frozenset({20003, 20005, 21606, 21608, 21659})
 def parse_response(response: Response, delivery: Delivery) -> Result:
     """What an answer means; pure. An unknown code falls to a class by the status."""
     body = response.document()
-    if response.status in (200, 201):
-        sid = body.get("sid")
+    sid, code = body.get("sid"), body.get("error_code") or body.get("code")
+    if response.status in (200, 201) and not code:
         return Sent(sid if isinstance(sid, str) and len(sid) <= 64 else delivery.provider_id)
-    code = body.get("code")
     number = code if isinstance(code, int) else 0
     reason = str(number or f"status {response.status}")
     wait = parse_retry_after(response.headers.get("retry-after"))

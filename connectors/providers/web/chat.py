@@ -44,11 +44,12 @@ def build_request(delivery: Delivery) -> Request:
 
 
 def parse_response(response: Response, delivery: Delivery) -> Result:
-    """What an answer means; pure. A word that is known comes first, then the status."""
-    word = response.body[:64].decode("latin-1").strip()
+    """What an answer means; pure. A word that is known comes first, also inside a success, then the status."""
+    document = response.document()
+    word = str(document.get("error") or response.body[:64].decode("latin-1")).strip()
     known = word in _DEAD | _REFUSED | _OTHER
     status, reason = response.status, word if known else f"status {response.status}"
-    if 200 <= status < 300:
+    if 200 <= status < 300 and not known and document.get("ok") is not False:
         return Sent(delivery.provider_id)
     if word in _DEAD or (status in _GONE and not known):
         return Rejected(reason, token_gone=delivery.registered_at)

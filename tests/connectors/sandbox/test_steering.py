@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import resource
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -178,6 +179,27 @@ def test_an_answer_that_says_nothing_is_not_called_a_refusal(sandbox: Sandbox, s
     steering.put(name, "garbled")
     (result,) = send(sandbox, name)
     assert isinstance(result, Sent) or (isinstance(result, Failed) and result.ambiguous), result
+
+
+@pytest.mark.parametrize("name", ["fcm", "twilio", "ses", "chat"])
+def test_an_error_inside_a_success_is_an_error(sandbox: Sandbox, steering: Steering, name: str) -> None:
+    steering.put(name, "inside")
+    (result,) = send(sandbox, name)
+    assert isinstance(result, Failed)
+    assert not result.ambiguous
+    assert {each["status"] for each in sandbox.journal(name)} == {200}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("smpp", "smtp")])
+def test_a_body_without_end_is_not_read_to_its_end(sandbox: Sandbox, steering: Steering, name: str) -> None:
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    steering.put(name, "endless")
+    began = time.monotonic()
+    (result,) = send(sandbox, name, deadline=timedelta(seconds=5))
+    assert time.monotonic() - began < 10
+    assert isinstance(result, Sent) or (isinstance(result, Failed) and result.ambiguous), result
+    assert len(sandbox.journal(name)) == 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 50_000
 
 
 @pytest.mark.parametrize("name", TLS)
