@@ -120,16 +120,17 @@ class Approvals:
         while True:
             try:
                 await self.settle()
-            except ProblemError:
-                pass  # the log is away, which others have told
+            except CarillonError as error:  # the log is away
+                _logger.warning("approvals_not_settled", error=type(error).__name__)
             except Exception:  # without this task what was left unfinished would stay so
-                _logger.exception("approvals_not_settled")
+                _logger.exception("approvals_failed")
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def settle(self) -> None:
         """Note whose time is over, and finish what another gateway confirmed and left.
 
         :raises ProblemError: 503.
+        :raises LogError: the log cannot be read.
         """
         end = await asyncio.to_thread(self._log.end_offset, AUDIT, 0)
         if end == self._read_to and not self._any_open:
