@@ -204,6 +204,11 @@ class ControlWatcher:
         """Everything that is set, doors too, the oldest first."""
         return sorted(self._on.values(), key=lambda switch: switch.since_ms)
 
+    @property
+    def away(self) -> list[str]:
+        """What `first` passes over now, as stations say (RULES 3.E)."""
+        return sorted(self.load.away(time.time_ns() // 1_000_000))
+
     def catch_up(self, end: int, deadline: timedelta) -> bool:
         """Wait until every record below `end` is in force; False: it took too long."""
         give_up = time.monotonic() + deadline.total_seconds()

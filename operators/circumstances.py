@@ -30,8 +30,6 @@ class Circumstances:
     event: Event | None = None
     cause: Work | None = None
     """The record of the decision log that brought the outcome about; None where P0 was decided."""
-    away: str | None = None
-    """The channel and platform that the last change before it found away: `push/android`."""
     urgent: bool = False
     """Decided by transactional, whose versions are places in the topics of the settings."""
 

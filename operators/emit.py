@@ -113,4 +113,5 @@ def emit(
         record = decision(state, row, item, "MERGED" if position else "EMITTED", now, group)
         record.emission_id = emission.emission_id
         record.channels = emission.channels
+        record.reason = found.reason
         out.decisions.append(record)

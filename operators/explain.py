@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from operators.circumstances import Circumstances, LedgerRow, limit_text, stopped_text, switch_text, when_text
 from operators.quiet import is_quiet
-from operators.route import ordered_channels
+from operators.route import PASSED_OVER, ordered_channels
 from operators.words import (
     CHANNELS,
     channels_text,
@@ -87,8 +87,6 @@ def used_values(record: LedgerRow, used: Circumstances) -> list[tuple[str, str]]
         values.append(("channels", channels))
     if used.event is not None:
         values.append(("time to live", duration_text(used.event.ttl_ms)))
-    if used.away is not None:
-        values.append(("away", f"no provider could send to {used.away} then, so `first` passes it over"))
     if record["follower_age_ms"] is not None:
         values.append(("age of the follower list", duration_text(record["follower_age_ms"])))
     return values
@@ -98,12 +96,21 @@ def used_values(record: LedgerRow, used: Circumstances) -> list[tuple[str, str]]
 
 
 def _emitted(case: _Explained) -> str:
-    return f"Sent to {channels_text(case.record['channels'])} at {when_text(case.record['decided_at'], case.used)}."
+    where, when = channels_text(case.record["channels"]), when_text(case.record["decided_at"], case.used)
+    return f"Sent to {where} at {when}{_passed_over(case)}."
 
 
 def _merged(case: _Explained) -> str:
     where, when = channels_text(case.record["channels"]), when_text(case.record["decided_at"], case.used)
-    return f"Sent as part of one notification with other items, to {where}, at {when}."
+    return f"Sent as part of one notification with other items, to {where}, at {when}{_passed_over(case)}."
+
+
+def _passed_over(case: _Explained) -> str:
+    """Which channels were away (RULES 3.E)."""
+    word, _, names = (case.record["reason"] or "").partition(" ")
+    if word != PASSED_OVER:
+        return ""
+    return f", and not to {channels_text(names.split(','))}, where no provider could send to this user in time"
 
 
 def _inbox(case: _Explained) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from state.decide.group import GroupState  # with columns, which are heavy: senders ask only for the order
 
 
+PASSED_OVER = "passed_over"
 _CASES_MAX = 4096
 _NONE: frozenset[str] = frozenset()
 _ALL_BITS = sum(CHANNEL_BIT.values())
@@ -30,11 +31,19 @@ class AllowedChannels(NamedTuple):
 
 
 class ChannelRoute(NamedTuple):
-    """Channels that E chose, those it left (in order), and whether a switch took the last interruptive one."""
+    """Channels that E chose, those it left (in order), and whether a switch took the last interruptive one; `passed`
+    are those before the chosen one that are away.
+    """
 
     chosen: tuple[str, ...]
     rest: tuple[str, ...]
     killed: bool
+    passed: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str | None:
+        """What the record of the decision says of it."""
+        return f"{PASSED_OVER} {','.join(self.passed)}" if self.passed else None
 
 
 def ordered_channels(preference: Preference, profile: TypeProfile) -> tuple[str, ...]:
@@ -86,7 +95,12 @@ def _routed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> 
     bits = carrying(int(state.users.usable[row]), event, profile)
     away = state.kills.away
     passed = frozenset(channel for channel in listed if _is_away(state, row, channel, away)) if away else _NONE
-    return routed(listed, bits, profile.policy, state.kills.channels(), passed)
+    return routed(listed, bits, profile.policy, state.kills.channels(), passed, slow_mail(profile, event))
+
+
+def slow_mail(profile: TypeProfile, event: Event) -> bool:
+    """Whether mails of the type wait (`waits_as_mail`): no provider is away for as long."""
+    return profile.digest or (profile.mail_wait_ms > 0 and event.priority != "P0")
 
 
 def _is_away(state: GroupState, row: int, channel: str, away: frozenset[str]) -> bool:
@@ -98,21 +112,39 @@ def _is_away(state: GroupState, row: int, channel: str, away: frozenset[str]) ->
 
 @lru_cache(_CASES_MAX)
 def routed(
-    listed: tuple[str, ...], bits: int, policy: str, killed: frozenset[str], passed: frozenset[str] = _NONE
+    listed: tuple[str, ...],
+    bits: int,
+    policy: str,
+    killed: frozenset[str],
+    away: frozenset[str] = _NONE,
+    mail_is_slow: bool = False,
 ) -> tuple[AllowedChannels, ChannelRoute]:
-    """Rules B and E for a user's list and the channels that can carry the event, of which those `passed` are away: few
-    cases, each worked out once.
+    """Rules B and E for a user's list and the channels that can carry the event, of which some are away: few cases,
+    each worked out once.
     """
     kept = tuple(channel for channel in listed if channel == "in_app" or bits & CHANNEL_BIT[channel])
     interruptive = tuple(channel for channel in kept if channel != "in_app")
     inbox_killed = "in_app" in kept and "in_app" in killed
     channels = interruptive if inbox_killed else kept
     left = tuple(channel for channel in interruptive if channel not in killed)
-    present = tuple(channel for channel in left if channel not in passed)
-    chosen = choose(policy, present or left) if policy == "first" else choose(policy, left)
+    chosen = choose(policy, left)
+    passed: tuple[str, ...] = ()
+    if away and policy == "first":
+        chosen, passed = _pass_over(left, away, "email" if mail_is_slow else "")
     rest = tuple(channel for channel in left if channel not in chosen)
     found = AllowedChannels(channels, inbox_killed, "in_app" in channels, interruptive)
-    return found, ChannelRoute(chosen, rest, bool(interruptive) and not left)
+    return found, ChannelRoute(chosen, rest, bool(interruptive) and not left, passed)
+
+
+def _pass_over(left: tuple[str, ...], away: frozenset[str], slow: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The first that is neither away nor slow, and those before it that are away; the first of all where it is slow,
+    or none is left.
+    """
+    fit = () if left[:1] == (slow,) else (channel for channel in left if channel not in away and channel != slow)
+    chosen = next(iter(fit), None)
+    if chosen is None:
+        return left[:1], ()
+    return (chosen,), tuple(channel for channel in left[: left.index(chosen)] if channel in away)
 
 
 def choose(policy: str, channels: tuple[str, ...]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ P0 keeps no state of a key group: nothing aggregates, waits or is counted. So a 
 the settings of its recipient alone, and the operators of decide run over it. Settings and time are arguments.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from operators.decide import apply, apply_setting
@@ -12,6 +12,7 @@ from state.decide.group import GroupState
 from state.model.addresses import Served
 from state.model.errors import MalformedRecordError
 from state.model.event import Event
+from state.model.load import AWAY
 from state.model.records import Outputs
 from state.model.registry import Registry
 from state.model.work import EventWork, KillWork, Work
@@ -47,13 +48,14 @@ def decide_p0(
     *,
     registry: Registry,
     served: Served | None = None,
+    away: Collection[str] = (),
     now: int,
     place: int,
 ) -> Outputs:
     """Decision, emission and inbox operations for one event.
 
-    `settings` are the recipient's; `switches` the kill switches that are on, with their offsets in `control`; `place`
-    is the event's own offset.
+    `settings` are the recipient's; `switches` the kill switches that are on, with their offsets in `control`; `away`
+    is what `first` passes over; `place` is the event's own offset.
     """
     state = GroupState(registry)
     state.users.served = served
@@ -63,4 +65,6 @@ def decide_p0(
     for (scope, value), offset in sorted(switches.items(), key=lambda item: item[1]):
         state.place = offset
         apply_setting(state, KillWork(stamp=now, scope=scope, value=value or None))
+    for name in away:
+        apply_setting(state, KillWork(stamp=now, scope=AWAY, value=name))
     return apply(state, EventWork(stamp=now, event=event, users=[user]), place)

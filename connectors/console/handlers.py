@@ -181,8 +181,11 @@ class Console:
     async def _now(self, person: Principal) -> dict[str, Any]:
         figures = await asyncio.to_thread(self._figures.read)
         least = _LEAST if person.role == "marketing" else 0
-        course = self._parts.course.drawn()
-        return {"figures": figures, "switches": self._parts.switches.on, "least": least, "course": course}
+        parts = self._parts
+        switches, away = parts.switches.on, parts.switches.away
+        return {
+            "figures": figures, "switches": switches, "away": away, "least": least, "course": parts.course.drawn(),
+        }  # fmt: skip
 
     async def now_stream(self, visit: Visit) -> StreamResponse:
         """The same as it changes, for two minutes; then the browser asks again, and is let in again or not."""

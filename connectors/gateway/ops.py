@@ -107,6 +107,11 @@ class Switches:
         """What this process knows to be set."""
         return self._watcher.on
 
+    @property
+    def away(self) -> Sequence[str]:
+        """What is passed over now."""
+        return self._watcher.away
+
     async def show(self, _request: ApiRequest) -> ApiResponse:
         """Everything that is set in `control` at this moment."""
         found = [SwitchSet(on.scope, on.value or None, on.since_ms, on.by, on.reason) for on in await self.in_force()]

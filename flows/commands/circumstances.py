@@ -16,7 +16,6 @@ from operators.circumstances import Circumstances
 from state.model.errors import MalformedRecordError, OffsetOutOfRangeError
 from state.model.event import Event, decode_event
 from state.model.keys import key_group, partition_of_group
-from state.model.load import AWAY
 from state.model.registry import Registry
 from state.model.settings import DOOR, PREFERENCE, SwitchOn
 from state.model.topics import EVENTS, PREFERENCES
@@ -43,7 +42,6 @@ class Finder(NamedTuple):
             profile=profile,
             event=self._event(record, arrived, urgent=urgent),
             cause=None if urgent or not state.source else self._work(record["user"], state.offset),
-            away=None if urgent else self._away(record),
             urgent=urgent,
         )
 
@@ -79,10 +77,6 @@ class Finder(NamedTuple):
             return self._switches(lambda each: each.timestamp_ms <= record["decided_at"])
         last = change.src[2]
         return self._switches(lambda each: each.offset <= last)
-
-    def _away(self, record: Mapping[str, Any]) -> str | None:
-        change = None if record["control_version"] == -1 else self._work(record["user"], record["control_version"])
-        return change.value if isinstance(change, KillWork) and change.scope == AWAY and change.on else None
 
     def _switches(self, counts: Callable[[Record], bool]) -> Sequence[SwitchOn]:
         place = CONTROL, 0

@@ -69,6 +69,7 @@ def build_lane_parts(
         run_ms=clock_ms(),
         verdicts=Verdicts(settings.limits.brake()),
         backlog=report_load(settings, station, log, lanes=lanes, away=dispatcher.queues.away),
+        away=watcher.load.away,
     )
     return open_log, parts
 

@@ -31,6 +31,8 @@ _MILLISECOND = timedelta(milliseconds=1)
 _REPEATED_MS = REPEATED_EVERY // _MILLISECOND
 _CATCHING_UP_MS = 500
 """A lag that shrank by so much since the last look, a second ago, goes away by itself."""
+_AWAY_STAYS_MS = 5_000
+"""What is said of channels holds for so long at least: each change is a record in every partition of `work`."""
 _P0_SHARE = 10
 """P0 may lag by this part of what the others may."""
 _logger = structlog.get_logger(__name__)
@@ -56,7 +58,7 @@ class LoadReporter:
         self._log, self._place, self._backlog = log, place, backlog
         self._allowed_ms, self._highest, self._clock = allowed_ms, highest, clock
         self._at, self._lag_ms, self._away = LoadLevel(), 0, away
-        self._reported, self._reported_ms = LoadReport(place, 0, 0.0), 0
+        self._reported, self._reported_ms, self._away_ms = LoadReport(place, 0, 0.0), 0, -_AWAY_STAYS_MS
 
     def start(self) -> Self:
         """Look from now on, until the process ends."""
@@ -76,7 +78,10 @@ class LoadReporter:
         shrinks = lag_before - self._lag_ms >= _CATCHING_UP_MS
         at = next_level(self._at, score, now, highest=self._highest, catching_up=shrinks)
         LOAD_SCORE.labels(self._place).set(score)
-        self._report(LoadReport(self._place, at.level, score, self._away(now)), now)
+        away = self._away(now)
+        if 0 <= now - self._away_ms < _AWAY_STAYS_MS:
+            away = self._reported.away
+        self._report(LoadReport(self._place, at.level, score, away), now)
         self._at = at
         LOAD_LEVEL.labels(self._place).set(at.level)
 
@@ -90,6 +95,7 @@ class LoadReporter:
         if report.level != before.level:
             _logger.warning("load_level", place=self._place, now=report.level, before=before.level, score=report.score)
         if report.away != before.away:
+            self._away_ms = now
             _logger.warning("channels_away", place=self._place, now=report.away, before=before.away)
         self._reported, self._reported_ms = report, now
 

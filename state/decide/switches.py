@@ -11,7 +11,7 @@ _LOAD = (UNDER_LOAD, None)
 
 
 class KillSwitches:
-    """The set of active switches; `version` is the log place of the last change, but for the one of the load."""
+    """The set of active switches; `version` is the log place of the last change that a person made."""
 
     def __init__(self) -> None:
         self.active: set[tuple[str, str | None]] = set()
@@ -24,7 +24,7 @@ class KillSwitches:
             self.active.add(key)
         else:
             self.active.discard(key)
-        if scope != UNDER_LOAD:
+        if scope not in (AWAY, UNDER_LOAD):
             self.version = place
 
     @property

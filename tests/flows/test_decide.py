@@ -12,8 +12,10 @@ from bytewax.errors import BytewaxRuntimeError
 from helpers.decided import TOPICS, assert_complete, complete
 from helpers.flow_bench import PARTITIONS, Bench, calls, decided_in_one_go
 
+from connectors.load import load_record
 from connectors.log import NewRecord
 from state.model.keys import partition_of_group
+from state.model.load import LoadReport
 from state.model.work import TickWork, encode_work
 
 USERS = [f"u{number}" for number in range(400)]
@@ -54,6 +56,10 @@ def _fill(bench: Bench, choose: random.Random) -> None:
     for number, kind in enumerate(["announcement", "newsletter", "announcement"]):
         fan_out: dict[str, Any] = {"fan_out_type": "SEGMENT", "segment": "all", "payload": {"critical": True}}
         bench.append(bench.event(f"f{number}", kind, target=None, object=f"c{number}", **fan_out))
+    bench.append(load_record(LoadReport("deliver/0", 0, 0.0, ("push/*",))))
+    bench.sequence()  # push is away from here on, for f3 and for what is held until then
+    fan_out = {"fan_out_type": "SEGMENT", "segment": "all", "payload": {"critical": True}}
+    bench.append(bench.event("f3", "announcement", target=None, object="c3", **fan_out))
     bench.sequence()
     for hour in range(1, 30):
         tick = encode_work(TickWork(stamp=bench.clock.now + hour * 1_800_000))
@@ -68,6 +74,7 @@ def _endpoint(bench: Bench, user: str, channel: str) -> NewRecord:
 def test_outputs_are_those_of_the_log(bench: Bench, workers: int) -> None:
     expected = decided_in_one_go(bench)
     assert {len(expected[topic]) > 10 for topic in TOPICS[:4]} == {True}
+    assert any(b"passed_over push" in value for value in expected["ledger"].values())
     bench.decide(complete(bench, expected), workers=workers)
     assert_complete(bench, expected)
 

@@ -14,9 +14,11 @@ from helpers.feeding import System, kill, now_ms, token
 from helpers.sandbox_process import Sandbox
 from helpers.waiting import wait_for
 
+from connectors.load import load_record
 from connectors.sandbox.options import browser_address
 from operators.laws import check_laws
 from state.ledger import latest, ledger_table
+from state.model.load import LoadReport
 
 
 def outcomes(system: System) -> dict[str, tuple[str, str | None]]:
@@ -77,6 +79,35 @@ def test_a_code_goes_to_push_and_sms_together_and_stands_on_ledger_and_inbox(sys
     assert [emission["deliveries"] for emission in emissions] == [2, 2]
     (counts,) = system.counts("transactional").values()
     assert (counts["resolved"], counts["inbox_items"], counts["fallbacks"], counts["offset"]) == (2, 1, 0, 1)
+
+
+def test_a_code_that_takes_the_first_channel_passes_over_what_other_processes_say_is_away(
+    system: System, sandbox: Sandbox
+) -> None:
+    (system.directory / "carillon.toml").write_text('[types.otp]\npolicy = "first"\n')
+    system.feed([
+        system.endpoint("u1", "push", "d1", token("away1")),
+        system.endpoint("u1", "sms", "s", "+14155550102"),
+        load_record(LoadReport("deliver/0", 0, 0.0, ("push/*",))),
+    ])  # fmt: skip
+    passing = system.p0("u1")
+    with system.flow("transactional"):
+        system.feed([passing])
+        wait_for(lambda: len(system.deliveries()) == 1)
+        system.feed([load_record(LoadReport("deliver/0", 0, 0.0))])
+        pushed: list[str] = []
+
+        def is_pushed() -> bool:
+            code = system.p0("u1")
+            system.feed([code])
+            pushed.append(event_id(code))
+            wait_for(lambda: (pushed[-1], "u1") in system.decisions())
+            return bool(system.decisions()[pushed[-1], "u1"]["channels"] == ["push"])
+
+        wait_for(is_pushed)
+    decision = system.decisions()[event_id(passing), "u1"]
+    assert (decision["channels"], decision["reason"]) == (["sms"], "passed_over push")
+    assert system.decisions()[pushed[-1], "u1"]["reason"] is None
 
 
 def test_decisions_of_p0_by_the_rules(system: System, sandbox: Sandbox) -> None:

@@ -226,10 +226,11 @@ def test_the_other_side_of_what_decided() -> None:
     assert explain_decision(decided("SUPPRESSED", reason="odd"), USED) == "Not sent: odd."
 
 
-def test_what_was_passed_over_is_among_the_values() -> None:
-    values = dict(used_values(decided("EMITTED"), replace(USED, away="push/ios")))
-    assert "push/ios" in values["away"]
-    assert "away" not in dict(used_values(decided("EMITTED"), USED))
+def test_what_was_passed_over_is_named_where_it_was_sent() -> None:
+    passed = {"reason": "passed_over push,chat", "channels": ["email"]}
+    why = "and not to push and chat, where no provider could send to this user in time."
+    assert explain_decision(decided("EMITTED", **passed), USED) == f"Sent to email at {NOW}, {why}"
+    assert explain_decision(decided("MERGED", **passed), UNKNOWN).endswith(why)
 
 
 def test_why_the_system_let_go_of_it_under_load() -> None:

@@ -246,14 +246,20 @@ class Pipeline:
             for item in items:
                 self._nothing_left(item, now, by_switch=bool(found))
             return
-        present = [channel for channel in left if first.to or not read.away(self.world, group.user, channel)]
+        away = [channel for channel in left if not first.to and read.away(self.world, group.user, channel)]
+        slow_mail = first.spec.email_digest or (bool(first.spec.mail_wait) and first.cls != "P0")
+        present = [channel for channel in left if channel not in away and not (channel == "email" and slow_mail)]
+        if left[0] == "email" and slow_mail:
+            present = []
         channels = left if first.spec.policy == "all" else (present or left)[:1]
+        before = left[: left.index(channels[0])]
+        passed = tuple(channel for channel in away if channel in before)
         if channels == ["email"] and first.spec.email_digest:
             self._to_digest(items, now)
         elif channels == ["email"] and first.spec.mail_wait and items[0].inbox and first.cls != "P0":
             self._wait_to_be_read(items, now)
         else:
-            self._emit(items, first.type, first.object, channels, now)
+            self._emit(items, first.type, first.object, channels, now, passed)
         if group.kind == "window":
             self._set(group, "open", now + first.spec.window)
         else:
@@ -265,14 +271,17 @@ class Pipeline:
         else:
             self._end(item, "SUPPRESSED", now, "kill_switch" if by_switch else "no_channel")
 
-    def _emit(self, items: list[Item], kind: str, obj: str | None, channels: list[str], now: int) -> None:
+    def _emit(
+        self, items: list[Item], kind: str, obj: str | None, channels: list[str], now: int, passed: tuple[str, ...] = ()
+    ) -> None:
         """One notification for all items; counted unless it is P0 (RULES 3.D)."""
         first, user = items[0], items[0].user
         if first.event.cls != "P0":
             self.user(user).counted.append(now)
         name = emission_id(user, kind, obj, first.event.event_id)
         for item in items:
-            self._end(item, "EMITTED" if item is first else "MERGED", now)
+            reason = f"passed_over {','.join(passed)}" if passed else None
+            self._end(item, "EMITTED" if item is first else "MERGED", now, reason)
             item.emission_id, item.channels = name, channels
         self.emissions.append(
             {

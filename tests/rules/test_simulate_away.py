@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rules.agreement import disagreement, ndjson
 from rules.random_streams import random_stream
-from rules.writing import EMAIL, NOON, PUSH, SECOND, Line, endpoint, event, kill
+from rules.writing import EMAIL, NOON, PUSH, SECOND, Line, endpoint, event, kill, prefer
 
 from flows.simulation.run import run_simulation
 from operators.simulation import Simulation
@@ -64,6 +64,11 @@ def channels_of(*records: Line) -> list[list[str]]:
     return [each["channels"] for each in lines if each["kind"] == "decision"]
 
 
+def reasons_of(*records: Line) -> list[tuple[str, str | None]]:
+    lines = simulate_taught(ndjson(records))
+    return [(each["outcome"], each["reason"]) for each in lines if each["kind"] == "decision"]
+
+
 def reminder(name: str, ts: int) -> Line:
     return event(name, ts, "reminder", actor="u", object=name)
 
@@ -81,6 +86,22 @@ def test_where_nothing_else_is_left_the_first_is_waited_for() -> None:
     push_away, mail_away = kill(NOON, "away", "push/android"), kill(NOON, "away", "email/*")
     assert channels_of(PUSH, push_away, reminder("e1", NOON)) == [["push"]]
     assert channels_of(PUSH, EMAIL, push_away, mail_away, reminder("e1", NOON)) == [["push"]]
+
+
+def test_the_record_names_what_was_passed_over() -> None:
+    away = kill(NOON, "away", "push/android")
+    assert reasons_of(PUSH, EMAIL, away, reminder("e1", NOON)) == [("EMITTED", "passed_over push")]
+    assert reasons_of(PUSH, away, reminder("e1", NOON)) == [("EMITTED", None)]
+    assert reasons_of(PUSH, EMAIL, kill(NOON, "away", "email/*"), reminder("e1", NOON)) == [("EMITTED", None)]
+
+
+def test_a_mail_that_waits_takes_nothing_over_and_is_not_passed_over() -> None:
+    """RULES 4, "Breaker": the mention of 12:00:10 waits for APNs, and not until 09:00."""
+    away = (kill(NOON, "away", "push/android"), kill(NOON, "away", "email/*"))
+    mention = event("e1", NOON, "mention", object="o")
+    assert channels_of(PUSH, EMAIL, away[0], mention) == [["push"]]
+    mail_first = prefer(NOON, types={"mention": {"channels": ["email", "push"]}})
+    assert reasons_of(PUSH, EMAIL, mail_first, away[1], mention) == [("AGGREGATING", None)]
 
 
 def test_all_takes_what_is_away_too() -> None:

@@ -37,6 +37,8 @@ class LaneParts:
     """Which addresses are retired."""
     backlog: Backlog | None = None
     """Is told how far the station is behind."""
+    away: Callable[[int], frozenset[str]] = lambda _now: frozenset()
+    """What the stations say they cannot send in time, as of a time in ms (RULES 3.E)."""
 
     def partitions(self, lane: int) -> range:
         """Those of a lane, in each topic and in `attempts`."""

@@ -181,10 +181,17 @@ class ProviderQueue:
     def is_away(self, now: int) -> bool:
         """Whether what comes now had better go another way: the breaker is open, or what came before has waited for
         long, and since then not for half as long again. May be asked by any one thread.
+
+        Not while an open breaker lacks a probe: somebody has to come and ask, or it stays open for ever.
         """
         limit_ms = PASSED_OVER_AFTER_MS // 2 if self._slow else PASSED_OVER_AFTER_MS
         self._slow = self._waiting.longest_wait_ms(self, now) >= limit_ms
-        return self.state == "open" or self._slow
+        return self._slow if self.state != "open" else not self._lacks_probe
+
+    @property
+    def _lacks_probe(self) -> bool:
+        """Whether it is time for a probe, and nothing waits that could be it."""
+        return not self.size and self._probe is None and not self.probe_in_ms()
 
     def probe_in_ms(self) -> int:
         """For an open breaker, as of the last look: how long until a probe may go."""

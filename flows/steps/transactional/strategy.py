@@ -131,7 +131,8 @@ class TransactionalStrategy:
             self._repeats.mark(event, at)
 
     def _decide(self, record: Record, event: Event, user: str) -> None:
-        out = self._decided(event, user, self._settings.switches(), self._now, record.offset)
+        switches, away = self._settings.switches(), self._parts.away(self._now)
+        out = self._decided(event, user, switches, self._now, record.offset, away)
         group = key_group(user)
         records = output_records(out, group, record.offset, self._partitions)
         used = msgspec.json.encode(self._batch.used)
@@ -143,7 +144,13 @@ class TransactionalStrategy:
         self._batch.decisions.append(decision)
 
     def _decided(
-        self, event: Event, user: str, switches: Mapping[tuple[str, str], int], now: int, place: int
+        self,
+        event: Event,
+        user: str,
+        switches: Mapping[tuple[str, str], int],
+        now: int,
+        place: int,
+        away: frozenset[str] = frozenset(),
     ) -> Outputs:
         settings = self._settings.of(user)
         return decide_p0(
@@ -153,6 +160,7 @@ class TransactionalStrategy:
             switches,
             registry=self._rules.registry,
             served=self._rules.served,
+            away=away,
             now=now,
             place=place,
         )

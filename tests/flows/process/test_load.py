@@ -66,6 +66,10 @@ def test_what_is_away_is_told_when_it_changes_and_repeated_until_it_is_back(tmp_
     assert look_for(16_000) == [["push/ios"]] * 2
     away.clear()
     assert look_for(40_000) == [["push/ios"]] * 2 + [[]]
+    for second in range(60):
+        away[:] = ["push/ios"] * (second % 2)
+        look_for(1_000)
+    assert 2 < len(bench.read("control")) <= 3 + 60 // 5, "a change holds for five seconds"
     bench.close()
 
 

@@ -248,6 +248,23 @@ def test_a_queue_is_away_while_its_breaker_is_open_or_mentions_wait_for_long() -
     assert waiting.is_away(40_000)
 
 
+def test_an_open_breaker_is_not_away_when_it_lacks_a_probe() -> None:
+    away = queue(9)
+    for _ in range(20):
+        away.answered(task("t", "P1", for_many=False), Failed("503"), 0)
+    away.look(29_999)
+    assert away.is_away(29_999)
+    away.look(30_000)
+    assert not away.is_away(30_000), "somebody has to come and ask"
+    away.put(task("asks", "P1", for_many=False), 30_000)
+    assert away.is_away(30_000)
+    (probe,) = away.take(9, 30_000)
+    assert away.is_away(30_000)
+    away.answered(probe, Sent("1"), 30_001)
+    away.done(probe)
+    assert (away.state, away.is_away(30_001)) == ("half_open", False)
+
+
 def test_a_platform_is_away_when_all_its_providers_are() -> None:
     queues = ProviderQueues(
         {("push", "ios"): [bounds_of("apns"), bounds_of("spare")], ("email", ANY): [bounds_of("smtp")]}
