@@ -57,7 +57,8 @@ TOPICS = (
     Topic(names.INBOX, "inbox", "user or key group", "groups", False, "decide transactional", "gateway inbox"),
     Topic(names.ATTEMPTS, "attempt", "delivery", "classes", False, _LANES, _LANES),
     Topic(
-        names.OUTCOMES, "outcome", "user", "groups", False, "gateway transactional deliver", "gateway track commands"
+        names.OUTCOMES, "outcome", "user", "groups", False, "gateway transactional deliver commands",
+        "gateway track commands",
     ),
     Topic(names.DEAD_LETTERS, "dead dead_action", "that of the record, or a letter's id", "groups", False,
           f"{STATIONS} commands", "gateway track commands"),

@@ -68,6 +68,7 @@ def intake_command(
     from flows.config.providers import bounce_addresses
     from flows.process.run_files import read_running
     from state.model.errors import ConfigurationError
+    from state.model.receipt import ReferenceKeys
     from state.model.unsubscribe import LinkKeys
 
     if bool(files) == (listen is not None):
@@ -79,8 +80,9 @@ def intake_command(
         raise ConfigurationError("providers.smtp.bounce_address: missing; without it no bounce says whose it is")
     url = running.url if running is not None and running.processes else None
     with existing_log(settings) as log:
-        links = LinkKeys(link_keys(settings))
-        intake = MailIntake(settings, log, addresses, links, Output(as_json), url, believe_all)
+        keys = link_keys(settings)
+        links, references = LinkKeys(keys), ReferenceKeys(keys)
+        intake = MailIntake(settings, log, addresses, links, references, Output(as_json), url, believe_all)
         if listen is not None:
             import asyncio
 

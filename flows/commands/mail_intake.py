@@ -3,8 +3,9 @@
 A hard bounce retires the address to which its mail was sent, as a push provider's "gone" does: by a record in
 `endpoints`, which holds only for the registration of then. A complaint switches off by the gateway what the mail's own
 link would, or marketing where the mail is not in it. Neither is believed of anybody: the envelope sender or the link
-must be one that this installation signed, which beats whatever else the mail says. Soft bounces, delays and answers of
-machines change nothing.
+must be one that this installation signed, which beats whatever else the mail says. Bounces, hard and soft, and
+complaints are noted in `outcomes` as well, once each, where the reference of their mail is in what came back. Soft
+bounces change nothing else; delays and answers of machines change nothing at all.
 
 All of it may be done again: a mail that is read twice, after a crash or by two at once, finds its work done. Of one
 hour no more than `limits.gone_per_h` addresses are retired, all counted that the log says bounced or were refused: a
@@ -25,18 +26,23 @@ from urllib.parse import SplitResult, urlsplit
 from msgspec import UNSET
 
 from connectors.gateway.records import gone_record
-from connectors.log.interface import Log
+from connectors.log.interface import Log, NewRecord
 from connectors.log.read_to_ends import stored_records
+from connectors.outcomes import outcome_record
 from connectors.providers.email.mailboxes import StoredMail, stored_mails
+from connectors.providers.email.message import REFERENCE_HEADER
 from connectors.providers.email.returned.classify import classify
 from connectors.providers.email.returned.seen import fields_of
 from connectors.providers.email.returned.values import Returned
+from connectors.providers.receipts import code_of
 from flows.commands.output import Output
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
 from state.model.bounce_address import BounceAddresses, SentTo, endpoint_name
+from state.model.outcome import BOUNCED, COMPLAINED, OUTCOME, SOFT_BOUNCED
+from state.model.receipt import ReferenceKeys
 from state.model.settings import ENDPOINT, EndpointRecord
-from state.model.topics import ENDPOINTS
+from state.model.topics import ENDPOINTS, OUTCOMES
 from state.model.unsubscribe import LinkKeys, Unsubscription
 
 _CHANNEL = "email"
@@ -58,6 +64,8 @@ class _Finding(NamedTuple):
     complains: bool
     sent_to: SentTo | None
     link: Unsubscription | None
+    heard: NewRecord | None
+    """Of the mail's delivery, for `outcomes`; None: nothing, or it does not say of which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,7 @@ class MailIntake:
     log: Log
     addresses: BounceAddresses
     links: LinkKeys
+    references: ReferenceKeys
     output: Output
     url: str | None
     """Of the gateway; None: it does not run."""
@@ -94,6 +103,7 @@ class MailIntake:
         :raises LogError: of some it may be done; all may come again.
         """
         findings = [self._finding(mail) for mail in mails]
+        self._note([finding.heard for finding in findings if finding.heard is not None])
         endpoints, retired = self._endpoints({finding.sent_to for finding in findings if finding.sent_to is not None})
         room = self.settings.limits.gone_per_h - retired
         complete = []
@@ -117,7 +127,31 @@ class MailIntake:
         text = mail.raw.decode("latin-1")
         sent_to = next(self.addresses.read(f"{text}\n{returned.returned}"), None)
         complains = returned.kind == "complaint" and returned.feedback in _PEOPLES
-        return _Finding(mail.file, mail.number, returned.kind, complains, sent_to, self._link(returned))
+        heard = self._heard(returned, complains=complains)
+        return _Finding(mail.file, mail.number, returned.kind, complains, sent_to, self._link(returned), heard)
+
+    def _heard(self, returned: Returned, *, complains: bool) -> NewRecord | None:
+        fields = fields_of(returned.returned)
+        sent = self.references.read("".join(fields.get(REFERENCE_HEADER.lower(), "").split()))
+        failed = next((each for each in returned.recipients if each.kind == returned.kind), None)
+        outcome = COMPLAINED if complains else _OUTCOMES.get(returned.kind)
+        if sent is None or outcome is None or (failed is not None and failed.action == "delayed"):
+            return None
+        reason = returned.feedback if failed is None else "/".join(filter(None, (failed.cause, failed.status)))
+        return outcome_record(
+            outcome, user=sent.user, channel=sent.channel, device=sent.device, emission_id=sent.emission_id,
+            provider="smtp", provider_id=code_of(fields.get("message-id")), reason=code_of(reason), at=clock_ms(),
+            partitions=self.log.partitions,
+        )  # fmt: skip
+
+    def _note(self, records: Sequence[NewRecord]) -> None:
+        """What `outcomes` does not hold yet: a mailbox that is read again and again must not fill the log."""
+        new = {_question(record.value): record for record in reversed(records)}
+        begins = {(OUTCOMES, each.partition): self.log.begin_offset(OUTCOMES, each.partition) for each in new.values()}
+        for known in stored_records(self.log, begins) if new else ():
+            new.pop(_question(known.value), None)
+        if new:
+            self.log.append(list(new.values()))
 
     def _link(self, returned: Returned) -> Unsubscription | None:
         """The link that the mail bore about which somebody complains."""
@@ -188,8 +222,17 @@ class MailIntake:
         self.output.show(record, f"{finding.file}: {finding.kind}, {_DONE[done]}")
 
 
+_OUTCOMES = {"hard": BOUNCED, "soft": SOFT_BOUNCED}
+
+
+def _question(record: bytes) -> tuple[str, str | None, str, str | None, str]:
+    """What is answered once."""
+    said = OUTCOME.decode(record)
+    return said.user, said.emission_id, said.channel, said.device, said.question
+
+
 _DONE = {
-    "nothing": "changes nothing",
+    "nothing": "retires and unsubscribes nobody",
     "not_ours": "names no mail that was sent from here to an address on file",
     "gone_before": "its address is retired or registered again already",
     "retired": "its address is retired",

@@ -117,7 +117,9 @@ def _reporting(settings: Settings) -> dict[str, Provider]:
         ),
     }
     if addresses is not None and settings.providers.smtp is not None:
-        made["smtp"] = lambda options, _: SmtpChannel(options, clock_s=time.time, bounces=addresses)
+        made["smtp"] = lambda options, _: SmtpChannel(
+            options, clock_s=time.time, bounces=addresses, references=references
+        )
     return {name: replace(PROVIDERS[name], make=make) for name, make in made.items()}
 
 

@@ -21,9 +21,11 @@ from connectors.providers.email.dkim import DkimSigner
 from connectors.providers.email.mail import build_mail, dkim_signer
 from connectors.providers.email.message import UnsafeMessageError, message_id
 from connectors.providers.options import SmtpOptions
+from connectors.providers.receipts import reference_of
 from state.model.addresses import mailbox
 from state.model.bounce_address import BounceAddresses
 from state.model.errors import ConfigurationError
+from state.model.receipt import ReferenceKeys
 
 _BAD_ADDRESS = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
 """RFC 3463: unknown or malformed mailbox, no such host, moved, takes no mail, disabled."""
@@ -59,12 +61,13 @@ def build_request(
     date_s: float,
     signer: DkimSigner | None = None,
     bounces: BounceAddresses | None = None,
+    reference: str = "",
 ) -> SmtpRequest:
-    """The envelope and the mail, signed where there is a signer; pure.
+    """The envelope and the mail, signed where there is a signer; pure. `reference` comes back with what is returned.
 
     :raises UnsafeMessageError: it cannot be sent as meant.
     """
-    message = build_mail(delivery, options, date_s=date_s, signer=signer)
+    message = build_mail(delivery, options, date_s=date_s, signer=signer, reference=reference)
     sender = options.sender
     if bounces is not None:
         sender = bounces.of(delivery.user, delivery.device, delivery.registered_at)
@@ -93,11 +96,16 @@ class SmtpChannel:
     name = "smtp"
 
     def __init__(
-        self, options: SmtpOptions, *, clock_s: Callable[[], float], bounces: BounceAddresses | None = None
+        self,
+        options: SmtpOptions,
+        *,
+        clock_s: Callable[[], float],
+        bounces: BounceAddresses | None = None,
+        references: ReferenceKeys | None = None,
     ) -> None:
-        """Bounces go to the addresses that `bounces` makes, or to the sender."""
+        """Bounces go to the addresses that `bounces` makes, or to the sender; `references` sign what is in them."""
         self.options = options
-        self._bounces = bounces
+        self._bounces, self._references = bounces, references
         self._clock_s = clock_s
         self._idle: list[tuple[aiosmtplib.SMTP, float]] = []
         self._permits = asyncio.Semaphore(options.concurrency_max)
@@ -139,8 +147,10 @@ class SmtpChannel:
         delivery = replace(delivery, address=address)
         try:
             with building():
+                reference = "" if self._references is None else reference_of(delivery, self._references)
+                now_s, signer, bounces = self._clock_s(), self._signer, self._bounces
                 request = build_request(
-                    delivery, self.options, date_s=self._clock_s(), signer=self._signer, bounces=self._bounces
+                    delivery, self.options, date_s=now_s, signer=signer, bounces=bounces, reference=reference
                 )
         except UnsafeMessageError as error:
             return Rejected(str(error))

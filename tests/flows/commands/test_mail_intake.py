@@ -28,6 +28,7 @@ from flows.config.access import LINK_KEY_FILE
 from flows.config.settings import Settings
 from state.model.bounce_address import BounceAddresses
 from state.model.errors import ConfigurationError
+from state.model.receipt import ReferenceKeys, SentDelivery
 from state.model.unsubscribe import LinkKeys, Unsubscription
 from state.model.work import EndpointWork
 
@@ -93,6 +94,36 @@ def test_a_hard_bounce_retires_what_its_mail_was_sent_to_once(system: Bench, tmp
     assert gone(system) == [
         {"user": "ann", "channel": "email", "id": "m", "state": "invalid", "gone_at": REGISTERED}
     ]  # fmt: skip
+
+
+def returned_mail(said: str, emission: str, key: bytes = KEY) -> str:
+    sent = SentDelivery("ann", emission, "email", "m", REGISTERED)
+    reference = ReferenceKeys([key]).sign(sent)
+    head = f"From: news@ours.example\nMessage-ID: <{emission}@ours.example>\nX-Carillon-Reference: {reference}"
+    return f"{bounce(to('ann'), said)}\n--- Below this line is a copy of the message.\n\n{head}\n\nHi\n"
+
+
+def outcomes(system: Bench) -> list[tuple[str, str, str, str]]:
+    bodies = [json.loads(record.value) for record in system.read("outcomes")]
+    return [(body["emission_id"], body["outcome"], body["reason"], body["provider_id"]) for body in bodies]
+
+
+def test_bounces_are_counted_once_for_a_delivery_however_often_they_are_read(system: Bench, tmp_path: Path) -> None:
+    system.log.append([registered("ann")])
+    for number, (said, emission) in enumerate(
+        [("552 5.2.2 mailbox full", "em_1"), ("552 5.2.2 mailbox full", "em_1"), ("550 5.1.1 no such user", "em_2")]
+    ):
+        (tmp_path / f"{number}.eml").write_text(returned_mail(said, emission))
+    (tmp_path / "8.eml").write_text(returned_mail("552 5.2.2 mailbox full", "em_3", key=b"x" * 32))
+    (tmp_path / "9.eml").write_text(returned_mail("452 4.2.2 mailbox full; message delayed, will keep trying", "em_4"))
+    files = [str(file) for file in sorted(tmp_path.glob("*.eml"))]
+    for _ in range(2):
+        run(system, *files)
+    assert sorted(outcomes(system)) == [
+        ("em_1", "soft_bounced", "full/5.2.2", "<em_1@ours.example>"),
+        ("em_2", "bounced", "user_unknown/5.1.1", "<em_2@ours.example>"),
+    ]
+    assert len(gone(system)) == 1
 
 
 def test_sequence_hands_the_verdict_on(system: Bench, tmp_path: Path) -> None:
@@ -201,7 +232,8 @@ def unsubscribed(gateway: Gateway, user: str) -> Any:
 def intake(gateway: Gateway, url: str | None, path: Path) -> bool:
     addresses = BounceAddresses(BASE, LINK_KEYS)
     settings = Settings(data_dir=gateway.directory)
-    return MailIntake(settings, gateway.log, addresses, LinkKeys(LINK_KEYS), Output(as_json=True), url).run([path])
+    links, references = LinkKeys(LINK_KEYS), ReferenceKeys(LINK_KEYS)
+    return MailIntake(settings, gateway.log, addresses, links, references, Output(as_json=True), url).run([path])
 
 
 def test_a_complaint_switches_off_what_the_link_of_its_mail_would(gateway: Gateway, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from connectors.providers.options import SmtpOptions, TwilioOptions
 from connectors.providers.sms.twilio import TwilioChannel
 from connectors.sandbox.certificates import SandboxFiles
 from connectors.sandbox.ports import Ports
-from flows.config.access import callback_options
+from flows.config.access import callback_options, link_keys
 from flows.config.providers import bounce_addresses, providers_in_force
 from flows.config.settings import GatewayTable, ProviderOptions, Settings
 from state.model.content import EmailContent
+from state.model.receipt import ReferenceKeys
 
 MAIL = replace(
     PUSH, content=EmailContent("s", "t", "<p>h</p>", None), user="ann", channel="email", device="m",
@@ -32,9 +34,11 @@ class Inbox:
 
     def __init__(self) -> None:
         self.senders: list[str] = []
+        self.mails: list[bytes] = []
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
         self.senders.append(envelope.mail_from)
+        self.mails.append(envelope.content)
         return "250 taken"
 
 
@@ -62,11 +66,16 @@ async def sent(directory: Path, inbox: Inbox) -> Settings:
 
 def test_mails_leave_with_the_address_that_their_bounces_are_recognised_by(tmp_path: Path) -> None:
     inbox = Inbox()
-    addresses = bounce_addresses(asyncio.run(sent(tmp_path, inbox)))
+    settings = asyncio.run(sent(tmp_path, inbox))
+    addresses = bounce_addresses(settings)
     assert addresses is not None
     (sender,) = inbox.senders
     (found,) = addresses.read(sender)
     assert found.registered_at == MAIL.registered_at
+    reference = message_from_bytes(inbox.mails[0])["X-Carillon-Reference"]
+    delivery = ReferenceKeys(link_keys(settings)).read(reference)
+    assert delivery is not None
+    assert (delivery.user, delivery.channel, delivery.device) == ("ann", "email", "m")
     assert bounce_addresses(Settings(data_dir=tmp_path)) is None
 
 
