@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.commands.campaign import campaign_app
 from flows.commands.dead_letters_arguments import dead_letters_app
 from flows.commands.followers_arguments import followers_app
 from flows.commands.mail_arguments import mail_app
@@ -33,6 +34,7 @@ topics_app = typer.Typer(no_args_is_help=True, help="The log's topics.")
 app.add_typer(topics_app, name="topics")
 
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(campaign_app, name="campaign")
 app.add_typer(followers_app, name="followers")
 app.add_typer(mail_app, name="mail")
 

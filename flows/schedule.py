@@ -1,7 +1,7 @@
 """Schedule flow: events kept for later, their cancellation and release (RULES 1; DECISIONS, Who owns what). One owner
 in the first process.
 
-schedule ─► keep, cancel, release (state: RocksDB) ─► events.pN, schedule (orders and answers), dead_letters
+schedule, campaigns ─► keep, cancel, release (state: RocksDB) ─► events.pN, schedule, campaigns, dead_letters
 """
 
 from __future__ import annotations
@@ -56,5 +56,6 @@ def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[],
         clock=clock_ms,
         monotonic=time.monotonic,
         drain=drain,
+        registry=settings.registry(),
         retention=settings.log.retention,
     )

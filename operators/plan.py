@@ -4,6 +4,8 @@ concerned, and one for an event that concerns nobody.
 
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from state.model.event import Event
 from state.model.keys import key_group
 from state.model.work import EventWork, FollowWork, SegmentWork, SliceWork, Work
@@ -14,10 +16,17 @@ Members = dict[int, list[str]]
 
 
 def plan_event(placement: Placement, event: Event, stamp: int, planned: int | None = None) -> Iterator[Work]:
-    """The target's group, or a slice for each group where the audience may have someone, as was `planned` before."""
+    """The target's group, or those of the recipients that a campaign's event names, or a slice for each group where the
+    audience may have someone, as was `planned` before.
+    """
     if event.fan_out_type == "DIRECT":
         if event.target is not None:
             yield EventWork(g=key_group(event.target), stamp=stamp, event=event, users=[event.target])
+        return
+    if event.recipients is not msgspec.UNSET:
+        bare = msgspec.structs.replace(event, recipients=msgspec.UNSET)
+        for group, users in members_by_group(event.recipients).items():
+            yield EventWork(g=group, stamp=stamp, event=bare, users=users)
         return
     groups = _audience_groups(placement, event) if planned is None else planned
     plan = f"{groups:x}"

@@ -134,6 +134,21 @@ class LedgerReader:
         deliveries = found.filter(pc.field("kind") == "delivery")
         return replace(counts, handed_out=pc.sum(found["deliveries"]).as_py() or 0, deliveries=_by_outcome(deliveries))
 
+    def campaign(self, name: str, sender: str) -> EventCounts:
+        """The same over all events of a campaign, which is the object of each; and for what reasons they ended so."""
+        decided = (pc.field("kind") == "decision") & (pc.field("object") == name) & (pc.field("sender_id") == sender)
+        columns = [*_VERSION, "event_id", "user", "outcome", "reason", "emission_id"]
+        decisions = latest(self._scan(decided, None, columns))
+        suppressed = decisions.filter(pc.field("outcome") == "SUPPRESSED")
+        counts = EventCounts(_by_outcome(decisions), reasons=_by_outcome(suppressed, "reason"))
+        named = pc.field("emission_id").isin(pc.unique(decisions["emission_id"].drop_null()))
+        delivered = named & (pc.field("kind") == "delivery")
+        columns = [*_VERSION, "emission_id", "user", "channel", "device", "outcome"]
+        deliveries = latest(self._scan(delivered, None, columns))
+        columns = list(dict.fromkeys([*_VERSION, *_KEY, "question", "outcome"]))
+        heard = latest(self._scan(named, None, columns, (OUTCOMES,)))
+        return replace(counts, deliveries=_by_outcome(deliveries), heard=_by_outcome(heard))
+
     def _heard(self, event: str, of_emissions: Any) -> dict[str, int]:
         """What was heard of the event's items, and of these emissions, by outcome."""
         columns = list(dict.fromkeys([*_VERSION, *_KEY, "question", "outcome"]))
@@ -241,9 +256,9 @@ def _begun_by(event: str, decisions: pa.Table) -> Any:
     return pc.starts_with(pc.field("emission_id"), emission_base(decided["type"], decided["object"], event))
 
 
-def _by_outcome(table: pa.Table) -> dict[str, int]:
-    rows = table.group_by("outcome").aggregate([("kind", "count")]).to_pylist()
-    return {row["outcome"]: row["kind_count"] for row in rows}
+def _by_outcome(table: pa.Table, column: str = "outcome") -> dict[str, int]:
+    rows = table.group_by(column).aggregate([("kind", "count")]).to_pylist()
+    return {row[column]: row["kind_count"] for row in rows}
 
 
 _NEVER_CHANGES = frozenset({"sender_id", "type", "object"})

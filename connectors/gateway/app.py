@@ -11,6 +11,7 @@ from functools import cache
 
 import structlog
 
+from connectors.campaigns import CampaignDesk
 from connectors.console.course import Course
 from connectors.console.handlers import ConsoleParts
 from connectors.console.routes import console_routes
@@ -22,6 +23,8 @@ from connectors.gateway.audiences import DefinedSegments
 from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import OpenBackstage, Questions
 from connectors.gateway.callbacks import Callbacks, callback_calls, receipt_readers
+from connectors.gateway.campaign_calls import campaign_calls
+from connectors.gateway.campaigns import CampaignCalls
 from connectors.gateway.components import Components
 from connectors.gateway.cursor import Cursors, kept_secret
 from connectors.gateway.devices import Devices
@@ -228,6 +231,8 @@ def build_app(
         if backstage is not None:
             questions = Questions(backstage)
             routes += calls.support_calls(Support(questions, ordinary.acts))
+            desk, spool = CampaignDesk(log, clock=clock), options.store_directory() / "spool"
+            routes += campaign_calls(CampaignCalls(rules, desk, parts.directory, questions, spool=spool))
             pages = console_routes(_console(options, parts, rules, questions, ordinary))
         routes += calls.component_calls(Components())
         streams = ordinary.streams

@@ -60,6 +60,10 @@ class Backstage(Protocol):
         """What people did, the newest first."""
         ...
 
+    def campaign(self, name: str) -> EventCounts:
+        """What became of a campaign, over all its recipients."""
+        ...
+
     def letters(self) -> Sequence[Shown]:
         """Dead letters, each with its status, the newest first."""
         ...

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from state.model.addresses import ANY, WEB, Served, token_pattern
-from state.model.documents import FAN_OUT_NEEDS, Interruptive, SegmentMembers, Text, Zone
+from state.model.documents import FAN_OUT_NEEDS, CampaignName, Interruptive, SegmentMembers, Text, Zone
 
 JsonSchema = Mapping[str, Any]
 _REFERENCE = "#/components/schemas/{name}"
@@ -40,6 +40,7 @@ SEGMENT_BODIES: dict[str, Any] = {
     "text/csv": Annotated[str, Meta(description="UTF-8 with a header line that has a column `user`.")],
     "application/vnd.apache.parquet": Annotated[str, Meta(description="A file with a column `user` of strings.")],
 }
+AUDIENCE_BODIES: dict[str, Any] = {kind: body for kind, body in SEGMENT_BODIES.items() if kind != "application/json"}
 _ONE_CLICK = Annotated[
     dict[str, str],
     Meta(description="`List-Unsubscribe=One-Click`, as mail programs post it; the link alone decides."),
@@ -64,6 +65,7 @@ PATH_PARAMETERS: dict[str, Any] = {
         str, Meta(description="A file's name, or the same with its hash.", examples=["carillon-inbox.js"])
     ],
     "device_id": Annotated[Text, Meta(description="As it was registered.")],
+    "name": CampaignName,
     "approval": Annotated[Text, Meta(description="Its id.", examples=["4711"])],
 }
 _SCALARS: dict[str, Any] = {"Text": Text, "TimeZone": Zone}

@@ -36,7 +36,7 @@ from connectors.tables import Form, TableError, read_rows
 from state.model.admission import AdmissionRules, FieldError
 from state.model.errors import LogError
 
-_UPLOAD_BYTES_MAX = 512 * 1024 * 1024
+UPLOAD_BYTES_MAX = 512 * 1024 * 1024
 _LIST_BYTES_MAX = 8 * 1024 * 1024
 _LINE_BYTES_MAX = 4096
 _CHUNK_USERS = 5_000
@@ -73,7 +73,7 @@ class Segments:
             raise invalid(errors)
         read = _READERS[request.media_type]
         with tempfile.TemporaryFile(dir=self._spool) as file:
-            await request.stream(_writer(file), _UPLOAD_BYTES_MAX)
+            await request.stream(writer_to(file), UPLOAD_BYTES_MAX)
             async with self._lock:
                 version, users = await asyncio.to_thread(self._store, segment, read, file)
         return json_response(200, SegmentStored(segment, version, users))
@@ -115,7 +115,9 @@ class Segments:
             raise invalid([FieldError("", "is not of its media type", "see the document of this call")]) from error
 
 
-def _writer(file: Any) -> Callable[[bytes], Any]:
+def writer_to(file: Any) -> Callable[[bytes], Any]:
+    """Takes the parts of a body into a file; large ones in a thread."""
+
     async def take(part: bytes) -> None:
         await asyncio.to_thread(file.write, part) if len(part) > _LINE_BYTES_MAX else file.write(part)
 

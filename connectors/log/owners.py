@@ -22,6 +22,8 @@ A process may be stopped, frozen or cut off, and go on after another one has tak
   - `schedule`: an order to release, or an answer, counts at its place. The order was due when it was appended. It does
     not release an event that is not kept any more, and a cancel behind it is answered so. The event itself goes to a
     topic that is not compacted, so it is released once.
+  - `campaigns`: an order to release a chunk counts at its place, if the campaign runs there and the chunk was not
+    ordered before. Its event goes to a topic that is not compacted.
   - `endpoints`: that a provider knows an address no more counts for what was registered before it, however late it is.
   - `followers`: the pair has an earlier state of `follows`. It is wrong until the pair's next record if a newer one was
     written meanwhile. No decision uses this topic: decide keeps its own.

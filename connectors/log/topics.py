@@ -39,6 +39,8 @@ TOPICS = (
     Topic(names.EVENTS_P1, "event", _EVENT_KEY, "groups", False, "gateway schedule", _ORDERED),
     Topic(names.EVENTS_P2, "event", _EVENT_KEY, "groups", False, "gateway schedule", _ORDERED),
     Topic(names.SCHEDULE, "event cancel released", "event_id", "no", True, "gateway schedule", "gateway schedule"),
+    Topic(names.CAMPAIGNS, "campaign_act campaign_chunk campaign_order campaign_released campaign_bad_rows",
+          "campaign and what is said of it", "no", True, "gateway commands schedule", "gateway commands schedule"),
     Topic(names.PREFERENCES, "preference", "user", "groups", True, "gateway", f"gateway {_ORDERED}"),
     Topic(names.ENDPOINTS, "endpoint", "address", "groups", True, f"gateway {_LANES} commands", f"gateway {_ORDERED}"),
     Topic(names.PROFILES, "profile", "user", "groups", True, "gateway commands", "sequence transactional"),

@@ -19,6 +19,7 @@ from flows.commands.dead_letters import Decider, Selection, discard_letters, lis
 from flows.commands.explain import explain
 from flows.commands.output import Output
 from flows.process.directories import ARCHIVE, LEDGER
+from operators.campaigns import SENDER
 from state.model.ledger import EventCounts
 from state.model.registry import Registry
 from state.model.topics import AUDIT
@@ -63,6 +64,10 @@ class LogBackstage:
     def counts(self, event: str) -> EventCounts:
         """By `carillon progress`."""
         return self._ledger().progress(event)
+
+    def campaign(self, name: str) -> EventCounts:
+        """By `carillon campaign report`."""
+        return self._ledger().campaign(name, SENDER)
 
     def acts(self, wanted: ActQuery, limit: int) -> Sequence[NotedAct]:
         """Out of log and archive."""

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from connectors.log import Log, NewRecord, Record
 from flows.recovery.rebuild import CarriedOut, releases_carried_out
+from flows.steps.campaigns import PLACE, CampaignRunner
 from flows.steps.dead_letters import RecordHandler, Unhandled, location_of, resume_offset
 from flows.steps.sources.owner import SoleSource
 from operators.schedule import Reaction, on_cancel, on_event, on_released, settle
@@ -20,6 +21,7 @@ from state.model.dead_letter import names_in
 from state.model.envelope import refuse_other_versions
 from state.model.event import EVENT, Event, decode_event, encode_event, event_key
 from state.model.keys import key_group, partition_of_group
+from state.model.registry import Registry
 from state.model.schedule import CANCEL, RELEASED, Released
 from state.model.topics import EVENTS
 from state.schedule.kept import KeptEvents
@@ -48,6 +50,8 @@ class ScheduleParts:
     monotonic: Callable[[], float]
     """A clock in seconds that nobody sets: when to look."""
     drain: Callable[[], bool]
+    registry: Registry
+    """What campaigns' events are made by."""
     retention: timedelta = timedelta(days=7)
     """How long the topics of events keep a record at least."""
 
@@ -65,7 +69,8 @@ class ScheduleLogic:
         self._next_offset = resume_offset(parts.open_log, parts.store.next_offset(), TOPIC, 0)
         carried_out = None if self._next_offset else self._carried_out()
         self._scheduler = Scheduler(parts.store.load(), parts.journal, self._log, parts.clock, carried_out)
-        self._reader = self._log.reader({(TOPIC, 0): self._next_offset})
+        self._campaigns = CampaignRunner(self._log, parts.registry, parts.clock, parts.retention)
+        self._reader = self._log.reader({(TOPIC, 0): self._next_offset, PLACE: self._campaigns.next_offset})
         self._credit, self._stored_offset = _BUDGET, -1
         self._next_look = parts.monotonic()
 
@@ -80,12 +85,16 @@ class ScheduleLogic:
         written: list[NewRecord] = []
         wait = _REST_WAIT if self._next_offset == self._stored_offset else _WAIT
         for record in self._reader.poll(min(self._credit, _BATCH_MAX), wait) if self._credit > 0 else ():
-            written += self._scheduler.one(record)
             self._credit -= 1
-            self._next_offset = record.offset + 1
+            if record.topic == TOPIC:
+                written += self._scheduler.one(record)
+                self._next_offset = record.offset + 1
+            else:
+                written += self._scheduler.of_campaigns(record, self._campaigns.take)
+        written += self._campaigns.work(self._reader.position()[PLACE])
         if self._parts.monotonic() >= self._next_look:
             self._next_look = self._parts.monotonic() + _LOOK_INTERVAL.total_seconds()
-            written += self._scheduler.due()
+            written += [*self._scheduler.due(), *self._campaigns.due()]
         return written
 
     def epoch_ended(self) -> None:
@@ -141,6 +150,11 @@ class Scheduler:
 
         made = self._handler.handle(location_of(record), make, lambda made: self._settle(made[0]))
         return [self._dead(record, made)] if isinstance(made, Unhandled) else made[1]
+
+    def of_campaigns(self, record: Record, take: Callable[[Record], None]) -> list[NewRecord]:
+        """A record of `campaigns` that does not fit is passed over."""
+        made = self._handler.handle(location_of(record), lambda: take(record))
+        return [self._handler.set_aside(record, made, self._clock())] if isinstance(made, Unhandled) else []
 
     def _settle(self, reaction: Reaction) -> None:
         settle(self.kept, reaction)

@@ -13,7 +13,8 @@ from state.model.event import SafeInt
 from state.model.schema import Schema
 
 Act = Literal[
-    "kill", "lift", "explain", "history", "search", "retry_letter", "discard_letter", "sign_in", "sign_out_everywhere",
+    "kill", "lift", "explain", "history", "search", "retry_letter", "discard_letter", "campaign", "sign_in",
+    "sign_out_everywhere",
 ]  # fmt: skip
 """What can be done."""
 
@@ -28,7 +29,9 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     role: str
     act: Act
     about: dict[str, str] = {}
-    """What it was done to: `user`, `event`, `scope` and `value`, `letter`; `approval`, if a second person confirmed."""
+    """What it was done to: `user`, `event`, `scope` and `value`, `letter`, `campaign` and `verb`; `approval`, if a
+    second person confirmed.
+    """
     reason: str | None = None
     """In his words."""
     before: dict[str, Any] | None = None

@@ -80,6 +80,10 @@ class StoreUnavailableError(CarillonError):
     """A store (Redis or embedded) did not answer within its deadline."""
 
 
+class RefusedActError(CarillonError):
+    """A person's act does not count, for what is true now; the text says why."""
+
+
 class TemplateError(CarillonError):
     """A template does not exist or does not render with the payload given."""
 

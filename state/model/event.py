@@ -43,6 +43,8 @@ class Event(msgspec.Struct, kw_only=True, frozen=True):
     schema_version: int = SCHEMA_VERSION
     retracts: bool = False
     parent_event_id: str | None = None
+    recipients: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """Of a campaign's chunk: its audience, in place of a segment's. Only sequence sees it."""
 
 
 class RawEvent(msgspec.Struct, kw_only=True):

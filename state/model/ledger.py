@@ -139,6 +139,8 @@ class EventCounts:
     """Deliveries that the decisions led to, without fallbacks."""
     deliveries: Mapping[str, int] = field(default_factory=dict)
     """Those that have ended, fallbacks too, by outcome."""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Of recipients who were suppressed; counted for campaigns alone."""
     heard: Mapping[str, int] = field(default_factory=dict)
     """What providers and people said afterwards, by outcome."""
     groups: int = 0

@@ -85,3 +85,19 @@ def next_change(name: str, instant_ms: int, limit_ms: int) -> int | None:
             if instant_ms < start <= limit_ms and offset != current:
                 return start
     return None
+
+
+def is_local_time(text: str) -> bool:
+    """Whether it is a date and a time of day that every zone has."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return moment.tzinfo is None and 1970 < moment.year < 9999
+
+
+def local_ms(moment: datetime, name: str) -> int:
+    """The instant at which clocks of the zone show `moment`: the first one if they show it twice. If they leave it out,
+    as long after the gap's begin.
+    """
+    return int(moment.replace(tzinfo=_zone(zone_name_or_utc(name))).timestamp()) * 1000

@@ -210,7 +210,7 @@ class Bench:
         """Run `schedule` until it drains; what its last epoch collected is lost, as by a crash."""
         store = ScheduleStore(self.directory / "state" / "schedule")
         journal = PoisonJournal.open(self.directory / "state" / "schedule.poison")
-        parts = ScheduleParts(self.open_log, store, journal, self.clock, time.monotonic, drain)
+        parts = ScheduleParts(self.open_log, store, journal, self.clock, time.monotonic, drain, REGISTRY)
         try:
             cli_main(schedule.wire(self.open_log, parts), epoch_interval=EPOCH)
         finally:

@@ -1,0 +1,141 @@
+"""Topic `campaigns` for whoever acts on campaigns: gateway, console and command line alike."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from msgspec.structs import asdict
+
+from connectors.audit import audit_record
+from connectors.log.interface import Log, NewRecord
+from connectors.log.read_to_ends import stored_records
+from state.model.audit import AuditRecord
+from state.model.campaign import (
+    CAMPAIGN_ACT,
+    CAMPAIGN_BAD_ROWS,
+    CAMPAIGN_CHUNK,
+    CampaignAct,
+    CampaignBadRows,
+    CampaignChunk,
+    campaign_key,
+)
+from state.model.errors import RefusedActError
+from state.model.topics import CAMPAIGNS
+from state.schedule.campaigns import Campaign, CampaignBook
+
+PLACE = (CAMPAIGNS, 0)
+
+
+class Actor(NamedTuple):
+    """Who acts, as topic `audit` names him."""
+
+    name: str
+    role: str
+
+
+class CampaignDesk:
+    """Reads the topic as far as it goes, and appends acts. Methods block on the log; any thread may call them."""
+
+    def __init__(self, log: Log, *, clock: Callable[[], int]) -> None:
+        """`clock`: milliseconds since 1970. The log stays the caller's to close."""
+        self._log, self._clock, self._lock = log, clock, threading.Lock()
+        self._book = CampaignBook()
+        self._next_offset = log.begin_offset(*PLACE)
+        self._generation = 0
+
+    def campaigns(self) -> Sequence[Campaign]:
+        """All, the newest first.
+
+        :raises LogError: the topic cannot be read.
+        """
+        with self._lock:
+            self._read()
+            return sorted(self._book.campaigns.values(), key=lambda each: each.created_at, reverse=True)
+
+    def find(self, name: str) -> Campaign | None:
+        """One of them."""
+        return next((each for each in self.campaigns() if each.name == name), None)
+
+    def act(self, actor: Actor, name: str, verb: Any, *, revision: int | None = None, **given: Any) -> Campaign:
+        """Do something to a campaign; it is noted first. `revision`: what he saw; None: what there is now.
+
+        :raises RefusedActError: it does not count; the text says why.
+        :raises LogError: it was not acknowledged.
+        """
+        with self._lock:
+            self._read()
+            known = self._book.campaigns.get(name)
+            seen = (0 if known is None else known.revision) if revision is None else revision
+            act = CampaignAct(
+                id=secrets.token_hex(8), campaign=name, revision=seen, verb=verb, by=actor.name, at=self._clock(),
+                **given,
+            )  # fmt: skip
+            refusal = self._book.refusal(act)
+            if refusal is None:
+                self._log.append([_noted(actor, act), _act_record(act)])
+                self._read()
+                refusal = self._book.refusals[act.id]
+            if refusal is not None:
+                raise RefusedActError(refusal)
+            return self._book.campaigns[name]
+
+    def next_generation(self) -> int:
+        """Of an audience: the time, and higher than any before it."""
+        with self._lock:
+            self._generation = max(self._clock(), self._generation + 1)
+            return self._generation
+
+    def store_chunk(self, chunk: CampaignChunk) -> None:
+        """A part of an audience, which counts once an act says so."""
+        key = campaign_key(chunk.campaign, "chunk", chunk.generation, chunk.number)
+        self._log.append([NewRecord(*PLACE, key, CAMPAIGN_CHUNK.encode(chunk), CAMPAIGN_CHUNK.headers)])
+
+    def drop_chunks(self, name: str, generation: int, chunks: int) -> None:
+        """An audience did not come to count."""
+        self._log.append(
+            [NewRecord(*PLACE, campaign_key(name, "chunk", generation, each), b"", ()) for each in range(chunks)]
+        )
+
+    def store_bad_rows(self, bad: CampaignBadRows) -> None:
+        """Rows that were left out."""
+        key = campaign_key(bad.campaign, "bad", bad.generation)
+        self._log.append([NewRecord(*PLACE, key, CAMPAIGN_BAD_ROWS.encode(bad), CAMPAIGN_BAD_ROWS.headers)])
+
+    def bad_rows(self, campaign: Campaign) -> Sequence[tuple[int, str]]:
+        """Where the rows are that were left out, and why."""
+        audience = campaign.audience
+        offset = None if audience is None else self._book.bad_rows.get((campaign.name, audience.generation))
+        if offset is None:
+            return ()
+        (record,) = stored_records(self._log, {PLACE: offset}, {PLACE: offset + 1})
+        return CAMPAIGN_BAD_ROWS.decode(record.value).rows
+
+    def _read(self) -> None:
+        end = self._log.end_offset(*PLACE)
+        for record in stored_records(self._log, {PLACE: self._next_offset}, {PLACE: end}):
+            self._book.take_or_pass(record.headers, record.key, record.value, record.offset)
+        self._next_offset = max(self._next_offset, end)
+
+
+def _act_record(act: CampaignAct) -> NewRecord:
+    key = campaign_key(act.campaign, "act", act.id)
+    return NewRecord(*PLACE, key, CAMPAIGN_ACT.encode(act), CAMPAIGN_ACT.headers)
+
+
+def _noted(actor: Actor, act: CampaignAct) -> NewRecord:
+    """What the audit says: no content."""
+    left_out = ("id", "campaign", "verb", "by", "at", "text")
+    after: Mapping[str, Any] = {
+        name: value for name, value in asdict(act).items() if value is not None and name not in left_out
+    }
+    if act.text is not None:
+        after = {**after, "type": act.text.type}
+    if act.audience is not None:
+        after = {**after, "audience": asdict(act.audience)}
+    about = {"campaign": act.campaign, "verb": act.verb}
+    return audit_record(
+        AuditRecord(at=act.at, by=actor.name, role=actor.role, act="campaign", about=about, after=dict(after))
+    )

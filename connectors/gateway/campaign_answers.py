@@ -1,0 +1,83 @@
+"""What calls about campaigns answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from connectors.gateway.answers import Count, Reply
+from state.model.documents import Exact, Text
+from state.schedule.campaigns import Campaign
+
+LEAST = 10
+"""No smaller number is told: behind it could be one person."""
+Few = Annotated[int, Meta(ge=LEAST)] | None
+"""Null: fewer."""
+
+
+class AudienceShown(Reply):
+    """To whom a campaign goes."""
+
+    recipients: Annotated[int, Meta(ge=0, description="Each counted once.")]
+    doubles: Annotated[int, Meta(ge=0, description="Rows that named a recipient again.")]
+    bad: Annotated[int, Meta(ge=0, description="Rows that were left out; see `bad-rows`.")]
+    unknown: Annotated[int, Meta(ge=0, description="Recipients without any address or preference on file.")]
+
+
+class CampaignShown(Reply):
+    """A campaign as it is."""
+
+    name: Text
+    revision: Count
+    state: Annotated[Literal["draft", "running", "paused", "cancelled", "done"], Meta(description="done: all released")]
+    type: Text
+    payload: dict[str, Any]
+    created_at: Exact
+    editor: Annotated[Text, Meta(description="Who changed last what is sent or to whom. He does not approve it.")]
+    approvals: list[Text]
+    approvals_needed: Count
+    per_second: Count
+    start_at: Exact | None
+    start_local: str | None
+    audience: AudienceShown | None
+    released: Annotated[int, Meta(ge=0, description="Recipients whose part of the campaign went to be decided.")]
+
+
+class Campaigns(Reply):
+    """All campaigns, the newest first."""
+
+    campaigns: list[CampaignShown]
+
+
+class BadRow(Reply):
+    """A row that was left out."""
+
+    row: Annotated[int, Meta(ge=1, description="Its line, or in Parquet its row.")]
+    problem: str
+
+
+class CampaignReport(Reply):
+    """What became of what was released."""
+
+    name: Text
+    recipients: Few
+    outcomes: Annotated[dict[str, Few], Meta(description="Recipients by the outcome of their decision.")]
+    reasons: Annotated[dict[str, Few], Meta(description="Those who were suppressed, by reason.")]
+    deliveries: dict[str, Few]
+    heard: Annotated[dict[str, Few], Meta(description="What providers and people said afterwards.")]
+
+
+def campaign_shown(campaign: Campaign) -> CampaignShown:
+    """A campaign for whoever asks."""
+    audience = campaign.audience
+    shown = None
+    if audience is not None:
+        shown = AudienceShown(audience.recipients, audience.doubles, audience.bad, audience.unknown)
+    return CampaignShown(
+        name=campaign.name, revision=campaign.revision, state="done" if campaign.is_done else campaign.state,  # type: ignore[arg-type]  # the states of a campaign
+        type=campaign.text.type, payload=campaign.text.payload, created_at=campaign.created_at,
+        editor=campaign.editor, approvals=list(campaign.approvals), approvals_needed=campaign.approvals_needed,
+        per_second=campaign.per_second, start_at=campaign.start_at, start_local=campaign.start_local,
+        audience=shown, released=sum(campaign.released.values()),
+    )  # fmt: skip

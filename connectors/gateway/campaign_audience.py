@@ -1,0 +1,131 @@
+"""An audience's file: judged row by row, then stored in chunks of one zone each, in bounded memory.
+
+| column | holds |
+|---|---|
+| `user` | whom; needed |
+| `timezone` | an IANA zone; where it is empty or missing, that of the user's quiet hours, else UTC |
+
+Users lie in a table on disk, which counts each once and gives them by zone and key group: a chunk concerns few groups,
+so that it is decided in columns.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from operator import itemgetter
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, NamedTuple, Self
+
+from connectors.tables import UNREADABLE, Form, read_rows
+from state.model.campaign import CampaignChunk
+from state.model.keys import key_group
+from state.model.zones import zone_name_or_utc, zone_names
+
+BAD_ROWS_MAX = 10_000
+"""So many are told one by one; the others are counted."""
+_LAYOUT = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE recipient (user TEXT PRIMARY KEY, zone TEXT, key_group INTEGER) WITHOUT ROWID;
+"""
+
+
+class KnownOf(NamedTuple):
+    """What is on file of a user."""
+
+    is_known: bool
+    """Whether there is an address or a preference."""
+    zone: str | None
+
+
+LookUp = Callable[[str], KnownOf]
+
+
+@dataclass(slots=True)
+class AudienceTable:
+    """The recipients of one file; a context, which frees the disk."""
+
+    spool: Path
+    complaint: Callable[[Any], str | None]
+    """What is wrong with a user's name."""
+    look_up: LookUp
+    rows: int = 0
+    bad: int = 0
+    unknown: int = 0
+    recipients: int = 0
+    bad_rows: list[tuple[int, str]] = field(default_factory=list)
+    _directory: Any = None
+    _table: Any = None
+
+    def __enter__(self) -> Self:
+        self._directory = tempfile.TemporaryDirectory(dir=self.spool)
+        self._table = sqlite3.connect(Path(self._directory.name) / "audience.sqlite", check_same_thread=False)
+        self._table.executescript(_LAYOUT)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._table.close()
+        self._directory.cleanup()
+
+    @property
+    def doubles(self) -> int:
+        """Rows that name a user again."""
+        return self.rows - self.bad - self.recipients
+
+    def read(self, file: IO[bytes], form: Form) -> None:
+        """Take all rows.
+
+        :raises TableError: it is no such file, or lacks the column `user`.
+        """
+        for rows in read_rows(file, form, ["user"], ["timezone"]):
+            self.rows += len(rows.numbers)
+            fine = [
+                (user, zone or None, key_group(user))
+                for number, user, zone in zip(rows.numbers, *rows.columns, strict=True)
+                if self._is_fine(number, user, zone)
+            ]
+            self._table.executemany("INSERT OR IGNORE INTO recipient VALUES (?, ?, ?)", fine)
+        self._count()
+
+    def _is_fine(self, number: int, user: Any, zone: Any) -> bool:
+        said = "cannot be read" if user is UNREADABLE else self.complaint(user)
+        if said is None and zone and (not isinstance(zone, str) or zone not in zone_names()):
+            said = "timezone: is no IANA zone"
+        if said is None:
+            return True
+        self.bad += 1
+        if len(self.bad_rows) < BAD_ROWS_MAX:
+            self.bad_rows.append((number, said))
+        return False
+
+    def _count(self) -> None:
+        """Look each recipient up: his zone, and whether anything is known of him."""
+        with closing(self._table.execute("SELECT user, zone FROM recipient")) as found:
+            while some := found.fetchmany(1_000):
+                self.recipients += len(some)
+                self._place(some)
+
+    def _place(self, some: Sequence[tuple[str, str | None]]) -> None:
+        for user, zone in some:
+            known = self.look_up(user)
+            self.unknown += not known.is_known
+            if zone is None:
+                own = zone_name_or_utc(known.zone)
+                self._table.execute("UPDATE recipient SET zone = ? WHERE user = ?", (own, user))
+
+    def chunks(self, campaign: str, generation: int, size: int) -> Iterator[CampaignChunk]:
+        """All recipients, at most so many in a chunk."""
+        found = self._table.execute("SELECT zone, user FROM recipient ORDER BY zone, key_group, user")
+        number = 0
+        for zone, rows in groupby(found, key=itemgetter(0)):
+            while users := [user for _, user in islice(rows, size)]:
+                yield CampaignChunk(campaign, generation, number, zone, len(users), users)
+                number += 1

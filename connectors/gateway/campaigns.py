@@ -1,0 +1,241 @@
+"""`/v1/campaigns`: what marketing prepares, another person approves, and schedule then releases in chunks."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import msgspec
+
+from connectors.campaigns import Actor, CampaignDesk
+from connectors.gateway import campaign_answers as answers
+from connectors.gateway.auth import Principal
+from connectors.gateway.backstage import Questions
+from connectors.gateway.campaign_audience import AudienceTable, KnownOf
+from connectors.gateway.directory import Directory
+from connectors.gateway.http import ApiRequest, ApiResponse, json_response
+from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.segments import UPLOAD_BYTES_MAX, writer_to
+from connectors.gateway.writer import unavailable
+from connectors.tables import Form, TableError
+from state.model.admission import AdmissionRules, FieldError, RefusedRequest, Sender
+from state.model.campaign import CampaignAudience, CampaignBadRows, CampaignText
+from state.model.documents import (
+    CampaignApproval,
+    CampaignContent,
+    CampaignStart,
+    CampaignThrottle,
+    Document,
+    NewCampaign,
+)
+from state.model.errors import LogError, RefusedActError
+from state.model.zones import is_local_time
+from state.schedule.campaigns import Campaign
+
+FORMS: dict[str, Form] = {
+    "text/csv": "csv",
+    "application/x-ndjson": "ndjson",
+    "application/vnd.apache.parquet": "parquet",
+}
+_CHUNK_MAX = 500
+"""Recipients that are released at once, at most: no more than the throttle lets go in a second."""
+_SENDER = Sender("campaigns")
+_T = TypeVar("_T")
+
+
+class CampaignCalls:
+    """Handlers; the console's forms use the same functions."""
+
+    def __init__(
+        self, rules: AdmissionRules, desk: CampaignDesk, directory: Directory, questions: Questions, *, spool: Path
+    ) -> None:
+        """Files wait in `spool`. `directory` knows who is known; both stay the caller's to close."""
+        self._rules, self._desk, self._directory, self._questions = rules, desk, directory, questions
+        self._spool = spool
+
+    async def all(self, _request: ApiRequest) -> ApiResponse:
+        """All."""
+        found = await self.found()
+        return json_response(200, answers.Campaigns([answers.campaign_shown(each) for each in found]))
+
+    async def found(self) -> list[Campaign]:
+        """All, the newest first.
+
+        :raises ProblemError: 503.
+        """
+        return list(await _on_log(self._desk.campaigns))
+
+    async def get(self, request: ApiRequest) -> ApiResponse:
+        """One."""
+        return json_response(200, answers.campaign_shown(await self.one(request.parameters["name"])))
+
+    async def one(self, name: str) -> Campaign:
+        """:raises ProblemError: 404; 503."""
+        found = await _on_log(lambda: self._desk.find(name))
+        if found is None:
+            raise ProblemError(404, "there is no campaign of this name")
+        return found
+
+    async def create(self, request: ApiRequest) -> ApiResponse:
+        """A new one, without an audience."""
+        body = self._checked(await request.json(), NewCampaign)
+        made = await self.act(request.caller(), body["name"], "create", text=self._text(body))
+        return json_response(201, answers.campaign_shown(made))
+
+    async def edit(self, request: ApiRequest) -> ApiResponse:
+        """What it sends; approvals are void."""
+        body = self._checked(await request.json(), CampaignContent)
+        return await self._acted(request, "edit", body, text=self._text(body))
+
+    async def approve(self, request: ApiRequest) -> ApiResponse:
+        """By another person than who changed it last."""
+        return await self._acted(request, "approve", self._checked(await request.json(), CampaignApproval))
+
+    async def start(self, request: ApiRequest) -> ApiResponse:
+        """It goes, now or later."""
+        body = self._checked(await request.json(), CampaignStart)
+        return await self._acted(request, "start", body, **start_of(body))
+
+    async def throttle(self, request: ApiRequest) -> ApiResponse:
+        """How fast."""
+        body = self._checked(await request.json(), CampaignThrottle)
+        return await self._acted(request, "throttle", body, per_second=body["per_second"])
+
+    async def pause(self, request: ApiRequest) -> ApiResponse:
+        """Nothing more is released for now."""
+        return await self._acted(request, "pause", {})
+
+    async def resume(self, request: ApiRequest) -> ApiResponse:
+        """It goes on."""
+        return await self._acted(request, "resume", {})
+
+    async def cancel(self, request: ApiRequest) -> ApiResponse:
+        """Nothing more is ever released."""
+        return await self._acted(request, "cancel", {})
+
+    async def put_audience(self, request: ApiRequest) -> ApiResponse:
+        """Its recipients, from a file of any length."""
+        form, caller, name = FORMS[request.media_type], request.caller(), request.parameters["name"]
+        campaign = await self.one(name)
+        with tempfile.TemporaryFile(dir=self._spool) as file:
+            await request.stream(writer_to(file), UPLOAD_BYTES_MAX)
+            changed = await _on_log(lambda: self._store(caller, campaign, file, form))
+        return json_response(200, answers.campaign_shown(changed))
+
+    async def bad_rows(self, request: ApiRequest) -> ApiResponse:
+        """Which rows of the file were left out, one a line."""
+        campaign = await self.one(request.parameters["name"])
+        rows = await _on_log(lambda: self._desk.bad_rows(campaign))
+        lines = msgspec.json.Encoder().encode_lines([answers.BadRow(row, problem) for row, problem in rows])
+        return ApiResponse(200, lines, (), "application/x-ndjson")
+
+    async def report(self, request: ApiRequest) -> ApiResponse:
+        """What became of it."""
+        return json_response(200, await self.reported(await self.one(request.parameters["name"])))
+
+    async def reported(self, campaign: Campaign) -> answers.CampaignReport:
+        """Counts of the ledger; small ones are left out.
+
+        :raises ProblemError: 503.
+        """
+        counts = await self._questions.ask(lambda backstage: backstage.campaign(campaign.name))
+        parts = (counts.outcomes, counts.reasons, counts.deliveries, counts.heard)
+        recipients = sum(counts.outcomes.values())
+        return answers.CampaignReport(
+            campaign.name, _few(recipients), *({k: _few(v) for k, v in p.items()} for p in parts)
+        )
+
+    async def act(self, person: Principal, name: str, verb: str, **given: Any) -> Campaign:
+        """Do something to a campaign in a person's name.
+
+        :raises ProblemError: 404; 409 with the reason why it does not count; 503.
+        """
+        actor = Actor(person.name, person.role or "user")
+        return await _on_log(lambda: self._desk.act(actor, name, verb, **given))
+
+    async def _acted(self, request: ApiRequest, verb: str, body: dict[str, Any], **given: Any) -> ApiResponse:
+        name = request.parameters["name"]
+        await self.one(name)
+        changed = await self.act(request.caller(), name, verb, revision=body.get("revision"), **given)
+        return json_response(200, answers.campaign_shown(changed))
+
+    def _checked(self, body: Any, kind: type[Document]) -> dict[str, Any]:
+        errors = self._rules.document_errors(body, kind)
+        if errors:
+            raise invalid(errors)
+        return dict(body)
+
+    def _text(self, body: dict[str, Any]) -> CampaignText:
+        """:raises ProblemError: 400: no event of it would be accepted."""
+        event = {"type": body["type"], "fan_out_type": "SEGMENT", "segment": "campaign", "object": "campaign",
+                 "payload": body.get("payload")}  # fmt: skip
+        judged = self._rules.judge(event, _SENDER, now_ms=0, new_event_id=lambda: "campaign")
+        if isinstance(judged, RefusedRequest):
+            raise invalid(judged.errors)
+        profile = self._rules.profile(body["type"])
+        if judged.event.priority != "P2" or profile.category != "marketing":
+            raise invalid(
+                [FieldError("type", "is no type of marketing", "name one of class P2 and category marketing")]
+            )
+        return CampaignText(body["type"], body.get("payload") or {})
+
+    def _store(self, caller: Principal, campaign: Campaign, file: IO[bytes], form: Form) -> Campaign:
+        generation, chunks = self._desk.next_generation(), 0
+        with AudienceTable(self._spool, self._complaint, self._look_up) as table:
+            try:
+                table.read(file, form)
+            except TableError as error:
+                raise invalid([FieldError("", str(error), "send a file with a column `user`")]) from error
+            if not table.recipients:
+                raise invalid([FieldError("", "names nobody", "send a file with at least one sound row")])
+            for chunk in table.chunks(campaign.name, generation, min(_CHUNK_MAX, campaign.per_second)):
+                self._desk.store_chunk(chunk)
+                chunks += 1
+            self._desk.store_bad_rows(CampaignBadRows(campaign.name, generation, table.bad_rows))
+            audience = CampaignAudience(generation, chunks, table.recipients, table.doubles, table.bad, table.unknown)
+        try:
+            actor = Actor(caller.name, caller.role or "user")
+            return self._desk.act(actor, campaign.name, "audience", revision=campaign.revision, audience=audience)
+        except RefusedActError:
+            self._desk.drop_chunks(campaign.name, generation, chunks)
+            raise
+
+    def _complaint(self, user: Any) -> str | None:
+        errors = self._rules.text_errors("user", user)
+        return f"user: {errors[0].problem}" if errors else None
+
+    def _look_up(self, user: str) -> KnownOf:
+        stored = self._directory.preference(user)
+        hours = stored.document.get("quiet_hours") if isinstance(stored.document, dict) else None
+        zone = hours.get("timezone") if isinstance(hours, dict) else None
+        return KnownOf(stored.place >= 0 or bool(self._directory.addresses(user)), zone)
+
+
+def start_of(body: dict[str, Any]) -> dict[str, Any]:
+    """When a campaign goes.
+
+    :raises ProblemError: 400: two times, or one that no clock shows.
+    """
+    at, local = body.get("at"), body.get("local")
+    if at is not None and local is not None:
+        raise invalid([FieldError("local", "is a second time", "send at or local")])
+    if local is not None and not is_local_time(local):
+        raise invalid([FieldError("local", "is no date and time of day", "send 2026-12-01T09:00")])
+    return {"start_at": at, "start_local": local}
+
+
+def _few(number: int) -> int | None:
+    return number if number >= answers.LEAST else None
+
+
+async def _on_log(work: Callable[[], _T]) -> _T:
+    """In a thread, with what fails as an answer."""
+    try:
+        return await asyncio.to_thread(work)
+    except RefusedActError as error:
+        raise ProblemError(409, str(error)) from error
+    except LogError as error:
+        raise unavailable() from error

@@ -1,0 +1,157 @@
+"""`carillon campaign`: what is under way, and the acts on it, also while the system runs.
+
+What is sent and to whom is prepared in the console or by HTTP, where people are known by their keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands.output import Output
+from flows.commands.shared import Data, Json, existing_log, named, settings_beside
+from state.model.errors import RefusedActError
+
+if TYPE_CHECKING:
+    from connectors.campaigns import CampaignDesk
+    from state.schedule.campaigns import Campaign
+
+campaign_app = typer.Typer(help="Campaigns: see how far they are, approve, schedule, throttle, pause, resume, cancel.")
+Name = Annotated[str, typer.Argument(metavar="NAME", callback=named)]
+
+
+@contextmanager
+def _desk(data: Data) -> Iterator[CampaignDesk]:
+    from connectors.campaigns import CampaignDesk
+    from flows.process.open import clock_ms
+
+    with existing_log(settings_beside(data)) as log:
+        yield CampaignDesk(log, clock=clock_ms)
+
+
+def _act(data: Data, as_json: bool, name: str, verb: str, **given: Any) -> None:
+    from connectors.audit import COMMAND_LINE
+    from connectors.campaigns import Actor
+    from flows.commands.kill import user_name
+
+    with _desk(data) as desk:
+        changed = desk.act(Actor(user_name(), COMMAND_LINE), name, verb, **given)
+    _show(changed, Output(as_json))
+
+
+def _show(campaign: Campaign, output: Output) -> None:
+    audience = campaign.audience
+    recipients = 0 if audience is None else audience.recipients
+    released, state = sum(campaign.released.values()), "done" if campaign.is_done else campaign.state
+    record = {
+        "name": campaign.name, "state": state, "revision": campaign.revision, "type": campaign.text.type,
+        "editor": campaign.editor, "approvals": campaign.approvals, "approvals_needed": campaign.approvals_needed,
+        "per_second": campaign.per_second, "recipients": recipients, "released": released,
+    }  # fmt: skip
+    approvals = f"{len(campaign.approvals)} of {campaign.approvals_needed} approvals"
+    output.show(record, f"{campaign.name} {state}: {released} of {recipients} recipients released, {approvals}")
+
+
+@campaign_app.command("list")
+def list_campaigns_command(data: Data = None, as_json: Json = False) -> None:
+    """All campaigns, the newest first."""
+    output = Output(as_json)
+    with _desk(data) as desk:
+        found = desk.campaigns()
+    for campaign in found:
+        _show(campaign, output)
+    if not found:
+        output.show({"campaigns": 0}, "There is no campaign.")
+
+
+@campaign_app.command("show")
+def show_campaign_command(name: Name, data: Data = None, as_json: Json = False) -> None:
+    """How far a campaign is."""
+    with _desk(data) as desk:
+        found = desk.find(name)
+    if found is None:
+        raise RefusedActError("there is no such campaign")
+    _show(found, Output(as_json))
+
+
+@campaign_app.command("report")
+def report_campaign_command(name: Name, data: Data = None, as_json: Json = False) -> None:
+    """What became of a campaign: recipients by outcome, and why."""
+    from flows.commands.ledger import ledger_reader
+    from operators.campaigns import SENDER
+
+    settings = settings_beside(data)
+    with existing_log(settings) as log:
+        counts = ledger_reader(settings.data_dir, log).campaign(name, SENDER)
+    parts = {"outcomes": counts.outcomes, "reasons": counts.reasons, "deliveries": counts.deliveries,
+             "heard": counts.heard}  # fmt: skip
+    lines = [
+        f"{part}: {', '.join(f'{key} {n}' for key, n in sorted(p.items())) or 'none'}" for part, p in parts.items()
+    ]
+    Output(as_json).show({"name": name, **{part: dict(p) for part, p in parts.items()}}, "\n".join(lines))
+
+
+@campaign_app.command("approve")
+def approve_campaign_command(
+    name: Name,
+    revision: Annotated[int, typer.Option("--revision", help="The one that you have looked at; `show` prints it.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Approve a campaign that another person prepared."""
+    _act(data, as_json, name, "approve", revision=revision)
+
+
+@campaign_app.command("schedule")
+def start_campaign_command(
+    name: Name,
+    at: Annotated[str | None, typer.Option("--at", metavar="T", help="ISO 8601 or ms. Default: at once.")] = None,
+    local: Annotated[
+        str | None, typer.Option("--local", metavar="T", help="In each recipient's zone, 2026-12-01T09:00.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Let a campaign go."""
+    from flows.commands.ledger import BadTimeError, parse_time
+    from state.model.zones import is_local_time
+
+    if (at is not None and local is not None) or (local is not None and not is_local_time(local)):
+        raise typer.BadParameter("name one time: --at T, or --local 2026-12-01T09:00")
+    try:
+        start_at = None if at is None else parse_time(at)
+    except BadTimeError as error:
+        raise typer.BadParameter(str(error)) from error
+    _act(data, as_json, name, "start", start_at=start_at, start_local=local)
+
+
+@campaign_app.command("throttle")
+def throttle_campaign_command(
+    name: Name,
+    per_second: Annotated[int, typer.Argument(metavar="PER_SECOND", min=1, max=100_000, help="Recipients.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Say how fast a campaign goes, also while it runs."""
+    _act(data, as_json, name, "throttle", per_second=per_second)
+
+
+@campaign_app.command("pause")
+def pause_campaign_command(name: Name, data: Data = None, as_json: Json = False) -> None:
+    """Stop a campaign for now."""
+    _act(data, as_json, name, "pause")
+
+
+@campaign_app.command("resume")
+def resume_campaign_command(name: Name, data: Data = None, as_json: Json = False) -> None:
+    """Let a campaign go on."""
+    _act(data, as_json, name, "resume")
+
+
+@campaign_app.command("cancel")
+def cancel_campaign_command(name: Name, data: Data = None, as_json: Json = False) -> None:
+    """End a campaign: what is not released never is."""
+    _act(data, as_json, name, "cancel")

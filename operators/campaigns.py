@@ -1,0 +1,46 @@
+"""Which chunks of a campaign go now, and the events that they become."""
+
+from collections.abc import Iterator, Mapping
+
+from msgspec.structs import replace
+
+from state.model.campaign import CampaignChunk, chunk_event_id
+from state.model.event import Event, RawEvent, resolve
+from state.model.registry import Registry
+from state.schedule.campaigns import Campaign, ChunkPlace
+
+SENDER = "campaigns"
+"""The sender of every campaign's events: its door is closed and its switch is set like another's."""
+_CATCH_UP_MS = 1_000
+"""What the throttle did not use is lost after this time: it does not add up while nothing is due."""
+
+
+def next_chunks(campaign: Campaign, chunks: Mapping[int, ChunkPlace], now: int) -> Iterator[int]:
+    """The chunks that are due and that the throttle lets go by `now`, in order."""
+    free_at = max(campaign.free_at, now - _CATCH_UP_MS)
+    for number in sorted(chunks):
+        if free_at > now:
+            return
+        chunk = chunks[number]
+        if number not in campaign.ordered and campaign.due_at(chunk.zone) <= now:
+            yield number
+            free_at += chunk.recipients * 1000 / campaign.per_second
+
+
+def chunk_event(campaign: Campaign, chunk: CampaignChunk, at: int, registry: Registry) -> Event:
+    """The event of a chunk that is released: one of a SEGMENT that names its members itself. The campaign is its
+    object, so switches and reports know it by its name.
+    """
+    event_id = chunk_event_id(chunk.campaign, chunk.generation, chunk.number)
+    raw = RawEvent(
+        event_id=event_id,
+        idempotency_key=event_id,  # chunks have equal contents, and are no repeats of each other
+        type=campaign.text.type,
+        priority="P2",
+        fan_out_type="SEGMENT",
+        sender_id=SENDER,
+        object=campaign.name,
+        payload=campaign.text.payload,
+        deliver_at=at,
+    )
+    return replace(resolve(raw, registry, ingested_at=at), recipients=chunk.users)

@@ -1,0 +1,129 @@
+"""What the topic `campaigns` holds (TOPICS.md): acts on campaigns, chunks of their audiences, and what was released.
+
+| record | key |
+|---|---|
+| act | campaign, `act`, its id |
+| chunk, and once it was released, that it was | campaign, `chunk`, generation, number |
+| order to release a chunk | campaign, `order`, generation, number |
+| rows of a file that were left out | campaign, `bad`, generation |
+
+Parts of a key are separated by NUL.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from state.model.event import SafeInt
+from state.model.schema import Schema
+
+CampaignVerb = Literal[
+    "create", "edit", "audience", "approve", "start", "throttle", "pause", "resume", "cancel",
+]  # fmt: skip
+
+
+class CampaignText(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is sent."""
+
+    type: str
+    payload: dict[str, Any] = {}
+
+
+class CampaignAudience(msgspec.Struct, frozen=True, omit_defaults=True):
+    """To whom: a generation of chunks, which counts from the act on that brings it."""
+
+    generation: SafeInt
+    """When it was stored, in milliseconds; later ones are higher."""
+    chunks: int
+    recipients: int
+    doubles: int = 0
+    bad: int = 0
+    """Rows that were left out."""
+    unknown: int = 0
+    """Recipients of whom neither an address nor a preference is on file."""
+
+
+class CampaignAct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a person does to a campaign. It counts only if nothing else was done since he looked."""
+
+    id: str
+    campaign: str
+    revision: int
+    """The campaign's before the act; 0: there is none."""
+    verb: CampaignVerb
+    by: str
+    at: SafeInt
+    text: CampaignText | None = None
+    audience: CampaignAudience | None = None
+    start_at: SafeInt | None = None
+    """In milliseconds; null: at once, or by `start_local`."""
+    start_local: str | None = None
+    """Date and time of day in each recipient's zone, `2026-12-01T09:00`."""
+    per_second: int | None = None
+
+
+class CampaignChunk(msgspec.Struct, frozen=True):
+    """Some recipients of one zone."""
+
+    campaign: str
+    generation: SafeInt
+    number: int
+    zone: str
+    recipients: int
+    users: list[str]
+
+
+class CampaignChunkHead(msgspec.Struct, frozen=True):
+    """A chunk without its recipients."""
+
+    campaign: str
+    generation: SafeInt
+    number: int
+    zone: str
+    recipients: int
+
+
+class CampaignOrder(msgspec.Struct, frozen=True):
+    """Release a chunk. It counts if the campaign runs where the order is in the log."""
+
+    campaign: str
+    generation: SafeInt
+    number: int
+    at: SafeInt
+    """When, in milliseconds: the chunk's event came in then."""
+
+
+class CampaignReleased(msgspec.Struct, frozen=True):
+    """The chunk's event was handed to the topics of events."""
+
+    campaign: str
+    generation: SafeInt
+    number: int
+    at: SafeInt
+    recipients: int
+
+
+class CampaignBadRows(msgspec.Struct, frozen=True):
+    """Rows of a file that were left out: where each is, and why."""
+
+    campaign: str
+    generation: SafeInt
+    rows: list[tuple[int, str]]
+
+
+CAMPAIGN_ACT = Schema("campaign_act", CampaignAct)
+CAMPAIGN_CHUNK = Schema("campaign_chunk", CampaignChunk)
+CAMPAIGN_CHUNK_HEAD = Schema("campaign_chunk", CampaignChunkHead)
+CAMPAIGN_ORDER = Schema("campaign_order", CampaignOrder)
+CAMPAIGN_RELEASED = Schema("campaign_released", CampaignReleased)
+CAMPAIGN_BAD_ROWS = Schema("campaign_bad_rows", CampaignBadRows)
+
+
+def campaign_key(campaign: str, *parts: object) -> bytes:
+    """The key of a record."""
+    return "\0".join((campaign, *map(str, parts))).encode()
+
+
+def chunk_event_id(campaign: str, generation: int, number: int) -> str:
+    """The id of a chunk's event: the same whoever releases it, so that it is one event however often it is."""
+    return f"{campaign}.{generation}.{number}"

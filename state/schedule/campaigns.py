@@ -1,0 +1,229 @@
+"""Campaigns as the order of the topic `campaigns` has them: gateways and schedule read it, and see the same.
+
+An act counts if it names the revision that it changes and its campaign allows it. An order to release a chunk counts
+if the campaign runs at the order's place. So what a pause or a cancel stops is exact to the record, and of two people
+who act at once one is refused. Acts and orders are never overwritten, so compaction changes nothing.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from state.model.campaign import (
+    CAMPAIGN_ACT,
+    CAMPAIGN_BAD_ROWS,
+    CAMPAIGN_CHUNK_HEAD,
+    CAMPAIGN_ORDER,
+    CAMPAIGN_RELEASED,
+    CampaignAct,
+    CampaignAudience,
+    CampaignChunkHead,
+    CampaignOrder,
+    CampaignReleased,
+    CampaignText,
+)
+from state.model.errors import UNDECODABLE, MalformedRecordError
+from state.model.zones import local_ms
+
+TWO_APPROVE_ABOVE = 100_000
+"""Recipients; up to here one other person is enough."""
+PER_SECOND = 1_000
+"""Recipients a second, until it is set."""
+
+
+class ChunkPlace(NamedTuple):
+    """Where a chunk is in the topic, and whose it is."""
+
+    offset: int
+    zone: str
+    recipients: int
+
+
+@dataclass(slots=True)
+class Campaign:
+    """One campaign."""
+
+    name: str
+    text: CampaignText
+    editor: str
+    """Who changed last what is sent or to whom: he does not approve it."""
+    created_at: int
+    revision: int = 0
+    state: str = "draft"
+    """draft, running, paused, cancelled."""
+    approvals: list[str] = field(default_factory=list)
+    audience: CampaignAudience | None = None
+    start_at: int | None = None
+    start_local: str | None = None
+    per_second: int = PER_SECOND
+    ordered: dict[int, int] = field(default_factory=dict)
+    """Chunks that are released, and when."""
+    released: dict[int, int] = field(default_factory=dict)
+    """Chunks whose events were handed on, and how many recipients they have."""
+    free_at: float = 0.0
+    """When the throttle allows the next chunk, in milliseconds."""
+
+    @property
+    def approvals_needed(self) -> int:
+        """How many other people must approve."""
+        return 2 if self.audience is not None and self.audience.recipients > TWO_APPROVE_ABOVE else 1
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can be released any more."""
+        return self.state == "cancelled" or self.is_done
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything was released."""
+        return self.audience is not None and self.state != "draft" and len(self.ordered) >= self.audience.chunks
+
+    def refusal(self, act: CampaignAct) -> str | None:
+        """Why the act does not count here; None: it does."""
+        if act.verb == "create":
+            return "there is a campaign of this name"
+        if act.revision != self.revision:
+            return "somebody else changed the campaign meanwhile; look again"
+        if act.verb == "approve":
+            return self._approval_refusal(act.by)
+        if act.verb == "start" and len(self.approvals) < self.approvals_needed:
+            return f"it has {len(self.approvals)} of {self.approvals_needed} approvals"
+        allowed = {"pause": ("running",), "resume": ("paused",), "edit": ("draft",), "audience": ("draft",),
+                   "start": ("draft",)}.get(act.verb, ("draft", "running", "paused"))  # fmt: skip
+        if self.is_over or self.state not in allowed:
+            return f"the campaign is {'done' if self.is_done else self.state}"
+        return None
+
+    def _approval_refusal(self, person: str) -> str | None:
+        if self.state != "draft":
+            return f"the campaign is {self.state}"
+        if self.audience is None:
+            return "it has no audience yet"
+        if person == self.editor:
+            return "whoever changed it last does not approve it; another person must"
+        return "you have approved it" if person in self.approvals else None
+
+    def take(self, act: CampaignAct) -> None:
+        """An act that counts."""
+        self.revision += 1
+        match act.verb:
+            case "edit" | "audience":
+                self.text, self.audience = act.text or self.text, act.audience or self.audience
+                self.editor, self.approvals = act.by, []
+            case "approve":
+                self.approvals.append(act.by)
+            case "start":
+                self.state, self.start_at, self.start_local = "running", act.start_at, act.start_local
+            case "pause" | "resume" | "cancel":
+                self.state = {"pause": "paused", "resume": "running", "cancel": "cancelled"}[act.verb]
+        self.per_second = act.per_second or self.per_second
+
+    def due_at(self, zone: str) -> int:
+        """When chunks of a zone may be released."""
+        if self.start_local is not None:
+            return local_ms(datetime.fromisoformat(self.start_local), zone)
+        return self.start_at or 0
+
+    def count(self, order: CampaignOrder, recipients: int) -> None:
+        """A chunk is released: the throttle waits as long as its recipients take."""
+        self.ordered[order.number] = order.at
+        self.free_at = max(self.free_at, order.at) + recipients * 1000 / self.per_second
+
+
+@dataclass(slots=True)
+class CampaignBook:
+    """All campaigns. Used by one thread at a time."""
+
+    campaigns: dict[str, Campaign] = field(default_factory=dict)
+    refusals: dict[str, str | None] = field(default_factory=dict)
+    """What became of acts, by their ids."""
+    bad_rows: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Where the rows are that were left out, by campaign and generation."""
+    _chunks: dict[tuple[str, int], dict[int, ChunkPlace]] = field(default_factory=dict)
+
+    def take(self, schema: bytes, key: bytes, value: bytes, offset: int) -> CampaignOrder | None:
+        """Take a record; gives an order that counts.
+
+        :raises MalformedRecordError: it does not fit; nothing has changed.
+        """
+        if not value:
+            self._forget(key)
+        elif schema == CAMPAIGN_ACT.json:
+            self._act(CAMPAIGN_ACT.decode(value))
+        elif schema == CAMPAIGN_CHUNK_HEAD.json:
+            self._chunk(CAMPAIGN_CHUNK_HEAD.decode(value), offset)
+        elif schema == CAMPAIGN_RELEASED.json:
+            self._released(CAMPAIGN_RELEASED.decode(value))
+        elif schema == CAMPAIGN_BAD_ROWS.json:
+            bad = CAMPAIGN_BAD_ROWS.decode(value)
+            self.bad_rows[bad.campaign, bad.generation] = offset
+        elif schema == CAMPAIGN_ORDER.json:
+            return self._order(CAMPAIGN_ORDER.decode(value))
+        return None
+
+    def take_or_pass(self, headers: Sequence[tuple[str, bytes]], key: bytes, value: bytes, offset: int) -> None:
+        """The same for whoever only looks: what does not fit is passed over."""
+        with suppress(MalformedRecordError, *UNDECODABLE):
+            self.take(dict(headers).get("schema", b""), key, value, offset)
+
+    def chunks(self, campaign: Campaign) -> Mapping[int, ChunkPlace]:
+        """What is left of a campaign's chunks, by number."""
+        audience = campaign.audience
+        return {} if audience is None else self._chunks.get((campaign.name, audience.generation), {})
+
+    def garbage(self) -> Iterator[tuple[str, int, int]]:
+        """Chunks that are never released: of campaigns that are cancelled, and of earlier generations."""
+        for (name, generation), chunks in self._chunks.items():
+            campaign = self.campaigns.get(name)
+            if campaign is None or campaign.audience is None:
+                continue
+            current = campaign.audience.generation
+            if generation < current or (generation == current and campaign.state == "cancelled"):
+                kept = campaign.ordered if generation == current else {}
+                yield from ((name, generation, number) for number in chunks if number not in kept)
+
+    def refusal(self, act: CampaignAct) -> str | None:
+        """Why an act would not count now."""
+        campaign = self.campaigns.get(act.campaign)
+        if campaign is not None:
+            return campaign.refusal(act)
+        return None if act.verb == "create" and act.text is not None else "there is no such campaign"
+
+    def _act(self, act: CampaignAct) -> None:
+        refusal = self.refusals[act.id] = self.refusal(act)
+        if refusal is not None:
+            return
+        if act.verb == "create" and act.text is not None:
+            self.campaigns[act.campaign] = Campaign(act.campaign, act.text, act.by, act.at)
+        self.campaigns[act.campaign].take(act)
+
+    def _chunk(self, chunk: CampaignChunkHead, offset: int) -> None:
+        chunks = self._chunks.setdefault((chunk.campaign, chunk.generation), {})
+        chunks[chunk.number] = ChunkPlace(offset, chunk.zone, chunk.recipients)
+
+    def _order(self, order: CampaignOrder) -> CampaignOrder | None:
+        campaign = self._current(order.campaign, order.generation)
+        if campaign is None or campaign.state != "running" or order.number in campaign.ordered:
+            return None
+        chunk = self.chunks(campaign).get(order.number)
+        campaign.count(order, 0 if chunk is None else chunk.recipients)
+        return order
+
+    def _released(self, released: CampaignReleased) -> None:
+        campaign = self._current(released.campaign, released.generation)
+        if campaign is not None:
+            campaign.released[released.number] = released.recipients
+            campaign.ordered.setdefault(released.number, released.at)
+        self._chunks.get((released.campaign, released.generation), {}).pop(released.number, None)
+
+    def _current(self, name: str, generation: int) -> Campaign | None:
+        campaign = self.campaigns.get(name)
+        audience = None if campaign is None else campaign.audience
+        return campaign if audience is not None and audience.generation == generation else None
+
+    def _forget(self, key: bytes) -> None:
+        name, kind, *rest = key.decode().split("\0")
+        if kind == "chunk" and len(rest) == 2:
+            self._chunks.get((name, int(rest[0])), {}).pop(int(rest[1]), None)

@@ -1,0 +1,160 @@
+"""Campaigns by HTTP: prepared by one person, approved by another, and seen by marketing alone."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers.gateway import Gateway, Reply, running
+
+MARKETING, ADMIN = "key-marketing", "key-admin"
+CSV = {"content-type": "text/csv"}
+DRAFT = {"type": "newsletter", "payload": {"headline": "Sale"}}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running(tmp_path_factory.mktemp("campaigns")) as gateway:
+        yield gateway
+
+
+def call(gateway: Gateway, method: str, path: str, body: Any = None, key: str = MARKETING, **more: Any) -> Reply:
+    return gateway.call(method, f"/v1/campaigns{path}", body, key=key, **more)
+
+
+def create(gateway: Gateway, name: str, audience: bytes | None = b"user\nann\nbob\n") -> None:
+    assert call(gateway, "POST", "", {"name": name, **DRAFT}).status == 201
+    if audience is not None:
+        assert call(gateway, "PUT", f"/{name}/audience", audience, headers=CSV).status == 200
+
+
+def shown(gateway: Gateway, name: str) -> Any:
+    return call(gateway, "GET", f"/{name}").json
+
+
+def test_only_marketing_and_administrators_see_campaigns(told: Gateway) -> None:
+    for key in ("key-shop", "key-p0", "key-ops", "key-support"):
+        assert call(told, "GET", "", key=key).status == 403
+        assert call(told, "POST", "", {"name": "x", **DRAFT}, key=key).status == 403
+    assert call(told, "GET", "", key=ADMIN).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"name": "Big Sale", **DRAFT}, "name"),
+        ({"name": "a", "type": "otp", "payload": {"code": "1"}}, "fan_out_type"),
+        ({"name": "a", "type": "like"}, "fan_out_type"),
+        ({"name": "a", "type": "nothing-of-this-name"}, "type"),
+        ({"name": "a"}, "type"),
+    ],
+)
+def test_what_no_campaign_could_send_is_refused(told: Gateway, body: dict[str, Any], path: str) -> None:
+    reply = call(told, "POST", "", body)
+    assert (reply.status, reply.paths) == (400, {path})
+
+
+def test_a_name_is_taken_once(told: Gateway) -> None:
+    create(told, "once", None)
+    assert call(told, "POST", "", {"name": "once", **DRAFT}).status == 409
+    assert call(told, "GET", "/never").status == 404
+    assert call(told, "POST", "/never/pause").status == 404
+
+
+def test_the_way_from_a_file_to_its_release_needs_two_people(told: Gateway) -> None:
+    create(told, "two", None)
+    assert call(told, "POST", "/two/schedule", {}).status == 409
+    assert call(told, "POST", "/two/approve", {"revision": 1}, ADMIN).status == 409, "it has no audience"
+    assert call(told, "PUT", "/two/audience", b"user\nann\nbob\nann\n", headers=CSV).json["audience"] == {
+        "recipients": 2, "doubles": 1, "bad": 0, "unknown": 2,
+    }  # fmt: skip
+    seen = shown(told, "two")["revision"]
+    assert call(told, "POST", "/two/approve", {"revision": seen}).status == 409, "who changed it last"
+    assert call(told, "POST", "/two/approve", {"revision": seen - 1}, ADMIN).status == 409, "what he has not seen"
+    assert call(told, "POST", "/two/approve", {"revision": seen}, ADMIN).json["approvals"] == ["admin"]
+    assert call(told, "PUT", "/two", {**DRAFT, "payload": {"headline": "More"}}).json["approvals"] == []
+    seen = shown(told, "two")["revision"]
+    assert call(told, "POST", "/two/approve", {"revision": seen}, ADMIN).status == 200
+    assert call(told, "POST", "/two/schedule", {"local": "2030-12-01T09:00"}).json["state"] == "running"
+    assert call(told, "PUT", "/two", DRAFT).status == 409
+    assert call(told, "POST", "/two/throttle", {"per_second": 5}).json["per_second"] == 5
+    assert call(told, "POST", "/two/pause").json["state"] == "paused"
+    assert call(told, "POST", "/two/pause").status == 409
+    assert call(told, "POST", "/two/resume").json["state"] == "running"
+    assert call(told, "POST", "/two/cancel").json["state"] == "cancelled"
+    assert call(told, "POST", "/two/resume").status == 409
+
+
+def test_every_act_is_noted_without_content(told: Gateway) -> None:
+    create(told, "noted")
+    acts = [act for act in told.values("audit") if act["about"].get("campaign") == "noted"]
+    assert [(act["act"], act["about"]["verb"], act["by"]) for act in acts] == [
+        ("campaign", "create", "marketing"), ("campaign", "audience", "marketing"),
+    ]  # fmt: skip
+    assert acts[1]["after"]["audience"]["recipients"] == 2
+    assert "Sale" not in str(acts)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"at": 1, "local": "2026-12-01T09:00"}, {"local": "2026-13-01T09:00"}, {"local": "soon"}, {"at": -1},
+        {"local": "2026-12-01T09:00Z"},
+    ],
+)  # fmt: skip
+def test_a_time_that_no_clock_shows_is_refused(told: Gateway, body: dict[str, Any]) -> None:
+    if call(told, "GET", "/timed").status == 404:
+        create(told, "timed")
+    assert call(told, "POST", "/timed/schedule", body).status == 400
+
+
+def test_bad_rows_are_left_out_and_can_be_fetched(told: Gateway) -> None:
+    create(told, "rows", None)
+    file = b"user,timezone\nann,Europe/Paris\n,\nbob,Mars/Base\n" + b"x" * 300 + b",\neve,\n"
+    found = call(told, "PUT", "/rows/audience", file, headers=CSV).json["audience"]
+    assert (found["recipients"], found["bad"]) == (2, 3)
+    rows = call(told, "GET", "/rows/bad-rows")
+    lines = [line for line in rows.body.decode().splitlines() if line]
+    assert [line.startswith(f'{{"row":{number},') for line, number in zip(lines, (3, 4, 5), strict=True)] == [True] * 3
+    assert "Mars" not in rows.body.decode(), "a problem repeats no value"
+
+
+@pytest.mark.parametrize("kind", ["parquet", "ndjson"])
+def test_other_forms_of_files(told: Gateway, kind: str) -> None:
+    create(told, kind, None)
+    if kind == "parquet":
+        buffer = io.BytesIO()
+        pq.write_table(pa.table({"user": ["ann", "bob", "ann"]}), buffer)
+        body, media = buffer.getvalue(), "application/vnd.apache.parquet"
+    else:
+        body, media = b'{"user":"ann"}\n{"user":"bob"}\n{"user":"ann"}\n', "application/x-ndjson"
+    found = call(told, "PUT", f"/{kind}/audience", body, headers={"content-type": media}).json["audience"]
+    assert (found["recipients"], found["doubles"]) == (2, 1)
+
+
+@pytest.mark.parametrize("file", [b"", b"name\nann\n", b"user\n", b"user\n,\n"])
+def test_a_file_that_names_nobody_changes_nothing(told: Gateway, file: bytes) -> None:
+    if call(told, "GET", "/empty").status == 404:
+        create(told, "empty")
+    before = shown(told, "empty")
+    assert call(told, "PUT", "/empty/audience", file, headers=CSV).status == 400
+    assert shown(told, "empty") == before
+
+
+def test_chunks_are_of_one_zone_and_no_larger_than_a_second_of_the_throttle(told: Gateway) -> None:
+    create(told, "zoned", None)
+    call(told, "POST", "/zoned/throttle", {"per_second": 2})
+    users = "".join(f"u{number},{'Asia/Tokyo' if number % 2 else ''}\n" for number in range(6))
+    call(told, "PUT", "/zoned/audience", f"user,timezone\n{users}".encode(), headers=CSV)
+    chunks = [value for value in told.values("campaigns") if value.get("campaign") == "zoned" and "users" in value]
+    assert [(chunk["zone"], len(chunk["users"])) for chunk in chunks] == [
+        ("Asia/Tokyo", 2), ("Asia/Tokyo", 1), ("UTC", 2), ("UTC", 1),
+    ]  # fmt: skip
+    assert sorted(user for chunk in chunks for user in chunk["users"]) == [f"u{number}" for number in range(6)]
+
+
+def test_a_report_of_few_people_tells_no_number(told: Gateway) -> None:
+    create(told, "few")
+    assert call(told, "GET", "/few/report").json["recipients"] is None

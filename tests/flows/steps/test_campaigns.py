@@ -1,0 +1,148 @@
+"""Campaigns on the real flow: nobody is missed and nobody gets it twice, whatever is stopped or killed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+from helpers.flow_bench import Bench, seconds, until
+from helpers.flow_processes import FlowProcesses
+from helpers.waiting import wait_for
+
+from connectors.campaigns import Actor, CampaignDesk
+from connectors.log import NewRecord
+from flows.process.open import clock_ms
+from state.model.campaign import CampaignAudience, CampaignChunk, CampaignText
+from state.model.work import EventWork
+
+ANN, BOB = Actor("ann", "marketing"), Actor("bob", "marketing")
+LOOKS_S = 0.9
+
+
+def prepare(
+    bench: Bench, chunks: Sequence[Sequence[str]], zones: Sequence[str] = (), per_second: int = 1000
+) -> CampaignDesk:
+    """A campaign that is approved."""
+    desk = CampaignDesk(bench.log, clock=bench.clock)
+    desk.act(ANN, "sale", "create", text=CampaignText("newsletter", {"headline": "sale"}))
+    desk.act(ANN, "sale", "throttle", per_second=per_second)
+    for number, users in enumerate(chunks):
+        zone = zones[number] if zones else "UTC"
+        desk.store_chunk(CampaignChunk("sale", 7, number, zone, len(users), list(users)))
+    audience = CampaignAudience(7, len(chunks), sum(map(len, chunks)))
+    desk.act(ANN, "sale", "audience", audience=audience)
+    desk.act(BOB, "sale", "approve")
+    return desk
+
+
+def released(bench: Bench) -> list[str]:
+    """Recipients of the events that were handed on, each event once, as sequence takes them."""
+    events = {(event := orjson.loads(record.value))["event_id"]: event for record in bench.read("events.p2")}
+    return [user for event in events.values() for user in event["recipients"]]
+
+
+def decided(bench: Bench) -> Counter[str]:
+    works = [work for _, _, work in bench.work() if isinstance(work, EventWork)]
+    return Counter(user for work in works for user in work.users)
+
+
+def test_nothing_goes_before_it_is_started_and_then_everything_once(bench: Bench) -> None:
+    desk = prepare(bench, [["ann", "bob"], ["eve"]])
+    bench.schedule(seconds(LOOKS_S))
+    assert released(bench) == []
+    desk.act(ANN, "sale", "start")
+    bench.schedule(until(lambda: len(released(bench)) == 3))
+    assert released(bench) == ["ann", "bob", "eve"]
+    events = [orjson.loads(record.value) for record in bench.read("events.p2")]
+    assert {(each["object"], each["sender_id"], each["priority"], each["fan_out_type"]) for each in events} == {
+        ("sale", "campaigns", "P2", "SEGMENT")
+    }
+    bench.sequence(seconds(2))
+    assert decided(bench) == {"ann": 1, "bob": 1, "eve": 1}
+    assert not any("recipients" in orjson.loads(record.value).get("event", {}) for record in bench.read("work"))
+    bench.schedule(seconds(LOOKS_S))
+    campaign = desk.find("sale")
+    assert campaign is not None
+    assert (campaign.is_done, campaign.released) == (True, {0: 2, 1: 1})
+    assert len(bench.read("events.p2")) == 2, "a restart releases nothing again"
+
+
+def test_the_throttle_spaces_chunks_and_a_pause_stops_between_two(bench: Bench) -> None:
+    chunks = [[f"u{number}a", f"u{number}b"] for number in range(4)]
+    desk = prepare(bench, chunks, per_second=2)
+    desk.act(ANN, "sale", "start")
+    bench.schedule(until(lambda: len(released(bench)) >= 4))
+    bench.schedule(seconds(LOOKS_S))
+    assert len(released(bench)) == 4, "two seconds' worth: the second that passed in vain, and this one"
+    desk.act(ANN, "sale", "pause")
+    bench.clock.now += 60_000
+    bench.schedule(seconds(LOOKS_S))
+    assert len(released(bench)) == 4
+    desk.act(ANN, "sale", "resume")
+    bench.schedule(until(lambda: len(released(bench)) >= 8))
+    assert Counter(released(bench)) == Counter(user for users in chunks for user in users)
+
+
+def test_what_is_cancelled_is_released_no_further_and_leaves_the_topic(bench: Bench) -> None:
+    desk = prepare(bench, [["ann"], ["bob"], ["eve"]], per_second=1)
+    desk.act(ANN, "sale", "start")
+    bench.schedule(until(lambda: len(released(bench)) >= 2))
+    desk.act(ANN, "sale", "cancel")
+    bench.clock.now += 60_000
+    bench.schedule(until(lambda: any(record.value == b"" for record in bench.read("campaigns"))))
+    bench.schedule(seconds(LOOKS_S))
+    assert released(bench) == ["ann", "bob"]
+    emptied = [record.key for record in bench.read("campaigns") if record.value == b""]
+    assert emptied == [b"sale\0chunk\x007\x002"]
+
+
+def test_each_zone_has_its_own_time(bench: Bench) -> None:
+    desk = prepare(bench, [["tokyo"], ["paris"]], ["Asia/Tokyo", "Europe/Paris"])
+    desk.act(ANN, "sale", "start", start_local="2026-01-01T09:00")  # the bench begins at 00:00 UTC of that day
+    bench.schedule(until(lambda: released(bench) == ["tokyo"]))
+    bench.clock.now += 8 * 3_600_000 - 1
+    bench.schedule(seconds(LOOKS_S))
+    assert released(bench) == ["tokyo"]
+    bench.clock.now += 1
+    bench.schedule(until(lambda: released(bench) == ["tokyo", "paris"]))
+    assert released(bench) == ["tokyo", "paris"]
+
+
+def test_a_record_that_does_not_fit_stops_nobody(bench: Bench) -> None:
+    desk = prepare(bench, [["ann"]])
+    for schema in (b"campaign_act/1+json", b"campaign_chunk/1+json", b"campaign_order/1+json"):
+        bench.append(NewRecord("campaigns", 0, b"x", b"not json", (("schema", schema),)))
+    desk.act(ANN, "sale", "start")
+    bench.schedule(until(lambda: released(bench) == ["ann"]))
+    assert released(bench) == ["ann"]
+    assert {orjson.loads(record.value)["stage"] for record in bench.read("dead_letters")} == {"schedule"}
+
+
+def test_kill_9_while_it_runs_pauses_and_resumes_misses_nobody_and_reaches_nobody_twice(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.clock.now = clock_ms()
+    chunks = [[f"u{number}-{each}" for each in range(5)] for number in range(60)]
+    desk, processes = prepare(bench, chunks, per_second=50), FlowProcesses(tmp_path)
+    try:
+        for name in ("schedule", "sequence"):
+            processes.start(name)
+        desk.act(ANN, "sale", "start")
+        for _ in range(3):
+            before = len(released(bench))
+            wait_for(lambda: len(released(bench)) > before, what="it goes on")  # noqa: B023 - asked at once
+            processes.kill("schedule")
+            desk.act(ANN, "sale", "pause")
+            processes.start("schedule")
+            time.sleep(0.3)
+            processes.kill("schedule")
+            desk.act(ANN, "sale", "resume")
+            processes.start("schedule")
+        everybody = Counter(user for users in chunks for user in users)
+        wait_for(lambda: len(decided(bench)) == len(everybody), what="everybody is decided")
+        assert decided(bench) == everybody
+    finally:
+        processes.end()

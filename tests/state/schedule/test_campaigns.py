@@ -1,0 +1,150 @@
+"""Campaigns by the order of their topic: what counts and what does not."""
+
+from typing import Any
+
+import pytest
+
+from state.model.campaign import (
+    CAMPAIGN_ACT,
+    CAMPAIGN_CHUNK,
+    CAMPAIGN_ORDER,
+    CampaignAct,
+    CampaignAudience,
+    CampaignChunk,
+    CampaignOrder,
+    CampaignText,
+    campaign_key,
+)
+from state.schedule.campaigns import TWO_APPROVE_ABOVE, Campaign, CampaignBook
+
+
+class Told:
+    """A book, and acts by short words."""
+
+    def __init__(self) -> None:
+        self.book, self._offset = CampaignBook(), 0
+
+    @property
+    def campaign(self) -> Campaign:
+        return self.book.campaigns["sale"]
+
+    def act(self, verb: Any, by: str, revision: int | None = None, **given: Any) -> str | None:
+        known = self.book.campaigns.get("sale")
+        seen = revision if revision is not None else 0 if known is None else known.revision
+        self._offset += 1
+        act = CampaignAct(id=f"a{self._offset}", campaign="sale", revision=seen, verb=verb, by=by, at=1, **given)
+        self.book.take(CAMPAIGN_ACT.json, campaign_key("sale", "act", act.id), CAMPAIGN_ACT.encode(act), self._offset)
+        return self.book.refusals[act.id]
+
+    def chunk(self, number: int, generation: int = 1) -> None:
+        self._offset += 1
+        chunk = CampaignChunk("sale", generation, number, "UTC", 1, [f"u{number}"])
+        key = campaign_key("sale", "chunk", generation, number)
+        self.book.take(CAMPAIGN_CHUNK.json, key, CAMPAIGN_CHUNK.encode(chunk), self._offset)
+
+    def order(self, number: int, generation: int = 1, at: int = 5) -> bool:
+        order = CampaignOrder("sale", generation, number, at)
+        return self.book.take(CAMPAIGN_ORDER.json, b"", CAMPAIGN_ORDER.encode(order), 0) is not None
+
+
+def prepared(recipients: int = 3, chunks: int = 3) -> Told:
+    told = Told()
+    assert told.act("create", "ann", text=CampaignText("newsletter")) is None
+    for number in range(chunks):
+        told.chunk(number)
+    assert told.act("audience", "ann", audience=CampaignAudience(1, chunks, recipients)) is None
+    return told
+
+
+def running() -> Told:
+    told = prepared()
+    assert told.act("approve", "bob") is None
+    assert told.act("start", "ann") is None
+    return told
+
+
+def test_whoever_changed_it_last_does_not_approve_it_and_without_approval_it_does_not_start() -> None:
+    told = prepared()
+    assert told.act("start", "ann") == "it has 0 of 1 approvals"
+    assert "another person" in (told.act("approve", "ann") or "")
+    assert told.act("approve", "bob") is None
+    assert told.act("start", "ann") is None
+    assert told.campaign.state == "running"
+
+
+@pytest.mark.parametrize("edit", ["edit", "audience"])
+def test_any_edit_voids_approvals(edit: str) -> None:
+    told = prepared()
+    told.act("approve", "bob")
+    given: dict[str, Any] = (
+        {"text": CampaignText("promotion")} if edit == "edit" else {"audience": CampaignAudience(2, 1, 1)}
+    )
+    assert told.act(edit, "bob", **given) is None
+    assert told.campaign.approvals == []
+    assert told.act("start", "ann") == "it has 0 of 1 approvals"
+    assert told.act("approve", "bob") is not None, "he changed it last"
+    assert told.act("approve", "ann") is None
+
+
+@pytest.mark.parametrize(("recipients", "needed"), [(TWO_APPROVE_ABOVE, 1), (TWO_APPROVE_ABOVE + 1, 2)])
+def test_a_large_audience_needs_two_different_people(recipients: int, needed: int) -> None:
+    told = prepared(recipients)
+    assert told.act("approve", "bob") is None
+    assert (told.act("start", "ann") is None) == (needed == 1)
+    if needed == 2:
+        assert told.act("approve", "bob") == "you have approved it"
+        assert told.act("approve", "eve") is None
+        assert told.act("start", "ann") is None
+
+
+def test_of_two_who_act_on_the_same_revision_one_is_refused() -> None:
+    told = prepared()
+    seen = told.campaign.revision
+    assert told.act("edit", "eve", seen, text=CampaignText("promotion")) is None
+    assert "meanwhile" in (told.act("approve", "bob", seen) or ""), "he has not seen what he would approve"
+
+
+def test_an_order_counts_where_the_campaign_runs_and_once() -> None:
+    told = prepared()
+    assert not told.order(0), "it is a draft"
+    told.act("approve", "bob")
+    told.act("start", "ann")
+    assert told.order(0)
+    assert not told.order(0)
+    told.act("pause", "ann")
+    assert not told.order(1)
+    told.act("resume", "ann")
+    assert told.order(1)
+    assert not told.order(2, generation=2), "of another audience"
+    told.act("cancel", "ann")
+    assert not told.order(2)
+    assert [chunk for _, _, chunk in told.book.garbage()] == [2]
+    assert sorted(told.campaign.ordered) == [0, 1]
+
+
+def test_what_is_over_takes_no_act_any_more() -> None:
+    told = running()
+    for number in range(3):
+        told.order(number)
+    assert told.campaign.is_done
+    assert {told.act(verb, "ann") for verb in ("pause", "resume", "cancel", "edit")} == {"the campaign is done"}
+
+
+def test_chunks_of_an_audience_that_was_replaced_are_never_released() -> None:
+    told = prepared()
+    told.chunk(0, generation=2)
+    assert list(told.book.garbage()) == []
+    told.act("audience", "ann", audience=CampaignAudience(2, 1, 1))
+    assert sorted(told.book.garbage()) == [("sale", 1, 0), ("sale", 1, 1), ("sale", 1, 2)]
+    for _, generation, number in list(told.book.garbage()):
+        told.book.take(b"", campaign_key("sale", "chunk", generation, number), b"", 0)
+    assert list(told.book.garbage()) == []
+
+
+def test_a_time_of_day_is_that_of_each_zone() -> None:
+    told = prepared()
+    told.act("approve", "bob")
+    told.act("start", "ann", start_local="2026-12-01T09:00")
+    paris, tokyo = told.campaign.due_at("Europe/Paris"), told.campaign.due_at("Asia/Tokyo")
+    assert paris - tokyo == 8 * 3_600_000
+    assert told.campaign.due_at("UTC") == 1_796_115_600_000
