@@ -1,7 +1,8 @@
 """Retires push tokens that no app has registered for long (RULES 4, "Token": EXPIRED).
 
-What it writes is what a provider's "gone" is: a verdict as of the registration. So who registers again at that moment
-keeps his token, and several gateways may write the same. It looks once an hour, and writes at most a thousand a second.
+What it writes is what a provider's "gone" is, but for its cause: a verdict as of the registration. So who registers
+again at that moment keeps his token, and several gateways may write the same. It looks once an hour, and writes at most
+a thousand a second.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from connectors.gateway.problems import ProblemError
 from connectors.gateway.records import gone_record
 from connectors.gateway.writer import SettingWriter
 from connectors.metrics import TOKENS_EXPIRED
+from state.model.settings import EXPIRED
 
 _LOOK_EVERY_S, _READY_EVERY_S = 3_600.0, 1.0
 _BATCH, _PAUSE_S = 200, 0.2
@@ -51,7 +53,7 @@ class Ageing:
         while found := await asyncio.to_thread(self._directory.aged, self._clock() - self._age_max_ms, _BATCH):
             await self._writer.append(
                 [
-                    gone_record(each.user, each.channel, each.id, each.registered_at, self._writer.partitions)
+                    gone_record(each.user, each.channel, each.id, each.registered_at, self._writer.partitions, EXPIRED)
                     for each in found
                 ]
             )

@@ -112,10 +112,22 @@ class EndpointEntry(Reply):
     registered_at: Exact
 
 
+class RetiredEntry(EndpointEntry):
+    """Where a user was reached until it was found to be out of use."""
+
+    cause: Annotated[
+        Text,
+        Meta(description="gone: a provider or a mail that came back said so. expired: no app registered it for long."),
+    ]
+
+
 class Endpoints(Reply):
     """All that are in use, the oldest first."""
 
     endpoints: list[EndpointEntry]
+    retired: Annotated[
+        list[RetiredEntry] | UnsetType, Meta(description="Those that are not any more, and were not registered since.")
+    ] = UNSET
 
 
 class DeviceStored(Reply):

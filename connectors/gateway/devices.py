@@ -14,8 +14,9 @@ from typing import Any
 
 import structlog
 import xxhash
+from msgspec import UNSET
 
-from connectors.gateway.answers import DeviceStored, EndpointEntry, Endpoints
+from connectors.gateway.answers import DeviceStored, EndpointEntry, Endpoints, RetiredEntry
 from connectors.gateway.directory import ActiveEndpoint, Directory, address_hash
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
@@ -112,11 +113,12 @@ class Devices:
             await self._writer.append([self._gone(device) for device in found])
 
     async def listed(self, user: str) -> ApiResponse:
-        """Every active address of a user, without the address itself."""
+        """Every active address of a user, without the address itself, and those that a verdict ended."""
         found = await self.active(user)
-        return json_response(
-            200, Endpoints([EndpointEntry(each.channel, each.id, each.platform, each.registered_at) for each in found])
-        )
+        retired = await asyncio.to_thread(self._directory.retired, user)
+        ended = [RetiredEntry(each.channel, each.id, each.platform, each.registered_at, why) for each, why in retired]
+        active = [EndpointEntry(each.channel, each.id, each.platform, each.registered_at) for each in found]
+        return json_response(200, Endpoints(active, ended or UNSET))
 
     async def active(self, user: str) -> list[ActiveEndpoint]:
         """A user's addresses in use."""

@@ -24,9 +24,10 @@ from state.model.errors import MalformedRecordError, StateVersionError, StoreUna
 from state.model.settings import ENDPOINT, PREFERENCE, EndpointRecord
 from state.model.topics import ENDPOINTS, PREFERENCES, SEGMENTS
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 _BEFORE_CANONICAL = 1
 _BEFORE_LINKS = 2
+_BEFORE_CAUSES = 3
 SEGMENTS_MAX = 20_000
 """Names that an answer about a misspelled one is looked for among."""
 _LAYOUT = """
@@ -36,7 +37,7 @@ CREATE TABLE IF NOT EXISTS preference (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS endpoint (
     user TEXT, channel TEXT, id TEXT, place INTEGER, address_hash BLOB, platform TEXT, active INTEGER,
-    registered_at INTEGER, PRIMARY KEY (user, channel, id)
+    registered_at INTEGER, cause TEXT, PRIMARY KEY (user, channel, id)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS segment (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS owner ON endpoint (address_hash) WHERE active = 1;
@@ -68,6 +69,7 @@ class ActiveEndpoint(NamedTuple):
     registered_at: int
 
 
+_GONE = "gone"
 _json = msgspec.json
 
 
@@ -91,7 +93,7 @@ class Directory:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version in (_BEFORE_CANONICAL, _BEFORE_LINKS):
+        if version in (_BEFORE_CANONICAL, _BEFORE_LINKS, _BEFORE_CAUSES):
             self._upgrade(version)
         elif version not in (0, LAYOUT_VERSION):
             self._db.close()
@@ -102,10 +104,13 @@ class Directory:
     def _upgrade(self, version: int) -> None:
         """As a whole or not at all."""
         self._db.execute("BEGIN")
-        self._db.execute("ALTER TABLE preference ADD COLUMN by_link BLOB")  # no record has any yet
+        if version != _BEFORE_CAUSES:
+            self._db.execute("ALTER TABLE preference ADD COLUMN by_link BLOB")  # no record has any yet
         if version == _BEFORE_CANONICAL:  # its hashes are of addresses as they were spelled; the log has them all
             self._db.execute("DROP TABLE IF EXISTS endpoint")
             self._db.execute("DELETE FROM position WHERE topic = ?", (ENDPOINTS,))
+        else:  # of what was retired before, nobody can tell the cause any more
+            self._db.execute("ALTER TABLE endpoint ADD COLUMN cause TEXT")
         self._db.execute(f"PRAGMA user_version={LAYOUT_VERSION}")
         self._db.execute("COMMIT")
 
@@ -162,7 +167,7 @@ class Directory:
             if len(names) < 3:
                 raise MalformedRecordError("the key of an endpoint is user, channel and id with NUL in between")
             self._db.execute(
-                "UPDATE endpoint SET place = ?, active = 0, address_hash = NULL"
+                "UPDATE endpoint SET place = ?, active = 0, address_hash = NULL, cause = NULL"
                 " WHERE user = ? AND channel = ? AND id = ? AND place < ?",
                 (record.offset, *names[:3], record.offset),
             )
@@ -170,14 +175,16 @@ class Directory:
         body = ENDPOINT.decode(record.value)
         if body.gone_at is not msgspec.UNSET:
             self._db.execute(
-                "UPDATE endpoint SET active = 0 WHERE user = ? AND channel = ? AND id = ? AND registered_at <= ?",
-                (body.user, body.channel, body.id, body.gone_at),
+                "UPDATE endpoint SET active = 0, cause = ?"
+                " WHERE user = ? AND channel = ? AND id = ? AND registered_at <= ? AND active = 1",
+                (_GONE if body.cause is msgspec.UNSET else body.cause, body.user, body.channel, body.id, body.gone_at),
             )
             return
         self._db.execute(
-            "INSERT INTO endpoint VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user, channel, id) DO UPDATE"
+            "INSERT INTO endpoint VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (user, channel, id) DO UPDATE"
             " SET place = excluded.place, address_hash = excluded.address_hash, platform = excluded.platform,"
-            " active = excluded.active, registered_at = excluded.registered_at WHERE excluded.place > place",
+            " active = excluded.active, registered_at = excluded.registered_at, cause = NULL"
+            " WHERE excluded.place > place",
             (
                 body.user, body.channel, body.id, record.offset, address_hash(self._canonical(body)), body.platform,
                 int(body.state == "active" and bool(body.address)), body.registered_at,
@@ -215,6 +222,15 @@ class Directory:
         """Give a user's active endpoints of a channel, or of all, oldest registration first."""
         where, of = ("", ()) if channel is None else ("channel = ? AND ", (channel,))
         return self._devices(f"user = ? AND {where}active = 1 ORDER BY registered_at, place", (user, *of))
+
+    def retired(self, user: str) -> list[tuple[ActiveEndpoint, str]]:
+        """Give those of a user that a verdict ended, oldest registration first, each with its cause."""
+        found = self._all(
+            "SELECT user, channel, id, platform, registered_at, cause FROM endpoint"
+            " WHERE user = ? AND cause IS NOT NULL ORDER BY registered_at, place",
+            (user,),
+        )
+        return [(ActiveEndpoint(*row[:-1]), row[-1]) for row in found]
 
     def addresses(self, user: str) -> list[ActiveEndpoint]:
         """Give all endpoints of a user of which the log holds an address, those that are out of use, too."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from connectors.log.interface import Headers, NewRecord
 from state.model.event import EVENT, Event, event_key
@@ -113,9 +113,16 @@ def endpoint_record(
     return _record(ENDPOINTS, [user, channel, endpoint_id], ENDPOINT, body, partitions)
 
 
-def gone_record(user: str, channel: str, endpoint_id: str, gone_at: int, partitions: PartitionCount) -> NewRecord:
+def gone_record(
+    user: str,
+    channel: str,
+    endpoint_id: str,
+    gone_at: int,
+    partitions: PartitionCount,
+    cause: str | UnsetType = UNSET,
+) -> NewRecord:
     """That an address is dead, unless it was registered after `gone_at`; a key of its own, as a lane writes it."""
-    body = GoneRecord(user=user, channel=channel, id=endpoint_id, gone_at=gone_at)
+    body = GoneRecord(user=user, channel=channel, id=endpoint_id, gone_at=gone_at, cause=cause)
     return _record(ENDPOINTS, [user, channel, endpoint_id, "gone"], GONE, body, partitions)
 
 

@@ -13,6 +13,8 @@ from state.model.schema import Schema
 from state.model.topics import CONTROL, ENDPOINTS, FOLLOWS, PREFERENCES, PROFILES, READS, SEGMENTS
 
 DOOR: Final = "door"
+EXPIRED: Final = "expired"
+"""No app has registered the token for long (RULES 4, "Token")."""
 
 
 class PreferenceRecord(msgspec.Struct, frozen=True):
@@ -35,16 +37,21 @@ class EndpointRecord(msgspec.Struct, frozen=True):
     state: str = "active"
     registered_at: SafeInt = 0
     gone_at: SafeInt | msgspec.UnsetType = msgspec.UNSET
+    cause: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class GoneRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider's word that an address is dead; holds only for registrations not newer than `gone_at`."""
+    """A provider's word that an address is dead; holds only for registrations not newer than `gone_at`.
+
+    With `cause` no provider said it: the token is `EXPIRED`.
+    """
 
     user: str
     channel: str
     id: str
     state: str = "invalid"
     gone_at: int
+    cause: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class ProfileRecord(msgspec.Struct, frozen=True):

@@ -177,6 +177,8 @@ export interface EndpointStored {
 /** All that are in use, the oldest first. */
 export interface Endpoints {
   endpoints: Array<EndpointEntry>;
+  /** Those that are not any more, and were not registered since. */
+  retired?: Array<RetiredEntry>;
 }
 
 /** How far an event is. */
@@ -491,6 +493,16 @@ export interface ReadUpTo {
   up_to?: number | null;
   /** These rows alone. */
   ids?: Array<Text> | null;
+}
+
+/** Where a user was reached until it was found to be out of use. */
+export interface RetiredEntry {
+  channel: Text;
+  id: Text;
+  platform: Text | null;
+  registered_at: number;
+  /** gone: a provider or a mail that came back said so. expired: no app registered it for long. */
+  cause: Text;
 }
 
 /** Rows that were marked. */

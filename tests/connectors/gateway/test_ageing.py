@@ -81,6 +81,13 @@ def test_a_token_of_ninety_days_is_retired_as_of_its_registration(tokens: Tokens
     assert tokens.verdicts() == {("ann", old), ("eve", 1)}
     assert [len(tokens.directory.devices(user)) for user in ("ann", "bob", "eve")] == [0, 1, 0]
     assert tokens.retire() == 0
+    assert [cause for _, cause in tokens.directory.retired("ann")] == ["expired"]
+    tokens.give([endpoint("bob", young + 1), gone_record("bob", "push", "phone", NOW, lambda _topic: 4)])
+    assert [cause for _, cause in tokens.directory.retired("bob")] == ["gone"]
+    tokens.give([gone_record("ann", "push", "phone", NOW, lambda _topic: 4)])
+    assert [cause for _, cause in tokens.directory.retired("ann")] == ["expired"], "the first cause holds"
+    tokens.give([endpoint("ann", NOW)])
+    assert tokens.directory.retired("ann") == []
 
 
 def test_whoever_was_registered_again_or_is_no_token_or_has_no_time_stays(tokens: Tokens) -> None:
@@ -123,3 +130,6 @@ def test_a_gateway_looks_when_it_starts(tmp_path: Path) -> None:
         assert {each["user"] for each in gateway.values("endpoints") if "gone_at" in each} == {"ann"}
         assert len(gateway.get("/v1/users/bob/endpoints").json["endpoints"]) == 1
         wait_for(lambda: gateway.get("/v1/users/ann/endpoints").json["endpoints"] == [])
+        (retired,) = gateway.get("/v1/users/ann/endpoints").json["retired"]
+        assert (retired["channel"], retired["id"], retired["cause"]) == ("push", "phone", "expired")
+        assert "retired" not in gateway.get("/v1/users/bob/endpoints").json

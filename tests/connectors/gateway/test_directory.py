@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from connectors.gateway.directory import Directory, StoredPreference
-from connectors.gateway.records import preference_record
+from connectors.gateway.records import endpoint_record, gone_record, preference_record
 from connectors.log.interface import Record
 
 _OF_VERSION_2 = """
@@ -38,6 +38,26 @@ def test_a_file_of_before_links_goes_on(tmp_path: Path, version: int) -> None:
     new = preference_record("ann", {"unsubscribed": {"email": ["x"]}}, {"email": ["x"]}, lambda _topic: 1)
     directory.apply([Record(new.topic, 0, 9, 0, new.key, new.value, new.headers)])
     directory.close()
+    gone = gone_record("ann", "push", "d", 5, lambda _topic: 1)
     again = Directory(path, lambda _channel, _platform, address: address)
     assert again.preference("ann") == StoredPreference(9, {"unsubscribed": {"email": ["x"]}}, {"email": ["x"]})
+    assert again.retired("ann") == []
+    new = endpoint_record("ann", "push", "d", {"address": "a"}, 5, lambda _topic: 1)
+    again.apply([Record(each.topic, 0, 10, 0, each.key, each.value, each.headers) for each in (new, gone)])
+    assert [cause for _, cause in again.retired("ann")] == ["gone"]
     again.close()
+
+
+def test_a_file_of_before_causes_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "directory.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(_OF_VERSION_2 + "ALTER TABLE preference ADD COLUMN by_link BLOB;")
+        connection.execute("INSERT INTO endpoint VALUES ('ann', 'push', 'd', 3, x'00', 'ios', 0, 5)")
+        connection.execute("INSERT INTO endpoint VALUES ('ann', 'push', 'e', 4, x'01', 'ios', 1, 5)")
+        connection.execute("PRAGMA user_version = 3")
+    connection.close()
+    directory = Directory(path, lambda _channel, _platform, address: address)
+    assert directory.retired("ann") == [], "nobody can tell why"
+    assert [each.id for each in directory.devices("ann")] == ["e"]
+    assert directory.position("endpoints", 0) == 5
+    directory.close()

@@ -81,6 +81,8 @@ class Endpoints(TypedDict):
     """All that are in use, the oldest first."""
 
     endpoints: list[EndpointEntry]
+    retired: NotRequired[list[RetiredEntry]]
+    """Those that are not any more, and were not registered since."""
 
 
 class EventProgress(TypedDict):
@@ -419,6 +421,17 @@ class ReadUpTo(TypedDict):
     """`up_to` of the page shown. Absent: everything."""
     ids: NotRequired[list[Text] | None]
     """These rows alone."""
+
+
+class RetiredEntry(TypedDict):
+    """Where a user was reached until it was found to be out of use."""
+
+    channel: Text
+    id: Text
+    platform: Text | None
+    registered_at: int
+    cause: Text
+    """gone: a provider or a mail that came back said so. expired: no app registered it for long."""
 
 
 class RowsMarked(TypedDict):
