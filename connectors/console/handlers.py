@@ -27,6 +27,7 @@ from connectors.gateway.acts import Acts, reason_if_any, reason_of
 from connectors.gateway.approvals import Approvals, subject_of
 from connectors.gateway.auth import Authenticator, Principal
 from connectors.gateway.backstage import LedgerSearch, Questions, Shown
+from connectors.gateway.campaigns import CampaignCalls
 from connectors.gateway.http import ApiRequest, ApiResponse, StreamResponse
 from connectors.gateway.letters import Letters
 from connectors.gateway.link_limits import LinkLimits
@@ -67,6 +68,7 @@ class ConsoleParts:
     switches: Switches
     approvals: Approvals
     letters: Letters
+    campaigns: CampaignCalls
     run_dir: Path
     metrics: Path
     course: Course

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from connectors.console.campaigns import CAMPAIGNS, CampaignPages
 from connectors.console.handlers import Console, ConsoleParts
 from connectors.console.openid import CALLBACK, START
 from connectors.console.pages import Gatekeeper, Page, static_file
+from connectors.gateway.campaign_calls import MARKETING
 from connectors.gateway.options import PEOPLE
 from connectors.gateway.routes import Callers, Handler, Route
 
@@ -15,7 +17,7 @@ _OPS = frozenset(("ops", "admin"))
 _SUPPORT = frozenset(("support", "admin"))
 
 
-def console_pages(console: Console) -> list[Page]:
+def console_pages(console: Console, marketing: CampaignPages) -> list[Page]:
     """Every page, in the order of the menu."""
     return [
         Page("consoleNow", "GET", "/console", _ALL, console.now, "Now"),
@@ -23,12 +25,14 @@ def console_pages(console: Console) -> list[Page]:
         Page("consolePeople", "GET", "/console/people", _SUPPORT, console.people, "People"),
         Page("consoleSenders", "GET", "/console/senders", _ALL, console.senders, "Senders"),
         Page("consoleTypes", "GET", "/console/types", _ALL, console.types, "Types"),
+        Page("consoleCampaigns", "GET", CAMPAIGNS, MARKETING, marketing.campaigns, "Campaigns"),
         Page("consoleLetters", "GET", "/console/letters", _OPS, console.letters, "Dead letters"),
         Page("consoleSwitches", "GET", "/console/switches", _OPS, console.switches, "Kill switches"),
         Page("consoleApprovals", "GET", "/console/approvals", _OPS, console.approvals, "Approvals"),
         Page("consoleAudit", "GET", "/console/audit", _OPS, console.audit, "Audit"),
         Page("consoleExplain", "GET", "/console/explain", _SUPPORT, console.explain),
         Page("consoleNowStream", "GET", "/console/now/stream", _ALL, console.now_stream),
+        Page("consoleActOnCampaign", "POST", CAMPAIGNS, MARKETING, marketing.act),
         Page("consoleDecideLetter", "POST", "/console/letters", _OPS, console.decide_letter),
         Page("consoleSetSwitch", "POST", "/console/switches", _OPS, console.set_switch),
         Page("consoleDecideApproval", "POST", "/console/approvals", _OPS, console.decide_approval),
@@ -39,7 +43,7 @@ def console_pages(console: Console) -> list[Page]:
 def console_routes(parts: ConsoleParts) -> list[Route]:
     """Pages, and what they are made of. Who is not signed in gets to the page for it."""
     console = Console(parts)
-    pages = console_pages(console)
+    pages = console_pages(console, CampaignPages(parts.campaigns))
     gatekeeper = Gatekeeper(parts.sessions, pages)
     return [
         _public("consoleSignInPage", "GET", "/console/sign-in", console.sign_in_page),

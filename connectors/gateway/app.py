@@ -232,8 +232,9 @@ def build_app(
             questions = Questions(backstage)
             routes += calls.support_calls(Support(questions, ordinary.acts))
             desk, spool = CampaignDesk(log, clock=clock), options.store_directory() / "spool"
-            routes += campaign_calls(CampaignCalls(rules, desk, parts.directory, questions, spool=spool))
-            pages = console_routes(_console(options, parts, rules, questions, ordinary))
+            campaigns = CampaignCalls(rules, desk, parts.directory, questions, spool=spool)
+            routes += campaign_calls(campaigns)
+            pages = console_routes(_console(options, parts, rules, questions, ordinary, campaigns))
         routes += calls.component_calls(Components())
         streams = ordinary.streams
     of_others = None if options.kind == "p0" else options.directory / METRICS
@@ -293,6 +294,7 @@ def _console(
     rules: AdmissionRules,
     questions: Questions,
     ordinary: calls.OrdinaryHandlers,
+    campaigns: CampaignCalls,
 ) -> ConsoleParts:
     course = Course(options.directory / METRICS, ordinary.acts.now_ms)
     parts.background.append(course.run)
@@ -304,6 +306,7 @@ def _console(
         switches=ordinary.switches,
         approvals=ordinary.approvals,
         letters=Letters(questions, ordinary.approvals, rules.profile),
+        campaigns=campaigns,
         run_dir=options.directory / "run",
         metrics=options.directory / METRICS,
         course=course,

@@ -14,6 +14,7 @@ from helpers.healthy_ledger import MIA, healthy
 from helpers.letters import letter
 from helpers.waiting import wait_for
 
+from connectors.console.campaigns import CampaignPages
 from connectors.console.handlers import Console
 from connectors.console.routes import console_pages
 
@@ -25,12 +26,14 @@ PAGES = {
     "/console/events?event=e2": {"ops", "support", "admin"},
     f"/console/people?user={MIA}&reason=ticket": {"support", "admin"},
     f"/console/explain?user={MIA}&event=e2&reason=ticket": {"support", "admin"},
+    "/console/campaigns": {"marketing", "admin"},
     "/console/letters": {"ops", "admin"},
     "/console/switches": {"ops", "admin"},
     "/console/approvals": {"ops", "admin"},
     "/console/audit": {"ops", "admin"},
 }
 FORMS = {
+    "/console/campaigns": {"marketing", "admin"},
     "/console/letters": {"ops", "admin"},
     "/console/switches": {"ops", "admin"},
     "/console/approvals": {"ops", "admin"},
@@ -102,7 +105,9 @@ def test_senders_have_what_they_posted_and_what_became_of_it(console: Gateway) -
 
 
 def test_no_page_is_left_out_of_these_tables() -> None:
-    pages = console_pages(Console.__new__(Console))  # which is asked for the names of its methods alone
+    pages = console_pages(
+        Console.__new__(Console), CampaignPages.__new__(CampaignPages)
+    )  # asked for the names of its methods alone
     without_end = {"/console/now/stream"}
     assert {page.path for page in pages if page.method == "GET"} == {
         path.partition("?")[0] for path in PAGES

@@ -1,0 +1,75 @@
+"""The page of campaigns: two people in two browsers bring one on its way."""
+
+from collections.abc import Iterator
+
+import pytest
+from helpers.console import Browser
+from helpers.gateway import Gateway, running
+
+PAGE = "/console/campaigns"
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running(tmp_path_factory.mktemp("console")) as gateway:
+        yield gateway
+
+
+def signed_in(gateway: Gateway, key: str) -> Browser:
+    browser = Browser(gateway)
+    assert browser.sign_in(key).status == 303
+    return browser
+
+
+def prepare(gateway: Gateway, name: str) -> str:
+    """A campaign with an audience, by marketing; its page."""
+    content = {"name": name, "type": "newsletter", "payload": {"headline": "<b>Sale</b>"}}
+    assert gateway.call("POST", "/v1/campaigns", content, key="key-marketing").status == 201
+    csv = {"content-type": "text/csv"}
+    path = f"/v1/campaigns/{name}/audience"
+    assert gateway.call("PUT", path, b"user\nann\nbob\n", key="key-marketing", headers=csv).status == 200
+    return f"{PAGE}?name={name}"
+
+
+def state(gateway: Gateway, name: str) -> tuple[str, list[str], int]:
+    found = gateway.get(f"/v1/campaigns/{name}", key="key-marketing").json
+    return found["state"], found["approvals"], found["revision"]
+
+
+def act(browser: Browser, page: str, name: str, verb: str, revision: int, value: str = "") -> int:
+    form = {"name": name, "act": verb, "revision": str(revision), "value": value}
+    return browser.submit(page, PAGE, form).status
+
+
+def test_one_person_prepares_and_another_lets_it_go(told: Gateway) -> None:
+    page = prepare(told, "sale")
+    ann, bob = signed_in(told, "key-marketing"), signed_in(told, "key-admin")
+    assert "sale" in ann.get(PAGE).words
+    assert "&lt;b&gt;Sale" in ann.get(page).text, "what it says is text"
+    assert act(ann, page, "sale", "approve", state(told, "sale")[2]) == 409
+    assert act(bob, page, "sale", "approve", 1) == 409, "what he has not seen"
+    assert act(bob, page, "sale", "approve", state(told, "sale")[2]) == 303
+    assert state(told, "sale")[:2] == ("draft", ["admin"])
+    assert act(ann, page, "sale", "start", state(told, "sale")[2], "2030-12-01T09:00") == 303
+    for verb, value, after in (
+        ("throttle", "7", "running"), ("pause", "", "paused"), ("resume", "", "running"), ("cancel", "", "cancelled"),
+    ):  # fmt: skip
+        assert act(ann, page, "sale", verb, state(told, "sale")[2], value) == 303
+        assert state(told, "sale")[0] == after
+    assert "cancelled" in ann.get(page).words
+
+
+@pytest.mark.parametrize(("verb", "value"), [("throttle", "0"), ("throttle", "many"), ("start", "soon"), ("burn", "")])
+def test_a_form_that_makes_no_sense_changes_nothing(told: Gateway, verb: str, value: str) -> None:
+    if told.get("/v1/campaigns/odd", key="key-marketing").status == 404:
+        prepare(told, "odd")
+    before = state(told, "odd")
+    ann = signed_in(told, "key-marketing")
+    assert act(ann, f"{PAGE}?name=odd", "odd", verb, before[2], value) == 400
+    assert state(told, "odd") == before
+
+
+def test_others_do_not_see_the_page(told: Gateway) -> None:
+    for key in ("key-ops", "key-support"):
+        assert signed_in(told, key).get(PAGE).status == 403
+    assert signed_in(told, "key-marketing").get(f"{PAGE}?name=never").status == 404
