@@ -125,12 +125,20 @@ def test_to_stop_p0_one_person_asks_in_his_window_and_another_confirms_in_hers(b
     confirming.context.close()
 
 
+def test_a_picture_of_now_is_in_the_documents(browser: Browser, system: Up, tmp_path: Path) -> None:
+    page = signed_in(browser, system, "ops")
+    expect(page.get_by_role("img", name="Latency of P0 over the last hour")).to_be_visible()
+    save_picture(page, pictures(tmp_path) / "now.png")
+    page.context.close()
+
+
 def test_support_finds_out_why_and_this_is_its_picture(browser: Browser, system: Up, tmp_path: Path) -> None:
     page = signed_in(browser, system, "support")
     page.get_by_role("link", name="People").click()
     page.get_by_label("User").fill("ann")
     page.get_by_label("Why you look").fill("ticket 4711")
     page.get_by_role("button", name="Show").click()
+    save_picture(page, pictures(tmp_path) / "support.png")
     page.get_by_role("row").filter(has_text="reply").get_by_role("link", name="why?").click()
     expect(page.get_by_text("Sent to push")).to_be_visible()
     expect(page.get_by_text("bob liked")).to_be_hidden()

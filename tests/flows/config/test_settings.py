@@ -40,6 +40,14 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert settings.profile == "kafka"
 
 
+def test_the_configuration_in_the_page_on_ones_own_providers_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "first-notification.md").read_text()
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    secrets = dict.fromkeys(re.findall(r"export (CARILLON_\w+)=", page), "secret")
+    providers = settings_of(tmp_path, text, **secrets).providers
+    assert all((providers.apns, providers.fcm, providers.smtp, providers.twilio))
+
+
 def test_a_value_of_a_type_in_the_environment_is_read_as_in_the_file() -> None:
     variables = {"WINDOW_MS": "5000", "CHANNELS": '["push"]', "CATEGORY": "social"}
     settings = load_settings(environment={f"CARILLON_TYPES__LIKE__{key}": text for key, text in variables.items()})
