@@ -9,6 +9,7 @@ appends to `DIR/sandbox/<provider>.ndjson` before it answers (`connectors.sandbo
 | takes it and never answers, or only half, or a byte a second | `hang`, `stall`, `trickle` |
 | takes it and breaks off | `rst`, `drop` |
 | takes it and answers what nobody understands, or never comes to an end (HTTP) | `garbled`, `endless` |
+| takes it and answers with megabytes of headers, or says that its plain body is packed (HTTP) | `flood`, `encoded` |
 | answers 200 with an error inside (FCM, Twilio, SES, chats) | `inside` |
 | ends the connection before it reads the message (GOAWAY of HTTP/2) | `goaway` |
 | refuses, always or M times for each recipient | `500`, `503x2`, `429x1`; mail: `450`, `552` after DATA |

@@ -26,6 +26,8 @@ from connectors.sandbox.misbehaviour import Behaviour
 STREAMS_MAX = 1000
 GARBLED = b"<html><body>upstream error"
 """What an answer says that means nothing."""
+FLOOD = (("x-flood", "a" * 1000),) * 4000
+"""Headers of four megabytes, which HTTP/2 packs into a few kilobytes."""
 BYTE_EVERY_S = 1.0
 ENDLESS_EVERY_S = 0.002
 _BODY_MAX_BYTES = 65_536
@@ -53,9 +55,13 @@ class Answer:
     """What a watcher is shown; None: the body as it came."""
 
     def garble(self) -> None:
-        """Make nothing of what is said, or a success, where that is asked for."""
+        """Make what is said nothing, a success, or hard to read, where that is asked for."""
         if self.behaviour.kind == "garbled":
             self.content, self.headers = GARBLED, (("content-type", "text/html"),)
+        elif self.behaviour.kind == "encoded":
+            self.content, self.headers = self.content or GARBLED, (*self.headers, ("content-encoding", "gzip"))
+        elif self.behaviour.kind == "flood":
+            self.headers += FLOOD
         elif self.behaviour.kind == "inside":
             self.status = 200
 

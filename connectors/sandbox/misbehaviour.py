@@ -19,7 +19,7 @@ from state.model.errors import CarillonError
 
 Misdeed = Literal[
     "take", "refuse", "gone", "bad", "credential", "hang", "rst", "drop", "stall", "trickle", "garbled", "inside",
-    "endless", "goaway", "away", "certificate",
+    "endless", "flood", "encoded", "goaway", "away", "certificate",
 ]  # fmt: skip
 _OF_MESSAGES: frozenset[Misdeed] = frozenset({"refuse", "gone", "bad", "credential", "take", "hang", "rst", "drop"})
 """What every provider can do about a message; `take` is a late answer."""
@@ -29,18 +29,20 @@ OF_CONNECTIONS: frozenset[Misdeed] = frozenset({"away", "certificate"})
 """No recipient can ask for them: they come before his name is known."""
 EVERY: frozenset[Misdeed] = _OF_MESSAGES | {"stall", "trickle", "garbled", "away"}
 OF_TLS: frozenset[Misdeed] = EVERY | {"certificate"}
-OF_HTTP: frozenset[Misdeed] = EVERY | {"endless"}
-OF_HTTPS: frozenset[Misdeed] = OF_TLS | {"endless"}
+OF_HTTP: frozenset[Misdeed] = EVERY | {"endless", "flood", "encoded"}
+OF_HTTPS: frozenset[Misdeed] = OF_TLS | OF_HTTP
 OF_HTTP2: frozenset[Misdeed] = OF_HTTPS | {"goaway"}
 WORDS = "500, 503x2 (twice), slow800 (ms), " + ", ".join(
     each for each in get_args(Misdeed) if each not in ("take", "refuse")
 )
 """For messages to people."""
 
-_NAMED = re.compile(r"(gone|bad|credential|hang|rst|drop|stall|trickle|garbled|endless|goaway|away|certificate)")
+_NAMED = re.compile(
+    r"(gone|bad|credential|hang|rst|drop|stall|trickle|garbled|endless|flood|encoded|goaway|away|certificate)"
+)
 _SLOW = re.compile(r"slow([0-9]{1,5})")
 _STATUS = re.compile(r"([345][0-9]{2})(?:x([0-9]{1,3}))?")
-_FIRST_LETTERS = "abcdeghirst345"
+_FIRST_LETTERS = "abcdefghirst345"
 
 
 class SteeringError(CarillonError):

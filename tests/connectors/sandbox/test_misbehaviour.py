@@ -29,7 +29,7 @@ def met(misbehaviours: Misbehaviours) -> list[bool]:
 
 
 def test_a_word_means_the_same_before_a_dash_and_when_it_is_steered() -> None:
-    for word in "hang slow20 503 stall trickle garbled endless goaway gone bad credential rst".split():
+    for word in "hang slow20 503 stall trickle garbled endless flood encoded goaway gone bad credential rst".split():
         assert Misbehaviours(OF_HTTP2).of(f"{word}-x") == named_behaviour(word) == steered(word).of("plain") != TAKE
 
 
