@@ -42,6 +42,9 @@ class DeliveryHistory:
     reason: str | None = None
     fell_back_to: str | None = None
     ended_at: int = 0
+    segments: int | None = None
+    cost: float | None = None
+    """Of a text message that was taken."""
 
     def apply(self, record: Attempt) -> None:
         """The next record of this key, in log order."""
@@ -73,6 +76,7 @@ class DeliveryHistory:
             self.tries, self.first_at, self.provider_id = 0, 0, None
         if record.result == "sent" and self.outcome is None:
             self.outcome, self.ended_at = DELIVERED, record.at
+            self.segments, self.cost = record.segments, record.cost
 
 
 def answer_text(record: Attempt) -> str:

@@ -21,7 +21,8 @@ def explain_delivery(record: LedgerRow, used: Circumstances, *, items: int = 1) 
         other=CHANNELS.get(record["fell_back_to"] or "", record["fell_back_to"] or "another channel"),
     )
     where = f"{CHANNELS.get(record['channel'], record['channel'])} to {record['device'] or 'the address given'}"
-    return f"{capital(where)}: {text}, at {when_text(record['at'], used)}.{_attempts(record['attempts'], used)}"
+    when = when_text(record["at"], used)
+    return f"{capital(where)}: {text}, at {when}.{_charge(record)}{_attempts(record['attempts'], used)}"
 
 
 def explain_outcome(record: LedgerRow, used: Circumstances) -> str:
@@ -42,6 +43,13 @@ def _why(record: LedgerRow, used: Circumstances) -> str:
         found = [switch for switch in used.switches or () if (switch.scope, switch.value) in named]
         return f" ({stopped_text(found, used) if used.switches is not None else 'a kill switch was on'})"
     return "" if reason is None else f" ({_DELIVERY_REASONS.get(reason, reason)})"
+
+
+def _charge(record: LedgerRow) -> str:
+    """Of a text message that was taken; records of before say nothing of it."""
+    segments, cost = record.get("segments"), record.get("cost")
+    paid = f", cost {cost:g}" if cost else ""
+    return f" {capital(number_text(segments, 'part'))}{paid}." if segments else ""
 
 
 def _attempts(attempts: Sequence[LedgerRow], used: Circumstances) -> str:

@@ -56,6 +56,8 @@ def _arrow_type(kind: inspect.Type) -> pa.DataType:
             return pa.bool_()
         case inspect.IntType():
             return _LONG
+        case inspect.FloatType():
+            return pa.float64()
         case inspect.ListType():
             return pa.list_(_arrow_type(kind.item_type))
         case inspect.StructType():
@@ -84,6 +86,8 @@ _FIELDS: dict[str, Fields] = {
     "counts": [("owner", _TEXT), ("totals", _TEXT)],
     "outcome": _columns_of(OUTCOME),
 }
+_OF_TEXTS = ("segments", "cost")
+"""Fields that only records of text messages have."""
 KINDS = tuple(_FIELDS)
 _SCHEMAS = {f"{kind}/1+{form}".encode(): (kind, form == "json") for kind in KINDS for form in ("json", "arrow")}
 _SLICE = "slice"
@@ -201,7 +205,8 @@ def _record_of(row: dict[str, Any]) -> dict[str, Any]:
     if kind == "counts":
         totals: dict[str, Any] = orjson.loads(row["totals"])
         return {"kind": kind, "owner": row["owner"], "group": row["key_group"], **totals}
-    record = {"kind": kind} | {name: row[name] for name, _ in _FIELDS[kind]}
+    left_out = {name for name in _OF_TEXTS if row[name] is None}
+    record = {"kind": kind} | {name: row[name] for name, _ in _FIELDS[kind] if name not in left_out}
     for name in ("channels", "actors", "attempts"):
         if name in record:
             record[name] = record[name] or []

@@ -143,6 +143,10 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fell_back_to: str | None = None
     moved_to: str | None = None
     """Of an answer: the provider of the same channel that goes on."""
+    segments: int | None = None
+    """Of an answer `sent`: the parts of the text message."""
+    cost: float | None = None
+    """What they cost, by the prices of then."""
 
 
 _to_deliver = msgspec.json.Decoder(ToDeliver)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.schema import Schema
@@ -85,6 +86,10 @@ class DeliveryRecord(msgspec.Struct, kw_only=True, frozen=True, tag_field="kind"
     provider_id: str | None
     fell_back_to: str | None
     attempts: list[AttemptMade]
+    segments: int | UnsetType = UNSET
+    """The parts of a text message that a provider took; of everything else it is left out."""
+    cost: float | UnsetType = UNSET
+    """What these parts cost, by the prices of `[sms]` when they went."""
 
 
 class CountsRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag_field="kind", tag="counts"):

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from msgspec import UNSET
+
 from connectors.providers.channel import Delivery, Failed, Rejected, Result, Sent, Throttled
 from flows.steps.sending.task import Planned, SendTask
 from operators.attempts import UNKNOWN
@@ -54,6 +56,8 @@ def delivery_record(task: SendTask) -> DeliveryRecord:
         provider_id=history.provider_id,
         fell_back_to=history.fell_back_to,
         attempts=[AttemptMade(made.provider, made.at, made.answer) for made in history.made],
+        segments=UNSET if history.segments is None else history.segments,
+        cost=UNSET if history.cost is None else history.cost,
     )
 
 
@@ -66,6 +70,7 @@ def verdict_of(task: SendTask) -> GoneRecord | None:
 
 def answer_record(task: SendTask, result: Result, planned: Planned, now: int) -> Attempt:
     """An answer as it is stored, with the time of the next try, if there is one."""
+    segments, cost = task.charge or (None, None)
     return Attempt(
         state="answer",
         key=task.key,
@@ -77,6 +82,8 @@ def answer_record(task: SendTask, result: Result, planned: Planned, now: int) ->
         moved_to=planned.moved_to,
         gone_at=result.token_gone if isinstance(result, Rejected) and planned.retry_at is None else None,
         at=now,
+        segments=segments,
+        cost=cost,
     )
 
 

@@ -54,6 +54,8 @@ class SendTask:
     came_at: int = 0
     """When it first waited."""
     waits_since: int = 0
+    charge: tuple[int, float] | None = None
+    """Parts of a text message that was taken, and what they cost."""
     waited_ms: int = 0
     """Between tries, for a provider that was away: this does not count against the time of its budget."""
 

@@ -41,10 +41,12 @@ class TextMessages:
         return replace(planned, outcome="SUPPRESSED") if planned.outcome == DEAD.outcome else planned
 
     def taken(self, provider: str, task: SendTask, content: Content) -> None:
-        """A provider took it: count its parts and their price."""
+        """A provider took it: count its parts and their price, also for its record on the ledger."""
         if not isinstance(content, SmsContent):
             return
         number = task.device.address or ""
         destination, parts = self._guard.destination(number), len(sms_parts(content.text).parts)
+        cost = round(parts * self._guard.price(number), 6)
         SMS_PARTS.labels(provider, destination).inc(parts)
-        SMS_COST.labels(provider, destination).inc(parts * self._guard.price(number))
+        SMS_COST.labels(provider, destination).inc(cost)
+        task.charge = parts, cost

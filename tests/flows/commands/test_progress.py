@@ -17,7 +17,7 @@ def test_a_fan_out_is_followed_until_every_planned_group_is_decided(capsys: pyte
 
 
 def test_a_fan_out_that_stands_still_is_over_though_a_group_has_nobody_left(capsys: pytest.CaptureFixture[str]) -> None:
-    counts = EventCounts({"EMITTED": 5}, 5, {"DELIVERED": 4}, {"opened": 1}, groups=2, planned=3)
+    counts = EventCounts({"EMITTED": 5}, 5, {"DELIVERED": 4}, heard={"opened": 1}, groups=2, planned=3)
     pauses: list[float] = []
     assert show_progress(lambda: counts, "e1", Output(as_json=True), follow=True, sleep=pauses.append)
     assert sum(pauses) == 10
