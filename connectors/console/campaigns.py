@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
-from connectors.console.pages import Visit, answer_page, redirect
+from connectors.console.pages import Visit, answer_page, link, redirect
 from connectors.gateway.campaign_answers import campaign_shown
 from connectors.gateway.campaigns import CampaignCalls, start_of
 from connectors.gateway.http import ApiResponse
 from connectors.gateway.problems import ProblemError
+from connectors.tables import Form
 
 CAMPAIGNS = "/console/campaigns"
+NEW, AUDIENCE = f"{CAMPAIGNS}/new", f"{CAMPAIGNS}/audience"
+_FORMS: dict[str, Form] = {"csv": "csv", "ndjson": "ndjson", "jsonl": "ndjson", "parquet": "parquet"}
+"""By how a file's name ends."""
 _VERBS = ("approve", "start", "throttle", "pause", "resume", "cancel")
 
 
@@ -25,20 +30,43 @@ class CampaignPages:
         name = visit.query.get("name")
         if name is None:
             found = [campaign_shown(each) for each in await self._calls.found()]
-            return answer_page("campaigns.html", visit, campaigns=found, chosen=None, report=None)
+            types = self._calls.type_names()
+            return answer_page("campaigns.html", visit, campaigns=found, chosen=None, report=None, types=types)
         campaign = await self._calls.one(name)
         report = await self._calls.reported(campaign)
         return answer_page("campaigns.html", visit, campaigns=(), chosen=campaign_shown(campaign), report=report)
 
+    async def create(self, visit: Visit) -> ApiResponse:
+        """A new one, of what a form says."""
+        payload = {field: text for field in ("title", "body") if (text := visit.form.get(field, "").strip())}
+        content = {"name": visit.form.get("name", "").strip(), "type": visit.form.get("type", ""), "payload": payload}
+        made = await self._calls.make(visit.session.person, content)
+        return redirect(link(CAMPAIGNS, name=made.name))
+
+    async def put_audience(self, visit: Visit) -> ApiResponse:
+        """The file of its recipients."""
+        upload = visit.upload
+        form = None if upload is None else _FORMS.get(upload.file_name.rpartition(".")[2].lower())
+        if upload is None or form is None:
+            raise ProblemError(400, "Choose a file whose name ends in .csv, .ndjson or .parquet.")
+        name = visit.form.get("name", "")
+        await self._calls.store(visit.session.person, name, io.BytesIO(upload.file), form, _revision(visit))
+        return redirect(link(CAMPAIGNS, name=name))
+
     async def act(self, visit: Visit) -> ApiResponse:
         """What a form asks for, on what its page showed."""
-        name, verb, revision = (visit.form.get(field, "") for field in ("name", "act", "revision"))
+        name, verb = visit.form.get("name", ""), visit.form.get("act", "")
         if verb not in _VERBS:
             raise ProblemError(400, "The form does not say what to do.")
         given = _given(verb, visit.form.get("value", "").strip())
-        seen = int(revision) if revision.isdigit() and len(revision) < 16 else 0
-        await self._calls.act(visit.session.person, name, verb, revision=seen, **given)
-        return redirect(f"{CAMPAIGNS}?name={name}")
+        await self._calls.act(visit.session.person, name, verb, revision=_revision(visit), **given)
+        return redirect(link(CAMPAIGNS, name=name))
+
+
+def _revision(visit: Visit) -> int:
+    """What the person saw; 0, which none has, if the form does not say."""
+    revision = visit.form.get("revision", "")
+    return int(revision) if revision.isascii() and revision.isdigit() and len(revision) < 16 else 0
 
 
 def _given(verb: str, value: str) -> dict[str, Any]:

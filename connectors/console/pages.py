@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 import jinja2
 
 from connectors.console.sessions import Session, Sessions, is_from_here, is_signed
+from connectors.console.uploads import Upload, upload_of
 from connectors.gateway.http import ApiRequest, ApiResponse, StreamResponse
 from connectors.gateway.problems import ProblemError
 
@@ -37,6 +38,8 @@ class Visit:
     menu: Sequence[tuple[str, str]]
     """Names and addresses of the pages that he may see."""
     form: Mapping[str, str] = field(default_factory=dict)
+    upload: Upload | None = None
+    """What came with the form, where the page takes a file."""
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -59,6 +62,8 @@ class Page:
     handler: PageHandler
     title: str | None = None
     """Its name in the menu; None: it is not there."""
+    takes_file: bool = False
+    """Whether its form comes with a file."""
 
 
 def shown_time(at_ms: float | None) -> str:
@@ -158,7 +163,8 @@ class Gatekeeper:
             if role not in shown.roles:
                 raise ProblemError(403, f"This page is not for the role {role}.")
             if shown.method == "POST":
-                visit = replace(visit, form=await form_of(request))
+                upload = await upload_of(request) if shown.takes_file else None
+                visit = replace(visit, form=await form_of(request) if upload is None else upload.form, upload=upload)
                 if not (is_from_here(request) and is_signed(session, visit.form)):
                     raise ProblemError(
                         403, "The form is not of this session. Go back, reload the page, and send it again."

@@ -81,9 +81,19 @@ class CampaignCalls:
 
     async def create(self, request: ApiRequest) -> ApiResponse:
         """A new one, without an audience."""
-        body = self._checked(await request.json(), NewCampaign)
-        made = await self.act(request.caller(), body["name"], "create", text=self._text(body))
-        return json_response(201, answers.campaign_shown(made))
+        return json_response(201, answers.campaign_shown(await self.make(request.caller(), await request.json())))
+
+    async def make(self, person: Principal, content: Any) -> Campaign:
+        """A new one, as `content` says.
+
+        :raises ProblemError: 400; 409: there is one of this name; 503.
+        """
+        body = self._checked(content, NewCampaign)
+        return await self.act(person, body["name"], "create", text=self._text(body))
+
+    def type_names(self) -> list[str]:
+        """What a campaign may be of, by the registry; types by a prefix are left out."""
+        return [name for name in self._rules.type_names() if self._is_marketing(name) and not name.endswith("*")]
 
     async def edit(self, request: ApiRequest) -> ApiResponse:
         """What it sends; approvals are void."""
@@ -118,12 +128,19 @@ class CampaignCalls:
 
     async def put_audience(self, request: ApiRequest) -> ApiResponse:
         """Its recipients, from a file of any length."""
-        form, caller, name = FORMS[request.media_type], request.caller(), request.parameters["name"]
-        campaign = await self.one(name)
+        form, caller, campaign = FORMS[request.media_type], request.caller(), await self.one(request.parameters["name"])
         with tempfile.TemporaryFile(dir=self._spool) as file:
             await request.stream(writer_to(file), UPLOAD_BYTES_MAX)
-            changed = await _on_log(lambda: self._store(caller, campaign, file, form))
+            changed = await self.store(caller, campaign.name, file, form, campaign.revision)
         return json_response(200, answers.campaign_shown(changed))
+
+    async def store(self, person: Principal, name: str, file: IO[bytes], form: Form, revision: int) -> Campaign:
+        """Take a file of recipients for the campaign as the person saw it.
+
+        :raises ProblemError: 400: it names nobody, or is none of its form; 404; 409; 503.
+        """
+        campaign = await self.one(name)
+        return await _on_log(lambda: self._store(person, campaign, file, form, revision))
 
     async def bad_rows(self, request: ApiRequest) -> ApiResponse:
         """Which rows of the file were left out, one a line."""
@@ -175,14 +192,17 @@ class CampaignCalls:
         judged = self._rules.judge(event, _SENDER, now_ms=0, new_event_id=lambda: "campaign")
         if isinstance(judged, RefusedRequest):
             raise invalid(judged.errors)
-        profile = self._rules.profile(body["type"])
-        if judged.event.priority != "P2" or profile.category != "marketing":
+        if not self._is_marketing(body["type"]):
             raise invalid(
                 [FieldError("type", "is no type of marketing", "name one of class P2 and category marketing")]
             )
         return CampaignText(body["type"], body.get("payload") or {})
 
-    def _store(self, caller: Principal, campaign: Campaign, file: IO[bytes], form: Form) -> Campaign:
+    def _is_marketing(self, type_name: str) -> bool:
+        profile = self._rules.profile(type_name)
+        return profile.klass == "P2" and profile.category == "marketing"
+
+    def _store(self, caller: Principal, campaign: Campaign, file: IO[bytes], form: Form, revision: int) -> Campaign:
         generation, chunks = self._desk.next_generation(), 0
         with AudienceTable(self._spool, self._complaint, self._look_up) as table:
             try:
@@ -198,7 +218,7 @@ class CampaignCalls:
             audience = CampaignAudience(generation, chunks, table.recipients, table.doubles, table.bad, table.unknown)
         try:
             actor = Actor(caller.name, caller.role or "user")
-            return self._desk.act(actor, campaign.name, "audience", revision=campaign.revision, audience=audience)
+            return self._desk.act(actor, campaign.name, "audience", revision=revision, audience=audience)
         except RefusedActError:
             self._desk.drop_chunks(campaign.name, generation, chunks)
             raise

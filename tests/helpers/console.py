@@ -39,7 +39,11 @@ class Browser:
 
     def send(self, path: str, form: dict[str, str]) -> Seen:
         """A form, as it is."""
-        return self._call("POST", path, urlencode(form))
+        return self.post(path, urlencode(form).encode(), "application/x-www-form-urlencoded")
+
+    def post(self, path: str, body: bytes, media_type: str) -> Seen:
+        """A form as its bytes."""
+        return self._call("POST", path, body, media_type)
 
     def submit(self, page: str, path: str, form: dict[str, str]) -> Seen:
         """A form of a page, with what the page put into it."""
@@ -47,11 +51,11 @@ class Browser:
         assert found is not None, "the page has no form"
         return self.send(path, {"token": found[1], **form})
 
-    def _call(self, method: str, path: str, body: str | None) -> Seen:
+    def _call(self, method: str, path: str, body: bytes | None, media_type: str = "") -> Seen:
         connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=30)
         sent = {"cookie": self.cookie, **self.headers}
         if body is not None:
-            sent = {"content-type": "application/x-www-form-urlencoded", "sec-fetch-site": "same-origin"} | sent
+            sent = {"content-type": media_type, "sec-fetch-site": "same-origin"} | sent
         connection.request(method, path, body, sent)
         answer = connection.getresponse()
         headers = {name.lower(): value for name, value in answer.getheaders()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,46 @@ def test_to_stop_p0_one_person_asks_in_his_window_and_another_confirms_in_hers(b
     expect(asking.get_by_text("kill: confirmed").first).to_be_visible()
     asking.context.close()
     confirming.context.close()
+
+
+def test_a_marketer_prepares_a_campaign_another_lets_it_go_and_it_arrives(
+    browser: Browser, system: Up, tmp_path: Path
+) -> None:
+    for user in ("carla", "dora", "emil"):
+        phone = {"platform": "ios", "address": sha256(user.encode()).hexdigest()}
+        assert system.call("PUT", f"/v1/users/{user}/endpoints/push/phone", phone)[0] == 200
+        wanted = {"types": {"newsletter": {"enabled": user != "emil"}}}
+        assert system.call("PUT", "/v1/preferences", wanted, bearer=system.session(user))[0] == 200
+    preparing, approving = signed_in(browser, system, "marketing"), signed_in(browser, system, "admin")
+    preparing.get_by_role("link", name="Campaigns").click()
+    assert serious_faults(preparing) == []
+    preparing.get_by_label("Name").fill("summer")
+    preparing.get_by_label("Type").fill("newsletter")
+    preparing.get_by_label("Title").fill("Summer sale")
+    preparing.get_by_label("Text", exact=True).fill("All is cheaper.")
+    preparing.get_by_role("button", name="Prepare").click()
+    expect(preparing.get_by_role("heading", name="Campaign summer")).to_be_visible()
+    file = tmp_path / "people.csv"
+    file.write_text("user,timezone\ncarla,Europe/Paris\ndora,\nemil,\ndora,\n,\n")
+    preparing.get_by_label("Recipients").set_input_files(file)
+    preparing.get_by_role("button", name="Upload").click()
+    expect(preparing.get_by_text("0 of 3 recipients are released")).to_be_visible()
+    expect(preparing.get_by_text("named 1 again; 1 rows were left out")).to_be_visible()
+    assert serious_faults(preparing) == []
+    approving.get_by_role("link", name="Campaigns").click()
+    approving.get_by_role("link", name="summer").click()
+    approving.get_by_role("button", name="Approve").click()
+    expect(approving.get_by_text("Approved by admin")).to_be_visible()
+    preparing.reload()
+    preparing.get_by_role("button", name="Let it go").click()
+    expect(preparing.get_by_text("running").or_(preparing.get_by_text("done"))).to_be_visible()
+    sent = {sha256(user.encode()).hexdigest() for user in ("carla", "dora")}
+    wait_for(lambda: sent <= {each["to"] for each in system.provider("apns")}, what="both phones rang")
+    assert sha256(b"emil").hexdigest() not in {each["to"] for each in system.provider("apns")}
+    wait_for(lambda: bool(preparing.reload()) and "3 of 3 recipients are released" in words(preparing))
+    expect(preparing.get_by_text("done, type newsletter")).to_be_visible()
+    preparing.context.close()
+    approving.context.close()
 
 
 def test_a_picture_of_now_is_in_the_documents(browser: Browser, system: Up, tmp_path: Path) -> None:

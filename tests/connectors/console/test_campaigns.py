@@ -1,10 +1,13 @@
 """The page of campaigns: two people in two browsers bring one on its way."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from helpers.console import Browser
 from helpers.gateway import Gateway, running
+
+from connectors.console.uploads import FILE_BYTES_MAX
 
 PAGE = "/console/campaigns"
 
@@ -73,3 +76,49 @@ def test_others_do_not_see_the_page(told: Gateway) -> None:
     for key in ("key-ops", "key-support"):
         assert signed_in(told, key).get(PAGE).status == 403
     assert signed_in(told, "key-marketing").get(f"{PAGE}?name=never").status == 404
+
+
+def upload(browser: Browser, page: str, name: str, file: bytes, file_name: str = "people.csv") -> int:
+    """Send a file as a browser does."""
+    shown = browser.get(page).text
+    token, revision = (re.findall(rf'name="{field}" value="(\w+)"', shown)[-1] for field in ("token", "revision"))
+    fields = {"token": token, "name": name, "revision": revision}
+    parts = [f'--edge\r\ncontent-disposition: form-data; name="{key}"\r\n\r\n{value}' for key, value in fields.items()]
+    parts.append(f'--edge\r\nContent-Disposition: form-data; name="file"; filename="{file_name}"\r\n\r\n')
+    body = "\r\n".join(parts).encode() + file + b"\r\n--edge--\r\n"
+    return browser.post(f"{PAGE}/audience", body, "multipart/form-data; boundary=edge").status
+
+
+def create(browser: Browser, name: str, kind: str = "newsletter") -> int:
+    return browser.submit(PAGE, f"{PAGE}/new", {"name": name, "type": kind, "title": "Sale", "body": " "}).status
+
+
+def test_a_form_prepares_it_and_another_names_its_recipients(told: Gateway) -> None:
+    ann, page = signed_in(told, "key-marketing"), f"{PAGE}?name=own"
+    assert create(ann, "own") == 303
+    assert told.get("/v1/campaigns/own", key="key-marketing").json["payload"] == {"title": "Sale"}
+    assert upload(ann, page, "own", b"user\r\nann\r\nbob\r\nann\r\n") == 303
+    found = told.get("/v1/campaigns/own", key="key-marketing").json
+    assert (found["editor"], found["audience"]["recipients"], found["audience"]["doubles"]) == ("marketing", 2, 1)
+    assert upload(ann, page, "own", b'{"user":"eve"}\n', "people.NDJSON") == 303
+    assert told.get("/v1/campaigns/own", key="key-marketing").json["audience"]["recipients"] == 1
+
+
+@pytest.mark.parametrize(("name", "kind"), [("own2", "otp"), ("Own 2", "newsletter"), ("own2", "")])
+def test_what_is_no_campaign_is_not_prepared(told: Gateway, name: str, kind: str) -> None:
+    assert create(signed_in(told, "key-marketing"), name, kind) == 400
+    assert told.get("/v1/campaigns/own2", key="key-marketing").status == 404
+
+
+def test_a_file_that_is_none_changes_nothing(told: Gateway) -> None:
+    page = prepare(told, "files")
+    ann, before = signed_in(told, "key-marketing"), state(told, "files")
+    assert upload(ann, page, "files", b"user\nann\n", "people.xlsx") == 400
+    assert upload(ann, page, "files", b"", "") == 400
+    assert upload(ann, page, "files", b"x" * FILE_BYTES_MAX) == 413
+    for broken in (b"", b"--edge", b"--edge\r\n\r\n\r\n--edge--", b"--edge\r\n" * 50):
+        assert ann.post(f"{PAGE}/audience", broken, "multipart/form-data; boundary=edge").status in (400, 403)
+    assert ann.post(f"{PAGE}/audience", b"x", "text/plain").status == 400
+    forged = b'--edge\r\ncontent-disposition: form-data; name="name"\r\n\r\nfiles\r\n--edge--'
+    assert ann.post(f"{PAGE}/audience", forged, "multipart/form-data; boundary=edge").status == 403
+    assert state(told, "files") == before
