@@ -17,6 +17,7 @@ import msgspec
 import orjson
 
 from operators import identity, validate
+from operators.payload_schema import schema_errors
 from operators.render import cut_values, missing_values
 from operators.validate import document_errors
 from state.model.addresses import Served, address_complaint, canonical, unserved
@@ -185,9 +186,15 @@ def field_errors(body: Any, registry: Registry, served: Served | None = None) ->
 
 
 def text_errors(body: dict[str, Any], profile: TypeProfile) -> list[FieldError]:
-    """What the type's text needs of the payload; a retraction says nothing."""
+    """What the type's text needs of the payload, then what its schema asks of it; a retraction says nothing."""
     if body.get("retracts") or not profile.registered:
         return []
+    errors = _value_errors(body, profile)
+    named = {error.path for error in errors}
+    return errors + [error for error in schema_errors(profile.schema, body.get("payload")) if error.path not in named]
+
+
+def _value_errors(body: dict[str, Any], profile: TypeProfile) -> list[FieldError]:
     klass, payload = event_class(body.get("priority"), profile), body.get("payload")
     missing = missing_values(profile.name, payload, klass)
     if missing or klass != "P0":

@@ -13,6 +13,7 @@ from connectors.gateway.options import PEOPLE
 from connectors.providers.provider import PLACES
 from flows.config.installed import installed_faults
 from flows.config.served import kind_faults
+from operators.payload_schema import check_schemas
 from state.model.errors import ConfigurationError
 from state.model.registry import Registry, load_registry
 from state.model.secret import Secret
@@ -161,7 +162,7 @@ def _type_faults(settings: Settings) -> Iterator[str]:
     tables: dict[str, Mapping[str, Any]] = {}
     for name, table in settings.types.items():
         try:
-            load_registry({name: table})
+            check_schemas(load_registry({name: table}))
             tables[name] = table
         except ConfigurationError as error:
             yield str(error)

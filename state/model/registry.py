@@ -53,6 +53,8 @@ class TypeProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Senders that may send it; empty: every sender that is configured for its class."""
     names: Mapping[str, str] = msgspec.field(default_factory=dict)
     """What people call it, by language ("en"), on the page of preferences."""
+    schema: str = ""
+    """JSON Schema, as text, that the payload of an accepted event meets (RULES 1); empty: any payload."""
     registered: bool = True
 
     def __hash__(self) -> int:

@@ -100,7 +100,12 @@ def test_the_whole_tree_is_seen() -> None:
 NOT_IMPORTED = {
     "tzdata": "data that zoneinfo finds by itself",
 }
-IMPORTED_AS = {"pyjwt": "jwt", "confluent-kafka": "confluent_kafka", "prometheus-client": "prometheus_client"}
+IMPORTED_AS = {
+    "jsonschema-rs": "jsonschema_rs",
+    "pyjwt": "jwt",
+    "confluent-kafka": "confluent_kafka",
+    "prometheus-client": "prometheus_client",
+}
 
 
 def test_every_dependency_is_used_and_explained() -> None:

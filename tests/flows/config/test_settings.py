@@ -66,6 +66,7 @@ def test_a_value_of_a_type_in_the_environment_is_read_as_in_the_file() -> None:
         ('[lanes]\np1_per_epoch = "5"', "lanes.p1_per_epoch"),
         ("[gateway]\nport = true", "gateway.port"),
         ('profile = "cloud"', "profile"),
+        ("[types.like]\nschema = '{'", "types.like.schema"),
         ("[types.like]\nwindow_mss = 5", "types.like"),
         ('[types.otp]\nklass = "P1"', "types.otp.klass"),
         ("[types.mention]\nmail_wait_ms = 900_000", "types.mention.mail_wait_ms"),
