@@ -21,14 +21,14 @@ OTHER = "other"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """Numbers that begin alike; 0 is no limit."""
+    """Telephone numbers that begin alike."""
 
     price: float = 0.0
-    """Of one part, in whatever currency."""
+    """Of one part, in the currency of the invoice; counted as it is. Default: 0."""
     per_h: int = 0
-    """The most messages in an hour."""
+    """The most messages in an hour. Default: 0, no limit."""
     allowed: bool = True
-    """Whether text messages go there."""
+    """Whether text messages go there. Default: true."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

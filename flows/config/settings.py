@@ -169,22 +169,10 @@ class LimitOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SmsDestination:
-    """Telephone numbers that begin alike."""
-
-    price: float = 0.0
-    """Of one part, in the currency of the invoice; counted as it is. Default: 0."""
-    per_h: int = 0
-    """The most messages in an hour. Default: 0, no limit."""
-    allowed: bool = True
-    """Whether text messages go there. Default: true."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SmsOptions:
     """Where text messages may go, how many, and what they cost (RULES 4). Each process that sends counts for itself."""
 
-    destinations: Mapping[str, SmsDestination] = field(default_factory=dict)
+    destinations: Mapping[str, Destination] = field(default_factory=dict)
     """By what numbers begin with, such as [sms.destinations."+49"]; the longest that fits counts."""
     others_allowed: bool = True
     """Whether text messages go to numbers that no destination fits. Default: true."""
@@ -199,13 +187,9 @@ class SmsOptions:
 
     def rules(self) -> SmsRules:
         """As the sending side goes by them."""
-        of_each = {
-            prefix: Destination(price=each.price, per_h=each.per_h, allowed=each.allowed)
-            for prefix, each in self.destinations.items()
-        }
         others = Destination(price=self.others_price, per_h=self.others_per_h, allowed=self.others_allowed)
         return SmsRules(
-            destinations=of_each, others=others, block_per_h=self.block_per_h, sender_per_h=self.sender_per_h
+            destinations=self.destinations, others=others, block_per_h=self.block_per_h, sender_per_h=self.sender_per_h
         )
 
 

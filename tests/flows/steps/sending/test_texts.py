@@ -89,11 +89,11 @@ def test_what_was_taken_is_counted_by_parts_and_price(system: System, sandbox: S
     before = count("parts", **labels), count("cost", **labels)
     emissions = [
         text(system, "+14155550161"),
-        text(system, "+19995000162", priority="P2"),
+        text(system, "+19994000162"),
         text(system, "+14155550163"),
     ]
     told = delivered(system, sandbox, {"+1415": Destination(price=0.5)}, emissions)
     assert [(each["outcome"], each.get("segments"), each.get("cost")) for each in told] == [
-        ("DELIVERED", 1, 0.5), ("DELIVERED", 1, 0.5),
+        ("DELIVERED", 1, 0.5), ("DEAD_LETTER", None, None), ("DELIVERED", 1, 0.5),
     ]  # fmt: skip
     assert (count("parts", **labels), count("cost", **labels)) == (before[0] + 2, before[1] + 1.0)
