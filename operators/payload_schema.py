@@ -28,7 +28,8 @@ def check_schemas(registry: Registry) -> None:
         try:
             _validator(registry.profile(name).schema)
         except ValueError as error:
-            reason = str(error).splitlines()[0]
+            place = "".join(f"/{step}" for step in getattr(error, "instance_path", ()))
+            reason = f"{place} {str(error).splitlines()[0]}".lstrip()
             raise ConfigurationError(f"types.{name}.schema: is no JSON Schema that can be used: {reason}") from error
 
 

@@ -79,3 +79,9 @@ def test_a_pattern_takes_time_in_proportion_to_the_text() -> None:
 def test_a_schema_that_cannot_be_used_names_its_key(schema: str) -> None:
     with pytest.raises(ConfigurationError, match=r"types\.shipped\.schema: .*[a-z]"):
         check_schemas(load_registry({"shipped": {"schema": schema}}))
+
+
+def test_a_fault_of_a_schema_says_where_it_is() -> None:
+    schema = '{"properties": {"order": {"type": 3}}}'
+    with pytest.raises(ConfigurationError, match="used: /properties/order/type "):
+        check_schemas(load_registry({"shipped": {"schema": schema}}))
