@@ -50,15 +50,11 @@ def run(settings: Settings, kind: GatewayKind) -> None:
             app = build_app(
                 options,
                 log=log,
-                rules=Rules(
-                    settings.registry(),
-                    keep_max_ms=settings.limits.keep_max // timedelta(milliseconds=1),
-                    served=served(settings),
-                ),
+                rules=rules_in_force(settings),
                 clock=clock_ms,
                 inbox=None if inbox is None else ReadableInbox(inbox, render_row),
                 progress=partial(_progress, settings.data_dir / LEDGER, log),
-                backstage=None if kind == "p0" else cache(partial(_backstage, settings, log)),
+                backstage=None if kind == "p0" else cache(partial(open_backstage, settings, log)),
             )
             settle_collector()
             serve(options, app, on_ready=lambda _port: mark_ready(settings.data_dir, options.process()))
@@ -66,6 +62,12 @@ def run(settings: Settings, kind: GatewayKind) -> None:
             if inbox is not None:
                 inbox.close()
             log.close()
+
+
+def rules_in_force(settings: Settings) -> Rules:
+    """What is accepted."""
+    keep_max_ms = settings.limits.keep_max // timedelta(milliseconds=1)
+    return Rules(settings.registry(), keep_max_ms=keep_max_ms, served=served(settings))
 
 
 def _await_log(settings: Settings) -> None:
@@ -83,7 +85,8 @@ def _progress(archive: Path, log: Log, event_id: str) -> EventCounts:
     return LedgerReader(archive, log).progress(event_id)
 
 
-def _backstage(settings: Settings, log: Log) -> Backstage:
+def open_backstage(settings: Settings, log: Log) -> Backstage:
+    """What the ledger tells."""
     from flows.commands.backstage import LogBackstage  # with pyarrow again
 
     return LogBackstage(settings.data_dir, log, settings.registry(), settings.inbox.in_redis())

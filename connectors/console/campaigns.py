@@ -7,15 +7,12 @@ from typing import Any
 
 from connectors.console.pages import Visit, answer_page, link, redirect
 from connectors.gateway.campaign_answers import campaign_shown
-from connectors.gateway.campaigns import CampaignCalls, start_of
+from connectors.gateway.campaigns import CampaignCalls, form_of_file, start_of
 from connectors.gateway.http import ApiResponse
 from connectors.gateway.problems import ProblemError
-from connectors.tables import Form
 
 CAMPAIGNS = "/console/campaigns"
 NEW, AUDIENCE = f"{CAMPAIGNS}/new", f"{CAMPAIGNS}/audience"
-_FORMS: dict[str, Form] = {"csv": "csv", "ndjson": "ndjson", "jsonl": "ndjson", "parquet": "parquet"}
-"""By how a file's name ends."""
 _VERBS = ("approve", "start", "throttle", "pause", "resume", "cancel")
 
 
@@ -46,7 +43,7 @@ class CampaignPages:
     async def put_audience(self, visit: Visit) -> ApiResponse:
         """The file of its recipients."""
         upload = visit.upload
-        form = None if upload is None else _FORMS.get(upload.file_name.rpartition(".")[2].lower())
+        form = None if upload is None else form_of_file(upload.file_name)
         if upload is None or form is None:
             raise ProblemError(400, "Choose a file whose name ends in .csv, .ndjson or .parquet.")
         name = visit.form.get("name", "")

@@ -40,6 +40,7 @@ FORMS: dict[str, Form] = {
     "application/x-ndjson": "ndjson",
     "application/vnd.apache.parquet": "parquet",
 }
+_ENDINGS: dict[str, Form] = {"csv": "csv", "ndjson": "ndjson", "jsonl": "ndjson", "parquet": "parquet"}
 _CHUNK_MAX = 500
 """Recipients that are released at once, at most: no more than the throttle lets go in a second."""
 _SENDER = Sender("campaigns")
@@ -232,6 +233,11 @@ class CampaignCalls:
         hours = stored.document.get("quiet_hours") if isinstance(stored.document, dict) else None
         zone = hours.get("timezone") if isinstance(hours, dict) else None
         return KnownOf(stored.place >= 0 or bool(self._directory.addresses(user)), zone)
+
+
+def form_of_file(file_name: str) -> Form | None:
+    """By how its name ends; None: it is none."""
+    return _ENDINGS.get(file_name.rpartition(".")[2].lower())
 
 
 def start_of(body: dict[str, Any]) -> dict[str, Any]:

@@ -31,8 +31,8 @@ class ProblemError(CarillonError):
         """`members` are extension members such as `event_id`; `why` is for metrics, beside the status."""
         super().__init__(detail)
         self.status, self.why = status, why
-        self.headers = tuple(headers)
-        self._detail, self._errors, self._members = detail, errors, members
+        self.headers, self.errors = tuple(headers), errors
+        self._detail, self._members = detail, members
 
     def document(self) -> Problem:
         """The problem document; its `type` is about:blank, so that `title` is the status's own."""
@@ -40,7 +40,7 @@ class ProblemError(CarillonError):
             title=HTTPStatus(self.status).phrase,
             status=self.status,
             detail=self._detail,
-            errors=list(self._errors) or UNSET,
+            errors=list(self.errors) or UNSET,
             **self._members,
         )
 

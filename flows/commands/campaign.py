@@ -1,12 +1,13 @@
-"""`carillon campaign`: what is under way, and the acts on it, also while the system runs.
-
-What is sent and to whom is prepared in the console or by HTTP, where people are known by their keys.
-"""
+"""`carillon campaign`: prepare one, see what is under way, and the acts on it, also while the system runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,9 +18,13 @@ from state.model.errors import RefusedActError
 
 if TYPE_CHECKING:
     from connectors.campaigns import CampaignDesk
+    from connectors.gateway.auth import Principal
+    from connectors.gateway.campaigns import CampaignCalls
     from state.schedule.campaigns import Campaign
 
-campaign_app = typer.Typer(help="Campaigns: see how far they are, approve, schedule, throttle, pause, resume, cancel.")
+campaign_app = typer.Typer(
+    help="Campaigns: prepare them, see how far they are, approve, schedule, throttle, pause, resume, cancel."
+)
 Name = Annotated[str, typer.Argument(metavar="NAME", callback=named)]
 
 
@@ -53,6 +58,85 @@ def _show(campaign: Campaign, output: Output) -> None:
     }  # fmt: skip
     approvals = f"{len(campaign.approvals)} of {campaign.approvals_needed} approvals"
     output.show(record, f"{campaign.name} {state}: {released} of {recipients} recipients released, {approvals}")
+
+
+def _prepare(
+    data: Data, as_json: bool, work: Callable[[CampaignCalls, Principal], Coroutine[Any, Any, Campaign]]
+) -> None:
+    """What the gateway does when marketing asks it to, done here."""
+    from connectors.audit import COMMAND_LINE
+    from connectors.gateway.auth import Principal
+    from connectors.gateway.problems import ProblemError
+    from flows.commands.kill import user_name
+
+    person = Principal(COMMAND_LINE, user_name())  # type: ignore[arg-type]  # no role has it: nothing is asked of it
+    with _calls(data) as calls:
+        try:
+            changed = asyncio.run(work(calls, person))
+        except ProblemError as problem:
+            errors = [f"{each.path} {each.problem}: {each.remedy}".strip() for each in problem.errors]
+            raise RefusedActError("; ".join(errors) or str(problem)) from problem
+    _show(changed, Output(as_json))
+
+
+@contextmanager
+def _calls(data: Data) -> Iterator[CampaignCalls]:
+    from connectors.campaigns import CampaignDesk
+    from connectors.gateway.backstage import Questions
+    from connectors.gateway.campaigns import CampaignCalls
+    from connectors.gateway.directory import Directory
+    from flows.config.access import gateway_options
+    from flows.gateway import open_backstage, rules_in_force
+    from flows.process.open import clock_ms
+
+    settings = settings_beside(data)
+    rules, place = rules_in_force(settings), gateway_options(settings, "ordinary").store_directory()
+    with (
+        existing_log(settings) as log,
+        closing(Directory(place / "directory.sqlite", rules.canonical_address)) as directory,
+        TemporaryDirectory() as spool,
+    ):
+        desk, questions = CampaignDesk(log, clock=clock_ms), Questions(partial(open_backstage, settings, log))
+        yield CampaignCalls(rules, desk, directory, questions, spool=Path(spool))
+
+
+@campaign_app.command("create")
+def create_campaign_command(
+    name: Name,
+    type_name: Annotated[str, typer.Option("--type", metavar="TYPE", help="One of class P2 and category marketing.")],
+    payload: Annotated[str, typer.Option("--payload", metavar="JSON", help="What fills its texts.")] = "{}",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Prepare a campaign; it has no audience yet."""
+    import orjson
+
+    try:
+        content = {"name": name, "type": type_name, "payload": orjson.loads(payload)}
+    except orjson.JSONDecodeError as error:
+        raise typer.BadParameter("--payload is no JSON") from error
+    _prepare(data, as_json, lambda calls, person: calls.make(person, content))
+
+
+@campaign_app.command("audience")
+def audience_campaign_command(
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help=".csv, .ndjson, .parquet")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Name a campaign's recipients, in place of those before. Who is known is what the gateway here knows."""
+    from connectors.gateway.campaigns import form_of_file
+
+    form = form_of_file(file.name)
+    if form is None:
+        raise typer.BadParameter("FILE ends in .csv, .ndjson or .parquet")
+
+    async def store(calls: CampaignCalls, person: Principal) -> Campaign:
+        with file.open("rb") as rows:
+            return await calls.store(person, name, rows, form, (await calls.one(name)).revision)
+
+    _prepare(data, as_json, store)
 
 
 @campaign_app.command("list")

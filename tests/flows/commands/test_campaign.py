@@ -43,3 +43,32 @@ def test_a_campaign_is_approved_released_paused_and_ended_by_commands(tmp_path: 
     assert told(tmp_path, "report", "sale")[0]["outcomes"] == {}
     assert CliRunner().invoke(app, ["campaign", "schedule", "sale", "--local", "soon"]).exit_code == 2
     bench.close()
+
+
+def refused(directory: Path, *words: str) -> str:
+    done = CliRunner().invoke(app, ["campaign", *words, "--data", str(directory)])
+    assert done.exit_code != 0
+    return f"{done.output} {done.exception}"
+
+
+def test_a_campaign_is_prepared_by_commands_as_by_calls(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    file = tmp_path / "people.csv"
+    file.write_text("user,timezone\nann,Asia/Tokyo\nbob,\nann,\n,\n")
+    assert "no type of marketing" in refused(tmp_path, "create", "sale", "--type", "announcement")
+    assert "no JSON" in refused(tmp_path, "create", "sale", "--type", "newsletter", "--payload", "{")
+    assert "no campaign" in refused(tmp_path, "audience", "sale", str(file))
+    (made,) = told(tmp_path, "create", "sale", "--type", "newsletter", "--payload", '{"title":"Sale"}')
+    assert (made["state"], made["recipients"]) == ("draft", 0)
+    assert "of this name" in refused(tmp_path, "create", "sale", "--type", "newsletter")
+    (shown,) = told(tmp_path, "audience", "sale", str(file))
+    assert (shown["recipients"], shown["editor"]) == (2, made["editor"])
+    campaign = CampaignDesk(bench.log, clock=bench.clock).find("sale")
+    assert campaign is not None
+    assert campaign.text == CampaignText("newsletter", {"title": "Sale"})
+    assert campaign.audience is not None
+    assert (campaign.audience.chunks, campaign.audience.doubles, campaign.audience.bad) == (2, 1, 1)
+    assert "1 of 1" not in refused(tmp_path, "approve", "sale", "--revision", str(shown["revision"])), "who made it"
+    other = file.rename(tmp_path / "people.txt")
+    assert ".csv" in refused(tmp_path, "audience", "sale", str(other))
+    bench.close()
