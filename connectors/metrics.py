@@ -132,6 +132,11 @@ SMS_REFUSED = Counter(
     "Text messages that were not sent, by destination and reason: sms_destination (shut), sms_limit (of the hour)",
     ["destination", "reason"],
 )
+TEMPLATES_FAILED = Counter(
+    "carillon_templates_failed_total",
+    "Messages whose published text did not render, so that the built-in one went out",
+    ["type"],
+)
 DELIVERY_SEND_SECONDS = Histogram(
     "carillon_delivery_send_seconds",
     "Time from handing a message to a provider's connector to its result",

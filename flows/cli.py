@@ -20,6 +20,7 @@ from flows.commands.followers_arguments import followers_app
 from flows.commands.mail_arguments import mail_app
 from flows.commands.output import Output, complain
 from flows.commands.shared import Data, Json, ProfileName, existing_log, named, settings_beside, settings_in_force
+from flows.commands.templates_arguments import templates_app
 from state.model.errors import CarillonError
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(campaign_app, name="campaign")
 app.add_typer(followers_app, name="followers")
 app.add_typer(mail_app, name="mail")
+app.add_typer(templates_app, name="templates")
 
 if TYPE_CHECKING:
     from flows.commands.kill import ObeyedAfter

@@ -19,6 +19,7 @@ from connectors.gateway.options import GatewayKind
 from connectors.gateway.serve import serve
 from connectors.log.interface import Log
 from connectors.metric_files import METRICS, keep_writing
+from connectors.templates import PublishedTexts
 from flows.config.access import gateway_options
 from flows.config.served import served
 from flows.config.settings import Settings, load_settings
@@ -46,19 +47,23 @@ def run(settings: Settings, kind: GatewayKind) -> None:
             keep_writing(settings.data_dir / METRICS, options.process())  # for the console, which the other one shows
         log = open_configured_log(settings)
         inbox = inbox_reader(settings.data_dir, log, settings.inbox.in_redis()) if kind == "ordinary" else None
+        published = PublishedTexts(log)
         try:
+            if inbox is not None:
+                published.start()
             app = build_app(
                 options,
                 log=log,
                 rules=rules_in_force(settings),
                 clock=clock_ms,
-                inbox=None if inbox is None else ReadableInbox(inbox, render_row),
+                inbox=None if inbox is None else ReadableInbox(inbox, partial(render_row, published=published.texts)),
                 progress=partial(_progress, settings.data_dir / LEDGER, log),
                 backstage=None if kind == "p0" else cache(partial(open_backstage, settings, log)),
             )
             settle_collector()
             serve(options, app, on_ready=lambda _port: mark_ready(settings.data_dir, options.process()))
         finally:
+            published.close()
             if inbox is not None:
                 inbox.close()
             log.close()

@@ -6,17 +6,15 @@ payload are data: they are never compiled, control characters and overrides of d
 type without words gets plain generic ones. The language falls back: fr-CA, fr, en.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import msgspec
-from jinja2 import Template, Undefined, nodes
-from jinja2 import TemplateError as JinjaError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
 
+from operators.sandbox import MissingValueError, run_template
 from operators.templates import LANGUAGES, language_of, load_language
 from operators.text import clean, clip, is_blank, shorten
 from state.inbox.values import InboxRow
@@ -32,88 +30,14 @@ from state.model.content import (
 )
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.errors import TemplateError
+from state.model.gsm import units
+from state.model.template import TemplateSource, TypeTexts
 
 TITLE_MAX, BODY_MAX, SMS_MAX, SUBJECT_MAX, DETAIL_MAX = 65, 240, 480, 150, 4_000
 """As `state.model.gsm.units` counts; what is longer is cut."""
-OUTPUT_MAX = 20_000
-"""Characters that one template may produce before it is refused."""
 DIGEST_ITEMS_MAX = 50
-_LOOPS_MAX = 2
 _GENERIC = "other"
 _VALUE_MAX = 2_000
-
-
-class MissingValueError(TemplateError):
-    """A text needs a value that the payload does not have."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"payload.{name} is missing")
-        self.name = name
-
-
-class _Missing(Undefined):
-    """A value that is not there: false where a template asks for it, an error where one says it."""
-
-    def __str__(self) -> str:
-        raise MissingValueError(self._undefined_name or "")
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        autoescape=False, trim_blocks=True, lstrip_blocks=True, undefined=_Missing
-    )
-    environment.globals.clear()
-    return environment
-
-
-_sandbox = _environment()
-_FORBIDDEN_NODES = (
-    nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends, nodes.Macro, nodes.CallBlock, nodes.Block,
-)  # fmt: skip
-
-
-@lru_cache(maxsize=4096)
-def compile_template(source: str) -> Template:
-    """A template of ours, checked: nothing that loads, calls or loops without bound.
-
-    :raises TemplateError: it does not parse, or uses what is forbidden.
-    """
-    try:
-        tree = _sandbox.parse(source)
-    except JinjaError as error:
-        raise TemplateError(f"template does not parse: {error}") from error
-    if any(True for _ in tree.find_all(_FORBIDDEN_NODES)) or _loop_depth(tree) > _LOOPS_MAX:
-        raise TemplateError("template: imports, macros, blocks and loops nested deeper than two are forbidden")
-    return _sandbox.from_string(source)
-
-
-def _loop_depth(node: nodes.Node) -> int:
-    below = max((_loop_depth(child) for child in node.iter_child_nodes()), default=0)
-    return below + 1 if isinstance(node, nodes.For) else below
-
-
-def run_template(source: str, context: Mapping[str, Any]) -> str:
-    """The text that `source` gives.
-
-    :raises TemplateError: it fails, or produces more than OUTPUT_MAX characters.
-    """
-    if "{" not in source:
-        return source
-    pieces: list[str] = []
-    size = 0
-    try:
-        for piece in compile_template(source).generate(context):
-            pieces.append(piece)
-            size += len(piece)
-            if size > OUTPUT_MAX:
-                raise TemplateError(f"template: more than {OUTPUT_MAX} characters")
-    except (JinjaError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError) as error:
-        raise TemplateError(f"template does not render: {type(error).__name__}") from error
-    return "".join(pieces)
-
-
-TemplateSource = str | list[str]
-"""One template, or one per sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +127,9 @@ class _Rendered:
     words: Words
 
 
-def _render(emission: ToDeliver) -> _Rendered:
+def _render(emission: ToDeliver, texts: TypeTexts | None) -> _Rendered:
     words = words_for(emission.type, language_of(emission.locale))
+    words = words if texts is None else Words(words.general, texts)
     context = _context(
         words,
         type_name=emission.type,
@@ -215,15 +140,19 @@ def _render(emission: ToDeliver) -> _Rendered:
         name=emission.name,
     )
     headline = _headline(words, context, first=emission.first, whole=emission.priority == "P0")
+    if texts is not None and emission.priority == "P0" and units(headline) > BODY_MAX:
+        raise TemplateError("a text of class P0 would be cut")
     return _Rendered(_said(words.type["title"], context), headline, context, words)
 
 
-def render(emission: ToDeliver, channel: str, *, unsubscribe_url: str | None = None) -> Content:
-    """The content for one channel.
+def render(
+    emission: ToDeliver, channel: str, *, unsubscribe_url: str | None = None, texts: TypeTexts | None = None
+) -> Content:
+    """The content for one channel; `texts` are published ones, which take the place of the built-in ones.
 
     :raises TemplateError: the type's template does not render with this payload, or there is no such channel.
     """
-    rendered = _render(emission)
+    rendered = _render(emission, texts)
     if channel == "push":
         return PushContent(clip(rendered.title, TITLE_MAX), clip(rendered.headline, BODY_MAX), _push_data(emission))
     if channel == "sms":
@@ -238,11 +167,19 @@ def render(emission: ToDeliver, channel: str, *, unsubscribe_url: str | None = N
     raise TemplateError(f"no template serves the channel {channel}")
 
 
-def render_row(row: InboxRow) -> InAppContent:
-    """What a row of an inbox says: generic words where its payload lacks what those of its type need."""
+def render_row(
+    row: InboxRow, published: Callable[[str, str | None], TypeTexts | None] = lambda _type, _locale: None
+) -> InAppContent:
+    """What a row of an inbox says: generic words where its payload lacks what those of its type need.
+
+    `published` gives the published texts of a type in a locale.
+    """
     payload = None if row.payload is None else msgspec.json.decode(row.payload)
-    for type_name in (row.type, _GENERIC):
-        words = words_for(type_name, language_of(row.language))
+    language = language_of(row.language)
+    of_type = words_for(row.type, language)
+    texts = published(row.type, language)
+    overlay = [] if texts is None else [Words(of_type.general, texts)]
+    for words in (*overlay, of_type, words_for(_GENERIC, language)):
         context = _context(
             words, type_name=row.type, actors=row.actors, actor_count=row.actor_count, count=row.count,
             payload=payload, name=None,
@@ -283,6 +220,25 @@ def missing_values(type_name: str, payload: Mapping[str, Any] | None, klass: str
     if klass != "P0" and any(all(name in values for name in sentence) for sentence in needs):
         return []
     return list(dict.fromkeys(name for sentence in needs for name in sentence if name not in values))
+
+
+def sample(type_name: str, texts: TypeTexts) -> tuple[str, str, str]:
+    """Title, headline and detail with the shortest values that a payload can have: no send says less.
+
+    :raises TemplateError: one of them does not render.
+    """
+    words = Words(words_for(type_name, LANGUAGES[0]).general, texts)
+    values: dict[str, str] = {}
+    while True:
+        context = _context(words, type_name="", actors=("1",), actor_count=2, count=2, payload=values, name=None)
+        try:
+            headlines = [_said(texts[form], context, whole=True) for form in ("one", "also", "many") if form in texts]
+            detail = _said(texts.get("detail", ""), context, whole=True)
+            return _said(texts["title"], context, whole=True), max(headlines, key=units), detail
+        except MissingValueError as error:
+            if error.name in values:
+                raise
+            values[error.name] = "1"
 
 
 @lru_cache(maxsize=4096)

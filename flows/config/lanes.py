@@ -12,6 +12,7 @@ from connectors.log.owners import FencedLog
 from connectors.log.topics import written_by
 from connectors.providers.provider import PLACES
 from connectors.providers.sms.smpp import SmppChannel
+from connectors.templates import PublishedTexts
 from flows.config.access import link_keys
 from flows.config.providers import InForce, providers_in_force
 from flows.config.served import served
@@ -85,10 +86,13 @@ def _build_dispatcher(
         service_of = service_of_subscription if each.provider.place == PLACES["webpush"] else None
         bounds = ProviderBounds(channel, options.concurrency_max, rate, options.backlog_share, waiting_max, service_of)
         providers.setdefault(each.provider.place, []).append(bounds)
+    published = PublishedTexts(log).start()
+    keep_until_end(published)
     look = LastLook(
         is_stopped=lambda scope: watcher.stopped(scope) is not None,
         changes=Changes(log, now_ms=clock_ms(), served=served(settings)).start(),
         registry=settings.registry(),
+        published=published,
     )
     dispatcher = Dispatcher(
         DispatcherParts(

@@ -14,7 +14,7 @@ from state.model.schema import Schema
 
 Act = Literal[
     "kill", "lift", "explain", "history", "search", "retry_letter", "discard_letter", "campaign", "sign_in",
-    "sign_out_everywhere",
+    "sign_out_everywhere", "template",
 ]  # fmt: skip
 """What can be done."""
 
@@ -29,8 +29,8 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     role: str
     act: Act
     about: dict[str, str] = {}
-    """What it was done to: `user`, `event`, `scope` and `value`, `letter`, `campaign` and `verb`; `approval`, if a
-    second person confirmed.
+    """What it was done to: `user`, `event`, `scope` and `value`, `letter`, `campaign` and `verb`; `type`, `locale` and
+    `version`; `approval`, if a second person confirmed.
     """
     reason: str | None = None
     """In his words."""

@@ -13,13 +13,12 @@ from operators.render import (
     BODY_MAX,
     SMS_MAX,
     TITLE_MAX,
-    compile_template,
     cut_values,
     missing_values,
     render,
     render_row,
-    run_template,
 )
+from operators.sandbox import compile_template, run_template
 from operators.templates import LANGUAGES, language_of, load_language, other_language
 from state.inbox.values import InboxRow
 from state.model.content import ChatContent, EmailContent, PushContent, SmsContent, WebhookContent
@@ -329,3 +328,20 @@ def test_a_chat_gets_what_a_mail_says_and_no_more_than_it_shows() -> None:
         assert content.text.startswith(push_body("mention", payload={"text": text}))
         assert text[:20] in content.text
         assert length < len(content.text) <= 4_000
+
+
+def test_published_texts_take_the_place_of_the_built_in_ones() -> None:
+    texts = {"title": "T", "one": "{{ actor }} curtiu"}
+    liked = emission("like", actors=["ana"])
+    content = render(liked, "push", texts=texts)
+    assert isinstance(content, PushContent)
+    assert (content.title, content.body) == ("T", "ana curtiu")
+    row = InboxRow("like", "photo1", "e1", at=1, read=False, actors=("ana",), actor_count=1, count=1)
+    assert render_row(row, lambda _type, _locale: texts).title == "T"
+    assert render_row(row, lambda _type, _locale: {"title": "T", "one": "{{ p.x }}"}) == render_row(row)
+
+
+def test_a_published_text_never_cuts_a_code() -> None:
+    code = emission("otp", priority="P0", payload={"code": "123456"})
+    with pytest.raises(TemplateError):
+        render(code, "sms", texts={"title": "T", "one": "x" * BODY_MAX + "{{ p.code }}"})

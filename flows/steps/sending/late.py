@@ -13,6 +13,7 @@ from connectors.changes import Changes
 from connectors.control import Scope
 from connectors.recall import Question
 from connectors.said import Action
+from connectors.templates import PublishedTexts
 from flows.steps.sending.task import Planned, SendTask
 from operators.late import GIVEN_ADDRESS, EmittedEvent, changed_outcome, is_retracted, quiet_outcome, sent_items
 from operators.outcomes import Hold
@@ -34,6 +35,8 @@ class LastLook:
     """Whether a kill switch forbids a send; asked by any thread."""
     changes: Changes
     registry: Registry
+    published: PublishedTexts | None = None
+    """What is published in the place of built-in texts; None: nothing is."""
 
     def __call__(self, task: SendTask, now: int) -> Planned | None:
         """How the task ends, or until when it waits; None: it may go. A task learns of its device's newer address."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from connectors.metrics import TEMPLATES_FAILED
+from connectors.templates import PublishedTexts
 from flows.steps.dead_letters import environment_failed
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.records import TEMPLATE, raised_reason
@@ -68,7 +70,7 @@ def message_or_end(
         return planned
     try:
         with task.siblings.listener.rendering():
-            return render(task.emission, task.channel, unsubscribe_url=None if links is None else links.url(task))
+            return _said(task, None if links is None else links.url(task), last_look.published)
     except TemplateError as error:
         _logger.warning("template_failed", type=task.emission.type, error=str(error))
         return failed(task, TEMPLATE, now)
@@ -77,3 +79,18 @@ def message_or_end(
             raise
         _logger.warning("rendering_failed", type=task.emission.type, error=error_text(error))
         return failed(task, raised_reason(error), now)
+
+
+def _said(task: SendTask, url: str | None, published: PublishedTexts | None) -> Content:
+    """By the published texts, if there are any and they render; a mistake in them must not cost a message."""
+    emission = task.emission
+    texts = None if published is None else published.texts(emission.type, emission.locale)
+    if texts is not None:
+        try:
+            return render(emission, task.channel, unsubscribe_url=url, texts=texts)
+        except Exception as error:
+            if environment_failed(error):
+                raise
+            TEMPLATES_FAILED.labels(emission.type).inc()
+            _logger.warning("published_template_failed", type=emission.type, error=error_text(error))
+    return render(emission, task.channel, unsubscribe_url=url)

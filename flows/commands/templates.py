@@ -1,0 +1,117 @@
+"""`carillon templates`: published texts as files, `DIR/<type>/<locale>.json`, checked, compared, published."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from connectors.audit import COMMAND_LINE, audit_record
+from connectors.log.interface import Log
+from connectors.templates import published_templates, template_record
+from flows.commands.kill import user_name
+from operators.template_check import template_faults
+from state.disk.files import replace_file
+from state.model.audit import AuditRecord
+from state.model.errors import TemplateError
+from state.model.registry import Registry
+from state.model.template import TemplateRecord, TemplateSource
+
+_decoder = msgspec.json.Decoder(dict[str, TemplateSource])
+_Place = tuple[str, str]
+
+
+class TemplateChange(NamedTuple):
+    """What publishing the files changes for one type and locale."""
+
+    place: _Place
+    before: TemplateRecord | None
+    texts: dict[str, TemplateSource] | None
+    """None: there is no file."""
+
+    @property
+    def what(self) -> str:
+        """`new`, `changed`, or `no file`."""
+        if self.texts is None:
+            return "no file"
+        return "new" if self.before is None or self.before.texts is None else "changed"
+
+
+def read_templates(directory: Path, registry: Registry) -> dict[_Place, dict[str, TemplateSource]]:
+    """Every file, checked.
+
+    :raises TemplateError: naming each file, field and remedy.
+    """
+    found: dict[_Place, dict[str, TemplateSource]] = {}
+    faults = list[str]()
+    for path in sorted(directory.glob("*/*.json")):
+        place = path.parent.name, path.stem
+        try:
+            texts = _decoder.decode(path.read_bytes())
+        except (OSError, ValueError) as error:
+            faults.append(f"{path}: {error}; write an object of texts")
+            continue
+        if not registry.profile(place[0]).registered:
+            faults.append(f"{path}: no type is named {place[0]}; name the directory like a type of the registry")
+        faults += (f"{path}: {fault}" for fault in template_faults(*place, texts))
+        found[place] = texts
+    if faults:
+        raise TemplateError("\n".join(faults))
+    return found
+
+
+def changes(log: Log, files: dict[_Place, dict[str, TemplateSource]]) -> list[TemplateChange]:
+    """Where files and published texts differ, by type and locale.
+
+    :raises LogError: the log cannot be read.
+    """
+    published = published_templates(log)
+    found = []
+    for place in sorted({*files, *published}):
+        before, texts = published.get(place), files.get(place)
+        if texts != (None if before is None else before.texts):
+            found.append(TemplateChange(place, before, texts))
+    return found
+
+
+def push(
+    log: Log, files: dict[_Place, dict[str, TemplateSource]], *, prune: bool, reason: str | None
+) -> Iterator[TemplateChange]:
+    """Publish what differs; `prune`: take back what has no file. Gives each change once it is in the log.
+
+    :raises LogError: the log cannot be read or written.
+    """
+    by = user_name()
+    for change in changes(log, files):
+        if change.texts is None and not prune:
+            continue
+        record = TemplateRecord(
+            type=change.place[0], locale=change.place[1], by=by, reason=reason, texts=change.texts,
+            version=1 if change.before is None else change.before.version + 1,
+        )  # fmt: skip
+        log.append([audit_record(_act(change, record)), template_record(record)])
+        yield change
+
+
+def _act(change: TemplateChange, record: TemplateRecord) -> AuditRecord:
+    return AuditRecord(
+        at=time.time_ns() // 1_000_000, by=record.by, role=COMMAND_LINE, act="template",
+        about={"type": record.type, "locale": record.locale, "version": str(record.version)}, reason=record.reason,
+        before=None if change.before is None else change.before.texts, after=record.texts,
+    )  # fmt: skip
+
+
+def pull(log: Log, directory: Path) -> Iterator[Path]:
+    """Write what is published; the same texts give the same bytes. Files of what is not published stay.
+
+    :raises LogError: the log cannot be read.
+    """
+    for place, record in sorted(published_templates(log).items()):
+        if record.texts is not None:
+            path = directory / place[0] / f"{place[1]}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, msgspec.json.format(msgspec.json.encode(record.texts, order="sorted"), indent=2) + b"\n")
+            yield path

@@ -1,0 +1,99 @@
+"""How a template runs: in a sandbox, bounded, on nothing but its values (RULES 3.C)."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import Template, Undefined, nodes
+from jinja2 import TemplateError as JinjaError
+from jinja2.meta import find_undeclared_variables
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from state.model.errors import TemplateError
+
+OUTPUT_MAX = 20_000
+"""Characters that one template may produce before it is refused."""
+_LOOPS_MAX = 2
+
+
+class MissingValueError(TemplateError):
+    """A text needs a value that the payload does not have."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"payload.{name} is missing")
+        self.name = name
+
+
+class _Missing(Undefined):
+    """A value that is not there: false where a template asks for it, an error where one says it."""
+
+    def __str__(self) -> str:
+        raise MissingValueError(self._undefined_name or "")
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        autoescape=False, trim_blocks=True, lstrip_blocks=True, undefined=_Missing
+    )
+    environment.globals.clear()
+    return environment
+
+
+_sandbox = _environment()
+_FORBIDDEN_NODES = (
+    nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends, nodes.Macro, nodes.CallBlock, nodes.Block,
+)  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def compile_template(source: str) -> Template:
+    """A template of ours, checked: nothing that loads, calls or loops without bound.
+
+    :raises TemplateError: it does not parse, or uses what is forbidden.
+    """
+    try:
+        tree = _sandbox.parse(source)
+    except JinjaError as error:
+        raise TemplateError(f"template does not parse: {error}") from error
+    if any(True for _ in tree.find_all(_FORBIDDEN_NODES)) or _loop_depth(tree) > _LOOPS_MAX:
+        raise TemplateError("template: imports, macros, blocks and loops nested deeper than two are forbidden")
+    return _sandbox.from_string(source)
+
+
+def _loop_depth(node: nodes.Node) -> int:
+    below = max((_loop_depth(child) for child in node.iter_child_nodes()), default=0)
+    return below + 1 if isinstance(node, nodes.For) else below
+
+
+def run_template(source: str, context: Mapping[str, Any]) -> str:
+    """The text that `source` gives.
+
+    :raises TemplateError: it fails, or produces more than OUTPUT_MAX characters.
+    """
+    if "{" not in source:
+        return source
+    pieces: list[str] = []
+    size = 0
+    try:
+        for piece in compile_template(source).generate(context):
+            pieces.append(piece)
+            size += len(piece)
+            if size > OUTPUT_MAX:
+                raise TemplateError(f"template: more than {OUTPUT_MAX} characters")
+    except (JinjaError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError) as error:
+        raise TemplateError(f"template does not render: {type(error).__name__}") from error
+    return "".join(pieces)
+
+
+def names_used(source: str) -> tuple[set[str], set[str]]:
+    """The names that a template uses, and the members of the payload among them.
+
+    :raises TemplateError: it does not parse, or uses what is forbidden.
+    """
+    compile_template(source)
+    tree = _sandbox.parse(source)
+    members = {
+        found.attr for found in tree.find_all(nodes.Getattr)
+        if isinstance(found.node, nodes.Name) and found.node.name == "p"
+    }  # fmt: skip
+    return find_undeclared_variables(tree), members
