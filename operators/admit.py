@@ -8,7 +8,7 @@ A document with both gets 400 and all its field errors: 403 is given only to wha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -17,11 +17,12 @@ import msgspec
 import orjson
 
 from operators import identity, validate
+from operators.campaigns import outlook
 from operators.payload_schema import schema_errors
 from operators.render import cut_values, missing_values
 from operators.validate import document_errors
 from state.model.addresses import Served, address_complaint, canonical, unserved
-from state.model.admission import Admitted, FieldError, RefusedRequest, RepeatCheck, Sender, child_path
+from state.model.admission import Admitted, FieldError, Outlook, RefusedRequest, RepeatCheck, Sender, child_path
 from state.model.documents import (
     FAN_OUT_NEEDS,
     Complaint,
@@ -93,6 +94,10 @@ class Rules:
     def canonical_address(self, channel: str, platform: str | None, address: str | None) -> str | None:
         """See `AdmissionRules.canonical_address`."""
         return canonical(self.served, channel, platform, address)
+
+    def outlook(self, event: Event, document: Any, addresses: Collection[str]) -> Outlook:
+        """See `operators.campaigns.outlook`."""
+        return outlook(event, self.profile(event.type), document, addresses)
 
     def text_errors(self, path: str, value: Any) -> Sequence[FieldError]:
         """See `validate.text_errors`."""

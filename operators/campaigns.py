@@ -1,12 +1,17 @@
-"""Which chunks of a campaign go now, and the events that they become."""
+"""Which chunks of a campaign go now, the events that they become, and whom they would reach."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from msgspec.structs import replace
 
+from operators.route import carrying, ordered_channels, routed, type_enabled
+from state.model.addresses import CHANNEL_BIT
+from state.model.admission import Outlook
 from state.model.campaign import CampaignChunk, chunk_event_id
 from state.model.event import Event, RawEvent, resolve
-from state.model.registry import Registry
+from state.model.preference import compile_preference
+from state.model.registry import Registry, TypeProfile
 from state.schedule.campaigns import Campaign, ChunkPlace
 
 SENDER = "campaigns"
@@ -44,3 +49,19 @@ def chunk_event(campaign: Campaign, chunk: CampaignChunk, at: int, registry: Reg
         deliver_at=at,
     )
     return replace(resolve(raw, registry, ingested_at=at), recipients=chunk.users)
+
+
+def outlook(event: Event, profile: TypeProfile, document: Any, addresses: Collection[str]) -> Outlook:
+    """What the rules A, B and E say of one recipient as he is now; not asked are mutes, quiet hours, caps, and the
+    switches of operators.
+    """
+    preference = compile_preference(document)
+    if not preference.master:
+        return Outlook((), "master_off")
+    if not profile.mandatory and not type_enabled(preference, profile):
+        return Outlook((), "type_off")
+    bits = carrying(sum(CHANNEL_BIT[channel] for channel in set(addresses)), event, profile)
+    found, chosen = routed(ordered_channels(preference, profile), bits, profile.policy, frozenset())
+    if not found.channels:
+        return Outlook((), "no_channel")
+    return Outlook((*chosen.chosen, *(("in_app",) if found.in_app else ())), None)

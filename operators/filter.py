@@ -1,6 +1,7 @@
 """Rule A: who is not told, whatever the channel (RULES 3.A)."""
 
 from operators.outcomes import SHED, FinalOutcome
+from operators.route import type_enabled
 from state.decide.group import GroupState
 from state.decide.pending import Item
 from state.decide.users import NO_MUTES
@@ -30,17 +31,11 @@ def user_outcome(state: GroupState, row: int, event: Event, profile: TypeProfile
     preference = state.users.preference_of(row)
     if not preference.master and not urgent:
         return FinalOutcome("SUPPRESSED", "master_off")
-    if not profile.mandatory and not type_enabled(state, row, profile):
+    if not profile.mandatory and not type_enabled(preference, profile):
         return FinalOutcome("SUPPRESSED", "type_off")
     if not urgent and not profile.mandatory and is_muted(state, row, event):
         return FinalOutcome("SUPPRESSED", "muted")
     return None
-
-
-def type_enabled(state: GroupState, row: int, profile: TypeProfile) -> bool:
-    """The user's switch for the type, the registry's default where nothing is stored."""
-    setting = state.users.preference_of(row).types.get(profile.name)
-    return profile.enabled if setting is None or setting.enabled is None else setting.enabled
 
 
 def is_muted(state: GroupState, row: int, event: Event) -> bool:

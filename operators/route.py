@@ -46,6 +46,12 @@ class ChannelRoute(NamedTuple):
         return f"{PASSED_OVER} {','.join(self.passed)}" if self.passed else None
 
 
+def type_enabled(preference: Preference, profile: TypeProfile) -> bool:
+    """The user's switch for the type, the registry's default where nothing is stored."""
+    setting = preference.types.get(profile.name)
+    return profile.enabled if setting is None or setting.enabled is None else setting.enabled
+
+
 def ordered_channels(preference: Preference, profile: TypeProfile) -> tuple[str, ...]:
     """The user's list for the type, or the type's; of mandatory types the user's list only orders."""
     offered = profile.channels

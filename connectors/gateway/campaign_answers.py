@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -23,6 +24,8 @@ class AudienceShown(Reply):
     doubles: Annotated[int, Meta(ge=0, description="Rows that named a recipient again.")]
     bad: Annotated[int, Meta(ge=0, description="Rows that were left out; see `bad-rows`.")]
     unknown: Annotated[int, Meta(ge=0, description="Recipients without any address or preference on file.")]
+    reached: Annotated[dict[str, Few], Meta(description="Recipients by channel, as they were when the file came.")]
+    suppressed: Annotated[dict[str, Few], Meta(description="Those whom it would not reach, by reason.")]
 
 
 class CampaignShown(Reply):
@@ -68,12 +71,25 @@ class CampaignReport(Reply):
     heard: Annotated[dict[str, Few], Meta(description="What providers and people said afterwards.")]
 
 
+def few(number: int) -> Few:
+    """A count as marketing sees it."""
+    return number if number >= LEAST else None
+
+
+def few_left_out(counts: Mapping[str, int]) -> dict[str, Few]:
+    """Counts as marketing sees them."""
+    return {name: few(number) for name, number in counts.items()}
+
+
 def campaign_shown(campaign: Campaign) -> CampaignShown:
     """A campaign for whoever asks."""
     audience = campaign.audience
     shown = None
     if audience is not None:
-        shown = AudienceShown(audience.recipients, audience.doubles, audience.bad, audience.unknown)
+        shown = AudienceShown(
+            audience.recipients, audience.doubles, audience.bad, audience.unknown,
+            few_left_out(audience.reached), few_left_out(audience.suppressed),
+        )  # fmt: skip
     return CampaignShown(
         name=campaign.name, revision=campaign.revision, state="done" if campaign.is_done else campaign.state,  # type: ignore[arg-type]  # the states of a campaign
         type=campaign.text.type, payload=campaign.text.payload, created_at=campaign.created_at,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
 from connectors.tables import UNREADABLE, Form, read_rows
+from state.model.admission import Outlook
 from state.model.campaign import CampaignChunk
 from state.model.keys import key_group
 from state.model.zones import zone_name_or_utc, zone_names
@@ -42,6 +44,7 @@ class KnownOf(NamedTuple):
     is_known: bool
     """Whether there is an address or a preference."""
     zone: str | None
+    outlook: Outlook
 
 
 LookUp = Callable[[str], KnownOf]
@@ -59,6 +62,8 @@ class AudienceTable:
     bad: int = 0
     unknown: int = 0
     recipients: int = 0
+    reached: Counter[str] = field(default_factory=Counter)
+    suppressed: Counter[str] = field(default_factory=Counter)
     bad_rows: list[tuple[int, str]] = field(default_factory=list)
     _directory: Any = None
     _table: Any = None
@@ -117,6 +122,9 @@ class AudienceTable:
         for user, zone in some:
             known = self.look_up(user)
             self.unknown += not known.is_known
+            self.reached.update(known.outlook.channels)
+            if known.outlook.reason is not None:
+                self.suppressed[known.outlook.reason] += 1
             if zone is None:
                 own = zone_name_or_utc(known.zone)
                 self._table.execute("UPDATE recipient SET zone = ? WHERE user = ?", (own, user))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import msgspec
+from msgspec.structs import asdict
 
 from connectors.campaigns import Actor, CampaignDesk
 from connectors.gateway import campaign_answers as answers
@@ -32,6 +34,7 @@ from state.model.documents import (
     NewCampaign,
 )
 from state.model.errors import LogError, RefusedActError
+from state.model.event import Event
 from state.model.zones import is_local_time
 from state.schedule.campaigns import Campaign
 
@@ -163,7 +166,7 @@ class CampaignCalls:
         parts = (counts.outcomes, counts.reasons, counts.deliveries, counts.heard)
         recipients = sum(counts.outcomes.values())
         return answers.CampaignReport(
-            campaign.name, _few(recipients), *({k: _few(v) for k, v in p.items()} for p in parts)
+            campaign.name, answers.few(recipients), *(answers.few_left_out(part) for part in parts)
         )
 
     async def act(self, person: Principal, name: str, verb: str, **given: Any) -> Campaign:
@@ -188,16 +191,20 @@ class CampaignCalls:
 
     def _text(self, body: dict[str, Any]) -> CampaignText:
         """:raises ProblemError: 400: no event of it would be accepted."""
-        event = {"type": body["type"], "fan_out_type": "SEGMENT", "segment": "campaign", "object": "campaign",
-                 "payload": body.get("payload")}  # fmt: skip
-        judged = self._rules.judge(event, _SENDER, now_ms=0, new_event_id=lambda: "campaign")
-        if isinstance(judged, RefusedRequest):
-            raise invalid(judged.errors)
+        self._event(body)
         if not self._is_marketing(body["type"]):
             raise invalid(
                 [FieldError("type", "is no type of marketing", "name one of class P2 and category marketing")]
             )
         return CampaignText(body["type"], body.get("payload") or {})
+
+    def _event(self, body: dict[str, Any]) -> Event:
+        event = {"type": body["type"], "fan_out_type": "SEGMENT", "segment": "campaign", "object": "campaign",
+                 "payload": body.get("payload")}  # fmt: skip
+        judged = self._rules.judge(event, _SENDER, now_ms=0, new_event_id=lambda: "campaign")
+        if isinstance(judged, RefusedRequest):
+            raise invalid(judged.errors)
+        return judged.event
 
     def _is_marketing(self, type_name: str) -> bool:
         profile = self._rules.profile(type_name)
@@ -205,7 +212,8 @@ class CampaignCalls:
 
     def _store(self, caller: Principal, campaign: Campaign, file: IO[bytes], form: Form, revision: int) -> Campaign:
         generation, chunks = self._desk.next_generation(), 0
-        with AudienceTable(self._spool, self._complaint, self._look_up) as table:
+        look_up = partial(self._look_up, self._event(asdict(campaign.text)))
+        with AudienceTable(self._spool, self._complaint, look_up) as table:
             try:
                 table.read(file, form)
             except TableError as error:
@@ -216,7 +224,10 @@ class CampaignCalls:
                 self._desk.store_chunk(chunk)
                 chunks += 1
             self._desk.store_bad_rows(CampaignBadRows(campaign.name, generation, table.bad_rows))
-            audience = CampaignAudience(generation, chunks, table.recipients, table.doubles, table.bad, table.unknown)
+            audience = CampaignAudience(
+                generation, chunks, table.recipients, table.doubles, table.bad, table.unknown, dict(table.reached),
+                dict(table.suppressed),
+            )  # fmt: skip
         try:
             actor = Actor(caller.name, caller.role or "user")
             return self._desk.act(actor, campaign.name, "audience", revision=revision, audience=audience)
@@ -228,11 +239,13 @@ class CampaignCalls:
         errors = self._rules.text_errors("user", user)
         return f"user: {errors[0].problem}" if errors else None
 
-    def _look_up(self, user: str) -> KnownOf:
+    def _look_up(self, event: Event, user: str) -> KnownOf:
         stored = self._directory.preference(user)
         hours = stored.document.get("quiet_hours") if isinstance(stored.document, dict) else None
         zone = hours.get("timezone") if isinstance(hours, dict) else None
-        return KnownOf(stored.place >= 0 or bool(self._directory.addresses(user)), zone)
+        is_known = stored.place >= 0 or bool(self._directory.addresses(user))
+        active = {each.channel for each in self._directory.devices(user)} if is_known else set()
+        return KnownOf(is_known, zone, self._rules.outlook(event, stored.document, active))
 
 
 def form_of_file(file_name: str) -> Form | None:
@@ -251,10 +264,6 @@ def start_of(body: dict[str, Any]) -> dict[str, Any]:
     if local is not None and not is_local_time(local):
         raise invalid([FieldError("local", "is no date and time of day", "send 2026-12-01T09:00")])
     return {"start_at": at, "start_local": local}
-
-
-def _few(number: int) -> int | None:
-    return number if number >= answers.LEAST else None
 
 
 async def _on_log(work: Callable[[], _T]) -> _T:

@@ -6,7 +6,7 @@ The gateway is a connector and must not import operators, so it is handed an obj
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -82,6 +82,15 @@ class RefusedRequest(NamedTuple):
     errors: tuple[FieldError, ...]
 
 
+class Outlook(NamedTuple):
+    """Whether a message would reach a user as he is now."""
+
+    channels: tuple[str, ...]
+    """Those it would go by."""
+    reason: str | None
+    """Why it would be suppressed; None: it would not."""
+
+
 class AdmissionRules(Protocol):
     """The pure rules that the gateway applies; `operators.admit.Rules` keeps them."""
 
@@ -106,6 +115,10 @@ class AdmissionRules(Protocol):
 
     def canonical_address(self, channel: str, platform: str | None, address: str | None) -> str | None:
         """The form in which an address is stored and sent; None: no configured provider can reach it."""
+        ...
+
+    def outlook(self, event: Event, document: Any, addresses: Collection[str]) -> Outlook:
+        """Whether an event of P2 would reach a user of this document, with active addresses on these channels."""
         ...
 
     def text_errors(self, path: str, value: Any) -> Sequence[FieldError]:

@@ -41,6 +41,10 @@ class CampaignAudience(msgspec.Struct, frozen=True, omit_defaults=True):
     """Rows that were left out."""
     unknown: int = 0
     """Recipients of whom neither an address nor a preference is on file."""
+    reached: dict[str, int] = {}
+    """Recipients by the channels that they would have got it by then; of several, by each."""
+    suppressed: dict[str, int] = {}
+    """The others, by reason. Both are empty once the type was changed."""
 
 
 class CampaignAct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

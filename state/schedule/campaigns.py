@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from state.model.campaign import (
     CAMPAIGN_ACT,
     CAMPAIGN_BAD_ROWS,
@@ -110,6 +112,8 @@ class Campaign:
         self.revision += 1
         match act.verb:
             case "edit" | "audience":
+                if act.text is not None and act.text.type != self.text.type and self.audience is not None:
+                    self.audience = replace(self.audience, reached={}, suppressed={})
                 self.text, self.audience = act.text or self.text, act.audience or self.audience
                 self.editor, self.approvals = act.by, []
             case "approve":

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.gateway import Gateway, Reply, running
+from helpers.gateway import Gateway, Reply, running, token
 
 MARKETING, ADMIN = "key-marketing", "key-admin"
 CSV = {"content-type": "text/csv"}
@@ -68,7 +68,7 @@ def test_the_way_from_a_file_to_its_release_needs_two_people(told: Gateway) -> N
     assert call(told, "POST", "/two/schedule", {}).status == 409
     assert call(told, "POST", "/two/approve", {"revision": 1}, ADMIN).status == 409, "it has no audience"
     assert call(told, "PUT", "/two/audience", b"user\nann\nbob\nann\n", headers=CSV).json["audience"] == {
-        "recipients": 2, "doubles": 1, "bad": 0, "unknown": 2,
+        "recipients": 2, "doubles": 1, "bad": 0, "unknown": 2, "reached": {}, "suppressed": {"type_off": None},
     }  # fmt: skip
     seen = shown(told, "two")["revision"]
     assert call(told, "POST", "/two/approve", {"revision": seen}).status == 409, "who changed it last"
@@ -158,3 +158,19 @@ def test_chunks_are_of_one_zone_and_no_larger_than_a_second_of_the_throttle(told
 def test_a_report_of_few_people_tells_no_number(told: Gateway) -> None:
     create(told, "few")
     assert call(told, "GET", "/few/report").json["recipients"] is None
+
+
+def test_an_upload_tells_whom_it_would_reach_and_why_not_the_others(told: Gateway) -> None:
+    for number in range(36):
+        user = f"est{number}"
+        phone = {"platform": "ios", "address": f"{number:064x}"}
+        if number % 3 != 2:
+            assert told.call("PUT", f"/v1/users/{user}/endpoints/push/p", phone, key="key-shop").status == 200
+        wanted = {"types": {"newsletter": {"enabled": number % 3 != 1}}}
+        assert told.call("PUT", "/v1/preferences", wanted, key=token(user)).status == 200
+    create(told, "estimate", b"user\n" + b"".join(b"est%d\n" % number for number in range(36)))
+    audience = shown(told, "estimate")["audience"]
+    assert audience["reached"] == {"push": 12}
+    assert audience["suppressed"] == {"type_off": 12, "no_channel": 12}
+    assert call(told, "PUT", "/estimate", {**DRAFT, "type": "promotion"}).status == 200
+    assert shown(told, "estimate")["audience"]["reached"] == {}, "it was of another type"
