@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
 from operators.render import BODY_MAX, DETAIL_MAX, TITLE_MAX, needed_values, sample
 from operators.sandbox import names_used
 from operators.text import clean, is_blank
@@ -16,15 +18,18 @@ _SOURCE_MAX = 8_000
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
-def template_faults(type_name: str, locale: str, texts: Mapping[str, TemplateSource]) -> list[str]:
-    """Each fault as `field: what, and the remedy`; none: it can be published."""
+def template_faults(type_name: str, locale: str, texts: Mapping[str, TemplateSource], schema: str = "") -> list[str]:
+    """Each fault as `field: what, and the remedy`; none: it can be published.
+
+    `schema` is that of the type's payload, empty where it has none.
+    """
     faults = [] if locale == DEFAULT or _LOCALE.fullmatch(locale) else [f"locale: write it like pt, pt-BR or {DEFAULT}"]
     faults += [f"{form}: is missing; write it" for form in ("title", "one") if not texts.get(form)]
     faults += [f"{form}: there is no such form; use {', '.join(FORMS)}" for form in texts if form not in FORMS]
     for form in texts:
         for source in _sentences(texts[form]):
             faults += (f"{form}: {fault}" for fault in _source_faults(source))
-    return faults or [*_missing(type_name, texts), *_too_long(type_name, texts)]
+    return faults or [*_not_in_payload(texts, schema), *_missing(type_name, texts), *_too_long(type_name, texts)]
 
 
 def _sentences(source: TemplateSource) -> list[str]:
@@ -44,6 +49,17 @@ def _source_faults(source: str) -> Iterator[str]:
         return
     if unknown:
         yield f"unknown: {', '.join(sorted(unknown))}; use {', '.join(sorted(_NAMES))}, and p.NAME for the payload"
+
+
+def _not_in_payload(texts: TypeTexts, schema: str) -> Iterator[str]:
+    """Members that the schema does not name: a payload may have more, but a text that counts on them is a mistake."""
+    asked = msgspec.json.decode(schema) if schema else None
+    named = asked.get("properties", {}) if isinstance(asked, dict) else {}
+    for form, source in texts.items() if named else ():
+        used = {name for sentence in _sentences(source) for name in names_used(sentence)[1]}
+        if unknown := used - set(named):
+            shown = ", ".join(f"p.{name}" for name in sorted(unknown))
+            yield f"{form}: the type's schema does not name {shown}; use one of its properties, or add it there"
 
 
 def _missing(type_name: str, texts: TypeTexts) -> Iterator[str]:

@@ -54,9 +54,10 @@ def read_templates(directory: Path, registry: Registry) -> dict[_Place, dict[str
         except (OSError, ValueError) as error:
             faults.append(f"{path}: {error}; write an object of texts")
             continue
-        if not registry.profile(place[0]).registered:
+        profile = registry.profile(place[0])
+        if not profile.registered:
             faults.append(f"{path}: no type is named {place[0]}; name the directory like a type of the registry")
-        faults += (f"{path}: {fault}" for fault in template_faults(*place, texts))
+        faults += (f"{path}: {fault}" for fault in template_faults(*place, texts, profile.schema))
         found[place] = texts
     if faults:
         raise TemplateError("\n".join(faults))

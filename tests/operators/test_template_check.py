@@ -38,6 +38,14 @@ def test_a_code_has_to_be_said() -> None:
     assert template_faults("otp", "pt", {"title": "T", "one": "Hi {{ p.code }}"}) == []
 
 
+def test_a_member_is_one_of_the_schema() -> None:
+    schema = '{"type": "object", "properties": {"price": {"type": "string"}}}'
+    texts: dict[str, TemplateSource] = {"title": "T", "one": "{{ p.price }}", "detail": ["{{ p.prize }}"]}
+    (fault,) = template_faults("like", "pt", texts, schema)
+    assert fault.startswith("detail: the type's schema does not name p.prize;")
+    assert template_faults("like", "pt", texts, "{}") == template_faults("like", "pt", texts) == []
+
+
 def test_a_locale_is_one() -> None:
     assert template_faults("like", "default", GOOD) == []
     (fault,) = template_faults("like", "../x", GOOD)
