@@ -139,10 +139,16 @@ class Approvals:
         self._read_to = end
         self._any_open = any(each.decided is None or each.unfinished for each in found)
         for each in reversed(found):
-            if each.decided is None and now_ms >= each.asked.until:
-                await self._acts.note(_expired(each, now_ms))
-            elif each.unfinished and each.decided is not None and now_ms >= each.decided.at + _PATIENCE_MS:
-                await self._carry_out(each)
+            try:
+                await self._settle_one(each, now_ms)
+            except CarillonError as error:  # it is tried again, and holds up no other
+                _logger.warning("approval_not_settled", approval=each.id, error=type(error).__name__)
+
+    async def _settle_one(self, pending: PendingAct, now_ms: int) -> None:
+        if pending.decided is None and now_ms >= pending.asked.until:
+            await self._acts.note(_expired(pending, now_ms))
+        elif pending.unfinished and pending.decided is not None and now_ms >= pending.decided.at + _PATIENCE_MS:
+            await self._carry_out(pending)
 
     async def _carry_out(self, pending: PendingAct) -> PendingAct:
         asked = pending.asked

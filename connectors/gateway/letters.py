@@ -53,4 +53,11 @@ class Letters:
     async def _discard(self, asked: ApprovalRecord) -> Mapping[str, Any]:
         letter = asked.about["letter"]
         shown = await self._questions.ask(lambda backstage: backstage.decide_letter(letter, None, retry=False))
-        return {"refused": shown["reason"]} if shown.get("refused") else {"status": "discarded"}
+        if shown.get("refused") and not await self._is_discarded(letter):
+            return {"refused": shown["reason"]}
+        return {"status": "discarded"}
+
+    async def _is_discarded(self, letter: str) -> bool:
+        """Perhaps by a gateway that died before it could say so."""
+        found = await self._questions.ask(lambda backstage: backstage.letters())
+        return any((each["id"], each["status"]) == (letter, "discarded") for each in found)

@@ -51,8 +51,9 @@ class Switches:
         self._acts, self._approvals = acts, approvals
         approvals.does("kill", self._confirmed)
         self._known = KnownNames(rules.profile, rules.type_names(), [key.sender_id for key in senders])
-        self._p0_senders = {key.sender_id for key in senders if key.role == "p0" or "P0" in key.classes}
         kinds = [profile for profile in map(rules.profile, rules.type_names()) if profile.klass == "P0"]
+        self._p0_senders = {key.sender_id for key in senders if key.role == "p0" or "P0" in key.classes}
+        self._p0_senders.update(*(profile.owners for profile in kinds))
         self._p0_channels = {channel for profile in kinds for channel in profile.channels}
 
     async def kill(self, request: ApiRequest) -> ApiResponse:

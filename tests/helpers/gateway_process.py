@@ -1,10 +1,10 @@
 """A gateway in a process of its own, over the embedded log, with named misbehaviours of the log.
 
-Misbehaviours are files in DIR/faults. `refuse_preferences`: the log acknowledges no document of preferences.
-`crash_confirmed`: the process ends at once when the log has a second person's confirmation. Others are
-looked for at every append of an event: `refuse` (the log does not acknowledge),
-`crash_before` and `crash_after` (the process ends at once, before or after the append), `hang` (no answer while it is
-there).
+Misbehaviours are files in DIR/faults. `refuse_preferences`: the log acknowledges no document of preferences; and
+`refuse_kills` nothing for `control`. `crash_confirmed`: the process ends at once when the log has a second person's
+confirmation; `crash_discarded`: when it has that a dead letter was discarded. Others are looked for at every append of
+an event: `refuse` (the log does not acknowledge), `crash_before` and `crash_after` (the process ends at once, before or
+after the append), `hang` (no answer while it is there).
 """
 
 import os
@@ -75,6 +75,11 @@ class FaultyLog(EmbeddedLog):
         if confirmed and (self.faults / "crash_confirmed").exists():
             super().append(records)
             os._exit(44)
+        if (self.faults / "refuse_kills").exists() and any(record.topic == "control" for record in records):
+            raise LogUnavailableError("refused on order")
+        if (self.faults / "crash_discarded").exists() and any(record.topic == "dead_letters" for record in records):
+            super().append(records)
+            os._exit(45)
         if not any(record.topic.startswith("events.") for record in records):
             return super().append(records)
         if (self.faults / "refuse").exists():
@@ -127,9 +132,10 @@ def main(config: dict[str, Any]) -> None:
     )
     in_redis = InboxRedisOptions(config["inbox_redis"]) if config.get("inbox_redis") else None
     inbox = inbox_reader(directory, log, in_redis)
-    rules = Rules(load_registry(), served=SERVED)
+    registry = load_registry(config.get("types"))
+    rules = Rules(registry, served=SERVED)
     progress = partial(progress_in, directory / "progress.json")
-    backstage = cache(partial(LogBackstage, directory, log, load_registry()))
+    backstage = cache(partial(LogBackstage, directory, log, registry))
     readable = ReadableInbox(inbox, render_row)
     app = build_app(options, log=log, rules=rules, clock=clock, inbox=readable, progress=progress, backstage=backstage)
     serve(options, app, on_ready=lambda port: print(port, flush=True))

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from helpers.console import Browser
 from helpers.gateway import Gateway, Reply, now_ms, running
@@ -15,7 +16,7 @@ from helpers.waiting import wait_for
 
 from connectors.audit import audit_record
 from connectors.log.interface import NewRecord
-from state.model.audit import ApprovalRecord
+from state.model.audit import Act, ApprovalRecord
 from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, encode_letter
 
 STOP_ALL = {"scope": "all", "reason": "spam"}
@@ -109,6 +110,14 @@ def test_only_what_stops_p0_waits(gateway: Gateway, scope: str, value: str, stat
     else:
         assert decide(gateway, reply.json["id"], "refuse", key="key-ops").json["state"] == "refused", "taken back"
         assert decide(gateway, reply.json["id"]).status == 409
+
+
+def test_so_does_a_stop_of_who_owns_a_type_of_p0(tmp_path: Path) -> None:
+    types = {"wire_transfer": {"klass": "P0", "owners": ["shop"]}}
+    with running(tmp_path, types=types) as gateway:
+        for scope in ("sender", "door"):
+            propose(gateway, {"scope": scope, "value": "shop"})
+        assert gateway.call("POST", "/v1/ops/kill", {"scope": "door", "value": "other"}, key="key-ops").status == 200
 
 
 def test_whoever_asks_for_the_same_gets_the_one_that_is_open(gateway: Gateway) -> None:
@@ -222,3 +231,46 @@ def listed(gateway: Gateway) -> list[dict[str, Any]]:
     values = gateway.values("dead_letters")
     decided = {value["id"]: value["action"] for value in values if "action" in value}
     return [{"id": value["id"], "status": decided.get(value["id"], "open")} for value in values if "stage" in value]
+
+
+def test_what_a_dead_gateway_discarded_is_told_as_discarded(tmp_path: Path) -> None:
+    name = "transactional/events.p0/0/7"
+    with running(tmp_path) as gateway:
+        gateway.log.append([letter(7, id=name, source=("events.p0", 0, 7), stage="transactional", type=None)])
+        ops = Browser(gateway)
+        ops.sign_in("key-ops")
+        ops.submit("/console/letters", "/console/letters", {"letter": name, "act": "discard", "reason": "seen"})
+        (asked,) = gateway.get("/v1/approvals", key="key-ops").json["approvals"]
+        with gateway.fault("crash_discarded"), pytest.raises((OSError, http.client.HTTPException)):
+            decide(gateway, asked["id"])
+        assert listed(gateway) == [{"id": name, "status": "discarded"}]
+        gateway.stop()
+        gateway.start()
+        wait_for(lambda: shown(gateway, asked["id"])["done"])
+        assert gateway.values("audit")[-1]["after"] == {"status": "discarded"}
+        assert sum("action" in value for value in gateway.values("dead_letters")) == 1
+
+
+def confirmed_before(gateway: Gateway, act: Act, about: dict[str, str]) -> str:
+    """An act that a gateway which died confirmed a minute ago."""
+    asked = ApprovalRecord(
+        at=now_ms() - 60_000, by="ops", role="ops", act=act, about=about, step="proposed", until=now_ms() + 540_000,
+        subject="key ops",
+    )  # fmt: skip
+    name = str(gateway.log.append([audit_record(asked)])[0])
+    said = msgspec.structs.replace(asked, by="admin", subject="key admin", step="confirmed", approval=name)
+    gateway.log.append([audit_record(said)])
+    return name
+
+
+def test_an_act_that_cannot_be_carried_out_holds_up_no_other(tmp_path: Path) -> None:
+    name = "transactional/events.p0/0/7"
+    with running(tmp_path) as gateway:
+        gateway.log.append([letter(7, id=name, source=("events.p0", 0, 7), stage="transactional", type=None)])
+        with gateway.fault("refuse_kills"):
+            stop = confirmed_before(gateway, "kill", {"scope": "all"})
+            discard = confirmed_before(gateway, "discard_letter", {"letter": name})
+            wait_for(lambda: shown(gateway, discard)["done"])
+            assert not shown(gateway, stop)["done"]
+        wait_for(lambda: shown(gateway, stop)["done"], what="it is tried again")
+        assert switches(gateway) == [("all", None, "ops")]
