@@ -118,7 +118,7 @@ def test_a_file_that_is_none_changes_nothing(told: Gateway) -> None:
     assert upload(ann, page, "files", b"x" * FILE_BYTES_MAX) == 413
     for broken in (b"", b"--edge", b"--edge\r\n\r\n\r\n--edge--", b"--edge\r\n" * 50):
         assert ann.post(f"{PAGE}/audience", broken, "multipart/form-data; boundary=edge").status in (400, 403)
-    assert ann.post(f"{PAGE}/audience", b"x", "text/plain").status == 400
+    assert ann.post(f"{PAGE}/audience", b"x", "text/plain").status == 403
     forged = b'--edge\r\ncontent-disposition: form-data; name="name"\r\n\r\nfiles\r\n--edge--'
     assert ann.post(f"{PAGE}/audience", forged, "multipart/form-data; boundary=edge").status == 403
     assert state(told, "files") == before

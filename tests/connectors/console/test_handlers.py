@@ -34,6 +34,8 @@ PAGES = {
 }
 FORMS = {
     "/console/campaigns": {"marketing", "admin"},
+    "/console/campaigns/new": {"marketing", "admin"},
+    "/console/campaigns/audience": {"marketing", "admin"},
     "/console/letters": {"ops", "admin"},
     "/console/switches": {"ops", "admin"},
     "/console/approvals": {"ops", "admin"},
