@@ -33,6 +33,7 @@ from state.model.errors import MalformedRecordError, OffsetOutOfRangeError, Unkn
 
 TOPIC = "dead_letters"
 _WAIT = timedelta(seconds=5)
+_FIRST_LOOK = 256
 FINAL = "final"
 OPEN = "open"
 
@@ -73,9 +74,10 @@ class DeadLetters:
         """`archive` is `DIR/archive`, if there is one; deliveries without a letter count from then on, None: never."""
         self._log, self._archive, self._since_ms = log, archive, deliveries_since_ms
 
-    def find(self, wanted: Callable[[DeadLetter], bool]) -> FoundLetters:
+    def find(self, wanted: Callable[[DeadLetter], bool], *, newest: int | None = None) -> FoundLetters:
         """The letters that are wanted, by (time, id); one that was written twice comes once.
 
+        :param newest: no more than these; of the topic only its last records are read. None: all.
         :raises LogError: the log cannot be read.
         """
         letters: dict[str, tuple[DeadLetter, int, int]] = {}
@@ -83,7 +85,7 @@ class DeadLetters:
         hashes: set[str] = set()
         unreadable = 0
         for partition in range(self._log.partitions(TOPIC)):
-            for record in self._records(TOPIC, partition, self._log.begin_offset(TOPIC, partition)):
+            for record in self._records(TOPIC, partition, self._start(partition, wanted, newest)):
                 try:
                     found = _decoded(record)
                 except MalformedRecordError:
@@ -99,7 +101,25 @@ class DeadLetters:
             if wanted(made):
                 letters[made.id] = made, made.source[1] % self._log.partitions(TOPIC), -1
         filed = [FiledLetter(*letter, tuple(actions.get(name, ()))) for name, letter in letters.items()]
-        return FoundLetters(sorted(filed, key=lambda each: (each.letter.at, each.letter.id)), unreadable)
+        filed.sort(key=lambda each: (each.letter.at, each.letter.id))
+        return FoundLetters(filed if newest is None else filed[max(0, len(filed) - newest) :], unreadable)
+
+    def _start(self, partition: int, wanted: Callable[[DeadLetter], bool], newest: int | None) -> int:
+        """An offset behind which a partition has so many letters; what was decided about them follows them."""
+        begin, stop = self._log.begin_offset(TOPIC, partition), self._log.end_offset(TOPIC, partition)
+        names, look = set[str](), _FIRST_LOOK
+        while newest is not None and stop > begin:
+            first = max(begin, stop - look)
+            for record in stored_records(
+                self._log, {(TOPIC, partition): first}, {(TOPIC, partition): stop}, deadline=_WAIT
+            ):
+                found = _decoded_if_it_can(record)
+                if isinstance(found, DeadLetter) and wanted(found):
+                    names.add(found.id)
+            if len(names) >= newest:
+                return first
+            stop, look = first, 2 * look
+        return begin
 
     def _unwritten(self, hashes: Container[str]) -> Iterator[DeadLetter]:
         """What a letter about a delivery would say, where `hashes`, the ends of the letters' ids, have none."""
@@ -141,6 +161,13 @@ class DeadLetters:
     def _records(self, topic: str, partition: int, start: int) -> Iterator[Record]:
         """From an offset to the end as of now."""
         return stored_records(self._log, {(topic, partition): start}, deadline=_WAIT)
+
+
+def _decoded_if_it_can(record: Record) -> DeadLetter | DeadAction | None:
+    try:
+        return _decoded(record)
+    except MalformedRecordError:
+        return None
 
 
 def _decoded(record: Record) -> DeadLetter | DeadAction:

@@ -46,7 +46,7 @@ _STREAMS_MAX = 64
 _FOR_PROGRAMS = (
     "This key is for a program, which sends events. People have keys of the roles ops, support, marketing or admin."
 )
-_ROWS = 50
+_ROWS, _LETTERS_COUNTED = 50, 500
 _APPROVALS = "/console/approvals"
 _LEAST = 10
 """Marketing sees no smaller number: behind it could be one person."""
@@ -246,7 +246,7 @@ class Console:
     async def senders(self, visit: Visit) -> ApiResponse:
         """Who sends, and what became of it."""
         now = await self._now(visit.session.person)
-        letters = await self._ask(lambda backstage: backstage.letters())
+        letters = await self._ask(lambda backstage: backstage.letters(_LETTERS_COUNTED))
         dead = Counter(letter.get("sender_id") for letter in letters)
         rows = [
             (key, self._parts.doors(key.sender_id), now["figures"].senders.get(key.sender_id), dead[key.sender_id])
@@ -264,7 +264,7 @@ class Console:
         return await self._letters(visit, None)
 
     async def _letters(self, visit: Visit, answer: Shown | None) -> ApiResponse:
-        letters = await self._ask(lambda backstage: backstage.letters())
+        letters = await self._ask(lambda backstage: backstage.letters(_ROWS + 1))
         return answer_page("letters.html", visit, letters=letters[:_ROWS], more=len(letters) > _ROWS, answer=answer)
 
     async def decide_letter(self, visit: Visit) -> ApiResponse:

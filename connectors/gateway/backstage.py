@@ -64,8 +64,8 @@ class Backstage(Protocol):
         """What became of a campaign, over all its recipients."""
         ...
 
-    def letters(self) -> Sequence[Shown]:
-        """Dead letters, each with its status, the newest first."""
+    def letters(self, newest: int | None = None) -> Sequence[Shown]:
+        """Dead letters, each with its status, the newest first; None: all."""
         ...
 
     def decide_letter(self, letter: str, by: tuple[str, str, str | None] | None, *, retry: bool) -> Shown:

@@ -73,10 +73,10 @@ class LogBackstage:
         """Out of log and archive."""
         return newest_acts(TopicRecords(AUDIT, archive=self.data_dir / ARCHIVE, log=self.log), wanted, limit)
 
-    def letters(self) -> Sequence[Shown]:
-        """By `carillon dead-letters list --all`."""
+    def letters(self, newest: int | None = None) -> Sequence[Shown]:
+        """By `carillon dead-letters list --all --newest`."""
         output = Collected()
-        list_letters(self._letters(), Selection(everything=True), output)
+        list_letters(self._letters(), Selection(everything=True), output, newest)
         return output.records[::-1]
 
     def decide_letter(self, letter: str, by: Decider | None, *, retry: bool) -> Shown:

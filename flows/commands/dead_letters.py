@@ -77,9 +77,9 @@ class Selection:
         return self.stage in (None, letter.stage) and self.sender in (None, letter.sender_id)
 
 
-def list_letters(letters: DeadLetters, selection: Selection, output: Output) -> int:
-    """Print one line per letter; gives how many."""
-    found = letters.find(selection.wants)
+def list_letters(letters: DeadLetters, selection: Selection, output: Output, newest: int | None = None) -> int:
+    """Print one line per letter; gives how many. `newest`: only these are looked at; None: all."""
+    found = letters.find(selection.wants, newest=newest)
     shown = [each for each in found.letters if selection.everything or each.status not in ("retried", "discarded")]
     for each in shown:
         letter = each.letter

@@ -27,6 +27,10 @@ SenderOption = Annotated[
 ]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="As `list` prints them.")]
 Done = Annotated[bool, typer.Option("--all", help="Also what was retried or discarded.")]
+Newest = Annotated[
+    int | None,
+    typer.Option("--newest", min=1, help="Look at no more than the newest ones: quick, however many there are."),
+]
 Reason = Annotated[str | None, typer.Option(help="Why, for the record.")]
 Every = Annotated[bool, typer.Option("--all", help="Every open letter, of a --stage or --sender if named.")]
 
@@ -52,6 +56,7 @@ def list_command(
     stage: StageOption = None,
     sender: SenderOption = None,
     everything: Done = False,
+    newest: Newest = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -59,7 +64,7 @@ def list_command(
     from flows.commands.dead_letters import Selection, list_letters
 
     with _opened(data) as (_, letters):
-        list_letters(letters, Selection((), stage, sender, everything), Output(as_json))
+        list_letters(letters, Selection((), stage, sender, everything), Output(as_json), newest)
 
 
 @dead_letters_app.command("show")

@@ -59,6 +59,23 @@ def test_each_letter_comes_once_by_time_with_what_was_done(log: Log) -> None:
     assert [each.letter.at for each in DeadLetters(log, None).find(lambda letter: letter.at > 15).letters] == [20]
 
 
+def test_the_newest_are_found_without_reading_what_came_long_before(log: Log) -> None:
+    source = _record(log, "work", b"7")
+    log.append([NewRecord(TOPIC, partition, b"", b"junk") for partition in (0, 1)])
+    places = [Record("work", number % 2, number, 0, b"7", b"", source.headers) for number in range(2000)]
+    log.append([_letter(place, 10 + place.offset) for place in places])
+    log.append([dead_action(DeadAction("decide/work/1/1999/7", "discarded", 30), 1)])
+    letters = DeadLetters(log, None)
+    found = letters.find(lambda _: True, newest=60)
+    assert [each.letter.at for each in found.letters] == list(range(1950, 2010))
+    assert [each.status for each in found.letters] == ["open"] * 59 + ["discarded"]
+    assert found.unreadable == 0, "the beginning of the topic was read"
+    few = letters.find(lambda letter: letter.at < 15, newest=60)
+    assert [each.letter.at for each in few.letters] == [10, 11, 12, 13, 14]
+    assert few.unreadable == 2
+    assert len(letters.find(lambda _: True).letters) == 2000
+
+
 def test_a_record_is_found_where_it_is_and_later_ones_of_its_key_too(log: Log) -> None:
     letters = DeadLetters(log, None)
     one, _other, again = (_record(log, "preferences", key) for key in (b"u1", b"u2", b"u1"))
