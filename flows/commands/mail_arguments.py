@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +67,7 @@ def intake_command(
     from flows.commands.mail_intake import MailIntake
     from flows.config.access import link_keys
     from flows.config.providers import bounce_addresses
-    from flows.process.run_files import read_running
+    from flows.process.run_files import running_url
     from state.model.errors import ConfigurationError
     from state.model.receipt import ReferenceKeys
     from state.model.unsubscribe import LinkKeys
@@ -75,14 +76,14 @@ def intake_command(
         raise typer.BadParameter("give files, or --listen", param_hint="FILE")
     _require(files or [])
     settings = settings_beside(data)
-    addresses, running = bounce_addresses(settings), read_running(settings.data_dir)
+    addresses = bounce_addresses(settings)
     if addresses is None:
         raise ConfigurationError("providers.smtp.bounce_address: missing; without it no bounce says whose it is")
-    url = running.url if running is not None and running.processes else None
     with existing_log(settings) as log:
         keys = link_keys(settings)
         links, references = LinkKeys(keys), ReferenceKeys(keys)
-        intake = MailIntake(settings, log, addresses, links, references, Output(as_json), url, believe_all)
+        url, output = partial(running_url, settings.data_dir), Output(as_json)
+        intake = MailIntake(settings, log, addresses, links, references, output, url, believe_all)
         if listen is not None:
             import asyncio
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import http.client
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -88,8 +88,8 @@ class MailIntake:
     links: LinkKeys
     references: ReferenceKeys
     output: Output
-    url: str | None
-    """Of the gateway; None: it does not run."""
+    url: Callable[[], str | None]
+    """Of the gateway as it is now; None: it does not run."""
     believe_all: bool = False
     """Somebody has looked: no limit holds."""
 
@@ -210,8 +210,9 @@ class MailIntake:
 
     def _post(self, token: str) -> bool:
         """As a mail program does whose reader pressed the button (RFC 8058)."""
-        for _ in range(_TRIES if self.url is not None else 0):
-            status = _posted(urlsplit(self.url or ""), f"/v1/unsubscribe/{token}")
+        url = self.url()
+        for _ in range(_TRIES if url is not None else 0):
+            status = _posted(urlsplit(url or ""), f"/v1/unsubscribe/{token}")
             if status != http.client.TOO_MANY_REQUESTS:
                 return status == http.client.OK
             time.sleep(1)

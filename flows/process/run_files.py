@@ -47,6 +47,12 @@ def read_running(directory: Path) -> Running | None:
         return None
 
 
+def running_url(directory: Path) -> str | None:
+    """Of the gateway; None: nothing runs."""
+    running = read_running(directory)
+    return running.url if running is not None and running.processes else None
+
+
 def read_processes(directory: Path) -> dict[str, int]:
     """Name to pid, of the last start; empty where no system ran."""
     running = read_running(directory)

@@ -26,6 +26,7 @@ from flows.commands.mail_listen import mail_server_options
 from flows.commands.output import Output
 from flows.config.access import LINK_KEY_FILE
 from flows.config.settings import Settings
+from flows.process.run_files import Running, write_running
 from state.model.bounce_address import BounceAddresses
 from state.model.errors import ConfigurationError
 from state.model.receipt import ReferenceKeys, SentDelivery
@@ -233,7 +234,9 @@ def intake(gateway: Gateway, url: str | None, path: Path) -> bool:
     addresses = BounceAddresses(BASE, LINK_KEYS)
     settings = Settings(data_dir=gateway.directory)
     links, references = LinkKeys(LINK_KEYS), ReferenceKeys(LINK_KEYS)
-    return MailIntake(settings, gateway.log, addresses, links, references, Output(as_json=True), url).run([path])
+    return MailIntake(settings, gateway.log, addresses, links, references, Output(as_json=True), lambda: url).run(
+        [path]
+    )
 
 
 def test_a_complaint_switches_off_what_the_link_of_its_mail_would(gateway: Gateway, tmp_path: Path) -> None:
@@ -246,6 +249,37 @@ def test_a_complaint_switches_off_what_the_link_of_its_mail_would(gateway: Gatew
     assert unsubscribed(gateway, user) is None
     assert intake(gateway, f"http://127.0.0.1:{gateway.port}", file)
     assert intake(gateway, f"http://127.0.0.1:{gateway.port}", file)
+    assert unsubscribed(gateway, user) == {"email": ["social"]}
+
+
+def test_who_listens_finds_a_gateway_that_started_later(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(gateway.directory)
+    (gateway.directory / LINK_KEY_FILE).write_bytes(LINK_KEYS[0])
+    (gateway.directory / "carillon.toml").write_text(
+        f'[providers.smtp]\nhost = "localhost"\nsender = "news@ours.example"\nbounce_address = "{BASE}"\n'
+    )
+    user = uuid4().hex
+    token = LinkKeys(LINK_KEYS).sign(Unsubscription(user, "email", ("social",), 1))
+    mail = complaint(f"From: news@ours.example\nList-Unsubscribe: <https://notify.example/v1/unsubscribe/{token}>")
+    address = BounceAddresses(BASE, LINK_KEYS).of(user, "m", 7)
+    command = [sys.executable, "-m", "flows.cli", "mail", "intake", "--listen", "127.0.0.1:0", "--json"]
+    started = subprocess.Popen([*command, "--data", str(gateway.directory)], stdout=subprocess.PIPE, text=True)
+    with started as process:
+        assert process.stdout is not None
+        try:
+            port = int(json.loads(process.stdout.readline())["listening"].rpartition(":")[2])
+            with smtplib.SMTP("127.0.0.1", port, timeout=90) as client:
+                client.ehlo()
+                said = []
+                for url in (None, "http://127.0.0.1:9", f"http://127.0.0.1:{gateway.port}"):
+                    if url is not None:
+                        write_running(gateway.directory, Running(url, url, "embedded", {"gateway": 1}))
+                    client.mail("")
+                    assert client.rcpt(address)[0] == 250
+                    said.append(client.data(mail)[0])
+        finally:
+            process.terminate()
+    assert said == [451, 451, 250]
     assert unsubscribed(gateway, user) == {"email": ["social"]}
 
 
