@@ -34,6 +34,8 @@ class Actor(NamedTuple):
 
     name: str
     role: str
+    subject: str = ""
+    """Who that is, whatever he is called."""
 
 
 class CampaignDesk:
@@ -70,8 +72,8 @@ class CampaignDesk:
             known = self._book.campaigns.get(name)
             seen = (0 if known is None else known.revision) if revision is None else revision
             act = CampaignAct(
-                id=secrets.token_hex(8), campaign=name, revision=seen, verb=verb, by=actor.name, at=self._clock(),
-                **given,
+                id=secrets.token_hex(8), campaign=name, revision=seen, verb=verb, by=actor.name,
+                subject=actor.subject, at=self._clock(), **given,
             )  # fmt: skip
             refusal = self._book.refusal(act)
             if refusal is None:
@@ -127,7 +129,7 @@ def _act_record(act: CampaignAct) -> NewRecord:
 
 def _noted(actor: Actor, act: CampaignAct) -> NewRecord:
     """What the audit says: no content."""
-    left_out = ("id", "campaign", "verb", "by", "at", "text")
+    left_out = ("id", "campaign", "verb", "by", "subject", "at", "text")
     after: Mapping[str, Any] = {
         name: value for name, value in asdict(act).items() if value is not None and name not in left_out
     }

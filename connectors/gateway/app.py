@@ -232,7 +232,8 @@ def build_app(
             questions = Questions(backstage)
             routes += calls.support_calls(Support(questions, ordinary.acts))
             desk, spool = CampaignDesk(log, clock=clock), options.store_directory() / "spool"
-            campaigns = CampaignCalls(rules, desk, parts.directory, questions, spool=spool)
+            accounts = options.openid is not None
+            campaigns = CampaignCalls(rules, desk, parts.directory, questions, spool=spool, accounts=accounts)
             routes += campaign_calls(campaigns)
             pages = console_routes(_console(options, parts, rules, questions, ordinary, campaigns))
         routes += calls.component_calls(Components())

@@ -14,6 +14,7 @@ from msgspec.structs import asdict
 
 from connectors.campaigns import Actor, CampaignDesk
 from connectors.gateway import campaign_answers as answers
+from connectors.gateway.approvals import subject_of
 from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import Questions
 from connectors.gateway.campaign_audience import AudienceTable, KnownOf
@@ -54,10 +55,14 @@ class CampaignCalls:
     """Handlers; the console's forms use the same functions."""
 
     def __init__(
-        self, rules: AdmissionRules, desk: CampaignDesk, directory: Directory, questions: Questions, *, spool: Path
-    ) -> None:
-        """Files wait in `spool`. `directory` knows who is known; both stay the caller's to close."""
+        self, rules: AdmissionRules, desk: CampaignDesk, directory: Directory, questions: Questions, *, spool: Path,
+        accounts: bool = False,
+    ) -> None:  # fmt: skip
+        """Files wait in `spool`. `directory` knows who is known; both stay the caller's to close. `accounts`: people
+        have accounts, so that who comes with a key is nobody in particular.
+        """
         self._rules, self._desk, self._directory, self._questions = rules, desk, directory, questions
+        self._accounts = accounts
         self._spool = spool
 
     async def all(self, _request: ApiRequest) -> ApiResponse:
@@ -172,10 +177,13 @@ class CampaignCalls:
     async def act(self, person: Principal, name: str, verb: str, **given: Any) -> Campaign:
         """Do something to a campaign in a person's name.
 
-        :raises ProblemError: 404; 409 with the reason why it does not count; 503.
+        :raises ProblemError: 403: a key approves nothing here; 404; 409 with the reason why it does not count; 503.
         """
-        actor = Actor(person.name, person.role or "user")
-        return await _on_log(lambda: self._desk.act(actor, name, verb, **given))
+        if verb == "approve" and self._accounts and person.account is None:
+            raise ProblemError(
+                403, "people approve who signed in with their accounts at the console; a key is no person"
+            )
+        return await _on_log(lambda: self._desk.act(_actor(person), name, verb, **given))
 
     async def _acted(self, request: ApiRequest, verb: str, body: dict[str, Any], **given: Any) -> ApiResponse:
         name = request.parameters["name"]
@@ -229,8 +237,7 @@ class CampaignCalls:
                 dict(table.suppressed),
             )  # fmt: skip
         try:
-            actor = Actor(caller.name, caller.role or "user")
-            return self._desk.act(actor, campaign.name, "audience", revision=revision, audience=audience)
+            return self._desk.act(_actor(caller), campaign.name, "audience", revision=revision, audience=audience)
         except RefusedActError:
             self._desk.drop_chunks(campaign.name, generation, chunks)
             raise
@@ -251,6 +258,10 @@ class CampaignCalls:
 def form_of_file(file_name: str) -> Form | None:
     """By how its name ends; None: it is none."""
     return _ENDINGS.get(file_name.rpartition(".")[2].lower())
+
+
+def _actor(person: Principal) -> Actor:
+    return Actor(person.name, person.role or "user", subject_of(person))
 
 
 def start_of(body: dict[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,8 @@ class CampaignAct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """The campaign's before the act; 0: there is none."""
     verb: CampaignVerb
     by: str
+    subject: str = ""
+    """Who that is, whatever he is called now, as in `approval/1+json`; empty in acts of earlier releases."""
     at: SafeInt
     text: CampaignText | None = None
     audience: CampaignAudience | None = None

@@ -50,12 +50,14 @@ class Campaign:
     name: str
     text: CampaignText
     editor: str
-    """Who changed last what is sent or to whom: he does not approve it."""
+    """Who changed last what is sent or to whom: he does not approve it, by whatever name."""
     created_at: int
     revision: int = 0
     state: str = "draft"
     """draft, running, paused, cancelled."""
     approvals: list[str] = field(default_factory=list)
+    subjects: set[str] = field(default_factory=set)
+    """Of the editor and of who approved it, as far as they are told."""
     audience: CampaignAudience | None = None
     start_at: int | None = None
     start_local: str | None = None
@@ -89,7 +91,7 @@ class Campaign:
         if act.revision != self.revision:
             return "somebody else changed the campaign meanwhile; look again"
         if act.verb == "approve":
-            return self._approval_refusal(act.by)
+            return self._approval_refusal(act)
         if act.verb == "start" and len(self.approvals) < self.approvals_needed:
             return f"it has {len(self.approvals)} of {self.approvals_needed} approvals"
         allowed = {"pause": ("running",), "resume": ("paused",), "edit": ("draft",), "audience": ("draft",),
@@ -98,14 +100,17 @@ class Campaign:
             return f"the campaign is {'done' if self.is_done else self.state}"
         return None
 
-    def _approval_refusal(self, person: str) -> str | None:
+    def _approval_refusal(self, act: CampaignAct) -> str | None:
         if self.state != "draft":
             return f"the campaign is {self.state}"
         if self.audience is None:
             return "it has no audience yet"
-        if person == self.editor:
+        if act.by == self.editor:
             return "whoever changed it last does not approve it; another person must"
-        return "you have approved it" if person in self.approvals else None
+        if act.by in self.approvals:
+            return "you have approved it"
+        known = act.subject in self.subjects
+        return "you changed or approved it under another name; another person must" if known else None
 
     def take(self, act: CampaignAct) -> None:
         """An act that counts."""
@@ -115,9 +120,10 @@ class Campaign:
                 if act.text is not None and act.text.type != self.text.type and self.audience is not None:
                     self.audience = replace(self.audience, reached={}, suppressed={})
                 self.text, self.audience = act.text or self.text, act.audience or self.audience
-                self.editor, self.approvals = act.by, []
+                self.editor, self.approvals, self.subjects = act.by, [], _named(act)
             case "approve":
                 self.approvals.append(act.by)
+                self.subjects |= _named(act)
             case "start":
                 self.state, self.start_at, self.start_local = "running", act.start_at, act.start_local
             case "pause" | "resume" | "cancel":
@@ -134,6 +140,10 @@ class Campaign:
         """A chunk is released: the throttle waits as long as its recipients take."""
         self.ordered[order.number] = order.at
         self.free_at = max(self.free_at, order.at) + recipients * 1000 / self.per_second
+
+
+def _named(act: CampaignAct) -> set[str]:
+    return {act.subject} if act.subject else set()
 
 
 @dataclass(slots=True)
@@ -200,7 +210,7 @@ class CampaignBook:
         if refusal is not None:
             return
         if act.verb == "create" and act.text is not None:
-            self.campaigns[act.campaign] = Campaign(act.campaign, act.text, act.by, act.at)
+            self.campaigns[act.campaign] = Campaign(act.campaign, act.text, act.by, act.at, subjects=_named(act))
         self.campaigns[act.campaign].take(act)
 
     def _chunk(self, chunk: CampaignChunkHead, offset: int) -> None:

@@ -181,6 +181,25 @@ def test_two_accounts_are_two_people_and_a_key_is_none(console: Gateway) -> None
     ]  # fmt: skip
 
 
+def test_a_key_approves_no_campaign_where_people_have_accounts(console: Gateway) -> None:
+    browser, url = begun(console)
+    come_back(browser, provider_signs_in(url, "dan"))
+    page, csv = "/console/campaigns", {"content-type": "text/csv"}
+    draft = {"name": "sale", "type": "newsletter", "title": "Sale", "body": "Now"}
+    assert browser.submit(page, f"{page}/new", draft).status == 303
+    stored = console.call("PUT", "/v1/campaigns/sale/audience", b"user\nann\n", key="key-marketing", headers=csv)
+    seen = stored.json["revision"]
+    by_key = console.call("POST", "/v1/campaigns/sale/approve", {"revision": seen}, key="key-admin")
+    assert by_key.status == 403
+    assert "a key is no person" in by_key.json["detail"]
+    approved = browser.submit(f"{page}?name=sale", page, {"name": "sale", "act": "approve", "revision": str(seen)})
+    assert approved.status == 303
+    acts = [act for act in console.values("campaigns") if act.get("campaign") == "sale" and "verb" in act]
+    assert [(act["verb"], act["subject"]) for act in acts] == [
+        ("create", "account dan"), ("audience", "key marketing"), ("approve", "account dan"),
+    ]  # fmt: skip
+
+
 def test_a_provider_that_is_away_is_said_so(tmp_path: Path) -> None:
     openid = {"issuer": f"http://127.0.0.1:{free_port()}", "client_id": "carillon", "client_secret": "s"}
     with running(tmp_path, openid=openid) as gateway:

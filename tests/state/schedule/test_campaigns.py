@@ -72,6 +72,17 @@ def test_whoever_changed_it_last_does_not_approve_it_and_without_approval_it_doe
     assert told.campaign.state == "running"
 
 
+def test_a_person_by_another_name_is_the_same_one() -> None:
+    told = prepared(TWO_APPROVE_ABOVE + 1)
+    assert told.act("edit", "ann", subject="account 1", text=CampaignText("promotion")) is None
+    assert "another name" in (told.act("approve", "anna", subject="account 1") or "")
+    assert told.act("approve", "bob", subject="account 2") is None
+    assert "another name" in (told.act("approve", "bobby", subject="account 2") or "")
+    assert told.act("approve", "eve", subject="account 3") is None
+    assert told.act("edit", "bob", subject="account 2", text=CampaignText("promotion")) is None
+    assert told.act("approve", "anna", subject="account 1") is None, "another one changed it last"
+
+
 @pytest.mark.parametrize("edit", ["edit", "audience"])
 def test_any_edit_voids_approvals(edit: str) -> None:
     told = prepared()
