@@ -6,7 +6,7 @@ import msgspec
 
 from operators.context import OutcomeWriter, group_name
 from operators.outcomes import FinalOutcome
-from state.decide.pending import Item, PendingGroup
+from state.decide.pending import UNREAD, Item, PendingGroup
 from state.model.delivery import Withdrawal
 from state.model.event import Event
 from state.model.inbox import InboxOperation
@@ -84,8 +84,10 @@ def _latest_pending(groups: list[PendingGroup], retraction: Event) -> tuple[Pend
 
 
 def _after_leaving(writer: OutcomeWriter, group: PendingGroup) -> None:
-    """A group that this empties keeps its time; a single hold is gone with its item."""
-    if not group.items and group.key.kind == "single":
+    """A group that this empties keeps its time; a single hold is gone with its item, and so is a mail that waited to
+    be read: what comes later has a row of its own, and the whole time for it.
+    """
+    if not group.items and group.key.kind in ("single", UNREAD):
         writer.state.pending.close(group)
     else:
         writer.state.pending.touch(group)

@@ -374,7 +374,7 @@ class Pipeline:
     # The end of an item -------------------------------------------------------
 
     def _end(self, item: Item, outcome: str, now: int, reason: str | None = None) -> None:
-        """A terminal outcome; the item leaves its group, which keeps its time."""
+        """A terminal outcome; the item leaves its group, which keeps its time, but for mails that waited to be read."""
         item.decide(outcome, now, reason=reason)
         self.user(item.user).pending.pop(item, None)
         group, item.group = item.group, None
@@ -382,7 +382,7 @@ class Pipeline:
             return
         if item in group.pending:
             group.pending.remove(item)
-        if group.kind == "single":
+        if group.kind == "single" or (group.kind == "unread" and not group.pending):
             self._close(group)
 
 

@@ -87,6 +87,14 @@ def test_a_group_waits_together_from_its_first_item_on_and_is_one_mail() -> None
     ]
 
 
+def test_what_comes_after_a_group_was_read_has_the_whole_time_to_be_read() -> None:
+    likes = [like("e1", NOON, "a"), read(NOON + MINUTE), like("e2", NOON + 2 * MINUTE - SECOND, "b")]
+    assert told(*likes, tick(NOON + HOUR)) == [
+        ("e1", "INBOX", (MINUTE, None)),
+        ("e2", "EMITTED", (4 * MINUTE - SECOND, 1)),
+    ]
+
+
 def test_a_phone_is_told_at_once() -> None:
     assert told(PUSH, mention("e1", NOON), tick(NOON + HOUR)) == [("e1", "EMITTED", (0, 1))]
 
