@@ -22,8 +22,10 @@ from state.model.errors import ConfigurationError
 
 SIZE_MAX_BYTES = 2 << 20
 """Of a mail. Ours are smaller, so one that returns a whole mail of ours fits."""
+LINE_MAX_BYTES = 1 << 20
+"""A line that goes on for longer ends its connection: aiosmtpd keeps what it has of a line until the end comes."""
 CONNECTIONS_MAX = 50
-"""At a time: with mails of the largest size they take 100 MB."""
+"""At a time: with mails of the largest size they take 150 MB."""
 _LATER = "451 4.3.0 not done yet, try again later"
 _STOPPING = "421 4.3.2 shutting down, try again later"
 _logger = structlog.get_logger(__name__)
@@ -162,6 +164,7 @@ class _Connection(SMTP):
 
     def __init__(self, server: MailServer, options: MailServerOptions, known: set[_Connection]) -> None:
         self._known, self._loop = known, asyncio.get_running_loop()
+        self._line_bytes, self._last_byte = 0, b""
         self._ends = self._loop.call_later(options.session_max.total_seconds(), self.dismiss)
         known.add(self)
         super().__init__(
@@ -169,6 +172,16 @@ class _Connection(SMTP):
             tls_context=options.tls, timeout=options.command_timeout.total_seconds(),
             auth_exclude_mechanism=("LOGIN", "PLAIN"), loop=self._loop,
         )  # fmt: skip
+
+    def data_received(self, data: bytes) -> None:
+        seen = self._last_byte + data
+        end = seen.rfind(b"\r\n")
+        self._line_bytes = self._line_bytes + len(data) if end < 0 else len(seen) - end - 2
+        self._last_byte = data[-1:]
+        if self._line_bytes > LINE_MAX_BYTES:
+            self.dismiss()
+        else:
+            super().data_received(data)
 
     def dismiss(self) -> None:
         """Say that it ends, and end it."""

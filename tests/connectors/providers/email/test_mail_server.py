@@ -20,6 +20,7 @@ from helpers.waiting import wait_for
 
 from connectors.providers.email.mail_server import (
     CONNECTIONS_MAX,
+    LINE_MAX_BYTES,
     SIZE_MAX_BYTES,
     Arrived,
     MailServer,
@@ -92,6 +93,32 @@ def test_it_takes_mail_to_ours_from_anybody_and_nothing_else() -> None:
     intake = Intake()
     assert asyncio.run(run()) == [550, 550, 250, 452, 250] * 2 + [250, 550, 503]
     assert intake.mails == [Arrived("", OURS, MAIL), Arrived("fbl@there.example", OURS, MAIL)]
+
+
+def endless_line(port: int, piece: bytes) -> bytes:
+    """What is answered to a mail whose line does not end."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client, client.makefile("rb") as answers:
+        for said in (b"EHLO x", b"MAIL FROM:<>", f"RCPT TO:<{OURS}>".encode(), b"DATA"):
+            while not answers.readline()[3:4].isspace():
+                pass
+            client.sendall(said + b"\r\n")
+        answers.readline()
+        try:
+            for _ in range(4 * LINE_MAX_BYTES // len(piece)):
+                client.sendall(piece)
+            client.sendall(b"\r\n.\r\n")
+            return answers.readline()
+        except ConnectionError:
+            return b"hung up"
+
+
+@pytest.mark.parametrize("piece", [b"a" * 4096, b"a" * 4095 + b"\n", b"a" * 4095 + b"\r"])
+def test_a_line_that_goes_on_and_on_ends_the_connection_and_is_not_kept(piece: bytes) -> None:
+    async def run() -> bytes:
+        async with server_of(Intake()) as (_, port):
+            return await asyncio.to_thread(endless_line, port, piece)
+
+    assert asyncio.run(run())[:3] in (b"421", b"hun", b"")
 
 
 @pytest.mark.parametrize("answer", [False, LogUnavailableError("away"), ValueError("a bug")])
