@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import jwt
 import msgspec
 import pytest
 from helpers.console import Browser
@@ -149,6 +150,20 @@ def test_sessions_of_keys_end_where_people_get_accounts(console: Gateway, tmp_pa
     with running(tmp_path, openid=openid) as after:
         by_key.gateway = after
         assert by_key.get("/console").status == 303
+
+
+def test_a_session_that_does_not_say_whose_account_it_is_signs_in_again(console: Gateway) -> None:
+    browser, url = begun(console)
+    come_back(browser, provider_signs_in(url, "ada"))
+    assert browser.get("/console").status == 200
+    name, _, value = browser.cookie.partition("=")
+    claims = jwt.decode(value, options={"verify_signature": False})
+    (secret,) = console.directory.rglob("console.key")
+    browser.cookie = f"{name}={jwt.encode(claims, secret.read_bytes(), 'HS256')}"
+    assert browser.get("/console").status == 200
+    del claims["account"]
+    browser.cookie = f"{name}={jwt.encode(claims, secret.read_bytes(), 'HS256')}"
+    assert browser.get("/console").status == 303
 
 
 def test_a_key_opens_nothing_where_people_have_accounts(console: Gateway) -> None:
