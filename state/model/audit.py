@@ -4,7 +4,7 @@ What destroys or touches P0 is first a proposal. Its name is the proposal's offs
 decides it, in the order of the topic; so all who read the topic agree, however many confirm at once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -65,7 +65,7 @@ class PendingAct(NamedTuple):
     decided_at: int = -1
     """The offset of that step."""
     done: bool = False
-    """Whether it is noted that it was carried out."""
+    """Whether it is noted that it was carried out, or that a switch was lifted since it was confirmed."""
 
     @property
     def id(self) -> str:
@@ -89,14 +89,24 @@ def pending_acts(records: Iterable[tuple[int, int, AuditRecord]]) -> list[Pendin
     found: dict[str, PendingAct] = {}
     for offset, time_ms, record in records:
         if not isinstance(record, ApprovalRecord):
-            name = record.about.get("approval")
-            if name in found:
+            for name in _done_by(record, found):
                 found[name] = found[name]._replace(done=True)
         elif record.approval is None:
             found[str(offset)] = PendingAct(offset, record)
         elif (pending := found.get(record.approval)) is not None and _holds(pending, record, time_ms):
             found[record.approval] = pending._replace(decided=record, decided_at=offset)
     return list(found.values())
+
+
+def _done_by(record: AuditRecord, found: Mapping[str, PendingAct]) -> list[str]:
+    """What this act carries out, or takes back: what was lifted since must not be stopped by whoever comes late."""
+    if record.act == "lift":
+        return [
+            name
+            for name, each in found.items()
+            if each.unfinished and (each.asked.act, each.asked.about) == ("kill", record.about)
+        ]
+    return [name] if (name := record.about.get("approval", "")) in found else []
 
 
 def _holds(pending: PendingAct, record: ApprovalRecord, time_ms: int) -> bool:

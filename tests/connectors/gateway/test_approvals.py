@@ -16,7 +16,7 @@ from helpers.waiting import wait_for
 
 from connectors.audit import audit_record
 from connectors.log.interface import NewRecord
-from state.model.audit import Act, ApprovalRecord
+from state.model.audit import Act, ApprovalRecord, AuditRecord
 from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, encode_letter
 
 STOP_ALL = {"scope": "all", "reason": "spam"}
@@ -261,6 +261,20 @@ def confirmed_before(gateway: Gateway, act: Act, about: dict[str, str]) -> str:
     said = msgspec.structs.replace(asked, by="admin", subject="key admin", step="confirmed", approval=name)
     gateway.log.append([audit_record(said)])
     return name
+
+
+def test_what_was_lifted_meanwhile_is_not_stopped_by_who_comes_late(gateway: Gateway) -> None:
+    with gateway.fault("refuse_kills"):
+        late = confirmed_before(gateway, "kill", {"scope": "type", "value": "otp"})
+        lifted = AuditRecord(
+            at=now_ms(), by="max", role="ops", act="lift", about={"scope": "type", "value": "otp"}
+        )  # fmt: skip
+        gateway.log.append([audit_record(lifted)])
+    other = confirmed_before(gateway, "kill", {"scope": "type", "value": "security_alert"})
+    wait_for(lambda: shown(gateway, other)["done"])
+    assert shown(gateway, late)["done"]
+    assert switches(gateway) == [("type", "security_alert", "ops")]
+    lift(gateway, "type", "security_alert")
 
 
 def test_an_act_that_cannot_be_carried_out_holds_up_no_other(tmp_path: Path) -> None:
