@@ -104,9 +104,13 @@ def _done_by(record: AuditRecord, found: Mapping[str, PendingAct]) -> list[str]:
         return [
             name
             for name, each in found.items()
-            if each.unfinished and (each.asked.act, each.asked.about) == ("kill", record.about)
+            if each.unfinished and each.asked.act == "kill" and _switch(each.asked) == _switch(record)
         ]
     return [name] if (name := record.about.get("approval", "")) in found else []
+
+
+def _switch(record: AuditRecord) -> tuple[str, str]:
+    return record.about.get("scope", ""), record.about.get("value", "")
 
 
 def _holds(pending: PendingAct, record: ApprovalRecord, time_ms: int) -> bool:

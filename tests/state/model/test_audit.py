@@ -57,3 +57,13 @@ def test_it_is_unfinished_until_what_was_done_is_noted() -> None:
     assert the_one(PROPOSED, confirmed).unfinished
     assert the_one(PROPOSED, confirmed, AuditRecord(**done, about={"scope": "all"})).unfinished
     assert not the_one(PROPOSED, confirmed, AuditRecord(**done, about={"scope": "all", "approval": "0"})).unfinished
+
+
+@pytest.mark.parametrize(
+    ("about", "unfinished"),
+    [({"scope": "all"}, False), ({"scope": "all", "value": ""}, False), ({"scope": "type", "value": "otp"}, True)],
+)
+def test_what_was_lifted_since_it_was_confirmed_is_not_carried_out(about: dict[str, str], unfinished: bool) -> None:
+    lifted = AuditRecord(at=3, by="max", role="command line", act="lift", about=about)
+    assert the_one(PROPOSED, step("confirmed", who="key bob"), lifted).unfinished is unfinished
+    assert the_one(PROPOSED, lifted, step("confirmed", who="key bob")).unfinished, "it was asked for later"
