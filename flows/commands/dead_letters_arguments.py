@@ -29,7 +29,7 @@ Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="As `list
 Done = Annotated[bool, typer.Option("--all", help="Also what was retried or discarded.")]
 Newest = Annotated[
     int | None,
-    typer.Option("--newest", min=1, help="Look at no more than the newest ones: quick, however many there are."),
+    typer.Option("--newest", min=1, help="Look at no more than the newest ones."),
 ]
 Reason = Annotated[str | None, typer.Option(help="Why, for the record.")]
 Every = Annotated[bool, typer.Option("--all", help="Every open letter, of a --stage or --sender if named.")]
