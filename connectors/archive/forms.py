@@ -114,8 +114,10 @@ def _latest_of(table: pa.Table) -> pa.Table:
     held = latest(packed_rows(table, PACKED)).combine_chunks()
     if not len(held):
         return PACKED.empty_table()
-    users, groups = order_numbers(held["user"]), held["key_group"].to_numpy().astype(np.int64)
-    keys = (held["log_offset"].to_numpy(), held["time"].to_numpy(), (groups << 32) + users)
+    groups = held["key_group"].to_numpy().astype(np.int64) << 32
+    if "user" in held.column_names:  # counts are of no user
+        groups = groups + order_numbers(held["user"])
+    keys = (held["log_offset"].to_numpy(), held["time"].to_numpy(), groups)
     return all_columns(taken(held, np.lexsort(keys)))
 
 

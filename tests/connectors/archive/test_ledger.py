@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from helpers.programs import drain, running
-from helpers.records import PARTITIONS, decision, delivery, emission, open_embedded, record
+from helpers.records import PARTITIONS, counts, decision, delivery, emission, open_embedded, record
 from helpers.waiting import wait_for
 
 from connectors.archive.forms import LEDGER
@@ -313,3 +313,16 @@ def test_the_ledger_is_exact_after_kill_9_in_the_middle_of_a_feed(log: EmbeddedL
     letters = log.reader({("dead_letters", 0): 0})
     assert [orjson.loads(each.value)["stage"] for each in letters.poll(10, timedelta())] == ["track"]
     letters.close()
+
+
+def test_an_hour_in_which_owners_counted_is_merged_too(log: EmbeddedLog, tmp_path: Path) -> None:
+    group = key_group("mia")
+    for offset in (5, 9):
+        log.append(
+            [counts("decide", group, offset, resolved=1), decision("mia", f"e{offset}", "INBOX", ("d", offset, 0))]
+        )
+        write(log, tmp_path, log_ms=HOUR)
+    place = partition_of_group(group, PARTITIONS)
+    assert archive(tmp_path, place).merge_hours(HOUR + 2 * HOUR_MS) == 1
+    reader = LedgerReader(tmp_path / DIRECTORY, log)
+    assert outcomes(reader, LedgerQuery(user="mia")) == [("e5", "INBOX"), ("e9", "INBOX")]
