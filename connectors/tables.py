@@ -4,7 +4,7 @@
 |---|---|
 | `ndjson` | one JSON object a line; where one column is asked for, also its value alone |
 | `csv` | UTF-8 with a header line that names the columns |
-| `parquet` | columns, whatever their types |
+| `parquet` | columns of texts or numbers |
 
 Columns that are not asked for are passed over, and so are empty lines. Nothing is judged: a value is what the file
 holds, None where it holds none, and `UNREADABLE` in every column of a row that cannot be read.
@@ -26,7 +26,13 @@ from state.model.errors import UNDECODABLE, CarillonError
 
 Form = Literal["ndjson", "csv", "parquet"]
 CHUNK_ROWS = 20_000
-_LINE_BYTES_MAX = 64 << 10
+_LINE_MAX = 64 << 10
+"""Bytes of a line; in CSV characters of a row, which quotes may stretch over lines."""
+_CHUNK_BYTES = 4 << 20
+"""A chunk ends early, soon after so many."""
+_PIECE_ROWS = 64
+_COLUMN_BYTES_MAX = 256 << 20
+"""Of one column in one row group of Parquet, unpacked: it may have to be in memory as a whole."""
 
 
 class TableError(CarillonError):
@@ -114,8 +120,8 @@ def _alone(line: bytes) -> Any:
 
 def _ndjson(file: IO[bytes], wanted: _Wanted) -> Iterator[TableRows]:
     objects, number, empty = _Objects(wanted.columns), 1, True
-    source = iter(partial(file.readline, _LINE_BYTES_MAX), b"")
-    while lines := list(islice(source, wanted.most)):
+    source = iter(partial(file.readline, _LINE_MAX), b"")
+    while lines := _some(source, wanted.most, lambda piece: sum(map(len, piece))):
         rows = objects.rows(lines, number)
         number += sum(line.endswith(b"\n") for line in lines)
         if rows.numbers:
@@ -125,25 +131,58 @@ def _ndjson(file: IO[bytes], wanted: _Wanted) -> Iterator[TableRows]:
         raise TableError("has no line")
 
 
+def _some(source: Iterator[Any], most: int, size: Callable[[Sequence[Any]], int]) -> list[Any]:
+    """The next of them, few where they are large."""
+    taken, left = list[Any](), _CHUNK_BYTES
+    while left > 0 and (piece := list(islice(source, min(_PIECE_ROWS, most - len(taken))))):
+        taken += piece
+        left -= size(piece)
+    return taken
+
+
+class _RowLines:
+    """Gives lines to a CSV reader, and ends a row that is too long; it reads on behind that."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._read, self.number, self.left = partial(text.readline, _LINE_MAX), 0, _LINE_MAX
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._read()
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self.left -= len(line)
+        if self.left > 0:
+            return line
+        while len(line) == _LINE_MAX and line[-1] not in "\r\n":
+            line = self._read()
+        raise csv.Error("row is too long")
+
+
 def _csv(file: IO[bytes], wanted: _Wanted) -> Iterator[TableRows]:
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
-        source = _csv_rows(csv.reader(text))
-        header = next((row for _, row in source), None) or ()
+        source = _csv_rows(_RowLines(text))
+        header = next((row for _, row, _ in source), None) or ()
         missing = [name for name in wanted.needed if name not in header]
         if missing:
             raise TableError(f"has no header line with a column `{missing[0]}`")
         places = [header.index(name) if name in header else None for name in wanted.columns]
-        while chunk := list(islice(source, wanted.most)):
-            rows = [row for _, row in chunk]
-            yield TableRows([number for number, _ in chunk], [_picked(rows, place) for place in places])
+        while chunk := _some(source, wanted.most, lambda piece: sum(size for _, _, size in piece)):
+            rows = [row for _, row, _ in chunk]
+            yield TableRows([number for number, _, _ in chunk], [_picked(rows, place) for place in places])
     finally:
         text.detach()
 
 
-def _csv_rows(reader: Any) -> Iterator[tuple[int, Sequence[Any] | None]]:
-    """Rows with their last lines; None: what is no CSV."""
+def _csv_rows(lines: _RowLines) -> Iterator[tuple[int, Sequence[Any] | None, int]]:
+    """Rows with their last lines and their sizes; None: what is no CSV."""
+    reader = csv.reader(lines)
     while True:
+        lines.left = _LINE_MAX
         try:
             row = next(reader)
         except StopIteration:
@@ -151,7 +190,7 @@ def _csv_rows(reader: Any) -> Iterator[tuple[int, Sequence[Any] | None]]:
         except csv.Error:
             row = None
         if row or row is None:
-            yield reader.line_num, row
+            yield lines.number, row, _LINE_MAX - lines.left
 
 
 def _picked(rows: Sequence[Sequence[Any] | None], place: int | None) -> list[Any]:
@@ -169,22 +208,52 @@ def _parquet(file: IO[bytes], wanted: _Wanted) -> Iterator[TableRows]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(file)
-        there = table.schema_arrow.names
-        missing = [name for name in wanted.needed if name not in there]
-        if missing:
-            raise TableError(f"has no column `{missing[0]}`")
+        there = _sound_columns(pq.ParquetFile(file), wanted)
+        # Values that repeat are read once: a thousand bytes of file may say a large value a million times.
+        table = pq.ParquetFile(file, read_dictionary=there)
         first = 1
-        for batch in table.iter_batches(
-            batch_size=wanted.most, columns=[name for name in wanted.columns if name in there]
-        ):
+        for batch in table.iter_batches(batch_size=wanted.most, columns=there):
             columns = [
-                batch.column(name).to_pylist() if name in there else [None] * batch.num_rows for name in wanted.columns
+                _values(batch.column(name)) if name in there else [None] * batch.num_rows for name in wanted.columns
             ]
             yield TableRows(range(first, first + batch.num_rows), columns)
             first += batch.num_rows
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise TableError("is no sound Parquet file") from error
+
+
+def _sound_columns(table: Any, wanted: _Wanted) -> list[str]:
+    """Those that are wanted and there.
+
+    :raises TableError: one is missing, is there twice, or holds what memory might not.
+    """
+    from pyarrow.types import is_fixed_size_binary
+
+    schema, groups = table.schema_arrow, table.metadata
+    missing = [name for name in wanted.needed if name not in schema.names]
+    if missing:
+        raise TableError(f"has no column `{missing[0]}`")
+    there = [name for name in wanted.columns if name in schema.names]
+    places = {table.schema.column(at).path: at for at in range(len(table.schema))}
+    for name in there:
+        if schema.names.count(name) > 1:
+            raise TableError(f"has two columns `{name}`")
+        if name not in places or is_fixed_size_binary(schema.field(name).type):
+            raise TableError(f"has a column `{name}` that is neither text nor numbers")
+        chunks = (groups.row_group(at).column(places[name]) for at in range(groups.num_row_groups))
+        if any(chunk.total_uncompressed_size > _COLUMN_BYTES_MAX for chunk in chunks):
+            raise TableError(f"has more than {_COLUMN_BYTES_MAX >> 20} MiB of `{name}` in one row group")
+    return there
+
+
+def _values(column: Any) -> list[Any]:
+    """As Python has them; of those that repeat, one."""
+    if not hasattr(column, "dictionary"):
+        values: list[Any] = column.to_pylist()
+        return values
+    used = column.indices.dictionary_encode()
+    distinct = [*column.dictionary.take(used.dictionary).to_pylist(), None]
+    return [distinct[at] for at in used.indices.fill_null(len(distinct) - 1).to_pylist()]
 
 
 _READERS: dict[Form, Callable[[IO[bytes], _Wanted], Iterator[TableRows]]] = {

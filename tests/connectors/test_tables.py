@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,10 +25,14 @@ def _read(
     ]
 
 
-def _parquet(**columns: list[Any]) -> bytes:
+def _written(table: pa.Table) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(pa.table(columns), sink, row_group_size=1500)
+    pq.write_table(table, sink, row_group_size=1500)
     return sink.getvalue()
+
+
+def _parquet(**columns: Any) -> bytes:
+    return _written(pa.table(columns))
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
@@ -62,6 +67,11 @@ def test_the_three_forms_give_the_same_columns() -> None:
         ("parquet", b"", "no sound Parquet"),
         ("parquet", b"PAR1", "no sound Parquet"),
         ("parquet", _parquet(a=["x"]), "no column `b`"),
+        ("parquet", _written(pa.Table.from_arrays([pa.array(["x"])] * 3, ["a", "b", "b"])), "two columns `b`"),
+        ("parquet", _parquet(a=["x"], b=[["x"]]), "`b` that is neither"),
+        ("parquet", _parquet(a=["x"], b=pa.array([2**62], pa.timestamp("ms"))), "no sound Parquet"),
+        ("parquet", _parquet(a=["x"], b=pa.array([2**30], pa.date32())), "no sound Parquet"),
+        ("parquet", _parquet(a=["x"], b=["x"])[:-300].ljust(800, b"\xff") + b"PAR1", "no sound Parquet"),
     ],
 )
 def test_what_is_no_such_file_is_refused(form: Form, content: bytes, problem: str) -> None:
@@ -88,3 +98,51 @@ def test_the_only_column_may_stand_alone() -> None:
     assert _read(b'"a"\n{"u":"b"}\n3\n{}', "ndjson", ["u"], []) == [
         (1, ["a"]), (2, ["b"]), (3, [UNREADABLE]), (4, [None]),
     ]  # fmt: skip
+
+
+def test_a_page_of_parquet_that_is_damaged_is_no_sound_file() -> None:
+    content = bytearray(_parquet(a=["x" * 9] * 999, b=[str(number) for number in range(999)]))
+    content[30:90] = b"\xff" * 60
+    with pytest.raises(TableError, match="no sound Parquet"):
+        _read(bytes(content), "parquet")
+
+
+def test_a_value_of_parquet_that_repeats_is_in_memory_once() -> None:
+    bomb = _written(pa.table({"a": ["x" * 100_000] * 1_000 + [None], "b": ["y"] * 1_001}))
+    assert len(bomb) < 20_000
+    before = pa.total_allocated_bytes()
+    (rows,) = read_rows(io.BytesIO(bomb), "parquet", ["a", "b"])
+    values = rows.columns[0]
+    assert (len({id(value) for value in values}), values[-1]) == (2, None)
+    assert pa.total_allocated_bytes() - before < 1_000_000
+
+
+def test_a_column_of_parquet_that_unpacks_to_much_is_refused() -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"a": ["x" * (1 << 20)] * 257}), sink, use_dictionary=False, compression="zstd")
+    assert len(sink.getvalue()) < 1 << 20
+    with pytest.raises(TableError, match="more than 256 MiB of `a`"):
+        _read(sink.getvalue(), "parquet", ["a"], [])
+
+
+@pytest.mark.parametrize("piece", [b"x", b",", b'"5\n",'])
+def test_a_row_of_csv_that_goes_on_and_on_is_never_held(piece: bytes) -> None:
+    content = io.BytesIO(b"a,b\n1,2\n" + piece * ((8 << 20) // len(piece)) + b"\n8,9\n")
+    seen = set[Any]()
+    tracemalloc.start()
+    for chunk in read_rows(content, "csv", ["a", "b"], most=100):
+        seen.update(chunk.columns[0])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seen >= {"1", UNREADABLE}
+    assert "8" in seen or piece[:1] == b'"', "where quotes are cut, what follows is not what it was"
+    assert peak < 3 << 20
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_a_chunk_of_long_rows_has_few(form: Form) -> None:
+    value = "x" * 60_000
+    content = f"a,b\n{f'{value},1{chr(10)}' * 400}" if form == "csv" else f'{{"a":"{value}","b":1}}\n' * 400
+    sizes = [len(chunk.numbers) for chunk in read_rows(io.BytesIO(content.encode()), form, ["a", "b"])]
+    assert sum(sizes) == 400
+    assert max(sizes) < 200
