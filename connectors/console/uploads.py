@@ -12,6 +12,8 @@ from connectors.gateway.problems import ProblemError
 FILE_BYTES_MAX = 32 << 20
 """With the form around it; it is held in memory. Larger files are sent by the call. Default: 32 MiB."""
 _PARTS_MAX = 20
+_HEAD_BYTES_MAX = 4 << 10
+"""Of a part. Python's parser of headers takes time by the square of their length: 4 MiB take over a minute."""
 _NO_UPLOAD = "The form does not decode."
 
 
@@ -48,9 +50,11 @@ def _upload(body: bytes, delimiter: bytes) -> Upload:
     form, file, file_name = dict[str, str](), b"", ""
     for part in parts[1:-1]:
         head, found, content = part.partition(b"\r\n\r\n")
+        if not found or len(head) > _HEAD_BYTES_MAX:
+            raise ProblemError(400, _NO_UPLOAD)
         headers = _headers(head.decode("utf-8", "replace").strip())
         name = headers.get_param("name", header="content-disposition")
-        if not found or not isinstance(name, str):
+        if not isinstance(name, str):
             raise ProblemError(400, _NO_UPLOAD)
         if headers.get_param("filename", header="content-disposition") is not None:
             file, file_name = content, headers.get_filename() or ""

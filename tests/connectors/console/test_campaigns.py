@@ -119,6 +119,8 @@ def test_a_file_that_is_none_changes_nothing(told: Gateway) -> None:
     for broken in (b"", b"--edge", b"--edge\r\n\r\n\r\n--edge--", b"--edge\r\n" * 50):
         assert ann.post(f"{PAGE}/audience", broken, "multipart/form-data; boundary=edge").status in (400, 403)
     assert ann.post(f"{PAGE}/audience", b"x", "text/plain").status == 403
+    wide = b'--edge\r\ncontent-disposition: form-data; name="file"; ' + b"a=b; " * 5_000 + b"\r\n\r\n\r\n--edge--"
+    assert ann.post(f"{PAGE}/audience", wide, "multipart/form-data; boundary=edge").status == 400
     forged = b'--edge\r\ncontent-disposition: form-data; name="name"\r\n\r\nfiles\r\n--edge--'
     assert ann.post(f"{PAGE}/audience", forged, "multipart/form-data; boundary=edge").status == 403
     assert state(told, "files") == before
