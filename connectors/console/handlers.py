@@ -27,6 +27,7 @@ from connectors.gateway.acts import Acts, reason_if_any, reason_of
 from connectors.gateway.approvals import Approvals, subject_of
 from connectors.gateway.auth import Authenticator, Principal
 from connectors.gateway.backstage import LedgerSearch, Questions, Shown
+from connectors.gateway.campaign_answers import LEAST
 from connectors.gateway.campaigns import CampaignCalls
 from connectors.gateway.http import ApiRequest, ApiResponse, StreamResponse
 from connectors.gateway.letters import Letters
@@ -48,8 +49,6 @@ _FOR_PROGRAMS = (
 )
 _ROWS, _LETTERS_COUNTED = 50, 500
 _APPROVALS = "/console/approvals"
-_LEAST = 10
-"""Marketing sees no smaller number: behind it could be one person."""
 _INSIDE = re.compile(r"/console(?:/?[!-.0-\[\]-~])*/?")
 """An address of ours: no second slash behind a first, no backslash."""
 _DAY_MS = 86_400_000
@@ -182,7 +181,7 @@ class Console:
 
     async def _now(self, person: Principal) -> dict[str, Any]:
         figures = await asyncio.to_thread(self._figures.read)
-        least = _LEAST if person.role == "marketing" else 0
+        least = LEAST if person.role == "marketing" else 0
         parts = self._parts
         switches, away = parts.switches.on, parts.switches.away
         return {

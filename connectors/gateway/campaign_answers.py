@@ -12,8 +12,9 @@ from state.model.documents import Exact, Text
 from state.schedule.campaigns import Campaign
 
 LEAST = 10
-"""No smaller number is told: behind it could be one person."""
-Few = Annotated[int, Meta(ge=LEAST)] | None
+"""No smaller number is told, nor what it counts: behind it could be one person."""
+Many = Annotated[int, Meta(ge=LEAST)]
+Few = Many | None
 """Null: fewer."""
 
 
@@ -23,9 +24,9 @@ class AudienceShown(Reply):
     recipients: Annotated[int, Meta(ge=0, description="Each counted once.")]
     doubles: Annotated[int, Meta(ge=0, description="Rows that named a recipient again.")]
     bad: Annotated[int, Meta(ge=0, description="Rows that were left out; see `bad-rows`.")]
-    unknown: Annotated[int, Meta(ge=0, description="Recipients without any address or preference on file.")]
-    reached: Annotated[dict[str, Few], Meta(description="Recipients by channel, as they were when the file came.")]
-    suppressed: Annotated[dict[str, Few], Meta(description="Those whom it would not reach, by reason.")]
+    unknown: Annotated[Few, Meta(description="Recipients without any address or preference on file.")]
+    reached: Annotated[dict[str, Many], Meta(description="Recipients by channel, as they were when the file came.")]
+    suppressed: Annotated[dict[str, Many], Meta(description="Those whom it would not reach, by reason.")]
 
 
 class CampaignShown(Reply):
@@ -61,14 +62,14 @@ class BadRow(Reply):
 
 
 class CampaignReport(Reply):
-    """What became of what was released."""
+    """What became of what was released, without what counts fewer than ten people."""
 
     name: Text
     recipients: Few
-    outcomes: Annotated[dict[str, Few], Meta(description="Recipients by the outcome of their decision.")]
-    reasons: Annotated[dict[str, Few], Meta(description="Those who were suppressed, by reason.")]
-    deliveries: dict[str, Few]
-    heard: Annotated[dict[str, Few], Meta(description="What providers and people said afterwards.")]
+    outcomes: Annotated[dict[str, Many], Meta(description="Recipients by the outcome of their decision.")]
+    reasons: Annotated[dict[str, Many], Meta(description="Those who were suppressed, by reason.")]
+    deliveries: dict[str, Many]
+    heard: Annotated[dict[str, Many], Meta(description="What providers and people said afterwards.")]
 
 
 def few(number: int) -> Few:
@@ -76,9 +77,9 @@ def few(number: int) -> Few:
     return number if number >= LEAST else None
 
 
-def few_left_out(counts: Mapping[str, int]) -> dict[str, Few]:
-    """Counts as marketing sees them."""
-    return {name: few(number) for name, number in counts.items()}
+def few_left_out(counts: Mapping[str, int]) -> dict[str, Many]:
+    """Counts as marketing sees them: of a file that names one person, a name alone would tell what is so of him."""
+    return {name: number for name, number in counts.items() if number >= LEAST}
 
 
 def campaign_shown(campaign: Campaign) -> CampaignShown:
@@ -87,7 +88,7 @@ def campaign_shown(campaign: Campaign) -> CampaignShown:
     shown = None
     if audience is not None:
         shown = AudienceShown(
-            audience.recipients, audience.doubles, audience.bad, audience.unknown,
+            audience.recipients, audience.doubles, audience.bad, few(audience.unknown),
             few_left_out(audience.reached), few_left_out(audience.suppressed),
         )  # fmt: skip
     return CampaignShown(

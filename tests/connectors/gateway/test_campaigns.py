@@ -68,7 +68,7 @@ def test_the_way_from_a_file_to_its_release_needs_two_people(told: Gateway) -> N
     assert call(told, "POST", "/two/schedule", {}).status == 409
     assert call(told, "POST", "/two/approve", {"revision": 1}, ADMIN).status == 409, "it has no audience"
     assert call(told, "PUT", "/two/audience", b"user\nann\nbob\nann\n", headers=CSV).json["audience"] == {
-        "recipients": 2, "doubles": 1, "bad": 0, "unknown": 2, "reached": {}, "suppressed": {"type_off": None},
+        "recipients": 2, "doubles": 1, "bad": 0, "unknown": None, "reached": {}, "suppressed": {},
     }  # fmt: skip
     seen = shown(told, "two")["revision"]
     assert call(told, "POST", "/two/approve", {"revision": seen}).status == 409, "who changed it last"
@@ -158,6 +158,19 @@ def test_chunks_are_of_one_zone_and_no_larger_than_a_second_of_the_throttle(told
 def test_a_report_of_few_people_tells_no_number(told: Gateway) -> None:
     create(told, "few")
     assert call(told, "GET", "/few/report").json["recipients"] is None
+
+
+def test_a_file_of_one_person_tells_nothing_of_him(told: Gateway) -> None:
+    phone = {"platform": "ios", "address": "ab" * 32}
+    assert told.call("PUT", "/v1/users/alone/endpoints/push/p", phone, key="key-shop").status == 200
+    seen = []
+    for opted_in in (True, False):
+        wanted = {"types": {"newsletter": {"enabled": opted_in}}}
+        assert told.call("PUT", "/v1/preferences", wanted, key=token("alone")).status == 200
+        create(told, f"alone-{opted_in}".lower(), b"user\nalone\n")
+        seen.append(shown(told, f"alone-{opted_in}".lower())["audience"])
+    create(told, "alone-nobody", b"user\nnobody-of-this-name\n")
+    assert seen == [shown(told, "alone-nobody")["audience"]] * 2
 
 
 def test_an_upload_tells_whom_it_would_reach_and_why_not_the_others(told: Gateway) -> None:
