@@ -185,7 +185,9 @@ def approve_campaign_command(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Approve a campaign that another person prepared."""
+    """Approve a campaign that another person prepared. Where people have accounts, they do so in the console."""
+    if settings_beside(data).openid is not None:
+        raise RefusedActError("people approve who signed in with their accounts at the console; a shell is no person")
     _act(data, as_json, name, "approve", revision=revision)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,10 +72,10 @@ def _switch_line(switch: SwitchOn) -> str:
 
 
 def user_name() -> str:
-    """Who types."""
+    """Who types, as the system has it: the environment may say anything."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user has no name
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user has no name
         return f"user {os.getuid()}"
 
 

@@ -45,6 +45,29 @@ def test_a_campaign_is_approved_released_paused_and_ended_by_commands(tmp_path: 
     bench.close()
 
 
+def test_the_environment_makes_nobody_another_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path)
+    file = tmp_path / "people.csv"
+    file.write_text("user\nann\n")
+    told(tmp_path, "create", "sale", "--type", "newsletter", "--payload", '{"title":"Sale"}')
+    (shown,) = told(tmp_path, "audience", "sale", str(file))
+    for name in ("LOGNAME", "USER"):
+        monkeypatch.setenv(name, "somebody-else")
+    assert "another person must" in refused(tmp_path, "approve", "sale", "--revision", str(shown["revision"]))
+    bench.close()
+
+
+def test_where_people_have_accounts_a_shell_approves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path)
+    desk, ann = CampaignDesk(bench.log, clock=bench.clock), Actor("ann", "marketing", "account 1")
+    desk.act(ann, "sale", "create", text=CampaignText("newsletter"))
+    desk.act(ann, "sale", "audience", audience=CampaignAudience(7, 1, 1))
+    for name, value in (("ISSUER", "http://127.0.0.1:1"), ("CLIENT_ID", "carillon"), ("CLIENT_SECRET", "s")):
+        monkeypatch.setenv(f"CARILLON_OPENID__{name}", value)
+    assert "accounts" in refused(tmp_path, "approve", "sale", "--revision", "2")
+    bench.close()
+
+
 def refused(directory: Path, *words: str) -> str:
     done = CliRunner().invoke(app, ["campaign", *words, "--data", str(directory)])
     assert done.exit_code != 0
