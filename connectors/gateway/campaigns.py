@@ -64,6 +64,8 @@ class CampaignCalls:
         self._rules, self._desk, self._directory, self._questions = rules, desk, directory, questions
         self._accounts = accounts
         self._spool = spool
+        self._one_file = asyncio.Lock()
+        """Large files one at a time: there are few threads, and other calls need them."""
 
     async def all(self, _request: ApiRequest) -> ApiResponse:
         """All."""
@@ -149,7 +151,8 @@ class CampaignCalls:
         :raises ProblemError: 400: it names nobody, or is none of its form; 404; 409; 503.
         """
         campaign = await self.one(name)
-        return await _on_log(lambda: self._store(person, campaign, file, form, revision))
+        async with self._one_file:
+            return await _on_log(lambda: self._store(person, campaign, file, form, revision))
 
     async def bad_rows(self, request: ApiRequest) -> ApiResponse:
         """Which rows of the file were left out, one a line."""

@@ -50,6 +50,7 @@ class CampaignRunner:
         self._asked: dict[str, set[int]] = {}
         """Orders in the topic that were not read yet, by campaign."""
         self._dropped: set[ChunkId] = set()
+        """Chunks whose ends are in the topic and were not read yet."""
 
     @property
     def next_offset(self) -> int:
@@ -92,9 +93,9 @@ class CampaignRunner:
             return []
         now = self._clock()
         orders = [order for campaign in self.book.campaigns.values() for order in self._orders(campaign, now)]
-        garbage = [chunk for chunk in self.book.garbage() if chunk not in self._dropped]
-        self._dropped.update(garbage)
-        return [*map(_order, orders), *(NewRecord(*PLACE, _chunk_key(*chunk), b"", ()) for chunk in garbage)]
+        garbage = set(self.book.garbage())
+        dropped, self._dropped = sorted(garbage - self._dropped), garbage
+        return [*map(_order, orders), *(NewRecord(*PLACE, _chunk_key(*chunk), b"", ()) for chunk in dropped)]
 
     def _orders(self, campaign: Campaign, now: int) -> Iterator[CampaignOrder]:
         asked = self._asked.setdefault(campaign.name, set())

@@ -188,13 +188,13 @@ class CampaignBook:
         return {} if audience is None else self._chunks.get((campaign.name, audience.generation), {})
 
     def garbage(self) -> Iterator[tuple[str, int, int]]:
-        """Chunks that are never released: of campaigns that are cancelled, and of earlier generations."""
+        """Chunks that are never released: of earlier generations, and of campaigns that are over."""
         for (name, generation), chunks in self._chunks.items():
             campaign = self.campaigns.get(name)
-            if campaign is None or campaign.audience is None:
+            if campaign is None:
                 continue
-            current = campaign.audience.generation
-            if generation < current or (generation == current and campaign.state == "cancelled"):
+            current = 0 if campaign.audience is None else campaign.audience.generation
+            if generation < current or campaign.is_over:  # a later one was left by a process that died
                 kept = campaign.ordered if generation == current else {}
                 yield from ((name, generation, number) for number in chunks if number not in kept)
 

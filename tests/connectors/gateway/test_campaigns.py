@@ -1,6 +1,7 @@
 """Campaigns by HTTP: prepared by one person, approved by another, and seen by marketing alone."""
 
 import io
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -171,6 +172,24 @@ def test_a_file_of_one_person_tells_nothing_of_him(told: Gateway) -> None:
         seen.append(shown(told, f"alone-{opted_in}".lower())["audience"])
     create(told, "alone-nobody", b"user\nnobody-of-this-name\n")
     assert seen == [shown(told, "alone-nobody")["audience"]] * 2
+
+
+def test_files_are_taken_one_at_a_time(told: Gateway) -> None:
+    names, answers = [f"queue{number}" for number in range(4)], list[int]()
+    for name in names:
+        create(told, name, None)
+    file = b"user\n" + b"".join(b"u%d\n" % number for number in range(20_000))
+
+    def upload(name: str) -> None:
+        answers.append(call(told, "PUT", f"/{name}/audience", file, headers=CSV).status)
+
+    most = 0
+    threads = [threading.Thread(target=upload, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        most = max(most, len(list(told.directory.rglob("audience.sqlite"))))
+    assert (answers, most) == ([200] * len(names), 1)
 
 
 def test_an_upload_tells_whom_it_would_reach_and_why_not_the_others(told: Gateway) -> None:

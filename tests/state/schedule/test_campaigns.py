@@ -152,6 +152,20 @@ def test_chunks_of_an_audience_that_was_replaced_are_never_released() -> None:
     assert list(told.book.garbage()) == []
 
 
+def test_of_what_is_over_no_chunk_stays_that_was_not_released() -> None:
+    told = Told()
+    assert told.act("create", "ann", text=CampaignText("newsletter")) is None
+    told.chunk(0, generation=3)
+    assert list(told.book.garbage()) == [], "its file is still being read"
+    told.act("cancel", "ann")
+    assert list(told.book.garbage()) == [("sale", 3, 0)], "whoever read it died"
+    told = running()
+    told.chunk(0, generation=2)
+    for number in range(3):
+        told.order(number)
+    assert list(told.book.garbage()) == [("sale", 2, 0)]
+
+
 def test_a_time_of_day_is_that_of_each_zone() -> None:
     told = prepared()
     told.act("approve", "bob")
