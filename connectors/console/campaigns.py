@@ -72,6 +72,6 @@ def _given(verb: str, value: str) -> dict[str, Any]:
         return start_of({"local": value[:16]} if value else {})
     if verb != "throttle":
         return {}
-    if not (value.isascii() and value.isdigit() and 0 < int(value[:9]) <= 100_000):
+    if not (value.isascii() and value.isdigit() and len(value) < 10 and 0 < int(value) <= 100_000):
         raise ProblemError(400, "The throttle is a number from 1 to 100 000.")
-    return {"per_second": int(value[:9])}
+    return {"per_second": int(value)}

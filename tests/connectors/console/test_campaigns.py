@@ -62,7 +62,10 @@ def test_one_person_prepares_and_another_lets_it_go(told: Gateway) -> None:
     assert "cancelled" in ann.get(page).words
 
 
-@pytest.mark.parametrize(("verb", "value"), [("throttle", "0"), ("throttle", "many"), ("start", "soon"), ("burn", "")])
+@pytest.mark.parametrize(
+    ("verb", "value"),
+    [("throttle", "0"), ("throttle", "00000000150"), ("throttle", "many"), ("start", "soon"), ("burn", "")],
+)
 def test_a_form_that_makes_no_sense_changes_nothing(told: Gateway, verb: str, value: str) -> None:
     if told.get("/v1/campaigns/odd", key="key-marketing").status == 404:
         prepare(told, "odd")
