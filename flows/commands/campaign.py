@@ -57,7 +57,8 @@ def _show(campaign: Campaign, output: Output) -> None:
         "per_second": campaign.per_second, "recipients": recipients, "released": released,
     }  # fmt: skip
     approvals = f"{len(campaign.approvals)} of {campaign.approvals_needed} approvals"
-    output.show(record, f"{campaign.name} {state}: {released} of {recipients} recipients released, {approvals}")
+    said = f"{campaign.name} {state}, revision {campaign.revision}"
+    output.show(record, f"{said}: {released} of {recipients} recipients released, {approvals}")
 
 
 def _prepare(

@@ -171,7 +171,7 @@ def _welcome(record: dict[str, Any], directory: str) -> str:
 Carillon is up; everything it knows is in {directory}
   API       {url}/v1     (OpenAPI at {url}/openapi.json, metrics at {url}/metrics)
   P0 API    {record["p0_url"]}/v1
-  Console   {record["console"]}     (sign in with a key of credentials.json, of ops or support)
+  Console   {record["console"]}     (sign in with a key of credentials.json, of ops, support or marketing)
 Try it, in another terminal:
   curl -sS {url}/v1/notifications -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
     -d '{{"type":"mention","actor":"ada","target":"grace","object":"thread1"}}'

@@ -30,6 +30,8 @@ def test_a_campaign_is_approved_released_paused_and_ended_by_commands(tmp_path: 
     with pytest.raises(RefusedActError, match="0 of 1 approvals"):
         told(tmp_path, "schedule", "sale")
     (shown,) = told(tmp_path, "show", "sale")
+    plain = CliRunner().invoke(app, ["campaign", "show", "sale", "--data", str(tmp_path)]).stdout
+    assert plain == "sale draft, revision 2: 0 of 1 recipients released, 0 of 1 approvals\n"
     (approved,) = told(tmp_path, "approve", "sale", "--revision", str(shown["revision"]))
     assert len(approved["approvals"]) == 1
     states = [told(tmp_path, *words)[0]["state"] for words in (
