@@ -65,20 +65,20 @@ class AudienceTable:
     reached: Counter[str] = field(default_factory=Counter)
     suppressed: Counter[str] = field(default_factory=Counter)
     bad_rows: list[tuple[int, str]] = field(default_factory=list)
-    _directory: Any = None
     _table: Any = None
 
     def __enter__(self) -> Self:
-        self._directory = tempfile.TemporaryDirectory(dir=self.spool)
-        self._table = sqlite3.connect(Path(self._directory.name) / "audience.sqlite", check_same_thread=False)
-        self._table.executescript(_LAYOUT)
+        with tempfile.TemporaryDirectory(
+            dir=self.spool
+        ) as directory:  # its file stays, without a name, while it is open
+            self._table = sqlite3.connect(Path(directory) / "audience.sqlite", check_same_thread=False)
+            self._table.executescript(_LAYOUT)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._table.close()
-        self._directory.cleanup()
 
     @property
     def doubles(self) -> int:
