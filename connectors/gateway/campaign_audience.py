@@ -68,9 +68,8 @@ class AudienceTable:
     _table: Any = None
 
     def __enter__(self) -> Self:
-        with tempfile.TemporaryDirectory(
-            dir=self.spool
-        ) as directory:  # its file stays, without a name, while it is open
+        # What is open stays, without a name, when its directory goes: a process that is killed leaves nothing.
+        with tempfile.TemporaryDirectory(dir=self.spool) as directory:
             self._table = sqlite3.connect(Path(directory) / "audience.sqlite", check_same_thread=False)
             self._table.executescript(_LAYOUT)
         return self
