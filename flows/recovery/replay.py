@@ -34,8 +34,8 @@ from state.disk.files import rename_flushed
 from state.disk.lock import StateLock
 from state.ledger import empty_table, latest, ledger_table
 from state.model.dead_letter import AGAIN_HEADER
-from state.model.delivery import WITHDRAWAL_JSON
-from state.model.envelope import parse_output_header, schema_of
+from state.model.delivery import WITHDRAWAL
+from state.model.envelope import header, parse_output_header
 from state.model.errors import (
     ConfigurationError,
     OffsetOutOfRangeError,
@@ -213,7 +213,7 @@ def redeliver(
     appended: dict[str, int] = {}
     waiting: list[NewRecord] = []
     for output in replayed(origin, wanted, progress):
-        if output.topic.startswith("deliver.") and schema_of(output.headers) != WITHDRAWAL_JSON:
+        if output.topic.startswith("deliver.") and header(output.headers, "schema") != WITHDRAWAL.json:
             appended[output.topic] = appended.get(output.topic, 0) + 1
             waiting.append(output._replace(headers=(*output.headers, mark)))
         if len(waiting) >= _APPEND_CHUNK:

@@ -13,15 +13,14 @@ import msgspec
 import orjson
 from msgspec import UNSET, UnsetType
 
-from state.model.errors import UNDECODABLE, MalformedRecordError
+from state.model.errors import MalformedRecordError
 from state.model.preference import QuietRange
+from state.model.schema import Schema
 
 EMISSION_JSON = "emission/1+json"
 EMISSION_ARROW = "emission/1+arrow"
 EMISSION_SLICE_2 = "emission/2+arrow"
 EMISSION_SLICE = "emission/3+arrow"
-ATTEMPT_JSON = "attempt/1+json"
-WITHDRAWAL_JSON = "withdrawal/1+json"
 
 
 class DeviceAddress(msgspec.Struct, frozen=True):
@@ -151,8 +150,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 _to_deliver = msgspec.json.Decoder(ToDeliver)
 _endpoints = msgspec.msgpack.Decoder(list[Endpoint]).decode
-_attempt = msgspec.json.Decoder(Attempt)
-_withdrawal = msgspec.json.Decoder(Withdrawal)
+ATTEMPT, WITHDRAWAL = Schema("attempt", Attempt), Schema("withdrawal", Withdrawal)
 _JSON_COLUMNS = ("devices", "rest", "payload", "digest_items", "actors", "quiet")
 
 
@@ -224,28 +222,6 @@ _READERS: Mapping[str, Callable[[bytes], list[ToDeliver]]] = {
     EMISSION_SLICE_2: _slice_2,
     EMISSION_SLICE: _slice,
 }
-
-
-def decode_withdrawal(value: bytes) -> Withdrawal:
-    """One record `withdrawal/1+json` of `deliver.push`.
-
-    :raises MalformedRecordError: naming the field that does not fit.
-    """
-    try:
-        return _withdrawal.decode(value)
-    except UNDECODABLE as error:
-        raise MalformedRecordError(f"withdrawal: {error}") from error
-
-
-def decode_attempt(value: bytes) -> Attempt:
-    """One record of topic `attempts`.
-
-    :raises MalformedRecordError: naming the field that does not fit.
-    """
-    try:
-        return _attempt.decode(value)
-    except UNDECODABLE as error:
-        raise MalformedRecordError(f"attempt: {error}") from error
 
 
 def delivery_key(emission_id: str, user: str, channel: str, device: str) -> str:

@@ -17,7 +17,7 @@ from connectors.providers.sms.twilio import message_key
 from flows.steps.transactional.outputs import pack_records, unpack_records
 from state.deliver.shown import ShownAt, ShownPush, encode_shown
 from state.deliver.store import LaneCommit, SendingStore, key_digest
-from state.model.delivery import decode_attempt, decode_to_deliver, decode_withdrawal, delivery_key
+from state.model.delivery import ATTEMPT, WITHDRAWAL, decode_to_deliver, delivery_key
 from state.transactional.store import StoredDecision, StoredSetting, TransactionalStore
 
 BYTES = GOLDEN / "delivery"
@@ -84,7 +84,7 @@ def test_a_file_of_a_newer_version_is_refused_and_a_damaged_one_named(tmp_path: 
 
 
 def test_attempts_of_version_1_fold_to_what_they_meant() -> None:
-    records = [decode_attempt(line) for line in (BYTES / "attempts_1.ndjson").read_bytes().splitlines()]
+    records = [ATTEMPT.decode(line) for line in (BYTES / "attempts_1.ndjson").read_bytes().splitlines()]
     histories = fold(records)
     assert {key: (found.outcome, found.attempts, found.open) for key, found in histories.items()} == {
         "em_1/u1/push/d1": ("DELIVERED", 2, False),
@@ -101,7 +101,7 @@ def test_emissions_of_version_1_are_understood() -> None:
 
 
 def test_withdrawals_of_version_1_are_understood() -> None:
-    asked = decode_withdrawal((BYTES / "withdrawal_1.json").read_bytes())
+    asked = WITHDRAWAL.decode((BYTES / "withdrawal_1.json").read_bytes())
     assert (asked.event_id, asked.user, asked.type, asked.object, asked.actor) == ("r1", "u1", "like", "photo1", "ann")
     assert [device.address for device in asked.devices] == ["a1"]
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from connectors.log import NewRecord
 from connectors.log.topics import deliver_partition
-from state.model.delivery import WITHDRAWAL_JSON, ChannelAddresses, DigestItem, ToDeliver
+from state.model.delivery import WITHDRAWAL, ChannelAddresses, DigestItem, ToDeliver
 from state.model.envelope import output_headers
 from state.model.event import Event
 from state.model.keys import KEY_GROUPS
@@ -111,7 +111,7 @@ class OutputWriter:
         return [
             self._record(
                 DELIVER["push"], deliver_partition(each.priority, self._partition, self._partitions),
-                each.user.encode(), _encode(each), WITHDRAWAL_JSON, offset, ordinal,
+                each.user.encode(), _encode(each), WITHDRAWAL.json.decode(), offset, ordinal,
             )
             for ordinal, each in enumerate(out.withdrawals, start=first)
         ]  # fmt: skip

@@ -24,8 +24,8 @@ from flows.steps.lanes.in_hand import OpenRecord
 from flows.steps.sending.attempts import TOPIC, read_attempt
 from operators.attempts import DeliveryHistory
 from state.deliver.store import SENT_FOR_MS
-from state.model.delivery import ATTEMPT_JSON, Attempt, ToDeliver, delivery_key
-from state.model.envelope import TopicPartition, schema_of
+from state.model.delivery import ATTEMPT, Attempt, ToDeliver, delivery_key
+from state.model.envelope import TopicPartition, header
 
 _MARGIN_MS = 600_000
 """Clocks of decide's and the log's machines may differ by so much."""
@@ -106,7 +106,7 @@ class AttemptSearch:
         for records in stored_batches(self._log, {self._place: self.start}):
             ended = []
             for record in records:
-                if schema_of(record.headers) == ATTEMPT_JSON:
+                if header(record.headers, "schema") == ATTEMPT.json:
                     ended += self._apply(read_attempt(record))
             self._on_ended(ended)
 

@@ -26,7 +26,7 @@ from operators.attempts import UNKNOWN, DeliveryHistory
 from state.deliver.store import LaneCommit, SendingStore, key_digest
 from state.disk.poison import PoisonJournal
 from state.model.dead_letter import AGAIN_HEADER
-from state.model.delivery import WITHDRAWAL_JSON, ToDeliver, decode_to_deliver, decode_withdrawal
+from state.model.delivery import WITHDRAWAL, ToDeliver, decode_to_deliver
 from state.model.envelope import TopicPartition, header, parse_output_header, schema_of
 from state.model.errors import MalformedRecordError
 from state.model.ledger import CountsRecord
@@ -91,8 +91,8 @@ class DeliverStrategy:
         if not (resumed or again or is_new):
             return
         opened = OpenRecord(self.in_hand, place, offset, sequence.group, sequence.offset)
-        if schema_of(record.headers) == WITHDRAWAL_JSON:
-            self._withdrawals.hold(opened, decode_withdrawal(record.value))
+        if header(record.headers, "schema") == WITHDRAWAL.json:
+            self._withdrawals.hold(opened, WITHDRAWAL.decode(record.value))
             if is_new:
                 self._marks.take(place, sequence)
             return

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import msgspec
 import structlog
 
 from connectors.log.grouped import BatchingAppender
@@ -13,14 +12,12 @@ from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.read_to_ends import stored_records
 from operators.attempts import DeliveryHistory
 from state.model.dead_letter import error_text
-from state.model.delivery import ATTEMPT_JSON, Attempt, decode_attempt
-from state.model.envelope import schema_of
+from state.model.delivery import ATTEMPT, Attempt
+from state.model.envelope import header
 from state.model.errors import MalformedRecordError
 
 TOPIC = "attempts"
-_HEADERS = (("schema", ATTEMPT_JSON.encode()),)
 _FAR_FUTURE_MS = 1 << 62
-_encode = msgspec.json.Encoder().encode
 _logger = structlog.get_logger(__name__)
 
 
@@ -41,7 +38,7 @@ class AttemptLog:
             return
         offsets = await self._appender.append(
             [
-                NewRecord(TOPIC, partition, record.key.encode(), _encode(record), _HEADERS)
+                NewRecord(TOPIC, partition, record.key.encode(), ATTEMPT.encode(record), ATTEMPT.headers)
                 for partition, record in records
             ]
         )
@@ -78,7 +75,7 @@ def recover(log: Log, partition: int, start: int) -> Recovered:
 def _apply(recovered: Recovered, record: Record) -> None:
     if recovered.trimmed_before_ms is not None:
         recovered.trimmed_before_ms = min(recovered.trimmed_before_ms, record.timestamp_ms)
-    if schema_of(record.headers) == ATTEMPT_JSON:
+    if header(record.headers, "schema") == ATTEMPT.json:
         attempt = read_attempt(record)
         recovered.histories.setdefault(attempt.key, DeliveryHistory()).apply(attempt)
 
@@ -86,7 +83,7 @@ def _apply(recovered: Recovered, record: Record) -> None:
 def read_attempt(record: Record) -> Attempt:
     """The record; one that does not decode counts as an intent without an answer, since it may have been one."""
     try:
-        return decode_attempt(record.value)
+        return ATTEMPT.decode(record.value)
     except MalformedRecordError as error:
         _logger.warning("attempt_malformed", partition=record.partition, offset=record.offset, error=error_text(error))
         return Attempt(state="intent", key=record.key.decode("utf-8", "replace"), at=record.timestamp_ms)

@@ -7,6 +7,7 @@ import smtplib
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -167,26 +168,35 @@ def test_more_in_an_hour_than_the_limit_wait_for_somebody_who_looks(system: Benc
     assert sorted(each["user"] for each in gone(system)) == users
 
 
-def test_as_a_mail_server_it_answers_what_is_on_the_log_and_sends_the_rest_away(system: Bench) -> None:
-    users = [f"u{number}" for number in range(5)]
-    system.log.append([registered(user) for user in users])
+@contextmanager
+def listening(directory: Path) -> Iterator[tuple[subprocess.Popen[str], smtplib.SMTP]]:
+    """The intake as a mail server, and a client that is connected; it is ended behind this."""
     command = [sys.executable, "-m", "flows.cli", "mail", "intake", "--listen", "127.0.0.1:0", "--json"]
-    started = subprocess.Popen([*command, "--data", str(system.directory)], stdout=subprocess.PIPE, text=True)
+    started = subprocess.Popen([*command, "--data", str(directory)], stdout=subprocess.PIPE, text=True)
     with started as process:
         assert process.stdout is not None
         try:
             port = int(json.loads(process.stdout.readline())["listening"].rpartition(":")[2])
             with smtplib.SMTP("127.0.0.1", port, timeout=90) as client:
                 client.ehlo()
-                said = []
-                for user in users:
-                    client.mail("")
-                    assert client.rcpt(to(user))[0] == 250
-                    said.append(client.data(bounce("news@ours.example"))[0])  # only the envelope says whose it is
-                client.mail("")
-                said.append(client.rcpt(to("ann", key=b"x" * 32))[0])
+                yield process, client
         finally:
             process.terminate()
+
+
+def test_as_a_mail_server_it_answers_what_is_on_the_log_and_sends_the_rest_away(system: Bench) -> None:
+    users = [f"u{number}" for number in range(5)]
+    system.log.append([registered(user) for user in users])
+    with listening(system.directory) as (process, client):
+        said = []
+        for user in users:
+            client.mail("")
+            assert client.rcpt(to(user))[0] == 250
+            said.append(client.data(bounce("news@ours.example"))[0])  # only the envelope says whose it is
+        client.mail("")
+        said.append(client.rcpt(to("ann", key=b"x" * 32))[0])
+        client.quit()
+        process.terminate()
         output, _ = process.communicate(timeout=90)
     assert (process.returncode, said) == (0, [250] * 3 + [451] * 2 + [550])
     assert [each["user"] for each in gone(system)] == users[:3]
@@ -262,23 +272,14 @@ def test_who_listens_finds_a_gateway_that_started_later(gateway: Gateway, monkey
     token = LinkKeys(LINK_KEYS).sign(Unsubscription(user, "email", ("social",), 1))
     mail = complaint(f"From: news@ours.example\nList-Unsubscribe: <https://notify.example/v1/unsubscribe/{token}>")
     address = BounceAddresses(BASE, LINK_KEYS).of(user, "m", 7)
-    command = [sys.executable, "-m", "flows.cli", "mail", "intake", "--listen", "127.0.0.1:0", "--json"]
-    started = subprocess.Popen([*command, "--data", str(gateway.directory)], stdout=subprocess.PIPE, text=True)
-    with started as process:
-        assert process.stdout is not None
-        try:
-            port = int(json.loads(process.stdout.readline())["listening"].rpartition(":")[2])
-            with smtplib.SMTP("127.0.0.1", port, timeout=90) as client:
-                client.ehlo()
-                said = []
-                for url in (None, "http://127.0.0.1:9", f"http://127.0.0.1:{gateway.port}"):
-                    if url is not None:
-                        write_running(gateway.directory, Running(url, url, "embedded", {"gateway": 1}))
-                    client.mail("")
-                    assert client.rcpt(address)[0] == 250
-                    said.append(client.data(mail)[0])
-        finally:
-            process.terminate()
+    with listening(gateway.directory) as (_, client):
+        said = []
+        for url in (None, "http://127.0.0.1:9", f"http://127.0.0.1:{gateway.port}"):
+            if url is not None:
+                write_running(gateway.directory, Running(url, url, "embedded", {"gateway": 1}))
+            client.mail("")
+            assert client.rcpt(address)[0] == 250
+            said.append(client.data(mail)[0])
     assert said == [451, 451, 250]
     assert unsubscribed(gateway, user) == {"email": ["social"]}
 

@@ -24,7 +24,7 @@ from flows.steps.deliver.redelivery import AttemptSearch
 from flows.steps.lanes.lane import Lane
 from operators.attempts import resume
 from state.model.addresses import ANY, Place
-from state.model.delivery import Attempt, decode_attempt
+from state.model.delivery import ATTEMPT, Attempt
 from state.model.envelope import schema_of
 
 
@@ -123,7 +123,7 @@ def attempts_of_an_unknown(system: System) -> list[Attempt]:
         lane = lanes.lane(emission.partition)
         lane.accept(read(system, emission.partition))
         collected(lane)
-    return [decode_attempt(record.value) for record in system.read("attempts")]
+    return [ATTEMPT.decode(record.value) for record in system.read("attempts")]
 
 
 def test_wherever_the_storing_of_an_ambiguous_answer_ends_it_is_not_sent_again(system: System) -> None:

@@ -23,7 +23,7 @@ from operators.retry import BUDGETS
 from operators.transactional import HURRY_MS
 from state.disk.poison import STARTS_MAX
 from state.model.addresses import ANY
-from state.model.delivery import ATTEMPT_JSON, Attempt
+from state.model.delivery import ATTEMPT, Attempt
 from state.model.envelope import schema_of
 from state.model.keys import key_group, partition_of_group
 
@@ -149,7 +149,7 @@ def test_a_code_that_no_start_could_finish_is_handed_on(system: System) -> None:
         Attempt(state="intent", key=key, attempt=number, provider="a", provider_id="x", at=now_ms())
         for number in range(2, BUDGETS["P0"].retries + STARTS_MAX + 2)
     ]
-    schema = (("schema", ATTEMPT_JSON.encode()),)
+    schema = ATTEMPT.headers
     system.feed([NewRecord("attempts", LANE, key.encode(), msgspec.json.encode(each), schema) for each in intents])
     sending.first = provider("a", never)
     with sending.running() as lane:
