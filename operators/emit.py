@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from operators.context import OutcomeWriter, decision
 from operators.outcomes import FinalOutcome
-from operators.route import ChannelRoute, given_address, route
+from operators.route import ChannelRoute, given_address, route, slow_mail
 from state.decide.group import GroupState
 from state.decide.pending import Item
 from state.model.delivery import ChannelAddresses, DeviceAddress
@@ -14,7 +14,7 @@ from state.model.records import Emission
 from state.model.registry import TypeProfile
 
 DIGEST_TYPE = "digest"
-DIGEST_CHANNELS = ("email",)
+MAIL_ALONE = ("email",)
 
 
 def no_channel(item: Item, *, killed: bool) -> FinalOutcome:
@@ -32,8 +32,7 @@ def route_first(state: GroupState, row: int, items: Sequence[Item]) -> ChannelRo
 
 def waits_as_mail(profile: TypeProfile, event: Event, chosen: tuple[str, ...], *, in_row: bool) -> bool:
     """Whether the channel so found is an email that waits: for the digest, or for its row to be read."""
-    waits_unread = profile.mail_wait_ms > 0 and in_row and event.priority != "P0"
-    return chosen == DIGEST_CHANNELS and (profile.digest or waits_unread)
+    return chosen == MAIL_ALONE and slow_mail(profile, event) and (profile.digest or in_row)
 
 
 def actors_of(items: Sequence[Item]) -> list[str]:

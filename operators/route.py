@@ -105,7 +105,7 @@ def _routed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> 
 
 
 def slow_mail(profile: TypeProfile, event: Event) -> bool:
-    """Whether mails of the type wait (`waits_as_mail`): no provider is away for as long."""
+    """Whether mails of the type wait, for the digest or to be read: no provider is away for as long."""
     return profile.digest or (profile.mail_wait_ms > 0 and event.priority != "P0")
 
 

@@ -6,7 +6,7 @@ filtered. What is left when the time comes is gated as one, and mailed.
 """
 
 from operators.context import OutcomeWriter, group_name
-from operators.emit import DIGEST_CHANNELS, emit, no_channel
+from operators.emit import MAIL_ALONE, emit, no_channel
 from operators.filter import filter_item
 from operators.gate import gate, most_urgent
 from operators.outcomes import FinalOutcome, Hold
@@ -87,7 +87,7 @@ def _gate(writer: OutcomeWriter, group: PendingGroup, now: int) -> None:
             writer.wait(group, item, now)
         return
     if gated.stop is None:
-        found = ChannelRoute(DIGEST_CHANNELS, (), False)
+        found = ChannelRoute(MAIL_ALONE, (), False)
         emit(writer, row, group.items, found, now, group=group_name(group), first=True, digest=digest)
     else:
         for item in group.items:
