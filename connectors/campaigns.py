@@ -134,7 +134,7 @@ def _noted(actor: Actor, act: CampaignAct) -> NewRecord:
         name: value for name, value in asdict(act).items() if value is not None and name not in left_out
     }
     if act.text is not None:
-        after = {**after, "type": act.text.type}
+        after = {**after, "type": act.text.type, "slot": act.text.slot}
     if act.audience is not None:
         after = {**after, "audience": asdict(act.audience)}
     about = {"campaign": act.campaign, "verb": act.verb}

@@ -6,7 +6,7 @@ A type without a window is a group of one item that exists only while it is held
 from operators.context import OutcomeWriter, group_name
 from operators.emit import emit, no_channel, route_first, waits_as_mail
 from operators.filter import filter_item
-from operators.gate import gate, most_urgent
+from operators.gate import gate, in_slot, most_urgent
 from operators.outcomes import FinalOutcome, Hold
 from operators.waiting_mail import mail_waits
 from state.decide.pending import HELD, OPEN, Item, PendingGroup, PendingKey
@@ -62,7 +62,7 @@ def end_filtered(writer: OutcomeWriter, group: PendingGroup, now: int) -> None:
 
 def _gate_pending(writer: OutcomeWriter, group: PendingGroup, window_ms: int, now: int, *, was_closed: bool) -> None:
     state = writer.state
-    gated = gate(state, group.row, most_urgent(group.items), now)
+    gated = gate(state, group.row, most_urgent(group.items), now, slot=in_slot(group.items))
     for item in group.items:
         item.cap_hour, item.cap_day = gated.cap_hour, gated.cap_day
     if gated.stop is None:

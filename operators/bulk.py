@@ -13,9 +13,10 @@ import numpy.typing as npt
 from operators.columns import PreferenceColumns
 from operators.emit import waits_as_mail
 from operators.filter import event_outcome
+from operators.gate import SLOT_PER_DAY
 from operators.outcomes import SHED, FinalOutcome
 from operators.route import AllowedChannels, ChannelRoute, carrying, routed
-from state.decide.emitted import HOUR_MS
+from state.decide.emitted import HOUR_MS, EmissionLog
 from state.decide.group import GroupState
 from state.decide.held import HeldBatch, HeldMembers, Wait
 from state.model.event import Event
@@ -95,6 +96,8 @@ class _Deciding(NamedTuple):
     now: int
     is_new: bool
     endings: _Endings
+    counted: EmissionLog
+    """The pool of rule D."""
 
     def gated(self, *, by_rule_d: bool) -> bool:
         """Whether the counts of a gate are on the record: that of now, or else of the hold's beginning."""
@@ -141,8 +144,8 @@ def decide_slice(
     found = _evaluate(scope, rows, np.zeros(len(rows), np.bool_), final)
     age = 0 if event.fan_out_type == "FOLLOWERS" else None
     decided = Slice(
-        event, now, state.place, rows, found.codes, scope.endings.list, state.emissions.hour[rows],
-        state.emissions.day[rows], age, found.until, state.kills.version,
+        event, now, state.place, rows, found.codes, scope.endings.list, scope.counted.hour[rows],
+        scope.counted.day[rows], age, found.until, state.kills.version,
     )  # fmt: skip
     return _concluded(scope, decided, found, joined_at=now)
 
@@ -157,8 +160,8 @@ def release_slice(state: GroupState, columns: PreferenceColumns, batch: HeldBatc
     found = _evaluate(scope, rows, members.inbox, final)
     decided = Slice(
         wait.event, now, wait.place, rows, found.codes, scope.endings.list,
-        np.where(found.passed, state.emissions.hour[rows], members.hour),
-        np.where(found.passed, state.emissions.day[rows], members.day),
+        np.where(found.passed, scope.counted.hour[rows], members.hour),
+        np.where(found.passed, scope.counted.day[rows], members.day),
         wait.follower_age_ms, found.until, state.kills.version, waited_ms, is_new=False,
     )  # fmt: skip
     return _concluded(scope, decided, found, joined_at=wait.joined_at)
@@ -166,8 +169,9 @@ def release_slice(state: GroupState, columns: PreferenceColumns, batch: HeldBatc
 
 def _scope(state: GroupState, columns: PreferenceColumns, event: Event, now: int, *, is_new: bool) -> _Deciding:
     columns.refresh(now)
-    state.emissions.reserve_rows(len(state.users))
-    return _Deciding(state, columns, event, state.registry.profile(event.type), now, is_new, _Endings())
+    counted = state.pool(slot=event.slot is True)
+    counted.reserve_rows(len(state.users))
+    return _Deciding(state, columns, event, state.registry.profile(event.type), now, is_new, _Endings(), counted)
 
 
 def _concluded(scope: _Deciding, decided: Slice, found: _Decided, *, joined_at: int) -> tuple[Slice, RowNumbers]:
@@ -181,7 +185,7 @@ def _concluded(scope: _Deciding, decided: Slice, found: _Decided, *, joined_at: 
         )
     emitted = np.array([each.route is not None for each in decided.endings], np.bool_)
     if scope.event.priority != "P0" and emitted.any():
-        state.emissions.add_rows(decided.rows[emitted[decided.ending]], scope.now)
+        scope.counted.add_rows(decided.rows[emitted[decided.ending]], scope.now)
     if decided.until.any():
         _hold(state, decided, own_wait, joined_at)
     return decided, left
@@ -333,16 +337,18 @@ def _may_pass_over(scope: _Deciding, route: ChannelRoute) -> bool:
 def _gate(scope: _Deciding, rows: RowNumbers, inbox: Flags) -> tuple[Codes, Times, Flags]:
     """Rule D: `_PASSES` or the number of the ending; where that is HELD, until when and whether for quiet hours."""
     state, columns = scope.state, scope.columns
-    state.emissions.advance(scope.now)
+    scope.counted.advance(scope.now)
     codes, until = np.full(len(rows), _PASSES, np.int32), np.zeros(len(rows), np.int64)
     numbers = state.users.preference[rows]
     quiet = columns.quiet[numbers]
     if scope.event.priority == "P0":
         return codes, until, quiet
     later = scope.event.priority == "P2"
-    max_hour = columns.max_per_hour[numbers]
-    hour_full = state.emissions.hour[rows] >= max_hour
-    day_full = state.emissions.day[rows] >= columns.max_per_day[numbers]
+    max_hour, max_day = columns.max_per_hour[numbers], columns.max_per_day[numbers]
+    if scope.event.slot is True:
+        max_day = np.minimum(max_day, SLOT_PER_DAY)
+    hour_full = scope.counted.hour[rows] >= max_hour
+    day_full = scope.counted.day[rows] >= max_day
     never = hour_full & (later | (max_hour <= 0))
     for reason, mask in (("cap_hour", never), ("cap_day", day_full)):
         _end(scope, codes, inbox, mask, FinalOutcome("SUPPRESSED", reason), by_rule_d=True)
@@ -352,7 +358,7 @@ def _gate(scope: _Deciding, rows: RowNumbers, inbox: Flags) -> tuple[Codes, Time
         _end(scope, codes, inbox, quiet, FinalOutcome("SUPPRESSED", "quiet_hours"), by_rule_d=True)
         return codes, until, quiet
     full = np.flatnonzero(hour_full & ~never & ~day_full & ~quiet & ~shed)
-    until[full] = state.emissions.nth_latest_of(rows[full], max_hour[full]) + HOUR_MS
+    until[full] = scope.counted.nth_latest_of(rows[full], max_hour[full]) + HOUR_MS
     until[quiet] = columns.quiet_end[numbers[quiet]]
     _end(scope, codes, inbox, until > 0, FinalOutcome("HELD", None), by_rule_d=True)
     return codes, until, quiet

@@ -48,6 +48,7 @@ def chunk_event(campaign: Campaign, chunk: CampaignChunk, at: int, registry: Reg
         object=campaign.name,
         payload=campaign.text.payload,
         deliver_at=at,
+        slot=campaign.text.slot,
     )
     return replace(resolve(raw, registry, ingested_at=at), recipients=chunk.users)
 

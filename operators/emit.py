@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from operators.context import OutcomeWriter, decision
+from operators.gate import in_slot
 from operators.outcomes import FinalOutcome
 from operators.route import ChannelRoute, given_address, route, slow_mail
 from state.decide.group import GroupState
@@ -106,8 +107,9 @@ def emit(
     out.emissions.append(emission)
     state.totals.emitted += emission.deliveries
     if items[0].event.priority != "P0" or digest:
-        state.emissions.reserve_rows(row + 1)
-        state.emissions.add(row, now)
+        counted = state.pool(slot=not digest and in_slot(items))
+        counted.reserve_rows(row + 1)
+        counted.add(row, now)
     for position, item in enumerate(items):
         record = decision(state, row, item, "MERGED" if position else "EMITTED", now, group)
         record.emission_id = emission.emission_id

@@ -85,6 +85,8 @@ def used_values(record: LedgerRow, used: Circumstances) -> list[tuple[str, str]]
         values.append(("quiet hours", _quiet(used)))
     if channels := _channels(used):
         values.append(("channels", channels))
+    if _has_slot(used):
+        values.append(("dedicated slot", "yes: only campaigns with one are counted, and one a day may go"))
     if used.event is not None:
         values.append(("time to live", duration_text(used.event.ttl_ms)))
     if record["follower_age_ms"] is not None:
@@ -237,7 +239,13 @@ def _quiet_hours(case: _Explained) -> str:
     return f"the user's quiet hours ({_quiet(case.used)}) were on, and this class is not held for later"
 
 
+def _has_slot(used: Circumstances) -> bool:
+    return used.event is not None and used.event.slot is True
+
+
 def _cap_day(case: _Explained) -> str:
+    if case.record["cap_day"] and _has_slot(case.used):
+        return "a campaign with a dedicated slot was sent in the 24 hours before, and of these each user gets one a day"
     counted = number_text(case.record["cap_day"], "notification")
     if case.used.document is None:
         return f"{counted} in the 24 hours before, which reaches the user's limit a day"

@@ -11,10 +11,18 @@ from state.decide.emitted import HOUR_MS
 from state.decide.group import GroupState
 from state.decide.pending import Item
 
+SLOT_PER_DAY = 1
+"""Of all campaigns with a dedicated slot together."""
+
 
 def most_urgent(items: Sequence[Item]) -> str:
     """The class of a group: the most urgent of its pending items."""
     return min(item.event.priority for item in items)
+
+
+def in_slot(items: Sequence[Item]) -> bool:
+    """Whether all that is gated as one is of campaigns with a dedicated slot."""
+    return items[0].event.slot is True and all(item.event.slot is True for item in items)
 
 
 class GateResult(NamedTuple):
@@ -28,19 +36,22 @@ class GateResult(NamedTuple):
 PASS_URGENT = GateResult(None, None, None)
 
 
-def gate(state: GroupState, row: int, priority: str, now: int) -> GateResult:
-    """Gate one notification of a class for a user at `now`."""
+def gate(state: GroupState, row: int, priority: str, now: int, *, slot: bool) -> GateResult:
+    """Gate one notification of a class for a user at `now`; `slot`: in the pool of dedicated slots."""
     if priority == "P0":
         return PASS_URGENT
-    emissions = state.emissions
+    emissions = state.pool(slot=slot)
     emissions.reserve_rows(row + 1)
     emissions.advance(now)
     hour, day = int(emissions.hour[row]), int(emissions.day[row])
-    return GateResult(_stop(state, row, priority, now, hour, day), hour, day)
+    return GateResult(_stop(state, row, priority, now, (hour, day), slot=slot), hour, day)
 
 
-def _stop(state: GroupState, row: int, priority: str, now: int, hour: int, day: int) -> Hold | FinalOutcome | None:
-    preference = state.users.preference_of(row)
+def _stop(
+    state: GroupState, row: int, priority: str, now: int, counts: tuple[int, int], *, slot: bool
+) -> Hold | FinalOutcome | None:
+    """Nobody waits for an hour in the pool of slots, which has one a day."""
+    (hour, day), preference = counts, state.users.preference_of(row)
     quiet = preference.quiet
     if quiet is not None and is_quiet(quiet, now):
         return (
@@ -50,7 +61,7 @@ def _stop(state: GroupState, row: int, priority: str, now: int, hour: int, day: 
         )
     if state.kills.under_load and state.users.dormant(np.array([row], np.int32), now)[0]:
         return SHED
-    if day >= preference.max_per_day:
+    if day >= (min(preference.max_per_day, SLOT_PER_DAY) if slot else preference.max_per_day):
         return FinalOutcome("SUPPRESSED", "cap_day")
     if hour < preference.max_per_hour:
         return None

@@ -8,7 +8,7 @@ filtered. What is left when the time comes is gated as one, and mailed.
 from operators.context import OutcomeWriter, group_name
 from operators.emit import MAIL_ALONE, emit, no_channel
 from operators.filter import filter_item
-from operators.gate import gate, most_urgent
+from operators.gate import gate, in_slot, most_urgent
 from operators.outcomes import FinalOutcome, Hold
 from operators.quiet import next_digest
 from operators.route import ChannelRoute, allowed
@@ -77,7 +77,8 @@ def _item_outcome(state: GroupState, row: int, item: Item, now: int) -> FinalOut
 def _gate(writer: OutcomeWriter, group: PendingGroup, now: int) -> None:
     """The digest is gated as P1, mail of one type as the most urgent of its items."""
     state, row, digest = writer.state, group.row, group.key.kind == DIGEST
-    gated = gate(state, row, "P1" if digest else most_urgent(group.items), now)
+    slot = not digest and in_slot(group.items)
+    gated = gate(state, row, "P1" if digest else most_urgent(group.items), now, slot=slot)
     for item in group.items:
         item.cap_hour, item.cap_day = gated.cap_hour, gated.cap_day
     if isinstance(gated.stop, Hold):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from msgspec.structs import replace
+
 from connectors.console.pages import Visit, answer_page, link, redirect
 from connectors.gateway.campaign_answers import campaign_shown
 from connectors.gateway.campaigns import CampaignCalls, form_of_file, start_of
@@ -12,7 +14,7 @@ from connectors.gateway.http import ApiResponse
 from connectors.gateway.problems import ProblemError
 
 CAMPAIGNS = "/console/campaigns"
-NEW, AUDIENCE = f"{CAMPAIGNS}/new", f"{CAMPAIGNS}/audience"
+NEW, AUDIENCE, SLOT = f"{CAMPAIGNS}/new", f"{CAMPAIGNS}/audience", f"{CAMPAIGNS}/slot"
 _VERBS = ("approve", "start", "throttle", "pause", "resume", "cancel")
 
 
@@ -57,6 +59,13 @@ class CampaignPages:
             raise ProblemError(400, "The form does not say what to do.")
         given = _given(verb, visit.form.get("value", "").strip())
         await self._calls.act(visit.session.person, name, verb, revision=_revision(visit), **given)
+        return redirect(link(CAMPAIGNS, name=name))
+
+    async def change_slot(self, visit: Visit) -> ApiResponse:
+        """Ask for a dedicated slot, or give it up."""
+        name = visit.form.get("name", "")
+        text = replace((await self._calls.one(name)).text, slot=visit.form.get("slot") == "on")
+        await self._calls.act(visit.session.person, name, "edit", revision=_revision(visit), text=text)
         return redirect(link(CAMPAIGNS, name=name))
 
 

@@ -37,6 +37,7 @@ class CampaignShown(Reply):
     state: Annotated[Literal["draft", "running", "paused", "cancelled", "done"], Meta(description="done: all released")]
     type: Text
     payload: dict[str, Any]
+    slot: Annotated[bool, Meta(description="Whether it asks for a dedicated slot, which its approvals then are for.")]
     created_at: Exact
     editor: Annotated[Text, Meta(description="Who changed last what is sent or to whom. He does not approve it.")]
     approvals: list[Text]
@@ -93,8 +94,9 @@ def campaign_shown(campaign: Campaign) -> CampaignShown:
         )  # fmt: skip
     return CampaignShown(
         name=campaign.name, revision=campaign.revision, state="done" if campaign.is_done else campaign.state,  # type: ignore[arg-type]  # the states of a campaign
-        type=campaign.text.type, payload=campaign.text.payload, created_at=campaign.created_at,
-        editor=campaign.editor, approvals=list(campaign.approvals), approvals_needed=campaign.approvals_needed,
-        per_second=campaign.per_second, start_at=campaign.start_at, start_local=campaign.start_local,
-        audience=shown, released=sum(campaign.released.values()),
+        type=campaign.text.type, payload=campaign.text.payload, slot=campaign.text.slot,
+        created_at=campaign.created_at, editor=campaign.editor, approvals=list(campaign.approvals),
+        approvals_needed=campaign.approvals_needed, per_second=campaign.per_second,
+        start_at=campaign.start_at, start_local=campaign.start_local, audience=shown,
+        released=sum(campaign.released.values()),
     )  # fmt: skip

@@ -8,7 +8,13 @@ from connectors.gateway import campaign_answers as answers
 from connectors.gateway.campaigns import CampaignCalls
 from connectors.gateway.routes import Handler, Route
 from connectors.gateway.schemas import AUDIENCE_BODIES
-from state.model.documents import CampaignApproval, CampaignContent, CampaignStart, CampaignThrottle, NewCampaign
+from state.model.campaign_documents import (
+    CampaignApproval,
+    CampaignContent,
+    CampaignStart,
+    CampaignThrottle,
+    NewCampaign,
+)
 
 MARKETING = frozenset(("marketing", "admin"))
 _ONE = "/v1/campaigns/{name}"

@@ -26,14 +26,14 @@ from connectors.gateway.writer import unavailable
 from connectors.tables import Form, TableError
 from state.model.admission import AdmissionRules, FieldError, RefusedRequest, Sender
 from state.model.campaign import CampaignAudience, CampaignBadRows, CampaignText
-from state.model.documents import (
+from state.model.campaign_documents import (
     CampaignApproval,
     CampaignContent,
     CampaignStart,
     CampaignThrottle,
-    Document,
     NewCampaign,
 )
+from state.model.documents import Document
 from state.model.errors import LogError, RefusedActError
 from state.model.event import Event
 from state.model.zones import is_local_time
@@ -207,7 +207,7 @@ class CampaignCalls:
             raise invalid(
                 [FieldError("type", "is no type of marketing", "name one of class P2 and category marketing")]
             )
-        return CampaignText(body["type"], body.get("payload") or {})
+        return CampaignText(body["type"], body.get("payload") or {}, bool(body.get("slot")))
 
     def _event(self, body: dict[str, Any]) -> Event:
         event = {"type": body["type"], "fan_out_type": "SEGMENT", "segment": "campaign", "object": "campaign",

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from state.model.addresses import ANY, WEB, Served, token_pattern
-from state.model.documents import FAN_OUT_NEEDS, CampaignName, Interruptive, SegmentMembers, Text, Zone
+from state.model.campaign_documents import CampaignName
+from state.model.documents import FAN_OUT_NEEDS, Interruptive, SegmentMembers, Text, Zone
 
 JsonSchema = Mapping[str, Any]
 _REFERENCE = "#/components/schemas/{name}"

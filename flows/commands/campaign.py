@@ -53,12 +53,14 @@ def _show(campaign: Campaign, output: Output) -> None:
     released, state = sum(campaign.released.values()), "done" if campaign.is_done else campaign.state
     record = {
         "name": campaign.name, "state": state, "revision": campaign.revision, "type": campaign.text.type,
-        "editor": campaign.editor, "approvals": campaign.approvals, "approvals_needed": campaign.approvals_needed,
-        "per_second": campaign.per_second, "recipients": recipients, "released": released,
+        "slot": campaign.text.slot, "editor": campaign.editor, "approvals": campaign.approvals,
+        "approvals_needed": campaign.approvals_needed, "per_second": campaign.per_second,
+        "recipients": recipients, "released": released,
     }  # fmt: skip
     approvals = f"{len(campaign.approvals)} of {campaign.approvals_needed} approvals"
     said = f"{campaign.name} {state}, revision {campaign.revision}"
-    output.show(record, f"{said}: {released} of {recipients} recipients released, {approvals}")
+    slot = ", with a dedicated slot" if campaign.text.slot else ""
+    output.show(record, f"{said}: {released} of {recipients} recipients released, {approvals}{slot}")
 
 
 def _prepare(
@@ -140,6 +142,28 @@ def audience_campaign_command(
     _prepare(data, as_json, store)
 
 
+@campaign_app.command("slot")
+def slot_campaign_command(
+    name: Name,
+    off: Annotated[bool, typer.Option("--off", help="Give it up.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Ask for a dedicated slot: it counts apart from other notifications, one such a day. Approvals are void."""
+    from msgspec.structs import replace
+
+    with _desk(data) as desk:
+        found = _found(desk, name)
+    _act(data, as_json, name, "edit", revision=found.revision, text=replace(found.text, slot=not off))
+
+
+def _found(desk: CampaignDesk, name: str) -> Campaign:
+    found = desk.find(name)
+    if found is None:
+        raise RefusedActError("there is no such campaign")
+    return found
+
+
 @campaign_app.command("list")
 def list_campaigns_command(data: Data = None, as_json: Json = False) -> None:
     """All campaigns, the newest first."""
@@ -156,9 +180,7 @@ def list_campaigns_command(data: Data = None, as_json: Json = False) -> None:
 def show_campaign_command(name: Name, data: Data = None, as_json: Json = False) -> None:
     """How far a campaign is."""
     with _desk(data) as desk:
-        found = desk.find(name)
-    if found is None:
-        raise RefusedActError("there is no such campaign")
+        found = _found(desk, name)
     _show(found, Output(as_json))
 
 

@@ -19,6 +19,7 @@ from rocksdict import Rdict, WriteBatch
 
 from state.decide import codec
 from state.decide.audience_rows import AudienceRows
+from state.decide.emitted import EmissionLog
 from state.decide.group import GroupState
 from state.decide.held_rows import HeldRows
 from state.decide.pending import GivenUp
@@ -50,8 +51,8 @@ class GroupStore:
         self._held_rows: dict[int, HeldRows] = {}
         self._event_uses: dict[int, dict[int, int]] = {}
         self._group_places: dict[tuple[int, bytes], list[int]] = {}
-        self._stored_emissions: dict[int, int] = {}
-        self._oldest_bucket: dict[int, int] = {}
+        self._stored_emissions: dict[tuple[bytes, int], int] = {}
+        self._oldest_bucket: dict[tuple[bytes, int], int] = {}
         self._skipped: dict[int, dict[int, bytes]] = {}
         self._given_up: dict[int, dict[int, dict[int, GivenUp]]] = {}
 
@@ -73,10 +74,12 @@ class GroupStore:
             self._load_meta(state, codec.decode_meta(meta))
             self._load_users(state, group)
             self._load_pending(state, group)
-            self._load_emissions(state, group)
             for kind, audience in ((b"F", state.followers), (b"S", state.segments)):
                 self._audiences_of(group, kind).load(audience, self._rows(kind, group), self._rows(kind.lower(), group))
-        self._stored_emissions[group] = state.emissions.next_entry
+        state.emissions = self._load_emissions(b"E", group)
+        state.emissions.reserve_rows(len(state.users))
+        in_slots = self._load_emissions(b"C", group)
+        state.slot_emissions = in_slots if in_slots.next_entry else None
         state.users.changed.clear()
         state.pending.changed.clear()
         return state
@@ -177,19 +180,23 @@ class GroupStore:
             state.pending.keep(batch)
             uses[batch.wait.place] = uses.get(batch.wait.place, 0) + 1
 
-    def _load_emissions(self, state: GroupState, group: int) -> None:
-        parts = [codec.decode_emissions(value) for _, value in self._rows(b"E", group)]
+    def _load_emissions(self, kind: bytes, group: int) -> EmissionLog:
+        log = EmissionLog()
+        parts = [codec.decode_emissions(value) for _, value in self._rows(kind, group)]
         if parts:
             first = parts[0][0]
-            self._oldest_bucket[group] = first // codec.BUCKET_ENTRIES
-            state.emissions.restore(first, np.concatenate([p[1] for p in parts]), np.concatenate([p[2] for p in parts]))
-        state.emissions.reserve_rows(len(state.users))
+            self._oldest_bucket[kind, group] = first // codec.BUCKET_ENTRIES
+            log.restore(first, np.concatenate([p[1] for p in parts]), np.concatenate([p[2] for p in parts]))
+        self._stored_emissions[kind, group] = log.next_entry
+        return log
 
     def collect(self, group: int, state: GroupState) -> None:
         """Encode what changed since the last call, with the offset it includes."""
         self._users_of(group).collect(state.users, self._put, self._delete)
         self._collect_pending(group, state)
-        self._collect_emissions(group, state)
+        state.forget_old_slots()
+        self._collect_emissions(b"E", group, state.emissions)
+        self._collect_emissions(b"C", group, state.slot_emissions)
         for kind, audience in ((b"F", state.followers), (b"S", state.segments)):
             self._audiences_of(group, kind).collect(audience, self._put, self._delete)
         totals, served = state.totals, state.users.served
@@ -199,7 +206,7 @@ class GroupStore:
                 state.place + 1, state.now, state.pending.next_timer, state.registry.version,
                 [totals.resolved, totals.emitted, totals.inbox_items], state.counted, state.kills.version,
                 sorted(state.kills.active, key=str), state.registry_tables, *([] if served is None else [served]),
-            ], batches=bool(state.pending.batches)),
+            ], batches=bool(state.pending.batches), slots=state.slot_emissions is not None),
         )  # fmt: skip
 
     def _put(self, key: bytes, value: bytes) -> None:
@@ -246,21 +253,26 @@ class GroupStore:
             elif event is not None:
                 self._put(key, encode_stored_event(event))
 
-    def _collect_emissions(self, group: int, state: GroupState) -> None:
-        log = state.emissions
-        stored = self._stored_emissions.get(group, 0)
+    def _collect_emissions(self, kind: bytes, group: int, log: EmissionLog | None) -> None:
+        """Those of a pool; None: it is gone, and the next one begins anew."""
+        stored = self._stored_emissions.pop((kind, group), 0)
         size = codec.BUCKET_ENTRIES
+        oldest = self._oldest_bucket.pop((kind, group), 0)
+        if log is None:
+            for bucket in range(oldest, -(-stored // size)):
+                self._delete(codec.checkpoint_key(kind, group, u64(bucket)))
+            return
         if log.next_entry > stored:
             for bucket in range(max(stored, log.first_entry) // size, (log.next_entry - 1) // size + 1):
                 first = max(bucket * size, log.first_entry)
                 times, rows = log.since(first)
                 kept = (bucket + 1) * size - first
                 value = codec.encode_emissions(first, times[:kept], rows[:kept])
-                self._put(codec.checkpoint_key(b"E", group, u64(bucket)), value)
-        for bucket in range(self._oldest_bucket.get(group, 0), log.first_entry // size):
-            self._delete(codec.checkpoint_key(b"E", group, u64(bucket)))
-        self._oldest_bucket[group] = log.first_entry // size
-        self._stored_emissions[group] = log.next_entry
+                self._put(codec.checkpoint_key(kind, group, u64(bucket)), value)
+        for bucket in range(oldest, log.first_entry // size):
+            self._delete(codec.checkpoint_key(kind, group, u64(bucket)))
+        self._oldest_bucket[kind, group] = log.first_entry // size
+        self._stored_emissions[kind, group] = log.next_entry
 
     def commit(self) -> None:
         """Write everything collected in one batch with one WAL sync; workers that come together write it once."""

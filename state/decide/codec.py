@@ -1,5 +1,6 @@
 """Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (1; U: 3; M: 2
-where the group has rows of kind H, so that a program that would not read them refuses the group), then MessagePack.
+where the group has rows of kind H, 3 where it has rows of kind C, so that a program that would not read them refuses
+the group), then MessagePack.
 
 Key: kind byte (a letter), group byte, then what follows. Integers in keys are big-endian, so rows of a kind and group
 are neighbours.
@@ -23,6 +24,7 @@ are neighbours.
 - V: the event of pending items. Rest: place u64. JSON as in topic `events`.
 - E: counted emissions. Rest: bucket u64, entries number bucket*1024 and following. [first number, times i64, rows
   i32, entries of each time i32]; without the last there is a time for each.
+- C: the same of campaigns with a dedicated slot.
 - F, S: followers of a followee, members of a segment. Rest: name utf-8. Rows i32, ascending.
 - f, s: what changed of a large F or S since that was written. Rest: name utf-8, number u32, in whose order they apply.
   [rows i32, members (one byte each)].
@@ -55,6 +57,7 @@ from state.model.event import Event
 USERS_VERSION = b"\x03"
 _USERS_WITHOUT_REACHED = b"\x02"
 META_BATCHES_VERSION = b"\x02"
+META_SLOTS_VERSION = b"\x03"
 KINDS = range(ord("A"), ord("z") + 1)
 """Where kind bytes are."""
 CHUNK_ROWS = 256
@@ -66,14 +69,14 @@ def checkpoint_key(kind: bytes, group: int, rest: bytes = b"") -> bytes:
     return kind + bytes((group,)) + rest
 
 
-def encode_meta(meta: list[Any], *, batches: bool) -> bytes:
-    """The group's meta; `batches`: whether it has any."""
-    return pack(meta, META_BATCHES_VERSION if batches else VERSION)
+def encode_meta(meta: list[Any], *, batches: bool, slots: bool) -> bytes:
+    """The group's meta; `batches`, `slots`: whether it has any rows of these kinds."""
+    return pack(meta, META_SLOTS_VERSION if slots else META_BATCHES_VERSION if batches else VERSION)
 
 
 def decode_meta(value: bytes) -> list[Any]:
     """:raises StateVersionError: written by a later version."""
-    version = META_BATCHES_VERSION if value[:1] == META_BATCHES_VERSION else VERSION
+    version = value[:1] if value[:1] in (META_BATCHES_VERSION, META_SLOTS_VERSION) else VERSION
     meta: list[Any] = unpack(value, "meta", version)
     return meta
 

@@ -39,6 +39,8 @@ class GroupState:
         self.tzdata_version = tzdata_version()
         self.users = UserTable(preferences or PreferenceTable())
         self.emissions = EmissionLog()
+        self.slot_emissions: EmissionLog | None = None
+        """Of campaigns with a dedicated slot; None: none within a day."""
         self.pending = PendingTable()
         self.followers = Audience()
         self.segments = Audience()
@@ -52,6 +54,21 @@ class GroupState:
         """What the last `counts` record said."""
         self.registry_tables: dict[str, dict[str, Any]] | None = None
         """The tables that a `versions` record brought; None: the registry this process was started with."""
+
+    def pool(self, *, slot: bool) -> EmissionLog:
+        """What rule D counts: of campaigns with a dedicated slot, or all others."""
+        if not slot:
+            return self.emissions
+        if self.slot_emissions is None:
+            self.slot_emissions = EmissionLog()
+        return self.slot_emissions
+
+    def forget_old_slots(self) -> None:
+        """Let go of what no longer counts: after a campaign, nobody may ask for it again."""
+        if self.slot_emissions is not None:
+            self.slot_emissions.advance(self.now)
+            if self.slot_emissions.first_entry == self.slot_emissions.next_entry:
+                self.slot_emissions = None
 
     def take_out(self, row: int, wanted: Callable[[HeldBatch], bool]) -> None:
         """Let a user wait alone wherever he waits in such a batch."""

@@ -27,6 +27,8 @@ class CampaignText(msgspec.Struct, frozen=True, omit_defaults=True):
 
     type: str
     payload: dict[str, Any] = {}
+    slot: bool = False
+    """Whether it asks for a dedicated slot (RULES 3.D); whoever approves the text approves that."""
 
 
 class CampaignAudience(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -301,60 +301,6 @@ RowIds = Annotated[
 ]
 
 
-CampaignName = Annotated[
-    str,
-    Meta(
-        min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_-]*$(?!\n)", description="Its name, for ever.",
-        examples=["summer-sale"], extra={"form": "small letters, digits, - and _, begun by one of the first two"},
-    ),
-]  # fmt: skip
-Revision = Annotated[int, Meta(ge=1, le=INTEGER_MAX, description="What was seen of it; changed meanwhile: 409.")]
-LocalTime = Annotated[
-    str,
-    Meta(
-        pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$(?!\n)", description="In each recipient's zone.",
-        examples=["2026-12-01T09:00"], extra={"form": "a date and a time of day, 2026-12-01T09:00"},
-    ),
-]  # fmt: skip
-PerSecond = Annotated[int, Meta(ge=1, le=100_000, description="Recipients a second.", examples=[1000])]
-
-
-class CampaignContent(Document):
-    """What a campaign sends."""
-
-    type: Annotated[Text, Meta(description="A type of class P2 and category marketing.", examples=["newsletter"])]
-    payload: Payload | None = None
-    revision: Revision | None = None
-
-
-class NewCampaign(Document):
-    """A campaign that is to be prepared."""
-
-    name: CampaignName
-    type: Annotated[Text, Meta(description="A type of class P2 and category marketing.", examples=["newsletter"])]
-    payload: Payload | None = None
-
-
-class CampaignApproval(Document):
-    """That another person stands for it."""
-
-    revision: Revision
-
-
-class CampaignStart(Document):
-    """When it goes: at once, at a time, or at a time of day in each recipient's zone."""
-
-    at: Annotated[Exact | None, Meta(description="Milliseconds since 1970, UTC.")] = None
-    local: LocalTime | None = None
-    revision: Revision | None = None
-
-
-class CampaignThrottle(Document):
-    """How fast it goes."""
-
-    per_second: PerSecond
-
-
 class ReadUpTo(Document):
     """What the user has seen."""
 

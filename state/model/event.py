@@ -45,6 +45,8 @@ class Event(msgspec.Struct, kw_only=True, frozen=True):
     parent_event_id: str | None = None
     recipients: list[str] | msgspec.UnsetType = msgspec.UNSET
     """Of a campaign's chunk: its audience, in place of a segment's. Only sequence sees it."""
+    slot: bool | msgspec.UnsetType = msgspec.UNSET
+    """Whether its campaign has an approved dedicated slot (RULES 3.D)."""
 
 
 class RawEvent(msgspec.Struct, kw_only=True):
@@ -69,6 +71,8 @@ class RawEvent(msgspec.Struct, kw_only=True):
     schema_version: int | None = None
     retracts: bool | None = None
     parent_event_id: str | None = None
+    slot: bool | None = None
+    """No gateway takes it from a sender: it is of campaigns."""
 
 
 EVENT = Schema("event", Event)
@@ -141,4 +145,5 @@ def resolve(raw: RawEvent, registry: Registry, *, ingested_at: int) -> Event:
         schema_version=raw.schema_version or SCHEMA_VERSION,
         retracts=bool(raw.retracts),
         parent_event_id=raw.parent_event_id,
+        slot=raw.slot or msgspec.UNSET,
     )

@@ -331,6 +331,14 @@ def test_emission_and_row() -> None:
     assert explain_row(None, had_row=False, used=USED) == "It is not in the inbox."
 
 
+def test_a_dedicated_slot_is_told_from_the_user_s_own_limit() -> None:
+    slotted = replace(USED, event=structs.replace(LIKE, slot=True))
+    said = explain_decision(decided("SUPPRESSED", reason="cap_day", cap_hour=0, cap_day=1), slotted)
+    assert "of these each user gets one a day" in said
+    assert dict(used_values(decided("EMITTED"), slotted))["dedicated slot"].startswith("yes")
+    assert "dedicated slot" not in dict(used_values(decided("EMITTED"), USED))
+
+
 def test_all_values_are_named() -> None:
     record = decided("HELD", until=MORNING, cap_hour=1, cap_day=None, preference_version=7, follower_age_ms=90_000)
     values = dict(used_values(record, USED))

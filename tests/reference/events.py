@@ -29,6 +29,7 @@ class Event:
     sender: str | None
     retracts: bool
     parent: str | None
+    slot: bool
     accepted_at: int
     spec: TypeSpec
     ingested_at: int = -1
@@ -57,6 +58,7 @@ def parse_event(record: dict[str, Any]) -> Event:
         sender=record.get("sender_id"),
         retracts=bool(record.get("retracts")),
         parent=record.get("parent_event_id"),
+        slot=bool(record.get("slot")),
         accepted_at=record["ts"],
         spec=spec,
     )

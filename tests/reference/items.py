@@ -114,6 +114,7 @@ class User:
     unread_mails: dict[tuple[str, str | None], Group] = field(default_factory=dict)
     pending: dict[Item, None] = field(default_factory=dict)
     counted: list[int] = field(default_factory=list)
+    counted_in_slots: list[int] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     unread: dict[tuple[str, str | None], Row] = field(default_factory=dict)
     in_rows: dict[tuple[str, str | None, str | None], list[Item]] = field(default_factory=dict)

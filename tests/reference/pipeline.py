@@ -201,12 +201,13 @@ class Pipeline:
         cls = "P1" if group.kind == "digest" else min(item.event.cls for item in items)
         if cls == "P0":
             return PASS
-        counted = self.user(group.user).counted
+        slot = group.kind != "digest" and in_slot(items)
+        counted = self._pool(group.user, slot=slot)
         in_hour = counted[bisect_right(counted, now - HOUR) :]
         in_day = len(counted) - bisect_right(counted, now - DAY)
         for item in items:
             item.cap_hour, item.cap_day = len(in_hour), in_day
-        return self._quiet_hours(group.user, cls, now) or self._capped(group.user, cls, in_hour, in_day)
+        return self._quiet_hours(group.user, cls, now) or self._capped(group.user, cls, in_hour, in_day, slot=slot)
 
     def _quiet_hours(self, user: str, cls: str, now: int) -> Verdict | None:
         """RULES 3.D.1."""
@@ -215,9 +216,17 @@ class Pipeline:
             return None
         return Verdict("hold", until, quiet=True) if cls == "P1" else Verdict("suppress", reason="quiet_hours")
 
-    def _capped(self, user: str, cls: str, in_hour: list[int], in_day: int) -> Verdict:
-        """RULES 3.D.2 and 3."""
+    def _pool(self, user: str, *, slot: bool) -> list[int]:
+        """When emissions were counted: of campaigns with a dedicated slot, or all others."""
+        return self.user(user).counted_in_slots if slot else self.user(user).counted
+
+    def _capped(self, user: str, cls: str, in_hour: list[int], in_day: int, *, slot: bool) -> Verdict:
+        """RULES 3.D.2 and 3; of campaigns with a slot one a day, but none where he wants none."""
         max_per_hour, max_per_day = read.caps(self.world, user)
+        if slot:
+            if in_day >= 1 or max_per_day <= 0:
+                return Verdict("suppress", reason="cap_day")
+            return PASS if max_per_hour > 0 else Verdict("suppress", reason="cap_hour")
         if in_day >= max_per_day:
             return Verdict("suppress", reason="cap_day")
         if len(in_hour) < max_per_hour:
@@ -277,7 +286,7 @@ class Pipeline:
         """One notification for all items; counted unless it is P0 (RULES 3.D)."""
         first, user = items[0], items[0].user
         if first.event.cls != "P0":
-            self.user(user).counted.append(now)
+            self._pool(user, slot=kind != "digest" and in_slot(items)).append(now)
         name = emission_id(user, kind, obj, first.event.event_id)
         for item in items:
             reason = f"passed_over {','.join(passed)}" if passed else None
@@ -390,6 +399,11 @@ def _in_row(event: Event, row: dict[str, Any]) -> bool:
     """Whether it entered a row of that name, as the user saw it."""
     alike = (event.type, event.object) == (row["type"], row.get("object")) and event.ingested_at <= row["at"]
     return alike and (event.spec.window > 0 or event.event_id == row["event_id"])
+
+
+def in_slot(items: list[Item]) -> bool:
+    """RULES 3.D: what is gated as one is in the pool of slots if all of it is."""
+    return all(item.event.slot for item in items)
 
 
 def interruptive(channels: list[str]) -> list[str]:

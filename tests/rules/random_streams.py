@@ -27,11 +27,13 @@ class _Writer:
     zone: str = "UTC"
     statuses: bool = True
     scheduling: float = 0.05
+    slots: float = 0.0
 
     def write(self, length: int | None) -> list[Line]:
         rng = self.rng
         self.zone, self.now = rng.choice(words.STARTS)
         self.scheduling = rng.choice([0.02, 0.05, 0.3])
+        self.slots = rng.choice([0.0, 0.05, 0.5])
         self.types = rng.sample(words.TYPES, 3) + rng.sample(words.BUSY_TYPES, 2) * rng.choice([1, 3])
         self.users = rng.sample(words.USERS, rng.randint(1, len(words.USERS)))
         self.pace = rng.choice([0.4, 0.7, 0.85, 0.9])
@@ -110,6 +112,7 @@ class _Writer:
             "idempotency_key": self._maybe(0.1, words.KEYS),
             "to": self._to() if rng.random() < (0.4 if p0 else 0.05) else None,
             "parent_event_id": self._some_id() if rng.random() < 0.03 else None,
+            "slot": True if rng.random() < self.slots else None,
         }
         self._add(fields)
 

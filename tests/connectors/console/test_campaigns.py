@@ -62,6 +62,18 @@ def test_one_person_prepares_and_another_lets_it_go(told: Gateway) -> None:
     assert "cancelled" in ann.get(page).words
 
 
+def test_a_slot_is_asked_for_and_given_up_and_each_time_approvals_are_void(told: Gateway) -> None:
+    page = prepare(told, "slotted")
+    ann, bob = signed_in(told, "key-marketing"), signed_in(told, "key-admin")
+    for asked, said in (("on", "With a dedicated slot"), ("off", "Ask for a dedicated slot")):
+        assert act(bob, page, "slotted", "approve", state(told, "slotted")[2]) == 303
+        form = {"name": "slotted", "slot": asked, "revision": str(state(told, "slotted")[2])}
+        assert ann.submit(page, f"{PAGE}/slot", form | {"revision": "1"}).status == 409, "what he has not seen"
+        assert ann.submit(page, f"{PAGE}/slot", form).status == 303
+        assert state(told, "slotted")[1] == []
+        assert said in bob.get(page).text
+
+
 @pytest.mark.parametrize(
     ("verb", "value"),
     [("throttle", "0"), ("throttle", "00000000150"), ("throttle", "many"), ("start", "soon"), ("burn", "")],

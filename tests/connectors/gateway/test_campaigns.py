@@ -90,6 +90,24 @@ def test_the_way_from_a_file_to_its_release_needs_two_people(told: Gateway) -> N
     assert call(told, "POST", "/two/resume").status == 409
 
 
+def test_a_dedicated_slot_is_asked_for_with_the_text_and_approved_with_it(told: Gateway) -> None:
+    create(told, "slotted")
+    assert shown(told, "slotted")["slot"] is False
+    seen = shown(told, "slotted")["revision"]
+    assert call(told, "POST", "/slotted/approve", {"revision": seen}, ADMIN).status == 200
+    asked = call(told, "PUT", "/slotted", {**DRAFT, "slot": True}).json
+    assert (asked["slot"], asked["approvals"]) == (True, [])
+    assert call(told, "POST", "/slotted/approve", {"revision": asked["revision"]}).status == 409, "who asked for it"
+    assert call(told, "POST", "/slotted/approve", {"revision": asked["revision"]}, ADMIN).status == 200
+    given_up = call(told, "PUT", "/slotted", DRAFT).json
+    assert (given_up["slot"], given_up["approvals"]) == (False, [])
+    noted = [act["after"]["slot"] for act in told.values("audit") if "slot" in act["after"]]
+    assert noted[-2:] == [True, False]
+    event = {"type": "newsletter", "fan_out_type": "SEGMENT", "segment": "s", "object": "o", "slot": True}
+    reply = told.call("POST", "/v1/notifications", event, key="key-shop")
+    assert (reply.status, reply.paths) == (400, {"slot"}), "no sender takes one for himself"
+
+
 def test_every_act_is_noted_without_content(told: Gateway) -> None:
     create(told, "noted")
     acts = [act for act in told.values("audit") if act["about"].get("campaign") == "noted"]

@@ -94,6 +94,10 @@ def test_a_campaign_is_prepared_by_commands_as_by_calls(tmp_path: Path) -> None:
     assert campaign.audience is not None
     assert (campaign.audience.chunks, campaign.audience.doubles, campaign.audience.bad) == (2, 1, 1)
     assert "1 of 1" not in refused(tmp_path, "approve", "sale", "--revision", str(shown["revision"])), "who made it"
+    (slotted,) = told(tmp_path, "slot", "sale")
+    assert (slotted["slot"], slotted["revision"]) == (True, shown["revision"] + 1)
+    assert told(tmp_path, "slot", "sale", "--off")[0]["slot"] is False
+    assert "no such campaign" in refused(tmp_path, "slot", "never")
     other = file.rename(tmp_path / "people.txt")
     assert ".csv" in refused(tmp_path, "audience", "sale", str(other))
     bench.close()

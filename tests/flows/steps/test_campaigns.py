@@ -15,6 +15,7 @@ from helpers.waiting import wait_for
 from connectors.campaigns import Actor, CampaignDesk
 from connectors.log import NewRecord
 from flows.process.open import clock_ms
+from state.ledger import latest, ledger_table, records_of
 from state.model.campaign import CampaignAudience, CampaignChunk, CampaignText
 from state.model.work import EventWork
 
@@ -119,6 +120,39 @@ def test_a_record_that_does_not_fit_stops_nobody(bench: Bench) -> None:
     bench.schedule(until(lambda: released(bench) == ["ann"]))
     assert released(bench) == ["ann"]
     assert {orjson.loads(record.value)["stage"] for record in bench.read("dead_letters")} == {"schedule"}
+
+
+def test_one_campaign_with_a_slot_a_day_whatever_else_came_and_whatever_is_killed(bench: Bench, tmp_path: Path) -> None:
+    bench.clock.now = clock_ms()
+    users = [f"u{number}" for number in range(40)]
+    on = {"types": {"newsletter": {"enabled": True}}, "frequency_cap": {"max_per_day": 1}}
+    bench.append(*(bench.preference(user, **on) for user in users))
+    phone = {"channel": "push", "id": "d", "platform": "ios", "address": "a" * 64, "state": "active"}
+    bench.append(*(bench.setting("endpoints", user, user=user, **phone) for user in users))
+    desk, processes = prepare(bench, [users]), FlowProcesses(tmp_path)
+    for name, slot in (("may", True), ("june", True)):
+        desk.act(ANN, name, "create", text=CampaignText("newsletter", {"headline": name}, slot))
+        desk.store_chunk(CampaignChunk(name, 7, 0, "UTC", len(users), users))
+        desk.act(ANN, name, "audience", audience=CampaignAudience(7, 1, len(users)))
+        desk.act(BOB, name, "approve")
+    try:
+        for name in ("schedule", "sequence", "decide"):
+            processes.start(name)
+        for campaign, outcome, killed in (("sale", "EMITTED", "decide"), ("may", "EMITTED", "decide"),
+                                          ("june", "cap_day", "schedule")):  # fmt: skip
+            desk.act(ANN, campaign, "start")
+            wait_for(lambda: outcomes(bench)[campaign, outcome] == len(users), what=f"{campaign} ends as {outcome}")  # noqa: B023 - asked at once
+            processes.kill(killed)
+            processes.start(killed)
+    finally:
+        processes.end()
+    assert set(outcomes(bench)) == {("sale", "EMITTED"), ("may", "EMITTED"), ("june", "cap_day")}
+
+
+def outcomes(bench: Bench) -> Counter[tuple[str, str]]:
+    """Of each campaign, how its recipients ended, each once."""
+    rows = records_of(latest(ledger_table(bench.read("ledger"))[0]))
+    return Counter((row["object"], row["reason"] or row["outcome"]) for row in rows if row["kind"] == "decision")
 
 
 def test_kill_9_while_it_runs_pauses_and_resumes_misses_nobody_and_reaches_nobody_twice(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from rules.random_streams import random_stream
 
@@ -13,6 +14,7 @@ from flows.steps.decide.outputs import OutputWriter
 from operators.decide import apply
 from operators.simulation import Simulation
 from state.decide.checkpoint import GroupStore
+from state.decide.codec import checkpoint_key
 from state.decide.group import GroupState
 from state.model.event import RawEvent, resolve
 from state.model.keys import key_group
@@ -117,6 +119,39 @@ def test_a_restart_deletes_old_emissions_once(tmp_path: Path) -> None:
     again.commit()
     assert len(list(again._rows(b"E", 3))) == 1
     again.close()
+
+
+def test_counts_of_slots_are_stored_expire_and_then_cost_nothing(tmp_path: Path) -> None:
+    directory, hour = tmp_path / "state", 3_600_000
+    store = GroupStore(directory)
+    state = store.load(3, REGISTRY)
+    state.users.row("u")
+    store.collect(3, state)
+    assert (state.slot_emissions, decode_version(store, 3)) == (None, b"\x01"), "who has none pays for none"
+    state.pool(slot=True).add_rows(np.arange(1, dtype=np.int32), hour)
+    store.collect(3, state)
+    store.commit()
+    store.close()  # as after kill -9: what was committed is there
+    again = GroupStore(directory)
+    loaded = again.load(3, REGISTRY)
+    assert loaded.slot_emissions is not None
+    assert (loaded.pool(slot=True).day[0], loaded.pool(slot=False).next_entry) == (1, 0)
+    assert decode_version(again, 3) == b"\x03", "a program that would lose them refuses the group"
+    for now, there in ((25 * hour - 1, True), (25 * hour, False)):
+        loaded.now = now
+        again.collect(3, loaded)
+        again.commit()
+        assert (loaded.slot_emissions is not None, len(list(again._rows(b"C", 3))) == 1) == (there, there)
+    loaded.pool(slot=True).add(0, 26 * hour)
+    again.collect(3, loaded)
+    again.commit()
+    assert again.load(3, REGISTRY).pool(slot=True).day[0] == 1, "a new pool begins anew"
+    again.close()
+
+
+def decode_version(store: GroupStore, group: int) -> bytes:
+    store.commit()
+    return dict(store._rows(b"M", group))[checkpoint_key(b"M", group)][:1]
 
 
 def test_what_was_staged_but_not_committed_is_gone(tmp_path: Path) -> None:
