@@ -64,6 +64,8 @@ class ActQuery(NamedTuple):
     """About this user."""
     before: int | None = None
     """Below this offset."""
+    about: tuple[tuple[str, str], ...] = ()
+    """About all of this: members of `about` and their values."""
 
 
 def newest_acts(records: TopicRecords, wanted: ActQuery, limit: int) -> Sequence[NotedAct]:
@@ -84,4 +86,5 @@ def newest_acts(records: TopicRecords, wanted: ActQuery, limit: int) -> Sequence
 
 
 def _matches(record: AuditRecord, wanted: ActQuery) -> bool:
-    return wanted.by in (None, record.by) and wanted.user in (None, record.about.get("user"))
+    about = [*wanted.about, *([] if wanted.user is None else [("user", wanted.user)])]
+    return wanted.by in (None, record.by) and all(record.about.get(name) == value for name, value in about)

@@ -1,17 +1,23 @@
-"""Published templates: topic `registry`, followed out of band by every process that renders."""
+"""Published templates: topic `registry`, written by gateway, console and command line alike, and followed out of band
+by every process that renders.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Self
 
 import structlog
 
+from connectors.audit import audit_record
+from connectors.campaigns import Actor
 from connectors.log.following import LogFollower
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.read_to_ends import stored_records
-from state.model.errors import MalformedRecordError
-from state.model.template import TEMPLATE, TemplateRecord, TypeTexts, locale_chain
+from state.model.audit import AuditRecord
+from state.model.errors import MalformedRecordError, RefusedActError
+from state.model.template import TEMPLATE, TemplateRecord, TemplateSource, TypeTexts, locale_chain
 from state.model.topics import REGISTRY
 
 _SPOKEN = "en"
@@ -19,19 +25,58 @@ _SPOKEN = "en"
 _logger = structlog.get_logger(__name__)
 
 
+class TemplateDesk:
+    """Publishes and takes back. Methods block on the log; any thread may call them."""
+
+    def __init__(self, log: Log, *, clock: Callable[[], int]) -> None:
+        """`clock`: milliseconds since 1970. The log stays the caller's to close."""
+        self._log, self._clock, self._lock = log, clock, threading.Lock()
+
+    def published(self) -> dict[tuple[str, str], TemplateRecord]:
+        """The newest record of every type and locale, also where the texts were taken back.
+
+        :raises LogError: the log cannot be read.
+        """
+        begin = self._log.begin_offset(REGISTRY, 0)
+        return {found.place: found for found in _decoded(stored_records(self._log, {(REGISTRY, 0): begin}))}
+
+    def publish(
+        self,
+        actor: Actor,
+        place: tuple[str, str],
+        texts: Mapping[str, TemplateSource] | None,
+        *,
+        reason: str | None,
+        seen: int | None = None,
+    ) -> TemplateRecord:
+        """Put texts in force for a type and a locale, or, None, take them back; it is noted first. `seen`: the version
+        that he saw, 0: none; None: whichever there is.
+
+        :raises RefusedActError: there is a newer version.
+        :raises LogError: it was not acknowledged.
+        """
+        with self._lock:
+            before = self.published().get(place)
+            version = 0 if before is None else before.version
+            if seen not in (None, version):
+                raise RefusedActError(f"it is at version {version} meanwhile; look at that one first")
+            given = None if texts is None else dict(texts)
+            record = TemplateRecord(
+                type=place[0], locale=place[1], version=version + 1, by=actor.name, reason=reason, texts=given
+            )
+            act = AuditRecord(
+                at=self._clock(), by=actor.name, role=actor.role, act="template",
+                about={"type": place[0], "locale": place[1], "version": str(record.version)}, reason=reason,
+                before=None if before is None else before.texts, after=given,
+            )  # fmt: skip
+            self._log.append([audit_record(act), template_record(record)])
+            return record
+
+
 def template_record(record: TemplateRecord) -> NewRecord:
     """What is appended to publish, or to take back."""
     key = f"template/{record.type}/{record.locale}".encode()
     return NewRecord(REGISTRY, 0, key, TEMPLATE.encode(record), TEMPLATE.headers)
-
-
-def published_templates(log: Log) -> dict[tuple[str, str], TemplateRecord]:
-    """The newest record of every type and locale, also where the texts were taken back.
-
-    :raises LogError: the log cannot be read.
-    """
-    begin = log.begin_offset(REGISTRY, 0)
-    return {found.place: found for found in _decoded(stored_records(log, {(REGISTRY, 0): begin}))}
 
 
 class PublishedTexts:

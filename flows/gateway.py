@@ -30,6 +30,7 @@ from flows.process.open import clock_ms, log_opener
 from flows.process.opening import open_configured_log
 from flows.process.run_files import mark_ready
 from operators.admit import Rules
+from operators.preview import WrittenTexts
 from operators.render import render_row
 from state.disk.lock import StateLock
 from state.model.ledger import EventCounts
@@ -51,14 +52,16 @@ def run(settings: Settings, kind: GatewayKind) -> None:
         try:
             if inbox is not None:
                 published.start()
+            rules = rules_in_force(settings)
             app = build_app(
                 options,
                 log=log,
-                rules=rules_in_force(settings),
+                rules=rules,
                 clock=clock_ms,
                 inbox=None if inbox is None else ReadableInbox(inbox, partial(render_row, published=published.texts)),
                 progress=partial(_progress, settings.data_dir / LEDGER, log),
                 backstage=None if kind == "p0" else cache(partial(open_backstage, settings, log)),
+                texts=WrittenTexts(rules.profile, settings.sms.rules()),
             )
             settle_collector()
             serve(options, app, on_ready=lambda _port: mark_ready(settings.data_dir, options.process()))

@@ -155,6 +155,8 @@ def render(
     rendered = _render(emission, texts)
     if channel == "push":
         return PushContent(clip(rendered.title, TITLE_MAX), clip(rendered.headline, BODY_MAX), _push_data(emission))
+    if channel == "in_app":
+        return InAppContent(clip(rendered.title, TITLE_MAX), clip(rendered.headline, BODY_MAX))
     if channel == "sms":
         return SmsContent(clip(rendered.headline, SMS_MAX))
     if channel == "email":

@@ -64,13 +64,17 @@ from connectors.gateway.progress import ProgressCalls, ProgressReader
 from connectors.gateway.routes import Callers, Route, Router
 from connectors.gateway.segments import Segments
 from connectors.gateway.support import Support
+from connectors.gateway.template_calls import template_calls
+from connectors.gateway.templates import TemplateCalls
 from connectors.gateway.unsubscribe import Unsubscribe
 from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import Log
 from connectors.metric_files import METRICS
 from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
+from connectors.templates import TemplateDesk
 from state.model.admission import AdmissionRules
 from state.model.page_link import PageKeys
+from state.model.template import TextRules
 from state.model.unsubscribe import LinkKeys
 
 _requests = cache(GATEWAY_REQUESTS.labels)
@@ -194,12 +198,13 @@ def build_app(
     inbox: ReadableInbox | None = None,
     progress: ProgressReader | None = None,
     backstage: OpenBackstage | None = None,
+    texts: TextRules | None = None,
 ) -> App:
     """Build the application of one process.
 
     `log` stays the caller's to close, after the application. `clock` gives milliseconds since 1970 in UTC. Without
     `inbox` the inbox calls do not exist, without `progress` no outcome is counted, without `backstage` nobody is told
-    why.
+    why, and without it or `texts` nobody changes what notifications say.
 
     :raises StateError: a store cannot be opened.
     """
@@ -235,6 +240,9 @@ def build_app(
             accounts = options.openid is not None
             campaigns = CampaignCalls(rules, desk, parts.directory, questions, spool=spool, accounts=accounts)
             routes += campaign_calls(campaigns)
+            if texts is not None:
+                templates = TemplateCalls(rules, texts, TemplateDesk(log, clock=clock), questions)
+                routes += template_calls(templates)
             pages = console_routes(_console(options, parts, rules, questions, ordinary, campaigns))
         routes += calls.component_calls(Components())
         streams = ordinary.streams

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from connectors.audit import COMMAND_LINE, audit_record
+from connectors.audit import COMMAND_LINE
+from connectors.campaigns import Actor
 from connectors.log.interface import Log
-from connectors.templates import published_templates, template_record
+from connectors.templates import TemplateDesk
 from flows.commands.kill import user_name
+from flows.process.open import clock_ms
 from operators.template_check import template_faults
 from state.disk.files import replace_file
-from state.model.audit import AuditRecord
 from state.model.errors import TemplateError
 from state.model.registry import Registry
 from state.model.template import TemplateRecord, TemplateSource
@@ -69,7 +69,7 @@ def changes(log: Log, files: dict[_Place, dict[str, TemplateSource]]) -> list[Te
 
     :raises LogError: the log cannot be read.
     """
-    published = published_templates(log)
+    published = TemplateDesk(log, clock=clock_ms).published()
     found = []
     for place in sorted({*files, *published}):
         before, texts = published.get(place), files.get(place)
@@ -85,24 +85,12 @@ def push(
 
     :raises LogError: the log cannot be read or written.
     """
-    by = user_name()
+    actor, desk = Actor(user_name(), COMMAND_LINE), TemplateDesk(log, clock=clock_ms)
     for change in changes(log, files):
         if change.texts is None and not prune:
             continue
-        record = TemplateRecord(
-            type=change.place[0], locale=change.place[1], by=by, reason=reason, texts=change.texts,
-            version=1 if change.before is None else change.before.version + 1,
-        )  # fmt: skip
-        log.append([audit_record(_act(change, record)), template_record(record)])
+        desk.publish(actor, change.place, change.texts, reason=reason)
         yield change
-
-
-def _act(change: TemplateChange, record: TemplateRecord) -> AuditRecord:
-    return AuditRecord(
-        at=time.time_ns() // 1_000_000, by=record.by, role=COMMAND_LINE, act="template",
-        about={"type": record.type, "locale": record.locale, "version": str(record.version)}, reason=record.reason,
-        before=None if change.before is None else change.before.texts, after=record.texts,
-    )  # fmt: skip
 
 
 def pull(log: Log, directory: Path) -> Iterator[Path]:
@@ -110,7 +98,7 @@ def pull(log: Log, directory: Path) -> Iterator[Path]:
 
     :raises LogError: the log cannot be read.
     """
-    for place, record in sorted(published_templates(log).items()):
+    for place, record in sorted(TemplateDesk(log, clock=clock_ms).published().items()):
         if record.texts is not None:
             path = directory / place[0] / f"{place[1]}.json"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -74,4 +74,4 @@ class InAppContent:
     body: str
 
 
-Content = PushContent | WithdrawalContent | SmsContent | EmailContent | WebhookContent | ChatContent
+Content = PushContent | WithdrawalContent | SmsContent | EmailContent | WebhookContent | ChatContent | InAppContent

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -44,3 +45,33 @@ def locale_chain(locale: str) -> Iterator[str]:
     for end in range(len(parts), 0, -1):
         yield "-".join(parts[:end])
     yield DEFAULT
+
+
+class TextExample(NamedTuple):
+    """Values with which texts are shown before anybody gets them."""
+
+    payload: Mapping[str, Any] | None = None
+    """None: each value that the texts name says its name."""
+    actors: Sequence[str] = ("Ada",)
+    actor_count: int = 1
+    name: str | None = None
+    """The reader's."""
+
+
+class TextRules(Protocol):
+    """The pure rules of texts, which the gateway must not import; `operators.preview.WrittenTexts` keeps them."""
+
+    def faults(self, type_name: str, locale: str, texts: TypeTexts) -> Sequence[str]:
+        """Why they cannot be published, each as `form: what; remedy`; empty: they can."""
+        ...
+
+    def built_in(self, type_name: str, locale: str) -> TypeTexts:
+        """What holds where nothing is published."""
+        ...
+
+    def preview(self, type_name: str, locale: str, texts: TypeTexts, example: TextExample) -> Mapping[str, Any]:
+        """What each channel would show.
+
+        :raises TemplateError: they do not render with these values.
+        """
+        ...

@@ -36,7 +36,9 @@ from connectors.log.interface import NewRecord
 from flows.commands.backstage import LogBackstage
 from flows.process.inboxes import inbox_reader
 from operators.admit import Rules
+from operators.preview import WrittenTexts
 from operators.render import render_row
+from operators.sms_limits import Destination, SmsRules
 from state.model.addresses import Served
 from state.model.errors import LogUnavailableError
 from state.model.ledger import EventCounts
@@ -137,7 +139,11 @@ def main(config: dict[str, Any]) -> None:
     progress = partial(progress_in, directory / "progress.json")
     backstage = cache(partial(LogBackstage, directory, log, registry))
     readable = ReadableInbox(inbox, render_row)
-    app = build_app(options, log=log, rules=rules, clock=clock, inbox=readable, progress=progress, backstage=backstage)
+    prices = SmsRules(destinations={"+49": Destination(price=0.07)}, others=Destination(price=0.1))
+    app = build_app(
+        options, log=log, rules=rules, clock=clock, inbox=readable, progress=progress, backstage=backstage,
+        texts=WrittenTexts(rules.profile, prices),
+    )  # fmt: skip
     serve(options, app, on_ready=lambda port: print(port, flush=True))
     inbox.close()
     log.close()

@@ -1,0 +1,56 @@
+"""The calls about texts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from connectors.gateway import template_answers as answers
+from connectors.gateway.campaign_calls import MARKETING
+from connectors.gateway.routes import Route
+from connectors.gateway.templates import VERSIONS_MAX, TemplateCalls
+
+_ONE = "/v1/templates/{type}/{locale}"
+_JSON = "application/json"
+
+
+def template_calls(calls: TemplateCalls) -> list[Route]:
+    """For whoever writes what notifications say."""
+    reason: dict[str, Any] = {"reason": Annotated[str, Meta(description="Why, for the audit.")]}
+    return [
+        Route(
+            "listTemplates", "GET", "/v1/templates", MARKETING, "Texts", "Every type and locale with texts of its own.",
+            calls.all, {200: answers.TextsList}, (503,),
+        ),
+        Route(
+            "getTemplate", "GET", _ONE, MARKETING, "The texts of a type in a locale", "404: none are published.",
+            calls.get, {200: answers.TextsShown}, (404, 503),
+        ),
+        Route(
+            "putTemplate", "PUT", _ONE, MARKETING, "Publish texts",
+            "They are checked, and in force from then on. Locale `default` serves whoever has no other. Texts of class "
+            "P0 are an administrator's.",
+            calls.put, {200: answers.TextsShown}, (409, 503), body={_JSON: answers.NewTexts},
+        ),
+        Route(
+            "deleteTemplate", "DELETE", _ONE, MARKETING, "Take texts back", "The built-in ones hold again.",
+            calls.delete, {204: None}, (404, 503), query=reason,
+        ),
+        Route(
+            "getTemplateVersions", "GET", f"{_ONE}/versions", MARKETING, "What was in force",
+            f"The newest {VERSIONS_MAX}, with who published each, when and why.",
+            calls.versions, {200: answers.TextsVersions}, (404, 503),
+        ),
+        Route(
+            "rollBackTemplate", "POST", f"{_ONE}/rollback", MARKETING, "Publish an older version again",
+            "It is checked as any other, and becomes the newest version.",
+            calls.roll_back, {200: answers.TextsShown}, (404, 409, 503), body={_JSON: answers.OlderVersion},
+        ),
+        Route(
+            "previewTemplate", "POST", f"{_ONE}/preview", MARKETING, "See what each channel would show",
+            "Of texts that are sent along, or of those in force, with values that are sent along or made up. Nothing "
+            "is published or sent.",
+            calls.preview, {200: answers.TextsPreview}, (503,), body={_JSON: answers.PreviewValues},
+        ),
+    ]  # fmt: skip

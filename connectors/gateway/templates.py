@@ -1,0 +1,201 @@
+"""`/v1/templates`: what notifications say, published, shown before, and taken back to an older version."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from connectors.audit import ActQuery
+from connectors.campaigns import Actor
+from connectors.gateway import template_answers as answers
+from connectors.gateway.acts import reason_if_any
+from connectors.gateway.auth import Principal
+from connectors.gateway.backstage import Questions
+from connectors.gateway.http import ApiRequest, ApiResponse, json_response
+from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.writer import unavailable
+from connectors.templates import TemplateDesk
+from state.model.admission import AdmissionRules, FieldError
+from state.model.documents import Document
+from state.model.errors import LogError, RefusedActError, TemplateError
+from state.model.template import TemplateRecord, TextExample, TextRules, TypeTexts, locale_chain
+
+VERSIONS_MAX = 50
+_T = TypeVar("_T")
+TextPlace = tuple[str, str]
+"""Type and locale."""
+
+
+class TemplateCalls:
+    """Handlers; the console's forms use the same functions."""
+
+    def __init__(self, rules: AdmissionRules, texts: TextRules, desk: TemplateDesk, questions: Questions) -> None:
+        self._rules, self._texts, self._desk, self._questions = rules, texts, desk, questions
+
+    async def all(self, _request: ApiRequest) -> ApiResponse:
+        """All."""
+        found = await self.published()
+        return json_response(200, answers.TextsList([_shown(found[place]) for place in sorted(found)]))
+
+    async def published(self) -> Mapping[TextPlace, TemplateRecord]:
+        """By type and locale, also what was taken back.
+
+        :raises ProblemError: 503.
+        """
+        return await _on_log(self._desk.published)
+
+    async def get(self, request: ApiRequest) -> ApiResponse:
+        """One."""
+        found = (await self.published()).get(_place(request))
+        if found is None or found.texts is None:
+            raise ProblemError(404, "no texts are published for this type and locale")
+        return json_response(200, _shown(found))
+
+    async def put(self, request: ApiRequest) -> ApiResponse:
+        """Texts, in force from now on."""
+        body = await self._body(request, answers.NewTexts)
+        person, seen, reason = request.caller(), body.get("version"), body.get("reason")
+        record = await self.publish(person, _place(request), body["texts"], reason=reason, seen=seen)
+        return json_response(200, _shown(record))
+
+    async def publish(
+        self, person: Principal, place: TextPlace, texts: TypeTexts, *, reason: str | None, seen: int | None = None
+    ) -> TemplateRecord:
+        """Check them and put them in force.
+
+        :raises ProblemError: 400 with every fault; 403; 409: there is a newer version; 503.
+        """
+        self._allow(person, place)
+        if errors := self.errors(place, texts):
+            raise invalid(errors, "the texts were not published")
+        return await self._publish(person, place, texts, reason=reason, seen=seen)
+
+    def errors(self, place: TextPlace, texts: TypeTexts) -> list[FieldError]:
+        """Why they cannot be published."""
+        return [_field_error(fault) for fault in self._texts.faults(*place, texts)]
+
+    async def delete(self, request: ApiRequest) -> ApiResponse:
+        """The built-in texts hold again."""
+        await self.take_back(request.caller(), _place(request), reason=reason_if_any(request.query(("reason",))))
+        return ApiResponse(204, b"")
+
+    async def take_back(
+        self, person: Principal, place: TextPlace, *, reason: str | None, seen: int | None = None
+    ) -> None:
+        """The built-in texts hold again.
+
+        :raises ProblemError: 403; 404: there is nothing to take back; 409: there is a newer version; 503.
+        """
+        self._allow(person, place)
+        found = (await self.published()).get(place)
+        if found is None or found.texts is None:
+            raise ProblemError(404, "no texts are published for this type and locale")
+        await self._publish(person, place, None, reason=reason, seen=seen)
+
+    async def versions(self, request: ApiRequest) -> ApiResponse:
+        """What was in force and when."""
+        found = await self.older(_place(request))
+        if not found:
+            raise ProblemError(404, "no texts were ever published for this type and locale")
+        return json_response(200, answers.TextsVersions(list(found)))
+
+    async def older(self, place: TextPlace, version: int | None = None) -> Sequence[answers.TextsVersion]:
+        """The newest versions, or one, out of the audit.
+
+        :raises ProblemError: 503.
+        """
+        named = () if version is None else (("version", str(version)),)
+        wanted = ActQuery(about=(("type", place[0]), ("locale", place[1]), *named))
+        acts = await self._questions.ask(lambda backstage: backstage.acts(wanted, VERSIONS_MAX))
+        made = [each.record for each in acts if each.record.act == "template"]
+        return [
+            answers.TextsVersion(int(each.about["version"]), each.at, each.by, each.reason, each.after) for each in made
+        ]
+
+    async def roll_back(self, request: ApiRequest) -> ApiResponse:
+        """An older version holds again, as a new one."""
+        body = await self._body(request, answers.OlderVersion)
+        record = await self.restore(request.caller(), _place(request), body["version"], reason=body.get("reason"))
+        return json_response(200, _shown(record))
+
+    async def restore(self, person: Principal, place: TextPlace, version: int, *, reason: str | None) -> TemplateRecord:
+        """Publish an older version again.
+
+        :raises ProblemError: 400: it cannot be published any more; 403; 404; 503.
+        """
+        found = await self.older(place, version)
+        if not found or found[0].texts is None:
+            raise ProblemError(404, "there is no such version, or it had no texts")
+        return await self.publish(person, place, found[0].texts, reason=reason or f"back to version {version}")
+
+    async def preview(self, request: ApiRequest) -> ApiResponse:
+        """What each channel would show."""
+        body = await self._body(request, answers.PreviewValues)
+        place, actors = _place(request), body.get("actors") or ["Ada"]
+        texts = body.get("texts") or await self.in_force(place)
+        example = TextExample(body.get("payload"), actors, body.get("actor_count") or len(actors), body.get("name"))
+        return json_response(200, answers.TextsPreview(dict(texts), dict(self.shown(place, texts, example))))
+
+    async def in_force(self, place: TextPlace) -> TypeTexts:
+        """What a reader of this locale gets now.
+
+        :raises ProblemError: 503.
+        """
+        published = await self.published()
+        chain = (published.get((place[0], locale)) for locale in locale_chain(place[1]))
+        found = next((each.texts for each in chain if each is not None and each.texts is not None), None)
+        return self._texts.built_in(*place) if found is None else found
+
+    def shown(self, place: TextPlace, texts: TypeTexts, example: TextExample) -> Mapping[str, Any]:
+        """What each channel would show.
+
+        :raises ProblemError: 400: a fault, or these values do not suffice.
+        """
+        try:
+            return self._texts.preview(*place, texts, example)
+        except TemplateError as error:
+            raise invalid([FieldError("texts", str(error), "correct them, or send the value")]) from error
+
+    def _allow(self, person: Principal, place: TextPlace) -> None:
+        """:raises ProblemError: 403: what is urgent is an administrator's."""
+        if person.role != "admin" and self._rules.profile(place[0]).klass == "P0":
+            raise ProblemError(403, "texts of class P0 are for keys of role admin")
+
+    async def _publish(
+        self, person: Principal, place: TextPlace, texts: TypeTexts | None, *, reason: str | None, seen: int | None
+    ) -> TemplateRecord:
+        actor = Actor(person.name, person.role or "user")
+        return await _on_log(lambda: self._desk.publish(actor, place, texts, reason=reason, seen=seen))
+
+    async def _body(self, request: ApiRequest, kind: type[Document]) -> dict[str, Any]:
+        body = await request.json()
+        if errors := self._rules.document_errors(body, kind):
+            raise invalid(errors)
+        return dict(body)
+
+
+def _place(request: ApiRequest) -> TextPlace:
+    return request.parameters["type"], request.parameters["locale"]
+
+
+def _shown(record: TemplateRecord) -> answers.TextsShown:
+    return msgspec.convert(record, answers.TextsShown, from_attributes=True)
+
+
+def _field_error(fault: str) -> FieldError:
+    form, _, rest = fault.partition(": ")
+    problem, _, remedy = rest.rpartition("; ")
+    return FieldError(form if form in ("type", "locale") else f"texts.{form}", problem or rest, remedy)
+
+
+async def _on_log(work: Callable[[], _T]) -> _T:
+    """In a thread, with what fails as an answer."""
+    try:
+        return await asyncio.to_thread(work)
+    except RefusedActError as error:
+        raise ProblemError(409, str(error)) from error
+    except LogError as error:
+        raise unavailable() from error

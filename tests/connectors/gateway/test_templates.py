@@ -1,0 +1,120 @@
+"""What notifications say, by HTTP: published, previewed, rolled back, taken back, and by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from helpers.gateway import Gateway, Reply, running
+
+MARKETING, ADMIN = "key-marketing", "key-admin"
+LIKE = {"title": "Curtida", "one": "{{ actor }} curtiu", "many": ["{{ who }} curtiram."]}
+CODE = {"title": "Código", "one": "{{ p.code }} é seu código"}
+CALLS = (
+    ("GET", ""), ("GET", "/like/pt"), ("PUT", "/like/pt"), ("DELETE", "/like/pt"), ("GET", "/like/pt/versions"),
+    ("POST", "/like/pt/rollback"), ("POST", "/like/pt/preview"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    schema = '{"type": "object", "properties": {"price": {"type": "string", "examples": ["3 €"]}}}'
+    with running(tmp_path_factory.mktemp("templates"), types={"offer": {"schema": schema}}) as gateway:
+        yield gateway
+
+
+def call(gateway: Gateway, method: str, path: str, body: Any = None, key: str = MARKETING) -> Reply:
+    return gateway.call(method, f"/v1/templates{path}", body, key=key)
+
+
+def put(gateway: Gateway, place: str, texts: Any, key: str = MARKETING, **more: Any) -> Reply:
+    return call(gateway, "PUT", f"/{place}", {"texts": texts, **more}, key)
+
+
+@pytest.mark.parametrize("key", ["key-shop", "key-p0", "key-ops", "key-support"])
+@pytest.mark.parametrize(("method", "path"), CALLS)
+def test_writers_of_texts_are_marketing_and_administrators(told: Gateway, key: str, method: str, path: str) -> None:
+    refused = call(told, method, path, key=key)
+    assert refused.status == 403
+    assert "admin or marketing" in refused.json["detail"]
+
+
+def test_urgent_texts_are_an_administrators(told: Gateway) -> None:
+    refused = put(told, "otp/pt", CODE)
+    assert (refused.status, refused.json["detail"]) == (403, "texts of class P0 are for keys of role admin")
+    assert put(told, "otp/pt", CODE, ADMIN).status == 200
+    assert call(told, "DELETE", "/otp/pt").status == 403
+    assert call(told, "POST", "/otp/pt/rollback", {"version": 1}).status == 403
+    assert call(told, "POST", "/otp/pt/preview", {}).json["channels"]["sms"]["text"] == "code é seu código"
+
+
+def test_texts_are_published_changed_taken_back_and_rolled_back(told: Gateway) -> None:
+    assert call(told, "GET", "/like/pt").status == 404
+    assert call(told, "GET", "/like/pt/versions").status == 404
+    assert call(told, "DELETE", "/like/pt").status == 404
+    first = put(told, "like/pt", LIKE, version=0, reason="Brazil")
+    assert first.json == {
+        "type": "like", "locale": "pt", "version": 1, "by": "marketing", "reason": "Brazil", "texts": LIKE,
+    }  # fmt: skip
+    changed = {**LIKE, "title": "Gostou"}
+    assert put(told, "like/pt", changed, version=0).status == 409, "what he has not seen"
+    assert put(told, "like/pt", changed, ADMIN, version=1).json["version"] == 2
+    assert call(told, "GET", "/like/pt").json["texts"] == changed
+    assert call(told, "DELETE", "/like/pt?reason=wrong").status == 204
+    assert call(told, "GET", "/like/pt").status == 404
+    (shown,) = (each for each in call(told, "GET", "").json["templates"] if each["type"] == "like")
+    assert (shown["version"], shown["texts"]) == (3, None)
+    assert call(told, "POST", "/like/pt/rollback", {"version": 3}).status == 404, "it had no texts"
+    assert call(told, "POST", "/like/pt/rollback", {"version": 9}).status == 404
+    back = call(told, "POST", "/like/pt/rollback", {"version": 1}).json
+    assert (back["version"], back["texts"], back["reason"]) == (4, LIKE, "back to version 1")
+    versions = call(told, "GET", "/like/pt/versions").json["versions"]
+    assert [(each["version"], each["by"], each["texts"]) for each in versions] == [
+        (4, "marketing", LIKE), (3, "marketing", None), (2, "admin", changed), (1, "marketing", LIKE),
+    ]  # fmt: skip
+    acts = [each for each in told.values("audit") if each["about"].get("type") == "like"]
+    assert [(each["act"], each["role"], each.get("reason")) for each in acts] == [
+        ("template", "marketing", "Brazil"), ("template", "admin", None), ("template", "marketing", "wrong"),
+        ("template", "marketing", "back to version 1"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("place", "texts", "path"),
+    [
+        ("like/pt", {"title": "T"}, "texts.one"),
+        ("like/pt", {**LIKE, "two": "x"}, "texts.two"),
+        ("like/pt", {**LIKE, "title": "x" * 66}, "texts.title"),
+        ("like/PT!", LIKE, "locale"),
+        ("lik/pt", LIKE, "type"),
+        ("like/pt", {"title": 1}, "texts"),
+        ("offer/pt", {**LIKE, "detail": "{{ p.prize }}"}, "texts.detail"),
+    ],
+)
+def test_a_fault_is_told_and_nothing_is_published(told: Gateway, place: str, texts: Any, path: str) -> None:
+    before = len(told.values("audit"))
+    reply = put(told, place, texts)
+    assert (reply.status, reply.paths) == (400, {path})
+    assert all(error["problem"] and error["remedy"] for error in reply.json["errors"])
+    assert len(told.values("audit")) == before
+
+
+def test_a_preview_shows_every_channel_and_changes_nothing(told: Gateway) -> None:
+    before = len(told.values("audit"))
+    texts = {"title": "Oferta", "one": "{{ actor }}: {{ p.price }}", "many": "{{ who }}: {{ p.price }}"}
+    shown = call(told, "POST", "/offer/pt/preview", {"texts": texts}).json["channels"]
+    assert shown.keys() == {"push", "sms", "email", "webhook", "chat", "in_app"}
+    assert (shown["push"]["title"], shown["push"]["body"]) == ("Oferta", "Ada: 3 €")
+    assert shown["sms"] == {"text": "Ada: 3 €", "parts": 1, "cost": {"+49": 0.07, "other": 0.1}}
+    assert "Ada: 3 €" in shown["email"]["html"]
+    given = {"payload": {"price": "<b>"}, "actors": ["Bo", "Cy"], "actor_count": 5, "name": "Eve", "texts": texts}
+    of_many = call(told, "POST", "/offer/de/preview", given).json["channels"]
+    assert of_many["in_app"]["body"] == "Bo und 4 weitere: <b>"
+    assert "&lt;b&gt;" in of_many["email"]["html"]
+    built_in = call(told, "POST", "/follow/de/preview", {}).json
+    assert built_in["channels"]["push"]["body"] == "Ada folgt dir"
+    assert built_in["texts"]["one"] == "{{ actor }} folgt dir"
+    broken = call(told, "POST", "/offer/pt/preview", {"texts": {"title": "T", "one": "{{ actor"}})
+    assert (broken.status, broken.paths) == (400, {"texts"})
+    assert len(told.values("audit")) == before
