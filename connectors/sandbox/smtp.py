@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections import deque
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -44,6 +45,7 @@ class Mailbox:
         self.misbehaviours = Misbehaviours()
         self._kept = deque(sorted(directory.glob("*.eml"), key=lambda path: path.stat().st_mtime))
         directory.mkdir(parents=True, exist_ok=True)
+        logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd writes there who gets mail
 
     async def handle_RCPT(  # noqa: N802  # aiosmtpd looks for this name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]

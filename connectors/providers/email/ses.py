@@ -87,7 +87,7 @@ def parse_response(response: Response, delivery: Delivery) -> Result:
         return Sent(str(name) if known else delivery.provider_id)
     said = str(body.get("message") or body.get("Message") or "").lower()
     reason = error or f"status {response.status}"
-    wait = parse_retry_after(response.headers.get("retry-after"))
+    wait = parse_retry_after(response.headers)
     if error == "LimitExceededException" or (_throttles(response, error) and "quota" in said):
         return Throttled(QUOTA_WAIT, f"{reason}: daily quota")
     if _throttles(response, error):

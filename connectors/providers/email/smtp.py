@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -237,11 +237,22 @@ class _Exchange:
     async def run(self) -> SmtpResponse:
         """The answer that decided; network errors pass through."""
         try:
-            await self._connection.mail(self._request.sender)
+            await _taken(self._connection.mail(self._request.sender))
             self.command = "rcpt"
-            await self._connection.rcpt(self._request.recipient)
+            await _taken(self._connection.rcpt(self._request.recipient))
             self.command, self.ambiguous = "data", True
             answer = await self._connection.data(self._request.message)
         except aiosmtplib.SMTPResponseException as error:
+            if error.code < 400:
+                raise  # no refusal, and not what this command is answered with: who knows what it heard
             return SmtpResponse(self.command, error.code, str(error.message))
         return SmtpResponse("data", answer.code, answer.message)
+
+
+async def _taken(answer: Awaitable[aiosmtplib.SMTPResponse]) -> None:
+    """The library takes 250 alone; the first digit says it (RFC 5321 4.2.1), so 252 to a recipient is no refusal."""
+    try:
+        await answer
+    except aiosmtplib.SMTPResponseException as error:
+        if error.code // 100 != 2:
+            raise

@@ -117,7 +117,7 @@ def parse_response(response: Response, delivery: Delivery) -> Result:
     if response.status == 200:
         return Sent(response.headers.get("apns-id", delivery.provider_id))
     refusal = _refusal(response)
-    wait = parse_retry_after(response.headers.get("retry-after"))
+    wait = parse_retry_after(response.headers)
     known = _by_reason(refusal, delivery, wait)
     return known if known is not None else _by_status(response.status, refusal, delivery, wait)
 

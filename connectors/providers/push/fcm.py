@@ -117,7 +117,7 @@ def parse_response(response: Response, delivery: Delivery) -> Result:
     body = _body(response)
     if response.status == 200 and (body.name or not body.error.status):
         return Sent(body.name if 0 < len(body.name) <= _NAME_MAX else delivery.provider_id)
-    wait = parse_retry_after(response.headers.get("retry-after"))
+    wait = parse_retry_after(response.headers)
     code = next((detail.error_code for detail in body.error.details if detail.error_code), "")
     if code in _CODES:
         return _by_code(code, body.error, delivery, wait)

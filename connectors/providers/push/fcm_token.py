@@ -69,7 +69,7 @@ def parse_grant(response: Response) -> tuple[str, int]:
     except msgspec.MsgspecError:
         word = ""
     known = word[:_WORDS_MAX] if word.replace("_", "").isalnum() else f"status {response.status}"
-    raise AccessTokenError(f"access token: {known}", parse_retry_after(response.headers.get("retry-after")))
+    raise AccessTokenError(f"access token: {known}", parse_retry_after(response.headers))
 
 
 class AccessToken:

@@ -100,7 +100,7 @@ class _RefusalBody(msgspec.Struct, frozen=True):
 def parse_response(response: Response, delivery: Delivery) -> Result:
     """What an answer means; pure. Where our key or token is refused (400, 401, 403) no subscription is retired."""
     status, reason = response.status, _reason(response)
-    wait = parse_retry_after(response.headers.get("retry-after"))
+    wait = parse_retry_after(response.headers)
     if 200 <= status < 300:
         return Sent(delivery.provider_id)  # the Location has the subscription in it
     if status in _GONE:

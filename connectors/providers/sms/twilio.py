@@ -80,7 +80,7 @@ def parse_response(response: Response, delivery: Delivery) -> Result:
         return Sent(sid if isinstance(sid, str) and len(sid) <= 64 else delivery.provider_id)
     number = code if isinstance(code, int) else 0
     reason = str(number or f"status {response.status}")
-    wait = parse_retry_after(response.headers.get("retry-after"))
+    wait = parse_retry_after(response.headers)
     if response.status == 429 or number == 20429:
         return Throttled(wait, reason)
     if number in _ADDRESS_DEAD:

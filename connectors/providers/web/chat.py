@@ -55,7 +55,7 @@ def parse_response(response: Response, delivery: Delivery) -> Result:
         return Rejected(reason, token_gone=delivery.registered_at)
     if word in _REFUSED:
         return Rejected(reason)
-    wait = parse_retry_after(response.headers.get("retry-after"))
+    wait = parse_retry_after(response.headers)
     if status == 429:
         return Throttled(wait, reason, of_address=True)
     if status in (400, 403):

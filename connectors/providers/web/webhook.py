@@ -49,7 +49,7 @@ def parse_response(response: Response, delivery: Delivery) -> Result:
         return Sent(delivery.provider_id)
     if status == _GONE:
         return Rejected(reason, token_gone=delivery.registered_at)
-    wait = parse_retry_after(response.headers.get("retry-after"))
+    wait = parse_retry_after(response.headers)
     if status in _THROTTLED:
         return Throttled(wait, reason, of_address=True)
     return Failed(reason, retry_after=wait, of_address=True)

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 
 from connectors.providers.channel import Channel, Failed, Result, Throttled
 from flows.steps.sending.rate import SendRate
 from flows.steps.sending.task import SendTask
-from operators.breaker import MOVE_AFTER_MS, SHARES, Breaker, BreakerState, Pace
+from operators.breaker import MOVE_AFTER_MS, PROBE_EVERY_MS, SHARES, Breaker, BreakerState, Pace
 from operators.retry import RetryShare
 
 PRIORITIES = ("P0", "P1", "P2")
@@ -123,6 +124,8 @@ class ProviderQueue:
         """Came while the breaker is open, and may leave at once."""
         self._since: int | None = None
         """When the trouble began."""
+        self._asked_until = 0
+        """It said that it has too much, and until when; P0 goes all the same."""
         self._judged_at, self._moving, self._slow = 0, False, False
 
     def put(self, task: SendTask, now: int) -> None:
@@ -145,6 +148,9 @@ class ProviderQueue:
     def answered(self, task: SendTask, result: Result, now: int) -> None:
         """What the provider said, or that it said nothing in time. A refusal of the address is no failure of its."""
         failed = isinstance(result, Failed | Throttled) and not result.of_address
+        if failed and isinstance(result, Throttled) and result.retry_after is not None:
+            wait_ms = min(result.retry_after // timedelta(milliseconds=1), PROBE_EVERY_MS)
+            self._asked_until = max(self._asked_until, now + wait_ms)
         self._breaker.answered(now, failed=failed, probe=task is self._probe)
         if task is self._probe:
             self._probe = None
@@ -280,13 +286,19 @@ class ProviderQueue:
             return []
         room = min(room, self.rate.room(now))
         taken: list[SendTask] = []
+        if 0 < self._asked_until - now <= PROBE_EVERY_MS:  # a clock may step back
+            _fill(taken, room, self._waiting.take(self, ("P0",)))
+        else:
+            self._take_all_classes(taken, room, now)
+        self.rate.take(_in_time(taken, now))
+        return taken
+
+    def _take_all_classes(self, taken: list[SendTask], room: int, now: int) -> None:
         _fill(taken, room, self._waiting.take(self, ("P0", "P1")))
         if self._backlog.size:
             self._take_backlog(taken, room, now)
         if not self._backlog.size:
             _fill(taken, room, self._waiting.take(self, ("P2",)))
-        self.rate.take(_in_time(taken, now))
-        return taken
 
     def _take_backlog(self, taken: list[SendTask], room: int, now: int) -> None:
         before = len(taken)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -79,6 +80,36 @@ def test_what_says_nothing_of_the_provider_opens_no_breaker(result: Result, stat
     for _ in range(20):
         calls.answered(task("t", "P1", for_many=False), result, 0)
     assert calls.state == state
+
+
+@pytest.mark.parametrize(
+    ("result", "asks_for_ms"),
+    [
+        (Throttled(timedelta(seconds=10)), 10_000),
+        (Throttled(timedelta(minutes=20)), 30_000),
+        (Throttled(timedelta(seconds=10), of_address=True), 0),
+        (Throttled(), 0),
+        (Failed("503", retry_after=timedelta(seconds=10)), 0),
+    ],
+)
+def test_who_has_too_much_is_left_alone_as_long_as_he_asks_but_for_p0(result: Result, asks_for_ms: int) -> None:
+    calls = queue(100)
+    calls.answered(task("t", "P1", for_many=False), result, 1_000)
+    for name, priority in (("campaign", "P2"), ("mention", "P1")):
+        calls.put(task(name, priority, for_many=False), 1_000)
+    if asks_for_ms:
+        calls.put(task("code", "P0", for_many=False), 1_000)
+        assert names(calls.take(9, 1_000)) == ["code"]
+        assert calls.take(9, 1_000 + asks_for_ms - 1) == []
+        assert calls.to_be_looked_at, "nobody else would let them go"
+    assert names(calls.take(9, 1_000 + asks_for_ms)) == ["mention", "campaign"]
+
+
+def test_a_clock_that_steps_back_leaves_nobody_alone() -> None:
+    calls = queue(100)
+    calls.answered(task("t", "P1", for_many=False), Throttled(timedelta(seconds=10)), 3_600_000)
+    calls.put(task("mention", "P1", for_many=False), 0)
+    assert names(calls.take(9, 0)) == ["mention"]
 
 
 def in_trouble(failed: int) -> ProviderQueue:

@@ -1,0 +1,174 @@
+"""Mail servers that answer as they please: what was not taken is never called sent, nothing goes out in the clear."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.deliveries import PUSH
+
+from connectors.providers.channel import Failed, Rejected, Result, Sent
+from connectors.providers.email.smtp import SmtpChannel
+from connectors.providers.options import SmtpOptions
+from connectors.sandbox.certificates import SandboxFiles, make_certificates
+from state.model.content import EmailContent
+
+MAIL = replace(PUSH, channel="email", address="ann@example.com", content=EmailContent("s", "text", "<p>h</p>", None))
+USUAL = {"EHLO": "250 hi", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on", ".": "250 taken", "RSET": "250 ok"}
+
+
+class MailServer:
+    """Answers each command by its first word, the mail itself by ".". An empty answer ends the connection."""
+
+    def __init__(self, answers: Mapping[str, str]) -> None:
+        self.answers, self.read, self.mails = {**USUAL, **answers}, list[str](), list[bytes]()
+        self.serving: list[asyncio.Task[Any]] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(self.answers.get("greeting", "220 here").encode() + b"\r\n")
+        own = asyncio.current_task()
+        assert own is not None
+        self.serving.append(own)
+        try:
+            while line := await reader.readline():
+                self.read.append(line.decode().strip())
+                answer = self.answers.get(line.split()[0].decode().upper(), "500 what")
+                if answer.startswith("354"):
+                    writer.write(answer.encode() + b"\r\n")
+                    self.mails.append(await reader.readuntil(b"\r\n.\r\n"))
+                    answer = self.answers["."]
+                if not answer:
+                    break
+                writer.write(answer.encode() + b"\r\n")
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def talking(
+    answers: Mapping[str, str], tls: ssl.SSLContext | None = None, **options: Any
+) -> AsyncIterator[tuple[MailServer, SmtpChannel]]:
+    peer = MailServer(answers)
+    server = await asyncio.start_server(peer.serve, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    all_options = {"host": "localhost", "sender": "we@ours.example", "security": "none", **options}
+    channel = SmtpChannel(SmtpOptions(port=port, **all_options), clock_s=time.time)
+    await channel.connect()
+    try:
+        yield peer, channel
+    finally:
+        await channel.close()
+        server.close()
+        await asyncio.gather(*peer.serving)
+
+
+def sent_to(answers: Mapping[str, str], **options: Any) -> tuple[MailServer, Result]:
+    async def run() -> tuple[MailServer, Result]:
+        async with talking(answers, **options) as (peer, channel):
+            return peer, await channel.send(MAIL)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "answers", [{}, {"RCPT": "252 cannot say, will try"}, {"MAIL": "251 ok"}, {"RCPT": "251 ok", ".": "250-a\r\n250 b"}]
+)
+def test_whoever_says_yes_in_any_words_gets_the_mail(answers: dict[str, str]) -> None:
+    peer, result = sent_to(answers)
+    assert isinstance(result, Sent)
+    assert len(peer.mails) == 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "ambiguous"),
+    [
+        ({"DATA": "250 ok"}, True),
+        ({"RCPT": "354 go on"}, False),
+        ({".": "251 perhaps"}, True),
+        ({".": ""}, True),
+        ({"DATA": ""}, True),
+        ({"RCPT": ""}, False),
+        ({"MAIL": "mumble"}, False),
+        ({"greeting": "554 go away"}, False),
+        ({"greeting": "421 too busy"}, False),
+        ({"RCPT": "450 4.2.0 greylisted"}, False),
+        ({"MAIL": "421 4.3.2 closing"}, False),
+        ({".": "421 4.3.2 closing"}, False),
+        ({".": "451 4.3.0 no disk"}, False),
+    ],
+)
+def test_what_was_not_taken_for_certain_is_never_sent(answers: dict[str, str], ambiguous: bool) -> None:
+    _, result = sent_to(answers)
+    assert isinstance(result, Failed), result
+    assert result.ambiguous == ambiguous
+
+
+def test_a_mailbox_that_there_is_not_is_gone_and_one_that_is_full_is_not() -> None:
+    _, gone = sent_to({"RCPT": "550 5.1.1 no such user"})
+    _, full = sent_to({".": "552 5.2.2 full"})
+    assert isinstance(gone, Rejected)
+    assert isinstance(full, Rejected)
+    assert (gone.token_gone is None, full.token_gone is None) == (False, True)
+
+
+def test_every_try_bears_the_same_message_id_and_a_kept_connection_is_clean() -> None:
+    async def run() -> list[bytes]:
+        async with talking({".": "451 4.3.0 later"}) as (peer, channel):
+            await channel.send(MAIL)
+            peer.answers["."] = "250 taken"
+            assert isinstance(await channel.send(MAIL), Sent)
+            assert [line for line in peer.read if line.startswith(("EHLO", "RSET"))][1:] == ["RSET"]
+            return peer.mails
+
+    first, second = asyncio.run(run())
+    (name,) = [line for line in first.split(b"\r\n") if line.startswith(b"Message-ID")]
+    assert name in second.split(b"\r\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["a\n.\nQUIT\n", "a\r\n.\r\nMAIL FROM:<x@y>\r\n", "a\r.\rRSET\r", ".\n..\n", "\n.\r\n"]
+)
+def test_no_text_ends_the_mail_or_becomes_a_command(text: str) -> None:
+    async def run() -> MailServer:
+        async with talking({}) as (peer, channel):
+            mail = replace(MAIL, content=EmailContent("s", text, f"<p>{text}</p>", None))
+            assert isinstance(await channel.send(mail), Sent)
+            assert isinstance(await channel.send(MAIL), Sent)
+            return peer
+
+    peer = asyncio.run(run())
+    assert [line.split()[0] for line in peer.read[1:]] == ["MAIL", "RCPT", "DATA"] * 2
+    assert len(peer.mails) == 2
+
+
+def test_where_starttls_is_stripped_nothing_is_said() -> None:
+    options = {"security": "starttls", "username": "user", "password": "canary"}
+    peer, result = sent_to({"EHLO": "250-hi\r\n250 AUTH PLAIN LOGIN"}, **options)
+    assert result == Failed("no connection")
+    assert {line.split()[0] for line in peer.read} <= {"EHLO", "HELO", "QUIT"}
+
+
+@pytest.mark.parametrize("certificate", ["server", "expired"])
+def test_a_password_that_is_refused_blames_no_address_and_goes_to_no_stranger(tmp_path: Path, certificate: str) -> None:
+    files = SandboxFiles(tmp_path)
+    make_certificates(files)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(getattr(files, certificate))
+    answers = {"EHLO": "250-hi\r\n250 AUTH PLAIN", "AUTH": "535 5.7.8 no"}
+    options = {"security": "tls", "ca_file": files.ca, "username": "user", "password": "canary"}
+    peer, result = sent_to(answers, tls=tls, **options)
+    if certificate == "server":
+        assert result == Failed("connect 535 5.7.8")
+        assert any(line.startswith("AUTH") for line in peer.read), "it was not asked"
+    else:
+        assert result == Failed("no connection")
+        assert peer.read == []
