@@ -21,6 +21,7 @@ from state.model.campaign import (
     CampaignBadRows,
     CampaignChunk,
     campaign_key,
+    chunk_event_id,
 )
 from state.model.errors import RefusedActError
 from state.model.topics import CAMPAIGNS
@@ -61,8 +62,12 @@ class CampaignDesk:
         """One of them."""
         return next((each for each in self.campaigns() if each.name == name), None)
 
-    def act(self, actor: Actor, name: str, verb: Any, *, revision: int | None = None, **given: Any) -> Campaign:
-        """Do something to a campaign; it is noted first. `revision`: what he saw; None: what there is now.
+    def act(
+        self, actor: Actor, name: str, verb: Any, *, revision: int | None = None, before: Sequence[NewRecord] = (),
+        **given: Any,
+    ) -> Campaign:  # fmt: skip
+        """Do something to a campaign; it is noted first. `revision`: what he saw; None: what there is now. `before`:
+        what the act needs in the topic.
 
         :raises RefusedActError: it does not count; the text says why.
         :raises LogError: it was not acknowledged.
@@ -77,12 +82,26 @@ class CampaignDesk:
             )  # fmt: skip
             refusal = self._book.refusal(act)
             if refusal is None:
-                self._log.append([_noted(actor, act), _act_record(act)])
+                self._log.append([_noted(actor, act), *before, _act_record(act)])
                 self._read()
                 refusal = self._book.refusals[act.id]
             if refusal is not None:
                 raise RefusedActError(refusal)
             return self._book.campaigns[name]
+
+    def test(self, actor: Actor, name: str, users: Sequence[str], *, revision: int | None = None) -> str:
+        """Send it as it is to these users alone, before or after it was approved; the event's id.
+
+        :raises RefusedActError: there is no such campaign, it is over, or he has sent many.
+        :raises LogError: it was not acknowledged.
+        """
+        campaign = self.find(name)
+        if campaign is None:
+            raise RefusedActError("there is no such campaign")
+        generation, seen = self.next_generation(), campaign.revision if revision is None else revision
+        chunk = _chunk_record(CampaignChunk(name, generation, 0, "UTC", len(users), list(users)))
+        self.act(actor, name, "test", revision=seen, before=(chunk,), test=generation, text=campaign.text)
+        return chunk_event_id(name, generation, 0)
 
     def next_generation(self) -> int:
         """Of an audience: the time, and higher than any before it."""
@@ -92,8 +111,7 @@ class CampaignDesk:
 
     def store_chunk(self, chunk: CampaignChunk) -> None:
         """A part of an audience, which counts once an act says so."""
-        key = campaign_key(chunk.campaign, "chunk", chunk.generation, chunk.number)
-        self._log.append([NewRecord(*PLACE, key, CAMPAIGN_CHUNK.encode(chunk), CAMPAIGN_CHUNK.headers)])
+        self._log.append([_chunk_record(chunk)])
 
     def drop_chunks(self, name: str, generation: int, chunks: int) -> None:
         """An audience did not come to count."""
@@ -122,6 +140,11 @@ class CampaignDesk:
         self._next_offset = max(self._next_offset, end)
 
 
+def _chunk_record(chunk: CampaignChunk) -> NewRecord:
+    key = campaign_key(chunk.campaign, "chunk", chunk.generation, chunk.number)
+    return NewRecord(*PLACE, key, CAMPAIGN_CHUNK.encode(chunk), CAMPAIGN_CHUNK.headers)
+
+
 def _act_record(act: CampaignAct) -> NewRecord:
     key = campaign_key(act.campaign, "act", act.id)
     return NewRecord(*PLACE, key, CAMPAIGN_ACT.encode(act), CAMPAIGN_ACT.headers)
@@ -129,7 +152,7 @@ def _act_record(act: CampaignAct) -> NewRecord:
 
 def _noted(actor: Actor, act: CampaignAct) -> NewRecord:
     """What the audit says: no content."""
-    left_out = ("id", "campaign", "verb", "by", "subject", "at", "text")
+    left_out = ("id", "campaign", "verb", "by", "subject", "at", "text", "test")
     after: Mapping[str, Any] = {
         name: value for name, value in asdict(act).items() if value is not None and name not in left_out
     }
@@ -138,6 +161,8 @@ def _noted(actor: Actor, act: CampaignAct) -> NewRecord:
     if act.audience is not None:
         after = {**after, "audience": asdict(act.audience)}
     about = {"campaign": act.campaign, "verb": act.verb}
+    if act.test is not None:
+        about["event_id"] = chunk_event_id(act.campaign, act.test, 0)  # the ledger says to whom
     return audit_record(
         AuditRecord(at=act.at, by=actor.name, role=actor.role, act="campaign", about=about, after=dict(after))
     )

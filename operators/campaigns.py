@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from operators.route import carrying, ordered_channels, routed, type_enabled
 from state.model.addresses import CHANNEL_BIT
 from state.model.admission import Outlook
-from state.model.campaign import CampaignChunk, chunk_event_id
+from state.model.campaign import CampaignChunk, CampaignText, chunk_event_id
 from state.model.event import Event, RawEvent, resolve
 from state.model.preference import compile_preference
 from state.model.registry import Registry, TypeProfile
@@ -17,6 +17,8 @@ from state.schedule.campaigns import Campaign, ChunkPlace
 
 SENDER = "campaigns"
 """The sender of every campaign's events: its door is closed and its switch is set like another's."""
+TEST_SENDER = "campaign-tests"
+"""The sender of tests: reports pass them over. Switches and mutes of the campaign hold for them."""
 _CATCH_UP_MS = 1_000
 """What the throttle did not use is lost after this time: it does not add up while nothing is due."""
 
@@ -33,22 +35,25 @@ def next_chunks(campaign: Campaign, chunks: Mapping[int, ChunkPlace], now: int) 
             free_at += chunk.recipients * 1000 / campaign.per_second
 
 
-def chunk_event(campaign: Campaign, chunk: CampaignChunk, at: int, registry: Registry) -> Event:
+def chunk_event(
+    campaign: Campaign, chunk: CampaignChunk, at: int, registry: Registry, test: CampaignText | None = None
+) -> Event:
     """The event of a chunk that is released: one of a SEGMENT that names its members itself. The campaign is its
-    object, so switches and reports know it by its name.
+    object, so switches and reports know it by its name. `test`: it is one, says this, and counts as organic.
     """
+    text = campaign.text if test is None else test
     event_id = chunk_event_id(chunk.campaign, chunk.generation, chunk.number)
     raw = RawEvent(
         event_id=event_id,
         idempotency_key=event_id,  # chunks have equal contents, and are no repeats of each other
-        type=campaign.text.type,
+        type=text.type,
         priority="P2",
         fan_out_type="SEGMENT",
-        sender_id=SENDER,
+        sender_id=SENDER if test is None else TEST_SENDER,
         object=campaign.name,
-        payload=campaign.text.payload,
+        payload=text.payload,
         deliver_at=at,
-        slot=campaign.text.slot,
+        slot=text.slot and test is None,
     )
     return replace(resolve(raw, registry, ingested_at=at), recipients=chunk.users)
 

@@ -87,13 +87,15 @@ def _struct(info: inspect.StructType) -> Look:
 
 
 def _list(info: inspect.ListType, extra: dict[str, Any]) -> Look:
-    look, longest = _look(info.item_type, {}), info.max_length
+    look, least, longest = _look(info.item_type, {}), info.min_length or 0, info.max_length
 
     def errors(value: Any, path: str) -> Iterator[FieldError]:
         if not isinstance(value, list):
             yield FieldError(path, "is no JSON array", "send an array")
         elif longest is not None and len(value) > longest:
             yield FieldError(path, f"has {len(value)} items", f"send at most {longest}")
+        elif len(value) < least:
+            yield FieldError(path, f"has {len(value)} items", f"send at least {least}")
         else:
             found = [error for place, item in enumerate(value) for error in look(item, f"{path}[{place}]")]
             yield from found or _checked(value, path, extra)

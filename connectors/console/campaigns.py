@@ -14,7 +14,7 @@ from connectors.gateway.http import ApiResponse
 from connectors.gateway.problems import ProblemError
 
 CAMPAIGNS = "/console/campaigns"
-NEW, AUDIENCE, SLOT = f"{CAMPAIGNS}/new", f"{CAMPAIGNS}/audience", f"{CAMPAIGNS}/slot"
+NEW, AUDIENCE, SLOT, TEST = (f"{CAMPAIGNS}/{what}" for what in ("new", "audience", "slot", "test"))
 _VERBS = ("approve", "start", "throttle", "pause", "resume", "cancel")
 
 
@@ -59,6 +59,12 @@ class CampaignPages:
             raise ProblemError(400, "The form does not say what to do.")
         given = _given(verb, visit.form.get("value", "").strip())
         await self._calls.act(visit.session.person, name, verb, revision=_revision(visit), **given)
+        return redirect(link(CAMPAIGNS, name=name))
+
+    async def test(self, visit: Visit) -> ApiResponse:
+        """Send it to the users that a form names."""
+        name, users = visit.form.get("name", ""), visit.form.get("users", "").split()
+        await self._calls.tested(visit.session.person, name, users, _revision(visit))
         return redirect(link(CAMPAIGNS, name=name))
 
     async def change_slot(self, visit: Visit) -> ApiResponse:

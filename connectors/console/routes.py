@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from connectors.console.campaigns import AUDIENCE, CAMPAIGNS, NEW, SLOT, CampaignPages
+from connectors.console.campaigns import AUDIENCE, CAMPAIGNS, NEW, SLOT, TEST, CampaignPages
 from connectors.console.handlers import Console, ConsoleParts
 from connectors.console.openid import CALLBACK, START
 from connectors.console.pages import Gatekeeper, Page, static_file
@@ -34,6 +34,7 @@ def console_pages(console: Console, marketing: CampaignPages) -> list[Page]:
         Page("consoleNowStream", "GET", "/console/now/stream", _ALL, console.now_stream),
         Page("consoleActOnCampaign", "POST", CAMPAIGNS, MARKETING, marketing.act),
         Page("consoleCampaignSlot", "POST", SLOT, MARKETING, marketing.change_slot),
+        Page("consoleTestCampaign", "POST", TEST, MARKETING, marketing.test),
         Page("consoleCreateCampaign", "POST", NEW, MARKETING, marketing.create),
         Page("consolePutAudience", "POST", AUDIENCE, MARKETING, marketing.put_audience, takes_file=True),
         Page("consoleDecideLetter", "POST", "/console/letters", _OPS, console.decide_letter),

@@ -62,6 +62,13 @@ class BadRow(Reply):
     problem: str
 
 
+class CampaignTested(Reply):
+    """A test on its way."""
+
+    event_id: Annotated[Text, Meta(description="Of the test; it is in no report.")]
+    users: Annotated[int, Meta(ge=1)]
+
+
 class CampaignReport(Reply):
     """What became of what was released, without what counts fewer than ten people."""
 

@@ -9,12 +9,15 @@ from connectors.gateway.campaigns import CampaignCalls
 from connectors.gateway.routes import Handler, Route
 from connectors.gateway.schemas import AUDIENCE_BODIES
 from state.model.campaign_documents import (
+    TEST_USERS_MAX,
     CampaignApproval,
     CampaignContent,
     CampaignStart,
+    CampaignTest,
     CampaignThrottle,
     NewCampaign,
 )
+from state.schedule.campaigns import TESTS_A_DAY
 
 MARKETING = frozenset(("marketing", "admin"))
 _ONE = "/v1/campaigns/{name}"
@@ -57,6 +60,12 @@ def campaign_calls(calls: CampaignCalls) -> list[Route]:
         _step(
             "startCampaign", "POST", f"{_ONE}/schedule", "Let it go",
             "At once, at a time, or at a time of day in each recipient's zone.", calls.start, CampaignStart,
+        ),
+        Route(
+            "testCampaign", "POST", f"{_ONE}/test", MARKETING, "Send it for trying",
+            f"To at most {TEST_USERS_MAX} users, as it is, also before it is approved; {TESTS_A_DAY} a day by one "
+            "person. Opt-outs, quiet hours and caps hold as for any notification. It is in no report.",
+            calls.test, {200: answers.CampaignTested}, (404, 409, 503), body={_JSON: CampaignTest},
         ),
         _step("throttleCampaign", "POST", f"{_ONE}/throttle", "Say how fast it goes", "Also while it runs.",
               calls.throttle, CampaignThrottle),

@@ -30,6 +30,7 @@ from state.model.campaign_documents import (
     CampaignApproval,
     CampaignContent,
     CampaignStart,
+    CampaignTest,
     CampaignThrottle,
     NewCampaign,
 )
@@ -124,6 +125,25 @@ class CampaignCalls:
         """How fast."""
         body = self._checked(await request.json(), CampaignThrottle)
         return await self._acted(request, "throttle", body, per_second=body["per_second"])
+
+    async def test(self, request: ApiRequest) -> ApiResponse:
+        """It goes to a few users, as it is."""
+        body = self._checked(await request.json(), CampaignTest)
+        name, users, revision = request.parameters["name"], body["users"], body.get("revision")
+        return json_response(200, await self.tested(request.caller(), name, users, revision))
+
+    async def tested(
+        self, person: Principal, name: str, users: list[str], revision: int | None
+    ) -> answers.CampaignTested:
+        """Send it to these users, each once.
+
+        :raises ProblemError: 400; 404; 409 with the reason why it does not count; 503.
+        """
+        self._checked({"users": users}, CampaignTest)
+        await self.one(name)
+        each = list(dict.fromkeys(users))
+        event_id = await _on_log(lambda: self._desk.test(_actor(person), name, each, revision=revision))
+        return answers.CampaignTested(event_id, len(each))
 
     async def pause(self, request: ApiRequest) -> ApiResponse:
         """Nothing more is released for now."""

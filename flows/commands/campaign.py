@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 campaign_app = typer.Typer(
     help="Campaigns: prepare them, see how far they are, approve, schedule, throttle, pause, resume, cancel."
 )
+T = TypeVar("T")
 Name = Annotated[str, typer.Argument(metavar="NAME", callback=named)]
 
 
@@ -66,6 +67,10 @@ def _show(campaign: Campaign, output: Output) -> None:
 def _prepare(
     data: Data, as_json: bool, work: Callable[[CampaignCalls, Principal], Coroutine[Any, Any, Campaign]]
 ) -> None:
+    _show(_with_calls(data, work), Output(as_json))
+
+
+def _with_calls(data: Data, work: Callable[[CampaignCalls, Principal], Coroutine[Any, Any, T]]) -> T:
     """What the gateway does when marketing asks it to, done here."""
     from connectors.audit import COMMAND_LINE
     from connectors.gateway.auth import Principal
@@ -75,11 +80,10 @@ def _prepare(
     person = Principal(COMMAND_LINE, user_name())  # type: ignore[arg-type]  # no role has it: nothing is asked of it
     with _calls(data) as calls:
         try:
-            changed = asyncio.run(work(calls, person))
+            return asyncio.run(work(calls, person))
         except ProblemError as problem:
             errors = [f"{each.path} {each.problem}: {each.remedy}".strip() for each in problem.errors]
             raise RefusedActError("; ".join(errors) or str(problem)) from problem
-    _show(changed, Output(as_json))
 
 
 @contextmanager
@@ -162,6 +166,20 @@ def _found(desk: CampaignDesk, name: str) -> Campaign:
     if found is None:
         raise RefusedActError("there is no such campaign")
     return found
+
+
+@campaign_app.command("test")
+def try_campaign_command(
+    name: Name,
+    users: Annotated[list[str], typer.Argument(metavar="USER...", help="At most 5 ids.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Send a campaign as it is to a few users, for trying. Their settings hold, and it is in no report."""
+    tested = _with_calls(data, lambda calls, person: calls.tested(person, name, users, None))
+    Output(as_json).show(
+        {"event_id": tested.event_id, "users": tested.users}, f"a test is on its way as event {tested.event_id}"
+    )
 
 
 @campaign_app.command("list")

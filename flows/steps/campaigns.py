@@ -117,7 +117,7 @@ class CampaignRunner:
 
     def _carry_out(self, order: CampaignOrder) -> Iterator[NewRecord]:
         campaign = self.book.campaigns[order.campaign]
-        place = self.book.chunks(campaign).get(order.number)
+        place = self.book.ordered_chunk(order)
         if place is None:  # released before
             return
         (record,) = stored_records(self._log, {PLACE: place.offset}, {PLACE: place.offset + 1})
@@ -128,7 +128,8 @@ class CampaignRunner:
         yield NewRecord(*PLACE, key, CAMPAIGN_RELEASED.encode(released), CAMPAIGN_RELEASED.headers)
 
     def _event(self, campaign: Campaign, chunk: CampaignChunk, order: CampaignOrder) -> NewRecord:
-        event = chunk_event(campaign, chunk, order.at, self._registry)
+        test = self.book.tests.get((order.campaign, order.generation))
+        event = chunk_event(campaign, chunk, order.at, self._registry, test)
         topic, key = EVENTS[event.priority], event_key(event)
         partition = partition_of_group(key_group(key), self._log.partitions(topic))
         headers = (*EVENT.headers, ("lane", event.priority.lower().encode()))

@@ -18,7 +18,7 @@ from state.model.event import SafeInt
 from state.model.schema import Schema
 
 CampaignVerb = Literal[
-    "create", "edit", "audience", "approve", "start", "throttle", "pause", "resume", "cancel",
+    "create", "edit", "audience", "approve", "start", "throttle", "pause", "resume", "cancel", "test",
 ]  # fmt: skip
 
 
@@ -68,6 +68,8 @@ class CampaignAct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     start_local: str | None = None
     """Date and time of day in each recipient's zone, `2026-12-01T09:00`."""
     per_second: int | None = None
+    test: SafeInt | None = None
+    """The generation of the one chunk that a test goes to; its `text` is what it says."""
 
 
 class CampaignChunk(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ from msgspec import Meta
 
 from state.model.documents import INTEGER_MAX, Document, Exact, Payload, Text
 
+TEST_USERS_MAX = 5
 CampaignName = Annotated[
     str,
     Meta(
@@ -56,6 +57,16 @@ class CampaignStart(Document):
 
     at: Annotated[Exact | None, Meta(description="Milliseconds since 1970, UTC.")] = None
     local: LocalTime | None = None
+    revision: Revision | None = None
+
+
+class CampaignTest(Document):
+    """To whom it is sent for trying."""
+
+    users: Annotated[
+        list[Text],
+        Meta(min_length=1, max_length=TEST_USERS_MAX, description="User ids; one that is there twice counts once."),
+    ]
     revision: Revision | None = None
 
 

@@ -33,6 +33,9 @@ TWO_APPROVE_ABOVE = 100_000
 """Recipients; up to here one other person is enough."""
 PER_SECOND = 1_000
 """Recipients a second, until it is set."""
+TESTS_A_DAY = 20
+"""Of one person, of all campaigns together: a test needs no approval."""
+_DAY_MS = 86_400_000
 
 
 class ChunkPlace(NamedTuple):
@@ -155,17 +158,21 @@ class CampaignBook:
     """What became of acts, by their ids."""
     bad_rows: dict[tuple[str, int], int] = field(default_factory=dict)
     """Where the rows are that were left out, by campaign and generation."""
+    tests: dict[tuple[str, int], CampaignText] = field(default_factory=dict)
+    """What tests say that were not released yet, by campaign and generation."""
     _chunks: dict[tuple[str, int], dict[int, ChunkPlace]] = field(default_factory=dict)
+    _tested_at: dict[str, list[int]] = field(default_factory=dict)
+    """When each person sent tests, within a day of his latest."""
 
     def take(self, schema: bytes, key: bytes, value: bytes, offset: int) -> CampaignOrder | None:
-        """Take a record; gives an order that counts.
+        """Take a record; gives an order that counts, and a test is one.
 
         :raises MalformedRecordError: it does not fit; nothing has changed.
         """
         if not value:
             self._forget(key)
         elif schema == CAMPAIGN_ACT.json:
-            self._act(CAMPAIGN_ACT.decode(value))
+            return self._act(CAMPAIGN_ACT.decode(value))
         elif schema == CAMPAIGN_CHUNK_HEAD.json:
             self._chunk(CAMPAIGN_CHUNK_HEAD.decode(value), offset)
         elif schema == CAMPAIGN_RELEASED.json:
@@ -187,6 +194,10 @@ class CampaignBook:
         audience = campaign.audience
         return {} if audience is None else self._chunks.get((campaign.name, audience.generation), {})
 
+    def ordered_chunk(self, order: CampaignOrder) -> ChunkPlace | None:
+        """What is to be released; None: it was."""
+        return self._chunks.get((order.campaign, order.generation), {}).get(order.number)
+
     def garbage(self) -> Iterator[tuple[str, int, int]]:
         """Chunks that are never released: of earlier generations, and of campaigns that are over."""
         for (name, generation), chunks in self._chunks.items():
@@ -202,16 +213,35 @@ class CampaignBook:
         """Why an act would not count now."""
         campaign = self.campaigns.get(act.campaign)
         if campaign is not None:
-            return campaign.refusal(act)
+            return campaign.refusal(act) or self._test_refusal(act)
         return None if act.verb == "create" and act.text is not None else "there is no such campaign"
 
-    def _act(self, act: CampaignAct) -> None:
+    def _test_refusal(self, act: CampaignAct) -> str | None:
+        if act.verb != "test" or len(self._tests_before(act)) < TESTS_A_DAY:
+            return None
+        return f"you sent {TESTS_A_DAY} tests within a day; wait until the first of them is a day old"
+
+    def _tests_before(self, act: CampaignAct) -> list[int]:
+        return [at for at in self._tested_at.get(act.subject or act.by, ()) if at > act.at - _DAY_MS]
+
+    def _act(self, act: CampaignAct) -> CampaignOrder | None:
         refusal = self.refusals[act.id] = self.refusal(act)
         if refusal is not None:
-            return
+            return None
+        if act.verb == "test":
+            return self._test(act)
         if act.verb == "create" and act.text is not None:
             self.campaigns[act.campaign] = Campaign(act.campaign, act.text, act.by, act.at, subjects=_named(act))
         self.campaigns[act.campaign].take(act)
+        return None
+
+    def _test(self, act: CampaignAct) -> CampaignOrder | None:
+        """It changes nothing, so what people have looked at stays what it is."""
+        if act.test is None or act.text is None:
+            return None
+        self._tested_at[act.subject or act.by] = [*self._tests_before(act), act.at]
+        self.tests[act.campaign, act.test] = act.text
+        return CampaignOrder(act.campaign, act.test, 0, act.at)
 
     def _chunk(self, chunk: CampaignChunkHead, offset: int) -> None:
         chunks = self._chunks.setdefault((chunk.campaign, chunk.generation), {})
@@ -230,6 +260,7 @@ class CampaignBook:
         if campaign is not None:
             campaign.released[released.number] = released.recipients
             campaign.ordered.setdefault(released.number, released.at)
+        self.tests.pop((released.campaign, released.generation), None)
         self._chunks.get((released.campaign, released.generation), {}).pop(released.number, None)
 
     def _current(self, name: str, generation: int) -> Campaign | None:

@@ -74,6 +74,17 @@ def test_a_slot_is_asked_for_and_given_up_and_each_time_approvals_are_void(told:
         assert said in bob.get(page).text
 
 
+def test_a_form_sends_a_test(told: Gateway) -> None:
+    page = prepare(told, "tried")
+    ann, form = signed_in(told, "key-marketing"), {"name": "tried", "revision": str(state(told, "tried")[2])}
+    assert ann.submit(page, f"{PAGE}/test", form | {"users": " "}).status == 400
+    assert ann.submit(page, f"{PAGE}/test", form | {"users": "a b c d e f"}).status == 400
+    assert ann.submit(page, f"{PAGE}/test", form | {"users": "ann", "revision": "x"}).status == 409
+    assert ann.submit(page, f"{PAGE}/test", form | {"users": "ann  bob"}).status == 303
+    noted = [act for act in told.values("audit") if act.get("about", {}).get("verb") == "test"]
+    assert [act["by"] for act in noted] == ["marketing"]
+
+
 @pytest.mark.parametrize(
     ("verb", "value"),
     [("throttle", "0"), ("throttle", "00000000150"), ("throttle", "many"), ("start", "soon"), ("burn", "")],

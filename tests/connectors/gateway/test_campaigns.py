@@ -108,6 +108,23 @@ def test_a_dedicated_slot_is_asked_for_with_the_text_and_approved_with_it(told: 
     assert (reply.status, reply.paths) == (400, {"slot"}), "no sender takes one for himself"
 
 
+def test_a_test_is_for_a_few_users_and_is_noted(told: Gateway) -> None:
+    create(told, "tried", None)
+    assert call(told, "POST", "/never/test", {"users": ["ann"]}).status == 404
+    for users in ([], [f"u{number}" for number in range(6)], ["\n"], "ann"):
+        assert call(told, "POST", "/tried/test", {"users": users}).status == 400
+    assert call(told, "POST", "/tried/test", {"users": ["ann"], "revision": 9}).status == 409, "what he has not seen"
+    assert call(told, "POST", "/tried/test", {"users": ["ann"]}, key="key-shop").status == 403
+    sent = call(told, "POST", "/tried/test", {"users": ["ann", "bob", "ann"]})
+    assert (sent.status, sent.json["users"]) == (200, 2)
+    (noted,) = [act for act in told.values("audit") if act["about"].get("verb") == "test"]
+    assert noted["about"]["event_id"] == sent.json["event_id"]
+    assert shown(told, "tried")["revision"] == 1
+    assert b'["ann","bob"]' in [record.value for record in told.records("campaigns") if b'"users"' in record.value][-1]
+    assert call(told, "POST", "/tried/cancel").status == 200
+    assert call(told, "POST", "/tried/test", {"users": ["ann"]}).status == 409
+
+
 def test_every_act_is_noted_without_content(told: Gateway) -> None:
     create(told, "noted")
     acts = [act for act in told.values("audit") if act["about"].get("campaign") == "noted"]

@@ -98,6 +98,9 @@ def test_a_campaign_is_prepared_by_commands_as_by_calls(tmp_path: Path) -> None:
     assert (slotted["slot"], slotted["revision"]) == (True, shown["revision"] + 1)
     assert told(tmp_path, "slot", "sale", "--off")[0]["slot"] is False
     assert "no such campaign" in refused(tmp_path, "slot", "never")
+    (sent,) = told(tmp_path, "test", "sale", "ann", "ann")
+    assert (sent["event_id"].startswith("sale."), sent["users"]) == (True, 1)
+    assert "users" in refused(tmp_path, "test", "sale", *"abcdef")
     other = file.rename(tmp_path / "people.txt")
     assert ".csv" in refused(tmp_path, "audience", "sale", str(other))
     bench.close()

@@ -71,6 +71,29 @@ def test_nothing_goes_before_it_is_started_and_then_everything_once(bench: Bench
     assert len(bench.read("events.p2")) == 2, "a restart releases nothing again"
 
 
+def test_a_test_goes_to_its_users_once_before_any_approval_and_with_the_text_it_was_asked_for(bench: Bench) -> None:
+    desk = prepare(bench, [["ann"]])
+    event_id = desk.test(BOB, "sale", ["eve", "bob"])
+    desk.act(ANN, "sale", "edit", text=CampaignText("newsletter", {"headline": "other"}, slot=True))
+    bench.schedule(until(lambda: len(released(bench)) == 2))
+    bench.schedule(seconds(LOOKS_S))
+    (event,) = [orjson.loads(record.value) for record in bench.read("events.p2")]
+    assert (event["event_id"], event["sender_id"], event["object"]) == (event_id, "campaign-tests", "sale")
+    assert (event["recipients"], event["payload"]) == (["eve", "bob"], {"headline": "sale"})
+    desk.test(BOB, "sale", ["eve"])
+    desk.act(BOB, "sale", "approve")
+    desk.act(ANN, "sale", "start")
+    bench.schedule(until(lambda: len(released(bench)) == 4))
+    events = [orjson.loads(record.value) for record in bench.read("events.p2")]
+    slots = {(each["sender_id"], each.get("slot")) for each in events}
+    assert slots == {("campaign-tests", None), ("campaigns", True)}, "a test takes nobody's slot"
+    campaign = desk.find("sale")
+    assert campaign is not None
+    assert (campaign.is_done, campaign.released) == (True, {0: 1})
+    bench.sequence(seconds(2))
+    assert decided(bench) == {"eve": 2, "bob": 1, "ann": 1}
+
+
 def test_the_throttle_spaces_chunks_and_a_pause_stops_between_two(bench: Bench) -> None:
     chunks = [[f"u{number}a", f"u{number}b"] for number in range(4)]
     desk = prepare(bench, chunks, per_second=2)

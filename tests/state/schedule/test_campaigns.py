@@ -8,14 +8,16 @@ from state.model.campaign import (
     CAMPAIGN_ACT,
     CAMPAIGN_CHUNK,
     CAMPAIGN_ORDER,
+    CAMPAIGN_RELEASED,
     CampaignAct,
     CampaignAudience,
     CampaignChunk,
     CampaignOrder,
+    CampaignReleased,
     CampaignText,
     campaign_key,
 )
-from state.schedule.campaigns import TWO_APPROVE_ABOVE, Campaign, CampaignBook
+from state.schedule.campaigns import TESTS_A_DAY, TWO_APPROVE_ABOVE, Campaign, CampaignBook
 
 
 class Told:
@@ -35,6 +37,15 @@ class Told:
         act = CampaignAct(id=f"a{self._offset}", campaign="sale", revision=seen, verb=verb, by=by, at=1, **given)
         self.book.take(CAMPAIGN_ACT.json, campaign_key("sale", "act", act.id), CAMPAIGN_ACT.encode(act), self._offset)
         return self.book.refusals[act.id]
+
+    def test(self, by: str, generation: int, at: int = 1) -> CampaignOrder | None:
+        """A test; the order that it leads to."""
+        self._offset += 1
+        act = CampaignAct(
+            id=f"t{self._offset}", campaign="sale", revision=self.campaign.revision, verb="test", by=by, at=at,
+            test=generation, text=self.campaign.text,
+        )  # fmt: skip
+        return self.book.take(CAMPAIGN_ACT.json, b"", CAMPAIGN_ACT.encode(act), self._offset)
 
     def chunk(self, number: int, generation: int = 1) -> None:
         self._offset += 1
@@ -113,6 +124,31 @@ def test_of_two_who_act_on_the_same_revision_one_is_refused() -> None:
     seen = told.campaign.revision
     assert told.act("edit", "eve", seen, text=CampaignText("promotion")) is None
     assert "meanwhile" in (told.act("approve", "bob", seen) or ""), "he has not seen what he would approve"
+
+
+def test_a_test_changes_nothing_that_people_have_looked_at() -> None:
+    told = prepared()
+    assert told.act("approve", "bob") is None
+    seen = told.campaign.revision
+    assert told.test("ann", 5) == CampaignOrder("sale", 5, 0, 1)
+    assert (told.campaign.revision, told.campaign.approvals, told.campaign.ordered) == (seen, ["bob"], {})
+    assert told.book.tests == {("sale", 5): CampaignText("newsletter")}
+    released = CampaignReleased("sale", 5, 0, 1, 2)
+    told.book.take(CAMPAIGN_RELEASED.json, b"", CAMPAIGN_RELEASED.encode(released), 9)
+    assert (told.book.tests, told.campaign.released) == ({}, {}), "it is no part of the campaign"
+    assert told.act("start", "ann") is None
+    assert told.test("ann", 6) is not None, "also while it runs"
+    assert told.act("cancel", "ann") is None
+    assert told.test("ann", 7) is None
+
+
+def test_one_person_sends_few_tests_a_day() -> None:
+    told, day = prepared(), 86_400_000
+    assert all(told.test("ann", number, at=number) is not None for number in range(1, TESTS_A_DAY + 1))
+    assert told.test("ann", 90, at=day) is None, "the first is not a day old"
+    assert told.test("bob", 91, at=day) is not None, "another person"
+    assert told.test("ann", 92, at=day + 1) is not None
+    assert told.test("ann", 93, at=day + 1) is None
 
 
 def test_an_order_counts_where_the_campaign_runs_and_once() -> None:
