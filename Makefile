@@ -1,12 +1,13 @@
 # What a person types. Needs make and Python 3.11 or 3.12; `make install` gets the rest from the lock.
 .POSIX:
-.PHONY: help install run test check check-format check-lint check-types check-layers check-tidy coverage bench lock graph pictures sdk mutation crash brokers drill clean
+.PHONY: help install run example test check check-format check-lint check-types check-layers check-tidy coverage bench lock graph pictures sdk mutation crash brokers drill clean
 PYTHON =
 PY = .venv/bin/python
 DATA = carillon-data
 
 help:
 	@echo "make run      the whole system with a demo workload; Ctrl-C stops it"
+	@echo "make example  a small web site with bell, mail and push; Ctrl-C stops it"
 	@echo "make install  .venv from requirements.lock; the command is then .venv/bin/carillon"
 	@echo "make test     all tests     make check  format, lint, types, layers, tidy"
 	@echo "make coverage branches of operators/ and state/ that tests take"
@@ -19,6 +20,9 @@ install:
 
 run: install
 	@CARILLON_TYPES__LIKE__WINDOW_MS=5000 exec .venv/bin/carillon up --demo --data "$(DATA)"
+
+example: install
+	@PYTHONPATH=infra/sdk/python exec .venv/bin/python -m infra.examples.photos --data "$(DATA)-example"
 
 # In two processes, each file in one of them: most tests wait. Files that need the machine come one after the other. The
 # flows run at nice 19 (DECISIONS, P0 shares nothing), so tests give way a little too, or a busy one would starve them.
@@ -90,7 +94,7 @@ sdk: install
 
 # Pictures of pages for the documents, as the tests see them in a browser.
 pictures: install
-	@PICTURES=1 $(PY) -m pytest -q -k "picture" tests/system
+	@PICTURES=1 $(PY) -m pytest -q -k "picture" tests/system tests/infra/examples
 
 clean:
 	rm -rf .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -2,7 +2,8 @@
 
 A watcher makes the pipe `DIR/sandbox/watch`, which only this user may open. While it reads there, each provider writes
 every message that it took into the pipe, one JSON object a line: `{"provider","to","text"}`, read out of the bytes that
-came. Without a reader, or where it reads too slowly, nothing is written. Journals hold hashes, watched or not.
+came, and of browsers `message`. Without a reader, or where it reads too slowly, nothing is written. Journals hold
+hashes, watched or not.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class Taken(msgspec.Struct, frozen=True):
     """apns, fcm, webpush, twilio, smpp, smtp, ses, webhook or chat."""
     to: str
     text: str
-    """What the person reads; of a mail the subject and then the text."""
+    """What the person reads; of a mail the subject and then the text. Empty: something leaves a browser's screen."""
+    message: str = ""
+    """webpush: what the browser hands to the page's service worker, JSON."""
 
 
 _decoder = msgspec.json.Decoder(Taken)
@@ -41,7 +44,7 @@ def text_of(provider: str, body: bytes) -> str:
     if provider == "fcm":
         return str(msgspec.json.decode(body)["message"]["notification"]["body"])
     if provider == "webpush":
-        return str(msgspec.json.decode(body)["body"])
+        return str(msgspec.json.decode(body).get("body", ""))
     if provider == "webhook":
         return str(msgspec.json.decode(body)["data"]["text"])
     if provider == "chat":
@@ -68,7 +71,8 @@ def tell(pipe: Path, provider: str, to: str, body: bytes) -> None:
         return  # nobody watches
     try:
         text = " ".join(text_of(provider, body).split())[:_TEXT_MAX]
-        line = msgspec.json.encode(Taken(provider, to, text)) + b"\n"
+        message = body.decode() if provider == "webpush" else ""
+        line = msgspec.json.encode(Taken(provider, to, text, message)) + b"\n"
         if len(line) <= select.PIPE_BUF:  # then it is written in whole or not at all
             os.write(end, line)
     except (OSError, LookupError, ValueError):

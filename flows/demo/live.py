@@ -96,7 +96,8 @@ class LiveState:
         """Take messages that providers took; of addresses that the demo does not know the address is shown."""
         for message in messages:
             kind, user = _CHANNELS.get(message.provider, message.provider), self._users.get(message.to, message.to)
-            self._say("phone" if kind == "push" and user == star().user else kind, user, message.text)
+            if message.text:
+                self._say("phone" if kind == "push" and user == star().user else kind, user, message.text)
 
     def _ledger(self, row: Mapping[str, Any]) -> None:
         match row.get("kind"):
