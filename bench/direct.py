@@ -25,7 +25,6 @@ from flows.process.collector import settle_collector
 from flows.process.open import clock_ms
 from flows.steps.sequence.reading import SequenceOptions
 from flows.steps.sequence.source import SequenceParts
-from operators.sequence import versions_in_force
 from state.decide.checkpoint import GroupStore
 from state.disk.poison import PoisonJournal
 from state.model.event import EVENT, RawEvent, encode_event, event_key, resolve
@@ -70,7 +69,7 @@ class Site:
         self.ticks += PARTITIONS
 
         parts = SequenceParts(
-            self.open_log, store, journal, REGISTRY, versions_in_force(REGISTRY, {}),
+            self.open_log, store, journal, REGISTRY, None,
             SequenceOptions(BUDGET, BUDGET), clock=lambda: now, drain=lambda: self.written("work") >= end,
         )  # fmt: skip
         cluster_main(sequence.wire(self.open_log, parts), [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)

@@ -156,12 +156,13 @@ def explain_command(
     as_json: Json = False,
 ) -> None:
     """Say why a user did or did not hear of an event, with every value that counted; exit 1 if nothing is known."""
+    from connectors.types import types_in_force
     from flows.commands.explain import explain
 
     settings = settings_beside(data)
     with existing_log(settings) as log:
         found = explain(
-            settings.data_dir, log, settings.registry(), event=event, user=user, output=Output(as_json),
+            settings.data_dir, log, types_in_force(log, settings.types), event=event, user=user, output=Output(as_json),
             redis=settings.inbox.in_redis(),
         )  # fmt: skip
     raise typer.Exit(0 if found else 1)

@@ -20,6 +20,7 @@ from connectors.gateway.serve import serve
 from connectors.log.interface import Log
 from connectors.metric_files import METRICS, keep_writing
 from connectors.templates import PublishedTexts
+from connectors.types import PublishedTypes
 from flows.config.access import gateway_options
 from flows.config.served import served
 from flows.config.settings import Settings, load_settings
@@ -34,6 +35,7 @@ from operators.preview import WrittenTexts
 from operators.render import render_row
 from state.disk.lock import StateLock
 from state.model.ledger import EventCounts
+from state.model.registry import RegistryInForce
 
 
 def run(settings: Settings, kind: GatewayKind) -> None:
@@ -48,34 +50,38 @@ def run(settings: Settings, kind: GatewayKind) -> None:
             keep_writing(settings.data_dir / METRICS, options.process())  # for the console, which the other one shows
         log = open_configured_log(settings)
         inbox = inbox_reader(settings.data_dir, log, settings.inbox.in_redis()) if kind == "ordinary" else None
-        published = PublishedTexts(log)
+        published, types = PublishedTexts(log), PublishedTypes(log, settings.types)
         try:
+            types.start()
             if inbox is not None:
                 published.start()
-            rules = rules_in_force(settings)
+            rules = rules_in_force(settings, types)
             app = build_app(
                 options,
                 log=log,
+                types=types,
                 rules=rules,
                 clock=clock_ms,
                 inbox=None if inbox is None else ReadableInbox(inbox, partial(render_row, published=published.texts)),
                 progress=partial(_progress, settings.data_dir / LEDGER, log),
-                backstage=None if kind == "p0" else cache(partial(open_backstage, settings, log)),
+                backstage=None if kind == "p0" else cache(partial(open_backstage, settings, log, types)),
                 texts=WrittenTexts(rules.profile, settings.sms.rules()),
             )
             settle_collector()
             serve(options, app, on_ready=lambda _port: mark_ready(settings.data_dir, options.process()))
         finally:
             published.close()
+            types.close()
             if inbox is not None:
                 inbox.close()
             log.close()
 
 
-def rules_in_force(settings: Settings) -> Rules:
+def rules_in_force(settings: Settings, types: RegistryInForce) -> Rules:
     """What is accepted."""
     keep_max_ms = settings.limits.keep_max // timedelta(milliseconds=1)
-    return Rules(settings.registry(), keep_max_ms=keep_max_ms, served=served(settings))
+    retention_ms = settings.log.retention // timedelta(milliseconds=1)
+    return Rules(types, keep_max_ms=keep_max_ms, retention_ms=retention_ms, served=served(settings))
 
 
 def _await_log(settings: Settings) -> None:
@@ -93,11 +99,11 @@ def _progress(archive: Path, log: Log, event_id: str) -> EventCounts:
     return LedgerReader(archive, log).progress(event_id)
 
 
-def open_backstage(settings: Settings, log: Log) -> Backstage:
+def open_backstage(settings: Settings, log: Log, types: RegistryInForce) -> Backstage:
     """What the ledger tells."""
     from flows.commands.backstage import LogBackstage  # with pyarrow again
 
-    return LogBackstage(settings.data_dir, log, settings.registry(), settings.inbox.in_redis())
+    return LogBackstage(settings.data_dir, log, types, settings.inbox.in_redis())
 
 
 def main(arguments: Sequence[str]) -> None:

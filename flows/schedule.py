@@ -22,6 +22,7 @@ from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
 from flows.process.place import keep_until_end, own_place
+from flows.process.types import published_types
 from flows.steps.schedule import ScheduleParts, schedule_source
 from state.disk.lock import StateLock
 from state.disk.poison import PoisonJournal
@@ -56,6 +57,6 @@ def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[],
         clock=clock_ms,
         monotonic=time.monotonic,
         drain=drain,
-        registry=settings.registry(),
+        types=published_types(settings, open_log()),
         retention=settings.log.retention,
     )

@@ -26,10 +26,10 @@ from flows.process.load import report_load
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
 from flows.process.place import keep_until_end, own_place
+from flows.process.types import published_types
 from flows.recovery.prepare import prepare_sequence, start_exporter
 from flows.steps.sequence.reading import SequenceOptions
 from flows.steps.sequence.source import SequenceParts, sequence_source
-from operators.sequence import versions_in_force
 from state.disk.lock import StateLock
 from state.disk.poison import PoisonJournal
 from state.sequence.store import SequenceStore
@@ -56,7 +56,6 @@ def build() -> Dataflow:
 def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[], Log]) -> SequenceParts:
     directory = settings.data_dir / DIRECTORY
     keep_until_end(StateLock.acquire(directory, "sequence"))
-    registry = settings.registry()
     prepare_sequence(settings, directory / "rocksdb", open_log)
     store = SequenceStore(directory / "rocksdb")
     start_exporter(settings, store.export_source())
@@ -64,8 +63,8 @@ def _parts(settings: Settings, drain: Callable[[], bool], open_log: Callable[[],
         open_log,
         store,
         PoisonJournal.open(directory / "poison", unit=directory.parent),
-        registry,
-        versions_in_force(registry, settings.types, served(settings)),
+        published_types(settings, open_log()),
+        served(settings),
         SequenceOptions(settings.lanes.p1_per_epoch, settings.lanes.p2_per_epoch),
         clock=clock_ms,
         drain=drain,

@@ -95,5 +95,5 @@ def build() -> Dataflow:
     settings = load_settings()
     open_log, parts = build_lane_parts(settings, "transactional", (TOPIC,), classes=1)
     retention_ms = settings.log.retention // timedelta(milliseconds=1)
-    rules = DecisionRules(settings.registry(), retention_ms, served(settings))
+    rules = DecisionRules(parts.types, retention_ms, served(settings))
     return wire(open_log, parts, rules, drain=install_drain(), place=cluster_place())

@@ -8,7 +8,7 @@ A document with both gets 400 and all its field errors: 403 is given only to wha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -20,6 +20,7 @@ from operators import identity, validate
 from operators.campaigns import outlook
 from operators.payload_schema import schema_errors
 from operators.render import cut_values, missing_values
+from operators.type_changes import sender_errors, type_errors
 from operators.validate import document_errors
 from state.model.addresses import Served, address_complaint, canonical, unserved
 from state.model.admission import Admitted, FieldError, Outlook, RefusedRequest, RepeatCheck, Sender, child_path
@@ -35,7 +36,7 @@ from state.model.documents import (
     unicode_text,
 )
 from state.model.event import SCHEMA_VERSION, Event, RawEvent, event_class, resolve
-from state.model.registry import DAY_MS, Registry, TypeProfile
+from state.model.registry import DAY_MS, Registry, RegistryInForce, TypeProfile
 from state.model.subscriptions import address_text
 
 EVENT_ID_WINDOW_MS = DAY_MS
@@ -51,12 +52,14 @@ _FIELDS = frozenset(NewEvent.__struct_fields__)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`state.model.admission.AdmissionRules` under one registry. Pure; made again when the registry is reloaded."""
+    """`state.model.admission.AdmissionRules` under the types in force, which alone may change."""
 
-    registry: Registry
-    """The types and what they may do."""
+    types: RegistryInForce
+    """What each type may do."""
     keep_max_ms: int = KEEP_MAX_MS
     """How far ahead `deliver_at` may lie."""
+    retention_ms: int = 7 * DAY_MS
+    """How long the log keeps an event at least."""
     served: Served | None = None
     """What the configured providers serve; None: everything."""
 
@@ -64,12 +67,13 @@ class Rules:
         self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
     ) -> Admitted | RefusedRequest:
         """See `AdmissionRules.judge`."""
-        errors = field_errors(body, self.registry, self.served)
-        errors += time_errors(body, self.registry, now_ms=now_ms, keep_max_ms=self.keep_max_ms)
+        registry = self.types.current
+        errors = field_errors(body, registry, self.served)
+        errors += time_errors(body, registry, now_ms=now_ms, keep_max_ms=self.keep_max_ms)
         if errors:
             return RefusedRequest(400, tuple(errors))
         raw = _raw_event(body)
-        profile = self.registry.profile(raw.type)
+        profile = registry.profile(raw.type)
         denied = ownership_errors(raw, profile, sender) or class_errors(raw, profile)
         if denied:
             return RefusedRequest(403, tuple(denied))
@@ -79,12 +83,12 @@ class Rules:
         raw.sender_id = sender.sender_id
         if raw.to is not None:
             raw.to = {channel: self.canonical_address(channel, None, address) for channel, address in raw.to.items()}
-        event = resolve(raw, self.registry, ingested_at=now_ms)
+        event = resolve(raw, registry, ingested_at=now_ms)
         return Admitted(event, claim(event, given=given, repeat_window_ms=profile.repeat_window_ms))
 
     def preference_warnings(self, document: Any) -> Sequence[FieldError]:
         """See `AdmissionRules.preference_warnings`."""
-        return preference_warnings(document, self.registry)
+        return preference_warnings(document, self.types.current)
 
     def document_errors(self, document: Any, kind: type[Document]) -> Sequence[FieldError]:
         """See `AdmissionRules.document_errors`."""
@@ -103,13 +107,23 @@ class Rules:
         """See `validate.text_errors`."""
         return validate.text_errors(path, value)
 
+    def type_errors(self, name: str, table: Mapping[str, Any]) -> Sequence[FieldError]:
+        """See `operators.type_changes.type_errors`."""
+        return type_errors(name, table, self.types.current, self.retention_ms)
+
+    def sender_errors(
+        self, name: str, sender: str, before: TypeProfile, after: TypeProfile | None
+    ) -> Sequence[FieldError]:
+        """See `operators.type_changes.sender_errors`."""
+        return sender_errors(name, sender, before, after)
+
     def type_names(self) -> list[str]:
         """The types of the registry."""
-        return self.registry.names()
+        return self.types.current.names()
 
     def profile(self, type_name: str) -> TypeProfile:
         """See `Registry.profile`."""
-        return self.registry.profile(type_name)
+        return self.types.current.profile(type_name)
 
 
 def _kill_errors(switch: dict[str, Any], _served: Served | None) -> list[FieldError]:

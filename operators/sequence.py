@@ -5,9 +5,9 @@ A record's source is (topic, partition, offset); its slices differ in their key 
 needs. What was appended after that state was stored is read from the log itself (`recover_record`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -178,11 +178,9 @@ def tick(state: SequenceState) -> TickWork:
     return TickWork(stamp=state.stamp)
 
 
-def versions_in_force(
-    registry: Registry, tables: Mapping[str, Mapping[str, Any]], served: Served | None = None
-) -> VersionsWork:
+def versions_in_force(registry: Registry, served: Served | None = None) -> VersionsWork:
     """The record that says by which versions is decided from there on; its stamp is left 0."""
-    types = {name: dict(table) for name, table in tables.items()}
+    types = {name: dict(table) for name, table in registry.tables.items()}
     versions = VersionsWork(
         stamp=0, registry=registry.version, tzdata=tzdata_version(), rules=RULES_VERSION, types=types
     )

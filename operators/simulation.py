@@ -19,7 +19,9 @@ from state.model.registry import Registry
 from state.model.schedule import CANCEL, Released
 from state.model.schema import Schema
 from state.model.settings import ENDPOINT, FOLLOW, KILL, PREFERENCE, READ, EndpointRecord, Setting
-from state.model.work import FollowWork, TickWork, Work, work_of
+from state.model.type_record import with_published
+from state.model.work import FollowWork, TickWork, VersionsWork, Work, work_of
+from state.model.zones import tzdata_version
 from state.schedule.kept import KeptEvents
 from state.sequence.placement import Placement
 from state.sequence.repeats import RepeatIndex
@@ -71,6 +73,7 @@ class Simulation:
 
     def __init__(self, registry: Registry) -> None:
         self.acceptance = Acceptance(registry)
+        self._configured, self._published = registry.tables, dict[str, dict[str, Any] | None]()
         self.placement = Placement()
         self.now = 0
         self._place = 0
@@ -108,6 +111,8 @@ class Simulation:
             elif kind == "segment":
                 members = _MEMBERS.of(line)
                 yield from plan_segment(self.placement, members.segment, members.users, now)
+            elif kind == "type":
+                yield self._publish(_TYPE_CHANGE.of(line), now)
             elif kind in _SETTINGS:
                 yield from self._plan_setting(_SETTINGS[kind].of(line), now)
             elif kind != "tick":
@@ -121,6 +126,13 @@ class Simulation:
         accepted = self.acceptance.accept(event, now)
         if accepted is not None:
             yield from plan_event(self.placement, accepted, now)
+
+    def _publish(self, change: "_TypeChange", now: int) -> Work:
+        """From here on the registry is another one, for whatever is accepted or decided."""
+        self._published[change.type] = change.table
+        registry = self.acceptance.registry = with_published(self._configured, self._published)
+        types = {name: dict(table) for name, table in registry.tables.items()}
+        return VersionsWork(stamp=now, registry=registry.version, tzdata=tzdata_version(), rules=0, types=types)
 
     def _plan_setting(self, setting: Setting, now: int) -> Iterator[Work]:
         if isinstance(setting, EndpointRecord):
@@ -139,5 +151,13 @@ class _Members(msgspec.Struct):
     users: list[str] = []
 
 
+class _TypeChange(msgspec.Struct):
+    """What is published of a type, or (without a table) taken back."""
+
+    type: str
+    table: dict[str, Any] | None = None
+
+
+_TYPE_CHANGE = Schema("type", _TypeChange)
 _MEMBERS = Schema("segment", _Members)
 _SETTINGS = {schema.name: schema for schema in (PREFERENCE, ENDPOINT, FOLLOW, READ, KILL)}

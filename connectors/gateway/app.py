@@ -66,12 +66,14 @@ from connectors.gateway.segments import Segments
 from connectors.gateway.support import Support
 from connectors.gateway.template_calls import template_calls
 from connectors.gateway.templates import TemplateCalls
+from connectors.gateway.types import TypeDesk, type_calls
 from connectors.gateway.unsubscribe import Unsubscribe
 from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import Log
 from connectors.metric_files import METRICS
 from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
 from connectors.templates import TemplateDesk
+from connectors.types import PublishedTypes
 from state.model.admission import AdmissionRules
 from state.model.page_link import PageKeys
 from state.model.template import TextRules
@@ -199,12 +201,13 @@ def build_app(
     progress: ProgressReader | None = None,
     backstage: OpenBackstage | None = None,
     texts: TextRules | None = None,
+    types: PublishedTypes | None = None,
 ) -> App:
     """Build the application of one process.
 
     `log` stays the caller's to close, after the application. `clock` gives milliseconds since 1970 in UTC. Without
     `inbox` the inbox calls do not exist, without `progress` no outcome is counted, without `backstage` nobody is told
-    why, and without it or `texts` nobody changes what notifications say.
+    why, without it or `texts` nobody changes what notifications say, and without `types` no type.
 
     :raises StateError: a store cannot be opened.
     """
@@ -232,6 +235,8 @@ def build_app(
         routes += calls.host_calls(ordinary)
         routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
         routes += approval_calls(ApprovalCalls(rules, ordinary.approvals))
+        if types is not None:
+            routes += type_calls(TypeDesk(rules, types, parts.writer, ordinary.acts, ordinary.approvals))
         routes += [*link_calls(ordinary.unsubscribe, ordinary.page), *callback_calls(ordinary.callbacks)]
         if backstage is not None:
             questions = Questions(backstage)

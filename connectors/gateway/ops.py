@@ -27,6 +27,7 @@ from connectors.metric_files import all_metrics
 from state.model.admission import AdmissionRules, FieldError
 from state.model.audit import ApprovalRecord, PendingAct
 from state.model.documents import KillSwitch
+from state.model.registry import TypeProfile
 from state.model.settings import KILL, Kill, SwitchOn
 
 _READ_DEADLINE = timedelta(seconds=2)
@@ -50,11 +51,7 @@ class Switches:
         self._rules, self._writer, self._watcher, self._log = rules, writer, watcher, log
         self._acts, self._approvals = acts, approvals
         approvals.does("kill", self._confirmed)
-        self._known = KnownNames(rules.profile, rules.type_names(), [key.sender_id for key in senders])
-        kinds = [profile for profile in map(rules.profile, rules.type_names()) if profile.klass == "P0"]
-        self._p0_senders = {key.sender_id for key in senders if key.role == "p0" or "P0" in key.classes}
-        self._p0_senders.update(*(profile.owners for profile in kinds))
-        self._p0_channels = {channel for profile in kinds for channel in profile.channels}
+        self._senders = senders
 
     async def kill(self, request: ApiRequest) -> ApiResponse:
         """Set (`on`, the default) or lift a switch; the answer's offset is what processes report as obeyed."""
@@ -73,7 +70,8 @@ class Switches:
             raise invalid(errors)
         on = body.get("on")
         kill = Kill(body["scope"], body.get("value"), True if on is None else on, body.get("reason"), person.name)
-        refusal = None if body.get("force") else self._known.refusal(kill.scope, kill.value)
+        known = KnownNames(self._rules.profile, self._rules.type_names(), [key.sender_id for key in self._senders])
+        refusal = None if body.get("force") else known.refusal(kill.scope, kill.value)
         if refusal is not None and kill.switch not in {(each.scope, each.value) for each in await self.in_force()}:
             error = FieldError("value", refusal, "name what exists, or set force for what does not exist yet")
             raise ProblemError(404, "it would stop nothing; nothing was stored", errors=[error])
@@ -92,10 +90,14 @@ class Switches:
             case "type":
                 return self._rules.profile(value).klass == "P0"
             case "sender" | "door":
-                return value in self._p0_senders
+                owners = {owner for profile in self._p0_types() for owner in profile.owners}
+                return value in owners or any(key.sender_id == value and key.sends_p0() for key in self._senders)
             case "channel":
-                return value in self._p0_channels
+                return any(value in profile.channels for profile in self._p0_types())
         return kill.scope == "all"
+
+    def _p0_types(self) -> list[TypeProfile]:
+        return [each for each in map(self._rules.profile, self._rules.type_names()) if each.klass == "P0"]
 
     async def _confirmed(self, asked: ApprovalRecord) -> Mapping[str, Any]:
         kill = KILL.of({**asked.about, "reason": asked.reason, "by": asked.by})

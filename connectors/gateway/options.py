@@ -46,6 +46,10 @@ class ServiceKey:
         """The same for the admission rules."""
         return Sender(self.sender_id, frozenset(self.classes), self.types)
 
+    def sends_p0(self) -> bool:
+        """Whether its events may be of class P0."""
+        return self.role == "p0" or "P0" in self.classes
+
 
 @dataclass(frozen=True, slots=True)
 class UserTokens:

@@ -67,7 +67,9 @@ PATH_PARAMETERS: dict[str, Any] = {
     ],
     "device_id": Annotated[Text, Meta(description="As it was registered.")],
     "name": CampaignName,
-    "type": Annotated[Text, Meta(description="A type of the registry.", examples=["like"])],
+    "type": Annotated[
+        Text, Meta(description="Its name; with a star at the end, all that begin so.", examples=["like"])
+    ],
     "locale": Annotated[str, Meta(description="Such as pt or pt-BR, or default.", examples=["pt-BR"])],
     "approval": Annotated[Text, Meta(description="Its id.", examples=["4711"])],
 }

@@ -21,7 +21,7 @@ from flows.commands.output import Output
 from flows.process.directories import ARCHIVE, LEDGER
 from operators.campaigns import SENDER
 from state.model.ledger import EventCounts
-from state.model.registry import Registry
+from state.model.registry import RegistryInForce
 from state.model.topics import AUDIT
 
 _COLUMNS = {"sender": "sender_id", "type": "type", "object": "object", "outcome": "outcome", "reason": "reason"}
@@ -45,14 +45,15 @@ class LogBackstage:
 
     data_dir: Path
     log: Log
-    registry: Registry
+    types: RegistryInForce
     redis: InboxRedisOptions | None = None
     """Where inboxes are, if not in the data directory."""
 
     def explain(self, event: str, user: str) -> Sequence[Shown]:
         """By `carillon explain`."""
         output = Collected()
-        known = explain(self.data_dir, self.log, self.registry, event=event, user=user, output=output, redis=self.redis)
+        types = self.types.current
+        known = explain(self.data_dir, self.log, types, event=event, user=user, output=output, redis=self.redis)
         return output.records if known else []
 
     def records(self, wanted: LedgerSearch, limit: int) -> Sequence[Shown]:

@@ -92,19 +92,19 @@ def _calls(data: Data) -> Iterator[CampaignCalls]:
     from connectors.gateway.backstage import Questions
     from connectors.gateway.campaigns import CampaignCalls
     from connectors.gateway.directory import Directory
+    from connectors.types import types_in_force
     from flows.config.access import gateway_options
     from flows.gateway import open_backstage, rules_in_force
     from flows.process.open import clock_ms
 
     settings = settings_beside(data)
-    rules, place = rules_in_force(settings), gateway_options(settings, "ordinary").store_directory()
-    with (
-        existing_log(settings) as log,
-        closing(Directory(place / "directory.sqlite", rules.canonical_address)) as directory,
-        TemporaryDirectory() as spool,
-    ):
-        desk, questions = CampaignDesk(log, clock=clock_ms), Questions(partial(open_backstage, settings, log))
-        yield CampaignCalls(rules, desk, directory, questions, spool=Path(spool))
+    place = gateway_options(settings, "ordinary").store_directory()
+    with existing_log(settings) as log, TemporaryDirectory() as spool:
+        types = types_in_force(log, settings.types)
+        rules = rules_in_force(settings, types)
+        questions = Questions(partial(open_backstage, settings, log, types))
+        with closing(Directory(place / "directory.sqlite", rules.canonical_address)) as directory:
+            yield CampaignCalls(rules, CampaignDesk(log, clock=clock_ms), directory, questions, spool=Path(spool))
 
 
 @campaign_app.command("create")

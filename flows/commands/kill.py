@@ -14,6 +14,7 @@ from connectors.audit import COMMAND_LINE, audit_record
 from connectors.control import TOPIC, KnownNames, Obeyed, kill_record, read_obeyed, switches_on
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_records
+from connectors.types import types_in_force
 from flows.commands.output import Output
 from flows.config.access import senders_in_force
 from flows.config.settings import Settings
@@ -40,7 +41,7 @@ def refuse_unknown(log: Log, settings: Settings, switch: Kill) -> None:
 
     :raises ConfigurationError: it names nothing that exists.
     """
-    registry = settings.registry()
+    registry = types_in_force(log, settings.types)
     known = KnownNames(registry.profile, registry.names(), list(senders_in_force(settings)))
     refusal = known.refusal(switch.scope, switch.value)
     if refusal is not None and switch.switch not in _in_force(log):

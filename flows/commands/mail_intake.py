@@ -35,6 +35,7 @@ from connectors.providers.email.returned.classify import classify
 from connectors.providers.email.returned.seen import fields_of
 from connectors.providers.email.returned.values import Returned
 from connectors.providers.receipts import code_of
+from connectors.types import types_in_force
 from flows.commands.output import Output
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
@@ -204,7 +205,7 @@ class MailIntake:
 
     def _marketing(self) -> tuple[str, ...]:
         """What bulk mail is, of what a person may switch off."""
-        registry = self.settings.registry()
+        registry = types_in_force(self.log, self.settings.types)
         bulk = [registry.profile(name) for name in registry.names()]
         return tuple(sorted({each.category for each in bulk if each.klass == "P2" and not each.mandatory}))
 

@@ -26,11 +26,12 @@ def push_command(
     as_json: Json = False,
 ) -> None:
     """Check every file and publish what differs; nothing is published if one of them has a fault."""
+    from connectors.types import types_in_force
     from flows.commands.templates import push, read_templates
 
     settings, output = settings_beside(data), Output(as_json)
-    files = read_templates(directory, settings.registry())
     with existing_log(settings) as log:
+        files = read_templates(directory, types_in_force(log, settings.types))
         for change in push(log, files, prune=prune, reason=reason):
             done = "taken back" if change.texts is None else "published"
             record = {"type": change.place[0], "locale": change.place[1], "change": done}
@@ -51,11 +52,12 @@ def pull_command(directory: _Directory, data: Data = None, as_json: Json = False
 @templates_app.command("diff")
 def diff_command(directory: _Existing, data: Data = None, as_json: Json = False) -> None:
     """Check every file and show where it differs from what is published; exit 1 if something does."""
+    from connectors.types import types_in_force
     from flows.commands.templates import changes, read_templates
 
     settings, output = settings_beside(data), Output(as_json)
-    files = read_templates(directory, settings.registry())
     with existing_log(settings) as log:
+        files = read_templates(directory, types_in_force(log, settings.types))
         found = changes(log, files)
     for change in found:
         published = None if change.before is None else change.before.texts

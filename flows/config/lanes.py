@@ -13,6 +13,7 @@ from connectors.log.topics import written_by
 from connectors.providers.provider import PLACES
 from connectors.providers.sms.smpp import SmppChannel
 from connectors.templates import PublishedTexts
+from connectors.types import PublishedTypes
 from flows.config.access import link_keys
 from flows.config.providers import InForce, providers_in_force
 from flows.config.served import served
@@ -21,6 +22,7 @@ from flows.process.cluster import cluster_place
 from flows.process.load import report_load
 from flows.process.open import clock_ms
 from flows.process.place import keep_until_end, own_place
+from flows.process.types import published_types
 from flows.steps.lanes.parts import LaneParts
 from flows.steps.lanes.verdicts import Verdicts
 from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
@@ -32,6 +34,7 @@ from flows.steps.sending.receipts import ReceiptNotes
 from flows.steps.sending.texts import TextMessages
 from operators.sms_limits import SmsGuard
 from state.model.addresses import Place
+from state.model.registry import RegistryInForce
 from state.model.subscriptions import service_of_subscription
 from state.model.unsubscribe import LinkKeys
 
@@ -58,7 +61,8 @@ def build_lane_parts(
     watcher = ControlWatcher(log, process=cluster_place().name(station), run_dir=settings.data_dir / "run").start()
     keep_until_end(watcher)
     lanes = log.partitions(topics[0]) // classes
-    dispatcher = _build_dispatcher(settings, log, watcher, station, waiting_max=lanes * _WAITING_MAX)
+    types = published_types(settings, log)
+    dispatcher = _build_dispatcher(settings, log, watcher, types, station, waiting_max=lanes * _WAITING_MAX)
     parts = LaneParts(
         station=station,
         directory=settings.data_dir / "state" / station,
@@ -68,6 +72,7 @@ def build_lane_parts(
         lanes=lanes,
         now_ms=clock_ms,
         run_ms=clock_ms(),
+        types=types,
         verdicts=Verdicts(settings.limits.brake()),
         backlog=report_load(settings, station, log, lanes=lanes, away=dispatcher.queues.away),
         away=watcher.load.away,
@@ -76,7 +81,13 @@ def build_lane_parts(
 
 
 def _build_dispatcher(
-    settings: Settings, log: FencedLog, watcher: ControlWatcher, station: str, *, waiting_max: int
+    settings: Settings,
+    log: FencedLog,
+    watcher: ControlWatcher,
+    types: PublishedTypes,
+    station: str,
+    *,
+    waiting_max: int,
 ) -> Dispatcher:
     """With connections of its own."""
     providers: dict[Place, list[ProviderBounds]] = {}
@@ -91,7 +102,7 @@ def _build_dispatcher(
     look = LastLook(
         is_stopped=lambda scope: watcher.stopped(scope) is not None,
         changes=Changes(log, now_ms=clock_ms(), served=served(settings)).start(),
-        registry=settings.registry(),
+        types=types,
         published=published,
     )
     dispatcher = Dispatcher(
@@ -102,7 +113,7 @@ def _build_dispatcher(
             now_ms=clock_ms,
             uniform=random.uniform,
             station=station,
-            links=mail_links(settings),
+            links=mail_links(settings, types),
             texts=TextMessages(SmsGuard(settings.sms.rules())),
             fence=log.fence,
         )
@@ -129,8 +140,8 @@ def _send_rate(settings: Settings, provider: InForce, name: str, *, urgent: bool
     return SendRate(name, options.rate_per_s, part=part, shared=shared, urgent=urgent)
 
 
-def mail_links(settings: Settings) -> MailLinks:
+def mail_links(settings: Settings, types: RegistryInForce) -> MailLinks:
     """Links to the gateway as people reach it."""
     url = settings.gateway.public_url.rstrip("/")
     keys = LinkKeys(link_keys(settings) if url else ())
-    return MailLinks(settings.registry(), keys, url)
+    return MailLinks(types, keys, url)

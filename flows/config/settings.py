@@ -9,10 +9,8 @@ values refuse to start and name the key; `carillon check` prints what is in forc
 
 from __future__ import annotations
 
-import json
 import os
 import tomllib
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -42,7 +40,7 @@ from flows.recovery.options import ExportOptions
 from operators.brake import BrakeConfig
 from operators.sms_limits import Destination, SmsRules
 from state.model.errors import ConfigurationError
-from state.model.registry import Registry, load_registry
+from state.model.registry import Registry, registry_of
 from state.model.secret import Secret
 
 PREFIX = "CARILLON_"
@@ -289,16 +287,11 @@ class Settings:
             raise configuration_error(faults)
 
     def registry(self) -> Registry:
-        """The type registry in force.
+        """The type registry of the file; what is published stands before it (`connectors.types`).
 
         :raises ConfigurationError: naming the type's key.
         """
-        return load_registry(self.types, version=_version_of(self.types))
-
-
-def _version_of(tables: Mapping[str, Mapping[str, Any]]) -> int:
-    """Number of a registry by its content: 1 for the default one."""
-    return zlib.crc32(json.dumps(tables, sort_keys=True).encode()) if tables else 1
+        return registry_of(self.types)
 
 
 def load_settings(

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from connectors.log.interface import Log
+from connectors.types import types_in_force
 from flows.config.settings import Settings
 from flows.process.open import clock_ms, log_opener
 from flows.recovery.bounds import StoreHome
@@ -47,10 +48,10 @@ def prepare_sequence(settings: Settings, path: Path, open_log: Callable[[], Log]
 
     :raises StateDamagedError: it can neither go on nor be restored nor be rebuilt; the text says what to do.
     """
-    home, registry = StoreHome(SEQUENCE, path, settings.data_dir), settings.registry()
+    home = StoreHome(SEQUENCE, path, settings.data_dir)
     with closing(open_log()) as log:
         needed = [(topic, number) for topic in SEQUENCE_READS for number in range(log.partitions(topic))]
         ensure_store(
             home, lambda: stored_places(path), needed, log,
-            rebuildable=lambda: is_rebuildable(log, registry, clock_ms()),
+            rebuildable=lambda: is_rebuildable(log, types_in_force(log, settings.types), clock_ms()),
         )  # fmt: skip

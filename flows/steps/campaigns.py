@@ -26,7 +26,7 @@ from state.model.campaign import (
 )
 from state.model.event import EVENT, event_key
 from state.model.keys import key_group, partition_of_group
-from state.model.registry import Registry
+from state.model.registry import TypesToDate
 from state.model.topics import CAMPAIGNS, EVENTS
 from state.schedule.campaigns import Campaign, CampaignBook
 
@@ -39,9 +39,9 @@ ChunkId = tuple[str, int, int]
 class CampaignRunner:
     """Used by the one owner of schedule. Until it has read what the topic held at the start, it only listens."""
 
-    def __init__(self, log: Log, registry: Registry, clock: Callable[[], int], retention: timedelta) -> None:
+    def __init__(self, log: Log, types: TypesToDate, clock: Callable[[], int], retention: timedelta) -> None:
         self.book = CampaignBook()
-        self._log, self._registry, self._clock, self._retention = log, registry, clock, retention
+        self._log, self._types, self._clock, self._retention = log, types, clock, retention
         self._next_offset = log.begin_offset(*PLACE)
         self._begin_at = log.end_offset(*PLACE)
         self._has_begun = False
@@ -129,7 +129,7 @@ class CampaignRunner:
 
     def _event(self, campaign: Campaign, chunk: CampaignChunk, order: CampaignOrder) -> NewRecord:
         test = self.book.tests.get((order.campaign, order.generation))
-        event = chunk_event(campaign, chunk, order.at, self._registry, test)
+        event = chunk_event(campaign, chunk, order.at, self._types.up_to_date(), test)
         topic, key = EVENTS[event.priority], event_key(event)
         partition = partition_of_group(key_group(key), self._log.partitions(topic))
         headers = (*EVENT.headers, ("lane", event.priority.lower().encode()))

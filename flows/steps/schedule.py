@@ -21,7 +21,7 @@ from state.model.dead_letter import names_in
 from state.model.envelope import refuse_other_versions
 from state.model.event import EVENT, Event, decode_event, encode_event, event_key
 from state.model.keys import key_group, partition_of_group
-from state.model.registry import Registry
+from state.model.registry import TypesToDate
 from state.model.schedule import CANCEL, RELEASED, Released
 from state.model.topics import EVENTS
 from state.schedule.kept import KeptEvents
@@ -50,7 +50,7 @@ class ScheduleParts:
     monotonic: Callable[[], float]
     """A clock in seconds that nobody sets: when to look."""
     drain: Callable[[], bool]
-    registry: Registry
+    types: TypesToDate
     """What campaigns' events are made by."""
     retention: timedelta = timedelta(days=7)
     """How long the topics of events keep a record at least."""
@@ -69,7 +69,7 @@ class ScheduleLogic:
         self._next_offset = resume_offset(parts.open_log, parts.store.next_offset(), TOPIC, 0)
         carried_out = None if self._next_offset else self._carried_out()
         self._scheduler = Scheduler(parts.store.load(), parts.journal, self._log, parts.clock, carried_out)
-        self._campaigns = CampaignRunner(self._log, parts.registry, parts.clock, parts.retention)
+        self._campaigns = CampaignRunner(self._log, parts.types, parts.clock, parts.retention)
         self._reader = self._log.reader({(TOPIC, 0): self._next_offset, PLACE: self._campaigns.next_offset})
         self._credit, self._stored_offset = _BUDGET, -1
         self._next_look = parts.monotonic()

@@ -6,7 +6,7 @@ The gateway is a connector and must not import operators, so it is handed an obj
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -123,6 +123,16 @@ class AdmissionRules(Protocol):
 
     def text_errors(self, path: str, value: Any) -> Sequence[FieldError]:
         """The same for one identifier (a user, a segment, a device)."""
+        ...
+
+    def type_errors(self, name: str, table: Mapping[str, Any]) -> Sequence[FieldError]:
+        """What keeps a table from being published for a type, whoever does so."""
+        ...
+
+    def sender_errors(
+        self, name: str, sender: str, before: TypeProfile, after: TypeProfile | None
+    ) -> Sequence[FieldError]:
+        """What keeps a sender from publishing it by itself."""
         ...
 
     def type_names(self) -> Sequence[str]:

@@ -14,7 +14,7 @@ from state.model.schema import Schema
 
 Act = Literal[
     "kill", "lift", "explain", "history", "search", "retry_letter", "discard_letter", "campaign", "sign_in",
-    "sign_out_everywhere", "template",
+    "sign_out_everywhere", "template", "type",
 ]  # fmt: skip
 """What can be done."""
 

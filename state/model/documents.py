@@ -46,6 +46,15 @@ def payload(value: dict[str, Any]) -> Complaint | None:
     return complaint
 
 
+def type_table(value: dict[str, Any]) -> Complaint | None:
+    """A table is a record of the log, and of the decision log once more in each partition."""
+    try:
+        size = len(orjson.dumps(value))
+    except orjson.JSONEncodeError:
+        return "holds what JSON cannot say in UTF-8", "send whole characters, and integers of 64 bits"
+    return None if size <= PAYLOAD_BYTES_MAX else ("is larger than 16 KiB of JSON", "say less in its schema")
+
+
 def _nested(value: Any, depth_left: int) -> Complaint | None:
     if isinstance(value, str):
         return None
@@ -76,6 +85,10 @@ Text = Annotated[str, Meta(min_length=1, max_length=256, pattern=PRINTABLE, extr
 Address = Annotated[str, Meta(min_length=1, max_length=4096, pattern=PRINTABLE, extra={"check": unicode_text})]
 Exact = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 """An integer that every JSON reader keeps exactly; times are milliseconds since 1970 in UTC."""
+TypeTable = Annotated[
+    dict[str, Any],
+    Meta(description="As `[types.NAME]` of carillon.toml: klass, channels, ...", extra={"check": type_table}),
+]
 Payload = Annotated[dict[str, Any], Meta(extra={"check": payload})]
 Texts = Annotated[list[Text], Meta(max_length=LIST_LENGTH_MAX)]
 TimeOfDay = Annotated[
@@ -299,6 +312,14 @@ RowIds = Annotated[
     list[Text],
     Meta(max_length=100, description="`first_event_id` of each row; unknown ones are ignored."),
 ]
+
+
+class TypeChange(Document):
+    """What is published of a type."""
+
+    table: TypeTable
+    reason: Annotated[Text, Meta(description="Why, in a few words.")]
+    version: Annotated[Exact | None, Meta(description="The one it was made of; 409 if there is another.")] = None
 
 
 class ReadUpTo(Document):

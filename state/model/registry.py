@@ -1,11 +1,13 @@
 """The type registry (RULES 7): what a type may do and how it is delivered.
 
-The registry is configuration: a team adds a type by a table `[types.NAME]` in `carillon.toml` and a reload. A name that
-ends in `*` means every type with that prefix (the longest prefix wins).
+The registry is configuration: a team adds a type by a table `[types.NAME]` in `carillon.toml`, or publishes it while
+the system runs (`TypeRecord`). A name that ends in `*` means every type with that prefix (the longest prefix wins).
 """
 
+import json
+import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -131,12 +133,25 @@ def check_profile(profile: TypeProfile) -> None:
 class Registry:
     """Type name to profile; an unregistered type is decided with the default profile, registered false."""
 
-    def __init__(self, profiles: list[TypeProfile], *, version: int = 1) -> None:
+    def __init__(
+        self, profiles: list[TypeProfile], *, version: int = 1, tables: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         self.version = version
+        self.tables = tables or {}
+        """What changed the default registry into this one."""
         self.exact = {p.name: p for p in profiles if not p.name.endswith("*")}
         self._prefixes = sorted(((p.name[:-1], p) for p in profiles if p.name.endswith("*")), key=lambda x: -len(x[0]))
         self._categories = frozenset(p.category for p in profiles)
         self._resolved: dict[str, TypeProfile] = dict(self.exact)
+
+    @property
+    def current(self) -> Self:
+        """A registry that nobody changes is in force for ever."""
+        return self
+
+    def up_to_date(self) -> Self:
+        """See `current`."""
+        return self
 
     def profile(self, type_name: str) -> TypeProfile:
         """The profile of a type, registered or not."""
@@ -180,4 +195,33 @@ def load_registry(tables: Mapping[str, Mapping[str, Any]] | None = None, *, vers
         profiles[name] = msgspec.structs.replace(profile, pinned=base.pinned or profile.pinned)
     for profile in profiles.values():
         check_profile(profile)
-    return Registry(list(profiles.values()), version=version)
+    return Registry(list(profiles.values()), version=version, tables=tables)
+
+
+def registry_of(tables: Mapping[str, Mapping[str, Any]]) -> Registry:
+    """The same, numbered by its content: 1 is the default registry.
+
+    :raises ConfigurationError: naming the key.
+    """
+    version = zlib.crc32(json.dumps(tables, sort_keys=True).encode()) if tables else 1
+    return load_registry(tables, version=version)
+
+
+class RegistryInForce(Protocol):
+    """A registry that may be another one in a moment: ask once for each decision."""
+
+    @property
+    def current(self) -> Registry:
+        """The one in force now."""
+        ...
+
+
+class TypesToDate(RegistryInForce, Protocol):
+    """One that also can be waited for."""
+
+    def up_to_date(self) -> Registry:
+        """The registry with everything that was published before this call.
+
+        :raises LogUnavailableError: that could not be read.
+        """
+        ...

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from crash.left_behind import Line, P0Decision
-from reference.registry import REGISTRY, spec_of
+from reference.registry import REGISTRY, Types
 
 from connectors.log.interface import Record
 from state.model.keys import groups_of_partition
@@ -43,7 +43,7 @@ def registry_of(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
         fields: dict[str, Any] = {
             _TYPE_FIELDS[key]: tuple(given) if key == "channels" else given for key, given in table.items()
         }
-        REGISTRY[name] = replace(spec_of(name), **fields)
+        REGISTRY[name] = replace(Types().of(name), **fields)
     try:
         yield
     finally:

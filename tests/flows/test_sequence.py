@@ -23,7 +23,6 @@ from connectors.log.interface import Log
 from flows.process.open import clock_ms
 from flows.steps.sequence import source
 from flows.steps.sequence.reading import SequenceBatch, SequenceOptions, SequenceReading
-from operators.sequence import versions_in_force
 from state.disk.poison import PoisonJournal
 from state.model.keys import key_group, partition_of_group
 from state.model.load import AWAY, UNDER_LOAD, LoadReport
@@ -235,7 +234,7 @@ def test_the_checkpoint_waits_for_what_will_be_read_again_and_for_nothing_else(b
     bench.sequence()
     log: Any = _Emptied(bench.log) if removed else bench.log
     store, journal = SequenceStore(earlier), PoisonJournal.open(bench.directory / "poison")
-    sequencer = source.Sequencer(log, journal, load_registry(), versions_in_force(load_registry(), {}))
+    sequencer = source.Sequencer(log, journal, load_registry())
     restored = sequencer.restore(store, clock_ms())
     assert restored.awaits_rereading() is not removed
     restored.include("events.p1", partition_of_group(key_group("u1"), 4), 0)

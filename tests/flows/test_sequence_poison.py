@@ -17,7 +17,6 @@ from connectors.log import NewRecord, Record
 from flows.steps.dead_letters import dead_letter
 from flows.steps.sequence.reading import SequenceBatch
 from flows.steps.sequence.source import Sequencer
-from operators.sequence import versions_in_force
 from state.disk.poison import PoisonJournal
 from state.model.dead_letter import DeadLetter, decode_letter
 from state.model.keys import key_group, partition_of_group
@@ -173,7 +172,7 @@ def test_what_raises_leaves_the_state_as_if_it_had_never_been(bench: Bench, tmp_
     outputs, rows = [], []
     for name, records in (("all", [r for r, _ in inputs]), ("sound", [r for r, _ in inputs if r not in failing])):
         journal = PoisonJournal.open(tmp_path / f"{name}.poison")
-        sequencer = Breaking(bench.log, journal, REGISTRY, versions_in_force(REGISTRY, {}))
+        sequencer = Breaking(bench.log, journal, REGISTRY)
         sequencer.breaks = failing.__contains__
         state = SequenceState()
         written = sequencer.sequence(state, SequenceBatch(records, [], START, ticks=True))

@@ -182,7 +182,7 @@ def sequence_state() -> SequenceState:
     state.stamp = NOON
     state.positions = {("events.p1", 0): 4, ("preferences", 3): 1}
     state.work_ends = {0: 5, 1: 9}
-    state.versions = encode_work(versions_in_force(REGISTRY, {}))
+    state.versions = encode_work(versions_in_force(REGISTRY))
     one, two, three = users()
     settings: list[tuple[str, bytes]] = [
         ("follows", b'{"followee":"star","follower":"%s","on":true}' % one.encode()),
@@ -202,7 +202,7 @@ def sequence_state() -> SequenceState:
 
 def tzdata() -> str:
     """The version in use now."""
-    return versions_in_force(REGISTRY, {}).tzdata
+    return versions_in_force(REGISTRY).tzdata
 
 
 def sequence_rows(directory: Path) -> Rows:

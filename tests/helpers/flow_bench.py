@@ -27,13 +27,12 @@ from flows.steps.schedule import ScheduleParts
 from flows.steps.sequence.reading import SequenceOptions
 from flows.steps.sequence.source import SequenceParts
 from operators.decide import apply
-from operators.sequence import versions_in_force
 from state.decide.checkpoint import GroupStore
 from state.decide.group import GroupState
 from state.disk.poison import PoisonJournal
 from state.model.event import RawEvent, encode_event, event_key, resolve
 from state.model.keys import KEY_GROUPS, groups_of_partition, key_group, partition_of_group
-from state.model.registry import load_registry
+from state.model.registry import TypesToDate, load_registry
 from state.model.work import AnyWork, TickWork, VersionsWork, decode_work
 from state.schedule.store import ScheduleStore
 from state.sequence.store import SequenceStore
@@ -171,13 +170,13 @@ class Bench:
         *,
         p2_budget: int = 1000,
         clock: Callable[[], int] | None = None,
-        types: dict[str, dict[str, Any]] | None = None,
+        types: TypesToDate | None = None,
     ) -> None:
         """Run `sequence` until it drains; what its last epoch collected is lost, as by a crash. Configured: `types`."""
-        registry, store = load_registry(types), SequenceStore(self.directory / "state" / "sequence")
+        store = SequenceStore(self.directory / "state" / "sequence")
         journal = PoisonJournal.open(self.directory / "state" / "sequence.poison")
         parts = SequenceParts(
-            self.open_log, store, journal, registry, versions_in_force(registry, types or {}),
+            self.open_log, store, journal, types or load_registry(), None,
             SequenceOptions(1000, p2_budget), clock=clock or self.clock, drain=drain or calls(12),
         )  # fmt: skip
         try:

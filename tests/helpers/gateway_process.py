@@ -33,6 +33,7 @@ from connectors.gateway.serve import serve
 from connectors.inbox.options import InboxRedisOptions
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
+from connectors.types import PublishedTypes
 from flows.commands.backstage import LogBackstage
 from flows.process.inboxes import inbox_reader
 from operators.admit import Rules
@@ -42,7 +43,6 @@ from operators.sms_limits import Destination, SmsRules
 from state.model.addresses import Served
 from state.model.errors import LogUnavailableError
 from state.model.ledger import EventCounts
-from state.model.registry import load_registry
 from state.model.secret import Secret
 
 SERVED: Served = {
@@ -134,17 +134,18 @@ def main(config: dict[str, Any]) -> None:
     )
     in_redis = InboxRedisOptions(config["inbox_redis"]) if config.get("inbox_redis") else None
     inbox = inbox_reader(directory, log, in_redis)
-    registry = load_registry(config.get("types"))
-    rules = Rules(registry, served=SERVED)
+    types = PublishedTypes(log, config.get("types", {})).start()
+    rules = Rules(types, served=SERVED)
     progress = partial(progress_in, directory / "progress.json")
-    backstage = cache(partial(LogBackstage, directory, log, registry))
+    backstage = cache(partial(LogBackstage, directory, log, types))
     readable = ReadableInbox(inbox, render_row)
     prices = SmsRules(destinations={"+49": Destination(price=0.07)}, others=Destination(price=0.1))
     app = build_app(
         options, log=log, rules=rules, clock=clock, inbox=readable, progress=progress, backstage=backstage,
-        texts=WrittenTexts(rules.profile, prices),
+        texts=WrittenTexts(rules.profile, prices), types=types,
     )  # fmt: skip
     serve(options, app, on_ready=lambda port: print(port, flush=True))
+    types.close()
     inbox.close()
     log.close()
 

@@ -306,7 +306,7 @@ def test_a_record_for_every_group_comes_where_it_is_missing() -> None:
 
 
 def test_versions_are_announced_when_others_were_in_force() -> None:
-    state, versions = _state(), versions_in_force(REGISTRY, {})
+    state, versions = _state(), versions_in_force(REGISTRY)
     assert announce_versions(state, versions) == [msgspec.structs.replace(versions, stamp=T)]
     assert announce_versions(state, versions) == []
     newer = msgspec.structs.replace(versions, registry=versions.registry + 1)

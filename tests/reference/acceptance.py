@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from reference.events import Event, content_of
-from reference.registry import DAY, HOUR
+from reference.registry import DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class Acceptance:
         assert start is not None
         self._by_id[event.event_id] = Mark(event, start + DAY)
         if event.key is not None:
-            self._by_key[event.sender, event.key] = Mark(event, start + HOUR)
+            self._by_key[event.sender, event.key] = Mark(event, start + event.spec.repeat_window)
         else:
-            self._latest[kind_of(event)] = Mark(event, start + HOUR)
+            self._latest[kind_of(event)] = Mark(event, start + event.spec.repeat_window)
         return True
 
     def _is_repeat(self, event: Event) -> bool:

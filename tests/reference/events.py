@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from reference.registry import TypeSpec, spec_of
+from reference.registry import Types, TypeSpec
 
 
 @dataclass(slots=True, eq=False)
@@ -31,14 +31,19 @@ class Event:
     parent: str | None
     slot: bool
     accepted_at: int
-    spec: TypeSpec
+    types: Types
     ingested_at: int = -1
     place: int = -1
 
+    @property
+    def spec(self) -> TypeSpec:
+        """What the registry says of its type now; class, ttl and `to` are those of its acceptance (RULES 7)."""
+        return self.types.of(self.type)
 
-def parse_event(record: dict[str, Any]) -> Event:
+
+def parse_event(record: dict[str, Any], types: Types) -> Event:
     """The event of a simulation record, with every default filled in."""
-    spec = spec_of(record["type"])
+    spec = types.of(record["type"])
     cls = class_of(spec, record.get("priority"))
     fan_out = _or(record.get("fan_out_type"), "DIRECT")
     return Event(
@@ -60,7 +65,7 @@ def parse_event(record: dict[str, Any]) -> Event:
         parent=record.get("parent_event_id"),
         slot=bool(record.get("slot")),
         accepted_at=record["ts"],
-        spec=spec,
+        types=types,
     )
 
 

@@ -40,6 +40,7 @@ from typing import Any
 from reference.acceptance import Acceptance
 from reference.events import Event, parse_event
 from reference.pipeline import Pipeline
+from reference.registry import Types
 from reference.world import World, recipients
 
 Record = dict[str, Any]
@@ -58,6 +59,7 @@ class _Simulation:
         self._world = World()
         self._acceptance = Acceptance()
         self._pipeline = Pipeline(self._world)
+        self._types = Types()
         self._place = 0
 
     def take(self, record: Record) -> None:
@@ -87,7 +89,7 @@ class _Simulation:
             self._pipeline.arrive(event, user, now)
 
     def _on_event(self, record: Record) -> None:
-        event = parse_event(record)
+        event = parse_event(record, self._types)
         if not self._acceptance.accept(event):
             return
         if self._acceptance.is_kept(event):
@@ -112,6 +114,9 @@ class _Simulation:
 
     def _on_kill(self, record: Record) -> None:
         self._world.set_kill(record)
+
+    def _on_type(self, record: Record) -> None:
+        self._types.publish(record["type"], record.get("table"))
 
     def _on_read(self, record: Record) -> None:
         if record.get("erase"):

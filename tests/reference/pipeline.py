@@ -269,7 +269,7 @@ class Pipeline:
             self._wait_to_be_read(items, now)
         else:
             self._emit(items, first.type, first.object, channels, now, passed)
-        if group.kind == "window":
+        if group.kind == "window" and first.spec.window > 0:  # it may have lost it since (RULES 7)
             self._set(group, "open", now + first.spec.window)
         else:
             self._close(group)

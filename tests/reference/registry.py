@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -28,6 +29,7 @@ class TypeSpec:
     mail_wait: int = 0
     critical_push: bool = False
     opt_in: bool = False
+    repeat_window: int = HOUR
 
 
 def _p0(ttl: int, channels: tuple[str, ...], only_by_to: tuple[str, ...] = ()) -> TypeSpec:
@@ -60,10 +62,43 @@ REGISTRY: dict[str, TypeSpec] = {
 }
 
 
-def spec_of(type_name: str) -> TypeSpec:
-    """The row for a type: its own, that of campaign_*, or that of "any other"."""
-    if type_name in REGISTRY:
-        return REGISTRY[type_name]
-    if type_name.startswith("campaign_"):
-        return _MARKETING
-    return OTHER
+NAMES = {
+    "klass": "cls", "ttl_ms": "ttl", "window_ms": "window", "to_only": "only_by_to", "digest": "email_digest",
+    "mail_wait_ms": "mail_wait", "repeat_window_ms": "repeat_window",
+}  # fmt: skip
+"""What a table of the registry calls the columns that have another name here."""
+
+
+class Types:
+    """The registry as it is in force; what was published for a type (RULES 7) stands before the table above."""
+
+    def __init__(self) -> None:
+        self._published: dict[str, TypeSpec] = {}
+
+    def publish(self, name: str, table: dict[str, Any] | None) -> None:
+        """From now on the type is what the table changes of its row above; None: that row holds again."""
+        self._published.pop(name, None)
+        if table is not None:
+            self._published[name] = _changed(REGISTRY.get(name, OTHER), table)
+
+    def of(self, type_name: str) -> TypeSpec:
+        """The row for a type: what was published for it, its own, that of campaign_*, or that of "any other"."""
+        if type_name in self._published:
+            return self._published[type_name]
+        if type_name in REGISTRY:
+            return REGISTRY[type_name]
+        return _MARKETING if type_name.startswith("campaign_") else OTHER
+
+
+def _changed(spec: TypeSpec, table: dict[str, Any]) -> TypeSpec:
+    given = {NAMES.get(name, name): value for name, value in table.items() if name != "enabled"}
+    if "enabled" in table:
+        given["opt_in"] = not table["enabled"]
+    if "channels" in given or "only_by_to" in given:
+        # a table lists those that only `to` names among the channels
+        only = tuple(given.get("only_by_to", spec.only_by_to))
+        offered = given.get("channels", spec.channels + spec.only_by_to)
+        given["only_by_to"], given["channels"] = only, tuple(each for each in offered if each not in only)
+    known = {each.name for each in fields(TypeSpec)}
+    assert given.keys() <= known, given.keys() - known
+    return replace(spec, **given)

@@ -92,9 +92,9 @@ def away(world: World, user: str, channel: str) -> bool:
 
 
 def type_enabled(world: World, user: str, event: Event) -> bool:
-    """RULES 3.A.5: the stored setting, else the registry's: types of class P0 and P1 on, P2 off."""
+    """RULES 3.A.5: the stored setting, else the registry's: on, but for types that are opt-in."""
     setting = section(section(world.document(user), "types"), event.type).get("enabled")
-    return event.spec.cls != "P2" if setting is None else bool(setting)
+    return not event.spec.opt_in if setting is None else bool(setting)
 
 
 def muted(world: World, user: str, event: Event) -> bool:

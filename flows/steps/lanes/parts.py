@@ -12,6 +12,7 @@ from connectors.log.interface import Log
 from flows.steps.lanes.verdicts import Verdicts
 from flows.steps.sending.dispatcher import Dispatcher
 from state.model.envelope import TopicPartition
+from state.model.registry import TypesToDate, load_registry
 
 FILE_NAME = "lane.sqlite"
 JOURNAL_NAME = "poison"
@@ -33,6 +34,8 @@ class LaneParts:
     now_ms: Callable[[], int]
     run_ms: int
     """When the process started: it orders its ledger records after those of the run before."""
+    types: TypesToDate = field(default_factory=load_registry)
+    """What types may do."""
     verdicts: Verdicts = field(default_factory=Verdicts)
     """Which addresses are retired."""
     backlog: Backlog | None = None

@@ -17,7 +17,7 @@ from connectors.templates import PublishedTexts
 from flows.steps.sending.task import Planned, SendTask
 from operators.late import GIVEN_ADDRESS, EmittedEvent, changed_outcome, is_retracted, quiet_outcome, sent_items
 from operators.outcomes import Hold
-from state.model.registry import Registry
+from state.model.registry import RegistryInForce
 
 _NO_ADDRESS = Planned("SUPPRESSED", "no_channel")
 _LATE_MS = 60_000
@@ -34,7 +34,7 @@ class LastLook:
     is_stopped: Callable[[Scope], bool]
     """Whether a kill switch forbids a send; asked by any thread."""
     changes: Changes
-    registry: Registry
+    types: RegistryInForce
     published: PublishedTexts | None = None
     """What is published in the place of built-in texts; None: nothing is."""
 
@@ -106,7 +106,7 @@ class LastLook:
         emission = task.emission
         document = None if task.device.id == GIVEN_ADDRESS else self.changes.document(emission.user)
         if document is not None:
-            final = changed_outcome(emission, task.channel, document, self.registry, now)
+            final = changed_outcome(emission, task.channel, document, self.types.current, now)
         else:
             final = quiet_outcome(emission.quiet or None, emission.priority, now)
         if isinstance(final, Hold):
@@ -118,7 +118,7 @@ class LastLook:
         if now > task.emission.valid_until:
             return Planned("EXPIRED")
         siblings, held_until = task.siblings, max(now, task.siblings.held_until)
-        if until > held_until and not self.registry.profile(task.emission.type).absolute_ttl:
+        if until > held_until and not self.types.current.profile(task.emission.type).absolute_ttl:
             siblings.held_until = until  # its other devices wait for the same end
             siblings.emission = msgspec.structs.replace(
                 task.emission, valid_until=task.emission.valid_until + until - held_until

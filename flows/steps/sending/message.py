@@ -20,7 +20,7 @@ from operators.render import render
 from state.model.content import Content, WithdrawalContent
 from state.model.dead_letter import KILLED, error_text
 from state.model.errors import TemplateError
-from state.model.registry import Registry
+from state.model.registry import RegistryInForce
 from state.model.unsubscribe import LinkKeys, Unsubscription
 
 EndOfFailed = Callable[[SendTask, str, int], Planned]
@@ -32,7 +32,7 @@ _logger = structlog.get_logger(__name__)
 class MailLinks:
     """Makes links for the mails of one process."""
 
-    registry: Registry
+    types: RegistryInForce
     keys: LinkKeys
     base_url: str
     """Where the gateway is reached from outside, without a slash at the end; empty: mails bear no link."""
@@ -48,7 +48,7 @@ class MailLinks:
     def _switches_off(self, task: SendTask) -> Unsubscription | None:
         if task.channel != "email" or task.device.id == GIVEN_ADDRESS:
             return None
-        return unsubscription(task.emission, task.channel, self.registry)
+        return unsubscription(task.emission, task.channel, self.types.current)
 
 
 def message_or_end(

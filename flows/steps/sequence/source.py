@@ -30,18 +30,20 @@ from operators.sequence import (
     settle_versions,
     tick,
     unwritten_partitions,
+    versions_in_force,
 )
 from state.disk.poison import PoisonJournal
+from state.model.addresses import Served
 from state.model.dead_letter import AGAIN_HEADER, ATTEMPT_HEADER
 from state.model.envelope import refuse_other_versions
 from state.model.errors import MalformedRecordError
 from state.model.event import decode_event
 from state.model.keys import KEY_GROUPS, partition_of_group
 from state.model.load import LOAD
-from state.model.registry import Registry
+from state.model.registry import Registry, TypesToDate
 from state.model.settings import SETTINGS
 from state.model.topics import RETRIES
-from state.model.work import FollowWork, VersionsWork, Work, decode_work, encode_work
+from state.model.work import FollowWork, Work, decode_work, encode_work
 from state.sequence.store import SequenceState, SequenceStore
 
 STAGE = "sequence"
@@ -59,8 +61,9 @@ class SequenceParts:
     open_log: Callable[[], Log]
     store: SequenceStore
     journal: PoisonJournal
-    registry: Registry
-    versions: VersionsWork
+    types: TypesToDate
+    served: Served | None
+    """What providers reach; None: whatever is on file."""
     options: SequenceOptions
     clock: Callable[[], int]
     """The wall clock in ms."""
@@ -79,7 +82,7 @@ class SequenceLogic:
 
     def __init__(self, parts: SequenceParts) -> None:
         self._store, self._log = parts.store, parts.open_log()
-        self._sequencer = Sequencer(self._log, parts.journal, parts.registry, parts.versions)
+        self._sequencer = Sequencer(self._log, parts.journal, parts.types, parts.served)
         self._state = self._sequencer.restore(parts.store, parts.clock())
         self._reading = SequenceReading(
             self._log,
@@ -131,14 +134,17 @@ class SequenceLogic:
 class Sequencer:
     """Batches to records."""
 
-    def __init__(self, log: Log, journal: PoisonJournal, registry: Registry, versions: VersionsWork) -> None:
-        self._log, self._registry, self._versions = log, registry, versions
+    def __init__(self, log: Log, journal: PoisonJournal, types: TypesToDate, served: Served | None = None) -> None:
+        self._log, self._types, self._served = log, types, served
+        self._registry = types.up_to_date()
+        self._versions = versions_in_force(self._registry, served)
         self._partitions = {topic: log.partitions(topic) for topic in ("work", "followers")}
         self._handler = RecordHandler(STAGE, journal, log.partitions("dead_letters"))
 
     def sequence(self, state: SequenceState, batch: SequenceBatch) -> list[NewRecord]:
         """What a batch becomes; the state includes it then."""
         state.stamp = max(state.stamp, batch.now)
+        self._renew_types(self._types.up_to_date() if batch.events else self._types.current)
         written: list[NewRecord] = []
         for versions in announce_versions(state, self._versions):
             written += self._work(state, versions)
@@ -150,6 +156,11 @@ class Sequencer:
         if batch.ticks:
             written += self._work(state, tick(state))
         return written
+
+    def _renew_types(self, registry: Registry) -> None:
+        """What was published before an event was accepted comes before it, as settings do."""
+        if registry is not self._registry:
+            self._registry, self._versions = registry, versions_in_force(registry, self._served)
 
     def _one(self, state: SequenceState, record: Record) -> list[NewRecord]:
         def make() -> tuple[Sequenced, list[NewRecord]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from state.model.event import Event
-from state.model.registry import DAY_MS, Registry
+from state.model.registry import DAY_MS, RegistryInForce
 from state.transactional.store import TransactionalStore
 
 LaneRepeatKey = tuple[str, str, str]
@@ -13,8 +13,8 @@ LaneRepeatKey = tuple[str, str, str]
 class LaneRepeats:
     """The marks of one lane: those that are stored, and those of a batch that is not stored yet."""
 
-    def __init__(self, store: TransactionalStore, registry: Registry) -> None:
-        self._store, self._registry = store, registry
+    def __init__(self, store: TransactionalStore, types: RegistryInForce) -> None:
+        self._store, self._types = store, types
         self._taken: dict[LaneRepeatKey, int] = {}
         self._new: list[tuple[str, str, str, str, int]] = []
 
@@ -38,6 +38,6 @@ class LaneRepeats:
     def _of(self, event: Event) -> list[tuple[LaneRepeatKey, int]]:
         marks: list[tuple[LaneRepeatKey, int]] = [(("id", "", event.event_id), DAY_MS)]
         if event.idempotency_key is not None:
-            window = self._registry.profile(event.type).repeat_window_ms
+            window = self._types.current.profile(event.type).repeat_window_ms
             marks.append((("key", event.sender_id, event.idempotency_key), window))
         return marks

@@ -39,7 +39,7 @@ from state.model.event import Event, decode_event
 from state.model.keys import key_group
 from state.model.ledger import CountsRecord
 from state.model.records import Outputs
-from state.model.registry import Registry
+from state.model.registry import TypesToDate
 from state.model.work import refuse_deep
 from state.transactional.store import BatchCommit, StoredDecision, TransactionalStore
 
@@ -52,7 +52,7 @@ _logger = structlog.get_logger(__name__)
 class DecisionRules:
     """What decisions depend on, besides settings."""
 
-    registry: Registry
+    types: TypesToDate
     retention_ms: int
     """How long decisions that are done are kept for replays."""
     served: Served | None = None
@@ -79,7 +79,7 @@ class TransactionalStrategy:
         self._parts, self._number, self._rules = parts, number, rules
         self._place = (TOPIC, number)
         self._store = TransactionalStore(lane_path(parts.directory, number))
-        self._repeats = LaneRepeats(self._store, rules.registry)
+        self._repeats = LaneRepeats(self._store, rules.types)
         self._partitions = {topic: parts.log.partitions(topic) for topic in ("ledger", "inbox")}
         places = self._store.places()
         self.in_hand = InHand(
@@ -90,6 +90,7 @@ class TransactionalStrategy:
         self._before, self._before_end = self._ledger_history(places.get(self._place, 0))
         self._counts = TransactionalCounts(self._store.totals(), self._store.lost())
         self._settings = LaneSettings(parts.log, self._store, number)
+        self._registry = rules.types.current
         self._now, self._counted_at = parts.now_ms(), 0
         self._full = False
         self._batch = _Batch()
@@ -112,6 +113,7 @@ class TransactionalStrategy:
 
     def begin(self) -> None:
         used = self._settings.catch_up()
+        self._registry = self._rules.types.up_to_date()
         self._batch = _Batch(used={f"{topic}/{number}": offset for (topic, number), offset in used.items()})
         self._now = max(self._now, self._parts.now_ms())  # the clock of decisions never falls
 
@@ -158,7 +160,7 @@ class TransactionalStrategy:
             user,
             settings,
             switches,
-            registry=self._rules.registry,
+            registry=self._registry,
             served=self._rules.served,
             away=away,
             now=now,

@@ -272,7 +272,7 @@ def test_repeats_count_for_as_long_as_was_configured_when_they_came(lost: str, b
     bench.lose("sequence")
     if lost == "since an export":
         shutil.copytree(export, state)
-    shorter = {"reply": {"repeat_window_ms": 1}}
+    shorter = load_registry({"reply": {"repeat_window_ms": 1}})
     bench.sequence(calls(20), clock=clock_ms, types=shorter)
     bench.append(third)
     bench.sequence(calls(20), clock=clock_ms, types=shorter)

@@ -30,7 +30,7 @@ RULES = Rules(
     )
 )
 TYPES = [*(name for name in RULES.type_names() if "*" not in name), "campaign_x", "unknown type"]
-CATEGORIES = [*sorted(RULES.registry.categories()), "unknown"]
+CATEGORIES = [*sorted(RULES.types.current.categories()), "unknown"]
 
 
 def any_document(rng: random.Random) -> dict[str, Any]:

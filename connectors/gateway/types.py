@@ -1,0 +1,215 @@
+"""`/v1/types`: what types may do, published by teams for their own and by ops for all (RULES 7)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from connectors.audit import audit_record
+from connectors.gateway import answers
+from connectors.gateway.acts import Acts, reason_of
+from connectors.gateway.answers import TypeShown
+from connectors.gateway.approval_calls import told_approval
+from connectors.gateway.approvals import Approvals
+from connectors.gateway.auth import Principal
+from connectors.gateway.http import ApiRequest, ApiResponse, json_response
+from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.routes import Route
+from connectors.gateway.writer import SettingWriter, unavailable
+from connectors.types import PublishedTypes, type_publication
+from state.model.admission import AdmissionRules, FieldError
+from state.model.audit import ApprovalRecord, PendingAct
+from state.model.documents import TypeChange
+from state.model.errors import LogError
+from state.model.registry import Registry, TypeProfile
+from state.model.type_record import TypeRecord, with_published
+
+CALLERS = frozenset(("producer", "p0", "ops", "admin"))
+"""Senders publish what is theirs."""
+_FREE = ("ops", "admin")
+_ONE = "/v1/types/{type}"
+_DIGEST = "digest"
+
+
+class TypeDesk:
+    """Shows the registry, and publishes what a type may do from now on."""
+
+    def __init__(
+        self, rules: AdmissionRules, types: PublishedTypes, writer: SettingWriter, acts: Acts, approvals: Approvals
+    ) -> None:
+        self._rules, self._types, self._writer, self._acts, self._approvals = rules, types, writer, acts, approvals
+        approvals.does("type", self._confirmed)
+
+    async def all(self, _request: ApiRequest) -> ApiResponse:
+        """Every type of the registry."""
+        return json_response(200, answers.TypesShown(await self.shown()))
+
+    async def get(self, request: ApiRequest) -> ApiResponse:
+        """One."""
+        return json_response(200, await self.one(request.parameters["type"]))
+
+    async def put(self, request: ApiRequest) -> ApiResponse:
+        """Publish a table."""
+        body = await request.json()
+        if errors := self._rules.document_errors(body, TypeChange):
+            raise invalid(errors)
+        change = msgspec.convert(body, TypeChange)
+        name, person = request.parameters["type"], request.caller()
+        return await self._told(await self.publish(name, change.table, person, change.reason, change.version), name)
+
+    async def delete(self, request: ApiRequest) -> ApiResponse:
+        """Take back what is published."""
+        name, reason = request.parameters["type"], reason_of(request.query(("reason",)))
+        return await self._told(await self.publish(name, None, request.caller(), reason), name)
+
+    async def _told(self, pending: PendingAct | None, name: str) -> ApiResponse:
+        if pending is not None:
+            return json_response(202, told_approval(pending, self._acts.now_ms()))
+        return json_response(200, await self.one(name))
+
+    async def shown(self) -> list[TypeShown]:
+        """All types, by name.
+
+        :raises ProblemError: 503.
+        """
+        registry = await self._registry()
+        return [self._shown(registry.profile(name.removesuffix("*")), name) for name in sorted(registry.names())]
+
+    async def one(self, name: str) -> TypeShown:
+        """A type of the registry.
+
+        :raises ProblemError: 404, 503.
+        """
+        registry = await self._registry()
+        profile = registry.profile(name.removesuffix("*"))
+        if not profile.registered:
+            raise ProblemError(404, "no type has this name; PUT makes one")
+        return self._shown(profile, name)
+
+    def _shown(self, profile: TypeProfile, name: str) -> TypeShown:
+        record, file = self._types.published.get(name), self._types.configured.get(name)
+        published = None if record is None else record.table
+        fields = msgspec.to_builtins(profile)
+        return TypeShown(
+            name, "published" if published is not None else "default" if file is None else "file",
+            0 if record is None else record.version, None if record is None else record.by,
+            None if record is None else record.reason,
+            {key: value for key, value in fields.items() if key not in ("name", "registered")},
+            None if file is None else dict(file), published,
+        )  # fmt: skip
+
+    async def publish(
+        self, name: str, table: Mapping[str, Any] | None, person: Principal, reason: str, version: int | None = None
+    ) -> PendingAct | None:
+        """Let a table be in force from here on, or (None) the file's again. What touches P0 waits for a second person.
+
+        :raises ProblemError: 400; 403: a sender may not say this by itself; 404: nothing is published; 409: another
+            version than `version` is; 503.
+        """
+        registry, written = await self._registry(), None if table is None else _written(table)
+        now = self.version_of(name)
+        if version is not None and version != now:
+            raise ProblemError(409, f"version {now} is published by now; look at it, and make the change again")
+        if written is None and self._published(name) is None:
+            raise ProblemError(404, "nothing is published of this type")
+        after = self._after(name, written, registry)
+        before = registry.profile(name.removesuffix("*"))
+        if person.role not in _FREE:
+            errors = self._rules.sender_errors(name, person.name, before, None if written is None else after)
+            if errors:
+                raise ProblemError(403, "a sender may not publish this by itself", errors=errors)
+        was, will = {"table": self._published(name)}, {"table": written}
+        if "P0" in (before.klass, after.klass):
+            about = {"type": name, "version": str(now), "change": _mark(written)}
+            return await self._approvals.propose(person, "type", about, reason=reason, before=was, after=will)
+        about = {"type": name, "version": str(now + 1)}
+        noted = self._acts.record(person, "type", about, reason=reason, before=was, after=will)
+        record = TypeRecord(type=name, version=now + 1, by=person.name, reason=reason, table=written)
+        await self._writer.append([audit_record(noted), type_publication(record)])
+        return None
+
+    def _after(self, name: str, table: dict[str, Any] | None, registry: Registry) -> TypeProfile:
+        """What it would be then.
+
+        :raises ProblemError: 400.
+        """
+        errors = list(self._rules.text_errors("type", name))
+        if name == _DIGEST:
+            errors.append(FieldError("type", "is what collected mails are called", "choose another name"))
+        if not errors and table is not None:
+            errors += self._rules.type_errors(name, table)
+        if errors:
+            raise invalid(errors)
+        tables = {each: record.table for each, record in self._types.published.items()} | {name: table}
+        return with_published(self._types.configured, tables).profile(name.removesuffix("*"))
+
+    async def _confirmed(self, asked: ApprovalRecord) -> Mapping[str, Any]:
+        """Publish what a second person confirmed, unless it is done, or something else was published since."""
+        await self._registry()
+        name, table = asked.about["type"], (asked.after or {}).get("table")
+        now = self.version_of(name)
+        if now == int(asked.about["version"]):
+            now += 1
+            record = TypeRecord(type=name, version=now, by=asked.by, reason=asked.reason, table=table)
+            await self._writer.append([type_publication(record)])
+        elif self._published(name) != table:
+            return {"not_done": "another version was published since"}
+        return {"version": now}
+
+    def version_of(self, name: str) -> int:
+        """How often it was published or taken back."""
+        record = self._types.published.get(name)
+        return 0 if record is None else record.version
+
+    def _published(self, name: str) -> dict[str, Any] | None:
+        record = self._types.published.get(name)
+        return None if record is None else record.table
+
+    async def _registry(self) -> Registry:
+        """With everything that is published at this moment."""
+        try:
+            return await asyncio.to_thread(self._types.up_to_date)
+        except LogError as error:
+            raise unavailable() from error
+
+
+def _written(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema may come as JSON; it is kept as its text."""
+    schema = table.get("schema")
+    return {**table, "schema": msgspec.json.encode(schema).decode()} if isinstance(schema, dict) else dict(table)
+
+
+def _mark(table: Mapping[str, Any] | None) -> str:
+    return sha256(msgspec.json.encode(table, order="sorted")).hexdigest()[:12]
+
+
+def type_calls(desk: TypeDesk) -> list[Route]:
+    """For senders and operators."""
+    return [
+        Route(
+            "listTypes", "GET", "/v1/types", CALLERS, "Types", "The registry: what each type may do, and who says so.",
+            desk.all, {200: answers.TypesShown}, (503,),
+        ),
+        Route(
+            "getType", "GET", _ONE, CALLERS, "A type", "What is in force, and where it is from.",
+            desk.get, {200: TypeShown}, (404, 503),
+        ),
+        Route(
+            "putType", "PUT", _ONE, CALLERS, "Publish a type",
+            "The table takes the place of the one before, and of the configuration file's, in every process within "
+            "seconds and without a restart. Senders publish new types and those that they own, of class P1 and P2. "
+            "202: it is or was P0, so a second person has to confirm it.",
+            desk.put, {200: TypeShown, 202: answers.Approval}, (409, 503), body={"application/json": TypeChange},
+        ),
+        Route(
+            "deleteType", "DELETE", _ONE, CALLERS, "Take a published type back",
+            "What the configuration file says holds again, or the default. 404: nothing is published.",
+            desk.delete, {200: TypeShown, 202: answers.Approval}, (404, 503),
+            query={"reason": Annotated[str, Meta(description="Why.")]},
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,106 @@
+"""Published types: topic `registry`, followed by every process that asks what a type may do.
+
+Decisions of P1 and P2 do not ask here: for them a type counts from the record `versions` of the decision log that
+`sequence` writes when it has read what was published.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Self
+
+import structlog
+
+from connectors.log.following import LogFollower, Positions
+from connectors.log.interface import Log, NewRecord, Record
+from connectors.log.read_to_ends import stored_records
+from state.model.errors import ConfigurationError, LogUnavailableError, MalformedRecordError
+from state.model.registry import Registry, load_registry
+from state.model.topics import REGISTRY
+from state.model.type_record import TYPE, TypeRecord, with_published
+
+Tables = Mapping[str, Mapping[str, Any]]
+_PLACE = (REGISTRY, 0)
+_READ_DEADLINE = timedelta(seconds=10)
+_logger = structlog.get_logger(__name__)
+
+
+def type_publication(record: TypeRecord) -> NewRecord:
+    """What is appended to publish, or to take back."""
+    return NewRecord(*_PLACE, f"type/{record.type}".encode(), TYPE.encode(record), TYPE.headers)
+
+
+def types_in_force(log: Log, configured: Tables) -> Registry:
+    """The registry at this moment, for who needs it once.
+
+    :raises LogError: the log cannot be read.
+    """
+    found = _decoded(stored_records(log, {_PLACE: log.begin_offset(*_PLACE)}))
+    return with_published(configured, {record.type: record.table for record in found})
+
+
+class PublishedTypes:
+    """Follows the topic in a daemon thread; `current` answers from memory and may be asked by any thread."""
+
+    def __init__(self, log: Log, configured: Tables) -> None:
+        self._log, self.configured = log, configured
+        """The tables of the file, which hold where nothing is published."""
+        self.published: Mapping[str, TypeRecord] = {}
+        """The newest record of every type, also where it was taken back."""
+        self._registry, self._offset = with_published(configured, {}), -1
+        self._follower = LogFollower(log, [_PLACE], self._take, name="types", moved=self._moved)
+
+    def start(self) -> Self:
+        """Read to the present end, and follow from then on.
+
+        :raises LogError: it cannot be read.
+        """
+        self._follower.start()
+        return self
+
+    @property
+    def current(self) -> Registry:
+        """The registry in force."""
+        return self._registry
+
+    def up_to_date(self) -> Registry:
+        """The registry with everything that was published before this call.
+
+        :raises LogUnavailableError: the topic was not read to its end in time.
+        """
+        end, give_up = self._log.end_offset(*_PLACE), time.monotonic() + _READ_DEADLINE.total_seconds()
+        while self._offset < end:
+            if time.monotonic() > give_up:
+                raise LogUnavailableError(f"{REGISTRY}: what was published is not read to its end")
+            time.sleep(0.005)
+        return self._registry
+
+    def close(self) -> None:
+        """End the thread; a second call does nothing."""
+        self._follower.close()
+
+    def _take(self, records: Sequence[Record]) -> None:
+        found = {record.type: record for record in _decoded(records)}
+        if found:
+            self.published = {**self.published, **found}
+            tables = {name: record.table for name, record in self.published.items()}
+            self._registry = with_published(self.configured, tables)
+
+    def _moved(self, positions: Positions) -> None:
+        self._offset = positions[_PLACE]
+
+
+def _decoded(records: Iterable[Record]) -> Iterable[TypeRecord]:
+    """What this release can use: a table that another one took may have keys that are none here."""
+    for record in records:
+        if not record.value or dict(record.headers).get("schema") != TYPE.json:
+            continue
+        try:
+            found = TYPE.decode(record.value)
+            load_registry({} if found.table is None else {found.type: found.table})
+        except (MalformedRecordError, ConfigurationError) as error:
+            _logger.warning("type_record_unusable", offset=record.offset, error=str(error))
+        else:
+            yield found

@@ -1,0 +1,75 @@
+"""Whether what is published of a type may take the place of what is in force (RULES 7): every error with its field."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from operators.payload_schema import check_schemas
+from state.model.admission import FieldError, child_path
+from state.model.errors import ConfigurationError
+from state.model.registry import Registry, TypeProfile, load_registry
+
+_PINNED = ("klass", "category", "fan_out", "pinned", "mandatory", "notify_self", "enabled")
+"""What no publication moves in a pinned type."""
+_DURATIONS = ("ttl_ms", "window_ms", "repeat_window_ms")
+_SENDERS_OWN = ("mandatory", "pinned", "notify_self")
+"""What a sender may not say of a type of its own: it would pass over what people chose."""
+Table = Mapping[str, Any]
+
+
+def type_errors(name: str, table: Table, registry: Registry, retention_ms: int) -> list[FieldError]:
+    """What is wrong with a table, whoever publishes it; `retention_ms`: how long the log keeps an event at least."""
+    try:
+        proposed = load_registry({name: table})
+        check_schemas(proposed)
+    except ConfigurationError as error:
+        return [_error_of(name, str(error))]
+    return profile_errors(registry.profile(name), proposed.profile(name), retention_ms)
+
+
+def profile_errors(before: TypeProfile, after: TypeProfile, retention_ms: int) -> list[FieldError]:
+    """What a sound table may not say: windows longer than the log lasts, another class of a pinned type."""
+    errors = [
+        FieldError(name, "is longer than the log keeps an event", f"use at most {retention_ms}")
+        for name in _DURATIONS
+        if getattr(after, name) > retention_ms
+    ]
+    if before.pinned:
+        moved = [name for name in _PINNED if getattr(before, name) != getattr(after, name)]
+        errors += [FieldError(name, "cannot be changed: the type is pinned", "leave it out") for name in moved]
+    elif after.pinned:
+        errors.append(FieldError("pinned", "cannot be published", "pin a type in the configuration file"))
+    if not {*after.channels} - {*after.to_only}:
+        errors.append(FieldError("channels", "leave no channel for what names none in `to`", "name at least one"))
+    return errors
+
+
+def sender_errors(name: str, sender: str, before: TypeProfile, after: TypeProfile | None) -> list[FieldError]:
+    """What a sender may not publish by itself: of another's type, of P0, or over the heads of people. `after` None: it
+    takes the type back.
+    """
+    if name.endswith("*"):
+        return [FieldError("type", "names many types", "publish each by its own name, or ask ops")]
+    if before.registered and sender not in before.owners:
+        return [FieldError("type", "is not owned by this sender", "ask ops, or one of its owners")]
+    if "P0" in (before.klass, before.klass if after is None else after.klass):
+        return [FieldError("klass", "is P0", "ask ops; a second person confirms it")]
+    if after is None:
+        return []
+    own = [each for each in _SENDERS_OWN if getattr(after, each)]
+    errors = [FieldError(each, "passes over what people chose", "ask ops") for each in own]
+    if after.klass == "P2" and after.enabled:
+        errors.append(FieldError("enabled", "would send bulk mail to who did not ask for it", "set it to false"))
+    if sender not in after.owners:
+        errors.append(FieldError("owners", "does not name this sender", f"put {sender} among them"))
+    return errors
+
+
+def _error_of(name: str, text: str) -> FieldError:
+    """A fault of the configuration, as a field of the table: what is wrong stands behind the key, or names it."""
+    said = text.removeprefix(f"types.{name}")
+    key, _, rest = said.partition(": ")
+    field = key.removeprefix(".")
+    if not field and (named := re.search(r"`\$\.(\w+)|unknown field `(\w+)`", rest)):
+        field = named[1] or named[2]
+    return FieldError(child_path("table", field) if field else "table", rest, "correct the table")

@@ -1,0 +1,145 @@
+"""Types published through a real gateway: obeyed at once, by whoever may, P0 by two people, also after a kill."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.gateway import Gateway, Reply, running
+from helpers.waiting import wait_for
+
+OWN = {"channels": ["push", "in_app"], "owners": ["shop"]}
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    types = {"order": {"klass": "P1", "channels": ["in_app"], "window_ms": 5_000}}
+    with running(tmp_path_factory.mktemp("types"), types=types) as started:
+        yield started
+
+
+def publish(gateway: Gateway, name: str, table: Any, *, key: str = "key-ops", **more: Any) -> Reply:
+    return gateway.call("PUT", f"/v1/types/{name}", {"table": table, "reason": "a try", **more}, key=key)
+
+
+def event(name: str, **fields: Any) -> dict[str, Any]:
+    return {"type": name, "actor": "ann", "target": "bob", "object": name, **fields}
+
+
+def test_a_new_type_is_taken_without_a_restart_and_refused_when_it_is_taken_back(gateway: Gateway) -> None:
+    assert gateway.post(event("wave")).status == 403
+    told = publish(gateway, "wave", {"channels": ["in_app"], "ttl_ms": 5_000})
+    assert (told.status, told.json["source"], told.json["version"], told.json["by"]) == (200, "published", 1, "ops")
+    assert told.json["profile"]["ttl_ms"] == 5_000
+    assert gateway.post(event("wave")).status == 202
+    assert gateway.values("events.p1")[-1]["ttl_ms"] == 5_000
+    assert gateway.call("DELETE", "/v1/types/wave", key="key-ops").paths == {"reason"}
+    gone = gateway.call("DELETE", "/v1/types/wave?reason=over", key="key-ops")
+    assert gone.status == 404, "no type has the name any more"
+    assert gateway.post(event("wave", object="again")).status == 403
+    acts = [act for act in gateway.values("audit") if act["about"].get("type") == "wave"]
+    assert [(act["by"], act["reason"], act["about"]["version"]) for act in acts] == [
+        ("ops", "a try", "1"), ("ops", "over", "2"),
+    ]  # fmt: skip
+    assert (acts[1]["before"], acts[1]["after"]) == (
+        {"table": {"channels": ["in_app"], "ttl_ms": 5_000}},
+        {"table": None},
+    )
+
+
+def test_what_is_published_replaces_the_table_of_the_file_and_both_are_shown(gateway: Gateway) -> None:
+    assert publish(gateway, "order", {"channels": ["push"]}).status == 200
+    shown = gateway.get("/v1/types/order", key="key-shop").json
+    assert (shown["file"]["window_ms"], shown["published"], shown["profile"]["window_ms"]) == (
+        5_000, {"channels": ["push"]}, 0,
+    )  # fmt: skip
+    back = gateway.call("DELETE", "/v1/types/order?reason=back", key="key-ops").json
+    assert (back["source"], back["version"], back["profile"]["window_ms"]) == ("file", 2, 5_000)
+    listed = {each["type"]: each["source"] for each in gateway.get("/v1/types", key="key-p0").json["types"]}
+    assert (listed["order"], listed["like"]) == ("file", "default")
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "path"),
+    [
+        ("like", {"klass": "P9"}, "table.klass"),
+        ("like", {"colour": "red"}, "table.colour"),
+        ("like", {"window_ms": "long"}, "table.window_ms"),
+        ("like", {"channels": ["pigeon"]}, "table.channels"),
+        ("like", {"schema": {"type": "nothing"}}, "table.schema"),
+        ("like", {"ttl_ms": 8 * 86_400_000}, "ttl_ms"),
+        ("like", {"channels": []}, "channels"),
+        ("like", {"klass": "P0", "pinned": True}, "pinned"),
+        ("otp", {"klass": "P1"}, "table.klass"),
+        ("otp", {"mandatory": False}, "mandatory"),
+        ("otp", {"category": "marketing"}, "category"),
+        ("digest", {}, "type"),
+    ],
+)
+def test_what_cannot_be_published_is_told_by_its_field(gateway: Gateway, name: str, table: Any, path: str) -> None:
+    refused = publish(gateway, name, table)
+    assert (refused.status, refused.paths) == (400, {path})
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "path"),
+    [
+        ("like", OWN, "type"),
+        ("sale_*", OWN, "type"),
+        ("alarm", {**OWN, "klass": "P0"}, "klass"),
+        ("nudge", {**OWN, "mandatory": True}, "mandatory"),
+        ("nudge", {**OWN, "klass": "P2"}, "enabled"),
+        ("nudge", {"channels": ["in_app"]}, "owners"),
+    ],
+)
+def test_a_sender_cannot_publish_what_is_not_its_own(gateway: Gateway, name: str, table: Any, path: str) -> None:
+    refused = publish(gateway, name, table, key="key-shop")
+    assert (refused.status, refused.paths) == (403, {path})
+
+
+def test_a_sender_makes_a_type_of_its_own_and_changes_it(gateway: Gateway) -> None:
+    assert publish(gateway, "poke", OWN, key="key-shop").json["by"] == "shop"
+    assert gateway.post(event("poke")).status == 202
+    assert publish(gateway, "poke", {**OWN, "ttl_ms": 60_000}, key="key-shop", version=1).json["version"] == 2
+    assert publish(gateway, "poke", OWN, key="key-shop", version=1).status == 409, "somebody else was faster"
+    assert publish(gateway, "poke", OWN, key="key-p0").status == 403, "another sender's"
+
+
+def test_what_touches_p0_waits_for_a_second_person(gateway: Gateway) -> None:
+    asked = publish(gateway, "otp", {"ttl_ms": 120_000})
+    assert (asked.status, asked.json["act"], asked.json["after"]) == (202, "type", {"table": {"ttl_ms": 120_000}})
+    assert gateway.get("/v1/types/otp", key="key-ops").json["version"] == 0
+    decide = f"/v1/approvals/{asked.json['id']}", {"decision": "confirm"}
+    assert gateway.call("POST", *decide, key="key-ops").status == 403
+    assert gateway.call("POST", *decide, key="key-admin").json["done"] is True
+    shown = gateway.get("/v1/types/otp", key="key-ops").json
+    assert (shown["version"], shown["by"], shown["profile"]["ttl_ms"]) == (1, "ops", 120_000)
+    raised = publish(gateway, "alert", {"klass": "P0", "channels": ["push"]})
+    assert raised.status == 202, "a new type of P0 as well"
+
+
+def test_a_confirmation_of_what_is_overtaken_changes_nothing(gateway: Gateway) -> None:
+    first = publish(gateway, "password_reset", {"ttl_ms": 60_000}).json["id"]
+    other = publish(gateway, "password_reset", {"ttl_ms": 90_000}).json["id"]
+    assert first != other
+    for name in (other, first):
+        assert gateway.call("POST", f"/v1/approvals/{name}", {"decision": "confirm"}, key="key-admin").status == 200
+    shown = gateway.get("/v1/types/password_reset", key="key-ops").json
+    assert (shown["version"], shown["profile"]["ttl_ms"]) == (1, 90_000)
+    assert gateway.values("audit")[-1]["after"] == {"not_done": "another version was published since"}
+
+
+def test_what_is_published_outlives_a_kill_and_reaches_the_other_gateway(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    with running(tmp_path / "one") as one, running(tmp_path / "other", log=str(tmp_path / "one")) as other:
+        assert publish(one, "wave", {"channels": ["in_app"]}).status == 200
+        assert one.process is not None
+        one.process.send_signal(signal.SIGKILL)
+        assert one.stop() == -signal.SIGKILL
+        wait_for(lambda: other.post(event("wave", object="w")).status == 202, what="the other one takes it")
+        one.start()
+        assert one.post(event("wave")).status == 202
