@@ -44,6 +44,7 @@ CONTRACT = {
     "/v1/follows": {"producer"},
     "/v1/segments": {"producer"},
     "/v1/campaigns": {"marketing", "admin"},
+    "/v1/templates": {"marketing", "admin"},
     "/v1/types": {"producer", "p0", "ops", "admin"},
     "/v1/ops": {"ops", "admin"},
     "/v1/approvals": {"ops", "admin"},
