@@ -30,12 +30,13 @@ from flows.steps.sending.late import LastLook
 from flows.steps.sending.message import MailLinks
 from flows.steps.sending.queue import ProviderBounds
 from flows.steps.sending.rate import SendRate
-from flows.steps.sending.receipts import ReceiptNotes
+from flows.steps.sending.receipts import ReceiptNotes, StoredTexts
 from flows.steps.sending.texts import TextMessages
 from operators.sms_limits import SmsGuard
 from state.model.addresses import Place
 from state.model.registry import RegistryInForce
 from state.model.subscriptions import service_of_subscription
+from state.model.topics import EVENTS_P0
 from state.model.unsubscribe import LinkKeys
 
 _WAITING_MAX = 8_000
@@ -121,9 +122,11 @@ def _build_dispatcher(
     # Texts are P0's (RULES 3.B), and an SMSC may hand a receipt to whoever asks for any.
     if station == "transactional":
         notes = ReceiptNotes(dispatcher.appender, log.partitions, now_ms=clock_ms)
+        partitions = range(log.partitions(EVENTS_P0))
         for bounds in (each for of_place in providers.values() for each in of_place):
             if isinstance(bounds.channel, SmppChannel):
                 bounds.channel.heard = notes
+                bounds.channel.stored = StoredTexts(log, partitions, bounds.channel.name, now_ms=clock_ms)
     dispatcher.start()
     return dispatcher
 

@@ -14,6 +14,7 @@ import orjson
 from msgspec import UNSET, UnsetType
 
 from state.model.errors import MalformedRecordError
+from state.model.keys import user_tag
 from state.model.preference import QuietRange
 from state.model.schema import Schema
 
@@ -227,6 +228,22 @@ _READERS: Mapping[str, Callable[[bytes], list[ToDeliver]]] = {
 def delivery_key(emission_id: str, user: str, channel: str, device: str) -> str:
     """What is sent once within 24 h (RULES 4). The emission's id fixes the user, so no two pairs share a key."""
     return f"{emission_id}/{user}/{channel}/{device}"
+
+
+def split_key(key: str, channel: str) -> tuple[str, str, str] | None:
+    """Emission, user and device of a delivery key of this channel; None: it is none. The emission's id tells the user.
+
+    >>> split_key(delivery_key("em_1" + user_tag("a/sms/b").hex(), "a/sms/b", "sms", "d"), "sms")[1:]
+    ('a/sms/b', 'd')
+    """
+    emission_id, _, rest = key.partition("/")
+    between = f"/{channel}/"
+    at = rest.find(between)
+    while at >= 0:
+        if emission_id.endswith(user_tag(rest[:at]).hex()):
+            return emission_id, rest[:at], rest[at + len(between) :]
+        at = rest.find(between, at + 1)
+    return None
 
 
 WITHDRAWAL_PREFIX = "withdraw/"

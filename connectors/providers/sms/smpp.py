@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-import structlog
-
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
+from connectors.providers.sms.smpp_heard import Heard, ReceiptDesk, Stored
 from connectors.providers.sms.smpp_links import NoSession, SmscLink
 from connectors.providers.sms.smpp_options import SmppOptions
 from connectors.providers.sms.smpp_pdu import (
@@ -29,26 +28,18 @@ from connectors.providers.sms.smpp_pdu import (
     Party,
     Pdu,
     ShortMessage,
-    read_message,
     relative_time,
 )
-from connectors.providers.sms.smpp_receipts import Receipt, SentMessages, read_receipt
 from connectors.providers.sms.smpp_session import SessionEnded
 from connectors.providers.sms.smpp_window import SmscWindow
 from connectors.providers.sms.twilio import message_key
 from state.model.addresses import phone
 from state.model.content import SmsContent
-from state.model.errors import ConfigurationError, LogError, MalformedRecordError
+from state.model.errors import ConfigurationError, MalformedRecordError
 from state.model.gsm import sms_parts
 
 _INTERNATIONAL, _NATIONAL_OR_SHORT, _NAME = Party(1, 1, ""), Party(0, 1, ""), Party(5, 0, "")
 _ID_MAX = 64
-_BAD_MESSAGE, _LATER = 0x02, 0x08
-"""ESME_RINVCMDLEN; ESME_RSYSERR, after which the SMSC says it again."""
-_NO_TEXT = SmsContent("")
-Heard = Callable[[str, Delivery, Receipt], Awaitable[None]]
-"""Notes a receipt durably: of which provider, of what, and what it says. A LogError: not noted."""
-_logger = structlog.get_logger(__name__)
 
 THROTTLED = frozenset({0x14, 0x58})
 """ESME_RMSGQFUL, ESME_RTHROTTLED."""
@@ -135,7 +126,9 @@ class SmppChannel:
         self._clock_ms = clock_ms
         self.heard: Heard | None = None
         """Takes what receipts say, and is set before `connect`; None: nothing is sent that asks for one."""
-        self._sent = SentMessages(options.receipt_ids)
+        self.stored: Stored | None = None
+        """Gives what any process sent through it; None: receipts tell of this one's messages alone."""
+        self._desk: ReceiptDesk | None = None
         self._window = SmscWindow(options.concurrency_max)
         self._link: SmscLink | None = None
 
@@ -152,6 +145,8 @@ class SmppChannel:
             raise ConfigurationError("; ".join(faults))
         if self.heard is None:
             self.options = replace(self.options, receipts=False)
+        elif self.options.receipts:
+            self._desk = ReceiptDesk(self.name, self.options.receipt_ids, self.heard, self.stored)
         tls = None
         if self.options.security == "tls":
             ca_file = self.options.ca_file
@@ -176,8 +171,8 @@ class SmppChannel:
         with building():
             bodies = build_request(delivery, self.options, now_ms=self._clock_ms())
         result = of_all_parts(await asyncio.gather(*(self._submit(body, delivery) for body in bodies)))
-        if isinstance(result, Sent) and self.options.receipts:
-            await self._remember(result.provider_id, delivery)
+        if isinstance(result, Sent) and self._desk is not None:
+            await self._desk.sent(result.provider_id, delivery, self._clock_ms())
         return result
 
     async def close(self) -> None:
@@ -185,31 +180,8 @@ class SmppChannel:
         if self._link is not None:
             await self._link.close()
 
-    async def _remember(self, message_id: str, delivery: Delivery) -> None:
-        early = self._sent.sent(message_id, replace(delivery, content=_NO_TEXT, address=""))
-        if early is not None:
-            await self._hear(early, delivery)
-
     async def _message(self, body: bytes) -> int:
-        """What the SMSC hands to us; receipts are taken once they are noted, and all else is not read."""
-        try:
-            receipt = read_receipt(read_message(body))
-        except MalformedRecordError:
-            return _BAD_MESSAGE
-        delivery = None if receipt is None else self._sent.find(receipt)
-        if receipt is None or delivery is None:
-            return OK
-        return await self._hear(receipt, delivery)
-
-    async def _hear(self, receipt: Receipt, delivery: Delivery) -> int:
-        if self.heard is None:
-            return OK
-        try:
-            await self.heard(self.name, delivery, receipt)
-        except LogError as error:
-            _logger.warning("receipt_not_noted", provider=self.name, error=str(error))
-            return _LATER
-        return OK
+        return OK if self._desk is None else await self._desk.take(body)
 
     async def _submit(self, body: bytes, delivery: Delivery) -> Result:
         """One part, within the options' timeout: its place in the window, a session, and the answer."""

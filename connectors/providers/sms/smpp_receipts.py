@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from connectors.providers.channel import Delivery
 from connectors.providers.sms.smpp_pdu import MESSAGE_STATE, RECEIPT, RECEIPTED_MESSAGE_ID, ShortMessage
 from state.model.outcome import DELIVERED, FAILED, UNDELIVERED
 
@@ -59,30 +58,47 @@ def read_receipt(message: ShortMessage) -> Receipt | None:
     return Receipt(named, outcome, f"{state} {code}" if known else state, by_text)
 
 
+class SentText(NamedTuple):
+    """A delivery, as far as its receipt has to tell of it."""
+
+    emission_id: str
+    user: str
+    device: str
+    first_event_id: str | None = None
+    at: int = 0
+    """When it was taken, in ms UTC: an SMSC may use a name again."""
+
+
 class SentMessages:
     """Which delivery a message was, for as long as it is among the last ones. Receipts that come early wait for it."""
 
     def __init__(self, id_form: IdForm) -> None:
         """`id_form`: how receipts write the numbers that answers write in the other of the two forms."""
         self._id_form = id_form
-        self._deliveries = dict[str, Delivery]()
+        self._texts = dict[str, SentText]()
         self._early = dict[str, Receipt]()
 
-    def sent(self, message_id: str, delivery: Delivery) -> Receipt | None:
+    def sent(self, message_id: str, text: SentText) -> Receipt | None:
         """Remember it; the receipt that was there before, if one was."""
         name = _plain(message_id)
-        self._deliveries[name] = delivery
-        _forget(self._deliveries, REMEMBERED_MAX)
+        known = self._texts.get(name)
+        if known is None or known.at <= text.at:
+            self._texts[name] = text
+            _forget(self._texts, REMEMBERED_MAX)
         return self._early.pop(name, None)
 
-    def find(self, receipt: Receipt) -> Delivery | None:
-        """Whose it is; None: of nobody who is remembered, so the receipt waits for a while."""
-        name = self._as_answered(receipt.message_id) if receipt.by_text else _plain(receipt.message_id)
-        found = self._deliveries.get(name)
-        if found is None and receipt.outcome is not None:
-            self._early[name] = receipt
+    def find(self, receipt: Receipt) -> SentText | None:
+        """Whose it is; None: of nobody who is remembered."""
+        return self._texts.get(self._named(receipt))
+
+    def expect(self, receipt: Receipt) -> None:
+        """Let it wait for its message for a while."""
+        if receipt.outcome is not None:
+            self._early[self._named(receipt)] = receipt
             _forget(self._early, EARLY_MAX)
-        return found
+
+    def _named(self, receipt: Receipt) -> str:
+        return self._as_answered(receipt.message_id) if receipt.by_text else _plain(receipt.message_id)
 
     def _as_answered(self, message_id: str) -> str:
         try:
@@ -100,6 +116,6 @@ def _plain(message_id: str) -> str:
     return message_id.strip().lower().lstrip("0")
 
 
-def _forget(remembered: dict[str, Delivery] | dict[str, Receipt], most: int) -> None:
+def _forget(remembered: dict[str, SentText] | dict[str, Receipt], most: int) -> None:
     if len(remembered) > most:
         del remembered[next(iter(remembered))]

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from helpers.deliveries import delivery
 
-from connectors.providers.channel import Delivery, Failed, Result, Sent
-from connectors.providers.sms.smpp import Heard, SmppChannel
+from connectors.providers.channel import Failed, Result, Sent
+from connectors.providers.sms.smpp import SmppChannel
+from connectors.providers.sms.smpp_heard import Heard
 from connectors.providers.sms.smpp_options import SmppOptions
 from connectors.providers.sms.smpp_pdu import (
     ANSWER,
@@ -28,7 +29,7 @@ from connectors.providers.sms.smpp_pdu import (
     PduReader,
     read_message,
 )
-from connectors.providers.sms.smpp_receipts import Receipt
+from connectors.providers.sms.smpp_receipts import Receipt, SentText
 from state.model.content import SmsContent
 
 Judge = Callable[["Peer", Pdu], int | None]
@@ -73,7 +74,7 @@ def takes_all(_peer: Peer, _pdu: Pdu) -> int | None:
     return 0
 
 
-async def notes(_provider: str, _delivery: Delivery, _receipt: Receipt) -> None:
+async def notes(_provider: str, _text: SentText, _receipt: Receipt) -> None:
     """Takes what receipts say."""
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-from helpers.deliveries import delivery
 from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.providers.sms import smpp_receipts
 from connectors.providers.sms.smpp_pdu import Party, ShortMessage
-from connectors.providers.sms.smpp_receipts import IdForm, Receipt, SentMessages, read_receipt
-from state.model.content import SmsContent
+from connectors.providers.sms.smpp_receipts import IdForm, Receipt, SentMessages, SentText, read_receipt
 
 TEXT = "id:{id} sub:001 dlvrd:001 submit date:2611282100 done date:2611282101 stat:{stat} err:{err} text:id:9 Hello"
-TO = delivery(SmsContent(""), user="ann", key="em_1/ann/sms/s")
+TO = SentText("em_1", "ann", "s", at=1)
 
 
 def message(
@@ -69,7 +65,7 @@ def test_a_message_is_found_by_its_number_in_either_form(form: IdForm, answered:
 
 
 def test_a_number_of_digits_in_the_optional_field_is_in_the_form_of_the_answer() -> None:
-    sent, other = SentMessages("decimal"), replace(TO, user="bob")
+    sent, other = SentMessages("decimal"), TO._replace(user="bob")
     sent.sent("0010", TO)
     sent.sent("000a", other)
     for tlvs, whose in (({0x1E: b"0010\0"}, TO), ({}, other)):
@@ -80,15 +76,22 @@ def test_a_number_of_digits_in_the_optional_field_is_in_the_form_of_the_answer()
 
 def test_a_receipt_that_comes_before_the_answer_is_given_with_it_once() -> None:
     sent = SentMessages("same")
-    assert sent.find(Receipt("1", None)) is None
-    assert sent.find(Receipt("1", "delivered")) is None
-    assert (sent.sent("1", TO), sent.sent("1", TO)) == (Receipt("1", "delivered"), None)
+    sent.expect(Receipt("2", None))
+    sent.expect(Receipt("1", "delivered"))
+    assert (sent.sent("1", TO), sent.sent("1", TO), sent.sent("2", TO)) == (Receipt("1", "delivered"), None, None)
+
+
+def test_a_name_that_is_used_again_is_the_later_message_however_they_are_read() -> None:
+    sent, later = SentMessages("same"), TO._replace(user="bob", at=2)
+    for text in (TO, later, TO):
+        sent.sent("1", text)
+    assert sent.find(Receipt("1", "delivered")) == later
 
 
 def test_what_is_remembered_is_bounded() -> None:
     sent, most = SentMessages("same"), smpp_receipts.EARLY_MAX
     for number in range(1, most + 2):
-        sent.find(Receipt(str(number), "delivered"))
+        sent.expect(Receipt(str(number), "delivered"))
     assert (sent.sent("1", TO), sent.sent("2", TO)) == (None, Receipt("2", "delivered"))
     for number in range(smpp_receipts.REMEMBERED_MAX):
         sent.sent(f"m{number}", TO)

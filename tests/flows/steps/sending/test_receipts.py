@@ -21,11 +21,15 @@ from connectors.log.read_to_ends import stored_records
 from connectors.providers.channel import Sent
 from connectors.providers.sms.smpp import SmppChannel
 from connectors.providers.sms.smpp_options import SmppOptions
-from connectors.providers.sms.smpp_receipts import Receipt
-from flows.steps.sending.receipts import ReceiptNotes
+from connectors.providers.sms.smpp_receipts import Receipt, SentText
+from flows.steps.sending.receipts import ReceiptNotes, StoredTexts
 from state.model.content import SmsContent
+from state.model.delivery import ATTEMPT, Attempt, delivery_key
 from state.model.errors import LogUnavailableError
+from state.model.keys import emission_id
 from state.model.topics import OUTCOMES
+
+TEXT = SentText("em_1", "ann", "s")
 
 
 @pytest.fixture
@@ -108,6 +112,66 @@ def test_what_cannot_be_noted_is_an_error_that_is_told(system: System) -> None:
     with closing(_Away(system.log)) as away:
         notes = ReceiptNotes(away, system.log.partitions, now_ms=now_ms)
         with pytest.raises(LogUnavailableError):
-            asyncio.run(notes("smpp", delivery(SmsContent("")), Receipt("1", "delivered")))
-        asyncio.run(notes("smpp", delivery(SmsContent("")), Receipt("1", None)))
+            asyncio.run(notes("smpp", TEXT, Receipt("1", "delivered")))
+        asyncio.run(notes("smpp", TEXT, Receipt("1", None)))
     assert outcomes(system) == []
+
+
+def store(system: System, user: str, number: int, *, provider: str = "smpp", channel: str = "sms") -> str:
+    """What a process stores of a message that its provider took as this number; gives the emission."""
+    emission = emission_id(user, "otp", None, f"e{number}")
+    key = delivery_key(emission, user, channel, "s")
+    intent = Attempt(state="intent", key=key, at=now_ms(), attempt=1, provider=provider, provider_id="ours")
+    answer = Attempt(state="answer", key=key, at=now_ms(), attempt=1, result="sent", provider_id=f"{number:010x}")
+    system.feed(
+        [NewRecord("attempts", 0, key.encode(), ATTEMPT.encode(each), ATTEMPT.headers) for each in (intent, answer)]
+    )
+    return emission
+
+
+def test_what_any_process_stored_is_given_once_and_as_it_comes(system: System) -> None:
+    texts = StoredTexts(system.log, [0, 1], "smpp", now_ms=now_ms)
+    assert asyncio.run(texts()) == []
+    store(system, "a/sms/b", 1)
+    store(system, "ann", 2, provider="twilio")
+    store(system, "ann", 3, channel="push")
+    ((name, text),) = asyncio.run(texts())
+    assert (name, text.user, text.device) == ("0000000001", "a/sms/b", "s")
+    assert asyncio.run(texts()) == []
+    store(system, "ann", 4)
+    assert [name for name, _ in asyncio.run(texts())] == ["0000000004"]
+    tomorrow = StoredTexts(system.log, [0, 1], "smpp", now_ms=lambda: now_ms() + 86_400_000)
+    assert asyncio.run(tomorrow()) == [], "of the last day alone"
+
+
+@pytest.mark.parametrize("stored_first", [True, False])
+def test_a_receipt_finds_what_another_process_sent(
+    system: System, sandbox: Sandbox, appender: BatchingAppender, stored_first: bool
+) -> None:
+    """Both are bound, and the SMSC gives the receipt to who came last; he may have it before the other's answer."""
+
+    async def run() -> str:
+        sender, hearer = (SmppChannel(sandbox.options.smpp, clock_ms=now_ms) for _ in range(2))
+        sender.heard = _hears_nothing
+        hearer.heard = ReceiptNotes(appender, system.log.partitions, now_ms=now_ms)
+        hearer.stored = StoredTexts(system.log, [0, 1], "smpp", now_ms=now_ms)
+        await sender.connect()
+        await hearer.connect()
+        assert (await sender.check()).ok
+        assert (await hearer.check()).ok
+        number = "+19973000009" if stored_first else "+14155550179"
+        result = await sender.send(delivery(SmsContent("Hello"), address=number, expires_at=now_ms() + 600_000))
+        assert isinstance(result, Sent)
+        emission = store(system, "ann", int(result.provider_id, 16))
+        await asyncio.to_thread(wait_for, lambda: outcomes(system))
+        await sender.close()
+        await hearer.close()
+        return emission
+
+    emission = asyncio.run(run())
+    (found,) = outcomes(system)
+    assert (found["emission_id"], found["outcome"], found["user"]) == (emission, "delivered", "ann")
+
+
+async def _hears_nothing(_provider: str, _text: SentText, _receipt: Receipt) -> None:
+    raise AssertionError("the SMSC gives receipts to who bound last")
