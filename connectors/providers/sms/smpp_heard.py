@@ -71,12 +71,12 @@ class ReceiptDesk:
     async def _found_later(self, receipt: Receipt) -> SentText | None:
         for pause_s in _PAUSES_S:
             await asyncio.sleep(pause_s)
+            if (text := self._sent.find(receipt)) is not None:
+                return text
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self._look())
             await asyncio.shield(self._looking)
-            if (text := self._sent.find(receipt)) is not None:
-                return text
-        return None
+        return self._sent.find(receipt)
 
     async def _look(self) -> None:
         for message_id, text in () if self._stored is None else await self._stored():

@@ -82,7 +82,7 @@ class SentMessages:
         """Remember it; the receipt that was there before, if one was."""
         name = _plain(message_id)
         known = self._texts.get(name)
-        if known is None or known.at <= text.at:
+        if known is None or (known.at <= text.at and known[:3] != text[:3]):
             self._texts[name] = text
             _forget(self._texts, REMEMBERED_MAX)
         return self._early.pop(name, None)
