@@ -159,7 +159,9 @@ def _noted(actor: Actor, act: CampaignAct) -> NewRecord:
     if act.text is not None:
         after = {**after, "type": act.text.type, "slot": act.text.slot}
     if act.audience is not None:
-        after = {**after, "audience": asdict(act.audience)}
+        figures = ("unknown", "reached", "suppressed", "blur")  # of a small file they would tell of one person
+        told = {name: value for name, value in asdict(act.audience).items() if name not in figures}
+        after = {**after, "audience": told}
     about = {"campaign": act.campaign, "verb": act.verb}
     if act.test is not None:
         about["event_id"] = chunk_event_id(act.campaign, act.test, 0)  # the ledger says to whom

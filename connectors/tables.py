@@ -22,7 +22,8 @@ from typing import IO, Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from state.model.errors import UNDECODABLE, CarillonError
+from connectors.parquet_pages import unpacked_sizes
+from state.model.errors import UNDECODABLE, CarillonError, MalformedRecordError
 
 Form = Literal["ndjson", "csv", "parquet"]
 CHUNK_ROWS = 20_000
@@ -33,6 +34,10 @@ _CHUNK_BYTES = 4 << 20
 _PIECE_ROWS = 64
 _COLUMN_BYTES_MAX = 256 << 20
 """Of one column in one row group of Parquet, unpacked: it may have to be in memory as a whole."""
+
+
+_PAGES_MAX = 100_000
+"""Of one column: a page of the usual writers has thousands of values."""
 
 
 class TableError(CarillonError):
@@ -208,7 +213,7 @@ def _parquet(file: IO[bytes], wanted: _Wanted) -> Iterator[TableRows]:
     import pyarrow.parquet as pq
 
     try:
-        there = _sound_columns(pq.ParquetFile(file), wanted)
+        there = _sound_columns(file, pq.ParquetFile(file), wanted)
         # Values that repeat are read once: a thousand bytes of file may say a large value a million times.
         table = pq.ParquetFile(file, read_dictionary=there)
         first = 1
@@ -218,11 +223,11 @@ def _parquet(file: IO[bytes], wanted: _Wanted) -> Iterator[TableRows]:
             ]
             yield TableRows(range(first, first + batch.num_rows), columns)
             first += batch.num_rows
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MalformedRecordError) as error:
         raise TableError("is no sound Parquet file") from error
 
 
-def _sound_columns(table: Any, wanted: _Wanted) -> list[str]:
+def _sound_columns(file: IO[bytes], table: Any, wanted: _Wanted) -> list[str]:
     """Those that are wanted and there.
 
     :raises TableError: one is missing, is there twice, or holds what memory might not.
@@ -240,10 +245,27 @@ def _sound_columns(table: Any, wanted: _Wanted) -> list[str]:
             raise TableError(f"has two columns `{name}`")
         if name not in places or is_fixed_size_binary(schema.field(name).type):
             raise TableError(f"has a column `{name}` that is neither text nor numbers")
-        chunks = (groups.row_group(at).column(places[name]) for at in range(groups.num_row_groups))
-        if any(chunk.total_uncompressed_size > _COLUMN_BYTES_MAX for chunk in chunks):
-            raise TableError(f"has more than {_COLUMN_BYTES_MAX >> 20} MiB of `{name}` in one row group")
+        pages_left = _PAGES_MAX
+        for at in range(groups.num_row_groups):
+            sizes = _page_sizes(file, groups.row_group(at).column(places[name]), pages_left)
+            pages_left -= len(sizes)
+            if sum(sizes) > _COLUMN_BYTES_MAX:
+                raise TableError(f"has more than {_COLUMN_BYTES_MAX >> 20} MiB of `{name}` in one row group")
     return there
+
+
+def _page_sizes(file: IO[bytes], chunk: Any, most: int) -> list[int]:
+    """What each page of a chunk unpacks to. What the file's end says of that is not asked: it may be forged.
+
+    :raises MalformedRecordError: there are more, or one is none.
+    """
+    start, dictionary = chunk.data_page_offset, chunk.dictionary_page_offset
+    if chunk.has_dictionary_page and dictionary is not None and 0 < dictionary < start:
+        start = dictionary
+    sizes = list(islice(unpacked_sizes(file, start, chunk.total_compressed_size), most + 1))
+    if len(sizes) > most:
+        raise MalformedRecordError("a column has too many pages")
+    return sizes
 
 
 def _values(column: Any) -> list[Any]:

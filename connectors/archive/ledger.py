@@ -129,10 +129,12 @@ class LedgerReader:
         if not len(emissions):
             return counts
         condition = named if few else pc.field("first_event_id") == event
-        columns = [*_VERSION, "emission_id", "user", "channel", "device", "outcome", "deliveries"]
+        columns = [*_VERSION, "emission_id", "user", "channel", "device", "outcome", "deliveries", "segments", "cost"]
         found = latest(self._scan(condition & pc.field("kind").isin(["emission", "delivery"]), None, columns))
         deliveries = found.filter(pc.field("kind") == "delivery")
-        return replace(counts, handed_out=pc.sum(found["deliveries"]).as_py() or 0, deliveries=_by_outcome(deliveries))
+        handed_out, segments, cost = (pc.sum(found[name]).as_py() or 0 for name in ("deliveries", "segments", "cost"))
+        ended = _by_outcome(deliveries)
+        return replace(counts, handed_out=handed_out, deliveries=ended, segments=segments, cost=round(cost, 6))
 
     def campaign(self, name: str, sender: str) -> EventCounts:
         """The same over all events of a campaign, which is the object of each; and for what reasons they ended so."""

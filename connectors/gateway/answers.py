@@ -90,6 +90,8 @@ class EventProgress(Reply):
             "undelivered, failed, bounced, soft_bounced, complained, withdrawn. Of people: opened, clicked, dismissed."
         ),
     ]
+    segments: Annotated[Count, Meta(description="Parts of text messages that providers took.")]
+    cost: Annotated[float, Meta(ge=0, description="What these parts cost, by the prices of `[sms]`.")]
     fan_out: Annotated[
         FanOutProgress | None, Meta(description="Null: it goes to one person, or nobody has been decided yet.")
     ]

@@ -80,14 +80,16 @@ class CampaignReport(Reply):
     heard: Annotated[dict[str, Many], Meta(description="What providers and people said afterwards.")]
 
 
-def few(number: int) -> Few:
-    """A count as marketing sees it."""
-    return number if number >= LEAST else None
+def few(number: int, blur: int) -> Few:
+    """A count of people as marketing sees it: in tens, less up to 19. So one person more in a file of known ones seldom
+    shows, and nobody can tell when it does.
+    """
+    return (number - blur) // LEAST * LEAST if number >= LEAST + blur else None
 
 
-def few_left_out(counts: Mapping[str, int]) -> dict[str, Many]:
+def few_left_out(counts: Mapping[str, int], blur: int) -> dict[str, Many]:
     """Counts as marketing sees them: of a file that names one person, a name alone would tell what is so of him."""
-    return {name: number for name, number in counts.items() if number >= LEAST}
+    return {name: told for name, number in counts.items() if (told := few(number, blur)) is not None}
 
 
 def campaign_shown(campaign: Campaign) -> CampaignShown:
@@ -96,8 +98,8 @@ def campaign_shown(campaign: Campaign) -> CampaignShown:
     shown = None
     if audience is not None:
         shown = AudienceShown(
-            audience.recipients, audience.doubles, audience.bad, few(audience.unknown),
-            few_left_out(audience.reached), few_left_out(audience.suppressed),
+            audience.recipients, audience.doubles, audience.bad, few(audience.unknown, audience.blur),
+            few_left_out(audience.reached, audience.blur), few_left_out(audience.suppressed, audience.blur),
         )  # fmt: skip
     return CampaignShown(
         name=campaign.name, revision=campaign.revision, state="done" if campaign.is_done else campaign.state,  # type: ignore[arg-type]  # the states of a campaign

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -192,9 +193,9 @@ class CampaignCalls:
         """
         counts = await self._questions.ask(lambda backstage: backstage.campaign(campaign.name))
         parts = (counts.outcomes, counts.reasons, counts.deliveries, counts.heard)
-        recipients = sum(counts.outcomes.values())
+        recipients, blur = sum(counts.outcomes.values()), 0 if campaign.audience is None else campaign.audience.blur
         return answers.CampaignReport(
-            campaign.name, answers.few(recipients), *(answers.few_left_out(part) for part in parts)
+            campaign.name, answers.few(recipients, blur), *(answers.few_left_out(part, blur) for part in parts)
         )
 
     async def act(self, person: Principal, name: str, verb: str, **given: Any) -> Campaign:
@@ -257,7 +258,7 @@ class CampaignCalls:
             self._desk.store_bad_rows(CampaignBadRows(campaign.name, generation, table.bad_rows))
             audience = CampaignAudience(
                 generation, chunks, table.recipients, table.doubles, table.bad, table.unknown, dict(table.reached),
-                dict(table.suppressed),
+                dict(table.suppressed), secrets.randbelow(answers.LEAST),
             )  # fmt: skip
         try:
             return self._desk.act(_actor(caller), campaign.name, "audience", revision=revision, audience=audience)

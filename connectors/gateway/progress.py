@@ -50,6 +50,8 @@ class ProgressCalls:
                 outcomes=dict(counts.outcomes),
                 deliveries=dict(counts.deliveries),
                 heard=dict(counts.heard),
+                segments=counts.segments,
+                cost=counts.cost,
                 fan_out=None if counts.planned is None else FanOutProgress(counts.planned, counts.groups),
             ),
         )

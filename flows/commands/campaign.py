@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ campaign_app = typer.Typer(
     help="Campaigns: prepare them, see how far they are, approve, schedule, throttle, pause, resume, cancel."
 )
 T = TypeVar("T")
+_LOOK_S = 0.5
 Name = Annotated[str, typer.Argument(metavar="NAME", callback=named)]
 
 
@@ -48,11 +50,12 @@ def _act(data: Data, as_json: bool, name: str, verb: str, **given: Any) -> None:
     _show(changed, Output(as_json))
 
 
-def _show(campaign: Campaign, output: Output) -> None:
+def _show(campaign: Campaign, output: Output, *, estimate: bool = False) -> None:
+    """How it is; `estimate`: and whom it would reach, as marketing sees it."""
     audience = campaign.audience
     recipients = 0 if audience is None else audience.recipients
     released, state = sum(campaign.released.values()), "done" if campaign.is_done else campaign.state
-    record = {
+    record: dict[str, Any] = {
         "name": campaign.name, "state": state, "revision": campaign.revision, "type": campaign.text.type,
         "slot": campaign.text.slot, "editor": campaign.editor, "approvals": campaign.approvals,
         "approvals_needed": campaign.approvals_needed, "per_second": campaign.per_second,
@@ -61,7 +64,22 @@ def _show(campaign: Campaign, output: Output) -> None:
     approvals = f"{len(campaign.approvals)} of {campaign.approvals_needed} approvals"
     said = f"{campaign.name} {state}, revision {campaign.revision}"
     slot = ", with a dedicated slot" if campaign.text.slot else ""
-    output.show(record, f"{said}: {released} of {recipients} recipients released, {approvals}{slot}")
+    text = f"{said}: {released} of {recipients} recipients released, {approvals}{slot}"
+    for title, counts in _estimate(campaign).items() if estimate else ():
+        record[title] = counts
+        text += f"\n  {title}: {_counted(counts)}"
+    output.show(record, text)
+
+
+def _estimate(campaign: Campaign) -> dict[str, dict[str, int]]:
+    from connectors.gateway.campaign_answers import campaign_shown
+
+    shown = campaign_shown(campaign).audience
+    return {} if shown is None else {"reached": shown.reached, "suppressed": shown.suppressed}
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in sorted(counts.items())) or "none"
 
 
 def _prepare(
@@ -199,7 +217,20 @@ def show_campaign_command(name: Name, data: Data = None, as_json: Json = False) 
     """How far a campaign is."""
     with _desk(data) as desk:
         found = _found(desk, name)
-    _show(found, Output(as_json))
+    _show(found, Output(as_json), estimate=True)
+
+
+@campaign_app.command("watch")
+def watch_campaign_command(name: Name, data: Data = None, as_json: Json = False) -> None:
+    """Follow a campaign until it is over: a bar for who watches, a line every ten seconds for others."""
+    output = Output(as_json)
+    with _desk(data) as desk, output.progress(f"campaign {name}", lines=True) as told:
+        while (found := _found(desk, name)).audience is not None and found.state in ("running", "paused"):
+            told(sum(found.released.values()), found.audience.recipients)
+            if len(found.released) >= found.audience.chunks:
+                break
+            time.sleep(_LOOK_S)
+    _show(found, output)
 
 
 @campaign_app.command("report")
@@ -213,9 +244,7 @@ def report_campaign_command(name: Name, data: Data = None, as_json: Json = False
         counts = ledger_reader(settings.data_dir, log).campaign(name, SENDER)
     parts = {"outcomes": counts.outcomes, "reasons": counts.reasons, "deliveries": counts.deliveries,
              "heard": counts.heard}  # fmt: skip
-    lines = [
-        f"{part}: {', '.join(f'{key} {n}' for key, n in sorted(p.items())) or 'none'}" for part, p in parts.items()
-    ]
+    lines = [f"{part}: {_counted(p)}" for part, p in parts.items()]
     Output(as_json).show({"name": name, **{part: dict(p) for part, p in parts.items()}}, "\n".join(lines))
 
 

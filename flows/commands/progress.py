@@ -34,7 +34,10 @@ def show_progress(
     for title, named in told:
         text += f"\n  {title}: " + (", ".join(f"{name} {number}" for name, number in sorted(named.items())) or "none")
     deliveries, heard = dict(counts.deliveries), dict(counts.heard)
-    output.show(record | {"deliveries": deliveries, "heard": heard, "fan_out": fan_out}, text)
+    if counts.segments:
+        text += f"\n  parts of text messages: {counts.segments}, which cost {counts.cost:g}"
+    paid = {"segments": counts.segments, "cost": counts.cost}
+    output.show(record | {"deliveries": deliveries, "heard": heard, "fan_out": fan_out, **paid}, text)
     return recipients > 0
 
 

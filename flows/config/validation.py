@@ -13,6 +13,7 @@ from connectors.gateway.options import PEOPLE
 from connectors.providers.provider import PLACES
 from flows.config.installed import installed_faults
 from flows.config.served import kind_faults
+from operators.campaigns import SENDER, TEST_SENDER
 from operators.payload_schema import check_schemas
 from state.model.errors import ConfigurationError
 from state.model.registry import Registry, load_registry
@@ -191,6 +192,8 @@ def _export_faults(options: ExportOptions, retention: timedelta) -> Iterator[str
 def _sender_faults(senders: Mapping[str, SenderOptions]) -> Iterator[str]:
     seen: dict[Secret, str] = {}
     for name, sender in senders.items():
+        if name in (SENDER, TEST_SENDER):
+            yield f"senders.{name}: is the name under which campaigns are sent; give this sender another"
         if len(sender.key.reveal()) < 16:
             yield f"senders.{name}.key: must have at least 16 characters"
         if "." in sender.key.reveal():

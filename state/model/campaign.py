@@ -47,6 +47,8 @@ class CampaignAudience(msgspec.Struct, frozen=True, omit_defaults=True):
     """Recipients by the channels that they would have got it by then; of several, by each."""
     suppressed: dict[str, int] = {}
     """The others, by reason. Both are empty once the type was changed."""
+    blur: int = 0
+    """0 to 9, drawn when the file came: taken off every figure before it is cut to tens."""
 
 
 class CampaignAct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -150,5 +150,9 @@ class EventCounts:
     """What providers and people said afterwards, by outcome."""
     groups: int = 0
     """Key groups in which somebody was decided."""
+    segments: int = 0
+    """Parts of text messages that providers took."""
+    cost: float = 0.0
+    """What these parts cost, by the prices of `[sms]` when they went."""
     planned: int | None = None
     """Key groups that a fan-out has slices for; None: it is none, or the log does not say (any more)."""

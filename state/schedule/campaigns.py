@@ -59,8 +59,9 @@ class Campaign:
     state: str = "draft"
     """draft, running, paused, cancelled."""
     approvals: list[str] = field(default_factory=list)
-    subjects: set[str] = field(default_factory=set)
-    """Of the editor and of who approved it, as far as they are told."""
+    editor_subject: str = ""
+    approval_subjects: list[str] = field(default_factory=list)
+    """Who they are, whatever they are called, as far as it is told."""
     audience: CampaignAudience | None = None
     start_at: int | None = None
     start_local: str | None = None
@@ -108,12 +109,10 @@ class Campaign:
             return f"the campaign is {self.state}"
         if self.audience is None:
             return "it has no audience yet"
-        if act.by == self.editor:
+        if _is_same(act, self.editor, self.editor_subject):
             return "whoever changed it last does not approve it; another person must"
-        if act.by in self.approvals:
-            return "you have approved it"
-        known = act.subject in self.subjects
-        return "you changed or approved it under another name; another person must" if known else None
+        approved = zip(self.approvals, self.approval_subjects, strict=True)
+        return "you have approved it" if any(_is_same(act, *each) for each in approved) else None
 
     def take(self, act: CampaignAct) -> None:
         """An act that counts."""
@@ -123,10 +122,11 @@ class Campaign:
                 if act.text is not None and act.text.type != self.text.type and self.audience is not None:
                     self.audience = replace(self.audience, reached={}, suppressed={})
                 self.text, self.audience = act.text or self.text, act.audience or self.audience
-                self.editor, self.approvals, self.subjects = act.by, [], _named(act)
+                self.editor, self.editor_subject = act.by, act.subject
+                self.approvals, self.approval_subjects = [], []
             case "approve":
                 self.approvals.append(act.by)
-                self.subjects |= _named(act)
+                self.approval_subjects.append(act.subject)
             case "start":
                 self.state, self.start_at, self.start_local = "running", act.start_at, act.start_local
             case "pause" | "resume" | "cancel":
@@ -145,8 +145,9 @@ class Campaign:
         self.free_at = max(self.free_at, order.at) + recipients * 1000 / self.per_second
 
 
-def _named(act: CampaignAct) -> set[str]:
-    return {act.subject} if act.subject else set()
+def _is_same(act: CampaignAct, name: str, subject: str) -> bool:
+    """Whether that person acts: two may be called alike, and one may be called otherwise meanwhile."""
+    return act.subject == subject if act.subject and subject else act.by == name
 
 
 @dataclass(slots=True)
@@ -231,7 +232,7 @@ class CampaignBook:
         if act.verb == "test":
             return self._test(act)
         if act.verb == "create" and act.text is not None:
-            self.campaigns[act.campaign] = Campaign(act.campaign, act.text, act.by, act.at, subjects=_named(act))
+            self.campaigns[act.campaign] = Campaign(act.campaign, act.text, act.by, act.at, editor_subject=act.subject)
         self.campaigns[act.campaign].take(act)
         return None
 

@@ -125,6 +125,49 @@ def test_a_column_of_parquet_that_unpacks_to_much_is_refused() -> None:
         _read(sink.getvalue(), "parquet", ["a"], [])
 
 
+def test_a_parquet_file_that_says_it_is_small_and_unpacks_to_much_is_refused_before_it_takes_memory() -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"a": ["x" * (1 << 20)] * 257}), sink, use_dictionary=False, compression="zstd")
+    content = sink.getvalue()
+    size = pq.ParquetFile(sink).metadata.row_group(0).column(0).total_uncompressed_size
+    said = _varint(size << 1)
+    forged = content.replace(said, b"\x82" + b"\x80" * (len(said) - 2) + b"\0")
+    assert pq.ParquetFile(io.BytesIO(forged)).metadata.row_group(0).column(0).total_uncompressed_size == 1
+    usual, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(pool)
+    try:
+        with pytest.raises(TableError, match="more than 256 MiB of `a`"):
+            _read(forged, "parquet", ["a"], [])
+        assert (pool.max_memory() or 0) < 8 << 20
+    finally:
+        pa.set_memory_pool(usual)
+
+
+def test_pages_without_end_are_refused_soon() -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"a": list(map(str, range(120_000)))}), sink, use_dictionary=False, data_page_size=1,
+                   write_batch_size=1)  # fmt: skip
+    with pytest.raises(TableError, match="no sound Parquet"):
+        _read(sink.getvalue(), "parquet", ["a"], [])
+
+
+def test_values_that_go_on_from_each_other_are_refused_since_few_bytes_are_many() -> None:
+    sink = io.BytesIO()
+    values = pa.table({"a": ["x" * 100_000 + str(number) for number in range(2_000)]})
+    pq.write_table(values, sink, use_dictionary=False, column_encoding={"a": "DELTA_BYTE_ARRAY"})
+    assert len(sink.getvalue()) < 1 << 20, "200 MB"
+    with pytest.raises(TableError, match="no sound Parquet"):
+        _read(sink.getvalue(), "parquet", ["a"], [])
+
+
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number > 127:
+        found.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*found, number])
+
+
 @pytest.mark.parametrize("piece", [b"x", b",", b'"5\n",'])
 def test_a_row_of_csv_that_goes_on_and_on_is_never_held(piece: bytes) -> None:
     content = io.BytesIO(b"a,b\n1,2\n" + piece * ((8 << 20) // len(piece)) + b"\n8,9\n")

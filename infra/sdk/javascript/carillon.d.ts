@@ -205,6 +205,10 @@ export interface EventProgress {
    * bounced, soft_bounced, complained, withdrawn. Of people: opened, clicked, dismissed.
    */
   heard: Record<string, number>;
+  /** Parts of text messages that providers took. */
+  segments: number;
+  /** What these parts cost, by the prices of `[sms]`. */
+  cost: number;
   /** Null: it goes to one person, or nobody has been decided yet. */
   fan_out: FanOutProgress | null;
 }

@@ -80,6 +80,17 @@ def outcomes(reader: LedgerReader, query: LedgerQuery) -> list[tuple[str, str]]:
     return [(each.get("event_id") or each["device"], each["outcome"]) for each in reader.records(query)]
 
 
+def test_what_text_messages_of_an_event_cost_is_summed_over_archive_and_log(log: EmbeddedLog, tmp_path: Path) -> None:
+    reader = LedgerReader(tmp_path / DIRECTORY, log)
+    log.append([decision("mia", "e1", "EMITTED", ("t", 1, 0), emission_id="em1")])
+    log.append([delivery("mia", "em1", "number", "DELIVERED", 9300, channel="sms", segments=3, cost=0.21)])
+    write(log, tmp_path)
+    log.append([delivery("mia", "em1", "other", "DELIVERED", 9301, channel="sms", segments=1, cost=0.07)])
+    log.append([delivery("mia", "em1", "phone", "DELIVERED", 9302)])
+    counts = reader.progress("e1")
+    assert (counts.segments, counts.cost) == (4, 0.28)
+
+
 def test_a_query_reads_parts_and_tail_and_the_last_state_holds(log: EmbeddedLog, tmp_path: Path) -> None:
     reader = LedgerReader(tmp_path / DIRECTORY, log)
     assert reader.records(LedgerQuery()) == []

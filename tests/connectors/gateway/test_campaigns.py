@@ -240,16 +240,17 @@ def test_files_are_taken_one_at_a_time(told: Gateway) -> None:
 
 
 def test_an_upload_tells_whom_it_would_reach_and_why_not_the_others(told: Gateway) -> None:
-    for number in range(36):
+    for number in range(60):
         user = f"est{number}"
         phone = {"platform": "ios", "address": f"{number:064x}"}
         if number % 3 != 2:
             assert told.call("PUT", f"/v1/users/{user}/endpoints/push/p", phone, key="key-shop").status == 200
         wanted = {"types": {"newsletter": {"enabled": number % 3 != 1}}}
         assert told.call("PUT", "/v1/preferences", wanted, key=token(user)).status == 200
-    create(told, "estimate", b"user\n" + b"".join(b"est%d\n" % number for number in range(36)))
+    create(told, "estimate", b"user\n" + b"".join(b"est%d\n" % number for number in range(60)))
     audience = shown(told, "estimate")["audience"]
-    assert audience["reached"] == {"push": 12}
-    assert audience["suppressed"] == {"type_off": 12, "no_channel": 12}
+    assert audience["reached"] in ({"push": 10}, {"push": 20}), "of 20, less a number that nobody knows, in tens"
+    tens = audience["reached"]["push"]
+    assert audience["suppressed"] == {"type_off": tens, "no_channel": tens}
     assert call(told, "PUT", "/estimate", {**DRAFT, "type": "promotion"}).status == 200
     assert shown(told, "estimate")["audience"]["reached"] == {}, "it was of another type"

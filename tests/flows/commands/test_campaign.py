@@ -31,13 +31,16 @@ def test_a_campaign_is_approved_released_paused_and_ended_by_commands(tmp_path: 
         told(tmp_path, "schedule", "sale")
     (shown,) = told(tmp_path, "show", "sale")
     plain = CliRunner().invoke(app, ["campaign", "show", "sale", "--data", str(tmp_path)]).stdout
-    assert plain == "sale draft, revision 2: 0 of 1 recipients released, 0 of 1 approvals\n"
+    said, *estimate = plain.splitlines()
+    assert said == "sale draft, revision 2: 0 of 1 recipients released, 0 of 1 approvals"
+    assert estimate == ["  reached: none", "  suppressed: none"]
     (approved,) = told(tmp_path, "approve", "sale", "--revision", str(shown["revision"]))
     assert len(approved["approvals"]) == 1
     states = [told(tmp_path, *words)[0]["state"] for words in (
         ("schedule", "sale", "--local", "2030-12-01T09:00"), ("throttle", "sale", "7"), ("pause", "sale"),
         ("resume", "sale"), ("cancel", "sale"),
     )]  # fmt: skip
+    assert told(tmp_path, "watch", "sale")[0]["state"] == "cancelled", "it is over at once"
     assert states == ["running", "running", "paused", "running", "cancelled"]
     campaign = desk.find("sale")
     assert campaign is not None
@@ -98,6 +101,7 @@ def test_a_campaign_is_prepared_by_commands_as_by_calls(tmp_path: Path) -> None:
     assert (slotted["slot"], slotted["revision"]) == (True, shown["revision"] + 1)
     assert told(tmp_path, "slot", "sale", "--off")[0]["slot"] is False
     assert "no such campaign" in refused(tmp_path, "slot", "never")
+    assert told(tmp_path, "show", "sale")[0]["reached"] == {}
     (sent,) = told(tmp_path, "test", "sale", "ann", "ann")
     assert (sent["event_id"].startswith("sale."), sent["users"]) == (True, 1)
     assert "users" in refused(tmp_path, "test", "sale", *"abcdef")

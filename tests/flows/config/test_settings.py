@@ -73,6 +73,8 @@ def test_a_value_of_a_type_in_the_environment_is_read_as_in_the_file() -> None:
         ("[types.like]\nmail_wait_ms = 900_000", "types.like.mail_wait_ms"),
         ("[types.maintenance]\nmail_wait_ms = -1", "types.maintenance.mail_wait_ms"),
         ('[senders.shop]\nkey = "short"', "senders.shop.key"),
+        ('[senders.campaigns]\nkey = "0123456789abcdef"', "senders.campaigns: is the name under which"),
+        ('[senders.campaign-tests]\nkey = "0123456789abcdef"', "senders.campaign-tests"),
         ('[senders.shop]\nrole = "ops"', "senders.shop.key"),
         ('[senders.shop]\nkey = "0123456789abcdef"\nrole = "king"', "senders.shop.role"),
         ('[senders.a]\nkey = "0123456789abcdef"\n[senders.b]\nkey = "0123456789abcdef"', "senders.b.key"),

@@ -86,12 +86,22 @@ def test_whoever_changed_it_last_does_not_approve_it_and_without_approval_it_doe
 def test_a_person_by_another_name_is_the_same_one() -> None:
     told = prepared(TWO_APPROVE_ABOVE + 1)
     assert told.act("edit", "ann", subject="account 1", text=CampaignText("promotion")) is None
-    assert "another name" in (told.act("approve", "anna", subject="account 1") or "")
+    assert "another person" in (told.act("approve", "anna", subject="account 1") or "")
     assert told.act("approve", "bob", subject="account 2") is None
-    assert "another name" in (told.act("approve", "bobby", subject="account 2") or "")
+    assert told.act("approve", "bobby", subject="account 2") == "you have approved it"
     assert told.act("approve", "eve", subject="account 3") is None
     assert told.act("edit", "bob", subject="account 2", text=CampaignText("promotion")) is None
     assert told.act("approve", "anna", subject="account 1") is None, "another one changed it last"
+
+
+def test_people_of_one_name_are_two_if_their_accounts_are() -> None:
+    told = prepared(TWO_APPROVE_ABOVE + 1)
+    assert told.act("edit", "ann", subject="account 1", text=CampaignText("promotion")) is None
+    assert told.act("approve", "ann") is not None, "who comes without an account goes by his name"
+    assert told.act("approve", "ann", subject="account 2") is None
+    assert told.act("approve", "ann", subject="account 2") == "you have approved it"
+    assert told.act("approve", "ann", subject="account 3") is None
+    assert told.act("start", "ann", subject="account 1") is None
 
 
 @pytest.mark.parametrize("edit", ["edit", "audience"])

@@ -108,6 +108,10 @@ class EventProgress(TypedDict):
     """What was heard afterwards, each once for a delivery or an item. Of providers: delivered, undelivered, failed,
     bounced, soft_bounced, complained, withdrawn. Of people: opened, clicked, dismissed.
     """
+    segments: int
+    """Parts of text messages that providers took."""
+    cost: float
+    """What these parts cost, by the prices of `[sms]`."""
     fan_out: FanOutProgress | None
     """Null: it goes to one person, or nobody has been decided yet."""
 
