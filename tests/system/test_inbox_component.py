@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from helpers.browser import SOON_MS, pictures, save_picture, serious_faults, started_browser
 from helpers.host_site import STRICT, HostSite, serving
+from helpers.places import ROOT
 from helpers.react import react_scripts
 from helpers.up import Up, running
 from helpers.waiting import wait_for
@@ -55,7 +56,7 @@ SCRIPT = """
 window.heard = [];
 for (const name of ["unread", "rows", "select", "read", "toggle", "trouble"])
   addEventListener(`carillon-${name}`, (event) => window.heard.push([name, event.detail]));
-const inbox = document.querySelector("carillon-inbox");
+const inbox = (window.inbox = document.querySelector("carillon-inbox"));
 const user = location.search.slice(1);
 inbox.tokenProvider = async () => (await fetch(`/token?${user}`)).text();
 """
@@ -74,6 +75,11 @@ class Host:
         for number in numbers:
             event = {"event_id": f"{user}{number}", "type": "mention", "target": user, "object": f"o{number}"}
             self.system.post({**event, "actor": "bob", "payload": {"actor_name": f"number {number}", **more}})
+
+    def unread(self, user: str) -> int:
+        """As the gateway counts it."""
+        _, page = self.system.call("GET", "/v1/notifications/inbox", bearer=self.system.session(user))
+        return int(page["unread"])
 
     def page(self, user: str, *, path: str = "/", context: BrowserContext | None = None, **options: Any) -> Page:
         page = (context or self.browser.new_context(**options)).new_page()
@@ -163,6 +169,22 @@ def test_what_was_missed_while_the_network_was_away_is_there_when_it_is_back(hos
     expect(page.locator("[part=badge]")).to_have_text("3")
     expect(page.locator("[part=trouble]")).to_be_hidden()
     expect(page.get_by_role("listitem")).to_have_count(3)
+
+
+def test_a_connection_that_died_without_a_word_is_replaced(host: Host) -> None:
+    host.mention("sue", 1)
+    page = host.browser.new_context().new_page()
+    page.clock.install()
+    page.goto(f"{host.site.url}/?sue")
+    expect(page.locator("[part=badge]")).to_have_text("1")
+    streams = [call for call in host.site.calls if "/stream" in call]
+    host.site.silence()
+    host.mention("sue", 2)
+    wait_for(lambda: host.unread("sue") == 2, what="the second row")
+    assert page.locator("[part=badge]").text_content() == "1"
+    page.clock.fast_forward(41_000)
+    expect(page.locator("[part=badge]")).to_have_text("2")
+    assert len([call for call in host.site.calls if "/stream" in call]) > len(streams)
 
 
 def test_a_page_that_was_opened_without_a_network_begins_when_it_is_there(host: Host) -> None:
@@ -271,6 +293,10 @@ def test_a_strict_policy_without_inline_script_or_style_is_enough(host: Host) ->
         assert page.locator("[part=badge]").evaluate("node => getComputedStyle(node).position") == "absolute"
         page.locator("[part=bell]").click()
         expect(page.get_by_role("listitem")).to_have_count(1)
+        host.mention("sam", 2)
+        expect(page.locator("[part=badge]")).to_have_text("2")
+        page.get_by_role("listitem").last.get_by_role("button").click()
+        expect(page.locator("[part=badge]")).to_have_text("1")
         assert complaints == []
 
 
@@ -282,6 +308,12 @@ def test_it_speaks_the_language_of_the_page_in_its_direction(host: Host) -> None
     row = page.get_by_role("listitem")
     expect(row).to_be_visible()
     assert row.evaluate("node => getComputedStyle(node).direction") == "rtl"
+    panel, bell, badge = (page.locator(f"[part={name}]").bounding_box() for name in ("panel", "bell", "badge"))
+    assert panel is not None
+    assert bell is not None
+    assert badge is not None
+    assert abs(panel["x"] - bell["x"]) < 2, "the list ends where the bell does, at its left"
+    assert badge["x"] < bell["x"] + bell["width"] / 2, "the badge is at its left"
     assert serious_faults(page) == []
     page.evaluate("document.querySelector('carillon-inbox').lang = 'de'")
     expect(page.get_by_role("heading", name="Benachrichtigungen")).to_be_visible()
@@ -313,6 +345,39 @@ def test_a_page_renders_rows_itself_and_hears_of_everything(host: Host) -> None:
     assert ["toggle", True] in heard
     page.evaluate("inbox.tokenProvider = async () => null")
     expect(page.locator("carillon-inbox > b")).to_have_count(0)
+
+
+def test_a_page_gives_it_its_looks_and_elements_of_its_own(host: Host) -> None:
+    host.mention("ivy", 1)
+    page = host.page("ivy")
+    page.add_style_tag(
+        content="carillon-inbox { --carillon-surface: rgb(1, 2, 3); --carillon-unread: rgb(4, 5, 6);"
+        " --carillon-text: rgb(250, 250, 250); --carillon-width: 300px }"
+        " carillon-inbox::part(row-body) { color: rgb(7, 8, 9) } carillon-inbox::part(bell) { border: 3px solid }"
+    )
+    page.evaluate("""() => {
+        for (const [slot, text] of [["bell", "B"], ["title", "News"], ["footer", "All of them"], ["empty", "Empty"]])
+            inbox.append(Object.assign(document.createElement("b"), {slot, textContent: text}));
+        inbox.append(Object.assign(document.createElement("i"), {slot: "row-ivy1", textContent: "mine"}));
+    }""")
+    page.locator("[part=bell]").click()
+    for text in ("B", "News", "All of them", "mine"):
+        expect(page.get_by_text(text, exact=True)).to_be_visible()
+    expect(page.get_by_role("dialog", name="News")).to_be_visible()
+    expect(page.get_by_text("Empty", exact=True)).to_be_hidden()
+    expect(page.locator("[part=row-body]")).to_be_hidden()
+    looks = "(node, name) => getComputedStyle(node)[name]"
+    for part, name, value in (
+        ("panel", "backgroundColor", "rgb(1, 2, 3)"), ("panel", "width", "300px"),
+        ("panel", "color", "rgb(250, 250, 250)"), ("row", "backgroundColor", "rgb(4, 5, 6)"),
+        ("bell", "borderTopWidth", "3px"),
+    ):  # fmt: skip
+        assert page.locator(f"[part~={part}]").evaluate(looks, name) == value
+    document = (ROOT / "docs" / "frontend.md").read_text().partition("\nParts, ")[2].partition("\n\n")[0]
+    parts = page.evaluate("[...inbox.shadowRoot.querySelectorAll('[part]')].flatMap((node) => [...node.part])")
+    assert set(parts) == set(re.findall(r"`([a-z-]+)`", document))
+    page.evaluate("inbox.querySelector('i').remove()")
+    assert page.locator("[part=row-body]").evaluate(looks, "color") == "rgb(7, 8, 9)"
 
 
 def test_a_token_that_is_refused_is_asked_for_anew(host: Host) -> None:

@@ -135,7 +135,7 @@ class SmtpChannel:
             connection = await self._take()
             answer = await connection.noop()
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-            return CheckResult(False, type(error).__name__)
+            return CheckResult(False, f"{type(error).__name__}: {error}"[:200])
         self._give_back(connection)
         return CheckResult(answer.code < 300, f"code {answer.code}")
 

@@ -20,4 +20,4 @@ def credential(options: ApnsOptions | FcmOptions | WebPushOptions, name: str) ->
         return path.read_bytes()
     except OSError as error:
         provider = {ApnsOptions: "apns", FcmOptions: "fcm", WebPushOptions: "webpush"}[type(options)]
-        raise ConfigurationError(f"providers.{provider}.{name}: cannot be read") from error
+        raise ConfigurationError(f"providers.{provider}.{name}: {path} cannot be read ({error.strerror})") from error

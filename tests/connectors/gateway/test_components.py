@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import subprocess
 import sys
 import zipfile
@@ -34,6 +35,15 @@ def test_a_component_is_small_and_needs_nothing_else(gateway: Gateway, name: str
     assert content == get(gateway, f"/components/{name}").body == (FILES / name).read_bytes()
     assert b"\nimport " not in content
     assert b"import(" not in content
+
+
+@pytest.mark.parametrize("name", ["carillon-inbox.js", "carillon-preferences.js"])
+def test_what_a_page_may_style_is_documented(name: str) -> None:
+    documents = (ROOT / "docs" / "frontend.md").read_text(encoding="utf-8").partition("\n# The preferences")
+    document = documents[2 if "preferences" in name else 0]
+    used = set(re.findall(r"var\((--carillon-[a-z-]+)", (FILES / name).read_text(encoding="utf-8")))
+    assert len(used) > 7
+    assert used == set(re.findall(r"`(--carillon-[a-z-]+)`", document))
 
 
 def test_a_browser_that_has_the_file_is_told_so(gateway: Gateway) -> None:

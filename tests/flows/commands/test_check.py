@@ -126,7 +126,9 @@ def test_what_browsers_subscribe_with_is_named(tmp_path: Path) -> None:
     file, key = tmp_path / "vapid.pem", ec.generate_private_key(ec.SECP256R1())
     options = WebPushOptions(signing_key=file, subject="mailto:ops@example.com", hosts=("127.0.0.1:1",))
     settings = Settings(data_dir=tmp_path, providers=ProviderOptions(webpush=options))
-    assert findings(settings)["key push to browsers"] == (False, "providers.webpush.signing_key: cannot be read")
+    assert findings(settings)["key push to browsers"] == (
+        False, f"providers.webpush.signing_key: {file} cannot be read (No such file or directory)",
+    )  # fmt: skip
     file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     found = findings(settings)
     ok, detail = found["key push to browsers"]
