@@ -224,14 +224,20 @@ def test_tabs_without_a_stream_of_their_own_know_when_the_network_is_back(host: 
     context.close()
 
 
-def test_a_gateway_that_starts_again_is_heard_again(host: Host) -> None:
-    page = host.page("lee")
-    page.locator("[part=bell]").click()
-    expect(page.get_by_text("Nothing here yet.")).to_be_visible()
-    host.system.kill("gateway")
+def test_a_gateway_that_starts_again_is_heard_again_in_all_tabs(host: Host) -> None:
     host.mention("lee", 1)
-    expect(page.locator("[part=badge]")).to_have_text("1")
-    expect(page.get_by_role("listitem")).to_have_count(1)
+    context = host.browser.new_context()
+    tabs = [host.page("lee", context=context) for _ in range(2)]
+    for tab in tabs:
+        tab.locator("[part=bell]").click()
+        expect(tab.get_by_role("listitem")).to_have_count(1)
+    host.mention("lee", 2)
+    host.system.kill("gateway")
+    host.mention("lee", 3)
+    for tab in tabs:
+        expect(tab.locator("[part=badge]")).to_have_text("3")
+        expect(tab.locator("[part=row-body]")).to_have_text([re.compile(f"number {number}") for number in (3, 2, 1)])
+    context.close()
 
 
 def test_older_rows_come_as_one_goes_down_and_stay(host: Host) -> None:
