@@ -16,9 +16,9 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
-from connectors.log.interface import Log, NewRecord
+from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.sink import LogSink
-from connectors.log.source import LogSource, SourceBatch
+from connectors.log.source import PORTION_BYTES, LogSource, SourceBatch
 from connectors.log.topics import written_by
 from flows.config.lanes import build_lane_parts
 from flows.config.settings import load_settings
@@ -30,6 +30,8 @@ from flows.steps.deliver.strategy import DeliverStrategy
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
 from state.deliver.store import read_start
+from state.model.delivery import EMISSION_SLICE
+from state.model.envelope import schema_of
 from state.model.group_keys import GROUP_KEYS
 from state.model.topics import DELIVER
 
@@ -37,6 +39,8 @@ _BUDGET = 2_000
 """Records of a partition that may enter an epoch."""
 _OPEN_MAX = 20_000
 """Deliveries open in a lane from which on no more is read; P2 gets half of it."""
+_AT_ONCE = 128
+"""Emissions of a partition that are opened before the others are looked at: a mention waits behind few of a flood."""
 _TICK = timedelta(seconds=1)
 """How often a lane without work looks for counts to publish."""
 
@@ -61,6 +65,7 @@ def wire(open_log: Callable[[], Log], parts: LaneParts, *, drain: Callable[[], b
         tick=_TICK,
         ticks=lambda partition: partition < parts.lanes,
         has_room=lanes.has_room,
+        weigh=_weigh,
         wait=lambda: place.wait(busy=lanes.busy()),
         backlog=parts.backlog,
     )
@@ -73,6 +78,11 @@ def wire(open_log: Callable[[], Log], parts: LaneParts, *, drain: Callable[[], b
     outcomes: KeyedStream[list[NewRecord]] = op.map("to_partition", sent, lambda item: item[1])
     op.output("outcomes", outcomes, LogSink(open_log, written_by("deliver")))
     return flow
+
+
+def _weigh(record: Record) -> int:
+    """A slice only waits at first; all others are opened at once, each at the same cost."""
+    return len(record.value) if schema_of(record.headers) == EMISSION_SLICE else PORTION_BYTES // _AT_ONCE
 
 
 def build() -> Dataflow:

@@ -10,7 +10,7 @@ number of open ones).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from flows.steps.lanes.in_hand import OpenRecord
@@ -82,9 +82,15 @@ class DeliverCounts:
         self._sample = {group: self.groups[group].furthest for group in self._changed}
         return bool(self._sample)
 
-    def settle(self) -> list[CountsRecord]:
-        """The counts as of the sample; the topics have been read past everything that was in them after it."""
-        settled = [self._settle(group, offset) for group, offset in sorted(self._sample.items())]
+    def settle(self, first_waiting: Callable[[int], int | None]) -> list[CountsRecord]:
+        """The counts as of the sample; the topics have been read past everything that was in them after it.
+
+        `first_waiting`: from which offset on something of a group was read and is not accepted yet.
+        """
+        settled = []
+        for group, sampled in sorted(self._sample.items()):
+            waiting = first_waiting(group)
+            settled.append(self._settle(group, sampled if waiting is None else min(sampled, waiting - 1)))
         self._changed -= {group for group in self._sample if not self.groups[group].beyond}
         self._sample = {}
         return settled

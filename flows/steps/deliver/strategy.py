@@ -2,14 +2,14 @@
 
 Lane n has the n-th partition of P1 and of P2 of every deliver topic. A record is accepted once: by its `seq`, by its
 offset after a restart, by its delivery keys for a day, or as `flows/steps/deliver/redelivery.py` says if it is marked
-so. It becomes one task per device. The lane commits by epoch, later than it hands out; a restart finds in `attempts`
-what happened since.
+so. It becomes one task per device; a slice of a fan-out first waits (`flows/steps/deliver/slices.py`). The lane commits
+by epoch, later than it hands out; a restart finds in `attempts` what happened since.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from connectors.metrics import DELIVERIES_OPEN
 from flows.steps.deliver.counts import DeliverCounts
 from flows.steps.deliver.marks import LaneMarks
 from flows.steps.deliver.redelivery import AttemptSearch, Held, Redeliveries, delivery_keys_of
+from flows.steps.deliver.slices import WaitingSlice, WaitingSlices
 from flows.steps.deliver.withdrawals import Withdrawals
 from flows.steps.lanes.in_hand import InHand, OpenRecord
 from flows.steps.lanes.parts import LaneParts, lane_path
@@ -26,13 +27,15 @@ from operators.attempts import UNKNOWN, DeliveryHistory
 from state.deliver.store import LaneCommit, SendingStore, key_digest
 from state.disk.poison import PoisonJournal
 from state.model.dead_letter import AGAIN_HEADER
-from state.model.delivery import WITHDRAWAL, ToDeliver, decode_to_deliver
-from state.model.envelope import TopicPartition, header, parse_output_header, schema_of
+from state.model.delivery import EMISSION_SLICE, WITHDRAWAL, ToDeliver, decode_to_deliver
+from state.model.envelope import OutputHeader, TopicPartition, header, parse_output_header, schema_of
 from state.model.errors import MalformedRecordError
 from state.model.ledger import CountsRecord
 
 NOT_RETAINED = "attempts_not_retained"
 _COUNTS_SETTLE_S = 0.5
+_TURN = 256
+"""As many deliveries, and a slice more, are opened between two looks at what came meanwhile."""
 
 
 class _Taken(NamedTuple):
@@ -63,17 +66,22 @@ class DeliverStrategy:
             parts, number, poison,
             next_offsets=state.next_offsets, reopen=self._reopen, attempts_from=state.attempts_from,
         )  # fmt: skip
-        self._withdrawals = Withdrawals(self._store, self.in_hand.recovered.values())
+        self._slices = WaitingSlices()
+        self._withdrawals = Withdrawals(self._store, self.in_hand.recovered.values(), self._slices.first_of)
         self._waiting = Redeliveries(parts.log, parts.now_ms, self.in_hand.begun, self._remember_ended)
 
     @property
     def open(self) -> int:
-        """Deliveries accepted and not ended, those that wait to be, and withdrawals."""
-        return self._counts.open + self._waiting.size + self._withdrawals.open
+        """Deliveries accepted and not ended, those that wait to be, and withdrawals; slices by their size."""
+        return self._counts.open + self._held + self._slices.size
 
     def has_room(self, open_max: int) -> bool:
         """What waits for the lane to have read on as far as it must does not count."""
-        return (self._counts.open if self.in_hand.catch_up else self.open) < open_max
+        return self.open - (self._held if self.in_hand.catch_up else 0) < open_max
+
+    @property
+    def _held(self) -> int:
+        return self._waiting.size + self._withdrawals.open
 
     # a batch of records
 
@@ -90,22 +98,45 @@ class DeliverStrategy:
         again, is_new = header(record.headers, AGAIN_HEADER) is not None, self._marks.is_new(place, sequence)
         if not (resumed or again or is_new):
             return
-        opened = OpenRecord(self.in_hand, place, offset, sequence.group, sequence.offset)
+        opened = self._opened(record, sequence)
         if header(record.headers, "schema") == WITHDRAWAL.json:
             self._withdrawals.hold(opened, WITHDRAWAL.decode(record.value))
             if is_new:
                 self._marks.take(place, sequence)
             return
         counted = resumed and offset not in self._uncounted.get(place, ())
-        emissions = decode_to_deliver(schema_of(record.headers), record.value)
-        if not again:
-            tasks = _all_tasks(opened, emissions, self.in_hand.find(place[1]))
-            self._preset_lost(tasks, place[1], record.timestamp_ms)
-            self._taken.append(_Taken(opened, tasks, counted))
-        elif emissions:
+        if not again and not counted and self._may_wait(record):
+            self._slices.put(WaitingSlice(record, sequence), in_p2=place[1] >= self._parts.lanes)
+        elif not again:
+            self._take(opened, record, counted=counted)
+        elif emissions := decode_to_deliver(schema_of(record.headers), record.value):
             self._waiting.hold(Held(opened, emissions, counted, is_new, self._begun(place[1], emissions)))
         if is_new:
             self._marks.take(place, sequence)
+
+    def _may_wait(self, record: Record) -> bool:
+        """A slice, unless what `attempts` says of it would be forgotten meanwhile."""
+        return schema_of(record.headers) == EMISSION_SLICE and not self.in_hand.recovered[record.partition].histories
+
+    def _take(self, opened: OpenRecord, record: Record, *, counted: bool) -> None:
+        emissions = decode_to_deliver(schema_of(record.headers), record.value)
+        tasks = _all_tasks(opened, emissions, self.in_hand.find(record.partition))
+        self._preset_lost(tasks, record.partition, record.timestamp_ms)
+        self._taken.append(_Taken(opened, tasks, counted))
+
+    def put_off(self) -> Iterator[tuple[Record, Callable[[], None]]]:
+        """The slices whose turn it is."""
+        while sum(len(each.tasks) for each in self._taken) < _TURN and (
+            waiting := self._slices.take(self._counts.open)
+        ):
+            record, sequence = waiting
+            opened = self._opened(record, sequence)
+            yield record, partial(self._take, opened, record, counted=False)
+            self._withdrawals.look_again()
+
+    def _opened(self, record: Record, sequence: OutputHeader) -> OpenRecord:
+        place = (record.topic, record.partition)
+        return OpenRecord(self.in_hand, place, record.offset, sequence.group, sequence.offset)
 
     def refused(self, record: Record, error: Exception | None) -> None:
         if not isinstance(error, MalformedRecordError):  # it is decide's: written twice it is one
@@ -192,7 +223,9 @@ class DeliverStrategy:
         """
         if last:  # decide has ended already and everything was read: no need to wait for other topics
             return (
-                self._counts.settle() if self.in_hand.reached.has(self.in_hand.ends()) and self._counts.sample() else []
+                self._counts.settle(self._slices.first_of)
+                if self.in_hand.reached.has(self.in_hand.ends()) and self._counts.sample()
+                else []
             )
         now = time.monotonic()
         if not self._counts.sampled:
@@ -204,7 +237,7 @@ class DeliverStrategy:
         if not self._ends or not self.in_hand.reached.has(self._ends):
             return []
         self._ends = {}
-        return self._counts.settle()
+        return self._counts.settle(self._slices.first_of)
 
     # the file
 
@@ -249,7 +282,7 @@ class DeliverStrategy:
 
     def _held_offsets(self, place: TopicPartition) -> set[int]:
         before = {offset for offset in self._uncounted.get(place, ()) if offset >= self.in_hand.reached[place]}
-        return self._waiting.offsets(place, counted=False) | before
+        return self._waiting.offsets(place, counted=False) | self._slices.offsets(place) | before
 
 
 def _all_tasks(record: OpenRecord, emissions: Sequence[ToDeliver], find: FindHistory) -> list[SendTask]:

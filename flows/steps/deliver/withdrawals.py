@@ -10,7 +10,7 @@ nothing on the ledger ends with it, and nothing counts it.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -38,9 +38,14 @@ class _Waiting(NamedTuple):
 class Withdrawals:
     """Of one lane; for one thread at a time."""
 
-    def __init__(self, store: SendingStore, recovered: Iterable[Recovered]) -> None:
-        """Takes over what `attempts` says of withdrawals."""
-        self._store = store
+    def __init__(
+        self, store: SendingStore, recovered: Iterable[Recovered], first_waiting: Callable[[int], int | None]
+    ) -> None:
+        """Takes over what `attempts` says of withdrawals.
+
+        `first_waiting`: from which offset of `work` on something of a key group was read and is not open yet.
+        """
+        self._store, self._first_waiting = store, first_waiting
         self._begun = dict[str, DeliveryHistory]()
         for each in recovered:
             for key in [key for key in each.histories if key.startswith(WITHDRAWAL_PREFIX)]:
@@ -95,6 +100,10 @@ class Withdrawals:
         self._waiting.append(_Waiting(record, withdrawal))
         self._stirred = True
 
+    def look_again(self) -> None:
+        """Something was opened."""
+        self._stirred = True
+
     def offsets(self, place: TopicPartition) -> set[int]:
         """What waits of a topic's partition."""
         return {each.record.offset for each in self._waiting if each.record.place == place}
@@ -120,7 +129,9 @@ class Withdrawals:
         self._changed[at.about][at] = shown
 
     def _waits(self, waiting: _Waiting) -> bool:
-        asked = waiting.withdrawal
+        asked, first = waiting.withdrawal, self._first_waiting(waiting.record.group)
+        if first is not None and first <= waiting.record.work_offset:
+            return True
         places = self._under_way.get((asked.user, asked.type, asked.object), ())
         return any(place <= waiting.record.work_offset for place in places)
 

@@ -26,8 +26,8 @@ The dispatcher's loop also calls OpenRecord.rendering and killed_by, which write
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
 from typing import Protocol
 
 from connectors.log.interface import NewRecord, Record
@@ -74,6 +74,10 @@ class LaneStrategy(Protocol):
 
     def admit(self) -> list[NewRecord]:
         """The batch is read: store what must be stored, and open what is to be sent. Gives outputs."""
+        ...
+
+    def put_off(self) -> Iterable[tuple[Record, Callable[[], None]]]:
+        """Records that came earlier and whose turn it is, with what reads them, as `read`; `admit` follows."""
         ...
 
     def go_on(self) -> list[NewRecord]:
@@ -140,12 +144,9 @@ class Lane:
         with self._in_hand.lock:
             self._strategy.begin()
             for record in records:
-                self._take(record)
+                self._take(record, partial(self._strategy.read, record))
                 self._in_hand.passed((record.topic, record.partition), record.offset)
-            if self._letters:  # once the records are passed, nothing would write their letters again
-                self._parts.log.append(self._letters)
-                self._letters = []
-            outputs = self._strategy.admit()
+            outputs = self._admit()
             self._in_hand.submit()
             self._in_hand.forget_histories()
             return outputs
@@ -158,7 +159,8 @@ class Lane:
         if self._parts.dispatcher.failure is not None:
             raise self._parts.dispatcher.failure
         with self._in_hand.lock:
-            records = self._strategy.go_on()
+            records = [] if last else self._go_on()
+            records += self._strategy.go_on()
             self._in_hand.submit()
             while self._in_hand.notes:
                 records += self._note(self._in_hand.notes.popleft())
@@ -182,8 +184,21 @@ class Lane:
         self._strategy.close()
         self._lock_file.release()
 
-    def _take(self, record: Record) -> None:
-        unread = self._handler.handle(location_of(record), lambda: self._strategy.read(record))
+    def _go_on(self) -> list[NewRecord]:
+        taken = False
+        for record, read in self._strategy.put_off():
+            self._take(record, read)
+            taken = True
+        return self._admit() if taken else []
+
+    def _admit(self) -> list[NewRecord]:
+        if self._letters:  # once the records are passed, nothing would write their letters again
+            self._parts.log.append(self._letters)
+            self._letters = []
+        return self._strategy.admit()
+
+    def _take(self, record: Record, read: Callable[[], None]) -> None:
+        unread = self._handler.handle(location_of(record), read)
         if unread is not None:
             self._letters.append(self._handler.set_aside(record, unread, self._parts.now_ms()))
             self._strategy.refused(record, unread.error)

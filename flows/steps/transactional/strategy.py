@@ -203,6 +203,9 @@ class TransactionalStrategy:
             self._open(decision)
         return records
 
+    def put_off(self) -> tuple[()]:
+        return ()
+
     def go_on(self) -> list[NewRecord]:
         records, self._resumed = self._resumed, []
         return records

@@ -1,0 +1,76 @@
+"""Slices of fan-outs that a lane has read and not opened yet.
+
+To read a slice costs next to nothing, to open it a few milliseconds. So slices wait, and are opened a few at a time: an
+emission for one person that comes behind them in the log does not wait until all of them are open. They wait as they
+came, on this side of the lane's mark; a restart reads them again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import NamedTuple
+
+from connectors.log.interface import Record
+from state.model.envelope import OutputHeader, TopicPartition
+
+_OPEN_BELOW = 10_000
+"""A slice is opened while fewer deliveries of the lane are open, and one of P2 while fewer than half: the other half of
+the lane's room is for what comes for one person."""
+_DELIVERY_BYTES = 1_000
+"""An open delivery takes about as much memory."""
+
+
+class WaitingSlice(NamedTuple):
+    """A record as it came, and its parsed header `seq`."""
+
+    record: Record
+    sequence: OutputHeader
+
+    @property
+    def size(self) -> int:
+        """How many open deliveries take as much memory."""
+        return max(1, len(self.record.value) // _DELIVERY_BYTES)
+
+
+class WaitingSlices:
+    """Of one lane, in the order in which they came; for one thread at a time."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        """How many open deliveries take as much memory: the lane's bound holds for all together."""
+        self._classes: tuple[deque[WaitingSlice], deque[WaitingSlice]] = deque(), deque()
+        self._work_offsets: dict[int, Counter[int]] = {}
+        """By key group: those that they follow from."""
+
+    def put(self, waiting: WaitingSlice, *, in_p2: bool) -> None:
+        """Let it wait."""
+        self._classes[in_p2].append(waiting)
+        self.size += waiting.size
+        self._work_offsets.setdefault(waiting.sequence.group, Counter())[waiting.sequence.offset] += 1
+
+    def take(self, open_count: int) -> WaitingSlice | None:
+        """The next one to open while so many deliveries are open; None: not now."""
+        for waiting, open_below in zip(self._classes, (_OPEN_BELOW, _OPEN_BELOW // 2), strict=True):
+            if waiting and open_count < open_below:
+                return self._taken(waiting.popleft())
+        return None
+
+    def first_of(self, group: int) -> int | None:
+        """The first offset of `work` from which a waiting slice of the key group follows."""
+        return min(self._work_offsets[group]) if group in self._work_offsets else None
+
+    def offsets(self, place: TopicPartition) -> set[int]:
+        """What waits of a topic's partition."""
+        records = (each.record for waiting in self._classes for each in waiting)
+        return {record.offset for record in records if (record.topic, record.partition) == place}
+
+    def _taken(self, waiting: WaitingSlice) -> WaitingSlice:
+        self.size -= waiting.size
+        group, offset = waiting.sequence.group, waiting.sequence.offset
+        counts = self._work_offsets[group]
+        counts[offset] -= 1
+        if not counts[offset]:
+            del counts[offset]
+        if not counts:
+            del self._work_offsets[group]
+        return waiting

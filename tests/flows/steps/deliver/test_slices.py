@@ -1,0 +1,151 @@
+"""Slices wait in a lane of deliver: what is for one person goes first; nothing is lost, sent twice or told too soon."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from itertools import count, islice
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+from helpers.feeding import System, token
+from helpers.lanes_in_process import Provider, read, running_lanes
+from helpers.waiting import wait_for
+
+from connectors.log.interface import NewRecord, Record
+from connectors.providers.channel import Delivery, Result, Sent
+from flows.steps.deliver.slices import WaitingSlice, WaitingSlices
+from flows.steps.lanes.lane import Lane
+from state.model.arrow import batch_bytes
+from state.model.content import WithdrawalContent
+from state.model.delivery import Endpoint
+from state.model.envelope import OutputHeader, parse_output_header
+from state.model.keys import key_group
+
+GROUP = key_group("u1")
+USERS = list(islice((user for user in map("u{}".format, count(1)) if key_group(user) == GROUP), 300))
+PHONE = ("phone", token("phone"))
+
+
+async def takes(_delivery: Delivery) -> Result:
+    return Sent("taken")
+
+
+def slice_of(system: System, users: Sequence[str], **changes: Any) -> NewRecord:
+    """The record that decide would write for these followers of a key group, each with a phone."""
+    single = system.emission(users[0], "push", [PHONE], **changes)
+    common = json.loads(single.value)
+    common["emission_base"] = common.pop("emission_id")
+    for own in ("user", "devices", "locale", "name"):
+        del common[own]
+    device = Endpoint("push", PHONE[0], "ios", PHONE[1], active=True, registered_at=1_000, place=0)
+    columns = {
+        "tag": pa.array([number.to_bytes(8, "big") for number in range(len(users))], pa.binary(8)),
+        "user": pa.array(list(users)),
+        "endpoints": pa.array([msgspec.msgpack.encode([device])] * len(users)),
+    }
+    headers = (("schema", b"emission/3+arrow"), single.headers[1])
+    return single._replace(value=batch_bytes(columns, common), headers=headers)
+
+
+def users_of(provider: Provider) -> list[str]:
+    return [key.split("/")[1] for key in provider.keys]
+
+
+def finish(lane: Lane) -> list[NewRecord]:
+    """What the lane tells until nothing is open any more."""
+    told: list[NewRecord] = []
+
+    def ended() -> bool:
+        told.extend(lane.collect())
+        lane.epoch()
+        return not lane.open
+
+    wait_for(ended)
+    return told
+
+
+def test_what_is_for_one_person_goes_before_slices_that_came_first(system: System) -> None:
+    provider = Provider(takes)
+    slices = [slice_of(system, USERS, object=f"post{number}") for number in range(3)]
+    system.feed([*slices, system.emission("u1", "push", [PHONE], object="mention")])
+    with running_lanes(system, channels={"push": provider}, open_max=20_000) as (lanes, _):
+        lane = lanes.lane(slices[0].partition)
+        lane.accept(read(system, slices[0].partition))
+        assert lane.open < 200
+        wait_for(lambda: len(provider.keys) == 1)
+        finish(lane)
+    assert users_of(provider)[0] == "u1"
+    assert len(provider.keys) == len(set(provider.keys)) == 901
+
+
+def test_slices_that_waited_when_the_process_was_killed_are_sent_once(system: System) -> None:
+    provider = Provider(takes)
+    slices = [slice_of(system, USERS, object=f"post{number}") for number in range(4)]
+    system.feed(slices)
+    partition = slices[0].partition
+    told: list[NewRecord] = []
+    for turns in (1, 2, None):
+        with running_lanes(system, channels={"push": provider}, open_max=20_000) as (lanes, _):
+            lane = lanes.lane(partition)
+            lane.accept(read(system, partition))
+            for _ in range(turns or 0):
+                told += lane.collect()
+                lane.epoch()
+            told += finish(lane) if turns is None else []
+    ended = {
+        json.loads(each.value)["emission_id"]: json.loads(each.value) for each in told if each.key != b"%d" % GROUP
+    }
+    assert len(ended) == 1_200
+    assert len(provider.keys) == len(set(provider.keys)), "some were sent twice"
+    asked = Counter(each["outcome"] for each in ended.values())
+    assert asked["DELIVERED"] + asked["UNKNOWN"] == 1_200
+    assert asked["UNKNOWN"] <= 100, "only what was under way"
+
+
+def test_a_withdrawal_waits_for_the_slice_that_shows_what_it_takes_back(system: System) -> None:
+    sent: list[Delivery] = []
+
+    async def notes(delivery: Delivery) -> Result:
+        sent.append(delivery)
+        return Sent("taken")
+
+    shown = slice_of(system, USERS[:40], type="new_post", actors=["star"], items=[["e1", "star"]])
+    system.feed([shown, system.withdrawal("u1", [PHONE], type="new_post", actor="star")])
+    with running_lanes(system, channels={"push": Provider(notes)}, open_max=20_000) as (lanes, _):
+        lane = lanes.lane(shown.partition)
+        lane.accept(read(system, shown.partition))
+        finish(lane)
+    assert [isinstance(each.content, WithdrawalContent) for each in sent] == [False] * 40 + [True]
+
+
+def test_counts_say_nothing_of_what_is_behind_a_slice_that_waits(system: System) -> None:
+    first, waits = system.emission("u1", "push", [PHONE]), slice_of(system, USERS)
+    last = system.emission(USERS[1], "push", [PHONE])
+    system.feed([first, waits, last])
+    offsets = [parse_output_header(dict(record.headers)["seq"]).offset for record in (first, waits, last)]
+    with running_lanes(system, channels={"push": Provider(takes)}, open_max=20_000) as (lanes, _):
+        lane = lanes.lane(first.partition)
+        lane.accept(read(system, first.partition))
+        strategy: Any = lane._strategy
+        strategy._counts.sample()
+        (counts,) = strategy._counts.settle(strategy._slices.first_of)
+        assert (counts.offset, counts.accepted, counts.in_flight) == (offsets[1] - 1, 1, 1)
+        finish(lane)
+        strategy._counts.sample()
+        (counts,) = strategy._counts.settle(strategy._slices.first_of)
+        assert (counts.offset, counts.accepted, counts.in_flight) == (offsets[2], 302, 0)
+
+
+def test_p2_leaves_half_of_the_room_to_p1() -> None:
+    slices = WaitingSlices()
+    for number, in_p2 in enumerate((True, False, False)):
+        record = Record("deliver.push", 0, number, 0, b"", b"x" * 2_500, ())
+        slices.put(WaitingSlice(record, OutputHeader("d", 7, 100 - number, 0)), in_p2=in_p2)
+    assert (slices.size, slices.first_of(7), slices.first_of(8)) == (6, 98, None)
+    assert slices.take(10_000) is None
+    taken = [slices.take(opened) for opened in (9_999, 9_999, 9_999, 4_999)]
+    assert [each and each.record.offset for each in taken] == [1, 2, None, 0]
+    assert (slices.size, slices.first_of(7), slices.offsets(("deliver.push", 0))) == (0, None, set())
