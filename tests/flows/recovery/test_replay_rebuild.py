@@ -31,7 +31,8 @@ AT = 1_800_000_000_000
 
 @pytest.fixture(scope="module")
 def story() -> list[NewRecord]:
-    return work_records(works(11, 400))
+    """With this seed every partition has outputs near its end, so that it is known how far it was written."""
+    return work_records(works(14, 400))
 
 
 @pytest.fixture(scope="module")
