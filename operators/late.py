@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from operators.outcomes import FinalOutcome, Hold
 from operators.quiet import is_quiet, quiet_end
@@ -19,6 +20,7 @@ from state.model.preference import Preference, QuietRange, compile_preference, m
 from state.model.registry import Registry, TypeProfile
 
 RETRACTED = FinalOutcome("SUPPRESSED", "retracted")
+_OF_OBJECT, _ACTORS_MAX = frozenset({"object_label", "url"}), 3
 GIVEN_ADDRESS = "to"
 """The id of an address that the event itself names: no setting of the user concerns it."""
 
@@ -55,6 +57,23 @@ def remaining_items(
 ) -> tuple[tuple[str, str | None], ...]:
     """Those of the items (event_id, actor) of one type and object that a retraction leaves (RULES 3.F)."""
     return tuple(each for each in items if each[1] != actor or parent_event_id not in (None, each[0]))
+
+
+def with_items(emission: ToDeliver, left: Sequence[tuple[str, str | None]]) -> ToDeliver:
+    """What it says when these of its items are left (RULES 3.F). Of a first one that is gone, only what is true of all
+    stays of its payload.
+    """
+    items = () if emission.items is UNSET else emission.items
+    names = dict(zip(items, () if emission.names is UNSET else emission.names, strict=False))
+    payload = emission.payload
+    if left[0] != items[0]:
+        payload = {key: value for key, value in (payload or {}).items() if key in _OF_OBJECT}
+        payload |= {"actor_name": name} if (name := names.get(left[0])) else {}
+    actors = tuple(dict.fromkeys(actor for _, actor in left if actor is not None))
+    return replace(
+        emission, count=len(left), actors=actors[:_ACTORS_MAX], actor_count=len(actors), first_event_id=left[0][0],
+        payload=payload, items=tuple(left) if len(left) > 1 else UNSET, names=UNSET,
+    )  # fmt: skip
 
 
 def changed_outcome(

@@ -4,8 +4,8 @@
 data, the `key` of a status callback, an optional field of SMPP, the Message-ID, the webhook-id or a chat's
 Idempotency-Key, `status` the provider's code as it answers, also where it then breaks off instead (200, 201 and 250
 mean that it took the message), `body_sha256` of the body as it came, `withdraws` true of a push that removes another
-one from the screen. What it said is shown to a watcher only (`connectors.sandbox.watch`), and in the last mails
-(`connectors.sandbox.smtp`).
+one from the screen, `replaces` of one that takes its place without a sound. What it said is shown to a watcher only
+(`connectors.sandbox.watch`), and in the last mails (`connectors.sandbox.smtp`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from connectors.sandbox.watch import pipe_of, tell
 
 _TAKEN = (200, 201, 250)
 _PUSH = ("apns", "fcm", "webpush")
-_WITHDRAWS = b'"withdraw":'
+_QUIET = {"withdraws": b'"withdraw":', "replaces": b'"replaces":'}
 """No text says so: in JSON its quotes are escaped."""
 
 
@@ -66,6 +66,7 @@ class Journal:
             "status": message.status,
             "body_sha256": hashlib.sha256(message.body).hexdigest(),
         }
-        if self._provider in _PUSH and _WITHDRAWS in (message.body if message.shown is None else message.shown):
-            record["withdraws"] = True
+        if self._provider in _PUSH:
+            body = message.body if message.shown is None else message.shown
+            record |= {name: True for name, sign in _QUIET.items() if sign in body}
         return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,7 +1,9 @@
 """What a push shows on a device, as a lane remembers it for as long as its notification lives (RULES 3.F).
 
-A row's value is the MessagePack array `[emission_id, first_event_id, device, place, until, items]`; `items` are those
-that nobody took back, as `[event_id, actor]`, or nil where they are not all known.
+A row's value is the MessagePack array `[emission_id, first_event_id, device, place, until, items, said]`; `items` are
+those that nobody took back, as `[event_id, actor]`, or nil where they are not all known. `said` is the emission, as
+`emission/1+json` has it but for its addresses, where it is of several items; else, and in files of earlier releases,
+nil or nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
+
+from state.model.delivery import ToDeliver
 
 
 class ShownAt(NamedTuple):
@@ -33,6 +37,8 @@ class ShownPush(msgspec.Struct, frozen=True, array_like=True):
     """The end of its life, in ms UTC."""
     items: tuple[tuple[str, str | None], ...] | None
     """(event_id, actor) of each."""
+    said: ToDeliver | None = None
+    """What the text of some of them is made of."""
 
 
 encode_shown = msgspec.msgpack.Encoder().encode

@@ -22,6 +22,8 @@ class PushContent:
     title: str
     body: str
     data: tuple[tuple[str, str], ...] = ()
+    replaces: bool = False
+    """Without a sound: it takes the place of one that says more than is still so."""
 
 
 @dataclass(frozen=True, slots=True)

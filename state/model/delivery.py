@@ -61,6 +61,15 @@ class ChannelAddresses(msgspec.Struct, frozen=True):
     devices: tuple[DeviceAddress, ...] = ()
 
 
+ACTOR_NAME_MAX = 256
+
+
+def named_actor(payload: Mapping[str, Any] | None) -> str | None:
+    """What a payload calls its actor, if that is a short text."""
+    name = (payload or {}).get("actor_name")
+    return name if isinstance(name, str) and len(name) <= ACTOR_NAME_MAX else None
+
+
 class DigestItem(msgspec.Struct, frozen=True):
     """One item of a digest mail."""
 
@@ -102,6 +111,8 @@ class ToDeliver(msgspec.Struct, frozen=True, kw_only=True):
     """The user's quiet hours as of the emission; absent where he has none, and for P0."""
     items: tuple[tuple[str, str | None], ...] | UnsetType = UNSET
     """(event_id, actor) of each event, in order; absent where there is one, of a digest, and of more than 1,000."""
+    names: tuple[str | None, ...] | UnsetType = UNSET
+    """What the sender calls the actor of each of `items`; absent where it names none."""
 
 
 class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,7 +28,11 @@ def handed_out(records: list[NewRecord]) -> set[Key]:
 def taken(sandbox: Sandbox) -> Counter[str]:
     """How often each delivery was taken by its provider; what is withdrawn is none."""
     entries = sandbox.journal("apns") + sandbox.journal("smtp")
-    return Counter(str(entry["id"]) for entry in entries if entry["status"] in TAKEN and "withdraws" not in entry)
+    return Counter(
+        str(entry["id"])
+        for entry in entries
+        if entry["status"] in TAKEN and not {"withdraws", "replaces"} & entry.keys()
+    )
 
 
 def settled(system: System, records: list[NewRecord]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from operators.late import EmittedEvent, changed_outcome, is_retracted, remaining_items, sent_items
+from operators.late import EmittedEvent, changed_outcome, is_retracted, remaining_items, sent_items, with_items
 from operators.outcomes import FinalOutcome, Hold
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.registry import load_registry
@@ -112,3 +112,30 @@ def test_what_a_retraction_leaves_on_a_screen(
 
 def test_an_event_without_an_actor_can_be_taken_back() -> None:
     assert sent_items(emission(actors=(), actor_count=0)) == [EmittedEvent("e1", "mention", "thread1", None)]
+
+
+@pytest.mark.parametrize(
+    ("left", "said", "actors", "event_id"),
+    [
+        ([0, 2], {"actor_name": "Ada", "text": "hers", "object_label": "photo"}, ("ada", "cid"), "e1"),
+        ([1, 2], {"actor_name": "Bob", "object_label": "photo"}, ("bob", "cid"), "e2"),
+        ([2], {"object_label": "photo"}, ("cid",), "e3"),
+        ([3], {"actor_name": "Dan", "object_label": "photo"}, (), "e4"),
+    ],
+)
+def test_what_is_left_says_nothing_of_who_took_his_back(
+    left: list[int], said: dict[str, str], actors: tuple[str, ...], event_id: str
+) -> None:
+    items = (("e1", "ada"), ("e2", "bob"), ("e3", "cid"), ("e4", None))
+    payload = {"actor_name": "Ada", "text": "hers", "object_label": "photo"}
+    whole = emission(
+        count=4,
+        actors=("ada", "bob", "cid"),
+        actor_count=3,
+        items=items,
+        names=("Ada", "Bob", None, "Dan"),
+        payload=payload,
+    )
+    rest = with_items(whole, tuple(items[number] for number in left))
+    assert (rest.payload, rest.actors, rest.first_event_id) == (said, actors, event_id)
+    assert (rest.count, rest.actor_count, rest.emission_id) == (len(left), len(actors), whole.emission_id)

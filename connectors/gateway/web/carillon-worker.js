@@ -23,9 +23,11 @@
       for (const one of await shown(message.tag)) one.close();
       return;
     }
-    const { title, body, data } = message;
+    const { title, body, data, replaces } = message;
     const tag = message.tag ?? data.carillon_id; // what is sent a second time has the id of the first
-    await self.registration.showNotification(title, { ...ours().options, body, tag, data });
+    if (replaces && !(await shown(tag)).length) return; // it was put away meanwhile
+    const silent = replaces ? { silent: true, renotify: false } : {};
+    await self.registration.showNotification(title, { ...ours().options, body, tag, data, ...silent });
   };
 
   const open = async (data) => {

@@ -45,9 +45,10 @@ def build_payload(content: PushContent) -> bytes:
     alert: dict[str, Any] = {"body": content.body}
     if content.title:
         alert["title"] = content.title
-    payload: dict[str, Any] = {"aps": {"alert": alert, "sound": "default"}}
-    if content.data:
-        payload["carillon"] = dict(content.data)
+    how = {"interruption-level": "passive"} if content.replaces else {"sound": "default"}
+    payload: dict[str, Any] = {"aps": {"alert": alert, **how}}
+    if content.data or content.replaces:
+        payload["carillon"] = {**dict(content.data), **({"replaces": True} if content.replaces else {})}
     return orjson.dumps(payload)
 
 
@@ -68,12 +69,13 @@ def build_request(delivery: Delivery, *, topic: str, token: str) -> Request:
     if not isinstance(content, PushContent | WithdrawalContent):
         raise TypeError("a push is sent to APNs")
     withdraws = isinstance(content, WithdrawalContent)
+    is_quiet = withdraws or (isinstance(content, PushContent) and content.replaces)
     headers = {
         "authorization": f"bearer {token}",
         "apns-id": delivery.provider_id,
         "apns-topic": topic,
         "apns-push-type": "background" if withdraws else "alert",
-        "apns-priority": "5" if withdraws else _PRIORITY.get(delivery.priority, "10"),
+        "apns-priority": "5" if is_quiet else _PRIORITY.get(delivery.priority, "10"),
         "apns-expiration": str(delivery.expires_at // 1000),
     }
     if delivery.collapse is not None and len(delivery.collapse.encode()) <= COLLAPSE_MAX_BYTES:

@@ -53,7 +53,8 @@ def build_request(delivery: Delivery, *, project: str, token: str, now_ms: int) 
     """The request for one delivery; pure. What is left of its life becomes the ttl, in whole seconds.
 
     A notification without a collapse key takes the place of any other that waits for a device that is away. FCM keeps
-    those of at most four keys. A withdrawal is data alone, so nothing is shown: the application removes the tag.
+    those of at most four keys. A withdrawal is data alone, so nothing is shown: the application removes the tag. So is
+    what replaces another: Android would sound again for a notification.
     """
     if not isinstance(delivery.content, PushContent | WithdrawalContent):
         raise TypeError("a push is sent to FCM")
@@ -65,6 +66,8 @@ def build_request(delivery: Delivery, *, project: str, token: str, now_ms: int) 
         data = {"withdraw": "true", "tag": delivery.collapse or "", ID_KEY: delivery.provider_id}
         android |= {"priority": "normal", "collapse_key": delivery.collapse or ""}
         return _request(project, token, {"message": {"token": delivery.address, "data": data, "android": android}})
+    if delivery.content.replaces:
+        return _request(project, token, {"message": _replacing(delivery, delivery.content, android)})
     if delivery.collapse is not None:
         android |= {"collapse_key": delivery.collapse, "notification": {"tag": delivery.collapse}}
     content = fitted(
@@ -72,6 +75,17 @@ def build_request(delivery: Delivery, *, project: str, token: str, now_ms: int) 
     )
     message = {"token": delivery.address, **build_shown(content, delivery.provider_id), "android": android}
     return _request(project, token, {"message": message})
+
+
+def _replacing(delivery: Delivery, content: PushContent, android: dict[str, Any]) -> dict[str, Any]:
+    """No collapse key: a phone that is away gets both, the one that is shown and this one."""
+
+    def data(some: PushContent) -> dict[str, str]:
+        told = {**dict(some.data), "title": some.title, "body": some.body}
+        return {**told, "replaces": "true", "tag": delivery.collapse or "", ID_KEY: delivery.provider_id}
+
+    fit = fitted(content, size=lambda some: _size(data(some)), limit=SHOWN_MAX_BYTES)
+    return {"token": delivery.address, "data": data(fit), "android": android | {"priority": "normal"}}
 
 
 def _size(shown: dict[str, Any]) -> int:

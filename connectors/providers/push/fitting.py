@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from state.model.content import PushContent
 
@@ -15,5 +16,5 @@ def fitted(content: PushContent, *, size: Callable[[PushContent], int], limit: i
     fit, body = content, content.body
     while (excess := size(fit) - limit) > 0 and body:
         body = body[: max(0, len(body) - 1 - excess // 6)]
-        fit = PushContent(content.title, body + "…", content.data)
+        fit = replace(content, body=body + "…")
     return fit

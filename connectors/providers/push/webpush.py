@@ -50,6 +50,8 @@ def topic(collapse: str) -> str:
 def build_notification(content: PushContent, delivery: Delivery) -> bytes:
     """What the service worker gets: the title, and options of `showNotification`."""
     message: dict[str, Any] = {"title": content.title, "body": content.body}
+    if content.replaces:
+        message["replaces"] = True
     if delivery.collapse is not None:
         message["tag"] = delivery.collapse
     return orjson.dumps({**message, "data": {**dict(content.data), ID_KEY: delivery.provider_id}})
@@ -72,15 +74,16 @@ def _fit_notification(delivery: Delivery) -> bytes:
 def build_request(delivery: Delivery, address: PushAddress, *, authorization: str, now_ms: int) -> Request:
     """The request for one delivery. What is left of its life becomes the TTL, in whole seconds."""
     withdraws = isinstance(delivery.content, WithdrawalContent)
+    replaces = isinstance(delivery.content, PushContent) and delivery.content.replaces
     headers = {
         "authorization": authorization,
         "content-encoding": "aes128gcm",
         "content-type": "application/octet-stream",
         "ttl": str(min(max((delivery.expires_at - now_ms) // 1000, 0), TTL_MAX_S)),
-        "urgency": "low" if withdraws else _URGENCY.get(delivery.priority, "normal"),
+        "urgency": "low" if withdraws or replaces else _URGENCY.get(delivery.priority, "normal"),
     }
-    if delivery.collapse is not None:
-        headers["topic"] = topic(delivery.collapse)
+    if delivery.collapse is not None:  # a browser that is away gets both, the one that is shown and what replaces it
+        headers["topic"] = topic(f"{delivery.collapse}/replaces" if replaces else delivery.collapse)
     message = build_withdrawal(delivery) if withdraws else _fit_notification(delivery)
     body = sealed(message, key=address.key, secret=address.secret)
     return Request(address.url.target, headers, body)

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from connectors.log import NewRecord
 from connectors.log.topics import deliver_partition
-from state.model.delivery import WITHDRAWAL, ChannelAddresses, DigestItem, ToDeliver
+from state.model.delivery import WITHDRAWAL, ChannelAddresses, DigestItem, ToDeliver, named_actor
 from state.model.envelope import output_headers
 from state.model.event import Event
 from state.model.keys import KEY_GROUPS
@@ -149,6 +149,14 @@ def _items(emission: Emission) -> tuple[tuple[str, str | None], ...] | UnsetType
     return tuple((event.event_id, event.actor) for event in emission.items)
 
 
+def _names(emission: Emission) -> tuple[str | None, ...] | UnsetType:
+    """For the text of those that are left when some are taken back: of payloads it has the first one's alone."""
+    if emission.type == "digest" or not 1 < emission.count <= ITEMS_MAX:
+        return UNSET
+    names = tuple(named_actor(event.payload) for event in emission.items)
+    return names if any(names) else UNSET
+
+
 def to_deliver(emission: Emission, entry: ChannelAddresses, priority: str) -> ToDeliver:
     """What the lane of one channel needs; `rest` are the channels to fall back to."""
     event = emission.event
@@ -179,4 +187,5 @@ def to_deliver(emission: Emission, entry: ChannelAddresses, priority: str) -> To
         digest_items=_digest_items(emission.items) if emission.type == "digest" else None,
         quiet=UNSET if priority == "P0" or emission.quiet is None else emission.quiet,
         items=_items(emission),
+        names=_names(emission),
     )

@@ -3,8 +3,9 @@
 A lane remembers what its pushes show (`state/deliver/shown.py`). decide hands a retraction that found nothing pending
 to the lane, as a `Withdrawal`. It waits until all that was decided before about the same has ended here: what is not
 sent by then is stopped by the last look. Where every item of a shown notification was taken back, its device gets a
-message that removes it. That is a task like any other, with an intent and an answer of its own in `attempts`, but
-nothing on the ledger ends with it, and nothing counts it.
+message that removes it; where some are left, one that replaces it. That is a task like any other, with an intent and an
+answer of its own in `attempts`, but nothing on the ledger ends with it, and nothing counts it. While it is under way,
+what else is taken back about the same waits, and then comes to one message together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from flows.steps.lanes.in_hand import OpenRecord
 from flows.steps.sending.attempts import Recovered
 from flows.steps.sending.task import SendTask, Siblings
 from operators.attempts import DeliveryHistory
-from operators.late import remaining_items, sent_items
+from operators.late import remaining_items, sent_items, with_items
 from state.deliver.shown import ShownAt, ShownPush, about_digest
 from state.deliver.store import SendingStore
 from state.model.delivery import WITHDRAWAL_PREFIX, DeviceAddress, ToDeliver, Withdrawal
@@ -28,6 +29,8 @@ from state.model.envelope import TopicPartition
 PUSH = "push"
 _About = tuple[str, str, str | None]
 """User, type and object."""
+Items = tuple[tuple[str, str | None], ...]
+"""Event and actor of each."""
 
 
 class _Waiting(NamedTuple):
@@ -57,6 +60,8 @@ class Withdrawals:
         """Since the last commit, by what it is about."""
         self._sending = defaultdict[ShownAt, list[SendTask]](list)
         """Messages that have not ended, by what they remove."""
+        self._left = dict[ShownAt, Items]()
+        """The items of what is being replaced, when that has ended."""
         self._unended = 0
         """How many: sources ask from their own threads."""
         self._stirred = False
@@ -113,11 +118,13 @@ class Withdrawals:
         if not self._stirred:
             return
         waiting, self._waiting, self._stirred = self._waiting, [], False
+        together = list[_Waiting]()
         for each in waiting:
-            if self._waits(each):
-                self._waiting.append(each)
-            else:
-                yield each.record, self._tasks(each, now)
+            (self._waiting if self._waits(each) else together).append(each)
+        last = {_asked(each.withdrawal): each for each in together}
+        struck = set[ShownAt]()
+        for each in together:
+            yield each.record, self._tasks(each, now, struck, is_last=last[_asked(each.withdrawal)] is each)
 
     def take_changed(self) -> Mapping[ShownAt, ShownPush | None]:
         """What is to be stored."""
@@ -129,14 +136,17 @@ class Withdrawals:
         self._changed[at.about][at] = shown
 
     def _waits(self, waiting: _Waiting) -> bool:
-        asked, first = waiting.withdrawal, self._first_waiting(waiting.record.group)
+        about, first = _asked(waiting.withdrawal), self._first_waiting(waiting.record.group)
         if first is not None and first <= waiting.record.work_offset:
             return True
-        places = self._under_way.get((asked.user, asked.type, asked.object), ())
-        return any(place <= waiting.record.work_offset for place in places)
+        if any(at.about == about_digest(*about) for at in self._left):
+            return True
+        return any(place <= waiting.record.work_offset for place in self._under_way.get(about, ()))
 
-    def _tasks(self, waiting: _Waiting, now: int) -> list[SendTask]:
-        """One for each device that shows nothing else, if it is still the user's."""
+    def _tasks(self, waiting: _Waiting, now: int, struck: set[ShownAt], *, is_last: bool) -> list[SendTask]:
+        """One for each device that is still the user's. `struck`: where something was taken back before, that only the
+        last one replaces.
+        """
         record, asked = waiting
         devices, tasks = {each.id: each for each in asked.devices}, list[SendTask]()
         for at, shown in self._shown(about_digest(asked.user, asked.type, asked.object)).items():
@@ -144,11 +154,27 @@ class Withdrawals:
                 continue
             left = remaining_items(shown.items, asked.actor, asked.parent_event_id)
             device = devices.get(shown.device)
-            if left or device is None:
+            if left and left == shown.items and at not in struck:
+                continue
+            struck.add(at)
+            if left and device is not None and is_last and shown.said is not None:
+                self._left[at] = left
+                tasks += self._replacing(record, asked, shown, with_items(shown.said, left), device).make_tasks()
+            elif left or device is None:
                 self._keep(at, msgspec.structs.replace(shown, items=left) if left else None)
             else:
                 tasks += self._siblings(record, asked, shown, device).make_tasks()
         return tasks
+
+    def _replacing(
+        self, record: OpenRecord, asked: Withdrawal, shown: ShownPush, said: ToDeliver, device: DeviceAddress
+    ) -> Siblings:
+        emission = msgspec.structs.replace(
+            said, devices=(device,), decided_at=asked.decided_at, ingested_at=asked.decided_at, valid_until=shown.until
+        )
+        return Siblings(
+            emission, PUSH, (device,), (), record.place[1], self._find, record, withdraws=True, replaces=asked.event_id
+        )
 
     def _siblings(self, record: OpenRecord, asked: Withdrawal, shown: ShownPush, device: DeviceAddress) -> Siblings:
         emission = ToDeliver(
@@ -168,13 +194,17 @@ class Withdrawals:
         self._unended -= 1
         if not self._sending[at]:
             del self._sending[at]
-        shown = self._shown(at.about).get(at)
+        shown, left = self._shown(at.about).get(at), self._left.pop(at, None)
         if shown is not None and shown.emission_id == task.emission.emission_id:
-            self._keep(at, None)
+            self._keep(at, None if left is None else msgspec.structs.replace(shown, items=left))
 
     def _shown(self, about: bytes) -> dict[ShownAt, ShownPush]:
         found = self._store.shown(about) | self._changed.get(about, {})
         return {at: shown for at, shown in found.items() if shown is not None}
+
+
+def _asked(withdrawal: Withdrawal) -> _About:
+    return withdrawal.user, withdrawal.type, withdrawal.object
 
 
 def _about(emission: ToDeliver) -> _About:
@@ -190,4 +220,7 @@ def _shown(task: SendTask, place: int) -> ShownPush:
     emission = task.emission
     items = sent_items(emission)
     named = None if items is None else tuple((item.event_id, item.actor) for item in items)
-    return ShownPush(emission.emission_id, emission.first_event_id, task.device.id, place, emission.valid_until, named)
+    several = named is not None and len(named) > 1
+    said = msgspec.structs.replace(emission, devices=(), rest=(), quiet=msgspec.UNSET) if several else None
+    first, until = emission.first_event_id, emission.valid_until
+    return ShownPush(emission.emission_id, first, task.device.id, place, until, named, said)

@@ -62,7 +62,7 @@ class LedgerWriter:
     def withdrawn(self, task: SendTask) -> list[NewRecord]:
         """Everything that follows from the end of a withdrawal: nothing on the ledger, and no dead letter."""
         emission, history = task.emission, task.history
-        if history.outcome != "DELIVERED":
+        if history.outcome != "DELIVERED" or task.siblings.replaces:
             return self._verdict(task)
         heard = outcome_record(
             WITHDRAWN, user=emission.user, channel=task.channel, device=task.device.id,

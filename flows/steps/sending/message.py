@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -17,7 +17,7 @@ from flows.steps.sending.texts import TextMessages
 from operators.late import GIVEN_ADDRESS
 from operators.links import unsubscription
 from operators.render import render
-from state.model.content import Content, WithdrawalContent
+from state.model.content import Content, PushContent, WithdrawalContent
 from state.model.dead_letter import KILLED, error_text
 from state.model.errors import TemplateError
 from state.model.registry import RegistryInForce
@@ -64,7 +64,7 @@ def message_or_end(
         return planned
     if task.siblings.listener.killed_by():
         return Planned("DEAD_LETTER", KILLED)
-    if task.siblings.withdraws:
+    if task.siblings.withdraws and not task.siblings.replaces:
         return WithdrawalContent()
     if texts is not None and (planned := texts.refused(task, now, failed)) is not None:
         return planned
@@ -87,10 +87,15 @@ def _said(task: SendTask, url: str | None, published: PublishedTexts | None) -> 
     texts = None if published is None else published.texts(emission.type, emission.locale)
     if texts is not None:
         try:
-            return render(emission, task.channel, unsubscribe_url=url, texts=texts)
+            return _quietly(task, render(emission, task.channel, unsubscribe_url=url, texts=texts))
         except Exception as error:
             if environment_failed(error):
                 raise
             TEMPLATES_FAILED.labels(emission.type).inc()
             _logger.warning("published_template_failed", type=emission.type, error=error_text(error))
-    return render(emission, task.channel, unsubscribe_url=url)
+    return _quietly(task, render(emission, task.channel, unsubscribe_url=url))
+
+
+def _quietly(task: SendTask, content: Content) -> Content:
+    """What replaces another says so."""
+    return replace(content, replaces=True) if task.siblings.replaces and isinstance(content, PushContent) else content

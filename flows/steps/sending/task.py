@@ -134,6 +134,8 @@ class Siblings:
     """The event went to others too, in the same record."""
     withdraws: bool = False
     """Takes from the screen what was sent before (RULES 3.F): nothing on the ledger ends with it."""
+    replaces: str = ""
+    """The event by which the sender took back some of what is shown: it withdraws nothing, but says the rest."""
     overtaken: bool = False
     """Of what withdraws: something newer is shown in its place by now. The lane says so, from its own thread."""
 
@@ -145,7 +147,8 @@ class Siblings:
         """A task per device."""
         for device in self.devices:
             key = delivery_key(self.emission.emission_id, self.emission.user, self.channel, device.id)
-            key = WITHDRAWAL_PREFIX + key if self.withdraws else key
+            if self.withdraws:
+                key = WITHDRAWAL_PREFIX + (f"{self.replaces}/" if self.replaces else "") + key
             found = self.find(key)
             self.tasks.append(SendTask(self, device, key, found or DeliveryHistory(), found is not None))
         return self.tasks

@@ -77,7 +77,7 @@ class Pushed:
     def shown(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.worker.evaluate(
             "async () => (await self.registration.getNotifications())"
-            ".map(({title, body, tag, icon, data}) => ({title, body, tag, icon, data}))"
+            ".map(({title, body, tag, icon, data, silent}) => ({title, body, tag, icon, data, silent}))"
         )
         return found
 
@@ -110,6 +110,11 @@ def message(body: str, *, key: str = "k1", collapse: str | None = None, **data: 
     return build_notification(content, delivery(content, provider_id=key, collapse=collapse))
 
 
+def replacement(body: str, *, collapse: str) -> bytes:
+    content = PushContent("Shop", body, (("event_id", "e1"),), replaces=True)
+    return build_notification(content, delivery(content, provider_id="r1", collapse=collapse))
+
+
 def withdrawal(collapse: str) -> bytes:
     return build_withdrawal(delivery(WithdrawalContent(), collapse=collapse))
 
@@ -129,7 +134,13 @@ def test_it_shows_replaces_and_takes_back(place: tuple[Browser, HostSite]) -> No
     assert pushed.shown()[0]["title"] == "Shop"
     pushed.push(message("Ada and Eve liked it", key="k2", collapse="photo1"))
     pushed.shows("Ada and Eve liked it")
+    pushed.push(replacement("Eve liked it", collapse="photo1"))
+    pushed.shows("Eve liked it")
+    assert pushed.shown()[0]["silent"]
+    pushed.push(message("Ada and Eve liked it", key="k4", collapse="photo1"))
+    pushed.shows("Ada and Eve liked it")
     pushed.push(withdrawal("another"))
+    pushed.push(replacement("Nobody sees it", collapse="another"))
     pushed.push(message("A code", key="k3"))
     pushed.push(message("A code", key="k3"))
     pushed.shows("A code", "Ada and Eve liked it")

@@ -60,8 +60,10 @@ def test_a_withdrawal_is_taken_and_the_journal_says_so(name: str, sandbox: Sandb
         where = address(sandbox, name)
         return delivery(content, key=key, provider_id=identity, address=where, expires_at=now_ms() + 60_000)
 
-    results = asyncio.run(run(WithdrawalContent(), PushContent("Shop", 'Ann wrote "withdraw":true')))
+    replacement = PushContent("Shop", "Bob liked it", replaces=True)
+    results = asyncio.run(run(WithdrawalContent(), PushContent("Shop", 'Ann wrote "withdraw":true'), replacement))
     assert all(isinstance(result, Sent) for result in results)
-    withdrawn, said = sandbox.journal(name)
+    withdrawn, said, replaced = sandbox.journal(name)
+    assert [each.get("replaces") for each in (withdrawn, said, replaced)] == [None, None, True]
     assert withdrawn["id"] == MAKE[name](sandbox).provider_id("0")
     assert (withdrawn.get("withdraws"), said.get("withdraws")) == (True, None)

@@ -95,6 +95,17 @@ def test_a_withdrawal_wakes_the_application_without_a_sound() -> None:
     }  # fmt: skip
 
 
+def test_what_replaces_another_makes_no_sound() -> None:
+    content = PushContent("t", "b", (("event_id", "e1"),), replaces=True)
+    request = apns.build_request(dataclasses.replace(PUSH, content=content), topic="app", token="jwt")
+    told = {name: request.headers[name] for name in ("apns-push-type", "apns-priority", "apns-collapse-id")}
+    assert told == {"apns-push-type": "alert", "apns-priority": "5", "apns-collapse-id": "c"}
+    assert json.loads(request.body) == {
+        "aps": {"alert": {"title": "t", "body": "b"}, "interruption-level": "passive"},
+        "carillon": {"event_id": "e1", "replaces": True},
+    }
+
+
 def test_apns_id_is_a_canonical_uuid_of_the_key() -> None:
     first, again, other = apns.apns_id("k"), apns.apns_id("k"), apns.apns_id("l")
     assert first == again != other

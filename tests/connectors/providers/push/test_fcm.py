@@ -114,6 +114,14 @@ def test_a_withdrawal_shows_nothing() -> None:
     }}  # fmt: skip
 
 
+def test_what_replaces_another_is_for_the_application_and_displaces_nothing_that_waits() -> None:
+    made = request(content=PushContent("t", "b", (("event_id", "e1"),), replaces=True))
+    told = {"event_id": "e1", "title": "t", "body": "b", "replaces": "true", "tag": "c", "carillon_id": "pid"}
+    assert json.loads(made.body) == {"message": {
+        "token": "a" * 64, "data": told, "android": {"ttl": "1000s", "priority": "normal"},
+    }}  # fmt: skip
+
+
 @pytest.mark.parametrize(("priority", "expected"), [("P0", "high"), ("P1", "high"), ("P2", "normal")])
 def test_what_is_bulk_does_not_wake_a_device(priority: str, expected: str) -> None:
     assert json.loads(request(priority=priority).body)["message"]["android"]["priority"] == expected

@@ -109,6 +109,14 @@ def test_a_withdrawal_takes_the_place_of_what_was_not_fetched_yet() -> None:
     assert shown(made) == {"withdraw": True, "tag": "c", "data": {"carillon_id": "pid"}}
 
 
+def test_what_replaces_another_displaces_nothing_that_waits() -> None:
+    made = request(content=PushContent("t", "b", replaces=True))
+    assert made.headers["topic"] == request(content=PushContent("t", "c", replaces=True)).headers["topic"]
+    assert made.headers["topic"] != webpush.topic("c")
+    assert made.headers["urgency"] == "low"
+    assert shown(made) == {"title": "t", "body": "b", "replaces": True, "tag": "c", "data": {"carillon_id": "pid"}}
+
+
 def test_without_a_collapse_key_nothing_is_replaced() -> None:
     made = request(collapse=None)
     assert "topic" not in made.headers

@@ -38,6 +38,18 @@ def test_deliver_is_told_each_event_of_a_notification_as_far_as_rows_are_exact()
     assert b'"items"' not in msgspec.json.encode(to_deliver(likes(1), ChannelAddresses("push"), "P1"))
 
 
+def test_deliver_is_told_what_payloads_call_their_actors_where_any_does() -> None:
+    several = likes(3)
+    assert to_deliver(several, ChannelAddresses("push"), "P1").names is msgspec.UNSET
+    payloads = [{"actor_name": "Ada"}, {"actor_name": 7}, None]
+    events = [
+        msgspec.structs.replace(event, payload=payload) for event, payload in zip(several.items, payloads, strict=True)
+    ]
+    named = to_deliver(msgspec.structs.replace(several, items=events), ChannelAddresses("push"), "P1")
+    assert named.names == ("Ada", None, None)
+    assert msgspec.json.decode(msgspec.json.encode(named), type=type(named)) == named
+
+
 def newsletter(number: int, text: str | None, name: str = "") -> Event:
     payload = None if text is None else {"text": text}
     return Event(event_id=f"e{number}{name}", type="newsletter", target="u1", priority="P2", payload=payload)

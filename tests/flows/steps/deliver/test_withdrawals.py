@@ -27,6 +27,7 @@ class Screens:
     answers: dict[str, Result] = field(default_factory=dict)
     shown: list[Delivery] = field(default_factory=list)
     withdrawn: list[Delivery] = field(default_factory=list)
+    replaced: list[Delivery] = field(default_factory=list)
 
     def provider(self) -> Provider:
         return Provider(self._answer)
@@ -36,6 +37,9 @@ class Screens:
             self.withdrawn.append(delivery)
             return self.answers.get("withdrawal", Sent("taken"))
         assert isinstance(delivery.content, PushContent)
+        if delivery.content.replaces:
+            self.replaced.append(delivery)
+            return self.answers.get("replacement", Sent("taken"))
         self.shown.append(delivery)
         return self.answers.get(delivery.first_event_id) or self.answers.get(delivery.device, Sent("taken"))
 
@@ -126,17 +130,100 @@ def counts(feed: Feeding) -> list[tuple[int, int, int]]:
     return [(each["accepted"], each["fallbacks"], each["in_flight"]) for each in told if each["kind"] == "counts"]
 
 
-def test_it_stays_while_one_of_its_events_does(system: System) -> None:
+def shows_several(system: System, *actors: str, **changes: Any) -> NewRecord:
+    items, names = [[name[0], name] for name in actors], [name.title() for name in actors]
+    payload = {"actor_name": names[0], "object_label": "photo", "text": f"of {names[0]}"}
+    values = {"actors": actors[:3], "actor_count": len(actors), "count": len(actors), "payload": payload}
+    return shows(system, **(values | {"items": items, "names": names} | changes))
+
+
+def said(delivery: Delivery) -> str:
+    assert isinstance(delivery.content, PushContent)
+    return delivery.content.body
+
+
+def test_while_one_of_its_events_is_left_it_is_replaced_by_the_rest_without_a_sound(system: System) -> None:
     screens = Screens()
     with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
         feed = feeding(system, lanes)
-        feed(shows(system, actors=["ann", "bob"], actor_count=2, count=2, items=[["a", "ann"], ["b", "bob"]]))
-        feed(takes_back(system, actor="ann"))
-        assert not screens.withdrawn
-        feed(takes_back(system, actor="ann"))
-        feed(takes_back(system, actor="bob", object="another"))
-        assert not screens.withdrawn
+        feed(shows_several(system, "ann", "bob", "cid"))
+        ledger = feed.topic("ledger")
         feed(takes_back(system, actor="bob"))
+        feed(takes_back(system, actor="bob"))  # who takes back a second time changes nothing
+        feed(takes_back(system, actor="ann", object="another"))
+        feed(takes_back(system, actor="ann"))
+        assert not screens.withdrawn
+        assert feed.topic("ledger") == ledger
+        assert feed.topic("outcomes") == []
+        feed(takes_back(system, actor="cid"))
+    assert [said(each) for each in screens.replaced] == ["Ann and 1 other liked your photo", "Cid liked your photo"]
+    (shown,) = screens.shown
+    for each in screens.replaced:
+        assert (each.collapse, each.address, each.expires_at) == (shown.collapse, shown.address, shown.expires_at)
+    assert len({each.provider_id for each in [shown, *screens.replaced]}) == 3
+    assert len(screens.withdrawn) == 1
+
+
+def test_what_many_take_back_while_one_message_is_under_way_comes_to_one_more(system: System) -> None:
+    screens = Screens({"replacement": Failed("away")})
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows_several(system, "ann", "bob", "cid", "dan", "eve"))
+        system.feed([takes_back(system, actor="ann")])
+        feed.take()
+        wait_for(lambda: not feed.is_still() and len(screens.replaced) == 1)
+        system.feed([takes_back(system, actor=name) for name in ("bob", "cid", "nobody")])
+        feed.take()
+        screens.answers.clear()
+        wait_for(feed.is_still)
+    assert said(screens.replaced[0]).startswith("Bob and 3 others")
+    assert {said(each) for each in screens.replaced[1:]} == {
+        said(screens.replaced[0]),
+        "Dan and 1 other liked your photo",
+    }
+    assert said(screens.replaced[-1]).startswith("Dan")
+    assert not screens.withdrawn
+
+
+def test_what_replaces_spares_what_is_newer_and_needs_its_device(system: System) -> None:
+    screens = Screens({"replacement": Failed("away")})
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows_several(system, "ann", "bob"))
+        system.feed([takes_back(system, actor="ann")])
+        feed.take()
+        wait_for(lambda: not feed.is_still() and len(screens.replaced) == 1)
+        feed(shows(system, actors=["cid"]))
+        assert len(screens.replaced) == 1
+        feed(takes_back(system, actor="bob"))
+        assert not screens.withdrawn
+        feed(shows_several(system, "dan", "eve"))
+        feed(takes_back(system, actor="dan", devices=[]))
+        assert len(screens.replaced) == 1
+        feed(takes_back(system, actor="eve"))
+    assert len(screens.withdrawn) == 1
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_lane_that_is_killed_while_it_replaces_does_so_once(system: System, stored: bool) -> None:
+    screens = Screens()
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows_several(system, "ann", "bob", "cid"))
+        ending(feed, 3)
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes, begun=1)
+        feed(takes_back(system, actor="ann"))
+        if stored:
+            ending(feed, 3)
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed.take()
+        wait_for(feed.is_still)
+        assert [said(each) for each in screens.replaced] == ["Bob and 1 other liked your photo"]
+        feed(takes_back(system, actor="bob"))
+        feed(takes_back(system, actor="cid"))
+    assert [said(each) for each in screens.replaced[1:]] == ["Cid liked your photo"]
     assert len(screens.withdrawn) == 1
 
 
