@@ -55,8 +55,9 @@ def apply(state: GroupState, record: Work, place: int, given_up: Iterable[GivenU
     state.place = place
     for each in given_up:
         give_up(writer, each)
-    _separate(state, record)
-    fire_timers(writer, state.now)
+    if state.pending.next_due() <= state.now:
+        _separate(state, record)
+        fire_timers(writer, state.now)
     _apply_record(writer, record)
     return out
 
@@ -80,8 +81,6 @@ def fire_timers(writer: OutcomeWriter, now: int) -> None:
 
 def _separate(state: GroupState, record: Work) -> None:
     """Slices are written when the record is applied: whom it changes is not decided in a slice before it."""
-    if state.pending.next_due() > state.now:
-        return
     match record:
         case PreferenceWork() | EndpointWork() | ProfileWork():
             row = state.users.ids.find(record.user)

@@ -192,8 +192,9 @@ class UserInbox:
 
     def take_changes(self) -> UserChanges:
         """What changed since the last call, for a store; the caller must store it."""
-        changes = UserChanges(self.head, list(self._dirty.values()), self._removed)
-        self._dirty, self._removed = {}, []
+        changes = UserChanges(self.head, [*self._dirty.values()], tuple(self._removed))
+        self._dirty.clear()
+        self._removed.clear()
         return changes
 
     def encode(self) -> bytes:
@@ -237,7 +238,7 @@ class UserInbox:
             self._oldest_at = at
 
     def _forget_oldest(self, row: StoredRow) -> None:
-        item = row.items.popleft()
+        item = row.items.pop(0)
         row.older.append(OlderItem(item.place, identity_hash(item.actor), identity_hash(item.event_id)))
         if len(row.older) > IDENTITIES_MAX:
             del row.older[0]

@@ -16,6 +16,8 @@ from state.model.envelope import OutputHeader
 from state.model.inbox import AddedSlice, InboxOperation, StoredOperation
 from state.model.keys import key_group
 
+_NONE = InboxTotals()
+_NOT_YET: Mark = (-1, -1)
 Load = Callable[[str], tuple[InboxHead, list[StoredRow]]]
 """Gives the stored head and rows of a user."""
 
@@ -72,9 +74,7 @@ class InboxShard:
         `again`: the record was set aside, so its mark does not count. After an error it may be half applied: the caller
         loads the store again.
         """
-        source = place.source, place.group
-        mark = self._marks.get(source, (-1, -1))
-        if place.mark <= mark and not again:
+        if place.mark <= self._marks.get((place.source, place.group), _NOT_YET) and not again:
             return False
         for part in operations.parts() if isinstance(operations, AddedSlice) else [operations]:
             self._apply_part(place.group, part)
@@ -91,7 +91,7 @@ class InboxShard:
     def pass_over(self, place: OutputHeader) -> None:
         """Everything up to this record of its source is dealt with."""
         source = place.source, place.group
-        self._marks[source] = max(self._marks.get(source, (-1, -1)), place.mark)
+        self._marks[source] = max(self._marks.get(source, _NOT_YET), place.mark)
         self._changed_marks.add(source)
         self._uncounted.add(place.group)
 
@@ -101,7 +101,7 @@ class InboxShard:
 
     def sweep(self, group: int, users: Iterable[str]) -> int:
         """Retire old rows of these users of a group, and its old slices. Gives the items that went."""
-        before = self._totals.get(group, InboxTotals()).retired
+        before = self._totals.get(group, _NONE).retired
         retired = self._slices.retire(group, self.now_ms - self._config.inbox.retention_ms)
         if retired:
             self._count(group, items=-retired, retired=retired)
@@ -111,7 +111,7 @@ class InboxShard:
                 rows = len(inbox)
                 self._retire(group, user, inbox, self.now_ms)
                 self._cached_rows += len(inbox) - rows
-        retired = self._totals.get(group, InboxTotals()).retired - before
+        retired = self._totals.get(group, _NONE).retired - before
         if retired:
             self._uncounted.add(group)
         return retired
@@ -122,7 +122,7 @@ class InboxShard:
 
     def audited(self, group: int, items: int) -> bool:
         """Take over what was counted row by row in the store as of the last commit. False: the totals differed."""
-        totals = self._totals.get(group, InboxTotals())
+        totals = self._totals.get(group, _NONE)
         if totals.items == items:
             return True
         self._totals[group] = totals._replace(items=items)
@@ -160,7 +160,7 @@ class InboxShard:
 
     def _counts(self, group: int) -> ShardCounts:
         marks = {source: mark for (source, each), mark in self._marks.items() if each == group}
-        return ShardCounts(group, marks, self._totals.get(group, InboxTotals()))
+        return ShardCounts(group, marks, self._totals.get(group, _NONE))
 
     def _inbox(self, user: str) -> UserInbox:
         """A user's rows, with those of his slices, for whoever changes them."""
@@ -245,7 +245,7 @@ class InboxShard:
         return retired
 
     def _count(self, group: int, items: int, added: int = 0, taken_back: int = 0, retired: int = 0) -> None:
-        totals = self._totals.get(group, InboxTotals())
+        totals = self._totals.get(group, _NONE)
         self._totals[group] = InboxTotals(
             totals.items + items, totals.added + added, totals.taken_back + taken_back, totals.retired + retired
         )

@@ -77,9 +77,9 @@ def rows_prefix(user: str) -> bytes:
     return group_rows_prefix(key_group(user)) + len(name).to_bytes(2, "big") + name
 
 
-def inbox_row_key(user: str, position: RowPosition) -> bytes:
-    """Key of a row."""
-    return rows_prefix(user) + _POSITION.pack(_TOP - position.at, _TOP - position.number)
+def inbox_row_key(prefix: bytes, position: RowPosition) -> bytes:
+    """Key of a row, behind `rows_prefix` of its user."""
+    return prefix + _POSITION.pack(_TOP - position.at, _TOP - position.number)
 
 
 def position_of_row(key: bytes) -> RowPosition:

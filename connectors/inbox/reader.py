@@ -33,8 +33,8 @@ class _UserRows(NamedTuple):
 
     def newest_first(self, before: RowPosition | None = None) -> Iterator[tuple[RowPosition, StoredRow]]:
         """His own, and those of slices."""
-        start = None if before is None else keys.inbox_row_key(self.user, before) + b"\0"
-        stored = self.table.rows(keys.rows_prefix(self.user), start)
+        prefix = keys.rows_prefix(self.user)
+        stored = self.table.rows(prefix, None if before is None else keys.inbox_row_key(prefix, before) + b"\0")
         own = ((keys.position_of_row(key), decode_row(value)) for key, value in stored)
         added = fresh_rows(self.table, key_group(self.user), self.fresh, self.head.next_number, before)
         return heapq.merge(own, added, key=lambda each: each[0], reverse=True)

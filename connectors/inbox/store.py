@@ -188,10 +188,11 @@ def _stored(rows: Iterator[KeyedBytes] | list[KeyedBytes]) -> list[StoredRow]:
 
 def _write_user(batch: TableBatch, user: str, changes: UserChanges) -> None:
     batch.put(keys.head_key(user), encode_head(changes.head))
+    prefix = keys.rows_prefix(user)
     for row in changes.removed:
         if row.stored_at is not None:
-            batch.delete(keys.inbox_row_key(user, RowPosition(row.stored_at, row.number)))
+            batch.delete(keys.inbox_row_key(prefix, RowPosition(row.stored_at, row.number)))
     for row in changes.written:
         if row.stored_at not in (None, row.at):
-            batch.delete(keys.inbox_row_key(user, RowPosition(row.stored_at or 0, row.number)))
-        batch.put(keys.inbox_row_key(user, RowPosition(row.at, row.number)), encode_row(row))
+            batch.delete(keys.inbox_row_key(prefix, RowPosition(row.stored_at or 0, row.number)))
+        batch.put(keys.inbox_row_key(prefix, RowPosition(row.at, row.number)), encode_row(row))

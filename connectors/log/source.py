@@ -313,12 +313,15 @@ class _Queue:
     def portion(self) -> list[Record]:
         """The next records to hand out."""
         portion: list[Record] = []
-        size = 0
-        while self.serves() and (not portion or size + self._weigh(self.records[0]) <= PORTION_BYTES):
-            portion.append(self.records.popleft())
-            size += self._weigh(portion[-1])
-            self.credit -= 1
-            self._in_hand_ms = self._in_hand_ms or portion[-1].timestamp_ms
+        records, size = self.records, 0
+        while records and len(portion) < self.credit:
+            size += self._weigh(records[0])
+            if portion and size > PORTION_BYTES:
+                break
+            portion.append(records.popleft())
+        self.credit -= len(portion)
+        if portion:
+            self._in_hand_ms = self._in_hand_ms or portion[0].timestamp_ms
         return portion
 
 

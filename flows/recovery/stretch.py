@@ -93,9 +93,9 @@ class PartitionReplay:
                 _warn_of_versions(record)
         for _, (group, entries) in self._split(records):
             decider = self._deciders[group]
-            for offset, value in entries:
-                for output in decider.decide(offset, value):
-                    yield offset, output
+            for entry in entries:
+                for output in decider.decide([entry]):
+                    yield entry[0], output
 
     def finish(self, end: int) -> None:
         """Everything below `end` was decided: say so of groups too that nothing there was for, and commit."""

@@ -7,6 +7,7 @@ the record. An error of the log or of the store says nothing about the record: i
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import structlog
@@ -80,6 +81,10 @@ class RecordHandler:
         self._journal.end()
         return made
 
+    def batch(self) -> "RecordBatch":
+        """For one thread that handles many records at a time."""
+        return RecordBatch(self, self._journal)
+
     def set_aside(self, record: Record, unhandled: Unhandled, at: int, group: int | None = None) -> NewRecord:
         """The dead letter, for the caller to append before the record counts as read; it is counted and logged."""
         letter = dead_letter(
@@ -92,6 +97,44 @@ class RecordHandler:
             error=KILLED if unhandled.error is None else type(unhandled.error).__name__,
         )  # fmt: skip
         return letter
+
+
+class RecordBatch:
+    """Handles record after record as `RecordHandler.handle` does, with one note in the journal, which moves on; but
+    nothing is noted any more after `end`.
+    """
+
+    def __init__(self, handler: RecordHandler, journal: PoisonJournal) -> None:
+        self._handler, self._journal = handler, journal
+        self._place: tuple[str, int, int] | None = None
+
+    def handle(
+        self, topic: str, partition: int, offset: int, group: int, make: Callable[..., _T], *given: object
+    ) -> _T | Unhandled:
+        """What `make` gives. It stays noted until the next one, or the end."""
+        place = topic, partition, group
+        if self._journal.counts:
+            return self._handler.handle(RecordLocation(topic, partition, offset, group), partial(make, *given))
+        if place == self._place:
+            self._journal.move_on(offset)
+        else:
+            self._journal.begin(topic, partition, offset, group)
+            self._place = place
+        try:
+            return make(*given)
+        except MemoryError:
+            raise
+        except Exception as error:
+            self.end()
+            if environment_failed(error):
+                raise
+            return Unhandled(error)
+
+    def end(self) -> None:
+        """All of them are processed."""
+        if self._place is not None:
+            self._place = None
+            self._journal.end()
 
 
 def location_of(record: Record, group: int = -1) -> RecordLocation:

@@ -20,7 +20,7 @@ from connectors.inbox.interface import InboxStore
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.source import SourceBatch, Tick
 from connectors.metrics import INBOX_AUDIT_MISMATCHES, INBOX_COMMIT_SECONDS, INBOX_OPERATIONS
-from flows.steps.dead_letters import RecordHandler, Unhandled, environment_failed, location_of
+from flows.steps.dead_letters import RecordHandler, Unhandled, environment_failed
 from operators.inbox_shard import InboxShard, ShardCounts
 from state.disk.poison import PoisonJournal
 from state.inbox.values import SetAside
@@ -86,6 +86,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
         self._load()
         self._ledger_partitions = self._log.partitions("ledger")
         self._handler = RecordHandler(STAGE, self._poison, self._log.partitions("dead_letters"))
+        self._batch = self._handler.batch()
         self._turns = HouseTurns(groups_of_partition(partition, parts.partitions))
 
     def write_batch(self, values: list[SourceBatch]) -> None:
@@ -120,8 +121,10 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
             for first in range(0, len(records), _PREPARED_RECORDS):
                 part = records[first : first + _PREPARED_RECORDS]
                 self._store.prepare(self._shard.missing(_single_users(part)))
-                for record in part:
-                    self._apply(record)
+                decoded = [self._batch.handle(*record[:3], _DECODING, _decoded, record) for record in part]
+                for record, each in zip(part, decoded, strict=True):
+                    self._apply(record, each)
+            self._batch.end()
             self._commit()
         except Exception as error:
             if environment_failed(error) or type(error) is Exception:  # so RocksDB's errors come
@@ -135,21 +138,18 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
             self._take(records[:half])
             self._take(records[half:])
 
-    def _apply(self, record: Record) -> None:
+    def _apply(self, record: Record, decoded: "_DecodedInbox | Unhandled") -> None:
         """Apply one record, or set it aside."""
-        where = location_of(record)
-        if self._poison.suspect(*where):
-            self._put_aside(record, Unhandled(None))
-            return
-        decoded = self._handler.handle(location_of(record, _DECODING), lambda: _decoded(record))
-        if isinstance(decoded, Unhandled):
-            self._put_aside(record, decoded)
-            return
-        sequence, operations = decoded
-        with self._poison.processing(*where):
-            applied = self._apply_once(record, sequence, operations)
-        self._counted[applied] += len(operations)
-        self._offset = record.offset + 1
+        if not isinstance(decoded, Unhandled):
+            applied = self._batch.handle(*record[:3], -1, self._apply_once, record, *decoded)
+            if not isinstance(applied, Unhandled):
+                self._counted[applied] += len(decoded[1])
+                self._offset = record.offset + 1
+                return
+            if applied.error is not None:
+                raise applied.error
+            decoded = applied
+        self._put_aside(record, decoded)
 
     def _apply_once(self, record: Record, sequence: OutputHeader, operations: "_Operations") -> bool:
         original = _given_back(record)
@@ -255,7 +255,7 @@ class HouseTurns:
 def _single_users(records: Sequence[Record]) -> Iterator[str]:
     """Those of records that are one operation each: the key of such a one is its user."""
     for record in records:
-        if schema_of(record.headers).endswith("+json"):
+        if (header(record.headers, "schema") or b"").endswith(b"+json"):
             yield record.key.decode("utf-8", "replace")
 
 
@@ -269,9 +269,10 @@ def _given_back(record: Record) -> int | None:
 
 
 _Operations = Sequence[StoredOperation] | AddedSlice
+_DecodedInbox = tuple[OutputHeader, _Operations]
 
 
-def _decoded(record: Record) -> tuple[OutputHeader, _Operations]:
+def _decoded(record: Record) -> _DecodedInbox:
     """:raises MalformedRecordError: a header or the value does not fit."""
     sequence = parse_output_header(header(record.headers, "seq"))
     return sequence, decode_at_once(schema_of(record.headers), record.value)

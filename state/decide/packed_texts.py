@@ -40,6 +40,8 @@ class PackedTexts:
         """`digest` is the hash of a text in UTF-8."""
         self._digest = digest
         self._count = 0
+        self._last = -1, ""
+        """The text that was found or added last: it is mostly asked for next."""
         self._most = 20
         """So many texts the table may have; -1: it lacks some."""
         self._bytes: npt.NDArray[np.uint8] = np.zeros(256, np.uint8)
@@ -59,6 +61,8 @@ class PackedTexts:
         return self._count
 
     def __getitem__(self, number: int) -> str:
+        if number == self._last[0]:
+            return self._last[1]
         return str(self._byte[self._end[number] : self._end[number + 1]], "utf-8", "surrogatepass")
 
     def __iter__(self) -> Iterator[str]:
@@ -78,6 +82,7 @@ class PackedTexts:
         place = self._place(content, hashed)
         number = self._slot[place]
         if number != _FREE:
+            self._last = number, text
             return number
         number = self._count
         self._append(content, [len(content)], [hashed])
@@ -125,7 +130,7 @@ class PackedTexts:
 
     def _index(self) -> None:
         """Build the table again, all texts at once."""
-        size = max(32, 1 << (self._count * 3 // 2).bit_length())
+        size = max(32, 1 << (self._count * 3 // 2 + 1).bit_length())
         slots, mask = np.full(size, _FREE, np.int32), size - 1
         numbers = np.arange(self._count, dtype=np.int32)
         places = (self.hash[: self._count] >> np.uint64(_HOME) & np.uint64(mask)).astype(np.int64)

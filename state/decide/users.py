@@ -240,7 +240,8 @@ class UserTable:
 
     def devices(self, row: int, channel: str) -> tuple[DeviceAddress, ...]:
         """Where a channel reaches the user: every active push device, else the address registered last."""
-        self._know_reached(np.array([row], np.int32))
+        if self.reached[row] == _NOT_JUDGED:
+            self._note_reached(row, self.endpoints.get(row) or _NONE)
         packed = (self._derived if self.reached[row] == _DERIVED else self.endpoints).get(row)
         return () if packed is None else addresses_of(_unpack(packed), channel)
 

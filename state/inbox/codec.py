@@ -12,11 +12,8 @@
 """
 
 import struct
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
-
-import msgspec
 
 from state.disk.packing import VERSION, pack, unpack
 from state.inbox.values import InboxHead, OlderItem, RowItem, StoredRow
@@ -30,10 +27,9 @@ def _older_bytes(older: Iterable[OlderItem]) -> bytes:
 
 
 def _row_fields(row: StoredRow) -> list[Any]:
-    items = [(item.place, item.event_id, item.actor, item.at, item.payload) for item in row.items]
     flags = int(row.windowed) | int(row.read) << 1 | int(row.archived) << 2 | int(row.reopened) << 3
-    older = _older_bytes(row.older)
-    fields = [row.number, row.type, row.object, flags, row.first_event_id, row.count, row.at, items, older]
+    older = _older_bytes(row.older) if row.older else b""
+    fields = [row.number, row.type, row.object, flags, row.first_event_id, row.count, row.at, row.items, older]
     return fields if row.language is None else [*fields, row.language]
 
 
@@ -42,7 +38,7 @@ def _row_of(fields: list[Any]) -> StoredRow:
     return StoredRow(
         number=number, type=type_name, object=object_id, windowed=bool(flags & 1), read=bool(flags & 2),
         archived=bool(flags & 4), reopened=bool(flags & 8),
-        first_event_id=first_event_id, count=count, at=at, items=deque(RowItem(*item) for item in items),
+        first_event_id=first_event_id, count=count, at=at, items=[RowItem(*item) for item in items],
         older=[OlderItem(*each) for each in _OLDER.iter_unpack(older)], language=language[0] if language else None,
     )  # fmt: skip
 
@@ -60,7 +56,7 @@ def _shaped(what: str, build: Any, fields: Any) -> Any:
 
 def encode_row(row: StoredRow) -> bytes:
     """One row with all its items."""
-    return VERSION + row.count.to_bytes(4, "little") + msgspec.msgpack.encode(_row_fields(row))
+    return pack(_row_fields(row), VERSION + row.count.to_bytes(4, "little"))
 
 
 def row_count(value: bytes) -> int:

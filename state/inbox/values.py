@@ -4,7 +4,6 @@ The rules that change them are in `operators/inbox.py`, the bytes in `state/inbo
 `connectors/inbox/`. Times are integer milliseconds UTC.
 """
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -25,8 +24,7 @@ def identity_hash(text: str | None) -> int:
     return 0 if text is None else xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
 
 
-@dataclass(slots=True)
-class RowItem:
+class RowItem(msgspec.Struct, array_like=True, gc=False):
     """One item of a row: an event that joined it."""
 
     place: int
@@ -48,8 +46,7 @@ class OlderItem(msgspec.Struct, frozen=True, array_like=True):
     """The same of the event_id."""
 
 
-@dataclass(slots=True)
-class StoredRow:
+class StoredRow(msgspec.Struct):
     """One row. `count` is at least `len(items) + len(older)`; of items beyond these only the number is known."""
 
     number: int
@@ -66,11 +63,11 @@ class StoredRow:
     """It is read then, and shown only where it is asked for."""
     reopened: bool = False
     """It was read, and marked unread: no further item joins it."""
-    items: deque[RowItem] = field(default_factory=deque)
+    items: list[RowItem] = []
     """In the order in which they joined."""
     language: str | None = None
     """Of the user when the latest item joined; None: the first of the templates' languages."""
-    older: list[OlderItem] = field(default_factory=list)
+    older: list[OlderItem] = []
     stored_at: int | None = None
     """The `at` under which a store holds the row; None: it does not yet."""
 
@@ -191,7 +188,7 @@ class SliceEvent(msgspec.Struct, frozen=True, array_like=True):
         item = RowItem(self.place, self.event_id, self.actor, self.at, self.payload)
         return StoredRow(
             number, self.type, self.object, windowed=False, first_event_id=self.event_id, count=1, at=self.at,
-            items=deque([item]), language=self.language,
+            items=[item], language=self.language,
         )  # fmt: skip
 
 

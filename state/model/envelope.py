@@ -52,8 +52,8 @@ class OutputHeader(NamedTuple):
 def parse_output_header(value: bytes | None) -> OutputHeader:
     """:raises MalformedRecordError: the header is absent or not `source:group:offset:ordinal`, within their ranges."""
     try:
-        source, group, offset, ordinal = (value or b"").decode("ascii").split(":")
-        sequence = OutputHeader(source, int(group), int(offset), int(ordinal))
+        source, group, offset, ordinal = (value or b"").split(b":")
+        sequence = OutputHeader(source.decode("ascii"), int(group), int(offset), int(ordinal))
     except ValueError as error:
         raise MalformedRecordError("header seq: expected source:group:offset:ordinal") from error
     if not (0 <= sequence.group < KEY_GROUPS and 0 <= sequence.offset <= _INT64_MAX >= sequence.ordinal >= 0):
@@ -63,4 +63,4 @@ def parse_output_header(value: bytes | None) -> OutputHeader:
 
 def output_headers(schema: bytes, source: str, group: int, offset: int, ordinal: int) -> tuple[tuple[str, bytes], ...]:
     """Of a record that a flow writes: what it is, and which output of which record."""
-    return ("schema", schema), ("seq", f"{source}:{group}:{offset}:{ordinal}".encode())
+    return ("schema", schema), ("seq", b"%s:%d:%d:%d" % (source.encode(), group, offset, ordinal))

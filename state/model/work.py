@@ -206,6 +206,7 @@ _WORK_OF: dict[type[Any], Callable[[Any, int], Work | None]] = {
 DEPTH_MAX = 64
 """Levels of JSON; the gateway admits payloads of far fewer (RULES 1)."""
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
+_TICK_BEGINS = b'{"k":"tick"'
 _TICK = re.compile(rb'\{"k":"tick","stamp":([0-9]{1,13})\}')
 _decoder = msgspec.json.Decoder(AnyWork)
 _encoder = msgspec.json.Encoder()
@@ -242,7 +243,7 @@ def _depth(value: bytes) -> int:
 
 def tick_stamp(value: bytes) -> int | None:
     """The stamp of a tick that says nothing else; None for any other record or spelling."""
-    found = _TICK.fullmatch(value)
+    found = _TICK.fullmatch(value) if value.startswith(_TICK_BEGINS) else None
     return None if found is None else int(found[1])
 
 

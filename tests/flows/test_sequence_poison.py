@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +128,11 @@ class Breaking(Sequencer):
 
     breaks: Callable[[Record], bool]
 
-    def _written(self, state: SequenceState, sequenced: Any, record: Record) -> Iterator[NewRecord]:
-        yield from super()._written(state, sequenced, record)
+    def _written(self, state: SequenceState, sequenced: Any, record: Record) -> list[NewRecord]:
+        written = super()._written(state, sequenced, record)
         if self.breaks(record):
             raise ValueError("of somebody's secret")
+        return written
 
 
 def _inputs(bench: Bench) -> list[tuple[Record, bool]]:

@@ -1,6 +1,5 @@
 """Users who call the gateway."""
 
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,7 @@ def rows() -> list[StoredRow]:
     found = []
     for number in range(ROWS):
         item = RowItem(number, f"e{number}", "actor", 1_000 + number, b'{"text":"canary"}')
-        found.append(
-            StoredRow(number, "like", f"o{number}", True, f"e{number}", 1, 1_000 + number, items=deque([item]))
-        )
+        found.append(StoredRow(number, "like", f"o{number}", True, f"e{number}", 1, 1_000 + number, items=[item]))
     return found
 
 

@@ -102,11 +102,13 @@ class EmbeddedLog:
 
     def append(self, records: Sequence[NewRecord]) -> list[int]:
         """Store the records, one transaction per partition in the order of first appearance, and ring the doorbells."""
-        places = {record[:2] for record in records}
+        places: dict[tuple[str, int], list[int]] = {}
+        for index, record in enumerate(records):
+            places.setdefault(record[:2], []).append(index)
         if len(places) == 1:
-            first = self._writer(*places.pop()).append(list(pack_frames(records)), self._clock, self._claim)
+            first = self._writer(*records[0][:2]).append(list(pack_frames(records)), self._clock, self._claim)
             return list(range(first, first + len(records)))
-        return self._append_by_place(records)
+        return self._append_by_place(records, places)
 
     def reader(self, start: Mapping[tuple[str, int], int]) -> EmbeddedReader:
         """Open a reader with connections of its own."""
@@ -160,11 +162,8 @@ class EmbeddedLog:
                 writer.close()
             self._writers.clear()
 
-    def _append_by_place(self, records: Sequence[NewRecord]) -> list[int]:
+    def _append_by_place(self, records: Sequence[NewRecord], places: Mapping[tuple[str, int], list[int]]) -> list[int]:
         offsets = [0] * len(records)
-        places: dict[tuple[str, int], list[int]] = {}
-        for index, record in enumerate(records):
-            places.setdefault(record[:2], []).append(index)
         packed = [
             (self._writer(*place), list(pack_frames([records[index] for index in indexes])), indexes)
             for place, indexes in places.items()

@@ -65,6 +65,7 @@ class GroupDecider:
         self._store, self._registry, self._journal = store, registry, journal
         self._partition = partition_of_group(group, partitions)
         self._handler = RecordHandler(STAGE, journal, partitions)
+        self._batch = self._handler.batch()
         self._writer = OutputWriter(group, partitions)
         self._state = self._watched(store.load(group, registry))
         self._skipped, self._given_up = store.skipped(group), store.given_up(group)
@@ -76,11 +77,19 @@ class GroupDecider:
         self._passed_to = 0
         """The time that they brought."""
 
-    def decide(self, offset: int, value: bytes) -> list[NewRecord]:
-        """What the record at `offset` of the group's partition of `work` leads to; nothing, if the state includes it.
+    def decide(self, entries: Iterable[tuple[int, bytes]]) -> list[NewRecord]:
+        """What records of the group's partition of `work`, each with its offset, lead to; nothing where the state
+        includes them.
 
-        :raises LogError, StateError, MemoryError: no fault of the record; the flow ends.
+        :raises LogError, StateError, MemoryError: no fault of a record; the flow ends.
         """
+        outputs: list[NewRecord] = []
+        for offset, value in entries:
+            outputs += self._decide(offset, value)
+        self._batch.end()
+        return outputs
+
+    def _decide(self, offset: int, value: bytes) -> list[NewRecord]:
         if offset <= self._state.place:
             return []
         if self._staged:
@@ -129,7 +138,7 @@ class GroupDecider:
 
     def _tried(self, offset: int, value: bytes) -> list[NewRecord] | None:
         """What the record leads to; None: not yet, what failed is given up and it may be tried again."""
-        outputs = self._handler.handle(self._location(offset), lambda: self._apply(offset, value))
+        outputs = self._batch.handle(TOPIC, self._partition, offset, self.group, self._apply, offset, value)
         if not isinstance(outputs, Unhandled):
             self._applied.append((offset, value))
             return outputs
@@ -192,7 +201,8 @@ class GroupDecider:
         self._check(record)
         given_up = dict(sorted(self._given_up.get(offset, {}).items())) if self._given_up else {}
         letters = self._letters(offset, given_up) if given_up else []
-        outputs = [*writer.encode(state, apply(state, record, offset, given_up.values()), offset), *letters]
+        outputs = writer.encode(state, apply(state, record, offset, given_up.values()), offset)
+        outputs += letters
         if isinstance(record, TickWork):
             terms = state.count_terms()
             if terms != state.counted:

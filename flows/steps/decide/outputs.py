@@ -14,8 +14,9 @@ from connectors.log.topics import deliver_partition
 from state.model.delivery import WITHDRAWAL, ChannelAddresses, DigestItem, ToDeliver, named_actor
 from state.model.envelope import output_headers
 from state.model.event import Event
+from state.model.inbox import INBOX
 from state.model.keys import KEY_GROUPS
-from state.model.ledger import CountsRecord, Decision, EmissionRecord
+from state.model.ledger import COUNTS, DECISION, EMISSION, CountsRecord, Decision, EmissionRecord
 from state.model.records import Emission, Outputs
 from state.model.topics import DELIVER
 
@@ -47,18 +48,21 @@ class OutputWriter:
     def encode(self, state: GroupState, out: Outputs, offset: int) -> list[NewRecord]:
         """Every output of the work record at `offset`."""
         others = [
-            self._record("inbox", self._partition, each.user.encode(), _encode(each), "inbox/1+json", offset, ordinal)
+            self._record("inbox", self._partition, each.user.encode(), _encode(each), INBOX.json, offset, ordinal)
             for ordinal, each in enumerate(out.inbox)
         ]
-        others += self._deliveries(out, offset) + self._slices(state, out, offset)
-        if all(part.is_new for part in out.slices):
+        if out.emissions or out.withdrawals:
+            others += self._deliveries(out, offset)
+        if out.slices:
+            others += self._slices(state, out, offset)
+        if not out.slices or all(part.is_new for part in out.slices):
             return self._ledger(out, offset, 0) + others
         # Who was held again in a slice may have ended alone since; never the other way round.
         return others + self._ledger(out, offset, _BEHIND_SLICES)
 
     def _ledger(self, out: Outputs, offset: int, first: int) -> list[NewRecord]:
-        ledger: list[tuple[str, Decision | EmissionRecord]] = [("decision/1+json", record) for record in out.decisions]
-        ledger += [("emission/1+json", emission_record(record)) for record in out.emissions]
+        ledger: list[tuple[bytes, Decision | EmissionRecord]] = [(DECISION.json, record) for record in out.decisions]
+        ledger += [(EMISSION.json, emission_record(record)) for record in out.emissions]
         return [
             self._record("ledger", self._partition, each.user.encode(), _encode(each), schema, offset, ordinal)
             for ordinal, (schema, each) in enumerate(ledger, start=first)
@@ -71,12 +75,10 @@ class OutputWriter:
             owner="decide", group=self._group, offset=offset, resolved=resolved, held=held, aggregating=aggregating,
             emitted=emitted, inbox_items=inbox_items,
         )  # fmt: skip
-        return self._record("ledger", self._partition, self._key, _encode(counts), "counts/1+json", offset, 1 << 30)
+        return self._record("ledger", self._partition, self._key, _encode(counts), COUNTS.json, offset, 1 << 30)
 
     def _slices(self, state: GroupState, out: Outputs, offset: int) -> list[NewRecord]:
         """Batches, numbered from the middle of the ordinals on: single records come before them."""
-        if not out.slices:
-            return []
         from flows.steps.decide.slice_outputs import slice_records  # with pyarrow, which is heavy
 
         encoded = [(record, part.event.priority) for part in out.slices for record in slice_records(state, part)]
@@ -86,7 +88,7 @@ class OutputWriter:
                 continue
             in_lane = each.topic not in ("ledger", "inbox")
             partition = deliver_partition(priority, self._partition, self._partitions) if in_lane else self._partition
-            record = self._record(each.topic, partition, self._key, each.value, each.schema, offset, ordinal)
+            record = self._record(each.topic, partition, self._key, each.value, each.schema.encode(), offset, ordinal)
             records.append(record)
         return records
 
@@ -100,9 +102,7 @@ class OutputWriter:
                 ordinal = ordinals[topic] = ordinals.get(topic, -1) + 1
                 partition = deliver_partition(priority, self._partition, self._partitions)
                 value = _encode(to_deliver(emission, entry, priority))
-                record = self._record(
-                    topic, partition, emission.user.encode(), value, "emission/1+json", offset, ordinal
-                )
+                record = self._record(topic, partition, emission.user.encode(), value, EMISSION.json, offset, ordinal)
                 records.append(record._replace(headers=(*record.headers, ("lane", priority.lower().encode()))))
         return records + self._withdrawals(out, offset, ordinals.get(DELIVER["push"], -1) + 1)
 
@@ -111,15 +111,15 @@ class OutputWriter:
         return [
             self._record(
                 DELIVER["push"], deliver_partition(each.priority, self._partition, self._partitions),
-                each.user.encode(), _encode(each), WITHDRAWAL.json.decode(), offset, ordinal,
+                each.user.encode(), _encode(each), WITHDRAWAL.json, offset, ordinal,
             )
             for ordinal, each in enumerate(out.withdrawals, start=first)
         ]  # fmt: skip
 
     def _record(
-        self, topic: str, partition: int, key: bytes, value: bytes, schema: str, offset: int, ordinal: int
+        self, topic: str, partition: int, key: bytes, value: bytes, schema: bytes, offset: int, ordinal: int
     ) -> NewRecord:
-        headers = output_headers(schema.encode(), SOURCE, self._group, offset, ordinal)
+        headers = output_headers(schema, SOURCE, self._group, offset, ordinal)
         return NewRecord(topic, partition, key, value, headers)
 
 

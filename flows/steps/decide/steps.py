@@ -6,11 +6,12 @@ epoch behind). So the flow is exact with or without `-r`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
 import structlog
 from bytewax.operators import StatefulBatchLogic
 
-from connectors.log import NewRecord, Record
+from connectors.log import NewRecord
 from connectors.log.sink import keyed
 from connectors.log.source import SourceBatch, Tick
 from flows.steps.decide.group import GroupDecider
@@ -20,6 +21,7 @@ from state.model.keys import groups_of_partition
 _logger = structlog.get_logger(__name__)
 _FAILED = {"flow": "decide", "effect": "it resumes at its last complete epoch"}
 """Logged here: with several processes the engine loses an error's text."""
+_KEYS_MAX = 1024
 GroupRecords = tuple[int, list[tuple[int, bytes]]]
 """A key group and its (offset, value) in order."""
 
@@ -27,11 +29,15 @@ GroupRecords = tuple[int, list[tuple[int, bytes]]]
 def split_by_group(partitions: int) -> Callable[[SourceBatch], Iterator[tuple[str, GroupRecords]]]:
     """Batches of raw records to one batch per key group; a record without a group goes to all of its partition."""
 
+    @lru_cache(_KEYS_MAX)
+    def concerned(partition: int, key: bytes) -> Iterable[int]:
+        return _concerned(partition, key, partitions)
+
     def split(records: SourceBatch) -> Iterator[tuple[str, GroupRecords]]:
         groups: dict[int, list[tuple[int, bytes]]] = {}
         for record in () if isinstance(records, Tick) else records:
             entry = (record.offset, record.value)
-            for group in _concerned(record, partitions):
+            for group in concerned(record.partition, record.key):
                 groups.setdefault(group, []).append(entry)
         for group, entries in groups.items():
             yield GROUP_KEYS[group], (group, entries)
@@ -39,12 +45,12 @@ def split_by_group(partitions: int) -> Callable[[SourceBatch], Iterator[tuple[st
     return split
 
 
-def _concerned(record: Record, partitions: int) -> Iterable[int]:
+def _concerned(partition: int, key: bytes, partitions: int) -> Iterable[int]:
     """The groups that a record is for; one whose key names none of its partition is judged by the first of them."""
-    groups = groups_of_partition(record.partition, partitions)
-    if not record.key:
+    groups = groups_of_partition(partition, partitions)
+    if not key:
         return groups
-    named = int(record.key) if record.key.isdigit() and len(record.key) < 4 else -1
+    named = int(key) if key.isdigit() and len(key) < 4 else -1
     return (named if named in groups else groups[0],)
 
 
@@ -65,8 +71,7 @@ class DecideGroup(StatefulBatchLogic[GroupRecords, tuple[str, list[NewRecord]], 
     def _decided(self, values: list[GroupRecords]) -> Iterator[NewRecord]:
         for group, entries in values:
             decider = self._decider = self._decider or self._open_group(group)
-            for offset, value in entries:
-                yield from decider.decide(offset, value)
+            yield from decider.decide(entries)
 
     def on_eof(self) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
         if self._decider is not None:

@@ -6,7 +6,7 @@ A record that cannot be sequenced goes to `dead_letters` and leaves the state as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -140,6 +140,7 @@ class Sequencer:
         self._versions = versions_in_force(self._registry, served)
         self._partitions = {topic: log.partitions(topic) for topic in ("work", "followers")}
         self._handler = RecordHandler(STAGE, journal, log.partitions("dead_letters"))
+        self._batch = self._handler.batch()
 
     def sequence(self, state: SequenceState, batch: SequenceBatch) -> list[NewRecord]:
         """What a batch becomes; the state includes it then."""
@@ -153,6 +154,7 @@ class Sequencer:
         for record in (*batch.settings, *batch.events):
             written += self._one(state, record)
             state.include(record.topic, record.partition, record.offset)
+        self._batch.end()
         if batch.ticks:
             written += self._work(state, tick(state))
         return written
@@ -163,14 +165,15 @@ class Sequencer:
             self._registry, self._versions = registry, versions_in_force(registry, self._served)
 
     def _one(self, state: SequenceState, record: Record) -> list[NewRecord]:
-        def make() -> tuple[Sequenced, list[NewRecord]]:
-            sequenced = self._sequenced(state, record, (record.topic, record.partition, record.offset))
-            return sequenced, list(self._written(state, sequenced, record))
-
-        made = self._handler.handle(location_of(record), make, lambda made: made[0].settle())
+        made = self._batch.handle(*record[:3], -1, self._made, state, record)
         if isinstance(made, Unhandled):
             return [self._handler.set_aside(record, made, state.stamp)]
+        made[0].settle()
         return made[1]
+
+    def _made(self, state: SequenceState, record: Record) -> tuple[Sequenced, list[NewRecord]]:
+        sequenced = self._sequenced(state, record, record[:3])
+        return sequenced, self._written(state, sequenced, record)
 
     def _sequenced(self, state: SequenceState, record: Record, place: tuple[str, int, int]) -> Sequenced:
         refuse_other_versions(record.headers)
@@ -184,13 +187,16 @@ class Sequencer:
             return sequence_retry(state, record.value, _group(record.key), place, again=again, attempt=attempt)
         return sequence_event(state, self._registry, decode_event(record.value), place, record.timestamp_ms)
 
-    def _written(self, state: SequenceState, sequenced: Sequenced, record: Record) -> Iterator[NewRecord]:
+    def _written(self, state: SequenceState, sequenced: Sequenced, record: Record) -> list[NewRecord]:
+        written: list[NewRecord] = []
         headers: Headers = ()
         if record.topic == RETRIES:
             headers = tuple(header for header in record.headers if header[0] in _GIVEN_BACK)
         for work in sequenced.works:
-            yield from self._work(state, work, headers)
-            yield from self._follower(work)
+            written += self._work(state, work, headers)
+            if isinstance(work, FollowWork):
+                written += self._follower(work)
+        return written
 
     def _work(self, state: SequenceState, work: Work, headers: Headers = ()) -> list[NewRecord]:
         value, headers = encode_work(work), _SCHEMA + headers
@@ -202,9 +208,9 @@ class Sequencer:
         partition = partition_of_group(work.g, self._partitions["work"])
         return [NewRecord("work", partition, str(work.g).encode(), value, headers)]
 
-    def _follower(self, work: Work) -> list[NewRecord]:
+    def _follower(self, work: FollowWork) -> list[NewRecord]:
         """`followers` is derived here, so that both copies of the graph agree."""
-        if not isinstance(work, FollowWork) or work.g is None:
+        if work.g is None:
             return []
         key = f"{work.followee}\0{work.follower}".encode()
         value = encode_work(work)

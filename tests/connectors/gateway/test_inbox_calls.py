@@ -1,7 +1,6 @@
 """The calls of users about their inbox, on a real gateway process."""
 
 import base64
-from collections import deque
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,8 @@ def test_a_row_says_what_a_person_reads(tmp_path: Path) -> None:
     payload = b'{"object_label":"reel","actor_name":"Ada","url":"https://example.org/reel"}'
     wrong = b'{"url":"javascript:alert(1)"}'
     found = [RowItem(number, f"e{number}", f"a{number}", number, payload) for number in range(49)]
-    row = StoredRow(0, "like", "o0", True, "e0", 49, 48, items=deque(found), language="de")
-    other = StoredRow(1, "like", "o1", True, "f0", 1, 5, items=deque([RowItem(50, "f0", "eve", 5, wrong)]))
+    row = StoredRow(0, "like", "o0", True, "e0", 49, 48, items=found, language="de")
+    other = StoredRow(1, "like", "o1", True, "f0", 1, 5, items=[RowItem(50, "f0", "eve", 5, wrong)])
     fill_inbox(tmp_path, ANNE, [row, other])
     with running(tmp_path) as gateway:
         first, second = user_call(gateway, "GET", "/v1/notifications/inbox").json["items"]

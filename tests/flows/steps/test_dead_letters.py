@@ -72,3 +72,36 @@ def test_a_record_that_was_refused_or_whose_flow_ended_is_not_counted(tmp_path: 
         with pytest.raises(LogUnavailableError):
             handler(tmp_path).handle(location_of(RECORD), raising(LogUnavailableError("x")))
     assert handler(tmp_path).handle(location_of(RECORD), lambda: "tried") == "tried"
+
+
+def test_of_a_batch_each_record_stands_for_itself(tmp_path: Path) -> None:
+    batch = handler(tmp_path).batch()
+    found = [batch.handle("reads", 1, offset, -1, divmod, 7, offset) for offset in range(3)]
+    assert isinstance(found[0], Unhandled)
+    assert (type(found[0].error), found[1:]) == (ZeroDivisionError, [(7, 0), (3, 1)])
+
+
+@pytest.mark.parametrize("place", [("reads", 1, 7, -1), ("reads", 0, 7, -1), ("reads", 1, 7, 3)])
+def test_of_a_batch_the_record_counts_that_the_process_died_in(
+    tmp_path: Path, place: tuple[str, int, int, int]
+) -> None:
+    for _ in range(STARTS_MAX):
+        with closing(PoisonJournal.open(tmp_path / "poison")) as journal:
+            batch = RecordHandler("sequence", journal, 2).batch()
+            for offset in range(7):
+                assert batch.handle("reads", 1, offset, -1, str, "made") == "made"
+            with pytest.raises(SystemExit):
+                batch.handle(*place, raising(SystemExit()))
+    with closing(PoisonJournal.open(tmp_path / "poison")) as journal:
+        assert dict(journal.counts) == {place: STARTS_MAX}
+        assert RecordHandler("sequence", journal, 2).batch().handle(*place, str, "made") == Unhandled(None)
+
+
+def test_a_batch_that_ended_leaves_nothing_noted(tmp_path: Path) -> None:
+    with closing(PoisonJournal.open(tmp_path / "poison")) as journal:
+        batch = RecordHandler("sequence", journal, 2).batch()
+        batch.handle("reads", 1, 6, -1, str)
+        batch.handle("reads", 1, 7, -1, str)
+        batch.end()
+    with closing(PoisonJournal.open(tmp_path / "poison")) as journal:
+        assert not journal.counts

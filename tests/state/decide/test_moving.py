@@ -42,8 +42,8 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records = work_log.day(random.Random(3))
     for offset, record in enumerate(records[: len(records) // 2]):
         for group in [int(record.key)] if record.key else groups_of_partition(record.partition, PARTITIONS):
-            deciders[group].decide(offset, record.value)
-    deciders[key_group("u1")].decide(len(records), b"no record")
+            deciders[group].decide([(offset, record.value)])
+    deciders[key_group("u1")].decide([(len(records), b"no record")])
     for decider in deciders:
         decider.settle()
         decider.collect()
@@ -228,7 +228,7 @@ def test_what_an_epoch_staged_is_committed_when_the_next_record_comes(tmp_path: 
     decider = GroupDecider(0, store, REGISTRY, journal, partitions=PARTITIONS)
     for offset in range(3):
         [tick, *_] = work_log.ticks(1000 + offset)
-        decider.decide(offset, tick.value)
+        decider.decide([(offset, tick.value)])
         assert store.next_offset(0) == offset
         decider.settle()
         decider.collect()

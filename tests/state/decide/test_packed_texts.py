@@ -36,3 +36,13 @@ def test_texts_have_the_numbers_of_a_dictionary(stream: list[str | list[str]], c
         assert packed.array().to_pylist() == list(plain)
     if not collide:
         assert packed.hash[: len(packed)].tolist() == [user_hash(name) for name in plain]
+
+
+def test_a_text_is_found_without_building_the_table_again() -> None:
+    packed = PackedTexts()
+    for number in range(400):
+        packed.add(str(number))
+        packed.find("0")
+        built = packed._slots
+        packed.find("absent")
+        assert packed._slots is built

@@ -1,11 +1,9 @@
 """Bytes of inboxes and of their operations: they come back the same, and old ones are still read."""
 
-from collections import deque
-from dataclasses import replace
-
 import pyarrow as pa
 import pytest
 from helpers.places import GOLDEN
+from msgspec.structs import replace
 
 from state.inbox.codec import decode_head, decode_inbox, decode_row, encode_head, encode_inbox, encode_row, row_count
 from state.inbox.values import InboxHead, OlderItem, RowItem, StoredRow
@@ -23,7 +21,7 @@ ROW = StoredRow(
     count=5,
     at=1_700_000_000_000,
     read=True,
-    items=deque([RowItem(3, "e3", None, 30), RowItem(4, "e4", "bob", 40, b'{"a":1}')]),
+    items=[RowItem(3, "e3", None, 30), RowItem(4, "e4", "bob", 40, b'{"a":1}')],
     older=[OlderItem(1, 11, 12), OlderItem(2, 2**64 - 1, 0)],
 )
 HEAD = InboxHead(next_number=8, unread=2, rows=3, read_up_to=99)

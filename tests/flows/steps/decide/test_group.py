@@ -65,7 +65,7 @@ def _decided(directory: Path, known: list[NewRecord]) -> tuple[list[NewRecord], 
     store, journal = GroupStore(directory / "db"), PoisonJournal.open(directory / "poison")
     restore_skips(store, [GROUP], (Record("dead_letters", 0, n, 0, *each[2:]) for n, each in enumerate(known)))
     decider = GroupDecider(GROUP, store, REGISTRY, journal, partitions=PARTITIONS)
-    outputs = [each for n, work in enumerate(_works()) for each in decider.decide(n, encode_work(work))]
+    outputs = [each for n, work in enumerate(_works()) for each in decider.decide([(n, encode_work(work))])]
     store.forget_skips()
     given_up = {at: [each.user for _, each in sorted(of.items())] for at, of in store.given_up(GROUP).items()}
     store.close()
@@ -126,7 +126,7 @@ def _decide_night(directory: Path, *, stop_before_last: bool = False) -> tuple[l
     decider = GroupDecider(GROUP, store, REGISTRY, journal, partitions=PARTITIONS)
     works, outputs = _night(), list[NewRecord]()
     for offset, work in enumerate(works[:-1] if stop_before_last else works):
-        outputs += decider.decide(offset, encode_work(work))
+        outputs += decider.decide([(offset, encode_work(work))])
     decider.collect()
     if stop_before_last:
         store.commit()
