@@ -2,10 +2,10 @@
 
 A hard bounce retires the address to which its mail was sent, as a push provider's "gone" does: by a record in
 `endpoints`, which holds only for the registration of then. A complaint switches off by the gateway what the mail's own
-link would, or marketing where the mail is not in it. Neither is believed of anybody: the envelope sender or the link
-must be one that this installation signed, which beats whatever else the mail says. Bounces, hard and soft, and
-complaints are noted in `outcomes` as well, once each, where the reference of their mail is in what came back. Soft
-bounces change nothing else; delays and answers of machines change nothing at all.
+link would, or marketing where the mail is not in it. Neither is believed of anybody: the envelope sender or the link,
+or of a complaint the reference, must be one that was signed here, which beats whatever else the mail says. Bounces,
+hard and soft, and complaints are noted in `outcomes` as well, once each, where the reference of their mail is in what
+came back. Soft bounces change nothing else; delays and answers of machines change nothing at all.
 
 All of it may be done again: a mail that is read twice, after a crash or by two at once, finds its work done. Of one
 hour no more than `limits.gone_per_h` addresses are retired, all counted that the log says bounced or were refused: a
@@ -17,7 +17,7 @@ from __future__ import annotations
 import http.client
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +41,7 @@ from flows.config.settings import Settings
 from flows.process.open import clock_ms
 from state.model.bounce_address import BounceAddresses, SentTo, endpoint_name
 from state.model.outcome import BOUNCED, COMPLAINED, OUTCOME, SOFT_BOUNCED
-from state.model.receipt import ReferenceKeys
+from state.model.receipt import ReferenceKeys, SentDelivery
 from state.model.settings import ENDPOINT, EndpointRecord
 from state.model.topics import ENDPOINTS, OUTCOMES
 from state.model.unsubscribe import LinkKeys, Unsubscription
@@ -65,6 +65,8 @@ class _Finding(NamedTuple):
     complains: bool
     sent_to: SentTo | None
     link: Unsubscription | None
+    sent: SentDelivery | None
+    """The delivery that its reference names."""
     heard: NewRecord | None
     """Of the mail's delivery, for `outcomes`; None: nothing, or it does not say of which."""
 
@@ -98,12 +100,17 @@ class MailIntake:
         """Say for each mail what became of it; true if nothing is left to do."""
         return all(self.take(mail for path in paths for mail in stored_mails(path)))
 
-    def take(self, mails: Iterable[StoredMail]) -> list[bool]:
+    def take(self, mails: Iterable[StoredMail], unsigned: Container[int] = ()) -> list[bool]:
         """Do what each mail says, and tell it; whether nothing of it is left to do. Durable when it returns.
+
+        `unsigned`: numbers of those that came to an address that anybody may know: nothing but their complaints counts.
 
         :raises LogError: of some it may be done; all may come again.
         """
-        findings = [self._finding(mail) for mail in mails]
+        findings = [
+            found._replace(sent_to=None, heard=None) if found.number in unsigned and not found.complains else found
+            for found in map(self._finding, mails)
+        ]
         self._note([finding.heard for finding in findings if finding.heard is not None])
         endpoints, retired = self._endpoints({finding.sent_to for finding in findings if finding.sent_to is not None})
         room = self.settings.limits.gone_per_h - retired
@@ -112,7 +119,7 @@ class MailIntake:
             endpoint = None if finding.sent_to is None else endpoints.get(finding.sent_to)
             if finding.complains:
                 done = self._complained(finding, endpoint)
-            elif finding.kind == "hard":
+            elif finding.kind == "hard" and finding.number not in unsigned:
                 done = self._bounced(finding, endpoint, room=self.believe_all or room > 0)
             else:
                 done = "nothing"
@@ -128,12 +135,14 @@ class MailIntake:
         text = mail.raw.decode("latin-1")
         sent_to = next(self.addresses.read(f"{text}\n{returned.returned}"), None)
         complains = returned.kind == "complaint" and returned.feedback in _PEOPLES
-        heard = self._heard(returned, complains=complains)
-        return _Finding(mail.file, mail.number, returned.kind, complains, sent_to, self._link(returned), heard)
-
-    def _heard(self, returned: Returned, *, complains: bool) -> NewRecord | None:
         fields = fields_of(returned.returned)
         sent = self.references.read("".join(fields.get(REFERENCE_HEADER.lower(), "").split()))
+        heard = self._heard(returned, sent, fields, complains=complains)
+        return _Finding(mail.file, mail.number, returned.kind, complains, sent_to, self._link(returned), sent, heard)
+
+    def _heard(
+        self, returned: Returned, sent: SentDelivery | None, fields: Mapping[str, str], *, complains: bool
+    ) -> NewRecord | None:
         failed = next((each for each in returned.recipients if each.kind == returned.kind), None)
         outcome = COMPLAINED if complains else _OUTCOMES.get(returned.kind)
         if sent is None or outcome is None or (failed is not None and failed.action == "delayed"):
@@ -165,6 +174,8 @@ class MailIntake:
         by_name: dict[bytes, list[SentTo]] = {}
         for sent_to in wanted:
             by_name.setdefault(sent_to.name, []).append(sent_to)
+        if not by_name:
+            return {}, 0
         keys = {sent_to.key for each in by_name.values() for sent_to in each}
         found: dict[SentTo, _Endpoint] = {}
         retired, since = 0, clock_ms() - _HOUR_MS
@@ -199,6 +210,8 @@ class MailIntake:
         link = finding.link
         if link is None and endpoint is not None:
             link = Unsubscription(endpoint.user, _CHANNEL, self._marketing(), endpoint.registered_at)
+        elif link is None and finding.sent is not None and finding.sent.channel == _CHANNEL:
+            link = Unsubscription(finding.sent.user, _CHANNEL, self._marketing(), finding.sent.registered_at)
         if link is None:
             return "not_ours"
         return "unsubscribed" if self._post(self.links.sign(link)) else "no_gateway"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import ssl
+import time
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
+from connectors.providers.email.feedback_loop import FeedbackLoop
 from connectors.providers.email.mail_server import Arrived, MailServer, MailServerOptions
 from connectors.providers.email.mailboxes import StoredMail
 from flows.commands.mail_intake import MailIntake
@@ -43,12 +45,15 @@ async def listen(intake: MailIntake, options: MailServerOptions) -> None:
 
     :raises ConfigurationError: nobody can listen there.
     """
-    numbers = count(1)
+    numbers, feedback = count(1), FeedbackLoop(intake.settings.mail, time.monotonic)
 
     def take(mails: Sequence[Arrived]) -> list[bool]:
-        return intake.take(StoredMail(_FROM, next(numbers), _with_envelope(mail)) for mail in mails)
+        found = {next(numbers): mail for mail in mails}
+        unsigned = {number for number, mail in found.items() if feedback.is_it(mail.recipient)}
+        return intake.take((StoredMail(_FROM, n, _with_envelope(mail)) for n, mail in found.items()), unsigned)
 
-    server, stop, loop = MailServer(options, intake.addresses.is_one, take), asyncio.Event(), asyncio.get_running_loop()
+    server = MailServer(options, intake.addresses.is_one, take, feedback)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     port = await server.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

@@ -22,6 +22,7 @@ from connectors.gateway.options import OpenIdOptions, Role, ServeOptions
 from connectors.inbox.options import InboxRedisOptions
 from connectors.log.embedded.log import EmbeddedOptions
 from connectors.log.kafka.options import KafkaOptions
+from connectors.providers.email.feedback_loop import FeedbackOptions
 from connectors.providers.options import (
     ApnsOptions,
     ChatOptions,
@@ -271,6 +272,8 @@ class Settings:
     """How many processes of a kind `carillon up` starts."""
     providers: ProviderOptions = field(default_factory=ProviderOptions)
     """Providers with credentials; the sandbox stands in for every other one."""
+    mail: FeedbackOptions = field(default_factory=FeedbackOptions)
+    """What comes back of mails, besides bounces."""
     sms: SmsOptions = field(default_factory=SmsOptions)
     """Where text messages may go, how many, and what they cost."""
     egress: EgressOptions = field(default_factory=EgressOptions)

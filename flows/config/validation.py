@@ -55,6 +55,7 @@ def settings_faults(settings: Settings) -> Iterator[str]:
             yield from options.faults()
     yield from [*installed_faults(settings)] or kind_faults(settings)
     yield from settings.egress.faults()
+    yield from settings.mail.faults()
     yield from _sms_faults(settings.sms)
     yield from _address_faults(settings)
     yield from _link_faults(settings.gateway)

@@ -1,4 +1,4 @@
-"""A mail server for mails that come back: it takes those to addresses that are ours, and nothing else.
+"""A mail server for mails that come back: it takes those to addresses that are ours, feedback, and nothing else.
 
 aiosmtpd speaks the protocol. A mail is answered with 250 when what it says is done, so its sender keeps it as long as
 that takes; where it cannot be done now the answer is 451, and he comes again. Nothing is stored here, sent on or
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, cast
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from connectors.providers.email.feedback_loop import FeedbackLoop
 from state.model.errors import ConfigurationError
 
 SIZE_MAX_BYTES = 2 << 20
@@ -63,9 +64,11 @@ class MailServerOptions:
 class MailServer:
     """For one event loop."""
 
-    def __init__(self, options: MailServerOptions, is_ours: Callable[[str], bool], take: TakeMails) -> None:
-        """`is_ours` tells to which recipients mail is taken."""
-        self._options, self._is_ours, self._take = options, is_ours, take
+    def __init__(
+        self, options: MailServerOptions, is_ours: Callable[[str], bool], take: TakeMails, feedback: FeedbackLoop
+    ) -> None:
+        """`is_ours` tells to which recipients mail is taken, besides feedback."""
+        self._options, self._is_ours, self._take, self._feedback = options, is_ours, take, feedback
         self._waiting: asyncio.Queue[tuple[Arrived, asyncio.Future[bool]]] = asyncio.Queue()
         self._open: set[_Connection] = set()
         self._draining = False
@@ -132,7 +135,10 @@ class MailServer:
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Refuse whoever is not ours; a bounce is about one mail, and so to one address."""
-        if not self._is_ours(address):
+        is_feedback = self._feedback.is_it(address)
+        if is_feedback and not self._feedback.has_room:
+            return "452 4.3.1 too much feedback within an hour, try again later"
+        if not (is_feedback or self._is_ours(address)):
             return "550 5.1.1 only mail to addresses that were signed here is taken"
         if envelope.rcpt_tos:
             return "452 4.5.3 one recipient at a time"
@@ -143,6 +149,8 @@ class MailServer:
         """Answer when it is done."""
         if self._draining:
             return _STOPPING
+        if self._feedback.is_it(envelope.rcpt_tos[0]):
+            self._feedback.took()
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait(

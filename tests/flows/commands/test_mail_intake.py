@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 from connectors.gateway.records import endpoint_record
 from connectors.log import NewRecord
+from connectors.providers.email.feedback_loop import FeedbackOptions
 from flows.cli import app
 from flows.commands.mail_intake import MailIntake
 from flows.commands.mail_listen import mail_server_options
@@ -294,3 +295,56 @@ def test_a_complaint_without_a_link_ends_marketing_and_those_of_servers_end_noth
         file.write_text(complaint(f"Return-Path: <{address}>\nFrom: news@ours.example", kind))
         assert intake(gateway, f"http://127.0.0.1:{gateway.port}", file)
         assert unsubscribed(gateway, user) == expected
+
+
+def test_feedback_is_taken_at_its_own_address_and_nothing_but_complaints_of_ours_counts(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(gateway.directory)
+    (gateway.directory / LINK_KEY_FILE).write_bytes(LINK_KEYS[0])
+    (gateway.directory / "carillon.toml").write_text(
+        f'[providers.smtp]\nhost = "localhost"\nsender = "news@ours.example"\nbounce_address = "{BASE}"\n'
+        '[mail]\nfeedback_address = "fbl@ours.example"\nfeedback_per_h = 4\n'
+    )
+    url, user, other = f"http://127.0.0.1:{gateway.port}", uuid4().hex, uuid4().hex
+    write_running(gateway.directory, Running(url, url, "embedded", {"gateway": 1}))
+    gateway.log.append([endpoint_record(user, "email", "m", {"address": "a@b.example"}, 7, gateway.log.partitions)])
+    address = BounceAddresses(BASE, LINK_KEYS).of(user, "m", 7)
+
+    def reference(key: bytes) -> str:
+        return ReferenceKeys([key]).sign(SentDelivery(other, "em_1", "email", "m", 7))
+
+    mails = [
+        bounce(address),
+        complaint(f"From: a@b.example\nX-Carillon-Reference: {reference(b'x' * 32)}"),
+        complaint(f"Return-Path: <{address}>\nFrom: news@ours.example"),
+        complaint(f"From: news@ours.example\nX-Carillon-Reference: {reference(LINK_KEYS[0])}"),
+    ]
+    with listening(gateway.directory) as (process, client):
+        for mail in mails:
+            client.mail("reports@there.example")
+            assert client.rcpt("FBL@ours.example")[0] == 250
+            assert client.data(mail)[0] == 250
+        client.mail("reports@there.example")
+        assert client.rcpt("fbl@ours.example")[0] == 452, "one more than the bound"
+        assert client.rcpt("fbl+x@ours.example")[0] == 550
+        assert client.rcpt(address)[0] == 250, "bounces have no such bound"
+        client.quit()
+        process.terminate()
+        output, _ = process.communicate(timeout=90)
+    done = [json.loads(line)["done"] for line in output.splitlines()]
+    assert done == ["nothing", "not_ours", "unsubscribed", "unsubscribed"]
+    assert [unsubscribed(gateway, each) for each in (user, other)] == [{"email": ["marketing"]}] * 2
+    assert all("gone_at" not in json.loads(record.value) for record in gateway.records("endpoints"))
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (FeedbackOptions("fbl"), "mail.feedback_address"),
+        (FeedbackOptions("fbl@ours.example", 0), "mail.feedback_per_h"),
+        (FeedbackOptions(), None),
+    ],
+)
+def test_an_address_for_feedback_is_one(options: FeedbackOptions, fault: str | None) -> None:
+    assert [each.partition(":")[0] for each in options.faults()] == ([fault] if fault else [])

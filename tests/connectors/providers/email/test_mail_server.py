@@ -18,6 +18,7 @@ import aiosmtplib
 import pytest
 from helpers.waiting import wait_for
 
+from connectors.providers.email.feedback_loop import FeedbackLoop, FeedbackOptions
 from connectors.providers.email.mail_server import (
     CONNECTIONS_MAX,
     LINE_MAX_BYTES,
@@ -51,9 +52,12 @@ class Intake:
         return [answer] * len(mails)
 
 
+LOOP = FeedbackLoop(FeedbackOptions(), lambda: 0.0)
+
+
 @asynccontextmanager
 async def server_of(intake: Intake, **changed: Any) -> AsyncIterator[tuple[MailServer, int]]:
-    server = MailServer(replace(MailServerOptions("127.0.0.1", 0), **changed), lambda to: to == OURS, intake.take)
+    server = MailServer(replace(MailServerOptions("127.0.0.1", 0), **changed), lambda to: to == OURS, intake.take, LOOP)
     port = await server.start()
     try:
         yield server, port
@@ -248,7 +252,7 @@ def test_with_a_certificate_it_offers_starttls_and_never_a_password(tmp_path: Pa
 def test_a_taken_port_is_said() -> None:
     async def run(port: int) -> None:
         with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}: .*in use"):
-            await MailServer(MailServerOptions("127.0.0.1", port), lambda _: True, Intake().take).start()
+            await MailServer(MailServerOptions("127.0.0.1", port), lambda _: True, Intake().take, LOOP).start()
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
