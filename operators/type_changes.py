@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from operators.payload_schema import check_schemas
+from operators.schema_compatibility import compatibility_errors
 from state.model.admission import FieldError, child_path
 from state.model.errors import ConfigurationError
 from state.model.registry import Registry, TypeProfile, load_registry
@@ -28,7 +29,7 @@ def type_errors(name: str, table: Table, registry: Registry, retention_ms: int) 
 
 
 def profile_errors(before: TypeProfile, after: TypeProfile, retention_ms: int) -> list[FieldError]:
-    """What a sound table may not say: windows longer than the log lasts, another class of a pinned type."""
+    """What a sound table may not say: to wait longer than the log lasts, to move a pinned type, to break a schema."""
     errors = [
         FieldError(name, "is longer than the log keeps an event", f"use at most {retention_ms}")
         for name in _DURATIONS
@@ -39,6 +40,7 @@ def profile_errors(before: TypeProfile, after: TypeProfile, retention_ms: int) -
         errors += [FieldError(name, "cannot be changed: the type is pinned", "leave it out") for name in moved]
     elif after.pinned:
         errors.append(FieldError("pinned", "cannot be published", "pin a type in the configuration file"))
+    errors += compatibility_errors(before.schema, after.schema)
     if not {*after.channels} - {*after.to_only}:
         errors.append(FieldError("channels", "leave no channel for what names none in `to`", "name at least one"))
     return errors

@@ -117,7 +117,7 @@ class TypeDesk:
             raise ProblemError(409, f"version {now} is published by now; look at it, and make the change again")
         if written is None and self._published(name) is None:
             raise ProblemError(404, "nothing is published of this type")
-        after = self._after(name, written, registry)
+        after = self._after(name, written)
         before = registry.profile(name.removesuffix("*"))
         if person.role not in _FREE:
             errors = self._rules.sender_errors(name, person.name, before, None if written is None else after)
@@ -133,7 +133,7 @@ class TypeDesk:
         await self._writer.append([audit_record(noted), type_publication(record)])
         return None
 
-    def _after(self, name: str, table: dict[str, Any] | None, registry: Registry) -> TypeProfile:
+    def _after(self, name: str, table: dict[str, Any] | None) -> TypeProfile:
         """What it would be then.
 
         :raises ProblemError: 400.
@@ -141,12 +141,16 @@ class TypeDesk:
         errors = list(self._rules.text_errors("type", name))
         if name == _DIGEST:
             errors.append(FieldError("type", "is what collected mails are called", "choose another name"))
-        if not errors and table is not None:
-            errors += self._rules.type_errors(name, table)
+        tables = {each: record.table for each, record in self._types.published.items()}
+        file = self._types.configured.get(name)
+        known = with_published(self._types.configured, tables | {name: None}).profile(name.removesuffix("*"))
+        if not errors and (table is not None or known.registered):
+            errors += self._rules.type_errors(name, (file or {}) if table is None else table)
         if errors:
             raise invalid(errors)
-        tables = {each: record.table for each, record in self._types.published.items()} | {name: table}
-        return with_published(self._types.configured, tables).profile(name.removesuffix("*"))
+        if table is None:
+            return known
+        return with_published(self._types.configured, tables | {name: table}).profile(name.removesuffix("*"))
 
     async def _confirmed(self, asked: ApprovalRecord) -> Mapping[str, Any]:
         """Publish what a second person confirmed, unless it is done, or something else was published since."""

@@ -108,6 +108,18 @@ def test_a_sender_makes_a_type_of_its_own_and_changes_it(gateway: Gateway) -> No
     assert publish(gateway, "poke", OWN, key="key-p0").status == 403, "another sender's"
 
 
+def test_a_schema_that_breaks_the_one_before_is_refused(gateway: Gateway) -> None:
+    def schema(**more: Any) -> dict[str, Any]:
+        return {"schema": {"type": "object", "properties": {"n": {"type": "integer"}, **more.pop("also", {})}, **more}}
+
+    assert publish(gateway, "visit", {"channels": ["in_app"], **schema()}).status == 200
+    assert gateway.post(event("visit", payload={"n": "one"})).paths == {"payload.n"}
+    assert publish(gateway, "visit", schema(required=["n"])).paths == {"schema.required.n"}
+    assert publish(gateway, "visit", {}).status == 400, "no schema at all says less than before"
+    assert publish(gateway, "visit", schema(also={"m": {"type": "string"}})).json["version"] == 2
+    assert gateway.post(event("visit", payload={"n": 1, "m": 2})).paths == {"payload.m"}
+
+
 def test_what_touches_p0_waits_for_a_second_person(gateway: Gateway) -> None:
     asked = publish(gateway, "otp", {"ttl_ms": 120_000})
     assert (asked.status, asked.json["act"], asked.json["after"]) == (202, "type", {"table": {"ttl_ms": 120_000}})
