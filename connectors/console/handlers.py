@@ -36,8 +36,8 @@ from connectors.gateway.ops import Switches
 from connectors.gateway.options import PEOPLE, ServiceKey
 from connectors.gateway.problems import ProblemError, retry_later
 from connectors.gateway.support import PageStart, page_of
+from connectors.gateway.types import TypeDesk
 from state.model.audit import PendingAct
-from state.model.registry import TypeProfile
 
 _logger = structlog.get_logger(__name__)
 _LIVE_EVERY_S = 2.0
@@ -72,7 +72,7 @@ class ConsoleParts:
     metrics: Path
     course: Course
     keys: Sequence[ServiceKey]
-    types: Callable[[], Sequence[TypeProfile]]
+    registry: TypeDesk
     openid: OpenId | None
     """None: people sign in by keys."""
     limits: LinkLimits
@@ -253,10 +253,6 @@ class Console:
             if key.role in ("producer", "p0")
         ]
         return answer_page("senders.html", visit, senders=rows, least=now["least"])
-
-    async def types(self, visit: Visit) -> ApiResponse:
-        """What is sent."""
-        return answer_page("types.html", visit, types=self._parts.types())
 
     async def letters(self, visit: Visit) -> ApiResponse:
         """What could not be handled."""

@@ -8,6 +8,7 @@ from connectors.console.campaigns import AUDIENCE, CAMPAIGNS, NEW, SLOT, TEST, C
 from connectors.console.handlers import Console, ConsoleParts
 from connectors.console.openid import CALLBACK, START
 from connectors.console.pages import Gatekeeper, Page, static_file
+from connectors.console.types import TYPES, TypePages
 from connectors.gateway.campaign_calls import MARKETING
 from connectors.gateway.options import PEOPLE
 from connectors.gateway.routes import Callers, Handler, Route
@@ -17,14 +18,14 @@ _OPS = frozenset(("ops", "admin"))
 _SUPPORT = frozenset(("support", "admin"))
 
 
-def console_pages(console: Console, marketing: CampaignPages) -> list[Page]:
+def console_pages(console: Console, marketing: CampaignPages, types: TypePages) -> list[Page]:
     """Every page, in the order of the menu."""
     return [
         Page("consoleNow", "GET", "/console", _ALL, console.now, "Now"),
         Page("consoleEvents", "GET", "/console/events", _OPS | _SUPPORT, console.events, "Events"),
         Page("consolePeople", "GET", "/console/people", _SUPPORT, console.people, "People"),
         Page("consoleSenders", "GET", "/console/senders", _ALL, console.senders, "Senders"),
-        Page("consoleTypes", "GET", "/console/types", _ALL, console.types, "Types"),
+        Page("consoleTypes", "GET", TYPES, _ALL, types.types, "Types"),
         Page("consoleCampaigns", "GET", CAMPAIGNS, MARKETING, marketing.campaigns, "Campaigns"),
         Page("consoleLetters", "GET", "/console/letters", _OPS, console.letters, "Dead letters"),
         Page("consoleSwitches", "GET", "/console/switches", _OPS, console.switches, "Kill switches"),
@@ -37,6 +38,7 @@ def console_pages(console: Console, marketing: CampaignPages) -> list[Page]:
         Page("consoleTestCampaign", "POST", TEST, MARKETING, marketing.test),
         Page("consoleCreateCampaign", "POST", NEW, MARKETING, marketing.create),
         Page("consolePutAudience", "POST", AUDIENCE, MARKETING, marketing.put_audience, takes_file=True),
+        Page("consoleActOnType", "POST", TYPES, _OPS, types.act),
         Page("consoleDecideLetter", "POST", "/console/letters", _OPS, console.decide_letter),
         Page("consoleSetSwitch", "POST", "/console/switches", _OPS, console.set_switch),
         Page("consoleDecideApproval", "POST", "/console/approvals", _OPS, console.decide_approval),
@@ -47,7 +49,7 @@ def console_pages(console: Console, marketing: CampaignPages) -> list[Page]:
 def console_routes(parts: ConsoleParts) -> list[Route]:
     """Pages, and what they are made of. Who is not signed in gets to the page for it."""
     console = Console(parts)
-    pages = console_pages(console, CampaignPages(parts.campaigns))
+    pages = console_pages(console, CampaignPages(parts.campaigns), TypePages(parts.registry))
     gatekeeper = Gatekeeper(parts.sessions, pages)
     return [
         _public("consoleSignInPage", "GET", "/console/sign-in", console.sign_in_page),

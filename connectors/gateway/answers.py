@@ -277,28 +277,6 @@ class SwitchesInForce(Reply):
     switches: Annotated[list[SwitchSet], Meta(description="The oldest first.")]
 
 
-class TypeShown(Reply):
-    """What is in force of a type, and where it is from."""
-
-    type: Text
-    source: Annotated[
-        Literal["default", "file", "published"],
-        Meta(description="What was published stands before the configuration file, and this before the defaults."),
-    ]
-    version: Annotated[Exact, Meta(description="How often it was published or taken back; 0: never.")]
-    by: Annotated[str | None, Meta(description="Who published it, or took it back, last.")]
-    reason: str | None
-    profile: Annotated[dict[str, Any], Meta(description="All that is in force, as in a table `[types.NAME]`.")]
-    file: Annotated[dict[str, Any] | None, Meta(description="Its table in the configuration file.")]
-    published: Annotated[dict[str, Any] | None, Meta(description="Its published table, which replaces that one.")]
-
-
-class TypesShown(Reply):
-    """The registry."""
-
-    types: list[TypeShown]
-
-
 class Approval(Reply):
     """An act that needs a second person."""
 

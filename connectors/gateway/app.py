@@ -207,7 +207,7 @@ def build_app(
 
     `log` stays the caller's to close, after the application. `clock` gives milliseconds since 1970 in UTC. Without
     `inbox` the inbox calls do not exist, without `progress` no outcome is counted, without `backstage` nobody is told
-    why, without it or `texts` nobody changes what notifications say, and without `types` no type.
+    why, without it or `texts` nobody changes what notifications say, and without it or `types` there is no console.
 
     :raises StateError: a store cannot be opened.
     """
@@ -235,8 +235,6 @@ def build_app(
         routes += calls.host_calls(ordinary)
         routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
         routes += approval_calls(ApprovalCalls(rules, ordinary.approvals))
-        if types is not None:
-            routes += type_calls(TypeDesk(rules, types, parts.writer, ordinary.acts, ordinary.approvals))
         routes += [*link_calls(ordinary.unsubscribe, ordinary.page), *callback_calls(ordinary.callbacks)]
         if backstage is not None:
             questions = Questions(backstage)
@@ -245,10 +243,13 @@ def build_app(
             accounts = options.openid is not None
             campaigns = CampaignCalls(rules, desk, parts.directory, questions, spool=spool, accounts=accounts)
             routes += campaign_calls(campaigns)
+            if types is not None:
+                registry = TypeDesk(rules, types, parts.writer, ordinary.acts, ordinary.approvals, questions)
+                routes += type_calls(registry)
+                pages = console_routes(_console(options, parts, rules, questions, ordinary, campaigns, registry))
             if texts is not None:
                 templates = TemplateCalls(rules, texts, TemplateDesk(log, clock=clock), questions)
                 routes += template_calls(templates)
-            pages = console_routes(_console(options, parts, rules, questions, ordinary, campaigns))
         routes += calls.component_calls(Components())
         streams = ordinary.streams
     of_others = None if options.kind == "p0" else options.directory / METRICS
@@ -309,6 +310,7 @@ def _console(
     questions: Questions,
     ordinary: calls.OrdinaryHandlers,
     campaigns: CampaignCalls,
+    registry: TypeDesk,
 ) -> ConsoleParts:
     course = Course(options.directory / METRICS, ordinary.acts.now_ms)
     parts.background.append(course.run)
@@ -325,7 +327,7 @@ def _console(
         metrics=options.directory / METRICS,
         course=course,
         keys=options.keys,
-        types=lambda: [rules.profile(name) for name in rules.type_names()],
+        registry=registry,
         doors=parts.door.why_closed,
         openid=parts.openid,
         limits=LinkLimits(ordinary.acts.now_ms),

@@ -68,6 +68,10 @@ class Backstage(Protocol):
         """Dead letters, each with its status, the newest first; None: all."""
         ...
 
+    def try_type(self, name: str, table: dict[str, Any] | None) -> dict[str, Any]:
+        """What this table (None: the file's) would have done to what the last day brought, or why none can say."""
+        ...
+
     def decide_letter(self, letter: str, by: tuple[str, str, str | None] | None, *, retry: bool) -> Shown:
         """By a name, a role and why: give it back, or note that nothing is done; what came of it, perhaps `refused`.
         Without a name whoever calls puts a discard into the audit.

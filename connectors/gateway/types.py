@@ -13,18 +13,19 @@ from msgspec import Meta
 from connectors.audit import audit_record
 from connectors.gateway import answers
 from connectors.gateway.acts import Acts, reason_of
-from connectors.gateway.answers import TypeShown
 from connectors.gateway.approval_calls import told_approval
 from connectors.gateway.approvals import Approvals
 from connectors.gateway.auth import Principal
+from connectors.gateway.backstage import Questions
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.routes import Route
+from connectors.gateway.type_answers import TypeCounted, TypeMoved, TypeShown, TypesShown, TypeTried
 from connectors.gateway.writer import SettingWriter, unavailable
 from connectors.types import PublishedTypes, type_publication
 from state.model.admission import AdmissionRules, FieldError
 from state.model.audit import ApprovalRecord, PendingAct
-from state.model.documents import TypeChange
+from state.model.documents import TypeChange, TypeTry
 from state.model.errors import LogError
 from state.model.registry import Registry, TypeProfile
 from state.model.type_record import TypeRecord, with_published
@@ -40,14 +41,22 @@ class TypeDesk:
     """Shows the registry, and publishes what a type may do from now on."""
 
     def __init__(
-        self, rules: AdmissionRules, types: PublishedTypes, writer: SettingWriter, acts: Acts, approvals: Approvals
+        self,
+        rules: AdmissionRules,
+        types: PublishedTypes,
+        writer: SettingWriter,
+        acts: Acts,
+        approvals: Approvals,
+        questions: Questions | None = None,
     ) -> None:
+        """Without `questions` nothing can be tried."""
+        self._questions = questions
         self._rules, self._types, self._writer, self._acts, self._approvals = rules, types, writer, acts, approvals
         approvals.does("type", self._confirmed)
 
     async def all(self, _request: ApiRequest) -> ApiResponse:
         """Every type of the registry."""
-        return json_response(200, answers.TypesShown(await self.shown()))
+        return json_response(200, TypesShown(await self.shown()))
 
     async def get(self, request: ApiRequest) -> ApiResponse:
         """One."""
@@ -67,6 +76,32 @@ class TypeDesk:
         name, reason = request.parameters["type"], reason_of(request.query(("reason",)))
         return await self._told(await self.publish(name, None, request.caller(), reason), name)
 
+    async def post_trial(self, request: ApiRequest) -> ApiResponse:
+        """Try a table."""
+        body = await request.json()
+        if errors := self._rules.document_errors(body, TypeTry):
+            raise invalid(errors)
+        return json_response(200, await self.tried(request.parameters["type"], body["table"]))
+
+    async def tried(self, name: str, table: Mapping[str, Any] | None) -> TypeTried:
+        """What it would have done to what the last day brought.
+
+        :raises ProblemError: 400, 503.
+        """
+        await self._registry()
+        written = None if table is None else _written(table)
+        self._after(name, written)
+        if self._questions is None:
+            return TypeTried("this gateway does not read the ledger")
+        told = await self._questions.ask(lambda backstage: backstage.try_type(name, written))
+        if "refused" in told and isinstance(told["refused"], str):
+            return TypeTried(told["refused"])
+        outcomes, channels = ([TypeCounted(*each) for each in told[of]] for of in ("outcomes", "channels"))
+        return TypeTried(
+            None, told["since_ms"], told["partitions"], told["partitions_all"], told["events"], told["refused"],
+            outcomes, channels, [TypeMoved(*each) for each in told["moved"]], told["others"],
+        )  # fmt: skip
+
     async def _told(self, pending: PendingAct | None, name: str) -> ApiResponse:
         if pending is not None:
             return json_response(202, told_approval(pending, self._acts.now_ms()))
@@ -80,14 +115,14 @@ class TypeDesk:
         registry = await self._registry()
         return [self._shown(registry.profile(name.removesuffix("*")), name) for name in sorted(registry.names())]
 
-    async def one(self, name: str) -> TypeShown:
-        """A type of the registry.
+    async def one(self, name: str, *, new: bool = False) -> TypeShown:
+        """A type of the registry, or (`new`) what is decided of one that is not there.
 
         :raises ProblemError: 404, 503.
         """
         registry = await self._registry()
         profile = registry.profile(name.removesuffix("*"))
-        if not profile.registered:
+        if not profile.registered and not new:
             raise ProblemError(404, "no type has this name; PUT makes one")
         return self._shown(profile, name)
 
@@ -197,7 +232,7 @@ def type_calls(desk: TypeDesk) -> list[Route]:
     return [
         Route(
             "listTypes", "GET", "/v1/types", CALLERS, "Types", "The registry: what each type may do, and who says so.",
-            desk.all, {200: answers.TypesShown}, (503,),
+            desk.all, {200: TypesShown}, (503,),
         ),
         Route(
             "getType", "GET", _ONE, CALLERS, "A type", "What is in force, and where it is from.",
@@ -209,6 +244,13 @@ def type_calls(desk: TypeDesk) -> list[Route]:
             "seconds and without a restart. Senders publish new types and those that they own, of class P1 and P2. "
             "202: it is or was P0, so a second person has to confirm it.",
             desk.put, {200: TypeShown, 202: answers.Approval}, (409, 503), body={"application/json": TypeChange},
+        ),
+        Route(
+            "tryType", "POST", f"{_ONE}/trial", CALLERS, "What a table would have done",
+            "What is kept of the last day of P1 and P2 is decided twice, by the types of now and with the table, by "
+            "the code that decides; up to 20 000 records of a partition, for up to a minute. It cannot say what people "
+            "or providers would have done then. Nothing is published, and P0 is not tried.",
+            desk.post_trial, {200: TypeTried}, (503,), body={"application/json": TypeTry},
         ),
         Route(
             "deleteType", "DELETE", _ONE, CALLERS, "Take a published type back",

@@ -18,6 +18,7 @@ from connectors.log.interface import Log
 from flows.commands.dead_letters import Decider, Selection, discard_letters, list_letters, retry_letters
 from flows.commands.explain import explain
 from flows.commands.output import Output
+from flows.commands.try_type import try_type
 from flows.process.directories import ARCHIVE, LEDGER
 from operators.campaigns import SENDER
 from state.model.ledger import EventCounts
@@ -79,6 +80,10 @@ class LogBackstage:
         output = Collected()
         list_letters(self._letters(), Selection(everything=True), output, newest)
         return output.records[::-1]
+
+    def try_type(self, name: str, table: dict[str, Any] | None) -> dict[str, Any]:
+        """In a process of its own."""
+        return try_type(self.data_dir, name, table)
 
     def decide_letter(self, letter: str, by: Decider | None, *, retry: bool) -> Shown:
         """By `carillon dead-letters retry` and `discard`."""

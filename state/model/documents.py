@@ -314,6 +314,12 @@ RowIds = Annotated[
 ]
 
 
+class TypeTry(Document):
+    """What might be published of a type."""
+
+    table: TypeTable
+
+
 class TypeChange(Document):
     """What is published of a type."""
 

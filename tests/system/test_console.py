@@ -126,6 +126,33 @@ def test_to_stop_p0_one_person_asks_in_his_window_and_another_confirms_in_hers(b
     confirming.context.close()
 
 
+def test_a_type_is_tried_on_the_last_day_and_published_and_obeyed(browser: Browser, system: Up) -> None:
+    phone = {"platform": "ios", "address": "c" * 64}
+    assert system.call("PUT", "/v1/users/cleo/endpoints/push/p", phone)[0] == 200
+    reply = {"type": "reply", "actor": "max", "target": "cleo", "object": "one"}
+    of = "/v1/notifications/"
+    system.post({**reply, "event_id": "reply1"})
+    wait_for(lambda: system.call("GET", of + "reply1")[1]["outcomes"] == {"EMITTED": 1}, what="the first is sent")
+    page = signed_in(browser, system, "ops")
+    page.get_by_role("link", name="Types").click()
+    page.get_by_role("link", name="reply", exact=True).click()
+    page.get_by_label("What it may do").fill('{"channels": ["in_app"]}')
+    page.get_by_role("button", name="Show what it would have done").click()
+    expect(page.get_by_text(re.compile(r"\d would be INBOX instead of EMITTED"))).to_be_visible(timeout=90_000)
+    assert serious_faults(page) == []
+    page.get_by_label("Why").fill("too loud")
+    page.get_by_role("button", name="Publish").click()
+    expect(page.get_by_text("Published, version 1 by ops: too loud.")).to_be_visible()
+    system.post({**reply, "event_id": "reply2", "object": "two"})
+    wait_for(lambda: system.call("GET", of + "reply2")[1]["outcomes"] == {"INBOX": 1}, what="the second is silent")
+    page.get_by_label("Why").fill("as before")
+    page.get_by_role("button", name="Take back").click()
+    expect(page.get_by_text("As Carillon has it, version 2 by ops: as before.")).to_be_visible()
+    page.get_by_role("link", name="Audit").click()
+    expect(page.get_by_text("too loud").first).to_be_visible()
+    page.context.close()
+
+
 def test_a_marketer_prepares_a_campaign_another_lets_it_go_and_it_arrives(
     browser: Browser, system: Up, tmp_path: Path
 ) -> None:

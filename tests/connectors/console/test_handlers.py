@@ -17,6 +17,7 @@ from helpers.waiting import wait_for
 from connectors.console.campaigns import CampaignPages
 from connectors.console.handlers import Console
 from connectors.console.routes import console_pages
+from connectors.console.types import TypePages
 
 PAGES = {
     "/console": {"ops", "support", "marketing", "admin"},
@@ -36,6 +37,9 @@ FORMS = {
     "/console/campaigns": {"marketing", "admin"},
     "/console/campaigns/new": {"marketing", "admin"},
     "/console/campaigns/audience": {"marketing", "admin"},
+    "/console/campaigns/slot": {"marketing", "admin"},
+    "/console/campaigns/test": {"marketing", "admin"},
+    "/console/types": {"ops", "admin"},
     "/console/letters": {"ops", "admin"},
     "/console/switches": {"ops", "admin"},
     "/console/approvals": {"ops", "admin"},
@@ -108,7 +112,7 @@ def test_senders_have_what_they_posted_and_what_became_of_it(console: Gateway) -
 
 def test_no_page_is_left_out_of_these_tables() -> None:
     pages = console_pages(
-        Console.__new__(Console), CampaignPages.__new__(CampaignPages)
+        Console.__new__(Console), CampaignPages.__new__(CampaignPages), TypePages.__new__(TypePages)
     )  # asked for the names of its methods alone
     without_end = {"/console/now/stream"}
     assert {page.path for page in pages if page.method == "GET"} == {

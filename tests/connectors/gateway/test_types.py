@@ -120,6 +120,14 @@ def test_a_schema_that_breaks_the_one_before_is_refused(gateway: Gateway) -> Non
     assert gateway.post(event("visit", payload={"n": 1, "m": 2})).paths == {"payload.m"}
 
 
+def test_what_cannot_be_tried_says_why_and_publishes_nothing(gateway: Gateway) -> None:
+    wrong = gateway.call("POST", "/v1/types/like/trial", {"table": {"klass": "P9"}}, key="key-ops")
+    assert (wrong.status, wrong.paths) == (400, {"table.klass"})
+    tried = gateway.call("POST", "/v1/types/like/trial", {"table": {"channels": ["push"]}}, key="key-shop")
+    assert (tried.status, tried.json["events"], tried.json["moved"]) == (200, 0, [])
+    assert gateway.get("/v1/types/like", key="key-ops").json["version"] == 0
+
+
 def test_what_touches_p0_waits_for_a_second_person(gateway: Gateway) -> None:
     asked = publish(gateway, "otp", {"ttl_ms": 120_000})
     assert (asked.status, asked.json["act"], asked.json["after"]) == (202, "type", {"table": {"ttl_ms": 120_000}})

@@ -1,0 +1,64 @@
+"""What the API says of types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from connectors.gateway.answers import Reply
+from state.model.documents import Exact, Text
+
+
+class TypeShown(Reply):
+    """What is in force of a type, and where it is from."""
+
+    type: Text
+    source: Annotated[
+        Literal["default", "file", "published"],
+        Meta(description="What was published stands before the configuration file, and this before the defaults."),
+    ]
+    version: Annotated[Exact, Meta(description="How often it was published or taken back; 0: never.")]
+    by: Annotated[str | None, Meta(description="Who published it, or took it back, last.")]
+    reason: str | None
+    profile: Annotated[dict[str, Any], Meta(description="All that is in force, as in a table `[types.NAME]`.")]
+    file: Annotated[dict[str, Any] | None, Meta(description="Its table in the configuration file.")]
+    published: Annotated[dict[str, Any] | None, Meta(description="Its published table, which replaces that one.")]
+
+
+class TypeCounted(Reply):
+    """One outcome or channel."""
+
+    name: str
+    was: Annotated[Exact, Meta(description="So often by the types of now.")]
+    would: Annotated[Exact, Meta(description="So often with the change.")]
+
+
+class TypeMoved(Reply):
+    """Decisions that would have been others."""
+
+    was: str
+    would: str
+    count: Exact
+
+
+class TypeTried(Reply):
+    """What a change would have done to what the last day brought."""
+
+    refused: Annotated[str | None, Meta(description="Why nothing can be said; null: it can.")]
+    since_ms: Annotated[Exact, Meta(description="From when on decisions were made again.")] = 0
+    partitions: Annotated[Exact, Meta(description="Those of the decision log that were decided again.")] = 0
+    partitions_all: Exact = 0
+    events: Annotated[Exact, Meta(description="Records of the type among them.")] = 0
+    payloads_refused: Annotated[Exact, Meta(description="Those that its schema would have refused.")] = 0
+    outcomes: Sequence[TypeCounted] = ()
+    channels: Sequence[TypeCounted] = ()
+    moved: Sequence[TypeMoved] = ()
+    others: Annotated[Exact, Meta(description="Decisions of other types: caps and digests are shared.")] = 0
+
+
+class TypesShown(Reply):
+    """The registry."""
+
+    types: list[TypeShown]
