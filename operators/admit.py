@@ -319,7 +319,9 @@ def ownership_errors(raw: RawEvent, profile: TypeProfile, sender: Sender) -> lis
     if raw.sender_id is not None and raw.sender_id != sender.sender_id:
         return [FieldError("sender_id", "is not the sender of this credential", "remove it")]
     if not profile.registered:
-        return [FieldError("type", "is not registered", "publish it with PUT /v1/types, or add it to the configuration")]
+        return [
+            FieldError("type", "is not registered", "publish it with PUT /v1/types, or add it to the configuration")
+        ]
     if not owns(sender, profile):
         return [FieldError("type", "is not owned by this sender", "use the credential of its owner")]
     return []
