@@ -209,3 +209,21 @@ def test_a_malformed_record_becomes_a_dead_letter_and_the_rest_goes_on(system: S
         wait_for(lambda: system.deliveries() and system.values("dead_letters"))
     (letter,) = system.values("dead_letters")
     assert letter["source"][0] == "deliver.push"
+
+
+def test_a_provider_that_has_too_much_is_left_alone_as_long_as_it_says(system: System, sandbox: Sandbox) -> None:
+    """Whoever else is to be reached by it waits, other providers' go; the simulated FCM asks for twelve seconds."""
+    phones = [f"f:{number:060}" for number in range(10)]
+    refused = "429x1-" + "g" * 20
+    with system.flow("deliver"):
+        system.feed([system.emission("u0", "push", [("d", refused, "android")])])
+        wait_for(lambda: sandbox.to("fcm", refused), what=system.output("deliver"))
+        system.feed([system.emission(f"u{n}", "push", [("d", at, "android")]) for n, at in enumerate(phones)])
+        system.feed([system.emission("other", "push", [("d", token("iphone"))])])
+        wait_for(lambda: len(system.deliveries()) == 12, what=system.output("deliver"))
+    first, *later = sorted(int(str(entry["ts"])) for entry in sandbox.journal("fcm"))
+    assert len(later) == 11
+    assert later[0] - first >= 12_000 - 50
+    (iphone,) = sandbox.to("apns", token("iphone"))
+    assert int(str(iphone["ts"])) - first < 12_000
+    assert {record["outcome"] for record in system.deliveries().values()} == {"DELIVERED"}

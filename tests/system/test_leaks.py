@@ -100,7 +100,15 @@ def refused(system: Up, secret: str) -> Iterator[str]:
 
 
 def shown(system: Up) -> Iterator[str]:
-    """What people who operate it see."""
+    """What the host application, a user and the people who operate it see."""
+    for path, bearer in (
+        ("/v1/users/ann/endpoints", system.first["keys"]["producer"]),
+        ("/v1/devices", system.session("ann")),
+    ):
+        status, text = raw(system, "GET", path, b"", authorization=f"Bearer {bearer}")
+        assert status == 200, text
+        assert "phone" in text
+        yield text
     for path in ("/v1/users/ann/endpoints", "/v1/audit", "/openapi.json", "/metrics", "/healthz"):
         for key in ("producer", "ops", "admin"):
             if key in system.first["keys"]:
