@@ -10,7 +10,7 @@ from state.decide.group import GroupState
 from state.decide.pending import Item
 from state.model.delivery import ChannelAddresses, DeviceAddress
 from state.model.event import Event
-from state.model.keys import emission_id
+from state.model.keys import emission_base
 from state.model.records import Emission
 from state.model.registry import TypeProfile
 
@@ -60,7 +60,7 @@ def emission_of(
     type_name, object_id = (DIGEST_TYPE, None) if digest else (event.type, event.object)
     actors = actors_of(items)
     return Emission(
-        emission_id=emission_id(user, type_name, object_id, event.event_id),
+        emission_id=emission_base(type_name, object_id, event.event_id) + state.users.tag_hex(row),
         first_event_id=event.event_id,
         user=user,
         type=type_name,

@@ -75,7 +75,7 @@ class UserInbox:
         self.items_retired = 0
         """Totals since this object was made (or decoded)."""
         self._rows: dict[int, StoredRow] = {}
-        self._subjects: dict[_Subject, list[StoredRow]] = {}
+        self._subjects: dict[_Subject, list[StoredRow]] | None = None  # made when something is first taken from a row
         self._open: dict[_Subject, StoredRow] = {}
         self._oldest_at: int | None = None  # no row's `at` is below it
         self._dirty: dict[int, StoredRow] = {}
@@ -106,7 +106,7 @@ class UserInbox:
     def take_back(self, *, type: str, object: str | None, event_id: str) -> bool:
         """An item that was pending is retracted: it leaves its row. False: it is in none."""
         event_hash = identity_hash(event_id)
-        for row in reversed(self._subjects.get((type, object), ())):
+        for row in reversed(self._of(type, object)):
             for index in range(len(row.items) - 1, -1, -1):
                 if row.items[index].event_id == event_id:
                     return self._take(_Found(row, index, row.items[index].place))
@@ -121,7 +121,7 @@ class UserInbox:
         With `parent_event_id` only items of that event are looked at. False: there is no such item.
         """
         latest: _Found | None = None
-        for row in self._subjects.get((type, object), ()):
+        for row in self._of(type, object):
             found = _latest_exact(row, actor, parent_event_id) or _latest_older(row, actor, parent_event_id)
             if found is not None and (latest is None or found.place >= latest.place):
                 latest = found
@@ -223,10 +223,19 @@ class UserInbox:
         self._insert(row)
         return row
 
+    def _of(self, type_name: str, object_id: str | None) -> list[StoredRow]:
+        """The rows of a subject, the oldest first."""
+        if self._subjects is None:
+            self._subjects = {}
+            for row in self._rows.values():
+                self._subjects.setdefault((row.type, row.object), []).append(row)
+        return self._subjects.get((type_name, object_id), [])
+
     def _insert(self, row: StoredRow) -> None:
         subject = row.type, row.object
         self._rows[row.number] = row
-        self._subjects.setdefault(subject, []).append(row)
+        if self._subjects is not None:
+            self._subjects.setdefault(subject, []).append(row)
         if row.windowed and not row.read and not row.reopened:
             self._open[subject] = row
         self._oldest_at = row.at if self._oldest_at is None else min(self._oldest_at, row.at)
@@ -254,7 +263,7 @@ class UserInbox:
 
     def _take_forgotten(self, type_name: str, object_id: str | None) -> bool:
         """An item that is remembered nowhere can only be among those whose identity was dropped."""
-        for row in reversed(self._subjects.get((type_name, object_id), ())):
+        for row in reversed(self._of(type_name, object_id)):
             if row.count > len(row.items) + len(row.older):
                 self._lower(row)
                 return True
@@ -271,9 +280,10 @@ class UserInbox:
     def _drop(self, row: StoredRow) -> None:
         subject = row.type, row.object
         del self._rows[row.number]
-        self._subjects[subject].remove(row)
-        if not self._subjects[subject]:
-            del self._subjects[subject]
+        if self._subjects is not None:
+            self._subjects[subject].remove(row)
+            if not self._subjects[subject]:
+                del self._subjects[subject]
         if self._open.get(subject) is row:
             del self._open[subject]
         self.head.rows -= 1

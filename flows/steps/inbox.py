@@ -25,7 +25,7 @@ from operators.inbox_shard import InboxShard, ShardCounts
 from state.disk.poison import PoisonJournal
 from state.inbox.values import SetAside
 from state.model.dead_letter import AGAIN_HEADER
-from state.model.envelope import OutputHeader, header, parse_output_header, schema_of
+from state.model.envelope import OutputHeader, header, parse_output_header
 from state.model.errors import MalformedRecordError
 from state.model.inbox import AddedSlice, StoredOperation, decode_at_once
 from state.model.keys import groups_of_partition, partition_of_group
@@ -120,8 +120,8 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
         try:
             for first in range(0, len(records), _PREPARED_RECORDS):
                 part = records[first : first + _PREPARED_RECORDS]
-                self._store.prepare(self._shard.missing(_single_users(part)))
                 decoded = [self._batch.handle(*record[:3], _DECODING, _decoded, record) for record in part]
+                self._store.prepare(self._shard.missing(_single_users(decoded)))
                 for record, each in zip(part, decoded, strict=True):
                     self._apply(record, each)
             self._batch.end()
@@ -141,7 +141,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
     def _apply(self, record: Record, decoded: "_DecodedInbox | Unhandled") -> None:
         """Apply one record, or set it aside."""
         if not isinstance(decoded, Unhandled):
-            applied = self._batch.handle(*record[:3], -1, self._apply_once, record, *decoded)
+            applied = self._batch.handle(*record[:3], -1, self._apply_once, *decoded)
             if not isinstance(applied, Unhandled):
                 self._counted[applied] += len(decoded[1])
                 self._offset = record.offset + 1
@@ -151,8 +151,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
             decoded = applied
         self._put_aside(record, decoded)
 
-    def _apply_once(self, record: Record, sequence: OutputHeader, operations: "_Operations") -> bool:
-        original = _given_back(record)
+    def _apply_once(self, sequence: OutputHeader, operations: "_Operations", original: int | None) -> bool:
         if original is None:
             return self._shard.apply(sequence, operations)
         if original not in self._set_aside:
@@ -252,11 +251,11 @@ class HouseTurns:
         return group, users
 
 
-def _single_users(records: Sequence[Record]) -> Iterator[str]:
-    """Those of records that are one operation each: the key of such a one is its user."""
+def _single_users(records: "Sequence[_DecodedInbox | Unhandled]") -> Iterator[str]:
+    """Those of records that are one operation each."""
     for record in records:
-        if (header(record.headers, "schema") or b"").endswith(b"+json"):
-            yield record.key.decode("utf-8", "replace")
+        if not isinstance(record, Unhandled) and isinstance(record[1], list) and len(record[1]) == 1:
+            yield record[1][0].user
 
 
 def _given_back(record: Record) -> int | None:
@@ -269,13 +268,16 @@ def _given_back(record: Record) -> int | None:
 
 
 _Operations = Sequence[StoredOperation] | AddedSlice
-_DecodedInbox = tuple[OutputHeader, _Operations]
+_DecodedInbox = tuple[OutputHeader, _Operations, int | None]
+"""With what `_given_back` says."""
 
 
 def _decoded(record: Record) -> _DecodedInbox:
     """:raises MalformedRecordError: a header or the value does not fit."""
-    sequence = parse_output_header(header(record.headers, "seq"))
-    return sequence, decode_at_once(schema_of(record.headers), record.value)
+    named = dict(record.headers)
+    sequence = parse_output_header(named.get("seq"))
+    operations = decode_at_once(named.get("schema", b"").decode("ascii", "replace"), record.value)
+    return sequence, operations, _given_back(record) if AGAIN_HEADER in named else None
 
 
 def _sequence_of(record: Record) -> OutputHeader | None:
@@ -288,7 +290,7 @@ def _sequence_of(record: Record) -> OutputHeader | None:
 def _known_of(record: Record) -> SetAside:
     """Key group and number of items, as far as it can be read."""
     try:
-        (_, group, *_), operations = _decoded(record)
+        (_, group, *_), operations, _ = _decoded(record)
     except Exception as error:
         if environment_failed(error):
             raise

@@ -102,6 +102,10 @@ class UserTable:
             self.changed.add(row)
         return row
 
+    def tag_hex(self, row: int) -> str:
+        """A row's part of the identity of emissions (`state.model.keys.emission_id`)."""
+        return int(self.tag[row]).to_bytes(8, "little").hex()
+
     def extend(self, ids: list[str], hashes: npt.NDArray[np.uint64], tags: npt.NDArray[np.uint64]) -> None:
         """Rows for users not seen before, with what was derived of their ids."""
         first = len(self.ids)
