@@ -97,9 +97,14 @@ def _taken(directory: Path, attempts: Attempts, sends: Sends) -> Counter[str]:
             else:
                 taken[key] += 1
     sends.problems += [f"{key} was sent {times} times" for key, times in withdrawn.items() if times > 1]
-    sends.problems += [f"{key}: that was never sent" for key in withdrawn if not taken[key.removeprefix(WITHDRAWAL)]]
+    sends.problems += [f"{key}: that was never sent" for key in withdrawn if not taken[_withdrawn_key(key)]]
     sends.counts["withdrawals"] = sum(withdrawn.values())
     return taken
+
+
+def _withdrawn_key(key: str) -> str:
+    """The delivery that it is of; what replaces a notification by the rest of it names its retraction before that."""
+    return key[key.index("/em_") + 1 :]
 
 
 def _check_delivery(key: str, line: Line, taken: int, attempts: Attempts, *, is_p0: bool) -> list[str]:
