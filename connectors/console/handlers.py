@@ -35,6 +35,7 @@ from connectors.gateway.link_limits import LinkLimits
 from connectors.gateway.ops import Switches
 from connectors.gateway.options import PEOPLE, ServiceKey
 from connectors.gateway.problems import ProblemError, retry_later
+from connectors.gateway.sender_limits import SenderDesk
 from connectors.gateway.support import PageStart, page_of
 from connectors.gateway.types import TypeDesk
 from state.model.audit import PendingAct
@@ -73,6 +74,7 @@ class ConsoleParts:
     course: Course
     keys: Sequence[ServiceKey]
     registry: TypeDesk
+    sender_limits: SenderDesk
     openid: OpenId | None
     """None: people sign in by keys."""
     limits: LinkLimits
@@ -248,11 +250,27 @@ class Console:
         letters = await self._ask(lambda backstage: backstage.letters(_LETTERS_COUNTED))
         dead = Counter(letter.get("sender_id") for letter in letters)
         rows = [
-            (key, self._parts.doors(key.sender_id), now["figures"].senders.get(key.sender_id), dead[key.sender_id])
+            (
+                key,
+                self._parts.sender_limits.shown(key.sender_id),
+                self._parts.doors(key.sender_id),
+                now["figures"].senders.get(key.sender_id),
+                dead[key.sender_id],
+            )
             for key in self._parts.keys
             if key.role in ("producer", "p0")
         ]
         return answer_page("senders.html", visit, senders=rows, least=now["least"])
+
+    async def change_limit(self, visit: Visit) -> ApiResponse:
+        """Ask for another limit of a sender, or grant it."""
+        sender, given = visit.form.get("sender", ""), visit.form.get("per_second", "").strip()
+        if not given.isdecimal() or len(given) > 7 or not 1 <= int(given) <= 1_000_000:
+            raise ProblemError(400, "Say how many events in any second: 1 to 1 000 000.")
+        pending = await self._parts.sender_limits.change(
+            sender, int(given), visit.session.person, reason_of(visit.form)
+        )  # fmt: skip
+        return redirect("/console/senders" if pending is None else _APPROVALS)
 
     async def letters(self, visit: Visit) -> ApiResponse:
         """What could not be handled."""

@@ -38,6 +38,7 @@ def console_pages(console: Console, marketing: CampaignPages, types: TypePages) 
         Page("consoleTestCampaign", "POST", TEST, MARKETING, marketing.test),
         Page("consoleCreateCampaign", "POST", NEW, MARKETING, marketing.create),
         Page("consolePutAudience", "POST", AUDIENCE, MARKETING, marketing.put_audience, takes_file=True),
+        Page("consoleChangeLimit", "POST", "/console/senders", _ALL, console.change_limit),
         Page("consoleActOnType", "POST", TYPES, _OPS, types.act),
         Page("consoleDecideLetter", "POST", "/console/letters", _OPS, console.decide_letter),
         Page("consoleSetSwitch", "POST", "/console/switches", _OPS, console.set_switch),

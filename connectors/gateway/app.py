@@ -63,6 +63,7 @@ from connectors.gateway.problems import ProblemError
 from connectors.gateway.progress import ProgressCalls, ProgressReader
 from connectors.gateway.routes import Callers, Route, Router
 from connectors.gateway.segments import Segments
+from connectors.gateway.sender_limits import SenderDesk, sender_calls
 from connectors.gateway.support import Support
 from connectors.gateway.template_calls import template_calls
 from connectors.gateway.templates import TemplateCalls
@@ -216,7 +217,7 @@ def build_app(
         Posts(
             rules,
             parts.admission,
-            GuardedLimit(parts.limit, fallback_limit_per_s=options.fallback_limit_per_s),
+            GuardedLimit(parts.limit, fallback_limit_per_s=options.fallback_limit_per_s, granted=parts.limits.of),
             parts.door,
             DefinedSegments(log, parts.directory) if options.kind == "ordinary" else None,
             Pressure(parts.watcher.load, clock=clock, uniform=random.uniform),
@@ -245,8 +246,11 @@ def build_app(
             routes += campaign_calls(campaigns)
             if types is not None:
                 registry = TypeDesk(rules, types, parts.writer, ordinary.acts, ordinary.approvals, questions)
-                routes += type_calls(registry)
-                pages = console_routes(_console(options, parts, rules, questions, ordinary, campaigns, registry))
+                limits = SenderDesk(rules, parts.limits, options.keys, parts.writer, ordinary.acts, ordinary.approvals)
+                routes += [*type_calls(registry), *sender_calls(limits)]
+                pages = console_routes(
+                    _console(options, parts, rules, questions, ordinary, campaigns, registry, limits)
+                )
             if texts is not None:
                 templates = TemplateCalls(rules, texts, TemplateDesk(log, clock=clock), questions)
                 routes += template_calls(templates)
@@ -311,6 +315,7 @@ def _console(
     ordinary: calls.OrdinaryHandlers,
     campaigns: CampaignCalls,
     registry: TypeDesk,
+    limits: SenderDesk,
 ) -> ConsoleParts:
     course = Course(options.directory / METRICS, ordinary.acts.now_ms)
     parts.background.append(course.run)
@@ -328,6 +333,7 @@ def _console(
         course=course,
         keys=options.keys,
         registry=registry,
+        sender_limits=limits,
         doors=parts.door.why_closed,
         openid=parts.openid,
         limits=LinkLimits(ordinary.acts.now_ms),

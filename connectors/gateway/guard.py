@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -41,13 +42,21 @@ class Guard:
 class GuardedLimit:
     """The sender limit, with a conservative one of our own while its store is down."""
 
-    def __init__(self, limit: SenderLimit, *, fallback_limit_per_s: int) -> None:
-        """`limit` stays the caller's to close."""
+    def __init__(
+        self,
+        limit: SenderLimit,
+        *,
+        fallback_limit_per_s: int,
+        granted: Callable[[str, int], int] = lambda _sender, configured: configured,
+    ) -> None:
+        """`limit` stays the caller's to close; `granted` gives what a sender may send, of what is configured for it."""
+        self._granted = granted
         self._limit, self._guard = limit, Guard("limit")
         self._fallback, self._fallback_limit = LocalSenderLimit(), fallback_limit_per_s
 
     async def take(self, sender_id: str, count: int, *, limit: int, now_ms: int) -> Grant:
         """See `SenderLimit.take`; never raises."""
+        limit = self._granted(sender_id, limit)
         if isinstance(self._limit, LocalSenderLimit):
             return self._limit.take_now(sender_id, count, limit=limit, now_ms=now_ms)
         if self._guard.may_ask():

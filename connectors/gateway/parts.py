@@ -19,16 +19,17 @@ from connectors.gateway.auth import Authenticator
 from connectors.gateway.cursor import kept_secret
 from connectors.gateway.directory import Directory
 from connectors.gateway.door import WINDOW, Door
-from connectors.gateway.follow import Follower
+from connectors.gateway.follow import Follower, OnRecord
 from connectors.gateway.notifications import Kept
 from connectors.gateway.options import PEOPLE, GatewayOptions
 from connectors.gateway.read_overlay import ReadOverlay
+from connectors.gateway.sender_limits import GrantedLimits
 from connectors.gateway.tickets import Tickets
 from connectors.gateway.writer import SettingWriter
 from connectors.log.grouped import BatchingAppender
 from connectors.log.interface import Log
 from state.model.admission import AdmissionRules
-from state.model.topics import AUDIT, ENDPOINTS, PREFERENCES, SEGMENTS
+from state.model.topics import AUDIT, ENDPOINTS, PREFERENCES, REGISTRY, SEGMENTS
 
 _MILLISECOND = timedelta(milliseconds=1)
 _LOG_DOWN_AFTER = timedelta(seconds=5)
@@ -48,6 +49,7 @@ class Parts:
         self.appender = BatchingAppender(log, down_after=_LOG_DOWN_AFTER)
         self.store, self.limit = _stores(options)
         self.overlay = ReadOverlay()
+        self.limits = GrantedLimits()
         self.ending = asyncio.Event()
         secret = kept_secret(directory / "console.key")
         secure = options.public_url.startswith("https:")
@@ -69,7 +71,8 @@ class Parts:
         if age_max:
             ageing = Ageing(self.directory, self.writer, age_max=age_max, clock=clock)
             self.background.append(lambda: ageing.run(lambda: self.follower.caught_up))
-        others = {
+        others: dict[str, tuple[OnRecord, int | None]] = {
+            REGISTRY: (self.limits.on_record, 0),
             "schedule": (self.kept.on_record, None),
             "dead_letters": (self.door.on_record, clock() - WINDOW // _MILLISECOND),
         }

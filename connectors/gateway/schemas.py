@@ -71,6 +71,7 @@ PATH_PARAMETERS: dict[str, Any] = {
         Text, Meta(description="Its name; with a star at the end, all that begin so.", examples=["like"])
     ],
     "locale": Annotated[str, Meta(description="Such as pt or pt-BR, or default.", examples=["pt-BR"])],
+    "sender": Annotated[Text, Meta(description="Its name in the configuration.", examples=["shop"])],
     "approval": Annotated[Text, Meta(description="Its id.", examples=["4711"])],
 }
 _SCALARS: dict[str, Any] = {"Text": Text, "TimeZone": Zone}

@@ -314,6 +314,13 @@ RowIds = Annotated[
 ]
 
 
+class LimitChange(Document):
+    """How much a sender may send."""
+
+    per_second: Annotated[int, Meta(ge=1, le=1_000_000, description="Events in any second.", examples=[500])]
+    reason: Annotated[Text, Meta(description="Why, in a few words.")]
+
+
 class TypeTry(Document):
     """What might be published of a type."""
 

@@ -39,6 +39,7 @@ FORMS = {
     "/console/campaigns/audience": {"marketing", "admin"},
     "/console/campaigns/slot": {"marketing", "admin"},
     "/console/campaigns/test": {"marketing", "admin"},
+    "/console/senders": {"ops", "support", "marketing", "admin"},
     "/console/types": {"ops", "admin"},
     "/console/letters": {"ops", "admin"},
     "/console/switches": {"ops", "admin"},

@@ -45,6 +45,7 @@ CONTRACT = {
     "/v1/segments": {"producer"},
     "/v1/campaigns": {"marketing", "admin"},
     "/v1/templates": {"marketing", "admin"},
+    "/v1/senders": {"producer", "p0", "ops", "admin"},
     "/v1/types": {"producer", "p0", "ops", "admin"},
     "/v1/ops": {"ops", "admin"},
     "/v1/approvals": {"ops", "admin"},
