@@ -24,10 +24,11 @@ _CATCH_UP_MS = 1_000
 
 
 def next_chunks(campaign: Campaign, chunks: Mapping[int, ChunkPlace], now: int) -> Iterator[int]:
-    """The chunks that are due and that the throttle lets go by `now`, in order."""
+    """The chunks that are due and that stages and throttle let go by `now`, in order."""
+    end = campaign.open_chunks(now)
     free_at, due_at = max(campaign.free_at, now - _CATCH_UP_MS), cache(campaign.due_at)  # of few zones
     for number in sorted(chunks):
-        if free_at > now:
+        if free_at > now or number >= end:
             return
         chunk = chunks[number]
         if number not in campaign.ordered and due_at(chunk.zone) <= now:

@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from connectors.console.pages import Visit, answer_page, link, redirect
 from connectors.gateway.campaign_answers import campaign_shown
-from connectors.gateway.campaigns import CampaignCalls, form_of_file, start_of
+from connectors.gateway.campaigns import CampaignCalls, form_of_file, stages_of, start_of
 from connectors.gateway.http import ApiResponse
 from connectors.gateway.problems import ProblemError
 
 CAMPAIGNS = "/console/campaigns"
 NEW, AUDIENCE, SLOT, TEST = (f"{CAMPAIGNS}/{what}" for what in ("new", "audience", "slot", "test"))
-_VERBS = ("approve", "start", "throttle", "pause", "resume", "cancel")
+_VERBS = ("approve", "start", "throttle", "pause", "resume", "cancel", "advance")
 
 
 class CampaignPages:
@@ -49,7 +49,8 @@ class CampaignPages:
         if upload is None or form is None:
             raise ProblemError(400, "Choose a file whose name ends in .csv, .ndjson or .parquet.")
         name = visit.form.get("name", "")
-        await self._calls.store(visit.session.person, name, io.BytesIO(upload.file), form, _revision(visit))
+        stages, file = stages_of(visit.form.get("stages", "")), io.BytesIO(upload.file)
+        await self._calls.store(visit.session.person, name, file, form, _revision(visit), stages)
         return redirect(link(CAMPAIGNS, name=name))
 
     async def act(self, visit: Visit) -> ApiResponse:
@@ -57,7 +58,7 @@ class CampaignPages:
         name, verb = visit.form.get("name", ""), visit.form.get("act", "")
         if verb not in _VERBS:
             raise ProblemError(400, "The form does not say what to do.")
-        given = _given(verb, visit.form.get("value", "").strip())
+        given = _given(verb, visit.form.get("value", "").strip(), visit.form.get("hold", "").strip())
         await self._calls.act(visit.session.person, name, verb, revision=_revision(visit), **given)
         return redirect(link(CAMPAIGNS, name=name))
 
@@ -81,12 +82,15 @@ def _revision(visit: Visit) -> int:
     return int(revision) if revision.isascii() and revision.isdigit() and len(revision) < 16 else 0
 
 
-def _given(verb: str, value: str) -> dict[str, Any]:
+def _given(verb: str, value: str, hold: str) -> dict[str, Any]:
     """:raises ProblemError: 400."""
     if verb == "start":
-        return start_of({"local": value[:16]} if value else {})
-    if verb != "throttle":
-        return {}
-    if not (value.isascii() and value.isdigit() and len(value) < 10 and 0 < int(value) <= 100_000):
-        raise ProblemError(400, "The throttle is a number from 1 to 100 000.")
-    return {"per_second": int(value)}
+        minutes = {"hold_minutes": _number(hold, 10_080, "The hold")} if hold else {}
+        return start_of(minutes | ({"local": value[:16]} if value else {}))
+    return {"per_second": _number(value, 100_000, "The throttle")} if verb == "throttle" else {}
+
+
+def _number(text: str, most: int, what: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= most):
+        raise ProblemError(400, f"{what} is a number from 1 to {most:,}.".replace(",", "\u202f"))
+    return int(text)

@@ -46,6 +46,9 @@ class CampaignShown(Reply):
     start_at: Exact | None
     start_local: str | None
     audience: AudienceShown | None
+    stages: Annotated[list[int], Meta(description="Percent of the recipients that each stage brings it to.")]
+    stage: Annotated[int, Meta(ge=0, description="Which of them it is in, from 1 on; 0: it goes in one.")]
+    hold_minutes: Annotated[int | None, Meta(description="After how long a stage follows. Null: when it is told to.")]
     released: Annotated[int, Meta(ge=0, description="Recipients whose part of the campaign went to be decided.")]
 
 
@@ -107,5 +110,7 @@ def campaign_shown(campaign: Campaign) -> CampaignShown:
         created_at=campaign.created_at, editor=campaign.editor, approvals=list(campaign.approvals),
         approvals_needed=campaign.approvals_needed, per_second=campaign.per_second,
         start_at=campaign.start_at, start_local=campaign.start_local, audience=shown,
+        stages=[] if audience is None else audience.stages, stage=campaign.stage + 1 if campaign.stage_chunks else 0,
+        hold_minutes=None if campaign.hold_ms is None else campaign.hold_ms // 60_000,
         released=sum(campaign.released.values()),
     )  # fmt: skip

@@ -5,14 +5,16 @@
 | `user` | whom; needed |
 | `timezone` | an IANA zone; where it is empty or missing, that of the user's quiet hours, else UTC |
 
-Users lie in a table on disk, which counts each once and gives them by zone and key group: a chunk concerns few groups,
-so that it is decided in columns.
+Users lie in a table on disk, which counts each once and gives them by stage, zone and key group: a chunk concerns few
+groups, so that it is decided in columns. In which stage a user is, a hash of campaign and user says: whoever is in the
+first stage of one campaign is so in others by chance alone.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import tempfile
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -26,7 +28,7 @@ from typing import IO, Any, NamedTuple, Self
 from connectors.tables import UNREADABLE, Form, read_rows
 from state.model.admission import Outlook
 from state.model.campaign import CampaignChunk
-from state.model.keys import key_group
+from state.model.keys import key_group, user_hash
 from state.model.zones import zone_name_or_utc, zone_names
 
 BAD_ROWS_MAX = 10_000
@@ -34,7 +36,7 @@ BAD_ROWS_MAX = 10_000
 _LAYOUT = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
-CREATE TABLE recipient (user TEXT PRIMARY KEY, zone TEXT, key_group INTEGER) WITHOUT ROWID;
+CREATE TABLE recipient (user TEXT PRIMARY KEY, zone TEXT, key_group INTEGER, stage INTEGER) WITHOUT ROWID;
 """
 
 
@@ -58,6 +60,9 @@ class AudienceTable:
     complaint: Callable[[Any], str | None]
     """What is wrong with a user's name."""
     look_up: LookUp
+    campaign: str
+    stages: Sequence[int] = ()
+    """Percents at which stages end before the last one; rising."""
     rows: int = 0
     bad: int = 0
     unknown: int = 0
@@ -65,6 +70,8 @@ class AudienceTable:
     reached: Counter[str] = field(default_factory=Counter)
     suppressed: Counter[str] = field(default_factory=Counter)
     bad_rows: list[tuple[int, str]] = field(default_factory=list)
+    stage_ends: dict[int, int] = field(default_factory=dict)
+    """By the percent of each stage that has somebody, up to which chunk it goes; known once all were given."""
     _table: Any = None
 
     def __enter__(self) -> Self:
@@ -92,11 +99,11 @@ class AudienceTable:
         for rows in read_rows(file, form, ["user"], ["timezone"]):
             self.rows += len(rows.numbers)
             fine = [
-                (user, zone or None, key_group(user))
+                (user, zone or None, key_group(user), self._stage(user))
                 for number, user, zone in zip(rows.numbers, *rows.columns, strict=True)
                 if self._is_fine(number, user, zone)
             ]
-            self._table.executemany("INSERT OR IGNORE INTO recipient VALUES (?, ?, ?)", fine)
+            self._table.executemany("INSERT OR IGNORE INTO recipient VALUES (?, ?, ?, ?)", fine)
         self._count()
 
     def _is_fine(self, number: int, user: Any, zone: Any) -> bool:
@@ -109,6 +116,9 @@ class AudienceTable:
         if len(self.bad_rows) < BAD_ROWS_MAX:
             self.bad_rows.append((number, said))
         return False
+
+    def _stage(self, user: str) -> int:
+        return bisect_right(self.stages, user_hash(f"{self.campaign}\0{user}") % 100) if self.stages else 0
 
     def _count(self) -> None:
         """Look each recipient up: his zone, and whether anything is known of him."""
@@ -128,11 +138,12 @@ class AudienceTable:
                 own = zone_name_or_utc(known.zone)
                 self._table.execute("UPDATE recipient SET zone = ? WHERE user = ?", (own, user))
 
-    def chunks(self, campaign: str, generation: int, size: int) -> Iterator[CampaignChunk]:
-        """All recipients, at most so many in a chunk."""
-        found = self._table.execute("SELECT zone, user FROM recipient ORDER BY zone, key_group, user")
+    def chunks(self, generation: int, size: int) -> Iterator[CampaignChunk]:
+        """All recipients, stage by stage, at most so many in a chunk."""
+        found = self._table.execute("SELECT stage, zone, user FROM recipient ORDER BY stage, zone, key_group, user")
         number = 0
-        for zone, rows in groupby(found, key=itemgetter(0)):
-            while users := [user for _, user in islice(rows, size)]:
-                yield CampaignChunk(campaign, generation, number, zone, len(users), users)
+        for (stage, zone), rows in groupby(found, key=itemgetter(0, 1)):
+            while users := [user for *_, user in islice(rows, size)]:
+                yield CampaignChunk(self.campaign, generation, number, zone, len(users), users)
                 number += 1
+            self.stage_ends[(*self.stages, 100)[stage]] = number

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from connectors.gateway import campaign_answers as answers
 from connectors.gateway.campaigns import CampaignCalls
@@ -46,6 +48,7 @@ def campaign_calls(calls: CampaignCalls) -> list[Route]:
             "A file with a column `user` and perhaps `timezone`, in place of the one before. Rows that cannot be used "
             "are left out and told. Approvals are void. Its parts are as large as its throttle lets go in a second.",
             calls.put_audience, {200: answers.CampaignShown}, (404, 409, 503), body=AUDIENCE_BODIES,
+            query={"stages": Annotated[str, Meta(description="Percents, `1,10,100`: it goes in stages, by a hash.")]},
         ),
         Route(
             "getCampaignBadRows", "GET", f"{_ONE}/bad-rows", MARKETING, "Rows that were left out",
@@ -69,6 +72,8 @@ def campaign_calls(calls: CampaignCalls) -> list[Route]:
         ),
         _step("throttleCampaign", "POST", f"{_ONE}/throttle", "Say how fast it goes", "Also while it runs.",
               calls.throttle, CampaignThrottle),
+        _step("advanceCampaign", "POST", f"{_ONE}/advance", "Let the next stage go",
+              "Of a campaign that goes in stages; at once, whatever is left of the one before.", calls.advance),
         _step("pauseCampaign", "POST", f"{_ONE}/pause", "Stop it for now",
               "Nothing is released that was not ordered before this in the log.", calls.pause),
         _step("resumeCampaign", "POST", f"{_ONE}/resume", "Let it go on", "From where it was paused.", calls.resume),

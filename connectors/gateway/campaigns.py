@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -49,6 +49,7 @@ FORMS: dict[str, Form] = {
 _ENDINGS: dict[str, Form] = {"csv": "csv", "ndjson": "ndjson", "jsonl": "ndjson", "parquet": "parquet"}
 _CHUNK_MAX = 500
 """Recipients that are released at once, at most: no more than the throttle lets go in a second."""
+STAGES_MAX = 5
 _SENDER = Sender("campaigns")
 _T = TypeVar("_T")
 
@@ -146,6 +147,10 @@ class CampaignCalls:
         event_id = await _on_log(lambda: self._desk.test(_actor(person), name, each, revision=revision))
         return answers.CampaignTested(event_id, len(each))
 
+    async def advance(self, request: ApiRequest) -> ApiResponse:
+        """The next stage goes."""
+        return await self._acted(request, "advance", {})
+
     async def pause(self, request: ApiRequest) -> ApiResponse:
         """Nothing more is released for now."""
         return await self._acted(request, "pause", {})
@@ -161,19 +166,22 @@ class CampaignCalls:
     async def put_audience(self, request: ApiRequest) -> ApiResponse:
         """Its recipients, from a file of any length."""
         form, caller, campaign = FORMS[request.media_type], request.caller(), await self.one(request.parameters["name"])
+        stages = stages_of(request.query(["stages"]).get("stages", ""))
         with tempfile.TemporaryFile(dir=self._spool) as file:
             await request.stream(writer_to(file), UPLOAD_BYTES_MAX)
-            changed = await self.store(caller, campaign.name, file, form, campaign.revision)
+            changed = await self.store(caller, campaign.name, file, form, campaign.revision, stages)
         return json_response(200, answers.campaign_shown(changed))
 
-    async def store(self, person: Principal, name: str, file: IO[bytes], form: Form, revision: int) -> Campaign:
-        """Take a file of recipients for the campaign as the person saw it.
+    async def store(
+        self, person: Principal, name: str, file: IO[bytes], form: Form, revision: int, stages: Sequence[int] = ()
+    ) -> Campaign:
+        """Take a file of recipients for the campaign as the person saw it, to go in stages that end at these percents.
 
         :raises ProblemError: 400: it names nobody, or is none of its form; 404; 409; 503.
         """
         campaign = await self.one(name)
         async with self._one_file:
-            return await _on_log(lambda: self._store(person, campaign, file, form, revision))
+            return await _on_log(lambda: self._store(person, campaign, file, form, revision, stages))
 
     async def bad_rows(self, request: ApiRequest) -> ApiResponse:
         """Which rows of the file were left out, one a line."""
@@ -242,23 +250,26 @@ class CampaignCalls:
         profile = self._rules.profile(type_name)
         return profile.klass == "P2" and profile.category == "marketing"
 
-    def _store(self, caller: Principal, campaign: Campaign, file: IO[bytes], form: Form, revision: int) -> Campaign:
+    def _store(
+        self, caller: Principal, campaign: Campaign, file: IO[bytes], form: Form, revision: int, stages: Sequence[int]
+    ) -> Campaign:
         generation, chunks = self._desk.next_generation(), 0
         look_up = partial(self._look_up, self._event(asdict(campaign.text)))
-        with AudienceTable(self._spool, self._complaint, look_up) as table:
+        with AudienceTable(self._spool, self._complaint, look_up, campaign.name, stages) as table:
             try:
                 table.read(file, form)
             except TableError as error:
                 raise invalid([FieldError("", str(error), "send a file with a column `user`")]) from error
             if not table.recipients:
                 raise invalid([FieldError("", "names nobody", "send a file with at least one sound row")])
-            for chunk in table.chunks(campaign.name, generation, min(_CHUNK_MAX, campaign.per_second)):
+            for chunk in table.chunks(generation, min(_CHUNK_MAX, campaign.per_second)):
                 self._desk.store_chunk(chunk)
                 chunks += 1
             self._desk.store_bad_rows(CampaignBadRows(campaign.name, generation, table.bad_rows))
             audience = CampaignAudience(
                 generation, chunks, table.recipients, table.doubles, table.bad, table.unknown, dict(table.reached),
-                dict(table.suppressed), secrets.randbelow(answers.LEAST),
+                dict(table.suppressed), [*list(table.stage_ends)[:-1], 100] if stages else [],
+                list(table.stage_ends.values()) if stages else [], secrets.randbelow(answers.LEAST),
             )  # fmt: skip
         try:
             return self._desk.act(_actor(caller), campaign.name, "audience", revision=revision, audience=audience)
@@ -288,6 +299,20 @@ def _actor(person: Principal) -> Actor:
     return Actor(person.name, person.role or "user", subject_of(person))
 
 
+def stages_of(text: str) -> list[int]:
+    """Percents at which stages end, of `1,10,100`; the last one always ends at 100.
+
+    :raises ProblemError: 400.
+    """
+    parts = [part.strip() for part in text.split(",")] if text.strip() else []
+    stages = [int(part) if part.isascii() and part.isdigit() and len(part) < 4 else 0 for part in parts]
+    if len(stages) > STAGES_MAX or sorted({0, *stages}) != [0, *stages] or max(stages, default=0) > 100:
+        raise invalid(
+            [FieldError("stages", "are no rising percents", f"send 1,10,100: at most {STAGES_MAX}, from 1 on")]
+        )
+    return [stage for stage in stages if stage < 100]
+
+
 def start_of(body: dict[str, Any]) -> dict[str, Any]:
     """When a campaign goes.
 
@@ -298,7 +323,8 @@ def start_of(body: dict[str, Any]) -> dict[str, Any]:
         raise invalid([FieldError("local", "is a second time", "send at or local")])
     if local is not None and not is_local_time(local):
         raise invalid([FieldError("local", "is no date and time of day", "send 2026-12-01T09:00")])
-    return {"start_at": at, "start_local": local}
+    hold = body.get("hold_minutes")
+    return {"start_at": at, "start_local": local, "hold_ms": None if hold is None else hold * 60_000}
 
 
 async def _on_log(work: Callable[[], _T]) -> _T:

@@ -64,7 +64,10 @@ def _show(campaign: Campaign, output: Output, *, estimate: bool = False) -> None
     approvals = f"{len(campaign.approvals)} of {campaign.approvals_needed} approvals"
     said = f"{campaign.name} {state}, revision {campaign.revision}"
     slot = ", with a dedicated slot" if campaign.text.slot else ""
-    text = f"{said}: {released} of {recipients} recipients released, {approvals}{slot}"
+    stages, stage = [] if audience is None else audience.stages, campaign.stage + 1
+    in_stage = f", stage {stage} of {len(stages)} ({stages[stage - 1]} %)" if stages else ""
+    record |= {"stages": stages, "stage": stage if stages else 0}
+    text = f"{said}: {released} of {recipients} recipients released, {approvals}{slot}{in_stage}"
     for title, counts in _estimate(campaign).items() if estimate else ():
         record[title] = counts
         text += f"\n  {title}: {_counted(counts)}"
@@ -147,11 +150,14 @@ def create_campaign_command(
 def audience_campaign_command(
     name: Name,
     file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help=".csv, .ndjson, .parquet")],
+    stages: Annotated[
+        str, typer.Option("--stages", metavar="P,P", help="Percents, 1,10,100. Default: all in one.")
+    ] = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Name a campaign's recipients, in place of those before. Who is known is what the gateway here knows."""
-    from connectors.gateway.campaigns import form_of_file
+    from connectors.gateway.campaigns import form_of_file, stages_of
 
     form = form_of_file(file.name)
     if form is None:
@@ -159,7 +165,8 @@ def audience_campaign_command(
 
     async def store(calls: CampaignCalls, person: Principal) -> Campaign:
         with file.open("rb") as rows:
-            return await calls.store(person, name, rows, form, (await calls.one(name)).revision)
+            revision = (await calls.one(name)).revision
+            return await calls.store(person, name, rows, form, revision, stages_of(stages))
 
     _prepare(data, as_json, store)
 
@@ -268,6 +275,12 @@ def start_campaign_command(
     local: Annotated[
         str | None, typer.Option("--local", metavar="T", help="In each recipient's zone, 2026-12-01T09:00.")
     ] = None,
+    hold: Annotated[
+        int | None,
+        typer.Option(
+            "--hold", metavar="MINUTES", min=1, max=10_080, help="From a stage to the next. Default: `advance`."
+        ),
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -281,7 +294,14 @@ def start_campaign_command(
         start_at = None if at is None else parse_time(at)
     except BadTimeError as error:
         raise typer.BadParameter(str(error)) from error
-    _act(data, as_json, name, "start", start_at=start_at, start_local=local)
+    hold_ms = None if hold is None else hold * 60_000
+    _act(data, as_json, name, "start", start_at=start_at, start_local=local, hold_ms=hold_ms)
+
+
+@campaign_app.command("advance")
+def advance_campaign_command(name: Name, data: Data = None, as_json: Json = False) -> None:
+    """Let the next stage of a campaign go."""
+    _act(data, as_json, name, "advance")
 
 
 @campaign_app.command("throttle")

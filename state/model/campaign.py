@@ -18,7 +18,7 @@ from state.model.event import SafeInt
 from state.model.schema import Schema
 
 CampaignVerb = Literal[
-    "create", "edit", "audience", "approve", "start", "throttle", "pause", "resume", "cancel", "test",
+    "create", "edit", "audience", "approve", "start", "throttle", "pause", "resume", "cancel", "test", "advance",
 ]  # fmt: skip
 
 
@@ -47,6 +47,10 @@ class CampaignAudience(msgspec.Struct, frozen=True, omit_defaults=True):
     """Recipients by the channels that they would have got it by then; of several, by each."""
     suppressed: dict[str, int] = {}
     """The others, by reason. Both are empty once the type was changed."""
+    stages: list[int] = []
+    """Percent of the recipients that each stage brings it to; empty: all go in one."""
+    stage_chunks: list[int] = []
+    """Up to which chunk each stage goes."""
     blur: int = 0
     """0 to 9, drawn when the file came: taken off every figure before it is cut to tens."""
 
@@ -70,6 +74,8 @@ class CampaignAct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     start_local: str | None = None
     """Date and time of day in each recipient's zone, `2026-12-01T09:00`."""
     per_second: int | None = None
+    hold_ms: int | None = None
+    """How long after a stage the next one goes by itself; null: only when it is told to."""
     test: SafeInt | None = None
     """The generation of the one chunk that a test goes to; its `text` is what it says."""
 

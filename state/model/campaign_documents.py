@@ -22,6 +22,9 @@ LocalTime = Annotated[
         examples=["2026-12-01T09:00"], extra={"form": "a date and a time of day, 2026-12-01T09:00"},
     ),
 ]  # fmt: skip
+HoldMinutes = Annotated[
+    int, Meta(ge=1, le=10_080, description="How long after a stage the next one goes. Absent: when it is told to.")
+]
 PerSecond = Annotated[int, Meta(ge=1, le=100_000, description="Recipients a second.", examples=[1000])]
 
 
@@ -57,6 +60,7 @@ class CampaignStart(Document):
 
     at: Annotated[Exact | None, Meta(description="Milliseconds since 1970, UTC.")] = None
     local: LocalTime | None = None
+    hold_minutes: HoldMinutes | None = None
     revision: Revision | None = None
 
 

@@ -5,6 +5,7 @@ if the campaign runs at the order's place. So what a pause or a cancel stops is 
 who act at once one is refused. Acts and orders are never overwritten, so compaction changes nothing.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -46,6 +47,13 @@ class ChunkPlace(NamedTuple):
     recipients: int
 
 
+_ALLOWED = {
+    "pause": ("running",), "resume": ("paused",), "advance": ("running", "paused"),
+    "edit": ("draft",), "audience": ("draft",), "start": ("draft",),
+}  # fmt: skip
+"""In which states acts count; the others do in all but the last."""
+
+
 @dataclass(slots=True)
 class Campaign:
     """One campaign."""
@@ -66,6 +74,9 @@ class Campaign:
     start_at: int | None = None
     start_local: str | None = None
     per_second: int = PER_SECOND
+    stage: int = 0
+    """The furthest that was told to go or has begun."""
+    hold_ms: int | None = None
     ordered: dict[int, int] = field(default_factory=dict)
     """Chunks that are released, and when."""
     released: dict[int, int] = field(default_factory=dict)
@@ -88,6 +99,20 @@ class Campaign:
         """Whether everything was released."""
         return self.audience is not None and self.state != "draft" and len(self.ordered) >= self.audience.chunks
 
+    @property
+    def stage_chunks(self) -> Sequence[int]:
+        """Up to which chunk each stage goes; empty: there are no stages."""
+        return () if self.audience is None else self.audience.stage_chunks
+
+    def open_chunks(self, now: int) -> int:
+        """Chunks below this number may go: of stages that were told to, that have begun, or whose hold is over."""
+        ends = self.stage_chunks
+        if not ends:
+            return 0 if self.audience is None else self.audience.chunks
+        gone = [at for number, at in self.ordered.items() if number < ends[self.stage]]
+        is_over = self.hold_ms is not None and len(gone) == ends[self.stage] and now >= max(gone) + self.hold_ms
+        return ends[min(self.stage + is_over, len(ends) - 1)]
+
     def refusal(self, act: CampaignAct) -> str | None:
         """Why the act does not count here; None: it does."""
         if act.verb == "create":
@@ -96,11 +121,13 @@ class Campaign:
             return "somebody else changed the campaign meanwhile; look again"
         if act.verb == "approve":
             return self._approval_refusal(act)
+        if act.verb == "advance" and self.stage + 1 >= len(self.stage_chunks):
+            return "it has no further stage"
+        if act.verb == "start" and act.hold_ms is not None and not self.stage_chunks:
+            return "its file was sent without stages"
         if act.verb == "start" and len(self.approvals) < self.approvals_needed:
             return f"it has {len(self.approvals)} of {self.approvals_needed} approvals"
-        allowed = {"pause": ("running",), "resume": ("paused",), "edit": ("draft",), "audience": ("draft",),
-                   "start": ("draft",)}.get(act.verb, ("draft", "running", "paused"))  # fmt: skip
-        if self.is_over or self.state not in allowed:
+        if self.is_over or self.state not in _ALLOWED.get(act.verb, ("draft", "running", "paused")):
             return f"the campaign is {'done' if self.is_done else self.state}"
         return None
 
@@ -129,6 +156,9 @@ class Campaign:
                 self.approval_subjects.append(act.subject)
             case "start":
                 self.state, self.start_at, self.start_local = "running", act.start_at, act.start_local
+                self.hold_ms = act.hold_ms
+            case "advance":
+                self.stage += 1
             case "pause" | "resume" | "cancel":
                 self.state = {"pause": "paused", "resume": "running", "cancel": "cancelled"}[act.verb]
         self.per_second = act.per_second or self.per_second
@@ -142,6 +172,8 @@ class Campaign:
     def count(self, order: CampaignOrder, recipients: int) -> None:
         """A chunk is released: the throttle waits as long as its recipients take."""
         self.ordered[order.number] = order.at
+        begun = min(bisect_right(self.stage_chunks, order.number), len(self.stage_chunks) - 1)
+        self.stage = max(self.stage, begun)
         self.free_at = max(self.free_at, order.at) + recipients * 1000 / self.per_second
 
 

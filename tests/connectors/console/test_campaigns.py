@@ -104,11 +104,11 @@ def test_others_do_not_see_the_page(told: Gateway) -> None:
     assert signed_in(told, "key-marketing").get(f"{PAGE}?name=never").status == 404
 
 
-def upload(browser: Browser, page: str, name: str, file: bytes, file_name: str = "people.csv") -> int:
+def upload(browser: Browser, page: str, name: str, file: bytes, file_name: str = "people.csv", stages: str = "") -> int:
     """Send a file as a browser does."""
     shown = browser.get(page).text
     token, revision = (re.findall(rf'name="{field}" value="(\w+)"', shown)[-1] for field in ("token", "revision"))
-    fields = {"token": token, "name": name, "revision": revision}
+    fields = {"token": token, "name": name, "revision": revision, "stages": stages}
     parts = [f'--edge\r\ncontent-disposition: form-data; name="{key}"\r\n\r\n{value}' for key, value in fields.items()]
     parts.append(f'--edge\r\nContent-Disposition: form-data; name="file"; filename="{file_name}"\r\n\r\n')
     body = "\r\n".join(parts).encode() + file + b"\r\n--edge--\r\n"
@@ -134,6 +134,22 @@ def test_a_form_prepares_it_and_another_names_its_recipients(told: Gateway) -> N
 def test_what_is_no_campaign_is_not_prepared(told: Gateway, name: str, kind: str) -> None:
     assert create(signed_in(told, "key-marketing"), name, kind) == 400
     assert told.get("/v1/campaigns/own2", key="key-marketing").status == 404
+
+
+def test_a_form_has_it_go_in_stages(told: Gateway) -> None:
+    page, users = prepare(told, "staged"), b"user\n" + b"".join(b"s%d\n" % number for number in range(200))
+    ann, bob = signed_in(told, "key-marketing"), signed_in(told, "key-admin")
+    assert upload(ann, page, "staged", users, stages="50,10") == 400
+    assert upload(ann, page, "staged", users, stages="10, 100") == 303
+    assert act(bob, page, "staged", "approve", state(told, "staged")[2]) == 303
+    form = {"name": "staged", "act": "start", "value": "2030-12-01T09:00", "revision": str(state(told, "staged")[2])}
+    assert ann.submit(page, PAGE, form | {"hold": "0"}).status == 400
+    assert ann.submit(page, PAGE, form | {"hold": "60"}).status == 303
+    assert "10, 100 percent of its recipients, each 60 minutes after the one before" in ann.get(page).words
+    assert "it is in stage 1" in ann.get(page).words
+    assert act(ann, page, "staged", "advance", state(told, "staged")[2]) == 303
+    assert "it is in stage 2" in ann.get(page).words
+    assert "Let the next stage go" not in ann.get(page).words
 
 
 def test_a_file_that_is_none_changes_nothing(told: Gateway) -> None:

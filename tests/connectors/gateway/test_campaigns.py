@@ -108,6 +108,25 @@ def test_a_dedicated_slot_is_asked_for_with_the_text_and_approved_with_it(told: 
     assert (reply.status, reply.paths) == (400, {"slot"}), "no sender takes one for himself"
 
 
+def test_a_file_may_be_sent_to_go_in_stages(told: Gateway) -> None:
+    create(told, "staged", None)
+    for stages in ("10,1", "0", "1,1", "1,2,3,4,5,6", "101", "1.5", "x", "1,,2", "-1"):
+        assert call(told, "PUT", f"/staged/audience?stages={stages}", b"user\nann\n", headers=CSV).status == 400
+    assert call(told, "PUT", "/staged/audience?steps=1", b"user\nann\n", headers=CSV).status == 400
+    file = b"user\n" + b"".join(b"staged%d\n" % number for number in range(300))
+    sent = call(told, "PUT", "/staged/audience?stages=10,50,100", file, headers=CSV).json
+    assert (sent["stages"], sent["stage"], sent["hold_minutes"]) == ([10, 50, 100], 1, None)
+    assert call(told, "POST", "/staged/advance").status == 409, "it is a draft"
+    assert call(told, "POST", "/staged/approve", {"revision": sent["revision"]}, ADMIN).status == 200
+    started = call(told, "POST", "/staged/schedule", {"hold_minutes": 5}).json
+    assert (started["state"], started["stage"], started["hold_minutes"]) == ("running", 1, 5)
+    assert [call(told, "POST", "/staged/advance").json["stage"] for _ in range(2)] == [2, 3]
+    assert call(told, "POST", "/staged/advance").status == 409
+    assert call(told, "POST", "/staged/pause").status == 200
+    create(told, "unstaged")
+    assert (shown(told, "unstaged")["stages"], shown(told, "unstaged")["stage"]) == ([], 0)
+
+
 def test_a_test_is_for_a_few_users_and_is_noted(told: Gateway) -> None:
     create(told, "tried", None)
     assert call(told, "POST", "/never/test", {"users": ["ann"]}).status == 404

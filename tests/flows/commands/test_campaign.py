@@ -90,7 +90,11 @@ def test_a_campaign_is_prepared_by_commands_as_by_calls(tmp_path: Path) -> None:
     assert (made["state"], made["recipients"]) == ("draft", 0)
     assert "of this name" in refused(tmp_path, "create", "sale", "--type", "newsletter")
     (shown,) = told(tmp_path, "audience", "sale", str(file))
-    assert (shown["recipients"], shown["editor"]) == (2, made["editor"])
+    assert (shown["recipients"], shown["editor"], shown["stages"]) == (2, made["editor"], [])
+    assert "rising" in refused(tmp_path, "audience", "sale", str(file), "--stages", "9,1")
+    (shown,) = told(tmp_path, "audience", "sale", str(file), "--stages", "50,100")
+    assert shown["stages"][-1] == 100
+    assert "draft" in refused(tmp_path, "advance", "sale") or shown["stages"] == [100]
     campaign = CampaignDesk(bench.log, clock=bench.clock).find("sale")
     assert campaign is not None
     assert campaign.text == CampaignText("newsletter", {"title": "Sale"})

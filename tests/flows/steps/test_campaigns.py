@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
+import pytest
 from helpers.flow_bench import Bench, seconds, until
 from helpers.flow_processes import FlowProcesses
 from helpers.waiting import wait_for
@@ -17,6 +18,7 @@ from connectors.log import NewRecord
 from flows.process.open import clock_ms
 from state.ledger import latest, ledger_table, records_of
 from state.model.campaign import CampaignAudience, CampaignChunk, CampaignText
+from state.model.errors import RefusedActError
 from state.model.work import EventWork
 
 ANN, BOB = Actor("ann", "marketing"), Actor("bob", "marketing")
@@ -24,8 +26,9 @@ LOOKS_S = 0.9
 
 
 def prepare(
-    bench: Bench, chunks: Sequence[Sequence[str]], zones: Sequence[str] = (), per_second: int = 1000
-) -> CampaignDesk:
+    bench: Bench, chunks: Sequence[Sequence[str]], zones: Sequence[str] = (), per_second: int = 1000,
+    stage_chunks: Sequence[int] = (),
+) -> CampaignDesk:  # fmt: skip
     """A campaign that is approved."""
     desk = CampaignDesk(bench.log, clock=bench.clock)
     desk.act(ANN, "sale", "create", text=CampaignText("newsletter", {"headline": "sale"}))
@@ -33,7 +36,8 @@ def prepare(
     for number, users in enumerate(chunks):
         zone = zones[number] if zones else "UTC"
         desk.store_chunk(CampaignChunk("sale", 7, number, zone, len(users), list(users)))
-    audience = CampaignAudience(7, len(chunks), sum(map(len, chunks)))
+    stages, ends = [1, 10, 100][: len(stage_chunks)], list(stage_chunks)
+    audience = CampaignAudience(7, len(chunks), sum(map(len, chunks)), stages=stages, stage_chunks=ends)
     desk.act(ANN, "sale", "audience", audience=audience)
     desk.act(BOB, "sale", "approve")
     return desk
@@ -108,6 +112,62 @@ def test_the_throttle_spaces_chunks_and_a_pause_stops_between_two(bench: Bench) 
     desk.act(ANN, "sale", "resume")
     bench.schedule(until(lambda: len(released(bench)) >= 8))
     assert Counter(released(bench)) == Counter(user for users in chunks for user in users)
+
+
+def test_each_stage_waits_for_its_hold_or_for_a_word(bench: Bench) -> None:
+    desk = prepare(bench, [["ann"], ["bob"], ["eve"]], stage_chunks=[1, 2, 3])
+    desk.act(ANN, "sale", "start", hold_ms=3_600_000)
+    bench.schedule(until(lambda: released(bench) == ["ann"]))
+    bench.clock.now += 3_599_999
+    bench.schedule(seconds(LOOKS_S))
+    assert released(bench) == ["ann"]
+    bench.clock.now += 1
+    bench.schedule(until(lambda: len(released(bench)) == 2))
+    bench.schedule(seconds(LOOKS_S))
+    assert sorted(released(bench)) == ["ann", "bob"], "its hold has begun"
+    desk.act(ANN, "sale", "advance")
+    bench.clock.now += 1_000  # the throttle
+    bench.schedule(until(lambda: len(released(bench)) == 3))
+    assert sorted(released(bench)) == ["ann", "bob", "eve"]
+
+
+def test_what_is_cancelled_between_stages_goes_no_further(bench: Bench) -> None:
+    desk = prepare(bench, [["ann"], ["bob"]], stage_chunks=[1, 2])
+    desk.act(ANN, "sale", "start")
+    bench.schedule(until(lambda: released(bench) == ["ann"]))
+    desk.act(ANN, "sale", "cancel")
+    with pytest.raises(RefusedActError, match="cancelled"):
+        desk.act(ANN, "sale", "advance")
+    bench.schedule(until(lambda: any(record.value == b"" for record in bench.read("campaigns"))))
+    assert released(bench) == ["ann"]
+
+
+def test_kill_9_between_stages_misses_nobody_and_reaches_nobody_twice(bench: Bench, tmp_path: Path) -> None:
+    bench.clock.now = clock_ms()
+    chunks = [[f"u{number}-{each}" for each in range(5)] for number in range(30)]
+    stage_chunks, everybody = [3, 10, 30], Counter[str]()
+    desk, processes = prepare(bench, chunks, per_second=500, stage_chunks=stage_chunks), FlowProcesses(tmp_path)
+    try:
+        for name in ("schedule", "sequence"):
+            processes.start(name)
+        desk.act(ANN, "sale", "start")
+        for end in stage_chunks:
+            everybody = Counter(user for users in chunks[:end] for user in users)
+            wait_for(lambda: len(decided(bench)) >= len(everybody), what="the stage is decided")  # noqa: B023 - asked at once
+            processes.kill("schedule")
+            assert decided(bench) == everybody, "and nobody of the next"
+            if end < stage_chunks[-1]:
+                for verb in ("pause", "advance", "resume"):
+                    desk.act(ANN, "sale", verb)
+            processes.start("schedule")
+        before = bench.log.end_offset("campaigns", 0)
+        desk.act(ANN, "other", "create", text=CampaignText("newsletter"))
+        desk.test(ANN, "other", ["last"])
+        wait_for(lambda: decided(bench)["last"] == 1, what="what comes behind it is decided")
+        assert bench.log.end_offset("campaigns", 0) > before
+        assert decided(bench) == everybody + Counter(["last"])
+    finally:
+        processes.end()
 
 
 def test_what_is_cancelled_is_released_no_further_and_leaves_the_topic(bench: Bench) -> None:

@@ -179,6 +179,55 @@ def test_an_order_counts_where_the_campaign_runs_and_once() -> None:
     assert sorted(told.campaign.ordered) == [0, 1]
 
 
+def staged(hold_ms: int | None = None) -> Told:
+    """Three chunks in two stages, running."""
+    told = Told()
+    assert told.act("create", "ann", text=CampaignText("newsletter")) is None
+    for number in range(3):
+        told.chunk(number)
+    audience = CampaignAudience(1, 3, 3, stages=[10, 100], stage_chunks=[2, 3])
+    assert told.act("audience", "ann", audience=audience) is None
+    assert told.act("advance", "ann") == "the campaign is draft"
+    assert told.act("approve", "bob") is None
+    assert told.act("start", "ann", hold_ms=hold_ms) is None
+    return told
+
+
+def test_a_stage_goes_when_it_is_told_to() -> None:
+    told = staged()
+    assert told.campaign.open_chunks(10**15) == 2
+    assert told.order(0)
+    assert told.order(1)
+    assert told.campaign.open_chunks(10**15) == 2
+    assert told.act("pause", "ann") is None
+    assert told.act("advance", "ann") is None
+    assert (told.campaign.open_chunks(0), told.campaign.state) == (3, "paused")
+    assert told.act("advance", "ann") == "it has no further stage"
+    assert told.act("resume", "ann") is None
+    assert told.order(2)
+    assert told.campaign.is_done
+
+
+def test_a_stage_goes_by_itself_when_its_hold_is_over_and_what_has_begun_stays_open() -> None:
+    told = staged(hold_ms=100)
+    assert told.order(0, at=7)
+    assert told.campaign.open_chunks(10_000) == 2, "the one before has not gone as a whole"
+    assert told.order(1, at=50)
+    assert [told.campaign.open_chunks(now) for now in (149, 150)] == [2, 3]
+    assert told.campaign.stage == 0
+    assert told.order(2, at=150)
+    assert (told.campaign.stage, told.campaign.open_chunks(0)) == (1, 3)
+
+
+def test_without_stages_there_is_nothing_to_hold() -> None:
+    told = prepared()
+    assert told.act("approve", "bob") is None
+    assert told.act("start", "ann", hold_ms=1) == "its file was sent without stages"
+    assert told.act("start", "ann") is None
+    assert told.act("advance", "ann") == "it has no further stage"
+    assert told.campaign.open_chunks(0) == 3
+
+
 def test_what_is_over_takes_no_act_any_more() -> None:
     told = running()
     for number in range(3):
