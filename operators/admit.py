@@ -112,7 +112,7 @@ class Rules:
         return type_errors(name, table, self.types.current, self.retention_ms)
 
     def sender_errors(
-        self, name: str, sender: str, before: TypeProfile, after: TypeProfile | None
+        self, name: str, sender: Sender, before: TypeProfile, after: TypeProfile | None
     ) -> Sequence[FieldError]:
         """See `operators.type_changes.sender_errors`."""
         return sender_errors(name, sender, before, after)

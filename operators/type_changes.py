@@ -6,7 +6,7 @@ from typing import Any
 
 from operators.payload_schema import check_schemas
 from operators.schema_compatibility import compatibility_errors
-from state.model.admission import FieldError, child_path
+from state.model.admission import FieldError, Sender, child_path
 from state.model.errors import ConfigurationError
 from state.model.registry import Registry, TypeProfile, load_registry
 
@@ -46,13 +46,13 @@ def profile_errors(before: TypeProfile, after: TypeProfile, retention_ms: int) -
     return errors
 
 
-def sender_errors(name: str, sender: str, before: TypeProfile, after: TypeProfile | None) -> list[FieldError]:
+def sender_errors(name: str, sender: Sender, before: TypeProfile, after: TypeProfile | None) -> list[FieldError]:
     """What a sender may not publish by itself: of another's type, of P0, or over the heads of people. `after` None: it
     takes the type back.
     """
     if name.endswith("*"):
         return [FieldError("type", "names many types", "publish each by its own name, or ask ops")]
-    if before.registered and sender not in before.owners:
+    if before.registered and sender.sender_id not in before.owners:
         return [FieldError("type", "is not owned by this sender", "ask ops, or one of its owners")]
     if "P0" in (before.klass, before.klass if after is None else after.klass):
         return [FieldError("klass", "is P0", "ask ops; a second person confirms it")]
@@ -62,8 +62,12 @@ def sender_errors(name: str, sender: str, before: TypeProfile, after: TypeProfil
     errors = [FieldError(each, "passes over what people chose", "ask ops") for each in own]
     if after.klass == "P2" and after.enabled:
         errors.append(FieldError("enabled", "would send bulk mail to who did not ask for it", "set it to false"))
-    if sender not in after.owners:
-        errors.append(FieldError("owners", "does not name this sender", f"put {sender} among them"))
+    if after.klass not in sender.classes:
+        errors.append(
+            FieldError("klass", "is none that this sender sends", f"use {' or '.join(sorted(sender.classes))}")
+        )
+    if sender.sender_id not in after.owners:
+        errors.append(FieldError("owners", "does not name this sender", f"put {sender.sender_id} among them"))
     return errors
 
 

@@ -155,7 +155,8 @@ class TypeDesk:
         after = self._after(name, written)
         before = registry.profile(name.removesuffix("*"))
         if person.role not in _FREE:
-            errors = self._rules.sender_errors(name, person.name, before, None if written is None else after)
+            assert person.sender is not None
+            errors = self._rules.sender_errors(name, person.sender, before, None if written is None else after)
             if errors:
                 raise ProblemError(403, "a sender may not publish this by itself", errors=errors)
         was, will = {"table": self._published(name)}, {"table": written}

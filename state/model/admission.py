@@ -130,7 +130,7 @@ class AdmissionRules(Protocol):
         ...
 
     def sender_errors(
-        self, name: str, sender: str, before: TypeProfile, after: TypeProfile | None
+        self, name: str, sender: Sender, before: TypeProfile, after: TypeProfile | None
     ) -> Sequence[FieldError]:
         """What keeps a sender from publishing it by itself."""
         ...

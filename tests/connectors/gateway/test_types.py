@@ -100,6 +100,11 @@ def test_a_sender_cannot_publish_what_is_not_its_own(gateway: Gateway, name: str
     assert (refused.status, refused.paths) == (403, {path})
 
 
+def test_a_sender_makes_no_type_of_a_class_that_it_does_not_send(gateway: Gateway) -> None:
+    refused = publish(gateway, "bell", {"channels": ["in_app"], "owners": ["auth"]}, key="key-p0")
+    assert (refused.status, refused.paths) == (403, {"klass"})
+
+
 def test_a_sender_makes_a_type_of_its_own_and_changes_it(gateway: Gateway) -> None:
     assert publish(gateway, "poke", OWN, key="key-shop").json["by"] == "shop"
     assert gateway.post(event("poke")).status == 202
