@@ -17,11 +17,19 @@ from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.read_to_ends import stored_records
 from state.model.audit import AuditRecord
 from state.model.errors import MalformedRecordError, RefusedActError
-from state.model.template import TEMPLATE, TemplateRecord, TemplateSource, TypeTexts, locale_chain
+from state.model.template import (
+    TEMPLATE,
+    TemplateRecord,
+    TemplateSource,
+    TextPlace,
+    TypeTexts,
+    texts_in_force,
+)
 from state.model.topics import REGISTRY
 
 _SPOKEN = "en"
 """The locale of whoever has none, as the built-in texts have it."""
+_FOUND_MAX = 10_000
 _logger = structlog.get_logger(__name__)
 
 
@@ -32,7 +40,7 @@ class TemplateDesk:
         """`clock`: milliseconds since 1970. The log stays the caller's to close."""
         self._log, self._clock, self._lock = log, clock, threading.Lock()
 
-    def published(self) -> dict[tuple[str, str], TemplateRecord]:
+    def published(self) -> dict[TextPlace, TemplateRecord]:
         """The newest record of every type and locale, also where the texts were taken back.
 
         :raises LogError: the log cannot be read.
@@ -43,7 +51,7 @@ class TemplateDesk:
     def publish(
         self,
         actor: Actor,
-        place: tuple[str, str],
+        place: TextPlace,
         texts: Mapping[str, TemplateSource] | None,
         *,
         reason: str | None,
@@ -83,7 +91,8 @@ class PublishedTexts:
     """Follows the topic in a daemon thread; `texts` answers from memory and may be called by any thread."""
 
     def __init__(self, log: Log) -> None:
-        self._texts: dict[tuple[str, str], TypeTexts] = {}
+        self._texts: dict[TextPlace, TypeTexts] = {}
+        self._found: dict[TextPlace, TypeTexts | None] = {}
         self._follower = LogFollower(log, [(REGISTRY, 0)], self._take, name="templates")
 
     def start(self) -> Self:
@@ -98,19 +107,25 @@ class PublishedTexts:
         """The published texts for a reader's locale; None: the built-in ones hold."""
         if not self._texts:
             return None
-        chain = locale_chain(locale or _SPOKEN)
-        return next((found for each in chain if (found := self._texts.get((type_name, each)))), None)
+        found, place = self._found, (type_name, locale or _SPOKEN)
+        if place not in found:
+            if len(found) >= _FOUND_MAX:  # names come from outside: the memo is bounded
+                found.clear()
+            found[place] = texts_in_force(self._texts, *place)
+        return found[place]
 
     def close(self) -> None:
         """End the thread; a second call does nothing."""
         self._follower.close()
 
     def _take(self, records: Sequence[Record]) -> None:
+        texts = dict(self._texts)
         for found in _decoded(records):
             if found.texts is None:
-                self._texts.pop(found.place, None)
+                texts.pop(found.place, None)
             else:
-                self._texts[found.place] = found.texts
+                texts[found.place] = found.texts
+        self._texts, self._found = texts, {}
 
 
 def _decoded(records: Iterable[Record]) -> Iterable[TemplateRecord]:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
 
 from operators.render import render, words_for
-from operators.sandbox import names_used
-from operators.sms_limits import OTHER, SmsRules
-from operators.template_check import template_faults
+from operators.sandbox import names_used, times_used
+from operators.sms_limits import OTHER, Destination, SmsRules
+from operators.template_check import part_faults, takes_parts_of, template_faults
 from operators.templates import language_of
 from state.model.content import SmsContent
 from state.model.delivery import ToDeliver
 from state.model.gsm import sms_parts
 from state.model.registry import CHANNEL_NAMES, TypeProfile
-from state.model.template import TextExample, TypeTexts
+from state.model.template import PARTS, TextExample, TextPlace, TypeTexts
 
 _UNSUBSCRIBE = "https://example.com/unsubscribe"
+NO_PRICES = SmsRules(destinations={}, others=Destination())
+_SOME_TIME = "2030-01-31T13:05:00Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,19 @@ class WrittenTexts:
     sms: SmsRules
     """For the price of text messages."""
 
-    def faults(self, type_name: str, locale: str, texts: TypeTexts) -> list[str]:
-        """Those of the type's name, then those of the texts."""
-        profile = self.profile(type_name)
+    def faults(self, place: TextPlace, everything: Mapping[TextPlace, TypeTexts]) -> list[str]:
+        """Of parts also those of the texts that have them."""
+        if place[0] != PARTS:
+            return self._faults(place, everything)
+        found = part_faults(place[1], everything)
+        users = [] if found else [each for each in sorted(everything) if takes_parts_of(each, place[1])]
+        return found + [f"{each[0]}/{each[1]}, {fault}" for each in users for fault in self._faults(each, everything)]
+
+    def _faults(self, place: TextPlace, everything: Mapping[TextPlace, TypeTexts]) -> list[str]:
+        profile = self.profile(place[0])
         if not profile.registered:
-            return [f"type: no type is named {type_name}; name one of the registry"]
-        return template_faults(type_name, locale, texts, profile.schema)
+            return [f"type: no type is named {place[0]}; name one of the registry"]
+        return template_faults(place, everything, profile.schema, urgent=profile.klass == "P0")
 
     def built_in(self, type_name: str, locale: str) -> TypeTexts:
         """In the language of the locale, or in English."""
@@ -70,7 +79,11 @@ def _sample_payload(texts: TypeTexts, schema: str) -> dict[str, Any]:
     named = asked.get("properties", {}) if isinstance(asked, dict) else {}
     sources = [one for source in texts.values() for one in ([source] if isinstance(source, str) else source)]
     used = {name for source in sources for name in names_used(source)[1]}
-    return {name: _sample_value(name, named.get(name)) for name in sorted(used | set(named))}
+    times = {name for source in sources for name in times_used(source)}
+    return {
+        name: _sample_value(name if name not in times else _SOME_TIME, named.get(name))
+        for name in sorted(used | set(named))
+    }
 
 
 def _sample_value(name: str, schema: Any) -> Any:

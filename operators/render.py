@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from operators.mail_html import list_html, mail_html, mail_text, paragraphs_html, plain_of, sanitised
 from operators.sandbox import MissingValueError, run_template
 from operators.templates import LANGUAGES, language_of, load_language
 from operators.text import clean, clip, is_blank, shorten
@@ -31,10 +32,13 @@ from state.model.content import (
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.errors import TemplateError
 from state.model.gsm import units
-from state.model.template import TemplateSource, TypeTexts
+from state.model.preference import QuietRange
+from state.model.template import PART_PREFIX, TemplateSource, TypeTexts, of_channel
 
 TITLE_MAX, BODY_MAX, SMS_MAX, SUBJECT_MAX, DETAIL_MAX = 65, 240, 480, 150, 4_000
 """As `state.model.gsm.units` counts; what is longer is cut."""
+HEADLINE_MAX = {"push": BODY_MAX, "in_app": BODY_MAX, "sms": SMS_MAX}
+"""Of the channels that cut a headline."""
 DIGEST_ITEMS_MAX = 50
 _GENERIC = "other"
 _VALUE_MAX = 2_000
@@ -46,6 +50,8 @@ class Words:
 
     general: Mapping[str, str]
     type: Mapping[str, TemplateSource]
+    language: str
+    """For plurals, numbers and times."""
 
 
 @lru_cache(maxsize=4096)
@@ -57,7 +63,18 @@ def words_for(type_name: str, language: str) -> Words:
     if found is None:
         prefixes = [name for name in types if name.endswith("*") and type_name.startswith(name[:-1])]
         found = types[max(prefixes, key=len)] if prefixes else types[_GENERIC]
-    return Words(tables["words"][""], found)
+    return Words(tables["words"][""], found, language)
+
+
+def _published(built_in: Words, texts: TypeTexts, channel: str, locale: str | None, *, urgent: bool = False) -> Words:
+    """Parts named like general words take their place, but never in what is `urgent`."""
+    own = {name: texts.get(f"{PART_PREFIX}{name}", source) for name, source in built_in.general.items()}
+    general = built_in.general if urgent else {name: _one_source(source) for name, source in own.items()}
+    return Words(general, of_channel(texts, channel), _one_source(texts.get("language") or locale or built_in.language))
+
+
+def _one_source(source: TemplateSource) -> str:
+    return source if isinstance(source, str) else " ".join(source)
 
 
 def values_of(payload: Mapping[str, Any] | None) -> dict[str, str]:
@@ -80,13 +97,14 @@ def _context(
     count: int,
     payload: Mapping[str, Any] | None,
     name: str | None,
+    zone: str | None = None,
 ) -> dict[str, Any]:
     values = values_of(payload)
     actor = values.get("actor_name") or clean(next(iter(actors), "")) or words.general["someone"]
     others = max(0, actor_count - 1)
     context: dict[str, Any] = {
         "actor": actor, "others": others, "count": count, "p": values, "label": values.get("object_label"),
-        "name": clean(name or ""), "type": clean(type_name),
+        "name": clean(name or ""), "type": clean(type_name), "language": words.language, "zone": zone,
     }  # fmt: skip
     context["who"] = run_template(words.general["others"], context) if others else actor
     return context
@@ -127,9 +145,10 @@ class _Rendered:
     words: Words
 
 
-def _render(emission: ToDeliver, texts: TypeTexts | None) -> _Rendered:
-    words = words_for(emission.type, language_of(emission.locale))
-    words = words if texts is None else Words(words.general, texts)
+def _render(emission: ToDeliver, texts: TypeTexts | None, channel: str) -> _Rendered:
+    words, urgent = words_for(emission.type, language_of(emission.locale)), emission.priority == "P0"
+    if texts is not None:
+        words = _published(words, texts, channel, emission.locale, urgent=urgent)
     context = _context(
         words,
         type_name=emission.type,
@@ -138,9 +157,10 @@ def _render(emission: ToDeliver, texts: TypeTexts | None) -> _Rendered:
         count=emission.count,
         payload=emission.payload,
         name=emission.name,
+        zone=emission.quiet.zone if isinstance(emission.quiet, QuietRange) else None,
     )
-    headline = _headline(words, context, first=emission.first, whole=emission.priority == "P0")
-    if texts is not None and emission.priority == "P0" and units(headline) > BODY_MAX:
+    headline = _headline(words, context, first=emission.first, whole=urgent)
+    if texts is not None and urgent and units(headline) > BODY_MAX:
         raise TemplateError("a text of class P0 would be cut")
     return _Rendered(_said(words.type["title"], context), headline, context, words)
 
@@ -152,7 +172,7 @@ def render(
 
     :raises TemplateError: the type's template does not render with this payload, or there is no such channel.
     """
-    rendered = _render(emission, texts)
+    rendered = _render(emission, texts, channel)
     if channel == "push":
         return PushContent(clip(rendered.title, TITLE_MAX), clip(rendered.headline, BODY_MAX), _push_data(emission))
     if channel == "in_app":
@@ -180,7 +200,7 @@ def render_row(
     language = language_of(row.language)
     of_type = words_for(row.type, language)
     texts = published(row.type, language)
-    overlay = [] if texts is None else [Words(of_type.general, texts)]
+    overlay = [] if texts is None else [_published(of_type, texts, "in_app", language)]
     for words in (*overlay, of_type, words_for(_GENERIC, language)):
         context = _context(
             words, type_name=row.type, actors=row.actors, actor_count=row.actor_count, count=row.count,
@@ -225,18 +245,20 @@ def missing_values(type_name: str, payload: Mapping[str, Any] | None, klass: str
 
 
 def sample(type_name: str, texts: TypeTexts) -> tuple[str, str, str]:
-    """Title, headline and detail with the shortest values that a payload can have: no send says less.
+    """Title or subject, headline and detail with the shortest values that a payload can have: no send says less.
 
     :raises TemplateError: one of them does not render.
     """
-    words = Words(words_for(type_name, LANGUAGES[0]).general, texts)
+    words = Words(words_for(type_name, LANGUAGES[0]).general, texts, LANGUAGES[0])
     values: dict[str, str] = {}
     while True:
         context = _context(words, type_name="", actors=("1",), actor_count=2, count=2, payload=values, name=None)
         try:
             headlines = [_said(texts[form], context, whole=True) for form in ("one", "also", "many") if form in texts]
             detail = _said(texts.get("detail", ""), context, whole=True)
-            return _said(texts["title"], context, whole=True), max(headlines, key=units), detail
+            title = _said(texts.get("subject", texts["title"]), context, whole=True)
+            _own_html(texts, context | {"text": "1", "detail": detail, "title": title})
+            return title, max(headlines, key=units), detail
         except MissingValueError as error:
             if error.name in values:
                 raise
@@ -286,13 +308,32 @@ def _email(emission: ToDeliver, rendered: _Rendered, unsubscribe_url: str | None
     detail = shorten(_detail(rendered), DETAIL_MAX)
     paragraphs = [run_template(general["greeting"], rendered.context), rendered.headline, detail]
     shown = [paragraph for paragraph in paragraphs if paragraph.strip()]
-    subject = rendered.title if lines or _is_titled(emission, rendered) else rendered.headline
+    said = {"text": rendered.headline, "detail": detail, "title": rendered.title}
+    body = _own_html(rendered.words.type, {**rendered.context, **said})
+    if body is not None:
+        shown = [plain_of(body)]
+    body = (paragraphs_html(shown) if body is None else body) + list_html(lines)
+    layout = rendered.words.type.get(f"{PART_PREFIX}layout")
+    if layout is not None and emission.priority != "P0":
+        body = sanitised(run_template(_one_source(layout), {**rendered.context, "body": body}, html=True))
     return EmailContent(
-        subject=clip(subject, SUBJECT_MAX),
-        text=_text(shown, lines, general, unsubscribe_url),
-        html=_html(shown, lines, general, unsubscribe_url, language_of(emission.locale)),
+        subject=clip(_subject(emission, rendered, titled=bool(lines)), SUBJECT_MAX),
+        text=mail_text(shown, lines, general, unsubscribe_url),
+        html=mail_html(body, general, unsubscribe_url, rendered.words.language),
         unsubscribe_url=unsubscribe_url,
     )
+
+
+def _own_html(texts: TypeTexts, context: Mapping[str, Any]) -> Markup | None:
+    """What a writer's HTML gives; None: he wrote none."""
+    source = texts.get("html")
+    return None if source is None else sanitised(run_template(_one_source(source), context, html=True))
+
+
+def _subject(emission: ToDeliver, rendered: _Rendered, *, titled: bool) -> str:
+    if "subject" in rendered.words.type:
+        return _said(rendered.words.type["subject"], rendered.context)
+    return rendered.title if titled or _is_titled(emission, rendered) else rendered.headline
 
 
 def _detail(rendered: _Rendered) -> str:
@@ -324,34 +365,3 @@ def _digest_line(item: DigestItem, locale: str | None) -> str:
         words, type_name=item.type, actors=actors, actor_count=len(actors), count=1, payload=item.payload, name=None
     )
     return clip(_headline(words, context, first=True), BODY_MAX)
-
-
-def _text(paragraphs: list[str], lines: list[str], general: Mapping[str, str], unsubscribe_url: str | None) -> str:
-    blocks = [*paragraphs]
-    if lines:
-        blocks.append("\n".join(f"- {line}" for line in lines))
-    blocks.append("-- \n" + general["footer"])
-    if unsubscribe_url is not None:
-        blocks.append(f"{general['unsubscribe']}: {unsubscribe_url}")
-    return "\n\n".join(blocks) + "\n"
-
-
-def _html(
-    paragraphs: list[str], lines: list[str], general: Mapping[str, str], unsubscribe_url: str | None, language: str
-) -> str:
-    body = Markup("").join(Markup("<p>{}</p>\n").format(_breaks(paragraph)) for paragraph in paragraphs)
-    if lines:
-        body += Markup("<ul>\n{}</ul>\n").format(
-            Markup("").join(Markup("<li>{}</li>\n").format(line) for line in lines)
-        )
-    footer = Markup("<p><small>{}</small></p>\n").format(general["footer"])
-    if unsubscribe_url is not None:
-        footer += Markup('<p><a href="{}">{}</a></p>\n').format(unsubscribe_url, general["unsubscribe"])
-    return str(
-        Markup('<!DOCTYPE html>\n<html lang="{}">\n<head><meta charset="utf-8"></head>\n<body>\n{}{}</body>\n</html>\n')
-        .format(language, body, footer)
-    )  # fmt: skip
-
-
-def _breaks(text: str) -> Markup:
-    return Markup("<br>\n").join(escape(line) for line in text.split("\n"))

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import Template, Undefined, nodes
+from jinja2 import Template, Undefined, nodes, pass_context
 from jinja2 import TemplateError as JinjaError
 from jinja2.meta import find_undeclared_variables
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from operators.locales import plural_text, time_said
 from state.model.errors import TemplateError
 
 OUTPUT_MAX = 20_000
@@ -31,23 +33,36 @@ class _Missing(Undefined):
         raise MissingValueError(self._undefined_name or "")
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
+@pass_context
+def _plural(context: Context, number: object, **forms: str) -> str:
+    """`{{ others | plural(one="# other", other="# others") }}`."""
+    return plural_text(str(context.get("language")), number, forms)
+
+
+@pass_context
+def _time(context: Context, at: object, form: str = "datetime") -> str:
+    """`{{ p.starts_at | time("date") }}`, in the reader's zone."""
+    return time_said(str(context.get("language")), at, context.get("zone"), form)
+
+
+def _environment(*, html: bool) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
-        autoescape=False, trim_blocks=True, lstrip_blocks=True, undefined=_Missing
+        autoescape=html, trim_blocks=True, lstrip_blocks=True, undefined=_Missing
     )
     environment.globals.clear()
+    environment.filters.update(plural=_plural, time=_time)
     return environment
 
 
-_sandbox = _environment()
+_sandbox, _html_sandbox = _environment(html=False), _environment(html=True)
 _FORBIDDEN_NODES = (
     nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends, nodes.Macro, nodes.CallBlock, nodes.Block,
 )  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
-def compile_template(source: str) -> Template:
-    """A template of ours, checked: nothing that loads, calls or loops without bound.
+def compile_template(source: str, *, html: bool = False) -> Template:
+    """A template of ours, checked: nothing that loads, calls or loops without bound. In `html` values are escaped.
 
     :raises TemplateError: it does not parse, or uses what is forbidden.
     """
@@ -57,7 +72,7 @@ def compile_template(source: str) -> Template:
         raise TemplateError(f"template does not parse: {error}") from error
     if any(True for _ in tree.find_all(_FORBIDDEN_NODES)) or _loop_depth(tree) > _LOOPS_MAX:
         raise TemplateError("template: imports, macros, blocks and loops nested deeper than two are forbidden")
-    return _sandbox.from_string(source)
+    return (_html_sandbox if html else _sandbox).from_string(source)
 
 
 def _loop_depth(node: nodes.Node) -> int:
@@ -65,8 +80,8 @@ def _loop_depth(node: nodes.Node) -> int:
     return below + 1 if isinstance(node, nodes.For) else below
 
 
-def run_template(source: str, context: Mapping[str, Any]) -> str:
-    """The text that `source` gives.
+def run_template(source: str, context: Mapping[str, Any], *, html: bool = False) -> str:
+    """The text that `source` gives; in `html` values are escaped.
 
     :raises TemplateError: it fails, or produces more than OUTPUT_MAX characters.
     """
@@ -75,7 +90,7 @@ def run_template(source: str, context: Mapping[str, Any]) -> str:
     pieces: list[str] = []
     size = 0
     try:
-        for piece in compile_template(source).generate(context):
+        for piece in compile_template(source, html=html).generate(context):
             pieces.append(piece)
             size += len(piece)
             if size > OUTPUT_MAX:
@@ -83,6 +98,18 @@ def run_template(source: str, context: Mapping[str, Any]) -> str:
     except (JinjaError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError) as error:
         raise TemplateError(f"template does not render: {type(error).__name__}") from error
     return "".join(pieces)
+
+
+def plurals_used(source: str) -> list[set[str]]:
+    """The forms that each plural of a template has."""
+    found = _sandbox.parse(source).find_all(nodes.Filter)
+    return [{str(each.key) for each in one.kwargs} for one in found if one.name == "plural"]
+
+
+def times_used(source: str) -> set[str]:
+    """The members of the payload that a template shows as times."""
+    found = (one.node for one in _sandbox.parse(source).find_all(nodes.Filter) if one.name == "time")
+    return {one.attr for one in found if isinstance(one, nodes.Getattr)}
 
 
 def names_used(source: str) -> tuple[set[str], set[str]]:

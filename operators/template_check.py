@@ -5,50 +5,120 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from operators.render import BODY_MAX, DETAIL_MAX, TITLE_MAX, needed_values, sample
-from operators.sandbox import names_used
+from operators.locales import PLURALS, plural_names
+from operators.render import BODY_MAX, DETAIL_MAX, HEADLINE_MAX, SUBJECT_MAX, TITLE_MAX, needed_values, sample
+from operators.sandbox import names_used, plurals_used
 from operators.text import clean, is_blank
 from state.model.errors import TemplateError
 from state.model.gsm import units
-from state.model.template import DEFAULT, TemplateSource, TypeTexts
+from state.model.template import (
+    DEFAULT,
+    PARTS,
+    TemplateSource,
+    TextPlace,
+    TypeTexts,
+    locale_chain,
+    of_channel,
+    texts_in_force,
+)
 
 FORMS = ("title", "one", "also", "many", "detail")
+_HEADLINES = FORMS[1:4]
+CHANNEL_FORMS = {
+    "push": FORMS[:4],
+    "sms": _HEADLINES,
+    "email": ("subject", "html", *FORMS[1:]),
+    "in_app": ("title", "one", "many"),
+    "chat": FORMS[1:],
+    "webhook": FORMS[:4],
+}
+"""What a text may say for one channel alone, as `push.title`."""
 _NAMES = {"actor", "others", "count", "p", "label", "name", "type", "who"}
+_HTML_NAMES = _NAMES | {"title", "text", "detail"}
 _SOURCE_MAX = 8_000
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_PART = re.compile(r"[a-z][a-z0-9_]*")
 
 
-def template_faults(type_name: str, locale: str, texts: Mapping[str, TemplateSource], schema: str = "") -> list[str]:
-    """Each fault as `field: what, and the remedy`; none: it can be published.
+def template_faults(
+    place: TextPlace, everything: Mapping[TextPlace, TypeTexts], schema: str = "", *, urgent: bool = False
+) -> list[str]:
+    """Each fault of the texts of a place as `field: what; the remedy`; none: they can be published.
 
-    `schema` is that of the type's payload, empty where it has none.
+    `everything` is what would be in force then. `schema` is that of the type's payload, empty where it has none.
+    `urgent`: the type is of class P0.
     """
+    type_name, locale = place
     faults = [] if locale == DEFAULT or _LOCALE.fullmatch(locale) else [f"locale: write it like pt, pt-BR or {DEFAULT}"]
-    faults += [f"{form}: is missing; write it" for form in ("title", "one") if not texts.get(form)]
-    faults += [f"{form}: there is no such form; use {', '.join(FORMS)}" for form in texts if form not in FORMS]
-    for form in texts:
-        for source in _sentences(texts[form]):
-            faults += (f"{form}: {fault}" for fault in _source_faults(source))
+    given = everything[place]
+    texts = {form: source for form, source in (texts_in_force(everything, *place) or {}).items() if form in given}
+    language = str(given.get("language", "en" if locale == DEFAULT else locale))
+    faults += [f"{form}: is missing; write it" for form in ("title", "one") if not given.get(form)]
+    faults += [
+        f"{form}: there is no such form; use {', '.join(FORMS)}, or one for a channel such as push.title"
+        for form in given
+        if not _is_form(form)
+    ]
+    texts.pop("language", None)
+    for form, said in texts.items():
+        if urgent and said != given[form]:
+            faults.append(f"{form}: includes a part, which others may change; write it out for class P0")
+        names = _HTML_NAMES if form == "email.html" else _NAMES
+        for source in _sentences(said):
+            faults += (f"{form}: {fault}" for fault in _source_faults(source, names, language))
     return faults or [*_not_in_payload(texts, schema), *_missing(type_name, texts), *_too_long(type_name, texts)]
+
+
+def part_faults(locale: str, everything: Mapping[TextPlace, TypeTexts]) -> list[str]:
+    """The same of the parts of a locale. What they do to the texts that have them, is asked of those texts."""
+    parts, faults = everything[PARTS, locale], list[str]()
+    names, language = _HTML_NAMES | {"body", "more"}, "en" if locale == DEFAULT else locale
+    if locale != DEFAULT and not _LOCALE.fullmatch(locale):
+        faults.append(f"locale: write it like pt, pt-BR or {DEFAULT}")
+    for name, source in parts.items():
+        if not _PART.fullmatch(name):
+            faults.append(f"{name}: is no name of a part; use small letters, digits and _")
+        whole = texts_in_force({(PARTS, locale): parts, ("", locale): {"": source}}, "", locale) or {}
+        for sentence in _sentences(whole[""]):
+            found = list(_source_faults(sentence, names, language))
+            faults += (f"{name}: {fault}" for fault in found)
+            if name == "layout" and not found and "body" not in names_used(sentence)[0]:
+                faults.append("layout: does not say {{ body }}; put it where the mail's text goes")
+    return faults
+
+
+def takes_parts_of(place: TextPlace, locale: str) -> bool:
+    """Whether parts of a locale may stand in the texts of a place."""
+    return place[0] != PARTS and locale in locale_chain(place[1])
+
+
+def _is_form(form: str) -> bool:
+    channel, _, own = form.rpartition(".")
+    return own in CHANNEL_FORMS.get(channel, ()) if channel else own in (*FORMS, "language")
 
 
 def _sentences(source: TemplateSource) -> list[str]:
     return [source] if isinstance(source, str) else source
 
 
-def _source_faults(source: str) -> Iterator[str]:
+def _source_faults(source: str, names: set[str], language: str) -> Iterator[str]:
     if len(source) > _SOURCE_MAX:
         yield f"has more than {_SOURCE_MAX} characters; shorten it"
         return
     if clean(source) != source:
         yield "has control characters or overrides of direction; take them out"
     try:
-        unknown = names_used(source)[0] - _NAMES
+        unknown = names_used(source)[0] - names
     except TemplateError as error:
         yield f"{error}; correct it"
         return
     if unknown:
-        yield f"unknown: {', '.join(sorted(unknown))}; use {', '.join(sorted(_NAMES))}, and p.NAME for the payload"
+        yield f"unknown: {', '.join(sorted(unknown))}; use {', '.join(sorted(names))}, and p.NAME for the payload"
+    for forms in plurals_used(source):
+        if lacking := plural_names(language) - forms:
+            yield f"a plural lacks {', '.join(sorted(lacking))}; write what {language} says then"
+        if odd := forms - set(PLURALS):
+            yield f"a plural has {', '.join(sorted(odd))}; use {', '.join(PLURALS)}"
 
 
 def _not_in_payload(texts: TypeTexts, schema: str) -> Iterator[str]:
@@ -63,25 +133,41 @@ def _not_in_payload(texts: TypeTexts, schema: str) -> Iterator[str]:
 
 
 def _missing(type_name: str, texts: TypeTexts) -> Iterator[str]:
-    """What the built-in text cannot be said without, such as a code, every headline has to say."""
+    """What the built-in text cannot be said without, such as a code, every headline has to say, and HTML too."""
     needed = {name for sentence in needed_values(type_name) for name in sentence}
-    for form in ("one", "also", "many"):
-        said = {name for source in _sentences(texts.get(form, [])) for name in names_used(source)[1]}
-        if form in texts and (left_out := needed - said):
+    for form, source in texts.items():
+        if form.rpartition(".")[2] not in (*_HEADLINES, "html"):
+            continue
+        used = [names_used(sentence) for sentence in _sentences(source)]
+        if form == "email.html" and any("text" in names for names, _ in used):
+            continue
+        if left_out := needed - {name for _, members in used for name in members}:
             yield f"{form}: does not say {', '.join(f'p.{name}' for name in sorted(left_out))}; put it in"
 
 
 def _too_long(type_name: str, texts: TypeTexts) -> Iterator[str]:
+    """What all channels say, and what one says of its own."""
+    yield from _too_long_in("", type_name, texts)
+    for channel in CHANNEL_FORMS:
+        if any(form.startswith(f"{channel}.") for form in texts):
+            yield from _too_long_in(channel, type_name, of_channel(texts, channel))
+
+
+def _too_long_in(channel: str, type_name: str, texts: TypeTexts) -> Iterator[str]:
+    place = f"{channel}." if channel else ""
     try:
         title, headline, detail = sample(type_name, texts)
     except TemplateError as error:
-        yield f"texts: {error}; correct them"
+        yield f"{place or 'texts'}: {error}; correct them"
         return
-    limits = {"title": (title, TITLE_MAX), "one, also, many": (headline, BODY_MAX), "detail": (detail, DETAIL_MAX)}
+    headline_max = HEADLINE_MAX.get(channel, DETAIL_MAX) if channel else BODY_MAX
+    titled, title_max = ("subject", SUBJECT_MAX) if channel == "email" else ("title", TITLE_MAX)
+    limits = {titled: (title, title_max), "one, also, many": (headline, headline_max), "detail": (detail, DETAIL_MAX)}
     for form, (text, limit) in limits.items():
         if units(text) > limit:
-            yield f"{form}: {units(text)} units with the shortest values, at most {limit} are shown; shorten it"
+            shown = f"{units(text)} units with the shortest values, at most {limit} are shown; shorten it"
+            yield f"{place}{form}: {shown}"
         if clean(text) != text:
-            yield f"{form}: gives control characters; take them out"
+            yield f"{place}{form}: gives control characters; take them out"
         if form != "detail" and is_blank(text):
-            yield f"{form}: says nothing; write something"
+            yield f"{place}{form}: says nothing; write something"

@@ -21,12 +21,10 @@ from connectors.templates import TemplateDesk
 from state.model.admission import AdmissionRules, FieldError
 from state.model.documents import Document
 from state.model.errors import LogError, RefusedActError, TemplateError
-from state.model.template import TemplateRecord, TextExample, TextRules, TypeTexts, locale_chain
+from state.model.template import TemplateRecord, TextExample, TextPlace, TextRules, TypeTexts, texts_in_force
 
 VERSIONS_MAX = 50
 _T = TypeVar("_T")
-TextPlace = tuple[str, str]
-"""Type and locale."""
 
 
 class TemplateCalls:
@@ -69,13 +67,17 @@ class TemplateCalls:
         :raises ProblemError: 400 with every fault; 403; 409: there is a newer version; 503.
         """
         self._allow(person, place)
-        if errors := self.errors(place, texts):
+        if errors := await self.errors(place, texts):
             raise invalid(errors, "the texts were not published")
         return await self._publish(person, place, texts, reason=reason, seen=seen)
 
-    def errors(self, place: TextPlace, texts: TypeTexts) -> list[FieldError]:
-        """Why they cannot be published."""
-        return [_field_error(fault) for fault in self._texts.faults(*place, texts)]
+    async def errors(self, place: TextPlace, texts: TypeTexts) -> list[FieldError]:
+        """Why they cannot be published.
+
+        :raises ProblemError: 503.
+        """
+        everything = {**_texts_of(await self.published()), place: texts}
+        return [_field_error(fault) for fault in self._texts.faults(place, everything)]
 
     async def delete(self, request: ApiRequest) -> ApiResponse:
         """The built-in texts hold again."""
@@ -135,18 +137,17 @@ class TemplateCalls:
         """What each channel would show."""
         body = await self._body(request, answers.PreviewValues)
         place, actors = _place(request), body.get("actors") or ["Ada"]
-        texts = body.get("texts") or await self.in_force(place)
+        texts = await self.in_force(place, body.get("texts"))
         example = TextExample(body.get("payload"), actors, body.get("actor_count") or len(actors), body.get("name"))
         return json_response(200, answers.TextsPreview(dict(texts), dict(self.shown(place, texts, example))))
 
-    async def in_force(self, place: TextPlace) -> TypeTexts:
-        """What a reader of this locale gets now.
+    async def in_force(self, place: TextPlace, draft: TypeTexts | None = None) -> TypeTexts:
+        """What a reader of this locale gets now, or would get if a draft were published.
 
         :raises ProblemError: 503.
         """
-        published = await self.published()
-        chain = (published.get((place[0], locale)) for locale in locale_chain(place[1]))
-        found = next((each.texts for each in chain if each is not None and each.texts is not None), None)
+        everything = _texts_of(await self.published()) | ({} if draft is None else {place: draft})
+        found = texts_in_force(everything, *place)
         return self._texts.built_in(*place) if found is None else found
 
     def shown(self, place: TextPlace, texts: TypeTexts, example: TextExample) -> Mapping[str, Any]:
@@ -175,6 +176,10 @@ class TemplateCalls:
         if errors := self._rules.document_errors(body, kind):
             raise invalid(errors)
         return dict(body)
+
+
+def _texts_of(published: Mapping[TextPlace, TemplateRecord]) -> dict[TextPlace, TypeTexts]:
+    return {place: record.texts for place, record in published.items() if record.texts is not None}
 
 
 def _place(request: ApiRequest) -> TextPlace:

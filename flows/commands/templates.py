@@ -14,11 +14,11 @@ from connectors.log.interface import Log
 from connectors.templates import TemplateDesk
 from flows.commands.kill import user_name
 from flows.process.open import clock_ms
-from operators.template_check import template_faults
+from operators.preview import NO_PRICES, WrittenTexts
 from state.disk.files import replace_file
 from state.model.errors import TemplateError
 from state.model.registry import Registry
-from state.model.template import TemplateRecord, TemplateSource
+from state.model.template import TemplateRecord, TemplateSource, TypeTexts
 
 _decoder = msgspec.json.Decoder(dict[str, TemplateSource])
 _Place = tuple[str, str]
@@ -40,10 +40,11 @@ class TemplateChange(NamedTuple):
         return "new" if self.before is None or self.before.texts is None else "changed"
 
 
-def read_templates(directory: Path, registry: Registry) -> dict[_Place, dict[str, TemplateSource]]:
-    """Every file, checked.
+def read_templates(directory: Path, registry: Registry, log: Log) -> dict[_Place, dict[str, TemplateSource]]:
+    """Every file, checked as what it would be in force with.
 
     :raises TemplateError: naming each file, field and remedy.
+    :raises LogError: the log cannot be read.
     """
     found: dict[_Place, dict[str, TemplateSource]] = {}
     faults = list[str]()
@@ -54,11 +55,14 @@ def read_templates(directory: Path, registry: Registry) -> dict[_Place, dict[str
         except (OSError, ValueError) as error:
             faults.append(f"{path}: {error}; write an object of texts")
             continue
-        profile = registry.profile(place[0])
-        if not profile.registered:
-            faults.append(f"{path}: no type is named {place[0]}; name the directory like a type of the registry")
-        faults += (f"{path}: {fault}" for fault in template_faults(*place, texts, profile.schema))
         found[place] = texts
+    published = {place: record.texts for place, record in TemplateDesk(log, clock=clock_ms).published().items()}
+    everything: dict[_Place, TypeTexts] = {place: texts for place, texts in published.items() if texts}
+    everything.update(found)
+    rules = WrittenTexts(registry.profile, NO_PRICES)
+    for type_name, locale in found:
+        path = directory / type_name / f"{locale}.json"
+        faults += (f"{path}: {fault}" for fault in rules.faults((type_name, locale), everything))
     if faults:
         raise TemplateError("\n".join(faults))
     return found

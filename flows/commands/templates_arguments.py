@@ -31,7 +31,7 @@ def push_command(
 
     settings, output = settings_beside(data), Output(as_json)
     with existing_log(settings) as log:
-        files = read_templates(directory, types_in_force(log, settings.types))
+        files = read_templates(directory, types_in_force(log, settings.types), log)
         for change in push(log, files, prune=prune, reason=reason):
             done = "taken back" if change.texts is None else "published"
             record = {"type": change.place[0], "locale": change.place[1], "change": done}
@@ -57,7 +57,7 @@ def diff_command(directory: _Existing, data: Data = None, as_json: Json = False)
 
     settings, output = settings_beside(data), Output(as_json)
     with existing_log(settings) as log:
-        files = read_templates(directory, types_in_force(log, settings.types))
+        files = read_templates(directory, types_in_force(log, settings.types), log)
         found = changes(log, files)
     for change in found:
         published = None if change.before is None else change.before.texts

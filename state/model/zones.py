@@ -87,6 +87,11 @@ def next_change(name: str, instant_ms: int, limit_ms: int) -> int | None:
     return None
 
 
+def local_time(moment: datetime, name: str) -> datetime:
+    """What clocks of the zone show at a moment; `name` is one of `zone_names`, or UTC's."""
+    return moment.astimezone(_zone(zone_name_or_utc(name)))
+
+
 def is_local_time(text: str) -> bool:
     """Whether it is a date and a time of day that every zone has."""
     try:

@@ -24,7 +24,9 @@ from state.inbox.values import InboxRow
 from state.model.content import ChatContent, EmailContent, PushContent, SmsContent, WebhookContent
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.errors import TemplateError
+from state.model.preference import QuietRange
 from state.model.registry import load_registry
+from state.model.template import TypeTexts, texts_in_force
 
 TYPES = [name.replace("*", "spring") for name in load_registry().names()]
 
@@ -345,3 +347,31 @@ def test_a_published_text_never_cuts_a_code() -> None:
     code = emission("otp", priority="P0", payload={"code": "123456"})
     with pytest.raises(TemplateError):
         render(code, "sms", texts={"title": "T", "one": "x" * BODY_MAX + "{{ p.code }}"})
+
+
+def test_a_channel_says_its_own_and_the_others_the_general_text() -> None:
+    published: dict[tuple[str, str], TypeTexts] = {
+        ("like", "default"): {
+            "title": "T", "one": "{{ actor }} did", "push.one": "push", "email.subject": "{{ actor }}!",
+            "email.html": "<h1 onclick='x'>{{ text }}</h1><script>x</script>", "language": "de",
+            "many": "{{ who }} {{ count | plural(one='eins', other='#') }}", "sms.one": "{{ p.at | time('time') }}",
+        },
+        ("_parts", "default"): {"footer": "Fuß", "layout": "<div>{{ body }}</div>"},
+    }  # fmt: skip
+    texts = texts_in_force(published, "like", "de")
+    liked = emission(
+        "like",
+        actors=["<ana>"],
+        payload={"at": "2030-01-31T13:05:00Z"},
+        locale="de",
+        quiet=QuietRange(0, 1, "Europe/Berlin"),
+    )
+    assert [
+        getattr(render(liked, channel, texts=texts), name)
+        for channel, name in (("push", "body"), ("chat", "text"), ("in_app", "body"), ("sms", "text"))
+    ] == ["push", "<ana> did", "<ana> did", "14:05"]
+    mail = render(liked, "email", texts=texts)
+    assert isinstance(mail, EmailContent)
+    assert mail.subject == "<ana>!"
+    assert "<div><h1>&lt;ana&gt; did</h1></div>" in mail.html
+    assert mail.text.startswith("<ana> did\n\n-- \nFuß")
