@@ -21,7 +21,7 @@ from connectors.templates import TemplateDesk
 from state.model.admission import AdmissionRules, FieldError
 from state.model.documents import Document
 from state.model.errors import LogError, RefusedActError, TemplateError
-from state.model.template import TemplateRecord, TextExample, TextPlace, TextRules, TypeTexts, texts_in_force
+from state.model.template import PARTS, TemplateRecord, TextExample, TextPlace, TextRules, TypeTexts, texts_in_force
 
 VERSIONS_MAX = 50
 _T = TypeVar("_T")
@@ -137,7 +137,12 @@ class TemplateCalls:
         """What each channel would show."""
         body = await self._body(request, answers.PreviewValues)
         place, actors = _place(request), body.get("actors") or ["Ada"]
-        texts = await self.in_force(place, body.get("texts"))
+        draft = body.get("texts")
+        if place[0] == PARTS:
+            raise invalid([FieldError("type", "has no preview of its own", "preview a type that has the parts")])
+        if draft is not None and (errors := await self.errors(place, draft)):
+            raise invalid(errors, "the texts could not be published")
+        texts = await self.in_force(place, draft)
         example = TextExample(body.get("payload"), actors, body.get("actor_count") or len(actors), body.get("name"))
         return json_response(200, answers.TextsPreview(dict(texts), dict(self.shown(place, texts, example))))
 

@@ -116,5 +116,21 @@ def test_a_preview_shows_every_channel_and_changes_nothing(told: Gateway) -> Non
     assert built_in["channels"]["push"]["body"] == "Ada folgt dir"
     assert built_in["texts"]["one"] == "{{ actor }} folgt dir"
     broken = call(told, "POST", "/offer/pt/preview", {"texts": {"title": "T", "one": "{{ actor"}})
-    assert (broken.status, broken.paths) == (400, {"texts"})
+    assert (broken.status, broken.paths) == (400, {"texts.one"})
+    unfinished = call(told, "POST", "/offer/pt/preview", {"texts": {"title": "T"}})
+    assert (unfinished.status, unfinished.paths) == (400, {"texts.one"})
+    assert call(told, "POST", "/_parts/pt/preview", {}).status == 400
     assert len(told.values("audit")) == before
+
+
+def test_parts_are_shared_and_a_change_that_breaks_a_text_is_refused(told: Gateway) -> None:
+    parts = {"others": "{{ actor }} e outras {{ others }}", "help": "Ajuda: {{ actor }}"}
+    assert put(told, "_parts/es", {**parts, "Bad name": "x"}).paths == {"texts.Bad name"}
+    assert put(told, "_parts/es", parts).status == 200
+    texts = {**LIKE, "email.html": '<h1>{{ text }}</h1>{% include "help" %}'}
+    assert put(told, "like/es", texts).status == 200
+    shown = call(told, "POST", "/like/es/preview", {"actors": ["Bo"], "actor_count": 3}).json["channels"]
+    assert shown["push"]["body"] == "Bo e outras 2 curtiram."
+    assert "<h1>Bo e outras 2 curtiram.</h1>Ajuda: Bo" in shown["email"]["html"]
+    assert put(told, "_parts/es", {**parts, "help": "{{ p.nothing"}).status == 400
+    assert put(told, "_parts/es", {"others": parts["others"]}).status == 400, "a text has the other part"
