@@ -12,7 +12,7 @@ asked once for many events. No event is answered with success before the log ack
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -64,7 +64,8 @@ class _AppendGroup:
     """What one append holds, and the outcomes that follow from it if it succeeds."""
 
     records: list[NewRecord] = field(default_factory=list)
-    appended: list[str] = field(default_factory=list)
+    appended: dict[str, None] = field(default_factory=dict)
+    """Their event_ids, in order."""
     outcomes: list[Admittance] = field(default_factory=list)
     depends: list[bool] = field(default_factory=list)
     """Whether each outcome holds only if the append succeeds."""
@@ -151,6 +152,8 @@ class Admission:
 
     async def _admit_group(self, calls: list[_AdmissionCall]) -> list[Admittance]:
         reservations = await self._reserve([admitted for call in calls for admitted in call.admitted])
+        for outcome, events in Counter(reservation.outcome for reservation in reservations).items():
+            self._counters[outcome].inc(events)
         group, position = _AppendGroup(), 0
         for call in calls:
             for admitted in call.admitted:
@@ -161,7 +164,7 @@ class Admission:
             self._refused.inc(sum(group.depends))
             refusal = retry_later(503, "the log did not acknowledge the event; send it again", _RETRY_MS)
             return [refusal if needs else one for one, needs in zip(group.outcomes, group.depends, strict=True)]
-        await self._commit(group.appended)
+        await self._commit([*group.appended])
         return group.outcomes
 
     async def _reserve(self, admitted: Sequence[Admitted]) -> list[Reservation]:
@@ -176,7 +179,6 @@ class Admission:
     def _place(self, group: _AppendGroup, admitted: Admitted, reservation: Reservation, trace: Headers) -> None:
         """Decide one event's outcome and whether it needs an append of its own."""
         outcome, event_id, committed = reservation[:3]
-        self._counters[outcome].inc()
         needs_log = outcome is ReserveOutcome.NEW or (outcome is ReserveOutcome.REPEAT and not committed)
         group.depends.append(needs_log)
         group.outcomes.append(_outcome(reservation))
@@ -191,7 +193,7 @@ class Admission:
             event = msgspec.structs.replace(event, event_id=event_id)
         kept = admitted.claim.kept_until_ms > 0
         group.records += event_records(event, self._partitions, kept=kept, trace=trace)
-        group.appended.append(event_id)
+        group.appended[event_id] = None
 
     async def _append(self, group: _AppendGroup) -> bool:
         """Whether everything that the group's answers rest on is in the log."""
