@@ -7,6 +7,7 @@ Runs with any number of workers that divides 240, in one or several processes, a
 and `-w` (`flows/recovery/slots.py` says which process decides what, and how that moves).
 """
 
+import time
 from collections.abc import Callable, Collection
 from contextlib import closing
 from datetime import timedelta
@@ -17,9 +18,9 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from connectors.log.backlog import Backlog
-from connectors.log.interface import Log, Record
+from connectors.log.interface import Log
 from connectors.log.sink import LogSink
-from connectors.log.source import PORTION_BYTES, LogSource
+from connectors.log.source import LogSource
 from connectors.log.topics import written_by
 from flows.config.settings import load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
@@ -32,6 +33,7 @@ from flows.recovery.slots import DecideSlot
 from flows.steps.decide.epoch_credit import note_credit
 from flows.steps.decide.group import GroupDecider
 from flows.steps.decide.steps import DecideGroup, split_by_group
+from flows.steps.decide.turns import SliceTurns
 from state.decide.checkpoint import GroupStore
 from state.disk.poison import PoisonJournal
 from state.model.errors import StateError
@@ -39,9 +41,8 @@ from state.model.keys import KEY_GROUPS, groups_of_partition
 from state.model.registry import Registry
 
 DIRECTORY = Path("state") / "decide"
-_SLICE = b'{"k":"slice",'
-_SLICES_AT_ONCE = 15
-"""Of a partition, whose outputs are held in memory together: the first pushes of a post do not wait for its last."""
+_IN_HAND = 2
+"""So many times the records of an epoch: as many as enter one may wait in `SliceTurns`."""
 _DRAIN_WITHIN = timedelta(seconds=5)
 """A drain decides what is in `work` already, so that the counts are on the ledger when the system has stopped."""
 
@@ -59,25 +60,28 @@ def wire(
     start: Callable[[int], int] | None = None,
     place: ClusterPlace = ALONE,
     backlog: Backlog | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Dataflow:
     """The flow over any log; `budget` records of a partition enter an epoch. `backlog` is told how far it is behind.
 
     `groups` are those that this process decides, and `start` gives where the cluster reads a partition of `work`: both
-    only where there are several processes.
+    only where there are several processes. `monotonic`: seconds, by which slices take turns with the log.
     """
+    turns = SliceTurns(budget, monotonic)
     first = start or partial(read_from, store, partitions=partitions)
     source = LogSource(
         open_log,
         ["work"],
-        weigh=_weigh,
         start=lambda _topic, partition: first(partition),
         budget=budget,
         drain=drain,
         on_epoch=store.commit,
         drain_within=_DRAIN_WITHIN,
         mine=place.holds_partition,
-        wait=place.wait,
+        has_room=turns.has_room,
+        wait=lambda: timedelta() if turns.busy() else place.wait(),
         backlog=backlog,
+        held_since=turns.oldest_ms,
     )
 
     def open_group(group: int) -> GroupDecider:
@@ -90,18 +94,13 @@ def wire(
     flow = Dataflow("decide")
     work = op.input("work", flow, source)
     by_group = op.flat_map("by_group", work, split_by_group(partitions))
-    decided = op.stateful_batch("decide", by_group, lambda _: DecideGroup(open_group))
+    decided = op.stateful_batch("decide", by_group, lambda _: DecideGroup(open_group, turns))
     op.output(
         "outputs",
         op.map("to_partition", decided, lambda item: item[1]),
         LogSink(open_log, written_by("decide")),
     )
     return flow
-
-
-def _weigh(record: Record) -> int:
-    """A slice leads to outputs for all of its recipients, and is short itself."""
-    return PORTION_BYTES // _SLICES_AT_ONCE if record.value.startswith(_SLICE) else len(record.value)
 
 
 def read_from(store: GroupStore, partition: int, *, partitions: int) -> int:
@@ -116,7 +115,7 @@ def build() -> Dataflow:
     slot = DecideSlot(settings.data_dir / DIRECTORY, cluster_place())
     open_log = own_place(settings, "decide", written_by("decide"))
     with closing(open_log()) as log:
-        note_credit(log, slot.number, settings.lanes.p1_per_epoch)
+        note_credit(log, slot.number, _IN_HAND * settings.lanes.p1_per_epoch)
     prepare_decide(settings, slot.store, slot.path, slot.groups, open_log)
     export_decide(settings, slot.store, slot=slot.number)
     slot.publish()

@@ -79,6 +79,7 @@ class LogSource(FixedPartitionedSource[SourceBatch, None]):
         weigh: Callable[[Record], int] = lambda record: len(record.value),
         fetch_max: int = _FETCH_MAX,
         backlog: Backlog | None = None,
+        held_since: Callable[[int], int | None] = lambda _number: None,
     ) -> None:
         """Describe the source; nothing is opened before a worker asks for its partitions.
 
@@ -97,11 +98,14 @@ class LogSource(FixedPartitionedSource[SourceBatch, None]):
         `weigh(record)`: what the record counts for in a portion, in bytes. What a portion leads to is all made before
         any of it is written.
         `backlog` is told at each call how far each partition number is behind: what was fetched, and this epoch.
+        `held_since(number)`: when the oldest was written that the flow itself lets wait, in ms; None: nothing waits.
         """
         self._shared, self._topics = SharedLog(open_log), list(topics)
         self._start, self._mine = start, mine
         self._partitions = Partitions(self._shared, topics)
-        self._told = _Told(drain, drain_within, tick, ticks, has_room, wait, weigh, budget, fetch_max, backlog)
+        self._told = _Told(
+            drain, drain_within, tick, ticks, has_room, wait, weigh, budget, fetch_max, backlog, held_since
+        )
         self._epochs = _Epochs(on_epoch)
         self._workers: dict[int, _Worker] = {}
 
@@ -132,6 +136,7 @@ class _Told(NamedTuple):
     budget: int
     fetch_max: int
     backlog: Backlog | None
+    held_since: Callable[[int], int | None]
 
 
 class SourcePartition(StatefulSourcePartition[SourceBatch, None]):
@@ -231,7 +236,8 @@ class _Worker:
         self._empty_calls = 0 if portions else self._empty_calls + 1
         if self._told.backlog is not None:
             for number, queue in self._queues.items():
-                self._told.backlog.tell(number, queue.oldest_ms())
+                waiting = [at for at in (queue.oldest_ms(), self._told.held_since(number)) if at is not None]
+                self._told.backlog.tell(number, min(waiting, default=None))
         return [*portions, *self._due_ticks()]
 
     def _open(self) -> Reader:
@@ -279,7 +285,7 @@ class _Worker:
         if time.monotonic() > self._deadline:
             return True
         position = reader.position()
-        unread = any(queue.records for queue in self._queues.values())
+        unread = any(queue.records or self._told.held_since(number) for number, queue in self._queues.items())
         return not unread and all(position[place] >= end for place, end in self._ends.items())
 
 

@@ -296,8 +296,8 @@ def _rebuild(
 def _certainly_written(log: Log, partition: int, margin: int) -> int:
     """Below this offset of `work` everything has its outputs in the log, in all topics.
 
-    An epoch's outputs are in the log before the next epoch begins, and an epoch takes at most the highest number of
-    records of a partition that was ever configured. So a record that is `margin`, twice that number, before any output
+    An epoch's outputs are in the log before the next epoch begins, and at most the highest number of records of a
+    partition that was ever noted is in hand in one. So a record that is `margin`, twice that number, before any output
     on the ledger belongs to a complete epoch.
     """
     ledger = TopicRecords("ledger", archive=None, log=log)

@@ -121,9 +121,10 @@ class _Compared:
 
     def told(self, partitions: int) -> TypeTrial:
         """The sums, the most frequent first."""
+        moved = sorted(self._moved.items(), key=lambda each: (-each[1], each[0]))
         return TypeTrial(
             self._since, self.partitions, partitions, self._events, self._refused, _both(self._outcomes),
-            _both(self._channels), [(*pair, count) for pair, count in self._moved.most_common()], self._others,
+            _both(self._channels), [(*pair, count) for pair, count in moved], self._others,
         )  # fmt: skip
 
 

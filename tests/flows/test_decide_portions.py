@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 from bytewax.testing import cluster_main
@@ -19,7 +21,8 @@ from flows import decide
 from state.decide.checkpoint import GroupStore
 from state.disk.poison import PoisonJournal
 
-AT_ONCE = 15
+AT_ONCE = 2
+"""Of each partition: a turn here is over after every slice."""
 
 
 class Noting(EmbeddedLog):
@@ -41,7 +44,7 @@ def test_few_slices_of_a_fan_out_are_decided_before_their_outputs_are_written(tm
     store, journal = GroupStore(tmp_path / "state"), PoisonJournal.open(tmp_path / "poison")
     flow = decide.wire(
         lambda: Noting(tmp_path, clock=now_ms), store, REGISTRY, journal, partitions=PARTITIONS, budget=20_000,
-        drain=lambda: True,
+        drain=lambda: True, monotonic=partial(next, count()),
     )  # fmt: skip
     cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=timedelta(milliseconds=50))
     assert sum(Noting.groups) > 100

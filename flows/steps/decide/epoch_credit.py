@@ -1,10 +1,11 @@
-"""The most records of a partition of `work` that decide ever took into one epoch, whatever is configured today.
+"""The most records of a partition of `work` that decide ever had in hand in one epoch, whatever is configured today.
 
-A crash in the middle of an epoch leaves some of its outputs in the log and not others. A rebuild of decide's state must
-not count such an epoch as complete, so it stops that many records before the newest output
-(`flows/recovery/replay.py`). Today's `lanes.p1_per_epoch` would not do: if it was higher when the outputs were written,
-the rebuild would take missing outputs for written ones. So before it decides, each process of decide notes in topic
-`registry` the highest value that was ever used under its number (TOPICS.md).
+They are those that enter an epoch, and as many that may wait for their turn (`flows/steps/decide/turns.py`). A crash in
+the middle of an epoch leaves some of its outputs in the log and not others. A rebuild of decide's state must not count
+such an epoch as complete, so it stops twice that many records before the newest output (`flows/recovery/replay.py`).
+Today's `lanes.p1_per_epoch` would not do: if it was higher when the outputs were written, the rebuild would take lost
+outputs for written ones. So before it decides, each process of decide notes in topic `registry` the highest value that
+was ever used under its number (TOPICS.md).
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ class Credit(msgspec.Struct, frozen=True):
     """A note as `registry` holds it, under the key `decide/<number of the process>/credit`."""
 
     work_per_epoch: int
-    """The most records of a partition of `work` that entered an epoch under this number."""
+    """The most records of a partition of `work` that were in hand in an epoch under this number."""
 
 
 def note_credit(log: Log, process: int, work_per_epoch: int) -> None:
-    """Note that the process may take so many into an epoch from now on. Only the owner of the place may do so: then the
+    """Note that the process may have so many in hand from now on. Only the owner of the place may do so: then the
     newest note of a number, which compaction leaves, is the highest.
 
     :raises LogError: the log cannot be read or written; nothing may be decided.

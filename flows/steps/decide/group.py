@@ -63,7 +63,7 @@ class GroupDecider:
     ) -> None:
         self.group = group
         self._store, self._registry, self._journal = store, registry, journal
-        self._partition = partition_of_group(group, partitions)
+        self.partition = partition_of_group(group, partitions)
         self._handler = RecordHandler(STAGE, journal, partitions)
         self._batch = self._handler.batch()
         self._writer = OutputWriter(group, partitions)
@@ -115,7 +115,7 @@ class GroupDecider:
         state, stamp = self._state, tick_stamp(value)
         if stamp is None or stamp >= state.pending.next_due() or state.counted != state.count_terms():
             return False
-        if self._skipped or self._given_up or self._journal.suspect(TOPIC, self._partition, offset, self.group):
+        if self._skipped or self._given_up or self._journal.suspect(TOPIC, self.partition, offset, self.group):
             return False
         state.now = self._passed_to = max(state.now, stamp)
         state.place = offset
@@ -138,7 +138,7 @@ class GroupDecider:
 
     def _tried(self, offset: int, value: bytes) -> list[NewRecord] | None:
         """What the record leads to; None: not yet, what failed is given up and it may be tried again."""
-        outputs = self._batch.handle(TOPIC, self._partition, offset, self.group, self._apply, offset, value)
+        outputs = self._batch.handle(TOPIC, self.partition, offset, self.group, self._apply, offset, value)
         if not isinstance(outputs, Unhandled):
             self._applied.append((offset, value))
             return outputs
@@ -151,21 +151,21 @@ class GroupDecider:
         return [self._skip(offset, value, outputs)]
 
     def _location(self, offset: int) -> RecordLocation:
-        return RecordLocation(TOPIC, self._partition, offset, self.group)
+        return RecordLocation(TOPIC, self.partition, offset, self.group)
 
     def _watched(self, state: GroupState) -> GroupState:
         """Note what waits while it is handled: if that ends the process, it is not the record's doing."""
 
         def watch(waiting: PendingGroup | HeldBatch | None) -> None:
             if waiting is None:
-                self._journal.begin(TOPIC, self._partition, state.place, self.group)
+                self._journal.begin(TOPIC, self.partition, state.place, self.group)
                 return
             # Below -1: no key group, so no record's own note. An offset belongs to one key group already. A batch goes
             # by its number from the other end: rows do not come so far.
             if isinstance(waiting, HeldBatch):
-                note = TOPIC, self._partition, waiting.wait.place, waiting.number % _BATCH_NOTES - (1 << 31)
+                note = TOPIC, self.partition, waiting.wait.place, waiting.number % _BATCH_NOTES - (1 << 31)
             else:
-                note = TOPIC, self._partition, waiting.place, -2 - waiting.row
+                note = TOPIC, self.partition, waiting.place, -2 - waiting.row
             if self._journal.suspect(*note):
                 raise PoisonedError(KILLED)
             self._journal.begin(*note)
@@ -187,11 +187,9 @@ class GroupDecider:
         number = next(each for each in count() if each not in before)  # letters tell only of those with items
         self._store.give_up(self.group, offset, number, GivenUp(*due, error_text(error)))
         if due[1].kind == BATCH:
-            _logger.warning(
-                "batch_taken_apart", stage=STAGE, partition=self._partition, offset=offset, group=self.group
-            )
+            _logger.warning("batch_taken_apart", stage=STAGE, partition=self.partition, offset=offset, group=self.group)
             return True
-        _logger.error("waiting_given_up", stage=STAGE, partition=self._partition, offset=offset, group=self.group)
+        _logger.error("waiting_given_up", stage=STAGE, partition=self.partition, offset=offset, group=self.group)
         DEAD_LETTERS.labels(STAGE).inc()
         return True
 
@@ -225,7 +223,7 @@ class GroupDecider:
         self._state.now = max(self._state.now, self._passed_to)
 
     def _skip(self, offset: int, value: bytes, unhandled: Unhandled) -> NewRecord:
-        source = Record(TOPIC, self._partition, offset, 0, b"%d" % self.group, value, ())
+        source = Record(TOPIC, self.partition, offset, 0, b"%d" % self.group, value, ())
         at = max(self._state.now, stamp_of(value))
         letter = self._handler.set_aside(source, unhandled, at, self.group)
         self._store.skip(self.group, offset, letter.value)
@@ -238,7 +236,7 @@ class GroupDecider:
     def _letter(self, offset: int, ordinal: int, letter: bytes, given_up: bytes | None = None) -> NewRecord:
         headers = output_headers(LETTER_SCHEMA, SOURCE, self.group, offset, ordinal)
         more = () if given_up is None else ((GIVEN_UP_HEADER, given_up),)
-        return NewRecord("dead_letters", self._partition, b"%d" % self.group, letter, (*headers, *more))
+        return NewRecord("dead_letters", self.partition, b"%d" % self.group, letter, (*headers, *more))
 
     def _letters(self, offset: int, given_up: Mapping[int, GivenUp]) -> list[NewRecord]:
         """One for each event that waits in what is given up, with what a store needs to give it up again."""
@@ -247,7 +245,7 @@ class GroupDecider:
             waiting = waiting_of(self._state, each) if each.key.kind != BATCH else None
             again = u32(number) + codec.encode_given_up(each)
             for item in waiting.items if waiting is not None else ():
-                source = (TOPIC, self._partition, item.place)
+                source = (TOPIC, self.partition, item.place)
                 letter = DeadLetter(
                     id=letter_id(STAGE, source, self.group), source=source, group=self.group,
                     kind="killed" if each.error == KILLED else "raised",

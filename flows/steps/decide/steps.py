@@ -6,6 +6,8 @@ epoch behind). So the flow is exact with or without `-r`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
 
 import structlog
@@ -15,6 +17,7 @@ from connectors.log import NewRecord
 from connectors.log.sink import keyed
 from connectors.log.source import SourceBatch, Tick
 from flows.steps.decide.group import GroupDecider
+from flows.steps.decide.turns import SliceTurns
 from state.model.group_keys import GROUP_KEYS
 from state.model.keys import groups_of_partition
 
@@ -55,34 +58,48 @@ def _concerned(partition: int, key: bytes, partitions: int) -> Iterable[int]:
 
 
 class DecideGroup(StatefulBatchLogic[GroupRecords, tuple[str, list[NewRecord]], None]):
-    """One key group. Which one, it learns from its first batch."""
+    """One key group. Which one, it learns from its first batch. If it leads, it goes on for all groups that wait."""
 
-    def __init__(self, open_group: Callable[[int], GroupDecider]) -> None:
-        self._open_group = open_group
+    def __init__(self, open_group: Callable[[int], GroupDecider], turns: SliceTurns) -> None:
+        self._open_group, self._turns = open_group, turns
         self._decider: GroupDecider | None = None
 
     def on_batch(self, values: list[GroupRecords]) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
-        try:
+        with _told():
             return keyed(self._decided(values)), False
-        except Exception:
-            _logger.exception("flow_stops", **_FAILED)
-            raise
 
     def _decided(self, values: list[GroupRecords]) -> Iterator[NewRecord]:
         for group, entries in values:
             decider = self._decider = self._decider or self._open_group(group)
-            yield from decider.decide(entries)
+            yield from self._turns.decide(self, decider, entries)
+
+    def notify_at(self) -> datetime | None:
+        return datetime.now(UTC) if self._turns.leads(self) else None
+
+    def on_notify(self) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
+        with _told():
+            return keyed(self._turns.go_on()), False
 
     def on_eof(self) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
+        with _told():
+            left = keyed(self._turns.rest())
         if self._decider is not None:
             self._decider.settle()
-        return [], False
+        return left, False
 
     def snapshot(self) -> None:
         """The epoch ends here: encode what it changed. It is committed when its outputs are known to be in the log."""
-        if self._decider is not None:
-            try:
+        with _told():
+            for decider in self._turns.take_decided():
+                decider.collect()
+            if self._decider is not None:
                 self._decider.collect()
-            except Exception:
-                _logger.exception("flow_stops", **_FAILED)
-                raise
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        _logger.exception("flow_stops", **_FAILED)
+        raise

@@ -1,0 +1,134 @@
+"""Slices of `work` take turns with the log: between some milliseconds of them decide looks what came meanwhile.
+
+A slice of a star's post takes decide milliseconds, and there are hundreds of them in a row. What is for one person
+comes behind them in the log, and most often concerns another key group, which need not wait. So slices that are not
+decided at once wait here, and with them what comes behind them for their own group: the order within a key group is
+that of the log, and a group's stored offset says how far it is. An end of the flow decides what is left.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from connectors.log import NewRecord
+from flows.steps.decide.group import GroupDecider, stamp_of
+
+_TURN_S = 0.02
+SLICE = b'{"k":"slice",'
+WorkEntry = tuple[int, bytes]
+"""Offset and value of a record of `work`."""
+
+
+class _InTurns(NamedTuple):
+    decider: GroupDecider
+    entry: WorkEntry
+    stamp: int
+    """When it was written, in ms."""
+
+
+class _OfWorker:
+    """What waits in one thread, in the order in which it came."""
+
+    def __init__(self) -> None:
+        self.ends_at = 0.0
+        """When its turn is over, by the monotonic clock."""
+        self.waiting = deque[_InTurns]()
+        self.of_group = Counter[int]()
+        self.leader: object = None
+        self.decided: dict[GroupDecider, None] = {}
+        """By the leader, since this was last asked for."""
+
+
+class SliceTurns:
+    """Of one process; each worker, which is a thread, has its own."""
+
+    def __init__(self, room: int, monotonic: Callable[[], float]) -> None:
+        """`room`: so many records of a partition may wait, and a portion of the source more."""
+        self._room, self._monotonic = room, monotonic
+        self._workers: dict[int, _OfWorker] = {}
+        self._lock = threading.Lock()
+        self._stamps: dict[int, deque[int]] = {}
+        """By partition: of what waits, about in the order in which it came."""
+
+    @property
+    def _mine(self) -> _OfWorker:
+        return self._workers.setdefault(threading.get_ident(), _OfWorker())
+
+    def has_room(self, partition: int) -> bool:
+        """Whether more of a partition may be read; each look at the log asks, and a turn begins with it."""
+        self._mine.ends_at = self._monotonic() + _TURN_S
+        return len(self._stamps.get(partition, ())) < self._room
+
+    def oldest_ms(self, partition: int) -> int | None:
+        """When the oldest was written that waits."""
+        with self._lock:
+            stamps = self._stamps.get(partition)
+            return (stamps[0] or None) if stamps else None  # 0: it does not read, and will be a dead letter
+
+    def busy(self) -> bool:
+        """Whether something waits in this thread."""
+        return bool(self._mine.waiting)
+
+    def leads(self, who: object) -> bool:
+        """Whether this step is the one that calls `go_on`: one for all groups of a worker."""
+        return self._mine.leader is who
+
+    def decide(self, who: object, decider: GroupDecider, entries: Sequence[WorkEntry]) -> Iterator[NewRecord]:
+        """What these lead to, as far as it is their turn. If some have to wait, `who` may become the leader."""
+        mine, begin = self._mine, 0
+        while begin < len(entries) and not mine.of_group[decider.group]:
+            end = _next_slice(entries, begin)
+            if end == begin and self._monotonic() >= mine.ends_at:
+                break
+            end += end == begin
+            yield from decider.decide(entries[begin:end])
+            begin = end
+        for entry in entries[begin:]:
+            self._wait(mine, decider, entry)
+        if mine.waiting and mine.leader is None:
+            mine.leader = who
+
+    def go_on(self) -> Iterator[NewRecord]:
+        """A turn of what waits: one record at least."""
+        mine, ends_at = self._mine, self._monotonic() + _TURN_S
+        while mine.waiting:
+            yield from self._next(mine)
+            if self._monotonic() >= ends_at:
+                break
+        else:
+            mine.leader = None
+
+    def rest(self) -> Iterator[NewRecord]:
+        """All that waits in this thread."""
+        mine = self._mine
+        while mine.waiting:
+            yield from self._next(mine)
+        mine.leader = None
+
+    def take_decided(self) -> list[GroupDecider]:
+        """Which groups the leader has decided something of since the last call."""
+        mine = self._mine
+        found, mine.decided = list(mine.decided), {}
+        return found
+
+    def _wait(self, mine: _OfWorker, decider: GroupDecider, entry: WorkEntry) -> None:
+        waiting = _InTurns(decider, entry, stamp_of(entry[1]))
+        mine.waiting.append(waiting)
+        mine.of_group[decider.group] += 1
+        with self._lock:
+            self._stamps.setdefault(decider.partition, deque()).append(waiting.stamp)
+
+    def _next(self, mine: _OfWorker) -> list[NewRecord]:
+        decider, entry, stamp = mine.waiting.popleft()
+        mine.of_group[decider.group] -= 1
+        mine.decided[decider] = None
+        with self._lock:
+            self._stamps[decider.partition].remove(stamp)  # nearly always the first
+        return decider.decide([entry])
+
+
+def _next_slice(entries: Sequence[WorkEntry], begin: int) -> int:
+    return next((at for at in range(begin, len(entries)) if entries[at][1].startswith(SLICE)), len(entries))

@@ -1,0 +1,116 @@
+"""Slices take turns with what comes behind them: the order within a key group is that of the log, whatever waits."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, cast
+
+import pytest
+from helpers.flow_bench import START
+from helpers.work_log import fan_out
+
+from connectors.log import NewRecord
+from flows.steps.decide.group import GroupDecider
+from flows.steps.decide.turns import SliceTurns, WorkEntry
+from state.model.work import decode_work
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Group:
+    """Notes what it decides; a slice takes time."""
+
+    def __init__(self, group: int, clock: Clock, slice_s: float = 0.005) -> None:
+        self.group, self.partition, self._clock, self._slice_s = group, group % 2, clock, slice_s
+        self.decided: list[int] = []
+
+    def decide(self, entries: Iterable[WorkEntry]) -> list[NewRecord]:
+        outputs = []
+        for offset, value in entries:
+            self._clock.now += self._slice_s if b"slice" in value else 0
+            self.decided.append(offset)
+            outputs.append(NewRecord("ledger", self.partition, b"%d" % self.group, b"%d" % offset, ()))
+        return outputs
+
+
+def slice_at(offset: int) -> WorkEntry:
+    return offset, b'{"k":"slice","g":1,"stamp":%d}' % (1_000 + offset)
+
+
+def event_at(offset: int) -> WorkEntry:
+    return offset, b'{"k":"event"}'
+
+
+def as_decider(group: Group) -> GroupDecider:
+    return cast(GroupDecider, group)
+
+
+def offsets(records: Iterable[NewRecord]) -> list[int]:
+    return [int(record.value) for record in records]
+
+
+def test_an_event_of_another_group_is_not_behind_slices_that_wait() -> None:
+    clock = Clock()
+    turns, star, ann = SliceTurns(100, clock), Group(1, clock), Group(3, clock)
+    assert turns.has_room(1)
+    assert offsets(turns.decide("star", as_decider(star), map_slices(range(12)))) == [0, 1, 2, 3]
+    assert (turns.leads("star"), turns.busy()) == (True, True)
+    assert turns.oldest_ms(1) is None, "it does not read"
+    assert offsets(turns.decide("ann", as_decider(ann), [event_at(20)])) == [20]
+    assert offsets(turns.decide("star", as_decider(star), [event_at(21)])) == []
+    assert not turns.leads("ann")
+    assert offsets(turns.go_on()) == [4, 5, 6, 7]
+    assert offsets(turns.rest()) == [8, 9, 10, 11, 21]
+    assert (turns.leads("star"), turns.busy(), turns.oldest_ms(1)) == (False, False, None)
+    assert [each.group for each in turns.take_decided()] == [1]
+    assert turns.take_decided() == []
+
+
+def map_slices(numbers: Iterable[int]) -> list[WorkEntry]:
+    return [slice_at(number) for number in numbers]
+
+
+def test_it_is_told_since_when_something_waits() -> None:
+    turns = SliceTurns(3, Clock())
+    first, *_ = fan_out(0, START)
+    list(turns.decide("star", as_decider(Group(1, Clock())), [(7, first.value)]))
+    assert (turns.oldest_ms(1), turns.oldest_ms(0)) == (decode_work(first.value).stamp, None)
+
+
+def test_no_more_is_read_of_a_partition_of_which_enough_waits() -> None:
+    clock = Clock()
+    turns, star = SliceTurns(3, clock), Group(1, clock, slice_s=1.0)
+    assert turns.has_room(1)
+    list(turns.decide("star", as_decider(star), map_slices(range(4))))
+    assert (turns.has_room(1), turns.has_room(0)) == (False, True)
+    list(turns.go_on())
+    assert turns.has_room(1)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_group_decides_in_the_order_of_the_log(seed: int) -> None:
+    rng, clock = random.Random(seed), Clock()
+    turns = SliceTurns(rng.choice([1, 10, 1_000]), clock)
+    groups = [Group(number, clock, slice_s=rng.choice([0.001, 0.008, 0.05])) for number in range(5)]
+    came, told, offset = defaultdict[int, list[int]](list), 0, 0
+    for _ in range(rng.randint(1, 60)):
+        turns.has_room(rng.randrange(2))
+        for group in rng.sample(groups, rng.randint(0, 5)):
+            entries = [rng.choice([slice_at, event_at])(offset + number) for number in range(rng.randint(1, 9))]
+            offset += len(entries)
+            came[group.group] += [each for each, _ in entries]
+            told += len(list(turns.decide(group, as_decider(group), entries)))
+        if turns.busy() and rng.random() < 0.5:
+            assert sum(turns.leads(group) for group in groups) == 1
+            told += len(list(turns.go_on()))
+    told += len(list(turns.rest()))
+    decided: dict[int, Any] = {group.group: group.decided for group in groups if group.decided}
+    assert decided == dict(came)
+    assert told == offset
