@@ -1,12 +1,18 @@
-"""How a template runs: in a sandbox, bounded, on nothing but its values (RULES 3.C)."""
+"""How a template runs: in a sandbox, bounded, on nothing but its values (RULES 3.C).
+
+Nothing that a template may say makes more of its values than it has places for them: no loops, calls or variables, no
+products, and of filters those of a list. So its source and its values bound the time and the memory that it takes.
+"""
 
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import Template, Undefined, nodes, pass_context
+from jinja2 import Template, Undefined, nodes, pass_context, pass_eval_context
 from jinja2 import TemplateError as JinjaError
+from jinja2.filters import do_replace
 from jinja2.meta import find_undeclared_variables
+from jinja2.nodes import EvalContext
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -15,7 +21,11 @@ from state.model.errors import TemplateError
 
 OUTPUT_MAX = 20_000
 """Characters that one template may produce before it is refused."""
-_LOOPS_MAX = 2
+_DEPTH_MAX = 30
+"""The time of a compilation grows with its cube."""
+_FILTERS = frozenset(
+    "abs capitalize count d default e escape first float int last length lower safe title trim truncate upper".split()
+)
 
 
 class MissingValueError(TemplateError):
@@ -45,39 +55,50 @@ def _time(context: Context, at: object, form: str = "datetime") -> str:
     return time_said(str(context.get("language")), at, context.get("zone"), form)
 
 
+@pass_eval_context
+def _replace(within: EvalContext, text: str, old: str, new: str) -> str:
+    """A chain of these could make a word of a thousand millions of letters."""
+    if len(text) + text.count(old) * len(new) > OUTPUT_MAX:
+        raise ValueError
+    return do_replace(within, text, old, new)
+
+
 def _environment(*, html: bool) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         autoescape=html, trim_blocks=True, lstrip_blocks=True, undefined=_Missing
     )
     environment.globals.clear()
-    environment.filters.update(plural=_plural, time=_time)
+    kept = {name: environment.filters[name] for name in _FILTERS}
+    environment.filters = {**kept, "plural": _plural, "replace": _replace, "time": _time}
     return environment
 
 
 _sandbox, _html_sandbox = _environment(html=False), _environment(html=True)
 _FORBIDDEN_NODES = (
     nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends, nodes.Macro, nodes.CallBlock, nodes.Block,
+    nodes.For, nodes.Call, nodes.Assign, nodes.AssignBlock, nodes.With, nodes.Mul, nodes.Pow, nodes.Mod,
 )  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
 def compile_template(source: str, *, html: bool = False) -> Template:
-    """A template of ours, checked: nothing that loads, calls or loops without bound. In `html` values are escaped.
+    """A template of ours, checked: nothing that loads, calls, loops or multiplies. In `html` values are escaped.
 
     :raises TemplateError: it does not parse, or uses what is forbidden.
     """
     try:
         tree = _sandbox.parse(source)
-    except JinjaError as error:
+        if _depth(tree) > _DEPTH_MAX:
+            raise TemplateError(f"template: nested deeper than {_DEPTH_MAX}")
+        if any(True for _ in tree.find_all(_FORBIDDEN_NODES)):
+            raise TemplateError("template: imports, macros, blocks, loops, calls, variables, *, ** and % are forbidden")
+        return (_html_sandbox if html else _sandbox).from_string(source)
+    except (JinjaError, SyntaxError, RecursionError) as error:
         raise TemplateError(f"template does not parse: {error}") from error
-    if any(True for _ in tree.find_all(_FORBIDDEN_NODES)) or _loop_depth(tree) > _LOOPS_MAX:
-        raise TemplateError("template: imports, macros, blocks and loops nested deeper than two are forbidden")
-    return (_html_sandbox if html else _sandbox).from_string(source)
 
 
-def _loop_depth(node: nodes.Node) -> int:
-    below = max((_loop_depth(child) for child in node.iter_child_nodes()), default=0)
-    return below + 1 if isinstance(node, nodes.For) else below
+def _depth(node: nodes.Node) -> int:
+    return 1 + max(map(_depth, node.iter_child_nodes()), default=0)
 
 
 def run_template(source: str, context: Mapping[str, Any], *, html: bool = False) -> str:

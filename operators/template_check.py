@@ -14,6 +14,7 @@ from state.model.gsm import units
 from state.model.template import (
     DEFAULT,
     PARTS,
+    SOURCE_MAX,
     TemplateSource,
     TextPlace,
     TypeTexts,
@@ -35,7 +36,6 @@ CHANNEL_FORMS = {
 """What a text may say for one channel alone, as `push.title`."""
 _NAMES = {"actor", "others", "count", "p", "label", "name", "type", "who"}
 _HTML_NAMES = _NAMES | {"title", "text", "detail"}
-_SOURCE_MAX = 8_000
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _PART = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -102,8 +102,8 @@ def _sentences(source: TemplateSource) -> list[str]:
 
 
 def _source_faults(source: str, names: set[str], language: str) -> Iterator[str]:
-    if len(source) > _SOURCE_MAX:
-        yield f"has more than {_SOURCE_MAX} characters; shorten it"
+    if len(source) > SOURCE_MAX:
+        yield f"has more than {SOURCE_MAX} characters; shorten it"
         return
     if clean(source) != source:
         yield "has control characters or overrides of direction; take them out"

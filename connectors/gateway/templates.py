@@ -77,7 +77,7 @@ class TemplateCalls:
         :raises ProblemError: 503.
         """
         everything = {**_texts_of(await self.published()), place: texts}
-        return [_field_error(fault) for fault in self._texts.faults(place, everything)]
+        return [_field_error(fault) for fault in await asyncio.to_thread(self._texts.faults, place, everything)]
 
     async def delete(self, request: ApiRequest) -> ApiResponse:
         """The built-in texts hold again."""

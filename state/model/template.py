@@ -23,6 +23,8 @@ PART_PREFIX = "part."
 """Before the name of a part among the texts that are in force."""
 _INCLUDE = re.compile(r"""\{%-?\s*include\s+["']([a-z][a-z0-9_]*)["']\s*-?%\}""")
 _INCLUDES_DEEP = 3
+SOURCE_MAX = 8_000
+"""Characters of one template, its parts included."""
 DEFAULT = "default"
 """The locale that serves everybody whose own locale has no text."""
 
@@ -73,7 +75,7 @@ def _with_parts(source: TemplateSource, parts: TypeTexts) -> TemplateSource:
     if not isinstance(source, str):
         return [str(_with_parts(each, parts)) for each in source]
     for _ in range(_INCLUDES_DEEP):
-        if "include" not in source:
+        if "include" not in source or len(source) > SOURCE_MAX:  # parts of parts would grow without bound
             break
         source = _INCLUDE.sub(lambda match: _one_text(parts.get(match[1])) or match[0], source)
     return source

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from typing import Any
 
 import pytest
@@ -290,10 +289,13 @@ def test_unsubscribe_only_where_an_address_is_given() -> None:
     "source",
     [
         "{% import 'x' as y %}", "{% include 'x' %}", "{% extends 'x' %}", "{% macro m() %}{% endmacro %}", "{{ open",
-        "{% for a in x %}{% for b in x %}{% for c in x %}{% endfor %}{% endfor %}{% endfor %}",
+        "{% for a in x %}{% endfor %}", "{% set a = x %}", "{{ 'x' * 9 }}", "{{ 9 ** 9 }}", "{{ '%9d' % 1 }}",
+        "{{ 'x'.ljust(9) }}", "{{ 'x' | center(9) }}", "{{ 'x' | nothing }}", "{% with a = x %}{% endwith %}",
+        "{% filter upper %}{{ x() }}{% endfilter %}", "{{ " + "(" * 500 + "1" + ")" * 500 + " }}",
+        "{{ " + "- " * 300 + "x }}", "{% if x %}" * 150 + "{% endif %}" * 150,
     ],
 )  # fmt: skip
-def test_templates_that_load_or_loop_too_deep_are_refused(source: str) -> None:
+def test_templates_that_load_or_could_grow_without_bound_are_refused(source: str) -> None:
     with pytest.raises(TemplateError):
         compile_template(source)
 
@@ -302,13 +304,20 @@ def test_templates_that_load_or_loop_too_deep_are_refused(source: str) -> None:
     "source",
     [
         "{{ ''.__class__.__mro__ }}", "{{ p.__init__.__globals__ }}",
-        "{% for a in x %}{% for b in x %}{{ a }}{% endfor %}{% endfor %}",
-        "{{ 'a' * 1000000 }}{{ x.append(1) }}", "{{ 1 / 0 }}", "{{ lipsum() }}",
+        "{{ 'x'" + " | replace('x', 'xxxxxxxxxx')" * 9 + " | length }}", "{{ p.text }}" * 20,
+        "{{ x.append(1) }}", "{{ 1 / 0 }}", "{{ lipsum() }}",
     ],
 )  # fmt: skip
 def test_templates_cannot_escape_or_grow(source: str) -> None:
     with pytest.raises(TemplateError):
-        run_template(source, {"p": {}, "x": list(string.printable * 3)})
+        run_template(source, {"p": {"text": "x" * 2_000}, "x": []})
+
+
+def test_parts_of_parts_do_not_grow_without_bound() -> None:
+    many = {"a": "{% include 'b' %}" * 400, "b": "{% include 'c' %}" * 400, "c": "x" * 8_000}
+    found = texts_in_force({("like", "en"): {"one": "{% include 'a' %}"}, ("_parts", "en"): many}, "like", "en")
+    assert found is not None
+    assert max(map(len, found.values())) <= 400 * 8_000
 
 
 def test_a_webhook_gets_what_it_is_about_and_what_a_person_would_read() -> None:
