@@ -37,7 +37,7 @@ def profile_errors(before: TypeProfile, after: TypeProfile, retention_ms: int) -
     ]
     if before.pinned:
         moved = [name for name in _PINNED if getattr(before, name) != getattr(after, name)]
-        errors += [FieldError(name, "cannot be changed: the type is pinned", "leave it out") for name in moved]
+        errors += [FieldError(name, "cannot be changed: the type is pinned", "write it as it is now") for name in moved]
     elif after.pinned:
         errors.append(FieldError("pinned", "cannot be published", "pin a type in the configuration file"))
     errors += compatibility_errors(before.schema, after.schema)

@@ -35,6 +35,8 @@ CALLERS = frozenset(("producer", "p0", "ops", "admin"))
 _FREE = ("ops", "admin")
 _ONE = "/v1/types/{type}"
 _DIGEST = "digest"
+_TABLES_BYTES_MAX = 1 << 20
+"""Of all types: each change writes them whole to every partition of the decision log, as one record each."""
 
 
 class TypeDesk:
@@ -51,6 +53,7 @@ class TypeDesk:
     ) -> None:
         """Without `questions` nothing can be tried."""
         self._questions = questions
+        self._one_at_a_time = asyncio.Lock()
         self._rules, self._types, self._writer, self._acts, self._approvals = rules, types, writer, acts, approvals
         approvals.does("type", self._confirmed)
 
@@ -113,7 +116,7 @@ class TypeDesk:
         :raises ProblemError: 503.
         """
         registry = await self._registry()
-        return [self._shown(registry.profile(name.removesuffix("*")), name) for name in sorted(registry.names())]
+        return [self._shown(registry.profile(name), name) for name in sorted(registry.names())]
 
     async def one(self, name: str, *, new: bool = False) -> TypeShown:
         """A type of the registry, or (`new`) what is decided of one that is not there.
@@ -121,7 +124,7 @@ class TypeDesk:
         :raises ProblemError: 404, 503.
         """
         registry = await self._registry()
-        profile = registry.profile(name.removesuffix("*"))
+        profile = registry.profile(name)
         if not profile.registered and not new:
             raise ProblemError(404, "no type has this name; PUT makes one")
         return self._shown(profile, name)
@@ -146,14 +149,19 @@ class TypeDesk:
         :raises ProblemError: 400; 403: a sender may not say this by itself; 404: nothing is published; 409: another
             version than `version` is; 503.
         """
-        registry, written = await self._registry(), None if table is None else _written(table)
-        now = self.version_of(name)
+        async with self._one_at_a_time:
+            return await self._publish(name, None if table is None else _written(table), person, reason, version)
+
+    async def _publish(
+        self, name: str, written: dict[str, Any] | None, person: Principal, reason: str, version: int | None
+    ) -> PendingAct | None:
+        registry, now = await self._registry(), self.version_of(name)
         if version is not None and version != now:
             raise ProblemError(409, f"version {now} is published by now; look at it, and make the change again")
         if written is None and self._published(name) is None:
             raise ProblemError(404, "nothing is published of this type")
         after = self._after(name, written)
-        before = registry.profile(name.removesuffix("*"))
+        before = registry.profile(name)
         if person.role not in _FREE:
             assert person.sender is not None
             errors = self._rules.sender_errors(name, person.sender, before, None if written is None else after)
@@ -177,19 +185,29 @@ class TypeDesk:
         errors = list(self._rules.text_errors("type", name))
         if name == _DIGEST:
             errors.append(FieldError("type", "is what collected mails are called", "choose another name"))
+        if "*" in name[:-1]:
+            errors.append(FieldError("type", "has a star before its end", "write what the names begin with, then *"))
         tables = {each: record.table for each, record in self._types.published.items()}
         file = self._types.configured.get(name)
-        known = with_published(self._types.configured, tables | {name: None}).profile(name.removesuffix("*"))
+        known = with_published(self._types.configured, tables | {name: None}).profile(name)
         if not errors and (table is not None or known.registered):
             errors += self._rules.type_errors(name, (file or {}) if table is None else table)
         if errors:
             raise invalid(errors)
         if table is None:
             return known
-        return with_published(self._types.configured, tables | {name: table}).profile(name.removesuffix("*"))
+        after = with_published(self._types.configured, tables | {name: table})
+        if len(msgspec.json.encode(after.tables)) > _TABLES_BYTES_MAX:
+            problem = f"makes all types together larger than {_TABLES_BYTES_MAX} bytes"
+            raise invalid([FieldError("table", problem, "shorten its schema, or take types back that nobody sends")])
+        return after.profile(name)
 
     async def _confirmed(self, asked: ApprovalRecord) -> Mapping[str, Any]:
         """Publish what a second person confirmed, unless it is done, or something else was published since."""
+        async with self._one_at_a_time:
+            return await self._confirm(asked)
+
+    async def _confirm(self, asked: ApprovalRecord) -> Mapping[str, Any]:
         await self._registry()
         name, table = asked.about["type"], (asked.after or {}).get("table")
         now = self.version_of(name)

@@ -154,7 +154,7 @@ class _TrialWork(TopicRecords):
     ) -> None:
         super().__init__("work", archive=settings.data_dir / ARCHIVE, log=log)
         self._name, self._registry, self._first = name, registry, first
-        self._before = before.profile(name.removesuffix("*"))
+        self._before = before.profile(name)
         self._versions: VersionsWork | None = versions_in_force(registry, served(settings))
         self.events = self.refused = self.since = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,26 @@ def test_what_touches_p0_waits_for_a_second_person(gateway: Gateway) -> None:
     assert (shown["version"], shown["by"], shown["profile"]["ttl_ms"]) == (1, "ops", 120_000)
     raised = publish(gateway, "alert", {"klass": "P0", "channels": ["push"]})
     assert raised.status == 202, "a new type of P0 as well"
+
+
+def test_names_by_a_prefix_become_p0_by_two_people_also_where_a_type_has_the_bare_name(gateway: Gateway) -> None:
+    assert publish(gateway, "like*", {"klass": "P0", "channels": ["push"]}).status == 202
+    assert publish(gateway, "follow*", {"channels": ["push"]}).json["profile"]["window_ms"] == 0, "not that of follow"
+    assert publish(gateway, "follow**", {"channels": ["push"]}).paths == {"type"}
+
+
+def test_of_publications_at_once_one_counts_for_whoever_saw_the_version_before(gateway: Gateway) -> None:
+    with ThreadPoolExecutor() as pool:
+        told = list(pool.map(lambda _: publish(gateway, "race", OWN, version=0).status, range(8)))
+    assert sorted(told) == [200, *[409] * 7]
+
+
+def test_all_types_together_fit_a_record_of_the_decision_log(tmp_path: Path) -> None:
+    large = {"channels": ["in_app"], "schema": {"description": "x" * 16_000}}
+    with running(tmp_path) as alone:
+        told = [publish(alone, f"large{number}", large) for number in range(66)]
+        assert [each.status for each in told] == [200] * 65 + [400]
+        assert told[-1].paths == {"table"}
 
 
 def test_a_confirmation_of_what_is_overtaken_changes_nothing(gateway: Gateway) -> None:
