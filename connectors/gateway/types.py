@@ -18,7 +18,7 @@ from connectors.gateway.approvals import Approvals
 from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import Questions
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
-from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.routes import Route
 from connectors.gateway.type_answers import TypeCounted, TypeMoved, TypeShown, TypesShown, TypeTried
 from connectors.gateway.writer import SettingWriter, unavailable
@@ -53,7 +53,7 @@ class TypeDesk:
     ) -> None:
         """Without `questions` nothing can be tried."""
         self._questions = questions
-        self._one_at_a_time = asyncio.Lock()
+        self._one_at_a_time, self._trial = asyncio.Lock(), asyncio.Lock()
         self._rules, self._types, self._writer, self._acts, self._approvals = rules, types, writer, acts, approvals
         approvals.does("type", self._confirmed)
 
@@ -96,7 +96,11 @@ class TypeDesk:
         self._after(name, written)
         if self._questions is None:
             return TypeTried("this gateway does not read the ledger")
-        told = await self._questions.ask(lambda backstage: backstage.try_type(name, written))
+        questions = self._questions
+        if self._trial.locked():
+            raise retry_later(503, "another table is being tried at this gateway; try again", 10_000)
+        async with self._trial:  # senders try too, and must not take all the threads of whoever operates the system
+            told = await questions.ask(lambda backstage: backstage.try_type(name, written))
         if "refused" in told and isinstance(told["refused"], str):
             return TypeTried(told["refused"])
         outcomes, channels = ([TypeCounted(*each) for each in told[of]] for of in ("outcomes", "channels"))

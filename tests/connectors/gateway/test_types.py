@@ -134,6 +134,14 @@ def test_what_cannot_be_tried_says_why_and_publishes_nothing(gateway: Gateway) -
     assert gateway.get("/v1/types/like", key="key-ops").json["version"] == 0
 
 
+def test_one_table_at_a_time_is_tried_so_that_operators_are_answered_meanwhile(gateway: Gateway) -> None:
+    def tried(_number: int) -> int:
+        return gateway.call("POST", "/v1/types/like/trial", {"table": {"channels": ["push"]}}, key="key-shop").status
+
+    with ThreadPoolExecutor() as pool:
+        assert {*pool.map(tried, range(4))} == {200, 503}
+
+
 def test_what_touches_p0_waits_for_a_second_person(gateway: Gateway) -> None:
     asked = publish(gateway, "otp", {"ttl_ms": 120_000})
     assert (asked.status, asked.json["act"], asked.json["after"]) == (202, "type", {"table": {"ttl_ms": 120_000}})
