@@ -43,7 +43,9 @@ class TypePages:
         form, name = visit.form, visit.form.get("name", "").strip()
         match form.get("act"):
             case "try":
-                return await self._one(visit, name, form.get("table"), await self._desk.tried(name, _table(form)))
+                return await self._one(
+                    visit, name, form.get("table"), await self._desk.tried(name, _table(form), visit.session.person)
+                )
             case "publish" | "take back" as act:
                 table = _table(form) if act == "publish" else None
                 version = int(form["version"]) if form.get("version", "").isdecimal() else None

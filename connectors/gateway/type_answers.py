@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from connectors.gateway.answers import Reply
 from state.model.documents import Exact, Text
@@ -56,6 +58,25 @@ class TypeTried(Reply):
     channels: Sequence[TypeCounted] = ()
     moved: Sequence[TypeMoved] = ()
     others: Annotated[Exact, Meta(description="Decisions of other types: caps and digests are shared.")] = 0
+
+
+def without_reasons(tried: TypeTried) -> TypeTried:
+    """As senders see it: of a type that was sent to one person, a reason would tell what that person has set."""
+    outcomes, moved = dict[str, tuple[int, int]](), Counter[tuple[str, str]]()
+    for each in tried.outcomes:
+        was, would = outcomes.get(_outcome(each.name), (0, 0))
+        outcomes[_outcome(each.name)] = was + each.was, would + each.would
+    for change in tried.moved:
+        moved[_outcome(change.was), _outcome(change.would)] += change.count
+    return replace(
+        tried, outcomes=[TypeCounted(name, *counted) for name, counted in outcomes.items()],
+        moved=[TypeMoved(*pair, count) for pair, count in moved.items() if pair[0] != pair[1]],
+    )  # fmt: skip
+
+
+def _outcome(name: str) -> str:
+    """Reasons stand behind outcomes, which are written large."""
+    return name.partition(" ")[0] if name[:1].isupper() else name
 
 
 class TypesShown(Reply):

@@ -20,7 +20,7 @@ from connectors.gateway.backstage import Questions
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.routes import Route
-from connectors.gateway.type_answers import TypeCounted, TypeMoved, TypeShown, TypesShown, TypeTried
+from connectors.gateway.type_answers import TypeCounted, TypeMoved, TypeShown, TypesShown, TypeTried, without_reasons
 from connectors.gateway.writer import SettingWriter, unavailable
 from connectors.types import PublishedTypes, type_publication
 from state.model.admission import AdmissionRules, FieldError
@@ -84,16 +84,17 @@ class TypeDesk:
         body = await request.json()
         if errors := self._rules.document_errors(body, TypeTry):
             raise invalid(errors)
-        return json_response(200, await self.tried(request.parameters["type"], body["table"]))
+        name, person = request.parameters["type"], request.caller()
+        tried = await self.tried(name, body["table"], person)
+        return json_response(200, tried if person.role in _FREE else without_reasons(tried))
 
-    async def tried(self, name: str, table: Mapping[str, Any] | None) -> TypeTried:
+    async def tried(self, name: str, table: Mapping[str, Any] | None, person: Principal) -> TypeTried:
         """What it would have done to what the last day brought.
 
-        :raises ProblemError: 400, 503.
+        :raises ProblemError: 400; 403: a sender may not publish this; 503.
         """
-        await self._registry()
-        written = None if table is None else _written(table)
-        self._after(name, written)
+        registry, written = await self._registry(), None if table is None else _written(table)
+        self._allow(person, name, registry.profile(name), written, self._after(name, written))
         if self._questions is None:
             return TypeTried("this gateway does not read the ledger")
         questions = self._questions
@@ -166,11 +167,7 @@ class TypeDesk:
             raise ProblemError(404, "nothing is published of this type")
         after = self._after(name, written)
         before = registry.profile(name)
-        if person.role not in _FREE:
-            assert person.sender is not None
-            errors = self._rules.sender_errors(name, person.sender, before, None if written is None else after)
-            if errors:
-                raise ProblemError(403, "a sender may not publish this by itself", errors=errors)
+        self._allow(person, name, before, written, after)
         was, will = {"table": self._published(name)}, {"table": written}
         if "P0" in (before.klass, after.klass):
             about = {"type": name, "version": str(now), "change": _mark(written)}
@@ -180,6 +177,15 @@ class TypeDesk:
         record = TypeRecord(type=name, version=now + 1, by=person.name, reason=reason, table=written)
         await self._writer.append([audit_record(noted), type_publication(record)])
         return None
+
+    def _allow(
+        self, person: Principal, name: str, before: TypeProfile, written: dict[str, Any] | None, after: TypeProfile
+    ) -> None:
+        if person.role in _FREE:
+            return
+        assert person.sender is not None
+        if errors := self._rules.sender_errors(name, person.sender, before, None if written is None else after):
+            raise ProblemError(403, "a sender may not publish this by itself", errors=errors)
 
     def _after(self, name: str, table: dict[str, Any] | None) -> TypeProfile:
         """What it would be then.
@@ -272,7 +278,8 @@ def type_calls(desk: TypeDesk) -> list[Route]:
             "tryType", "POST", f"{_ONE}/trial", CALLERS, "What a table would have done",
             "What is kept of the last day of P1 and P2 is decided twice, by the types of now and with the table, by "
             "the code that decides; up to 20 000 records of a partition, for up to a minute. It cannot say what people "
-            "or providers would have done then. Nothing is published, and P0 is not tried.",
+            "or providers would have done then. Nothing is published, and P0 is not tried. Senders try what they may "
+            "publish, and see outcomes without their reasons.",
             desk.post_trial, {200: TypeTried}, (503,), body={"application/json": TypeTry},
         ),
         Route(

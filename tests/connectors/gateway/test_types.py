@@ -12,6 +12,8 @@ import pytest
 from helpers.gateway import Gateway, Reply, running
 from helpers.waiting import wait_for
 
+from connectors.gateway.type_answers import TypeCounted, TypeMoved, TypeTried, without_reasons
+
 OWN = {"channels": ["push", "in_app"], "owners": ["shop"]}
 
 
@@ -129,14 +131,26 @@ def test_a_schema_that_breaks_the_one_before_is_refused(gateway: Gateway) -> Non
 def test_what_cannot_be_tried_says_why_and_publishes_nothing(gateway: Gateway) -> None:
     wrong = gateway.call("POST", "/v1/types/like/trial", {"table": {"klass": "P9"}}, key="key-ops")
     assert (wrong.status, wrong.paths) == (400, {"table.klass"})
-    tried = gateway.call("POST", "/v1/types/like/trial", {"table": {"channels": ["push"]}}, key="key-shop")
+    tried = gateway.call("POST", "/v1/types/like/trial", {"table": {"channels": ["push"]}}, key="key-ops")
     assert (tried.status, tried.json["events"], tried.json["moved"]) == (200, 0, [])
     assert gateway.get("/v1/types/like", key="key-ops").json["version"] == 0
 
 
+def test_senders_try_what_they_may_publish_and_see_no_reasons(gateway: Gateway) -> None:
+    refused = gateway.call("POST", "/v1/types/like/trial", {"table": OWN}, key="key-shop")
+    assert (refused.status, refused.paths) == (403, {"type"})
+    known = [
+        TypeCounted(*each) for each in (("SUPPRESSED muted", 1, 0), ("SUPPRESSED type_off", 1, 2), ("INBOX", 0, 1))
+    ]
+    moved = [TypeMoved("SUPPRESSED muted", "SUPPRESSED type_off", 1), TypeMoved("not decided", "INBOX", 1)]
+    shown = without_reasons(TypeTried(None, outcomes=known, moved=moved))
+    assert shown.outcomes == [TypeCounted("SUPPRESSED", 2, 2), TypeCounted("INBOX", 0, 1)]
+    assert shown.moved == [TypeMoved("not decided", "INBOX", 1)]
+
+
 def test_one_table_at_a_time_is_tried_so_that_operators_are_answered_meanwhile(gateway: Gateway) -> None:
     def tried(_number: int) -> int:
-        return gateway.call("POST", "/v1/types/like/trial", {"table": {"channels": ["push"]}}, key="key-shop").status
+        return gateway.call("POST", "/v1/types/bolt/trial", {"table": OWN}, key="key-shop").status
 
     with ThreadPoolExecutor() as pool:
         assert {*pool.map(tried, range(4))} == {200, 503}
