@@ -12,9 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from connectors.archive.ledger import TOPIC as LEDGER
 from connectors.archive.ledger import LedgerReader
 from connectors.archive.records import TopicRecords
+from connectors.archive.states import TOPIC as LEDGER
 from connectors.log.interface import Log, Record
 from connectors.log.read_to_ends import stored_records
 from state.model.dead_letter import (

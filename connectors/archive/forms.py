@@ -67,9 +67,17 @@ class ArchiveForm:
     unfolded: Callable[[pa.Table], pa.Table]
     """The table as it is handed to Parquet."""
     merged: Callable[[Sequence[Path], int], Iterator[pa.Table]]
-    """The parts of an hour as tables, at most about so many rows each."""
+    """The parts of an hour that is over as tables, at most about so many rows each."""
+    joined: Callable[[Sequence[Path]], pa.Table] | None
+    """Small parts of an hour that goes on as one table; None: nobody queries them while they are young."""
     ordered: bool
     """Whether rows are in the order of offsets, so that a part covers a range of offsets."""
+
+
+def every_state(files: Sequence[Path]) -> pa.Table:
+    """All rows as they are, those of states that were superseded too."""
+    found = [pq.read_table(file, read_dictionary=_PACKED_NAMES, use_threads=False) for file in files]
+    return all_columns(packed_rows(pa.concat_tables(found, promote_options="default"), PACKED))
 
 
 def latest_states(files: Sequence[Path], rows_max: int) -> Iterator[pa.Table]:
@@ -146,8 +154,10 @@ def row_groups(file: Path, first: int = 0, end: int | None = None) -> Iterator[p
                 yield part.read_row_group(number, use_threads=False)
 
 
-LEDGER = ArchiveForm(PACKED, "log_ms", _LEDGER_OPTIONS, without_large_dictionaries, latest_states, ordered=False)
-RAW = ArchiveForm(RAW_SCHEMA, "timestamp_ms", {}, lambda table: table, every_record, ordered=True)
+LEDGER = ArchiveForm(
+    PACKED, "log_ms", _LEDGER_OPTIONS, without_large_dictionaries, latest_states, every_state, ordered=False
+)
+RAW = ArchiveForm(RAW_SCHEMA, "timestamp_ms", {}, lambda table: table, every_record, None, ordered=True)
 
 
 def raw_table(records: Sequence[Record]) -> pa.Table:

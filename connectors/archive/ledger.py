@@ -1,13 +1,10 @@
 """Queries over the ledger: the archive's parts and the tail of topic `ledger` behind them, the last state of each key.
 What was heard later lies beside it: topic `outcomes`, archived in the same columns.
 
-Works while the system runs and from any process. A query takes the manifest, then reads the log from the manifest's
-offset to the end that the log had when the query began. Nothing is missing or double, since parts and offset change
-together.
+Works while the system runs and from any process. Where the rows are, and how few of them are read: `states` and `scan`.
 """
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,24 +12,24 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.dataset
-import structlog
 
-from connectors.archive.manifest import COLUMNAR, ArchiveManifest, read_manifest
+from connectors.archive.manifest import COLUMNAR
+from connectors.archive.newest import newest_records
+from connectors.archive.parquet import HOUR_MS
+from connectors.archive.scan import RowTest, any_of, begins_with, equal, one_of, within
+from connectors.archive.states import TOPIC, LedgerStates, of_group
 from connectors.log.interface import Log
-from connectors.log.read_to_ends import stored_batches, stored_records
-from state.ledger import SCHEMA, empty_table, latest, ledger_table, records_of
+from connectors.log.read_to_ends import stored_records
+from connectors.paging import Cursor, Page
+from state.ledger import empty_table, latest, records_of
 from state.model.keys import emission_base, key_group, partition_of_group
 from state.model.ledger import EventCounts
 from state.model.topics import OUTCOMES
 from state.model.work import SliceWork, decode_work
 
 pc: Any = pyarrow.compute  # its stubs refuse expressions
-dataset: Any = pyarrow.dataset
-_logger = structlog.get_logger(__name__)
-TOPIC = "ledger"
 _WAIT = timedelta(seconds=5)
-_TRIES = 3
+_PAGE_WITHIN = timedelta(milliseconds=150)
 _EMISSIONS_NAMED_MAX = 1_000
 """Beyond it, emissions are looked for by the event that began them."""
 
@@ -68,8 +65,8 @@ class LedgerReader:
 
     def __init__(self, directory: Path, log: Log) -> None:
         """The caller keeps the log open as long as this is used, and closes it."""
-        self._directory, self._log = directory, log
-        self._partitions = log.partitions(TOPIC)
+        self._states, self._log = LedgerStates(directory.parent, log), log
+        self._partitions = self._states.partitions
 
     def records(self, query: LedgerQuery) -> list[dict[str, Any]]:
         """The records that match, as they were written, by time, user and kind."""
@@ -85,12 +82,31 @@ class LedgerReader:
             found = found.filter(pc.field("time") < query.to_ms)
         return found
 
-    def newest(self, query: LedgerQuery, limit: int) -> list[dict[str, Any]]:
-        """Those of the records that match which were written last, the newest first."""
-        table = self.table(query)
-        columns = ("time", "log_offset", "kind", "event_id", "emission_id", "channel", "device")
-        order = [(name, "descending") for name in columns]
-        return records_of(table.take(pc.select_k_unstable(table, limit, order)))
+    def newest(
+        self, query: LedgerQuery, limit: int, start: Cursor = (), give_up: timedelta = _PAGE_WITHIN
+    ) -> Page[dict[str, Any]]:
+        """A page of the records that match, those first which were written last. `give_up`: then it ends, full or not.
+
+        Of an event that went to many people, what it began itself is found.
+        """
+        changing = [equal(name, value) for name, value in query.columns.items() if name not in _NEVER_CHANGES]
+        tests = [*changing, *_tests(query), *([] if query.to_ms is None else [within("time", None, query.to_ms)])]
+        group, since_ms = None if query.user is None else key_group(query.user), query.from_ms
+        if query.event is not None:
+            mine = [equal("event_id", query.event), equal("kind", "decision"), *_of_user(query)]
+            decisions = self._states.scan(mine, group, ["emission_id", "ingested_at"])
+            if not len(decisions):
+                return Page([], None)
+            ids, since_ms = pc.unique(decisions["emission_id"].drop_null()).to_pylist(), _first_of(decisions)
+            begun = _of_emissions(ids) if len(ids) <= _EMISSIONS_NAMED_MAX else equal("first_event_id", query.event)
+            tests = [any_of(equal("event_id", query.event), begun), *tests]
+        tests, earliest = of_group(tests, group), 0 if since_ms is None else since_ms - HOUR_MS
+
+        def page() -> Page[dict[str, Any]]:
+            hours = self._states.by_hour(group)
+            return newest_records(hours, tests, limit, start, since_ms=earliest, give_up=give_up)
+
+        return self._states.consistent(page)
 
     def history(self, event: str, user: str) -> list[HistoryState]:
         """Every state of the decisions and deliveries of (event, user) that is still kept, in order of time.
@@ -114,23 +130,20 @@ class LedgerReader:
 
         Of an event that went to many people, deliveries are counted that it shares with no earlier event.
         """
-        decided = (pc.field("kind") == "decision") & (pc.field("event_id") == event)
-        decisions = latest(
-            self._scan(
-                decided, None, [*_VERSION, "event_id", "user", "outcome", "emission_id", "source", "type", "object"]
-            )
-        )
-        groups = len(pc.unique(decisions["key_group"]))
+        decided = [equal("event_id", event), equal("kind", "decision")]
+        columns = [*_VERSION, "event_id", "user", "outcome", "emission_id", "source", "type", "object", "ingested_at"]
+        decisions = latest(self._states.scan(decided, None, columns))
+        groups, since_ms = len(pc.unique(decisions["key_group"])), _first_of(decisions)
         counts = EventCounts(_by_outcome(decisions), groups=groups, planned=self._planned(event, decisions.slice(0, 1)))
         emissions = pc.unique(decisions["emission_id"].drop_null())
-        named = pc.field("emission_id").isin(emissions)
         few = len(emissions) <= _EMISSIONS_NAMED_MAX
+        named = one_of("emission_id", emissions.to_pylist())
         counts = replace(counts, heard=self._heard(event, named if few else _begun_by(event, decisions)))
         if not len(emissions):
             return counts
-        condition = named if few else pc.field("first_event_id") == event
+        condition = [named if few else equal("first_event_id", event), one_of("kind", ("emission", "delivery"))]
         columns = [*_VERSION, "emission_id", "user", "channel", "device", "outcome", "deliveries", "segments", "cost"]
-        found = latest(self._scan(condition & pc.field("kind").isin(["emission", "delivery"]), None, columns))
+        found = latest(self._states.scan(condition, None, columns, since_ms=since_ms))
         deliveries = found.filter(pc.field("kind") == "delivery")
         handed_out, segments, cost = (pc.sum(found[name]).as_py() or 0 for name in ("deliveries", "segments", "cost"))
         ended = _by_outcome(deliveries)
@@ -138,25 +151,21 @@ class LedgerReader:
 
     def campaign(self, name: str, sender: str) -> EventCounts:
         """The same over all events of a campaign, which is the object of each; and for what reasons they ended so."""
-        decided = (pc.field("kind") == "decision") & (pc.field("object") == name) & (pc.field("sender_id") == sender)
+        decided = [equal("object", name), equal("sender_id", sender), equal("kind", "decision")]
         columns = [*_VERSION, "event_id", "user", "outcome", "reason", "emission_id"]
-        decisions = latest(self._scan(decided, None, columns))
+        decisions = latest(self._states.scan(decided, None, columns))
         suppressed = decisions.filter(pc.field("outcome") == "SUPPRESSED")
         counts = EventCounts(_by_outcome(decisions), reasons=_by_outcome(suppressed, "reason"))
-        named = pc.field("emission_id").isin(pc.unique(decisions["emission_id"].drop_null()))
-        delivered = named & (pc.field("kind") == "delivery")
+        named = one_of("emission_id", pc.unique(decisions["emission_id"].drop_null()).to_pylist())
         columns = [*_VERSION, "emission_id", "user", "channel", "device", "outcome"]
-        deliveries = latest(self._scan(delivered, None, columns))
-        columns = list(dict.fromkeys([*_VERSION, *_KEY, "question", "outcome"]))
-        heard = latest(self._scan(named, None, columns, (OUTCOMES,)))
+        deliveries = latest(self._states.scan([named, equal("kind", "delivery")], None, columns))
+        heard = latest(self._states.scan([named], None, _OF_ANSWERS, (OUTCOMES,)))
         return replace(counts, deliveries=_by_outcome(deliveries), heard=_by_outcome(heard))
 
-    def _heard(self, event: str, of_emissions: Any) -> dict[str, int]:
+    def _heard(self, event: str, of_emissions: RowTest) -> dict[str, int]:
         """What was heard of the event's items, and of these emissions, by outcome."""
-        columns = list(dict.fromkeys([*_VERSION, *_KEY, "question", "outcome"]))
-        return _by_outcome(
-            latest(self._scan(of_emissions | (pc.field("event_id") == event), None, columns, (OUTCOMES,)))
-        )
+        tests = [any_of(of_emissions, equal("event_id", event))]
+        return _by_outcome(latest(self._states.scan(tests, None, _OF_ANSWERS, (OUTCOMES,))))
 
     def _planned(self, event: str, decisions: pa.Table) -> int | None:
         """How many key groups the event has slices for, as the slice says that one of its decisions follows from."""
@@ -172,13 +181,12 @@ class LedgerReader:
 
     def undelivered(self, since_ms: int) -> list[dict[str, Any]]:
         """Deliveries that ended as DEAD_LETTER since then, with the place of the record and who sent the event."""
-        condition = (pc.field("kind") == "delivery") & (pc.field("outcome") == "DEAD_LETTER")
+        ended = [equal("outcome", "DEAD_LETTER"), equal("kind", "delivery"), within("time", since_ms, None)]
         columns = list(dict.fromkeys([*_VERSION, *_KEY, "source", "reason", "at", "first_event_id", "type"]))
-        found = latest(self._scan(condition & (pc.field("time") >= since_ms), None, columns)).to_pylist()
-        decisions = (pc.field("kind") == "decision") & pc.field("event_id").isin(
-            [row["first_event_id"] for row in found]
-        )
-        senders = self._scan(decisions, None, ["event_id", "sender_id"]) if found else empty_table()
+        found = latest(self._states.scan(ended, None, columns, since_ms=since_ms - HOUR_MS)).to_pylist()
+        events = list({row["first_event_id"] for row in found})
+        decisions = [one_of("event_id", events), equal("kind", "decision")]
+        senders = self._states.scan(decisions, None, ["event_id", "sender_id"]) if found else empty_table()
         sender_of = dict(zip(senders["event_id"].to_pylist(), senders["sender_id"].to_pylist(), strict=True))
         return [
             row
@@ -191,71 +199,50 @@ class LedgerReader:
 
     def everything(self, columns: list[str]) -> pa.Table:
         """The last state of every key, in these columns and those that order states: what the laws are checked on."""
-        return latest(self._scan(None, None, list(dict.fromkeys([*_VERSION, *_KEY, *columns]))))
+        return latest(self._states.scan([], None, list(dict.fromkeys([*_VERSION, *_KEY, *columns]))))
 
     def _matching(self, query: LedgerQuery) -> pa.Table:
-        condition = pc.field("kind").isin(list(query.kinds))
-        if query.user is not None:
-            condition &= pc.field("user") == query.user
-        for name in _NEVER_CHANGES.intersection(query.columns):
-            condition &= pc.field(name) == query.columns[name]
-        if query.from_ms is not None:  # a state before it is either not the last, or does not match
-            condition &= pc.field("time") >= query.from_ms
-        group = None if query.user is None else key_group(query.user)
+        tests, group = _tests(query), None if query.user is None else key_group(query.user)
         topics = COLUMNAR if "outcome" in query.kinds else (TOPIC,)
         if query.event is None:
-            return self._scan(condition, group, topics=topics)
-        decisions = (pc.field("kind") == "decision") & (pc.field("event_id") == query.event)
-        if query.user is not None:
-            decisions &= pc.field("user") == query.user
-        ids = pc.unique(self._scan(decisions, group)["emission_id"].drop_null()).to_pylist()
-        related = pc.field("emission_id").isin(pa.array(ids, pa.string())) & (pc.field("kind") != "decision")
-        return self._scan(condition & (related | (pc.field("event_id") == query.event)), group, topics=topics)
-
-    def _scan(
-        self, condition: Any, group: int | None, columns: list[str] | None = None, topics: Sequence[str] = (TOPIC,)
-    ) -> pa.Table:
-        """All states that match, of one key group or of all."""
-        if group is not None:
-            condition = (pc.field("key_group") == group) & condition
-            partitions = [partition_of_group(group, self._partitions)]
-        else:
-            partitions = list(range(self._partitions))
-        names = columns or SCHEMA.names
-        tables = [
-            table
-            for place in itertools.product(topics, partitions)
-            for table in self._partition(place, condition, names)
-        ]
-        return pa.concat_tables([empty_table().select(names), *tables])
-
-    def _partition(self, place: tuple[str, int], condition: Any, names: list[str]) -> Iterator[pa.Table]:
-        topic, partition = place
-        manifest, parts = self._parts(self._directory.parent / topic / str(partition), condition, names)
-        yield parts
-        yield from self._tail(place, manifest.offset, condition, names)
-
-    def _parts(self, directory: Path, condition: Any, names: list[str]) -> tuple[ArchiveManifest, pa.Table]:
-        for _ in range(_TRIES - 1):
-            manifest = read_manifest(directory)
-            try:
-                return manifest, _read_parts(directory, manifest, condition, names)
-            except FileNotFoundError as error:  # merged away since, and this reader was slow
-                _logger.info("parts were merged away during a query; it starts again", error=str(error))
-        manifest = read_manifest(directory)
-        return manifest, _read_parts(directory, manifest, condition, names)
-
-    def _tail(self, place: tuple[str, int], offset: int, condition: Any, names: list[str]) -> Iterator[pa.Table]:
-        offset = offset or self._log.begin_offset(*place)
-        for records in stored_batches(self._log, {place: offset}, deadline=_WAIT):
-            table, _ = ledger_table(records)
-            yield (table if condition is None else table.filter(condition)).select(names)
+            return self._states.scan(tests, group, topics=topics)
+        mine = [equal("event_id", query.event), equal("kind", "decision"), *_of_user(query)]
+        decisions = self._states.scan(mine, group, ["emission_id", "ingested_at"])
+        ids = pc.unique(decisions["emission_id"].drop_null()).to_pylist()
+        related = any_of(equal("event_id", query.event), _of_emissions(ids))
+        return self._states.scan([related, *tests], group, topics=topics, since_ms=_first_of(decisions))
 
 
-def _begun_by(event: str, decisions: pa.Table) -> Any:
+def _tests(query: LedgerQuery) -> list[RowTest]:
+    """What any state of a record must pass; a state before `from_ms` is either not the last, or does not match."""
+    tests = [equal(name, query.columns[name]) for name in _NEVER_CHANGES if name in query.columns]
+    tests = [*_of_user(query), *tests, one_of("kind", query.kinds)]
+    return tests if query.from_ms is None else [within("time", query.from_ms, None), *tests]
+
+
+def _of_user(query: LedgerQuery) -> list[RowTest]:
+    return [] if query.user is None else [equal("user", query.user)]
+
+
+def _of_emissions(ids: Sequence[str]) -> RowTest:
+    """Emissions and deliveries; decisions name these, too."""
+
+    def passes(table: pa.Table) -> Any:
+        return pc.and_(one_of("emission_id", ids).passes(table), pc.not_equal(table["kind"], "decision"))
+
+    return RowTest(("emission_id", "kind"), passes)
+
+
+def _first_of(decisions: pa.Table) -> int | None:
+    """When the event of these decisions came in, with an hour for clocks that differ; None: they do not say."""
+    came: int | None = pc.min(decisions["ingested_at"]).as_py()
+    return None if not came else came - HOUR_MS
+
+
+def _begun_by(event: str, decisions: pa.Table) -> RowTest:
     """The emissions that the event began: it gives the beginning of their ids."""
     [decided] = decisions.slice(0, 1).to_pylist()
-    return pc.starts_with(pc.field("emission_id"), emission_base(decided["type"], decided["object"], event))
+    return begins_with("emission_id", emission_base(decided["type"], decided["object"], event))
 
 
 def _by_outcome(table: pa.Table, column: str = "outcome") -> dict[str, int]:
@@ -269,12 +256,4 @@ _KEY = ["kind", "event_id", "user", "emission_id", "channel", "device", "owner",
 _VERSION = [
     "kind", "key_group", "seq_offset", "seq_ordinal", "log_offset", "first_offset", "first_log_offset",
 ]  # fmt: skip
-
-
-def _read_parts(directory: Path, manifest: ArchiveManifest, condition: Any, names: list[str]) -> pa.Table:
-    files = [str(directory / part.file) for part in manifest.parts]
-    if not files:
-        return empty_table().select(names)
-    parts = dataset.dataset(files, schema=SCHEMA, format="parquet")
-    found: pa.Table = parts.to_table(columns=names, filter=condition)
-    return found
+_OF_ANSWERS = list(dict.fromkeys([*_VERSION, *_KEY, "question", "outcome"]))

@@ -5,6 +5,7 @@ partition. What parts hold: `connectors.archive.forms`.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +23,9 @@ from state.progress import made
 
 HOUR_MS = 3_600_000
 _SUFFIX = ".parquet"
+_NO_SPAN = (-1, -1)
+_ALIKE = 16
+"""So many small parts of about the same size become one: a row is written some three times before its hour ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +73,36 @@ class ArchiveWriter:
         manifest = msgspec.structs.replace(self._manifest, offset=offset)
         if len(table):
             hour: int = table[self._form.log_time][0].as_py() // HOUR_MS
-            span = (self.offset, offset) if self._form.ordered else (-1, -1)
+            span = (self.offset, offset) if self._form.ordered else _NO_SPAN
             manifest = self._with_part(manifest, table, hour, span, compacted=False)
         self._commit(manifest)
         ARCHIVE_ROWS.inc(len(table))
 
     def merge_hours(self, now_ms: int) -> int:
-        """Merge the parts of each hour that ended. Gives the hours merged."""
+        """Merge the parts of each hour that ended, and join small ones of the others. Gives the hours merged."""
         settled = now_ms - _ms(self._options.settle)
         merged = 0
         for hour in sorted({part.hour for part in self._manifest.parts}):
             parts = [part for part in self._manifest.parts if part.hour == hour]
-            if (hour + 1) * HOUR_MS <= settled and not all(part.compacted for part in parts):
+            if (hour + 1) * HOUR_MS > settled:
+                self._join(hour, parts, now_ms)
+            elif not all(part.compacted for part in parts):
                 made()
                 self._merge(hour, parts, now_ms)
                 merged += 1
         return merged
+
+    def _join(self, hour: int, parts: list[Part], now_ms: int) -> None:
+        """A query opens every part: there are a few dozen small ones of an hour at most."""
+        small = [
+            part for part in parts if not part.compacted and part.rows * _ALIKE <= 2 * self._options.row_group_rows
+        ]
+        [(size, number)] = Counter(part.rows.bit_length() // 4 for part in small).most_common(1) or [(0, 0)]
+        if number >= _ALIKE and self._form.joined is not None:
+            alike = [part for part in small if part.rows.bit_length() // 4 == size][:_ALIKE]
+            table = self._form.joined([self._directory / part.file for part in alike])
+            self._commit(self._with_part(_without(self._manifest, alike, now_ms), table, hour, compacted=False))
+            ARCHIVE_PARTS.labels("merged").inc(len(alike))
 
     def drop_old(self, now_ms: int) -> int:
         """Drop the hours that are past their retention: out of the manifest now, off the disk when no query uses them
@@ -124,7 +142,7 @@ class ArchiveWriter:
         rows = sum(part.rows for part in parts)
         for table in self._form.merged(files, self._options.merge_rows_max):
             written += len(table)
-            span = (-1, -1)
+            span = _NO_SPAN
             if self._form.ordered:
                 end: int = parts[-1].end if written == rows else table["offset"][-1].as_py() + 1
                 span, first = (first, end), end
@@ -132,7 +150,13 @@ class ArchiveWriter:
         return manifest
 
     def _with_part(
-        self, manifest: ArchiveManifest, table: pa.Table, hour: int, span: tuple[int, int], *, compacted: bool
+        self,
+        manifest: ArchiveManifest,
+        table: pa.Table,
+        hour: int,
+        span: tuple[int, int] = _NO_SPAN,
+        *,
+        compacted: bool,
     ) -> ArchiveManifest:
         name = f"{manifest.serial:010}{_SUFFIX}"
         path = self._directory / name

@@ -36,7 +36,7 @@ from connectors.gateway.ops import Switches
 from connectors.gateway.options import PEOPLE, ServiceKey
 from connectors.gateway.problems import ProblemError, retry_later
 from connectors.gateway.sender_limits import SenderDesk
-from connectors.gateway.support import PageStart, page_of
+from connectors.gateway.support import page_start
 from connectors.gateway.types import TypeDesk
 from state.model.audit import PendingAct
 
@@ -215,27 +215,28 @@ class Console:
         """One event, or a search for some."""
         given = {name: value for name, value in visit.query.items() if name in _SEARCH}
         if not given:
-            return answer_page("event.html", visit, given={}, records=None, counts=None, steps=())
+            return answer_page("event.html", visit, given={}, page=None, counts=None, steps=())
         await self._note(visit, "search", given)
         since = None if "event" in given else self._parts.acts.now_ms() - _DAY_MS
         search = msgspec.convert({**given, "from_ms": since}, LedgerSearch)
-        records = await self._ask(lambda backstage: backstage.records(search, _ROWS))
+        start = page_start(visit.query.get("cursor"), 2)
+        page = await self._ask(lambda backstage: backstage.records(search, _ROWS, start))
         counts = None
-        if "event" in given:
+        if "event" in given and page.found:
             counts = await self._ask(lambda backstage: backstage.counts(given["event"]))
         steps = () if counts is None else funnel(counts)
-        return answer_page("event.html", visit, given=given, records=records, counts=counts, steps=steps)
+        return answer_page("event.html", visit, given=given, page=page, counts=counts, steps=steps)
 
     async def people(self, visit: Visit) -> ApiResponse:
         """A user's history."""
         given = visit.query
         if "user" not in given:
-            return answer_page("people.html", visit, user=None, reason="", records=(), cursor=None)
+            return answer_page("people.html", visit, user=None, reason="", page=None)
         user, reason = given["user"], reason_of(given)
-        start = PageStart.of(given.get("cursor"))
+        start = page_start(given.get("cursor"), 2)
         await self._note(visit, "history", {"user": user}, reason)
-        records, cursor = await self._ask(lambda backstage: page_of(backstage, LedgerSearch(user=user), start, _ROWS))
-        return answer_page("people.html", visit, user=user, reason=reason, records=records, cursor=cursor)
+        page = await self._ask(lambda backstage: backstage.records(LedgerSearch(user=user), _ROWS, start))
+        return answer_page("people.html", visit, user=user, reason=reason, page=page)
 
     async def explain(self, visit: Visit) -> ApiResponse:
         """Every record of an event for a user."""

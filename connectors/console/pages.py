@@ -17,6 +17,7 @@ from connectors.console.sessions import Session, Sessions, is_from_here, is_sign
 from connectors.console.uploads import Upload, upload_of
 from connectors.gateway.http import ApiRequest, ApiResponse, StreamResponse
 from connectors.gateway.problems import ProblemError
+from connectors.paging import cursor_text
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
@@ -97,7 +98,7 @@ def _environment() -> jinja2.Environment:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters |= {"time": shown_time, "moment": shown_moment, "number": shown_number}
-    made.globals |= {"link": link, "style": f"/console/files/{_named('console.css')}",
+    made.globals |= {"link": link, "cursor_text": cursor_text, "style": f"/console/files/{_named('console.css')}",
                      "script": f"/console/files/{_named('console.js')}"}  # fmt: skip
     return made
 

@@ -15,6 +15,7 @@ import structlog
 
 from connectors.audit import ActQuery, NotedAct
 from connectors.gateway.problems import retry_later
+from connectors.paging import Cursor, Page
 from state.model.errors import CarillonError
 from state.model.ledger import EventCounts
 
@@ -48,8 +49,8 @@ class Backstage(Protocol):
         """Every record of the pair in order of time, each with `explanation`; empty: nothing is known of it."""
         ...
 
-    def records(self, wanted: LedgerSearch, limit: int) -> Sequence[Shown]:
-        """Decisions and deliveries that match, the newest first."""
+    def records(self, wanted: LedgerSearch, limit: int, start: Cursor = ()) -> Page[Shown]:
+        """Decisions and deliveries that match."""
         ...
 
     def counts(self, event: str) -> EventCounts:

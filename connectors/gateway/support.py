@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from connectors.audit import ActQuery, NotedAct
 from connectors.gateway import answers
 from connectors.gateway.acts import Acts, reason_of
-from connectors.gateway.backstage import Backstage, LedgerSearch, Questions, Shown
+from connectors.gateway.backstage import LedgerSearch, Questions
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
+from connectors.paging import Cursor, cursor_of, cursor_text
 from state.model.admission import FieldError
 
 PAGE_DEFAULT: Final = 50
@@ -40,11 +39,11 @@ class Support:
     async def history(self, request: ApiRequest) -> ApiResponse:
         """What was decided for a user and what was delivered to him, the newest first."""
         user, given = request.parameters["user"], request.query(("reason", "limit", "cursor"))
-        limit, place = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX), PageStart.of(given.get("cursor"))
+        limit, start = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX), page_start(given.get("cursor"), 2)
         await self._acts.note(self._acts.record(request.caller(), "history", {"user": user}, reason=reason_of(given)))
         wanted = LedgerSearch(user=user)
-        found, behind = await self._questions.ask(lambda backstage: page_of(backstage, wanted, place, limit))
-        return json_response(200, answers.History(user, list(found), behind))
+        page = await self._questions.ask(lambda backstage: backstage.records(wanted, limit, start))
+        return json_response(200, answers.History(user, list(page.found), cursor_text(page.onward)))
 
     async def audit(self, request: ApiRequest) -> ApiResponse:
         """Who did what, the newest first."""
@@ -62,39 +61,15 @@ def _told(noted: NotedAct) -> answers.AuditedAct:
     return msgspec.structs.replace(told, approval=str(noted.offset)) if told.step == "proposed" else told
 
 
-class PageStart(NamedTuple):
-    """Where a page of records begins: below a time, of which so many were shown already."""
+def page_start(cursor: str | None, numbers: int) -> Cursor:
+    """Where a page begins, by its cursor of so many numbers.
 
-    to_ms: int | None = None
-    shown: int = 0
-
-    @classmethod
-    def of(cls, cursor: str | None) -> PageStart:
-        """:raises ProblemError: 400: no page ended there."""
-        if cursor is None:
-            return cls()
-        time, _, shown = cursor.partition("-")
-        if not all(part.isascii() and part.isdigit() and len(part) < 16 for part in (time, shown)):
-            raise invalid([FieldError("cursor", "was not given by this call", "begin without a cursor")])
-        return cls(int(time), int(shown))
-
-
-def page_of(
-    backstage: Backstage, wanted: LedgerSearch, place: PageStart, limit: int
-) -> tuple[Sequence[Shown], str | None]:
-    """Records from a place on, and the cursor of those behind them."""
-    given = backstage.records(replace(wanted, to_ms=place.to_ms), limit + place.shown)
-    found = given[place.shown :]
-    if len(found) < limit:
-        return found, None
-    last = time_of(found[-1])
-    return found, f"{last + 1}-{sum(time_of(record) == last for record in given)}"
-
-
-def time_of(record: Shown) -> int:
-    """When a record of the ledger was written."""
-    at = record.get("decided_at") or record.get("at")
-    return at if isinstance(at, int) else 0
+    :raises ProblemError: 400: no page ended there.
+    """
+    start = cursor_of(cursor)
+    if start is None or len(start) not in (0, numbers):
+        raise invalid([FieldError("cursor", "was not given by this call", "begin without a cursor")])
+    return start
 
 
 def _needed(given: dict[str, str], name: str) -> str:

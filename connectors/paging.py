@@ -1,0 +1,34 @@
+"""Lists that people turn over page by page, the newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+Cursor = tuple[int, ...]
+"""Where a page begins; what its numbers mean, who gave it knows. Empty: with the newest."""
+_DIGITS_MAX = 16
+
+
+class Page(NamedTuple, Generic[T]):
+    """What was found, the newest first."""
+
+    found: Sequence[T]
+    onward: Cursor | None
+    """Where the next page begins; None: there is nothing more."""
+    looked_to_ms: int | None = None
+    """Time was up before the page was full, and nothing older than this was looked at. None: it is full, or all was."""
+
+
+def cursor_text(cursor: Cursor | None) -> str | None:
+    """As it stands in an address."""
+    return None if cursor is None else "-".join(map(str, cursor))
+
+
+def cursor_of(text: str | None) -> Cursor | None:
+    """The cursor of a text; None: it is none."""
+    parts = [] if text is None else text.split("-")
+    if not all(part.isascii() and part.isdigit() and len(part) < _DIGITS_MAX for part in parts):
+        return None
+    return tuple(map(int, parts))
