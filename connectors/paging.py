@@ -6,27 +6,27 @@ from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
-Cursor = tuple[int, ...]
+ListCursor = tuple[int, ...]
 """Where a page begins; what its numbers mean, who gave it knows. Empty: with the newest."""
 _DIGITS_MAX = 16
 
 
-class Page(NamedTuple, Generic[T]):
+class Listed(NamedTuple, Generic[T]):
     """What was found, the newest first."""
 
     found: Sequence[T]
-    onward: Cursor | None
+    onward: ListCursor | None
     """Where the next page begins; None: there is nothing more."""
     looked_to_ms: int | None = None
     """Time was up before the page was full, and nothing older than this was looked at. None: it is full, or all was."""
 
 
-def cursor_text(cursor: Cursor | None) -> str | None:
+def cursor_text(cursor: ListCursor | None) -> str | None:
     """As it stands in an address."""
     return None if cursor is None else "-".join(map(str, cursor))
 
 
-def cursor_of(text: str | None) -> Cursor | None:
+def cursor_of(text: str | None) -> ListCursor | None:
     """The cursor of a text; None: it is none."""
     parts = [] if text is None else text.split("-")
     if not all(part.isascii() and part.isdigit() and len(part) < _DIGITS_MAX for part in parts):

@@ -20,7 +20,7 @@ from connectors.archive.scan import RowTest, any_of, begins_with, equal, one_of,
 from connectors.archive.states import TOPIC, LedgerStates, of_group
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_records
-from connectors.paging import Cursor, Page
+from connectors.paging import ListCursor, Listed
 from state.ledger import empty_table, latest, records_of
 from state.model.keys import emission_base, key_group, partition_of_group
 from state.model.ledger import EventCounts
@@ -83,8 +83,8 @@ class LedgerReader:
         return found
 
     def newest(
-        self, query: LedgerQuery, limit: int, start: Cursor = (), give_up: timedelta = _PAGE_WITHIN
-    ) -> Page[dict[str, Any]]:
+        self, query: LedgerQuery, limit: int, start: ListCursor = (), give_up: timedelta = _PAGE_WITHIN
+    ) -> Listed[dict[str, Any]]:
         """A page of the records that match, those first which were written last. `give_up`: then it ends, full or not.
 
         Of an event that went to many people, what it began itself is found.
@@ -96,13 +96,13 @@ class LedgerReader:
             mine = [equal("event_id", query.event), equal("kind", "decision"), *_of_user(query)]
             decisions = self._states.scan(mine, group, ["emission_id", "ingested_at"])
             if not len(decisions):
-                return Page([], None)
+                return Listed([], None)
             ids, since_ms = pc.unique(decisions["emission_id"].drop_null()).to_pylist(), _first_of(decisions)
             begun = _of_emissions(ids) if len(ids) <= _EMISSIONS_NAMED_MAX else equal("first_event_id", query.event)
             tests = [any_of(equal("event_id", query.event), begun), *tests]
         tests, earliest = of_group(tests, group), 0 if since_ms is None else since_ms - HOUR_MS
 
-        def page() -> Page[dict[str, Any]]:
+        def page() -> Listed[dict[str, Any]]:
             hours = self._states.by_hour(group)
             return newest_records(hours, tests, limit, start, since_ms=earliest, give_up=give_up)
 

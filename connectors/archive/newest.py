@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute
 
 from connectors.archive.parquet import HOUR_MS
-from connectors.archive.scan import Rows, RowTest, equal, one_of, within
+from connectors.archive.scan import RowPlaces, RowTest, equal, one_of, within
 from connectors.archive.states import Hours, Source, tables_of
-from connectors.paging import Cursor, Page
+from connectors.paging import ListCursor, Listed
 from state.ledger import COLUMNS_OF, KINDS, empty_table, latest, records_of
 from state.model.ledger import TERMINAL_DECISIONS
 from state.packed import row_numbers
@@ -31,15 +31,15 @@ _STATE = ["kind", "event_id", "user", "seq_offset", "seq_ordinal", "log_offset",
 
 
 class _Hits(NamedTuple):
-    """Rows of an hour that match, the newest first: columns of the same length."""
+    """RowPlaces of an hour that match, the newest first: columns of the same length."""
 
-    log_ms: Rows
-    source: Rows
-    place: Rows
-    row: Rows
-    kind: Rows
+    log_ms: RowPlaces
+    source: RowPlaces
+    place: RowPlaces
+    row: RowPlaces
+    kind: RowPlaces
     """Numbers of `KINDS`."""
-    is_open: Rows
+    is_open: RowPlaces
     """1: a decision of which a later state may have been written."""
 
     def chosen(self, rows: Any) -> _Hits:
@@ -51,8 +51,8 @@ _NONE = _Hits(*[np.array([], np.int64)] * 6)
 
 
 def newest_records(
-    hours: Hours, tests: Sequence[RowTest], limit: int, start: Cursor, *, since_ms: int, give_up: timedelta
-) -> Page[dict[str, Any]]:
+    hours: Hours, tests: Sequence[RowTest], limit: int, start: ListCursor, *, since_ms: int, give_up: timedelta
+) -> Listed[dict[str, Any]]:
     """A page of at most so many records; what was written in the hours before `since_ms` is left out.
 
     `start`: before which time, by the log, and how many of the first were shown already.
@@ -70,14 +70,14 @@ def newest_records(
         found.append(_rows(hours[hour], shown))
         left -= len(shown.row)
         if not left:
-            return Page(_records(found), _behind(hits, shown, skip))
+            return Listed(_records(found), _behind(hits, shown, skip))
         skip = max(0, skip - len(hits.row))
         if hour != min(wanted) and time.monotonic() > until:
-            return Page(_records(found), (hour * HOUR_MS, 0), hour * HOUR_MS)
-    return Page(_records(found), None)
+            return Listed(_records(found), (hour * HOUR_MS, 0), hour * HOUR_MS)
+    return Listed(_records(found), None)
 
 
-def _behind(hits: _Hits, shown: _Hits, skipped: int) -> Cursor:
+def _behind(hits: _Hits, shown: _Hits, skipped: int) -> ListCursor:
     """Behind the last that was shown; of its millisecond some may be left."""
     last = int(shown.log_ms[-1])
     first = int(np.searchsorted(-hits.log_ms, -last))

@@ -1,4 +1,4 @@
-"""Rows of a table or of a Parquet part that pass tests, without reading what no test names.
+"""RowPlaces of a table or of a Parquet part that pass tests, without reading what no test names.
 
 Columns are read in the order of the tests, for the row groups alone whose bounds allow a match and of which a row
 passed the tests before. Only of rows that pass all of them the wanted columns are read. A million rows cost some 40 ms
@@ -21,7 +21,7 @@ from state.ledger import SCHEMA
 from state.packed import row_numbers
 
 pc: Any = pyarrow.compute  # its stubs refuse chunked arrays beside scalars
-Rows = npt.NDArray[np.int64]
+RowPlaces = npt.NDArray[np.int64]
 _FEW = 4_096
 """Of so few rows the columns of all tests are read at once: each call costs more than they do."""
 BOUNDED = ("kind", "key_group", "time", "event_id", "user")
@@ -86,7 +86,9 @@ def matching(table: pa.Table, tests: Sequence[RowTest]) -> pa.Table:
     return table
 
 
-def matching_rows(file: Path, tests: Sequence[RowTest], names: Sequence[str]) -> Iterator[tuple[int, Rows, pa.Table]]:
+def matching_rows(
+    file: Path, tests: Sequence[RowTest], names: Sequence[str]
+) -> Iterator[tuple[int, RowPlaces, pa.Table]]:
     """Number of a row group, rows of it that pass all tests, and these columns of them.
 
     :raises FileNotFoundError: the part was merged away.
@@ -100,7 +102,7 @@ def matching_rows(file: Path, tests: Sequence[RowTest], names: Sequence[str]) ->
                     yield number, *_read(part, number, rows, names)
 
 
-def read_rows(file: Path, number: int, rows: Rows, names: Sequence[str]) -> pa.Table:
+def rows_at(file: Path, number: int, rows: RowPlaces, names: Sequence[str]) -> pa.Table:
     """These columns of some rows of a row group.
 
     :raises FileNotFoundError: the part was merged away.
@@ -117,15 +119,16 @@ def _may_pass(group: Any, places: dict[str, int], test: RowTest) -> bool:
     return bounds is None or not bounds.has_min_max or bool(bounds.min <= high and low <= bounds.max)
 
 
-def _passing(part: pq.ParquetFile, number: int, tests: Sequence[RowTest]) -> Rows | None:
-    """Rows that pass; None: all of them, since there is no test."""
-    rows: Rows | None = None
+def _passing(part: pq.ParquetFile, number: int, tests: Sequence[RowTest]) -> RowPlaces | None:
+    """RowPlaces that pass; None: all of them, since there is no test."""
+    rows: RowPlaces | None = None
     few = part.metadata.row_group(number).num_rows <= _FEW
-    whole = [name for test in tests for name in test.columns] if few else []
-    table = part.read_row_group(number, columns=whole, use_threads=False) if few else None
+    all_of_them = list(dict.fromkeys(name for test in tests for name in test.columns))
+    whole = part.read_row_group(number, columns=all_of_them, use_threads=False) if few else None
     for test in tests:
-        if not few:
-            table = part.read_row_group(number, columns=list(test.columns), use_threads=False)
+        table = (
+            whole if whole is not None else part.read_row_group(number, columns=list(test.columns), use_threads=False)
+        )
         passed = np.asarray(pc.fill_null(test.passes(table), fill_value=False))
         rows = np.flatnonzero(passed) if rows is None else rows[passed[rows]]
         if not len(rows):
@@ -133,14 +136,16 @@ def _passing(part: pq.ParquetFile, number: int, tests: Sequence[RowTest]) -> Row
     return rows
 
 
-def _read(part: pq.ParquetFile, number: int, rows: Rows | None, names: Sequence[str]) -> tuple[Rows, pa.Table]:
+def _read(
+    part: pq.ParquetFile, number: int, rows: RowPlaces | None, names: Sequence[str]
+) -> tuple[RowPlaces, pa.Table]:
     """Columns that parts of earlier releases lack are null."""
     there = set(part.schema_arrow.names)
     size = part.metadata.row_group(number).num_rows
     table = part.read_row_group(number, columns=[name for name in names if name in there], use_threads=False)
     if rows is None:
         rows = np.arange(size)
-    elif len(rows) < size:
+    else:
         table = table.take(row_numbers(rows))
     columns = [table[name] if name in there else pa.nulls(len(rows), SCHEMA.field(name).type) for name in names]
     return rows, pa.table(columns, names=list(names)).cast(pa.schema([SCHEMA.field(name) for name in names]))

@@ -18,7 +18,7 @@ import structlog
 
 from connectors.archive.manifest import read_manifest
 from connectors.archive.parquet import HOUR_MS
-from connectors.archive.scan import Rows, RowTest, equal, matching, matching_rows, read_rows, within
+from connectors.archive.scan import RowPlaces, RowTest, equal, matching, matching_rows, rows_at, within
 from connectors.log.interface import Log, Record
 from connectors.log.read_to_ends import stored_batches
 from state.ledger import SCHEMA, empty_table, ledger_table
@@ -31,7 +31,7 @@ T = TypeVar("T")
 _WAIT = timedelta(seconds=5)
 _TRIES = 3
 _logger = structlog.get_logger(__name__)
-Found = tuple[int, Rows, pa.Table]
+Found = tuple[int, RowPlaces, pa.Table]
 """A place within a source, rows of it, and columns of these."""
 
 
@@ -45,9 +45,9 @@ class PartSource:
         """What passes all tests."""
         return matching_rows(self._file, tests, names)
 
-    def rows(self, place: int, rows: Rows, names: Sequence[str]) -> pa.Table:
+    def rows(self, place: int, rows: RowPlaces, names: Sequence[str]) -> pa.Table:
         """These columns of these rows."""
-        return read_rows(self._file, place, rows, names)
+        return rows_at(self._file, place, rows, names)
 
 
 class TailSource:
@@ -63,7 +63,7 @@ class TailSource:
         if len(found):
             yield 0, found["row"].to_numpy(), found.select(list(names))
 
-    def rows(self, place: int, rows: Rows, names: Sequence[str]) -> pa.Table:
+    def rows(self, place: int, rows: RowPlaces, names: Sequence[str]) -> pa.Table:
         """These columns of these rows."""
         assert not place
         return self._table.select(list(names)).take(row_numbers(rows))

@@ -15,7 +15,7 @@ import structlog
 
 from connectors.audit import ActQuery, NotedAct
 from connectors.gateway.problems import retry_later
-from connectors.paging import Cursor, Page
+from connectors.paging import ListCursor, Listed
 from state.model.errors import CarillonError
 from state.model.ledger import EventCounts
 
@@ -49,7 +49,7 @@ class Backstage(Protocol):
         """Every record of the pair in order of time, each with `explanation`; empty: nothing is known of it."""
         ...
 
-    def records(self, wanted: LedgerSearch, limit: int, start: Cursor = ()) -> Page[Shown]:
+    def records(self, wanted: LedgerSearch, limit: int, start: ListCursor = ()) -> Listed[Shown]:
         """Decisions and deliveries that match."""
         ...
 

@@ -12,7 +12,7 @@ from connectors.gateway.acts import Acts, reason_of
 from connectors.gateway.backstage import LedgerSearch, Questions
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
-from connectors.paging import Cursor, cursor_of, cursor_text
+from connectors.paging import ListCursor, cursor_of, cursor_text
 from state.model.admission import FieldError
 
 PAGE_DEFAULT: Final = 50
@@ -61,7 +61,7 @@ def _told(noted: NotedAct) -> answers.AuditedAct:
     return msgspec.structs.replace(told, approval=str(noted.offset)) if told.step == "proposed" else told
 
 
-def page_start(cursor: str | None, numbers: int) -> Cursor:
+def page_start(cursor: str | None, numbers: int) -> ListCursor:
     """Where a page begins, by its cursor of so many numbers.
 
     :raises ProblemError: 400: no page ended there.

@@ -15,7 +15,7 @@ from connectors.dead_letters import DeadLetters
 from connectors.gateway.backstage import LedgerSearch, Shown
 from connectors.inbox.options import InboxRedisOptions
 from connectors.log.interface import Log
-from connectors.paging import Cursor, Page
+from connectors.paging import ListCursor, Listed
 from flows.commands.dead_letters import Decider, Selection, discard_letters, list_letters, retry_letters
 from flows.commands.explain import explain
 from flows.commands.output import Output
@@ -58,7 +58,7 @@ class LogBackstage:
         known = explain(self.data_dir, self.log, types, event=event, user=user, output=output, redis=self.redis)
         return output.records if known else []
 
-    def records(self, wanted: LedgerSearch, limit: int, start: Cursor = ()) -> Page[Shown]:
+    def records(self, wanted: LedgerSearch, limit: int, start: ListCursor = ()) -> Listed[Shown]:
         """By the ledger's query."""
         columns = {_COLUMNS[name]: value for name in _COLUMNS if (value := getattr(wanted, name)) is not None}
         query = LedgerQuery(wanted.event, wanted.user, wanted.from_ms, wanted.to_ms, columns=columns)
