@@ -25,6 +25,7 @@ TABLES = {
     "track": ["-m", "bench.track"],
     "post": ["-m", "bench.post"],
     "flood": ["-m", "bench.flood"],
+    "pages": ["-m", "bench.pages"],
 }
 ROOT = Path(__file__).resolve().parent.parent
 

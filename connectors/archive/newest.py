@@ -1,8 +1,8 @@
 """Pages of the ledger, from what was written last back, an hour of the archive at a time.
 
 A page ends when it is full or when its time is up; then it says how far it looked, and where to go on. Records are in
-the order of the log's time. A decision that is not final is shown as long as no later state of it was written. What a
-crashed process wrote twice, on both sides of the end of an hour, may come twice.
+the order of the log's time; those of one millisecond by their own. A decision that is not final is shown as long as no
+later state of it was written. What a crashed process wrote twice, on both sides of the end of an hour, may come twice.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from state.packed import row_numbers
 pc: Any = pyarrow.compute  # its stubs refuse value sets
 _EVER = 1 << 62
 _KINDS = pa.array(KINDS)
+_ORDER = ("log_ms", "time", "log_offset")
 _STATE = ["kind", "event_id", "user", "seq_offset", "seq_ordinal", "log_offset", "first_offset", "first_log_offset"]
 
 
@@ -34,6 +35,8 @@ class _Hits(NamedTuple):
     """RowPlaces of an hour that match, the newest first: columns of the same length."""
 
     log_ms: RowPlaces
+    time: RowPlaces
+    log_offset: RowPlaces
     source: RowPlaces
     place: RowPlaces
     row: RowPlaces
@@ -47,7 +50,7 @@ class _Hits(NamedTuple):
         return _Hits(*(column[rows] for column in self))
 
 
-_NONE = _Hits(*[np.array([], np.int64)] * 6)
+_NONE = _Hits(*[np.array([], np.int64)] * 8)
 
 
 def newest_records(
@@ -97,13 +100,14 @@ def _hits(hours: Hours, hour: int, tests: Sequence[RowTest], window: int) -> _Hi
 def _all_hits(sources: Sequence[Source], tests: Sequence[RowTest]) -> _Hits:
     found: list[_Hits] = []
     for number, source in enumerate(sources):
-        for place, rows, table in source.matching(tests, ["log_ms", "kind", "outcome"]):
+        for place, rows, table in source.matching(tests, [*_ORDER, "kind", "outcome"]):
             is_open = _is_open.passes(table).to_numpy().astype(np.int64)
             kinds = pc.index_in(table["kind"], value_set=_KINDS).to_numpy().astype(np.int64)
             of = np.full(len(rows), number), np.full(len(rows), place)
-            found.append(_Hits(table["log_ms"].to_numpy(), *of, rows, kinds, is_open))
+            log_ms, at, offset = (table[name].to_numpy() for name in _ORDER)
+            found.append(_Hits(log_ms, at, offset, *of, rows, kinds, is_open))
     hits = _Hits(*(np.concatenate(columns) for columns in zip(_NONE, *found, strict=True)))
-    return hits.chosen(np.lexsort((hits.row, hits.place, hits.source, -hits.log_ms)))
+    return hits.chosen(np.lexsort((hits.row, hits.place, hits.source, -hits.log_offset, -hits.time, -hits.log_ms)))
 
 
 def _ended(hours: Hours, hour: int, tests: Sequence[RowTest]) -> set[tuple[int, int, int]]:
