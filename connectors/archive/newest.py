@@ -32,7 +32,7 @@ _STATE = ["kind", "event_id", "user", "seq_offset", "seq_ordinal", "log_offset",
 
 
 class _Hits(NamedTuple):
-    """RowPlaces of an hour that match, the newest first: columns of the same length."""
+    """Rows of an hour that match, the newest first: columns of the same length."""
 
     log_ms: RowPlaces
     time: RowPlaces

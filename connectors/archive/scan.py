@@ -1,4 +1,4 @@
-"""RowPlaces of a table or of a Parquet part that pass tests, without reading what no test names.
+"""Rows of a table or of a Parquet part that pass tests, without reading what no test names.
 
 Columns are read in the order of the tests, for the row groups alone whose bounds allow a match and of which a row
 passed the tests before. Only of rows that pass all of them the wanted columns are read. A million rows cost some 40 ms
@@ -120,7 +120,7 @@ def _may_pass(group: Any, places: dict[str, int], test: RowTest) -> bool:
 
 
 def _passing(part: pq.ParquetFile, number: int, tests: Sequence[RowTest]) -> RowPlaces | None:
-    """RowPlaces that pass; None: all of them, since there is no test."""
+    """Rows that pass; None: all of them, since there is no test."""
     rows: RowPlaces | None = None
     few = part.metadata.row_group(number).num_rows <= _FEW
     all_of_them = list(dict.fromkeys(name for test in tests for name in test.columns))
