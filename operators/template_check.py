@@ -12,7 +12,9 @@ from operators.text import clean, is_blank
 from state.model.errors import TemplateError
 from state.model.gsm import units
 from state.model.template import (
+    CHANNEL_FORMS,
     DEFAULT,
+    FORMS,
     PARTS,
     SOURCE_MAX,
     TemplateSource,
@@ -23,17 +25,7 @@ from state.model.template import (
     texts_in_force,
 )
 
-FORMS = ("title", "one", "also", "many", "detail")
 _HEADLINES = FORMS[1:4]
-CHANNEL_FORMS = {
-    "push": FORMS[:4],
-    "sms": _HEADLINES,
-    "email": ("subject", "html", *FORMS[1:]),
-    "in_app": ("title", "one", "many"),
-    "chat": FORMS[1:],
-    "webhook": FORMS[:4],
-}
-"""What a text may say for one channel alone, as `push.title`."""
 _NAMES = {"actor", "others", "count", "p", "label", "name", "type", "who"}
 _HTML_NAMES = _NAMES | {"title", "text", "detail"}
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")

@@ -37,6 +37,7 @@ from connectors.gateway.options import PEOPLE, ServiceKey
 from connectors.gateway.problems import ProblemError, retry_later
 from connectors.gateway.sender_limits import SenderDesk
 from connectors.gateway.support import page_start
+from connectors.gateway.templates import TemplateCalls
 from connectors.gateway.types import TypeDesk
 from state.model.audit import PendingAct
 
@@ -74,6 +75,7 @@ class ConsoleParts:
     course: Course
     keys: Sequence[ServiceKey]
     registry: TypeDesk
+    texts: TemplateCalls
     sender_limits: SenderDesk
     openid: OpenId | None
     """None: people sign in by keys."""

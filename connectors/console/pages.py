@@ -26,6 +26,8 @@ _POLICY = (
 HEADERS = (("content-security-policy", _POLICY), ("referrer-policy", "no-referrer"), ("x-robots-tag", "noindex"))
 HTML = "text/html; charset=utf-8"
 SIGN_IN = "/console/sign-in"
+_FIELDS_MAX = 200
+"""A form of texts has one for each form of each channel, one of parts one for each part."""
 _FILES = files("connectors.console")
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 
@@ -181,6 +183,6 @@ async def form_of(request: ApiRequest) -> dict[str, str]:
     :raises ProblemError: 400, 408, 413.
     """
     try:
-        return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=20))
+        return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=_FIELDS_MAX))
     except ValueError as error:
         raise ProblemError(400, "The form does not decode.") from error

@@ -8,6 +8,7 @@ from connectors.console.campaigns import AUDIENCE, CAMPAIGNS, NEW, SLOT, TEST, C
 from connectors.console.handlers import Console, ConsoleParts
 from connectors.console.openid import CALLBACK, START
 from connectors.console.pages import Gatekeeper, Page, static_file
+from connectors.console.texts import TEXTS, TextPages
 from connectors.console.types import TYPES, TypePages
 from connectors.gateway.campaign_calls import MARKETING
 from connectors.gateway.options import PEOPLE
@@ -18,7 +19,7 @@ _OPS = frozenset(("ops", "admin"))
 _SUPPORT = frozenset(("support", "admin"))
 
 
-def console_pages(console: Console, marketing: CampaignPages, types: TypePages) -> list[Page]:
+def console_pages(console: Console, marketing: CampaignPages, types: TypePages, texts: TextPages) -> list[Page]:
     """Every page, in the order of the menu."""
     return [
         Page("consoleNow", "GET", "/console", _ALL, console.now, "Now"),
@@ -26,6 +27,7 @@ def console_pages(console: Console, marketing: CampaignPages, types: TypePages) 
         Page("consolePeople", "GET", "/console/people", _SUPPORT, console.people, "People"),
         Page("consoleSenders", "GET", "/console/senders", _ALL, console.senders, "Senders"),
         Page("consoleTypes", "GET", TYPES, _ALL, types.types, "Types"),
+        Page("consoleTemplates", "GET", TEXTS, MARKETING, texts.texts, "Templates"),
         Page("consoleCampaigns", "GET", CAMPAIGNS, MARKETING, marketing.campaigns, "Campaigns"),
         Page("consoleLetters", "GET", "/console/letters", _OPS, console.letters, "Dead letters"),
         Page("consoleSwitches", "GET", "/console/switches", _OPS, console.switches, "Kill switches"),
@@ -40,6 +42,7 @@ def console_pages(console: Console, marketing: CampaignPages, types: TypePages) 
         Page("consolePutAudience", "POST", AUDIENCE, MARKETING, marketing.put_audience, takes_file=True),
         Page("consoleChangeLimit", "POST", "/console/senders", _ALL, console.change_limit),
         Page("consoleActOnType", "POST", TYPES, _OPS, types.act),
+        Page("consoleActOnTemplate", "POST", TEXTS, MARKETING, texts.act),
         Page("consoleDecideLetter", "POST", "/console/letters", _OPS, console.decide_letter),
         Page("consoleSetSwitch", "POST", "/console/switches", _OPS, console.set_switch),
         Page("consoleDecideApproval", "POST", "/console/approvals", _OPS, console.decide_approval),
@@ -50,7 +53,7 @@ def console_pages(console: Console, marketing: CampaignPages, types: TypePages) 
 def console_routes(parts: ConsoleParts) -> list[Route]:
     """Pages, and what they are made of. Who is not signed in gets to the page for it."""
     console = Console(parts)
-    pages = console_pages(console, CampaignPages(parts.campaigns), TypePages(parts.registry))
+    pages = console_pages(console, CampaignPages(parts.campaigns), TypePages(parts.registry), TextPages(parts.texts))
     gatekeeper = Gatekeeper(parts.sessions, pages)
     return [
         _public("consoleSignInPage", "GET", "/console/sign-in", console.sign_in_page),

@@ -208,7 +208,7 @@ def build_app(
 
     `log` stays the caller's to close, after the application. `clock` gives milliseconds since 1970 in UTC. Without
     `inbox` the inbox calls do not exist, without `progress` no outcome is counted, without `backstage` nobody is told
-    why, without it or `texts` nobody changes what notifications say, and without it or `types` there is no console.
+    why, and without it, `texts` or `types` there is no console, and nobody changes types or what notifications say.
 
     :raises StateError: a store cannot be opened.
     """
@@ -244,16 +244,14 @@ def build_app(
             accounts = options.openid is not None
             campaigns = CampaignCalls(rules, desk, parts.directory, questions, spool=spool, accounts=accounts)
             routes += campaign_calls(campaigns)
-            if types is not None:
+            if types is not None and texts is not None:
+                templates = TemplateCalls(rules, texts, TemplateDesk(log, clock=clock), questions)
                 registry = TypeDesk(rules, types, parts.writer, ordinary.acts, ordinary.approvals, questions)
                 limits = SenderDesk(rules, parts.limits, options.keys, parts.writer, ordinary.acts, ordinary.approvals)
-                routes += [*type_calls(registry), *sender_calls(limits)]
+                routes += [*type_calls(registry), *sender_calls(limits), *template_calls(templates)]
                 pages = console_routes(
-                    _console(options, parts, rules, questions, ordinary, campaigns, registry, limits)
+                    _console(options, parts, rules, questions, ordinary, campaigns, registry, limits, templates)
                 )
-            if texts is not None:
-                templates = TemplateCalls(rules, texts, TemplateDesk(log, clock=clock), questions)
-                routes += template_calls(templates)
         routes += calls.component_calls(Components())
         streams = ordinary.streams
     of_others = None if options.kind == "p0" else options.directory / METRICS
@@ -316,6 +314,7 @@ def _console(
     campaigns: CampaignCalls,
     registry: TypeDesk,
     limits: SenderDesk,
+    templates: TemplateCalls,
 ) -> ConsoleParts:
     course = Course(options.directory / METRICS, ordinary.acts.now_ms)
     parts.background.append(course.run)
@@ -333,6 +332,7 @@ def _console(
         course=course,
         keys=options.keys,
         registry=registry,
+        texts=templates,
         sender_limits=limits,
         doors=parts.door.why_closed,
         openid=parts.openid,

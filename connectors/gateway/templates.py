@@ -138,22 +138,35 @@ class TemplateCalls:
         body = await self._body(request, answers.PreviewValues)
         place, actors = _place(request), body.get("actors") or ["Ada"]
         draft = body.get("texts")
-        if place[0] == PARTS:
-            raise invalid([FieldError("type", "has no preview of its own", "preview a type that has the parts")])
+        self.refuse_preview_of_parts(place)
         if draft is not None and (errors := await self.errors(place, draft)):
             raise invalid(errors, "the texts could not be published")
         texts = await self.in_force(place, draft)
         example = TextExample(body.get("payload"), actors, body.get("actor_count") or len(actors), body.get("name"))
         return json_response(200, answers.TextsPreview(dict(texts), dict(self.shown(place, texts, example))))
 
-    async def in_force(self, place: TextPlace, draft: TypeTexts | None = None) -> TypeTexts:
-        """What a reader of this locale gets now, or would get if a draft were published.
+    def refuse_preview_of_parts(self, place: TextPlace) -> None:
+        """:raises ProblemError: 400: these are parts."""
+        if place[0] == PARTS:
+            raise invalid([FieldError("type", "has no preview of its own", "preview a type that has the parts")])
+
+    async def in_force(self, place: TextPlace, draft: TypeTexts | None = None, reader: str | None = None) -> TypeTexts:
+        """What a reader of this locale, or of another one, gets now, or would get if a draft were published.
 
         :raises ProblemError: 503.
         """
         everything = _texts_of(await self.published()) | ({} if draft is None else {place: draft})
-        found = texts_in_force(everything, *place)
-        return self._texts.built_in(*place) if found is None else found
+        read = place[0], reader or place[1]
+        found = texts_in_force(everything, *read)
+        return self.built_in(read) if found is None else found
+
+    def built_in(self, place: TextPlace) -> TypeTexts:
+        """What holds where nothing is published."""
+        return self._texts.built_in(*place)
+
+    def type_names(self) -> list[str]:
+        """What texts may be of, by the registry; types by a prefix are left out."""
+        return [name for name in self._rules.type_names() if not name.endswith("*")]
 
     def shown(self, place: TextPlace, texts: TypeTexts, example: TextExample) -> Mapping[str, Any]:
         """What each channel would show.
@@ -165,9 +178,13 @@ class TemplateCalls:
         except TemplateError as error:
             raise invalid([FieldError("texts", str(error), "correct them, or send the value")]) from error
 
+    def may_publish(self, person: Principal, place: TextPlace) -> bool:
+        """What is urgent is an administrator's."""
+        return person.role == "admin" or self._rules.profile(place[0]).klass != "P0"
+
     def _allow(self, person: Principal, place: TextPlace) -> None:
-        """:raises ProblemError: 403: what is urgent is an administrator's."""
-        if person.role != "admin" and self._rules.profile(place[0]).klass == "P0":
+        """:raises ProblemError: 403."""
+        if not self.may_publish(person, place):
             raise ProblemError(403, "texts of class P0 are for keys of role admin")
 
     async def _publish(

@@ -17,6 +17,17 @@ TypeTexts = Mapping[str, TemplateSource]
 """The texts of one type in one locale, by form: title, one, also, many, detail; of one channel alone `push.title`."""
 TextPlace = tuple[str, str]
 """Type and locale."""
+FORMS = ("title", "one", "also", "many", "detail")
+"""What a text may say for all channels."""
+CHANNEL_FORMS = {
+    "push": FORMS[:4],
+    "sms": FORMS[1:4],
+    "email": ("subject", "html", *FORMS[1:]),
+    "in_app": ("title", "one", "many"),
+    "chat": FORMS[1:],
+    "webhook": FORMS[:4],
+}
+"""What a text may say for one channel alone, as `push.title`."""
 PARTS = "_parts"
 """In the place of a type: pieces that several texts share, each by its name."""
 PART_PREFIX = "part."

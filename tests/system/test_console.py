@@ -13,6 +13,7 @@ from helpers.up import Up, running
 from helpers.waiting import wait_for
 from playwright.sync_api import Browser, Page, expect
 
+from connectors.sandbox.watch import Watcher
 from flows.config.credentials import development_credentials
 
 PAGES = {
@@ -193,6 +194,61 @@ def test_a_marketer_prepares_a_campaign_another_lets_it_go_and_it_arrives(
     expect(preparing.get_by_text("done, type newsletter")).to_be_visible()
     preparing.context.close()
     approving.context.close()
+
+
+def test_a_portuguese_text_is_shown_and_published_and_the_next_like_is_told_with_it(
+    browser: Browser, system: Up, tmp_path: Path
+) -> None:
+    phone = {"platform": "ios", "address": "d" * 64}
+    assert system.call("PUT", "/v1/users/rita/endpoints/push/p", phone)[0] == 200
+    assert system.call("PUT", "/v1/users/rita", {"locale": "pt-BR"})[0] == 200
+    page = signed_in(browser, system, "marketing")
+    page.get_by_role("link", name="Templates").click()
+    assert serious_faults(page) == []
+    page.get_by_label("Type").fill("like")
+    page.get_by_label("Locale").fill("pt")
+    page.get_by_role("button", name="Write").click()
+    page.get_by_label("title", exact=True).fill("Nova curtida")
+    page.get_by_label("one", exact=True).fill("{{ ator }} curtiu sua foto")
+    page.get_by_role("button", name="Publish").click()
+    expect(page.get_by_text("unknown: ator")).to_be_visible()
+    assert serious_faults(page) == []
+    page.get_by_label("one", exact=True).fill("{{ actor }} adorou a sua foto")
+    page.get_by_label("Show also in these locales").fill("en")
+    page.get_by_role("button", name="Show what each channel would show").click()
+    expect(page.get_by_role("region", name="push, pt")).to_contain_text("Ada adorou a sua foto")
+    expect(page.get_by_role("region", name="push, en")).to_contain_text("Ada liked")
+    assert serious_faults(page) == []
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than a phone"
+    page.set_viewport_size({"width": 1100, "height": 800})
+    save_picture(page, pictures(tmp_path) / "texts.png")
+    page.get_by_label("Why").fill("warmer")
+    page.get_by_role("button", name="Publish").click()
+    expect(page.get_by_text("Version 1 by marketing: warmer.")).to_be_visible()
+    told, watcher = list[str](), Watcher(system.directory / "sandbox")
+
+    def like() -> None:
+        number = len(told)
+        event = {"event_id": f"curtida{number}", "actor": "bob", "target": "rita", "object": f"photo{number}"}
+        system.post({**event, "type": "like"})
+
+    def is_told() -> bool:
+        if texts := [each.text for each in watcher.take() if each.to == phone["address"]]:
+            told.extend(texts)
+            if "bob adorou a sua foto" not in told:
+                like()  # the process that delivers had not heard of the new text yet
+        return "bob adorou a sua foto" in told
+
+    like()
+    wait_for(is_told, what=lambda: str(told))
+    watcher.close()
+    page.get_by_role("button", name="Take back").click()
+    expect(page.get_by_text("Taken back with version 2 by marketing")).to_be_visible()
+    page.get_by_role("button", name="Back to version 1").click()
+    expect(page.get_by_text("Version 3 by marketing: back to version 1")).to_be_visible()
+    assert serious_faults(page) == []
+    page.context.close()
 
 
 def test_a_picture_of_now_is_in_the_documents(browser: Browser, system: Up, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from helpers.waiting import wait_for
 from connectors.console.campaigns import CampaignPages
 from connectors.console.handlers import Console
 from connectors.console.routes import console_pages
+from connectors.console.texts import TextPages
 from connectors.console.types import TypePages
 
 PAGES = {
@@ -27,6 +28,8 @@ PAGES = {
     "/console/events?event=e2": {"ops", "support", "admin"},
     f"/console/people?user={MIA}&reason=ticket": {"support", "admin"},
     f"/console/explain?user={MIA}&event=e2&reason=ticket": {"support", "admin"},
+    "/console/templates": {"marketing", "admin"},
+    "/console/templates?type=like&locale=pt": {"marketing", "admin"},
     "/console/campaigns": {"marketing", "admin"},
     "/console/letters": {"ops", "admin"},
     "/console/switches": {"ops", "admin"},
@@ -34,6 +37,7 @@ PAGES = {
     "/console/audit": {"ops", "admin"},
 }
 FORMS = {
+    "/console/templates": {"marketing", "admin"},
     "/console/campaigns": {"marketing", "admin"},
     "/console/campaigns/new": {"marketing", "admin"},
     "/console/campaigns/audience": {"marketing", "admin"},
@@ -113,7 +117,10 @@ def test_senders_have_what_they_posted_and_what_became_of_it(console: Gateway) -
 
 def test_no_page_is_left_out_of_these_tables() -> None:
     pages = console_pages(
-        Console.__new__(Console), CampaignPages.__new__(CampaignPages), TypePages.__new__(TypePages)
+        Console.__new__(Console),
+        CampaignPages.__new__(CampaignPages),
+        TypePages.__new__(TypePages),
+        TextPages.__new__(TextPages),
     )  # asked for the names of its methods alone
     without_end = {"/console/now/stream"}
     assert {page.path for page in pages if page.method == "GET"} == {

@@ -1,0 +1,115 @@
+"""The page of templates: written, shown before, published, taken back and rolled back by forms."""
+
+from collections.abc import Iterator
+
+import pytest
+from helpers.console import Browser, Seen
+from helpers.gateway import Gateway, running
+
+PAGE = "/console/templates"
+LIKE = {"text.title": "Curtida", "text.one": "{{ actor }} curtiu", "text.push.title": "Nova curtida"}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running(tmp_path_factory.mktemp("texts")) as gateway:
+        yield gateway
+
+
+def signed_in(gateway: Gateway, key: str = "key-marketing") -> Browser:
+    browser = Browser(gateway)
+    assert browser.sign_in(key).status == 303
+    return browser
+
+
+def act(browser: Browser, locale: str, verb: str, form: dict[str, str], kind: str = "like") -> Seen:
+    page = f"{PAGE}?type={kind}&locale={locale}"
+    return browser.submit(page, PAGE, {"type": kind, "locale": locale, "act": verb, **form})
+
+
+def held(gateway: Gateway, locale: str, kind: str = "like") -> dict[str, object] | None:
+    reply = gateway.get(f"/v1/templates/{kind}/{locale}", key="key-marketing")
+    return dict(reply.json["texts"]) if reply.status == 200 else None
+
+
+def test_texts_are_published_listed_rolled_back_and_taken_back(told: Gateway) -> None:
+    ann = signed_in(told)
+    several = LIKE | {"text.detail": "Eins.\r\n---\r\nZwei\r\nDrei", "text.many": " "}
+    assert act(ann, "pt", "publish", several | {"version": "0", "reason": "Brazil"}).status == 303
+    texts = {"title": "Curtida", "one": "{{ actor }} curtiu", "push.title": "Nova curtida"}
+    assert held(told, "pt") == texts | {"detail": ["Eins.", "Zwei\nDrei"]}
+    assert "Eins.\n---\nZwei\nDrei</textarea>" in ann.get(f"{PAGE}?type=like&locale=pt").text
+    assert act(ann, "pt", "publish", LIKE | {"text.title": "Outra", "version": "1"}).status == 303
+    assert act(ann, "pt", "roll back", {"older": "1"}).status == 303
+    assert held(told, "pt") == texts | {"detail": ["Eins.", "Zwei\nDrei"]}
+    seen = ann.get(f"{PAGE}?type=like&locale=pt").words
+    assert "Version 3 by marketing: back to version 1" in seen
+    assert "Back to version 2" in seen
+    assert "Back to version 3" not in seen, "what holds needs no way back"
+    assert act(ann, "pt", "take back", {"version": "3"}).status == 303
+    assert held(told, "pt") is None
+    assert "like, pt pt 4 marketing taken back" in ann.get(PAGE).words
+    assert act(ann, "pt", "roll back", {"older": "4"}).status == 404
+
+
+def test_what_is_wrong_stands_beside_what_was_typed_and_nothing_is_published(told: Gateway) -> None:
+    ann = signed_in(told)
+    wrong = LIKE | {"text.one": "<b>{{ actr }}", "text.push.title": "x" * 66, "reason": "a try"}
+    for verb in ("publish", "preview"):
+        seen = act(ann, "es", verb, wrong)
+        assert (seen.status, held(told, "es")) == (400, None)
+        assert "&lt;b&gt;{{ actr }}</textarea>" in seen.text
+        assert "one unknown: actr: use" in seen.words
+    long = act(ann, "es", "publish", LIKE | {"text.push.title": "x" * 66, "reason": "a try", "version": "0"})
+    assert "push.title 66 units with the shortest values, at most 65 are shown: shorten it" in long.words
+    assert 'value="a try"' in long.text
+    values = act(ann, "es", "preview", LIKE | {"payload": "[1"})
+    assert (values.status, "are no JSON object" in values.words) == (400, True)
+    assert act(ann, "es", "preview", LIKE | {"locales": "a b c d"}).status == 400
+    assert act(ann, "es", "burn", LIKE).status == 400
+    assert act(ann, "", "publish", LIKE).status in (400, 404)
+
+
+def test_who_saw_an_older_version_is_told_and_keeps_what_he_typed(told: Gateway) -> None:
+    ann = signed_in(told)
+    assert act(ann, "fr", "publish", LIKE | {"version": "0"}).status == 303
+    late = act(ann, "fr", "publish", LIKE | {"text.title": "Trop tard", "version": "0"})
+    assert (late.status, "Trop tard</textarea>" in late.text) == (409, True)
+    assert "it is at version 1 meanwhile" in late.words
+    assert 'name="version" value="1"' in late.text, "now he has seen it"
+    wrong = act(ann, "fr", "publish", LIKE | {"text.two": "x", "version": "0"})
+    assert 'name="version" value="0"' in wrong.text, "another fault does not hide that there is a newer one"
+
+
+def test_channels_and_locales_are_shown_side_by_side(told: Gateway) -> None:
+    ann = signed_in(told)
+    given = LIKE | {"locales": "pt-BR-x en", "actors": "Bo, Cy", "payload": "{}", "text.many": "{{ who }} <i>curtiram"}
+    seen = act(ann, "pt-BR", "preview", given)
+    assert seen.status == 200
+    for channel in ("push", "sms", "email", "in_app", "chat", "webhook"):
+        for locale in ("pt-BR", "pt-BR-x", "en"):
+            assert f'aria-label="{channel}, {locale}"' in seen.text
+    assert seen.text.count("<dd>Nova curtida</dd>") == 2, "who reads pt-BR-x gets those of pt-BR, who reads en does not"
+    assert "&lt;i&gt;curtiram</dd>" in seen.text
+    assert held(told, "pt-BR") is None
+
+
+def test_parts_have_fields_by_their_names(told: Gateway) -> None:
+    ann = signed_in(told)
+    assert act(ann, "pt", "publish", {"part": "help", "part_text": "Ajuda"}, "_parts").status == 303
+    seen = ann.get(f"{PAGE}?type=_parts&locale=pt")
+    assert "Ajuda</textarea>" in seen.text
+    assert 'name="text.help"' in seen.text
+    assert act(ann, "pt", "preview", {"text.help": "Ajuda"}, "_parts").status == 400
+    wrong = act(ann, "pt", "publish", {"part": "Bad name", "part_text": "x"}, "_parts")
+    assert (wrong.status, "is no name of a part" in wrong.words) == (400, True)
+
+
+def test_urgent_texts_are_an_administrators(told: Gateway) -> None:
+    ann, code = signed_in(told), {"text.title": "T", "text.one": "{{ p.code }}"}
+    page = f"{PAGE}?type=otp&locale=pt"
+    assert 'value="publish"' not in ann.get(page).text
+    assert act(ann, "pt", "publish", code, "otp").status == 403
+    assert 'value="publish"' in signed_in(told, "key-admin").get(page).text
+    assert act(signed_in(told, "key-admin"), "pt", "publish", code, "otp").status == 303
+    assert held(told, "pt", "otp") == {"title": "T", "one": "{{ p.code }}"}
