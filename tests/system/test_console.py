@@ -18,6 +18,7 @@ from flows.config.credentials import development_credentials
 
 PAGES = {
     "ops": ("", "/events", "/events?event=e1", "/senders", "/types", "/letters", "/switches", "/approvals", "/audit"),
+    "marketing": ("/templates", "/templates?type=like&locale=pt", "/templates?type=_parts&locale=pt"),
     "support": ("/people", "/people?user=ann&reason=ticket%204711", "/explain?user=ann&event=e1&reason=ticket%204711"),
 }
 
