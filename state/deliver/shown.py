@@ -1,9 +1,9 @@
 """What a push shows on a device, as a lane remembers it for as long as its notification lives (RULES 3.F).
 
-A row's value is the MessagePack array `[emission_id, first_event_id, device, place, until, items, said]`; `items` are
-those that nobody took back, as `[event_id, actor]`, or nil where they are not all known. `said` is the emission, as
-`emission/1+json` has it but for its addresses, where it is of several items; else, and in files of earlier releases,
-nil or nothing.
+A row's value is the MessagePack array `[emission_id, first_event_id, device, place, until, items, said, stale]`;
+`items` are those that nobody took back, as `[event_id, actor]`, or nil where they are not all known. `said` is the
+emission, as `emission/1+json` has it but for its addresses, where it is of several items; else, and in files of earlier
+releases, nil or nothing. Where `stale` is true (nothing in earlier files), its screen still says more than `items`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class ShownPush(msgspec.Struct, frozen=True, array_like=True):
     """(event_id, actor) of each."""
     said: ToDeliver | None = None
     """What the text of some of them is made of."""
+    stale: bool = False
+    """More than `items` is on the screen yet."""
 
 
 encode_shown = msgspec.msgpack.Encoder().encode

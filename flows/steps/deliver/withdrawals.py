@@ -60,8 +60,8 @@ class Withdrawals:
         """Since the last commit, by what it is about."""
         self._sending = defaultdict[ShownAt, list[SendTask]](list)
         """Messages that have not ended, by what they remove."""
-        self._left = dict[ShownAt, Items]()
-        """The items of what is being replaced, when that has ended."""
+        self._left = defaultdict[bytes, dict[str, Items]](dict)
+        """The items of what is being replaced, when that has ended, by what it is about and by screen."""
         self._unended = 0
         """How many: sources ask from their own threads."""
         self._stirred = False
@@ -76,8 +76,11 @@ class Withdrawals:
         """These are under way."""
         for task in tasks:
             if task.siblings.withdraws:
-                self._sending[_at(task.emission, task.device.id)].append(task)
+                at = _at(task.emission, task.device.id)
+                self._sending[at].append(task)
                 self._unended += 1
+                if task.siblings.replaces:
+                    self._left[at.about][at.screen] = _named(task.emission) or ()
             else:
                 self._under_way[_about(task.emission)][record.work_offset] += 1
 
@@ -122,9 +125,8 @@ class Withdrawals:
         for each in waiting:
             (self._waiting if self._waits(each) else together).append(each)
         last = {_asked(each.withdrawal): each for each in together}
-        struck = set[ShownAt]()
         for each in together:
-            yield each.record, self._tasks(each, now, struck, is_last=last[_asked(each.withdrawal)] is each)
+            yield each.record, self._tasks(each, now, is_last=last[_asked(each.withdrawal)] is each)
 
     def take_changed(self) -> Mapping[ShownAt, ShownPush | None]:
         """What is to be stored."""
@@ -139,13 +141,13 @@ class Withdrawals:
         about, first = _asked(waiting.withdrawal), self._first_waiting(waiting.record.group)
         if first is not None and first <= waiting.record.work_offset:
             return True
-        if any(at.about == about_digest(*about) for at in self._left):
+        if self._left and about_digest(*about) in self._left:
             return True
         return any(place <= waiting.record.work_offset for place in self._under_way.get(about, ()))
 
-    def _tasks(self, waiting: _Waiting, now: int, struck: set[ShownAt], *, is_last: bool) -> list[SendTask]:
-        """One for each device that is still the user's. `struck`: where something was taken back before, that only the
-        last one replaces.
+    def _tasks(self, waiting: _Waiting, now: int, *, is_last: bool) -> list[SendTask]:
+        """One for each device that is still the user's. What some take back of one notification only the last replaces,
+        also after a restart that knows of no other.
         """
         record, asked = waiting
         devices, tasks = {each.id: each for each in asked.devices}, list[SendTask]()
@@ -154,14 +156,12 @@ class Withdrawals:
                 continue
             left = remaining_items(shown.items, asked.actor, asked.parent_event_id)
             device = devices.get(shown.device)
-            if left and left == shown.items and at not in struck:
+            if left and left == shown.items and not shown.stale:
                 continue
-            struck.add(at)
             if left and device is not None and is_last and shown.said is not None:
-                self._left[at] = left
                 tasks += self._replacing(record, asked, shown, with_items(shown.said, left), device).make_tasks()
             elif left or device is None:
-                self._keep(at, msgspec.structs.replace(shown, items=left) if left else None)
+                self._keep(at, msgspec.structs.replace(shown, items=left, stale=True) if left else None)
             else:
                 tasks += self._siblings(record, asked, shown, device).make_tasks()
         return tasks
@@ -194,9 +194,12 @@ class Withdrawals:
         self._unended -= 1
         if not self._sending[at]:
             del self._sending[at]
-        shown, left = self._shown(at.about).get(at), self._left.pop(at, None)
+        left = self._left[at.about].pop(at.screen) if task.siblings.replaces else None
+        if left is not None and not self._left[at.about]:
+            del self._left[at.about]
+        shown = self._shown(at.about).get(at)
         if shown is not None and shown.emission_id == task.emission.emission_id:
-            self._keep(at, None if left is None else msgspec.structs.replace(shown, items=left))
+            self._keep(at, None if left is None else msgspec.structs.replace(shown, items=left, stale=False))
 
     def _shown(self, about: bytes) -> dict[ShownAt, ShownPush]:
         found = self._store.shown(about) | self._changed.get(about, {})
@@ -216,10 +219,14 @@ def _at(emission: ToDeliver, device: str) -> ShownAt:
     return ShownAt(about_digest(*_about(emission)), screen)
 
 
+def _named(emission: ToDeliver) -> Items | None:
+    items = sent_items(emission)
+    return None if items is None else tuple((item.event_id, item.actor) for item in items)
+
+
 def _shown(task: SendTask, place: int) -> ShownPush:
     emission = task.emission
-    items = sent_items(emission)
-    named = None if items is None else tuple((item.event_id, item.actor) for item in items)
+    named = _named(emission)
     several = named is not None and len(named) > 1
     said = msgspec.structs.replace(emission, devices=(), rest=(), quiet=msgspec.UNSET) if several else None
     first, until = emission.first_event_id, emission.valid_until

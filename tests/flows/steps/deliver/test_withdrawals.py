@@ -227,6 +227,46 @@ def test_a_lane_that_is_killed_while_it_replaces_does_so_once(system: System, st
     assert len(screens.withdrawn) == 1
 
 
+def test_what_one_owes_a_screen_is_not_lost_with_the_process_where_another_comes_with_it(system: System) -> None:
+    screens = Screens({"replacement": Failed("away")})
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows_several(system, "ann", "bob", "cid", type="follow", object=None))
+        system.feed([takes_back(system, actor=name, type="follow", object=None) for name in ("ann", "nobody")])
+        feed.take()
+        wait_for(lambda: not feed.is_still() and len(screens.replaced) == 1)
+        ending(feed, 3)
+    screens.answers.clear()
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes, begun=1)
+        feed.take()
+        wait_for(feed.is_still)
+        feed(takes_back(system, actor="nobody", type="follow", object=None))
+    assert len(screens.replaced) == 2
+    assert not screens.withdrawn
+
+
+def test_the_end_of_an_older_withdrawal_leaves_what_is_being_replaced_alone(system: System) -> None:
+    screens = Screens({"withdrawal": Failed("away"), "replacement": Failed("away")})
+    with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
+        feed = feeding(system, lanes)
+        feed(shows(system))
+        system.feed([takes_back(system)])
+        feed.take()
+        wait_for(lambda: not feed.is_still() and len(screens.withdrawn) == 1)
+        system.feed([shows_several(system, "ann", "bob")])
+        feed.take()
+        wait_for(lambda: not feed.is_still() and len(screens.shown) == 2)
+        system.feed([takes_back(system)])
+        feed.take()
+        wait_for(lambda: not feed.is_still() and len(screens.replaced) >= 1 and feed.lane.open == 1)
+        screens.answers.clear()
+        wait_for(feed.is_still)
+        assert len(screens.withdrawn) == 1
+        feed(takes_back(system, actor="bob"))
+    assert len(screens.withdrawn) == 2
+
+
 def test_what_a_newer_one_has_replaced_takes_nothing_away(system: System) -> None:
     screens = Screens()
     with running_lanes(system, channels={"push": screens.provider()}) as (lanes, _):
