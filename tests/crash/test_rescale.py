@@ -84,7 +84,7 @@ def test_1_2_4_3_1_processes_with_a_kill_in_each(bench: Bench, cluster: StockRun
     cluster.drain()
     assert_complete(bench, expected)
     assert {processes for groups, processes in _moves(cluster) if groups} >= {2, 4, 3}, "no group was moved"
-    assert highest_credit(bench.log) == 150, "a rebuild would go by the settings of its own day"
+    assert highest_credit(bench.log) == 300, "a rebuild would go by the settings of its own day"
     twice = len(bench.read("ledger")) - len(expected["ledger"])
     assert twice > 0, "no kill came between what was written and what was committed"
 

@@ -292,6 +292,13 @@ def test_what_is_taken_over_sets_the_marks_of_its_events() -> None:
     assert len(state.repeats) == len({key for repeats in expected for key, _ in repeats})
 
 
+def test_what_was_away_is_known_after_a_restart_and_no_other_switch_is_taken_for_it() -> None:
+    state = _state()
+    recover_record(state, REGISTRY, KillWork(stamp=T, scope="type", value="like", on=True), 0)
+    recover_record(state, REGISTRY, KillWork(stamp=T, scope="away", value="push/ios", on=True), 0)
+    assert list(state.away) == ["push/ios"]
+
+
 def test_a_record_for_every_group_comes_where_it_is_missing() -> None:
     state = _state()
     [kill] = _setting(state, "control", scope="type", value="like", on=True)

@@ -45,3 +45,12 @@ def test_two_switches_at_once() -> None:
     assert kills.stops(_event("SEGMENT"))
     assert not kills.stops(_event())
     assert kills.channel("push")
+
+
+def test_what_is_away_is_no_switch_of_another_scope() -> None:
+    kills = KillSwitches()
+    kills.set("type", "like", on=True, place=1)
+    assert kills.away == frozenset()
+    kills.set("away", "push/ios", on=True, place=2)
+    kills.set("away", None, on=True, place=3)
+    assert kills.away == {"push/ios"}

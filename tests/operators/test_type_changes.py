@@ -1,0 +1,69 @@
+"""What may be published of a type, and by whom (RULES 7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from operators.type_changes import sender_errors, type_errors
+from state.model.admission import Sender
+from state.model.registry import TypeProfile, load_registry
+
+DAY = 86_400_000
+OWN: dict[str, Any] = {"klass": "P1", "channels": ["in_app"], "owners": ["shop"]}
+SCHEMA = '{"type":"object","properties":{"code":{"type":"string"}}}'
+REGISTRY = load_registry({"order": {**OWN, "schema": SCHEMA}})
+SHOP = Sender("shop")
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "paths"),
+    [
+        ("order", {"channels": ["push"], "schema": SCHEMA}, []),
+        ("order", {"window_ms": 8 * DAY, "schema": SCHEMA}, ["window_ms"]),
+        ("order", {"schema": ""}, ["schema.type", "schema.properties.code"]),
+        ("order", {"klass": "P0", "pinned": True, "schema": SCHEMA}, ["pinned"]),
+        ("otp", {"category": "social"}, ["category"]),
+        ("otp", {"klass": "P1"}, ["table.klass"]),
+        ("wave", {"channels": ["fax"]}, ["table.channels"]),
+        ("wave", {"colour": "red"}, ["table.colour"]),
+        ("wave", {"channels": ["email"], "to_only": ["email"]}, ["channels"]),
+        ("wave", {"schema": "no JSON"}, ["table.schema"]),
+    ],
+)
+def test_a_table_is_refused_by_the_field_that_is_wrong(name: str, table: dict[str, Any], paths: list[str]) -> None:
+    assert [error.path for error in type_errors(name, table, REGISTRY, 7 * DAY)] == paths
+
+
+def profile(name: str, **table: Any) -> TypeProfile:
+    return load_registry({name: {**OWN, **table}}).profile(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "after", "paths"),
+    [
+        ("wave", profile("wave"), []),
+        ("wave", None, []),
+        ("wave*", profile("wave"), ["type"]),
+        ("wave", profile("wave", klass="P0"), ["klass"]),
+        ("wave", profile("wave", mandatory=True), ["mandatory"]),
+        ("wave", profile("wave", klass="P2"), ["enabled"]),
+        ("wave", profile("wave", klass="P2", enabled=False), []),
+        ("wave", profile("wave", owners=["bank"]), ["owners"]),
+        ("otp", None, ["type"]),
+    ],
+)
+def test_a_sender_publishes_its_own_and_passes_over_nobody(
+    name: str, after: TypeProfile | None, paths: list[str]
+) -> None:
+    before = REGISTRY.profile(name.removesuffix("*"))
+    assert [error.path for error in sender_errors(name, SHOP, before, after)] == paths
+
+
+def test_a_sender_makes_no_type_of_a_class_that_it_does_not_send() -> None:
+    only_p2 = SHOP._replace(classes=frozenset({"P2"}))
+    assert [error.path for error in sender_errors("wave", only_p2, REGISTRY.profile("wave"), profile("wave"))] == [
+        "klass"
+    ]
+    assert [error.path for error in sender_errors("order", SHOP, profile("order", owners=["bank"]), None)] == ["type"]
