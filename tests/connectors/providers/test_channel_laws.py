@@ -35,7 +35,7 @@ from connectors.providers.web.webhook import WebhookChannel
 from connectors.sandbox.browsers import Browsers
 from connectors.sandbox.options import browser_address
 from connectors.sandbox.ports import read_ports
-from connectors.sandbox.watch import Taken, Watcher
+from connectors.sandbox.watch import Watcher
 from state.model.content import ChatContent, Content, EmailContent, PushContent, SmsContent, WebhookContent
 
 NAMES = ["apns", "fcm", "webpush", "twilio", "smpp", "smtp", "ses", "webhook", "chat"]
@@ -232,9 +232,7 @@ def test_a_watcher_is_shown_what_was_taken_and_the_journal_keeps_its_hash(case: 
         watcher.close()
     said = {"push": "Ann liked your photo", "sms": "Your code is 123456", "email": "Your code | Your code is 123456"}
     said |= {"webhook": "Your code is 123456", "chat": CHAT.text}
-    assert [Taken(each.provider, each.to, each.text) for each in shown] == [
-        Taken(case.name, case.good, said[case.kind])
-    ]
+    assert [(each.provider, each.to, each.text) for each in shown] == [(case.name, case.good, said[case.kind])]
     assert said[case.kind] not in (sandbox.directory / "sandbox" / f"{case.name}.ndjson").read_text()
     send_one(case, sandbox, case.good)  # and nobody watches
 
