@@ -77,7 +77,7 @@ class TextPages:
     ) -> ApiResponse:
         """What holds, or, after a form, what it said."""
         form, record = visit.form, (await self._calls.published()).get(place)
-        texts = _written(form) if form else await self._begin(place, None if record is None else record.texts)
+        texts = _written(form) if form else self._begin(place, None if record is None else record.texts)
         errors = {} if problem is None else _by_field(problem.errors)
         names = {name for _, group in _groups(place[0], texts) for name in group}
         held = 0 if record is None else record.version
@@ -90,7 +90,7 @@ class TextPages:
             versions=await self._calls.older(place), seen=seen, problem=problem,
         )  # fmt: skip
 
-    async def _begin(self, place: TextPlace, texts: TypeTexts | None) -> TypeTexts:
+    def _begin(self, place: TextPlace, texts: TypeTexts | None) -> TypeTexts:
         """What the page's form has at first: where nothing is published, the built-in texts to begin with."""
         if texts is not None or place[0] == PARTS:
             return texts or {}

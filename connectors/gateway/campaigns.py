@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import msgspec
 from msgspec.structs import asdict
@@ -23,7 +23,7 @@ from connectors.gateway.directory import Directory
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.segments import UPLOAD_BYTES_MAX, writer_to
-from connectors.gateway.writer import unavailable
+from connectors.gateway.writer import on_log
 from connectors.tables import Form, TableError
 from state.model.admission import AdmissionRules, FieldError, RefusedRequest, Sender
 from state.model.campaign import CampaignAudience, CampaignBadRows, CampaignText
@@ -36,7 +36,7 @@ from state.model.campaign_documents import (
     NewCampaign,
 )
 from state.model.documents import Document
-from state.model.errors import LogError, RefusedActError
+from state.model.errors import RefusedActError
 from state.model.event import Event
 from state.model.zones import is_local_time
 from state.schedule.campaigns import Campaign
@@ -51,7 +51,6 @@ _CHUNK_MAX = 500
 """Recipients that are released at once, at most: no more than the throttle lets go in a second."""
 STAGES_MAX = 5
 _SENDER = Sender("campaigns")
-_T = TypeVar("_T")
 
 
 class CampaignCalls:
@@ -80,7 +79,7 @@ class CampaignCalls:
 
         :raises ProblemError: 503.
         """
-        return list(await _on_log(self._desk.campaigns))
+        return list(await on_log(self._desk.campaigns))
 
     async def get(self, request: ApiRequest) -> ApiResponse:
         """One."""
@@ -88,7 +87,7 @@ class CampaignCalls:
 
     async def one(self, name: str) -> Campaign:
         """:raises ProblemError: 404; 503."""
-        found = await _on_log(lambda: self._desk.find(name))
+        found = await on_log(lambda: self._desk.find(name))
         if found is None:
             raise ProblemError(404, "there is no campaign of this name")
         return found
@@ -144,7 +143,7 @@ class CampaignCalls:
         self._checked({"users": users}, CampaignTest)
         await self.one(name)
         each = list(dict.fromkeys(users))
-        event_id = await _on_log(lambda: self._desk.test(_actor(person), name, each, revision=revision))
+        event_id = await on_log(lambda: self._desk.test(_actor(person), name, each, revision=revision))
         return answers.CampaignTested(event_id, len(each))
 
     async def advance(self, request: ApiRequest) -> ApiResponse:
@@ -181,12 +180,12 @@ class CampaignCalls:
         """
         campaign = await self.one(name)
         async with self._one_file:
-            return await _on_log(lambda: self._store(person, campaign, file, form, revision, stages))
+            return await on_log(lambda: self._store(person, campaign, file, form, revision, stages))
 
     async def bad_rows(self, request: ApiRequest) -> ApiResponse:
         """Which rows of the file were left out, one a line."""
         campaign = await self.one(request.parameters["name"])
-        rows = await _on_log(lambda: self._desk.bad_rows(campaign))
+        rows = await on_log(lambda: self._desk.bad_rows(campaign))
         lines = msgspec.json.Encoder().encode_lines([answers.BadRow(row, problem) for row, problem in rows])
         return ApiResponse(200, lines, (), "application/x-ndjson")
 
@@ -215,7 +214,7 @@ class CampaignCalls:
             raise ProblemError(
                 403, "people approve who signed in with their accounts at the console; a key is no person"
             )
-        return await _on_log(lambda: self._desk.act(_actor(person), name, verb, **given))
+        return await on_log(lambda: self._desk.act(_actor(person), name, verb, **given))
 
     async def _acted(self, request: ApiRequest, verb: str, body: dict[str, Any], **given: Any) -> ApiResponse:
         name = request.parameters["name"]
@@ -325,13 +324,3 @@ def start_of(body: dict[str, Any]) -> dict[str, Any]:
         raise invalid([FieldError("local", "is no date and time of day", "send 2026-12-01T09:00")])
     hold = body.get("hold_minutes")
     return {"start_at": at, "start_local": local, "hold_ms": None if hold is None else hold * 60_000}
-
-
-async def _on_log(work: Callable[[], _T]) -> _T:
-    """In a thread, with what fails as an answer."""
-    try:
-        return await asyncio.to_thread(work)
-    except RefusedActError as error:
-        raise ProblemError(409, str(error)) from error
-    except LogError as error:
-        raise unavailable() from error

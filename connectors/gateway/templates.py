@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -16,15 +16,14 @@ from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import Questions
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
-from connectors.gateway.writer import unavailable
+from connectors.gateway.writer import on_log
 from connectors.templates import TemplateDesk
 from state.model.admission import AdmissionRules, FieldError
 from state.model.documents import Document
-from state.model.errors import LogError, RefusedActError, TemplateError
+from state.model.errors import TemplateError
 from state.model.template import PARTS, TemplateRecord, TextExample, TextPlace, TextRules, TypeTexts, texts_in_force
 
 VERSIONS_MAX = 50
-_T = TypeVar("_T")
 
 
 class TemplateCalls:
@@ -43,7 +42,7 @@ class TemplateCalls:
 
         :raises ProblemError: 503.
         """
-        return await _on_log(self._desk.published)
+        return await on_log(self._desk.published)
 
     async def get(self, request: ApiRequest) -> ApiResponse:
         """One."""
@@ -191,7 +190,7 @@ class TemplateCalls:
         self, person: Principal, place: TextPlace, texts: TypeTexts | None, *, reason: str | None, seen: int | None
     ) -> TemplateRecord:
         actor = Actor(person.name, person.role or "user")
-        return await _on_log(lambda: self._desk.publish(actor, place, texts, reason=reason, seen=seen))
+        return await on_log(lambda: self._desk.publish(actor, place, texts, reason=reason, seen=seen))
 
     async def _body(self, request: ApiRequest, kind: type[Document]) -> dict[str, Any]:
         body = await request.json()
@@ -216,13 +215,3 @@ def _field_error(fault: str) -> FieldError:
     form, _, rest = fault.partition(": ")
     problem, _, remedy = rest.rpartition("; ")
     return FieldError(form if form in ("type", "locale") else f"texts.{form}", problem or rest, remedy)
-
-
-async def _on_log(work: Callable[[], _T]) -> _T:
-    """In a thread, with what fails as an answer."""
-    try:
-        return await asyncio.to_thread(work)
-    except RefusedActError as error:
-        raise ProblemError(409, str(error)) from error
-    except LogError as error:
-        raise unavailable() from error

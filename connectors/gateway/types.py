@@ -21,12 +21,11 @@ from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.routes import Route
 from connectors.gateway.type_answers import TypeCounted, TypeMoved, TypeShown, TypesShown, TypeTried, without_reasons
-from connectors.gateway.writer import SettingWriter, unavailable
+from connectors.gateway.writer import SettingWriter, on_log
 from connectors.types import PublishedTypes, type_publication
 from state.model.admission import AdmissionRules, FieldError
 from state.model.audit import ApprovalRecord, PendingAct
 from state.model.documents import TypeChange, TypeTry
-from state.model.errors import LogError
 from state.model.registry import Registry, TypeProfile
 from state.model.type_record import TypeRecord, with_published
 
@@ -240,10 +239,7 @@ class TypeDesk:
 
     async def _registry(self) -> Registry:
         """With everything that is published at this moment."""
-        try:
-            return await asyncio.to_thread(self._types.up_to_date)
-        except LogError as error:
-            raise unavailable() from error
+        return await on_log(self._types.up_to_date)
 
 
 def _written(table: Mapping[str, Any]) -> dict[str, Any]:

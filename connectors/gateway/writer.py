@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import TypeVar
 
 import structlog
 
@@ -13,8 +14,9 @@ from connectors.gateway.directory import Directory
 from connectors.gateway.problems import ProblemError, retry_later
 from connectors.gateway.records import PartitionCount
 from connectors.log.interface import NewRecord, Record
-from state.model.errors import LogError
+from state.model.errors import LogError, RefusedActError
 
+_T = TypeVar("_T")
 _logger = structlog.get_logger(__name__)
 _LOOKED_UP = frozenset(("preferences", "endpoints"))
 
@@ -53,3 +55,16 @@ class SettingWriter:
 def unavailable() -> ProblemError:
     """503 because the log did not acknowledge."""
     return retry_later(503, "the log did not acknowledge the change; send it again", 1000)
+
+
+async def on_log(work: Callable[[], _T]) -> _T:
+    """What reads or writes the log, in a thread.
+
+    :raises ProblemError: 409: the act is refused; 503.
+    """
+    try:
+        return await asyncio.to_thread(work)
+    except RefusedActError as error:
+        raise ProblemError(409, str(error)) from error
+    except LogError as error:
+        raise unavailable() from error

@@ -254,7 +254,7 @@ class GroupStore:
                 self._put(key, encode_stored_event(event))
 
     def _collect_emissions(self, kind: bytes, group: int, log: EmissionLog | None) -> None:
-        """Those of a pool; None: it is gone, and the next one begins anew."""
+        """Those of a pool; None: it is gone, and the next one begins at nothing."""
         stored = self._stored_emissions.pop((kind, group), 0)
         size = codec.BUCKET_ENTRIES
         oldest = self._oldest_bucket.pop((kind, group), 0)

@@ -17,7 +17,7 @@ from connectors.log import NewRecord
 from flows.steps.decide.group import GroupDecider, stamp_of
 
 _TURN_S = 0.02
-SLICE = b'{"k":"slice",'
+_SLICE = b'{"k":"slice",'
 WorkEntry = tuple[int, bytes]
 """Offset and value of a record of `work`."""
 
@@ -131,4 +131,4 @@ class SliceTurns:
 
 
 def _next_slice(entries: Sequence[WorkEntry], begin: int) -> int:
-    return next((at for at in range(begin, len(entries)) if entries[at][1].startswith(SLICE)), len(entries))
+    return next((at for at in range(begin, len(entries)) if entries[at][1].startswith(_SLICE)), len(entries))
