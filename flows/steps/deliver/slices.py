@@ -7,7 +7,8 @@ came, on this side of the lane's mark; a restart reads them again.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
+from collections.abc import Set
 from typing import NamedTuple
 
 from connectors.log.interface import Record
@@ -27,6 +28,11 @@ class WaitingSlice(NamedTuple):
     sequence: OutputHeader
 
     @property
+    def place(self) -> TopicPartition:
+        """Where it came from."""
+        return self.record.topic, self.record.partition
+
+    @property
     def size(self) -> int:
         """How many open deliveries take as much memory."""
         return max(1, len(self.record.value) // _DELIVERY_BYTES)
@@ -39,6 +45,7 @@ class WaitingSlices:
         self.size = 0
         """How many open deliveries take as much memory: the lane's bound holds for all together."""
         self._classes: tuple[deque[WaitingSlice], deque[WaitingSlice]] = deque(), deque()
+        self._offsets = defaultdict[TopicPartition, set[int]](set)
         self._work_offsets: dict[int, Counter[int]] = {}
         """By key group: those that they follow from."""
 
@@ -46,6 +53,7 @@ class WaitingSlices:
         """Let it wait."""
         self._classes[in_p2].append(waiting)
         self.size += waiting.size
+        self._offsets[waiting.place].add(waiting.record.offset)
         self._work_offsets.setdefault(waiting.sequence.group, Counter())[waiting.sequence.offset] += 1
 
     def take(self, open_count: int) -> WaitingSlice | None:
@@ -59,13 +67,13 @@ class WaitingSlices:
         """The first offset of `work` from which a waiting slice of the key group follows."""
         return min(self._work_offsets[group]) if group in self._work_offsets else None
 
-    def offsets(self, place: TopicPartition) -> set[int]:
+    def offsets(self, place: TopicPartition) -> Set[int]:
         """What waits of a topic's partition."""
-        records = (each.record for waiting in self._classes for each in waiting)
-        return {record.offset for record in records if (record.topic, record.partition) == place}
+        return self._offsets[place]
 
     def _taken(self, waiting: WaitingSlice) -> WaitingSlice:
         self.size -= waiting.size
+        self._offsets[waiting.place].discard(waiting.record.offset)
         group, offset = waiting.sequence.group, waiting.sequence.offset
         counts = self._work_offsets[group]
         counts[offset] -= 1
