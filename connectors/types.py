@@ -70,7 +70,14 @@ class PublishedTypes:
 
         :raises LogUnavailableError: the topic was not read to its end in time.
         """
-        end, give_up = self._log.end_offset(*_PLACE), time.monotonic() + _READ_DEADLINE.total_seconds()
+        return self.up_to(self._log.end_offset(*_PLACE))
+
+    def up_to(self, end: int) -> Registry:
+        """The registry with everything that is below this offset of the topic's partition.
+
+        :raises LogUnavailableError: the topic was not read so far in time.
+        """
+        give_up = time.monotonic() + _READ_DEADLINE.total_seconds()
         while self._offset < end:
             if time.monotonic() > give_up:
                 raise LogUnavailableError(f"{REGISTRY}: what was published is not read to its end")

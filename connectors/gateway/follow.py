@@ -49,7 +49,7 @@ class Follower:
         self._since = {topic: since for topic, (_, since) in others.items() if since is not None}
         names = [*topics, *others]
         self._places = [(topic, part) for topic in names for part in range(log.partitions(topic))]
-        self._goal = {place: log.end_offset(*place) for place in self._places}
+        self._goal = log.end_offsets(self._places)
         self._caught_up, self._ending = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="gateway-follower", daemon=True)
 
@@ -81,7 +81,7 @@ class Follower:
                 self._ending.wait(pause_s)
 
     def _read_until_it_fails(self) -> None:
-        self._goal = {place: self._log.end_offset(*place) for place in self._places}
+        self._goal = self._log.end_offsets(self._places)
         reader = self._log.reader({place: self._start(place) for place in self._places})
         try:
             while not self._ending.is_set():

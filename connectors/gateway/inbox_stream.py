@@ -154,7 +154,7 @@ class InboxStreams:
 
     def _reader(self) -> Reader:
         places = [(INBOX, number) for number in range(self._log.partitions(INBOX))]
-        return self._log.reader({place: self._log.end_offset(*place) for place in places})
+        return self._log.reader(self._log.end_offsets(places))
 
     def _tell(self, record: Record) -> None:
         watched = [*self._streams]

@@ -52,7 +52,7 @@ class LogFollower:
         """
         self._positions = {place: self._first(place) for place in self._places}
         self._reader = self._log.reader(self._positions)
-        ends = {place: self._log.end_offset(*place) for place in self._places}
+        ends = self._log.end_offsets(self._places)
         for records in read_to_ends(self._reader, ends):
             self._took(records, self._reader)
         self._moved(self._positions)

@@ -115,6 +115,10 @@ class Log(Protocol):
         """Give the offset that the next record will get."""
         ...
 
+    def end_offsets(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Give the next offsets of several partitions: on Kafka with one question."""
+        ...
+
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
         """Give the first offset whose record is not older than the time; the end offset if there is none."""
         ...

@@ -258,6 +258,9 @@ class FencedLog:
     def end_offset(self, topic: str, partition: int) -> int:
         return self._log.end_offset(topic, partition)
 
+    def end_offsets(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        return self._log.end_offsets(places)
+
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
         return self._log.offset_at(topic, partition, timestamp_ms)
 

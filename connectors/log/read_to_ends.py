@@ -54,7 +54,7 @@ def stored_batches(
     :raises LogUnavailableError: nothing could be read for `deadline`.
     :raises LogError: the log cannot be read.
     """
-    given = {place: log.end_offset(*place) for place in start} if ends is None else ends
+    given = log.end_offsets(list(start)) if ends is None else ends
     left = {place: offset for place, offset in start.items() if offset < given[place]}
     if not left:
         return

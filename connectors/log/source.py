@@ -280,7 +280,7 @@ class _Worker:
         if self._ends is None:
             self._deadline = time.monotonic() + self._told.drain_within.total_seconds()
             log = self._shared.acquire()
-            self._ends = {place: log.end_offset(*place) for place in self._starts}
+            self._ends = log.end_offsets(list(self._starts))
             self._shared.release()
         if time.monotonic() > self._deadline:
             return True

@@ -153,6 +153,10 @@ class Registry:
         """See `current`."""
         return self
 
+    def up_to(self, _end: int) -> Self:
+        """See `current`."""
+        return self
+
     def profile(self, type_name: str) -> TypeProfile:
         """The profile of a type, registered or not."""
         found = self._resolved.get(type_name)
@@ -224,4 +228,8 @@ class TypesToDate(RegistryInForce, Protocol):
 
         :raises LogUnavailableError: that could not be read.
         """
+        ...
+
+    def up_to(self, end: int) -> Registry:
+        """The same with everything that is below this offset of topic `registry`."""
         ...

@@ -125,6 +125,10 @@ class EmbeddedLog:
         """Give the offset that the next record will get."""
         return self._writer(topic, partition).ask(lambda file: file.bounds()[1])
 
+    def end_offsets(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Give the next offsets of several partitions."""
+        return {place: self.end_offset(*place) for place in places}
+
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
         """Give the first offset that is not older than the time."""
         return self._writer(topic, partition).ask(lambda file: file.offset_at(timestamp_ms))

@@ -227,7 +227,7 @@ class KafkaLog:
 
     def end_offsets(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Give the next offsets of several partitions with one question."""
-        return self._ask(_LATEST, places)
+        return self._ask(_LATEST, places) if places else {}
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
         """Give the first offset whose record is not older than the time."""

@@ -134,7 +134,7 @@ class InHand:
 
     def ends(self) -> dict[TopicPartition, int]:
         """The present ends of what the lane reads."""
-        return {place: self._parts.log.end_offset(*place) for place in self._places}
+        return self._parts.log.end_offsets(self._places)
 
     def forget_histories(self) -> None:
         """Once the lane has caught up: whatever was read again has taken over what was known of it."""

@@ -79,7 +79,7 @@ class StoredTexts:
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> list[tuple[str, SentText]]:
-        ends = {place: self._log.end_offset(*place) for place in self._places}
+        ends = self._log.end_offsets(self._places)
         for batch in stored_batches(self._log, {place: self._start(place, ends[place]) for place in ends}, ends):
             for record in batch:
                 if _BETWEEN in record.key and header(record.headers, "schema") == ATTEMPT.json:

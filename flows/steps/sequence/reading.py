@@ -182,7 +182,7 @@ class SequenceReading:
         return later
 
     def _ends(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return {place: self._log.end_offset(*place) for place in places}
+        return self._log.end_offsets(places)
 
     def _behind(self, until: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Those of the partitions that are not read so far."""

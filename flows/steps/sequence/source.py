@@ -256,7 +256,7 @@ class Sequencer:
         self._log.append(self._work(state, tick(state)))
 
     def _recover_all(self, state: SequenceState, reader: Reader) -> None:
-        ends = {place: self._log.end_offset(*place) for place in reader.position()}
+        ends = self._log.end_offsets(list(reader.position()))
         for records in read_to_ends(reader, ends, deadline=_RESTORE_WITHIN):
             for record in records:
                 self._recover(state, record)

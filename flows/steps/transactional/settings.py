@@ -2,7 +2,8 @@
 nothing).
 
 A preference or endpoint that was acknowledged before an event was accepted is in its topic before the event is read. So
-the topics' ends are asked for after the batch was read, and everything below them is taken over before it is decided.
+the topics' ends are asked for after the batch was read, with one question, and everything below them is taken over
+before it is decided. So are types (RULES 7).
 """
 
 from __future__ import annotations
@@ -15,26 +16,30 @@ from connectors.log.read_to_ends import read_to_ends
 from operators.transactional import CurrentSetting
 from state.model.envelope import TopicPartition
 from state.model.errors import MalformedRecordError
+from state.model.registry import TypesToDate
 from state.model.settings import DOOR, SETTINGS
-from state.model.topics import CONTROL, ENDPOINTS, PREFERENCES, PROFILES
+from state.model.topics import CONTROL, ENDPOINTS, PREFERENCES, PROFILES, REGISTRY
 from state.model.work import work_of
 from state.transactional.store import StoredSetting, TransactionalStore
 
 SETTING_TOPICS = (PREFERENCES, ENDPOINTS, PROFILES)
+_TYPES = (REGISTRY, 0)
 _logger = structlog.get_logger(__name__)
 
 
 class LaneSettings:
     """The look-up store of one lane, kept up to date on demand; for one thread at a time."""
 
-    def __init__(self, log: Log, store: TransactionalStore, partition: int) -> None:
+    def __init__(self, log: Log, store: TransactionalStore, partition: int, types: TypesToDate) -> None:
         """Continue at the store's offsets, and read to the present ends."""
-        self._log, self._store = log, store
+        self._log, self._store, self._types = log, store, types
         places: list[TopicPartition] = [*((topic, partition) for topic in SETTING_TOPICS), (CONTROL, 0)]
         known = store.places()
         start = {place: max(known.get(place, 0), log.begin_offset(*place)) for place in places}
         self._reader: Reader = log.reader(start)
         self._places = places
+        self.registry = types.current
+        """What types may do, as of the last `catch_up`."""
         self.catch_up()
 
     def catch_up(self) -> dict[TopicPartition, int]:
@@ -42,7 +47,8 @@ class LaneSettings:
 
         :raises LogError: a topic cannot be read; nothing may be decided without it.
         """
-        ends = {place: self._log.end_offset(*place) for place in self._places}
+        ends = self._log.end_offsets([*self._places, _TYPES])
+        self.registry = self._types.up_to(ends.pop(_TYPES))
         for records in read_to_ends(self._reader, ends):
             self._store_records(records)
         return self._reader.position()

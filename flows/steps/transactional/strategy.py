@@ -89,8 +89,7 @@ class TransactionalStrategy:
         )  # fmt: skip
         self._before, self._before_end = self._ledger_history(places.get(self._place, 0))
         self._counts = TransactionalCounts(self._store.totals(), self._store.lost())
-        self._settings = LaneSettings(parts.log, self._store, number)
-        self._registry = rules.types.current
+        self._settings = LaneSettings(parts.log, self._store, number, rules.types)
         self._now, self._counted_at = parts.now_ms(), 0
         self._full = False
         self._batch = _Batch()
@@ -113,7 +112,6 @@ class TransactionalStrategy:
 
     def begin(self) -> None:
         used = self._settings.catch_up()
-        self._registry = self._rules.types.up_to_date()
         self._batch = _Batch(used={f"{topic}/{number}": offset for (topic, number), offset in used.items()})
         self._now = max(self._now, self._parts.now_ms())  # the clock of decisions never falls
 
@@ -160,7 +158,7 @@ class TransactionalStrategy:
             user,
             settings,
             switches,
-            registry=self._registry,
+            registry=self._settings.registry,
             served=self._rules.served,
             away=away,
             now=now,

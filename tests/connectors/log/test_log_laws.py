@@ -275,6 +275,8 @@ def test_begin_end_and_position(log: Log, harness: Harness) -> None:
     assert (log.begin_offset(topic, 0), log.end_offset(topic, 0)) == (0, 0)
     log.append(numbered(topic, 12))
     assert (log.begin_offset(topic, 0), log.end_offset(topic, 0), log.end_offset(topic, 1)) == (0, 12, 0)
+    assert log.end_offsets([(topic, 1), (topic, 0)]) == {(topic, 0): 12, (topic, 1): 0}
+    assert log.end_offsets([]) == {}
     reader = log.reader({(topic, 0): 2, (topic, 1): 0})
     take(reader, 4)
     assert reader.position() == {(topic, 0): 6, (topic, 1): 0}

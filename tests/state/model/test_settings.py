@@ -88,7 +88,7 @@ def _gateway(path: Path, topic: str, body: dict[str, Any]) -> Found:
 
 def _append(path: Path, *records: Record) -> EmbeddedLog:
     log = EmbeddedLog(path, clock=lambda: time.time_ns() // 1_000_000)
-    topics = ("preferences", "endpoints", "profiles", "control")
+    topics = ("preferences", "endpoints", "profiles", "control", "registry")
     log.ensure_topics([TopicSpec(topic, 1, compacted=True) for topic in topics])
     log.append([NewRecord(r.topic, 0, r.key, r.value, r.headers) for r in records])
     return log
@@ -99,7 +99,7 @@ def _p0(path: Path, topic: str, body: dict[str, Any]) -> Found:
         closing(_append(path, _record(topic, body))) as log,
         closing(TransactionalStore(path / "lane.sqlite")) as store,
     ):
-        settings = LaneSettings(log, store, 0)
+        settings = LaneSettings(log, store, 0, load_registry())
         settings.close()
         if topic == "control":
             return set(settings.switches()) or None
@@ -192,7 +192,7 @@ def test_p0_keeps_what_was_true_before_a_document_that_does_not_decode(tmp_path:
     good = _record("preferences", {"user": "u", "doc": {"master": False}})
     bad = _record("preferences", {"user": "u", "doc": 5})
     with closing(_append(tmp_path, good)) as log, closing(TransactionalStore(tmp_path / "lane.sqlite")) as store:
-        settings = LaneSettings(log, store, 0)
+        settings = LaneSettings(log, store, 0, load_registry())
         log.append([NewRecord(bad.topic, 0, bad.key, bad.value, ())])
         settings.catch_up()
         settings.close()
