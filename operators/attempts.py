@@ -45,6 +45,8 @@ class DeliveryHistory:
     segments: int | None = None
     cost: float | None = None
     """Of a text message that was taken."""
+    variant: str | None = None
+    """Of the text that the last try said."""
 
     def apply(self, record: Attempt) -> None:
         """The next record of this key, in log order."""
@@ -61,7 +63,7 @@ class DeliveryHistory:
         self.tries += max(0, record.attempt - self.attempts)
         self.attempts = max(self.attempts, record.attempt)
         self.first_at = self.first_at or record.at
-        self.provider, self.provider_id = record.provider, record.provider_id
+        self.provider, self.provider_id, self.variant = record.provider, record.provider_id, record.variant
         self.open = True
         self.made.append(AttemptMade(record.provider, record.at, None))
 

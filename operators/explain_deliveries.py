@@ -22,7 +22,8 @@ def explain_delivery(record: LedgerRow, used: Circumstances, *, items: int = 1) 
     )
     where = f"{CHANNELS.get(record['channel'], record['channel'])} to {record['device'] or 'the address given'}"
     when = when_text(record["at"], used)
-    return f"{capital(where)}: {text}, at {when}.{_charge(record)}{_attempts(record['attempts'], used)}"
+    more = f"{_charge(record)}{_variant(record)}{_attempts(record['attempts'], used)}"
+    return f"{capital(where)}: {text}, at {when}.{more}"
 
 
 def explain_outcome(record: LedgerRow, used: Circumstances) -> str:
@@ -50,6 +51,11 @@ def _charge(record: LedgerRow) -> str:
     segments, cost = record.get("segments"), record.get("cost")
     paid = f", cost {cost:g}" if cost else ""
     return f" {capital(number_text(segments, 'part'))}{paid}." if segments else ""
+
+
+def _variant(record: LedgerRow) -> str:
+    """Of a text that has several."""
+    return f" Variant {record['variant']} of its text." if record.get("variant") else ""
 
 
 def _attempts(attempts: Sequence[LedgerRow], used: Circumstances) -> str:

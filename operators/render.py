@@ -34,6 +34,7 @@ from state.model.errors import TemplateError
 from state.model.gsm import units
 from state.model.preference import QuietRange
 from state.model.template import PART_PREFIX, TemplateSource, TypeTexts, of_channel
+from state.model.variants import of_variant, variant_of
 
 TITLE_MAX, BODY_MAX, SMS_MAX, SUBJECT_MAX, DETAIL_MAX = 65, 240, 480, 150, 4_000
 """As `state.model.gsm.units` counts; what is longer is cut."""
@@ -190,17 +191,19 @@ def render(
 
 
 def render_row(
-    row: InboxRow, published: Callable[[str, str | None], TypeTexts | None] = lambda _type, _locale: None
+    row: InboxRow, user: str, published: Callable[[str, str | None], TypeTexts | None] = lambda _type, _locale: None
 ) -> InAppContent:
-    """What a row of an inbox says: generic words where its payload lacks what those of its type need.
+    """What a row of a user's inbox says: generic words where its payload lacks what those of its type need.
 
     `published` gives the published texts of a type in a locale.
     """
     payload = None if row.payload is None else msgspec.json.decode(row.payload)
     language = language_of(row.language)
     of_type = words_for(row.type, language)
-    texts = published(row.type, language)
-    overlay = [] if texts is None else [_published(of_type, texts, "in_app", language)]
+    overlay = []
+    if (texts := published(row.type, language)) is not None:
+        said = of_variant(texts, variant_of(texts, row.type, user))
+        overlay = [_published(of_type, said, "in_app", language)]
     for words in (*overlay, of_type, words_for(_GENERIC, language)):
         context = _context(
             words, type_name=row.type, actors=row.actors, actor_count=row.actor_count, count=row.count,

@@ -24,6 +24,7 @@ from state.model.template import (
     of_channel,
     texts_in_force,
 )
+from state.model.variants import VARIANTS, VARIANTS_MAX, of_variant, shares_of
 
 _HEADLINES = FORMS[1:4]
 _NAMES = {"actor", "others", "count", "p", "label", "name", "type", "who"}
@@ -44,14 +45,46 @@ def template_faults(
     faults = [] if locale == DEFAULT or _LOCALE.fullmatch(locale) else [f"locale: write it like pt, pt-BR or {DEFAULT}"]
     given = everything[place]
     texts = {form: source for form, source in (texts_in_force(everything, *place) or {}).items() if form in given}
+    faults += _share_faults(given)
+
+    def found(variant: str | None) -> list[str]:
+        said, whole = (_said_by(variant, each) for each in (given, texts))
+        return _faults(type_name, said, whole, schema, urgent=urgent, locale=locale)
+
+    faults += found(None)
+    return faults or [f"{variant}:{fault}" for variant, _ in shares_of(given) for fault in found(variant)]
+
+
+def _said_by(variant: str | None, texts: TypeTexts) -> TypeTexts:
+    """Without what other variants say."""
+    found = of_variant(texts, variant)
+    return {form: source for form, source in found.items() if ":" not in form and form != VARIANTS}
+
+
+def _share_faults(given: TypeTexts) -> Iterator[str]:
+    shares = shares_of(given)
+    names = [name for name, _ in shares]
+    if VARIANTS in given and not shares:
+        yield f"{VARIANTS}: are not written so; write names and whole percents, such as a 50, b 50"
+    elif len(names) > VARIANTS_MAX or len(set(names)) < len(names):
+        yield f"{VARIANTS}: are more than {VARIANTS_MAX}, or two have one name; name each once"
+    elif shares and (whole := sum(percent for _, percent in shares)) != 100:
+        yield f"{VARIANTS}: have {whole} percent together; make them 100"
+    for form in given:
+        if ":" in form and form.partition(":")[0] not in names:
+            yield f"{form}: there is no variant {form.partition(':')[0]}; name it in {VARIANTS}"
+
+
+def _faults(type_name: str, given: TypeTexts, texts: TypeTexts, schema: str, *, urgent: bool, locale: str) -> list[str]:
+    """Those of one variant, or of what has none; `texts` have their parts in them."""
     language = str(given.get("language", "en" if locale == DEFAULT else locale))
-    faults += [f"{form}: is missing; write it" for form in ("title", "one") if not given.get(form)]
+    faults = [f"{form}: is missing; write it" for form in ("title", "one") if not given.get(form)]
     faults += [
         f"{form}: there is no such form; use {', '.join(FORMS)}, or one for a channel such as push.title"
         for form in given
         if not _is_form(form)
     ]
-    texts.pop("language", None)
+    texts = {form: source for form, source in texts.items() if form != "language"}
     for form, said in texts.items():
         if urgent and said != given[form]:
             faults.append(f"{form}: includes a part, which others may change; write it out for class P0")

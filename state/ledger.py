@@ -86,8 +86,8 @@ _FIELDS: dict[str, Fields] = {
     "counts": [("owner", _TEXT), ("totals", _TEXT)],
     "outcome": _columns_of(OUTCOME),
 }
-_OF_TEXTS = ("segments", "cost")
-"""Fields that only records of text messages have."""
+_OF_SOME = ("segments", "cost", "variant")
+"""Fields that only records of text messages have, and of texts with variants."""
 KINDS = tuple(_FIELDS)
 _SCHEMAS = {f"{kind}/1+{form}".encode(): (kind, form == "json") for kind in KINDS for form in ("json", "arrow")}
 _SLICE = "slice"
@@ -205,7 +205,7 @@ def _record_of(row: dict[str, Any]) -> dict[str, Any]:
     if kind == "counts":
         totals: dict[str, Any] = orjson.loads(row["totals"])
         return {"kind": kind, "owner": row["owner"], "group": row["key_group"], **totals}
-    left_out = {name for name in _OF_TEXTS if row[name] is None}
+    left_out = {name for name in _OF_SOME if row[name] is None}
     record = {"kind": kind} | {name: row[name] for name, _ in _FIELDS[kind] if name not in left_out}
     for name in ("channels", "actors", "attempts"):
         if name in record:

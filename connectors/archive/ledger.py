@@ -18,6 +18,7 @@ from connectors.archive.newest import newest_records
 from connectors.archive.parquet import HOUR_MS
 from connectors.archive.scan import RowTest, any_of, begins_with, equal, one_of, within
 from connectors.archive.states import TOPIC, LedgerStates, of_group
+from connectors.archive.variants import by_variant
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_records
 from connectors.paging import ListCursor, Listed
@@ -150,17 +151,21 @@ class LedgerReader:
         return replace(counts, handed_out=handed_out, deliveries=ended, segments=segments, cost=round(cost, 6))
 
     def campaign(self, name: str, sender: str) -> EventCounts:
-        """The same over all events of a campaign, which is the object of each; and for what reasons they ended so."""
+        """The same over all events of a campaign, which is the object of each; and for what reasons they ended so, and
+        what became of each variant of its text.
+        """
         decided = [equal("object", name), equal("sender_id", sender), equal("kind", "decision")]
         columns = [*_VERSION, "event_id", "user", "outcome", "reason", "emission_id"]
         decisions = latest(self._states.scan(decided, None, columns))
         suppressed = decisions.filter(pc.field("outcome") == "SUPPRESSED")
         counts = EventCounts(_by_outcome(decisions), reasons=_by_outcome(suppressed, "reason"))
         named = one_of("emission_id", pc.unique(decisions["emission_id"].drop_null()).to_pylist())
-        columns = [*_VERSION, "emission_id", "user", "channel", "device", "outcome"]
+        columns = [*_VERSION, "emission_id", "user", "channel", "device", "outcome", "variant"]
         deliveries = latest(self._states.scan([named, equal("kind", "delivery")], None, columns))
-        heard = latest(self._states.scan([named], None, _OF_ANSWERS, (OUTCOMES,)))
-        return replace(counts, deliveries=_by_outcome(deliveries), heard=_by_outcome(heard))
+        told = any_of(named, one_of("event_id", pc.unique(decisions["event_id"]).to_pylist()))
+        heard = latest(self._states.scan([told], None, _OF_ANSWERS, (OUTCOMES,)))
+        variants = by_variant(decisions, deliveries, heard)
+        return replace(counts, deliveries=_by_outcome(deliveries), heard=_by_outcome(heard), variants=variants)
 
     def _heard(self, event: str, of_emissions: RowTest) -> dict[str, int]:
         """What was heard of the event's items, and of these emissions, by outcome."""

@@ -22,6 +22,7 @@ from state.model.template import (
     TextPlace,
     TypeTexts,
 )
+from state.model.variants import VARIANTS, shares_of
 
 TEXTS = "/console/templates"
 _FIELD = "text."
@@ -79,12 +80,13 @@ class TextPages:
         form, record = visit.form, (await self._calls.published()).get(place)
         texts = _written(form) if form else self._begin(place, None if record is None else record.texts)
         errors = {} if problem is None else _by_field(problem.errors)
-        names = {name for _, group in _groups(place[0], texts) for name in group}
+        groups = _groups(place[0], texts)
+        names = {name for _, group in groups for name in group}
         held = 0 if record is None else record.version
         seen = form["version"] if "version" in form and (problem is None or problem.status != 409) else held
         return answer_page(
             "texts.html", visit, status=200 if problem is None else problem.status, place=place, record=record,
-            groups=_groups(place[0], texts), shown={form: _shown(source) for form, source in texts.items()},
+            groups=groups, shown={form: _shown(source) for form, source in texts.items()},
             errors=errors, others=[each for name, found in errors.items() if name not in names for each in found],
             previews=previews, given=form, may=self._calls.may_publish(visit.session.person, place), parts=PARTS,
             versions=await self._calls.older(place), seen=seen, problem=problem,
@@ -97,7 +99,7 @@ class TextPages:
         return self._calls.built_in(place)
 
     async def _previews(self, place: TextPlace, form: Mapping[str, str]) -> list[tuple[str, Mapping[str, Any]]]:
-        """By locale: of what was typed where its readers would get that, of what is in force for others."""
+        """By locale and variant: of what was typed where its readers would get that, of what is in force for others."""
         draft, example = _written(form), _example(form)
         self._calls.refuse_preview_of_parts(place)
         if errors := await self._calls.errors(place, draft):
@@ -105,10 +107,13 @@ class TextPages:
         locales = list(dict.fromkeys([place[1], *form.get("locales", "").split()]))
         if len(locales) > _LOCALES_MAX:
             raise invalid([FieldError("locales", "are too many", f"name at most {_LOCALES_MAX - 1}")])
-        shown = []
+        shown: list[tuple[str, Mapping[str, Any]]] = []
         for reader in locales:
-            texts = await self._calls.in_force(place, draft, reader)
-            shown.append((reader, self._calls.shown((place[0], reader), texts, example)))
+            texts, read = await self._calls.in_force(place, draft, reader), (place[0], reader)
+            variants = self._calls.shown_by_variant(read, texts, example)
+            shown += [(f"{reader}, variant {name}", found) for name, found in variants.items()]
+            if not variants:
+                shown.append((reader, self._calls.shown(read, texts, example)))
         return shown
 
 
@@ -143,11 +148,26 @@ def _shown(source: TemplateSource) -> str:
 
 
 def _groups(type_name: str, texts: TypeTexts) -> list[tuple[str, list[str]]]:
-    """The fields of the page's form, by channel; those of all channels first. Parts have the names that they have."""
+    """The fields of the page's form; those of all channels first, and at the end whatever else there is, so that
+    nothing is lost. Parts have the names that they have.
+    """
     if type_name == PARTS:
         return [("", sorted(texts))]
-    own = [(channel, [f"{channel}.{form}" for form in forms]) for channel, forms in CHANNEL_FORMS.items()]
-    return [("", [*FORMS, "language"]), *own]
+    groups = [("", [*FORMS, "language", VARIANTS])]
+    groups += [(f"For {channel} alone", [f"{channel}.{f}" for f in forms]) for channel, forms in CHANNEL_FORMS.items()]
+    general = {*FORMS, *(form for form in texts if "." in form and ":" not in form)}
+    for name, _ in shares_of(texts):
+        own = {form for form in texts if form.startswith(f"{name}:")}
+        groups.append((f"Variant {name}", sorted({*own, *(f"{name}:{form}" for form in general)}, key=_in_order)))
+    known = {name for _, group in groups for name in group}
+    rest = [name for name in texts if name not in known]
+    return [*groups, ("What else is written", rest)] if rest else groups
+
+
+def _in_order(name: str) -> tuple[bool, int, str]:
+    """General forms in their order, then those of channels."""
+    form = name.partition(":")[2]
+    return form not in FORMS, FORMS.index(form) if form in FORMS else 0, form
 
 
 def _by_field(errors: Sequence[FieldError]) -> dict[str, list[FieldError]]:

@@ -81,6 +81,10 @@ class CampaignReport(Reply):
     reasons: Annotated[dict[str, Many], Meta(description="Those who were suppressed, by reason.")]
     deliveries: dict[str, Many]
     heard: Annotated[dict[str, Many], Meta(description="What providers and people said afterwards.")]
+    variants: Annotated[
+        dict[str, dict[str, Many]],
+        Meta(description="By variant of its text, notifications that were `sent`, and of which something was heard."),
+    ]
 
 
 def few(number: int, blur: int) -> Few:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -199,11 +199,16 @@ class CampaignCalls:
         :raises ProblemError: 503.
         """
         counts = await self._questions.ask(lambda backstage: backstage.campaign(campaign.name))
-        parts = (counts.outcomes, counts.reasons, counts.deliveries, counts.heard)
         recipients, blur = sum(counts.outcomes.values()), 0 if campaign.audience is None else campaign.audience.blur
+
+        def told(part: Mapping[str, int]) -> dict[str, answers.Many]:
+            return answers.few_left_out(part, blur)
+
+        variants = {name: found for name, part in counts.variants.items() if (found := told(part))}
         return answers.CampaignReport(
-            campaign.name, answers.few(recipients, blur), *(answers.few_left_out(part, blur) for part in parts)
-        )
+            campaign.name, answers.few(recipients, blur), told(counts.outcomes), told(counts.reasons),
+            told(counts.deliveries), told(counts.heard), variants,
+        )  # fmt: skip
 
     async def act(self, person: Principal, name: str, verb: str, **given: Any) -> Campaign:
         """Do something to a campaign in a person's name.

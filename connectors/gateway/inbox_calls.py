@@ -35,8 +35,8 @@ LIMIT_MAX = 100
 T = TypeVar("T")
 
 
-RowText = Callable[[InboxRow], InAppContent]
-"""What a row says."""
+RowText = Callable[[InboxRow, str], InAppContent]
+"""What a row of a user says."""
 
 
 class ReadableInbox(NamedTuple):
@@ -90,14 +90,14 @@ class Inbox:
 
     def _page(self, user: str, page: RowPage) -> answers.InboxPage:
         return answers.InboxPage(
-            items=[self._item(row) for row in page.rows],
+            items=[self._item(row, user) for row in page.rows],
             unread=page.unread,
             up_to=max((row.at for row in page.rows), default=None),
             cursor=None if page.next is None else self._cursors.encode(user, page.next),
         )
 
-    def _item(self, row: InboxRow) -> InboxItem:
-        text = self._row_text(row)
+    def _item(self, row: InboxRow, user: str) -> InboxItem:
+        text = self._row_text(row, user)
         return InboxItem(
             type=row.type,
             object=row.object,

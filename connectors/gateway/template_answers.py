@@ -26,7 +26,8 @@ _SOURCE = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "st
 Sources = Annotated[
     dict[str, Any],
     Meta(
-        description="By form: `title` and `one`, perhaps `also`, `many`, `detail`; each a template or its sentences.",
+        description="By form: `title` and `one`, perhaps `also`, `many`, `detail`; each a template or its sentences. "
+        "`_variants` (`a 50, b 50`) and `b:title`: RULES 3.C.",
         extra={"check": sources}, extra_json_schema={"additionalProperties": _SOURCE, "maxProperties": _FORMS_MAX},
         examples=[{"title": "Curtida", "one": "{{ actor }} curtiu sua foto"}],
     ),
@@ -102,4 +103,8 @@ class TextsPreview(Reply):
     channels: Annotated[
         dict[str, dict[str, Any]],
         Meta(description="Of a text message also `parts`, and `cost` by what the number begins with."),
+    ]
+    variants: Annotated[
+        dict[str, dict[str, dict[str, Any]]],
+        Meta(description="The same by variant, where there are any: then nobody gets what `channels` shows."),
     ]

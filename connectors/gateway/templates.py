@@ -22,6 +22,7 @@ from state.model.admission import AdmissionRules, FieldError
 from state.model.documents import Document
 from state.model.errors import TemplateError
 from state.model.template import PARTS, TemplateRecord, TextExample, TextPlace, TextRules, TypeTexts, texts_in_force
+from state.model.variants import of_variant, shares_of
 
 VERSIONS_MAX = 50
 
@@ -142,7 +143,8 @@ class TemplateCalls:
             raise invalid(errors, "the texts could not be published")
         texts = await self.in_force(place, draft)
         example = TextExample(body.get("payload"), actors, body.get("actor_count") or len(actors), body.get("name"))
-        return json_response(200, answers.TextsPreview(dict(texts), dict(self.shown(place, texts, example))))
+        plain, variants = self.shown(place, texts, example), self.shown_by_variant(place, texts, example)
+        return json_response(200, answers.TextsPreview(dict(texts), dict(plain), variants))
 
     def refuse_preview_of_parts(self, place: TextPlace) -> None:
         """:raises ProblemError: 400: these are parts."""
@@ -176,6 +178,16 @@ class TemplateCalls:
             return self._texts.preview(*place, texts, example)
         except TemplateError as error:
             raise invalid([FieldError("texts", str(error), "correct them, or send the value")]) from error
+
+    def shown_by_variant(
+        self, place: TextPlace, texts: TypeTexts, example: TextExample
+    ) -> dict[str, dict[str, dict[str, Any]]]:
+        """The same of each variant, if there are any.
+
+        :raises ProblemError: 400, as above.
+        """
+        names = (name for name, _ in shares_of(texts))
+        return {name: dict(self.shown(place, of_variant(texts, name), example)) for name in names}
 
     def may_publish(self, person: Principal, place: TextPlace) -> bool:
         """What is urgent is an administrator's."""

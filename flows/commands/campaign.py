@@ -252,7 +252,9 @@ def report_campaign_command(name: Name, data: Data = None, as_json: Json = False
     parts = {"outcomes": counts.outcomes, "reasons": counts.reasons, "deliveries": counts.deliveries,
              "heard": counts.heard}  # fmt: skip
     lines = [f"{part}: {_counted(p)}" for part, p in parts.items()]
-    Output(as_json).show({"name": name, **{part: dict(p) for part, p in parts.items()}}, "\n".join(lines))
+    lines += [f"variant {variant}: {_counted(p)}" for variant, p in counts.variants.items()]
+    told = {"name": name, **{part: dict(p) for part, p in parts.items()}, "variants": dict(counts.variants)}
+    Output(as_json).show(told, "\n".join(lines))
 
 
 @campaign_app.command("approve")

@@ -158,6 +158,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of an answer `sent`: the parts of the text message."""
     cost: float | None = None
     """What they cost, by the prices of then."""
+    variant: str | None = None
+    """Of an intent: the variant of the text that goes out (RULES 3.C)."""
 
 
 _to_deliver = msgspec.json.Decoder(ToDeliver)

@@ -90,6 +90,8 @@ class DeliveryRecord(msgspec.Struct, kw_only=True, frozen=True, tag_field="kind"
     """The parts of a text message that a provider took; of everything else it is left out."""
     cost: float | UnsetType = UNSET
     """What these parts cost, by the prices of `[sms]` when they went."""
+    variant: str | UnsetType = UNSET
+    """The variant of the text that the last try said; left out where it had none."""
 
 
 class CountsRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag_field="kind", tag="counts"):
@@ -148,6 +150,8 @@ class EventCounts:
     """Of recipients who were suppressed; counted for campaigns alone."""
     heard: Mapping[str, int] = field(default_factory=dict)
     """What providers and people said afterwards, by outcome."""
+    variants: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By variant of the text, notifications that were `sent` and of which something was heard; of campaigns alone."""
     groups: int = 0
     """Key groups in which somebody was decided."""
     segments: int = 0

@@ -85,3 +85,10 @@ def test_keys_do_not_mix() -> None:
     other = Attempt(state="intent", key="l", attempt=1, at=1)
     assert set(fold([intent(1), other])) == {"k", "l"}
     assert not [key for key, found in fold([intent(1), answer(1, "sent"), other]).items() if found.open != (key == "l")]
+
+
+def test_the_variant_is_the_one_of_the_last_try() -> None:
+    first, again = (msgspec.structs.replace(intent(number), variant=said) for number, said in ((1, "a"), (2, None)))
+    assert history(first).variant == "a"
+    assert history(first, answer(1, "sent")).variant == "a"
+    assert history(first, answer(1, "failed", retry=15), again).variant is None

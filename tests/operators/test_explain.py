@@ -314,6 +314,7 @@ def test_tries_are_listed_each_with_its_answer() -> None:
     assert f"2 tries: apns at {NOW}: 503; apns at {LATER}: no answer." in text
     assert "2 parts, cost 0.15. " in explain_delivery(delivered("DELIVERED", segments=2, cost=0.15), USED)
     assert " 1 part. " in explain_delivery(delivered("DELIVERED", segments=1, cost=0.0), USED)
+    assert ". Variant b of its text. 1 try" in explain_delivery(delivered("DELIVERED", variant="b"), USED)
     never = explain_delivery(delivered("DEAD_LETTER", reason="no provider", attempts=[]), USED)
     assert never.startswith("Push to phone: not delivered (no provider is configured for the channel), at")
     assert never.endswith("It was never handed to a provider.")

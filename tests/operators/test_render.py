@@ -20,12 +20,13 @@ from operators.render import (
 from operators.sandbox import compile_template, run_template
 from operators.templates import LANGUAGES, language_of, load_language, other_language
 from state.inbox.values import InboxRow
-from state.model.content import ChatContent, EmailContent, PushContent, SmsContent, WebhookContent
+from state.model.content import ChatContent, EmailContent, InAppContent, PushContent, SmsContent, WebhookContent
 from state.model.delivery import DigestItem, ToDeliver
 from state.model.errors import TemplateError
 from state.model.preference import QuietRange
 from state.model.registry import load_registry
 from state.model.template import TypeTexts, texts_in_force
+from state.model.variants import of_variant, variant_of
 
 TYPES = [name.replace("*", "spring") for name in load_registry().names()]
 
@@ -63,7 +64,7 @@ def test_what_is_no_web_address_or_too_long_stays_behind(url: Any) -> None:
 
 def row_text(type_name: str, payload: bytes | None = None, **changes: Any) -> tuple[str, str]:
     values: dict[str, Any] = {"count": 1, "actors": ("A",), "actor_count": 1, "language": None} | changes
-    content = render_row(InboxRow(type_name, "photo1", "e1", at=1, read=False, payload=payload, **values))
+    content = render_row(InboxRow(type_name, "photo1", "e1", at=1, read=False, payload=payload, **values), "u1")
     return content.title, content.body
 
 
@@ -348,8 +349,8 @@ def test_published_texts_take_the_place_of_the_built_in_ones() -> None:
     assert isinstance(content, PushContent)
     assert (content.title, content.body) == ("T", "ana curtiu")
     row = InboxRow("like", "photo1", "e1", at=1, read=False, actors=("ana",), actor_count=1, count=1)
-    assert render_row(row, lambda _type, _locale: texts).title == "T"
-    assert render_row(row, lambda _type, _locale: {"title": "T", "one": "{{ p.x }}"}) == render_row(row)
+    assert render_row(row, "u1", lambda _type, _locale: texts).title == "T"
+    assert render_row(row, "u1", lambda _type, _locale: {"title": "T", "one": "{{ p.x }}"}) == render_row(row, "u1")
 
 
 def test_a_published_text_never_cuts_a_code() -> None:
@@ -384,3 +385,13 @@ def test_a_channel_says_its_own_and_the_others_the_general_text() -> None:
     assert mail.subject == "<ana>!"
     assert "<div><h1>&lt;ana&gt; did</h1></div>" in mail.html
     assert mail.text.startswith("<ana> did\n\n-- \nFuß")
+
+
+def test_a_row_says_the_variant_that_its_reader_was_sent() -> None:
+    texts: TypeTexts = {"title": "T", "one": "A", "_variants": "a 50, b 50", "b:one": "B", "b:in_app.title": "U"}
+    row = InboxRow("newsletter", None, "e1", at=1, read=False, actors=(), actor_count=0, count=1)
+    for user, variant, title, body in (("ann", "a", "T", "A"), ("eve", "b", "U", "B")):
+        assert variant_of(texts, "newsletter", user) == variant
+        assert render_row(row, user, lambda _type, _locale: texts) == InAppContent(title, body)
+        content = render(emission("newsletter", user=user), "in_app", texts=of_variant(texts, variant))
+        assert content == InAppContent(title, body)

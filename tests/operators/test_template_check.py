@@ -101,3 +101,44 @@ def test_parts_are_checked_with_the_texts_that_have_them() -> None:
     assert fault.startswith("one: includes a part")
     (fault,) = part_faults("pt", {("_parts", "pt"): {"layout": "x"}})
     assert fault.startswith("layout: does not say {{ body }}")
+
+
+HALVES: dict[str, TemplateSource] = GOOD | {"_variants": "a 50, b 50", "b:one": "{{ actor }}!"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"_variants": "a 50, b 40"}, "_variants: have 90 percent together"),
+        ({"_variants": "a 50 b 50"}, "_variants: are not written so"),
+        ({"_variants": ["a 100"]}, "_variants: are not written so"),
+        ({"_variants": "b 50, b 50"}, "_variants: are more than 10, or two have one name"),
+        ({"_variants": ", ".join(f"{n} 1" for n in "acdefghijk") + ", b 90"}, "_variants: are more than 10"),
+        ({"c:title": "C"}, "c:title: there is no variant c; name it in _variants"),
+        ({"b:two": "x"}, "b:two: there is no such form"),
+        ({"b:title": ""}, "b:title: is missing"),
+        ({"b:one": "{{ acter }}"}, "b:one: unknown: acter"),
+        ({"b:push.title": "x" * 66}, "b:push.title: 66 units"),
+        ({"a:sms.one": "x" * 481}, "a:sms.one, also, many: 481 units"),
+        ({"b:many": "{{ others | plural(other='#') }}"}, "b:many: a plural lacks"),
+    ],
+)
+def test_each_variant_is_checked_as_a_text_of_its_own(changes: dict[str, TemplateSource], fault: str) -> None:
+    assert template_faults("like", "en", HALVES) == []
+    found = template_faults("like", "en", HALVES | changes)
+    assert found[0].startswith(fault)
+
+
+def test_every_variant_with_a_fault_is_told() -> None:
+    wrong = HALVES | {"a:title": "x" * 66, "b:title": "x" * 67}
+    assert [fault.partition(":")[0] for fault in template_faults("like", "en", wrong)] == ["a", "b"]
+
+
+def test_every_variant_says_the_code_and_takes_no_part_in_it() -> None:
+    code: dict[str, TemplateSource] = {"title": "T", "one": "{{ p.code }}", "_variants": "a 50, b 50"}
+    assert template_faults("otp", "en", code | {"b:one": "Hi"}) == ["b:one: does not say p.code; put it in"]
+    given: dict[tuple[str, str], dict[str, TemplateSource]]
+    given = {("otp", "en"): code | {"b:one": "{{ p.code }} {% include 'by' %}"}, ("_parts", "en"): {"by": "by us"}}
+    assert checked_faults(("otp", "en"), given) == []
+    (fault,) = checked_faults(("otp", "en"), given, urgent=True)
+    assert fault.startswith("b:one: includes a part")

@@ -319,7 +319,7 @@ class Dispatcher:
         channel = queue.bounds.channel
         return Attempt(
             state="intent", key=task.key, attempt=task.history.attempts + 1, provider=channel.name,
-            provider_id=channel.provider_id(task.key), at=now,
+            provider_id=channel.provider_id(task.key), at=now, variant=task.variant,
         )  # fmt: skip
 
     async def _send(self, queue: ProviderQueue, task: SendTask, content: Content) -> None:

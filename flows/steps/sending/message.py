@@ -22,6 +22,7 @@ from state.model.dead_letter import KILLED, error_text
 from state.model.errors import TemplateError
 from state.model.registry import RegistryInForce
 from state.model.unsubscribe import LinkKeys, Unsubscription
+from state.model.variants import of_variant, variant_of
 
 EndOfFailed = Callable[[SendTask, str, int], Planned]
 """The end of a task that fails for good, for a reason, now."""
@@ -86,13 +87,16 @@ def _said(task: SendTask, url: str | None, published: PublishedTexts | None) -> 
     emission = task.emission
     texts = None if published is None else published.texts(emission.type, emission.locale)
     if texts is not None:
+        task.variant = variant_of(texts, emission.type, emission.user)
         try:
-            return _quietly(task, render(emission, task.channel, unsubscribe_url=url, texts=texts))
+            said = of_variant(texts, task.variant)
+            return _quietly(task, render(emission, task.channel, unsubscribe_url=url, texts=said))
         except Exception as error:
             if environment_failed(error):
                 raise
             TEMPLATES_FAILED.labels(emission.type).inc()
             _logger.warning("published_template_failed", type=emission.type, error=error_text(error))
+    task.variant = None
     return _quietly(task, render(emission, task.channel, unsubscribe_url=url))
 
 

@@ -58,6 +58,7 @@ def delivery_record(task: SendTask) -> DeliveryRecord:
         attempts=[AttemptMade(made.provider, made.at, made.answer) for made in history.made],
         segments=UNSET if history.segments is None else history.segments,
         cost=UNSET if history.cost is None else history.cost,
+        variant=UNSET if history.variant is None else history.variant,
     )
 
 

@@ -56,6 +56,8 @@ class SendTask:
     waits_since: int = 0
     charge: tuple[int, float] | None = None
     """Parts of a text message that was taken, and what they cost."""
+    variant: str | None = None
+    """Of the text that the try at hand says."""
     waited_ms: int = 0
     """Between tries, for a provider that was away: this does not count against the time of its budget."""
 

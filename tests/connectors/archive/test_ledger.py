@@ -21,6 +21,7 @@ from connectors.archive.manifest import read_manifest
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
+from connectors.outcomes import outcome_record
 from flows.process.directories import LEDGER as DIRECTORY
 from operators.plan import plan_event
 from state.ledger import SCHEMA, packed_ledger
@@ -89,6 +90,35 @@ def test_what_text_messages_of_an_event_cost_is_summed_over_archive_and_log(log:
     log.append([delivery("mia", "em1", "phone", "DELIVERED", 9302)])
     counts = reader.progress("e1")
     assert (counts.segments, counts.cost) == (4, 0.28)
+
+
+def heard(log: EmbeddedLog, outcome: str, user: str, channel: str, **fields: str) -> None:
+    log.append([outcome_record(outcome, user=user, channel=channel, at=9500, partitions=log.partitions, **fields)])
+
+
+def test_a_campaign_is_counted_by_the_variants_of_its_text(log: EmbeddedLog, tmp_path: Path) -> None:
+    """A notification counts once: with two devices, opened twice. What was heard names an event or a notification."""
+    reader, of_campaign = LedgerReader(tmp_path / DIRECTORY, log), {"object": "may", "sender_id": "campaigns"}
+    said = {"mia": "a", "leo": "a", "eve": "b", "max": None}
+    for number, (user, variant) in enumerate(said.items()):
+        more = {} if variant is None else {"variant": variant}
+        log.append([decision(user, "c1", "EMITTED", ("d", 1, number), emission_id=f"em_{user}", **of_campaign)])
+        log.append([delivery(user, f"em_{user}", device, "DELIVERED", 9300, **more) for device in ("phone", "pad")])
+    log.append([delivery("leo", "em_leo", "old", "DEAD_LETTER", 9400, variant="a")])
+    write(log, tmp_path)
+    told = [("mia", "push", "opened"), ("mia", "in_app", "opened"), ("mia", "push", "clicked")]
+    for user, channel, outcome in (*told, ("eve", "push", "opened"), ("max", "push", "opened")):
+        heard(log, outcome, user, channel, event_id="c1")
+        heard(log, outcome, user, channel, event_id="another")
+    for device in ("phone", "pad"):
+        heard(log, "delivered", "leo", "push", emission_id="em_leo", device=device)
+    counts = reader.campaign("may", "campaigns")
+    assert counts.variants == {
+        "a": {"sent": 2, "delivered": 1, "opened": 1, "clicked": 1},
+        "b": {"sent": 1, "opened": 1},
+    }
+    assert counts.heard == {"opened": 4, "clicked": 1, "delivered": 2}
+    assert reader.campaign("june", "campaigns").variants == {}
 
 
 def test_a_query_reads_parts_and_tail_and_the_last_state_holds(log: EmbeddedLog, tmp_path: Path) -> None:

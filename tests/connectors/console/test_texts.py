@@ -1,6 +1,8 @@
 """The page of templates: written, shown before, published, taken back and rolled back by forms."""
 
+import re
 from collections.abc import Iterator
+from html import unescape
 
 import pytest
 from helpers.console import Browser, Seen
@@ -92,6 +94,26 @@ def test_channels_and_locales_are_shown_side_by_side(told: Gateway) -> None:
     assert seen.text.count("<dd>Nova curtida</dd>") == 2, "who reads pt-BR-x gets those of pt-BR, who reads en does not"
     assert "&lt;i&gt;curtiram</dd>" in seen.text
     assert held(told, "pt-BR") is None
+
+
+def test_variants_have_fields_are_shown_side_by_side_and_nothing_of_them_is_lost(told: Gateway) -> None:
+    ann, page = signed_in(told), f"{PAGE}?type=share&locale=pt"
+    halves = LIKE | {"text._variants": "a 50, b 50"}
+    seen = act(ann, "pt", "preview", halves, "share")
+    assert [f'aria-label="push, pt, variant {name}"' in seen.text for name in "abc"] == [True, True, False]
+    for field in ("a:title", "b:one", "b:push.title"):
+        assert f'name="text.{field}"' in seen.text
+    wrong = act(ann, "pt", "publish", halves | {"text.b:push.title": "x" * 66, "text.c:title": "C"}, "share")
+    assert (wrong.status, held(told, "pt", "share")) == (400, None)
+    assert 'id="wrong-c:title-1"' in wrong.text
+    wrong = act(ann, "pt", "publish", halves | {"text.b:push.title": "x" * 66}, "share")
+    assert 'id="wrong-b:push.title-1"' in wrong.text
+    texts = {"title": "T", "one": "A", "_variants": "a 50, b 50", "b:email.html": "<b>{{ text }}</b>", "b:one": "B"}
+    assert told.call("PUT", "/v1/templates/share/pt", {"texts": texts}, key="key-marketing").status == 200
+    found = re.findall(r'<textarea[^>]* name="([^"]+)"[^>]*>\n(.*?)</textarea>', ann.get(page).text, re.DOTALL)
+    fields = {name: unescape(text) for name, text in found}
+    assert act(ann, "pt", "publish", fields | {"text.b:one": "B!", "version": "1"}, "share").status == 303
+    assert held(told, "pt", "share") == texts | {"b:one": "B!"}
 
 
 def test_parts_have_fields_by_their_names(told: Gateway) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.console import Browser
 from helpers.gateway import Gateway, Reply, running, token
+from helpers.records import decision, delivery
 
 MARKETING, ADMIN = "key-marketing", "key-admin"
 CSV = {"content-type": "text/csv"}
@@ -214,8 +216,23 @@ def test_chunks_are_of_one_zone_and_no_larger_than_a_second_of_the_throttle(told
 
 def test_a_report_of_what_was_not_released_is_empty(told: Gateway) -> None:
     create(told, "few")
-    nothing: dict[str, Any] = {"outcomes": {}, "reasons": {}, "deliveries": {}, "heard": {}}
+    nothing: dict[str, Any] = {"outcomes": {}, "reasons": {}, "deliveries": {}, "heard": {}, "variants": {}}
     assert call(told, "GET", "/few/report").json == {"name": "few", "recipients": None, **nothing}
+
+
+def test_a_report_tells_of_the_variants_that_went_to_many(told: Gateway) -> None:
+    create(told, "halves")
+    for number in range(45):
+        user, variant = f"half{number}", "b" if number < 5 else "a"
+        of_campaign = {"object": "halves", "sender_id": "campaigns", "emission_id": f"em_{user}"}
+        told.log.append([decision(user, "h1", "EMITTED", ("d", 1, number), **of_campaign)])
+        told.log.append([delivery(user, f"em_{user}", "m", "DELIVERED", 9, variant=variant)])
+    report = call(told, "GET", "/halves/report").json
+    assert (report["variants"].keys(), report["variants"]["a"].keys()) == ({"a"}, {"sent"})
+    assert report["variants"]["a"]["sent"] in (30, 40), "in tens, less a number that was drawn for the file"
+    browser = Browser(told)
+    browser.sign_in("key-marketing")
+    assert f"Variant a sent: {report['variants']['a']['sent']}" in browser.get("/console/campaigns?name=halves").words
 
 
 def test_a_file_of_one_person_tells_nothing_of_him(told: Gateway) -> None:

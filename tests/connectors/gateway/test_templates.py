@@ -90,6 +90,8 @@ def test_texts_are_published_changed_taken_back_and_rolled_back(told: Gateway) -
         ("lik/pt", LIKE, "type"),
         ("like/pt", {"title": 1}, "texts"),
         ("offer/pt", {**LIKE, "detail": "{{ p.prize }}"}, "texts.detail"),
+        ("like/pt", {**LIKE, "_variants": "a 50"}, "texts._variants"),
+        ("like/pt", {**LIKE, "_variants": "a 100", "a:push.one": "{{ x }}"}, "texts.a:push.one"),
     ],
 )
 def test_a_fault_is_told_and_nothing_is_published(told: Gateway, place: str, texts: Any, path: str) -> None:
@@ -112,7 +114,11 @@ def test_a_preview_shows_every_channel_and_changes_nothing(told: Gateway) -> Non
     of_many = call(told, "POST", "/offer/de/preview", given).json["channels"]
     assert of_many["in_app"]["body"] == "Bo und 4 weitere: <b>"
     assert "&lt;b&gt;" in of_many["email"]["html"]
+    halves = {**texts, "_variants": "a 50, b 50", "b:title": "Oba"}
+    by_variant = call(told, "POST", "/offer/pt/preview", {"texts": halves}).json["variants"]
+    assert {name: found["push"]["title"] for name, found in by_variant.items()} == {"a": "Oferta", "b": "Oba"}
     built_in = call(told, "POST", "/follow/de/preview", {}).json
+    assert built_in["variants"] == {}
     assert built_in["channels"]["push"]["body"] == "Ada folgt dir"
     assert built_in["texts"]["one"] == "{{ actor }} folgt dir"
     broken = call(told, "POST", "/offer/pt/preview", {"texts": {"title": "T", "one": "{{ actor"}})

@@ -17,7 +17,10 @@ from flows.cli import app
 from flows.process.open import clock_ms
 
 Run = Callable[..., Result]
-LIKE = {"title": "Curtida", "one": "{{ actor }} curtiu", "many": ["{{ who }} curtiram."]}
+LIKE = {
+    "title": "Curtida", "one": "{{ actor }} curtiu", "many": ["{{ who }} curtiram."],
+    "_variants": "a 50, b 50", "b:push.title": "Oba",
+}  # fmt: skip
 
 
 @pytest.fixture
