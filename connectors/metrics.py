@@ -148,6 +148,11 @@ VERDICTS = Counter(
     "Providers' word that an address is gone, by result: believed, or withheld: too many in an hour to be true",
     ["provider", "result"],
 )
+CREDENTIAL_EXPIRES = Gauge(
+    "carillon_credential_expires_in_days",
+    "Days until a credential ends, looked at once an hour; below 0: it has ended",
+    ["credential"],
+)
 DELIVERIES_IN_FLIGHT = Gauge("carillon_deliveries_in_flight", "Requests at a provider right now", ["provider"])
 BREAKER_STATE = Gauge(
     "carillon_breaker_state",

@@ -26,6 +26,7 @@ from flows.config.served import served
 from flows.config.settings import Settings, load_settings
 from flows.process.collector import settle_collector
 from flows.process.directories import LEDGER
+from flows.process.expiry import keep_watching
 from flows.process.inboxes import inbox_reader
 from flows.process.open import clock_ms, log_opener
 from flows.process.opening import open_configured_log
@@ -48,6 +49,8 @@ def run(settings: Settings, kind: GatewayKind) -> None:
     with StateLock.acquire(options.store_directory(), f"gateway {kind}"):
         if kind == "p0":
             keep_writing(settings.data_dir / METRICS, options.process())  # for the console, which the other one shows
+        else:
+            keep_watching(settings, options.store_directory(), clock_ms)
         log = open_configured_log(settings)
         inbox = inbox_reader(settings.data_dir, log, settings.inbox.in_redis()) if kind == "ordinary" else None
         published, types = PublishedTexts(log), PublishedTypes(log, settings.types)

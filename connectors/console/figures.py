@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from connectors.metric_files import all_metrics
 
 _RATE_OVER_S = 60
 _GOOD_FOR_S = 2.0
+_SOON_DAYS = 60
 _BREAKERS = ("closed", "reduced", "half-open", "open")
 _ACCEPTED = ("accepted", "repeated")
 _LEVELS = ("nothing", "P2 waits", "half of P1 waits", "only P0 goes")
@@ -73,6 +75,14 @@ class SenderNow(NamedTuple):
     """Events granted within one second, at most, in the last minute."""
 
 
+class ExpiringNow(NamedTuple):
+    """A credential that ends soon."""
+
+    name: str
+    days: float
+    """Below 0: it has ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class FiguresNow:
     """What the page shows."""
@@ -87,6 +97,8 @@ class FiguresNow:
     senders: Mapping[str, SenderNow]
     dead_letters: Sequence[Counted]
     behind_s: float
+    expiring: Sequence[ExpiringNow]
+    """The first to end first."""
 
 
 Samples = Mapping[tuple[str, Labels], float]
@@ -132,6 +144,7 @@ class Figures:
             senders=_senders(samples, counted),
             dead_letters=counted("carillon_dead_letters_total", "stage"),
             behind_s=max(_of(samples, "carillon_archive_behind_seconds").values(), default=0.0),
+            expiring=_expiring(samples),
         )
 
 
@@ -204,6 +217,11 @@ def _places(samples: Samples) -> list[PlaceNow]:
         PlaceNow(place, score, _LEVELS[int(levels.get((place,), 0.0))])
         for (place,), score in sorted(summed(samples, LOAD_SCORE, ["place"]).items())
     ]
+
+
+def _expiring(samples: Samples) -> list[ExpiringNow]:
+    ends = summed(samples, "carillon_credential_expires_in_days", ["credential"])
+    return sorted((ExpiringNow(name, days) for (name,), days in ends.items() if days <= _SOON_DAYS), key=itemgetter(1))
 
 
 def _senders(samples: Samples, counted: Callable[..., list[Counted]]) -> dict[str, SenderNow]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jwt
-from cryptography.x509 import load_pem_x509_certificates
 
 from connectors.admission.options import RedisOptions
 from connectors.log.embedded.log import EmbeddedLog
@@ -27,6 +26,7 @@ from flows.config.providers import PROVIDERS, InForce, providers_in_force
 from flows.config.served import simulated
 from flows.config.settings import Settings
 from flows.process.directories import INBOX
+from flows.process.expiry import credential_ends
 from flows.process.opening import broker_addresses, open_configured_log, system_topics, unreachable
 from flows.up.ports import any_port
 from state.model.addresses import Place
@@ -62,6 +62,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield from _check_redis(settings)
     yield from _check_inbox(settings)
     yield from _check_providers(settings)
+    yield from check_ends(settings, datetime.now(UTC))
 
 
 def _check_types(settings: Settings) -> Iterator[Finding]:
@@ -203,9 +204,6 @@ def _check_providers(settings: Settings) -> Iterator[Finding]:
             yield _check_signature(options, f"signature {what}")
         if isinstance(options, WebPushOptions):
             yield _check_application_key(options)
-        file = getattr(options, "ca_file", settings.egress.ca_file)
-        if file is not None:
-            yield check_certificates(f"certificates {what}", file, datetime.now(UTC))
     for provider, options in installed_providers(settings).values():
         yield asyncio.run(_try_provider(f"provider {provider.what}", InForce(provider, options, settings.egress)))
 
@@ -280,10 +278,10 @@ async def _try_provider(what: str, found: InForce) -> Finding:
         await connector.close()
 
 
-def check_certificates(what: str, file: Path, now: datetime) -> Finding:
-    """When the first certificate of a file ends; within two weeks it is a finding."""
-    try:
-        ends = min(certificate.not_valid_after_utc for certificate in load_pem_x509_certificates(file.read_bytes()))
-    except (OSError, ValueError):
-        return Finding(what, False, "cannot be read")
-    return Finding(what, ends - now > _EXPIRES_SOON, f"valid until {ends:%Y-%m-%d}")
+def check_ends(settings: Settings, now: datetime) -> Iterator[Finding]:
+    """When credentials end, as far as it is known; within two weeks it is a finding."""
+    for name, end in credential_ends(settings).items():
+        if end is None:
+            yield Finding(f"end of {name}", False, "cannot be read; name a PEM file of certificates")
+        else:
+            yield Finding(f"end of {name}", end - now > _EXPIRES_SOON, f"valid until {end:%Y-%m-%d}")

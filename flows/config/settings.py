@@ -280,6 +280,9 @@ class Settings:
     """Where requests to addresses that users gave may go: the public Internet, by https."""
     senders: Mapping[str, SenderOptions] = field(default_factory=dict)
     """Who may call, by sender_id. None at all: development credentials, kept in the data directory."""
+    expires: Mapping[str, str] = field(default_factory=dict)
+    """When what you rely on ends, by a name of yours: a day ("2027-03-01") or a PEM file of certificates. You hear of
+    it 60, 30, 14 and 7 days before. The files of ca_file are watched without this. Default: nothing."""
     types: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Types of your own, and changes to the default ones: klass, category, fan_out, ttl_ms, window_ms, policy, ..."""
 

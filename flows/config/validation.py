@@ -14,6 +14,7 @@ from connectors.providers.provider import PLACES
 from flows.config.installed import installed_faults
 from flows.config.served import kind_faults
 from operators.campaigns import SENDER, TEST_SENDER
+from operators.expiry import end_of
 from operators.payload_schema import check_schemas
 from state.model.errors import ConfigurationError
 from state.model.registry import Registry, load_registry
@@ -47,6 +48,9 @@ def settings_faults(settings: Settings) -> Iterator[str]:
         yield "limits.lag_max: must be 0 or at least 10 s: P0 may have a tenth of it, and an epoch lasts some of that"
     if settings.limits.token_age_max and settings.limits.token_age_max < _TOKEN_AGE_MIN:
         yield "limits.token_age_max: must be 0 or at least 30 days: apps that are in use may register that rarely"
+    for name, given in settings.expires.items():
+        if given[:4].isdigit() and end_of(given) is None:
+            yield f"expires.{name}: {given!r} is no day; write it as 2027-03-01, or name a file with its folder"
     yield from _type_faults(settings)
     yield from _export_faults(settings.exports, settings.log.retention)
     yield from _sender_faults(settings.senders)

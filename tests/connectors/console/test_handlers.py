@@ -299,3 +299,15 @@ def test_a_door_that_was_closed_without_a_reason_is_shown_as_closed(console: Gat
     assert console.call("POST", "/v1/ops/kill", body, key="key-ops").status == 200
     wait_for(lambda: "closed: by ops" in signed_in(console, "ops").get("/console/senders").words)
     assert console.call("POST", "/v1/ops/kill", {**body, "on": False}, key="key-ops").status == 200
+
+
+def test_credentials_that_end_soon_are_on_the_first_page(console: Gateway) -> None:
+    metrics = console.directory / "run" / "metrics" / "elsewhere.prom"
+    metrics.parent.mkdir(parents=True, exist_ok=True)
+    days = {"site": 6.9, "relay": -0.1, "key": 61.0}
+    lines = [f'carillon_credential_expires_in_days{{credential="{name}"}} {left}' for name, left in days.items()]
+    metrics.write_text("\n".join(["# TYPE carillon_credential_expires_in_days gauge", *lines, ""]))
+    browser = signed_in(console, "ops")
+    wait_for(lambda: "relay has ended site ends in 6 days" in browser.get("/console").words)
+    assert "key ends" not in browser.get("/console").words
+    metrics.unlink()

@@ -18,7 +18,7 @@ from connectors.log.kafka.options import KafkaOptions
 from connectors.providers.options import SesOptions, SmtpOptions, TwilioOptions, WebPushOptions
 from connectors.providers.push.webpush_token import application_key
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
-from flows.commands.check import check, check_certificates
+from flows.commands.check import check, check_ends
 from flows.config.options import masked
 from flows.config.settings import BrokerOptions, GatewayTable, InboxOptions, ProviderOptions, SenderOptions, Settings
 from flows.process.run_files import Running, write_running
@@ -242,11 +242,13 @@ def test_a_provider_that_does_not_answer_is_named_without_its_secret(tmp_path: P
 def test_a_certificate_that_ends_soon_is_a_finding(tmp_path: Path) -> None:
     sandbox = SandboxFiles(tmp_path)
     make_certificates(sandbox)
-    assert check_certificates("ca", sandbox.ca, datetime.now(UTC)).ok
-    late = check_certificates("ca", sandbox.ca, datetime.now(UTC) + timedelta(days=3645))
-    assert not late.ok
-    assert "valid until" in late.detail
-    assert not check_certificates("ca", tmp_path / "missing.pem", datetime.now(UTC)).ok
+    expires = {"site": str(sandbox.ca), "key": "2027-03-01", "gone": str(tmp_path / "missing.pem")}
+    settings = Settings(data_dir=tmp_path, expires=expires)
+    found = [check_ends(settings, at) for at in (datetime(2027, 1, 1, tzinfo=UTC), datetime(2027, 2, 20, tzinfo=UTC))]
+    assert [{each.what.removeprefix("end of expires."): each.ok for each in findings} for findings in found] == [
+        {"site": True, "key": True, "gone": False},
+        {"site": True, "key": False, "gone": False},
+    ]
 
 
 def test_exit_codes(tmp_path: Path) -> None:
