@@ -129,7 +129,11 @@ def compare(users: list[str], size: int, times: int) -> None:
 def compare_languages(users: list[str], size: int, times: int) -> None:
     """What it costs that recipients read different languages; at first in a directory that nobody measures."""
     work = f"fan-outs to {size} users of a group, a commit each"
-    ways: dict[str, list[str | None]] = {"one_language": [None], "three_languages": [None, "de", "fr"]}
+    ways: dict[str, list[str | None]] = {
+        "one_language": [None],
+        "three_languages": [None, "de", "fr"],
+        "twenty_locales": [None, *(f"en-{letter}A" for letter in "ABCDEFGHIJKLMNOPQRS")],
+    }
     for name, languages in ways.items():
         records = [in_languages(number, random.sample(users, size), languages) for number in range(times)]
         each, used, disk = size * times, 0.0, 0.0

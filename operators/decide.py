@@ -19,7 +19,7 @@ from operators.filter import event_outcome, user_outcome
 from operators.outcomes import FinalOutcome
 from operators.retract import erase, read, retract, set_status
 from operators.route import AllowedChannels, allowed
-from operators.templates import other_language
+from operators.templates import row_language
 from operators.waiting_mail import MAIL_KINDS, mail_comes
 from state.decide.group import GroupState
 from state.decide.held import HeldBatch
@@ -251,6 +251,6 @@ def _enter_inbox(writer: OutcomeWriter, row: int, item: Item, found: AllowedChan
         InboxOperation(
             op="add", user=writer.state.users.ids[row], type=event.type, object=event.object, actor=event.actor,
             event_id=event.event_id, windowed=windowed, at=writer.state.now, place=item.place,
-            priority=event.priority, payload=event.payload, language=other_language(locale),
+            priority=event.priority, payload=event.payload, language=row_language(locale),
         )
     )  # fmt: skip

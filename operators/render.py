@@ -201,9 +201,9 @@ def render_row(
     language = language_of(row.language)
     of_type = words_for(row.type, language)
     overlay = []
-    if (texts := published(row.type, language)) is not None:
+    if (texts := published(row.type, row.language)) is not None:
         said = of_variant(texts, variant_of(texts, row.type, user))
-        overlay = [_published(of_type, said, "in_app", language)]
+        overlay = [_published(of_type, said, "in_app", row.language)]
     for words in (*overlay, of_type, words_for(_GENERIC, language)):
         context = _context(
             words, type_name=row.type, actors=row.actors, actor_count=row.actor_count, count=row.count,

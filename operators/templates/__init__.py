@@ -16,10 +16,12 @@ def language_of(locale: str | None) -> str:
 
 
 @lru_cache(maxsize=1_000)
-def other_language(locale: str | None) -> str | None:
-    """The same, but None for the first one: as rows of inboxes keep it."""
-    language = language_of(locale)
-    return None if language == LANGUAGES[0] else language
+def row_language(locale: str | None) -> str | None:
+    """The language tag that rows of inboxes keep of a reader: his locale, since texts may be published for any; None
+    for the first language, which whoever has none reads.
+    """
+    tag = (locale or LANGUAGES[0]).replace("_", "-")
+    return None if tag == LANGUAGES[0] else tag
 
 
 @cache

@@ -66,7 +66,7 @@ class StoredRow(msgspec.Struct):
     items: list[RowItem] = []
     """In the order in which they joined."""
     language: str | None = None
-    """Of the user when the latest item joined; None: the first of the templates' languages."""
+    """The user's language tag when the latest item joined; None: the first of the templates' languages."""
     older: list[OlderItem] = []
     stored_at: int | None = None
     """The `at` under which a store holds the row; None: it does not yet."""
@@ -126,7 +126,7 @@ class InboxRow:
     actor_count: int = 0
     """Distinct actors, as far as they are remembered."""
     language: str | None = None
-    """Of the words that it is shown in."""
+    """The tag by which its texts are found."""
     archived: bool = False
 
 

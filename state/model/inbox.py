@@ -38,7 +38,9 @@ class InboxOperation(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     payload: Any = None
     """The event's map."""
     language: str | None = None
-    """Of the words that the row is shown in; None: the first of `operators.templates`."""
+    """The reader's language tag, by which the row's texts are found; None: the first of `operators.templates`. Earlier
+    releases wrote `de` and `fr` alone.
+    """
 
 
 class StoredOperation(InboxOperation, kw_only=True, frozen=True):
@@ -65,7 +67,7 @@ class AddedSlice:
     """All users, sorted (`state/inbox/slices.py`)."""
     count: int
     languages: Mapping[str | None, bytes] = field(default_factory=dict)
-    """Where users differ in it: each language's users, sorted."""
+    """Where users differ in it: the users of each language tag, sorted."""
 
     def parts(self) -> "list[AddedSlice]":
         """One for each language."""

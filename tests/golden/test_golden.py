@@ -135,6 +135,7 @@ def _numbers(records: Sequence[Record | NewRecord]) -> list[tuple[str, bytes]]:
         ("outputs_1.json", {b"decision/1+arrow", b"emission/1+arrow"}),  # a column for everything
         ("outputs_2.json", {b"slice/1+arrow", b"inbox/1+arrow", b"emission/2+arrow"}),  # addresses as JSON
         ("outputs_3.json", {b"inbox/2+arrow"}),  # without languages
+        ("outputs_4.json", {b"inbox/2+arrow"}),  # with the built-in ones alone
     ],
 )
 def test_a_slice_says_what_the_batches_of_earlier_releases_said(name: str, forms: set[bytes]) -> None:

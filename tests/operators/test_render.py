@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from operators.render import (
     render_row,
 )
 from operators.sandbox import compile_template, run_template
-from operators.templates import LANGUAGES, language_of, load_language, other_language
+from operators.templates import LANGUAGES, language_of, load_language, row_language
 from state.inbox.values import InboxRow
 from state.model.content import ChatContent, EmailContent, InAppContent, PushContent, SmsContent, WebhookContent
 from state.model.delivery import DigestItem, ToDeliver
@@ -99,8 +100,10 @@ def test_a_row_whose_words_do_not_render_has_the_generic_ones() -> None:
         del types["needy"]
 
 
-def test_rows_keep_a_language_only_where_it_is_not_the_first() -> None:
-    assert [other_language(locale) for locale in (None, "en-GB", "xx", "fr_CA", "de")] == [None, None, None, "fr", "de"]
+def test_rows_keep_a_language_tag_only_where_it_is_not_the_first() -> None:
+    locales = (None, "en", "en-GB", "pt", "fr_CA", "de")
+    assert [row_language(locale) for locale in locales] == [None, None, "en-GB", "pt", "fr-CA", "de"]
+    assert row_text("like", language="fr-CA") == row_text("like", language="fr"), "the built-in words of the language"
 
 
 @pytest.mark.parametrize(
@@ -350,6 +353,10 @@ def test_published_texts_take_the_place_of_the_built_in_ones() -> None:
     assert (content.title, content.body) == ("T", "ana curtiu")
     row = InboxRow("like", "photo1", "e1", at=1, read=False, actors=("ana",), actor_count=1, count=1)
     assert render_row(row, "u1", lambda _type, _locale: texts).title == "T"
+    by_locale = {("like", "fr"): texts, ("like", "default"): {"title": "D", "one": "{{ actor }}"}}
+    rows = [replace(row, language=tag) for tag in ("fr-CA", "pt", None)]
+    found = [render_row(each, "u1", lambda kind, tag: texts_in_force(by_locale, kind, tag or "en")) for each in rows]
+    assert [each.title for each in found] == ["T", "D", "D"], "a row looks for texts as a push does"
     assert render_row(row, "u1", lambda _type, _locale: {"title": "T", "one": "{{ p.x }}"}) == render_row(row, "u1")
 
 

@@ -1,4 +1,4 @@
-"""What a user says of single rows goes through the whole system, and rows speak his language."""
+"""What a user says of single rows goes through the whole system, and rows have the texts of his locale."""
 
 from __future__ import annotations
 
@@ -54,11 +54,13 @@ def test_rows_are_read_unread_and_archived_everywhere(
         (first,) = shows(two, unread=1)
         assert call("POST", "/read", {"ids": [first]})["ids"] == [first]
         shows(two, unread=0)
-        assert system.call("PUT", "/v1/users/ann", {"locale": "fr"})[0] == 200
+        texts = {"texts": {"title": "Bravo", "one": "{{ actor }} a aimé"}}
+        assert system.call("PUT", "/v1/templates/like/fr-CA", texts, key="marketing")[0] == 200
+        assert system.call("PUT", "/v1/users/ann", {"locale": "fr_CA"})[0] == 200
         _like(system, 3, "max")
-        later, _ = shows("max aime votre photo", two, unread=1)
+        later, _ = shows("max a aimé", two, unread=1)
         assert call("POST", "/archive")["ids"] is None
-        shows("max aime votre photo", unread=1)
+        shows("max a aimé", unread=1)
         call("POST", "/archive", {"ids": [later]})
         assert call("GET", "")["items"] == []
         call("POST", "/unread", {"ids": [first]})

@@ -13,7 +13,7 @@ import pyarrow
 
 from operators.bulk import Ending, Slice
 from operators.route import ChannelRoute
-from operators.templates import other_language
+from operators.templates import row_language
 from state.decide.group import GroupState
 from state.decide.users import UserTable
 from state.model.arrow import TEXT, Column, batch_bytes, coded, flags, integers, tag_column
@@ -138,12 +138,12 @@ def _languages(state: GroupState, rows: npt.NDArray[np.int32]) -> list[str | Non
     profiles = state.users.profiles
     if not profiles:
         return [None]
-    return [other_language(profiles[row][0]) if row in profiles else None for row in rows.tolist()]
+    return [row_language(profiles[row][0]) if row in profiles else None for row in rows.tolist()]
 
 
 def _language_column(languages: list[str | None]) -> Column:
     codes = {language: code for code, language in enumerate(dict.fromkeys(languages))}
-    return coded(np.fromiter(map(codes.__getitem__, languages), np.int8), [*codes])
+    return coded(np.fromiter(map(codes.__getitem__, languages), np.int32), [*codes])
 
 
 def _json(value: object) -> str | None:

@@ -331,10 +331,10 @@ def test_an_arrow_batch_of_one_event_is_a_slice_and_others_are_not() -> None:
 
 
 def test_each_member_of_a_slice_has_his_language(redis: str) -> None:
-    languages = {user: (None, "de", "fr")[number % 3] for number, user in enumerate(USERS)}
+    languages = {user: (None, "de", "fr-CA", "pt")[number % 4] for number, user in enumerate(USERS)}
     names = {
         language: b"\0" + b"\0".join(sorted(user.encode() for user in USERS if languages[user] == language)) + b"\0"
-        for language in (None, "de", "fr")
+        for language in (None, "de", "fr-CA", "pt")
     }
     group = key_group(USERS[0])
     mixed = replace(added_slice("e1", 5, 1, USERS), languages=names)

@@ -30,7 +30,7 @@ HEAD = InboxHead(next_number=8, unread=2, rows=3, read_up_to=99)
 def test_rows_heads_and_whole_inboxes_come_back() -> None:
     assert decode_row(encode_row(ROW)) == ROW
     assert row_count(encode_row(ROW)) == 5
-    french = replace(ROW, language="fr")
+    french = replace(ROW, language="fr-CA")
     assert decode_row(encode_row(french)) == french
     assert decode_head(encode_head(HEAD)) == HEAD
     assert decode_inbox(encode_inbox(HEAD, [ROW], (9, 1, 2))) == (HEAD, [ROW], (9, 1, 2))

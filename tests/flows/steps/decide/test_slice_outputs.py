@@ -100,19 +100,30 @@ def test_a_slice_says_its_recipients_languages_where_they_differ() -> None:
         apply(state, ProfileWork(g=0, stamp=NOW, user=f"u{number}", locale="fr-CA", name=None), 500 + number)
     alike = decode_at_once(INBOX_SLICE, inbox(1_000))
     assert isinstance(alike, AddedSlice)
-    assert ([part.operation.language for part in alike.parts()], len(alike)) == (["fr"], 100)
+    assert ([part.operation.language for part in alike.parts()], len(alike)) == (["fr-CA"], 100)
 
     expected: dict[str, str | None] = {}
     for number, locale in enumerate(["de", "en-GB", None, "fr"] * 20):
         apply(state, ProfileWork(g=0, stamp=NOW, user=f"u{number}", locale=locale, name=None), 1_001 + number)
-        expected[f"u{number}"] = locale if locale in ("de", "fr") else None
-    expected |= {f"u{number}": "fr" for number in range(80, 100)}
+        expected[f"u{number}"] = locale
+    expected |= {f"u{number}": "fr-CA" for number in range(80, 100)}
     value = inbox(2_000)
     assert {each.user: each.language for each in decode_operations(INBOX_SLICE, value)} == expected
     mixed = decode_at_once(INBOX_SLICE, value)
     assert isinstance(mixed, AddedSlice)
-    assert (len(mixed), sorted(len(part) for part in mixed.parts())) == (100, [20, 40, 40])
+    assert (len(mixed), sorted(len(part) for part in mixed.parts())) == (100, [20] * 5)
     assert {each.user: each.language for each in mixed} == expected
+
+
+def test_a_slice_has_room_for_any_number_of_languages() -> None:
+    state = _followed(200, 0)
+    expected = {f"u{number}": f"en-X{number}" for number in range(200)}
+    for number, (user, locale) in enumerate(expected.items()):
+        apply(state, ProfileWork(g=0, stamp=NOW, user=user, locale=locale, name=None), 500 + number)
+    event = Event(event_id="e", type="new_post", priority="P1", fan_out_type="FOLLOWERS", actor="star", ttl_ms=NOW)
+    decided = apply(state, SliceWork(g=0, stamp=NOW, event=event), 1_000)
+    [record] = [each for each in OutputWriter(0, 4).encode(state, decided, 1_000) if each.topic == "inbox"]
+    assert {each.user: each.language for each in decode_operations(INBOX_SLICE, record.value)} == expected
 
 
 def test_the_ledger_says_of_a_slice_what_it_holds() -> None:
