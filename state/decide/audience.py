@@ -7,12 +7,12 @@ one a stretch of a common buffer, and only a large one is an object that gathers
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from state.decide.packed_texts import PackedTexts
+from state.decide.packed_texts import PackedTexts, TextStretch
 
 Rows = npt.NDArray[np.int64]
 PACKED_MAX = 512
@@ -104,18 +104,13 @@ class SmallSets:
         if self._waste > max(self._kept_waste, len(self._buffer) // 3):
             self._compact()
 
-    def fill(self, sets: Sequence[bytes]) -> None:
-        """Sets in place of none, of sorted little-endian i32."""
-        rows = np.frombuffer(b"".join(sets), "<i4").astype(np.int32)
-        self._lay(rows, np.fromiter(map(len, sets), np.int64, len(sets)) // rows.itemsize)
-
-    def _lay(self, rows: npt.NDArray[np.int32], sizes: npt.NDArray[np.int64]) -> None:
-        """All sets one behind the other, without waste."""
+    def fill(self, rows: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32]) -> None:
+        """Let these be all sets: their rows one behind the other, and how many each has."""
         several, one = sizes > 1, sizes == 1
         stretches = np.where(several, sizes + _HEAD, 0)
         places = (np.cumsum(stretches) - stretches)[several]
         of, buffer = np.full(len(sizes), _EMPTY, np.int32), np.empty(stretches.sum(), np.int32)
-        of[one] = rows[(np.cumsum(sizes) - sizes)[one]]
+        of[one] = rows[np.cumsum(sizes)[one] - 1]
         of[several] = _FIRST - places
         is_row = np.ones(len(buffer), np.bool_)
         for head in range(_HEAD):
@@ -123,20 +118,34 @@ class SmallSets:
             is_row[places + head] = False
         buffer[is_row] = rows[np.repeat(several, sizes)]
         self._of, self._buffer = array("i", of.tobytes()), array("i", buffer.tobytes())
+        self._waste = 0
 
-    def _compact(self) -> None:
-        """At once, in columns: one by one it costs more than all the changes that made the waste."""
-        of, buffer = np.array(self._of, np.int32), np.array(self._buffer, np.int32)
+    def stretch(self, part: slice) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Neighbouring sets, as `fill` takes them."""
+        of, buffer = np.array(self._of[part], np.int32), np.frombuffer(self._buffer, np.int32)
         one, several = of >= 0, of <= _FIRST
-        places, sizes = _FIRST - of[several], one.astype(np.int64)
+        places, sizes = _FIRST - of[several], one.astype(np.int32)
         sizes[several] = buffer[places]
         rows, ends = np.empty(sizes.sum(), np.int32), np.cumsum(sizes)
         rows[ends[one] - 1] = of[one]
         inside = np.repeat(several, sizes)
         firsts = np.repeat(places + _HEAD - (ends - sizes)[several], sizes[several])
         rows[inside] = buffer[firsts + np.flatnonzero(inside)]
-        self._lay(rows, sizes)
-        self._waste = 0
+        return rows, sizes
+
+    def _compact(self) -> None:
+        """At once, in columns: one by one it costs more than all the changes that made the waste."""
+        self.fill(*self.stretch(slice(0, len(self._of))))
+
+
+class NamedSets(NamedTuple):
+    """Neighbouring sets with their names."""
+
+    names: TextStretch
+    rows: npt.NDArray[np.int32]
+    """Of all sets, one behind the other."""
+    sizes: npt.NDArray[np.int32]
+    """How many rows each set has."""
 
 
 class Audience:
@@ -148,7 +157,8 @@ class Audience:
         self._large: dict[int, RowSet] = {}
         self.changed: set[str] = set()
 
-    def _number(self, name: str) -> int:
+    def number(self, name: str) -> int:
+        """The number of a name; names are numbered as they come."""
         known = len(self._names)
         number = self._names.add(name)
         if number == known:
@@ -156,7 +166,7 @@ class Audience:
         return number
 
     def add(self, name: str, row: int) -> None:
-        number = self._number(name)
+        number = self.number(name)
         found = self._large.get(number)
         if found is None:
             self._insert(number, row)
@@ -236,17 +246,27 @@ class Audience:
 
     def restore(self, name: str, stored: bytes) -> None:
         """Take over what `stored` gave."""
-        self._keep(self._number(name), _unpacked(stored))
+        self._keep(self.number(name), _unpacked(stored))
 
-    def restore_all(self, names: Sequence[bytes], stored: Sequence[bytes]) -> None:
-        """Fill an empty audience, all at once: names in UTF-8, and what `stored` gave of each, stored as it is."""
-        self._names.extend(names)
-        small = list(stored)
-        for number, rows in enumerate(stored):
-            if len(rows) > 4 * PACKED_MAX:
-                found = self._large[number] = RowSet(np.array(_unpacked(rows), np.int32))
-                found.unstored, small[number] = {}, b""
-        self._small.fill(small)
+    def stretch(self, part: slice) -> NamedSets:
+        """Neighbouring sets by their numbers; large ones are empty here."""
+        return NamedSets(self._names.stretch(part), *self._small.stretch(part))
+
+    def fill(self, sets: NamedSets) -> None:
+        """What `stretch` gave of all of another audience, into an empty one."""
+        self._names.extend(sets.names)
+        self._small.fill(sets.rows, sets.sizes)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, number: int) -> str:
+        """The name of a number."""
+        return self._names[number]
+
+    def is_large(self, number: int) -> bool:
+        """Whether a set is more than one of many packed ones."""
+        return number in self._large
 
     def names(self) -> list[str]:
         return list(self._names)

@@ -18,6 +18,7 @@ import numpy as np
 from rocksdict import Rdict, WriteBatch
 
 from state.decide import codec
+from state.decide.audience import Audience
 from state.decide.audience_rows import AudienceRows
 from state.decide.emitted import EmissionLog
 from state.decide.group import GroupState
@@ -74,8 +75,9 @@ class GroupStore:
             self._load_meta(state, codec.decode_meta(meta))
             self._load_users(state, group)
             self._load_pending(state, group)
-            for kind, audience in ((b"F", state.followers), (b"S", state.segments)):
-                self._audiences_of(group, kind).load(audience, self._rows(kind, group), self._rows(kind.lower(), group))
+            for rows, audience in self._audiences(group, state):
+                rows.load(audience, lambda kind: self._rows(kind, group))
+            self._fold_audiences(group, state, meta)
         state.emissions = self._load_emissions(b"E", group)
         state.emissions.reserve_rows(len(state.users))
         in_slots = self._load_emissions(b"C", group)
@@ -161,8 +163,20 @@ class GroupStore:
     def _held_of(self, group: int) -> HeldRows:
         return self._held_rows.setdefault(group, HeldRows(group))
 
-    def _audiences_of(self, group: int, kind: bytes) -> AudienceRows:
-        return self._audience_rows.setdefault((group, kind), AudienceRows(kind, group))
+    def _audiences(self, group: int, state: GroupState) -> list[tuple[AudienceRows, Audience]]:
+        return [
+            (self._audience_rows.setdefault((group, kind), AudienceRows(kind, group)), audience)
+            for kind, audience in ((b"F", state.followers), (b"S", state.segments))
+        ]
+
+    def _fold_audiences(self, group: int, state: GroupState, meta: bytes) -> None:
+        """At once, what a release without blocks left: else each start would take as long as its did."""
+        batch = WriteBatch(raw_mode=True)
+        for rows, audience in self._audiences(group, state):
+            rows.collect(audience, batch.put, batch.delete)
+        if not batch.is_empty():
+            batch.put(codec.checkpoint_key(b"M", group), codec.META_BLOCKS_VERSION + meta[1:])
+            self._db.write(batch, write_opt=synced())
 
     def _load_pending(self, state: GroupState, group: int) -> None:
         events: dict[int, Event] = {
@@ -197,8 +211,9 @@ class GroupStore:
         state.forget_old_slots()
         self._collect_emissions(b"E", group, state.emissions)
         self._collect_emissions(b"C", group, state.slot_emissions)
-        for kind, audience in ((b"F", state.followers), (b"S", state.segments)):
-            self._audiences_of(group, kind).collect(audience, self._put, self._delete)
+        audiences = self._audiences(group, state)
+        for rows, audience in audiences:
+            rows.collect(audience, self._put, self._delete)
         totals, served = state.totals, state.users.served
         self._put(
             codec.checkpoint_key(b"M", group),
@@ -206,7 +221,8 @@ class GroupStore:
                 state.place + 1, state.now, state.pending.next_timer, state.registry.version,
                 [totals.resolved, totals.emitted, totals.inbox_items], state.counted, state.kills.version,
                 sorted(state.kills.active, key=str), state.registry_tables, *([] if served is None else [served]),
-            ], batches=bool(state.pending.batches), slots=state.slot_emissions is not None),
+            ], batches=bool(state.pending.batches), slots=state.slot_emissions is not None,
+                blocks=any(rows.has_blocks for rows, _ in audiences)),
         )  # fmt: skip
 
     def _put(self, key: bytes, value: bytes) -> None:

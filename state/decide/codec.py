@@ -1,6 +1,6 @@
 """Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (1; U: 3; M: 2
-where the group has rows of kind H, 3 where it has rows of kind C, so that a program that would not read them refuses
-the group), then MessagePack.
+where the group has rows of kind H, 3 where it has rows of kind C, 4 where it has rows of kind A or B, so that a program
+that would not read them refuses the group), then MessagePack.
 
 Key: kind byte (a letter), group byte, then what follows. Integers in keys are big-endian, so rows of a kind and group
 are neighbours.
@@ -25,7 +25,12 @@ are neighbours.
 - E: counted emissions. Rest: bucket u64, entries number bucket*1024 and following. [first number, times i64, rows
   i32, entries of each time i32]; without the last there is a time for each.
 - C: the same of campaigns with a dedicated slot.
-- F, S: followers of a followee, members of a segment. Rest: name utf-8. Rows i32, ascending.
+- A, B: blocks of neighbouring small sets, of followers and of segments. Rest: block u32, in whose order the sets are
+  numbered. [names utf-8 one behind the other, their lengths, their hashes u64, rows one behind the other, how many each
+  set has]. Columns of numbers as in H.
+- a, b: a set that changed since its block was written, in place of what it has there. Rest: number of the set u32. Rows
+  i32, ascending.
+- F, S: the same for a large set, or one in no block yet. Rest: name utf-8. Rows i32, ascending.
 - f, s: what changed of a large F or S since that was written. Rest: name utf-8, number u32, in whose order they apply.
   [rows i32, members (one byte each)].
 - X: a record of `work` that the group skipped as poison. Rest: offset u64. Its dead letter as in topic `dead_letters`.
@@ -47,7 +52,9 @@ import numpy.typing as npt
 import orjson
 import xxhash
 
+from state.decide.audience import NamedSets
 from state.decide.held import HeldBatch, HeldMembers, Numbers, Wait
+from state.decide.packed_texts import TextStretch, stretch_of
 from state.decide.pending import GivenUp, Item, PendingGroup, PendingKey
 from state.decide.users import UserTable
 from state.disk.packing import VERSION, pack, unpack
@@ -58,6 +65,7 @@ USERS_VERSION = b"\x03"
 _USERS_WITHOUT_REACHED = b"\x02"
 META_BATCHES_VERSION = b"\x02"
 META_SLOTS_VERSION = b"\x03"
+META_BLOCKS_VERSION = b"\x04"
 KINDS = range(ord("A"), ord("z") + 1)
 """Where kind bytes are."""
 CHUNK_ROWS = 256
@@ -69,14 +77,16 @@ def checkpoint_key(kind: bytes, group: int, rest: bytes = b"") -> bytes:
     return kind + bytes((group,)) + rest
 
 
-def encode_meta(meta: list[Any], *, batches: bool, slots: bool) -> bytes:
-    """The group's meta; `batches`, `slots`: whether it has any rows of these kinds."""
-    return pack(meta, META_SLOTS_VERSION if slots else META_BATCHES_VERSION if batches else VERSION)
+def encode_meta(meta: list[Any], *, batches: bool, slots: bool, blocks: bool) -> bytes:
+    """The group's meta; `batches`, `slots`, `blocks`: whether it has any rows of these kinds."""
+    needs = ((blocks, META_BLOCKS_VERSION), (slots, META_SLOTS_VERSION), (batches, META_BATCHES_VERSION))
+    return pack(meta, next((version for has, version in needs if has), VERSION))
 
 
 def decode_meta(value: bytes) -> list[Any]:
     """:raises StateVersionError: written by a later version."""
-    version = value[:1] if value[:1] in (META_BATCHES_VERSION, META_SLOTS_VERSION) else VERSION
+    known = value[:1] in (META_BATCHES_VERSION, META_SLOTS_VERSION, META_BLOCKS_VERSION)
+    version = value[:1] if known else VERSION
     meta: list[Any] = unpack(value, "meta", version)
     return meta
 
@@ -137,13 +147,16 @@ def decode_users(users: UserTable, first: int, value: bytes) -> None:
     ) = unpack(value, "users", version)  # fmt: skip
     part = slice(first, first + len(ids))
     if first == len(users):
-        users.extend(ids, np.frombuffer(hashes, "<u8"), np.frombuffer(tags, "<u8"))
-    users.assign_documents(first, [orjson.loads(document) for document in documents], numbers)
-    users.endpoints.update(_given(first, endpoints))
+        users.extend(stretch_of(ids, np.frombuffer(hashes, "<u8")), np.frombuffer(tags, "<u8"))
+        users.endpoints.extend(first, endpoints)
+    else:
+        users.endpoints.update(_given(first, endpoints))
+    users.assign_documents(first, documents, numbers)
     users.usable[part] = np.frombuffer(usable, np.uint8)
     users.push_devices[part] = np.frombuffer(push_devices, "<i8")
     users.set_as_stored(part, np.frombuffer(as_stored[0] if as_stored else bytes(len(ids)), np.bool_))
-    users.profiles.update((row, tuple(profile)) for row, profile in _given(first, profiles))
+    if profiles.count(None) < len(profiles):
+        users.profiles.update((row, tuple(profile)) for row, profile in _given(first, profiles))
     _decode_versions(users, part, known, preference_versions, endpoint_versions)
 
 
@@ -229,12 +242,12 @@ def decode_batch(value: bytes, number: int, events: Mapping[int, Event]) -> Held
 
 def _encode_numbers(numbers: Numbers) -> bytes:
     """Not negative."""
-    most = int(numbers.max())
+    most = int(numbers.max(initial=0))
     return numbers.astype("<u1" if most < 1 << 8 else "<u2" if most < 1 << 16 else "<u4").tobytes()
 
 
 def _decode_numbers(value: bytes, count: int) -> Numbers:
-    return np.frombuffer(value, f"<u{len(value) // count}").astype(np.int32)
+    return np.frombuffer(value, f"<u{len(value) // count}").astype(np.int32) if count else np.empty(0, np.int32)
 
 
 def encode_rows(rows: Sequence[int]) -> bytes:
@@ -273,6 +286,22 @@ def decode_emissions(value: bytes) -> tuple[int, npt.NDArray[np.int64], npt.NDAr
     if counts:
         entries = np.repeat(entries, np.frombuffer(counts[0], "<i4"))
     return first, entries, np.frombuffer(rows, "<i4").astype(np.int32)
+
+
+def encode_sets(sets: NamedSets) -> bytes:
+    """A block of sets."""
+    (content, lengths, hashes), rows, sizes = sets
+    numbers = [_encode_numbers(lengths), hashes.astype("<u8").tobytes(), _encode_numbers(rows), _encode_numbers(sizes)]
+    return pack([content, *numbers])
+
+
+def decode_sets(value: bytes) -> NamedSets:
+    """What `encode_sets` was given."""
+    content, lengths, hashes, rows, sizes = unpack(value, "sets")
+    count = len(hashes) // 8
+    each = _decode_numbers(sizes, count)
+    names = TextStretch(content, _decode_numbers(lengths, count), np.frombuffer(hashes, "<u8"))
+    return NamedSets(names, _decode_numbers(rows, int(each.sum())), each)
 
 
 def encode_changes(changes: Mapping[int, bool]) -> bytes:

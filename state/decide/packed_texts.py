@@ -6,7 +6,7 @@ those of an Arrow array of texts, so such an array costs nothing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,24 @@ def grown(column: npt.NDArray[Any], used: int, wanted: int) -> npt.NDArray[Any]:
     longer = np.zeros(max(wanted, len(column) * 2 if len(column) < _SMALL else len(column) * 5 // 4), column.dtype)
     longer[:used] = column[:used]
     return longer
+
+
+class TextStretch(NamedTuple):
+    """Texts one behind the other."""
+
+    content: bytes
+    """In UTF-8."""
+    lengths: npt.NDArray[np.int32]
+    """Of each, in bytes."""
+    hashes: npt.NDArray[np.uint64]
+
+
+def stretch_of(texts: Sequence[str], hashes: npt.NDArray[np.uint64]) -> TextStretch:
+    """Of single texts and their hashes."""
+    content, lengths = encoded("".join(texts)), np.fromiter(map(len, texts), np.int32, len(texts))
+    if lengths.sum() != len(content):
+        lengths = np.fromiter((len(encoded(text)) for text in texts), np.int32, len(texts))
+    return TextStretch(content, lengths, hashes)
 
 
 class PackedTexts:
@@ -89,20 +107,29 @@ class PackedTexts:
         self._slot[place] = number
         return number
 
-    def extend(self, contents: Sequence[bytes], hashes: npt.NDArray[np.uint64] | None = None) -> None:
-        """Texts that are not there yet, in UTF-8."""
-        if len(contents):
-            known = list(map(self._digest, contents)) if hashes is None else hashes
-            self._append(b"".join(contents), list(map(len, contents)), known)
+    def extend(self, texts: "TextStretch") -> None:
+        """Texts that are not there yet."""
+        if len(texts.lengths):
+            self._append(*texts)
             self._most = -1
 
-    def _append(self, content: bytes, lengths: Sequence[int], hashes: Sequence[int] | npt.NDArray[np.uint64]) -> None:
+    def stretch(self, part: slice) -> "TextStretch":
+        """Neighbouring texts, as `extend` takes them."""
+        ends = self._ends[part.start : part.stop + 1]
+        return TextStretch(self._bytes[ends[0] : ends[-1]].tobytes(), np.diff(ends), self.hash[part].copy())
+
+    def _append(
+        self,
+        content: bytes,
+        lengths: Sequence[int] | npt.NDArray[np.int32],
+        hashes: Sequence[int] | npt.NDArray[np.uint64],
+    ) -> None:
         first, count, used = self._count, self._count + len(lengths), self._end[self._count]
         if used + len(content) > len(self._bytes) or count > len(self.hash):
             self._grow(count, used + len(content))
         self._byte[used : used + len(content)] = content
         if len(lengths) == 1:
-            self._end[count], self._hashes[first] = used + lengths[0], int(hashes[0])
+            self._end[count], self._hashes[first] = used + int(lengths[0]), int(hashes[0])
         else:
             self._ends[first + 1 : count + 1] = used + np.cumsum(lengths)
             self.hash[first:count] = np.asarray(hashes, np.uint64)

@@ -1,7 +1,7 @@
 """Bytes of some rows, in one buffer: a row without any costs four bytes at most, and those behind the last none."""
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +63,17 @@ class PackedValues:
         self._bytes += len(value).to_bytes(_LENGTH, "little") + value
         if self._waste > max(self._kept_waste, len(self._bytes) // 3):
             self._compact()
+
+    def extend(self, first: int, values: Sequence[bytes | None]) -> None:
+        """The values of neighbouring rows behind all that have one."""
+        starts, at, parts = array("I", bytes(4 * (first - len(self._starts)))), len(self._bytes), list[bytes]()
+        for value in values:
+            starts.append(0 if value is None else at)
+            if value is not None:
+                parts += (len(value).to_bytes(_LENGTH, "little"), value)
+                at += _LENGTH + len(value)
+        self._starts += starts
+        self._bytes += b"".join(parts)
 
     def update(self, values: Iterable[tuple[int, bytes]]) -> None:
         """The values of many rows."""

@@ -45,6 +45,14 @@ class PreferenceTable:
         self._uses[number] += uses
         return number
 
+    def acquire_stored(self, content: bytes, uses: int) -> int:
+        """The same of a document as JSON: at a start most are known, and written as they were."""
+        number = self._number.get(content)
+        if number is None:
+            return self.acquire(orjson.loads(content), uses)
+        self._uses[number] += uses
+        return number
+
     def _new(self, key: bytes, preference: Preference) -> int:
         if self._free:
             number = self._free.pop()

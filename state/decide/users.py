@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import orjson
 
-from state.decide.packed_texts import PackedTexts, encoded, grown
+from state.decide.packed_texts import PackedTexts, TextStretch, grown
 from state.decide.packed_values import PackedValues
 from state.decide.preferences import EMPTY, PreferenceTable
 from state.model.addresses import CHANNEL_BIT, Served, canonical
@@ -106,14 +107,13 @@ class UserTable:
         """A row's part of the identity of emissions (`state.model.keys.emission_id`)."""
         return int(self.tag[row]).to_bytes(8, "little").hex()
 
-    def extend(self, ids: list[str], hashes: npt.NDArray[np.uint64], tags: npt.NDArray[np.uint64]) -> None:
+    def extend(self, ids: TextStretch, tags: npt.NDArray[np.uint64]) -> None:
         """Rows for users not seen before, with what was derived of their ids."""
         first = len(self.ids)
-        self.ids.extend([encoded(user) for user in ids], hashes)
+        self.ids.extend(ids)
         if len(self.ids) > len(self.preference):
             self._grow(len(self.ids))
         self.tag[first : len(self.ids)] = tags
-        self.changed.update(range(first, len(self.ids)))
 
     def _grow(self, wanted: int) -> None:
         size = len(self.preference)
@@ -144,16 +144,18 @@ class UserTable:
         self.preferences.release(before)
         self._set_mutes(row, mutes_of(document))
 
-    def assign_documents(self, first: int, documents: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> None:
+    def assign_documents(self, first: int, stored: Sequence[bytes], numbers: Sequence[int]) -> None:
         """Let rows from `first` on use the documents of these numbers in the list; those before lose users."""
         chosen = np.array(numbers, np.int64)
-        uses = np.bincount(chosen, minlength=len(documents)).tolist()
-        known = [self.preferences.acquire(document, uses[number]) for number, document in enumerate(documents)]
+        uses = np.bincount(chosen, minlength=len(stored)).tolist()
+        known = [self.preferences.acquire_stored(document, uses[number]) for number, document in enumerate(stored)]
         part = slice(first, first + len(numbers))
         for before in self.preference[part][self.preference[part] != EMPTY].tolist():
             self.preferences.release(before)
         self.preference[part] = np.array(known, np.int32)[chosen]
-        mutes = [mutes_of(document) for document in documents]
+        mutes = [mutes_of(orjson.loads(document)) if b'"muted"' in document else NO_MUTES for document in stored]
+        if not self.mutes and mutes.count(NO_MUTES) == len(mutes):
+            return
         for row, number in enumerate(numbers, first):
             if mutes[number] != NO_MUTES or row in self.mutes:
                 self._set_mutes(row, mutes[number])

@@ -6,6 +6,7 @@
 | keys.json | spelling of the key groups; of some users: group, hash, and an emission_id |
 | work.json | every kind of record of the decision log, as text |
 | decide.json, sequence.json, schedule.json | rows of the checkpoints, hex |
+| audience.json | of decide's checkpoint, the rows of followers that are too many for rows of their own |
 | export.json | the files of an export (manifest as text, tables in base64), and its rows as in decide.json |
 | dead_letters.json | a letter of every kind and the actions on them, as outputs.json |
 | outputs.json | what decide writes: topic, partition, key, headers, value; of batches base64 bytes, schema and rows |
@@ -32,6 +33,7 @@ HERE = Path(__file__).resolve().parent / "v1"
 USERS = ["u1", "", "0", "a" * 256, "é", "\uff5eu", "😀u", "user\nwith break", "u1 "]
 NEEDS_DIRECTORY: dict[str, Callable[[Path], scenario.Rows]] = {
     "decide": scenario.decide_rows,
+    "audience": scenario.audience_rows,
     "sequence": scenario.sequence_rows,
     "schedule": scenario.schedule_rows,
 }

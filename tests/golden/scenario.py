@@ -9,13 +9,17 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.ipc
+from helpers.stored_rows import StoredRows
 
 from connectors.log import NewRecord
 from flows.steps.decide.outputs import OutputWriter
 from operators.decide import apply
 from operators.dedup import remember
 from operators.sequence import sequence_event, sequence_setting, versions_in_force
+from state.decide.audience import Audience
+from state.decide.audience_rows import AudienceRows
 from state.decide.checkpoint import GroupStore
 from state.decide.group import GroupState
 from state.decide.pending import GivenUp, PendingKey
@@ -167,6 +171,32 @@ def decide_rows(directory: Path) -> Rows:
     rows = rows_of(store)
     store.close()
     return rows
+
+
+def audience() -> Audience:
+    """So many small sets that they are stored in blocks."""
+    followers = Audience()
+    for number in range(100):
+        followers.replace(f"é{number}", np.arange(0, number % 5 * 100, 100))
+    return followers
+
+
+def audience_rows(directory: Path) -> Rows:
+    """The rows of its blocks, of sets that changed since, of a large one, and of one in no block."""
+    directory.mkdir()
+    rows, stored, followers = AudienceRows(b"F", GROUP), StoredRows(), audience()
+    rows.collect(followers, stored.put, stored.delete)
+    change_audience(followers)
+    rows.collect(followers, stored.put, stored.delete)
+    return {key.hex(): value.hex() for key, value in stored.rows.items()}
+
+
+def change_audience(followers: Audience) -> None:
+    """What happens after most was stored."""
+    followers.add("é3", 70_000)
+    followers.discard("é4", 0)
+    followers.replace("é5", np.arange(600))
+    followers.add("new", 1)
 
 
 def give_up(store: GroupStore) -> None:

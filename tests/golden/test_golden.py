@@ -16,6 +16,8 @@ from rocksdict import Rdict
 
 from connectors.log.interface import NewRecord, Record
 from operators.sequence import sequence_event
+from state.decide.audience import Audience
+from state.decide.audience_rows import AudienceRows
 from state.decide.checkpoint import GroupStore
 from state.disk.exports import load_export, read_export, verify_export
 from state.disk.rocksdb import database_options
@@ -224,6 +226,16 @@ def test_a_stored_state_of_decide_is_stored_again_as_it_was(rows: scenario.Rows,
     assert scenario.rows_of(again) == stored("decide")
     again.close()
     store.close()
+
+
+def test_stored_followers_are_who_they_were() -> None:
+    rows = sorted((bytes.fromhex(key), bytes.fromhex(value)) for key, value in stored("audience").items())
+    loaded, fresh = Audience(), scenario.audience()
+    AudienceRows(b"F", scenario.GROUP).load(loaded, lambda kind: [row for row in rows if row[0][:1] == kind])
+    scenario.change_audience(fresh)
+    assert {key[:1] for key, _ in rows} == {b"A", b"a", b"F"}
+    assert loaded.names() == fresh.names()
+    assert all(loaded.stored(name) == fresh.stored(name) for name in fresh.names())
 
 
 @pytest.mark.parametrize("rows", _sequence_rows())

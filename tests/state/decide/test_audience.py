@@ -6,6 +6,7 @@ import random
 from array import array
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,6 +86,10 @@ def test_changes_are_stored_alone_up_to_their_share_of_the_set() -> None:
     assert [audience.unstored("a", 1 / 16, before) for before in (0, 60, 61)] == [changes, changes, None]
 
 
+def sizes(sets: list[list[int]]) -> npt.NDArray[np.int32]:
+    return np.array([*map(len, sets)], np.int32)
+
+
 ROWS = st.sets(st.integers(0, 40), max_size=9)
 
 
@@ -93,7 +98,7 @@ ROWS = st.sets(st.integers(0, 40), max_size=9)
 def test_small_sets_are_those_of_a_list(stream: list[tuple[int, set[int]]], filled: list[set[int]]) -> None:
     """Some of them filled in at once; waste goes at once, so that a short stream meets it."""
     packed, plain = SmallSets(kept_waste=8), [sorted(rows) for rows in filled] + [list[int]()] * 6
-    packed.fill([np.array(rows, "<i4").tobytes() for rows in plain[: len(filled)]])
+    packed.fill(np.array([row for rows in plain for row in rows], np.int32), sizes(plain[: len(filled)]))
     for _ in range(6):
         packed.append()
     for number, rows in stream:
@@ -101,16 +106,19 @@ def test_small_sets_are_those_of_a_list(stream: list[tuple[int, set[int]]], fill
         packed.put(number, array("i", plain[number]))
         assert packed.rows(number).tolist() == plain[number]
     assert [packed.rows(number).tolist() for number in range(len(plain))] == plain
+    some, counts = packed.stretch(slice(2, 5))
+    assert (some.tolist(), counts.tolist()) == ([row for each in plain[2:5] for row in each], [*map(len, plain[2:5])])
 
 
-def test_a_filled_audience_is_stored_as_it_is() -> None:
+def test_a_filled_audience_has_the_same_sets_but_large_ones() -> None:
     audience, again = Audience(), Audience()
-    for name, size in (("none", 0), ("one", 1), ("few", 5), ("star", PACKED_MAX + 1)):
+    for name, size in (("none", 0), ("one", 1), ("few", 5), ("star", PACKED_MAX + 1), ("é", 2)):
         audience.replace(name, np.arange(size, dtype=np.int64))
-    names = audience.names()
-    again.restore_all([name.encode() for name in names], [audience.stored(name) for name in names])
-    assert {name: again.stored(name) for name in again.names()} == {name: audience.stored(name) for name in names}
-    for name in names:
+    again.fill(audience.stretch(slice(0, len(audience))))
+    assert again.names() == audience.names()
+    for number, name in enumerate(audience.names()):
+        assert (again.name(number), again.number(name), audience.is_large(number)) == (name, number, name == "star")
+        before = [] if name == "star" else audience.rows(name).tolist()
+        assert again.rows(name).tolist() == before
         again.add(name, 9_000)
-        assert again.rows(name).tolist() == [*audience.rows(name).tolist(), 9_000]
-        assert again.unstored(name, 1.0, 0) == ({9_000: True} if name == "star" else None)
+        assert again.rows(name).tolist() == [*before, 9_000]

@@ -16,10 +16,12 @@ from operators.simulation import Simulation
 from state.decide.checkpoint import GroupStore
 from state.decide.codec import checkpoint_key
 from state.decide.group import GroupState
+from state.disk.packing import pack
+from state.disk.rocksdb import prefixed_rows, stored_row
 from state.model.event import RawEvent, resolve
 from state.model.keys import key_group
 from state.model.registry import load_registry
-from state.model.work import EndpointWork, PreferenceWork, SliceWork, Work
+from state.model.work import EndpointWork, FollowWork, PreferenceWork, SliceWork, Work
 
 REGISTRY = load_registry()
 
@@ -64,6 +66,43 @@ def test_a_reloaded_state_decides_the_same(seed: int, tmp_path: Path) -> None:
         assert broken.count_terms() == whole.count_terms()
     assert reloads > 3
     store.close()
+
+
+def _follow(state: GroupState, place: int, followee: str) -> None:
+    apply(state, FollowWork(g=3, stamp=place, follower=f"u{place % 40}", followee=followee, on=True), place)
+
+
+def _as_without_blocks(store: GroupStore, state: GroupState) -> None:
+    """The rows that a release without blocks would have written."""
+    for kind in (b"A", b"a"):
+        for key, _ in list(prefixed_rows(store.database, checkpoint_key(kind, 3))):
+            store.database.delete(key)
+    for name in state.followers.names():
+        store.database[checkpoint_key(b"F", 3, name.encode())] = pack(state.followers.stored(name))
+    meta = stored_row(store.database, checkpoint_key(b"M", 3)) or b""
+    assert meta[:1] == b"\4", "such a release refuses rows that it would not read"
+    store.database[checkpoint_key(b"M", 3)] = b"\1" + meta[1:]
+
+
+def test_followers_without_blocks_are_put_into_blocks_by_the_next_start(tmp_path: Path) -> None:
+    store = GroupStore(tmp_path / "state")
+    state = store.load(3, REGISTRY)
+    for place in range(900):
+        _follow(state, place, f"author{place % 300}")
+    store.collect(3, state)
+    store.commit()
+    _as_without_blocks(store, state)
+    store.close()
+    for _ in range(2):
+        store = GroupStore(tmp_path / "state")
+        again = store.load(3, REGISTRY)
+        assert {name: again.followers.rows(name).tolist() for name in again.followers.names()} == {
+            name: state.followers.rows(name).tolist() for name in state.followers.names()
+        }
+        kinds = {kind: len(list(prefixed_rows(store.database, checkpoint_key(kind, 3)))) for kind in (b"A", b"F", b"M")}
+        assert kinds == {b"A": 1, b"F": 0, b"M": 1}
+        assert store.next_offset(3) == 900
+        store.close()
 
 
 def test_workers_share_no_documents(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.decide.packed_texts import PackedTexts, encoded
+from state.decide.packed_texts import PackedTexts, encoded, stretch_of
 from state.model.keys import user_hash
 
 NAMES = st.text(st.sampled_from("ab\0é\U0001f514\ud800"), max_size=3)
@@ -27,11 +28,16 @@ def test_texts_have_the_numbers_of_a_dictionary(stream: list[str | list[str]], c
             assert packed.add(step) == plain.setdefault(step, len(plain))
             continue
         new = [name for name in dict.fromkeys(step) if name not in plain]
-        packed.extend([encoded(name) for name in new])
+        packed.extend(stretch_of(new, np.array([packed._digest(encoded(name)) for name in new], np.uint64)))
         plain |= {name: number for number, name in enumerate(new, len(plain))}
     assert (list(packed), len(packed)) == (list(plain), len(plain))
     assert [packed.find(name) for name in plain] == list(plain.values())
     assert packed.find("absent") is None
+    part = packed.stretch(slice(min(1, len(packed)), len(packed)))
+    assert (part.content, part.lengths.tolist()) == (
+        b"".join(map(encoded, list(plain)[1:])),
+        [len(encoded(name)) for name in list(plain)[1:]],
+    )
     if "\ud800" not in "".join(plain):
         assert packed.array().to_pylist() == list(plain)
     if not collide:
