@@ -35,7 +35,7 @@ _RAW_FIELDS: list[tuple[str, pa.DataType]] = [
     ("value", pa.binary()), ("headers", pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))),
 ]  # fmt: skip
 RAW_SCHEMA = pa.schema(_RAW_FIELDS)
-_YOUNGER = ("question",)
+_YOUNGER = ("question", "variant")
 """Columns that parts of earlier releases lack; a reader of Parquet must not be asked for their dictionaries."""
 _PACKED_NAMES = [field.name for field in PACKED if field.type == PACKED_TEXT and field.name not in _YOUNGER]
 _MERGED_BYTES_MAX = 64 << 20
