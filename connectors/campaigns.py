@@ -17,13 +17,16 @@ from state.model.campaign import (
     CAMPAIGN_ACT,
     CAMPAIGN_BAD_ROWS,
     CAMPAIGN_CHUNK,
+    TEXTS,
     CampaignAct,
     CampaignBadRows,
     CampaignChunk,
+    CampaignText,
     campaign_key,
     chunk_event_id,
 )
 from state.model.errors import RefusedActError
+from state.model.event import TextDraft
 from state.model.topics import CAMPAIGNS
 from state.schedule.campaigns import Campaign, CampaignBook
 
@@ -73,21 +76,27 @@ class CampaignDesk:
         :raises LogError: it was not acknowledged.
         """
         with self._lock:
-            self._read()
-            known = self._book.campaigns.get(name)
-            seen = (0 if known is None else known.revision) if revision is None else revision
-            act = CampaignAct(
-                id=secrets.token_hex(8), campaign=name, revision=seen, verb=verb, by=actor.name,
-                subject=actor.subject, at=self._clock(), **given,
-            )  # fmt: skip
-            refusal = self._book.refusal(act)
-            if refusal is None:
-                self._log.append([_noted(actor, act), *before, _act_record(act)])
-                self._read()
-                refusal = self._book.refusals[act.id]
-            if refusal is not None:
-                raise RefusedActError(refusal)
+            self._act(actor, name, verb, revision, before, given)
             return self._book.campaigns[name]
+
+    def _act(
+        self, actor: Actor, name: str, verb: Any, revision: int | None, before: Sequence[NewRecord],
+        given: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        self._read()
+        known = self._book.campaigns.get(name)
+        seen = (0 if known is None else known.revision) if revision is None else revision
+        act = CampaignAct(
+            id=secrets.token_hex(8), campaign=name, revision=seen, verb=verb, by=actor.name,
+            subject=actor.subject, at=self._clock(), **given,
+        )  # fmt: skip
+        refusal = self._book.refusal(act)
+        if refusal is None:
+            self._log.append([_noted(actor, act), *before, _act_record(act)])
+            self._read()
+            refusal = self._book.refusals[act.id]
+        if refusal is not None:
+            raise RefusedActError(refusal)
 
     def test(self, actor: Actor, name: str, users: Sequence[str], *, revision: int | None = None) -> str:
         """Send it as it is to these users alone, before or after it was approved; the event's id.
@@ -98,9 +107,17 @@ class CampaignDesk:
         campaign = self.find(name)
         if campaign is None:
             raise RefusedActError("there is no such campaign")
-        generation, seen = self.next_generation(), campaign.revision if revision is None else revision
+        return self._test(actor, name, campaign.text, users, campaign.revision if revision is None else revision)
+
+    def test_text(self, actor: Actor, text: CampaignText, user: str) -> str:
+        """Send a draft of texts to this user alone; the event's id. Raises as `test`."""
+        return self._test(actor, TEXTS, text, [user], 0)
+
+    def _test(self, actor: Actor, name: str, text: CampaignText, users: Sequence[str], revision: int) -> str:
+        generation = self.next_generation()
         chunk = _chunk_record(CampaignChunk(name, generation, 0, "UTC", len(users), list(users)))
-        self.act(actor, name, "test", revision=seen, before=(chunk,), test=generation, text=campaign.text)
+        with self._lock:
+            self._act(actor, name, "test", revision, (chunk,), {"test": generation, "text": text})
         return chunk_event_id(name, generation, 0)
 
     def next_generation(self) -> int:
@@ -152,6 +169,8 @@ def _act_record(act: CampaignAct) -> NewRecord:
 
 def _noted(actor: Actor, act: CampaignAct) -> NewRecord:
     """What the audit says: no content."""
+    if act.text is not None and act.text.draft is not None:
+        return _text_noted(actor, act, act.text.type, act.text.draft)
     left_out = ("id", "campaign", "verb", "by", "subject", "at", "text", "test")
     after: Mapping[str, Any] = {
         name: value for name, value in asdict(act).items() if value is not None and name not in left_out
@@ -168,3 +187,9 @@ def _noted(actor: Actor, act: CampaignAct) -> NewRecord:
     return audit_record(
         AuditRecord(at=act.at, by=actor.name, role=actor.role, act="campaign", about=about, after=dict(after))
     )
+
+
+def _text_noted(actor: Actor, act: CampaignAct, type_name: str, draft: TextDraft) -> NewRecord:
+    event_id = chunk_event_id(act.campaign, act.test or 0, 0)  # the ledger says to whom
+    about = {"type": type_name, "locale": draft.locale, "channel": draft.channel, "event_id": event_id}
+    return audit_record(AuditRecord(at=act.at, by=actor.name, role=actor.role, act="template_test", about=about))

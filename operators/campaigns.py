@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from operators.route import carrying, ordered_channels, routed, type_enabled
@@ -18,7 +19,7 @@ from state.schedule.campaigns import Campaign, ChunkPlace
 SENDER = "campaigns"
 """The sender of every campaign's events: its door is closed and its switch is set like another's."""
 TEST_SENDER = "campaign-tests"
-"""The sender of tests: reports pass them over. Switches and mutes of the campaign hold for them."""
+"""The sender of tests, of texts too: reports pass them over. Switches and mutes of the campaign hold for them."""
 _CATCH_UP_MS = 1_000
 """What the throttle did not use is lost after this time: it does not add up while nothing is due."""
 
@@ -57,6 +58,23 @@ def chunk_event(
         slot=text.slot and test is None,
     )
     return replace(resolve(raw, registry, ingested_at=at), recipients=chunk.users)
+
+
+def draft_event(chunk: CampaignChunk, test: CampaignText, at: int, registry: Registry) -> Event:
+    """The event of a test of texts: to one person, about an object of its own, so that it joins nothing."""
+    event_id = chunk_event_id(chunk.campaign, chunk.generation, chunk.number)
+    raw = RawEvent(
+        event_id=event_id,
+        idempotency_key=event_id,
+        type=test.type,
+        priority="P2",
+        sender_id=TEST_SENDER,
+        actor=test.actor,
+        target=chunk.users[0],
+        object=event_id,
+        payload=test.payload,
+    )
+    return replace(resolve(raw, registry, ingested_at=at), draft=test.draft or UNSET)
 
 
 def outlook(event: Event, profile: TypeProfile, document: Any, addresses: Collection[str]) -> Outlook:

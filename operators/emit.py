@@ -78,7 +78,7 @@ def emission_of(
         event=event,
         items=[item.event for item in items],
         category=profile.category,
-        locale=locale_name[0],
+        locale=event.draft.locale if event.draft else locale_name[0],
         name=locale_name[1],
         quiet=state.users.preference_of(row).quiet,
     )

@@ -87,6 +87,9 @@ def used_values(record: LedgerRow, used: Circumstances) -> list[tuple[str, str]]
         values.append(("channels", channels))
     if _has_slot(used):
         values.append(("dedicated slot", "yes: only campaigns with one are counted, and one a day may go"))
+    if used.event is not None and used.event.draft:
+        draft = used.event.draft
+        values.append(("a test", f"of texts before they are published, in {draft.locale}, by {draft.channel} alone"))
     if used.event is not None:
         values.append(("time to live", duration_text(used.event.ttl_ms)))
     if record["follower_age_ms"] is not None:

@@ -57,7 +57,7 @@ def body_identity(event: Event) -> bytes:
     return sha256(canonical_json(content)).digest()
 
 
-_NOT_SENT = ("event_id", "ingested_at", "sender_id", "idempotency_key", "recipients", "slot")
+_NOT_SENT = ("event_id", "ingested_at", "sender_id", "idempotency_key", "recipients", "slot", "draft")
 _BODY_FIELDS = tuple(name for name in Event.__struct_fields__ if name not in _NOT_SENT)
 
 

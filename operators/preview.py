@@ -50,11 +50,13 @@ class WrittenTexts:
         """In the language of the locale, or in English."""
         return words_for(type_name, language_of(locale)).type
 
+    def example(self, type_name: str, texts: TypeTexts) -> dict[str, Any]:
+        """The schema's examples, and for everything else the value's name."""
+        return _sample_payload(texts, self.profile(type_name).schema)
+
     def preview(self, type_name: str, locale: str, texts: TypeTexts, example: TextExample) -> dict[str, Any]:
         """By channel; of a text message also its parts and their price by destination."""
-        payload = example.payload
-        if payload is None:
-            payload = _sample_payload(texts, self.profile(type_name).schema)
+        payload = self.example(type_name, texts) if example.payload is None else example.payload
         shown: dict[str, Any] = {}
         for channel in CHANNEL_NAMES:
             emission = ToDeliver(
@@ -74,7 +76,6 @@ class WrittenTexts:
 
 
 def _sample_payload(texts: TypeTexts, schema: str) -> dict[str, Any]:
-    """The schema's examples, and for everything else the value's name."""
     asked = msgspec.json.decode(schema) if schema else {}
     named = asked.get("properties", {}) if isinstance(asked, dict) else {}
     sources = [one for source in texts.values() for one in ([source] if isinstance(source, str) else source)]

@@ -98,6 +98,8 @@ def _routed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> 
         listed: tuple[str, ...] = tuple(c for c in profile.channels if given_address(state, event, c) is not None)
         return routed(listed, _ALL_BITS, profile.policy, state.kills.channels())
     listed = ordered_channels(state.users.preference_of(row), profile)
+    if event.draft:
+        listed = tuple(channel for channel in listed if channel == event.draft.channel)
     bits = carrying(int(state.users.usable[row]), event, profile)
     away = state.kills.away
     passed = frozenset(channel for channel in listed if _is_away(state, row, channel, away)) if away else _NONE
@@ -106,7 +108,7 @@ def _routed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> 
 
 def slow_mail(profile: TypeProfile, event: Event) -> bool:
     """Whether mails of the type wait, for the digest or to be read: no provider is away for as long."""
-    return profile.digest or (profile.mail_wait_ms > 0 and event.priority != "P0")
+    return not event.draft and (profile.digest or (profile.mail_wait_ms > 0 and event.priority != "P0"))
 
 
 def _is_away(state: GroupState, row: int, channel: str, away: frozenset[str]) -> bool:

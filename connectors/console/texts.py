@@ -54,6 +54,9 @@ class TextPages:
             match form.get("act"):
                 case "preview":
                     return await self._one(visit, place, previews=await self._previews(place, form))
+                case "test":
+                    tested = await self._calls.tested(person, place, _test(form))
+                    return await self._one(visit, place, tested=tested.event_id)
                 case "publish":
                     await self._calls.publish(person, place, _written(form), reason=reason, seen=seen)
                 case "take back":
@@ -75,6 +78,7 @@ class TextPages:
         *,
         problem: ProblemError | None = None,
         previews: Sequence[tuple[str, Mapping[str, Any]]] = (),
+        tested: str | None = None,
     ) -> ApiResponse:
         """What holds, or, after a form, what it said."""
         form, record = visit.form, (await self._calls.published()).get(place)
@@ -88,7 +92,8 @@ class TextPages:
             "texts.html", visit, status=200 if problem is None else problem.status, place=place, record=record,
             groups=groups, shown={form: _shown(source) for form, source in texts.items()},
             errors=errors, others=[each for name, found in errors.items() if name not in names for each in found],
-            previews=previews, given=form, may=self._calls.may_publish(visit.session.person, place), parts=PARTS,
+            previews=previews, tested=tested, channels=self._calls.tried_by(place), variants=shares_of(texts),
+            given=form, may=self._calls.may_publish(visit.session.person, place), parts=PARTS,
             versions=await self._calls.older(place), seen=seen, problem=problem,
         )  # fmt: skip
 
@@ -182,10 +187,29 @@ def _by_field(errors: Sequence[FieldError]) -> dict[str, list[FieldError]]:
 def _example(form: Mapping[str, str]) -> TextExample:
     """:raises ProblemError: 400."""
     actors = [each.strip() for each in form.get("actors", "").split(",") if each.strip()] or ["Ada"]
+    return TextExample(_payload(form), actors[:_ACTORS_MAX], len(actors), "Eve")
+
+
+def _test(form: Mapping[str, str]) -> dict[str, Any]:
+    """What `TextTest` says.
+
+    :raises ProblemError: 400.
+    """
+    user, channel = form.get("user", "").strip(), form.get("channel", "")
+    (actor, *_), payload = _example(form).actors, _payload(form)
+    variant = form.get("variant") or None
+    return {
+        "texts": _written(form), "user": user, "channel": channel, "payload": payload, "actor": actor,
+        "variant": variant,
+    }  # fmt: skip
+
+
+def _payload(form: Mapping[str, str]) -> dict[str, Any] | None:
+    """:raises ProblemError: 400."""
     payload, written = None, form.get("payload", "").strip()
     try:
         payload = msgspec.json.decode(written, type=dict[str, Any]) if written else None
     except msgspec.MsgspecError as error:
         remedy = 'write them like {"title": "Sale"}'
         raise invalid([FieldError("payload", "are no JSON object", remedy)]) from error
-    return TextExample(payload, actors[:_ACTORS_MAX], len(actors), "Eve")
+    return payload

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from connectors.gateway.answers import Count, Reply
-from state.model.documents import INTEGER_MAX, Complaint, Document, Exact, Payload, Text
+from state.model.documents import INTEGER_MAX, Complaint, Document, Exact, Interruptive, Payload, Text
 from state.model.template import TemplateSource
 
 _FORMS_MAX, _SENTENCES_MAX = 100, 20
@@ -61,6 +61,23 @@ class PreviewValues(Document):
         Annotated[int, Meta(ge=0, le=1_000_000)] | None, Meta(description="Absent: as many as there are actors.")
     ] = None
     name: Annotated[Text | None, Meta(description="The reader's.")] = None
+
+
+class TextTest(Document):
+    """Which texts are sent to whom for trying."""
+
+    texts: Sources
+    user: Annotated[Text, Meta(description="Who gets it, on every device of the channel.")]
+    channel: Annotated[Interruptive, Meta(description="One that the type has; text messages are for class P0 alone.")]
+    payload: Annotated[Payload | None, Meta(description="Absent: the schema's examples, else names.")] = None
+    actor: Annotated[Text | None, Meta(description="Absent: Ada.")] = None
+    variant: Annotated[Text | None, Meta(description="Absent: the one that this user would get.")] = None
+
+
+class TextTested(Reply):
+    """A test on its way."""
+
+    event_id: Annotated[Text, Meta(description="Of the test; it is in no report.")]
 
 
 class TextsShown(Reply):

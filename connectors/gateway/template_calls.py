@@ -10,6 +10,7 @@ from connectors.gateway import template_answers as answers
 from connectors.gateway.campaign_calls import MARKETING
 from connectors.gateway.routes import Route
 from connectors.gateway.templates import VERSIONS_MAX, TemplateCalls
+from state.schedule.campaigns import TESTS_A_DAY
 
 _ONE = "/v1/templates/{type}/{locale}"
 _JSON = "application/json"
@@ -52,5 +53,11 @@ def template_calls(calls: TemplateCalls) -> list[Route]:
             "Of texts that are sent along, or of those in force, with values that are sent along or made up. Nothing "
             "is published or sent.",
             calls.preview, {200: answers.TextsPreview}, (503,), body={_JSON: answers.PreviewValues},
+        ),
+        Route(
+            "testTemplate", "POST", f"{_ONE}/test", MARKETING, "Send texts to one user for trying",
+            "They need not be published, and are what somebody who reads this locale would get. His settings hold as "
+            f"ever. {TESTS_A_DAY} a day by one person, those of campaigns included.",
+            calls.test, {200: answers.TextTested}, (409, 503), body={_JSON: answers.TextTest},
         ),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""`/v1/templates`: what notifications say, published, shown before, and taken back to an older version."""
+"""`/v1/templates`: what notifications say, shown and tried before, published, and taken back to an older version."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from connectors.audit import ActQuery
-from connectors.campaigns import Actor
+from connectors.campaigns import Actor, CampaignDesk
 from connectors.gateway import template_answers as answers
 from connectors.gateway.acts import reason_if_any
+from connectors.gateway.approvals import subject_of
 from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import Questions
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
@@ -19,10 +20,12 @@ from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.writer import on_log
 from connectors.templates import TemplateDesk
 from state.model.admission import AdmissionRules, FieldError
+from state.model.campaign import CampaignText
 from state.model.documents import Document
 from state.model.errors import TemplateError
+from state.model.event import TextDraft
 from state.model.template import PARTS, TemplateRecord, TextExample, TextPlace, TextRules, TypeTexts, texts_in_force
-from state.model.variants import of_variant, shares_of
+from state.model.variants import of_variant, shares_of, variant_of
 
 VERSIONS_MAX = 50
 
@@ -30,8 +33,11 @@ VERSIONS_MAX = 50
 class TemplateCalls:
     """Handlers; the console's forms use the same functions."""
 
-    def __init__(self, rules: AdmissionRules, texts: TextRules, desk: TemplateDesk, questions: Questions) -> None:
-        self._rules, self._texts, self._desk, self._questions = rules, texts, desk, questions
+    def __init__(
+        self, rules: AdmissionRules, texts: TextRules, desk: TemplateDesk, questions: Questions, tests: CampaignDesk
+    ) -> None:
+        """`tests` sends them, as it sends those of campaigns."""
+        self._rules, self._texts, self._desk, self._questions, self._tests = rules, texts, desk, questions, tests
 
     async def all(self, _request: ApiRequest) -> ApiResponse:
         """All."""
@@ -146,6 +152,44 @@ class TemplateCalls:
         plain, variants = self.shown(place, texts, example), self.shown_by_variant(place, texts, example)
         return json_response(200, answers.TextsPreview(dict(texts), dict(plain), variants))
 
+    async def test(self, request: ApiRequest) -> ApiResponse:
+        """They go to one user."""
+        body = await self._body(request, answers.TextTest)
+        return json_response(200, await self.tested(request.caller(), _place(request), body))
+
+    async def tested(self, person: Principal, place: TextPlace, body: Mapping[str, Any]) -> answers.TextTested:
+        """Send them to one user, by one channel; `body` is as `TextTest` says.
+
+        :raises ProblemError: 400; 403; 409: he has sent many today; 503.
+        """
+        self._check(body, answers.TextTest)
+        self._allow(person, place)
+        self.refuse_preview_of_parts(place)
+        if body["channel"] not in self.tried_by(place):
+            raise invalid([FieldError("channel", "is none of this type", "name one that its messages take")])
+        if errors := await self.errors(place, body["texts"]):
+            raise invalid(errors, "the texts could not be published")
+        texts, actor = await self._of_variant(place, body), body.get("actor") or "Ada"
+        given = body.get("payload")
+        payload = dict(self._texts.example(place[0], texts)) if given is None else given
+        self.shown(place, texts, TextExample(payload, (actor,)))
+        draft = TextDraft(body["channel"], place[1], dict(texts))
+        text = CampaignText(place[0], payload, actor=actor, draft=draft)
+        event_id = await on_log(lambda: self._tests.test_text(_actor(person), text, body["user"]))
+        return answers.TextTested(event_id)
+
+    async def _of_variant(self, place: TextPlace, body: Mapping[str, Any]) -> TypeTexts:
+        texts, variant = await self.in_force(place, body["texts"]), body.get("variant")
+        if variant is not None and variant not in dict(shares_of(texts)):
+            raise invalid([FieldError("variant", "is none of the text", "name one of `_variants`")])
+        return of_variant(texts, variant or variant_of(texts, place[0], body["user"]))
+
+    def tried_by(self, place: TextPlace) -> list[str]:
+        """The channels by which messages of a type go to people's addresses on file."""
+        profile = self._rules.profile(place[0])
+        left_out = {"in_app", *profile.to_only} | (set() if profile.klass == "P0" else {"sms"})
+        return [channel for channel in profile.channels if channel not in left_out]
+
     def refuse_preview_of_parts(self, place: TextPlace) -> None:
         """:raises ProblemError: 400: these are parts."""
         if place[0] == PARTS:
@@ -201,14 +245,21 @@ class TemplateCalls:
     async def _publish(
         self, person: Principal, place: TextPlace, texts: TypeTexts | None, *, reason: str | None, seen: int | None
     ) -> TemplateRecord:
-        actor = Actor(person.name, person.role or "user")
-        return await on_log(lambda: self._desk.publish(actor, place, texts, reason=reason, seen=seen))
+        return await on_log(lambda: self._desk.publish(_actor(person), place, texts, reason=reason, seen=seen))
 
     async def _body(self, request: ApiRequest, kind: type[Document]) -> dict[str, Any]:
         body = await request.json()
+        self._check(body, kind)
+        return dict(body)
+
+    def _check(self, body: Any, kind: type[Document]) -> None:
+        """:raises ProblemError: 400."""
         if errors := self._rules.document_errors(body, kind):
             raise invalid(errors)
-        return dict(body)
+
+
+def _actor(person: Principal) -> Actor:
+    return Actor(person.name, person.role or "user", subject_of(person))
 
 
 def _texts_of(published: Mapping[TextPlace, TemplateRecord]) -> dict[TextPlace, TypeTexts]:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.read_to_ends import stored_records
 from flows.recovery.rebuild import releases_carried_out
-from operators.campaigns import chunk_event, next_chunks
+from operators.campaigns import chunk_event, draft_event, next_chunks
 from state.model.campaign import (
     CAMPAIGN_CHUNK,
     CAMPAIGN_ORDER,
@@ -116,20 +116,22 @@ class CampaignRunner:
                     del self._open[chunk]
 
     def _carry_out(self, order: CampaignOrder) -> Iterator[NewRecord]:
-        campaign = self.book.campaigns[order.campaign]
         place = self.book.ordered_chunk(order)
         if place is None:  # released before
             return
         (record,) = stored_records(self._log, {PLACE: place.offset}, {PLACE: place.offset + 1})
         chunk = CAMPAIGN_CHUNK.decode(record.value)
-        yield self._event(campaign, chunk, order)
+        yield self._event(chunk, order)
         released = CampaignReleased(order.campaign, order.generation, order.number, order.at, chunk.recipients)
         key = _chunk_key(order.campaign, order.generation, order.number)
         yield NewRecord(*PLACE, key, CAMPAIGN_RELEASED.encode(released), CAMPAIGN_RELEASED.headers)
 
-    def _event(self, campaign: Campaign, chunk: CampaignChunk, order: CampaignOrder) -> NewRecord:
-        test = self.book.tests.get((order.campaign, order.generation))
-        event = chunk_event(campaign, chunk, order.at, self._types.up_to_date(), test)
+    def _event(self, chunk: CampaignChunk, order: CampaignOrder) -> NewRecord:
+        test, types = self.book.tests.get((order.campaign, order.generation)), self._types.up_to_date()
+        if test is not None and test.draft is not None:
+            event = draft_event(chunk, test, order.at, types)
+        else:
+            event = chunk_event(self.book.campaigns[order.campaign], chunk, order.at, types, test)
         topic, key = EVENTS[event.priority], event_key(event)
         partition = partition_of_group(key_group(key), self._log.partitions(topic))
         headers = (*EVENT.headers, ("lane", event.priority.lower().encode()))

@@ -14,7 +14,7 @@ from state.model.schema import Schema
 
 Act = Literal[
     "kill", "lift", "explain", "history", "search", "retry_letter", "discard_letter", "campaign", "sign_in",
-    "sign_out_everywhere", "template", "type", "ask_limit",
+    "sign_out_everywhere", "template", "template_test", "type", "ask_limit",
     "limit",
 ]  # fmt: skip
 """What can be done."""
@@ -31,7 +31,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     act: Act
     about: dict[str, str] = {}
     """What it was done to: `user`, `event`, `scope` and `value`, `letter`, `campaign` and `verb`; `type`, `locale` and
-    `version`; `sender`; `approval`, if a second person confirmed.
+    `version` or `channel`; `sender`; `approval`, if a second person confirmed.
     """
     reason: str | None = None
     """In his words."""

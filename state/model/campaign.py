@@ -14,9 +14,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from state.model.event import SafeInt
+from state.model.event import SafeInt, TextDraft
 from state.model.schema import Schema
 
+TEXTS = "_texts"
+"""No campaign has this name."""
 CampaignVerb = Literal[
     "create", "edit", "audience", "approve", "start", "throttle", "pause", "resume", "cancel", "test", "advance",
 ]  # fmt: skip
@@ -29,6 +31,9 @@ class CampaignText(msgspec.Struct, frozen=True, omit_defaults=True):
     payload: dict[str, Any] = {}
     slot: bool = False
     """Whether it asks for a dedicated slot (RULES 3.D); whoever approves the text approves that."""
+    actor: str | None = None
+    draft: TextDraft | None = None
+    """Of a test of texts, which belongs to no campaign: the act names `TEXTS` in its place."""
 
 
 class CampaignAudience(msgspec.Struct, frozen=True, omit_defaults=True):

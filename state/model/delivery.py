@@ -14,6 +14,7 @@ import orjson
 from msgspec import UNSET, UnsetType
 
 from state.model.errors import MalformedRecordError
+from state.model.event import TextDraft
 from state.model.keys import user_tag
 from state.model.preference import QuietRange
 from state.model.schema import Schema
@@ -113,6 +114,8 @@ class ToDeliver(msgspec.Struct, frozen=True, kw_only=True):
     """(event_id, actor) of each event, in order; absent where there is one, of a digest, and of more than 1,000."""
     names: tuple[str | None, ...] | UnsetType = UNSET
     """What the sender calls the actor of each of `items`; absent where it names none."""
+    draft: TextDraft | UnsetType = UNSET
+    """What a test of texts says."""
 
 
 class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):

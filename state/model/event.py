@@ -21,6 +21,15 @@ SafeInt = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
 """What columns and stores can hold and every JSON reader reads alike; sums of two are safe."""
 
 
+class TextDraft(msgspec.Struct, frozen=True):
+    """Texts that somebody is sent for trying, whatever is published: by one channel, in one locale (RULES 3.C)."""
+
+    channel: str
+    locale: str
+    texts: dict[str, str | list[str]]
+    """By form, with their parts put in."""
+
+
 class Event(msgspec.Struct, kw_only=True, frozen=True):
     """One event. Times are integer milliseconds UTC; `ttl_ms` is relative to `ingested_at`."""
 
@@ -47,6 +56,8 @@ class Event(msgspec.Struct, kw_only=True, frozen=True):
     """Of a campaign's chunk: its audience, in place of a segment's. Only sequence sees it."""
     slot: bool | msgspec.UnsetType = msgspec.UNSET
     """Whether its campaign has an approved dedicated slot (RULES 3.D)."""
+    draft: TextDraft | msgspec.UnsetType = msgspec.UNSET
+    """Of a test of texts."""
 
 
 class RawEvent(msgspec.Struct, kw_only=True):

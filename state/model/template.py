@@ -135,6 +135,10 @@ class TextRules(Protocol):
         """What holds where nothing is published."""
         ...
 
+    def example(self, type_name: str, texts: TypeTexts) -> Mapping[str, Any]:
+        """A payload that is made up."""
+        ...
+
     def preview(self, type_name: str, locale: str, texts: TypeTexts, example: TextExample) -> Mapping[str, Any]:
         """What each channel would show.
 

@@ -244,6 +244,8 @@ class CampaignBook:
 
     def refusal(self, act: CampaignAct) -> str | None:
         """Why an act would not count now."""
+        if act.verb == "test" and act.text is not None and act.text.draft is not None:
+            return self._test_refusal(act)
         campaign = self.campaigns.get(act.campaign)
         if campaign is not None:
             return campaign.refusal(act) or self._test_refusal(act)

@@ -14,7 +14,7 @@ from operators.transactional import CurrentSetting, decide_p0
 from state.decide.checkpoint import GroupStore
 from state.decide.group import GroupState
 from state.model.addresses import Served
-from state.model.event import Event
+from state.model.event import Event, TextDraft
 from state.model.keys import key_group
 from state.model.records import Emission, Outputs
 from state.model.registry import load_registry
@@ -75,6 +75,27 @@ def test_what_was_stored_earlier_and_nobody_serves_does_not_count(channel: str, 
             log.versions(SERVED)
         outcome, emissions = log.mention()
         assert (outcome, emissions) == ("INBOX", [])
+
+
+@pytest.mark.parametrize("kind", ["mention", "like", "otp"])
+@pytest.mark.parametrize("channel", ["push", "email", "sms", "chat"])
+def test_a_test_of_texts_goes_by_its_channel_alone_and_at_once(kind: str, channel: str) -> None:
+    log, profile = Log(), REGISTRY.profile(kind)
+    log.versions(SERVED)
+    log.endpoint("push", "ios", TOKEN)
+    log.endpoint("email", None, "ann@example.com")
+    log.endpoint("sms", None, "+15005550006")
+    draft = TextDraft(channel, "fr-CA", {"title": "T", "one": "essai"})
+    event = Event(
+        event_id="t", type=kind, priority="P0" if profile.pinned else "P2", target="ann", object="t",
+        ttl_ms=3_600_000, draft=draft,
+    )  # fmt: skip
+    out = log.add(EventWork(g=GROUP, stamp=log.place, event=event, users=["ann"]))
+    reaches = {"mention": ("push", "email"), "like": ("push",), "otp": ("push", "sms")}[kind]
+    assert out.inbox == [], "no row shows it: rows have what is published"
+    assert [each.outcome for each in out.decisions] == ["EMITTED" if channel in reaches else "SUPPRESSED"]
+    told = [(each.channels, each.rest, each.locale, each.event.draft) for each in out.emissions]
+    assert told == [([channel], (), "fr-CA", draft)] * (channel in reaches)
 
 
 def test_it_counts_again_when_a_provider_serves_it() -> None:

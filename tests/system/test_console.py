@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
@@ -249,6 +250,38 @@ def test_a_portuguese_text_is_shown_and_published_and_the_next_like_is_told_with
     page.get_by_role("button", name="Back to version 1").click()
     expect(page.get_by_text("Version 3 by marketing: back to version 1")).to_be_visible()
     assert serious_faults(page) == []
+    page.context.close()
+
+
+def test_a_draft_is_sent_to_oneself_and_arrives_and_nothing_is_published(browser: Browser, system: Up) -> None:
+    phone = {"platform": "ios", "address": "e" * 64}
+    assert system.call("PUT", "/v1/users/rui/endpoints/push/p", phone)[0] == 200
+    page = signed_in(browser, system, "marketing")
+    page.goto(system.first["console"] + "/templates?type=mention&locale=fr-CA")
+    page.get_by_label("title", exact=True).fill("Mention")
+    page.get_by_label("one", exact=True).fill("{{ actor }} a nommé: {{ p.text }}")
+    page.get_by_label("Who does it").fill("Zoé")
+    page.get_by_label("Values").fill('{"text": "allô"}')
+    page.get_by_label("Send it for trying to this user").fill("rui")
+    page.get_by_label("By", exact=True).select_option("push")
+    with closing(Watcher(system.directory / "sandbox")) as watcher:
+        page.get_by_role("button", name="Send it to this user").click()
+        expect(page.get_by_role("status")).to_contain_text("It is on its way to rui by push")
+        assert serious_faults(page) == []
+        expect(page.get_by_label("one", exact=True)).to_have_value("{{ actor }} a nommé: {{ p.text }}")
+        told = list[str]()
+
+        def has_come() -> bool:
+            told.extend(each.text for each in watcher.take() if each.to == phone["address"])
+            return bool(told)
+
+        wait_for(has_come, what="the draft arrives")
+    assert ["Zoé a nommé: allô" in text for text in told] == [True]
+    expect(page.get_by_text("Nothing is published; the built-in texts hold")).to_be_visible()
+    sent = [each for each in system.ledger() if each.get("user") == "rui" and each["kind"] == "decision"]
+    assert {(each["sender_id"], each["outcome"], each["type"]) for each in sent} == {
+        ("campaign-tests", "EMITTED", "mention")
+    }
     page.context.close()
 
 

@@ -188,4 +188,5 @@ def to_deliver(emission: Emission, entry: ChannelAddresses, priority: str) -> To
         quiet=UNSET if priority == "P0" or emission.quiet is None else emission.quiet,
         items=_items(emission),
         names=_names(emission),
+        draft=event.draft,
     )

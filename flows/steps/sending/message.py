@@ -85,6 +85,8 @@ def message_or_end(
 def _said(task: SendTask, url: str | None, published: PublishedTexts | None) -> Content:
     """By the published texts, if there are any and they render; a mistake in them must not cost a message."""
     emission = task.emission
+    if emission.draft:  # what somebody tries is that text or none
+        return _quietly(task, render(emission, task.channel, unsubscribe_url=url, texts=emission.draft.texts))
     texts = None if published is None else published.texts(emission.type, emission.locale)
     if texts is not None:
         task.variant = variant_of(texts, emission.type, emission.user)

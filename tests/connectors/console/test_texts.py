@@ -135,3 +135,20 @@ def test_urgent_texts_are_an_administrators(told: Gateway) -> None:
     assert 'value="publish"' in signed_in(told, "key-admin").get(page).text
     assert act(signed_in(told, "key-admin"), "pt", "publish", code, "otp").status == 303
     assert held(told, "pt", "otp") == {"title": "T", "one": "{{ p.code }}"}
+
+
+def test_texts_are_sent_for_trying_and_stay_in_the_form(told: Gateway) -> None:
+    ann = signed_in(told)
+    form = LIKE | {"user": "eve", "channel": "push", "actors": "Bo", "text.one": "{{ actor }} tenta"}
+    seen = act(ann, "it", "test", form)
+    assert (seen.status, held(told, "it")) == (200, None)
+    assert "It is on its way to eve by push" in seen.words
+    assert "{{ actor }} tenta</textarea>" in seen.text
+    (sent,) = [each for each in told.values("campaigns") if "verb" in each]
+    assert (sent["text"]["actor"], sent["text"]["draft"]["locale"]) == ("Bo", "it")
+    for wrong, says in (({"user": ""}, "user"), ({"channel": "sms"}, "channel is none of this type")):
+        refused = act(ann, "it", "test", form | wrong)
+        assert (refused.status, says in refused.words) == (400, True)
+    code = f"{PAGE}?type=otp&locale=it"
+    assert 'value="test"' not in ann.get(code).text
+    assert "<option>sms</option>" in signed_in(told, "key-admin").get(code).text

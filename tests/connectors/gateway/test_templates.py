@@ -13,7 +13,7 @@ LIKE = {"title": "Curtida", "one": "{{ actor }} curtiu", "many": ["{{ who }} cur
 CODE = {"title": "Código", "one": "{{ p.code }} é seu código"}
 CALLS = (
     ("GET", ""), ("GET", "/like/pt"), ("PUT", "/like/pt"), ("DELETE", "/like/pt"), ("GET", "/like/pt/versions"),
-    ("POST", "/like/pt/rollback"), ("POST", "/like/pt/preview"),
+    ("POST", "/like/pt/rollback"), ("POST", "/like/pt/preview"), ("POST", "/like/pt/test"),
 )  # fmt: skip
 
 
@@ -140,3 +140,34 @@ def test_parts_are_shared_and_a_change_that_breaks_a_text_is_refused(told: Gatew
     assert "<h1>Bo e outras 2 curtiram.</h1>Ajuda: Bo" in shown["email"]["html"]
     assert put(told, "_parts/es", {**parts, "help": "{{ p.nothing"}).status == 400
     assert put(told, "_parts/es", {"others": parts["others"]}).status == 400, "a text has the other part"
+
+
+def test_texts_are_sent_to_one_user_before_they_are_published(told: Gateway) -> None:
+    draft = {"title": "Me gusta", "one": "{{ actor }}: {{ p.object_label }}"}
+    body = {"texts": draft, "user": "eve", "channel": "push"}
+    sent = call(told, "POST", "/like/gl/test", body)
+    assert sent.status == 200
+    (act,) = [each for each in told.values("campaigns") if each.get("campaign") == "_texts" and "verb" in each]
+    found = act["text"]["draft"]
+    assert (found["channel"], found["locale"]) == ("push", "gl")
+    assert found["texts"].items() >= draft.items()
+    assert (act["text"]["payload"], act["text"]["actor"]) == ({"object_label": "object_label"}, "Ada")
+    assert call(told, "GET", "/like/gl").status == 404, "nothing is published"
+    (noted,) = [each for each in told.values("audit") if each["act"] == "template_test"]
+    assert noted["about"] == {"type": "like", "locale": "gl", "channel": "push", "event_id": sent.json["event_id"]}
+    for wrong in (
+        {**body, "channel": "sms"}, {**body, "channel": "in_app"}, {**body, "user": ""},
+        {**body, "texts": {"one": "x"}}, {**body, "payload": {}},
+    ):  # fmt: skip
+        assert call(told, "POST", "/like/gl/test", wrong).status == 400, wrong
+    assert call(told, "POST", "/_parts/gl/test", body).status == 400
+    urgent = {**body, "texts": CODE, "channel": "sms"}
+    assert call(told, "POST", "/otp/gl/test", urgent).status == 403
+    assert call(told, "POST", "/otp/gl/test", urgent, ADMIN).status == 200
+    two = {"title": "T", "one": "all", "_variants": "a 1, b 99", "a:one": "first", "b:one": "second"}
+    assert call(told, "POST", "/like/gl/test", {**body, "texts": two, "variant": "c"}).status == 400
+    for given, says in (({"variant": "a"}, "first"), ({"user": "u1"}, "second")):
+        sent = call(told, "POST", "/like/gl/test", {**body, "texts": two, **given})
+        assert sent.status == 200
+        *_, act = [each for each in told.values("campaigns") if "verb" in each]
+        assert act["text"]["draft"]["texts"]["one"] == says

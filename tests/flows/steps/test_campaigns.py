@@ -19,7 +19,9 @@ from flows.process.open import clock_ms
 from state.ledger import latest, ledger_table, records_of
 from state.model.campaign import CampaignAudience, CampaignChunk, CampaignText
 from state.model.errors import RefusedActError
+from state.model.event import EVENT, TextDraft
 from state.model.work import EventWork
+from state.schedule.campaigns import TESTS_A_DAY
 
 ANN, BOB = Actor("ann", "marketing"), Actor("bob", "marketing")
 LOOKS_S = 0.9
@@ -96,6 +98,35 @@ def test_a_test_goes_to_its_users_once_before_any_approval_and_with_the_text_it_
     assert (campaign.is_done, campaign.released) == (True, {0: 1})
     bench.sequence(seconds(2))
     assert decided(bench) == {"eve": 2, "bob": 1, "ann": 1}
+
+
+def test_a_test_of_texts_is_one_event_in_the_lane_of_its_class_and_noted_without_them(bench: Bench) -> None:
+    desk = CampaignDesk(bench.log, clock=bench.clock)
+    draft = TextDraft("push", "pt", {"title": "Oi", "one": "{{ actor }}"})
+    event_id = desk.test_text(ANN, CampaignText("mention", {"text": "x"}, actor="Ada", draft=draft), "eve")
+    code = desk.test_text(ANN, CampaignText("otp", {"code": "1"}, draft=draft), "eve")
+    bench.schedule(until(lambda: bool(bench.read("events.p2") and bench.read("events.p0"))))
+    bench.schedule(seconds(LOOKS_S))
+    (event,), (urgent,) = (
+        [EVENT.decode(record.value) for record in bench.read(topic)] for topic in ("events.p2", "events.p0")
+    )
+    assert (event.event_id, event.sender_id, event.priority) == (event_id, "campaign-tests", "P2")
+    assert (event.target, event.actor, event.payload, event.draft) == ("eve", "Ada", {"text": "x"}, draft)
+    assert (urgent.event_id, urgent.priority, urgent.draft) == (code, "P0", draft)
+    bench.sequence(seconds(2))
+    assert decided(bench) == {"eve": 1}
+    noted = [orjson.loads(record.value) for record in bench.read("audit")]
+    assert {"type": "mention", "locale": "pt", "channel": "push", "event_id": event_id} in [
+        each["about"] for each in noted
+    ]
+    assert [each["act"] for each in noted] == ["template_test"] * 2
+    assert not any("Oi" in str(each) for each in noted)
+    assert desk.campaigns() == []
+    for _ in range(TESTS_A_DAY - 2):
+        desk.test_text(ANN, CampaignText("mention", {}, draft=draft), "eve")
+    with pytest.raises(RefusedActError, match="tests within a day"):
+        desk.test_text(ANN, CampaignText("mention", {}, draft=draft), "eve")
+    desk.test_text(BOB, CampaignText("mention", {}, draft=draft), "eve")
 
 
 def test_the_throttle_spaces_chunks_and_a_pause_stops_between_two(bench: Bench) -> None:

@@ -42,9 +42,9 @@ def test_the_newest_text_goes_out_and_a_bad_one_costs_no_message(system: System)
         system.log.append([template_record(record)])
         wait_for(lambda: published.texts("like", "pt-BR") == texts)
 
-    def body() -> str:
+    def body(**more: Any) -> str:
         before, start = len(said), system.log.end_offset("deliver.push", LANE)
-        system.feed([system.emission("u1", "push", [("d", "t", "android")], locale="pt-BR")])
+        system.feed([system.emission("u1", "push", [("d", "t", "android")], locale="pt-BR", **more)])
         lane.accept(read(system, LANE, start=start))
 
         def over() -> bool:
@@ -67,6 +67,8 @@ def test_the_newest_text_goes_out_and_a_bad_one_costs_no_message(system: System)
             publish(2, {"title": "T", "one": "{{ p.nothing }}"})
             assert body() == BUILT_IN
             assert failed() == before + 1
+            draft = {"channel": "push", "locale": "pt", "texts": {"title": "D", "one": "{{ actor }} talvez"}}
+            assert body(draft=draft) == "ann talvez", "a test says its own text, whatever is published"
             publish(3, None)
             assert body() == BUILT_IN
             assert failed() == before + 1
