@@ -225,6 +225,14 @@ def test_a_portuguese_text_is_shown_and_published_and_the_next_like_is_told_with
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than a phone"
     page.set_viewport_size({"width": 1100, "height": 800})
     save_picture(page, pictures(tmp_path) / "texts.png")
+    page.get_by_label("_variants").fill("a 100, b 0")
+    page.get_by_role("button", name="Show what each channel would show").click()
+    page.get_by_text("Variant b", exact=True).click()
+    page.get_by_label("b:one", exact=True).fill("{{ actor }} gostou")
+    page.get_by_role("button", name="Show what each channel would show").click()
+    expect(page.get_by_role("region", name="push, pt, variant a")).to_contain_text("Ada adorou a sua foto")
+    expect(page.get_by_role("region", name="push, pt, variant b")).to_contain_text("Ada gostou")
+    assert serious_faults(page) == []
     page.get_by_label("Why").fill("warmer")
     page.get_by_role("button", name="Publish").click()
     expect(page.get_by_text("Version 1 by marketing: warmer.")).to_be_visible()
@@ -245,6 +253,8 @@ def test_a_portuguese_text_is_shown_and_published_and_the_next_like_is_told_with
     like()
     wait_for(is_told, what=lambda: str(told))
     watcher.close()
+    newest = "--event", f"curtida{told.index('bob adorou a sua foto')}", "--user", "rita"
+    wait_for(lambda: "Variant a of its text." in system.carillon("explain", *newest).stdout, what="explain tells of it")
     page.get_by_role("button", name="Take back").click()
     expect(page.get_by_text("Taken back with version 2 by marketing")).to_be_visible()
     page.get_by_role("button", name="Back to version 1").click()
