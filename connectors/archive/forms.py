@@ -193,7 +193,7 @@ def _headers(column: Any) -> list[Headers]:
     found: list[Headers] = []
     for part in lists:
         bounds = part.offsets.to_pylist()
-        names, values = (part.values.field(number).to_pylist() for number in (0, 1))
-        pairs = list(zip(names, values, strict=True))
-        found += [tuple(pairs[low:high]) for low, high in itertools.pairwise(bounds)]
+        flat = part.values.slice(bounds[0], bounds[-1] - bounds[0])  # of a slice the values are those of the whole
+        pairs = list(zip(*(flat.field(number).to_pylist() for number in (0, 1)), strict=True))
+        found += [tuple(pairs[low - bounds[0] : high - bounds[0]]) for low, high in itertools.pairwise(bounds)]
     return found

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
+
 from connectors.archive.forms import raw_records, row_groups
 from connectors.archive.manifest import ArchiveManifest, read_manifest
 from connectors.log.interface import Log, Record
@@ -138,7 +140,7 @@ class TopicRecords:
         """(Where to go on, records) from the log if it still has the position, else from one part of the archive."""
         if self._log is not None and position >= self._log.begin_offset(self.topic, partition):
             return self._from_log(self._log, partition, position, end, most)
-        return self._from_archive(partition, position, end)
+        return self._from_archive(partition, position, end, most)
 
     def _from_log(
         self, log: Log, partition: int, position: int, end: int, most: int
@@ -148,13 +150,14 @@ class TopicRecords:
             yield records[-1].offset + 1 if records else position, records
         yield end, []
 
-    def _from_archive(self, partition: int, position: int, end: int) -> Iterator[tuple[int, list[Record]]]:
+    def _from_archive(self, partition: int, position: int, end: int, most: int) -> Iterator[tuple[int, list[Record]]]:
         assert self._archive is not None
         parts = [part for part in self._manifest(partition).parts if part.first <= position < part.end]
         if not parts:
             self._refuse(partition, [(position, end)])
         for table in row_groups(self._archive / str(partition) / parts[0].file, position, end):
-            records = [r for r in raw_records(self.topic, table) if position <= r.offset < end]
-            if records:
+            low, high = np.searchsorted(table["offset"].to_numpy(), (position, end))
+            for first in range(low, high, most):
+                records = raw_records(self.topic, table.slice(first, min(most, high - first)))
                 yield records[-1].offset + 1, records
         yield min(end, parts[0].end), []
