@@ -26,6 +26,9 @@ TABLES = {
     "post": ["-m", "bench.post"],
     "flood": ["-m", "bench.flood"],
     "pages": ["-m", "bench.pages"],
+    "replay": ["-m", "bench.replay"],
+    "overload": ["-m", "bench.overload"],
+    "day": ["-m", "bench.day"],
 }
 ROOT = Path(__file__).resolve().parent.parent
 

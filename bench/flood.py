@@ -71,10 +71,14 @@ def provider(directory: Path) -> Iterator[SandboxOptions]:
 def _environment(many: SandboxOptions, one: SandboxOptions) -> dict[str, str]:
     """The settings by which iPhones are one simulator's and Android phones another's."""
     apns = ("origin", "team_id", "key_id", "topic", "signing_key", "ca_file")
+    given = {f"CARILLON_PROVIDERS__APNS__{name.upper()}": str(getattr(many.apns, name)) for name in apns}
+    return given | fcm_environment(one)
+
+
+def fcm_environment(one: SandboxOptions) -> dict[str, str]:
+    """The settings by which Android phones are this simulator's."""
     fcm = ("origin", "token_url", "service_account", "ca_file")
-    given = {f"APNS__{name.upper()}": str(getattr(many.apns, name)) for name in apns}
-    given |= {f"FCM__{name.upper()}": str(getattr(one.fcm, name)) for name in fcm}
-    return {f"CARILLON_PROVIDERS__{name}": value for name, value in given.items()}
+    return {f"CARILLON_PROVIDERS__FCM__{name.upper()}": str(getattr(one.fcm, name)) for name in fcm}
 
 
 Phases = dict[str, list[dict[str, list[float]]]]
@@ -200,23 +204,24 @@ def people(directory: Path, rounds: int, followers: int) -> None:
         ("buyers\0commit", {"segment": "buyers", "version": 1, "chunks": 1}),
     ]
     log = EmbeddedLog(directory, clock=now_ms)
-    _append(log, "endpoints", ((f"{user}\0push\0d", user, _phone(user)) for user in [*fans, *members, *to_call, FIRST]))
-    _append(log, "preferences", ((user, user, {"user": user, "doc": on}) for user in members))
+    append(log, "endpoints", ((f"{user}\0push\0d", user, phone(user)) for user in [*fans, *members, *to_call, FIRST]))
+    append(log, "preferences", ((user, user, {"user": user, "doc": on}) for user in members))
     follows = ((fan, {"followee": "star", "follower": fan, "on": True}) for fan in fans)
-    _append(log, "follows", ((f"star\0{fan}", "star", value) for fan, value in follows))
-    _append(log, "segments", ((key, "buyers", value) for key, value in buyers))
+    append(log, "follows", ((f"star\0{fan}", "star", value) for fan, value in follows))
+    append(log, "segments", ((key, "buyers", value) for key, value in buyers))
     log.close()
 
 
-def _phone(user: str) -> dict[str, Any]:
+def phone(user: str) -> dict[str, Any]:
+    """A device: of Android, if it is called by codes."""
     return {
         "user": user, "channel": "push", "id": "d", "platform": "android" if user.startswith("p0-") else "ios",
         "address": address(user), "state": "active", "registered_at": now_ms(),
     }  # fmt: skip
 
 
-def _append(log: EmbeddedLog, topic: str, records: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
-    """Of each record its key, what places it, and its value."""
+def append(log: EmbeddedLog, topic: str, records: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
+    """Append settings: of each its key, what places it, and its value."""
     partitions, headers = log.partitions(topic), SETTINGS[topic].headers
     waiting: list[NewRecord] = []
     for key, placed_by, value in records:

@@ -1,20 +1,15 @@
-"""How long decide is away after kill -9, what a rebuild of its state takes, how fast a replay is against deciding live.
-
-One system: users with settings, an export of their state, then minutes of direct events. Live: the real flow, its
-checkpoint and its outputs on the embedded log. Replay: the same records, from the export, out of the log and out of the
-archive, outputs encoded and thrown away. Both sides run in this process, on the same records, in the same run.
+"""How long decide is away after kill -9: users with settings, minutes of direct events, and the real flow as a process
+over the embedded log.
 """
 
 import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,18 +17,14 @@ from pathlib import Path
 from bytewax.testing import cluster_main
 
 from bench.figures import record
-from connectors.archive.manifest import archived_up_to
 from connectors.log import NewRecord
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.topics import topic_specs
-from flows import decide, track
+from flows import decide
 from flows.config.settings import LaneOptions, Settings, load_settings
 from flows.process.cluster import ClusterPlace
 from flows.process.open import clock_ms
-from flows.recovery.replay import ReplayRange, opened_origin, rebuild_state, replayed
 from flows.recovery.slots import DecideSlot
-from state.decide.exports import group_source
-from state.disk.exports import write_export
 from state.model.event import Event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
@@ -117,30 +108,8 @@ class Site:
         slot.close()
         return done.seconds, done.cpu
 
-    def export(self) -> None:
-        slot = DecideSlot(self.directory / decide.DIRECTORY, ClusterPlace(0, 1, 1))
-        write_export(self.directory / "exports", group_source(0, slot.store.database), at=clock_ms())
-        slot.close()
-
-    def track(self) -> None:
-        """Until everything in `work` is archived."""
-        archived = archived_up_to(self.directory / "archive")
-        while any(archived("work", p) != self.log.end_offset("work", p) for p in range(PARTITIONS)):
-            flow = track.wire(self.open_log, self.directory, drain=lambda: True, now_ms=clock_ms)
-            cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
-
-    def replay(self, source: Path) -> tuple[float, float, int]:
-        """(Seconds, processor seconds, both with the state's loading; records)."""
-        records = 0
-        begun, cpu = time.perf_counter(), time.process_time()
-
-        def told(done: int, _all: int) -> None:
-            nonlocal records
-            records = done
-
-        with opened_origin(str(source), self.settings()) as origin:
-            deque(replayed(origin, ReplayRange(self.begin, self.end + 1), told), maxlen=0)
-        return time.perf_counter() - begun, time.process_time() - cpu, records
+    def close(self) -> None:
+        self.log.close()
 
 
 class _When:
@@ -201,40 +170,12 @@ def measure_recovery(site: Site, rounds: int) -> list[float]:
 
 
 def main(*, users: int = 100_000, minutes: int = 5, per_s: int = 100, rounds: int = 3) -> None:
-    directory = Path(tempfile.mkdtemp())
-    try:
-        site = Site(directory, users, minutes, per_s)
-        measure(site, minutes, rounds)
-        site.log.close()
-    finally:
-        shutil.rmtree(directory)
-
-
-def measure(site: Site, minutes: int, rounds: int) -> None:
-    site.append(site.scene())
-    site.decide()
-    site.export()
-    site.append(site.stretch())
-    live, live_cpu = site.decide()
-    site.track()
-    text = f"{site.events} direct events of {minutes} minutes, {site.users} users"
-    seconds, cpu, records = site.replay(site.directory)
-    record("recovery", "replay_records_per_s", records / seconds, "records/s",
-           work=f"{text}, from export and log, the state's loading included", n=records, seconds=seconds)  # fmt: skip
-    record("recovery", "replay_vs_live", live / seconds, "ratio", work=text, n=records, seconds=seconds,
-           against=f"the decide flow on the same records: {live:.1f} s",
-           processor_ratio=round(live_cpu / cpu, 3))  # fmt: skip
-    seconds, _, records = site.replay(site.directory / "archive")
-    record("recovery", "replay_archive_records_per_s", records / seconds, "records/s",
-           work=f"{text}, from export and archive", n=records, seconds=seconds)  # fmt: skip
-    shutil.rmtree(site.directory / decide.DIRECTORY)
-    begun = time.perf_counter()
-    with opened_origin(str(site.directory), site.settings()) as origin:
-        rebuilt = rebuild_state(origin, site.settings(), force=False, at_ms=clock_ms())
-    seconds = time.perf_counter() - begun
-    record("recovery", "rebuild_s", seconds, "s", work=f"decide's state from an export and {rebuilt.records} records",
-           n=rebuilt.records, seconds=seconds)  # fmt: skip
-    found = sorted(measure_recovery(site, rounds))
+    with tempfile.TemporaryDirectory() as directory, closing(Site(Path(directory), users, minutes, per_s)) as site:
+        site.append(site.scene())
+        site.decide()
+        site.append(site.stretch())
+        site.decide()
+        found = sorted(measure_recovery(site, rounds))
     record("recovery", "recovery_s", found[len(found) // 2], "s", n=rounds,
            work=f"kill -9 of decide to its next decision, {site.users} users, process start included",
            seconds=sum(found))  # fmt: skip
