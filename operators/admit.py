@@ -19,7 +19,7 @@ import orjson
 from operators import identity, validate
 from operators.campaigns import outlook
 from operators.payload_schema import schema_errors
-from operators.render import cut_values, missing_values
+from operators.render import cut_values, missing_values, told_numbers
 from operators.type_changes import sender_errors, type_errors
 from operators.validate import document_errors
 from state.model.addresses import Served, address_complaint, canonical, unserved
@@ -216,12 +216,16 @@ def text_errors(body: dict[str, Any], profile: TypeProfile) -> list[FieldError]:
 def _value_errors(body: dict[str, Any], profile: TypeProfile) -> list[FieldError]:
     klass, payload = event_class(body.get("priority"), profile), body.get("payload")
     missing = missing_values(profile.name, payload, klass)
-    if missing or klass != "P0":
+    if missing:
         return [FieldError(child_path("payload", name), *_MISSING) for name in missing]
-    return [FieldError(child_path("payload", name), *_CUT) for name in cut_values(profile.name, payload)]
+    private = told_numbers(profile.name, payload)
+    cut = cut_values(profile.name, payload) if klass == "P0" else []
+    found = [(name, _PRIVATE) for name in private] + [(name, _CUT) for name in cut if name not in private]
+    return [FieldError(child_path("payload", name), *complaint) for name, complaint in found]
 
 
 _MISSING = ("is missing, and this type's text needs it", "send a text or a number that one can see")
+_PRIVATE = ("has a card or social security number, and lock screens show it", "send its last four digits alone")
 _CUT = ("is too long to be shown in whole", "shorten it")
 
 

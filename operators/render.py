@@ -7,7 +7,8 @@ type without words gets plain generic ones. The language falls back: fr-CA, fr, 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +16,7 @@ import msgspec
 from markupsafe import Markup
 
 from operators.mail_html import list_html, mail_html, mail_text, paragraphs_html, plain_of, sanitised
+from operators.private_numbers import EXEMPT, has_private_number, starred
 from operators.sandbox import MissingValueError, run_template
 from operators.templates import LANGUAGES, language_of, load_language
 from operators.text import clean, clip, is_blank, shorten
@@ -42,6 +44,7 @@ HEADLINE_MAX = {"push": BODY_MAX, "in_app": BODY_MAX, "sms": SMS_MAX}
 """Of the channels that cut a headline."""
 DIGEST_ITEMS_MAX = 50
 _GENERIC = "other"
+_SHOWN_FORMS = {"title", "one", "also", "many"}
 _VALUE_MAX = 2_000
 
 
@@ -174,6 +177,8 @@ def render(
     :raises TemplateError: the type's template does not render with this payload, or there is no such channel.
     """
     rendered = _render(emission, texts, channel)
+    if channel in ("push", "sms") and emission.type not in EXEMPT:
+        rendered = replace(rendered, title=starred(rendered.title), headline=starred(rendered.headline))
     if channel == "push":
         return PushContent(clip(rendered.title, TITLE_MAX), clip(rendered.headline, BODY_MAX), _push_data(emission))
     if channel == "in_app":
@@ -303,6 +308,19 @@ def cut_values(type_name: str, payload: Mapping[str, Any] | None) -> list[str]:
             if value in headline and " ".join(value.split()) not in shown:
                 cut.append(name)
     return list(dict.fromkeys(cut))
+
+
+def told_numbers(type_name: str, payload: Mapping[str, Any] | None) -> list[str]:
+    """Members with a number that a lock screen must not show and that the type's built-in text says."""
+    if type_name in EXEMPT or not any(has_private_number(str(value)) for value in (payload or {}).values()):
+        return []
+    words, said = words_for(type_name, LANGUAGES[0]), list[str]()
+    context = _context(words, type_name=type_name, actors=(), actor_count=2, count=2, payload=payload, name=None)
+    for form in words.type.keys() & _SHOWN_FORMS:
+        with suppress(MissingValueError):
+            said.append(_said(words.type[form], context))
+    values = values_of(payload).items()
+    return [name for name, value in values if has_private_number(value) and any(value in text for text in said)]
 
 
 def _email(emission: ToDeliver, rendered: _Rendered, unsubscribe_url: str | None) -> EmailContent:

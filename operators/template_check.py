@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from operators.locales import PLURALS, plural_names
+from operators.private_numbers import has_private_number
 from operators.render import BODY_MAX, DETAIL_MAX, HEADLINE_MAX, SUBJECT_MAX, TITLE_MAX, needed_values, sample
 from operators.sandbox import names_used, plurals_used
 from operators.text import clean, is_blank
@@ -132,6 +133,8 @@ def _source_faults(source: str, names: set[str], language: str) -> Iterator[str]
         return
     if clean(source) != source:
         yield "has control characters or overrides of direction; take them out"
+    if has_private_number(source):
+        yield "has a card or social security number; take it out"
     try:
         unknown = names_used(source)[0] - names
     except TemplateError as error:

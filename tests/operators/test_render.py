@@ -402,3 +402,20 @@ def test_a_row_says_the_variant_that_its_reader_was_sent() -> None:
         assert render_row(row, user, lambda _type, _locale: texts) == InAppContent(title, body)
         content = render(emission("newsletter", user=user), "in_app", texts=of_variant(texts, variant))
         assert content == InAppContent(title, body)
+
+
+def test_a_lock_screen_shows_the_end_of_a_card_however_it_came_there() -> None:
+    texts = {"title": "{{ p.a }} {{ p.b }}", "one": "{{ p.a }}-{{ p.b }}" + " x" * 105 + " {{ p.a }} {{ p.b }}"}
+    given = emission("like", payload={"a": "4111 1111", "b": "1111 1111"})
+    push, sms = (render(given, channel, texts=texts) for channel in ("push", "sms"))
+    assert isinstance(push, PushContent)
+    assert isinstance(sms, SmsContent)
+    assert push.title == "**** **** **** 1111"
+    assert push.body.startswith("**** ****-**** 1111 x")
+    assert "1" not in push.body[19:], "what is cut shows no more of it"
+    assert sms.text.endswith("**** **** **** 1111")
+    mail = render(given, "email", texts=texts)
+    assert isinstance(mail, EmailContent)
+    assert "4111 1111-1111 1111" in mail.text
+    code = emission("otp", priority="P0", payload={"code": "123-45-6789"})
+    assert "123-45-6789" in str(render(code, "sms"))

@@ -32,6 +32,8 @@ GOOD: dict[str, TemplateSource] = {"title": "T", "one": "{{ actor }} liked it"}
         ({"detail": "x" * 8_001}, "detail: has more than 8000"),
         ({"one": "{{ 1 / 0 }}"}, "texts: template does not render"),
         ({"one": "{{ '' }}"}, "says nothing"),
+        ({"one": "Call about 4111 1111 1111 1111"}, "one: has a card or social security number; take it out"),
+        ({"detail": "123-45-6789"}, "detail: has a card"),
     ],
 )
 def test_a_fault_names_field_and_remedy(changes: dict[str, TemplateSource], fault: str) -> None:
