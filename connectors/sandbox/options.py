@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from connectors.providers.email.options import SesOptions, SmtpOptions
 from connectors.providers.options import (
     ApnsOptions,
     ChatOptions,
     EgressOptions,
     FcmOptions,
-    SesOptions,
-    SmtpOptions,
     TwilioOptions,
     WebhookOptions,
     WebPushOptions,

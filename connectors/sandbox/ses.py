@@ -46,6 +46,7 @@ _BY_STATUS = {
     429: ("TooManyRequestsException", "Maximum sending rate exceeded."),
     500: ("InternalFailure", "Internal failure."),
 }
+_LABEL = re.compile(r"\+[^@]*@")
 _AUTHORIZATION = re.compile(
     rf"{ALGORITHM} Credential=([^/,]+)/([0-9]{{8}})/([^/,]+)/([^/,]+)/aws4_request, ?"
     r"SignedHeaders=([a-z0-9;-]+), ?Signature=([0-9a-f]{64})"
@@ -60,7 +61,7 @@ class SesServer:
     """What all connections share."""
 
     def __init__(self, journal: Journal, credential: Credential, sender: str, *, clock_s: Callable[[], float]) -> None:
-        """`sender` is the one address that the account may send from."""
+        """`sender` is the one address that the account may send from, with any label (`+label`)."""
         self.journal = journal
         self._credential, self._sender, self._clock_s = credential, sender, clock_s
         self.misbehaviours = Misbehaviours(OF_HTTPS - OF_ADDRESSES | {"inside"})  # it takes any address
@@ -120,7 +121,7 @@ class SesServer:
         answer = _judged(local, behaviour)
         if not mail["From"] or mail["To"] != to or mail.defects or b"\r\n\r\n" not in raw:
             answer = _refusal(400, "BadRequestException", "The mail is not what its request says.")
-        elif {sender, parseaddr(str(mail["From"]))[1]} != {self._sender}:
+        elif parseaddr(str(mail["From"]))[1] != sender or _LABEL.sub("@", sender) != self._sender:
             answer = _refusal(*NAMED["unverified"])
         answer.behaviour, answer.to, answer.shown = behaviour, str(to), raw
         answer.identity = str(mail.get("Message-ID", ""))

@@ -15,7 +15,8 @@ import jwt
 from connectors.admission.options import RedisOptions
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.providers.email.mail import dkim_signer
-from connectors.providers.options import MailOptions, SmtpOptions, WebPushOptions
+from connectors.providers.email.options import MailOptions, SmtpOptions
+from connectors.providers.options import WebPushOptions
 from connectors.providers.push.apns_token import load_signing_key
 from connectors.providers.push.credential import credential
 from connectors.providers.push.webpush_token import application_key

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from connectors.providers.channel import Channel
+from connectors.providers.email.options import SesOptions, SmtpOptions
 from connectors.providers.email.ses import SesChannel
 from connectors.providers.email.smtp import SmtpChannel
 from connectors.providers.options import (
@@ -15,8 +16,6 @@ from connectors.providers.options import (
     ChatOptions,
     EgressOptions,
     FcmOptions,
-    SesOptions,
-    SmtpOptions,
     TwilioOptions,
     WebhookOptions,
     WebPushOptions,

@@ -23,13 +23,12 @@ from connectors.inbox.options import InboxRedisOptions
 from connectors.log.embedded.log import EmbeddedOptions
 from connectors.log.kafka.options import KafkaOptions
 from connectors.providers.email.feedback_loop import FeedbackOptions
+from connectors.providers.email.options import SesOptions, SmtpOptions
 from connectors.providers.options import (
     ApnsOptions,
     ChatOptions,
     EgressOptions,
     FcmOptions,
-    SesOptions,
-    SmtpOptions,
     TwilioOptions,
     WebhookOptions,
     WebPushOptions,

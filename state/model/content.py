@@ -40,14 +40,15 @@ class SmsContent:
 
 @dataclass(frozen=True, slots=True)
 class EmailContent:
-    """A mail: the same words once as plain text and once as HTML. `unsubscribe_url` only for mail that one may
-    leave.
-    """
+    """A mail: the same words once as plain text and once as HTML."""
 
     subject: str
     text: str
     html: str
     unsubscribe_url: str | None = None
+    """Only for mail that one may leave."""
+    transactional: bool = False
+    """Nobody can leave it: it is of class P0, or of mandatory types alone."""
 
 
 @dataclass(frozen=True, slots=True)

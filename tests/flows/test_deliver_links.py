@@ -6,11 +6,13 @@ import email
 import email.policy
 import hashlib
 from email.message import EmailMessage
+from email.utils import parseaddr
 
 from helpers.feeding import System
 from helpers.sandbox_process import Sandbox
 from helpers.waiting import wait_for
 
+from connectors.sandbox.options import SENDER_ADDRESS
 from flows.config.access import LINK_KEY_FILE
 from state.model.unsubscribe import LinkKeys
 
@@ -63,9 +65,11 @@ def test_a_mail_that_can_be_left_bears_a_signed_link_and_others_none(system: Sys
         assert (found.user, found.channel, found.categories) == (user, "email", (category,))
         assert link in text_of(message, "plain")
         assert f'<a href="{link}">' in text_of(message, "html")
+        assert parseaddr(str(message["From"]))[1] == SENDER_ADDRESS
     mandatory = mail_to(sandbox, "u4@example.com")
     assert not [name for name in mandatory.keys() if name.startswith("List-")]  # noqa: SIM118  # a mail's are no dict's
     assert "/v1/unsubscribe/" not in mandatory.as_string()
+    assert parseaddr(str(mandatory["From"]))[1] == SENDER_ADDRESS.replace("@", "+account@")
 
 
 def test_without_a_public_address_mails_go_and_bear_no_link(system: System, sandbox: Sandbox) -> None:

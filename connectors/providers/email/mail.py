@@ -7,7 +7,7 @@ from collections.abc import Set
 from connectors.providers.channel import Delivery
 from connectors.providers.email.dkim import DkimSigner, load_dkim_key
 from connectors.providers.email.message import build_message
-from connectors.providers.options import MailOptions
+from connectors.providers.email.options import MailOptions
 from state.model.content import EmailContent
 
 
@@ -23,7 +23,7 @@ def build_mail(
     message = build_message(
         delivery.content,
         recipient=delivery.address,
-        sender=options.sender,
+        sender=options.sender_of(delivery.content),
         sender_name=options.sender_name,
         identity=delivery.provider_id,
         date_s=date_s,

@@ -18,8 +18,8 @@ from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected
 from connectors.providers.email.dkim import DkimSigner
 from connectors.providers.email.mail import build_mail, dkim_signer
 from connectors.providers.email.message import UnsafeMessageError, message_id
+from connectors.providers.email.options import SesOptions
 from connectors.providers.email.sigv4 import Credential, host_of, signed
-from connectors.providers.options import SesOptions
 from connectors.providers.receipts import reference_of
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
@@ -44,7 +44,7 @@ def build_request(
     """
     mail = build_mail(delivery, options, date_s=now_s, signer=signer, reference=reference)
     content: dict[str, object] = {
-        "FromEmailAddress": options.sender,
+        "FromEmailAddress": options.sender_of(delivery.content),
         "Destination": {"ToAddresses": [delivery.address]},
         "Content": {"Raw": {"Data": b64encode(mail).decode()}},
     }

@@ -20,7 +20,7 @@ from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected
 from connectors.providers.email.dkim import DkimSigner
 from connectors.providers.email.mail import build_mail, dkim_signer
 from connectors.providers.email.message import UnsafeMessageError, message_id
-from connectors.providers.options import SmtpOptions
+from connectors.providers.email.options import SmtpOptions
 from connectors.providers.receipts import reference_of
 from state.model.addresses import mailbox
 from state.model.bounce_address import BounceAddresses

@@ -17,7 +17,7 @@ from flows.steps.sending.texts import TextMessages
 from operators.late import GIVEN_ADDRESS
 from operators.links import unsubscription
 from operators.render import render
-from state.model.content import Content, PushContent, WithdrawalContent
+from state.model.content import Content, EmailContent, PushContent, WithdrawalContent
 from state.model.dead_letter import KILLED, error_text
 from state.model.errors import TemplateError
 from state.model.registry import RegistryInForce
@@ -46,6 +46,12 @@ class MailLinks:
         link = self._switches_off(task)
         return f"{self.base_url}/v1/unsubscribe/{self.keys.sign(link)}" if link and self.base_url else None
 
+    def marked(self, task: SendTask, content: Content) -> Content:
+        """A mail that nobody can leave says so."""
+        if not isinstance(content, EmailContent):
+            return content
+        return replace(content, transactional=self._switches_off(task) is None)
+
     def _switches_off(self, task: SendTask) -> Unsubscription | None:
         if task.channel != "email" or task.device.id == GIVEN_ADDRESS:
             return None
@@ -71,7 +77,9 @@ def message_or_end(
         return planned
     try:
         with task.siblings.listener.rendering():
-            return _said(task, None if links is None else links.url(task), last_look.published)
+            url = None if links is None else links.url(task)
+            content = _said(task, url, last_look.published)
+            return content if links is None else links.marked(task, content)
     except TemplateError as error:
         _logger.warning("template_failed", type=task.emission.type, error=str(error))
         return failed(task, TEMPLATE, now)

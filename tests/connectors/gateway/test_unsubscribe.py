@@ -15,6 +15,7 @@ from helpers.gateway import Gateway, Reply, running
 from helpers.gateway_process import LINK_KEYS
 
 from connectors.gateway.link_limits import PER_USER_PER_S
+from flows.up.ports import any_port
 from state.model.unsubscribe import LinkKeys, Unsubscription
 
 KEYS = LinkKeys(LINK_KEYS)
@@ -100,6 +101,13 @@ def test_links_of_the_key_before_are_good_and_those_of_others_are_not(gateway: G
     assert document(gateway, user) == {}
     assert click(gateway, link(user, keys=LinkKeys(LINK_KEYS[1:]))).status == 200
     assert document(gateway, user) == {"unsubscribed": {"email": ["marketing"]}}
+
+
+def test_a_click_needs_no_redis(tmp_path: Path) -> None:
+    nobody = f"redis://127.0.0.1:{any_port('127.0.0.1')}/0"
+    with running(tmp_path, redis=nobody) as alone:
+        assert click(alone, link("ann")).status == 200
+        assert document(alone, "ann") == {"unsubscribed": {"email": ["marketing"]}}
 
 
 def test_a_token_opens_nothing_else(gateway: Gateway) -> None:

@@ -22,9 +22,9 @@ from helpers.sandbox_process import Sandbox, running_sandbox
 
 from connectors.providers.channel import Delivery, Failed, Rejected, Result, Throttled
 from connectors.providers.email.mail import build_mail, dkim_signer
+from connectors.providers.email.options import SesOptions
 from connectors.providers.email.ses import REWRITTEN, SesChannel
 from connectors.providers.email.sigv4 import Credential
-from connectors.providers.options import SesOptions
 from connectors.sandbox.journal import Journal
 from connectors.sandbox.ses import SesServer
 from state.model.content import EmailContent

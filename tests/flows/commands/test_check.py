@@ -15,7 +15,8 @@ from helpers.up import carillon
 from connectors.admission.options import RedisOptions
 from connectors.inbox.options import InboxRedisOptions
 from connectors.log.kafka.options import KafkaOptions
-from connectors.providers.options import SesOptions, SmtpOptions, TwilioOptions, WebPushOptions
+from connectors.providers.email.options import SesOptions, SmtpOptions
+from connectors.providers.options import TwilioOptions, WebPushOptions
 from connectors.providers.push.webpush_token import application_key
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from flows.commands.check import check, check_ends

@@ -13,7 +13,8 @@ from aiosmtpd.smtp import SMTP
 from helpers.deliveries import PUSH
 
 from connectors.providers.channel import Sent
-from connectors.providers.options import SmtpOptions, TwilioOptions
+from connectors.providers.email.options import SmtpOptions
+from connectors.providers.options import TwilioOptions
 from connectors.providers.sms.twilio import TwilioChannel
 from connectors.sandbox.certificates import SandboxFiles
 from connectors.sandbox.ports import Ports

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
+from connectors.providers.email.options import SesOptions, SmtpOptions
 from connectors.providers.options import (
     PUSH_SERVICES,
     ApnsOptions,
     EgressOptions,
     FcmOptions,
-    SesOptions,
-    SmtpOptions,
     TwilioOptions,
     WebhookOptions,
     WebPushOptions,

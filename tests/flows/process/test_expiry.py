@@ -21,7 +21,8 @@ from prometheus_client import REGISTRY
 from structlog.typing import EventDict
 
 from connectors.console.figures import Figures
-from connectors.providers.options import EgressOptions, SmtpOptions
+from connectors.providers.email.options import SmtpOptions
+from connectors.providers.options import EgressOptions
 from flows.config.settings import ProviderOptions, Settings
 from flows.process.expiry import ExpiryWatch, credential_ends
 from flows.process.run_files import ready_file

@@ -10,12 +10,15 @@ from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from helpers.deliveries import delivery
 from helpers.dkim import tags, verifies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.providers.email.dkim import SIGNED, DkimSigner, SigningKey, load_dkim_key
+from connectors.providers.email.mail import build_mail
 from connectors.providers.email.message import build_message
+from connectors.providers.email.options import SmtpOptions
 from state.model.content import EmailContent
 from state.model.errors import ConfigurationError
 
@@ -111,3 +114,17 @@ def test_what_is_no_key_is_refused_by_its_option(tmp_path: Path) -> None:
             load_dkim_key(file, name="providers.smtp.dkim_key")
     with pytest.raises(ConfigurationError, match=r"^providers\.smtp\.dkim_key: .* cannot be read"):
         load_dkim_key(tmp_path / "nothing", name="providers.smtp.dkim_key")
+
+
+@pytest.mark.parametrize("transactional", [False, True])
+def test_both_senders_are_signed_for_their_domain(transactional: bool) -> None:
+    options = SmtpOptions(host="localhost", sender="news@example.com", dkim_selector="mail1")
+    content = EmailContent("s", "t", "<p>h</p>", transactional=transactional)
+    sent = delivery(content, address="to@example.com", channel="email", provider_id="<a@example.com>")
+    mail = build_mail(sent, options, date_s=0, signer=signer("ed25519"))
+    local = "news+account" if transactional else "news"
+    assert f'From: "Carillon" <{local}@example.com>\r\n'.encode() in mail
+    assert b" d=example.com;" in mail
+    assert options.signing_domain == "example.com"
+    assert verifies(mail, published("ed25519"))
+    assert not verifies(mail.replace(b"<news", b"<nows"), published("ed25519"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes, policy
+from email.utils import parseaddr
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from helpers.deliveries import delivery
 from connectors.providers.channel import Failed, Rejected, Result, Sent, Throttled
 from connectors.providers.email import ses
 from connectors.providers.email.message import UnsafeMessageError
-from connectors.providers.options import SesOptions
+from connectors.providers.email.options import SesOptions
 from connectors.providers.transport import Response
 from state.model.content import EmailContent
 
@@ -81,6 +83,37 @@ def test_ses_request() -> None:
     assert "/20231114/eu-west-1/ses/aws4_request" in request.headers["authorization"]
     assert "hidden" not in repr(OPTIONS) + repr(request)
     assert "secret-token" not in repr(OPTIONS)
+
+
+def test_what_nobody_can_leave_has_another_from_in_envelope_and_mail() -> None:
+    code = delivery(
+        EmailContent("Code", "text", "<p>text</p>", transactional=True), address="a@b.example", channel="email",
+        provider_id="<1@ours.example>", priority="P0",
+    )  # fmt: skip
+    for options, expected in (
+        (OPTIONS, "news+account@ours.example"),
+        (replace(OPTIONS, transactional_sender="codes@account.ours.example"), "codes@account.ours.example"),
+    ):
+        content = json.loads(ses.build_request(code, options, now_s=0).body)
+        mail = message_from_bytes(b64decode(content["Content"]["Raw"]["Data"]), policy=policy.default)
+        assert content["FromEmailAddress"] == parseaddr(str(mail["From"]))[1] == expected
+        assert not [name for name in mail.keys() if name.startswith(("List-", "Precedence"))]  # noqa: SIM118  # a mail's are no dict's
+
+
+@pytest.mark.parametrize(
+    ("sender", "domain", "fits"),
+    [
+        ("codes@ours.example", "", True), ("codes@account.ours.example", "", True), ("codes@other.example", "", False),
+        ("codes@yours.example", "", False), ("codes@other.example", "other.example", True), ("", "", True),
+        ("", "mail.ours.example", True), ("codes@ours.example", "mail.ours.example", True), ("codes", "", False),
+    ],
+)  # fmt: skip
+def test_both_senders_are_of_the_domain_that_signs(sender: str, domain: str, fits: bool) -> None:
+    options = replace(
+        OPTIONS, transactional_sender=sender, dkim_domain=domain, dkim_key=Path("key"), dkim_selector="mail1"
+    )
+    found = {fault.partition(":")[0] for fault in options.faults()}
+    assert found == (set() if fits else {"providers.ses.transactional_sender"})
 
 
 def test_what_could_be_smuggled_into_a_header_is_not_sent() -> None:

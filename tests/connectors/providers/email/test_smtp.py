@@ -10,7 +10,7 @@ from helpers.deliveries import PUSH, REGISTERED
 
 from connectors.providers.channel import Failed, Rejected, Result, Sent
 from connectors.providers.email import smtp
-from connectors.providers.options import SmtpOptions
+from connectors.providers.email.options import SmtpOptions
 from state.model.bounce_address import BounceAddresses, endpoint_name
 from state.model.content import EmailContent
 

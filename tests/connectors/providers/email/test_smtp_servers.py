@@ -15,8 +15,8 @@ import pytest
 from helpers.deliveries import PUSH
 
 from connectors.providers.channel import Failed, Rejected, Result, Sent
+from connectors.providers.email.options import SmtpOptions
 from connectors.providers.email.smtp import SmtpChannel
-from connectors.providers.options import SmtpOptions
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from state.model.content import EmailContent
 

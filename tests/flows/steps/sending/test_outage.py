@@ -23,9 +23,9 @@ from prometheus_client import REGISTRY
 
 from connectors.log.interface import NewRecord
 from connectors.providers.channel import Channel, Delivery, Result
+from connectors.providers.email.options import SmtpOptions
 from connectors.providers.email.ses import SesChannel
 from connectors.providers.email.smtp import SmtpChannel
-from connectors.providers.options import SmtpOptions
 from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.push.fcm import FcmChannel
 from connectors.providers.sms.smpp import SmppChannel
