@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import asdict
 
-from connectors.audit import audit_record
+from connectors.audit_chain import AuditChain
 from connectors.log.interface import Log, NewRecord
 from connectors.log.read_to_ends import stored_records
 from state.model.audit import AuditRecord
@@ -47,7 +47,7 @@ class CampaignDesk:
 
     def __init__(self, log: Log, *, clock: Callable[[], int]) -> None:
         """`clock`: milliseconds since 1970. The log stays the caller's to close."""
-        self._log, self._clock, self._lock = log, clock, threading.Lock()
+        self._log, self._clock, self._lock, self._chain = log, clock, threading.Lock(), AuditChain(log)
         self._book = CampaignBook()
         self._next_offset = log.begin_offset(*PLACE)
         self._generation = 0
@@ -92,7 +92,7 @@ class CampaignDesk:
         )  # fmt: skip
         refusal = self._book.refusal(act)
         if refusal is None:
-            self._log.append([_noted(actor, act), *before, _act_record(act)])
+            self._log.append([self._chain.record(_noted(actor, act)), *before, _act_record(act)])
             self._read()
             refusal = self._book.refusals[act.id]
         if refusal is not None:
@@ -167,7 +167,7 @@ def _act_record(act: CampaignAct) -> NewRecord:
     return NewRecord(*PLACE, key, CAMPAIGN_ACT.encode(act), CAMPAIGN_ACT.headers)
 
 
-def _noted(actor: Actor, act: CampaignAct) -> NewRecord:
+def _noted(actor: Actor, act: CampaignAct) -> AuditRecord:
     """What the audit says: no content."""
     if act.text is not None and act.text.draft is not None:
         return _text_noted(actor, act, act.text.type, act.text.draft)
@@ -184,12 +184,10 @@ def _noted(actor: Actor, act: CampaignAct) -> NewRecord:
     about = {"campaign": act.campaign, "verb": act.verb}
     if act.test is not None:
         about["event_id"] = chunk_event_id(act.campaign, act.test, 0)  # the ledger says to whom
-    return audit_record(
-        AuditRecord(at=act.at, by=actor.name, role=actor.role, act="campaign", about=about, after=dict(after))
-    )
+    return AuditRecord(at=act.at, by=actor.name, role=actor.role, act="campaign", about=about, after=dict(after))
 
 
-def _text_noted(actor: Actor, act: CampaignAct, type_name: str, draft: TextDraft) -> NewRecord:
+def _text_noted(actor: Actor, act: CampaignAct, type_name: str, draft: TextDraft) -> AuditRecord:
     event_id = chunk_event_id(act.campaign, act.test or 0, 0)  # the ledger says to whom
     about = {"type": type_name, "locale": draft.locale, "channel": draft.channel, "event_id": event_id}
-    return audit_record(AuditRecord(at=act.at, by=actor.name, role=actor.role, act="template_test", about=about))
+    return AuditRecord(at=act.at, by=actor.name, role=actor.role, act="template_test", about=about)

@@ -10,7 +10,7 @@ from typing import Self
 
 import structlog
 
-from connectors.audit import audit_record
+from connectors.audit_chain import AuditChain
 from connectors.campaigns import Actor
 from connectors.log.following import LogFollower
 from connectors.log.interface import Log, NewRecord, Record
@@ -38,7 +38,7 @@ class TemplateDesk:
 
     def __init__(self, log: Log, *, clock: Callable[[], int]) -> None:
         """`clock`: milliseconds since 1970. The log stays the caller's to close."""
-        self._log, self._clock, self._lock = log, clock, threading.Lock()
+        self._log, self._clock, self._lock, self._chain = log, clock, threading.Lock(), AuditChain(log)
 
     def published(self) -> dict[TextPlace, TemplateRecord]:
         """The newest record of every type and locale, also where the texts were taken back.
@@ -77,7 +77,7 @@ class TemplateDesk:
                 about={"type": place[0], "locale": place[1], "version": str(record.version)}, reason=reason,
                 before=None if before is None else before.texts, after=given,
             )  # fmt: skip
-            self._log.append([audit_record(act), template_record(record)])
+            self._log.append([self._chain.record(act), template_record(record)])
             return record
 
 

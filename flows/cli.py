@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.commands.audit_arguments import audit_app
 from flows.commands.campaign import campaign_app
 from flows.commands.dead_letters_arguments import dead_letters_app
 from flows.commands.followers_arguments import followers_app
@@ -36,6 +37,7 @@ app.add_typer(topics_app, name="topics")
 
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(campaign_app, name="campaign")
+app.add_typer(audit_app, name="audit")
 app.add_typer(followers_app, name="followers")
 app.add_typer(mail_app, name="mail")
 app.add_typer(templates_app, name="templates")

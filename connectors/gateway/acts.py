@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from connectors.audit import audit_record
+from connectors.audit_chain import AuditChain
 from connectors.gateway.auth import Principal
 from connectors.gateway.problems import invalid
-from connectors.gateway.writer import SettingWriter
+from connectors.gateway.writer import SettingWriter, on_log
+from connectors.log.interface import Log, NewRecord
 from state.model.admission import FieldError
 from state.model.audit import Act, AuditRecord
 
@@ -19,8 +20,8 @@ _REMEDY = "say in a few words why, for instance a ticket's number"
 class Acts:
     """Notes acts."""
 
-    def __init__(self, writer: SettingWriter, *, clock: Callable[[], int]) -> None:
-        self._writer, self._clock = writer, clock
+    def __init__(self, writer: SettingWriter, log: Log, *, clock: Callable[[], int]) -> None:
+        self._writer, self._clock, self._chain = writer, clock, AuditChain(log)
 
     def record(
         self,
@@ -43,12 +44,13 @@ class Acts:
         """The time, in milliseconds."""
         return self._clock()
 
-    async def note(self, record: AuditRecord) -> int:
-        """Store it durably, and give its offset.
+    async def note(self, record: AuditRecord, *others: NewRecord) -> list[int]:
+        """Store it durably with what it brings about, and give the offsets.
 
         :raises ProblemError: 503: the log did not acknowledge it, so the act must not happen.
         """
-        return (await self._writer.append([audit_record(record)]))[0]
+        linked = await on_log(lambda: self._chain.record(record))
+        return await self._writer.append([linked, *others])
 
 
 def reason_of(given: Mapping[str, str]) -> str:

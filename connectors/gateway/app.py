@@ -270,7 +270,7 @@ def _ordinary(
     inbox: ReadableInbox | None,
 ) -> calls.OrdinaryHandlers:
     writer = parts.writer
-    acts = Acts(writer, clock=clock)
+    acts = Acts(writer, log, clock=clock)
     approvals = Approvals(acts, log, accounts=options.openid is not None)
     parts.background.append(approvals.run)
     devices = Devices(rules, writer, parts.directory, devices_max=options.devices_max, clock=clock)

@@ -90,7 +90,7 @@ class Approvals:
             if (each.asked.act, each.asked.about, each.state(plain.at)) == (act, plain.about, "proposed"):
                 return each
         asked = _step(plain, "proposed", until=plain.at + _LIFE_MS, subject=subject)
-        return PendingAct(await self._acts.note(asked), asked)
+        return PendingAct((await self._acts.note(asked))[0], asked)
 
     async def decide(self, name: str, person: Principal, *, confirm: bool, reason: str | None) -> PendingAct:
         """Confirm and carry out, or refuse; who proposed it may take it back by refusing.
@@ -109,7 +109,7 @@ class Approvals:
         step = _step(
             plain, "confirmed" if confirm else "refused", until=asked.until, subject=subject, approval=found.id
         )  # fmt: skip
-        offset = await self._acts.note(step)
+        (offset,) = await self._acts.note(step)
         decided = await self._named(name)
         if decided.decided_at != offset:
             raise _too_late(decided)

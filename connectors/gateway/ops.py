@@ -10,7 +10,6 @@ from typing import Any
 
 import prometheus_client
 
-from connectors.audit import audit_record
 from connectors.control import TOPIC, ControlWatcher, KnownNames, kill_record
 from connectors.gateway import answers
 from connectors.gateway.acts import Acts
@@ -81,7 +80,7 @@ class Switches:
                 person, "kill", about, reason=kill.reason, before={"on": False}, after={"on": True}
             )
         noted = self._acts.record(person, "kill" if kill.on else "lift", about, reason=kill.reason)
-        _, offset = await self._writer.append([audit_record(noted), kill_record(kill)])
+        _, offset = await self._acts.note(noted, kill_record(kill))
         return SwitchStored(kill.scope, kill.value, kill.on, offset)
 
     def _stops_p0(self, kill: Kill) -> bool:

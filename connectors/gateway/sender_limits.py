@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from connectors.audit import audit_record
 from connectors.gateway.acts import Acts
 from connectors.gateway.answers import Approval, Reply
 from connectors.gateway.approval_calls import told_approval
@@ -23,7 +22,7 @@ from connectors.gateway.routes import Route
 from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import NewRecord, Record
 from state.model.admission import AdmissionRules
-from state.model.audit import ApprovalRecord, PendingAct
+from state.model.audit import ApprovalRecord, AuditRecord, PendingAct
 from state.model.documents import Exact, LimitChange, Text
 from state.model.sender_limit import LIMIT, LIMIT_REQUEST, LimitRecord
 from state.model.topics import REGISTRY
@@ -143,7 +142,7 @@ class SenderDesk:
             person, "limit" if grants else "ask_limit", about, reason=reason, before=was, after=will
         )  # fmt: skip
         made = LimitRecord(sender=sender, per_second=per_second, by=person.name, reason=reason)
-        await self._store(made, audit_record(noted), granted=grants)
+        await self._store(made, noted, granted=grants)
         return None
 
     async def _confirmed(self, asked: ApprovalRecord) -> Mapping[str, Any]:
@@ -152,11 +151,12 @@ class SenderDesk:
             await self._store(LimitRecord(sender=sender, per_second=per_second, by=asked.by, reason=asked.reason))
         return {"per_second": per_second}
 
-    async def _store(self, record: LimitRecord, *before: NewRecord, granted: bool = True) -> None:
+    async def _store(self, record: LimitRecord, noted: AuditRecord | None = None, *, granted: bool = True) -> None:
         schema = LIMIT if granted else LIMIT_REQUEST
         key = f"{schema.name}/{record.sender}".encode()
         stored = NewRecord(REGISTRY, 0, key, schema.encode(record), schema.headers)
-        offset = (await self._writer.append([*before, stored]))[-1]
+        done = self._writer.append([stored]) if noted is None else self._acts.note(noted, stored)
+        offset = (await done)[-1]
         self._limits.on_record(Record(REGISTRY, 0, offset, 0, key, stored.value, schema.headers))
 
 

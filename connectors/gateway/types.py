@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from connectors.audit import audit_record
 from connectors.gateway import answers
 from connectors.gateway.acts import Acts, reason_of
 from connectors.gateway.approval_calls import told_approval
@@ -174,7 +173,7 @@ class TypeDesk:
         about = {"type": name, "version": str(now + 1)}
         noted = self._acts.record(person, "type", about, reason=reason, before=was, after=will)
         record = TypeRecord(type=name, version=now + 1, by=person.name, reason=reason, table=written)
-        await self._writer.append([audit_record(noted), type_publication(record)])
+        await self._acts.note(noted, type_publication(record))
         return None
 
     def _allow(

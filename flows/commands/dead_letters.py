@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from connectors.audit import COMMAND_LINE, audit_record
+from connectors.audit import COMMAND_LINE
+from connectors.audit_chain import AuditChain
 from connectors.dead_letters import OPEN, DeadLetters, FiledLetter
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.topics import COMPACTED_TOPICS
@@ -144,7 +145,7 @@ def retry_letters(
 
     `by`: who decided so; None: whoever types.
     """
-    fine = True
+    fine, chain = True, AuditChain(log)
     for each in _chosen(letters, selection, output, repeatable=again):
         if isinstance(each, str):
             fine = False
@@ -156,7 +157,7 @@ def retry_letters(
             fine = False
             continue
         act, done = _noted(each, "retried", now_ms(), by)
-        _, offset = log.append([act, given])
+        _, offset = log.append([chain.record(act), given])
         log.append([done])
         place = [given.topic, given.partition, offset]
         output.show(
@@ -179,13 +180,13 @@ def discard_letters(
 
     Without `note` it is in the audit already that somebody does so.
     """
-    fine = True
+    fine, chain = True, AuditChain(log)
     for each in _chosen(letters, selection, output, repeatable=False):
         if isinstance(each, str):
             fine = False
             continue
         act, done = _noted(each, "discarded", now_ms(), by)
-        log.append([act, done] if note else [done])
+        log.append([chain.record(act), done] if note else [done])
         output.show({"id": each.letter.id, "discarded": True}, f"{each.letter.id} discarded")
     return fine
 
@@ -285,13 +286,13 @@ def _refused(output: Output, letter_id: str, reason: str) -> str:
 
 def _noted(
     filed: FiledLetter, action: Literal["retried", "discarded"], now_ms: int, by: Decider | None
-) -> list[NewRecord]:
+) -> tuple[AuditRecord, NewRecord]:
     name, role, reason = by or typed(None)
     act = AuditRecord(
         at=now_ms, by=name, role=role, act="retry_letter" if action == "retried" else "discard_letter",
         about={"letter": filed.letter.id}, reason=reason, before={"status": filed.status}, after={"status": action},
     )  # fmt: skip
-    return [audit_record(act), dead_action(DeadAction(filed.letter.id, action, now_ms), filed.partition)]
+    return act, dead_action(DeadAction(filed.letter.id, action, now_ms), filed.partition)
 
 
 def _record(filed: FiledLetter) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from connectors.audit import COMMAND_LINE, audit_record
+from connectors.audit import COMMAND_LINE
+from connectors.audit_chain import AuditChain
 from connectors.control import TOPIC, KnownNames, Obeyed, kill_record, read_obeyed, switches_on
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_records
@@ -90,7 +91,7 @@ def kill(log: Log, run_dir: Path, switch: Kill, *, deadline: timedelta) -> Itera
         at=begun_ms, by=switch.by or user_name(), role=COMMAND_LINE, act="kill" if switch.on else "lift",
         about={"scope": switch.scope, "value": switch.switch[1]}, reason=switch.reason,
     )  # fmt: skip
-    _, offset = log.append([audit_record(noted), kill_record(switch)])
+    _, offset = log.append([AuditChain(log).record(noted), kill_record(switch)])
     waiting = {report.process: report for report in read_obeyed(run_dir)}
     end = time.monotonic() + deadline.total_seconds()
     while waiting and time.monotonic() < end:

@@ -14,6 +14,7 @@ CarillonError
 │   ├── StateDamagedError     stored bytes do not decode or fall short of what was acknowledged
 │   └── StateVersionError     stored bytes of a version this program does not know
 ├── StoreUnavailableError     a cache or store did not answer within its deadline
+├── AuditFaultError           what people did was changed after it was noted; the text says where
 ├── TemplateError             a template does not render; the message names it
 └── UnsendableError           a message cannot be put into its provider's form; nothing of it was sent
 """
@@ -82,6 +83,10 @@ class StoreUnavailableError(CarillonError):
 
 class RefusedActError(CarillonError):
     """A person's act does not count, for what is true now; the text says why."""
+
+
+class AuditFaultError(CarillonError):
+    """A record of the audit was changed, removed, added or moved; the text says between which offsets."""
 
 
 class TemplateError(CarillonError):

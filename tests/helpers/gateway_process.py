@@ -1,10 +1,10 @@
 """A gateway in a process of its own, over the embedded log, with named misbehaviours of the log.
 
-Misbehaviours are files in DIR/faults. `refuse_preferences`: the log acknowledges no document of preferences; and
-`refuse_kills` nothing for `control`. `crash_confirmed`: the process ends at once when the log has a second person's
-confirmation; `crash_discarded`: when it has that a dead letter was discarded. Others are looked for at every append of
-an event: `refuse` (the log does not acknowledge), `crash_before` and `crash_after` (the process ends at once, before or
-after the append), `hang` (no answer while it is there).
+Misbehaviours are files in DIR/faults. `refuse_preferences`: the log acknowledges no document of preferences;
+`refuse_kills` nothing for `control`, and `refuse_audit` nothing for `audit`. `crash_confirmed`: the process ends
+at once when the log has a second person's confirmation; `crash_discarded`: when it has that a dead letter was
+discarded. Others are looked for at every append of an event: `refuse` (the log does not acknowledge), `crash_before`
+and `crash_after` (the process ends at once, before or after the append), `hang` (no answer while it is there).
 """
 
 import os
@@ -72,6 +72,8 @@ class FaultyLog(EmbeddedLog):
 
     def append(self, records: Sequence[NewRecord]) -> list[int]:
         if (self.faults / "refuse_preferences").exists() and any(record.topic == "preferences" for record in records):
+            raise LogUnavailableError("refused on order")
+        if (self.faults / "refuse_audit").exists() and any(record.topic == "audit" for record in records):
             raise LogUnavailableError("refused on order")
         confirmed = any(b'"step":"confirmed"' in record.value for record in records)
         if confirmed and (self.faults / "crash_confirmed").exists():

@@ -7,6 +7,9 @@ import pytest
 from helpers.gateway import Gateway, running
 from helpers.healthy_ledger import MIA, healthy
 
+from connectors.audit_chain import checked_audit
+from state.model.errors import AuditFaultError
+
 WHY = "reason=" + quote("ticket 7")
 HISTORY = f"/v1/support/users/{MIA}/history"
 EXPLAIN = f"/v1/explain?event=e2&user={MIA}"
@@ -101,3 +104,47 @@ def test_a_query_that_is_none_is_refused_and_nothing_is_noted(told: Gateway) -> 
     for query in ("limit=0", "limit=501", "limit=x", "cursor=x", "cursor="):
         assert told.get(f"{HISTORY}?{WHY}&{query}", key="key-support").status == 400
     assert len(acts(told)) == before
+
+
+LIMIT = {"per_second": 7, "reason": "more"}
+TEXTS = {"texts": {"title": "T", "one": "{{ actor }}"}, "reason": "nicer"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "key"),
+    [
+        ("GET", f"{EXPLAIN}&{WHY}", None, "key-support"),
+        ("GET", f"{HISTORY}?{WHY}", None, "key-support"),
+        ("POST", "/v1/ops/kill", {"scope": "type", "value": "like", "reason": "spam"}, "key-ops"),
+        ("POST", "/v1/ops/kill", {"scope": "type", "value": "like", "on": False}, "key-ops"),
+        ("POST", "/v1/ops/kill", {"scope": "all", "reason": "spam"}, "key-ops"),
+        ("PUT", "/v1/types/wave", {"table": {"channels": ["in_app"]}, "reason": "a try"}, "key-ops"),
+        ("PUT", "/v1/senders/shop/limit", LIMIT, "key-ops"),
+        ("PUT", "/v1/templates/like/pt", TEXTS, "key-marketing"),
+    ],
+)
+def test_what_cannot_be_noted_is_neither_shown_nor_done(
+    told: Gateway, method: str, path: str, body: object, key: str
+) -> None:
+    def stored() -> list[int]:
+        return [len(told.records(topic)) for topic in ("audit", "control", "registry")]
+
+    before = stored()
+    with told.fault("refuse_audit"):
+        refused = told.call(method, path, body, key=key)
+    assert refused.status == 503
+    assert MIA not in refused.body.decode()
+    assert stored() == before
+    assert told.call(method, path, body, key=key).status in (200, 202), "it was the audit, and nothing else"
+    assert stored()[0] == before[0] + 1
+
+
+def test_what_gateways_note_is_one_chain(told: Gateway) -> None:
+    for _ in range(2):
+        told.get(f"{HISTORY}?{WHY}", key="key-support")
+    records = told.records("audit")
+    found = checked_audit(records)
+    assert (found.older, found.sure_to) == (0, records[-2].offset)
+    changed = [records[0]._replace(value=b"{}"), *records[1:]]
+    with pytest.raises(AuditFaultError):
+        checked_audit(changed)
