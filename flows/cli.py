@@ -6,6 +6,7 @@ What a command does is in `flows.commands`, imported only when it runs: the comm
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
@@ -335,6 +336,7 @@ def _shown(answers: Iterable[ObeyedAfter], output: Output) -> Iterator[ObeyedAft
 
 def main() -> None:
     """Run the command line; every error of ours is one line on standard error and exit code 1."""
+    os.umask(0o077)  # what it and its processes store has addresses and texts in it
     try:
         app()
     except CarillonError as error:

@@ -52,7 +52,6 @@ def up(settings: Settings, output: Output, *, demo: bool) -> int:
 
     :raises CarillonError: it does not start.
     """
-    os.umask(0o077)  # what it and its processes store has addresses and texts in it
     asked = _Asked()
     reporter = _Reporter(output, silent=demo and sys.stdout.isatty())
     supervisor = Supervisor(settings, reporter)

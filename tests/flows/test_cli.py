@@ -1,9 +1,13 @@
 """What the command line says before any command runs: its version, help, near names, and names that name nobody."""
 
+import stat
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from helpers.places import ROOT
 from typer.testing import CliRunner, Result
 
 from flows.cli import app
@@ -46,3 +50,12 @@ def test_a_mistyped_command_is_answered_with_the_nearest(words: list[str], near:
 def test_an_empty_name_is_no_name(words: list[str], tmp_path: Path) -> None:
     shown = typed(*words, "--data", str(tmp_path))
     assert shown.exit_code == 2, shown.output
+
+
+def test_what_a_command_stores_is_for_its_account_alone(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    command = [sys.executable, "-m", "flows.cli", "topics", "create", "--data", str(directory)]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT, umask=0o022)
+    stored = [directory, *directory.rglob("*")]
+    assert len(stored) > 10
+    assert [path for path in stored if stat.S_IMODE(path.stat().st_mode) & 0o077] == []

@@ -155,6 +155,7 @@ def test_no_secret_and_nothing_personal_is_where_it_does_not_belong(tmp_path: Pa
     canaries += [box.partition("@")[0] for box in MAILBOXES]
     logs = sorted((tmp_path / "run" / "logs").glob("*"))
     texts += [(path.name, path.read_text()) for path in logs]
+    loose = [path for path in tmp_path.rglob("*") if stat.S_IMODE(path.stat().st_mode) & 0o077]
     for record in records(tmp_path):
         head = repr(record.key) + repr(record.headers)
         texts.append((f"{record.topic}: head", head))
@@ -166,4 +167,4 @@ def test_no_secret_and_nothing_personal_is_where_it_does_not_belong(tmp_path: Pa
     for path in logs:
         for line in path.read_text().splitlines():
             assert isinstance(json.loads(line), dict), f"{path.name}: {line}"
-    assert not [path for path in tmp_path.rglob("*") if stat.S_IMODE(path.stat().st_mode) & 0o077 and path.is_file()]
+    assert loose == [], "readable for others"
