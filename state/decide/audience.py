@@ -1,7 +1,8 @@
 """Followers of each followee and members of each segment within one key group, as sets of rows.
 
 Most sets are tiny, since a followee's followers are spread over all key groups: a set of one row is a number, a small
-one a stretch of a common buffer, and only a large one is an object that gathers changes. Names are packed too.
+one a stretch of a common buffer, and only a large one is an object that gathers changes. Names are kept once for all
+key groups of a worker, and an audience has their numbers.
 """
 
 import sys
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from state.decide.local_numbers import LocalNumbers
 from state.decide.packed_texts import PackedTexts, TextStretch
 
 Rows = npt.NDArray[np.int64]
@@ -151,8 +153,10 @@ class NamedSets(NamedTuple):
 class Audience:
     """Named row sets; `changed` collects names whose stored form is stale."""
 
-    def __init__(self) -> None:
-        self._names = PackedTexts()
+    def __init__(self, texts: PackedTexts | None = None) -> None:
+        """`texts` has names of other audiences as well; without it this one has its own."""
+        self._texts = PackedTexts() if texts is None else texts
+        self._names = LocalNumbers()
         self._small = SmallSets()
         self._large: dict[int, RowSet] = {}
         self.changed: set[str] = set()
@@ -160,10 +164,14 @@ class Audience:
     def number(self, name: str) -> int:
         """The number of a name; names are numbered as they come."""
         known = len(self._names)
-        number = self._names.add(name)
+        number = self._names.add(self._texts.add(name))
         if number == known:
             self._small.append()
         return number
+
+    def _find(self, name: str) -> int | None:
+        text = self._texts.find(name)
+        return None if text is None else self._names.find(text)
 
     def add(self, name: str, row: int) -> None:
         number = self.number(name)
@@ -192,7 +200,7 @@ class Audience:
             self._small.put(number, rows)
 
     def discard(self, name: str, row: int) -> None:
-        number = self._names.find(name)
+        number = self._find(name)
         if number is None:
             return
         self.changed.add(name)
@@ -213,14 +221,14 @@ class Audience:
 
     def rows(self, name: str) -> npt.NDArray[np.int32]:
         """Rows of a name, ascending; empty for an unknown one."""
-        number = self._names.find(name)
+        number = self._find(name)
         if number is None:
             return np.empty(0, np.int32)
         found = self._large.get(number)
         return np.array(self._small.rows(number), np.int32) if found is None else found.rows()
 
     def _large_of(self, name: str) -> RowSet | None:
-        number = self._names.find(name)
+        number = self._find(name)
         return None if number is None else self._large.get(number)
 
     def unstored(self, name: str, changes_max_share: float, stored_changes: int) -> dict[int, bool] | None:
@@ -250,11 +258,11 @@ class Audience:
 
     def stretch(self, part: slice) -> NamedSets:
         """Neighbouring sets by their numbers; large ones are empty here."""
-        return NamedSets(self._names.stretch(part), *self._small.stretch(part))
+        return NamedSets(self._texts.take(self._names.part(part)), *self._small.stretch(part))
 
     def fill(self, sets: NamedSets) -> None:
         """What `stretch` gave of all of another audience, into an empty one."""
-        self._names.extend(sets.names)
+        self._names.extend(self._texts.add_all(sets.names))
         self._small.fill(sets.rows, sets.sizes)
 
     def __len__(self) -> int:
@@ -262,14 +270,14 @@ class Audience:
 
     def name(self, number: int) -> str:
         """The name of a number."""
-        return self._names[number]
+        return self._texts[self._names[number]]
 
     def is_large(self, number: int) -> bool:
         """Whether a set is more than one of many packed ones."""
         return number in self._large
 
     def names(self) -> list[str]:
-        return list(self._names)
+        return [self.name(number) for number in range(len(self))]
 
 
 def _unpacked(stored: bytes) -> "array[int]":

@@ -23,6 +23,7 @@ from state.decide.audience_rows import AudienceRows
 from state.decide.emitted import EmissionLog
 from state.decide.group import GroupState
 from state.decide.held_rows import HeldRows
+from state.decide.packed_texts import PackedTexts
 from state.decide.pending import GivenUp
 from state.decide.preferences import PreferenceTable
 from state.decide.user_rows import UserRows
@@ -43,7 +44,7 @@ class GroupStore:
         :raises StateDamagedError: the directory holds something else or does not open.
         """
         self._db = open_database(directory, FORMAT)
-        self._tables: dict[int, PreferenceTable] = {}
+        self._shared: dict[int, tuple[PreferenceTable, PackedTexts]] = {}
         self._committing = threading.Lock()
         self._collected = WriteBatch(raw_mode=True)
         self._collected_rows = 0
@@ -69,7 +70,7 @@ class GroupStore:
 
     def load(self, group: int, registry: Registry) -> GroupState:
         """The stored state, or a new one."""
-        state = GroupState(registry, self._preferences())
+        state = GroupState(registry, *self._of_worker())
         meta = stored_row(self._db, codec.checkpoint_key(b"M", group))
         if meta is not None:
             self._load_meta(state, codec.decode_meta(meta))
@@ -134,11 +135,11 @@ class GroupStore:
         self._skipped.clear()
         self._given_up.clear()
 
-    def _preferences(self) -> PreferenceTable:
-        """Of a worker, that is of a thread: columns are brought to one group's time, then read. By the thread's number,
-        since one that is not Python's own has no lasting `threading.local`.
+    def _of_worker(self) -> tuple[PreferenceTable, PackedTexts]:
+        """What the groups of a worker, that is of a thread, share: columns are brought to one group's time, then read.
+        By the thread's number, since one that is not Python's own has no lasting `threading.local`.
         """
-        return self._tables.setdefault(threading.get_ident(), PreferenceTable())
+        return self._shared.setdefault(threading.get_ident(), (PreferenceTable(), PackedTexts()))
 
     def _rows(self, kind: bytes, group: int) -> Iterator[tuple[bytes, bytes]]:
         return prefixed_rows(self._db, codec.checkpoint_key(kind, group))

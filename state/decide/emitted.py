@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from state.decide.packed_texts import grown
+
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 _NEVER = 1 << 62
@@ -47,8 +49,9 @@ class EmissionLog:
 
     def reserve_rows(self, rows: int) -> None:
         """Make room for rows 0..rows-1."""
-        while len(self.hour) < rows:
-            self.hour, self.day = _doubled(self.hour), _doubled(self.day)
+        known = len(self.hour)
+        if rows > known:
+            self.hour, self.day = grown(self.hour, known, rows), grown(self.day, known, rows)
 
     def advance(self, now: int) -> None:
         """Let what is no longer in (now - 1 h, now] and (now - 24 h, now] leave the counts."""

@@ -6,6 +6,7 @@ from typing import Any
 from state.decide.audience import Audience
 from state.decide.emitted import EmissionLog
 from state.decide.held import HeldBatch
+from state.decide.packed_texts import PackedTexts
 from state.decide.pending import HELD, OPEN, PendingTable
 from state.decide.preferences import PreferenceTable
 from state.decide.switches import KillSwitches
@@ -33,8 +34,12 @@ class GroupState:
     `now` is the running maximum of the records' stamps; `place` the offset of the record being applied.
     """
 
-    def __init__(self, registry: Registry, preferences: PreferenceTable | None = None) -> None:
-        """`preferences` is shared by the groups of a process; without it the group has its own."""
+    def __init__(
+        self, registry: Registry, preferences: PreferenceTable | None = None, names: PackedTexts | None = None
+    ) -> None:
+        """`preferences` and `names` (of followees and segments) are shared by the groups of a worker; without them the
+        group has its own.
+        """
         self.registry = registry
         self.tzdata_version = tzdata_version()
         self.users = UserTable(preferences or PreferenceTable())
@@ -42,8 +47,9 @@ class GroupState:
         self.slot_emissions: EmissionLog | None = None
         """Of campaigns with a dedicated slot; None: none within a day."""
         self.pending = PendingTable()
-        self.followers = Audience()
-        self.segments = Audience()
+        texts = PackedTexts() if names is None else names
+        self.followers = Audience(texts)
+        self.segments = Audience(texts)
         self.kills = KillSwitches()
         self.totals = DecideTotals()
         self.now = 0

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from state.decide.local_numbers import place_all
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -19,6 +21,7 @@ _HOME = 32
 """Where a text's place in the table begins in its hash: in the lower bits the users of one key group are alike."""
 _FREE = -1
 _SMALL = 1024
+_WORD = 8
 
 
 def encoded(text: str) -> bytes:
@@ -49,6 +52,25 @@ def stretch_of(texts: Sequence[str], hashes: npt.NDArray[np.uint64]) -> TextStre
     if lengths.sum() != len(content):
         lengths = np.fromiter((len(encoded(text)) for text in texts), np.int32, len(texts))
     return TextStretch(content, lengths, hashes)
+
+
+def _gathered(content: npt.NDArray[np.uint8], starts: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32]) -> bytes:
+    """Stretches of bytes, one behind the other."""
+    ends = np.cumsum(lengths)
+    places = np.repeat(starts - ends + lengths, lengths) + np.arange(lengths.sum())
+    return bytes(content[places].data)
+
+
+def _words(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """The eight bytes from each place on."""
+    return np.ndarray((len(content) - _WORD + 1,), "<u8", content.data, strides=(1,))
+
+
+def _some(texts: TextStretch, chosen: npt.NDArray[np.bool_]) -> TextStretch:
+    """Those of them that are chosen."""
+    inside = np.repeat(chosen, texts.lengths)
+    content = np.frombuffer(texts.content, np.uint8)[inside].tobytes()
+    return TextStretch(content, texts.lengths[chosen], texts.hashes[chosen])
 
 
 class PackedTexts:
@@ -113,10 +135,57 @@ class PackedTexts:
             self._append(*texts)
             self._most = -1
 
-    def stretch(self, part: slice) -> "TextStretch":
-        """Neighbouring texts, as `extend` takes them."""
-        ends = self._ends[part.start : part.stop + 1]
-        return TextStretch(self._bytes[ends[0] : ends[-1]].tobytes(), np.diff(ends), self.hash[part].copy())
+    def add_all(self, texts: "TextStretch") -> npt.NDArray[np.int32]:
+        """The numbers of distinct texts, of which any may be new."""
+        numbers = self._candidates(texts.hashes)
+        new = numbers == _FREE
+        self._check(texts, numbers)
+        alike = np.flatnonzero((numbers == _FREE) & ~new)
+        first, indexed = self._count, self._most
+        self.extend(_some(texts, new))
+        numbers[new] = np.arange(first, self._count)
+        if self._count <= indexed:
+            self._place_from(first)
+            self._most = indexed
+        ends = np.cumsum(texts.lengths)
+        for at in alike.tolist():
+            content = texts.content[ends[at] - texts.lengths[at] : ends[at]]
+            numbers[at] = self.add(str(content, "utf-8", "surrogatepass"))
+        return numbers
+
+    def _candidates(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
+        """Of each hash, the first text that has it."""
+        if self._count > self._most:
+            self._index()
+        found, left, places = np.full(len(hashes), _FREE, np.int32), np.arange(len(hashes)), self._homes(hashes)
+        while len(left):
+            numbers = self._slots[places]
+            taken = numbers != _FREE
+            same = taken & (self.hash[numbers] == hashes[left])
+            found[left[same]] = numbers[same]
+            on = taken & ~same
+            left, places = left[on], places[on] + 1 & self._mask
+        return found
+
+    def _check(self, texts: "TextStretch", numbers: npt.NDArray[np.int32]) -> None:
+        """Take away numbers of other texts than these: eight bytes of each at a time."""
+        self._grow(self._count, self._end[self._count] + _WORD)
+        at = np.flatnonzero(numbers != _FREE)
+        starts, lengths = self._ends[numbers[at]], texts.lengths[at]
+        asked_starts = (np.cumsum(texts.lengths) - texts.lengths)[at]
+        ours, asked = _words(self._bytes), _words(np.frombuffer(texts.content + bytes(_WORD), np.uint8))
+        differs = self._ends[numbers[at] + 1] - starts != lengths
+        for begin in range(0, lengths.max(initial=0), _WORD):
+            some = np.flatnonzero((lengths > begin) & ~differs)
+            unlike = ours[starts[some] + begin] ^ asked[asked_starts[some] + begin]
+            behind = np.clip(begin + _WORD - lengths[some], 0, _WORD - 1) * 8  # bits of what follows the text
+            differs[some] = unlike << behind.astype(np.uint64) != 0
+        numbers[at[differs]] = _FREE
+
+    def take(self, numbers: npt.NDArray[np.int32]) -> "TextStretch":
+        """Some texts, one behind the other."""
+        starts, lengths = self._ends[numbers], self._ends[numbers + 1] - self._ends[numbers]
+        return TextStretch(_gathered(self._bytes, starts, lengths), lengths, self.hash[numbers])
 
     def _append(
         self,
@@ -134,6 +203,15 @@ class PackedTexts:
             self._ends[first + 1 : count + 1] = used + np.cumsum(lengths)
             self.hash[first:count] = np.asarray(hashes, np.uint64)
         self._count = count
+
+    def reserve(self, count: int) -> None:
+        """Room for the numbers of so many texts."""
+        self._grow(count, 0)
+
+    def trim(self) -> None:
+        """Give back room that was taken for more bytes."""
+        self._bytes = self._bytes[: max(self._end[self._count], 1)].copy()
+        self._view()
 
     def _grow(self, count: int, size: int) -> None:
         if size > len(self._bytes):
@@ -158,16 +236,16 @@ class PackedTexts:
     def _index(self) -> None:
         """Build the table again, all texts at once."""
         size = max(32, 1 << (self._count * 3 // 2 + 1).bit_length())
-        slots, mask = np.full(size, _FREE, np.int32), size - 1
-        numbers = np.arange(self._count, dtype=np.int32)
-        places = (self.hash[: self._count] >> np.uint64(_HOME) & np.uint64(mask)).astype(np.int64)
-        while len(numbers):
-            free = slots[places] == _FREE
-            slots[places[free]] = numbers[free]  # of several the last one stays
-            left = slots[places] != numbers
-            numbers, places = numbers[left], places[left] + 1 & mask
-        self._slots, self._most = slots, size * 2 // 3 - 1
+        self._slots, self._most = np.full(size, _FREE, np.int32), size * 2 // 3 - 1
         self._view()
+        self._place_from(0)
+
+    def _place_from(self, first: int) -> None:
+        numbers = np.arange(first, self._count, dtype=np.int32)
+        place_all(self._slots, self._homes(self.hash[first : self._count]), numbers)
+
+    def _homes(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        return (hashes >> np.uint64(_HOME) & np.uint64(self._mask)).astype(np.int64)
 
     def array(self) -> "pa.Array[Any]":
         """All texts, as Arrow text that shares the bytes."""

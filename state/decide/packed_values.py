@@ -75,6 +75,10 @@ class PackedValues:
         self._starts += starts
         self._bytes += b"".join(parts)
 
+    def trim(self) -> None:
+        """Give back room that was taken for more."""
+        self._bytes, self._starts = self._bytes[:], self._starts[:]
+
     def update(self, values: Iterable[tuple[int, bytes]]) -> None:
         """The values of many rows."""
         for row, value in values:

@@ -35,11 +35,13 @@ class UserRows:
             row = int.from_bytes(key[2:], "big")
             single.setdefault(row // codec.CHUNK_ROWS, {})[row] = value
         self._single = {chunk: set(rows) for chunk, rows in single.items()}
+        users.reserve((max([*stored, *single], default=-1) + 1) * codec.CHUNK_ROWS)
         for chunk in sorted(stored.keys() | single.keys()):
             if chunk in stored:
                 codec.decode_users(users, chunk * codec.CHUNK_ROWS, stored[chunk])
             for row, value in sorted(single.get(chunk, {}).items()):
                 codec.decode_users(users, row, value)
+        users.trim()
 
     def collect(self, users: UserTable, put: Callable[[bytes, bytes], None], delete: Callable[[bytes], None]) -> None:
         """Write the users who changed, and fold the single rows of a chunk that has too many."""

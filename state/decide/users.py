@@ -115,6 +115,17 @@ class UserTable:
             self._grow(len(self.ids))
         self.tag[first : len(self.ids)] = tags
 
+    def reserve(self, rows: int) -> None:
+        """Room for so many rows, at once: what grows step by step leaves holes in memory."""
+        self.ids.reserve(rows)
+        if rows > len(self.preference):
+            self._grow(rows)
+
+    def trim(self) -> None:
+        """Give back room that was taken for more."""
+        self.ids.trim()
+        self.endpoints.trim()
+
     def _grow(self, wanted: int) -> None:
         size = len(self.preference)
         for name in _ZEROED:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state.decide.audience import PACKED_MAX, Audience, SmallSets
+from state.decide.packed_texts import PackedTexts
 
 
 @pytest.mark.parametrize(("seed", "rows_max"), [(seed, 12) for seed in range(6)] + [(6, 3000), (7, 900)])
@@ -108,6 +109,18 @@ def test_small_sets_are_those_of_a_list(stream: list[tuple[int, set[int]]], fill
     assert [packed.rows(number).tolist() for number in range(len(plain))] == plain
     some, counts = packed.stretch(slice(2, 5))
     assert (some.tolist(), counts.tolist()) == ([row for each in plain[2:5] for row in each], [*map(len, plain[2:5])])
+
+
+def test_audiences_share_names_and_nothing_else() -> None:
+    texts = PackedTexts()
+    one, other = Audience(texts), Audience(texts)
+    for row, name in enumerate(["a", "b", "c"]):
+        one.add(name, row)
+    other.add("c", 7)
+    assert (other.names(), other.rows("c").tolist(), other.rows("a").tolist()) == (["c"], [7], [])
+    third = Audience(texts)
+    third.fill(one.stretch(slice(0, 3)))
+    assert (third.names(), third.rows("c").tolist(), list(texts)) == (["a", "b", "c"], [2], ["a", "b", "c"])
 
 
 def test_a_filled_audience_has_the_same_sets_but_large_ones() -> None:

@@ -33,15 +33,31 @@ def test_texts_have_the_numbers_of_a_dictionary(stream: list[str | list[str]], c
     assert (list(packed), len(packed)) == (list(plain), len(plain))
     assert [packed.find(name) for name in plain] == list(plain.values())
     assert packed.find("absent") is None
-    part = packed.stretch(slice(min(1, len(packed)), len(packed)))
-    assert (part.content, part.lengths.tolist()) == (
-        b"".join(map(encoded, list(plain)[1:])),
-        [len(encoded(name)) for name in list(plain)[1:]],
-    )
+    chosen = np.arange(len(plain), dtype=np.int32)[::-2]
+    taken, names = packed.take(chosen), list(plain)[::-2]
+    assert taken.content == b"".join(map(encoded, names))
+    assert taken.lengths.tolist() == [len(encoded(name)) for name in names]
     if "\ud800" not in "".join(plain):
         assert packed.array().to_pylist() == list(plain)
     if not collide:
         assert packed.hash[: len(packed)].tolist() == [user_hash(name) for name in plain]
+
+
+LONGER = st.text(st.sampled_from("ab\0é\ud800"), max_size=25)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(LONGER, max_size=60, unique=True), max_size=8), st.booleans())
+def test_many_at_once_have_the_numbers_of_each(stream: list[list[str]], collide: bool) -> None:
+    """Some of them known, some of them new; also where hashes are alike."""
+    packed, plain = PackedTexts(alike) if collide else PackedTexts(), dict[str, int]()
+    for names in stream:
+        hashes = np.array([packed._digest(encoded(name)) for name in names], np.uint64)
+        for name, number in zip(names, packed.add_all(stretch_of(names, hashes)).tolist(), strict=True):
+            assert plain.setdefault(name, number) == number
+    assert sorted(plain.values()) == list(range(len(packed)))
+    assert {packed[number]: number for number in range(len(packed))} == plain
+    assert all(packed.find(name) == number for name, number in plain.items())
 
 
 def test_a_text_is_found_without_building_the_table_again() -> None:
