@@ -26,8 +26,9 @@ class Assumptions:
     busy: float = 0.6
     """Of a core, so that a backlog can be made up."""
     pushes_per_core_s: int = 5_300
-    """ARCHITECTURE, Figures; as the next two."""
-    bytes_per_user_memory: int = 730
+    """ARCHITECTURE, Figures."""
+    bytes_per_user_memory: int = 230
+    """bench/results/README, users: 10 million in one process."""
     bytes_per_user_disk: int = 88
     log_days: int = 7
     copies: int = 3

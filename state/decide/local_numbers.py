@@ -13,6 +13,7 @@ _FREE = -1
 _SPREAD = 0x9E3779B1
 """Odd, and of no pattern: neighbours lie far from each other."""
 _BITS = 32
+_MASK = (1 << _BITS) - 1
 
 
 class LocalNumbers:
@@ -60,18 +61,20 @@ class LocalNumbers:
         """Where the table has the number, or the free place where it belongs."""
         if len(self._numbers) > self._most:
             self._index()
-        slots, size = self._slot, len(self._slots)
-        place = (number * _SPREAD & (1 << _BITS) - 1) * size >> _BITS
-        while (local := slots[place]) != _FREE and self._numbers[local] != number:
-            place = place + 1 if place + 1 < size else 0
+        slots, numbers, size = self._slot, self._numbers, len(self._slot)
+        place = (number * _SPREAD & _MASK) * size >> _BITS
+        while (local := slots[place]) != _FREE and numbers[local] != number:
+            place += 1
+            if place == size:
+                place = 0
         return place
 
     def _index(self) -> None:
         """Build the table again, all numbers at once."""
         count = len(self._numbers)
-        size = count * 10 // 7 + 16
+        size = (count * 10 // 7 if self._most < 0 else count * 2) + 16  # tight after a start, with room where it grows
         self._slots, self._most = np.full(size, _FREE, np.int32), size * 4 // 5 - 1
-        spread = self.part(slice(0, count)).astype(np.uint64) * np.uint64(_SPREAD) & np.uint64((1 << _BITS) - 1)
+        spread = self.part(slice(0, count)).astype(np.uint64) * np.uint64(_SPREAD) & np.uint64(_MASK)
         places = (spread * np.uint64(size) >> np.uint64(_BITS)).astype(np.int64)
         place_all(self._slots, places, np.arange(count, dtype=np.int32))
         self._slot = self._slots.data
