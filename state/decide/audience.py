@@ -151,7 +151,7 @@ class NamedSets(NamedTuple):
 
 
 class Audience:
-    """Named row sets; `changed` collects names whose stored form is stale."""
+    """Named row sets; `changed` collects numbers of sets whose stored form is stale."""
 
     def __init__(self, texts: PackedTexts | None = None) -> None:
         """`texts` has names of other audiences as well; without it this one has its own."""
@@ -159,7 +159,7 @@ class Audience:
         self._names = LocalNumbers()
         self._small = SmallSets()
         self._large: dict[int, RowSet] = {}
-        self.changed: set[str] = set()
+        self.changed: set[int] = set()
 
     def number(self, name: str) -> int:
         """The number of a name; names are numbered as they come."""
@@ -180,7 +180,7 @@ class Audience:
             self._insert(number, row)
         else:
             found.put(row, member=True)
-        self.changed.add(name)
+        self.changed.add(number)
 
     def _insert(self, number: int, row: int) -> None:
         packed = self._small.rows(number)
@@ -203,7 +203,7 @@ class Audience:
         number = self._find(name)
         if number is None:
             return
-        self.changed.add(name)
+        self.changed.add(number)
         found = self._large.get(number)
         if found is not None:
             found.put(row, member=False)
@@ -216,45 +216,44 @@ class Audience:
 
     def replace(self, name: str, rows: Rows) -> None:
         """Exactly these rows from now on."""
-        self.restore(name, np.unique(rows).astype("<i4").tobytes())
-        self.changed.add(name)
+        number = self.restore(name, np.unique(rows).astype("<i4").tobytes())
+        self.changed.add(number)
 
     def rows(self, name: str) -> npt.NDArray[np.int32]:
         """Rows of a name, ascending; empty for an unknown one."""
         number = self._find(name)
-        if number is None:
-            return np.empty(0, np.int32)
+        return np.empty(0, np.int32) if number is None else self._rows_of(number)
+
+    def _rows_of(self, number: int) -> npt.NDArray[np.int32]:
         found = self._large.get(number)
         return np.array(self._small.rows(number), np.int32) if found is None else found.rows()
 
-    def _large_of(self, name: str) -> RowSet | None:
-        number = self._find(name)
-        return None if number is None else self._large.get(number)
-
-    def unstored(self, name: str, changes_max_share: float, stored_changes: int) -> dict[int, bool] | None:
+    def unstored(self, number: int, changes_max_share: float, stored_changes: int) -> dict[int, bool] | None:
         """The changes of a large set since `mark_stored`, or None: store the whole.
 
         So too where they and the changes stored before come to more than the share of what the set held at last.
         """
-        found = self._large_of(name)
+        found = self._large.get(number)
         if found is None or found.unstored is None:
             return None
         changes = stored_changes + len(found.unstored)
         return found.unstored if changes <= changes_max_share * found.merged else None
 
-    def mark_stored(self, name: str) -> None:
+    def mark_stored(self, number: int) -> None:
         """Gather changes from now on."""
-        found = self._large_of(name)
+        found = self._large.get(number)
         if found is not None:
             found.unstored = {}
 
-    def stored(self, name: str) -> bytes:
-        """The rows of a name, ascending, as little-endian i32."""
-        return self.rows(name).astype("<i4").tobytes()
+    def stored(self, number: int) -> bytes:
+        """The rows of a set, ascending, as little-endian i32."""
+        return self._rows_of(number).astype("<i4").tobytes()
 
-    def restore(self, name: str, stored: bytes) -> None:
-        """Take over what `stored` gave."""
-        self._keep(self.number(name), _unpacked(stored))
+    def restore(self, name: str, stored: bytes) -> int:
+        """Take over what `stored` gave; gives the number."""
+        number = self.number(name)
+        self._keep(number, _unpacked(stored))
+        return number
 
     def stretch(self, part: slice) -> NamedSets:
         """Neighbouring sets by their numbers; large ones are empty here."""

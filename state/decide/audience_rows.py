@@ -24,6 +24,7 @@ from state.decide import codec
 from state.decide.audience import PACKED_MAX, Audience, NamedSets
 from state.decide.packed_texts import TextStretch, encoded, stretch_of
 from state.disk.packing import pack, u32, unpack
+from state.model.errors import StateDamagedError
 
 FOLD_SHARE = 1 / 16
 BLOCK_SETS = 1024
@@ -49,8 +50,8 @@ class AudienceRows:
         """Of each set in a block: whether it has a row of its own beside it."""
         self._known = 0
         """So many sets are stored."""
-        self._wholes: dict[str, list[int]] = {}
-        """Of sets in a row by their name, the sizes of its stored changes, by number."""
+        self._wholes: dict[int, list[int]] = {}
+        """Of sets in a row by their name, the sizes of its stored changes, in their order."""
 
     @property
     def has_blocks(self) -> bool:
@@ -68,11 +69,11 @@ class AudienceRows:
         wholes = {_name(key[2:]): unpack(value, "rows") for key, value in rows_of(self._kind)}
         self._note_blocks([len(block.sizes) for block in blocks], beside)
         audience.fill(_with(_joined(blocks), beside) if blocks else _in_columns(wholes))
+        self._wholes.clear()
         for name, rows in wholes.items():
-            if blocks or len(rows) > _LARGE_BYTES:
-                audience.restore(name, rows)
-                audience.mark_stored(name)
-        self._wholes = {name: [] for name in wholes}
+            number = audience.restore(name, rows) if blocks or len(rows) > _LARGE_BYTES else audience.number(name)
+            self._wholes[number] = []
+            audience.mark_stored(number)
         self._load_changes(audience, rows_of(self._kind.lower()))
         self._known = len(audience)
         audience.changed.clear()
@@ -81,6 +82,8 @@ class AudienceRows:
         self._firsts = list(accumulate(sizes[:-1], initial=0)) if sizes else []
         self._beside = bytearray(sum(sizes))
         for number in beside:
+            if number >= len(self._beside):
+                raise StateDamagedError(f"sets: no block has number {number}; rebuild the state from the log")
             self._beside[number] = True
 
     def _load_changes(self, audience: Audience, changes: StoredAudienceRows) -> None:
@@ -88,20 +91,19 @@ class AudienceRows:
             name, changed = _name(key[2:-4]), codec.decode_changes(value)
             for row, member in changed.items():
                 (audience.add if member else audience.discard)(name, row)
-            self._wholes.setdefault(name, []).append(len(changed))
-            audience.mark_stored(name)
+            self._wholes.setdefault(audience.number(name), []).append(len(changed))
+            audience.mark_stored(audience.number(name))
 
     def collect(self, audience: Audience, put: _Put, delete: _Delete) -> None:
         """Write the sets that changed; too many beside a block, or outside of all, become part of it or of new ones."""
         due = self._take_in(audience, delete)
         changed: dict[int, list[int]] = {}
-        for name in sorted(audience.changed):
-            number = audience.number(name)
+        for number in sorted(audience.changed):
             if audience.is_large(number) or number >= len(self._beside):
-                self._put_whole(audience, name, put, delete)
+                self._put_whole(audience, number, put, delete)
                 self._forget_beside(number, delete)
             else:
-                self._forget_whole(name, delete)
+                self._forget_whole(audience, number, delete)
                 changed.setdefault(bisect_right(self._firsts, number) - 1, []).append(number)
         for block, numbers in changed.items():
             if block not in due and not self._put_beside(audience, block, numbers, put):
@@ -118,7 +120,7 @@ class AudienceRows:
             return set()
         for number in range(first, self._known):
             if not audience.is_large(number):
-                self._forget_whole(audience.name(number), delete)
+                self._forget_whole(audience, number, delete)
         self._wholes = {**self._wholes}  # a dictionary keeps the room of what was removed
         if self._firsts and first - self._firsts[-1] < self._block_sets:
             first = self._firsts.pop()
@@ -127,17 +129,17 @@ class AudienceRows:
         self._beside.extend(bytes(count - len(self._beside)))
         return set(range(blocks, len(self._firsts)))
 
-    def _put_whole(self, audience: Audience, name: str, put: _Put, delete: _Delete) -> None:
+    def _put_whole(self, audience: Audience, number: int, put: _Put, delete: _Delete) -> None:
         """By itself, or what changed of it."""
-        sizes = self._wholes.setdefault(name, [])
-        unstored = audience.unstored(name, FOLD_SHARE, sum(sizes))
+        name, sizes = audience.name(number), self._wholes.setdefault(number, [])
+        unstored = audience.unstored(number, FOLD_SHARE, sum(sizes))
         if unstored is not None:
             put(self._change_key(name, len(sizes)), codec.encode_changes(unstored))
             sizes.append(len(unstored))
         else:
-            put(self._whole_key(name), pack(audience.stored(name)))
-            self._forget_changes(name, delete)
-        audience.mark_stored(name)
+            put(self._whole_key(name), pack(audience.stored(number)))
+            self._forget_changes(audience, number, delete)
+        audience.mark_stored(number)
 
     def _put_beside(self, audience: Audience, block: int, numbers: list[int], put: _Put) -> bool:
         """Beside their block; false: there would be too many."""
@@ -145,7 +147,7 @@ class AudienceRows:
         if self._beside.count(1, *self._bounds(block)) + new > self._beside_max:
             return False
         for number in numbers:
-            put(self._beside_key(number), pack(audience.stored(audience.name(number))))
+            put(self._beside_key(number), pack(audience.stored(number)))
             self._beside[number] = True
         return True
 
@@ -153,8 +155,8 @@ class AudienceRows:
         part = slice(*self._bounds(block))
         key = codec.checkpoint_key(BLOCKS_OF[self._kind], self._group, u32(block))
         put(key, codec.encode_sets(audience.stretch(part)))
-        for number in range(part.start, part.stop):
-            self._forget_beside(number, delete)
+        for number in np.flatnonzero(np.frombuffer(self._beside[part], np.bool_)).tolist():
+            self._forget_beside(part.start + number, delete)
 
     def _bounds(self, block: int) -> tuple[int, int]:
         """The first number of a block, and that behind its last."""
@@ -166,16 +168,16 @@ class AudienceRows:
             delete(self._beside_key(number))
             self._beside[number] = False
 
-    def _forget_whole(self, name: str, delete: _Delete) -> None:
-        if name in self._wholes:
-            self._forget_changes(name, delete)
-            delete(self._whole_key(name))
-            del self._wholes[name]
+    def _forget_whole(self, audience: Audience, number: int, delete: _Delete) -> None:
+        if number in self._wholes:
+            self._forget_changes(audience, number, delete)
+            delete(self._whole_key(audience.name(number)))
+            del self._wholes[number]
 
-    def _forget_changes(self, name: str, delete: _Delete) -> None:
-        for number in range(len(self._wholes[name])):
-            delete(self._change_key(name, number))
-        self._wholes[name] = []
+    def _forget_changes(self, audience: Audience, number: int, delete: _Delete) -> None:
+        for change in range(len(self._wholes[number])):
+            delete(self._change_key(audience.name(number), change))
+        self._wholes[number] = []
 
     def _whole_key(self, name: str) -> bytes:
         return codec.checkpoint_key(self._kind, self._group, encoded(name))

@@ -8,7 +8,6 @@ from array import array
 import numpy as np
 import numpy.typing as npt
 
-_Numbers = npt.NDArray[np.int32]
 _FREE = -1
 _SPREAD = 0x9E3779B1
 """Odd, and of no pattern: neighbours lie far from each other."""
@@ -21,7 +20,7 @@ class LocalNumbers:
 
     def __init__(self) -> None:
         self._numbers = array("i")
-        self._slots: _Numbers = np.empty(0, np.int32)
+        self._slots: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self._slot = self._slots.data
         self._most = -1
         """So many numbers the table may have; -1: it lacks some."""
@@ -32,7 +31,7 @@ class LocalNumbers:
     def __getitem__(self, local: int) -> int:
         return self._numbers[local]
 
-    def part(self, part: slice) -> _Numbers:
+    def part(self, part: slice) -> npt.NDArray[np.int32]:
         """Neighbouring ones."""
         return np.array(self._numbers[part], np.int32)
 
@@ -51,7 +50,7 @@ class LocalNumbers:
             self._numbers.append(number)
         return local
 
-    def extend(self, numbers: _Numbers) -> None:
+    def extend(self, numbers: npt.NDArray[np.int32]) -> None:
         """Numbers that are not there yet."""
         if len(numbers):
             self._numbers.frombytes(numbers.astype(np.int32).tobytes())
@@ -80,7 +79,7 @@ class LocalNumbers:
         self._slot = self._slots.data
 
 
-def place_all(slots: _Numbers, places: npt.NDArray[np.int64], numbers: _Numbers) -> None:
+def place_all(slots: npt.NDArray[np.int32], places: npt.NDArray[np.int64], numbers: npt.NDArray[np.int32]) -> None:
     """Put each number where it belongs, or at the next free place behind it; a free one is -1."""
     while len(numbers):
         free = slots[places] == _FREE

@@ -10,7 +10,8 @@ from helpers.stored_rows import StoredRows
 
 from state.decide.audience import PACKED_MAX, Audience
 from state.decide.audience_rows import BESIDE_MAX, BLOCK_SETS, AudienceRows
-from state.disk.packing import pack
+from state.disk.packing import pack, u32
+from state.model.errors import StateDamagedError
 
 NAMES = ["small", "star", "star\0more", "é"]
 
@@ -68,7 +69,7 @@ def test_sets_in_a_row_each_become_blocks() -> None:
     for number in range(2 * BLOCK_SETS + 100):
         size = PACKED_MAX + 1 if number % 500 == 3 else number % 4
         audience.replace(f"name {number} é", np.arange(size, dtype=np.int64))
-        stored.put(f"F\3name {number} é".encode(), pack(audience.stored(f"name {number} é")))
+        stored.put(f"F\3name {number} é".encode(), pack(audience.stored(number)))
     again, rows = loaded(stored)
     assert facts(again) == facts(audience)
     large = [row for row in stored.of(b"F") if len(row[1]) > 4 * PACKED_MAX]
@@ -78,6 +79,13 @@ def test_sets_in_a_row_each_become_blocks() -> None:
     written = dict(stored.rows)
     loaded(stored)[1].collect(loaded(stored)[0], stored.put, stored.delete)
     assert stored.rows == written, "once"
+
+
+def test_a_set_beside_no_block_is_damage() -> None:
+    stored = StoredRows()
+    stored.put(b"a\3" + u32(7), pack(b""))
+    with pytest.raises(StateDamagedError, match="no block has number 7"):
+        loaded(stored)
 
 
 def test_one_who_comes_rewrites_no_block_until_many_did() -> None:

@@ -78,7 +78,9 @@ def _as_without_blocks(store: GroupStore, state: GroupState) -> None:
         for key, _ in list(prefixed_rows(store.database, checkpoint_key(kind, 3))):
             store.database.delete(key)
     for name in state.followers.names():
-        store.database[checkpoint_key(b"F", 3, name.encode())] = pack(state.followers.stored(name))
+        store.database[checkpoint_key(b"F", 3, name.encode())] = pack(
+            state.followers.stored(state.followers.number(name))
+        )
     meta = stored_row(store.database, checkpoint_key(b"M", 3)) or b""
     assert meta[:1] == b"\4", "such a release refuses rows that it would not read"
     store.database[checkpoint_key(b"M", 3)] = b"\1" + meta[1:]
