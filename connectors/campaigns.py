@@ -24,11 +24,14 @@ from state.model.campaign import (
     CampaignText,
     campaign_key,
     chunk_event_id,
+    rollout_name,
 )
 from state.model.errors import RefusedActError
 from state.model.event import TextDraft
 from state.model.topics import CAMPAIGNS
-from state.schedule.campaigns import Campaign, CampaignBook
+from state.schedule.campaign import Campaign
+from state.schedule.campaigns import CampaignBook
+from state.schedule.rollouts import Rollout
 
 PLACE = (CAMPAIGNS, 0)
 
@@ -59,11 +62,22 @@ class CampaignDesk:
         """
         with self._lock:
             self._read()
-            return sorted(self._book.campaigns.values(), key=lambda each: each.created_at, reverse=True)
+            found = [each for each in self._book.campaigns.values() if not isinstance(each, Rollout)]
+            return sorted(found, key=lambda each: each.created_at, reverse=True)
 
     def find(self, name: str) -> Campaign | None:
         """One of them."""
         return next((each for each in self.campaigns() if each.name == name), None)
+
+    def rollout(self, event_id: str) -> Rollout | None:
+        """That of an event, for a day after it is over.
+
+        :raises LogError: the topic cannot be read.
+        """
+        with self._lock:
+            self._read()
+            found = self._book.campaigns.get(rollout_name(event_id))
+            return found if isinstance(found, Rollout) else None
 
     def act(
         self, actor: Actor, name: str, verb: Any, *, revision: int | None = None, before: Sequence[NewRecord] = (),
@@ -92,7 +106,7 @@ class CampaignDesk:
         )  # fmt: skip
         refusal = self._book.refusal(act)
         if refusal is None:
-            self._log.append([self._chain.record(_noted(actor, act)), *before, _act_record(act)])
+            self._log.append([self._chain.record(_noted(actor, act)), *before, act_record(act)])
             self._read()
             refusal = self._book.refusals[act.id]
         if refusal is not None:
@@ -162,7 +176,8 @@ def _chunk_record(chunk: CampaignChunk) -> NewRecord:
     return NewRecord(*PLACE, key, CAMPAIGN_CHUNK.encode(chunk), CAMPAIGN_CHUNK.headers)
 
 
-def _act_record(act: CampaignAct) -> NewRecord:
+def act_record(act: CampaignAct) -> NewRecord:
+    """An act on a campaign, or the begin of a rollout."""
     key = campaign_key(act.campaign, "act", act.id)
     return NewRecord(*PLACE, key, CAMPAIGN_ACT.encode(act), CAMPAIGN_ACT.headers)
 
@@ -181,7 +196,8 @@ def _noted(actor: Actor, act: CampaignAct) -> AuditRecord:
         figures = ("unknown", "reached", "suppressed", "blur")  # of a small file they would tell of one person
         told = {name: value for name, value in asdict(act.audience).items() if name not in figures}
         after = {**after, "audience": told}
-    about = {"campaign": act.campaign, "verb": act.verb}
+    event_id = act.campaign.removeprefix(rollout_name(""))
+    about = {"campaign" if event_id == act.campaign else "event": event_id, "verb": act.verb}
     if act.test is not None:
         about["event_id"] = chunk_event_id(act.campaign, act.test, 0)  # the ledger says to whom
     return AuditRecord(at=act.at, by=actor.name, role=actor.role, act="campaign", about=about, after=dict(after))

@@ -21,6 +21,7 @@ from flows.commands.dead_letters_arguments import dead_letters_app
 from flows.commands.followers_arguments import followers_app
 from flows.commands.mail_arguments import mail_app
 from flows.commands.output import Output, complain
+from flows.commands.rollout import rollout_command
 from flows.commands.shared import Data, Json, ProfileName, existing_log, named, settings_beside, settings_in_force
 from flows.commands.templates_arguments import templates_app
 from state.model.errors import CarillonError
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(no_args_is_help=True, help="The log's topics.")
 app.add_typer(topics_app, name="topics")
+app.command("rollout")(rollout_command)
 
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(campaign_app, name="campaign")
@@ -178,14 +180,19 @@ def progress_command(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Say how far an event is: recipients by outcome, and key groups of a fan-out; exit 1 if nobody is decided."""
+    """Say how far an event is: recipients by outcome, key groups and stages of a fan-out; exit 1 if none is decided."""
+    from connectors.campaigns import CampaignDesk
     from flows.commands.ledger import ledger_reader
     from flows.commands.progress import show_progress
+    from flows.process.open import clock_ms
 
     settings = settings_beside(data)
     with existing_log(settings) as log:
         reader = ledger_reader(settings.data_dir, log)
-        found = show_progress(lambda: reader.progress(event), event, Output(as_json), follow=follow)
+        desk = CampaignDesk(log, clock=clock_ms)
+        found = show_progress(
+            lambda: reader.progress(event), event, Output(as_json), follow=follow, rollout=lambda: desk.rollout(event)
+        )
     raise typer.Exit(0 if found else 1)
 
 

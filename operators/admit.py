@@ -35,7 +35,7 @@ from state.model.documents import (
     payload,
     unicode_text,
 )
-from state.model.event import SCHEMA_VERSION, Event, RawEvent, event_class, resolve
+from state.model.event import SCHEMA_VERSION, Event, RawEvent, RolloutPlan, event_class, resolve
 from state.model.registry import DAY_MS, Registry, RegistryInForce, TypeProfile
 from state.model.subscriptions import address_text
 
@@ -264,6 +264,7 @@ def _is_plain(body: Any) -> bool:
         return False
     return (
         event.to is None
+        and event.rollout is None
         and all(unicode_text(value) is None for value in body.values() if isinstance(value, str))
         and (event.payload is None or payload(event.payload) is None)
     )
@@ -272,6 +273,8 @@ def _is_plain(body: Any) -> bool:
 def _raw_event(body: dict[str, Any]) -> RawEvent:
     known = {name: value for name, value in body.items() if name in _FIELDS}
     known["event_id"] = body.get("event_id") or ""
+    if body.get("rollout") is not None:
+        known["rollout"] = msgspec.convert(body["rollout"], RolloutPlan)
     return RawEvent(**known)
 
 
@@ -282,6 +285,8 @@ def fan_out_errors(fan_out: str, body: dict[str, Any], profile: TypeProfile | No
         for needed in FAN_OUT_NEEDS[fan_out]
         if body.get(needed) is None
     ]
+    if body.get("rollout") is not None and (fan_out == "DIRECT" or body.get("retracts")):
+        errors.append(FieldError("rollout", "is for events to many, and for no retraction", "remove it"))
     if profile is None or not profile.registered:
         return errors
     if fan_out != "DIRECT" and event_class(body.get("priority"), profile) == "P0":

@@ -14,7 +14,9 @@ from state.model.campaign import CampaignChunk, CampaignText, chunk_event_id
 from state.model.event import Event, RawEvent, resolve
 from state.model.preference import compile_preference
 from state.model.registry import Registry, TypeProfile
-from state.schedule.campaigns import Campaign, ChunkPlace
+from state.schedule.campaign import Campaign
+from state.schedule.campaigns import ChunkPlace
+from state.schedule.rollouts import Rollout
 
 SENDER = "campaigns"
 """The sender of every campaign's events: its door is closed and its switch is set like another's."""
@@ -75,6 +77,11 @@ def draft_event(chunk: CampaignChunk, test: CampaignText, at: int, registry: Reg
         payload=test.payload,
     )
     return replace(resolve(raw, registry, ingested_at=at), draft=test.draft or UNSET)
+
+
+def part_event(rollout: Rollout, number: int, at: int) -> Event:
+    """The event of a part that is released: as if it came in at that moment."""
+    return replace(rollout.event, ingested_at=at, deliver_at=at, rollout=UNSET, part=rollout.part(number))
 
 
 def outlook(event: Event, profile: TypeProfile, document: Any, addresses: Collection[str]) -> Outlook:

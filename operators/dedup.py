@@ -1,7 +1,9 @@
 """Repeats in log order: the whole check of RULES 1 by event_id, client key and content."""
 
+from msgspec import UNSET
+
 from operators.identity import content_identity, is_compared_by_content, repeat_kind
-from state.model.event import Event
+from state.model.event import Event, release_id
 from state.model.registry import DAY_MS, Registry
 from state.sequence.repeats import RepeatEntry, RepeatIndex, RepeatKey
 
@@ -15,7 +17,11 @@ def _id_key(event_id: str) -> RepeatKey:
 
 
 def _scope_key(event: Event) -> RepeatKey | None:
-    """The client's key in its scope, or the kind whose latest keyless event is compared; None for keyless P0."""
+    """The client's key in its scope, or the kind whose latest keyless event is compared; None for keyless P0, and for
+    parts of a rollout: acceptance has compared the whole.
+    """
+    if event.part is not UNSET:
+        return None
     if event.idempotency_key is not None:
         return ("key", event.sender_id, event.idempotency_key)
     return ("kind", *repeat_kind(event)) if is_compared_by_content(event) else None
@@ -23,7 +29,7 @@ def _scope_key(event: Event) -> RepeatKey | None:
 
 def original_of(entries: RepeatIndex, event: Event, now: int) -> str | None:
     """The event_id that `event` repeats at `now`, or None if it is new."""
-    known = entries.get(_id_key(event.event_id), now)
+    known = entries.get(_id_key(release_id(event)), now)
     if known is not None:
         return known.event_id
     key = _scope_key(event)
@@ -36,7 +42,7 @@ def original_of(entries: RepeatIndex, event: Event, now: int) -> str | None:
 def entries_of(registry: Registry, event: Event, now: int) -> list[tuple[RepeatKey, RepeatEntry]]:
     """The entries of an accepted event: windows run from `now`, for a kept event from its release."""
     start = max(now, event.deliver_at or 0)
-    found = [(_id_key(event.event_id), RepeatEntry(event.event_id, start + EVENT_ID_WINDOW_MS))]
+    found = [(_id_key(release_id(event)), RepeatEntry(event.event_id, start + EVENT_ID_WINDOW_MS))]
     key = _scope_key(event)
     if key is not None:
         content = content_identity(event) if event.idempotency_key is None else b""
@@ -52,7 +58,7 @@ def entries_of_latest(
     only the latest is marked, and a repeat of an earlier event must meet that event's entry. As of the event's
     acceptance; `now` if that is forgotten.
     """
-    known = entries.get(_id_key(event.event_id), 0)
+    known = entries.get(_id_key(release_id(event)), 0)
     start = now if known is None else known.expires - EVENT_ID_WINDOW_MS
     return [(key, entry) for key, entry in entries_of(registry, event, start) if key[0] == "kind"]
 

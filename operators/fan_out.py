@@ -5,8 +5,7 @@ import numpy.typing as npt
 
 from state.decide.group import GroupState
 from state.model.event import Event
-
-HASH_END = 1 << 64
+from state.model.keys import HASH_END
 
 
 def audience_rows(state: GroupState, event: Event) -> npt.NDArray[np.int32]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 import rfc8785
+from msgspec import UNSET, to_builtins
 
 from state.model.event import Event
 
@@ -54,10 +55,22 @@ def body_identity(event: Event) -> bytes:
     The event_id is compared apart, for a client may learn it from the first answer.
     """
     content = {name: getattr(event, name) for name in _BODY_FIELDS}
+    if event.rollout is not UNSET:
+        content["rollout"] = to_builtins(event.rollout)
     return sha256(canonical_json(content)).digest()
 
 
-_NOT_SENT = ("event_id", "ingested_at", "sender_id", "idempotency_key", "recipients", "slot", "draft")
+_NOT_SENT = (
+    "event_id",
+    "ingested_at",
+    "sender_id",
+    "idempotency_key",
+    "recipients",
+    "slot",
+    "draft",
+    "rollout",
+    "part",
+)
 _BODY_FIELDS = tuple(name for name in Event.__struct_fields__ if name not in _NOT_SENT)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from state.model.event import Event
-from state.model.keys import key_group
+from state.model.keys import HASH_END, key_group
 from state.model.work import EventWork, FollowWork, SegmentWork, SliceWork, Work
 from state.sequence.placement import ALL_GROUPS, Placement, groups_in
 
@@ -31,7 +31,15 @@ def plan_event(placement: Placement, event: Event, stamp: int, planned: int | No
     groups = _audience_groups(placement, event) if planned is None else planned
     plan = f"{groups:x}"
     for group in groups_in(groups):
-        yield SliceWork(g=group, stamp=stamp, event=event, plan=plan)
+        yield _slice(event, group, stamp, plan)
+
+
+def _slice(event: Event, group: int, stamp: int, plan: str) -> SliceWork:
+    """Of a part of a rollout, its stretch of all hashes (RULES 1)."""
+    if event.part is msgspec.UNSET:
+        return SliceWork(g=group, stamp=stamp, event=event, plan=plan)
+    begin, end = (str(percent * HASH_END // 100) for percent in (event.part.begin, event.part.end))
+    return SliceWork(g=group, stamp=stamp, event=event, hash_from=begin, hash_to=end, plan=plan)
 
 
 def plan_for_nobody(event: Event, stamp: int) -> SliceWork:
@@ -40,7 +48,7 @@ def plan_for_nobody(event: Event, stamp: int) -> SliceWork:
     loses its state and reads the log again neither sends it to people who came later, nor accepts a repeat of it.
     """
     group = key_group(event.segment or event.actor or event.event_id)
-    return SliceWork(g=group, stamp=stamp, event=event, plan=f"{1 << group:x}")
+    return _slice(event, group, stamp, f"{1 << group:x}")
 
 
 def _audience_groups(placement: Placement, event: Event) -> int:

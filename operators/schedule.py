@@ -23,6 +23,8 @@ class Reaction(msgspec.Struct):
     """To be kept from here on."""
     gone: list[str] = []
     """Not kept any more, if they were."""
+    retraction: Event | None = None
+    """Takes place here."""
 
 
 def settle(kept: KeptEvents, reaction: Reaction) -> None:
@@ -67,6 +69,5 @@ def on_released(kept: KeptEvents, released: Released) -> Reaction:
 
 def _cancel_matching(kept: KeptEvents, retraction: Event) -> Reaction:
     ids = kept.cancelled_by(retraction)
-    return Reaction(
-        answers=[Released(event_id, "cancelled", retraction.sender_id or None) for event_id in ids], gone=ids
-    )
+    answers = [Released(event_id, "cancelled", retraction.sender_id or None) for event_id in ids]
+    return Reaction(answers=answers, gone=ids, retraction=retraction)

@@ -71,6 +71,16 @@ class FanOutProgress(Reply):
     decided: Annotated[Count, Meta(description="Those in which somebody has been decided.")]
 
 
+class RolloutProgress(Reply):
+    """How far an event is that goes in stages."""
+
+    state: Literal["running", "paused", "done", "cancelled"]
+    stages: Annotated[list[Count], Meta(description="Percents of the recipients, each with those before it.")]
+    stage: Annotated[int, Meta(ge=1, description="The furthest that may go.")]
+    percent: Annotated[Count, Meta(description="How many of the recipients have had their turn.")]
+    next_at: Annotated[Exact | None, Meta(description="When more goes. Null: not before somebody says so, or never.")]
+
+
 class EventProgress(Reply):
     """How far an event is."""
 
@@ -95,6 +105,7 @@ class EventProgress(Reply):
     fan_out: Annotated[
         FanOutProgress | None, Meta(description="Null: it goes to one person, or nobody has been decided yet.")
     ]
+    rollout: Annotated[RolloutProgress | None, Meta(description="Null: it goes in no stages, or was over a day ago.")]
 
 
 class EndpointStored(Reply):

@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 
 import structlog
 
@@ -61,6 +61,7 @@ from connectors.gateway.preferences_page import PreferencesPage
 from connectors.gateway.pressure import Pressure
 from connectors.gateway.problems import ProblemError
 from connectors.gateway.progress import ProgressCalls, ProgressReader
+from connectors.gateway.rollouts import RolloutCalls, rollout_progress
 from connectors.gateway.routes import Callers, Route, Router
 from connectors.gateway.segments import Segments
 from connectors.gateway.sender_limits import SenderDesk, sender_calls
@@ -212,7 +213,7 @@ def build_app(
 
     :raises StateError: a store cannot be opened.
     """
-    parts = Parts(options, log, rules, clock)
+    parts, desk = Parts(options, log, rules, clock), CampaignDesk(log, clock=clock)
     producers = calls.ProducerHandlers(
         Posts(
             rules,
@@ -226,8 +227,8 @@ def build_app(
             clock=clock,
             new_event_id=EventIds(clock, os.urandom),
         ),
-        ProgressCalls(parts.store, progress, clock=clock),
-        parts.kept,
+        ProgressCalls(parts.store, progress, partial(rollout_progress, desk), clock=clock),
+        RolloutCalls(parts.store, desk, parts.kept, rules, clock),
     )
     routes, streams = calls.producer_calls(producers), None
     pages: list[Route] = []
@@ -240,7 +241,7 @@ def build_app(
         if backstage is not None:
             questions = Questions(backstage)
             routes += calls.support_calls(Support(questions, ordinary.acts))
-            desk, spool = CampaignDesk(log, clock=clock), options.store_directory() / "spool"
+            spool = options.store_directory() / "spool"
             accounts = options.openid is not None
             campaigns = CampaignCalls(rules, desk, parts.directory, questions, spool=spool, accounts=accounts)
             routes += campaign_calls(campaigns)

@@ -18,17 +18,19 @@ from connectors.gateway.feedback import Feedback
 from connectors.gateway.host import Host
 from connectors.gateway.inbox_calls import LIMIT_DEFAULT, LIMIT_MAX, Inbox
 from connectors.gateway.inbox_stream import InboxStreams
-from connectors.gateway.notifications import NDJSON, Kept, Posts
+from connectors.gateway.notifications import NDJSON, Posts
 from connectors.gateway.ops import Probes, Switches
 from connectors.gateway.preference_types import TypesCall
 from connectors.gateway.preferences import IF_MATCH, Preferences
 from connectors.gateway.preferences_page import PreferencesPage
 from connectors.gateway.progress import ProgressCalls
+from connectors.gateway.rollouts import RolloutCalls
 from connectors.gateway.routes import Callers, Route
 from connectors.gateway.segments import Segments
 from connectors.gateway.support import PAGE_DEFAULT, PAGE_MAX, Support
 from connectors.gateway.tickets import Tickets
 from connectors.gateway.unsubscribe import Unsubscribe
+from state.model.campaign_documents import RolloutTurn
 from state.model.documents import (
     ArchivedRows,
     Follow,
@@ -59,7 +61,7 @@ class ProducerHandlers:
 
     posts: Posts
     progress: ProgressCalls
-    kept: Kept
+    rollouts: RolloutCalls
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,14 @@ def producer_calls(handlers: ProducerHandlers) -> list[Route]:
         ),
         Route(
             "cancelNotification", "DELETE", "/v1/notifications/{event_id}", PRODUCERS, "Cancel an event kept for later",
-            "Its event_id and key are free again. 409: it was released already, or never kept.",
-            handlers.kept.cancel, {200: answers.Cancelled}, (404, 409, 503), needs_directory=True,
+            "Its event_id and key are free again. 409: it was released already, or never kept. Of an event that goes "
+            "in stages, nothing more goes; its event_id and key are not free.",
+            handlers.rollouts.cancel, {200: answers.Cancelled}, (404, 409, 503), needs_directory=True,
+        ),
+        Route(
+            "turnRollout", "POST", "/v1/notifications/{event_id}/rollout", PRODUCERS, "Pause, resume, advance stages",
+            "Of an event that was posted with `rollout`. 409 says why it does not count.",
+            handlers.rollouts.turn, {200: answers.RolloutProgress}, (404, 409, 503), body={_JSON: RolloutTurn},
         ),
     ]  # fmt: skip
 

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from connectors.gateway.answers import Count, Reply
 from state.model.documents import Exact, Text
-from state.schedule.campaigns import Campaign
+from state.schedule.campaign import Campaign
 
 LEAST = 10
 """No smaller number is told, nor what it counts: behind it could be one person."""

@@ -39,7 +39,7 @@ from state.model.documents import Document
 from state.model.errors import RefusedActError
 from state.model.event import Event
 from state.model.zones import is_local_time
-from state.schedule.campaigns import Campaign
+from state.schedule.campaign import Campaign
 
 FORMS: dict[str, Form] = {
     "text/csv": "csv",
@@ -143,7 +143,7 @@ class CampaignCalls:
         self._checked({"users": users}, CampaignTest)
         await self.one(name)
         each = list(dict.fromkeys(users))
-        event_id = await on_log(lambda: self._desk.test(_actor(person), name, each, revision=revision))
+        event_id = await on_log(lambda: self._desk.test(actor_of(person), name, each, revision=revision))
         return answers.CampaignTested(event_id, len(each))
 
     async def advance(self, request: ApiRequest) -> ApiResponse:
@@ -219,7 +219,7 @@ class CampaignCalls:
             raise ProblemError(
                 403, "people approve who signed in with their accounts at the console; a key is no person"
             )
-        return await on_log(lambda: self._desk.act(_actor(person), name, verb, **given))
+        return await on_log(lambda: self._desk.act(actor_of(person), name, verb, **given))
 
     async def _acted(self, request: ApiRequest, verb: str, body: dict[str, Any], **given: Any) -> ApiResponse:
         name = request.parameters["name"]
@@ -276,7 +276,7 @@ class CampaignCalls:
                 list(table.stage_ends.values()) if stages else [], secrets.randbelow(answers.LEAST),
             )  # fmt: skip
         try:
-            return self._desk.act(_actor(caller), campaign.name, "audience", revision=revision, audience=audience)
+            return self._desk.act(actor_of(caller), campaign.name, "audience", revision=revision, audience=audience)
         except RefusedActError:
             self._desk.drop_chunks(campaign.name, generation, chunks)
             raise
@@ -299,7 +299,8 @@ def form_of_file(file_name: str) -> Form | None:
     return _ENDINGS.get(file_name.rpartition(".")[2].lower())
 
 
-def _actor(person: Principal) -> Actor:
+def actor_of(person: Principal) -> Actor:
+    """Who acts, for the audit."""
     return Actor(person.name, person.role or "user", subject_of(person))
 
 

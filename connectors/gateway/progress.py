@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 
 from connectors.admission.interface import AdmissionStore, Known
-from connectors.gateway.answers import EventProgress, FanOutProgress
+from connectors.gateway.answers import EventProgress, FanOutProgress, RolloutProgress
 from connectors.gateway.auth import Principal
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, retry_later
@@ -25,25 +25,32 @@ _AUDIENCES: Mapping[str, str] = {
 
 ProgressReader = Callable[[str], EventCounts]
 """Counts what became of an event (the ledger); may block on the disk."""
+RolloutReader = Callable[[Known], Awaitable[RolloutProgress | None]]
+"""How far the stages of an event are; None: it has none. 503 where the log does not answer."""
 
 
 class ProgressCalls:
     """Answers for the events that a sender posted."""
 
-    def __init__(self, store: AdmissionStore, reader: ProgressReader | None, *, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, store: AdmissionStore, reader: ProgressReader | None, rollout: RolloutReader, *, clock: Callable[[], int]
+    ) -> None:
         """Without a reader nothing is counted."""
-        self._store, self._reader, self._clock = store, reader, clock
+        self._store, self._reader, self._rollout, self._clock = store, reader, rollout, clock
 
     async def get(self, request: ApiRequest) -> ApiResponse:
         """How far an event of this sender is, while its event_id is remembered."""
         event_id, now_ms = request.parameters["event_id"], self._clock()
         known = await find(self._store, event_id, request.caller(), now_ms)
         counts = await asyncio.to_thread(self._reader, event_id) if self._reader else EventCounts()
+        rollout = await self._rollout(known)
+        state = state_of(known, counts, now_ms)
+        has_more = counts.outcomes and rollout is not None and rollout.state in ("running", "paused")
         return json_response(
             200,
             EventProgress(
                 event_id=known.event_id,
-                state=state_of(known, counts, now_ms),
+                state="waiting" if has_more else state,
                 deliver_at=known.kept_until_ms or None,
                 audience=_AUDIENCES.get(known.fan_out_type),
                 recipients=sum(counts.outcomes.values()),
@@ -53,6 +60,7 @@ class ProgressCalls:
                 segments=counts.segments,
                 cost=counts.cost,
                 fan_out=None if counts.planned is None else FanOutProgress(counts.planned, counts.groups),
+                rollout=rollout,
             ),
         )
 

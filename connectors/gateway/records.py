@@ -9,7 +9,9 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
+from connectors.campaigns import act_record
 from connectors.log.interface import Headers, NewRecord
+from state.model.campaign import begin_act
 from state.model.event import EVENT, Event, event_key
 from state.model.keys import key_group, partition_of_group
 from state.model.schedule import CANCEL, Cancel
@@ -49,9 +51,11 @@ def trace_header(traceparent: str | None) -> Headers:
 def event_records(event: Event, partitions: PartitionCount, *, kept: bool, trace: Headers = ()) -> list[NewRecord]:
     """The records of one accepted event, for one append.
 
-    A kept event waits in `schedule`. A retraction that is not kept goes there as well as to its lane: it cancels what
-    is kept at once, and takes back what was decided.
+    A kept event waits in `schedule`, one that goes in parts in `campaigns`. A retraction that is not kept goes to
+    `schedule` as well as to its lane: it cancels what is kept at once, and takes back what was decided.
     """
+    if event.rollout is not UNSET:
+        return [act_record(begin_act(event, event.ingested_at))]
     value = EVENT.encode(event)
     headers = _EVENT_HEADERS[event.priority] + trace
     records = []

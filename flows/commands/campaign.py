@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from connectors.campaigns import CampaignDesk
     from connectors.gateway.auth import Principal
     from connectors.gateway.campaigns import CampaignCalls
-    from state.schedule.campaigns import Campaign
+    from state.schedule.campaign import Campaign
 
 campaign_app = typer.Typer(
     help="Campaigns: prepare them, see how far they are, approve, schedule, throttle, pause, resume, cancel."

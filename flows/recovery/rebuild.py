@@ -27,7 +27,7 @@ from operators.dedup import EVENT_ID_WINDOW_MS, entries_of_latest, original_of
 from state.model.dead_letter import LETTER_SCHEMA, decode_letter
 from state.model.envelope import TopicPartition
 from state.model.errors import MalformedRecordError
-from state.model.event import decode_event
+from state.model.event import decode_event, release_id
 from state.model.registry import Registry
 from state.model.topics import EVENTS, EVENTS_P1, EVENTS_P2, READS, RETRIES
 from state.sequence.placement import groups_in
@@ -92,7 +92,7 @@ def releases_carried_out(log: Log, retained_since_ms: int) -> CarriedOut:
             first = first or record
             if _NOT_KEPT not in record.value:
                 with suppress(MalformedRecordError):
-                    released.add(decode_event(record.value).event_id)
+                    released.add(release_id(decode_event(record.value)))
         if begin > 0:
             before = max(before, retained_since_ms if first is None else first.timestamp_ms)
     return CarriedOut(frozenset(released), before)

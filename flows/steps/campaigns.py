@@ -7,30 +7,33 @@ each time, and sequence takes it once. All that is kept is the topic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
 
+from connectors.campaigns import PLACE, act_record
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.read_to_ends import stored_records
 from flows.recovery.rebuild import releases_carried_out
-from operators.campaigns import chunk_event, draft_event, next_chunks
+from operators.campaigns import chunk_event, draft_event, next_chunks, part_event
 from state.model.campaign import (
     CAMPAIGN_CHUNK,
     CAMPAIGN_ORDER,
     CAMPAIGN_RELEASED,
+    CampaignAct,
     CampaignChunk,
     CampaignOrder,
     CampaignReleased,
     campaign_key,
     chunk_event_id,
 )
-from state.model.event import EVENT, event_key
+from state.model.event import EVENT, Event, event_key
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import TypesToDate
-from state.model.topics import CAMPAIGNS, EVENTS
-from state.schedule.campaigns import Campaign, CampaignBook
+from state.model.topics import EVENTS
+from state.schedule.campaign import Campaign
+from state.schedule.campaigns import CampaignBook
+from state.schedule.rollouts import Rollout
 
-PLACE = (CAMPAIGNS, 0)
 _REMEMBERED_MS = 12 * 3_600_000
 """Of an order that is older than this, sequence may not know any more that it was carried out."""
 ChunkId = tuple[str, int, int]
@@ -51,6 +54,8 @@ class CampaignRunner:
         """Orders in the topic that were not read yet, by campaign."""
         self._dropped: set[ChunkId] = set()
         """Chunks whose ends are in the topic and were not read yet."""
+        self._forgotten: Collection[str] = ()
+        """Rollouts of which the same is true."""
 
     @property
     def next_offset(self) -> int:
@@ -58,10 +63,12 @@ class CampaignRunner:
         return self._next_offset
 
     def take(self, record: Record) -> None:
-        """A record of the topic.
+        """A record of the topic; one that was taken before changes nothing.
 
         :raises MalformedRecordError: it does not fit; it changes nothing.
         """
+        if record.offset < self._next_offset:
+            return
         schema = dict(record.headers).get("schema", b"")
         self._next_offset = record.offset + 1
         order = self.book.take(schema, record.key, record.value, record.offset)
@@ -75,6 +82,10 @@ class CampaignRunner:
         elif schema == CAMPAIGN_ORDER.json:
             read = CAMPAIGN_ORDER.decode(record.value)
             self._asked.get(read.campaign, set()).discard(read.number)
+
+    def unread(self) -> list[Record]:
+        """What the topic holds beyond the place to read on."""
+        return list(stored_records(self._log, {PLACE: self._next_offset}, {PLACE: self._log.end_offset(*PLACE)}))
 
     def work(self, position: int) -> list[NewRecord]:
         """Carry out what was ordered; `position` is where the reader of the topic is."""
@@ -95,15 +106,29 @@ class CampaignRunner:
         orders = [order for campaign in self.book.campaigns.values() for order in self._orders(campaign, now)]
         garbage = set(self.book.garbage())
         dropped, self._dropped = sorted(garbage - self._dropped), garbage
-        return [*map(_order, orders), *(NewRecord(*PLACE, _chunk_key(*chunk), b"", ()) for chunk in dropped)]
+        forgettable = {rollout.name: rollout for rollout in self.book.forgettable(now)}
+        forgotten = [rollout for name, rollout in forgettable.items() if name not in self._forgotten]
+        self._forgotten = forgettable.keys()
+        emptied = [*map(_chunk_key, dropped), *(key for rollout in forgotten for key in rollout.record_keys())]
+        return [*map(_order, orders), *(NewRecord(*PLACE, key, b"", ()) for key in emptied)]
+
+    def retract(self, retraction: Event) -> list[NewRecord]:
+        """The ends of the rollouts that it cancels. Read again after a crash, it says the same once more."""
+        return [act_record(_cancel(retraction, rollout)) for rollout in self.book.retracted_by(retraction)]
 
     def _orders(self, campaign: Campaign, now: int) -> Iterator[CampaignOrder]:
         asked = self._asked.setdefault(campaign.name, set())
         if campaign.state != "running" or campaign.audience is None or asked:
             return
-        for number in next_chunks(campaign, self.book.chunks(campaign), now):
+        for number in self._next(campaign, now):
             asked.add(number)
             yield CampaignOrder(campaign.name, campaign.audience.generation, number, now)
+
+    def _next(self, campaign: Campaign, now: int) -> Iterable[int]:
+        if not isinstance(campaign, Rollout):
+            return next_chunks(campaign, self.book.chunks(campaign), now)
+        at = campaign.next_at()
+        return () if at is None or at > now else (len(campaign.ordered),)
 
     def _drop_what_was_carried_out(self) -> None:
         """A process that died may have handed events on without saying so; sequence knows those of the last day."""
@@ -116,30 +141,53 @@ class CampaignRunner:
                     del self._open[chunk]
 
     def _carry_out(self, order: CampaignOrder) -> Iterator[NewRecord]:
-        place = self.book.ordered_chunk(order)
-        if place is None:  # released before
+        rollout = self.book.campaigns.get(order.campaign)
+        made = self._part(rollout, order) if isinstance(rollout, Rollout) else self._chunk(order)
+        if made is None:  # released before
             return
-        (record,) = stored_records(self._log, {PLACE: place.offset}, {PLACE: place.offset + 1})
-        chunk = CAMPAIGN_CHUNK.decode(record.value)
-        yield self._event(chunk, order)
-        released = CampaignReleased(order.campaign, order.generation, order.number, order.at, chunk.recipients)
-        key = _chunk_key(order.campaign, order.generation, order.number)
+        event, recipients = made
+        yield self._record(event)
+        released = CampaignReleased(order.campaign, order.generation, order.number, order.at, recipients)
+        key = _chunk_key((order.campaign, order.generation, order.number))
         yield NewRecord(*PLACE, key, CAMPAIGN_RELEASED.encode(released), CAMPAIGN_RELEASED.headers)
 
-    def _event(self, chunk: CampaignChunk, order: CampaignOrder) -> NewRecord:
+    def _part(self, rollout: Rollout, order: CampaignOrder) -> tuple[Event, int] | None:
+        if order.number in rollout.released:
+            return None
+        part = rollout.part(order.number)
+        return part_event(rollout, order.number, order.at), part.end - part.begin
+
+    def _chunk(self, order: CampaignOrder) -> tuple[Event, int] | None:
+        place = self.book.ordered_chunk(order)
+        if place is None:
+            return None
+        (record,) = stored_records(self._log, {PLACE: place.offset}, {PLACE: place.offset + 1})
+        chunk = CAMPAIGN_CHUNK.decode(record.value)
+        return self._event(chunk, order), chunk.recipients
+
+    def _event(self, chunk: CampaignChunk, order: CampaignOrder) -> Event:
         test, types = self.book.tests.get((order.campaign, order.generation)), self._types.up_to_date()
         if test is not None and test.draft is not None:
-            event = draft_event(chunk, test, order.at, types)
-        else:
-            event = chunk_event(self.book.campaigns[order.campaign], chunk, order.at, types, test)
+            return draft_event(chunk, test, order.at, types)
+        return chunk_event(self.book.campaigns[order.campaign], chunk, order.at, types, test)
+
+    def _record(self, event: Event) -> NewRecord:
         topic, key = EVENTS[event.priority], event_key(event)
         partition = partition_of_group(key_group(key), self._log.partitions(topic))
         headers = (*EVENT.headers, ("lane", event.priority.lower().encode()))
         return NewRecord(topic, partition, key.encode(), EVENT.encode(event), headers)
 
 
-def _chunk_key(campaign: str, generation: int, number: int) -> bytes:
+def _chunk_key(chunk: ChunkId) -> bytes:
+    campaign, generation, number = chunk
     return campaign_key(campaign, "chunk", generation, number)
+
+
+def _cancel(retraction: Event, rollout: Rollout) -> CampaignAct:
+    return CampaignAct(
+        id=retraction.event_id, campaign=rollout.name, revision=rollout.revision, verb="cancel",
+        by=retraction.sender_id, at=retraction.ingested_at,
+    )  # fmt: skip
 
 
 def _order(order: CampaignOrder) -> NewRecord:

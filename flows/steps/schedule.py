@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from connectors.campaigns import PLACE
 from connectors.log import Log, NewRecord, Record
 from flows.recovery.rebuild import CarriedOut, releases_carried_out
-from flows.steps.campaigns import PLACE, CampaignRunner
+from flows.steps.campaigns import CampaignRunner
 from flows.steps.dead_letters import RecordHandler, Unhandled, location_of, resume_offset
 from flows.steps.sources.owner import SoleSource
 from operators.schedule import Reaction, on_cancel, on_event, on_released, settle
@@ -89,6 +90,7 @@ class ScheduleLogic:
             if record.topic == TOPIC:
                 written += self._scheduler.one(record)
                 self._next_offset = record.offset + 1
+                written += self._retracted()
             else:
                 written += self._scheduler.of_campaigns(record, self._campaigns.take)
         written += self._campaigns.work(self._reader.position()[PLACE])
@@ -96,6 +98,18 @@ class ScheduleLogic:
             self._next_look = self._parts.monotonic() + _LOOK_INTERVAL.total_seconds()
             written += [*self._scheduler.due(), *self._campaigns.due()]
         return written
+
+    def _retracted(self) -> list[NewRecord]:
+        """Rollouts that began before a retraction was read have no further parts."""
+        retractions, self._scheduler.retractions = self._scheduler.retractions, []
+        if not retractions:
+            return []
+        written = [
+            each
+            for record in self._campaigns.unread()
+            for each in self._scheduler.of_campaigns(record, self._campaigns.take)
+        ]
+        return written + [each for event in retractions for each in self._campaigns.retract(event)]
 
     def epoch_ended(self) -> None:
         """New credit."""
@@ -132,6 +146,8 @@ class Scheduler:
         self._handler = RecordHandler(STAGE, journal, log.partitions("dead_letters"))
         self._ordered: set[str] = set()
         """Releases that are in the topic but were not read yet, or could not be carried out."""
+        self.retractions: list[Event] = []
+        """Those that took place and that rollouts were not held against yet."""
 
     def due(self) -> list[NewRecord]:
         """Orders to release what is due and was not ordered before."""
@@ -159,6 +175,8 @@ class Scheduler:
     def _settle(self, reaction: Reaction) -> None:
         settle(self.kept, reaction)
         self._ordered.difference_update(reaction.gone)
+        if reaction.retraction is not None:
+            self.retractions.append(reaction.retraction)
 
     def _still_to_release(self, events: list[Event], ordered_ms: int) -> list[Event]:
         carried_out = self._carried_out

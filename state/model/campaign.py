@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from state.model.event import SafeInt, TextDraft
+from state.model.event import Event, SafeInt, TextDraft
 from state.model.schema import Schema
 
 TEXTS = "_texts"
@@ -22,6 +22,10 @@ TEXTS = "_texts"
 CampaignVerb = Literal[
     "create", "edit", "audience", "approve", "start", "throttle", "pause", "resume", "cancel", "test", "advance",
 ]  # fmt: skip
+
+
+RolloutVerb = Literal["pause", "resume", "advance", "cancel"]
+"""What can be done to a fan-out in stages."""
 
 
 class CampaignText(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,6 +87,8 @@ class CampaignAct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """How long after a stage the next one goes by itself; null: only when it is told to."""
     test: SafeInt | None = None
     """The generation of the one chunk that a test goes to; its `text` is what it says."""
+    event: Event | None = None
+    """Of the act that creates a rollout: what goes in parts. A rollout is a campaign that a sender's event began."""
 
 
 class CampaignChunk(msgspec.Struct, frozen=True):
@@ -145,6 +151,19 @@ CAMPAIGN_BAD_ROWS = Schema("campaign_bad_rows", CampaignBadRows)
 def campaign_key(campaign: str, *parts: object) -> bytes:
     """The key of a record."""
     return "\0".join((campaign, *map(str, parts))).encode()
+
+
+def rollout_name(event_id: str) -> str:
+    """What the rollout of an event is called among campaigns, none of which can be called so."""
+    return f"event:{event_id}"
+
+
+def begin_act(event: Event, at: int) -> CampaignAct:
+    """The act of the sender whose event goes in parts; the same again says the same."""
+    return CampaignAct(
+        id=event.event_id, campaign=rollout_name(event.event_id), revision=0, verb="create", by=event.sender_id,
+        at=at, event=event,
+    )  # fmt: skip
 
 
 def chunk_event_id(campaign: str, generation: int, number: int) -> str:

@@ -1,6 +1,6 @@
 """What the calls about campaigns take; see `state.model.documents`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -78,3 +78,12 @@ class CampaignThrottle(Document):
     """How fast it goes."""
 
     per_second: PerSecond
+
+
+class RolloutTurn(Document):
+    """What a fan-out in stages is to do."""
+
+    verb: Annotated[
+        Literal["pause", "resume", "advance"],
+        Meta(description="advance: the next stage goes too, whatever is left of the one before."),
+    ]

@@ -127,6 +127,33 @@ class Addresses(Document):
     in_app: Address | None = None
 
 
+def rising(value: list[int]) -> Complaint | None:
+    """Percents at which stages end."""
+    is_sound = value == sorted(set(value)) and value[-1] == 100
+    return None if is_sound else ("are no rising percents up to 100", "send [1, 10, 100]")
+
+
+Percent = Annotated[int, Meta(ge=1, le=100)]
+
+
+class NewRollout(Document):
+    """That a fan-out goes in stages: to the first so many percent of its recipients, in the order of their hashes."""
+
+    stages: Annotated[
+        list[Percent], Meta(min_length=1, max_length=10, examples=[[1, 10, 100]], extra={"check": rising})
+    ]
+    hold_ms: Annotated[
+        Annotated[int, Meta(ge=1_000, le=604_800_000)] | None,
+        Meta(description="How long after a stage the next one goes. Absent: when it is told to."),
+    ] = None
+    spread_ms: Annotated[
+        Annotated[int, Meta(ge=60_000, le=604_800_000)] | None,
+        Meta(
+            description="The throttle: all of it takes at least so long, percent by percent. Absent: a stage at once."
+        ),
+    ] = None
+
+
 class NewEvent(Document):
     """An event as a producer sends it. With a `schema_version` above 1 unknown members are ignored."""
 
@@ -161,6 +188,7 @@ class NewEvent(Document):
         ),
     ] = None
     to: Annotated[Addresses | None, Meta(description="Of class P0 and DIRECT only.")] = None
+    rollout: Annotated[NewRollout | None, Meta(description="Of an event to many: it goes in stages.")] = None
     sender_id: Annotated[Text | None, Meta(description="That of the credential, or absent.")] = None
     schema_version: Annotated[int, Meta(ge=1, le=INTEGER_MAX)] | None = None
     retracts: Annotated[bool | None, Meta(description="Takes back what the same fields without it have sent.")] = None

@@ -30,6 +30,26 @@ class TextDraft(msgspec.Struct, frozen=True):
     """By form, with their parts put in."""
 
 
+class RolloutPlan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """That a fan-out goes in parts, in the order of its recipients' hashes (RULES 1)."""
+
+    stages: list[int]
+    """Rising percents of the recipients; the last is 100."""
+    hold_ms: SafeInt | None = None
+    """How long after a stage the next one goes by itself; None: only when it is told to."""
+    spread_ms: SafeInt | None = None
+    """How long all of it takes at least, percent by percent; None: each stage goes at once."""
+
+
+class RolloutPart(msgspec.Struct, frozen=True):
+    """One part of a fan-out: the recipients from `begin` to before `end`, in percent of all hashes."""
+
+    id: str
+    """The same however often it is released, so that it counts once."""
+    begin: int
+    end: int
+
+
 class Event(msgspec.Struct, kw_only=True, frozen=True):
     """One event. Times are integer milliseconds UTC; `ttl_ms` is relative to `ingested_at`."""
 
@@ -58,6 +78,10 @@ class Event(msgspec.Struct, kw_only=True, frozen=True):
     """Whether its campaign has an approved dedicated slot (RULES 3.D)."""
     draft: TextDraft | msgspec.UnsetType = msgspec.UNSET
     """Of a test of texts."""
+    rollout: RolloutPlan | msgspec.UnsetType = msgspec.UNSET
+    """Of a fan-out that goes in parts; its parts do not have it."""
+    part: RolloutPart | msgspec.UnsetType = msgspec.UNSET
+    """Which part this is."""
 
 
 class RawEvent(msgspec.Struct, kw_only=True):
@@ -84,6 +108,7 @@ class RawEvent(msgspec.Struct, kw_only=True):
     parent_event_id: str | None = None
     slot: bool | None = None
     """No gateway takes it from a sender: it is of campaigns."""
+    rollout: RolloutPlan | None = None
 
 
 EVENT = Schema("event", Event)
@@ -95,6 +120,11 @@ def event_key(event: Event) -> str:
     """
     who = {"DIRECT": event.target, "SEGMENT": event.segment}.get(event.fan_out_type, event.actor)
     return who or event.event_id
+
+
+def release_id(event: Event) -> str:
+    """What counts once: an event, or a part of one."""
+    return event.event_id if event.part is msgspec.UNSET else event.part.id
 
 
 def decode_event(value: bytes) -> Event:
@@ -157,4 +187,5 @@ def resolve(raw: RawEvent, registry: Registry, *, ingested_at: int) -> Event:
         retracts=bool(raw.retracts),
         parent_event_id=raw.parent_event_id,
         slot=raw.slot or msgspec.UNSET,
+        rollout=msgspec.UNSET if raw.rollout is None or fan_out == "DIRECT" or raw.retracts else raw.rollout,
     )

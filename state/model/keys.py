@@ -10,6 +10,8 @@ import orjson
 import xxhash
 
 KEY_GROUPS = 240
+HASH_END = 1 << 64
+"""Above every user's hash."""
 
 
 def key_group(user: str) -> int:

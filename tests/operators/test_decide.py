@@ -35,13 +35,13 @@ from rules.writing import (
 from operators.bulk import decides_in_bulk
 from operators.columns import columns_of
 from operators.decide import apply
-from operators.fan_out import HASH_END, in_hash_range
+from operators.fan_out import in_hash_range
 from operators.plan import place_follow, plan_event
 from operators.route import choose
 from state.decide.group import GroupState
 from state.decide.preferences import PreferenceTable
 from state.model.event import Event
-from state.model.keys import key_group, user_hash
+from state.model.keys import HASH_END, key_group, user_hash
 from state.model.registry import load_registry
 from state.model.work import FollowWork
 from state.sequence.placement import Placement

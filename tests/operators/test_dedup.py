@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from operators.dedup import EVENT_ID_WINDOW_MS, entries_of_latest, forget, original_of, remember
 from operators.simulation import Acceptance
-from state.model.event import Event, RawEvent, resolve
+from state.model.event import Event, RawEvent, RolloutPart, resolve
 from state.model.registry import load_registry
 from state.sequence.repeats import RepeatIndex
 
@@ -74,6 +75,15 @@ def test_keys_are_scoped_by_sender_and_keyless_p0_is_never_compared() -> None:
     assert not _repeats(_event("e1", idempotency_key="k"), _event("e2", idempotency_key="k", sender_id="t"), 1)
     assert not _repeats(_event("e1", "otp"), _event("e2", "otp"), 1)
     assert not _repeats(_event("e1", idempotency_key="k"), _event("e2"), 1), "a keyed event is no latest keyless one"
+
+
+def test_parts_of_one_event_are_no_repeats_of_each_other_and_each_counts_once() -> None:
+    first, second = (
+        msgspec.structs.replace(_event("e1", idempotency_key="k"), part=RolloutPart(f"e1.{n}", n, n + 1))
+        for n in range(2)
+    )
+    assert not _repeats(first, second, 1)
+    assert _repeats(first, first, 1)
 
 
 def test_only_the_latest_of_a_kind_is_compared() -> None:

@@ -43,7 +43,8 @@ def test_what_is_not_for_later_is_not_kept_and_a_retraction_cancels_at_once(deli
     kept = _keeping(_event("e1", T + 5), _event("other", T + 5, object="p"))
     assert on_event(kept, _event("e2", deliver_at)) == Reaction()
     reaction = on_event(kept, _event("r", deliver_at, retracts=True))
-    assert reaction == Reaction(answers=[Released("e1", "cancelled", "s")], gone=["e1"])
+    retraction = _event("r", deliver_at, retracts=True)
+    assert reaction == Reaction(answers=[Released("e1", "cancelled", "s")], gone=["e1"], retraction=retraction)
     assert _names(kept) == ["e1", "other"], "before it is settled"
     settle(kept, reaction)
     assert _names(kept) == ["other"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from reference.events import Event, content_of
 from reference.registry import DAY
+from reference.rollouts import Rollouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Acceptance:
         self._kept: dict[int, Event] = {}
         self._releases: list[tuple[int, int]] = []
         self._accepted = 0
+        self.rollouts = Rollouts()
 
     def accept(self, event: Event) -> bool:
         """Take the event and remember it, unless it is a repeat."""
@@ -78,11 +80,21 @@ class Acceptance:
     def cancel(self, event_id: str) -> None:
         """The cancel record."""
         self._cancel_where(lambda kept: kept.event_id == event_id)
+        self.turn(event_id, "cancel")
+
+    def turn(self, event_id: str, verb: str) -> None:
+        """The rollout record."""
+        self.rollouts.turn(verb, lambda event: event.event_id == event_id)
 
     def cancel_retracted(self, retraction: Event) -> None:
         """A retraction cancels all kept events like it; with `parent_event_id` only that one."""
         like = _retracted_by(retraction)
-        self._cancel_where(lambda kept: _retracted_by(kept) == like and retraction.parent in (None, kept.event_id))
+
+        def meant(event: Event) -> bool:
+            return _retracted_by(event) == like and retraction.parent in (None, event.event_id)
+
+        self._cancel_where(meant)
+        self.rollouts.turn("cancel", meant)
 
     def _cancel_where(self, chosen: Callable[[Event], bool]) -> None:
         for number in [number for number, event in self._kept.items() if chosen(event)]:

@@ -32,6 +32,9 @@ class Event:
     slot: bool
     accepted_at: int
     types: Types
+    rollout: Any
+    stretch: range | None = None
+    """Of a part of a rollout: the hashes that it goes to."""
     ingested_at: int = -1
     place: int = -1
 
@@ -66,6 +69,7 @@ def parse_event(record: dict[str, Any], types: Types) -> Event:
         slot=bool(record.get("slot")),
         accepted_at=record["ts"],
         types=types,
+        rollout=None if fan_out == "DIRECT" or record.get("retracts") else record.get("rollout"),
     )
 
 

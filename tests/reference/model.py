@@ -3,7 +3,7 @@
 Slow and plain on purpose. It was written from the rules alone and shares nothing with the product, so that agreement
 between the two means something. Sections of the rules and where they are:
 
-    1  events.py (defaults, class, `to`), acceptance.py (repeats, kept events)
+    1  events.py (defaults, class, `to`), acceptance.py (repeats, kept events), rollouts.py
     2  world.py `recipients`
     3  pipeline.py (A to F), world.py (what the settings say), clock.py (quiet hours, 09:00), inbox.py (G)
     5  items.py `record`
@@ -61,21 +61,30 @@ class _Simulation:
         self._pipeline = Pipeline(self._world)
         self._types = Types()
         self._place = 0
+        self._now = 0
 
     def take(self, record: Record) -> None:
-        """One record: first everything due by its time, then the record itself (RULES 6)."""
+        """One record: first everything due by its time, then the record itself (RULES 6), then parts that may go."""
         self._advance(record["ts"])
+        self._now = record["ts"]
         handler = getattr(self, "_on_" + record["kind"])
         handler(record)
+        part = self._acceptance.rollouts.next_part(self._now)
+        if part is not None and part[0] <= self._now:
+            self._advance(self._now)
 
     def _advance(self, ts: int) -> None:
         """Timers and releases due by ts in order of time; a release is behind all timers due by then (RULES 1)."""
         while True:
             timer, release = self._pipeline.next_timer(), self._acceptance.next_release()
-            if timer is not None and timer <= ts and (release is None or timer <= release):
+            part = self._acceptance.rollouts.next_part(self._now)
+            due = [at for at in (release, part and part[0]) if at is not None]
+            if timer is not None and timer <= ts and timer <= min(due, default=timer):
                 self._pipeline.fire()
-            elif release is not None and release <= ts:
+            elif release is not None and release == min(due) <= ts:
                 self._decide(self._acceptance.release(), release)
+            elif part is not None and part[0] <= ts:
+                self._decide(part[1].release(part[0]), part[0])
             else:
                 return
 
@@ -92,13 +101,18 @@ class _Simulation:
         event = parse_event(record, self._types)
         if not self._acceptance.accept(event):
             return
-        if self._acceptance.is_kept(event):
+        if event.rollout is not None:
+            self._acceptance.rollouts.begin(event, event.rollout)
+        elif self._acceptance.is_kept(event):
             self._acceptance.keep(event)
         else:
             self._decide(event, record["ts"])
 
     def _on_cancel(self, record: Record) -> None:
         self._acceptance.cancel(record["event_id"])
+
+    def _on_rollout(self, record: Record) -> None:
+        self._acceptance.turn(record["event_id"], record["verb"])
 
     def _on_preference(self, record: Record) -> None:
         self._world.set_preference(record)

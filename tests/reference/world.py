@@ -8,6 +8,7 @@ from typing import Any
 
 from reference import clock
 from reference.events import Event
+from reference.rollouts import in_stretch
 
 
 @dataclass(slots=True)
@@ -57,7 +58,12 @@ def section(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def recipients(world: World, event: Event) -> list[str]:
-    """Who receives the event: a set, in code point order so that runs agree."""
+    """Who receives the event: a set, in code point order so that runs agree. Of a part, those of its stretch."""
+    found = _audience(world, event)
+    return found if event.stretch is None else [user for user in found if in_stretch(user, event.stretch)]
+
+
+def _audience(world: World, event: Event) -> list[str]:
     if event.fan_out_type == "BROADCAST":
         return sorted(world.users)
     if event.fan_out_type == "FOLLOWERS":

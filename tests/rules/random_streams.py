@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rules import vocabulary as words
-from rules.writing import DAY, HOUR, Line, cancel, endpoint, follow, kill, prefer, read, segment, tick
+from rules.writing import DAY, HOUR, MINUTE, Line, cancel, endpoint, follow, kill, prefer, read, segment, tick
 
 
 def random_stream(seed: int, length: int | None = None, *, statuses: bool = True) -> list[Line]:
     """About 40 to 300 records; the same for the same seed. `statuses`: rows are read, unread and archived by name."""
-    return _Writer(random.Random(seed), statuses=statuses).write(length)
+    return _Writer(random.Random(seed), statuses=statuses, rolling=seed).write(length)
 
 
 @dataclass(slots=True)
@@ -26,14 +26,19 @@ class _Writer:
     pace: float = 0.5
     zone: str = "UTC"
     statuses: bool = True
+    rolling: int = 1
+    """The seed; a third of all have events in stages."""
     scheduling: float = 0.05
     slots: float = 0.0
+    stages: random.Random | None = None
+    """Draws what goes in stages, apart from all else."""
 
     def write(self, length: int | None) -> list[Line]:
         rng = self.rng
         self.zone, self.now = rng.choice(words.STARTS)
         self.scheduling = rng.choice([0.02, 0.05, 0.3])
         self.slots = rng.choice([0.0, 0.05, 0.5])
+        self.stages = random.Random(self.now + self.rolling) if self.rolling % 3 == 0 else None
         self.types = rng.sample(words.TYPES, 3) + rng.sample(words.BUSY_TYPES, 2) * rng.choice([1, 3])
         self.users = rng.sample(words.USERS, rng.randint(1, len(words.USERS)))
         self.pace = rng.choice([0.4, 0.7, 0.85, 0.9])
@@ -41,6 +46,7 @@ class _Writer:
         for _ in range(length or rng.choice([40, 80, 80, 160, 300])):
             self._step()
             self._record()
+            self._turn()
         if rng.random() < 0.5:
             self.now += rng.choice([HOUR, DAY, 3 * DAY])
             self.records.append(tick(self.now))
@@ -121,8 +127,24 @@ class _Writer:
         explicit = self.rng.random() < 0.1
         given = {name: value for name, value in fields.items() if explicit or value is not None}
         record = {"kind": "event", "ts": self.now} | given
+        if self.stages is not None and fields.get("fan_out_type") and self.stages.random() < 0.6:
+            record["rollout"] = self._rollout(self.stages)
         self.records.append(record)
         self.events.append(record)
+
+    def _rollout(self, rng: random.Random) -> Line:
+        plan: Line = {"stages": rng.choice([[100], [50, 100], [1, 10, 100], [20, 40, 60, 80, 100]])}
+        if rng.random() < 0.6:
+            plan["hold_ms"] = rng.choice([1_000, MINUTE, HOUR])
+        return plan | ({"spread_ms": rng.choice([MINUTE, 5 * MINUTE, DAY])} if rng.random() < 0.3 else {})
+
+    def _turn(self) -> None:
+        """Somebody does something to what goes in stages, or to what does not."""
+        if self.stages is not None and self.events and self.stages.random() < 0.3:
+            staged = [event for event in self.events if "rollout" in event] or self.events
+            verb = self.stages.choice(["advance", "advance", "advance", "pause", "resume", "resume", "cancel"])
+            named = {"event_id": self.stages.choice(staged[-4:])["event_id"], "verb": verb}
+            self.records.append({"kind": "rollout", "ts": self.now} | named)
 
     def _retraction(self) -> None:
         """Of a recent event, mostly of the same everything."""

@@ -24,9 +24,11 @@ export class Client {
   progress(event_id: string): Promise<EventProgress>;
   /**
    * Cancel an event kept for later. Its event_id and key are free again. 409: it was released already, or never
-   * kept.
+   * kept. Of an event that goes in stages, nothing more goes; its event_id and key are not free.
    */
   cancel(event_id: string): Promise<Cancelled>;
+  /** Pause, resume, advance stages. Of an event that was posted with `rollout`. 409 says why it does not count. */
+  turnRollout(event_id: string, document: RolloutTurn): Promise<RolloutProgress>;
   /**
    * Set an address of a user. Registered again, it is replaced. A push token that another user had moves to this
    * one.
@@ -211,6 +213,8 @@ export interface EventProgress {
   cost: number;
   /** Null: it goes to one person, or nobody has been decided yet. */
   fan_out: FanOutProgress | null;
+  /** Null: it goes in no stages, or was over a day ago. */
+  rollout: RolloutProgress | null;
 }
 
 /** How far a fan-out is. A planned group in which nobody is left to notify is never decided. */
@@ -350,6 +354,8 @@ export interface NewEvent {
   deliver_at?: number | null;
   /** Of class P0 and DIRECT only. */
   to?: Addresses | null;
+  /** Of an event to many: it goes in stages. */
+  rollout?: NewRollout | null;
   /** That of the credential, or absent. */
   sender_id?: Text | null;
   schema_version?: number | null;
@@ -380,6 +386,15 @@ export interface NewPageLink {
   locale?: string | null;
   /** Seconds, to 30 days. Absent: an hour. */
   lifetime_s?: number | null;
+}
+
+/** That a fan-out goes in stages: to the first so many percent of its recipients, in the order of their hashes. */
+export interface NewRollout {
+  stages: Array<number>;
+  /** How long after a stage the next one goes. Absent: when it is told to. */
+  hold_ms?: number | null;
+  /** The throttle: all of it takes at least so long, percent by percent. Absent: a stage at once. */
+  spread_ms?: number | null;
 }
 
 /** Where a user's page of preferences is, for a while. */
@@ -507,6 +522,25 @@ export interface RetiredEntry {
   registered_at: number;
   /** gone: a provider or a mail that came back said so. expired: no app registered it for long. */
   cause: Text;
+}
+
+/** How far an event is that goes in stages. */
+export interface RolloutProgress {
+  state: "cancelled" | "done" | "paused" | "running";
+  /** Percents of the recipients, each with those before it. */
+  stages: Array<number>;
+  /** The furthest that may go. */
+  stage: number;
+  /** How many of the recipients have had their turn. */
+  percent: number;
+  /** When more goes. Null: not before somebody says so, or never. */
+  next_at: number | null;
+}
+
+/** What a fan-out in stages is to do. */
+export interface RolloutTurn {
+  /** advance: the next stage goes too, whatever is left of the one before. */
+  verb: "advance" | "pause" | "resume";
 }
 
 /** Rows that were marked. */

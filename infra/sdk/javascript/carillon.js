@@ -84,6 +84,7 @@ export class Client {
 
   progress = (eventId) => this.#ask("GET", ["notifications", eventId]);
   cancel = (eventId) => this.#ask("DELETE", ["notifications", eventId]);
+  turnRollout = (eventId, body) => this.#ask("POST", ["notifications", eventId, "rollout"], { body });
   putUser = (user, body) => this.#ask("PUT", ["users", user], { body });
   deleteUser = (user) => this.#ask("DELETE", ["users", user]);
   putEndpoint = (user, channel, id, body) => this.#ask("PUT", ["users", user, "endpoints", channel, id], { body });

@@ -25,7 +25,7 @@ def test_a_fan_out_that_stands_still_is_over_though_a_group_has_nobody_left(caps
     assert orjson.loads(line) == {
         "event_id": "e1", "recipients": 5, "outcomes": {"EMITTED": 5}, "deliveries": {"DELIVERED": 4},
         "heard": {"opened": 1}, "fan_out": {"planned": 3, "decided": 2},
-        "segments": 0, "cost": 0.0,
+        "segments": 0, "cost": 0.0, "rollout": None,
     }  # fmt: skip
 
 

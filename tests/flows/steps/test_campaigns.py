@@ -6,20 +6,22 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
-from helpers.flow_bench import Bench, seconds, until
+from helpers.flow_bench import REGISTRY, START, Bench, seconds, until
 from helpers.flow_processes import FlowProcesses
 from helpers.waiting import wait_for
 
-from connectors.campaigns import Actor, CampaignDesk
+from connectors.campaigns import Actor, CampaignDesk, act_record
 from connectors.log import NewRecord
 from flows.process.open import clock_ms
 from state.ledger import latest, ledger_table, records_of
-from state.model.campaign import CampaignAudience, CampaignChunk, CampaignText
+from state.model.campaign import CampaignAudience, CampaignChunk, CampaignText, begin_act
 from state.model.errors import RefusedActError
-from state.model.event import EVENT, TextDraft
+from state.model.event import EVENT, RawEvent, RolloutPlan, TextDraft, resolve
+from state.model.keys import user_hash
 from state.model.work import EventWork
 from state.schedule.campaigns import TESTS_A_DAY
 
@@ -292,5 +294,175 @@ def test_kill_9_while_it_runs_pauses_and_resumes_misses_nobody_and_reaches_nobod
         everybody = Counter(user for users in chunks for user in users)
         wait_for(lambda: len(decided(bench)) == len(everybody), what="everybody is decided")
         assert decided(bench) == everybody
+    finally:
+        processes.end()
+
+
+def stages(bench: Bench, plan: RolloutPlan, event_id: str = "post", **fields: Any) -> CampaignDesk:
+    """A broadcast that goes in stages, as the gateway accepts it."""
+    raw = RawEvent(
+        event_id=event_id,
+        type="announcement",
+        fan_out_type="BROADCAST",
+        sender_id="s",
+        actor="a",
+        rollout=plan,
+        **fields,
+    )
+    event = resolve(raw, REGISTRY, ingested_at=bench.clock())
+    bench.append(act_record(begin_act(event, bench.clock())))
+    return CampaignDesk(bench.log, clock=bench.clock)
+
+
+def parts(bench: Bench) -> list[tuple[int, int]]:
+    """The stretches that were handed on, each once, as sequence takes them."""
+    events = [orjson.loads(record.value) for record in bench.read("events.p1")]
+    return list(
+        {each["part"]["id"]: (each["part"]["begin"], each["part"]["end"]) for each in events if "part" in each}.values()
+    )
+
+
+def test_a_fan_out_goes_in_stages_when_it_is_told_or_its_hold_is_over(bench: Bench) -> None:
+    desk = stages(bench, RolloutPlan([1, 10, 100], hold_ms=3_600_000))
+    bench.schedule(until(lambda: parts(bench) == [(0, 1)]))
+    bench.clock.now += 3_599_999
+    bench.schedule(seconds(LOOKS_S))
+    assert parts(bench) == [(0, 1)]
+    bench.clock.now += 1
+    bench.schedule(until(lambda: len(parts(bench)) == 2))
+    for verb in ("pause", "advance"):
+        desk.act(ANN, "event:post", verb)
+    bench.schedule(seconds(LOOKS_S))
+    assert parts(bench) == [(0, 1), (1, 10)], "it is paused"
+    desk.act(ANN, "event:post", "resume")
+    bench.schedule(until(lambda: len(parts(bench)) == 3))
+    assert parts(bench) == [(0, 1), (1, 10), (10, 100)]
+    rollout = desk.rollout("post")
+    assert rollout is not None
+    assert (rollout.is_done, rollout.percent, rollout.stage, rollout.next_at()) == (True, 100, 2, None)
+    with pytest.raises(RefusedActError, match="done"):
+        desk.act(ANN, "event:post", "cancel")
+    assert desk.campaigns() == [], "marketing does not see it"
+    begun = [orjson.loads(record.value) for record in bench.read("events.p1")]
+    assert {(each["event_id"], each["ingested_at"] - START) for each in begun} == {("post", 0), ("post", 3_600_000)}
+    bench.clock.now += 86_400_001
+    bench.schedule(until(lambda: desk.rollout("post") is None))
+    assert desk.rollout("post") is None, "and after a day nothing is kept of it"
+    bench.schedule(seconds(LOOKS_S))
+    kept = {record.key: record.value for record in bench.read("campaigns")}
+    assert set(kept.values()) == {b""}
+    assert len(parts(bench)) == 3
+
+
+def test_the_throttle_of_a_fan_out_lets_one_percent_go_at_a_time_and_makes_nothing_up(bench: Bench) -> None:
+    stages(bench, RolloutPlan([100], spread_ms=6_000_000))
+    bench.schedule(until(lambda: len(parts(bench)) == 1))
+    bench.schedule(seconds(LOOKS_S))
+    assert parts(bench) == [(0, 1)]
+    bench.clock.now += 600_000
+    bench.schedule(seconds(LOOKS_S))
+    assert parts(bench) == [(0, 1), (1, 2)], "time that passed in vain is lost"
+    bench.clock.now += 59_999
+    bench.schedule(seconds(LOOKS_S))
+    assert len(parts(bench)) == 2
+    bench.clock.now += 1
+    bench.schedule(until(lambda: len(parts(bench)) == 3))
+    assert parts(bench)[2] == (2, 3)
+
+
+def test_a_fan_out_for_later_begins_then_and_a_cancel_or_a_retraction_ends_it(bench: Bench) -> None:
+    desk = stages(bench, RolloutPlan([10, 100]), deliver_at=bench.clock() + 60_000)
+    stages(bench, RolloutPlan([10, 100]), "news", object="news")
+    stages(bench, RolloutPlan([10, 100]), "more", object="more")
+    bench.schedule(until(lambda: len(parts(bench)) == 2))
+    retraction = {"fan_out_type": "BROADCAST", "target": None, "object": "news", "retracts": True}
+    bench.append(bench.event("r", "announcement", topic="schedule", **retraction))
+    desk.act(ANN, "event:more", "cancel")
+    bench.schedule(until(lambda: (found := desk.rollout("news")) is not None and found.state == "cancelled"))
+    for event_id in ("news", "more"):
+        with pytest.raises(RefusedActError, match="cancelled"):
+            desk.act(ANN, f"event:{event_id}", "advance")
+    bench.clock.now += 60_000
+    bench.schedule(until(lambda: len(parts(bench)) == 3))
+    desk.act(ANN, "event:post", "advance")
+    bench.schedule(until(lambda: len(parts(bench)) == 4))
+    assert sorted(parts(bench)) == [(0, 10), (0, 10), (0, 10), (10, 100)]
+
+
+def turns(bench: Bench) -> Counter[str]:
+    """How many decisions each recipient has had; what a crash wrote twice has the same time."""
+    rows = records_of(ledger_table(bench.read("ledger"))[0])
+    return Counter(user for user, _ in {(row["user"], row["decided_at"]) for row in rows if row["kind"] == "decision"})
+
+
+def between(users: Sequence[str], begin: int, end: int) -> Counter[str]:
+    return Counter(user for user in users if begin <= user_hash(user) * 100 >> 64 < end)
+
+
+FLOWS = ("schedule", "sequence", "decide")
+
+
+def test_kill_9_of_a_fan_out_at_the_border_of_stages_and_while_it_is_paused_misses_nobody_and_tells_nobody_twice(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.clock.now = clock_ms()
+    users, ends = [f"u{number}" for number in range(600)], [1, 10, 40, 100]
+    bench.append(*(bench.preference(user) for user in users))
+    processes = FlowProcesses(tmp_path)
+    try:
+        for name in FLOWS:
+            processes.start(name)
+        desk = stages(bench, RolloutPlan(ends))
+        for number, end in enumerate(ends):
+            everybody = between(users, 0, end)
+            wait_for(lambda: turns(bench).total() >= everybody.total(), what=f"{end} % are decided")  # noqa: B023 - asked at once
+            for name in FLOWS:
+                processes.kill(name)
+            assert turns(bench) == everybody, "and nobody of the next stage"
+            for verb in ("pause", "advance") if end < 100 else ():
+                desk.act(ANN, "event:post", verb)
+            for name in FLOWS:
+                processes.start(name)
+            if end < 100:
+                wait_for(lambda: reads_on(bench), what="schedule reads on")
+                processes.kill("schedule")
+                assert len(parts(bench)) == number + 1, "it is paused"
+                desk.act(ANN, "event:post", "resume")
+                processes.start("schedule")
+        stages(bench, RolloutPlan([100]), "last", object="last")
+        wait_for(lambda: turns(bench).total() >= 1_200, what="what comes behind it is decided")
+        assert turns(bench) == between(users, 0, 100) + between(users, 0, 100)
+    finally:
+        processes.end()
+
+
+def reads_on(bench: Bench) -> bool:
+    """Whether schedule goes on: what is due by now is released."""
+    now = str(time.monotonic_ns())
+    event = bench.event(now, "reminder", topic="schedule", deliver_at=bench.clock() + 1, target=None, actor=None)
+    bench.append(event)
+    return any(now.encode() in record.value for record in bench.read("events.p1"))
+
+
+def test_kill_9_while_a_fan_out_goes_on_misses_nobody_and_tells_nobody_twice(bench: Bench, tmp_path: Path) -> None:
+    bench.clock.now = clock_ms()
+    users = [f"u{number}" for number in range(600)]
+    bench.append(*(bench.preference(user) for user in users))
+    processes = FlowProcesses(tmp_path)
+    try:
+        for name in FLOWS:
+            processes.start(name)
+        stages(bench, RolloutPlan([50, 100], hold_ms=0, spread_ms=5_000))
+        for number, names in enumerate((FLOWS[:1], FLOWS[1:2], FLOWS[2:], FLOWS)):
+            wait_for(lambda: len(parts(bench)) > 20 * number, what="it goes on")  # noqa: B023 - asked at once
+            for name in names:
+                processes.kill(name)
+            for name in names:
+                processes.start(name)
+        wait_for(lambda: turns(bench).total() >= len(users), what="everybody is decided")
+        stages(bench, RolloutPlan([100]), "last", object="last")
+        wait_for(lambda: turns(bench).total() >= 1_200, what="what comes behind it is decided")
+        assert turns(bench) == between(users, 0, 100) + between(users, 0, 100)
+        assert [begin for begin, _ in parts(bench)] == [*range(100), 0]
     finally:
         processes.end()

@@ -232,3 +232,10 @@ def test_how_far_an_event_is(make: Make) -> None:
     with pytest.raises(CarillonError) as refused:
         client.cancel(event_id)
     assert refused.value.problem["status"] == 409
+
+
+def test_what_goes_in_stages_is_paused_by_its_sender(make: Make) -> None:
+    client = make()
+    staged = {"type": "maintenance", "fan_out_type": "BROADCAST", "object": uuid4().hex}
+    event_id = client.send(staged | {"rollout": {"stages": [1, 100]}})["event_id"]
+    assert client.turn_rollout(event_id, {"verb": "pause"})["state"] == "paused"

@@ -17,7 +17,8 @@ from state.model.campaign import (
     CampaignText,
     campaign_key,
 )
-from state.schedule.campaigns import TESTS_A_DAY, TWO_APPROVE_ABOVE, Campaign, CampaignBook
+from state.schedule.campaign import TWO_APPROVE_ABOVE, Campaign
+from state.schedule.campaigns import TESTS_A_DAY, CampaignBook
 
 
 class Told:

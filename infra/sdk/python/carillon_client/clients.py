@@ -28,9 +28,13 @@ class Client(Waiting, AbstractContextManager["Client"]):
 
     def cancel(self, event_id: str) -> types.Cancelled:
         """Cancel an event kept for later. Its event_id and key are free again. 409: it was released already, or
-        never kept.
+        never kept. Of an event that goes in stages, nothing more goes; its event_id and key are not free.
         """
         return self.run(self._ask("DELETE", "notifications/{}", event_id))
+
+    def turn_rollout(self, event_id: str, document: types.RolloutTurn) -> types.RolloutProgress:
+        """Pause, resume, advance stages. Of an event that was posted with `rollout`. 409 says why it does not count."""
+        return self.run(self._ask("POST", "notifications/{}/rollout", event_id, body=document))
 
     def put_endpoint(self, user: str, channel: str, id: str, document: types.NewEndpoint) -> types.EndpointStored:
         """Set an address of a user. Registered again, it is replaced. A push token that another user had moves to
@@ -169,9 +173,13 @@ class AsyncClient(Awaiting, AbstractAsyncContextManager["AsyncClient"]):
 
     async def cancel(self, event_id: str) -> types.Cancelled:
         """Cancel an event kept for later. Its event_id and key are free again. 409: it was released already, or
-        never kept.
+        never kept. Of an event that goes in stages, nothing more goes; its event_id and key are not free.
         """
         return await self.run(self._ask("DELETE", "notifications/{}", event_id))
+
+    async def turn_rollout(self, event_id: str, document: types.RolloutTurn) -> types.RolloutProgress:
+        """Pause, resume, advance stages. Of an event that was posted with `rollout`. 409 says why it does not count."""
+        return await self.run(self._ask("POST", "notifications/{}/rollout", event_id, body=document))
 
     async def put_endpoint(self, user: str, channel: str, id: str, document: types.NewEndpoint) -> types.EndpointStored:
         """Set an address of a user. Registered again, it is replaced. A push token that another user had moves to

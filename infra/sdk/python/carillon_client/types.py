@@ -114,6 +114,8 @@ class EventProgress(TypedDict):
     """What these parts cost, by the prices of `[sms]`."""
     fan_out: FanOutProgress | None
     """Null: it goes to one person, or nobody has been decided yet."""
+    rollout: RolloutProgress | None
+    """Null: it goes in no stages, or was over a day ago."""
 
 
 class FanOutProgress(TypedDict):
@@ -264,6 +266,8 @@ class NewEvent(TypedDict):
     """When to release it. Past by more than the type's ttl, or more than a year ahead, is an error."""
     to: NotRequired[Addresses | None]
     """Of class P0 and DIRECT only."""
+    rollout: NotRequired[NewRollout | None]
+    """Of an event to many: it goes in stages."""
     sender_id: NotRequired[Text | None]
     """That of the credential, or absent."""
     schema_version: NotRequired[int | None]
@@ -297,6 +301,16 @@ class NewPageLink(TypedDict):
     """Of the page. Absent: the browser's."""
     lifetime_s: NotRequired[int | None]
     """Seconds, to 30 days. Absent: an hour."""
+
+
+class NewRollout(TypedDict):
+    """That a fan-out goes in stages: to the first so many percent of its recipients, in the order of their hashes."""
+
+    stages: list[int]
+    hold_ms: NotRequired[int | None]
+    """How long after a stage the next one goes. Absent: when it is told to."""
+    spread_ms: NotRequired[int | None]
+    """The throttle: all of it takes at least so long, percent by percent. Absent: a stage at once."""
 
 
 class PageLinkMade(TypedDict):
@@ -436,6 +450,27 @@ class RetiredEntry(TypedDict):
     registered_at: int
     cause: Text
     """gone: a provider or a mail that came back said so. expired: no app registered it for long."""
+
+
+class RolloutProgress(TypedDict):
+    """How far an event is that goes in stages."""
+
+    state: Literal["cancelled", "done", "paused", "running"]
+    stages: list[int]
+    """Percents of the recipients, each with those before it."""
+    stage: int
+    """The furthest that may go."""
+    percent: int
+    """How many of the recipients have had their turn."""
+    next_at: int | None
+    """When more goes. Null: not before somebody says so, or never."""
+
+
+class RolloutTurn(TypedDict):
+    """What a fan-out in stages is to do."""
+
+    verb: Literal["advance", "pause", "resume"]
+    """advance: the next stage goes too, whatever is left of the one before."""
 
 
 class RowsMarked(TypedDict):
