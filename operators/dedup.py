@@ -3,7 +3,7 @@
 from msgspec import UNSET
 
 from operators.identity import content_identity, is_compared_by_content, repeat_kind
-from state.model.event import Event, release_id
+from state.model.event import Event
 from state.model.registry import DAY_MS, Registry
 from state.sequence.repeats import RepeatEntry, RepeatIndex, RepeatKey
 
@@ -12,8 +12,9 @@ RETRY_WINDOW_MS = 30 * DAY_MS
 """Longer than the letters themselves are retained."""
 
 
-def _id_key(event_id: str) -> RepeatKey:
-    return ("id", event_id)
+def _id_key(event: Event) -> RepeatKey:
+    """A part's is none that a sender could give to an event."""
+    return ("id", event.event_id) if event.part is UNSET else ("part", event.part.id)
 
 
 def _scope_key(event: Event) -> RepeatKey | None:
@@ -29,7 +30,7 @@ def _scope_key(event: Event) -> RepeatKey | None:
 
 def original_of(entries: RepeatIndex, event: Event, now: int) -> str | None:
     """The event_id that `event` repeats at `now`, or None if it is new."""
-    known = entries.get(_id_key(release_id(event)), now)
+    known = entries.get(_id_key(event), now)
     if known is not None:
         return known.event_id
     key = _scope_key(event)
@@ -42,7 +43,7 @@ def original_of(entries: RepeatIndex, event: Event, now: int) -> str | None:
 def entries_of(registry: Registry, event: Event, now: int) -> list[tuple[RepeatKey, RepeatEntry]]:
     """The entries of an accepted event: windows run from `now`, for a kept event from its release."""
     start = max(now, event.deliver_at or 0)
-    found = [(_id_key(release_id(event)), RepeatEntry(event.event_id, start + EVENT_ID_WINDOW_MS))]
+    found = [(_id_key(event), RepeatEntry(event.event_id, start + EVENT_ID_WINDOW_MS))]
     key = _scope_key(event)
     if key is not None:
         content = content_identity(event) if event.idempotency_key is None else b""
@@ -58,7 +59,7 @@ def entries_of_latest(
     only the latest is marked, and a repeat of an earlier event must meet that event's entry. As of the event's
     acceptance; `now` if that is forgotten.
     """
-    known = entries.get(_id_key(release_id(event)), 0)
+    known = entries.get(_id_key(event), 0)
     start = now if known is None else known.expires - EVENT_ID_WINDOW_MS
     return [(key, entry) for key, entry in entries_of(registry, event, start) if key[0] == "kind"]
 
@@ -75,7 +76,7 @@ def retry_entry(again: str, attempt: str, now: int) -> tuple[RepeatKey, RepeatEn
 
 def forget(entries: RepeatIndex, event: Event) -> None:
     """A cancelled event frees its key and event_id; the latest of its kind is forgotten as such."""
-    entries.free(_id_key(event.event_id), event.event_id)
+    entries.free(_id_key(event), event.event_id)
     key = _scope_key(event)
     if key is not None:
         entries.free(key, event.event_id)
