@@ -377,7 +377,7 @@ def test_progress_counts_outcomes_and_is_the_senders_own(gateway: Gateway) -> No
     path = f"/v1/notifications/{event_id}"
     assert gateway.get(path).json == {
         "event_id": event_id, "state": "accepted", "deliver_at": None, "audience": "the target", "recipients": 0,
-        "outcomes": {}, "deliveries": {}, "heard": {}, "segments": 0, "cost": 0.0, "fan_out": None,
+        "outcomes": {}, "deliveries": {}, "heard": {}, "segments": 0, "cost": 0.0, "fan_out": None, "rollout": None,
     }  # fmt: skip
     (gateway.directory / "progress.json").write_bytes(msgspec.json.encode({event_id: {"EMITTED": 2, "INBOX": 1}}))
     assert (gateway.get(path).json["recipients"], gateway.get(path).json["state"]) == (3, "decided")
