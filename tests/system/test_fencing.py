@@ -114,7 +114,8 @@ def wakes_up_fenced(
 def all_counted(system: System, sends: int) -> bool:
     """Deliver has ended so many and said so; its counts are written some time after the last delivery."""
     counts = system.counts("deliver").values()
-    return sum(each["accepted"] - each["in_flight"] for each in counts) == sends == len(system.deliveries())
+    ended: int = sum(each["accepted"] - each["in_flight"] for each in counts)
+    return ended == sends == len(system.deliveries())
 
 
 def stop_at_work(system: System, process: subprocess.Popen[bytes], bites: Callable[[], object]) -> None:

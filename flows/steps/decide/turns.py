@@ -3,7 +3,8 @@
 A slice of a star's post takes decide milliseconds, and there are hundreds of them in a row. What is for one person
 comes behind them in the log, and most often concerns another key group, which need not wait. So slices that are not
 decided at once wait here, and with them what comes behind them for their own group: the order within a key group is
-that of the log, and a group's stored offset says how far it is. An end of the flow decides what is left.
+that of the log, and a group's stored offset says how far it is. A group where something else than slices waits goes
+first. An end of the flow decides what is left.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from connectors.log import NewRecord
+from flows.steps.alternation import Alternation
 from flows.steps.decide.group import GroupDecider, stamp_of
 
 _TURN_S = 0.02
@@ -28,18 +30,43 @@ class _InTurns(NamedTuple):
     stamp: int
     """When it was written, in ms."""
 
+    @property
+    def is_slice(self) -> bool:
+        return self.entry[1].startswith(_SLICE)
+
 
 class _OfWorker:
-    """What waits in one thread, in the order in which it came."""
+    """What waits in one thread: of a group in the order in which it came, and the groups in turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.alternation = Alternation(monotonic)
         self.ends_at = 0.0
         """When its turn is over, by the monotonic clock."""
-        self.waiting = deque[_InTurns]()
-        self.of_group = Counter[int]()
+        self.waiting: dict[GroupDecider, deque[_InTurns]] = {}
+        self.behind_slices = Counter[GroupDecider]()
+        """How much waits of a group that is no slice; only groups with some."""
         self.leader: object = None
         self.decided: dict[GroupDecider, None] = {}
         """By the leader, since this was last asked for."""
+
+    def put(self, each: _InTurns) -> None:
+        """Let it wait."""
+        self.waiting.setdefault(each.decider, deque()).append(each)
+        if not each.is_slice:
+            self.behind_slices[each.decider] += 1
+
+    def take(self) -> _InTurns:
+        """Whose turn it is."""
+        decider = next(iter(self.behind_slices), None) or next(iter(self.waiting))
+        queue = self.waiting.pop(decider)
+        each = queue.popleft()
+        if queue:
+            self.waiting[decider] = queue
+        if not each.is_slice:
+            self.behind_slices[decider] -= 1
+            if not self.behind_slices[decider]:
+                del self.behind_slices[decider]
+        return each
 
 
 class SliceTurns:
@@ -55,11 +82,12 @@ class SliceTurns:
 
     @property
     def _mine(self) -> _OfWorker:
-        return self._workers.setdefault(threading.get_ident(), _OfWorker())
+        return self._workers.setdefault(threading.get_ident(), _OfWorker(self._monotonic))
 
     def has_room(self, partition: int) -> bool:
         """Whether more of a partition may be read; each look at the log asks, and a turn begins with it."""
         self._mine.ends_at = self._monotonic() + _TURN_S
+        self._mine.alternation.looked()
         return len(self._stamps.get(partition, ())) < self._room
 
     def oldest_ms(self, partition: int) -> int | None:
@@ -79,7 +107,7 @@ class SliceTurns:
     def decide(self, who: object, decider: GroupDecider, entries: Sequence[WorkEntry]) -> Iterator[NewRecord]:
         """What these lead to, as far as it is their turn. If some have to wait, `who` may become the leader."""
         mine, begin = self._mine, 0
-        while begin < len(entries) and not mine.of_group[decider.group]:
+        while begin < len(entries) and decider not in mine.waiting:
             end = _next_slice(entries, begin)
             if end == begin and self._monotonic() >= mine.ends_at:
                 break
@@ -92,14 +120,17 @@ class SliceTurns:
             mine.leader = who
 
     def go_on(self) -> Iterator[NewRecord]:
-        """A turn of what waits: one record at least."""
+        """A turn of what waits, one record at least; nothing if the log was not looked at since the last one."""
         mine, ends_at = self._mine, self._monotonic() + _TURN_S
+        if not mine.alternation.my_turn():
+            return
         while mine.waiting:
             yield from self._next(mine)
             if self._monotonic() >= ends_at:
                 break
         else:
             mine.leader = None
+        mine.alternation.done()
 
     def rest(self) -> Iterator[NewRecord]:
         """All that waits in this thread."""
@@ -116,14 +147,12 @@ class SliceTurns:
 
     def _wait(self, mine: _OfWorker, decider: GroupDecider, entry: WorkEntry) -> None:
         waiting = _InTurns(decider, entry, stamp_of(entry[1]))
-        mine.waiting.append(waiting)
-        mine.of_group[decider.group] += 1
+        mine.put(waiting)
         with self._lock:
             self._stamps.setdefault(decider.partition, deque()).append(waiting.stamp)
 
     def _next(self, mine: _OfWorker) -> list[NewRecord]:
-        decider, entry, stamp = mine.waiting.popleft()
-        mine.of_group[decider.group] -= 1
+        decider, entry, stamp = mine.take()
         mine.decided[decider] = None
         with self._lock:
             self._stamps[decider.partition].remove(stamp)  # nearly always the first

@@ -94,6 +94,29 @@ def test_no_more_is_read_of_a_partition_of_which_enough_waits() -> None:
     assert turns.has_room(1)
 
 
+def test_a_group_where_an_event_waits_goes_before_those_with_slices_alone() -> None:
+    clock = Clock()
+    turns, star, ann = SliceTurns(100, clock), Group(1, clock), Group(3, clock)
+    turns.has_room(1)
+    assert offsets(turns.decide("star", as_decider(star), map_slices(range(12)))) == [0, 1, 2, 3]
+    list(turns.decide("ann", as_decider(ann), [*map_slices([20, 21]), event_at(22), slice_at(23)]))
+    assert offsets(turns.go_on()) == [20, 21, 22, 4, 23], "then they take turns"
+    assert offsets(turns.rest()) == [5, 6, 7, 8, 9, 10, 11]
+
+
+def test_a_turn_is_followed_by_a_look_at_the_log_or_a_pause() -> None:
+    clock = Clock()
+    turns, star = SliceTurns(100, clock), Group(1, clock, slice_s=0.0055)
+    turns.has_room(1)
+    list(turns.decide("star", as_decider(star), map_slices(range(20))))
+    assert offsets(turns.go_on()) == [4, 5, 6, 7]
+    assert offsets(turns.go_on()) == [], "the engine asks again, and the log was not looked at"
+    turns.has_room(0)
+    assert offsets(turns.go_on()) == [8, 9, 10, 11]
+    clock.now += 0.1
+    assert offsets(turns.go_on()) == [12, 13, 14, 15]
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_a_group_decides_in_the_order_of_the_log(seed: int) -> None:
     rng, clock = random.Random(seed), Clock()
