@@ -2,7 +2,8 @@
 
 Both ways apply the same records to a store on RocksDB, a commit for each, in one run: batches of 2 500 and 10 000 users
 of one key group, which has 41 666 (10 million users in 240). Then a million rows in 250 slices are read in pages. Last,
-the same work goes to a store on RocksDB and to one in a Redis of this machine that writes its log each second.
+the same work goes to a store on RocksDB and to one in a Redis of this machine that writes its log each second; and rows
+go to users who have many already.
 """
 
 import random
@@ -26,7 +27,7 @@ from connectors.inbox.redis import RedisInboxReader, RedisInboxStore
 from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path
 from connectors.inbox.store import TableInboxStore
 from infra.services import start_redis
-from operators.inbox_shard import InboxShard
+from operators.inbox_shard import InboxShard, ShardConfig
 from operators.render import render_row
 from state.inbox.values import InboxRow
 from state.model.arrow import batch_bytes, coded, same
@@ -231,6 +232,26 @@ def _single_rows(store: TableInboxStore, shard: InboxShard, users: list[str], ro
     return time.perf_counter() - began
 
 
+def one_more(users: list[str], rows: int) -> None:
+    """A row for users who have so many, whose rows are in memory, or are read from the store each time."""
+    directory = Path(tempfile.mkdtemp())
+    store = RocksInboxStore(shard_path(directory, 0))
+    held, count = len(users) * rows, 3_000
+    shard = InboxShard(store.load, {}, {}, ShardConfig(cached_rows_max=2 * held), slices=store)
+    _single_rows(store, shard, users, held)
+    for name, bound in (("in_memory", 2 * held), ("stored", 0)):
+        fresh = InboxShard(store.load, store.marks(), store.totals(), ShardConfig(cached_rows_max=bound), slices=store)
+        used = 0.0
+        for _ in range(3):  # at first rows come into memory
+            began = time.process_time()
+            _single_rows(store, fresh, users, count, held)
+            held += count
+            used = (time.process_time() - began) / count * 1e6
+        record("inbox", f"{name}_us_{rows}_rows", used, "us/row", work=f"a row for users with {rows} each", n=count)
+    store.close()
+    shutil.rmtree(directory)
+
+
 def _page_ms(reader: TableInboxReader, user: str, size: int) -> float:
     began = time.perf_counter()
     reader.page(user, size)
@@ -246,6 +267,8 @@ def main(slices: int = 250) -> None:
     say(20_000)
     read(users, slices, 4_000)
     compare_stores(users, 40_000, 100)
+    for rows in (10, 50, 200):
+        one_more(users[:1_000], rows)
 
 
 if __name__ == "__main__":
