@@ -7,7 +7,8 @@ sees one all the same, made of its record on the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from state.model.dead_letter import (
     decode_letter,
     failed_delivery_id,
     is_final,
+    place_in_id,
 )
 from state.model.delivery import delivery_key
 from state.model.envelope import LogPosition
@@ -33,7 +35,9 @@ from state.model.errors import MalformedRecordError, OffsetOutOfRangeError, Unkn
 
 TOPIC = "dead_letters"
 _WAIT = timedelta(seconds=5)
-_FIRST_LOOK = 256
+_NAMED_MAX = 32
+"""Ids; for more it is cheaper to read the whole topic."""
+_CLOCKS_DIFFER_MS = 600_000
 FINAL = "final"
 OPEN = "open"
 
@@ -54,6 +58,11 @@ class FiledLetter(NamedTuple):
         return FINAL if is_final(self.letter) else OPEN
 
     @property
+    def is_decided(self) -> bool:
+        """Whether somebody retried or discarded it."""
+        return bool(self.actions)
+
+    @property
     def retries(self) -> int:
         """How often it was retried."""
         return sum(action.action == "retried" for action in self.actions)
@@ -67,6 +76,23 @@ class FoundLetters(NamedTuple):
     """Records of the topic that are neither a letter nor an action."""
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters are meant: by id, or by stage and sender."""
+
+    ids: Sequence[str] = ()
+    stage: str | None = None
+    sender: str | None = None
+    everything: bool = False
+    """For a list: also what is retried or discarded."""
+
+    def wants(self, letter: DeadLetter) -> bool:
+        """Whether a letter is among them, whatever was decided about it."""
+        if self.ids:
+            return letter.id in self.ids
+        return self.stage in (None, letter.stage) and self.sender in (None, letter.sender_id)
+
+
 class DeadLetters:
     """Reads; the caller keeps the log open. Memory is that of the letters asked for."""
 
@@ -74,52 +100,53 @@ class DeadLetters:
         """`archive` is `DIR/archive`, if there is one; deliveries without a letter count from then on, None: never."""
         self._log, self._archive, self._since_ms = log, archive, deliveries_since_ms
 
-    def find(self, wanted: Callable[[DeadLetter], bool], *, newest: int | None = None) -> FoundLetters:
-        """The letters that are wanted, by (time, id); one that was written twice comes once.
+    def find(self, wanted: Callable[[DeadLetter], bool]) -> FoundLetters:
+        """All letters that are wanted, by (time, id); one that was written twice comes once. Reads the whole topic.
 
-        :param newest: no more than these; of the topic only its last records are read. None: all.
         :raises LogError: the log cannot be read.
         """
-        letters: dict[str, tuple[DeadLetter, int, int]] = {}
-        actions: dict[str, list[DeadAction]] = {}
-        hashes: set[str] = set()
-        unreadable = 0
-        for partition in range(self._log.partitions(TOPIC)):
-            for record in self._records(TOPIC, partition, self._start(partition, wanted, newest)):
-                try:
-                    found = _decoded(record)
-                except MalformedRecordError:
-                    unreadable += 1
-                    continue
-                if isinstance(found, DeadAction):
-                    actions.setdefault(found.id, []).append(found)
-                    continue
-                hashes.add(found.id.rpartition("/")[2])
-                if wanted(found):
-                    letters.setdefault(found.id, (found, record.partition, record.offset))
-        for made in self._unwritten(hashes):
+        partitions = range(self._log.partitions(TOPIC))
+        read = self._read({partition: self._log.begin_offset(TOPIC, partition) for partition in partitions}, wanted)
+        for made in self._unwritten(read.hashes):
             if wanted(made):
-                letters[made.id] = made, made.source[1] % self._log.partitions(TOPIC), -1
-        filed = [FiledLetter(*letter, tuple(actions.get(name, ()))) for name, letter in letters.items()]
+                read.letters[made.id] = made, made.source[1] % len(partitions), -1
+        filed = read.filed()
         filed.sort(key=lambda each: (each.letter.at, each.letter.id))
-        return FoundLetters(filed if newest is None else filed[max(0, len(filed) - newest) :], unreadable)
+        return FoundLetters(filed, read.unreadable)
 
-    def _start(self, partition: int, wanted: Callable[[DeadLetter], bool], newest: int | None) -> int:
-        """An offset behind which a partition has so many letters; what was decided about them follows them."""
-        begin, stop = self._log.begin_offset(TOPIC, partition), self._log.end_offset(TOPIC, partition)
-        names, look = set[str](), _FIRST_LOOK
-        while newest is not None and stop > begin:
-            first = max(begin, stop - look)
-            for record in stored_records(
-                self._log, {(TOPIC, partition): first}, {(TOPIC, partition): stop}, deadline=_WAIT
-            ):
-                found = _decoded_if_it_can(record)
-                if isinstance(found, DeadLetter) and wanted(found):
-                    names.add(found.id)
-            if len(names) >= newest:
-                return first
-            stop, look = first, 2 * look
-        return begin
+    def named(self, ids: Collection[str]) -> dict[str, FiledLetter]:
+        """The letters of these ids; what there is not is left out.
+
+        A letter and what was decided about it are behind its source, by the log's time, and mostly in the partition of
+        the same number: only that is read. Where it is not there, all of the topic is.
+
+        :raises LogError: the log cannot be read.
+        """
+        found: dict[str, FiledLetter] = {}
+        starts = self._starts(ids) if len(ids) <= _NAMED_MAX else {}
+        if starts:
+            found = {each.letter.id: each for each in self._read(starts, lambda letter: letter.id in ids).filed()}
+        if left := {*ids} - {*found}:
+            found |= {each.letter.id: each for each in self.find(lambda letter: letter.id in left).letters}
+        return found
+
+    def _starts(self, ids: Collection[str]) -> dict[int, int]:
+        """By partition, where the first of these letters may be."""
+        partitions = self._log.partitions(TOPIC)
+        starts: dict[int, int] = {}
+        for source in filter(None, map(place_in_id, ids)):
+            record, partition = self.record(source), source[1] % partitions
+            since_ms = 0 if record is None else record.timestamp_ms - _CLOCKS_DIFFER_MS
+            start = self._log.offset_at(TOPIC, partition, max(0, since_ms))
+            starts[partition] = min(start, starts.get(partition, start))
+        return starts
+
+    def _read(self, starts: Mapping[int, int], wanted: Callable[[DeadLetter], bool]) -> _Gathered:
+        read = _Gathered(wanted)
+        for partition, start in starts.items():
+            for record in self._records(TOPIC, partition, start):
+                read.take(record)
+        return read
 
     def _unwritten(self, hashes: Container[str]) -> Iterator[DeadLetter]:
         """What a letter about a delivery would say, where `hashes`, the ends of the letters' ids, have none."""
@@ -163,14 +190,39 @@ class DeadLetters:
         return stored_records(self._log, {(topic, partition): start}, deadline=_WAIT)
 
 
-def _decoded_if_it_can(record: Record) -> DeadLetter | DeadAction | None:
-    try:
-        return _decoded(record)
-    except MalformedRecordError:
-        return None
+class _Gathered:
+    """What is wanted of the records of the topic, in order."""
+
+    def __init__(self, wanted: Callable[[DeadLetter], bool]) -> None:
+        self._wanted = wanted
+        self.letters: dict[str, tuple[DeadLetter, int, int]] = {}
+        self._actions: dict[str, list[DeadAction]] = {}
+        self.hashes: set[str] = set()
+        """The ends of all letters' ids."""
+        self.unreadable = 0
+
+    def take(self, record: Record) -> None:
+        try:
+            found = decode_dead(record)
+        except MalformedRecordError:
+            self.unreadable += 1
+            return
+        if isinstance(found, DeadAction):
+            self._actions.setdefault(found.id, []).append(found)
+            return
+        self.hashes.add(found.id.rpartition("/")[2])
+        if self._wanted(found):
+            self.letters.setdefault(found.id, (found, record.partition, record.offset))
+
+    def filed(self) -> list[FiledLetter]:
+        return [FiledLetter(*letter, tuple(self._actions.get(name, ()))) for name, letter in self.letters.items()]
 
 
-def _decoded(record: Record) -> DeadLetter | DeadAction:
+def decode_dead(record: Record) -> DeadLetter | DeadAction:
+    """What a record of the topic says.
+
+    :raises MalformedRecordError: nothing that this version knows.
+    """
     schema = dict(record.headers).get("schema", b"")
     if schema == ACTION_SCHEMA:
         return decode_action(record.value)

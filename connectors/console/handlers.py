@@ -23,6 +23,7 @@ from connectors.console.pages import SIGN_IN, Visit, answer_page, link, redirect
 from connectors.console.pages import form_of as read_form
 from connectors.console.sessions import Sessions, is_from_here
 from connectors.control import read_obeyed
+from connectors.dead_letters import Selection
 from connectors.gateway.acts import Acts, reason_if_any, reason_of
 from connectors.gateway.approvals import Approvals, subject_of
 from connectors.gateway.auth import Authenticator, Principal
@@ -40,6 +41,7 @@ from connectors.gateway.support import page_start
 from connectors.gateway.templates import TemplateCalls
 from connectors.gateway.types import TypeDesk
 from state.model.audit import PendingAct
+from state.model.dead_letter import STAGES
 
 _logger = structlog.get_logger(__name__)
 _LIVE_EVERY_S = 2.0
@@ -250,8 +252,8 @@ class Console:
     async def senders(self, visit: Visit) -> ApiResponse:
         """Who sends, and what became of it."""
         now = await self._now(visit.session.person)
-        letters = await self._ask(lambda backstage: backstage.letters(_LETTERS_COUNTED))
-        dead = Counter(letter.get("sender_id") for letter in letters)
+        letters = await self._parts.letters.page(Selection(everything=True), _LETTERS_COUNTED)
+        dead = Counter(letter["sender_id"] for letter in letters.found)
         rows = [
             (
                 key,
@@ -280,8 +282,11 @@ class Console:
         return await self._letters(visit, None)
 
     async def _letters(self, visit: Visit, answer: Shown | None) -> ApiResponse:
-        letters = await self._ask(lambda backstage: backstage.letters(_ROWS + 1))
-        return answer_page("letters.html", visit, letters=letters[:_ROWS], more=len(letters) > _ROWS, answer=answer)
+        given = {name: value for name, value in visit.query.items() if name in ("stage", "sender", "all")}
+        wanted = Selection((), given.get("stage"), given.get("sender"), everything="all" in given)
+        cursor = visit.query.get("cursor")
+        page = await self._parts.letters.page(wanted, _ROWS, cursor)
+        return answer_page("letters.html", visit, page=page, given=given, cursor=cursor, stages=STAGES, answer=answer)
 
     async def decide_letter(self, visit: Visit) -> ApiResponse:
         """Retry or discard one."""

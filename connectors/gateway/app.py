@@ -79,6 +79,7 @@ from connectors.types import PublishedTypes
 from state.model.admission import AdmissionRules
 from state.model.page_link import PageKeys
 from state.model.template import TextRules
+from state.model.topics import DEAD_LETTERS
 from state.model.unsubscribe import LinkKeys
 
 _requests = cache(GATEWAY_REQUESTS.labels)
@@ -251,7 +252,7 @@ def build_app(
                 limits = SenderDesk(rules, parts.limits, options.keys, parts.writer, ordinary.acts, ordinary.approvals)
                 routes += [*type_calls(registry), *sender_calls(limits), *template_calls(templates)]
                 pages = console_routes(
-                    _console(options, parts, rules, questions, ordinary, campaigns, registry, limits, templates)
+                    _console(options, parts, log, rules, questions, ordinary, campaigns, registry, limits, templates)
                 )
         routes += calls.component_calls(Components())
         streams = ordinary.streams
@@ -309,6 +310,7 @@ def _ordinary(
 def _console(
     options: GatewayOptions,
     parts: Parts,
+    log: Log,
     rules: AdmissionRules,
     questions: Questions,
     ordinary: calls.OrdinaryHandlers,
@@ -326,7 +328,7 @@ def _console(
         acts=ordinary.acts,
         switches=ordinary.switches,
         approvals=ordinary.approvals,
-        letters=Letters(questions, ordinary.approvals, rules.profile),
+        letters=Letters(questions, ordinary.approvals, rules.profile, log.partitions(DEAD_LETTERS)),
         campaigns=campaigns,
         run_dir=options.directory / "run",
         metrics=options.directory / METRICS,

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from connectors.audit import ActQuery, NotedAct
+from connectors.dead_letters import Selection
 from connectors.gateway.problems import retry_later
 from connectors.paging import ListCursor, Listed
 from state.model.errors import CarillonError
@@ -65,8 +66,12 @@ class Backstage(Protocol):
         """What became of a campaign, over all its recipients."""
         ...
 
-    def letters(self, newest: int | None = None) -> Sequence[Shown]:
-        """Dead letters, each with its status, the newest first; None: all."""
+    def letters(self, wanted: Selection, limit: int, start: ListCursor = ()) -> Listed[Shown]:
+        """Dead letters, each with its status."""
+        ...
+
+    def letter(self, name: str) -> Shown | None:
+        """The one of this id."""
         ...
 
     def try_type(self, name: str, table: dict[str, Any] | None) -> dict[str, Any]:

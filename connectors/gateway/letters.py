@@ -1,25 +1,40 @@
-"""What people decide about dead letters by the console. To discard one of P0 needs a second person."""
+"""Dead letters in pages, and what people decide about them. To discard one of P0 needs a second person."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from connectors.dead_letters import Selection
 from connectors.gateway.approvals import Approvals
 from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import Questions, Shown
 from connectors.gateway.problems import ProblemError
+from connectors.gateway.support import page_start
+from connectors.paging import Listed
 from state.model.audit import ApprovalRecord, PendingAct
 from state.model.registry import TypeProfile
 from state.model.topics import EVENTS_P0
 
 
 class Letters:
-    """Decides."""
+    """Shows them, and decides."""
 
-    def __init__(self, questions: Questions, approvals: Approvals, profile: Callable[[str], TypeProfile]) -> None:
+    def __init__(
+        self, questions: Questions, approvals: Approvals, profile: Callable[[str], TypeProfile], partitions: int
+    ) -> None:
+        """`partitions` of `dead_letters`."""
         self._questions, self._approvals, self._profile = questions, approvals, profile
+        self._partitions = partitions
         approvals.does("discard_letter", self._discard)
+
+    async def page(self, wanted: Selection, limit: int, cursor: str | None = None) -> Listed[Shown]:
+        """The newest of them, or those behind a cursor.
+
+        :raises ProblemError: 400, 503.
+        """
+        start = page_start(cursor, self._partitions)
+        return await self._questions.ask(lambda backstage: backstage.letters(wanted, limit, start))
 
     async def decide(self, letter: str, person: Principal, *, retry: bool, reason: str | None) -> Shown | PendingAct:
         """Give it back or discard it: what came of it, or what waits for a second person.
@@ -37,10 +52,10 @@ class Letters:
         return await self._questions.ask(lambda backstage: backstage.decide_letter(letter, by, retry=retry))
 
     async def _found(self, letter: str) -> Shown:
-        for each in await self._questions.ask(lambda backstage: backstage.letters()):
-            if each.get("id") == letter:
-                return each
-        raise ProblemError(404, "There is no such dead letter in the log.")
+        found = await self._questions.ask(lambda backstage: backstage.letter(letter))
+        if found is None:
+            raise ProblemError(404, "There is no such dead letter in the log.")
+        return found
 
     def _is_p0(self, letter: Shown) -> bool:
         name = letter.get("type")
@@ -59,5 +74,5 @@ class Letters:
 
     async def _is_discarded(self, letter: str) -> bool:
         """Perhaps by a gateway that died before it could say so."""
-        found = await self._questions.ask(lambda backstage: backstage.letters())
-        return any((each["id"], each["status"]) == (letter, "discarded") for each in found)
+        found = await self._questions.ask(lambda backstage: backstage.letter(letter))
+        return found is not None and found["status"] == "discarded"

@@ -11,12 +11,13 @@ from typing import Any
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.archive.records import TopicRecords
 from connectors.audit import ActQuery, NotedAct, newest_acts
-from connectors.dead_letters import DeadLetters
+from connectors.dead_letters import DeadLetters, Selection
 from connectors.gateway.backstage import LedgerSearch, Shown
 from connectors.inbox.options import InboxRedisOptions
+from connectors.letter_pages import letter_page
 from connectors.log.interface import Log
 from connectors.paging import ListCursor, Listed
-from flows.commands.dead_letters import Decider, Selection, discard_letters, list_letters, retry_letters
+from flows.commands.dead_letters import Decider, discard_letters, letter_record, retry_letters
 from flows.commands.explain import explain
 from flows.commands.output import Output
 from flows.commands.try_type import try_type
@@ -76,11 +77,15 @@ class LogBackstage:
         """Out of log and archive."""
         return newest_acts(TopicRecords(AUDIT, archive=self.data_dir / ARCHIVE, log=self.log), wanted, limit)
 
-    def letters(self, newest: int | None = None) -> Sequence[Shown]:
-        """By `carillon dead-letters list --all --newest`."""
-        output = Collected()
-        list_letters(self._letters(), Selection(everything=True), output, newest)
-        return output.records[::-1]
+    def letters(self, wanted: Selection, limit: int, start: ListCursor = ()) -> Listed[Shown]:
+        """By `carillon dead-letters list --newest`."""
+        page = letter_page(self.log, wanted.wants, limit, start, everything=wanted.everything)
+        return Listed([letter_record(each) for each in page.found], page.onward, page.looked_to_ms)
+
+    def letter(self, name: str) -> Shown | None:
+        """By its id."""
+        found = self._letters().named([name]).get(name)
+        return None if found is None else letter_record(found)
 
     def try_type(self, name: str, table: dict[str, Any] | None) -> dict[str, Any]:
         """In a process of its own."""

@@ -7,7 +7,6 @@ exactly (event ids, delivery keys, the marks of retries) keeps a second append f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -15,9 +14,11 @@ import msgspec
 
 from connectors.audit import COMMAND_LINE
 from connectors.audit_chain import AuditChain
-from connectors.dead_letters import OPEN, DeadLetters, FiledLetter
+from connectors.dead_letters import OPEN, DeadLetters, FiledLetter, Selection
+from connectors.letter_pages import letter_page
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.topics import COMPACTED_TOPICS
+from connectors.paging import ListCursor, cursor_text
 from flows.commands.kill import user_name
 from flows.commands.output import Output
 from flows.steps.dead_letters import dead_action
@@ -61,38 +62,36 @@ class RetryRefusedError(CarillonError):
     """A dead letter cannot be given back; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which letters are meant: by id, or by stage and sender."""
-
-    ids: Sequence[str] = ()
-    stage: str | None = None
-    sender: str | None = None
-    everything: bool = False
-    """For a list: also what is retried or discarded."""
-
-    def wants(self, letter: DeadLetter) -> bool:
-        """Whether a letter is among them, whatever was decided about it."""
-        if self.ids:
-            return letter.id in self.ids
-        return self.stage in (None, letter.stage) and self.sender in (None, letter.sender_id)
+def list_letters(letters: DeadLetters, selection: Selection, output: Output) -> None:
+    """Print one line per letter."""
+    found = letters.find(selection.wants)
+    shown = [each for each in found.letters if selection.everything or not each.is_decided]
+    _show_list(shown, found.unreadable, output)
+    if not shown and not output.as_json:
+        output.show({}, "No open dead letters." if not selection.everything else "No dead letters.")
 
 
-def list_letters(letters: DeadLetters, selection: Selection, output: Output, newest: int | None = None) -> int:
-    """Print one line per letter; gives how many. `newest`: only these are looked at; None: all."""
-    found = letters.find(selection.wants, newest=newest)
-    shown = [each for each in found.letters if selection.everything or each.status not in ("retried", "discarded")]
+def list_page(log: Log, selection: Selection, output: Output, newest: int, start: ListCursor = ()) -> None:
+    """Print the newest so many, and where to go on; those of deliveries that have no letter are not among them."""
+    page = letter_page(log, selection.wants, newest, start, everything=selection.everything)
+    _show_list(page.found[::-1], page.unreadable, output)
+    if page.onward is not None:
+        cursor = cursor_text(page.onward)
+        reached = "" if page.looked_to_ms is None else f"Looked back to {_time(page.looked_to_ms)}. "
+        output.show({"cursor": cursor}, f"{reached}Older ones: --newest {newest} --cursor {cursor}")
+    elif not page.found and not output.as_json:
+        output.show({}, "None is older." if start else "No such dead letters.")
+
+
+def _show_list(shown: Sequence[FiledLetter], unreadable: int, output: Output) -> None:
     for each in shown:
         letter = each.letter
         about = ", ".join(f"{name} {value}" for name, value in _names(letter).items() if value is not None)
         line = f"{_time(letter.at)}  {each.status:9} {letter.kind:9} {letter.id}  {about or 'nothing known'}"
-        output.show(_record(each), f"{line}: {letter.error}")
-    if found.unreadable:
-        text = f"{found.unreadable} records of dead_letters could not be read: another version wrote them, or damage."
-        output.show({"unreadable": found.unreadable}, text)
-    if not shown and not output.as_json:
-        output.show({}, "No open dead letters." if not selection.everything else "No dead letters.")
-    return len(shown)
+        output.show(letter_record(each), f"{line}: {letter.error}")
+    if unreadable:
+        text = f"{unreadable} records of dead_letters could not be read: another version wrote them, or damage."
+        output.show({"unreadable": unreadable}, text)
 
 
 def explain_letters(letters: DeadLetters, event: str, user: str, output: Output) -> int:
@@ -109,19 +108,19 @@ def explain_letters(letters: DeadLetters, event: str, user: str, output: Output)
             f"The stage {letter.stage} could not handle it at {_time(letter.at)} ({letter.kind}: {letter.error}); "
             f"dead letter {letter.id}.{done}"
         )
-        record = _record(each) | {"kind": "dead_letter", "cause": letter.kind, "explanation": sentence}
+        record = letter_record(each) | {"kind": "dead_letter", "cause": letter.kind, "explanation": sentence}
         output.show(record, f"Letter   {sentence}")
     return len(found)
 
 
 def show_letter(letters: DeadLetters, letter_id: str, output: Output) -> bool:
     """Print everything that is known of a letter but the record's content; False: there is no such letter."""
-    found = letters.find(lambda letter: letter.id == letter_id).letters
-    if not found:
+    each = letters.named([letter_id]).get(letter_id)
+    if each is None:
         return False
-    each, record = found[0], letters.record(found[0].letter.source)
+    record = letters.record(each.letter.source)
     place = None if each.offset < 0 else [each.partition, each.offset]
-    told = _record(each) | {"letter": place, "record": _about(record)}
+    told = letter_record(each) | {"letter": place, "record": _about(record)}
     lines = [f"{name:10} {_plain(value)}" for name, value in told.items()]
     output.show(told, "\n".join([*lines, f"{'meaning':10} {_meaning(each.letter)}"]))
     return True
@@ -263,10 +262,10 @@ def _chosen(
 
     Without ids these are the open ones.
     """
-    found = {each.letter.id: each for each in letters.find(selection.wants).letters}
     if not selection.ids:
-        yield from (each for each in found.values() if each.status == OPEN)
+        yield from (each for each in letters.find(selection.wants).letters if each.status == OPEN)
         return
+    found = letters.named(selection.ids)
     for name in dict.fromkeys(selection.ids):
         filed = found.get(name)
         if filed is None:
@@ -295,7 +294,8 @@ def _noted(
     return act, dead_action(DeadAction(filed.letter.id, action, now_ms), filed.partition)
 
 
-def _record(filed: FiledLetter) -> dict[str, Any]:
+def letter_record(filed: FiledLetter) -> dict[str, Any]:
+    """A letter and what was decided about it, for JSON."""
     fields: dict[str, Any] = msgspec.to_builtins(filed.letter)
     return fields | {"status": filed.status, "actions": [msgspec.to_builtins(each) for each in filed.actions]}
 

@@ -29,8 +29,9 @@ Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="As `list
 Done = Annotated[bool, typer.Option("--all", help="Also what was retried or discarded.")]
 Newest = Annotated[
     int | None,
-    typer.Option("--newest", min=1, help="Look at no more than the newest ones."),
+    typer.Option("--newest", min=1, help="A page: no more than the newest letters, and where to go on."),
 ]
+Cursor = Annotated[str | None, typer.Option("--cursor", help="With --newest: the next page, as the one before ended.")]
 Reason = Annotated[str | None, typer.Option(help="Why, for the record.")]
 Every = Annotated[bool, typer.Option("--all", help="Every open letter, of a --stage or --sender if named.")]
 
@@ -57,14 +58,27 @@ def list_command(
     sender: SenderOption = None,
     everything: Done = False,
     newest: Newest = None,
+    cursor: Cursor = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """List what is open, also while the system runs."""
-    from flows.commands.dead_letters import Selection, list_letters
+    """List what is open, also while the system runs. Without --newest all of it, the newest last, with what ended as
+    DEAD_LETTER and has no letter.
+    """
+    from connectors.dead_letters import TOPIC, Selection
+    from connectors.paging import cursor_of
+    from flows.commands.dead_letters import list_letters, list_page
 
-    with _opened(data) as (_, letters):
-        list_letters(letters, Selection((), stage, sender, everything), Output(as_json), newest)
+    selection, start = Selection((), stage, sender, everything), cursor_of(cursor)
+    if cursor is not None and newest is None:
+        raise typer.BadParameter("--cursor belongs to --newest")
+    with _opened(data) as (log, letters):
+        if newest is None:
+            list_letters(letters, selection, Output(as_json))
+            return
+        if start is None or len(start) not in (0, log.partitions(TOPIC)):
+            raise typer.BadParameter("--cursor is not what a page ended with")
+        list_page(log, selection, Output(as_json), newest, start)
 
 
 @dead_letters_app.command("show")
@@ -94,7 +108,8 @@ def retry_command(
     as_json: Json = False,
 ) -> None:
     """Give records back to where they failed; exit 1 if one was refused."""
-    from flows.commands.dead_letters import Selection, retry_letters, typed
+    from connectors.dead_letters import Selection
+    from flows.commands.dead_letters import retry_letters, typed
     from flows.process.open import clock_ms
 
     selection = Selection(_named(ids, stage, sender, everything=everything), stage, sender)
@@ -114,7 +129,8 @@ def discard_command(
     as_json: Json = False,
 ) -> None:
     """Note that nothing will be done about them; exit 1 if one was refused."""
-    from flows.commands.dead_letters import Selection, discard_letters, typed
+    from connectors.dead_letters import Selection
+    from flows.commands.dead_letters import discard_letters, typed
     from flows.process.open import clock_ms
 
     selection = Selection(_named(ids, stage, sender, everything=everything), stage, sender)

@@ -22,6 +22,8 @@ Kind = Literal["malformed", "raised", "killed", "failed"]
 """malformed: does not decode; raised: our code raised; killed: it ended the process five times; failed: a delivery that
 ended as DEAD_LETTER."""
 
+STAGES = ("sequence", "decide", "transactional", "deliver", "inbox", "track", "schedule")
+"""The stations that write letters."""
 LETTER_SCHEMA = b"dead/1+json"
 ACTION_SCHEMA = b"dead_action/1+json"
 AGAIN_HEADER = "again"
@@ -75,6 +77,14 @@ _encode = msgspec.json.Encoder().encode
 def letter_id(stage: str, source: LogPosition, group: int | None = None) -> str:
     """The name of a letter: `<stage>/<topic>/<partition>/<offset>`, of decide with `/<group>`."""
     return "/".join(map(str, (stage, *source, *(() if group is None else (group,)))))
+
+
+def place_in_id(name: str) -> LogPosition | None:
+    """The place of the record that a letter of this name is about; None: it is no such name."""
+    _, topic, partition, offset, *_ = [*name.split("/"), "", "", "", ""]
+    if not (partition.isascii() and partition.isdigit() and offset.isascii() and offset.isdigit()):
+        return None
+    return topic, int(partition), int(offset)
 
 
 def failed_delivery_id(stage: str, source: LogPosition, delivery_key: str) -> str:

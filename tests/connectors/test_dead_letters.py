@@ -59,21 +59,19 @@ def test_each_letter_comes_once_by_time_with_what_was_done(log: Log) -> None:
     assert [each.letter.at for each in DeadLetters(log, None).find(lambda letter: letter.at > 15).letters] == [20]
 
 
-def test_the_newest_are_found_without_reading_what_came_long_before(log: Log) -> None:
-    source = _record(log, "work", b"7")
-    log.append([NewRecord(TOPIC, partition, b"", b"junk") for partition in (0, 1)])
-    places = [Record("work", number % 2, number, 0, b"7", b"", source.headers) for number in range(2000)]
-    log.append([_letter(place, 10 + place.offset) for place in places])
-    log.append([dead_action(DeadAction("decide/work/1/1999/7", "discarded", 30), 1)])
+def test_by_its_id_a_letter_is_found_where_its_record_is_with_all_that_was_decided(log: Log) -> None:
+    first, second = _record(log, "work", b"7"), _record(log, "work", b"7")
+    elsewhere = _letter(second, 5, "deliver")._replace(partition=0)
+    log.append([_letter(first, 10), elsewhere, _letter(first, 10)])
+    name, other = f"decide/work/1/{first.offset}/7", f"deliver/work/1/{second.offset}/7"
+    log.append([dead_action(DeadAction(name, "retried", 30), 1), _letter(first, 10)])
     letters = DeadLetters(log, None)
-    found = letters.find(lambda _: True, newest=60)
-    assert [each.letter.at for each in found.letters] == list(range(1950, 2010))
-    assert [each.status for each in found.letters] == ["open"] * 59 + ["discarded"]
-    assert found.unreadable == 0, "the beginning of the topic was read"
-    few = letters.find(lambda letter: letter.at < 15, newest=60)
-    assert [each.letter.at for each in few.letters] == [10, 11, 12, 13, 14]
-    assert few.unreadable == 2
-    assert len(letters.find(lambda _: True).letters) == 2000
+    found = letters.named([name, other, "decide/work/1/99/7", "no name"])
+    assert {each: (filed.partition, filed.offset, filed.status) for each, filed in found.items()} == {
+        name: (1, 0, "retried"), other: (0, 0, "open"),
+    }  # fmt: skip
+    many = [f"decide/work/1/{number}/7" for number in range(100)]
+    assert [*letters.named(many)] == [name]
 
 
 def test_a_record_is_found_where_it_is_and_later_ones_of_its_key_too(log: Log) -> None:

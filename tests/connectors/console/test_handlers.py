@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import pytest
-from helpers.console import Browser
+from helpers.console import Browser, Seen
 from helpers.gateway import Gateway, running
 from helpers.healthy_ledger import MIA, healthy
 from helpers.letters import letter
@@ -292,6 +293,42 @@ def test_a_letter_is_not_discarded_by_a_form_that_does_not_say_so(console: Gatew
     browser = signed_in(console, "ops")
     seen = browser.submit("/console/switches", "/console/letters", {"letter": "x"})
     assert seen.status == 400
+
+
+def test_letters_come_in_pages_with_their_filters_and_what_is_decided_is_not_open(console: Gateway) -> None:
+    console.log.append([letter("pager", 1_000 + number, "malformed") for number in range(120)])
+    browser, path = signed_in(console, "ops"), "/console/letters?sender=pager"
+    first = browser.get(path)
+    older = older_page(first)
+    assert "sender=pager" in older
+    second = browser.get(older)
+    assert (first.text.count("Discard decide/"), second.text.count("Discard decide/")) == (50, 50)
+    assert not {*shown_letters(first)} & {*shown_letters(second)}
+    name = shown_letters(second)[0]
+    done = browser.submit(older, older, {"letter": name, "act": "discard", "reason": "seen"})
+    assert f"{name} discarded" in done.words
+    assert shown_letters(done)[0] == shown_letters(second)[1], "it is the same page"
+    assert name not in shown_letters(browser.get(older))
+    whole = browser.get(older + "&all=yes")
+    assert name not in shown_letters(whole)
+    assert "discarded" in whole.words
+    last = browser.get(older_page(second))
+    assert last.text.count("Discard decide/") == 20
+    assert "Older" not in last.words
+    assert browser.get("/console/letters?cursor=77").status == 400
+    assert "No dead letter matches" in browser.get("/console/letters?sender=nobody").words
+
+
+def older_page(page: Seen) -> str:
+    """Where the link below leads."""
+    found = re.search(r'href="([^"]*)">Older', page.text)
+    assert found is not None
+    return unescape(found[1])
+
+
+def shown_letters(page: Seen) -> list[str]:
+    """Those about which something can be decided."""
+    return re.findall(r'name="letter" value="([^"]+)"', page.text)
 
 
 def test_a_door_that_was_closed_without_a_reason_is_shown_as_closed(console: Gateway) -> None:

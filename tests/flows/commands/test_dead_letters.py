@@ -250,6 +250,22 @@ def test_a_refusal_repeats_nothing_of_what_does_not_decode(bench: Bench) -> None
     assert "left out" in refused["reason"]
 
 
+def test_pages_go_on_by_their_cursor_with_the_same_filters(bench: Bench) -> None:
+    bench.append(*[bench.event(f"e{number}", target="u1", object=str(number)) for number in range(5)])
+    partition = partition_of_group(key_group("u1"), PARTITIONS)
+    names = [file_letter(bench, ("events.p1", partition, number), "sequence") for number in range(5)]
+    asked(bench, "discard", names[3])
+    *page, onward = asked(bench, "list", "--newest", "2", "--stage", "sequence")
+    assert [each["id"] for each in page] == [names[2], names[4]]
+    last = asked(bench, "list", "--newest", "2", "--stage", "sequence", "--cursor", onward["cursor"])
+    assert [each["id"] for each in last] == names[:2]
+    assert len(asked(bench, "list", "--newest", "5", "--all")) == 5
+    assert asked(bench, "list", "--newest", "5", "--stage", "inbox") == []
+    asked(bench, "list", "--cursor", onward["cursor"], code=2)
+    asked(bench, "list", "--newest", "2", "--cursor", "1-2", code=2)
+    asked(bench, "list", "--newest", "2", "--cursor", "x", code=2)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["retry"], ["retry", "x", "--all"], ["discard"], ["retry", "x", "--stage", "s"], ["--all", "show", "x"]],
