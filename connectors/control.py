@@ -10,7 +10,8 @@ offset of `control`: everything below is obeyed; `at` is Unix time in millisecon
 switch or door that is set is obeyed there, by `<scope>/<value>`.
 
 Scope `door` is no kill switch: it closes a sender's door at the gateways (`connectors/gateway/door.py`), and stops
-nothing that was accepted before. Neither is what stations say there of their load (`connectors/load.py`).
+nothing that was accepted before. Scope `drain` suppresses nothing either: what is under way ends, and the rest waits
+(`flows/steps/sending/queue.py`). Neither is what stations say there of their load (`connectors/load.py`).
 """
 
 from __future__ import annotations
@@ -30,13 +31,15 @@ import structlog
 from connectors.load import LoadLevels, is_load
 from connectors.log.following import LogFollower, Positions
 from connectors.log.interface import Log, NewRecord, Record
+from connectors.providers.provider import PLACES
 from state.disk.files import replace_file
 from state.model.errors import MalformedRecordError
 from state.model.registry import CHANNEL_NAMES, TypeProfile
-from state.model.settings import DOOR, KILL, Kill, SwitchOn
-from state.model.topics import CONTROL
+from state.model.settings import DOOR, DRAIN, KILL, SUPPRESS_NOTHING, Kill, SwitchOn
+from state.model.topics import CONTROL, EVENTS
 
 TOPIC = CONTROL
+_CLASSES = frozenset(EVENTS)
 _DIGEST = "digest"
 """The type of a digest, which no registry names."""
 _logger = structlog.get_logger(__name__)
@@ -102,8 +105,8 @@ def decode_kill(record: Record) -> Kill | None:
 
 
 def apply_kill(switches: frozenset[tuple[str, str]], kill: Kill) -> frozenset[tuple[str, str]]:
-    """The switches in force after a record; doors are not among them."""
-    if kill.scope == DOOR:
+    """The switches in force after a record; doors and drains are not among them."""
+    if kill.scope in SUPPRESS_NOTHING:
         return switches
     return switches | {kill.switch} if kill.on else switches - {kill.switch}
 
@@ -140,18 +143,25 @@ class KnownNames(NamedTuple):
 
         Any object of an event can be a campaign.
         """
-        if value is None or scope not in ("type", "sender", "door", "channel"):
+        if value is None or scope not in ("type", "sender", "door", "channel", "drain"):
             return None
+        names: Sequence[str]
         if scope == "type":
             what, names, known = "type", self.types, value == _DIGEST or self.profile(value).registered
         else:
-            what, names = ("channel", CHANNEL_NAMES) if scope == "channel" else ("sender", self.senders)
+            what, names = _named_by(scope, self.senders)
             known = value in names
         if known:
             return None
         nearest = get_close_matches(value, names, n=3)
         shown = ", ".join(nearest or sorted(names))
         return f"no {what} has this name; {'nearest' if nearest else 'there are'}: {shown}"
+
+
+def _named_by(scope: str, senders: Sequence[str]) -> tuple[str, Sequence[str]]:
+    if scope == DRAIN:
+        return "class or provider", [*EVENTS, *PLACES]
+    return ("channel", CHANNEL_NAMES) if scope == "channel" else ("sender", senders)
 
 
 def stopped_by(switches: frozenset[tuple[str, str]], scope: Scope) -> tuple[str, str] | None:
@@ -179,6 +189,7 @@ class ControlWatcher:
         self._report = None if run_dir is None else run_dir / "obeyed" / f"{process}.json"
         self._switches: frozenset[tuple[str, str]] = frozenset()
         self._doors: dict[str, DoorChange] = {}
+        self._drains: frozenset[str] = frozenset()
         self._on: Mapping[tuple[str, str], SwitchOn] = {}
         self._since: dict[str, int] = {}
         self.load = LoadLevels()
@@ -222,6 +233,11 @@ class ControlWatcher:
         """How the door of a sender was set last; None: never."""
         return self._doors.get(sender)
 
+    def drained(self, provider: str) -> frozenset[str]:
+        """The classes of which nothing more goes to a provider for now."""
+        drains = self._drains
+        return _CLASSES if provider in drains else drains & _CLASSES
+
     @property
     def offset(self) -> int:
         """Every control record below this offset is in force."""
@@ -248,6 +264,7 @@ class ControlWatcher:
                 continue
             if kill is not None:
                 self._on = note_switch(self._on, kill, record.timestamp_ms)
+                self._drains = frozenset(value for scope, value in self._on if scope == DRAIN)
             if kill is not None and kill.scope == DOOR:
                 self._doors[kill.value or ""] = DoorChange(kill.on, record.timestamp_ms, kill.reason)
             elif kill is not None:

@@ -249,6 +249,9 @@ def kill_command(
     channel: Annotated[str | None, typer.Option(callback=named, help="Stop this channel.")] = None,
     campaign: Annotated[str | None, typer.Option(callback=named, help="Stop this campaign.")] = None,
     door: Annotated[str | None, typer.Option(callback=named, help="Let in no more events of this sender.")] = None,
+    drain: Annotated[
+        str | None, typer.Option(callback=named, help="Let what is under way end, and hold back a class or a provider.")
+    ] = None,
     lift: Annotated[bool, typer.Option("--lift", help="Lift the switch instead.")] = False,
     reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Also a name that is not known yet.")] = False,
@@ -260,10 +263,12 @@ def kill_command(
     from state.model.settings import Kill
 
     named = {"sender": sender, "type": type_name, "channel": channel, "campaign": campaign, "door": door}
+    named["drain"] = drain
     given: list[tuple[Any, str]] = [(scope, value) for scope, value in named.items() if value is not None]
     given += [("all", "")] if everything else []
     if len(given) + show != 1 or (show and lift):
-        raise typer.BadParameter("name exactly one of --list, --all, --sender, --type, --channel, --campaign, --door")
+        scopes = ", ".join(f"--{scope}" for scope in named)
+        raise typer.BadParameter(f"name exactly one of --list, --all, {scopes}")
     settings, output = settings_beside(data), Output(as_json)
     with existing_log(settings) as log:
         if show:

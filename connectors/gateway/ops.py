@@ -23,6 +23,7 @@ from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import Log
 from connectors.metric_files import all_metrics
+from connectors.providers.provider import PLACES
 from state.model.admission import AdmissionRules, FieldError
 from state.model.audit import ApprovalRecord, PendingAct
 from state.model.documents import KillSwitch
@@ -92,8 +93,14 @@ class Switches:
                 owners = {owner for profile in self._p0_types() for owner in profile.owners}
                 return value in owners or any(key.sender_id == value and key.sends_p0() for key in self._senders)
             case "channel":
-                return any(value in profile.channels for profile in self._p0_types())
+                return self._p0_goes_by(value)
+            case "drain":
+                channel, _ = PLACES.get(value, (None, None))
+                return value not in ("P1", "P2") and (channel is None or self._p0_goes_by(channel))
         return kill.scope == "all"
+
+    def _p0_goes_by(self, channel: str) -> bool:
+        return any(channel in profile.channels for profile in self._p0_types())
 
     def _p0_types(self) -> list[TypeProfile]:
         return [each for each in map(self._rules.profile, self._rules.type_names()) if each.klass == "P0"]

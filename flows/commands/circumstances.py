@@ -17,7 +17,7 @@ from state.model.errors import MalformedRecordError, OffsetOutOfRangeError
 from state.model.event import Event, decode_event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import Registry
-from state.model.settings import DOOR, PREFERENCE, SwitchOn
+from state.model.settings import PREFERENCE, SUPPRESS_NOTHING, SwitchOn
 from state.model.topics import EVENTS, PREFERENCES
 from state.model.work import EventWork, KillWork, PreferenceWork, SliceWork, Work, decode_work
 
@@ -82,7 +82,7 @@ class Finder(NamedTuple):
         place = CONTROL, 0
         records = stored_records(self.log, {place: self.log.begin_offset(*place)}, deadline=_WAIT)
         on = switches_on(each for each in records if counts(each))
-        return [switch for switch in on.values() if switch.scope != DOOR]
+        return [switch for switch in on.values() if switch.scope not in SUPPRESS_NOTHING]
 
     def _work(self, user: str, offset: int) -> Work | None:
         return self._at("work", user, offset, lambda found: decode_work(found.value))

@@ -21,7 +21,7 @@ from flows.config.access import senders_in_force
 from flows.config.settings import Settings
 from state.model.audit import AuditRecord
 from state.model.errors import ConfigurationError
-from state.model.settings import DOOR, Kill, SwitchOn
+from state.model.settings import DOOR, DRAIN, Kill, SwitchOn
 
 DEADLINE = timedelta(seconds=15)
 """How long the command waits for processes to obey."""
@@ -58,7 +58,7 @@ def show_switches(log: Log, output: Output) -> None:
         record = {"scope": switch.scope, "value": switch.value or None, "since": switch.since_ms}
         output.show(record | {"by": switch.by, "reason": switch.reason}, _switch_line(switch))
     if not found:
-        output.show({"switches": 0}, "No kill switch is set, and every door is open.")
+        output.show({"switches": 0}, "No kill switch is set, every door is open, and nothing is drained.")
 
 
 def _in_force(log: Log) -> dict[tuple[str, str], SwitchOn]:
@@ -68,7 +68,7 @@ def _in_force(log: Log) -> dict[tuple[str, str], SwitchOn]:
 def _switch_line(switch: SwitchOn) -> str:
     what = "everything" if switch.scope == "all" else f"{switch.scope} {switch.value}"
     since = datetime.fromtimestamp(switch.since_ms / 1000, UTC)
-    state = "closed" if switch.scope == DOOR else "stopped"
+    state = {DOOR: "closed", DRAIN: "held back"}.get(switch.scope, "stopped")
     why = "" if switch.reason is None else f": {switch.reason}"
     return f"{what} {state} since {since:%Y-%m-%dT%H:%M:%SZ}{'' if switch.by is None else f' by {switch.by}'}{why}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 from connectors.changes import Changes
@@ -102,7 +103,10 @@ def _build_dispatcher(
         options, channel = each.options, each.channel()
         rate = _send_rate(settings, each, channel.name, urgent=station == "transactional")
         service_of = service_of_subscription if each.provider.place == PLACES["webpush"] else None
-        bounds = ProviderBounds(channel, options.concurrency_max, rate, options.backlog_share, waiting_max, service_of)
+        bounds = ProviderBounds(
+            channel, options.concurrency_max, rate, options.backlog_share, waiting_max, service_of,
+            drained=partial(watcher.drained, channel.name),
+        )  # fmt: skip
         providers.setdefault(each.provider.place, []).append(bounds)
     published = PublishedTexts(log).start()
     keep_until_end(published)

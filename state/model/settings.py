@@ -13,6 +13,9 @@ from state.model.schema import Schema
 from state.model.topics import CONTROL, ENDPOINTS, FOLLOWS, PREFERENCES, PROFILES, READS, SEGMENTS
 
 DOOR: Final = "door"
+DRAIN: Final = "drain"
+SUPPRESS_NOTHING: Final = frozenset((DOOR, DRAIN))
+"""Scopes that no decision knows: a closed door refuses, and a drain holds back."""
 EXPIRED: Final = "expired"
 """No app has registered the token for long (RULES 4, "Token")."""
 
@@ -101,9 +104,11 @@ class ReadRecord(msgspec.Struct, frozen=True):
 
 
 class Kill(msgspec.Struct, frozen=True):
-    """A kill switch, set or lifted; with scope `door` the sender's door at the gateways."""
+    """A kill switch, set or lifted; with scope `door` the sender's door at the gateways, with scope `drain` a class or
+    a provider to which nothing more is sent for now.
+    """
 
-    scope: Literal["all", "sender", "type", "channel", "campaign", "door"]
+    scope: Literal["all", "sender", "type", "channel", "campaign", "door", "drain"]
     value: str | None = None
     """Whom it names; of no meaning for scope `all`."""
     on: bool = True
@@ -123,7 +128,7 @@ class Kill(msgspec.Struct, frozen=True):
 
 
 class SwitchOn(NamedTuple):
-    """A switch or door that is set."""
+    """A switch, door or drain that is set."""
 
     scope: str
     value: str

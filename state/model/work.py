@@ -15,7 +15,7 @@ from state.model.event import Event
 from state.model.keys import key_group
 from state.model.row_status import NamedRow, RowStatus
 from state.model.settings import (
-    DOOR,
+    SUPPRESS_NOTHING,
     EndpointRecord,
     FollowRecord,
     Kill,
@@ -191,7 +191,7 @@ def _read(it: ReadRecord, stamp: int) -> Work:
 
 
 def _kill(it: Kill, stamp: int) -> Work | None:
-    return None if it.scope == DOOR else KillWork(stamp=stamp, scope=it.scope, value=it.value, on=it.on)
+    return None if it.scope in SUPPRESS_NOTHING else KillWork(stamp=stamp, scope=it.scope, value=it.value, on=it.on)
 
 
 _WORK_OF: dict[type[Any], Callable[[Any, int], Work | None]] = {

@@ -72,6 +72,20 @@ def test_a_report_says_since_when_each_switch_is_obeyed(
         assert [report.since(switch) for switch in watcher.on] == [report.switches[name] for name in names]
 
 
+def test_a_drain_names_a_class_or_a_provider_and_stops_no_send(
+    log: EmbeddedLog, watcher: ControlWatcher, tmp_path: Path
+) -> None:
+    log.append([kill_record(Kill("drain", "P2")), kill_record(Kill("drain", "apns"))])
+    watcher.start()
+    assert (watcher.drained("fcm"), watcher.drained("apns")) == (
+        frozenset({"P2"}), frozenset({"P0", "P1", "P2"}),
+    )  # fmt: skip
+    assert watcher.switches == frozenset()
+    assert sorted(read_obeyed(tmp_path / "run")[0].switches) == ["drain/P2", "drain/apns"]
+    log.append([kill_record(Kill("drain", "apns", on=False)), kill_record(Kill("drain", "P2", on=False))])
+    wait_for(lambda: watcher.drained("apns") == frozenset(), 5)
+
+
 @pytest.mark.parametrize(
     ("kill", "scope"),
     [

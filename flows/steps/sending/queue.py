@@ -4,6 +4,9 @@ Within a class what is for one person goes in turn with what is for many: a ment
 
 Its breaker (RULES 4) says how much may go: everything, a part of the rate, or nothing but a probe. What waits when the
 breaker closes is the backlog: it goes at a rate of its own, behind new P0 and P1 and before new P2.
+
+A person may drain a class or the provider: what is under way ends, and the rest waits here, up to its ttl. When the
+drain ends it is a backlog too.
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ class ProviderBounds:
     """So many wait for a provider that is away."""
     service_of: Callable[[str], str] | None = None
     """Which of its services takes an address, where each has a breaker and a rate of its own."""
+    drained: Callable[[], frozenset[str]] = frozenset
+    """The classes of which nothing more may go there, since somebody drains them or the provider."""
 
 
 class _InTurn:
@@ -114,6 +119,8 @@ class ProviderQueue:
         self.state: BreakerState = "closed"
         self.attended = False
         """The dispatcher has a timer for it."""
+        self.drained = bounds.drained
+        self._held: frozenset[str] = frozenset()
         self.of_provider: Callable[[], int] = lambda: self.size
         """How many wait for any service of the provider."""
         self._breaker = Breaker()
@@ -178,6 +185,10 @@ class ProviderQueue:
         """Since when the breaker is not closed, or what waited meanwhile is not sent yet; None: all is well."""
         return self._since
 
+    def takes(self, task: SendTask) -> bool:
+        """Whether the breaker is not open, and nobody drains the provider or the task's class."""
+        return self.state != "open" and task.emission.priority not in self.drained()
+
     def moves(self, priority: str) -> bool:
         """Whether what waits here should go on with its next channel, as of the last look (RULES 4)."""
         return self.state == "open" and (
@@ -191,7 +202,7 @@ class ProviderQueue:
         Not while an open breaker lacks a probe: somebody has to come and ask, or it stays open for ever.
         """
         limit_ms = PASSED_OVER_AFTER_MS // 2 if self._slow else PASSED_OVER_AFTER_MS
-        self._slow = self._waiting.longest_wait_ms(self, now) >= limit_ms
+        self._slow = "P1" not in self._held and self._waiting.longest_wait_ms(self, now) >= limit_ms
         return self._slow if self.state != "open" else not self._lacks_probe
 
     @property
@@ -242,6 +253,9 @@ class ProviderQueue:
     def look(self, now: int) -> None:
         """Follow the breaker's state, and say so where it changed."""
         before, self.state = self.state, self._breaker.look(now)
+        held, self._held = self._held, self.drained()
+        if released := held - self._held:
+            self._make_backlog(released)
         if self.state != before:
             self._changed(before, now)
         if self.state == "closed" and not self._backlog.size:
@@ -256,23 +270,32 @@ class ProviderQueue:
             self.keep(self._come)
             self._come = []
         if self.state == "closed" and before == "half_open":
-            waiting = self._waiting.empty()
-            self._backlog_pace = Pace(self.rate.own_per_s * self.bounds.backlog_share)
-            for task in waiting:
-                self._backlog.put(task)
+            self._make_backlog(frozenset(PRIORITIES))
         of_service = {"service": self.service} if self.service else {}
         _logger.warning(
             "breaker", provider=self.bounds.channel.name, now=self.state, before=before, calls=found.calls,
             failed=found.failed, backlog=self._backlog.size, **of_service,
         )  # fmt: skip
 
+    def _make_backlog(self, classes: frozenset[str]) -> None:
+        """What waits of them goes at the backlog's rate."""
+        waiting = list(self._waiting.take(self, tuple(classes)))
+        self._backlog_pace = Pace(self.rate.own_per_s * self.bounds.backlog_share)
+        for task in waiting:
+            self._backlog.put(task)
+
+    def _going(self, priorities: tuple[str, ...] = PRIORITIES) -> tuple[str, ...]:
+        return tuple(each for each in priorities if each not in self._held)
+
     def _take_probe(self) -> list[SendTask]:
         """The most urgent of what waits, when it is time for a probe; else of what came."""
         if self._probe is not None or self.probe_in_ms():
             return []
         for line in (self._waiting, self._backlog):
-            self._probe = self._probe or next(line.take(self), None)
-        if self._probe is None and (here := [task for task in self._come if task.queue is self]):
+            self._probe = self._probe or next(line.take(self, self._going()), None)
+        if self._probe is None and (
+            here := [task for task in self._come if task.queue is self and task.emission.priority not in self._held]
+        ):
             self._probe = min(here, key=lambda task: task.emission.priority)
             self._come.remove(self._probe)
         if self._probe is None:
@@ -287,22 +310,22 @@ class ProviderQueue:
         room = min(room, self.rate.room(now))
         taken: list[SendTask] = []
         if 0 < self._asked_until - now <= PROBE_EVERY_MS:  # a clock may step back
-            _fill(taken, room, self._waiting.take(self, ("P0",)))
+            _fill(taken, room, self._waiting.take(self, self._going(("P0",))))
         else:
             self._take_all_classes(taken, room, now)
         self.rate.take(_in_time(taken, now))
         return taken
 
     def _take_all_classes(self, taken: list[SendTask], room: int, now: int) -> None:
-        _fill(taken, room, self._waiting.take(self, ("P0", "P1")))
+        _fill(taken, room, self._waiting.take(self, self._going(("P0", "P1"))))
         if self._backlog.size:
             self._take_backlog(taken, room, now)
         if not self._backlog.size:
-            _fill(taken, room, self._waiting.take(self, ("P2",)))
+            _fill(taken, room, self._waiting.take(self, self._going(("P2",))))
 
     def _take_backlog(self, taken: list[SendTask], room: int, now: int) -> None:
         before = len(taken)
-        _fill(taken, min(room, before + self._backlog_pace.room(now)), self._backlog.take(self))
+        _fill(taken, min(room, before + self._backlog_pace.room(now)), self._backlog.take(self, self._going()))
         self._backlog_pace.take(_in_time(taken[before:], now))
 
 

@@ -107,14 +107,14 @@ class ProviderQueues:
         return [each.of(device) for each in serving]
 
     def choose(self, task: SendTask) -> ProviderQueue | None:
-        """The first whose breaker is not open, from the one on that was tried last; else from the one on that did not
-        give it up.
+        """The first whose breaker is not open and that nobody drains, from the one on that was tried last; else from
+        the one on that did not give it up.
 
-        Where all are open, one for which nothing waits and whose probe is due first: a provider for which nothing waits
-        is never asked whether it is back.
+        Where there is none, one for which nothing waits and whose probe is due first: a provider for which nothing
+        waits is never asked whether it is back.
         """
         queues, untried = self._from(task, task.history.moved_to), self._left(task)
-        working = next((queue for queue in (*untried, *queues) if queue.state != "open"), None)
+        working = next((queue for queue in (*untried, *queues) if queue.takes(task)), None)
         unasked = (queue for queue in queues if not queue.size)
         return working or min(unasked, key=ProviderQueue.probe_in_ms, default=next(iter(untried), None))
 

@@ -17,7 +17,7 @@ from operators.transactional import CurrentSetting
 from state.model.envelope import TopicPartition
 from state.model.errors import MalformedRecordError
 from state.model.registry import TypesToDate
-from state.model.settings import DOOR, SETTINGS
+from state.model.settings import SETTINGS, SUPPRESS_NOTHING
 from state.model.topics import CONTROL, ENDPOINTS, PREFERENCES, PROFILES, REGISTRY
 from state.model.work import work_of
 from state.transactional.store import StoredSetting, TransactionalStore
@@ -89,7 +89,7 @@ def _switch_row(record: Record) -> tuple[str, str, bool, int] | None:
     except MalformedRecordError:
         _logger.warning("control_record_malformed", offset=record.offset)
         return None
-    if kill is None or kill.scope == DOOR:  # concerns the gateways alone
+    if kill is None or kill.scope in SUPPRESS_NOTHING:
         return None
     return *kill.switch, kill.on, record.offset
 

@@ -30,6 +30,28 @@ def test_a_switch_that_names_nothing_is_refused_with_the_nearest_names(gateway: 
     assert gateway.call("POST", "/v1/ops/kill", {**unknown, "on": False}, key="key-ops").status == 200, "it was set"
 
 
+def test_a_class_or_a_provider_is_drained_and_p0_and_what_it_goes_by_needs_two(gateway: Gateway) -> None:
+    for value in ("P1", "webhook"):
+        body = {"scope": "drain", "value": value, "reason": "maintenance"}
+        assert gateway.call("POST", "/v1/ops/kill", body, key="key-ops").status == 200
+        assert gateway.values("audit")[-1]["about"] == {"scope": "drain", "value": value}
+        assert gateway.call("POST", "/v1/ops/kill", {**body, "on": False}, key="key-ops").status == 200
+    for value in ("P0", "apns", "twilio"):
+        body = {"scope": "drain", "value": value, "reason": "wrong runbook"}
+        asked = gateway.call("POST", "/v1/ops/kill", body, key="key-ops")
+        assert asked.status == 202
+        confirm, path = {"decision": "confirm"}, f"/v1/approvals/{asked.json['id']}"
+        assert gateway.call("POST", path, confirm, key="key-ops").status == 403, "he is the same person"
+        assert gateway.get("/v1/ops/kill", key="key-ops").json == {"switches": []}
+        assert gateway.call("POST", path, confirm, key="key-admin").status == 200
+        (shown,) = gateway.get("/v1/ops/kill", key="key-ops").json["switches"]
+        assert (shown["scope"], shown["value"]) == ("drain", value)
+        assert gateway.call("POST", "/v1/ops/kill", {**body, "on": False}, key="key-ops").status == 200
+    refused = gateway.call("POST", "/v1/ops/kill", {"scope": "drain", "value": "P3"}, key="key-ops")
+    assert refused.status == 404
+    assert "P0" in refused.json["errors"][0]["problem"]
+
+
 def test_what_is_in_force_is_shown_since_when_by_whom_and_why(gateway: Gateway) -> None:
     asked = now_ms()
     for body in (

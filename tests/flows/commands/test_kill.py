@@ -23,6 +23,7 @@ def kill(data: Path, *arguments: str) -> Result:
     ("option", "name", "nearest"),
     [
         ("--type", "lik", "nearest: like"), ("--sender", "suport", "nearest: support"), ("--channel", "psh", "push"),
+        ("--drain", "apn", "nearest: apns"), ("--drain", "P9", "there are: P0, P1, P2, apns"),
         ("--door", "nobody", "there are: admin, marketing, ops, p0_producer, producer, support"),
     ],
 )  # fmt: skip
@@ -30,17 +31,25 @@ def test_a_name_that_nothing_has_is_refused(data: Path, option: str, name: str, 
     refused = kill(data, option, name)
     assert refused.exit_code != 0
     assert nearest in str(refused.exception)
-    assert kill(data, "--list").output == "No kill switch is set, and every door is open.\n"
+    assert kill(data, "--list").output == "No kill switch is set, every door is open, and nothing is drained.\n"
     assert kill(data, option, name, "--force").exit_code == 0
     assert kill(data, option, name, "--lift").exit_code == 0, "what is set can be lifted"
 
 
 def test_what_is_in_force_is_listed(data: Path) -> None:
-    for words in (["--type", "like", "--reason", "a loop"], ["--all"], ["--door", "producer"], ["--all", "--lift"]):
+    for words in (
+        ["--type", "like", "--reason", "a loop"],
+        ["--all"],
+        ["--door", "producer"],
+        ["--all", "--lift"],
+        ["--drain", "P0"],
+        ["--drain", "apns"],
+        ["--drain", "apns", "--lift"],
+    ):
         assert kill(data, *words).exit_code == 0
     shown = [json.loads(line) for line in kill(data, "--list", "--json").output.splitlines()]
     assert [(each["scope"], each["value"], each["reason"]) for each in shown] == [
-        ("type", "like", "a loop"), ("door", "producer", None),
+        ("type", "like", "a loop"), ("door", "producer", None), ("drain", "P0", None),
     ]  # fmt: skip
     assert all(each["by"] and each["since"] for each in shown)
     line = kill(data, "--list").output.splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager, nullcontext
 
 from helpers.feeding import System, now_ms, token
@@ -57,6 +58,28 @@ async def fails(_delivery: object) -> Result:
 
 async def takes(_delivery: object) -> Result:
     return Sent("x")
+
+
+def test_what_a_person_drains_is_sent_when_he_lifts_it_though_nothing_else_comes(system: System) -> None:
+    provider, ends, drained = Provider(takes), Ends(), {"P0"}
+    bounds = ProviderBounds(provider, 50, SendRate(provider.name, 1000.0), drained=lambda: frozenset(drained))
+    parts = DispatcherParts(
+        log=system.log, providers={("push", ANY): [bounds]}, now_ms=now_ms, uniform=lambda _low, high: high,
+        last_look=LastLook(lambda _scope: False, Changes(system.log, now_ms=now_ms()), load_registry()),
+    )  # fmt: skip
+    dispatcher = Dispatcher(parts)
+    dispatcher.start()
+    dispatcher.submit(codes(20, ends))
+    (queue,) = dispatcher.queues
+    wait_for(lambda: queue.size == 20)
+    looked = threading.Event()
+    dispatcher.after(looked.set)
+    assert looked.wait(30)
+    assert (ends.count, provider.keys) == (0, [])
+    drained.clear()
+    wait_for(lambda: ends.count == 20)
+    assert len(provider.keys) == 20
+    dispatcher.close()
 
 
 def test_codes_that_wait_for_their_retry_go_to_the_next_provider_though_nothing_else_comes(system: System) -> None:

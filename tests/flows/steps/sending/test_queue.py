@@ -82,6 +82,55 @@ def test_what_says_nothing_of_the_provider_opens_no_breaker(result: Result, stat
     assert calls.state == state
 
 
+def test_what_is_drained_waits_and_what_waited_gives_way_to_what_is_new() -> None:
+    waiting, drained = queue(100), set[str]()
+    waiting.drained = lambda: frozenset(drained)
+    drained |= {"P0", "P1"}
+    for number in range(80):
+        waiting.put(task(f"old{number}", "P1", for_many=False), 0)
+    waiting.put(task("late", "P1", for_many=False, valid_until=30_000), 0)
+    waiting.put(task("code", "P0", for_many=False), 0)
+    waiting.put(task("campaign", "P2", for_many=False), 0)
+    assert names(waiting.take(9, 0)) == ["campaign"], "the other classes go on"
+    assert waiting.take(9, 40_000) == []
+    assert not waiting.is_away(40_000), "nobody goes round a provider because people wait"
+    assert waiting.to_be_looked_at, "nobody else would see that it is over"
+    drained -= {"P0"}
+    waiting.take(0, 60_000)
+    waiting.put(task("new code", "P0", for_many=False), 60_000)
+    assert names(waiting.take(9, 60_000)) == ["new code", "code"]
+    drained.clear()
+    waiting.look(60_000)
+    waiting.put(task("new", "P1", for_many=False), 60_000)
+    first = names(waiting.take(99, 61_000))
+    assert first[:2] == ["new", "old0"]
+    assert len(first) < 81, "half of the rate is for what waited"
+    for now in range(61_100, 65_000, 100):
+        first += names(waiting.take(99, now))
+    assert first[1:] == [f"old{number}" for number in range(80)] + ["late"]
+
+
+def test_of_a_provider_with_an_open_breaker_no_probe_is_of_a_drained_class() -> None:
+    calls = queue(100)
+    for _ in range(20):
+        calls.answered(task("t", "P1", for_many=False), Failed("503"), 0)
+    calls.drained = lambda: frozenset({"P0"})
+    for name, priority in (("code", "P0"), ("mention", "P1")):
+        calls.put(task(name, priority, for_many=False), 40_000)
+    assert names(calls.take(9, 40_000)) == ["mention"]
+
+
+def test_another_provider_of_the_channel_takes_over_from_one_that_is_drained() -> None:
+    queues = ProviderQueues({("push", ANY): [bounds_of("first"), bounds_of("second")]})
+    first, second = queues
+    first.drained = lambda: frozenset({"P0", "P1", "P2"})
+    mention = task("mention", "P1", for_many=False)
+    mention.siblings.channel = "push"
+    assert queues.choose(mention) is second
+    second.drained = first.drained
+    assert queues.choose(mention) is not None, "it waits"
+
+
 @pytest.mark.parametrize(
     ("result", "asks_for_ms"),
     [
