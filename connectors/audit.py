@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.read_to_ends import stored_records
+from connectors.paging import Listed
 from state.model.audit import APPROVAL, AUDIT, ApprovalRecord, AuditRecord, PendingAct, pending_acts
 from state.model.topics import AUDIT as TOPIC
 
@@ -68,21 +71,31 @@ class ActQuery(NamedTuple):
     """About all of this: members of `about` and their values."""
 
 
-def newest_acts(records: TopicRecords, wanted: ActQuery, limit: int) -> Sequence[NotedAct]:
-    """The newest acts that match, the newest first, wherever they still are: in the log, in the archive, or in both.
+def newest_acts(
+    records: TopicRecords, wanted: ActQuery, limit: int, *, give_up: timedelta = timedelta(milliseconds=500)
+) -> Listed[NotedAct]:
+    """A page of the acts that match, wherever they still are: in the log, in the archive, or in both. The cursor is the
+    `before` of the next page.
 
     :raises LogError: they cannot be read, or some are in neither.
     :raises MalformedRecordError: a record is of another version.
     """
-    found = list[NotedAct]()
+    found, until, looked_to_ms = list[NotedAct](), time.monotonic() + give_up.total_seconds(), None
     begin, end = records.begin(0), records.end(0)
+    names = [msgspec.json.encode(name)[1:-1] for name in (wanted.by, wanted.user) if name is not None]
     end = end if wanted.before is None else min(end, wanted.before)
     while end > begin and len(found) < limit:
         first = max(begin, end - _LOOK)
-        acts = [NotedAct(each.offset, decode_act(each)) for batch in records.read(0, first, end) for each in batch]
+        near = [each for batch in records.read(0, first, end) for each in batch]
+        acts = [NotedAct(each.offset, decode_act(each)) for each in near if all(name in each.value for name in names)]
         found += [kept for kept in reversed(acts) if _matches(kept.record, wanted)]
         end = first
-    return found[:limit]
+        if len(found) < limit and end > begin and time.monotonic() > until:
+            looked_to_ms = near[0].timestamp_ms if near else None
+            break
+    if len(found) >= limit:
+        end = found[limit - 1].offset
+    return Listed(found[:limit], (end,) if end > begin else None, looked_to_ms)
 
 
 def _matches(record: AuditRecord, wanted: ActQuery) -> bool:

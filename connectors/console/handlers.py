@@ -252,20 +252,27 @@ class Console:
     async def senders(self, visit: Visit) -> ApiResponse:
         """Who sends, and what became of it."""
         now = await self._now(visit.session.person)
-        letters = await self._parts.letters.page(Selection(everything=True), _LETTERS_COUNTED)
-        dead = Counter(letter["sender_id"] for letter in letters.found)
+        dead = await self._dead()
         rows = [
             (
                 key,
                 self._parts.sender_limits.shown(key.sender_id),
                 self._parts.doors(key.sender_id),
                 now["figures"].senders.get(key.sender_id),
-                dead[key.sender_id],
+                None if dead is None else dead[key.sender_id],
             )
             for key in self._parts.keys
             if key.role in ("producer", "p0")
         ]
         return answer_page("senders.html", visit, senders=rows, least=now["least"])
+
+    async def _dead(self) -> Counter[str | None] | None:
+        """By sender, how many of the newest dead letters are its; None: the log cannot be read just now."""
+        try:
+            letters = await self._parts.letters.page(Selection(everything=True), _LETTERS_COUNTED)
+        except ProblemError:
+            return None
+        return Counter(letter["sender_id"] for letter in letters.found)
 
     async def change_limit(self, visit: Visit) -> ApiResponse:
         """Ask for another limit of a sender, or grant it."""
@@ -300,7 +307,11 @@ class Console:
     async def switches(self, visit: Visit) -> ApiResponse:
         """What is stopped, and who obeys."""
         obeyed = await asyncio.to_thread(read_obeyed, self._parts.run_dir)
-        return answer_page("switches.html", visit, switches=await self._parts.switches.in_force(), obeyed=obeyed)
+        try:
+            found, current = await self._parts.switches.in_force(), True
+        except ProblemError:
+            found, current = self._parts.switches.on, False
+        return answer_page("switches.html", visit, switches=found, current=current, obeyed=obeyed)
 
     async def set_switch(self, visit: Visit) -> ApiResponse:
         """Stop something, or let it go on."""
@@ -325,11 +336,11 @@ class Console:
 
     async def audit(self, visit: Visit) -> ApiResponse:
         """Who did what."""
-        by, user, before = (visit.query.get(name) for name in ("by", "user", "before"))
-        below = int(before) if before and before.isdigit() and len(before) < 16 else None
-        acts = await self._ask(lambda backstage: backstage.acts(ActQuery(by, user, below), _ROWS))
-        older = acts[-1].offset if len(acts) == _ROWS else None
-        return answer_page("audit.html", visit, acts=acts, by=by or "", user=user or "", older=older)
+        given = {name: value for name, value in visit.query.items() if name in ("by", "user")}
+        start = page_start(visit.query.get("cursor"), 1)
+        wanted = ActQuery(given.get("by"), given.get("user"), next(iter(start), None))
+        page = await self._ask(lambda backstage: backstage.acts(wanted, _ROWS))
+        return answer_page("audit.html", visit, page=page, given=given)
 
     async def _ask(self, question: Callable[[Any], Any]) -> Any:
         return await self._parts.questions.ask(question)

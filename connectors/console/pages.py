@@ -18,6 +18,7 @@ from connectors.console.uploads import Upload, upload_of
 from connectors.gateway.http import ApiRequest, ApiResponse, StreamResponse
 from connectors.gateway.problems import ProblemError
 from connectors.paging import cursor_text
+from state.model.errors import LogError
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
@@ -173,7 +174,9 @@ class Gatekeeper:
                         403, "The form is not of this session. Go back, reload the page, and send it again."
                     )
             return await shown.handler(visit)
-        except ProblemError as problem:
+        except (ProblemError, LogError) as error:
+            away = ProblemError(503, "The log cannot be read or written just now.")
+            problem = error if isinstance(error, ProblemError) else away
             return answer_page("error.html", visit, status=problem.status, problem=problem.document())
 
 

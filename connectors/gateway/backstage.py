@@ -58,8 +58,8 @@ class Backstage(Protocol):
         """What became of the event, over all its recipients."""
         ...
 
-    def acts(self, wanted: ActQuery, limit: int) -> Sequence[NotedAct]:
-        """What people did, the newest first."""
+    def acts(self, wanted: ActQuery, limit: int) -> Listed[NotedAct]:
+        """What people did."""
         ...
 
     def campaign(self, name: str) -> EventCounts:

@@ -27,6 +27,7 @@ from connectors.providers.provider import PLACES
 from state.model.admission import AdmissionRules, FieldError
 from state.model.audit import ApprovalRecord, PendingAct
 from state.model.documents import KillSwitch
+from state.model.errors import LogError
 from state.model.registry import TypeProfile
 from state.model.settings import KILL, Kill, SwitchOn
 
@@ -131,7 +132,11 @@ class Switches:
 
         :raises ProblemError: 503: the topic is not read to its end.
         """
-        if not await asyncio.to_thread(self._read_to_the_end):
+        try:
+            read = await asyncio.to_thread(self._read_to_the_end)
+        except LogError as error:
+            raise retry_later(503, "topic control cannot be read just now; ask again", 1000) from error
+        if not read:
             raise retry_later(503, "the switches are still being read", 1000)
         return self._watcher.on
 

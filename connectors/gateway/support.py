@@ -51,9 +51,9 @@ class Support:
         limit = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX)
         before = whole_number(given, "cursor", 0, 2**53) if "cursor" in given else None
         wanted = ActQuery(given.get("by"), given.get("user"), before)
-        acts = await self._questions.ask(lambda backstage: backstage.acts(wanted, limit))
-        cursor = str(acts[-1].offset) if len(acts) == limit and acts[-1].offset else None
-        return json_response(200, answers.AuditPage([_told(noted) for noted in acts], cursor))
+        page = await self._questions.ask(lambda backstage: backstage.acts(wanted, limit))
+        acts = [_told(noted) for noted in page.found]
+        return json_response(200, answers.AuditPage(acts, cursor_text(page.onward)))
 
 
 def _told(noted: NotedAct) -> answers.AuditedAct:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from connectors.audit import ActQuery
+from connectors.audit import ActQuery, NotedAct
 from connectors.campaigns import Actor, CampaignDesk
 from connectors.gateway import template_answers as answers
 from connectors.gateway.acts import reason_if_any
@@ -18,6 +18,7 @@ from connectors.gateway.backstage import Questions
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.writer import on_log
+from connectors.paging import Listed
 from connectors.templates import TemplateDesk
 from state.model.admission import AdmissionRules, FieldError
 from state.model.campaign import CampaignText
@@ -117,11 +118,18 @@ class TemplateCalls:
         """
         named = () if version is None else (("version", str(version)),)
         wanted = ActQuery(about=(("type", place[0]), ("locale", place[1]), *named))
-        acts = await self._questions.ask(lambda backstage: backstage.acts(wanted, VERSIONS_MAX))
-        made = [each.record for each in acts if each.record.act == "template"]
+        page = await self._acts(wanted)
+        acts = list(page.found)
+        while page.looked_to_ms is not None and page.onward:  # time was up, not the acts
+            page = await self._acts(wanted._replace(before=page.onward[0]))
+            acts += page.found
+        made = [each.record for each in acts[:VERSIONS_MAX] if each.record.act == "template"]
         return [
             answers.TextsVersion(int(each.about["version"]), each.at, each.by, each.reason, each.after) for each in made
         ]
+
+    async def _acts(self, wanted: ActQuery) -> Listed[NotedAct]:
+        return await self._questions.ask(lambda backstage: backstage.acts(wanted, VERSIONS_MAX))
 
     async def roll_back(self, request: ApiRequest) -> ApiResponse:
         """An older version holds again, as a new one."""

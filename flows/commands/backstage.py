@@ -73,7 +73,7 @@ class LogBackstage:
         """By `carillon campaign report`."""
         return self._ledger().campaign(name, SENDER)
 
-    def acts(self, wanted: ActQuery, limit: int) -> Sequence[NotedAct]:
+    def acts(self, wanted: ActQuery, limit: int) -> Listed[NotedAct]:
         """Out of log and archive."""
         return newest_acts(TopicRecords(AUDIT, archive=self.data_dir / ARCHIVE, log=self.log), wanted, limit)
 

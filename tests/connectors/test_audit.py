@@ -11,6 +11,7 @@ from connectors.audit import ActQuery, audit_record, newest_acts
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import TopicSpec
 from connectors.log.read_to_ends import stored_records
+from connectors.paging import Listed
 from state.model.audit import AuditRecord
 from state.model.topics import AUDIT
 
@@ -35,9 +36,16 @@ def test_acts_that_the_log_dropped_come_from_the_archive(tmp_path: Path) -> None
     log.maintain(now_ms, archived_up_to(archive), timedelta())
     assert log.begin_offset(AUDIT, 0) == 5_000
     records = TopicRecords(AUDIT, archive=archive, log=log)
-    assert [found.record.at for found in newest_acts(records, ActQuery(), 5_010)] == list(range(5_009, -1, -1))
-    assert [found.offset for found in newest_acts(records, ActQuery(before=5_002), 4)] == [5_001, 5_000, 4_999, 4_998]
-    mine = newest_acts(records, ActQuery(by="person 1", user="ann"), 3)
-    assert [found.record.at for found in mine] == [5_005, 4_999, 4_993]
-    assert newest_acts(records, ActQuery(user="eve"), 3) == []
+    assert [
+        found.record.at for found in newest_acts(records, ActQuery(), 5_010, give_up=timedelta(minutes=1)).found
+    ] == list(range(5_009, -1, -1))
+    both = newest_acts(records, ActQuery(before=5_002), 4)
+    assert [found.offset for found in both.found] == [5_001, 5_000, 4_999, 4_998]
+    mine = newest_acts(records, ActQuery(by="person 1", user="ann"), 3, give_up=timedelta(minutes=1))
+    assert mine.onward == (4_993,)
+    assert [found.record.at for found in mine.found] == [5_005, 4_999, 4_993]
+    assert newest_acts(records, ActQuery(user="eve"), 3, give_up=timedelta(minutes=1)) == Listed([], None)
+    late = newest_acts(records, ActQuery(user="eve"), 3, give_up=timedelta())
+    assert late == Listed([], (3_010,), DAY_MS), "it says how far it looked, and where to go on"
+    assert newest_acts(records, ActQuery(user="eve", before=1_000), 3, give_up=timedelta()).onward is None
     log.close()

@@ -1,7 +1,8 @@
 """A gateway in a process of its own, over the embedded log, with named misbehaviours of the log.
 
 Misbehaviours are files in DIR/faults. `refuse_preferences`: the log acknowledges no document of preferences;
-`refuse_kills` nothing for `control`, and `refuse_audit` nothing for `audit`. `crash_confirmed`: the process ends
+`refuse_kills` nothing for `control`, and `refuse_audit` nothing for `audit`. `unreadable`: it tells no end of a
+partition. `crash_confirmed`: the process ends
 at once when the log has a second person's confirmation; `crash_discarded`: when it has that a dead letter was
 discarded. Others are looked for at every append of an event: `refuse` (the log does not acknowledge), `crash_before`
 and `crash_after` (the process ends at once, before or after the append), `hang` (no answer while it is there).
@@ -69,6 +70,11 @@ class FaultyLog(EmbeddedLog):
     """The embedded log, misbehaving on order."""
 
     faults: Path
+
+    def end_offset(self, topic: str, partition: int) -> int:
+        if (self.faults / "unreadable").exists():
+            raise LogUnavailableError("unreadable on order")
+        return super().end_offset(topic, partition)
 
     def append(self, records: Sequence[NewRecord]) -> list[int]:
         if (self.faults / "refuse_preferences").exists() and any(record.topic == "preferences" for record in records):

@@ -319,6 +319,43 @@ def test_letters_come_in_pages_with_their_filters_and_what_is_decided_is_not_ope
     assert "No dead letter matches" in browser.get("/console/letters?sender=nobody").words
 
 
+def test_pages_say_in_words_that_the_log_is_away_and_what_to_do(console: Gateway) -> None:
+    browser = signed_in(console, "ops")
+    body = {"scope": "campaign", "value": "spring"}
+    assert console.call("POST", "/v1/ops/kill", body, key="key-ops").status == 200
+    wait_for(lambda: "campaign spring" in browser.get("/console/switches").words)
+    with console.fault("unreadable"):
+        switches = browser.get("/console/switches")
+        assert switches.status == 200
+        assert "The log cannot be read just now. This is what this gateway knew last" in switches.words
+        assert "campaign spring" in switches.words
+        senders = browser.get("/console/senders")
+        assert senders.status == 200
+        assert "Dead letters cannot be counted" in senders.words
+        for path in ("/console/letters", "/console/audit"):
+            seen = browser.get(path)
+            assert seen.status == 503
+            assert "Load this page again in a few seconds" in seen.words
+        assert console.get("/v1/ops/kill", key="key-ops").status == 503
+    assert console.call("POST", "/v1/ops/kill", {**body, "on": False}, key="key-ops").status == 200
+    assert "cannot be read" not in browser.get("/console/switches").words
+
+
+def test_the_audit_says_what_is_wrong_with_a_filter_and_turns_pages_with_it(console: Gateway) -> None:
+    browser = signed_in(console, "ops")
+    for _ in range(60):
+        signed_in(console, "ops")
+    first = browser.get("/console/audit?by=ops")
+    second = browser.get(older_page(first))
+    assert first.text.count("<time>") == 50
+    assert "by=ops" in older_page(first)
+    assert second.text.count("<time>") >= 10
+    assert "No act matches. Who is the name of a key" in browser.get("/console/audit?by=nobody").words
+    bad = browser.get("/console/audit?cursor=x")
+    assert bad.status == 400
+    assert "begin without a cursor" in bad.words
+
+
 def older_page(page: Seen) -> str:
     """Where the link below leads."""
     found = re.search(r'href="([^"]*)">Older', page.text)

@@ -50,7 +50,7 @@ def test_log_and_archive_are_looked_through(tmp_path: Path) -> None:
     records = list(stored_records(system.log, {(AUDIT, 0): 0}))
     alone = archived(tmp_path / "copy", records)
     assert verify("--archive", alone, "--end", end) == (status, said)
-    old = newest_acts(TopicRecords(AUDIT, archive=alone, log=None), ActQuery(), 30)[-1]
+    old = newest_acts(TopicRecords(AUDIT, archive=alone, log=None), ActQuery(), 30).found[-1]
     assert old.record == act(0), "what is older than the chain is read as before"
     edited = records[7]._replace(value=records[7].value.replace(b"u7", b"u8"))
     changed = archived(tmp_path / "changed", [*records[:7], edited, *records[8:]])
