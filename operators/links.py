@@ -1,4 +1,4 @@
-"""What the reader of a mail may leave (RFC 8058): the categories of what it tells, but for P0 and mandatory types."""
+"""What the reader of a mail may leave (RFC 8058): the categories of what it tells, but for mandatory types."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from state.model.unsubscribe import Unsubscription
 
 def unsubscription(emission: ToDeliver, channel: str, registry: Registry) -> Unsubscription | None:
     """What a link in this message switches off; None: nothing in it can be switched off. Of a digest, all it tells."""
-    if emission.priority == "P0":
-        return None
     items = emission.digest_items
     types = [emission.type] if items is None else [item.type for item in items]
     profiles = [registry.profile(name) for name in types]

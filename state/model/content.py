@@ -48,7 +48,7 @@ class EmailContent:
     unsubscribe_url: str | None = None
     """Only for mail that one may leave."""
     transactional: bool = False
-    """Nobody can leave it: it is of class P0, or of mandatory types alone."""
+    """Nobody can leave it: it is of mandatory types alone."""
 
 
 @dataclass(frozen=True, slots=True)
