@@ -24,7 +24,10 @@ _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-HEADERS = (("content-security-policy", _POLICY), ("referrer-policy", "no-referrer"), ("x-robots-tag", "noindex"))
+_OTHERS = (("referrer-policy", "no-referrer"), ("x-robots-tag", "noindex"))
+HEADERS = (("content-security-policy", _POLICY), *_OTHERS)
+_DRAWING = (("content-security-policy", f"{_POLICY}; style-src-attr 'unsafe-inline'"), *_OTHERS)
+"""Of a page with a mail in a frame: the frame has the page's policy, and mails have their styles in attributes."""
 HTML = "text/html; charset=utf-8"
 SIGN_IN = "/console/sign-in"
 _FIELDS_MAX = 200
@@ -111,12 +114,14 @@ def render_template(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def answer_page(template: str, visit: Visit | None, *, status: int = 200, **values: Any) -> ApiResponse:
-    """A page for whoever is signed in."""
+def answer_page(
+    template: str, visit: Visit | None, *, status: int = 200, draws_mail: bool = False, **values: Any
+) -> ApiResponse:
+    """A page for whoever is signed in; `draws_mail`: with mails in frames."""
     session, menu = (None, ()) if visit is None else (visit.session, visit.menu)
     here = "" if visit is None else visit.request.path
     text = render_template(template, session=session, menu=menu, here=here, **values)
-    return ApiResponse(status, text.encode("utf-8", "replace"), HEADERS, HTML)
+    return ApiResponse(status, text.encode("utf-8", "replace"), _DRAWING if draws_mail else HEADERS, HTML)
 
 
 def redirect(path: str, *headers: tuple[str, str]) -> ApiResponse:

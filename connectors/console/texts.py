@@ -27,6 +27,10 @@ from state.model.variants import VARIANTS, shares_of
 TEXTS = "/console/templates"
 _FIELD = "text."
 """Before the name of a form in the page's own form."""
+_HEAD = "<head>"
+_ASKS_NOBODY = (
+    f"{_HEAD}<meta http-equiv=\"content-security-policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+)
 _BETWEEN = "\n---\n"
 """Between the sentences of one text, on a line of its own."""
 _LOCALES_MAX, _ACTORS_MAX = 4, 3
@@ -92,6 +96,7 @@ class TextPages:
             "texts.html", visit, status=200 if problem is None else problem.status, place=place, record=record,
             groups=groups, shown={form: _shown(source) for form, source in texts.items()},
             errors=errors, others=[each for name, found in errors.items() if name not in names for each in found],
+            draws_mail=bool(previews), mails=[(where, _drawn(shown["email"])) for where, shown in previews],
             previews=previews, tested=tested, channels=self._calls.tried_by(place), variants=shares_of(texts),
             given=form, may=self._calls.may_publish(visit.session.person, place), parts=PARTS,
             versions=await self._calls.older(place), seen=seen, problem=problem,
@@ -150,6 +155,11 @@ def _source(text: str) -> TemplateSource:
 
 def _shown(source: TemplateSource) -> str:
     return source if isinstance(source, str) else _BETWEEN.join(source)
+
+
+def _drawn(mail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With a policy of its own in the HTML part: whatever is in it, it fetches nothing and runs nothing."""
+    return {**mail, "html": mail["html"].replace(_HEAD, _ASKS_NOBODY, 1)}
 
 
 def _groups(type_name: str, texts: TypeTexts) -> list[tuple[str, list[str]]]:

@@ -295,6 +295,31 @@ def test_a_draft_is_sent_to_oneself_and_arrives_and_nothing_is_published(browser
     page.context.close()
 
 
+def test_mails_are_drawn_with_their_styles_beside_their_plain_text(browser: Browser, system: Up) -> None:
+    page = signed_in(browser, system, "marketing")
+    page.goto(system.first["console"] + "/templates?type=mention&locale=it")
+    page.get_by_label("title", exact=True).fill("Menzione")
+    page.get_by_label("one", exact=True).fill("{{ actor }} ti ha nominato")
+    page.get_by_text("For email alone").click()
+    page.get_by_label("email.html", exact=True).fill('<p style="color: rgb(200, 0, 0)">{{ text }}</p>')
+    page.get_by_label("Show also in these locales").fill("en")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.get_by_role("button", name="Show what each channel would show").click()
+    mail = page.frame_locator('iframe[title="Mail, it"]').get_by_text("Ada ti ha nominato")
+    expect(mail).to_have_css("color", "rgb(200, 0, 0)")
+    expect(page.get_by_label("Plain text, it")).to_contain_text("Ada ti ha nominato")
+    expect(page.frame_locator('iframe[title="Mail, en"]').get_by_text("Ada mentioned you")).to_be_visible()
+    assert [url for url in asked if not url.startswith((system.first["console"], "about:"))] == []
+    assert complaints == []
+    assert serious_faults(page) == []
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than a phone"
+    page.context.close()
+
+
 def test_a_picture_of_now_is_in_the_documents(browser: Browser, system: Up, tmp_path: Path) -> None:
     page = signed_in(browser, system, "ops")
     for number in range(12):

@@ -88,7 +88,7 @@ def test_channels_and_locales_are_shown_side_by_side(told: Gateway) -> None:
     given = LIKE | {"locales": "pt-BR-x en", "actors": "Bo, Cy", "payload": "{}", "text.many": "{{ who }} <i>curtiram"}
     seen = act(ann, "pt-BR", "preview", given)
     assert seen.status == 200
-    for channel in ("push", "sms", "email", "in_app", "chat", "webhook"):
+    for channel in ("push", "sms", "mail", "in_app", "chat", "webhook"):
         for locale in ("pt-BR", "pt-BR-x", "en"):
             assert f'aria-label="{channel}, {locale}"' in seen.text
     assert seen.text.count("<dd>Nova curtida</dd>") == 2, "who reads pt-BR-x gets those of pt-BR, who reads en does not"
@@ -152,3 +152,19 @@ def test_texts_are_sent_for_trying_and_stay_in_the_form(told: Gateway) -> None:
     code = f"{PAGE}?type=otp&locale=it"
     assert 'value="test"' not in ann.get(code).text
     assert "<option>sms</option>" in signed_in(told, "key-admin").get(code).text
+
+
+def test_a_mail_is_drawn_in_a_frame_that_runs_and_asks_nothing(told: Gateway) -> None:
+    ann, html = (
+        signed_in(told),
+        '<p style="color: red" onclick="x()">{{ text }}</p><script>x()</script><img src="https://a.example">',
+    )
+    seen = act(ann, "pt", "preview", LIKE | {"text.email.html": html, "locales": "en"})
+    frames = re.findall(r'<iframe sandbox srcdoc="([^"]*)" title="Mail, (\w+)">', seen.text)
+    assert [locale for _, locale in frames] == ["pt", "en"]
+    drawn = unescape(frames[0][0])
+    assert '<p style="color:red">Ada curtiu</p>' in drawn
+    assert drawn.count("default-src 'none'; style-src 'unsafe-inline'") == 1
+    assert not any(word in drawn for word in ("onclick", "script", "img"))
+    assert seen.headers["content-security-policy"].endswith("; style-src-attr 'unsafe-inline'")
+    assert "unsafe-inline" not in ann.get(f"{PAGE}?type=like&locale=pt").headers["content-security-policy"]
