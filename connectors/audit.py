@@ -69,6 +69,8 @@ class ActQuery(NamedTuple):
     """Below this offset."""
     about: tuple[tuple[str, str], ...] = ()
     """About all of this: members of `about` and their values."""
+    done: str | None = None
+    """Such acts alone, and not the steps towards one."""
 
 
 def newest_acts(
@@ -99,5 +101,7 @@ def newest_acts(
 
 
 def _matches(record: AuditRecord, wanted: ActQuery) -> bool:
+    if wanted.done is not None and (record.act != wanted.done or isinstance(record, ApprovalRecord)):
+        return False
     about = [*wanted.about, *([] if wanted.user is None else [("user", wanted.user)])]
     return wanted.by in (None, record.by) and all(record.about.get(name) == value for name, value in about)

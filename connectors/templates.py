@@ -80,6 +80,25 @@ class TemplateDesk:
             self._log.append([self._chain.record(act), template_record(record)])
             return record
 
+    def carry_out(
+        self, by: str, place: TextPlace, texts: Mapping[str, TemplateSource] | None, *, reason: str | None, version: int
+    ) -> bool:
+        """Put in force as this version what is noted already, or see that it is. False: another one was published.
+
+        Raises as `published`, and LogError if it was not acknowledged.
+        """
+        with self._lock:
+            before = self.published().get(place)
+            held = 0 if before is None else before.version
+            given = None if texts is None else dict(texts)
+            if held != version - 1:
+                return before is not None and (held, before.texts) == (version, given)
+            record = TemplateRecord(
+                type=place[0], locale=place[1], version=version, by=by, reason=reason, texts=given
+            )  # fmt: skip
+            self._log.append([template_record(record)])
+            return True
+
 
 def template_record(record: TemplateRecord) -> NewRecord:
     """What is appended to publish, or to take back."""

@@ -13,10 +13,12 @@ from connectors.gateway.http import ApiResponse
 from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.templates import TemplateCalls
 from state.model.admission import FieldError
+from state.model.audit import PendingAct
 from state.model.template import (
     CHANNEL_FORMS,
     FORMS,
     PARTS,
+    TemplateRecord,
     TemplateSource,
     TextExample,
     TextPlace,
@@ -54,6 +56,7 @@ class TextPages:
         """What a form asks for. What is wrong comes back beside what was typed."""
         form, person = visit.form, visit.session.person
         place, reason, seen = _place(form), reason_if_any(form), _number(form.get("version", ""))
+        done: TemplateRecord | PendingAct
         try:
             match form.get("act"):
                 case "preview":
@@ -62,18 +65,20 @@ class TextPages:
                     tested = await self._calls.tested(person, place, _test(form))
                     return await self._one(visit, place, tested=tested.event_id)
                 case "publish":
-                    await self._calls.publish(person, place, _written(form), reason=reason, seen=seen)
+                    done = await self._calls.publish(person, place, _written(form), reason=reason, seen=seen)
                 case "take back":
-                    await self._calls.take_back(person, place, reason=reason, seen=seen)
+                    done = await self._calls.take_back(person, place, reason=reason, seen=seen)
                 case "roll back":
-                    await self._calls.restore(person, place, _number(form.get("older", "")) or 0, reason=reason)
+                    older = _number(form.get("older", "")) or 0
+                    done = await self._calls.restore(person, place, older, reason=reason)
                 case _:
                     raise ProblemError(400, "The form does not say what to do.")
         except ProblemError as problem:
             if not problem.errors and problem.status != 409:
                 raise
             return await self._one(visit, place, problem=problem)
-        return redirect(link(TEXTS, type=place[0], locale=place[1]))
+        waits = isinstance(done, PendingAct)
+        return redirect("/console/approvals" if waits else link(TEXTS, type=place[0], locale=place[1]))
 
     async def _one(
         self,

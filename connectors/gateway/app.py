@@ -247,7 +247,9 @@ def build_app(
             campaigns = CampaignCalls(rules, desk, parts.directory, questions, spool=spool, accounts=accounts)
             routes += campaign_calls(campaigns)
             if types is not None and texts is not None:
-                templates = TemplateCalls(rules, texts, TemplateDesk(log, clock=clock), questions, desk)
+                templates = TemplateCalls(
+                    rules, texts, TemplateDesk(log, clock=clock), questions, desk, ordinary.approvals
+                )
                 registry = TypeDesk(rules, types, parts.writer, ordinary.acts, ordinary.approvals, questions)
                 limits = SenderDesk(rules, parts.limits, options.keys, parts.writer, ordinary.acts, ordinary.approvals)
                 routes += [*type_calls(registry), *sender_calls(limits), *template_calls(templates)]

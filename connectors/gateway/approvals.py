@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -172,6 +173,11 @@ class Approvals:
         if self._accounts and person.account is None:
             raise ProblemError(403, _ACCOUNTS)
         return subject_of(person)
+
+
+def change_mark(content: Any) -> str:
+    """Short, and the same for the same content: two proposals of one thing are one."""
+    return sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:12]
 
 
 def subject_of(person: Principal) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from connectors.gateway import template_answers as answers
+from connectors.gateway.answers import Approval
 from connectors.gateway.campaign_calls import MARKETING
 from connectors.gateway.routes import Route
 from connectors.gateway.templates import VERSIONS_MAX, TemplateCalls
@@ -31,12 +32,12 @@ def template_calls(calls: TemplateCalls) -> list[Route]:
         Route(
             "putTemplate", "PUT", _ONE, MARKETING, "Publish texts",
             "They are checked, and in force from then on. Locale `default` serves whoever has no other. Texts of class "
-            "P0 are an administrator's.",
-            calls.put, {200: answers.TextsShown}, (409, 503), body={_JSON: answers.NewTexts},
+            "P0 are an administrator's, and 202: a second person has to confirm them.",
+            calls.put, {200: answers.TextsShown, 202: Approval}, (409, 503), body={_JSON: answers.NewTexts},
         ),
         Route(
             "deleteTemplate", "DELETE", _ONE, MARKETING, "Take texts back", "The built-in ones hold again.",
-            calls.delete, {204: None}, (404, 503), query=reason,
+            calls.delete, {202: Approval, 204: None}, (404, 503), query=reason,
         ),
         Route(
             "getTemplateVersions", "GET", f"{_ONE}/versions", MARKETING, "What was in force",
@@ -46,7 +47,8 @@ def template_calls(calls: TemplateCalls) -> list[Route]:
         Route(
             "rollBackTemplate", "POST", f"{_ONE}/rollback", MARKETING, "Publish an older version again",
             "It is checked as any other, and becomes the newest version.",
-            calls.roll_back, {200: answers.TextsShown}, (404, 409, 503), body={_JSON: answers.OlderVersion},
+            calls.roll_back, {200: answers.TextsShown, 202: Approval}, (404, 409, 503),
+            body={_JSON: answers.OlderVersion},
         ),
         Route(
             "previewTemplate", "POST", f"{_ONE}/preview", MARKETING, "See what each channel would show",

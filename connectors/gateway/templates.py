@@ -12,7 +12,8 @@ from connectors.audit import ActQuery, NotedAct
 from connectors.campaigns import Actor, CampaignDesk
 from connectors.gateway import template_answers as answers
 from connectors.gateway.acts import reason_if_any
-from connectors.gateway.approvals import subject_of
+from connectors.gateway.approval_calls import told_approval
+from connectors.gateway.approvals import Approvals, change_mark, subject_of
 from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import Questions
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
@@ -21,6 +22,7 @@ from connectors.gateway.writer import on_log
 from connectors.paging import Listed
 from connectors.templates import TemplateDesk
 from state.model.admission import AdmissionRules, FieldError
+from state.model.audit import ApprovalRecord, PendingAct
 from state.model.campaign import CampaignText
 from state.model.documents import Document
 from state.model.errors import TemplateError
@@ -29,16 +31,20 @@ from state.model.template import PARTS, TemplateRecord, TextExample, TextPlace, 
 from state.model.variants import of_variant, shares_of, variant_of
 
 VERSIONS_MAX = 50
+_NOT_DONE = "not_done"
 
 
 class TemplateCalls:
     """Handlers; the console's forms use the same functions."""
 
     def __init__(
-        self, rules: AdmissionRules, texts: TextRules, desk: TemplateDesk, questions: Questions, tests: CampaignDesk
-    ) -> None:
+        self, rules: AdmissionRules, texts: TextRules, desk: TemplateDesk, questions: Questions, tests: CampaignDesk,
+        approvals: Approvals,
+    ) -> None:  # fmt: skip
         """`tests` sends them, as it sends those of campaigns."""
         self._rules, self._texts, self._desk, self._questions, self._tests = rules, texts, desk, questions, tests
+        self._approvals = approvals
+        approvals.does("template", self._confirmed)
 
     async def all(self, _request: ApiRequest) -> ApiResponse:
         """All."""
@@ -63,13 +69,17 @@ class TemplateCalls:
         """Texts, in force from now on."""
         body = await self._body(request, answers.NewTexts)
         person, seen, reason = request.caller(), body.get("version"), body.get("reason")
-        record = await self.publish(person, _place(request), body["texts"], reason=reason, seen=seen)
-        return json_response(200, _shown(record))
+        return self._told(await self.publish(person, _place(request), body["texts"], reason=reason, seen=seen))
+
+    def _told(self, done: TemplateRecord | PendingAct) -> ApiResponse:
+        if isinstance(done, PendingAct):
+            return json_response(202, told_approval(done, self._approvals.now_ms()))
+        return ApiResponse(204, b"") if done.texts is None else json_response(200, _shown(done))
 
     async def publish(
         self, person: Principal, place: TextPlace, texts: TypeTexts, *, reason: str | None, seen: int | None = None
-    ) -> TemplateRecord:
-        """Check them and put them in force.
+    ) -> TemplateRecord | PendingAct:
+        """Check them and put them in force. What is of class P0 waits for a second person.
 
         :raises ProblemError: 400 with every fault; 403; 409: there is a newer version; 503.
         """
@@ -88,13 +98,13 @@ class TemplateCalls:
 
     async def delete(self, request: ApiRequest) -> ApiResponse:
         """The built-in texts hold again."""
-        await self.take_back(request.caller(), _place(request), reason=reason_if_any(request.query(("reason",))))
-        return ApiResponse(204, b"")
+        reason = reason_if_any(request.query(("reason",)))
+        return self._told(await self.take_back(request.caller(), _place(request), reason=reason))
 
     async def take_back(
         self, person: Principal, place: TextPlace, *, reason: str | None, seen: int | None = None
-    ) -> None:
-        """The built-in texts hold again.
+    ) -> TemplateRecord | PendingAct:
+        """The built-in texts hold again; those of class P0 when a second person confirmed it.
 
         :raises ProblemError: 403; 404: there is nothing to take back; 409: there is a newer version; 503.
         """
@@ -102,7 +112,7 @@ class TemplateCalls:
         found = (await self.published()).get(place)
         if found is None or found.texts is None:
             raise ProblemError(404, "no texts are published for this type and locale")
-        await self._publish(person, place, None, reason=reason, seen=seen)
+        return await self._publish(person, place, None, reason=reason, seen=seen)
 
     async def versions(self, request: ApiRequest) -> ApiResponse:
         """What was in force and when."""
@@ -117,15 +127,16 @@ class TemplateCalls:
         :raises ProblemError: 503.
         """
         named = () if version is None else (("version", str(version)),)
-        wanted = ActQuery(about=(("type", place[0]), ("locale", place[1]), *named))
+        wanted = ActQuery(done="template", about=(("type", place[0]), ("locale", place[1]), *named))
         page = await self._acts(wanted)
         acts = list(page.found)
         while page.looked_to_ms is not None and page.onward:  # time was up, not the acts
             page = await self._acts(wanted._replace(before=page.onward[0]))
             acts += page.found
-        made = [each.record for each in acts[:VERSIONS_MAX] if each.record.act == "template"]
         return [
-            answers.TextsVersion(int(each.about["version"]), each.at, each.by, each.reason, each.after) for each in made
+            answers.TextsVersion(int(each.about["version"]), each.at, each.by, each.reason, each.after or None)
+            for each in (noted.record for noted in acts[:VERSIONS_MAX])
+            if _NOT_DONE not in (each.after or {})
         ]
 
     async def _acts(self, wanted: ActQuery) -> Listed[NotedAct]:
@@ -134,14 +145,17 @@ class TemplateCalls:
     async def roll_back(self, request: ApiRequest) -> ApiResponse:
         """An older version holds again, as a new one."""
         body = await self._body(request, answers.OlderVersion)
-        record = await self.restore(request.caller(), _place(request), body["version"], reason=body.get("reason"))
-        return json_response(200, _shown(record))
+        person, place, reason = request.caller(), _place(request), body.get("reason")
+        return self._told(await self.restore(person, place, body["version"], reason=reason))
 
-    async def restore(self, person: Principal, place: TextPlace, version: int, *, reason: str | None) -> TemplateRecord:
-        """Publish an older version again.
+    async def restore(
+        self, person: Principal, place: TextPlace, version: int, *, reason: str | None
+    ) -> TemplateRecord | PendingAct:
+        """Publish an older version again, as `publish`.
 
         :raises ProblemError: 400: it cannot be published any more; 403; 404; 503.
         """
+        self._allow(person, place)
         found = await self.older(place, version)
         if not found or found[0].texts is None:
             raise ProblemError(404, "there is no such version, or it had no texts")
@@ -252,8 +266,33 @@ class TemplateCalls:
 
     async def _publish(
         self, person: Principal, place: TextPlace, texts: TypeTexts | None, *, reason: str | None, seen: int | None
-    ) -> TemplateRecord:
+    ) -> TemplateRecord | PendingAct:
+        if self._rules.profile(place[0]).klass == "P0":
+            return await self._propose(person, place, texts, reason=reason, seen=seen)
         return await on_log(lambda: self._desk.publish(_actor(person), place, texts, reason=reason, seen=seen))
+
+    async def _propose(
+        self, person: Principal, place: TextPlace, texts: TypeTexts | None, *, reason: str | None, seen: int | None
+    ) -> PendingAct:
+        """:raises ProblemError: 403; 409; 503."""
+        before = (await self.published()).get(place)
+        held = 0 if before is None else before.version
+        if seen not in (None, held):
+            raise ProblemError(409, f"it is at version {held} meanwhile; look at that one first")
+        about = {"type": place[0], "locale": place[1], "version": str(held + 1), "change": change_mark(texts)}
+        was = {"texts": None if before is None else before.texts}
+        return await self._approvals.propose(
+            person, "template", about, reason=reason, before=was, after={"texts": texts}
+        )  # fmt: skip
+
+    async def _confirmed(self, asked: ApprovalRecord) -> Mapping[str, Any]:
+        """Publish what a second person confirmed, unless it is done, or something else was published since."""
+        place, texts = (asked.about["type"], asked.about["locale"]), (asked.after or {}).get("texts")
+        version = int(asked.about["version"])
+        done = await on_log(
+            lambda: self._desk.carry_out(asked.by, place, texts, reason=asked.reason, version=version)
+        )  # fmt: skip
+        return (texts or {}) if done else {_NOT_DONE: "another version was published since"}
 
     async def _body(self, request: ApiRequest, kind: type[Document]) -> dict[str, Any]:
         body = await request.json()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Annotated, Any
 
 import msgspec
@@ -13,7 +12,7 @@ from msgspec import Meta
 from connectors.gateway import answers
 from connectors.gateway.acts import Acts, reason_of
 from connectors.gateway.approval_calls import told_approval
-from connectors.gateway.approvals import Approvals
+from connectors.gateway.approvals import Approvals, change_mark
 from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import Questions
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
@@ -168,7 +167,7 @@ class TypeDesk:
         self._allow(person, name, before, written, after)
         was, will = {"table": self._published(name)}, {"table": written}
         if "P0" in (before.klass, after.klass):
-            about = {"type": name, "version": str(now), "change": _mark(written)}
+            about = {"type": name, "version": str(now), "change": change_mark(written)}
             return await self._approvals.propose(person, "type", about, reason=reason, before=was, after=will)
         about = {"type": name, "version": str(now + 1)}
         noted = self._acts.record(person, "type", about, reason=reason, before=was, after=will)
@@ -245,10 +244,6 @@ def _written(table: Mapping[str, Any]) -> dict[str, Any]:
     """A schema may come as JSON; it is kept as its text."""
     schema = table.get("schema")
     return {**table, "schema": msgspec.json.encode(schema).decode()} if isinstance(schema, dict) else dict(table)
-
-
-def _mark(table: Mapping[str, Any] | None) -> str:
-    return sha256(msgspec.json.encode(table, order="sorted")).hexdigest()[:12]
 
 
 def type_calls(desk: TypeDesk) -> list[Route]:

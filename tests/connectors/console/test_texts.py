@@ -133,7 +133,16 @@ def test_urgent_texts_are_an_administrators(told: Gateway) -> None:
     assert 'value="publish"' not in ann.get(page).text
     assert act(ann, "pt", "publish", code, "otp").status == 403
     assert 'value="publish"' in signed_in(told, "key-admin").get(page).text
-    assert act(signed_in(told, "key-admin"), "pt", "publish", code, "otp").status == 303
+    asked = act(signed_in(told, "key-admin"), "pt", "publish", code, "otp")
+    assert (asked.status, asked.headers["location"], held(told, "pt", "otp")) == (303, "/console/approvals", None)
+    bob = signed_in(told, "key-ops")
+    waiting = bob.get("/console/approvals")
+    assert "Publish the texts of otp, pt as version 1" in waiting.words
+    assert "<dd>{{ p.code }}</dd>" in waiting.text
+    found = re.search(r'name="approval" value="(\d+)"', waiting.text)
+    assert found is not None
+    decided = {"approval": found[1], "act": "confirm"}
+    assert bob.submit("/console/approvals", "/console/approvals", decided).status == 303
     assert held(told, "pt", "otp") == {"title": "T", "one": "{{ p.code }}"}
 
 

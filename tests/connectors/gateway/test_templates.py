@@ -43,10 +43,47 @@ def test_writers_of_texts_are_marketing_and_administrators(told: Gateway, key: s
 def test_urgent_texts_are_an_administrators(told: Gateway) -> None:
     refused = put(told, "otp/pt", CODE)
     assert (refused.status, refused.json["detail"]) == (403, "texts of class P0 are for keys of role admin")
-    assert put(told, "otp/pt", CODE, ADMIN).status == 200
+    assert put(told, "otp/pt", CODE, ADMIN).status == 202
     assert call(told, "DELETE", "/otp/pt").status == 403
     assert call(told, "POST", "/otp/pt/rollback", {"version": 1}).status == 403
-    assert call(told, "POST", "/otp/pt/preview", {}).json["channels"]["sms"]["text"] == "code é seu código"
+    shown = call(told, "POST", "/otp/pt/preview", {"texts": CODE})
+    assert shown.json["channels"]["sms"]["text"] == "code é seu código"
+
+
+def decide(gateway: Gateway, asked: Reply, key: str = "key-ops") -> Reply:
+    return gateway.call("POST", f"/v1/approvals/{asked.json['id']}", {"decision": "confirm"}, key=key)
+
+
+def test_urgent_texts_hold_when_a_second_person_confirmed_them_and_each_version_once(told: Gateway) -> None:
+    place, other = "otp/ca", {**CODE, "title": "Codi"}
+
+    def held() -> Any:
+        found = call(told, "GET", f"/{place}").json
+        return found.get("version"), found.get("texts")
+
+    first = put(told, place, CODE, ADMIN, version=0, reason="new")
+    assert (first.status, first.json["state"], first.json["after"]) == (202, "proposed", {"texts": CODE})
+    assert put(told, place, CODE, ADMIN).json["id"] == first.json["id"], "the same is asked for once"
+    second = put(told, place, other, ADMIN)
+    assert held() == (None, None)
+    assert decide(told, first, ADMIN).status == 403, "never the same person"
+    assert decide(told, first).json["done"] is True
+    assert held() == (1, CODE)
+    assert decide(told, second).status == 200
+    assert held() == (1, CODE), "what was overtaken changes nothing"
+    assert put(told, place, other, ADMIN, version=0).status == 409
+    decide(told, put(told, place, other, ADMIN, version=1))
+    back = call(told, "POST", f"/{place}/rollback", {"version": 1}, ADMIN)
+    assert (back.status, held()) == (202, (2, other))
+    decide(told, back)
+    gone = call(told, "DELETE", f"/{place}", key=ADMIN)
+    assert (gone.status, held()) == (202, (3, CODE))
+    decide(told, gone)
+    assert call(told, "GET", f"/{place}").status == 404
+    versions = call(told, "GET", f"/{place}/versions").json["versions"]
+    assert [(each["version"], each["by"], each["texts"]) for each in versions] == [
+        (4, "admin", None), (3, "admin", CODE), (2, "admin", other), (1, "admin", CODE),
+    ]  # fmt: skip
 
 
 def test_texts_are_published_changed_taken_back_and_rolled_back(told: Gateway) -> None:
@@ -171,3 +208,9 @@ def test_texts_are_sent_to_one_user_before_they_are_published(told: Gateway) -> 
         assert sent.status == 200
         *_, act = [each for each in told.values("campaigns") if "verb" in each]
         assert act["text"]["draft"]["texts"]["one"] == says
+
+
+def test_a_test_takes_no_version_off_the_list(told: Gateway) -> None:
+    assert put(told, "comment/eu", LIKE).status == 200
+    assert call(told, "POST", "/comment/eu/test", {"texts": LIKE, "user": "eve", "channel": "push"}).status == 200
+    assert [each["version"] for each in call(told, "GET", "/comment/eu/versions").json["versions"]] == [1]
