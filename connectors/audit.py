@@ -10,7 +10,7 @@ import msgspec
 
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.read_to_ends import stored_records
-from connectors.paging import Listed
+from connectors.paging import PAGE_WITHIN, Listed
 from state.model.audit import APPROVAL, AUDIT, ApprovalRecord, AuditRecord, PendingAct, pending_acts
 from state.model.topics import AUDIT as TOPIC
 
@@ -74,7 +74,7 @@ class ActQuery(NamedTuple):
 
 
 def newest_acts(
-    records: TopicRecords, wanted: ActQuery, limit: int, *, give_up: timedelta = timedelta(milliseconds=500)
+    records: TopicRecords, wanted: ActQuery, limit: int, *, give_up: timedelta = PAGE_WITHIN
 ) -> Listed[NotedAct]:
     """A page of the acts that match, wherever they still are: in the log, in the archive, or in both. The cursor is the
     `before` of the next page.

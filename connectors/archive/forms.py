@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from connectors.archive.part_ends import BOUNDED, FILTERED
 from connectors.log.interface import Headers, Record
 from state.ledger import COLUMNS_OF, DISTINCT, KINDS, PACKED, SCHEMA, all_columns, latest
 from state.packed import PACKED_TEXT, order_numbers, packed_rows, taken, without_large_dictionaries
@@ -49,10 +50,12 @@ _LEDGER_OPTIONS: WriteOptions = {
         "channels.list.element",
         "actors.list.element",
     ],
-    "write_statistics": ["kind", "key_group", "user", "time", "event_id", "first_event_id"],
+    "write_statistics": list(BOUNDED),
+    "bloom_filter_options": {name: {"ndv": 20_000, "fpp": 0.01} for name in FILTERED},
     "store_schema": False,
 }
-"""No dictionaries of what hardly repeats, bounds only of what queries ask for, and plain types for every reader."""
+"""No dictionaries of what hardly repeats, bounds and filters only of what queries ask for, plain types for every
+reader."""
 
 
 @dataclass(frozen=True, slots=True)

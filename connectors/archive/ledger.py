@@ -21,7 +21,7 @@ from connectors.archive.states import TOPIC, LedgerStates, of_group
 from connectors.archive.variants import by_variant
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_records
-from connectors.paging import ListCursor, Listed
+from connectors.paging import PAGE_WITHIN, ListCursor, Listed
 from state.ledger import empty_table, latest, records_of
 from state.model.keys import emission_base, key_group, partition_of_group
 from state.model.ledger import EventCounts
@@ -30,7 +30,6 @@ from state.model.work import SliceWork, decode_work
 
 pc: Any = pyarrow.compute  # its stubs refuse expressions
 _WAIT = timedelta(seconds=5)
-_PAGE_WITHIN = timedelta(milliseconds=150)
 _EMISSIONS_NAMED_MAX = 1_000
 """Beyond it, emissions are looked for by the event that began them."""
 
@@ -84,7 +83,7 @@ class LedgerReader:
         return found
 
     def newest(
-        self, query: LedgerQuery, limit: int, start: ListCursor = (), give_up: timedelta = _PAGE_WITHIN
+        self, query: LedgerQuery, limit: int, start: ListCursor = (), give_up: timedelta = PAGE_WITHIN
     ) -> Listed[dict[str, Any]]:
         """A page of the records that match, those first which were written last. `give_up`: then it ends, full or not.
 
@@ -231,11 +230,12 @@ def _of_user(query: LedgerQuery) -> list[RowTest]:
 
 def _of_emissions(ids: Sequence[str]) -> RowTest:
     """Emissions and deliveries; decisions name these, too."""
+    named = one_of("emission_id", ids)
 
     def passes(table: pa.Table) -> Any:
-        return pc.and_(one_of("emission_id", ids).passes(table), pc.not_equal(table["kind"], "decision"))
+        return pc.and_(named.passes(table), pc.not_equal(table["kind"], "decision"))
 
-    return RowTest(("emission_id", "kind"), passes)
+    return RowTest(("emission_id", "kind"), passes, named.possible)
 
 
 def _first_of(decisions: pa.Table) -> int | None:

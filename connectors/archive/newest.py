@@ -1,4 +1,4 @@
-"""Pages of the ledger, from what was written last back, an hour of the archive at a time.
+"""Pages of the ledger, from what was written last back, an hour of the archive at a time, or less of the last one.
 
 A page ends when it is full or when its time is up; then it says how far it looked, and where to go on. Records are in
 the order of the log's time; those of one millisecond by their own. A decision that is not final is shown as long as no
@@ -8,7 +8,7 @@ later state of it was written. What a crashed process wrote twice, on both sides
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -26,6 +26,8 @@ from state.packed import row_numbers
 
 pc: Any = pyarrow.compute  # its stubs refuse value sets
 _EVER = 1 << 62
+_SPAN_MS = 120_000
+"""What is looked at first of an hour that is not merged; then four times as much, and so on."""
 _KINDS = pa.array(KINDS)
 _ORDER = ("log_ms", "time", "log_offset")
 _STATE = ["kind", "event_id", "user", "seq_offset", "seq_ordinal", "log_offset", "first_offset", "first_log_offset"]
@@ -66,18 +68,32 @@ def newest_records(
     wanted = [hour for hour in hours if since_ms // HOUR_MS <= hour and hour * HOUR_MS < before_ms]
     found: list[pa.Table] = []
     left = limit
-    for hour in sorted(wanted, reverse=True):
-        begun = before_ms < (hour + 1) * HOUR_MS
-        hits = _hits(hours, hour, [*tests, within("log_ms", None, before_ms)] if begun else tests, skip + left)
+    for hour, low, high in _spans(hours, sorted(wanted, reverse=True), before_ms):
+        whole = high - low == HOUR_MS
+        hits = _hits(hours, hour, tests if whole else [*tests, within("log_ms", low, high)], skip + left)
         shown = hits.chosen(slice(skip, skip + left))
         found.append(_rows(hours[hour], shown))
         left -= len(shown.row)
         if not left:
             return Listed(_records(found), _behind(hits, shown, skip))
         skip = max(0, skip - len(hits.row))
-        if hour != min(wanted) and time.monotonic() > until:
-            return Listed(_records(found), (hour * HOUR_MS, 0), hour * HOUR_MS)
+        if low != min(wanted) * HOUR_MS and time.monotonic() > until:
+            return Listed(_records(found), (low, 0), low)
     return Listed(_records(found), None)
+
+
+def _spans(hours: Hours, wanted: Sequence[int], before_ms: int) -> Iterator[tuple[int, int, int]]:
+    """An hour, and the times of [low, high) in it, from the newest back: a merged hour at once, since each of its parts
+    has rows of all times; of one that goes on a short span first, which often fills a page.
+    """
+    for hour in wanted:
+        low, high = hour * HOUR_MS, min(before_ms, (hour + 1) * HOUR_MS)
+        newest, step = [source.newest_ms() for source in hours[hour]], HOUR_MS
+        if None not in newest:
+            high, step = min(high, 1 + max(at for at in newest if at is not None)), _SPAN_MS
+        while high > low:
+            yield hour, max(low, high - step), high
+            high, step = high - step, 4 * step
 
 
 def _behind(hits: _Hits, shown: _Hits, skipped: int) -> ListCursor:
@@ -88,7 +104,7 @@ def _behind(hits: _Hits, shown: _Hits, skipped: int) -> ListCursor:
 
 
 def _hits(hours: Hours, hour: int, tests: Sequence[RowTest], window: int) -> _Hits:
-    """All of the hour. Whether a decision was ended is asked if one that may be is among the first `window`."""
+    """All of the span. Whether a decision was ended is asked if one that may be is among the first `window`."""
     hits = _all_hits(hours[hour], tests)
     if not hits.is_open[:window].any():
         return hits

@@ -1,8 +1,8 @@
 """Rows of a table or of a Parquet part that pass tests, without reading what no test names.
 
-Columns are read in the order of the tests, for the row groups alone whose bounds allow a match and of which a row
-passed the tests before. Only of rows that pass all of them the wanted columns are read. A million rows cost some 40 ms
-of one core for each column that a test names; all columns would take two seconds.
+Columns are read in the order of the tests, for the row groups alone whose bounds and filters allow a match
+(`part_ends`) and of which a row passed the tests before. Only of rows that pass all of them the wanted columns are
+read. A million rows cost some 40 ms of one core for each column that a test names; all columns would take two seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from connectors.archive.part_ends import RowGroup, row_groups_of
 from state.ledger import SCHEMA
 from state.packed import row_numbers
 
@@ -24,8 +25,6 @@ pc: Any = pyarrow.compute  # its stubs refuse chunked arrays beside scalars
 RowPlaces = npt.NDArray[np.int64]
 _FEW = 4_096
 """Of so few rows the columns of all tests are read at once: each call costs more than they do."""
-BOUNDED = ("kind", "key_group", "time", "event_id", "user")
-"""Columns whose bounds parts of the ledger have; before them is no list, so their numbers are those of Parquet too."""
 
 
 class RowTest(NamedTuple):
@@ -34,20 +33,25 @@ class RowTest(NamedTuple):
     columns: tuple[str, ...]
     passes: Callable[[pa.Table], Any]
     """For each row of a table that has the columns: true, false or null."""
-    bounds: tuple[str, Any, Any] | None = None
-    """A column, and the lowest and highest value of it that can pass; None: any."""
+    possible: Callable[[RowGroup], bool] = bool
+    """Whether a row group may have a row that passes; so may any where nothing is given."""
 
 
 def equal(name: str, value: Any) -> RowTest:
     """A column has this value."""
     wanted = pa.scalar(value)
-    return RowTest((name,), lambda table: pc.equal(table[name], wanted), (name, value, value))
+    return RowTest((name,), lambda table: pc.equal(table[name], wanted), _may_be(name, [value]))
 
 
 def one_of(name: str, values: Sequence[str]) -> RowTest:
     """A column has one of these values."""
-    known, bounds = pa.array(values, pa.string()), (name, min(values, default=""), max(values, default=""))
-    return RowTest((name,), lambda table: pc.is_in(table[name], value_set=known), bounds)
+    known = pa.array(values, pa.string())
+    return RowTest((name,), lambda table: pc.is_in(table[name], value_set=known), _may_be(name, values))
+
+
+def _may_be(name: str, values: Sequence[Any]) -> Callable[[RowGroup], bool]:
+    low, high = min(values, default=None), max(values, default=None)
+    return lambda group: bool(values) and group.may_lie(name, low, high) and group.may_have(name, values)
 
 
 def within(name: str, low: int | None, high: int | None) -> RowTest:
@@ -58,7 +62,7 @@ def within(name: str, low: int | None, high: int | None) -> RowTest:
     def passes(table: pa.Table) -> Any:
         return pc.and_(pc.greater_equal(table[name], least), pc.less_equal(table[name], most))
 
-    return RowTest((name,), passes, (name, first, last))
+    return RowTest((name,), passes, lambda group: group.may_lie(name, first, last))
 
 
 def begins_with(name: str, start: str) -> RowTest:
@@ -76,7 +80,8 @@ def any_of(*tests: RowTest) -> RowTest:
             passed = pc.or_(passed, each)
         return passed
 
-    return RowTest(tuple(dict.fromkeys(name for test in tests for name in test.columns)), passes)
+    columns = tuple(dict.fromkeys(name for test in tests for name in test.columns))
+    return RowTest(columns, passes, lambda group: any(test.possible(group) for test in tests))
 
 
 def matching(table: pa.Table, tests: Sequence[RowTest]) -> pa.Table:
@@ -93,13 +98,24 @@ def matching_rows(
 
     :raises FileNotFoundError: the part was merged away.
     """
+    chosen = [group for group in row_groups_of(file) if all(test.possible(group) for test in tests)]
+    if not chosen:
+        return
     with pq.ParquetFile(file, memory_map=True) as part:
-        places = {name: number for number, name in enumerate(part.schema_arrow.names)}
-        for number in range(part.num_row_groups):
-            if all(_may_pass(part.metadata.row_group(number), places, test) for test in tests):
-                rows = _passing(part, number, tests)
-                if rows is None or len(rows):
-                    yield number, *_read(part, number, rows, names)
+        for group in chosen:
+            rows = _passing(part, group, tests)
+            if rows is None or len(rows):
+                yield group.number, *_read(part, group.number, rows, names)
+
+
+def newest_row_ms(file: Path) -> int | None:
+    """When the last row of a part was written, by the log's time; None: it does not say.
+
+    :raises FileNotFoundError: the part was merged away.
+    """
+    told = [group.bounds.get("log_ms") for group in row_groups_of(file)]
+    newest = [bounds[1] for bounds in told if bounds is not None]
+    return max(newest) if newest and len(newest) == len(told) else None
 
 
 def rows_at(file: Path, number: int, rows: RowPlaces, names: Sequence[str]) -> pa.Table:
@@ -111,18 +127,10 @@ def rows_at(file: Path, number: int, rows: RowPlaces, names: Sequence[str]) -> p
         return _read(part, number, rows, names)[1]
 
 
-def _may_pass(group: Any, places: dict[str, int], test: RowTest) -> bool:
-    if test.bounds is None or test.bounds[0] not in BOUNDED:
-        return True
-    name, low, high = test.bounds
-    bounds = group.column(places[name]).statistics
-    return bounds is None or not bounds.has_min_max or bool(bounds.min <= high and low <= bounds.max)
-
-
-def _passing(part: pq.ParquetFile, number: int, tests: Sequence[RowTest]) -> RowPlaces | None:
+def _passing(part: pq.ParquetFile, group: RowGroup, tests: Sequence[RowTest]) -> RowPlaces | None:
     """Rows that pass; None: all of them, since there is no test."""
     rows: RowPlaces | None = None
-    few = part.metadata.row_group(number).num_rows <= _FEW
+    number, few = group.number, group.rows <= _FEW
     all_of_them = list(dict.fromkeys(name for test in tests for name in test.columns))
     whole = part.read_row_group(number, columns=all_of_them, use_threads=False) if few else None
     for test in tests:

@@ -11,14 +11,24 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute
 import structlog
 
 from connectors.archive.manifest import read_manifest
 from connectors.archive.parquet import HOUR_MS
-from connectors.archive.scan import RowPlaces, RowTest, equal, matching, matching_rows, rows_at, within
+from connectors.archive.scan import (
+    RowPlaces,
+    RowTest,
+    equal,
+    matching,
+    matching_rows,
+    newest_row_ms,
+    rows_at,
+    within,
+)
 from connectors.log.interface import Log, Record
 from connectors.log.read_to_ends import stored_batches
 from state.ledger import SCHEMA, empty_table, ledger_table
@@ -26,6 +36,7 @@ from state.model.envelope import header, parse_output_header
 from state.model.keys import partition_of_group
 from state.packed import row_numbers
 
+pc: Any = pyarrow.compute  # its stubs refuse chunked arrays
 TOPIC = "ledger"
 T = TypeVar("T")
 _WAIT = timedelta(seconds=5)
@@ -38,8 +49,12 @@ Found = tuple[int, RowPlaces, pa.Table]
 class PartSource:
     """A part of the archive."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, file: Path, *, merged: bool) -> None:
+        self._file, self._merged = file, merged
+
+    def newest_ms(self) -> int | None:
+        """When its last row was written, by the log's time; None: it has those of a whole hour, or does not say."""
+        return None if self._merged else newest_row_ms(self._file)
 
     def matching(self, tests: Sequence[RowTest], names: Sequence[str]) -> Iterator[Found]:
         """What passes all tests."""
@@ -55,6 +70,11 @@ class TailSource:
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
+
+    def newest_ms(self) -> int | None:
+        """When its last row was written, by the log's time."""
+        newest: int | None = pc.max(self._table["log_ms"]).as_py()
+        return newest
 
     def matching(self, tests: Sequence[RowTest], names: Sequence[str]) -> Iterator[Found]:
         """What passes all tests."""
@@ -114,7 +134,7 @@ class LedgerStates:
             directory = self._archive / topic / str(partition)
             manifest = read_manifest(directory)
             for part in manifest.parts:
-                hours.setdefault(part.hour, []).append(PartSource(directory / part.file))
+                hours.setdefault(part.hour, []).append(PartSource(directory / part.file, merged=part.compacted))
             for table in self._tail((topic, partition), manifest.offset, group):
                 for hour, rows in _hours_of(table):
                     hours.setdefault(hour, []).append(TailSource(rows))

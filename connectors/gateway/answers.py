@@ -354,7 +354,7 @@ class AuditedAct(Reply):
 class AuditPage(Reply):
     """Acts of people, the newest first."""
 
-    acts: list[AuditedAct]
+    acts: Annotated[list[AuditedAct], Meta(description="Where few match, a page may end before it is full.")]
     cursor: Annotated[str | None, Meta(description="Of the next page; null: this is the last one.")]
 
 
