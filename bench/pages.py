@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -122,9 +123,15 @@ def pages(person: _Person) -> dict[str, Callable[[], str]]:
 
 
 def posts(person: _Person) -> list[str]:
-    """The events of fan-outs, as a search finds the newest of them."""
-    _, text = person.seconds(_searched(type="new_post"))
-    return sorted(set(re.findall(r"event=(post\w+)", text)))
+    """The events of fan-outs, as a search finds the newest of them; a busy machine needs several pages."""
+    path, found = _searched(type="new_post"), list[str]()
+    while not found:
+        _, text = person.seconds(path)
+        found = sorted(set(re.findall(r"event=(post\w+)", text)))
+        onward = re.search(r'href="([^"]*cursor=[^"]*)"', text)
+        assert found or onward, "the directory has posts"
+        path = unescape(onward[1]) if onward else path
+    return found
 
 
 @contextmanager

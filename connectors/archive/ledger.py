@@ -17,7 +17,7 @@ from connectors.archive.manifest import COLUMNAR
 from connectors.archive.newest import newest_records
 from connectors.archive.parquet import HOUR_MS
 from connectors.archive.scan import RowTest, any_of, begins_with, equal, one_of, within
-from connectors.archive.states import TOPIC, LedgerStates, of_group
+from connectors.archive.states import TOPIC, Hours, LedgerStates, of_group, states_of
 from connectors.archive.variants import by_variant
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_records
@@ -89,21 +89,23 @@ class LedgerReader:
 
         Of an event that went to many people, what it began itself is found.
         """
-        changing = [equal(name, value) for name, value in query.columns.items() if name not in _NEVER_CHANGES]
-        tests = [*changing, *_tests(query), *([] if query.to_ms is None else [within("time", None, query.to_ms)])]
-        group, since_ms = None if query.user is None else key_group(query.user), query.from_ms
-        if query.event is not None:
-            mine = [equal("event_id", query.event), equal("kind", "decision"), *_of_user(query)]
-            decisions = self._states.scan(mine, group, ["emission_id", "ingested_at"])
-            if not len(decisions):
-                return Listed([], None)
-            ids, since_ms = pc.unique(decisions["emission_id"].drop_null()).to_pylist(), _first_of(decisions)
-            begun = _of_emissions(ids) if len(ids) <= _EMISSIONS_NAMED_MAX else equal("first_event_id", query.event)
-            tests = [any_of(equal("event_id", query.event), begun), *tests]
-        tests, earliest = of_group(tests, group), 0 if since_ms is None else since_ms - HOUR_MS
+        group = None if query.user is None else key_group(query.user)
 
         def page() -> Listed[dict[str, Any]]:
-            hours = self._states.by_hour(group)
+            hours, since_ms = self._states.by_hour(group), query.from_ms
+            tests = [] if query.to_ms is None else [within("time", None, query.to_ms)]
+            if query.event is not None:
+                decisions = states_of(hours, of_group(_decided(query), group), ["emission_id", "ingested_at"])
+                if not len(decisions):
+                    return Listed([], None)
+                ids, since_ms = pc.unique(decisions["emission_id"].drop_null()).to_pylist(), _first_of(decisions)
+                begun = _of_emissions(ids) if len(ids) <= _EMISSIONS_NAMED_MAX else equal("first_event_id", query.event)
+                tests.append(any_of(equal("event_id", query.event), begun))
+            changing = [equal(name, value) for name, value in query.columns.items() if name not in _NEVER_CHANGES]
+            tests, earliest = (
+                of_group([*changing, *tests, *_tests(query)], group),
+                0 if since_ms is None else since_ms - HOUR_MS,
+            )
             return newest_records(hours, tests, limit, start, since_ms=earliest, give_up=give_up)
 
         return self._states.consistent(page)
@@ -130,24 +132,31 @@ class LedgerReader:
 
         Of an event that went to many people, deliveries are counted that it shares with no earlier event.
         """
-        decided = [equal("event_id", event), equal("kind", "decision")]
-        columns = [*_VERSION, "event_id", "user", "outcome", "emission_id", "source", "type", "object", "ingested_at"]
-        decisions = latest(self._states.scan(decided, None, columns))
+        return self._states.consistent(lambda: self._progress(event, self._states.by_hour(None, COLUMNAR)))
+
+    def _progress(self, event: str, hours: Hours) -> EventCounts:
+        decisions = latest(states_of(hours, _decided(LedgerQuery(event)), _OF_DECISIONS))
         groups, since_ms = len(pc.unique(decisions["key_group"])), _first_of(decisions)
-        counts = EventCounts(_by_outcome(decisions), groups=groups, planned=self._planned(event, decisions.slice(0, 1)))
+        counts = EventCounts(
+            _by_outcome(decisions), groups=groups, planned=self._planned(event, decisions.slice(0, 1)),
+            why=_by_reason(decisions),
+        )  # fmt: skip
         emissions = pc.unique(decisions["emission_id"].drop_null())
         few = len(emissions) <= _EMISSIONS_NAMED_MAX
         named = one_of("emission_id", emissions.to_pylist())
-        counts = replace(counts, heard=self._heard(event, named if few else _begun_by(event, decisions)))
+        about = any_of(named if few else _begun_by(event, decisions), equal("event_id", event))
+        heard = latest(states_of(hours, [equal("kind", "outcome"), about], _OF_ANSWERS))
+        counts = replace(counts, heard=_by_outcome(heard))
         if not len(emissions):
             return counts
         condition = [named if few else equal("first_event_id", event), one_of("kind", ("emission", "delivery"))]
-        columns = [*_VERSION, "emission_id", "user", "channel", "device", "outcome", "deliveries", "segments", "cost"]
-        found = latest(self._states.scan(condition, None, columns, since_ms=since_ms))
+        found = latest(states_of(hours, condition, _OF_DELIVERIES, since_ms))
         deliveries = found.filter(pc.field("kind") == "delivery")
         handed_out, segments, cost = (pc.sum(found[name]).as_py() or 0 for name in ("deliveries", "segments", "cost"))
-        ended = _by_outcome(deliveries)
-        return replace(counts, handed_out=handed_out, deliveries=ended, segments=segments, cost=round(cost, 6))
+        return replace(
+            counts, handed_out=handed_out, deliveries=_by_outcome(deliveries), why_ended=_by_reason(deliveries),
+            segments=segments, cost=round(cost, 6),
+        )  # fmt: skip
 
     def campaign(self, name: str, sender: str) -> EventCounts:
         """The same over all events of a campaign, which is the object of each; and for what reasons they ended so, and
@@ -165,11 +174,6 @@ class LedgerReader:
         heard = latest(self._states.scan([told], None, _OF_ANSWERS, (OUTCOMES,)))
         variants = by_variant(decisions, deliveries, heard)
         return replace(counts, deliveries=_by_outcome(deliveries), heard=_by_outcome(heard), variants=variants)
-
-    def _heard(self, event: str, of_emissions: RowTest) -> dict[str, int]:
-        """What was heard of the event's items, and of these emissions, by outcome."""
-        tests = [any_of(of_emissions, equal("event_id", event))]
-        return _by_outcome(latest(self._states.scan(tests, None, _OF_ANSWERS, (OUTCOMES,))))
 
     def _planned(self, event: str, decisions: pa.Table) -> int | None:
         """How many key groups the event has slices for, as the slice says that one of its decisions follows from."""
@@ -210,8 +214,7 @@ class LedgerReader:
         topics = COLUMNAR if "outcome" in query.kinds else (TOPIC,)
         if query.event is None:
             return self._states.scan(tests, group, topics=topics)
-        mine = [equal("event_id", query.event), equal("kind", "decision"), *_of_user(query)]
-        decisions = self._states.scan(mine, group, ["emission_id", "ingested_at"])
+        decisions = self._states.scan(_decided(query), group, ["emission_id", "ingested_at"])
         ids = pc.unique(decisions["emission_id"].drop_null()).to_pylist()
         related = any_of(equal("event_id", query.event), _of_emissions(ids))
         return self._states.scan([related, *tests], group, topics=topics, since_ms=_first_of(decisions))
@@ -222,6 +225,11 @@ def _tests(query: LedgerQuery) -> list[RowTest]:
     tests = [equal(name, query.columns[name]) for name in _NEVER_CHANGES if name in query.columns]
     tests = [*_of_user(query), *tests, one_of("kind", query.kinds)]
     return tests if query.from_ms is None else [within("time", query.from_ms, None), *tests]
+
+
+def _decided(query: LedgerQuery) -> list[RowTest]:
+    """Decisions on the event of a query."""
+    return [equal("event_id", query.event), equal("kind", "decision"), *_of_user(query)]
 
 
 def _of_user(query: LedgerQuery) -> list[RowTest]:
@@ -255,10 +263,21 @@ def _by_outcome(table: pa.Table, column: str = "outcome") -> dict[str, int]:
     return {row[column]: row["kind_count"] for row in rows}
 
 
+def _by_reason(table: pa.Table) -> dict[tuple[str, str | None], int]:
+    rows = table.group_by(["outcome", "reason"]).aggregate([("kind", "count")]).to_pylist()
+    return {(row["outcome"], row["reason"]): row["kind_count"] for row in rows}
+
+
 _NEVER_CHANGES = frozenset({"sender_id", "type", "object"})
 """Columns that every state of a record has alike."""
 _KEY = ["kind", "event_id", "user", "emission_id", "channel", "device", "owner", "key_group"]
 _VERSION = [
     "kind", "key_group", "seq_offset", "seq_ordinal", "log_offset", "first_offset", "first_log_offset",
+]  # fmt: skip
+_OF_DECISIONS = [
+    *_VERSION, "event_id", "user", "outcome", "reason", "emission_id", "source", "type", "object", "ingested_at",
+]  # fmt: skip
+_OF_DELIVERIES = [
+    *_VERSION, "emission_id", "user", "channel", "device", "outcome", "reason", "deliveries", "segments", "cost",
 ]  # fmt: skip
 _OF_ANSWERS = list(dict.fromkeys([*_VERSION, *_KEY, "question", "outcome"]))

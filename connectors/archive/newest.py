@@ -26,8 +26,8 @@ from state.packed import row_numbers
 
 pc: Any = pyarrow.compute  # its stubs refuse value sets
 _EVER = 1 << 62
-_SPAN_MS = 120_000
-"""What is looked at first of an hour that is not merged; then four times as much, and so on."""
+_SPAN_MS = 30_000
+"""What is looked at first of an hour that is not merged; then sixteen times as much, and the rest."""
 _KINDS = pa.array(KINDS)
 _ORDER = ("log_ms", "time", "log_offset")
 _STATE = ["kind", "event_id", "user", "seq_offset", "seq_ordinal", "log_offset", "first_offset", "first_log_offset"]
@@ -93,7 +93,7 @@ def _spans(hours: Hours, wanted: Sequence[int], before_ms: int) -> Iterator[tupl
             high, step = min(high, 1 + max(at for at in newest if at is not None)), _SPAN_MS
         while high > low:
             yield hour, max(low, high - step), high
-            high, step = high - step, 4 * step
+            high, step = high - step, 16 * step
 
 
 def _behind(hits: _Hits, shown: _Hits, skipped: int) -> ListCursor:

@@ -118,13 +118,9 @@ class LedgerStates:
 
         :param since_ms: what was written before the hour of this time, by the log's time, is left out.
         """
-        names, first = list(columns or SCHEMA.names), _hour_of(since_ms)
-
-        def found() -> list[pa.Table]:
-            hours = self.by_hour(group, topics)
-            return list(tables_of(hours, of_group(tests, group), names, first))
-
-        return pa.concat_tables([empty_table().select(names), *self.consistent(found)])
+        return self.consistent(
+            lambda: states_of(self.by_hour(group, topics), of_group(tests, group), columns, since_ms)
+        )
 
     def by_hour(self, group: int | None, topics: Sequence[str] = (TOPIC,)) -> Hours:
         """Everything as of now, of the partition of a key group or of all."""
@@ -152,6 +148,14 @@ def tables_of(hours: Hours, tests: Sequence[RowTest], names: Sequence[str], firs
         if hour >= first:
             for source in hours[hour]:
                 yield from (table for _, _, table in source.matching(tests, names))
+
+
+def states_of(
+    hours: Hours, tests: Sequence[RowTest], columns: Sequence[str] | None = None, since_ms: int | None = None
+) -> pa.Table:
+    """The same as one table; what was written before the hour of `since_ms`, by the log's time, is left out."""
+    names = list(columns or SCHEMA.names)
+    return pa.concat_tables([empty_table().select(names), *tables_of(hours, tests, names, _hour_of(since_ms))])
 
 
 def of_group(tests: Sequence[RowTest], group: int | None) -> list[RowTest]:

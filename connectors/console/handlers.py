@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -11,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import structlog
 
 from connectors.audit import ActQuery
 from connectors.console.course import Course
 from connectors.console.figures import Figures
-from connectors.console.funnel import funnel
+from connectors.console.funnel import UNDER_WAY, funnel
 from connectors.console.openid import START, OpenId
 from connectors.console.pages import SIGN_IN, Visit, answer_page, link, redirect, render_template
 from connectors.console.pages import form_of as read_form
+from connectors.console.searching import asked, search_of, zone_of
 from connectors.console.sessions import Sessions, is_from_here
 from connectors.control import read_obeyed
 from connectors.dead_letters import Selection
@@ -55,9 +54,6 @@ _ROWS, _LETTERS_COUNTED = 50, 500
 _APPROVALS = "/console/approvals"
 _INSIDE = re.compile(r"/console(?:/?[!-.0-\[\]-~])*/?")
 """An address of ours: no second slash behind a first, no backslash."""
-_DAY_MS = 86_400_000
-_SEARCH = tuple(each.name for each in dataclasses.fields(LedgerSearch) if each.name not in ("user", "from_ms", "to_ms"))
-"""What a search of events may name; who looks for a user says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,19 +213,21 @@ class Console:
 
     async def events(self, visit: Visit) -> ApiResponse:
         """One event, or a search for some."""
-        given = {name: value for name, value in visit.query.items() if name in _SEARCH}
+        given = asked(visit.query)
         if not given:
-            return answer_page("event.html", visit, given={}, page=None, counts=None, steps=())
+            return answer_page("event.html", visit, given={}, page=None, counts=None, steps=(), search=None, zone="UTC")
+        search = search_of(given, self._parts.acts.now_ms())
         await self._note(visit, "search", given)
-        since = None if "event" in given else self._parts.acts.now_ms() - _DAY_MS
-        search = msgspec.convert({**given, "from_ms": since}, LedgerSearch)
         start = page_start(visit.query.get("cursor"), 2)
         page = await self._ask(lambda backstage: backstage.records(search, _ROWS, start))
         counts = None
         if "event" in given and page.found:
             counts = await self._ask(lambda backstage: backstage.counts(given["event"]))
         steps = () if counts is None else funnel(counts)
-        return answer_page("event.html", visit, given=given, page=page, counts=counts, steps=steps)
+        return answer_page(
+            "event.html", visit, given=given, page=page, counts=counts, steps=steps, search=search, zone=zone_of(given),
+            under_way=UNDER_WAY,
+        )  # fmt: skip
 
     async def people(self, visit: Visit) -> ApiResponse:
         """A user's history."""

@@ -19,6 +19,7 @@ from connectors.gateway.http import ApiRequest, ApiResponse, StreamResponse
 from connectors.gateway.problems import ProblemError
 from connectors.paging import cursor_text
 from state.model.errors import LogError
+from state.model.zones import local_time
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
@@ -73,11 +74,11 @@ class Page:
     """Whether its form comes with a file."""
 
 
-def shown_time(at_ms: float | None) -> str:
-    """A time for people: UTC, to the second."""
+def shown_time(at_ms: float | None, zone: str = "UTC") -> str:
+    """A time for people: as clocks of the zone show it, to the second."""
     if not at_ms:
         return "-"
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return local_time(datetime.fromtimestamp(at_ms / 1000, UTC), zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def shown_moment(at_ms: int) -> str:

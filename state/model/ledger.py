@@ -148,6 +148,10 @@ class EventCounts:
     """Those that have ended, fallbacks too, by outcome."""
     reasons: Mapping[str, int] = field(default_factory=dict)
     """Of recipients who were suppressed; counted for campaigns alone."""
+    why: Mapping[tuple[str, str | None], int] = field(default_factory=dict)
+    """Recipients by outcome and reason; counted for one event alone, as the next."""
+    why_ended: Mapping[tuple[str, str | None], int] = field(default_factory=dict)
+    """Deliveries that have ended, by outcome and reason."""
     heard: Mapping[str, int] = field(default_factory=dict)
     """What providers and people said afterwards, by outcome."""
     variants: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

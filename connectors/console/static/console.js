@@ -11,3 +11,7 @@ if (now) {
     live.textContent = "The connection is lost; it is tried again.";
   });
 }
+// The zone of whoever looks, where a form asks for one and nobody has said another.
+for (const field of document.querySelectorAll("[data-zone]")) {
+  field.value ||= Intl.DateTimeFormat().resolvedOptions().timeZone;
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import unescape
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 import pytest
@@ -13,6 +13,7 @@ from helpers.console import Browser, Seen
 from helpers.gateway import Gateway, running
 from helpers.healthy_ledger import MIA, healthy
 from helpers.letters import letter
+from helpers.records import decision
 from helpers.waiting import wait_for
 
 from connectors.console.campaigns import CampaignPages
@@ -226,14 +227,45 @@ def test_a_switch_is_set_and_lifted_by_forms(console: Gateway) -> None:
 def test_an_event_is_shown_from_its_recipients_to_deliveries(console: Gateway) -> None:
     seen = signed_in(console, "support").get("/console/events?event=e2")
     assert "recipients" in seen.words
-    assert "1 FELL_BACK" in seen.words
+    assert "1 FELL_BACK channel_down" in seen.words
+    assert "1 INBOX" in seen.words
     assert MIA not in seen.words, "whose it is needs a reason, on another page"
     found = signed_in(console, "ops").get("/console/events?event=e3&outcome=SUPPRESSED").words
     assert "muted" in found
     assert "EMITTED" not in signed_in(console, "ops").get("/console/events?event=e2&outcome=INBOX").words
     lately = signed_in(console, "ops").get("/console/events?type=like").words
-    assert "no such record" in lately, "it looks at the last 24 hours, and this ledger is old"
+    assert "no such record since" in lately, "it looks at the last 24 hours, and this ledger is old"
+    assert "Begin earlier" in lately
     assert "no such record" in signed_in(console, "ops").get("/console/events?event=nothing").words
+
+
+def test_events_are_searched_by_time_in_the_viewers_zone(console: Gateway) -> None:
+    browser = signed_in(console, "ops")
+
+    may = 1_777_593_600_000  # 2026-05-01 00:00 UTC
+    console.log.append(
+        [
+            decision("ann", f"hour{hour}", "INBOX", ("d", 100 + hour, 0), decided_at=may + hour * 3_600_000)
+            for hour in range(4)
+        ]
+    )
+
+    def found(**query: str) -> list[tuple[str, str]]:
+        words = browser.get("/console/events?" + urlencode({"object": "photo", **query})).words
+        return re.findall(r"(\d\d:\d\d):00 INBOX like (hour\d)", words)
+
+    utc = {"from": "2026-05-01T01:00", "to": "2026-05-01T03:00"}
+    assert found(**utc) == [("02:00", "hour2"), ("01:00", "hour1")], "the end is not included"
+    lisbon = {"from": "2026-05-01T02:00", "to": "2026-05-01T04:00", "zone": "Europe/Lisbon"}
+    assert found(**lisbon) == [("03:00", "hour2"), ("02:00", "hour1")]
+    assert found(to="2026-05-01T01:30", outcome="INBOX") == [("01:00", "hour1"), ("00:00", "hour0")]
+    assert found(**{"from": "2026-05-01T04:00", "to": "2026-05-01T05:00"}) == []
+    wrong = browser.get("/console/events?from=tomorrow")
+    assert wrong.status == 400
+    assert "is no time: write a day and a time of day" in wrong.words
+    nobody = browser.get("/console/events?type=like&zone=Atlantis")
+    assert nobody.status == 400
+    assert "Europe/Lisbon" in nobody.words
 
 
 def test_a_look_at_a_person_needs_a_reason_and_is_noted(console: Gateway) -> None:
