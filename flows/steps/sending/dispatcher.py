@@ -254,7 +254,7 @@ class Dispatcher:
         """Let go what leaves a provider that is away, P0 that waits for a retry too, and look again soon (RULES 4)."""
         for task in self._retries.take_p0(lambda each: self.queues.last(each) is queue) if queue.moves("P0") else ():
             self._loop.call_soon(self._retry, task)  # which also asks the provider that it comes to
-        if queue.trouble_since is not None and (
+        if (queue.holds_back or queue.trouble_since is not None) and (
             left := leaving(queue, now, self._failed, self._can_go_on, self._parts.last_look, self._elsewhere)
         ):
             self._spawn(self._end, left)

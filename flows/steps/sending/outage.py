@@ -1,9 +1,9 @@
-"""Who leaves the queue of a provider whose breaker is open (RULES 4).
+"""Who leaves the queue of a provider whose breaker is open, or that is drained (RULES 4).
 
 What waits there keeps its place, its tries and its ttl. It leaves it when another provider serves its channel; when its
 ttl is over; when it may go on with its next channel, together with the other devices of its channel. So that a provider
 that stays away fills no lane, P0 also leaves it when the time of its budget is over, and nothing more comes into a
-queue that is full.
+queue that is full. What waits because it is drained leaves only when its ttl is over.
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ def leaving(
     tasks = queue.judge(now)
     kept = queue.of_provider()
     for task in tasks:
-        if task.queue is queue and not elsewhere(task):
+        if task.queue is not queue:
+            continue
+        if queue.state != "open":
+            left += _over(task, now, last_look)
+        elif not elsewhere(task):
             full = kept >= queue.bounds.waiting_max
             gone = _over(task, now, last_look) or _moved(task, now, fail, can_use) or _given_up(task, now, fail, full)
             kept += not gone

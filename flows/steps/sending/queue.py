@@ -66,6 +66,9 @@ class _InTurn:
         self._many_next = chosen is self._one
         return chosen.popleft()
 
+    def __bool__(self) -> bool:
+        return bool(self._one or self._many)
+
     def oldest(self, of: ProviderQueue) -> SendTask | None:
         """Of what is for one person and still waits there, what came first; may be asked by any thread."""
         return next((task for task in tuple(self._one) if task.queue is of), None)
@@ -96,6 +99,10 @@ class _Line:
                 self.size -= 1
                 if task.queue is of:
                     yield task
+
+    def has(self, priorities: tuple[str, ...]) -> bool:
+        """Whether something of these classes waits."""
+        return any(self._classes[priority] for priority in priorities)
 
     def longest_wait_ms(self, of: ProviderQueue, now: int) -> int:
         """How long a mention waits for its turn: a P1 that is for one person."""
@@ -189,6 +196,11 @@ class ProviderQueue:
         """Whether the breaker is not open, and nobody drains the provider or the task's class."""
         return self.state != "open" and task.emission.priority not in self.drained()
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether it is drained, as of the last look."""
+        return bool(self._held)
+
     def moves(self, priority: str) -> bool:
         """Whether what waits here should go on with its next channel, as of the last look (RULES 4)."""
         return self.state == "open" and (
@@ -235,13 +247,16 @@ class ProviderQueue:
         return _SOON_MS / 1000
 
     def judge(self, now: int) -> list[SendTask]:
-        """Take out what came while the breaker is open, every few seconds all, to see who leaves; `keep` follows."""
+        """Take out what came while the breaker is open, every few seconds all that may not go, to see who leaves; then
+        `keep` those that stay.
+        """
         tasks, self._come = self._come, []
         recently = 0 <= now - self._judged_at < _JUDGE_ALL_EVERY_MS  # a clock may step back
         due = not recently or self._moving != self.moves("P1")
-        if due and self.state == "open":
+        stays = PRIORITIES if self.state == "open" else tuple(self._held)
+        if due and stays:
             self._judged_at, self._moving = now, self.moves("P1")
-            tasks = [*self._backlog.empty(), *self._waiting.empty(), *tasks]
+            tasks = [*self._backlog.take(self, stays), *self._waiting.take(self, stays), *tasks]
         return tasks
 
     def keep(self, tasks: list[SendTask]) -> None:
@@ -258,7 +273,7 @@ class ProviderQueue:
             self._make_backlog(released)
         if self.state != before:
             self._changed(before, now)
-        if self.state == "closed" and not self._backlog.size:
+        if self.state == "closed" and not self._backlog.has(self._going()):
             self._since = None
 
     def _changed(self, before: BreakerState, now: int) -> None:
@@ -318,9 +333,9 @@ class ProviderQueue:
 
     def _take_all_classes(self, taken: list[SendTask], room: int, now: int) -> None:
         _fill(taken, room, self._waiting.take(self, self._going(("P0", "P1"))))
-        if self._backlog.size:
+        if self._backlog.has(self._going()):
             self._take_backlog(taken, room, now)
-        if not self._backlog.size:
+        if not self._backlog.has(self._going()):
             _fill(taken, room, self._waiting.take(self, self._going(("P2",))))
 
     def _take_backlog(self, taken: list[SendTask], room: int, now: int) -> None:

@@ -38,14 +38,14 @@ class Ends:
         return False
 
 
-def codes(count: int, ends: Ends) -> list[SendTask]:
+def codes(count: int, ends: Ends, ttl_ms: int = 300_000) -> list[SendTask]:
     """Password codes for so many people."""
     tasks = []
     for number in range(count):
         emission = ToDeliver(
             emission_id=f"em{number}", user=f"u{number}", type="otp", object=None, first_event_id=f"e{number}",
             priority="P0", channel="push", devices=(DeviceAddress("d", "ios", token(str(number)), 1),), actors=("ada",),
-            actor_count=1, decided_at=now_ms(), ingested_at=now_ms(), valid_until=now_ms() + 300_000,
+            actor_count=1, decided_at=now_ms(), ingested_at=now_ms(), valid_until=now_ms() + ttl_ms,
             payload={"code": "123456"},
         )  # fmt: skip
         tasks += Siblings(emission, "push", emission.devices, (), 0, lambda _key: None, ends).make_tasks()
@@ -79,6 +79,24 @@ def test_what_a_person_drains_is_sent_when_he_lifts_it_though_nothing_else_comes
     drained.clear()
     wait_for(lambda: ends.count == 20)
     assert len(provider.keys) == 20
+    dispatcher.close()
+
+
+def test_what_a_person_drains_ends_when_its_ttl_is_over_though_nothing_else_comes(system: System) -> None:
+    provider, ends = Provider(takes), Ends()
+    bounds = ProviderBounds(provider, 50, SendRate(provider.name, 1000.0), drained=lambda: frozenset({"P0"}))
+    parts = DispatcherParts(
+        log=system.log, providers={("push", ANY): [bounds]}, now_ms=now_ms, uniform=lambda _low, high: high,
+        last_look=LastLook(lambda _scope: False, Changes(system.log, now_ms=now_ms()), load_registry()),
+    )  # fmt: skip
+    dispatcher = Dispatcher(parts)
+    dispatcher.start()
+    short, long = codes(3, ends, ttl_ms=500), codes(5, ends)[3:]
+    dispatcher.submit([*short, *long])
+    wait_for(lambda: ends.count == 3)
+    assert {task.history.outcome for task in short} == {"EXPIRED"}
+    (queue,) = dispatcher.queues
+    assert (queue.size, provider.keys) == (2, []), "the others wait on"
     dispatcher.close()
 
 

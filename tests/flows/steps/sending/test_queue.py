@@ -110,6 +110,21 @@ def test_what_is_drained_waits_and_what_waited_gives_way_to_what_is_new() -> Non
     assert first[1:] == [f"old{number}" for number in range(80)] + ["late"]
 
 
+def test_other_classes_go_on_though_the_backlog_of_a_drained_one_waits() -> None:
+    waiting, drained = queue(100), {"P1"}
+    waiting.drained = lambda: frozenset(drained)
+    for number in range(500):
+        waiting.put(task(f"old{number}", "P1", for_many=False), 0)
+    waiting.take(9, 0)
+    drained.clear()
+    went = len(waiting.take(9, 1_000))
+    assert 0 < went < 9, "they are a backlog now"
+    drained.add("P1")
+    waiting.put(task("campaign", "P2", for_many=False), 2_000)
+    assert names(waiting.take(9, 2_000)) == ["campaign"]
+    assert waiting.size == 500 - went
+
+
 def test_of_a_provider_with_an_open_breaker_no_probe_is_of_a_drained_class() -> None:
     calls = queue(100)
     for _ in range(20):
