@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -55,7 +56,7 @@ def event_records(event: Event, partitions: PartitionCount, *, kept: bool, trace
     `schedule` as well as to its lane: it cancels what is kept at once, and takes back what was decided.
     """
     if event.rollout is not UNSET:
-        return [act_record(begin_act(event, event.ingested_at))]
+        return [act_record(begin_act(event, event.ingested_at, secrets.token_hex(8)))]
     value = EVENT.encode(event)
     headers = _EVENT_HEADERS[event.priority] + trace
     records = []

@@ -7,7 +7,8 @@ each time, and sequence takes it once. All that is kept is the topic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+import secrets
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 
 from connectors.campaigns import PLACE, act_record
@@ -54,8 +55,8 @@ class CampaignRunner:
         """Orders in the topic that were not read yet, by campaign."""
         self._dropped: set[ChunkId] = set()
         """Chunks whose ends are in the topic and were not read yet."""
-        self._forgotten: Collection[str] = ()
-        """Rollouts of which the same is true."""
+        self._forgotten: set[bytes] = set()
+        """Keys of records of rollouts of which the same is true."""
 
     @property
     def next_offset(self) -> int:
@@ -106,22 +107,30 @@ class CampaignRunner:
         orders = [order for campaign in self.book.campaigns.values() for order in self._orders(campaign, now)]
         garbage = set(self.book.garbage())
         dropped, self._dropped = sorted(garbage - self._dropped), garbage
-        forgettable = {rollout.name: rollout for rollout in self.book.forgettable(now)}
-        forgotten = [rollout for name, rollout in forgettable.items() if name not in self._forgotten]
-        self._forgotten = forgettable.keys()
-        emptied = [*map(_chunk_key, dropped), *(key for rollout in forgotten for key in rollout.record_keys())]
+        emptied = [*map(_chunk_key, dropped), *self._forget(now)]
         return [*map(_order, orders), *(NewRecord(*PLACE, key, b"", ()) for key in emptied)]
 
+    def _forget(self, now: int) -> list[bytes]:
+        """The keys of rollouts that nobody asks for any more, also of a begin that came when the others had gone."""
+        before, self._forgotten = self._forgotten, set()
+        forgotten = []
+        for rollout in self.book.forgettable(now):
+            self._asked.pop(rollout.name, None)
+            forgotten += [key for key in rollout.record_keys() if key not in before]
+            self._forgotten.update(rollout.record_keys())
+        return forgotten
+
     def retract(self, retraction: Event) -> list[NewRecord]:
-        """The ends of the rollouts that it cancels. Read again after a crash, it says the same once more."""
+        """The ends of the rollouts that it cancels. Read again after a crash, it may say so once more, in a record of
+        its own: the first counts, also after compaction.
+        """
         return [act_record(_cancel(retraction, rollout)) for rollout in self.book.retracted_by(retraction)]
 
     def _orders(self, campaign: Campaign, now: int) -> Iterator[CampaignOrder]:
-        asked = self._asked.setdefault(campaign.name, set())
-        if campaign.state != "running" or campaign.audience is None or asked:
+        if campaign.state != "running" or campaign.audience is None or self._asked.get(campaign.name):
             return
         for number in self._next(campaign, now):
-            asked.add(number)
+            self._asked.setdefault(campaign.name, set()).add(number)
             yield CampaignOrder(campaign.name, campaign.audience.generation, number, now)
 
     def _next(self, campaign: Campaign, now: int) -> Iterable[int]:
@@ -185,7 +194,7 @@ def _chunk_key(chunk: ChunkId) -> bytes:
 
 def _cancel(retraction: Event, rollout: Rollout) -> CampaignAct:
     return CampaignAct(
-        id=retraction.event_id, campaign=rollout.name, revision=rollout.revision, verb="cancel",
+        id=secrets.token_hex(8), campaign=rollout.name, revision=rollout.revision, verb="cancel",
         by=retraction.sender_id, at=retraction.ingested_at,
     )  # fmt: skip
 

@@ -158,11 +158,13 @@ def rollout_name(event_id: str) -> str:
     return f"event:{event_id}"
 
 
-def begin_act(event: Event, at: int) -> CampaignAct:
-    """The act of the sender whose event goes in parts; the same again says the same."""
+def begin_act(event: Event, at: int, act_id: str) -> CampaignAct:
+    """The act of the sender whose event goes in parts. `act_id` is of this act alone: a begin that is said again has
+    another, else compaction would leave it in place of the first, behind what was done since.
+    """
     return CampaignAct(
-        id=event.event_id, campaign=rollout_name(event.event_id), revision=0, verb="create", by=event.sender_id,
-        at=at, event=event,
+        id=act_id, campaign=rollout_name(event.event_id), revision=0, verb="create", by=event.sender_id, at=at,
+        event=event,
     )  # fmt: skip
 
 

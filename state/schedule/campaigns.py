@@ -2,7 +2,8 @@
 
 An act counts if it names the revision that it changes and its campaign allows it. An order to release a chunk counts
 if the campaign runs at the order's place. So what a pause or a cancel stops is exact to the record, and of two people
-who act at once one is refused. Acts and orders are never overwritten, so compaction changes nothing.
+who act at once one is refused. Every act has a key of its own, and an order is written again only where
+the one before did not count, so compaction changes nothing. Of several begins of one rollout the first counts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -143,12 +144,13 @@ class CampaignBook:
 
     def begin(self, event: Event, at: int) -> None:
         """Of an event with a plan: its rollout begins."""
-        self.act(begin_act(event, at))
+        self.act(begin_act(event, at, event.event_id))
 
     def act(self, act: CampaignAct) -> CampaignOrder | None:
         """Take an act, if it counts; a test is an order."""
         refusal = self.refusals[act.id] = self.refusal(act)
         if refusal is not None:
+            self._note_refused(act)
             return None
         if act.verb == "test":
             return self._test(act)
@@ -158,6 +160,11 @@ class CampaignBook:
             self.campaigns[act.campaign] = begun_rollout(act.event, act.event.rollout, act.at)
         self.campaigns[act.campaign].take(act)
         return None
+
+    def _note_refused(self, act: CampaignAct) -> None:
+        rollout = self.campaigns.get(act.campaign)
+        if isinstance(rollout, Rollout):
+            rollout.note(act)
 
     def _test(self, act: CampaignAct) -> CampaignOrder | None:
         """It changes nothing, so what people have looked at stays what it is."""
@@ -194,8 +201,14 @@ class CampaignBook:
 
     def _forget(self, key: bytes) -> None:
         name, kind, *rest = key.decode().split("\0")
-        if kind == "act" and isinstance(self.campaigns.get(name), Rollout):
-            del self.campaigns[name]
-            self.refusals.pop(rest[0], None)
+        if kind == "act":
+            self._forget_act(name, rest[0])
         if kind == "chunk" and len(rest) == 2:
             self._chunks.get((name, int(rest[0])), {}).pop(int(rest[1]), None)
+
+    def _forget_act(self, name: str, act_id: str) -> None:
+        """A rollout is there until none of its begins is: compaction may take the first before the others."""
+        self.refusals.pop(act_id, None)
+        rollout = self.campaigns.get(name)
+        if isinstance(rollout, Rollout) and rollout.loses(act_id):
+            del self.campaigns[name]

@@ -24,8 +24,10 @@ class Rollout(Campaign):
 
     event: Event = field(kw_only=True)
     plan: RolloutPlan = field(kw_only=True)
+    begins: list[str] = field(default_factory=list)
+    """The ids of its begins, of which the first counted."""
     acts: list[str] = field(default_factory=list)
-    """The ids of all acts on it."""
+    """The ids of all other acts on it, also of those that did not count."""
     changed_at: int = 0
 
     @property
@@ -61,8 +63,17 @@ class Rollout(Campaign):
     def take(self, act: CampaignAct) -> None:
         """An act that counts."""
         Campaign.take(self, act)
-        self.acts.append(act.id)
+        self.note(act)
         self.changed_at = act.at
+
+    def note(self, act: CampaignAct) -> None:
+        """Its record is in the topic."""
+        (self.begins if act.verb == "create" else self.acts).append(act.id)
+
+    def loses(self, act_id: str) -> bool:
+        """The record of an act goes from the topic; whether no begin is left."""
+        self.begins = [each for each in self.begins if each != act_id]
+        return not self.begins
 
     def count(self, order: CampaignOrder, recipients: int) -> None:
         """A part goes; the next one comes not before its share of the time is over."""
@@ -71,9 +82,12 @@ class Rollout(Campaign):
         self.changed_at = order.at
 
     def record_keys(self) -> Iterator[bytes]:
-        """Of its records. Its begin is the first: without it the others say nothing."""
-        yield from (campaign_key(self.name, "act", each) for each in self.acts)
-        yield from (campaign_key(self.name, kind, 0, each) for kind in ("order", "chunk") for each in self.ordered)
+        """Of its records. Its begins are the first, since without them the others say nothing; and of them the one that
+        counted is the last, so that no other is left to count behind what was done.
+        """
+        yield from (campaign_key(self.name, "act", each) for each in (*reversed(self.begins), *self.acts))
+        orders = (*self.ordered, len(self.ordered))  # the next part may have been ordered in vain
+        yield from (campaign_key(self.name, kind, 0, each) for kind in ("order", "chunk") for each in orders)
 
 
 def begun_rollout(event: Event, plan: RolloutPlan, at: int) -> Rollout:

@@ -34,7 +34,7 @@ def told(directory: Path, *words: str) -> dict[str, Any]:
 
 def test_it_is_turned_by_commands_which_the_audit_keeps(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    bench.append(act_record(begin_act(news(), bench.clock())))
+    bench.append(act_record(begin_act(news(), bench.clock(), "b")))
     assert told(tmp_path, "rollout", "pause", "e1")["state"] == "paused"
     assert told(tmp_path, "rollout", "advance", "e1")["stage"] == 2
     assert told(tmp_path, "progress", "e1")["rollout"] == {

@@ -10,15 +10,18 @@ from typing import Any
 
 import orjson
 import pytest
-from helpers.flow_bench import REGISTRY, START, Bench, seconds, until
+from helpers.flow_bench import PARTITIONS, REGISTRY, START, Bench, seconds, until
 from helpers.flow_processes import FlowProcesses
+from helpers.log_harness import AT_ONCE
 from helpers.waiting import wait_for
 
-from connectors.campaigns import Actor, CampaignDesk, act_record
+from connectors.campaigns import Actor, CampaignDesk
+from connectors.gateway.records import event_records
 from connectors.log import NewRecord
+from connectors.log.embedded.log import EmbeddedLog, EmbeddedOptions
 from flows.process.open import clock_ms
 from state.ledger import latest, ledger_table, records_of
-from state.model.campaign import CampaignAudience, CampaignChunk, CampaignText, begin_act
+from state.model.campaign import CampaignAudience, CampaignChunk, CampaignText
 from state.model.errors import RefusedActError
 from state.model.event import EVENT, RawEvent, RolloutPlan, TextDraft, resolve
 from state.model.keys import user_hash
@@ -310,7 +313,7 @@ def stages(bench: Bench, plan: RolloutPlan, event_id: str = "post", **fields: An
         **fields,
     )
     event = resolve(raw, REGISTRY, ingested_at=bench.clock())
-    bench.append(act_record(begin_act(event, bench.clock())))
+    bench.append(*event_records(event, lambda _topic: PARTITIONS, kept=False))
     return CampaignDesk(bench.log, clock=bench.clock)
 
 
@@ -352,6 +355,41 @@ def test_a_fan_out_goes_in_stages_when_it_is_told_or_its_hold_is_over(bench: Ben
     kept = {record.key: record.value for record in bench.read("campaigns")}
     assert set(kept.values()) == {b""}
     assert len(parts(bench)) == 3
+
+
+def compact(bench: Bench) -> None:
+    """Of each key in `campaigns`, the newest record is left."""
+    bench.append(NewRecord("campaigns", 0, b"event:other\0act\0x", b"", ()))  # the last one always stays
+    bench.log.close()
+    bench.log = EmbeddedLog(bench.directory, clock=clock_ms, options=EmbeddedOptions(compaction=AT_ONCE))
+    bench.log.maintain(clock_ms() + 1_000)
+
+
+@pytest.mark.parametrize(("verb", "state"), [(None, "running"), ("pause", "paused"), ("cancel", "cancelled")])
+def test_a_begin_that_comes_again_counts_for_nothing_also_after_compaction(
+    bench: Bench, verb: str | None, state: str
+) -> None:
+    plan = RolloutPlan([10, 20, 100])
+    desk = stages(bench, plan)
+    bench.schedule(until(lambda: parts(bench) == [(0, 10)]))
+    if verb is not None:
+        desk.act(ANN, "event:post", verb)
+    stages(bench, plan)
+    compact(bench)
+    bench.clock.now += 60_000
+    bench.schedule(seconds(LOOKS_S))
+    rollout = CampaignDesk(bench.log, clock=bench.clock).rollout("post")
+    assert rollout is not None
+    assert (rollout.state, rollout.percent, rollout.released) == (state, 10, {0: 10})
+    assert len(bench.read("events.p1")) == 1, "nothing goes again"
+    if state == "cancelled":
+        bench.clock.now += 86_400_001
+        bench.schedule(seconds(LOOKS_S))
+        compact(bench)
+        assert {record.value for record in bench.read("campaigns")} == {b""}
+        assert CampaignDesk(bench.log, clock=bench.clock).rollout("post") is None
+        bench.schedule(seconds(LOOKS_S))
+        assert len(bench.read("events.p1")) == 1
 
 
 def test_the_throttle_of_a_fan_out_lets_one_percent_go_at_a_time_and_makes_nothing_up(bench: Bench) -> None:
