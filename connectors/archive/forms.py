@@ -186,15 +186,14 @@ def raw_table(records: Sequence[Record]) -> pa.Table:
 def raw_records(topic: str, table: pa.Table) -> list[Record]:
     """The records as they were in the log."""
     plain = [table[name].to_pylist() for name in ("partition", "offset", "timestamp_ms", "key", "value")]
-    rows = zip(*plain, _headers(table["headers"].combine_chunks()), strict=True)
+    rows = zip(*plain, _headers(table["headers"]), strict=True)
     return [Record(topic, *row) for row in rows]
 
 
 def _headers(column: Any) -> list[Headers]:
     """Pairs of each row; a list of structs read as dictionaries would take most of a replay's time."""
-    lists: list[Any] = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     found: list[Headers] = []
-    for part in lists:
+    for part in column.chunks:
         bounds = part.offsets.to_pylist()
         flat = part.values.slice(bounds[0], bounds[-1] - bounds[0])  # of a slice the values are those of the whole
         pairs = list(zip(*(flat.field(number).to_pylist() for number in (0, 1)), strict=True))

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from helpers.places import GOLDEN
 
-from connectors.archive.forms import RAW, raw_table
+from connectors.archive.forms import RAW, raw_records, raw_table
 from connectors.archive.manifest import Part, archived_up_to, read_manifest
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
 from connectors.archive.records import TopicRecords
@@ -69,6 +70,16 @@ def test_records_come_back_as_they_were_also_out_of_merged_hours(archive: Path) 
     assert read(topic, 0, 1500) == everything
     for first, end in [(0, 1), (149, 151), (433, 1207), (1499, 1500), (700, 700)]:
         assert read(topic, first, end) == everything[first:end]
+
+
+def test_a_slice_of_a_table_has_the_headers_of_its_own_records() -> None:
+    everything = records(0, 60)
+    table = raw_table(everything)
+    joined = pa.concat_tables([table.slice(7, 20), table.slice(60), table.slice(31, 9)])
+    assert raw_records("work", table.slice(60)) == []
+    assert raw_records("work", table.slice(13, 30)) == everything[13:43]
+    assert raw_records("work", joined) == everything[7:27] + everything[31:40]
+    assert raw_records("work", joined.slice(11, 12)) == everything[18:27] + everything[31:34]
 
 
 def test_a_hole_is_named_and_no_merge_hides_it(archive: Path) -> None:
