@@ -155,7 +155,7 @@ class UserInbox:
 
     def retire(self, now_ms: int, config: InboxConfig = DEFAULT_CONFIG) -> int:
         """Retire rows by age and number. Gives the number of items that went with them."""
-        if not self.is_due(now_ms, config, len(self._rows)):
+        if not self.is_due(now_ms, config):
             return 0
         oldest_kept = now_ms - config.retention_ms
         excess = len(self._rows) - config.rows_max
@@ -168,10 +168,10 @@ class UserInbox:
         self._oldest_at = min((row.at for row in self._rows.values()), default=None)
         return items
 
-    def is_due(self, now_ms: int, config: InboxConfig, rows: int) -> bool:
-        """Whether there may be something to retire, if it has this many rows."""
+    def is_due(self, now_ms: int, config: InboxConfig) -> bool:
+        """Whether there may be something to retire."""
         too_old = self._oldest_at is not None and self._oldest_at < now_ms - config.retention_ms
-        return too_old or rows > config.rows_max
+        return too_old or len(self._rows) > config.rows_max
 
     # ---- what it holds
 

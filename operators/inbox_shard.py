@@ -118,7 +118,7 @@ class InboxShard:
 
     def crowded(self, group: int) -> bool:
         """Whether users who have no row of their own may have too many all the same."""
-        return self._slices.kept(group) > self._config.inbox.rows_max
+        return self._slices.may_bring_over(self._config.inbox.rows_max, group)
 
     def audited(self, group: int, items: int) -> bool:
         """Take over what was counted row by row in the store as of the last commit. False: the totals differed."""
@@ -194,8 +194,9 @@ class InboxShard:
         if inbox is None:
             head, rows = self._load(user)
             inbox = UserInbox(rows, head)
-        rows_at_most = len(inbox) + self._slices.kept(group, inbox.head.merged)
-        return inbox.is_due(self.now_ms, self._config.inbox, rows_at_most)
+        config = self._config.inbox
+        free = config.rows_max - len(inbox)
+        return inbox.is_due(self.now_ms, config) or self._slices.may_bring_over(free, group, inbox.head.merged)
 
     def _apply(self, group: int, operation: StoredOperation) -> None:
         inbox = self._inbox(operation.user)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from state.inbox.slices import name_of
 from state.inbox.values import NewSlice, SliceChanges, SliceEvent, SliceRange
-from state.model.inbox import AddedSlice
+from state.model.inbox import AddedSlice, StoredOperation
 from state.model.keys import key_group
 
 
@@ -24,6 +24,10 @@ class SliceSource(Protocol):
 
     def slices(self, user: str, above: int) -> list[SliceEvent]:
         """Give the kept slices that a user is in, numbered above `above`, in order."""
+        ...
+
+    def slice_event(self, group: int, number: int) -> SliceEvent:
+        """Give a kept slice."""
         ...
 
     def slices_before(self, group: int, at: int) -> list[tuple[int, int]]:
@@ -49,6 +53,8 @@ class _Group:
     range: SliceRange
     committed: int
     fresh: list[_Fresh] = field(default_factory=list)
+    latest: SliceEvent | None = None
+    """The newest, once it came or was read."""
 
 
 class ShardSlices:
@@ -76,13 +82,21 @@ class ShardSlices:
         """It comes."""
         known = self._groups.setdefault(group, _Group(SliceRange(), 0))
         number, each = known.range.newest + 1, added.operation
+        ordinal = self._next_ordinal(group, each) if self.kept(group) else number
         event = SliceEvent(
             number, each.type, each.object, each.event_id, each.actor, each.at, each.place, each.payload_json(), now_ms,
-            len(added), each.language,
+            len(added), each.language, ordinal,
         )  # fmt: skip
         known.range = known.range._replace(newest=number, newest_at=each.at, now_ms=now_ms)
         self._new.append(NewSlice(group, event, added.names))
         known.fresh.append(_Fresh(self._new[-1]))
+        known.latest = event
+
+    def _next_ordinal(self, group: int, added: StoredOperation) -> int:
+        """That of the newest slice, if it is of the same event."""
+        latest = self._latest(group)
+        same = (latest.event_id, latest.place) == (added.event_id, added.place)
+        return _ordinal(latest) + (not same)
 
     def newest(self, user: str) -> int:
         """Number of the latest slice of the user's group, 0 if it never had one."""
@@ -107,6 +121,27 @@ class ShardSlices:
         known = self._groups.get(group)
         return 0 if known is None else known.range.newest - max(above, known.range.kept_from - 1)
 
+    def may_bring_over(self, rows: int, group: int, above: int = 0) -> bool:
+        """Whether the kept slices above a number may bring a user more rows than this: each event brings him one."""
+        if self.kept(group, above) <= rows:
+            return False
+        first = max(above + 1, self._groups[group].range.kept_from)
+        return _ordinal(self._latest(group)) - _ordinal(self._event(group, first)) >= rows
+
+    def _latest(self, group: int) -> SliceEvent:
+        """The newest slice of a group that keeps some."""
+        known = self._groups[group]
+        if known.latest is None:
+            known.latest = self._event(group, known.range.newest)
+        return known.latest
+
+    def _event(self, group: int, number: int) -> SliceEvent:
+        known = self._groups[group]
+        if number > known.committed:
+            return known.fresh[number - known.committed - 1].slice.event
+        assert self._source is not None
+        return self._source.slice_event(group, number)
+
     def retire(self, group: int, before_ms: int) -> int:
         """Drop the slices that are older than this. Gives the rows of members who had it in no other place."""
         if self._source is None or not self.kept(group):
@@ -126,3 +161,7 @@ class ShardSlices:
         for known in self._groups.values():
             known.committed, known.fresh = known.range.newest, []
         return changes
+
+
+def _ordinal(event: SliceEvent) -> int:
+    return event.ordinal or event.number

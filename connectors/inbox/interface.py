@@ -113,6 +113,10 @@ class InboxStore(Protocol):
         """Give the kept slices that a user is in, numbered above `above`, in order."""
         ...
 
+    def slice_event(self, group: int, number: int) -> SliceEvent:
+        """Give a kept slice."""
+        ...
+
     def slices_before(self, group: int, at: int) -> list[tuple[int, int]]:
         """Give (number, members who do not have it in their own rows) of the kept slices older than `at`, in order."""
         ...

@@ -108,6 +108,10 @@ class TableInboxStore(ABC):
         numbers = slice_numbers(self._table, user, group_slices(self._table, group), above)
         return slice_events(self._table, group, numbers) if numbers else []
 
+    def slice_event(self, group: int, number: int) -> SliceEvent:
+        """Give a kept slice."""
+        return slice_events(self._table, group, [number])[0]
+
     def slices_before(self, group: int, at: int) -> list[tuple[int, int]]:
         """Give (number, members left) of the kept slices older than `at`, in order."""
         old = takewhile(lambda each: each[0].at < at, untaken(self._table, group))

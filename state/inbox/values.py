@@ -182,6 +182,10 @@ class SliceEvent(msgspec.Struct, frozen=True, array_like=True):
     """Users that it is for."""
     language: str | None = None
     """Of these."""
+    ordinal: int = 0
+    """Of its event among those of the group: an event has a slice for each language. 0: an earlier release stored it,
+    and `number` counts.
+    """
 
     def row(self, number: int) -> StoredRow:
         """The row that it starts for a member."""

@@ -68,6 +68,10 @@ class MemoryInboxStore:
         kept = self._slices.get(key_group(user), {})
         return [event for number, (event, members) in sorted(kept.items()) if number > above and user in members]
 
+    def slice_event(self, group: int, number: int) -> SliceEvent:
+        """Give a kept slice."""
+        return self._slices[group][number][0]
+
     def slices_before(self, group: int, at: int) -> list[tuple[int, int]]:
         """Give (number, members left) of the slices older than `at`."""
         kept = sorted(self._slices.get(group, {}).items())

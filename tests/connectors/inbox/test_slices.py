@@ -13,6 +13,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 from helpers.inbox_stores import OpenedStore, StoreKind
@@ -74,9 +75,15 @@ def add(event_id: str, at: int, place: int, *, user: str, windowed: bool = False
     )  # fmt: skip
 
 
-def added_slice(event_id: str, at: int, place: int, users: list[str]) -> AddedSlice:
-    names = b"\0" + b"\0".join(sorted(user.encode() for user in users)) + b"\0"
-    return AddedSlice(add(event_id, at, place, user=users[0]), names, len(users))
+def added_slice(event_id: str, at: int, place: int, users: list[str], locales: int = 1) -> AddedSlice:
+    """Whose users have so many locales in turn."""
+    parts = {None if n == 0 else f"en-{n}": users[n::locales] for n in range(min(locales, len(users)))}
+    languages = {language: names_of(part) for language, part in parts.items()} if locales > 1 else {}
+    return AddedSlice(add(event_id, at, place, user=users[0]), names_of(users), len(users), languages)
+
+
+def names_of(users: list[str]) -> bytes:
+    return b"\0" + b"\0".join(sorted(user.encode() for user in users)) + b"\0"
 
 
 class Apart:
@@ -95,7 +102,7 @@ class Apart:
         elif operation.op == "add":
             inbox.add(
                 type=operation.type, object=operation.object, windowed=operation.windowed, actor=operation.actor,
-                event_id=operation.event_id, at=operation.at, place=operation.place,
+                event_id=operation.event_id, at=operation.at, place=operation.place, language=operation.language,
             )  # fmt: skip
             self.now_ms = max(self.now_ms, operation.at)
             inbox.retire(self.now_ms, self.config)
@@ -125,7 +132,7 @@ def stored(store: InboxStore, user: str, config: InboxConfig) -> UserInbox:
     for each in store.slices(user, head.merged):
         inbox.add(
             type=each.type, object=each.object, windowed=False, event_id=each.event_id, actor=each.actor, at=each.at,
-            place=each.place, payload=each.payload,
+            place=each.place, payload=each.payload, language=each.language,
         )  # fmt: skip
         inbox.retire(each.now_ms, config)
     return inbox
@@ -160,9 +167,9 @@ class Stream:
     def take(self, op: tuple[Any, ...]) -> None:
         self.number += 1
         match op:
-            case ("slice", users, passed):
+            case ("slice", users, locales, passed):
                 self.at += passed
-                added = added_slice(f"e{self.number}", self.at, self.number, sorted(users))
+                added = added_slice(f"e{self.number}", self.at, self.number, sorted(users), locales)
                 self.apply(added)
             case ("add", user, windowed, passed):
                 self.at += passed
@@ -262,11 +269,12 @@ class Stream:
 users = st.sampled_from(USERS)
 kinds = st.sampled_from(["post", "like"])
 marks = st.sampled_from(["read", "unread", "archived"])
+locales = st.sampled_from([1, 3, 20])
 passed = st.sampled_from([0, 0, 1, 7, -2])
 streams = st.lists(
     st.one_of(
-        st.tuples(st.just("slice"), st.sets(users, min_size=1), passed),
-        st.tuples(st.just("slice"), st.sets(users, min_size=4), passed),
+        st.tuples(st.just("slice"), st.sets(users, min_size=1), locales, passed),
+        st.tuples(st.just("slice"), st.sets(users, min_size=4), locales, passed),
         st.tuples(st.just("add"), users, st.booleans(), passed),
         st.tuples(st.just("read"), users, st.integers(0, 6)),
         st.tuples(
@@ -287,6 +295,7 @@ CONFIGS = {
     "all rows stay": InboxConfig(),
     "four rows stay": InboxConfig(rows_max=4),
     "rows stay for ten milliseconds": InboxConfig(retention=timedelta(milliseconds=10)),
+    "three rows stay for ten milliseconds": InboxConfig(retention=timedelta(milliseconds=10), rows_max=3),
 }
 
 
@@ -348,6 +357,55 @@ def test_each_member_of_a_slice_has_his_language(redis: str) -> None:
         user: [language] for user, language in languages.items()
     }
     assert [row.read for row in pages[USERS[1]]] == [True], "also once it is in his own rows"
+
+
+@pytest.mark.parametrize("locales", [1, 3, 20])
+def test_an_event_counts_as_one_row_in_however_many_slices_it_is(redis: str, locales: int) -> None:
+    members = sorted(islice((name for n in count() if key_group(name := f"u{n}") == GROUP), 40))
+    config = ShardConfig(InboxConfig(rows_max=10))
+    with kept(redis) as (opened, reader, reopen):
+        store = opened
+        shard = InboxShard(store.load, {}, {}, config, slices=store)
+        for n in range(11):
+            shard.apply(OutputHeader("d", GROUP, n, 0), added_slice(f"e{n}", n, n, members[:20], locales))
+            if n % 3 == 2:
+                store.commit(shard.take_commit(n))
+                store = reopen()
+                shard = InboxShard(store.load, store.marks(), store.totals(), config, slices=store)
+            shard.apply(OutputHeader("d", GROUP, n, 1), added_slice(f"e{n}", n, n, members[20:], locales))
+            if n == 4:
+                shard.apply(OutputHeader("d", GROUP, n, 2), [StoredOperation(op="read", user=members[0], up_to=9)])
+            store.commit(shard.take_commit(n))
+            assert shard.crowded(GROUP) is (n == 10)
+            shard.sweep(GROUP, members)
+            swept = shard.take_commit(n)
+            assert sorted(swept.users) == (members if n == 10 else []), "only now has anybody more than ten rows"
+            store.commit(swept)
+        for user in members:
+            assert [row.first_event_id for row in reader.page(user, 20).rows] == [f"e{n}" for n in range(10, 0, -1)]
+
+
+def test_slices_of_earlier_releases_count_as_events_of_their_own(tmp_path: Path) -> None:
+    path, config = shard_path(tmp_path / "inbox", 0), ShardConfig(InboxConfig(rows_max=9))
+    store = RocksInboxStore(path)
+    shard = InboxShard(store.load, {}, {}, config, slices=store)
+    shard.apply(OutputHeader("d", GROUP, 1, 0), added_slice("e1", 1, 1, USERS, locales=6))
+    store.commit(shard.take_commit(1))
+    store.close()
+    database = Rdict(str(path), Options(raw_mode=True))
+    for number in range(1, 7):
+        key = keys.slice_event_key(GROUP, number)
+        fields = msgspec.msgpack.decode((database[key] or b"")[1:])
+        database[key] = b"\x01" + msgspec.msgpack.encode(fields[:-1])
+    database.close()
+    store = RocksInboxStore(path)
+    shard = InboxShard(store.load, store.marks(), store.totals(), config, slices=store)
+    for number in range(2, 6):
+        assert not shard.crowded(GROUP)
+        event = added_slice(f"e{number}", number, number, USERS, locales=6)
+        shard.apply(OutputHeader("d", GROUP, number, 0), event)
+    assert shard.crowded(GROUP), "six slices, then four events"
+    store.close()
 
 
 def test_a_batch_says_once_what_is_added_to_all() -> None:
