@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import orjson
-from bytewax.errors import BytewaxRuntimeError
 from rich.console import Console
 from rich.progress import Progress
 
 from flows.simulation.run import run_simulation
 from state.disk.files import replacing
-from state.model.errors import CarillonError
 from state.model.registry import Registry
 
 _STEP = 1000
@@ -25,7 +23,7 @@ def simulate(
     source: Path, target: Path | None, *, registry: Registry, inbox: bool, workers: int, batch: int, watched: bool
 ) -> int:
     """Read records, write the ledger's lines to `target` or standard output; gives the number of lines."""
-    with source.open("rb") as stream, _unwrapped():
+    with source.open("rb") as stream:
         lines = run_simulation(
             _with_progress(stream, source.stat().st_size, watched),
             inbox=inbox,
@@ -37,18 +35,6 @@ def simulate(
         for line in lines:
             out.write(orjson.dumps(line) + b"\n")
     return len(lines)
-
-
-@contextmanager
-def _unwrapped() -> Iterator[None]:
-    """Our own error out of the engine's, which wraps it: the record that is wrong is what the caller must hear."""
-    try:
-        yield
-    except BytewaxRuntimeError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, CarillonError):
-            cause = cause.__cause__
-        raise (cause or error) from None
 
 
 def _with_progress(stream: BinaryIO, size: int, watched: bool) -> Iterator[bytes]:

@@ -134,12 +134,11 @@ def _sort_key(line: OutputLine) -> tuple[int, str, str, str]:
     return time, line["user"], event, line["kind"]
 
 
-def _cause(error: BaseException) -> BaseException:
+def _ours(error: BaseException | None) -> CarillonError | None:
     """The error of ours inside the engine's, if there is one."""
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, CarillonError):
-        found = found.__cause__
-    return found or error
+    while error is not None and not isinstance(error, CarillonError):
+        error = error.__cause__
+    return error
 
 
 def run_simulation(
@@ -167,5 +166,7 @@ def run_simulation(
     try:
         cluster_main(flow, [], 0, worker_count_per_proc=workers)
     except BytewaxRuntimeError as error:
-        raise _cause(error) from error
+        if (ours := _ours(error)) is None:
+            raise
+        raise ours from None
     return sorted(collected, key=_sort_key)

@@ -4,6 +4,7 @@
 event's class. On the wire it is the JSON object of its fields; a missing key is that field's default.
 """
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -39,6 +40,11 @@ class RolloutPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     """How long after a stage the next one goes by itself; None: only when it is told to."""
     spread_ms: SafeInt | None = None
     """How long all of it takes at least, percent by percent; None: each stage goes at once."""
+
+    def __post_init__(self) -> None:
+        ends = [0, *self.stages]
+        if len(ends) == 1 or ends[-1] != 100 or any(end <= begin for begin, end in pairwise(ends)):
+            raise ValueError("stages must be rising percents up to 100, such as [1, 10, 100]")
 
 
 class RolloutPart(msgspec.Struct, frozen=True):
