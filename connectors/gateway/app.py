@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 
 import structlog
 
@@ -61,7 +61,7 @@ from connectors.gateway.preferences_page import PreferencesPage
 from connectors.gateway.pressure import Pressure
 from connectors.gateway.problems import ProblemError
 from connectors.gateway.progress import ProgressCalls, ProgressReader
-from connectors.gateway.rollouts import RolloutCalls, rollout_progress
+from connectors.gateway.rollouts import BegunRollouts, RolloutCalls
 from connectors.gateway.routes import Callers, Route, Router
 from connectors.gateway.segments import Segments
 from connectors.gateway.sender_limits import SenderDesk, sender_calls
@@ -215,6 +215,7 @@ def build_app(
     :raises StateError: a store cannot be opened.
     """
     parts, desk = Parts(options, log, rules, clock), CampaignDesk(log, clock=clock)
+    rollouts = BegunRollouts(parts.store, desk, clock)
     producers = calls.ProducerHandlers(
         Posts(
             rules,
@@ -224,12 +225,13 @@ def build_app(
             DefinedSegments(log, parts.directory) if options.kind == "ordinary" else None,
             Pressure(parts.watcher.load, clock=clock, uniform=random.uniform),
             FanOutLimit(options.fan_outs_per_h, clock=clock),
+            rollouts.repeat,
             kind=options.kind,
             clock=clock,
             new_event_id=EventIds(clock, os.urandom),
         ),
-        ProgressCalls(parts.store, progress, partial(rollout_progress, desk), clock=clock),
-        RolloutCalls(parts.store, desk, parts.kept, rules, clock),
+        ProgressCalls(rollouts.find, progress, rollouts.progress, clock=clock),
+        RolloutCalls(rollouts, desk, parts.kept, rules),
     )
     routes, streams = calls.producer_calls(producers), None
     pages: list[Route] = []
@@ -247,9 +249,8 @@ def build_app(
             campaigns = CampaignCalls(rules, desk, parts.directory, questions, spool=spool, accounts=accounts)
             routes += campaign_calls(campaigns)
             if types is not None and texts is not None:
-                templates = TemplateCalls(
-                    rules, texts, TemplateDesk(log, clock=clock), questions, desk, ordinary.approvals
-                )
+                drafts = TemplateDesk(log, clock=clock)
+                templates = TemplateCalls(rules, texts, drafts, questions, desk, ordinary.approvals)
                 registry = TypeDesk(rules, types, parts.writer, ordinary.acts, ordinary.approvals, questions)
                 limits = SenderDesk(rules, parts.limits, options.keys, parts.writer, ordinary.acts, ordinary.approvals)
                 routes += [*type_calls(registry), *sender_calls(limits), *template_calls(templates)]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from http import HTTPStatus
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 import structlog
+from msgspec import UNSET
 
 from connectors.admission.interface import AdmissionStore
 from connectors.admission.limits import Grant
@@ -39,6 +40,9 @@ from state.model.schedule import RELEASED, Released
 _logger = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder()
 NDJSON = "application/x-ndjson"
+_JudgedPost = Admitted | Admittance
+RepeatFinder = Callable[[Admitted], Awaitable[Admittance | None]]
+"""The answer to an event whose rollout began before; None: it has none."""
 _NO_SENDER = Sender("", frozenset(), ())
 
 
@@ -54,6 +58,7 @@ class Posts:
         segments: DefinedSegments | None,
         pressure: Pressure,
         fan_outs: FanOutLimit,
+        repeat: RepeatFinder,
         *,
         kind: str,
         clock: Callable[[], int],
@@ -64,6 +69,7 @@ class Posts:
         """
         self._rules, self._admission, self._limit, self._door = rules, admission, limit, door
         self._segments, self._pressure, self._fan_outs = segments, pressure, fan_outs
+        self._repeat = repeat
         self._only_p0 = kind == "p0"
         self._clock, self._new_event_id = clock, new_event_id
         self._limited, self._fullest = ADMISSIONS_LIMITED.labels(kind), FullestSeconds()
@@ -94,7 +100,7 @@ class Posts:
             late = retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
             if items and grant.granted == 0:
                 raise late
-            judged = [self._judge_item(item, caller) for item in items[: grant.granted]]
+            judged: list[_JudgedPost] = [self._judge_item(item, caller) for item in items[: grant.granted]]
             outcomes = await self._admit(judged, trace_header(request.header(b"traceparent")))
             outcomes += [late] * (len(items) - len(judged))
             for outcome in outcomes:
@@ -109,9 +115,9 @@ class Posts:
             self._limited.inc(count - grant.granted)
         return grant
 
-    async def _admit(self, judged: list[Admitted | ProblemError], trace: Headers) -> list[Admittance]:
+    async def _admit(self, judged: list[_JudgedPost], trace: Headers) -> list[Admittance]:
         """What becomes of each; a fan-out that is no new event does not count for its actor."""
-        judged = [self._within_limit(one) for one in await self._placed(judged)]
+        judged = [self._within_limit(one) for one in await self._begun(await self._placed(judged))]
         admitted = [one for one in judged if isinstance(one, Admitted)]
         accepted: list[Admittance] = []
         try:
@@ -123,10 +129,14 @@ class Posts:
         rest = iter(accepted)
         return [next(rest) if isinstance(one, Admitted) else one for one in judged]
 
-    def _within_limit(self, judged: Admitted | ProblemError) -> Admitted | ProblemError:
-        return judged if isinstance(judged, ProblemError) else self._fan_outs.refusal(judged.event) or judged
+    async def _begun(self, judged: list[_JudgedPost]) -> list[_JudgedPost]:
+        """With the answers to repeats of what goes in stages and is older than the store remembers."""
+        return [(await self._repeat(one) or one) if _is_named_rollout(one) else one for one in judged]
 
-    async def _placed(self, judged: list[Admitted | ProblemError]) -> list[Admitted | ProblemError]:
+    def _within_limit(self, judged: _JudgedPost) -> _JudgedPost:
+        return (self._fan_outs.refusal(judged.event) or judged) if isinstance(judged, Admitted) else judged
+
+    async def _placed(self, judged: list[_JudgedPost]) -> list[_JudgedPost]:
         """With 404 in place of what goes to a segment that nobody ever defined."""
         named = {place: segment for place, one in enumerate(judged) if (segment := _segment_of(one)) is not None}
         if self._segments is None or not named:
@@ -149,8 +159,12 @@ class Posts:
         return self._pressure.refusal(judged.event) or judged
 
 
-def _segment_of(judged: Admitted | ProblemError) -> str | None:
-    if isinstance(judged, ProblemError) or judged.event.fan_out_type != "SEGMENT":
+def _is_named_rollout(judged: _JudgedPost) -> TypeGuard[Admitted]:
+    return isinstance(judged, Admitted) and judged.event.rollout is not UNSET and judged.claim.given
+
+
+def _segment_of(judged: _JudgedPost) -> str | None:
+    if not isinstance(judged, Admitted) or judged.event.fan_out_type != "SEGMENT":
         return None
     return judged.event.segment
 

@@ -25,6 +25,8 @@ _AUDIENCES: Mapping[str, str] = {
 
 ProgressReader = Callable[[str], EventCounts]
 """Counts what became of an event (the ledger); may block on the disk."""
+EventFinder = Callable[[str, Principal], Awaitable[Known]]
+"""What is remembered of an event of this sender; raises as `find`."""
 RolloutReader = Callable[[Known], Awaitable[RolloutProgress | None]]
 """How far the stages of an event are; None: it has none. 503 where the log does not answer."""
 
@@ -33,15 +35,15 @@ class ProgressCalls:
     """Answers for the events that a sender posted."""
 
     def __init__(
-        self, store: AdmissionStore, reader: ProgressReader | None, rollout: RolloutReader, *, clock: Callable[[], int]
+        self, find: EventFinder, reader: ProgressReader | None, rollout: RolloutReader, *, clock: Callable[[], int]
     ) -> None:
         """Without a reader nothing is counted."""
-        self._store, self._reader, self._rollout, self._clock = store, reader, rollout, clock
+        self._find, self._reader, self._rollout, self._clock = find, reader, rollout, clock
 
     async def get(self, request: ApiRequest) -> ApiResponse:
         """How far an event of this sender is, while its event_id is remembered."""
         event_id, now_ms = request.parameters["event_id"], self._clock()
-        known = await find(self._store, event_id, request.caller(), now_ms)
+        known = await self._find(event_id, request.caller())
         counts = await asyncio.to_thread(self._reader, event_id) if self._reader else EventCounts()
         rollout = await self._rollout(known)
         state = state_of(known, counts, now_ms)
@@ -83,14 +85,29 @@ def state_of(known: Known, counts: EventCounts, now_ms: int) -> State:
 
 
 async def find(store: AdmissionStore, event_id: str, caller: Principal, now_ms: int) -> Known:
-    """What is known of an event of this sender.
+    """What the store knows of an event of this sender.
 
     :raises ProblemError: 404 if it is not known or another's; 503 if the store is down.
     """
+    return of_sender(await remembered(store, event_id, now_ms), caller)
+
+
+async def remembered(store: AdmissionStore, event_id: str, now_ms: int) -> Known | None:
+    """What the store knows of an event, whosever it is.
+
+    :raises ProblemError: 503.
+    """
     try:
-        known = await store.known(event_id, now_ms)
+        return await store.known(event_id, now_ms)
     except StoreUnavailableError as error:
         raise retry_later(503, "the admission store does not answer; ask again", 1000) from error
+
+
+def of_sender(known: Known | None, caller: Principal) -> Known:
+    """The same, if it is this sender's.
+
+    :raises ProblemError: 404.
+    """
     if known is None or known.sender_id != caller.name:
         raise ProblemError(404, "no such event of this sender is remembered")
     return known

@@ -81,8 +81,8 @@ class _Full:
 def test_what_found_no_room_does_not_count() -> None:
     limit, nothing = FanOutLimit(1, clock=lambda: 0), cast("Any", None)
     posts = Posts(
-        nothing, cast("Any", _Full()), nothing, nothing, None, nothing, limit, kind="ordinary", clock=lambda: 0,
-        new_event_id=nothing,
+        nothing, cast("Any", _Full()), nothing, nothing, None, nothing, limit, nothing, kind="ordinary",
+        clock=lambda: 0, new_event_id=nothing,
     )  # fmt: skip
     for _ in range(3):
         with pytest.raises(ProblemError) as refused:

@@ -7,6 +7,10 @@ from typing import Any
 import pytest
 from helpers.gateway import Gateway, now_ms, running
 
+from connectors.gateway.records import event_records
+from state.model.event import RawEvent, RolloutPlan, resolve
+from state.model.registry import load_registry
+
 NEWS = {"type": "announcement", "fan_out_type": "BROADCAST", "payload": {"title": "New"}}
 
 
@@ -97,3 +101,53 @@ def test_it_is_still_known_after_a_restart(tmp_path: Path) -> None:
         turn(gateway, event_id, "pause")
     with running(tmp_path) as gateway:
         assert rollout(gateway, event_id)["state"] == "paused"
+
+
+DAY_MS = 86_400_000
+
+
+def begun_before(gateway: Gateway, event_id: str, at: int) -> None:
+    """In the log alone: the admission store has forgotten it, or was down."""
+    raw = RawEvent(
+        event_id=event_id, type="announcement", fan_out_type="BROADCAST", sender_id="shop", payload={"title": "New"},
+        rollout=RolloutPlan([1, 10, 100]),
+    )  # fmt: skip
+    event = resolve(raw, load_registry(), ingested_at=at)
+    gateway.log.append(event_records(event, gateway.log.partitions, kept=False))
+
+
+def test_what_takes_longer_than_its_event_id_is_remembered_is_still_its_senders(told: Gateway) -> None:
+    begun_before(told, "long", now_ms() - 3 * DAY_MS)
+    assert rollout(told, "long")["state"] == "running"
+    assert told.get("/v1/notifications/long").json["state"] == "accepted"
+    assert turn(told, "long", "pause").json["state"] == "paused"
+    assert turn(told, "long", "advance").json["stage"] == 2
+    assert turn(told, "long", "resume", key="key-other").status == 404
+    assert told.get("/v1/notifications/long", key="key-other").status == 404
+    assert told.call("DELETE", "/v1/notifications/long").status == 200
+    assert rollout(told, "long")["state"] == "cancelled"
+
+
+def test_its_event_id_stays_taken_until_it_has_been_over_for_a_day(told: Gateway) -> None:
+    begun_before(told, "taken", now_ms() - 3 * DAY_MS)
+    before = now_ms()
+    for _ in range(2):
+        again = post(told, {"stages": [1, 100]}, event_id="taken")
+        assert (again.status, again.json["repeat_of"], again.json["reason"]) == (200, "taken", "event_id")
+        assert before + DAY_MS <= again.json["until"] <= now_ms() + DAY_MS
+        told.call("DELETE", "/v1/notifications/taken")
+    begins = [
+        each for each in told.values("campaigns") if (each["campaign"], each["verb"]) == ("event:taken", "create")
+    ]
+    assert len(begins) == 1
+    assert post(told, {"stages": [1, 100]}, event_id="free").status == 202
+    with told.fault("unreadable"):
+        assert post(told, {"stages": [1, 100]}, event_id="other").status == 503
+
+
+def test_a_later_event_of_its_event_id_is_another_senders_and_no_way_to_it(told: Gateway) -> None:
+    begun_before(told, "both", now_ms() - 3 * DAY_MS)
+    assert told.post({**NEWS, "event_id": "both"}, key="key-other").status == 202
+    assert turn(told, "both", "pause", key="key-other").status == 409
+    assert told.get("/v1/notifications/both", key="key-other").json["rollout"] is None
+    assert turn(told, "both", "pause").json["state"] == "paused"
