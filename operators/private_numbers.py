@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import accumulate
 
 EXEMPT = frozenset(("otp",))
 """Types whose codes may look like anything."""
@@ -27,9 +28,10 @@ def has_private_number(text: str) -> bool:
 
 def starred(text: str) -> str:
     """The text with a star for each digit of such numbers but the last four."""
-    for begin, end in list(_spans(text)):
-        digits = [place for place in range(begin, end) if text[place].isdecimal()]
-        hidden = set(digits[:-_SHOWN])
+    while spans := list(_spans(text)):
+        hidden = set[int]()
+        for begin, end in spans:
+            hidden.update([place for place in range(begin, end) if text[place].isdecimal()][:-_SHOWN])
         text = "".join("*" if place in hidden else letter for place, letter in enumerate(text))
     return text
 
@@ -38,30 +40,37 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
     """Where they are; they may overlap."""
     for run in _DIGITS.finditer(text):
         groups = [(found.start(), found.end()) for found in _GROUP.finditer(text, *run.span())]
-        international = run[0].startswith("+")
-        for first in range(len(groups)):
-            yield from _beginning_at(
-                text, groups[first : first + _CARD_MAX], international=international and first == 0
-            )
+        yield from _cards(text, groups, international=run[0].startswith("+"))
+        threes = (groups[first : first + 3] for first in range(len(groups) - 2))
+        yield from ((three[0][0], three[2][1]) for three in threes if _is_security(text, three))
 
 
-def _beginning_at(text: str, groups: list[tuple[int, int]], *, international: bool) -> Iterator[tuple[int, int]]:
-    digits, begin = "", groups[0][0]
-    for number, (start, end) in enumerate(groups):
-        digits += text[start:end]
-        if len(digits) > _CARD_MAX:
-            return
-        is_phone = international and len(digits) <= _PHONE_MAX
-        if (_is_card(digits) and not is_phone) or (number == 2 and _is_security(text, groups[:3])):
-            yield begin, end
+def _cards(text: str, groups: list[tuple[int, int]], *, international: bool) -> Iterator[tuple[int, int]]:
+    """In time that grows with the text alone, whatever is in it: sums up to each digit say those of every stretch."""
+    digits = [int(digit) for start, end in groups for digit in text[start:end]]
+    sums = _sums(digits, doubled=0), _sums(digits, doubled=1)
+    ends = list(accumulate(end - start for start, end in groups))
+    reached = 0
+    for first, (start, _) in enumerate(groups):
+        begin = ends[first - 1] if first else 0
+        if digits[begin] in (0, 1):
+            continue
+        while reached < len(ends) and ends[reached] - begin < _CARD_MIN:
+            reached += 1
+        for last in range(reached, len(groups)):
+            length = ends[last] - begin
+            if length > _CARD_MAX:
+                break
+            is_phone = international and first == 0 and length <= _PHONE_MAX
+            of_last = sums[ends[last] % 2]
+            if (of_last[ends[last]] - of_last[begin]) % 10 == 0 and not is_phone:
+                yield start, groups[last][1]
 
 
-def _is_card(digits: str) -> bool:
-    values = [int(digit) for digit in digits]
-    if len(values) < _CARD_MIN or values[0] in (0, 1):
-        return False
-    doubled = (value * 2 - 9 * (value > 4) for value in values[-2::-2])
-    return (sum(values[-1::-2]) + sum(doubled)) % 10 == 0
+def _sums(digits: list[int], *, doubled: int) -> list[int]:
+    """Luhn's sums of the first so many digits, if those at even (0) or odd (1) places count twice."""
+    values = (digit * 2 - 9 * (digit > 4) if place % 2 == doubled else digit for place, digit in enumerate(digits))
+    return list(accumulate(values, initial=0))
 
 
 def _is_security(text: str, groups: list[tuple[int, int]]) -> bool:

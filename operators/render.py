@@ -312,15 +312,15 @@ def cut_values(type_name: str, payload: Mapping[str, Any] | None) -> list[str]:
 
 def told_numbers(type_name: str, payload: Mapping[str, Any] | None) -> list[str]:
     """Members with a number that a lock screen must not show and that the type's built-in text says."""
-    if type_name in EXEMPT or not any(has_private_number(str(value)) for value in (payload or {}).values()):
+    values = values_of(payload)
+    if type_name in EXEMPT or not any(map(has_private_number, values.values())):
         return []
     words, said = words_for(type_name, LANGUAGES[0]), list[str]()
     context = _context(words, type_name=type_name, actors=(), actor_count=2, count=2, payload=payload, name=None)
     for form in words.type.keys() & _SHOWN_FORMS:
         with suppress(MissingValueError):
             said.append(_said(words.type[form], context))
-    values = values_of(payload).items()
-    return [name for name, value in values if has_private_number(value) and any(value in text for text in said)]
+    return [name for name, value in values.items() if has_private_number(value) and any(value in text for text in said)]
 
 
 def _email(emission: ToDeliver, rendered: _Rendered, unsubscribe_url: str | None) -> EmailContent:

@@ -74,6 +74,8 @@ def _share_faults(given: TypeTexts) -> Iterator[str]:
     for form in given:
         if ":" in form and form.partition(":")[0] not in names:
             yield f"{form}: there is no variant {form.partition(':')[0]}; name it in {VARIANTS}"
+        elif ":" in (own := form.partition(":")[2]) or own == VARIANTS:
+            yield f"{form}: is no form that a variant has; write it like a:title"
 
 
 def _faults(type_name: str, given: TypeTexts, texts: TypeTexts, schema: str, *, urgent: bool, locale: str) -> list[str]:

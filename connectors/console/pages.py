@@ -31,7 +31,7 @@ _DRAWING = (("content-security-policy", f"{_POLICY}; style-src-attr 'unsafe-inli
 """Of a page with a mail in a frame: the frame has the page's policy, and mails have their styles in attributes."""
 HTML = "text/html; charset=utf-8"
 SIGN_IN = "/console/sign-in"
-_FIELDS_MAX = 200
+_FIELDS_MAX = 400
 """A form of texts has one for each form of each channel, one of parts one for each part."""
 _FILES = files("connectors.console")
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}

@@ -96,7 +96,8 @@ class TextPages:
         groups = _groups(place[0], texts)
         names = {name for _, group in groups for name in group}
         held = 0 if record is None else record.version
-        seen = form["version"] if "version" in form and (problem is None or problem.status != 409) else held
+        newer = problem is not None and problem.status == 409 and form.get("act") != "test"
+        seen = form["version"] if "version" in form and not newer else held
         return answer_page(
             "texts.html", visit, status=200 if problem is None else problem.status, place=place, record=record,
             groups=groups, shown={form: _shown(source) for form, source in texts.items()},

@@ -161,7 +161,7 @@ class Approvals:
             about={**asked.about, "approval": pending.id}, reason=asked.reason, before=asked.before, after=after,
         )  # fmt: skip
         await self._acts.note(done)
-        return pending._replace(done=True)
+        return pending.carried_out(done)
 
     async def _named(self, name: str) -> PendingAct:
         for each in await self.lately():

@@ -22,7 +22,7 @@ from connectors.gateway.writer import on_log
 from connectors.paging import Listed
 from connectors.templates import TemplateDesk
 from state.model.admission import AdmissionRules, FieldError
-from state.model.audit import ApprovalRecord, PendingAct
+from state.model.audit import NOT_DONE, ApprovalRecord, PendingAct
 from state.model.campaign import CampaignText
 from state.model.documents import Document
 from state.model.errors import TemplateError
@@ -31,7 +31,8 @@ from state.model.template import PARTS, TemplateRecord, TextExample, TextPlace, 
 from state.model.variants import of_variant, shares_of, variant_of
 
 VERSIONS_MAX = 50
-_NOT_DONE = "not_done"
+_DRAFT_MAX_BYTES = 1_048_576
+"""Of a text that is tested, with its parts: several records carry it, and the log takes 8 MiB of one."""
 
 
 class TemplateCalls:
@@ -136,7 +137,7 @@ class TemplateCalls:
         return [
             answers.TextsVersion(int(each.about["version"]), each.at, each.by, each.reason, each.after or None)
             for each in (noted.record for noted in acts[:VERSIONS_MAX])
-            if _NOT_DONE not in (each.after or {})
+            if NOT_DONE not in (each.after or {})
         ]
 
     async def _acts(self, wanted: ActQuery) -> Listed[NotedAct]:
@@ -187,15 +188,17 @@ class TemplateCalls:
         self._check(body, answers.TextTest)
         self._allow(person, place)
         self.refuse_preview_of_parts(place)
-        if body["channel"] not in self.tried_by(place):
-            raise invalid([FieldError("channel", "is none of this type", "name one that its messages take")])
         if errors := await self.errors(place, body["texts"]):
             raise invalid(errors, "the texts could not be published")
+        if body["channel"] not in self.tried_by(place):
+            raise invalid([FieldError("channel", "is none of this type", "name one that its messages take")])
         texts, actor = await self._of_variant(place, body), body.get("actor") or "Ada"
         given = body.get("payload")
         payload = dict(self._texts.example(place[0], texts)) if given is None else given
         self.shown(place, texts, TextExample(payload, (actor,)))
         draft = TextDraft(body["channel"], place[1], dict(texts))
+        if len(msgspec.json.encode(draft)) > _DRAFT_MAX_BYTES:
+            raise invalid([FieldError("texts", "are too long for a test, with their parts", "shorten them")])
         text = CampaignText(place[0], payload, actor=actor, draft=draft)
         event_id = await on_log(lambda: self._tests.test_text(_actor(person), text, body["user"]))
         return answers.TextTested(event_id)
@@ -292,7 +295,7 @@ class TemplateCalls:
         done = await on_log(
             lambda: self._desk.carry_out(asked.by, place, texts, reason=asked.reason, version=version)
         )  # fmt: skip
-        return (texts or {}) if done else {_NOT_DONE: "another version was published since"}
+        return (texts or {}) if done else {NOT_DONE: "another version was published since"}
 
     async def _body(self, request: ApiRequest, kind: type[Document]) -> dict[str, Any]:
         body = await request.json()

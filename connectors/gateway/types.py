@@ -22,7 +22,7 @@ from connectors.gateway.type_answers import TypeCounted, TypeMoved, TypeShown, T
 from connectors.gateway.writer import SettingWriter, on_log
 from connectors.types import PublishedTypes, type_publication
 from state.model.admission import AdmissionRules, FieldError
-from state.model.audit import ApprovalRecord, PendingAct
+from state.model.audit import NOT_DONE, ApprovalRecord, PendingAct
 from state.model.documents import TypeChange, TypeTry
 from state.model.registry import Registry, TypeProfile
 from state.model.type_record import TypeRecord, with_published
@@ -223,7 +223,7 @@ class TypeDesk:
             record = TypeRecord(type=name, version=now, by=asked.by, reason=asked.reason, table=table)
             await self._writer.append([type_publication(record)])
         elif self._published(name) != table:
-            return {"not_done": "another version was published since"}
+            return {NOT_DONE: "another version was published since"}
         return {"version": now}
 
     def version_of(self, name: str) -> int:

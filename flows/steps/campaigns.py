@@ -155,7 +155,7 @@ class CampaignRunner:
         if made is None:  # released before
             return
         event, recipients = made
-        yield self._record(event)
+        self._log.append([self._record(event)])  # before the word of it: a sink may append that first
         released = CampaignReleased(order.campaign, order.generation, order.number, order.at, recipients)
         key = _chunk_key((order.campaign, order.generation, order.number))
         yield NewRecord(*PLACE, key, CAMPAIGN_RELEASED.encode(released), CAMPAIGN_RELEASED.headers)

@@ -5,7 +5,7 @@ decides it, in the order of the topic; so all who read the topic agree, however 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import msgspec
 
@@ -55,6 +55,10 @@ class ApprovalRecord(AuditRecord, frozen=True, kw_only=True, omit_defaults=True)
     """The offset of the proposal in the topic, in decimal; None: this is the proposal."""
 
 
+NOT_DONE = "not_done"
+"""In `after` of an act that was confirmed and overtaken: why nothing was done."""
+
+
 class PendingAct(NamedTuple):
     """An act from its proposal on."""
 
@@ -67,6 +71,8 @@ class PendingAct(NamedTuple):
     """The offset of that step."""
     done: bool = False
     """Whether it is noted that it was carried out, or that a switch was lifted since it was confirmed."""
+    not_done: str | None = None
+    """Why it was not carried out although it was confirmed."""
 
     @property
     def id(self) -> str:
@@ -75,8 +81,14 @@ class PendingAct(NamedTuple):
 
     @property
     def unfinished(self) -> bool:
-        """Whether it is confirmed, and not known to be carried out."""
-        return self.decided is not None and self.decided.step == "confirmed" and not self.done
+        """Whether it is confirmed, and not known to be carried out or to be overtaken."""
+        settled = self.done or self.not_done is not None
+        return self.decided is not None and self.decided.step == "confirmed" and not settled
+
+    def carried_out(self, record: AuditRecord) -> Self:
+        """With the act as it was noted."""
+        not_done = (record.after or {}).get(NOT_DONE)
+        return self._replace(done=not_done is None, not_done=not_done)
 
     def state(self, now_ms: int) -> ApprovalStep:
         """How far it is."""
@@ -91,7 +103,7 @@ def pending_acts(records: Iterable[tuple[int, int, AuditRecord]]) -> list[Pendin
     for offset, time_ms, record in records:
         if not isinstance(record, ApprovalRecord):
             for name in _done_by(record, found):
-                found[name] = found[name]._replace(done=True)
+                found[name] = found[name].carried_out(record)
         elif record.approval is None:
             found[str(offset)] = PendingAct(offset, record)
         elif (pending := found.get(record.approval)) is not None and _holds(pending, record, time_ms):

@@ -41,6 +41,8 @@ def variant_of(texts: TypeTexts, type_name: str, user: str) -> str | None:
 
 def of_variant(texts: TypeTexts, variant: str | None) -> TypeTexts:
     """With those of the variant alone in the place of the general ones."""
+    if variant is None:
+        return texts
     prefix = f"{variant}:"
     own = {form.removeprefix(prefix): source for form, source in texts.items() if form.startswith(prefix)}
     return {**texts, **own} if own else texts

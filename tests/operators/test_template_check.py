@@ -117,6 +117,8 @@ HALVES: dict[str, TemplateSource] = GOOD | {"_variants": "a 50, b 50", "b:one": 
         ({"_variants": "b 50, b 50"}, "_variants: are more than 10, or two have one name"),
         ({"_variants": ", ".join(f"{n} 1" for n in "acdefghijk") + ", b 90"}, "_variants: are more than 10"),
         ({"c:title": "C"}, "c:title: there is no variant c; name it in _variants"),
+        ({"b:_variants": "a 100"}, "b:_variants: is no form that a variant has"),
+        ({"a:b:title": "A"}, "a:b:title: is no form that a variant has"),
         ({"b:two": "x"}, "b:two: there is no such form"),
         ({"b:title": ""}, "b:title: is missing"),
         ({"b:one": "{{ acter }}"}, "b:one: unknown: acter"),

@@ -69,7 +69,8 @@ def test_urgent_texts_hold_when_a_second_person_confirmed_them_and_each_version_
     assert decide(told, first, ADMIN).status == 403, "never the same person"
     assert decide(told, first).json["done"] is True
     assert held() == (1, CODE)
-    assert decide(told, second).status == 200
+    late = decide(told, second)
+    assert (late.status, late.json["state"], late.json["done"]) == (200, "confirmed", False)
     assert held() == (1, CODE), "what was overtaken changes nothing"
     assert put(told, place, other, ADMIN, version=0).status == 409
     decide(told, put(told, place, other, ADMIN, version=1))

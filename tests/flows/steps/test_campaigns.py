@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from connectors.gateway.records import event_records
 from connectors.log import NewRecord
 from connectors.log.embedded.log import EmbeddedLog, EmbeddedOptions
 from flows.process.open import clock_ms
+from flows.steps.campaigns import CampaignRunner
 from state.ledger import latest, ledger_table, records_of
 from state.model.campaign import CampaignAudience, CampaignChunk, CampaignText
 from state.model.errors import RefusedActError
@@ -323,6 +325,19 @@ def parts(bench: Bench) -> list[tuple[int, int]]:
     return list(
         {each["part"]["id"]: (each["part"]["begin"], each["part"]["end"]) for each in events if "part" in each}.values()
     )
+
+
+def test_the_event_of_a_part_is_in_the_log_before_the_word_that_it_was_released(bench: Bench) -> None:
+    stages(bench, RolloutPlan([100]))
+    runner = CampaignRunner(bench.log, REGISTRY, bench.clock, timedelta(days=7))
+    words: list[NewRecord] = []
+    for _ in range(2):  # what is ordered is carried out when it is read
+        bench.append(*words)
+        for record in runner.unread():
+            runner.take(record)
+        words = [*runner.work(runner.next_offset), *runner.due()]
+    assert parts(bench) == [(0, 100)], "a sink that appends the word first, or alone, loses nobody"
+    assert {record.topic for record in words} == {"campaigns"}
 
 
 def test_a_fan_out_goes_in_stages_when_it_is_told_or_its_hold_is_over(bench: Bench) -> None:

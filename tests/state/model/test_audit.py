@@ -56,7 +56,11 @@ def test_it_is_unfinished_until_what_was_done_is_noted() -> None:
     done: dict[str, Any] = {"at": 3, "by": "ann", "role": "ops", "act": "kill"}
     assert the_one(PROPOSED, confirmed).unfinished
     assert the_one(PROPOSED, confirmed, AuditRecord(**done, about={"scope": "all"})).unfinished
-    assert not the_one(PROPOSED, confirmed, AuditRecord(**done, about={"scope": "all", "approval": "0"})).unfinished
+    about = {"scope": "all", "approval": "0"}
+    carried_out = the_one(PROPOSED, confirmed, AuditRecord(**done, about=about))
+    assert (carried_out.unfinished, carried_out.done, carried_out.not_done) == (False, True, None)
+    overtaken = the_one(PROPOSED, confirmed, AuditRecord(**done, about=about, after={"not_done": "too late"}))
+    assert (overtaken.unfinished, overtaken.done, overtaken.not_done) == (False, False, "too late")
 
 
 @pytest.mark.parametrize(
