@@ -7,8 +7,7 @@ sees one all the same, made of its record on the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -74,23 +73,6 @@ class FoundLetters(NamedTuple):
     letters: list[FiledLetter]
     unreadable: int
     """Records of the topic that are neither a letter nor an action."""
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which letters are meant: by id, or by stage and sender."""
-
-    ids: Sequence[str] = ()
-    stage: str | None = None
-    sender: str | None = None
-    everything: bool = False
-    """For a list: also what is retried or discarded."""
-
-    def wants(self, letter: DeadLetter) -> bool:
-        """Whether a letter is among them, whatever was decided about it."""
-        if self.ids:
-            return letter.id in self.ids
-        return self.stage in (None, letter.stage) and self.sender in (None, letter.sender_id)
 
 
 class DeadLetters:

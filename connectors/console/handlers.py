@@ -22,7 +22,6 @@ from connectors.console.pages import form_of as read_form
 from connectors.console.searching import asked, search_of, zone_of
 from connectors.console.sessions import Sessions, is_from_here
 from connectors.control import read_obeyed
-from connectors.dead_letters import Selection
 from connectors.gateway.acts import Acts, reason_if_any, reason_of
 from connectors.gateway.approvals import Approvals, subject_of
 from connectors.gateway.auth import Authenticator, Principal
@@ -40,7 +39,7 @@ from connectors.gateway.support import page_start
 from connectors.gateway.templates import TemplateCalls
 from connectors.gateway.types import TypeDesk
 from state.model.audit import PendingAct
-from state.model.dead_letter import STAGES
+from state.model.dead_letter import STAGES, Selection
 
 _logger = structlog.get_logger(__name__)
 _LIVE_EVERY_S = 2.0

@@ -14,9 +14,9 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from connectors.audit import ActQuery, NotedAct
-from connectors.dead_letters import Selection
 from connectors.gateway.problems import retry_later
 from connectors.paging import ListCursor, Listed
+from state.model.dead_letter import Selection
 from state.model.errors import CarillonError
 from state.model.ledger import EventCounts
 

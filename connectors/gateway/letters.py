@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from connectors.dead_letters import Selection
 from connectors.gateway.approvals import Approvals
 from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import Questions, Shown
@@ -13,6 +12,7 @@ from connectors.gateway.problems import ProblemError
 from connectors.gateway.support import page_start
 from connectors.paging import Listed
 from state.model.audit import ApprovalRecord, PendingAct
+from state.model.dead_letter import Selection
 from state.model.registry import TypeProfile
 from state.model.topics import EVENTS_P0
 

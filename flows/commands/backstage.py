@@ -11,7 +11,7 @@ from typing import Any
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.archive.records import TopicRecords
 from connectors.audit import ActQuery, NotedAct, newest_acts
-from connectors.dead_letters import DeadLetters, Selection
+from connectors.dead_letters import DeadLetters
 from connectors.gateway.backstage import LedgerSearch, Shown
 from connectors.inbox.options import InboxRedisOptions
 from connectors.letter_pages import letter_page
@@ -23,6 +23,7 @@ from flows.commands.output import Output
 from flows.commands.try_type import try_type
 from flows.process.directories import ARCHIVE, LEDGER
 from operators.campaigns import SENDER
+from state.model.dead_letter import Selection
 from state.model.ledger import EventCounts
 from state.model.registry import RegistryInForce
 from state.model.topics import AUDIT

@@ -14,7 +14,7 @@ import msgspec
 
 from connectors.audit import COMMAND_LINE
 from connectors.audit_chain import AuditChain
-from connectors.dead_letters import OPEN, DeadLetters, FiledLetter, Selection
+from connectors.dead_letters import OPEN, DeadLetters, FiledLetter
 from connectors.letter_pages import letter_page
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.topics import COMPACTED_TOPICS
@@ -28,6 +28,7 @@ from state.model.dead_letter import (
     ATTEMPT_HEADER,
     DeadAction,
     DeadLetter,
+    Selection,
     error_text,
     is_final,
 )

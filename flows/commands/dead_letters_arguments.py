@@ -65,9 +65,10 @@ def list_command(
     """List what is open, also while the system runs. Without --newest all of it, the newest last, with what ended as
     DEAD_LETTER and has no letter.
     """
-    from connectors.dead_letters import TOPIC, Selection
+    from connectors.dead_letters import TOPIC
     from connectors.paging import cursor_of
     from flows.commands.dead_letters import list_letters, list_page
+    from state.model.dead_letter import Selection
 
     selection, start = Selection((), stage, sender, everything), cursor_of(cursor)
     if cursor is not None and newest is None:
@@ -108,9 +109,9 @@ def retry_command(
     as_json: Json = False,
 ) -> None:
     """Give records back to where they failed; exit 1 if one was refused."""
-    from connectors.dead_letters import Selection
     from flows.commands.dead_letters import retry_letters, typed
     from flows.process.open import clock_ms
+    from state.model.dead_letter import Selection
 
     selection = Selection(_named(ids, stage, sender, everything=everything), stage, sender)
     with _opened(data) as (log, letters):
@@ -129,9 +130,9 @@ def discard_command(
     as_json: Json = False,
 ) -> None:
     """Note that nothing will be done about them; exit 1 if one was refused."""
-    from connectors.dead_letters import Selection
     from flows.commands.dead_letters import discard_letters, typed
     from flows.process.open import clock_ms
+    from state.model.dead_letter import Selection
 
     selection = Selection(_named(ids, stage, sender, everything=everything), stage, sender)
     with _opened(data) as (log, letters):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from cryptography.x509 import load_pem_x509_certificates
 
 from connectors.metrics import CREDENTIAL_EXPIRES
 from flows.config.installed import installed_providers
-from flows.config.providers import PROVIDERS
 from flows.config.settings import Settings
 from operators.expiry import SaidExpiry, days_left, end_of, expiry_to_say
 from state.disk.files import replace_file
@@ -37,7 +37,7 @@ def credential_ends(settings: Settings) -> dict[str, datetime | None]:
 
 
 def _certificate_files(settings: Settings) -> Iterator[tuple[str, Path]]:
-    tables = {f"providers.{name}": getattr(settings.providers, name) for name in PROVIDERS}
+    tables = {f"providers.{each.name}": getattr(settings.providers, each.name) for each in fields(settings.providers)}
     tables |= {f"providers.installed.{name}": each.options for name, each in installed_providers(settings).items()}
     for name, table in [*tables.items(), ("egress", settings.egress)]:
         file = getattr(table, "ca_file", None)

@@ -10,6 +10,8 @@ written twice after a crash is one letter. Letters of older versions have no `id
 """
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -59,6 +61,23 @@ class DeadAction(msgspec.Struct, frozen=True):
     id: str
     action: Literal["retried", "discarded"]
     at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters are meant: by id, or by stage and sender."""
+
+    ids: Sequence[str] = ()
+    stage: str | None = None
+    sender: str | None = None
+    everything: bool = False
+    """For a list: also what is retried or discarded."""
+
+    def wants(self, letter: DeadLetter) -> bool:
+        """Whether a letter is among them, whatever was decided about it."""
+        if self.ids:
+            return letter.id in self.ids
+        return self.stage in (None, letter.stage) and self.sender in (None, letter.sender_id)
 
 
 class Names(msgspec.Struct, frozen=True):

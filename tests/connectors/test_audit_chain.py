@@ -38,8 +38,8 @@ def noted(log: EmbeddedLog) -> list[Record]:
     return list(stored_records(log, {(AUDIT, 0): 0}))
 
 
-def note(log: EmbeddedLog, chain: AuditChain, acts: int) -> None:
-    for number in range(acts):
+def note(log: EmbeddedLog, chain: AuditChain, acts: range) -> None:
+    for number in acts:
         log.append([chain.record(act(number))])
 
 
@@ -49,7 +49,7 @@ def written(tmp_path: Path) -> list[Record]:
     log = opened(tmp_path)
     log.append([audit_record(act(number)) for number in range(3)])
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(lambda chain: note(log, chain, 10), (AuditChain(log), AuditChain(log))))
+        list(threads.map(lambda acts: note(log, AuditChain(log), acts), (range(10), range(10, 20))))
     for number in range(20, 25):
         log.append([AuditChain(log).record(act(number))])
     records = noted(log)

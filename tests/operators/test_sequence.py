@@ -11,6 +11,7 @@ import pytest
 from operators.dedup import EVENT_ID_WINDOW_MS, RETRY_WINDOW_MS, entries_of
 from operators.sequence import (
     Sequenced,
+    announce_load,
     announce_versions,
     recover_record,
     sequence_event,
@@ -310,6 +311,19 @@ def test_a_record_for_every_group_comes_where_it_is_missing() -> None:
     [again] = _setting(state, "control", scope="type", value="like", on=True)
     assert unwritten_partitions(state, again, 4) == [0, 2]
     assert unwritten_partitions(state, TickWork(stamp=T), 4) == [0, 1, 2, 3]
+
+
+def test_a_channel_is_announced_when_it_is_passed_over_and_when_it_no_more_is() -> None:
+    state = _state()
+
+    def announced(*away: str) -> list[tuple[str | None, bool]]:
+        changes = announce_load(state, under_load=False, away=frozenset(away))
+        return [(each.value, each.on) for each in changes if isinstance(each, KillWork)]
+
+    assert announced("push", "email") == [("email", True), ("push", True)]
+    assert announced("push", "email") == []
+    assert announced("sms") == [("email", False), ("push", False), ("sms", True)]
+    assert announced() == [("sms", False)]
 
 
 def test_versions_are_announced_when_others_were_in_force() -> None:

@@ -79,7 +79,7 @@ def test_now_is_live_and_a_switch_stops_a_type_until_it_is_lifted(browser: Brows
     system.post({"event_id": "e3", "type": "mention", "actor": "bob", "target": "ann", "object": "other"})
     wait_for(lambda: system.call("GET", "/v1/notifications/e3")[1]["outcomes"] == {"SUPPRESSED": 1})
     acting.goto(system.first["console"] + "/events?event=e3")
-    expect(acting.get_by_text("kill_switch")).to_be_visible()
+    expect(acting.get_by_text("kill_switch", exact=True)).to_be_visible()
     acting.get_by_role("link", name="Kill switches").click()
     acting.get_by_role("button", name="Lift").click()
     expect(acting.get_by_text("Nothing is stopped.")).to_be_visible()
