@@ -29,7 +29,7 @@ class Assumptions:
     """ARCHITECTURE, Figures."""
     bytes_per_user_memory: int = 230
     """bench/results/README, users: 10 million in one process."""
-    bytes_per_user_disk: int = 88
+    bytes_per_user_disk: int = 134
     log_days: int = 7
     copies: int = 3
     archive_days: int = 365

@@ -1,10 +1,10 @@
-"""The chain of topic `audit`: each act attests what stood before it, so that nothing there can be changed unseen.
+"""The chain of topic `audit`: each act attests what was noted before it, so that nothing there can be changed unseen.
 
 The digest of a record is SHA-256 of the digest of the record before it (32 zero bytes for the first) and of what the
 record is: key, value, headers `schema` and `before`, each as length u32 (big-endian) and bytes. The header `before` of
 an act, `OFFSET:HEX`, is the digest of the newest record that its writer had read; -1 and zeros where there was none.
 
-Several processes append at once. So that record may be some places back; later acts attest what stands between. Who
+Several processes append at once. So that record may be some places back; later acts attest what is between. Who
 starts goes on from what the newest act attests. A change is found once a later act attests the place. What nobody
 attests yet is found by whoever noted the end of the chain somewhere else.
 """
@@ -86,7 +86,7 @@ class AuditChain:
     def record(self, act: AuditRecord) -> NewRecord:
         """What is appended for an act.
 
-        :raises LogError: what stood before cannot be read, so the act must not happen.
+        :raises LogError: what was noted before cannot be read, so the act must not happen.
         """
         with self._lock:
             end = self._log.end_offset(AUDIT, 0)
@@ -152,4 +152,4 @@ def checked_audit(records: Iterable[Record], known: Link | None = None) -> Check
 
 
 def _where(sure_to: int, offset: int) -> str:
-    return f"what stands from {sure_to + 1} to {offset}"
+    return f"what is noted from {sure_to + 1} to {offset}"

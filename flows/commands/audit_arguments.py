@@ -21,7 +21,7 @@ def audit_command() -> None:
 @audit_app.command("verify")
 def verify_command(
     end: Annotated[
-        str | None, typer.Option(metavar="OFFSET:HEX", help="An end that an earlier look printed: it must still stand.")
+        str | None, typer.Option(metavar="OFFSET:HEX", help="An end that an earlier look printed: it must still be so.")
     ] = None,
     archive: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Look through this archive alone. Default: log and archive.")

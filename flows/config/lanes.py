@@ -45,8 +45,8 @@ _WAITING_MAX = 8_000
 """For each lane, what may wait for a provider that is away: less than a lane has room for, so the others go on."""
 
 _SWITCH_S = 0.0005
-"""For so long a thread may keep the interpreter while others wait. The dispatcher's thread computes, and the lanes'
-thread waits for it after each call of a file or the log: at Python's 5 ms it got through a dozen of them in 60 ms."""
+"""For so long a thread may keep the interpreter while others wait. The dispatcher's thread computes, and after each
+call of a file or the log the lanes' thread waits for it; by default up to 5 ms each time."""
 
 
 def build_lane_parts(

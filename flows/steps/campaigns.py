@@ -2,7 +2,8 @@
 
 An order counts by its place in the topic (`state.schedule.campaigns`), so it is written first and carried out when it
 is read. What a crash keeps from being carried out is carried out at the next start: a chunk's event has the same id
-each time, and sequence takes it once. All that is kept is the topic.
+each time, and sequence takes it once. That it was carried out is said when the event is in the log: the sink of the
+flow may write the word first, or alone. All that is kept is the topic.
 """
 
 from __future__ import annotations
@@ -89,7 +90,10 @@ class CampaignRunner:
         return list(stored_records(self._log, {PLACE: self._next_offset}, {PLACE: self._log.end_offset(*PLACE)}))
 
     def work(self, position: int) -> list[NewRecord]:
-        """Carry out what was ordered; `position` is where the reader of the topic is."""
+        """Carry out what was ordered, and give the word of it; `position` is where the reader of the topic is.
+
+        :raises LogError: the events could not be appended.
+        """
         self._next_offset = max(self._next_offset, position)
         if not self._has_begun:
             if self._next_offset < self._begin_at:
@@ -97,7 +101,9 @@ class CampaignRunner:
             self._has_begun = True
             self._drop_what_was_carried_out()
         orders, self._open = self._open, {}
-        return [record for order in orders.values() for record in self._carry_out(order)]
+        done = [made for order in orders.values() if (made := self._carried_out(order)) is not None]
+        self._log.append([event for event, _ in done])
+        return [released for _, released in done]
 
     def due(self) -> list[NewRecord]:
         """Orders for what is due, and the end of what is never released."""
@@ -149,16 +155,17 @@ class CampaignRunner:
                 if carried_out.includes(chunk_event_id(*chunk), order.at):
                     del self._open[chunk]
 
-    def _carry_out(self, order: CampaignOrder) -> Iterator[NewRecord]:
+    def _carried_out(self, order: CampaignOrder) -> tuple[NewRecord, NewRecord] | None:
+        """The event, and the word that it was handed on; None: it was released before."""
         rollout = self.book.campaigns.get(order.campaign)
         made = self._part(rollout, order) if isinstance(rollout, Rollout) else self._chunk(order)
-        if made is None:  # released before
-            return
+        if made is None:
+            return None
         event, recipients = made
-        self._log.append([self._record(event)])  # before the word of it: a sink may append that first
         released = CampaignReleased(order.campaign, order.generation, order.number, order.at, recipients)
         key = _chunk_key((order.campaign, order.generation, order.number))
-        yield NewRecord(*PLACE, key, CAMPAIGN_RELEASED.encode(released), CAMPAIGN_RELEASED.headers)
+        word = NewRecord(*PLACE, key, CAMPAIGN_RELEASED.encode(released), CAMPAIGN_RELEASED.headers)
+        return self._record(event), word
 
     def _part(self, rollout: Rollout, order: CampaignOrder) -> tuple[Event, int] | None:
         if order.number in rollout.released:

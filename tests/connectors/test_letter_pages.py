@@ -16,7 +16,7 @@ from connectors.letter_pages import LetterPage, letter_page
 from connectors.log.interface import Log, NewRecord, Record, TopicSpec
 from connectors.paging import ListCursor, cursor_of, cursor_text
 from flows.steps.dead_letters import dead_action, dead_letter
-from state.model.dead_letter import DeadAction, DeadLetter
+from state.model.dead_letter import DeadAction, DeadLetter, letter_id
 
 PARTITIONS = 3
 
@@ -39,7 +39,7 @@ def _letter(number: int, partition: int, stage: str = "decide") -> NewRecord:
 
 
 def _name(number: int, partition: int, stage: str = "decide") -> str:
-    return f"{stage}/work/{partition}/{number}"
+    return letter_id(stage, ("work", partition, number))
 
 
 def _everything(_letter: DeadLetter) -> bool:

@@ -27,8 +27,9 @@ class MailOptions(Trusting):
     sender: str = ""
     """The address in From. A relay without `bounce_address` has it in MAIL FROM, too."""
     transactional_sender: str = ""
-    """The address in From of mails that nobody can leave, those of mandatory types. So who blocks or filters your
-    newsletters still gets codes. Default: `sender` with the label +account, which the same mailbox takes."""
+    """The address in From of mails that nobody can leave: those of mandatory types, and those to an address that an
+    event names. So who blocks or filters your newsletters still gets codes. Default: `sender` with the label +account,
+    which the same mailbox takes."""
     sender_name: str = "Carillon"
     """The name shown with it."""
     dkim_key: Path | None = None

@@ -26,12 +26,14 @@ The dispatcher's loop also calls OpenRecord.rendering and killed_by, which write
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from typing import Protocol
 
 from connectors.log.interface import NewRecord, Record
 from connectors.metrics import DELIVERIES
+from flows.steps.alternation import Alternation
 from flows.steps.dead_letters import RecordHandler, location_of
 from flows.steps.lanes.in_hand import InHand, Note, OpenRecord
 from flows.steps.lanes.parts import JOURNAL_NAME, LaneParts, lane_path
@@ -127,6 +129,8 @@ class Lane:
         self._in_hand = self._strategy.in_hand
         self._writer = LedgerWriter(parts)
         self._letters: list[NewRecord] = []
+        self.alternation = Alternation(time.monotonic)
+        """Of its work with looks at its partitions."""
         self._forgot_at = parts.now_ms()
         self._in_hand.submit()
 

@@ -7,8 +7,6 @@ is open (DECISIONS, Waiting in a lane). It keeps no state in Bytewax: a lane's f
 from __future__ import annotations
 
 import threading
-import time
-from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
 from bytewax.operators import StatefulBatchLogic
@@ -16,7 +14,6 @@ from bytewax.operators import StatefulBatchLogic
 from connectors.log.interface import NewRecord
 from connectors.log.sink import keyed
 from connectors.log.source import SourceBatch, Tick
-from flows.steps.alternation import Alternation
 from flows.steps.lanes.lane import Lane, MakeStrategy
 from flows.steps.lanes.parts import LaneParts
 
@@ -31,7 +28,6 @@ class Lanes:
     def __init__(self, parts: LaneParts, make: MakeStrategy, *, open_max: int) -> None:
         self.parts, self._make, self._open_max = parts, make, open_max
         self._lanes: dict[int, Lane] = {}
-        self._alternations = defaultdict[int, Alternation](lambda: Alternation(time.monotonic))
         self._lock = threading.Lock()
         if parts.backlog is not None:
             parts.backlog.full = self.full
@@ -43,18 +39,15 @@ class Lanes:
                 self._lanes[number] = Lane(self.parts, number, self._make)
             return self._lanes[number]
 
-    def alternation(self, number: int) -> Alternation:
-        """Of a lane with looks at its partitions."""
-        return self._alternations[number]
-
     def has_room(self, partition: int) -> bool:
         """Whether records of a partition may be read: P2 only while a lane is less than half full. Each look at the
         log asks.
         """
-        number = partition % self.parts.lanes
-        self._alternations[number].looked()
-        lane = self._lanes.get(number)
-        return lane is None or lane.has_room(self._open_max if partition < self.parts.lanes else self._open_max // 2)
+        lane = self._lanes.get(partition % self.parts.lanes)
+        if lane is None:
+            return True
+        lane.alternation.looked()
+        return lane.has_room(self._open_max if partition < self.parts.lanes else self._open_max // 2)
 
     def busy(self) -> bool:
         """Whether something is under way whose end the lanes should learn of soon."""
@@ -83,25 +76,18 @@ class LaneLogic(StatefulBatchLogic[SourceBatch, tuple[str, list[NewRecord]], Non
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
         self._lane: Lane | None = None
-        self._alternation = Alternation(time.monotonic)
 
     def on_batch(self, values: list[SourceBatch]) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
         if self._lane is None:
-            number = lane_number(values[0], self._lanes.parts)
-            self._lane, self._alternation = self._lanes.lane(number), self._lanes.alternation(number)
+            self._lane = self._lanes.lane(lane_number(values[0], self._lanes.parts))
         records = [record for value in values if isinstance(value, list) for record in value]
         outputs = self._lane.accept(records) if records else []
-        return keyed([*outputs, *self._collected(self._lane)]), False
+        return keyed([*outputs, *_collected(self._lane)]), False
 
     def on_notify(self) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
-        if self._lane is None or not self._alternation.my_turn():
+        if self._lane is None or not self._lane.alternation.my_turn():
             return [], False
-        return keyed(self._collected(self._lane)), False
-
-    def _collected(self, lane: Lane) -> list[NewRecord]:
-        found = lane.collect()
-        self._alternation.done()
-        return found
+        return keyed(_collected(self._lane)), False
 
     def on_eof(self) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
         """Finish what is under way, and leave the rest for the next start."""
@@ -117,6 +103,12 @@ class LaneLogic(StatefulBatchLogic[SourceBatch, tuple[str, list[NewRecord]], Non
 
     def snapshot(self) -> None:
         return None
+
+
+def _collected(lane: Lane) -> list[NewRecord]:
+    found = lane.collect()
+    lane.alternation.done()
+    return found
 
 
 def lane_number(item: SourceBatch, parts: LaneParts) -> int:

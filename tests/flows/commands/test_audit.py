@@ -55,5 +55,5 @@ def test_log_and_archive_are_looked_through(tmp_path: Path) -> None:
     edited = records[7]._replace(value=records[7].value.replace(b"u7", b"u8"))
     changed = archived(tmp_path / "changed", [*records[:7], edited, *records[8:]])
     assert verify("--archive", changed) == (
-        1, "changed: what stands from 7 to 7 is not what the act at 8 found there\n"
+        1, "changed: what is noted from 7 to 7 is not what the act at 8 found there\n"
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from helpers.feeding import System, now_ms, token
@@ -52,6 +53,18 @@ def codes(count: int, ends: Ends, ttl_ms: int = 300_000) -> list[SendTask]:
     return tasks
 
 
+def started(system: System, bounds: Sequence[ProviderBounds], station: str = "deliver") -> Dispatcher:
+    """One with these providers of push, in the order in which they are tried."""
+    parts = DispatcherParts(
+        log=system.log, providers={("push", ANY): bounds}, now_ms=now_ms, uniform=lambda _low, high: high,
+        last_look=LastLook(lambda _scope: False, Changes(system.log, now_ms=now_ms()), load_registry()),
+        station=station,
+    )  # fmt: skip
+    dispatcher = Dispatcher(parts)
+    dispatcher.start()
+    return dispatcher
+
+
 async def fails(_delivery: object) -> Result:
     return Failed("503")
 
@@ -63,12 +76,7 @@ async def takes(_delivery: object) -> Result:
 def test_what_a_person_drains_is_sent_when_he_lifts_it_though_nothing_else_comes(system: System) -> None:
     provider, ends, drained = Provider(takes), Ends(), {"P0"}
     bounds = ProviderBounds(provider, 50, SendRate(provider.name, 1000.0), drained=lambda: frozenset(drained))
-    parts = DispatcherParts(
-        log=system.log, providers={("push", ANY): [bounds]}, now_ms=now_ms, uniform=lambda _low, high: high,
-        last_look=LastLook(lambda _scope: False, Changes(system.log, now_ms=now_ms()), load_registry()),
-    )  # fmt: skip
-    dispatcher = Dispatcher(parts)
-    dispatcher.start()
+    dispatcher = started(system, [bounds])
     dispatcher.submit(codes(20, ends))
     (queue,) = dispatcher.queues
     wait_for(lambda: queue.size == 20)
@@ -85,12 +93,7 @@ def test_what_a_person_drains_is_sent_when_he_lifts_it_though_nothing_else_comes
 def test_what_a_person_drains_ends_when_its_ttl_is_over_though_nothing_else_comes(system: System) -> None:
     provider, ends = Provider(takes), Ends()
     bounds = ProviderBounds(provider, 50, SendRate(provider.name, 1000.0), drained=lambda: frozenset({"P0"}))
-    parts = DispatcherParts(
-        log=system.log, providers={("push", ANY): [bounds]}, now_ms=now_ms, uniform=lambda _low, high: high,
-        last_look=LastLook(lambda _scope: False, Changes(system.log, now_ms=now_ms()), load_registry()),
-    )  # fmt: skip
-    dispatcher = Dispatcher(parts)
-    dispatcher.start()
+    dispatcher = started(system, [bounds])
     short, long = codes(3, ends, ttl_ms=500), codes(5, ends)[3:]
     dispatcher.submit([*short, *long])
     wait_for(lambda: ends.count == 3)
@@ -104,13 +107,7 @@ def test_codes_that_wait_for_their_retry_go_to_the_next_provider_though_nothing_
     away, well, ends = Provider(fails), Provider(takes), Ends()
     away.name, well.name = "away", "well"
     bounds = [ProviderBounds(each, 50, SendRate(each.name, 1000.0)) for each in (away, well)]
-    parts = DispatcherParts(
-        log=system.log, providers={("push", ANY): bounds}, now_ms=now_ms, uniform=lambda _low, high: high,
-        last_look=LastLook(lambda _scope: False, Changes(system.log, now_ms=now_ms()), load_registry()),
-        station="transactional",
-    )  # fmt: skip
-    dispatcher = Dispatcher(parts)
-    dispatcher.start()
+    dispatcher = started(system, bounds, station="transactional")
     dispatcher.submit(codes(20, ends))
     wait_for(lambda: ends.count == 20, 20, lambda: f"20 ends; there are {ends.count}, {len(well.keys)} were asked for")
     assert len(well.keys) == 20
