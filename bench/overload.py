@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import jwt
 
-from bench.delivery import journal, now_ms, started
+from bench.delivery import journal, now_ms, peak_rss_mb, started
 from bench.figures import record
 from bench.flood import address, append, fcm_environment, phone, provider
 from bench.open_loop import Answers, Offering, Pace, Request
@@ -278,7 +278,7 @@ class Site:
             answers = offering.answers()
             called = self._codes(phase, codes.answers(), round(CODES_PER_S * seconds))
         normal = self.normal(ended)
-        grown = {name: _peak_mb(pid) - resident[name] for name, pid in self._pids.items()}
+        grown = {name: peak_rss_mb(pid) - resident[name] for name, pid in self._pids.items()}
         return Rush(called, answers, rows, normal, self._shed(ledger), grown, self._level_seen)
 
     def _shed(self, begin: dict[tuple[str, int], int]) -> Counter[str]:
@@ -293,7 +293,7 @@ class Site:
     def _forget_peaks(self) -> dict[str, float]:
         for pid in self._pids.values():
             Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
-        return {name: _peak_mb(pid) for name, pid in self._pids.items()}
+        return {name: peak_rss_mb(pid) for name, pid in self._pids.items()}
 
     # normal again
 
@@ -339,11 +339,6 @@ class Site:
         text = self._call("GET", "/metrics", KEYS["producer"], None)[1].decode()
         scores = [float(line.split()[-1]) for line in text.splitlines() if line.startswith("carillon_load_score{")]
         return self._levels.level(now_ms()) == 0 and max(scores) < THRESHOLDS[0] - CLEARANCE
-
-
-def _peak_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def port_of(url: str) -> int:

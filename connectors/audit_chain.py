@@ -76,7 +76,9 @@ def _after(before: bytes, record: Record) -> bytes:
 
 
 class AuditChain:
-    """Makes the records of acts for one process. Any thread may call it; it blocks on the log."""
+    """Makes the records of acts of one writer; a process may have several. Any thread may call it, and waits for
+    the log.
+    """
 
     def __init__(self, log: Log) -> None:
         """The log stays the caller's to close; it is read when the first act is noted."""

@@ -22,6 +22,7 @@ from state.model.campaign import (
     CampaignBadRows,
     CampaignChunk,
     CampaignText,
+    RolloutVerb,
     campaign_key,
     chunk_event_id,
     rollout_name,
@@ -92,6 +93,12 @@ class CampaignDesk:
         with self._lock:
             self._act(actor, name, verb, revision, before, given)
             return self._book.campaigns[name]
+
+    def turn(self, actor: Actor, event_id: str, verb: RolloutVerb) -> Rollout:
+        """Do something to an event that goes in stages. Raises as `act`."""
+        found = self.act(actor, rollout_name(event_id), verb)
+        assert isinstance(found, Rollout)
+        return found
 
     def _act(
         self, actor: Actor, name: str, verb: Any, revision: int | None, before: Sequence[NewRecord],

@@ -17,28 +17,15 @@ from typing import NamedTuple
 from connectors.dead_letters import TOPIC, FiledLetter, decode_dead
 from connectors.log.interface import Log, Record
 from connectors.log.read_to_ends import stored_batches, stored_records
-from connectors.paging import ListCursor
+from connectors.paging import ListCursor, Listed
 from state.model.dead_letter import ACTION_SCHEMA, DeadAction, DeadLetter, decode_action
 from state.model.errors import LogUnavailableError, MalformedRecordError
 
+_GIVE_UP = timedelta(seconds=3)
 _WAIT, _ACTIONS_WITHIN = timedelta(seconds=5), timedelta(seconds=10)
 _FIRST_LOOK, _LOOK_MAX = 64, 4_096
 """Records of a partition that are read at a time."""
 _GROWS, _CANDIDATES_MAX = 4, 8_192
-
-
-class LetterPage(NamedTuple):
-    """What was found, the newest first."""
-
-    found: Sequence[FiledLetter]
-    onward: ListCursor | None
-    """Where the next page begins; None: there is nothing more."""
-    looked_to_ms: int | None
-    """Time was up before the page was full, and what is older than this was not all looked at. None: it is full, or all
-    was.
-    """
-    unreadable: int
-    """Records among them that are neither a letter nor an action."""
 
 
 def letter_page(
@@ -48,9 +35,10 @@ def letter_page(
     start: ListCursor = (),
     *,
     everything: bool,
-    give_up: timedelta = timedelta(seconds=3),
-) -> LetterPage:
-    """A page of at most so many of the letters that are wanted.
+    give_up: timedelta = _GIVE_UP,
+) -> Listed[FiledLetter]:
+    """A page of at most so many of the letters that are wanted, the newest first by the log's time. Where time was up,
+    what is older than `looked_to_ms` was not all looked at.
 
     :param start: the cursor that a page ended with; empty: with the newest.
     :param everything: also what was retried or discarded.
@@ -67,7 +55,16 @@ def letter_page(
     found = [*shown.values()]
     onward = walk.cursor(found[limit:])
     looked_to = None if len(found) > limit or onward is None else walk.looked_to_ms
-    return LetterPage(found[:limit], onward, looked_to, walk.unreadable)
+    return Listed(found[:limit], onward, looked_to, walk.unreadable)
+
+
+def newest_letters(log: Log, limit: int) -> list[DeadLetter]:
+    """The newest so many, whatever was decided about them; what came long before is not read.
+
+    :raises LogError: the topic cannot be read.
+    """
+    walk = _Backwards(log, lambda _: True, ())
+    return [each.letter for each in walk.take(limit, time.monotonic() + _GIVE_UP.total_seconds())]
 
 
 class _Candidate(NamedTuple):

@@ -22,6 +22,8 @@ class Listed(NamedTuple, Generic[T]):
     """Where the next page begins; None: there is nothing more."""
     looked_to_ms: int | None = None
     """Time was up before the page was full, and nothing older than this was looked at. None: it is full, or all was."""
+    unreadable: int = 0
+    """Records on the way that do not decode."""
 
 
 def cursor_text(cursor: ListCursor | None) -> str | None:

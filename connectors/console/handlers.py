@@ -266,10 +266,9 @@ class Console:
     async def _dead(self) -> Counter[str | None] | None:
         """By sender, how many of the newest dead letters are its; None: the log cannot be read just now."""
         try:
-            letters = await self._parts.letters.page(Selection(everything=True), _LETTERS_COUNTED)
+            return await self._parts.letters.by_sender(_LETTERS_COUNTED)
         except ProblemError:
             return None
-        return Counter(letter["sender_id"] for letter in letters.found)
 
     async def change_limit(self, visit: Visit) -> ApiResponse:
         """Ask for another limit of a sender, or grant it."""

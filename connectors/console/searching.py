@@ -11,9 +11,9 @@ import msgspec
 from connectors.gateway.backstage import LedgerSearch
 from connectors.gateway.problems import invalid
 from state.model.admission import FieldError
+from state.model.registry import DAY_MS
 from state.model.zones import is_local_time, local_ms, zone_names
 
-DAY_MS = 86_400_000
 _TIMES = ("from", "to")
 _VALUES = tuple(each.name for each in dataclasses.fields(LedgerSearch) if each.name not in ("user", "from_ms", "to_ms"))
 """What a search may name; who looks for a user says why."""

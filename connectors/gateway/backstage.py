@@ -6,6 +6,7 @@ The implementation is given to the gateway, since it knows the operators (`flows
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -68,6 +69,10 @@ class Backstage(Protocol):
 
     def letters(self, wanted: Selection, limit: int, start: ListCursor = ()) -> Listed[Shown]:
         """Dead letters, each with its status."""
+        ...
+
+    def senders_of_letters(self, newest: int) -> Counter[str | None]:
+        """How many of the newest dead letters are whose."""
         ...
 
     def letter(self, name: str) -> Shown | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,6 +36,13 @@ class Letters:
         """
         start = page_start(cursor, self._partitions)
         return await self._questions.ask(lambda backstage: backstage.letters(wanted, limit, start))
+
+    async def by_sender(self, newest: int) -> Counter[str | None]:
+        """How many of the newest are whose.
+
+        :raises ProblemError: 503.
+        """
+        return await self._questions.ask(lambda backstage: backstage.senders_of_letters(newest))
 
     async def decide(self, letter: str, person: Principal, *, retry: bool, reason: str | None) -> Shown | PendingAct:
         """Give it back or discard it: what came of it, or what waits for a second person.

@@ -19,7 +19,7 @@ from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.progress import of_sender, remembered
 from connectors.gateway.writer import on_log
 from state.model.admission import AdmissionRules, Admitted
-from state.model.campaign import rollout_name
+from state.model.campaign import RolloutVerb
 from state.model.campaign_documents import RolloutTurn
 from state.model.errors import StoreUnavailableError
 from state.model.event import Event
@@ -121,10 +121,9 @@ class RolloutCalls:
     async def _of(self, request: ApiRequest) -> Rollout | None:
         return await self._rollouts.of(await self._rollouts.find(request.parameters["event_id"], request.caller()))
 
-    async def _act(self, request: ApiRequest, rollout: Rollout, verb: str) -> Rollout:
-        actor = actor_of(request.caller())
-        changed: Any = await on_log(lambda: self._desk.act(actor, rollout_name(rollout.event.event_id), verb))
-        return changed  # type: ignore[no-any-return] # a campaign of this name is one
+    async def _act(self, request: ApiRequest, rollout: Rollout, verb: RolloutVerb) -> Rollout:
+        actor, event_id = actor_of(request.caller()), rollout.event.event_id
+        return await on_log(lambda: self._desk.turn(actor, event_id, verb))
 
 
 def rollout_shown(rollout: Rollout) -> RolloutProgress:

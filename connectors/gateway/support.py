@@ -49,8 +49,8 @@ class Support:
         """Who did what, the newest first."""
         given = request.query(("limit", "cursor", "by", "user"))
         limit = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX)
-        before = whole_number(given, "cursor", 0, 2**53) if "cursor" in given else None
-        wanted = ActQuery(given.get("by"), given.get("user"), before)
+        start = page_start(given.get("cursor"), 1)
+        wanted = ActQuery(given.get("by"), given.get("user"), next(iter(start), None))
         page = await self._questions.ask(lambda backstage: backstage.acts(wanted, limit))
         acts = [_told(noted) for noted in page.found]
         return json_response(200, answers.AuditPage(acts, cursor_text(page.onward)))

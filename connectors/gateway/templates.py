@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 
 from connectors.audit import ActQuery, NotedAct
-from connectors.campaigns import Actor, CampaignDesk
+from connectors.campaigns import CampaignDesk
 from connectors.gateway import template_answers as answers
 from connectors.gateway.acts import reason_if_any
 from connectors.gateway.approval_calls import told_approval
-from connectors.gateway.approvals import Approvals, change_mark, subject_of
+from connectors.gateway.approvals import Approvals, change_mark
 from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import Questions
+from connectors.gateway.campaigns import actor_of
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.writer import on_log
@@ -200,7 +201,7 @@ class TemplateCalls:
         if len(msgspec.json.encode(draft)) > _DRAFT_MAX_BYTES:
             raise invalid([FieldError("texts", "are too long for a test, with their parts", "shorten them")])
         text = CampaignText(place[0], payload, actor=actor, draft=draft)
-        event_id = await on_log(lambda: self._tests.test_text(_actor(person), text, body["user"]))
+        event_id = await on_log(lambda: self._tests.test_text(actor_of(person), text, body["user"]))
         return answers.TextTested(event_id)
 
     async def _of_variant(self, place: TextPlace, body: Mapping[str, Any]) -> TypeTexts:
@@ -272,7 +273,7 @@ class TemplateCalls:
     ) -> TemplateRecord | PendingAct:
         if self._rules.profile(place[0]).klass == "P0":
             return await self._propose(person, place, texts, reason=reason, seen=seen)
-        return await on_log(lambda: self._desk.publish(_actor(person), place, texts, reason=reason, seen=seen))
+        return await on_log(lambda: self._desk.publish(actor_of(person), place, texts, reason=reason, seen=seen))
 
     async def _propose(
         self, person: Principal, place: TextPlace, texts: TypeTexts | None, *, reason: str | None, seen: int | None
@@ -306,10 +307,6 @@ class TemplateCalls:
         """:raises ProblemError: 400."""
         if errors := self._rules.document_errors(body, kind):
             raise invalid(errors)
-
-
-def _actor(person: Principal) -> Actor:
-    return Actor(person.name, person.role or "user", subject_of(person))
 
 
 def _texts_of(published: Mapping[TextPlace, TemplateRecord]) -> dict[TextPlace, TypeTexts]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from connectors.audit import ActQuery, NotedAct, newest_acts
 from connectors.dead_letters import DeadLetters
 from connectors.gateway.backstage import LedgerSearch, Shown
 from connectors.inbox.options import InboxRedisOptions
-from connectors.letter_pages import letter_page
+from connectors.letter_pages import letter_page, newest_letters
 from connectors.log.interface import Log
 from connectors.paging import ListCursor, Listed
 from flows.commands.dead_letters import Decider, discard_letters, letter_record, retry_letters
@@ -81,7 +82,11 @@ class LogBackstage:
     def letters(self, wanted: Selection, limit: int, start: ListCursor = ()) -> Listed[Shown]:
         """By `carillon dead-letters list --newest`."""
         page = letter_page(self.log, wanted.wants, limit, start, everything=wanted.everything)
-        return Listed([letter_record(each) for each in page.found], page.onward, page.looked_to_ms)
+        return Listed([letter_record(each) for each in page.found], page.onward, page.looked_to_ms, page.unreadable)
+
+    def senders_of_letters(self, newest: int) -> Counter[str | None]:
+        """By the end of the topic alone."""
+        return Counter(letter.sender_id for letter in newest_letters(self.log, newest))
 
     def letter(self, name: str) -> Shown | None:
         """By its id."""

@@ -8,7 +8,7 @@ import typer
 
 from flows.commands.output import Output
 from flows.commands.shared import Data, Json, existing_log, named, settings_beside
-from state.model.campaign import RolloutVerb, rollout_name
+from state.model.campaign import RolloutVerb
 from state.model.errors import RefusedActError
 
 
@@ -29,7 +29,5 @@ def rollout_command(
         desk = CampaignDesk(log, clock=clock_ms)
         if desk.rollout(event) is None:
             raise RefusedActError("no such event goes in stages, or it was over a day ago")
-        desk.act(Actor(user_name(), COMMAND_LINE), rollout_name(event), verb)
-        rollout = desk.rollout(event)
-    if rollout is not None:
-        Output(as_json).show({"event_id": event, **stages_record(rollout)}, f"{event}, {stages_said(rollout)}")
+        rollout = desk.turn(Actor(user_name(), COMMAND_LINE), event, verb)
+    Output(as_json).show({"event_id": event, **stages_record(rollout)}, f"{event}, {stages_said(rollout)}")

@@ -131,7 +131,8 @@ class CampaignBook:
         campaign = self.campaigns.get(act.campaign)
         if campaign is not None:
             return campaign.refusal(act) or self._test_refusal(act)
-        begins = act.verb == "create" and (act.text is not None or act.event is not None)
+        rolls = act.event is not None and act.event.rollout is not UNSET
+        begins = act.verb == "create" and (act.text is not None or rolls)
         return None if begins else "there is no such campaign"
 
     def _test_refusal(self, act: CampaignAct) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from state.model.campaign import (
@@ -23,12 +24,17 @@ class Rollout(Campaign):
     """An event to many that goes in parts (RULES 1). Nobody approves it; its chunks are percents of all hashes."""
 
     event: Event = field(kw_only=True)
-    plan: RolloutPlan = field(kw_only=True)
     begins: list[str] = field(default_factory=list)
     """The ids of its begins, of which the first counted."""
     acts: list[str] = field(default_factory=list)
     """The ids of all other acts on it, also of those that did not count."""
     changed_at: int = 0
+
+    @property
+    def plan(self) -> RolloutPlan:
+        """The event's; only those that have one begin (`CampaignBook.refusal`)."""
+        assert self.event.rollout is not UNSET
+        return self.event.rollout
 
     @property
     def ends(self) -> Sequence[int]:
@@ -91,11 +97,11 @@ class Rollout(Campaign):
 
 
 def begun_rollout(event: Event, plan: RolloutPlan, at: int) -> Rollout:
-    """An event whose parts go from then on or, if it is for later, from its `deliver_at` on."""
+    """An event with this plan, whose parts go from then on or, if it is for later, from its `deliver_at` on."""
     spread = plan.spread_ms is not None
     ends = plan.stages if spread else [place + 1 for place in range(len(plan.stages))]
     audience = CampaignAudience(0, ends[-1], 100, stages=plan.stages, stage_chunks=ends)
     return Rollout(
         rollout_name(event.event_id), CampaignText(event.type), event.sender_id, at, state="running",
-        audience=audience, start_at=max(at, event.deliver_at or 0), hold_ms=plan.hold_ms, event=event, plan=plan,
+        audience=audience, start_at=max(at, event.deliver_at or 0), hold_ms=plan.hold_ms, event=event,
     )  # fmt: skip

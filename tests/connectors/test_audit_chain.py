@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 from helpers.feeding import now_ms
 from helpers.waiting import wait_for
@@ -130,15 +131,21 @@ def test_random_edits_of_bytes_are_found(written: list[Record]) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-sys.path[:0] = sys.argv[2:]
+import msgspec
+sys.path[:0] = sys.argv[3:]
 from connectors.audit_chain import AuditChain
 from test_audit_chain import act, opened
 log = opened(Path(sys.argv[1]))
 chain, number = AuditChain(log), 0
 while True:
-    log.append([chain.record(act(number))])
+    log.append([chain.record(msgspec.structs.replace(act(number), by=sys.argv[2]))])
     number += 1
 """
+
+
+def both_wrote(log: EmbeddedLog, begun: int) -> bool:
+    written = noted(log)[begun:]
+    return len(written) > 40 and {msgspec.json.decode(record.value)["by"] for record in written} == {"ann", "bob"}
 
 
 def test_processes_that_are_killed_leave_a_chain_that_holds(tmp_path: Path) -> None:
@@ -146,9 +153,10 @@ def test_processes_that_are_killed_leave_a_chain_that_holds(tmp_path: Path) -> N
     here = Path(__file__)
     paths = [str(here.parents[2]), str(here.parents[1]), str(here.parent)]
     for _ in range(3):
-        writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), *paths]) for _ in range(2)]
+        command = [sys.executable, "-c", WRITER, str(tmp_path)]
+        writers = [subprocess.Popen([*command, name, *paths]) for name in ("ann", "bob")]
         begun = log.end_offset(AUDIT, 0)
-        wait_for(lambda begun=begun: log.end_offset(AUDIT, 0) > begun + 40, what="acts of both")
+        wait_for(lambda begun=begun: both_wrote(log, begun), what="acts of both")
         for writer in writers:
             writer.send_signal(signal.SIGKILL)
             writer.wait()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from helpers.log_harness import Harness
 
 from connectors.dead_letters import TOPIC, DeadLetters, FiledLetter
-from connectors.letter_pages import LetterPage, letter_page
-from connectors.log.interface import Log, NewRecord, Record, TopicSpec
-from connectors.paging import ListCursor, cursor_of, cursor_text
+from connectors.letter_pages import letter_page, newest_letters
+from connectors.log.interface import Log, NewRecord, Reader, Record, TopicSpec
+from connectors.paging import ListCursor, Listed, cursor_of, cursor_text
 from flows.steps.dead_letters import dead_action, dead_letter
 from state.model.dead_letter import DeadAction, DeadLetter, letter_id
 
@@ -53,7 +54,7 @@ def _pages(
     *,
     everything: bool = True,
     give_up: timedelta = timedelta(minutes=1),
-) -> Iterator[LetterPage]:
+) -> Iterator[Listed[FiledLetter]]:
     """To the last one, each by the cursor as it stands in an address."""
     start: ListCursor | None = ()
     while start is not None:
@@ -62,7 +63,7 @@ def _pages(
         start = None if page.onward is None else cursor_of(cursor_text(page.onward))
 
 
-def _ids(pages: Iterator[LetterPage]) -> list[str]:
+def _ids(pages: Iterator[Listed[FiledLetter]]) -> list[str]:
     return [each.letter.id for page in pages for each in page.found]
 
 
@@ -123,7 +124,34 @@ def test_a_page_whose_time_is_up_says_how_far_it_looked_and_goes_on(log: Log) ->
     assert sum(page.unreadable for page in pages) == 1
 
 
+class Watched:
+    """A log that notes from where it is read."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.begun: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def reader(self, start: Mapping[tuple[str, int], int]) -> Reader:
+        self.begun += start.values()
+        return self._log.reader(start)
+
+
+def test_the_newest_are_found_without_reading_what_came_long_before(log: Log) -> None:
+    log.append([_letter(number, number % PARTITIONS) for number in range(3_000)])
+    log.append([dead_action(DeadAction(_name(2_999, 2_999 % PARTITIONS), "discarded", 5), 2_999 % PARTITIONS)])
+    watched = Watched(log)
+    found = newest_letters(cast(Log, watched), 60)
+    # Letters of one append have one time in the log: the newest of one partition may come before those of another.
+    assert len({letter.at for letter in found}) == 60
+    assert min(letter.at for letter in found) > 3_999 - 60 * PARTITIONS
+    assert len(watched.begun) >= PARTITIONS
+    assert min(watched.begun) > 800
+
+
 def test_a_topic_without_letters_is_one_empty_page(log: Log) -> None:
-    assert letter_page(log, _everything, 5, everything=True) == LetterPage([], None, None, 0)
+    assert letter_page(log, _everything, 5, everything=True) == Listed([], None)
     log.append([dead_action(DeadAction("x", "retried", 5), 0)])
-    assert letter_page(log, _everything, 5, everything=True) == LetterPage([], None, None, 0)
+    assert letter_page(log, _everything, 5, everything=True) == Listed([], None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from operators.expiry import DAY_MS, SaidExpiry, days_left, end_of, expiry_to_say
+from operators.expiry import SaidExpiry, days_left, end_of, expiry_to_say
+from state.model.registry import DAY_MS
 
 END = 2_000_000_000_000
 

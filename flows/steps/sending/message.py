@@ -38,21 +38,15 @@ class MailLinks:
     base_url: str
     """Where the gateway is reached from outside, without a slash at the end; empty: mails bear no link."""
 
-    def url(self, task: SendTask) -> str | None:
-        """The link for one message; None: it has none, since it is no mail, or nothing in it can be switched off.
+    def url(self, link: Unsubscription | None) -> str | None:
+        """Of what `switches_off` gave; None: the message has no link."""
+        return f"{self.base_url}/v1/unsubscribe/{self.keys.sign(link)}" if link and self.base_url else None
+
+    def switches_off(self, task: SendTask) -> Unsubscription | None:
+        """What a link in this message would switch off; None: it is no mail, or nobody can leave it.
 
         An address that the event itself names is nobody's on file, so no setting of the user is opened to it.
         """
-        link = self._switches_off(task)
-        return f"{self.base_url}/v1/unsubscribe/{self.keys.sign(link)}" if link and self.base_url else None
-
-    def marked(self, task: SendTask, content: Content) -> Content:
-        """A mail that nobody can leave says so."""
-        if not isinstance(content, EmailContent):
-            return content
-        return replace(content, transactional=self._switches_off(task) is None)
-
-    def _switches_off(self, task: SendTask) -> Unsubscription | None:
         if task.channel != "email" or task.device.id == GIVEN_ADDRESS:
             return None
         return unsubscription(task.emission, task.channel, self.types.current)
@@ -77,9 +71,11 @@ def message_or_end(
         return planned
     try:
         with task.siblings.listener.rendering():
-            url = None if links is None else links.url(task)
-            content = _said(task, url, last_look.published)
-            return content if links is None else links.marked(task, content)
+            if links is None:
+                return _said(task, None, last_look.published)
+            link = links.switches_off(task)
+            content = _said(task, links.url(link), last_look.published)
+            return replace(content, transactional=link is None) if isinstance(content, EmailContent) else content
     except TemplateError as error:
         _logger.warning("template_failed", type=task.emission.type, error=str(error))
         return failed(task, TEMPLATE, now)

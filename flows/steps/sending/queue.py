@@ -73,13 +73,6 @@ class _InTurn:
         """Of what is for one person and still waits there, what came first; may be asked by any thread."""
         return next((task for task in tuple(self._one) if task.queue is of), None)
 
-    def empty(self) -> list[SendTask]:
-        """Take everything out."""
-        tasks = [*self._one, *self._many]
-        self._one.clear()
-        self._many.clear()
-        return tasks
-
 
 class _Line:
     """All classes."""
@@ -108,11 +101,6 @@ class _Line:
         """How long a mention waits for its turn: a P1 that is for one person."""
         oldest = self._classes["P1"].oldest(of)
         return 0 if oldest is None else now - oldest.waits_since
-
-    def empty(self) -> list[SendTask]:
-        """Take everything out."""
-        self.size = 0
-        return [task for waiting in self._classes.values() for task in waiting.empty()]
 
 
 class ProviderQueue:

@@ -9,7 +9,7 @@ from helpers.gateway import Gateway, now_ms, running
 
 from connectors.gateway.records import event_records
 from state.model.event import RawEvent, RolloutPlan, resolve
-from state.model.registry import load_registry
+from state.model.registry import DAY_MS, load_registry
 
 NEWS = {"type": "announcement", "fan_out_type": "BROADCAST", "payload": {"title": "New"}}
 
@@ -101,9 +101,6 @@ def test_it_is_still_known_after_a_restart(tmp_path: Path) -> None:
         turn(gateway, event_id, "pause")
     with running(tmp_path) as gateway:
         assert rollout(gateway, event_id)["state"] == "paused"
-
-
-DAY_MS = 86_400_000
 
 
 def begun_before(gateway: Gateway, event_id: str, at: int) -> None:

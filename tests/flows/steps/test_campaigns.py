@@ -477,7 +477,7 @@ def test_kill_9_of_a_fan_out_at_the_border_of_stages_and_while_it_is_paused_miss
             for name in FLOWS:
                 processes.start(name)
             if end < 100:
-                wait_for(lambda: reads_on(bench), what="schedule reads on")
+                reads_on(bench)
                 processes.kill("schedule")
                 assert len(parts(bench)) == number + 1, "it is paused"
                 desk.act(ANN, "event:post", "resume")
@@ -489,12 +489,12 @@ def test_kill_9_of_a_fan_out_at_the_border_of_stages_and_while_it_is_paused_miss
         processes.end()
 
 
-def reads_on(bench: Bench) -> bool:
-    """Whether schedule goes on: what is due by now is released."""
+def reads_on(bench: Bench) -> None:
+    """Schedule goes on: what is due by now is released."""
     now = str(time.monotonic_ns())
     event = bench.event(now, "reminder", topic="schedule", deliver_at=bench.clock() + 1, target=None, actor=None)
     bench.append(event)
-    return any(now.encode() in record.value for record in bench.read("events.p1"))
+    wait_for(lambda: any(now.encode() in record.value for record in bench.read("events.p1")), what="schedule reads on")
 
 
 def test_kill_9_while_a_fan_out_goes_on_misses_nobody_and_tells_nobody_twice(bench: Bench, tmp_path: Path) -> None:
