@@ -14,6 +14,7 @@ from connectors.gateway.problems import ProblemError, invalid
 from connectors.gateway.templates import TemplateCalls
 from state.model.admission import FieldError
 from state.model.audit import PendingAct
+from state.model.errors import UNDECODABLE
 from state.model.template import (
     CHANNEL_FORMS,
     FORMS,
@@ -225,7 +226,7 @@ def _payload(form: Mapping[str, str]) -> dict[str, Any] | None:
     payload, written = None, form.get("payload", "").strip()
     try:
         payload = msgspec.json.decode(written, type=dict[str, Any]) if written else None
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         remedy = 'write them like {"title": "Sale"}'
         raise invalid([FieldError("payload", "are no JSON object", remedy)]) from error
     return payload

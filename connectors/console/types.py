@@ -12,6 +12,7 @@ from connectors.gateway.http import ApiResponse
 from connectors.gateway.problems import ProblemError
 from connectors.gateway.type_answers import TypeTried
 from connectors.gateway.types import TypeDesk
+from state.model.errors import UNDECODABLE
 
 TYPES = "/console/types"
 
@@ -58,5 +59,5 @@ def _table(form: Any) -> dict[str, Any]:
     """:raises ProblemError: 400."""
     try:
         return msgspec.json.decode(form.get("table", ""), type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise ProblemError(400, f"What it may do must be a JSON object: {error}") from error

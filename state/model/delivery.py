@@ -13,7 +13,7 @@ import msgspec
 import orjson
 from msgspec import UNSET, UnsetType
 
-from state.model.errors import MalformedRecordError
+from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import TextDraft
 from state.model.keys import user_tag
 from state.model.preference import QuietRange
@@ -181,7 +181,7 @@ def decode_to_deliver(schema: str, value: bytes) -> list[ToDeliver]:
         raise MalformedRecordError(f"header schema: {schema!r} is none of {', '.join(_READERS)}")
     try:
         return read(value)
-    except (msgspec.MsgspecError, orjson.JSONDecodeError) as error:
+    except (*UNDECODABLE, orjson.JSONDecodeError) as error:
         raise MalformedRecordError(f"emission: {error}") from error
 
 

@@ -32,11 +32,18 @@ class Schema(Generic[S]):
         try:
             return self._decode(value)
         except msgspec.ValidationError as error:
-            if b"null" in value and isinstance(fields := msgspec.json.decode(value), dict):
-                return self.of(fields)
-            raise MalformedRecordError(f"{self.name}: {error}") from error
+            return self._without_nulls(value, error)
         except UNDECODABLE as error:
             raise MalformedRecordError(f"{self.name}: {error}") from error
+
+    def _without_nulls(self, value: bytes, error: msgspec.ValidationError) -> S:
+        try:
+            fields = msgspec.json.decode(value) if b"null" in value else None
+        except UNDECODABLE as other:  # behind what does not fit
+            raise MalformedRecordError(f"{self.name}: {other}") from other
+        if not isinstance(fields, dict):
+            raise MalformedRecordError(f"{self.name}: {error}") from error
+        return self.of(fields)
 
     def of(self, fields: Mapping[str, Any]) -> S:
         """The record of these fields, as if they were decoded; others are ignored.

@@ -110,6 +110,8 @@ def test_a_malformed_record_changes_nothing_and_the_next_one_counts(log: Embedde
     watcher.start()
     log.append([NewRecord("control", 0, b"all\0", b'{"scope": 5}', (("schema", b"kill/1+json"),))])
     log.append([NewRecord("control", 0, b"x", b"{}", (("schema", b"breaker/1+json"),))])
+    for poison in (b'{"scope":null,"x":"\xff"}', b'{"scope":null,"x":' + b"[" * 60_000):
+        log.append([NewRecord("control", 0, b"all\0", poison, (("schema", b"kill/1+json"),))])
     log.append([kill_record(Kill("channel", "email"))])
     wait_for(lambda: watcher.switches == {("channel", "email")})
 

@@ -12,6 +12,7 @@ import msgspec
 
 from connectors.providers.email.message import REFERENCE_HEADER
 from connectors.providers.receipts import ProviderReport, code_of
+from state.model.errors import UNDECODABLE
 from state.model.outcome import BOUNCED, CLICKED, COMPLAINED, DELIVERED, FAILED, OPENED, SOFT_BOUNCED
 
 _LINK = re.compile(r"/v1/unsubscribe/([A-Za-z0-9_-]{40,2000})")
@@ -55,7 +56,7 @@ def read_event(text: str) -> ProviderReport | None:
     """What an event says; None: nothing that is noted, or no event."""
     try:
         event = _decode(text)
-    except (msgspec.MsgspecError, UnicodeError):
+    except (*UNDECODABLE, UnicodeEncodeError):
         return None
     outcome, reason = _meaning(event)
     if outcome is None:

@@ -21,18 +21,15 @@ from connectors.providers.email.dkim import DkimSigner
 from connectors.providers.email.mail import build_mail, dkim_signer
 from connectors.providers.email.message import UnsafeMessageError, message_id
 from connectors.providers.email.options import SmtpOptions
+from connectors.providers.email.returned.cause import find_cause
 from connectors.providers.receipts import reference_of
 from state.model.addresses import mailbox
 from state.model.bounce_address import BounceAddresses
 from state.model.errors import ConfigurationError
 from state.model.receipt import ReferenceKeys
 
-_BAD_ADDRESS = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
-"""RFC 3463: unknown or malformed mailbox, no such host, moved, takes no mail, disabled."""
 _OF_ADDRESS = ("4.1.", "4.2.")
 """RFC 3463: what begins the status of a soft refusal of one address or mailbox."""
-_NO_SUCH_USER = re.compile(r"(user|mailbox|recipient|address)\b.{0,40}\b(unknown|not found|does not exist|no such)|"
-                           r"(no such|unknown) (user|mailbox|recipient|address)", re.IGNORECASE)  # fmt: skip
 _ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 
 
@@ -75,7 +72,9 @@ def build_request(
 
 
 def parse_response(response: SmtpResponse, delivery: Delivery) -> Result:
-    """What an answer means; pure. A soft refusal never says anything about the address."""
+    """What an answer means; pure. A soft refusal says nothing about the address; what is hard is judged as of mails
+    that come back.
+    """
     if 200 <= response.code < 300:
         return Sent(delivery.provider_id)
     found = _ENHANCED.search(response.text)
@@ -83,10 +82,9 @@ def parse_response(response: SmtpResponse, delivery: Delivery) -> Result:
     reason = f"{response.command} {response.code} {status}".strip()
     if response.command == "connect" or response.code in (421, 530, 535) or 400 <= response.code < 500:
         return Failed(reason, of_address=response.command == "rcpt" and status.startswith(_OF_ADDRESS))
-    if response.command == "rcpt" and (status in _BAD_ADDRESS or (not status and _NO_SUCH_USER.search(response.text))):
-        return Rejected(reason, token_gone=delivery.registered_at)
     if response.code >= 500:
-        return Rejected(reason)
+        gone = response.command == "rcpt" and find_cause(None, f"{response.code} {response.text}").hard
+        return Rejected(reason, token_gone=delivery.registered_at if gone else None)
     return Failed(reason, ambiguous=response.command == "data")
 
 

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 from cryptography.x509 import load_pem_x509_certificate
 
+from state.model.errors import UNDECODABLE
 from state.model.web_address import WebAddress, parse_url
 
 NOTIFICATION: Final = "Notification"
@@ -69,7 +70,7 @@ def decode_sns(body: bytes) -> SnsMessage | None:
     """A message of SNS; None: it is none."""
     try:
         return _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNDECODABLE:
         return None
 
 

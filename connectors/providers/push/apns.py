@@ -159,7 +159,7 @@ def _refusal(response: Response) -> _Refusal:
     reason, timestamp = body.get("reason"), body.get("timestamp")
     return _Refusal(
         reason[:64] if isinstance(reason, str) and reason.isalnum() else "",
-        timestamp if isinstance(timestamp, int) and not isinstance(timestamp, bool) else None,
+        timestamp if isinstance(timestamp, int) and not isinstance(timestamp, bool) and timestamp > 0 else None,
     )
 
 

@@ -2,7 +2,8 @@
 
 Apple refuses a token older than an hour and answers 429 to one renewed more often than every 20 minutes. So a token is
 renewed at its first use after a moment drawn between 30 and 50 minutes of age (processes do not renew together), and
-after `ExpiredProviderToken` only if it is older than 20 minutes.
+after `ExpiredProviderToken` only if it is older than 20 minutes. A clock that was set back says that the one before was
+wrong, and with it the token's time.
 """
 
 from __future__ import annotations
@@ -56,12 +57,15 @@ class ProviderToken:
 
     async def current(self) -> str:
         """The token to send now; only its renewal costs anything (29 microseconds)."""
-        if self._token and self._clock_s() < self._renew_s:
+        if self._is_fresh():
             return self._token
         async with self._lock:
-            if not self._token or self._clock_s() >= self._renew_s:
+            if not self._is_fresh():
                 self._mint()
         return self._token
+
+    def _is_fresh(self) -> bool:
+        return bool(self._token) and self._minted_s <= self._clock_s() < self._renew_s
 
     async def expired(self, refused: str) -> str:
         """APNs called `refused` expired: the token to try once more; the same one where it may not be renewed yet."""

@@ -29,7 +29,7 @@ from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
 from state.model.addresses import sandbox_fcm_token
 from state.model.content import PushContent, WithdrawalContent
-from state.model.errors import ConfigurationError
+from state.model.errors import UNDECODABLE, ConfigurationError
 
 SHOWN_MAX_BYTES = 4096
 """Of notification and data together."""
@@ -167,7 +167,7 @@ def _throttled(reason: str, wait: timedelta | None) -> Throttled:
 def _body(response: Response) -> _Body:
     try:
         return msgspec.json.decode(response.body, type=_Body)
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         return _Body()
 
 

@@ -18,7 +18,7 @@ from connectors.providers.push.service_account import ASSERTION_LIFE_S, AUDIENCE
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Response, Transport, TransportError
-from state.model.errors import CarillonError
+from state.model.errors import UNDECODABLE, CarillonError
 
 RENEW_BEFORE_S = 5 * 60
 _LAST_S = 10
@@ -66,7 +66,7 @@ def parse_grant(response: Response) -> tuple[str, int]:
             granted = msgspec.json.decode(response.body, type=_Granted)
             return granted.access_token, granted.expires_in
         word = msgspec.json.decode(response.body, type=_Refused).error
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         word = ""
     known = word[:_WORDS_MAX] if word.replace("_", "").isalnum() else f"status {response.status}"
     raise AccessTokenError(f"access token: {known}", parse_retry_after(response.headers))

@@ -81,11 +81,18 @@ def answer_record(task: SendTask, result: Result, planned: Planned, now: int) ->
         detail=why(result),
         retry_at=planned.retry_at,
         moved_to=planned.moved_to,
-        gone_at=result.token_gone if isinstance(result, Rejected) and planned.retry_at is None else None,
+        gone_at=_gone_at(task, result, now) if planned.retry_at is None else None,
         at=now,
         segments=segments,
         cost=cost,
     )
+
+
+def _gone_at(task: SendTask, result: Result, now: int) -> int | None:
+    """As of when the address is dead: not of a time to come, whatever the provider calls its time."""
+    if not isinstance(result, Rejected) or result.token_gone is None:
+        return None
+    return min(result.token_gone, max(now, task.device.registered_at))
 
 
 def closed_record(task: SendTask, planned: Planned, now: int) -> Attempt | None:

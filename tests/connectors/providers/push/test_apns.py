@@ -58,6 +58,8 @@ def test_apns_reasons(status: int, reason: str | None, expected: Result) -> None
 
 def test_apns_gone_as_of_the_providers_time() -> None:
     assert apns_answer(410, "Unregistered", timestamp=42) == Rejected("Unregistered", token_gone=42)
+    for none in (-1, 0, True, "42", 1e30):
+        assert apns_answer(410, "Unregistered", timestamp=none) == Rejected("Unregistered", token_gone=REGISTERED)
 
 
 def test_a_credential_that_is_refused_never_costs_a_token() -> None:

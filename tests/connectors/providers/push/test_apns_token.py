@@ -33,3 +33,21 @@ def test_the_provider_token_is_minted_once_for_all_and_rarely() -> None:
         assert len(set(await asyncio.gather(*(holder.expired(second) for _ in range(50)))) - {second}) == 1
 
     asyncio.run(run())
+
+
+def test_a_token_of_a_time_that_was_none_is_not_used_for_hours() -> None:
+    """The clock was an hour ahead and is right again: Apple takes no token of a time to come."""
+    now = [1_000_000.0]
+    key = ec.generate_private_key(ec.SECP256R1())
+    holder = ProviderToken(
+        key, team_id="T" * 10, key_id="K" * 10, clock_s=lambda: now[0], uniform=lambda low, _high: low
+    )
+
+    async def run() -> None:
+        await holder.current()
+        now[0] -= 3600
+        token = await holder.current()
+        assert jwt.decode(token, key.public_key(), algorithms=["ES256"])["iat"] == now[0]
+        assert await holder.current() == token
+
+    asyncio.run(run())

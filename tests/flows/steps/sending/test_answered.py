@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 from helpers.feeding import PARTITIONS, System, now_ms, token
-from helpers.lanes_in_process import Provider, read, registry_of, running_lanes
+from helpers.lanes_in_process import Answer, Provider, read, registry_of, running_lanes
 from helpers.waiting import wait_for
 
 from connectors.changes import Changes
@@ -45,7 +46,12 @@ class _Renewing:
         return Rejected("Unregistered", token_gone=now_ms())
 
 
-def _told(system: System, changes: Changes, answer: _Renewing) -> list[dict[str, object]]:
+async def _in_another_unit(_delivery: Delivery) -> Result:
+    """A provider that says its time in microseconds, or in nanoseconds."""
+    return Rejected("Unregistered", token_gone=time.time_ns())
+
+
+def _told(system: System, changes: Changes, answer: Answer) -> list[dict[str, object]]:
     system.feed([system.emission(USER, "push", [("d1", token("a"))])])
     look = LastLook(lambda _scope: False, changes, registry_of(system))
     told: list[dict[str, object]] = []
@@ -74,3 +80,10 @@ def test_but_only_once(system: System, changes: Changes) -> None:
     told = _told(system, changes, answer)
     assert answer.seen == [token("a"), token("b")]
     assert [each["outcome"] for each in told if each["schema"] == "delivery/1+json"] == ["DEAD_LETTER"]
+
+
+def test_no_address_is_gone_as_of_a_time_to_come(system: System, changes: Changes) -> None:
+    told = _told(system, changes, _in_another_unit)
+    (verdict,) = [each for each in told if each["schema"] == "endpoint/1+json"]
+    assert isinstance(gone_at := verdict["gone_at"], int)
+    assert gone_at <= now_ms(), "what is registered from now on would be gone, too"
