@@ -49,7 +49,9 @@ _CHALLENGE = re.compile(
 
 def receipt(seen: Seen) -> Returned | None:
     """RFC 8098: it was shown, or thrown away; either way it arrived. Some servers refuse in this form (RFC 5429)."""
-    receipt = any(part.content_type == "message/disposition-notification" for part in seen.mail.parts)
+    receipt = "disposition-notification" in seen.field("content-type").lower() or any(
+        part.content_type == "message/disposition-notification" for part in seen.mail.parts
+    )
     if not receipt or re.search(r"reject|refus|not delivered", seen.notice[:2000], re.IGNORECASE):
         return None
     return Returned("none", "rfc8098")

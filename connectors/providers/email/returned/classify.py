@@ -8,6 +8,7 @@ time grows with them alone. What was not understood is said, not guessed (`Retur
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from connectors.providers.email.returned.addresses import address_in
 from connectors.providers.email.returned.automatic import answered, receipt
@@ -18,12 +19,18 @@ from connectors.providers.email.returned.seen import Seen, from_server, take_apa
 from connectors.providers.email.returned.texts import RECIPIENTS_MAX
 from connectors.providers.email.returned.values import Recipient, Returned
 
+_NO_COMPLAINTS = ("not-spam", "auth-failure")
+"""Feedback of RFC 6430, and of RFC 6591: a server could not verify a signature, of which no reader knows."""
+_REPORT_MAX = 10_000
+_SENT_TO = ("to", "delivered-to", "x-original-to", "envelope-to", "apparently-to")
+
 
 def classify(raw: bytes) -> Returned:
     """What a mail says; of any bytes, without errors."""
     outer = take_apart(read_mail(raw))
     seen = _enclosed(outer) or outer
-    found = _complaint(seen) or _reported(seen) or receipt(seen) or answered(seen) or told(seen) or Returned("none", "")
+    found = _complaint(seen) or _reported(seen) or receipt(seen) or answered(seen) or told(_in_words(seen))
+    found = found or Returned("none", "")
     doubts = [*found.doubts, *(["only its begin was read"] if outer.mail.cut else [])]
     if found.kind != "none" and not found.recipients:
         doubts.append("no recipient found")
@@ -38,6 +45,13 @@ def classify(raw: bytes) -> Returned:
         seen.returned,
         tuple(doubts),
     )
+
+
+def _in_words(seen: Seen) -> Seen:
+    """With reports that name nobody as words: why it failed may stand there."""
+    if not seen.statuses:
+        return seen
+    return replace(seen, notice=f"{seen.notice}\n\n" + "\n\n".join(seen.statuses)[:_REPORT_MAX])
 
 
 def _enclosed(seen: Seen) -> Seen | None:
@@ -57,9 +71,10 @@ def _complaint(seen: Seen) -> Returned | None:
     if not reports and marked is None and not _says_complaint(seen):
         return None
     kind, who = feedback_report("\n\n".join(reports))
-    if kind == "not-spam":
+    if kind in _NO_COMPLAINTS:
         return Returned("none", "rfc5965", feedback=kind)
-    who = who or [address for address in (marked, address_in(seen.sent.get("to", ""))) if address is not None][:1]
+    sent_to = (address_in(seen.sent.get(name, "")) for name in _SENT_TO)
+    who = who or [address for address in (marked, *sent_to) if address is not None][:1]
     recipients = tuple(Recipient(address, "complaint", None, cause=kind or "abuse") for address in who)
     return Returned("complaint", "rfc5965" if reports else "text", recipients, kind or "abuse")
 

@@ -19,16 +19,24 @@ _DELAYED = re.compile(
     r"(?:delayed|delay\b|warning: (?:message|could not send|mail).{0,60}|"
     r"still (?:being )?(?:retri|tr(?:y|ied))|will (?:be )?(?:continue|keep|retr)|"
     r"you do not need to (?:resend|do)|not yet (?:been )?delivered|has not yet been delivered|"
-    r"no action is required)",
+    r"no action is required|verzöger|retard(?:é|ée|ada)\b|retrasad|ritard|atrasad|vertraag|vertraging|försen|"
+    r"forsink|opóźni|задерж|отложен|遅延|延迟|延遲)",
     re.IGNORECASE,
 )
+_WAITING = re.compile(
+    r"still being retried|will be retried|(?:a|this is a|message) warning (?:message )?only|"
+    r"do not need to resend|not yet been delivered|(?:will|attempts?) (?:\w+ ){0,2}continue",
+    re.IGNORECASE,
+)
+"""What is said of no mail that was given up, even if it "could not be delivered for 4 hours"."""
 _GIVEN_UP = re.compile(
     r"permanent|giv(?:en|ing|e) up|gave up|could not be delivered|undeliverable|(?:delivery|has|"
     r"have) failed|returned to sender|couldn't be delivered",
     re.IGNORECASE,
 )
 _ARRIVED = re.compile(
-    r"\bsuccess(?:ful|fully)?\b.{0,60}(?:deliver|relay)|(?:deliver|relay)\w*.{0,60}\bsuccess|has been delivered",
+    r"\bsuccess(?:ful|fully)?\b.{0,60}(?:deliver|relay)|(?:deliver|relay)\w*.{0,60}\bsuccess|has been delivered|"
+    r"\A(?:relayed|delivered|expanded):|delivery to .{0,60} is complete",
     re.IGNORECASE,
 )
 _FAILED = re.compile(r"fail|could ?n[o']t|unable|undeliver|error|reject|not (?:yet )?(?:be )?deliver", re.IGNORECASE)
@@ -54,7 +62,7 @@ def told(seen: Seen) -> Returned | None:
     if len(marked) > 1:
         apart = {each.address: each for each in named_in(seen.notice, ours)}
         named = [apart.get(each.address, each) for each in named]
-    late = _DELAYED.search(f"{seen.field('subject')}\n{seen.notice}") is not None and not _GIVEN_UP.search(seen.notice)
+    late = _late(f"{seen.field('subject')}\n{seen.notice}", seen.notice)
     recipients = tuple(
         _from_words(each._replace(words=each.words[: room(len(named))]), late, seen.notice) for each in named
     )
@@ -64,15 +72,24 @@ def told(seen: Seen) -> Returned | None:
     return Returned(kind, "fields" if marked else "text", recipients)
 
 
+def _late(said: str, notice: str) -> bool:
+    """Whether a notice is a warning, and the server keeps trying."""
+    return bool(_WAITING.search(said) or (_DELAYED.search(said) and not _GIVEN_UP.search(notice)))
+
+
 def _likely(seen: Seen) -> bool:
     """Whether it looks like a mail server's: by its sender, or by its form and what servers say in their notices.
 
     The form alone is a vacation note's, too, and the subject alone a parcel service's.
     """
     subject = seen.field("subject")
-    if from_server(seen) or from_list(seen.mail):
-        return not from_list(seen.mail)
-    formed = null_path(seen) or bool(BOUNCE_SUBJECT.search(subject))
+    bounced = bool(BOUNCE_SUBJECT.search(subject))
+    if from_list(seen.mail):  # a list that hands a notice on puts its fields on it, but not its name in From
+        daemon = "mailer-daemon" in seen.field("from").lower()
+        return (daemon or (bounced and from_server(seen))) and not REPLY_SUBJECT.match(subject)
+    if from_server(seen):
+        return True
+    formed = null_path(seen) or bounced
     if not formed and "delivery-status" not in seen.field("content-type").lower():
         return False
     quoted = seen.sent or code_in(seen.notice) or status_in(seen.notice)

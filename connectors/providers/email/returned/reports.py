@@ -14,6 +14,9 @@ from connectors.providers.email.returned.mime import MailFields, read_fields
 
 _BLOCKS_MAX = 1000
 _EMPTY_LINE = re.compile(r"\n[ \t\r]*\n")
+_OF_RECIPIENT = re.compile(
+    r"^(original-recipient|final-recipient|action|status)[ \t]{0,5}:", re.IGNORECASE | re.MULTILINE
+)
 _STATUS = re.compile(r"\s*([245])\s*\.\s*(\d{1,3})\s*\.\s*(\d{1,3})")
 _ACTIONS = {
     "fail": "failed",
@@ -41,10 +44,10 @@ def delivery_report(text: str) -> list[Reported]:
     """Who is named in the blocks of a delivery status; its first block is about the message."""
     found = []
     for block in _blocks(text):
-        fields = read_fields(block)
-        reported = _reported(fields)
-        if reported is not None:
-            found.append(reported)
+        for lines in _recipients(block):
+            reported = _reported(read_fields(lines))
+            if reported is not None:
+                found.append(reported)
     return found
 
 
@@ -77,6 +80,17 @@ def _blocks(text: str) -> Iterator[str]:
     return iter(_EMPTY_LINE.split(text.replace("\r\n", "\n"), maxsplit=_BLOCKS_MAX)[:_BLOCKS_MAX])
 
 
+def _recipients(block: str) -> Iterator[str]:
+    """A block, cut where a field comes again: some servers leave out the empty line between recipients."""
+    begin, known = 0, set[str]()
+    for found in _OF_RECIPIENT.finditer(block):
+        if found[1].lower() in known:
+            yield block[begin : found.start()]
+            begin, known = found.start(), set()
+        known.add(found[1].lower())
+    yield block[begin:]
+
+
 def _reported(fields: MailFields) -> Reported | None:
     final, original = fields.get("final-recipient", ""), fields.get("original-recipient", "")
     if not final and not original:
@@ -100,12 +114,14 @@ def _status(text: str) -> str | None:
 def _action(fields: MailFields, status: str | None) -> str:
     said = fields.get("action", "").strip().lower()
     action = next((action for begin, action in _ACTIONS.items() if said.startswith(begin)), None)
-    if action is None:
-        return "delivered" if status is not None and status.startswith("2") else "failed"
-    return action
+    if action is not None:
+        return action
+    if "will-retry-until" in fields:
+        return "delayed"
+    return "delivered" if status is not None and status.startswith("2") else "failed"
 
 
 def _local(field: str) -> str | None:
-    """An address without a domain: some servers name local users so."""
+    """An address without a domain: some servers name local users so. X.400 and directories have other names."""
     name = field.rpartition(";")[2].strip().strip("<>")
-    return name if name and len(name) <= 254 and not any(map(str.isspace, name)) else None
+    return name if re.fullmatch(r"[^\s/=]{1,254}", name) else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from connectors.providers.email.returned.addresses import address_in
 from connectors.providers.email.returned.mime import Mail, MailFields, read_fields
 from connectors.providers.email.returned.reports import looks_like_report
-from connectors.providers.email.returned.texts import SERVERS, before_returned, plain_text
+from connectors.providers.email.returned.texts import DESKS, SERVERS, before_returned, plain_text
 
 _STATUS_TYPES = (
     "message/delivery-status",
@@ -51,7 +51,6 @@ class Seen:
 
 def take_apart(mail: Mail) -> Seen:
     """Its parts by what they are for."""
-    statuses = [part.text for part in mail.parts if part.content_type in _STATUS_TYPES]
     feedback = [part.text for part in mail.parts if part.content_type == "message/feedback-report"]
     texts = [
         part
@@ -67,17 +66,23 @@ def take_apart(mail: Mail) -> Seen:
     returned = next(
         (part.text for part in mail.parts if part.content_type in _RETURNED_TYPES and part.text.strip()), behind
     )
-    statuses = [text for text in statuses if looks_like_report(text) or "recipient:" in text.lower()]
-    if not statuses and not from_list(mail):
-        statuses = [part.text for part in mail.parts if looks_like_report(part.text)][:1]
-    return Seen(mail, notice, returned, fields_of(returned), tuple(statuses), tuple(feedback))
+    return Seen(mail, notice, returned, fields_of(returned), tuple(_statuses(mail)), tuple(feedback))
+
+
+def _statuses(mail: Mail) -> list[str]:
+    """The parts that are meant for it, and where these name nobody, one that looks like it."""
+    meant = [part.text for part in mail.parts if part.content_type in _STATUS_TYPES]
+    named = any(looks_like_report(text) or "recipient:" in text.lower() for text in meant)
+    if named or (from_list(mail) and not _of_server(mail.fields.get("from", ""))):
+        return meant
+    return meant + [part.text for part in mail.parts if looks_like_report(part.text)][:1]
 
 
 def fields_of(returned: str) -> MailFields:
     """Of the mail behind a notice: where its first field stands, other lines may come before it."""
     text = re.sub(r"(?m)^[>| \t]+(?=[A-Za-z][\w-]{1,60}:)", "", returned[:40_000].lstrip())
     begin = re.search(
-        r"(?m)^(?:received|return-path|from|date|to|subject|message-id|dkim-signature|mime-version):",
+        r"(?m)^(?:received|return-path|delivered-to|from|date|to|subject|message-id|dkim-signature|mime-version):",
         text,
         re.IGNORECASE,
     )
@@ -96,10 +101,14 @@ def null_path(seen: Seen) -> bool:
 
 def from_server(seen: Seen) -> bool:
     """Whether a mail server says that it wrote this."""
-    local = seen.sender.lower().partition("@")[0].strip('"')
-    said = seen.field("from").lower()
+    return _of_server(seen.field("from"))
+
+
+def _of_server(sender: str) -> bool:
+    said = sender.lower()
+    local = (address_in(sender) or sender.strip()).lower().partition("@")[0].strip('"')
     return (
-        local in SERVERS
+        local in SERVERS - DESKS
         or "mailer-daemon" in said
         or "postmaster" in said
         or "mail delivery" in said

@@ -74,6 +74,10 @@ _REFUSED = re.compile(
     r"recipient|deliver|inconnu|distribu|remis|consegn|entreg",
     re.IGNORECASE,
 )
+_PASSED_ON = re.compile(
+    r"[>:\s.]{0,20}\((?:ultimately )?(?:expanded|generated|forwarded) from:?\s{1,3}<?([^\s<>()]{3,320})>?\)",
+    re.IGNORECASE,
+)
 _TAG = re.compile(r"<(?!(?:[^<>\s@]{1,64}@))[^<>]{0,500}>")
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/li|/h\d|/td|p)\b[^<>]{0,200}>", re.IGNORECASE)
 _HIDDEN = ("head", "style", "script")
@@ -132,7 +136,16 @@ def named_in(notice: str, ours: frozenset[str]) -> list[Named]:
     """Who was not reached, best known first; `ours`: addresses that are senders' or servers'."""
     lines = [line[:_LINE_MAX] for line in notice.split("\n")[:_LINES_MAX]]
     begin = next((number for number, line in enumerate(lines) if _ANNOUNCED.search(line)), 0)
-    return _named(lines, begin, ours) or (_named(lines, 0, ours) if begin else [])
+    named = _named(lines, begin, ours) or (_named(lines, 0, ours) if begin else [])
+    meant = {each.address: each for each in (each._replace(address=_meant(each)) for each in reversed(named))}
+    return [*reversed(meant.values())]
+
+
+def _meant(named: Named) -> str:
+    """To whom the mail was sent that a server passed on to another address, which its sender does not know."""
+    after = named.words.partition(named.address)[2][:400]
+    found = _PASSED_ON.match(after)
+    return tidy(found[1]) if found and ADDRESS.fullmatch(found[1]) else named.address
 
 
 def lists_anybody(notice: str) -> bool:
@@ -197,7 +210,9 @@ def _of_server(address: str) -> bool:
     return not local or local.strip('"') in SERVERS or ("." not in domain.strip(".") and domain != "localhost")
 
 
-SERVERS = frozenset(
+DESKS = frozenset({"abuse", "exchange", "helpdesk", "hostmaster", "mailadmin", "noc"})
+"""Of people and of their ticket systems, who report, too."""
+SERVERS = DESKS | frozenset(
     {
         "postmaster",
         "mailer-daemon",
@@ -208,13 +223,7 @@ SERVERS = frozenset(
         "mdaemon",
         "daemon",
         "double-bounce",
-        "abuse",
-        "helpdesk",
-        "hostmaster",
-        "noc",
         "microsoftexchange329e71ec88ae4615bbc36ab6ce41109e",
-        "exchange",
-        "mailadmin",
         "symantec_antivirus",
     }
 )
