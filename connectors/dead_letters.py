@@ -7,16 +7,23 @@ sees one all the same, made of its record on the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterator, Mapping
+import heapq
+import itertools
+import re
+import time
+from array import array
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from connectors.archive.ledger import LedgerReader
 from connectors.archive.records import TopicRecords
 from connectors.archive.states import TOPIC as LEDGER
 from connectors.log.interface import Log, Record
-from connectors.log.read_to_ends import stored_records
+from connectors.log.read_to_ends import stored_batches, stored_records
 from state.model.dead_letter import (
     ACTION_SCHEMA,
     LETTER_SCHEMA,
@@ -30,13 +37,14 @@ from state.model.dead_letter import (
 )
 from state.model.delivery import delivery_key
 from state.model.envelope import LogPosition
-from state.model.errors import MalformedRecordError, OffsetOutOfRangeError, UnknownTopicError
+from state.model.errors import LogUnavailableError, MalformedRecordError, OffsetOutOfRangeError, UnknownTopicError
 
 TOPIC = "dead_letters"
 _WAIT = timedelta(seconds=5)
 _NAMED_MAX = 32
 """Ids; for more it is cheaper to read the whole topic."""
-_CLOCKS_DIFFER_MS = 600_000
+CLOCKS_DIFFER_MS = 600_000
+_HASH = re.compile("[0-9a-f]{16}")
 FINAL = "final"
 OPEN = "open"
 
@@ -67,34 +75,43 @@ class FiledLetter(NamedTuple):
         return sum(action.action == "retried" for action in self.actions)
 
 
-class FoundLetters(NamedTuple):
-    """Letters by time."""
-
-    letters: list[FiledLetter]
-    unreadable: int
-    """Records of the topic that are neither a letter nor an action."""
-
-
 class DeadLetters:
-    """Reads; the caller keeps the log open. Memory is that of the letters asked for."""
+    """Reads; the caller keeps the log open. Memory is that of some thousand letters, however many there are."""
 
-    def __init__(self, log: Log, archive: Path | None, *, deliveries_since_ms: int | None = None) -> None:
-        """`archive` is `DIR/archive`, if there is one; deliveries without a letter count from then on, None: never."""
-        self._log, self._archive, self._since_ms = log, archive, deliveries_since_ms
+    def __init__(
+        self, log: Log, archive: Path | None, *, deliveries_since_ms: int | None = None, at_once: int = 4_096
+    ) -> None:
+        """`archive` is `DIR/archive`, if there is one; deliveries without a letter count from then on, None: never.
+        `at_once`: letters that are held, and records of a partition that are read.
+        """
+        self._log, self._archive, self._since_ms, self._at_once = log, archive, deliveries_since_ms, at_once
+        self.unreadable = 0
+        """Records that were met and are neither a letter nor an action."""
 
-    def find(self, wanted: Callable[[DeadLetter], bool]) -> FoundLetters:
-        """All letters that are wanted, by (time, id); one that was written twice comes once. Reads the whole topic.
+    def each(self, wanted: Callable[[DeadLetter], bool], since_ms: int = 0) -> Iterator[FiledLetter]:
+        """The letters that are wanted, with what was decided about them so far, and the deliveries that have none.
+        Reads what was written since then by the log's time, and keeps eight bytes of each letter.
+
+        The oldest come first; where there are thousands, those without a letter come last, and what a crash had written
+        again may come twice.
 
         :raises LogError: the log cannot be read.
         """
-        partitions = range(self._log.partitions(TOPIC))
-        read = self._read({partition: self._log.begin_offset(TOPIC, partition) for partition in partitions}, wanted)
-        for made in self._unwritten(read.hashes):
-            if wanted(made):
-                read.letters[made.id] = made, made.source[1] % len(partitions), -1
-        filed = read.filed()
-        filed.sort(key=lambda each: (each.letter.at, each.letter.id))
-        return FoundLetters(filed, read.unreadable)
+        hashes, partitions = array("Q"), range(self._log.partitions(TOPIC))
+
+        def noted(letter: DeadLetter) -> bool:
+            hashes.extend(_hash_in(letter.id))
+            return wanted(letter)
+
+        starts = [self._log.offset_at(TOPIC, number, since_ms) for number in partitions]
+        streams = [self._letters_of(number, start, noted) for number, start in enumerate(starts)]
+        made = (each for each in self._unwritten(hashes, len(partitions)) if wanted(each.letter))
+        every = itertools.chain(heapq.merge(*streams, key=lambda each: each.letter.at), made)
+        before: Container[str] = ()
+        while some := [*itertools.islice(every, self._at_once)]:
+            fresh = {each.letter.id: each for each in reversed(some) if each.letter.id not in before}
+            yield from sorted(with_actions(self._log, [*fresh.values()]), key=_by_time)
+            before = fresh
 
     def named(self, ids: Collection[str]) -> dict[str, FiledLetter]:
         """The letters of these ids; what there is not is left out.
@@ -104,12 +121,12 @@ class DeadLetters:
 
         :raises LogError: the log cannot be read.
         """
-        found: dict[str, FiledLetter] = {}
         starts = self._starts(ids) if len(ids) <= _NAMED_MAX else {}
-        if starts:
-            found = {each.letter.id: each for each in self._read(starts, lambda letter: letter.id in ids).filed()}
+        streams = (self._letters_of(*start, lambda letter: letter.id in ids) for start in starts.items())
+        near = {each.letter.id: each for stream in streams for each in reversed([*stream])}
+        found = {each.letter.id: each for each in with_actions(self._log, [*near.values()], starts)}
         if left := {*ids} - {*found}:
-            found |= {each.letter.id: each for each in self.find(lambda letter: letter.id in left).letters}
+            found |= {each.letter.id: each for each in self.each(lambda letter: letter.id in left)}
         return found
 
     def _starts(self, ids: Collection[str]) -> dict[int, int]:
@@ -118,32 +135,47 @@ class DeadLetters:
         starts: dict[int, int] = {}
         for source in filter(None, map(place_in_id, ids)):
             record, partition = self.record(source), source[1] % partitions
-            since_ms = 0 if record is None else record.timestamp_ms - _CLOCKS_DIFFER_MS
+            since_ms = 0 if record is None else record.timestamp_ms - CLOCKS_DIFFER_MS
             start = self._log.offset_at(TOPIC, partition, max(0, since_ms))
             starts[partition] = min(start, starts.get(partition, start))
         return starts
 
-    def _read(self, starts: Mapping[int, int], wanted: Callable[[DeadLetter], bool]) -> _Gathered:
-        read = _Gathered(wanted)
-        for partition, start in starts.items():
-            for record in self._records(TOPIC, partition, start):
-                read.take(record)
-        return read
+    def _letters_of(
+        self, partition: int, start: int, wanted: Callable[[DeadLetter], bool]
+    ) -> Iterator[FiledLetter]:  # fmt: skip
+        """What is wanted of a partition, to its end as of now, without what was decided; read so many at a time."""
+        end = self._log.end_offset(TOPIC, partition)
+        for first in range(start, end, self._at_once):
+            ends = {(TOPIC, partition): min(first + self._at_once, end)}
+            found = map(self._letter, stored_records(self._log, {(TOPIC, partition): first}, ends, deadline=_WAIT))
+            yield from [each for each in found if each is not None and wanted(each.letter)]
 
-    def _unwritten(self, hashes: Container[str]) -> Iterator[DeadLetter]:
-        """What a letter about a delivery would say, where `hashes`, the ends of the letters' ids, have none."""
+    def _letter(self, record: Record) -> FiledLetter | None:
+        try:
+            found = decode_dead(record)
+        except MalformedRecordError:
+            self.unreadable += 1
+            return None
+        return FiledLetter(found, record.partition, record.offset, ()) if isinstance(found, DeadLetter) else None
+
+    def _unwritten(self, hashes: Sequence[int], partitions: int) -> Iterator[FiledLetter]:
+        """What a letter about a delivery would say, where `hashes`, of the letters' ids, have none."""
         if self._since_ms is None or self._archive is None:
             return
+        known = np.sort(np.array(hashes, np.uint64))
         for row in LedgerReader(self._archive / LEDGER, self._log).undelivered(self._since_ms):
             stage = "transactional" if row["source"] == "p" else "deliver"
             key = delivery_key(row["emission_id"], row["user"], row["channel"], row["device"])
             name = failed_delivery_id(stage, row["place"], key)
-            if name.rpartition("/")[2] not in hashes:
-                yield DeadLetter(
+            [wanted] = _hash_in(name)
+            at = np.searchsorted(known, np.uint64(wanted))
+            if at == len(known) or known[at] != wanted:
+                letter = DeadLetter(
                     id=name, source=row["place"], kind="failed", error=row["reason"] or "",
                     event_id=row["first_event_id"], sender_id=row["sender_id"], type=row["type"], stage=stage,
                     at=row["at"],
                 )  # fmt: skip
+                yield FiledLetter(letter, letter.source[1] % partitions, -1, ())
 
     def record(self, source: LogPosition) -> Record | None:
         """The record at a place, or None where neither the log nor the archive holds it any more.
@@ -172,32 +204,44 @@ class DeadLetters:
         return stored_records(self._log, {(topic, partition): start}, deadline=_WAIT)
 
 
-class _Gathered:
-    """What is wanted of the records of the topic, in order."""
+def with_actions(
+    log: Log, letters: Sequence[FiledLetter], starts: Mapping[int, int] | None = None,
+    within: timedelta | None = None,
+) -> list[FiledLetter]:  # fmt: skip
+    """The letters with what was decided about each: it may be anywhere in its partition, also before it, where a crash
+    had it written again. So all actions are looked at, by their headers: a microsecond a record.
 
-    def __init__(self, wanted: Callable[[DeadLetter], bool]) -> None:
-        self._wanted = wanted
-        self.letters: dict[str, tuple[DeadLetter, int, int]] = {}
-        self._actions: dict[str, list[DeadAction]] = {}
-        self.hashes: set[str] = set()
-        """The ends of all letters' ids."""
-        self.unreadable = 0
+    :param starts: by partition, where they may begin; the beginning by default.
+    :raises LogError: the log cannot be read, or not `within` that time.
+    """
+    actions: dict[str, list[DeadAction]] = {each.letter.id: [] for each in letters}
+    places = [(TOPIC, number) for number in {each.partition for each in letters}]
+    given = {place: log.begin_offset(*place) if starts is None else starts[place[1]] for place in places}
+    give_up = None if within is None else time.monotonic() + within.total_seconds()
+    for records in stored_batches(log, given, deadline=_WAIT):
+        for record in records:
+            if ("schema", ACTION_SCHEMA) in record.headers and (found := _action(record)) and found.id in actions:
+                actions[found.id].append(found)
+        if give_up is not None and within is not None and time.monotonic() > give_up:
+            raise LogUnavailableError(f"{TOPIC} could not be read within {within.total_seconds():.0f} s")
+    return [each._replace(actions=tuple(actions[each.letter.id])) for each in letters]
 
-    def take(self, record: Record) -> None:
-        try:
-            found = decode_dead(record)
-        except MalformedRecordError:
-            self.unreadable += 1
-            return
-        if isinstance(found, DeadAction):
-            self._actions.setdefault(found.id, []).append(found)
-            return
-        self.hashes.add(found.id.rpartition("/")[2])
-        if self._wanted(found):
-            self.letters.setdefault(found.id, (found, record.partition, record.offset))
 
-    def filed(self) -> list[FiledLetter]:
-        return [FiledLetter(*letter, tuple(self._actions.get(name, ()))) for name, letter in self.letters.items()]
+def _action(record: Record) -> DeadAction | None:
+    try:
+        return decode_action(record.value)
+    except MalformedRecordError:
+        return None
+
+
+def _hash_in(name: str) -> list[int]:
+    """What the id of a delivery's letter ends in (`failed_delivery_id`); none in other ids."""
+    end = name.rpartition("/")[2]
+    return [int(end, 16)] if _HASH.fullmatch(end) else []
+
+
+def _by_time(filed: FiledLetter) -> tuple[int, str]:
+    return filed.letter.at, filed.letter.id
 
 
 def decode_dead(record: Record) -> DeadLetter | DeadAction:

@@ -2,24 +2,22 @@
 
 A cursor has an offset for each partition: what is below it is still to come. So no letter is left out, whatever is
 written meanwhile. A letter that was written twice around a crash comes once in a page.
-
-What was decided about a letter may be anywhere in its partition, also before it, where a crash had it written again. So
-all actions are looked at, by their headers: a microsecond a record. Memory is that of what may be on the page.
+Memory is that of what may be on the page.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from connectors.dead_letters import TOPIC, FiledLetter, decode_dead
+from connectors.dead_letters import TOPIC, FiledLetter, decode_dead, with_actions
 from connectors.log.interface import Log, Record
-from connectors.log.read_to_ends import stored_batches, stored_records
+from connectors.log.read_to_ends import stored_records
 from connectors.paging import ListCursor, Listed
-from state.model.dead_letter import ACTION_SCHEMA, DeadAction, DeadLetter, decode_action
-from state.model.errors import LogUnavailableError, MalformedRecordError
+from state.model.dead_letter import DeadLetter
+from state.model.errors import MalformedRecordError
 
 _GIVE_UP = timedelta(seconds=3)
 _WAIT, _ACTIONS_WITHIN = timedelta(seconds=5), timedelta(seconds=10)
@@ -48,7 +46,7 @@ def letter_page(
     shown: dict[str, FiledLetter] = {}
     most, late = limit + 1, False
     while len(shown) <= limit and walk.more and not late:
-        for each in _filed(log, walk.take(most, until)):
+        for each in with_actions(log, walk.take(most, until), within=_ACTIONS_WITHIN):
             if everything or not each.is_decided:
                 shown.setdefault(each.letter.id, each)
         most, late = min(_GROWS * most, _CANDIDATES_MAX), time.monotonic() > until
@@ -102,11 +100,12 @@ class _Backwards:
         waiting = [each[-1].log_ms for each in self._waiting if each]
         return max([*waiting, *(self._seen_ms[partition] for partition in self._short())], default=0)
 
-    def take(self, most: int, until: float) -> list[_Candidate]:
+    def take(self, most: int, until: float) -> list[FiledLetter]:
         """The next ones; fewer when all was read, or when it is later than `until`."""
-        taken: list[_Candidate] = []
+        taken: list[FiledLetter] = []
         while len(taken) < most and self._filled(until):
-            taken.append(max((each for each in self._waiting if each), key=lambda each: each[-1]).pop())
+            found = max((each for each in self._waiting if each), key=lambda each: each[-1]).pop()
+            taken.append(FiledLetter(found.letter, found.partition, found.offset, ()))
         return taken
 
     def cursor(self, left: Sequence[FiledLetter]) -> ListCursor | None:
@@ -150,30 +149,3 @@ class _Backwards:
         if isinstance(found, DeadLetter) and self._wanted(found):
             place = record.partition, record.offset
             self._waiting[record.partition].append(_Candidate(record.timestamp_ms, found.at, *place, found))
-
-
-def _filed(log: Log, candidates: Sequence[_Candidate]) -> list[FiledLetter]:
-    actions: dict[str, list[DeadAction]] = {each.letter.id: [] for each in candidates}
-    _add_actions(log, {each.partition for each in candidates}, actions)
-    return [
-        FiledLetter(each.letter, each.partition, each.offset, tuple(actions[each.letter.id])) for each in candidates
-    ]
-
-
-def _add_actions(log: Log, partitions: set[int], actions: Mapping[str, list[DeadAction]]) -> None:
-    """What was decided about letters of these ids."""
-    starts = {(TOPIC, partition): log.begin_offset(TOPIC, partition) for partition in partitions}
-    give_up = time.monotonic() + _ACTIONS_WITHIN.total_seconds()
-    for records in stored_batches(log, starts, deadline=_WAIT):
-        for record in records:
-            if ("schema", ACTION_SCHEMA) in record.headers and (found := _action(record)) and found.id in actions:
-                actions[found.id].append(found)
-        if time.monotonic() > give_up:
-            raise LogUnavailableError(f"{TOPIC} could not be read within {_ACTIONS_WITHIN.total_seconds():.0f} s")
-
-
-def _action(record: Record) -> DeadAction | None:
-    try:
-        return decode_action(record.value)
-    except MalformedRecordError:
-        return None

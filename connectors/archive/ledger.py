@@ -4,7 +4,7 @@ What was heard later lies beside it: topic `outcomes`, archived in the same colu
 Works while the system runs and from any process. Where the rows are, and how few of them are read: `states` and `scan`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,14 +22,14 @@ from connectors.archive.variants import by_variant
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_records
 from connectors.paging import PAGE_WITHIN, ListCursor, Listed
-from state.ledger import empty_table, latest, records_of
+from state.ledger import latest, records_of
 from state.model.keys import emission_base, key_group, partition_of_group
 from state.model.ledger import EventCounts
-from state.model.topics import OUTCOMES
 from state.model.work import SliceWork, decode_work
 
 pc: Any = pyarrow.compute  # its stubs refuse expressions
 _WAIT = timedelta(seconds=5)
+_ROWS_AT_ONCE = 4_096
 _EMISSIONS_NAMED_MAX = 1_000
 """Beyond it, emissions are looked for by the event that began them."""
 
@@ -162,16 +162,19 @@ class LedgerReader:
         """The same over all events of a campaign, which is the object of each; and for what reasons they ended so, and
         what became of each variant of its text.
         """
+        return self._states.consistent(lambda: self._campaign(name, sender, self._states.by_hour(None, COLUMNAR)))
+
+    def _campaign(self, name: str, sender: str, hours: Hours) -> EventCounts:
         decided = [equal("object", name), equal("sender_id", sender), equal("kind", "decision")]
         columns = [*_VERSION, "event_id", "user", "outcome", "reason", "emission_id"]
-        decisions = latest(self._states.scan(decided, None, columns))
+        decisions = latest(states_of(hours, decided, columns))
         suppressed = decisions.filter(pc.field("outcome") == "SUPPRESSED")
         counts = EventCounts(_by_outcome(decisions), reasons=_by_outcome(suppressed, "reason"))
         named = one_of("emission_id", pc.unique(decisions["emission_id"].drop_null()).to_pylist())
         columns = [*_VERSION, "emission_id", "user", "channel", "device", "outcome", "variant"]
-        deliveries = latest(self._states.scan([named, equal("kind", "delivery")], None, columns))
+        deliveries = latest(states_of(hours, [named, equal("kind", "delivery")], columns))
         told = any_of(named, one_of("event_id", pc.unique(decisions["event_id"]).to_pylist()))
-        heard = latest(self._states.scan([told], None, _OF_ANSWERS, (OUTCOMES,)))
+        heard = latest(states_of(hours, [equal("kind", "outcome"), told], _OF_ANSWERS))
         variants = by_variant(decisions, deliveries, heard)
         return replace(counts, deliveries=_by_outcome(deliveries), heard=_by_outcome(heard), variants=variants)
 
@@ -187,23 +190,26 @@ class LedgerReader:
                     return int(work.plan, 16).bit_count()
         return None
 
-    def undelivered(self, since_ms: int) -> list[dict[str, Any]]:
-        """Deliveries that ended as DEAD_LETTER since then, with the place of the record and who sent the event."""
+    def undelivered(self, since_ms: int) -> Iterator[dict[str, Any]]:
+        """Deliveries that ended as DEAD_LETTER since then, with the place of the record and who sent the event.
+
+        Memory is that of few of their columns.
+        """
+        found = self._states.consistent(lambda: self._undelivered(since_ms, self._states.by_hour(None)))
+        for some in found.to_batches(_ROWS_AT_ONCE):
+            for row in some.to_pylist():
+                partition = partition_of_group(row["key_group"], self._partitions)
+                yield row | {"place": (TOPIC, partition, row["first_log_offset"])}
+
+    def _undelivered(self, since_ms: int, hours: Hours) -> pa.Table:
         ended = [equal("outcome", "DEAD_LETTER"), equal("kind", "delivery"), within("time", since_ms, None)]
         columns = list(dict.fromkeys([*_VERSION, *_KEY, "source", "reason", "at", "first_event_id", "type"]))
-        found = latest(self._states.scan(ended, None, columns, since_ms=since_ms - HOUR_MS)).to_pylist()
-        events = list({row["first_event_id"] for row in found})
-        decisions = [one_of("event_id", events), equal("kind", "decision")]
-        senders = self._states.scan(decisions, None, ["event_id", "sender_id"]) if found else empty_table()
-        sender_of = dict(zip(senders["event_id"].to_pylist(), senders["sender_id"].to_pylist(), strict=True))
-        return [
-            row
-            | {
-                "sender_id": sender_of.get(row["first_event_id"]),
-                "place": (TOPIC, partition_of_group(row["key_group"], self._partitions), row["first_log_offset"]),
-            }
-            for row in found
-        ]
+        found = latest(states_of(hours, ended, columns, since_ms - HOUR_MS))
+        about = one_of("event_id", pc.unique(found["first_event_id"].drop_null()).to_pylist())
+        decisions = states_of(hours, [about, equal("kind", "decision")], ["event_id", "sender_id"])
+        events, senders = (decisions[name].cast(pa.string()).combine_chunks() for name in ("event_id", "sender_id"))
+        known = pc.index_in(found["first_event_id"].cast(pa.string()), value_set=events)
+        return found.append_column("sender_id", senders.take(known))
 
     def everything(self, columns: list[str]) -> pa.Table:
         """The last state of every key, in these columns and those that order states: what the laws are checked on."""

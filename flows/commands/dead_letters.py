@@ -6,7 +6,7 @@ exactly (event ids, delivery keys, the marks of retries) keeps a second append f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -65,9 +65,12 @@ class RetryRefusedError(CarillonError):
 
 def list_letters(letters: DeadLetters, selection: Selection, output: Output) -> None:
     """Print one line per letter."""
-    found = letters.find(selection.wants)
-    shown = [each for each in found.letters if selection.everything or not each.is_decided]
-    _show_list(shown, found.unreadable, output)
+    shown = 0
+    for each in letters.each(selection.wants):
+        if selection.everything or not each.is_decided:
+            _show_line(each, output)
+            shown += 1
+    _show_unreadable(letters.unreadable, output)
     if not shown and not output.as_json:
         output.show({}, "No open dead letters." if not selection.everything else "No dead letters.")
 
@@ -75,7 +78,9 @@ def list_letters(letters: DeadLetters, selection: Selection, output: Output) -> 
 def list_page(log: Log, selection: Selection, output: Output, newest: int, start: ListCursor = ()) -> None:
     """Print the newest so many, and where to go on; those of deliveries that have no letter are not among them."""
     page = letter_page(log, selection.wants, newest, start, everything=selection.everything)
-    _show_list(page.found[::-1], page.unreadable, output)
+    for each in page.found[::-1]:
+        _show_line(each, output)
+    _show_unreadable(page.unreadable, output)
     if page.onward is not None:
         cursor = cursor_text(page.onward)
         reached = "" if page.looked_to_ms is None else f"Looked back to {_time(page.looked_to_ms)}. "
@@ -84,24 +89,26 @@ def list_page(log: Log, selection: Selection, output: Output, newest: int, start
         output.show({}, "None is older." if start else "No such dead letters.")
 
 
-def _show_list(shown: Sequence[FiledLetter], unreadable: int, output: Output) -> None:
-    for each in shown:
-        letter = each.letter
-        about = ", ".join(f"{name} {value}" for name, value in _names(letter).items() if value is not None)
-        line = f"{_time(letter.at)}  {each.status:9} {letter.kind:9} {letter.id}  {about or 'nothing known'}"
-        output.show(letter_record(each), f"{line}: {letter.error}")
+def _show_line(each: FiledLetter, output: Output) -> None:
+    letter = each.letter
+    about = ", ".join(f"{name} {value}" for name, value in _names(letter).items() if value is not None)
+    line = f"{_time(letter.at)}  {each.status:9} {letter.kind:9} {letter.id}  {about or 'nothing known'}"
+    output.show(letter_record(each), f"{line}: {letter.error}")
+
+
+def _show_unreadable(unreadable: int, output: Output) -> None:
     if unreadable:
         text = f"{unreadable} records of dead_letters could not be read: another version wrote them, or damage."
         output.show({"unreadable": unreadable}, text)
 
 
-def explain_letters(letters: DeadLetters, event: str, user: str, output: Output) -> int:
-    """Print what became of an event where a stage could not handle it; gives how many letters there are.
+def explain_letters(letters: DeadLetters, event: str, user: str, output: Output, since_ms: int = 0) -> int:
+    """Print what became of an event where a stage could not handle it; gives how many letters there are since then.
 
     Other key groups of a fan-out are left out. A letter about a whole batch names no event and is not found.
     """
     group = key_group(user)
-    found = letters.find(lambda letter: letter.event_id == event and letter.group in (None, group)).letters
+    found = [*letters.each(lambda letter: letter.event_id == event and letter.group in (None, group), since_ms)]
     for each in found:
         letter = each.letter
         done = "".join(f" It was {action.action} at {_time(action.at)}." for action in each.actions)
@@ -264,7 +271,7 @@ def _chosen(
     Without ids these are the open ones.
     """
     if not selection.ids:
-        yield from (each for each in letters.find(selection.wants).letters if each.status == OPEN)
+        yield from (each for each in letters.each(selection.wants) if each.status == OPEN)
         return
     found = letters.named(selection.ids)
     for name in dict.fromkeys(selection.ids):

@@ -63,7 +63,7 @@ def list_command(
     as_json: Json = False,
 ) -> None:
     """List what is open, also while the system runs. Without --newest all of it, the newest last, with what ended as
-    DEAD_LETTER and has no letter.
+    DEAD_LETTER and has no letter (where there are thousands, behind the others).
     """
     from connectors.dead_letters import TOPIC
     from connectors.paging import cursor_of

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from connectors.dead_letters import DeadLetters
+from connectors.dead_letters import CLOCKS_DIFFER_MS, DeadLetters
 from connectors.inbox.options import InboxRedisOptions
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_records
@@ -37,7 +37,9 @@ def explain(
     """Print the page; False where neither the ledger nor a dead letter knows of the pair."""
     history = ledger_reader(data_dir, log).history(event, user)
     decisions = [state for state in history if state.record["kind"] == "decision"]
-    letters = explain_letters(DeadLetters(log, data_dir / ARCHIVE), event, user, output)
+    came = min((state.record["ingested_at"] or 0 for state in decisions), default=0)
+    since_ms = max(0, came - CLOCKS_DIFFER_MS)
+    letters = explain_letters(DeadLetters(log, data_dir / ARCHIVE), event, user, output, since_ms)
     if not decisions and letters:
         return True
     if not decisions and (kept := _kept(log, event)) is not None:

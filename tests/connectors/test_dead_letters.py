@@ -51,12 +51,13 @@ def test_each_letter_comes_once_by_time_with_what_was_done(log: Log) -> None:
     log.append([written, written, _letter(first, 10), NewRecord(TOPIC, 0, b"", b"junk")])
     name = f"decide/work/1/{second.offset}/7"
     log.append([dead_action(DeadAction(name, "retried", 30), 1), dead_action(DeadAction(name, "discarded", 40), 1)])
-    found = DeadLetters(log, None).find(lambda _: True)
-    assert [each.letter.at for each in found.letters] == [10, 20]
-    assert [each.status for each in found.letters] == ["open", "discarded"]
-    assert found.letters[1].retries == 1
-    assert found.unreadable == 1
-    assert [each.letter.at for each in DeadLetters(log, None).find(lambda letter: letter.at > 15).letters] == [20]
+    letters = DeadLetters(log, None)
+    found = [*letters.each(lambda _: True)]
+    assert [each.letter.at for each in found] == [10, 20]
+    assert [each.status for each in found] == ["open", "discarded"]
+    assert found[1].retries == 1
+    assert letters.unreadable == 1
+    assert [each.letter.at for each in letters.each(lambda letter: letter.at > 15)] == [20]
 
 
 def test_by_its_id_a_letter_is_found_where_its_record_is_with_all_that_was_decided(log: Log) -> None:
@@ -103,3 +104,18 @@ def test_what_the_log_has_dropped_comes_from_the_archive(log: Log, harness: Harn
     writer = ArchiveWriter(tmp_path / "archive" / "work" / "0", form=RAW)
     writer.write(raw_table(records), 3)
     assert DeadLetters(log, tmp_path / "archive").record(("work", 0, 1)) == records[1]
+
+
+def test_thousands_are_read_in_parts_and_come_once_each_in_the_order_of_their_time(log: Log) -> None:
+    sources = [_record(log, "work", b"7") for _ in range(12)]
+    written = [_letter(record, at)._replace(partition=at % 2) for at, record in enumerate(sources)]
+    log.append([*written[:7], written[6], *written[7:]])
+    letters = DeadLetters(log, None, at_once=4)
+    seen = list[int]()
+    for each in letters.each(lambda letter: letter.at != 3):
+        if not each.is_decided:
+            seen.append(each.letter.at)
+            later = f"decide/work/1/{sources[11].offset}/7"
+            log.append([dead_action(DeadAction(later, "discarded", 30), 1)] if each.letter.at == 0 else [])
+    assert seen == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10], "what was decided while it was read is not open any more"
+    assert [*letters.each(lambda _: True, since_ms=time.time_ns() // 1_000_000 + 60_000)] == []

@@ -73,11 +73,11 @@ def test_pages_are_all_letters_once_and_tell_what_was_decided(log: Log) -> None:
         log.append([_letter(number, choose.choice((0, 0, 0, 1)), choose.choice(("decide", "inbox")))
                     for number in range(first, first + 20)])  # fmt: skip
     letters = DeadLetters(log, None)
-    decided = choose.sample(letters.find(_everything).letters, 200)
+    decided = choose.sample([*letters.each(_everything)], 200)
     log.append([dead_action(DeadAction(each.letter.id, "discarded", 1), each.partition) for each in decided])
 
     def known(wanted: Callable[[FiledLetter], bool]) -> set[str]:
-        return {each.letter.id for each in letters.find(_everything).letters if wanted(each)}
+        return {each.letter.id for each in letters.each(_everything) if wanted(each)}
 
     for limit in (7, 50, 1_000):
         every = list(_pages(log, limit))
