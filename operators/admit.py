@@ -107,9 +107,9 @@ class Rules:
         """See `validate.text_errors`."""
         return validate.text_errors(path, value)
 
-    def type_errors(self, name: str, table: Mapping[str, Any]) -> Sequence[FieldError]:
+    def type_errors(self, name: str, table: Mapping[str, Any], taken_back: str) -> Sequence[FieldError]:
         """See `operators.type_changes.type_errors`."""
-        return type_errors(name, table, self.types.current, self.retention_ms)
+        return type_errors(name, table, self.types.current, self.retention_ms, taken_back)
 
     def sender_errors(
         self, name: str, sender: Sender, before: TypeProfile, after: TypeProfile | None

@@ -18,14 +18,20 @@ _SENDERS_OWN = ("mandatory", "pinned", "notify_self")
 Table = Mapping[str, Any]
 
 
-def type_errors(name: str, table: Table, registry: Registry, retention_ms: int) -> list[FieldError]:
-    """What is wrong with a table, whoever publishes it; `retention_ms`: how long the log keeps an event at least."""
+def type_errors(
+    name: str, table: Table, registry: Registry, retention_ms: int, taken_back: str = ""
+) -> list[FieldError]:  # fmt: skip
+    """What is wrong with a table, whoever publishes it; `retention_ms`: how long the log keeps an event at least;
+    `taken_back`: the schema of what was published of the type last, where that does not hold any more.
+    """
     try:
         proposed = load_registry({name: table})
         check_schemas(proposed)
     except ConfigurationError as error:
         return [_error_of(name, str(error))]
-    return profile_errors(registry.profile(name), proposed.profile(name), retention_ms)
+    after = proposed.profile(name)
+    errors = profile_errors(registry.profile(name), after, retention_ms)
+    return [*errors, *(each for each in compatibility_errors(taken_back, after.schema) if each not in errors)]
 
 
 def profile_errors(before: TypeProfile, after: TypeProfile, retention_ms: int) -> list[FieldError]:

@@ -25,7 +25,7 @@ from state.model.admission import AdmissionRules, FieldError
 from state.model.audit import NOT_DONE, ApprovalRecord, PendingAct
 from state.model.documents import TypeChange, TypeTry
 from state.model.registry import Registry, TypeProfile
-from state.model.type_record import TypeRecord, with_published
+from state.model.type_record import next_record, taken_back, with_published
 
 CALLERS = frozenset(("producer", "p0", "ops", "admin"))
 """Senders publish what is theirs."""
@@ -171,7 +171,7 @@ class TypeDesk:
             return await self._approvals.propose(person, "type", about, reason=reason, before=was, after=will)
         about = {"type": name, "version": str(now + 1)}
         noted = self._acts.record(person, "type", about, reason=reason, before=was, after=will)
-        record = TypeRecord(type=name, version=now + 1, by=person.name, reason=reason, table=written)
+        record = next_record(self._types.published.get(name), name, written, person.name, reason)
         await self._acts.note(noted, type_publication(record))
         return None
 
@@ -198,7 +198,8 @@ class TypeDesk:
         file = self._types.configured.get(name)
         known = with_published(self._types.configured, tables | {name: None}).profile(name)
         if not errors and (table is not None or known.registered):
-            errors += self._rules.type_errors(name, (file or {}) if table is None else table)
+            schema = taken_back(self._types.published.get(name))
+            errors += self._rules.type_errors(name, (file or {}) if table is None else table, schema)
         if errors:
             raise invalid(errors)
         if table is None:
@@ -220,7 +221,7 @@ class TypeDesk:
         now = self.version_of(name)
         if now == int(asked.about["version"]):
             now += 1
-            record = TypeRecord(type=name, version=now, by=asked.by, reason=asked.reason, table=table)
+            record = next_record(self._types.published.get(name), name, table, asked.by, asked.reason)
             await self._writer.append([type_publication(record)])
         elif self._published(name) != table:
             return {NOT_DONE: "another version was published since"}

@@ -125,8 +125,8 @@ class AdmissionRules(Protocol):
         """The same for one identifier (a user, a segment, a device)."""
         ...
 
-    def type_errors(self, name: str, table: Mapping[str, Any]) -> Sequence[FieldError]:
-        """What keeps a table from being published for a type, whoever does so."""
+    def type_errors(self, name: str, table: Mapping[str, Any], taken_back: str) -> Sequence[FieldError]:
+        """What keeps a table from being published for a type, whoever does so; see `type_record.taken_back`."""
         ...
 
     def sender_errors(

@@ -20,6 +20,22 @@ class TypeRecord(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     table: dict[str, Any] | None = None
     """As `[types.NAME]`; None: taken back, what the file says holds again."""
+    taken_back_schema: str = ""
+    """Of what is taken back, the payload schema: what is published later still has to follow it."""
+
+
+def taken_back(before: TypeRecord | None) -> str:
+    """The schema of the last table that was published and taken back since; empty: none was."""
+    return "" if before is None or before.table is not None else before.taken_back_schema
+
+
+def next_record(
+    before: TypeRecord | None, name: str, table: dict[str, Any] | None, by: str, reason: str | None
+) -> TypeRecord:
+    """What is appended behind the newest record of a type."""
+    version = 1 if before is None else before.version + 1
+    schema = "" if before is None or table is not None else (before.table or {}).get("schema", "")
+    return TypeRecord(type=name, version=version, by=by, reason=reason, table=table, taken_back_schema=schema)
 
 
 TYPE = Schema("type", TypeRecord)

@@ -36,6 +36,14 @@ def test_a_table_is_refused_by_the_field_that_is_wrong(name: str, table: dict[st
     assert [error.path for error in type_errors(name, table, REGISTRY, 7 * DAY)] == paths
 
 
+def test_a_schema_follows_the_one_that_was_taken_back_beside_the_one_in_force() -> None:
+    taken_back = '{"type":"object","properties":{"size":{"type":"string"}}}'
+    errors = type_errors("wave", {"schema": SCHEMA}, REGISTRY, 7 * DAY, taken_back)
+    assert [error.path for error in errors] == ["schema.properties.size"]
+    errors = type_errors("order", {"schema": ""}, REGISTRY, 7 * DAY, SCHEMA)
+    assert [error.path for error in errors] == ["schema.type", "schema.properties.code"], "each is told once"
+
+
 def profile(name: str, **table: Any) -> TypeProfile:
     return load_registry({name: {**OWN, **table}}).profile(name)
 

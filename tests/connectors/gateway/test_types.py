@@ -126,6 +126,10 @@ def test_a_schema_that_breaks_the_one_before_is_refused(gateway: Gateway) -> Non
     assert publish(gateway, "visit", {}).status == 400, "no schema at all says less than before"
     assert publish(gateway, "visit", schema(also={"m": {"type": "string"}})).json["version"] == 2
     assert gateway.post(event("visit", payload={"n": 1, "m": 2})).paths == {"payload.m"}
+    gateway.call("DELETE", "/v1/types/visit?reason=over", key="key-ops")
+    other = {"channels": ["in_app"], "schema": {"type": "object", "properties": {"n": {"type": "string"}}}}
+    assert publish(gateway, "visit", other).paths == {"schema.properties.n.type", "schema.properties.m"}
+    assert publish(gateway, "visit", schema(also={"m": {"type": "string"}})).json["version"] == 4
 
 
 def test_what_cannot_be_tried_says_why_and_publishes_nothing(gateway: Gateway) -> None:
