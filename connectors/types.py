@@ -11,18 +11,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Self
 
+import msgspec
 import structlog
 
 from connectors.log.following import LogFollower, Positions
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.read_to_ends import stored_records
+from state.model.admission import AdmissionRules, FieldError
 from state.model.errors import ConfigurationError, LogUnavailableError, MalformedRecordError
-from state.model.registry import Registry, load_registry
+from state.model.registry import Registry, TypeProfile, load_registry
 from state.model.topics import REGISTRY
-from state.model.type_record import TYPE, TypeRecord, with_published
+from state.model.type_record import TYPE, TypeRecord, taken_back, with_published
 
 Tables = Mapping[str, Mapping[str, Any]]
 _PLACE = (REGISTRY, 0)
+_DIGEST = "digest"
+_TABLES_BYTES_MAX = 1 << 20
+"""Of all types: each change writes them whole to every partition of the decision log, as one record each."""
 _READ_DEADLINE = timedelta(seconds=10)
 _logger = structlog.get_logger(__name__)
 
@@ -37,8 +42,45 @@ def types_in_force(log: Log, configured: Tables) -> Registry:
 
     :raises LogError: the log cannot be read.
     """
-    found = _decoded(stored_records(log, {_PLACE: log.begin_offset(*_PLACE)}))
-    return with_published(configured, {record.type: record.table for record in found})
+    return with_published(configured, {name: record.table for name, record in type_records(log).items()})
+
+
+def type_records(log: Log) -> dict[str, TypeRecord]:
+    """The newest record of every type, also where it was taken back.
+
+    :raises LogError: the log cannot be read.
+    """
+    return {each.type: each for each in _decoded(stored_records(log, {_PLACE: log.begin_offset(*_PLACE)}))}
+
+
+def written_table(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema may come as JSON; it is kept as its text."""
+    schema = table.get("schema")
+    return {**table, "schema": msgspec.json.encode(schema).decode()} if isinstance(schema, dict) else dict(table)
+
+
+def changed_type(
+    rules: AdmissionRules, configured: Tables, published: Mapping[str, TypeRecord], name: str,
+    table: Mapping[str, Any] | None,
+) -> TypeProfile | list[FieldError]:  # fmt: skip
+    """What a type would be with a table or, None, without what is published of it; or what keeps it from that."""
+    errors = list(rules.text_errors("type", name))
+    if name == _DIGEST:
+        errors.append(FieldError("type", "is what collected mails are called", "choose another name"))
+    if "*" in name[:-1]:
+        errors.append(FieldError("type", "has a star before its end", "write what the names begin with, then *"))
+    tables = {each: record.table for each, record in published.items()}
+    known = with_published(configured, tables | {name: None}).profile(name)
+    if not errors and (table is not None or known.registered):
+        proposed = configured.get(name, {}) if table is None else table
+        errors += rules.type_errors(name, proposed, taken_back(published.get(name)))
+    if errors or table is None:
+        return errors or known
+    after = with_published(configured, {**tables, name: table})
+    if len(msgspec.json.encode(after.tables)) > _TABLES_BYTES_MAX:
+        problem = f"makes all types together larger than {_TABLES_BYTES_MAX} bytes"
+        return [FieldError("table", problem, "shorten its schema, or take types back that nobody sends")]
+    return after.profile(name)
 
 
 class PublishedTypes:

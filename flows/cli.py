@@ -24,6 +24,7 @@ from flows.commands.output import Output, complain
 from flows.commands.rollout import rollout_command
 from flows.commands.shared import Data, Json, ProfileName, existing_log, named, settings_beside, settings_in_force
 from flows.commands.templates_arguments import templates_app
+from flows.commands.types import types_app
 from state.model.errors import CarillonError
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(followers_app, name="followers")
 app.add_typer(mail_app, name="mail")
 app.add_typer(templates_app, name="templates")
+app.add_typer(types_app, name="types")
 
 if TYPE_CHECKING:
     from flows.commands.kill import ObeyedAfter

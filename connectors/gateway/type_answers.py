@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
 from connectors.gateway.answers import Reply
 from state.model.documents import Exact, Text
+from state.model.registry import TypeProfile
+from state.model.type_record import TypeRecord
 
 
 class TypeShown(Reply):
@@ -58,6 +61,32 @@ class TypeTried(Reply):
     channels: Sequence[TypeCounted] = ()
     moved: Sequence[TypeMoved] = ()
     others: Annotated[Exact, Meta(description="Decisions of other types: caps and digests are shared.")] = 0
+
+
+def type_shown(
+    profile: TypeProfile, name: str, record: TypeRecord | None, file: Mapping[str, Any] | None
+) -> TypeShown:  # fmt: skip
+    """What is in force of a type, by its newest record and its table in the file."""
+    published = None if record is None else record.table
+    fields = msgspec.to_builtins(profile)
+    return TypeShown(
+        name, "published" if published is not None else "default" if file is None else "file",
+        0 if record is None else record.version, None if record is None else record.by,
+        None if record is None else record.reason,
+        {key: value for key, value in fields.items() if key not in ("name", "registered")},
+        None if file is None else dict(file), published,
+    )  # fmt: skip
+
+
+def tried_of(told: Mapping[str, Any]) -> TypeTried:
+    """What the process that tries a table printed."""
+    if isinstance(told["refused"], str):
+        return TypeTried(told["refused"])
+    outcomes, channels = ([TypeCounted(*each) for each in told[of]] for of in ("outcomes", "channels"))
+    return TypeTried(
+        None, told["since_ms"], told["partitions"], told["partitions_all"], told["events"], told["refused"],
+        outcomes, channels, [TypeMoved(*each) for each in told["moved"]], told["others"],
+    )  # fmt: skip
 
 
 def without_reasons(tried: TypeTried) -> TypeTried:

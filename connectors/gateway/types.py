@@ -18,22 +18,26 @@ from connectors.gateway.backstage import Questions
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.routes import Route
-from connectors.gateway.type_answers import TypeCounted, TypeMoved, TypeShown, TypesShown, TypeTried, without_reasons
+from connectors.gateway.type_answers import (
+    TypeShown,
+    TypesShown,
+    TypeTried,
+    tried_of,
+    type_shown,
+    without_reasons,
+)
 from connectors.gateway.writer import SettingWriter, on_log
-from connectors.types import PublishedTypes, type_publication
-from state.model.admission import AdmissionRules, FieldError
+from connectors.types import PublishedTypes, changed_type, type_publication, written_table
+from state.model.admission import AdmissionRules
 from state.model.audit import NOT_DONE, ApprovalRecord, PendingAct
 from state.model.documents import TypeChange, TypeTry
 from state.model.registry import Registry, TypeProfile
-from state.model.type_record import next_record, taken_back, with_published
+from state.model.type_record import next_record
 
 CALLERS = frozenset(("producer", "p0", "ops", "admin"))
 """Senders publish what is theirs."""
 _FREE = ("ops", "admin")
 _ONE = "/v1/types/{type}"
-_DIGEST = "digest"
-_TABLES_BYTES_MAX = 1 << 20
-"""Of all types: each change writes them whole to every partition of the decision log, as one record each."""
 
 
 class TypeDesk:
@@ -90,7 +94,7 @@ class TypeDesk:
 
         :raises ProblemError: 400; 403: a sender may not publish this; 503.
         """
-        registry, written = await self._registry(), None if table is None else _written(table)
+        registry, written = await self._registry(), None if table is None else written_table(table)
         self._allow(person, name, registry.profile(name), written, self._after(name, written))
         if self._questions is None:
             return TypeTried("this gateway does not read the ledger")
@@ -99,13 +103,7 @@ class TypeDesk:
             raise retry_later(503, "another table is being tried at this gateway; try again", 10_000)
         async with self._trial:  # senders try too, and must not take all the threads of whoever operates the system
             told = await questions.ask(lambda backstage: backstage.try_type(name, written))
-        if "refused" in told and isinstance(told["refused"], str):
-            return TypeTried(told["refused"])
-        outcomes, channels = ([TypeCounted(*each) for each in told[of]] for of in ("outcomes", "channels"))
-        return TypeTried(
-            None, told["since_ms"], told["partitions"], told["partitions_all"], told["events"], told["refused"],
-            outcomes, channels, [TypeMoved(*each) for each in told["moved"]], told["others"],
-        )  # fmt: skip
+        return tried_of(told)
 
     async def _told(self, pending: PendingAct | None, name: str) -> ApiResponse:
         if pending is not None:
@@ -132,16 +130,7 @@ class TypeDesk:
         return self._shown(profile, name)
 
     def _shown(self, profile: TypeProfile, name: str) -> TypeShown:
-        record, file = self._types.published.get(name), self._types.configured.get(name)
-        published = None if record is None else record.table
-        fields = msgspec.to_builtins(profile)
-        return TypeShown(
-            name, "published" if published is not None else "default" if file is None else "file",
-            0 if record is None else record.version, None if record is None else record.by,
-            None if record is None else record.reason,
-            {key: value for key, value in fields.items() if key not in ("name", "registered")},
-            None if file is None else dict(file), published,
-        )  # fmt: skip
+        return type_shown(profile, name, self._types.published.get(name), self._types.configured.get(name))
 
     async def publish(
         self, name: str, table: Mapping[str, Any] | None, person: Principal, reason: str, version: int | None = None
@@ -152,7 +141,7 @@ class TypeDesk:
             version than `version` is; 503.
         """
         async with self._one_at_a_time:
-            return await self._publish(name, None if table is None else _written(table), person, reason, version)
+            return await self._publish(name, None if table is None else written_table(table), person, reason, version)
 
     async def _publish(
         self, name: str, written: dict[str, Any] | None, person: Principal, reason: str, version: int | None
@@ -189,26 +178,10 @@ class TypeDesk:
 
         :raises ProblemError: 400.
         """
-        errors = list(self._rules.text_errors("type", name))
-        if name == _DIGEST:
-            errors.append(FieldError("type", "is what collected mails are called", "choose another name"))
-        if "*" in name[:-1]:
-            errors.append(FieldError("type", "has a star before its end", "write what the names begin with, then *"))
-        tables = {each: record.table for each, record in self._types.published.items()}
-        file = self._types.configured.get(name)
-        known = with_published(self._types.configured, tables | {name: None}).profile(name)
-        if not errors and (table is not None or known.registered):
-            schema = taken_back(self._types.published.get(name))
-            errors += self._rules.type_errors(name, (file or {}) if table is None else table, schema)
-        if errors:
-            raise invalid(errors)
-        if table is None:
-            return known
-        after = with_published(self._types.configured, tables | {name: table})
-        if len(msgspec.json.encode(after.tables)) > _TABLES_BYTES_MAX:
-            problem = f"makes all types together larger than {_TABLES_BYTES_MAX} bytes"
-            raise invalid([FieldError("table", problem, "shorten its schema, or take types back that nobody sends")])
-        return after.profile(name)
+        after = changed_type(self._rules, self._types.configured, self._types.published, name, table)
+        if isinstance(after, TypeProfile):
+            return after
+        raise invalid(after)
 
     async def _confirmed(self, asked: ApprovalRecord) -> Mapping[str, Any]:
         """Publish what a second person confirmed, unless it is done, or something else was published since."""
@@ -239,12 +212,6 @@ class TypeDesk:
     async def _registry(self) -> Registry:
         """With everything that is published at this moment."""
         return await on_log(self._types.up_to_date)
-
-
-def _written(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema may come as JSON; it is kept as its text."""
-    schema = table.get("schema")
-    return {**table, "schema": msgspec.json.encode(schema).decode()} if isinstance(schema, dict) else dict(table)
 
 
 def type_calls(desk: TypeDesk) -> list[Route]:
