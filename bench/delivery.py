@@ -4,10 +4,11 @@ P0: the whole system (`carillon up`) with nothing else to do; codes are posted a
 at which the 202 was read to the moment at which the provider noted the message, before it answered (its journal, in
 whole milliseconds of the same clock).
 
-Push and mail: the deliver flow as a process pinned to one core, the sandbox on another; emissions wait in the log, one
-record each; every send has its intent and answer in `attempts` and its record on the ledger when the clock stops. The
-sandbox is Python and may be what is slow: `cpu_us` is what the deliver process itself spent per send. Signed: the same
-mails with a link to unsubscribe and a DKIM signature by an RSA key of 2048 bits.
+Push and mail: the deliver flow as a process pinned to one core, nginx or smtp-sink on another; emissions wait in the
+log, one record each; every send has its intent and answer in `attempts` and its record on the ledger when the clock
+stops. `cpu_us` is what the deliver process itself spent per send, all its threads together. Where a server is not
+installed, the sandbox takes its place, which is Python and slower than what is measured. Signed: the same mails with a
+link to unsubscribe and a DKIM signature by an RSA key of 2048 bits.
 """
 
 import json
@@ -35,6 +36,7 @@ from cryptography.hazmat.primitives.serialization import (  # noqa: E402 - as ab
 )
 
 from bench.figures import record  # noqa: E402 - the path comes first
+from bench.native_servers import native_server  # noqa: E402 - as above
 from connectors.log.embedded.log import EmbeddedLog  # noqa: E402 - as above
 from connectors.log.interface import NewRecord  # noqa: E402 - as above
 from connectors.log.topics import topic_specs  # noqa: E402 - as above
@@ -114,9 +116,13 @@ def sends(directory: Path, channel: str, count: int, *, signed: bool = False) ->
     with started(sandbox, core=1) as provider:
         assert provider.stdout is not None
         provider.stdout.readline()
-        environment = {"CARILLON_DATA_DIR": str(directory), **(signing(directory) if signed else {})}
-        with started(launch, core=0, environment=environment) as process:
-            measure(log, channel, count, process.pid, signed=signed)
+        with native_server(channel, directory / "sandbox", core=1) as settings:
+            environment = {"CARILLON_DATA_DIR": str(directory), **(settings or {})}
+            if signed:
+                environment = {**signing(directory), **environment}
+            with started(launch, core=0, environment=environment) as process:
+                taker = "the sandbox" if settings is None else {"push": "nginx", "email": "smtp-sink"}[channel]
+                measure(log, channel, count, process.pid, signed=signed, taker=taker)
     log.close()
 
 
@@ -134,7 +140,7 @@ def signing(directory: Path) -> dict[str, str]:
     return {"CARILLON_GATEWAY__PUBLIC_URL": "https://notify.example", **named}
 
 
-def measure(log: EmbeddedLog, channel: str, count: int, pid: int, *, signed: bool) -> None:
+def measure(log: EmbeddedLog, channel: str, count: int, pid: int, *, signed: bool, taker: str) -> None:
     ledger = log.reader({("ledger", partition): 0 for partition in range(PARTITIONS)})
     told = count_deliveries(ledger.poll(10_000, timedelta(seconds=60)))
     first, began, cpu = told, time.perf_counter(), cpu_seconds(pid)
@@ -145,7 +151,7 @@ def measure(log: EmbeddedLog, channel: str, count: int, pid: int, *, signed: boo
     mails = "mails_signed_per_core" if signed else "mails_per_core"
     figure = "push_sends_per_core" if channel == "push" else mails
     dress = "DKIM by RSA of 2048 bits, with a link" if signed else "unsigned"
-    work = "over HTTP/2 to the sandbox" if channel == "push" else f"over SMTP to the sandbox, {dress}, two parts"
+    work = f"over HTTP/2 to {taker}" if channel == "push" else f"over SMTP to {taker}, {dress}, two parts"
     record(
         "delivery", figure, done / seconds, "sends/s", work=f"{work}; intents, answers and ledger durable", n=done,
         seconds=seconds, peak_rss_mb=peak_rss_mb(pid), cpu_us=round(spent / done * 1e6, 1),

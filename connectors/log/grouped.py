@@ -55,6 +55,8 @@ class BatchingAppender:
         """Whether the last append was not acknowledged."""
         self._began: float | None = None
         """When the append under way began, by the monotonic clock."""
+        self._telling = set[asyncio.AbstractEventLoop]()
+        """Those that wake the thread at the end of their turn."""
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="group-append", daemon=True)
         self._thread.start()
@@ -74,7 +76,9 @@ class BatchingAppender:
                 raise LogUnavailableError(f"{self._queued} records wait for the log; the queue takes no more")
             self._calls.append(call)
             self._queued += len(records)
-            self._changed.notify()
+        if loop not in self._telling:  # once for all that come in this turn of their loop
+            self._telling.add(loop)
+            loop.call_soon(self._tell, loop)
         if not self._seems_down():
             return await call.answer
         try:
@@ -90,6 +94,11 @@ class BatchingAppender:
             self._open = False
             self._changed.notify()
         self._thread.join()
+
+    def _tell(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._telling.discard(loop)
+        with self._changed:
+            self._changed.notify()
 
     def _seems_down(self) -> bool:
         if self._down_after is None:

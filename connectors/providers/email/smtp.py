@@ -1,8 +1,8 @@
 """Mail over SMTP by a pool of kept connections.
 
-A message is ambiguous from the moment at which DATA is written until an answer to its end is read: the server may have
-taken it. Before that, and after a refusal, it was certainly not taken. The Message-ID is made of the delivery key and
-is the same on every attempt.
+A message is ambiguous from the moment at which its text is written until an answer to its end is read: the server may
+have taken it. Before that, and after a refusal, it was certainly not taken. The Message-ID is made of the delivery key
+and is the same on every attempt. aiosmtplib opens connections; `smtp_exchange` hands mails over on them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import aiosmtplib
 
@@ -22,6 +22,7 @@ from connectors.providers.email.mail import build_mail, dkim_signer
 from connectors.providers.email.message import UnsafeMessageError, message_id
 from connectors.providers.email.options import SmtpOptions
 from connectors.providers.email.returned.cause import find_cause
+from connectors.providers.email.smtp_exchange import BrokenExchangeError, SmtpExchange, commands_of, mail_data
 from connectors.providers.receipts import reference_of
 from state.model.addresses import mailbox
 from state.model.bounce_address import BounceAddresses
@@ -30,6 +31,7 @@ from state.model.receipt import ReferenceKeys
 
 _OF_ADDRESS = ("4.1.", "4.2.")
 """RFC 3463: what begins the status of a soft refusal of one address or mailbox."""
+_RESET_S = 2
 _ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 
 
@@ -105,7 +107,7 @@ class SmtpChannel:
         self.options = options
         self._bounces, self._references = bounces, references
         self._clock_s = clock_s
-        self._idle: list[tuple[aiosmtplib.SMTP, float]] = []
+        self._idle: list[tuple[SmtpExchange, float]] = []
         self._permits = asyncio.Semaphore(options.concurrency_max)
         self._tls: ssl.SSLContext | None = None
         self._signer: DkimSigner | None = None
@@ -130,11 +132,11 @@ class SmtpChannel:
     async def check(self) -> CheckResult:
         """Connect, secure, authenticate and say NOOP."""
         try:
-            connection = await self._take()
-            answer = await connection.noop()
+            opened = await self._opened()
+            answer = await opened.noop()
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             return CheckResult(False, f"{type(error).__name__}: {error}"[:200])
-        self._give_back(connection)
+        self._give_back(_exchange(opened))
         return CheckResult(answer.code < 300, f"code {answer.code}")
 
     async def send(self, delivery: Delivery) -> Result:
@@ -150,10 +152,11 @@ class SmtpChannel:
                 request = build_request(
                     delivery, self.options, date_s=now_s, signer=signer, bounces=bounces, reference=reference
                 )
+                commands, text = commands_of(request.sender, request.recipient), mail_data(request.message)
         except UnsafeMessageError as error:
             return Rejected(str(error))
         async with self._permits:
-            return await self._deliver(request, delivery)
+            return await self._deliver(commands, text, delivery)
 
     async def close(self) -> None:
         """See `Channel.close`."""
@@ -161,44 +164,40 @@ class SmtpChannel:
         while self._idle:
             self._idle.pop()[0].close()
 
-    async def _deliver(self, request: SmtpRequest, delivery: Delivery) -> Result:
+    async def _deliver(self, commands: list[bytes], text: bytes, delivery: Delivery) -> Result:
         try:
-            connection = await self._take()
+            exchange = await self._take()
         except aiosmtplib.SMTPResponseException as error:
             return parse_response(SmtpResponse("connect", error.code, str(error.message)), delivery)
         except (aiosmtplib.SMTPException, OSError, TimeoutError):
             return Failed("no connection")
-        exchange = _Exchange(connection, request)
         try:
             async with asyncio.timeout(self.options.timeout.total_seconds()):
-                response = await exchange.run()
-        except (aiosmtplib.SMTPException, OSError, TimeoutError):
-            connection.close()
-            return Failed(f"connection lost at {exchange.command}", ambiguous=exchange.ambiguous)
-        await self._settle(connection, response)
-        return parse_response(response, delivery)
+                answer = await exchange.hand_over(commands, text)
+        except (BrokenExchangeError, TimeoutError):
+            exchange.close()
+            return Failed(f"connection lost at {exchange.step}", ambiguous=exchange.ambiguous)
+        await self._settle(exchange, answer.code)
+        return parse_response(SmtpResponse(*answer), delivery)
 
-    async def _settle(self, connection: aiosmtplib.SMTP, response: SmtpResponse) -> None:
+    async def _settle(self, exchange: SmtpExchange, code: int) -> None:
         """Keep the connection where it may be used again: after a refusal, reset."""
-        if response.code == 421 or not connection.is_connected:
-            connection.close()
-            return
-        if response.code >= 400:
-            try:
-                await connection.rset(timeout=2)
-            except (aiosmtplib.SMTPException, OSError, TimeoutError):
-                connection.close()
-                return
-        self._give_back(connection)
+        if code >= 400 and (code == 421 or not await _reset(exchange)):
+            exchange.close()
+        else:
+            self._give_back(exchange)
 
-    async def _take(self) -> aiosmtplib.SMTP:
+    async def _take(self) -> SmtpExchange:
         """An open connection: a kept one or a new one."""
         while self._idle:
-            connection, used_s = self._idle.pop()
-            if connection.is_connected and self._clock_s() - used_s < self.options.idle_max.total_seconds():
-                return connection
-            connection.close()
-        connection = aiosmtplib.SMTP(
+            exchange, used_s = self._idle.pop()
+            if exchange.is_open and self._clock_s() - used_s < self.options.idle_max.total_seconds():
+                return exchange
+            exchange.close()
+        return _exchange(await self._opened())
+
+    async def _opened(self) -> aiosmtplib.SMTP:
+        opened = aiosmtplib.SMTP(
             hostname=self.options.host,
             port=self.options.port,
             username=self.options.username or None,
@@ -210,47 +209,29 @@ class SmtpChannel:
         )
         try:
             async with asyncio.timeout(self.options.connect_timeout.total_seconds()):
-                await connection.connect()
-                await connection.ehlo()
+                await opened.connect()
+                await opened.ehlo()
         except BaseException:
-            connection.close()
+            opened.close()
             raise
-        return connection
+        return opened
 
-    def _give_back(self, connection: aiosmtplib.SMTP) -> None:
-        if self._closed:
-            connection.close()
+    def _give_back(self, exchange: SmtpExchange) -> None:
+        if self._closed or not exchange.is_open:
+            exchange.close()
         else:
-            self._idle.append((connection, self._clock_s()))
+            self._idle.append((exchange, self._clock_s()))
 
 
-class _Exchange:
-    """One message over one connection, and how far it came."""
-
-    def __init__(self, connection: aiosmtplib.SMTP, request: SmtpRequest) -> None:
-        self._connection, self._request = connection, request
-        self.command: Literal["mail", "rcpt", "data"] = "mail"
-        self.ambiguous = False
-
-    async def run(self) -> SmtpResponse:
-        """The answer that decided; network errors pass through."""
-        try:
-            await _taken(self._connection.mail(self._request.sender))
-            self.command = "rcpt"
-            await _taken(self._connection.rcpt(self._request.recipient))
-            self.command, self.ambiguous = "data", True
-            answer = await self._connection.data(self._request.message)
-        except aiosmtplib.SMTPResponseException as error:
-            if error.code < 400:
-                raise  # no refusal, and not what this command is answered with: who knows what it heard
-            return SmtpResponse(self.command, error.code, str(error.message))
-        return SmtpResponse("data", answer.code, answer.message)
-
-
-async def _taken(answer: Awaitable[aiosmtplib.SMTPResponse]) -> None:
-    """The library takes 250 alone; the first digit says it (RFC 5321 4.2.1), so 252 to a recipient is no refusal."""
+async def _reset(exchange: SmtpExchange) -> bool:
     try:
-        await answer
-    except aiosmtplib.SMTPResponseException as error:
-        if error.code // 100 != 2:
-            raise
+        async with asyncio.timeout(_RESET_S):
+            return await exchange.reset()
+    except TimeoutError:
+        return False
+
+
+def _exchange(opened: aiosmtplib.SMTP) -> SmtpExchange:
+    """From now on the connection is its own: the library hears nothing of it any more."""
+    transport = cast(asyncio.Transport, opened.transport)
+    return SmtpExchange(transport, pipelining=opened.supports_extension("pipelining"))

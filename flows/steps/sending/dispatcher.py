@@ -34,7 +34,7 @@ from flows.steps.sending.message import MailLinks, message_or_end
 from flows.steps.sending.outage import CanUse, leaving
 from flows.steps.sending.queue import ProviderBounds, ProviderQueue
 from flows.steps.sending.queues import ProviderQueues
-from flows.steps.sending.records import answer_record, answered_records, closed_record
+from flows.steps.sending.records import answer_record, answered_records, closed_record, intent_record
 from flows.steps.sending.retries import Retries
 from flows.steps.sending.task import Planned, SendTask, Siblings
 from flows.steps.sending.texts import TextMessages
@@ -244,6 +244,7 @@ class Dispatcher:
 
     def _pump(self, queue: ProviderQueue) -> None:
         """Start as many tries as the provider's bounds allow, the most urgent first."""
+        queue.pumped_soon = False
         now = self._parts.now_ms()
         while not self._draining and (batch := queue.take(_BATCH_MAX, now)):
             self._spawn(self._dispatch, queue, batch)
@@ -279,7 +280,7 @@ class Dispatcher:
         """The checks, the intents, the checks again, the sends."""
         now = self._parts.now_ms()
         ending, ready = self._checked(queue, batch, now)
-        records = [self._intent(queue, task, now) for task, _ in ready]
+        records = [intent_record(task, queue.bounds.channel, now) for task, _ in ready]
         await self.attempts.append(
             [(task.siblings.partition, record) for (task, _), record in zip(ready, records, strict=True)]
         )
@@ -315,13 +316,6 @@ class Dispatcher:
                 ready.append((task, found))
         return ending, ready
 
-    def _intent(self, queue: ProviderQueue, task: SendTask, now: int) -> Attempt:
-        channel = queue.bounds.channel
-        return Attempt(
-            state="intent", key=task.key, attempt=task.history.attempts + 1, provider=channel.name,
-            provider_id=channel.provider_id(task.key), at=now, variant=task.variant,
-        )  # fmt: skip
-
     async def _send(self, queue: ProviderQueue, task: SendTask, content: Content) -> None:
         fence = self._parts.fence
         if fence is not None and not fence.is_fresh():  # stopped since the intent was appended, perhaps for long
@@ -333,8 +327,9 @@ class Dispatcher:
                 return
         self._hear(task, await call(queue, task, content, self._parts.now_ms, self._parts.texts))
         queue.done(task)
-        if queue.has_room:  # else the answers' storing lets the next ones go, in a group
-            self._pump(queue)
+        if queue.has_room and not queue.pumped_soon:  # else the answers' storing lets the next ones go, in a group
+            queue.pumped_soon = True
+            self._loop.call_soon(self._pump, queue)  # behind what else was answered by now
 
     def _hear(self, task: SendTask, result: Result) -> None:
         self._answers.append((task, result, self._parts.now_ms()))
@@ -356,6 +351,7 @@ class Dispatcher:
             for task, answer, planned in judged:
                 task.history.apply(answer)
                 self._follow(task, planned, answer.at)
+            self._pump_all()
         self._storing = False
 
     def _judge(self, task: SendTask, result: Result, now: int) -> tuple[Attempt, Planned]:
@@ -397,4 +393,5 @@ class Dispatcher:
         fallback = task.history.fell_back_to
         tasks = task.siblings.next_channel(fallback).make_tasks() if fallback and not task.siblings.advanced else []
         task.siblings.listener.ended(task, len(tasks))
-        self._take(tasks)
+        if tasks:
+            self._take(tasks)

@@ -114,6 +114,8 @@ class ProviderQueue:
         self.state: BreakerState = "closed"
         self.attended = False
         """The dispatcher has a timer for it."""
+        self.pumped_soon = False
+        """It is asked for more in the next turn of the event loop."""
         self.drained = bounds.drained
         self._held: frozenset[str] = frozenset()
         self.of_provider: Callable[[], int] = lambda: self.size

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from msgspec import UNSET
 
-from connectors.providers.channel import Delivery, Failed, Rejected, Result, Sent, Throttled
+from connectors.providers.channel import Channel, Delivery, Failed, Rejected, Result, Sent, Throttled
 from flows.steps.sending.task import Planned, SendTask
 from operators.attempts import UNKNOWN
 from state.model.content import Content
@@ -67,6 +67,14 @@ def verdict_of(task: SendTask) -> GoneRecord | None:
     if task.history.gone_at is None:
         return None
     return GoneRecord(user=task.emission.user, channel=task.channel, id=task.device.id, gone_at=task.history.gone_at)
+
+
+def intent_record(task: SendTask, channel: Channel, now: int) -> Attempt:
+    """That the next try of a task is about to go out there."""
+    return Attempt(
+        state="intent", key=task.key, attempt=task.history.attempts + 1, provider=channel.name,
+        provider_id=channel.provider_id(task.key), at=now, variant=task.variant,
+    )  # fmt: skip
 
 
 def answer_record(task: SendTask, result: Result, planned: Planned, now: int) -> Attempt:

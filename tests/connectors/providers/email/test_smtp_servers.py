@@ -17,6 +17,7 @@ from helpers.deliveries import PUSH
 from connectors.providers.channel import Failed, Rejected, Result, Sent
 from connectors.providers.email.options import SmtpOptions
 from connectors.providers.email.smtp import SmtpChannel
+from connectors.providers.email.smtp_exchange import commands_of, mail_data
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from state.model.content import EmailContent
 
@@ -42,8 +43,11 @@ class MailServer:
                 answer = self.answers.get(line.split()[0].decode().upper(), "500 what")
                 if answer.startswith("354"):
                     writer.write(answer.encode() + b"\r\n")
-                    self.mails.append(await reader.readuntil(b"\r\n.\r\n"))
-                    answer = self.answers["."]
+                    mail = b""
+                    while (line := await reader.readuntil(b"\r\n")) != b".\r\n":
+                        mail += line
+                    self.mails.append(mail)
+                    answer = self.answers["."] if mail else "554 5.5.1 no valid recipients"
                 if not answer:
                     break
                 writer.write(answer.encode() + b"\r\n")
@@ -71,6 +75,15 @@ async def talking(
         await asyncio.gather(*peer.serving)
 
 
+PIPELINING = {"EHLO": "250-hi\r\n250 PIPELINING"}
+
+
+@pytest.fixture(params=[{}, PIPELINING], ids=["one command at a time", "pipelining"], name="greets")
+def _greets(request: pytest.FixtureRequest) -> dict[str, str]:
+    found: dict[str, str] = request.param
+    return found
+
+
 def sent_to(answers: Mapping[str, str], **options: Any) -> tuple[MailServer, Result]:
     async def run() -> tuple[MailServer, Result]:
         async with talking(answers, **options) as (peer, channel):
@@ -82,8 +95,8 @@ def sent_to(answers: Mapping[str, str], **options: Any) -> tuple[MailServer, Res
 @pytest.mark.parametrize(
     "answers", [{}, {"RCPT": "252 cannot say, will try"}, {"MAIL": "251 ok"}, {"RCPT": "251 ok", ".": "250-a\r\n250 b"}]
 )
-def test_whoever_says_yes_in_any_words_gets_the_mail(answers: dict[str, str]) -> None:
-    peer, result = sent_to(answers)
+def test_whoever_says_yes_in_any_words_gets_the_mail(answers: dict[str, str], greets: dict[str, str]) -> None:
+    peer, result = sent_to({**greets, **answers})
     assert isinstance(result, Sent)
     assert len(peer.mails) == 1
 
@@ -91,12 +104,14 @@ def test_whoever_says_yes_in_any_words_gets_the_mail(answers: dict[str, str]) ->
 @pytest.mark.parametrize(
     ("answers", "ambiguous"),
     [
-        ({"DATA": "250 ok"}, True),
+        ({"DATA": "250 ok"}, False),
         ({"RCPT": "354 go on"}, False),
         ({".": "251 perhaps"}, True),
         ({".": ""}, True),
-        ({"DATA": ""}, True),
+        ({"DATA": ""}, False),
         ({"RCPT": ""}, False),
+        ({"RCPT": "250-" + "x" * 40_000}, False),
+        ({".": "250-" + "x" * 40_000}, True),
         ({"MAIL": "mumble"}, False),
         ({"greeting": "554 go away"}, False),
         ({"greeting": "421 too busy"}, False),
@@ -106,23 +121,64 @@ def test_whoever_says_yes_in_any_words_gets_the_mail(answers: dict[str, str]) ->
         ({".": "451 4.3.0 no disk"}, False),
     ],
 )
-def test_what_was_not_taken_for_certain_is_never_sent(answers: dict[str, str], ambiguous: bool) -> None:
-    _, result = sent_to(answers)
+def test_what_was_not_taken_for_certain_is_never_sent(
+    answers: dict[str, str], ambiguous: bool, greets: dict[str, str]
+) -> None:
+    _, result = sent_to({**greets, **answers})
     assert isinstance(result, Failed), result
     assert result.ambiguous == ambiguous
 
 
-def test_a_mailbox_that_there_is_not_is_gone_and_one_that_is_full_is_not() -> None:
-    _, gone = sent_to({"RCPT": "550 5.1.1 no such user"})
-    _, full = sent_to({".": "552 5.2.2 full"})
+def test_a_mailbox_that_there_is_not_is_gone_and_one_that_is_full_is_not(greets: dict[str, str]) -> None:
+    _, gone = sent_to({**greets, "RCPT": "550 5.1.1 no such user"})
+    _, full = sent_to({**greets, ".": "552 5.2.2 full"})
     assert isinstance(gone, Rejected)
     assert isinstance(full, Rejected)
     assert (gone.token_gone is None, full.token_gone is None) == (False, True)
 
 
-def test_every_try_bears_the_same_message_id_and_a_kept_connection_is_clean() -> None:
+@pytest.mark.parametrize("data", ["354 go on", "503 5.5.1 no recipient"])
+@pytest.mark.parametrize("refused", [{"MAIL": "550 5.7.1 not you"}, {"RCPT": "550 5.1.1 no such user"}])
+def test_a_server_that_asks_for_the_text_of_a_refused_mail_gets_none(refused: dict[str, str], data: str) -> None:
+    async def run() -> MailServer:
+        async with talking({**PIPELINING, **refused, "DATA": data}) as (peer, channel):
+            assert isinstance(await channel.send(MAIL), Rejected)
+            peer.answers |= USUAL
+            assert isinstance(await channel.send(MAIL), Sent)
+            return peer
+
+    peer = asyncio.run(run())
+    assert [mail for mail in peer.mails if mail] == peer.mails[-1:]
+    assert [line.split()[0] for line in peer.read] == ["EHLO", "MAIL", "RCPT", "DATA", "RSET", "MAIL", "RCPT", "DATA"]
+
+
+def test_a_server_that_says_good_bye_between_two_mails_is_connected_to_again(greets: dict[str, str]) -> None:
+    async def run() -> None:
+        async with talking({**greets, ".": "250 taken\r\n421 4.4.2 idle for too long"}) as (peer, channel):
+            for _ in range(2):
+                assert isinstance(await channel.send(MAIL), Sent)
+                await asyncio.sleep(0)
+            assert sum(line.startswith("EHLO") for line in peer.read) == 2
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("mail", [b"a: b\n\r\nc\r\n", b"a: b\r\n\r\nc\rd\r\n", b"a: b\r\n\r\nc", b""])
+def test_a_text_with_other_line_ends_is_refused(mail: bytes) -> None:
+    with pytest.raises(ValueError, match="CRLF"):
+        mail_data(mail)
+
+
+@pytest.mark.parametrize("address", ["a@b>\r\nRCPT TO:<c@d", "a@b> SIZE=1", "a b@c", "<a@b"])
+def test_an_address_is_no_second_command(address: str) -> None:
+    for addresses in ((address, "a@b"), ("a@b", address)):
+        with pytest.raises(ValueError, match="address"):
+            commands_of(*addresses)
+
+
+def test_every_try_bears_the_same_message_id_and_a_kept_connection_is_clean(greets: dict[str, str]) -> None:
     async def run() -> list[bytes]:
-        async with talking({".": "451 4.3.0 later"}) as (peer, channel):
+        async with talking({**greets, ".": "451 4.3.0 later"}) as (peer, channel):
             await channel.send(MAIL)
             peer.answers["."] = "250 taken"
             assert isinstance(await channel.send(MAIL), Sent)
@@ -137,9 +193,9 @@ def test_every_try_bears_the_same_message_id_and_a_kept_connection_is_clean() ->
 @pytest.mark.parametrize(
     "text", ["a\n.\nQUIT\n", "a\r\n.\r\nMAIL FROM:<x@y>\r\n", "a\r.\rRSET\r", ".\n..\n", "\n.\r\n"]
 )
-def test_no_text_ends_the_mail_or_becomes_a_command(text: str) -> None:
+def test_no_text_ends_the_mail_or_becomes_a_command(text: str, greets: dict[str, str]) -> None:
     async def run() -> MailServer:
-        async with talking({}) as (peer, channel):
+        async with talking(greets) as (peer, channel):
             mail = replace(MAIL, content=EmailContent("s", text, f"<p>{text}</p>", None))
             assert isinstance(await channel.send(mail), Sent)
             assert isinstance(await channel.send(MAIL), Sent)

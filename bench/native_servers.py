@@ -1,0 +1,101 @@
+"""Servers that nobody here wrote, in the place of the simulated providers: nginx over HTTP/2, and Postfix's smtp-sink.
+
+They take everything and cost little, so what sends is not held up by who takes. `apt-get install nginx-light postfix`
+brings both; where one is missing, the simulated provider stays.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from connectors.sandbox.certificates import SandboxFiles  # noqa: E402 - the path comes first
+from connectors.sandbox.options import sandbox_options  # noqa: E402 - as above
+
+_NGINX = """
+daemon off; master_process off; pid %(directory)s/nginx.pid; error_log stderr crit;
+events { worker_connections 1024; }
+http {
+  access_log off; keepalive_requests 1000000000; client_body_temp_path %(directory)s/bodies;
+  server {
+    listen 127.0.0.1:%(port)d ssl http2; http2_max_concurrent_streams 1000;
+    ssl_certificate %(certificate)s; ssl_certificate_key %(certificate)s;
+    location / { return 200; }
+  }
+}
+"""
+
+
+@contextmanager
+def native_server(channel: str, sandbox: Path, core: int) -> Iterator[dict[str, str] | None]:
+    """A server for `push` or `email` on that core, and the settings by which all is sent to it; None: not installed.
+
+    `sandbox` has the keys and certificates of a sandbox that ran.
+    """
+    program = {"push": "nginx", "email": "smtp-sink"}[channel]
+    if shutil.which(program) is None:
+        yield None
+        return
+    port = _free_port()
+    command = _nginx(sandbox, port) if channel == "push" else _smtp_sink(port)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if (os.cpu_count() or 1) > core:
+        os.sched_setaffinity(process.pid, {core})
+    try:
+        _wait_for(port)
+        yield _push_settings(sandbox, port) if channel == "push" else _mail_settings(sandbox, port)
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _nginx(sandbox: Path, port: int) -> list[str]:
+    file = sandbox / "nginx.conf"
+    file.write_text(_NGINX % {"directory": sandbox, "port": port, "certificate": SandboxFiles(sandbox).server})
+    return ["nginx", "-p", str(sandbox), "-c", str(file)]
+
+
+def _smtp_sink(port: int) -> list[str]:
+    user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    return ["smtp-sink", *user, "-h", "bench.example", f"127.0.0.1:{port}", "100"]
+
+
+def _push_settings(sandbox: Path, port: int) -> dict[str, str]:
+    apns = sandbox_options(sandbox).apns
+    given = {name: str(getattr(apns, name)) for name in ("team_id", "key_id", "topic", "signing_key", "ca_file")}
+    return _named("APNS", {**given, "origin": f"https://127.0.0.1:{port}"})
+
+
+def _mail_settings(sandbox: Path, port: int) -> dict[str, str]:
+    relay = sandbox_options(sandbox).smtp
+    given = {"host": "127.0.0.1", "port": str(port), "security": "none", "sender": relay.sender}
+    return _named("SMTP", given)
+
+
+def _named(provider: str, given: dict[str, str]) -> dict[str, str]:
+    return {f"CARILLON_PROVIDERS__{provider}__{name.upper()}": value for name, value in given.items()}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"nothing listens on port {port}")

@@ -1,0 +1,176 @@
+"""Hands mails over on a connection that aiosmtplib has opened, secured and authenticated.
+
+Where the server offers PIPELINING (RFC 2920), MAIL, RCPT and DATA go out in one write: one wait for the server before
+the text and one behind it, in place of four. No text is written before the server asked for it, so until then it was
+certainly not taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Literal, NamedTuple
+
+from state.model.errors import CarillonError
+
+ANSWER_MAX_BYTES = 32_768
+"""With all its lines; what is longer ends the connection."""
+_NO_ADDRESS = re.compile(r"[\x00-\x20\x7f<>]")
+_EMPTY = b".\r\n"
+_Step = Literal["mail", "rcpt", "data"]
+_STEPS: tuple[_Step, ...] = ("mail", "rcpt", "data")
+
+
+class SmtpAnswer(NamedTuple):
+    """The answer that decided: at which command, with which code and text."""
+
+    step: _Step
+    code: int
+    text: str
+
+
+class BrokenExchangeError(CarillonError):
+    """The connection ended, or the server said what nobody can understand."""
+
+
+def commands_of(sender: str, recipient: str) -> list[bytes]:
+    """What comes before the text of a mail.
+
+    :raises ValueError: an address would be more than one.
+    """
+    if _NO_ADDRESS.search(sender + recipient):
+        raise ValueError("not a plain address")
+    return [f"MAIL FROM:<{sender}>\r\n".encode("ascii"), f"RCPT TO:<{recipient}>\r\n".encode("ascii"), b"DATA\r\n"]
+
+
+def mail_data(message: bytes) -> bytes:
+    """A mail as it follows DATA: dots that begin lines are doubled, and one alone ends it (RFC 5321, 4.5.2).
+
+    :raises ValueError: it has other line ends than CRLF, behind which some servers would look for its end.
+    """
+    lines = message.count(b"\r\n")
+    if not (message.count(b"\n") == message.count(b"\r") == lines) or not message.endswith(b"\r\n"):
+        raise ValueError("lines of a mail end in CRLF")
+    return (b"." if message.startswith(b".") else b"") + message.replace(b"\r\n.", b"\r\n..") + b".\r\n"
+
+
+class SmtpExchange(asyncio.Protocol):
+    """One mail at a time; `step` and `ambiguous` say how far the last one came."""
+
+    def __init__(self, transport: asyncio.Transport, *, pipelining: bool) -> None:
+        """Read from now on what comes there; the server has answered everything so far."""
+        self._transport, self._pipelining = transport, pipelining
+        self._buffer, self._lines = bytearray(), list[bytes]()
+        self._answers = deque[tuple[int, str]]()
+        self._awaited = 0
+        """Answers that are still to come."""
+        self._heard: asyncio.Future[None] | None = None
+        self.step: _Step = "mail"
+        self.ambiguous = False
+        """The server may have taken the mail: its text was written."""
+        transport.set_protocol(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be used once more."""
+        return not self._transport.is_closing()
+
+    def close(self) -> None:
+        """End it."""
+        self._transport.close()
+
+    async def hand_over(self, commands: Sequence[bytes], text: bytes) -> SmtpAnswer:
+        """One mail, by `commands_of` and `mail_data`.
+
+        :raises BrokenExchangeError: no answer decides; the connection is of no use any more.
+        """
+        self.step, self.ambiguous = "mail", False
+        if self._pipelining:
+            self._write(b"".join(commands), len(commands))
+        for number, step in enumerate(_STEPS):
+            self.step = step
+            if not self._pipelining:
+                self._write(commands[number], 1)
+            code, said = await self._answer()
+            if code == 354 if step == "data" else code // 100 == 2:
+                continue
+            refusal = _refusal(step, code, said)
+            with suppress(BrokenExchangeError):  # who refuses may close at once
+                await self._skip()
+            return refusal
+        self.ambiguous = True
+        self._write(text, 1)
+        code, said = await self._answer()
+        return SmtpAnswer("data", code, said) if code == 250 else _refusal("data", code, said)
+
+    async def reset(self) -> bool:
+        """Have the server forget a mail that it refused; false: the connection is of no use any more."""
+        with suppress(BrokenExchangeError):
+            self._write(b"RSET\r\n", 1)
+            return (await self._answer())[0] == 250
+        return False
+
+    async def _skip(self) -> None:
+        """Hear what follows a refused command. A server that asks for the text all the same gets an empty one: a mail
+        to nobody, which RFC 2920 (3.1) has it refuse.
+        """
+        code = 0
+        while self._awaited:
+            code, _ = await self._answer()
+        if code == 354:
+            self._write(_EMPTY, 1)
+            await self._answer()
+
+    def _write(self, data: bytes, answers: int) -> None:
+        if not self.is_open or self._awaited:
+            raise BrokenExchangeError("closed")
+        self._awaited = answers
+        self._transport.write(data)
+
+    async def _answer(self) -> tuple[int, str]:
+        while not self._answers:
+            if not self.is_open:
+                raise BrokenExchangeError("closed before the answer")
+            self._heard = asyncio.get_running_loop().create_future()
+            await self._heard
+        self._awaited -= 1
+        return self._answers.popleft()
+
+    # called by the event loop
+
+    def data_received(self, data: bytes) -> None:
+        """Lines come, perhaps in pieces."""
+        self._buffer += data
+        while (end := self._buffer.find(b"\n")) >= 0:
+            line = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
+            self._lines.append(line[4:].strip())
+            if line[3:4] != b"-":
+                text = b"\n".join(self._lines).decode("utf-8", "replace")
+                self._answers.append((int(line[:3]) if line[:3].isdigit() else 0, text))
+                self._lines.clear()
+        too_long = len(self._buffer) + sum(map(len, self._lines)) > ANSWER_MAX_BYTES
+        if too_long or len(self._answers) > self._awaited:  # unasked: a server that closes says so before
+            self._transport.close()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more comes."""
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._heard is not None and not self._heard.done():
+            self._heard.set_result(None)
+
+
+def _refusal(step: _Step, code: int, said: str) -> SmtpAnswer:
+    """The answer, if it is a refusal.
+
+    :raises BrokenExchangeError: it is not what this command is answered with: who knows what the server heard.
+    """
+    if code < 400:
+        raise BrokenExchangeError("an answer to something else")
+    return SmtpAnswer(step, code, said)
