@@ -63,7 +63,8 @@ _NOT_THERE = (
 
 
 def _any(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(patterns), re.IGNORECASE)
+    """Any of them; what stands between words ends with the sentence, not with a full stop inside an address."""
+    return re.compile("|".join(patterns).replace(r"[^.\n]", r"(?:[^.\n]|\.(?=\w))"), re.IGNORECASE)
 
 
 _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -240,7 +241,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"bad destination|unrout\w+|undeliverable(?= address)|illegal|wrong|unresolvable|undefined|obsolete|"
             r"not? matching)[ -](?:local |e-?mail |mail |final |virtual |destination |delivery |the )*" + _WHO,
             r"(?:not|n't) (?:\w+ ){0,3}?(?:listed in|in my|in our|in the)[^\n]{0,30}?(?:address book|"
-            r"control files|directory|list of users)",
+            r"control files|directory|list of users|\w*rcptto|(?:user|recipient|address) (?:table|list|map))",
             r"recip(?:ient)?not ?found|nosuchuser|userunknown|unknown_?user|resolver\.adr\.(?:ex)?recip",
             r"no (?:\w+ ){0,2}?(?:mail ?box|account|user|person|one|body)[^\n]{0,20}?(?:by|with|of|"
             r"under) (?:that|this) name",
@@ -254,6 +255,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"no se (?:\w+ )?encontr\w+[^.\n]{0,40}?(?:direcci|usuario|destinatari|correo)",
             r"(?:det gick inte|gick ej) att hitta[^.\n]{0,40}?(?:adress|mottagar)",
             r"nie istnieje|nie znaleziono[^.\n]{0,40}?adres|bestaat niet|finns inte",
+            r"(?:account|mail ?box) (?:closed|terminated|deleted|removed|cancell?ed)\b",
             r"(?:is|are) (?:unknown|not known) to this (?:mail )?(?:system|server|host)",
             r"findes ikke|eksisterer ikke|ei ole olemassa",
             r"(?:receiver|local[- ]part) (?:not found|unknown)|unknown local[- ]part",

@@ -16,7 +16,7 @@ from connectors.providers.email.returned.mime import read_mail
 from connectors.providers.email.returned.notices import reported_recipient, room, told, worst
 from connectors.providers.email.returned.reports import delivery_report, feedback_report
 from connectors.providers.email.returned.seen import Seen, from_server, take_apart
-from connectors.providers.email.returned.texts import RECIPIENTS_MAX
+from connectors.providers.email.returned.texts import RECIPIENTS_MAX, named_apart
 from connectors.providers.email.returned.values import Recipient, Returned
 
 _NO_COMPLAINTS = ("not-spam", "auth-failure")
@@ -104,8 +104,9 @@ def _reported(seen: Seen) -> Returned | None:
     if not failed:
         return Returned("none", "rfc3464")
     recipients: dict[str, Recipient] = {}
+    apart = {} if len(failed) == 1 else {each.address.lower(): each.words for each in named_apart(seen.notice)}
     for each in failed:
-        around = seen.notice if len(failed) == 1 else ""
+        around = seen.notice if len(failed) == 1 else apart.get(each.address.lower(), "")[: room(len(failed))]
         known = recipients.get(each.address.lower())
         if known is None or (known.action, each.action) == ("delayed", "failed"):  # what failed in the end counts
             recipients[each.address.lower()] = reported_recipient(each, around, room(len(failed)))

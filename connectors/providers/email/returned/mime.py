@@ -53,7 +53,7 @@ class Mail:
 
 def read_mail(raw: bytes) -> Mail:
     """Any bytes as a mail."""
-    head, body = _split(raw[:BYTES_MAX])
+    head, body = _split(raw[:BYTES_MAX].lstrip())  # some that keep mails put an empty line before them
     fields = read_fields(_decoded(head, ""))
     parts: list[Leaf] = []
     _collect(fields, body, parts, 0)

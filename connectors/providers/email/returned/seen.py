@@ -27,6 +27,9 @@ _RETURNED_TYPES = (
 )
 
 
+_SERVER_NAME = re.compile(r"mailer-daemon|postmaster|\bmail (?:delivery|administrator|server|system)\b")
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A mail taken apart."""
@@ -107,10 +110,4 @@ def from_server(seen: Seen) -> bool:
 def _of_server(sender: str) -> bool:
     said = sender.lower()
     local = (address_in(sender) or sender.strip()).lower().partition("@")[0].strip('"')
-    return (
-        local in SERVERS - DESKS
-        or "mailer-daemon" in said
-        or "postmaster" in said
-        or "mail delivery" in said
-        or "mail administrator" in said
-    )
+    return local in SERVERS - DESKS or _SERVER_NAME.search(said) is not None

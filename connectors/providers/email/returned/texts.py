@@ -50,7 +50,9 @@ _ANNOUNCED = re.compile(
     re.IGNORECASE,
 )
 _WENT_TO = re.compile(
-    r"\b(?:the|this|your) (?:e-?mail|mail|message)\b[^.\n]{0,80}\bto:?[ \n]{1,3}[<\"']?[^\s<>@]{1,64}@", re.IGNORECASE
+    r"(?:\b(?:the|this|your) (?:e-?mail|mail|message)\b[^.\n]{0,80}|not (?:be )?(?:delivered|sent) )"
+    r"\bto:?[ \n]{1,3}[<\"']?[^\s<>@]{1,64}@",
+    re.IGNORECASE,
 )
 _SESSION = re.compile(r"transcript|session follows|errors follow|said:|delivery attempt", re.IGNORECASE)
 _ALONE = re.compile(
@@ -139,6 +141,12 @@ def named_in(notice: str, ours: frozenset[str]) -> list[Named]:
     named = _named(lines, begin, ours) or (_named(lines, 0, ours) if begin else [])
     meant = {each.address: each for each in (each._replace(address=_meant(each)) for each in reversed(named))}
     return [*reversed(meant.values())]
+
+
+def named_apart(notice: str) -> list[Named]:
+    """Those whom a notice names each with words of its own; none, where it says the same of all."""
+    named = named_in(notice, frozenset())
+    return named if len({each.words for each in named}) == len(named) > 1 else []
 
 
 def _meant(named: Named) -> str:

@@ -61,3 +61,14 @@ def test_a_mail_that_was_passed_on_did_not_reach_whom_it_was_sent_to(passed_on: 
     body = f"The following failed:\n\n{passed_on.format(ANN)}\n550 5.1.1 user unknown\n"
     found = classify(f"From: MAILER-DAEMON@mx.example\nSubject: x\n\n{body}".encode())
     assert [(each.address, each.kind) for each in found.recipients] == [(ANN, "hard")]
+
+
+def test_a_notice_without_an_address_of_its_own_or_a_known_one_is_read() -> None:
+    server = '"A mail server at mx.example" <@mx.example>'
+    assert kind(f"From: {server}\nSubject: NOTICE", f"<{ANN}>:\n<<< 550 5.1.1 User unknown") == "hard"
+    robot = "no-reply@mx.example\nSubject: Returned mail"
+    assert kind(f"From: {robot}", f"It could not be delivered to: {ANN}:\nUnknown user") == "hard"
+
+
+def test_empty_lines_before_a_mail_are_no_end_of_its_head() -> None:
+    assert kind("\n  \nFrom: MAILER-DAEMON@mx.example\nSubject: Mail", UNKNOWN) == "hard"

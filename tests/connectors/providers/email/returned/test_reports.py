@@ -54,3 +54,11 @@ def test_a_receipt_whose_part_has_no_type_is_no_bounce() -> None:
     fields = f"Final-Recipient: rfc822; {ANN}\nDisposition: manual-action/MDN-sent-manually; displayed"
     receipt = report("disposition-notification", fields)
     assert classify(receipt.replace(b"message/disposition-notification", b"text/plain")).kind == "none"
+
+
+def test_what_a_report_leaves_out_is_taken_from_the_words_on_each_recipient() -> None:
+    """RFC 3464: Diagnostic-Code is optional, and the notice for people may be all that says why."""
+    status = "\n\n".join(f"Final-Recipient: rfc822; {who}\nAction: failed\nStatus: 5.0.0" for who in (ANN, BOB))
+    notice = f"<{ANN}>: 550 no such user\n<{BOB}>: 552 mailbox full"
+    found = classify(report("delivery-status", status, notice))
+    assert [(each.address, each.cause) for each in found.recipients] == [(ANN, "user_unknown"), (BOB, "full")]
