@@ -128,23 +128,29 @@ class CampaignDesk:
         campaign = self.find(name)
         if campaign is None:
             raise RefusedActError("there is no such campaign")
-        return self._test(actor, name, campaign.text, users, campaign.revision if revision is None else revision)
+        generation = self.next_generation(campaign)
+        seen = campaign.revision if revision is None else revision
+        return self._test(actor, name, campaign.text, users, seen, generation)
 
     def test_text(self, actor: Actor, text: CampaignText, user: str) -> str:
         """Send a draft of texts to this user alone; the event's id. Raises as `test`."""
-        return self._test(actor, TEXTS, text, [user], 0)
+        return self._test(actor, TEXTS, text, [user], 0, self.next_generation())
 
-    def _test(self, actor: Actor, name: str, text: CampaignText, users: Sequence[str], revision: int) -> str:
-        generation = self.next_generation()
+    def _test(
+        self, actor: Actor, name: str, text: CampaignText, users: Sequence[str], revision: int, generation: int
+    ) -> str:  # fmt: skip
         chunk = _chunk_record(CampaignChunk(name, generation, 0, "UTC", len(users), list(users)))
         with self._lock:
             self._act(actor, name, "test", revision, (chunk,), {"test": generation, "text": text})
         return chunk_event_id(name, generation, 0)
 
-    def next_generation(self) -> int:
-        """Of an audience: the time, and higher than any before it."""
+    def next_generation(self, campaign: Campaign | None = None) -> int:
+        """Of an audience or a test: the time, and higher than any before it, also than the campaign's of a gateway
+        whose clock is ahead. What is lower than a campaign's audience is thrown away.
+        """
+        above = 0 if campaign is None or campaign.audience is None else campaign.audience.generation
         with self._lock:
-            self._generation = max(self._clock(), self._generation + 1)
+            self._generation = max(self._clock(), self._generation + 1, above + 1)
             return self._generation
 
     def store_chunk(self, chunk: CampaignChunk) -> None:

@@ -257,7 +257,7 @@ class CampaignCalls:
     def _store(
         self, caller: Principal, campaign: Campaign, file: IO[bytes], form: Form, revision: int, stages: Sequence[int]
     ) -> Campaign:
-        generation, chunks = self._desk.next_generation(), 0
+        generation, chunks = self._desk.next_generation(campaign), 0
         look_up = partial(self._look_up, self._event(asdict(campaign.text)))
         with AudienceTable(self._spool, self._complaint, look_up, campaign.name, stages) as table:
             try:

@@ -114,10 +114,12 @@ class CampaignBook:
                 yield each
 
     def garbage(self) -> Iterator[tuple[str, int, int]]:
-        """Chunks that are never released: of earlier generations, and of campaigns that are over."""
+        """Chunks that are never released: of earlier generations, and of campaigns that are over. A test that waits for
+        its release is none of them.
+        """
         for (name, generation), chunks in self._chunks.items():
             campaign = self.campaigns.get(name)
-            if campaign is None:
+            if campaign is None or (name, generation) in self.tests:
                 continue
             current = 0 if campaign.audience is None else campaign.audience.generation
             if generation < current or campaign.is_over:  # a later one was left by a process that died

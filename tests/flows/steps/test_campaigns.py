@@ -107,6 +107,26 @@ def test_a_test_goes_to_its_users_once_before_any_approval_and_with_the_text_it_
     assert decided(bench) == {"eve": 2, "bob": 1, "ann": 1}
 
 
+@pytest.mark.parametrize("then", ["audience", "cancel"])
+def test_a_test_goes_though_its_audience_is_replaced_or_its_campaign_over_before_it_is_released(
+    bench: Bench, then: str
+) -> None:
+    desk = prepare(bench, [["ann"]])
+    desk.test(BOB, "sale", ["eve"])
+    given: dict[str, Any] = {"audience": CampaignAudience(desk.next_generation(), 0, 1)} if then == "audience" else {}
+    desk.act(ANN, "sale", then, **given)
+    runner = CampaignRunner(bench.log, REGISTRY, bench.clock, timedelta(days=7))
+    for record in bench.read("campaigns"):
+        runner.take(record)
+    assert [*runner.book.garbage()] == [("sale", 7, 0)], "the audience's chunk is thrown away, the test's is not"
+    bench.schedule(until(lambda: released(bench) == ["eve"]))
+    slow = CampaignDesk(bench.log, clock=lambda: 5)
+    campaign = slow.find("sale")
+    assert campaign is not None
+    assert campaign.audience is not None
+    assert slow.next_generation(campaign) == campaign.audience.generation + 1, "a clock that is behind loses nothing"
+
+
 def test_a_test_of_texts_is_one_event_in_the_lane_of_its_class_and_noted_without_them(bench: Bench) -> None:
     desk = CampaignDesk(bench.log, clock=bench.clock)
     draft = TextDraft("push", "pt", {"title": "Oi", "one": "{{ actor }}"})
