@@ -125,6 +125,12 @@ def answer_page(
     return ApiResponse(status, text.encode("utf-8", "replace"), _DRAWING if draws_mail else HEADERS, HTML)
 
 
+async def starting_page(_request: ApiRequest, *, again: bool) -> ApiResponse:
+    """The gateway has not read yet what is true now. `again`: the page asks once more by itself."""
+    page = answer_page("starting.html", None, status=503, again=again)
+    return page._replace(headers=(*page.headers, ("retry-after", "2")))
+
+
 def redirect(path: str, *headers: tuple[str, str]) -> ApiResponse:
     """To another page, after a form."""
     return ApiResponse(303, b"", (*HEADERS, ("location", path), *headers), HTML)

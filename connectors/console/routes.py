@@ -7,7 +7,7 @@ from functools import partial
 from connectors.console.campaigns import AUDIENCE, CAMPAIGNS, NEW, SLOT, TEST, CampaignPages
 from connectors.console.handlers import Console, ConsoleParts
 from connectors.console.openid import CALLBACK, START
-from connectors.console.pages import Gatekeeper, Page, static_file
+from connectors.console.pages import Gatekeeper, Page, starting_page, static_file
 from connectors.console.texts import TEXTS, TextPages
 from connectors.console.types import TYPES, TypePages
 from connectors.gateway.campaign_calls import MARKETING
@@ -64,7 +64,7 @@ def console_routes(parts: ConsoleParts) -> list[Route]:
         *(
             Route(
                 page.operation, page.method, page.path, Callers.PUBLIC, "", "", partial(gatekeeper.serve, page), {},
-                needs_directory=True,
+                needs_directory=True, meanwhile=partial(starting_page, again=page.method == "GET"),
             )
             for page in pages
         ),

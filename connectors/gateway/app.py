@@ -176,6 +176,8 @@ class App:
             request.principal = principal
         request.media_type = route.media_type(request.header(b"content-type"))
         if route.needs_directory and not self._parts.follower.caught_up:
+            if route.meanwhile is not None and "text/html" in (request.header(b"accept") or ""):
+                return await route.meanwhile(request)
             raise ProblemError(503, "starting: what is true now is still being read", headers=(("retry-after", "1"),))
         return await route.handler(request)
 

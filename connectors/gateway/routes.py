@@ -55,6 +55,8 @@ class Route:
     """Of the answers of success."""
     needs_directory: bool = False
     """Whether what is true now must have been read first."""
+    meanwhile: Handler | None = None
+    """What answers browsers until then; None: a problem document does."""
     by_ticket: bool = False
     """Whether a ticket in the query serves in place of a user's token."""
 

@@ -67,12 +67,16 @@ class Gateway:
         self.port = 0
 
     def start(self) -> None:
+        self.launch()
+        wait_for(lambda: self.get("/readyz").status == 200, what="the gateway is ready", every_s=0.02)
+
+    def launch(self) -> None:
+        """Without waiting until it is ready."""
         command = [sys.executable, str(PROGRAM), msgspec.json.encode(self._config).decode()]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
-        wait_for(lambda: self.get("/readyz").status == 200, what="the gateway is ready", every_s=0.02)
 
     def stop(self) -> int:
         assert self.process is not None

@@ -2,16 +2,17 @@
 
 Misbehaviours are files in DIR/faults. `refuse_preferences`: the log acknowledges no document of preferences;
 `refuse_kills` nothing for `control`, and `refuse_audit` nothing for `audit`. `unreadable`: it tells no end of a
-partition. `crash_confirmed`: the process ends
-at once when the log has a second person's confirmation; `crash_discarded`: when it has that a dead letter was
-discarded. Others are looked for at every append of an event: `refuse` (the log does not acknowledge), `crash_before`
-and `crash_after` (the process ends at once, before or after the append), `hang` (no answer while it is there).
+partition. `unread_preferences`: whoever reads `preferences` waits while it is there, so nobody knows what is true now.
+`crash_confirmed`: the process ends at once when the log has a second person's confirmation; `crash_discarded`: when it
+has that a dead letter was discarded. Others are looked for at every append of an event: `refuse` (the log does not
+acknowledge), `crash_before` and `crash_after` (the process ends at once, before or after the append), `hang` (no answer
+while it is there).
 """
 
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from connectors.gateway.options import (
 from connectors.gateway.serve import serve
 from connectors.inbox.options import InboxRedisOptions
 from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.embedded.reading import EmbeddedReader
 from connectors.log.interface import NewRecord
 from connectors.types import PublishedTypes
 from flows.commands.backstage import LogBackstage
@@ -75,6 +77,11 @@ class FaultyLog(EmbeddedLog):
         if (self.faults / "unreadable").exists():
             raise LogUnavailableError("unreadable on order")
         return super().end_offset(topic, partition)
+
+    def reader(self, start: Mapping[tuple[str, int], int]) -> EmbeddedReader:
+        while ("preferences", 0) in start and (self.faults / "unread_preferences").exists():
+            time.sleep(0.05)
+        return super().reader(start)
 
     def append(self, records: Sequence[NewRecord]) -> list[int]:
         if (self.faults / "refuse_preferences").exists() and any(record.topic == "preferences" for record in records):

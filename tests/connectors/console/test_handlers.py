@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import unescape
+from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
@@ -417,3 +418,24 @@ def test_credentials_that_end_soon_are_on_the_first_page(console: Gateway) -> No
     wait_for(lambda: "relay has ended site ends in 6 days" in browser.get("/console").words)
     assert "key ends" not in browser.get("/console").words
     metrics.unlink()
+
+
+def test_while_the_gateway_starts_a_browser_gets_a_page_that_asks_again_and_a_program_json(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path)
+    try:
+        browser = Browser(gateway, headers={"accept": "text/html,application/xhtml+xml;q=0.9"})
+        with gateway.fault("unread_preferences"):
+            gateway.launch()
+            page = browser.get("/console/types")
+            assert (page.status, page.headers["retry-after"]) == (503, "2")
+            assert page.headers["content-type"].startswith("text/html")
+            assert 'http-equiv="refresh"' in page.text
+            assert "The page comes by itself" in page.words
+            sent = browser.send("/console/types", {"act": "publish"})
+            assert "Your form did nothing" in sent.words
+            assert 'http-equiv="refresh"' not in sent.text, "it would ask for what was sent"
+            told = Browser(gateway, headers={"accept": "application/json"}).get("/console/types")
+            assert (told.status, told.headers["content-type"]) == (503, "application/problem+json")
+        wait_for(lambda: browser.get("/console/types").status == 303)
+    finally:
+        gateway.close()
