@@ -107,12 +107,13 @@ class CampaignDesk:
         self._read()
         known = self._book.campaigns.get(name)
         seen = (0 if known is None else known.revision) if revision is None else revision
+        fields = {"id": secrets.token_hex(8), **given}
         act = CampaignAct(
-            id=secrets.token_hex(8), campaign=name, revision=seen, verb=verb, by=actor.name,
-            subject=actor.subject, at=self._clock(), **given,
+            campaign=name, revision=seen, verb=verb, by=actor.name, subject=actor.subject, at=self._clock(), **fields
         )  # fmt: skip
-        refusal = self._book.refusal(act)
-        if refusal is None:
+        done = self._book.refusals
+        refusal = done[act.id] if act.id in done else self._book.refusal(act)
+        if refusal is None and act.id not in done:
             self._log.append([self._chain.record(_noted(actor, act)), *before, act_record(act)])
             self._read()
             refusal = self._book.refusals[act.id]
@@ -132,16 +133,21 @@ class CampaignDesk:
         seen = campaign.revision if revision is None else revision
         return self._test(actor, name, campaign.text, users, seen, generation)
 
-    def test_text(self, actor: Actor, text: CampaignText, user: str) -> str:
-        """Send a draft of texts to this user alone; the event's id. Raises as `test`."""
-        return self._test(actor, TEXTS, text, [user], 0, self.next_generation())
+    def test_text(self, actor: Actor, text: CampaignText, user: str, *, approved: int | None = None) -> str:
+        """Send a draft of texts to this user alone; the event's id. `approved`: when it was proposed that another
+        person has confirmed; of one proposal it is sent once. Raises as `test`.
+        """
+        if approved is None:
+            return self._test(actor, TEXTS, text, [user], 0, self.next_generation())
+        return self._test(actor, TEXTS, text, [user], 0, approved, id=f"approved {approved}")
 
     def _test(
-        self, actor: Actor, name: str, text: CampaignText, users: Sequence[str], revision: int, generation: int
+        self, actor: Actor, name: str, text: CampaignText, users: Sequence[str], revision: int, generation: int,
+        **given: Any,
     ) -> str:  # fmt: skip
         chunk = _chunk_record(CampaignChunk(name, generation, 0, "UTC", len(users), list(users)))
         with self._lock:
-            self._act(actor, name, "test", revision, (chunk,), {"test": generation, "text": text})
+            self._act(actor, name, "test", revision, (chunk,), {**given, "test": generation, "text": text})
         return chunk_event_id(name, generation, 0)
 
     def next_generation(self, campaign: Campaign | None = None) -> int:

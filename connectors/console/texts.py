@@ -64,7 +64,9 @@ class TextPages:
                     return await self._one(visit, place, previews=await self._previews(place, form))
                 case "test":
                     tested = await self._calls.tested(person, place, _test(form))
-                    return await self._one(visit, place, tested=tested.event_id)
+                    if not isinstance(tested, PendingAct):
+                        return await self._one(visit, place, tested=tested.event_id)
+                    done = tested
                 case "publish":
                     done = await self._calls.publish(person, place, _written(form), reason=reason, seen=seen)
                 case "take back":

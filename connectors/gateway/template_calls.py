@@ -59,7 +59,8 @@ def template_calls(calls: TemplateCalls) -> list[Route]:
         Route(
             "testTemplate", "POST", f"{_ONE}/test", MARKETING, "Send texts to one user for trying",
             "They need not be published, and are what somebody who reads this locale would get. His settings hold as "
-            f"ever. {TESTS_A_DAY} a day by one person, those of campaigns included.",
-            calls.test, {200: answers.TextTested}, (409, 503), body={_JSON: answers.TextTest},
+            f"ever. {TESTS_A_DAY} a day by one person, those of campaigns included. 202: they are of class P0, so a "
+            "second person has to confirm it.",
+            calls.test, {200: answers.TextTested, 202: Approval}, (409, 503), body={_JSON: answers.TextTest},
         ),
     ]  # fmt: skip

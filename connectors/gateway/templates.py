@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from connectors.audit import ActQuery, NotedAct
-from connectors.campaigns import CampaignDesk
+from connectors.campaigns import Actor, CampaignDesk
 from connectors.gateway import template_answers as answers
 from connectors.gateway.acts import reason_if_any
 from connectors.gateway.approval_calls import told_approval
@@ -47,6 +47,7 @@ class TemplateCalls:
         self._rules, self._texts, self._desk, self._questions, self._tests = rules, texts, desk, questions, tests
         self._approvals = approvals
         approvals.does("template", self._confirmed)
+        approvals.does("template_test", self._confirmed_test)
 
     async def all(self, _request: ApiRequest) -> ApiResponse:
         """All."""
@@ -179,10 +180,14 @@ class TemplateCalls:
     async def test(self, request: ApiRequest) -> ApiResponse:
         """They go to one user."""
         body = await self._body(request, answers.TextTest)
-        return json_response(200, await self.tested(request.caller(), _place(request), body))
+        done = await self.tested(request.caller(), _place(request), body)
+        return self._told(done) if isinstance(done, PendingAct) else json_response(200, done)
 
-    async def tested(self, person: Principal, place: TextPlace, body: Mapping[str, Any]) -> answers.TextTested:
-        """Send them to one user, by one channel; `body` is as `TextTest` says.
+    async def tested(
+        self, person: Principal, place: TextPlace, body: Mapping[str, Any]
+    ) -> answers.TextTested | PendingAct:  # fmt: skip
+        """Send them to one user, by one channel; `body` is as `TextTest` says. What is of class P0 waits for a second
+        person, whoever it goes to: nobody can tell that a user is the person who asks.
 
         :raises ProblemError: 400; 403; 409: he has sent many today; 503.
         """
@@ -201,6 +206,11 @@ class TemplateCalls:
         if len(msgspec.json.encode(draft)) > _DRAFT_MAX_BYTES:
             raise invalid([FieldError("texts", "are too long for a test, with their parts", "shorten them")])
         text = CampaignText(place[0], payload, actor=actor, draft=draft)
+        if self._rules.profile(place[0]).klass == "P0":
+            about = {"type": place[0], "locale": place[1], "channel": draft.channel, "user": body["user"]}
+            after = {"texts": draft.texts, "payload": payload, "actor": actor}
+            about["change"] = change_mark(after)
+            return await self._approvals.propose(person, "template_test", about, reason=None, before={}, after=after)
         event_id = await on_log(lambda: self._tests.test_text(actor_of(person), text, body["user"]))
         return answers.TextTested(event_id)
 
@@ -297,6 +307,20 @@ class TemplateCalls:
             lambda: self._desk.carry_out(asked.by, place, texts, reason=asked.reason, version=version)
         )  # fmt: skip
         return (texts or {}) if done else {NOT_DONE: "another version was published since"}
+
+    async def _confirmed_test(self, asked: ApprovalRecord) -> Mapping[str, Any]:
+        """Send what a second person confirmed, once."""
+        about, given = asked.about, asked.after or {}
+        draft = TextDraft(about["channel"], about["locale"], given["texts"])
+        text = CampaignText(about["type"], given["payload"], actor=given["actor"], draft=draft)
+        actor = Actor(asked.by, asked.role, asked.subject)
+        try:
+            event_id = await on_log(lambda: self._tests.test_text(actor, text, about["user"], approved=asked.at))
+        except ProblemError as problem:
+            if problem.status != 409:
+                raise
+            return {NOT_DONE: str(problem)}  # he has sent many today
+        return {"event_id": event_id}
 
     async def _body(self, request: ApiRequest, kind: type[Document]) -> dict[str, Any]:
         body = await request.json()

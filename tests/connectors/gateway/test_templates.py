@@ -201,7 +201,6 @@ def test_texts_are_sent_to_one_user_before_they_are_published(told: Gateway) -> 
     assert call(told, "POST", "/_parts/gl/test", body).status == 400
     urgent = {**body, "texts": CODE, "channel": "sms"}
     assert call(told, "POST", "/otp/gl/test", urgent).status == 403
-    assert call(told, "POST", "/otp/gl/test", urgent, ADMIN).status == 200
     two = {"title": "T", "one": "all", "_variants": "a 1, b 99", "a:one": "first", "b:one": "second"}
     assert call(told, "POST", "/like/gl/test", {**body, "texts": two, "variant": "c"}).status == 400
     for given, says in (({"variant": "a"}, "first"), ({"user": "u1"}, "second")):
@@ -209,6 +208,26 @@ def test_texts_are_sent_to_one_user_before_they_are_published(told: Gateway) -> 
         assert sent.status == 200
         *_, act = [each for each in told.values("campaigns") if "verb" in each]
         assert act["text"]["draft"]["texts"]["one"] == says
+
+
+def test_urgent_texts_go_to_a_user_once_when_a_second_person_confirmed_it(told: Gateway) -> None:
+    def tests() -> list[Any]:
+        acts = [each for each in told.values("campaigns") if each.get("verb") == "test"]
+        return [each["text"]["draft"]["texts"]["title"] for each in acts if each["text"]["type"] == "otp"]
+
+    body = {"texts": {**CODE, "title": "Tried"}, "user": "eve", "channel": "sms"}
+    asked = call(told, "POST", "/otp/gl/test", body, ADMIN)
+    assert (asked.status, asked.json["state"], asked.json["about"]["user"]) == (202, "proposed", "eve")
+    assert asked.json["after"]["texts"]["title"] == "Tried", "the other person sees what it says"
+    assert decide(told, asked, ADMIN).status == 403, "never the same person"
+    assert tests() == []
+    done = decide(told, asked)
+    assert (done.json["state"], done.json["done"]) == ("confirmed", True)
+    assert decide(told, asked).status == 409
+    assert tests() == ["Tried"]
+    *_, noted = [each for each in told.values("audit") if each["act"] == "template_test"]
+    assert (noted["by"], noted["about"]["approval"]) == ("admin", asked.json["id"])
+    assert noted["after"]["event_id"]
 
 
 def test_a_test_takes_no_version_off_the_list(told: Gateway) -> None:

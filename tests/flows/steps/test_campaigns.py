@@ -127,6 +127,17 @@ def test_a_test_goes_though_its_audience_is_replaced_or_its_campaign_over_before
     assert slow.next_generation(campaign) == campaign.audience.generation + 1, "a clock that is behind loses nothing"
 
 
+def test_a_test_that_a_second_person_confirmed_is_sent_once_whoever_carries_it_out(bench: Bench) -> None:
+    draft = TextDraft("push", "pt", {"title": "T", "one": "one"})
+    text = CampaignText("otp", {"code": "1"}, actor="Ada", draft=draft)
+    desks = [CampaignDesk(bench.log, clock=bench.clock) for _ in range(2)]
+    [event_id] = {desk.test_text(ANN, text, "eve", approved=START) for desk in (*desks, *desks)}
+    acts = [record for record in bench.read("campaigns") if dict(record.headers)["schema"] == b"campaign_act/1+json"]
+    assert len(acts) == 1
+    bench.schedule(until(lambda: len(bench.read("events.p0")) == 1))
+    assert orjson.loads(bench.read("events.p0")[0].value)["event_id"] == event_id
+
+
 def test_a_test_of_texts_is_one_event_in_the_lane_of_its_class_and_noted_without_them(bench: Bench) -> None:
     desk = CampaignDesk(bench.log, clock=bench.clock)
     draft = TextDraft("push", "pt", {"title": "Oi", "one": "{{ actor }}"})
