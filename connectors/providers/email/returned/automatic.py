@@ -38,7 +38,7 @@ _AUTO_SUBJECT = re.compile(
     r"(?:balasan|jawaban) otomatis)",
     re.IGNORECASE,
 )
-REPLY_SUBJECT = re.compile(r"\s*(?:re|aw|sv|antw|odp|vs)\s*:", re.IGNORECASE)
+REPLY_SUBJECT = re.compile(r"\s*(?:re|aw|sv|antw|odp|vs|fwd?|wg|tr|rv)\s*:", re.IGNORECASE)
 _CHALLENGE = re.compile(
     r"confirm (?:your|that you|you are)|verify (?:your|that you|yourself|you are)|"
     r"challenge.{0,20}response|spam ?arrest|please (?:confirm|verify)|sender (?:verification|"

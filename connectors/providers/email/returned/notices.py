@@ -36,7 +36,7 @@ _GIVEN_UP = re.compile(
 )
 _ARRIVED = re.compile(
     r"\bsuccess(?:ful|fully)?\b.{0,60}(?:deliver|relay)|(?:deliver|relay)\w*.{0,60}\bsuccess|has been delivered|"
-    r"\A(?:relayed|delivered|expanded):|delivery to .{0,60} is complete",
+    r"\A(?:relayed|delivered|expanded|(?:not )?read):|delivery to .{0,60} is complete",
     re.IGNORECASE,
 )
 _FAILED = re.compile(r"fail|could ?n[o']t|unable|undeliver|error|reject|not (?:yet )?(?:be )?deliver", re.IGNORECASE)
@@ -45,6 +45,8 @@ _REPLY = re.compile(
     r"\b[45]\d\d[ \-#]|\b[45]\.\d{1,3}\.\d{1,3}\b)",
     re.IGNORECASE,
 )
+_ANSWER = re.compile(r"(?:[:;>]|said|<<<)\s{1,3}[45]\d\d[ \-#]")
+"""How servers quote another's answer; people write its number anywhere in what they tell."""
 _SUBJECT = re.compile(r"(?im)^[ \t>]{0,20}(?:subject|betreff|objet|asunto|oggetto|assunto|onderwerp)[ \t]{0,5}:.*$")
 """Of the mail that is returned: words of the sender's own."""
 _VAGUE = ("other", "policy", "system", "network", "expired")
@@ -89,11 +91,11 @@ def _likely(seen: Seen) -> bool:
         return (daemon or (bounced and from_server(seen))) and not REPLY_SUBJECT.match(subject)
     if from_server(seen):
         return True
-    formed = null_path(seen) or bounced
-    if not formed and "delivery-status" not in seen.field("content-type").lower():
+    formed = null_path(seen) or "delivery-status" in seen.field("content-type").lower()
+    if REPLY_SUBJECT.match(subject) or not (formed or bounced):
         return False
-    quoted = seen.sent or code_in(seen.notice) or status_in(seen.notice)
-    return bool(quoted or lists_anybody(seen.notice) or addresses_in(subject)) and not REPLY_SUBJECT.match(subject)
+    quoted = _ANSWER.search(seen.notice) or (formed and (code_in(seen.notice) or status_in(seen.notice)))
+    return bool(quoted or seen.sent or lists_anybody(seen.notice) or addresses_in(subject))
 
 
 def _named(seen: Seen, ours: frozenset[str]) -> list[Named]:

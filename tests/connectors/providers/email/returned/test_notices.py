@@ -72,3 +72,25 @@ def test_a_notice_without_an_address_of_its_own_or_a_known_one_is_read() -> None
 
 def test_empty_lines_before_a_mail_are_no_end_of_its_head() -> None:
     assert kind("\n  \nFrom: MAILER-DAEMON@mx.example\nSubject: Mail", UNKNOWN) == "hard"
+
+
+@pytest.mark.parametrize(
+    ("subject", "words"),
+    [
+        ("Mail delivery problem", f"My mail to {ANN} fails with 550 5.1.1 user unknown. Why?"),
+        ("Email delivery errors explained", f"550 5.1.1 user unknown means that {ANN} is gone."),
+        ("Fwd: Undeliverable: News", f"Look:\n\n> {ANN}\n> 550 5.1.1 user unknown"),
+        ("Delivery failed", f"Order 550 came back to us. Write to {ANN}."),
+    ],
+)
+def test_people_who_tell_of_a_refusal_are_no_servers(subject: str, words: str) -> None:
+    assert kind(f"From: Bob <bob@x.example>\nSubject: {subject}", words) == "none"
+
+
+def test_a_server_of_any_name_quotes_another() -> None:
+    said = f"{ANN} was refused. Remote server said: 550 5.1.1 user unknown"
+    assert kind("From: Robot <robot@x.example>\nSubject: Mail delivery problem", said) == "hard"
+
+
+def test_what_was_thrown_away_unread_had_arrived() -> None:
+    assert kind("From: postmaster@x.example\nSubject: Not read: News", f"To: {ANN}\nwas deleted unread.") == "none"
