@@ -128,7 +128,7 @@ class Recall:
 
     def answers(self, known_since: int) -> Sequence[Said]:
         """What the last passes read, the newest first, where what came later is known otherwise."""
-        return [said for made, said in self._done if made.read_to_ms >= known_since]
+        return [said for made, said in self._done if made.read_to_ms >= known_since] if self._done else ()
 
     def _run(self) -> None:
         while not self._ending.is_set():

@@ -33,6 +33,9 @@ _SANITISER = nh3.Cleaner(
 _BLOCKS = set("blockquote br div h1 h2 h3 hr li ol p pre table tr ul".split())
 
 
+_P, _P_END = Markup("<p>"), Markup("</p>\n")
+
+
 def sanitised(html: str) -> Markup:
     """Only what is allowed of a piece of HTML; what is sanitised already stays as it is."""
     return Markup(_SANITISER.clean(html))  # noqa: S704  # it was sanitised just now
@@ -40,7 +43,7 @@ def sanitised(html: str) -> Markup:
 
 def paragraphs_html(paragraphs: list[str]) -> Markup:
     """Each a paragraph."""
-    return Markup("").join(Markup("<p>{}</p>\n").format(_breaks(paragraph)) for paragraph in paragraphs)
+    return Markup("").join(_P + _breaks(paragraph) + _P_END for paragraph in paragraphs)
 
 
 def list_html(lines: list[str]) -> Markup:
@@ -51,13 +54,11 @@ def list_html(lines: list[str]) -> Markup:
 
 def mail_html(body: Markup, general: Mapping[str, str], unsubscribe_url: str | None, language: str) -> str:
     """The whole HTML part, with its foot."""
-    footer = Markup("<p><small>{}</small></p>\n").format(general["footer"])
+    foot = f"<p><small>{escape(general['footer'])}</small></p>\n"
     if unsubscribe_url is not None:
-        footer += Markup('<p><a href="{}">{}</a></p>\n').format(unsubscribe_url, general["unsubscribe"])
-    return str(
-        Markup('<!DOCTYPE html>\n<html lang="{}">\n<head><meta charset="utf-8"></head>\n<body>\n{}{}</body>\n</html>\n')
-        .format(language, body, footer)
-    )  # fmt: skip
+        foot += f'<p><a href="{escape(unsubscribe_url)}">{escape(general["unsubscribe"])}</a></p>\n'
+    head = f'<!DOCTYPE html>\n<html lang="{escape(language)}">\n<head><meta charset="utf-8"></head>\n<body>\n'
+    return f"{head}{body}{foot}</body>\n</html>\n"
 
 
 def mail_text(paragraphs: list[str], lines: list[str], general: Mapping[str, str], unsubscribe_url: str | None) -> str:

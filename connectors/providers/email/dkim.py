@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Set
+from collections.abc import Iterator, Set
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -33,6 +34,7 @@ RSA_BITS_MIN = 2048
 """Receivers may take a shorter key for no signature (RFC 8301: below 1024 bits they must)."""
 _LINE_CHARACTERS = 70
 _blanks = re.compile(rb"[ \t]+")
+_fold = re.compile(rb"\r\n(?=[ \t])")
 SigningKey = RSAPrivateKey | Ed25519PrivateKey
 
 
@@ -65,13 +67,13 @@ class DkimSigner:
     def sign(self, message: bytes, *, now_s: int) -> bytes:
         """The mail with its signature in front. `message` has CRLF between its lines, as `build_message` gives it."""
         head, _, body = message.partition(b"\r\n\r\n")
-        present = [_relaxed_header(field) for field in _unfolded(head)]
-        names = [name for name in self._signed for _ in range(1 + _count(present, name))]
-        tags = (
-            f"v=1; a={self._algorithm()}; c=relaxed/relaxed; d={self._domain}; s={self._selector}; t={now_s};"
-            f" h={':'.join(names)}; bh={_base64(sha256(_relaxed_body(body)).digest())}; b="
+        present = _relaxed_headers(head)
+        names = [name for name in self._signed for _ in range(1 + len(present.get(name.lower().encode(), ())))]
+        tags = _folded(
+            f"DKIM-Signature: v=1; a={self._algorithm()}; c=relaxed/relaxed; d={self._domain}; s={self._selector};"
+            f" t={now_s}; h={':'.join(names)};"
         )
-        unsigned = _folded(f"DKIM-Signature: {tags}")
+        unsigned = tags + f"\r\n bh={_base64(sha256(_relaxed_body(body)).digest())}; b=".encode("ascii")
         signed = [*_chosen(present, names), _relaxed_header(unsigned.replace(b"\r\n", b""))]
         return unsigned + _wrapped(self._signature(b"\r\n".join(signed))) + b"\r\n" + message
 
@@ -93,38 +95,40 @@ class DkimSigner:
         return self._key.sign(text, PKCS1v15(), SHA256())
 
 
-def _unfolded(head: bytes) -> list[bytes]:
-    return re.sub(rb"\r\n(?=[ \t])", b"", head).split(b"\r\n")
+def _relaxed_headers(head: bytes) -> dict[bytes, list[bytes]]:
+    """By name in lower case; of several with one name the last is first (RFC 6376, 5.4.2)."""
+    found: dict[bytes, list[bytes]] = {}
+    for field in _fold.sub(b"", head).split(b"\r\n"):
+        relaxed = _relaxed_header(field)
+        found.setdefault(relaxed.partition(b":")[0], []).insert(0, relaxed)
+    return found
 
 
 def _relaxed_header(field: bytes) -> bytes:
     """RFC 6376, 3.4.2, of a header without line ends."""
     name, _, value = field.partition(b":")
-    return name.rstrip(b" \t").lower() + b":" + _blanks.sub(b" ", value).strip(b" ")
+    return name.rstrip(b" \t").lower() + b":" + _single_blanks(value).strip(b" ")
+
+
+def _single_blanks(text: bytes) -> bytes:
+    return _blanks.sub(b" ", text) if b"  " in text or b"\t" in text else text
 
 
 def _relaxed_body(body: bytes) -> bytes:
     """RFC 6376, 3.4.4."""
-    text = _blanks.sub(b" ", body).replace(b" \r\n", b"\r\n").rstrip(b" ").rstrip(b"\r\n")
+    text = _single_blanks(body).replace(b" \r\n", b"\r\n").rstrip(b" ").rstrip(b"\r\n")
     return text + b"\r\n" if text else b""
 
 
-def _count(present: list[bytes], name: str) -> int:
-    return sum(field.startswith(name.lower().encode() + b":") for field in present)
-
-
-def _chosen(present: list[bytes], names: list[str]) -> list[bytes]:
-    """The headers that are signed, in the order of `names`; of several with one name the last goes first (5.4.2)."""
-    left = list(present)
-    chosen = []
+def _chosen(present: dict[bytes, list[bytes]], names: list[str]) -> Iterator[bytes]:
+    """The headers that are signed, in the order of `names`."""
+    left = {name: iter(fields) for name, fields in present.items()}
     for name in names:
-        found = next((field for field in reversed(left) if field.startswith(name.lower().encode() + b":")), None)
-        if found is not None:
-            left.remove(found)
-            chosen.append(found)
-    return chosen
+        if (field := next(left.get(name.lower().encode(), iter(())), None)) is not None:
+            yield field
 
 
+@lru_cache(maxsize=64)  # the mails of a second have the same
 def _folded(text: str) -> bytes:
     """On lines of at most 78 characters; a list of names may break behind its colons (RFC 6376, 3.2)."""
     lines = [""]

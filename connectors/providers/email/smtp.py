@@ -144,7 +144,7 @@ class SmtpChannel:
         address = mailbox(delivery.address)
         if address is None:
             return Rejected("not a mail address", token_gone=delivery.registered_at)
-        delivery = replace(delivery, address=address)
+        delivery = delivery if address == delivery.address else replace(delivery, address=address)
         try:
             with building():
                 reference = "" if self._references is None else reference_of(delivery, self._references)

@@ -212,7 +212,7 @@ class ApnsChannel:
         address = sandbox_token(delivery.address)  # if Apple's server is asked for a name after all, it says so itself
         if address is None:
             return Rejected("BadDeviceToken", token_gone=delivery.registered_at)
-        delivery = replace(delivery, address=address)
+        delivery = delivery if address == delivery.address else replace(delivery, address=address)
         transport, token = self._connected()
         bearer = await token.current()
         result = await self._attempt(transport, delivery, bearer)

@@ -229,7 +229,7 @@ class FcmChannel:
         address = sandbox_fcm_token(delivery.address)  # if Google is asked for a name after all, it says so itself
         if address is None:
             return Rejected("INVALID_ARGUMENT", token_gone=delivery.registered_at)
-        delivery = replace(delivery, address=address)
+        delivery = delivery if address == delivery.address else replace(delivery, address=address)
         until = time.monotonic() + self.options.timeout.total_seconds()
         try:
             bearer = await self._bearer(until)

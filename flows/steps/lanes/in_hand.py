@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 
 from connectors.log.read_to_ends import ReadProgress
@@ -22,6 +23,7 @@ from state.disk.poison import PoisonJournal
 from state.model.delivery import ToDeliver
 from state.model.envelope import TopicPartition
 
+_ATTEMPTS_FROM = attrgetter("attempts_from")
 RENDERING = -2
 """In the journal, in place of a key group: the record was read, and one of its deliveries is being rendered."""
 
@@ -201,7 +203,7 @@ class InHand:
         """By partition: below this, nothing concerns a record that is not closed."""
         lowest = {partition: self._attempts_end(partition) for partition in self.recovered}
         for (_, partition), records in self.records.items():
-            lowest[partition] = min([lowest[partition], *(each.attempts_from for each in records.values())])
+            lowest[partition] = min([lowest[partition], *map(_ATTEMPTS_FROM, records.values())])
         return lowest
 
     def _attempts_end(self, partition: int) -> int:

@@ -95,7 +95,7 @@ class _Line:
 
     def has(self, priorities: tuple[str, ...]) -> bool:
         """Whether something of these classes waits."""
-        return any(self._classes[priority] for priority in priorities)
+        return self.size > 0 and any(self._classes[priority] for priority in priorities)
 
     def longest_wait_ms(self, of: ProviderQueue, now: int) -> int:
         """How long a mention waits for its turn: a P1 that is for one person."""
@@ -263,7 +263,7 @@ class ProviderQueue:
             self._make_backlog(released)
         if self.state != before:
             self._changed(before, now)
-        if self.state == "closed" and not self._backlog.has(self._going()):
+        if self._since is not None and self.state == "closed" and not self._backlog.has(self._going()):
             self._since = None
 
     def _changed(self, before: BreakerState, now: int) -> None:
@@ -290,7 +290,7 @@ class ProviderQueue:
             self._backlog.put(task)
 
     def _going(self, priorities: tuple[str, ...] = PRIORITIES) -> tuple[str, ...]:
-        return tuple(each for each in priorities if each not in self._held)
+        return tuple(each for each in priorities if each not in self._held) if self._held else priorities
 
     def _take_probe(self) -> list[SendTask]:
         """The most urgent of what waits, when it is time for a probe; else of what came."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.providers.email.message import UnsafeMessageError, build_message, message_id
+from connectors.providers.email.message import UnsafeMessageError, build_message, check_headers, message_id
 from state.model.content import EmailContent
 
 
@@ -35,6 +35,24 @@ SMUGGLED = [
 def test_controls_in_a_header_are_refused_plain_and_encoded(value: str) -> None:
     with pytest.raises(UnsafeMessageError):
         mail(subject=value)
+
+
+GOOD = b"To: a@b.c\r\nSubject: =?utf-8?b?w6k=?=\r\n =?utf-8?b?w6k=?=\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        GOOD + b"Bcc: x@y.z\r\n", GOOD.replace(b"\r\nS", b"\r\nBcc: x@y.z\r\nS"), GOOD.replace(b".c", b".c\nX: y"),
+        GOOD.replace(b".c", b".c\rBcc: x@y.z"), GOOD.replace(b"\r\nS", b"\r\n\r\nS"), GOOD.replace(b"\r\n ", b"\r\n"),
+        GOOD.replace(b"\r\n ", b"\r\n  "), GOOD.replace(b"To: ", b"To:"), GOOD.replace(b"a@b", b"x@b"),
+        GOOD.replace(b"w6k", b"w6o"), GOOD.replace(b".c", b".c\x00"), GOOD.replace(b"To", b"T\xc3\xb6"), b"",
+    ],
+)  # fmt: skip
+def test_headers_that_are_not_those_that_were_meant_are_found(head: bytes) -> None:
+    check_headers(GOOD, ["To", "Subject"], "éé", "a@b.c")
+    with pytest.raises(UnsafeMessageError):
+        check_headers(head, ["To", "Subject"], "éé", "a@b.c")
 
 
 HEADER_TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="="), max_size=300)
