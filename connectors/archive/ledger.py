@@ -171,12 +171,16 @@ class LedgerReader:
         suppressed = decisions.filter(pc.field("outcome") == "SUPPRESSED")
         counts = EventCounts(_by_outcome(decisions), reasons=_by_outcome(suppressed, "reason"))
         named = one_of("emission_id", pc.unique(decisions["emission_id"].drop_null()).to_pylist())
-        columns = [*_VERSION, "emission_id", "user", "channel", "device", "outcome", "variant"]
-        deliveries = latest(states_of(hours, [named, equal("kind", "delivery")], columns))
-        told = any_of(named, one_of("event_id", pc.unique(decisions["event_id"]).to_pylist()))
-        heard = latest(states_of(hours, [equal("kind", "outcome"), told], _OF_ANSWERS))
+        deliveries = latest(states_of(hours, [named, equal("kind", "delivery")], _OF_VARIANTS))
+        heard = _heard_of(hours, named, decisions)
         variants = by_variant(decisions, deliveries, heard)
         return replace(counts, deliveries=_by_outcome(deliveries), heard=_by_outcome(heard), variants=variants)
+
+    def variants(self, type_name: str, since_ms: int, tests: str) -> Mapping[str, Mapping[str, int]]:
+        """What became of the variants of a type's text since then, without what the sender `tests` tried."""
+        return self._states.consistent(
+            lambda: _variants_of(self._states.by_hour(None, COLUMNAR), type_name, since_ms, tests)
+        )
 
     def _planned(self, event: str, decisions: pa.Table) -> int | None:
         """How many key groups the event has slices for, as the slice says that one of its decisions follows from."""
@@ -264,6 +268,23 @@ def _begun_by(event: str, decisions: pa.Table) -> RowTest:
     return begins_with("emission_id", emission_base(decided["type"], decided["object"], event))
 
 
+def _variants_of(hours: Hours, type_name: str, since_ms: int, tests: str) -> Mapping[str, Mapping[str, int]]:
+    sent = [equal("type", type_name), equal("kind", "delivery"), within("time", since_ms, None)]
+    deliveries = latest(states_of(hours, sent, _OF_VARIANTS, since_ms - HOUR_MS))
+    named = one_of("emission_id", pc.unique(deliveries["emission_id"]).to_pylist())
+    columns = [*_VERSION, "event_id", "user", "emission_id", "sender_id"]
+    decisions = latest(states_of(hours, [named, equal("kind", "decision")], columns))
+    decisions = decisions.filter(pc.field("sender_id") != tests)
+    told = pc.is_in(deliveries["emission_id"], value_set=pc.unique(decisions["emission_id"]))
+    return by_variant(decisions, deliveries.filter(told), _heard_of(hours, named, decisions))
+
+
+def _heard_of(hours: Hours, named: RowTest, decisions: pa.Table) -> pa.Table:
+    """What was said of these emissions, or of the events of these decisions."""
+    told = any_of(named, one_of("event_id", pc.unique(decisions["event_id"]).to_pylist()))
+    return latest(states_of(hours, [equal("kind", "outcome"), told], _OF_ANSWERS))
+
+
 def _by_outcome(table: pa.Table, column: str = "outcome") -> dict[str, int]:
     rows = table.group_by(column).aggregate([("kind", "count")]).to_pylist()
     return {row[column]: row["kind_count"] for row in rows}
@@ -286,4 +307,5 @@ _OF_DECISIONS = [
 _OF_DELIVERIES = [
     *_VERSION, "emission_id", "user", "channel", "device", "outcome", "reason", "deliveries", "segments", "cost",
 ]  # fmt: skip
+_OF_VARIANTS = [*_VERSION, "emission_id", "user", "channel", "device", "outcome", "variant"]
 _OF_ANSWERS = list(dict.fromkeys([*_VERSION, *_KEY, "question", "outcome"]))

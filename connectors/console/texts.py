@@ -51,7 +51,9 @@ class TextPages:
             found = await self._calls.published()
             rows = [found[place] for place in sorted(found)]
             return answer_page("texts.html", visit, place=None, rows=rows, types=self._calls.type_names())
-        return await self._one(visit, (visit.query["type"], visit.query["locale"]))
+        return await self._one(
+            visit, (visit.query["type"], visit.query["locale"]), count=visit.query.get("count") == "yes"
+        )
 
     async def act(self, visit: Visit) -> ApiResponse:
         """What a form asks for. What is wrong comes back beside what was typed."""
@@ -91,6 +93,7 @@ class TextPages:
         problem: ProblemError | None = None,
         previews: Sequence[tuple[str, Mapping[str, Any]]] = (),
         tested: str | None = None,
+        count: bool = False,
     ) -> ApiResponse:
         """What holds, or, after a form, what it said."""
         form, record = visit.form, (await self._calls.published()).get(place)
@@ -101,6 +104,10 @@ class TextPages:
         held = 0 if record is None else record.version
         newer = problem is not None and problem.status == 409 and form.get("act") != "test"
         seen = form["version"] if "version" in form and not newer else held
+        versions = await self._calls.older(place)
+        since_ms = versions[0].at if versions else 0
+        counted = await self._calls.counted(place[0], since_ms) if count else None
+        names_of = dict.fromkeys(name for found in (counted or {}).values() for name in found)
         return answer_page(
             "texts.html", visit, status=200 if problem is None else problem.status, place=place, record=record,
             groups=groups, shown={form: _shown(source) for form, source in texts.items()},
@@ -108,7 +115,7 @@ class TextPages:
             draws_mail=bool(previews), mails=[(where, _drawn(shown["email"])) for where, shown in previews],
             previews=previews, tested=tested, channels=self._calls.tried_by(place), variants=shares_of(texts),
             given=form, may=self._calls.may_publish(visit.session.person, place), parts=PARTS,
-            versions=await self._calls.older(place), seen=seen, problem=problem,
+            versions=versions, seen=seen, problem=problem, counted=counted, counted_of=[*names_of], since_ms=since_ms,
         )  # fmt: skip
 
     def _begin(self, place: TextPlace, texts: TypeTexts | None) -> TypeTexts:

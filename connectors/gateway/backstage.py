@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -65,6 +65,10 @@ class Backstage(Protocol):
 
     def campaign(self, name: str) -> EventCounts:
         """What became of a campaign, over all its recipients."""
+        ...
+
+    def variants(self, type_name: str, since_ms: int) -> Mapping[str, Mapping[str, int]]:
+        """What became of each variant of a type's text since then, tests left out."""
         ...
 
     def letters(self, wanted: Selection, limit: int, start: ListCursor = ()) -> Listed[Shown]:

@@ -16,6 +16,7 @@ from connectors.gateway.approval_calls import told_approval
 from connectors.gateway.approvals import Approvals, change_mark
 from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import Questions
+from connectors.gateway.campaign_answers import LEAST, few_left_out
 from connectors.gateway.campaigns import actor_of
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid
@@ -219,6 +220,15 @@ class TemplateCalls:
         if variant is not None and variant not in dict(shares_of(texts)):
             raise invalid([FieldError("variant", "is none of the text", "name one of `_variants`")])
         return of_variant(texts, variant or variant_of(texts, place[0], body["user"]))
+
+    async def counted(self, type_name: str, since_ms: int) -> dict[str, dict[str, int]]:
+        """Of each variant how many went out since then and were opened, over all locales; in tens, and none below 10.
+
+        :raises ProblemError: 503.
+        """
+        found = await self._questions.ask(lambda backstage: backstage.variants(type_name, since_ms))
+        blur = since_ms % LEAST
+        return {name: told for name, part in found.items() if (told := few_left_out(part, blur))}
 
     def tried_by(self, place: TextPlace) -> list[str]:
         """The channels by which messages of a type go to people's addresses on file."""

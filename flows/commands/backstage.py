@@ -23,7 +23,7 @@ from flows.commands.explain import explain
 from flows.commands.output import Output
 from flows.commands.try_type import try_type
 from flows.process.directories import ARCHIVE, LEDGER
-from operators.campaigns import SENDER
+from operators.campaigns import SENDER, TEST_SENDER
 from state.model.dead_letter import Selection
 from state.model.ledger import EventCounts
 from state.model.registry import RegistryInForce
@@ -74,6 +74,10 @@ class LogBackstage:
     def campaign(self, name: str) -> EventCounts:
         """By `carillon campaign report`."""
         return self._ledger().campaign(name, SENDER)
+
+    def variants(self, type_name: str, since_ms: int) -> Mapping[str, Mapping[str, int]]:
+        """Out of the ledger."""
+        return self._ledger().variants(type_name, since_ms, TEST_SENDER)
 
     def acts(self, wanted: ActQuery, limit: int) -> Listed[NotedAct]:
         """Out of log and archive."""

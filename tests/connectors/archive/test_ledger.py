@@ -119,6 +119,10 @@ def test_a_campaign_is_counted_by_the_variants_of_its_text(log: EmbeddedLog, tmp
     }
     assert counts.heard == {"opened": 4, "clicked": 1, "delivered": 2}
     assert reader.campaign("june", "campaigns").variants == {}
+    log.append([decision("eve", "t1", "EMITTED", ("d", 2, 0), emission_id="em_t", sender_id="tests")])
+    log.append([delivery("eve", "em_t", "phone", "DELIVERED", 9300, variant="b")])
+    assert reader.variants("like", 9300, "tests") == counts.variants, "of a type it is the same, tests left out"
+    assert reader.variants("like", 9401, "tests") == reader.variants("mention", 0, "tests") == {}
 
 
 def test_a_query_reads_parts_and_tail_and_the_last_state_holds(log: EmbeddedLog, tmp_path: Path) -> None:

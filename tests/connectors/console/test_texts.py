@@ -1,12 +1,14 @@
 """The page of templates: written, shown before, published, taken back and rolled back by forms."""
 
 import re
+import time
 from collections.abc import Iterator
 from html import unescape
 
 import pytest
 from helpers.console import Browser, Seen
 from helpers.gateway import Gateway, running
+from helpers.records import decision, delivery
 
 PAGE = "/console/templates"
 LIKE = {"text.title": "Curtida", "text.one": "{{ actor }} curtiu", "text.push.title": "Nova curtida"}
@@ -114,6 +116,25 @@ def test_variants_have_fields_are_shown_side_by_side_and_nothing_of_them_is_lost
     fields = {name: unescape(text) for name, text in found}
     assert act(ann, "pt", "publish", fields | {"text.b:one": "B!", "version": "1"}, "share").status == 303
     assert held(told, "pt", "share") == texts | {"b:one": "B!"}
+
+
+def test_of_variants_it_is_counted_what_went_out_and_no_few_are_told(told: Gateway) -> None:
+    ann = signed_in(told)
+    texts = LIKE | {"text._variants": "a 50, b 50", "text.b:title": "Oba"}
+    assert act(ann, "nl", "publish", texts | {"version": "0", "reason": "two"}).status == 303
+    page = f"{PAGE}?type=like&locale=nl"
+    assert "Count them" in ann.get(page).words
+    assert "None went to ten people or more yet" in ann.get(f"{page}&count=yes").words
+    at = time.time_ns() // 1_000_000 + 60_000
+    for number in range(48):
+        user, emission = f"u{number}", f"em_u{number}"
+        variant = "a" if number < 40 else "b"
+        sent = delivery(user, emission, "phone", "DELIVERED", at, variant=variant)
+        told.log.append([decision(user, f"c{number}", "EMITTED", ("d", 1, number), emission_id=emission), sent])
+    seen = ann.get(f"{page}&count=yes")
+    found = re.search(r"<tr><th scope=\"row\">a</th><td class=\"number\">(\d+)</td></tr></tbody>", seen.text)
+    assert found is not None, "eight are too few to be told"
+    assert found[1] in ("30", "40"), "in tens"
 
 
 def test_parts_have_fields_by_their_names(told: Gateway) -> None:
