@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from state.inbox.codec import decode_inbox, encode_inbox
 from state.inbox.statuses import changed_rows
 from state.inbox.values import (
     IDENTITIES_MAX,
@@ -73,7 +72,7 @@ class UserInbox:
         self.items_added = 0
         self.items_taken_back = 0
         self.items_retired = 0
-        """Totals since this object was made (or decoded)."""
+        """Totals since this object was made."""
         self._rows: dict[int, StoredRow] = {}
         self._subjects: dict[_Subject, list[StoredRow]] | None = None  # made when something is first taken from a row
         self._open: dict[_Subject, StoredRow] = {}
@@ -179,10 +178,6 @@ class UserInbox:
         """All rows, read ones too, the newest first."""
         return [row_view(row) for row in sorted(self._rows.values(), key=_order, reverse=True)]
 
-    def unread(self) -> int:
-        """Number of unread rows."""
-        return self.head.unread
-
     def items(self) -> int:
         """Number of items in all rows."""
         return sum(row.count for row in self._rows.values())
@@ -196,22 +191,6 @@ class UserInbox:
         self._dirty.clear()
         self._removed.clear()
         return changes
-
-    def encode(self) -> bytes:
-        """The whole inbox (`state/inbox/codec.py`)."""
-        totals = (self.items_added, self.items_taken_back, self.items_retired)
-        return encode_inbox(self.head, self._rows.values(), totals)
-
-    @classmethod
-    def decode(cls, value: bytes) -> "UserInbox":
-        """The inbox that `encode` wrote.
-
-        :raises StateDamagedError: the bytes are none.
-        """
-        head, rows, totals = decode_inbox(value)
-        inbox = cls(rows, head)
-        inbox.items_added, inbox.items_taken_back, inbox.items_retired = totals
-        return inbox
 
     # ---- inside
 

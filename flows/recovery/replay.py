@@ -30,6 +30,7 @@ from flows.process.opening import open_configured_log
 from flows.recovery.stretch import PartitionReplay, ReplaySource, offsets_of_time, temporary_replay
 from flows.steps.decide.epoch_credit import highest_credit
 from state.decide.checkpoint import GroupStore
+from state.decide.moving import DATABASE, slot_directory
 from state.disk.files import rename_flushed
 from state.disk.lock import StateLock
 from state.ledger import empty_table, latest, ledger_table
@@ -260,7 +261,7 @@ def rebuild_state(
     draft = directory.with_name(".decide.rebuilding")
     with StateLock.acquire(origin.data_dir / "run", "carillon replay"), _locks(directory, force=force):
         shutil.rmtree(draft, ignore_errors=True)
-        store = GroupStore(draft / "rocksdb")
+        store = GroupStore(slot_directory(draft, 0) / DATABASE)
         try:
             ends, records, appended = _rebuild(origin, origin.log, store, draft, settings, progress)
         finally:

@@ -12,7 +12,7 @@ are neighbours.
   flags (one byte each), preference versions i64, endpoint versions i64, per row null or MessagePack bytes of [[channel,
   id, platform, address, active, registered_at, place]], per row [locale, name] or null, hashes u64, tags u64, usable
   channels (one byte each), active push devices i64, whether what is sent to is exactly what is registered (one byte
-  each)]. Version 2 lacks the last, version 1 all from the hashes on; they follow from the rest.
+  each)]. Version 2 lacks the last, which follows from the rest.
 - D: a user who changed since the chunk was written, in place of his row there. Rest: row u32. As U, for that one row.
 - G: an open or held group. Rest: row u32, digest of its key 16 bytes. [kind, type, object, place (of the key), row,
   place, state, due, timer, own_wait, items [[event place, joined_at, waited_ms, inbox, cap_hour, cap_day,
@@ -137,9 +137,6 @@ def decode_users(users: UserTable, first: int, value: bytes) -> None:
     """
     if first > len(users):
         raise StateDamagedError(f"users: row {len(users)} is missing; rebuild the state from the log")
-    if value[:1] == VERSION:
-        _decode_users_1(users, value)
-        return
     version = _USERS_WITHOUT_REACHED if value[:1] == _USERS_WITHOUT_REACHED else USERS_VERSION
     (
         ids, documents, numbers, known, preference_versions, endpoint_versions, endpoints, profiles, hashes, tags,
@@ -157,32 +154,14 @@ def decode_users(users: UserTable, first: int, value: bytes) -> None:
     users.set_as_stored(part, np.frombuffer(as_stored[0] if as_stored else bytes(len(ids)), np.bool_))
     if profiles.count(None) < len(profiles):
         users.profiles.update((row, tuple(profile)) for row, profile in _given(first, profiles))
-    _decode_versions(users, part, known, preference_versions, endpoint_versions)
+    users.known[part] = np.frombuffer(known, np.bool_)
+    users.preference_version[part] = np.frombuffer(preference_versions, "<i8")
+    users.endpoint_version[part] = np.frombuffer(endpoint_versions, "<i8")
 
 
 def _given(first: int, column: list[Any]) -> Iterator[tuple[int, Any]]:
     """(row, value) where there is one."""
     return ((row, value) for row, value in enumerate(column, first) if value is not None)
-
-
-def _decode_users_1(users: UserTable, value: bytes) -> None:
-    ids, documents, numbers, known, preference_versions, endpoint_versions, endpoints, profiles = unpack(value, "users")
-    parsed = [orjson.loads(document) for document in documents]
-    first = len(users)
-    for position, user in enumerate(ids):
-        row = users.row(user)
-        users.assign_document(row, parsed[numbers[position]])
-        if endpoints[position] is not None:
-            users.assign_endpoints(row, endpoints[position])
-        if profiles[position] is not None:
-            users.profiles[row] = tuple(profiles[position])
-    _decode_versions(users, slice(first, first + len(ids)), known, preference_versions, endpoint_versions)
-
-
-def _decode_versions(users: UserTable, part: slice, known: bytes, preference: bytes, endpoint: bytes) -> None:
-    users.known[part] = np.frombuffer(known, np.bool_)
-    users.preference_version[part] = np.frombuffer(preference, "<i8")
-    users.endpoint_version[part] = np.frombuffer(endpoint, "<i8")
 
 
 def group_digest(key: PendingKey) -> bytes:

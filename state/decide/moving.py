@@ -28,8 +28,7 @@ from rocksdict import Rdict
 from state.decide import codec
 from state.decide.checkpoint import FORMAT
 from state.decide.exports import clear_group, copy_group
-from state.disk.files import rename_flushed, replace_file
-from state.disk.lock import StateLock
+from state.disk.files import replace_file
 from state.disk.rocksdb import open_database, stored_row
 from state.model.errors import ConfigurationError, StateDamagedError
 from state.model.keys import KEY_GROUPS
@@ -39,8 +38,6 @@ DATABASE = "rocksdb"
 OFFSETS = "offsets.json"
 POISON = "poison"
 _VERSION = 1
-_OLD_SLOT = -1
-"""Stands for `<directory>/rocksdb`, where the only process kept its groups before there were slots."""
 
 
 class Layout(NamedTuple):
@@ -69,7 +66,7 @@ class Layout(NamedTuple):
 
 def slot_directory(directory: Path, slot: int) -> Path:
     """Where a process keeps what is its own."""
-    return directory if slot == _OLD_SLOT else directory / str(slot)
+    return directory / str(slot)
 
 
 def read_layout(directory: Path) -> Layout | None:
@@ -91,18 +88,9 @@ def move_groups(directory: Path, layout: Layout) -> int:
     databases open.
 
     :raises StateDamagedError: a slot's database does not open; the text says which.
-    :raises StateLockedError: a process of the version without slots still runs.
     """
     directory.mkdir(parents=True, exist_ok=True)
     _write_layout(directory, layout, whole=False)
-    if (directory / DATABASE).exists():
-        with StateLock.acquire(directory, "decide, which takes it over,"):  # the lock of the version without slots
-            return _move(directory, layout)
-    return _move(directory, layout)
-
-
-def _move(directory: Path, layout: Layout) -> int:
-    _adopt_old(directory)
     found = _slots(directory)
     with ExitStack() as opened:
         databases = {slot: _open(opened, directory, slot) for slot in sorted({*found, *range(layout.processes)})}
@@ -114,16 +102,8 @@ def _move(directory: Path, layout: Layout) -> int:
     return moved
 
 
-def _adopt_old(directory: Path) -> None:
-    first = slot_directory(directory, 0)
-    if (directory / DATABASE).exists() and not (first / DATABASE).exists():
-        first.mkdir(exist_ok=True)
-        rename_flushed(directory / DATABASE, first / DATABASE)
-
-
 def _slots(directory: Path) -> list[int]:
-    found = [_OLD_SLOT] if (directory / DATABASE).exists() else []
-    return found + [int(path.parent.name) for path in directory.glob(f"*/{DATABASE}") if path.parent.name.isdigit()]
+    return [int(path.parent.name) for path in directory.glob(f"*/{DATABASE}") if path.parent.name.isdigit()]
 
 
 def _open(opened: ExitStack, directory: Path, slot: int) -> Rdict:

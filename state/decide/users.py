@@ -142,18 +142,14 @@ class UserTable:
     def set_preference(self, user: str, document: Mapping[str, Any], place: int) -> int:
         """Replace the user's whole document (RULES 6); returns the row."""
         row = self.row(user)
-        self.assign_document(row, document)
-        self.preference_version[row] = place
-        self.known[row] = True
-        self.changed.add(row)
-        return row
-
-    def assign_document(self, row: int, document: Mapping[str, Any]) -> None:
-        """Let the row use a document in place of its last one."""
         before = int(self.preference[row])
         self.preference[row] = self.preferences.acquire(document)
         self.preferences.release(before)
         self._set_mutes(row, mutes_of(document))
+        self.preference_version[row] = place
+        self.known[row] = True
+        self.changed.add(row)
+        return row
 
     def assign_documents(self, first: int, stored: Sequence[bytes], numbers: Sequence[int]) -> None:
         """Let rows from `first` on use the documents of these numbers in the list; those before lose users."""

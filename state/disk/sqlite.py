@@ -2,11 +2,11 @@
 
 Every commit stores a digest over all rows of the small tables (places and marks) in `meta`, under the name `digest`. It
 is compared when the file is opened. It is xxh3_64 over the MessagePack of the rows in the order of the queries, as a
-signed integer. A file of an earlier release that has none is accepted.
+signed integer. A file to which nothing was committed yet has none.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,8 @@ class SqliteFile:
         version: int,
         schema: str,
         checked: Sequence[str],
-        upgrades: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
-        """Open or create it. `checked`: queries, in a fixed order of rows, over which the digest is; `upgrades`: what
-        makes an earlier version, by its number, this one.
+        """Open or create it. `checked`: queries, in a fixed order of rows, over which the digest is.
 
         :raises StateDamagedError: it is no such file, or not what was written.
         :raises StateVersionError: a newer program wrote it.
@@ -64,14 +62,9 @@ class SqliteFile:
                 self.run("INSERT INTO meta VALUES ('version', ?)", (version,))
                 self.run("COMMIT")
             elif (found := self.meta("version")) != version:
-                self._upgrade((upgrades or {}).get(found or 0), f"version {found}, this program knows {version}")
+                raise StateVersionError(f"{path} has version {found}, this program knows {version}")
             if self.meta("digest") not in (None, self._digest()):
                 raise refusal(path, None)
-
-    def _upgrade(self, statements: Sequence[str] | None, versions: str) -> None:
-        if statements is None:
-            raise StateVersionError(f"{self.path} has {versions}")
-        self.script(f"BEGIN; {'; '.join(statements)}; COMMIT")
 
     def run(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Every row of it.

@@ -8,11 +8,10 @@
 | `items` | array of `[place, event_id, actor, at, payload]`, in the order of joining; payload is bin or nil |
 | `older` | bin: 24 bytes an item, little-endian: i64 place, u64 actor hash, u64 event hash; in the order of joining |
 | head | `[next_number, unread, rows, read_up_to]`, then `merged` and `logged` as far as one of them is set |
-| whole inbox | `[head, [row, ..], [items_added, items_taken_back, items_retired]]`: no `merged`; a row is its fields |
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from state.disk.packing import VERSION, pack, unpack
@@ -43,10 +42,6 @@ def _row_of(fields: list[Any]) -> StoredRow:
     )  # fmt: skip
 
 
-def _head_fields(head: InboxHead) -> list[Any]:
-    return [head.next_number, head.unread, head.rows, head.read_up_to]
-
-
 def _shaped(what: str, build: Any, fields: Any) -> Any:
     try:
         return build(fields)
@@ -72,7 +67,7 @@ def decode_row(value: bytes) -> StoredRow:
 
 def encode_head(head: InboxHead) -> bytes:
     """The head of a user's inbox."""
-    fields = [*_head_fields(head), head.merged, head.logged]
+    fields = [head.next_number, head.unread, head.rows, head.read_up_to, head.merged, head.logged]
     return pack(fields if head.logged >= 0 else fields[: 5 if head.merged else 4])
 
 
@@ -80,20 +75,3 @@ def decode_head(value: bytes) -> InboxHead:
     """:raises StateDamagedError: the bytes are no head. :raises StateVersionError: they are of a newer program."""
     head: InboxHead = _shaped("inbox head", lambda fields: InboxHead(*fields), unpack(value, "inbox head"))
     return head
-
-
-def encode_inbox(head: InboxHead, rows: Iterable[StoredRow], totals: Sequence[int]) -> bytes:
-    """A user's whole inbox; `totals` are the items added, taken back and retired."""
-    return pack([_head_fields(head), [_row_fields(row) for row in rows], list(totals)])
-
-
-def decode_inbox(value: bytes) -> tuple[InboxHead, list[StoredRow], tuple[int, int, int]]:
-    """Head, rows and totals. Raises as `decode_row`."""
-    fields = unpack(value, "inbox")
-    whole: tuple[InboxHead, list[StoredRow], tuple[int, int, int]] = _shaped("inbox", _inbox_of, fields)
-    return whole
-
-
-def _inbox_of(fields: Any) -> tuple[InboxHead, list[StoredRow], tuple[int, int, int]]:
-    head, rows, (added, taken_back, retired) = fields
-    return InboxHead(*head), [_row_of(row) for row in rows], (added, taken_back, retired)

@@ -6,7 +6,7 @@
 | `dead_action/1+json` | `DeadAction`: `id, action, at` |
 
 The record itself stays where it is in the log. An id follows from the stage and the record's place, so a letter that is
-written twice after a crash is one letter. Letters of older versions have no `id`, `group`, `kind` and `type`.
+written twice after a crash is one letter.
 """
 
 import re
@@ -42,11 +42,11 @@ _NAME_LENGTH_MAX = 256
 class DeadLetter(msgspec.Struct, kw_only=True, frozen=True):
     """One record that could not be handled at one stage; `error` is safe to show."""
 
-    id: str = ""
+    id: str
     source: LogPosition
     group: int | None = None
     """Of decide only: the key group that skipped it; the others of a record for all groups did not."""
-    kind: Kind = "malformed"
+    kind: Kind
     error: str = ""
     event_id: str | None = None
     sender_id: str | None = None
@@ -129,10 +129,7 @@ def encode_action(action: DeadAction) -> bytes:
 def decode_letter(value: bytes) -> DeadLetter:
     """:raises MalformedRecordError: naming the field that does not fit."""
     letter: DeadLetter = _decoded(_letter_decoder, value)
-    if letter.id:
-        return letter
-    kind: Kind = "malformed" if letter.event_id is None else "failed"
-    return msgspec.structs.replace(letter, id=letter_id(letter.stage, letter.source), kind=kind)
+    return letter
 
 
 def decode_action(value: bytes) -> DeadAction:

@@ -2,8 +2,7 @@
 
 `emission/3+arrow` is an Arrow IPC stream of one record batch. What is the same in every row is in the schema's
 metadata, an emission's id is the shared `emission_base` and the row's `tag` in hex, and `endpoints` are all addresses
-of a user as decide stores them. Earlier releases wrote `emission/2+arrow`, with `devices` and `rest` as columns of
-JSON, and `emission/1+arrow`, with a column for each field.
+of a user as decide stores them. Earlier releases wrote `emission/1+arrow`, with a column for each field.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,6 @@ from state.model.schema import Schema
 
 EMISSION_JSON = "emission/1+json"
 EMISSION_ARROW = "emission/1+arrow"
-EMISSION_SLICE_2 = "emission/2+arrow"
 EMISSION_SLICE = "emission/3+arrow"
 
 
@@ -204,11 +202,6 @@ def _slice(value: bytes) -> list[ToDeliver]:
     return msgspec.convert([common | row for row in rows], list[ToDeliver])
 
 
-def _slice_2(value: bytes) -> list[ToDeliver]:
-    common, rows = _slice_rows(value)
-    return msgspec.convert([common | row for row in rows], list[ToDeliver])
-
-
 def _slice_rows(value: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What all emissions have in common, and what each of them has."""
     from state.model.arrow import batch_table, common_json, emission_ids  # with pyarrow, as above
@@ -236,7 +229,6 @@ def _without_json(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 _READERS: Mapping[str, Callable[[bytes], list[ToDeliver]]] = {
     EMISSION_JSON: lambda value: [_to_deliver.decode(value)],
     EMISSION_ARROW: _batch,
-    EMISSION_SLICE_2: _slice_2,
     EMISSION_SLICE: _slice,
 }
 

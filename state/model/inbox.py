@@ -38,9 +38,7 @@ class InboxOperation(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     payload: Any = None
     """The event's map."""
     language: str | None = None
-    """The reader's language tag, by which the row's texts are found; None: the first of `operators.templates`. Earlier
-    releases wrote `de` and `fr` alone.
-    """
+    """The reader's language tag, by which the row's texts are found; None: the first of `operators.templates`."""
 
 
 class StoredOperation(InboxOperation, kw_only=True, frozen=True):

@@ -21,8 +21,7 @@ SQLite file `lane.sqlite` in WAL mode:
                                         read; `done` 1 when every delivery ended and all records are in the log
     total(grp, resolved, emitted, inbox_items, fallbacks, furthest)
 
-`checksum` is `state.disk.sqlite.signed_sum` over the MessagePack array of the columns before it but `done`; NULL in
-rows of version 1, which lacked it.
+`checksum` is `state.disk.sqlite.signed_sum` over the MessagePack array of the columns before it but `done`.
 
 A restart follows `decision` and never decides again. Rows that are done stay as long as the log retains their records,
 for replays.
@@ -39,13 +38,6 @@ from state.disk.sqlite import SqliteFile, read_first, refusal, signed_sum
 from state.model.envelope import TopicPartition
 
 VERSION = 2
-_UPGRADES = {
-    1: (
-        "ALTER TABLE setting ADD COLUMN checksum INTEGER",
-        "ALTER TABLE decision ADD COLUMN checksum INTEGER",
-        "UPDATE meta SET value = 2 WHERE name = 'version'",
-    )
-}
 _CHECKED = (
     "SELECT name, value FROM meta WHERE name <> 'digest' ORDER BY name",
     "SELECT * FROM place ORDER BY topic, partition",
@@ -130,7 +122,7 @@ class TransactionalStore:
         :raises StateDamagedError: it is no such file.
         :raises StateVersionError: a newer program wrote it.
         """
-        self._file = SqliteFile(path, version=VERSION, schema=_SCHEMA, checked=_CHECKED, upgrades=_UPGRADES)
+        self._file = SqliteFile(path, version=VERSION, schema=_SCHEMA, checked=_CHECKED)
         self._swept: dict[str, tuple[Any, ...] | None] = {}
         """Up to which key a table was looked at by `forget`; None: to its end."""
         self._run, self._first = self._file.run, self._file.first
@@ -177,9 +169,9 @@ class TransactionalStore:
             self._check(decision, stored)
         return [decision for decision, _ in rows]
 
-    def _check(self, columns: Sequence[object], stored: int | None) -> None:
+    def _check(self, columns: Sequence[object], stored: int) -> None:
         """:raises StateDamagedError: the row is not what was written."""
-        if stored is not None and stored != signed_sum(_pack(columns)):
+        if stored != signed_sum(_pack(columns)):
             raise refusal(self._file.path, None)
 
     def settings_of(self, user: str) -> list[StoredSetting]:

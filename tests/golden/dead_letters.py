@@ -11,15 +11,6 @@ from state.model.errors import MalformedRecordError
 from state.model.event import encode_event
 from state.model.work import EventWork, encode_work
 
-OLD_LETTER = (
-    b'{"source":["events.p1",2,7],"error":"event: truncated","event_id":null,"sender_id":null,'
-    b'"stage":"sequence","at":1715774400000}'
-)
-OLD_FAILED = (
-    b'{"source":["deliver.push",5,9],"error":"gave_up","event_id":"e1","sender_id":"social",'
-    b'"stage":"deliver","at":1715774400000}'
-)
-
 
 def _record(topic: str, partition: int, offset: int, value: bytes) -> Record:
     return Record(topic, partition, offset, NOON, b"u1", value, ())

@@ -18,7 +18,7 @@ from flows.steps.transactional.outputs import pack_records, unpack_records
 from state.deliver.shown import ShownAt, ShownPush, decode_shown, encode_shown
 from state.deliver.store import LaneCommit, SendingStore, key_digest
 from state.model.delivery import ATTEMPT, WITHDRAWAL, decode_to_deliver, delivery_key
-from state.transactional.store import StoredDecision, StoredSetting, TransactionalStore
+from state.transactional.store import TransactionalStore
 
 BYTES = GOLDEN / "delivery"
 KEY = delivery_key("em_0123456789abcdef", "u1", "push", "d1")
@@ -52,21 +52,6 @@ def test_a_lane_from_before_withdrawals_is_taken_over(tmp_path: Path) -> None:
     assert list(store.shown(at.about)) == [ShownAt(at.about, "d2")]
     store.forget_sent(9_000)
     assert store.shown(at.about) == {}
-
-
-def test_a_lane_of_p0_of_version_1_is_taken_over(tmp_path: Path) -> None:
-    path = tmp_path / "lane.sqlite"
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.executescript((BYTES / "p0_lane_1.sql").read_text().replace("\nCREATE", ";\nCREATE"))
-        connection.execute("INSERT INTO meta VALUES ('version', 1)")
-        connection.execute("INSERT INTO setting VALUES ('u1', 'preferences', '', x'7b7d', 7)")
-        connection.execute("INSERT INTO decision VALUES (3, 1, x'01', x'02', x'03', x'04', 0)")
-        connection.commit()
-    for _ in range(2):
-        store = TransactionalStore(path)
-        assert store.settings_of("u1") == [StoredSetting("preferences", b"{}", 7)]
-        assert store.open_decisions() == [StoredDecision(3, 1, b"\1", b"\2", b"\3", b"\4")]
-        store.close()
 
 
 def test_a_file_of_a_newer_version_is_refused_and_a_damaged_one_named(tmp_path: Path) -> None:

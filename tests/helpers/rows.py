@@ -36,11 +36,10 @@ def rows_of(record: NewRecord | Record) -> list[Row]:
                 row[name] = orjson.loads(row[name])
     if schema == b"inbox/2+arrow":
         return [common | row for row in rows]
-    if schema in {b"emission/2+arrow", b"emission/3+arrow"}:
-        base = common.pop("emission_base")
-        rest = common.pop("rest", []) if schema == b"emission/3+arrow" else []
+    if schema == b"emission/3+arrow":
+        base, rest = common.pop("emission_base"), common.pop("rest", [])
         rows = [{"emission_id": base + row.pop("tag").hex(), "rest": [], **common, **row} for row in rows]
-        for row in rows if schema == b"emission/3+arrow" else []:
+        for row in rows:
             endpoints = msgspec.msgpack.decode(row.pop("endpoints"))
             row["devices"] = _addresses(endpoints, row["channel"])
             row["rest"] = [{"channel": channel, "devices": _addresses(endpoints, channel)} for channel in rest]

@@ -1,6 +1,6 @@
 """One partition of the embedded log: one SQLite file in WAL mode.
 
-Layout (`PRAGMA user_version` = 2; a file of version 1 gets what it lacks when it is opened):
+Layout (`PRAGMA user_version` = 2):
 
     frames(last_offset PRIMARY KEY, first_offset, timestamp_ms, tombstones, offsets, keys, body, checksum)
 connectors.log.embedded.frames; checksum: xxh3_64 of all else, as a signed
@@ -48,11 +48,8 @@ CREATE TABLE frames (
 );
 CREATE TABLE log (begin_offset INTEGER NOT NULL, clean_to INTEGER NOT NULL, clean_records INTEGER NOT NULL);
 INSERT INTO log VALUES (0, 0, 0);
+CREATE TABLE fences (owner TEXT PRIMARY KEY, epoch INTEGER NOT NULL, processes INTEGER NOT NULL);
 """
-_FENCES = "CREATE TABLE fences (owner TEXT PRIMARY KEY, epoch INTEGER NOT NULL, processes INTEGER NOT NULL)"
-_UPGRADE = ("ALTER TABLE frames ADD COLUMN checksum INTEGER", _FENCES, f"PRAGMA user_version = {FORMAT}")
-_ADD_CHECKSUMS = """UPDATE frames SET checksum = checksum_of(
-  last_offset, first_offset, timestamp_ms, tombstones, offsets, keys, body) WHERE checksum IS NULL"""
 _INSERT = "INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _CLAIM = """INSERT INTO fences VALUES (?, ?, ?) ON CONFLICT(owner) DO UPDATE
   SET epoch = excluded.epoch, processes = excluded.processes WHERE epoch < excluded.epoch"""
@@ -73,7 +70,7 @@ def create(path: Path) -> None:
         return
     with draft_of(path) as draft:
         connection = sqlite3.connect(draft, isolation_level=None)
-        connection.executescript(_SETTINGS + _SCHEMA + _FENCES)
+        connection.executescript(_SETTINGS + _SCHEMA)
         connection.close()
         publish(draft, path)
 
@@ -83,23 +80,6 @@ def _configured(connection: sqlite3.Connection, sync_full: bool) -> int:
     connection.execute(f"PRAGMA synchronous = {'FULL' if sync_full else 'NORMAL'}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // PAGE_BYTES}")
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _upgraded(connection: sqlite3.Connection) -> int:
-    """Bring a file of version 1 to this one; another process may have done so meanwhile."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        for statement in _UPGRADE if version == 1 else ():
-            connection.execute(statement)
-        connection.create_function("checksum_of", 7, lambda *columns: checksum_of(Frame(*columns)), deterministic=True)
-        connection.execute(_ADD_CHECKSUMS)
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):  # a full disk has ended it already; that is the error to tell
-            connection.execute("ROLLBACK")
-        raise
-    return FORMAT if version == 1 else int(version)
 
 
 def _is_sound(frame: Frame, checksum: object) -> bool:
@@ -144,8 +124,6 @@ class PartitionFile:
             uri = f"{self.path.absolute().as_uri()}?mode=rw"
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
             version = self._patiently(lambda: _configured(connection, sync_full))
-            if version == 1:
-                version = self._patiently(lambda: _upgraded(connection))
         if version != FORMAT:
             raise StateVersionError(f"{self.path}: format {version}, this program knows {FORMAT}")
         return connection

@@ -16,7 +16,7 @@ from connectors.inbox.interface import InboxReader, InboxStore, RowPosition
 from operators.inbox import InboxConfig
 from operators.inbox_shard import InboxShard, ShardConfig
 from state.disk.exports import write_export
-from state.inbox.codec import encode_inbox
+from state.inbox.codec import encode_head, encode_row
 from state.inbox.values import InboxHead, InboxTotals, ShardCommit, StoredRow, UserChanges
 from state.model.envelope import OutputHeader
 from state.model.inbox import StoredOperation
@@ -280,9 +280,9 @@ def test_what_is_prepared_is_what_is_loaded(kind: StoreKind) -> None:
     store.close()
 
 
-def encoded(loaded: tuple[InboxHead, list[StoredRow]]) -> bytes:
+def encoded(loaded: tuple[InboxHead, list[StoredRow]]) -> list[bytes]:
     head, rows = loaded
-    return encode_inbox(head, rows, (0, 0, 0))
+    return [encode_head(head), *map(encode_row, rows)]
 
 
 def test_a_reader_sees_the_store_that_takes_the_place_of_another(kind: StoreKind, tmp_path: Path) -> None:

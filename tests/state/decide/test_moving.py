@@ -21,11 +21,10 @@ from state.decide import codec
 from state.decide.checkpoint import FORMAT, GroupStore
 from state.decide.exports import copy_group, group_rows
 from state.decide.moving import Layout, move_groups, publish_offsets, published_offset, read_layout
-from state.disk.lock import StateLock
 from state.disk.packing import pack, u32, unpack
 from state.disk.poison import PoisonJournal
 from state.disk.rocksdb import open_database
-from state.model.errors import ConfigurationError, StateDamagedError, StateLockedError
+from state.model.errors import ConfigurationError, StateDamagedError
 from state.model.keys import KEY_GROUPS, groups_of_partition, key_group
 
 Rows = dict[int, dict[bytes, bytes]]
@@ -34,9 +33,9 @@ LAYOUTS = [Layout(1, 1), Layout(2, 2), Layout(4, 1), Layout(3, 1), Layout(1, 1)]
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint as the only process of before had it: rows of every kind."""
+    """A checkpoint of an only process: rows of every kind."""
     directory = tmp_path_factory.mktemp("stored")
-    store = GroupStore(directory / "rocksdb")
+    store = GroupStore(directory / "0" / "rocksdb")
     journal = PoisonJournal.open(directory / "poison")
     deciders = [GroupDecider(group, store, REGISTRY, journal, partitions=PARTITIONS) for group in range(KEY_GROUPS)]
     records = work_log.day(random.Random(3))
@@ -60,14 +59,15 @@ def directory(stored: Path, tmp_path: Path) -> Path:
 
 
 def _rows(directory: Path) -> dict[int, Rows]:
-    """By slot and group; -1 is where they were before there were slots."""
+    """By slot and group."""
     found: dict[int, Rows] = {}
-    for path in directory.glob("**/rocksdb"):
+    for path in directory.glob("*/rocksdb"):
         database = open_database(path, FORMAT)
-        slot = -1 if path.parent == directory else int(path.parent.name)
         of_slot = {group: dict(group_rows(database, group)) for group in range(KEY_GROUPS)}
         # A slot may still know what groups skipped that went away: only a whole group counts.
-        found[slot] = {group: rows for group, rows in of_slot.items() if {key[:1] for key in rows} - {b"X"}}
+        found[int(path.parent.name)] = {
+            group: rows for group, rows in of_slot.items() if {key[:1] for key in rows} - {b"X"}
+        }
         database.close()
     return found
 
@@ -81,9 +81,9 @@ def _assert_placed(directory: Path, layout: Layout, expected: Rows) -> None:
 
 
 def test_groups_move_with_all_that_is_theirs(directory: Path) -> None:
-    expected = _rows(directory)[-1]
+    expected = _rows(directory)[0]
     assert {key[:1] for rows in expected.values() for key in rows} >= {b"M", b"G", b"V", b"E", b"X"}
-    before = LAYOUTS[0]  # the only process of before becomes the first slot as it is
+    before = LAYOUTS[0]
     for layout in LAYOUTS:
         elsewhere = [group for group in expected if before.slot_of(group) != layout.slot_of(group)]
         assert move_groups(directory, layout) == len(elsewhere)
@@ -96,28 +96,6 @@ def test_groups_move_with_all_that_is_theirs(directory: Path) -> None:
 def test_where_there_is_nothing_yet_nothing_moves(tmp_path: Path) -> None:
     assert move_groups(tmp_path / "decide", Layout(2, 1)) == 0
     _assert_placed(tmp_path / "decide", Layout(2, 1), {})
-
-
-def test_a_process_of_before_that_ran_once_more_is_taken_over(directory: Path) -> None:
-    """Somebody went back to the release before and forth again: the later offset of each group holds."""
-    expected = _rows(directory)[-1]
-    shutil.copytree(directory / "rocksdb", directory / "0" / "rocksdb")
-    later = open_database(directory / "rocksdb", FORMAT)
-    meta = unpack(later[b"M\x00"] or b"", "meta")
-    later[b"M\x00"] = expected[0][b"M\x00"] = pack([meta[0] + 5, *meta[1:]])
-    later.close()
-    stale = open_database(directory / "0" / "rocksdb", FORMAT)
-    stale[codec.checkpoint_key(b"U", 0, u32(9))] = b"old"
-    stale.close()
-    assert move_groups(directory, Layout(1, 1)) == 1
-    _assert_placed(directory, Layout(1, 1), expected)
-
-
-def test_a_process_of_before_there_were_slots_must_end_first(directory: Path) -> None:
-    with StateLock.acquire(directory, "old decide"), pytest.raises(StateLockedError, match="old decide"):
-        move_groups(directory, Layout(1, 1))
-    assert read_layout(directory) is None
-    assert (directory / "rocksdb").exists()
 
 
 def test_the_layout_says_where_the_engine_sends_a_group() -> None:
@@ -177,7 +155,7 @@ moving.move_groups(Path(sys.argv[1]), moving.Layout(int(sys.argv[2]), 1))
 
 
 def test_kill_9_at_any_moment_of_a_move_loses_nothing(directory: Path) -> None:
-    expected, choose = _rows(directory)[-1], random.Random(9)
+    expected, choose = _rows(directory)[0], random.Random(9)
     for target in (4, 3, 2):
         for _ in range(3):
             with _move(directory, target) as child:

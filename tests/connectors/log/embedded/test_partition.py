@@ -1,4 +1,4 @@
-"""A partition file of the embedded log: of the version before, short of what was acknowledged, with a gap."""
+"""A partition file of the embedded log: short of what was acknowledged, with a gap."""
 
 import sqlite3
 import struct
@@ -9,20 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from connectors.log.embedded.frames import pack_frames
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
 from state.model.errors import StateDamagedError
 
-VERSION_1 = """
-PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA user_version = 1;
-CREATE TABLE frames (
-  last_offset INTEGER PRIMARY KEY, first_offset INTEGER NOT NULL, timestamp_ms INTEGER NOT NULL,
-  tombstones INTEGER NOT NULL, offsets BLOB, keys BLOB NOT NULL, body BLOB NOT NULL
-);
-CREATE TABLE log (begin_offset INTEGER NOT NULL, clean_to INTEGER NOT NULL, clean_records INTEGER NOT NULL);
-INSERT INTO log VALUES (0, 0, 0);
-"""
 RECORDS = [NewRecord("t", 0, b"k%d" % number, b"v%d" % number) for number in range(6)]
 
 
@@ -40,21 +30,6 @@ def file_of(directory: Path) -> Path:
 def read(log: EmbeddedLog) -> list[bytes]:
     with closing(log.reader({("t", 0): 0})) as reader:
         return [record.value for record in reader.poll(100, timedelta())]
-
-
-def test_a_file_of_version_1_goes_on(log: EmbeddedLog, tmp_path: Path) -> None:
-    path = file_of(tmp_path)
-    path.unlink()
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(VERSION_1)
-        (block,) = pack_frames(RECORDS[:4])
-        connection.execute("INSERT INTO frames VALUES (3, 0, 1, 0, NULL, ?, ?)", (block.keys, block.body))
-        connection.commit()
-    assert log.append(RECORDS[4:]) == [4, 5]
-    assert read(log) == [record.value for record in RECORDS]
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
-        assert connection.execute("SELECT count(*) FROM frames WHERE checksum IS NULL").fetchone() == (0,)
 
 
 def test_what_was_acknowledged_is_noted_beside_the_file(log: EmbeddedLog, tmp_path: Path) -> None:
